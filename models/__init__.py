@@ -1,0 +1,1 @@
+"""The data layer: each subject's tables, rules and pure decisions."""

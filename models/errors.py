@@ -1,0 +1,105 @@
+"""What can go wrong for a caller. Each error knows its HTTP status and its stable `code`."""
+
+from typing import Any
+
+
+class Problem(Exception):
+    """A refusal that the caller can understand, in the terms of RFC 9457.
+
+    `extra` members go into the problem document beside `detail`, `headers` into the response.
+    """
+
+    status = 500
+    code = "internal"
+    title = "Something went wrong on our side"
+
+    def __init__(self, detail: str = "", *, headers: dict[str, str] | None = None, **extra: Any) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+        self.headers = headers or {}
+        self.extra = extra
+
+
+class Malformed(Problem):
+    """The bytes that came are not what they should be at all."""
+
+    status = 400
+    code = "malformed_json"
+    title = "The body is not valid JSON"
+
+
+class Invalid(Problem):
+    """The request is well formed and still wrong; `errors` names each field and its reason."""
+
+    status = 422
+    code = "invalid"
+    title = "The request is not valid"
+
+    def __init__(self, field: str = "", reason: str = "", **extra: Any) -> None:
+        errors = extra.pop("errors", None) or ([{"field": field, "reason": reason}] if field else [])
+        super().__init__("; ".join(f"{e['field']}: {e['reason']}" for e in errors), errors=errors, **extra)
+
+
+class Unauthenticated(Problem):
+    """Nobody is signed in, or the token says nothing that we trust."""
+
+    status = 401
+    code = "unauthenticated"
+    title = "Sign in first"
+
+    def __init__(self, detail: str = "", **extra: Any) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"}, **extra)
+
+
+class Forbidden(Problem):
+    """The caller is known and may not do this."""
+
+    status = 403
+    code = "forbidden"
+    title = "Not allowed"
+
+
+class NotFound(Problem):
+    """There is no such thing, or none that the caller may know of."""
+
+    status = 404
+    code = "not_found"
+    title = "Not found"
+
+
+class Conflict(Problem):
+    """The state of things does not allow it."""
+
+    status = 409
+    code = "conflict"
+    title = "That conflicts with the current state"
+
+
+class PreconditionFailed(Problem):
+    """Somebody else changed it since the caller looked."""
+
+    status = 412
+    code = "precondition_failed"
+    title = "It has changed since you read it"
+
+
+class TooMany(Problem):
+    """The caller asks more often than is allowed."""
+
+    status = 429
+    code = "rate_limited"
+    title = "Too many requests"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 1, **extra: Any) -> None:
+        super().__init__(detail, headers={"Retry-After": str(max(1, retry_after))}, **extra)
+
+
+class Unavailable(Problem):
+    """Something that we depend on does not answer; trying again later is right."""
+
+    status = 503
+    code = "unavailable"
+    title = "Try again in a moment"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 1, **extra: Any) -> None:
+        super().__init__(detail, headers={"Retry-After": str(max(1, retry_after))}, **extra)

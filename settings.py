@@ -1,0 +1,109 @@
+"""Every environment variable that the system reads, typed, in one place.
+
+`settings` is read once, at import. The README's table is made from the fields below
+(`python -m settings` prints it), so a variable is documented by being declared.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, cast
+
+
+def env(name: str, default: Any, doc: str, *, secret: bool = False) -> Any:
+    """Declare a field that is read from the environment variable `name`."""
+    return field(default=default, metadata={"env": name, "doc": doc, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The configuration of one process."""
+
+    environment: Literal["development", "test", "production"] = env(
+        "ENVIRONMENT", "development", "`development`, `test` or `production`; production refuses weak secrets."
+    )
+    database_url: str = env(
+        "DATABASE_URL", "postgresql://app_web@/companon", "The web tier's login; may be a transaction pooler."
+    )
+    database_admin_url: str = env(
+        "DATABASE_ADMIN_URL", "postgresql://app_admin_web@/companon", "System admins' login and pool."
+    )
+    database_scan_url: str = env(
+        "DATABASE_SCAN_URL", "postgresql://app_scan@/companon", "The scan writer's login: one function, nothing else."
+    )
+    database_worker_url: str = env(
+        "DATABASE_WORKER_URL",
+        "postgresql://app_worker@/companon",
+        "Relay, workers and clock; a session connection (it holds an advisory lock), so no transaction pooler.",
+    )
+    database_direct_url: str = env(
+        "DATABASE_DIRECT_URL", "postgresql://postgres@/companon", "The owner, for migrations and dumps.", secret=True
+    )
+    redis_url: str = env("REDIS_URL", "redis://127.0.0.1:6379/0", "Transport of job ids and rate limits.")
+    secret_keys: str = env(
+        "SECRET_KEYS",
+        "",
+        "Root secrets, newest first: `2:base64url,1:base64url` (32 bytes each). Every other key is derived from them.",
+        secret=True,
+    )
+    auth_jwks: str = env(
+        "AUTH_JWKS", "", "Private ES256 keys as a JWK set, the signing one first; access tokens.", secret=True
+    )
+    public_url: str = env("PUBLIC_URL", "http://127.0.0.1:8000", "Where clients reach this API.")
+    app_url: str = env("APP_URL", "", "The front end that mails link to; the API's own pages when empty.")
+    smtp_url: str = env(
+        "SMTP_URL", "smtp://127.0.0.1:1025", "`smtp://` or `smtps://`, with user and password.", secret=True
+    )
+    mail_from: str = env("MAIL_FROM", "Compañon <no-reply@companon.example>", "Sender of every mail.")
+    port: int = env("PORT", 8000, "The port that the web tier listens on.")
+    web_concurrency: int = env("WEB_CONCURRENCY", 2, "gunicorn worker processes.")
+    web_threads: int = env("WEB_THREADS", 8, "Threads (and database connections) for responders, per web process.")
+    web_queue: int = env("WEB_QUEUE", 64, "Requests that may wait for a thread before 503, per web process.")
+    slow_threads: int = env("SLOW_THREADS", 2, "Threads for password hashing and vendor calls, per web process.")
+    worker_processes: int = env("WORKER_PROCESSES", 2, "Dramatiq worker processes.")
+    worker_threads: int = env("WORKER_THREADS", 8, "Threads (and database connections) per worker process.")
+    trusted_proxies: int = env("TRUSTED_PROXIES", 0, "How many proxies in front append to X-Forwarded-For.")
+    cors_origins: str = env("CORS_ORIGINS", "", "Origins allowed to call the API from a browser, comma separated.")
+    max_body_bytes: int = env("MAX_BODY_BYTES", 262_144, "Largest request body taken, in bytes.")
+    log_level: str = env("LOG_LEVEL", "INFO", "Python log level of every process.")
+
+    @property
+    def frontend_url(self) -> str:
+        """Where links in mails lead, without a trailing slash."""
+        return (self.app_url or self.public_url).rstrip("/")
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from `environ`.
+
+    Raises:
+        ValueError: a variable has a value of the wrong type; names it.
+    """
+    values: dict[str, Any] = {}
+    for declared in fields(Settings):
+        name = declared.metadata["env"]
+        if name in environ:
+            values[declared.name] = _typed(name, environ[name], type(declared.default))
+    return Settings(**values)
+
+
+def _typed(name: str, text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{name} must be of type {kind.__name__}, not {text!r}") from None
+
+
+def table() -> str:
+    """The configuration as a Markdown table."""
+    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for declared in fields(Settings):
+        default = f"`{declared.default}`" if declared.default != "" else ""
+        rows.append(f"| `{declared.metadata['env']}` | {default} | {declared.metadata['doc']} |")
+    return "\n".join(rows)
+
+
+settings = load(cast(Mapping[str, str], os.environ))
+
+if __name__ == "__main__":
+    print(table())
