@@ -1,0 +1,134 @@
+-- Roles, the helpers that policies are made of, and the one procedure that secures a table.
+
+alter default privileges revoke execute on functions from public;
+alter default privileges in schema public revoke all on tables from anon, authenticated, service_role;
+alter default privileges in schema public revoke all on sequences from anon, authenticated, service_role;
+
+create schema app;
+
+-- Already there on Supabase, and made by the bootstrap on a bare PostgreSQL.
+create extension if not exists postgis with schema extensions;
+create extension if not exists pgcrypto with schema extensions;
+
+do $$
+declare
+    spec record;
+begin
+    for spec in
+        select * from (values
+            -- who a transaction is
+            ('app_public', 'nologin'),          -- before identity: a short list of functions
+            ('app_fan', 'nologin'),             -- a fan: rows with user_id = auth.uid()
+            ('app_admin', 'nologin'),           -- a system admin
+            ('app_job', 'nologin'),             -- a brand's job: rows with brand_id = app.job_brand()
+            ('app_system', 'nologin'),          -- a named system job
+            ('app_definer', 'nologin'),         -- owns the definer functions; needs no BYPASSRLS
+            -- who logs in
+            ('app_web', 'login noinherit'),
+            ('app_admin_web', 'login noinherit'),
+            ('app_scan', 'login noinherit'),
+            ('app_worker', 'login noinherit')
+        ) as roles (name, attributes)
+    loop
+        if not exists (select from pg_roles where rolname = spec.name) then
+            execute format('create role %I %s', spec.name, spec.attributes);
+        end if;
+    end loop;
+end
+$$;
+
+grant app_public, authenticated, app_fan to app_web;
+grant app_admin to app_admin_web;
+grant app_job, app_fan, app_system to app_worker;
+grant app_definer to current_user;
+
+grant usage on schema app to app_public, authenticated, app_fan, app_admin, app_job, app_system, app_definer,
+    app_web, app_admin_web, app_scan, app_worker;
+grant usage on schema public to app_public, app_fan, app_admin, app_job, app_system, app_definer;
+grant create on schema app to app_definer;
+
+-- Hands a function to app_definer, so that it sees the same rows whoever ran the migrations, and says who may call it.
+create procedure app.grant_definer(p_function regprocedure, p_to text[]) language plpgsql as $$
+declare
+    grantee text;
+begin
+    execute format('alter function %s owner to app_definer', p_function);
+    execute format('revoke all on function %s from public', p_function);
+    foreach grantee in array p_to loop
+        execute format('grant execute on function %s to %I', p_function, grantee);
+    end loop;
+end
+$$;
+
+-- One permissive policy and one grant for each (role, command), all of one shape. Arguments name the commands:
+--   p_member  {"select": "campaigns:read", "insert": "campaigns:write"}: members of a brand, by permission
+--   p_fan     'select,insert': rows of the fan;  p_job: rows of the job's brand;  p_admin, p_system: every row
+create procedure app.secure(
+    p_table regclass,
+    p_member jsonb default '{}',
+    p_fan text default '',
+    p_job text default '',
+    p_admin text default '',
+    p_system text default '',
+    p_brand_column text default 'brand_id',
+    p_fan_column text default 'user_id'
+) language plpgsql as $$
+declare
+    rule record;
+    predicate text;
+begin
+    execute format('alter table %s enable row level security', p_table);
+    execute format('alter table %s force row level security', p_table);
+    execute format('revoke all on table %s from public, anon, authenticated, service_role', p_table);
+    for rule in
+        select 'authenticated' as role, key as command, format('%I = (select app.brand_for(%L))', p_brand_column, value) as predicate
+        from jsonb_each_text(p_member)
+        union all
+        select 'app_fan', trim(command), format('%I = (select auth.uid())', p_fan_column)
+        from string_to_table(nullif(p_fan, ''), ',') as command
+        union all
+        select 'app_job', trim(command), format('%I = (select app.job_brand())', p_brand_column)
+        from string_to_table(nullif(p_job, ''), ',') as command
+        union all
+        select 'app_admin', trim(command), 'true' from string_to_table(nullif(p_admin, ''), ',') as command
+        union all
+        select 'app_system', trim(command), 'true' from string_to_table(nullif(p_system, ''), ',') as command
+        union all
+        select 'app_definer', command, 'true' from unnest(array['select', 'insert', 'update', 'delete']) as command
+    loop
+        predicate := case rule.command
+            when 'insert' then format('with check (%s)', rule.predicate)
+            when 'update' then format('using (%1$s) with check (%1$s)', rule.predicate)
+            else format('using (%s)', rule.predicate)
+        end;
+        execute format('create policy %I on %s for %s to %I %s',
+            rule.role || '_' || rule.command, p_table, rule.command, rule.role, predicate);
+        execute format('grant %s on table %s to %I', rule.command, p_table, rule.role);
+    end loop;
+end
+$$;
+
+-- The claims of this transaction; null when nobody is known.
+create function app.claims() returns jsonb language plpgsql stable set search_path = '' as $$
+begin
+    return nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+end
+$$;
+grant execute on function app.claims() to public;
+
+-- The brand of the job that this transaction runs.
+create function app.job_brand() returns uuid language plpgsql stable set search_path = '' as $$
+begin
+    return (app.claims() #>> '{app_metadata,brand_id}')::uuid;
+end
+$$;
+grant execute on function app.job_brand() to app_job;
+
+-- Clients see these as HTTP: SQLSTATE PTnnn is the status, the message its stable code.
+create function app.refuse(p_status int, p_code text, p_detail text default '') returns void
+language plpgsql set search_path = '' as $$
+begin
+    raise exception using errcode = 'PT' || p_status, message = p_code, detail = p_detail;
+end
+$$;
+grant execute on function app.refuse(int, text, text) to public;

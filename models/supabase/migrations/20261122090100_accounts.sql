@@ -1,0 +1,156 @@
+-- Brands, people, what their roles allow, and their sessions.
+
+create table public.roles (
+    id serial primary key,
+    name text unique not null
+);
+insert into public.roles (id, name) values
+    (1, 'Brand Admin'), (2, 'Campaign Manager'), (3, 'Creator'), (4, 'Fan'), (5, 'System Admin');
+
+create table public.role_permissions (
+    role text not null references public.roles (name),
+    permission text not null check (permission ~ '^[a-z_]+:[a-z_]+$'),
+    primary key (role, permission)
+);
+insert into public.role_permissions (role, permission)
+select role, permission from (values
+    ('Brand Admin', array['brand:read', 'brand:write', 'members:read', 'members:write', 'campaigns:read',
+        'campaigns:write', 'campaigns:launch', 'audiences:read', 'audiences:write', 'contacts:read', 'scans:read',
+        'analytics:read', 'jobs:read', 'audit:read', 'billing:read', 'billing:write']),
+    ('Campaign Manager', array['brand:read', 'members:read', 'campaigns:read', 'campaigns:write', 'campaigns:launch',
+        'audiences:read', 'audiences:write', 'contacts:read', 'scans:read', 'analytics:read', 'jobs:read']),
+    ('Creator', array['brand:read', 'campaigns:read', 'analytics:read', 'jobs:read']),
+    ('Fan', array['scans:write', 'consents:write', 'jobs:read']),
+    ('System Admin', array['brands:read', 'brands:write', 'jobs:read', 'jobs:write', 'audit:read'])
+) as granted (role, permissions), unnest(permissions) as permission;
+
+create table public.brands (
+    id uuid primary key default gen_random_uuid(),
+    name text not null check (length(name) between 1 and 200),
+    settings jsonb not null default '{}',
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    version int not null default 1
+);
+
+create table public.users (
+    id uuid primary key default gen_random_uuid(),
+    email text check (email = lower(email) and length(email) <= 254),
+    password_hash text,
+    role_id int not null references public.roles (id),
+    brand_id uuid references public.brands (id),
+    name text check (length(name) <= 200),
+    locale text not null default 'en' check (locale ~ '^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$'),
+    timezone text not null default 'UTC',
+    phone text check (phone ~ '^\+[1-9][0-9]{6,14}$'),
+    is_anonymous boolean not null default false,
+    identity_provider text,
+    email_verified_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint users_email_unless_anonymous check (is_anonymous or email is not null),
+    constraint users_can_sign_in check (is_anonymous or password_hash is not null or identity_provider is not null),
+    constraint users_brand_by_role check ((role_id in (1, 2, 3)) = (brand_id is not null))
+);
+create unique index users_email on public.users (email) where email is not null;
+create index users_brand on public.users (brand_id) where brand_id is not null;
+
+create table app.sessions (
+    id uuid primary key,
+    user_id uuid not null references public.users (id) on delete cascade,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz not null,
+    revoked_at timestamptz,
+    address text,
+    user_agent text
+);
+create index sessions_user on app.sessions (user_id);
+
+-- An account that nobody has verified yet. It becomes a user, or adds to the anonymous one it started as.
+create table app.signups (
+    id uuid primary key,
+    email text not null check (email = lower(email)),
+    password_hash text not null,
+    name text,
+    locale text not null,
+    consent_tiers text[] not null default '{}',
+    upgrades_user_id uuid references public.users (id) on delete cascade,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz not null,
+    used_at timestamptz
+);
+create index signups_expiry on app.signups (expires_at);
+
+create table app.invitations (
+    id uuid primary key,
+    brand_id uuid not null references public.brands (id),
+    email text not null check (email = lower(email)),
+    role_id int not null references public.roles (id) check (role_id in (1, 2, 3)),
+    invited_by uuid references public.users (id),
+    created_at timestamptz not null default now(),
+    expires_at timestamptz not null,
+    used_at timestamptz,
+    unique (brand_id, id)
+);
+
+-- The brand that a member acts for, if the role has the permission; null, and so no row, otherwise.
+create function app.brand_for(p_permission text) returns uuid
+language plpgsql stable security definer set search_path = '' as $$
+declare
+    claims jsonb := app.claims();
+begin
+    if exists (
+        select from public.role_permissions
+        where role = claims #>> '{app_metadata,user_role}' and permission = p_permission
+    ) then
+        return (claims #>> '{app_metadata,brand_id}')::uuid;
+    end if;
+    return null;
+end
+$$;
+call app.grant_definer('app.brand_for(text)', array['authenticated']);
+
+-- Refuses a token whose session has ended or whose role or brand is no longer the person's.
+create function app.require_session() returns void
+language plpgsql stable security definer set search_path = '' as $$
+declare
+    claims jsonb := app.claims();
+begin
+    perform from app.sessions s
+        join public.users u on u.id = s.user_id
+        join public.roles r on r.id = u.role_id
+    where s.id = (claims ->> 'session_id')::uuid
+        and s.user_id = (claims ->> 'sub')::uuid
+        and s.revoked_at is null
+        and s.expires_at > now()
+        and r.name = claims #>> '{app_metadata,user_role}'
+        and u.brand_id is not distinct from (claims #>> '{app_metadata,brand_id}')::uuid;
+    if not found then
+        perform app.refuse(401, 'session_ended', 'Sign in again.');
+    end if;
+end
+$$;
+call app.grant_definer('app.require_session()', array['authenticated', 'app_fan', 'app_admin']);
+
+call app.secure('public.roles', p_admin => 'select', p_system => 'select');
+call app.secure('public.role_permissions', p_admin => 'select', p_system => 'select');
+call app.secure('public.brands', p_brand_column => 'id', p_admin => 'select,insert,update', p_job => 'select',
+    p_system => 'select', p_member => '{"select": "brand:read", "update": "brand:write"}');
+call app.secure('public.users', p_fan_column => 'id', p_fan => 'select,update', p_admin => 'select,insert,update',
+    p_system => 'select,update', p_member => '{}');
+call app.secure('app.sessions', p_fan => 'select', p_admin => 'select,update', p_system => 'select,delete');
+call app.secure('app.signups', p_system => 'select,update,delete');
+call app.secure('app.invitations', p_admin => 'select,insert,update', p_system => 'select,update,delete',
+    p_member => '{"select": "members:read", "insert": "members:write"}');
+
+-- Every signed-in person has a profile of their own, members of a brand included.
+create policy authenticated_select on public.users for select to authenticated using (id = (select auth.uid()));
+create policy authenticated_update on public.users for update to authenticated
+    using (id = (select auth.uid())) with check (id = (select auth.uid()));
+
+-- Nobody reads a password hash but the definer functions that sign people in.
+revoke select on public.users from app_fan, app_admin, app_system;
+grant select (id, email, role_id, brand_id, name, locale, timezone, phone, is_anonymous, identity_provider,
+    email_verified_at, created_at, updated_at) on public.users to authenticated, app_fan, app_admin, app_system;
+revoke update on public.users from app_fan;
+grant update (name, locale, timezone, phone, updated_at) on public.users to authenticated, app_fan;

@@ -1,0 +1,96 @@
+-- Scans: the decision and its reasons in one row that is its own audit record.
+
+create table public.device_fingerprints (
+    id uuid primary key default gen_random_uuid(),
+    fingerprint_hash text unique not null,  -- keyed per brand, so it ties no one together across brands
+    first_seen timestamptz not null default now(),
+    last_seen timestamptz not null default now(),
+    brand_id uuid not null references public.brands (id),
+    key_version int not null,
+    unique (brand_id, id)
+);
+
+create table public.qr_scans (
+    id uuid primary key,
+    brand_id uuid not null,
+    campaign_id uuid not null,
+    code_id uuid not null,
+    user_id uuid not null references public.users (id),
+    device_fp_id uuid not null,
+    client_scan_id uuid not null,
+    request_digest bytea not null,          -- tells a replay from another scan under the same id
+    location extensions.geography (point, 4326),
+    accuracy_m real check (accuracy_m >= 0),
+    captured_at timestamptz,                -- when the phone took its position
+    scan_time timestamptz not null,         -- when the phone scanned
+    received_at timestamptz not null default now(),
+    late boolean not null default false,    -- sent long after it was scanned
+    distance_m real,                        -- from the centre of the fence
+    geofence_status text not null check (geofence_status in ('none', 'inside', 'outside', 'uncertain', 'unknown')),
+    decision text not null check (decision in ('accepted', 'rejected')),
+    reason text,                            -- stable code of the refusal
+    details jsonb not null default '{}',
+    address text,
+    user_agent text,
+    request_id text,
+    flagged boolean not null default false,
+    score real check (score between 0 and 1),
+    band text check (band in ('accept', 'review', 'reject')),
+    evidence jsonb,
+    scored_at timestamptz,
+    foreign key (brand_id, campaign_id) references public.campaigns (brand_id, id),
+    foreign key (brand_id, code_id) references public.qr_codes (brand_id, id),
+    foreign key (brand_id, device_fp_id) references public.device_fingerprints (brand_id, id),
+    unique (brand_id, id),
+    constraint qr_scans_reason_if_rejected check ((decision = 'rejected') = (reason is not null))
+);
+create unique index qr_scans_client on public.qr_scans (campaign_id, user_id, client_scan_id);
+create index qr_scans_campaign on public.qr_scans (campaign_id, scan_time);
+create index qr_scans_device on public.qr_scans (device_fp_id, scan_time);
+create index qr_scans_user on public.qr_scans (brand_id, user_id, scan_time);
+
+-- Shares taken of a campaign's limits; only accepted scans take one.
+create table app.scan_counters (
+    campaign_id uuid not null,
+    brand_id uuid not null,
+    scope text not null check (scope in ('campaign', 'user', 'device')),
+    subject uuid not null,                  -- the campaign, the user or the device
+    bucket text not null,                   -- 'lifetime', or the calendar hour or day in the campaign's time zone
+    used bigint not null default 0,
+    primary key (campaign_id, scope, subject, bucket),
+    foreign key (brand_id, campaign_id) references public.campaigns (brand_id, id)
+);
+
+-- What was refused before there was anything to store: unsigned and unknown codes.
+create table app.scan_refusals (
+    day date not null,
+    reason text not null,
+    count bigint not null default 0,
+    primary key (day, reason)
+);
+
+-- Counts of a campaign's scans by hour. A bucket is counted anew from the scans, so a correction reaches it.
+create table public.scan_rollups (
+    brand_id uuid not null,
+    campaign_id uuid not null,
+    hour timestamptz not null,
+    kind text not null check (kind in ('decision', 'reason', 'rule', 'band')),
+    key text not null,
+    count bigint not null,
+    as_of timestamptz not null default now(),
+    primary key (campaign_id, hour, kind, key),
+    foreign key (brand_id, campaign_id) references public.campaigns (brand_id, id)
+);
+
+call app.secure('public.device_fingerprints', p_job => 'select', p_member => '{"select": "scans:read"}');
+call app.secure('public.qr_scans', p_fan => 'select', p_job => 'select,update', p_admin => 'select',
+    p_member => '{"select": "scans:read"}');
+call app.secure('app.scan_counters', p_job => 'select,update', p_member => '{"select": "scans:read"}');
+call app.secure('app.scan_refusals', p_admin => 'select', p_system => 'select,delete');
+call app.secure('public.scan_rollups', p_job => 'select,insert,update,delete',
+    p_member => '{"select": "analytics:read"}');
+
+-- A fan sees the decision on a scan, not what we think of it.
+revoke select on public.qr_scans from app_fan;
+grant select (id, campaign_id, code_id, user_id, client_scan_id, location, accuracy_m, captured_at, scan_time,
+    received_at, late, geofence_status, decision, reason) on public.qr_scans to app_fan;

@@ -1,0 +1,42 @@
+-- Answers kept for Idempotency-Key: claimed and stored in the transaction of the effect itself.
+
+create table app.idempotency_keys (
+    scope text not null,
+    key text not null,
+    digest bytea not null,
+    status int,
+    headers jsonb,
+    body text,
+    created_at timestamptz not null default now(),
+    primary key (scope, key)
+);
+create index idempotency_keys_created on app.idempotency_keys (created_at);
+call app.secure('app.idempotency_keys', p_system => 'select,delete');
+
+-- Claims a key, or returns the answer that it already has. A second request with it waits here for the first to end.
+create function app.idempotency_begin(p_scope text, p_key text, p_digest bytea) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+    kept app.idempotency_keys;
+begin
+    insert into app.idempotency_keys (scope, key, digest) values (p_scope, p_key, p_digest) on conflict do nothing;
+    if found then
+        return null;
+    end if;
+    select * into strict kept from app.idempotency_keys where scope = p_scope and key = p_key;
+    return jsonb_build_object('digest', encode(kept.digest, 'hex'), 'status', kept.status, 'headers', kept.headers,
+        'body', kept.body);
+end
+$$;
+
+create function app.idempotency_store(p_scope text, p_key text, p_status int, p_headers jsonb, p_body text) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+    update app.idempotency_keys set status = p_status, headers = p_headers, body = p_body
+    where scope = p_scope and key = p_key;
+end
+$$;
+call app.grant_definer('app.idempotency_begin(text,text,bytea)',
+    array['app_public', 'authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.idempotency_store(text,text,int,jsonb,text)',
+    array['app_public', 'authenticated', 'app_fan', 'app_admin']);
