@@ -28,6 +28,11 @@ def active_version() -> int:
     return next(iter(_roots()))
 
 
+def versions() -> list[int]:
+    """Every version that is still good for reading, the active one first."""
+    return list(_roots())
+
+
 @cache
 def derive(purpose: str, version: int | None = None) -> bytes:
     """The 32-byte key for `purpose`, from the root of `version` (the active one by default).

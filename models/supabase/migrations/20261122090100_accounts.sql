@@ -110,6 +110,14 @@ end
 $$;
 call app.grant_definer('app.brand_for(text)', array['authenticated']);
 
+create function app.list_permissions() returns table (role text, permission text)
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return query select p.role, p.permission from public.role_permissions p;
+end
+$$;
+call app.grant_definer('app.list_permissions()', array['app_public']);
+
 -- Refuses a token whose session has ended or whose role or brand is no longer the person's.
 create function app.require_session() returns void
 language plpgsql stable security definer set search_path = '' as $$

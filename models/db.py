@@ -1,0 +1,245 @@
+"""The one way to the database: transactions that know who is asking.
+
+Role, claims and time limit are set in the message that begins a transaction and last until it ends, so a connection
+carries nothing over to the next caller and any pooler is safe. Without an identity there is no transaction, and
+without a transaction every statement fails: the logins themselves may do nothing.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import peewee
+import psycopg2
+import psycopg2.extensions
+import psycopg2.extras
+import uuid_utils.compat
+
+from models import context
+from models.context import Identity, Login
+from models.errors import Problem
+from settings import settings
+
+psycopg2.extras.register_uuid()
+psycopg2.extensions.register_adapter(dict, psycopg2.extras.Json)
+
+DEFAULT_TIMEOUT = 10.0
+"""Seconds that one transaction's statements may take each, unless the caller says otherwise."""
+
+Closing = tuple[str, Sequence[Any]]
+"""A statement to send in one message with COMMIT, and its parameters."""
+
+_URLS: dict[Login, Callable[[], str]] = {
+    "web": lambda: settings.database_url,
+    "admin": lambda: settings.database_admin_url,
+    "scan": lambda: settings.database_scan_url,
+    "worker": lambda: settings.database_worker_url,
+}
+
+_BEGIN = (
+    "BEGIN; SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true),"
+    " set_config('statement_timeout', %s, true)"
+)
+_REQUIRE_SESSION = "; SELECT app.require_session()"
+
+
+def connect(login: Login) -> psycopg2.extensions.connection:
+    """Open a connection of its own for `login`, in autocommit; for loops that live outside `transaction`."""
+    connection = psycopg2.connect(
+        _URLS[login](),
+        connect_timeout=3,
+        keepalives_idle=10,
+        keepalives_interval=3,
+        keepalives_count=3,
+        application_name=f"companon-{login}",
+    )
+    connection.autocommit = True
+    return connection
+
+
+class _State(peewee._ConnectionLocal):  # type: ignore[name-defined, misc]
+    """One thread's connection for one login, and how its transaction is to begin and end."""
+
+    timeout = DEFAULT_TIMEOUT
+    closing: Closing | None = None
+
+
+class ContextDatabase(peewee.PostgresqlDatabase):
+    """A peewee database that connects, per thread, as the login of whoever is asking."""
+
+    def __init__(self) -> None:
+        # Without an identity it is a state that never connects: statements fail there.
+        self._states: dict[Login | None, _State] = {login: _State() for login in (None, *_URLS)}
+        super().__init__("companon", autoconnect=False)
+
+    @property
+    def _state(self) -> _State:
+        identity = context.current()
+        return self._states[identity.login if identity else None]
+
+    @_state.setter
+    def _state(self, _: object) -> None:
+        """Peewee sets one state for all; ours are kept by login."""
+
+    def _connect(self) -> psycopg2.extensions.connection:
+        return connect(_identity().login)
+
+    def begin(self, isolation_level: str | None = None) -> None:
+        identity = _identity()
+        sql = _BEGIN + (_REQUIRE_SESSION if identity.is_session else "")
+        params = (identity.role, json.dumps(dict(identity.claims)), f"{self._state.timeout * 1000:.0f}")
+        try:
+            self.execute_sql(sql, params)
+        except peewee.OperationalError:
+            # The connection had gone stale while idle; nothing has been done on it, so a new one may start over.
+            if not self._lost():
+                raise
+            self.discard()
+            self.connect()
+            self.execute_sql(sql, params)
+
+    def commit(self) -> None:
+        sql, params = self._state.closing or ("", ())
+        self.execute_sql(f"{sql}; COMMIT" if sql else "COMMIT", params)
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        try:
+            return super().execute_sql(sql, params)
+        except peewee.DatabaseError as error:
+            refusal = _refusal(error)
+            if refusal is not None:
+                raise refusal from None
+            raise
+
+    def open(self) -> None:
+        """Make sure that this thread has a connection for the current login."""
+        if not self.is_closed() and self._lost():
+            self.discard()
+        if self.is_closed():
+            self.connect()
+
+    def discard(self) -> None:
+        """Close this thread's connection without any word to the server; what it held is rolled back there."""
+        connection = self._state.conn
+        self._state.reset()
+        if connection is not None:
+            connection.close()
+
+    def _lost(self) -> bool:
+        return self._state.conn is None or bool(self._state.conn.closed)
+
+    def _in_doubt(self) -> bool:
+        """Anything but an idle connection: whoever takes it next must not find it so."""
+        idle = psycopg2.extensions.TRANSACTION_STATUS_IDLE
+        return self._lost() or self._state.conn.info.transaction_status != idle
+
+
+db = ContextDatabase()
+
+
+class Row(peewee.Model):
+    """Base of the tables' models. Their definition is the migrations; a test compares the two."""
+
+    class Meta:
+        """Where the table lives."""
+
+        database = db
+        schema = "public"
+        legacy_table_names = False
+
+
+@contextmanager
+def transaction(
+    identity: Identity, *, timeout: float = DEFAULT_TIMEOUT, closing: Closing | None = None
+) -> Iterator[None]:
+    """Run the block as `identity`, in one transaction.
+
+    Args:
+        identity: whose role and claims every statement has.
+        timeout: seconds that a statement may take.
+        closing: a statement that goes to the server in one message with COMMIT.
+
+    Raises:
+        Problem: the database refused (a session that has ended, a rule of a function).
+        peewee.OperationalError: the database is out of reach, or took longer than `timeout`.
+    """
+    with context.acting_as(identity):
+        db.open()
+        db._state.timeout, db._state.closing = timeout, closing
+        try:
+            with db.transaction():
+                yield
+        finally:
+            if db._in_doubt():
+                db.discard()
+
+
+def rows(sql: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    """All rows of a query, as dicts."""
+    cursor = db.execute_sql(sql, params)
+    names = [column.name for column in cursor.description]
+    return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+
+
+def row(sql: str, params: Sequence[Any] = ()) -> dict[str, Any] | None:
+    """The first row of a query, or None."""
+    return next(iter(rows(sql, params)), None)
+
+
+def value(sql: str, params: Sequence[Any] = ()) -> Any:
+    """The first column of the first row, or None."""
+    first = db.execute_sql(sql, params).fetchone()
+    return first[0] if first else None
+
+
+def execute(sql: str, params: Sequence[Any] = ()) -> int:
+    """Run a statement; how many rows it touched."""
+    return int(db.execute_sql(sql, params).rowcount)
+
+
+def after_commit(do: Callable[[], None]) -> None:
+    """Have `do` called once the current transaction has committed. It must not raise."""
+    db.after_commit(do)
+
+
+def new_id() -> UUID:
+    """A UUID of version 7 (RFC 9562): unique without asking anybody, and in order of creation."""
+    return uuid_utils.compat.uuid7()
+
+
+def now() -> datetime:
+    """This moment, in UTC."""
+    return datetime.now(UTC)
+
+
+def close_thread() -> None:
+    """Close every connection of the calling thread."""
+    for login in _URLS:
+        with context.acting_as(Identity(login, "none")):
+            db.discard()
+
+
+def _identity() -> Identity:
+    identity = context.current()
+    if identity is None:
+        raise RuntimeError("no identity: statements belong into a transaction(identity) block")
+    return identity
+
+
+def _refusal(error: peewee.DatabaseError) -> Problem | None:
+    """The refusal that a function raised with SQLSTATE PTnnn (PostgREST's convention), if it was one."""
+    cause = error.__cause__ or error.__context__ or getattr(error, "orig", None)
+    code = getattr(cause, "pgcode", None) or ""
+    if not code.startswith("PT"):
+        return None
+    problem = Problem(cause.diag.message_detail or "")  # type: ignore[union-attr]
+    problem.status, problem.code = int(code[2:]), cause.diag.message_primary  # type: ignore[union-attr]
+    problem.title = problem.code.replace("_", " ").capitalize()
+    if problem.status == 401:
+        problem.headers["WWW-Authenticate"] = "Bearer"
+    return problem
+
+

@@ -1,0 +1,168 @@
+"""The ledger of jobs, as the rules see it: ask for a job within the transaction that needs it, and look it up.
+
+What a job does is said in `jobs/`, by name; how the ledger moves it is said in the migration `…_jobs.sql`.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from models import context
+from models.db import after_commit, new_id, row
+from models.errors import NotFound
+from settings import settings
+
+Unique = Literal["while_waiting", "until_done"]
+
+DOORBELL = "companon:doorbell"
+"""The Redis list that the relay waits at; what lies in it means nothing but «look into the ledger»."""
+
+_SILENCE = 1.0  # seconds without another try after Redis did not answer
+
+_ENQUEUE = (
+    "SELECT id, created FROM app.enqueue(%s, %s, %s, %s, %s::int, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRef:
+    """A job in the ledger. `created` is false where one with the same unique key was there already."""
+
+    id: UUID
+    created: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What can be known about a job from outside."""
+
+    id: UUID
+    actor: str
+    state: str
+    attempts: int
+    crashes: int
+    subject_type: str | None
+    subject_id: str | None
+    progress_done: int | None
+    progress_total: int | None
+    progress_message: str | None
+    error: dict[str, Any] | None
+    created_at: datetime
+    claimed_at: datetime | None
+    finished_at: datetime | None
+
+
+def enqueue(
+    name: str,
+    *args: Any,
+    delay: timedelta = timedelta(),
+    priority: int = 1,
+    unique: Unique | None = None,
+    unique_key: str | None = None,
+    subject: tuple[str, Any] | None = None,
+    brand_id: UUID | None = None,
+    user_id: UUID | None = None,
+) -> JobRef:
+    """Ask for the job `name`, in the caller's transaction: rolled back, it never was; committed, it is never lost.
+
+    Args:
+        name: the actor's name, e.g. `"scan.score"`.
+        args: its arguments; ids, as JSON.
+        delay: how long it has to wait at least.
+        priority: 0 (first) to 3 (last), among the jobs of one actor and queue.
+        unique: `"until_done"` returns the job with the same key that is not over, if there is one;
+            `"while_waiting"` lets all that wait under one key run as one, which starts after the last of them committed.
+        unique_key: the key; name and arguments by default.
+        subject: what the job is about, as (kind, id); the first argument by default.
+        brand_id: whose job it is, where the caller is nobody's; a member's job is the member's brand's.
+        user_id: likewise, the fan's.
+
+    Raises:
+        Forbidden: the caller asks for a job of another brand or fan.
+    """
+    identity, request = context.current(), context.request_info()
+    key = (unique_key or f"{name}:{_json(args)}") if unique else None
+    kind, subject_id = subject or (name.partition(".")[0], args[0] if args else None)
+    found = row(
+        _ENQUEUE,
+        (
+            new_id(),
+            name,
+            _json(args),
+            delay,
+            priority,
+            key if unique == "until_done" else None,
+            key if unique == "while_waiting" else None,
+            kind,
+            subject_id and str(subject_id),
+            brand_id or (identity and identity.brand_id),
+            user_id or (identity.user_id if identity and identity.role == "app_fan" else None),
+            request.request_id,
+            request.correlation_id,
+            request.traceparent,
+        ),
+    )
+    assert found is not None
+    after_commit(ring)
+    return JobRef(**found)
+
+
+def get(job_id: UUID) -> Job:
+    """Look a job up, running or over, as far as the caller may see it.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's.
+    """
+    found = row(
+        "SELECT id, actor, state, attempts, crashes, subject_type, subject_id, progress_done, progress_total,"
+        " progress_message, error, created_at, claimed_at, finished_at FROM app.job_status WHERE id = %s",
+        (job_id,),
+    )
+    if found is None:
+        raise NotFound()
+    return Job(**found)
+
+
+class _Doorbell:
+    """Tells the relay that there is something to do. It may fail, and then the relay's own rounds are soon enough."""
+
+    def __init__(self) -> None:
+        self._client: redis.Redis | None = None
+        self._silent_until = 0.0
+
+    def ring(self) -> None:
+        if time.monotonic() < self._silent_until:
+            return
+        try:
+            with self._connected().pipeline(transaction=False) as pipe:
+                pipe.lpush(DOORBELL, 1)
+                pipe.ltrim(DOORBELL, 0, 0)
+                pipe.execute()
+        except redis.RedisError:
+            self._silent_until = time.monotonic() + _SILENCE
+
+    def _connected(self) -> redis.Redis:
+        if self._client is None:
+            self._client = redis.Redis.from_url(
+                settings.redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=0.2, socket_connect_timeout=0.2
+            )
+        return self._client
+
+
+_doorbell = _Doorbell()
+
+
+def ring() -> None:
+    """Wake the relay. Best effort; never raises, since what it is called after has committed."""
+    _doorbell.ring()
+
+
+def _json(args: tuple[Any, ...]) -> str:
+    return json.dumps(args, default=str, separators=(",", ":"))

@@ -1,0 +1,26 @@
+"""What each role may do: one table, read by the row policies and by the web tier alike."""
+
+import time
+
+from models import context
+from models.db import rows, transaction
+
+_MAX_AGE = 60.0  # seconds; the policies bite at once whatever this cache says
+
+_cached: tuple[float, frozenset[tuple[str, str]]] = (0.0, frozenset())
+
+
+def allowed(user_role: str | None, permission: str) -> bool:
+    """Whether the role has the permission, e.g. `("Campaign Manager", "campaigns:launch")`."""
+    return (user_role or "", permission) in _granted()
+
+
+def _granted() -> frozenset[tuple[str, str]]:
+    global _cached
+    read_at, granted = _cached
+    if not granted or time.monotonic() - read_at > _MAX_AGE:
+        with transaction(context.nobody()):
+            found = rows("SELECT role, permission FROM app.list_permissions()")
+        granted = frozenset((r["role"], r["permission"]) for r in found)
+        _cached = (time.monotonic(), granted)
+    return granted
