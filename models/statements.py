@@ -1,0 +1,124 @@
+"""SQL text as statements: where one ends, which is not at every semicolon."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+_TOKEN = re.compile(
+    r"""
+      (?P<comment> --[^\n]* | /\* )
+    | (?P<text>    [eE]'(?: [^'\\] | \\. | '' )*' | '(?: [^'] | '' )*' | "(?: [^"] | "" )*" )
+    | (?P<dollar>  \$ (?: [^\W\d]\w* )? \$ )
+    | (?P<word>    [^\W\d][\w$]* )
+    | (?P<number>  \d[\w.]* | \$\d+ )
+    | (?P<space>   \s+ )
+    | (?P<other>   . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_BLOCK = re.compile(r"/\*|\*/")
+
+
+@dataclass(frozen=True)
+class Token:
+    """A piece of SQL: `kind` is a group of the pattern above."""
+
+    kind: str
+    text: str
+
+
+def tokens(sql: str) -> Iterator[Token]:
+    """The pieces of `sql`; joined, they are `sql` again.
+
+    Raises:
+        ValueError: a string, a quoted name or a comment doesn't end.
+    """
+    position = 0
+    while found := _TOKEN.match(sql, position):
+        kind, end = found.lastgroup or "other", found.end()
+        if kind == "dollar":
+            end = _after(sql, found.group(), end)
+            kind = "text"
+        elif found.group() == "/*":
+            end = _after_comment(sql, end)
+        elif found.group() in {"'", '"'}:
+            raise ValueError(f"{found.group()} without its end on line {sql.count(chr(10), 0, position) + 1}")
+        yield Token(kind, sql[position:end])
+        position = end
+
+
+def _after(sql: str, delimiter: str, start: int) -> int:
+    end = sql.find(delimiter, start)
+    if end < 0:
+        raise ValueError(f"{delimiter} without its end")
+    return end + len(delimiter)
+
+
+def _after_comment(sql: str, start: int) -> int:
+    """The end of a block comment, which may hold others."""
+    depth, position = 1, start
+    while depth:
+        found = _BLOCK.search(sql, position)
+        if found is None:
+            raise ValueError("/* without its end")
+        depth += 1 if found.group() == "/*" else -1
+        position = found.end()
+    return position
+
+
+def split(sql: str) -> Iterator[str]:
+    """The statements of `sql` without their semicolons; comments stay with the statement that they precede.
+
+    Raises:
+        ValueError: a string, a quoted name or a comment doesn't end.
+    """
+    statement: list[Token] = []
+    depth = 0
+    previous = ""
+    for token in tokens(sql):
+        if token.text == ";" and depth == 0:
+            yield from _whole(statement)
+            statement = []
+            continue
+        if token.kind == "word":
+            word = token.text.lower()
+            depth += _deeper(word, previous, depth)
+            previous = word
+        statement.append(token)
+    yield from _whole(statement)
+
+
+def _deeper(word: str, previous: str, depth: int) -> int:
+    """How a word changes the nesting in a function body `begin atomic … end`, where `case` has an `end` too."""
+    if word == "atomic" and previous == "begin":
+        return 1
+    if depth and word == "case":
+        return 1
+    return -1 if depth and word == "end" else 0
+
+
+def _whole(statement: list[Token]) -> Iterator[str]:
+    if any(token.kind not in {"comment", "space"} for token in statement):
+        yield "".join(token.text for token in statement).strip()
+
+
+def verb(statement: str) -> str:
+    """The first word of a statement in lower case, and the second one if that is `transaction`."""
+    words = [token.text.lower() for token in tokens(statement) if token.kind == "word"][:2]
+    return " ".join(words[: 2 if words[1:] == ["transaction"] and words[0] in {"start", "prepare"} else 1])
+
+
+def canonical(statements: Iterable[str]) -> list[str]:
+    """Statements without comments and layout: equal for texts that differ in nothing else."""
+    return [_canonical(statement) for statement in statements]
+
+
+def _canonical(statement: str) -> str:
+    text, gap = "", False
+    for token in tokens(statement):
+        if token.kind in {"comment", "space"}:
+            gap = True
+            continue
+        text += (" " if gap and text else "") + token.text
+        gap = False
+    return text.rstrip("; ")

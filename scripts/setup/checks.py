@@ -1,0 +1,46 @@
+"""`./scripts/test`: every check, then the tests, whose summary is the last thing said."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from scripts.setup.environment import ROOT, VENV
+from scripts.setup.progress import say
+
+CHECKS = {
+    "ruff check": ["ruff", "check", "--quiet", "."],
+    "ruff format": ["ruff", "format", "--check", "--quiet", "."],
+    "mypy": ["mypy", "--no-error-summary"],
+    "import-linter": ["lint-imports"],
+}
+FAILED = "COMPANON_FAILED_CHECKS"
+"""Tells pytest what failed before it, so that its summary can say so."""
+
+
+def main(argv: list[str]) -> int:
+    """Run everything; 0 only if nothing failed. Arguments go to pytest."""
+    env = os.environ | {"PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}"}
+    failed = [name for name, command in CHECKS.items() if not _passes(name, command, env)]
+    code = _pytest(argv, env | {FAILED: ", ".join(failed)})
+    return code or (1 if failed else 0)
+
+
+def _passes(name: str, command: list[str], env: dict[str, str]) -> bool:
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    mark = "✓" if done.returncode == 0 else "✗"
+    say(f"{mark} {name} ({time.monotonic() - started:.1f} s)")
+    if done.returncode != 0:
+        say((done.stdout + done.stderr).rstrip())
+    return done.returncode == 0
+
+
+def _pytest(argv: list[str], env: dict[str, str]) -> int:
+    """Ctrl-C reaches pytest from the terminal; this process only has to outlive it."""
+    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", *argv]
+    tests = subprocess.Popen(command, cwd=ROOT, env=env)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: tests.terminate())
+    return tests.wait()

@@ -1,0 +1,46 @@
+"""What this machine's system keeps secret, made once."""
+
+import base64
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from joserfc.jwk import ECKey
+
+from scripts.setup.processes import write_atomically
+
+ADMIN_EMAIL = "admin@companon.example"
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Root keys, token keys and the first System Admin's account."""
+
+    secret_keys: str
+    auth_jwks: str
+    admin_email: str
+    admin_password: str
+
+
+def load_or_make(path: Path) -> Secrets:
+    """The secrets in a file that only its owner reads; made if there is none."""
+    if not path.exists():
+        write_atomically(path, json.dumps(asdict(make()), indent=2) + "\n")
+    return Secrets(**json.loads(path.read_text()))
+
+
+def make() -> Secrets:
+    """New secrets: one 256-bit root, one ES256 key named by its thumbprint (RFC 7638), 144 bits of password."""
+    key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"})
+    key.ensure_kid()
+    return Secrets(
+        secret_keys="1:" + _random(32),
+        auth_jwks=json.dumps({"keys": [key.as_dict(private=True)]}),
+        admin_email=ADMIN_EMAIL,
+        admin_password=_random(18),
+    )
+
+
+def _random(size: int) -> str:
+    return base64.urlsafe_b64encode(os.urandom(size)).rstrip(b"=").decode()

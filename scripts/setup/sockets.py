@@ -1,0 +1,64 @@
+"""Where sockets go: a path may have at most 107 bytes, and a checkout's may have more."""
+
+import hashlib
+import os
+import socket
+import stat
+from pathlib import Path
+
+from scripts.setup.progress import fail
+
+LONGEST = 100
+"""Bytes of the longest path that is used as it is; sockets and their lock files are under it."""
+LOCK_NAME = ".s.PGSQL.5432.lock"
+
+
+def directory(preferred: Path) -> Path:
+    """`preferred`, or when paths under it would be too long a private directory under /tmp, always the same one.
+
+    Raises:
+        SetupError: somebody else has made that directory.
+    """
+    if len(os.fsencode(preferred / LOCK_NAME)) <= LONGEST:
+        folder = preferred
+    else:
+        name = hashlib.sha256(os.fsencode(preferred.parent)).hexdigest()[:16]
+        folder = _private(Path("/tmp") / f"companon-{os.geteuid()}-{name}") / preferred.name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _private(folder: Path) -> Path:
+    # Root's may be entered, not listed: PostgreSQL, which doesn't run as root, has its own directory in there.
+    mode = 0o711 if os.geteuid() == 0 else 0o700
+    folder.mkdir(mode=mode, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        fail(f"{folder} belongs to somebody else; remove it or use a shorter path (--var)")
+    folder.chmod(mode)
+    return folder
+
+
+def listening(port: int = 0) -> socket.socket:
+    """A socket that listens on this machine only; port 0 takes a free one.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    return socket.create_server(("127.0.0.1", port), backlog=128)
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of the loopback interface now."""
+    try:
+        listening(port).close()
+    except OSError:
+        return False
+    return True
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with listening() as found:
+        port: int = found.getsockname()[1]
+    return port

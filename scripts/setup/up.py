@@ -1,0 +1,151 @@
+"""`./scripts/up`: start the whole system and look after it until somebody ends it."""
+
+import argparse
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.setup import sockets
+from scripts.setup.detach import detached
+from scripts.setup.environment import ROOT
+from scripts.setup.leftovers import UP
+from scripts.setup.processes import Record
+from scripts.setup.progress import SetupError, fail, output, say
+from scripts.setup.signals import Interrupted, Signals
+from scripts.setup.stack import Stack
+
+DEFAULT_PORT = 8000
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; return its exit status."""
+    started = time.monotonic()
+    options = parser().parse_args(argv)
+    var = layout(options.var)
+    lock = claim(var)
+    port = choose_port(options.port)
+    try:
+        if not options.detach:
+            return serve(var, port, started, demo=options.demo)
+        code = detached(var, lambda ready: serve(var, port, started, ready=ready))
+    finally:
+        os.close(lock)
+    if code == 0 and options.demo:
+        code = demonstrate(var)
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="scripts/up", description="Start the whole system on this machine.")
+    made.add_argument("--demo", action="store_true", help="then drive it as outside clients would, and show numbers")
+    made.add_argument("--detach", action="store_true", help="return when it is ready; ./scripts/down ends it")
+    made.add_argument("--port", type=int, help="the API's port (default: 8000, or a free one if that is taken)")
+    made.add_argument("--var", type=Path, default=ROOT / "var", help="where its data, logs and sockets go")
+    return made
+
+
+def layout(var: Path) -> Path:
+    """The directory of a system, made if need be.
+
+    Root's may be entered by others, though nothing in it: PostgreSQL runs as user postgres in there.
+    """
+    var = var.absolute()
+    mode = 0o711 if os.geteuid() == 0 else 0o700
+    for folder in (var, var / "run", var / "log", var / "mail"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    var.chmod(mode)
+    return var
+
+
+def claim(var: Path) -> int:
+    """Hold the directory's lock as long as the returned descriptor is open, here or in a child.
+
+    Raises:
+        SetupError: a system runs there; says where it answers.
+    """
+    lock = os.open(var / "run" / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        fail(_running(var))
+    return lock
+
+
+def _running(var: Path) -> str:
+    record = Record.read(var / "run" / f"{UP}.pid")
+    who = f" (PID {record.pid})" if record else ""
+    if (var / "run.json").exists():
+        return f"Already running{who}: {json.loads((var / 'run.json').read_text())['api']}; ./scripts/down ends it"
+    return f"Already starting or stopping{who} in {var}"
+
+
+def choose_port(wanted: int | None) -> int:
+    """The port asked for; else 8000, or a free one when that is taken.
+
+    Raises:
+        SetupError: the port asked for is in use.
+    """
+    if wanted is None:
+        return DEFAULT_PORT if sockets.is_free(DEFAULT_PORT) else sockets.free_port()
+    if not sockets.is_free(wanted):
+        fail(f"Port {wanted} is in use; name another with --port, or none to have a free one")
+    return wanted
+
+
+def serve(var: Path, port: int, started: float, *, demo: bool = False, ready: Callable[[], None] = lambda: None) -> int:
+    """Start the system, say so, look after it until a request to stop, end it; return the exit status."""
+    signals = Signals()
+    record = var / "run" / f"{UP}.pid"
+    Record.of(os.getpid()).write(record)
+    output.streams.append((var / "log" / "up.log").open("a"))
+    stack = Stack(var, port, signals)
+    code = 0
+    try:
+        stack.start()
+        announce(stack, time.monotonic() - started)
+        ready()
+        if demo:
+            code = stack.supervisor.run_once("demo", _demo(), _demo_environment(var), logged=False)
+            say(f"The demonstration ended with status {code}; the system runs on at {stack.api} (Ctrl-C ends it)")
+        stack.supervisor.until(lambda: False)
+    except Interrupted:
+        say("Stopping (Ctrl-C again doesn't wait for running jobs)")
+    except SetupError as error:
+        say(f"✗ {error}")
+        code = 1
+    finally:
+        stack.stop()
+        record.unlink(missing_ok=True)
+    say("Stopped")
+    return code
+
+
+def announce(stack: Stack, seconds: float) -> None:
+    """Say where everything is."""
+    say(f"Ready after {seconds:.1f} s")
+    say(f"  API            {stack.api}/api/v1")
+    say(f"  Documentation  {stack.api}/docs")
+    say(f"  Mail           {stack.mail}/messages")
+    say(f"  System Admin   {stack.secrets.admin_email}, password in {stack.run_file}")
+    say(f"  Logs           {stack.var / 'log'}")
+
+
+def demonstrate(var: Path) -> int:
+    """Run the demonstration against a detached system; return its exit status."""
+    code = os.waitstatus_to_exitcode(os.spawnve(os.P_WAIT, sys.executable, _demo(), _demo_environment(var)) << 8)
+    say(f"The demonstration ended with status {code}; the system runs on (./scripts/down ends it)")
+    return code
+
+
+def _demo() -> list[str]:
+    return [sys.executable, "-m", "scripts.demo"]
+
+
+def _demo_environment(var: Path) -> dict[str, str]:
+    return os.environ | {"COMPANON_RUN": str(var / "run.json"), "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,142 @@
+"""Servers, databases and settings for every test.
+
+Servers are started by pytest's first process, with or without pytest-xdist; each process that runs tests has its
+own database and its own Redis database. What the application's settings read is set here before any test imports it.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg2 import sql
+from psycopg2.extensions import connection
+
+from scripts.setup import database as databases
+from scripts.setup import sockets
+from scripts.setup.environment import ROOT
+from tests.servers import Servers
+
+REFERENCE = {"roles", "role_permissions", "consent_notices"}
+"""Tables whose rows come with the migrations."""
+
+servers = Servers()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers in the first process."""
+    if servers.owned and not config.option.collectonly:
+        servers.start()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End them, also after Ctrl-C."""
+    if servers.owned:
+        servers.stop()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the whole system share one process's system, and the machine with nobody else's."""
+    for item in items:
+        if "system" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("system"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say above the last line what had failed before pytest began."""
+    if failed := os.environ.get("COMPANON_FAILED_CHECKS"):
+        terminalreporter.section("failed before the tests", red=True)
+        terminalreporter.line(f"{failed} (details are above pytest's output)")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Any:
+    """The throwaway PostgreSQL: `dsn(user, dbname)`."""
+    return servers.postgres
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """This process's own Redis database."""
+    return servers.redis_url
+
+
+@pytest.fixture(scope="session")
+def database() -> str:
+    """The name of this process's own migrated database; the application's settings lead there."""
+    servers.fresh_database(servers.database)
+    return servers.database
+
+
+@pytest.fixture(scope="session")
+def superuser(database: str) -> Iterator[connection]:
+    """A connection to it that may do everything, without transactions."""
+    with closing(databases.superuser(servers.postgres, database)) as connected:
+        yield connected
+
+
+@pytest.fixture
+def db_clean(superuser: connection) -> str:
+    """The database as the migrations leave it: rows of other tests are gone."""
+    with superuser.cursor() as cursor:
+        filled = [table for table in _tables(cursor) if _has_rows(cursor, table)]
+        if filled:
+            names = sql.SQL(", ").join(filled)
+            # As a replica no trigger runs: some tables refuse to be truncated, and rightly so.
+            cursor.execute("set session_replication_role = replica")
+            cursor.execute(sql.SQL("truncate {} restart identity cascade").format(names))
+            cursor.execute("set session_replication_role = origin")
+    return servers.database
+
+
+def _tables(cursor: Any) -> list[sql.Identifier]:
+    cursor.execute(
+        """
+        select relnamespace::regnamespace::text, relname from pg_class
+        where relkind in ('r', 'p') and not relispartition and relnamespace::regnamespace::text in ('public', 'app')
+        """
+    )
+    return [sql.Identifier(schema, name) for schema, name in cursor.fetchall() if name not in REFERENCE]
+
+
+def _has_rows(cursor: Any, table: sql.Identifier) -> bool:
+    cursor.execute(sql.SQL("select exists (select from {})").format(table))
+    return bool(cursor.fetchone()[0])
+
+
+@dataclass(frozen=True)
+class System:
+    """A complete system: what its `run.json` says, and its directory."""
+
+    var: Path
+    run: dict[str, Any]
+
+    @property
+    def api(self) -> str:
+        """Where it answers."""
+        return str(self.run["api"])
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """Everything, as `./scripts/up` starts it; one for all tests that ask for it."""
+    var = _reachable(tmp_path_factory.mktemp("system"))
+    port = str(sockets.free_port())
+    subprocess.run([ROOT / "scripts" / "up", "--detach", "--var", var, "--port", port], check=True)
+    try:
+        yield System(var, json.loads((var / "run.json").read_text()))
+    finally:
+        subprocess.run([ROOT / "scripts" / "down", "--var", var], check=True)
+
+
+def _reachable(folder: Path) -> Path:
+    """Let user postgres get at a directory that pytest made for its own user only."""
+    if os.geteuid() == 0:
+        for parent in [folder, *folder.parents][:-2]:
+            parent.chmod(0o711)
+    return folder
