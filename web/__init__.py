@@ -1,0 +1,1 @@
+"""The web tier: HTTP and nothing else."""

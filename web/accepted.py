@@ -1,0 +1,70 @@
+"""`202 Accepted`: the answer to a request whose work goes on in a job."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+from falcon.asgi import Response
+
+from models import jobs
+from models.jobs import Job, JobRef
+
+POLL_AFTER = "1"  # seconds
+
+
+class Progress(msgspec.Struct):
+    """How far a job is: `done` of `total` steps, in words."""
+
+    done: int
+    total: int | None
+    message: str | None
+
+
+class JobError(msgspec.Struct):
+    """Why a job failed."""
+
+    code: str
+    message: str
+
+
+class JobOut(msgspec.Struct):
+    """A job: what happens after a request has been accepted."""
+
+    id: UUID
+    actor: str
+    state: str
+    progress: Progress
+    attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: JobError | None
+
+    @classmethod
+    def of(cls, job: Job) -> "JobOut":
+        """A job as it is shown to its owner."""
+        return cls(
+            id=job.id,
+            actor=job.actor,
+            state=job.state,
+            progress=Progress(job.progress_done or 0, job.progress_total, job.progress_message),
+            attempts=job.attempts,
+            created_at=job.created_at,
+            started_at=job.claimed_at,
+            finished_at=job.finished_at,
+            error=_error(job),
+        )
+
+
+def _error(job: Job) -> JobError | None:
+    if not job.error:
+        return None
+    return JobError(str(job.error.get("code", "failed")), str(job.error.get("message", "")))
+
+
+def accept(resp: Response, job: JobRef) -> None:
+    """Answer that the work goes on in `job`, and where to look. The caller has to be signed in to see it."""
+    resp.status = 202
+    resp.location = f"/api/v1/jobs/{job.id}"
+    resp.set_header("Retry-After", POLL_AFTER)
+    resp.media = JobOut.of(jobs.get(job.id))

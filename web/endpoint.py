@@ -1,0 +1,247 @@
+"""`@endpoint(…)`: everything between the route and the responder, declared in one place.
+
+A request goes through: route, method, sign-in (401), permission (403), rate limit (429), body and query
+(400, 413, 415, 422), the caller's transaction. The responder runs within that transaction in the thread
+pool, and its answer is encoded there, so that what can't be encoded isn't committed.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping
+from functools import update_wrapper
+from typing import Any
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models.context import Identity, acting_as, nobody
+from models.errors import Forbidden, Problem, Unauthenticated
+from web import idempotency
+from web.accepted import accept
+from web.auditing import audited, record_act, record_refusal
+from web.body import read_json_bytes
+from web.declaration import AUTHENTICATED, OPEN, OPTIONAL, PUBLIC, Declaration, Mode
+from web.decode import Body, Query
+from web.kit import Kit
+from web.limits import Rate, headers, parse_rate, partition
+from web.pagination import Page, PageQuery, after, page_of
+from web.preconditions import etag, not_modified, require_match
+from web.problems import NotAcceptable
+
+__all__ = ["Page", "PageQuery", "accept", "after", "audited", "endpoint", "etag", "page_of", "require_match"]
+
+Responder = Callable[..., Coroutine[Any, Any, None]]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def endpoint(
+    *,
+    permission: str,
+    body: Any = None,
+    query: Any = None,
+    response: Any = None,
+    status: int = 200,
+    audit: str | None = None,
+    rate: str | None = None,
+    idempotent: bool = False,
+    slow: bool = False,
+    outward: bool = False,
+    mode: Mode = "sync",
+    problems: tuple[type[Problem], ...] = (),
+    also: Mapping[int, Any] | None = None,
+) -> Callable[[Callable[..., Any]], Responder]:
+    """Make a responder method an endpoint.
+
+    `req.context` holds `body`, `query` and `identity` when the responder runs; it sets `resp.media`.
+
+    Args:
+        permission: `"public"`, `"optional"`, `"authenticated"`, or what the caller's role has to be allowed.
+        body: the type of the JSON body (a struct that forbids unknown fields); without it, no body is read.
+        query: the struct of the query parameters; without it, none is known.
+        response: the type of the answer.
+        status: of the answer, unless the responder says otherwise.
+        audit: the action that is recorded with the act, as `subject.verb`; refusals are recorded, too.
+        rate: e.g. `"10/minute; 100/day"`, for each person, or for each address before anybody is known.
+        idempotent: honours `Idempotency-Key`.
+        slow: runs in the small pool for password hashing and the like.
+        outward: opens no transaction: the responder calls somebody else, and opens its own around that.
+        mode: `"async"` runs a coroutine in the event loop and opens no transaction.
+        problems: refusals of its own, for the documentation.
+        also: other statuses that it answers with and their types, for the documentation.
+
+    Raises:
+        TypeError: the declaration contradicts itself.
+    """
+    declared = Declaration(
+        permission, body, query, response, status, audit, rate, idempotent, slow, outward, mode, problems, also or {}
+    )
+
+    def decorate(function: Callable[..., Any]) -> Responder:
+        operation = _Operation(declared, function)
+        responder = _asynchronous(operation) if mode == "async" else _in_pool(operation)
+        update_wrapper(responder, function)
+        responder.declaration = declared  # type: ignore[attr-defined]
+        return responder
+
+    return decorate
+
+
+def _in_pool(operation: "_Operation") -> Responder:
+    slow = operation.declared.slow
+
+    async def respond(resource: Any, req: Request, resp: Response, **path: Any) -> None:
+        kit: Kit = req.context.kit
+        try:
+            await operation.admit(req, resp)
+        except Forbidden as refusal:
+            if operation.declared.audit:
+                await kit.pool.run(record_refusal, kit, req.context.identity, operation.declared.audit, refusal)
+            raise
+        raw = await operation.read(req)
+        await (kit.slow_pool if slow else kit.pool).run(operation.perform, resource, req, resp, path, raw)
+
+    return respond
+
+
+def _asynchronous(operation: "_Operation") -> Responder:
+    async def respond(resource: Any, req: Request, resp: Response, **path: Any) -> None:
+        await operation.admit(req, resp)
+        operation.decode(req, await operation.read(req))
+        resp.status = operation.declared.status
+        await operation.responder(resource, req, resp, **path)
+        _finish(req, resp)
+
+    return respond
+
+
+class _Operation:
+    """One declared endpoint at work."""
+
+    def __init__(self, declared: Declaration, responder: Callable[..., Any]) -> None:
+        self.declared = declared
+        self.responder = responder
+        self._body = Body(declared.body) if declared.body is not None else None
+        self._query = Query(declared.query)
+        self._rate: Rate | None = None
+        if declared.rate:
+            self._rate = parse_rate(responder.__qualname__, declared.rate)
+
+    async def admit(self, req: Request, resp: Response) -> None:
+        """Decide whether this caller may make this request now.
+
+        Raises:
+            Problem: no (401, 403, 406, 429).
+        """
+        kit: Kit = req.context.kit
+        _require_acceptable(req)
+        identity = self._identify(kit, req)
+        req.context.identity = identity
+        forbidden = not await self._allowed(kit, identity)
+        if self._rate is not None:
+            who = str(identity.user_id or partition(req.context.info.address))
+            standing = await kit.limiter.take(self._rate, who)
+            resp.set_headers(headers(self._rate, standing))
+        if forbidden:
+            raise Forbidden
+
+    def _identify(self, kit: Kit, req: Request) -> Identity:
+        if self.declared.permission == PUBLIC:
+            return nobody()
+        authorization = req.auth
+        if authorization is None:
+            if self.declared.permission == OPTIONAL:
+                return nobody()
+            raise Unauthenticated
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated("The Authorization header has to be `Bearer <access token>`.")
+        return kit.verify(token.strip())
+
+    async def _allowed(self, kit: Kit, identity: Identity) -> bool:
+        permission = self.declared.permission
+        return permission in OPEN or permission == AUTHENTICATED or await kit.grants.allow(identity, permission)
+
+    async def read(self, req: Request) -> bytes:
+        """The body's bytes, if a body is declared."""
+        if self._body is None:
+            return b""
+        kit: Kit = req.context.kit
+        return await read_json_bytes(req, kit.max_body_bytes)
+
+    def decode(self, req: Request, raw: bytes) -> None:
+        """Put the validated query and body into the request's context."""
+        req.context.query = self._query.decode(req.query_string)
+        req.context.body = self._body.decode(raw) if self._body is not None else None
+
+    def perform(self, resource: Any, req: Request, resp: Response, path: dict[str, Any], raw: bytes) -> None:
+        """In a thread: decode, then do it in the caller's transaction; a refusal is recorded after its rollback."""
+        self.decode(req, raw)
+        resp.status = self.declared.status
+        kit: Kit = req.context.kit
+        identity: Identity = req.context.identity
+        try:
+            if self.declared.outward:
+                self._act_outward(kit, identity, resource, req, resp, path)
+            else:
+                with kit.transaction(identity, timeout=self.declared.timeout):
+                    self._act(kit, identity, resource, req, resp, path, raw)
+        except Problem as refusal:
+            if self.declared.audit:
+                record_refusal(kit, identity, self.declared.audit, refusal)
+            raise
+
+    def _act(
+        self,
+        kit: Kit,
+        identity: Identity,
+        resource: Any,
+        req: Request,
+        resp: Response,
+        path: dict[str, Any],
+        raw: bytes,
+    ) -> None:
+        key = idempotency.key_of(req) if self.declared.idempotent else None
+        if key is None:
+            self._respond(kit, resource, req, resp, path)
+            return
+        scope, digest = idempotency.scope_of(identity), idempotency.digest_of(req, raw)
+        kept = kit.idempotency.begin(scope, key, digest)
+        if kept is not None:
+            idempotency.replay(resp, kept, digest)
+            return
+        self._respond(kit, resource, req, resp, path)
+        body = (resp.data or b"").decode()
+        kit.idempotency.store(scope, key, resp.status_code, idempotency.kept_headers(resp), body)
+
+    def _respond(self, kit: Kit, resource: Any, req: Request, resp: Response, path: dict[str, Any]) -> None:
+        self.responder(resource, req, resp, **path)
+        if self.declared.audit:
+            record_act(kit, req, self.declared.audit)
+        _finish(req, resp)
+
+    def _act_outward(
+        self, kit: Kit, identity: Identity, resource: Any, req: Request, resp: Response, path: dict[str, Any]
+    ) -> None:
+        with acting_as(identity):
+            self.responder(resource, req, resp, **path)
+        _finish(req, resp)
+        if self.declared.audit:
+            with kit.transaction(identity, timeout=self.declared.timeout):
+                record_act(kit, req, self.declared.audit)
+
+
+def _require_acceptable(req: Request) -> None:
+    accepted = req.accept
+    if accepted != "*/*" and accepted != "application/json" and not req.client_accepts("application/json"):
+        raise NotAcceptable
+
+
+def _finish(req: Request, resp: Response) -> None:
+    """Encode the answer now: afterwards it would be too late to fail."""
+    if req.method == "GET" and not_modified(req, resp):
+        resp.status = 304
+        resp.media = None
+        return
+    if resp.media is not None:
+        resp.data = _encode(resp.media)
+        resp.media = None
+        resp.content_type = "application/json"

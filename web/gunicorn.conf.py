@@ -1,0 +1,38 @@
+# ruff: noqa: N999  (the name that gunicorn looks for)
+"""gunicorn's configuration: `gunicorn --config web/gunicorn.conf.py web.app:application`."""
+
+import sys
+from typing import Any
+
+from settings import settings
+from web import logs, shutdown
+
+bind = f"127.0.0.1:{settings.port}"
+workers = settings.web_concurrency
+worker_class = "asgi"
+asgi_loop = "uvloop"
+asgi_lifespan = "on"
+
+# The default is one socket in the home directory, shared by every gunicorn of the machine.
+control_socket_disable = True
+
+timeout = 30
+graceful_timeout = 20
+keepalive = 5
+backlog = 1024
+
+# Wider than our own limits (web/middleware.py), which answer with a problem document; these close the connection.
+limit_request_line = 8190
+limit_request_fields = 100
+limit_request_field_size = 16_380
+
+proc_name = "companon-web"
+logconfig_dict = logs.config(settings.log_level)
+accesslog = None  # web.logs.AccessLog does it
+
+
+def post_worker_init(worker: Any) -> None:
+    """Set up the process that the application runs in."""
+    # A thread that computes gives way to the event loop after half a millisecond instead of five.
+    sys.setswitchinterval(0.0005)
+    shutdown.watch(worker)

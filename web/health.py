@@ -1,0 +1,138 @@
+"""`/healthz`: this process lives. `/readyz`: it can do its work."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import cache
+
+import msgspec
+import redis
+from falcon.asgi import Request, Response
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from models import db
+from models.context import nobody
+from models.migrate import MIGRATIONS
+from settings import Settings
+from web.endpoint import endpoint
+from web.pool import Overloaded, Pool
+
+TIMEOUT = 2.0
+"""Seconds that all checks together may take."""
+
+Check = Callable[[], str]
+
+
+class MigrationsMissing(Exception):
+    """The database is older than this release."""
+
+
+class Alive(msgspec.Struct):
+    """The process answers."""
+
+    status: str
+
+
+class Dependency(msgspec.Struct):
+    """How one thing that we depend on is."""
+
+    ok: bool
+    detail: str
+    ms: float
+
+
+class Readiness(msgspec.Struct):
+    """`ok`, `degraded` (something is missing that we can do without for a while) or `unavailable`."""
+
+    status: str
+    checks: dict[str, Dependency]
+
+
+class Health:
+    """`/healthz`: whether this process is alive."""
+
+    @endpoint(response=Alive, permission="public", mode="async")
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Whether this process is alive. Looks at nothing else."""
+        resp.media = Alive("ok")
+
+
+class Ready:
+    """`/readyz`: whether this process can do its work."""
+
+    def __init__(self, required: dict[str, Check], wanted: dict[str, Check]) -> None:
+        self._required = required
+        self._checks = required | wanted
+        # Its own threads: whether the database answers has to be found out even when all others wait for it.
+        self._pool = Pool("probe", threads=len(self._checks), queue=0, on_exit=db.close_thread)
+
+    @endpoint(response=Readiness, also={503: Readiness}, permission="public", mode="async")
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Whether this process can do its work: 503 if it can't, with what is missing."""
+        checks = dict(zip(self._checks, await asyncio.gather(*map(self._check, self._checks.values())), strict=True))
+        ready = all(checks[name].ok for name in self._required)
+        whole = all(dependency.ok for dependency in checks.values())
+        resp.status = 200 if ready else 503
+        resp.media = Readiness("ok" if whole else "degraded" if ready else "unavailable", checks)
+
+    async def _check(self, check: Check) -> Dependency:
+        started = time.perf_counter()
+        try:
+            ok, detail = True, await asyncio.wait_for(self._pool.run(check), TIMEOUT)
+        except TimeoutError:
+            ok, detail = False, f"no answer within {TIMEOUT:.0f} s"
+        except Overloaded:
+            ok, detail = False, "still no answer to an earlier check"
+        except MigrationsMissing as error:
+            ok, detail = False, str(error)
+        except Exception as error:  # whatever it is: it's what we are here to report, though not in full to everybody
+            ok, detail = False, type(error).__name__
+        return Dependency(ok, detail, round((time.perf_counter() - started) * 1000, 1))
+
+    def open(self) -> None:
+        """Admit checks."""
+        self._pool.open()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.close(timeout=TIMEOUT)
+
+
+def ready(settings: Settings) -> Ready:
+    """The checks of this installation."""
+    client = redis.Redis.from_url(
+        settings.redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=1.0, socket_connect_timeout=1.0
+    )
+    return Ready(
+        required={"postgres": _postgres, "migrations": _migrations},
+        # Without Redis limits are counted in each process and jobs wait in the ledger: worth knowing, and no
+        # reason for a load balancer to turn phones away.
+        wanted={"redis": lambda: _redis(client)},
+    )
+
+
+def _postgres() -> str:
+    with db.transaction(nobody(), timeout=1.0):
+        db.value("select 1")
+    return "answers"
+
+
+def _redis(client: "redis.Redis") -> str:
+    client.ping()
+    return "answers"
+
+
+def _migrations() -> str:
+    with db.transaction(nobody(), timeout=1.0):
+        applied = db.value("select app.applied_migrations()")
+    missing = sorted(_versions() - set(applied))
+    if missing:
+        raise MigrationsMissing(f"{len(missing)} missing, the first is {missing[0]}")
+    return "at head"
+
+
+@cache
+def _versions() -> frozenset[str]:
+    """What this release needs. A database that is further ahead is fine: the next release's migrations run first."""
+    return frozenset(path.name.partition("_")[0] for path in MIGRATIONS.glob("*.sql"))

@@ -1,0 +1,40 @@
+"""What every endpoint stands on, in one place, so that an application can be put together from other parts."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from models.context import Identity
+from web.grants import Grants
+from web.limits import Limiter
+from web.pool import Pool
+
+
+class Transaction(Protocol):
+    """`models.db.transaction`."""
+
+    def __call__(self, identity: Identity, *, timeout: float) -> AbstractContextManager[Any]: ...
+
+
+class IdempotencyStore(Protocol):
+    """Where the first answer to an `Idempotency-Key` is kept, within the caller's transaction."""
+
+    def begin(self, scope: str, key: str, digest: bytes) -> dict[str, Any] | None: ...
+
+    def store(self, scope: str, key: str, status: int, headers: dict[str, str], body: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """The collaborators of all endpoints of one application."""
+
+    pool: Pool
+    slow_pool: Pool
+    limiter: Limiter
+    verify: Callable[[str], Identity]
+    grants: Grants
+    transaction: Transaction
+    record: Callable[..., Any]
+    idempotency: IdempotencyStore
+    max_body_bytes: int

@@ -1,0 +1,148 @@
+"""Rate limits, counted in Redis, and in this process while Redis is gone.
+
+A limit protects; it is never the reason for a 5xx. When Redis fails, each process counts for itself (so the
+limit is as many times larger as there are processes) and asks Redis again after `RETRY_AFTER` seconds.
+The answer carries `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
+"""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from limits import RateLimitItem, parse_many
+from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from models.errors import TooMany
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = 5.0
+REDIS_TIMEOUT = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """One or more limits that hold together, e.g. `10/minute; 100/day`."""
+
+    name: str
+    items: tuple[RateLimitItem, ...]
+
+    @property
+    def policy(self) -> str:
+        """The `RateLimit-Policy` header."""
+        return ", ".join(f"{self._label(item)};q={item.amount};w={item.get_expiry()}" for item in self.items)
+
+    def _label(self, item: RateLimitItem) -> str:
+        return f'"{self.name}"' if len(self.items) == 1 else f'"{self.name}-{item.get_expiry()}s"'
+
+    def state(self, item: RateLimitItem, remaining: int, seconds: int) -> str:
+        """The `RateLimit` header for the limit that is nearest to its end."""
+        return f"{self._label(item)};r={remaining};t={seconds}"
+
+
+def parse_rate(name: str, text: str) -> Rate:
+    """Parse `10/minute` or `10/minute; 100/day`.
+
+    Raises:
+        ValueError: it can't be parsed.
+    """
+    return Rate(name, tuple(parse_many(text)))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a caller stands: what is left of the limit nearest to its end, and in how many seconds there is more."""
+
+    item: RateLimitItem
+    remaining: int
+    seconds: int
+    refused: bool
+
+
+def partition(address: str) -> str:
+    """The part of a client's address that one customer has: an IPv4 address, or an IPv6 /64."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return "unknown"
+    return str(parsed if parsed.version == 4 else ip_network((parsed, 64), strict=False))
+
+
+class Limiter:
+    """Counts requests; lives in one event loop."""
+
+    def __init__(self, redis_url: str | None) -> None:
+        self._url = redis_url
+        self._redis: SlidingWindowCounterRateLimiter | None = None
+        self._memory = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._redis_again_at = 0.0
+
+    async def take(self, rate: Rate, *who: str) -> Standing:
+        """Count one request of `who`, and say how they stand.
+
+        Raises:
+            TooMany: one of the limits is used up; carries the headers.
+        """
+        standing = await self._count(rate, who)
+        if standing.refused:
+            raise self._refusal(rate, standing)
+        return standing
+
+    @staticmethod
+    def _refusal(rate: Rate, standing: Standing) -> TooMany:
+        refusal = TooMany("Slow down.", retry_after=standing.seconds)
+        refusal.headers |= headers(rate, standing)
+        return refusal
+
+    async def _count(self, rate: Rate, who: Sequence[str]) -> Standing:
+        if self._url and time.monotonic() >= self._redis_again_at:
+            try:
+                return await _hit(self._shared(self._url), rate, who)
+            except (RedisError, OSError) as error:
+                self._redis_again_at = time.monotonic() + RETRY_AFTER
+                logger.warning("rate limits are counted in this process, Redis fails: %s", error)
+        return await _hit(self._memory, rate, who)
+
+    def _shared(self, url: str) -> SlidingWindowCounterRateLimiter:
+        if self._redis is None:
+            self._redis = SlidingWindowCounterRateLimiter(_redis_storage(url))
+        return self._redis
+
+
+def headers(rate: Rate, standing: Standing) -> dict[str, str]:
+    """The header fields that tell a caller how they stand."""
+    return {
+        "RateLimit-Policy": rate.policy,
+        "RateLimit": rate.state(standing.item, standing.remaining, standing.seconds),
+    }
+
+
+async def _hit(limiter: SlidingWindowCounterRateLimiter, rate: Rate, who: Sequence[str]) -> Standing:
+    standings = [await _hit_one(limiter, item, (rate.name, *who)) for item in rate.items]
+    return min(standings, key=lambda standing: (not standing.refused, standing.remaining))
+
+
+async def _hit_one(limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, who: Sequence[str]) -> Standing:
+    taken = await limiter.hit(item, *who)
+    stats = await limiter.get_window_stats(item, *who)
+    seconds = max(1, math.ceil(stats.reset_time - time.time()))
+    return Standing(item, stats.remaining if taken else 0, min(seconds, item.get_expiry()), not taken)
+
+
+def _redis_storage(url: str) -> Storage:
+    uri = url.replace("unix:", "async+redis+unix:", 1) if url.startswith("unix:") else f"async+{url}"
+    return RedisStorage(
+        uri,
+        implementation="redispy",
+        key_prefix="limits",
+        socket_timeout=REDIS_TIMEOUT,
+        socket_connect_timeout=REDIS_TIMEOUT,
+        retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]  # passed on to redis-py
+    )

@@ -1,0 +1,147 @@
+"""What every request passes through: ids, limits on its head, security headers, CORS, the access log."""
+
+import re
+import time
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from falcon.asgi import Request, Response
+
+from models.context import RequestInfo, set_request_info
+from settings import Settings
+from web.kit import Kit
+from web.logs import AccessLog
+from web.problems import HeadersTooLarge, UriTooLong
+from web.trace import continued, id_of, new_id
+
+MAX_URL_BYTES = 4096
+MAX_HEADER_BYTES = 16_384
+MAX_USER_AGENT = 300
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+API_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+ALLOWED_HEADERS = (
+    "authorization, content-type, idempotency-key, if-match, if-none-match, last-event-id, traceparent,"
+    " x-correlation-id, x-request-id"
+)
+EXPOSED_HEADERS = (
+    "location, etag, retry-after, ratelimit, ratelimit-policy, idempotent-replayed, x-correlation-id, x-request-id"
+)
+
+
+class Context:
+    """Gives each request its ids and each response the headers that all of them have."""
+
+    def __init__(self, kit: Kit, settings: Settings, access_log: AccessLog) -> None:
+        self._kit = kit
+        self._proxies = settings.trusted_proxies
+        self._log = access_log
+        self._headers = dict(API_HEADERS)
+        if settings.public_url.startswith("https:"):
+            self._headers["strict-transport-security"] = "max-age=63072000; includeSubDomains"
+
+    async def process_request(self, req: Request, resp: Response) -> None:
+        """Say who asks from where, before anything can go wrong."""
+        req.context.started = time.perf_counter()
+        req.context.kit = self._kit
+        req.context.identity = None
+        request_id = id_of(req.get_header("X-Request-Id")) or new_id()
+        info = RequestInfo(
+            request_id=request_id,
+            correlation_id=id_of(req.get_header("X-Correlation-Id")) or request_id,
+            traceparent=continued(req.get_header("traceparent")),
+            address=client_address(_peer(req), req.get_header("X-Forwarded-For"), self._proxies),
+            user_agent=_CONTROL.sub("", req.user_agent or "")[:MAX_USER_AGENT],
+        )
+        req.context.info = info
+        set_request_info(info)
+        _require_small_head(req)
+
+    async def process_response(self, req: Request, resp: Response, resource: Any, req_succeeded: bool) -> None:
+        """Add what every answer carries, and write it down."""
+        info: RequestInfo = req.context.info
+        present = resp.headers
+        resp.set_headers({name: value for name, value in self._headers.items() if name not in present})
+        resp.set_header("X-Request-Id", info.request_id)
+        resp.set_header("X-Correlation-Id", info.correlation_id)
+        self._log.write(req, resp, info)
+
+    async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """Write down what has not been written."""
+        self._log.flush()
+
+
+def _peer(req: Request) -> str:
+    client = req.scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _require_small_head(req: Request) -> None:
+    if len(req.path) + len(req.query_string) > MAX_URL_BYTES:
+        raise UriTooLong(f"More than {MAX_URL_BYTES} bytes.")
+    if sum(len(name) + len(value) for name, value in req.scope["headers"]) > MAX_HEADER_BYTES:
+        raise HeadersTooLarge(f"More than {MAX_HEADER_BYTES} bytes.")
+
+
+def client_address(peer: str, forwarded_for: str | None, proxies: int) -> str:
+    """Where the request comes from: the peer, or what the outermost of `proxies` trusted proxies saw.
+
+    Each proxy appends the address it was called from to `X-Forwarded-For`; what stands further left than
+    our own proxies can have written was made up by the client.
+    """
+    if proxies and forwarded_for:
+        hops = [hop.strip() for hop in forwarded_for.split(",")]
+        address = _normal(hops[max(0, len(hops) - proxies)])
+        if address:
+            return address
+    return _normal(peer) or peer
+
+
+def _normal(text: str) -> str:
+    """An address without port and brackets; IPv4 in IPv6's clothing as IPv4; nothing if it isn't one."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return ""
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+class Cors:
+    """Lets the named origins' pages call the API. There are no cookies, so credentials never are involved."""
+
+    def __init__(self, origins: str) -> None:
+        self._origins = {origin.strip() for origin in origins.split(",") if origin.strip()}
+
+    async def process_response(self, req: Request, resp: Response, resource: Any, req_succeeded: bool) -> None:
+        """Answer the browser's question whether it may show the response to the page."""
+        if not self._origins:
+            return
+        resp.append_header("Vary", "Origin")
+        origin = req.get_header("Origin")
+        if origin not in self._origins:
+            return
+        resp.set_header("Access-Control-Allow-Origin", origin)
+        resp.set_header("Cross-Origin-Resource-Policy", "cross-origin")
+        if req.method == "OPTIONS" and req.get_header("Access-Control-Request-Method"):
+            resp.set_headers(
+                {
+                    "Access-Control-Allow-Methods": resp.get_header("Allow") or "",
+                    "Access-Control-Allow-Headers": ALLOWED_HEADERS,
+                    "Access-Control-Max-Age": "600",
+                }
+            )
+        else:
+            resp.set_header("Access-Control-Expose-Headers", EXPOSED_HEADERS)

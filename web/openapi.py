@@ -1,0 +1,254 @@
+"""The OpenAPI 3.1 document, made by spectree from what the endpoints declare."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+from falcon.asgi import App
+from spectree import SecurityScheme, SpecTree
+from spectree.model_adapter import get_msgspec_model_adapter
+from spectree.models import SecureType, SecuritySchemeData, Server
+from spectree.plugins.falcon_plugin import FalconAsgiPlugin
+from spectree.response import Response as Responses
+
+from web.declaration import AUTHENTICATED, OPEN, OPTIONAL, PUBLIC, Declaration
+from web.problems import PROBLEM_JSON, ProblemOut
+
+TITLE = "Compañon API"
+VERSION = "1.0.0"
+DESCRIPTION = """
+Brands run activations, fans scan codes, numbers move.
+
+**Errors** are `application/problem+json` (RFC 9457); `code` is stable, `errors` names the fields that are wrong.
+**Lists** come in pages: send `next_cursor` back as `cursor`. **Repeating** a POST is safe with an `Idempotency-Key`
+where an endpoint takes one. **Overwriting** what somebody else changed is prevented by `If-Match` with the `ETag` that
+you read. **Limits** are told in `RateLimit` and `RateLimit-Policy`; `429` and `503` say in `Retry-After` when to come
+back. **Work that goes on** is answered with `202` and the job's `Location`. Every answer carries `X-Request-Id`.
+"""
+_SCHEMAS = "#/components/schemas/"
+_REFERENCE = re.compile(rf'"{_SCHEMAS}([^"]+)"')
+_PROBLEM = ProblemOut.__name__
+
+
+class IdempotencyHeaders(msgspec.Struct, rename={"idempotency_key": "Idempotency-Key"}):
+    """The header of a request that may be repeated."""
+
+    idempotency_key: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                min_length=1,
+                max_length=255,
+                pattern="^[!-~]+$",
+                description="Of your choosing, e.g. a UUID. The same request with it gets the first answer again.",
+            ),
+        ]
+        | None
+    ) = None
+
+
+def document(app: App[Any, Any]) -> dict[str, Any]:
+    """The document for all routes of `app` whose responders are endpoints."""
+    spec = SpecTree(
+        backend=_Endpoints,
+        model_adapter=get_msgspec_model_adapter(),
+        validation_error_model=ProblemOut,
+        naming_strategy=_Names().name,
+        annotations=False,
+        title=TITLE,
+        version=VERSION,
+        description=DESCRIPTION.strip(),
+        servers=[Server(url="/")],
+        security_schemes=[
+            SecurityScheme("bearer", SecuritySchemeData(type=SecureType.HTTP, scheme="bearer", bearer_format="JWT"))
+        ],
+    )
+    spec.app = app
+    return _finished(spec.spec)
+
+
+class _Names:
+    """Component names: a struct's own, with its module's in front where two are called the same."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, Any] = {}
+
+    def name(self, model: Any) -> str:
+        name = _plain_name(model)
+        if self._taken.setdefault(name, model) == model:
+            return name
+        return f"{model.__module__.rpartition('.')[2].title()}{name}"
+
+
+def _plain_name(model: Any) -> str:
+    origin, arguments = get_origin(model), get_args(model)
+    if origin is Annotated:
+        return _plain_name(arguments[0])
+    if origin is list:
+        return f"{_plain_name(arguments[0])}List"
+    if arguments:
+        return "".join(_plain_name(argument) for argument in arguments) + str(origin.__name__)
+    return str(model.__name__)
+
+
+class _Endpoints(FalconAsgiPlugin):
+    """spectree's Falcon plugin, told what to document by our declarations instead of by wrapping responders."""
+
+    def parse_func(self, route: Any) -> Iterator[tuple[str, Callable[..., Any]]]:  # type: ignore[override]
+        for method, responder in route.method_map.items():
+            declared: Declaration | None = getattr(responder, "declaration", None)
+            if declared is not None and method != "HEAD":
+                yield method, self._documented(route, method, responder, declared)
+
+    def bypass(self, func: Callable[..., Any], method: str) -> bool:
+        return False
+
+    def _documented(self, route: Any, method: str, responder: Any, declared: Declaration) -> Callable[..., Any]:
+        validate = self.spectree.validate(
+            query=declared.query,
+            json=declared.body,
+            headers=IdempotencyHeaders if declared.idempotent else None,
+            resp=_responses(declared, route.uri_template),
+            tags=(responder.__module__.rpartition(".")[2],),
+            security={} if declared.permission in OPEN else {"bearer": []},
+            operation_id=method.lower() + type(route.resource).__name__ + _suffix(responder),
+            skip_validation=True,
+        )
+        documented: Callable[..., Any] = validate(partial(responder))
+        documented.__name__ = responder.__name__
+        documented.__doc__ = _explained(route.resource, responder, declared)
+        return documented
+
+
+def _suffix(responder: Any) -> str:
+    return "".join(part.title() for part in responder.__name__.split("_")[2:])
+
+
+def _explained(resource: Any, responder: Any, declared: Declaration) -> str:
+    own = inspect.getdoc(responder) or inspect.getdoc(type(resource)) or responder.__name__
+    summary, _, rest = own.partition("\n\n")
+    notes = [rest.strip(), _who(declared.permission)]
+    if declared.rate:
+        notes.append(f"Limited to {declared.rate} for each caller.")
+    if declared.audit:
+        notes.append(f"Recorded in the audit trail as `{declared.audit}`.")
+    if declared.problems:
+        notes.append("Refusals of its own: " + ", ".join(f"`{p.code}` ({p.status})" for p in declared.problems) + ".")
+    return "\n\n".join([summary, *filter(None, notes)])
+
+
+def _who(permission: str) -> str:
+    if permission == PUBLIC:
+        return "Open to everybody."
+    if permission == OPTIONAL:
+        return "Open to everybody; an access token says who is asking."
+    if permission == AUTHENTICATED:
+        return "For everybody who is signed in."
+    return f"Needs the permission `{permission}`."
+
+
+def _responses(declared: Declaration, template: str) -> Responses:
+    refusals = {503, *(problem.status for problem in declared.problems)}
+    if declared.permission != PUBLIC:
+        refusals.add(401)
+    if declared.permission not in (*OPEN, AUTHENTICATED):
+        refusals.add(403)
+    if "{" in template:
+        refusals.add(404)
+    if declared.body is not None:
+        refusals |= {400, 413, 415}
+    if declared.rate:
+        refusals.add(429)
+    answers = dict.fromkeys(refusals, ProblemOut) | {declared.status: declared.response, **declared.also}
+    return Responses(**{f"HTTP_{status}": (model, HTTPStatus(status).phrase) for status, model in answers.items()})
+
+
+def _finished(spec: dict[str, Any]) -> dict[str, Any]:
+    """What spectree has no words for."""
+    spec["openapi"] = "3.1.0"
+    spec["paths"] = {path.replace("\\", ""): operations for path, operations in spec["paths"].items() if operations}
+    for operations in spec["paths"].values():
+        for operation in operations.values():
+            _finish_operation(operation)
+    _share_nested(spec)
+    _keep_used(spec)
+    return spec
+
+
+def _finish_operation(operation: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        content = response.get("content", {})
+        if int(status) >= 400 and content["application/json"]["schema"] == {"$ref": _SCHEMAS + _PROBLEM}:
+            content[PROBLEM_JSON] = content.pop("application/json")
+    problem = {"schema": {"$ref": _SCHEMAS + _PROBLEM}}
+    operation["responses"]["default"] = {"description": "Any other error", "content": {PROBLEM_JSON: problem}}
+    for parameter in operation["parameters"]:
+        if parameter["in"] != "path":
+            parameter["schema"] = _without_null(parameter["schema"])
+        if not parameter["description"]:
+            del parameter["description"]
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter may be left out; `null` is nothing that a URL could say."""
+    if "anyOf" not in schema:
+        return schema
+    options = [option for option in schema["anyOf"] if option != {"type": "null"}]
+    rest = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
+    return {**options[0], **rest} if len(options) == 1 else {"anyOf": options, **rest}
+
+
+def _share_nested(spec: dict[str, Any]) -> None:
+    """`Parent.Child` becomes `Child` where all parents mean the same."""
+    schemas = spec["components"]["schemas"]
+    meanings: dict[str, set[str]] = {}
+    for name, schema in schemas.items():
+        meanings.setdefault(_leaf(name), set()).add(_REFERENCE.sub(lambda ref: _leaf(ref[1]), _text(schema)))
+    shared = {leaf for leaf, found in meanings.items() if len(found) == 1}
+    while apart := {_leaf(name) for name in schemas if _leaf(name) in shared and _leaves(schemas[name]) - shared}:
+        shared -= apart
+    moved = {name: _leaf(name) for name in schemas if "." in name and _leaf(name) in shared}
+    _rewrite(spec, {_SCHEMAS + old: _SCHEMAS + new for old, new in moved.items()})
+    for old, new in moved.items():
+        schemas[new] = schemas.pop(old)
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _leaves(schema: Any) -> set[str]:
+    return {_leaf(name) for name in _references(schema)}
+
+
+def _rewrite(value: Any, references: dict[str, str]) -> None:
+    if isinstance(value, dict):
+        if value.get("$ref") in references:
+            value["$ref"] = references[value["$ref"]]
+        for item in value.values():
+            _rewrite(item, references)
+    elif isinstance(value, list):
+        for item in value:
+            _rewrite(item, references)
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _references(value: Any) -> set[str]:
+    return set(_REFERENCE.findall(_text(value)))
+
+
+def _keep_used(spec: dict[str, Any]) -> None:
+    schemas = spec["components"]["schemas"]
+    used: set[str] = set()
+    found = _references(spec["paths"])
+    while found - used:
+        used |= found
+        found = set().union(*(_references(schemas[name]) for name in found))
+    spec["components"]["schemas"] = {name: schemas[name] for name in sorted(used)}

@@ -1,0 +1,7 @@
+"""The API, version 1: one module a subject, each with its `ROUTES`."""
+
+from web.v1 import jobs
+
+MODULES = (jobs,)
+
+ROUTES: list[tuple[str, object]] = [route for module in MODULES for route in module.ROUTES]
