@@ -172,6 +172,12 @@ def transaction(
         try:
             with db.transaction():
                 yield
+        except Exception:
+            raise
+        except BaseException:
+            # An interrupt may have struck between any two instructions: nothing is certain about this connection.
+            db.discard()
+            raise
         finally:
             if db._in_doubt():
                 db.discard()

@@ -240,13 +240,13 @@ begin
 end
 $$;
 
--- Gives back what a worker claimed and did not start (or was told to stop): no attempt is charged.
-create function app.release(p_ids uuid[], p_worker_id int) returns int
+-- Gives back what a worker claimed and did not start, was told to stop, or does not know: no attempt is charged.
+create function app.release(p_ids uuid[], p_worker_id int, p_delay interval default '0') returns int
 language plpgsql security definer set search_path = '' as $$
 declare
     released int;
 begin
-    update app.jobs set state = 'waiting', due_at = now(), attempts = attempts - 1, worker_id = null
+    update app.jobs set state = 'waiting', due_at = now() + p_delay, attempts = attempts - 1, worker_id = null
     where jobs.id = any (p_ids) and jobs.worker_id = p_worker_id and jobs.state = 'running';
     get diagnostics released = row_count;
     return released;
@@ -334,15 +334,17 @@ begin
 end
 $$;
 
--- Published long ago and still not claimed: Redis may have forgotten it. To publish it twice does no harm.
-create function app.sweep_forgotten(p_after interval) returns int
+-- Published a while ago, not claimed, and not among those that Redis still holds: it has been forgotten. (To publish a
+-- job twice does no harm; the second claim finds nothing.)
+create function app.sweep_forgotten(p_after interval, p_present uuid[]) returns int
 language plpgsql security definer set search_path = '' as $$
 declare
     forgotten int;
 begin
     update app.jobs set state = 'waiting' where jobs.id in (
         select j.id from app.jobs j
-        where j.state = 'published' and j.published_at < clock_timestamp() - p_after for update skip locked);
+        where j.state = 'published' and j.published_at < clock_timestamp() - p_after and j.id <> all (p_present)
+        for update skip locked);
     get diagnostics forgotten = row_count;
     return forgotten;
 end
@@ -354,13 +356,13 @@ call app.grant_definer('app.close_job(uuid,bigint,text,jsonb)', '{}');
 call app.grant_definer('app.finish(uuid,bigint)', array['app_worker']);
 call app.grant_definer('app.bury(uuid,bigint,jsonb)', array['app_worker']);
 call app.grant_definer('app.retry(uuid,bigint,interval,jsonb)', array['app_worker']);
-call app.grant_definer('app.release(uuid[],int)', array['app_worker']);
+call app.grant_definer('app.release(uuid[],int,interval)', array['app_worker']);
 call app.grant_definer('app.report_progress(uuid,bigint,int,int,text)', array['app_worker']);
 call app.grant_definer('app.outcome(uuid,bigint)', array['app_worker']);
 call app.grant_definer('app.register_worker()', array['app_worker']);
 call app.grant_definer('app.sweep_lost(interval,int)', array['app_worker']);
 call app.grant_definer('app.bury_crashed(uuid)', '{}');
-call app.grant_definer('app.sweep_forgotten(interval)', array['app_worker']);
+call app.grant_definer('app.sweep_forgotten(interval,uuid[])', array['app_worker']);
 grant execute on function app.liveness_class() to app_worker, app_definer;
 
 -- The clock: an occurrence of a schedule is one row, so two clocks are as good as one.

@@ -1,0 +1,1 @@
+"""Workers: the actors of each subject, and the engine that runs them."""

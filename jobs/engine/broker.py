@@ -1,0 +1,156 @@
+"""Dramatiq's broker over the ledger: messages are job ids, and to fetch them is to claim them.
+
+Dramatiq brings its processes, threads, queues and signals. What its own Redis broker keeps in Redis (messages,
+acknowledgements, heartbeats, delays, retries) the ledger keeps in PostgreSQL, so there is nothing here to lose.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import dramatiq
+import redis
+from dramatiq.broker import Broker, Consumer, MessageProxy
+from dramatiq.errors import BrokerConnectionError
+from dramatiq.message import Message
+
+from jobs.engine.ledger import Claim, Ledger
+from jobs.engine.occupancy import Occupancy
+from jobs.engine.transport import RedisTransport
+
+log = logging.getLogger(__name__)
+
+_POLL = 1.0  # seconds that a consumer waits in one go, for ids or for room
+
+
+class LedgerBroker(Broker):
+    """Hands claimed jobs to Dramatiq's worker threads. `worker_id` is set when a worker process boots."""
+
+    def __init__(self, redis_url: str, middleware: list[dramatiq.Middleware]) -> None:
+        super().__init__(middleware=middleware)
+        self.redis_url = redis_url
+        self.worker_id = 0
+        self.occupancy = Occupancy()
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> "LedgerConsumer":
+        """A consumer with connections of its own, for one thread."""
+        return LedgerConsumer(self, queue_name, prefetch)
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Make the queue known. There is no delay queue: what is not due waits in the ledger."""
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = None
+            self.emit_after("declare_queue", queue_name)
+
+    def get_declared_queues(self) -> set[str]:
+        """The names of all queues."""
+        return set(self.queues)
+
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        """Refuse: a message that is in no ledger would be lost with Redis."""
+        raise TypeError("jobs are enqueued by models.jobs.enqueue(name, …), within a transaction")
+
+
+class LedgerConsumer(Consumer):
+    """Takes ids from one queue, claims them in the ledger, and yields what it could claim."""
+
+    def __init__(self, broker: LedgerBroker, queue: str, prefetch: int) -> None:
+        self._broker = broker
+        self._queue = queue
+        self._prefetch = prefetch
+        self._transport = RedisTransport(broker.redis_url)
+        self._ledger = Ledger()
+        self._claims: deque[Claim] = deque()
+        self._suspects: deque[UUID] = deque()
+        self._held = 0
+        self._room = threading.Condition()
+
+    def __next__(self) -> MessageProxy | None:
+        try:
+            if not self._claims:
+                self._fetch()
+        except redis.RedisError as error:
+            raise BrokerConnectionError(str(error)) from error
+        if not self._claims:
+            return None
+        return MessageProxy(_message(self._queue, self._claims.popleft()))
+
+    def ack(self, message: MessageProxy) -> None:
+        """Make room: the ledger has been told already how the job ended."""
+        self._give_back(1)
+
+    nack = ack
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        """Release what was claimed and not started, so that another worker gets it at once."""
+        claims = [message.args[0] for message in messages] + list(self._claims)
+        self._claims.clear()
+        if claims:
+            self._ledger.release([claim.id for claim in claims], self._broker.worker_id)
+            self._give_back(len(claims))
+
+    def close(self) -> None:
+        """Release what is left and close the connections."""
+        self.requeue([])
+        self._transport.close()
+        self._ledger.close()
+
+    def _fetch(self) -> None:
+        room = self._await_room()
+        if room <= 0:
+            return
+        if self._suspects and self._claim_alone(self._suspects[0]):
+            self._suspects.popleft()
+            return
+        ids = self._transport.pop(self._queue, room, 0.01 if self._suspects else _POLL)
+        if ids:
+            self._claim(ids)
+
+    def _await_room(self) -> int:
+        """Wait until half of the places are free, so that claims come in batches; how many are."""
+        with self._room:
+            self._room.wait_for(lambda: self._held <= self._prefetch // 2, timeout=_POLL)
+            return 0 if self._held > self._prefetch // 2 else self._prefetch - self._held
+
+    def _claim(self, ids: list[UUID]) -> None:
+        with self._broker.occupancy.among_others():
+            claims = self._ledger.claim(ids, self._broker.worker_id)
+            self._take(claims)
+        if len(ids) > 1:
+            # What is missing was taken, is over, or is suspected of killing its worker and has to be claimed alone.
+            claimed = {claim.id for claim in claims}
+            self._suspects.extend(id for id in ids if id not in claimed)
+
+    def _claim_alone(self, id: UUID) -> bool:
+        """Claim one job when nothing else is held by this process; false if it is not the time yet."""
+        if not self._broker.occupancy.try_alone():
+            return False
+        claims = self._ledger.claim([id], self._broker.worker_id)
+        self._take(claims)
+        self._broker.occupancy.decided(alone=any(claim.crashes for claim in claims))
+        return True
+
+    def _take(self, claims: list[Claim]) -> None:
+        self._claims.extend(claims)
+        self._broker.occupancy.add(len(claims))
+        with self._room:
+            self._held += len(claims)
+
+    def _give_back(self, count: int) -> None:
+        self._broker.occupancy.remove(count)
+        with self._room:
+            self._held -= count
+            self._room.notify()
+
+
+def _message(queue: str, claim: Claim) -> Message[Any]:
+    return Message(queue_name=queue, actor_name=runner_name(queue), args=(claim,), kwargs={}, options={})
+
+
+def runner_name(queue: str) -> str:
+    """The one Dramatiq actor of a queue: it runs whatever job it is handed."""
+    return f"run.{queue}"

@@ -1,0 +1,72 @@
+"""The job that is being run, as its body sees it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from uuid import UUID
+
+from jobs.engine.interrupts import interrupts
+from jobs.engine.ledger import Claim, Ledger
+from models.context import Identity
+from models.db import transaction
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentJob:
+    """The attempt under way."""
+
+    claim: Claim
+    identity: Identity
+    time_limit: float
+    ledger: Ledger
+
+    @property
+    def id(self) -> UUID:
+        """The job's id, the same in every attempt."""
+        return self.claim.id
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first attempt."""
+        return self.claim.attempts
+
+    @property
+    def idempotency_key(self) -> str:
+        """What to call a vendor with, so that a second attempt is recognised as the same act."""
+        return f"job-{self.claim.id}"
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        """Say how far the job is; seen at once by whoever watches it, whatever becomes of its transaction."""
+        with interrupts.masked():
+            self.ledger.report_progress(self.claim, done, total, message)
+
+
+_current: ContextVar[CurrentJob] = ContextVar("current_job")
+
+
+def current_job() -> CurrentJob:
+    """The job that the calling code is part of.
+
+    Raises:
+        LookupError: it is part of none.
+    """
+    return _current.get()
+
+
+@contextmanager
+def running(job: CurrentJob) -> Iterator[None]:
+    """Be that job within the block."""
+    token = _current.set(job)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def own_transaction() -> Iterator[None]:
+    """A short transaction of an outward actor, as the job's brand or fan. It is not interrupted half-way."""
+    job = current_job()
+    with interrupts.masked(), transaction(job.identity, timeout=job.time_limit):
+        yield

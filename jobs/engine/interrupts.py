@@ -1,0 +1,140 @@
+"""Stopping a job's body: once per attempt, never outside the body.
+
+An asynchronous exception strikes between any two instructions, so it is armed around the body alone. Disarming
+happens under the lock that the shot is fired under, and takes back a shot that has not struck yet: after `disarm`
+returns, nothing can interrupt what follows (finish and COMMIT). At most one shot is fired for each arming, so a
+handler of `JobInterrupted` is itself never interrupted.
+"""
+
+import ctypes
+import faulthandler
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from jobs.engine.errors import JobInterrupted
+
+log = logging.getLogger(__name__)
+
+Reason = Literal["time_limit", "shutdown"]
+
+_HEARTBEAT = 5.0  # seconds between two signs of life to the watchdog
+_set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
+_set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
+_NOTHING = ctypes.py_object()  # a null pointer: takes back an exception that has not been raised yet
+
+
+@dataclass(slots=True)
+class Armed:
+    """One body that may be interrupted. Times are of `time.monotonic`."""
+
+    deadline: float
+    hard_deadline: float
+    thread_id: int = field(default_factory=threading.get_ident)
+    fired: Reason | None = None
+    masked: int = 0
+
+
+class Interrupts:
+    """Watches the bodies that run in this process and interrupts the ones whose time is over."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._armed: dict[int, Armed] = {}
+        self._thread: threading.Thread | None = None
+
+    def arm(self, limit: float, grace: float) -> Armed:
+        """From now on the calling thread may be interrupted, after `limit` seconds.
+
+        After another `grace` seconds without an end the whole process is killed: its jobs are taken back by the sweep.
+        """
+        deadline = time.monotonic() + limit
+        armed = Armed(deadline, deadline + grace)
+        with self._changed:
+            self._start()
+            self._armed[armed.thread_id] = armed
+            self._changed.notify()
+        return armed
+
+    def disarm(self, armed: Armed) -> None:
+        """End what `arm` began. May be called twice.
+
+        Raises:
+            JobInterrupted: the shot was fired, whether or not it struck.
+        """
+        with self._lock:
+            mine = self._armed.pop(armed.thread_id, None)
+            if mine is not None and armed.fired:
+                _set_async_exc(armed.thread_id, _NOTHING)
+        if mine is not None and armed.fired:
+            raise JobInterrupted
+
+    @contextmanager
+    def masked(self) -> Iterator[None]:
+        """Hold interruptions of the calling thread back during the block."""
+        armed = self._armed.get(threading.get_ident())
+        if armed is None:
+            yield
+            return
+        with self._lock:
+            armed.masked += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                armed.masked -= 1
+                self._changed.notify()
+
+    def interrupt_all(self, reason: Reason) -> None:
+        """Interrupt every body that runs in this process."""
+        with self._changed:
+            for armed in self._armed.values():
+                armed.deadline = time.monotonic()
+                if not armed.fired:
+                    self._fire_unless_masked(armed, reason)
+            self._changed.notify()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="interrupts", daemon=True)
+            self._thread.start()
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                for armed in list(self._armed.values()):
+                    self._check(armed, now)
+                self._feed_watchdog(now)
+                self._changed.wait(self._pause(now))
+
+    def _check(self, armed: Armed, now: float) -> None:
+        if now >= armed.hard_deadline:
+            log.critical("a job did not stop when told to; ending this process")
+            os.kill(os.getpid(), signal.SIGKILL)
+        if now >= armed.deadline and not armed.fired:
+            self._fire_unless_masked(armed, "time_limit")
+
+    def _fire_unless_masked(self, armed: Armed, reason: Reason) -> None:
+        if not armed.masked:
+            armed.fired = reason
+            _set_async_exc(armed.thread_id, ctypes.py_object(JobInterrupted))
+
+    def _pause(self, now: float) -> float:
+        times = [a.hard_deadline if a.fired or a.masked else a.deadline for a in self._armed.values()]
+        return max(0.001, min([_HEARTBEAT, *(t - now for t in times)]))
+
+    def _feed_watchdog(self, now: float) -> None:
+        """A body that never lets go of the interpreter starves this thread too; a timer in C ends the process then."""
+        last = max((a.hard_deadline for a in self._armed.values()), default=now)
+        faulthandler.dump_traceback_later(last - now + 12 * _HEARTBEAT, exit=True)
+
+
+interrupts = Interrupts()

@@ -1,0 +1,129 @@
+"""The engine's side of the ledger: each of its SQL functions, called on a connection of the caller's own."""
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import psycopg2.extensions
+from dramatiq.errors import BrokerConnectionError
+
+from models.db import connect
+
+
+class LedgerUnavailable(BrokerConnectionError):
+    """The database does not answer. To Dramatiq that is a lost broker: it starts the consumer again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that this worker holds. `fence` is what every later write has to name."""
+
+    id: UUID
+    actor: str
+    args: list[Any]
+    attempts: int
+    crashes: int
+    fence: int
+    brand_id: UUID | None
+    user_id: UUID | None
+    subject_type: str | None
+    subject_id: str | None
+    request_id: str | None
+    correlation_id: str | None
+    traceparent: str | None
+
+
+_CLAIM = (
+    "SELECT id, actor, args, attempts, crashes, fence, brand_id, user_id, subject_type, subject_id,"
+    " request_id, correlation_id, traceparent FROM app.claim(%s::uuid[], %s)"
+)
+
+
+class Ledger:
+    """The ledger's functions, each one statement and so one transaction. May be shared by threads."""
+
+    def __init__(self) -> None:
+        self._connection: psycopg2.extensions.connection | None = None
+        self._lock = threading.Lock()
+
+    def register_worker(self) -> int:
+        """A number for a worker process: the key of the advisory lock that it will hold."""
+        return int(self._rows("SELECT app.register_worker()")[0][0])
+
+    def take_due(self, actors: Sequence[str], limit: int) -> list[UUID]:
+        """Mark up to `limit` due jobs of these actors as published; their ids."""
+        return [r[0] for r in self._rows("SELECT id FROM app.take_due(%s, %s)", (list(actors), limit))]
+
+    def claim(self, ids: Sequence[UUID], worker_id: int) -> list[Claim]:
+        """Claim published jobs for a worker. Jobs that are over or taken are not in the answer."""
+        return [Claim(*r) for r in self._rows(_CLAIM, (list(ids), worker_id))]
+
+    def release(self, ids: Sequence[UUID], worker_id: int, delay: float = 0) -> None:
+        """Give claimed jobs back, without charging an attempt."""
+        self._rows("SELECT app.release(%s::uuid[], %s, make_interval(secs => %s))", (list(ids), worker_id, delay))
+
+    def retry(self, claim: Claim, delay: float, error: dict[str, Any]) -> None:
+        """Let the job wait `delay` seconds for its next attempt."""
+        sql = "SELECT app.retry(%s, %s, make_interval(secs => %s), %s)"
+        self._rows(sql, (claim.id, claim.fence, delay, json.dumps(error)))
+
+    def bury(self, claim: Claim, error: dict[str, Any]) -> None:
+        """Make the job a dead letter."""
+        self._rows("SELECT app.bury(%s, %s, %s)", (claim.id, claim.fence, json.dumps(error)))
+
+    def outcome(self, claim: Claim) -> str:
+        """What became of a claim: `done`, `dead`, `running` or `lost`."""
+        return str(self._rows("SELECT app.outcome(%s, %s)", (claim.id, claim.fence))[0][0])
+
+    def report_progress(self, claim: Claim, done: int, total: int, message: str) -> None:
+        """Say how far the job is, for people who watch it."""
+        self._rows("SELECT app.report_progress(%s, %s, %s, %s, %s)", (claim.id, claim.fence, done, total, message))
+
+    def sweep_lost(self, grace: float, max_crashes: int) -> list[tuple[UUID, str]]:
+        """Take jobs back from workers that are gone; (id, new state) of each."""
+        sql = "SELECT id, state FROM app.sweep_lost(make_interval(secs => %s), %s)"
+        return [(r[0], r[1]) for r in self._rows(sql, (grace, max_crashes))]
+
+    def sweep_forgotten(self, after: float, present: Sequence[UUID]) -> int:
+        """Let jobs that were published `after` seconds ago, and that Redis does not hold, wait again; how many."""
+        sql = "SELECT app.sweep_forgotten(make_interval(secs => %s), %s::uuid[])"
+        return int(self._rows(sql, (after, list(present)))[0][0])
+
+    def enqueue_occurrence(self, schedule: str, due_at: Any, job_id: UUID, actor: str) -> bool:
+        """Enqueue one occurrence of a schedule; false if it has been already, by whichever clock."""
+        sql = "SELECT app.enqueue_occurrence(%s, %s, %s, %s)"
+        return bool(self._rows(sql, (schedule, due_at, job_id, actor))[0][0])
+
+    def last_occurrence(self, schedule: str) -> Any:
+        """When the newest enqueued occurrence of a schedule was due, or None."""
+        return self._rows("SELECT app.last_occurrence(%s)", (schedule,))[0][0]
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        with self._lock:
+            self._drop()
+
+    def _rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = connect("worker")
+                with self._connection.cursor() as cursor:
+                    cursor.execute(sql, params)
+                    return cursor.fetchall()
+            except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+                self._drop()
+                raise LedgerUnavailable(str(error).strip()) from error
+            except BaseException:
+                # Whatever it was, the connection may be in the middle of something.
+                self._drop()
+                raise
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

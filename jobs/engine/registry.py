@@ -1,0 +1,93 @@
+"""The actors that this release knows, by name."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_type_hints
+
+import msgspec
+
+RunsAs = Literal["brand", "fan", "system"]
+Body = Callable[..., None]
+
+HARD_GRACE = 10.0
+"""Seconds after its time limit at which a job that would not stop takes its process down."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActorSpec:
+    """One kind of job: its body and how the engine treats it."""
+
+    name: str
+    body: Body
+    queue: str
+    runs_as: RunsAs
+    max_attempts: int
+    time_limit: float
+    outward: bool
+    parameters: tuple[Any, ...]
+
+    def call(self, args: Sequence[Any]) -> None:
+        """Call the body with arguments from the ledger, converted to its annotations.
+
+        Raises:
+            msgspec.ValidationError: they are not what the body takes.
+        """
+        if len(args) != len(self.parameters):
+            raise msgspec.ValidationError(f"{self.name} takes {len(self.parameters)} arguments, not {len(args)}")
+        self.body(*(msgspec.convert(arg, kind) for arg, kind in zip(args, self.parameters, strict=True)))
+
+
+_specs: dict[str, ActorSpec] = {}
+
+
+def actor(
+    name: str,
+    *,
+    queue: str = "default",
+    runs_as: RunsAs = "brand",
+    max_attempts: int = 8,
+    time_limit: float = 30.0,
+    outward: bool = False,
+) -> Callable[[Body], Body]:
+    """Declare the function as the body of the jobs called `name`. It stays a plain function.
+
+    Args:
+        name: `subject.verb`, what rules enqueue it by.
+        queue: which queue it waits in once it is due.
+        runs_as: whose rows it can reach: its brand's, its fan's, or (`system`) everybody's.
+        max_attempts: how often it is tried before it is a dead letter.
+        time_limit: seconds that one attempt may take.
+        outward: it talks to the world: no transaction is open while it runs (see `own_transaction`).
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def declare(body: Body) -> Body:
+        if name in _specs:
+            raise ValueError(f"there is an actor {name!r} already")
+        hints = get_type_hints(body)
+        parameters = tuple(hints[parameter] for parameter in inspect.signature(body).parameters)
+        _specs[name] = ActorSpec(name, body, queue, runs_as, max_attempts, time_limit, outward, parameters)
+        return body
+
+    return declare
+
+
+def find(name: str) -> ActorSpec | None:
+    """The actor of that name, if this release knows it."""
+    return _specs.get(name)
+
+
+def all_specs() -> list[ActorSpec]:
+    """Every actor that has been declared."""
+    return list(_specs.values())
+
+
+def names_by_queue() -> dict[str, list[str]]:
+    """The names of the actors in each queue."""
+    queues: dict[str, list[str]] = {}
+    for spec in _specs.values():
+        queues.setdefault(spec.queue, []).append(spec.name)
+    return queues

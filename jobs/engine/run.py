@@ -1,0 +1,213 @@
+"""Run one claimed job: its body, and then exactly one of finish, retry, bury, release, whatever happens.
+
+Everything that the body wrote commits together with «done», in one message, under the fence of this claim. If
+somebody else has claimed the job meanwhile, the fence refuses and nothing of it commits.
+"""
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import msgspec
+import peewee
+
+from jobs.engine import registry
+from jobs.engine.backoff import full_jitter
+from jobs.engine.current import CurrentJob, running
+from jobs.engine.errors import JobInterrupted, RetryLater
+from jobs.engine.interrupts import Armed, interrupts
+from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
+from jobs.engine.registry import HARD_GRACE, ActorSpec
+from models import context
+from models.context import Identity, RequestInfo
+from models.db import Closing, transaction
+from models.errors import Problem
+
+log = logging.getLogger("jobs")
+
+UNKNOWN_ACTOR_DELAY = 5.0
+"""Seconds that a job waits whose actor this release does not know, for one that does."""
+
+_ENGINE = Identity("worker", "none")
+_FINISH = "SELECT set_config('role', 'none', true); SELECT app.finish(%s, %s)"
+
+
+class StaleClaim(Exception):
+    """Somebody else holds the job by now; nothing that this attempt did has any effect."""
+
+
+class Runner:
+    """Runs jobs for one worker process."""
+
+    def __init__(self, ledger: Ledger, worker_id: int) -> None:
+        self._ledger = ledger
+        self._worker_id = worker_id
+
+    def run(self, claim: Claim) -> str:
+        """Run a claimed job to its end for now; the word for that end, as it is logged."""
+        started = time.perf_counter()
+        spec = registry.find(claim.actor)
+        if spec is None:
+            self._insist(lambda: self._ledger.release([claim.id], self._worker_id, UNKNOWN_ACTOR_DELAY))
+            ending = "unknown_actor"
+        else:
+            context.set_request_info(_request_of(claim))
+            ending = self._attempt(spec, claim)
+        _log_end(claim, ending, time.perf_counter() - started)
+        return ending
+
+    def _attempt(self, spec: ActorSpec, claim: Claim) -> str:
+        try:
+            self._work(spec, claim)
+        except StaleClaim:
+            return "stale"
+        except JobInterrupted as interrupted:
+            return self._after_interrupt(spec, claim, interrupted.reason)
+        except RetryLater as later:
+            return self._again(spec, claim, later, later.delay)
+        except (Problem, msgspec.ValidationError) as problem:
+            if isinstance(problem, Problem) and problem.status >= 500:
+                return self._again(spec, claim, problem)
+            return self._bury(claim, problem)
+        except peewee.OperationalError as error:
+            # The connection may have been lost while COMMIT was under way: what came of it is for the ledger to say.
+            return self._after_doubt(spec, claim, error)
+        except Exception as error:
+            return self._again(spec, claim, error)
+        return "done"
+
+    def _work(self, spec: ActorSpec, claim: Claim) -> None:
+        identity = identity_of(spec, claim)
+        job = CurrentJob(claim, identity, spec.time_limit, self._ledger)
+        closing: Closing = (_FINISH, (claim.id, claim.fence))
+        try:
+            with running(job), transaction(identity, timeout=spec.time_limit, closing=closing) if (
+                not spec.outward
+            ) else nullcontext():
+                _interruptible(spec, claim)
+            if spec.outward:
+                with transaction(_ENGINE, closing=closing):
+                    pass
+        except Problem as problem:
+            if problem.code == "stale_fence":
+                raise StaleClaim from None
+            raise
+
+    def _after_interrupt(self, spec: ActorSpec, claim: Claim, reason: str | None) -> str:
+        if reason == "shutdown":
+            self._insist(lambda: self._ledger.release([claim.id], self._worker_id))
+            return "released"
+        return self._again(spec, claim, TimeoutError(f"longer than {spec.time_limit:g} s"))
+
+    def _after_doubt(self, spec: ActorSpec, claim: Claim, error: Exception) -> str:
+        outcomes: list[str] = []
+        self._insist(lambda: outcomes.append(self._ledger.outcome(claim)))
+        if outcomes[-1] == "running":
+            return self._again(spec, claim, error)
+        return "done" if outcomes[-1] == "done" else "stale"
+
+    def _again(self, spec: ActorSpec, claim: Claim, error: Exception, delay: float | None = None) -> str:
+        if claim.attempts >= spec.max_attempts:
+            return self._bury(claim, error)
+        wait = full_jitter(claim.attempts) if delay is None else delay
+        log.warning("%s will be tried again in %.1f s: %s", claim.actor, wait, error, exc_info=_unexpected(error))
+        return self._insist(lambda: self._ledger.retry(claim, wait, _describe(error)), "retry")
+
+    def _bury(self, claim: Claim, error: Exception) -> str:
+        log.error("%s is a dead letter: %s", claim.actor, error, exc_info=_unexpected(error))
+        return self._insist(lambda: self._ledger.bury(claim, _describe(error)), "dead")
+
+    def _insist(self, report: Callable[[], None], word: str = "") -> str:
+        """Tell the ledger, however long it takes: while this process lives nobody else will say it.
+
+        A stale fence means that somebody else has the job, and then there is nothing to say.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                report()
+                return word
+            except LedgerUnavailable:
+                time.sleep(full_jitter(attempt, base=0.1, ceiling=2.0))
+            except Exception as error:
+                if getattr(error, "pgcode", None) == "PT409":
+                    return "stale"
+                raise
+
+
+def _interruptible(spec: ActorSpec, claim: Claim) -> None:
+    armed = interrupts.arm(spec.time_limit, HARD_GRACE)
+    try:
+        try:
+            spec.call(claim.args)
+        finally:
+            interrupts.disarm(armed)
+    except JobInterrupted:
+        _disarm_again(armed)
+        raise JobInterrupted(armed.fired) from None
+
+
+def _disarm_again(armed: Armed) -> None:
+    """The shot may have struck on the way into `disarm`. There is no second one, so this time it gets through."""
+    try:
+        interrupts.disarm(armed)
+    except JobInterrupted:
+        return
+
+
+def identity_of(spec: ActorSpec, claim: Claim) -> Identity:
+    """Whom a job runs as: its brand, its fan, or the system, as its actor declares.
+
+    Raises:
+        Problem: the actor is a brand's (a fan's) and the job has none.
+    """
+    if spec.runs_as == "system":
+        return context.for_system_job(claim.id)
+    if spec.runs_as == "brand" and claim.brand_id is not None:
+        return context.for_brand_job(claim.brand_id, claim.id)
+    if spec.runs_as == "fan" and claim.user_id is not None:
+        return context.for_fan_job(claim.user_id, claim.id)
+    raise msgspec.ValidationError(f"{spec.name} runs as a {spec.runs_as}, and the job has none")
+
+
+def _request_of(claim: Claim) -> RequestInfo:
+    return RequestInfo(
+        request_id=claim.request_id or "",
+        correlation_id=claim.correlation_id or "",
+        traceparent=claim.traceparent or "",
+    )
+
+
+def _describe(error: Exception) -> dict[str, Any]:
+    """What the ledger keeps of an error: kind, words, and where it came from; never arguments or values."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return {
+        "kind": type(error).__name__,
+        "message": str(error)[:500],
+        "where": [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames],
+    }
+
+
+def _unexpected(error: Exception) -> Exception | None:
+    return None if isinstance(error, Problem | RetryLater | TimeoutError) else error
+
+
+def _log_end(claim: Claim, ending: str, seconds: float) -> None:
+    log.info(
+        "%s %s",
+        claim.actor,
+        ending,
+        extra={
+            "job_id": str(claim.id),
+            "actor": claim.actor,
+            "ending": ending,
+            "attempt": claim.attempts,
+            "ms": round(seconds * 1000, 2),
+            "request_id": claim.request_id,
+            "correlation_id": claim.correlation_id,
+        },
+    )

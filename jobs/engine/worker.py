@@ -1,0 +1,77 @@
+"""What happens around Dramatiq's worker: its number and lock, its runners, and an orderly end."""
+
+import ctypes
+import logging
+import os
+import signal
+import threading
+from typing import Any
+
+import dramatiq
+
+from jobs.engine import registry
+from jobs.engine.broker import LedgerBroker, runner_name
+from jobs.engine.interrupts import interrupts
+from jobs.engine.ledger import Claim, Ledger
+from jobs.engine.liveness import Liveness
+from jobs.engine.run import Runner
+from models.db import close_thread
+
+log = logging.getLogger(__name__)
+
+DRAIN = 30.0
+"""Seconds that running jobs get to end by themselves when their worker is told to stop; then they are released."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Lifecycle(dramatiq.Middleware):
+    """Brings a worker process up and takes it down."""
+
+    def __init__(self) -> None:
+        self._liveness = Liveness()
+        self._drain: threading.Timer | None = None
+        self.runner: Runner | None = None
+
+    def after_process_boot(self, broker: dramatiq.Broker) -> None:
+        """A worker that outlived its master would be stopped by nobody."""
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() == 1:
+            raise SystemExit("the master process is gone")
+
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        """Lock before the first claim."""
+        assert isinstance(broker, LedgerBroker)
+        broker.worker_id = self._liveness.start()
+        self.runner = Runner(Ledger(), broker.worker_id)
+        log.info("worker %d is ready", broker.worker_id, extra={"worker_id": broker.worker_id})
+
+    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        """Running jobs may end by themselves, for a while."""
+        self._drain = threading.Timer(DRAIN, interrupts.interrupt_all, ["shutdown"])
+        self._drain.daemon = True
+        self._drain.start()
+
+    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        """Nothing is held any more."""
+        if self._drain is not None:
+            self._drain.cancel()
+        self._liveness.stop()
+
+    def before_worker_thread_shutdown(self, broker: dramatiq.Broker, thread: Any) -> None:
+        """Connections end with their thread."""
+        close_thread()
+
+
+def make_broker(redis_url: str) -> LedgerBroker:
+    """The broker of this process, with one Dramatiq actor for each queue that an actor names."""
+    lifecycle = Lifecycle()
+    broker = LedgerBroker(redis_url, [lifecycle])
+
+    def run(claim: Claim) -> None:
+        assert lifecycle.runner is not None
+        lifecycle.runner.run(claim)
+
+    for queue in registry.names_by_queue():
+        dramatiq.actor(run, actor_name=runner_name(queue), queue_name=queue, broker=broker)
+    return broker
