@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import multiprocessing
 import os
 import signal
 import threading
@@ -36,7 +37,8 @@ class Lifecycle(dramatiq.Middleware):
     def after_process_boot(self, broker: dramatiq.Broker) -> None:
         """A worker that outlived its master would be stopped by nobody."""
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() == 1:
+        master = multiprocessing.parent_process()
+        if master is not None and os.getppid() != master.pid:
             raise SystemExit("the master process is gone")
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:

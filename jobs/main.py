@@ -1,0 +1,13 @@
+"""Every actor, and the broker of this process: what `dramatiq jobs.main` runs."""
+
+import dramatiq
+
+import jobs.housekeeping  # noqa: F401
+from jobs.engine.worker import make_broker
+from models import logs
+from settings import settings
+
+logs.configure(settings.log_level)
+
+broker = make_broker(settings.redis_url)
+dramatiq.set_broker(broker)

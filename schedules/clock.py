@@ -1,0 +1,67 @@
+"""The clock: APScheduler wakes it, the ledger decides. `python -m schedules.clock` is the process.
+
+An occurrence is one row keyed by (schedule, due time), so any number of clocks may run. Each tick enqueues whatever
+the schedule's catch-up policy says is missing, so a tick that failed or was slept through is made up by the next.
+"""
+
+import logging
+import signal
+from datetime import UTC, datetime
+from types import FrameType
+
+from apscheduler.schedulers.blocking import BlockingScheduler
+
+from jobs.engine.ledger import Ledger, LedgerUnavailable
+from models import jobs, logs
+from models.db import new_id
+from schedules.kinds import Schedule
+from schedules.table import SCHEDULES
+from settings import settings
+
+log = logging.getLogger(__name__)
+
+
+def propose(ledger: Ledger, schedule: Schedule, moment: datetime) -> int:
+    """Enqueue what is missing of a schedule at `moment`; how many occurrences that was."""
+    enqueued = 0
+    for due_at in schedule.missed(ledger.last_occurrence(schedule.do), moment):
+        enqueued += ledger.enqueue_occurrence(schedule.do, due_at, new_id(), schedule.do)
+    if enqueued:
+        jobs.ring()
+    return enqueued
+
+
+def tick(ledger: Ledger, schedule: Schedule) -> None:
+    """Propose what is due now. A database that is gone is no reason to stop: the next tick makes up for it."""
+    try:
+        propose(ledger, schedule, datetime.now(UTC))
+    except LedgerUnavailable as error:
+        log.warning("%s was not enqueued: %s", schedule.do, error)
+
+
+def make_scheduler(ledger: Ledger) -> BlockingScheduler:
+    """APScheduler with one job for each row of the table."""
+    scheduler = BlockingScheduler(timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True})
+    for schedule in SCHEDULES:
+        scheduler.add_job(tick, schedule.trigger(), args=[ledger, schedule], id=schedule.do)
+    return scheduler
+
+
+def main() -> None:
+    """The `clock` process."""
+    logs.configure(settings.log_level)
+    ledger = Ledger()
+    scheduler = make_scheduler(ledger)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        scheduler.shutdown(wait=False)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    for schedule in SCHEDULES:
+        tick(ledger, schedule)
+    scheduler.start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The kinds of schedule: pure arithmetic over due times, in UTC."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import Literal
+
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+CatchUp = Literal["none", "last", "all"]
+
+_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+TOLERANCE = timedelta(minutes=1)
+"""How late an occurrence may start that is not to be caught up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A recurring job.
+
+    `do` names the job. `catch_up` says what becomes of the occurrences that passed while no clock ran: `none` of them
+    runs, the `last` one, or `all` in order. `late_means` says what it costs when it does not run.
+    """
+
+    do: str
+    catch_up: CatchUp
+    late_means: str
+
+    @property
+    def period(self) -> timedelta:
+        """The time between two occurrences."""
+        raise NotImplementedError  # pragma: no cover
+
+    @property
+    def first(self) -> datetime:
+        """Some occurrence, from which all others are counted."""
+        raise NotImplementedError  # pragma: no cover
+
+    def trigger(self) -> BaseTrigger:
+        """The same times for APScheduler."""
+        raise NotImplementedError  # pragma: no cover
+
+    def previous(self, moment: datetime) -> datetime:
+        """The newest occurrence that is due at `moment`."""
+        return self.first + (moment - self.first) // self.period * self.period
+
+    def missed(self, last: datetime | None, moment: datetime) -> Iterator[datetime]:
+        """The occurrences to enqueue at `moment`, oldest first, when `last` was the newest that has been."""
+        newest = self.previous(moment)
+        if last is not None and last >= newest:
+            return
+        if last is None or self.catch_up == "last":
+            yield newest
+        elif self.catch_up == "all":
+            due = self.previous(last) + self.period
+            while due <= newest:
+                yield due
+                due += self.period
+        elif moment - newest <= TOLERANCE:
+            yield newest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Every(Schedule):
+    """At a fixed interval, the same moments for every clock."""
+
+    hours: int = 0
+    minutes: int = 0
+    seconds: int = 0
+
+    @property
+    def period(self) -> timedelta:
+        """The interval."""
+        return timedelta(hours=self.hours, minutes=self.minutes, seconds=self.seconds)
+
+    @property
+    def first(self) -> datetime:
+        """The start of a year that lies behind us."""
+        return _EPOCH
+
+    def trigger(self) -> BaseTrigger:
+        """An interval that starts at the same moment everywhere."""
+        return IntervalTrigger(seconds=int(self.period.total_seconds()), start_date=_EPOCH, timezone=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daily(Schedule):
+    """Once a day at a time of day in UTC, which has no days of 23 or 25 hours."""
+
+    at: str
+
+    @property
+    def period(self) -> timedelta:
+        """A day."""
+        return timedelta(days=1)
+
+    @property
+    def first(self) -> datetime:
+        """That time on a day that lies behind us."""
+        return datetime.combine(_EPOCH.date(), time.fromisoformat(self.at), UTC)
+
+    def trigger(self) -> BaseTrigger:
+        """That time, every day."""
+        return CronTrigger(hour=self.first.hour, minute=self.first.minute, timezone=UTC)
