@@ -1,5 +1,6 @@
 """Telling the person at the terminal what is going on, and for how long it has been."""
 
+import io
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ class Output:
     """Where lines go: the terminal and, once there is one, a log or a waiting parent."""
 
     def __init__(self) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # A terminal may not know ✗.
         self.streams: list[TextIO] = [sys.stdout]
         self._lock = threading.Lock()
 

@@ -43,6 +43,6 @@ class Signals:
         if self.requests:
             raise Interrupted
 
-    def forget(self) -> None:
-        """Take the requests so far as heard."""
-        self.requests = 0
+    def heard(self) -> None:
+        """Take one request as heard: a second one that came with it still counts."""
+        self.requests = max(0, self.requests - 1)

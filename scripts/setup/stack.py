@@ -30,9 +30,8 @@ READY_WITHIN = 90.0
 class Stack:
     """Everything under one directory `var`, answering on `port` of the loopback interface."""
 
-    def __init__(self, var: Path, port: int, signals: Signals, commands: Mapping[str, str] | None = None) -> None:
-        self.var, self.port = var, port
-        self.commands = dict(commands or procfile.read(ROOT / "Procfile"))
+    def __init__(self, var: Path, port: int, signals: Signals, commands: Mapping[str, str]) -> None:
+        self.var, self.port, self.commands = var, port, commands
         self.supervisor = Supervisor(var, ROOT, signals, on_change=self._changed)
         self.secrets = secrets.load_or_make(var / "secrets.json")
         self.smtp, self.inbox = sockets.listening(), sockets.listening()

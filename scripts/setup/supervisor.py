@@ -97,9 +97,7 @@ class Supervisor:
         try:
             self.until(lambda: process.poll() is not None)
         finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
+            _end(process)
         return process.returncode
 
     def until(self, condition: Callable[[], bool], *, timeout: float = float("inf"), what: str = "") -> None:
@@ -123,36 +121,41 @@ class Supervisor:
         self.signals.wait(max(0.0, min([seconds, *due])))
         for child in self.children.values():
             if child.process is not None and _ended(child.process):
-                self._bury(child)
+                self._failed(child, describe(self._reap(child)))
             if child.process is None and time.monotonic() >= child.due:
                 self._spawn(child)
 
     def _spawn(self, child: Child) -> None:
         spec = child.spec
         spec.before()
-        env = {**spec.env, processes.MARK: self.mark}
-        with open(self.log(spec.name), "ab") as output:
-            child.process = processes.spawn(
-                spec.argv,
-                env=env,
-                cwd=self.cwd,
-                output=output,
-                death_signal=spec.stop_signal,
-                pass_fds=spec.pass_fds,
-            )
-        Record.of(child.process.pid, self.mark).write(self._record(spec.name))
         child.started = time.monotonic()
+        with open(self.log(spec.name), "ab") as output:
+            try:
+                child.process = processes.spawn(
+                    spec.argv,
+                    env={**spec.env, processes.MARK: self.mark},
+                    cwd=self.cwd,
+                    output=output,
+                    death_signal=spec.stop_signal,
+                    pass_fds=spec.pass_fds,
+                )
+            except OSError as error:
+                self._failed(child, f"can't be started ({error})")
+                return
+        Record.of(child.process.pid, self.mark).write(self._record(spec.name))
         self.on_change()
 
-    def _bury(self, child: Child) -> None:
-        code = self._reap(child)
+    def _failed(self, child: Child, how: str) -> None:
+        """Have a process that isn't there started again, later each time that it happens soon."""
+        name = child.spec.name
         child.deaths += 1
         if self.starting and child.deaths >= FAILURES:
-            raise SetupError(f"{child.spec.name} {describe(code)}, {child.deaths} times:\n{self.tail(child.spec.name)}")
-        if time.monotonic() - child.started > STEADY:
+            raise SetupError(f"{name} {how}, {child.deaths} times:\n{self.tail(name)}")
+        now = time.monotonic()
+        if now - child.started > STEADY:
             child.delay = FIRST_DELAY
-        say(f"{child.spec.name} {describe(code)}; starting it again in {child.delay:.1f} s")
-        child.due = time.monotonic() + child.delay
+        say(f"{name} {how}; starting it again in {child.delay:.1f} s")
+        child.due = now + child.delay
         child.delay = min(child.delay * 2, LONGEST_DELAY)
 
     def _reap(self, child: Child) -> int:
@@ -180,7 +183,7 @@ class Supervisor:
 
         Each further request to stop is impatience: the first ends whatever isn't a server at once, the next those too.
         """
-        self.signals.forget()
+        self.signals.heard()
         for names in phases:
             self._end([self.children[name] for name in names if name in self.children])
 
@@ -214,6 +217,17 @@ class Supervisor:
             say(f"{child.spec.name} didn't end within {child.spec.budget:.0f} s; killing it")
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.process.pid, signal.SIGKILL)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a command that runs for a while, if it hasn't ended."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _ended(process: "subprocess.Popen[bytes]") -> bool:

@@ -4,12 +4,15 @@ import argparse
 import fcntl
 import json
 import os
+import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.setup import sockets
+from scripts.setup import procfile, sockets
 from scripts.setup.detach import detached
 from scripts.setup.environment import ROOT
 from scripts.setup.leftovers import UP
@@ -19,24 +22,38 @@ from scripts.setup.signals import Interrupted, Signals
 from scripts.setup.stack import Stack
 
 DEFAULT_PORT = 8000
+OPEN_FILES = 65_536
+DEMO = [sys.executable, "-m", "scripts.demo"]
+INTERRUPTED = 130
+"""Exit status of a start that was ended before it was ready."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is to be started."""
+
+    var: Path
+    port: int
+    commands: dict[str, str]
+    demo: bool
+    begun: float
+    """When the command began, on the monotonic clock."""
 
 
 def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
-    started = time.monotonic()
-    options = parser().parse_args(argv)
-    var = layout(options.var)
+    begun = time.monotonic()
+    given = parser().parse_args(argv)
+    var = layout(given.var)
     lock = claim(var)
-    port = choose_port(options.port)
     try:
-        if not options.detach:
-            return serve(var, port, started, demo=options.demo)
-        code = detached(var, lambda ready: serve(var, port, started, ready=ready))
+        options = Options(var, choose_port(given.port), procfile.read(given.procfile), given.demo, begun)
+        if not given.detach:
+            return serve(options)
+        code = detached(var, lambda ready: serve(options, ready))
     finally:
         os.close(lock)
-    if code == 0 and options.demo:
-        code = demonstrate(var)
-    return code
+    return demonstrate(options) if options.demo and code == 0 else code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--demo", action="store_true", help="then drive it as outside clients would, and show numbers")
     made.add_argument("--detach", action="store_true", help="return when it is ready; ./scripts/down ends it")
     made.add_argument("--port", type=int, help="the API's port (default: 8000, or a free one if that is taken)")
+    made.add_argument("--procfile", type=Path, default=ROOT / "Procfile", help="what runs beside the servers")
     made.add_argument("--var", type=Path, default=ROOT / "var", help="where its data, logs and sockets go")
     return made
 
@@ -98,21 +116,26 @@ def choose_port(wanted: int | None) -> int:
     return wanted
 
 
-def serve(var: Path, port: int, started: float, *, demo: bool = False, ready: Callable[[], None] = lambda: None) -> int:
-    """Start the system, say so, look after it until a request to stop, end it; return the exit status."""
+def serve(options: Options, ready: Callable[[], None] | None = None) -> int:
+    """Start the system, say so, look after it until a request to stop, end it; return the exit status.
+
+    With `ready`, which it calls when everything answers, the demonstration is the caller's.
+    """
     signals = Signals()
-    record = var / "run" / f"{UP}.pid"
+    _allow_open_files()
+    record = options.var / "run" / f"{UP}.pid"
     Record.of(os.getpid()).write(record)
-    output.streams.append((var / "log" / "up.log").open("a"))
-    stack = Stack(var, port, signals)
-    code = 0
+    output.streams.append((options.var / "log" / "up.log").open("a"))
+    stack = Stack(options.var, options.port, signals, options.commands)
+    code = INTERRUPTED
     try:
         stack.start()
-        announce(stack, time.monotonic() - started)
-        ready()
-        if demo:
-            code = stack.supervisor.run_once("demo", _demo(), _demo_environment(var), logged=False)
-            say(f"The demonstration ended with status {code}; the system runs on at {stack.api} (Ctrl-C ends it)")
+        announce(stack, time.monotonic() - options.begun)
+        code = 0
+        if ready:
+            ready()
+        elif options.demo:
+            code = _demonstrate_beside(stack)
         stack.supervisor.until(lambda: False)
     except Interrupted:
         say("Stopping (Ctrl-C again doesn't wait for running jobs)")
@@ -126,6 +149,18 @@ def serve(var: Path, port: int, started: float, *, demo: bool = False, ready: Ca
     return code
 
 
+def _demonstrate_beside(stack: Stack) -> int:
+    code = stack.supervisor.run_once("demo", DEMO, _demo_environment(stack.var), logged=False)
+    say(f"The demonstration ended with status {code}; the system runs on at {stack.api} (Ctrl-C ends it)")
+    return code
+
+
+def _allow_open_files() -> None:
+    """Every open feed is a file: let the processes have many, if the system allows it."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, min(most, OPEN_FILES)), most))
+
+
 def announce(stack: Stack, seconds: float) -> None:
     """Say where everything is."""
     say(f"Ready after {seconds:.1f} s")
@@ -136,15 +171,11 @@ def announce(stack: Stack, seconds: float) -> None:
     say(f"  Logs           {stack.var / 'log'}")
 
 
-def demonstrate(var: Path) -> int:
+def demonstrate(options: Options) -> int:
     """Run the demonstration against a detached system; return its exit status."""
-    code = os.waitstatus_to_exitcode(os.spawnve(os.P_WAIT, sys.executable, _demo(), _demo_environment(var)) << 8)
+    code = subprocess.run(DEMO, env=_demo_environment(options.var), cwd=ROOT, check=False).returncode
     say(f"The demonstration ended with status {code}; the system runs on (./scripts/down ends it)")
     return code
-
-
-def _demo() -> list[str]:
-    return [sys.executable, "-m", "scripts.demo"]
 
 
 def _demo_environment(var: Path) -> dict[str, str]:
