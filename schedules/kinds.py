@@ -1,5 +1,6 @@
 """The kinds of schedule: pure arithmetic over due times, in UTC."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -17,7 +18,7 @@ TOLERANCE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class Schedule(ABC):
     """A recurring job.
 
     `do` names the job. `catch_up` says what becomes of the occurrences that passed while no clock ran: `none` of them
@@ -29,18 +30,18 @@ class Schedule:
     late_means: str
 
     @property
+    @abstractmethod
     def period(self) -> timedelta:
         """The time between two occurrences."""
-        raise NotImplementedError  # pragma: no cover
 
     @property
+    @abstractmethod
     def first(self) -> datetime:
         """Some occurrence, from which all others are counted."""
-        raise NotImplementedError  # pragma: no cover
 
+    @abstractmethod
     def trigger(self) -> BaseTrigger:
         """The same times for APScheduler."""
-        raise NotImplementedError  # pragma: no cover
 
     def previous(self, moment: datetime) -> datetime:
         """The newest occurrence that is due at `moment`."""

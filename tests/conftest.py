@@ -27,6 +27,9 @@ REFERENCE = {"roles", "role_permissions", "consent_notices"}
 
 servers = Servers()
 
+pytest_plugins = [f"tests.fixtures.{module.stem}" for module in sorted((ROOT / "tests" / "fixtures").glob("[a-z]*.py"))]
+"""Every module of fixtures is known by being there."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the servers in the first process."""

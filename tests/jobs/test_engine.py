@@ -1,0 +1,337 @@
+"""The engine, through the real ledger: what a job's end commits, and what its failure leaves behind."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from psycopg2.extensions import connection
+
+from jobs.engine import RetryLater, actor, current_job, own_transaction
+from jobs.engine.ledger import Claim, Ledger
+from jobs.engine.run import Runner
+from models import context, jobs
+from models.db import execute, new_id, transaction
+from models.errors import NotFound
+
+pytestmark = pytest.mark.usefixtures("temporary_actors")
+
+Query = Callable[..., list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def query(superuser: connection) -> Query:
+    def run(sql: str, *params: Any) -> list[tuple[Any, ...]]:
+        with superuser.cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall() if cursor.description else []
+
+    return run
+
+
+def enqueue(name: str, *args: Any, **options: Any) -> UUID:
+    with transaction(context.for_system_job()):
+        return jobs.enqueue(name, *args, **options).id
+
+
+def claim(ledger: Ledger, *names: str) -> list[Claim]:
+    return ledger.claim(ledger.take_due(list(names), 100), 1)
+
+
+def write_effect() -> None:
+    """Something in the job's own transaction that can be seen afterwards."""
+    execute("INSERT INTO app.schedule_occurrences (schedule, due_at, job_id) VALUES ('effect', now(), %s)", (new_id(),))
+
+
+def effects(query: Query) -> int:
+    return int(query("select count(*) from app.schedule_occurrences where schedule = 'effect'")[0][0])
+
+
+@pytest.fixture(autouse=True)
+def writable(db_clean: str, query: Query) -> None:
+    query("grant insert on app.schedule_occurrences to app_system")
+    query("drop policy if exists test_insert on app.schedule_occurrences")
+    query("create policy test_insert on app.schedule_occurrences for insert to app_system with check (true)")
+
+
+def state_of(query: Query, id: UUID) -> str:
+    rows = query("select state from app.jobs where id = %s union all select state from app.job_history where id = %s", id, id)
+    return str(rows[0][0])
+
+
+def test_a_job_of_a_transaction_that_rolls_back_never_was(query: Query) -> None:
+    with pytest.raises(RuntimeError), transaction(context.for_system_job()):
+        jobs.enqueue("test.effect")
+        raise RuntimeError
+
+    assert query("select count(*) from app.jobs") == [(0,)]
+
+
+def test_what_a_body_wrote_commits_with_its_end(ledger: Ledger, runner: Runner, query: Query) -> None:
+    actor("test.effect", runs_as="system")(write_effect)
+    id = enqueue("test.effect")
+
+    ending = runner.run(claim(ledger, "test.effect")[0])
+
+    assert (ending, state_of(query, id), effects(query)) == ("done", "done", 1)
+
+
+def test_a_body_that_fails_leaves_nothing_and_waits_for_its_next_attempt(
+    ledger: Ledger, runner: Runner, query: Query
+) -> None:
+    @actor("test.failing", runs_as="system")
+    def body() -> None:
+        write_effect()
+        raise ValueError("not this time")
+
+    id = enqueue("test.failing")
+
+    ending = runner.run(claim(ledger, "test.failing")[0])
+
+    assert (ending, state_of(query, id), effects(query)) == ("retry", "waiting", 0)
+    (error, later), = query("select error, due_at > now() from app.jobs where id = %s", id)
+    assert (error["kind"], error["message"], later) == ("ValueError", "not this time", True)
+
+
+def test_the_last_attempt_that_fails_makes_a_dead_letter(ledger: Ledger, runner: Runner, query: Query) -> None:
+    @actor("test.hopeless", runs_as="system", max_attempts=1)
+    def body() -> None:
+        raise ValueError
+
+    id = enqueue("test.hopeless")
+
+    assert runner.run(claim(ledger, "test.hopeless")[0]) == "dead"
+    assert state_of(query, id) == "dead"
+
+
+def test_a_refusal_is_final_at_once(ledger: Ledger, runner: Runner, query: Query) -> None:
+    @actor("test.refused", runs_as="system")
+    def body() -> None:
+        raise NotFound("it is gone")
+
+    id = enqueue("test.refused")
+
+    assert runner.run(claim(ledger, "test.refused")[0]) == "dead"
+    assert state_of(query, id) == "dead"
+
+
+def test_a_body_may_name_its_own_delay(ledger: Ledger, runner: Runner, query: Query) -> None:
+    @actor("test.later", runs_as="system")
+    def body() -> None:
+        raise RetryLater(600)
+
+    id = enqueue("test.later")
+
+    assert runner.run(claim(ledger, "test.later")[0]) == "retry"
+    ((seconds,),) = query("select extract(epoch from due_at - now()) from app.jobs where id = %s", id)
+    assert 590 < seconds <= 600
+
+
+def test_arguments_that_the_actor_does_not_take_are_a_dead_letter(ledger: Ledger, runner: Runner, query: Query) -> None:
+    @actor("test.typed", runs_as="system")
+    def body(subject: UUID) -> None:
+        write_effect()
+
+    wrong, right = enqueue("test.typed", "no uuid"), enqueue("test.typed", uuid4())
+
+    for held in claim(ledger, "test.typed"):
+        runner.run(held)
+
+    assert (state_of(query, wrong), state_of(query, right), effects(query)) == ("dead", "done", 1)
+
+
+def test_a_claim_that_is_no_longer_the_newest_commits_nothing(ledger: Ledger, runner: Runner, query: Query) -> None:
+    actor("test.effect", runs_as="system")(write_effect)
+    id = enqueue("test.effect")
+    (stale,) = claim(ledger, "test.effect")
+    ledger.release([id], 1)
+    (newest,) = claim(ledger, "test.effect")
+
+    assert runner.run(stale) == "stale"
+    assert effects(query) == 0
+    assert runner.run(newest) == "done"
+    assert effects(query) == 1
+
+
+def test_a_released_job_is_not_charged_an_attempt(ledger: Ledger, query: Query) -> None:
+    actor("test.effect", runs_as="system")(write_effect)
+    id = enqueue("test.effect")
+    claim(ledger, "test.effect")
+
+    ledger.release([id], 1)
+
+    assert query("select state, attempts from app.jobs where id = %s", id) == [("waiting", 0)]
+
+
+def test_an_actor_that_this_release_does_not_know_keeps_its_job_waiting(
+    ledger: Ledger, runner: Runner, query: Query
+) -> None:
+    id = enqueue("test.of_the_next_release")
+
+    assert runner.run(claim(ledger, "test.of_the_next_release")[0]) == "unknown_actor"
+    assert query("select state, attempts from app.jobs where id = %s", id) == [("waiting", 0)]
+
+
+def test_one_key_until_done_is_one_job(query: Query) -> None:
+    with transaction(context.for_system_job()):
+        first = jobs.enqueue("test.effect", 1, unique="until_done")
+        second = jobs.enqueue("test.effect", 1, unique="until_done")
+        other = jobs.enqueue("test.effect", 2, unique="until_done")
+
+    assert (second.id, second.created) == (first.id, False)
+    assert other.created
+
+
+def test_a_key_is_free_again_when_its_job_is_done(ledger: Ledger, runner: Runner) -> None:
+    @actor("test.keyed", runs_as="system")
+    def body(number: int) -> None:
+        assert number == 1
+
+    first = enqueue("test.keyed", 1, unique="until_done")
+    runner.run(claim(ledger, "test.keyed")[0])
+
+    with transaction(context.for_system_job()):
+        again = jobs.enqueue("test.keyed", 1, unique="until_done")
+
+    assert again.created and again.id != first
+
+
+def test_jobs_that_wait_under_one_key_run_as_one(ledger: Ledger, query: Query) -> None:
+    for _ in range(5):
+        enqueue("test.effect", unique="while_waiting")
+
+    assert len(claim(ledger, "test.effect")) == 1
+    assert query("select count(*) from app.jobs") == [(1,)]
+
+
+def test_a_job_enqueued_while_one_of_its_key_runs_waits_for_its_own_turn(ledger: Ledger) -> None:
+    enqueue("test.effect", unique="while_waiting")
+    claim(ledger, "test.effect")
+
+    later = enqueue("test.effect", unique="while_waiting")
+
+    assert [held.id for held in claim(ledger, "test.effect")] == [later]
+
+
+def test_more_urgent_jobs_go_first_while_they_wait(ledger: Ledger) -> None:
+    ordinary, urgent, idle = enqueue("t.x", 1), enqueue("t.x", 2, priority=0), enqueue("t.x", 3, priority=3)
+
+    order = [ledger.take_due(["t.x"], 1)[0] for _ in range(3)]
+
+    assert order == [urgent, ordinary, idle]
+
+
+def test_a_job_that_is_not_due_waits(ledger: Ledger) -> None:
+    from datetime import timedelta
+
+    enqueue("t.x", delay=timedelta(minutes=1))
+
+    assert ledger.take_due(["t.x"], 1) == []
+
+
+def test_the_job_of_a_worker_without_a_lock_is_taken_back_and_counted_as_a_crash(ledger: Ledger, query: Query) -> None:
+    id = enqueue("t.x")
+    ledger.claim(ledger.take_due(["t.x"], 1), 424242)
+    query("update app.jobs set claimed_at = now() - interval '1 minute' where id = %s", id)
+
+    assert ledger.sweep_lost(0, 3) == [(id, "waiting")]
+    assert query("select state, attempts, crashes from app.jobs where id = %s", id) == [("waiting", 0, 1)]
+
+
+def test_a_job_that_takes_its_workers_down_is_buried(ledger: Ledger, query: Query) -> None:
+    id = enqueue("t.x")
+    for _ in range(3):
+        ledger.claim(ledger.take_due(["t.x"], 1), 424242)
+        query("update app.jobs set claimed_at = now() - interval '1 minute' where id = %s", id)
+        ledger.sweep_lost(0, 3)
+
+    assert query("select state, crashes, error->>'kind' from app.job_history where id = %s", id) == [("dead", 3, "crash")]
+
+
+def test_a_suspect_is_not_claimed_among_others(ledger: Ledger, query: Query) -> None:
+    suspect, innocent = enqueue("t.x"), enqueue("t.x")
+    query("update app.jobs set crashes = 1 where id = %s", suspect)
+    ids = ledger.take_due(["t.x"], 2)
+
+    assert [held.id for held in ledger.claim(ids, 1)] == [innocent]
+    assert [held.id for held in ledger.claim([suspect], 1)] == [suspect]
+
+
+def test_a_living_worker_keeps_its_jobs(ledger: Ledger, query: Query) -> None:
+    from jobs.engine.liveness import Liveness
+
+    liveness = Liveness()
+    worker_id = liveness.start()
+    id = enqueue("t.x")
+    ledger.claim(ledger.take_due(["t.x"], 1), worker_id)
+    query("update app.jobs set claimed_at = now() - interval '1 minute' where id = %s", id)
+
+    assert ledger.sweep_lost(0, 3) == []
+    query("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objid = %s", worker_id)
+    liveness.stop()
+
+
+def test_published_jobs_that_redis_does_not_hold_wait_again(ledger: Ledger, query: Query) -> None:
+    forgotten, present = enqueue("t.x"), enqueue("t.x")
+    ledger.take_due(["t.x"], 2)
+
+    assert ledger.sweep_forgotten(0, [present]) == 1
+    assert (state_of(query, forgotten), state_of(query, present)) == ("waiting", "published")
+
+
+def test_an_outward_body_holds_no_transaction_and_has_a_key_that_stays_the_same(
+    ledger: Ledger, runner: Runner, query: Query
+) -> None:
+    seen: list[tuple[bool, str]] = []
+
+    @actor("test.outward", runs_as="system", outward=True)
+    def body() -> None:
+        from models.db import db
+
+        seen.append((db.in_transaction(), current_job().idempotency_key))
+        with own_transaction():
+            write_effect()
+        if current_job().attempt == 1:
+            raise RetryLater(0)
+
+    enqueue("test.outward")
+    for _ in range(2):
+        runner.run(claim(ledger, "test.outward")[0])
+
+    assert [open for open, _ in seen] == [False, False]
+    assert seen[0][1] == seen[1][1]
+    assert effects(query) == 2
+
+
+def test_a_brands_job_can_not_be_asked_for_by_another_brand() -> None:
+    from models.errors import Problem
+
+    with pytest.raises(Problem) as refused, transaction(context.for_brand_job(uuid4())):
+        jobs.enqueue("t.x", brand_id=uuid4())
+
+    assert refused.value.status == 403
+
+
+def test_progress_is_seen_while_the_job_runs(ledger: Ledger, runner: Runner, query: Query) -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    @actor("test.slow", runs_as="system")
+    def body() -> None:
+        current_job().progress(1, 3, "one of three")
+        seen.extend(query("select progress_done, progress_total, progress_message from app.jobs"))
+
+    enqueue("test.slow")
+    runner.run(claim(ledger, "test.slow")[0])
+
+    assert seen == [(1, 3, "one of three")]
+
+
+def test_a_job_remembers_the_request_it_came_from(ledger: Ledger, query: Query) -> None:
+    context.set_request_info(context.RequestInfo("req-1", "cor-1", "00-aa-bb-01"))
+    id = enqueue("t.x")
+    context.set_request_info(context.RequestInfo())
+
+    (row,) = query("select request_id, correlation_id, traceparent, args from app.jobs where id = %s", id)
+    assert row == ("req-1", "cor-1", "00-aa-bb-01", [])
+    assert json.dumps(row)
