@@ -4,8 +4,9 @@
 import sys
 from typing import Any
 
+from models import logs
 from settings import settings
-from web import logs, shutdown
+from web import shutdown
 
 bind = f"127.0.0.1:{settings.port}"
 workers = settings.web_concurrency

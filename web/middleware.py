@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -88,7 +89,10 @@ def _peer(req: Request) -> str:
 def _require_small_head(req: Request) -> None:
     if len(req.path) + len(req.query_string) > MAX_URL_BYTES:
         raise UriTooLong(f"More than {MAX_URL_BYTES} bytes.")
-    if sum(len(name) + len(value) for name, value in req.scope["headers"]) > MAX_HEADER_BYTES:
+    size = 0
+    for name, value in req.scope["headers"]:
+        size += len(name) + len(value)
+    if size > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"More than {MAX_HEADER_BYTES} bytes.")
 
 
@@ -106,6 +110,7 @@ def client_address(peer: str, forwarded_for: str | None, proxies: int) -> str:
     return _normal(peer) or peer
 
 
+@lru_cache(maxsize=4096)
 def _normal(text: str) -> str:
     """An address without port and brackets; IPv4 in IPv6's clothing as IPv4; nothing if it isn't one."""
     if text.startswith("["):

@@ -84,5 +84,5 @@ def install(app: App[Any, Any]) -> None:
     app.add_route("/docs", File("docs.html"))
     app.add_route("/verify-email", File("verify-email.html"))
     app.add_route("/accept-invitation", File("accept-invitation.html"))
-    for name in ("docs.js", "docs.css", "pages.css", "verify-email.js", "accept-invitation.js"):
+    for name in ("docs.js", "docs.css", "pages.css", "mail-link.js"):
         app.add_route(f"/static/{name}", File(name))
