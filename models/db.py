@@ -90,7 +90,7 @@ class ContextDatabase(peewee.PostgresqlDatabase):
     def begin(self, isolation_level: str | None = None) -> None:
         identity = _identity()
         sql = _BEGIN + (_REQUIRE_SESSION if identity.is_session else "")
-        params = (identity.role, json.dumps(dict(identity.claims)), f"{self._state.timeout * 1000:.0f}")
+        params = (identity.role, json.dumps(dict(identity.claims)), f"{max(1, self._state.timeout * 1000):.0f}")
         try:
             self.execute_sql(sql, params)
         except peewee.OperationalError:

@@ -1,0 +1,147 @@
+"""Interrupts strike anywhere in a body and nowhere else; what they leave behind is all or nothing."""
+
+import dataclasses
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection
+
+from jobs.engine import actor, registry
+from jobs.engine.errors import JobInterrupted
+from jobs.engine.interrupts import Interrupts, interrupts
+from jobs.engine.ledger import Ledger
+from jobs.engine.run import Runner
+from models import context, jobs
+from models.context import Identity
+from models.db import db, new_id, transaction, value
+
+pytestmark = pytest.mark.usefixtures("temporary_actors")
+
+ROUNDS = 400
+
+
+def write_much(marker: str) -> None:
+    """Statements, savepoints and rollbacks, so that an interrupt finds peewee and psycopg2 in every state."""
+    for _ in range(3):
+        with db.atomic():
+            value("SELECT max(due_at) FROM app.schedule_occurrences WHERE schedule = %s", (marker,))
+        try:
+            with db.atomic():
+                value("SELECT 1")
+                raise KeyError(marker)
+        except KeyError:
+            value("SELECT 2")
+    insert(marker)
+    value("SELECT 3")
+
+
+def insert(marker: str) -> None:
+    db.execute_sql(
+        "INSERT INTO app.schedule_occurrences (schedule, due_at, job_id) VALUES (%s, now(), %s)", (marker, new_id())
+    )
+
+
+@pytest.fixture
+def query(superuser: connection) -> Callable[..., list[tuple[Any, ...]]]:
+    def run(sql: str, *params: Any) -> list[tuple[Any, ...]]:
+        with superuser.cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall() if cursor.description else []
+
+    return run
+
+
+def test_interrupts_at_random_moments_leave_no_uncertain_effect_and_no_open_transaction(
+    ledger: Ledger, runner: Runner, query: Callable[..., list[tuple[Any, ...]]]
+) -> None:
+    query("grant insert on app.schedule_occurrences to app_system")
+    query("drop policy if exists test_insert on app.schedule_occurrences")
+    query("create policy test_insert on app.schedule_occurrences for insert to app_system with check (true)")
+    actor("test.interrupted", runs_as="system", max_attempts=10**6)(write_much)
+    spec = registry._specs["test.interrupted"]
+    endings: dict[str, int] = {}
+
+    for round in range(ROUNDS):
+        registry._specs["test.interrupted"] = dataclasses.replace(spec, time_limit=random.uniform(0.0001, 0.006))
+        id = run_round(ledger, runner, f"round-{round}", endings)
+        over = bool(query("select from app.job_history where id = %s and state = 'done'", id))
+        written = bool(query("select from app.schedule_occurrences where schedule = %s", f"round-{round}"))
+        assert over == written, f"round {round}: done is {over}, written is {written}"
+        with context.acting_as(Identity("worker", "none")):
+            assert db.is_closed() or db._state.conn.info.transaction_status == TRANSACTION_STATUS_IDLE
+
+    assert endings.get("done", 0) > ROUNDS / 20, endings
+    assert endings.get("retry", 0) > ROUNDS / 20, endings
+    assert query("select count(*) from pg_stat_activity where state like 'idle in transaction%%'") == [(0,)]
+
+
+def run_round(ledger: Ledger, runner: Runner, marker: str, endings: dict[str, int]) -> UUID:
+    with transaction(context.for_system_job()):
+        id = jobs.enqueue("test.interrupted", marker).id
+    (claim,) = ledger.claim([i for i in ledger.take_due(["test.interrupted"], 1)], 1)
+    ending = runner.run(claim)
+    endings[ending] = endings.get(ending, 0) + 1
+    return claim.id if claim.id != id else id
+
+
+def test_nothing_strikes_after_disarm() -> None:
+    watched = Interrupts()
+
+    for _ in range(300):
+        armed = watched.arm(random.uniform(0, 0.0005), 60)
+        try:
+            try:
+                sum(range(random.randrange(2000)))
+            finally:
+                watched.disarm(armed)
+        except JobInterrupted:
+            disarm_quietly(watched, armed)
+        sum(range(2000))  # an interrupt that came late would fail the test here
+
+    assert watched._armed == {}
+
+
+def disarm_quietly(watched: Interrupts, armed: Any) -> None:
+    try:
+        watched.disarm(armed)
+    except JobInterrupted:
+        return
+
+
+def test_a_masked_block_is_not_interrupted_and_what_follows_it_is() -> None:
+    finished = False
+    armed = interrupts.arm(0.01, 60)
+
+    with pytest.raises(JobInterrupted):
+        try:
+            with interrupts.masked():
+                deadline = time.monotonic() + 0.05
+                while time.monotonic() < deadline:
+                    continue
+                finished = True
+            while True:
+                continue
+        finally:
+            interrupts.disarm(armed)
+
+    assert finished
+
+
+def test_a_shutdown_gives_the_job_back_without_charging_it(
+    ledger: Ledger, runner: Runner, query: Callable[..., list[tuple[Any, ...]]]
+) -> None:
+    @actor("test.stopped", runs_as="system")
+    def body() -> None:
+        interrupts.interrupt_all("shutdown")
+        while True:
+            continue
+
+    with transaction(context.for_system_job()):
+        id = jobs.enqueue("test.stopped").id
+
+    assert runner.run(ledger.claim(ledger.take_due(["test.stopped"], 1), 1)[0]) == "released"
+    assert query("select state, attempts from app.jobs where id = %s", id) == [("waiting", 0)]
