@@ -28,14 +28,33 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Application(falcon.asgi.App[Any, Any]):
-    """Falcon's application, made safe against request lines that Falcon can't read."""
+    """Falcon's application, made safe against what Falcon would fail at before our error handlers see it."""
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:  # type: ignore[override]
         """Serve one connection of the ASGI protocol."""
-        if scope["type"] == "http" and not scope["query_string"].isascii():
-            # RFC 3986 knows no such bytes; escaped, they are an invalid parameter instead of a crash.
-            scope = {**scope, "query_string": quote_from_bytes(scope["query_string"], safe="=&%+").encode()}
+        if scope["type"] == "websocket":
+            await _refuse_websocket(receive, send)
+            return
+        if scope["type"] == "http" and not _is_readable(scope):
+            scope = _readable(scope)
         await super().__call__(scope, receive, send)
+
+
+def _is_readable(scope: dict[str, Any]) -> bool:
+    return bool(scope["query_string"].isascii()) and scope["method"] != "WEBSOCKET"
+
+
+def _readable(scope: dict[str, Any]) -> dict[str, Any]:
+    """A query that RFC 3986 doesn't know, escaped; and an unknown method in place of one that means more to Falcon."""
+    query = quote_from_bytes(scope["query_string"], safe="=&%+").encode()
+    method = "UNKNOWN" if scope["method"] == "WEBSOCKET" else scope["method"]
+    return {**scope, "query_string": query, "method": method}
+
+
+async def _refuse_websocket(receive: Receive, send: Send) -> None:
+    """We have none. Closed before it is accepted, the handshake is answered with 403."""
+    await receive()
+    await send({"type": "websocket.close", "code": 1000})
 
 
 def kit_of(config: Settings) -> Kit:
@@ -90,12 +109,20 @@ def create_app(config: Settings = settings, kit: Kit | None = None, routes: Rout
     context = Context(kit, config, AccessLog(enabled=config.log_level in ("DEBUG", "INFO")))
     app = Application(middleware=[context, Cors(config.cors_origins), _Lifespan(kit, ready)])
     problems.install(app)
-    app.add_route("/healthz", health.Health())
-    app.add_route("/readyz", ready)
+    app.add_route("/healthz", _answering_head(health.Health()))
+    app.add_route("/readyz", _answering_head(ready))
     for template, resource in routes:
-        app.add_route(template, resource)
+        app.add_route(template, _answering_head(resource))
     pages.install(app)
     return app
+
+
+def _answering_head(resource: object) -> object:
+    """Whatever can be had with GET can be asked about with HEAD (RFC 9110, section 9.3.2)."""
+    get = getattr(resource, "on_get", None)
+    if get is not None and not hasattr(resource, "on_head"):
+        resource.on_head = get  # type: ignore[attr-defined]
+    return resource
 
 
 application = create_app()

@@ -237,7 +237,7 @@ def _require_acceptable(req: Request) -> None:
 
 def _finish(req: Request, resp: Response) -> None:
     """Encode the answer now: afterwards it would be too late to fail."""
-    if req.method == "GET" and not_modified(req, resp):
+    if req.method in ("GET", "HEAD") and not_modified(req, resp):
         resp.status = 304
         resp.media = None
         return

@@ -10,7 +10,7 @@ from web import shutdown
 
 bind = f"127.0.0.1:{settings.port}"
 workers = settings.web_concurrency
-worker_class = "asgi"
+worker_class = "web.server.Worker"  # the asgi worker, whose own refusals are problem documents, too
 asgi_loop = "uvloop"
 asgi_lifespan = "on"
 

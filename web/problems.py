@@ -59,7 +59,8 @@ class HeadersTooLarge(Problem):
     status, code, title = 431, "headers_too_large", "The headers are too large"
 
 
-_CODES = {
+CODES = {
+    # by status, where no exception class of ours says it
     400: "bad_request",
     404: "not_found",
     405: "method_not_allowed",
@@ -141,7 +142,7 @@ def of_falcon(error: falcon.HTTPError) -> Problem:
     problem = Problem(error.description or "", headers=dict(error.headers or {}))
     problem.status = error.status_code
     problem.title = HTTPStatus(error.status_code).phrase
-    problem.code = _CODES.get(error.status_code, "unavailable" if error.status_code == 503 else "bad_request")
+    problem.code = CODES.get(error.status_code, "unavailable" if error.status_code == 503 else "bad_request")
     return problem
 
 
