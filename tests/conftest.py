@@ -6,7 +6,9 @@ own database and its own Redis database. What the application's settings read is
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -61,6 +63,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def postgres() -> Any:
     """The throwaway PostgreSQL: `dsn(user, dbname)`."""
     return servers.postgres
+
+
+@pytest.fixture
+def bare_database() -> Iterator[str]:
+    """The name of a database of this test's own that has been bootstrapped and not migrated."""
+    name = f"bare_{servers.worker}"
+    servers.bare_database(name)
+    yield name
+    servers.drop_database(name)
 
 
 @pytest.fixture(scope="session")
@@ -126,20 +137,14 @@ class System:
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system() -> Iterator[System]:
     """Everything, as `./scripts/up` starts it; one for all tests that ask for it."""
-    var = _reachable(tmp_path_factory.mktemp("system"))
+    # Not under pytest's own temporary directory, which nobody else may enter: PostgreSQL runs as user postgres.
+    var = Path(tempfile.mkdtemp(prefix="companon-system-", dir="/tmp"))
     port = str(sockets.free_port())
     subprocess.run([ROOT / "scripts" / "up", "--detach", "--var", var, "--port", port], check=True)
     try:
         yield System(var, json.loads((var / "run.json").read_text()))
     finally:
         subprocess.run([ROOT / "scripts" / "down", "--var", var], check=True)
-
-
-def _reachable(folder: Path) -> Path:
-    """Let user postgres get at a directory that pytest made for its own user only."""
-    if os.geteuid() == 0:
-        for parent in [folder, *folder.parents][:-2]:
-            parent.chmod(0o711)
-    return folder
+        shutil.rmtree(var)

@@ -6,15 +6,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from psycopg2 import sql
 
 from models.migrate import MIGRATIONS, migrate
-from scripts.setup import database, secrets
+from scripts.setup import database, secrets, sockets
 from scripts.setup.postgres import PrivatePostgres
+from scripts.setup.progress import output
 from scripts.setup.redis import PrivateRedis
 
 BASE = "TEST_SERVERS"
@@ -33,6 +34,7 @@ class Servers:
 
     def __init__(self) -> None:
         self.owned = BASE not in os.environ
+        output.streams = []  # What pytest says last stays last.
         self.base = Path(os.environ.get(BASE) or tempfile.mkdtemp(prefix="companon-tests-", dir="/tmp"))
         if self.owned:
             # User postgres has to get to its own directory when root runs the tests.
@@ -69,32 +71,60 @@ class Servers:
         """End both and forget their data."""
         self.redis.stop()
         self.postgres.stop()
-        for folder in (self.base, self.postgres.socket_dir.parent):
-            shutil.rmtree(folder, ignore_errors=True)
+        sockets.remove(self.postgres.socket_dir)
+        sockets.remove(self.redis.socket.parent)
+        shutil.rmtree(self.base)
 
     def fresh_database(self, name: str) -> None:
         """Make a migrated database of that name, in place of any other."""
-        with self._locked():
-            template = self._template()
-            with closing(database.superuser(self.postgres)) as db, db.cursor() as cursor:
-                cursor.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
-            database.create(self.postgres, name, template)
-        with closing(database.superuser(self.postgres)) as db, db.cursor() as cursor:
-            cursor.execute(sql.SQL("alter database {} owner to postgres").format(sql.Identifier(name)))
+        self._copy(self._migrated, name)
 
-    def _template(self) -> str:
-        """The name of a database that bootstrap and migrations have been through; made at the first need."""
+    def bare_database(self, name: str) -> None:
+        """Make a database of that name that only the bootstrap file has been run on, in place of any other."""
+        self._copy(self._bootstrapped, name)
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, whoever is connected."""
+        self._administer("drop database if exists {} with (force)", name)
+
+    def _copy(self, template: Callable[[], str], name: str) -> None:
+        with self._locked():
+            source = template()
+            self.drop_database(name)
+            database.create(self.postgres, name, source)
+        self._administer("alter database {} owner to postgres", name)
+
+    def _administer(self, command: str, *names: str) -> None:
+        with closing(database.superuser(self.postgres)) as db, db.cursor() as cursor:
+            cursor.execute(sql.SQL(command).format(*map(sql.Identifier, names)))
+
+    def _bootstrapped(self) -> str:
+        return self._template("bare", [database.BOOTSTRAP], "template1", self._bootstrap)
+
+    def _bootstrap(self, name: str) -> None:
+        database.bootstrapped(self.postgres, name)
+
+    def _migrated(self) -> str:
         files = [database.BOOTSTRAP, *sorted(MIGRATIONS.glob("*.sql"))]
+        return self._template("migrated", files, self._bootstrapped(), self._migrate)
+
+    def _migrate(self, name: str) -> None:
+        self._administer("alter database {} owner to postgres", name)
+        migrate(self.postgres.dsn("postgres", name))
+
+    def _template(self, kind: str, files: list[Path], source: str, fill: Callable[[str], None]) -> str:
+        """The name of a database that these files have been through; made at the first need."""
         digest = hashlib.sha256(json.dumps([file.read_text() for file in files]).encode()).hexdigest()[:16]
-        name = f"template_{digest}"
+        name = f"{kind}_{digest}"
         with closing(database.superuser(self.postgres)) as db, db.cursor() as cursor:
             cursor.execute("select from pg_database where datname = %s", [name])
-            if cursor.fetchone() is None:
-                # Under another name until it is whole.
-                database.create(self.postgres, "unfinished")
-                database.bootstrapped(self.postgres, "unfinished")
-                migrate(self.postgres.dsn("postgres", "unfinished"))
-                cursor.execute(sql.SQL("alter database unfinished rename to {}").format(sql.Identifier(name)))
+            if cursor.fetchone() is not None:
+                return name
+        # Under another name until it is whole.
+        self.drop_database("unfinished")
+        database.create(self.postgres, "unfinished", source)
+        fill("unfinished")
+        self._administer("alter database unfinished rename to {}", name)
         return name
 
     @contextmanager

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from models.users import ensure_system_admin
+from models.accounts import ensure_system_admin
 from scripts.setup import secrets
 
 

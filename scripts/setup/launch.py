@@ -3,12 +3,21 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
 from scripts.setup import environment, packages
 from scripts.setup.progress import SetupError, say
+
+BEGUN = "COMPANON_BEGUN"
+"""When the person pressed Enter, on the monotonic clock: it outlives the change of Python."""
+
+
+def begun() -> float:
+    """When this command began; asked once, so that no child takes it for its own."""
+    return float(os.environ.pop(BEGUN, time.monotonic()))
 
 
 def command(main: str, *, lock: str = "runtime", servers: bool = True) -> NoReturn:
@@ -19,6 +28,7 @@ def command(main: str, *, lock: str = "runtime", servers: bool = True) -> NoRetu
         lock: what the command needs: "runtime" or "dev".
         servers: whether it needs PostgreSQL and Redis installed.
     """
+    os.environ.setdefault(BEGUN, str(time.monotonic()))
     sys.exit(_guarded(lambda: _run(main, lock, servers)))
 
 

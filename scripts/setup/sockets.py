@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import socket
 import stat
 from pathlib import Path
@@ -10,6 +11,7 @@ from scripts.setup.progress import fail
 
 LONGEST = 100
 """Bytes of the longest path that is used as it is; sockets and their lock files are under it."""
+ELSEWHERE, PREFIX = Path("/tmp"), "companon-sockets-"
 LOCK_NAME = ".s.PGSQL.5432.lock"
 
 
@@ -23,9 +25,16 @@ def directory(preferred: Path) -> Path:
         folder = preferred
     else:
         name = hashlib.sha256(os.fsencode(preferred.parent)).hexdigest()[:16]
-        folder = _private(Path("/tmp") / f"companon-{os.geteuid()}-{name}") / preferred.name
+        folder = _private(ELSEWHERE / f"{PREFIX}{os.geteuid()}-{name}") / preferred.name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+def remove(folder: Path) -> None:
+    """Remove what `directory` made, if it is under /tmp; a server's own directory stays."""
+    parent = folder.parent
+    if parent.parent == ELSEWHERE and parent.name.startswith(PREFIX):
+        shutil.rmtree(parent, ignore_errors=True)
 
 
 def _private(folder: Path) -> Path:

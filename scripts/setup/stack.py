@@ -35,6 +35,7 @@ class Stack:
         self.supervisor = Supervisor(var, ROOT, signals, on_change=self._changed)
         self.secrets = secrets.load_or_make(var / "secrets.json")
         self.smtp, self.inbox = sockets.listening(), sockets.listening()
+        self.socket_dirs: list[Path] = []
         self.ready = False
 
     @property
@@ -70,6 +71,7 @@ class Stack:
     def _start_servers(self) -> None:
         self.postgres = PrivatePostgres(self.var / "pg")
         self.redis = PrivateRedis(self.var / "redis")
+        self.socket_dirs = [self.postgres.socket_dir, self.redis.socket.parent]
         self.postgres.prepare()
         with step("Starting PostgreSQL and Redis"):
             self.supervisor.start(
@@ -195,6 +197,8 @@ class Stack:
         # The clock and the relay first, so that no job is started that would have to be waited for.
         first.sort(key=lambda name: ("clock", "relay").index(name) if name in {"clock", "relay"} else 2)
         self.supervisor.stop([first, *ENDINGS])
+        for folder in self.socket_dirs:
+            sockets.remove(folder)
 
 
 def ensure_admin(stack: Stack) -> None:

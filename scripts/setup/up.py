@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.setup import procfile, sockets
+from scripts.setup import launch, procfile, sockets
 from scripts.setup.detach import detached
 from scripts.setup.environment import ROOT
 from scripts.setup.leftovers import UP
@@ -42,7 +42,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
-    begun = time.monotonic()
+    begun = launch.begun()
     given = parser().parse_args(argv)
     var = layout(given.var)
     lock = claim(var)

@@ -1,7 +1,7 @@
 """Migrations: the Supabase CLI's rules, two runners, drift, and where a statement ends."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -12,20 +12,14 @@ from hypothesis import strategies as st
 
 from models import statements
 from models.migrate import MIGRATIONS, MigrationError, load, migrate
-from scripts.setup import database as databases
 
 Folder = Callable[..., Path]
 
 
 @pytest.fixture
-def empty(postgres, request) -> Iterator[str]:
+def empty(postgres, bare_database) -> str:
     """The owner's URL of a database that nothing has been done to but the bootstrap."""
-    name = f"empty_{abs(hash(request.node.nodeid))}"
-    databases.create(postgres, name)
-    databases.bootstrapped(postgres, name)
-    yield postgres.dsn("postgres", name)
-    with closing(databases.superuser(postgres)) as db, db.cursor() as cursor:
-        cursor.execute(f'drop database "{name}" with (force)')
+    return postgres.dsn("postgres", bare_database)
 
 
 @pytest.fixture
