@@ -21,7 +21,7 @@ select role, permission from (values
         'audiences:read', 'audiences:write', 'contacts:read', 'scans:read', 'analytics:read', 'jobs:read']),
     ('Creator', array['brand:read', 'campaigns:read', 'analytics:read', 'jobs:read']),
     ('Fan', array['scans:write', 'consents:write', 'jobs:read']),
-    ('System Admin', array['brands:read', 'brands:write', 'jobs:read', 'jobs:write', 'audit:read'])
+    ('System Admin', array['brand:read', 'brands:read', 'brands:write', 'jobs:read', 'jobs:write', 'audit:read'])
 ) as granted (role, permissions), unnest(permissions) as permission;
 
 create table public.brands (
@@ -66,6 +66,13 @@ create table app.sessions (
 );
 create index sessions_user on app.sessions (user_id);
 
+-- Attempts to sign in, by a keyed hash of the account and of the network they come from.
+create table app.sign_in_attempts (
+    key bytea primary key,
+    attempts int not null,
+    resets_at timestamptz not null
+);
+
 -- An account that nobody has verified yet. It becomes a user, or adds to the anonymous one it started as.
 create table app.signups (
     id uuid primary key,
@@ -76,9 +83,9 @@ create table app.signups (
     consent_tiers text[] not null default '{}',
     upgrades_user_id uuid references public.users (id) on delete cascade,
     created_at timestamptz not null default now(),
-    expires_at timestamptz not null,
-    used_at timestamptz
+    expires_at timestamptz not null
 );
+create index signups_email on app.signups (email, created_at);
 create index signups_expiry on app.signups (expires_at);
 
 create table app.invitations (
@@ -144,21 +151,25 @@ call app.secure('public.roles', p_admin => 'select', p_system => 'select');
 call app.secure('public.role_permissions', p_admin => 'select', p_system => 'select');
 call app.secure('public.brands', p_brand_column => 'id', p_admin => 'select,insert,update', p_job => 'select',
     p_system => 'select', p_member => '{"select": "brand:read", "update": "brand:write"}');
-call app.secure('public.users', p_fan_column => 'id', p_fan => 'select,update', p_admin => 'select,insert,update',
+call app.secure('public.users', p_fan_column => 'id', p_fan => 'select,update', p_admin => 'select,update',
     p_system => 'select,update', p_member => '{}');
 call app.secure('app.sessions', p_fan => 'select', p_admin => 'select,update', p_system => 'select,delete');
-call app.secure('app.signups', p_system => 'select,update,delete');
-call app.secure('app.invitations', p_admin => 'select,insert,update', p_system => 'select,update,delete',
-    p_member => '{"select": "members:read", "insert": "members:write"}');
+call app.secure('app.sign_in_attempts', p_system => 'select,delete');
+call app.secure('app.signups', p_system => 'select,delete');
+call app.secure('app.invitations', p_admin => 'select,insert,update', p_job => 'select',
+    p_system => 'select,update,delete', p_member => '{"select": "members:read", "insert": "members:write"}');
 
 -- Every signed-in person has a profile of their own, members of a brand included.
 create policy authenticated_select on public.users for select to authenticated using (id = (select auth.uid()));
 create policy authenticated_update on public.users for update to authenticated
     using (id = (select auth.uid())) with check (id = (select auth.uid()));
 
--- Nobody reads a password hash but the definer functions that sign people in.
-revoke select on public.users from app_fan, app_admin, app_system;
+-- Nobody reads or writes a password hash but the definer functions that sign people in.
+revoke select, update on public.users from app_fan, app_admin, app_system;
 grant select (id, email, role_id, brand_id, name, locale, timezone, phone, is_anonymous, identity_provider,
     email_verified_at, created_at, updated_at) on public.users to authenticated, app_fan, app_admin, app_system;
-revoke update on public.users from app_fan;
-grant update (name, locale, timezone, phone, updated_at) on public.users to authenticated, app_fan;
+grant update (name, locale, timezone, phone, updated_at) on public.users
+    to authenticated, app_fan, app_admin, app_system;
+revoke select on app.signups from app_system;
+grant select (id, email, name, locale, consent_tiers, upgrades_user_id, created_at, expires_at)
+    on app.signups to app_system;

@@ -71,6 +71,7 @@ create table public.consent_events (
     locale text not null,
     source text not null,
     request_id text,
+    expires_at timestamptz not null,
     at timestamptz not null default now()
 );
 create index consent_events_user on public.consent_events (user_id, at);
@@ -89,21 +90,17 @@ create policy app_fan_select on public.consent_notices for select to app_fan usi
 create policy app_public_select on public.consent_notices for select to app_public using (true);
 grant select on public.consent_notices to authenticated, app_fan, app_public;
 
--- A consent is the fan's own affair: a brand never reads it here, the functions that need it ask whether it is in force.
-call app.secure('public.consents', p_fan => 'select,insert,update', p_system => 'select,update');
-call app.secure('public.consent_events', p_fan => 'select,insert', p_system => 'select,insert');
-
--- Members of a brand are people too and manage their own consents as fans do.
+-- A consent is the person's own affair: a brand never reads it here, the functions that need it ask whether it is in
+-- force. Members of a brand and system admins are people too. Changes go through the functions below, and so never
+-- without their event.
+call app.secure('public.consents', p_fan => 'select', p_system => 'select');
+call app.secure('public.consent_events', p_fan => 'select', p_system => 'select');
 create policy authenticated_select on public.consents for select to authenticated using (user_id = (select auth.uid()));
-create policy authenticated_insert on public.consents for insert to authenticated with check (user_id = (select auth.uid()));
-create policy authenticated_update on public.consents for update to authenticated
-    using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
-create policy authenticated_insert on public.consent_events for insert to authenticated
-    with check (user_id = (select auth.uid()));
+create policy app_admin_select on public.consents for select to app_admin using (user_id = (select auth.uid()));
 create policy authenticated_select on public.consent_events for select to authenticated
     using (user_id = (select auth.uid()));
-grant select, insert, update on public.consents to authenticated;
-grant select, insert on public.consent_events to authenticated;
+create policy app_admin_select on public.consent_events for select to app_admin using (user_id = (select auth.uid()));
+grant select on public.consents, public.consent_events to authenticated, app_admin;
 
 -- Which of these tiers are not in force for a person towards a brand.
 create function app.missing_consents(p_user_id uuid, p_brand_id uuid, p_tiers text[]) returns text[]
@@ -118,3 +115,144 @@ begin
 end
 $$;
 call app.grant_definer('app.missing_consents(uuid,uuid,text[])', '{}');
+
+-- The default notice in force, in the language asked for or, where there is none, in English.
+create function app.default_notice(p_locale text) returns uuid
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return (
+        select n.id from public.consent_notices n
+        where n.key = 'default' and n.published_at <= now() and n.retired_at is null
+            and n.locale in (p_locale, split_part(p_locale, '-', 1), 'en')
+        order by n.locale = p_locale desc, n.locale = split_part(p_locale, '-', 1) desc, n.version desc
+        limit 1);
+end
+$$;
+call app.grant_definer('app.default_notice(text)', array['app_public', 'authenticated', 'app_fan', 'app_admin']);
+
+-- Appends what happened to a consent. For other definer functions.
+create function app.add_consent_event(p_consent public.consents, p_action text, p_source text, p_request_id text)
+returns void language plpgsql security definer set search_path = '' as $$
+begin
+    insert into public.consent_events (id, consent_id, user_id, brand_id, action, consent_tier, notice_id, notice_sha256,
+        locale, source, request_id, expires_at)
+    select gen_random_uuid(), p_consent.id, p_consent.user_id, p_consent.brand_id, p_action, p_consent.consent_tier, n.id,
+        n.body_sha256, p_consent.locale, p_source, p_request_id, p_consent.expires_at
+    from public.consent_notices n where n.id = p_consent.notice_id;
+end
+$$;
+call app.grant_definer('app.add_consent_event(public.consents,text,text,text)', '{}');
+
+-- Closes consents that have run out. They have counted for nothing since; this writes it down.
+create function app.expire_consents(p_limit int) returns int
+language plpgsql security definer set search_path = '' as $$
+declare
+    consent public.consents;
+    expired int := 0;
+begin
+    for consent in
+        select * from public.consents c where c.revoked_at is null and c.expires_at <= now()
+        order by c.expires_at limit p_limit for update skip locked
+    loop
+        perform app.close_expired(consent);
+        expired := expired + 1;
+    end loop;
+    return expired;
+end
+$$;
+
+create function app.close_expired(p_consent public.consents) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+    update public.consents c set revoked_at = c.expires_at where c.id = p_consent.id;
+    perform app.add_consent_event(p_consent, 'expire', 'expiry', null);
+end
+$$;
+call app.grant_definer('app.close_expired(public.consents)', '{}');
+call app.grant_definer('app.expire_consents(int)', array['app_system']);
+
+-- Gives a consent, or returns the one that is in force. For other definer functions.
+create function app.add_consent(
+    p_id uuid, p_user_id uuid, p_tier text, p_brand_id uuid, p_notice_id uuid, p_source text, p_request_id text,
+    out id uuid, out created boolean
+) language plpgsql security definer set search_path = '' as $$
+declare
+    notice public.consent_notices;
+    consent public.consents;
+begin
+    select * into notice from public.consent_notices n where n.id = p_notice_id and n.retired_at is null;
+    if not found then
+        perform app.refuse(422, 'unknown_notice', 'There is no such notice, or it is no longer in force.');
+    end if;
+    if not p_tier = any (notice.tiers) then
+        perform app.refuse(422, 'tier_not_in_notice', 'The notice says nothing about this tier.');
+    end if;
+    if p_brand_id is not null and not exists (select from public.brands b where b.id = p_brand_id) then
+        perform app.refuse(422, 'unknown_brand', 'There is no such brand.');
+    end if;
+    loop
+        select * into consent from public.consents c
+        where c.user_id = p_user_id and c.consent_tier = p_tier and c.brand_id is not distinct from p_brand_id
+            and c.revoked_at is null
+        for update;
+        if found and consent.expires_at > now() then
+            add_consent.id := consent.id;
+            created := false;
+            return;
+        elsif found then
+            perform app.close_expired(consent);
+        end if;
+        insert into public.consents (id, user_id, consent_tier, brand_id, notice_id, locale, source, expires_at)
+        values (p_id, p_user_id, p_tier, p_brand_id, notice.id, notice.locale, p_source, now() + notice.valid_for)
+        on conflict do nothing returning * into consent;
+        if found then
+            perform app.add_consent_event(consent, 'grant', p_source, p_request_id);
+            add_consent.id := consent.id;
+            created := true;
+            return;
+        end if;
+        -- Somebody else gave it between the two statements: look again.
+    end loop;
+end
+$$;
+call app.grant_definer('app.add_consent(uuid,uuid,text,uuid,uuid,text,text)', '{}');
+
+-- Gives a consent of the caller's own; under the default notice in their language unless another one is named.
+create function app.grant_consent(
+    p_id uuid, p_tier text, p_brand_id uuid, p_notice_id uuid, p_locale text, p_source text, p_request_id text,
+    out id uuid, out created boolean
+) language plpgsql security definer set search_path = '' as $$
+declare
+    caller uuid := (app.claims() ->> 'sub')::uuid;
+begin
+    if p_notice_id is null then
+        p_notice_id := app.default_notice(
+            coalesce(p_locale, (select u.locale from public.users u where u.id = caller)));
+    end if;
+    select a.id, a.created into grant_consent.id, grant_consent.created
+    from app.add_consent(p_id, caller, p_tier, p_brand_id, p_notice_id, p_source, p_request_id) as a;
+end
+$$;
+call app.grant_definer('app.grant_consent(uuid,text,uuid,uuid,text,text,text)',
+    array['authenticated', 'app_fan', 'app_admin']);
+
+-- Takes a consent of the caller's own back, with effect at once; false if it was not in force any more.
+create function app.revoke_consent(p_id uuid, p_source text, p_request_id text) returns boolean
+language plpgsql security definer set search_path = '' as $$
+declare
+    caller uuid := (app.claims() ->> 'sub')::uuid;
+    consent public.consents;
+begin
+    update public.consents c set revoked_at = now()
+    where c.id = p_id and c.user_id = caller and c.revoked_at is null returning * into consent;
+    if found then
+        perform app.add_consent_event(consent, 'withdraw', p_source, p_request_id);
+        return true;
+    end if;
+    if not exists (select from public.consents c where c.id = p_id and c.user_id = caller) then
+        perform app.refuse(404, 'not_found', '');
+    end if;
+    return false;
+end
+$$;
+call app.grant_definer('app.revoke_consent(uuid,text,text)', array['authenticated', 'app_fan', 'app_admin']);

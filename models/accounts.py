@@ -1,0 +1,264 @@
+"""Accounts: how somebody gets one, and what it says about them."""
+
+import json
+import zoneinfo
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+
+from models import consents, context, emails, keys, links, passwords
+from models.context import SYSTEM_ADMIN
+from models.db import after_commit, execute, new_id, row, value
+from models.errors import Conflict, Forbidden, Invalid
+from models.jobs import ring
+from settings import settings
+
+SIGNUP_LIFETIME = timedelta(hours=24)
+MAILS_AN_HOUR = 5
+"""Mails that sign-ups may have sent to one address within an hour."""
+
+KEEP_SESSIONS = timedelta(days=90)
+"""How long a session that is over is kept, for whoever asks where an account was used."""
+KEEP_INVITATIONS = timedelta(days=90)
+
+SIGNUP = "signup"
+INVITATION = "invitation"
+"""Purposes of one-time links."""
+
+_PROTECTED = ("email", "name", "phone")
+
+
+class AlreadyRegistered(Conflict):
+    """Whoever is signed in has an account already."""
+
+    code = "already_registered"
+    title = "This session belongs to an account already"
+
+
+class EmailInUse(Conflict):
+    """The address belongs to an account; only told to those who own it or may see accounts."""
+
+    code = "email_in_use"
+    title = "There is an account with this address already"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What an account says about a person, to that person."""
+
+    id: UUID
+    email: str | None
+    name: str | None
+    locale: str
+    timezone: str
+    phone: str | None
+    role: str
+    brand_id: UUID | None
+    is_anonymous: bool
+    created_at: datetime
+    updated_at: datetime
+    consent_tiers: list[str]
+
+    def protected(self) -> dict[str, Any]:
+        """What of it a person can change, for the audit trail: what identifies the person only as a keyed hash."""
+        fields = ("name", "locale", "timezone", "phone", "consent_tiers")
+        return {field: protect(field, getattr(self, field)) for field in fields}
+
+
+def protect(field: str, content: Any) -> Any:
+    """A value as the audit trail may show it: comparable, but unreadable where it would identify a person."""
+    if field not in _PROTECTED or content is None:
+        return content
+    return f"hmac:{keys.keyed_hash('audit-value', field.encode(), str(content).encode()).hex()[:32]}"
+
+
+def origin() -> str:
+    """Where the request in hand comes from, as JSON for the functions that act before identity."""
+    return json.dumps(asdict(context.request_info()))
+
+
+def sign_up(email: str, password_hash: str, name: str | None, locale: str, consent_tiers: list[str]) -> None:
+    """Put a sign-up down and have a mail sent to the address, whether it has an account or not.
+
+    An anonymous fan who is signed in becomes the account once its address is verified, with all scans and consents.
+
+    Raises:
+        AlreadyRegistered: whoever is signed in is not anonymous.
+    """
+    identity = context.current()
+    if identity is not None and identity.role not in ("app_public", "app_fan"):
+        raise AlreadyRegistered
+    execute(
+        "SELECT app.sign_up(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            new_id(),
+            email,
+            password_hash,
+            name,
+            locale,
+            sorted(set(consent_tiers)),
+            SIGNUP_LIFETIME,
+            MAILS_AN_HOUR,
+            origin(),
+        ),
+    )
+    after_commit(ring)
+
+
+def verify(token: str) -> UUID:
+    """Make the account that a sign-up asked for; its id.
+
+    Raises:
+        LinkInvalid: the link is not ours, has been used, is too old, or the address has an account by now.
+    """
+    signup_id = links.read(SIGNUP, token)
+    after_commit(ring)
+    found: UUID = value("SELECT app.verify_signup(%s, %s, %s)", (signup_id, new_id(), origin()))
+    return found
+
+
+def accept_invitation(invitation_id: UUID, password_hash: str, name: str | None, locale: str) -> str:
+    """Make the member that an invitation is for; the address to sign in with.
+
+    Raises:
+        LinkInvalid: the invitation has been used or is too old.
+        EmailInUse: the address has got an account in the meantime.
+    """
+    after_commit(ring)
+    email: str = value(
+        "SELECT app.accept_invitation(%s, %s, %s, %s, %s, %s)",
+        (invitation_id, new_id(), password_hash, name, locale, origin()),
+    )
+    return email
+
+
+def me() -> Profile:
+    """The caller's own profile."""
+    identity = context.current()
+    assert identity is not None
+    found = row(
+        "SELECT id, email, name, locale, timezone, phone, brand_id, is_anonymous, created_at, updated_at"
+        " FROM public.users WHERE id = %s",
+        (identity.user_id,),
+    )
+    if found is None:
+        raise Forbidden
+    return Profile(**found, role=identity.user_role or "", consent_tiers=consents.tiers_in_force())
+
+
+def update_me(changes: Mapping[str, Any]) -> tuple[Profile, Profile]:
+    """Change the caller's own profile; how it was and how it is.
+
+    Args:
+        changes: any of `name`, `locale`, `timezone`, `phone` and `consent_tiers`. The tiers are those that shall be
+            in force for every brand: what is missing is granted under the default notice, any other is revoked.
+
+    Raises:
+        Invalid: there is no such time zone.
+    """
+    fields = dict(changes)
+    tiers = fields.pop("consent_tiers", None)
+    if "timezone" in fields:
+        require_timezone(fields["timezone"])
+    before = me()
+    after = {name: fields.get(name, getattr(before, name)) for name in ("name", "locale", "timezone", "phone")}
+    if fields:
+        execute(
+            "UPDATE public.users SET name = %s, locale = %s, timezone = %s, phone = %s, updated_at = clock_timestamp()"
+            " WHERE id = %s",
+            (*after.values(), before.id),
+        )
+    if tiers is not None:
+        consents.set_tiers(tiers, source="profile")
+    return before, me()
+
+
+def require_timezone(name: str) -> None:
+    """Refuse what is not in the IANA time zone database.
+
+    Raises:
+        Invalid: names the field `timezone`.
+    """
+    if name not in _timezones():
+        raise Invalid("timezone", "is not a time zone of the IANA database")
+
+
+@cache
+def _timezones() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones())
+
+
+def clean_up() -> dict[str, int]:
+    """Delete what has run out: sign-ups nobody verified, sessions and invitations long over, counts of attempts.
+
+    Returns:
+        How many rows went, by kind.
+    """
+    return {
+        "signups": execute("DELETE FROM app.signups WHERE expires_at < now()"),
+        "sessions": execute(
+            "DELETE FROM app.sessions WHERE least(expires_at, revoked_at) < now() - %s", (KEEP_SESSIONS,)
+        ),
+        "invitations": execute("DELETE FROM app.invitations WHERE expires_at < now() - %s", (KEEP_INVITATIONS,)),
+        "sign_in_attempts": execute("DELETE FROM app.sign_in_attempts WHERE resets_at < now()"),
+    }
+
+
+def signup_mail(signup_id: UUID) -> dict[str, Any] | None:
+    """What the mail to somebody who signs up needs: `email`, `locale`; None if it is verified or too old by now."""
+    return row(
+        "SELECT s.email, coalesce(u.locale, s.locale) AS locale FROM app.signups s"
+        " LEFT JOIN public.users u ON u.email = s.email WHERE s.id = %s AND s.expires_at > now()",
+        (signup_id,),
+    )
+
+
+def ensure_system_admin(email: str, password: str) -> UUID:
+    """Make the system admin with this address, or give the one there is this password; runs as the owner.
+
+    For bring-up: nobody can be invited before there is one. Sessions end if the password is a new one.
+
+    Raises:
+        EmailInUse: the address belongs to somebody in another role.
+        Invalid: no such address, or no such password, may be used.
+    """
+    address = emails.normalise(email)
+    passwords.require_good(password, address)
+    with (
+        closing(psycopg2.connect(settings.database_direct_url)) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            "SELECT u.id, u.password_hash, r.name FROM public.users u JOIN public.roles r ON r.id = u.role_id"
+            " WHERE u.email = %s FOR UPDATE OF u",
+            (address,),
+        )
+        found = cursor.fetchone()
+        if found is None:
+            return _insert_system_admin(cursor, address, password)
+        user_id, password_hash, role = found
+        if role != SYSTEM_ADMIN:
+            raise EmailInUse
+        if not passwords.verify(password_hash, password):
+            cursor.execute(
+                "UPDATE public.users SET password_hash = %s WHERE id = %s", (passwords.hash(password), user_id)
+            )
+            cursor.execute("UPDATE app.sessions SET revoked_at = now() WHERE user_id = %s", (user_id,))
+        return UUID(str(user_id))
+
+
+def _insert_system_admin(cursor: Any, address: str, password: str) -> UUID:
+    user_id = new_id()
+    cursor.execute(
+        "INSERT INTO public.users (id, email, password_hash, role_id, name, email_verified_at)"
+        " SELECT %s, %s, %s, id, %s, now() FROM public.roles WHERE name = %s",
+        (user_id, address, passwords.hash(password), "System Admin", SYSTEM_ADMIN),
+    )
+    return user_id

@@ -1,0 +1,58 @@
+"""Passwords: argon2id at OWASP's minimum, and the few rules for choosing one."""
+
+import unicodedata
+from functools import cache
+
+from argon2 import PasswordHasher, Type
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from models.errors import Invalid
+
+MIN_LENGTH = 10
+MAX_LENGTH = 128
+"""In code points. The upper bound only keeps a request from being work; nothing is ever cut off."""
+
+# OWASP Password Storage Cheat Sheet, argon2id: m = 19 MiB, t = 2, p = 1.
+_hasher = PasswordHasher(memory_cost=19_456, time_cost=2, parallelism=1, hash_len=32, salt_len=16, type=Type.ID)
+
+
+def require_good(password: str, email: str) -> None:
+    """Refuse what nobody should choose.
+
+    Raises:
+        Invalid: it is too short, too long, or the e-mail address.
+    """
+    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+        raise Invalid("password", f"must have {MIN_LENGTH} to {MAX_LENGTH} characters")
+    if _canonical(password).casefold() in {email, email.partition("@")[0]}:
+        raise Invalid("password", "must not be the e-mail address")
+
+
+def hash(password: str) -> str:  # noqa: A001
+    """The argon2id hash to store; takes tens of milliseconds, so keep transactions out of its way."""
+    return _hasher.hash(_canonical(password))
+
+
+def verify(stored: str | None, password: str) -> bool:
+    """Whether `password` is the one that `stored` was made from. Without `stored` it takes as long, and it is not."""
+    nobodys = _nobodys()  # in either case, so that the first time takes as long, too
+    try:
+        _hasher.verify(stored or nobodys, _canonical(password))
+    except (VerificationError, InvalidHashError):
+        return False
+    return stored is not None
+
+
+def needs_rehash(stored: str) -> bool:
+    """Whether `stored` was made with other parameters than those of today."""
+    return _hasher.check_needs_rehash(stored)
+
+
+@cache
+def _nobodys() -> str:
+    return _hasher.hash("the password of an account that does not exist")
+
+
+def _canonical(password: str) -> str:
+    """One form for what looks the same, whatever keyboard it was typed on (NIST SP 800-63B, 3.1.1.2)."""
+    return unicodedata.normalize("NFKC", password)

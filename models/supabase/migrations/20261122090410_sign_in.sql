@@ -1,0 +1,211 @@
+-- What happens before anybody is known: signing up, verifying, accepting an invitation, signing in.
+-- Each does one thing whole, and is all that app_public may do to accounts.
+--
+-- p_request says where a call comes from: {"request_id", "correlation_id", "address", "user_agent"}.
+
+-- The trail of an act of somebody who has no token yet, in the chain of the brand that the person belongs to.
+create function app.add_account_audit(
+    p_action text, p_user_id uuid, p_details jsonb, p_request jsonb, p_outcome text default 'ok', p_reason text default null
+) returns void language plpgsql security definer set search_path = '' as $$
+begin
+    perform app.add_audit(
+        gen_random_uuid(), p_action, 'users', p_user_id, null, p_details, p_outcome, p_reason,
+        (select u.brand_id from public.users u where u.id = p_user_id), p_user_id,
+        p_request ->> 'request_id', p_request ->> 'address', p_request ->> 'user_agent', p_request ->> 'correlation_id');
+end
+$$;
+call app.grant_definer('app.add_account_audit(text,uuid,jsonb,jsonb,text,text)', '{}');
+
+-- Puts a sign-up down and has a mail sent to its address: a link, or word that there is an account already.
+-- Does the same work either way. An anonymous fan who asks becomes the account, once it is verified.
+create function app.sign_up(
+    p_id uuid, p_email text, p_password_hash text, p_name text, p_locale text, p_consent_tiers text[],
+    p_lifetime interval, p_mails_an_hour int, p_request jsonb
+) returns void language plpgsql security definer set search_path = '' as $$
+declare
+    upgrades uuid;
+    known boolean := exists (select from public.users u where u.email = p_email);
+begin
+    if current_setting('role') = 'app_fan' then
+        select u.id into upgrades from public.users u where u.id = (app.claims() ->> 'sub')::uuid and u.is_anonymous;
+        if not found then
+            perform app.refuse(409, 'already_registered', 'This session belongs to an account already.');
+        end if;
+    end if;
+    -- Nobody's inbox is filled by typing their address into our form.
+    if (select count(*) from app.signups s where s.email = p_email and s.created_at > now() - interval '1 hour')
+        >= p_mails_an_hour
+    then
+        return;
+    end if;
+    insert into app.signups (id, email, password_hash, name, locale, consent_tiers, upgrades_user_id, expires_at)
+    values (p_id, p_email, p_password_hash, p_name, p_locale, p_consent_tiers, upgrades, now() + p_lifetime);
+    perform app.add_job(gen_random_uuid(), case when known then 'mail.account_exists' else 'mail.verification' end,
+        jsonb_build_array(p_id), p_subject_type => 'signup', p_subject_id => p_id::text,
+        p_request_id => p_request ->> 'request_id', p_correlation_id => p_request ->> 'correlation_id');
+    perform app.add_account_audit('account.signup', upgrades, jsonb_build_object('signup', p_id), p_request);
+end
+$$;
+call app.grant_definer('app.sign_up(uuid,text,text,text,text,text[],interval,int,jsonb)',
+    array['app_public', 'app_fan']);
+
+-- Makes the account that a sign-up asked for, or turns the anonymous one it came from into it; returns its id.
+-- The consents chosen then are given now, when it is known whose they are.
+create function app.verify_signup(p_signup_id uuid, p_user_id uuid, p_request jsonb) returns uuid
+language plpgsql security definer set search_path = '' as $$
+declare
+    signup app.signups;
+    tier text;
+begin
+    delete from app.signups s where s.id = p_signup_id and s.expires_at > now() returning * into signup;
+    if not found then
+        perform app.refuse(404, 'link_invalid', 'Sign up again to get a new link.');
+    end if;
+    if signup.upgrades_user_id is null then
+        insert into public.users (id, email, password_hash, role_id, name, locale, email_verified_at)
+        select p_user_id, signup.email, signup.password_hash, r.id, signup.name, signup.locale, now()
+        from public.roles r where r.name = 'Fan';
+    else
+        update public.users u set email = signup.email, password_hash = signup.password_hash, name = signup.name,
+            locale = signup.locale, is_anonymous = false, email_verified_at = now(), updated_at = now()
+        where u.id = signup.upgrades_user_id and u.is_anonymous
+        returning u.id into p_user_id;
+        if not found then
+            perform app.refuse(404, 'link_invalid', 'That session has become another account.');
+        end if;
+    end if;
+    foreach tier in array signup.consent_tiers loop
+        perform app.add_consent(gen_random_uuid(), p_user_id, tier, null, app.default_notice(signup.locale), 'signup',
+            p_request ->> 'request_id');
+    end loop;
+    perform app.add_account_audit('account.verify', p_user_id, '{}', p_request);
+    return p_user_id;
+exception
+    when unique_violation then
+        perform app.refuse(404, 'link_invalid', 'There is an account with this address by now.');
+end
+$$;
+call app.grant_definer('app.verify_signup(uuid,uuid,jsonb)', array['app_public']);
+
+-- Makes the member that an invitation is for; returns the address to sign in with.
+create function app.accept_invitation(
+    p_invitation_id uuid, p_user_id uuid, p_password_hash text, p_name text, p_locale text, p_request jsonb
+) returns text language plpgsql security definer set search_path = '' as $$
+declare
+    invitation app.invitations;
+begin
+    update app.invitations i set used_at = now()
+    where i.id = p_invitation_id and i.used_at is null and i.expires_at > now() returning * into invitation;
+    if not found then
+        perform app.refuse(404, 'link_invalid', 'Ask for a new invitation.');
+    end if;
+    insert into public.users (id, email, password_hash, role_id, brand_id, name, locale, email_verified_at)
+    values (p_user_id, invitation.email, p_password_hash, invitation.role_id, invitation.brand_id, p_name, p_locale, now());
+    perform app.add_account_audit('invitation.accept', p_user_id, jsonb_build_object('invitation', p_invitation_id),
+        p_request);
+    return invitation.email;
+exception
+    when unique_violation then
+        perform app.refuse(409, 'email_in_use', 'There is an account with this address already.');
+end
+$$;
+call app.grant_definer('app.accept_invitation(uuid,uuid,text,text,text,jsonb)', array['app_public']);
+
+-- Counts an attempt to sign in, and returns what is needed to decide it. No row tells whether the account exists, but
+-- its hash does, and that stays with us. Attempts are counted for the account from one network, and for the account:
+-- the second does not hold where the person has signed in from before, or strangers could lock them out.
+create function app.begin_sign_in(
+    p_email text, p_here bytea, p_everywhere bytea, p_most_here int, p_most_everywhere int, p_window interval,
+    p_address text, out user_id uuid, out password_hash text, out retry_after int
+) language plpgsql security definer set search_path = '' as $$
+declare
+    here int;
+    everywhere int;
+begin
+    select u.id, u.password_hash into begin_sign_in.user_id, begin_sign_in.password_hash
+    from public.users u where u.email = p_email and u.email_verified_at is not null;
+    here := app.count_sign_in(p_here, p_most_here, p_window);
+    everywhere := app.count_sign_in(p_everywhere, p_most_everywhere, p_window);
+    if everywhere > 0 and exists (
+        select from app.sessions s where s.user_id = begin_sign_in.user_id and s.address = p_address
+            and s.created_at > now() - interval '30 days')
+    then
+        everywhere := 0;
+    end if;
+    retry_after := greatest(here, everywhere);
+end
+$$;
+
+-- Counts one attempt; how many seconds there are none left for, 0 while there are.
+create function app.count_sign_in(p_key bytea, p_most int, p_window interval) returns int
+language plpgsql security definer set search_path = '' as $$
+declare
+    counted app.sign_in_attempts;
+begin
+    insert into app.sign_in_attempts as a (key, attempts, resets_at) values (p_key, 1, now() + p_window)
+    on conflict (key) do update set
+        attempts = case when a.resets_at <= now() then 1 else a.attempts + 1 end,
+        resets_at = case when a.resets_at <= now() then excluded.resets_at else a.resets_at end
+    returning * into counted;
+    return case when counted.attempts > p_most then ceil(extract(epoch from counted.resets_at - now()))::int else 0 end;
+end
+$$;
+call app.grant_definer('app.count_sign_in(bytea,int,interval)', '{}');
+call app.grant_definer('app.begin_sign_in(text,bytea,bytea,int,int,interval,text)', array['app_public']);
+
+-- Writes down that somebody was refused; p_account is the keyed hash of what was typed.
+create function app.fail_sign_in(p_user_id uuid, p_account bytea, p_request jsonb) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+    perform app.add_account_audit('session.start', p_user_id, jsonb_build_object('account', encode(p_account, 'hex')),
+        p_request, 'refused', 'invalid_credentials');
+end
+$$;
+call app.grant_definer('app.fail_sign_in(uuid,bytea,jsonb)', array['app_public']);
+
+-- Begins a session for a person whose password was found right, and takes their attempts back.
+-- p_password_hash is the hash that it was compared with (nobody, if it has changed since), p_new_hash its successor.
+create function app.sign_in(
+    p_session_id uuid, p_user_id uuid, p_password_hash text, p_new_hash text, p_lifetime interval,
+    p_here bytea, p_everywhere bytea, p_request jsonb
+) returns table (id uuid, email text, name text, locale text, role text, brand_id uuid, is_anonymous boolean)
+language plpgsql security definer set search_path = '' as $$
+begin
+    update public.users u set password_hash = coalesce(p_new_hash, u.password_hash)
+    where u.id = p_user_id and u.password_hash = p_password_hash;
+    if not found then
+        return;
+    end if;
+    insert into app.sessions (id, user_id, expires_at, address, user_agent)
+    values (p_session_id, p_user_id, now() + p_lifetime, p_request ->> 'address', p_request ->> 'user_agent');
+    delete from app.sign_in_attempts a where a.key = p_here;
+    update app.sign_in_attempts a set attempts = a.attempts - 1 where a.key = p_everywhere and a.attempts > 0;
+    perform app.add_account_audit('session.start', p_user_id, jsonb_build_object('session', p_session_id), p_request);
+    return query select u.id, u.email, u.name, u.locale, r.name, u.brand_id, u.is_anonymous
+        from public.users u join public.roles r on r.id = u.role_id where u.id = p_user_id;
+end
+$$;
+call app.grant_definer('app.sign_in(uuid,uuid,text,text,interval,bytea,bytea,jsonb)', array['app_public']);
+
+-- A new fan without an account, and their session. The session's row is the record of it.
+create function app.sign_in_anonymously(
+    p_session_id uuid, p_user_id uuid, p_locale text, p_lifetime interval, p_request jsonb
+) returns void language plpgsql security definer set search_path = '' as $$
+begin
+    insert into public.users (id, role_id, locale, is_anonymous)
+    select p_user_id, r.id, p_locale, true from public.roles r where r.name = 'Fan';
+    insert into app.sessions (id, user_id, expires_at, address, user_agent)
+    values (p_session_id, p_user_id, now() + p_lifetime, p_request ->> 'address', p_request ->> 'user_agent');
+end
+$$;
+call app.grant_definer('app.sign_in_anonymously(uuid,uuid,text,interval,jsonb)', array['app_public']);
+
+-- Ends the caller's own session.
+create function app.sign_out() returns void language plpgsql security definer set search_path = '' as $$
+begin
+    update app.sessions s set revoked_at = now()
+    where s.id = (app.claims() ->> 'session_id')::uuid and s.user_id = (app.claims() ->> 'sub')::uuid
+        and s.revoked_at is null;
+end
+$$;
+call app.grant_definer('app.sign_out()', array['authenticated', 'app_fan', 'app_admin']);
