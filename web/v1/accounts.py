@@ -1,0 +1,289 @@
+"""Accounts: getting one, signing in and out, and one's own profile."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from falcon.asgi import Request, Response
+from msgspec import UNSET, UnsetType
+
+from models import accounts, emails, links, passwords, sessions, tokens
+from models.accounts import AlreadyRegistered, EmailInUse
+from models.db import transaction
+from models.links import LinkInvalid
+from models.sessions import InvalidCredentials
+from web.endpoint import audited, endpoint, etag, require_match
+from web.limits import partition
+from web.v1.fields import Email, Locale, NewPassword, Password, Phone, Text200, Tier, Tiers, Timezone, Token
+
+
+class SignupIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Who wants an account. Consents chosen here are given once the address is verified."""
+
+    email: Email
+    password: NewPassword
+    name: Text200 | None = None
+    locale: Locale = "en"
+    consent_tiers: Tiers = []
+
+
+class SignupOut(msgspec.Struct):
+    """The same answer for every address."""
+
+    status: Literal["verification_sent"] = "verification_sent"
+
+
+class TokenIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The token of a one-time link."""
+
+    token: Token
+
+
+class VerifiedOut(msgspec.Struct):
+    """The account is there, and its owner can sign in."""
+
+    status: Literal["verified"] = "verified"
+
+
+class InvitationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Who accepts an invitation."""
+
+    token: Token
+    password: NewPassword
+    name: Text200 | None = None
+    locale: Locale = "en"
+
+
+class InvitationOut(msgspec.Struct):
+    """The member is there, and can sign in with this address."""
+
+    email: str
+    status: Literal["accepted"] = "accepted"
+
+
+class LoginIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Who wants to sign in."""
+
+    email: Email
+    password: Password
+
+
+class AnonymousIn(msgspec.Struct, forbid_unknown_fields=True):
+    """What an app may say of a person who doesn't say anything."""
+
+    locale: Locale = "en"
+
+
+class PersonOut(msgspec.Struct):
+    """Whoever has signed in."""
+
+    id: UUID
+    email: str | None
+    name: str | None
+    locale: str
+    role: str
+    brand_id: UUID | None
+    is_anonymous: bool
+
+
+class SessionOut(msgspec.Struct):
+    """A session; `expires_in` is in seconds."""
+
+    access_token: str
+    user: PersonOut
+    token_type: Literal["bearer"] = "bearer"
+    expires_in: int = tokens.LIFETIME
+
+    @classmethod
+    def of(cls, session: sessions.Session) -> "SessionOut":
+        """A session as its owner gets it."""
+        return cls(session.access_token, msgspec.convert(session.person, PersonOut, from_attributes=True))
+
+
+class ProfileIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What to change of a profile; what is left out stays. `consent_tiers` are all that shall be in force."""
+
+    name: Text200 | UnsetType | None = UNSET
+    locale: Locale | UnsetType = UNSET
+    timezone: Timezone | UnsetType = UNSET
+    phone: Phone | UnsetType | None = UNSET
+    consent_tiers: Tiers | UnsetType = UNSET
+
+
+class ProfileOut(msgspec.Struct):
+    """A person's own profile; `consent_tiers` are in force for every brand."""
+
+    id: UUID
+    email: str | None
+    name: str | None
+    locale: str
+    timezone: str
+    phone: str | None
+    role: str
+    brand_id: UUID | None
+    is_anonymous: bool
+    consent_tiers: list[Tier]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, profile: accounts.Profile) -> "ProfileOut":
+        """A profile as its owner sees it."""
+        return msgspec.convert(profile, cls, from_attributes=True)
+
+
+class Signup:
+    """`/api/v1/auth/signup`: ask for an account."""
+
+    @endpoint(
+        body=SignupIn,
+        response=SignupOut,
+        status=202,
+        permission="optional",
+        rate="30/minute; 300/hour",
+        slow=True,
+        outward=True,
+        problems=(AlreadyRegistered,),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Have a mail sent to the address: a link that makes the account, or word that there is one already.
+
+        With an anonymous fan's token, that fan becomes the account and keeps scans and consents.
+        """
+        asked: SignupIn = req.context.body
+        email = emails.normalise(asked.email)
+        passwords.require_good(asked.password, email)
+        password_hash = passwords.hash(asked.password)
+        with transaction(req.context.identity):
+            accounts.sign_up(email, password_hash, asked.name, asked.locale, list(asked.consent_tiers))
+        resp.media = SignupOut()
+
+
+class Verification:
+    """`/api/v1/auth/verify`: follow the link of a sign-up."""
+
+    @endpoint(body=TokenIn, response=VerifiedOut, permission="public", rate="60/minute", problems=(LinkInvalid,))
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Make the account. The link is good once, and for a day."""
+        accounts.verify(req.context.body.token)
+        resp.media = VerifiedOut()
+
+
+class Invitation:
+    """`/api/v1/auth/accept-invitation`: follow the link of an invitation."""
+
+    @endpoint(
+        body=InvitationIn,
+        response=InvitationOut,
+        permission="public",
+        rate="30/minute",
+        slow=True,
+        outward=True,
+        problems=(LinkInvalid, EmailInUse),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Become a member of the brand, with a password of one's own. The link is good once, and for a week."""
+        asked: InvitationIn = req.context.body
+        # Before the password is hashed: that is work that only our own links may cause.
+        invitation_id = links.read(accounts.INVITATION, asked.token)
+        password_hash = passwords.hash(asked.password)
+        with transaction(req.context.identity):
+            email = accounts.accept_invitation(invitation_id, password_hash, asked.name, asked.locale)
+            passwords.require_good(asked.password, email)
+        resp.media = InvitationOut(email)
+
+
+class Login:
+    """`/api/v1/auth/login`: sign in."""
+
+    @endpoint(
+        body=LoginIn,
+        response=SessionOut,
+        permission="public",
+        rate="60/minute",
+        slow=True,
+        outward=True,
+        problems=(InvalidCredentials,),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Begin a session. Which of address and password is wrong isn't said, nor whether the account exists."""
+        asked: LoginIn = req.context.body
+        network = partition(req.context.info.address)
+        resp.media = SessionOut.of(sessions.sign_in(emails.normalise(asked.email), asked.password, network))
+
+
+class Anonymous:
+    """`/api/v1/auth/anonymous`: take part without an account."""
+
+    # A stadium shares one address.
+    @endpoint(body=AnonymousIn, response=SessionOut, status=201, permission="public", rate="600/minute")
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Begin a session for a new fan who stays anonymous until they sign up with its token."""
+        resp.media = SessionOut.of(sessions.sign_in_anonymously(req.context.body.locale))
+
+
+class Logout:
+    """`/api/v1/auth/logout`: sign out."""
+
+    @endpoint(status=204, permission="authenticated", audit="session.end")
+    def on_post(self, req: Request, resp: Response) -> None:
+        """End this session; its token is refused from then on."""
+        sessions.sign_out()
+        audited(req, table="sessions", record_id=req.context.identity.session_id)
+
+
+class Me:
+    """`/api/v1/users/me`: one's own profile."""
+
+    @endpoint(response=ProfileOut, permission="authenticated")
+    def on_get(self, req: Request, resp: Response) -> None:
+        """Read it."""
+        profile = accounts.me()
+        etag(resp, _version(profile))
+        resp.media = ProfileOut.of(profile)
+
+    @endpoint(body=ProfileIn, response=ProfileOut, permission="authenticated", audit="account.update")
+    def on_put(self, req: Request, resp: Response) -> None:
+        """Change it, and which consents are in force for every brand."""
+        changes = {
+            name: value for name, value in msgspec.structs.asdict(req.context.body).items() if value is not UNSET
+        }
+        require_match(req, _version(accounts.me()))
+        before, after = accounts.update_me(changes)
+        was, now = before.protected(), after.protected()
+        changed = [field for field in was if was[field] != now[field]]
+        audited(
+            req,
+            table="users",
+            record_id=after.id,
+            before={field: was[field] for field in changed},
+            after={field: now[field] for field in changed},
+        )
+        etag(resp, _version(after))
+        resp.media = ProfileOut.of(after)
+
+
+def _version(profile: accounts.Profile) -> str:
+    return f"{profile.updated_at.isoformat()};{','.join(profile.consent_tiers)}"
+
+
+class KeySet:
+    """`/.well-known/jwks.json`: the keys that our access tokens are verified with (RFC 7517)."""
+
+    @endpoint(response=dict[str, Any], permission="public", mode="async")
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Read them. Refetch when a token names a key that isn't among them."""
+        resp.set_header("Cache-Control", "public, max-age=600")
+        resp.media = tokens.public_keys()
+
+
+ROUTES: list[tuple[str, object]] = [
+    ("/api/v1/auth/signup", Signup()),
+    ("/api/v1/auth/verify", Verification()),
+    ("/api/v1/auth/accept-invitation", Invitation()),
+    ("/api/v1/auth/login", Login()),
+    ("/api/v1/auth/anonymous", Anonymous()),
+    ("/api/v1/auth/logout", Logout()),
+    ("/api/v1/users/me", Me()),
+    ("/.well-known/jwks.json", KeySet()),
+]

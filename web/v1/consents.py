@@ -1,0 +1,135 @@
+"""Consents: one's own, and the notice that they are given under."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models import consents
+from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of
+from web.v1.fields import Locale, Tier
+
+_LIST = "consents"
+
+
+class NoticeQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which language a notice is wanted in; English where there is none in it."""
+
+    locale: Locale = "en"
+
+
+class NoticeOut(msgspec.Struct):
+    """The words that consents are given under; `sha256` is of the body in UTF-8. A version never changes."""
+
+    id: UUID
+    version: int
+    locale: str
+    title: str
+    body: str
+    sha256: str
+    tiers: list[str]
+
+    @classmethod
+    def of(cls, notice: consents.Notice) -> "NoticeOut":
+        """A notice as it is to be shown."""
+        return cls(
+            notice.id, notice.version, notice.locale, notice.title, notice.body, notice.body_sha256, notice.tiers
+        )
+
+
+class ConsentIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What is agreed to. Without `brand_id` for every brand, without `notice_id` under the default notice."""
+
+    tier: Tier
+    brand_id: UUID | None = None
+    notice_id: UUID | None = None
+    locale: Locale | None = None
+
+
+class ConsentOut(msgspec.Struct):
+    """A consent; `active` while it is in force."""
+
+    id: UUID
+    tier: str
+    brand_id: UUID | None
+    active: bool
+    granted_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+    source: str
+    notice: NoticeOut
+
+    @classmethod
+    def of(cls, consent: consents.Consent) -> "ConsentOut":
+        """A consent as its giver sees it."""
+        return cls(
+            id=consent.id,
+            tier=consent.consent_tier,
+            brand_id=consent.brand_id,
+            active=consent.active,
+            granted_at=consent.granted_at,
+            expires_at=consent.expires_at,
+            revoked_at=consent.revoked_at,
+            source=consent.source,
+            notice=NoticeOut.of(consent.notice),
+        )
+
+
+class Consents:
+    """`/api/v1/consents`: one's own consents."""
+
+    @endpoint(query=PageQuery, response=Page[ConsentOut], permission="authenticated")
+    def on_get(self, req: Request, resp: Response) -> None:
+        """List them, newest first, also those that are over."""
+        asked: PageQuery = req.context.query
+        found = consents.own(asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=_LIST))
+        items = [ConsentOut.of(consent) for consent in found]
+        resp.media = page_of(items, asked.limit, lambda c: (c.granted_at, c.id), scope=_LIST)
+
+    @endpoint(body=ConsentIn, response=ConsentOut, status=201, permission="authenticated", audit="consent.grant")
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Give one. If it is in force already, the answer is 200 and nothing changes."""
+        asked: ConsentIn = req.context.body
+        consent, created = consents.grant(
+            asked.tier, brand_id=asked.brand_id, notice_id=asked.notice_id, locale=asked.locale
+        )
+        audited(req, table="consents", record_id=consent.id, after={"tier": consent.consent_tier, "new": created})
+        if not created:
+            resp.status = 200
+        resp.location = f"/api/v1/consents/{consent.id}"
+        resp.media = ConsentOut.of(consent)
+
+
+class Consent:
+    """`/api/v1/consents/{consent_id}`: one of one's own consents."""
+
+    @endpoint(response=ConsentOut, permission="authenticated")
+    def on_get(self, req: Request, resp: Response, consent_id: UUID) -> None:
+        """Read it."""
+        resp.media = ConsentOut.of(consents.get(consent_id))
+
+    @endpoint(status=204, permission="authenticated", audit="consent.revoke")
+    def on_delete(self, req: Request, resp: Response, consent_id: UUID) -> None:
+        """Take it back, with effect at once. Taking it back again changes nothing."""
+        changed = consents.revoke(consent_id)
+        audited(req, table="consents", record_id=consent_id, after={"changed": changed})
+
+
+class DefaultNotice:
+    """`/api/v1/consent-notices/default`: the words that consents are given under unless a campaign has its own."""
+
+    @endpoint(query=NoticeQuery, response=NoticeOut, permission="public")
+    def on_get(self, req: Request, resp: Response) -> None:
+        """Read the version in force."""
+        notice = consents.default_notice(req.context.query.locale)
+        etag(resp, notice.body_sha256)
+        resp.set_header("Cache-Control", "public, max-age=60")
+        resp.media = NoticeOut.of(notice)
+
+
+ROUTES: list[tuple[str, object]] = [
+    ("/api/v1/consents", Consents()),
+    ("/api/v1/consents/{consent_id:uuid}", Consent()),
+    ("/api/v1/consent-notices/default", DefaultNotice()),
+]

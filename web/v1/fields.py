@@ -1,0 +1,33 @@
+"""Types of fields that several resources take. A pattern ends in `$(?!\\n)`, since Python's `$` lets a newline pass."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from models.emails import MAX_LENGTH
+
+Tier = Literal["essential", "analytics", "marketing", "ai_processing"]
+
+Text200 = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$(?!\n)", description="One line."
+    ),
+]
+Email = Annotated[str, msgspec.Meta(min_length=3, max_length=MAX_LENGTH, description="An e-mail address.")]
+Password = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+NewPassword = Annotated[
+    str, msgspec.Meta(min_length=10, max_length=128, description="Any characters; not the e-mail address.")
+]
+Token = Annotated[str, msgspec.Meta(min_length=1, max_length=100, description="From the link in the mail.")]
+Locale = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=35, pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$(?!\n)", description="A language tag, e.g. `es-MX`."
+    ),
+]
+Timezone = Annotated[
+    str, msgspec.Meta(max_length=64, description="A name from the IANA database, e.g. `Europe/Madrid`.")
+]
+Phone = Annotated[str, msgspec.Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="E.164, e.g. `+34600000000`.")]
+Tiers = Annotated[list[Tier], msgspec.Meta(max_length=4, description="Consents for every brand's activations.")]
