@@ -1,0 +1,44 @@
+"""Mails: one actor a letter. Each is sent at least once, and a second time under the same Message-ID."""
+
+from uuid import UUID
+
+from jobs import letters, smtp
+from jobs.engine import actor, current_job, own_transaction
+from models import accounts, brands, links
+from settings import settings
+
+
+@actor("mail.verification", queue="mail", runs_as="system", max_attempts=8, time_limit=30, outward=True)
+def send_verification(signup_id: UUID) -> None:
+    """Send the link that makes an account of a sign-up, unless it has become one or is too old."""
+    with own_transaction():
+        signup = accounts.signup_mail(signup_id)
+    if signup:
+        _send("verification", signup["email"], signup["locale"], link=_link("verify-email", accounts.SIGNUP, signup_id))
+
+
+@actor("mail.account_exists", queue="mail", runs_as="system", max_attempts=8, time_limit=30, outward=True)
+def send_account_exists(signup_id: UUID) -> None:
+    """Tell the owner of an account that somebody tried to sign up with their address."""
+    with own_transaction():
+        signup = accounts.signup_mail(signup_id)
+    if signup:
+        _send("account_exists", signup["email"], signup["locale"], link=settings.frontend_url)
+
+
+@actor("mail.invitation", queue="mail", runs_as="brand", max_attempts=8, time_limit=30, outward=True)
+def send_invitation(invitation_id: UUID) -> None:
+    """Send the link that makes a member of whoever is invited, unless it has been used or is too old."""
+    with own_transaction():
+        invited = brands.invitation_mail(invitation_id)
+    if invited:
+        link = _link("accept-invitation", accounts.INVITATION, invitation_id)
+        _send("invitation", invited["email"], invited["locale"], link=link, brand=invited["brand"])
+
+
+def _link(page: str, purpose: str, id: UUID) -> str:  # noqa: A002
+    return f"{settings.frontend_url}/{page}?token={links.make(purpose, id)}"
+
+
+def _send(name: str, to: str, locale: str, **values: str) -> None:
+    smtp.send(smtp.compose(letters.write(name, locale, **values), to, current_job().idempotency_key))
