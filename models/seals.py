@@ -1,0 +1,220 @@
+"""Seals of the audit trail: each tenant's entries form a chain, and each link is keyed.
+
+A link's MAC is HMAC-SHA256, under our `audit` key, of the whole entry in canonical form and of the MAC before it
+(`keys.keyed_hash`, which separates the two). Who has the database and not the key can't change, remove, insert or
+reorder a sealed entry without `verify` telling where.
+
+The canonical form is JSON as of RFC 8785 (keys in the order of their UTF-16 code units, no white space), except that
+numbers stay the exact decimals that PostgreSQL stores: no double would hold them all. Columns that are null are left
+out, so that a column added later doesn't break the seals of today.
+"""
+
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import peewee
+from playhouse.postgres_ext import DateTimeTZField
+
+from models import keys
+from models.db import Row, execute, now, row, rows
+
+Entry = Mapping[str, Any]
+"""A row of `audit_logs`: every column by its name, `details` with its numbers as decimals."""
+
+PURPOSE = "audit"
+PLATFORM = UUID(int=0)
+"""The chain of the entries that belong to no brand."""
+
+BATCH = 1_000
+"""Entries sealed by one statement."""
+
+
+class AuditLog(Row):
+    """An entry of the audit trail."""
+
+    id = peewee.UUIDField(primary_key=True)
+    user_id = peewee.UUIDField(null=True)
+    action = peewee.TextField()
+    table_name = peewee.TextField(null=True)
+    record_id = peewee.UUIDField(null=True)
+    record_key = peewee.TextField(null=True)
+    timestamp = DateTimeTZField()
+    details = peewee.JSONField()
+    brand_id = peewee.UUIDField(null=True)
+    actor_role = peewee.TextField(null=True)
+    session_id = peewee.UUIDField(null=True)
+    job_id = peewee.UUIDField(null=True)
+    outcome = peewee.TextField(default="ok")
+    reason = peewee.TextField(null=True)
+    request_id = peewee.TextField(null=True)
+    address = peewee.TextField(null=True)
+    user_agent = peewee.TextField(null=True)
+    seq = peewee.BigIntegerField(null=True)
+    key_version = peewee.IntegerField(null=True)
+    mac = peewee.BlobField(null=True)
+    sealed_at = DateTimeTZField(null=True)
+
+    class Meta:
+        """Where the table lives."""
+
+        table_name = "audit_logs"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a chain: how many entries it has, and the MAC of the last one."""
+
+    seq: int = 0
+    mac: bytes = b""
+
+
+def canonical(value: Any) -> str:
+    """The one text that a value has.
+
+    Raises:
+        TypeError: it holds something that has no such text; a float, for one.
+    """
+    match value:
+        case None | bool() | str():
+            return json.dumps(value, ensure_ascii=False)
+        case int():
+            return str(value)
+        case Decimal():
+            return format(value, "f")
+        case datetime():
+            return canonical(value.astimezone(UTC).isoformat(timespec="microseconds"))
+        case UUID():
+            return canonical(str(value))
+        case bytes():
+            return canonical(value.hex())
+        case list():
+            return f"[{','.join(map(canonical, value))}]"
+        case Mapping():
+            members = sorted(value.items(), key=lambda member: str(member[0]).encode("utf-16-be"))
+            return "{" + ",".join(f"{canonical(key)}:{canonical(part)}" for key, part in members) + "}"
+        case _:
+            raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def mac_of(entry: Entry, previous: bytes) -> bytes:
+    """The MAC of an entry whose `seq`, `key_version` and `sealed_at` are set, after the entry with the MAC `previous`.
+
+    Raises:
+        KeyError: its key version is not among our secrets.
+    """
+    covered = {name: part for name, part in entry.items() if name != "mac" and part is not None}
+    return keys.keyed_hash(PURPOSE, canonical(covered).encode(), previous, version=entry["key_version"])
+
+
+def chained(entries: Iterable[Entry], head: Head, at: datetime) -> list[dict[str, Any]]:
+    """Unsealed entries as the next links after `head`, sealed with the active key at `at`."""
+    version = keys.active_version()
+    links = []
+    for entry in entries:
+        link = {**entry, "seq": head.seq + 1, "key_version": version, "sealed_at": at}
+        link["mac"] = mac_of(link, head.mac)
+        links.append(link)
+        head = Head(link["seq"], link["mac"])
+    return links
+
+
+def verify(entries: Iterable[Entry], *, after: Head | None = None, head: Head | None = None) -> int | None:
+    """Where a chain is broken first: a sequence number, or None if it is whole.
+
+    Args:
+        entries: sealed entries of one tenant, in the order that they are said to have.
+        after: what comes before the first of them; the beginning of the chain by default.
+        head: what the last of them has to be; without it, entries cut off at the end are not missed.
+    """
+    last = after or Head()
+    for entry in entries:
+        expected = last.seq + 1
+        if entry["seq"] != expected or not _holds(entry, last.mac):
+            return expected
+        last = Head(expected, bytes(entry["mac"]))
+    return last.seq + 1 if head is not None and head != last else None
+
+
+def _holds(entry: Entry, previous: bytes) -> bool:
+    if entry["key_version"] not in keys.versions() or entry["mac"] is None:
+        return False
+    return hmac.compare_digest(bytes(entry["mac"]), mac_of(entry, previous))
+
+
+# Of the two columns named `details` the last one counts: the text, whose numbers are exact.
+# «brand_id is not distinct from» can't use an index, so the platform's entries have a statement of their own.
+_UNSEALED = """
+    SELECT l.*, l.details::text AS details FROM public.audit_logs l
+    WHERE l.brand_id = %s AND l.seq IS NULL ORDER BY l.timestamp, l.id LIMIT %s
+"""
+_UNSEALED_OF_PLATFORM = """
+    SELECT l.*, l.details::text AS details FROM public.audit_logs l
+    WHERE l.brand_id IS NULL AND l.seq IS NULL ORDER BY l.timestamp, l.id LIMIT %s
+"""
+_SEALED = """
+    SELECT l.*, l.details::text AS details FROM public.audit_logs l
+    WHERE coalesce(l.brand_id, '00000000-0000-0000-0000-000000000000') = %s AND l.seq > %s ORDER BY l.seq LIMIT %s
+"""
+_SEAL = """
+    UPDATE public.audit_logs l SET seq = s.seq, key_version = %s, mac = s.mac, sealed_at = %s
+    FROM unnest(%s::uuid[], %s::bigint[], %s::bytea[]) AS s (id, seq, mac) WHERE l.id = s.id AND l.seq IS NULL
+"""
+
+
+def seal(brand_id: UUID | None, *, limit: int = BATCH) -> int:
+    """Seal up to `limit` entries of a tenant (None: the platform), oldest first; how many there were.
+
+    The chain's head is locked until the transaction ends, so any number of sealers makes one gapless chain. An entry
+    that commits late, with an older time than one that is sealed, simply comes next.
+    """
+    head = lock_head(brand_id or PLATFORM)
+    entries = _entries(_UNSEALED, brand_id, limit) if brand_id else _entries(_UNSEALED_OF_PLATFORM, limit)
+    if not entries:
+        return 0
+    at = now()
+    links = chained(entries, head, at)
+    ids, seqs, macs = ([link[column] for link in links] for column in ("id", "seq", "mac"))
+    sealed = execute(_SEAL, (keys.active_version(), at, ids, seqs, macs))
+    if sealed != len(links):
+        raise RuntimeError(f"{sealed} of {len(links)} entries could be sealed")
+    execute(
+        "UPDATE app.audit_chains SET seq = %s, mac = %s WHERE chain_id = %s", (seqs[-1], macs[-1], brand_id or PLATFORM)
+    )
+    return sealed
+
+
+def lock_head(chain_id: UUID) -> Head:
+    """The end of a chain, held until the transaction ends; an empty one is made for a new tenant."""
+    execute("INSERT INTO app.audit_chains (chain_id) VALUES (%s) ON CONFLICT DO NOTHING", (chain_id,))
+    found = row("SELECT seq, mac FROM app.audit_chains WHERE chain_id = %s FOR UPDATE", (chain_id,))
+    assert found is not None
+    return Head(found["seq"], bytes(found["mac"]))
+
+
+def sealed(brand_id: UUID | None, *, after: int = 0, limit: int = BATCH) -> list[dict[str, Any]]:
+    """Up to `limit` sealed entries of a tenant that come after the sequence number `after`, as `verify` takes them."""
+    return _entries(_SEALED, brand_id or PLATFORM, after, limit)
+
+
+def unsealed_since(seconds: float) -> list[UUID | None]:
+    """The tenants with entries that have waited for their seal for longer than this; None is the platform."""
+    waiting = rows(
+        "SELECT DISTINCT brand_id FROM public.audit_logs"
+        " WHERE seq IS NULL AND timestamp < now() - make_interval(secs => %s)",
+        (seconds,),
+    )
+    return [tenant["brand_id"] for tenant in waiting]
+
+
+def _entries(sql: str, *params: Any) -> list[dict[str, Any]]:
+    found = rows(sql, params)
+    for entry in found:
+        entry["details"] = json.loads(entry["details"], parse_float=Decimal, parse_int=Decimal)
+        entry["mac"] = entry["mac"] and bytes(entry["mac"])
+    return found
