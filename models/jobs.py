@@ -101,7 +101,7 @@ def enqueue(
             key if unique == "until_done" else None,
             key if unique == "while_waiting" else None,
             kind,
-            subject_id and str(subject_id),
+            None if subject_id is None else str(subject_id),
             brand_id or (identity and identity.brand_id),
             user_id or (identity.user_id if identity and identity.role == "app_fan" else None),
             request.request_id,

@@ -1,10 +1,12 @@
--- Which migrations this database has: what a process asks for before it says that it is ready.
--- Stays with the role that runs migrations, whose table the history is.
+-- What /readyz asks before anybody is known: which migrations this database has been through.
+
+grant usage on schema supabase_migrations to app_definer;
+grant select on supabase_migrations.schema_migrations to app_definer;
+
 create function app.applied_migrations() returns text[]
 language plpgsql stable security definer set search_path = '' as $$
 begin
-    return (select coalesce(array_agg(version order by version), '{}') from supabase_migrations.schema_migrations);
+    return (select array_agg(version order by version) from supabase_migrations.schema_migrations);
 end
 $$;
-revoke all on function app.applied_migrations() from public;
-grant execute on function app.applied_migrations() to app_public;
+call app.grant_definer('app.applied_migrations()', array['app_public']);
