@@ -1,0 +1,75 @@
+"""Jobs are asked for by name, from Python and from SQL: every name exists, and is given what its body takes."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import jobs.main  # noqa: F401  (declares every actor)
+from jobs.engine import registry
+from schedules.table import SCHEDULES
+from scripts.setup.environment import ROOT
+
+PACKAGES = ("models", "jobs", "web", "schedules", "scripts")
+
+
+def in_python() -> Iterator[tuple[str, str, int | None]]:
+    """(where, name, number of arguments) of every call of `enqueue`; the number is unknown where one is starred."""
+    for path in sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("enqueue", "jobs.enqueue"):
+                name, *args = node.args
+                starred = any(isinstance(arg, ast.Starred) for arg in args)
+                where = f"{path.relative_to(ROOT)}:{node.lineno}"
+                yield where, ast.literal_eval(name), None if starred else len(args)
+
+
+def in_sql() -> Iterator[tuple[str, str, int | None]]:
+    """The same of every call of `app.add_job` in a migration."""
+    call = re.compile(r"app\.add_job\(\s*[^,]+,\s*'([a-z_.]+)',\s*(?:jsonb_build_array\(|'\[\]')")
+    for path in sorted((ROOT / "models/supabase/migrations").glob("*.sql")):
+        text = path.read_text()
+        for found in call.finditer(text):
+            where = f"{path.name}:{text.count(chr(10), 0, found.start()) + 1}"
+            yield where, found[1], 0 if found[0].endswith("]'") else arguments(text, found.end())
+
+
+def arguments(text: str, start: int) -> int:
+    """How many arguments the call has whose opening parenthesis ends at `start`."""
+    depth, count, position = 1, 1, start
+    while depth:
+        depth += {"(": 1, ")": -1}.get(text[position], 0)
+        count += depth == 1 and text[position] == ","
+        position += 1
+    return count
+
+
+CALLS = [*in_python(), *in_sql()]
+
+
+@pytest.mark.parametrize(("where", "name", "count"), CALLS, ids=[f"{where} {name}" for where, name, _ in CALLS])
+def test_a_job_that_is_asked_for_exists_and_takes_its_arguments(where: str, name: str, count: int | None) -> None:
+    spec = registry.find(name)
+
+    assert spec is not None, f"{where} asks for {name}, and there is no such actor"
+    assert count is None or count == len(spec.parameters), f"{where} gives {name} {count} arguments"
+
+
+def test_calls_are_found_in_both_languages() -> None:
+    assert list(in_python()) and list(in_sql())
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.do)
+def test_a_scheduled_job_exists_and_takes_no_arguments(schedule: object) -> None:
+    spec = registry.find(schedule.do)  # type: ignore[attr-defined]
+
+    assert spec is not None
+    assert spec.parameters == ()
+
+
+def test_actors_are_named_by_subject_and_verb_and_live_in_their_subject_s_file() -> None:
+    for spec in registry.all_specs():
+        assert re.fullmatch(r"[a-z_]+\.[a-z_]+", spec.name), spec.name
+        assert Path(spec.body.__code__.co_filename).parent == ROOT / "jobs", spec.name

@@ -1,0 +1,58 @@
+"""The clock, over the real ledger: each occurrence once, however many clocks there are."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+from psycopg2.extensions import connection
+
+from jobs.engine.ledger import Ledger
+from schedules.clock import make_scheduler, propose
+from schedules.kinds import Every
+from schedules.table import SCHEDULES
+
+HOURLY = Every(hours=1, do="requests.expire", catch_up="all", late_means="")
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+def occurrences(superuser: connection) -> int:
+    with superuser.cursor() as cursor:
+        cursor.execute("select count(*) from app.schedule_occurrences o join app.jobs j on j.id = o.job_id")
+        return int(cursor.fetchone()[0])  # type: ignore[index]
+
+
+def test_an_occurrence_is_enqueued_once(ledger: Ledger, superuser: connection) -> None:
+    assert propose(ledger, HOURLY, NOON) == 1
+    assert propose(ledger, HOURLY, NOON + timedelta(minutes=59)) == 0
+    assert propose(ledger, HOURLY, NOON + timedelta(hours=1)) == 1
+    assert occurrences(superuser) == 2
+
+
+def test_two_clocks_are_as_good_as_one(ledger: Ledger, superuser: connection) -> None:
+    ledgers = [Ledger() for _ in range(4)]
+
+    def run(own: Ledger) -> None:
+        for hour in range(30):
+            propose(own, HOURLY, NOON + timedelta(hours=hour))
+        own.close()
+
+    threads = [threading.Thread(target=run, args=[own]) for own in ledgers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert occurrences(superuser) == 30
+
+
+def test_every_row_of_the_table_is_a_job_of_the_scheduler(ledger: Ledger) -> None:
+    planned = {job.id: job for job in make_scheduler(ledger).get_jobs()}
+
+    assert set(planned) == {schedule.do for schedule in SCHEDULES}
+
+
+def test_apscheduler_fires_when_the_table_says_that_something_is_due(ledger: Ledger) -> None:
+    now = datetime.now(UTC)
+    for schedule in SCHEDULES:
+        fires = schedule.trigger().get_next_fire_time(None, now)
+
+        assert fires == schedule.previous(fires)
