@@ -23,7 +23,7 @@ from models.context import Identity, Login
 from models.errors import Problem
 from settings import settings
 
-psycopg2.extras.register_uuid()
+psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]
 psycopg2.extensions.register_adapter(dict, psycopg2.extras.Json)
 
 DEFAULT_TIMEOUT = 10.0
@@ -60,7 +60,7 @@ def connect(login: Login) -> psycopg2.extensions.connection:
     return connection
 
 
-class _State(peewee._ConnectionLocal):  # type: ignore[name-defined, misc]
+class _State(peewee._ConnectionLocal):  # noqa: SLF001  (the only way to a state of one's own)
     """One thread's connection for one login, and how its transaction is to begin and end."""
 
     timeout = DEFAULT_TIMEOUT
@@ -107,7 +107,7 @@ class ContextDatabase(peewee.PostgresqlDatabase):
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         try:
-            return super().execute_sql(sql, params)
+            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]
         except peewee.DatabaseError as error:
             refusal = _refusal(error)
             if refusal is not None:
@@ -121,6 +121,10 @@ class ContextDatabase(peewee.PostgresqlDatabase):
         if self.is_closed():
             self.connect()
 
+    def prepare(self, timeout: float, closing: Closing | None) -> None:
+        """Say how this thread's next transaction is to begin and end."""
+        self._state.timeout, self._state.closing = timeout, closing
+
     def discard(self) -> None:
         """Close this thread's connection without any word to the server; what it held is rolled back there."""
         connection = self._state.conn
@@ -131,7 +135,7 @@ class ContextDatabase(peewee.PostgresqlDatabase):
     def _lost(self) -> bool:
         return self._state.conn is None or bool(self._state.conn.closed)
 
-    def _in_doubt(self) -> bool:
+    def in_doubt(self) -> bool:
         """Anything but an idle connection: whoever takes it next must not find it so."""
         idle = psycopg2.extensions.TRANSACTION_STATUS_IDLE
         return self._lost() or self._state.conn.info.transaction_status != idle
@@ -168,7 +172,7 @@ def transaction(
     """
     with context.acting_as(identity):
         db.open()
-        db._state.timeout, db._state.closing = timeout, closing
+        db.prepare(timeout, closing)
         try:
             with db.transaction():
                 yield
@@ -179,7 +183,7 @@ def transaction(
             db.discard()
             raise
         finally:
-            if db._in_doubt():
+            if db.in_doubt():
                 db.discard()
 
 
@@ -247,5 +251,3 @@ def _refusal(error: peewee.DatabaseError) -> Problem | None:
     if problem.status == 401:
         problem.headers["WWW-Authenticate"] = "Bearer"
     return problem
-
-

@@ -26,9 +26,7 @@ DOORBELL = "companon:doorbell"
 
 _SILENCE = 1.0  # seconds without another try after Redis did not answer
 
-_ENQUEUE = (
-    "SELECT id, created FROM app.enqueue(%s, %s, %s, %s, %s::int, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-)
+_ENQUEUE = "SELECT id, created FROM app.enqueue(%s, %s, %s, %s, %s::int, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ def enqueue(
         delay: how long it has to wait at least.
         priority: 0 (first) to 3 (last), among the jobs of one actor and queue.
         unique: `"until_done"` returns the job with the same key that is not over, if there is one;
-            `"while_waiting"` lets all that wait under one key run as one, which starts after the last of them committed.
+            `"while_waiting"` lets all that wait under one key run as one, which starts after the last one committed.
         unique_key: the key; name and arguments by default.
         subject: what the job is about, as (kind, id); the first argument by default.
         brand_id: whose job it is, where the caller is nobody's; a member's job is the member's brand's.
@@ -126,7 +124,7 @@ def get(job_id: UUID) -> Job:
         (job_id,),
     )
     if found is None:
-        raise NotFound()
+        raise NotFound
     return Job(**found)
 
 

@@ -32,12 +32,12 @@ def read(purpose: str, token: str) -> UUID:
     try:
         raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError):
-        raise LinkInvalid() from None
+        raise LinkInvalid from None
     if len(raw) != 16 + _MAC_BYTES:
-        raise LinkInvalid()
+        raise LinkInvalid
     id = UUID(bytes=raw[:16])
     if not any(hmac.compare_digest(raw[16:], _mac(purpose, id, version)) for version in keys.versions()):
-        raise LinkInvalid()
+        raise LinkInvalid
     return id
 
 

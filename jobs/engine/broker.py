@@ -74,7 +74,7 @@ class LedgerConsumer(Consumer):
             if not self._claims:
                 self._fetch()
         except redis.RedisError as error:
-            raise BrokerConnectionError(str(error)) from error
+            raise BrokerConnectionError(str(error)) from error  # type: ignore[no-untyped-call]
         if not self._claims:
             return None
         return MessageProxy(_message(self._queue, self._claims.popleft()))

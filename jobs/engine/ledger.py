@@ -117,7 +117,7 @@ class Ledger:
                     return cursor.fetchall()
             except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
                 self._drop()
-                raise LedgerUnavailable(str(error).strip()) from error
+                raise LedgerUnavailable(str(error).strip()) from error  # type: ignore[no-untyped-call]
             except BaseException:
                 # Whatever it was, the connection may be in the middle of something.
                 self._drop()

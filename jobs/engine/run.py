@@ -84,9 +84,12 @@ class Runner:
         job = CurrentJob(claim, identity, spec.time_limit, self._ledger)
         closing: Closing = (_FINISH, (claim.id, claim.fence))
         try:
-            with running(job), transaction(identity, timeout=spec.time_limit, closing=closing) if (
-                not spec.outward
-            ) else nullcontext():
+            with (
+                running(job),
+                transaction(identity, timeout=spec.time_limit, closing=closing)
+                if (not spec.outward)
+                else nullcontext(),
+            ):
                 _interruptible(spec, claim)
             if spec.outward:
                 with transaction(_ENGINE, closing=closing):

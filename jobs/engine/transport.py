@@ -31,7 +31,7 @@ class RedisTransport:
     def pop(self, queue: str, most: int, timeout: float) -> list[UUID]:
         """Take up to `most` ids, waiting up to `timeout` seconds for the first."""
         answer = self._client.blmpop(timeout, 1, _key(queue), direction="LEFT", count=most)
-        return [UUID(text) for text in answer[1]] if answer else []
+        return [UUID(str(text)) for text in answer[1]] if answer else []
 
     def present(self, queues: Sequence[str]) -> Mapping[str, list[UUID]]:
         """The ids that lie in each queue."""

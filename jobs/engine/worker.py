@@ -75,5 +75,5 @@ def make_broker(redis_url: str) -> LedgerBroker:
         lifecycle.runner.run(claim)
 
     for queue in registry.names_by_queue():
-        dramatiq.actor(run, actor_name=runner_name(queue), queue_name=queue, broker=broker)
+        dramatiq.actor(actor_name=runner_name(queue), queue_name=queue, broker=broker)(run)
     return broker

@@ -65,12 +65,12 @@ def test_interrupts_at_random_moments_leave_no_uncertain_effect_and_no_open_tran
     spec = registry._specs["test.interrupted"]
     endings: dict[str, int] = {}
 
-    for round in range(ROUNDS):
+    for number in range(ROUNDS):
         registry._specs["test.interrupted"] = dataclasses.replace(spec, time_limit=random.uniform(0.0001, 0.006))
-        id = run_round(ledger, runner, f"round-{round}", endings)
+        id = run_round(ledger, runner, f"round-{number}", endings)
         over = bool(query("select from app.job_history where id = %s and state = 'done'", id))
-        written = bool(query("select from app.schedule_occurrences where schedule = %s", f"round-{round}"))
-        assert over == written, f"round {round}: done is {over}, written is {written}"
+        written = bool(query("select from app.schedule_occurrences where schedule = %s", f"round-{number}"))
+        assert over == written, f"round {number}: done is {over}, written is {written}"
         with context.acting_as(Identity("worker", "none")):
             assert db.is_closed() or db._state.conn.info.transaction_status == TRANSACTION_STATUS_IDLE
 
@@ -82,7 +82,7 @@ def test_interrupts_at_random_moments_leave_no_uncertain_effect_and_no_open_tran
 def run_round(ledger: Ledger, runner: Runner, marker: str, endings: dict[str, int]) -> UUID:
     with transaction(context.for_system_job()):
         id = jobs.enqueue("test.interrupted", marker).id
-    (claim,) = ledger.claim([i for i in ledger.take_due(["test.interrupted"], 1)], 1)
+    (claim,) = ledger.claim(ledger.take_due(["test.interrupted"], 1), 1)
     ending = runner.run(claim)
     endings[ending] = endings.get(ending, 0) + 1
     return claim.id if claim.id != id else id
@@ -113,22 +113,23 @@ def disarm_quietly(watched: Interrupts, armed: Any) -> None:
 
 
 def test_a_masked_block_is_not_interrupted_and_what_follows_it_is() -> None:
-    finished = False
+    finished: list[bool] = []
     armed = interrupts.arm(0.01, 60)
 
-    with pytest.raises(JobInterrupted):
-        try:
-            with interrupts.masked():
-                deadline = time.monotonic() + 0.05
-                while time.monotonic() < deadline:
-                    continue
-                finished = True
-            while True:
+    def body() -> None:
+        with interrupts.masked():
+            deadline = time.monotonic() + 0.05
+            while time.monotonic() < deadline:
                 continue
-        finally:
-            interrupts.disarm(armed)
+            finished.append(True)
+        while True:
+            continue
 
-    assert finished
+    with pytest.raises(JobInterrupted):
+        body()
+    disarm_quietly(interrupts, armed)
+
+    assert finished == [True]
 
 
 def test_a_shutdown_gives_the_job_back_without_charging_it(

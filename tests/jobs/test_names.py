@@ -58,7 +58,8 @@ def test_a_job_that_is_asked_for_exists_and_takes_its_arguments(where: str, name
 
 
 def test_calls_are_found_in_both_languages() -> None:
-    assert list(in_python()) and list(in_sql())
+    assert list(in_python())
+    assert list(in_sql())
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.do)

@@ -80,7 +80,9 @@ def tables(connected: connection) -> list[Table]:
             group by 1, 2, 3 order by 1, 2
             """
         )
-        return [Table(s, n, {k: (v[0], v[1]) for k, v in cols.items()}, is_view) for s, n, is_view, cols in cur.fetchall()]
+        return [
+            Table(s, n, {k: (v[0], v[1]) for k, v in cols.items()}, is_view) for s, n, is_view, cols in cur.fetchall()
+        ]
 
 
 def values(table: Table, **given: Any) -> dict[str, Any]:

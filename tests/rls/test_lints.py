@@ -7,7 +7,9 @@ import pytest
 from psycopg2.extensions import connection
 
 Query = Callable[[str], list[Any]]
-OURS = "n.nspname in ('public', 'app') and not exists (select from pg_depend d where d.objid = {oid} and d.deptype = 'e')"
+OURS = (
+    "n.nspname in ('public', 'app') and not exists (select from pg_depend d where d.objid = {oid} and d.deptype = 'e')"
+)
 
 
 @pytest.fixture
@@ -39,7 +41,8 @@ def test_there_is_one_permissive_policy_for_a_role_and_a_command(names: Query) -
 def test_no_policy_is_for_everybody_or_for_all_commands(names: Query) -> None:
     assert not names(
         """select tablename || '.' || policyname from pg_policies
-        where schemaname in ('public', 'app') and (roles && '{public,anon}' or cmd = 'ALL' or permissive <> 'PERMISSIVE')"""
+        where schemaname in ('public', 'app')
+            and (roles && '{public,anon}' or cmd = 'ALL' or permissive <> 'PERMISSIVE')"""
     )
 
 
@@ -114,8 +117,8 @@ def test_foreign_keys_between_tenants_tables_carry_the_tenant(names: Query) -> N
         """select c.conname from pg_constraint c
         where c.contype = 'f' and c.connamespace::regnamespace::text in ('public', 'app')
             and c.confrelid not in ('public.brands'::regclass, 'public.users'::regclass, 'public.roles'::regclass)
-            and exists (select from pg_attribute a where a.attrelid = c.conrelid and a.attname = 'brand_id' and not a.attisdropped)
-            and exists (select from pg_attribute a where a.attrelid = c.confrelid and a.attname = 'brand_id' and not a.attisdropped)
+            and exists (select from pg_attribute a where a.attrelid = c.conrelid and a.attname = 'brand_id')
+            and exists (select from pg_attribute a where a.attrelid = c.confrelid and a.attname = 'brand_id')
             and not exists (select from pg_attribute a where a.attrelid = c.conrelid and a.attnum = any (c.conkey)
                 and a.attname = 'brand_id')
             and c.conname <> 'consent_events_consent_id_fkey'"""
@@ -125,12 +128,23 @@ def test_foreign_keys_between_tenants_tables_carry_the_tenant(names: Query) -> N
 def test_every_foreign_key_has_an_index_that_begins_with_it(names: Query) -> None:
     reasoned = {
         # Never searched by, and what they point to is never deleted.
-        "app.invitations.invited_by", "app.invitations.role_id", "app.invitations.brand_id", "app.signups.upgrades_user_id",
-        "public.campaigns.created_by", "public.users.role_id", "public.consents.notice_id", "public.consents.brand_id",
-        "public.consent_events.notice_id", "public.consent_events.brand_id", "public.consent_events.consent_id",
-        "public.device_fingerprints.brand_id", "public.qr_scans.user_id", "public.contacts.user_id",
-        "public.engagements.user_id", "public.qr_scans.code_id",
-    }  # fmt: skip
+        "app.invitations.invited_by",
+        "app.invitations.role_id",
+        "app.invitations.brand_id",
+        "app.signups.upgrades_user_id",
+        "public.campaigns.created_by",
+        "public.users.role_id",
+        "public.consents.notice_id",
+        "public.consents.brand_id",
+        "public.consent_events.notice_id",
+        "public.consent_events.brand_id",
+        "public.consent_events.consent_id",
+        "public.device_fingerprints.brand_id",
+        "public.qr_scans.user_id",
+        "public.contacts.user_id",
+        "public.engagements.user_id",
+        "public.qr_scans.code_id",
+    }
     found = names(
         """select c.conrelid::regclass::text, (select array_agg(a.attname::text order by k.ord)
             from unnest(c.conkey) with ordinality k (attnum, ord)

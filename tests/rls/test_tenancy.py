@@ -121,7 +121,9 @@ def test_the_test_is_not_vacuous(world: World, superuser: connection) -> None:
         for table in world.tables:
             for caller in CALLERS:
                 if column := caller.column(table):
-                    where = sql.SQL("select count(*) from {} where {} = %s").format(table.identifier, sql.Identifier(column))
+                    where = sql.SQL("select count(*) from {} where {} = %s").format(
+                        table.identifier, sql.Identifier(column)
+                    )
                     cur.execute(where, (caller.owner(table, world.theirs),))
                     assert cur.fetchone()[0] > 0, f"nothing of theirs in {table.full_name} by {column}"  # type: ignore[index]
 
@@ -143,7 +145,9 @@ def test_nobody_changes_a_row_of_another(caller: Caller, world: World, session: 
     for table, column in owned(caller, world):
         theirs = caller.owner(table, world.theirs)
         for changed in table.columns:
-            update = sql.SQL("with touched as (update {0} set {1} = {1} returning {2}) select count(*) from touched where {2} = %s")
+            update = sql.SQL(
+                "with touched as (update {0} set {1} = {1} returning {2}) select count(*) from touched where {2} = %s"
+            )
             statement = update.format(table.identifier, sql.Identifier(changed), sql.Identifier(column))
             if not table.is_view:
                 assert attempt(session, statement, (theirs,)) in (0, None), f"{table.full_name}.{changed}"
@@ -159,7 +163,9 @@ def test_nobody_deletes_a_row_of_another(caller: Caller, world: World, session: 
 def test_nobody_gives_a_row_to_another(caller: Caller, world: World, session: cursor) -> None:
     for table, column in owned(caller, world):
         if not table.is_view:
-            statement = sql.SQL("update {0} set {1} = %s where {1} = %s").format(table.identifier, sql.Identifier(column))
+            statement = sql.SQL("update {0} set {1} = %s where {1} = %s").format(
+                table.identifier, sql.Identifier(column)
+            )
             parties = (caller.owner(table, world.theirs), caller.owner(table, world.mine))
             assert attempt(session, statement, parties) in (0, None), f"{caller.name} moves rows of {table.full_name}"
 
