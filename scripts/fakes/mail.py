@@ -74,7 +74,7 @@ def _parts(message: EmailMessage) -> dict[str, Any]:
 
 def _body(message: EmailMessage, kind: str) -> str | None:
     part = message.get_body(preferencelist=(kind,))
-    return part.get_content() if part is not None else None
+    return part.get_content().replace("\r\n", "\n") if part is not None else None
 
 
 class Handler:

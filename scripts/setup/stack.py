@@ -60,9 +60,9 @@ class Stack:
         with step("Preparing the database"):
             database.ensure(self.postgres)
             self._release()
-            ensure_admin(self)
         with step("Starting " + ", ".join(name for name in self.commands if name != RELEASE)):
             self._start_processes()
+            ensure_admin(self)
             self.supervisor.until(self._answers, timeout=READY_WITHIN, what=f"{self.api}/readyz")
         self.supervisor.starting = False
         self.ready = True

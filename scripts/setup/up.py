@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     var = layout(given.var)
     lock = claim(var)
     try:
-        options = Options(var, choose_port(given.port), procfile.read(given.procfile), given.demo, begun)
+        options = Options(var, choose_port(given.port), _commands(given.procfile), given.demo, begun)
         if not given.detach:
             return serve(options)
         code = detached(var, lambda ready: serve(options, ready))
@@ -65,6 +65,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--procfile", type=Path, default=ROOT / "Procfile", help="what runs beside the servers")
     made.add_argument("--var", type=Path, default=ROOT / "var", help="where its data, logs and sockets go")
     return made
+
+
+def _commands(path: Path) -> dict[str, str]:
+    try:
+        return procfile.read(path)
+    except (OSError, ValueError) as error:
+        fail(str(error))
 
 
 def layout(var: Path) -> Path:

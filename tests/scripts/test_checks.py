@@ -1,0 +1,50 @@
+"""`./scripts/test`: one failure anywhere is a failure, and pytest has the last word."""
+
+import signal
+
+import pytest
+
+from scripts.setup import checks, progress
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch):
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(progress.output, "streams", [])
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def suite(tmp_path, body):
+    path = tmp_path / "test_it.py"
+    path.write_text(body)
+    return ["-n0", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", "/dev/null", str(path)]
+
+
+@pytest.mark.parametrize(
+    ("command", "body", "status"),
+    [
+        ("true", "def test_it(): pass", 0),
+        ("false", "def test_it(): pass", 1),
+        ("true", "def test_it(): assert False", 1),
+    ],
+)
+def test_the_status_is_zero_only_if_nothing_failed(tmp_path, monkeypatch, capfd, command, body, status):
+    monkeypatch.setattr(checks, "CHECKS", {"a check": [command]})
+
+    assert checks.main(suite(tmp_path, body)) == status
+
+    assert capfd.readouterr().out.rstrip().splitlines()[-1].startswith("====")
+
+
+def test_what_a_check_says_is_shown(tmp_path, monkeypatch, capfd):
+    said = []
+    monkeypatch.setattr(checks, "say", said.append)
+    monkeypatch.setattr(checks, "CHECKS", {"a check": ["sh", "-c", "echo unsorted imports; exit 1"]})
+
+    checks.main(suite(tmp_path, "def test_it(): pass"))
+
+    assert "unsorted imports" in said
+    assert said[0].startswith("✗ a check")

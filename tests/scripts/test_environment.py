@@ -1,0 +1,90 @@
+"""The virtual environment: known by its stamp, made again when it isn't whole."""
+
+import shutil
+
+import pytest
+
+from scripts.setup import environment, progress
+
+pytestmark = pytest.mark.xdist_group("environment")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A checkout whose locks name no package, with its environment made."""
+    root = tmp_path_factory.mktemp("checkout")
+    (root / "requirements").mkdir()
+    for lock in ("runtime", "dev", "uv"):
+        (root / "requirements" / f"{lock}.txt").write_text(f"# {lock}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        lay(patch, root)
+        environment.ensure("runtime")
+    return root
+
+
+@pytest.fixture
+def checkout(made, tmp_path, monkeypatch):
+    """That checkout's requirements and, made for it in place, a stand-in of its environment."""
+    shutil.copytree(made / "requirements", tmp_path / "requirements")
+    lay(monkeypatch, tmp_path)
+    monkeypatch.setattr(environment, "_create", lambda: shutil.copytree(made / ".venv", tmp_path / ".venv", True))
+    monkeypatch.setattr(environment, "_install", lambda lock: None)
+    environment.ensure("runtime")
+    return tmp_path
+
+
+def lay(patch, root):
+    patch.setattr(progress.output, "streams", [])
+    patch.setattr(environment, "ROOT", root)
+    patch.setattr(environment, "VENV", root / ".venv")
+    patch.setattr(environment, "PYTHON", root / ".venv" / "bin" / "python")
+    patch.setattr(environment, "STAMP", root / ".venv" / "companon.json")
+
+
+def test_it_is_made_from_nothing(made, monkeypatch):
+    lay(monkeypatch, made)
+
+    assert environment.ready("runtime")
+    assert environment.PYTHON.exists()
+
+
+def test_the_development_lock_serves_both_needs(checkout):
+    before = (environment.ready("runtime"), environment.ready("dev"))
+    environment.ensure("dev")
+
+    assert before == (True, False)
+    assert (environment.ready("runtime"), environment.ready("dev")) == (True, True)
+
+
+def test_another_lock_file_asks_for_another_installation(checkout):
+    (checkout / "requirements" / "runtime.txt").write_text("# newer")
+
+    assert not environment.ready("runtime")
+
+
+def test_an_interrupted_installation_is_not_taken_for_whole(checkout, monkeypatch):
+    def interrupted(lock):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(environment, "_install", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        environment.ensure("dev")
+
+    assert not environment.ready("runtime")
+    assert not environment.ready("dev")
+
+
+def test_a_copied_environment_is_not_ours(checkout, tmp_path_factory, monkeypatch):
+    copy = tmp_path_factory.mktemp("copy") / "checkout"
+    shutil.copytree(checkout, copy, symlinks=True)
+
+    lay(monkeypatch, copy)
+
+    assert not environment.ready("runtime")
+
+
+def test_an_environment_whose_python_is_gone_is_not_ready(checkout):
+    environment.PYTHON.unlink()
+    environment.PYTHON.symlink_to("/nowhere/python")
+
+    assert not environment.ready("runtime")

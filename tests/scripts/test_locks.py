@@ -1,0 +1,49 @@
+"""The lock files: everything pinned with hashes, nothing that says where it comes from."""
+
+import configparser
+import re
+
+import pytest
+
+from scripts.setup.environment import ROOT
+
+REQUIREMENT = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[.*\])?==(\S+)(?: ;.*)? \\$", re.MULTILINE)
+
+
+def pinned(lock):
+    return dict(REQUIREMENT.findall((ROOT / "requirements" / f"{lock}.txt").read_text()))
+
+
+@pytest.mark.parametrize("lock", ["runtime", "dev", "uv"])
+def test_every_requirement_has_a_version_and_hashes(lock):
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text()
+    blocks = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
+
+    assert blocks
+    assert [block for block in blocks if not (REQUIREMENT.match(block) and "--hash=sha256:" in block)] == []
+
+
+@pytest.mark.parametrize("lock", ["runtime", "dev", "uv"])
+def test_no_lock_says_where_packages_come_from(lock):
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text()
+
+    assert re.findall(r"://|--index|--extra-index|--find-links|^-[if] ", text, re.MULTILINE) == []
+
+
+def test_every_dependency_is_in_its_lock():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    needs = {
+        "runtime": setup["options"]["install_requires"],
+        "dev": setup["options"]["install_requires"] + setup["options.extras_require"]["dev"],
+    }
+
+    for lock, text in needs.items():
+        names = {re.split(r"[<>=\[; ]", line.strip())[0].lower() for line in text.splitlines() if line.strip()}
+        assert sorted(name for name in names if not name.startswith("#") and name not in pinned(lock)) == []
+
+
+def test_development_has_the_same_versions_as_runtime():
+    runtime, dev = pinned("runtime"), pinned("dev")
+
+    assert {name: version for name, version in runtime.items() if dev.get(name) != version} == {}

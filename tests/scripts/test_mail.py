@@ -1,0 +1,96 @@
+"""The mail sink: what is sent is there, before it is acknowledged, for each recipient, also after a restart."""
+
+import json
+import smtplib
+import subprocess
+import sys
+import urllib.request
+from contextlib import contextmanager
+from email.message import EmailMessage
+from urllib.parse import quote
+
+import pytest
+
+from scripts.setup import sockets
+from scripts.setup.environment import ROOT
+
+
+class Sink:
+    def __init__(self, folder):
+        self.folder = folder
+        self.smtp, self.http = sockets.listening(), sockets.listening()
+
+    @contextmanager
+    def running(self):
+        fds = [self.smtp.fileno(), self.http.fileno()]
+        argv = [sys.executable, "-m", "scripts.fakes.mail", *map(str, fds), str(self.folder)]
+        with subprocess.Popen(argv, pass_fds=fds, cwd=ROOT) as process:
+            yield self
+            process.terminate()
+
+    def send(self, message, recipients=None):
+        with smtplib.SMTP("127.0.0.1", self.smtp.getsockname()[1], timeout=20) as client:
+            client.send_message(message, to_addrs=recipients)
+
+    def call(self, method, path="/messages"):
+        url = f"http://127.0.0.1:{self.http.getsockname()[1]}{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=20) as response:
+            return response.read()
+
+    def items(self, to=None):
+        path = "/messages" + (f"?to={quote(to)}" if to else "")
+        return json.loads(self.call("GET", path))["items"]
+
+
+@pytest.fixture
+def sink(tmp_path):
+    with Sink(tmp_path / "mail").running() as running:
+        yield running
+
+
+def letter(subject="Grüße", to="fan@example.org", html=None):
+    message = EmailMessage()
+    message["From"] = "Compañon <no-reply@companon.example>"
+    message["To"] = to
+    message["Subject"] = subject
+    message.set_content("Hello £1\n")
+    if html:
+        message.add_alternative(html, subtype="html")
+    return message
+
+
+def test_a_message_can_be_read_as_it_was_meant(sink):
+    sink.send(letter(html="<p>Hello £1</p>"))
+
+    (item,) = sink.items("FAN@example.org")
+    assert item["subject"] == "Grüße"
+    assert item["from"] == "no-reply@companon.example"
+    assert item["to"] == "fan@example.org"
+    assert item["text"] == "Hello £1\n"
+    assert item["html"] == "<p>Hello £1</p>\n"
+    assert item["id"]
+    assert item["received_at"]
+
+
+def test_each_recipient_has_an_own_item_and_the_newest_is_last(sink):
+    sink.send(letter("one"), ["a@example.org", "b@example.org"])
+    sink.send(letter("two"), ["a@example.org"])
+
+    assert [item["subject"] for item in sink.items("a@example.org")] == ["one", "two"]
+    assert [item["subject"] for item in sink.items("b@example.org")] == ["one"]
+    assert len(sink.items()) == 3
+
+
+def test_messages_outlive_the_sink_and_go_when_told_to(tmp_path):
+    sink = Sink(tmp_path / "mail")
+    with sink.running():
+        sink.send(letter("kept"))
+    with sink.running():
+        kept = sink.items()
+        sink.call("DELETE")
+        sink.send(letter("new"))
+        after = sink.items()
+
+    assert [item["subject"] for item in kept] == ["kept"]
+    assert [item["subject"] for item in after] == ["new"]
+    assert after[0]["id"] > kept[0]["id"]

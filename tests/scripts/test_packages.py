@@ -1,0 +1,82 @@
+"""The operating system's packages: what is missing is named, and what is temporary goes."""
+
+import os
+import stat
+
+import pytest
+
+from scripts.setup import packages
+from scripts.setup.progress import SetupError
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """A machine on which nothing is installed."""
+    monkeypatch.setattr(packages, "postgres", lambda: None)
+    monkeypatch.setattr(packages, "redis_server", lambda: None)
+    monkeypatch.setattr(packages, "python", lambda: None)
+    monkeypatch.setattr(packages, "_postgres_to_install", lambda: 15)
+
+
+def test_this_machine_has_what_is_needed():
+    assert packages.missing(environment=True) == []
+    assert packages.postgres().version >= 15
+
+
+def test_a_normal_user_is_told_the_packages(bare, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    with pytest.raises(SetupError) as refused:
+        packages.ensure(environment=True)
+
+    for name in ("postgresql-15", "postgresql-15-postgis-3", "redis-server", "python3-venv"):
+        assert name in str(refused.value)
+
+
+def test_without_apt_the_packages_are_named_too(bare, monkeypatch):
+    monkeypatch.setattr(packages.shutil, "which", lambda *_args, **_rest: None)
+
+    with pytest.raises(SetupError, match=r"postgresql-15 postgresql-15-postgis-3 redis-server$"):
+        packages.ensure(environment=False)
+
+
+def test_a_temporary_file_goes_with_the_directories_made_for_it(tmp_path):
+    path = tmp_path / "made" / "too" / "policy"
+
+    with packages.temporary(path, "text", mode=0o755):
+        assert path.read_text() == "text"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o755
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_there_is_put_back_also_after_an_interrupt(tmp_path):
+    path = tmp_path / "policy"
+    path.write_text("theirs")
+    path.chmod(0o700)
+
+    def interrupted():
+        with packages.temporary(path, "ours", mode=0o755):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+
+    assert path.read_text() == "theirs"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("theirs", [None, "theirs"])
+def test_what_a_killed_run_left_is_made_good_by_the_next(tmp_path, theirs):
+    path = tmp_path / "policy"
+    if theirs:
+        path.write_text(theirs)
+    killed = packages.temporary(path, "ours", mode=0o755)
+    killed.__enter__()
+
+    with packages.temporary(path, "ours", mode=0o755):
+        assert path.read_text() == "ours"
+
+    assert (path.read_text() if path.exists() else None) == theirs
+    killed.gen.close()

@@ -1,0 +1,84 @@
+"""Knowing a process again: by PID, start time and boot, and its children by the mark that they bear."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from scripts.setup.processes import MARK, Record, spawn, stat, write_atomically
+from tests.scripts.conftest import eventually, living
+
+
+@pytest.fixture
+def sleeper():
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process
+        process.kill()
+
+
+def test_a_record_knows_its_process_and_no_other(sleeper):
+    record = Record.of(sleeper.pid)
+
+    assert record.alive
+    assert not replace(record, start=record.start + 1).alive
+    assert not replace(record, boot="another").alive
+
+
+def test_a_dead_process_is_not_alive_before_it_is_collected(sleeper):
+    record = Record.of(sleeper.pid)
+
+    sleeper.kill()
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+
+    assert not record.alive
+    assert record.remains() == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', '{"pid": 1, "start": 2, "boot": "", "more": 3}'])
+def test_a_record_that_was_cut_short_is_none(tmp_path, text):
+    path = tmp_path / "x.pid"
+    path.write_text(text)
+
+    assert Record.read(path) is None
+
+
+def test_what_a_dead_leader_left_is_known_by_its_mark(tmp_path):
+    leader = spawn(["sh", "-c", "sleep 1000 & wait"], env=os.environ | {MARK: "m1"}, cwd=tmp_path, output=None)
+    record = Record.of(leader.pid, "m1")
+    eventually(lambda: len(record.remains()) == 2)
+
+    leader.kill()
+    leader.wait()
+
+    (left,) = record.remains()
+    assert replace(record, mark="m2").remains() == []
+    os.kill(left, 9)
+    eventually(lambda: record.remains() == [])
+
+
+def test_a_process_dies_with_the_one_that_spawned_it(tmp_path):
+    code = (
+        "import os, pathlib, sys; from scripts.setup.processes import spawn;"
+        "print(spawn(['sleep', '1000'], env=os.environ, cwd=pathlib.Path('.'), output=None).pid, flush=True);"
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        child = int(parent.stdout.readline())
+        assert stat(child).session == child
+
+        parent.kill()
+
+    eventually(lambda: not living(child))
+
+
+def test_a_file_is_replaced_whole_and_only_for_its_owner(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text("old")
+
+    write_atomically(path, "new")
+
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,110 @@
+"""The private servers by themselves: what survives what, and where they can live."""
+
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+
+from scripts.setup import sockets
+from scripts.setup.postgres import SUPERUSER, PrivatePostgres
+from scripts.setup.progress import SetupError
+from scripts.setup.redis import PrivateRedis
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A durable cluster; its directory is closed to other users, as a checkout under /root is."""
+    made = PrivatePostgres(tmp_path_factory.mktemp("pg") / "home")
+    made.start()
+    yield made
+    made.stop()
+
+
+def ask(cluster, statement):
+    with closing(psycopg2.connect(cluster.dsn(SUPERUSER, "postgres"))) as db, db, db.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchone()[0] if cursor.description else None
+
+
+def test_what_was_committed_survives_a_crash(cluster):
+    ask(cluster, "create table kept as select 42 as x")
+
+    cluster.kill()
+    cluster.start()
+
+    assert ask(cluster, "select x from kept") == 42
+
+
+def test_it_listens_to_nobody_but_its_socket_and_checks_its_pages(cluster):
+    assert ask(cluster, "select current_setting('listen_addresses')") == ""
+    assert ask(cluster, "select current_setting('data_checksums')") == "on"
+    assert ask(cluster, "select current_setting('fsync')") == "on"
+
+
+def test_a_second_server_on_the_same_data_is_refused(cluster):
+    with pytest.raises(SetupError, match="runs on"):
+        PrivatePostgres(cluster.home).start()
+
+    assert ask(cluster, "select 1") == 1
+
+
+def test_an_interrupted_initialisation_is_done_again(tmp_path):
+    home = tmp_path / "home"
+    (home / "data.unfinished").mkdir(parents=True)
+    (home / "data.unfinished" / "PG_VERSION").write_text("15")
+    postgres = PrivatePostgres(home, durable=False)
+
+    postgres.start()
+
+    assert ask(postgres, "select 1") == 1
+    postgres.stop()
+
+
+def test_a_deep_directory_has_its_sockets_elsewhere(tmp_path):
+    deep = tmp_path / ("x" * 100)
+    server = PrivateRedis(deep / "redis")
+
+    server.start()
+
+    assert redis.Redis.from_url(server.url).ping()
+    server.stop()
+    assert not server.socket.is_relative_to(deep)
+    sockets.remove(server.socket.parent)
+    assert not server.socket.parent.parent.exists()
+
+
+def test_somebody_elses_directory_under_tmp_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(sockets, "ELSEWHERE", tmp_path)
+    deep = Path("/" + "x" * 120) / "redis" / "socket"
+    sockets.directory(deep)
+    (made,) = tmp_path.iterdir()
+    (made / "socket").rmdir()
+    made.rmdir()
+    made.symlink_to("/tmp")
+
+    with pytest.raises(SetupError, match="belongs to somebody else"):
+        sockets.directory(deep)
+
+
+def test_redis_keeps_what_it_was_told_through_a_restart(tmp_path):
+    server = PrivateRedis(tmp_path / "redis")
+    server.start()
+    redis.Redis.from_url(server.url).set("kept", "yes")
+
+    server.restart()
+
+    assert redis.Redis.from_url(server.url).get("kept") == b"yes"
+    assert redis.Redis.from_url(server.url_of(5)).get("kept") is None
+    server.stop()
+
+
+def test_redis_starts_in_a_locale_that_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "tlh_QO.UTF-8")
+    server = PrivateRedis(tmp_path / "redis", durable=False)
+
+    server.start()
+
+    assert redis.Redis.from_url(server.url).ping()
+    server.stop()

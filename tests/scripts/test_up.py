@@ -1,0 +1,265 @@
+"""`./scripts/up` and `./scripts/down`, with the real servers and toy processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import redis
+
+from scripts.setup.environment import ROOT
+from scripts.setup.processes import Record
+from tests.scripts.conftest import TOY, eventually, living
+
+EVERYTHING = ["web", "relay", "worker", "clock", "mail", "redis", "postgres"]
+
+
+def down(var: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([ROOT / "scripts" / "down", "--var", var], check=False, capture_output=True, text=True)
+
+
+def answers(url: str) -> bool:
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return response.status == 200
+
+
+def test_a_start_says_how_to_reach_everything(start):
+    run = start().until_ready().run
+
+    assert answers(run["api"] + "/readyz")
+    assert answers(run["mail"] + "/messages")
+    for login in ("database_url", "database_admin_url", "database_scan_url", "database_worker_url"):
+        psycopg2.connect(run[login]).close()
+    with closing(psycopg2.connect(run["database_direct_url"])) as owner, owner.cursor() as cursor:
+        cursor.execute("select email from public.users")
+        assert cursor.fetchall() == [(run["admin"]["email"],)]
+    assert redis.Redis.from_url(run["redis_url"]).config_get("appendonly", "maxmemory-policy", "save") == {
+        "appendonly": "yes",
+        "maxmemory-policy": "noeviction",
+        "save": "",
+    }
+    assert sorted(run["processes"]) == sorted(EVERYTHING)
+
+
+def test_secrets_are_for_their_owner_and_stay_the_same(start, used):
+    first = start().until_ready()
+    password = first.run["admin"]["password"]
+    first.interrupt()
+    first.ends()
+
+    second = start().until_ready()
+
+    assert second.run["admin"]["password"] == password
+    assert [path.stat().st_mode & 0o777 for path in (used / "secrets.json", used / "run.json")] == [0o600, 0o600]
+    assert [path.name for path in used.iterdir() if path.is_dir() and path.stat().st_mode & 0o077] == []
+
+
+def test_a_second_start_on_the_same_directory_says_where_the_first_one_answers(start, used):
+    first = start().until_ready()
+    argv = [ROOT / "scripts" / "up", "--var", used, "--procfile", TOY]
+
+    second = subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    assert second.returncode == 1
+    assert f"Already running (PID {first.process.pid}): {first.run['api']}" in second.stdout
+    assert answers(first.run["api"])
+
+
+def test_a_port_that_is_taken_is_named(start):
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+
+        up = start("--port", port)
+
+        assert up.ends() == 1
+        assert f"Port {port} is in use" in up.said
+
+
+def test_ctrl_c_sends_each_process_one_signal_and_waits_for_the_running_job(start):
+    up = start(TOY_JOB="2.5").until_ready()
+    pids = up.everything()
+
+    up.interrupt()
+
+    assert up.ends() == 0
+    assert up.log("worker").rpartition("child")[2].split("\n", 1)[1] == "TERM\njob finished\n"
+    assert "Waiting: worker is finishing its running jobs" in up.said
+    assert [pid for pid in pids if living(pid)] == []
+    assert not (up.var / "run.json").exists()
+
+
+def test_a_second_ctrl_c_does_not_wait_for_jobs(start):
+    up = start(TOY_JOB="100").until_ready()
+    pids = up.everything()
+
+    up.interrupt()
+    eventually(lambda: "TERM" in up.log("worker").rpartition("child")[2])
+    up.interrupt()
+
+    assert up.ends(within=15) == 0
+    assert [pid for pid in pids if living(pid)] == []
+
+
+def test_whatever_is_killed_is_started_again(start):
+    up = start().until_ready()
+    before, child, mail = up.run["processes"], up.worker_child(), up.run["mail"]
+    with closing(psycopg2.connect(up.run["database_direct_url"])) as owner, owner, owner.cursor() as cursor:
+        cursor.execute("create table if not exists kept (x int); insert into kept values (1)")
+
+    for pids in before.values():
+        os.kill(pids[0], signal.SIGKILL)
+
+    eventually(lambda: all(up.run["processes"].get(name, pids) != pids for name, pids in before.items()))
+    eventually(lambda: redis_answers(up.run["redis_url"]))
+    eventually(lambda: rows(up.run["database_direct_url"], "kept"))
+    eventually(lambda: not living(child))
+    assert all(f"{name} was killed by SIGKILL; starting it again" in up.said for name in EVERYTHING)
+    eventually(lambda: connects(up.run["api"]))
+    assert answers(mail + "/messages")
+
+
+def redis_answers(url: str) -> bool:
+    try:
+        return bool(redis.Redis.from_url(url).ping())
+    except redis.RedisError:
+        return False
+
+
+def connects(url: str) -> bool:
+    try:
+        return answers(url)
+    except OSError:
+        return False
+
+
+def rows(dsn: str, table: str) -> bool:
+    try:
+        with closing(psycopg2.connect(dsn)) as db, db.cursor() as cursor:
+            cursor.execute(f"select from {table}")
+            return cursor.rowcount > 0
+    except psycopg2.OperationalError:
+        return False
+
+
+def test_a_killed_up_takes_its_processes_along_and_blocks_nothing(start):
+    first = start(TOY_JOB="100").until_ready()
+    pids = first.everything()
+
+    first.process.kill()
+    first.process.wait()
+    second = start().until_ready()
+
+    assert [pid for pid in pids if living(pid)] == []
+    assert "Ending what is left of worker from an earlier run" in second.said
+    assert answers(second.run["api"])
+
+
+def test_down_ends_what_a_killed_up_left(start, used):
+    first = start(TOY_JOB="100").until_ready()
+    pids = first.everything()
+    first.process.kill()
+    first.process.wait()
+
+    done = down(used)
+
+    assert done.returncode == 0
+    assert [pid for pid in pids if living(pid)] == []
+
+
+def test_a_stranger_with_a_remembered_pid_is_left_alone(start, used):
+    (used / "run").mkdir(exist_ok=True)
+    with subprocess.Popen(["sleep", "1000"]) as stranger:
+        true = Record.of(stranger.pid)
+        Record(true.pid, true.start - 1, true.boot, "mark").write(used / "run" / "web.pid")
+
+        start().until_ready()
+
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_lock_files_of_a_dead_server_do_not_block_even_if_the_pid_lives_again(start, used):
+    first = start().until_ready()
+    first.interrupt()
+    first.ends()
+    with subprocess.Popen(["sleep", "1000"]) as stranger:
+        (used / "pg" / "data" / "postmaster.pid").write_text(f"{stranger.pid}\n{used}/pg/data\n")
+        (used / "pg" / "socket" / ".s.PGSQL.5432.lock").write_text(f"{stranger.pid}\n")
+        (used / "redis" / "socket" / "redis.sock").write_text("")
+
+        start().until_ready()
+
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_detached_it_returns_when_it_is_ready_and_down_ends_it(used, start):
+    argv = [ROOT / "scripts" / "up", "--detach", "--var", used, "--procfile", TOY]
+
+    up = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=90)
+    run = json.loads((used / "run.json").read_text())
+    pids = [pid for pids in run["processes"].values() for pid in pids]
+    answered = answers(run["api"])
+    first, second = down(used), down(used)
+
+    assert f"API            {run['api']}/api/v1" in up.stdout
+    assert answered
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "Stopped" in first.stdout
+    assert "Nothing is running" in second.stdout
+    assert [pid for pid in [run["pid"], *pids] if living(pid)] == []
+
+
+def test_a_process_that_keeps_dying_fails_the_start_and_its_log_is_shown(start, tmp_path):
+    procfile = tmp_path / "Procfile"
+    procfile.write_text(TOY.read_text() + "broken: sh -c 'echo no such colour; exit 3'\n")
+
+    up = start(procfile=procfile)
+
+    assert up.ends(within=60) == 1
+    assert "broken exited with status 3, 3 times:\n    no such colour" in up.said
+
+
+def test_a_failed_migration_fails_the_start(start, tmp_path):
+    procfile = tmp_path / "Procfile"
+    procfile.write_text(TOY.read_text().replace("python -m scripts.migrate", "sh -c 'echo drifted; exit 1'"))
+
+    up = start("--detach", procfile=procfile)
+
+    assert up.ends(within=60) == 1
+    assert "release exited with status 1:" in up.said
+    assert "drifted" in up.said
+
+
+def test_ctrl_c_before_it_is_ready_ends_what_was_started(start, tmp_path):
+    procfile = tmp_path / "Procfile"
+    procfile.write_text(TOY.read_text().replace("python -m scripts.migrate", "sleep 1000"))
+    up = start(procfile=procfile)
+    eventually(lambda: "Starting PostgreSQL and Redis (" in up.said)
+    recorded = [Record.read(path) for path in (up.var / "run").glob("*.pid") if path.stem != "up"]
+
+    up.interrupt()
+
+    assert up.ends() == 130
+    assert recorded
+    assert [record for record in recorded if record and record.alive] == []
+
+
+def test_nothing_running_is_no_error_for_down(tmp_path):
+    done = down(tmp_path / "never")
+
+    assert (done.returncode, done.stdout) == (0, "Nothing is running\n")
+
+
+def test_a_procfile_that_is_not_there_is_named(start, tmp_path):
+    up = start(procfile=tmp_path / "none")
+
+    assert up.ends() == 1
+    assert f"'{tmp_path / 'none'}'" in up.said
+    assert sys.executable not in up.said
