@@ -1,0 +1,97 @@
+"""What a campaign's scans are held against, as brands write it and as it is stored."""
+
+from datetime import UTC, datetime
+from functools import cache
+from typing import Annotated, Any, Literal, get_args
+from zoneinfo import available_timezones
+
+import msgspec
+from msgspec import Meta, Struct
+
+from models.errors import Invalid
+
+Tier = Literal["essential", "analytics", "marketing", "ai_processing"]
+
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+"""Between these every date of a campaign has to lie."""
+
+NOT_PLACES = {"Factory", "localtime"}
+"""In the time zone database, and still no time zones: what they mean depends on the machine."""
+
+
+class Geofence(Struct, frozen=True, forbid_unknown_fields=True):
+    """A circle that a scan has to be made in; the radius in metres."""
+
+    lat: Annotated[float, Meta(ge=-90, le=90)]
+    lon: Annotated[float, Meta(ge=-180, le=180)]
+    radius_m: Annotated[float, Meta(ge=1, le=100_000)]
+    when_uncertain: Literal["accept", "flag", "reject"] = "accept"
+
+
+class Share(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many scans are accepted in a window, which is a calendar hour or day in the campaign's time zone."""
+
+    count: Annotated[int, Meta(ge=1, le=1_000_000)]
+    window: Literal["lifetime", "day", "hour"]
+
+
+class ScanLimit(Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits on accepted scans; null is none."""
+
+    per_user: Share | None = None
+    per_device: Share | None = None
+    total: Share | None = None
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a campaign's scans are held against. Stored with every key; `record_scans` reads it."""
+
+    geofence: Geofence | None = None
+    scan_limit: ScanLimit = ScanLimit()
+    consent_tiers: list[Tier] = msgspec.field(default_factory=lambda: ["essential"])
+    timezone: Annotated[str, Meta(max_length=64)] = "UTC"
+    starts_at: Annotated[datetime, Meta(tz=True)] | None = None
+    ends_at: Annotated[datetime, Meta(tz=True)] | None = None
+    max_accuracy_m: Annotated[float, Meta(ge=10, le=5_000)] = 200.0
+    max_location_age_s: Annotated[int, Meta(ge=1, le=3_600)] = 120
+
+
+def canonical(config: Config) -> dict[str, Any]:
+    """The configuration as it is stored: every key, tiers in one order, times in UTC.
+
+    Raises:
+        Invalid: it contradicts itself; names everything that does.
+    """
+    if errors := [{"field": f"config.{field}", "reason": reason} for field, reason in contradictions(config)]:
+        raise Invalid(errors=errors)
+    in_utc = {field: at and at.astimezone(UTC) for field, at in _dates(config).items()}
+    ordered = sorted(config.consent_tiers, key=get_args(Tier).index)
+    stored: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(config, consent_tiers=ordered, **in_utc))
+    return stored
+
+
+def contradictions(config: Config) -> list[tuple[str, str]]:
+    """What the types of a configuration can't say, as (field, reason)."""
+    found = []
+    if len(set(config.consent_tiers)) < len(config.consent_tiers):
+        found.append(("consent_tiers", "a tier is named twice"))
+    if config.timezone not in _timezones():
+        found.append(("timezone", "not a time zone of the IANA database"))
+    found += [
+        (field, f"not between {EARLIEST:%Y} and {LATEST:%Y}")
+        for field, at in _dates(config).items()
+        if at is not None and not EARLIEST <= at < LATEST
+    ]
+    if config.starts_at and config.ends_at and config.starts_at >= config.ends_at:
+        found.append(("ends_at", "not after starts_at"))
+    return found
+
+
+def _dates(config: Config) -> dict[str, datetime | None]:
+    return {"starts_at": config.starts_at, "ends_at": config.ends_at}
+
+
+@cache
+def _timezones() -> set[str]:
+    return available_timezones() - NOT_PLACES

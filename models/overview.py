@@ -1,0 +1,237 @@
+"""The overview of a brand's campaigns: exact counts by the hour, made anew whenever a scan or its score changes.
+
+Counts of scans add up over hours and campaigns; people don't, so reach is counted over the span that is asked for.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import peewee
+from playhouse.postgres_ext import DateTimeTZField
+
+from models.campaigns import Campaign, get
+from models.campaigns.config import EARLIEST, LATEST
+from models.db import Row, execute, now, rows, value
+from models.errors import Invalid
+
+MAX_CAMPAIGNS = 100
+"""Campaigns that one overview shows, newest first. Its totals are over all of them."""
+
+ANY_RULE = "*"
+"""The key under which scans are counted that any rule has flagged; the counts by rule overlap."""
+
+DEFINITIONS = {
+    "scans": "Scans of signed codes that were decided on, accepted or rejected.",
+    "accepted": "Scans that met the campaign's status, dates, geofence, consents and limits.",
+    "rejected": "Scans that did not; rejected_by_reason counts each under the first reason found.",
+    "flagged": "Accepted scans that a fraud rule has something to say about. In flagged_by_rule a scan counts under "
+    "each rule that does, so that its numbers may add up to more.",
+    "under_review": "Accepted scans whose fraud score lies in the band that a person decides on.",
+    "provisional_share": "The part of accepted scans that is under review or not scored yet; null if there are none.",
+    "pending": "Accepted scans that have no fraud score yet, counted at the moment of the answer.",
+    "reach": "Distinct people with an accepted scan whose fraud score is not in the reject band. In the totals, "
+    "somebody who took part in several campaigns counts once.",
+    "engagement_rate": "People with at least one conversion, divided by reach.",
+    "roi": "(Attributed net revenue − cost) / cost.",
+    "as_of": "Every scan and score committed before this moment is counted.",
+    "window": "Whole hours in UTC by the time of the scan: `from` is included, `to` is not.",
+}
+"""What each number means."""
+
+NO_CONVERSIONS = "no conversions recorded yet"
+NO_COSTS = "no conversions and no costs recorded yet"
+
+
+class ScanRollup(Row):
+    """How many of a campaign's scans in an hour (UTC) share a fact: a decision, a reason, a rule or a band."""
+
+    brand_id = peewee.UUIDField()
+    campaign_id = peewee.UUIDField()
+    hour = DateTimeTZField()
+    kind = peewee.TextField()
+    key = peewee.TextField()
+    count = peewee.BigIntegerField()
+    as_of = DateTimeTZField()
+
+    class Meta:
+        """Where the table lives."""
+
+        table_name = "scan_rollups"
+        primary_key = peewee.CompositeKey("campaign_id", "hour", "kind", "key")
+
+
+class Engagement(Row):
+    """A person's part in a campaign."""
+
+    brand_id = peewee.UUIDField()
+    campaign_id = peewee.UUIDField()
+    user_id = peewee.UUIDField()
+    accepted_scans = peewee.IntegerField(default=0)
+    first_scan_at = DateTimeTZField()
+    last_scan_at = DateTimeTZField()
+
+    class Meta:
+        """Where the table lives."""
+
+        table_name = "engagements"
+        primary_key = peewee.CompositeKey("campaign_id", "user_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Whole hours of UTC; None is no bound."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @classmethod
+    def around(cls, start: datetime | None, end: datetime | None) -> "Window":
+        """The hours that a span of time touches.
+
+        Raises:
+            Invalid: a bound lies where no scan can.
+        """
+        for name, at in (("from", start), ("to", end)):
+            if at is not None and not EARLIEST <= at < LATEST:
+                raise Invalid(name, f"not between {EARLIEST:%Y} and {LATEST:%Y}")
+        return cls(start and hour_of(start), end and hour_of(end + timedelta(hours=1, microseconds=-1)))
+
+    @property
+    def bounds(self) -> tuple[datetime | str, datetime | str]:
+        """Both ends as PostgreSQL compares with them."""
+        return self.start or "-infinity", self.end or "infinity"
+
+
+def hour_of(at: datetime) -> datetime:
+    """The hour (UTC) that a moment lies in."""
+    return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def refresh(campaign_id: UUID, hour: datetime | None) -> None:
+    """Count one hour of a campaign's scans anew, or (None) all of them.
+
+    The buckets are exact for everything that had committed when this began, however often and in whatever order
+    refreshes run: one at a time for a campaign, and each counts after it has waited.
+    """
+    execute("SELECT app.recount_scans(%s, %s)", (campaign_id, hour and hour_of(hour)))
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The counts of one campaign, or of all."""
+
+    decisions: Mapping[str, int] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    rules: Mapping[str, int] = field(default_factory=dict)
+    bands: Mapping[str, int] = field(default_factory=dict)
+    reach: int = 0
+
+    @property
+    def accepted(self) -> int:
+        """Scans that were accepted."""
+        return self.decisions.get("accepted", 0)
+
+    @property
+    def rejected(self) -> int:
+        """Scans that were rejected."""
+        return self.decisions.get("rejected", 0)
+
+    @property
+    def scans(self) -> int:
+        """All of them."""
+        return self.accepted + self.rejected
+
+    @property
+    def flagged(self) -> int:
+        """Accepted scans with evidence of any rule."""
+        return self.rules.get(ANY_RULE, 0)
+
+    @property
+    def flagged_by_rule(self) -> dict[str, int]:
+        """The same by rule; a scan may count under several."""
+        return {rule: count for rule, count in self.rules.items() if rule != ANY_RULE}
+
+    @property
+    def under_review(self) -> int:
+        """Accepted scans that a person has to decide on."""
+        return self.bands.get("review", 0)
+
+    @property
+    def provisional_share(self) -> float | None:
+        """Which part of the accepted scans nobody has said the last word on; None without accepted scans."""
+        if not self.accepted:
+            return None
+        settled = self.bands.get("accept", 0) + self.bands.get("reject", 0)
+        return round((self.accepted - settled) / self.accepted, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What `GET /analytics/overview` tells."""
+
+    as_of: datetime
+    window: Window
+    pending: int
+    totals: Numbers
+    campaigns: list[tuple[Campaign, Numbers]]
+    more_campaigns: bool
+
+
+def overview(campaign_id: UUID | None = None, window: Window | None = None) -> Overview:
+    """The overview of the caller's brand, or of one of its campaigns.
+
+    Raises:
+        NotFound: no such campaign in this brand.
+    """
+    window = window or Window()
+    campaigns = [get(campaign_id)] if campaign_id else _newest(MAX_CAMPAIGNS + 1)
+    shown = campaigns[:MAX_CAMPAIGNS]
+    reach = _reach(campaign_id, window)
+    totals = rows(_TOTALS, (*window.bounds, campaign_id))
+    counts = _counts_by_campaign([campaign.id for campaign in shown], window)
+    return Overview(
+        as_of=min((found["as_of"] for found in totals), default=now()),
+        window=window,
+        pending=value("SELECT app.count_unscored(%s, %s, %s)", (campaign_id, window.start, window.end)),
+        totals=_numbers(totals, reach.get(None, 0)),
+        campaigns=[(c, _numbers(counts.get(c.id, []), reach.get(c.id, 0))) for c in shown],
+        more_campaigns=len(campaigns) > len(shown),
+    )
+
+
+_TOTALS = """
+    SELECT kind, key, sum(count)::bigint AS count, min(as_of) AS as_of FROM public.scan_rollups
+    WHERE hour >= %s AND hour < %s AND campaign_id = coalesce(%s, campaign_id) GROUP BY kind, key ORDER BY kind, key
+"""
+_BY_CAMPAIGN = """
+    SELECT campaign_id, kind, key, sum(count)::bigint AS count FROM public.scan_rollups
+    WHERE hour >= %s AND hour < %s AND campaign_id = ANY (%s::uuid[])
+    GROUP BY campaign_id, kind, key ORDER BY kind, key
+"""
+
+
+def _newest(limit: int) -> list[Campaign]:
+    return list(Campaign.select().order_by(Campaign.created_at.desc(), Campaign.id.desc()).limit(limit))
+
+
+def _reach(campaign_id: UUID | None, window: Window) -> dict[UUID | None, int]:
+    """People by campaign, and under None those of all of them together."""
+    found = rows("SELECT campaign_id, people FROM app.reach(%s, %s, %s)", (campaign_id, window.start, window.end))
+    return {part["campaign_id"]: part["people"] for part in found}
+
+
+def _counts_by_campaign(campaign_ids: list[UUID], window: Window) -> dict[UUID, list[dict[str, Any]]]:
+    counts: dict[UUID, list[dict[str, Any]]] = {}
+    for found in rows(_BY_CAMPAIGN, (*window.bounds, campaign_ids)):
+        counts.setdefault(found["campaign_id"], []).append(found)
+    return counts
+
+
+def _numbers(counts: Iterable[Mapping[str, Any]], reach: int) -> Numbers:
+    kinds: dict[str, dict[str, int]] = {"decision": {}, "reason": {}, "rule": {}, "band": {}}
+    for found in counts:
+        kinds[found["kind"]][found["key"]] = found["count"]
+    return Numbers(kinds["decision"], kinds["reason"], kinds["rule"], kinds["band"], reach)

@@ -1,0 +1,264 @@
+"""Campaigns, their launch and their codes."""
+
+import io
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+import segno
+from falcon.asgi import Request, Response
+
+from models import campaigns, codes
+from models.campaigns import (
+    CampaignCompleted,
+    Config,
+    FixedSinceLaunch,
+    IllegalMove,
+    Kind,
+    LabelTaken,
+    LaunchInProgress,
+    NotReady,
+    Status,
+)
+from models.errors import PreconditionFailed
+from web.accepted import JobOut
+from web.endpoint import Page, PageQuery, accept, after, audited, endpoint, etag, page_of, require_match
+from web.v1.fields import Text200
+
+TYPE = Annotated[Kind, msgspec.Meta(description="A Locker Drop, an Event Partnership or a QR activation.")]
+
+
+class CampaignFilter(PageQuery, kw_only=True):
+    """Which campaigns to list."""
+
+    status: Status | None = None
+    type: TYPE | None = None
+
+
+class CampaignIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A campaign to be made. What the configuration leaves out has its default."""
+
+    name: Text200
+    type: TYPE
+    config: Config = Config()
+
+
+class CampaignReplacement(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What takes the place of all that can be changed of a campaign."""
+
+    name: Text200
+    type: TYPE
+    config: Config
+
+
+class CampaignOut(msgspec.Struct):
+    """A campaign."""
+
+    id: UUID
+    type: Kind
+    name: str
+    status: Status
+    config: Config
+    version: int
+    launch_job_id: UUID | None
+    launched_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, campaign: campaigns.Campaign) -> "CampaignOut":
+        """A campaign as the members of its brand see it."""
+        return cls(
+            id=campaign.id,
+            type=campaign.type,
+            name=campaign.name,
+            status=campaign.status,
+            config=campaigns.config_of(campaign),
+            version=campaign.version,
+            launch_job_id=campaign.launch_job_id,
+            launched_at=campaign.launched_at,
+            created_at=campaign.created_at,
+            updated_at=campaign.updated_at,
+        )
+
+
+class CodeIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A code to be made. The label tells it from the campaign's other codes: where it hangs, say."""
+
+    label: Text200
+
+
+class CodeOut(msgspec.Struct):
+    """A signed code: `url` is what its picture says, `token` what a scan sends."""
+
+    id: UUID
+    campaign_id: UUID
+    label: str
+    token: str
+    url: str
+    created_at: datetime
+    disabled_at: datetime | None
+
+    @classmethod
+    def of(cls, code: codes.QrCode) -> "CodeOut":
+        """A code as the members of its brand see it. The token is signed anew each time, and the same each time."""
+        token = codes.make_token(code.id, code.key_version)
+        url = codes.url_of(token)
+        return cls(code.id, code.campaign_id, code.label, token, url, code.created_at, code.disabled_at)
+
+
+class Campaigns:
+    """`/api/v1/campaigns`: a brand's campaigns."""
+
+    @endpoint(query=CampaignFilter, response=Page[CampaignOut], permission="campaigns:read")
+    def on_get(self, req: Request, resp: Response) -> None:
+        """List them, newest first."""
+        asked: CampaignFilter = req.context.query
+        scope = f"campaigns:{asked.status}:{asked.type}"
+        found = campaigns.matching(
+            limit=asked.limit + 1,
+            after=after(asked.cursor, tuple[datetime, UUID], scope=scope),
+            status=asked.status,
+            kind=asked.type,
+        )
+        items = [CampaignOut.of(campaign) for campaign in found]
+        resp.media = page_of(items, asked.limit, lambda item: (item.created_at, item.id), scope=scope)
+
+    @endpoint(
+        body=CampaignIn,
+        response=CampaignOut,
+        status=201,
+        permission="campaigns:write",
+        audit="campaign.create",
+        idempotent=True,
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Make one, as a draft."""
+        asked: CampaignIn = req.context.body
+        campaign = campaigns.create(name=asked.name, kind=asked.type, config=asked.config)
+        audited(req, table="campaigns", record_id=campaign.id, after=_content(campaign))
+        resp.location = f"/api/v1/campaigns/{campaign.id}"
+        etag(resp, campaign.version)
+        resp.media = CampaignOut.of(campaign)
+
+
+class Campaign:
+    """`/api/v1/campaigns/{campaign_id}`: one campaign."""
+
+    @endpoint(response=CampaignOut, permission="campaigns:read")
+    def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
+        """Read it."""
+        campaign = campaigns.get(campaign_id)
+        etag(resp, campaign.version)
+        resp.media = CampaignOut.of(campaign)
+
+    @endpoint(
+        body=CampaignReplacement,
+        response=CampaignOut,
+        permission="campaigns:write",
+        audit="campaign.update",
+        problems=(CampaignCompleted, FixedSinceLaunch, LaunchInProgress, PreconditionFailed),
+    )
+    def on_put(self, req: Request, resp: Response, campaign_id: UUID) -> None:
+        """Replace its name, type and configuration. The type and the time zone are fixed by its launch."""
+        asked: CampaignReplacement = req.context.body
+        campaign = campaigns.lock(campaign_id)
+        require_match(req, campaign.version)
+        replaced = campaigns.replace(campaign, name=asked.name, kind=asked.type, config=asked.config)
+        before, now = _changes(_content(campaign), _content(replaced))
+        audited(req, table="campaigns", record_id=campaign_id, before=before, after=now)
+        etag(resp, replaced.version)
+        resp.media = CampaignOut.of(replaced)
+
+
+class CampaignLaunch:
+    """`/api/v1/campaigns/{campaign_id}/launch`: start the launch and answer with the job that carries it."""
+
+    @endpoint(
+        response=JobOut,
+        status=202,
+        permission="campaigns:launch",
+        audit="campaign.launch",
+        idempotent=True,
+        problems=(IllegalMove, NotReady),
+    )
+    def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
+        """Launch it. While a launch is under way, asking again answers with the same job."""
+        job = campaigns.launch(campaign_id)
+        audited(req, table="campaigns", record_id=campaign_id, after={"launch_job_id": job.id})
+        accept(resp, job)
+
+
+class CampaignCodes:
+    """`/api/v1/campaigns/{campaign_id}/codes`: the signed codes of a campaign."""
+
+    @endpoint(query=PageQuery, response=Page[CodeOut], permission="campaigns:read")
+    def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
+        """List them, oldest first."""
+        asked: PageQuery = req.context.query
+        scope = f"codes:{campaigns.get(campaign_id).id}"
+        found = campaigns.codes_of(campaign_id, limit=asked.limit + 1, after=after(asked.cursor, UUID, scope=scope))
+        resp.media = page_of([CodeOut.of(code) for code in found], asked.limit, lambda item: item.id, scope=scope)
+
+    @endpoint(
+        body=CodeIn,
+        response=CodeOut,
+        status=201,
+        permission="campaigns:write",
+        audit="code.create",
+        idempotent=True,
+        problems=(CampaignCompleted, LabelTaken),
+    )
+    def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
+        """Make one."""
+        asked: CodeIn = req.context.body
+        code = campaigns.add_code(campaign_id, asked.label)
+        after = {"campaign_id": campaign_id, "label": code.label, "key_version": code.key_version}
+        audited(req, table="qr_codes", record_id=code.id, after=after)
+        resp.location = f"/api/v1/campaigns/{campaign_id}/codes/{code.id}"
+        resp.media = CodeOut.of(code)
+
+
+class CampaignCode:
+    """`/api/v1/campaigns/{campaign_id}/codes/{code_id}`: one of them."""
+
+    @endpoint(response=CodeOut, permission="campaigns:read")
+    def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
+        """Read it."""
+        resp.media = CodeOut.of(campaigns.code(campaign_id, code_id))
+
+
+class CampaignCodeImage:
+    """`/api/v1/campaigns/{campaign_id}/codes/{code_id}/image`: its picture."""
+
+    @endpoint(permission="campaigns:read")
+    def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
+        """Draw it, as SVG: ready for print at any size, readable with a quarter of it gone."""
+        code = CodeOut.of(campaigns.code(campaign_id, code_id))
+        picture = io.BytesIO()
+        segno.make(code.url, error="q", micro=False).save(picture, kind="svg", scale=8, title=code.label)
+        resp.content_type = "image/svg+xml"
+        resp.data = picture.getvalue()
+
+
+def _content(campaign: campaigns.Campaign) -> dict[str, Any]:
+    return {"name": campaign.name, "type": campaign.type, "config": campaign.config}
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What differs, as it was and as it is."""
+    changed = [name for name in after if before[name] != after[name]]
+    return {name: before[name] for name in changed}, {name: after[name] for name in changed}
+
+
+_ONE = "/api/v1/campaigns/{campaign_id:uuid}"
+
+ROUTES: list[tuple[str, object]] = [
+    ("/api/v1/campaigns", Campaigns()),
+    (_ONE, Campaign()),
+    (f"{_ONE}/launch", CampaignLaunch()),
+    (f"{_ONE}/codes", CampaignCodes()),
+    (f"{_ONE}/codes/{{code_id:uuid}}", CampaignCode()),
+    (f"{_ONE}/codes/{{code_id:uuid}}/image", CampaignCodeImage()),
+]
