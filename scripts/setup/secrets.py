@@ -1,4 +1,4 @@
-"""What this machine's system keeps secret, made once."""
+"""What this machine's system keeps secret, made once; `python -m scripts.setup.secrets` prints new keys for elsewhere."""
 
 import base64
 import json
@@ -44,3 +44,8 @@ def make() -> Secrets:
 
 def _random(size: int) -> str:
     return base64.urlsafe_b64encode(os.urandom(size)).rstrip(b"=").decode()
+
+
+if __name__ == "__main__":
+    made = make()
+    print(f"SECRET_KEYS={made.secret_keys}\nAUTH_JWKS='{made.auth_jwks}'")
