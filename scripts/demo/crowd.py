@@ -1,0 +1,234 @@
+"""Who comes to the square: phones and their habits, drawn by a seed, and what has to become of their scans.
+
+Nothing here speaks to anybody. What the plan says is decided by the campaign's rules alone, so it is known beforehand.
+"""
+
+import math
+import random
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+Mishap = Literal["", "forged", "no_consent", "no_location", "old_location", "sent_twice"]
+
+PER_PERSON = 4
+"""Scans of one person that a campaign accepts in its lifetime."""
+PER_DEVICE = 5
+"""Scans of one device that a campaign accepts in a day."""
+SHARERS = 6
+"""People who pass one phone around."""
+METRES_PER_DEGREE = 111_195.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A square with a campaign on it."""
+
+    name: str
+    city: str
+    lat: float
+    lon: float
+    radius_m: float
+    timezone: str
+
+
+PLAZA_MAYOR = Place("Plaza Mayor", "Madrid", 40.41541, -3.70740, 300, "Europe/Madrid")
+ZOCALO = Place("Zócalo", "Ciudad de México", 19.43260, -99.13320, 300, "America/Mexico_City")
+PLACES = (PLAZA_MAYOR, ZOCALO)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One scan: where, how long before it is sent, what goes wrong, and what has to become of it."""
+
+    client_scan_id: str
+    place: Place
+    lat: float
+    lon: float
+    accuracy_m: float
+    expected: str = "accepted"
+    """`accepted`, the reason why not, or `shared`: one of a device's scans, of which the limit accepts the first."""
+    age: float = 0.0
+    """Seconds between scanning and sending."""
+    mishap: Mishap = ""
+
+
+@dataclass(slots=True)
+class Phone:
+    """One person and what they scan, one after the other."""
+
+    number: int
+    habit: str
+    fingerprint: str
+    arrives: float
+    """Seconds after the crowd begins to come."""
+    scans: list[Scan] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """All of them."""
+
+    phones: list[Phone]
+
+    @property
+    def scans(self) -> list[Scan]:
+        """Every scan that is planned."""
+        return [scan for phone in self.phones for scan in phone.scans]
+
+    def expected(self) -> Counter[str]:
+        """How many scans are to be accepted, and rejected for which reason."""
+        counts = Counter(scan.expected for scan in self.scans)
+        for shared in self.shared_devices().values():
+            counts["accepted"] += min(PER_DEVICE, shared)
+            counts["limit_reached"] += max(0, shared - PER_DEVICE)
+        del counts["shared"]
+        return +counts
+
+    def shared_devices(self) -> Counter[str]:
+        """Scans of each device that several people use."""
+        return Counter(p.fingerprint for p in self.phones for scan in p.scans if scan.expected == "shared")
+
+    def travellers(self) -> int:
+        """People who are in two cities at once."""
+        return sum(phone.habit == "traveller" for phone in self.phones)
+
+
+class _Dice:
+    """What the seed decides."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def id(self) -> str:
+        return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+
+    def scan(
+        self,
+        place: Place,
+        near: float,
+        far: float,
+        *,
+        accuracy_m: float = 0,
+        expected: str = "accepted",
+        age: float = 0.0,
+        mishap: Mishap = "",
+    ) -> Scan:
+        """A scan between `near` and `far` metres from the middle of a place."""
+        distance, bearing = self.random.uniform(near, far), self.random.uniform(0, math.tau)
+        lat = place.lat + distance * math.cos(bearing) / METRES_PER_DEGREE
+        lon = place.lon + distance * math.sin(bearing) / (METRES_PER_DEGREE * math.cos(math.radians(place.lat)))
+        accuracy = accuracy_m or round(self.random.uniform(4, 25), 1)
+        return Scan(self.id(), place, round(lat, 6), round(lon, 6), accuracy, expected, age, mishap)
+
+    def inside(
+        self, place: Place = PLAZA_MAYOR, *, expected: str = "accepted", age: float = 0.0, mishap: Mishap = ""
+    ) -> Scan:
+        """A scan that is inside the fence whatever its accuracy."""
+        return self.scan(place, 0, place.radius_m - 50, expected=expected, age=age, mishap=mishap)
+
+
+Habit = Callable[[_Dice], list[Scan]]
+
+
+def _visitor(dice: _Dice) -> list[Scan]:
+    return [dice.inside()]
+
+
+def _regular(dice: _Dice) -> list[Scan]:
+    return [dice.inside(), dice.inside()]
+
+
+def _passer_by(dice: _Dice) -> list[Scan]:
+    return [dice.scan(PLAZA_MAYOR, 450, 4000, expected="geofence_outside")]
+
+
+def _at_the_edge(dice: _Dice) -> list[Scan]:
+    radius = PLAZA_MAYOR.radius_m
+    return [dice.scan(PLAZA_MAYOR, radius - 40, radius + 40, accuracy_m=90)]
+
+
+def _greedy(dice: _Dice) -> list[Scan]:
+    over = [dice.inside(expected="cap_exhausted") for _ in range(2)]
+    return [dice.inside() for _ in range(PER_PERSON)] + over
+
+
+def _traveller(dice: _Dice) -> list[Scan]:
+    return [dice.inside(PLAZA_MAYOR, age=100), dice.inside(ZOCALO)]
+
+
+def _sharer(dice: _Dice) -> list[Scan]:
+    return [dice.inside(expected="shared")]
+
+
+def _unasked(dice: _Dice) -> list[Scan]:
+    return [dice.inside(expected="consent_required", mishap="no_consent"), dice.inside()]
+
+
+def _shy(dice: _Dice) -> list[Scan]:
+    return [dice.inside(expected="location_required", mishap="no_location"), dice.inside()]
+
+
+def _stale(dice: _Dice) -> list[Scan]:
+    return [dice.inside(expected="location_stale", mishap="old_location")]
+
+
+def _offline(dice: _Dice) -> list[Scan]:
+    return [dice.inside(age=dice.random.uniform(3600, 4 * 3600))]
+
+
+def _forger(dice: _Dice) -> list[Scan]:
+    return [dice.inside(expected="bad_token", mishap="forged")]
+
+
+def _stammerer(dice: _Dice) -> list[Scan]:
+    return [dice.inside(mishap="sent_twice")]
+
+
+HABITS: list[tuple[Habit, str, float]] = [
+    (_regular, "regular", 0.10),
+    (_passer_by, "passer-by", 0.08),
+    (_at_the_edge, "at the edge", 0.04),
+    (_greedy, "greedy", 0.04),
+    (_traveller, "traveller", 0.04),
+    (_unasked, "unasked", 0.02),
+    (_shy, "shy", 0.02),
+    (_stale, "stale", 0.02),
+    (_offline, "offline", 0.03),
+    (_forger, "forger", 0.02),
+    (_stammerer, "stammerer", 0.08),
+]
+"""What some people do, and which part of the crowd they are; the rest scan once and go."""
+SHARING = 0.05
+
+
+def gather(number: int, seed: int, seconds: float) -> Crowd:
+    """The crowd of this seed: `number` phones that arrive within `seconds`."""
+    dice = _Dice(seed)
+    habits = list(_habits(number))
+    dice.random.shuffle(habits)
+    phones = [
+        Phone(n, name, f"demo-{dice.id()}", dice.random.uniform(0, seconds), habit(dice))
+        for n, (habit, name) in enumerate(habits)
+    ]
+    _share([phone for phone in phones if phone.habit == "sharer"])
+    return Crowd(sorted(phones, key=lambda phone: phone.arrives))
+
+
+def _habits(number: int) -> Iterator[tuple[Habit, str]]:
+    left = number
+    for habit, name, part in HABITS:
+        count = min(left, max(1, round(number * part)))
+        left -= count
+        yield from [(habit, name)] * count
+    groups = min(left, max(SHARERS, round(number * SHARING))) // SHARERS
+    yield from [(_sharer, "sharer")] * (groups * SHARERS)
+    yield from [(_visitor, "visitor")] * (left - groups * SHARERS)
+
+
+def _share(phones: list[Phone]) -> None:
+    for first in range(0, len(phones), SHARERS):
+        for phone in phones[first : first + SHARERS]:
+            phone.fingerprint = phones[first].fingerprint

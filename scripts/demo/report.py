@@ -1,0 +1,127 @@
+"""What it came to: the plan, what the phones were told and what the brand sees, side by side."""
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+import segno
+
+from scripts.demo.crowd import PLAZA_MAYOR, Crowd
+from scripts.demo.stage import Stage
+from scripts.demo.tally import Tally, percentile
+from scripts.setup.progress import say
+
+TRAVEL = "travel.impossible"
+
+_SCORING = """
+    select percentile_disc(array[0.5, 0.95]) within group (order by scored_at - received_at), count(*), count(scored_at)
+    from public.qr_scans where brand_id = %s and decision = 'accepted'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One number, as it was planned, told to the phones and shown to the brand; None where it isn't known."""
+
+    name: str
+    planned: int | None
+    told: int | None
+    shown: int | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether what is known of it is one number."""
+        return len({n for n in (self.planned, self.told, self.shown) if n is not None}) <= 1
+
+    def __str__(self) -> str:
+        numbers = "".join(f"{'–' if n is None else n:>14}" for n in (self.planned, self.told, self.shown))
+        return f"  {self.name:<24}{numbers}{'' if self.agrees else '  ✗'}"
+
+
+def rows(crowd: Crowd, tally: Tally, totals: Mapping[str, Any]) -> list[Row]:
+    """What has to agree."""
+    planned = crowd.expected()
+    reasons = totals["rejected_by_reason"]
+    names = sorted({*planned, *tally.decided, *reasons} - {"accepted", "bad_token"})
+    rejected = sum(planned[name] for name in names)
+    return [
+        Row("accepted", planned["accepted"], tally.accepted, totals["accepted"]),
+        Row("rejected", rejected, tally.rejected, totals["rejected"]),
+        *(Row(f"  {name}", planned[name], tally.decided[name], reasons.get(name, 0)) for name in names),
+        Row("forged code, not stored", planned["bad_token"], tally.refused, None),
+    ]
+
+
+def show(run: Mapping[str, Any], stage: Stage, crowd: Crowd, tally: Tally, overview: Mapping[str, Any]) -> bool:
+    """Print everything; whether the numbers agree."""
+    totals = overview["totals"]
+    table = rows(crowd, tally, totals)
+    say("")
+    say(f"  {'scans':<24}{'planned':>14}{'phones saw':>14}{'overview':>14}")
+    for row in table:
+        say(str(row))
+    for text in (*_flags(crowd, totals), *_times(run, stage, tally), *_reach(tally, totals)):
+        say(text)
+    wrong = [*_disagreements(table, overview), *tally.mistakes]
+    say("")
+    for text in wrong[:10]:
+        say(f"✗ {text}")
+    if not wrong:
+        say("✓ The overview agrees with what the phones were told, and with the plan: none lost, none counted twice")
+    return not wrong
+
+
+def _flags(crowd: Crowd, totals: Mapping[str, Any]) -> Iterator[str]:
+    yield f"  {'flagged':<24}{'':28}{totals['flagged']:>14}"
+    for rule, count in sorted(totals["flagged_by_rule"].items()):
+        planned = crowd.travellers() if rule == TRAVEL else ""
+        yield f"    {rule:<22}{planned:>14}{'':14}{count:>14}"
+    yield f"  {'for a person to decide':<24}{'':28}{totals['under_review']:>14}"
+
+
+def _reach(tally: Tally, totals: Mapping[str, Any]) -> Iterator[str]:
+    yield f"  {'people reached':<24}{'':14}{len(tally.people):>14}{totals['reach']:>14}"
+
+
+def _times(run: Mapping[str, Any], stage: Stage, tally: Tally) -> Iterator[str]:
+    p50, p95 = (percentile(tally.seconds, share) * 1000 for share in (0.5, 0.95))
+    again = f", {tally.asked_again} asked again" if tally.asked_again else ""
+    yield f"  {'answer time':<24}p50 {p50:.0f} ms, p95 {p95:.0f} ms  ({len(tally.seconds)} answers{again})"
+    yield f"  {'scan → score':<24}{scoring(run['database_direct_url'], stage.brand_id)}"
+
+
+def scoring(dsn: str, brand_id: str) -> str:
+    """How long scans waited for their score; only the database knows, so it is asked, read-only."""
+    with closing(psycopg2.connect(dsn)) as connection:
+        connection.set_session(readonly=True)
+        with connection.cursor() as cursor:
+            cursor.execute(_SCORING, [brand_id])
+            waits, accepted, scored = cursor.fetchall()[0]
+    if not scored:
+        return "none scored"
+    p50, p95 = (wait.total_seconds() for wait in waits)
+    return f"p50 {p50:.2f} s, p95 {p95:.2f} s  ({scored} of {accepted}, from the database)"
+
+
+def _disagreements(table: list[Row], overview: Mapping[str, Any]) -> Iterator[str]:
+    for row in table:
+        if not row.agrees:
+            yield f"{row.name.strip()}: planned {row.planned}, phones saw {row.told}, the overview says {row.shown}"
+    if overview["pending"]:
+        yield f"{overview['pending']} accepted scans have no score"
+
+
+def farewell(run: Mapping[str, Any], stage: Stage) -> None:
+    """The code on the lamp post, and where to look further."""
+    code = stage.codes[PLAZA_MAYOR]
+    picture = io.StringIO()
+    segno.make(code["url"], error="m", micro=False).terminal(out=picture, border=2, compact=True)
+    say(f"\n  The code on {PLAZA_MAYOR.name}, {PLAZA_MAYOR.city}: {code['url']}\n")
+    for text in picture.getvalue().splitlines():
+        say(f"  {text}")
+    say(f"\n  API            {run['api']}/api/v1")
+    say(f"  Documentation  {run['docs']}")
+    say(f"  Mail           {run['mail']}/messages")
