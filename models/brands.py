@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import peewee
-from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
+from playhouse.postgres_ext import DateTimeTZField
 
 from models import context
 from models.accounts import EmailInUse
@@ -23,7 +23,7 @@ class Brand(Row):
 
     id = peewee.UUIDField(primary_key=True)
     name = peewee.TextField()
-    settings = BinaryJSONField(index=False)  # type: ignore[no-untyped-call]
+    settings = peewee.JSONField()
     created_at = DateTimeTZField()
     updated_at = DateTimeTZField()
     version = peewee.IntegerField()

@@ -22,6 +22,7 @@ def normalise(text: str, field: str = "email") -> str:
             text,
             check_deliverability=False,
             allow_smtputf8=False,
+            strict=True,
             test_environment=settings.environment != "production",
         )
     except EmailNotValidError as error:

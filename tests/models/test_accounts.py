@@ -1,0 +1,258 @@
+"""Accounts beneath HTTP: passwords, addresses, the first admin, what runs out."""
+
+import argon2
+import psycopg2
+import pytest
+
+from models import accounts, context, emails, passwords, sessions
+from models.context import SYSTEM_ADMIN
+from models.db import execute, row, transaction, value
+from models.errors import Invalid, TooMany
+from models.sessions import InvalidCredentials
+
+
+def one(superuser, sql, *params):
+    with superuser.cursor() as cursor:
+        cursor.execute(sql, params)
+        return cursor.fetchone()
+
+
+def test_passwords_are_hashed_with_argon2id_at_owasps_minimum():
+    assert passwords.hash("correct horse").startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+def test_a_hash_is_never_the_same_twice():
+    assert passwords.hash("correct horse") != passwords.hash("correct horse")
+
+
+def test_a_password_is_verified_against_its_hash_only():
+    stored = passwords.hash("correct horse")
+
+    assert passwords.verify(stored, "correct horse")
+    assert not passwords.verify(stored, "correct horse ")
+    assert not passwords.verify("not a hash", "correct horse")
+
+
+def test_no_password_is_that_of_an_account_that_does_not_exist():
+    assert not passwords.verify(None, "the password of an account that does not exist")
+
+
+def test_a_hash_with_weaker_parameters_is_due_for_another():
+    weaker = argon2.PasswordHasher(memory_cost=8192, time_cost=1, parallelism=1).hash("correct horse")
+
+    assert passwords.needs_rehash(weaker)
+    assert not passwords.needs_rehash(passwords.hash("correct horse"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("Ana@Example.COM", "ana@example.com"),
+        ("ana+tag@example.com", "ana+tag@example.com"),
+        ("ana@MÜNCHEN.example", "ana@xn--mnchen-3ya.example"),
+        ("ana@xn--mnchen-3ya.example", "ana@xn--mnchen-3ya.example"),
+    ],
+)
+def test_one_mailbox_has_one_text(typed, stored):
+    assert emails.normalise(typed) == stored
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "ana",
+            "@example.com",
+            "ana@",
+            "a b@example.com",
+            "ana@example.com\n",
+            "ana@@example.com",
+            "ana@localhost",
+        ),
+        *("ana@[127.0.0.1]", '"ana b"@example.com', "ana@example..com", "a" * 65 + "@example.com", "Ａna@example.com"),
+    ],
+)
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(Invalid) as refused:
+        emails.normalise(text)
+
+    assert refused.value.extra["errors"][0]["field"] == "email"
+
+
+def test_the_first_system_admin_is_made_and_can_sign_in(db_clean):
+    made = accounts.ensure_system_admin("Root@Companon.example", "correct horse battery")
+
+    person = sessions.sign_in("root@companon.example", "correct horse battery", network="test").person
+    assert (person.id, person.role, person.brand_id) == (made, SYSTEM_ADMIN, None)
+
+
+def test_ensuring_the_admin_again_changes_nothing(admin):
+    accounts.ensure_system_admin(admin.email, admin.password)
+
+    with admin.acting():
+        assert accounts.me().id == admin.user_id
+
+
+def test_another_password_for_the_admin_ends_their_sessions(admin):
+    accounts.ensure_system_admin(admin.email, "another horse entirely")
+
+    with pytest.raises(Exception, match=r"Sign in again") as refused, admin.acting():
+        pass
+    assert refused.value.code == "session_ended"
+    with pytest.raises(InvalidCredentials):
+        sessions.sign_in(admin.email, admin.password, network="test")
+    assert sessions.sign_in(admin.email, "another horse entirely", network="test")
+
+
+def test_a_member_is_not_made_system_admin_by_bring_up(member):
+    manager = member("Campaign Manager")
+
+    with pytest.raises(accounts.EmailInUse):
+        accounts.ensure_system_admin(manager.email, "correct horse battery")
+
+
+def test_a_weaker_hash_is_replaced_when_its_owner_signs_in(admin, superuser):
+    weaker = argon2.PasswordHasher(memory_cost=8192, time_cost=1, parallelism=1).hash(admin.password)
+    superuser.cursor().execute("update users set password_hash = %s where id = %s", (weaker, admin.user_id))
+
+    sessions.sign_in(admin.email, admin.password, network="test")
+
+    (stored,) = one(superuser, "select password_hash from users where id = %s", admin.user_id)
+    assert not passwords.needs_rehash(stored)
+    assert passwords.verify(stored, admin.password)
+
+
+def test_a_password_changed_while_it_is_verified_begins_no_session(admin, superuser, monkeypatch):
+    verify = passwords.verify
+
+    def changed_meanwhile(stored, password):
+        superuser.cursor().execute("update users set password_hash = %s", (passwords.hash("another one, now"),))
+        return verify(stored, password)
+
+    monkeypatch.setattr(passwords, "verify", changed_meanwhile)
+    before = one(superuser, "select count(*) from app.sessions")
+
+    with pytest.raises(InvalidCredentials):
+        sessions.sign_in(admin.email, admin.password, network="test")
+
+    assert one(superuser, "select count(*) from app.sessions") == before
+
+
+def test_no_transaction_is_open_while_a_password_is_verified(admin, monkeypatch):
+    verify, seen = passwords.verify, []
+
+    def watch(stored, password):
+        seen.append(context.current())
+        return verify(stored, password)
+
+    monkeypatch.setattr(passwords, "verify", watch)
+
+    sessions.sign_in(admin.email, admin.password, network="test")
+
+    assert seen == [None]
+
+
+def test_strangers_everywhere_do_not_lock_somebody_out_where_they_are_known(admin, superuser):
+    context.set_request_info(context.RequestInfo(address="192.0.2.1"))
+    sessions.sign_in(admin.email, admin.password, network="192.0.2.1")
+    superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
+
+    known = sessions.sign_in(admin.email, admin.password, network="192.0.2.1")
+    context.set_request_info(context.RequestInfo(address="198.51.100.1"))
+    with pytest.raises(TooMany) as refused:
+        sessions.sign_in(admin.email, admin.password, network="198.51.100.1")
+    context.set_request_info(context.RequestInfo())
+
+    assert known.person.id == admin.user_id
+    assert int(refused.value.headers["Retry-After"]) > 0
+
+
+def test_attempts_that_end_well_are_not_counted(admin):
+    for _ in range(sessions.MOST_HERE + 2):
+        sessions.sign_in(admin.email, admin.password, network="test")
+
+    with pytest.raises(InvalidCredentials):
+        sessions.sign_in(admin.email, "not the password", network="test")
+
+
+def test_nobody_reads_accounts_sessions_or_signups(db_clean):
+    for table in ("public.users", "app.sessions", "app.signups", "app.invitations", "app.sign_in_attempts"):
+        with pytest.raises(Exception, match="permission denied"), transaction(context.nobody()):
+            execute("SELECT 1 FROM " + table)
+
+
+@pytest.mark.parametrize("sql", ["SELECT password_hash FROM users", "UPDATE users SET password_hash = 'x'"])
+def test_nobody_at_all_reads_or_writes_a_password_hash(admin, fan, member, sql):
+    for identity in (admin.identity, fan().identity, member().identity, context.for_system_job()):
+        with pytest.raises(Exception, match="permission denied"), transaction(identity):
+            execute(sql)
+
+
+@pytest.mark.parametrize("column", ["role_id", "brand_id", "email", "is_anonymous", "id"])
+def test_nobody_changes_who_they_are(fan, member, column):
+    for somebody in (fan(), member("Creator")):
+        with pytest.raises(Exception, match="permission denied"), somebody.acting():
+            execute(f"UPDATE users SET {column} = {column}")
+
+
+def test_a_changed_role_ends_what_the_token_may_do(member, superuser):
+    manager = member("Campaign Manager")
+    superuser.cursor().execute("update users set role_id = 3 where id = %s", (manager.user_id,))
+
+    with pytest.raises(Exception, match=r"Sign in again"), manager.acting():
+        pass
+
+
+def test_what_has_run_out_is_deleted_and_nothing_else(admin, superuser, fan):
+    fan()
+    kept = one(superuser, "select count(*) from app.sessions")
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "insert into app.sessions (id, user_id, expires_at, revoked_at)"
+            " values (gen_random_uuid(), %(user)s, now() - interval '91 days', null),"
+            " (gen_random_uuid(), %(user)s, now() + interval '1 day', now() - interval '91 days')",
+            {"user": admin.user_id},
+        )
+        cursor.execute(
+            "insert into app.signups (id, email, password_hash, locale, expires_at)"
+            " values (gen_random_uuid(), 'a@example.com', 'x', 'en', now() - interval '1 second'),"
+            " (gen_random_uuid(), 'b@example.com', 'x', 'en', now() + interval '1 hour')"
+        )
+        cursor.execute("truncate app.sign_in_attempts")
+        cursor.execute(
+            "insert into app.sign_in_attempts values ('a', 1, now() - interval '1 s'), ('b', 1, now() + interval '1 h')"
+        )
+
+    with transaction(context.for_system_job()):
+        gone = accounts.clean_up()
+
+    assert gone == {"signups": 1, "sessions": 2, "invitations": 0, "sign_in_attempts": 1}
+    assert one(superuser, "select count(*) from app.sessions") == kept
+    assert one(superuser, "select email from app.signups") == ("b@example.com",)
+
+
+def test_the_audit_trail_can_compare_names_but_not_read_them():
+    assert accounts.protect("name", "Ana") == accounts.protect("name", "Ana")
+    assert accounts.protect("name", "Ana") != accounts.protect("phone", "Ana")
+    assert "Ana" not in accounts.protect("name", "Ana")
+    assert accounts.protect("name", None) is None
+    assert accounts.protect("timezone", "UTC") == "UTC"
+
+
+def test_a_signup_is_read_by_its_job_without_its_password(db_clean):
+    with transaction(context.nobody()):
+        accounts.sign_up("ana@example.com", "hash", None, "es", [])
+
+    with transaction(context.for_system_job()):
+        signup_id = value("SELECT id FROM app.signups")
+        assert accounts.signup_mail(signup_id) == {"email": "ana@example.com", "locale": "es"}
+    with pytest.raises(Exception, match="permission denied"), transaction(context.for_system_job()):
+        row("SELECT password_hash FROM app.signups")
+
+
+def test_an_account_needs_a_way_to_sign_in(superuser, db_clean):
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        superuser.cursor().execute(
+            "insert into users (email, role_id, password_hash) values ('ana@example.com', 4, null)"
+        )

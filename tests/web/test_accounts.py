@@ -1,0 +1,430 @@
+"""Accounts over HTTP: from nobody to somebody, and out again."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from models import tokens
+from tests.fixtures.accounts import link_token
+
+SIGNUP = {"email": "ana@example.com", "password": "una clave muy larga"}
+
+pytestmark = pytest.mark.usefixtures("fresh_limits")
+
+
+@pytest.fixture
+def signed_up(client, drain, mailbox):
+    """Signs up, follows the link in the mail, and signs in; the access token."""
+
+    def sign_up(token=None, **fields):
+        body = {**SIGNUP, **fields}
+        client.post("/api/v1/auth/signup", json=body, token=token)
+        drain()
+        client.post("/api/v1/auth/verify", json={"token": mailbox.token(body["email"])})
+        return login(client, body["email"], body["password"]).json["access_token"]
+
+    return sign_up
+
+
+def login(client, email, password):
+    return client.post("/api/v1/auth/login", json={"email": email, "password": password})
+
+
+def essence(answer):
+    """What an answer says, without what differs between any two."""
+    document = dict(answer.json)
+    document.pop("request_id", None)
+    return answer.status_code, document
+
+
+def test_a_person_signs_up_follows_the_link_and_signs_in(client, drain, mailbox):
+    asked = client.post("/api/v1/auth/signup", json={**SIGNUP, "name": "Ana"})
+    ran = drain()
+    verified = client.post("/api/v1/auth/verify", json={"token": mailbox.token("ana@example.com")})
+    session = login(client, "ana@example.com", SIGNUP["password"])
+
+    assert (asked.status_code, asked.json) == (202, {"status": "verification_sent"})
+    assert "mail.verification" in ran
+    assert (verified.status_code, verified.json) == (200, {"status": "verified"})
+    assert session.status_code == 200
+    assert session.json["token_type"] == "bearer"
+    assert session.json["expires_in"] == tokens.LIFETIME
+    user = session.json["user"]
+    assert (user["email"], user["name"], user["role"], user["is_anonymous"]) == ("ana@example.com", "Ana", "Fan", False)
+    assert client.get("/api/v1/users/me", token=session.json["access_token"]).json["id"] == user["id"]
+
+
+def test_an_address_with_an_account_gets_the_same_answer_and_another_mail(client, drain, mailbox, signed_up):
+    signed_up()
+    unknown = client.post("/api/v1/auth/signup", json={**SIGNUP, "email": "new@example.com"})
+    known = client.post("/api/v1/auth/signup", json={**SIGNUP, "password": "a stranger's password"})
+    drain()
+
+    assert essence(known) == essence(unknown)
+    assert "already" in mailbox.to("ana@example.com")[-1]["Subject"]
+    assert "token=" not in mailbox.text("ana@example.com")
+    assert login(client, "ana@example.com", "a stranger's password").status_code == 401
+    assert login(client, "ana@example.com", SIGNUP["password"]).status_code == 200
+
+
+@pytest.mark.parametrize("twin", ["ANA@Example.COM", "ana@EXAMPLE.com"])
+def test_addresses_that_differ_in_case_are_one_account(client, drain, mailbox, signed_up, twin):
+    signed_up()
+    client.post("/api/v1/auth/signup", json={**SIGNUP, "email": twin})
+
+    assert "mail.account_exists" in drain()
+    assert login(client, twin, SIGNUP["password"]).status_code == 200
+
+
+def test_a_domain_in_any_script_is_one_account(client, signed_up):
+    signed_up(email="ana@xn--mnchen-3ya.example")
+
+    assert login(client, "ana@MÜNCHEN.example", SIGNUP["password"]).status_code == 200
+
+
+def test_wrong_password_unknown_address_and_unverified_account_get_one_answer(client, signed_up):
+    signed_up()
+    client.post("/api/v1/auth/signup", json={"email": "unverified@example.com", "password": "not yet verified"})
+
+    wrong = login(client, "ana@example.com", "not the password")
+    unknown = login(client, "nobody@example.com", "not the password")
+    unverified = login(client, "unverified@example.com", "not yet verified")
+
+    assert essence(wrong) == essence(unknown) == essence(unverified)
+    assert (wrong.status_code, wrong.json["code"]) == (401, "invalid_credentials")
+
+
+@pytest.mark.parametrize(
+    ("field", "extra"),
+    [
+        ("role", {"role": "System Admin"}),
+        ("brand_id", {"brand_id": "01a2031c-841c-7709-875d-666ded17ceb1"}),
+        ("password", {"password": "short"}),
+        ("password", {"password": "x" * 129}),
+        ("password", {"password": "Ana@Example.com"}),
+        ("email", {"email": "ana@localhost"}),
+        ("email", {"email": "ana@example.com\r\nBcc: all@example.com"}),
+        ("name", {"name": "two\nlines"}),
+        ("name", {"name": "x" * 201}),
+        ("locale", {"locale": "en\n"}),
+        ("locale", {"locale": "english please"}),
+        ("consent_tiers[0]", {"consent_tiers": ["everything"]}),
+    ],
+)
+def test_a_sign_up_that_is_not_valid_is_refused_by_field(client, superuser, field, extra):
+    refused = client.post("/api/v1/auth/signup", json={**SIGNUP, **extra})
+
+    assert refused.status_code == 422
+    assert [error["field"] for error in refused.json["errors"]] == [field]
+    assert count(superuser, "select count(*) from app.signups") == 0
+
+
+@pytest.mark.parametrize("password", ["ñ" * 10, "x" * 128, "🦩" * 128, "   spaces count   "])
+def test_a_password_may_be_any_ten_to_128_characters(client, signed_up, password):
+    token = signed_up(password=password)
+
+    assert client.get("/api/v1/users/me", token=token).status_code == 200
+
+
+def test_no_character_of_a_password_is_ignored(client, signed_up):
+    signed_up(password="x" * 127 + "a")
+
+    assert login(client, SIGNUP["email"], "x" * 127 + "b").status_code == 401
+
+
+def test_one_password_typed_in_two_unicode_forms_is_one_password(client, signed_up):
+    signed_up(password="contrase\u00f1a larga")
+
+    assert login(client, SIGNUP["email"], "contrasen\u0303a larga").status_code == 200
+
+
+def test_a_link_is_good_once(client, mailbox, signed_up):
+    signed_up()
+
+    again = client.post("/api/v1/auth/verify", json={"token": mailbox.token("ana@example.com")})
+
+    assert (again.status_code, again.json["code"]) == (404, "link_invalid")
+
+
+def test_a_link_followed_by_many_at_once_makes_one_account(client, drain, mailbox, superuser):
+    client.post("/api/v1/auth/signup", json={**SIGNUP, "consent_tiers": ["essential"]})
+    drain()
+    link = {"token": mailbox.token("ana@example.com")}
+
+    answers = at_once(6, lambda: client.post("/api/v1/auth/verify", json=link).status_code)
+
+    assert sorted(answers) == [200] + [404] * 5
+    assert count(superuser, "select count(*) from users") == 1
+    assert count(superuser, "select count(*) from consent_events") == 1
+
+
+def test_a_link_is_good_for_a_day(client, drain, mailbox, superuser):
+    client.post("/api/v1/auth/signup", json=SIGNUP)
+    drain()
+    superuser.cursor().execute("update app.signups set expires_at = now() - interval '1 second'")
+
+    late = client.post("/api/v1/auth/verify", json={"token": mailbox.token("ana@example.com")})
+
+    assert (late.status_code, late.json["code"]) == (404, "link_invalid")
+
+
+@pytest.mark.parametrize("token", ["x", "é", "A" * 46, "=" * 46, "A" * 45 + "!"])
+def test_a_link_that_we_did_not_make_is_refused(client, token):
+    refused = client.post("/api/v1/auth/verify", json={"token": token})
+
+    assert (refused.status_code, refused.json["code"]) == (404, "link_invalid")
+
+
+def test_of_two_sign_ups_for_one_address_the_first_that_is_verified_wins(client, drain, mailbox):
+    for password in ("the first password", "the second password"):
+        client.post("/api/v1/auth/signup", json={**SIGNUP, "password": password})
+    drain()
+    tokens_sent = [link_token(message) for message in mailbox.to("ana@example.com")]
+
+    verified = [client.post("/api/v1/auth/verify", json={"token": token}).status_code for token in tokens_sent]
+
+    assert verified == [200, 404]
+    signed_in = [login(client, "ana@example.com", f"the {nth} password").status_code for nth in ("first", "second")]
+    assert sorted(signed_in) == [200, 401]
+
+
+def test_nobodys_inbox_is_filled_by_signing_up(client, drain, mailbox):
+    answers = [client.post("/api/v1/auth/signup", json=SIGNUP) for _ in range(8)]
+    drain()
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert len(mailbox.to("ana@example.com")) == 5
+
+
+def test_consents_chosen_at_signup_are_given_when_the_address_is_verified(client, superuser, signed_up):
+    client.post("/api/v1/auth/signup", json={**SIGNUP, "email": "never@example.com", "consent_tiers": ["marketing"]})
+    token = signed_up(consent_tiers=["essential", "analytics"], locale="es")
+
+    given = client.get("/api/v1/consents", token=token).json["items"]
+    assert {(c["tier"], c["source"], c["notice"]["locale"]) for c in given} == {
+        ("essential", "signup", "es"),
+        ("analytics", "signup", "es"),
+    }
+    assert count(superuser, "select count(*) from consents where consent_tier = 'marketing'") == 0
+
+
+def test_an_anonymous_fan_who_signs_up_stays_the_same_person(client, fan, signed_up):
+    phone = fan("essential")
+    token = signed_up(token=phone.token, name="Ana", consent_tiers=["essential", "marketing"])
+
+    me = client.get("/api/v1/users/me", token=token).json
+    assert me["id"] == str(phone.user_id)
+    assert (me["name"], me["is_anonymous"], me["consent_tiers"]) == ("Ana", False, ["essential", "marketing"])
+    assert client.get("/api/v1/users/me", token=phone.token).json["email"] == "ana@example.com"
+
+
+def test_whoever_has_an_account_signs_up_for_no_other_with_its_token(client, fan, member, signed_up):
+    registered = signed_up()
+    for token in (registered, member().token):
+        refused = client.post("/api/v1/auth/signup", json={**SIGNUP, "email": "other@example.com"}, token=token)
+        assert (refused.status_code, refused.json["code"]) == (409, "already_registered")
+
+
+def test_an_anonymous_fan_becomes_one_account_only(client, drain, mailbox, fan):
+    phone = fan()
+    for email in ("one@example.com", "two@example.com"):
+        client.post("/api/v1/auth/signup", json={**SIGNUP, "email": email}, token=phone.token)
+    drain()
+
+    verified = [
+        client.post("/api/v1/auth/verify", json={"token": mailbox.token(email)}).status_code
+        for email in ("one@example.com", "two@example.com")
+    ]
+
+    assert verified == [200, 404]
+    assert login(client, "two@example.com", SIGNUP["password"]).status_code == 401
+
+
+def test_a_phone_takes_part_without_an_account(client):
+    session = client.post("/api/v1/auth/anonymous", json={})
+
+    assert session.status_code == 201
+    assert session.json["user"]["is_anonymous"] is True
+    me = client.get("/api/v1/users/me", token=session.json["access_token"]).json
+    assert (me["id"], me["role"], me["email"]) == (session.json["user"]["id"], "Fan", None)
+
+
+def test_a_session_that_is_signed_out_of_is_refused_at_once_and_alone(client, signed_up):
+    phone = signed_up()
+    laptop = login(client, SIGNUP["email"], SIGNUP["password"]).json["access_token"]
+
+    ended = client.post("/api/v1/auth/logout", token=phone)
+
+    refused = client.get("/api/v1/users/me", token=phone)
+    assert ended.status_code == 204
+    assert (refused.status_code, refused.json["code"]) == (401, "session_ended")
+    assert client.get("/api/v1/users/me", token=laptop).status_code == 200
+
+
+def test_attempts_on_an_account_run_out_and_come_back_with_time(client, superuser, signed_up):
+    signed_up()
+    wrong = [login(client, "ana@example.com", "not the password").status_code for _ in range(10)]
+
+    refused = login(client, "ana@example.com", SIGNUP["password"])
+    superuser.cursor().execute("update app.sign_in_attempts set resets_at = now() - interval '1 second'")
+    later = login(client, "ana@example.com", SIGNUP["password"])
+
+    assert set(wrong) == {401}
+    assert (refused.status_code, refused.json["code"]) == (429, "rate_limited")
+    assert 0 < int(refused.headers["Retry-After"]) <= 900
+    assert later.status_code == 200
+
+
+def test_attempts_made_at_once_are_counted_each(client, signed_up):
+    signed_up()
+
+    answers = at_once(15, lambda: login(client, "ana@example.com", "not the password").status_code)
+
+    assert sorted(answers) == [401] * 10 + [429] * 5
+
+
+def test_attempts_on_an_account_that_does_not_exist_run_out_alike(client):
+    answers = [login(client, "nobody@example.com", "not the password").status_code for _ in range(11)]
+
+    assert answers == [401] * 10 + [429]
+
+
+def test_signing_in_and_being_refused_are_in_the_trail_of_the_brand(client, member, superuser):
+    manager = member("Campaign Manager")
+    login(client, manager.email, "not the password")
+    login(client, manager.email, manager.password)
+
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select outcome, reason, user_id, details::text from audit_logs where action = 'session.start'"
+            " and brand_id = %s order by timestamp desc limit 2",
+            (manager.brand_id,),
+        )
+        (ok, refused) = cursor.fetchall()
+    assert ok[:3] == ("ok", None, manager.user_id)
+    assert refused[:3] == ("refused", "invalid_credentials", manager.user_id)
+    assert manager.email not in refused[3]
+
+
+def test_a_profile_can_be_changed_and_its_version_asked_for(client, signed_up):
+    token = signed_up()
+    before = client.get("/api/v1/users/me", token=token)
+    change = {"name": "Ana", "locale": "es", "timezone": "Europe/Madrid", "phone": "+34600000000"}
+
+    changed = client.put("/api/v1/users/me", json=change, token=token, headers={"If-Match": before.headers["ETag"]})
+    stale = client.put(
+        "/api/v1/users/me", json={"name": "B"}, token=token, headers={"If-Match": before.headers["ETag"]}
+    )
+
+    assert changed.status_code == 200
+    assert change.items() <= changed.json.items()
+    assert client.get("/api/v1/users/me", token=token).json == changed.json
+    assert (stale.status_code, stale.json["code"]) == (412, "precondition_failed")
+
+
+def test_what_is_left_out_of_a_profile_stays_and_null_clears(client, signed_up):
+    token = signed_up(name="Ana", consent_tiers=["essential"])
+    client.put("/api/v1/users/me", json={"phone": "+34600000000"}, token=token)
+
+    changed = client.put("/api/v1/users/me", json={"phone": None}, token=token).json
+
+    assert (changed["name"], changed["phone"], changed["consent_tiers"]) == ("Ana", None, ["essential"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"timezone": "Mars/Olympus"},
+        {"timezone": "../../etc/passwd"},
+        {"phone": "0034600000000"},
+        {"phone": "+34600000000\n"},
+        {"locale": None},
+        {"name": ""},
+        {"name": "   "},
+        {"email": "other@example.com"},
+        {"role": "System Admin"},
+        {"brand_id": None},
+        {"consent_tiers": ["essential"] * 5},
+    ],
+)
+def test_a_profile_that_is_not_valid_is_refused_whole(client, fan, change):
+    phone = fan("marketing")
+    before = client.get("/api/v1/users/me", token=phone.token).json
+
+    refused = client.put("/api/v1/users/me", json={"name": "Ana", "consent_tiers": [], **change}, token=phone.token)
+
+    assert refused.status_code == 422
+    assert client.get("/api/v1/users/me", token=phone.token).json == before
+
+
+def test_the_tiers_of_a_profile_are_those_in_force_for_every_brand(client, brand, fan):
+    phone = fan("essential", "marketing")
+    client.post("/api/v1/consents", json={"tier": "marketing", "brand_id": str(brand["id"])}, token=phone.token)
+
+    changed = client.put("/api/v1/users/me", json={"consent_tiers": ["analytics", "essential"]}, token=phone.token)
+
+    assert changed.json["consent_tiers"] == ["essential", "analytics"]
+    states = {
+        (c["tier"], c["brand_id"], c["active"]) for c in client.get("/api/v1/consents", token=phone.token).json["items"]
+    }
+    assert states == {
+        ("essential", None, True),
+        ("marketing", None, False),
+        ("analytics", None, True),
+        ("marketing", str(brand["id"]), True),
+    }
+
+
+def test_a_change_of_a_profile_is_audited_without_saying_who_the_person_is(client, signed_up, superuser):
+    token = signed_up(name="Ana")
+    client.put(
+        "/api/v1/users/me", json={"name": "Anna", "phone": "+34600000000", "timezone": "Asia/Tokyo"}, token=token
+    )
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select details from audit_logs where action = 'account.update'")
+        ((details,),) = cursor.fetchall()
+    assert details["before"]["timezone"] == "UTC"
+    assert details["after"]["timezone"] == "Asia/Tokyo"
+    assert details["before"]["name"].startswith("hmac:")
+    assert details["after"]["name"] != details["before"]["name"]
+    assert "Ana" not in str(details)
+    assert "346" not in str(details)
+
+
+def test_the_keys_that_verify_our_tokens_are_public_and_hold_no_secret(client):
+    answer = client.get("/.well-known/jwks.json")
+
+    assert answer.status_code == 200
+    assert "public" in answer.headers["Cache-Control"]
+    assert answer.json["keys"]
+    assert all("d" not in key and key["crv"] == "P-256" and key["kid"] for key in answer.json["keys"])
+
+
+@pytest.mark.parametrize("role", ["Brand Admin", "Campaign Manager", "Creator"])
+def test_members_and_admins_are_people_with_profiles_and_consents_too(client, member, admin, role):
+    for somebody in (member(role), admin):
+        changed = client.put(
+            "/api/v1/users/me", json={"name": "Me", "consent_tiers": ["analytics"]}, token=somebody.token
+        )
+        assert changed.status_code == 200
+        assert (changed.json["name"], changed.json["consent_tiers"]) == ("Me", ["analytics"])
+
+
+@pytest.mark.parametrize("token", [None, "x", "a.b.c", "Bearer"])
+@pytest.mark.parametrize(("method", "path"), [("GET", "users/me"), ("PUT", "users/me"), ("POST", "auth/logout")])
+def test_nobody_has_no_profile_and_no_session(client, method, path, token):
+    refused = client.request(method, f"/api/v1/{path}", json={} if method == "PUT" else None, token=token)
+
+    assert (refused.status_code, refused.json["code"]) == (401, "unauthenticated")
+
+
+def at_once(times, do):
+    with ThreadPoolExecutor(times) as pool:
+        return [asked.result() for asked in [pool.submit(do) for _ in range(times)]]
+
+
+def count(superuser, sql):
+    with superuser.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchone()[0]

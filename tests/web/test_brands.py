@@ -1,0 +1,184 @@
+"""Brands over HTTP: made by system admins, seen by their own members."""
+
+import pytest
+
+BRAND = {"name": "Acme", "admin_email": "Boss@Acme.example"}
+
+pytestmark = pytest.mark.usefixtures("fresh_limits")
+
+
+@pytest.fixture
+def invited(client, admin, drain, mailbox):
+    """A brand has been made and its first admin's mail has arrived; the brand and the token in the link."""
+    made = client.post("/api/v1/brands", json=BRAND, token=admin.token)
+    drain()
+    return made.json, mailbox.token("boss@acme.example")
+
+
+def accept(client, token, **fields):
+    body = {"token": token, "password": "the boss himself", "name": "Boss", **fields}
+    return client.post("/api/v1/auth/accept-invitation", json=body)
+
+
+def test_a_system_admin_makes_a_brand_and_its_first_admin_follows_the_link(client, invited):
+    brand, token = invited
+
+    accepted = accept(client, token)
+
+    assert (accepted.status_code, accepted.json) == (200, {"status": "accepted", "email": "boss@acme.example"})
+    login = {"email": "boss@acme.example", "password": "the boss himself"}
+    session = client.post("/api/v1/auth/login", json=login).json
+    user = session["user"]
+    assert (user["role"], user["brand_id"], user["name"]) == ("Brand Admin", brand["id"], "Boss")
+    assert client.get(f"/api/v1/brands/{brand['id']}", token=session["access_token"]).json == brand
+
+
+def test_a_new_brand_says_where_it_is(client, admin):
+    made = client.post("/api/v1/brands", json={**BRAND, "settings": {"locale": "es"}}, token=admin.token)
+
+    assert made.status_code == 201
+    assert made.json["settings"] == {"locale": "es"}
+    assert made.headers["Location"] == f"/api/v1/brands/{made.json['id']}"
+    assert client.get(made.headers["Location"], token=admin.token).json == made.json
+
+
+def test_making_a_brand_twice_under_one_key_makes_one(client, admin, drain, mailbox):
+    headers = {"Idempotency-Key": "one"}
+
+    answers = [client.post("/api/v1/brands", json=BRAND, token=admin.token, headers=headers) for _ in range(2)]
+    drain()
+
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert answers[0].json == answers[1].json
+    assert len(client.get("/api/v1/brands", token=admin.token).json["items"]) == 1
+    assert len(mailbox.to("boss@acme.example")) == 1
+
+
+def test_an_invitation_is_good_once(client, invited):
+    _, token = invited
+    accept(client, token)
+
+    again = accept(client, token)
+
+    assert (again.status_code, again.json["code"]) == (404, "link_invalid")
+
+
+def test_an_invitation_runs_out(client, invited, superuser):
+    _, token = invited
+    superuser.cursor().execute("update app.invitations set expires_at = now()")
+
+    late = accept(client, token)
+
+    assert (late.status_code, late.json["code"]) == (404, "link_invalid")
+
+
+def test_an_invitation_stays_good_while_the_password_is_refused(client, invited):
+    _, token = invited
+
+    refused = accept(client, token, password="boss@acme.example")
+
+    assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "password")
+    assert accept(client, token).status_code == 200
+
+
+def test_the_link_of_a_sign_up_is_no_invitation(client, drain, mailbox, db_clean):
+    client.post("/api/v1/auth/signup", json={"email": "ana@example.com", "password": "una clave muy larga"})
+    drain()
+
+    refused = accept(client, mailbox.token("ana@example.com"))
+
+    assert (refused.status_code, refused.json["code"]) == (404, "link_invalid")
+
+
+def test_an_invitation_to_an_address_that_has_got_an_account_since_is_refused(client, drain, mailbox, invited):
+    _, token = invited
+    client.post("/api/v1/auth/signup", json={"email": "boss@acme.example", "password": "una clave muy larga"})
+    drain()
+    client.post("/api/v1/auth/verify", json={"token": mailbox.token("boss@acme.example")})
+
+    refused = accept(client, token)
+
+    assert (refused.status_code, refused.json["code"]) == (409, "email_in_use")
+
+
+def test_a_brand_for_an_address_with_an_account_is_not_made(client, admin):
+    refused = client.post("/api/v1/brands", json={**BRAND, "admin_email": admin.email}, token=admin.token)
+
+    assert (refused.status_code, refused.json["code"]) == (409, "email_in_use")
+    assert client.get("/api/v1/brands", token=admin.token).json["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        ("name", {**BRAND, "name": ""}),
+        ("name", {**BRAND, "name": "x" * 201}),
+        ("admin_email", {**BRAND, "admin_email": "boss"}),
+        ("admin_email", {"name": "Acme"}),
+        ("settings", {**BRAND, "settings": []}),
+        ("id", {**BRAND, "id": "01a2031c-841c-7709-875d-666ded17ceb1"}),
+    ],
+)
+def test_a_brand_that_is_not_valid_is_refused_by_field(client, admin, field, body):
+    refused = client.post("/api/v1/brands", json=body, token=admin.token)
+
+    assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, field)
+
+
+def test_brands_are_listed_in_pages_newest_first(client, admin, make_brand):
+    names = [make_brand(f"Brand {number}")["name"] for number in range(5)]
+
+    listed, cursor = [], None
+    while True:
+        params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = client.get("/api/v1/brands", params=params, token=admin.token).json
+        listed += [brand["name"] for brand in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+
+    assert listed == names[::-1]
+
+
+def test_a_cursor_of_another_list_is_refused(client, admin, fan, make_brand):
+    for _ in range(2):
+        make_brand()
+    cursor = client.get("/api/v1/brands", params={"limit": 1}, token=admin.token).json["next_cursor"]
+
+    refused = client.get("/api/v1/consents", params={"cursor": cursor}, token=fan().token)
+
+    assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "cursor")
+
+
+def test_a_member_sees_the_own_brand_and_no_other(client, make_brand, member):
+    own, other = make_brand("Own"), make_brand("Other")
+    for role in ("Brand Admin", "Campaign Manager", "Creator"):
+        token = member(role, own).token
+        assert client.get(f"/api/v1/brands/{own['id']}", token=token).json["name"] == "Own"
+        refused = client.get(f"/api/v1/brands/{other['id']}", token=token)
+        assert (refused.status_code, refused.json["code"]) == (404, "not_found")
+
+
+def test_only_system_admins_list_and_make_brands(client, brand, fan, member, superuser):
+    for somebody in (member(), fan()):
+        assert client.get("/api/v1/brands", token=somebody.token).status_code == 403
+        assert client.post("/api/v1/brands", json=BRAND, token=somebody.token).status_code == 403
+    assert client.get("/api/v1/brands").status_code == 401
+    assert client.get(f"/api/v1/brands/{brand['id']}", token=fan().token).status_code == 403
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select outcome, reason from audit_logs where action = 'brand.create' order by timestamp")
+        assert cursor.fetchall() == [("refused", "forbidden")] * 2
+
+
+def test_making_a_brand_is_in_its_own_trail_without_the_address(client, admin, superuser):
+    made = client.post("/api/v1/brands", json=BRAND, token=admin.token).json
+
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select user_id, record_id, details from audit_logs where action = 'brand.create' and brand_id = %s",
+            (made["id"],),
+        )
+        ((user_id, record_id, details),) = cursor.fetchall()
+    assert (user_id, str(record_id), details["after"]["name"]) == (admin.user_id, made["id"], "Acme")
+    assert "boss" not in str(details).lower()
