@@ -106,6 +106,9 @@ def ensure(*, environment: bool) -> None:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         fail(_advice(absent))
+    with no_services():
+        # What an interrupted installation left half done stops the next one; without any this does nothing.
+        run("Checking packages", ["dpkg", "--configure", "-a"], env=_apt_environment())
     run("Updating apt's index", ["apt-get", "update", "-q"], env=_apt_environment())
     absent = missing(environment=environment)  # The names depend on the index that was just fetched.
     say("Installing " + ", ".join(absent))

@@ -1,4 +1,4 @@
-"""What this machine's system keeps secret, made once; `python -m scripts.setup.secrets` prints new keys for elsewhere."""
+"""What this machine keeps secret, made once; `python -m scripts.setup.secrets` prints new keys for elsewhere."""
 
 import base64
 import json

@@ -1,7 +1,8 @@
-"""Where sockets go: a path may have at most 107 bytes, and a checkout's may have more."""
+"""Where sockets go: a path may have at most 107 plain bytes, and a checkout's may have others."""
 
 import hashlib
 import os
+import re
 import shutil
 import socket
 import stat
@@ -11,17 +12,19 @@ from scripts.setup.progress import fail
 
 LONGEST = 100
 """Bytes of the longest path that is used as it is; sockets and their lock files are under it."""
+PLAIN = re.compile(r"[A-Za-z0-9_./@+=-]+")
+"""A comma in a path makes it two hosts for PostgreSQL's clients; what else may be special isn't tried out."""
 ELSEWHERE, PREFIX = Path("/tmp"), "companon-sockets-"
 LOCK_NAME = ".s.PGSQL.5432.lock"
 
 
 def directory(preferred: Path) -> Path:
-    """`preferred`, or when paths under it would be too long a private directory under /tmp, always the same one.
+    """`preferred`, or when its path won't do a private directory under /tmp, always the same one.
 
     Raises:
         SetupError: somebody else has made that directory.
     """
-    if len(os.fsencode(preferred / LOCK_NAME)) <= LONGEST:
+    if len(os.fsencode(preferred / LOCK_NAME)) <= LONGEST and PLAIN.fullmatch(str(preferred)):
         folder = preferred
     else:
         name = hashlib.sha256(os.fsencode(preferred.parent)).hexdigest()[:16]

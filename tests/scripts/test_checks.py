@@ -20,7 +20,18 @@ def restored(monkeypatch):
 def suite(tmp_path, body):
     path = tmp_path / "test_it.py"
     path.write_text(body)
-    return ["-n0", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", "/dev/null", str(path)]
+    return [
+        "-n0",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:schemathesis",
+        "--rootdir",
+        str(tmp_path),
+        "-c",
+        "/dev/null",
+        str(path),
+    ]
 
 
 @pytest.mark.parametrize(

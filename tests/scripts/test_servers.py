@@ -62,8 +62,9 @@ def test_an_interrupted_initialisation_is_done_again(tmp_path):
     postgres.stop()
 
 
-def test_a_deep_directory_has_its_sockets_elsewhere(tmp_path):
-    deep = tmp_path / ("x" * 100)
+@pytest.mark.parametrize("name", ["x" * 100, "späces, and 100%41"])
+def test_a_directory_that_will_not_do_has_its_sockets_elsewhere(tmp_path, name):
+    deep = tmp_path / name
     server = PrivateRedis(deep / "redis")
 
     server.start()
@@ -73,6 +74,16 @@ def test_a_deep_directory_has_its_sockets_elsewhere(tmp_path):
     assert not server.socket.is_relative_to(deep)
     sockets.remove(server.socket.parent)
     assert not server.socket.parent.parent.exists()
+
+
+def test_a_cluster_can_be_anywhere(tmp_path):
+    cluster = PrivatePostgres(tmp_path / "späces, and 'quotes' %41" / "pg", durable=False)
+
+    cluster.start()
+
+    assert ask(cluster, "select current_setting('data_directory')") == str(cluster.data)
+    cluster.stop()
+    sockets.remove(cluster.socket_dir)
 
 
 def test_somebody_elses_directory_under_tmp_is_not_used(tmp_path, monkeypatch):
