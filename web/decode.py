@@ -174,7 +174,7 @@ class Query:
         values: dict[str, Any] = {}
         for name, value in _pairs(query_string):
             if name not in self._known:
-                raise Invalid(name[:80], "unknown parameter")
+                raise Invalid(name[:80] or "query", "unknown parameter")
             if self._known[name]:
                 values.setdefault(name, []).append(value)
             elif name in values:

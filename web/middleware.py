@@ -90,7 +90,7 @@ def _require_small_head(req: Request) -> None:
     if len(req.path) + len(req.query_string) > MAX_URL_BYTES:
         raise UriTooLong(f"More than {MAX_URL_BYTES} bytes.")
     size = 0
-    for name, value in req.scope["headers"]:
+    for name, value in req._asgi_headers.items():  # noqa: SLF001  (`req.headers` would decode all of them)
         size += len(name) + len(value)
     if size > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"More than {MAX_HEADER_BYTES} bytes.")

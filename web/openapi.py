@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from http import HTTPStatus
+from itertools import count
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
@@ -171,12 +172,22 @@ def _finished(spec: dict[str, Any]) -> dict[str, Any]:
     """What spectree has no words for."""
     spec["openapi"] = "3.1.0"
     spec["paths"] = {path.replace("\\", ""): operations for path, operations in spec["paths"].items() if operations}
+    taken: set[str] = set()
     for operations in spec["paths"].values():
         for operation in operations.values():
             _finish_operation(operation)
+            operation["operationId"] = _unique(operation["operationId"], taken)
     _share_nested(spec)
     _keep_used(spec)
     return spec
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """The name, with a number behind it where one resource answers at several paths."""
+    numbered = (name if number == 1 else f"{name}{number}" for number in count(1))
+    found = next(candidate for candidate in numbered if candidate not in taken)
+    taken.add(found)
+    return found
 
 
 def _finish_operation(operation: dict[str, Any]) -> None:

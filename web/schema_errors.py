@@ -22,7 +22,7 @@ def invalid(error: msgspec.ValidationError) -> Invalid:
         message = message[: match.start()]
     for pattern, reason in _ABOUT_A_FIELD:
         if found := pattern.match(message):
-            name = found["field"][:80]
+            name = found["field"][:80] or '""'
             return Invalid(f"{path}.{name}" if path else name, reason)
     reason = message.replace("`", "")
     return Invalid(path or "body", reason[:1].lower() + reason[1:])

@@ -1,0 +1,129 @@
+"""Small applications for the web kit's tests: real Falcon, real threads, and a notebook in place of the database."""
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from uuid import UUID
+
+import pytest
+from falcon import testing
+
+from models.context import FAN, Identity, acting_as, of_claims
+from models.errors import Unauthenticated
+from settings import Settings, settings
+from tests.fixtures.web import Client
+from web.app import create_app
+from web.grants import Grants
+from web.kit import Kit
+from web.limits import Limiter
+from web.pool import Pool
+
+ALICE = UUID("0198a3f0-0000-7000-8000-00000000000a")
+BOB = UUID("0198a3f0-0000-7000-8000-00000000000b")
+BRAND = UUID("0198a3f0-0000-7000-8000-0000000000b0")
+PEOPLE = {"alice": (ALICE, "Campaign Manager", BRAND), "bob": (BOB, FAN, None)}
+"""Tokens that the fake kit knows."""
+GRANTED = {("Campaign Manager", "things:write")}
+
+
+@dataclasses.dataclass
+class Notebook:
+    """What a request did, in order; and the answers kept by Idempotency-Key."""
+
+    events: list[Any] = dataclasses.field(default_factory=list)
+    kept: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
+    role_questions: list[tuple[str | None, str]] = dataclasses.field(default_factory=list)
+
+    @contextmanager
+    def transaction(self, identity: Identity, *, timeout: float) -> Iterator[None]:
+        """Stands for `models.db.transaction`."""
+        before = dict(self.kept)
+        with acting_as(identity):
+            self.events.append(("begin", identity.role))
+            try:
+                yield
+            except BaseException:
+                self.kept = before
+                self.events.append("rollback")
+                raise
+            self.events.append("commit")
+
+    def record(self, action: str, **details: Any) -> None:
+        """Stands for `models.audit.record`."""
+        self.events.append(("audit", action, details))
+
+    def allowed(self, role: str | None, permission: str) -> bool:
+        """Stands for `models.permissions.allowed`."""
+        self.role_questions.append((role, permission))
+        return (role, permission) in GRANTED
+
+    def begin(self, scope: str, key: str, digest: bytes) -> dict[str, Any] | None:
+        """Stands for `app.idempotency_begin`."""
+        if (scope, key) in self.kept:
+            return self.kept[scope, key]
+        self.kept[scope, key] = {"digest": digest.hex(), "status": None, "headers": None, "body": None}
+        return None
+
+    def store(self, scope: str, key: str, status: int, headers: dict[str, str], body: str) -> None:
+        """Stands for `app.idempotency_store`."""
+        self.kept[scope, key] |= {"status": status, "headers": headers, "body": body}
+
+
+def identity_of(token: str) -> Identity:
+    """Stands for `models.tokens.verify`."""
+    if token not in PEOPLE:
+        raise Unauthenticated("The access token is not valid.")
+    user_id, role, brand_id = PEOPLE[token]
+    metadata = {"user_role": role, "brand_id": brand_id and str(brand_id)}
+    return of_claims({"sub": str(user_id), "session_id": str(user_id), "app_metadata": metadata})
+
+
+@contextmanager
+def serving(app: Any) -> Iterator[Client]:
+    """Serve `app` in an event loop of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    conductor = testing.ASGIConductor(app)
+    asyncio.run_coroutine_threadsafe(conductor.__aenter__(), loop).result(10)
+    try:
+        yield Client(conductor, loop)
+    finally:
+        asyncio.run_coroutine_threadsafe(conductor.__aexit__(None, None, None), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def small_app(notebook: Notebook, routes: dict[str, object], threads: int = 2, queue: int = 4, **changes: Any) -> Any:
+    """An application with these resources, over the notebook; `changes` are settings."""
+    config: Settings = dataclasses.replace(settings, **{"log_level": "WARNING", **changes})
+    pool = Pool("test", threads, queue)
+    kit = Kit(
+        pool=pool,
+        slow_pool=Pool("test-slow", 1, queue),
+        limiter=Limiter(None),
+        verify=identity_of,
+        grants=Grants(pool, notebook.allowed),
+        transaction=notebook.transaction,
+        record=notebook.record,
+        idempotency=notebook,
+        max_body_bytes=config.max_body_bytes,
+    )
+    return create_app(config, kit, routes.items())
+
+
+@pytest.fixture
+def notebook() -> Notebook:
+    """What the small application's requests did."""
+    return Notebook()
+
+
+@pytest.fixture
+def serve(notebook: Notebook) -> Iterator[Callable[..., Client]]:
+    """`serve({"/things": Things()}, threads=2)`: a client of an application with these resources."""
+    with ExitStack() as stack:
+        yield lambda routes, **options: stack.enter_context(serving(small_app(notebook, routes, **options)))

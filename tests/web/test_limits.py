@@ -1,0 +1,153 @@
+"""Rate limits: exact enough, told to the client, and never the reason for an error."""
+
+import asyncio
+
+import msgspec
+import pytest
+import redis
+
+from models.errors import TooMany
+from web.endpoint import endpoint
+from web.limits import Limiter, Standing, headers, parse_rate, partition
+
+
+@pytest.fixture(params=["redis", "memory"])
+def limiter_url(request, redis_url):
+    if request.param == "memory":
+        return None
+    redis.Redis.from_url(redis_url).flushdb()
+    return redis_url
+
+
+def outcomes(url, rate, callers):
+    """For each request whether it was let through, and how its caller stands."""
+
+    async def main():
+        limiter, found = Limiter(url), []
+        for who in callers:
+            try:
+                found.append(await limiter.take(rate, who))
+            except TooMany as refusal:
+                found.append(refusal)
+        return found
+
+    return asyncio.run(main())
+
+
+def test_so_many_are_let_through_and_no_more(limiter_url):
+    found = outcomes(limiter_url, parse_rate("things", "3/hour"), ["ann"] * 5)
+
+    assert [type(outcome) for outcome in found] == [Standing] * 3 + [TooMany] * 2
+    assert [standing.remaining for standing in found[:3]] == [2, 1, 0]
+
+
+def test_callers_are_counted_apart_and_so_are_endpoints(limiter_url):
+    assert isinstance(outcomes(limiter_url, parse_rate("a", "1/hour"), ["ann", "bob"])[1], Standing)
+    assert isinstance(outcomes(limiter_url, parse_rate("b", "1/hour"), ["ann"])[0], Standing)
+
+
+def test_several_limits_hold_together(limiter_url):
+    found = outcomes(limiter_url, parse_rate("things", "2/minute; 3/hour"), ["ann"] * 3)
+
+    assert isinstance(found[2], TooMany)
+    assert found[2].headers["RateLimit-Policy"] == '"things-60s";q=2;w=60, "things-3600s";q=3;w=3600'
+
+
+def test_a_refusal_says_when_to_come_back(limiter_url):
+    refusal = outcomes(limiter_url, parse_rate("things", "1/minute"), ["ann"] * 2)[1]
+
+    assert (refusal.status, refusal.code) == (429, "rate_limited")
+    assert 1 <= int(refusal.headers["Retry-After"]) <= 60
+    assert refusal.headers["RateLimit"].startswith('"things";r=0;t=')
+
+
+def test_the_headers_are_those_of_the_draft():
+    rate = parse_rate("login", "10/minute")
+
+    told = headers(rate, Standing(rate.items[0], remaining=7, seconds=42, refused=False))
+
+    assert told == {"RateLimit-Policy": '"login";q=10;w=60', "RateLimit": '"login";r=7;t=42'}
+
+
+def test_while_redis_is_gone_this_process_counts_and_does_not_ask_again_at_once(caplog):
+    asked = []
+
+    async def main():
+        limiter = Limiter("unix:///nonexistent/redis.sock?db=0")
+        shared = limiter._shared
+        limiter._shared = lambda url: asked.append(url) or shared(url)
+        rate = parse_rate("things", "2/hour")
+        results = await asyncio.gather(*[limiter.take(rate, "ann") for _ in range(2)])
+        with pytest.raises(TooMany):
+            await limiter.take(rate, "ann")
+        return results
+
+    standings = asyncio.run(main())
+
+    assert not any(standing.refused for standing in standings)
+    assert len(asked) <= 2
+    assert "Redis fails" in caplog.text
+
+
+def test_redis_that_accepts_and_says_nothing_delays_a_request_by_a_quarter_of_a_second(tmp_path):
+    async def main():
+        silent = await asyncio.start_unix_server(lambda reader, writer: None, str(tmp_path / "r"))
+        limiter = Limiter(f"unix://{tmp_path}/r?db=0")
+        started = asyncio.get_running_loop().time()
+        await limiter.take(parse_rate("things", "2/hour"), "ann")
+        took = asyncio.get_running_loop().time() - started
+        silent.close()
+        return took
+
+    assert asyncio.run(main()) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("address", "part"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("", "unknown"),
+        ("unix:", "unknown"),
+    ],
+)
+def test_one_customer_of_an_internet_provider_is_one_caller(address, part):
+    assert partition(address) == part
+
+
+class Word(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+
+
+class Words:
+    @endpoint(permission="optional", body=Word, rate="2/minute")
+    def on_post(self, req, resp):
+        resp.media = {"ok": True}
+
+
+def test_people_are_limited_as_themselves_and_strangers_by_address(serve):
+    api = serve({"/words": Words()}, trusted_proxies=1)
+    word = {"text": "a"}
+
+    def say(token=None, address="203.0.113.1"):
+        return api.post("/words", token=token, json=word, headers={"X-Forwarded-For": address}).status_code
+
+    assert [say("alice") for _ in range(3)] == [200, 200, 429]
+    assert [say(address="203.0.113.1") for _ in range(3)] == [200, 200, 429]
+    assert say(address="203.0.113.2") == 200
+    assert say("bob") == 200
+
+
+def test_a_limited_endpoint_tells_how_its_caller_stands_also_when_it_refuses(serve):
+    api = serve({"/words": Words()})
+
+    first = api.post("/words", json={"text": 5})
+    refused = [api.post("/words", json={"text": "a"}) for _ in range(2)][1]
+
+    assert first.status_code == 422
+    assert first.headers["ratelimit"].split(";")[1] == "r=1"
+    assert refused.status_code == 429
+    assert refused.json["code"] == "rate_limited"
+    assert int(refused.headers["retry-after"]) >= 1
+    assert "q=2;w=60" in refused.headers["ratelimit-policy"]

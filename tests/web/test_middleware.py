@@ -1,0 +1,201 @@
+"""What every request passes through."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.context import RequestInfo, request_info
+from tests.web.conftest import serving, small_app
+from web.endpoint import endpoint
+from web.middleware import client_address
+from web.trace import continued
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
+
+
+class Mirror:
+    """Answers with what is known about the request."""
+
+    @endpoint(permission="public")
+    def on_get(self, req, resp):
+        info = request_info()
+        resp.media = {name: getattr(info, name) for name in RequestInfo.__slots__}
+
+    @endpoint(permission="public")
+    def on_post(self, req, resp):
+        resp.media = {}
+
+
+@pytest.fixture
+def api(serve):
+    return serve({"/mirror": Mirror()}, trusted_proxies=1)
+
+
+def test_a_request_keeps_the_ids_that_its_client_gave_it(api):
+    answer = api.get("/mirror", headers={"X-Request-Id": "req-12345", "X-Correlation-Id": "journey.42"})
+
+    assert (answer.json["request_id"], answer.json["correlation_id"]) == ("req-12345", "journey.42")
+    assert (answer.headers["x-request-id"], answer.headers["x-correlation-id"]) == ("req-12345", "journey.42")
+
+
+@pytest.mark.parametrize("sent", ["short", "x" * 65, "with space", "new\tline1", "é" * 8, "a/b/c/d/e", ""])
+def test_an_id_that_could_do_harm_is_replaced(api, sent):
+    answer = api.get("/mirror", headers={"X-Request-Id": sent})
+
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}", answer.headers["x-request-id"])
+    assert answer.headers["x-correlation-id"] == answer.headers["x-request-id"]
+
+
+def test_errors_carry_the_ids_too(api):
+    assert api.get("/nowhere", headers={"X-Request-Id": "req-12345"}).headers["x-request-id"] == "req-12345"
+
+
+def test_a_trace_goes_on_with_a_span_of_our_own(api):
+    version, trace, span, flags = api.get("/mirror", headers={"traceparent": PARENT}).json["traceparent"].split("-")
+
+    assert (version, trace, flags) == ("00", TRACE, "01")
+    assert span != "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None,
+        "",
+        "nonsense",
+        PARENT.upper(),
+        f"ff-{TRACE}-b7ad6b7169203331-01",
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        PARENT + "-more",
+    ],
+)
+def test_what_is_no_trace_begins_a_new_one(sent):
+    found = continued(sent)
+
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", found)
+    assert TRACE not in found
+
+
+def test_a_later_version_of_a_trace_is_understood_as_far_as_we_know_it():
+    assert continued(f"01-{TRACE}-b7ad6b7169203331-03-future").startswith(f"00-{TRACE}-")
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "proxies", "address"),
+    [
+        ("198.51.100.1", None, 0, "198.51.100.1"),
+        ("198.51.100.1", "203.0.113.9", 0, "198.51.100.1"),
+        ("10.0.0.1", "203.0.113.9", 1, "203.0.113.9"),
+        ("10.0.0.1", "6.6.6.6, 203.0.113.9", 1, "203.0.113.9"),
+        ("10.0.0.1", "6.6.6.6, 203.0.113.9, 10.0.0.2", 2, "203.0.113.9"),
+        ("10.0.0.1", "203.0.113.9", 2, "203.0.113.9"),
+        ("10.0.0.1", "203.0.113.9:4711", 1, "203.0.113.9"),
+        ("10.0.0.1", "[2001:db8::1]:4711", 1, "2001:db8::1"),
+        ("10.0.0.1", "2001:DB8::1", 1, "2001:db8::1"),
+        ("10.0.0.1", "unknown", 1, "10.0.0.1"),
+        ("10.0.0.1", "'; drop table", 1, "10.0.0.1"),
+        ("::ffff:203.0.113.9", None, 0, "203.0.113.9"),
+        ("", None, 0, ""),
+    ],
+)
+def test_the_address_is_what_the_outermost_proxy_of_ours_saw(peer, forwarded, proxies, address):
+    assert client_address(peer, forwarded, proxies) == address
+
+
+@given(st.text(), st.text(), st.integers(0, 3))
+def test_whatever_the_client_claims_an_address_comes_out(peer, forwarded, proxies):
+    assert isinstance(client_address(peer, forwarded, proxies), str)
+
+
+def test_every_answer_has_the_security_headers(api):
+    for path in ("/mirror", "/nowhere", "/healthz"):
+        headers = api.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "strict-transport-security" not in headers
+
+
+def test_strict_transport_is_asked_for_where_there_is_https(serve):
+    api = serve({}, public_url="https://api.example.com")
+
+    assert "max-age=" in api.get("/healthz").headers["strict-transport-security"]
+
+
+def test_a_long_url_and_large_headers_are_refused(api):
+    assert api.get("/mirror/" + "x" * 5000).json["code"] == "uri_too_long"
+    assert api.get("/mirror", query_string="x=" + "y" * 5000).json["code"] == "uri_too_long"
+    assert api.get("/mirror", headers={f"X-{n}": "y" * 2000 for n in range(9)}).json["code"] == "headers_too_large"
+
+
+def test_what_a_client_calls_itself_is_cut_and_cleaned(api):
+    answer = api.get("/mirror", headers={"User-Agent": "a\x85b" + "c" * 1000})
+
+    assert answer.json["user_agent"].startswith("abccc")
+    assert len(answer.json["user_agent"]) == 300
+
+
+def test_bytes_that_no_url_has_are_an_invalid_query(serve):
+    api = serve({"/mirror": Mirror()})
+
+    assert api.get("/mirror", query_string="a=%ff").status_code == 422
+
+
+@pytest.fixture
+def cors(serve):
+    return serve({"/mirror": Mirror()}, cors_origins="https://app.example.com, https://other.example.com")
+
+
+def test_a_page_of_a_named_origin_may_ask_and_read(cors):
+    asked = cors.request(
+        "OPTIONS",
+        "/mirror",
+        headers={"Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"},
+    )
+    read = cors.get("/mirror", headers={"Origin": "https://app.example.com"})
+
+    assert asked.headers["access-control-allow-origin"] == "https://app.example.com"
+    assert "POST" in asked.headers["access-control-allow-methods"]
+    assert "authorization" in asked.headers["access-control-allow-headers"]
+    assert read.headers["access-control-allow-origin"] == "https://app.example.com"
+    assert "location" in read.headers["access-control-expose-headers"]
+    assert "access-control-allow-credentials" not in read.headers
+    assert "Origin" in read.headers["vary"]
+
+
+def test_a_page_of_another_origin_may_not(cors):
+    for origin in ("https://evil.example.com", "null", "https://app.example.com.evil.com"):
+        headers = cors.get("/mirror", headers={"Origin": origin}).headers
+        assert "access-control-allow-origin" not in headers
+        assert "Origin" in headers["vary"]
+
+
+def test_an_error_can_be_read_by_the_page_too(cors):
+    answer = cors.get("/nowhere", headers={"Origin": "https://other.example.com"})
+
+    assert answer.headers["access-control-allow-origin"] == "https://other.example.com"
+
+
+def test_the_access_log_has_a_line_a_request_without_what_it_must_not_know(notebook, capsys):
+    with serving(small_app(notebook, {"/mirror": Mirror()}, log_level="INFO")) as api:
+        api.get("/mirror", token="alice", headers={"X-Request-Id": "req-12345"}, query_string="token=s3cret")
+        api.get("/nowhere/ann@example.com")
+        api.post("/mirror")
+
+    written = capsys.readouterr().err
+    lines = [json.loads(line) for line in written.splitlines()]
+    assert [(line["method"], line["route"], line["status"]) for line in lines] == [
+        ("GET", "/mirror", 422),
+        ("GET", None, 404),
+        ("POST", "/mirror", 200),
+    ]
+    assert lines[0]["request_id"] == "req-12345"
+    assert lines[2]["bytes"] == 2
+    assert "s3cret" not in written
+    assert "ann@example.com" not in written
