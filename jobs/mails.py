@@ -36,7 +36,7 @@ def send_invitation(invitation_id: UUID) -> None:
         _send("invitation", invited["email"], invited["locale"], link=link, brand=invited["brand"])
 
 
-def _link(page: str, purpose: str, id: UUID) -> str:  # noqa: A002
+def _link(page: str, purpose: str, id: UUID) -> str:
     return f"{settings.frontend_url}/{page}?token={links.make(purpose, id)}"
 
 

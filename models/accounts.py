@@ -10,11 +10,13 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
+import peewee
 import psycopg2
+from playhouse.postgres_ext import DateTimeTZField
 
 from models import consents, context, emails, keys, links, passwords
 from models.context import SYSTEM_ADMIN
-from models.db import after_commit, execute, new_id, row, value
+from models.db import Row, after_commit, execute, new_id, row, value
 from models.errors import Conflict, Forbidden, Invalid
 from models.jobs import ring
 from settings import settings
@@ -46,6 +48,36 @@ class EmailInUse(Conflict):
 
     code = "email_in_use"
     title = "There is an account with this address already"
+
+
+class User(Row):
+    """A person, anonymous or not. Only the functions that sign people in read or write the hash."""
+
+    id = peewee.UUIDField(primary_key=True)
+    email = peewee.TextField(null=True)
+    password_hash = peewee.TextField(null=True)
+    role_id = peewee.IntegerField()
+    brand_id = peewee.UUIDField(null=True)
+    name = peewee.TextField(null=True)
+    locale = peewee.TextField()
+    timezone = peewee.TextField()
+    phone = peewee.TextField(null=True)
+    is_anonymous = peewee.BooleanField()
+    identity_provider = peewee.TextField(null=True)
+    email_verified_at = DateTimeTZField(null=True)
+    created_at = DateTimeTZField()
+    updated_at = DateTimeTZField()
+
+    class Meta:
+        """Where it lives."""
+
+        table_name = "users"
+
+
+_PROFILE = (
+    *(User.id, User.email, User.name, User.locale, User.timezone, User.phone),
+    *(User.brand_id, User.is_anonymous, User.created_at, User.updated_at),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +174,7 @@ def me() -> Profile:
     """The caller's own profile."""
     identity = context.current()
     assert identity is not None
-    found = row(
-        "SELECT id, email, name, locale, timezone, phone, brand_id, is_anonymous, created_at, updated_at"
-        " FROM public.users WHERE id = %s",
-        (identity.user_id,),
-    )
+    found = User.select(*_PROFILE).where(User.id == identity.user_id).dicts().first()
     if found is None:
         raise Forbidden
     return Profile(**found, role=identity.user_role or "", consent_tiers=consents.tiers_in_force())
@@ -167,13 +195,9 @@ def update_me(changes: Mapping[str, Any]) -> tuple[Profile, Profile]:
     if "timezone" in fields:
         require_timezone(fields["timezone"])
     before = me()
-    after = {name: fields.get(name, getattr(before, name)) for name in ("name", "locale", "timezone", "phone")}
     if fields:
-        execute(
-            "UPDATE public.users SET name = %s, locale = %s, timezone = %s, phone = %s, updated_at = clock_timestamp()"
-            " WHERE id = %s",
-            (*after.values(), before.id),
-        )
+        # The clock's time, so that two changes in one transaction are two versions.
+        User.update(**fields, updated_at=peewee.fn.clock_timestamp()).where(User.id == before.id).execute()
     if tiers is not None:
         consents.set_tiers(tiers, source="profile")
     return before, me()

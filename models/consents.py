@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import peewee
-from playhouse.postgres_ext import ArrayField, DateTimeTZField
+from playhouse.postgres_ext import ArrayField, DateTimeTZField, IntervalField
 
 from models import context
 from models.db import Row, new_id, now, row, value
@@ -29,6 +29,7 @@ class Notice(Row):
     body = peewee.TextField()
     body_sha256 = peewee.TextField()
     tiers = ArrayField(peewee.TextField, index=False)  # type: ignore[no-untyped-call]
+    valid_for = IntervalField()
     published_at = DateTimeTZField()
     retired_at = DateTimeTZField(null=True)
 
@@ -61,6 +62,29 @@ class Consent(Row):
     def active(self) -> bool:
         """Whether it is in force."""
         return self.revoked_at is None and self.expires_at > now()
+
+
+class ConsentEvent(Row):
+    """What happened to a consent, when, and under which words: the truth that `consents` follows from."""
+
+    id = peewee.UUIDField(primary_key=True)
+    consent_id = peewee.UUIDField()
+    user_id = peewee.UUIDField()
+    brand_id = peewee.UUIDField(null=True)
+    action = peewee.TextField()
+    consent_tier = peewee.TextField()
+    notice_id = peewee.UUIDField()
+    notice_sha256 = peewee.TextField()
+    locale = peewee.TextField()
+    source = peewee.TextField()
+    request_id = peewee.TextField(null=True)
+    expires_at = DateTimeTZField()
+    at = DateTimeTZField()
+
+    class Meta:
+        """Where it lives."""
+
+        table_name = "consent_events"
 
 
 def default_notice(locale: str) -> Notice:

@@ -6,7 +6,7 @@ import pytest
 
 from models import accounts, context, emails, passwords, sessions
 from models.context import SYSTEM_ADMIN
-from models.db import execute, row, transaction, value
+from models.db import execute, row, rows, transaction, value
 from models.errors import Invalid, TooMany
 from models.sessions import InvalidCredentials
 
@@ -187,6 +187,13 @@ def test_nobody_at_all_reads_or_writes_a_password_hash(admin, fan, member, sql):
     for identity in (admin.identity, fan().identity, member().identity, context.for_system_job()):
         with pytest.raises(Exception, match="permission denied"), transaction(identity):
             execute(sql)
+
+
+def test_a_fan_or_member_sees_and_changes_the_own_account_alone(fan, member, superuser):
+    for somebody in (fan(), member(), member("Creator")):
+        with somebody.acting():
+            assert rows("SELECT id FROM users") == [{"id": somebody.user_id}]
+            assert execute("UPDATE users SET name = 'mine'") == 1
 
 
 @pytest.mark.parametrize("column", ["role_id", "brand_id", "email", "is_anonymous", "id"])

@@ -53,6 +53,14 @@ def test_a_brands_members_and_its_jobs_read_no_persons_consents(brand, fan, memb
         value("SELECT count(*) FROM consents")
 
 
+def test_a_persons_consents_and_their_events_are_seen_by_that_person_alone(admin, fan, member):
+    mine = fan("essential")
+    for somebody in (fan("marketing", "analytics"), member(), admin):
+        with somebody.acting():
+            for table in ("consents", "consent_events"):
+                assert value(f"SELECT count(*) FROM {table} WHERE user_id = %s", (mine.user_id,)) == 0
+
+
 @pytest.mark.parametrize("sql", ["update consent_events set source = 'x'", "delete from consent_events"])
 def test_events_are_never_changed_by_anybody(fan, superuser, sql):
     fan("essential")
