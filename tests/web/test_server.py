@@ -76,15 +76,21 @@ class Server:
 
 def read_answer(connection):
     received = b""
-    while not (match := re.search(rb"content-length: (\d+).*?\r\n\r\n(.*)", received, re.I | re.S)) or len(
-        match[2]
-    ) < int(match[1]):
-        chunk = connection.recv(65536)
-        if not chunk:
-            break
+    while not is_whole(received) and (chunk := connection.recv(65536)):
         received += chunk
     head, _, body = received.partition(b"\r\n\r\n")
     return int(head.split()[1]), head.lower().decode("latin-1"), body
+
+
+def is_whole(received):
+    head, end, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: (\d+)", head.lower())
+    return bool(end) and length is not None and len(body) >= int(length[1])
+
+
+def asking(line, *headers, body=b""):
+    """The bytes of a request."""
+    return b"\r\n".join([line + b" HTTP/1.1", b"Host: x", *headers, b"", body])
 
 
 @contextmanager
@@ -110,7 +116,7 @@ def wait_until_it_answers(server):
         assert server.process.poll() is None, server.log.read_text()
         try:
             with server.connect() as connection:
-                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                connection.sendall(asking(b"GET /healthz"))
                 assert read_answer(connection)[0] == 200
                 return
         except ConnectionRefusedError:
@@ -124,32 +130,37 @@ def server(tmp_path_factory, database):
         yield running
 
 
-HOST = b" HTTP/1.1\r\nHost: x\r\n"
+WEBSOCKET = (
+    b"Upgrade: websocket",
+    b"Connection: Upgrade",
+    b"Sec-WebSocket-Version: 13",
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
 
 
 @pytest.mark.parametrize(
-    ("request_bytes", "status", "code"),
+    ("sent", "status", "code"),
     [
         (b"GET\r\n\r\n", 400, "bad_request"),
-        (b"GET /healthz?a=\xff" + HOST + b"\r\n", 400, "bad_request"),
-        (b"GET /healthz?a=%ff" + HOST + b"\r\n", 422, "invalid"),
-        (b"GET /healthz?a=%00" + HOST + b"\r\n", 422, "invalid"),
-        (b"GET /api/v1/jobs/%ff%00" + HOST + b"\r\n", 404, "not_found"),
-        (b"GET /api/v1/jobs/%ed%a0%80" + HOST + b"\r\n", 404, "not_found"),
-        (b"WEBSOCKET /healthz" + HOST + b"\r\n", 400, "bad_request"),
-        (b"GET /" + b"a" * 5000 + HOST + b"\r\n", 414, "uri_too_long"),
-        (b"GET /" + b"a" * 50_000 + HOST + b"\r\n", 414, "uri_too_long"),
-        (b"GET /healthz" + HOST + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 2000) for n in range(10)) + b"\r\n", 431, "headers_too_large"),
-        (b"GET /healthz" + HOST + b"X: " + b"a" * 50_000 + b"\r\n\r\n", 431, "headers_too_large"),
-        (b"GET /healthz" + HOST + b"".join(b"X-%d: a\r\n" % n for n in range(200)) + b"\r\n", 431, "headers_too_large"),
-        (b"GET /healthz" + HOST + b"User-Agent: a\x00b\r\n\r\n", 400, "bad_request"),
-        (b"POST /healthz" + HOST + b"Content-Length: -1\r\n\r\n", 400, "bad_request"),
-        (b"POST /healthz" + HOST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nx", 400, "bad_request"),
-        (b"POST /healthz" + HOST + b"Content-Length: 5\r\n\r\nhello", 405, "method_not_allowed"),
+        (asking(b"GET /healthz?a=\xff"), 400, "bad_request"),
+        (asking(b"GET /healthz?a=%ff"), 422, "invalid"),
+        (asking(b"GET /healthz?a=%00"), 422, "invalid"),
+        (asking(b"GET /api/v1/jobs/%ff%00"), 404, "not_found"),
+        (asking(b"GET /api/v1/jobs/%ed%a0%80"), 404, "not_found"),
+        (asking(b"WEBSOCKET /healthz"), 400, "bad_request"),
+        (asking(b"GET /" + b"a" * 5000), 414, "uri_too_long"),
+        (asking(b"GET /" + b"a" * 50_000), 414, "uri_too_long"),
+        (asking(b"GET /", *(b"X-%d: %s" % (n, b"a" * 2000) for n in range(10))), 431, "headers_too_large"),
+        (asking(b"GET /", b"X: " + b"a" * 50_000), 431, "headers_too_large"),
+        (asking(b"GET /", *(b"X-%d: a" % n for n in range(200))), 431, "headers_too_large"),
+        (asking(b"GET /healthz", b"User-Agent: a\x00b"), 400, "bad_request"),
+        (asking(b"POST /healthz", b"Content-Length: -1"), 400, "bad_request"),
+        (asking(b"POST /healthz", b"Content-Length: 1", b"Content-Length: 2", body=b"x"), 400, "bad_request"),
+        (asking(b"POST /healthz", b"Content-Length: 5", body=b"hello"), 405, "method_not_allowed"),
     ],
-)  # fmt: skip
-def test_a_request_that_is_none_gets_a_problem_document(server, request_bytes, status, code):
-    answered, head, body = server.talk(request_bytes)
+)
+def test_a_request_that_is_none_gets_a_problem_document(server, sent, status, code):
+    answered, head, body = server.talk(sent)
 
     assert answered == status
     assert "content-type: application/problem+json" in head
@@ -157,21 +168,19 @@ def test_a_request_that_is_none_gets_a_problem_document(server, request_bytes, s
 
 
 def test_a_websocket_is_refused(server):
-    handshake = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-
-    assert server.talk(b"GET /healthz" + HOST + handshake)[0] == 403
+    assert server.talk(asking(b"GET /healthz", *WEBSOCKET))[0] == 403
 
 
 def test_a_refused_body_does_not_become_the_next_request(server):
     with server.connect() as connection:
-        connection.sendall(b"POST /nowhere" + HOST + b"Content-Length: 7\r\n\r\nGET / H")
+        connection.sendall(asking(b"POST /nowhere", b"Content-Length: 7", body=b"GET / H"))
         assert read_answer(connection)[0] == 404
-        connection.sendall(b"GET /healthz" + HOST + b"\r\n")
+        connection.sendall(asking(b"GET /healthz"))
         assert read_answer(connection)[0] == 200
 
 
 def test_its_log_is_json_and_knows_the_request(server):
-    server.talk(b"GET /healthz" + HOST + b"X-Request-Id: find-this-one\r\n\r\n")
+    server.talk(asking(b"GET /healthz", b"X-Request-Id: find-this-one"))
 
     deadline = time.monotonic() + 5
     while "find-this-one" not in (text := server.log.read_text()) and time.monotonic() < deadline:
@@ -190,9 +199,9 @@ def streaming(tmp_path, database):
 
 def test_it_ends_soon_although_a_stream_and_an_idle_connection_are_open(streaming):
     with streaming.connect() as stream, streaming.connect() as idle:
-        idle.sendall(b"GET /healthz" + HOST + b"\r\n")
+        idle.sendall(asking(b"GET /healthz"))
         read_answer(idle)
-        stream.sendall(b"GET /stream" + HOST + b"\r\n")
+        stream.sendall(asking(b"GET /stream"))
         while b"tick" not in stream.recv(65536):
             assert streaming.process.poll() is None
 
@@ -204,7 +213,7 @@ def test_it_ends_soon_although_a_stream_and_an_idle_connection_are_open(streamin
 
 def test_a_request_that_is_under_way_is_finished_first(streaming, tmp_path):
     with streaming.connect() as connection:
-        connection.sendall(b"GET /slow" + HOST + b"\r\n")
+        connection.sendall(asking(b"GET /slow"))
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline and not (tmp_path / "started").exists():
             time.sleep(0.01)
