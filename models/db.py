@@ -1,8 +1,8 @@
 """The one way to the database: transactions that know who is asking.
 
-Role, claims and time limit are set in the message that begins a transaction and last until it ends, so a connection
-carries nothing over to the next caller and any pooler is safe. Without an identity there is no transaction, and
-without a transaction every statement fails: the logins themselves may do nothing.
+Role, claims and time limit go to the server with the first statement of a transaction and last until it ends, so a
+connection carries nothing over to the next caller and any pooler is safe. Without an identity there is no transaction,
+and without a transaction every statement fails: the logins themselves may do nothing.
 """
 
 import json
@@ -64,6 +64,7 @@ class _State(peewee._ConnectionLocal):  # noqa: SLF001  (the only way to a state
     """One thread's connection for one login, and how its transaction is to begin and end."""
 
     timeout = DEFAULT_TIMEOUT
+    opening = ""  # what begins the transaction, until its first statement has taken it along
     closing: Closing | None = None
 
 
@@ -88,24 +89,43 @@ class ContextDatabase(peewee.PostgresqlDatabase):
         return connect(_identity().login)
 
     def begin(self, isolation_level: str | None = None) -> None:
+        """Begin with the first statement, in one message with it: that saves a round trip."""
         identity = _identity()
-        sql = _BEGIN + (_REQUIRE_SESSION if identity.is_session else "")
         params = (identity.role, json.dumps(dict(identity.claims)), f"{max(1, self._state.timeout * 1000):.0f}")
+        opening: bytes = self._state.conn.cursor().mogrify(_BEGIN, params)
+        # What it becomes a part of is formatted once more, so its percent signs are doubled.
+        self._state.opening = opening.decode().replace("%", "%%") + (_REQUIRE_SESSION if identity.is_session else "")
+
+    def commit(self) -> None:
+        sql, params = self._state.closing or ("", ())
+        if self._state.opening:
+            if not sql and not _identity().is_session:
+                self._state.opening = ""  # nothing was done, and nothing has to be found out
+                return
+            self.execute_sql("SELECT")
+        self.execute_sql(f"{sql}; COMMIT" if sql else "COMMIT", params)
+
+    def rollback(self) -> None:
+        if self._state.opening:
+            self._state.opening = ""
+        elif not self._lost():  # the server rolls a lost connection's work back by itself
+            self.execute_sql("ROLLBACK")
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        opening, self._state.opening = self._state.opening, ""
+        if not opening:
+            return self._send(sql, params)
+        sql = f"{opening}; {sql}"
         try:
-            self.execute_sql(sql, params)
+            return self._send(sql, params)
         except peewee.OperationalError:
             # The connection had gone stale while idle; nothing has been done on it, so a new one may start over.
             if not self._lost():
                 raise
-            self.discard()
-            self.connect()
-            self.execute_sql(sql, params)
+            self._state.conn = self._connect()
+            return self._send(sql, params)
 
-    def commit(self) -> None:
-        sql, params = self._state.closing or ("", ())
-        self.execute_sql(f"{sql}; COMMIT" if sql else "COMMIT", params)
-
-    def execute_sql(self, sql: str, params: Any = None) -> Any:
+    def _send(self, sql: str, params: Any) -> Any:
         try:
             return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]
         except peewee.DatabaseError as error:
@@ -123,7 +143,7 @@ class ContextDatabase(peewee.PostgresqlDatabase):
 
     def prepare(self, timeout: float, closing: Closing | None) -> None:
         """Say how this thread's next transaction is to begin and end."""
-        self._state.timeout, self._state.closing = timeout, closing
+        self._state.timeout, self._state.opening, self._state.closing = timeout, "", closing
 
     def discard(self) -> None:
         """Close this thread's connection without any word to the server; what it held is rolled back there."""

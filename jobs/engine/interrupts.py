@@ -49,6 +49,7 @@ class Interrupts:
         self._changed = threading.Condition(self._lock)
         self._armed: dict[int, Armed] = {}
         self._thread: threading.Thread | None = None
+        self._wakes_at = 0.0
 
     def arm(self, limit: float, grace: float) -> Armed:
         """From now on the calling thread may be interrupted, after `limit` seconds.
@@ -60,7 +61,8 @@ class Interrupts:
         with self._changed:
             self._start()
             self._armed[armed.thread_id] = armed
-            self._changed.notify()
+            if deadline < self._wakes_at:
+                self._changed.notify()
         return armed
 
     def disarm(self, armed: Armed) -> None:
@@ -90,7 +92,8 @@ class Interrupts:
         finally:
             with self._changed:
                 armed.masked -= 1
-                self._changed.notify()
+                if time.monotonic() >= armed.deadline:
+                    self._changed.notify()
 
     def interrupt_all(self, reason: Reason) -> None:
         """Interrupt every body that runs in this process."""
@@ -113,7 +116,9 @@ class Interrupts:
                 for armed in list(self._armed.values()):
                     self._check(armed, now)
                 self._feed_watchdog(now)
-                self._changed.wait(self._pause(now))
+                pause = self._pause(now)
+                self._wakes_at = now + pause
+                self._changed.wait(pause)
 
     def _check(self, armed: Armed, now: float) -> None:
         if now >= armed.hard_deadline:

@@ -200,7 +200,9 @@ def _unexpected(error: Exception) -> Exception | None:
 
 
 def _log_end(claim: Claim, ending: str, seconds: float) -> None:
-    log.info(
+    # What was done is in the ledger's history; only what ended otherwise is worth a line each.
+    log.log(
+        logging.DEBUG if ending == "done" else logging.INFO,
         "%s %s",
         claim.actor,
         ending,
