@@ -10,6 +10,7 @@ import jobs.contacts  # noqa: F401
 import jobs.housekeeping  # noqa: F401
 import jobs.mails  # noqa: F401
 import jobs.overview  # noqa: F401
+import jobs.scans  # noqa: F401
 from jobs.engine.worker import make_broker
 from models import logs
 from settings import settings

@@ -1,0 +1,22 @@
+"""Scans: decided by the database in `app.record_scans`, scored afterwards."""
+
+from models.scans.outcomes import KINDS, Accepted, Outcome, Refused, ScanRefused, require_accepted
+from models.scans.recorder import MAX_BATCH, Attempt, Recorder
+from models.scans.scoring import apply, with_history
+from models.scans.tables import DeviceFingerprint, QrScan
+
+__all__ = [
+    "KINDS",
+    "MAX_BATCH",
+    "Accepted",
+    "Attempt",
+    "DeviceFingerprint",
+    "Outcome",
+    "QrScan",
+    "Recorder",
+    "Refused",
+    "ScanRefused",
+    "apply",
+    "require_accepted",
+    "with_history",
+]

@@ -1,0 +1,71 @@
+"""The tables of scans."""
+
+import peewee
+from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
+
+from models.db import Row
+
+
+class GeographyField(peewee.Field):
+    """A point on the WGS-84 ellipsoid, as PostGIS stores it."""
+
+    field_type = "geography"
+
+
+class RealField(peewee.Field):
+    """A number of single precision."""
+
+    field_type = "real"
+
+
+class DeviceFingerprint(Row):
+    """A device as one brand knows it: the hash is keyed per brand, so it ties nobody together across brands."""
+
+    id = peewee.UUIDField(primary_key=True)
+    fingerprint_hash = peewee.TextField()
+    first_seen = DateTimeTZField()
+    last_seen = DateTimeTZField()
+    brand_id = peewee.UUIDField()
+    key_version = peewee.IntegerField()
+
+    class Meta:
+        """Where the table lives."""
+
+        table_name = "device_fingerprints"
+
+
+class QrScan(Row):
+    """A scan: what was asked, what was decided and why, and what we think of it since."""
+
+    id = peewee.UUIDField(primary_key=True)
+    brand_id = peewee.UUIDField()
+    campaign_id = peewee.UUIDField()
+    code_id = peewee.UUIDField()
+    user_id = peewee.UUIDField()
+    device_fp_id = peewee.UUIDField()
+    client_scan_id = peewee.UUIDField()
+    request_digest = peewee.BlobField()
+    location = GeographyField(null=True)
+    accuracy_m = RealField(null=True)
+    captured_at = DateTimeTZField(null=True)
+    scan_time = DateTimeTZField()
+    received_at = DateTimeTZField()
+    late = peewee.BooleanField(default=False)
+    distance_m = RealField(null=True)
+    geofence_status = peewee.TextField()
+    decision = peewee.TextField()
+    reason = peewee.TextField(null=True)
+    details = BinaryJSONField(index=False)  # type: ignore[no-untyped-call]
+    address = peewee.TextField(null=True)
+    user_agent = peewee.TextField(null=True)
+    request_id = peewee.TextField(null=True)
+    flagged = peewee.BooleanField(default=False)
+    score = RealField(null=True)
+    band = peewee.TextField(null=True)
+    evidence = BinaryJSONField(index=False, null=True)  # type: ignore[no-untyped-call]
+    scored_at = DateTimeTZField(null=True)
+
+    class Meta:
+        """Where the table lives."""
+
+        table_name = "qr_scans"

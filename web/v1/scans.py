@@ -1,0 +1,177 @@
+"""Scans: where phones report what they have scanned."""
+
+import hashlib
+import time
+from collections import Counter
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models import jobs
+from models.campaigns.config import EARLIEST, LATEST
+from models.codes import read_token
+from models.context import Identity, RequestInfo
+from models.errors import Invalid, TooMany
+from models.scans import KINDS, MAX_BATCH, Accepted, Attempt, Outcome, Recorder, require_accepted
+from web.endpoint import endpoint
+from web.group_commit import GroupCommit
+from web.v1.fields import Locale, Timezone
+
+QUEUE = 512
+"""Scans that may wait in each web process before it answers 503."""
+
+ANSWER_WITHIN = 10.0
+"""Seconds until a phone is told to ask again."""
+
+PER_MINUTE = 60
+"""Scans that one session may send to one web process in a minute."""
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class LocationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Where the phone was: degrees on WGS-84, the radius in metres that it was in with 68 % certainty, and when."""
+
+    lat: Annotated[float, msgspec.Meta(ge=-90, le=90)]
+    lon: Annotated[float, msgspec.Meta(ge=-180, le=180)]
+    accuracy_m: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+    captured_at: Moment
+
+
+class DeviceIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The phone. Of the fingerprint only a hash is kept, keyed per brand."""
+
+    fingerprint: Annotated[str, msgspec.Meta(min_length=8, max_length=256)]
+    platform: Literal["ios", "android", "web"] | None = None
+    locale: Locale | None = None
+    timezone: Timezone | None = None
+
+
+class ScanIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A scan, as the phone saw it.
+
+    The phone makes up `client_scan_id` once for each scan and keeps it when it sends the scan again.
+    """
+
+    code: Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="The token that the code holds.")]
+    client_scan_id: UUID
+    scanned_at: Moment
+    location: LocationIn | None = None
+    device: DeviceIn
+
+
+class ScanOut(msgspec.Struct):
+    """A scan that counts. `late`: it arrived long after it was made."""
+
+    id: UUID
+    status: Literal["accepted"]
+    campaign_id: UUID
+    scanned_at: datetime
+    received_at: datetime
+    late: bool
+
+    @classmethod
+    def of(cls, scan: Accepted) -> "ScanOut":
+        """A scan as its phone sees it; what we think of it is not the phone's business."""
+        return cls(scan.id, "accepted", scan.campaign_id, scan.scanned_at, scan.received_at, scan.late)
+
+
+class SessionGuard:
+    """Bounds what one session asks of one web process in a minute. Lives in one event loop, so it needs no lock."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._minute = 0
+        self._counts: Counter[UUID | None] = Counter()
+
+    def admit(self, session_id: UUID | None) -> None:
+        """Count a request of a session.
+
+        Raises:
+            TooMany: it has had its share of this minute.
+        """
+        minute, second = divmod(int(time.time()), 60)
+        if minute != self._minute:
+            self._minute = minute
+            self._counts.clear()
+        self._counts[session_id] += 1
+        if self._counts[session_id] > self._per_minute:
+            raise TooMany("Slow down.", retry_after=60 - second)
+
+
+class Scans:
+    """`/api/v1/qr/scan`: where phones send their scans."""
+
+    def __init__(self) -> None:
+        recorder = Recorder()
+        self._guard = SessionGuard(PER_MINUTE)
+        self.writer: GroupCommit[Attempt, Outcome] = GroupCommit(
+            "scans",
+            recorder.record,
+            size=MAX_BATCH,
+            queue=QUEUE,
+            patience=ANSWER_WITHIN,
+            committed=jobs.ring,
+            closed=recorder.close,
+        )
+
+    @endpoint(
+        body=ScanIn,
+        response=ScanOut,
+        status=201,
+        permission="authenticated",
+        mode="async",
+        problems=(*KINDS.values(), TooMany),
+    )
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Report a scan: 201 if it counts, 200 if it had been reported before; otherwise why it doesn't."""
+        identity: Identity = req.context.identity
+        self._guard.admit(identity.session_id)
+        attempt = _attempt(req.context.body, identity, req.context.info)
+        scan = require_accepted(await self.writer.submit(attempt))
+        if scan.replayed:
+            resp.status = 200
+        resp.media = ScanOut.of(scan)
+
+
+def _attempt(asked: ScanIn, identity: Identity, info: RequestInfo) -> Attempt:
+    """What was asked, and who asks from where."""
+    assert identity.user_id is not None
+    assert identity.session_id is not None
+    _require_sane("scanned_at", asked.scanned_at)
+    place = asked.location
+    if place is not None:
+        _require_sane("location.captured_at", place.captured_at)
+    return Attempt(
+        code_id=read_token(asked.code),
+        client_scan_id=asked.client_scan_id,
+        request_digest=hashlib.sha256(msgspec.json.encode(asked)).hexdigest(),
+        scanned_at=asked.scanned_at,
+        fingerprint=asked.device.fingerprint,
+        user_id=identity.user_id,
+        session_id=identity.session_id,
+        user_role=identity.user_role or "",
+        member_of=identity.brand_id,
+        lat=place.lat if place else None,
+        lon=place.lon if place else None,
+        accuracy_m=place.accuracy_m if place else None,
+        captured_at=place.captured_at if place else None,
+        locale=asked.device.locale,
+        address=info.address,
+        user_agent=info.user_agent,
+        request_id=info.request_id,
+        correlation_id=info.correlation_id,
+        traceparent=info.traceparent,
+    )
+
+
+def _require_sane(field: str, moment: datetime) -> None:
+    """Refuse what is no time of any phone, before it gets to where years have limits."""
+    if not EARLIEST <= moment < LATEST:
+        raise Invalid(field, f"not between {EARLIEST:%Y} and {LATEST:%Y}")
+
+
+ROUTES = [("/api/v1/qr/scan", Scans())]
