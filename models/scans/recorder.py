@@ -25,7 +25,9 @@ REMEMBERED_CODES = 10_000
 BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds without another try after PostgreSQL could not be reached for the first, second, … time in a row."""
 
-_RECORD = "SELECT n, reason, details, scan_id, campaign_id, scanned_at, received_at, late FROM app.record_scans(%s) ORDER BY n"
+_RECORD = (
+    "SELECT reason, details, scan_id, campaign_id, scanned_at, received_at, late FROM app.record_scans(%s) ORDER BY n"
+)
 _CODE = "SELECT campaign_id, brand_id, key_version FROM app.scan_code(%s)"
 
 
