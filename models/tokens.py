@@ -36,7 +36,7 @@ def _keys() -> KeySet:
 
 def public_keys() -> dict[str, Any]:
     """The keys that anybody may verify our tokens with, as a JWK set (RFC 7517)."""
-    return dict(_keys().as_dict(private=False))
+    return dict(_keys().as_dict(private=False, use="sig", alg="ES256"))
 
 
 def issue(
