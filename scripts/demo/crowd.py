@@ -3,13 +3,14 @@
 Nothing here speaks to anybody. What the plan says is decided by the campaign's rules alone, so it is known beforehand.
 """
 
+import itertools
 import math
 import random
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 Mishap = Literal["", "forged", "no_consent", "no_location", "old_location", "sent_twice"]
 
@@ -18,7 +19,10 @@ PER_PERSON = 4
 PER_DEVICE = 5
 """Scans of one device that a campaign accepts in a day."""
 SHARERS = 6
-"""People who pass one phone around."""
+"""People who pass one device around."""
+SUSPICIOUS = {3: ["device.shared"], 4: ["device.shared"], 5: ["device.shared", "device.velocity"]}
+"""What the fraud rules say of a device's third, fourth and fifth scan, when each is another person's. For both together
+the last is held back, and its person does not count as reached."""
 METRES_PER_DEGREE = 111_195.0
 
 
@@ -49,10 +53,12 @@ class Scan:
     lon: float
     accuracy_m: float
     expected: str = "accepted"
-    """`accepted`, the reason why not, or `shared`: one of a device's scans, of which the limit accepts the first."""
+    """`accepted`, or the reason why not."""
     age: float = 0.0
     """Seconds between scanning and sending."""
     mishap: Mishap = ""
+    flags: tuple[str, ...] = ()
+    """What the fraud rules have to find."""
 
 
 @dataclass(slots=True)
@@ -62,16 +68,33 @@ class Phone:
     number: int
     habit: str
     fingerprint: str
+    scans: list[Scan]
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """Phones that come together, each waiting for the one before: one, or the people who share a device."""
+
     arrives: float
     """Seconds after the crowd begins to come."""
-    scans: list[Scan] = field(default_factory=list)
+    phones: list[Phone]
+
+    @property
+    def shares(self) -> bool:
+        """Whether they have one device."""
+        return len(self.phones) > 1
 
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
     """All of them."""
 
-    phones: list[Phone]
+    parties: list[Party]
+
+    @property
+    def phones(self) -> list[Phone]:
+        """Every phone."""
+        return [phone for party in self.parties for phone in party.phones]
 
     @property
     def scans(self) -> list[Scan]:
@@ -80,20 +103,16 @@ class Crowd:
 
     def expected(self) -> Counter[str]:
         """How many scans are to be accepted, and rejected for which reason."""
-        counts = Counter(scan.expected for scan in self.scans)
-        for shared in self.shared_devices().values():
-            counts["accepted"] += min(PER_DEVICE, shared)
-            counts["limit_reached"] += max(0, shared - PER_DEVICE)
-        del counts["shared"]
-        return +counts
+        return Counter(scan.expected for scan in self.scans)
 
-    def shared_devices(self) -> Counter[str]:
-        """Scans of each device that several people use."""
-        return Counter(p.fingerprint for p in self.phones for scan in p.scans if scan.expected == "shared")
+    def flags(self) -> Counter[str]:
+        """How many accepted scans each fraud rule has to find something about."""
+        return Counter(rule for scan in self.scans for rule in scan.flags)
 
-    def travellers(self) -> int:
-        """People who are in two cities at once."""
-        return sum(phone.habit == "traveller" for phone in self.phones)
+    def reach(self) -> int:
+        """How many people count as reached: those with an accepted scan, without those whose only one is held."""
+        reached = sum(any(scan.expected == "accepted" for scan in phone.scans) for phone in self.phones)
+        return reached - sum(party.shares for party in self.parties)
 
 
 class _Dice:
@@ -105,29 +124,17 @@ class _Dice:
     def id(self) -> str:
         return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
 
-    def scan(
-        self,
-        place: Place,
-        near: float,
-        far: float,
-        *,
-        accuracy_m: float = 0,
-        expected: str = "accepted",
-        age: float = 0.0,
-        mishap: Mishap = "",
-    ) -> Scan:
+    def scan(self, place: Place, near: float, far: float, **more: Any) -> Scan:
         """A scan between `near` and `far` metres from the middle of a place."""
         distance, bearing = self.random.uniform(near, far), self.random.uniform(0, math.tau)
         lat = place.lat + distance * math.cos(bearing) / METRES_PER_DEGREE
         lon = place.lon + distance * math.sin(bearing) / (METRES_PER_DEGREE * math.cos(math.radians(place.lat)))
-        accuracy = accuracy_m or round(self.random.uniform(4, 25), 1)
-        return Scan(self.id(), place, round(lat, 6), round(lon, 6), accuracy, expected, age, mishap)
+        accuracy_m = more.pop("accuracy_m", round(self.random.uniform(4, 25), 1))
+        return Scan(self.id(), place, round(lat, 6), round(lon, 6), accuracy_m, **more)
 
-    def inside(
-        self, place: Place = PLAZA_MAYOR, *, expected: str = "accepted", age: float = 0.0, mishap: Mishap = ""
-    ) -> Scan:
+    def inside(self, place: Place = PLAZA_MAYOR, **more: Any) -> Scan:
         """A scan that is inside the fence whatever its accuracy."""
-        return self.scan(place, 0, place.radius_m - 50, expected=expected, age=age, mishap=mishap)
+        return self.scan(place, 0, place.radius_m - 50, **more)
 
 
 Habit = Callable[[_Dice], list[Scan]]
@@ -147,7 +154,8 @@ def _passer_by(dice: _Dice) -> list[Scan]:
 
 def _at_the_edge(dice: _Dice) -> list[Scan]:
     radius = PLAZA_MAYOR.radius_m
-    return [dice.scan(PLAZA_MAYOR, radius - 40, radius + 40, accuracy_m=90)]
+    flags = ("fence.flagged", "fence.uncertain")
+    return [dice.scan(PLAZA_MAYOR, radius - 40, radius + 40, accuracy_m=90, flags=flags)]
 
 
 def _greedy(dice: _Dice) -> list[Scan]:
@@ -156,11 +164,7 @@ def _greedy(dice: _Dice) -> list[Scan]:
 
 
 def _traveller(dice: _Dice) -> list[Scan]:
-    return [dice.inside(PLAZA_MAYOR, age=100), dice.inside(ZOCALO)]
-
-
-def _sharer(dice: _Dice) -> list[Scan]:
-    return [dice.inside(expected="shared")]
+    return [dice.inside(PLAZA_MAYOR, age=100), dice.inside(ZOCALO, flags=("travel.impossible",))]
 
 
 def _unasked(dice: _Dice) -> list[Scan]:
@@ -209,26 +213,31 @@ def gather(number: int, seed: int, seconds: float) -> Crowd:
     dice = _Dice(seed)
     habits = list(_habits(number))
     dice.random.shuffle(habits)
-    phones = [
-        Phone(n, name, f"demo-{dice.id()}", dice.random.uniform(0, seconds), habit(dice))
-        for n, (habit, name) in enumerate(habits)
-    ]
-    _share([phone for phone in phones if phone.habit == "sharer"])
-    return Crowd(sorted(phones, key=lambda phone: phone.arrives))
+    numbers = itertools.count()
+    parties = [_party(dice, habit, name, numbers, dice.random.uniform(0, seconds)) for habit, name in habits]
+    return Crowd(sorted(parties, key=lambda party: party.arrives))
 
 
-def _habits(number: int) -> Iterator[tuple[Habit, str]]:
+def _habits(number: int) -> Iterator[tuple[Habit | None, str]]:
+    """What comes, by habit; None is a party that shares a device."""
     left = number
     for habit, name, part in HABITS:
         count = min(left, max(1, round(number * part)))
         left -= count
         yield from [(habit, name)] * count
-    groups = min(left, max(SHARERS, round(number * SHARING))) // SHARERS
-    yield from [(_sharer, "sharer")] * (groups * SHARERS)
-    yield from [(_visitor, "visitor")] * (left - groups * SHARERS)
+    parties = min(left, max(SHARERS, round(number * SHARING))) // SHARERS
+    yield from [(None, "sharer")] * parties
+    yield from [(_visitor, "visitor")] * (left - parties * SHARERS)
 
 
-def _share(phones: list[Phone]) -> None:
-    for first in range(0, len(phones), SHARERS):
-        for phone in phones[first : first + SHARERS]:
-            phone.fingerprint = phones[first].fingerprint
+def _party(dice: _Dice, habit: Habit | None, name: str, numbers: Iterator[int], arrives: float) -> Party:
+    device = f"demo-{dice.id()}"
+    if habit is not None:
+        return Party(arrives, [Phone(next(numbers), name, device, habit(dice))])
+    scans = [_shared(dice, nth) for nth in range(1, SHARERS + 1)]
+    return Party(arrives, [Phone(next(numbers), name, device, [scan]) for scan in scans])
+
+
+def _shared(dice: _Dice, nth: int) -> Scan:
+    expected = "accepted" if nth <= PER_DEVICE else "limit_reached"
+    return dice.inside(expected=expected, flags=tuple(SUSPICIOUS.get(nth, ())))

@@ -3,11 +3,11 @@
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from scripts.demo.crowd import Crowd, Phone, Place, Scan
+from scripts.demo.crowd import Crowd, Party, Phone, Place, Scan
 from scripts.demo.http import Answer, Client, GaveUp
 from scripts.demo.tally import Tally
 
@@ -26,17 +26,17 @@ class Street:
         self.tally = Tally()
         self.done = threading.Event()
         self._api, self._codes, self._until = api, codes, until
-        self._waiting: queue.SimpleQueue[Phone] = queue.SimpleQueue()
-        self._left = len(crowd.phones)
+        self._waiting: queue.SimpleQueue[Party] = queue.SimpleQueue()
+        self._left = len(crowd.parties)
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self.failure: str | None = None
-        for phone in crowd.phones:
-            self._waiting.put(phone)
+        for party in crowd.parties:
+            self._waiting.put(party)
 
     def open(self) -> None:
         """Let the phones come, each at its time."""
-        self._opened, self._opened_at = time.monotonic(), datetime.now(UTC)
+        self._opened = time.monotonic()
         for number in range(AT_ONCE):
             threading.Thread(target=self._serve, name=f"phones-{number}", daemon=True).start()
 
@@ -47,52 +47,52 @@ class Street:
     def _serve(self) -> None:
         while not self._stopped.is_set():
             try:
-                phone = self._waiting.get_nowait()
+                party = self._waiting.get_nowait()
             except queue.Empty:
                 return
-            self._stopped.wait(max(0.0, self._opened + phone.arrives - time.monotonic()))
-            self._guarded(lambda phone=phone: self._visit(phone))  # type: ignore[misc]
+            self._stopped.wait(max(0.0, self._opened + party.arrives - time.monotonic()))
+            self._receive(party)
 
-    def _guarded(self, visit: Callable[[], None]) -> None:
+    def _receive(self, party: Party) -> None:
         try:
-            visit()
+            # One moment for all who share a device: the day that a limit counts by must not end between them.
+            together = datetime.now(UTC) if party.shares else None
+            for nth, phone in enumerate(party.phones):
+                self._visit(phone, together and together + timedelta(milliseconds=nth))
         except Exception as error:
             self.failure = self.failure or (str(error) if isinstance(error, GaveUp) else repr(error))
             self._stopped.set()
-            self.done.set()
         with self._lock:
             self._left -= 1
-            if self._left == 0:
+            if self._left == 0 or self.failure:
                 self.done.set()
 
-    def _visit(self, phone: Phone) -> None:
+    def _visit(self, phone: Phone, moment: datetime | None) -> None:
         client = Client(self._api, until=self._until, source=_address(phone))
         client.token = client.post("/api/v1/auth/anonymous", {"locale": "es"})["access_token"]
         if not any(scan.mishap == "no_consent" for scan in phone.scans):
             _consent(client)
         for scan in phone.scans:
-            self._scan(client, phone, scan)
+            self._scan(client, phone, scan, moment or datetime.now(UTC))
         client.close()
         self.tally.leave(client.tries, client.requests)
 
-    def _scan(self, client: Client, phone: Phone, scan: Scan) -> None:
-        body = self._body(phone, scan)
+    def _scan(self, client: Client, phone: Phone, scan: Scan, moment: datetime) -> None:
+        body = self._body(phone, scan, moment)
         self.tally.send()
         answer = client.ask("POST", "/api/v1/qr/scan", body)
         outcome = _outcome(answer)
-        if scan.expected not in (outcome, "shared"):
+        if outcome != scan.expected:
             self.tally.unexpected(f"a {phone.habit}'s scan was {outcome}, not {scan.expected}")
         scan_id = answer.body["id"] if outcome == "accepted" else ""
-        self.tally.decide(outcome, str(phone.number), scan.client_scan_id, scan_id, answer.seconds)
+        self.tally.decide(outcome, scan.client_scan_id, scan_id, answer.seconds)
         if scan.mishap == "sent_twice" and outcome == "accepted":
             again = client.ask("POST", "/api/v1/qr/scan", body)
             self.tally.replay(scan.client_scan_id, again.body.get("id", ""), again.status)
         if outcome == "consent_required":
             _consent(client)
 
-    def _body(self, phone: Phone, scan: Scan) -> dict[str, Any]:
-        # One moment for all who share a phone: the day that a limit counts by must not end between them.
-        moment = self._opened_at if scan.expected == "shared" else datetime.now(UTC)
+    def _body(self, phone: Phone, scan: Scan, moment: datetime) -> dict[str, Any]:
         scanned_at = moment - timedelta(seconds=scan.age)
         captured_at = scanned_at - timedelta(seconds=OLD if scan.mishap == "old_location" else 1)
         place = {

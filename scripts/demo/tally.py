@@ -21,8 +21,6 @@ class Tally:
     """Tries that were not answered, or with «not now»."""
     phones: int = 0
     """Phones that are through."""
-    people: set[str] = field(default_factory=set)
-    """Phones with an accepted scan."""
     mistakes: list[str] = field(default_factory=list)
     """Answers that must not be."""
     _scans: dict[str, str] = field(default_factory=dict)
@@ -33,15 +31,13 @@ class Tally:
         with self._lock:
             self.sent += 1
 
-    def decide(self, outcome: str, person: str, client_scan_id: str, scan_id: str, seconds: float) -> None:
+    def decide(self, outcome: str, client_scan_id: str, scan_id: str, seconds: float) -> None:
         """A scan was decided: `accepted` under the id `scan_id`, or rejected."""
         with self._lock:
             self.decided[outcome] += 1
             self.seconds.append(seconds)
-            if outcome == "accepted":
-                self.people.add(person)
-                if self._scans.setdefault(scan_id, client_scan_id) != client_scan_id:
-                    self.mistakes.append(f"two scans were given one id, {scan_id}")
+            if outcome == "accepted" and self._scans.setdefault(scan_id, client_scan_id) != client_scan_id:
+                self.mistakes.append(f"two scans were given one id, {scan_id}")
 
     def replay(self, client_scan_id: str, scan_id: str, status: int) -> None:
         """A phone asked again about a scan that it knew to be accepted."""

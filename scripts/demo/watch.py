@@ -64,17 +64,19 @@ def follow(street: Street, watch: Watch, phones: int, until: float) -> None:
     Raises:
         GaveUp: a phone could not go on, or time is over; says what is missing.
     """
-    said = time.monotonic()
+    said, said_at = "", time.monotonic()
     with output.status() as show:
         while not (street.done.is_set() and settled(watch, street.tally)):
             _check(street, watch, until)
             text = line(street.tally, watch.overview, phones)
             show(text)
-            if not sys.stdout.isatty() and time.monotonic() - said >= LINE_EVERY:
-                said = time.monotonic()
+            if not sys.stdout.isatty() and text != said and time.monotonic() - said_at >= LINE_EVERY:
+                said, said_at = text, time.monotonic()
                 say(text)
-            time.sleep(0.1)
-    say(line(street.tally, watch.overview, phones))
+            time.sleep(EVERY / 4)
+    text = line(street.tally, watch.overview, phones)
+    if text != said:
+        say(text)
 
 
 def _check(street: Street, watch: Watch, until: float) -> None:
