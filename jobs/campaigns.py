@@ -23,7 +23,7 @@ STEPS: list[Step] = [
     ("going live", campaigns.activate),
     ("preparing its overview", lambda campaign_id: overview.refresh(campaign_id, None)),
 ]
-"""The launch. Each step commits by itself and changes nothing when it is repeated, so a launch goes on where it broke."""
+"""The launch. Each step commits by itself and may be repeated, so a launch that broke goes on where it was."""
 
 
 # Outward only in that it holds no transaction as a whole: its steps are seen, and stay, while it goes on.

@@ -26,9 +26,10 @@ ANY_RULE = "*"
 DEFINITIONS = {
     "scans": "Scans of signed codes that were decided on, accepted or rejected.",
     "accepted": "Scans that met the campaign's status, dates, geofence, consents and limits.",
-    "rejected": "Scans that did not; rejected_by_reason counts each under the first reason found.",
-    "flagged": "Accepted scans that a fraud rule has something to say about. In flagged_by_rule a scan counts under "
-    "each rule that does, so that its numbers may add up to more.",
+    "rejected": "Scans that did not.",
+    "rejected_by_reason": "The same, each under the first reason that was found.",
+    "flagged": "Accepted scans that a fraud rule has something to say about.",
+    "flagged_by_rule": "The same, each under every rule that does, so that these may add up to more.",
     "under_review": "Accepted scans whose fraud score lies in the band that a person decides on.",
     "provisional_share": "The part of accepted scans that is under review or not scored yet; null if there are none.",
     "pending": "Accepted scans that have no fraud score yet, counted at the moment of the answer.",

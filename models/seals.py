@@ -74,6 +74,9 @@ class Head:
     mac: bytes = b""
 
 
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def canonical(value: Any) -> str:
     """The one text that a value has.
 
@@ -81,25 +84,29 @@ def canonical(value: Any) -> str:
         TypeError: it holds something that has no such text; a float, for one.
     """
     match value:
-        case None | bool() | str():
-            return json.dumps(value, ensure_ascii=False)
+        case str():
+            return _quoted(value)
+        case dict():
+            members = sorted(value.items(), key=_utf16)
+            return "{" + ",".join([f"{_quoted(key)}:{canonical(part)}" for key, part in members]) + "}"
+        case list():
+            return "[" + ",".join([canonical(part) for part in value]) + "]"
+        case None | bool():
+            return _quoted(value)
         case int():
             return str(value)
         case Decimal():
             return format(value, "f")
-        case datetime():
-            return canonical(value.astimezone(UTC).isoformat(timespec="microseconds"))
         case UUID():
-            return canonical(str(value))
-        case bytes():
-            return canonical(value.hex())
-        case list():
-            return f"[{','.join(map(canonical, value))}]"
-        case Mapping():
-            members = sorted(value.items(), key=lambda member: str(member[0]).encode("utf-16-be"))
-            return "{" + ",".join(f"{canonical(key)}:{canonical(part)}" for key, part in members) + "}"
+            return f'"{value}"'
+        case datetime():
+            return f'"{value.astimezone(UTC).isoformat(timespec="microseconds")}"'
         case _:
             raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def _utf16(member: tuple[str, Any]) -> bytes:
+    return member[0].encode("utf-16-be")
 
 
 def mac_of(entry: Entry, previous: bytes) -> bytes:

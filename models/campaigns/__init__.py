@@ -351,7 +351,7 @@ def ensure_code(campaign_id: UUID) -> None:
 
 
 def codes_of(campaign_id: UUID, *, limit: int, after: UUID | None = None) -> list[QrCode]:
-    """Up to `limit` codes of a campaign, in the order in which they were made, that come after the one called `after`."""
+    """Up to `limit` codes of a campaign, oldest first, that come after the one with the id `after`."""
     query = QrCode.select().where(QrCode.campaign_id == campaign_id).order_by(QrCode.id).limit(limit)
     return list(query if after is None else query.where(QrCode.id > after))
 

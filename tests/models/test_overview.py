@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pytest import raises
 
 from models import context, overview
 from models.db import now, rows, transaction
@@ -265,7 +264,7 @@ def test_within_a_window_everything_is_counted_by_the_time_of_the_scan(campaign,
 def test_a_window_beyond_every_scan_is_refused(bound):
     far = now().replace(year=9999)
 
-    with raises(Invalid):
+    with pytest.raises(Invalid):
         Window.around(**{"start": None, "end": None} | {bound: far})
 
 
@@ -293,7 +292,7 @@ def test_another_brand_sees_nothing_of_it(campaign, put_scan, fan, make_brand, m
 
     for numbers in (found, for_all_time):
         assert (numbers.totals.scans, numbers.totals.reach, numbers.pending, numbers.campaigns) == (0, 0, 0, [])
-    with raises(NotFound):
+    with pytest.raises(NotFound):
         read(stranger, summer.id)
 
 

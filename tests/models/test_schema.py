@@ -64,7 +64,8 @@ def live(superuser: connection) -> dict[tuple[str, str], dict[str, tuple[str, bo
         cursor.execute(
             """
             select n.nspname, c.relname, a.attname,
-                replace(regexp_replace(format_type(a.atttypid, null), '\\(.*\\)', ''), 'extensions.', ''), not a.attnotnull
+                replace(regexp_replace(format_type(a.atttypid, null), '\\(.*\\)', ''), 'extensions.', ''),
+                not a.attnotnull
             from pg_attribute a
             join pg_class c on c.oid = a.attrelid and c.relkind in ('r', 'p')
             join pg_namespace n on n.oid = c.relnamespace and n.nspname in ('public', 'app')

@@ -96,7 +96,10 @@ class OverviewOut(msgspec.Struct):
             totals=NumbersOut.of(found.totals),
             campaigns=[
                 CampaignNumbersOut(
-                    *msgspec.structs.astuple(NumbersOut.of(numbers)), campaign.id, campaign.name, campaign.status
+                    **msgspec.structs.asdict(NumbersOut.of(numbers)),
+                    id=campaign.id,
+                    name=campaign.name,
+                    status=campaign.status,
                 )
                 for campaign, numbers in found.campaigns
             ],

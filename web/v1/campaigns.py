@@ -69,18 +69,7 @@ class CampaignOut(msgspec.Struct):
     @classmethod
     def of(cls, campaign: campaigns.Campaign) -> "CampaignOut":
         """A campaign as the members of its brand see it."""
-        return cls(
-            id=campaign.id,
-            type=campaign.type,
-            name=campaign.name,
-            status=campaign.status,
-            config=campaigns.config_of(campaign),
-            version=campaign.version,
-            launch_job_id=campaign.launch_job_id,
-            launched_at=campaign.launched_at,
-            created_at=campaign.created_at,
-            updated_at=campaign.updated_at,
-        )
+        return msgspec.convert(campaign, cls, from_attributes=True)
 
 
 class CodeIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
