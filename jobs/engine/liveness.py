@@ -6,6 +6,7 @@ milliseconds after kill -9. No clocks are compared and nothing has to be written
 
 import logging
 import select
+import socket
 import threading
 
 import psycopg2
@@ -26,6 +27,7 @@ class Liveness:
         self.worker_id = 0
         self._held = threading.Event()
         self._stopping = threading.Event()
+        self._wake, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._hold, name="liveness", daemon=True)
 
     def start(self) -> int:
@@ -37,7 +39,8 @@ class Liveness:
     def stop(self) -> None:
         """Let the lock go."""
         self._stopping.set()
-        self._thread.join(_CHECK + 1)
+        self._wake.close()
+        self._thread.join(_CHECK)
 
     def _hold(self) -> None:
         while not self._stopping.is_set():
@@ -58,8 +61,8 @@ class Liveness:
                 cursor.execute("SELECT pg_advisory_lock(app.liveness_class(), %s)", (self.worker_id,))
             self._held.set()
             while not self._stopping.is_set():
-                readable, _, _ = select.select([connection], [], [], _CHECK)
-                if readable:
+                readable, _, _ = select.select([connection, self._woken], [], [], _CHECK)
+                if connection in readable:
                     connection.poll()  # raises when the server has gone; a plain notice does not
                     with connection.cursor() as cursor:
                         cursor.execute("SELECT 1")
