@@ -123,7 +123,7 @@ class _Operation:
         self._query = Query(declared.query)
         self._rate: Rate | None = None
         if declared.rate:
-            self._rate = parse_rate(responder.__qualname__, declared.rate)
+            self._rate = parse_rate(_rate_name(responder), declared.rate)
 
     async def admit(self, req: Request, resp: Response) -> None:
         """Decide whether this caller may make this request now.
@@ -227,6 +227,12 @@ class _Operation:
         if self.declared.audit:
             with kit.transaction(identity, timeout=self.declared.timeout):
                 record_act(kit, req, self.declared.audit)
+
+
+def _rate_name(responder: Callable[..., Any]) -> str:
+    """`postLogin`, for `Login.on_post`."""
+    resource, _, method = responder.__qualname__.rpartition(".")
+    return method.removeprefix("on_") + resource.rpartition(".")[2]
 
 
 def _require_acceptable(req: Request) -> None:

@@ -201,7 +201,7 @@ def _finish_operation(operation: dict[str, Any]) -> None:
         if parameter["in"] != "path":
             parameter["schema"] = _without_null(parameter["schema"])
         if not parameter["description"]:
-            del parameter["description"]
+            parameter["description"] = parameter["schema"].get("description", "")
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,12 @@ function el(tag, attributes = {}, ...children) {
 }
 
 // `code` and **bold**, which is all the markup that our texts have.
-function prose(text) {
-  return text.split(/\n\s*\n/).map((paragraph) => el("p", {}, ...paragraph.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) =>
-    part.startsWith("`") ? el("code", {}, part.slice(1, -1)) : part.startsWith("**") ? el("b", {}, part.slice(2, -2)) : part)));
+function inline(text) {
+  return text.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) =>
+    part.startsWith("`") ? el("code", {}, part.slice(1, -1)) : part.startsWith("**") ? el("b", {}, part.slice(2, -2)) : part);
 }
+
+function prose(text) { return text.split(/\n\s*\n/).map((paragraph) => el("p", {}, ...inline(paragraph))); }
 
 class Schemas {
   constructor(spec) { this.all = spec.components.schemas; }
@@ -37,7 +39,8 @@ class Schemas {
   limits(schema) {
     const words = { minimum: "≥ ", maximum: "≤ ", exclusiveMinimum: "> ", exclusiveMaximum: "< ", minLength: "at least ",
       maxLength: "at most ", minItems: "min. items ", maxItems: "max. items ", pattern: "like ", default: "default " };
-    return Object.keys(words).filter((key) => schema[key] !== undefined && schema[key] !== null)
+    const worthIt = (value) => value !== undefined && value !== null && typeof value !== "object" && String(value).length < 40;
+    return Object.keys(words).filter((key) => worthIt(schema[key]))
       .map((key) => words[key] + (key === "pattern" ? schema[key] : JSON.stringify(schema[key]))).join(", ");
   }
 
@@ -73,11 +76,14 @@ class Schemas {
   }
 }
 
+// Long paths may break behind a dot.
+function breakable(name) { return name.split(/(?<=\.)/).flatMap((part) => [part, el("wbr")]); }
+
 function fields(schemas, rows) {
   return el("table", {}, ...rows.map(([name, schema, required]) => el("tr", {},
-    el("td", {}, el("span", { class: required ? "mono required" : "mono" }, name)),
+    el("td", {}, el("span", { class: required ? "mono required" : "mono" }, ...breakable(name))),
     el("td", {}, el("code", {}, schemas.name(schema))),
-    el("td", { class: "quiet" }, [schema.description, schemas.limits(schema)].filter(Boolean).join(" · ")))));
+    el("td", { class: "quiet" }, ...inline([schema.description, schemas.limits(schema)].filter(Boolean).join(" · "))))));
 }
 
 function bodySchema(operation) { return operation.requestBody?.content["application/json"]?.schema; }
@@ -141,12 +147,13 @@ function operationView(schemas, method, path, operation) {
       el("span", { class: "what" }, operation.summary)));
   const fill = () => {
     if (!view.open || view.children.length > 1) return;
-    const parts = (title, rows) => rows.length ? [el("h3", {}, title), fields(schemas, rows)] : [];
+    const parts = (title, rows, type) =>
+      rows.length ? [el("h3", {}, title, type ? el("code", {}, schemas.name(type)) : ""), fields(schemas, rows)] : [];
     view.append(el("div", { class: "inside" }, el("p", {}, operation.summary), ...prose(operation.description),
       ...parts("Parameters", operation.parameters.map((parameter) => [`${parameter.name} (${parameter.in})`,
-        { ...parameter.schema, description: parameter.description }, parameter.required])),
-      ...(schema ? parts(`Body: ${schemas.name(schema)}`, schemas.rows(schema)) : []),
-      ...(success ? parts(`Answer: ${schemas.name(success)}`, schemas.rows(success)) : []),
+        { ...parameter.schema, description: parameter.description || parameter.schema.description }, parameter.required])),
+      ...(schema ? parts("Body ", schemas.rows(schema), schema) : []),
+      ...(success ? parts("Answer ", schemas.rows(success), success) : []),
       el("h3", {}, "Statuses"), answers(schemas, operation), el("h3", {}, "Try it"), tryIt(schemas, method.toUpperCase(), path, operation)));
   };
   view.addEventListener("toggle", fill);
@@ -171,7 +178,7 @@ function show(spec) {
     list.append(el("section", {}, el("h2", { class: "tag" }, tag), ...views));
     nav.append(el("section", {}, el("h2", {}, tag), ...operations.map(([method, path, operation]) =>
       el("a", { href: `#${operation.operationId}`, title: operation.summary }, el("span", { class: `verb ${method}` }, method),
-        el("span", {}, path.replace("/api/v1", ""))))));
+        el("span", {}, path.replace("/api/v1", "").replace(/\{\w+\}/g, "{}"))))));
   }
   $("filter").addEventListener("input", () => filter($("filter").value.toLowerCase()));
   window.addEventListener("hashchange", open);
