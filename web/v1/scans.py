@@ -174,4 +174,5 @@ def _require_sane(field: str, moment: datetime) -> None:
         raise Invalid(field, f"not between {EARLIEST:%Y} and {LATEST:%Y}")
 
 
-ROUTES = [("/api/v1/qr/scan", Scans())]
+SCANS = Scans()
+ROUTES = [("/api/v1/qr/scan", SCANS)]
