@@ -28,12 +28,13 @@ DEFINITIONS = {
     "accepted": "Scans that met the campaign's status, dates, geofence, consents and limits.",
     "rejected": "Scans that did not.",
     "rejected_by_reason": "The same, each under the first reason that was found.",
-    "flagged": "Accepted scans that a fraud rule has something to say about.",
-    "flagged_by_rule": "The same, each under every rule that does, so that these may add up to more.",
+    "flagged": "Accepted scans whose fraud score lies above the band that is accepted without a person's look.",
+    "flagged_by_rule": "The same, each under every rule that speaks against it, so that these may add up to more.",
     "under_review": "Accepted scans whose fraud score lies in the band that a person decides on.",
     "provisional_share": "The part of accepted scans that is under review or not scored yet; null if there are none.",
-    "pending": "Accepted scans that have no fraud score yet, counted at the moment of the answer.",
-    "reach": "Distinct people with an accepted scan whose fraud score is not in the reject band. In the totals, "
+    "pending": "Scans that have no fraud score yet, counted at the moment of the answer.",
+    "settled": "No scan waits for its score and no count for being made anew: without new scans, nothing will change.",
+    "reach": "Distinct people with an accepted scan whose fraud score lies below the reject band. In the totals, "
     "somebody who took part in several campaigns counts once.",
     "engagement_rate": "People with at least one conversion, divided by reach.",
     "roi": "(Attributed net revenue − cost) / cost.",
@@ -176,6 +177,7 @@ class Overview:
     as_of: datetime
     window: Window
     pending: int
+    settled: bool
     totals: Numbers
     campaigns: list[tuple[Campaign, Numbers]]
     more_campaigns: bool
@@ -190,13 +192,17 @@ def overview(campaign_id: UUID | None = None, window: Window | None = None) -> O
     window = window or Window()
     campaigns = [get(campaign_id)] if campaign_id else _newest(MAX_CAMPAIGNS + 1)
     shown = campaigns[:MAX_CAMPAIGNS]
+    pending = value("SELECT app.count_unscored(%s, %s, %s)", (campaign_id, window.start, window.end))
+    # Asked before the counts are read: a recount that ends in between is in them.
+    settled = pending == 0 and not value("SELECT EXISTS (SELECT FROM app.jobs WHERE actor = 'overview.refresh')")
     reach = _reach(campaign_id, window)
     totals = rows(_TOTALS, (*window.bounds, campaign_id))
     counts = _counts_by_campaign([campaign.id for campaign in shown], window)
     return Overview(
         as_of=min((found["as_of"] for found in totals), default=now()),
         window=window,
-        pending=value("SELECT app.count_unscored(%s, %s, %s)", (campaign_id, window.start, window.end)),
+        pending=pending,
+        settled=settled,
         totals=_numbers(totals, reach.get(None, 0)),
         campaigns=[(c, _numbers(counts.get(c.id, []), reach.get(c.id, 0))) for c in shown],
         more_campaigns=len(campaigns) > len(shown),

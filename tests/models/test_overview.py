@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from models import context, overview
 from models.db import now, rows, transaction
 from models.errors import Invalid, NotFound
+from models.jobs import enqueue
 from models.overview import Window
 from tests.fixtures.campaigns import NOON
 
@@ -205,6 +206,30 @@ def test_the_overview_adds_up(campaign, put_scan, fan, manager):
     assert not found.more_campaigns
 
 
+@pytest.mark.parametrize("decision", ["accepted", "rejected"])
+def test_the_overview_is_settled_when_nothing_waits_for_a_score_or_a_count(
+    campaign, put_scan, fan, manager, superuser, drain, decision
+):
+    summer, reason = campaign(), None if decision == "accepted" else "cap_exhausted"
+    scan = put_scan(summer, fan().user_id, decision=decision, reason=reason, band=None, scored_at=None)
+    unscored = read(manager)
+
+    with superuser.cursor() as cursor:
+        cursor.execute("update public.qr_scans set scored_at = now(), band = 'accept' where id = %s", (scan,))
+    with transaction(context.for_brand_job(summer.brand_id)):
+        enqueue("overview.refresh", summer.id, NOON, unique="while_waiting")
+    scored = read(manager)
+    drain()
+    counted = read(manager)
+
+    assert [(found.pending, found.settled) for found in (unscored, scored, counted)] == [
+        (1, False),
+        (0, False),
+        (0, True),
+    ]
+    assert counted.totals.scans == 1
+
+
 def test_without_scans_the_overview_is_of_now(campaign, manager):
     campaign()
     before = now()
@@ -256,7 +281,7 @@ def test_within_a_window_everything_is_counted_by_the_time_of_the_scan(campaign,
 
     assert noon.window == Window(NOON, NOON + HOUR)
     assert (noon.totals.accepted, noon.totals.reach, noon.pending) == (3, 1, 0)
-    assert (before.totals.accepted, before.totals.reach, before.pending) == (1, 1, 1)
+    assert (before.totals.accepted, before.totals.reach, before.pending) == (1, 0, 1)
     assert (since.totals.accepted, since.totals.reach, since.campaigns[0][1].reach) == (3, 1, 1)
 
 
@@ -298,6 +323,7 @@ def test_another_brand_sees_nothing_of_it(campaign, put_scan, fan, make_brand, m
 
 def test_a_creator_sees_the_same_numbers_as_an_admin(campaign, put_scan, fan, member, superuser):
     summer, user = campaign(), fan().user_id
+    put_scan(summer, user)
     put_scan(summer, user, band=None, scored_at=None)
     engage(superuser, summer, user)
     refresh(summer)

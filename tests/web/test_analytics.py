@@ -47,7 +47,7 @@ def test_the_overview_tells_every_number_and_what_it_means(client, played, manag
     }
     assert found["totals"] == numbers
     assert found["campaigns"] == [numbers | {"id": str(played.id), "name": "Summer", "status": "Active"}]
-    assert (found["pending"], found["more_campaigns"]) == (1, False)
+    assert (found["pending"], found["settled"], found["more_campaigns"]) == (1, False, False)
     assert found["window"] == {"from": None, "to": None}
     assert set(numbers) - {"engagement_rate_reason", "roi_reason"} <= set(found["definitions"])
 

@@ -76,11 +76,12 @@ class CampaignNumbersOut(NumbersOut):
 
 
 class OverviewOut(msgspec.Struct):
-    """The overview. `pending` is 0 when no score can change it any more."""
+    """The overview. Once it is `settled`, only new scans change it."""
 
     as_of: datetime
     window: WindowOut
     pending: int
+    settled: bool
     totals: NumbersOut
     campaigns: list[CampaignNumbersOut]
     more_campaigns: bool
@@ -93,6 +94,7 @@ class OverviewOut(msgspec.Struct):
             as_of=found.as_of,
             window=WindowOut(found.window.start, found.window.end),
             pending=found.pending,
+            settled=found.settled,
             totals=NumbersOut.of(found.totals),
             campaigns=[
                 CampaignNumbersOut(

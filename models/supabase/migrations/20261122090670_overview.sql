@@ -1,11 +1,10 @@
 -- What the overview asks of scans and what their hourly counts can't say: how many people, and what has no score yet.
 
--- Scans that are accepted and not scored are few at any time, and this index holds no others.
-create index qr_scans_unscored on public.qr_scans (brand_id, campaign_id, scan_time)
-    where decision = 'accepted' and scored_at is null;
+-- Scans without a score are few at any time, and this index holds no others.
+create index qr_scans_unscored on public.qr_scans (brand_id, campaign_id, scan_time) where scored_at is null;
 create index scan_rollups_brand on public.scan_rollups (brand_id, hour);
 
--- People with at least one accepted scan that is not held for fraud, per campaign, and (campaign_id null) in all of them
+-- People with at least one accepted and scored scan that is not held for fraud, per campaign, and (campaign_id null) in all of them
 -- together, where somebody who took part in two counts once. For all time there is a row for each of them; for a part
 -- of it, the scans themselves say.
 create function app.reach(p_campaign_id uuid, p_from timestamptz, p_to timestamptz)
@@ -27,13 +26,13 @@ begin
             select c.id from public.campaigns c
             where c.brand_id = brand and (p_campaign_id is null or c.id = p_campaign_id))
         and s.scan_time >= coalesce(p_from, '-infinity') and s.scan_time < coalesce(p_to, 'infinity')
-        and s.decision = 'accepted' and s.band is distinct from 'reject'
+        and s.decision = 'accepted' and s.band in ('accept', 'review')
     group by grouping sets ((s.campaign_id), ());
 end
 $$;
 call app.grant_definer('app.reach(uuid,timestamptz,timestamptz)', array['authenticated']);
 
--- Accepted scans that wait for their score.
+-- Scans that wait for their score.
 create function app.count_unscored(p_campaign_id uuid, p_from timestamptz, p_to timestamptz) returns bigint
 language plpgsql stable security definer set search_path = '' as $$
 declare
@@ -43,7 +42,7 @@ begin
         select count(*) from public.qr_scans s
         where s.brand_id = brand and (p_campaign_id is null or s.campaign_id = p_campaign_id)
             and s.scan_time >= coalesce(p_from, '-infinity') and s.scan_time < coalesce(p_to, 'infinity')
-            and s.decision = 'accepted' and s.scored_at is null);
+            and s.scored_at is null);
 end
 $$;
 call app.grant_definer('app.count_unscored(uuid,timestamptz,timestamptz)', array['authenticated']);
