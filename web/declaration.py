@@ -8,6 +8,8 @@ from models.errors import Problem
 
 Mode = Literal["sync", "async"]
 
+JSON = "application/json"
+
 PUBLIC = "public"
 """Nobody has to be signed in, and it makes no difference if somebody is."""
 OPTIONAL = "optional"
@@ -29,6 +31,7 @@ class Declaration:
     query: Any = None
     response: Any = None
     status: int = 200
+    media: str = JSON
     audit: str | None = None
     rate: str | None = None
     idempotent: bool = False

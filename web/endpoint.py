@@ -18,7 +18,7 @@ from web import idempotency
 from web.accepted import accept
 from web.auditing import audited, record_act, record_refusal
 from web.body import read_json_bytes
-from web.declaration import AUTHENTICATED, OPEN, OPTIONAL, PUBLIC, Declaration, Mode
+from web.declaration import AUTHENTICATED, JSON, OPEN, OPTIONAL, PUBLIC, Declaration, Mode
 from web.decode import Body, Query
 from web.kit import Kit
 from web.limits import Rate, headers, parse_rate, partition
@@ -40,6 +40,7 @@ def endpoint(
     query: Any = None,
     response: Any = None,
     status: int = 200,
+    media: str = JSON,
     audit: str | None = None,
     rate: str | None = None,
     idempotent: bool = False,
@@ -59,6 +60,7 @@ def endpoint(
         query: the struct of the query parameters; without it, none is known.
         response: the type of the answer.
         status: of the answer, unless the responder says otherwise.
+        media: the answer's media type; for any but JSON, the responder sets `resp.data` and `resp.content_type`.
         audit: the action that is recorded with the act, as `subject.verb`; refusals are recorded, too.
         rate: e.g. `"10/minute; 100/day"`, for each person, or for each address before anybody is known.
         idempotent: honours `Idempotency-Key`.
@@ -72,7 +74,20 @@ def endpoint(
         TypeError: the declaration contradicts itself.
     """
     declared = Declaration(
-        permission, body, query, response, status, audit, rate, idempotent, slow, outward, mode, problems, also or {}
+        permission=permission,
+        body=body,
+        query=query,
+        response=response,
+        status=status,
+        media=media,
+        audit=audit,
+        rate=rate,
+        idempotent=idempotent,
+        slow=slow,
+        outward=outward,
+        mode=mode,
+        problems=problems,
+        also=also or {},
     )
 
     def decorate(function: Callable[..., Any]) -> Responder:
@@ -132,7 +147,7 @@ class _Operation:
             Problem: no (401, 403, 406, 429).
         """
         kit: Kit = req.context.kit
-        _require_acceptable(req)
+        _require_acceptable(req, self.declared.media)
         identity = self._identify(kit, req)
         req.context.identity = identity
         forbidden = not await self._allowed(kit, identity)
@@ -235,10 +250,10 @@ def _rate_name(responder: Callable[..., Any]) -> str:
     return method.removeprefix("on_") + resource.rpartition(".")[2]
 
 
-def _require_acceptable(req: Request) -> None:
+def _require_acceptable(req: Request, media: str) -> None:
     accepted = req.accept
-    if accepted != "*/*" and accepted != "application/json" and not req.client_accepts("application/json"):
-        raise NotAcceptable
+    if accepted not in ("*/*", media) and not req.client_accepts(media):
+        raise NotAcceptable(f"The answer is {media}.")
 
 
 def _finish(req: Request, resp: Response) -> None:

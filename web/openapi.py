@@ -16,7 +16,7 @@ from spectree.models import SecureType, SecuritySchemeData, Server
 from spectree.plugins.falcon_plugin import FalconAsgiPlugin
 from spectree.response import Response as Responses
 
-from web.declaration import AUTHENTICATED, OPEN, OPTIONAL, PUBLIC, Declaration
+from web.declaration import AUTHENTICATED, JSON, OPEN, OPTIONAL, PUBLIC, Declaration
 from web.problems import PROBLEM_JSON, ProblemOut
 
 TITLE = "Compañon API"
@@ -69,7 +69,9 @@ def document(app: App[Any, Any]) -> dict[str, Any]:
         ],
     )
     spec.app = app
-    return _finished(spec.spec)
+    backend = spec.backend
+    assert isinstance(backend, _Endpoints)
+    return _finished(spec.spec, backend.declared)
 
 
 class _Names:
@@ -99,6 +101,10 @@ def _plain_name(model: Any) -> str:
 class _Endpoints(FalconAsgiPlugin):
     """spectree's Falcon plugin, told what to document by our declarations instead of by wrapping responders."""
 
+    def __init__(self, spectree: SpecTree) -> None:
+        super().__init__(spectree)  # type: ignore[no-untyped-call]
+        self.declared: dict[str, Declaration] = {}
+
     def parse_func(self, route: Any) -> Iterator[tuple[str, Callable[..., Any]]]:  # type: ignore[override]
         for method, responder in route.method_map.items():
             declared: Declaration | None = getattr(responder, "declaration", None)
@@ -109,6 +115,8 @@ class _Endpoints(FalconAsgiPlugin):
         return False
 
     def _documented(self, route: Any, method: str, responder: Any, declared: Declaration) -> Callable[..., Any]:
+        operation_id = method.lower() + type(route.resource).__name__ + _suffix(responder)
+        self.declared[operation_id] = declared
         validate = self.spectree.validate(
             query=declared.query,
             json=declared.body,
@@ -116,7 +124,7 @@ class _Endpoints(FalconAsgiPlugin):
             resp=_responses(declared, route.uri_template),
             tags=(responder.__module__.rpartition(".")[2],),
             security={} if declared.permission in OPEN else {"bearer": []},
-            operation_id=method.lower() + type(route.resource).__name__ + _suffix(responder),
+            operation_id=operation_id,
             skip_validation=True,
         )
         documented: Callable[..., Any] = validate(partial(responder))
@@ -168,14 +176,14 @@ def _responses(declared: Declaration, template: str) -> Responses:
     return Responses(**{f"HTTP_{status}": (model, HTTPStatus(status).phrase) for status, model in answers.items()})
 
 
-def _finished(spec: dict[str, Any]) -> dict[str, Any]:
+def _finished(spec: dict[str, Any], declared: dict[str, Declaration]) -> dict[str, Any]:
     """What spectree has no words for."""
     spec["openapi"] = "3.1.0"
     spec["paths"] = {path.replace("\\", ""): operations for path, operations in spec["paths"].items() if operations}
     taken: set[str] = set()
     for operations in spec["paths"].values():
         for operation in operations.values():
-            _finish_operation(operation)
+            _finish_operation(operation, declared[operation["operationId"]])
             operation["operationId"] = _unique(operation["operationId"], taken)
     _share_nested(spec)
     _keep_used(spec)
@@ -190,7 +198,9 @@ def _unique(name: str, taken: set[str]) -> str:
     return found
 
 
-def _finish_operation(operation: dict[str, Any]) -> None:
+def _finish_operation(operation: dict[str, Any], declared: Declaration) -> None:
+    if declared.media != JSON:
+        operation["responses"][str(declared.status)]["content"] = {declared.media: {"schema": {"type": "string"}}}
     for status, response in operation["responses"].items():
         content = response.get("content", {})
         if int(status) >= 400 and content["application/json"]["schema"] == {"$ref": _SCHEMAS + _PROBLEM}:

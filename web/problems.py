@@ -40,7 +40,7 @@ class MethodNotAllowed(Problem):
 
 
 class NotAcceptable(Problem):
-    status, code, title = 406, "not_acceptable", "We only speak application/json"
+    status, code, title = 406, "not_acceptable", "The answer has another media type"
 
 
 class TooLarge(Problem):

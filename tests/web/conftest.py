@@ -5,7 +5,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -14,12 +14,14 @@ from falcon import testing
 from models.context import FAN, Identity, acting_as, of_claims
 from models.errors import Unauthenticated
 from settings import Settings, settings
-from tests.fixtures.web import Client
 from web.app import create_app
 from web.grants import Grants
 from web.kit import Kit
 from web.limits import Limiter
 from web.pool import Pool
+
+if TYPE_CHECKING:
+    from tests.fixtures.web import Client
 
 ALICE = UUID("0198a3f0-0000-7000-8000-00000000000a")
 BOB = UUID("0198a3f0-0000-7000-8000-00000000000b")
@@ -82,8 +84,10 @@ def identity_of(token: str) -> Identity:
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[Client]:
+def serving(app: Any) -> Iterator["Client"]:
     """Serve `app` in an event loop of its own."""
+    from tests.fixtures.web import Client  # not earlier: pytest wants to be the first to import its plugins
+
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -123,7 +127,7 @@ def notebook() -> Notebook:
 
 
 @pytest.fixture
-def serve(notebook: Notebook) -> Iterator[Callable[..., Client]]:
+def serve(notebook: Notebook) -> Iterator[Callable[..., "Client"]]:
     """`serve({"/things": Things()}, threads=2)`: a client of an application with these resources."""
     with ExitStack() as stack:
         yield lambda routes, **options: stack.enter_context(serving(small_app(notebook, routes, **options)))

@@ -81,6 +81,13 @@ class Outward:
         resp.media = ThingOut("sent", current().role)
 
 
+class Picture:
+    @endpoint(permission="public", media="image/svg+xml")
+    def on_get(self, req, resp):
+        resp.content_type = "image/svg+xml"
+        resp.data = b"<svg/>"
+
+
 class Limited:
     @endpoint(permission="things:write", body=ThingIn, rate="2/minute")
     def on_post(self, req, resp):
@@ -102,6 +109,7 @@ def api(serve, things):
             "/async": Asynchronous(),
             "/outward": Outward(),
             "/limited": Limited(),
+            "/picture": Picture(),
         }
     )
 
@@ -261,6 +269,17 @@ def test_an_outward_responder_holds_no_transaction_and_is_recorded_afterwards(ap
 
     assert answer.json["who"] == "authenticated"
     assert notebook.events == [("begin", "authenticated"), ("audit", "thing.send", {}), "commit"]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "status"),
+    [("image/svg+xml", 200), ("image/*", 200), ("*/*", 200), ("application/json", 406), ("text/html, image/png", 406)],
+)
+def test_an_answer_that_is_not_json_is_given_to_those_who_take_it(api, accepted, status):
+    answer = api.get("/picture", headers={"Accept": accepted})
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == ("image/svg+xml" if status == 200 else "application/problem+json")
 
 
 def test_a_declaration_has_to_say_who_may_call():

@@ -41,6 +41,11 @@ class ThingQuery(PageQuery):
     state: str | None = None
 
 
+class Picture:
+    @endpoint(permission="public", media="image/svg+xml")
+    def on_get(self, req, resp): ...
+
+
 class Sold(Conflict):
     code = "sold"
 
@@ -72,7 +77,11 @@ class Things:
 
 @pytest.fixture
 def spec(serve):
-    return serve({"/api/v1/things": Things(), "/.well-known/thing.json": Things()}).get("/api/v1/openapi.json").json
+    return (
+        serve({"/api/v1/things": Things(), "/.well-known/thing.json": Things(), "/picture": Picture()})
+        .get("/api/v1/openapi.json")
+        .json
+    )
 
 
 def test_the_document_has_an_operation_for_every_route_and_method_of_the_real_application():
@@ -149,6 +158,10 @@ def test_an_operation_says_what_its_declaration_says(spec):
     assert "`thing.create`" in making["description"]
     assert spec["paths"]["/api/v1/things"]["delete"]["security"] == []
     assert spec["paths"]["/api/v1/things"]["delete"]["responses"]["204"] == {"description": "No Content"}
+
+
+def test_an_answer_that_is_not_json_is_documented_as_what_it_is(spec):
+    assert list(spec["paths"]["/picture"]["get"]["responses"]["200"]["content"]) == ["image/svg+xml"]
 
 
 def test_schemas_that_several_answers_share_are_there_once(spec):

@@ -1,9 +1,11 @@
 """Errors: whatever goes wrong comes out as one kind of document, and says no more than it should."""
 
 import threading
+from contextlib import contextmanager
 
 import psycopg2
 import pytest
+from psycopg2 import sql
 
 from models import db
 from models.context import Identity, nobody
@@ -101,7 +103,7 @@ def of(work, identity=None):
 
 
 @pytest.mark.parametrize(
-    ("sql", "status", "code"),
+    ("statement", "status", "code"),
     [
         ("select pg_sleep(2)", 503, "unavailable"),
         ("select * from public.users", 403, "forbidden"),
@@ -117,16 +119,16 @@ def of(work, identity=None):
         ("do $$ begin raise exception using errcode = '53300'; end $$", 503, "unavailable"),
     ],
 )
-def test_what_the_database_says_has_a_status_of_its_own(database, sql, status, code):
-    problem = of(lambda: db.execute(sql))
+def test_what_the_database_says_has_a_status_of_its_own(database, statement, status, code):
+    problem = of(lambda: db.execute(statement))
 
     assert (problem.status, problem.code) == (status, code)
     assert (problem.status != 503) or problem.headers["Retry-After"]
 
 
-@pytest.mark.parametrize("sql", ["select nonsense from nowhere", "select 1/", "select 1 where 1"])
-def test_a_mistake_in_our_sql_is_ours(database, sql):
-    assert of(lambda: db.execute(sql)) is None
+@pytest.mark.parametrize("statement", ["select nonsense from nowhere", "select 1/", "select 1 where 1"])
+def test_a_mistake_in_our_sql_is_ours(database, statement):
+    assert of(lambda: db.execute(statement)) is None
 
 
 def test_a_connection_that_is_cut_is_unavailable(database, superuser):
@@ -177,3 +179,48 @@ def test_a_transaction_without_a_connection_for_its_login_is_unavailable_and_not
     thread.join()
 
     assert of_database(errors[0]).code == "unavailable"
+
+
+def cut_connections(superuser):
+    superuser.cursor().execute(
+        """
+        select pg_terminate_backend(pid, 5000) from pg_stat_activity
+        where datname = current_database() and usename = 'app_web'
+        """
+    )
+
+
+def test_connections_that_were_cut_between_requests_are_nobodys_trouble(client, fan, superuser):
+    token = fan().token
+    assert client.get("/api/v1/users/me", token=token).status_code == 200
+
+    cut_connections(superuser)
+
+    assert [client.get("/api/v1/users/me", token=token).status_code for _ in range(20)] == [200] * 20
+
+
+@contextmanager
+def closed(superuser, database):
+    """The database lets nobody but superusers in while this lasts."""
+    allow = sql.SQL("alter database {} connection limit {}")
+    superuser.cursor().execute(allow.format(sql.Identifier(database), sql.Literal(0)))
+    cut_connections(superuser)
+    try:
+        yield
+    finally:
+        superuser.cursor().execute(allow.format(sql.Identifier(database), sql.Literal(-1)))
+
+
+def test_while_the_database_lets_nobody_in_it_is_503_and_afterwards_it_goes_on(client, fan, superuser, database):
+    token = fan().token
+
+    with closed(superuser, database):
+        answers = [client.get("/api/v1/users/me", token=token) for _ in range(5)]
+        alive, ready = client.get("/healthz"), client.get("/readyz")
+
+    assert {(answer.status_code, answer.json["code"]) for answer in answers} == {(503, "unavailable")}
+    assert all(answer.headers["retry-after"] for answer in answers)
+    assert alive.status_code == 200
+    assert (ready.status_code, ready.json["checks"]["postgres"]["ok"]) == (503, False)
+    assert client.get("/api/v1/users/me", token=token).status_code == 200
+    assert client.get("/readyz").status_code == 200

@@ -221,7 +221,7 @@ class CampaignCode:
 class CampaignCodeImage:
     """`/api/v1/campaigns/{campaign_id}/codes/{code_id}/image`: its picture."""
 
-    @endpoint(permission="campaigns:read")
+    @endpoint(permission="campaigns:read", media="image/svg+xml")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
         """Draw it, as SVG: ready for print at any size, readable with a quarter of it gone."""
         code = CodeOut.of(campaigns.code(campaign_id, code_id))
