@@ -283,6 +283,17 @@ def test_the_picture_of_a_code_is_an_svg(client, create, manager):
     assert picture[0].text == 'Bar <&> "Grill"'
 
 
+def test_a_picture_may_be_asked_for_as_a_picture_and_as_nothing_else(client, create, manager):
+    made = create()
+    code = client.post(f"{URL}/{made['id']}/codes", json={"label": "Bar"}, token=manager.token).json
+
+    def ask(accept):
+        image = f"{URL}/{made['id']}/codes/{code['id']}/image"
+        return client.get(image, token=manager.token, headers={"Accept": accept}).status_code
+
+    assert [ask(accept) for accept in ("image/svg+xml", "image/avif,*/*;q=0.8", "application/json")] == [200, 200, 406]
+
+
 READS = [("GET", ""), ("GET", "/{id}"), ("GET", "/{id}/codes"), ("GET", "/{id}/codes/{code}")]
 WRITES = [
     ("POST", "", {"name": "x", "type": "QR"}),
