@@ -91,7 +91,7 @@ class Client:
         while True:
             tries += 1
             self.tries += 1
-            problem, pause = "", min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries - 1, 10))
+            kept, pause = self._connection is not None, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries - 1, 10))
             try:
                 answer = self._once(method, path, payload, headers, tries)
                 if not _not_now(answer):
@@ -99,7 +99,8 @@ class Client:
                 problem, pause = str(answer.status), float(answer.headers.get("retry-after", pause))
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                problem = str(error) or type(error).__name__
+                # A connection that was kept may have been closed as idle just now; then a new one will do.
+                problem, pause = str(error) or type(error).__name__, 0.0 if kept else pause
             self._pause(pause, f"{method} {path}: {problem}")
 
     def close(self) -> None:
@@ -119,16 +120,8 @@ class Client:
         return headers
 
     def _once(self, method: str, path: str, payload: bytes | None, headers: dict[str, str], tries: int) -> Answer:
-        kept = self._connection is not None
         started = time.monotonic()
-        try:
-            response = self._exchange(method, path, payload, headers)
-        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
-            if not kept:
-                raise
-            # A connection that was kept may have been closed as idle just now; that is nobody's failure.
-            self.close()
-            response = self._exchange(method, path, payload, headers)
+        response = self._exchange(method, path, payload, headers)
         text = response.read().decode()
         seconds = time.monotonic() - started
         if response.will_close:

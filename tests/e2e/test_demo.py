@@ -1,0 +1,92 @@
+"""The demonstration against a whole system, undisturbed and not."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import psutil
+import pytest
+import redis
+
+from scripts.setup.environment import ROOT
+
+AGREES = "✓ The overview agrees with what the phones were told"
+
+Strike = Callable[..., None]
+
+
+def start(system, *options):
+    """A demonstration whose lines can be read while it goes on."""
+    environment = os.environ | {"COMPANON_RUN": str(system.var / "run.json"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "scripts.demo", *options]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def main_process(system, name):
+    """The process that the supervisor has started under that name."""
+    return psutil.Process(json.loads((system.var / "run.json").read_text())["processes"][name][0])
+
+
+def kill(name) -> Strike:
+    return lambda system: main_process(system, name).kill()
+
+
+def kill_a_child_of(name) -> Strike:
+    return lambda system: main_process(system, name).children(recursive=True)[-1].kill()
+
+
+def flush(system):
+    with redis.Redis.from_url(system.run["redis_url"]) as client:
+        client.flushall()
+
+
+STRIKES = {
+    "a web process is killed": kill_a_child_of("web"),
+    "the relay is killed": kill("relay"),
+    "a worker process is killed": kill_a_child_of("worker"),
+    "the clock is killed": kill("clock"),
+    "Redis is killed": kill("redis"),
+    "Redis is flushed": flush,
+}
+
+
+@pytest.mark.parametrize("turn", ["first", "second"])
+def test_it_can_be_played_twice_in_a_row_and_every_number_agrees(system, turn):
+    playing = start(system, "--phones", "100", "--seconds", "2")
+
+    said, _ = playing.communicate(timeout=120)
+
+    assert playing.returncode == 0, said
+    assert AGREES in said
+    assert "/s/" in said  # the code in the terminal
+    assert all(system.run[name] in said for name in ("api", "docs", "mail"))
+
+
+@pytest.mark.parametrize("strike", STRIKES.values(), ids=STRIKES)
+def test_no_scan_is_lost_or_counted_twice_when(system, strike):
+    playing = start(system, "--phones", "100", "--seconds", "4")
+    said = []
+
+    for line in playing.stdout:
+        said.append(line)
+        if strike and line.startswith("  phones"):
+            # The first line of the counters: phones are scanning, and workers are scoring.
+            strike(system)
+            strike = None
+
+    assert playing.wait() == 0, "".join(said)
+    assert strike is None
+    assert any(AGREES in line for line in said)
+
+
+def test_without_a_system_it_says_how_to_start_one(tmp_path):
+    command = [sys.executable, "-m", "scripts.demo", "--run", str(tmp_path / "run.json")]
+
+    played = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert played.returncode == 1
+    assert "./scripts/up" in played.stdout
