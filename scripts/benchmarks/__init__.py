@@ -1,0 +1,1 @@
+"""Benchmarks: ratios to plain tools on the same machine in the same run, with loss and duplicates beside speed."""

@@ -1,0 +1,27 @@
+"""What our workers run in the benchmark: every actor of the system, and one that does one insert.
+
+`dramatiq scripts.benchmarks.ours` are the workers, `python -m scripts.benchmarks.relay` is the relay.
+"""
+
+import dramatiq
+
+import jobs.main  # noqa: F401  (declares every actor)
+from jobs.engine import actor
+from jobs.engine.worker import make_broker
+from models.db import execute
+from scripts.benchmarks.readiness import StartLine
+from scripts.benchmarks.statement import INSERT
+from settings import settings
+
+ACTOR = "bench.insert"
+
+
+@actor(ACTOR)
+def insert(n: int) -> None:
+    """Write down that job `n` ran."""
+    execute(INSERT, (n,))
+
+
+broker = make_broker(settings.redis_url)
+broker.add_middleware(StartLine())
+dramatiq.set_broker(broker)

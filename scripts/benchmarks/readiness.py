@@ -1,0 +1,23 @@
+"""The start line: processes that are measured say that they are ready, and begin when they are told to."""
+
+import dramatiq
+import redis
+
+from scripts.benchmarks.servers import GO, READY
+from settings import settings
+
+
+def await_start() -> None:
+    """Say that this process is ready, and wait for the word."""
+    client = redis.Redis.from_url(settings.redis_url)
+    client.rpush(READY, 1)
+    client.blpop([GO])
+    client.close()
+
+
+class StartLine(dramatiq.Middleware):
+    """Holds a worker process there before its threads start. It costs a little, and both contestants the same."""
+
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        """Wait."""
+        await_start()

@@ -1,0 +1,163 @@
+"""PostgreSQL and Redis of one run's own, as durable as in production, and the processes that are measured on them."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import redis
+from psycopg2.extensions import connection
+
+from models.migrate import migrate
+from scripts.setup import database, processes, secrets, sockets
+from scripts.setup.environment import ROOT, VENV
+from scripts.setup.postgres import PrivatePostgres
+from scripts.setup.progress import fail, step
+from scripts.setup.redis import PrivateRedis
+
+READY, GO = "bench:ready", "bench:go"
+"""The Redis lists by which processes say that they are ready to be measured, and are told to begin."""
+READY_WITHIN = 30.0
+
+
+class Bench:
+    """Servers under a temporary directory, a migrated database, and whatever is started beside them."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.postgres = PrivatePostgres(base / "pg")
+        self.redis = PrivateRedis(base / "redis")
+        self._secrets = secrets.load_or_make(base / "secrets.json")
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        """Bring the servers up, with commits that can be asked when they happened, and migrate."""
+        with step("Starting PostgreSQL and Redis"):
+            self.postgres.start()
+            with closing(database.superuser(self.postgres)) as db, db.cursor() as cursor:
+                cursor.execute("alter system set track_commit_timestamp = on")
+            self.postgres.restart()
+            self.redis.start()
+        with step("Preparing the database"):
+            database.ensure(self.postgres)
+            migrate(self.postgres.dsn("postgres"))
+
+    def stop(self) -> None:
+        """End everything and forget the data."""
+        self.end_all()
+        self.redis.stop()
+        self.postgres.stop()
+        sockets.remove(self.postgres.socket_dir)
+        sockets.remove(self.redis.socket.parent)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The environment of the processes that are measured."""
+        return {
+            **os.environ,
+            "PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+            "DATABASE_URL": self.postgres.dsn("app_web"),
+            "DATABASE_ADMIN_URL": self.postgres.dsn("app_admin_web"),
+            "DATABASE_SCAN_URL": self.postgres.dsn("app_scan"),
+            "DATABASE_WORKER_URL": self.postgres.dsn("app_worker"),
+            "DATABASE_DIRECT_URL": self.postgres.dsn("postgres"),
+            "REDIS_URL": self.redis.url,
+            "SECRET_KEYS": self._secrets.secret_keys,
+            "AUTH_JWKS": self._secrets.auth_jwks,
+            "LOG_LEVEL": "WARNING",
+            **more,
+        }
+
+    def superuser(self) -> connection:
+        """A connection to the database that may do everything, without transactions."""
+        return database.superuser(self.postgres, database.NAME)
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """What a query answers, asked as the superuser."""
+        with closing(self.superuser()) as db, db.cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall() if cursor.description else []
+
+    def client(self) -> redis.Redis:
+        """A client of the private Redis."""
+        return redis.Redis.from_url(self.redis.url, decode_responses=True)
+
+    def spawn(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        """Start a process that runs until `end_all`; what it says goes to a file."""
+        with self._log(name).open("ab") as output:
+            process = processes.spawn(argv, env=env, cwd=ROOT, output=output)
+        self._running.append(process)
+        return process
+
+    def run(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> str:
+        """Run a command to its end; what it prints.
+
+        Raises:
+            SetupError: it failed; carries the end of what it said.
+        """
+        done = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            fail(f"{name} failed with status {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
+        return done.stdout
+
+    def line_up(self, count: int) -> None:
+        """Wait until `count` processes have said that they are ready.
+
+        Raises:
+            SetupError: one of them died, or takes too long; carries what was said.
+        """
+        with closing(self.client()) as client:
+            for _ in range(count):
+                waited = 0.0
+                while client.blpop([READY], 1) is None:
+                    waited += 1
+                    if waited > READY_WITHIN or any(process.poll() is not None for process in self._running):
+                        fail(f"a process didn't become ready:\n{self.logs()}")
+
+    def go(self, count: int) -> None:
+        """Let `count` processes begin."""
+        with closing(self.client()) as client:
+            client.rpush(GO, *range(count))
+
+    def logs(self) -> str:
+        """The end of what each process has said."""
+        files = sorted((self.base / "log").glob("*.log"))
+        return "\n".join(f"{file.stem}:\n{file.read_text(errors='replace')[-2000:]}" for file in files)
+
+    def end_all(self) -> None:
+        """End what `spawn` started, at once: when a measurement is over, nothing that they hold is needed."""
+        for process in self._running:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._running.clear()
+
+    def _log(self, name: str) -> Path:
+        folder = self.base / "log"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{name}.log"
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """What runs a module in this Python."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+@contextmanager
+def bench() -> Iterator[Bench]:
+    """Servers for the block, with their data on a disk: /tmp may be memory, and commits there for nothing."""
+    base = Path(tempfile.mkdtemp(prefix="companon-bench-", dir="/var/tmp"))
+    # User postgres has to get to its own directory when root measures.
+    base.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    servers = Bench(base)
+    try:
+        servers.start()
+        yield servers
+    finally:
+        servers.stop()
+        shutil.rmtree(base)

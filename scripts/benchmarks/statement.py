@@ -1,0 +1,3 @@
+"""The one statement that a job of the benchmark consists of."""
+
+INSERT = "INSERT INTO bench.effects (n) VALUES (%s)"

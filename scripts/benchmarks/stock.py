@@ -1,0 +1,33 @@
+"""Dramatiq as it comes: its Redis broker with its default middleware, one connection a thread, one commit a job."""
+
+import threading
+
+import dramatiq
+import psycopg2
+import psycopg2.extensions
+from dramatiq.brokers.redis import RedisBroker
+
+from scripts.benchmarks.readiness import StartLine
+from scripts.benchmarks.statement import INSERT
+from settings import settings
+
+broker = RedisBroker(url=settings.redis_url)  # type: ignore[no-untyped-call]
+broker.add_middleware(StartLine())
+dramatiq.set_broker(broker)
+
+_local = threading.local()
+
+
+def _connection() -> psycopg2.extensions.connection:
+    if not hasattr(_local, "connection"):
+        _local.connection = psycopg2.connect(settings.database_worker_url)
+        _local.connection.autocommit = True
+    connection: psycopg2.extensions.connection = _local.connection
+    return connection
+
+
+@dramatiq.actor(actor_name="bench.insert")
+def insert(n: int) -> None:
+    """Write down that job `n` ran."""
+    with _connection().cursor() as cursor:
+        cursor.execute(INSERT, (n,))

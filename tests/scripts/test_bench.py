@@ -1,0 +1,21 @@
+import json
+import subprocess
+
+from scripts.setup.environment import ROOT
+
+
+def measured(*arguments: str) -> dict[str, float]:
+    done = subprocess.run(
+        [ROOT / "scripts" / "bench", *arguments, "--json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_draining_jobs_is_compared_with_stock_dramatiq_and_loses_and_repeats_nothing():
+    numbers = measured("jobs", "--jobs", "200", "--rounds", "1", "--seconds", "1")
+
+    assert numbers["ratio_dramatiq"] > 0
+    assert numbers["commit_to_start_p95_ms"] >= numbers["commit_to_start_p50_ms"] > 0
+    assert numbers["idle_start_p95_ms"] > 0
+    assert (numbers["lost"], numbers["duplicate"], numbers["ghost"]) == (0, 0, 0)
