@@ -1,0 +1,215 @@
+"""What follows a scan: its score, the person's part in the campaign, the jobs that come after it."""
+
+from datetime import timedelta
+from threading import Barrier, Thread
+
+import pytest
+
+from jobs.scans import score_scan
+from models import context, fraud, scans
+from models.db import new_id, now, transaction
+from models.errors import NotFound
+from models.fraud import Evidence, combined
+from tests.fixtures.scans import MADRID, NEW_YORK
+
+FENCE = {"lat": MADRID[0], "lon": MADRID[1], "radius_m": 500}
+
+
+def rules(scan) -> list[str]:
+    return [found["rule"] for found in scan["evidence"]]
+
+
+def engagements(superuser):
+    with superuser.cursor() as cursor:
+        cursor.execute("select user_id, accepted_scans, first_scan_at, last_scan_at from public.engagements")
+        return {user_id: rest for user_id, *rest in cursor.fetchall()}
+
+
+def test_an_ordinary_scan_is_scored_as_such(phone, campaign, code_of, drain, stored):
+    phone().scan(code_of(campaign(geofence=FENCE)))
+
+    assert drain() == ["scan.score", "contact.upsert", "overview.refresh"]
+
+    (scan,) = stored()
+    assert (scan["score"], scan["band"], scan["flagged"], scan["evidence"]) == (0, "accept", False, [])
+    assert scan["scored_at"] is not None
+
+
+def test_a_person_who_is_elsewhere_minutes_later_is_noticed(phone, campaign, code_of, drain, stored):
+    code = code_of(campaign())
+    device = phone()
+    device.scan(code, scanned_at=now() - timedelta(minutes=10))
+    device.place, device.fingerprint = NEW_YORK, "another device"
+    device.scan(code)
+    drain()
+
+    first, second = stored()
+
+    assert rules(first) == ["scan.late"]
+    assert rules(second) == ["travel.impossible"]
+    assert (second["band"], second["flagged"]) == ("review", True)
+    assert second["evidence"][0]["observed"] > 900
+
+
+def test_a_device_that_is_elsewhere_minutes_later_is_noticed_too(phone, campaign, code_of, drain, stored):
+    code = code_of(campaign())
+    phone(fingerprint="handed around").scan(code, scanned_at=now() - timedelta(minutes=1))
+    phone(fingerprint="handed around", place=NEW_YORK).scan(code)
+    drain()
+
+    assert rules(stored()[1]) == ["travel.impossible"]
+
+
+def test_the_fifth_scan_of_a_device_in_ten_minutes_is_noticed(phone, campaign, code_of, drain, stored):
+    code = code_of(campaign())
+    device = phone()
+    for seconds_ago in (700, 60, 50, 40, 30, 20):
+        device.scan(code, scanned_at=now() - timedelta(seconds=seconds_ago))
+    drain()
+
+    assert [rules(scan) for scan in stored()] == [["scan.late"], [], [], [], [], ["device.velocity"]]
+
+
+def test_the_third_person_with_one_device_is_noticed(phone, campaign, code_of, drain, stored):
+    code = code_of(campaign())
+    for _ in range(3):
+        phone(fingerprint="shared device").scan(code)
+    drain()
+
+    assert [rules(scan) for scan in stored()] == [[], [], ["device.shared"]]
+
+
+def test_another_brand_s_scans_of_a_person_say_nothing(phone, campaign, code_of, drain, stored, make_brand, member):
+    other = member("Campaign Manager", brand=make_brand("Other"))
+    here, there = code_of(campaign()), code_of(campaign(by=other))
+    device = phone()
+    device.scan(here, scanned_at=now() - timedelta(minutes=1))
+    device.place = NEW_YORK
+    device.scan(there)
+    drain()
+
+    assert [rules(scan) for scan in stored()] == [[], []]
+
+
+def test_a_scan_outside_the_fence_is_evidence_and_no_part_in_the_campaign(
+    phone, campaign, code_of, drain, stored, superuser
+):
+    phone(place=NEW_YORK).scan(code_of(campaign(geofence=FENCE)))
+
+    assert drain() == ["scan.score", "overview.refresh"]
+
+    (scan,) = stored()
+    assert (rules(scan), scan["band"], scan["flagged"]) == (["fence.outside"], "review", True)
+    assert scan["evidence"][0]["observed"] == pytest.approx(5_768_000, rel=0.01)
+    assert engagements(superuser) == {}
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"), [("accept", ["fence.uncertain"]), ("flag", ["fence.flagged", "fence.uncertain"])]
+)
+def test_what_an_uncertain_position_means_is_the_campaign_s_choice(
+    phone, campaign, code_of, drain, stored, policy, said
+):
+    made = campaign(geofence=FENCE | {"when_uncertain": policy})
+    phone(place=(MADRID[0] + 490 / 111_034, MADRID[1]), accuracy_m=50).scan(code_of(made))
+    drain()
+
+    (scan,) = stored()
+    assert rules(scan) == said
+    assert scan["flagged"] is (policy == "flag")
+    assert scan["evidence"][0]["observed"] == pytest.approx(40, abs=3)
+
+
+def test_a_person_takes_part_with_the_scans_that_are_not_held_back(phone, campaign, code_of, drain, superuser, stored):
+    code = code_of(campaign())
+    device = phone()
+    for minutes_ago in (90, 60, 1):
+        device.scan(code, scanned_at=now() - timedelta(minutes=minutes_ago))
+    drain()
+    times = [scan["scan_time"] for scan in stored()]
+
+    assert engagements(superuser) == {device.account.user_id: [3, min(times), max(times)]}
+
+
+def held_back():
+    """A score in the reject band."""
+    return combined([Evidence("one", 1, 0, "1", 0.6), Evidence("other", 1, 0, "1", 0.6)])
+
+
+def test_a_scan_that_is_held_back_later_leaves_the_count(phone, campaign, code_of, drain, superuser, stored):
+    made = campaign()
+    device = phone()
+    for _ in range(2):
+        device.scan(code_of(made))
+    drain()
+
+    with transaction(context.for_brand_job(made.brand_id)):
+        scans.apply(stored()[0]["id"], held_back())
+
+    assert engagements(superuser)[device.account.user_id][0] == 1
+    assert stored()[0]["band"] == "reject"
+
+
+def test_scoring_twice_changes_nothing(phone, campaign, code_of, drain, superuser, stored):
+    made = campaign()
+    phone().scan(code_of(made))
+    drain()
+    before, engaged = stored("id, score, band, evidence, flagged"), engagements(superuser)
+
+    with transaction(context.for_brand_job(made.brand_id)):
+        score_scan(before[0]["id"])
+
+    assert stored("id, score, band, evidence, flagged") == before
+    assert engagements(superuser) == engaged
+
+
+def test_two_scans_of_a_person_scored_at_the_same_time_both_count(phone, campaign, code_of, superuser, stored):
+    made = campaign()
+    device = phone()
+    for _ in range(2):
+        device.scan(code_of(made))
+    together = Barrier(2)
+
+    def score(scan_id):
+        with transaction(context.for_brand_job(made.brand_id)):
+            scored = scans.with_history(scan_id)
+            together.wait()
+            scans.apply(scan_id, fraud.score(scored.case))
+
+    threads = [Thread(target=score, args=[scan["id"]]) for scan in stored()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert engagements(superuser)[device.account.user_id][0] == 2
+
+
+def test_a_brand_s_job_knows_no_other_brand_s_scans(phone, campaign, code_of, make_brand, stored):
+    phone().scan(code_of(campaign()))
+    (scan,) = stored()
+
+    with transaction(context.for_brand_job(make_brand("Other")["id"])):
+        for act in (lambda: scans.with_history(scan["id"]), lambda: scans.apply(scan["id"], held_back())):
+            with pytest.raises(NotFound):
+                act()
+
+
+def test_a_scan_that_is_gone_is_not_scored(db_clean):
+    with transaction(context.for_brand_job(new_id())), pytest.raises(NotFound):
+        score_scan(new_id())
+
+
+def test_each_brand_gets_its_contact_of_a_person(phone, campaign, code_of, drain, make_brand, member, superuser):
+    other = member("Campaign Manager", brand=make_brand("Other"))
+    device = phone()
+    for made in (campaign(), campaign(by=other)):
+        device.scan(code_of(made))
+
+    drain()
+
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select count(distinct brand_id) from public.contacts where user_id = %s", (device.account.user_id,)
+        )
+        assert cursor.fetchone() == (2,)
