@@ -2,14 +2,14 @@
 
 import dramatiq
 
-import jobs.accounts  # noqa: F401
-import jobs.audit  # noqa: F401
-import jobs.campaigns  # noqa: F401
-import jobs.consents  # noqa: F401
-import jobs.contacts  # noqa: F401
-import jobs.housekeeping  # noqa: F401
-import jobs.mails  # noqa: F401
-import jobs.overview  # noqa: F401
+import jobs.accounts
+import jobs.audit
+import jobs.campaigns
+import jobs.consents
+import jobs.contacts
+import jobs.housekeeping
+import jobs.mails
+import jobs.overview
 import jobs.scans  # noqa: F401
 from jobs.engine.worker import make_broker
 from models import logs

@@ -4,7 +4,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from jobs.engine import actor
-from models import context, fraud, scans
+from models import fraud, scans
 from models.jobs import enqueue
 from models.overview import hour_of
 
@@ -19,14 +19,6 @@ def score_scan(scan_id: UUID) -> None:
     score = fraud.score(scan.case)
     scans.apply(scan_id, score)
     if scan.accepted:
-        _upsert_contact(scan.user_id)
+        enqueue("contact.upsert", scan.user_id, unique="while_waiting")
     hour = hour_of(scan.case.scanned_at).isoformat()
     enqueue("overview.refresh", scan.campaign_id, hour, unique="while_waiting", delay=REFRESH_DELAY)
-
-
-def _upsert_contact(user_id: UUID) -> None:
-    identity = context.current()
-    assert identity is not None
-    # A person may be a contact of several brands, and each brand's job has to run.
-    key = f"contact.upsert:{identity.brand_id}:{user_id}"
-    enqueue("contact.upsert", user_id, unique="while_waiting", unique_key=key)

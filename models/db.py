@@ -187,10 +187,13 @@ def transaction(
         closing: a statement that goes to the server in one message with COMMIT.
 
     Raises:
+        RuntimeError: this thread is in a transaction of that login already.
         Problem: the database refused (a session that has ended, a rule of a function).
         peewee.OperationalError: the database is out of reach, or took longer than `timeout`.
     """
     with context.acting_as(identity):
+        if db.in_transaction():
+            raise RuntimeError("a transaction of this login is open already; use db.atomic() for a part of it")
         db.open()
         db.prepare(timeout, closing)
         try:

@@ -77,7 +77,7 @@ def enqueue(
         priority: 0 (first) to 3 (last), among the jobs of one actor and queue.
         unique: `"until_done"` returns the job with the same key that is not over, if there is one;
             `"while_waiting"` lets all that wait under one key run as one, which starts after the last one committed.
-        unique_key: the key; name and arguments by default.
+        unique_key: the key; whose job it is, its name and its arguments by default.
         subject: what the job is about, as (kind, id); the first argument by default.
         brand_id: whose job it is, where the caller is nobody's; a member's job is the member's brand's.
         user_id: likewise, the fan's.
@@ -86,7 +86,9 @@ def enqueue(
         Forbidden: the caller asks for a job of another brand or fan.
     """
     identity, request = context.current(), context.request_info()
-    key = (unique_key or f"{name}:{_json(args)}") if unique else None
+    brand_id = brand_id or (identity and identity.brand_id)
+    user_id = user_id or (identity.user_id if identity and identity.role == "app_fan" else None)
+    key = (unique_key or f"{brand_id or user_id or ''}:{name}:{_json(args)}") if unique else None
     kind, subject_id = subject or (name.partition(".")[0], args[0] if args else None)
     found = row(
         _ENQUEUE,
@@ -100,8 +102,8 @@ def enqueue(
             key if unique == "while_waiting" else None,
             kind,
             None if subject_id is None else str(subject_id),
-            brand_id or (identity and identity.brand_id),
-            user_id or (identity.user_id if identity and identity.role == "app_fan" else None),
+            brand_id,
+            user_id,
             request.request_id,
             request.correlation_id,
             request.traceparent,

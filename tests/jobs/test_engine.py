@@ -212,6 +212,14 @@ def test_jobs_that_wait_under_one_key_run_as_one(ledger: Ledger, query: Query) -
     assert query("select count(*) from app.jobs") == [(1,)]
 
 
+def test_two_brands_jobs_with_the_same_arguments_are_two_jobs(ledger: Ledger) -> None:
+    for brand_id in (uuid4(), uuid4()):
+        enqueue("test.effect", 1, unique="while_waiting", brand_id=brand_id)
+        enqueue("test.effect", 2, unique="until_done", brand_id=brand_id)
+
+    assert len(claim(ledger, "test.effect")) == 4
+
+
 def test_a_job_enqueued_while_one_of_its_key_runs_waits_for_its_own_turn(ledger: Ledger) -> None:
     enqueue("test.effect", unique="while_waiting")
     claim(ledger, "test.effect")

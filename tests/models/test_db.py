@@ -111,3 +111,10 @@ def test_a_statement_that_takes_longer_than_it_may_is_cut_off() -> None:
 
     with pytest.raises(peewee.OperationalError):
         work()
+
+
+def test_a_transaction_inside_another_of_the_same_login_is_refused_and_the_outer_one_goes_on() -> None:
+    with transaction(ENGINE):
+        with pytest.raises(RuntimeError, match="open already"), transaction(ENGINE):
+            pass
+        assert value("SELECT 1") == 1

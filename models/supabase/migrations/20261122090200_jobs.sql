@@ -302,7 +302,8 @@ begin
         where j.state = 'running' and j.claimed_at < clock_timestamp() - interval '1 second'
             and not exists (
                 select from pg_catalog.pg_locks l
-                where l.locktype = 'advisory' and l.classid = app.liveness_class()::oid and l.objid = j.worker_id::oid
+                where l.locktype = 'advisory' and l.objsubid = 2  -- a lock of two keys
+                    and l.classid = app.liveness_class()::oid and l.objid = j.worker_id::oid
                     and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
             )
         for update skip locked
