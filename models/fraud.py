@@ -145,7 +145,7 @@ def distance_km(one: Place, other: Place) -> float:
     return float(geodesic((one.lat, one.lon), (other.lat, other.lon)).km)
 
 
-@rule("device.velocity", weight=0.5)
+@rule("device.velocity", weight=0.55)
 def velocity(case: Case) -> Evidence | None:
     """One device scans faster than somebody who looks at what they scan."""
     return Evidence.over(VELOCITY_SCANS, observed=case.device_scans, unit="scans/10min")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import quote_from_bytes
 
 import falcon.asgi
@@ -77,22 +77,36 @@ def _identity_of(token: str) -> Identity:
     return of_claims(tokens.verify(token))
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """A resource that has threads of its own."""
+
+    def open(self) -> None: ...
+
+    def close(self, timeout: float) -> bool: ...
+
+
 class _Lifespan:
     """Begins and ends what the application works with. Threads and connections come with the first request."""
 
-    def __init__(self, kit: Kit, ready: health.Ready) -> None:
+    def __init__(self, kit: Kit, ready: health.Ready, routes: Routes) -> None:
         self._kit = kit
         self._ready = ready
+        self._resources = [resource for _, resource in routes if isinstance(resource, Closing)]
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Admit requests."""
         for pool in (self._kit.pool, self._kit.slow_pool, self._ready):
             pool.open()
+        for resource in self._resources:
+            resource.open()
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Let the threads finish what they do, and close their connections."""
         for pool in (self._kit.pool, self._kit.slow_pool):
             await asyncio.to_thread(pool.close, SHUTDOWN_SECONDS)
+        for resource in self._resources:
+            await asyncio.to_thread(resource.close, SHUTDOWN_SECONDS)
         await asyncio.to_thread(self._ready.close)
 
 
@@ -105,9 +119,10 @@ def create_app(config: Settings = settings, kit: Kit | None = None, routes: Rout
         routes: its resources by URI template.
     """
     kit = kit or kit_of(config)
+    routes = list(routes)
     ready = health.ready(config)
     context = Context(kit, config, AccessLog(enabled=config.log_level in ("DEBUG", "INFO")))
-    app = Application(middleware=[context, Cors(config.cors_origins), _Lifespan(kit, ready)])
+    app = Application(middleware=[context, Cors(config.cors_origins), _Lifespan(kit, ready, routes)])
     problems.install(app)
     app.add_route("/healthz", _answering_head(health.Health()))
     app.add_route("/readyz", _answering_head(ready))

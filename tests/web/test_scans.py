@@ -507,3 +507,20 @@ def test_a_connection_that_broke_is_made_anew(phone, campaign, code_of, superuse
         cursor.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app_scan'")
 
     assert device.scan(code).status_code == 201
+
+
+def test_what_was_taken_before_the_end_is_written_down(phone, campaign, code_of, stored):
+    code = code_of(campaign())
+    device = phone()
+    device.scan(code)
+
+    assert resource.SCANS.close(10) is True
+    try:
+        refused = device.scan(code)
+    finally:
+        resource.SCANS.open()
+
+    assert (refused.status_code, refused.json["code"]) == (503, "unavailable")
+    assert refused.headers["retry-after"] == "1"
+    assert device.scan(code).status_code == 201
+    assert len(stored()) == 2

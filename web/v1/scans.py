@@ -118,6 +118,14 @@ class Scans:
             closed=recorder.close,
         )
 
+    def open(self) -> None:
+        """Take scans."""
+        self.writer.open()
+
+    def close(self, timeout: float) -> bool:
+        """Write down what has been taken, and take no more; False if `timeout` seconds were too few."""
+        return self.writer.close(timeout)
+
     @endpoint(
         body=ScanIn,
         response=ScanOut,
