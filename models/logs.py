@@ -13,7 +13,7 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), "[token]"),
     (
         re.compile(
-            r"(?i)(\"?\b[\w-]*(?:password|passwd|secret|token|api_?key|authorization)\"?\s*[:=]\s*)"
+            r"(?i)([\"']?\b[\w-]*(?:password|passwd|secret|token|api_?key|authorization)[\"']?\s*[:=]\s*)"
             r"(\"[^\"]*\"|'[^']*'|[^\s,;&}\]]+)"
         ),
         r"\1[secret]",

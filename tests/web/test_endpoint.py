@@ -1,6 +1,7 @@
 """`@endpoint`: who gets in, in what order things are decided, and what happens around the responder."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 from uuid import UUID
 
@@ -307,3 +308,28 @@ def test_ids_in_paths_arrive_as_uuids(serve):
     answer = serve({"/echo/{thing_id:uuid}": Echo()}).get(f"/echo/{BRAND}")
 
     assert answer.json == {"kind": UUID.__name__, "id": str(BRAND)}
+
+
+def test_more_than_can_be_done_is_refused_with_a_time_to_come_back(serve):
+    door = threading.Event()
+
+    class Busy:
+        @endpoint(permission="public")
+        def on_get(self, req, resp):
+            door.wait(10)
+
+        @endpoint(permission="public", mode="async")
+        async def on_post(self, req, resp):
+            resp.media = {}
+
+    api = serve({"/busy": Busy()}, threads=1, queue=1)
+    with ThreadPoolExecutor(3) as clients:
+        asked = [clients.submit(api.get, "/busy") for _ in range(3)]
+        refused = next(answer.result() for answer in as_completed(asked, timeout=10))
+        meanwhile = api.post("/busy")
+        door.set()
+        answers = sorted(answer.result().status_code for answer in asked)
+
+    assert (refused.status_code, refused.json["code"], refused.headers["retry-after"]) == (503, "overloaded", "1")
+    assert meanwhile.status_code == 200
+    assert answers == [200, 200, 503]
