@@ -10,6 +10,7 @@ from typing import Any
 from falcon.asgi import Request, Response
 
 from models.context import RequestInfo, set_request_info
+from models.errors import NotFound
 from settings import Settings
 from web.kit import Kit
 from web.logs import AccessLog
@@ -66,6 +67,8 @@ class Context:
         req.context.info = info
         set_request_info(info)
         _require_small_head(req)
+        if "\x00" in req.path:
+            raise NotFound  # no path has it, and no database takes it
 
     async def process_response(self, req: Request, resp: Response, resource: Any, req_succeeded: bool) -> None:
         """Add what every answer carries, and write it down."""

@@ -141,6 +141,18 @@ def test_what_a_client_calls_itself_is_cut_and_cleaned(api):
     assert len(answer.json["user_agent"]) == 300
 
 
+def test_a_path_with_nul_in_it_leads_nowhere(serve):
+    class Named:
+        @endpoint(permission="public")
+        def on_get(self, req, resp, name):
+            resp.media = {"name": name}
+
+    api = serve({"/named/{name}": Named()})
+
+    assert api.get("/named/é").json == {"name": "é"}
+    assert api.get("/named/a%00b").status_code == 404
+
+
 def test_bytes_that_no_url_has_are_an_invalid_query(serve):
     api = serve({"/mirror": Mirror()})
 
