@@ -33,6 +33,14 @@ def living(pid: int) -> bool:
     return found is not None and found.alive
 
 
+@pytest.fixture
+def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that has nothing to do with anything."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process
+        process.kill()
+
+
 class Up:
     """A `scripts/up` in the foreground, on a directory that may have been used before."""
 

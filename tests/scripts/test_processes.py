@@ -11,13 +11,6 @@ from scripts.setup.processes import MARK, Record, spawn, stat, write_atomically
 from tests.scripts.conftest import eventually, living
 
 
-@pytest.fixture
-def sleeper():
-    with subprocess.Popen(["sleep", "1000"]) as process:
-        yield process
-        process.kill()
-
-
 def test_a_record_knows_its_process_and_no_other(sleeper):
     record = Record.of(sleeper.pid)
 

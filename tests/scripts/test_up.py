@@ -172,31 +172,27 @@ def test_down_ends_what_a_killed_up_left(start, used):
     assert [pid for pid in pids if living(pid)] == []
 
 
-def test_a_stranger_with_a_remembered_pid_is_left_alone(start, used):
+def test_a_stranger_with_a_remembered_pid_is_left_alone(start, used, sleeper):
     (used / "run").mkdir(exist_ok=True)
-    with subprocess.Popen(["sleep", "1000"]) as stranger:
-        true = Record.of(stranger.pid)
-        Record(true.pid, true.start - 1, true.boot, "mark").write(used / "run" / "web.pid")
+    true = Record.of(sleeper.pid)
+    Record(true.pid, true.start - 1, true.boot, "mark").write(used / "run" / "web.pid")
 
-        start().until_ready()
+    start().until_ready()
 
-        assert stranger.poll() is None
-        stranger.kill()
+    assert sleeper.poll() is None
 
 
-def test_lock_files_of_a_dead_server_do_not_block_even_if_the_pid_lives_again(start, used):
+def test_lock_files_of_a_dead_server_do_not_block_even_if_the_pid_lives_again(start, used, sleeper):
     first = start().until_ready()
     first.interrupt()
     first.ends()
-    with subprocess.Popen(["sleep", "1000"]) as stranger:
-        (used / "pg" / "data" / "postmaster.pid").write_text(f"{stranger.pid}\n{used}/pg/data\n")
-        (used / "pg" / "socket" / ".s.PGSQL.5432.lock").write_text(f"{stranger.pid}\n")
-        (used / "redis" / "socket" / "redis.sock").write_text("")
+    (used / "pg" / "data" / "postmaster.pid").write_text(f"{sleeper.pid}\n{used}/pg/data\n")
+    (used / "pg" / "socket" / ".s.PGSQL.5432.lock").write_text(f"{sleeper.pid}\n")
+    (used / "redis" / "socket" / "redis.sock").write_text("")
 
-        start().until_ready()
+    start().until_ready()
 
-        assert stranger.poll() is None
-        stranger.kill()
+    assert sleeper.poll() is None
 
 
 def test_detached_it_returns_when_it_is_ready_and_down_ends_it(used, start):

@@ -1,0 +1,32 @@
+"""The real system, as `./scripts/up` starts it."""
+
+import json
+import socket
+import urllib.request
+from contextlib import closing
+from urllib.parse import urlsplit
+
+from scripts.setup import procfile
+from scripts.setup.environment import ROOT
+from tests.scripts.conftest import living
+
+
+def test_every_process_of_the_procfile_runs_and_the_api_is_ready(system):
+    expected = {"postgres", "redis", "mail", *procfile.read(ROOT / "Procfile")} - {"release"}
+
+    with urllib.request.urlopen(f"{system.api}/readyz", timeout=20) as response:
+        ready = json.load(response)
+
+    assert ready["status"] == "ok"
+    assert set(system.run["processes"]) == expected
+    assert [name for name, pids in system.run["processes"].items() if not living(pids[0])] == []
+
+
+def test_it_listens_on_the_loopback_interface_only(system):
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as routed:
+        routed.connect(("192.0.2.1", 9))  # Sends nothing: asks which of our addresses would be used.
+        address = routed.getsockname()[0]
+
+    with closing(socket.socket()) as other:
+        other.settimeout(2)
+        assert address.startswith("127.") or other.connect_ex((address, urlsplit(system.api).port)) != 0
