@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=2026, help="who comes, and where they stand (default: 2026)")
     made.add_argument("--seconds", type=float, default=10.0, help="within which they come (default: 10)")
     made.add_argument("--limit", type=float, default=120.0, help="seconds that all of it may take (default: 120)")
+    made.add_argument("--still", type=float, default=15.0, help="seconds without change that end it (default: 15)")
     made.add_argument("--run", type=Path, default=os.environ.get(RUN, ROOT / "var" / "run.json"), help="its run.json")
     return made
 
@@ -72,7 +73,7 @@ def play(run: Mapping[str, Any], given: argparse.Namespace) -> bool:
     until = time.monotonic() + given.limit
     gathered = crowd.gather(given.phones, given.seed, given.seconds)
     built = stage.build(run, until)
-    street, watch = Street(run["api"], built.codes, gathered, until), Watch(built.admin)
+    street, watch = Street(run["api"], built.codes, gathered, until), Watch(built.admin, given.still)
     say(f"  {given.phones} phones come within {given.seconds:g} s (seed {given.seed})")
     street.open()
     watch.open()

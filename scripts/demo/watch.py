@@ -14,8 +14,6 @@ EVERY = 0.4
 """Seconds between two looks at the overview."""
 LINE_EVERY = 2.0
 """Seconds between two lines where they can't be rewritten."""
-STILL = 15.0
-"""Seconds without any change after which nothing more is expected."""
 CONFIRMED = 3
 """Looks that have to see the same settled numbers."""
 
@@ -23,7 +21,9 @@ CONFIRMED = 3
 class Watch:
     """The newest overview, read in a thread of its own."""
 
-    def __init__(self, admin: Client) -> None:
+    def __init__(self, admin: Client, still: float) -> None:
+        """Look with `admin`'s eyes; when nothing has changed for `still` seconds, nothing more is expected."""
+        self.still = still
         self.overview: dict[str, Any] = {}
         self.looks = 0
         self.changed_at = time.monotonic()
@@ -67,8 +67,8 @@ def follow(street: Street, watch: Watch, phones: int, until: float) -> None:
     said, said_at = "", time.monotonic()
     with output.status() as show:
         while not (street.done.is_set() and settled(watch, street.tally)):
-            _check(street, watch, until)
             text = line(street.tally, watch.overview, phones)
+            _check(street, watch, until, text)
             show(text)
             if not sys.stdout.isatty() and text != said and time.monotonic() - said_at >= LINE_EVERY:
                 said, said_at = text, time.monotonic()
@@ -79,10 +79,10 @@ def follow(street: Street, watch: Watch, phones: int, until: float) -> None:
         say(text)
 
 
-def _check(street: Street, watch: Watch, until: float) -> None:
+def _check(street: Street, watch: Watch, until: float, state: str) -> None:
     failure = street.failure or watch.failure
     if failure is None and time.monotonic() > until:
-        failure = f"time is over; {line(street.tally, watch.overview, 0).strip()}"
+        failure = f"its time is over; {state.strip()}"
     if failure:
         raise GaveUp(failure)
 
@@ -93,7 +93,7 @@ def settled(watch: Watch, tally: Tally) -> bool:
     if not overview or overview["pending"]:
         return False
     agrees = (overview["totals"]["accepted"], overview["totals"]["rejected"]) == (tally.accepted, tally.rejected)
-    return (agrees and watch.looks >= CONFIRMED) or time.monotonic() - watch.changed_at > STILL
+    return (agrees and watch.looks >= CONFIRMED) or time.monotonic() - watch.changed_at > watch.still
 
 
 def line(tally: Tally, overview: dict[str, Any], phones: int) -> str:

@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 
 import psutil
+import psycopg2
 import pytest
 import redis
 
@@ -81,6 +83,32 @@ def test_no_scan_is_lost_or_counted_twice_when(system, strike):
     assert playing.wait() == 0, "".join(said)
     assert strike is None
     assert any(AGREES in line for line in said)
+
+
+def test_it_fails_and_marks_what_disagrees_when_the_brand_is_shown_other_numbers(system):
+    playing = start(system, "--phones", "40", "--seconds", "4", "--still", "3")
+    said = []
+
+    for line in playing.stdout:
+        said.append(line)
+        if line.startswith("  phones"):
+            falsify_a_scan(system)
+
+    assert playing.wait() == 1
+    assert any(line.startswith("  accepted") and line.rstrip().endswith("✗") for line in said)
+    assert not any(AGREES in line for line in said)
+
+
+def falsify_a_scan(system):
+    """Take one accepted scan away from the newest brand, behind everybody's back."""
+    with closing(psycopg2.connect(system.run["database_direct_url"])) as connection, connection:
+        connection.cursor().execute(
+            """
+            update qr_scans set decision = 'rejected', reason = 'location_stale' where id = (
+                select s.id from qr_scans s where decision = 'accepted' and scored_at is not null
+                and brand_id = (select id from brands order by created_at desc limit 1) limit 1)
+            """
+        )
 
 
 def test_without_a_system_it_says_how_to_start_one(tmp_path):
