@@ -129,9 +129,12 @@ class LedgerConsumer(Consumer):
         """Claim one job when nothing else is held by this process; false if it is not the time yet."""
         if not self._broker.occupancy.try_alone():
             return False
-        claims = self._ledger.claim([id], self._broker.worker_id)
-        self._take(claims)
-        self._broker.occupancy.decided(alone=any(claim.crashes for claim in claims))
+        claims: list[Claim] = []
+        try:
+            claims = self._ledger.claim([id], self._broker.worker_id)
+            self._take(claims)
+        finally:
+            self._broker.occupancy.decided(alone=any(claim.crashes for claim in claims))
         return True
 
     def _take(self, claims: list[Claim]) -> None:
