@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import redis
 from psycopg2.extensions import connection
@@ -80,7 +82,7 @@ class Bench:
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """What a query answers, asked as the superuser."""
         with closing(self.superuser()) as db, db.cursor() as cursor:
-            cursor.execute(sql, params)
+            cursor.execute(sql, params or None)
             return cursor.fetchall() if cursor.description else []
 
     def client(self) -> redis.Redis:
@@ -124,6 +126,18 @@ class Bench:
         with closing(self.client()) as client:
             client.rpush(GO, *range(count))
 
+    def until_answers(self, url: str) -> None:
+        """Wait until a GET of `url` is answered with 200.
+
+        Raises:
+            SetupError: a process died, or it takes too long; carries what was said.
+        """
+        deadline = time.monotonic() + READY_WITHIN
+        while not _answers(url):
+            if time.monotonic() > deadline or any(process.poll() is not None for process in self._running):
+                fail(f"{url} doesn't answer:\n{self.logs()}")
+            time.sleep(0.1)
+
     def logs(self) -> str:
         """The end of what each process has said."""
         files = sorted((self.base / "log").glob("*.log"))
@@ -141,6 +155,14 @@ class Bench:
         folder = self.base / "log"
         folder.mkdir(exist_ok=True)
         return folder / f"{name}.log"
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def python(module: str, *arguments: str) -> list[str]:

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +101,20 @@ def ensure(*, environment: bool) -> None:
     Raises:
         SetupError: something is missing and can't be installed from here; names the packages.
     """
-    absent = missing(environment=environment)
+    _ensure(lambda: missing(environment=environment))
+
+
+def ensure_program(name: str) -> None:
+    """Install a program that isn't here from the package of the same name.
+
+    Raises:
+        SetupError: it can't be installed from here; names the package.
+    """
+    _ensure(lambda: [] if shutil.which(name) else [name])
+
+
+def _ensure(find_absent: Callable[[], list[str]]) -> None:
+    absent = find_absent()
     if not absent:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
@@ -110,11 +123,11 @@ def ensure(*, environment: bool) -> None:
         # What an interrupted installation left half done stops the next one; without any this does nothing.
         run("Checking packages", ["dpkg", "--configure", "-a"], env=_apt_environment())
     run("Updating apt's index", ["apt-get", "update", "-q"], env=_apt_environment())
-    absent = missing(environment=environment)  # The names depend on the index that was just fetched.
+    absent = find_absent()  # The names depend on the index that was just fetched.
     say("Installing " + ", ".join(absent))
     with no_services():
         run("Installing packages", _install(absent), env=_apt_environment())
-    if still := missing(environment=environment):
+    if still := find_absent():
         fail(f"apt-get succeeded, but these are still missing: {' '.join(still)}")
 
 

@@ -19,3 +19,12 @@ def test_draining_jobs_is_compared_with_stock_dramatiq_and_loses_and_repeats_not
     assert numbers["commit_to_start_p95_ms"] >= numbers["commit_to_start_p50_ms"] > 0
     assert numbers["idle_start_p95_ms"] > 0
     assert (numbers["lost"], numbers["duplicate"], numbers["ghost"]) == (0, 0, 0)
+
+
+def test_scans_over_http_are_compared_with_pgbench_and_each_accepted_one_is_there_once():
+    numbers = measured("scan", "--rounds", "1", "--seconds", "1", "--fans", "200")
+
+    assert numbers["ratio_pgbench"] > 0
+    assert numbers["p95_ms"] >= numbers["p50_ms"] > 0
+    assert numbers["accepted"] > 0
+    assert (numbers["not_accepted"], numbers["lost"], numbers["duplicate"]) == (0, 0, 0)
