@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Required, TypedDict
 
 from models.errors import Problem
 
@@ -22,9 +22,45 @@ TIMEOUT = 10.0
 SLOW_TIMEOUT = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+class Declared(TypedDict, total=False):
+    """The arguments of `@endpoint(…)`; `Declaration` says what they mean."""
+
+    permission: Required[str]
+    body: Any
+    query: Any
+    response: Any
+    status: int
+    media: str
+    audit: str | None
+    rate: str | None
+    idempotent: bool
+    slow: bool
+    outward: bool
+    mode: Mode
+    problems: tuple[type[Problem], ...]
+    also: Mapping[int, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """One endpoint, as its `@endpoint(…)` declares it."""
+    """One endpoint, as its `@endpoint(…)` declares it.
+
+    Attributes:
+        permission: `"public"`, `"optional"`, `"authenticated"`, or what the caller's role has to be allowed.
+        body: the type of the JSON body (a struct that forbids unknown fields); without it, no body is read.
+        query: the struct of the query parameters; without it, none is known.
+        response: the type of the answer.
+        status: of the answer, unless the responder says otherwise.
+        media: the answer's media type; for any but JSON, the responder sets `resp.data` and `resp.content_type`.
+        audit: the action that is recorded with the act, as `subject.verb`; refusals are recorded, too.
+        rate: e.g. `"10/minute; 100/day"`, for each person, or for each address before anybody is known.
+        idempotent: honours `Idempotency-Key`.
+        slow: runs in the small pool for password hashing and the like.
+        outward: opens no transaction: the responder calls somebody else, and opens its own around that.
+        mode: `"async"` runs a coroutine in the event loop and opens no transaction.
+        problems: refusals of its own, for the documentation.
+        also: other statuses that it answers with and their types, for the documentation.
+    """
 
     permission: str
     body: Any = None

@@ -5,9 +5,9 @@ A request goes through: route, method, sign-in (401), permission (403), rate lim
 pool, and its answer is encoded there, so that what can't be encoded isn't committed.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from functools import update_wrapper
-from typing import Any
+from typing import Any, Unpack
 
 import msgspec
 from falcon.asgi import Request, Response
@@ -18,7 +18,7 @@ from web import idempotency
 from web.accepted import accept
 from web.auditing import audited, record_act, record_refusal
 from web.body import read_json_bytes
-from web.declaration import AUTHENTICATED, JSON, OPEN, OPTIONAL, PUBLIC, Declaration, Mode
+from web.declaration import AUTHENTICATED, OPEN, OPTIONAL, PUBLIC, Declaration, Declared
 from web.decode import Body, Query
 from web.kit import Kit
 from web.limits import Rate, headers, parse_rate, partition
@@ -33,68 +33,21 @@ Responder = Callable[..., Coroutine[Any, Any, None]]
 _encode = msgspec.json.Encoder().encode
 
 
-def endpoint(
-    *,
-    permission: str,
-    body: Any = None,
-    query: Any = None,
-    response: Any = None,
-    status: int = 200,
-    media: str = JSON,
-    audit: str | None = None,
-    rate: str | None = None,
-    idempotent: bool = False,
-    slow: bool = False,
-    outward: bool = False,
-    mode: Mode = "sync",
-    problems: tuple[type[Problem], ...] = (),
-    also: Mapping[int, Any] | None = None,
-) -> Callable[[Callable[..., Any]], Responder]:
-    """Make a responder method an endpoint.
+def endpoint(**declared: Unpack[Declared]) -> Callable[[Callable[..., Any]], Responder]:
+    """Make a responder method an endpoint; `Declaration` says what can be declared.
 
     `req.context` holds `body`, `query` and `identity` when the responder runs; it sets `resp.media`.
 
-    Args:
-        permission: `"public"`, `"optional"`, `"authenticated"`, or what the caller's role has to be allowed.
-        body: the type of the JSON body (a struct that forbids unknown fields); without it, no body is read.
-        query: the struct of the query parameters; without it, none is known.
-        response: the type of the answer.
-        status: of the answer, unless the responder says otherwise.
-        media: the answer's media type; for any but JSON, the responder sets `resp.data` and `resp.content_type`.
-        audit: the action that is recorded with the act, as `subject.verb`; refusals are recorded, too.
-        rate: e.g. `"10/minute; 100/day"`, for each person, or for each address before anybody is known.
-        idempotent: honours `Idempotency-Key`.
-        slow: runs in the small pool for password hashing and the like.
-        outward: opens no transaction: the responder calls somebody else, and opens its own around that.
-        mode: `"async"` runs a coroutine in the event loop and opens no transaction.
-        problems: refusals of its own, for the documentation.
-        also: other statuses that it answers with and their types, for the documentation.
-
     Raises:
-        TypeError: the declaration contradicts itself.
+        TypeError: the declaration contradicts itself, or doesn't say who may call.
     """
-    declared = Declaration(
-        permission=permission,
-        body=body,
-        query=query,
-        response=response,
-        status=status,
-        media=media,
-        audit=audit,
-        rate=rate,
-        idempotent=idempotent,
-        slow=slow,
-        outward=outward,
-        mode=mode,
-        problems=problems,
-        also=also or {},
-    )
+    declaration = Declaration(**declared)
 
     def decorate(function: Callable[..., Any]) -> Responder:
-        operation = _Operation(declared, function)
-        responder = _asynchronous(operation) if mode == "async" else _in_pool(operation)
+        operation = _Operation(declaration, function)
+        responder = _asynchronous(operation) if declaration.mode == "async" else _in_pool(operation)
         update_wrapper(responder, function)
-        responder.declaration = declared  # type: ignore[attr-defined]
+        responder.declaration = declaration  # type: ignore[attr-defined]
         return responder
 
     return decorate
