@@ -86,8 +86,9 @@ def enqueue(
         Forbidden: the caller asks for a job of another brand or fan.
     """
     identity, request = context.current(), context.request_info()
-    brand_id = brand_id or (identity and identity.brand_id)
-    user_id = user_id or (identity.user_id if identity and identity.role == "app_fan" else None)
+    if identity is not None:
+        brand_id = brand_id or identity.brand_id
+        user_id = user_id or (identity.user_id if identity.role == "app_fan" else None)
     key = (unique_key or f"{brand_id or user_id or ''}:{name}:{_json(args)}") if unique else None
     kind, subject_id = subject or (name.partition(".")[0], args[0] if args else None)
     found = row(

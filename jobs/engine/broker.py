@@ -6,6 +6,7 @@ acknowledgements, heartbeats, delays, retries) the ledger keeps in PostgreSQL, s
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -14,10 +15,10 @@ from uuid import UUID
 import dramatiq
 import redis
 from dramatiq.broker import Broker, Consumer, MessageProxy
-from dramatiq.errors import BrokerConnectionError
 from dramatiq.message import Message
 
-from jobs.engine.ledger import Claim, Ledger
+from jobs.engine.backoff import full_jitter
+from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
 from jobs.engine.occupancy import Occupancy
 from jobs.engine.transport import RedisTransport
 
@@ -67,14 +68,12 @@ class LedgerConsumer(Consumer):
         self._claims: deque[Claim] = deque()
         self._suspects: deque[UUID] = deque()
         self._held = 0
+        self._failures = 0
         self._room = threading.Condition()
 
     def __next__(self) -> MessageProxy | None:
-        try:
-            if not self._claims:
-                self._fetch()
-        except redis.RedisError as error:
-            raise BrokerConnectionError(str(error)) from error  # type: ignore[no-untyped-call]
+        if not self._claims:
+            self._try_to_fetch()
         if not self._claims:
             return None
         return MessageProxy(_message(self._queue, self._claims.popleft()))
@@ -98,6 +97,16 @@ class LedgerConsumer(Consumer):
         self.requeue([])
         self._transport.close()
         self._ledger.close()
+
+    def _try_to_fetch(self) -> None:
+        """Fetch, or wait a moment where Redis or the ledger is out of reach: what is held goes on meanwhile."""
+        try:
+            self._fetch()
+            self._failures = 0
+        except (redis.RedisError, LedgerUnavailable) as error:
+            self._failures += 1
+            log.warning("%s: %s", self._queue, str(error).strip(), extra={"failures": self._failures})
+            time.sleep(full_jitter(self._failures, base=0.1, ceiling=_POLL))
 
     def _fetch(self) -> None:
         room = self._await_room()

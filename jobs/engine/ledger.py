@@ -15,7 +15,7 @@ from models.db import connect
 
 
 class LedgerUnavailable(BrokerConnectionError):
-    """The database does not answer. To Dramatiq that is a lost broker: it starts the consumer again."""
+    """The database does not answer. To Dramatiq that is a lost broker, and no reason not to go on shutting down."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,8 +61,8 @@ class Liveness:
                 cursor.execute("SELECT pg_advisory_lock(app.liveness_class(), %s)", (self.worker_id,))
             self._held.set()
             while not self._stopping.is_set():
-                readable, _, _ = select.select([connection, self._woken], [], [], _CHECK)
-                if connection in readable:
+                readable, _, _ = select.select([connection.fileno(), self._woken.fileno()], [], [], _CHECK)
+                if connection.fileno() in readable:
                     connection.poll()  # raises when the server has gone; a plain notice does not
                     with connection.cursor() as cursor:
                         cursor.execute("SELECT 1")
