@@ -37,6 +37,7 @@ class Armed:
     deadline: float
     hard_deadline: float
     thread_id: int = field(default_factory=threading.get_ident)
+    reason: Reason = "time_limit"
     fired: Reason | None = None
     masked: int = 0
 
@@ -99,9 +100,8 @@ class Interrupts:
         """Interrupt every body that runs in this process."""
         with self._changed:
             for armed in self._armed.values():
-                armed.deadline = time.monotonic()
-                if not armed.fired:
-                    self._fire_unless_masked(armed, reason)
+                armed.deadline, armed.reason = time.monotonic(), reason
+                self._fire_unless_masked(armed)
             self._changed.notify()
 
     def _start(self) -> None:
@@ -124,12 +124,12 @@ class Interrupts:
         if now >= armed.hard_deadline:
             log.critical("a job did not stop when told to; ending this process")
             os.kill(os.getpid(), signal.SIGKILL)
-        if now >= armed.deadline and not armed.fired:
-            self._fire_unless_masked(armed, "time_limit")
+        if now >= armed.deadline:
+            self._fire_unless_masked(armed)
 
-    def _fire_unless_masked(self, armed: Armed, reason: Reason) -> None:
-        if not armed.masked:
-            armed.fired = reason
+    def _fire_unless_masked(self, armed: Armed) -> None:
+        if not armed.fired and not armed.masked:
+            armed.fired = armed.reason
             _set_async_exc(armed.thread_id, ctypes.py_object(JobInterrupted))
 
     def _pause(self, now: float) -> float:
