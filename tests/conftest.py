@@ -31,6 +31,7 @@ servers = Servers()
 
 pytest_plugins = [f"tests.fixtures.{module.stem}" for module in sorted((ROOT / "tests" / "fixtures").glob("[a-z]*.py"))]
 """Every module of fixtures is known by being there."""
+pytest.register_assert_rewrite(*pytest_plugins)  # Some import others before pytest does.
 
 
 def pytest_configure(config: pytest.Config) -> None:
