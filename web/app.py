@@ -1,6 +1,7 @@
 """The composition root of the web tier: `application` is what gunicorn serves."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import quote_from_bytes
@@ -19,6 +20,8 @@ from web.logs import AccessLog
 from web.middleware import Context, Cors
 from web.pool import Pool
 from web.v1 import ROUTES
+
+logger = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 10.0
 
@@ -79,7 +82,7 @@ def _identity_of(token: str) -> Identity:
 
 @runtime_checkable
 class Closing(Protocol):
-    """A resource that has threads of its own."""
+    """What has threads of its own: the pools, and some resources."""
 
     def open(self) -> None: ...
 
@@ -89,25 +92,21 @@ class Closing(Protocol):
 class _Lifespan:
     """Begins and ends what the application works with. Threads and connections come with the first request."""
 
-    def __init__(self, kit: Kit, ready: health.Ready, routes: Routes) -> None:
-        self._kit = kit
-        self._ready = ready
-        self._resources = [resource for _, resource in routes if isinstance(resource, Closing)]
+    def __init__(self, kit: Kit, routes: Routes) -> None:
+        # In this order at the end: nobody asks a resource's threads any more when the pools are empty.
+        self._closing: list[Closing] = [kit.pool, kit.slow_pool]
+        self._closing += [resource for _, resource in routes if isinstance(resource, Closing)]
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Admit requests."""
-        for pool in (self._kit.pool, self._kit.slow_pool, self._ready):
-            pool.open()
-        for resource in self._resources:
-            resource.open()
+        for part in self._closing:
+            part.open()
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Let the threads finish what they do, and close their connections."""
-        for pool in (self._kit.pool, self._kit.slow_pool):
-            await asyncio.to_thread(pool.close, SHUTDOWN_SECONDS)
-        for resource in self._resources:
-            await asyncio.to_thread(resource.close, SHUTDOWN_SECONDS)
-        await asyncio.to_thread(self._ready.close)
+        for part in self._closing:
+            if not await asyncio.to_thread(part.close, SHUTDOWN_SECONDS):
+                logger.error("%s did not end within %.0f s", type(part).__name__, SHUTDOWN_SECONDS)
 
 
 def create_app(config: Settings = settings, kit: Kit | None = None, routes: Routes = ROUTES) -> Application:
@@ -119,13 +118,10 @@ def create_app(config: Settings = settings, kit: Kit | None = None, routes: Rout
         routes: its resources by URI template.
     """
     kit = kit or kit_of(config)
-    routes = list(routes)
-    ready = health.ready(config)
+    routes = [("/healthz", health.Health()), ("/readyz", health.ready(config)), *routes]
     context = Context(kit, config, AccessLog(enabled=config.log_level in ("DEBUG", "INFO")))
-    app = Application(middleware=[context, Cors(config.cors_origins), _Lifespan(kit, ready, routes)])
+    app = Application(middleware=[context, Cors(config.cors_origins), _Lifespan(kit, routes)])
     problems.install(app)
-    app.add_route("/healthz", _answering_head(health.Health()))
-    app.add_route("/readyz", _answering_head(ready))
     for template, resource in routes:
         app.add_route(template, _answering_head(resource))
     pages.install(app)

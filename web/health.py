@@ -94,9 +94,9 @@ class Ready:
         """Admit checks."""
         self._pool.open()
 
-    def close(self) -> None:
-        """End the threads."""
-        self._pool.close(timeout=TIMEOUT)
+    def close(self, timeout: float) -> bool:
+        """End the threads; False if `timeout` seconds were too few."""
+        return self._pool.close(timeout)
 
 
 def ready(settings: Settings) -> Ready:
