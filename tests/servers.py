@@ -1,5 +1,6 @@
 """Throwaway servers for one run of the tests, and a database for each of its processes."""
 
+import atexit
 import fcntl
 import hashlib
 import json
@@ -13,7 +14,7 @@ from pathlib import Path
 from psycopg2 import sql
 
 from models.migrate import MIGRATIONS, migrate
-from scripts.setup import database, secrets, sockets
+from scripts.setup import database, secrets
 from scripts.setup.postgres import PrivatePostgres
 from scripts.setup.progress import output
 from scripts.setup.redis import PrivateRedis
@@ -39,6 +40,8 @@ class Servers:
         if self.owned:
             # User postgres has to get to its own directory when root runs the tests.
             self.base.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            # Also when pytest doesn't get as far as to configure itself.
+            atexit.register(shutil.rmtree, self.base)
         self.postgres = PrivatePostgres(self.base / "pg", durable=False)
         self.redis = PrivateRedis(self.base / "redis", durable=False)
         self.worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
@@ -68,12 +71,9 @@ class Servers:
         self.redis.start()
 
     def stop(self) -> None:
-        """End both and forget their data."""
+        """End both; their data goes with this process."""
         self.redis.stop()
         self.postgres.stop()
-        sockets.remove(self.postgres.socket_dir)
-        sockets.remove(self.redis.socket.parent)
-        shutil.rmtree(self.base)
 
     def fresh_database(self, name: str) -> None:
         """Make a migrated database of that name, in place of any other."""

@@ -1,5 +1,7 @@
 """The private servers by themselves: what survives what, and where they can live."""
 
+import shutil
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +13,17 @@ from scripts.setup import sockets
 from scripts.setup.postgres import SUPERUSER, PrivatePostgres
 from scripts.setup.progress import SetupError
 from scripts.setup.redis import PrivateRedis
+
+
+@pytest.fixture(scope="module", autouse=True)
+def elsewhere():
+    """Sockets that can't be in their directory are here instead of under /tmp, and go afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="companon-", dir="/tmp"))
+    folder.chmod(0o711)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sockets, "ELSEWHERE", folder)
+        yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
