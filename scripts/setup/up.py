@@ -1,6 +1,5 @@
 """`./scripts/up`: start the whole system and look after it until somebody ends it."""
 
-import argparse
 import fcntl
 import json
 import os
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.setup import launch, procfile, sockets
+from scripts.setup import launch, options, procfile, sockets
 from scripts.setup.detach import detached
 from scripts.setup.environment import ROOT
 from scripts.setup.leftovers import UP
@@ -43,28 +42,17 @@ class Options:
 def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
     begun = launch.begun()
-    given = parser().parse_args(argv)
+    given = options.parser().parse_args(argv)
     var = layout(given.var)
     lock = claim(var)
     try:
-        options = Options(var, choose_port(given.port), _commands(given.procfile), given.demo, begun)
+        wanted = Options(var, choose_port(given.port), _commands(given.procfile), given.demo, begun)
         if not given.detach:
-            return serve(options)
-        code = detached(var, lambda ready: serve(options, ready))
+            return serve(wanted)
+        code = detached(var, lambda ready: serve(wanted, ready))
     finally:
         os.close(lock)
-    return demonstrate(options) if options.demo and code == 0 else code
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(prog="scripts/up", description="Start the whole system on this machine.")
-    made.add_argument("--demo", action="store_true", help="then drive it as outside clients would, and show numbers")
-    made.add_argument("--detach", action="store_true", help="return when it is ready; ./scripts/down ends it")
-    made.add_argument("--port", type=int, help="the API's port (default: 8000, or a free one if that is taken)")
-    made.add_argument("--procfile", type=Path, default=ROOT / "Procfile", help="what runs beside the servers")
-    made.add_argument("--var", type=Path, default=ROOT / "var", help="where its data, logs and sockets go")
-    return made
+    return demonstrate(wanted) if wanted.demo and code == 0 else code
 
 
 def _commands(path: Path) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """The Procfile: what is read, and what its lines become."""
 
+import os
 import subprocess
+import sys
 
 import pytest
 
@@ -39,3 +41,24 @@ def test_a_line_is_one_process_without_a_shell_around_it():
     process = subprocess.Popen(procfile.argv("python3 -c 'import os; print(os.getpid())'"), stdout=subprocess.PIPE)
 
     assert int(process.communicate()[0]) == process.pid
+
+
+def test_a_process_can_be_started_by_its_name_with_more_arguments(tmp_path):
+    stub = tmp_path / "gunicorn"
+    stub.write_text('#!/bin/sh\necho "$@"\n')
+    stub.chmod(0o755)
+    env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    argv = [sys.executable, "-m", "scripts.process", "web", "--bind", "0.0.0.0:80 80"]
+
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "--config web/gunicorn.conf.py web.app:application --bind 0.0.0.0:80 80\n"
+
+
+def test_a_process_that_is_not_there_is_named():
+    argv = [sys.executable, "-m", "scripts.process", "wbe"]
+
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "No process wbe in the Procfile: release, web" in done.stderr

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import psycopg2
+import pytest
 import redis
 
 from scripts.setup.environment import ROOT
@@ -251,6 +252,19 @@ def test_nothing_running_is_no_error_for_down(tmp_path):
     done = down(tmp_path / "never")
 
     assert (done.returncode, done.stdout) == (0, "Nothing is running\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "status", "said"), [("--help", 0, "--demo"), ("--prot", 2, "unrecognized arguments")]
+)
+def test_the_command_line_is_explained_by_a_bare_python(option, status, said):
+    # -S: nothing that is installed can be imported.
+    argv = [sys.executable, "-S", ROOT / "scripts" / "up", option]
+
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    assert done.returncode == status
+    assert said in done.stdout + done.stderr
 
 
 def test_a_procfile_that_is_not_there_is_named(start, tmp_path):
