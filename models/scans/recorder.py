@@ -105,7 +105,7 @@ class Recorder:
         Raises:
             Unavailable: PostgreSQL can't be reached or was too slow. The same request may be made again.
         """
-        rows = [self._row(n, attempt) for n, attempt in enumerate(attempts)]
+        rows = [self._row(attempt) for attempt in attempts]
         answers = self._ask(_RECORD, (msgspec.json.encode(rows).decode(),))
         return [_outcome(row["id"], answer) for row, answer in zip(rows, answers, strict=True)]
 
@@ -115,11 +115,11 @@ class Recorder:
             self._connection.close()
             self._connection = None
 
-    def _row(self, n: int, attempt: Attempt) -> dict[str, Any]:
+    def _row(self, attempt: Attempt) -> dict[str, Any]:
         """What `app.record_scans` takes for an attempt."""
         code = self._codes.get(attempt.code_id) if attempt.code_id else _UNKNOWN
         row = msgspec.structs.asdict(attempt)
-        row |= {"n": n, "id": db.new_id(), "job_id": db.new_id(), "device_id": db.new_id()}
+        row |= {"id": db.new_id(), "job_id": db.new_id()}
         fingerprint = row.pop("fingerprint").encode()
         if code.brand_id is not None:
             version = code.key_version or keys.active_version()

@@ -5,10 +5,8 @@
 
 -- A scan as the web tier hands it over. brand_id, campaign_id and key_version are what the fingerprint was hashed for.
 create type app.scan_request as (
-    n int,                         -- which row of the batch this is
     id uuid,
     job_id uuid,
-    device_id uuid,                -- for a device not seen before
     code_id uuid,                  -- null: the token is not signed by us
     campaign_id uuid,
     brand_id uuid,
@@ -34,9 +32,9 @@ create type app.scan_request as (
 );
 
 create type app.scan_outcome as (
-    n int,
-    decision text,                 -- accepted, rejected; with nothing stored: refused, busy, failed
-    reason text,
+    n int,                         -- place in the batch, from 1
+    decision text,                 -- accepted, rejected; refused: nothing is stored
+    reason text,                   -- null: accepted
     details jsonb,
     scan_id uuid,                  -- another id than the request's: an earlier request has been answered again
     campaign_id uuid,
@@ -76,260 +74,352 @@ end
 $$;
 call app.grant_definer('app.scan_keys(uuid,uuid,text)', '{}');
 
--- The calendar window of a limit that a moment falls into, and when it ends. An hour is told by the moment it begins, so
--- that the hour which a clock repeats in autumn is two.
-create function app.scan_window(
-    p_window text, p_at timestamptz, p_timezone text, out bucket text, out until timestamptz
-) language plpgsql immutable set search_path = '' as $$
-declare
-    local_day timestamp;
-begin
-    if p_window = 'lifetime' then
-        bucket := p_window;
-    elsif p_window = 'day' then
-        local_day := date_trunc('day', p_at at time zone p_timezone);
-        bucket := to_char(local_day, 'YYYY-MM-DD');
-        until := (local_day + interval '1 day') at time zone p_timezone;
-    elsif p_window = 'hour' then
-        until := date_trunc('hour', p_at, p_timezone) + interval '1 hour';
-        bucket := to_char((until - interval '1 hour') at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"');
-    end if;
-end
+-- In these two there is no `set search_path`, so that the planner puts them into the statements that use them.
+create function app.place(p_lat float8, p_lon float8) returns extensions.geography language sql immutable as $$
+    select extensions.st_setsrid(extensions.st_makepoint(p_lon, p_lat), 4326)::extensions.geography
+$$;
+call app.grant_definer('app.place(float8,float8)', '{}');
+
+-- The calendar window of a limit that a moment falls into. Hours are told by the moment they begin, so that the one
+-- which a clock repeats in autumn is two.
+create function app.scan_window(p_window text, p_at timestamptz, p_timezone text) returns text language sql stable as $$
+    select case p_window
+        when 'lifetime' then p_window
+        when 'day' then to_char(p_at at time zone p_timezone, 'YYYY-MM-DD')
+        when 'hour' then to_char(date_trunc('hour', p_at, p_timezone) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"')
+    end
 $$;
 call app.grant_definer('app.scan_window(text,timestamptz,text)', '{}');
 
--- Takes a share of every limit, or of none: then it says which one was full.
-create function app.take_shares(
-    p_brand_id uuid, p_campaign_id uuid, p_user_id uuid, p_device_id uuid, p_limits app.scan_limits, p_at timestamptz,
-    p_timezone text
-) returns jsonb language plpgsql set search_path = '' as $$
-declare
-    of_user record := app.scan_window((p_limits.per_user)."window", p_at, p_timezone);
-    of_device record := app.scan_window((p_limits.per_device)."window", p_at, p_timezone);
-    of_total record := app.scan_window((p_limits.total)."window", p_at, p_timezone);
-    used record;
-begin
-    if coalesce(of_user.bucket, of_device.bucket, of_total.bucket) is null then
-        return null;
-    end if;
-    select (select c.used from app.scan_counters c where c.campaign_id = p_campaign_id and c.scope = 'user'
-                and c.subject = p_user_id and c.bucket = of_user.bucket) as by_user,
-        (select c.used from app.scan_counters c where c.campaign_id = p_campaign_id and c.scope = 'device'
-                and c.subject = p_device_id and c.bucket = of_device.bucket) as by_device,
-        (select c.used from app.scan_counters c where c.campaign_id = p_campaign_id and c.scope = 'campaign'
-                and c.subject = p_campaign_id and c.bucket = of_total.bucket) as in_total
-    into used;
-    if used.by_user >= (p_limits.per_user).count then
-        return jsonb_build_object('scope', 'user', 'window', (p_limits.per_user)."window", 'until', of_user.until);
-    elsif used.by_device >= (p_limits.per_device).count then
-        return jsonb_build_object('scope', 'device', 'window', (p_limits.per_device)."window", 'until', of_device.until);
-    elsif used.in_total >= (p_limits.total).count then
-        return jsonb_build_object('scope', 'campaign', 'window', (p_limits.total)."window", 'until', of_total.until);
-    end if;
-    insert into app.scan_counters as c (campaign_id, brand_id, scope, subject, bucket, used)
-    select p_campaign_id, p_brand_id, w.scope, w.subject, w.bucket, 1
-    from (values ('user', p_user_id, of_user.bucket), ('device', p_device_id, of_device.bucket),
-        ('campaign', p_campaign_id, of_total.bucket)) as w (scope, subject, bucket)
-    where w.bucket is not null
-    on conflict (campaign_id, scope, subject, bucket) do update set used = c.used + 1;
-    return null;
-end
-$$;
-call app.grant_definer('app.take_shares(uuid,uuid,uuid,uuid,app.scan_limits,timestamptz,text)', '{}');
-
--- What a person has to agree to before a scan of theirs can count, and the notice that asks for it.
-create function app.consent_asked(p_missing text[], p_locale text) returns jsonb
+-- Which limit is full, and until when.
+create function app.limit_reached(p_scope text, p_limit app.scan_limit, p_at timestamptz, p_timezone text) returns jsonb
 language plpgsql stable set search_path = '' as $$
 begin
-    return jsonb_build_object('missing', to_jsonb(p_missing), 'notice', (
+    return jsonb_build_object('scope', p_scope, 'window', p_limit."window", 'until', case p_limit."window"
+        when 'day' then (date_trunc('day', p_at at time zone p_timezone) + interval '1 day') at time zone p_timezone
+        when 'hour' then date_trunc('hour', p_at, p_timezone) + interval '1 hour'
+    end);
+end
+$$;
+call app.grant_definer('app.limit_reached(text,app.scan_limit,timestamptz,text)', '{}');
+
+-- What a person has to agree to before a scan of theirs can count, and the notice that asks for it.
+create function app.consent_asked(p_user_id uuid, p_brand_id uuid, p_tiers text[], p_locale text) returns jsonb
+language plpgsql stable set search_path = '' as $$
+declare
+    missing text[] := app.missing_consents(p_user_id, p_brand_id, p_tiers);
+begin
+    return jsonb_build_object('missing', to_jsonb(missing), 'notice', (
         select jsonb_build_object('id', t.id, 'key', t.key, 'version', t.version, 'locale', t.locale)
         from public.consent_notices t
-        where t.retired_at is null and t.tiers @> p_missing
+        where t.retired_at is null and t.tiers @> missing
         order by t.locale = split_part(p_locale, '-', 1) desc, t.locale = 'en' desc, t.version desc
         limit 1));
 end
 $$;
-call app.grant_definer('app.consent_asked(text[],text)', '{}');
+call app.grant_definer('app.consent_asked(uuid,uuid,text[],text)', '{}');
 
--- Where a scan was made, as far as the campaign has a fence.
-create function app.fence_status(
-    asked app.scan_request, fence app.scan_fence, out distance_m float8, out status text
-) language plpgsql immutable set search_path = '' as $$
-begin
-    distance_m := extensions.st_distance(
-        extensions.st_setsrid(extensions.st_makepoint(asked.lon, asked.lat), 4326)::extensions.geography,
-        extensions.st_setsrid(extensions.st_makepoint(fence.lon, fence.lat), 4326)::extensions.geography);
-    status := case
-        when fence.radius_m is null then 'none'
-        when distance_m is null then 'unknown'
-        when distance_m + asked.accuracy_m <= fence.radius_m then 'inside'
-        when distance_m - asked.accuracy_m > fence.radius_m then 'outside'
-        else 'uncertain'
-    end;
-end
-$$;
-call app.grant_definer('app.fence_status(app.scan_request,app.scan_fence)', '{}');
+-- What is known of a scan, and what follows from that alone.
+create type app.scan_facts as (
+    n int,
+    refusal text,                  -- nothing can be stored
+    earlier_id uuid,               -- decided already, under the same client_scan_id
+    reason text,                   -- it doesn't count
+    details jsonb,
+    device_id uuid,
+    device_seen timestamptz,       -- null: never before
+    distance_m float8,
+    fence text,
+    locale text,
+    rules app.scan_rules,
+    -- Of each limit: the calendar window that the scan falls into, the shares of it that are left, and the first scan
+    -- of the batch that wants one of them.
+    user_window text,
+    user_left bigint,
+    user_first int,
+    device_window text,
+    device_left bigint,
+    device_first int,
+    total_window text,
+    total_left bigint,
+    total_first int
+);
 
--- Why a scan can't count, as far as that doesn't depend on other scans; null if it may.
-create function app.scan_reason(
-    asked app.scan_request, p_campaign_status text, rules app.scan_rules, p_missing text[], p_fence_status text
-) returns text language plpgsql stable set search_path = '' as $$
+-- Looks up, in one statement, all that scans are held against. Joins by index only, whatever the statistics say: a plan
+-- made when a table was empty is still in use when it isn't.
+create function app.scan_facts(p_asked app.scan_request[], p_limited uuid[]) returns setof app.scan_facts
+language plpgsql stable set search_path = '' set enable_hashjoin = off set enable_mergejoin = off as $$
 begin
-    return case
-        when p_campaign_status in ('Draft', 'Paused') then 'campaign_not_active'
-        when p_campaign_status = 'Completed' or asked.scanned_at > rules.ends_at then 'campaign_ended'
-        when asked.scanned_at < rules.starts_at then 'campaign_not_active'
-        when asked.scanned_at > now() + interval '5 minutes' then 'scan_time_invalid'
-        when asked.scanned_at < now() - interval '24 hours' then 'scan_too_old'
-        when p_missing <> '{}' then 'consent_required'
-        when p_fence_status = 'none' then null
-        when p_fence_status = 'unknown' then 'location_required'
-        -- A position is a scan's if it was taken close to it in time, whichever came first.
-        when abs(extract(epoch from asked.scanned_at - asked.captured_at)) > rules.max_location_age_s
-            then 'location_stale'
-        when asked.accuracy_m > rules.max_accuracy_m then 'location_inaccurate'
-        when p_fence_status = 'outside' then 'geofence_outside'
-        when p_fence_status = 'uncertain' and (rules.geofence).when_uncertain = 'reject' then 'geofence_uncertain'
-    end;
-end
-$$;
-call app.grant_definer('app.scan_reason(app.scan_request,text,app.scan_rules,text[],text)', '{}');
-
--- Decides one scan whose keys are held, counts it, stores it and asks for its score.
--- p_limited: the campaigns whose own key is held.
-create function app.decide_scan(asked app.scan_request, p_limited uuid[]) returns app.scan_outcome
-language plpgsql set search_path = '' as $$
-declare
-    answer app.scan_outcome;
-    known record;
-    rules app.scan_rules;
-    missing text[];
-    fence record;
-    details jsonb;
-begin
-    select alive.yes as alive, alive.locale, c.id as code_id, c.brand_id, c.campaign_id, m.status, m.config,
-        coalesce(m.fingerprint_key_version, asked.key_version) as key_version, d.id as device_id, d.last_seen,
-        o.id as scan_id, o.request_digest, o.decision, o.reason, o.details, o.scan_time, o.received_at, o.late
-    into known
-    from (select) as one
+    return query
+    select r.ordinality::int,
+        case
+            when alive.yes is null then 'session_ended'
+            when r.code_id is null then 'bad_token'
+            when c.id is null then 'unknown_code'
+            -- The fingerprint was hashed for another brand or with another key, or a limit was set since we locked.
+            when (c.brand_id, c.campaign_id, coalesce(m.fingerprint_key_version, r.key_version))
+                    is distinct from (r.brand_id, r.campaign_id, r.key_version)
+                or (k.scan_limit).total is not null and m.id <> all (p_limited) then 'changed_meanwhile'
+            when o.request_digest <> decode(r.request_digest, 'hex') then 'client_scan_id_reused'
+        end,
+        o.id,
+        case
+            when m.status in ('Draft', 'Paused') then 'campaign_not_active'
+            when m.status = 'Completed' or r.scanned_at > k.ends_at then 'campaign_ended'
+            when r.scanned_at < k.starts_at then 'campaign_not_active'
+            when r.scanned_at > now() + interval '5 minutes' then 'scan_time_invalid'
+            when r.scanned_at < now() - interval '24 hours' then 'scan_too_old'
+            when app.missing_consents(r.user_id, c.brand_id, k.consent_tiers) <> '{}' then 'consent_required'
+            when fence.status = 'unknown' then 'location_required'
+            when fence.status = 'none' then null
+            -- A position is a scan's if it was taken close to it in time, whichever came first.
+            when abs(extract(epoch from r.scanned_at - r.captured_at)) > k.max_location_age_s then 'location_stale'
+            when r.accuracy_m > k.max_accuracy_m then 'location_inaccurate'
+            when fence.status = 'outside' then 'geofence_outside'
+            when fence.status = 'uncertain' and (k.geofence).when_uncertain = 'reject' then 'geofence_uncertain'
+        end,
+        case when fence.status = 'uncertain' then jsonb_build_object('when_uncertain', (k.geofence).when_uncertain)
+            else '{}' end,
+        coalesce(d.id, left(r.fingerprint_hash, 32)::uuid),
+        d.last_seen,
+        fence.distance_m,
+        fence.status,
+        coalesce(r.locale, alive.locale),
+        k,
+        w.of_user, ((k.scan_limit).per_user).count - coalesce((select s.used from app.scan_counters s
+            where s.campaign_id = m.id and s.scope = 'user' and s.subject = r.user_id and s.bucket = w.of_user), 0),
+        (min(r.ordinality) over (partition by m.id, r.user_id, w.of_user))::int,
+        w.of_device, ((k.scan_limit).per_device).count - coalesce((select s.used from app.scan_counters s
+            where s.campaign_id = m.id and s.scope = 'device' and s.subject = d.id and s.bucket = w.of_device), 0),
+        (min(r.ordinality) over (partition by m.id, r.fingerprint_hash, w.of_device))::int,
+        w.of_all, ((k.scan_limit).total).count - coalesce((select s.used from app.scan_counters s
+            where s.campaign_id = m.id and s.scope = 'campaign' and s.subject = m.id and s.bucket = w.of_all), 0),
+        (min(r.ordinality) over (partition by m.id, w.of_all))::int
+    from unnest(p_asked) with ordinality r
     left join lateral (
         select true as yes, u.locale from app.sessions s
             join public.users u on u.id = s.user_id
-            join public.roles r on r.id = u.role_id
-        where s.id = asked.session_id and s.user_id = asked.user_id and s.revoked_at is null and s.expires_at > now()
-            and r.name = asked.user_role and u.brand_id is not distinct from asked.member_of
+            join public.roles o on o.id = u.role_id
+        where s.id = r.session_id and s.user_id = r.user_id and s.revoked_at is null and s.expires_at > now()
+            and o.name = r.user_role and u.brand_id is not distinct from r.member_of
     ) as alive on true
-    left join public.qr_codes c on c.id = asked.code_id and c.disabled_at is null
+    left join public.qr_codes c on c.id = r.code_id and c.disabled_at is null
     left join public.campaigns m on m.id = c.campaign_id
-    left join public.qr_scans o on o.campaign_id = c.campaign_id and o.user_id = asked.user_id
-        and o.client_scan_id = asked.client_scan_id
-    left join public.device_fingerprints d on d.fingerprint_hash = asked.fingerprint_hash;
-
-    rules := jsonb_populate_record(null::app.scan_rules, known.config);
-    answer := (asked.n, 'refused', case
-        when known.alive is null then 'session_ended'
-        when asked.code_id is null then 'bad_token'
-        when known.code_id is null then 'unknown_code'
-        when known.request_digest <> decode(asked.request_digest, 'hex') then 'client_scan_id_reused'
-        -- The fingerprint was hashed for another brand or with another key, or a limit has been set since we locked.
-        when (known.brand_id, known.campaign_id, known.key_version) is distinct from
-            (asked.brand_id, asked.campaign_id, asked.key_version)
-            or (rules.scan_limit).total is not null and known.campaign_id <> all (p_limited) then 'changed_meanwhile'
-    end, null, null, known.campaign_id, null, null, null)::app.scan_outcome;
-    if answer.reason is not null then
-        return answer;
-    elsif known.scan_id is not null then
-        return (asked.n, known.decision, known.reason, known.details, known.scan_id, known.campaign_id,
-            known.scan_time, known.received_at, known.late)::app.scan_outcome;
-    end if;
-
-    if known.device_id is null then
-        known.device_id := asked.device_id;
-        insert into public.device_fingerprints (id, fingerprint_hash, brand_id, key_version)
-        values (asked.device_id, asked.fingerprint_hash, known.brand_id, known.key_version);
-    elsif known.last_seen < now() - interval '1 minute' then
-        update public.device_fingerprints set last_seen = now() where id = known.device_id;
-    end if;
-
-    missing := app.missing_consents(asked.user_id, known.brand_id, rules.consent_tiers);
-    fence := app.fence_status(asked, rules.geofence);
-    answer.reason := app.scan_reason(asked, known.status, rules, missing, fence.status);
-    if answer.reason is null then
-        details := app.take_shares(known.brand_id, known.campaign_id, asked.user_id, known.device_id, rules.scan_limit,
-            asked.scanned_at, rules.timezone);
-        answer.reason := case when details ->> 'window' = 'lifetime' then 'cap_exhausted'
-            when details is not null then 'limit_reached' end;
-    elsif answer.reason = 'consent_required' then
-        details := app.consent_asked(missing, coalesce(asked.locale, known.locale));
-    end if;
-    if fence.status = 'uncertain' then
-        details := coalesce(details, '{}') || jsonb_build_object('when_uncertain', (rules.geofence).when_uncertain);
-    end if;
-
-    answer := (asked.n, case when answer.reason is null then 'accepted' else 'rejected' end, answer.reason,
-        coalesce(details, '{}'), asked.id, known.campaign_id, asked.scanned_at, now(),
-        asked.scanned_at < now() - interval '2 minutes')::app.scan_outcome;
-    insert into public.qr_scans (id, brand_id, campaign_id, code_id, user_id, device_fp_id, client_scan_id,
-        request_digest, location, accuracy_m, captured_at, scan_time, received_at, late, distance_m, geofence_status,
-        decision, reason, details, address, user_agent, request_id)
-    values (asked.id, known.brand_id, known.campaign_id, known.code_id, asked.user_id, known.device_id,
-        asked.client_scan_id, decode(asked.request_digest, 'hex'),
-        extensions.st_setsrid(extensions.st_makepoint(asked.lon, asked.lat), 4326)::extensions.geography,
-        asked.accuracy_m, asked.captured_at, asked.scanned_at, answer.received_at, answer.late, fence.distance_m,
-        fence.status, answer.decision, answer.reason, answer.details, asked.address, asked.user_agent, asked.request_id);
-    perform app.add_job(asked.job_id, 'scan.score', jsonb_build_array(asked.id),
-        p_subject_type => 'scan', p_subject_id => asked.id::text, p_brand_id => known.brand_id,
-        p_request_id => asked.request_id, p_correlation_id => asked.correlation_id, p_traceparent => asked.traceparent);
-    return answer;
+    left join lateral jsonb_populate_record(null::app.scan_rules, m.config) k on true
+    left join public.qr_scans o on o.campaign_id = c.campaign_id and o.user_id = r.user_id
+        and o.client_scan_id = r.client_scan_id
+    left join public.device_fingerprints d on d.fingerprint_hash = r.fingerprint_hash
+    cross join lateral (
+        select extensions.st_distance(app.place(r.lat, r.lon), app.place((k.geofence).lat, (k.geofence).lon)) as metres
+        offset 0
+    ) away
+    cross join lateral (
+        select away.metres as distance_m, case
+            when k.geofence is null then 'none'
+            when away.metres is null then 'unknown'
+            when away.metres + r.accuracy_m <= (k.geofence).radius_m then 'inside'
+            when away.metres - r.accuracy_m > (k.geofence).radius_m then 'outside'
+            else 'uncertain'
+        end as status
+    ) fence
+    cross join lateral (
+        select app.scan_window(((k.scan_limit).per_user)."window", r.scanned_at, k.timezone) as of_user,
+            app.scan_window(((k.scan_limit).per_device)."window", r.scanned_at, k.timezone) as of_device,
+            app.scan_window(((k.scan_limit).total)."window", r.scanned_at, k.timezone) as of_all
+        offset 0
+    ) w
+    order by r.ordinality;
 end
 $$;
-call app.grant_definer('app.decide_scan(app.scan_request,uuid[])', '{}');
+call app.grant_definer('app.scan_facts(app.scan_request[],uuid[])', '{}');
 
--- The same, and an error fails this scan alone.
-create function app.decide_scan_alone(asked app.scan_request, p_limited uuid[]) returns app.scan_outcome
+-- Stores decided scans, and asks for their scores.
+create function app.store_scans(p_asked app.scan_request[], p_decided app.scan_facts[]) returns void
+language plpgsql set search_path = '' as $$
+begin
+    insert into public.qr_scans (id, brand_id, campaign_id, code_id, user_id, device_fp_id, client_scan_id,
+        request_digest, location, accuracy_m, captured_at, scan_time, late, distance_m, geofence_status, decision,
+        reason, details, address, user_agent, request_id)
+    select r.id, r.brand_id, r.campaign_id, r.code_id, r.user_id, d.device_id, r.client_scan_id,
+        decode(r.request_digest, 'hex'), app.place(r.lat, r.lon), r.accuracy_m, r.captured_at, r.scanned_at,
+        r.scanned_at < now() - interval '2 minutes', d.distance_m, d.fence,
+        case when d.reason is null then 'accepted' else 'rejected' end, d.reason, d.details, r.address, r.user_agent,
+        r.request_id
+    from unnest(p_decided) d join unnest(p_asked) with ordinality r on r.ordinality = d.n;
+
+    perform app.add_job(r.job_id, 'scan.score', jsonb_build_array(r.id), p_subject_type => 'scan',
+        p_subject_id => r.id::text, p_brand_id => r.brand_id, p_request_id => r.request_id,
+        p_correlation_id => r.correlation_id, p_traceparent => r.traceparent)
+    from unnest(p_decided) d join unnest(p_asked) with ordinality r on r.ordinality = d.n;
+end
+$$;
+call app.grant_definer('app.store_scans(app.scan_request[],app.scan_facts[])', '{}');
+
+-- Counts the shares of limits that accepted scans take.
+create function app.count_shares(p_asked app.scan_request[], p_decided app.scan_facts[]) returns void
+language plpgsql set search_path = '' as $$
+begin
+    insert into app.scan_counters as c (campaign_id, brand_id, scope, subject, bucket, used)
+    select r.campaign_id, r.brand_id, share.scope, share.subject, share.bucket, count(*)
+    from unnest(p_decided) d join unnest(p_asked) with ordinality r on r.ordinality = d.n
+    cross join lateral (values ('user', r.user_id, d.user_window), ('device', d.device_id, d.device_window),
+        ('campaign', r.campaign_id, d.total_window)) as share (scope, subject, bucket)
+    where d.reason is null and share.bucket is not null
+    group by 1, 2, 3, 4, 5
+    on conflict (campaign_id, scope, subject, bucket) do update set used = c.used + excluded.used;
+end
+$$;
+call app.grant_definer('app.count_shares(app.scan_request[],app.scan_facts[])', '{}');
+
+-- Notes the devices of decided scans; of those that were seen within the last minute there is nothing to note.
+create function app.note_devices(p_asked app.scan_request[], p_decided app.scan_facts[]) returns void
+language plpgsql set search_path = '' as $$
+begin
+    insert into public.device_fingerprints (id, fingerprint_hash, brand_id, key_version)
+    select distinct d.device_id, r.fingerprint_hash, r.brand_id, r.key_version
+    from unnest(p_decided) d join unnest(p_asked) with ordinality r on r.ordinality = d.n
+    where d.device_seen is null;
+    update public.device_fingerprints f set last_seen = now()
+    from unnest(p_decided) d where f.id = d.device_id and d.device_seen < now() - interval '1 minute';
+end
+$$;
+call app.grant_definer('app.note_devices(app.scan_request[],app.scan_facts[])', '{}');
+
+-- What was refused without being stored is counted.
+create function app.count_refusals(p_reasons text[]) returns void language plpgsql set search_path = '' as $$
+begin
+    insert into app.scan_refusals as s (day, reason, count)
+    select (now() at time zone 'UTC')::date, reason, count(*) from unnest(p_reasons) reason
+    where reason in ('bad_token', 'unknown_code') group by reason order by reason
+    on conflict (day, reason) do update set count = s.count + excluded.count;
+end
+$$;
+call app.grant_definer('app.count_refusals(text[])', '{}');
+
+-- Decides scans whose keys are held, one after the other, and stores them. p_limited: the campaigns whose own key is held.
+create function app.decide_scans(p_asked app.scan_request[], p_limited uuid[]) returns setof app.scan_outcome
 language plpgsql set search_path = '' as $$
 declare
-    answer app.scan_outcome;
+    f app.scan_facts;
+    r app.scan_request;
+    decided app.scan_facts[] := '{}';
+    stored_ids uuid[] := '{}';     -- client_scan_ids
+    repeated int[] := '{}';
+    refused text[] := '{}';
+    -- shares that the scans before have taken, by the first of them that wanted one
+    of_user int[] := '{}';
+    of_device int[] := '{}';
+    of_all int[] := '{}';
+    has_limits boolean := false;
+    has_devices boolean := false;
 begin
-    return app.decide_scan(asked, p_limited);
-exception
-    when lock_not_available or deadlock_detected then
-        return (asked.n, 'refused', 'busy', null, null, null, null, null, null)::app.scan_outcome;
-    when others then
-        raise log 'scan % failed: % (%)', asked.id, sqlerrm, sqlstate;
-        return (asked.n, 'refused', 'failed', null, null, null, null, null, null)::app.scan_outcome;
+    for f in select * from app.scan_facts(p_asked, p_limited) loop
+        r := p_asked[f.n];
+        if f.refusal is not null then
+            refused := refused || f.refusal;
+            return next (f.n, 'refused', f.refusal, null, null, null, null, null, null)::app.scan_outcome;
+            continue;
+        elsif f.earlier_id is not null then
+            return query select f.n, s.decision, s.reason, s.details, s.id, s.campaign_id, s.scan_time, s.received_at,
+                s.late from public.qr_scans s where s.id = f.earlier_id;
+            continue;
+        elsif r.client_scan_id = any (stored_ids) then
+            repeated := repeated || f.n;
+            continue;
+        elsif f.reason = 'consent_required' then
+            f.details := app.consent_asked(r.user_id, r.brand_id, (f.rules).consent_tiers, f.locale);
+        elsif f.reason is null and coalesce(f.user_window, f.device_window, f.total_window) is not null then
+            if f.user_left <= coalesce(of_user[f.user_first], 0) then
+                f.details := app.limit_reached('user', ((f.rules).scan_limit).per_user, r.scanned_at, (f.rules).timezone);
+            elsif f.device_left <= coalesce(of_device[f.device_first], 0) then
+                f.details := app.limit_reached('device', ((f.rules).scan_limit).per_device, r.scanned_at, (f.rules).timezone);
+            elsif f.total_left <= coalesce(of_all[f.total_first], 0) then
+                f.details := app.limit_reached('campaign', ((f.rules).scan_limit).total, r.scanned_at, (f.rules).timezone);
+            else
+                of_user[f.user_first] := coalesce(of_user[f.user_first], 0) + 1;
+                of_device[f.device_first] := coalesce(of_device[f.device_first], 0) + 1;
+                of_all[f.total_first] := coalesce(of_all[f.total_first], 0) + 1;
+                has_limits := true;
+            end if;
+            f.reason := case when f.details ->> 'window' = 'lifetime' then 'cap_exhausted'
+                when f.details ? 'window' then 'limit_reached' end;
+        end if;
+        decided := decided || f;
+        stored_ids := stored_ids || r.client_scan_id;
+        has_devices := has_devices or f.device_seen is null or f.device_seen < now() - interval '1 minute';
+        return next (f.n, case when f.reason is null then 'accepted' else 'rejected' end, f.reason, f.details, r.id,
+            r.campaign_id, r.scanned_at, now(), r.scanned_at < now() - interval '2 minutes')::app.scan_outcome;
+    end loop;
+
+    if has_devices then
+        perform app.note_devices(p_asked, decided);
+    end if;
+    if has_limits then
+        perform app.count_shares(p_asked, decided);
+    end if;
+    if decided <> '{}' then
+        perform app.store_scans(p_asked, decided);
+    end if;
+    if refused <> '{}' then
+        perform app.count_refusals(refused);
+    end if;
+
+    -- Now that the first of them is stored, the others can be told apart: the same scan again, or another one.
+    foreach f.n in array repeated loop
+        return query select f.n, again.decision, again.reason, again.details, again.scan_id, again.campaign_id,
+            again.scanned_at, again.received_at, again.late
+            from app.decide_scans(p_asked[f.n:f.n], p_limited) again;
+    end loop;
 end
 $$;
-call app.grant_definer('app.decide_scan_alone(app.scan_request,uuid[])', '{}');
+call app.grant_definer('app.decide_scans(app.scan_request[],uuid[])', '{}');
 
--- Takes a lock for this transaction, or gives up after lock_timeout; what it was waited for in vain is not waited for twice.
-create function app.hold_key(p_key bigint, p_patient boolean) returns boolean
+-- Decides one scan; whatever goes wrong is its own affair. p_busy: keys that could not be had.
+create function app.decide_alone(r app.scan_request, p_limited uuid[], p_busy bigint[]) returns app.scan_outcome
+language plpgsql set search_path = '' as $$
+declare
+    outcome app.scan_outcome;
+begin
+    if p_busy && app.scan_keys(r.campaign_id, r.user_id, r.fingerprint_hash) then
+        raise lock_not_available;
+    end if;
+    select * into outcome from app.decide_scans(array[r], p_limited);
+    return outcome;
+exception
+    when lock_not_available or deadlock_detected then
+        return (1, 'refused', 'busy', null, null, null, null, null, null)::app.scan_outcome;
+    when others then
+        raise log 'scan % failed: % (%)', r.id, sqlerrm, sqlstate;
+        return (1, 'refused', 'failed', null, null, null, null, null, null)::app.scan_outcome;
+end
+$$;
+call app.grant_definer('app.decide_alone(app.scan_request,uuid[],bigint[])', '{}');
+
+-- Takes a lock for this transaction, or gives up after lock_timeout, or at once.
+create function app.hold_key(p_key bigint, p_wait boolean) returns boolean
 language plpgsql set search_path = '' as $$
 begin
-    if not pg_try_advisory_xact_lock(p_key) then
-        if not p_patient then
-            return false;
-        end if;
+    if p_wait then
         perform pg_advisory_xact_lock(p_key);
     end if;
-    return true;
+    return p_wait;
 exception when lock_not_available then
     return false;
 end
 $$;
 call app.grant_definer('app.hold_key(bigint,boolean)', '{}');
 
--- Decides a batch. A key that somebody else holds for too long fails only the scans that need it; so does an error.
--- The planner is told not to trust the statistics of tables that were empty a minute ago.
+-- Decides a batch. A key that somebody else holds for too long fails only the scans that need it; so does an error: it
+-- undoes what was done so far, and everything is decided once more, each scan by itself.
 create function app.record_scans(p_rows jsonb) returns setof app.scan_outcome
 language plpgsql security definer set search_path = '' set lock_timeout = '200ms'
 set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
-    asked app.scan_request[] := array(select r from jsonb_populate_recordset(null::app.scan_request, p_rows) r order by r.n);
+    asked app.scan_request[] := array(select r from jsonb_populate_recordset(null::app.scan_request, p_rows) r);
     needed record;
     limited uuid[] := '{}';
     busy bigint[] := '{}';
-    answers app.scan_outcome[];
+    outcomes app.scan_outcome[];
 begin
     for needed in
         select distinct k.key, case when k.kind = 3 then m.id end as campaign_id
@@ -341,6 +431,7 @@ begin
         order by k.key
     loop
         limited := limited || needed.campaign_id;
+        -- After one wait in vain, no more waiting: the whole batch would be late.
         if not pg_try_advisory_xact_lock(needed.key) and not app.hold_key(needed.key, busy = '{}') then
             busy := busy || needed.key;
         end if;
@@ -350,20 +441,13 @@ begin
         if busy <> '{}' then
             raise lock_not_available;
         end if;
-        answers := array(select app.decide_scan(r, limited) from unnest(asked) r);
+        outcomes := array(select d from app.decide_scans(asked, limited) d order by d.n);
     exception when others then
-        answers := array(
-            select case when busy && app.scan_keys(r.campaign_id, r.user_id, r.fingerprint_hash)
-                then (r.n, 'refused', 'busy', null, null, null, null, null, null)::app.scan_outcome
-                else app.decide_scan_alone(r, limited) end
-            from unnest(asked) r);
+        outcomes := array(select app.decide_alone(r, limited, busy) from unnest(asked) r);
     end;
 
-    insert into app.scan_refusals as s (day, reason, count)
-    select (now() at time zone 'UTC')::date, a.reason, count(*) from unnest(answers) a
-    where a.decision = 'refused' and a.reason in ('bad_token', 'unknown_code') group by a.reason order by a.reason
-    on conflict (day, reason) do update set count = s.count + excluded.count;
-    return query select * from unnest(answers);
+    return query select d.ordinality::int, d.decision, d.reason, d.details, d.scan_id, d.campaign_id, d.scanned_at,
+        d.received_at, d.late from unnest(outcomes) with ordinality d;
 end
 $$;
 call app.grant_definer('app.record_scans(jsonb)', array['app_scan']);
