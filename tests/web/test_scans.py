@@ -524,3 +524,25 @@ def test_what_was_taken_before_the_end_is_written_down(phone, campaign, code_of,
     assert refused.headers["retry-after"] == "1"
     assert device.scan(code).status_code == 201
     assert len(stored()) == 2
+
+
+def test_a_token_whose_role_is_no_longer_the_person_s_ends_with_the_role(phone, campaign, code_of, superuser, stored):
+    device = phone()
+    with superuser.cursor() as cursor:
+        cursor.execute("update public.users set role_id = 5 where id = %s", (device.account.user_id,))
+
+    assert device.scan(code_of(campaign())).json["code"] == "session_ended"
+    assert stored() == []
+
+
+def test_what_is_full_and_uncertain_says_both_to_whoever_looks_into_it(phone, campaign, code_of, stored):
+    made = campaign(
+        geofence=FENCE | {"when_uncertain": "flag"}, scan_limit={"per_user": {"count": 1, "window": "lifetime"}}
+    )
+    device = phone(place=north_of_madrid(490), accuracy_m=20)
+
+    answers = [device.scan(code_of(made)) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [201, 409]
+    assert "when_uncertain" not in answers[1].json
+    assert [scan["details"].get("when_uncertain") for scan in stored("details")] == ["flag", "flag"]

@@ -296,7 +296,8 @@ end
 $$;
 call app.grant_definer('app.count_refusals(text[])', '{}');
 
--- Decides scans whose keys are held, one after the other, and stores them. p_limited: the campaigns whose own key is held.
+-- Decides scans whose keys are held, one after the other, and stores them.
+-- p_limited: the campaigns whose own key is held.
 create function app.decide_scans(p_asked app.scan_request[], p_limited uuid[]) returns setof app.scan_outcome
 language plpgsql set search_path = '' as $$
 declare
@@ -310,6 +311,8 @@ declare
     of_user int[] := '{}';
     of_device int[] := '{}';
     of_all int[] := '{}';
+    limits app.scan_limits;
+    full_limit jsonb;
     has_limits boolean := false;
     has_devices boolean := false;
 begin
@@ -329,20 +332,24 @@ begin
         elsif f.reason = 'consent_required' then
             f.details := app.consent_asked(r.user_id, r.brand_id, (f.rules).consent_tiers, f.locale);
         elsif f.reason is null and coalesce(f.user_window, f.device_window, f.total_window) is not null then
+            limits := (f.rules).scan_limit;
+            full_limit := null;
             if f.user_left <= coalesce(of_user[f.user_first], 0) then
-                f.details := app.limit_reached('user', ((f.rules).scan_limit).per_user, r.scanned_at, (f.rules).timezone);
+                full_limit := app.limit_reached('user', limits.per_user, r.scanned_at, (f.rules).timezone);
             elsif f.device_left <= coalesce(of_device[f.device_first], 0) then
-                f.details := app.limit_reached('device', ((f.rules).scan_limit).per_device, r.scanned_at, (f.rules).timezone);
+                full_limit := app.limit_reached('device', limits.per_device, r.scanned_at, (f.rules).timezone);
             elsif f.total_left <= coalesce(of_all[f.total_first], 0) then
-                f.details := app.limit_reached('campaign', ((f.rules).scan_limit).total, r.scanned_at, (f.rules).timezone);
+                full_limit := app.limit_reached('campaign', limits.total, r.scanned_at, (f.rules).timezone);
             else
                 of_user[f.user_first] := coalesce(of_user[f.user_first], 0) + 1;
                 of_device[f.device_first] := coalesce(of_device[f.device_first], 0) + 1;
                 of_all[f.total_first] := coalesce(of_all[f.total_first], 0) + 1;
                 has_limits := true;
             end if;
-            f.reason := case when f.details ->> 'window' = 'lifetime' then 'cap_exhausted'
-                when f.details ? 'window' then 'limit_reached' end;
+            if full_limit is not null then
+                f.details := f.details || full_limit;
+                f.reason := case full_limit ->> 'window' when 'lifetime' then 'cap_exhausted' else 'limit_reached' end;
+            end if;
         end if;
         decided := decided || f;
         stored_ids := stored_ids || r.client_scan_id;
