@@ -135,17 +135,28 @@ class Recorder:
     def _ask(self, sql: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         try:
             return self._fetch(sql, params)
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            if self._connection is not None and not self._connection.closed:
-                logger.warning("scans: %s", error)
-                raise Unavailable("It took too long.") from error
+        except psycopg2.Error as error:
+            self._require_lost(error)
             logger.warning("scans: connection lost, asking again: %s", error)
-            self.close()
         try:
             return self._fetch(sql, params)
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            self.close()
+        except psycopg2.Error as error:
+            self._require_lost(error)
             raise Unavailable("The database does not answer.") from error
+
+    def _require_lost(self, error: psycopg2.Error) -> None:
+        """Let go of a connection that broke. For that psycopg2 has several errors, which mean other things, too.
+
+        Raises:
+            Unavailable: it is whole, and the statement took too long.
+            psycopg2.Error: it is whole, and the statement is wrong.
+        """
+        if self._connection is None or self._connection.closed:
+            self._connection = None
+        elif isinstance(error, psycopg2.OperationalError):
+            raise Unavailable("It took too long.") from error
+        else:
+            raise error
 
     def _fetch(self, sql: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with self._connected().cursor() as cursor:

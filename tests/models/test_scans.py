@@ -283,15 +283,15 @@ def test_the_scan_writer_may_do_nothing_else(recorder):
 class Breaking:
     """A connection that breaks after the database has committed a batch, and before it could say so."""
 
-    def __init__(self, real) -> None:
-        self._real = real
+    def __init__(self, real, error: type[Exception]) -> None:
+        self._real, self._error = real, error
 
     @property
     def closed(self):
         return self._real.closed
 
     def cursor(self):
-        return BreakingCursor(self._real)
+        return BreakingCursor(self._real, self._error)
 
     def close(self):
         self._real.close()
@@ -300,8 +300,8 @@ class Breaking:
 class BreakingCursor:
     """Its cursor."""
 
-    def __init__(self, real) -> None:
-        self._real, self._cursor = real, real.cursor()
+    def __init__(self, real, error: type[Exception]) -> None:
+        self._real, self._error, self._cursor = real, error, real.cursor()
 
     def __enter__(self):
         return self
@@ -313,16 +313,17 @@ class BreakingCursor:
         self._cursor.execute(sql, params)
         if "record_scans" in sql:
             self._real.close()
-            raise psycopg2.OperationalError("server closed the connection unexpectedly")
+            raise self._error("server closed the connection unexpectedly")
 
     def fetchall(self):
         return self._cursor.fetchall()
 
 
-def test_a_batch_whose_answer_got_lost_is_not_counted_twice(campaign, code_of, fan, stored, superuser):
+@pytest.mark.parametrize("error", [psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.DatabaseError])
+def test_a_batch_whose_answer_got_lost_is_not_counted_twice(campaign, code_of, fan, stored, superuser, error):
     code = code_of(campaign(scan_limit={"per_user": {"count": 1, "window": "lifetime"}}))
     person = fan("essential")
-    connections = iter([Breaking(db.connect("scan")), db.connect("scan")])
+    connections = iter([Breaking(db.connect("scan"), error), db.connect("scan")])
     recorder = Recorder(lambda: next(connections))
     asked = [attempt(person, code), attempt(person, code)]
 
@@ -363,6 +364,13 @@ def test_a_statement_that_takes_too_long_is_not_repeated(recorder):
         recorder._ask("SELECT pg_sleep(%s)", (5,))
 
     assert recorder._connection.closed == 0
+
+
+def test_a_statement_that_is_wrong_is_said_to_be(recorder):
+    with pytest.raises(psycopg2.errors.InvalidTextRepresentation):
+        recorder._ask("SELECT %s::uuid", ("not one",))
+
+    assert recorder._ask("SELECT 1", ()) == [(1,)]
 
 
 def test_a_full_batch_is_taken(campaign, code_of, fan, recorder):
