@@ -39,7 +39,16 @@ class Settings:
     database_direct_url: str = env(
         "DATABASE_DIRECT_URL", "postgresql://postgres@/companon", "The owner, for migrations and dumps.", secret=True
     )
-    redis_url: str = env("REDIS_URL", "redis://127.0.0.1:6379/0", "Transport of job ids and rate limits.")
+    redis_url: str = env(
+        "REDIS_URL", "redis://127.0.0.1:6379/0", "Rate limits, and job ids if nothing else carries them."
+    )
+    broker_url: str = env(
+        "BROKER_URL",
+        "",
+        "What carries job ids: `redis://`, `rediss://`, `unix://`, `sentinel://host:port,host:port/service/db` (with"
+        " `?sentinel_password=`, `?tls=1`), `amqp://` or `amqps://` (RabbitMQ); `REDIS_URL` when empty.",
+        secret=True,
+    )
     secret_keys: str = env(
         "SECRET_KEYS",
         "",
@@ -66,6 +75,11 @@ class Settings:
     cors_origins: str = env("CORS_ORIGINS", "", "Origins allowed to call the API from a browser, comma separated.")
     max_body_bytes: int = env("MAX_BODY_BYTES", 262_144, "Largest request body taken, in bytes.")
     log_level: str = env("LOG_LEVEL", "INFO", "Python log level of every process.")
+
+    @property
+    def transport_url(self) -> str:
+        """What carries job ids from the relay to the workers."""
+        return self.broker_url or self.redis_url
 
     @property
     def frontend_url(self) -> str:

@@ -17,5 +17,5 @@ from settings import settings
 
 logs.configure(settings.log_level)
 
-broker = make_broker(settings.redis_url)
+broker = make_broker(settings.transport_url)
 dramatiq.set_broker(broker)

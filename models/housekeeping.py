@@ -2,11 +2,13 @@
 
 from datetime import timedelta
 
-from models.db import execute
+from models.db import execute, rows
 
 KEEP_ANSWERS = timedelta(days=1)
 KEEP_DONE = timedelta(days=30)
 KEEP_DEAD = timedelta(days=365)
+DAYS_AHEAD = 14
+"""Partitions of the history that are there before they are needed."""
 
 
 def expire_answers() -> int:
@@ -14,9 +16,12 @@ def expire_answers() -> int:
     return execute("DELETE FROM app.idempotency_keys WHERE created_at < now() - %s", (KEEP_ANSWERS,))
 
 
-def prune_jobs() -> int:
-    """Forget finished jobs after `KEEP_DONE`, and dead letters after `KEEP_DEAD`; how many."""
-    return execute(
-        "DELETE FROM app.job_history WHERE finished_at < now() - %s AND (state <> 'dead' OR finished_at < now() - %s)",
-        (KEEP_DONE, KEEP_DEAD),
-    )
+def prune_jobs() -> list[str]:
+    """Drop the days of the jobs' history that are older than `KEEP_DONE` and make those that come; the names dropped.
+
+    Dead letters older than `KEEP_DEAD` and keys whose window is over go, too.
+    """
+    execute("DELETE FROM app.dead_jobs WHERE finished_at < now() - %s", (KEEP_DEAD,))
+    execute("DELETE FROM app.job_keys WHERE expires_at < now()")
+    dropped = rows("SELECT name FROM app.rotate_job_history(%s, %s) AS name", (DAYS_AHEAD, KEEP_DONE))
+    return [partition["name"] for partition in dropped]

@@ -4,29 +4,20 @@ What a job does is said in `jobs/`, by name; how the ledger moves it is said in 
 """
 
 import json
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from models import context
+from models import context, doorbell
 from models.db import after_commit, new_id, row
 from models.errors import NotFound
-from settings import settings
 
-Unique = Literal["while_waiting", "until_done"]
+Unique = Literal["while_waiting", "until_done", "within"]
 
-DOORBELL = "companon:doorbell"
-"""The Redis list that the relay waits at; what lies in it means nothing but «look into the ledger»."""
-
-_SILENCE = 1.0  # seconds without another try after Redis did not answer
-
-_ENQUEUE = "SELECT id, created FROM app.enqueue(%s, %s, %s, %s, %s::int, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_ENQUEUE = (
+    "SELECT id, created FROM app.enqueue(%s, %s, %s, %s, %s::int, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::int)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +55,9 @@ def enqueue(
     priority: int = 1,
     unique: Unique | None = None,
     unique_key: str | None = None,
+    window: timedelta | None = None,
+    replace: bool = False,
+    version: int = 1,
     subject: tuple[str, Any] | None = None,
     brand_id: UUID | None = None,
     user_id: UUID | None = None,
@@ -76,20 +70,29 @@ def enqueue(
         delay: how long it has to wait at least.
         priority: 0 (first) to 3 (last), among the jobs of one actor and queue.
         unique: `"until_done"` returns the job with the same key that is not over, if there is one;
-            `"while_waiting"` lets all that wait under one key run as one, which starts after the last one committed.
+            `"while_waiting"` lets all that wait under one key run as one, which starts after the last one committed;
+            `"within"` returns the job that was enqueued under the key within the last `window`, over or not.
         unique_key: the key; whose job it is, its name and its arguments by default.
+        window: how long a key of `"within"` holds.
+        replace: give these arguments to the one that waits under the key, and start its delay anew (debounce). Callers
+            of one key then wait for each other's commit.
+        version: of the arguments' form; the actor brings older ones up to date.
         subject: what the job is about, as (kind, id); the first argument by default.
         brand_id: whose job it is, where the caller is nobody's; a member's job is the member's brand's.
         user_id: likewise, the fan's.
 
     Raises:
+        ValueError: a window without `"within"`, or the other way round.
         Forbidden: the caller asks for a job of another brand or fan.
     """
+    if (unique == "within") != (window is not None):
+        raise ValueError('a window and unique="within" belong together')
     identity, request = context.current(), context.request_info()
     if identity is not None:
         brand_id = brand_id or identity.brand_id
         user_id = user_id or (identity.user_id if identity.role == "app_fan" else None)
     key = (unique_key or f"{brand_id or user_id or ''}:{name}:{_json(args)}") if unique else None
+    coalesced = unique == "while_waiting" and not replace
     kind, subject_id = subject or (name.partition(".")[0], args[0] if args else None)
     found = row(
         _ENQUEUE,
@@ -99,8 +102,8 @@ def enqueue(
             _json(args),
             delay,
             priority,
-            key if unique == "until_done" else None,
-            key if unique == "while_waiting" else None,
+            None if coalesced else key,
+            key if coalesced else None,
             kind,
             None if subject_id is None else str(subject_id),
             brand_id,
@@ -108,6 +111,9 @@ def enqueue(
             request.request_id,
             request.correlation_id,
             request.traceparent,
+            window if unique == "within" else None,
+            replace,
+            version,
         ),
     )
     assert found is not None
@@ -131,38 +137,9 @@ def get(job_id: UUID) -> Job:
     return Job(**found)
 
 
-class _Doorbell:
-    """Tells the relay that there is something to do. It may fail, and then the relay's own rounds are soon enough."""
-
-    def __init__(self) -> None:
-        self._client: redis.Redis | None = None
-        self._silent_until = 0.0
-
-    def ring(self) -> None:
-        if time.monotonic() < self._silent_until:
-            return
-        try:
-            with self._connected().pipeline(transaction=False) as pipe:
-                pipe.lpush(DOORBELL, 1)
-                pipe.ltrim(DOORBELL, 0, 0)
-                pipe.execute()
-        except redis.RedisError:
-            self._silent_until = time.monotonic() + _SILENCE
-
-    def _connected(self) -> redis.Redis:
-        if self._client is None:
-            self._client = redis.Redis.from_url(
-                settings.redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=0.2, socket_connect_timeout=0.2
-            )
-        return self._client
-
-
-_doorbell = _Doorbell()
-
-
 def ring() -> None:
     """Wake the relay. Best effort; never raises, since what it is called after has committed."""
-    _doorbell.ring()
+    doorbell.ring()
 
 
 def _json(args: tuple[Any, ...]) -> str:

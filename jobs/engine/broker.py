@@ -13,14 +13,14 @@ from typing import Any
 from uuid import UUID
 
 import dramatiq
-import redis
 from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.message import Message
 
 from jobs.engine.backoff import full_jitter
 from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
 from jobs.engine.occupancy import Occupancy
-from jobs.engine.transport import RedisTransport
+from jobs.engine.transport import TransportError
+from jobs.engine.transports import connect
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ _POLL = 1.0  # seconds that a consumer waits in one go, for ids or for room
 class LedgerBroker(Broker):
     """Hands claimed jobs to Dramatiq's worker threads. `worker_id` is set when a worker process boots."""
 
-    def __init__(self, redis_url: str, middleware: list[dramatiq.Middleware]) -> None:
+    def __init__(self, url: str, middleware: list[dramatiq.Middleware]) -> None:
         super().__init__(middleware=middleware)
-        self.redis_url = redis_url
+        self.url = url
         self.worker_id = 0
         self.occupancy = Occupancy()
 
@@ -52,7 +52,7 @@ class LedgerBroker(Broker):
         return set(self.queues)
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
-        """Refuse: a message that is in no ledger would be lost with Redis."""
+        """Refuse: a message that is in no ledger would be lost with the broker."""
         raise TypeError("jobs are enqueued by models.jobs.enqueue(name, …), within a transaction")
 
 
@@ -63,7 +63,7 @@ class LedgerConsumer(Consumer):
         self._broker = broker
         self._queue = queue
         self._prefetch = prefetch
-        self._transport = RedisTransport(broker.redis_url)
+        self._transport = connect(broker.url)
         self._ledger = Ledger()
         self._claims: deque[Claim] = deque()
         self._suspects: deque[UUID] = deque()
@@ -99,11 +99,11 @@ class LedgerConsumer(Consumer):
         self._ledger.close()
 
     def _try_to_fetch(self) -> None:
-        """Fetch, or wait a moment where Redis or the ledger is out of reach: what is held goes on meanwhile."""
+        """Fetch, or wait a moment where the broker or the ledger is out of reach: what is held goes on meanwhile."""
         try:
             self._fetch()
             self._failures = 0
-        except (redis.RedisError, LedgerUnavailable) as error:
+        except (TransportError, LedgerUnavailable) as error:
             self._failures += 1
             log.warning("%s: %s", self._queue, str(error).strip(), extra={"failures": self._failures})
             time.sleep(full_jitter(self._failures, base=0.1, ceiling=_POLL))

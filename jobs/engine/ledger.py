@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ import psycopg2
 import psycopg2.extensions
 from dramatiq.errors import BrokerConnectionError
 
+from jobs.engine.registry import ActorSpec
 from models.db import connect
 
 
@@ -37,6 +39,8 @@ class Claim:
     traceparent: str | None
 
 
+LAST_LANE = UUID(int=2**128 - 1)
+_LIMITS = ("name", "max_running", "max_per_brand", "rate", "burst")
 _CLAIM = (
     "SELECT id, actor, args, attempts, crashes, fence, brand_id, user_id, subject_type, subject_id,"
     " request_id, correlation_id, traceparent FROM app.claim(%s::uuid[], %s)"
@@ -54,9 +58,20 @@ class Ledger:
         """A number for a worker process: the key of the advisory lock that it will hold."""
         return int(self._rows("SELECT app.register_worker()")[0][0])
 
-    def take_due(self, actors: Sequence[str], limit: int) -> list[UUID]:
-        """Mark up to `limit` due jobs of these actors as published; their ids."""
-        return [r[0] for r in self._rows("SELECT id FROM app.take_due(%s, %s)", (list(actors), limit))]
+    def take_due(
+        self, actors: Sequence[str], room: int, limits: Sequence[ActorSpec] = (), after: UUID = LAST_LANE
+    ) -> list[tuple[UUID, UUID]]:
+        """Mark up to `room` due jobs of these actors as published; (id, lane) of each.
+
+        Args:
+            actors: whose jobs to take.
+            room: how many at the most.
+            limits: of those actors that have any.
+            after: the lane that was served last, where there are too many to look at all of them.
+        """
+        rows = [tuple(getattr(limit, name) for name in _LIMITS) for limit in limits]
+        sql = "SELECT id, lane FROM app.take_due(%s, %s, %s::app.actor_limits[], %s)"
+        return [(r[0], r[1]) for r in self._rows(sql, (list(actors), room, rows, after))]
 
     def claim(self, ids: Sequence[UUID], worker_id: int) -> list[Claim]:
         """Claim published jobs for a worker. Jobs that are over or taken are not in the answer."""
@@ -88,8 +103,12 @@ class Ledger:
         sql = "SELECT id, state FROM app.sweep_lost(make_interval(secs => %s), %s)"
         return [(r[0], r[1]) for r in self._rows(sql, (grace, max_crashes))]
 
+    def newest_published(self, actors: Sequence[str]) -> list[tuple[UUID, datetime]]:
+        """What is published of these actors and when, the newest first."""
+        return [(r[0], r[1]) for r in self._rows("SELECT * FROM app.newest_published(%s)", (list(actors),))]
+
     def sweep_forgotten(self, after: float, present: Sequence[UUID]) -> int:
-        """Let jobs that were published `after` seconds ago, and that Redis does not hold, wait again; how many."""
+        """Let jobs that were published `after` seconds ago, and that no queue holds, wait again; how many."""
         sql = "SELECT app.sweep_forgotten(make_interval(secs => %s), %s::uuid[])"
         return int(self._rows(sql, (after, list(present)))[0][0])
 

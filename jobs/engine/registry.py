@@ -26,6 +26,15 @@ class ActorSpec:
     time_limit: float
     outward: bool
     parameters: tuple[Any, ...]
+    max_running: int | None = None
+    max_per_brand: int | None = None
+    rate: float | None = None
+    burst: int | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the relay has to count its jobs before it publishes more."""
+        return not (self.max_running is None and self.max_per_brand is None and self.rate is None)
 
     def call(self, args: Sequence[Any]) -> None:
         """Call the body with arguments from the ledger, converted to its annotations.
@@ -49,6 +58,10 @@ def actor(
     max_attempts: int = 8,
     time_limit: float = 30.0,
     outward: bool = False,
+    max_running: int | None = None,
+    max_per_brand: int | None = None,
+    rate: float | None = None,
+    burst: int = 1,
 ) -> Callable[[Body], Body]:
     """Declare the function as the body of the jobs called `name`. It stays a plain function.
 
@@ -59,6 +72,9 @@ def actor(
         max_attempts: how often it is tried before it is a dead letter.
         time_limit: seconds that one attempt may take.
         outward: it talks to the world: no transaction is open while it runs (see `own_transaction`).
+        max_running: how many of its jobs may be published or running at once.
+        max_per_brand: likewise, of one brand.
+        rate: how many may start per second, `burst` of them at once.
 
     Raises:
         ValueError: the name is taken.
@@ -69,7 +85,20 @@ def actor(
             raise ValueError(f"there is an actor {name!r} already")
         hints = get_type_hints(body)
         parameters = tuple(hints[parameter] for parameter in inspect.signature(body).parameters)
-        _specs[name] = ActorSpec(name, body, queue, runs_as, max_attempts, time_limit, outward, parameters)
+        _specs[name] = ActorSpec(
+            name,
+            body,
+            queue,
+            runs_as,
+            max_attempts,
+            time_limit,
+            outward,
+            parameters,
+            max_running,
+            max_per_brand,
+            rate,
+            None if rate is None else burst,
+        )
         return body
 
     return declare
@@ -83,6 +112,11 @@ def find(name: str) -> ActorSpec | None:
 def all_specs() -> list[ActorSpec]:
     """Every actor that has been declared."""
     return list(_specs.values())
+
+
+def limited() -> list[ActorSpec]:
+    """The actors that have limits."""
+    return [spec for spec in _specs.values() if spec.is_limited]
 
 
 def names_by_queue() -> dict[str, list[str]]:

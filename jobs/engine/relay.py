@@ -7,20 +7,20 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Sequence
+from datetime import datetime
 from types import FrameType
-
-import redis
+from uuid import UUID
 
 from jobs.engine import registry
 from jobs.engine.backoff import full_jitter
-from jobs.engine.ledger import Ledger, LedgerUnavailable
-from jobs.engine.transport import RedisTransport
+from jobs.engine.depth import Depth
+from jobs.engine.ledger import LAST_LANE, Ledger, LedgerUnavailable
+from jobs.engine.transport import Transport, TransportError
+from jobs.engine.transports import connect
 from settings import settings
 
 log = logging.getLogger(__name__)
-
-DEPTH = 256
-"""Ids that may lie in one Redis queue: who goes next is decided in the ledger, as late as possible."""
 
 SWEEP_EVERY = 1.0
 FORGOTTEN_AFTER = 3.0  # seconds; far longer than it takes from a pop to a claim
@@ -28,57 +28,67 @@ RESTART_GRACE = 10.0  # seconds that workers get to lock again after a restart o
 MAX_CRASHES = 3
 
 _IDLE = 0.2  # seconds between two looks when nobody rings
-_BUSY = 0.005  # seconds before the next look when a queue was full
+_GAP = 0.004  # seconds between two looks at the least, so that each finds more than one job when there are many
 
 
 class Relay:
-    """One relay. `step` does one round and says how long the next may wait for the doorbell."""
+    """One relay. `step` does one round and says whether there is more to do at once."""
 
-    def __init__(self, ledger: Ledger, transport: RedisTransport) -> None:
+    def __init__(self, ledger: Ledger, transport: Transport) -> None:
         self._ledger = ledger
         self._transport = transport
         self._actors = registry.names_by_queue()
+        self._limits = registry.limited()
+        self._depths = {queue: Depth() for queue in self._actors}
+        self._last_lane = LAST_LANE
         self._epoch = ""
         self._swept_at = 0.0
 
     def run(self, stopping: threading.Event) -> None:
-        """Go round until told to stop, whatever happens to Redis and PostgreSQL meanwhile."""
+        """Go round until told to stop, whatever happens to the broker and PostgreSQL meanwhile."""
         failures = 0
         while not stopping.is_set():
             try:
-                self._transport.wait_for_doorbell(self.step())
+                more = self.step()
                 failures = 0
-            except (LedgerUnavailable, redis.RedisError) as error:
+                stopping.wait(_GAP)
+                if not more:
+                    self._transport.wait_for_doorbell(_IDLE)
+            except (LedgerUnavailable, TransportError) as error:
                 failures += 1
                 self._epoch = ""  # whatever was under way may not have arrived
                 log.warning("relay: %s", str(error).strip(), extra={"failures": failures})
                 stopping.wait(full_jitter(failures, base=0.1, ceiling=2.0))
 
-    def step(self) -> float:
-        """Publish what is due and has room, sweep if it is time, and return the seconds to wait."""
+    def step(self) -> bool:
+        """Publish what is due and has room, and sweep if it is time; true if more may be waiting."""
         queues = list(self._actors)
         epoch, depths = self._transport.depths(queues)
         if epoch != self._epoch:
             self._publish_again()
             self._epoch = epoch
-        full = [self._fill(queue, DEPTH - depths[queue]) for queue in queues]
+        full = [self._fill(queue, depths[queue]) for queue in queues]
         self._sweep()
-        return _BUSY if any(full) else _IDLE
+        return any(full)
 
-    def _fill(self, queue: str, room: int) -> bool:
-        """Publish up to `room` due jobs into a queue; true if more may be waiting."""
-        if room <= 0:
+    def _fill(self, queue: str, present: int) -> bool:
+        """Publish as many due jobs as a queue should hold; true if more may be waiting."""
+        depth = self._depths[queue]
+        room = depth.room(present)
+        if not room:
             return True
-        ids = self._ledger.take_due(self._actors[queue], room)
-        if ids:
-            self._transport.push(queue, ids)
-        return len(ids) == room
+        taken = self._ledger.take_due(self._actors[queue], room, self._limits, self._last_lane)
+        if taken:
+            self._transport.push(queue, [id for id, _ in taken])
+            self._last_lane = max(lane for _, lane in taken)
+        depth.filled(present, len(taken))
+        return len(taken) == room
 
     def _publish_again(self) -> None:
-        """A Redis that we have not seen before holds nothing, or not what we think."""
+        """A broker that we have not seen before holds nothing, or not what we think."""
         again = self._ledger.sweep_forgotten(0, [])
         if again:
-            log.warning("published %d jobs again, for a Redis that may have lost them", again)
+            log.warning("published %d jobs again, for a broker that may have lost them", again)
 
     def _sweep(self) -> None:
         if time.monotonic() - self._swept_at < SWEEP_EVERY:
@@ -86,10 +96,28 @@ class Relay:
         self._swept_at = time.monotonic()
         for id, state in self._ledger.sweep_lost(RESTART_GRACE, MAX_CRASHES):
             log.warning("job %s was held by a worker that is gone: %s", id, state, extra={"job_id": str(id)})
-        present = self._transport.present(list(self._actors))
-        forgotten = self._ledger.sweep_forgotten(FORGOTTEN_AFTER, [id for ids in present.values() for id in ids])
+        forgotten = self._ledger.sweep_forgotten(FORGOTTEN_AFTER, self._present())
         if forgotten:
             log.warning("%d published jobs were in no queue and wait again", forgotten)
+
+    def _present(self) -> list[UUID]:
+        """The ids that lie in queues. Where the broker can't tell, as many of the newest as a queue has: it is one."""
+        queues = list(self._actors)
+        present = self._transport.present(queues)
+        if present is None:
+            # In this order: what is pushed meanwhile makes a queue longer, and more ids count as present, not fewer.
+            newest = {queue: self._ledger.newest_published(actors) for queue, actors in self._actors.items()}
+            _, depths = self._transport.depths(queues)
+            present = {queue: newest_of(newest[queue], depths[queue]) for queue in queues}
+        return [id for ids in present.values() for id in ids]
+
+
+def newest_of(published: Sequence[tuple[UUID, datetime]], depth: int) -> list[UUID]:
+    """The ids of the `depth` newest, and of those that were published at the same time as the oldest of them."""
+    if depth < len(published):
+        oldest = published[depth - 1][1] if depth else None
+        return [id for id, at in published if oldest is not None and at >= oldest]
+    return [id for id, _ in published]
 
 
 def main() -> None:
@@ -103,7 +131,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    Relay(Ledger(), RedisTransport(settings.redis_url)).run(stopping)
+    Relay(Ledger(), connect(settings.transport_url)).run(stopping)
 
 
 if __name__ == "__main__":

@@ -65,10 +65,10 @@ class Lifecycle(dramatiq.Middleware):
         close_thread()
 
 
-def make_broker(redis_url: str) -> LedgerBroker:
+def make_broker(url: str) -> LedgerBroker:
     """The broker of this process, with one Dramatiq actor for each queue that an actor names."""
     lifecycle = Lifecycle()
-    broker = LedgerBroker(redis_url, [lifecycle])
+    broker = LedgerBroker(url, [lifecycle])
 
     def run(claim: Claim) -> None:
         assert lifecycle.runner is not None

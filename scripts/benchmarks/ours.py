@@ -22,6 +22,6 @@ def insert(n: int) -> None:
     execute(INSERT, (n,))
 
 
-broker = make_broker(settings.redis_url)
+broker = make_broker(settings.transport_url)
 broker.add_middleware(StartLine())
 dramatiq.set_broker(broker)

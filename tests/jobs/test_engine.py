@@ -14,6 +14,7 @@ from jobs.engine.run import Runner
 from models import context, jobs
 from models.db import execute, new_id, transaction
 from models.errors import NotFound
+from tests.fixtures.jobs import take
 
 pytestmark = pytest.mark.usefixtures("temporary_actors")
 
@@ -36,7 +37,7 @@ def enqueue(name: str, *args: Any, **options: Any) -> UUID:
 
 
 def claim(ledger: Ledger, *names: str) -> list[Claim]:
-    return ledger.claim(ledger.take_due(list(names), 100), 1)
+    return ledger.claim(take(ledger, *names), 1)
 
 
 def write_effect() -> None:
@@ -56,9 +57,7 @@ def writable(db_clean: str, query: Query) -> None:
 
 
 def state_of(query: Query, id: UUID) -> str:
-    rows = query(
-        "select state from app.jobs where id = %s union all select state from app.job_history where id = %s", id, id
-    )
+    rows = query("select state from app.job_status where id = %s", id)
     return str(rows[0][0])
 
 
@@ -232,7 +231,7 @@ def test_a_job_enqueued_while_one_of_its_key_runs_waits_for_its_own_turn(ledger:
 def test_more_urgent_jobs_go_first_while_they_wait(ledger: Ledger) -> None:
     ordinary, urgent, idle = enqueue("t.x", 1), enqueue("t.x", 2, priority=0), enqueue("t.x", 3, priority=3)
 
-    order = [ledger.take_due(["t.x"], 1)[0] for _ in range(3)]
+    order = [take(ledger, "t.x", most=1)[0] for _ in range(3)]
 
     assert order == [urgent, ordinary, idle]
 
@@ -242,12 +241,12 @@ def test_a_job_that_is_not_due_waits(ledger: Ledger) -> None:
 
     enqueue("t.x", delay=timedelta(minutes=1))
 
-    assert ledger.take_due(["t.x"], 1) == []
+    assert take(ledger, "t.x", most=1) == []
 
 
 def test_the_job_of_a_worker_without_a_lock_is_taken_back_and_counted_as_a_crash(ledger: Ledger, query: Query) -> None:
     id = enqueue("t.x")
-    ledger.claim(ledger.take_due(["t.x"], 1), 424242)
+    ledger.claim(take(ledger, "t.x", most=1), 424242)
     query("update app.jobs set claimed_at = now() - interval '1 minute' where id = %s", id)
 
     assert ledger.sweep_lost(0, 3) == [(id, "waiting")]
@@ -257,19 +256,17 @@ def test_the_job_of_a_worker_without_a_lock_is_taken_back_and_counted_as_a_crash
 def test_a_job_that_takes_its_workers_down_is_buried(ledger: Ledger, query: Query) -> None:
     id = enqueue("t.x")
     for _ in range(3):
-        ledger.claim(ledger.take_due(["t.x"], 1), 424242)
+        ledger.claim(take(ledger, "t.x", most=1), 424242)
         query("update app.jobs set claimed_at = now() - interval '1 minute' where id = %s", id)
         ledger.sweep_lost(0, 3)
 
-    assert query("select state, crashes, error->>'kind' from app.job_history where id = %s", id) == [
-        ("dead", 3, "crash")
-    ]
+    assert query("select state, crashes, error->>'kind' from app.dead_jobs where id = %s", id) == [("dead", 3, "crash")]
 
 
 def test_a_suspect_is_not_claimed_among_others(ledger: Ledger, query: Query) -> None:
     suspect, innocent = enqueue("t.x"), enqueue("t.x")
     query("update app.jobs set crashes = 1 where id = %s", suspect)
-    ids = ledger.take_due(["t.x"], 2)
+    ids = take(ledger, "t.x", most=2)
 
     assert [held.id for held in ledger.claim(ids, 1)] == [innocent]
     assert [held.id for held in ledger.claim([suspect], 1)] == [suspect]
@@ -281,7 +278,7 @@ def test_a_living_worker_keeps_its_jobs(ledger: Ledger, query: Query) -> None:
     liveness = Liveness()
     worker_id = liveness.start()
     id = enqueue("t.x")
-    ledger.claim(ledger.take_due(["t.x"], 1), worker_id)
+    ledger.claim(take(ledger, "t.x", most=1), worker_id)
     query("update app.jobs set claimed_at = now() - interval '1 minute' where id = %s", id)
 
     assert ledger.sweep_lost(0, 3) == []
@@ -291,7 +288,7 @@ def test_a_living_worker_keeps_its_jobs(ledger: Ledger, query: Query) -> None:
 
 def test_published_jobs_that_redis_does_not_hold_wait_again(ledger: Ledger, query: Query) -> None:
     forgotten, present = enqueue("t.x"), enqueue("t.x")
-    ledger.take_due(["t.x"], 2)
+    take(ledger, "t.x", most=2)
 
     assert ledger.sweep_forgotten(0, [present]) == 1
     assert (state_of(query, forgotten), state_of(query, present)) == ("waiting", "published")

@@ -17,6 +17,7 @@ from jobs.engine.run import Runner
 from models import context, jobs
 from models.context import Identity
 from models.db import db, new_id, transaction, value
+from tests.fixtures.jobs import take
 
 pytestmark = pytest.mark.usefixtures("temporary_actors")
 
@@ -81,7 +82,7 @@ def test_interrupts_at_random_moments_leave_no_uncertain_effect_and_no_open_tran
 def run_round(ledger: Ledger, runner: Runner, marker: str, endings: dict[str, int]) -> UUID:
     with transaction(context.for_system_job()):
         id = jobs.enqueue("test.interrupted", marker).id
-    (claim,) = ledger.claim(ledger.take_due(["test.interrupted"], 1), 1)
+    (claim,) = ledger.claim(take(ledger, "test.interrupted", most=1), 1)
     ending = runner.run(claim)
     endings[ending] = endings.get(ending, 0) + 1
     return claim.id if claim.id != id else id
@@ -142,5 +143,5 @@ def test_a_shutdown_gives_the_job_back_without_charging_it(
     with transaction(context.for_system_job()):
         id = jobs.enqueue("test.stopped").id
 
-    assert runner.run(ledger.claim(ledger.take_due(["test.stopped"], 1), 1)[0]) == "released"
+    assert runner.run(ledger.claim(take(ledger, "test.stopped", most=1), 1)[0]) == "released"
     assert query("select state, attempts from app.jobs where id = %s", id) == [("waiting", 0)]

@@ -107,7 +107,7 @@ def test_a_mail_that_the_server_refuses_for_good_is_a_dead_letter_at_once(drain,
 
     assert ran.count("mail.verification") == 1
     with superuser.cursor() as cursor:
-        cursor.execute("select state, error::text from app.job_history where actor = 'mail.verification'")
+        cursor.execute("select state, error::text from app.dead_jobs where actor = 'mail.verification'")
         ((state, error),) = cursor.fetchall()
     assert state == "dead"
     assert "No such user" in error

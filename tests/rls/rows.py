@@ -14,6 +14,7 @@ from psycopg2.extensions import connection, cursor
 FITTING: dict[str, Any] = {
     "app.jobs.state": "waiting",
     "app.job_history.state": "done",
+    "app.dead_jobs.state": "dead",
     "app.scan_counters.scope": "user",
     "app.invitations.role_id": 2,
     "public.campaigns.type": "QR",
@@ -76,7 +77,7 @@ def tables(connected: connection) -> list[Table]:
             join pg_namespace n on n.oid = c.relnamespace
             join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
             join pg_type t on t.oid = a.atttypid
-            where n.nspname in ('public', 'app') and c.relkind in ('r', 'p', 'v', 'm', 'f')
+            where n.nspname in ('public', 'app') and c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition
             group by 1, 2, 3 order by 1, 2
             """
         )

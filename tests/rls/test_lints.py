@@ -87,7 +87,7 @@ def test_members_and_fans_never_get_truncate_trigger_or_references(names: Query)
     assert not names(
         """select table_name || ': ' || grantee || ' ' || privilege_type from information_schema.role_table_grants
         where table_schema in ('public', 'app') and privilege_type in ('TRUNCATE', 'TRIGGER', 'REFERENCES')
-            and grantee not in ('postgres', 'supabase_admin')"""
+            and grantee not in ('postgres', 'supabase_admin', 'app_definer')"""
     )
 
 

@@ -2,14 +2,15 @@
 --
 -- waiting --publish--> published --claim--> running --finish--> (history) done
 --    ^                     |                   |--retry, release, lost worker--> waiting
---    +--forgotten by Redis-+                   |--bury--> (history) dead
+--    +--forgotten by Redis-+                   +--bury--> (dead letters) dead
 --
--- Only work that is not over lies in app.jobs, so it stays small; what is over moves to app.job_history.
+-- Only work that is not over lies in app.jobs, so it stays small; what is over moves to app.job_history or app.dead_jobs.
 
 create table app.jobs (
     id uuid primary key,
     actor text not null,
     args jsonb not null default '[]',
+    version int not null default 1,                -- of the arguments; the actor brings older ones up to date
     state text not null default 'waiting' check (state in ('waiting', 'published', 'running')),
     priority smallint not null default 1 check (priority between 0 and 3),  -- 0 goes first
     due_at timestamptz not null default now(),
@@ -19,30 +20,45 @@ create table app.jobs (
     worker_id int,
     published_at timestamptz,
     claimed_at timestamptz,
+    cancel_requested_at timestamptz,
     brand_id uuid,
+    lane uuid not null default '00000000-0000-0000-0000-000000000000',  -- the brand; nil: the platform and fans
     user_id uuid,
     subject_type text,
     subject_id text,
     parent_id uuid,
+    group_id uuid,
     request_id text,
     correlation_id text,
     traceparent text,
-    unique_key text,                               -- at most one job that is not over
+    unique_key text,                               -- holds a row of app.job_keys
     coalesce_key text,                             -- waiting ones of one key run as one
     progress_done int,
     progress_total int,
     progress_message text,
     error jsonb,
-    created_at timestamptz not null default now()
-) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
-create index jobs_due on app.jobs (actor, priority, due_at) where state = 'waiting';
-create unique index jobs_unique on app.jobs (unique_key) where unique_key is not null;
+    created_at timestamptz not null default now(),
+    constraint jobs_published_unless_waiting check ((state = 'waiting') = (published_at is null)),
+    constraint jobs_held_while_running check ((state = 'running') = (worker_id is not null))
+) with (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+-- Their predicates name published_at and not state, so that a claim changes no indexed column (and no index).
+create index jobs_due on app.jobs (actor, lane, priority, due_at) where published_at is null;
+create index jobs_taken on app.jobs (actor, lane) where published_at is not null;
 
+-- Keys that a job is unique by: until it is over, or (expires_at) for a window of time whatever becomes of it.
+create table app.job_keys (
+    key text primary key,
+    job_id uuid not null,
+    expires_at timestamptz
+);
+
+-- Finished and cancelled jobs, in partitions of a day that are dropped as a whole.
 create table app.job_history (
-    id uuid primary key,
+    id uuid not null,
     actor text not null,
     args jsonb not null,
-    state text not null check (state in ('done', 'dead', 'cancelled')),
+    version int not null,
+    state text not null check (state in ('done', 'cancelled')),
     attempts int not null,
     crashes int not null,
     brand_id uuid,
@@ -50,6 +66,7 @@ create table app.job_history (
     subject_type text,
     subject_id text,
     parent_id uuid,
+    group_id uuid,
     request_id text,
     correlation_id text,
     traceparent text,
@@ -59,30 +76,113 @@ create table app.job_history (
     error jsonb,
     created_at timestamptz not null,
     claimed_at timestamptz,
-    finished_at timestamptz not null default now()
-);
-create index job_history_finished on app.job_history using brin (finished_at);
+    finished_at timestamptz not null default now(),
+    primary key (id, finished_at)
+) partition by range (finished_at);
 create index job_history_request on app.job_history (request_id);
-create index job_history_dead on app.job_history (actor, finished_at) where state = 'dead';
+
+-- Dead letters stay until somebody has dealt with them.
+create table app.dead_jobs (
+    like app.job_history including defaults,
+    fingerprint text not null,                     -- alike for jobs that died of the same
+    primary key (id),
+    check (state = 'dead')
+);
+create index dead_jobs_fingerprint on app.dead_jobs (fingerprint, finished_at);
+create index dead_jobs_request on app.dead_jobs (request_id);
 
 -- A worker's number: the key of the advisory lock that it holds while it lives.
 create sequence app.worker_ids as int cycle;
 
 call app.secure('app.jobs', p_fan => 'select', p_admin => 'select', p_job => 'select', p_system => 'select',
     p_member => '{"select": "jobs:read"}');
-call app.secure('app.job_history', p_fan => 'select', p_admin => 'select', p_job => 'select', p_system => 'select,delete',
+call app.secure('app.job_keys', p_system => 'select,delete');
+call app.secure('app.job_history', p_fan => 'select', p_admin => 'select', p_job => 'select', p_system => 'select',
     p_member => '{"select": "jobs:read"}');
+call app.secure('app.dead_jobs', p_fan => 'select', p_admin => 'select', p_job => 'select', p_system => 'select,delete',
+    p_member => '{"select": "jobs:read"}');
+alter table app.job_history owner to app_definer;  -- so that it can make and drop partitions
+
+-- Makes the partitions from today on for p_days, and drops those that ended p_keep ago; the names of the dropped ones.
+-- What no partition is there for goes to the default one, so a night without this job loses nothing.
+create function app.rotate_job_history(p_days int, p_keep interval) returns setof text
+language plpgsql security definer set search_path = '' as $$
+declare
+    day date;
+    partition record;
+begin
+    for day in select generate_series(current_date, current_date + p_days, '1 day')::date loop
+        if to_regclass(format('app.job_history_%s', to_char(day, 'YYYYMMDD'))) is null then
+            execute format('create table app.job_history_%s partition of app.job_history for values from (%L) to (%L)',
+                to_char(day, 'YYYYMMDD'), day, day + 1);
+            execute format('alter table app.job_history_%s enable row level security, force row level security',
+                to_char(day, 'YYYYMMDD'));
+        end if;
+    end loop;
+    for partition in
+        select c.relname from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
+        where i.inhparent = 'app.job_history'::regclass and c.relname ~ '_[0-9]{8}$'
+            and to_date(right(c.relname, 8), 'YYYYMMDD') + 1 < current_date - p_keep
+    loop
+        execute format('drop table app.%I', partition.relname);
+        return next partition.relname;
+    end loop;
+end
+$$;
+call app.grant_definer('app.rotate_job_history(int,interval)', array['app_system']);
+create table app.job_history_default partition of app.job_history default;
+alter table app.job_history_default owner to app_definer;
+alter table app.job_history_default enable row level security, force row level security;
+select app.rotate_job_history(14, '30 days');
 
 -- One view of a job's life, under the caller's own row policies.
 create view app.job_status with (security_invoker = true) as
-    select id, actor, state, attempts, crashes, brand_id, user_id, subject_type, subject_id, request_id,
-        progress_done, progress_total, progress_message, error, created_at, claimed_at, null::timestamptz as finished_at
+    select id, actor, state, attempts, crashes, brand_id, user_id, subject_type, subject_id, parent_id, group_id,
+        request_id, progress_done, progress_total, progress_message, error, created_at, claimed_at,
+        null::timestamptz as finished_at, cancel_requested_at
     from app.jobs
     union all
-    select id, actor, state, attempts, crashes, brand_id, user_id, subject_type, subject_id, request_id,
-        progress_done, progress_total, progress_message, error, created_at, claimed_at, finished_at
-    from app.job_history;
+    select id, actor, state, attempts, crashes, brand_id, user_id, subject_type, subject_id, parent_id, group_id,
+        request_id, progress_done, progress_total, progress_message, error, created_at, claimed_at, finished_at, null
+    from app.job_history
+    union all
+    select id, actor, state, attempts, crashes, brand_id, user_id, subject_type, subject_id, parent_id, group_id,
+        request_id, progress_done, progress_total, progress_message, error, created_at, claimed_at, finished_at, null
+    from app.dead_jobs;
 grant select on app.job_status to authenticated, app_fan, app_admin, app_job, app_system;
+
+-- Claims a key for a job. Returns null if it has it now, or the job that holds it. With p_replace a job that still
+-- waits is given the new arguments and starts its delay anew, and one that doesn't makes room.
+create function app.hold_job_key(
+    p_key text, p_job_id uuid, p_window interval, p_replace boolean, p_args jsonb, p_delay interval
+) returns uuid language plpgsql set search_path = '' as $$
+declare
+    holder uuid;
+begin
+    if not p_replace then
+        -- A key that is held is not waited for.
+        select k.job_id into holder from app.job_keys k
+        where k.key = p_key and (k.expires_at is null or k.expires_at >= now());
+        if found then
+            return holder;
+        end if;
+    end if;
+    insert into app.job_keys as k (key, job_id, expires_at) values (p_key, p_job_id, now() + p_window)
+    on conflict (key) do update set job_id = case when k.expires_at < now() then excluded.job_id else k.job_id end,
+        expires_at = case when k.expires_at < now() then excluded.expires_at else k.expires_at end
+    returning nullif(k.job_id, p_job_id) into holder;
+    if holder is null or not p_replace then
+        return holder;
+    end if;
+    update app.jobs j set args = p_args, due_at = now() + p_delay where j.id = holder and j.published_at is null;
+    if found then
+        return holder;
+    end if;
+    update app.job_keys k set job_id = p_job_id where k.key = p_key;
+    return null;
+end
+$$;
+call app.grant_definer('app.hold_job_key(text,uuid,interval,boolean,jsonb,interval)', '{}');
 
 -- Puts a job into the ledger, or returns the one that already holds its unique key.
 -- For other definer functions; everybody else goes through app.enqueue.
@@ -93,35 +193,35 @@ create function app.add_job(
     p_subject_type text default null, p_subject_id text default null,
     p_brand_id uuid default null, p_user_id uuid default null, p_parent_id uuid default null,
     p_request_id text default null, p_correlation_id text default null, p_traceparent text default null,
+    p_window interval default null, p_replace boolean default false, p_version int default 1,
+    p_group_id uuid default null,
     out id uuid, out created boolean
 ) language plpgsql security definer set search_path = '' as $$
 begin
-    loop
-        insert into app.jobs (id, actor, args, due_at, priority, unique_key, coalesce_key, subject_type, subject_id,
-            brand_id, user_id, parent_id, request_id, correlation_id, traceparent)
-        values (p_id, p_actor, p_args, now() + p_delay, p_priority, p_unique_key, p_coalesce_key, p_subject_type,
-            p_subject_id, p_brand_id, p_user_id, p_parent_id, p_request_id, p_correlation_id, p_traceparent)
-        on conflict (unique_key) where unique_key is not null do nothing
-        returning jobs.id, true into add_job.id, created;
-        if found then
+    if p_unique_key is not null then
+        add_job.id := app.hold_job_key(p_unique_key, p_id, p_window, p_replace, p_args, p_delay);
+        if add_job.id is not null then
+            created := false;
             return;
         end if;
-        select j.id, false into add_job.id, created from app.jobs j where j.unique_key = p_unique_key;
-        if found then
-            return;
-        end if;
-        -- It was finished between the two statements: now ours goes in.
-    end loop;
+    end if;
+    insert into app.jobs (id, actor, args, version, due_at, priority, unique_key, coalesce_key, subject_type, subject_id,
+        brand_id, lane, user_id, parent_id, group_id, request_id, correlation_id, traceparent)
+    values (p_id, p_actor, p_args, p_version, now() + p_delay, p_priority, p_unique_key, p_coalesce_key, p_subject_type,
+        p_subject_id, p_brand_id, coalesce(p_brand_id, '00000000-0000-0000-0000-000000000000'), p_user_id, p_parent_id,
+        p_group_id, p_request_id, p_correlation_id, p_traceparent);
+    add_job.id := p_id;
+    created := true;
 end
 $$;
-call app.grant_definer(
-    'app.add_job(uuid,text,jsonb,interval,int,text,text,text,text,uuid,uuid,uuid,text,text,text)', '{}');
+call app.grant_definer('app.add_job(uuid,text,jsonb,interval,int,text,text,text,text,uuid,uuid,uuid,text,text,text,'
+    'interval,boolean,int,uuid)', '{}');
 
 -- Enqueue as whoever asks: a member's job is the brand's, a fan's job the fan's.
 create function app.enqueue(
     p_id uuid, p_actor text, p_args jsonb, p_delay interval, p_priority int, p_unique_key text, p_coalesce_key text,
     p_subject_type text, p_subject_id text, p_brand_id uuid, p_user_id uuid,
-    p_request_id text, p_correlation_id text, p_traceparent text,
+    p_request_id text, p_correlation_id text, p_traceparent text, p_window interval, p_replace boolean, p_version int,
     out id uuid, out created boolean
 ) language plpgsql security definer set search_path = '' as $$
 declare
@@ -137,35 +237,165 @@ begin
     end if;
     select j.id, j.created into enqueue.id, enqueue.created from app.add_job(
         p_id, p_actor, p_args, p_delay, p_priority, p_unique_key, p_coalesce_key, p_subject_type, p_subject_id,
-        p_brand_id, p_user_id, (claims ->> 'job_id')::uuid, p_request_id, p_correlation_id, p_traceparent) as j;
+        p_brand_id, p_user_id, (claims ->> 'job_id')::uuid, p_request_id, p_correlation_id, p_traceparent, p_window,
+        p_replace, p_version) as j;
 end
 $$;
 call app.grant_definer(
-    'app.enqueue(uuid,text,jsonb,interval,int,text,text,text,text,uuid,uuid,text,text,text)',
+    'app.enqueue(uuid,text,jsonb,interval,int,text,text,text,text,uuid,uuid,text,text,text,interval,boolean,int)',
     array['authenticated', 'app_fan', 'app_admin', 'app_job', 'app_system']);
 
--- The relay: takes due jobs of the actors that it knows, by state and never by position, and marks them published.
--- Of waiting jobs with one coalesce_key one goes and the others are dropped: they all had committed by now, so the
--- one that goes sees what each of them was about. One index range per actor and priority, merged.
-create function app.take_due(p_actors text[], p_limit int) returns table (id uuid, actor text)
-language plpgsql security definer set search_path = '' as $$
+-- What brands are worth to each other, and how much of the system each may use at once. Those without a row have weight
+-- 1 and no limit of their own.
+create table app.brand_shares (
+    brand_id uuid primary key references public.brands (id),
+    weight int not null default 1 check (weight between 1 and 100),
+    max_running int check (max_running >= 0)
+);
+call app.secure('app.brand_shares', p_admin => 'select,insert,update,delete');
+
+-- Actors whose jobs wait until somebody lets them go on.
+create table app.paused_actors (
+    actor text primary key,
+    paused_by uuid,
+    reason text,
+    paused_at timestamptz not null default now()
+);
+call app.secure('app.paused_actors', p_admin => 'select');
+
+-- When an actor with a rate limit would have used up what it has taken: GCRA's theoretical arrival time.
+create table app.actor_rates (
+    actor text primary key,
+    arrival timestamptz not null
+);
+call app.secure('app.actor_rates', p_admin => 'select');
+
+-- The lanes (brands) in which jobs of an actor wait: at most p_limit, beginning after p_after and around. Steps from one
+-- lane to the next in the index, however many jobs wait in each.
+create function app.waiting_lanes(p_actor text, p_after uuid, p_limit int) returns setof uuid
+language plpgsql stable set search_path = '' as $$
+declare
+    at uuid := p_after;
+    has_turned boolean := false;
 begin
+    for step in 1 .. p_limit loop
+        select j.lane into at from app.jobs j
+        where j.published_at is null and j.actor = p_actor and j.lane > at order by j.lane limit 1;
+        if not found then
+            exit when has_turned;
+            has_turned := true;
+            select j.lane into at from app.jobs j
+            where j.published_at is null and j.actor = p_actor order by j.lane limit 1;
+        end if;
+        exit when at is null or (has_turned and at > p_after);
+        return next at;
+    end loop;
+end
+$$;
+call app.grant_definer('app.waiting_lanes(text,uuid,int)', '{}');
+
+-- How many jobs of an actor its rate lets start now (Generic Cell Rate Algorithm: `burst` at once, `rate` a second).
+create function app.rate_allows(p_actor text, p_rate float8, p_burst int) returns int
+language plpgsql set search_path = '' as $$
+declare
+    ahead float8;  -- seconds by which the arrival time is ahead of now
+begin
+    select greatest(0, extract(epoch from a.arrival - clock_timestamp())) into ahead
+    from app.actor_rates a where a.actor = p_actor;
+    return floor((p_burst / p_rate - coalesce(ahead, 0)) * p_rate + 0.000001);
+end
+$$;
+call app.grant_definer('app.rate_allows(text,float8,int)', '{}');
+
+create function app.rate_takes(p_actor text, p_rate float8, p_count int) returns void
+language plpgsql set search_path = '' as $$
+begin
+    insert into app.actor_rates as a (actor, arrival)
+    values (p_actor, clock_timestamp() + make_interval(secs => p_count / p_rate))
+    on conflict (actor) do update
+        set arrival = greatest(a.arrival, clock_timestamp()) + make_interval(secs => p_count / p_rate);
+end
+$$;
+call app.grant_definer('app.rate_takes(text,float8,int)', '{}');
+
+-- What the limits of an actor are: {"max_running", "max_per_brand", "rate", "burst"}, each null where there is none.
+create type app.actor_limits as (actor text, max_running int, max_per_brand int, rate float8, burst int);
+
+-- The relay: takes due jobs of the actors that it knows, by state and never by position, and marks them published.
+--
+-- Brands take turns: the n-th job of each brand (n-th `weight` jobs) goes before the next of any. Within a brand,
+-- and within a turn, the more urgent goes first, then the older. Limits count what is published or running now, so
+-- nothing can leak; one relay takes at a time, so nothing is taken twice over.
+--
+-- Of waiting jobs with one coalesce_key one goes and the others are dropped: they all had committed by now, so the
+-- one that goes sees what each of them was about.
+create function app.take_due(
+    p_actors text[], p_room int, p_limits app.actor_limits[], p_after uuid
+) returns table (id uuid, lane uuid) language plpgsql security definer set search_path = '' as $$
+#variable_conflict use_column
+declare
+    most_lanes constant int := 500;
+begin
+    perform pg_advisory_xact_lock(7062);
     return query
-    with candidates as materialized (
-        select c.id
-        from unnest(p_actors) as known (actor)
+    with known as (
+        select a.actor, l.max_running, l.max_per_brand,
+            case when l.rate is not null then app.rate_allows(a.actor, l.rate, l.burst) end as allowed_now
+        from unnest(p_actors) as a (actor)
+        left join unnest(p_limits) as l on l.actor = a.actor
+        where not exists (select from app.paused_actors p where p.actor = a.actor)
+    ),
+    taken as materialized (
+        select j.actor, j.lane, count(*) as jobs from app.jobs j where j.published_at is not null group by 1, 2
+    ),
+    lanes as materialized (
+        select k.*, w.lane, coalesce(s.weight, 1) as weight,
+            k.max_running - (select sum(t.jobs) from taken t where t.actor = k.actor) as room_of_actor,
+            k.max_per_brand - (select t.jobs from taken t where t.actor = k.actor and t.lane = w.lane) as room_of_both,
+            s.max_running - (select sum(t.jobs) from taken t where t.lane = w.lane) as room_of_brand,
+            s.max_running as max_of_brand,
+            count(*) over () as lanes
+        from known k
+        cross join lateral app.waiting_lanes(k.actor, p_after, most_lanes) as w (lane)
+        left join app.brand_shares s on s.brand_id = w.lane
+    ),
+    candidates as (
+        select c.*, l.weight, l.actor, l.lane,
+            coalesce(l.room_of_actor, l.max_running) as room_of_actor,
+            coalesce(l.room_of_brand, l.max_of_brand) as room_of_brand,
+            l.allowed_now
+        from lanes l
         cross join generate_series(0, 3) as p (priority)
         cross join lateral (
             select j.id, j.priority, j.due_at from app.jobs j
-            where j.state = 'waiting' and j.actor = known.actor and j.priority = p.priority and j.due_at <= now()
-            order by j.due_at limit p_limit
+            where j.published_at is null and j.actor = l.actor and j.lane = l.lane and j.priority = p.priority
+                and j.due_at <= now()
+            order by j.due_at
+            limit least(greatest(4, ceil(2.0 * p_room / l.lanes)) * l.weight,
+                greatest(0, coalesce(l.room_of_both, l.max_per_brand, p_room)))
         ) as c
-        order by c.priority, c.due_at
-        limit p_limit
+    ),
+    in_turn as (
+        select c.*, ceil(row_number() over (partition by c.lane order by c.priority, c.due_at, c.id)::float8 / c.weight) as turn
+        from candidates c
+    ),
+    limited as (
+        select t.id, t.turn, t.priority, t.due_at,
+            row_number() over (partition by t.actor order by t.turn, t.priority, t.due_at) as of_actor,
+            row_number() over (partition by t.lane order by t.turn, t.priority, t.due_at) as of_brand,
+            least(t.room_of_actor, t.allowed_now) as room_of_actor, t.room_of_brand
+        from in_turn t
+    ),
+    chosen as materialized (
+        select l.id from limited l
+        where (l.room_of_actor is null or l.of_actor <= l.room_of_actor)
+            and (l.room_of_brand is null or l.of_brand <= l.room_of_brand)
+        order by l.turn, l.priority, l.due_at
+        limit p_room
     ),
     locked as materialized (
-        select j.id, j.coalesce_key, j.priority, j.due_at from app.jobs j
-        where j.id in (select candidates.id from candidates) and j.state = 'waiting'
+        select j.id, j.coalesce_key, j.due_at from app.jobs j
+        where j.id in (select chosen.id from chosen) and j.published_at is null
         for update skip locked
     ),
     ranked as (
@@ -175,10 +405,17 @@ begin
     ),
     dropped as (
         delete from app.jobs j using ranked r where j.id = r.id and r.repeated
+    ),
+    published as (
+        update app.jobs j set state = 'published', published_at = now()
+        from ranked r where j.id = r.id and not r.repeated
+        returning j.id, j.lane, j.actor
+    ),
+    rated as (
+        select app.rate_takes(l.actor, l.rate, count(*)::int) from published p join unnest(p_limits) l on l.actor = p.actor
+        where l.rate is not null group by l.actor, l.rate
     )
-    update app.jobs j set state = 'published', published_at = now()
-    from ranked r where j.id = r.id and not r.repeated
-    returning j.id, j.actor;
+    select p.id, p.lane from published p where (select count(*) from rated) >= 0;
 end
 $$;
 
@@ -195,25 +432,50 @@ begin
 end
 $$;
 
--- Moves a job out of the ledger into its history. Raises unless the caller's claim is the newest one.
+-- Moves a job out of the ledger: into its history, or among the dead letters. Raises unless the caller's claim is the
+-- newest one.
 create function app.close_job(p_id uuid, p_fence bigint, p_state text, p_error jsonb default null) returns void
 language plpgsql security definer set search_path = '' as $$
+declare
+    j app.jobs;
 begin
-    with closed as (
-        delete from app.jobs j where j.id = p_id and j.fence = p_fence and j.state = 'running' returning j.*
-    )
-    insert into app.job_history (id, actor, args, state, attempts, crashes, brand_id, user_id, subject_type, subject_id,
-        parent_id, request_id, correlation_id, traceparent, progress_done, progress_total, progress_message, error,
-        created_at, claimed_at)
-    select c.id, c.actor, c.args, p_state, c.attempts, c.crashes, c.brand_id, c.user_id, c.subject_type, c.subject_id,
-        c.parent_id, c.request_id, c.correlation_id, c.traceparent, c.progress_done, c.progress_total,
-        c.progress_message, p_error, c.created_at, c.claimed_at
-    from closed c;
+    delete from app.jobs where jobs.id = p_id and jobs.fence = p_fence and jobs.state = 'running' returning * into j;
     if not found then
         perform app.refuse(409, 'stale_fence', p_id::text);
     end if;
+    if p_state = 'dead' then
+        insert into app.dead_jobs (id, actor, args, version, state, attempts, crashes, brand_id, user_id, subject_type,
+            subject_id, parent_id, group_id, request_id, correlation_id, traceparent, progress_done, progress_total,
+            progress_message, error, created_at, claimed_at, fingerprint)
+        values (j.id, j.actor, j.args, j.version, p_state, j.attempts, j.crashes, j.brand_id, j.user_id, j.subject_type,
+            j.subject_id, j.parent_id, j.group_id, j.request_id, j.correlation_id, j.traceparent, j.progress_done,
+            j.progress_total, j.progress_message, p_error, j.created_at, j.claimed_at,
+            app.error_fingerprint(j.actor, p_error));
+    else
+        insert into app.job_history (id, actor, args, version, state, attempts, crashes, brand_id, user_id, subject_type,
+            subject_id, parent_id, group_id, request_id, correlation_id, traceparent, progress_done, progress_total,
+            progress_message, error, created_at, claimed_at)
+        values (j.id, j.actor, j.args, j.version, p_state, j.attempts, j.crashes, j.brand_id, j.user_id, j.subject_type,
+            j.subject_id, j.parent_id, j.group_id, j.request_id, j.correlation_id, j.traceparent, j.progress_done,
+            j.progress_total, j.progress_message, p_error, j.created_at, j.claimed_at);
+    end if;
+    if j.unique_key is not null then
+        delete from app.job_keys k where k.key = j.unique_key and k.job_id = j.id and k.expires_at is null;
+    end if;
 end
 $$;
+
+-- What jobs died of, without what differs from job to job: actor, kind of error, and the place in the code; where
+-- there is none, the message with its numbers and ids taken out.
+create function app.error_fingerprint(p_actor text, p_error jsonb) returns text
+language plpgsql immutable set search_path = '' as $$
+begin
+    return left(encode(sha256(convert_to(concat_ws('|', p_actor, p_error ->> 'kind',
+        coalesce(nullif(p_error #>> '{where,-1}', ''),
+            regexp_replace(p_error ->> 'message', '[0-9a-f-]{8,}|[0-9]+', '#', 'g'))), 'UTF8')), 'hex'), 12);
+end
+$$;
+call app.grant_definer('app.error_fingerprint(text,jsonb)', '{}');
 
 create function app.finish(p_id uuid, p_fence bigint) returns void
 language plpgsql security definer set search_path = '' as $$
@@ -232,7 +494,8 @@ $$;
 create function app.retry(p_id uuid, p_fence bigint, p_delay interval, p_error jsonb) returns void
 language plpgsql security definer set search_path = '' as $$
 begin
-    update app.jobs set state = 'waiting', due_at = clock_timestamp() + p_delay, worker_id = null, error = p_error
+    update app.jobs set state = 'waiting', due_at = clock_timestamp() + p_delay, worker_id = null, published_at = null,
+        error = p_error
     where jobs.id = p_id and jobs.fence = p_fence and jobs.state = 'running';
     if not found then
         perform app.refuse(409, 'stale_fence', p_id::text);
@@ -246,7 +509,8 @@ language plpgsql security definer set search_path = '' as $$
 declare
     released int;
 begin
-    update app.jobs set state = 'waiting', due_at = now() + p_delay, attempts = attempts - 1, worker_id = null
+    update app.jobs set state = 'waiting', due_at = now() + p_delay, attempts = attempts - 1, worker_id = null,
+        published_at = null
     where jobs.id = any (p_ids) and jobs.worker_id = p_worker_id and jobs.state = 'running';
     get diagnostics released = row_count;
     return released;
@@ -269,6 +533,9 @@ declare
     outcome text;
 begin
     select h.state into outcome from app.job_history h where h.id = p_id;
+    if not found then
+        select d.state into outcome from app.dead_jobs d where d.id = p_id;
+    end if;
     if not found then
         select case when j.fence = p_fence and j.state = 'running' then 'running' else 'lost' end
         into outcome from app.jobs j where j.id = p_id;
@@ -299,7 +566,7 @@ begin
     return query
     with lost as (
         select j.id, j.fence, j.crashes from app.jobs j
-        where j.state = 'running' and j.claimed_at < clock_timestamp() - interval '1 second'
+        where j.published_at is not null and j.state = 'running' and j.claimed_at < clock_timestamp() - interval '1 second'
             and not exists (
                 select from pg_catalog.pg_locks l
                 where l.locktype = 'advisory' and l.objsubid = 2  -- a lock of two keys
@@ -315,7 +582,7 @@ begin
         select b.id, app.bury_crashed(b.id) from buried b
     ),
     returned as (
-        update app.jobs j set state = 'waiting', due_at = clock_timestamp(), worker_id = null,
+        update app.jobs j set state = 'waiting', due_at = clock_timestamp(), worker_id = null, published_at = null,
             crashes = j.crashes + 1, attempts = j.attempts - 1
         from lost l where j.id = l.id and l.crashes + 1 < p_max_crashes
         returning j.id
@@ -342,16 +609,16 @@ language plpgsql security definer set search_path = '' as $$
 declare
     forgotten int;
 begin
-    update app.jobs set state = 'waiting' where jobs.id in (
+    update app.jobs set state = 'waiting', published_at = null where jobs.id in (
         select j.id from app.jobs j
-        where j.state = 'published' and j.published_at < clock_timestamp() - p_after and j.id <> all (p_present)
+        where j.published_at is not null and j.state = 'published' and j.published_at < clock_timestamp() - p_after and j.id <> all (p_present)
         for update skip locked);
     get diagnostics forgotten = row_count;
     return forgotten;
 end
 $$;
 
-call app.grant_definer('app.take_due(text[],int)', array['app_worker']);
+call app.grant_definer('app.take_due(text[],int,app.actor_limits[],uuid)', array['app_worker']);
 call app.grant_definer('app.claim(uuid[],int)', array['app_worker']);
 call app.grant_definer('app.close_job(uuid,bigint,text,jsonb)', '{}');
 call app.grant_definer('app.finish(uuid,bigint)', array['app_worker']);

@@ -1,0 +1,150 @@
+"""Job ids in RabbitMQ (3.10 or newer), one queue each: transient messages whose body is an id.
+
+The queues are durable and the messages are not: a server that restarts has its queues and nothing in them, on a cluster
+they may be quorum queues (the virtual host's default type decides), and nothing of it slows a push. A message is
+acknowledged as it is popped, before its job is claimed, for the ledger repairs what is lost in between. RabbitMQ can't
+show what lies in a queue without handing it out, so `present` says nothing, and the relay goes by how many there are.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+from pika import BasicProperties
+from pika.delivery_mode import DeliveryMode
+
+from jobs.engine.transport import TransportError
+from models import brokers
+from models.brokers import AMQP_ERRORS, DOORBELL, HEARTBEAT
+from models.doorbell import abandon
+
+_MARK = "companon:epoch"
+_MARK_OPTIONS = {"x-max-length": 1, "x-overflow": "drop-head"}
+_TRANSIENT = BasicProperties(delivery_mode=DeliveryMode.Transient)
+
+_PATIENCE = 3.0
+_STALE = HEARTBEAT / 2  # seconds unused after which a connection is made anew, before the server misses its heartbeats
+
+
+class RabbitTransport:
+    """The transport over `amqp://` or `amqps://`. For one thread at a time."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._open: Any = None
+        self._used_at = 0.0
+        self._declared: set[str] = set()
+        self._epoch = ""
+        self._rung: list[int] = []
+        self._listening = False
+
+    def push(self, queue: str, ids: Sequence[UUID]) -> None:
+        """Publish ids; the answer to the declaration behind them says that the server has them all."""
+        with self._channel() as channel:
+            self._declare(channel, queue)
+            for id in ids:
+                channel.basic_publish("", _name(queue), str(id).encode(), _TRANSIENT)
+            channel.queue_declare(_name(queue), passive=True)
+
+    def pop(self, queue: str, most: int, timeout: float) -> list[UUID]:
+        """Consume for as long as it takes to get something: what is not wanted now stays for other workers."""
+        taken: list[UUID] = []
+        last = 0
+
+        def take(_channel: Any, method: Any, _properties: Any, body: bytes) -> None:
+            nonlocal last
+            last = method.delivery_tag
+            taken.append(UUID(body.decode()))
+
+        with self._channel() as channel:
+            self._declare(channel, queue)
+            channel.basic_qos(prefetch_count=most)  # The server sends no more than that unacknowledged.
+            consumer = channel.basic_consume(_name(queue), take)
+            self._await(channel, lambda: bool(taken), timeout)
+            self._drain(channel, taken, most)
+            if taken:
+                channel.basic_ack(last, multiple=True)
+            channel.basic_cancel(consumer)  # What has arrived meanwhile goes back to its place.
+        return taken
+
+    def present(self, queues: Sequence[str]) -> Mapping[str, list[UUID]] | None:
+        """Unknown."""
+        return None
+
+    def depths(self, queues: Sequence[str]) -> tuple[str, Mapping[str, int]]:
+        """The epoch is this connection's own, for as long as a mark that it has left with the server lies there."""
+        with self._channel() as channel:
+            mark = channel.queue_declare(_MARK, durable=True, arguments=_MARK_OPTIONS)
+            if not self._epoch or mark.method.message_count == 0:
+                channel.basic_publish("", _MARK, b"", _TRANSIENT)
+                self._epoch = str(uuid4())
+            counts = {queue: self._count(channel, queue) for queue in queues}
+        return self._epoch, counts
+
+    def wait_for_doorbell(self, timeout: float) -> None:
+        """Listen from the first call on; one ring is held at most, and let go when it is heard."""
+        with self._channel() as channel:
+            if not self._listening:
+                brokers.declare_doorbell(channel)
+                channel.basic_qos(prefetch_count=1)
+                channel.basic_consume(DOORBELL, lambda _channel, method, *_: self._rung.append(method.delivery_tag))
+                self._listening = True
+            self._await(channel, lambda: bool(self._rung), timeout)
+            if self._rung:
+                channel.basic_ack(self._rung.pop())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._drop()
+
+    @contextmanager
+    def _channel(self) -> Iterator[Any]:
+        """The channel for the block, on a new connection if there is none that can be trusted."""
+        try:
+            if time.monotonic() - self._used_at > _STALE:
+                self._drop()
+            if self._open is None:
+                self._open = brokers.amqp_connection(self._url, patience=_PATIENCE).channel()
+            yield self._open
+            self._used_at = time.monotonic()
+        except AMQP_ERRORS as error:
+            self._drop()
+            raise TransportError(str(error) or type(error).__name__) from error
+        except BaseException:
+            # Whatever it was, the channel may be in the middle of something.
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        channel, self._open = self._open, None
+        self._declared.clear()
+        self._epoch, self._rung, self._listening = "", [], False
+        if channel is not None:
+            abandon(channel.connection)
+
+    def _declare(self, channel: Any, queue: str) -> None:
+        if queue not in self._declared:
+            self._count(channel, queue)
+            self._declared.add(queue)
+
+    def _count(self, channel: Any, queue: str) -> int:
+        """Make the queue if there is none; how many ids lie in it."""
+        return int(channel.queue_declare(_name(queue), durable=True).method.message_count)
+
+    def _await(self, channel: Any, condition: Any, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition() and (left := deadline - time.monotonic()) > 0:
+            channel.connection.process_data_events(left)
+
+    def _drain(self, channel: Any, taken: list[UUID], most: int) -> None:
+        """Take what came along with the first one."""
+        before = 0
+        while before < len(taken) < most:
+            before = len(taken)
+            channel.connection.process_data_events(0)
+
+
+def _name(queue: str) -> str:
+    return f"companon:queue:{queue}"
