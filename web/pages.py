@@ -1,12 +1,14 @@
-"""The pages that the API serves itself: its documentation, and what mails link to. Nothing comes from elsewhere."""
+"""The pages that the API serves itself: its documentation, and what mails and codes link to. All comes from here."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from falcon.asgi import App, Request, Response
 
+from models.errors import NotFound
 from web.openapi import document
 from web.preconditions import etag, not_modified
 
@@ -20,6 +22,8 @@ PAGE_HEADERS = {
     "cache-control": "no-cache",
     "x-robots-tag": "noindex",
 }
+TOKEN = re.compile(r"[A-Za-z0-9_-]{1,200}")
+"""What `POST /api/v1/qr/scan` takes as a code, as far as it is base64url."""
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
 
@@ -40,6 +44,23 @@ class File:
             return
         resp.content_type = self._type
         resp.data = self._content
+
+
+class Scan:
+    """`/s/{token}`: what a phone opens that has read a code. Whether the token is ours, the scan is told."""
+
+    def __init__(self) -> None:
+        self._file = File("scan.html")
+
+    async def on_get(self, req: Request, resp: Response, token: str) -> None:
+        """Send the page, also for a token that has been cut short: it can say so in words.
+
+        Raises:
+            NotFound: no token has such letters, or so many.
+        """
+        if not TOKEN.fullmatch(token):
+            raise NotFound
+        await self._file.on_get(req, resp)
 
 
 class Root:
@@ -84,5 +105,7 @@ def install(app: App[Any, Any]) -> None:
     app.add_route("/docs", File("docs.html"))
     app.add_route("/verify-email", File("verify-email.html"))
     app.add_route("/accept-invitation", File("accept-invitation.html"))
-    for name in ("docs.js", "docs.css", "pages.css", "mail-link.js"):
+    app.add_route("/s/{token}", Scan())
+    scripts = ("docs.js", "mail-link.js", "scan.js", "scan-client.js", "scan-words.js")
+    for name in (*scripts, "docs.css", "pages.css", "scan.css"):
         app.add_route(f"/static/{name}", File(name))

@@ -4,9 +4,13 @@ import re
 
 import pytest
 
+from models.codes import make_token
+from models.db import new_id
+from models.scans import KINDS
 from web.pages import STATIC
 
-PAGES = ["/docs", "/verify-email", "/accept-invitation"]
+SCAN = f"/s/{make_token(new_id(), 1)}"
+PAGES = ["/docs", "/verify-email", "/accept-invitation", SCAN]
 
 
 @pytest.fixture
@@ -45,7 +49,8 @@ def test_no_file_refers_to_another_host():
 
 def test_every_file_is_served(api):
     for file in STATIC.iterdir():
-        path = f"/{file.stem}" if file.suffix == ".html" else f"/static/{file.name}"
+        page = SCAN if file.stem == "scan" else f"/{file.stem}"
+        path = page if file.suffix == ".html" else f"/static/{file.name}"
         answer = api.get(path)
         assert (answer.status_code, answer.content) == (200, file.read_bytes())
         assert api.get(path, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
@@ -54,6 +59,62 @@ def test_every_file_is_served(api):
 @pytest.mark.parametrize("path", ["/static/", "/static/../app.py", "/static/%2e%2e/app.py", "/static/docs.html"])
 def test_no_other_file_is(api, path):
     assert api.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("token", ["x", "Ab9-_", "a" * 200])
+def test_a_token_that_was_cut_short_gets_the_page_too_which_says_so_in_words(api, token):
+    assert api.get(f"/s/{token}").content == (STATIC / "scan.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["", "a" * 201, "a.b", "a%20b", "a%0A", "a=", "a+b", "%C3%B1", "a/b", "a%2Fb", "..%2Fdocs", "%3Cscript%3E", "a/"],
+)
+def test_what_no_token_looks_like_leads_nowhere(api, token):
+    answer = api.get(f"/s/{token}")
+
+    assert (answer.status_code, answer.json["code"]) == (404, "not_found")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_page_of_a_code_may_run_its_scripts_and_ask_this_api_and_nothing_else(api):
+    answer = api.get(SCAN)
+    policy = dict(part.split(maxsplit=1) for part in answer.headers["content-security-policy"].split("; "))
+
+    assert (policy["script-src"], policy["style-src"], policy["connect-src"]) == ("'self'", "'self'", "'self'")
+    assert "geolocation" not in answer.headers.get("permissions-policy", "")
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    asked = set(re.findall(r"/api/v1/[a-z/-]+", "".join(file.read_text() for file in STATIC.glob("scan*.js"))))
+    for path in asked:
+        assert path in {
+            "/api/v1/auth/anonymous",
+            "/api/v1/consent-notices/default",
+            "/api/v1/consents",
+            "/api/v1/consents/",
+            "/api/v1/qr/scan",
+        }
+    assert not re.search(r"innerHTML|insertAdjacent|document\.write|\beval\b", (STATIC / "scan.js").read_text())
+
+
+def words_in(locale):
+    """The part of the words that is in one language."""
+    text = (STATIC / "scan-words.js").read_text()
+    return text.split(f"\n  {locale}: {{\n")[1].split("\n  },\n")[0]
+
+
+@pytest.mark.parametrize("locale", ["en", "es"])
+def test_the_page_of_a_code_has_words_for_every_outcome(locale):
+    # Those are answered with a new session, and by asking again.
+    told = {code for code, kind in KINDS.items() if kind.status not in (401, 503)} | {"accepted", "replay"}
+
+    assert told <= set(re.findall(r"^      (\w+): \[", words_in(locale), re.MULTILINE))
+
+
+def test_the_page_of_a_code_says_the_same_things_in_both_languages():
+    english, spanish = (re.findall(r"^ {4,8}(\w+):", words_in(locale), re.MULTILINE) for locale in ("en", "es"))
+
+    assert english == spanish
+    assert len(english) > 40
 
 
 def test_the_root_sends_people_to_the_documentation_and_tells_programs_where_things_are(api):

@@ -1,0 +1,100 @@
+"use strict";
+// What the page that a code opens knows between two visits, and how it talks to the API.
+
+const PATIENCE = 15_000; // ms until an answer is no longer waited for; the server gives up after 10 s
+const TRIES = 6;
+const LONGEST_WAIT = 60; // s; the API's limits per minute are over by then
+
+class Unreachable extends Error {}
+
+// A browser may be told to keep nothing; then the page remembers only until it is closed.
+function storeOf(kind) {
+  const memory = new Map();
+  let storage = null;
+  try {
+    storage = window[kind];
+    storage.setItem("companon.probe", "1");
+    storage.removeItem("companon.probe");
+  } catch {
+    storage = { getItem: (name) => memory.get(name) ?? null, setItem: (name, value) => memory.set(name, value),
+      removeItem: (name) => memory.delete(name) };
+  }
+  return {
+    get: (name) => JSON.parse(storage.getItem(`companon.${name}`) || "null"),
+    set: (name, value) => storage.setItem(`companon.${name}`, JSON.stringify(value)),
+    remove: (name) => storage.removeItem(`companon.${name}`),
+  };
+}
+
+const kept = storeOf("localStorage");
+const ofThisTab = storeOf("sessionStorage");
+
+// Browsers have crypto.randomUUID only where the page came over HTTPS or from the machine itself.
+function randomId() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+function fingerprint() {
+  const known = kept.get("device") || randomId();
+  kept.set("device", known);
+  return known;
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null; // a proxy's page, not an answer of the API
+  }
+}
+
+// One request; null if it got no answer of the API's.
+async function once(method, path, body, token) {
+  const stop = new AbortController();
+  const timer = setTimeout(() => stop.abort(), PATIENCE);
+  const headers = { ...(body && { "Content-Type": "application/json" }), ...(token && { Authorization: `Bearer ${token}` }) };
+  try {
+    const response = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal: stop.signal });
+    const data = parsed(await response.text());
+    if (response.ok && response.status !== 204 && !data) return null;
+    return { status: response.status, data: data || {}, wait: Number(response.headers.get("Retry-After")) || 0 };
+  } catch {
+    return null; // no network, or too slow
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+// Whether the same request is to be made again. A 429 that is a decision about a scan stays what it is.
+function isTemporary(answer) {
+  return !answer || answer.status >= 500 || (answer.status === 429 && answer.data.code === "rate_limited");
+}
+
+// A request until it is answered. `pause(seconds, online)` is how to wait; `online` says whether the API was reached.
+async function call(method, path, body, token, pause) {
+  for (let attempt = 1; ; attempt += 1) {
+    const answer = await once(method, path, body, token);
+    if (!isTemporary(answer)) return answer;
+    const wait = (answer && answer.wait) || Math.min(30, 2 ** (attempt - 1));
+    if (attempt === TRIES || wait > LONGEST_WAIT) throw new Unreachable();
+    await pause(wait + Math.random(), Boolean(answer)); // not all phones of a crowd at once
+  }
+}
+
+// A request as the person in this browser, who gets a session if there is none, or if it is over.
+async function callAsFan(method, path, body, locale, pause) {
+  for (let renewed = false; ; renewed = true) {
+    if (!kept.get("session")) {
+      const answer = await call("POST", "/api/v1/auth/anonymous", { locale }, null, pause);
+      if (answer.status !== 201) return answer;
+      kept.set("session", answer.data.access_token);
+    }
+    const answer = await call(method, path, body, kept.get("session"), pause);
+    if (answer.status !== 401 || renewed) return answer;
+    kept.remove("session");
+  }
+}

@@ -1,0 +1,260 @@
+"use strict";
+// The page that a code opens: asks for what the campaign needs, reports the scan, and says what came of it.
+// A scan is kept until it is answered, and is sent again under the same id, so it counts once whatever happens.
+
+const DAY = 86_400_000; // ms; older scans are refused
+const LATE = 120_000; // ms; a scan that was kept for longer isn't the one that the person makes now
+const MARKS = { accepted: "good", replay: "good", limit_reached: "wait", campaign_not_active: "wait", unreachable: "wait",
+  geofence_outside: "place", geofence_uncertain: "place", location_inaccurate: "place", location_stale: "place" };
+const FINAL = ["accepted", "replay", "cap_exhausted", "limit_reached", "campaign_ended", "unknown_code", "bad_token"];
+
+const code = location.pathname.split("/")[2];
+const language = navigator.language || "en";
+const locale = language.split("-")[0] === "es" ? "es" : "en";
+const words = WORDS[locale];
+const PENDING = `pending.${code}`;
+const COUNTED = `counted.${code}`;
+
+const $ = (id) => document.getElementById(id);
+const said = (path) => path.split(".").reduce((at, name) => at[name], words);
+const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+const time = (moment) => new Intl.DateTimeFormat(language, new Date(moment).toDateString() === new Date().toDateString()
+  ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" }).format(new Date(moment));
+
+let needsPlace = false;
+let notice = null;
+
+function show(view) {
+  for (const section of document.querySelectorAll("[data-view]")) section.hidden = section.dataset.view !== view;
+  $("consents").hidden = view === "working" || view === "mine" || !kept.get("session");
+  const heading = document.querySelector(`[data-view=${view}] h1`);
+  heading.tabIndex = -1;
+  if (view !== "intro") heading.focus();
+}
+
+function work(text) {
+  $("status").textContent = text;
+  show("working");
+}
+
+// Waits, and says for how long. What didn't reach the API may be tried earlier: when there is a network again, or by hand.
+function pause(seconds, online) {
+  return new Promise((resolve) => {
+    const until = Date.now() + seconds * 1000;
+    const finish = () => {
+      clearInterval(timer);
+      removeEventListener("online", finish);
+      $("now").hidden = true;
+      $("status").textContent = words.working.sending;
+      resolve();
+    };
+    const tick = () => {
+      const left = Math.ceil((until - Date.now()) / 1000);
+      if (left <= 0) return finish();
+      $("status").textContent = filled(words.working[online ? "busy" : "offline"], { seconds: left });
+    };
+    const timer = setInterval(tick, 500);
+    $("now").hidden = online;
+    $("now").onclick = finish;
+    if (!online) addEventListener("online", finish);
+    tick();
+  });
+}
+
+const ask = (method, path, body) => callAsFan(method, path, body, locale, pause);
+
+// Runs a step of the page; if the API can't be reached, what was kept can be sent later by `again`.
+async function run(step, again) {
+  try {
+    await step();
+  } catch (error) {
+    if (!(error instanceof Unreachable)) throw error;
+    outcome("unreachable", {}, { label: words.again, act: again });
+  }
+}
+
+// ---- the scan
+
+function requestOf(place) {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const tagged = /^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$/.test(language) && language.length <= 35;
+  return {
+    code,
+    client_scan_id: randomId(),
+    scanned_at: new Date().toISOString(),
+    location: place,
+    device: { fingerprint: fingerprint(), platform: "web", locale: tagged ? language : locale, ...(zone && { timezone: zone }) },
+  };
+}
+
+function pending() {
+  const request = kept.get(PENDING);
+  return request && Date.now() - Date.parse(request.scanned_at) < DAY ? request : null;
+}
+
+// A new scan; where a place is needed, with where the phone is now.
+async function scan() {
+  if (needsPlace) return locate();
+  await send(requestOf(null));
+}
+
+async function send(request) {
+  kept.set(PENDING, request);
+  work(words.working.sending);
+  await run(async () => {
+    const answer = await ask("POST", "/api/v1/qr/scan", request);
+    kept.remove(PENDING);
+    await answered(request, answer);
+  }, () => send(request));
+}
+
+async function answered(request, { status, data, wait }) {
+  if (status === 201 || status === 200) {
+    // The API answers 200 also where only its first answer got lost: to the person that is news.
+    const told = (ofThisTab.get(COUNTED) || {}).client_scan_id === request.client_scan_id;
+    ofThisTab.set(COUNTED, request);
+    return outcome(told ? "replay" : "accepted", data, anew(request));
+  }
+  if (data.code === "consent_required") return askConsent(data.missing);
+  if (data.code === "location_required") return askPlace();
+  const again = FINAL.includes(data.code) ? anew(request) : { label: words.again, act: scan };
+  outcome(data.code, { ...data, until: time(Date.now() + wait * 1000) }, again);
+}
+
+// After the answer to a scan of earlier, the person may still want to make the one they came for.
+function anew(request) {
+  return Date.now() - Date.parse(request.scanned_at) > LATE ? { label: words.anew, act: scan } : null;
+}
+
+function outcome(name, data, again) {
+  const known = words.outcomes[name] ? name : "other";
+  const [title, text, byScope] = words.outcomes[known];
+  $("mark").className = `mark ${MARKS[known] || "bad"}`;
+  $("outcome-title").textContent = title;
+  $("outcome-text").textContent = filled((byScope && byScope[data.scope]) || text, data);
+  const notes = [data.late && words.late, data.scanned_at && filled(words.at, { time: time(data.scanned_at) })];
+  $("outcome-note").textContent = notes.filter(Boolean).join(" · ");
+  const id = data.id || data.request_id;
+  $("reference").textContent = id ? filled(words.reference, { id }) : "";
+  $("again").hidden = !again;
+  if (again) {
+    $("again").textContent = again.label;
+    $("again").onclick = again.act;
+  }
+  show("outcome");
+}
+
+// ---- consent
+
+async function askConsent(missing) {
+  const answer = await ask("GET", `/api/v1/consent-notices/default?locale=${locale}`);
+  if (answer.status !== 200) return outcome("other", answer.data, { label: words.again, act: scan });
+  notice = answer.data;
+  $("notice-title").textContent = notice.title;
+  $("notice-title").lang = notice.locale;
+  $("notice-body").textContent = notice.body;
+  $("notice-body").lang = notice.locale;
+  $("notice-version").textContent = filled(words.consent.version, notice);
+  $("tiers").replaceChildren(...missing.map(tierBox));
+  $("agree").querySelector("[type=submit]").disabled = true;
+  $("notice").scrollTop = 0;
+  show("consent");
+}
+
+function tierBox(tier) {
+  const [name, text] = words.tiers[tier] || [tier, ""];
+  const box = Object.assign(document.createElement("input"), { type: "checkbox", name: "tier", value: tier, required: true });
+  const title = Object.assign(document.createElement("b"), { textContent: name });
+  const label = document.createElement("label");
+  label.append(box, title, Object.assign(document.createElement("span"), { textContent: text }));
+  return label;
+}
+
+const boxes = () => [...$("tiers").querySelectorAll("input")];
+
+async function agree(event) {
+  event.preventDefault();
+  work(words.working.sending);
+  await run(async () => {
+    for (const { value } of boxes().filter((box) => box.checked)) {
+      const given = await ask("POST", "/api/v1/consents", { tier: value, notice_id: notice.id, locale });
+      // The notice that was read may have been replaced meanwhile: then the scan is answered with what is missing.
+      if (given.status >= 300 && given.data.code !== "unknown_notice") {
+        return outcome("other", given.data, { label: words.again, act: scan });
+      }
+    }
+    await scan();
+  }, scan);
+}
+
+// ---- place
+
+function askPlace(trouble) {
+  needsPlace = true;
+  $("location-trouble").hidden = !trouble;
+  $("location-trouble").textContent = trouble || "";
+  show("location");
+}
+
+function locate() {
+  if (!navigator.geolocation || !window.isSecureContext) return askPlace(words.location.unsupported);
+  work(words.working.locating);
+  return new Promise((resolve) => {
+    const found = ({ coords, timestamp }) => resolve(send(requestOf({
+      lat: coords.latitude, lon: coords.longitude, accuracy_m: Math.min(coords.accuracy, 1_000_000),
+      captured_at: new Date(timestamp).toISOString(),
+    })));
+    const failed = (error) => resolve(askPlace(words.location[error.code === error.PERMISSION_DENIED ? "denied" : "unavailable"]));
+    navigator.geolocation.getCurrentPosition(found, failed, { enableHighAccuracy: true, timeout: 20_000, maximumAge: 0 });
+  });
+}
+
+// ---- consents that were given
+
+async function showMine() {
+  work("");
+  await run(async () => {
+    const token = kept.get("session"); // not a new one: nobody has given anything in it
+    const answer = await call("GET", "/api/v1/consents", null, token, pause);
+    const active = (answer.data.items || []).filter((consent) => consent.active);
+    $("mine-text").textContent = answer.status === 401 ? words.mine.over : active.length ? words.mine.text : words.mine.none;
+    $("given").replaceChildren(...active.map(givenRow));
+    show("mine");
+  }, showMine);
+}
+
+function givenRow(consent) {
+  const withdraw = Object.assign(document.createElement("button"),
+    { type: "button", className: "second", textContent: words.mine.withdraw });
+  withdraw.onclick = () => run(async () => {
+    await call("DELETE", `/api/v1/consents/${consent.id}`, null, kept.get("session"), pause);
+    await showMine();
+  }, showMine);
+  const row = document.createElement("li");
+  const name = (words.tiers[consent.tier] || [consent.tier])[0];
+  row.append(Object.assign(document.createElement("span"), { textContent: `${name} · ${time(consent.granted_at)}` }), withdraw);
+  return row;
+}
+
+// ---- begin
+
+function begin() {
+  document.documentElement.lang = locale;
+  document.title = `${words.intro.title} · Compañon`;
+  for (const node of document.querySelectorAll("[data-say]")) node.textContent = said(node.dataset.say);
+  $("start").onclick = scan;
+  $("share").onclick = locate;
+  $("agree").onsubmit = agree;
+  $("agree").onchange = () => { $("agree").querySelector("[type=submit]").disabled = !boxes().every((box) => box.checked); };
+  $("decline").onclick = () => outcome("declined", {}, { label: words.review, act: () => show("consent") });
+  $("consents").onclick = showMine;
+  $("back").onclick = () => show("intro");
+  show("intro");
+  // A page that is loaded anew, or gone back to, is not another scan: the one that counted is told again.
+  const [navigation] = performance.getEntriesByType("navigation");
+  const returned = navigation && ["reload", "back_forward"].includes(navigation.type) && ofThisTab.get(COUNTED);
+  const request = pending() || returned;
+  if (request) send(request);
+}
+
+begin();
