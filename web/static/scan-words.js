@@ -69,9 +69,9 @@ const WORDS = {
         user: "You have had every scan that this activation has for you.",
         device: "This phone has had every scan that this activation has for it.",
       }],
-      limit_reached: ["Enough for now", "This activation takes more scans {until}.", {
-        user: "You have had your scans for now. The next one counts {until}.",
-        device: "This phone has had its scans for now. The next one counts {until}.",
+      limit_reached: ["Enough for now", "This activation takes more scans from {until}.", {
+        user: "You have had your scans for now. The next one counts from {until}.",
+        device: "This phone has had its scans for now. The next one counts from {until}.",
       }],
       campaign_not_active: ["Not running", "This activation hasn't begun yet or takes a break. Come back later."],
       campaign_ended: ["It's over", "This activation has ended. Thank you for coming by."],
@@ -150,9 +150,9 @@ const WORDS = {
         user: "Ya tienes todos los escaneos que esta activación da a cada persona.",
         device: "Este teléfono ya tiene todos los escaneos que esta activación le da.",
       }],
-      limit_reached: ["Basta por ahora", "Esta activación acepta más escaneos {until}.", {
-        user: "Ya tienes tus escaneos por ahora. El próximo cuenta {until}.",
-        device: "Este teléfono ya tiene sus escaneos por ahora. El próximo cuenta {until}.",
+      limit_reached: ["Basta por ahora", "Ahora esta activación no acepta más escaneos. Próximo: {until}.", {
+        user: "Ya tienes tus escaneos por ahora. Próximo: {until}.",
+        device: "Este teléfono ya tiene sus escaneos por ahora. Próximo: {until}.",
       }],
       campaign_not_active: ["No está en marcha", "Esta activación aún no ha empezado o está en pausa. Vuelve más tarde."],
       campaign_ended: ["Se acabó", "Esta activación ha terminado. Gracias por pasarte."],
