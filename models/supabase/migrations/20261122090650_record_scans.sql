@@ -145,10 +145,10 @@ create type app.scan_facts as (
     total_first int
 );
 
--- Looks up, in one statement, all that scans are held against. Joins by index only, whatever the statistics say: a plan
--- made when a table was empty is still in use when it isn't.
+-- Looks up, in one statement, all that scans are held against. `offset 0` has each scan look up its own rows by key and
+-- keeps the planner from joining whole tables: a plan made when they were empty is still in use when they aren't.
 create function app.scan_facts(p_asked app.scan_request[], p_limited uuid[]) returns setof app.scan_facts
-language plpgsql stable set search_path = '' set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql stable set search_path = '' as $$
 begin
     return query
     select r.ordinality::int,
@@ -197,18 +197,29 @@ begin
         (min(r.ordinality) over (partition by m.id, w.of_all))::int
     from unnest(p_asked) with ordinality r
     left join lateral (
-        select true as yes, u.locale from app.sessions s
-            join public.users u on u.id = s.user_id
-            join public.roles o on o.id = u.role_id
+        select true as yes, u.locale from app.sessions s, public.users u, public.roles o
         where s.id = r.session_id and s.user_id = r.user_id and s.revoked_at is null and s.expires_at > now()
-            and o.name = r.user_role and u.brand_id is not distinct from r.member_of
-    ) as alive on true
-    left join public.qr_codes c on c.id = r.code_id and c.disabled_at is null
-    left join public.campaigns m on m.id = c.campaign_id
+            and u.id = r.user_id and u.brand_id is not distinct from r.member_of
+            and o.id = u.role_id and o.name = r.user_role
+        offset 0
+    ) alive on true
+    left join lateral (
+        select x.id, x.brand_id, x.campaign_id from public.qr_codes x
+        where x.id = r.code_id and x.disabled_at is null offset 0
+    ) c on true
+    left join lateral (
+        select x.id, x.status, x.config, x.fingerprint_key_version from public.campaigns x
+        where x.id = c.campaign_id offset 0
+    ) m on true
     left join lateral jsonb_populate_record(null::app.scan_rules, m.config) k on true
-    left join public.qr_scans o on o.campaign_id = c.campaign_id and o.user_id = r.user_id
-        and o.client_scan_id = r.client_scan_id
-    left join public.device_fingerprints d on d.fingerprint_hash = r.fingerprint_hash
+    left join lateral (
+        select x.id, x.request_digest from public.qr_scans x
+        where x.campaign_id = m.id and x.user_id = r.user_id and x.client_scan_id = r.client_scan_id offset 0
+    ) o on true
+    left join lateral (
+        select x.id, x.last_seen from public.device_fingerprints x
+        where x.fingerprint_hash = r.fingerprint_hash offset 0
+    ) d on true
     cross join lateral (
         select extensions.st_distance(app.place(r.lat, r.lon), app.place((k.geofence).lat, (k.geofence).lon)) as metres
         offset 0
@@ -279,8 +290,8 @@ begin
     select distinct d.device_id, r.fingerprint_hash, r.brand_id, r.key_version
     from unnest(p_decided) d join unnest(p_asked) with ordinality r on r.ordinality = d.n
     where d.device_seen is null;
-    update public.device_fingerprints f set last_seen = now()
-    from unnest(p_decided) d where f.id = d.device_id and d.device_seen < now() - interval '1 minute';
+    update public.device_fingerprints set last_seen = now() where id = any (
+        array(select d.device_id from unnest(p_decided) d where d.device_seen < now() - interval '1 minute'));
 end
 $$;
 call app.grant_definer('app.note_devices(app.scan_request[],app.scan_facts[])', '{}');
@@ -431,7 +442,7 @@ begin
     for needed in
         select distinct k.key, case when k.kind = 3 then m.id end as campaign_id
         from unnest(asked) r
-        join public.campaigns m on m.id = r.campaign_id
+        cross join lateral (select x.id, x.config from public.campaigns x where x.id = r.campaign_id offset 0) m
         cross join lateral unnest(app.scan_keys(r.campaign_id, r.user_id, r.fingerprint_hash)) with ordinality
             as k (key, kind)
         where k.kind < 3 or m.config #> '{scan_limit,total,count}' is not null
