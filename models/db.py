@@ -54,6 +54,7 @@ def connect(login: Login) -> psycopg2.extensions.connection:
         keepalives_idle=10,
         keepalives_interval=3,
         keepalives_count=3,
+        tcp_user_timeout=20_000,  # ms; without it, what was sent into a dead network is waited for a quarter of an hour
         application_name=f"companon-{login}",
     )
     connection.autocommit = True

@@ -7,7 +7,7 @@ acknowledgements, heartbeats, delays, retries) the ledger keeps in PostgreSQL, s
 import logging
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.message import Message
 
 from jobs.engine.backoff import full_jitter
+from jobs.engine.doubts import Doubts
 from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
 from jobs.engine.occupancy import Occupancy
 from jobs.engine.transport import TransportError
@@ -35,6 +36,7 @@ class LedgerBroker(Broker):
         self.url = url
         self.worker_id = 0
         self.occupancy = Occupancy()
+        self.doubts: defaultdict[str, Doubts] = defaultdict(Doubts)
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> "LedgerConsumer":
         """A consumer with connections of its own, for one thread."""
@@ -65,6 +67,7 @@ class LedgerConsumer(Consumer):
         self._prefetch = prefetch
         self._transport = connect(broker.url)
         self._ledger = Ledger()
+        self._doubts = broker.doubts[queue]  # they outlive a consumer that is made anew
         self._claims: deque[Claim] = deque()
         self._suspects: deque[UUID] = deque()
         self._held = 0
@@ -89,14 +92,17 @@ class LedgerConsumer(Consumer):
         claims = [message.args[0] for message in messages] + list(self._claims)
         self._claims.clear()
         if claims:
-            self._ledger.release([claim.id for claim in claims], self._broker.worker_id)
             self._give_back(len(claims))
+            self._doubts.add(claim.id for claim in claims)
+            self._release_doubtful()
 
     def close(self) -> None:
         """Release what is left and close the connections."""
-        self.requeue([])
-        self._transport.close()
-        self._ledger.close()
+        try:
+            self.requeue([])
+        finally:
+            self._transport.close()
+            self._ledger.close()
 
     def _try_to_fetch(self) -> None:
         """Fetch, or wait a moment where the broker or the ledger is out of reach: what is held goes on meanwhile."""
@@ -110,6 +116,7 @@ class LedgerConsumer(Consumer):
 
     def _fetch(self) -> None:
         room = self._await_room()
+        self._release_doubtful()
         if room <= 0:
             return
         if self._suspects and self._claim_alone(self._suspects[0]):
@@ -127,7 +134,7 @@ class LedgerConsumer(Consumer):
 
     def _claim(self, ids: list[UUID]) -> None:
         with self._broker.occupancy.among_others():
-            claims = self._ledger.claim(ids, self._broker.worker_id)
+            claims = self._ask_for(ids)
             self._take(claims)
         if len(ids) > 1:
             # What is missing was taken, is over, or is suspected of killing its worker and has to be claimed alone.
@@ -140,11 +147,26 @@ class LedgerConsumer(Consumer):
             return False
         claims: list[Claim] = []
         try:
-            claims = self._ledger.claim([id], self._broker.worker_id)
+            claims = self._ask_for([id])
             self._take(claims)
         finally:
             self._broker.occupancy.decided(alone=any(claim.crashes for claim in claims))
         return True
+
+    def _ask_for(self, ids: list[UUID]) -> list[Claim]:
+        try:
+            claims = self._ledger.claim(ids, self._broker.worker_id)
+        except BaseException:
+            self._doubts.add(ids)
+            raise
+        self._doubts.settle(claim.id for claim in claims)
+        return claims
+
+    def _release_doubtful(self) -> None:
+        ids = self._doubts.due()
+        if ids:
+            self._ledger.release(ids, self._broker.worker_id)
+            self._doubts.given_back()
 
     def _take(self, claims: list[Claim]) -> None:
         self._claims.extend(claims)
@@ -160,7 +182,9 @@ class LedgerConsumer(Consumer):
 
 
 def _message(queue: str, claim: Claim) -> Message[Any]:
-    return Message(queue_name=queue, actor_name=runner_name(queue), args=(claim,), kwargs={}, options={})
+    return Message(
+        queue_name=queue, actor_name=runner_name(queue), args=(claim, time.monotonic()), kwargs={}, options={}
+    )
 
 
 def runner_name(queue: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -98,10 +98,21 @@ class Ledger:
         """Say how far the job is, for people who watch it."""
         self._rows("SELECT app.report_progress(%s, %s, %s, %s, %s)", (claim.id, claim.fence, done, total, message))
 
-    def sweep_lost(self, grace: float, max_crashes: int) -> list[tuple[UUID, str]]:
-        """Take jobs back from workers that are gone; (id, new state) of each."""
-        sql = "SELECT id, state FROM app.sweep_lost(make_interval(secs => %s), %s)"
-        return [(r[0], r[1]) for r in self._rows(sql, (grace, max_crashes))]
+    def missing_workers(self) -> list[int]:
+        """Workers that hold jobs, and at this moment not the lock by which they show that they live."""
+        return [r[0] for r in self._rows("SELECT * FROM app.missing_workers()")]
+
+    def sweep_lost(
+        self, grace: float, max_crashes: int, workers: Sequence[int] | None = None
+    ) -> list[tuple[UUID, str]]:
+        """Take jobs back from workers that are gone, of these or of all; (id, new state) of each."""
+        sql = "SELECT id, state FROM app.sweep_lost(make_interval(secs => %s), %s, %s::int[])"
+        return [(r[0], r[1]) for r in self._rows(sql, (grace, max_crashes, None if workers is None else list(workers)))]
+
+    def sweep_overdue(self, limits: Mapping[str, float], max_crashes: int) -> list[tuple[UUID, str]]:
+        """Take jobs back that have been held for longer than their actor's limit, in seconds; (id, new state)."""
+        sql = "SELECT id, state FROM app.sweep_overdue(%s, %s::float8[], %s)"
+        return [(r[0], r[1]) for r in self._rows(sql, (list(limits), list(limits.values()), max_crashes))]
 
     def newest_published(self, actors: Sequence[str]) -> list[tuple[UUID, datetime]]:
         """What is published of these actors and when, the newest first."""

@@ -12,6 +12,8 @@ Body = Callable[..., None]
 
 HARD_GRACE = 10.0
 """Seconds after its time limit at which a job that would not stop takes its process down."""
+HELD_AT_MOST = 60.0
+"""Seconds that a worker holds a claimed job before it starts it; after that, it gives the job back instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,11 @@ def all_specs() -> list[ActorSpec]:
 def limited() -> list[ActorSpec]:
     """The actors that have limits."""
     return [spec for spec in _specs.values() if spec.is_limited]
+
+
+def held_at_most() -> dict[str, float]:
+    """For each actor the seconds after which no worker that is well holds a job of it any more."""
+    return {spec.name: HELD_AT_MOST + spec.time_limit + HARD_GRACE for spec in _specs.values()}
 
 
 def names_by_queue() -> dict[str, list[str]]:

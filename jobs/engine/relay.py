@@ -13,6 +13,7 @@ from types import FrameType
 from uuid import UUID
 
 from jobs.engine import registry
+from jobs.engine.absences import Absences
 from jobs.engine.backoff import full_jitter
 from jobs.engine.depth import Depth
 from jobs.engine.ledger import LAST_LANE, Ledger, LedgerUnavailable
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_EVERY = 1.0
 FORGOTTEN_AFTER = 3.0  # seconds; far longer than it takes from a pop to a claim
+GONE_AFTER = 5.0  # seconds that a worker may be without its lock: connections get lost, and are made again
 RESTART_GRACE = 10.0  # seconds that workers get to lock again after a restart of PostgreSQL
 MAX_CRASHES = 3
 
@@ -43,6 +45,7 @@ class Relay:
         self._last_lane = LAST_LANE
         self._epoch = ""
         self._swept_at = 0.0
+        self._absences = Absences(GONE_AFTER)
 
     def run(self, stopping: threading.Event) -> None:
         """Go round until told to stop, whatever happens to the broker and PostgreSQL meanwhile."""
@@ -94,8 +97,11 @@ class Relay:
         if time.monotonic() - self._swept_at < SWEEP_EVERY:
             return
         self._swept_at = time.monotonic()
-        for id, state in self._ledger.sweep_lost(RESTART_GRACE, MAX_CRASHES):
-            log.warning("job %s was held by a worker that is gone: %s", id, state, extra={"job_id": str(id)})
+        gone = self._absences.long(self._ledger.missing_workers())
+        taken_back = self._ledger.sweep_lost(RESTART_GRACE, MAX_CRASHES, gone) if gone else []
+        taken_back += self._ledger.sweep_overdue(registry.held_at_most(), MAX_CRASHES)
+        for id, state in taken_back:
+            log.warning("job %s was taken back from its worker: %s", id, state, extra={"job_id": str(id)})
         forgotten = self._ledger.sweep_forgotten(FORGOTTEN_AFTER, self._present())
         if forgotten:
             log.warning("%d published jobs were in no queue and wait again", forgotten)

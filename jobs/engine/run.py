@@ -46,13 +46,17 @@ class Runner:
         self._ledger = ledger
         self._worker_id = worker_id
 
-    def run(self, claim: Claim) -> str:
-        """Run a claimed job to its end for now; the word for that end, as it is logged."""
+    def run(self, claim: Claim, claimed_at: float | None = None) -> str:
+        """Run a job that was claimed then (`time.monotonic`) to its end for now; that end's word, as it is logged."""
         started = time.perf_counter()
         spec = registry.find(claim.actor)
         if spec is None:
             self._insist(lambda: self._ledger.release([claim.id], self._worker_id, UNKNOWN_ACTOR_DELAY))
             ending = "unknown_actor"
+        elif claimed_at is not None and time.monotonic() - claimed_at > registry.HELD_AT_MOST:
+            # It waited behind others, or the process was stopped: by now the relay may have taken it back.
+            self._insist(lambda: self._ledger.release([claim.id], self._worker_id))
+            ending = "released"
         else:
             context.set_request_info(_request_of(claim))
             ending = self._attempt(spec, claim)
@@ -116,11 +120,13 @@ class Runner:
         if claim.attempts >= spec.max_attempts:
             return self._bury(claim, error)
         wait = full_jitter(claim.attempts) if delay is None else delay
-        log.warning("%s will be tried again in %.1f s: %s", claim.actor, wait, error, exc_info=_unexpected(error))
+        log.warning(
+            "%s will be tried again in %.1f s: %s", claim.actor, wait, _words(error), exc_info=_unexpected(error)
+        )
         return self._insist(lambda: self._ledger.retry(claim, wait, _describe(error)), "retry")
 
     def _bury(self, claim: Claim, error: Exception) -> str:
-        log.error("%s is a dead letter: %s", claim.actor, error, exc_info=_unexpected(error))
+        log.error("%s is a dead letter: %s", claim.actor, _words(error), exc_info=_unexpected(error))
         return self._insist(lambda: self._ledger.bury(claim, _describe(error)), "dead")
 
     def _insist(self, report: Callable[[], None], word: str = "") -> str:
@@ -190,9 +196,18 @@ def _describe(error: Exception) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return {
         "kind": type(error).__name__,
-        "message": str(error)[:500],
+        "message": _words(error)[:500],
         "where": [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames],
     }
+
+
+def _words(error: Exception) -> str:
+    """What an error says, as far as the ledger can keep it: JSON in PostgreSQL has no NUL and no lone surrogates."""
+    try:
+        said = str(error)
+    except Exception as another:
+        said = f"says nothing: {type(another).__name__}"
+    return said.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def _unexpected(error: Exception) -> Exception | None:

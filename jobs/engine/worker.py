@@ -70,9 +70,9 @@ def make_broker(url: str) -> LedgerBroker:
     lifecycle = Lifecycle()
     broker = LedgerBroker(url, [lifecycle])
 
-    def run(claim: Claim) -> None:
+    def run(claim: Claim, claimed_at: float) -> None:
         assert lifecycle.runner is not None
-        lifecycle.runner.run(claim)
+        lifecycle.runner.run(claim, claimed_at)
 
     for queue in registry.names_by_queue():
         dramatiq.actor(actor_name=runner_name(queue), queue_name=queue, broker=broker)(run)

@@ -555,36 +555,24 @@ end
 $$;
 grant usage on sequence app.worker_ids to app_definer;
 
--- Takes jobs back from workers that no longer hold their lock. After a restart of PostgreSQL everybody gets p_grace to
--- lock again. A job that has been held by p_max_crashes dead workers is buried: it kills them.
-create function app.sweep_lost(p_grace interval, p_max_crashes int) returns table (id uuid, state text)
-language plpgsql security definer set search_path = '' as $$
+-- Takes jobs back from whoever was found not to be running them any more, if they still are under that fence. A job that
+-- this happens to p_max_crashes times is buried: it kills its workers, or never ends.
+create function app.take_back(p_ids uuid[], p_fences bigint[], p_max_crashes int, p_reason text)
+returns table (id uuid, state text) language plpgsql security definer set search_path = '' as $$
 begin
-    if pg_postmaster_start_time() > clock_timestamp() - p_grace then
-        return;
-    end if;
     return query
-    with lost as (
-        select j.id, j.fence, j.crashes from app.jobs j
-        where j.published_at is not null and j.state = 'running' and j.claimed_at < clock_timestamp() - interval '1 second'
-            and not exists (
-                select from pg_catalog.pg_locks l
-                where l.locktype = 'advisory' and l.objsubid = 2  -- a lock of two keys
-                    and l.classid = app.liveness_class()::oid and l.objid = j.worker_id::oid
-                    and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
-            )
+    with held as (
+        select j.id, j.crashes from app.jobs j
+        where j.state = 'running' and (j.id, j.fence) in (select * from unnest(p_ids, p_fences))
         for update skip locked
     ),
-    buried as (
-        select l.id from lost l where l.crashes + 1 >= p_max_crashes
-    ),
     closed as (
-        select b.id, app.bury_crashed(b.id) from buried b
+        select h.id, app.bury_crashed(h.id, p_reason) from held h where h.crashes + 1 >= p_max_crashes
     ),
     returned as (
         update app.jobs j set state = 'waiting', due_at = clock_timestamp(), worker_id = null, published_at = null,
             crashes = j.crashes + 1, attempts = j.attempts - 1
-        from lost l where j.id = l.id and l.crashes + 1 < p_max_crashes
+        from held h where j.id = h.id and h.crashes + 1 < p_max_crashes
         returning j.id
     )
     select c.id, 'dead' from closed c
@@ -593,12 +581,63 @@ begin
 end
 $$;
 
-create function app.bury_crashed(p_id uuid) returns void
+create function app.bury_crashed(p_id uuid, p_reason text) returns void
 language plpgsql security definer set search_path = '' as $$
 begin
     update app.jobs set crashes = crashes + 1 where jobs.id = p_id;
-    perform app.close_job(j.id, j.fence, 'dead', '{"kind": "crash", "message": "Its workers died while they held it."}')
+    perform app.close_job(j.id, j.fence, 'dead', jsonb_build_object('kind', 'crash', 'message', p_reason))
     from app.jobs j where j.id = p_id;
+end
+$$;
+
+-- Workers that hold jobs and not their lock. That is how a dead one looks, and one whose connection has just been lost.
+create function app.missing_workers() returns setof int
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return query
+    select distinct j.worker_id from app.jobs j
+    where j.published_at is not null and j.state = 'running' and j.claimed_at < clock_timestamp() - interval '1 second'
+        and not exists (
+            select from pg_catalog.pg_locks l
+            where l.locktype = 'advisory' and l.objsubid = 2  -- a lock of two keys
+                and l.classid = app.liveness_class()::oid and l.objid = j.worker_id::oid
+                and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
+        );
+end
+$$;
+
+-- Takes jobs back from workers that no longer hold their lock: of p_workers, who have been missing for a while, or of
+-- all. After a restart of PostgreSQL everybody gets p_grace to lock again.
+create function app.sweep_lost(p_grace interval, p_max_crashes int, p_workers int[])
+returns table (id uuid, state text) language plpgsql security definer set search_path = '' as $$
+begin
+    if pg_postmaster_start_time() > clock_timestamp() - p_grace then
+        return;
+    end if;
+    return query
+    select taken.* from (
+        select array_agg(j.id) as ids, array_agg(j.fence) as fences from app.jobs j
+        where j.published_at is not null and j.state = 'running' and j.worker_id in (select app.missing_workers())
+            and (p_workers is null or j.worker_id = any (p_workers))
+    ) as lost
+    cross join lateral app.take_back(lost.ids, lost.fences, p_max_crashes, 'Its workers died while they held it.') taken;
+end
+$$;
+
+-- Takes jobs back that have been held for longer than their actor allows (p_limits: seconds, by actor), whoever holds
+-- them: a process that was stopped keeps its lock. Should it go on, its fence refuses what it did.
+create function app.sweep_overdue(p_actors text[], p_limits float8[], p_max_crashes int)
+returns table (id uuid, state text) language plpgsql security definer set search_path = '' as $$
+begin
+    return query
+    select taken.* from (
+        select array_agg(j.id) as ids, array_agg(j.fence) as fences
+        from app.jobs j join unnest(p_actors, p_limits) as a (actor, seconds) on a.actor = j.actor
+        where j.published_at is not null and j.state = 'running'
+            and j.claimed_at < clock_timestamp() - make_interval(secs => a.seconds)
+    ) as overdue
+    cross join lateral app.take_back(
+        overdue.ids, overdue.fences, p_max_crashes, 'It did not end in time, and nothing could stop it.') taken;
 end
 $$;
 
@@ -628,8 +667,11 @@ call app.grant_definer('app.release(uuid[],int,interval)', array['app_worker']);
 call app.grant_definer('app.report_progress(uuid,bigint,int,int,text)', array['app_worker']);
 call app.grant_definer('app.outcome(uuid,bigint)', array['app_worker']);
 call app.grant_definer('app.register_worker()', array['app_worker']);
-call app.grant_definer('app.sweep_lost(interval,int)', array['app_worker']);
-call app.grant_definer('app.bury_crashed(uuid)', '{}');
+call app.grant_definer('app.take_back(uuid[],bigint[],int,text)', '{}');
+call app.grant_definer('app.bury_crashed(uuid,text)', '{}');
+call app.grant_definer('app.missing_workers()', array['app_worker']);
+call app.grant_definer('app.sweep_lost(interval,int,int[])', array['app_worker']);
+call app.grant_definer('app.sweep_overdue(text[],float8[],int)', array['app_worker']);
 call app.grant_definer('app.sweep_forgotten(interval,uuid[])', array['app_worker']);
 grant execute on function app.liveness_class() to app_worker, app_definer;
 
