@@ -1,12 +1,13 @@
 """What follows a scan: its score, the person's part in the campaign, the jobs that come after it."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Barrier, Thread
 
 import pytest
 
 from jobs.scans import score_scan
-from models import context, fraud, scans
+from models import context, scans
 from models.db import new_id, now, transaction
 from models.errors import NotFound
 from models.fraud import Evidence, combined
@@ -168,21 +169,32 @@ def test_two_scans_of_a_person_scored_at_the_same_time_both_count(phone, campaig
     device = phone()
     for _ in range(2):
         device.scan(code_of(made))
-    together = Barrier(2)
+    first, second = (scan["id"] for scan in stored())
 
     def score(scan_id):
         with transaction(context.for_brand_job(made.brand_id)):
-            scored = scans.with_history(scan_id)
-            together.wait()
-            scans.apply(scan_id, fraud.score(scored.case))
+            scans.apply(scan_id, combined([]))
 
-    threads = [Thread(target=score, args=[scan["id"]]) for scan in stored()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(1) as elsewhere:
+        with transaction(context.for_brand_job(made.brand_id)):
+            scans.apply(first, combined([]))
+            other = elsewhere.submit(score, second)
+            wait_until_somebody_waits(superuser)
+        other.result(10)
 
     assert engagements(superuser)[device.account.user_id][0] == 2
+
+
+def wait_until_somebody_waits(superuser):
+    deadline = time.monotonic() + 10
+    with superuser.cursor() as cursor:
+        waiting = 0
+        while not waiting:
+            assert time.monotonic() < deadline
+            cursor.execute(
+                "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+            )
+            (waiting,) = cursor.fetchone()
 
 
 def test_a_brand_s_job_knows_no_other_brand_s_scans(phone, campaign, code_of, make_brand, stored):
