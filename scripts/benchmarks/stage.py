@@ -76,7 +76,7 @@ class Rows(Recorder):
 
     def row(self, attempt: Attempt) -> bytes:
         """One row, as JSON."""
-        return msgspec.json.encode(self._row(0, attempt))
+        return msgspec.json.encode(self._row(attempt))
 
 
 def launched() -> Campaign:
