@@ -172,14 +172,23 @@ def python(module: str, *arguments: str) -> list[str]:
 
 @contextmanager
 def bench() -> Iterator[Bench]:
-    """Servers for the block, with their data on a disk: /tmp may be memory, and commits there for nothing."""
-    base = Path(tempfile.mkdtemp(prefix="companon-bench-", dir="/var/tmp"))
+    """Servers for the block."""
+    with temporary("companon-bench-") as base:
+        servers = Bench(base)
+        try:
+            servers.start()
+            yield servers
+        finally:
+            servers.stop()
+
+
+@contextmanager
+def temporary(prefix: str) -> Iterator[Path]:
+    """A directory for the block, on a disk: /tmp may be memory, and commits there for nothing."""
+    base = Path(tempfile.mkdtemp(prefix=prefix, dir="/var/tmp"))
     # User postgres has to get to its own directory when root measures.
     base.chmod(0o711 if os.geteuid() == 0 else 0o700)
-    servers = Bench(base)
     try:
-        servers.start()
-        yield servers
+        yield base
     finally:
-        servers.stop()
         shutil.rmtree(base)

@@ -1,0 +1,26 @@
+"""One stage for all tests of this directory: servers take longer to start than most tests run."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from scripts.chaos.run import staged
+from scripts.chaos.stage import Stage
+
+SEED = 20261122
+
+
+@pytest.fixture(scope="session")
+def servers_with_faults() -> Iterator[Stage]:
+    """Servers behind proxies, and the outside world."""
+    with staged(SEED) as stage:
+        yield stage
+
+
+@pytest.fixture
+def stage(servers_with_faults: Stage) -> Iterator[Stage]:
+    """The stage, with nobody on it and no jobs."""
+
+    servers_with_faults.clear()
+    yield servers_with_faults
+    servers_with_faults.end_all()
