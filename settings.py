@@ -74,6 +74,9 @@ class Settings:
     trusted_proxies: int = env("TRUSTED_PROXIES", 0, "How many proxies in front append to X-Forwarded-For.")
     cors_origins: str = env("CORS_ORIGINS", "", "Origins allowed to call the API from a browser, comma separated.")
     max_body_bytes: int = env("MAX_BODY_BYTES", 262_144, "Largest request body taken, in bytes.")
+    metrics_token: str = env(
+        "METRICS_TOKEN", "", "Bearer token for /metrics; without one, only this machine may read it.", secret=True
+    )
     log_level: str = env("LOG_LEVEL", "INFO", "Python log level of every process.")
 
     @property

@@ -11,6 +11,7 @@ from types import FrameType
 
 from apscheduler.schedulers.blocking import BlockingScheduler
 
+from jobs.engine.heartbeat import EVERY, Heartbeat
 from jobs.engine.ledger import Ledger, LedgerUnavailable
 from models import jobs, logs
 from models.db import new_id
@@ -19,6 +20,9 @@ from schedules.table import SCHEDULES
 from settings import settings
 
 log = logging.getLogger(__name__)
+
+BEAT = "clock.beat"
+"""APScheduler's own job beside those of the table."""
 
 
 def propose(ledger: Ledger, schedule: Schedule, moment: datetime) -> int:
@@ -39,11 +43,20 @@ def tick(ledger: Ledger, schedule: Schedule) -> None:
         log.warning("%s was not enqueued: %s", schedule.do, error)
 
 
+def beat(heartbeat: Heartbeat) -> None:
+    """Show that this clock is going."""
+    try:
+        heartbeat.beat()
+    except LedgerUnavailable as error:
+        log.warning("no sign of life could be given: %s", error)
+
+
 def make_scheduler(ledger: Ledger) -> BlockingScheduler:
     """APScheduler with one job for each row of the table."""
     scheduler = BlockingScheduler(timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True})
     for schedule in SCHEDULES:
         scheduler.add_job(tick, schedule.trigger(), args=[ledger, schedule], id=schedule.do)
+    scheduler.add_job(beat, "interval", seconds=EVERY, args=[Heartbeat("clock", ledger)], id=BEAT)
     return scheduler
 
 

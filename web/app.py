@@ -11,7 +11,7 @@ import falcon.asgi
 from models import audit, db, permissions, tokens
 from models.context import Identity, of_claims
 from settings import Settings, settings
-from web import health, pages, problems
+from web import health, metrics, pages, problems
 from web.grants import Grants
 from web.idempotency import InDatabase
 from web.kit import Kit
@@ -118,7 +118,7 @@ def create_app(config: Settings = settings, kit: Kit | None = None, routes: Rout
         routes: its resources by URI template.
     """
     kit = kit or kit_of(config)
-    routes = [("/healthz", health.Health()), ("/readyz", health.ready(config)), *routes]
+    routes = [("/healthz", health.Health()), ("/readyz", health.ready(config)), *metrics.ROUTES, *routes]
     context = Context(kit, config, AccessLog(enabled=config.log_level in ("DEBUG", "INFO")))
     app = Application(middleware=[context, Cors(config.cors_origins), _Lifespan(kit, routes)])
     problems.install(app)

@@ -86,7 +86,7 @@ class Context:
 
 def _peer(req: Request) -> str:
     client = req.scope.get("client")
-    return str(client[0]) if client else ""
+    return str(next(iter(client))) if client else ""  # the protocol promises an iterable, no more
 
 
 def _require_small_head(req: Request) -> None:

@@ -17,6 +17,7 @@ from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.message import Message
 
 from jobs.engine.backoff import full_jitter
+from jobs.engine.heartbeat import Heartbeat
 from jobs.engine.doubts import Doubts
 from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
 from jobs.engine.occupancy import Occupancy
@@ -67,6 +68,7 @@ class LedgerConsumer(Consumer):
         self._prefetch = prefetch
         self._transport = connect(broker.url)
         self._ledger = Ledger()
+        self._heartbeat = Heartbeat("worker", self._ledger)
         self._doubts = broker.doubts[queue]  # they outlive a consumer that is made anew
         self._claims: deque[Claim] = deque()
         self._suspects: deque[UUID] = deque()
@@ -108,6 +110,7 @@ class LedgerConsumer(Consumer):
         """Fetch, or wait a moment where the broker or the ledger is out of reach: what is held goes on meanwhile."""
         try:
             self._fetch()
+            self._heartbeat.beat()
             self._failures = 0
         except (TransportError, LedgerUnavailable) as error:
             self._failures += 1

@@ -16,6 +16,7 @@ FITTING: dict[str, Any] = {
     "app.job_history.state": "done",
     "app.dead_jobs.state": "dead",
     "app.scan_counters.scope": "user",
+    "app.heartbeats.kind": "relay",
     "app.invitations.role_id": 2,
     "public.campaigns.type": "QR",
     "public.campaigns.status": "Draft",

@@ -1,0 +1,91 @@
+"""Measures of the jobs, read from the ledger when they are asked for: nothing is counted beside it and could drift."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from models.db import rows
+
+WINDOW = timedelta(minutes=5)
+"""Times are of the jobs that ended within it."""
+
+BRANDS = 50
+"""Brands whose lag is told: those that wait longest."""
+
+FRESH = 15.0
+"""Seconds since a process's last sign of life after which it is taken for stuck or gone."""
+
+Labels = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One measure: its name and meaning, and a value for each set of labels."""
+
+    name: str
+    help: str
+    samples: list[tuple[Labels, float]]
+
+
+def job_metrics() -> Iterator[Metric]:
+    """Every measure of the jobs, in the caller's transaction."""
+    yield from _gauges()
+    yield from _summaries()
+    dead = rows("SELECT actor, dead FROM app.dead_gauges()")
+    yield Metric("companon_jobs_dead", "Dead letters.", [({"actor": r["actor"]}, r["dead"]) for r in dead])
+    lags = rows("SELECT brand_id, seconds, due FROM app.brand_lags(%s)", (BRANDS,))
+    yield Metric(
+        "companon_brand_lag_seconds",
+        "Age of the oldest due job of the brands that wait longest.",
+        [({"brand": str(r["brand_id"])}, r["seconds"]) for r in lags],
+    )
+    yield Metric(
+        "companon_heartbeat_age_seconds",
+        "Time since the last sign of life of a kind of process; +Inf if there never was one.",
+        [({"process": kind}, age) for kind, age in heartbeat_ages().items()],
+    )
+
+
+def heartbeat_ages() -> dict[str, float]:
+    """Seconds since the freshest sign of life of `relay`, `worker` and `clock`; infinite if there never was one."""
+    found = rows("SELECT kind, seconds FROM app.heartbeat_ages()")
+    return {r["kind"]: float("inf") if r["seconds"] is None else r["seconds"] for r in found}
+
+
+def _gauges() -> Iterator[Metric]:
+    found = rows("SELECT actor, waiting, due, published, running, oldest_due_seconds FROM app.job_gauges()")
+    states = ("waiting", "due", "published", "running")
+    yield Metric(
+        "companon_jobs",
+        "Jobs that are not over, by actor and state; those that are due are among those that wait.",
+        [({"actor": r["actor"], "state": state}, r[state]) for r in found for state in states],
+    )
+    yield Metric(
+        "companon_jobs_oldest_due_seconds",
+        "For how long the oldest due job has been waiting to be published.",
+        [({"actor": r["actor"]}, r["oldest_due_seconds"]) for r in found],
+    )
+
+
+def _summaries() -> Iterator[Metric]:
+    found = rows("SELECT * FROM app.job_summaries(%s)", (WINDOW,))
+    of_actor = [({"actor": r["actor"]}, r) for r in found]
+    yield Metric(
+        "companon_jobs_ended_recently",
+        f"Jobs that were done within the last {WINDOW.total_seconds():.0f} s.",
+        [(labels, r["ended"]) for labels, r in of_actor],
+    )
+    yield Metric(
+        "companon_jobs_attempts_recently",
+        "Attempts that these jobs took.",
+        [(labels, r["attempts"]) for labels, r in of_actor],
+    )
+    for name, column, what in (
+        ("companon_job_start_seconds", "start", "Time from the moment they were asked for to their last start"),
+        ("companon_job_run_seconds", "run", "Time from there to their end"),
+    ):
+        yield Metric(
+            name,
+            f"{what}.",
+            [({**labels, "quantile": f"0.{q}"}, r[f"{column}_p{q}"]) for labels, r in of_actor for q in ("50", "95")],
+        )

@@ -1,0 +1,88 @@
+-- What can be measured of the jobs, from the ledger itself, and the signs of life of the processes that move it.
+
+-- The last minutes of the history are found without an index of all of it.
+create index job_history_finished on app.job_history using brin (finished_at) with (pages_per_range = 8);
+
+create table app.heartbeats (
+    kind text not null check (kind in ('relay', 'worker', 'clock')),
+    process text not null,                 -- host and process number
+    at timestamptz not null default now(),
+    primary key (kind, process)
+);
+call app.secure('app.heartbeats', p_admin => 'select', p_system => 'select,delete');
+
+create function app.beat(p_kind text, p_process text) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+    insert into app.heartbeats as h (kind, process) values (p_kind, p_process)
+    on conflict (kind, process) do update set at = clock_timestamp();
+end
+$$;
+call app.grant_definer('app.beat(text,text)', array['app_worker']);
+
+-- Seconds since the freshest sign of life of each kind of process; null where there never was one.
+create function app.heartbeat_ages() returns table (kind text, seconds float8)
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return query
+    select k.kind, extract(epoch from clock_timestamp() - max(h.at))::float8
+    from unnest(array['relay', 'worker', 'clock']) as k (kind) left join app.heartbeats h on h.kind = k.kind
+    group by k.kind;
+end
+$$;
+call app.grant_definer('app.heartbeat_ages()', array['app_public', 'app_worker']);
+
+-- How many jobs of each actor wait (due or not), are published and run, and for how many seconds the oldest that is due
+-- has been waiting.
+create function app.job_gauges() returns table (actor text, waiting bigint, due bigint, published bigint, running bigint,
+    oldest_due_seconds float8)
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return query
+    select j.actor, count(*) filter (where j.state = 'waiting'),
+        count(*) filter (where j.state = 'waiting' and j.due_at <= now()),
+        count(*) filter (where j.state = 'published'), count(*) filter (where j.state = 'running'),
+        coalesce(extract(epoch from now() - min(j.due_at) filter (where j.state = 'waiting' and j.due_at <= now())), 0)::float8
+    from app.jobs j group by j.actor;
+end
+$$;
+call app.grant_definer('app.job_gauges()', array['app_public']);
+
+create function app.dead_gauges() returns table (actor text, dead bigint)
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return query select d.actor, count(*) from app.dead_jobs d group by d.actor;
+end
+$$;
+call app.grant_definer('app.dead_gauges()', array['app_public']);
+
+-- Of the jobs that ended within the last p_window: how many, their attempts, and the 50th and 95th percentile of the time
+-- from when they were asked for to their last claim, and from there to their end, in seconds.
+create function app.job_summaries(p_window interval) returns table (actor text, ended bigint, attempts bigint,
+    start_p50 float8, start_p95 float8, run_p50 float8, run_p95 float8)
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return query
+    select h.actor, count(*), sum(h.attempts)::bigint,
+        percentile_cont(0.5) within group (order by extract(epoch from h.claimed_at - h.created_at)::float8),
+        percentile_cont(0.95) within group (order by extract(epoch from h.claimed_at - h.created_at)::float8),
+        percentile_cont(0.5) within group (order by extract(epoch from h.finished_at - h.claimed_at)::float8),
+        percentile_cont(0.95) within group (order by extract(epoch from h.finished_at - h.claimed_at)::float8)
+    from app.job_history h
+    where h.finished_at > now() - p_window and h.state = 'done'
+    group by h.actor;
+end
+$$;
+call app.grant_definer('app.job_summaries(interval)', array['app_public']);
+
+-- The brands that wait longest: seconds since the oldest job of each was due.
+create function app.brand_lags(p_most int) returns table (brand_id uuid, seconds float8, due bigint)
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return query
+    select j.lane, extract(epoch from now() - min(j.due_at))::float8, count(*)
+    from app.jobs j where j.published_at is null and j.due_at <= now()
+    group by j.lane order by min(j.due_at) limit p_most;
+end
+$$;
+call app.grant_definer('app.brand_lags(int)', array['app_public']);

@@ -1,0 +1,120 @@
+"""What Prometheus and a platform's probes are told, from the ledger itself."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from psycopg2.extensions import connection
+
+from jobs.engine.heartbeat import Heartbeat
+from jobs.engine.ledger import Ledger
+from models import context, jobs
+from models.db import transaction
+from models.metrics import Metric
+from tests.fixtures.jobs import Drain, take
+from tests.fixtures.web import Client
+from web.metrics import render
+
+Query = Callable[..., None]
+
+
+@pytest.fixture
+def query(superuser: connection) -> Query:
+    def run(sql: str) -> None:
+        with superuser.cursor() as cursor:
+            cursor.execute(sql)
+
+    return run
+
+
+def scrape(client: Client) -> dict[str, float]:
+    answer = client.get("/metrics", remote_addr="127.0.0.1")
+    assert answer.status_code == 200, answer.text
+    lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def enqueue(count: int, name: str = "requests.expire") -> None:
+    with transaction(context.for_system_job()):
+        for _ in range(count):
+            jobs.enqueue(name)
+
+
+def test_jobs_are_counted_by_actor_and_state(client: Client, ledger: Ledger) -> None:
+    enqueue(5)
+    ledger.claim(take(ledger, "requests.expire", most=2)[:1], 1)
+
+    told = scrape(client)
+
+    of = 'companon_jobs{actor="requests.expire",state="%s"}'
+    assert [told[of % state] for state in ("waiting", "published", "running")] == [3, 1, 1]
+
+
+def test_the_age_of_the_oldest_due_job_is_told(client: Client, ledger: Ledger, query: Query) -> None:
+    enqueue(2)
+    query("update app.jobs set due_at = now() - interval '100 seconds'")
+
+    age = scrape(client)['companon_jobs_oldest_due_seconds{actor="requests.expire"}']
+
+    assert 100 <= age < 130
+
+
+def test_the_lag_of_brands_is_told_by_brand(client: Client, ledger: Ledger, query: Query) -> None:
+    query(
+        "insert into app.jobs (id, actor, lane, due_at) values"
+        " (gen_random_uuid(), 'x.y', '0197a000-0000-7000-8000-00000000000a', now() - interval '1 minute')"
+    )
+
+    told = scrape(client)
+
+    assert 60 <= told['companon_brand_lag_seconds{brand="0197a000-0000-7000-8000-00000000000a"}'] < 90
+
+
+def test_what_was_done_lately_is_summarised(client: Client, drain: Drain) -> None:
+    enqueue(3)
+    drain()
+
+    told = scrape(client)
+
+    assert told['companon_jobs_ended_recently{actor="requests.expire"}'] == 3
+    assert told['companon_jobs_attempts_recently{actor="requests.expire"}'] == 3
+    assert told['companon_job_start_seconds{actor="requests.expire",quantile="0.95"}'] >= 0
+    assert told['companon_job_run_seconds{actor="requests.expire",quantile="0.50"}'] >= 0
+
+
+def test_dead_letters_are_told(client: Client, ledger: Ledger) -> None:
+    enqueue(1)
+    (held,) = ledger.claim(take(ledger, "requests.expire"), 1)
+    ledger.bury(held, {"kind": "ValueError", "message": ""})
+
+    assert scrape(client)['companon_jobs_dead{actor="requests.expire"}'] == 1
+
+
+@pytest.mark.parametrize("kind", ["relay", "worker", "clock"])
+def test_a_platform_can_probe_a_process_that_speaks_no_http(
+    client: Client, ledger: Ledger, query: Query, kind: str
+) -> None:
+    assert client.get(f"/healthz/{kind}").status_code == 503
+
+    Heartbeat(kind, ledger).beat()
+    assert client.get(f"/healthz/{kind}").status_code == 200
+
+    query("update app.heartbeats set at = now() - interval '1 minute'")
+    silent = client.get(f"/healthz/{kind}")
+    assert (silent.status_code, silent.json["code"]) == (503, "no_heartbeat")
+
+
+def test_there_is_no_heartbeat_of_what_does_not_exist(client: Client) -> None:
+    assert client.get("/healthz/nothing").status_code == 404
+
+
+def test_others_may_not_read_the_measures(client: Client) -> None:
+    refused = client.get("/metrics", remote_addr="192.0.2.7")
+
+    assert (refused.status_code, refused.json["code"]) == (403, "forbidden")
+
+
+def test_labels_are_escaped() -> None:
+    told: list[tuple[Any, float]] = [({"a": 'x"\\\ny'}, float("inf"))]
+
+    assert render([Metric("m", "h", told)]).splitlines()[-1] == 'm{a="x\\"\\\\\\ny"} +Inf'
