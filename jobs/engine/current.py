@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from uuid import UUID
 
+from jobs.engine.errors import JobCancelled
 from jobs.engine.interrupts import interrupts
 from jobs.engine.ledger import Claim, Ledger
 from models.context import Identity
@@ -37,9 +38,26 @@ class CurrentJob:
         return f"job-{self.claim.id}"
 
     def progress(self, done: int, total: int, message: str = "") -> None:
-        """Say how far the job is; seen at once by whoever watches it, whatever becomes of its transaction."""
+        """Say how far the job is; seen at once by whoever watches it, whatever becomes of its transaction.
+
+        Raises:
+            JobCancelled: somebody has cancelled the job; as `check_cancelled`.
+        """
         with interrupts.masked():
-            self.ledger.report_progress(self.claim, done, total, message)
+            is_unwanted = self.ledger.report_progress(self.claim, done, total, message)
+        if is_unwanted:
+            raise JobCancelled
+
+    def check_cancelled(self) -> None:
+        """End the job here if somebody has cancelled it. What its transaction wrote is rolled back.
+
+        Raises:
+            JobCancelled: somebody has; it is for the engine to handle.
+        """
+        with interrupts.masked():
+            is_unwanted = self.ledger.is_unwanted(self.claim)
+        if is_unwanted:
+            raise JobCancelled
 
 
 _current: ContextVar[CurrentJob] = ContextVar("current_job")

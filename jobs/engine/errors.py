@@ -18,3 +18,7 @@ class JobInterrupted(BaseException):
     def __init__(self, reason: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class JobCancelled(BaseException):
+    """Raised inside a job's body, where it asks, when somebody has cancelled the job. Handlers let it pass, too."""

@@ -37,13 +37,19 @@ class Claim:
     request_id: str | None
     correlation_id: str | None
     traceparent: str | None
+    is_cancelled: bool = False
+
+    @property
+    def is_first(self) -> bool:
+        """Whether nobody has held the job before: neither in an attempt nor before it was a dead letter."""
+        return self.fence == 1
 
 
 LAST_LANE = UUID(int=2**128 - 1)
 _LIMITS = ("name", "max_running", "max_per_brand", "rate", "burst")
 _CLAIM = (
     "SELECT id, actor, args, attempts, crashes, fence, brand_id, user_id, subject_type, subject_id,"
-    " request_id, correlation_id, traceparent FROM app.claim(%s::uuid[], %s)"
+    " request_id, correlation_id, traceparent, cancel_requested_at IS NOT NULL FROM app.claim(%s::uuid[], %s)"
 )
 
 
@@ -94,9 +100,24 @@ class Ledger:
         """What became of a claim: `done`, `dead`, `running` or `lost`."""
         return str(self._rows("SELECT app.outcome(%s, %s)", (claim.id, claim.fence))[0][0])
 
-    def report_progress(self, claim: Claim, done: int, total: int, message: str) -> None:
-        """Say how far the job is, for people who watch it."""
-        self._rows("SELECT app.report_progress(%s, %s, %s, %s, %s)", (claim.id, claim.fence, done, total, message))
+    def cancel(self, claim: Claim) -> None:
+        """End a job that somebody has cancelled."""
+        self._rows("SELECT app.close_cancelled(%s, %s)", (claim.id, claim.fence))
+
+    def is_unwanted(self, claim: Claim) -> bool:
+        """Whether somebody has cancelled the job."""
+        return bool(self._rows("SELECT app.is_unwanted(%s, %s)", (claim.id, claim.fence))[0][0])
+
+    def report_progress(self, claim: Claim, done: int, total: int, message: str) -> bool:
+        """Say how far the job is, for people who watch it; whether somebody has cancelled it."""
+        sql = "SELECT app.report_progress(%s, %s, %s, %s, %s)"
+        return bool(self._rows(sql, (claim.id, claim.fence, done, total, message))[0][0])
+
+    def announce(self, queues: Mapping[str, Sequence[str]]) -> None:
+        """Write down which actors this release has, by queue: the web tier can't know them otherwise."""
+        pairs = [(name, queue) for queue, names in queues.items() for name in names]
+        names, of = [name for name, _ in pairs], [queue for _, queue in pairs]
+        self._rows("SELECT app.announce_actors(%s::text[], %s::text[])", (names, of))
 
     def missing_workers(self) -> list[int]:
         """Workers that hold jobs, and at this moment not the lock by which they show that they live."""
@@ -131,10 +152,6 @@ class Ledger:
     def last_occurrence(self, schedule: str) -> Any:
         """When the newest enqueued occurrence of a schedule was due, or None."""
         return self._rows("SELECT app.last_occurrence(%s)", (schedule,))[0][0]
-
-    def beat(self, kind: str, process: str) -> None:
-        """Write down a sign of life of a process."""
-        self._rows("SELECT app.beat(%s, %s)", (kind, process))
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""

@@ -3,12 +3,16 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 import msgspec
 
+if TYPE_CHECKING:
+    from jobs.engine.current import CurrentJob
+
 RunsAs = Literal["brand", "fan", "system"]
 Body = Callable[..., None]
+Lookup = Callable[["CurrentJob"], bool | None]
 
 HARD_GRACE = 10.0
 """Seconds after its time limit at which a job that would not stop takes its process down."""
@@ -32,6 +36,7 @@ class ActorSpec:
     max_per_brand: int | None = None
     rate: float | None = None
     burst: int | None = None
+    lookup: Lookup | None = None
 
     @property
     def is_limited(self) -> bool:
@@ -64,6 +69,7 @@ def actor(
     max_per_brand: int | None = None,
     rate: float | None = None,
     burst: int = 1,
+    lookup: Lookup | None = None,
 ) -> Callable[[Body], Body]:
     """Declare the function as the body of the jobs called `name`. It stays a plain function.
 
@@ -77,14 +83,18 @@ def actor(
         max_running: how many of its jobs may be published or running at once.
         max_per_brand: likewise, of one brand.
         rate: how many may start per second, `burst` of them at once.
+        lookup: asks the vendor whether an outward job's act has been done, before it is tried once more. Only True says
+            so, and then the body doesn't run; what the body would have written down is the lookup's to write.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is taken, or there is a lookup and no vendor.
     """
 
     def declare(body: Body) -> Body:
         if name in _specs:
             raise ValueError(f"there is an actor {name!r} already")
+        if lookup is not None and not outward:
+            raise ValueError(f"{name!r} talks to nobody who could be asked; outward=True is missing")
         hints = get_type_hints(body)
         parameters = tuple(hints[parameter] for parameter in inspect.signature(body).parameters)
         _specs[name] = ActorSpec(
@@ -100,6 +110,7 @@ def actor(
             max_per_brand,
             rate,
             None if rate is None else burst,
+            lookup,
         )
         return body
 

@@ -16,7 +16,6 @@ from jobs.engine import registry
 from jobs.engine.absences import Absences
 from jobs.engine.backoff import full_jitter
 from jobs.engine.depth import Depth
-from jobs.engine.heartbeat import Heartbeat
 from jobs.engine.ledger import LAST_LANE, Ledger, LedgerUnavailable
 from jobs.engine.transport import Transport, TransportError
 from jobs.engine.transports import connect
@@ -45,7 +44,7 @@ class Relay:
         self._depths = {queue: Depth() for queue in self._actors}
         self._last_lane = LAST_LANE
         self._epoch = ""
-        self._heartbeat = Heartbeat("relay", ledger)
+        self._announced = False
         self._swept_at = 0.0
         self._absences = Absences(GONE_AFTER)
 
@@ -67,6 +66,9 @@ class Relay:
 
     def step(self) -> bool:
         """Publish what is due and has room, and sweep if it is time; true if more may be waiting."""
+        if not self._announced:
+            self._ledger.announce(self._actors)
+            self._announced = True
         queues = list(self._actors)
         epoch, depths = self._transport.depths(queues)
         if epoch != self._epoch:
@@ -99,7 +101,6 @@ class Relay:
         if time.monotonic() - self._swept_at < SWEEP_EVERY:
             return
         self._swept_at = time.monotonic()
-        self._heartbeat.beat()
         gone = self._absences.long(self._ledger.missing_workers())
         taken_back = self._ledger.sweep_lost(RESTART_GRACE, MAX_CRASHES, gone) if gone else []
         taken_back += self._ledger.sweep_overdue(registry.held_at_most(), MAX_CRASHES)

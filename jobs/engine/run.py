@@ -17,7 +17,7 @@ import peewee
 from jobs.engine import registry
 from jobs.engine.backoff import full_jitter
 from jobs.engine.current import CurrentJob, running
-from jobs.engine.errors import JobInterrupted, RetryLater
+from jobs.engine.errors import JobCancelled, JobInterrupted, RetryLater
 from jobs.engine.interrupts import Armed, interrupts
 from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
 from jobs.engine.registry import HARD_GRACE, ActorSpec
@@ -68,6 +68,8 @@ class Runner:
             self._work(spec, claim)
         except StaleClaim:
             return "stale"
+        except JobCancelled:
+            return self._insist(lambda: self._ledger.cancel(claim), "cancelled")
         except JobInterrupted as interrupted:
             return self._after_interrupt(spec, claim, interrupted.reason)
         except RetryLater as later:
@@ -84,6 +86,8 @@ class Runner:
         return "done"
 
     def _work(self, spec: ActorSpec, claim: Claim) -> None:
+        if claim.is_cancelled:
+            raise JobCancelled
         identity = identity_of(spec, claim)
         job = CurrentJob(claim, identity, spec.time_limit, self._ledger)
         closing: Closing = (_FINISH, (claim.id, claim.fence))
@@ -94,7 +98,7 @@ class Runner:
                 if (not spec.outward)
                 else nullcontext(),
             ):
-                _interruptible(spec, claim)
+                _interruptible(spec, job)
             if spec.outward:
                 with transaction(_ENGINE, closing=closing):
                     pass
@@ -148,16 +152,22 @@ class Runner:
                 raise
 
 
-def _interruptible(spec: ActorSpec, claim: Claim) -> None:
+def _interruptible(spec: ActorSpec, job: CurrentJob) -> None:
     armed = interrupts.arm(spec.time_limit, HARD_GRACE)
     try:
         try:
-            spec.call(claim.args)
+            if not _is_done_already(spec, job):
+                spec.call(job.claim.args)
         finally:
             interrupts.disarm(armed)
     except JobInterrupted:
         _disarm_again(armed)
         raise JobInterrupted(armed.fired) from None
+
+
+def _is_done_already(spec: ActorSpec, job: CurrentJob) -> bool:
+    """Whether an earlier attempt got through to the vendor, as far as the vendor can be asked."""
+    return spec.lookup is not None and not job.claim.is_first and bool(spec.lookup(job))
 
 
 def _disarm_again(armed: Armed) -> None:

@@ -2,8 +2,9 @@
 --
 -- waiting --publish--> published --claim--> running --finish--> (history) done
 --    ^                     |                   |--retry, release, lost worker--> waiting
---    +--forgotten by Redis-+                   +--bury--> (dead letters) dead
+--    +--forgotten by Redis-+                   +--bury--> (dead letters) dead --replay--> waiting
 --
+-- Any of them may be cancelled: at once while it waits or is published, by its own body once it runs.
 -- Only work that is not over lies in app.jobs, so it stays small; what is over moves to app.job_history or app.dead_jobs.
 
 create table app.jobs (
@@ -85,6 +86,11 @@ create index job_history_request on app.job_history (request_id);
 create table app.dead_jobs (
     like app.job_history including defaults,
     fingerprint text not null,                     -- alike for jobs that died of the same
+    -- what it needs to become a job again
+    priority smallint not null default 1,
+    fence bigint not null default 0,
+    unique_key text,
+    coalesce_key text,
     primary key (id),
     check (state = 'dead')
 );
@@ -433,24 +439,25 @@ end
 $$;
 
 -- Moves a job out of the ledger: into its history, or among the dead letters. Raises unless the caller's claim is the
--- newest one.
+-- newest one. A cancelled job need not be running: it may have been given back meanwhile, or never been claimed.
 create function app.close_job(p_id uuid, p_fence bigint, p_state text, p_error jsonb default null) returns void
 language plpgsql security definer set search_path = '' as $$
 declare
     j app.jobs;
 begin
-    delete from app.jobs where jobs.id = p_id and jobs.fence = p_fence and jobs.state = 'running' returning * into j;
+    delete from app.jobs where jobs.id = p_id and jobs.fence = p_fence
+        and (jobs.state = 'running' or p_state = 'cancelled') returning * into j;
     if not found then
         perform app.refuse(409, 'stale_fence', p_id::text);
     end if;
     if p_state = 'dead' then
         insert into app.dead_jobs (id, actor, args, version, state, attempts, crashes, brand_id, user_id, subject_type,
             subject_id, parent_id, group_id, request_id, correlation_id, traceparent, progress_done, progress_total,
-            progress_message, error, created_at, claimed_at, fingerprint)
+            progress_message, error, created_at, claimed_at, fingerprint, priority, fence, unique_key, coalesce_key)
         values (j.id, j.actor, j.args, j.version, p_state, j.attempts, j.crashes, j.brand_id, j.user_id, j.subject_type,
             j.subject_id, j.parent_id, j.group_id, j.request_id, j.correlation_id, j.traceparent, j.progress_done,
             j.progress_total, j.progress_message, p_error, j.created_at, j.claimed_at,
-            app.error_fingerprint(j.actor, p_error));
+            app.error_fingerprint(j.actor, p_error), j.priority, j.fence, j.unique_key, j.coalesce_key);
     else
         insert into app.job_history (id, actor, args, version, state, attempts, crashes, brand_id, user_id, subject_type,
             subject_id, parent_id, group_id, request_id, correlation_id, traceparent, progress_done, progress_total,
@@ -517,11 +524,16 @@ begin
 end
 $$;
 
-create function app.report_progress(p_id uuid, p_fence bigint, p_done int, p_total int, p_message text) returns void
+-- Whether somebody wants the job to stop.
+create function app.report_progress(p_id uuid, p_fence bigint, p_done int, p_total int, p_message text) returns boolean
 language plpgsql security definer set search_path = '' as $$
+declare
+    is_unwanted boolean;
 begin
     update app.jobs set progress_done = p_done, progress_total = p_total, progress_message = p_message
-    where jobs.id = p_id and jobs.fence = p_fence and jobs.state = 'running';
+    where jobs.id = p_id and jobs.fence = p_fence and jobs.state = 'running'
+    returning jobs.cancel_requested_at is not null into is_unwanted;
+    return coalesce(is_unwanted, false);
 end
 $$;
 

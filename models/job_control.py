@@ -1,0 +1,128 @@
+"""What system admins do about jobs that are not over: cancel one, pause and resume actors, follow a request."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from models.db import after_commit, execute, rows, value
+from models.errors import NotFound
+from models.jobs import ring
+
+MOST_LINKS = 2000
+"""Jobs that one trail shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A kind of job, as a release has announced it; None where none has and its name is known all the same."""
+
+    name: str
+    queue: str | None
+    seen_at: datetime | None
+    waiting: int
+    paused_at: datetime | None
+    paused_by: UUID | None
+    paused_by_email: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A job in the trail of a request."""
+
+    id: UUID
+    actor: str
+    state: str
+    attempts: int
+    brand_id: UUID | None
+    subject_type: str | None
+    subject_id: str | None
+    parent_id: UUID | None
+    request_id: str | None
+    correlation_id: str | None
+    trace_id: str | None
+    error: dict[str, Any] | None
+    created_at: datetime
+    claimed_at: datetime | None
+    finished_at: datetime | None
+
+
+def cancel(job_id: UUID) -> Literal["cancelled", "running"]:
+    """Cancel a job that has not been started (`cancelled`), or ask the one that runs to stop (`running`).
+
+    A body that runs ends where it next says how far it is, or asks; one that never does simply finishes.
+
+    Raises:
+        Problem: there is no such job (404), or it is over (409).
+    """
+    outcome: Literal["cancelled", "running"] = value("SELECT app.cancel_job(%s)", (job_id,))
+    return outcome
+
+
+def actors() -> list[Actor]:
+    """Every actor that a release has announced or that is paused, with how many of its jobs wait."""
+    found = rows(
+        "SELECT coalesce(a.name, p.actor) AS name, a.queue, a.seen_at, coalesce(w.waiting, 0) AS waiting, p.paused_at,"
+        " p.paused_by, u.email AS paused_by_email, p.reason"
+        " FROM app.actors AS a FULL JOIN app.paused_actors AS p ON p.actor = a.name"
+        " LEFT JOIN public.users AS u ON u.id = p.paused_by"
+        " LEFT JOIN (SELECT actor, count(*) AS waiting FROM app.jobs WHERE published_at IS NULL GROUP BY actor) AS w"
+        " ON w.actor = coalesce(a.name, p.actor) ORDER BY 1"
+    )
+    return [Actor(**actor) for actor in found]
+
+
+def actor(name: str) -> list[Actor]:
+    """The actor of that name, as a list of one.
+
+    Raises:
+        NotFound: no release has announced it.
+    """
+    return _some(actor for actor in actors() if actor.name == name)
+
+
+def queue(name: str) -> list[Actor]:
+    """The actors of a queue.
+
+    Raises:
+        NotFound: no release has announced one.
+    """
+    return _some(actor for actor in actors() if actor.queue == name)
+
+
+def _some(found: Any) -> list[Actor]:
+    listed = list(found)
+    if not listed:
+        raise NotFound
+    return listed
+
+
+def pause(paused: Sequence[Actor], reason: str) -> None:
+    """Let jobs of these actors wait until `resume`. Those that run, or are published, go on."""
+    execute("SELECT app.pause_actors(%s, %s)", ([actor.name for actor in paused], reason))
+
+
+def resume(paused: Sequence[Actor]) -> None:
+    """Let the jobs of these actors go on."""
+    execute("SELECT app.resume_actors(%s)", ([actor.name for actor in paused],))
+    after_commit(ring)
+
+
+def trail(id: str) -> list[Link]:
+    """The jobs that there are because of a request, wherever they are, in the order they were asked for.
+
+    Args:
+        id: the request's id; else a correlation id, or the trace id of a `traceparent`, which take longer to find.
+    """
+    return _linked(id, directly=True) or _linked(id, directly=False)
+
+
+def _linked(id: str, *, directly: bool) -> list[Link]:
+    sql = (
+        "SELECT id, actor, state, attempts, brand_id, subject_type, subject_id, parent_id, request_id, correlation_id,"
+        " nullif(trace_id, '') AS trace_id, error, created_at, claimed_at, finished_at FROM app.job_links"
+        " WHERE request_id = %s AND %s OR %s IN (correlation_id, trace_id) AND %s ORDER BY created_at, id LIMIT %s"
+    )
+    return [Link(**found) for found in rows(sql, (id, directly, id, not directly, MOST_LINKS))]
