@@ -153,6 +153,10 @@ class Ledger:
         """When the newest enqueued occurrence of a schedule was due, or None."""
         return self._rows("SELECT app.last_occurrence(%s)", (schedule,))[0][0]
 
+    def beat(self, kind: str, process: str) -> None:
+        """Write down a sign of life of a process."""
+        self._rows("SELECT app.beat(%s, %s)", (kind, process))
+
     def close(self) -> None:
         """Close the connection; the next call opens another."""
         with self._lock:

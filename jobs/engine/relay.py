@@ -16,6 +16,7 @@ from jobs.engine import registry
 from jobs.engine.absences import Absences
 from jobs.engine.backoff import full_jitter
 from jobs.engine.depth import Depth
+from jobs.engine.heartbeat import Heartbeat
 from jobs.engine.ledger import LAST_LANE, Ledger, LedgerUnavailable
 from jobs.engine.transport import Transport, TransportError
 from jobs.engine.transports import connect
@@ -44,6 +45,7 @@ class Relay:
         self._depths = {queue: Depth() for queue in self._actors}
         self._last_lane = LAST_LANE
         self._epoch = ""
+        self._heartbeat = Heartbeat("relay", ledger)
         self._announced = False
         self._swept_at = 0.0
         self._absences = Absences(GONE_AFTER)
@@ -101,6 +103,7 @@ class Relay:
         if time.monotonic() - self._swept_at < SWEEP_EVERY:
             return
         self._swept_at = time.monotonic()
+        self._heartbeat.beat()
         gone = self._absences.long(self._ledger.missing_workers())
         taken_back = self._ledger.sweep_lost(RESTART_GRACE, MAX_CRASHES, gone) if gone else []
         taken_back += self._ledger.sweep_overdue(registry.held_at_most(), MAX_CRASHES)
