@@ -1,0 +1,310 @@
+"""The ledger against a model of it: whatever is done in whatever order, both say the same.
+
+Hypothesis chooses what is enqueued, published, claimed, ended, given back, taken back and forgotten, by workers that
+live and workers that have died. Two ledgers that are broken on purpose show that the machine would notice.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg2
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from psycopg2.extensions import connection
+
+from jobs.engine.ledger import Claim, Ledger
+
+ACTOR = "machine.job"
+MAX_CRASHES = 3
+OVER = ("done", "dead")
+TRANSITIONS = {
+    "new": {"waiting"},
+    "waiting": {"published"},
+    "published": {"waiting", "running"},
+    "running": {"waiting", "done", "dead"},
+    "done": set(),
+    "dead": set(),
+}
+"""What the migration documents."""
+
+
+class LedgerWithFinish(Ledger):
+    """`finish` goes to the server with COMMIT and is no method of the engine's; here it stands alone."""
+
+    def finish(self, claim: Claim) -> None:
+        """End a job."""
+        self._rows("SELECT app.finish(%s, %s)", (claim.id, claim.fence))
+
+
+class FinishIgnoresTheFence(LedgerWithFinish):
+    """Broken: whoever has ever held a job can end it."""
+
+    def finish(self, claim: Claim) -> None:
+        """End a job under whatever fence is the newest."""
+        superuser = LedgerMachine.superuser
+        with superuser.cursor() as cursor:
+            cursor.execute(
+                "select app.finish(id, fence) from app.jobs where id = %s and state = 'running'", (claim.id,)
+            )
+
+
+class ClaimTakesWhatRuns(LedgerWithFinish):
+    """Broken: a job that is running already is handed out once more."""
+
+    def claim(self, ids: Sequence[UUID], worker_id: int) -> list[Claim]:
+        """Claim jobs, taken or not."""
+        with LedgerMachine.superuser.cursor() as cursor:
+            cursor.execute(
+                "update app.jobs set state = 'published', worker_id = null where state = 'running' and id = any (%s)",
+                (list(ids),),
+            )
+        return super().claim(ids, worker_id)
+
+
+@dataclass
+class Job:
+    """What the model knows of a job."""
+
+    key: str | None
+    state: str = "new"
+    attempts: int = 0
+    crashes: int = 0
+    fence: int = 0
+    worker: int | None = None
+
+    def go(self, state: str) -> None:
+        """Change the state, as documented only."""
+        assert state in TRANSITIONS[self.state], f"{self.state} → {state}"
+        self.state = state
+        self.worker = self.worker if state == "running" else None
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """What can happen to the ledger, and what it has to come to."""
+
+    superuser: connection
+    kind: type[LedgerWithFinish] = LedgerWithFinish
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask(
+            "delete from app.jobs",
+            "delete from app.job_keys",
+            "delete from app.job_history",
+            "delete from app.dead_jobs",
+        )
+        self.ledger = self.kind()
+        self.jobs: dict[UUID, Job] = {}
+        self.claims: list[Claim] = []
+        self.finished: list[UUID] = []
+        self.workers: list[int] = []
+        self.dead_workers: list[int] = []
+        self.born = 0
+
+    def teardown(self) -> None:
+        self.ask("select pg_advisory_unlock_all()")
+        self.ledger.close()
+
+    def ask(self, *statements: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self.superuser.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement, params or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def having(self, *states: str) -> list[UUID]:
+        return [id for id, job in self.jobs.items() if job.state in states]
+
+    def is_newest(self, claim: Claim) -> bool:
+        job = self.jobs[claim.id]
+        return job.state == "running" and job.fence == claim.fence
+
+    def ends(self, claim: Claim, end: Callable[[], object], state: str) -> None:
+        """An end is accepted under the newest fence, and refused under any other."""
+        was_newest, refused = self.is_newest(claim), ""
+        try:
+            end()
+        except psycopg2.Error as error:
+            refused = error.pgcode or "lost"
+        assert refused == ("" if was_newest else "PT409"), "only the newest claim may end a job, and it may"
+        if was_newest:
+            self.jobs[claim.id].go(state)
+
+    @rule(key=st.sampled_from([None, None, "a", "b"]))
+    def enqueue(self, key: str | None) -> None:
+        held = [id for id, job in self.jobs.items() if key and job.key == key and job.state not in OVER]
+        sql = "select id, created from app.add_job(%s, %s, '[]', p_unique_key => %s)"
+        ((id, created),) = self.ask(sql, params=(uuid4(), ACTOR, key))
+        assert created == (not held)
+        assert created or [id] == held
+        if created:
+            self.jobs[id] = Job(key)
+            self.jobs[id].go("waiting")
+
+    @rule()
+    def start_worker(self) -> None:
+        if len(self.workers) < 3:
+            self.born += 1
+            self.workers.append(self.born)
+            self.ask("select pg_advisory_lock(app.liveness_class(), %s)", params=(self.born,))
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def crash_worker(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from(self.workers))
+        self.workers.remove(worker)
+        self.dead_workers.append(worker)
+        self.ask("select pg_advisory_unlock(app.liveness_class(), %s)", params=(worker,))
+
+    @precondition(lambda self: self.having("waiting"))
+    @rule(room=st.integers(1, 4))
+    def take_due(self, room: int) -> None:
+        # A retry's delay is over at once, or it would be up to the clock what is due.
+        self.ask("update app.jobs set due_at = now() - interval '1 second' where due_at > now()")
+        taken = [id for id, _ in self.ledger.take_due([ACTOR], room)]
+        assert len(set(taken)) == len(taken) == min(room, len(self.having("waiting")))
+        for id in taken:
+            self.jobs[id].go("published")
+
+    @precondition(lambda self: self.workers and self.jobs)
+    @rule(data=st.data())
+    def claim(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from(self.workers))
+        wanted = data.draw(st.lists(st.sampled_from(sorted(self.jobs)), min_size=1, max_size=3, unique=True))
+        may = [id for id in self.having("published") if id in wanted]
+        expected = [id for id in may if len(wanted) == 1 or not self.jobs[id].crashes]
+        claims = self.ledger.claim(wanted, worker)
+        assert sorted(claim.id for claim in claims) == sorted(expected), "only what is published may be claimed"
+        for claim in claims:
+            job = self.jobs[claim.id]
+            job.go("running")
+            job.worker, job.fence, job.attempts = worker, job.fence + 1, job.attempts + 1
+            assert (claim.fence, claim.attempts, claim.crashes) == (job.fence, job.attempts, job.crashes)
+        self.claims += claims
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        self.ends(claim, lambda: self.ledger.finish(claim), "done")
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        self.ends(claim, lambda: self.ledger.retry(claim, 5.0, {"kind": "x"}), "waiting")
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def bury(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        self.ends(claim, lambda: self.ledger.bury(claim, {"kind": "x"}), "dead")
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def look_up(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        state = self.jobs[claim.id].state
+        expected = state if state in OVER else "running" if self.is_newest(claim) else "lost"
+        assert self.ledger.outcome(claim) == expected
+
+    @precondition(lambda self: self.workers and self.jobs)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from(self.workers))
+        ids = data.draw(st.lists(st.sampled_from(sorted(self.jobs)), min_size=1, max_size=3, unique=True))
+        self.ledger.release(ids, worker)
+        for job in (self.jobs[id] for id in ids):
+            if job.state == "running" and job.worker == worker:
+                job.go("waiting")
+                job.attempts -= 1
+
+    @rule()
+    def sweep(self) -> None:
+        self.ask("update app.jobs set claimed_at = now() - interval '1 minute' where state = 'running'")
+        lost = [id for id in self.having("running") if self.jobs[id].worker in self.dead_workers]
+        assert set(self.ledger.missing_workers()) == {self.jobs[id].worker for id in lost}
+        self.are_taken_back(lost, self.ledger.sweep_lost(0, MAX_CRASHES))
+
+    @precondition(lambda self: self.having("running"))
+    @rule(data=st.data())
+    def sweep_overdue(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(sorted(self.having("running"))))
+        self.ask("update app.jobs set claimed_at = now() where state = 'running'")
+        self.ask("update app.jobs set claimed_at = now() - interval '1 hour' where id = %s", params=(id,))
+        self.are_taken_back([id], self.ledger.sweep_overdue({ACTOR: 60.0}, MAX_CRASHES))
+
+    def are_taken_back(self, ids: list[UUID], swept: list[tuple[UUID, str]]) -> None:
+        for id in ids:
+            job = self.jobs[id]
+            job.crashes += 1
+            job.attempts -= 0 if job.crashes == MAX_CRASHES else 1
+            job.go("dead" if job.crashes == MAX_CRASHES else "waiting")
+        assert dict(swept) == {id: self.jobs[id].state for id in ids}
+
+    @rule(data=st.data())
+    def broker_forgets(self, data: st.DataObject) -> None:
+        published = sorted(self.having("published"))
+        present = data.draw(st.lists(st.sampled_from(published), unique=True)) if published else []
+        assert self.ledger.sweep_forgotten(-1, present) == len(published) - len(present)
+        for id in set(published) - set(present):
+            self.jobs[id].go("waiting")
+
+    @invariant()
+    def both_say_the_same(self) -> None:
+        rows = self.ask("select id, state, attempts, crashes from app.job_status")
+        assert len(rows) == len({row[0] for row in rows}), "a job is in two states"
+        assert {row[0]: row[1:] for row in rows} == {
+            id: (job.state, job.attempts, job.crashes) for id, job in self.jobs.items()
+        }
+        held = self.ask("select id, fence, worker_id from app.jobs")
+        assert {row[0]: row[1:] for row in held} == {
+            id: (job.fence, job.worker) for id, job in self.jobs.items() if job.state not in OVER
+        }
+
+    @invariant()
+    def one_key_is_one_live_job(self) -> None:
+        live = [job.key for job in self.jobs.values() if job.key and job.state not in OVER]
+        assert len(live) == len(set(live))
+        assert {key for (key,) in self.ask("select key from app.job_keys")} == set(live)
+
+
+def run_machine(kind: type[LedgerWithFinish], superuser: connection, examples: int, *phases: Phase) -> None:
+    LedgerMachine.superuser = superuser
+    machine = type("Machine", (LedgerMachine,), {"kind": kind})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=phases,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_whatever_happens_in_whatever_order_the_ledger_does_as_the_model_does(
+    db_clean: str, superuser: connection
+) -> None:
+    run_machine(LedgerWithFinish, superuser, 20, Phase.generate, Phase.shrink)
+
+
+@pytest.mark.parametrize(
+    ("broken", "found"),
+    [
+        (FinishIgnoresTheFence, "only the newest claim may end a job"),
+        (ClaimTakesWhatRuns, "only what is published may be claimed"),
+    ],
+)
+def test_a_ledger_that_is_broken_is_found_out(
+    db_clean: str, superuser: connection, broken: type[LedgerWithFinish], found: str
+) -> None:
+    with pytest.raises(AssertionError, match=found):
+        run_machine(broken, superuser, 300, Phase.generate)
