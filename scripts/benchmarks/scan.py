@@ -9,9 +9,8 @@ import json
 import re
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import Any
 
 from scripts.benchmarks.report import Numbers, table
 from scripts.benchmarks.servers import Bench, bench, python
@@ -54,15 +53,32 @@ TALLY = """
 
 
 @dataclass
-class Rounds:
-    """What the phones and pgbench have done so far."""
+class Side:
+    """What one of the two has done so far, round by round."""
 
-    scans_per_s: list[float] = field(default_factory=list)
-    pgbench_per_s: list[float] = field(default_factory=list)
+    per_s: list[float] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
+    """Processor time per scan in µs: the servers' and the web tier's, without that of wrk and pgbench."""
+
+
+@dataclass
+class Phones(Side):
+    """The phones' side, and what they were told."""
+
     p50_ms: list[float] = field(default_factory=list)
     p95_ms: list[float] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
     """By status, and `broken` for what had none."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where scans go, and how: what every round has in common."""
+
+    servers: Bench
+    port: int
+    fans: int
+    seconds: int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,24 +92,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(given: argparse.Namespace) -> Numbers:
     """Scans over HTTP beside pgbench calling the same function."""
     packages.ensure_program("wrk")
-    rounds = Rounds()
+    phones, single = Phones(), Side()
     with bench() as servers:
         servers.rows(SCHEMA)
-        port = sockets.free_port()
+        course = Course(servers, sockets.free_port(), given.fans, given.seconds)
         env = servers.environment(
-            PORT=str(port), PUBLIC_URL=f"http://127.0.0.1:{port}", WEB_CONCURRENCY=str(WEB_PROCESSES), LOG_LEVEL="INFO"
+            PORT=str(course.port),
+            PUBLIC_URL=f"http://127.0.0.1:{course.port}",
+            WEB_CONCURRENCY=str(WEB_PROCESSES),
+            LOG_LEVEL="INFO",
         )
         _stage(servers, env, given.fans)
         _start(servers, env, with_workers=given.with_workers)
-        with step("Warming up, and finding pgbench's best number of connections"):
-            _phones(servers, port, 0, TRIAL)
-            clients = max(CLIENTS, key=lambda count: _pgbench(servers, count, given.fans, TRIAL))
+        clients = _warm_up(course)
         for number in range(1, given.rounds + 1):
-            _round(servers, rounds, port, number, given, clients)
+            _scan(course, phones, number)
+            _call(course, single, clients)
+            say(f"  Round {number}: {phones.per_s[-1]:.0f} scans/s, pgbench {single.per_s[-1]:.0f} calls/s")
         servers.end_all()
-        lost, duplicate = servers.rows(TALLY)[0]
-    _show(given, rounds, clients, int(lost), int(duplicate))
-    return _numbers(rounds, int(lost), int(duplicate))
+        lost, duplicate = map(int, servers.rows(TALLY)[0])
+    _show(given, phones, single, clients, lost, duplicate)
+    return _numbers(phones, single, lost, duplicate)
 
 
 def _stage(servers: Bench, env: dict[str, str], fans: int) -> None:
@@ -115,47 +134,61 @@ def _start(servers: Bench, env: dict[str, str], *, with_workers: bool) -> None:
         servers.until_answers(env["PUBLIC_URL"] + "/readyz")
 
 
-def _round(servers: Bench, rounds: Rounds, port: int, number: int, given: argparse.Namespace, clients: int) -> None:
-    done = _phones(servers, port, number, given.seconds)
-    rounds.answers.update(done["answered"] | {"broken": done["broken"]})
-    rounds.scans_per_s.append(done["answered"].get("201", 0) / done["seconds"])
-    rounds.p50_ms.append(done["p50_ms"])
-    rounds.p95_ms.append(done["p95_ms"])
-    rounds.pgbench_per_s.append(_pgbench(servers, clients, given.fans, given.seconds))
-    say(f"  Round {number}: {rounds.scans_per_s[-1]:.0f} scans/s, pgbench {rounds.pgbench_per_s[-1]:.0f} calls/s")
+def _warm_up(course: Course) -> int:
+    """Have everything cached, compiled and counted that soon would be anyway; pgbench's best number of connections."""
+    trial = replace(course, seconds=TRIAL)
+    rates: dict[int, float] = {}
+    with step("Warming up, and finding pgbench's best number of connections"):
+        _scan(trial, Phones(), 0)
+        course.servers.rows("vacuum (analyze)")
+        for clients in CLIENTS:
+            side = Side()
+            _call(trial, side, clients)
+            rates[clients] = side.per_s[0]
+    return max(rates, key=lambda clients: rates[clients])
 
 
-def _phones(servers: Bench, port: int, number: int, seconds: int) -> dict[str, Any]:
-    """Have phones scan for a while; what they were answered."""
-    ids = servers.base / "answered.txt"
-    url = f"http://127.0.0.1:{port}/api/v1/qr/scan"
-    options = ["-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "-s", str(SCRIPTS / "scan.lua"), url, "--"]
-    argv = ["wrk", *options, str(number), str(servers.base / "phones.txt"), str(ids)]
+def _scan(course: Course, phones: Phones, number: int) -> None:
+    """Have phones scan for a while, and write down what they were answered."""
+    servers, ids = course.servers, course.servers.base / "answered.txt"
+    url = f"http://127.0.0.1:{course.port}/api/v1/qr/scan"
+    options = ["-t", "1", "-c", str(CONNECTIONS), "-d", f"{course.seconds}s", "-s", str(SCRIPTS / "scan.lua"), url]
+    argv = ["wrk", *options, "--", str(number), str(servers.base / "phones.txt"), str(ids)]
+    before = servers.cpu_seconds()
     lines = servers.run("wrk", argv, servers.environment()).splitlines()
-    for line in lines:
-        if line.startswith("!"):
-            say(f"  {line[:300]}")
+    cpu = servers.cpu_seconds() - before
+    for line in (line for line in lines if line.startswith("!")):
+        say(f"  {line[:300]}")
     with closing(servers.superuser()) as db, db.cursor() as cursor, ids.open() as answered:
         cursor.copy_expert("copy bench.answered from stdin", answered)
-    done: dict[str, Any] = json.loads(lines[-1])
-    return done
+    done = json.loads(lines[-1])
+    accepted = done["answered"].get("201", 0)
+    phones.per_s.append(accepted / done["seconds"])
+    phones.cpu_us.append(1e6 * cpu / max(1, accepted))
+    phones.p50_ms.append(done["p50_ms"])
+    phones.p95_ms.append(done["p95_ms"])
+    phones.answers.update(done["answered"] | {"broken": done["broken"]})
 
 
-def _pgbench(servers: Bench, clients: int, fans: int, seconds: int) -> float:
-    """Have pgbench call the function for a while; calls per second.
+def _call(course: Course, single: Side, clients: int) -> None:
+    """Have pgbench call the function for a while.
 
     Raises:
-        SetupError: the function refused some of them.
+        SetupError: the function refused some of its scans.
     """
-    before = _passed_on(servers)
-    options = ["-n", "-M", "prepared", "-c", str(clients), "-T", str(seconds), "-f", str(SCRIPTS / "scan.sql")]
-    variables = [f"--define={name}={value}" for name, value in {"clients": clients, "fans": fans, "i": 0}.items()]
-    argv = [str(servers.postgres.bin / "pgbench"), *options, *variables, servers.postgres.dsn("app_scan")]
+    servers, earlier = course.servers, _passed_on(course.servers)
+    options = ["-n", "-M", "prepared", "-c", str(clients), "-T", str(course.seconds), "-f", str(SCRIPTS / "scan.sql")]
+    variables = {"clients": clients, "fans": course.fans, "i": 0}
+    defined = [f"--define={name}={value}" for name, value in variables.items()]
+    argv = [str(servers.postgres.bin / "pgbench"), *options, *defined, servers.postgres.dsn("app_scan")]
+    before = servers.cpu_seconds()
     said = servers.run("pgbench", argv, servers.environment())
+    cpu = servers.cpu_seconds() - before
     calls = int(_found(r"actually processed: (\d+)", said))
-    if (accepted := _passed_on(servers) - before) != calls:
+    if (accepted := _passed_on(servers) - earlier) != calls:
         fail(f"pgbench made {calls} calls, and {accepted} scans were accepted")
-    return float(_found(r"tps = ([\d.]+)", said))
+    single.per_s.append(float(_found(r"tps = ([\d.]+)", said)))
+    single.cpu_us.append(1e6 * cpu / max(1, calls))
 
 
 def _passed_on(servers: Bench) -> int:
@@ -169,46 +202,40 @@ def _found(pattern: str, text: str) -> str:
     return match[1] if match else fail(f"pgbench didn't say {pattern}:\n{text}")
 
 
-def _show(given: argparse.Namespace, rounds: Rounds, clients: int, lost: int, duplicate: int) -> None:
+def _show(given: argparse.Namespace, phones: Phones, single: Side, clients: int, lost: int, duplicate: int) -> None:
     say(f"Scans over HTTP: {CONNECTIONS} connections, {WEB_PROCESSES} processes; pgbench: {clients} connections")
     say("Relay and workers ran, too" if given.with_workers else "Relay and workers didn't run (--with-workers)")
+    waits = [f"{median(phones.p50_ms):.1f}", f"{median(phones.p95_ms):.1f}"]
     table(
-        ["", "per s", "in each round", "p50 ms", "p95 ms", "lost", "duplicate"],
-        [
-            [
-                "scans",
-                *_rates(rounds.scans_per_s),
-                f"{median(rounds.p50_ms):.1f}",
-                f"{median(rounds.p95_ms):.1f}",
-                str(lost),
-                str(duplicate),
-            ],
-            ["pgbench", *_rates(rounds.pgbench_per_s), "", "", "", ""],
-        ],
+        ["", "per s", "in each round", "CPU µs each", "p50 ms", "p95 ms", "lost", "duplicate"],
+        [["scans", *_rates(phones), *waits, str(lost), str(duplicate)], ["pgbench", *_rates(single), "", "", "", ""]],
     )
-    say(f"  ratio {_ratio(rounds):.2f}")
-    say("  answers " + ", ".join(f"{status}: {count}" for status, count in sorted(rounds.answers.items()) if count))
+    say(f"  ratio {_ratio(phones, single):.2f}")
+    say("  answers " + ", ".join(f"{status}: {count}" for status, count in sorted(phones.answers.items()) if count))
 
 
-def _rates(rates: list[float]) -> list[str]:
-    return [f"{median(rates):.0f}", " ".join(f"{rate:.0f}" for rate in rates)]
+def _rates(side: Side) -> list[str]:
+    each = " ".join(f"{rate:.0f}" for rate in side.per_s)
+    return [f"{median(side.per_s):.0f}", each, f"{median(side.cpu_us):.0f}"]
 
 
-def _ratio(rounds: Rounds) -> float:
-    return median(rounds.scans_per_s) / median(rounds.pgbench_per_s)
+def _ratio(phones: Phones, single: Side) -> float:
+    """Of neighbours in time, the middle one."""
+    return median(scans / calls for scans, calls in zip(phones.per_s, single.per_s, strict=True))
 
 
-def _numbers(rounds: Rounds, lost: int, duplicate: int) -> dict[str, float]:
-    refused = sum(count for status, count in rounds.answers.items() if status != "201")
+def _numbers(phones: Phones, single: Side, lost: int, duplicate: int) -> dict[str, float]:
     return {
-        "ratio_pgbench": round(_ratio(rounds), 3),
-        "scans_per_s": round(median(rounds.scans_per_s)),
-        "pgbench_per_s": round(median(rounds.pgbench_per_s)),
-        "p50_ms": round(median(rounds.p50_ms), 1),
-        "p95_ms": round(median(rounds.p95_ms), 1),
+        "ratio_pgbench": round(_ratio(phones, single), 3),
+        "scans_per_s": round(median(phones.per_s)),
+        "pgbench_per_s": round(median(single.per_s)),
+        "cpu_us_per_scan": round(median(phones.cpu_us)),
+        "pgbench_cpu_us_per_scan": round(median(single.cpu_us)),
+        "p50_ms": round(median(phones.p50_ms), 1),
+        "p95_ms": round(median(phones.p95_ms), 1),
         "lost": lost,
         "duplicate": duplicate,
-        "accepted": rounds.answers["201"],
-        "not_accepted": refused,
-        "rounds": len(rounds.scans_per_s),
+        "accepted": phones.answers["201"],
+        "not_accepted": sum(count for status, count in phones.answers.items() if status != "201"),
+        "rounds": len(phones.per_s),
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import psutil
 import redis
 from psycopg2.extensions import connection
 
@@ -138,6 +139,15 @@ class Bench:
                 fail(f"{url} doesn't answer:\n{self.logs()}")
             time.sleep(0.1)
 
+    def cpu_seconds(self) -> float:
+        """Processor time that the servers, and what has been spawned and not ended, have taken so far.
+
+        Unlike rates it hardly depends on what else the machine is doing.
+        """
+        assert self.postgres.process is not None
+        assert self.redis.process is not None
+        return sum(_cpu_seconds(process.pid) for process in (self.postgres.process, self.redis.process, *self._running))
+
     def logs(self) -> str:
         """The end of what each process has said."""
         files = sorted((self.base / "log").glob("*.log"))
@@ -155,6 +165,22 @@ class Bench:
         folder = self.base / "log"
         folder.mkdir(exist_ok=True)
         return folder / f"{name}.log"
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Of a process, its children that have ended, and its descendants that run."""
+    process = psutil.Process(pid)
+    times = process.cpu_times()
+    running = sum(_own_cpu_seconds(child) for child in process.children(recursive=True))
+    return float(times.user + times.system + times.children_user + times.children_system + running)
+
+
+def _own_cpu_seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0  # Ended just now; its parent has it in its own account.
+    return float(times.user + times.system)
 
 
 def _answers(url: str) -> bool:
