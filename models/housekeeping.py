@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from models import groups
 from models.db import execute, rows
 
 KEEP_ANSWERS = timedelta(days=1)
@@ -19,8 +20,9 @@ def expire_answers() -> int:
 def prune_jobs() -> list[str]:
     """Drop the days of the jobs' history that are older than `KEEP_DONE` and make those that come; the names dropped.
 
-    Dead letters older than `KEEP_DEAD` and keys whose window is over go, too.
+    Groups that were over by then, dead letters older than `KEEP_DEAD` and keys whose window is over go, too.
     """
+    groups.prune(KEEP_DONE)
     execute("DELETE FROM app.dead_jobs WHERE finished_at < now() - %s", (KEEP_DEAD,))
     execute("DELETE FROM app.job_keys WHERE expires_at < now()")
     dropped = rows("SELECT name FROM app.rotate_job_history(%s, %s) AS name", (DAYS_AHEAD, KEEP_DONE))

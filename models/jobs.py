@@ -29,6 +29,16 @@ class JobRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Children:
+    """How far a group is. What is neither done nor dead nor cancelled is still to come."""
+
+    total: int
+    done: int
+    dead: int
+    cancelled: int
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """What can be known about a job from outside."""
 
@@ -46,6 +56,7 @@ class Job:
     created_at: datetime
     claimed_at: datetime | None
     finished_at: datetime | None
+    children: Children | None
 
 
 def enqueue(
@@ -134,7 +145,13 @@ def get(job_id: UUID) -> Job:
     )
     if found is None:
         raise NotFound
-    return Job(**found)
+    return Job(**found, children=children(job_id))
+
+
+def children(job_id: UUID) -> Children | None:
+    """How far the group is that will call the job back, or else those that the job has started; None without any."""
+    found = row("SELECT total, done, dead, cancelled FROM app.children_of(%s)", (job_id,))
+    return None if found is None else Children(**found)
 
 
 def ring() -> None:

@@ -1,5 +1,6 @@
 """`202 Accepted`: the answer to a request whose work goes on in a job."""
 
+from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
 
@@ -27,6 +28,15 @@ class JobError(msgspec.Struct):
     message: str
 
 
+class ChildrenOut(msgspec.Struct):
+    """The jobs of a group. What is neither done nor dead nor cancelled is still to come."""
+
+    total: int
+    done: int
+    dead: int
+    cancelled: int
+
+
 class JobOut(msgspec.Struct):
     """A job: what happens after a request has been accepted."""
 
@@ -39,6 +49,7 @@ class JobOut(msgspec.Struct):
     started_at: datetime | None
     finished_at: datetime | None
     error: JobError | None
+    children: ChildrenOut | None
 
     @classmethod
     def of(cls, job: Job) -> "JobOut":
@@ -53,6 +64,7 @@ class JobOut(msgspec.Struct):
             started_at=job.claimed_at,
             finished_at=job.finished_at,
             error=_error(job),
+            children=None if job.children is None else ChildrenOut(**asdict(job.children)),
         )
 
 

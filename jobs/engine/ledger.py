@@ -38,6 +38,8 @@ class Claim:
     correlation_id: str | None
     traceparent: str | None
     is_cancelled: bool = False
+    version: int = 1
+    group_id: UUID | None = None
 
     @property
     def is_first(self) -> bool:
@@ -49,7 +51,8 @@ LAST_LANE = UUID(int=2**128 - 1)
 _LIMITS = ("name", "max_running", "max_per_brand", "rate", "burst")
 _CLAIM = (
     "SELECT id, actor, args, attempts, crashes, fence, brand_id, user_id, subject_type, subject_id,"
-    " request_id, correlation_id, traceparent, cancel_requested_at IS NOT NULL FROM app.claim(%s::uuid[], %s)"
+    " request_id, correlation_id, traceparent, cancel_requested_at IS NOT NULL, version, group_id"
+    " FROM app.claim(%s::uuid[], %s)"
 )
 
 
@@ -143,6 +146,10 @@ class Ledger:
         """Let jobs that were published `after` seconds ago, and that no queue holds, wait again; how many."""
         sql = "SELECT app.sweep_forgotten(make_interval(secs => %s), %s::uuid[])"
         return int(self._rows(sql, (after, list(present)))[0][0])
+
+    def close_groups(self) -> int:
+        """Call back for the groups whose children are over, and let chains go on; how many steps that were."""
+        return int(self._rows("SELECT app.close_groups()")[0][0])
 
     def enqueue_occurrence(self, schedule: str, due_at: Any, job_id: UUID, actor: str) -> bool:
         """Enqueue one occurrence of a schedule; false if it has been already, by whichever clock."""

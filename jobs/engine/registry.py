@@ -1,8 +1,8 @@
 """The actors that this release knows, by name."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 import msgspec
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 RunsAs = Literal["brand", "fan", "system"]
 Body = Callable[..., None]
 Lookup = Callable[["CurrentJob"], bool | None]
+Upcast = Callable[[list[Any]], list[Any]]
 
 HARD_GRACE = 10.0
 """Seconds after its time limit at which a job that would not stop takes its process down."""
@@ -37,18 +38,22 @@ class ActorSpec:
     rate: float | None = None
     burst: int | None = None
     lookup: Lookup | None = None
+    version: int = 1
+    upcast: Mapping[int, Upcast] = field(default_factory=dict)
 
     @property
     def is_limited(self) -> bool:
         """Whether the relay has to count its jobs before it publishes more."""
         return not (self.max_running is None and self.max_per_brand is None and self.rate is None)
 
-    def call(self, args: Sequence[Any]) -> None:
-        """Call the body with arguments from the ledger, converted to its annotations.
+    def call(self, args: Sequence[Any], version: int) -> None:
+        """Call the body with arguments from the ledger, brought up to date and converted to its annotations.
 
         Raises:
             msgspec.ValidationError: they are not what the body takes.
         """
+        for older in range(version, self.version):
+            args = self.upcast[older](list(args))
         if len(args) != len(self.parameters):
             raise msgspec.ValidationError(f"{self.name} takes {len(self.parameters)} arguments, not {len(args)}")
         self.body(*(msgspec.convert(arg, kind) for arg, kind in zip(args, self.parameters, strict=True)))
@@ -70,6 +75,8 @@ def actor(
     rate: float | None = None,
     burst: int = 1,
     lookup: Lookup | None = None,
+    version: int = 1,
+    upcast: Mapping[int, Upcast] | None = None,
 ) -> Callable[[Body], Body]:
     """Declare the function as the body of the jobs called `name`. It stays a plain function.
 
@@ -85,9 +92,11 @@ def actor(
         rate: how many may start per second, `burst` of them at once.
         lookup: asks the vendor whether an outward job's act has been done, before it is tried once more. Only True says
             so, and then the body doesn't run; what the body would have written down is the lookup's to write.
+        version: of the form of its arguments. A job of a newer one waits for a release that knows it.
+        upcast: for every older version the function that makes its arguments those of the next.
 
     Raises:
-        ValueError: the name is taken, or there is a lookup and no vendor.
+        ValueError: the name is taken, there is a lookup and no vendor, or an older version without an upcast.
     """
 
     def declare(body: Body) -> Body:
@@ -95,6 +104,8 @@ def actor(
             raise ValueError(f"there is an actor {name!r} already")
         if lookup is not None and not outward:
             raise ValueError(f"{name!r} talks to nobody who could be asked; outward=True is missing")
+        if set(upcast or ()) != set(range(1, version)):
+            raise ValueError(f"{name!r} needs an upcast from each of the versions before {version}, and no other")
         hints = get_type_hints(body)
         parameters = tuple(hints[parameter] for parameter in inspect.signature(body).parameters)
         _specs[name] = ActorSpec(
@@ -111,6 +122,8 @@ def actor(
             rate,
             None if rate is None else burst,
             lookup,
+            version,
+            upcast or {},
         )
         return body
 

@@ -21,16 +21,17 @@ from jobs.engine.errors import JobCancelled, JobInterrupted, RetryLater
 from jobs.engine.interrupts import Armed, interrupts
 from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
 from jobs.engine.registry import HARD_GRACE, ActorSpec
-from models import context
+from models import context, doorbell
 from models.context import Identity, RequestInfo
 from models.db import Closing, transaction
 from models.errors import Problem
 
 log = logging.getLogger("jobs")
 
-UNKNOWN_ACTOR_DELAY = 5.0
-"""Seconds that a job waits whose actor this release does not know, for one that does."""
+UNKNOWN_TO_THIS_RELEASE = 5.0
+"""Seconds that a job waits whose actor, or form of arguments, this release does not know, for one that does."""
 
+_OVER = ("done", "dead", "cancelled")
 _ENGINE = Identity("worker", "none")
 _FINISH = "SELECT set_config('role', 'none', true); SELECT app.finish(%s, %s)"
 
@@ -50,9 +51,9 @@ class Runner:
         """Run a job that was claimed then (`time.monotonic`) to its end for now; that end's word, as it is logged."""
         started = time.perf_counter()
         spec = registry.find(claim.actor)
-        if spec is None:
-            self._insist(lambda: self._ledger.release([claim.id], self._worker_id, UNKNOWN_ACTOR_DELAY))
-            ending = "unknown_actor"
+        if spec is None or claim.version > spec.version:
+            self._insist(lambda: self._ledger.release([claim.id], self._worker_id, UNKNOWN_TO_THIS_RELEASE))
+            ending = "unknown_actor" if spec is None else "newer_version"
         elif claimed_at is not None and time.monotonic() - claimed_at > registry.HELD_AT_MOST:
             # It waited behind others, or the process was stopped: by now the relay may have taken it back.
             self._insist(lambda: self._ledger.release([claim.id], self._worker_id))
@@ -60,6 +61,8 @@ class Runner:
         else:
             context.set_request_info(_request_of(claim))
             ending = self._attempt(spec, claim)
+        if claim.group_id is not None and ending in _OVER:
+            doorbell.ring()  # it may have been the last child of its group
         _log_end(claim, ending, time.perf_counter() - started)
         return ending
 
@@ -157,7 +160,7 @@ def _interruptible(spec: ActorSpec, job: CurrentJob) -> None:
     try:
         try:
             if not _is_done_already(spec, job):
-                spec.call(job.claim.args)
+                spec.call(job.claim.args, job.claim.version)
         finally:
             interrupts.disarm(armed)
     except JobInterrupted:

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from models import jobs
+from models import groups, jobs
 from settings import settings
 from tests.web.conftest import serving
 from web.app import create_app
@@ -49,6 +49,19 @@ def test_progress_and_failure_are_told(client, manager, job_id, superuser):
     assert job["progress"] == {"done": 2, "total": 5, "message": "codes printed"}
     assert job["error"] == {"code": "printer_on_fire", "message": "It burns."}
     assert job["attempts"] == 3
+
+
+def test_how_far_its_children_are_is_told_of_a_callback(client, manager, superuser, job_id):
+    with manager.acting():
+        group = groups.batch([groups.Call("test.anything", n) for n in range(3)], then=groups.Call("test.report"))
+    superuser.cursor().execute(
+        "select app.cancel_job(id) from app.jobs where group_id = %s and subject_id = '0'", [group.id]
+    )
+
+    job = client.get(f"/api/v1/jobs/{group.then_id}", token=manager.token).json
+
+    assert (job["state"], job["children"]) == ("waiting", {"total": 3, "done": 0, "dead": 0, "cancelled": 1})
+    assert client.get(f"/api/v1/jobs/{job_id}", token=manager.token).json["children"] is None
 
 
 def test_somebody_elses_job_is_not_found(client, job_id, fan, make_brand, member):
