@@ -16,6 +16,9 @@ from web.schema_errors import invalid
 
 MAX_DEPTH = 32
 MAX_PARAMETERS = 64
+MAX_PATH = 200
+"""Letters that the name of a field in an answer has at most."""
+
 INT64 = range(-(2**63), 2**63)
 
 
@@ -113,23 +116,26 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _inspect_strings(tree: Any) -> None:
-    for _, text in _leaves(tree):
-        if isinstance(text, str):
-            require_text(text)
+    """Refuse what no database column holds."""
+    for path, text in _leaves(tree):
+        if isinstance(text, str) and (fault := _fault(text)):
+            field = _shown(path)
+            raise Malformed(f"{field}: {fault}", errors=[{"field": field, "reason": fault}])
 
 
-def require_text(text: str) -> None:
-    """Refuse what no database column holds.
-
-    Raises:
-        Malformed: there is a NUL or a lone surrogate in `text`.
-    """
+def _fault(text: str) -> str | None:
     if "\x00" in text:
-        raise Malformed("A string contains NUL.")
+        return "contains NUL"
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise Malformed("A string contains a lone surrogate.") from None
+        return "contains a lone surrogate"
+    return None
+
+
+def _shown(path: str) -> str:
+    """A path as an answer can say it, whatever keys the client has made up."""
+    return path[:MAX_PATH].encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
 
 
 def _too_long(raw: bytes) -> Problem:
@@ -142,7 +148,7 @@ def _too_long(raw: bytes) -> Problem:
         return Malformed(f"Nested deeper than {MAX_DEPTH} levels.")
     numbers = ((path, leaf) for path, leaf in _leaves(tree) if type(leaf) is int)
     path = next((path for path, number in numbers if number not in INT64), "body")
-    return Invalid(path, "integer does not fit into 64 bits")
+    return Invalid(_shown(path), "integer does not fit into 64 bits")
 
 
 class Query:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import Invalid, Malformed, Problem
-from web.decode import MAX_DEPTH, MAX_PARAMETERS, Body, Query
+from web.decode import MAX_DEPTH, MAX_PARAMETERS, MAX_PATH, Body, Query
 
 
 class Place(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,6 +96,23 @@ def test_what_is_not_strict_json_is_malformed(raw):
 @pytest.mark.parametrize(
     ("raw", "field", "reason"),
     [
+        (b'{"name": "\\u0000"}', "name", "contains NUL"),
+        (b'{"places": [{"lat": 1, "lon": 0}, {"x": "\\ud800"}]}', "places[1].x", "contains a lone surrogate"),
+        (b'{"anything": {"a\\u0000b": 1}}', "anything.a\\x00b", "contains NUL"),
+        (b'{"\\ud800": 1}', "\\ud800", "contains a lone surrogate"),
+    ],
+)
+def test_text_that_no_column_holds_is_malformed_and_the_field_is_named(raw, field, reason):
+    problem = refused(body, raw)
+
+    assert problem.code == "malformed_json"
+    assert problem.extra["errors"] == [{"field": field, "reason": reason}]
+    assert msgspec.json.encode(problem.extra)
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "reason"),
+    [
         (b"[]", "body", "expected object, got array"),
         (b"null", "body", "expected object, got null"),
         (b'{"count": "1"}', "count", "expected int, got str"),
@@ -111,6 +128,9 @@ def test_what_is_not_strict_json_is_malformed(raw):
         (b'{"count": 9223372036854775808}', "count", "integer does not fit into 64 bits"),
         (b'{"anything": {"a": [0, -9223372036854775809]}}', "anything.a[1]", "integer does not fit into 64 bits"),
         (b'{"weight": 1e999}', "weight", "number out of range"),
+        (b'{"\\ud800": 9223372036854775808}', "\\ud800", "integer does not fit into 64 bits"),
+        (b'{"anything": {"a\\u0000": 9223372036854775808}}', "anything.a\\x00", "integer does not fit into 64 bits"),
+        (b'{"' + b"k" * 5000 + b'": 9223372036854775808}', "k" * MAX_PATH, "integer does not fit into 64 bits"),
     ],
 )
 def test_json_of_the_wrong_shape_is_invalid_and_names_the_field(raw, field, reason):
