@@ -54,7 +54,7 @@ def cursor_of(key: Any, scope: str = "") -> str:
     """A signed cursor that points behind `key`."""
     version = keys.active_version()
     payload = msgspec.json.encode([version, key])
-    return base64.urlsafe_b64encode(_sign(version, payload, scope) + payload).rstrip(b"=").decode()
+    return _text(_sign(version, payload, scope) + payload)
 
 
 def after(cursor: str | None, kind: type[K], *, scope: str = "") -> K | None:
@@ -69,11 +69,16 @@ def after(cursor: str | None, kind: type[K], *, scope: str = "") -> K | None:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         signature, payload = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
         version = msgspec.json.decode(payload, type=tuple[int, msgspec.Raw])[0]
-        if not hmac.compare_digest(signature, _sign(version, payload, scope)):
+        genuine = hmac.compare_digest(signature, _sign(version, payload, scope))
+        if not genuine or _text(raw) != cursor:  # base64 has several spellings of the same bytes
             raise Invalid("cursor", "not a cursor of this list")
         return msgspec.json.decode(payload, type=tuple[int, kind])[1]  # type: ignore[valid-type]
     except (binascii.Error, ValueError, KeyError, msgspec.DecodeError):
         raise Invalid("cursor", "not a cursor of this list") from None
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _sign(version: int, payload: bytes, scope: str) -> bytes:

@@ -62,6 +62,15 @@ def test_a_cursor_that_was_changed_anywhere_is_refused(position, change):
         after(base64.urlsafe_b64encode(bytes(raw)).rstrip(b"=").decode(), int)
 
 
+def test_a_cursor_has_one_spelling():
+    cursor = cursor_of("fourteen")
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+    for other in (cursor + "=", cursor + "==", *(cursor[:-1] + letter for letter in letters if letter != cursor[-1])):
+        with pytest.raises(Invalid):
+            after(other, str)
+
+
 def test_a_cursor_of_another_list_or_type_is_refused():
     with pytest.raises(Invalid):
         after(cursor_of(5, "things"), int, scope="others")
