@@ -28,12 +28,16 @@ def require_match(req: Request, version: object, *, required: bool = False) -> N
         PreconditionFailed: the client means another version.
         PreconditionRequired: it doesn't say which one it means, and `required` says that it has to.
     """
-    tags = req.if_match
-    if tags is None:
+    condition = req.get_header("If-Match")
+    if condition is None:
         if required:
             raise PreconditionRequired
         return
-    if not any(tag == "*" or (tag == _tag(version) and not tag.is_weak) for tag in tags):
+    if condition.strip() == "*":
+        return
+    # A condition that can't be read is one that isn't met: whoever states one doesn't want to overwrite blindly.
+    tags = [tag for tag in req.if_match or () if isinstance(tag, ETag) and not tag.is_weak]
+    if _tag(version) not in tags:
         raise PreconditionFailed
 
 
