@@ -45,5 +45,7 @@ def record_refusal(kit: Kit, identity: Identity, action: str, refusal: Problem) 
     try:
         with kit.transaction(identity, timeout=2.0):
             kit.record(action, outcome="refused", reason=refusal.code)
+    except Problem as unheard:
+        logger.info("the refusal of %s is not recorded: %s", action, unheard.code)  # the session has ended
     except Exception:
         logger.exception("the refusal of %s could not be recorded", action)
