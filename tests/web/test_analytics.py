@@ -66,6 +66,7 @@ def test_a_part_of_time_is_widened_to_whole_hours(client, played, manager):
     [
         ({"from": "2026-11-22T12:00:00Z", "to": "2026-11-22T12:00:00Z"}, "to"),
         ({"from": "yesterday"}, "from"),
+        ({"from": "9999-01-01T00:00:00Z", "to": "2026-11-22T12:00:00Z"}, "from"),
         ({"from": "2026-11-22T12:00:00"}, "from"),
         ({"from": "0001-01-01T00:00:00+14:00"}, "from"),
         ({"to": "9999-12-31T23:59:59-14:00"}, "to"),

@@ -117,9 +117,10 @@ class AnalyticsOverview:
     def on_get(self, req: Request, resp: Response) -> None:
         """Read it. Every number says what it means, and how settled it is."""
         asked: OverviewQuery = req.context.query
+        window = Window.around(asked.start, asked.end)
         if asked.start and asked.end and asked.start >= asked.end:
             raise Invalid("to", "not after from")
-        found = overview.overview(asked.campaign_id, Window.around(asked.start, asked.end))
+        found = overview.overview(asked.campaign_id, window)
         resp.cache_control = ["no-store"]
         resp.media = OverviewOut.of(found)
 
