@@ -49,6 +49,14 @@ def test_a_scan_that_counts_is_answered_with_201_and_stored(phone, campaign, cod
     assert scan["request_id"] == answer.headers["x-request-id"]
 
 
+@pytest.mark.parametrize("accuracy_m", [0.0, 5e-324, 1e-40, 0.0004])
+def test_a_position_more_exact_than_we_store_it_is_one(phone, campaign, code_of, stored, accuracy_m):
+    answer = phone(accuracy_m=accuracy_m).scan(code_of(campaign(geofence=FENCE)))
+
+    (scan,) = stored()
+    assert (answer.status_code, scan["accuracy_m"]) == (201, 0.0)
+
+
 def test_a_score_is_asked_for_with_every_stored_scan(phone, campaign, code_of, stored, superuser):
     made = campaign(geofence=FENCE)
     phone().scan(code_of(made))

@@ -165,7 +165,8 @@ def _attempt(asked: ScanIn, identity: Identity, info: RequestInfo) -> Attempt:
         member_of=identity.brand_id,
         lat=place.lat if place else None,
         lon=place.lon if place else None,
-        accuracy_m=place.accuracy_m if place else None,
+        # To the millimetre: what is much finer than that, the column's single precision can't hold.
+        accuracy_m=round(place.accuracy_m, 3) if place else None,
         captured_at=place.captured_at if place else None,
         locale=asked.device.locale,
         address=info.address,
