@@ -1,15 +1,15 @@
 """The pages: self-contained, and all there."""
 
 import re
+from uuid import UUID
 
 import pytest
 
 from models.codes import make_token
-from models.db import new_id
 from models.scans import KINDS
 from web.pages import STATIC
 
-SCAN = f"/s/{make_token(new_id(), 1)}"
+SCAN = f"/s/{make_token(UUID(int=1), 1)}"
 PAGES = ["/docs", "/verify-email", "/accept-invitation", SCAN]
 
 
