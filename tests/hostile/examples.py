@@ -1,0 +1,210 @@
+"""A request that is right, for every operation of the API: what the hostile ones are made from.
+
+Bodies and queries spell out every field that the operation knows, so that each of them gets its share of attacks.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote, urlencode
+from uuid import uuid4
+
+from models import accounts, links
+from models.context import FAN, SYSTEM_ADMIN
+from tests.hostile.wire import Request
+from tests.hostile.world import NOBODY, PASSWORD, Caller, World, address
+
+Operation = tuple[str, str]
+"""Method and path, as in the document."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A request that is right. `path` and `query` by name; `body` is what becomes JSON."""
+
+    operation: Operation
+    caller: Caller
+    path: dict[str, Any] = field(default_factory=dict)
+    query: dict[str, Any] = field(default_factory=dict)
+    body: Any = None
+    address: str | None = None
+
+    def request(self, *, raw: bytes | None = None, query: str | bytes | None = None, **path: str) -> Request:
+        """It as bytes, with a raw body, a raw query, or other path parameters (as they stand in the URL)."""
+        method, template = self.operation
+        target = template
+        for name, value in {**{name: quote(str(value)) for name, value in self.path.items()}, **path}.items():
+            target = target.replace(f"{{{name}}}", value)
+        asked = urlencode(self.query) if query is None else query
+        line = target.encode("latin-1") + (b"?" + _bytes(asked) if asked else b"")
+        headers = (("Authorization", f"Bearer {self.caller.token}"),) if self.caller.token else ()
+        if raw is None:
+            raw = b"" if self.body is None else json.dumps(self.body).encode()
+        if self.body is not None:
+            headers += (("Content-Type", "application/json"), ("Content-Length", str(len(raw))))
+        return Request(method, line, headers, raw, address=self.address)
+
+    def of(self, caller: Caller) -> "Example":
+        """The same, sent by somebody else."""
+        return replace(self, caller=caller)
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("latin-1")
+
+
+Builder = Callable[[World], Example]
+EXAMPLES: dict[Operation, Builder] = {}
+
+
+def _example(operation: str, role: str = NOBODY, **parts: Callable[[World], Any]) -> None:
+    method, path = operation.split()
+
+    def build(world: World) -> Example:
+        made = {"caller": world.callers[role], **{name: make(world) for name, make in parts.items()}}
+        return Example((method, path), **made)
+
+    EXAMPLES[method, path] = build
+
+
+def _own(*names: str) -> Callable[[World], dict[str, Any]]:
+    return lambda world: {name: world.own[name] for name in names}
+
+
+def _page(**more: Any) -> Callable[[World], dict[str, Any]]:
+    return lambda _: {"limit": 2, **more}
+
+
+CONFIG = {
+    "geofence": {"lat": 40.4168, "lon": -3.7038, "radius_m": 500.0, "when_uncertain": "flag"},
+    "scan_limit": {
+        "per_user": {"count": 3, "window": "day"},
+        "per_device": {"count": 5, "window": "hour"},
+        "total": {"count": 1000, "window": "lifetime"},
+    },
+    "consent_tiers": ["essential", "analytics"],
+    "timezone": "Europe/Madrid",
+    "starts_at": "2026-01-01T00:00:00Z",
+    "ends_at": "2030-01-01T00:00:00Z",
+    "max_accuracy_m": 100.0,
+    "max_location_age_s": 60,
+}
+
+
+def _campaign(_: World) -> dict[str, Any]:
+    return {"name": "Summer", "type": "QR", "config": CONFIG}
+
+
+def _invitation_token(world: World) -> str:
+    return links.make(accounts.INVITATION, world.invitation())
+
+
+def _scan(world: World) -> dict[str, Any]:
+    at = datetime.now(UTC) - timedelta(seconds=2)
+    place = {"lat": 40.4168, "lon": -3.7038, "accuracy_m": 10.0, "captured_at": at.isoformat()}
+    phone = {"fingerprint": f"device-{uuid4()}", "platform": "ios", "locale": "es-ES", "timezone": "Europe/Madrid"}
+    scan = {"code": world.code_token(), "client_scan_id": str(uuid4()), "scanned_at": at.isoformat()}
+    return {**scan, "location": place, "device": phone}
+
+
+_example("GET /healthz")
+_example("GET /healthz/{process}", path=lambda world: {"process": world.beat("relay")})
+_example("GET /readyz")
+_example("GET /metrics", address=lambda _: "127.0.0.1")
+_example("GET /.well-known/jwks.json")
+_example(
+    "POST /api/v1/auth/signup",
+    body=lambda _: {
+        "email": address(),
+        "password": PASSWORD,
+        "name": "Ana",
+        "locale": "es-ES",
+        "consent_tiers": ["essential", "marketing"],
+    },
+)
+_example("POST /api/v1/auth/verify", body=lambda world: {"token": world.signup_token()})
+_example(
+    "POST /api/v1/auth/accept-invitation",
+    body=lambda world: {
+        "token": _invitation_token(world),
+        "password": PASSWORD,
+        "name": "Ana",
+        "locale": "es",
+    },
+)
+_example("POST /api/v1/auth/login", body=lambda world: {"email": world.callers[FAN].email, "password": PASSWORD})
+_example("POST /api/v1/auth/anonymous", body=lambda _: {"locale": "es"})
+_example("POST /api/v1/auth/logout", caller=lambda world: world.anonymous())
+_example("GET /api/v1/users/me", FAN)
+_example(
+    "PUT /api/v1/users/me",
+    FAN,
+    body=lambda _: {
+        "name": "Ana",
+        "locale": "es",
+        "timezone": "Europe/Madrid",
+        "phone": "+34600000000",
+        "consent_tiers": ["essential"],
+    },
+)
+_example(
+    "GET /api/v1/analytics/overview",
+    "Creator",
+    query=lambda world: {
+        "campaign_id": world.own["campaign_id"],
+        "from": "2026-01-01T00:00:00Z",
+        "to": "2027-01-01T00:00:00Z",
+    },
+)
+_example("GET /api/v1/brands", SYSTEM_ADMIN, query=_page())
+_example(
+    "POST /api/v1/brands",
+    SYSTEM_ADMIN,
+    body=lambda _: {"name": "Acme", "admin_email": address(), "settings": {"locale": "es"}},
+)
+_example("GET /api/v1/brands/{brand_id}", "Creator", path=_own("brand_id"))
+_example("GET /api/v1/campaigns", "Creator", query=_page(status="Active", type="QR"))
+_example("POST /api/v1/campaigns", "Campaign Manager", body=_campaign)
+_example("GET /api/v1/campaigns/{campaign_id}", "Creator", path=_own("campaign_id"))
+_example(
+    "PUT /api/v1/campaigns/{campaign_id}",
+    "Campaign Manager",
+    path=lambda world: {"campaign_id": world.draft().id},
+    body=_campaign,
+)
+_example(
+    "POST /api/v1/campaigns/{campaign_id}/launch",
+    "Campaign Manager",
+    path=lambda world: {"campaign_id": world.draft().id},
+)
+_example("GET /api/v1/campaigns/{campaign_id}/codes", "Creator", path=_own("campaign_id"), query=_page())
+_example(
+    "POST /api/v1/campaigns/{campaign_id}/codes",
+    "Campaign Manager",
+    path=_own("campaign_id"),
+    body=lambda _: {"label": f"door {uuid4()}"},
+)
+_example("GET /api/v1/campaigns/{campaign_id}/codes/{code_id}", "Creator", path=_own("campaign_id", "code_id"))
+_example("GET /api/v1/campaigns/{campaign_id}/codes/{code_id}/image", "Creator", path=_own("campaign_id", "code_id"))
+_example("GET /api/v1/consents", FAN, query=_page())
+_example(
+    "POST /api/v1/consents",
+    FAN,
+    body=lambda world: {
+        "tier": "analytics",
+        "brand_id": str(world.own["brand_id"]),
+        "notice_id": "0197a000-0000-7000-8000-000000000001",
+        "locale": "es",
+    },
+)
+_example("GET /api/v1/consents/{consent_id}", FAN, path=_own("consent_id"))
+_example(
+    "DELETE /api/v1/consents/{consent_id}",
+    FAN,
+    path=lambda world: {"consent_id": world.consent(world.callers[FAN], "ai_processing")},
+)
+_example("GET /api/v1/consent-notices/default", query=lambda _: {"locale": "es"})
+_example("GET /api/v1/jobs/{job_id}", "Campaign Manager", path=_own("job_id"))
+_example("POST /api/v1/qr/scan", caller=lambda world: world.anonymous("essential"), body=_scan)

@@ -1,0 +1,113 @@
+"""Access tokens that are almost ours."""
+
+import base64
+import hmac
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from models import tokens
+from models.context import FAN, SYSTEM_ADMIN
+from tests.hostile.world import Caller
+
+
+def forged(caller: Caller) -> Iterator[tuple[str, str]]:
+    """Tokens made of a right one, by what is wrong with them."""
+    assert caller.token is not None
+    header, payload, signature = caller.token.split(".")
+    claims = json.loads(_decoded(payload))
+    kid = json.loads(_decoded(header))["kid"]
+    yield "no signature", f"{header}.{payload}."
+    yield "two parts", f"{header}.{payload}"
+    yield "four parts", f"{header}.{payload}.{signature}.{signature}"
+    yield "empty parts", ".."
+    yield "another signature", f"{header}.{payload}.{_flipped(signature)}"
+    yield "a signature of zeros", f"{header}.{payload}.{_encoded(bytes(64))}"
+    yield "another payload", f"{header}.{_encoded(json.dumps(claims | {'email': 'x'}).encode())}.{signature}"
+    for alg in ("none", "None", "HS256", "ES384", "RS256", "", None, 1, [], {"a": 1}):
+        yield f"alg {alg!r}", f"{_encoded(json.dumps({'alg': alg, 'kid': kid}).encode())}.{payload}.{signature}"
+    yield "alg none without signature", f"{_encoded(json.dumps({'alg': 'none'}).encode())}.{payload}."
+    yield "signed with the public key as a secret", _by_public_key(claims, kid)
+    yield "key of somebody else", _signed(claims, ECKey.generate_key("P-256"), kid)
+    yield "key in the header", _with_own_key(claims)
+    for name, part in (("kid of nobody", {"kid": "x"}), ("no kid", {}), ("kid is a path", {"kid": "../../dev/null"})):
+        yield name, _encoded(json.dumps({"alg": "ES256", **part}).encode()) + f".{payload}.{_flipped(signature)}"
+    yield (
+        "critical header",
+        _encoded(json.dumps({"alg": "ES256", "kid": kid, "crit": ["x"]}).encode()) + f".{payload}.x",
+    )
+    for name, text in (
+        ("no JSON", b"x"),
+        ("an array", b"[]"),
+        ("NUL", b"\0"),
+        ("deep", b"[" * 3000),
+        ("null", b"null"),
+    ):
+        yield f"header: {name}", f"{_encoded(text)}.{payload}.{signature}"
+        yield f"payload: {name}", f"{header}.{_encoded(text)}.{signature}"
+    another = FAN if claims["app_metadata"]["user_role"] == SYSTEM_ADMIN else SYSTEM_ADMIN
+    elevated = {"in another role": {"app_metadata": {"user_role": another, "brand_id": None}}}
+    for name, changes in (CLAIMS | elevated).items():
+        yield f"ours, but {name}", _signed({k: v for k, v in (claims | changes).items() if v is not ...}, _key(), kid)
+
+
+_LONG_AGO = {"exp": int(time.time()) - 3600, "iat": int(time.time()) - 7200}
+
+CLAIMS: dict[str, dict[str, Any]] = {
+    "expired": _LONG_AGO,
+    "without expiry": {"exp": ...},
+    "with a text for an expiry": {"exp": "tomorrow"},
+    "not valid yet": {"nbf": int(time.time()) + 3600},
+    "for somebody else": {"aud": "elsewhere"},
+    "from somebody else": {"iss": "https://elsewhere.example"},
+    "without a subject": {"sub": ...},
+    "with a subject that is none": {"sub": "x"},
+    "with a number for a subject": {"sub": 1},
+    "with NUL in its subject": {"sub": "\0"},
+    "without a session": {"session_id": ...},
+    "with a session that is none": {"session_id": ["x"]},
+    "with a session of nobody": {"session_id": "0197a000-ffff-7000-8000-ffffffffffff"},
+    "with a person of nobody": {"sub": "0197a000-ffff-7000-8000-ffffffffffff"},
+    "in a role that there is none of": {"app_metadata": {"user_role": "Root", "brand_id": None}},
+    "in the role of a brand of nobody": {
+        "app_metadata": {"user_role": "Brand Admin", "brand_id": "0197a000-ffff-7000-8000-ffffffffffff"}
+    },
+}
+"""Signed with our key, which only a mistake of ours could bring about: still refused."""
+
+
+def _key() -> Any:
+    return tokens._keys().keys[0]
+
+
+def _signed(claims: dict[str, Any], key: Any, kid: str) -> str:
+    return jwt.encode({"alg": "ES256", "kid": kid, "typ": "JWT"}, claims, key, algorithms=["ES256"])
+
+
+def _by_public_key(claims: dict[str, Any], kid: str) -> str:
+    """What a verifier takes that lets the token choose the algorithm. No library makes it any more."""
+    head = _encoded(json.dumps({"alg": "HS256", "kid": kid}).encode())
+    signed = f"{head}.{_encoded(json.dumps(claims).encode())}"
+    return f"{signed}.{_encoded(hmac.digest(_key().as_pem(private=False), signed.encode(), 'sha256'))}"
+
+
+def _with_own_key(claims: dict[str, Any]) -> str:
+    key = ECKey.generate_key("P-256")
+    return jwt.encode({"alg": "ES256", "jwk": key.as_dict(private=False)}, claims, key, algorithms=["ES256"])
+
+
+def _flipped(text: str) -> str:
+    raw = _decoded(text)
+    return _encoded(bytes([raw[0] ^ 1]) + raw[1:])
+
+
+def _decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _encoded(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

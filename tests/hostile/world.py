@@ -1,0 +1,197 @@
+"""Who and what is there when hostile requests come: somebody in every role, two brands, and something of everyone's.
+
+Made once for a module's tests, beside whatever is in the database; nothing here expects it to be empty.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+from uuid import UUID, uuid4
+
+import msgspec
+from psycopg2.extensions import connection
+
+from models import accounts, brands, campaigns, codes, consents, context, links, passwords, sessions, tokens
+from models.campaigns import Campaign, Config
+from models.context import FAN, SYSTEM_ADMIN, Identity
+from models.db import transaction, value
+from models.sessions import Session
+
+PASSWORD = "correct horse battery"
+NOBODY = "nobody"
+ANONYMOUS = "anonymous fan"
+MEMBERS = ("Brand Admin", "Campaign Manager", "Creator")
+CALLERS = (NOBODY, ANONYMOUS, FAN, *MEMBERS, SYSTEM_ADMIN)
+
+_hash = cache(lambda: passwords.hash(PASSWORD))
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Somebody who asks; without a token, nobody."""
+
+    token: str | None = None
+    email: str | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """What their transactions run as."""
+        return context.of_claims(tokens.verify(self.token)) if self.token else context.nobody()
+
+
+@dataclass
+class World:
+    """Everybody, and what belongs to whom: `own` and `foreign` are ids by the name of the path parameter."""
+
+    superuser: connection
+    callers: dict[str, Caller] = field(default_factory=dict)
+    brand_id: UUID = field(default_factory=uuid4)
+    live: Campaign | None = None
+    own: dict[str, UUID] = field(default_factory=dict)
+    foreign: dict[str, UUID] = field(default_factory=dict)
+
+    def anonymous(self, *tiers: str) -> Caller:
+        """A new fan without an account, who has agreed to these tiers."""
+        with transaction(context.nobody()):
+            caller = _caller(sessions.sign_in_anonymously())
+        if tiers:
+            with transaction(caller.identity):
+                consents.set_tiers(tiers, source="test")
+        return caller
+
+    def again(self, role: str) -> Caller:
+        """Somebody in this role, in a session of its own."""
+        known = self.callers[role]
+        return _signed_in(known.email) if known.email else self.anonymous() if known.token else known
+
+    def invitation(self) -> UUID:
+        """A new invitation to the brand."""
+        with transaction(self.callers[SYSTEM_ADMIN].identity):
+            return brands.invite(self.brand_id, address(), "Creator")
+
+    def signup_token(self) -> str:
+        """The token of a new sign-up's link."""
+        email = address()
+        with transaction(context.nobody()):
+            accounts.sign_up(email, _hash(), None, "en", [])
+        with self.superuser.cursor() as cursor:
+            cursor.execute("select id from app.signups where email = %s", (email,))
+            return links.make(accounts.SIGNUP, (cursor.fetchone() or (None,))[0])
+
+    def draft(self) -> Campaign:
+        """A new campaign of the brand."""
+        return _campaign(self.callers["Campaign Manager"], launched=False)
+
+    def beat(self, kind: str) -> str:
+        """A kind of process that has just shown a sign of life."""
+        with self.superuser.cursor() as cursor:
+            cursor.execute("select app.beat(%s, 'test')", (kind,))
+        return kind
+
+    def code_token(self) -> str:
+        """What the live campaign's printed code says."""
+        assert self.live is not None
+        with self.superuser.cursor() as cursor:
+            cursor.execute("select id, key_version from public.qr_codes where campaign_id = %s", (self.live.id,))
+            return codes.make_token(*(cursor.fetchone() or ()))
+
+    def consent(self, caller: Caller, tier: str = "marketing") -> UUID:
+        """A consent of theirs."""
+        with transaction(caller.identity):
+            return consents.grant(tier)[0].id
+
+    def launch_job(self, caller: Caller) -> UUID:
+        """The job of a launch that has been asked for."""
+        campaign = _campaign(caller, launched=False)
+        with transaction(caller.identity):
+            return campaigns.launch(campaign.id).id
+
+
+def address() -> str:
+    """An address that nobody has."""
+    return f"{uuid4().hex}@people.example"
+
+
+def build(superuser: connection) -> World:
+    """Make it."""
+    world = World(superuser)
+    world.callers[NOBODY] = Caller()
+    world.callers[SYSTEM_ADMIN] = admin = _admin()
+    world.brand_id, members = _brand(admin)
+    world.callers |= members
+    world.callers[ANONYMOUS] = world.anonymous("essential")
+    world.callers[FAN] = _fan(world)
+    world.live = _campaign(members["Campaign Manager"], launched=True)
+    world.own = _things(world, world.brand_id, world.live, members, world.callers[FAN])
+    brand_id, strangers = _brand(admin)
+    theirs = _campaign(strangers["Campaign Manager"], launched=True)
+    world.foreign = _things(world, brand_id, theirs, strangers, world.anonymous())
+    return world
+
+
+def _things(
+    world: World, brand_id: UUID, campaign: Campaign, members: dict[str, Caller], fan: Caller
+) -> dict[str, UUID]:
+    manager = members["Campaign Manager"]
+    with transaction(manager.identity):
+        code_id = value("SELECT id FROM public.qr_codes WHERE campaign_id = %s", (campaign.id,))
+    return {
+        "brand_id": brand_id,
+        "campaign_id": campaign.id,
+        "code_id": code_id,
+        "consent_id": world.consent(fan),
+        "job_id": world.launch_job(manager),
+    }
+
+
+def _admin() -> Caller:
+    email = address()
+    accounts.ensure_system_admin(email, PASSWORD)
+    return _signed_in(email)
+
+
+def _brand(admin: Caller) -> tuple[UUID, dict[str, Caller]]:
+    with transaction(admin.identity):
+        brand, _ = brands.create("Acme", {}, address())
+    return brand.id, {role: _member(admin, brand.id, role) for role in MEMBERS}
+
+
+def _member(admin: Caller, brand_id: UUID, role: str) -> Caller:
+    email = address()
+    with transaction(admin.identity):
+        invitation_id = brands.invite(brand_id, email, role)
+    with transaction(context.nobody()):
+        accounts.accept_invitation(invitation_id, _hash(), None, "en")
+    return _signed_in(email)
+
+
+def _fan(world: World) -> Caller:
+    email = address()
+    with transaction(context.nobody()):
+        accounts.sign_up(email, _hash(), None, "en", ["essential"])
+    with world.superuser.cursor() as cursor:
+        cursor.execute("select id from app.signups where email = %s", (email,))
+        token = links.make(accounts.SIGNUP, (cursor.fetchone() or (None,))[0])
+    with transaction(context.nobody()):
+        accounts.verify(token)
+    return _signed_in(email)
+
+
+def _signed_in(email: str) -> Caller:
+    return _caller(sessions.sign_in(email, PASSWORD, network="test"))
+
+
+def _caller(session: Session) -> Caller:
+    return Caller(session.access_token, session.person.email)
+
+
+def _campaign(by: Caller, *, launched: bool) -> Campaign:
+    with transaction(by.identity):
+        made = campaigns.create(name="Summer", kind="QR", config=msgspec.convert({}, Config))
+    if not launched:
+        return made
+    with transaction(context.for_brand_job(made.brand_id)):
+        campaigns.pin_fingerprint_key(made.id)
+        campaigns.ensure_code(made.id)
+        campaigns.activate(made.id)
+    with transaction(by.identity):
+        return campaigns.get(made.id)
