@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+from scripts.setup import packages
 from scripts.setup.environment import ROOT, VENV
 from scripts.setup.progress import say
 
@@ -17,10 +18,18 @@ CHECKS = {
 }
 FAILED = "COMPANON_FAILED_CHECKS"
 """Tells pytest what failed before it, so that its summary can say so."""
+WITH_RABBITMQ = "--with-rabbitmq"
+"""What pytest, too, is told: without it there are no tests with RabbitMQ, and it needn't be installed."""
 
 
 def main(argv: list[str]) -> int:
-    """Run everything; 0 only if nothing failed. Arguments go to pytest."""
+    """Run everything; 0 only if nothing failed. Arguments go to pytest.
+
+    Raises:
+        SetupError: RabbitMQ is asked for and can't be installed.
+    """
+    if WITH_RABBITMQ in argv:
+        packages.ensure_rabbitmq()
     env = os.environ | {"PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}"}
     failed = [name for name, command in CHECKS.items() if not _passes(name, command, env)]
     code = _pytest(argv, env | {FAILED: ", ".join(failed)})

@@ -65,6 +65,11 @@ def redis_server() -> str | None:
     return shutil.which("redis-server", path=os.environ.get("PATH", "") + ":/usr/bin:/usr/local/bin")
 
 
+def rabbitmq_server() -> str | None:
+    """The path of rabbitmq-server itself: what Debian has under /usr/sbin changes the user."""
+    return shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin:" + os.environ.get("PATH", ""))
+
+
 def python() -> str | None:
     """A Python for the virtual environment: the system's own, which every user can run, else the one running."""
     return next(filter(_can_make_environments, ("/usr/bin/python3", getattr(sys, "_base_executable", ""))), None)
@@ -111,6 +116,15 @@ def ensure_program(name: str) -> None:
         SetupError: it can't be installed from here; names the package.
     """
     _ensure(lambda: [] if shutil.which(name) else [name])
+
+
+def ensure_rabbitmq() -> None:
+    """Install RabbitMQ, which only some tests need, if it isn't here.
+
+    Raises:
+        SetupError: it can't be installed from here; names the package.
+    """
+    _ensure(lambda: [] if rabbitmq_server() else ["rabbitmq-server"])
 
 
 def _ensure(find_absent: Callable[[], list[str]]) -> None:

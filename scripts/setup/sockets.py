@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import random
 import re
 import shutil
 import socket
 import stat
+from itertools import islice
 from pathlib import Path
 
 from scripts.setup.progress import fail
@@ -16,6 +18,7 @@ PLAIN = re.compile(r"[A-Za-z0-9_./@+=-]+")
 """A comma in a path makes it two hosts for PostgreSQL's clients; what else may be special isn't tried out."""
 ELSEWHERE, PREFIX = Path("/tmp"), "companon-sockets-"
 LOCK_NAME = ".s.PGSQL.5432.lock"
+BELOW_EPHEMERAL = range(20_000, 32_768)
 
 
 def directory(preferred: Path) -> Path:
@@ -74,3 +77,12 @@ def free_port() -> int:
     with listening() as found:
         port: int = found.getsockname()[1]
     return port
+
+
+def lasting_ports(count: int) -> list[int]:
+    """Ports that are free now, and not of those that the system gives to whoever opens a connection.
+
+    So a server that was given one, and is started again, finds it free.
+    """
+    drawn = random.sample(BELOW_EPHEMERAL, len(BELOW_EPHEMERAL))
+    return list(islice(filter(is_free, drawn), count))
