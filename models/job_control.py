@@ -29,6 +29,14 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A job is cancelled, or while it is `running` asked to stop; and whose job it is."""
+
+    state: Literal["cancelled", "running"]
+    brand_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class Link:
     """A job in the trail of a request."""
 
@@ -49,16 +57,16 @@ class Link:
     finished_at: datetime | None
 
 
-def cancel(job_id: UUID) -> Literal["cancelled", "running"]:
-    """Cancel a job that has not been started (`cancelled`), or ask the one that runs to stop (`running`).
+def cancel(job_id: UUID) -> Cancelled:
+    """Cancel a job that has not been started, or ask the one that runs to stop.
 
     A body that runs ends where it next says how far it is, or asks; one that never does simply finishes.
 
     Raises:
         Problem: there is no such job (404), or it is over (409).
     """
-    outcome: Literal["cancelled", "running"] = value("SELECT app.cancel_job(%s)", (job_id,))
-    return outcome
+    outcome = value("SELECT app.cancel_job(%s)", (job_id,))
+    return Cancelled(outcome, value("SELECT brand_id FROM app.job_links WHERE id = %s", (job_id,)))
 
 
 def actors() -> list[Actor]:

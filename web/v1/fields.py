@@ -1,5 +1,6 @@
 """Types of fields that several resources take. A pattern ends in `$(?!\\n)`, since Python's `$` lets a newline pass."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -31,3 +32,7 @@ Timezone = Annotated[
 ]
 Phone = Annotated[str, msgspec.Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="E.164, e.g. `+34600000000`.")]
 Tiers = Annotated[list[Tier], msgspec.Meta(max_length=4, description="Consents for every brand's activations.")]
+Instant = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339.")]
+ActorName = Annotated[
+    str, msgspec.Meta(max_length=100, pattern=r"^[a-z0-9_.]+$(?!\n)", description="A kind of job, e.g. `scan.score`.")
+]
