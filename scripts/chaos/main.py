@@ -37,6 +37,8 @@ def show(report: Report) -> None:
     table(["fault", "times"], [[kind.replace("_", " "), str(times)] for kind, times in report.faults.items()])
     say(f"  outside: {report.outside_calls} calls, {report.outside_acts} acts")
     say(f"  from a fault until the last job that ran at that moment was over: p95 {report.recovery_p95_s} s")
+    columns = ["fault", "job", "attempts", "crashes", "over after s"]
+    table(columns, [[str(cell) for cell in row[: len(columns)]] for row in report.slowest])
     say(f"  lost {report.lost}, duplicate {report.duplicate}, ghost {report.ghost}")
     if not report.is_clean:
         say(f"✗ dead {report.dead}, left {report.left}\n{report.details}")

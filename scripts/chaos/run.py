@@ -36,6 +36,12 @@ RECOVERY = """
         from chaos.faults f join chaos.held h on h.n = f.n join app.job_status s on s.id = h.job_id
         group by f.n, f.at) as each
 """
+SLOWEST = """
+    select f.kind, s.actor, s.attempts, s.crashes, round(extract(epoch from s.finished_at - f.at), 1)::float8,
+        s.id::text
+    from chaos.faults f join chaos.held h on h.n = f.n join app.job_status s on s.id = h.job_id
+    order by s.finished_at - f.at desc nulls first limit 5
+"""
 LEFT = "select count(*) from app.jobs"
 
 
@@ -66,6 +72,7 @@ class Report:
     outside_calls: int = 0
     outside_acts: int = 0
     seed: int = 0
+    slowest: list[list[object]] = field(default_factory=list)
     details: str = ""
 
     @property
@@ -164,6 +171,7 @@ def tally(stage: Stage) -> Report:
         recovery_p95_s=round(stage.rows(RECOVERY)[0][0] or 0.0, 2),
         outside_calls=stage.outside.calls,
         outside_acts=sum(acts.values()),
+        slowest=[list(row) for row in stage.rows(SLOWEST)],
     )
     if not report.is_clean:
         rows = stage.rows("select state, actor, attempts, crashes, error, id from app.job_status where state <> 'done'")
