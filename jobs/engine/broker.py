@@ -17,8 +17,8 @@ from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.message import Message
 
 from jobs.engine.backoff import full_jitter
-from jobs.engine.heartbeat import Heartbeat
 from jobs.engine.doubts import Doubts
+from jobs.engine.heartbeat import Heartbeat
 from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
 from jobs.engine.occupancy import Occupancy
 from jobs.engine.transport import TransportError
@@ -26,6 +26,7 @@ from jobs.engine.transports import connect
 
 log = logging.getLogger(__name__)
 
+_LOOK = 0.02  # seconds between two looks whether a suspect can run by now
 _POLL = 1.0  # seconds that a consumer waits in one go, for ids or for room
 
 
@@ -71,7 +72,7 @@ class LedgerConsumer(Consumer):
         self._heartbeat = Heartbeat("worker", self._ledger)
         self._doubts = broker.doubts[queue]  # they outlive a consumer that is made anew
         self._claims: deque[Claim] = deque()
-        self._suspects: deque[UUID] = deque()
+        self._suspects: dict[UUID, None] = {}  # in the order in which they came
         self._held = 0
         self._failures = 0
         self._room = threading.Condition()
@@ -118,47 +119,52 @@ class LedgerConsumer(Consumer):
             time.sleep(full_jitter(self._failures, base=0.1, ceiling=_POLL))
 
     def _fetch(self) -> None:
-        room = self._await_room()
         self._release_doubtful()
-        if room <= 0:
+        if self._suspects and self._claim_suspect():
             return
-        if self._suspects and self._claim_alone(self._suspects[0]):
-            self._suspects.popleft()
+        patience = _LOOK if self._suspects else _POLL
+        room = self._await_room(patience)
+        if room <= 0 or not self._broker.occupancy.await_others_turn(patience):
             return
-        ids = self._transport.pop(self._queue, room, 0.01 if self._suspects else _POLL)
+        ids = self._transport.pop(self._queue, room, patience)
         if ids:
             self._claim(ids)
 
-    def _await_room(self) -> int:
+    def _await_room(self, timeout: float) -> int:
         """Wait until half of the places are free, so that claims come in batches; how many are."""
         with self._room:
-            self._room.wait_for(lambda: self._held <= self._prefetch // 2, timeout=_POLL)
+            self._room.wait_for(lambda: self._held <= self._prefetch // 2, timeout)
             return 0 if self._held > self._prefetch // 2 else self._prefetch - self._held
 
     def _claim(self, ids: list[UUID]) -> None:
         with self._broker.occupancy.among_others():
-            claims = self._ask_for(ids)
+            claims = self._ask_for(ids, alone=False)
             self._take(claims)
-        if len(ids) > 1:
+        if len(claims) < len(ids):
             # What is missing was taken, is over, or is suspected of killing its worker and has to be claimed alone.
             claimed = {claim.id for claim in claims}
-            self._suspects.extend(id for id in ids if id not in claimed)
+            missing = [id for id in ids if id not in claimed]
+            self._suspects.update(dict.fromkeys(self._ledger.suspects(missing)))
 
-    def _claim_alone(self, id: UUID) -> bool:
-        """Claim one job when nothing else is held by this process; false if it is not the time yet."""
-        if not self._broker.occupancy.try_alone():
+    def _claim_suspect(self) -> bool:
+        """Claim one suspect when nothing else is held by this process; false if it is not the time yet."""
+        occupancy, id = self._broker.occupancy, next(iter(self._suspects))
+        if not occupancy.try_alone():
             return False
         claims: list[Claim] = []
         try:
-            claims = self._ask_for([id])
+            claims = self._ask_for([id], alone=True)
             self._take(claims)
         finally:
-            self._broker.occupancy.decided(alone=any(claim.crashes for claim in claims))
+            occupancy.decided(alone=bool(claims))
+        del self._suspects[id]
+        if not self._suspects:
+            occupancy.end_turn()
         return True
 
-    def _ask_for(self, ids: list[UUID]) -> list[Claim]:
+    def _ask_for(self, ids: list[UUID], *, alone: bool) -> list[Claim]:
         try:
-            claims = self._ledger.claim(ids, self._broker.worker_id)
+            claims = self._ledger.claim(ids, self._broker.worker_id, alone=alone)
         except BaseException:
             self._doubts.add(ids)
             raise

@@ -82,9 +82,17 @@ class Ledger:
         sql = "SELECT id, lane FROM app.take_due(%s, %s, %s::app.actor_limits[], %s)"
         return [(r[0], r[1]) for r in self._rows(sql, (list(actors), room, rows, after))]
 
-    def claim(self, ids: Sequence[UUID], worker_id: int) -> list[Claim]:
-        """Claim published jobs for a worker. Jobs that are over or taken are not in the answer."""
-        return [Claim(*r) for r in self._rows(_CLAIM, (list(ids), worker_id))]
+    def claim(self, ids: Sequence[UUID], worker_id: int, *, alone: bool = True) -> list[Claim]:
+        """Claim published jobs for a worker. Jobs that are over or taken are not in the answer.
+
+        Nor are those that are suspected of killing their worker, unless there is one id only and it is to run `alone`.
+        """
+        asked = list(ids) if alone else [*ids, *ids[:1]]  # an id that is named twice is not the only one
+        return [Claim(*r) for r in self._rows(_CLAIM, (asked, worker_id))]
+
+    def suspects(self, ids: Sequence[UUID]) -> list[UUID]:
+        """Of these jobs the ones that have to be claimed alone."""
+        return [r[0] for r in self._rows("SELECT * FROM app.suspects(%s::uuid[])", (list(ids),))]
 
     def release(self, ids: Sequence[UUID], worker_id: int, delay: float = 0) -> None:
         """Give claimed jobs back, without charging an attempt."""

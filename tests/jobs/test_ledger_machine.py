@@ -55,14 +55,14 @@ class FinishIgnoresTheFence(LedgerWithFinish):
 class ClaimTakesWhatRuns(LedgerWithFinish):
     """Broken: a job that is running already is handed out once more."""
 
-    def claim(self, ids: Sequence[UUID], worker_id: int) -> list[Claim]:
+    def claim(self, ids: Sequence[UUID], worker_id: int, *, alone: bool = True) -> list[Claim]:
         """Claim jobs, taken or not."""
         with LedgerMachine.superuser.cursor() as cursor:
             cursor.execute(
                 "update app.jobs set state = 'published', worker_id = null where state = 'running' and id = any (%s)",
                 (list(ids),),
             )
-        return super().claim(ids, worker_id)
+        return super().claim(ids, worker_id, alone=alone)
 
 
 @dataclass
@@ -175,8 +175,10 @@ class LedgerMachine(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from(self.workers))
         wanted = data.draw(st.lists(st.sampled_from(sorted(self.jobs)), min_size=1, max_size=3, unique=True))
         may = [id for id in self.having("published") if id in wanted]
-        expected = [id for id in may if len(wanted) == 1 or not self.jobs[id].crashes]
-        claims = self.ledger.claim(wanted, worker)
+        alone = data.draw(st.booleans())
+        expected = [id for id in may if (alone and len(wanted) == 1) or not self.jobs[id].crashes]
+        assert set(self.ledger.suspects(wanted)) == {id for id in may if self.jobs[id].crashes}
+        claims = self.ledger.claim(wanted, worker, alone=alone)
         assert sorted(claim.id for claim in claims) == sorted(expected), "only what is published may be claimed"
         for claim in claims:
             job = self.jobs[claim.id]

@@ -62,8 +62,8 @@ def state_of(query: Query, id: UUID) -> tuple[Any, ...]:
 def lose_the_answer(consumer: LedgerConsumer, monkeypatch: pytest.MonkeyPatch) -> None:
     claim = consumer._ledger.claim
 
-    def claimed_and_lost(ids: Sequence[UUID], worker_id: int) -> list[Claim]:
-        claim(ids, worker_id)
+    def claimed_and_lost(ids: Sequence[UUID], worker_id: int, *, alone: bool) -> list[Claim]:
+        claim(ids, worker_id, alone=alone)
         raise LedgerUnavailable("the connection was reset")
 
     monkeypatch.setattr(consumer._ledger, "claim", claimed_and_lost)
