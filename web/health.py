@@ -11,7 +11,7 @@ from falcon.asgi import Request, Response
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from models import db
+from models import db, doorbell
 from models.context import nobody
 from models.migrate import MIGRATIONS
 from settings import Settings
@@ -104,12 +104,13 @@ def ready(settings: Settings) -> Ready:
     client = redis.Redis.from_url(
         settings.redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=1.0, socket_connect_timeout=1.0
     )
-    return Ready(
-        required={"postgres": _postgres, "migrations": _migrations},
-        # Without Redis limits are counted in each process and jobs wait in the ledger: worth knowing, and no
-        # reason for a load balancer to turn phones away.
-        wanted={"redis": lambda: _redis(client)},
-    )
+    # Without Redis limits are counted in each process, without what carries job ids they wait in the ledger: worth
+    # knowing, and no reason for a load balancer to turn phones away.
+    wanted = {"redis": lambda: _redis(client)}
+    if settings.broker_url:
+        bell = doorbell.connect(settings.broker_url)
+        wanted["broker"] = lambda: _broker(bell)
+    return Ready(required={"postgres": _postgres, "migrations": _migrations}, wanted=wanted)
 
 
 def _postgres() -> str:
@@ -120,6 +121,12 @@ def _postgres() -> str:
 
 def _redis(client: "redis.Redis") -> str:
     client.ping()
+    return "answers"
+
+
+def _broker(bell: doorbell.Doorbell) -> str:
+    if not bell.ring():
+        raise ConnectionError("the broker doesn't answer")
     return "answers"
 
 

@@ -100,6 +100,14 @@ def test_without_redis_it_goes_on_and_says_so(database):
     assert not answer.json["checks"]["redis"]["ok"]
 
 
+@pytest.mark.parametrize(("reached", "status"), [(True, "ok"), (False, "degraded")])
+def test_a_broker_beside_redis_is_looked_at_too(database, redis_url, reached, status):
+    answer = ready(broker_url=redis_url if reached else "amqp://127.0.0.1:1/")
+
+    assert (answer.status_code, answer.json["status"]) == (200, status)
+    assert answer.json["checks"]["broker"]["ok"] == reached
+
+
 def test_a_database_that_is_older_than_this_release_is_not_ready(database, monkeypatch):
     monkeypatch.setattr(health, "_versions", lambda: frozenset({"29991231235959"}))
 
