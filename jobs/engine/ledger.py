@@ -185,8 +185,12 @@ class Ledger:
                 with self._connection.cursor() as cursor:
                     cursor.execute(sql, params)
                     return cursor.fetchall()
-            except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            except psycopg2.Error as error:
+                is_answer = error.pgcode is not None and not isinstance(error, psycopg2.OperationalError)
                 self._drop()
+                if is_answer:
+                    raise
+                # A connection that ends under a statement may be a plain DatabaseError, with no code of the server's.
                 raise LedgerUnavailable(str(error).strip()) from error  # type: ignore[no-untyped-call]
             except BaseException:
                 # Whatever it was, the connection may be in the middle of something.

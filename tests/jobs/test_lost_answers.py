@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
+import psycopg2
 import pytest
 from psycopg2.extensions import connection
 
@@ -118,6 +119,46 @@ def test_what_could_not_be_given_back_takes_no_room(consumer: LedgerConsumer, le
 
     consumer._ledger = ledger_of_consumer
     assert (consumer._held, consumer._broker.occupancy.try_alone()) == (0, True)
+
+
+class Cut:
+    """A connection that ends under its statement; psycopg2 has more than one kind of error for that."""
+
+    def __init__(self, error: psycopg2.Error) -> None:
+        self._error = error
+
+    def cursor(self) -> "Cut":
+        return self
+
+    def __enter__(self) -> "Cut":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to end."""
+
+    def execute(self, *_: object) -> None:
+        raise self._error
+
+    def close(self) -> None:
+        """It has ended."""
+
+
+@pytest.mark.parametrize("kind", [psycopg2.DatabaseError, psycopg2.OperationalError, psycopg2.InterfaceError])
+def test_a_connection_that_ends_under_a_statement_is_a_ledger_out_of_reach(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, kind: type[psycopg2.Error]
+) -> None:
+    with monkeypatch.context() as patched:
+        cut = Cut(kind("server closed the connection unexpectedly"))
+        patched.setattr("jobs.engine.ledger.connect", lambda login: cut)
+        with pytest.raises(LedgerUnavailable, match="unexpectedly"):
+            ledger.missing_workers()
+
+    assert ledger.missing_workers() == []
+
+
+def test_what_the_database_refuses_is_an_answer(ledger: Ledger) -> None:
+    with pytest.raises(psycopg2.Error, match="does not exist"):
+        ledger._rows("SELECT app.no_such_function()")
 
 
 class OutOfReach(Ledger):
