@@ -11,7 +11,9 @@ def await_start() -> None:
     """Say that this process is ready, and wait for the word."""
     client = redis.Redis.from_url(settings.redis_url)
     client.rpush(READY, 1)
-    client.blpop([GO])
+    # For a second at a time: the client gives up on a server that says nothing for 5 s, and others take longer to come.
+    while client.blpop([GO], 1) is None:
+        """Not yet."""
     client.close()
 
 

@@ -123,7 +123,13 @@ class Bench:
                         fail(f"a process didn't become ready:\n{self.logs()}")
 
     def go(self, count: int) -> None:
-        """Let `count` processes begin."""
+        """Let `count` processes begin.
+
+        Raises:
+            SetupError: one of them has died while it waited; carries what was said.
+        """
+        if any(process.poll() is not None for process in self._running):
+            fail(f"a process died at the start line:\n{self.logs()}")
         with closing(self.client()) as client:
             client.rpush(GO, *range(count))
 
