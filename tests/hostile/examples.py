@@ -11,10 +11,14 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
-from models import accounts, links
+from models import accounts, dead_jobs, links
 from models.context import FAN, SYSTEM_ADMIN
+from models.db import transaction
+from models.dead_jobs import Filter
 from tests.hostile.wire import Request
 from tests.hostile.world import NOBODY, PASSWORD, Caller, World, address
+from web.pagination import cursor_of
+from web.v1.dead_jobs import REPLAY
 
 Operation = tuple[str, str]
 """Method and path, as in the document."""
@@ -107,6 +111,31 @@ def _scan(world: World) -> dict[str, Any]:
     phone = {"fingerprint": f"device-{uuid4()}", "platform": "ios", "locale": "es-ES", "timezone": "Europe/Madrid"}
     scan = {"code": world.code_token(), "client_scan_id": str(uuid4()), "scanned_at": at.isoformat()}
     return {**scan, "location": place, "device": phone}
+
+
+def _letters(world: World) -> dict[str, Any]:
+    """What a new dead letter is found by."""
+    letter = world.letter_in_full()
+    period = {"from": "2026-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
+    return {name: str(letter[name]) for name in ("fingerprint", "brand_id", "actor")} | period
+
+
+def _replay(world: World) -> dict[str, Any]:
+    found = _letters(world)
+    with transaction(world.callers[SYSTEM_ADMIN].identity):
+        (letter,) = dead_jobs.page(Filter(fingerprint=found["fingerprint"]), 1)
+    past = datetime(2026, 1, 1, tzinfo=UTC)
+    cursor = cursor_of((datetime.now(UTC) + timedelta(hours=1), 0, past, uuid4()), REPLAY)
+    single = {"ids": [str(letter.id)], "args": ["x"]}
+    return {**found, **single, "rate": 2.5, "dry_run": False, "cursor": cursor}
+
+
+def _announced(name: str) -> Callable[[World], dict[str, Any]]:
+    def path(world: World) -> dict[str, Any]:
+        world.announce("test.announced", "announced")
+        return {"name": name}
+
+    return path
 
 
 _example("GET /healthz")
@@ -207,4 +236,16 @@ _example(
 )
 _example("GET /api/v1/consent-notices/default", query=lambda _: {"locale": "es"})
 _example("GET /api/v1/jobs/{job_id}", "Campaign Manager", path=_own("job_id"))
+_example("GET /api/v1/dead-jobs", SYSTEM_ADMIN, query=lambda world: {"limit": 2, **_letters(world)})
+_example("GET /api/v1/dead-jobs/groups", SYSTEM_ADMIN, query=lambda world: {"limit": 2, **_letters(world)})
+_example("GET /api/v1/dead-jobs/{dead_job_id}", SYSTEM_ADMIN, path=_own("dead_job_id"))
+_example("POST /api/v1/dead-jobs/replay", SYSTEM_ADMIN, body=_replay)
+_example("GET /api/v1/jobs/trail", SYSTEM_ADMIN, query=lambda _: {"request_id": "a-request-s-id"})
+_example("POST /api/v1/jobs/{job_id}/cancel", SYSTEM_ADMIN, path=lambda world: {"job_id": world.waiting_job()})
+_example("GET /api/v1/actors", SYSTEM_ADMIN)
+for what, named in (("actors", "test.announced"), ("queues", "announced")):
+    _example(
+        f"PUT /api/v1/{what}/{{name}}/pause", SYSTEM_ADMIN, path=_announced(named), body=lambda _: {"reason": "because"}
+    )
+    _example(f"DELETE /api/v1/{what}/{{name}}/pause", SYSTEM_ADMIN, path=_announced(named))
 _example("POST /api/v1/qr/scan", caller=lambda world: world.anonymous("essential"), body=_scan)

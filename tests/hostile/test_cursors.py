@@ -49,7 +49,10 @@ def make_another(world, wire, operation):
     """Have two of what the list is of."""
     posting = ("POST", operation[1])
     for _ in range(2):
-        assert wire.send(EXAMPLES[posting](world).request()).status < 300
+        if posting in EXAMPLES:
+            assert wire.send(EXAMPLES[posting](world).request()).status < 300
+        else:
+            EXAMPLES[operation](world)  # makes what it asks for
 
 
 def tampered(cursor):

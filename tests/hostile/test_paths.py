@@ -36,6 +36,11 @@ def hostile_ids(right):
     yield from (str(UUID(int=0)), str(UUID(int=2**128 - 1)), str(uuid4()))
 
 
+def not_theirs(example, world, name):
+    """What is there and somebody else's. Everything is a system admin's."""
+    return [] if example.caller == world.callers[SYSTEM_ADMIN] else [str(world.foreign.get(name, "x"))]
+
+
 def utf8(text):
     """As it is sent without being escaped."""
     return text.encode().decode("latin-1")
@@ -47,7 +52,7 @@ def test_an_id_that_is_none_or_not_the_callers_is_not_found(operation, world, wi
     cases = [
         (f"{name}={value}", example.request(**{name: value}))
         for name, right in example.path.items()
-        for value in (*hostile_ids(right), str(world.foreign.get(name, "x")))
+        for value in (*hostile_ids(right), *not_theirs(example, world, name))
     ]
 
     for (name, _), answer in zip(cases, wire.send_all([request for _, request in cases]), strict=True):
@@ -65,6 +70,8 @@ def test_what_is_there_and_somebody_elses_is_refused_to_every_role(operation, wo
     theirs = {name: str(world.foreign[name]) for name in example.path}
 
     for role, caller in world.callers.items():
+        if role == SYSTEM_ADMIN and operation[0] != "GET" and example.caller == caller:
+            continue  # who may do it to whatever there is
         answer = wire.send(example.of(caller).request(**theirs))
         if role == SYSTEM_ADMIN and not {"campaign_id", "consent_id"} & theirs.keys():
             assert answer.status == 200  # they look after all brands, and all jobs

@@ -3,14 +3,29 @@
 Made once for a module's tests, beside whatever is in the database; nothing here expects it to be empty.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
 from psycopg2.extensions import connection
+from psycopg2.extras import Json
 
-from models import accounts, brands, campaigns, codes, consents, context, links, passwords, sessions, tokens
+from models import (
+    accounts,
+    brands,
+    campaigns,
+    codes,
+    consents,
+    context,
+    dead_jobs,
+    jobs,
+    links,
+    passwords,
+    sessions,
+    tokens,
+)
 from models.campaigns import Campaign, Config
 from models.context import FAN, SYSTEM_ADMIN, Identity
 from models.db import transaction, value
@@ -87,6 +102,35 @@ class World:
             cursor.execute("select app.beat(%s, 'test')", (kind,))
         return kind
 
+    def letter(self, brand_id: UUID | None = None) -> UUID:
+        """A dead letter, in a group of its own."""
+        with transaction(context.for_system_job()):
+            id = jobs.enqueue("test.letter", "x", brand_id=brand_id or self.brand_id).id
+        error = {"kind": "Error", "message": "it broke", "where": [f"{id}.py:1 body"]}
+        with self.superuser.cursor() as cursor:
+            cursor.execute(
+                "update app.jobs set state = 'running', published_at = now(), worker_id = 1, fence = 1 where id = %s",
+                (id,),
+            )
+            cursor.execute("select app.bury(%s, 1, %s)", (id, Json(error)))
+        return id
+
+    def letter_in_full(self) -> dict[str, Any]:
+        """What there is to say about a new one."""
+        id = self.letter()
+        with transaction(self.callers[SYSTEM_ADMIN].identity):
+            return asdict(dead_jobs.get(id))
+
+    def waiting_job(self) -> UUID:
+        """A job that nobody takes."""
+        with transaction(context.for_system_job()):
+            return jobs.enqueue("test.nobody", brand_id=self.brand_id).id
+
+    def announce(self, name: str, queue: str) -> None:
+        """Have an actor, as a release has it."""
+        with self.superuser.cursor() as cursor:
+            cursor.execute("select app.announce_actors(%s, %s)", ([name], [queue]))
+
     def code_token(self) -> str:
         """What the live campaign's printed code says."""
         assert self.live is not None
@@ -140,6 +184,7 @@ def _things(
         "code_id": code_id,
         "consent_id": world.consent(fan),
         "job_id": world.launch_job(manager),
+        "dead_job_id": world.letter(brand_id),
     }
 
 

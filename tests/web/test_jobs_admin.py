@@ -135,13 +135,15 @@ def test_a_single_letter_is_replayed_with_other_arguments(client, admin, bury, s
         assert cursor.fetchone() == (["right"],)
 
 
-def test_a_replay_goes_on_behind_its_cursor_and_under_no_other_conditions(client, admin, bury, monkeypatch):
+def test_a_replay_goes_on_behind_its_cursor_and_behind_no_other_lists(client, admin, bury, monkeypatch):
     monkeypatch.setattr(dead_jobs, "BATCH", 2)
     for _ in range(3):
         bury("test.one")
 
     first = client.post(REPLAY, token=admin.token, json={"actor": "test.one"}).json
-    other = client.post(REPLAY, token=admin.token, json={"actor": "test.two", "cursor": first["next_cursor"]})
+    bury("test.two")
+    listed = client.get(LETTERS, token=admin.token, params={"limit": 1}).json
+    other = client.post(REPLAY, token=admin.token, json={"actor": "test.one", "cursor": listed["next_cursor"]})
     second = client.post(REPLAY, token=admin.token, json={"actor": "test.one", "cursor": first["next_cursor"]}).json
 
     assert (first["replayed"], second["replayed"], second["next_cursor"]) == (2, 1, None)
@@ -219,6 +221,16 @@ def test_a_queue_is_its_actors(client, admin, announced):
     assert [actor["name"] for actor in paused.json["items"]] == ["test.card", "test.letter"]
     assert [actor["name"] for actor in everything if actor["paused"]] == ["test.card", "test.letter"]
     assert [actor["name"] for actor in afterwards if actor["paused"]] == []
+
+
+def test_nobody_overwrites_a_pause_that_they_have_not_seen(client, admin, announced):
+    path, reason = "/api/v1/actors/test.one/pause", {"reason": "because"}
+    seen = client.put(path, token=admin.token, json=reason)
+    client.delete(path, token=admin.token)
+
+    late = client.put(path, token=admin.token, json=reason, headers={"If-Match": seen.headers["etag"]})
+
+    assert (late.status_code, late.json["code"]) == (412, "precondition_failed")
 
 
 @pytest.mark.parametrize("path", ["/api/v1/actors/test.nothing/pause", "/api/v1/queues/nothing/pause"])

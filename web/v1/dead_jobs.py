@@ -1,6 +1,6 @@
 """Dead letters, for system admins: what died of what, and how it is made to run again."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,6 +13,9 @@ from models.errors import Invalid
 from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of
 from web.pagination import cursor_of
 from web.v1.fields import ActorName, Instant
+
+REPLAY = "dead-jobs.replay"
+"""What the cursors of replays are made for."""
 
 _PERIOD = {"since": "from", "until": "to"}
 
@@ -33,7 +36,18 @@ class DeadJobQuery(PageQuery, kw_only=True, rename=_PERIOD):
     @property
     def filter(self) -> Filter:
         """As the rules take it."""
-        return Filter(None, self.fingerprint, self.brand_id, self.actor, self.since, self.until)
+        return Filter(None, self.fingerprint, self.brand_id, self.actor, *_period(self.since, self.until))
+
+
+def _period(since: datetime | None, until: datetime | None) -> tuple[datetime | None, datetime | None]:
+    return _in_utc("from", since), _in_utc("to", until)
+
+
+def _in_utc(field: str, at: datetime | None) -> datetime | None:
+    try:
+        return at and at.astimezone(UTC)
+    except OverflowError:
+        raise Invalid(field, "beyond the years 1 to 9999 in UTC") from None
 
 
 class ErrorOut(msgspec.Struct):
@@ -138,14 +152,9 @@ class ReplayIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename=
         if all(condition is None for condition in conditions):
             raise Invalid("ids", "say which: ids, fingerprint, brand_id, actor, from or to")
         if self.args is not None and (self.ids is None or len(self.ids) != 1):
-            raise Invalid("args", "only for a single one, named in ids")
-        return Filter(*conditions)
-
-    @property
-    def scope(self) -> str:
-        """What a cursor must not be carried over to."""
-        what = (self.ids, self.fingerprint, self.brand_id, self.actor, self.since, self.until, self.args, self.rate)
-        return "replay:" + msgspec.json.encode(what).decode()
+            reason = "other arguments are for a single one, named in ids"
+            raise Invalid(errors=[{"field": "args", "reason": reason}, {"field": "ids", "reason": reason}])
+        return Filter(*conditions[:4], *_period(self.since, self.until))
 
 
 class BlockedOut(msgspec.Struct):
@@ -209,12 +218,12 @@ class DeadJobGroups:
 
 
 class DeadJob:
-    """`/api/v1/dead-jobs/{job_id}`: one dead letter."""
+    """`/api/v1/dead-jobs/{dead_job_id}`: one dead letter."""
 
     @endpoint(response=DeadJobInFullOut, permission="jobs:write")
-    def on_get(self, req: Request, resp: Response, job_id: UUID) -> None:
+    def on_get(self, req: Request, resp: Response, dead_job_id: UUID) -> None:
         """Read it, with its arguments."""
-        resp.media = DeadJobInFullOut.of(dead_jobs.get(job_id))
+        resp.media = DeadJobInFullOut.of(dead_jobs.get(dead_job_id))
 
 
 class Replay:
@@ -247,7 +256,7 @@ def _forecast(asked: ReplayIn) -> ReplayOut:
 
 def _replay(asked: ReplayIn) -> ReplayOut:
     # A place is written as its fields in order, which is how it is read.
-    place = after(asked.cursor, tuple[datetime, int, datetime, UUID], scope=asked.scope)
+    place = after(asked.cursor, tuple[datetime, int, datetime, UUID], scope=REPLAY)
     done = dead_jobs.replay(asked.filter, args=asked.args, rate=asked.rate, place=place and Place(*place))
     then = done.place
     reached = then and (then.began_at, then.revived, then.died_at, then.id)
@@ -258,7 +267,7 @@ def _replay(asked: ReplayIn) -> ReplayOut:
         blocked=len(done.blocked),
         blocked_by=[BlockedOut.of(blocked) for blocked in done.blocked],
         last_due_at=done.last_due_at,
-        next_cursor=cursor_of(reached, asked.scope) if reached else None,
+        next_cursor=cursor_of(reached, REPLAY) if reached else None,
     )
 
 
@@ -266,5 +275,5 @@ ROUTES: list[tuple[str, object]] = [
     ("/api/v1/dead-jobs", DeadJobs()),
     ("/api/v1/dead-jobs/groups", DeadJobGroups()),
     ("/api/v1/dead-jobs/replay", Replay()),
-    ("/api/v1/dead-jobs/{job_id:uuid}", DeadJob()),
+    ("/api/v1/dead-jobs/{dead_job_id:uuid}", DeadJob()),
 ]

@@ -11,7 +11,7 @@ from models import job_control, jobs
 from models.errors import Conflict
 from models.job_control import Actor, Link
 from web.accepted import JobOut
-from web.endpoint import audited, endpoint
+from web.endpoint import audited, endpoint, etag, require_match
 from web.v1.fields import Text200
 
 
@@ -152,16 +152,17 @@ class ActorPause:
     def on_put(self, req: Request, resp: Response, name: str) -> None:
         """Let them wait. Those that run go on, and so do the few that have been handed out."""
         paused = job_control.actor(name)
+        require_match(req, _version(paused))
         job_control.pause(paused, req.context.body.reason)
         audited(req, table="paused_actors", record_key=name, reason=req.context.body.reason)
-        resp.media = ActorsOut.of(job_control.actor(name))
+        _answer(resp, job_control.actor(name))
 
     @endpoint(response=ActorsOut, permission="jobs:write", audit="actor.resume")
     def on_delete(self, req: Request, resp: Response, name: str) -> None:
         """Let them go on."""
         job_control.resume(job_control.actor(name))
         audited(req, table="paused_actors", record_key=name)
-        resp.media = ActorsOut.of(job_control.actor(name))
+        _answer(resp, job_control.actor(name))
 
 
 class QueuePause:
@@ -171,10 +172,11 @@ class QueuePause:
     def on_put(self, req: Request, resp: Response, name: str) -> None:
         """Let them wait."""
         paused = job_control.queue(name)
+        require_match(req, _version(paused))
         job_control.pause(paused, req.context.body.reason)
         names = [actor.name for actor in paused]
         audited(req, table="paused_actors", record_key=name, after={"actors": names}, reason=req.context.body.reason)
-        resp.media = ActorsOut.of(job_control.queue(name))
+        _answer(resp, job_control.queue(name))
 
     @endpoint(response=ActorsOut, permission="jobs:write", audit="queue.resume")
     def on_delete(self, req: Request, resp: Response, name: str) -> None:
@@ -182,7 +184,17 @@ class QueuePause:
         resumed = job_control.queue(name)
         job_control.resume(resumed)
         audited(req, table="paused_actors", record_key=name, after={"actors": [actor.name for actor in resumed]})
-        resp.media = ActorsOut.of(job_control.queue(name))
+        _answer(resp, job_control.queue(name))
+
+
+def _version(actors: list[Actor]) -> str:
+    """What an `If-Match` guards: that nobody else has paused or resumed them meanwhile."""
+    return ";".join(f"{actor.name}={actor.paused_at.isoformat() if actor.paused_at else ''}" for actor in actors)
+
+
+def _answer(resp: Response, actors: list[Actor]) -> None:
+    etag(resp, _version(actors))
+    resp.media = ActorsOut.of(actors)
 
 
 ROUTES: list[tuple[str, object]] = [
