@@ -1,0 +1,98 @@
+"""`./scripts/replay`: from a command to the API's answer, in lines or in JSON."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from scripts.replaying import letters, options
+from scripts.replaying.api import Api
+from scripts.replaying.session import session
+from scripts.replaying.tables import table, tree, when
+
+Ask = Callable[[str], str]
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; return its exit status."""
+    given = options.parser().parse_args(argv)
+    with session(given) as api:
+        return perform(given, api)
+
+
+def perform(given: argparse.Namespace, api: Api, ask: Ask = input) -> int:
+    """Do what is asked, against this API; return the exit status.
+
+    Raises:
+        SetupError: it was refused; says why.
+    """
+    if given.verb == "run":
+        return letters.run(given, api, ask if sys.stdin.isatty() or ask is not input else None)
+    answer, lines = COMMANDS[given.verb](given, api)
+    if given.json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        for line in lines:
+            print(line)
+    return 0
+
+
+Said = tuple[Any, Iterator[str]]
+
+
+def _cancel(given: argparse.Namespace, api: Api) -> Said:
+    job = api.call("POST", f"/api/v1/jobs/{given.id}/cancel")
+    said = "cancelled" if job["state"] == "cancelled" else "runs, and ends where it next looks"
+    return job, iter([f"{job['actor']} {job['id']} {said}"])
+
+
+def _pause(given: argparse.Namespace, api: Api) -> Said:
+    answer = api.call("PUT", _pause_path(given), {"reason": given.reason})
+    return answer, (f"{actor['name']} is paused; {actor['waiting']:,} wait" for actor in answer["items"])
+
+
+def _resume(given: argparse.Namespace, api: Api) -> Said:
+    answer = api.call("DELETE", _pause_path(given))
+    return answer, (f"{actor['name']} goes on; {actor['waiting']:,} wait" for actor in answer["items"])
+
+
+def _pause_path(given: argparse.Namespace) -> str:
+    return f"/api/v1/{'queues' if given.queue else 'actors'}/{given.name}/pause"
+
+
+def _trail(given: argparse.Namespace, api: Api) -> Said:
+    answer = api.call("GET", "/api/v1/jobs/trail", request_id=given.id)
+    return answer, _trail_lines(given.id, answer["items"])
+
+
+def _trail_lines(id: str, links: list[dict[str, Any]]) -> Iterator[str]:
+    if not links:
+        yield f"No job is known of {id}"
+        return
+    yield from table(
+        ("asked for at", "job", "state", "about", "tries", "ended at", "id", "error"),
+        (
+            (
+                when(link["created_at"]),
+                lead + link["actor"],
+                link["state"],
+                f"{link['subject_type'] or ''} {link['subject_id'] or ''}",
+                link["attempts"],
+                when(link["finished_at"]),
+                link["id"],
+                link["error"],
+            )
+            for lead, link in tree(links)
+        ),
+    )
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace, Api], Said]] = {
+    "list": letters.found,
+    "show": letters.show,
+    "cancel": _cancel,
+    "pause": _pause,
+    "resume": _resume,
+    "trail": _trail,
+}

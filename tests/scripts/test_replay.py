@@ -1,0 +1,261 @@
+"""`./scripts/replay`: what a person sees of jobs and does about them, against the real API."""
+
+import json
+import os
+import subprocess
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+
+from models import context, dead_jobs, jobs
+from models.db import transaction
+from scripts.replaying import main, options, session
+from scripts.replaying.api import HttpApi, Refused
+from scripts.replaying.tables import table, tree
+from scripts.setup.environment import ROOT
+from scripts.setup.progress import SetupError
+
+
+class InProcess:
+    """The API in this process, as somebody who is signed in."""
+
+    def __init__(self, client, token):
+        self._client, self._token = client, token
+
+    def call(self, method, path, body=None, **query):
+        """See `scripts.replaying.api.Api`."""
+        asked = {name: value for name, value in query.items() if value is not None}
+        answer = self._client.request(method, path, json=body, token=self._token, params=asked)
+        if answer.status_code >= 400:
+            raise Refused(answer.status_code, answer.text)
+        return answer.json if answer.content else None
+
+
+@pytest.fixture
+def replay(client, admin, capsys):
+    """`replay("jobs", "list")`: what is printed; the answers to questions come from `answers`."""
+
+    def run(*argv, answers=(), code=0):
+        given, answers = options.parser().parse_args(argv), list(answers)
+        assert main.perform(given, InProcess(client, admin.token), lambda _: answers.pop(0)) == code
+        return capsys.readouterr().out
+
+    return run
+
+
+def waiting(name="test.one"):
+    with transaction(context.for_system_job()):
+        return jobs.enqueue(name).id
+
+
+def test_list_shows_what_died_of_what_and_what_is_paused(replay, bury, ledger):
+    ledger.announce({"default": ["test.one"]})
+    for _ in range(3):
+        bury("test.one", message="the printer burns")
+    bury("test.two", message="out of paper")
+    replay("jobs", "pause", "test.one", "--reason", "fire")
+
+    said = replay("jobs", "list").splitlines()
+
+    assert said[0].split() == ["letters", "job", "died", "of", "where", "brands", "first", "last", "group"]
+    assert "test.one" in said[1]
+    assert "VendorError: the printer burns" in said[1]
+    assert said[1].split()[0] == "3"
+    assert said[3] == "4 dead letters in 2 groups"
+    assert "test.one is paused since" in said[4]
+    assert said[4].endswith("by root@companon.example: fire (0 wait)")
+
+
+def test_list_can_be_read_by_programs(replay, bury):
+    bury("test.one")
+    bury("test.two")
+
+    said = json.loads(replay("jobs", "list", "--actor", "test.two", "--json"))
+
+    assert [group["actor"] for group in said["groups"]] == ["test.two"]
+    assert said["paused"] == []
+
+
+def test_show_tells_all_of_a_letter_and_lists_a_group(replay, bury):
+    id = bury("test.one", "an-argument")
+    group = json.loads(replay("jobs", "list", "--json"))["groups"][0]["fingerprint"]
+
+    assert '["an-argument"]' in replay("jobs", "show", str(id))
+    assert str(id) in replay("jobs", "show", group)
+    assert "waiting" in replay("jobs", "show", str(waiting()))
+
+
+def test_run_says_what_it_would_do_and_asks_first(replay, bury):
+    for _ in range(7):
+        bury("test.one")
+
+    refused = replay("jobs", "run", "--actor", "test.one", "--rate", "2", answers=["n"], code=1)
+    still_there = replay("jobs", "list")
+    done = replay("jobs", "run", "--actor", "test.one", "--rate", "2", answers=["y"])
+
+    assert "… and 2 more" in refused
+    assert "7 would be replayed, 2 a second: 4 s" in refused
+    assert refused.endswith("Nothing was replayed\n")
+    assert "7 dead letters" in still_there
+    assert "7 wait again; the last is due at" in done
+    assert replay("jobs", "list") == "0 dead letters in 0 groups\n"
+
+
+def test_a_dry_run_asks_nothing_and_does_nothing(replay, bury):
+    id = bury("test.one")
+
+    said = replay("jobs", "run", str(id), "--dry-run")
+
+    assert "1 would be replayed, all at once" in said
+    assert "1 dead letter in 1 group" in replay("jobs", "list")
+
+
+def test_run_takes_one_letter_with_other_arguments(replay, bury, superuser):
+    id = bury("test.one", "wrong")
+
+    replay("jobs", "run", str(id), "--args", '["right"]', "--yes")
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select args from app.jobs where id = %s", (id,))
+        assert cursor.fetchone() == (["right"],)
+
+
+def test_run_goes_on_until_all_batches_are_done_and_names_what_stays_dead(replay, bury, monkeypatch):
+    monkeypatch.setattr(dead_jobs, "BATCH", 2)
+    first, second = (bury("test.one", unique="until_done") for _ in range(2))
+    for _ in range(3):
+        bury("test.one")
+    bury("test.two")
+    group = json.loads(replay("jobs", "list", "--actor", "test.one", "--json"))["groups"][0]["fingerprint"]
+
+    said = replay("jobs", "run", "--group", group, "--yes")
+
+    assert "4 wait again" in said
+    assert f"{second} stays dead: job {first} has its key" in said
+    assert "2 dead letters in 2 groups" in replay("jobs", "list")
+
+
+def test_run_with_nobody_there_needs_a_yes(client, admin, bury):
+    id = bury("test.one")
+    given = options.parser().parse_args(["jobs", "run", str(id)])
+
+    with pytest.raises(SetupError, match="say --yes"):
+        main.perform(given, InProcess(client, admin.token))
+
+
+def test_a_job_is_cancelled_and_a_queue_paused_and_resumed(replay, ledger):
+    ledger.announce({"mail": ["test.one", "test.two"]})
+
+    assert "cancelled" in replay("jobs", "cancel", str(waiting()))
+    assert replay("jobs", "pause", "mail", "--queue", "--reason", "because").count("is paused") == 2
+    assert replay("jobs", "resume", "mail", "--queue").count("goes on") == 2
+
+
+def test_what_the_api_refuses_is_said(replay):
+    with pytest.raises(SetupError, match="404"):
+        replay("jobs", "cancel", str(uuid4()))
+
+
+def test_a_trail_is_a_tree_of_what_a_request_set_off(replay, bury, superuser):
+    parent, dead = waiting("test.parent"), bury("test.dead", message="no paper")
+    with transaction(context.for_system_job(parent)):
+        child = jobs.enqueue("test.child").id
+    with superuser.cursor() as cursor:
+        cursor.execute("update app.jobs set request_id = 'request-1' where id in %s", ((parent, child),))
+        cursor.execute("update app.dead_jobs set request_id = 'request-1' where id = %s", (dead,))
+
+    said = replay("trail", "request-1").splitlines()
+
+    assert [line.split()[2:4] for line in said[1:]] == [
+        ["test.parent", "waiting"],
+        ["└─", "test.child"],
+        ["test.dead", "dead"],
+    ]
+    assert said[3].endswith("VendorError: no paper")
+    assert replay("trail", "request-2") == "No job is known of request-2\n"
+
+
+def test_columns_are_as_wide_as_they_have_to_be():
+    assert table(("name", "count"), [("a", 5), ("long\nname", 1000)]) == [
+        "name       count",
+        "a              5",
+        "long name  1,000",
+    ]
+    assert table(("text",), [("x" * 100,)])[1] == "x" * 59 + "…"
+
+
+def test_a_tree_shows_who_asked_for_whom():
+    links = [{"id": id, "parent_id": parent} for id, parent in (("a", None), ("b", "a"), ("c", "b"), ("d", "a"))]
+
+    assert [lead + link["id"] for lead, link in tree(links)] == ["a", "├─ b", "│  └─ c", "└─ d"]
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    """`opened("--api", …, run={…})`: who was signed in where, without anybody there to answer."""
+    calls = []
+
+    def call(self, method, path, body=None, **_):
+        calls.append((self.base, path, body and body["email"]))
+        return {"access_token": "theirs"}
+
+    monkeypatch.setattr(HttpApi, "call", call)
+    monkeypatch.delenv(session.TOKEN, raising=False)
+
+    @contextmanager
+    def open_session(*argv, run=None):
+        file = tmp_path / "run.json"
+        if run:
+            file.write_text(json.dumps(run))
+        with session.session(options.parser().parse_args(["jobs", "list", "--run", str(file), *argv])) as api:
+            yield api, calls
+
+    return open_session
+
+
+LOCAL = {"api": "http://127.0.0.1:8000", "admin": {"email": "root@local", "password": "secret"}}
+
+
+def test_a_local_system_is_entered_as_its_admin_and_left_again(opened):
+    with opened(run=LOCAL) as (api, calls):
+        assert api.token == "theirs"
+
+    assert calls == [
+        (LOCAL["api"], "/api/v1/auth/login", "root@local"),
+        (LOCAL["api"], "/api/v1/auth/logout", None),
+    ]
+
+
+def test_a_token_is_used_as_it_is(opened, monkeypatch):
+    monkeypatch.setenv(session.TOKEN, "mine")
+
+    with opened("--api", "https://api.example") as (api, calls):
+        assert (api.base, api.token) == ("https://api.example", "mine")
+
+    assert calls == []
+
+
+def test_a_local_admin_s_password_goes_nowhere_else(opened, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda _: "ana@companon.example")
+    monkeypatch.setattr("getpass.getpass", lambda _: "hers")
+
+    with opened("--api", "https://api.example", run=LOCAL) as (_, calls):
+        pass
+
+    assert calls[0] == ("https://api.example", "/api/v1/auth/login", "ana@companon.example")
+
+
+def test_without_a_system_it_says_what_is_missing(opened):
+    with pytest.raises(SetupError, match="say where one does with --api"), opened():
+        pass
+
+
+def test_the_command_reaches_a_running_system(system):
+    env = {name: value for name, value in os.environ.items() if name != session.TOKEN}
+    command = [ROOT / "scripts" / "replay", "jobs", "list", "--json", "--run", system.var / "run.json"]
+
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=60)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(json.loads(done.stdout)) == {"groups", "paused"}
