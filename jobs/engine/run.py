@@ -130,11 +130,11 @@ class Runner:
         log.warning(
             "%s will be tried again in %.1f s: %s", claim.actor, wait, _words(error), exc_info=_unexpected(error)
         )
-        return self._insist(lambda: self._ledger.retry(claim, wait, _describe(error)), "retry")
+        return self._insist(lambda: self._ledger.retry(claim, wait, describe(error)), "retry")
 
     def _bury(self, claim: Claim, error: Exception) -> str:
         log.error("%s is a dead letter: %s", claim.actor, _words(error), exc_info=_unexpected(error))
-        return self._insist(lambda: self._ledger.bury(claim, _describe(error)), "dead")
+        return self._insist(lambda: self._ledger.bury(claim, describe(error)), "dead")
 
     def _insist(self, report: Callable[[], None], word: str = "") -> str:
         """Tell the ledger, however long it takes: while this process lives nobody else will say it.
@@ -204,7 +204,7 @@ def _request_of(claim: Claim) -> RequestInfo:
     )
 
 
-def _describe(error: Exception) -> dict[str, Any]:
+def describe(error: Exception) -> dict[str, Any]:
     """What the ledger keeps of an error: kind, words, and where it came from; never arguments or values."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return {
