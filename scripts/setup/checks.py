@@ -26,8 +26,9 @@ def main(argv: list[str]) -> int:
     """Run everything; 0 only if nothing failed. Arguments go to pytest.
 
     Raises:
-        SetupError: RabbitMQ is asked for and can't be installed.
+        SetupError: something that only the tests need can't be installed.
     """
+    packages.ensure_program("curl")  # for the README's tour
     if WITH_RABBITMQ in argv:
         packages.ensure_rabbitmq()
     env = os.environ | {"PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}"}
