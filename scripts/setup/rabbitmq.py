@@ -69,7 +69,7 @@ class PrivateRabbitMQ:
         except brokers.AMQP_ERRORS:
             return False
 
-    def start(self, timeout: float = 60.0) -> None:
+    def start(self, timeout: float = 180.0) -> None:
         """Start it and wait until it takes connections.
 
         Raises:
