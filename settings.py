@@ -71,6 +71,11 @@ class Settings:
     slow_threads: int = env("SLOW_THREADS", 2, "Threads for password hashing and vendor calls, per web process.")
     worker_processes: int = env("WORKER_PROCESSES", 2, "Dramatiq worker processes.")
     worker_threads: int = env("WORKER_THREADS", 8, "Threads (and database connections) per worker process.")
+    worker_drain: float = env(
+        "WORKER_DRAIN",
+        30.0,
+        "Seconds that running jobs get to end when their worker is told to stop; then they wait again.",
+    )
     trusted_proxies: int = env("TRUSTED_PROXIES", 0, "How many proxies in front append to X-Forwarded-For.")
     cors_origins: str = env("CORS_ORIGINS", "", "Origins allowed to call the API from a browser, comma separated.")
     max_body_bytes: int = env("MAX_BODY_BYTES", 262_144, "Largest request body taken, in bytes.")

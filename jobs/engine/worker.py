@@ -17,11 +17,9 @@ from jobs.engine.ledger import Claim, Ledger
 from jobs.engine.liveness import Liveness
 from jobs.engine.run import Runner
 from models.db import close_thread
+from settings import settings
 
 log = logging.getLogger(__name__)
-
-DRAIN = 30.0
-"""Seconds that running jobs get to end by themselves when their worker is told to stop; then they are released."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -49,8 +47,8 @@ class Lifecycle(dramatiq.Middleware):
         log.info("worker %d is ready", broker.worker_id, extra={"worker_id": broker.worker_id})
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Running jobs may end by themselves, for a while."""
-        self._drain = threading.Timer(DRAIN, interrupts.interrupt_all, ["shutdown"])
+        """Running jobs may end by themselves, for a while; then they are released."""
+        self._drain = threading.Timer(settings.worker_drain, interrupts.interrupt_all, ["shutdown"])
         self._drain.daemon = True
         self._drain.start()
 

@@ -1,0 +1,231 @@
+"""One release after another: what an old one left behind, what a new one sends ahead, and how a worker makes way."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection
+
+from jobs.engine import actor
+from jobs.engine.ledger import Ledger
+from jobs.engine.run import Runner
+from jobs.engine.transports import connect
+from models import context, jobs
+from models.db import transaction, value
+from scripts.setup import processes
+from scripts.setup.environment import ROOT
+from settings import settings
+from tests.brokers import until
+from tests.fixtures.jobs import take
+
+pytestmark = pytest.mark.usefixtures("temporary_actors", "db_clean")
+
+SHORT, LONG = "slow.short", "slow.long"  # actors of tests.jobs.slow_crew
+
+Query = Callable[..., list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def query(superuser: connection) -> Query:
+    def run(sql: str, *params: Any) -> list[tuple[Any, ...]]:
+        with superuser.cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall() if cursor.description else []
+
+    return run
+
+
+def enqueue(name: str, *args: Any, **options: Any) -> UUID:
+    with transaction(context.for_system_job()):
+        return jobs.enqueue(name, *args, **options).id
+
+
+# Arguments
+
+
+def declare_third_version(heard: list[Any]) -> None:
+    """`mail.sent(address)` became `(address, locale)` and then `(recipient: {address, locale})`."""
+
+    @actor(
+        "deploy.greet",
+        runs_as="system",
+        version=3,
+        upcast={1: lambda args: [*args, "en"], 2: lambda args: [{"address": args[0], "locale": args[1]}]},
+    )
+    def greet(recipient: dict[str, str]) -> None:
+        heard.append(recipient)
+
+
+@pytest.mark.parametrize(
+    ("version", "args"),
+    [(1, ["a@b.example"]), (2, ["a@b.example", "en"]), (3, [{"address": "a@b.example", "locale": "en"}])],
+)
+def test_arguments_of_every_older_version_arrive_in_the_newest_form(
+    ledger: Ledger, runner: Runner, version: int, args: list[Any]
+) -> None:
+    heard: list[Any] = []
+    declare_third_version(heard)
+    enqueue("deploy.greet", *args, version=version)
+
+    assert runner.run(ledger.claim(take(ledger, "deploy.greet"), 1)[0]) == "done"
+
+    assert heard == [{"address": "a@b.example", "locale": "en"}]
+
+
+def test_a_job_of_a_newer_version_waits_for_a_release_that_knows_it(
+    ledger: Ledger, runner: Runner, query: Query
+) -> None:
+    heard: list[Any] = []
+    declare_third_version(heard)
+    id = enqueue("deploy.greet", "in", "a form", "of tomorrow", version=4)
+
+    assert runner.run(ledger.claim(take(ledger, "deploy.greet"), 1)[0]) == "newer_version"
+
+    assert heard == []
+    assert query("select state, attempts, due_at > now(), version from app.jobs where id = %s", id) == [
+        ("waiting", 0, True, 4)
+    ]
+
+
+def test_an_upcast_that_fails_is_an_attempt_that_failed(ledger: Ledger, runner: Runner, query: Query) -> None:
+    actor("deploy.broken", runs_as="system", version=2, upcast={1: lambda args: [args[7]]})(lambda: None)
+    id = enqueue("deploy.broken")
+
+    assert runner.run(ledger.claim(take(ledger, "deploy.broken"), 1)[0]) == "retry"
+    assert query("select error ->> 'kind' from app.jobs where id = %s", id) == [("IndexError",)]
+
+
+@pytest.mark.parametrize(
+    ("version", "upcast"), [(2, None), (3, {2: list}), (1, {1: list}), (2, {1: list, 2: list})], ids=str
+)
+def test_a_version_without_a_way_to_it_is_noticed_where_it_is_declared(version: int, upcast: Any) -> None:
+    with pytest.raises(ValueError, match="needs an upcast"):
+        actor("deploy.gap", version=version, upcast=upcast)(lambda: None)
+
+
+# Workers
+
+
+@pytest.fixture
+def worker(tmp_path: Path, redis_url: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A real one, with four threads, that gives running jobs three seconds to end."""
+    command = [sys.executable, "-m", "dramatiq", "tests.jobs.slow_crew", "--processes", "1", "--threads", "4"]
+    log = tmp_path / "worker.log"
+    with log.open("wb") as output:
+        running = processes.spawn(command, env={**os.environ, "WORKER_DRAIN": "3"}, cwd=ROOT, output=output)
+    yield running
+    with suppress(ProcessLookupError):
+        os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    print(log.read_text()[-5000:])
+
+
+def test_a_worker_that_is_told_to_stop_ends_what_it_can_and_gives_the_rest_back_uncharged(
+    worker: "subprocess.Popen[bytes]", ledger: Ledger, query: Query
+) -> None:
+    ids = [enqueue(SHORT) for _ in range(2)]
+    transport = connect(settings.transport_url)
+    transport.push("default", take(ledger, SHORT))
+    until(lambda: query("select count(*) from app.jobs where progress_message = 'started'") == [(2,)])
+    unfinished = [enqueue(LONG) for _ in range(6)]
+    transport.push("default", take(ledger, LONG))
+    transport.close()
+    until(lambda: query("select count(*) from app.jobs where progress_message = 'started'") == [(4,)])
+
+    worker.send_signal(signal.SIGTERM)
+    query("insert into app.job_keys (key, job_id) values ('slow.go', gen_random_uuid())")
+
+    assert worker.wait(timeout=60) == 0
+    done = query("select id from app.job_history where state = 'done' and attempts = 1")
+    assert sorted(done) == sorted((id,) for id in ids)
+    left = query("select id, attempts, crashes from app.jobs where state in ('waiting', 'published')")
+    assert sorted(left) == sorted((id, 0, 0) for id in unfinished)
+    assert query("select count(*) from app.dead_jobs") == [(0,)]
+
+
+# The ledger
+
+
+def test_history_lies_in_days_that_are_made_ahead_and_dropped_as_a_whole(
+    ledger: Ledger, runner: Runner, query: Query
+) -> None:
+    actor("deploy.effect", runs_as="system")(lambda: None)
+    id = enqueue("deploy.effect")
+    runner.run(ledger.claim(take(ledger, "deploy.effect"), 1)[0])
+    query(
+        "create table app.job_history_20200101 partition of app.job_history"
+        " for values from ('2020-01-01') to ('2020-01-02');"
+        "insert into app.job_history (id, actor, args, version, state, attempts, crashes, created_at, finished_at)"
+        " values (gen_random_uuid(), 'deploy.effect', '[]', 1, 'done', 1, 0, '2020-01-01', '2020-01-01 12:00Z')"
+    )
+    query("alter table app.job_history_20200101 owner to app_definer")
+
+    with transaction(context.for_system_job()):
+        dropped = value("SELECT array_agg(name) FROM app.rotate_job_history(20, '30 days') AS name")
+        again = value("SELECT array_agg(name) FROM app.rotate_job_history(20, '30 days') AS name")
+
+    assert (dropped, again) == (["job_history_20200101"], None)
+    assert query("select id, tableoid::regclass::text = %s from app.job_history", today(query)) == [(id, True)]
+    assert query("select to_regclass('app.job_history_' || to_char(current_date + 20, 'YYYYMMDD')) is not null") == [
+        (True,)
+    ]
+
+
+def today(query: Query) -> str:
+    return str(query("select 'app.job_history_' || to_char(current_date, 'YYYYMMDD')")[0][0])
+
+
+ROUNDS, A_ROUND = 30, 100
+
+
+def test_the_ledger_stays_small_while_a_transaction_elsewhere_keeps_old_rows_alive(
+    ledger: Ledger, query: Query, superuser: connection
+) -> None:
+    reader = psycopg2.connect(superuser.dsn)
+    try:
+        with reader.cursor() as cursor:
+            cursor.execute("begin isolation level repeatable read; select count(*) from app.jobs")
+        before = blocks_of_a_round(query)
+        for _ in range(ROUNDS):
+            drain_a_round(ledger, query)
+        after, (index, rows) = blocks_of_a_round(query), pages(query)
+        reader.rollback()
+    finally:
+        reader.close()
+
+    # Nothing of 3,000 jobs could be vacuumed. What is dead costs a few pages, and less than a page a job to step over.
+    assert index < ROUNDS * A_ROUND / 50
+    assert rows < ROUNDS * A_ROUND / 5
+    assert after - before < ROUNDS * A_ROUND / 2
+    query("vacuum app.jobs")
+    assert blocks_of_a_round(query) <= before + 20
+
+
+def drain_a_round(ledger: Ledger, query: Query) -> None:
+    query("insert into app.jobs (id, actor) select gen_random_uuid(), 't.x' from generate_series(1, %s)", A_ROUND)
+    held = ledger.claim(take(ledger, "t.x", most=A_ROUND), 1)
+    assert len(held) == A_ROUND
+    query("select app.finish(h.id, 1) from unnest(%s::uuid[]) as h (id)", [claim.id for claim in held])
+
+
+def blocks_of_a_round(query: Query) -> int:
+    """How many blocks PostgreSQL has to look at to take what is due, when nothing is."""
+    ((plan,),) = query(
+        "explain (analyze, buffers, format json)"
+        " select * from app.take_due(array['t.x'], 50, '{}'::app.actor_limits[], gen_random_uuid())"
+    )
+    return int(plan[0]["Plan"]["Shared Hit Blocks"])
+
+
+def pages(query: Query) -> tuple[int, int]:
+    """Of the index of what is due, and of the ledger's rows."""
+    ((index, rows),) = query("select pg_relation_size('app.jobs_due') / 8192, pg_relation_size('app.jobs') / 8192")
+    return index, rows
