@@ -7,7 +7,7 @@ live and workers that have died. Two ledgers that are broken on purpose show tha
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg2
 import pytest
@@ -20,14 +20,15 @@ from jobs.engine.ledger import Claim, Ledger
 
 ACTOR = "machine.job"
 MAX_CRASHES = 3
-OVER = ("done", "dead")
+OVER = ("done", "dead", "cancelled")
 TRANSITIONS = {
     "new": {"waiting"},
-    "waiting": {"published"},
-    "published": {"waiting", "running"},
-    "running": {"waiting", "done", "dead"},
+    "waiting": {"published", "cancelled"},
+    "published": {"waiting", "running", "cancelled"},
+    "running": {"waiting", "done", "dead", "cancelled"},
     "done": set(),
     "dead": set(),
+    "cancelled": set(),
 }
 """What the migration documents."""
 
@@ -75,6 +76,7 @@ class Job:
     crashes: int = 0
     fence: int = 0
     worker: int | None = None
+    is_unwanted: bool = False
 
     def go(self, state: str) -> None:
         """Change the state, as documented only."""
@@ -137,7 +139,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def enqueue(self, key: str | None) -> None:
         held = [id for id, job in self.jobs.items() if key and job.key == key and job.state not in OVER]
         sql = "select id, created from app.add_job(%s, %s, '[]', p_unique_key => %s)"
-        ((id, created),) = self.ask(sql, params=(uuid4(), ACTOR, key))
+        ((id, created),) = self.ask(sql, params=(UUID(int=len(self.jobs) + 1), ACTOR, key))
         assert created == (not held)
         assert created or [id] == held
         if created:
@@ -185,6 +187,7 @@ class LedgerMachine(RuleBasedStateMachine):
             job.go("running")
             job.worker, job.fence, job.attempts = worker, job.fence + 1, job.attempts + 1
             assert (claim.fence, claim.attempts, claim.crashes) == (job.fence, job.attempts, job.crashes)
+            assert claim.is_cancelled == job.is_unwanted
         self.claims += claims
 
     @precondition(lambda self: self.claims)
@@ -204,6 +207,37 @@ class LedgerMachine(RuleBasedStateMachine):
     def bury(self, data: st.DataObject) -> None:
         claim = data.draw(st.sampled_from(self.claims))
         self.ends(claim, lambda: self.ledger.bury(claim, {"kind": "x"}), "dead")
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(sorted(self.jobs)))
+        job = self.jobs[id]
+        if job.state in OVER:
+            with pytest.raises(psycopg2.Error, match="job_is_over"):
+                self.ask("select app.cancel_job(%s)", params=(id,))
+            return
+        said = "running" if job.state == "running" else "cancelled"
+        assert self.ask("select app.cancel_job(%s)", params=(id,)) == [(said,)]
+        if said == "running":
+            job.is_unwanted = True
+        else:
+            job.go("cancelled")
+
+    @precondition(lambda self: any(self.jobs[claim.id].is_unwanted for claim in self.claims))
+    @rule(data=st.data())
+    def give_in(self, data: st.DataObject) -> None:
+        """The body of a cancelled job stops; the job may have been given back or taken back meanwhile."""
+        claim = data.draw(st.sampled_from([claim for claim in self.claims if self.jobs[claim.id].is_unwanted]))
+        job, refused = self.jobs[claim.id], ""
+        is_mine = job.state not in OVER and job.fence == claim.fence
+        try:
+            self.ledger.cancel(claim)
+        except psycopg2.Error as error:
+            refused = error.pgcode or "lost"
+        assert refused == ("" if is_mine else "PT409")
+        if is_mine:
+            job.go("cancelled")
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
