@@ -7,6 +7,7 @@ there. One transaction in twenty is rolled back at its end, and nothing of it ma
 import random
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import peewee
 import psycopg2
@@ -19,6 +20,7 @@ BRAND = context.for_brand_job(new_id())
 KINDS = {"insert": 10, "failing": 2, "slow": 1, "parent": 2, "progress": 2, "overlong": 1, "outward": 2}
 """How often each kind is asked for, among each other."""
 ROLLED_BACK = 0.05
+THREADS = 4
 
 
 class ChangedTheirMindError(Exception):
@@ -26,9 +28,17 @@ class ChangedTheirMindError(Exception):
 
 
 def produce(count: int, seconds: float, seed: int) -> None:
-    """Ask for `count` jobs within `seconds`."""
-    chosen, begin = random.Random(seed), time.monotonic()
-    for n in range(count):
+    """Ask for `count` jobs within `seconds`, or as soon as the database lets them be asked for."""
+    begin = time.monotonic()
+    with ThreadPoolExecutor(THREADS) as threads:
+        for done in [threads.submit(_ask, first, count, seconds, seed, begin) for first in range(THREADS)]:
+            done.result()
+
+
+def _ask(first: int, count: int, seconds: float, seed: int, begin: float) -> None:
+    """Ask for every `THREADS`-th job."""
+    chosen = random.Random(seed + first)
+    for n in range(first, count, THREADS):
         time.sleep(max(0.0, begin + n * seconds / count - time.monotonic()))
         kind = chosen.choices(list(KINDS), list(KINDS.values()))[0]
         if chosen.random() < ROLLED_BACK:

@@ -1,5 +1,6 @@
 """One run: jobs are asked for while things go wrong; then everything has to drain, and is counted."""
 
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +16,10 @@ from scripts.chaos.stage import RELAYS, WORKERS, Stage
 
 PACE = 0.05
 """Seconds between two looks at what has ended and what is due."""
-SETTLED = 90.0
-"""Seconds after the last fault within which everything has to be over."""
+SETTLED = 120.0
+"""Seconds after the last job was asked for, and the last fault, within which everything has to be over."""
+STUCK = 5
+"""Times as long as was planned, after which asking for jobs is stuck."""
 
 TALLY = """
     select count(*) filter (where e.key is null),
@@ -47,7 +50,10 @@ LEFT = "select count(*) from app.jobs"
 
 @dataclass(frozen=True)
 class Plan:
-    """How much, how long, and which random choices. `seconds` is the time over which jobs are asked for."""
+    """How much, how long, and which random choices.
+
+    `seconds` is the time over which jobs are asked for and `faults` strike; more do where asking takes longer.
+    """
 
     jobs: int
     seconds: float
@@ -104,16 +110,20 @@ class Director:
         self._stage, self._plan = stage, plan
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._harm = Counter[str]()
+        self._struck = 0
+        self._producer: subprocess.Popen[bytes] | None = None
 
     def run(self) -> Report:
         """Everything, to the end."""
         stage, plan, begin = self._stage, self._plan, time.monotonic()
         stage.enter(RELAYS | WORKERS)
         words = python("scripts.chaos.producer", str(plan.jobs), str(plan.seconds), str(plan.seed))
-        producer = stage.spawn("producer", words, stage.environment())
-        self._schedule(begin)
-        deadline = begin + plan.seconds + SETTLED
-        while time.monotonic() < deadline and (self._due or producer.poll() is None or self._left()):
+        self._producer = producer = stage.spawn("producer", words, stage.environment())
+        self._schedule(begin + 2.0)  # when the cast is up
+        asked = begin
+        while time.monotonic() < asked + SETTLED and (self._is_on(producer) or self._due or self._left()):
+            if self._is_on(producer) and time.monotonic() < begin + STUCK * (plan.seconds + SETTLED):
+                asked = time.monotonic()
             self._turn()
         report = tally(stage)
         report.faults, report.seed = dict(sorted(self._harm.items())), plan.seed
@@ -123,13 +133,15 @@ class Director:
             report.left += 1
         return report
 
-    def _schedule(self, begin: float) -> None:
-        """Faults in the order of their kinds, at moments that the seed picks, from when the cast is up."""
-        chosen, gap = self._stage.random, self._plan.seconds / self._plan.faults
-        for number in range(self._plan.faults):
-            at = begin + 2.0 + (number + chosen.uniform(0.2, 0.8)) * gap
-            kind = self._plan.kinds[number % len(self._plan.kinds)]
-            self._due.append((at, lambda number=number, kind=kind: self._strike(number, kind)))  # type: ignore[misc]
+    def _is_on(self, producer: "subprocess.Popen[bytes]") -> bool:
+        """Whether things go on going wrong: until all jobs are asked for, and for so many faults at least."""
+        return producer.poll() is None or self._struck < self._plan.faults
+
+    def _schedule(self, after: float) -> None:
+        """The next fault: they come in the order of their kinds, at moments that the seed picks."""
+        number, gap = self._struck, self._plan.seconds / self._plan.faults
+        kind = self._plan.kinds[number % len(self._plan.kinds)]
+        self._due.append((after + self._stage.random.uniform(0.6, 1.4) * gap, lambda: self._strike(number, kind)))
 
     def _turn(self) -> None:
         time.sleep(PACE)
@@ -147,8 +159,11 @@ class Director:
             self._harm["while_recovering"] += 1
         undo = fault(self._stage)
         self._harm[name] += 1
+        self._struck += 1
         if undo is not None:
             self._due.append((time.monotonic() + undo[0], undo[1]))
+        if self._producer is not None and self._is_on(self._producer):
+            self._schedule(time.monotonic())
 
     def _left(self) -> bool:
         try:
