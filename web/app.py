@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import quote_from_bytes
@@ -38,20 +39,48 @@ class Application(falcon.asgi.App[Any, Any]):
         if scope["type"] == "websocket":
             await _refuse_websocket(receive, send)
             return
-        if scope["type"] == "http" and not _is_readable(scope):
-            scope = _readable(scope)
+        if scope["type"] == "http":
+            receive = _begun(receive)
+            if not _is_readable(scope):
+                scope = _readable(scope)
         await super().__call__(scope, receive, send)
 
 
+def _begun(receive: Receive) -> Receive:
+    """Says at once that there is a request, and then what `receive` says.
+
+    Falcon looks at no request before the first part of its body is there, and lets it go without an answer where that
+    doesn't come: who may not ask at all would be told so too late, and who sends nothing would be told 500.
+    """
+    has_begun = False
+
+    async def next_event() -> Any:
+        nonlocal has_begun
+        if has_begun:
+            return await receive()
+        has_begun = True
+        return _BEGINNING
+
+    return next_event
+
+
+_BEGINNING = {"type": "http.request", "body": b"", "more_body": True}
+
+
 def _is_readable(scope: dict[str, Any]) -> bool:
-    return bool(scope["query_string"].isascii()) and scope["method"] != "WEBSOCKET"
+    return bool(scope["query_string"].isascii() and scope["path"].startswith("/") and scope["method"] != "WEBSOCKET")
 
 
 def _readable(scope: dict[str, Any]) -> dict[str, Any]:
-    """A query that RFC 3986 doesn't know, escaped; and an unknown method in place of one that means more to Falcon."""
+    """As Falcon can read it: without what stands before the path of a whole URL (RFC 9112, section 3.2.2), with a
+    query escaped as RFC 3986 asks, and with an unknown method in place of one that means more to Falcon.
+    """
     query = quote_from_bytes(scope["query_string"], safe="=&%+").encode()
     method = "UNKNOWN" if scope["method"] == "WEBSOCKET" else scope["method"]
-    return {**scope, "query_string": query, "method": method}
+    return {**scope, "path": _ABSOLUTE.sub("/", scope["path"]), "query_string": query, "method": method}
+
+
+_ABSOLUTE = re.compile(r"^https?://[^/]*/?", re.IGNORECASE)
 
 
 async def _refuse_websocket(receive: Receive, send: Send) -> None:

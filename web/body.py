@@ -1,9 +1,14 @@
 """Reading a request's body in the event loop, and no more of it than allowed."""
 
+import asyncio
+
 from falcon.asgi import Request
 
 from models.errors import Malformed
-from web.problems import TooLarge, UnsupportedMediaType
+from web.problems import TooLarge, TooSlow, UnsupportedMediaType
+
+SECONDS = 20.0
+"""That a body has to arrive in, however slow the network is."""
 
 
 async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
@@ -12,6 +17,7 @@ async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
     Raises:
         TooLarge: more than `max_bytes`, announced or sent in chunks.
         UnsupportedMediaType: not declared as uncompressed JSON in UTF-8.
+        TooSlow: it did not arrive within `SECONDS`.
         Malformed: the client went away in the middle.
     """
     length = req.content_length
@@ -19,18 +25,28 @@ async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
         raise TooLarge(f"More than {max_bytes} bytes.")
     if length != 0 or req.content_type is not None:
         _require_json(req)
-    body = await (_read(req, max_bytes) if length is None else req.stream.readall())
+    try:
+        async with asyncio.timeout(SECONDS):
+            body = await _read(req, max_bytes)
+    except TimeoutError:
+        raise TooSlow(f"Not within {SECONDS:.0f} s.") from None
     if length is not None and len(body) != length:
         raise Malformed("The body ended early.")
     return body
 
 
 async def _read(req: Request, max_bytes: int) -> bytes:
-    body = bytearray()
-    async for chunk in req.stream:
-        body += chunk
+    # Falcon's stream ends in the same way whether the body does or the client has gone.
+    receive = req._receive  # noqa: SLF001
+    body, more = bytearray(), True
+    while more:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            raise Malformed("The body ended early.")
+        body += event.get("body", b"")
         if len(body) > max_bytes:
             raise TooLarge(f"More than {max_bytes} bytes.")
+        more = event.get("more_body", False)
     return bytes(body)
 
 
@@ -45,3 +61,5 @@ def _require_json(req: Request) -> None:
             raise UnsupportedMediaType
     if (req.get_header("Content-Encoding") or "identity").lower() != "identity":
         raise UnsupportedMediaType("Compressed bodies are not taken.")
+    if (req.get_header("Transfer-Encoding") or "chunked").strip().lower() != "chunked":
+        raise UnsupportedMediaType("The only transfer coding that is taken is chunked.")

@@ -14,7 +14,7 @@ from models.errors import NotFound
 from settings import Settings
 from web.kit import Kit
 from web.logs import AccessLog
-from web.problems import HeadersTooLarge, UriTooLong
+from web.problems import BadRequest, HeadersTooLarge, UriTooLong
 from web.trace import continued, id_of, new_id
 
 MAX_URL_BYTES = 4096
@@ -22,6 +22,8 @@ MAX_HEADER_BYTES = 16_384
 MAX_USER_AGENT = 300
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+_HOST = re.compile(rb"[A-Za-z0-9.:%\[\]!$&'()*+,;=_~-]*")
 
 API_HEADERS = {
     "x-content-type-options": "nosniff",
@@ -66,6 +68,7 @@ class Context:
         )
         req.context.info = info
         set_request_info(info)
+        _require_host(req)
         _require_small_head(req)
         if "\x00" in req.path:
             raise NotFound  # no path has it, and no database takes it
@@ -87,6 +90,16 @@ class Context:
 def _peer(req: Request) -> str:
     client = req.scope.get("client")
     return str(next(iter(client))) if client else ""  # the protocol promises an iterable, no more
+
+
+def _require_host(req: Request) -> None:
+    """RFC 9112, section 3.2: a host is named, if only by nothing, and it is one."""
+    host = req._asgi_headers.get(b"host")  # noqa: SLF001
+    if host is None:
+        if req.scope["http_version"] == "1.1":
+            raise BadRequest("There is no Host.")
+    elif not _HOST.fullmatch(host):
+        raise BadRequest("The Host is none.")
 
 
 def _require_small_head(req: Request) -> None:

@@ -43,6 +43,10 @@ class NotAcceptable(Problem):
     status, code, title = 406, "not_acceptable", "The answer has another media type"
 
 
+class TooSlow(Problem):
+    status, code, title = 408, "request_timeout", "The request did not arrive in time"
+
+
 class TooLarge(Problem):
     status, code, title = 413, "content_too_large", "The body is too large"
 
@@ -65,6 +69,7 @@ CODES = {
     404: "not_found",
     405: "method_not_allowed",
     406: "not_acceptable",
+    408: "request_timeout",
     413: "content_too_large",
     414: "uri_too_long",
     415: "unsupported_media_type",

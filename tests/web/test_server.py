@@ -1,21 +1,14 @@
 """The real server: gunicorn with our configuration, over a socket."""
 
 import json
-import os
-import re
 import signal
-import socket
-import subprocess
-import sys
 import time
-from contextlib import contextmanager, suppress
 
 import pytest
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
-from scripts.setup.environment import ROOT
-from scripts.setup.sockets import free_port
+from tests.gunicorn import asking, gunicorn, read_answer
 
 STREAM = """
 import asyncio, pathlib, time
@@ -45,83 +38,6 @@ class Slow:
 
 application = create_app(routes=[("/stream", Stream()), ("/slow", Slow())])
 """
-
-
-class Server:
-    """A running gunicorn."""
-
-    def __init__(self, process, port, log):
-        self.process = process
-        self.port = port
-        self.log = log
-
-    def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
-
-    def talk(self, sent):
-        """What comes back for these bytes, until the server closes or has answered with a whole body."""
-        with self.connect() as connection:
-            # Refused before we are done, the answer is there all the same.
-            with suppress(BrokenPipeError, ConnectionResetError):
-                connection.sendall(sent)
-            return read_answer(connection)
-
-    def stop(self):
-        """End it gently; how many seconds that took."""
-        started = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(30)
-        return time.monotonic() - started
-
-
-def read_answer(connection):
-    received = b""
-    while not is_whole(received) and (chunk := connection.recv(65536)):
-        received += chunk
-    head, _, body = received.partition(b"\r\n\r\n")
-    return int(head.split()[1]), head.lower().decode("latin-1"), body
-
-
-def is_whole(received):
-    head, end, body = received.partition(b"\r\n\r\n")
-    length = re.search(rb"\r\ncontent-length: (\d+)", head.lower())
-    return bool(end) and length is not None and len(body) >= int(length[1])
-
-
-def asking(line, *headers, body=b""):
-    """The bytes of a request."""
-    return b"\r\n".join([line + b" HTTP/1.1", b"Host: x", *headers, b"", body])
-
-
-@contextmanager
-def gunicorn(tmp_path, application):
-    port = free_port()
-    environment = os.environ | {"PORT": str(port), "WEB_CONCURRENCY": "1", "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-m", "gunicorn", "--config", "web/gunicorn.conf.py", application]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-    server = Server(process, port, tmp_path / "log")
-    try:
-        wait_until_it_answers(server)
-        yield server
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-def wait_until_it_answers(server):
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        assert server.process.poll() is None, server.log.read_text()
-        try:
-            with server.connect() as connection:
-                connection.sendall(asking(b"GET /healthz"))
-                assert read_answer(connection)[0] == 200
-                return
-        except ConnectionRefusedError:
-            time.sleep(0.02)
-    raise AssertionError(server.log.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -225,5 +141,6 @@ def test_a_request_that_is_under_way_is_finished_first(streaming, tmp_path):
 
 
 def test_the_private_part_of_gunicorn_that_we_replace_is_still_there():
-    assert callable(ASGIProtocol._send_error_response)
+    parts = ("_send_error_response", "_on_headers_complete", "_will_close", "_keepalive_timeout", "_close_transport")
+    assert all(callable(getattr(ASGIProtocol, part)) for part in parts)
     assert hasattr(gasgi, "ASGIProtocol")

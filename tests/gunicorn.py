@@ -1,0 +1,98 @@
+"""The real server, spoken to in bytes."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.setup.environment import ROOT
+from scripts.setup.sockets import free_port
+
+PATIENCE = 30.0
+"""Seconds that it may take to begin, or to answer, on a machine that has a lot to do."""
+
+
+@dataclass
+class Server:
+    """A running gunicorn."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def connect(self) -> socket.socket:
+        """A connection to it."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def talk(self, sent: bytes) -> tuple[int, str, bytes]:
+        """What comes back for these bytes, until the server closes or has answered with a whole body."""
+        with self.connect() as connection:
+            # Refused before we are done, the answer is there all the same.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(sent)
+            return read_answer(connection)
+
+    def stop(self) -> float:
+        """End it gently; how many seconds that took."""
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(PATIENCE)
+        return time.monotonic() - started
+
+
+def read_answer(connection: socket.socket, *, bodiless: bool = False) -> tuple[int, str, bytes]:
+    """One answer: its status, its head in lower case, its body; `bodiless` says that it has none (to HEAD)."""
+    received = b""
+    while not is_whole(received, bodiless) and (chunk := connection.recv(65536)):
+        received += chunk
+    head, _, body = received.partition(b"\r\n\r\n")
+    return int(head.split()[1]), head.lower().decode("latin-1"), body
+
+
+def is_whole(received: bytes, bodiless: bool) -> bool:
+    """Whether an answer is all there."""
+    head, end, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: (\d+)", head.lower())
+    return bool(end) and (bodiless or (length is not None and len(body) >= int(length[1])))
+
+
+def asking(line: bytes, *headers: bytes, body: bytes = b"") -> bytes:
+    """The bytes of a request."""
+    return b"\r\n".join([line + b" HTTP/1.1", b"Host: x", *headers, b"", body])
+
+
+@contextmanager
+def gunicorn(directory: Path, application: str) -> Iterator[Server]:
+    """A server of its own for an application, which is looked for in `directory`, too; its log is there."""
+    port = free_port()
+    environment = os.environ | {"PORT": str(port), "WEB_CONCURRENCY": "1", "PYTHONPATH": str(directory)}
+    command = [sys.executable, "-m", "gunicorn", "--config", "web/gunicorn.conf.py", application]
+    with (directory / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    server = Server(process, port, directory / "log")
+    try:
+        _wait_until_it_answers(server)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_it_answers(server: Server) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        assert server.process.poll() is None, server.log.read_text()
+        try:
+            assert server.talk(asking(b"GET /healthz"))[0] == 200
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+    raise AssertionError(server.log.read_text())
