@@ -19,7 +19,7 @@ TEXTS = [
 ]
 FIELDS = [
     *words("Accept-Charset Accept-Encoding Accept-Language Access-Control-Request-Headers Cache-Control Connection"),
-    *words("Access-Control-Request-Method Cookie Date Expect Forwarded From Host If-Modified-Since If-None-Match"),
+    *words("Access-Control-Request-Method Cookie Date Expect Forwarded From If-Modified-Since If-None-Match"),
     *words("If-Range If-Unmodified-Since Keep-Alive Last-Event-ID Max-Forwards Origin Pragma Range Referer TE Trailer"),
     *words("Upgrade User-Agent Via X-Correlation-Id X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto X-Real-Ip"),
     *words("X-HTTP-Method-Override X-Request-Id traceparent tracestate x"),

@@ -96,6 +96,8 @@ def refused_messages(request: Request):
     yield "announces more than comes", told(("Content-Length", str(len(body) + 1)), cut=True), (400,)
     yield "goes away", told(parts=[body[:3]], cut=True), (400,)
     yield "goes away in chunks", told(chunked, parts=[body[:3]], cut=True, drop=["Content-Length"]), (400,)
+    yield "goes away before the end of its chunks", told(chunked, cut=True, drop=["Content-Length"]), (400,)
+    yield "gzip in chunks", told(("Transfer-Encoding", "gzip, chunked"), drop=["Content-Length"]), (415,)
     yield "goes away before the body", told(parts=[b""], cut=True), (400,)
 
 

@@ -19,7 +19,7 @@ NOWHERE = [
         "/static/%2e%2e/settings.py /static/..%2f..%2fsettings.py /.env /%00 /%ff%fe /%ed%a0%80 /% /%zz /;x=1 /a\\b * x"
     ),
     *words(
-        "x:443 http://elsewhere.example/healthz /{campaign_id} /api/v1/campaigns/{campaign_id} /s /s/ /s/%00 /s/x%20y"
+        "x:443 http://elsewhere.example/nowhere /{campaign_id} /api/v1/campaigns/{campaign_id} /s /s/ /s/%00 /s/x%20y"
     ),
     *("/\xff\xfe", "/é", "/" + "a/" * 1000),
 ]

@@ -1,0 +1,268 @@
+"""The real server and bytes that are no HTTP, or HTTP with two meanings."""
+
+import json
+import re
+import socket
+import time
+from contextlib import suppress
+
+import pytest
+from falcon import inspect
+
+from tests.gunicorn import asking, gunicorn, read_answer
+from web.app import application
+
+QUICK = """
+from web import body, server
+
+server.HEAD_SECONDS = body.SECONDS = 1.0
+
+from web.app import application
+"""
+"""The application, with less patience."""
+
+HOST = b"Host: x\r\n"
+HEALTH = asking(b"GET /healthz")
+POST = b"POST /api/v1/auth/anonymous HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+ROUTES = sorted({re.sub(r"\{[^}]*\}", "x", route.path) for route in inspect.inspect_app(application).routes})
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, database):
+    directory = tmp_path_factory.mktemp("server")
+    (directory / "quick.py").write_text(QUICK)
+    with gunicorn(directory, "quick:application") as running:
+        yield running
+        assert '"level":"ERROR"' not in running.log.read_text()
+
+
+def conversation(server, sent, *, half_closed=False):
+    """All that comes back until the server closes: the status lines, and the last document."""
+    with server.connect() as connection:
+        received = b""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(sent)
+            if half_closed:
+                connection.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionResetError):
+            while chunk := connection.recv(65536):
+                received += chunk
+    statuses = [int(status) for status in re.findall(rb"(?:^|\}|\n)HTTP/1\.[01] (\d+) ", received)]
+    return statuses, received
+
+
+def require_problem(received, status):
+    head, _, body = received.rpartition(b"HTTP/1.1 ")[2].partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head.lower()
+    document = json.loads(body)
+    assert document["status"] == status
+    assert document["code"]
+    assert document["title"]
+    assert document["request_id"]
+
+
+SMUGGLING = {
+    "length and chunks": POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "chunks and length": POST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" + HEALTH,
+    "two lengths": POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
+    "one length twice": POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+    "a list of lengths": POST + b"Content-Length: 2, 2\r\n\r\n{}",
+    "length with a sign": POST + b"Content-Length: +2\r\n\r\n{}",
+    "length with an underscore": POST + b"Content-Length: 0_2\r\n\r\n{}",
+    "length in hex": POST + b"Content-Length: 0x2\r\n\r\n{}",
+    "negative length": POST + b"Content-Length: -2\r\n\r\n{}",
+    "no number": POST + b"Content-Length: two\r\n\r\n{}",
+    "empty length": POST + b"Content-Length: \r\n\r\n{}",
+    "unknown coding": POST + b"Transfer-Encoding: xchunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "chunked twice": POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "chunked, then gzip": POST + b"Transfer-Encoding: chunked, gzip\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "two codings": POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "identity": POST + b"Transfer-Encoding: identity\r\n\r\n{}",
+    "empty coding": POST + b"Transfer-Encoding: \r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "a control character before chunked": POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "a space before the colon": POST + b"Transfer-Encoding : chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "chunks in HTTP/1.0": CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"2\r\n{}\r\n0\r\n\r\n",
+    "a chunk of no size": CHUNKED + b"\r\n{}\r\n0\r\n\r\n",
+    "a chunk of letters": CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n",
+    "a chunk of negative size": CHUNKED + b"-2\r\n{}\r\n0\r\n\r\n",
+    "a chunk with a sign": CHUNKED + b"+2\r\n{}\r\n0\r\n\r\n",
+    "a chunk in hex as we write it": CHUNKED + b"0x2\r\n{}\r\n0\r\n\r\n",
+    "a chunk longer than it says": CHUNKED + b"2\r\n{}XX0\r\n\r\n",
+    "chunks by line feeds": CHUNKED + b"2\n{}\n0\n\n",
+    "length in a trailer": CHUNKED + b"2\r\n{}\r\n0\r\nContent-Length: 99\r\n\r\n",
+    "bad chunks where nobody reads them": b"POST /x HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+}
+NO_REQUESTS = {
+    "nothing but lines": b"\r\n\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n",
+    "HTTP/0.9": b"GET /healthz\r\n",
+    "HTTP/9.9": HEALTH.replace(b"1.1", b"9.9"),
+    "HTTP/2 without asking": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "no path": b"GET HTTP/1.1\r\n" + HOST + b"\r\n",
+    "no method": b"/healthz HTTP/1.1\r\n" + HOST + b"\r\n",
+    "method in small letters": HEALTH.replace(b"GET", b"get"),
+    "two spaces": HEALTH.replace(b"GET ", b"GET  "),
+    "tabs": HEALTH.replace(b" ", b"\t", 2),
+    "a space in front": b" " + HEALTH,
+    "NUL in the path": asking(b"GET /heal\0thz"),
+    "not ASCII in the path": asking(b"GET /h\xc3\xa9"),
+    "line feeds only": HEALTH.replace(b"\r\n", b"\n"),
+    "no colon": asking(b"GET /healthz", b"X-Header"),
+    "no name": asking(b"GET /healthz", b": x"),
+    "a space in a name": asking(b"GET /healthz", b"X Y: z"),
+    "not ASCII in a name": asking(b"GET /healthz", b"\xff: x"),
+    "a folded line": asking(b"GET /healthz", b"X: a\r\n b"),
+    "NUL in a value": asking(b"GET /healthz", b"X: a\0b"),
+    "a carriage return in a value": asking(b"GET /healthz", b"X: a\rb"),
+    "two hosts": asking(b"GET /healthz", b"Host: y"),
+    "a proxy's preface": b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + HEALTH,
+}
+TOO_MUCH = {
+    "an endless line": (b"G" * 1_000_000, 414),
+    "a long path": (asking(b"GET /" + b"a" * 100_000), 414),
+    "a header of 1 MB": (asking(b"GET /healthz", b"X: " + b"a" * 1_000_000), 431),
+    "endless headers": (asking(b"GET /healthz", *(b"X-%d: a" % n for n in range(100_000))), 431),
+    "a trailer of 1 MB": (CHUNKED + b"2\r\n{}\r\n0\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n", 431),
+    "10 MB": (POST + b"Content-Length: 10000000\r\n\r\n" + b" " * 10_000_000, 413),
+    "10 MB in chunks": (CHUNKED + b"10000\r\n" + b" " * 65536 + b"\r\n" + b"ffffff\r\n" + b" " * 10_000_000, 413),
+    "more than any number": (POST + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n{}", 413),
+}
+
+
+@pytest.mark.parametrize("sent", (SMUGGLING | NO_REQUESTS).values(), ids=SMUGGLING | NO_REQUESTS)
+def test_what_has_no_one_meaning_is_refused_and_nothing_behind_it_is_looked_at(server, sent):
+    statuses, received = conversation(server, sent + HEALTH)
+
+    assert statuses == [400]
+    require_problem(received, 400)
+
+
+@pytest.mark.parametrize(("sent", "status"), TOO_MUCH.values(), ids=TOO_MUCH)
+def test_what_is_too_much_is_refused_before_all_of_it_has_come(server, sent, status):
+    statuses, received = conversation(server, sent)
+
+    assert statuses == [status]
+    require_problem(received, status)
+
+
+def test_a_coding_under_the_chunks_is_not_taken_for_the_body(server):
+    coded = POST + b"Transfer-Encoding: gzip, chunked\r\nConnection: close\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+
+    statuses, received = conversation(server, coded)
+
+    assert statuses == [415]
+    require_problem(received, 415)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [(b"", 400), (b"Host: a b\r\n", 400), (b"Host: a/b\r\n", 400), (b"Host:\r\n", 200)]
+)
+def test_a_request_names_its_host(server, host, status):
+    answered = server.talk(b"GET /healthz HTTP/1.1\r\n" + host + b"Connection: close\r\n\r\n")
+
+    assert answered[0] == status
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"http://x/healthz", 200),
+        (b"HTTP://elsewhere.example:99/healthz?", 200),
+        (b"http://x/nowhere", 404),
+        (b"http://x", 200),
+        (b"ftp://x/healthz", 404),
+        (b"x:443", 400),
+        (b"/healthz#part", 404),
+    ],
+)
+def test_a_whole_url_is_its_path(server, target, status):
+    assert server.talk(asking(b"GET " + target, b"Accept: application/json"))[0] == status
+
+
+def test_requests_that_come_at_once_are_answered_in_order(server):
+    refused = asking(b"POST /nowhere", b"Content-Length: 7", body=b"GET / H")
+    last = asking(b"GET /healthz", b"Connection: close")
+
+    statuses, _ = conversation(server, (HEALTH + refused) * 100 + last)
+
+    assert statuses == [200, 404] * 100 + [200]
+
+
+def test_what_comes_behind_good_requests_is_refused_after_they_are_answered(server):
+    statuses, received = conversation(server, HEALTH * 3 + b"garbage\r\n\r\n" + HEALTH)
+
+    assert statuses == [200, 200, 200, 400]
+    require_problem(received, 400)
+
+
+def test_who_has_nothing_more_to_say_is_answered(server):
+    assert conversation(server, HEALTH, half_closed=True)[0] == [200]
+    assert conversation(server, POST + b"Content-Length: 2\r\n\r\n{}", half_closed=True)[0] == [201]
+    assert conversation(server, CHUNKED + b"2\r\n{}\r\n0\r\n\r\n", half_closed=True)[0] == [201]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        POST + b"Content-Length: 3\r\n\r\n",
+        POST + b"Content-Length: 3\r\n\r\n{}",
+        CHUNKED,
+        CHUNKED + b"2\r\n{}\r\n",
+        CHUNKED + b"2\r\n{}\r\n0\r\n",
+    ],
+)
+def test_half_a_body_is_none(server, sent):
+    statuses, received = conversation(server, sent, half_closed=True)
+
+    assert statuses == [400]
+    require_problem(received, 400)
+
+
+def test_half_a_head_is_none(server):
+    assert conversation(server, b"GET /healthz HTT", half_closed=True) == ([], b"")
+
+
+@pytest.mark.parametrize("method", [b"HEAD", b"OPTIONS", b"TRACE", b"CONNECT", b"PATCH", b"PROPFIND", b"BREW"])
+def test_no_method_fails_anywhere(server, method):
+    with server.connect() as connection:
+        for route in ROUTES:
+            connection.sendall(asking(method + b" " + route.encode(), b"Content-Length: 0"))
+            status, head, body = read_answer(connection, bodiless=method == b"HEAD" or method == b"OPTIONS")
+
+            assert status < 500, route
+            assert status >= 400 or method in (b"HEAD", b"OPTIONS"), route
+            assert status < 400 or "content-type: application/problem+json" in head, route
+            assert status < 400 or method == b"HEAD" or json.loads(body)["status"] == status, route
+            if "\r\nconnection: close" in head:
+                connection.close()
+                return
+
+
+SLOW = {
+    "a head": b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ",
+    "a line": b"GET /health",
+    "a body": POST + b"Content-Length: 1000\r\n\r\n",
+    "chunks": CHUNKED,
+    "one endless chunk": CHUNKED + b"ffffffffffffffff\r\n",
+}
+
+
+@pytest.mark.parametrize("begun", SLOW.values(), ids=SLOW)
+def test_who_is_too_slow_is_told_so_in_time_and_holds_up_nobody(server, begun):
+    with server.connect() as slow:
+        slow.settimeout(0.1)
+        slow.sendall(begun)
+        started, received = time.monotonic(), b""
+        while b"}" not in received and time.monotonic() < started + 15:
+            assert server.talk(HEALTH)[0] == 200
+            with suppress(TimeoutError, ConnectionResetError, BrokenPipeError):
+                slow.sendall(b"1\r\n \r\n" if begun == CHUNKED else b"a")
+                received += slow.recv(65536)
+
+    require_problem(received, 408)
+
+
+def test_who_says_nothing_at_all_is_left_without_a_word(server):
+    with server.connect() as silent:
+        assert silent.recv(100) == b""
