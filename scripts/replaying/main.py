@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,8 +18,15 @@ Ask = Callable[[str], str]
 def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
     given = options.parser().parse_args(argv)
-    with session(given) as api:
-        return perform(given, api)
+    try:
+        with session(given) as api:
+            code = perform(given, api)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads it, a pager or `head`, has seen enough. What is left in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
 
 
 def perform(given: argparse.Namespace, api: Api, ask: Ask = input) -> int:

@@ -259,3 +259,14 @@ def test_the_command_reaches_a_running_system(system):
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(json.loads(done.stdout)) == {"groups", "paused"}
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(system):
+    env = {name: value for name, value in os.environ.items() if name != session.TOKEN}
+    command = [ROOT / "scripts" / "replay", "jobs", "list", "--run", system.var / "run.json"]
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert (process.returncode, said) == (0, "")
