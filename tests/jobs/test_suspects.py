@@ -20,14 +20,10 @@ Publish = Callable[..., UUID]
 
 
 @pytest.fixture
-def broker(db_clean: str) -> LedgerBroker:
+def consumer(db_clean: str) -> Iterator[LedgerConsumer]:
+    """A worker's consumer of a queue."""
     broker = LedgerBroker(settings.transport_url, [])
     broker.worker_id = WORKER
-    return broker
-
-
-@pytest.fixture
-def consumer(broker: LedgerBroker) -> Iterator[LedgerConsumer]:
     consumer = broker.consume("suspects", prefetch=4)
     yield consumer
     consumer.close()
