@@ -78,17 +78,20 @@ class Relay:
         if epoch != self._epoch:
             self._publish_again()
             self._epoch = epoch
-        self._close_groups()
+        has_looked = self._close_groups()
         full = [self._fill(queue, depths[queue]) for queue in queues]
         self._sweep()
-        return any(full)
+        return any(full) or not has_looked
 
-    def _close_groups(self) -> None:
-        """Before queues are filled, so that what is called back goes at once; a tenth of the time at the most."""
+    def _close_groups(self) -> bool:
+        """Before queues are filled, so that what is called back goes at once; false if it is not the time yet."""
         started = time.monotonic()
-        if started >= self._groups_at:
-            self._ledger.close_groups()
-            self._groups_at = started + max(_GROUPS_EVERY, 10 * (time.monotonic() - started))
+        if started < self._groups_at:
+            return False
+        self._ledger.close_groups()
+        # Where many are open it takes a tenth of the time, unless callbacks would come too late.
+        self._groups_at = started + min(_IDLE, max(_GROUPS_EVERY, 10 * (time.monotonic() - started)))
+        return True
 
     def _fill(self, queue: str, present: int) -> bool:
         """Publish as many due jobs as a queue should hold; true if more may be waiting."""
