@@ -212,6 +212,17 @@ def test_a_job_that_is_held_for_longer_than_its_actor_allows_is_taken_back_whoev
     assert ledger.outcome(held) == "lost"
 
 
+def test_a_job_that_is_taken_back_keeps_its_place(ledger: Ledger, query: Query) -> None:
+    unlucky = enqueue()
+    ledger.take_due(["lost.job"], 1)
+    ledger.claim([unlucky], WORKER)
+    enqueue()
+    query("update app.jobs set claimed_at = now() - interval '11 seconds' where id = %s", unlucky)
+    ledger.sweep_overdue({"lost.job": 10.0}, 3)
+
+    assert [id for id, _ in ledger.take_due(["lost.job"], 1)] == [unlucky]
+
+
 def test_a_job_that_never_ends_is_buried_in_the_end(ledger: Ledger, query: Query) -> None:
     id = enqueue()
     for _ in range(3):

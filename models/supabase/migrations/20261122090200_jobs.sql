@@ -582,7 +582,8 @@ begin
         select h.id, app.bury_crashed(h.id, p_reason) from held h where h.crashes + 1 >= p_max_crashes
     ),
     returned as (
-        update app.jobs j set state = 'waiting', due_at = clock_timestamp(), worker_id = null, published_at = null,
+        -- It keeps its place: whoever was unlucky is not put behind everything that has come since.
+        update app.jobs j set state = 'waiting', worker_id = null, published_at = null,
             crashes = j.crashes + 1, attempts = j.attempts - 1
         from held h where j.id = h.id and h.crashes + 1 < p_max_crashes
         returning j.id
