@@ -34,7 +34,7 @@ class Heartbeat(msgspec.Struct):
 class Metrics:
     """`/metrics`: the jobs in Prometheus's text format."""
 
-    @endpoint(permission="public", media=TEXT)
+    @endpoint(permission="public", media=TEXT, problems=(Forbidden,))
     def on_get(self, req: Request, resp: Response) -> None:
         """Measures of the jobs. For this machine only, unless METRICS_TOKEN is set and given as a bearer token."""
         _require_reader(req)

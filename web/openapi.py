@@ -16,6 +16,7 @@ from spectree.models import SecureType, SecuritySchemeData, Server
 from spectree.plugins.falcon_plugin import FalconAsgiPlugin
 from spectree.response import Response as Responses
 
+from models.errors import PreconditionFailed
 from web.declaration import AUTHENTICATED, JSON, OPEN, OPTIONAL, PUBLIC, Declaration
 from web.problems import PROBLEM_JSON, ProblemOut
 
@@ -48,6 +49,15 @@ class IdempotencyHeaders(msgspec.Struct, rename={"idempotency_key": "Idempotency
                 description="Of your choosing, e.g. a UUID. The same request with it gets the first answer again.",
             ),
         ]
+        | None
+    ) = None
+
+
+class ConditionHeaders(msgspec.Struct, rename={"if_match": "If-Match"}):
+    """The header of a change that nobody else's change shall be lost to."""
+
+    if_match: (
+        Annotated[str, msgspec.Meta(description="The `ETag` of what you have read: if it has changed since, 412.")]
         | None
     ) = None
 
@@ -120,7 +130,7 @@ class _Endpoints(FalconAsgiPlugin):
         validate = self.spectree.validate(
             query=declared.query,
             json=declared.body,
-            headers=IdempotencyHeaders if declared.idempotent else None,
+            headers=_headers(declared),
             resp=_responses(declared, route.uri_template),
             tags=(responder.__module__.rpartition(".")[2],),
             security={} if declared.permission in OPEN else {"bearer": []},
@@ -131,6 +141,12 @@ class _Endpoints(FalconAsgiPlugin):
         documented.__name__ = responder.__name__
         documented.__doc__ = _explained(route.resource, responder, declared)
         return documented
+
+
+def _headers(declared: Declaration) -> type[msgspec.Struct] | None:
+    if declared.idempotent:
+        return IdempotencyHeaders
+    return ConditionHeaders if PreconditionFailed in declared.problems else None
 
 
 def _suffix(responder: Any) -> str:
@@ -172,6 +188,8 @@ def _responses(declared: Declaration, template: str) -> Responses:
         refusals |= {400, 413, 415}
     if declared.rate:
         refusals.add(429)
+    if declared.idempotent:
+        refusals |= {409, 422}
     answers = dict.fromkeys(refusals, ProblemOut) | {declared.status: declared.response, **declared.also}
     return Responses(**{f"HTTP_{status}": (model, HTTPStatus(status).phrase) for status, model in answers.items()})
 

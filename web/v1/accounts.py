@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from models import accounts, emails, links, passwords, sessions, tokens
 from models.accounts import AlreadyRegistered, EmailInUse
 from models.db import transaction
+from models.errors import PreconditionFailed
 from models.links import LinkInvalid
 from models.sessions import InvalidCredentials
 from web.endpoint import audited, endpoint, etag, require_match
@@ -242,7 +243,13 @@ class Me:
         etag(resp, _version(profile))
         resp.media = ProfileOut.of(profile)
 
-    @endpoint(body=ProfileIn, response=ProfileOut, permission="authenticated", audit="account.update")
+    @endpoint(
+        body=ProfileIn,
+        response=ProfileOut,
+        permission="authenticated",
+        audit="account.update",
+        problems=(PreconditionFailed,),
+    )
     def on_put(self, req: Request, resp: Response) -> None:
         """Change it, and which consents are in force for every brand."""
         changes = {

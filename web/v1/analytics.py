@@ -8,7 +8,7 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from models import overview
-from models.errors import Invalid
+from models.errors import Invalid, NotFound
 from models.overview import Numbers, Window
 from web.endpoint import endpoint
 
@@ -113,7 +113,7 @@ class OverviewOut(msgspec.Struct):
 class AnalyticsOverview:
     """`/api/v1/analytics/overview`: what a brand's campaigns have reached."""
 
-    @endpoint(query=OverviewQuery, response=OverviewOut, permission="analytics:read")
+    @endpoint(query=OverviewQuery, response=OverviewOut, permission="analytics:read", problems=(NotFound,))
     def on_get(self, req: Request, resp: Response) -> None:
         """Read it. Every number says what it means, and how settled it is."""
         asked: OverviewQuery = req.context.query

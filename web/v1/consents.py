@@ -87,7 +87,14 @@ class Consents:
         items = [ConsentOut.of(consent) for consent in found]
         resp.media = page_of(items, asked.limit, lambda c: (c.granted_at, c.id), scope=_LIST)
 
-    @endpoint(body=ConsentIn, response=ConsentOut, status=201, permission="authenticated", audit="consent.grant")
+    @endpoint(
+        body=ConsentIn,
+        response=ConsentOut,
+        status=201,
+        also={200: ConsentOut},
+        permission="authenticated",
+        audit="consent.grant",
+    )
     def on_post(self, req: Request, resp: Response) -> None:
         """Give one. If it is in force already, the answer is 200 and nothing changes."""
         asked: ConsentIn = req.context.body

@@ -9,7 +9,7 @@ from falcon.asgi import Request, Response
 
 from models import dead_jobs
 from models.dead_jobs import Blocked, Filter, Place
-from models.errors import Invalid
+from models.errors import Invalid, NotFound
 from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of
 from web.pagination import cursor_of
 from web.v1.fields import ActorName, Instant
@@ -235,6 +235,7 @@ class Replay:
         permission="jobs:write",
         audit="dead_jobs.replay",
         idempotent=True,
+        problems=(NotFound,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Replay a batch of what matches, or say what that would do. Each has an entry in its brand's audit trail.

@@ -8,7 +8,7 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from models import job_control, jobs
-from models.errors import Conflict
+from models.errors import Conflict, PreconditionFailed
 from models.job_control import Actor, Link
 from web.accepted import JobOut
 from web.endpoint import audited, endpoint, etag, require_match
@@ -148,7 +148,13 @@ class Actors:
 class ActorPause:
     """`/api/v1/actors/{name}/pause`: whether jobs of one kind wait."""
 
-    @endpoint(body=PauseIn, response=ActorsOut, permission="jobs:write", audit="actor.pause")
+    @endpoint(
+        body=PauseIn,
+        response=ActorsOut,
+        permission="jobs:write",
+        audit="actor.pause",
+        problems=(PreconditionFailed,),
+    )
     def on_put(self, req: Request, resp: Response, name: str) -> None:
         """Let them wait. Those that run go on, and so do the few that have been handed out."""
         paused = job_control.actor(name)
@@ -168,7 +174,13 @@ class ActorPause:
 class QueuePause:
     """`/api/v1/queues/{name}/pause`: whether the jobs of all kinds in a queue wait."""
 
-    @endpoint(body=PauseIn, response=ActorsOut, permission="jobs:write", audit="queue.pause")
+    @endpoint(
+        body=PauseIn,
+        response=ActorsOut,
+        permission="jobs:write",
+        audit="queue.pause",
+        problems=(PreconditionFailed,),
+    )
     def on_put(self, req: Request, resp: Response, name: str) -> None:
         """Let them wait."""
         paused = job_control.queue(name)

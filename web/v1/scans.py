@@ -130,6 +130,7 @@ class Scans:
         body=ScanIn,
         response=ScanOut,
         status=201,
+        also={200: ScanOut},
         permission="authenticated",
         mode="async",
         problems=(*KINDS.values(), TooMany),
