@@ -15,6 +15,9 @@ from web.problems import PROBLEM_JSON
 DECISIONS = KINDS.keys() - {"session_ended", "unknown_code", "bad_token", "client_scan_id_reused"}
 """A scan that doesn't count is kept all the same, with the reason; but for these, which are none."""
 
+OF_ANY_REQUEST = {"406", "408", "414", "431"}
+"""What may be wrong with a request whatever it asks for, so that no operation says it of itself."""
+
 MEMBERS = {"type": str, "title": str, "status": int, "code": str, "request_id": str}
 
 
@@ -87,6 +90,12 @@ def faults(answer: Answer) -> list[str]:
     if answer.status == 429 and "retry-after" not in answer.headers:
         found.append("429 without Retry-After")
     return found
+
+
+def undeclared(operation: Operation, answer: Answer) -> list[str]:
+    """The status, if the document doesn't know that this operation answers with it."""
+    known = declared(operation)["responses"].keys() | OF_ANY_REQUEST
+    return [] if str(answer.status) in known else [f"{answer.status} {answer.code} is not in the document"]
 
 
 def is_kept(answer: Answer) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.hostile import values
 from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import body_schema, faults, fits, is_kept, names, operations, resolved
+from tests.hostile.judge import body_schema, faults, fits, is_kept, names, operations, resolved, undeclared
 from tests.hostile.values import Raw, changed, name_of, objects, paths, spell, without
 from tests.hostile.wire import Answer
 
@@ -78,6 +78,8 @@ def spelled(body, path, text: str) -> bytes:
 
 def complaints(operation, attack: Attack, answer: Answer) -> list[str]:
     """What is wrong with the answer."""
+    if found := undeclared(operation, answer):
+        return found
     may_be_right = not attack.never and (attack.name in LENIENT or fits_schema(operation, attack.raw))
     if may_be_right and 200 <= answer.status < 300:
         return []

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import declared, faults, is_kept, is_public, operations
+from tests.hostile.judge import declared, faults, is_kept, is_public, operations, undeclared
 from tests.hostile.tokens import forged
 from tests.hostile.values import words
 from tests.hostile.world import CALLERS, NOBODY
@@ -51,6 +51,7 @@ def test_every_role_is_let_in_or_refused_whole(operation, world, wire, traces):
             caller = world.again(role) if operation == ENDING_A_SESSION else world.callers[role]
             before = traces.look()
             answer = wire.send(example.of(caller).request(raw=raw))
+            wrong += [f"{role}: {fault}" for fault in undeclared(operation, answer)]
             if 200 <= answer.status < 300 and raw is None:
                 continue
             wrong += [f"{role}: {fault}" for fault in faults(answer)]

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import declared, faults, operations
+from tests.hostile.judge import declared, faults, operations, undeclared
 from tests.hostile.values import words
 from tests.hostile.wire import Request
 
@@ -126,6 +126,7 @@ def test_a_condition_that_is_not_met_or_is_none_lets_nothing_be_overwritten(oper
     for match in BAD_MATCHES:
         answer = wire.send(right.with_headers(("If-Match", match)))
         wrong += [f"{match[:40]!r}: {fault}" for fault in faults(answer)]
+        wrong += undeclared(operation, answer)
         if answer.status not in (400, 412):
             wrong.append(f"{match[:40]!r}: {answer.status} {answer.code}")
 

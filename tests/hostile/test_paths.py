@@ -6,7 +6,7 @@ import pytest
 
 from models.context import SYSTEM_ADMIN
 from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import faults, operations
+from tests.hostile.judge import faults, operations, undeclared
 from tests.hostile.values import words
 from tests.hostile.wire import Request
 
@@ -56,7 +56,7 @@ def test_an_id_that_is_none_or_not_the_callers_is_not_found(operation, world, wi
     ]
 
     for (name, _), answer in zip(cases, wire.send_all([request for _, request in cases]), strict=True):
-        wrong += [f"{name}: {fault}" for fault in faults(answer)]
+        wrong += [f"{name}: {fault}" for fault in (*faults(answer), *undeclared(operation, answer))]
         if answer.status != 404:
             wrong.append(f"{name}: {answer.status} {answer.code}, not 404")
 

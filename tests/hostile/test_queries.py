@@ -5,7 +5,7 @@ from urllib.parse import quote_plus, urlencode
 import pytest
 
 from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import declared, faults, names, operations
+from tests.hostile.judge import declared, faults, names, operations, undeclared
 
 UNREADABLE = {
     "NUL": "%00",
@@ -104,6 +104,7 @@ def test_a_query_that_is_not_what_it_should_be_is_refused(operation, world, wire
     answers = wire.send_all([example.request(query=query) for _, _, query, _ in cases])
 
     for (name, fields, _, may_be_right), answer in zip(cases, answers, strict=True):
+        wrong += [f"{name}: {fault}" for fault in undeclared(operation, answer)]
         if may_be_right and 200 <= answer.status < 300:
             continue
         wrong += [f"{name}: {fault}" for fault in faults(answer)]
