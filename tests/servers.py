@@ -56,6 +56,7 @@ class Servers:
             "TEST_PG_DIR": str(self.postgres.socket_dir),
             "TEST_REDIS_SOCKET": str(self.redis.socket),
             "ENVIRONMENT": "test",
+            "LOG_LEVEL": "WARNING",  # what is written past pytest's capture would stand among its dots
             "REDIS_URL": self.redis_url,
             **{name: self.postgres.dsn(login, self.database) for name, login in LOGINS.items()},
             **self._secrets(),

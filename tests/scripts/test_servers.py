@@ -1,6 +1,7 @@
 """The private servers by themselves: what survives what, and where they can live."""
 
 import shutil
+import subprocess
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -26,10 +27,21 @@ def elsewhere():
     shutil.rmtree(folder)
 
 
+def enterable(folder):
+    """A directory as pytest makes it, closed to other users, as a checkout under /root is.
+
+    Where root may not make a user namespace (in a container, say), user postgres has to be let in.
+    """
+    if subprocess.run(["unshare", "--user", "true"], capture_output=True, check=False).returncode != 0:
+        for parent in [folder, *folder.parents][:-2]:
+            parent.chmod(0o711)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A durable cluster; its directory is closed to other users, as a checkout under /root is."""
-    made = PrivatePostgres(tmp_path_factory.mktemp("pg") / "home")
+    """A durable cluster."""
+    made = PrivatePostgres(enterable(tmp_path_factory.mktemp("pg")) / "home")
     made.start()
     yield made
     made.stop()
@@ -64,7 +76,7 @@ def test_a_second_server_on_the_same_data_is_refused(cluster):
 
 
 def test_an_interrupted_initialisation_is_done_again(tmp_path):
-    home = tmp_path / "home"
+    home = enterable(tmp_path) / "home"
     (home / "data.unfinished").mkdir(parents=True)
     (home / "data.unfinished" / "PG_VERSION").write_text("15")
     postgres = PrivatePostgres(home, durable=False)
@@ -90,7 +102,7 @@ def test_a_directory_that_will_not_do_has_its_sockets_elsewhere(tmp_path, name):
 
 
 def test_a_cluster_can_be_anywhere(tmp_path):
-    cluster = PrivatePostgres(tmp_path / "späces, and 'quotes' %41" / "pg", durable=False)
+    cluster = PrivatePostgres(enterable(tmp_path) / "späces, and 'quotes' %41" / "pg", durable=False)
 
     cluster.start()
 
