@@ -76,7 +76,8 @@ def test_interrupts_at_random_moments_leave_no_uncertain_effect_and_no_open_tran
 
     assert endings.get("done", 0) > ROUNDS / 20, endings
     assert endings.get("retry", 0) > ROUNDS / 20, endings
-    assert query("select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%%'") == [(0,)]
+    open_transactions = "select count(*) from pg_stat_activity where datname = current_database() and state like %s"
+    assert query(open_transactions, "idle in transaction%") == [(0,)]
 
 
 def run_round(ledger: Ledger, runner: Runner, marker: str, endings: dict[str, int]) -> UUID:
