@@ -5,6 +5,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from joserfc import jwt
@@ -15,8 +16,13 @@ from models.context import FAN, SYSTEM_ADMIN
 from tests.hostile.world import Caller
 
 
-def forged(caller: Caller) -> Iterator[tuple[str, str]]:
+@cache
+def forged(caller: Caller) -> list[tuple[str, str]]:
     """Tokens made of a right one, by what is wrong with them."""
+    return list(_forged(caller))
+
+
+def _forged(caller: Caller) -> Iterator[tuple[str, str]]:
     assert caller.token is not None
     header, payload, signature = caller.token.split(".")
     claims = json.loads(_decoded(payload))

@@ -1,0 +1,105 @@
+"""What is taken although it is odd has no odd consequences: every job that follows from it ends well."""
+
+import pytest
+
+from models.campaigns.config import Config
+from tests.fixtures.accounts import PASSWORD
+from tests.hostile.values import TEXTS
+
+ODD = {name: text for name, text in TEXTS.items() if "\\u" not in text}
+ADDRESSES = [
+    "a+b@x.example",
+    "o'brien@x.example",
+    "!#$%&'*+/=?^_`{|}~-@x.example",
+    "a@bücher.example",
+    "a" * 64 + "@x.example",
+    "a@" + "x." * 90 + "example",
+    "%s@x.example",
+]
+
+
+def texts():
+    """Odd texts without the quotes of JSON."""
+    return {name: text.removeprefix('"').removesuffix('"').replace("\\\\", "\\") for name, text in ODD.items()}
+
+
+@pytest.fixture
+def done(drain, superuser):
+    """Do everything that waits; what has died of it."""
+
+    def do():
+        drain(allow_dead=True)
+        with superuser.cursor() as cursor:
+            cursor.execute("select actor, error from app.dead_jobs")
+            return cursor.fetchall()
+
+    return do
+
+
+def test_invitations_of_brands_with_odd_names_are_sent(client, admin, mailbox, done):
+    taken = 0
+    for number, text in enumerate(texts().values()):
+        brand = {"name": text, "admin_email": f"first-{number}@x.example", "settings": {"locale": text, text: text}}
+        answer = client.post("/api/v1/brands", json=brand, token=admin.token)
+        assert answer.status_code in (201, 422), text
+        taken += answer.status_code == 201
+
+    assert done() == []
+    assert len(mailbox.messages) == taken > 20
+
+
+def test_people_with_odd_names_and_addresses_get_their_links(client, fresh_limits, mailbox, done):
+    taken = 0
+    asked = [{"email": f"p{number}@x.example", "name": text} for number, text in enumerate(texts().values())]
+    for number, one in enumerate([*asked, *({"email": email, "name": "Ana"} for email in ADDRESSES)]):
+        answer = client.post(
+            "/api/v1/auth/signup", json={**one, "password": PASSWORD}, remote_addr=f"10.9.0.{number + 1}"
+        )
+        assert answer.status_code in (202, 422), one
+        taken += answer.status_code == 202
+
+    assert done() == []
+    assert len(mailbox.messages) == taken > 25
+    for message in list(mailbox.messages):
+        assert client.post("/api/v1/auth/verify", json={"token": mailbox.token(message["To"])}).status_code == 200
+    assert done() == []
+
+
+def test_scans_that_say_odd_things_are_scored_and_counted(client, phone, campaign, code_of, manager, done, stored):
+    made = campaign(geofence={"lat": 0.0, "lon": 180.0, "radius_m": 100_000.0}, max_accuracy_m=5000.0)
+    places = [(0.0, -180.0), (0.0, 180.0), (5e-324, 180.0), (-0.0, 180.0), (90.0, 0.0), (-90.0, 180.0)]
+    for place in places:
+        assert phone(place=place).scan(code_of(made)).status_code in (201, 403)
+    for text in texts().values():
+        device = {"fingerprint": f"{text[:200]:<8}", "timezone": text}
+        answer = phone(place=places[0]).scan(code_of(made), device=device)
+        assert answer.status_code in (201, 422), text
+
+    assert done() == []
+    overview = client.get("/api/v1/analytics/overview", token=manager.token).json
+    assert overview["pending"] == 0
+    assert overview["totals"]["scans"] == len(stored()) > 20
+
+
+def test_a_campaign_with_every_extreme_is_launched(client, manager, done, superuser):
+    extremes = [
+        {"starts_at": "2000-01-01T00:00:00Z", "ends_at": "2199-12-31T23:59:59.999999Z"},
+        {"starts_at": "2000-01-01T23:59:59.999999+23:59"},
+        {"geofence": {"lat": -90, "lon": -180, "radius_m": 1}},
+        {"geofence": {"lat": 90, "lon": 180, "radius_m": 100_000}},
+        {"scan_limit": {"per_user": {"count": 1_000_000, "window": "hour"}, "total": {"count": 1, "window": "day"}}},
+        {"timezone": "Pacific/Kiritimati", "consent_tiers": []},
+        {"timezone": "Etc/GMT+12", "max_accuracy_m": 10, "max_location_age_s": 3600},
+    ]
+    assert {name for one in extremes for name in one} == set(Config.__struct_fields__)
+    for config in extremes:
+        asked = {"name": "Extreme", "type": "QR", "config": config}
+        made = client.post("/api/v1/campaigns", json=asked, token=manager.token)
+        assert made.status_code == 201, made.text
+        launch = client.post(f"/api/v1/campaigns/{made.json['id']}/launch", token=manager.token)
+        assert launch.status_code == 202, launch.text
+
+    assert done() == []
+    with superuser.cursor() as cursor:
+        cursor.execute("select status, count(*) from public.campaigns group by status")
+        assert cursor.fetchall() == [("Active", len(extremes))]
