@@ -72,7 +72,8 @@ def asking(line: bytes, *headers: bytes, body: bytes = b"") -> bytes:
 def gunicorn(directory: Path, application: str) -> Iterator[Server]:
     """A server of its own for an application, which is looked for in `directory`, too; its log is there."""
     port = free_port()
-    environment = os.environ | {"PORT": str(port), "WEB_CONCURRENCY": "1", "PYTHONPATH": str(directory)}
+    environment = os.environ | {"PORT": str(port), "WEB_CONCURRENCY": "1", "LOG_LEVEL": "INFO"}
+    environment |= {"PYTHONPATH": str(directory)}
     command = [sys.executable, "-m", "gunicorn", "--config", "web/gunicorn.conf.py", application]
     with (directory / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
