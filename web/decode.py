@@ -5,6 +5,7 @@ field. Two parsers look at every body: the standard library's tells duplicate ke
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl
@@ -157,7 +158,7 @@ class Query:
     def __init__(self, kind: type[msgspec.Struct] | None) -> None:
         self._kind = kind
         fields = msgspec.structs.fields(kind) if kind is not None else ()
-        self._known = {field.encode_name: _is_list(field.type) for field in fields}
+        self._known = {field.encode_name: _Parameter(field.encode_name, field.type) for field in fields}
 
     def decode(self, query_string: str) -> Any:
         """The validated struct; None where no struct is declared.
@@ -169,24 +170,22 @@ class Query:
         if self._kind is None:
             return None
         try:
-            struct = msgspec.convert(values, self._kind, strict=False)
+            return msgspec.convert(values, self._kind)
         except msgspec.ValidationError as error:
             raise invalid(error) from None
-        if values:
-            _require_finite(struct)
-        return struct
 
     def _collect(self, query_string: str) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for name, value in _pairs(query_string):
-            if name not in self._known:
+        for name, text in _pairs(query_string):
+            parameter = self._known.get(name)
+            if parameter is None:
                 raise Invalid(name[:80] or "query", "unknown parameter")
-            if self._known[name]:
-                values.setdefault(name, []).append(value)
+            if parameter.is_list:
+                values.setdefault(name, []).append(parameter.read(text))
             elif name in values:
                 raise Invalid(name, "given more than once")
             else:
-                values[name] = value
+                values[name] = parameter.read(text)
         return values
 
 
@@ -203,18 +202,47 @@ def _pairs(query_string: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _require_finite(struct: msgspec.Struct) -> None:
-    """What "nan", "inf" and twenty digits turn into is of the right type, and still nothing to count with."""
-    for name in struct.__struct_fields__:
-        value = getattr(struct, name)
-        for item in value if isinstance(value, list) else (value,):
-            if type(item) is int and item not in INT64:
-                raise Invalid(name, "integer does not fit into 64 bits")
-            if type(item) is float and not -float("inf") < item < float("inf"):
-                raise Invalid(name, "not a finite number")
+class _Parameter:
+    """What one parameter's texts mean.
+
+    Only what JSON would call a number is a number, and no text is null: msgspec's lax mode takes `null` for an absent
+    value, `1e2` for an integer and `0` for a date in 1970.
+    """
+
+    def __init__(self, name: str, kind: Any) -> None:
+        self._name = name
+        options = _options(msgspec.inspect.type_info(kind))
+        self.is_list = any(isinstance(option, msgspec.inspect.CollectionType) for option in options)
+        scalars = [scalar for option in options for scalar in _options(getattr(option, "item_type", option))]
+        self._is_integer = any(isinstance(scalar, msgspec.inspect.IntType) for scalar in scalars)
+        self._is_number = any(isinstance(scalar, msgspec.inspect.FloatType) for scalar in scalars)
+        self._is_boolean = any(isinstance(scalar, msgspec.inspect.BoolType) for scalar in scalars)
+
+    def read(self, text: str) -> Any:
+        """The value that `text` spells; `text` itself where it spells none, which is for the type to judge.
+
+        Raises:
+            Invalid: the number is too large.
+        """
+        if self._is_integer and _INTEGER.fullmatch(text):
+            if int(text) not in INT64:
+                raise Invalid(self._name, "integer does not fit into 64 bits")
+            return int(text)
+        if self._is_number and _NUMBER.fullmatch(text):
+            if float(text) in (float("inf"), -float("inf")):
+                raise Invalid(self._name, "number out of range")
+            return float(text)
+        return text == "true" if self._is_boolean and text in ("true", "false") else text
 
 
-def _is_list(kind: Any) -> bool:
-    info = msgspec.inspect.type_info(kind)
-    options = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
-    return any(isinstance(option, msgspec.inspect.CollectionType) for option in options)
+def _options(info: Any) -> list[Any]:
+    """The types that a type may stand for, without what is said about them."""
+    if isinstance(info, msgspec.inspect.Metadata):
+        return _options(info.type)
+    if isinstance(info, msgspec.inspect.UnionType):
+        return [option for each in info.types for option in _options(each)]
+    return [info]
+
+
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{,99})")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")

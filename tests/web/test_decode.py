@@ -2,6 +2,7 @@
 
 import json
 import math
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -29,10 +30,11 @@ class Thing(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Filter(msgspec.Struct, forbid_unknown_fields=True):
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 25
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="How many.")] = 25
     near: float = 0.0
     text: str | None = None
     live: bool = False
+    at: datetime | None = None
     tags: list[str] = []
 
 
@@ -198,10 +200,22 @@ def test_whatever_bytes_come_the_answer_is_a_thing_or_a_refusal_of_the_clients_d
         ("limit=x", "limit", "expected int, got str"),
         ("limit=", "limit", "expected int, got str"),
         ("limit=0", "limit", "expected int >= 1"),
-        ("near=nan", "near", "not a finite number"),
-        ("near=-inf", "near", "not a finite number"),
+        ("limit=null", "limit", "expected int, got str"),
+        ("limit=1e1", "limit", "expected int, got str"),
+        ("limit=1.0", "limit", "expected int, got str"),
+        ("limit=01", "limit", "expected int, got str"),
+        ("limit=%2B1", "limit", "expected int, got str"),
+        ("limit=1_0", "limit", "expected int, got str"),
+        ("limit=%D9%A1", "limit", "expected int, got str"),
+        ("limit=" + "9" * 5000, "limit", "expected int, got str"),
+        ("near=nan", "near", "expected float, got str"),
+        ("near=-inf", "near", "expected float, got str"),
         ("near=1e999", "near", "number out of range"),
+        ("near=.5", "near", "expected float, got str"),
         ("live=maybe", "live", "expected bool, got str"),
+        ("live=1", "live", "expected bool, got str"),
+        ("at=null", "at", "invalid RFC3339 encoded datetime"),
+        ("at=0", "at", "invalid RFC3339 encoded datetime"),
         ("&".join(f"tags={n}" for n in range(MAX_PARAMETERS + 1)), "query", f"more than {MAX_PARAMETERS} parameters"),
     ],
 )
@@ -213,9 +227,10 @@ def test_a_wrong_query_parameter_is_named(raw, field, reason):
 
 
 def test_query_parameters_are_converted():
-    found = query.decode("limit=7&near=1.5&text=null&live=true&tags=a&tags=b%20c")
+    found = query.decode("limit=7&near=-1.5e1&text=null&live=true&at=2026-01-01T00:00:00Z&tags=a&tags=b%20c")
 
-    assert found == Filter(limit=7, near=1.5, text="null", live=True, tags=["a", "b c"])
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    assert found == Filter(limit=7, near=-15.0, text="null", live=True, at=at, tags=["a", "b c"])
 
 
 def test_an_integer_of_too_many_digits_is_refused_in_the_query_too():
