@@ -1,5 +1,6 @@
 """What is right to answer: by the API's own document, and by what RFC 9457 and this project say of refusals."""
 
+import re
 from functools import cache
 from typing import Any
 
@@ -61,6 +62,18 @@ def fits(operation: Operation, body: Any) -> bool:
     schema = body_schema(operation)
     assert schema is not None
     return bool(_validator(schema["$ref"]).is_valid(body))
+
+
+def fits_parameter(operation: Operation, name: str, text: str) -> bool:
+    """Whether the document allows this text for this parameter."""
+    schema = next(p["schema"] for p in declared(operation)["parameters"] if p["name"] == name)
+    value: Any = int(text) if schema.get("type") == "integer" and _INTEGER.fullmatch(text) else text
+    return bool(
+        Draft202012Validator(schema | {"components": api()["components"]}, validate_formats=True).is_valid(value)
+    )
+
+
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{,99})")
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:

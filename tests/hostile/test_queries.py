@@ -5,7 +5,7 @@ from urllib.parse import quote_plus, urlencode
 import pytest
 
 from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import declared, faults, names, operations, undeclared
+from tests.hostile.judge import declared, faults, fits_parameter, names, operations, undeclared
 
 UNREADABLE = {
     "NUL": "%00",
@@ -88,9 +88,14 @@ def attacks(operation, query):
         for what, escaped in UNREADABLE.items():
             yield f"{name}: {what}", (name, "query"), f"{urlencode(others)}&{name}={escaped}", False
         for what, text in TEXTS.items():
-            yield f"{name}: {what}", (name,), urlencode({**others, name: text}), True
+            yield f"{name}: {what}", (name,), urlencode({**others, name: text}), fits_parameter(operation, name, text)
         yield f"{name}: twice", (name,), urlencode([*query.items(), (name, query.get(name, "x"))]), name not in query
-        yield f"{name}: key without a value", (name,), f"{urlencode(others)}&{name}", True
+        yield (
+            f"{name}: key without a value",
+            (name,),
+            f"{urlencode(others)}&{name}",
+            fits_parameter(operation, name, ""),
+        )
         yield f"{name}: raw bytes", (name, "query"), f"{urlencode(others)}&{name}=\xff\xfe", False
     for unknown in NEVER_A_PARAMETER:
         field = quote_plus(unknown.partition("=")[0])
