@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 Reason = Literal["time_limit", "shutdown"]
 
 _HEARTBEAT = 5.0  # seconds between two signs of life to the watchdog
+_STDERR = 2  # the descriptor: what `sys.stderr` has been replaced with may have none, and that would end the watch
 _set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
 _NOTHING = ctypes.py_object()  # a null pointer: takes back an exception that has not been raised yet
@@ -139,7 +140,7 @@ class Interrupts:
     def _feed_watchdog(self, now: float) -> None:
         """A body that never lets go of the interpreter starves this thread too; a timer in C ends the process then."""
         last = max((a.hard_deadline for a in self._armed.values()), default=now)
-        faulthandler.dump_traceback_later(last - now + 12 * _HEARTBEAT, exit=True)
+        faulthandler.dump_traceback_later(last - now + 12 * _HEARTBEAT, exit=True, file=_STDERR)
 
 
 interrupts = Interrupts()

@@ -49,7 +49,9 @@ def _passes(name: str, command: list[str], env: dict[str, str]) -> bool:
 
 def _pytest(argv: list[str], env: dict[str, str]) -> int:
     """Ctrl-C reaches pytest from the terminal; this process only has to outlive it."""
-    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", *argv]
+    # A process of tests that dies is a failure to be looked at; pytest-xdist can stand still after replacing one.
+    spread = ["-n", "2", "--dist", "loadgroup", "--max-worker-restart", "0"]
+    command = [sys.executable, "-m", "pytest", *spread, *argv]
     tests = subprocess.Popen(command, cwd=ROOT, env=env)
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: tests.terminate())

@@ -1,6 +1,7 @@
 """Interrupts strike anywhere in a body and nowhere else; what they leave behind is all or nothing."""
 
 import dataclasses
+import io
 import random
 from collections.abc import Callable
 from typing import Any
@@ -130,6 +131,25 @@ def test_a_masked_block_is_not_interrupted_and_what_follows_it_is() -> None:
 
     assert finished == [True]
     assert armed.fired == "shutdown"
+
+
+def test_the_watch_goes_on_when_standard_error_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Interrupts()
+    watched._start()
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+
+    def body() -> None:
+        watched.arm(0, 60)
+        while True:
+            continue
+
+    with pytest.raises(JobInterrupted):
+        body()
+    watched._armed.clear()
+
+    assert watched._thread is not None
+    watched._thread.join(0.2)
+    assert watched._thread.is_alive()
 
 
 def test_a_shutdown_gives_the_job_back_without_charging_it(
