@@ -5,13 +5,13 @@ connection carries nothing over to the next caller and any pooler is safe. Witho
 and without a transaction every statement fails: the logins themselves may do nothing.
 """
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import peewee
 import psycopg2
 import psycopg2.extensions
@@ -43,7 +43,8 @@ _BEGIN = (
     "BEGIN; SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true),"
     " set_config('statement_timeout', %s, true)"
 )
-_REQUIRE_SESSION = "; SELECT app.require_session()"
+_BEGIN_SESSION = _BEGIN + "; SELECT app.require_session()"
+_IDLE = psycopg2.extensions.TRANSACTION_STATUS_IDLE
 
 
 def connect(login: Login) -> psycopg2.extensions.connection:
@@ -65,7 +66,7 @@ class _State(peewee._ConnectionLocal):  # noqa: SLF001  (the only way to a state
     """One thread's connection for one login, and how its transaction is to begin and end."""
 
     timeout = DEFAULT_TIMEOUT
-    opening = ""  # what begins the transaction, until its first statement has taken it along
+    opening: Closing | None = None  # what begins the transaction, until its first statement has taken it along
     closing: Closing | None = None
 
 
@@ -92,38 +93,41 @@ class ContextDatabase(peewee.PostgresqlDatabase):
     def begin(self, isolation_level: str | None = None) -> None:
         """Begin with the first statement, in one message with it: that saves a round trip."""
         identity = _identity()
-        params = (identity.role, json.dumps(dict(identity.claims)), f"{max(1, self._state.timeout * 1000):.0f}")
-        opening: bytes = self._state.conn.cursor().mogrify(_BEGIN, params)
-        # What it becomes a part of is formatted once more, so its percent signs are doubled.
-        self._state.opening = opening.decode().replace("%", "%%") + (_REQUIRE_SESSION if identity.is_session else "")
+        state = self._states[identity.login]
+        claims = msgspec.json.encode(dict(identity.claims)).decode()
+        sql = _BEGIN_SESSION if identity.is_session else _BEGIN
+        state.opening = (sql, (identity.role, claims, f"{max(1, state.timeout * 1000):.0f}"))
 
     def commit(self) -> None:
-        sql, params = self._state.closing or ("", ())
-        if self._state.opening:
+        state = self._state
+        sql, params = state.closing or ("", ())
+        if state.opening:
             if not sql and not _identity().is_session:
-                self._state.opening = ""  # nothing was done, and nothing has to be found out
+                state.opening = None  # nothing was done, and nothing has to be found out
                 return
             self.execute_sql("SELECT")
-        self.execute_sql(f"{sql}; COMMIT" if sql else "COMMIT", params)
+        self._send(f"{sql}; COMMIT" if sql else "COMMIT", params)
 
     def rollback(self) -> None:
-        if self._state.opening:
-            self._state.opening = ""
-        elif not self._lost():  # the server rolls a lost connection's work back by itself
-            self.execute_sql("ROLLBACK")
+        state = self._state
+        if state.opening:
+            state.opening = None
+        elif not _is_lost(state):  # the server rolls a lost connection's work back by itself
+            self._send("ROLLBACK", None)
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
-        opening, self._state.opening = self._state.opening, ""
-        if not opening:
+        state = self._state
+        opening, state.opening = state.opening, None
+        if opening is None:
             return self._send(sql, params)
-        sql = f"{opening}; {sql}"
+        sql, params = _together(state.conn, opening, sql, params)
         try:
             return self._send(sql, params)
         except peewee.OperationalError:
             # The connection had gone stale while idle; nothing has been done on it, so a new one may start over.
-            if not self._lost():
+            if not _is_lost(state):
                 raise
-            self._state.conn = self._connect()
+            state.conn = self._connect()
             return self._send(sql, params)
 
     def _send(self, sql: str, params: Any) -> Any:
@@ -137,14 +141,16 @@ class ContextDatabase(peewee.PostgresqlDatabase):
 
     def open(self) -> None:
         """Make sure that this thread has a connection for the current login."""
-        if not self.is_closed() and self._lost():
-            self.discard()
-        if self.is_closed():
-            self.connect()
+        state = self._state
+        if not state.closed and not _is_lost(state):
+            return
+        self.discard()
+        self.connect()
 
     def prepare(self, timeout: float, closing: Closing | None) -> None:
         """Say how this thread's next transaction is to begin and end."""
-        self._state.timeout, self._state.opening, self._state.closing = timeout, "", closing
+        state = self._state
+        state.timeout, state.opening, state.closing = timeout, None, closing
 
     def discard(self) -> None:
         """Close this thread's connection without any word to the server; what it held is rolled back there."""
@@ -153,13 +159,22 @@ class ContextDatabase(peewee.PostgresqlDatabase):
         if connection is not None:
             connection.close()
 
-    def _lost(self) -> bool:
-        return self._state.conn is None or bool(self._state.conn.closed)
-
     def in_doubt(self) -> bool:
         """Anything but an idle connection: whoever takes it next must not find it so."""
-        idle = psycopg2.extensions.TRANSACTION_STATUS_IDLE
-        return self._lost() or self._state.conn.info.transaction_status != idle
+        state = self._state
+        return _is_lost(state) or state.conn.info.transaction_status != _IDLE
+
+
+def _is_lost(state: _State) -> bool:
+    return state.conn is None or bool(state.conn.closed)
+
+
+def _together(conn: Any, opening: Closing, sql: str, params: Any) -> tuple[str, Any]:
+    """What begins a transaction and its first statement, as one message."""
+    begin, values = opening
+    if isinstance(params, Mapping):
+        return f"{conn.cursor().mogrify(begin, values).decode().replace('%', '%%')}; {sql}", params
+    return f"{begin}; {sql}", (*values, *(params or ()))
 
 
 db = ContextDatabase()

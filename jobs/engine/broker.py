@@ -187,12 +187,18 @@ class LedgerConsumer(Consumer):
         self._broker.occupancy.remove(count)
         with self._room:
             self._held -= count
-            self._room.notify()
+            if self._held <= self._prefetch // 2:
+                self._room.notify()
 
 
 def _message(queue: str, claim: Claim) -> Message[Any]:
     return Message(
-        queue_name=queue, actor_name=runner_name(queue), args=(claim, time.monotonic()), kwargs={}, options={}
+        queue_name=queue,
+        actor_name=runner_name(queue),
+        args=(claim, time.monotonic()),
+        kwargs={},
+        options={},
+        message_id=str(claim.id),
     )
 
 

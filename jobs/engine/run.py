@@ -33,7 +33,9 @@ UNKNOWN_TO_THIS_RELEASE = 5.0
 
 _OVER = ("done", "dead", "cancelled")
 _ENGINE = Identity("worker", "none")
-_FINISH = "SELECT set_config('role', 'none', true); SELECT app.finish(%s, %s)"
+_FINISH = "SELECT app.finish(%s, %s)"
+_FINISH_FOR = {"app_fan": f"SELECT set_config('role', 'none', true); {_FINISH}"}
+"""Where the role of a job's body may not finish jobs itself: it is what people have, too."""
 
 
 class StaleClaim(Exception):
@@ -93,7 +95,7 @@ class Runner:
             raise JobCancelled
         identity = identity_of(spec, claim)
         job = CurrentJob(claim, identity, spec.time_limit, self._ledger)
-        closing: Closing = (_FINISH, (claim.id, claim.fence))
+        closing: Closing = (_FINISH_FOR.get(identity.role, _FINISH), (claim.id, claim.fence))
         try:
             with (
                 running(job),
@@ -229,8 +231,11 @@ def _unexpected(error: Exception) -> Exception | None:
 
 def _log_end(claim: Claim, ending: str, seconds: float) -> None:
     # What was done is in the ledger's history; only what ended otherwise is worth a line each.
+    level = logging.DEBUG if ending == "done" else logging.INFO
+    if not log.isEnabledFor(level):
+        return
     log.log(
-        logging.DEBUG if ending == "done" else logging.INFO,
+        level,
         "%s %s",
         claim.actor,
         ending,
