@@ -9,7 +9,7 @@ from urllib.parse import quote_from_bytes
 
 import falcon.asgi
 
-from models import audit, db, permissions, tokens
+from models import audit, db, permissions, reauthentication, tokens
 from models.context import Identity, of_claims
 from settings import Settings, settings
 from web import health, metrics, pages, problems
@@ -100,6 +100,7 @@ def kit_of(config: Settings) -> Kit:
         grants=Grants(pool, permissions.allowed),
         transaction=db.transaction,
         record=audit.record,
+        require_recent=reauthentication.require_recent,
         idempotency=InDatabase(),
         max_body_bytes=config.max_body_bytes,
     )

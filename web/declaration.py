@@ -36,6 +36,7 @@ class Declared(TypedDict, total=False):
     idempotent: bool
     slow: bool
     outward: bool
+    recent: bool
     mode: Mode
     problems: tuple[type[Problem], ...]
     also: Mapping[int, Any]
@@ -57,6 +58,7 @@ class Declaration:
         idempotent: honours `Idempotency-Key`.
         slow: runs in the small pool for password hashing and the like.
         outward: opens no transaction: the responder calls somebody else, and opens its own around that.
+        recent: the caller has to have shown a password or a code within the last minutes (`reauthentication.RECENT`).
         mode: `"async"` runs a coroutine in the event loop and opens no transaction.
         problems: refusals of its own, for the documentation.
         also: other statuses that it answers with and their types, for the documentation.
@@ -73,6 +75,7 @@ class Declaration:
     idempotent: bool = False
     slow: bool = False
     outward: bool = False
+    recent: bool = False
     mode: Mode = "sync"
     problems: tuple[type[Problem], ...] = ()
     also: Mapping[int, Any] = field(default_factory=dict)
@@ -82,6 +85,8 @@ class Declaration:
             raise TypeError('say who may call it: permission="public", "optional", "authenticated" or "subject:verb"')
         if self.idempotent and (self.outward or self.mode == "async"):
             raise TypeError("an idempotent endpoint keeps its answer in the transaction that @endpoint opens")
+        if self.recent and (self.permission in OPEN or self.mode == "async"):
+            raise TypeError("only a session that is looked up in a transaction can have been authenticated recently")
         if self.audit and self.mode == "async":
             raise TypeError("an asynchronous endpoint has no transaction that an audit entry could be part of")
 

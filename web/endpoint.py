@@ -167,6 +167,8 @@ class _Operation:
         path: dict[str, Any],
         raw: bytes,
     ) -> None:
+        if self.declared.recent:
+            kit.require_recent()
         key = idempotency.key_of(req) if self.declared.idempotent else None
         if key is None:
             self._respond(kit, resource, req, resp, path)
@@ -189,6 +191,9 @@ class _Operation:
     def _act_outward(
         self, kit: Kit, identity: Identity, resource: Any, req: Request, resp: Response, path: dict[str, Any]
     ) -> None:
+        if self.declared.recent:
+            with kit.transaction(identity, timeout=self.declared.timeout):
+                kit.require_recent()
         with acting_as(identity):
             self.responder(resource, req, resp, **path)
         _finish(req, resp)

@@ -36,5 +36,6 @@ class Kit:
     grants: Grants
     transaction: Transaction
     record: Callable[..., Any]
+    require_recent: Callable[[], None]
     idempotency: IdempotencyStore
     max_body_bytes: int

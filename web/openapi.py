@@ -17,6 +17,7 @@ from spectree.plugins.falcon_plugin import FalconAsgiPlugin
 from spectree.response import Response as Responses
 
 from models.errors import PreconditionFailed
+from models.reauthentication import RecentAuthenticationRequired
 from web.declaration import AUTHENTICATED, JSON, OPEN, OPTIONAL, PUBLIC, Declaration
 from web.problems import PROBLEM_JSON, ProblemOut
 
@@ -159,6 +160,9 @@ def _explained(resource: Any, responder: Any, declared: Declaration) -> str:
     notes = [rest.strip(), _who(declared.permission)]
     if declared.rate:
         notes.append(f"Limited to {declared.rate} for each caller.")
+    if declared.recent:
+        code = RecentAuthenticationRequired.code
+        notes.append(f"The caller has to have shown who they are within ten minutes, or it is `{code}` (403).")
     if declared.audit:
         notes.append(f"Recorded in the audit trail as `{declared.audit}`.")
     if declared.problems:
@@ -180,7 +184,7 @@ def _responses(declared: Declaration, template: str) -> Responses:
     refusals = {503, *(problem.status for problem in declared.problems)}
     if declared.permission != PUBLIC:
         refusals.add(401)
-    if declared.permission not in (*OPEN, AUTHENTICATED):
+    if declared.permission not in (*OPEN, AUTHENTICATED) or declared.recent:
         refusals.add(403)
     if "{" in template:
         refusals.add(404)

@@ -166,6 +166,9 @@ _example(
 _example("POST /api/v1/auth/login", body=lambda world: {"email": world.callers[FAN].email, "password": PASSWORD})
 _example("POST /api/v1/auth/anonymous", body=lambda _: {"locale": "es"})
 _example("POST /api/v1/auth/logout", caller=lambda world: world.anonymous())
+_example(
+    "POST /api/v1/auth/reauthenticate", caller=lambda world: world.again(FAN), body=lambda _: {"password": PASSWORD}
+)
 _example("GET /api/v1/users/me", FAN)
 _example(
     "PUT /api/v1/users/me",

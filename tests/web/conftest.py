@@ -12,7 +12,7 @@ import pytest
 from falcon import testing
 
 from models.context import FAN, Identity, acting_as, of_claims
-from models.errors import Unauthenticated
+from models.errors import Forbidden, Unauthenticated
 from settings import Settings, settings
 from web.app import create_app
 from web.grants import Grants
@@ -37,6 +37,7 @@ class Notebook:
 
     events: list[Any] = dataclasses.field(default_factory=list)
     kept: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
+    is_recent: bool = True
     role_questions: list[tuple[str | None, str]] = dataclasses.field(default_factory=list)
 
     @contextmanager
@@ -56,6 +57,12 @@ class Notebook:
     def record(self, action: str, **details: Any) -> None:
         """Stands for `models.audit.record`."""
         self.events.append(("audit", action, details))
+
+    def require_recent(self) -> None:
+        """Stands for `models.reauthentication.require_recent`."""
+        self.events.append("recent?")
+        if not self.is_recent:
+            raise Forbidden
 
     def allowed(self, role: str | None, permission: str) -> bool:
         """Stands for `models.permissions.allowed`."""
@@ -114,6 +121,7 @@ def small_app(notebook: Notebook, routes: dict[str, object], threads: int = 2, q
         grants=Grants(pool, notebook.allowed),
         transaction=notebook.transaction,
         record=notebook.record,
+        require_recent=notebook.require_recent,
         idempotency=notebook,
         max_body_bytes=config.max_body_bytes,
     )

@@ -82,6 +82,16 @@ class Outward:
         resp.media = ThingOut("sent", current().role)
 
 
+class Grave:
+    @endpoint(permission="things:write", response=ThingOut, recent=True, audit="thing.end")
+    def on_post(self, req, resp):
+        resp.media = ThingOut("ended")
+
+    @endpoint(permission="things:write", response=ThingOut, recent=True, outward=True)
+    def on_put(self, req, resp):
+        resp.media = ThingOut("sent")
+
+
 class Picture:
     @endpoint(permission="public", media="image/svg+xml")
     def on_get(self, req, resp):
@@ -111,6 +121,7 @@ def api(serve, things):
             "/outward": Outward(),
             "/limited": Limited(),
             "/picture": Picture(),
+            "/grave": Grave(),
         }
     )
 
@@ -296,6 +307,17 @@ def test_an_answer_that_is_not_json_is_given_to_those_who_take_it(api, accepted,
     assert answer.headers["content-type"] == ("image/svg+xml" if status == 200 else "application/problem+json")
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_what_is_grave_asks_before_the_act_whether_the_person_has_just_shown_who_they_are(api, notebook, method):
+    assert api.request(method, "/grave", token="alice").status_code == 200
+    assert notebook.events[:2] == [("begin", "authenticated"), "recent?"]
+
+    notebook.is_recent = False
+    refused = api.request(method, "/grave", token="alice")
+
+    assert refused.status_code == 403
+
+
 def test_a_declaration_has_to_say_who_may_call():
     with pytest.raises(TypeError):
         endpoint()(lambda self, req, resp: None)
@@ -305,7 +327,12 @@ def test_a_declaration_has_to_say_who_may_call():
 
 @pytest.mark.parametrize(
     "contradiction",
-    [{"idempotent": True, "outward": True}, {"idempotent": True, "mode": "async"}, {"audit": "a.b", "mode": "async"}],
+    [
+        {"idempotent": True, "outward": True},
+        {"idempotent": True, "mode": "async"},
+        {"audit": "a.b", "mode": "async"},
+        {"recent": True},
+    ],
 )
 def test_a_declaration_may_not_contradict_itself(contradiction):
     with pytest.raises(TypeError):

@@ -59,6 +59,7 @@ create table app.sessions (
     id uuid primary key,
     user_id uuid not null references public.users (id) on delete cascade,
     created_at timestamptz not null default now(),
+    authenticated_at timestamptz not null default now(), -- when its person last showed a password or a code
     expires_at timestamptz not null,
     revoked_at timestamptz,
     address text,
