@@ -329,17 +329,21 @@ create type app.actor_limits as (actor text, max_running int, max_per_brand int,
 
 -- The relay: takes due jobs of the actors that it knows, by state and never by position, and marks them published.
 --
--- Brands take turns: the n-th job of each brand (n-th `weight` jobs) goes before the next of any. Within a brand,
--- and within a turn, the more urgent goes first, then the older. Limits count what is published or running now, so
--- nothing can leak; one relay takes at a time, so nothing is taken twice over.
+-- Brands take turns: the n-th job of each brand (n-th `weight` jobs) goes before the next of any. What is published or
+-- running of a brand's are turns that it has had: otherwise each look, which may have room for one or two, would begin
+-- with whoever has waited for longest, and that is always the brand with the most jobs. Within a turn the more urgent
+-- goes first, then whose brand was served longest ago, then the older; within a brand the more urgent, then the older.
+-- Limits count what is published or running now, so nothing can leak; one relay takes at a time, so nothing is taken
+-- twice over.
 --
 -- Of waiting jobs with one coalesce_key one goes and the others are dropped: they all had committed by now, so the
 -- one that goes sees what each of them was about.
 create function app.take_due(
     p_actors text[], p_room int, p_limits app.actor_limits[], p_after uuid
 ) returns table (id uuid, lane uuid) language plpgsql security definer
--- Planning it anew would cost more than the look, and there is one every few milliseconds.
-set search_path = '' set plan_cache_mode = force_generic_plan as $$
+-- Planning it anew would cost more than the look, and there is one every few milliseconds. The plan may be made while the
+-- table is empty, and must do when it no longer is.
+set search_path = '' set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     chosen uuid[];
@@ -402,7 +406,12 @@ begin
         where not exists (select from app.paused_actors p where p.actor = a.actor)
     ),
     taken as materialized (
-        select j.actor, j.lane, count(*) as jobs from app.jobs j where j.published_at is not null group by 1, 2
+        select j.actor, j.lane, count(*) as jobs, max(j.published_at) as last_at
+        from app.jobs j where j.published_at is not null group by 1, 2
+    ),
+    had as (
+        select t.lane, sum(t.jobs) as turns_had, max(t.last_at) as last_at
+        from taken t where t.actor = any (p_actors) group by t.lane
     ),
     lanes as materialized (
         select k.*, w.lane, coalesce(s.weight, 1) as weight,
@@ -410,13 +419,15 @@ begin
             k.max_per_brand - (select t.jobs from taken t where t.actor = k.actor and t.lane = w.lane) as room_of_both,
             s.max_running - (select sum(t.jobs) from taken t where t.lane = w.lane) as room_of_brand,
             s.max_running as max_of_brand,
+            coalesce(h.turns_had, 0) as turns_had, h.last_at,
             count(*) over () as lanes
         from known k
         cross join lateral app.waiting_lanes(k.actor, p_after, most_lanes) as w (lane)
+        left join had h on h.lane = w.lane
         left join app.brand_shares s on s.brand_id = w.lane
     ),
     candidates as (
-        select c.*, l.weight, l.actor, l.lane,
+        select c.*, l.weight, l.actor, l.lane, l.turns_had, l.last_at,
             coalesce(l.room_of_actor, l.max_running) as room_of_actor,
             coalesce(l.room_of_brand, l.max_of_brand) as room_of_brand,
             l.allowed_now
@@ -432,12 +443,14 @@ begin
         ) as c
     ),
     in_turn as (
-        select c.*, ceil(row_number() over (partition by c.lane order by c.priority, c.due_at, c.id)::float8 / c.weight) as turn
+        select c.*, ceil((c.turns_had
+            + row_number() over (partition by c.lane order by c.priority, c.due_at, c.id))::float8 / c.weight) as turn
         from candidates c
     ),
     limited as (
-        select t.id, t.turn, t.priority, t.due_at,
-            row_number() over (partition by t.actor order by t.turn, t.priority, t.due_at) as of_actor,
+        select t.id, t.turn, t.priority, t.last_at, t.due_at,
+            row_number() over (
+                partition by t.actor order by t.turn, t.priority, t.last_at nulls first, t.due_at) as of_actor,
             row_number() over (partition by t.lane order by t.turn, t.priority, t.due_at) as of_brand,
             least(t.room_of_actor, t.allowed_now) as room_of_actor, t.room_of_brand
         from in_turn t
@@ -445,7 +458,7 @@ begin
     select l.id from limited l
     where (l.room_of_actor is null or l.of_actor <= l.room_of_actor)
         and (l.room_of_brand is null or l.of_brand <= l.room_of_brand)
-    order by l.turn, l.priority, l.due_at
+    order by l.turn, l.priority, l.last_at nulls first, l.due_at
     limit p_room);
 end
 $$;
