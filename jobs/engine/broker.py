@@ -21,6 +21,7 @@ from jobs.engine.doubts import Doubts
 from jobs.engine.heartbeat import Heartbeat
 from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
 from jobs.engine.occupancy import Occupancy
+from jobs.engine.pace import Pace
 from jobs.engine.transport import TransportError
 from jobs.engine.transports import connect
 
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _LOOK = 0.02  # seconds between two looks whether a suspect can run by now
 _POLL = 1.0  # seconds that a consumer waits in one go, for ids or for room
+_AHEAD = 4  # jobs that are claimed ahead for each thread at the most
 
 
 class LedgerBroker(Broker):
@@ -66,7 +68,7 @@ class LedgerConsumer(Consumer):
     def __init__(self, broker: LedgerBroker, queue: str, prefetch: int) -> None:
         self._broker = broker
         self._queue = queue
-        self._prefetch = prefetch
+        self._threads = self._low = prefetch // 2  # Dramatiq asks for two messages a thread
         self._transport = connect(broker.url)
         self._ledger = Ledger()
         self._heartbeat = Heartbeat("worker", self._ledger)
@@ -76,6 +78,7 @@ class LedgerConsumer(Consumer):
         self._held = 0
         self._failures = 0
         self._room = threading.Condition()
+        self._pace = Pace()
 
     def __next__(self) -> MessageProxy | None:
         if not self._claims:
@@ -131,10 +134,12 @@ class LedgerConsumer(Consumer):
             self._claim(ids)
 
     def _await_room(self, timeout: float) -> int:
-        """Wait until half of the places are free, so that claims come in batches; how many are."""
+        """Wait until half of what is claimed ahead has gone, so that claims come in batches; how many to claim."""
+        ahead = self._pace.ahead(_AHEAD * self._threads)
         with self._room:
-            self._room.wait_for(lambda: self._held <= self._prefetch // 2, timeout)
-            return 0 if self._held > self._prefetch // 2 else self._prefetch - self._held
+            self._low = self._threads + ahead // 2
+            self._room.wait_for(lambda: self._held <= self._low, timeout)
+            return 0 if self._held > self._low else self._threads + ahead - self._held
 
     def _claim(self, ids: list[UUID]) -> None:
         with self._broker.occupancy.among_others():
@@ -187,7 +192,8 @@ class LedgerConsumer(Consumer):
         self._broker.occupancy.remove(count)
         with self._room:
             self._held -= count
-            if self._held <= self._prefetch // 2:
+            self._pace.ended(count)
+            if self._held <= self._low:
                 self._room.notify()
 
 

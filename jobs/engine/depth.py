@@ -5,7 +5,7 @@ follows what workers fetch between two looks of the relay. It doubles when a que
 while more than half of it is left.
 """
 
-LEAST = 8
+LEAST = 4
 MOST = 256
 
 
