@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
-from scripts.benchmarks.report import Numbers, table
+from scripts.benchmarks import fairness, timers
+from scripts.benchmarks.crew import TALLY
+from scripts.benchmarks.report import Numbers, merged, table
 from scripts.benchmarks.servers import Bench, bench, python
 from scripts.setup.environment import VENV
 from scripts.setup.progress import say, step
@@ -32,10 +34,6 @@ SCHEMA = """
 RATE = """
     select count(*) / greatest(0.001, extract(epoch from max(pg_xact_commit_timestamp(xmin)) - %s))::float8
     from bench.effects
-"""
-TALLY = """
-    select count(*) filter (where e.n is null), coalesce(sum(e.times - 1), 0)::int, count(*) filter (where i.n is null)
-    from bench.intents i full join (select n, count(*) as times from bench.effects group by n) as e on e.n = i.n
 """
 COMMIT_TO_START = """
     select percentile_cont(array[0.5, 0.95]) within group (
@@ -86,6 +84,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=5000, metavar="N", help="jobs in each drain")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="drains of each, by turns")
     parser.add_argument("--seconds", type=int, default=6, metavar="N", help="how long jobs come at a steady rate")
+    parser.add_argument("--timers", type=int, default=10_000, metavar="N", help="delayed jobs")
+    parser.add_argument("--timer-seconds", type=int, default=29, metavar="N", help="over how long they fall due")
+    parser.add_argument("--fairness-seconds", type=int, default=6, metavar="N", help="how long a brand is noisy")
 
 
 def measure(given: argparse.Namespace) -> Numbers:
@@ -100,8 +101,12 @@ def measure(given: argparse.Namespace) -> Numbers:
                 _drain(servers, contestant, given.jobs)
             say(f"  Round {number}: ours {ours.drained[-1]:.0f} jobs/s, dramatiq {stock.drained[-1]:.0f} jobs/s")
         waits = _waits(servers, ours, given.seconds)
+        others = [
+            timers.measure(servers, given.timers, given.timer_seconds),
+            fairness.measure(servers, given.fairness_seconds),
+        ]
     _show(given, ours, stock, waits)
-    return _numbers(given, ours, stock, waits)
+    return merged(_numbers(given, ours, stock, waits), *others)
 
 
 def _drain(servers: Bench, contestant: Contestant, count: int) -> None:

@@ -1,7 +1,9 @@
-"""What our workers run in the benchmark: every actor of the system, and one that does one insert.
+"""What our workers run in the benchmark: every actor of the system, one that does one insert, and one that takes 20 ms.
 
 `dramatiq scripts.benchmarks.ours` are the workers, `python -m scripts.benchmarks.relay` is the relay.
 """
+
+import time
 
 import dramatiq
 
@@ -14,12 +16,20 @@ from scripts.benchmarks.statement import INSERT
 from settings import settings
 
 ACTOR = "bench.insert"
+NAP, NAP_SECONDS = "bench.nap", 0.02
 
 
 @actor(ACTOR)
 def insert(n: int) -> None:
     """Write down that job `n` ran."""
     execute(INSERT, (n,))
+
+
+@actor(NAP)
+def nap(n: int) -> None:
+    """Write down that job `n` runs, and be busy for a while with something that needs no processor."""
+    execute(INSERT, (n,))
+    time.sleep(NAP_SECONDS)
 
 
 broker = make_broker(settings.transport_url)

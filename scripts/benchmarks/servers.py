@@ -161,11 +161,15 @@ class Bench:
 
     def end_all(self) -> None:
         """End what `spawn` started, at once: when a measurement is over, nothing that they hold is needed."""
-        for process in self._running:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        self._running.clear()
+        for process in list(self._running):
+            self.kill(process)
+
+    def kill(self, process: "subprocess.Popen[bytes]") -> None:
+        """End something that `spawn` started, with all its children, as when its machine goes."""
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self._running.remove(process)
 
     def _log(self, name: str) -> Path:
         folder = self.base / "log"
