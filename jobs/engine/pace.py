@@ -7,7 +7,7 @@ short many have to be claimed at a time, or threads would wait for the ledger; w
 import time
 from math import ceil
 
-_LEAD = 0.02  # seconds; it takes less to fetch and claim
+_LEAD = 0.02  # seconds; to fetch and claim takes less
 _WINDOW = 0.1  # seconds over which ended jobs are counted
 
 
