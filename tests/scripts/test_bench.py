@@ -19,7 +19,7 @@ def test_draining_jobs_is_compared_with_stock_dramatiq_and_loses_and_repeats_not
     assert numbers["ratio_dramatiq"] > 0
     assert numbers["commit_to_start_p95_ms"] >= numbers["commit_to_start_p50_ms"] > 0
     assert numbers["idle_start_p95_ms"] > 0
-    assert numbers["timer_lateness_p99_ms"] >= numbers["timer_lateness_p50_ms"] > 0
+    assert numbers["timer_lateness_p99_ms"] >= numbers["timer_lateness_p50_ms"] >= 0
     assert numbers["fairness_ratio"] > 0
     assert (numbers["lost"], numbers["duplicate"], numbers["ghost"]) == (0, 0, 0)
 
