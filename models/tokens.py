@@ -9,7 +9,7 @@ from uuid import UUID
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, KeySet
+from joserfc.jwk import KeySet
 
 from models.errors import Unauthenticated
 from settings import settings
@@ -17,8 +17,12 @@ from settings import settings
 LIFETIME = 3600
 """Seconds that an access token is good for, as long as its session is."""
 
+KEYS_MAX_AGE = 600
+"""Seconds that others may keep our public keys; a new one is published that long before it signs."""
+
 AUDIENCE = "authenticated"
 _ALGORITHMS = ["ES256"]
+_PUBLISHED = ("kty", "crv", "x", "y", "kid", "use", "alg")
 _CACHE_SIZE = 10_000
 
 
@@ -35,8 +39,9 @@ def _keys() -> KeySet:
 
 
 def public_keys() -> dict[str, Any]:
-    """The keys that anybody may verify our tokens with, as a JWK set (RFC 7517)."""
-    return dict(_keys().as_dict(private=False, use="sig", alg="ES256"))
+    """The keys that anybody may verify our tokens with, as a JWK set (RFC 7517): those that don't sign yet, too."""
+    published = [key.as_dict(private=False) | {"use": "sig", "alg": "ES256"} for key in _keys().keys]
+    return {"keys": [{name: key[name] for name in _PUBLISHED} for key in published]}
 
 
 def issue(
@@ -120,9 +125,3 @@ def _decode(token: str) -> dict[str, Any]:
     except (JoseError, ValueError, TypeError, AttributeError, KeyError):
         raise Unauthenticated("The access token is not valid.") from None
     return dict(claims)
-
-
-def new_key_set() -> dict[str, Any]:
-    """A JWK set with one new private ES256 key, for `AUTH_JWKS`."""
-    key = ECKey.generate_key("P-256", auto_kid=True)
-    return dict(KeySet([key]).as_dict(private=True))

@@ -3,8 +3,10 @@
 import base64
 import json
 import os
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from joserfc.jwk import ECKey
 
@@ -32,18 +34,24 @@ def load_or_make(path: Path) -> Secrets:
 
 def make() -> Secrets:
     """New secrets: one 256-bit root, one ES256 key named by its thumbprint (RFC 7638), 144 bits of password."""
-    key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"})
-    key.ensure_kid()
     return Secrets(
-        secret_keys="1:" + _random(32),
-        auth_jwks=json.dumps({"keys": [key.as_dict(private=True)]}),
+        secret_keys="1:" + new_root(),
+        auth_jwks=json.dumps({"keys": [new_key(int(time.time()))]}),
         admin_email=ADMIN_EMAIL,
-        admin_password=_random(18),
+        admin_password=base64.urlsafe_b64encode(os.urandom(18)).decode(),
     )
 
 
-def _random(size: int) -> str:
-    return base64.urlsafe_b64encode(os.urandom(size)).rstrip(b"=").decode()
+def new_root() -> str:
+    """256 bits, as SECRET_KEYS has them."""
+    return base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
+
+
+def new_key(now: int) -> dict[str, Any]:
+    """A private ES256 key, named by its thumbprint (RFC 7638), that was made at `now` (Unix time)."""
+    key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"})
+    key.ensure_kid()
+    return {**key.as_dict(private=True), "iat": now}
 
 
 if __name__ == "__main__":

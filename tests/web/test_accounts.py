@@ -401,6 +401,15 @@ def test_the_keys_that_verify_our_tokens_are_public_and_hold_no_secret(client):
     assert all("d" not in key and key["crv"] == "P-256" and key["kid"] for key in answer.json["keys"])
 
 
+def test_the_keys_may_be_kept_for_ten_minutes_and_asked_for_anew_without_being_sent(client):
+    answer = client.get("/.well-known/jwks.json")
+
+    again = client.get("/.well-known/jwks.json", headers={"If-None-Match": answer.headers["ETag"]})
+
+    assert answer.headers["Cache-Control"] == "public, max-age=600"
+    assert (again.status_code, again.content) == (304, b"")
+
+
 @pytest.mark.parametrize("role", ["Brand Admin", "Campaign Manager", "Creator"])
 def test_members_and_admins_are_people_with_profiles_and_consents_too(client, member, admin, role):
     for somebody in (member(role), admin):

@@ -279,9 +279,11 @@ class KeySet:
 
     @endpoint(response=dict[str, Any], permission="public", mode="async")
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Read them. Refetch when a token names a key that isn't among them."""
-        resp.set_header("Cache-Control", "public, max-age=600")
-        resp.media = tokens.public_keys()
+        """Read them: every ten minutes, and when a token names a key that isn't among them."""
+        keys = tokens.public_keys()
+        resp.set_header("Cache-Control", f"public, max-age={tokens.KEYS_MAX_AGE}")
+        etag(resp, ",".join(key["kid"] for key in keys["keys"]))
+        resp.media = keys
 
 
 ROUTES: list[tuple[str, object]] = [

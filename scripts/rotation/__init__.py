@@ -1,0 +1,1 @@
+"""`./scripts/keys`: key rotation in steps, none of which logs anybody out."""

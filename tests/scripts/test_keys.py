@@ -1,0 +1,175 @@
+"""`./scripts/keys`: what it says, what it keeps, and what it refuses to do too early."""
+
+import base64
+import dataclasses
+import json
+import subprocess
+
+import pytest
+
+from models import tokens
+from scripts.rotation import main, options
+from scripts.rotation.roots import Roots
+from scripts.rotation.token_keys import SPREAD, TokenKeys
+from scripts.setup import secrets
+from scripts.setup.environment import ROOT
+from scripts.setup.progress import SetupError
+from settings import settings
+
+NOW = 1_800_000_000
+
+
+@pytest.fixture
+def keys(tmp_path, monkeypatch, capsys):
+    """`keys("add", at=NOW)`: what is printed on standard output, of a system that has just been set up."""
+    monkeypatch.setattr(secrets.time, "time", lambda: NOW - SPREAD)
+    secrets.load_or_make(tmp_path / "secrets.json")
+    monkeypatch.undo()
+
+    def run(*argv, at=NOW):
+        main.perform(options.parser().parse_args([*argv, "--var", str(tmp_path)]), at)
+        return capsys.readouterr().out
+
+    run.path = tmp_path / "secrets.json"
+    return run
+
+
+def kids(keys):
+    return [key["kid"] for key in json.loads(json.loads(keys.path.read_text())["auth_jwks"])["keys"]]
+
+
+def test_a_new_key_is_published_first_and_signs_after_a_while(keys):
+    (first,) = kids(keys)
+    keys("add")
+    assert kids(keys)[0] == first
+
+    with pytest.raises(SetupError, match="Not everybody may know"):
+        keys("promote", at=NOW + SPREAD - 1)
+    keys("promote", at=NOW + SPREAD)
+
+    assert kids(keys)[1] == first
+
+
+def test_the_old_key_stays_until_its_last_token_is_over(keys):
+    (first,) = kids(keys)
+    keys("add")
+    keys("promote", at=NOW + SPREAD)
+    over = NOW + 2 * SPREAD + tokens.LIFETIME
+
+    with pytest.raises(SetupError, match="are good until"):
+        keys("retire", at=over - 1)
+    keys("retire", at=over)
+
+    assert first not in kids(keys)
+
+
+def test_a_key_that_has_leaked_goes_at_once(keys):
+    (leaked,) = kids(keys)
+    keys("add")
+    keys("promote", "--force")
+
+    keys("retire", leaked[:10], "--force")
+
+    assert leaked not in kids(keys)
+
+
+def test_a_promotion_can_be_taken_back(keys):
+    (first,) = kids(keys)
+    keys("add")
+    keys("promote", at=NOW + SPREAD)
+
+    keys("promote", first, at=NOW + SPREAD + 60)
+
+    assert kids(keys)[0] == first
+    assert [line.split()[1] for line in keys("list").splitlines()[1:]] == ["signs", "verifies"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["promote"], "`add` one first"),
+        (["retire"], "no key that was promoted away"),
+        (["promote", "nobody"], "0 keys have an id"),
+        (["promote", "--roots"], "active one already"),
+        (["retire", "--roots"], "Say which version"),
+        (["retire", "7", "--roots"], "no version 7"),
+        (["retire", "1", "--roots", "--force"], "active one"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_changes_nothing(keys, argv, said):
+    before = keys.path.read_text()
+
+    with pytest.raises(SetupError, match=said):
+        keys(*argv)
+
+    assert keys.path.read_text() == before
+
+
+def test_the_signing_key_is_never_dropped(keys):
+    with pytest.raises(SetupError, match="signs"):
+        keys("retire", kids(keys)[0], "--force")
+
+
+def test_list_says_what_each_key_does_and_shows_no_secret(keys):
+    keys("add")
+
+    said = keys("list")
+
+    assert [line.split()[1] for line in said.splitlines()[1:]] == ["signs", "published"]
+    held = json.loads(keys.path.read_text())
+    assert all(key["d"] not in said for key in json.loads(held["auth_jwks"])["keys"])
+    assert held["secret_keys"].partition(":")[2] not in keys("list", "--roots")
+
+
+def test_the_file_stays_its_owner_s_and_whole(keys):
+    before = json.loads(keys.path.read_text())
+
+    keys("add")
+
+    after = json.loads(keys.path.read_text())
+    assert keys.path.stat().st_mode & 0o777 == 0o600
+    assert {name for name in before if before[name] != after[name]} == {"auth_jwks"}
+
+
+def test_roots_are_added_behind_and_promoted_to_the_front(keys):
+    keys("add", "--roots")
+    assert list(roots(keys)) == [1, 2]
+    keys("promote", "--roots")
+    assert list(roots(keys)) == [2, 1]
+
+    with pytest.raises(SetupError, match="would be unreadable"):
+        keys("retire", "1", "--roots")
+    keys("retire", "1", "--roots", "--force")
+
+    assert list(roots(keys)) == [2]
+    assert len(base64.urlsafe_b64decode(roots(keys)[2] + "=")) == 32
+
+
+def roots(keys):
+    return Roots.read(json.loads(keys.path.read_text())["secret_keys"]).versions
+
+
+def test_elsewhere_the_new_value_is_printed_and_nothing_else(monkeypatch, capsys):
+    made = secrets.make()
+    monkeypatch.setattr(main, "settings", dataclasses.replace(settings, auth_jwks=made.auth_jwks))
+
+    main.perform(options.parser().parse_args(["add", "--env"]), NOW)
+
+    printed = capsys.readouterr()
+    assert TokenKeys.read(printed.out, NOW).keys[:-1] == json.loads(made.auth_jwks)["keys"]
+    assert "is published once" in printed.err
+
+
+@pytest.mark.parametrize("text", ["", "x", "{}", '{"keys": []}', '{"keys": [{"kid": "x"}]}', "[]"])
+def test_what_is_no_key_set_is_refused(text):
+    with pytest.raises(SetupError, match="AUTH_JWKS"):
+        TokenKeys.read(text, NOW)
+
+
+def test_the_command_says_where_no_system_lives(tmp_path):
+    ended = subprocess.run(
+        [ROOT / "scripts" / "keys", "list", "--var", tmp_path], capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 1
+    assert "No system lives in" in ended.stdout
