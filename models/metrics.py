@@ -29,16 +29,10 @@ class Metric:
 
 def job_metrics() -> Iterator[Metric]:
     """Every measure of the jobs, in the caller's transaction."""
-    yield from _gauges()
-    yield from _summaries()
-    dead = rows("SELECT actor, dead FROM app.dead_gauges()")
-    yield Metric("companon_jobs_dead", "Dead letters.", [({"actor": r["actor"]}, r["dead"]) for r in dead])
-    lags = rows("SELECT brand_id, seconds, due FROM app.brand_lags(%s)", (BRANDS,))
-    yield Metric(
-        "companon_brand_lag_seconds",
-        "Age of the oldest due job of the brands that wait longest.",
-        [({"brand": str(r["brand_id"])}, r["seconds"]) for r in lags],
-    )
+    yield from gauges()
+    yield from summaries()
+    yield dead_letters()
+    yield brand_lags()
     yield Metric(
         "companon_heartbeat_age_seconds",
         "Time since the last sign of life of a kind of process; +Inf if there never was one.",
@@ -52,7 +46,24 @@ def heartbeat_ages() -> dict[str, float]:
     return {r["kind"]: float("inf") if r["seconds"] is None else r["seconds"] for r in found}
 
 
-def _gauges() -> Iterator[Metric]:
+def dead_letters() -> Metric:
+    """How many dead letters of each actor there are."""
+    dead = rows("SELECT actor, dead FROM app.dead_gauges()")
+    return Metric("companon_jobs_dead", "Dead letters.", [({"actor": r["actor"]}, r["dead"]) for r in dead])
+
+
+def brand_lags() -> Metric:
+    """How far behind the system is, brand by brand."""
+    lags = rows("SELECT brand_id, seconds, due FROM app.brand_lags(%s)", (BRANDS,))
+    return Metric(
+        "companon_brand_lag_seconds",
+        "Age of the oldest due job of the brands that wait longest.",
+        [({"brand": str(r["brand_id"])}, r["seconds"]) for r in lags],
+    )
+
+
+def gauges() -> Iterator[Metric]:
+    """How many jobs of each actor are in which state, and for how long the oldest has been due."""
     found = rows("SELECT actor, waiting, due, published, running, oldest_due_seconds FROM app.job_gauges()")
     states = ("waiting", "due", "published", "running")
     yield Metric(
@@ -67,7 +78,8 @@ def _gauges() -> Iterator[Metric]:
     )
 
 
-def _summaries() -> Iterator[Metric]:
+def summaries() -> Iterator[Metric]:
+    """What can be said of the jobs that ended lately."""
     found = rows("SELECT * FROM app.job_summaries(%s)", (WINDOW,))
     of_actor = [({"actor": r["actor"]}, r) for r in found]
     yield Metric(

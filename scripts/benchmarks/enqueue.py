@@ -35,9 +35,7 @@ def measure(servers: Bench, rounds: int) -> Numbers:
     """Compare transactions with and without a job, by turns; the time that the job adds, by the time without it."""
     servers.rows(SCHEMA)
     with step(f"{rounds} transactions with a job, and as many without"):
-        found = json.loads(
-            servers.run("pairs", python("scripts.benchmarks.pairs", str(rounds)), servers.environment())
-        )
+        found = json.loads(servers.run("pairs", python("scripts.benchmarks.pairs", str(rounds)), servers.environment()))
     say(f"A transaction of two statements, and the same with a job: median of {rounds}")
     table(["", "ms"], [[meaning, f"{found[name]:.3f}"] for name, meaning in PARTS.items()])
     say(f"  a job adds {found['cost']:.2f} of the time without it")

@@ -1,0 +1,196 @@
+"""Calls the engine's functions and the console's queries on a ledger that `million` has filled; prints JSON.
+
+`python -m scripts.benchmarks.million_calls times CALLS` or `… plans 1`: a process of its own, as production's logins.
+"""
+
+import json
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import cycle, repeat
+from statistics import quantiles
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from jobs.engine.ledger import LAST_LANE, Claim, Ledger
+from models import context, db, dead_jobs, job_control, jobs, metrics
+from models.context import Identity
+from models.db import transaction
+from models.dead_jobs import Filter
+
+ACTORS = [f"bench.actor{number}" for number in range(10)]
+ROOM, BATCH = 32, 8
+"""How many jobs a relay takes at a time, and a worker."""
+PAGE = 51
+ENOUGH = 1.0
+"""Seconds that one query of the console is repeated at the most."""
+
+ADMIN = Identity("admin", "app_admin", {"app_metadata": {"user_role": context.SYSTEM_ADMIN}})
+_SCAN = re.compile(r"(Index Only Scan|Index Scan|Bitmap Index Scan|Seq Scan)(?: Backward)?(?: using (\S+))? on (\S+)")
+_BIG = re.compile(r"^(jobs|job_history|dead_jobs)(_|$)")
+_PARTITION = re.compile(r"^job_history_(\d{8}|default)")
+
+Call = Callable[[], object]
+
+heard: deque[str] = deque()
+"""What the server has told its client since the last call; psycopg2's own list forgets."""
+
+
+class Step(NamedTuple):
+    """A call, whose it is (`engine` or `console`), and its name."""
+
+    kind: str
+    name: str
+    call: Callable[[], object]
+
+
+def times(calls: int) -> dict[str, dict[str, Any]]:
+    """The 50th and 95th percentile of each call, in ms."""
+    taken: dict[tuple[str, str], list[float]] = {}
+    for kind, name, call in _steps(calls):
+        started = time.perf_counter()
+        call()
+        taken.setdefault((kind, name), []).append(1000 * (time.perf_counter() - started))
+    return {name: {"kind": kind, **_percentiles(ms)} for (kind, name), ms in taken.items()}
+
+
+def _percentiles(ms: list[float]) -> dict[str, float]:
+    found = quantiles(ms, n=20, method="inclusive")
+    return {"p50": found[9], "p95": found[18]}
+
+
+def plans(calls: int) -> dict[str, dict[str, Any]]:
+    """How each call is run the first time, as the server tells its client."""
+    found: dict[str, dict[str, Any]] = {}
+    for _, name, call in _steps(calls):
+        heard.clear()
+        call()
+        found.setdefault(name, {"plans": _readable(heard), "scans": _scans(heard)})
+    return found
+
+
+def _readable(notices: deque[str]) -> list[str]:
+    """Each statement's plan once, without what is of no interest."""
+    shown = {notice.partition("\n")[2].partition("  ->")[0]: notice for notice in reversed(notices)}
+    return [re.sub(r"\n +(?:Planning|Output|Buckets|Sort Method).*", "", notice).strip() for notice in shown.values()]
+
+
+def _scans(notices: deque[str]) -> list[str]:
+    """By what the big tables were found; partitions are one table. What was never executed doesn't count."""
+    lines = [line for notice in notices for line in notice.splitlines() if "(never executed)" not in line]
+    found = {_named(*match.groups()) for match in map(_SCAN.search, lines) if match}
+    return sorted(found - {""})
+
+
+def _named(how: str, index: str | None, on: str) -> str:
+    name = _PARTITION.sub("job_history", index or on)
+    return "" if not _BIG.match(name) else f"{how} {name}" if how == "Seq Scan" else name
+
+
+def _steps(calls: int) -> Iterator[Step]:
+    """Everything that is measured, so many times each at the most."""
+    yield from _engine(calls)
+    for name, identity, given in _console():
+        until = time.monotonic() + ENOUGH
+        for number in range(calls):
+            yield Step("console", name, partial(_asked, identity, next(given)))
+            if number and time.monotonic() > until:
+                break  # What is slow needn't be called so often to be seen.
+
+
+def _engine(calls: int) -> Iterator[Step]:
+    """The relay takes, a worker claims and finishes; fewer times where fewer jobs wait."""
+    engine = _Engine()
+    for _ in range(calls):
+        yield Step("engine", "take_due", engine.take)
+        while engine.taken:
+            yield Step("engine", "claim", engine.claim)
+            while engine.claims:
+                yield Step("engine", "finish", engine.finish)
+
+
+class _Engine:
+    """A relay and a worker on one connection."""
+
+    def __init__(self) -> None:
+        self.taken: list[UUID] = []
+        self.claims: list[Claim] = []
+        self._connection = db.connect("worker")
+        self._connection.notices = heard  # type: ignore[assignment]
+        self._ledger = Ledger()
+        self._ledger._connection = self._connection  # noqa: SLF001  (the one that is listened to)
+        self._worker_id = self._ledger.register_worker()
+        self._last_lane = LAST_LANE
+
+    def take(self) -> None:
+        found = self._ledger.take_due(ACTORS, ROOM, (), self._last_lane)
+        self.taken, self._last_lane = [id for id, _ in found], max((lane for _, lane in found), default=LAST_LANE)
+
+    def claim(self) -> None:
+        ids, self.taken = self.taken[:BATCH], self.taken[BATCH:]
+        self.claims = self._ledger.claim(ids, self._worker_id)
+
+    def finish(self) -> None:
+        claim = self.claims.pop()
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT app.finish(%s, %s)", (claim.id, claim.fence))
+
+
+def _console() -> Iterator[tuple[str, Identity, Iterator[Call]]]:
+    """What a system admin's console asks for, and what is asked for its measures."""
+    for name, given in (*_of_one_job(), *_of_dead_jobs()):
+        yield name, ADMIN, given
+    yield "actors", ADMIN, repeat(job_control.actors)
+    measures: list[Call] = [lambda: list(metrics.gauges()), lambda: list(metrics.summaries())]
+    measures += [metrics.dead_letters, metrics.brand_lags, metrics.heartbeat_ages]
+    for name, call in zip(("gauges", "summaries", "dead letters", "brand lags", "heartbeats"), measures, strict=True):
+        yield f"metrics: {name}", context.nobody(), repeat(call)
+
+
+def _of_one_job() -> Iterator[tuple[str, Iterator[Call]]]:
+    for table in ("job_history", "jobs", "dead_jobs"):
+        yield f"job in {table}", cycle([partial(jobs.get, id) for (id,) in _some("id", table)])
+    for column in ("request_id", "correlation_id", "split_part(traceparent, '-', 2)"):
+        for table in ("job_history", "jobs"):
+            where = "request_id <> correlation_id" if column == "correlation_id" and table == "job_history" else "true"
+            name = f"trail by {column.partition('(')[2].partition(',')[0] or column} in {table}"
+            yield name, cycle([partial(job_control.trail, found) for (found,) in _some(column, table, where)])
+    yield "trail of nobody", repeat(partial(job_control.trail, "00000000"))
+
+
+def _of_dead_jobs() -> Iterator[tuple[str, Iterator[Call]]]:
+    columns = "fingerprint, actor, brand_id, finished_at, id"
+    ((fingerprint, actor, brand_id, finished_at, id),) = _some(columns, "dead_jobs", most=1)
+    filters = {
+        "": Filter(),
+        " of an actor": Filter(actor=actor),
+        " of a brand": Filter(brand_id=brand_id),
+        " alike": Filter(fingerprint=fingerprint),
+    }
+    for what, which in filters.items():
+        yield f"dead jobs{what}", repeat(partial(dead_jobs.page, which, PAGE))
+        yield f"dead groups{what}", repeat(partial(dead_jobs.groups, which, PAGE))
+    yield "dead jobs, next page", repeat(partial(dead_jobs.page, Filter(), PAGE, (finished_at, id)))
+    yield "dead job", repeat(partial(dead_jobs.get, id))
+    yield "replay, dry run", repeat(partial(dead_jobs.forecast, Filter(actor=actor)))
+
+
+def _some(columns: str, table: str, where: str = "true", most: int = 200) -> list[tuple[Any, ...]]:
+    """Values of jobs here and there."""
+    with transaction(ADMIN):
+        # These are names of our own.
+        sql = f"SELECT {columns} FROM app.{table} WHERE {where} ORDER BY md5(id::text) LIMIT {most}"  # noqa: S608
+        return [tuple(found.values()) for found in db.rows(sql)]
+
+
+def _asked(identity: Identity, call: Call) -> None:
+    with transaction(identity):
+        db.db.connection().notices = heard  # type: ignore[no-untyped-call]
+        call()
+
+
+if __name__ == "__main__":
+    print(json.dumps({"times": times, "plans": plans}[sys.argv[1]](int(sys.argv[2]))))
