@@ -3,6 +3,7 @@
 The relay doesn't run: what is measured is what a request pays, and that ends with the doorbell.
 """
 
+import argparse
 import json
 
 from scripts.benchmarks.report import Numbers, table
@@ -29,6 +30,11 @@ PARTS = {
     "enqueue_ms": "thereof: the call of enqueue",
     "doorbell_ms": "thereof: the doorbell, after the commit",
 }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be chosen."""
+    parser.add_argument("--transactions", type=int, default=1000, metavar="N", help="with a job, and as many without")
 
 
 def measure(servers: Bench, rounds: int) -> Numbers:

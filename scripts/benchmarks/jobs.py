@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
-from scripts.benchmarks import fairness, timers
+from scripts.benchmarks import enqueue, fairness, million, timers
 from scripts.benchmarks.crew import TALLY
 from scripts.benchmarks.report import Numbers, merged, table
 from scripts.benchmarks.servers import Bench, bench, python
@@ -87,6 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timers", type=int, default=10_000, metavar="N", help="delayed jobs")
     parser.add_argument("--timer-seconds", type=int, default=29, metavar="N", help="over how long they fall due")
     parser.add_argument("--fairness-seconds", type=int, default=6, metavar="N", help="how long a brand is noisy")
+    enqueue.add_arguments(parser)
+    million.add_arguments(parser)
 
 
 def measure(given: argparse.Namespace) -> Numbers:
@@ -102,8 +104,11 @@ def measure(given: argparse.Namespace) -> Numbers:
             say(f"  Round {number}: ours {ours.drained[-1]:.0f} jobs/s, dramatiq {stock.drained[-1]:.0f} jobs/s")
         waits = _waits(servers, ours, given.seconds)
         others = [
+            enqueue.measure(servers, given.transactions),
             timers.measure(servers, given.timers, given.timer_seconds),
             fairness.measure(servers, given.fairness_seconds),
+            # The last one: it leaves the ledger full.
+            million.measure(servers, given.million, given.rows, plans=given.plans),
         ]
     _show(given, ours, stock, waits)
     return merged(_numbers(given, ours, stock, waits), *others)

@@ -1,5 +1,6 @@
 """The ledger after a month: what its functions and the console's queries take beside a million finished jobs."""
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,13 @@ TELL_PLANS = """
 
 Found = dict[str, dict[str, Any]]
 """By what was called: `kind`, `p50` and `p95` in ms, the `scans` of big tables, and `plans`."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be chosen."""
+    parser.add_argument("--million", type=int, default=1_000_000, metavar="N", help="finished jobs in a full ledger")
+    parser.add_argument("--rows", type=int, default=100_000, metavar="N", help="jobs that wait in it")
+    parser.add_argument("--plans", action="store_true", help="print how each call is run there")
 
 
 def measure(servers: Bench, finished: int, waiting: int, *, plans: bool) -> Numbers:

@@ -15,7 +15,7 @@ create function pg_temp.lane(n bigint) returns uuid language sql immutable as $$
     select lpad(to_hex(n * 7919 % 50 + 1), 32, '0')::uuid
 $$;
 create function pg_temp.actor(n bigint) returns text language sql immutable as $$
-    select 'bench.actor' || n * 104729 % 10
+    select 'bench.actor' || n / 50 % 10
 $$;
 
 do $$
@@ -47,10 +47,13 @@ select pg_temp.id_at(at, n, 'dead'), pg_temp.actor(n), '["7f0c4f0e"]', 1, 'dead'
     at, at, at + '90 ms', left(md5('fingerprint' || n % 40), 12)
 from (select n, now() - n * interval '7 minutes' as at from generate_series(1, {dead}) as n) as dead;
 
+insert into app.actors (name, queue) select pg_temp.actor(n * 50), 'bench' from generate_series(0, 9) as n
+on conflict do nothing;
+
 -- One in ten is due later.
 insert into app.jobs (id, actor, args, priority, due_at, brand_id, lane, subject_type, subject_id, request_id,
     correlation_id, traceparent, created_at)
-select pg_temp.id_at(at, n, 'waiting'), pg_temp.actor(n), '["7f0c4f0e"]', n % 4,
+select pg_temp.id_at(at, n, 'waiting'), pg_temp.actor(n), '["7f0c4f0e"]', n / 500 % 4,
     at + case when n % 10 = 0 then interval '1 day' else '0' end, pg_temp.lane(n), pg_temp.lane(n), 'scan', n,
     pg_temp.request(-n / 2), pg_temp.request(-n / 2), '00-' || md5('waiting' || n / 2) || '-00f067aa0ba902b7-01', at
 from (

@@ -153,11 +153,12 @@ def _console() -> Iterator[tuple[str, Identity, Iterator[Call]]]:
 def _of_one_job() -> Iterator[tuple[str, Iterator[Call]]]:
     for table in ("job_history", "jobs", "dead_jobs"):
         yield f"job in {table}", cycle([partial(jobs.get, id) for (id,) in _some("id", table)])
-    for column in ("request_id", "correlation_id", "split_part(traceparent, '-', 2)"):
-        for table in ("job_history", "jobs"):
-            where = "request_id <> correlation_id" if column == "correlation_id" and table == "job_history" else "true"
-            name = f"trail by {column.partition('(')[2].partition(',')[0] or column} in {table}"
-            yield name, cycle([partial(job_control.trail, found) for (found,) in _some(column, table, where)])
+    own = "correlation_id IS DISTINCT FROM request_id"
+    ids = {"request": "request_id", "correlation": "correlation_id", "trace": "split_part(traceparent, '-', 2)"}
+    for kind, column in ids.items():
+        found = _some(column, "job_history", own if kind == "correlation" else "true")
+        yield f"trail by {kind} id", cycle([partial(job_control.trail, id) for (id,) in found])
+    yield "trail, still waiting", cycle([partial(job_control.trail, id) for (id,) in _some("request_id", "jobs")])
     yield "trail of nobody", repeat(partial(job_control.trail, "00000000"))
 
 

@@ -13,14 +13,18 @@ def measured(*arguments: str) -> dict[str, float]:
 
 
 def test_draining_jobs_is_compared_with_stock_dramatiq_and_loses_and_repeats_nothing():
-    timers = ("--timers", "200", "--timer-seconds", "4")
-    numbers = measured("jobs", "--jobs", "200", "--rounds", "1", "--seconds", "1", *timers, "--fairness-seconds", "1")
+    sizes = ("--transactions", "20", "--million", "2000", "--rows", "500")
+    times = ("--seconds", "1", "--timers", "200", "--timer-seconds", "4", "--fairness-seconds", "1")
+    numbers = measured("jobs", "--jobs", "200", "--rounds", "1", *sizes, *times)
 
     assert numbers["ratio_dramatiq"] > 0
     assert numbers["commit_to_start_p95_ms"] >= numbers["commit_to_start_p50_ms"] > 0
     assert numbers["idle_start_p95_ms"] > 0
     assert numbers["timer_lateness_p99_ms"] >= numbers["timer_lateness_p50_ms"] >= 0
     assert numbers["fairness_ratio"] > 0
+    assert {"enqueue_cost", "doorbell_ms"} < set(numbers)
+    assert numbers["claim_ms_at_1m"] > 0
+    assert numbers["console_ms_at_1m"] > 0
     assert (numbers["lost"], numbers["duplicate"], numbers["ghost"]) == (0, 0, 0)
 
 

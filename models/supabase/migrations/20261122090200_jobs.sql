@@ -81,6 +81,10 @@ create table app.job_history (
     primary key (id, finished_at)
 ) partition by range (finished_at);
 create index job_history_request on app.job_history (request_id) where request_id <> '';
+-- Few requests are told a correlation id that is not their own.
+create index job_history_correlation on app.job_history (correlation_id)
+    where correlation_id is distinct from request_id;
+create index job_history_trace on app.job_history (split_part(traceparent, '-', 2)) where traceparent <> '';
 
 -- Dead letters stay until somebody has dealt with them.
 create table app.dead_jobs (

@@ -38,12 +38,21 @@ create function app.job_gauges() returns table (actor text, waiting bigint, due 
     oldest_due_seconds float8)
 language plpgsql stable security definer set search_path = '' as $$
 begin
+    -- Of those that wait there may be many, so only what their index holds is asked for.
     return query
-    select j.actor, count(*) filter (where j.state = 'waiting'),
-        count(*) filter (where j.state = 'waiting' and j.due_at <= now()),
-        count(*) filter (where j.state = 'published'), count(*) filter (where j.state = 'running'),
-        coalesce(extract(epoch from now() - min(j.due_at) filter (where j.state = 'waiting' and j.due_at <= now())), 0)::float8
-    from app.jobs j group by j.actor;
+    with waiting as (
+        select j.actor, count(*) as jobs, count(*) filter (where j.due_at <= now()) as due,
+            extract(epoch from now() - min(j.due_at) filter (where j.due_at <= now()))::float8 as seconds
+        from app.jobs j where j.published_at is null group by j.actor
+    ),
+    taken as (
+        select j.actor, count(*) filter (where j.state = 'published') as published,
+            count(*) filter (where j.state = 'running') as running
+        from app.jobs j where j.published_at is not null group by j.actor
+    )
+    select coalesce(w.actor, t.actor), coalesce(w.jobs, 0), coalesce(w.due, 0), coalesce(t.published, 0),
+        coalesce(t.running, 0), coalesce(w.seconds, 0)
+    from waiting w full join taken t on t.actor = w.actor;
 end
 $$;
 call app.grant_definer('app.job_gauges()', array['app_public']);
