@@ -2,6 +2,7 @@
 -- {finished}, {waiting} and {dead} are how many.
 set synchronous_commit = off;
 set work_mem = '64MB';
+set maintenance_work_mem = '128MB';
 
 create function pg_temp.id_at(at timestamptz, n bigint, kind text) returns uuid language sql immutable as $$
     select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '7' || left(md5(kind || n), 3) || '8'
@@ -29,6 +30,20 @@ begin
 end
 $$;
 
+-- An index is made of all rows at once in a fraction of the time that they take one by one.
+create temporary table indexes as
+select i.indexrelid::regclass::text as name, replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ') as definition
+from pg_index i where i.indrelid = 'app.job_history'::regclass and not i.indisprimary;
+do $$
+declare
+    index text;
+begin
+    for index in select name from indexes loop
+        execute 'drop index ' || index;
+    end loop;
+end
+$$;
+
 insert into app.job_history (id, actor, args, version, state, attempts, crashes, brand_id, subject_type, subject_id,
     request_id, correlation_id, traceparent, created_at, claimed_at, finished_at)
 select pg_temp.id_at(at, n, 'done'), pg_temp.actor(n), '["7f0c4f0e"]', 1, 'done', 1, 0, pg_temp.lane(n), 'scan', n,
@@ -38,6 +53,16 @@ from (
     select n, now() - interval '29 days 23 hours' * (1 - n::float8 / {finished}) - interval '1 second' as at
     from generate_series(1, {finished}) as n
 ) as finished;
+
+do $$
+declare
+    index text;
+begin
+    for index in select definition from indexes loop
+        execute index;
+    end loop;
+end
+$$;
 
 insert into app.dead_jobs (id, actor, args, version, state, attempts, crashes, brand_id, subject_type, subject_id,
     request_id, correlation_id, traceparent, error, created_at, claimed_at, finished_at, fingerprint)
