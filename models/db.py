@@ -29,8 +29,8 @@ psycopg2.extensions.register_adapter(dict, psycopg2.extras.Json)
 DEFAULT_TIMEOUT = 10.0
 """Seconds that one transaction's statements may take each, unless the caller says otherwise."""
 
-Closing = tuple[str, Sequence[Any]]
-"""A statement to send in one message with COMMIT, and its parameters."""
+Statement = tuple[str, Sequence[Any]]
+"""A statement that goes to the server in one message with another, and its parameters."""
 
 _URLS: dict[Login, Callable[[], str]] = {
     "web": lambda: settings.database_url,
@@ -66,8 +66,9 @@ class _State(peewee._ConnectionLocal):  # noqa: SLF001  (the only way to a state
     """One thread's connection for one login, and how its transaction is to begin and end."""
 
     timeout = DEFAULT_TIMEOUT
-    opening: Closing | None = None  # what begins the transaction, until its first statement has taken it along
-    closing: Closing | None = None
+    opening: Statement | None = None  # what begins the transaction, until its first statement has taken it along
+    ahead: tuple[Statement, ...] = ()  # what goes to the server with the next statement, and before it
+    closing: Statement | None = None
 
 
 class ContextDatabase(peewee.PostgresqlDatabase):
@@ -100,16 +101,18 @@ class ContextDatabase(peewee.PostgresqlDatabase):
 
     def commit(self) -> None:
         state = self._state
-        sql, params = state.closing or ("", ())
         if state.opening:
-            if not sql and not _identity().is_session:
+            if not state.ahead and not state.closing and not _identity().is_session:
                 state.opening = None  # nothing was done, and nothing has to be found out
                 return
             self.execute_sql("SELECT")
-        self._send(f"{sql}; COMMIT" if sql else "COMMIT", params)
+        last = (*state.ahead, state.closing) if state.closing else state.ahead
+        state.ahead = ()
+        self._send(*_together(state.conn, last, "COMMIT", None))
 
     def rollback(self) -> None:
         state = self._state
+        state.ahead = ()
         if state.opening:
             state.opening = None
         elif not _is_lost(state):  # the server rolls a lost connection's work back by itself
@@ -117,10 +120,11 @@ class ContextDatabase(peewee.PostgresqlDatabase):
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         state = self._state
-        opening, state.opening = state.opening, None
+        opening, ahead = state.opening, state.ahead
+        state.opening, state.ahead = None, ()
         if opening is None:
-            return self._send(sql, params)
-        sql, params = _together(state.conn, opening, sql, params)
+            return self._send(*_together(state.conn, ahead, sql, params))
+        sql, params = _together(state.conn, (opening, *ahead), sql, params)
         try:
             return self._send(sql, params)
         except peewee.OperationalError:
@@ -129,6 +133,10 @@ class ContextDatabase(peewee.PostgresqlDatabase):
                 raise
             state.conn = self._connect()
             return self._send(sql, params)
+
+    def send_along(self, statement: Statement) -> None:
+        """Keep a statement for the next message."""
+        self._state.ahead += (statement,)
 
     def _send(self, sql: str, params: Any) -> Any:
         try:
@@ -147,10 +155,10 @@ class ContextDatabase(peewee.PostgresqlDatabase):
         self.discard()
         self.connect()
 
-    def prepare(self, timeout: float, closing: Closing | None) -> None:
+    def prepare(self, timeout: float, closing: Statement | None) -> None:
         """Say how this thread's next transaction is to begin and end."""
         state = self._state
-        state.timeout, state.opening, state.closing = timeout, None, closing
+        state.timeout, state.opening, state.ahead, state.closing = timeout, None, (), closing
 
     def discard(self) -> None:
         """Close this thread's connection without any word to the server; what it held is rolled back there."""
@@ -169,12 +177,15 @@ def _is_lost(state: _State) -> bool:
     return state.conn is None or bool(state.conn.closed)
 
 
-def _together(conn: Any, opening: Closing, sql: str, params: Any) -> tuple[str, Any]:
-    """What begins a transaction and its first statement, as one message."""
-    begin, values = opening
+def _together(conn: Any, ahead: Sequence[Statement], sql: str, params: Any) -> tuple[str, Any]:
+    """One message of several statements; its answer is the last one's."""
+    if not ahead:
+        return sql, params
+    text = "; ".join([before for before, _ in ahead])
+    values = [value for _, before in ahead for value in before]
     if isinstance(params, Mapping):
-        return f"{conn.cursor().mogrify(begin, values).decode().replace('%', '%%')}; {sql}", params
-    return f"{begin}; {sql}", (*values, *(params or ()))
+        return f"{conn.cursor().mogrify(text, values).decode().replace('%', '%%')}; {sql}", params
+    return f"{text}; {sql}", [*values, *(params or ())]
 
 
 db = ContextDatabase()
@@ -193,7 +204,7 @@ class Row(peewee.Model):
 
 @contextmanager
 def transaction(
-    identity: Identity, *, timeout: float = DEFAULT_TIMEOUT, closing: Closing | None = None
+    identity: Identity, *, timeout: float = DEFAULT_TIMEOUT, closing: Statement | None = None
 ) -> Iterator[None]:
     """Run the block as `identity`, in one transaction.
 
@@ -247,6 +258,14 @@ def value(sql: str, params: Sequence[Any] = ()) -> Any:
 def execute(sql: str, params: Sequence[Any] = ()) -> int:
     """Run a statement; how many rows it touched."""
     return int(db.execute_sql(sql, params).rowcount)
+
+
+def send_along(sql: str, params: Sequence[Any] = ()) -> None:
+    """Run a statement whose answer nobody waits for: in one message with the next one, or with COMMIT.
+
+    What it raises, that one raises.
+    """
+    db.send_along((sql, params))
 
 
 def after_commit(do: Callable[[], None]) -> None:

@@ -4,8 +4,10 @@ A client of its own, small enough for the web tier, which knows nothing of the e
 the ledger by itself a few times a second.
 """
 
+import os
 import threading
 import time
+from contextlib import suppress
 from typing import Any, Protocol
 
 import redis
@@ -14,8 +16,8 @@ from models import brokers
 from models.brokers import AMQP_ERRORS, DOORBELL
 from settings import settings
 
-_PATIENCE = 0.2  # seconds that a request may lose to a broker that doesn't answer
-_SILENCE = 1.0  # seconds without another try after that
+_PATIENCE = 0.2  # seconds that a broker gets to answer
+_SILENCE = 1.0  # seconds without another try after one that didn't
 
 
 class Doorbell(Protocol):
@@ -97,21 +99,48 @@ def connect(url: str) -> Doorbell:
     return AmqpDoorbell(url) if brokers.is_amqp(url) else RedisDoorbell(url)
 
 
-class _Patient:
-    """Leaves a broker that did not answer alone for a moment, so that not every request waits for it."""
+class _Ringer:
+    """Rings in a thread of its own: a broker that is slow, or doesn't answer, costs whoever has committed nothing.
+
+    One that did not answer is left alone for a moment.
+    """
 
     def __init__(self, doorbell: Doorbell) -> None:
         self._doorbell = doorbell
-        self._silent_until = 0.0
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)  # a thread doesn't come along
+
+    def _begin(self) -> None:
+        self._wanted = threading.Event()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
 
     def ring(self) -> None:
-        if time.monotonic() >= self._silent_until and not self._doorbell.ring():
-            self._silent_until = time.monotonic() + _SILENCE
+        if self._wanted.is_set():
+            return
+        self._wanted.set()
+        if self._thread is None:
+            with suppress(RuntimeError):  # no thread is to be had: the relay looks by itself
+                self._start()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            if not self._doorbell.ring():
+                time.sleep(_SILENCE)
 
 
-_patient = _Patient(connect(settings.transport_url))  # A URL that leads nowhere is noticed when the process starts.
+_ringer = _Ringer(connect(settings.transport_url))  # A URL that leads nowhere is noticed when the process starts.
 
 
 def ring() -> None:
-    """Wake the relay. Best effort; never raises, since what it is called after has committed."""
-    _patient.ring()
+    """Wake the relay. Best effort; never raises and never waits, since what it is called after has committed."""
+    _ringer.ring()

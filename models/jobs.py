@@ -10,14 +10,16 @@ from typing import Any, Literal
 from uuid import UUID
 
 from models import context, doorbell
-from models.db import after_commit, new_id, row
-from models.errors import NotFound
+from models.context import Identity
+from models.db import after_commit, new_id, row, send_along
+from models.errors import Forbidden, NotFound
 
 Unique = Literal["while_waiting", "until_done", "within"]
 
 _ENQUEUE = (
     "SELECT id, created FROM app.enqueue(%s, %s, %s, %s, %s::int, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::int)"
 )
+_encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,34 +104,48 @@ def enqueue(
     if identity is not None:
         brand_id = brand_id or identity.brand_id
         user_id = user_id or (identity.user_id if identity.role == "app_fan" else None)
-    key = (unique_key or f"{brand_id or user_id or ''}:{name}:{_json(args)}") if unique else None
+    key = (unique_key or f"{brand_id or user_id or ''}:{name}:{_encode(args)}") if unique else None
     coalesced = unique == "while_waiting" and not replace
     kind, subject_id = subject or (name.partition(".")[0], args[0] if args else None)
-    found = row(
-        _ENQUEUE,
-        (
-            new_id(),
-            name,
-            _json(args),
-            delay,
-            priority,
-            None if coalesced else key,
-            key if coalesced else None,
-            kind,
-            None if subject_id is None else str(subject_id),
-            brand_id,
-            user_id,
-            request.request_id,
-            request.correlation_id,
-            request.traceparent,
-            window if unique == "within" else None,
-            replace,
-            version,
-        ),
+    job_id = new_id()
+    params = (
+        job_id,
+        name,
+        _encode(args),
+        delay,
+        priority,
+        None if coalesced else key,
+        key if coalesced else None,
+        kind,
+        None if subject_id is None else str(subject_id),
+        brand_id,
+        user_id,
+        request.request_id,
+        request.correlation_id,
+        request.traceparent,
+        window if unique == "within" else None,
+        replace,
+        version,
     )
-    assert found is not None
     after_commit(ring)
+    if key is None or coalesced:
+        # There is no other job that it could turn out to be, so nobody has to wait for the answer.
+        _require_own(identity, brand_id, user_id)
+        send_along(_ENQUEUE, params)
+        return JobRef(job_id, created=True)
+    found = row(_ENQUEUE, params)
+    assert found is not None
     return JobRef(**found)
+
+
+def _require_own(identity: Identity | None, brand_id: UUID | None, user_id: UUID | None) -> None:
+    """What `app.enqueue` says, before the message in which it would say so."""
+    if identity is None:
+        return
+    if identity.role in ("authenticated", "app_job") and brand_id != identity.brand_id:
+        raise Forbidden("A job belongs to the brand that asks for it.")
+    if identity.role == "app_fan" and (user_id != identity.user_id or brand_id is not None):
+        raise Forbidden("A job belongs to the fan who asks for it.")
 
 
 def get(job_id: UUID) -> Job:
@@ -157,7 +173,3 @@ def children(job_id: UUID) -> Children | None:
 def ring() -> None:
     """Wake the relay. Best effort; never raises, since what it is called after has committed."""
     doorbell.ring()
-
-
-def _json(args: tuple[Any, ...]) -> str:
-    return json.dumps(args, default=str, separators=(",", ":"))

@@ -23,7 +23,7 @@ from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
 from jobs.engine.registry import HARD_GRACE, ActorSpec
 from models import context, doorbell
 from models.context import Identity, RequestInfo
-from models.db import Closing, transaction
+from models.db import Statement, transaction
 from models.errors import Problem
 
 log = logging.getLogger("jobs")
@@ -95,7 +95,7 @@ class Runner:
             raise JobCancelled
         identity = identity_of(spec, claim)
         job = CurrentJob(claim, identity, spec.time_limit, self._ledger)
-        closing: Closing = (_FINISH_FOR.get(identity.role, _FINISH), (claim.id, claim.fence))
+        closing: Statement = (_FINISH_FOR.get(identity.role, _FINISH), (claim.id, claim.fence))
         try:
             with (
                 running(job),
