@@ -58,6 +58,10 @@ class Settings:
     auth_jwks: str = env(
         "AUTH_JWKS", "", "Private ES256 keys as a JWK set, the signing one first; access tokens.", secret=True
     )
+    session_idle_days: int = env(
+        "SESSION_IDLE_DAYS", 30, "Days after which a session is over that nobody has refreshed."
+    )
+    session_days: int = env("SESSION_DAYS", 90, "Days after which any session is over, and its person signs in again.")
     public_url: str = env("PUBLIC_URL", "http://127.0.0.1:8000", "Where clients reach this API.")
     app_url: str = env("APP_URL", "", "The front end that mails link to; the API's own pages when empty.")
     smtp_url: str = env(

@@ -1,15 +1,21 @@
-"""Sessions: signing in and out. What a token may do is decided by its session, and that is here and revocable."""
+"""Sessions: signing in, going on, and out. What a token may do is decided by its session, and that can be revoked."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Literal
 from uuid import UUID
 
-from models import accounts, context, emails, keys, passwords, tokens
-from models.db import after_commit, execute, new_id, row, transaction
+from models import accounts, context, emails, keys, passwords, refresh_tokens, tokens
+from models.db import after_commit, execute, new_id, row, rows, transaction, value
 from models.errors import TooMany, Unauthenticated
 from models.jobs import ring
+from models.refresh_tokens import RefreshToken
+from settings import settings
 
-LIFETIME = timedelta(days=30)
+Scope = Literal["this", "others", "all"]
+
+GRACE = timedelta(seconds=10)
+"""How long a refresh token that has been used still leads to its successor."""
 
 WINDOW = timedelta(minutes=15)
 MOST_HERE = 10
@@ -23,6 +29,13 @@ class InvalidCredentials(Unauthenticated):
 
     code = "invalid_credentials"
     title = "The e-mail address or the password is wrong"
+
+
+class RefreshTokenInvalid(Unauthenticated):
+    """The session can't be gone on with."""
+
+    code = "refresh_token_invalid"
+    title = "Sign in again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +53,25 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session that has just begun, and the token that acts in it."""
+    """A session that has just begun or been refreshed, and its tokens: what acts in it, and what it goes on with."""
 
     id: UUID
     access_token: str
+    refresh_token: str
     person: Person
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A session that lives, as its person sees it."""
+
+    id: UUID
+    created_at: datetime
+    refreshed_at: datetime
+    authenticated_at: datetime
+    expires_at: datetime
+    address: str | None
+    user_agent: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,40 +125,92 @@ def _begin(email: str, network: str) -> tuple[_Attempt, int]:
 
 
 def _start(attempt: _Attempt, new_hash: str | None) -> Session | None:
-    session_id = new_id()
+    session_id, refresh_token = new_id(), refresh_tokens.new()
     found = row(
-        "SELECT id, email, name, locale, role, brand_id, is_anonymous FROM app.sign_in(%s, %s, %s, %s, %s, %s, %s, %s)",
+        "SELECT * FROM app.sign_in(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
             session_id,
             attempt.user_id,
             attempt.password_hash,
             new_hash,
-            LIFETIME,
+            *_lifetimes(),
+            refresh_token.hash,
             attempt.here,
             attempt.account,
             accounts.origin(),
         ),
     )
     after_commit(ring)
-    return _session(session_id, Person(**found)) if found else None
+    return _session(session_id, refresh_token, Person(**found)) if found else None
 
 
 def sign_in_anonymously(locale: str = "en") -> Session:
     """Make a fan without an account, and their session."""
-    session_id, user_id = new_id(), new_id()
+    session_id, user_id, refresh_token = new_id(), new_id(), refresh_tokens.new()
     execute(
-        "SELECT app.sign_in_anonymously(%s, %s, %s, %s, %s)",
-        (session_id, user_id, locale, LIFETIME, accounts.origin()),
+        "SELECT app.sign_in_anonymously(%s, %s, %s, %s, %s, %s, %s)",
+        (session_id, user_id, locale, *_lifetimes(), refresh_token.hash, accounts.origin()),
     )
-    return _session(session_id, Person(user_id, None, None, locale, context.FAN, None, is_anonymous=True))
+    person = Person(user_id, None, None, locale, context.FAN, None, is_anonymous=True)
+    return _session(session_id, refresh_token, person)
 
 
-def sign_out() -> None:
-    """End the caller's session; its token is worth nothing from then on."""
-    execute("SELECT app.sign_out()")
+def refresh(text: str) -> Session:
+    """Go on with a session: another access token, which says what the person is now, and another refresh token.
+
+    A token is good once. Whoever sends it again within `GRACE` (an answer got lost, two tabs asked at once) gets the
+    successor that it already has; later, it has been stolen, and the session ends. Opens its own transaction.
+
+    Raises:
+        RefreshTokenInvalid: it is none of ours, its session is over, or this has just ended it.
+    """
+    token, successor = RefreshToken(text), refresh_tokens.new()
+    with transaction(context.nobody()):
+        found = row(
+            "SELECT outcome, successor, session_id, (person).* FROM app.refresh_session(%s, %s, %s, %s, %s, %s)",
+            (token.hash, successor.hash, token.seal(successor), GRACE, _lifetimes()[0], accounts.origin()),
+        )
+        after_commit(ring)
+    assert found is not None
+    outcome, sealed, session_id = found.pop("outcome"), found.pop("successor"), found.pop("session_id")
+    if outcome != "ok":
+        raise RefreshTokenInvalid
+    return _session(session_id, token.unseal(bytes(sealed)), Person(**found))
 
 
-def _session(session_id: UUID, person: Person) -> Session:
+def own(limit: int, after: tuple[datetime, UUID] | None = None) -> list[Open]:
+    """The caller's own sessions that live, newest first.
+
+    Args:
+        limit: how many at most.
+        after: `created_at` and `id` of the one that they come behind.
+    """
+    return [
+        Open(**found) for found in rows("SELECT * FROM app.own_sessions(%s, %s, %s)", (*(after or (None, None)), limit))
+    ]
+
+
+def end(scope: Scope = "this") -> int:
+    """End the caller's own sessions: this one, all but this one, or all; how many. Their tokens are refused then."""
+    ended: int = value("SELECT app.end_sessions(%s)", (scope,))
+    return ended
+
+
+def end_one(session_id: UUID) -> None:
+    """End one of the caller's own sessions.
+
+    Raises:
+        NotFound: it is none of theirs, or over.
+    """
+    execute("SELECT app.end_session(%s)", (session_id,))
+
+
+def _lifetimes() -> tuple[timedelta, timedelta]:
+    """How long a session lasts unless it is refreshed, and in any case."""
+    return timedelta(days=settings.session_idle_days), timedelta(days=settings.session_days)
+
+
+def _session(session_id: UUID, refresh_token: RefreshToken, person: Person) -> Session:
     token = tokens.issue(
         user_id=person.id,
         session_id=session_id,
@@ -140,4 +219,4 @@ def _session(session_id: UUID, person: Person) -> Session:
         email=person.email,
         is_anonymous=person.is_anonymous,
     )
-    return Session(session_id, token, person)
+    return Session(session_id, token, refresh_token.text, person)

@@ -27,6 +27,7 @@ class Declared(TypedDict, total=False):
 
     permission: Required[str]
     body: Any
+    body_optional: bool
     query: Any
     response: Any
     status: int
@@ -49,6 +50,7 @@ class Declaration:
     Attributes:
         permission: `"public"`, `"optional"`, `"authenticated"`, or what the caller's role has to be allowed.
         body: the type of the JSON body (a struct that forbids unknown fields); without it, no body is read.
+        body_optional: an empty body is one without any fields.
         query: the struct of the query parameters; without it, none is known.
         response: the type of the answer.
         status: of the answer, unless the responder says otherwise.
@@ -66,6 +68,7 @@ class Declaration:
 
     permission: str
     body: Any = None
+    body_optional: bool = False
     query: Any = None
     response: Any = None
     status: int = 200

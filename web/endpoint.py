@@ -138,7 +138,8 @@ class _Operation:
     def decode(self, req: Request, raw: bytes) -> None:
         """Put the validated query and body into the request's context."""
         req.context.query = self._query.decode(req.query_string)
-        req.context.body = self._body.decode(raw) if self._body is not None else None
+        if self._body is not None:
+            req.context.body = self._body.decode(b"{}" if self.declared.body_optional and not raw else raw)
 
     def perform(self, resource: Any, req: Request, resp: Response, path: dict[str, Any], raw: bytes) -> None:
         """In a thread: decode, then do it in the caller's transaction; a refusal is recorded after its rollback."""

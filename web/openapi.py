@@ -223,6 +223,8 @@ def _unique(name: str, taken: set[str]) -> str:
 def _finish_operation(operation: dict[str, Any], declared: Declaration) -> None:
     if declared.media != JSON:
         operation["responses"][str(declared.status)]["content"] = {declared.media: {"schema": {"type": "string"}}}
+    if "requestBody" in operation:
+        operation["requestBody"]["required"] = not declared.body_optional
     for status, response in operation["responses"].items():
         content = response.get("content", {})
         if int(status) >= 400 and content["application/json"]["schema"] == {"$ref": _SCHEMAS + _PROBLEM}:

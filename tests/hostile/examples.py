@@ -165,7 +165,14 @@ _example(
 )
 _example("POST /api/v1/auth/login", body=lambda world: {"email": world.callers[FAN].email, "password": PASSWORD})
 _example("POST /api/v1/auth/anonymous", body=lambda _: {"locale": "es"})
-_example("POST /api/v1/auth/logout", caller=lambda world: world.anonymous())
+_example("POST /api/v1/auth/refresh", body=lambda world: {"refresh_token": world.refresh_token()})
+_example("POST /api/v1/auth/logout", caller=lambda world: world.anonymous(), body=lambda _: {"scope": "this"})
+_example("GET /api/v1/users/me/sessions", caller=lambda world: world.again(FAN), query=_page())
+_example(
+    "DELETE /api/v1/users/me/sessions/{session_id}",
+    FAN,
+    path=lambda world: {"session_id": world.again(FAN).identity.session_id},
+)
 _example(
     "POST /api/v1/auth/reauthenticate", caller=lambda world: world.again(FAN), body=lambda _: {"password": PASSWORD}
 )

@@ -113,6 +113,8 @@ def test_a_body_that_is_none_is_refused_and_changes_nothing(operation, world, wi
     example = EXAMPLES[operation](world)
     before, right = traces.look(), example.request()
     cases = [(name, example.request(raw=raw), statuses) for name, raw, statuses in refused_bodies(right.body)]
+    if not declared(operation)["requestBody"]["required"]:
+        cases = [case for case in cases if case[1].body]
 
     wrong = complaints(wire, [*cases, *refused_messages(right)])
 

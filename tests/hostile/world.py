@@ -78,6 +78,11 @@ class World:
         known = self.callers[role]
         return _signed_in(known.email) if known.email else self.anonymous() if known.token else known
 
+    def refresh_token(self) -> str:
+        """What a new session goes on with."""
+        with transaction(context.nobody()):
+            return sessions.sign_in_anonymously().refresh_token
+
     def invitation(self) -> UUID:
         """A new invitation to the brand."""
         with transaction(self.callers[SYSTEM_ADMIN].identity):
@@ -185,6 +190,7 @@ def _things(
         "consent_id": world.consent(fan),
         "job_id": world.launch_job(manager),
         "dead_job_id": world.letter(brand_id),
+        "session_id": fan.identity.session_id,
     }
 
 

@@ -1,4 +1,4 @@
-"""Accounts: getting one, signing in and out, and one's own profile."""
+"""Accounts: getting one, signing in, and one's own profile."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -89,9 +89,10 @@ class PersonOut(msgspec.Struct):
 
 
 class SessionOut(msgspec.Struct):
-    """A session; `expires_in` is in seconds."""
+    """A session; `expires_in` is in seconds. `POST /api/v1/auth/refresh` takes the refresh token, once."""
 
     access_token: str
+    refresh_token: str
     user: PersonOut
     token_type: Literal["bearer"] = "bearer"
     expires_in: int = tokens.LIFETIME
@@ -99,7 +100,8 @@ class SessionOut(msgspec.Struct):
     @classmethod
     def of(cls, session: sessions.Session) -> "SessionOut":
         """A session as its owner gets it."""
-        return cls(session.access_token, msgspec.convert(session.person, PersonOut, from_attributes=True))
+        person = msgspec.convert(session.person, PersonOut, from_attributes=True)
+        return cls(session.access_token, session.refresh_token, person)
 
 
 class ProfileIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -223,16 +225,6 @@ class Anonymous:
         resp.media = SessionOut.of(sessions.sign_in_anonymously(req.context.body.locale))
 
 
-class Logout:
-    """`/api/v1/auth/logout`: sign out."""
-
-    @endpoint(status=204, permission="authenticated", audit="session.end")
-    def on_post(self, req: Request, resp: Response) -> None:
-        """End this session; its token is refused from then on."""
-        sessions.sign_out()
-        audited(req, table="sessions", record_id=req.context.identity.session_id)
-
-
 class Me:
     """`/api/v1/users/me`: one's own profile."""
 
@@ -292,7 +284,6 @@ ROUTES: list[tuple[str, object]] = [
     ("/api/v1/auth/accept-invitation", Invitation()),
     ("/api/v1/auth/login", Login()),
     ("/api/v1/auth/anonymous", Anonymous()),
-    ("/api/v1/auth/logout", Logout()),
     ("/api/v1/users/me", Me()),
     ("/.well-known/jwks.json", KeySet()),
 ]

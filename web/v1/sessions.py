@@ -1,19 +1,103 @@
-"""Sessions: what goes on in one after its person has signed in."""
+"""Sessions: going on with one, ending it, and what its person has to show meanwhile."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
 
-from models import reauthentication
+from models import reauthentication, sessions
 from models.errors import TooMany
 from models.reauthentication import WrongPassword
-from web.endpoint import audited, endpoint
+from models.sessions import RefreshTokenInvalid
+from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of
+from web.v1.accounts import SessionOut
 from web.v1.fields import Password
+
+_LIST = "sessions"
+
+
+class RefreshIn(msgspec.Struct, forbid_unknown_fields=True):
+    """What a session goes on with."""
+
+    refresh_token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class LogoutIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Which of one's own sessions end: this one, the others, or all."""
+
+    scope: sessions.Scope = "this"
 
 
 class ReauthenticationIn(msgspec.Struct, forbid_unknown_fields=True):
     """What shows that it is still the same person."""
 
     password: Password
+
+
+class OpenSessionOut(msgspec.Struct):
+    """A session that lives. `address` and `user_agent` are those that it began with."""
+
+    id: UUID
+    is_this: bool
+    created_at: datetime
+    refreshed_at: datetime
+    authenticated_at: datetime
+    expires_at: datetime
+    address: str | None
+    user_agent: str | None
+
+    @classmethod
+    def of(cls, session: sessions.Open, this: UUID | None) -> "OpenSessionOut":
+        """A session as its person sees it, who asks from `this` one."""
+        return cls(
+            id=session.id,
+            is_this=session.id == this,
+            created_at=session.created_at,
+            refreshed_at=session.refreshed_at,
+            authenticated_at=session.authenticated_at,
+            expires_at=session.expires_at,
+            address=session.address,
+            user_agent=session.user_agent,
+        )
+
+
+class Refresh:
+    """`/api/v1/auth/refresh`: go on with a session."""
+
+    # A stadium shares one address.
+    @endpoint(
+        body=RefreshIn,
+        response=SessionOut,
+        permission="public",
+        rate="600/minute",
+        outward=True,
+        problems=(RefreshTokenInvalid,),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Get another access token, which says what the person may do now, and the next refresh token.
+
+        A refresh token is good once. Sent again within ten seconds, it leads to the same next one; later, the session
+        ends, since two have the token and one of them is not its owner.
+        """
+        resp.media = SessionOut.of(sessions.refresh(req.context.body.refresh_token))
+
+
+class Logout:
+    """`/api/v1/auth/logout`: sign out."""
+
+    @endpoint(body=LogoutIn, body_optional=True, status=204, permission="authenticated", audit="session.end")
+    def on_post(self, req: Request, resp: Response) -> None:
+        """End this session, one's other ones, or all; their tokens are refused from then on."""
+        scope = req.context.body.scope
+        ended = sessions.end(scope)
+        audited(
+            req,
+            table="sessions",
+            record_id=req.context.identity.session_id,
+            after={"scope": scope, "ended": ended},
+        )
 
 
 class Reauthentication:
@@ -35,6 +119,32 @@ class Reauthentication:
         reauthentication.with_password(identity, req.context.body.password)
 
 
+class Sessions:
+    """`/api/v1/users/me/sessions`: where one is signed in."""
+
+    @endpoint(query=PageQuery, response=Page[OpenSessionOut], permission="authenticated")
+    def on_get(self, req: Request, resp: Response) -> None:
+        """List one's own sessions that live, newest first."""
+        asked: PageQuery = req.context.query
+        found = sessions.own(asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=_LIST))
+        items = [OpenSessionOut.of(session, req.context.identity.session_id) for session in found]
+        resp.media = page_of(items, asked.limit, lambda s: (s.created_at, s.id), scope=_LIST)
+
+
+class OneSession:
+    """`/api/v1/users/me/sessions/{session_id}`: one of one's own sessions."""
+
+    @endpoint(status=204, permission="authenticated", audit="session.end")
+    def on_delete(self, req: Request, resp: Response, session_id: UUID) -> None:
+        """End it; its tokens are refused from then on."""
+        sessions.end_one(session_id)
+        audited(req, table="sessions", record_id=session_id)
+
+
 ROUTES: list[tuple[str, object]] = [
+    ("/api/v1/auth/refresh", Refresh()),
+    ("/api/v1/auth/logout", Logout()),
     ("/api/v1/auth/reauthenticate", Reauthentication()),
+    ("/api/v1/users/me/sessions", Sessions()),
+    ("/api/v1/users/me/sessions/{session_id:uuid}", OneSession()),
 ]

@@ -60,7 +60,9 @@ create table app.sessions (
     user_id uuid not null references public.users (id) on delete cascade,
     created_at timestamptz not null default now(),
     authenticated_at timestamptz not null default now(), -- when its person last showed a password or a code
-    expires_at timestamptz not null,
+    refreshed_at timestamptz not null default now(),
+    expires_at timestamptz not null, -- unless it is refreshed before
+    ends_at timestamptz not null default 'infinity', -- refreshed or not
     revoked_at timestamptz,
     address text,
     user_agent text

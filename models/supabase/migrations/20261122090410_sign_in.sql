@@ -3,6 +3,37 @@
 --
 -- p_request says where a call comes from: {"request_id", "correlation_id", "address", "user_agent"}.
 
+-- Who a session belongs to, as the person's token will say.
+create type app.session_person as (
+    id uuid, email text, name text, locale text, role text, brand_id uuid, is_anonymous boolean
+);
+
+create function app.person_of_session(p_session_id uuid) returns app.session_person
+language plpgsql stable security definer set search_path = '' as $$
+declare
+    person app.session_person;
+begin
+    select u.id, u.email, u.name, u.locale, r.name, u.brand_id, u.is_anonymous into person
+    from app.sessions s join public.users u on u.id = s.user_id join public.roles r on r.id = u.role_id
+    where s.id = p_session_id;
+    return person;
+end
+$$;
+call app.grant_definer('app.person_of_session(uuid)', '{}');
+
+-- Begins a session: over after p_idle unless it is refreshed, and after p_lifetime in any case.
+create function app.start_session(
+    p_session_id uuid, p_user_id uuid, p_idle interval, p_lifetime interval, p_refresh_hash bytea, p_request jsonb
+) returns void language plpgsql security definer set search_path = '' as $$
+begin
+    insert into app.sessions (id, user_id, expires_at, ends_at, address, user_agent)
+    values (p_session_id, p_user_id, now() + least(p_idle, p_lifetime), now() + p_lifetime, p_request ->> 'address',
+        p_request ->> 'user_agent');
+    insert into app.refresh_tokens (hash, session_id) values (p_refresh_hash, p_session_id);
+end
+$$;
+call app.grant_definer('app.start_session(uuid,uuid,interval,interval,bytea,jsonb)', '{}');
+
 -- The trail of an act of somebody who has no token yet, in the chain of the brand that the person belongs to.
 create function app.add_account_audit(
     p_action text, p_user_id uuid, p_details jsonb, p_request jsonb, p_outcome text default 'ok', p_reason text default null
@@ -166,46 +197,33 @@ call app.grant_definer('app.fail_sign_in(uuid,bytea,jsonb)', array['app_public']
 -- Begins a session for a person whose password was found right, and takes their attempts back.
 -- p_password_hash is the hash that it was compared with (nobody, if it has changed since), p_new_hash its successor.
 create function app.sign_in(
-    p_session_id uuid, p_user_id uuid, p_password_hash text, p_new_hash text, p_lifetime interval,
-    p_here bytea, p_everywhere bytea, p_request jsonb
-) returns table (id uuid, email text, name text, locale text, role text, brand_id uuid, is_anonymous boolean)
-language plpgsql security definer set search_path = '' as $$
+    p_session_id uuid, p_user_id uuid, p_password_hash text, p_new_hash text, p_idle interval, p_lifetime interval,
+    p_refresh_hash bytea, p_here bytea, p_everywhere bytea, p_request jsonb
+) returns setof app.session_person language plpgsql security definer set search_path = '' as $$
 begin
     update public.users u set password_hash = coalesce(p_new_hash, u.password_hash)
     where u.id = p_user_id and u.password_hash = p_password_hash;
     if not found then
         return;
     end if;
-    insert into app.sessions (id, user_id, expires_at, address, user_agent)
-    values (p_session_id, p_user_id, now() + p_lifetime, p_request ->> 'address', p_request ->> 'user_agent');
+    perform app.start_session(p_session_id, p_user_id, p_idle, p_lifetime, p_refresh_hash, p_request);
     delete from app.sign_in_attempts a where a.key = p_here;
     update app.sign_in_attempts a set attempts = a.attempts - 1 where a.key = p_everywhere and a.attempts > 0;
     perform app.add_account_audit('session.start', p_user_id, jsonb_build_object('session', p_session_id), p_request);
-    return query select u.id, u.email, u.name, u.locale, r.name, u.brand_id, u.is_anonymous
-        from public.users u join public.roles r on r.id = u.role_id where u.id = p_user_id;
+    return next app.person_of_session(p_session_id);
 end
 $$;
-call app.grant_definer('app.sign_in(uuid,uuid,text,text,interval,bytea,bytea,jsonb)', array['app_public']);
+call app.grant_definer('app.sign_in(uuid,uuid,text,text,interval,interval,bytea,bytea,bytea,jsonb)', array['app_public']);
 
 -- A new fan without an account, and their session. The session's row is the record of it.
 create function app.sign_in_anonymously(
-    p_session_id uuid, p_user_id uuid, p_locale text, p_lifetime interval, p_request jsonb
+    p_session_id uuid, p_user_id uuid, p_locale text, p_idle interval, p_lifetime interval, p_refresh_hash bytea,
+    p_request jsonb
 ) returns void language plpgsql security definer set search_path = '' as $$
 begin
     insert into public.users (id, role_id, locale, is_anonymous)
     select p_user_id, r.id, p_locale, true from public.roles r where r.name = 'Fan';
-    insert into app.sessions (id, user_id, expires_at, address, user_agent)
-    values (p_session_id, p_user_id, now() + p_lifetime, p_request ->> 'address', p_request ->> 'user_agent');
+    perform app.start_session(p_session_id, p_user_id, p_idle, p_lifetime, p_refresh_hash, p_request);
 end
 $$;
-call app.grant_definer('app.sign_in_anonymously(uuid,uuid,text,interval,jsonb)', array['app_public']);
-
--- Ends the caller's own session.
-create function app.sign_out() returns void language plpgsql security definer set search_path = '' as $$
-begin
-    update app.sessions s set revoked_at = now()
-    where s.id = (app.claims() ->> 'session_id')::uuid and s.user_id = (app.claims() ->> 'sub')::uuid
-        and s.revoked_at is null;
-end
-$$;
-call app.grant_definer('app.sign_out()', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.sign_in_anonymously(uuid,uuid,text,interval,interval,bytea,jsonb)', array['app_public']);

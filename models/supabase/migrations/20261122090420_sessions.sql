@@ -1,4 +1,106 @@
--- What a session is asked for while it lives: whether its person has just shown who they are.
+-- What goes on in a session while it lives: it is refreshed, it ends, and its person may have to show who they are.
+
+-- Every refresh token that a session has had. Each is good once and followed by another; only hashes are here, and the
+-- successor, sealed with the token that it follows, for whoever asks twice because the first answer was lost.
+create table app.refresh_tokens (
+    hash bytea primary key,
+    session_id uuid not null references app.sessions (id) on delete cascade,
+    created_at timestamptz not null default now(),
+    used_at timestamptz,
+    successor bytea,
+    constraint refresh_tokens_used_with_successor check ((used_at is null) = (successor is null))
+);
+create index refresh_tokens_session on app.refresh_tokens (session_id);
+call app.secure('app.refresh_tokens');
+
+-- Takes a refresh token and makes p_next_hash the session's next one. Whoever comes with the same token within p_grace
+-- gets what the first one got; later, somebody else has it, and the session ends.
+-- outcome: `ok` (with p_successor, or that of the first), `invalid`, or `reused`.
+create function app.refresh_session(
+    p_hash bytea, p_next_hash bytea, p_successor bytea, p_grace interval, p_idle interval, p_request jsonb,
+    out outcome text, out successor bytea, out session_id uuid, out person app.session_person
+) language plpgsql security definer set search_path = '' as $$
+declare
+    token app.refresh_tokens;
+    session app.sessions;
+begin
+    outcome := 'invalid';
+    select t.* into token from app.refresh_tokens t where t.hash = p_hash for update;
+    if not found then
+        return;
+    end if;
+    select s.* into session from app.sessions s where s.id = token.session_id for update;
+    if session.revoked_at is not null or session.expires_at <= now() then
+        return;
+    end if;
+    if token.used_at is null then
+        update app.refresh_tokens t set used_at = now(), successor = p_successor where t.hash = p_hash;
+        insert into app.refresh_tokens (hash, session_id) values (p_next_hash, session.id);
+        update app.sessions s set refreshed_at = now(), expires_at = least(now() + p_idle, s.ends_at)
+        where s.id = session.id;
+        successor := p_successor;
+    elsif token.used_at > now() - p_grace then
+        successor := token.successor;
+    else
+        outcome := 'reused';
+        update app.sessions s set revoked_at = now() where s.id = session.id;
+        perform app.add_account_audit('session.refresh', session.user_id, jsonb_build_object('session', session.id),
+            p_request, 'refused', 'refresh_token_reused');
+        return;
+    end if;
+    outcome := 'ok';
+    session_id := session.id;
+    person := app.person_of_session(session.id);
+end
+$$;
+call app.grant_definer('app.refresh_session(bytea,bytea,bytea,interval,interval,jsonb)', array['app_public']);
+
+-- The caller's own sessions that live, newest first, from behind (p_created_at, p_id) on.
+create function app.own_sessions(p_created_at timestamptz, p_id uuid, p_limit int) returns table (
+    id uuid, created_at timestamptz, refreshed_at timestamptz, authenticated_at timestamptz, expires_at timestamptz,
+    address text, user_agent text
+) language plpgsql stable security definer set search_path = '' as $$
+begin
+    return query select s.id, s.created_at, s.refreshed_at, s.authenticated_at, s.expires_at, s.address, s.user_agent
+    from app.sessions s
+    where s.user_id = (app.claims() ->> 'sub')::uuid and s.revoked_at is null and s.expires_at > now()
+        and (p_id is null or (s.created_at, s.id) < (p_created_at, p_id))
+    order by s.created_at desc, s.id desc limit p_limit;
+end
+$$;
+call app.grant_definer('app.own_sessions(timestamptz,uuid,int)', array['authenticated', 'app_fan', 'app_admin']);
+
+-- Ends those of the caller's own sessions that are meant: `this` one, `others`, or `all`; how many there were.
+create function app.end_sessions(p_scope text) returns int language plpgsql security definer set search_path = '' as $$
+declare
+    ended int;
+begin
+    update app.sessions s set revoked_at = now()
+    where s.user_id = (app.claims() ->> 'sub')::uuid and s.revoked_at is null and s.expires_at > now()
+        and case p_scope
+            when 'this' then s.id = (app.claims() ->> 'session_id')::uuid
+            when 'others' then s.id <> (app.claims() ->> 'session_id')::uuid
+            else p_scope = 'all'
+        end;
+    get diagnostics ended = row_count;
+    return ended;
+end
+$$;
+call app.grant_definer('app.end_sessions(text)', array['authenticated', 'app_fan', 'app_admin']);
+
+-- Ends one of the caller's own sessions.
+create function app.end_session(p_session_id uuid) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+    update app.sessions s set revoked_at = now()
+    where s.id = p_session_id and s.user_id = (app.claims() ->> 'sub')::uuid
+        and s.revoked_at is null and s.expires_at > now();
+    if not found then
+        perform app.refuse(404, 'not_found', 'You have no such session.');
+    end if;
+end
+$$;
+call app.grant_definer('app.end_session(uuid)', array['authenticated', 'app_fan', 'app_admin']);
 
 -- Refuses a session whose person has shown neither password nor code for p_within. An anonymous fan has neither: the
 -- session is all that such a person is known by.
