@@ -4,7 +4,7 @@ from uuid import UUID
 
 from jobs import letters, smtp
 from jobs.engine import actor, current_job, own_transaction
-from models import accounts, brands, links
+from models import accounts, invitations, links
 from settings import settings
 
 
@@ -30,7 +30,7 @@ def send_account_exists(signup_id: UUID) -> None:
 def send_invitation(invitation_id: UUID) -> None:
     """Send the link that makes a member of whoever is invited, unless it has been used or is too old."""
     with own_transaction():
-        invited = brands.invitation_mail(invitation_id)
+        invited = invitations.mail(invitation_id)
     if invited:
         link = _link("accept-invitation", accounts.INVITATION, invitation_id)
         _send("invitation", invited["email"], invited["locale"], link=link, brand=invited["brand"])

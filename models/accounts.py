@@ -65,6 +65,7 @@ class User(Row):
     is_anonymous = peewee.BooleanField()
     identity_provider = peewee.TextField(null=True)
     email_verified_at = DateTimeTZField(null=True)
+    locked_at = DateTimeTZField(null=True)
     created_at = DateTimeTZField()
     updated_at = DateTimeTZField()
 
@@ -203,14 +204,14 @@ def update_me(changes: Mapping[str, Any]) -> tuple[Profile, Profile]:
     return before, me()
 
 
-def require_timezone(name: str) -> None:
+def require_timezone(name: str, *, field: str = "timezone") -> None:
     """Refuse what is not in the IANA time zone database.
 
     Raises:
-        Invalid: names the field `timezone`.
+        Invalid: names the field.
     """
     if name not in _timezones():
-        raise Invalid("timezone", "is not a time zone of the IANA database")
+        raise Invalid(field, "is not a time zone of the IANA database")
 
 
 @cache

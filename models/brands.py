@@ -1,20 +1,17 @@
-"""Brands: the tenants, and how their people are invited."""
+"""Brands: the tenants."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
-from models import context
-from models.accounts import EmailInUse
-from models.db import Row, execute, new_id, row, value
+from models import accounts, invitations
+from models.db import Row, execute, new_id, now, value
 from models.errors import NotFound
-from models.jobs import enqueue
 
-INVITATION_LIFETIME = timedelta(days=7)
 BRAND_ADMIN = "Brand Admin"
 
 
@@ -27,6 +24,7 @@ class Brand(Row):
     created_at = DateTimeTZField()
     updated_at = DateTimeTZField()
     version = peewee.IntegerField()
+    archived_at = DateTimeTZField(null=True)
 
     class Meta:
         """Where it lives."""
@@ -34,16 +32,24 @@ class Brand(Row):
         table_name = "brands"
 
 
-def page(limit: int, after: tuple[datetime, UUID] | None = None) -> list[Brand]:
+def page(
+    limit: int, after: tuple[datetime, UUID] | None = None, *, name: str | None = None, archived: bool | None = None
+) -> list[Brand]:
     """The brands that the caller may see, newest first.
 
     Args:
         limit: how many at most.
         after: `created_at` and `id` of the last one that has been seen.
+        name: a part of the name, in any case.
+        archived: only those that are, or only those that aren't.
     """
     query = Brand.select().order_by(Brand.created_at.desc(), Brand.id.desc()).limit(limit)
     if after is not None:
         query = query.where(peewee.Tuple(Brand.created_at, Brand.id) < after)
+    if name is not None:
+        query = query.where(peewee.fn.strpos(peewee.fn.lower(Brand.name), name.lower()) > 0)
+    if archived is not None:
+        query = query.where(Brand.archived_at.is_null(not archived))
     return list(query)
 
 
@@ -59,51 +65,67 @@ def get(brand_id: UUID) -> Brand:
     return found
 
 
+def lock(brand_id: UUID) -> Brand:
+    """The same, and nobody else changes it before this transaction ends.
+
+    Raises:
+        NotFound: there is none, or none that the caller may change.
+    """
+    found: Brand | None = next(iter(Brand.select().where(Brand.id == brand_id).for_update()), None)
+    if found is None:
+        raise NotFound
+    return found
+
+
 def create(name: str, settings: dict[str, Any], admin_email: str) -> tuple[Brand, UUID]:
     """Make a brand and invite its first admin; it, and the invitation's id.
 
     Raises:
         EmailInUse: the address belongs to somebody already.
+        Invalid: there is no such time zone.
     """
+    _require_sane(settings)
     brand_id = new_id()
     execute(
         "INSERT INTO public.brands (id, name, settings) VALUES (%s, %s, %s)", (brand_id, name, json.dumps(settings))
     )
-    return get(brand_id), invite(brand_id, admin_email, BRAND_ADMIN)
+    return get(brand_id), invitations.invite(brand_id, admin_email, BRAND_ADMIN)
 
 
-def invite(brand_id: UUID, email: str, role: str) -> UUID:
-    """Invite somebody into a brand and have the mail sent; the invitation's id.
-
-    Args:
-        brand_id: the brand.
-        email: where the invitation goes, normalised.
-        role: `Brand Admin`, `Campaign Manager` or `Creator`.
+def change(brand: Brand, name: str, settings: dict[str, Any]) -> Brand:
+    """Change a brand that the caller has locked.
 
     Raises:
-        EmailInUse: the address belongs to somebody already.
+        Invalid: there is no such time zone.
     """
-    if value("SELECT true FROM public.users WHERE email = %s", (email,)):
-        raise EmailInUse
-    identity = context.current()
-    invitation_id = new_id()
-    execute(
-        "INSERT INTO app.invitations (id, brand_id, email, role_id, invited_by, expires_at)"
-        " VALUES (%s, %s, %s, (SELECT id FROM public.roles WHERE name = %s), %s, now() + %s)",
-        (invitation_id, brand_id, email, role, identity and identity.user_id, INVITATION_LIFETIME),
-    )
-    enqueue("mail.invitation", invitation_id, brand_id=brand_id)
-    return invitation_id
+    _require_sane(settings)
+    changes = {"name": name, "settings": settings, "updated_at": now(), "version": Brand.version + 1}
+    changed: Brand = next(iter(Brand.update(**changes).where(Brand.id == brand.id).returning(Brand).execute()))
+    return changed
 
 
-def invitation_mail(invitation_id: UUID) -> dict[str, Any] | None:
-    """What the mail with an invitation needs: `email`, `brand`, and `locale`, which the brand's settings may name.
+def _require_sane(settings: dict[str, Any]) -> None:
+    if "timezone" in settings:
+        accounts.require_timezone(settings["timezone"], field="settings.timezone")
 
-    None if the invitation has been used or is too old by now.
+
+def archive(brand_id: UUID) -> list[UUID]:
+    """Archive a brand: its people's sessions end, nobody signs in for it any more, and its live campaigns are paused.
+
+    Returns:
+        The campaigns that were live.
+
+    Raises:
+        NotFound: there is no such brand.
     """
-    return row(
-        "SELECT i.email, coalesce(b.settings ->> 'locale', 'en') AS locale, b.name AS brand"
-        " FROM app.invitations i JOIN public.brands b ON b.id = i.brand_id"
-        " WHERE i.id = %s AND i.used_at IS NULL AND i.expires_at > now()",
-        (invitation_id,),
-    )
+    paused: list[UUID] = value("SELECT app.archive_brand(%s)", (brand_id,))
+    return paused
+
+
+def restore(brand_id: UUID) -> None:
+    """Take it back. Its campaigns stay paused until somebody resumes them.
+
+    Raises:
+        NotFound: there is no such brand.
+    """
+    execute("SELECT app.restore_brand(%s)", (brand_id,))

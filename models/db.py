@@ -308,4 +308,6 @@ def _refusal(error: peewee.DatabaseError) -> Problem | None:
     problem.title = problem.code.replace("_", " ").capitalize()
     if problem.status == 401:
         problem.headers["WWW-Authenticate"] = "Bearer"
+    if problem.status == 429:
+        problem.headers["Retry-After"] = "60"
     return problem

@@ -5,6 +5,9 @@ import time
 from models import context
 from models.db import rows, transaction
 
+ROLES = ("Brand Admin", "Campaign Manager", "Creator", "Fan", "System Admin")
+"""Every role; a role's id is its place in here, from one on."""
+
 _MAX_AGE = 60.0  # seconds; the policies bite at once whatever this cache says
 
 _cached: tuple[float, frozenset[tuple[str, str]]] = (0.0, frozenset())
@@ -13,6 +16,11 @@ _cached: tuple[float, frozenset[tuple[str, str]]] = (0.0, frozenset())
 def allowed(user_role: str | None, permission: str) -> bool:
     """Whether the role has the permission, e.g. `("Campaign Manager", "campaigns:launch")`."""
     return (user_role or "", permission) in _granted()
+
+
+def role_of(role_id: int) -> str:
+    """The name of a role."""
+    return ROLES[role_id - 1]
 
 
 def _granted() -> frozenset[tuple[str, str]]:

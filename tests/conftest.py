@@ -24,7 +24,7 @@ from scripts.setup import sockets
 from scripts.setup.environment import ROOT
 from tests.servers import Servers
 
-REFERENCE = {"roles", "role_permissions", "consent_notices"}
+REFERENCE = {"roles", "permissions", "role_permissions", "consent_notices"}
 """Tables whose rows come with the migrations."""
 
 servers = Servers()

@@ -97,6 +97,19 @@ CONFIG = {
 }
 
 
+SETTINGS = {
+    "locale": "es",
+    "timezone": "Europe/Madrid",
+    "website": "https://acme.example/",
+    "support_email": "help@acme.example",
+    "color": "#ff8800",
+}
+
+
+def _sent_invitation(world: World) -> dict[str, Any]:
+    return {"brand_id": world.brand_id, "invitation_id": world.sent_invitation()}
+
+
 def _campaign(_: World) -> dict[str, Any]:
     return {"name": "Summer", "type": "QR", "config": CONFIG}
 
@@ -197,11 +210,59 @@ _example(
         "to": "2027-01-01T00:00:00Z",
     },
 )
-_example("GET /api/v1/brands", SYSTEM_ADMIN, query=_page())
+_example("GET /api/v1/brands", SYSTEM_ADMIN, query=_page(name="acme", archived="false"))
 _example(
     "POST /api/v1/brands",
     SYSTEM_ADMIN,
-    body=lambda _: {"name": "Acme", "admin_email": address(), "settings": {"locale": "es"}},
+    body=lambda _: {"name": "Acme", "admin_email": address(), "settings": SETTINGS},
+)
+_example(
+    "PATCH /api/v1/brands/{brand_id}",
+    "Brand Admin",
+    path=_own("brand_id"),
+    body=lambda _: {"name": "Acme", "settings": SETTINGS},
+)
+_example("PUT /api/v1/brands/{brand_id}/archive", SYSTEM_ADMIN, path=lambda world: {"brand_id": world.brand()})
+_example("DELETE /api/v1/brands/{brand_id}/archive", SYSTEM_ADMIN, path=lambda world: {"brand_id": world.brand()})
+_example(
+    "GET /api/v1/brands/{brand_id}/members", "Campaign Manager", path=_own("brand_id"), query=_page(role="Creator")
+)
+_example("GET /api/v1/brands/{brand_id}/members/{user_id}", "Campaign Manager", path=_own("brand_id", "user_id"))
+_example(
+    "PATCH /api/v1/brands/{brand_id}/members/{user_id}",
+    "Brand Admin",
+    path=lambda world: {"brand_id": world.brand_id, "user_id": world.member()},
+    body=lambda _: {"role": "Campaign Manager"},
+)
+_example(
+    "DELETE /api/v1/brands/{brand_id}/members/{user_id}",
+    "Brand Admin",
+    path=lambda world: {"brand_id": world.brand_id, "user_id": world.member()},
+)
+_example("GET /api/v1/brands/{brand_id}/invitations", "Campaign Manager", path=_own("brand_id"), query=_page())
+_example(
+    "POST /api/v1/brands/{brand_id}/invitations",
+    "Brand Admin",
+    path=_own("brand_id"),
+    body=lambda _: {"email": address(), "role": "Creator"},
+)
+_example(
+    "GET /api/v1/brands/{brand_id}/invitations/{invitation_id}",
+    "Campaign Manager",
+    path=_own("brand_id", "invitation_id"),
+)
+_example("DELETE /api/v1/brands/{brand_id}/invitations/{invitation_id}", "Brand Admin", path=_sent_invitation)
+_example("POST /api/v1/brands/{brand_id}/invitations/{invitation_id}/resend", "Brand Admin", path=_sent_invitation)
+_example("GET /api/v1/campaigns/{campaign_id}/assignments", "Campaign Manager", path=_own("campaign_id"), query=_page())
+_example(
+    "PUT /api/v1/campaigns/{campaign_id}/assignments/{user_id}",
+    "Campaign Manager",
+    path=_own("campaign_id", "user_id"),
+)
+_example(
+    "DELETE /api/v1/campaigns/{campaign_id}/assignments/{user_id}",
+    "Campaign Manager",
+    path=lambda world: world.assigned(),
 )
 _example("GET /api/v1/brands/{brand_id}", "Creator", path=_own("brand_id"))
 _example("GET /api/v1/campaigns", "Creator", query=_page(status="Active", type="QR"))

@@ -20,8 +20,10 @@ from models import (
     consents,
     context,
     dead_jobs,
+    invitations,
     jobs,
     links,
+    members,
     passwords,
     sessions,
     tokens,
@@ -86,7 +88,38 @@ class World:
     def invitation(self) -> UUID:
         """A new invitation to the brand."""
         with transaction(self.callers[SYSTEM_ADMIN].identity):
-            return brands.invite(self.brand_id, address(), "Creator")
+            return invitations.invite(self.brand_id, address(), "Creator")
+
+    def member(self, role: str = "Creator") -> UUID:
+        """Somebody else who works for the brand, and never signs in."""
+        email = address()
+        with transaction(self.callers[SYSTEM_ADMIN].identity):
+            invitation_id = invitations.invite(self.brand_id, email, role)
+        with transaction(context.nobody()):
+            accounts.accept_invitation(invitation_id, _hash(), None, "en")
+        with self.superuser.cursor() as cursor:
+            cursor.execute("select id from public.users where email = %s", (email,))
+            return UUID(str((cursor.fetchone() or (None,))[0]))
+
+    def sent_invitation(self) -> UUID:
+        """An invitation whose mail went out a while ago."""
+        id = self.invitation()
+        with self.superuser.cursor() as cursor:
+            cursor.execute("update app.invitations set sent_at = now() - interval '1 day' where id = %s", (id,))
+        return id
+
+    def brand(self) -> UUID:
+        """A brand that nobody works for."""
+        with transaction(self.callers[SYSTEM_ADMIN].identity):
+            return brands.create("Acme", {}, address())[0].id
+
+    def assigned(self) -> dict[str, UUID]:
+        """A creator, and the live campaign that they are assigned to."""
+        assert self.live is not None
+        user_id = self.member()
+        with transaction(self.callers["Campaign Manager"].identity):
+            members.assign(self.live.id, user_id)
+        return {"campaign_id": self.live.id, "user_id": user_id}
 
     def signup_token(self) -> str:
         """The token of a new sign-up's link."""
@@ -165,26 +198,30 @@ def build(superuser: connection) -> World:
     world = World(superuser)
     world.callers[NOBODY] = Caller()
     world.callers[SYSTEM_ADMIN] = admin = _admin()
-    world.brand_id, members = _brand(admin)
-    world.callers |= members
+    world.brand_id, staff = _brand(admin)
+    world.callers |= staff
     world.callers[ANONYMOUS] = world.anonymous("essential")
     world.callers[FAN] = _fan(world)
-    world.live = _campaign(members["Campaign Manager"], launched=True)
-    world.own = _things(world, world.brand_id, world.live, members, world.callers[FAN])
+    world.live = _campaign(staff["Campaign Manager"], launched=True)
+    world.own = _things(world, world.brand_id, world.live, staff, world.callers[FAN])
     brand_id, strangers = _brand(admin)
     theirs = _campaign(strangers["Campaign Manager"], launched=True)
     world.foreign = _things(world, brand_id, theirs, strangers, world.anonymous())
     return world
 
 
-def _things(
-    world: World, brand_id: UUID, campaign: Campaign, members: dict[str, Caller], fan: Caller
-) -> dict[str, UUID]:
-    manager = members["Campaign Manager"]
+def _things(world: World, brand_id: UUID, campaign: Campaign, staff: dict[str, Caller], fan: Caller) -> dict[str, UUID]:
+    manager, creator = staff["Campaign Manager"], staff["Creator"].identity.user_id
+    assert creator is not None
     with transaction(manager.identity):
         code_id = value("SELECT id FROM public.qr_codes WHERE campaign_id = %s", (campaign.id,))
+        members.assign(campaign.id, creator)
+    with transaction(world.callers[SYSTEM_ADMIN].identity):
+        invitation_id = invitations.invite(brand_id, address(), "Creator")
     return {
         "brand_id": brand_id,
+        "user_id": creator,
+        "invitation_id": invitation_id,
         "campaign_id": campaign.id,
         "code_id": code_id,
         "consent_id": world.consent(fan),
@@ -209,7 +246,7 @@ def _brand(admin: Caller) -> tuple[UUID, dict[str, Caller]]:
 def _member(admin: Caller, brand_id: UUID, role: str) -> Caller:
     email = address()
     with transaction(admin.identity):
-        invitation_id = brands.invite(brand_id, email, role)
+        invitation_id = invitations.invite(brand_id, email, role)
     with transaction(context.nobody()):
         accounts.accept_invitation(invitation_id, _hash(), None, "en")
     return _signed_in(email)

@@ -2,19 +2,18 @@
 
 import pytest
 
-from models import brands, context
-from models.accounts import EmailInUse
+from models import brands, context, invitations
 from models.db import transaction, value
-from models.errors import NotFound
+from models.errors import NotFound, Problem
 
 
 def test_an_invitation_enqueues_its_mail_as_the_brands_job(admin, brand):
     with admin.acting():
-        invitation_id = brands.invite(brand["id"], "new@brand.example", "Creator")
+        invitation_id = invitations.invite(brand["id"], "new@brand.example", "Creator")
 
     with transaction(context.for_brand_job(brand["id"])):
         assert value("SELECT count(*) FROM app.jobs WHERE actor = 'mail.invitation'") == 1
-        assert brands.invitation_mail(invitation_id) == {
+        assert invitations.mail(invitation_id) == {
             "email": "new@brand.example",
             "locale": "en",
             "brand": brand["name"],
@@ -24,23 +23,26 @@ def test_an_invitation_enqueues_its_mail_as_the_brands_job(admin, brand):
 def test_another_brands_job_does_not_see_an_invitation(admin, make_brand):
     own, other = make_brand("Own"), make_brand("Other")
     with admin.acting():
-        invitation_id = brands.invite(own["id"], "new@brand.example", "Creator")
+        invitation_id = invitations.invite(own["id"], "new@brand.example", "Creator")
 
     with transaction(context.for_brand_job(other["id"])):
-        assert brands.invitation_mail(invitation_id) is None
+        assert invitations.mail(invitation_id) is None
 
 
 def test_an_address_with_an_account_is_not_invited(admin, brand, member):
     manager = member("Campaign Manager")
 
-    with pytest.raises(EmailInUse), admin.acting():
-        brands.invite(brand["id"], manager.email, "Creator")
+    with pytest.raises(Problem) as refused, admin.acting():
+        invitations.invite(brand["id"], manager.email, "Creator")
+
+    assert refused.value.code == "already_member"
 
 
 def test_a_brand_is_made_with_its_invitation_or_not_at_all(admin):
-    with pytest.raises(EmailInUse), admin.acting():
+    with pytest.raises(Problem) as refused, admin.acting():
         brands.create("Acme", {}, admin.email)
 
+    assert refused.value.code == "email_in_use"
     with admin.acting():
         assert brands.page(10) == []
 

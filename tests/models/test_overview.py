@@ -321,17 +321,37 @@ def test_another_brand_sees_nothing_of_it(campaign, put_scan, fan, make_brand, m
         read(stranger, summer.id)
 
 
-def test_a_creator_sees_the_same_numbers_as_an_admin(campaign, put_scan, fan, member, superuser):
+def test_a_creator_sees_of_an_assigned_campaign_what_an_admin_sees(campaign, put_scan, fan, member, superuser, assign):
     summer, user = campaign(), fan().user_id
+    creator = assign(summer, member("Creator"))
     put_scan(summer, user)
     put_scan(summer, user, band=None, scored_at=None)
     engage(superuser, summer, user)
     refresh(summer)
 
-    seen = [read(member(role), None, Window.around(NOON, None)) for role in ("Creator", "Brand Admin")]
+    seen = [read(one, None, Window.around(NOON, None)) for one in (creator, member("Brand Admin"))]
 
     assert [(found.totals, found.pending) for found in seen] == [(seen[0].totals, 1)] * 2
     assert seen[0].totals.reach == 1
+
+
+def test_a_creators_totals_are_those_of_the_own_campaigns(campaign, put_scan, fan, member, superuser, assign):
+    own, other = campaign("Own"), campaign("Other")
+    creator = assign(own, member("Creator"))
+    for one, scans in ((own, 1), (other, 2)):
+        for _ in range(scans):
+            put_scan(one, user := fan().user_id)
+            engage(superuser, one, user)
+        put_scan(one, user, band=None, scored_at=None)
+        refresh(one)
+
+    always, lately = read(creator), read(creator, None, Window.around(NOON, None))
+
+    for found in (always, lately):
+        assert [campaign.name for campaign, _ in found.campaigns] == ["Own"]
+        assert (found.totals.scans, found.totals.reach, found.pending) == (2, 1, 1)
+    with pytest.raises(NotFound):
+        read(creator, other.id)
 
 
 def test_a_brand_with_many_campaigns_is_told_that_there_are_more(campaign, monkeypatch, manager, put_scan, fan):

@@ -12,6 +12,7 @@ from models.db import Row
 
 UNMODELLED = {
     "roles": "five rows that only the database's functions read",
+    "permissions": "read by the database's functions and by the documentation",
     "role_permissions": "read through app.list_permissions() alone",
 }
 """Tables of public without a model, and why."""

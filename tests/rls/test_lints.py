@@ -47,8 +47,11 @@ def test_no_policy_is_for_everybody_or_for_all_commands(names: Query) -> None:
 
 
 def test_policies_of_members_are_one_predicate_over_one_helper_evaluated_once(names: Query) -> None:
+    brand = r"\((brand_id|id) = \( SELECT app\.brand_for\(''[a-z_:]+''::text\) AS brand_for\)\)"
+    own = r"COALESCE\(\((id|campaign_id) = ANY \(\( SELECT app\.own_campaigns\(\) AS own_campaigns\)::uuid\[\]\)\),"
+    own += r" true\)"
     allowed = (
-        r"^\((brand_id|id) = \( SELECT app\.brand_for\(''[a-z_:]+''::text\) AS brand_for\)\)$"
+        rf"^({brand}|\({brand} AND {own}\))$"
         r"|^\((user_id|id) = \( SELECT auth\.uid\(\) AS uid\)\)$"
     )
     public = "'consent_notices'"  # what everybody may read before they agree to it
@@ -56,6 +59,17 @@ def test_policies_of_members_are_one_predicate_over_one_helper_evaluated_once(na
         f"""select tablename || '.' || policyname || ' ' || coalesce(qual, with_check) from pg_policies
         where schemaname in ('public', 'app') and roles && '{{authenticated,app_fan}}' and tablename not in ({public})
             and not (coalesce(qual, with_check) ~ '{allowed}' and coalesce(with_check, qual) ~ '{allowed}')"""
+    )
+
+
+def test_policies_of_members_ask_whether_the_campaign_is_theirs_wherever_there_is_one(names: Query) -> None:
+    assert not names(
+        """select p.tablename || '.' || p.policyname from pg_policies p
+        join pg_attribute a on a.attrelid = format('%I.%I', p.schemaname, p.tablename)::regclass
+            and (a.attname = 'campaign_id' or p.tablename = 'campaigns' and a.attname = 'id')
+        where p.schemaname in ('public', 'app') and p.roles && '{authenticated}'
+            and p.tablename <> 'campaign_assignments'  -- of those who see all campaigns
+            and coalesce(p.qual, p.with_check) !~ 'own_campaigns'"""
     )
 
 
@@ -131,6 +145,7 @@ def test_every_foreign_key_has_an_index_that_begins_with_it(names: Query) -> Non
         "app.invitations.invited_by",
         "app.invitations.role_id",
         "app.invitations.brand_id",
+        "public.campaign_assignments.assigned_by",
         "app.signups.upgrades_user_id",
         "public.campaigns.created_by",
         "public.users.role_id",

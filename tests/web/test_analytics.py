@@ -86,7 +86,7 @@ def test_without_campaigns_there_is_nothing_and_no_error(client, manager):
     assert (found["totals"]["scans"], found["campaigns"], found["pending"]) == (0, [], 0)
 
 
-def test_the_overview_is_for_those_who_may_see_analytics(client, played, fan, admin, member, make_brand):
+def test_the_overview_is_for_those_who_may_see_analytics(client, played, fan, admin, member, make_brand, assign):
     stranger = member("Brand Admin", make_brand("Other"))
 
     assert client.get(URL).status_code == 401
@@ -95,4 +95,5 @@ def test_the_overview_is_for_those_who_may_see_analytics(client, played, fan, ad
     assert client.get(URL, token=stranger.token).json["totals"]["scans"] == 0
     assert client.get(URL, params={"campaign_id": str(played.id)}, token=stranger.token).status_code == 404
     assert client.get(URL, params={"campaign_id": str(new_id())}, token=stranger.token).status_code == 404
-    assert client.get(URL, token=member("Creator").token).json["totals"]["scans"] == 4
+    assert client.get(URL, token=member("Creator").token).json["totals"]["scans"] == 0
+    assert client.get(URL, token=assign(played, member("Creator")).token).json["totals"]["scans"] == 4

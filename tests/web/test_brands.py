@@ -90,15 +90,21 @@ def test_the_link_of_a_sign_up_is_no_invitation(client, drain, mailbox, db_clean
     assert (refused.status_code, refused.json["code"]) == (404, "link_invalid")
 
 
-def test_an_invitation_to_an_address_that_has_got_an_account_since_is_refused(client, drain, mailbox, invited):
-    _, token = invited
+def test_a_fan_who_accepts_an_invitation_becomes_the_member_with_the_new_password(client, drain, mailbox, invited):
+    brand, token = invited
     client.post("/api/v1/auth/signup", json={"email": "boss@acme.example", "password": "una clave muy larga"})
     drain()
     client.post("/api/v1/auth/verify", json={"token": mailbox.token("boss@acme.example")})
 
-    refused = accept(client, token)
+    fan = client.post("/api/v1/auth/login", json={"email": "boss@acme.example", "password": "una clave muy larga"}).json
 
-    assert (refused.status_code, refused.json["code"]) == (409, "email_in_use")
+    accepted = accept(client, token)
+
+    assert accepted.status_code == 200
+    login = {"email": "boss@acme.example", "password": "the boss himself"}
+    user = client.post("/api/v1/auth/login", json=login).json["user"]
+    assert (user["id"], user["role"], user["brand_id"]) == (fan["user"]["id"], "Brand Admin", brand["id"])
+    assert client.get("/api/v1/users/me", token=fan["access_token"]).status_code == 401
 
 
 def test_a_brand_for_an_address_with_an_account_is_not_made(client, admin):
@@ -116,6 +122,9 @@ def test_a_brand_for_an_address_with_an_account_is_not_made(client, admin):
         ("admin_email", {**BRAND, "admin_email": "boss"}),
         ("admin_email", {"name": "Acme"}),
         ("settings", {**BRAND, "settings": []}),
+        ("settings.timezone", {**BRAND, "settings": {"timezone": "Mars/Olympus"}}),
+        ("settings.website", {**BRAND, "settings": {"website": "http://acme.example"}}),
+        ("settings.logo", {**BRAND, "settings": {"logo": "x"}}),
         ("id", {**BRAND, "id": "01a2031c-841c-7709-875d-666ded17ceb1"}),
     ],
 )
@@ -182,3 +191,83 @@ def test_making_a_brand_is_in_its_own_trail_without_the_address(client, admin, s
         ((user_id, record_id, details),) = cursor.fetchall()
     assert (user_id, str(record_id), details["after"]["name"]) == (admin.user_id, made["id"], "Acme")
     assert "boss" not in str(details).lower()
+
+
+def test_brands_are_found_by_a_part_of_their_name(client, admin, make_brand):
+    for name in ("Acme Shoes", "100% Acme", "Other"):
+        make_brand(name)
+
+    def found(**params):
+        return [brand["name"] for brand in client.get("/api/v1/brands", params=params, token=admin.token).json["items"]]
+
+    assert found(name="acme") == ["100% Acme", "Acme Shoes"]
+    assert found(name="%") == ["100% Acme"]
+    assert found(name="acme", archived="true") == []
+
+
+def test_a_brand_admin_changes_name_and_settings_of_the_own_brand(client, brand, member, superuser):
+    boss, url = member(), f"/api/v1/brands/{brand['id']}"
+    client.patch(url, json={"settings": {"locale": "es", "color": "#ff8800"}}, token=boss.token)
+
+    settings = {"timezone": "Europe/Madrid", "support_email": "Help@Acme.example", "color": None}
+    body = {"name": "Acme 2", "settings": settings}
+    changed = client.patch(url, json=body, token=boss.token)
+
+    assert changed.status_code == 200
+    wanted = {"locale": "es", "timezone": "Europe/Madrid", "support_email": "help@acme.example"}
+    assert (changed.json["name"], changed.json["settings"]) == ("Acme 2", wanted)
+    assert client.get(url, token=boss.token).json == changed.json
+    with superuser.cursor() as cursor:
+        cursor.execute("select details from audit_logs where action = 'brand.update' order by timestamp desc limit 1")
+        ((details,),) = cursor.fetchall()
+    assert details["before"] == {"name": "Acme", "settings.color": "#ff8800", **dict.fromkeys(NEW)}
+    assert "help@" not in str(details)
+
+
+NEW = ("settings.timezone", "settings.support_email")
+
+
+def test_nobody_overwrites_a_brand_that_they_have_not_seen(client, brand, member):
+    boss, url = member(), f"/api/v1/brands/{brand['id']}"
+    seen = client.get(url, token=boss.token).headers["ETag"]
+    client.patch(url, json={"name": "Meanwhile"}, token=boss.token)
+
+    late = client.patch(url, json={"name": "Late"}, token=boss.token, headers={"If-Match": seen})
+
+    assert (late.status_code, client.get(url, token=boss.token).json["name"]) == (412, "Meanwhile")
+
+
+def test_only_admins_change_a_brand_and_only_their_own(client, make_brand, member, admin):
+    own, other = make_brand("Own"), make_brand("Other")
+    url = f"/api/v1/brands/{own['id']}"
+    change = {"json": {"name": "x"}}
+
+    assert client.patch(url, token=member("Campaign Manager", own).token, **change).status_code == 403
+    assert client.patch(url, token=member("Brand Admin", other).token, **change).status_code == 404
+    assert client.patch(url, token=admin.token, **change).status_code == 200
+
+
+def test_an_archived_brand_has_nobody_who_acts_for_it(client, admin, brand, member, campaign):
+    boss, live = member(), campaign()
+    url = f"/api/v1/brands/{brand['id']}"
+
+    archived = client.put(f"{url}/archive", token=admin.token)
+
+    assert (archived.status_code, archived.json["archived_at"] is not None) == (200, True)
+    assert client.get(url, token=boss.token).json["code"] == "session_ended"
+    login = {"email": boss.email, "password": boss.password}
+    assert client.post("/api/v1/auth/login", json=login).json["code"] == "invalid_credentials"
+    invite = {"email": "new@acme.example", "role": "Creator"}
+    assert client.post(f"{url}/invitations", json=invite, token=admin.token).json["code"] == "brand_archived"
+    restored = client.delete(f"{url}/archive", token=admin.token)
+    assert restored.json["archived_at"] is None
+    token = client.post("/api/v1/auth/login", json=login).json["access_token"]
+    assert client.get(f"/api/v1/campaigns/{live.id}", token=token).json["status"] == "Paused"
+
+
+def test_archiving_twice_changes_nothing(client, admin, brand):
+    url = f"/api/v1/brands/{brand['id']}/archive"
+
+    first, second = (client.put(url, token=admin.token).json for _ in range(2))
+
+    assert first == second

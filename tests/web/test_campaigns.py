@@ -311,9 +311,9 @@ def test_nobody_gets_in_without_a_token(client, db_clean, method, path, body):
 
 
 @pytest.mark.parametrize(("method", "path", "body"), WRITES)
-def test_who_may_only_read_changes_nothing(client, campaign, member, method, path, body):
+def test_who_may_only_read_changes_nothing(client, campaign, member, assign, method, path, body):
     draft = campaign(launched=False)
-    creator = member("Creator")
+    creator = assign(draft, member("Creator"))
 
     response = client.request(method, URL + path.format(id=draft.id), json=body, token=creator.token)
 

@@ -1,7 +1,19 @@
 """The API, version 1: one module a subject, each with its `ROUTES`."""
 
-from web.v1 import accounts, analytics, brands, campaigns, consents, dead_jobs, jobs, scans, sessions
+from web.v1 import (
+    accounts,
+    analytics,
+    assignments,
+    brands,
+    campaigns,
+    consents,
+    dead_jobs,
+    jobs,
+    members,
+    scans,
+    sessions,
+)
 
-MODULES = (accounts, analytics, brands, campaigns, consents, dead_jobs, jobs, scans, sessions)
+MODULES = (accounts, analytics, assignments, brands, campaigns, consents, dead_jobs, jobs, members, scans, sessions)
 
 ROUTES: list[tuple[str, object]] = [route for module in MODULES for route in module.ROUTES]

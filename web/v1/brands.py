@@ -1,18 +1,50 @@
 """Brands: the tenants."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import UNSET, UnsetType
 
 from models import accounts, brands, emails
 from models.accounts import EmailInUse
-from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of
-from web.v1.fields import Email, Text200
+from models.errors import PreconditionFailed
+from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
+from web.v1.fields import Email, Locale, Text200, Timezone
 
-_LIST = "brands"
+Website = Annotated[
+    str, msgspec.Meta(max_length=300, pattern=r"^https://[A-Za-z0-9.-]+(/[!-~]*)?$(?!\n)", description="An https URL.")
+]
+Colour = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}$(?!\n)", description="As in CSS, e.g. `#ff8800`.")]
+
+
+class BrandSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """What a brand can set; what is left out stays as it is, and null takes it away.
+
+    `locale` is the language of its mails, `timezone` what its calendar goes by.
+    """
+
+    locale: Locale | UnsetType | None = UNSET
+    timezone: Timezone | UnsetType | None = UNSET
+    website: Website | UnsetType | None = UNSET
+    support_email: Email | UnsetType | None = UNSET
+    color: Colour | UnsetType | None = UNSET
+
+    def over(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings with these in place of what they were."""
+        said = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not UNSET}
+        if said.get("support_email"):
+            said["support_email"] = emails.normalise(said["support_email"], field="settings.support_email")
+        return {name: value for name, value in {**settings, **said}.items() if value is not None}
+
+
+class BrandFilter(PageQuery, kw_only=True):
+    """Which brands to list: by a part of the name, and whether they are archived."""
+
+    name: Text200 | None = None
+    archived: bool | None = None
 
 
 class BrandIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -20,7 +52,14 @@ class BrandIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     name: Text200
     admin_email: Email
-    settings: dict[str, Any] = {}
+    settings: BrandSettings = BrandSettings()
+
+
+class BrandChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What to change of a brand; what is left out stays."""
+
+    name: Text200 | UnsetType = UNSET
+    settings: BrandSettings = BrandSettings()
 
 
 class BrandOut(msgspec.Struct):
@@ -31,22 +70,25 @@ class BrandOut(msgspec.Struct):
     settings: dict[str, Any]
     created_at: datetime
     updated_at: datetime
+    archived_at: datetime | None
 
     @classmethod
     def of(cls, brand: brands.Brand) -> "BrandOut":
         """A brand as its members and system admins see it."""
-        return cls(brand.id, brand.name, brand.settings, brand.created_at, brand.updated_at)
+        return cls(brand.id, brand.name, brand.settings, brand.created_at, brand.updated_at, brand.archived_at)
 
 
 class Brands:
     """`/api/v1/brands`: all brands, for system admins."""
 
-    @endpoint(query=PageQuery, response=Page[BrandOut], permission="brands:read")
+    @endpoint(query=BrandFilter, response=Page[BrandOut], permission="brands:read")
     def on_get(self, req: Request, resp: Response) -> None:
         """List them, newest first."""
-        asked: PageQuery = req.context.query
-        found = brands.page(asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=_LIST))
-        resp.media = page_of([BrandOut.of(b) for b in found], asked.limit, lambda b: (b.created_at, b.id), scope=_LIST)
+        asked: BrandFilter = req.context.query
+        scope = f"brands:{asked.archived}:{asked.name}"
+        key = after(asked.cursor, tuple[datetime, UUID], scope=scope)
+        found = brands.page(asked.limit + 1, key, name=asked.name, archived=asked.archived)
+        resp.media = page_of([BrandOut.of(b) for b in found], asked.limit, lambda b: (b.created_at, b.id), scope=scope)
 
     @endpoint(
         body=BrandIn,
@@ -61,7 +103,7 @@ class Brands:
         """Make one, and send its first admin an invitation."""
         asked: BrandIn = req.context.body
         email = emails.normalise(asked.admin_email, field="admin_email")
-        brand, invitation_id = brands.create(asked.name, asked.settings, email)
+        brand, invitation_id = brands.create(asked.name, asked.settings.over({}), email)
         invited = {"invitation": invitation_id, "admin_email": accounts.protect("email", email)}
         audited(req, table="brands", record_id=brand.id, brand_id=brand.id, after={"name": brand.name, **invited})
         resp.location = f"/api/v1/brands/{brand.id}"
@@ -75,12 +117,66 @@ class Brand:
     @endpoint(response=BrandOut, permission="brand:read")
     def on_get(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """Read it."""
-        brand = brands.get(brand_id)
-        etag(resp, brand.version)
-        resp.media = BrandOut.of(brand)
+        _answer(resp, brands.get(brand_id))
+
+    @endpoint(
+        body=BrandChange,
+        response=BrandOut,
+        permission="brand:write",
+        audit="brand.update",
+        problems=(PreconditionFailed,),
+    )
+    def on_patch(self, req: Request, resp: Response, brand_id: UUID) -> None:
+        """Change its name and settings."""
+        asked: BrandChange = req.context.body
+        brand = brands.lock(brand_id)
+        require_match(req, brand.version)
+        name = brand.name if asked.name is UNSET else asked.name
+        changed = brands.change(brand, name, asked.settings.over(brand.settings))
+        before, now = _changes(brand, changed)
+        audited(req, table="brands", record_id=brand_id, brand_id=brand_id, before=before, after=now)
+        _answer(resp, changed)
+
+
+class BrandArchive:
+    """`/api/v1/brands/{brand_id}/archive`: whether a brand is archived."""
+
+    @endpoint(response=BrandOut, permission="brands:write", audit="brand.archive")
+    def on_put(self, req: Request, resp: Response, brand_id: UUID) -> None:
+        """Archive it: its people's sessions end, nobody signs in for it any more, its live campaigns are paused."""
+        paused = brands.archive(brand_id)
+        audited(req, table="brands", record_id=brand_id, brand_id=brand_id, after={"paused_campaigns": paused})
+        _answer(resp, brands.get(brand_id))
+
+    @endpoint(response=BrandOut, permission="brands:write", audit="brand.restore")
+    def on_delete(self, req: Request, resp: Response, brand_id: UUID) -> None:
+        """Take it back. Its campaigns stay paused."""
+        brands.restore(brand_id)
+        audited(req, table="brands", record_id=brand_id, brand_id=brand_id)
+        _answer(resp, brands.get(brand_id))
+
+
+def _answer(resp: Response, brand: brands.Brand) -> None:
+    etag(resp, brand.version)
+    resp.media = BrandOut.of(brand)
+
+
+def _changes(before: brands.Brand, after: brands.Brand) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What differs, as it was and as it is; addresses protected."""
+    was, now = _content(before), _content(after)
+    changed = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+    return {name: was.get(name) for name in changed}, {name: now.get(name) for name in changed}
+
+
+def _content(brand: brands.Brand) -> dict[str, Any]:
+    settings = {f"settings.{name}": value for name, value in brand.settings.items()}
+    if "settings.support_email" in settings:
+        settings["settings.support_email"] = accounts.protect("email", settings["settings.support_email"])
+    return {"name": brand.name, **settings}
 
 
 ROUTES: list[tuple[str, object]] = [
     ("/api/v1/brands", Brands()),
     ("/api/v1/brands/{brand_id:uuid}", Brand()),
+    ("/api/v1/brands/{brand_id:uuid}/archive", BrandArchive()),
 ]

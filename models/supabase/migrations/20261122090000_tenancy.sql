@@ -63,6 +63,7 @@ $$;
 -- One permissive policy and one grant for each (role, command), all of one shape. Arguments name the commands:
 --   p_member  {"select": "campaigns:read", "insert": "campaigns:write"}: members of a brand, by permission
 --   p_fan     'select,insert': rows of the fan;  p_job: rows of the job's brand;  p_admin, p_system: every row
+--   p_campaign_column  rows belong to campaigns: of members who don't see all of these, only rows of their own
 create procedure app.secure(
     p_table regclass,
     p_member jsonb default '{}',
@@ -71,7 +72,8 @@ create procedure app.secure(
     p_admin text default '',
     p_system text default '',
     p_brand_column text default 'brand_id',
-    p_fan_column text default 'user_id'
+    p_fan_column text default 'user_id',
+    p_campaign_column text default null
 ) language plpgsql as $$
 declare
     rule record;
@@ -81,7 +83,11 @@ begin
     execute format('alter table %s force row level security', p_table);
     execute format('revoke all on table %s from public, anon, authenticated, service_role', p_table);
     for rule in
-        select 'authenticated' as role, key as command, format('%I = (select app.brand_for(%L))', p_brand_column, value) as predicate
+        select 'authenticated' as role, key as command,
+            format('%I = (select app.brand_for(%L))', p_brand_column, value) || case
+                when p_campaign_column is null then ''
+                else format(' and coalesce(%I = any ((select app.own_campaigns())::uuid[]), true)', p_campaign_column)
+            end as predicate
         from jsonb_each_text(p_member)
         union all
         select 'app_fan', trim(command), format('%I = (select auth.uid())', p_fan_column)

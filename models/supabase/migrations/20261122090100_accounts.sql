@@ -7,21 +7,62 @@ create table public.roles (
 insert into public.roles (id, name) values
     (1, 'Brand Admin'), (2, 'Campaign Manager'), (3, 'Creator'), (4, 'Fan'), (5, 'System Admin');
 
+-- What can be permitted. Machines are API keys: what is not for them, no key can be given.
+create table public.permissions (
+    name text primary key check (name ~ '^[a-z_]+:[a-z_]+$'),
+    meaning text not null,
+    for_machines boolean not null default false
+);
+insert into public.permissions (name, meaning, for_machines) values
+    ('brand:read', 'read the brand and its settings', true),
+    ('brand:write', 'change its name and settings', false),
+    ('brands:read', 'list all brands', false),
+    ('brands:write', 'make and archive brands', false),
+    ('members:read', 'see who works for the brand and who is invited', true),
+    ('members:write', 'invite people, change what they are, take them out', false),
+    ('users:read', 'search and read the accounts of all people', false),
+    ('users:write', 'lock accounts and change what people are', false),
+    ('campaigns:read', 'read campaigns and their codes', true),
+    ('campaigns:write', 'make and change campaigns and their codes', true),
+    ('campaigns:launch', 'launch campaigns', true),
+    ('campaigns:all', 'see all campaigns of the brand, not only those one is assigned to', false),
+    ('campaigns:assign', 'assign creators to campaigns', false),
+    ('assets:read', 'read the assets of campaigns', true),
+    ('assets:write', 'add and remove assets', true),
+    ('surveys:read', 'read the surveys of campaigns and their answers', true),
+    ('surveys:write', 'make and change surveys', true),
+    ('audiences:read', 'read audience segments', true),
+    ('audiences:write', 'make and change audience segments', true),
+    ('contacts:read', 'read the people whom the brand knows', true),
+    ('scans:read', 'read single scans', true),
+    ('analytics:read', 'read what campaigns have reached', true),
+    ('jobs:read', 'follow the work that the brand has caused', true),
+    ('jobs:write', 'look into jobs of all brands, replay, cancel and pause them', false),
+    ('billing:read', 'read subscriptions and payments', true),
+    ('billing:write', 'subscribe and pay', false),
+    ('audit:read', 'read the audit trail', false),
+    ('api_keys:read', 'list API keys', false),
+    ('api_keys:write', 'make and revoke API keys', false);
+
+-- The roles' part of them. Fans have none: what they do concerns themselves, and everybody may do that.
 create table public.role_permissions (
     role text not null references public.roles (name),
-    permission text not null check (permission ~ '^[a-z_]+:[a-z_]+$'),
+    permission text not null references public.permissions (name),
     primary key (role, permission)
 );
+create index role_permissions_permission on public.role_permissions (permission);
 insert into public.role_permissions (role, permission)
 select role, permission from (values
     ('Brand Admin', array['brand:read', 'brand:write', 'members:read', 'members:write', 'campaigns:read',
-        'campaigns:write', 'campaigns:launch', 'audiences:read', 'audiences:write', 'contacts:read', 'scans:read',
-        'analytics:read', 'jobs:read', 'audit:read', 'billing:read', 'billing:write']),
+        'campaigns:write', 'campaigns:launch', 'campaigns:all', 'campaigns:assign', 'assets:read', 'assets:write',
+        'surveys:read', 'surveys:write', 'audiences:read', 'audiences:write', 'contacts:read', 'scans:read',
+        'analytics:read', 'jobs:read', 'audit:read', 'billing:read', 'billing:write', 'api_keys:read', 'api_keys:write']),
     ('Campaign Manager', array['brand:read', 'members:read', 'campaigns:read', 'campaigns:write', 'campaigns:launch',
+        'campaigns:all', 'campaigns:assign', 'assets:read', 'assets:write', 'surveys:read', 'surveys:write',
         'audiences:read', 'audiences:write', 'contacts:read', 'scans:read', 'analytics:read', 'jobs:read']),
-    ('Creator', array['brand:read', 'campaigns:read', 'analytics:read', 'jobs:read']),
-    ('Fan', array['scans:write', 'consents:write', 'jobs:read']),
-    ('System Admin', array['brand:read', 'brands:read', 'brands:write', 'jobs:read', 'jobs:write', 'audit:read'])
+    ('Creator', array['brand:read', 'campaigns:read', 'assets:read', 'surveys:read', 'analytics:read', 'jobs:read']),
+    ('System Admin', array['brand:read', 'brand:write', 'brands:read', 'brands:write', 'members:read', 'members:write',
+        'users:read', 'users:write', 'jobs:write', 'audit:read'])
 ) as granted (role, permissions), unnest(permissions) as permission;
 
 create table public.brands (
@@ -30,8 +71,10 @@ create table public.brands (
     settings jsonb not null default '{}',
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
-    version int not null default 1
+    version int not null default 1,
+    archived_at timestamptz                -- its people can't sign in, its campaigns are paused
 );
+create index brands_created on public.brands (created_at desc, id desc);
 
 create table public.users (
     id uuid primary key default gen_random_uuid(),
@@ -46,14 +89,16 @@ create table public.users (
     is_anonymous boolean not null default false,
     identity_provider text,
     email_verified_at timestamptz,
+    locked_at timestamptz,                 -- by a system admin; nobody signs in to it
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
+    unique (brand_id, id),
     constraint users_email_unless_anonymous check (is_anonymous or email is not null),
     constraint users_can_sign_in check (is_anonymous or password_hash is not null or identity_provider is not null),
     constraint users_brand_by_role check ((role_id in (1, 2, 3)) = (brand_id is not null))
 );
 create unique index users_email on public.users (email) where email is not null;
-create index users_brand on public.users (brand_id) where brand_id is not null;
+create index users_created on public.users (created_at desc, id desc);
 
 create table app.sessions (
     id uuid primary key,
@@ -100,8 +145,13 @@ create table app.invitations (
     created_at timestamptz not null default now(),
     expires_at timestamptz not null,
     used_at timestamptz,
+    revoked_at timestamptz,
+    sent_at timestamptz not null default now(),
+    mails int not null default 1,
     unique (brand_id, id)
 );
+create unique index invitations_open on app.invitations (brand_id, email) where used_at is null and revoked_at is null;
+create index invitations_email on app.invitations (email, sent_at);
 
 -- The brand that a member acts for, if the role has the permission; null, and so no row, otherwise.
 create function app.brand_for(p_permission text) returns uuid
@@ -128,6 +178,49 @@ end
 $$;
 call app.grant_definer('app.list_permissions()', array['app_public']);
 
+-- The campaigns that a member is assigned to; null for whoever sees all of the brand's. Policies of what belongs to
+-- campaigns ask (`p_campaign_column` of app.secure).
+create function app.own_campaigns() returns uuid[]
+language plpgsql stable security definer set search_path = '' as $$
+declare
+    claims jsonb := app.claims();
+begin
+    if exists (
+        select from public.role_permissions
+        where role = claims #>> '{app_metadata,user_role}' and permission = 'campaigns:all'
+    ) then
+        return null;
+    end if;
+    return (
+        select coalesce(array_agg(a.campaign_id), '{}') from public.campaign_assignments a
+        where a.user_id = (claims ->> 'sub')::uuid and a.brand_id = (claims #>> '{app_metadata,brand_id}')::uuid);
+end
+$$;
+call app.grant_definer('app.own_campaigns()', array['authenticated']);
+
+-- Whether somebody may begin a session: not who is locked, nor who works for a brand that is archived.
+create function app.may_sign_in(p_user public.users) returns boolean
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return p_user.locked_at is null and not exists (
+        select from public.brands b where b.id = p_user.brand_id and b.archived_at is not null);
+end
+$$;
+call app.grant_definer('app.may_sign_in(public.users)', '{}');
+
+-- Ends all sessions of a person; how many.
+create function app.end_sessions(p_user_id uuid) returns int
+language plpgsql security definer set search_path = '' as $$
+declare
+    ended int;
+begin
+    update app.sessions s set revoked_at = now() where s.user_id = p_user_id and s.revoked_at is null;
+    get diagnostics ended = row_count;
+    return ended;
+end
+$$;
+call app.grant_definer('app.end_sessions(uuid)', '{}');
+
 -- Refuses a token whose session has ended or whose role or brand is no longer the person's.
 create function app.require_session() returns void
 language plpgsql stable security definer set search_path = '' as $$
@@ -141,6 +234,7 @@ begin
         and s.user_id = (claims ->> 'sub')::uuid
         and s.revoked_at is null
         and s.expires_at > now()
+        and u.locked_at is null
         and r.name = claims #>> '{app_metadata,user_role}'
         and u.brand_id is not distinct from (claims #>> '{app_metadata,brand_id}')::uuid;
     if not found then
@@ -151,6 +245,7 @@ $$;
 call app.grant_definer('app.require_session()', array['authenticated', 'app_fan', 'app_admin']);
 
 call app.secure('public.roles', p_admin => 'select', p_system => 'select');
+call app.secure('public.permissions', p_admin => 'select', p_system => 'select');
 call app.secure('public.role_permissions', p_admin => 'select', p_system => 'select');
 call app.secure('public.brands', p_brand_column => 'id', p_admin => 'select,insert,update', p_job => 'select',
     p_system => 'select', p_member => '{"select": "brand:read", "update": "brand:write"}');
@@ -159,8 +254,8 @@ call app.secure('public.users', p_fan_column => 'id', p_fan => 'select,update', 
 call app.secure('app.sessions', p_fan => 'select', p_admin => 'select,update', p_system => 'select,delete');
 call app.secure('app.sign_in_attempts', p_system => 'select,delete');
 call app.secure('app.signups', p_system => 'select,delete');
-call app.secure('app.invitations', p_admin => 'select,insert,update', p_job => 'select',
-    p_system => 'select,update,delete', p_member => '{"select": "members:read", "insert": "members:write"}');
+call app.secure('app.invitations', p_admin => 'select', p_job => 'select', p_system => 'select,update,delete',
+    p_member => '{"select": "members:read"}');
 
 -- Every signed-in person has a profile of their own, members of a brand included.
 create policy authenticated_select on public.users for select to authenticated using (id = (select auth.uid()));
@@ -170,9 +265,11 @@ create policy authenticated_update on public.users for update to authenticated
 -- Nobody reads or writes a password hash but the definer functions that sign people in.
 revoke select, update on public.users from app_fan, app_admin, app_system;
 grant select (id, email, role_id, brand_id, name, locale, timezone, phone, is_anonymous, identity_provider,
-    email_verified_at, created_at, updated_at) on public.users to authenticated, app_fan, app_admin, app_system;
+    email_verified_at, locked_at, created_at, updated_at) on public.users to authenticated, app_fan, app_admin, app_system;
 grant update (name, locale, timezone, phone, updated_at) on public.users
     to authenticated, app_fan, app_admin, app_system;
+revoke update on public.brands from authenticated, app_admin;
+grant update (name, settings, updated_at, version) on public.brands to authenticated, app_admin;
 revoke select on app.signups from app_system;
 grant select (id, email, name, locale, consent_tiers, upgrades_user_id, created_at, expires_at)
     on app.signups to app_system;

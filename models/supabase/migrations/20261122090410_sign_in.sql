@@ -118,7 +118,8 @@ end
 $$;
 call app.grant_definer('app.verify_signup(uuid,uuid,jsonb)', array['app_public']);
 
--- Makes the member that an invitation is for; returns the address to sign in with.
+-- Makes the member that an invitation is for; returns the address to sign in with. A fan with this address becomes the
+-- member: whoever has the link reads the mailbox, and may choose a new password all the same.
 create function app.accept_invitation(
     p_invitation_id uuid, p_user_id uuid, p_password_hash text, p_name text, p_locale text, p_request jsonb
 ) returns text language plpgsql security definer set search_path = '' as $$
@@ -126,18 +127,27 @@ declare
     invitation app.invitations;
 begin
     update app.invitations i set used_at = now()
-    where i.id = p_invitation_id and i.used_at is null and i.expires_at > now() returning * into invitation;
+    where i.id = p_invitation_id and i.used_at is null and i.revoked_at is null and i.expires_at > now()
+        and not exists (select from public.brands b where b.id = i.brand_id and b.archived_at is not null)
+    returning * into invitation;
     if not found then
         perform app.refuse(404, 'link_invalid', 'Ask for a new invitation.');
     end if;
-    insert into public.users (id, email, password_hash, role_id, brand_id, name, locale, email_verified_at)
-    values (p_user_id, invitation.email, p_password_hash, invitation.role_id, invitation.brand_id, p_name, p_locale, now());
+    insert into public.users as u (id, email, password_hash, role_id, brand_id, name, locale, email_verified_at)
+    values (p_user_id, invitation.email, p_password_hash, invitation.role_id, invitation.brand_id, p_name, p_locale, now())
+    on conflict (email) where email is not null do update set
+        password_hash = excluded.password_hash, role_id = excluded.role_id, brand_id = excluded.brand_id,
+        name = coalesce(excluded.name, u.name), email_verified_at = coalesce(u.email_verified_at, now()),
+        updated_at = now()
+    where u.role_id = (select r.id from public.roles r where r.name = 'Fan') and u.locked_at is null
+    returning u.id into p_user_id;
+    if not found then
+        perform app.refuse(409, 'email_in_use', 'There is an account with this address already.');
+    end if;
+    perform app.end_sessions(p_user_id);
     perform app.add_account_audit('invitation.accept', p_user_id, jsonb_build_object('invitation', p_invitation_id),
         p_request);
     return invitation.email;
-exception
-    when unique_violation then
-        perform app.refuse(409, 'email_in_use', 'There is an account with this address already.');
 end
 $$;
 call app.grant_definer('app.accept_invitation(uuid,uuid,text,text,text,jsonb)', array['app_public']);
@@ -154,7 +164,7 @@ declare
     everywhere int;
 begin
     select u.id, u.password_hash into begin_sign_in.user_id, begin_sign_in.password_hash
-    from public.users u where u.email = p_email and u.email_verified_at is not null;
+    from public.users u where u.email = p_email and u.email_verified_at is not null and app.may_sign_in(u);
     here := app.count_sign_in(p_here, p_most_here, p_window);
     everywhere := app.count_sign_in(p_everywhere, p_most_everywhere, p_window);
     if everywhere > 0 and exists (
@@ -202,7 +212,7 @@ create function app.sign_in(
 ) returns setof app.session_person language plpgsql security definer set search_path = '' as $$
 begin
     update public.users u set password_hash = coalesce(p_new_hash, u.password_hash)
-    where u.id = p_user_id and u.password_hash = p_password_hash;
+    where u.id = p_user_id and u.password_hash = p_password_hash and app.may_sign_in(u);
     if not found then
         return;
     end if;

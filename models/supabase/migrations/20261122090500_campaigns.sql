@@ -88,16 +88,33 @@ create table public.engagements (
 );
 create index engagements_brand on public.engagements (brand_id, user_id);
 
+-- Who of those that don't see all campaigns of their brand sees this one.
+create table public.campaign_assignments (
+    brand_id uuid not null,
+    campaign_id uuid not null,
+    user_id uuid not null,
+    assigned_by uuid references public.users (id),
+    created_at timestamptz not null default now(),
+    primary key (campaign_id, user_id),
+    foreign key (brand_id, campaign_id) references public.campaigns (brand_id, id),
+    -- Nobody is assigned who doesn't work for the brand: leaving it takes the assignments away first.
+    foreign key (brand_id, user_id) references public.users (brand_id, id)
+);
+create index campaign_assignments_user on public.campaign_assignments (brand_id, user_id);
+
 call app.secure('public.campaigns', p_admin => 'select', p_job => 'select,update', p_system => 'select',
+    p_campaign_column => 'id',
     p_member => '{"select": "campaigns:read", "insert": "campaigns:write", "update": "campaigns:write"}');
+call app.secure('public.campaign_assignments', p_member => '{"select": "campaigns:assign"}');
 call app.secure('public.qr_codes', p_admin => 'select', p_job => 'select,insert', p_system => 'select',
+    p_campaign_column => 'campaign_id',
     p_member => '{"select": "campaigns:read", "insert": "campaigns:write", "update": "campaigns:write"}');
 call app.secure('public.audience_segments', p_job => 'select,update',
     p_member => '{"select": "audiences:read", "insert": "audiences:write", "update": "audiences:write"}');
 call app.secure('public.segment_queries', p_job => 'select',
     p_member => '{"select": "audiences:read", "insert": "audiences:write"}');
-call app.secure('public.campaign_audience', p_job => 'select',
+call app.secure('public.campaign_audience', p_job => 'select', p_campaign_column => 'campaign_id',
     p_member => '{"select": "campaigns:read", "insert": "campaigns:write", "delete": "campaigns:write"}');
 call app.secure('public.contacts', p_job => 'select,insert,update', p_member => '{"select": "contacts:read"}');
 call app.secure('public.engagements', p_job => 'select,insert,update', p_fan => 'select',
-    p_member => '{"select": "analytics:read"}');
+    p_campaign_column => 'campaign_id', p_member => '{"select": "analytics:read"}');

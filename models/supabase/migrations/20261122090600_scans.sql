@@ -84,11 +84,12 @@ create table public.scan_rollups (
 
 call app.secure('public.device_fingerprints', p_job => 'select', p_member => '{"select": "scans:read"}');
 call app.secure('public.qr_scans', p_fan => 'select', p_job => 'select,update', p_admin => 'select',
+    p_campaign_column => 'campaign_id', p_member => '{"select": "scans:read"}');
+call app.secure('app.scan_counters', p_job => 'select,update', p_campaign_column => 'campaign_id',
     p_member => '{"select": "scans:read"}');
-call app.secure('app.scan_counters', p_job => 'select,update', p_member => '{"select": "scans:read"}');
 call app.secure('app.scan_refusals', p_admin => 'select', p_system => 'select,delete');
 call app.secure('public.scan_rollups', p_job => 'select,insert,update,delete',
-    p_member => '{"select": "analytics:read"}');
+    p_campaign_column => 'campaign_id', p_member => '{"select": "analytics:read"}');
 
 -- A fan sees the decision on a scan, not what we think of it.
 revoke select on public.qr_scans from app_fan;

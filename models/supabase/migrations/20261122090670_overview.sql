@@ -12,11 +12,13 @@ returns table (campaign_id uuid, people bigint)
 language plpgsql stable security definer set search_path = '' as $$
 declare
     brand uuid := app.brand_for('analytics:read');
+    own uuid[] := app.own_campaigns();
 begin
     if p_from is null and p_to is null then
         return query
         select e.campaign_id, count(distinct e.user_id) from public.engagements e
         where e.brand_id = brand and e.accepted_scans > 0 and (p_campaign_id is null or e.campaign_id = p_campaign_id)
+            and coalesce(e.campaign_id = any (own), true)
         group by grouping sets ((e.campaign_id), ());
         return;
     end if;
@@ -24,7 +26,8 @@ begin
     select s.campaign_id, count(distinct s.user_id) from public.qr_scans s
     where s.brand_id = brand and s.campaign_id in (
             select c.id from public.campaigns c
-            where c.brand_id = brand and (p_campaign_id is null or c.id = p_campaign_id))
+            where c.brand_id = brand and (p_campaign_id is null or c.id = p_campaign_id)
+                and coalesce(c.id = any (own), true))
         and s.scan_time >= coalesce(p_from, '-infinity') and s.scan_time < coalesce(p_to, 'infinity')
         and s.decision = 'accepted' and s.band in ('accept', 'review')
     group by grouping sets ((s.campaign_id), ());
@@ -37,10 +40,12 @@ create function app.count_unscored(p_campaign_id uuid, p_from timestamptz, p_to 
 language plpgsql stable security definer set search_path = '' as $$
 declare
     brand uuid := app.brand_for('analytics:read');
+    own uuid[] := app.own_campaigns();
 begin
     return (
         select count(*) from public.qr_scans s
         where s.brand_id = brand and (p_campaign_id is null or s.campaign_id = p_campaign_id)
+            and coalesce(s.campaign_id = any (own), true)
             and s.scan_time >= coalesce(p_from, '-infinity') and s.scan_time < coalesce(p_to, 'infinity')
             and s.scored_at is null);
 end

@@ -1,0 +1,140 @@
+"""Members: who works for a brand, and which creators see which campaigns."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import peewee
+from playhouse.postgres_ext import DateTimeTZField
+
+from models.db import Row, execute, row, rows, value
+from models.errors import Conflict, NotFound
+
+
+class LastBrandAdmin(Conflict):
+    """A brand without admins could never have one again; somebody else has to be one first."""
+
+    code = "last_brand_admin"
+
+
+class NotACreator(Conflict):
+    """Only creators are assigned to campaigns; everybody else in the brand sees all of them."""
+
+    code = "not_a_creator"
+
+
+class CampaignAssignment(Row):
+    """That somebody who doesn't see all campaigns of the brand sees this one."""
+
+    brand_id = peewee.UUIDField()
+    campaign_id = peewee.UUIDField()
+    user_id = peewee.UUIDField()
+    assigned_by = peewee.UUIDField(null=True)
+    created_at = DateTimeTZField()
+
+    class Meta:
+        """Where it lives."""
+
+        table_name = "campaign_assignments"
+        primary_key = peewee.CompositeKey("campaign_id", "user_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Somebody who works for a brand."""
+
+    id: UUID
+    brand_id: UUID
+    email: str
+    name: str | None
+    role: str
+    locale: str
+    created_at: datetime
+    locked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A creator who sees a campaign."""
+
+    user_id: UUID
+    email: str
+    name: str | None
+    assigned_by: UUID | None
+    created_at: datetime
+
+
+def page(brand_id: UUID, limit: int, after: UUID | None = None, role: str | None = None) -> list[Member]:
+    """The people of a brand, in the order of their accounts.
+
+    Raises:
+        NotFound: there is no such brand, or it isn't the caller's.
+    """
+    found = rows(
+        "SELECT * FROM app.members(%s) WHERE (%s::uuid IS NULL OR id > %s) AND role = coalesce(%s, role)"
+        " ORDER BY id LIMIT %s",
+        (brand_id, after, after, role, limit),
+    )
+    return [Member(**member) for member in found]
+
+
+def get(brand_id: UUID, user_id: UUID) -> Member:
+    """One of them.
+
+    Raises:
+        NotFound: nobody of that id works for the brand, or it isn't the caller's.
+    """
+    found = row("SELECT * FROM app.members(%s) WHERE id = %s", (brand_id, user_id))
+    if found is None:
+        raise NotFound
+    return Member(**found)
+
+
+def change_role(brand_id: UUID, user_id: UUID, role: str) -> Member:
+    """Give a member another role; tokens with the old one are refused from the next request on.
+
+    Raises:
+        NotFound: nobody of that id works for the caller's brand.
+        RoleNotGrantable: the role is none that the caller may give.
+        LastBrandAdmin: the brand would be left without one.
+    """
+    execute("SELECT app.change_member_role(%s, %s, %s)", (brand_id, user_id, role))
+    return get(brand_id, user_id)
+
+
+def remove(brand_id: UUID, user_id: UUID) -> None:
+    """Take somebody out of the brand; their sessions end, the account stays, as that of a fan.
+
+    Raises:
+        NotFound: nobody of that id works for the caller's brand.
+        LastBrandAdmin: the brand would be left without one.
+    """
+    execute("SELECT app.remove_member(%s, %s)", (brand_id, user_id))
+
+
+def assignments(campaign_id: UUID, limit: int, after: UUID | None = None) -> list[Assignment]:
+    """Who is assigned to a campaign of the caller's brand, in the order of their accounts."""
+    found = rows(
+        "SELECT * FROM app.assignments(%s) WHERE %s::uuid IS NULL OR user_id > %s ORDER BY user_id LIMIT %s",
+        (campaign_id, after, after, limit),
+    )
+    return [Assignment(**assignment) for assignment in found]
+
+
+def assign(campaign_id: UUID, user_id: UUID) -> bool:
+    """Let a creator see a campaign; False if they did already.
+
+    Raises:
+        NotFound: the brand has no such campaign, or no such member.
+        NotACreator: the member sees all of them.
+    """
+    return bool(value("SELECT app.assign_campaign(%s, %s)", (campaign_id, user_id)))
+
+
+def unassign(campaign_id: UUID, user_id: UUID) -> None:
+    """Take a creator's sight of a campaign away.
+
+    Raises:
+        NotFound: they didn't have it.
+    """
+    execute("SELECT app.unassign_campaign(%s, %s)", (campaign_id, user_id))

@@ -1,0 +1,60 @@
+"""Assignments: which creators see which campaigns."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models import campaigns, members
+from models.members import NotACreator
+from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of
+
+
+class AssignmentOut(msgspec.Struct):
+    """A creator who sees the campaign."""
+
+    user_id: UUID
+    email: str
+    name: str | None
+    assigned_by: UUID | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, assignment: members.Assignment) -> "AssignmentOut":
+        """An assignment as campaign managers see it."""
+        return msgspec.convert(assignment, cls, from_attributes=True)
+
+
+class Assignments:
+    """`/api/v1/campaigns/{campaign_id}/assignments`: the creators who see a campaign."""
+
+    @endpoint(query=PageQuery, response=Page[AssignmentOut], permission="campaigns:assign")
+    def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
+        """List them, in the order of their accounts."""
+        asked: PageQuery = req.context.query
+        scope = f"assignments:{campaigns.get(campaign_id).id}"
+        found = members.assignments(campaign_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope))
+        items = [AssignmentOut.of(assignment) for assignment in found]
+        resp.media = page_of(items, asked.limit, lambda item: item.user_id, scope=scope)
+
+
+class Assignment:
+    """`/api/v1/campaigns/{campaign_id}/assignments/{user_id}`: whether a creator does."""
+
+    @endpoint(status=204, permission="campaigns:assign", audit="campaign.assign", problems=(NotACreator,))
+    def on_put(self, req: Request, resp: Response, campaign_id: UUID, user_id: UUID) -> None:
+        """Assign them. Doing so twice changes nothing."""
+        members.assign(campaign_id, user_id)
+        audited(req, table="campaigns", record_id=campaign_id, after={"creator": user_id})
+
+    @endpoint(status=204, permission="campaigns:assign", audit="campaign.unassign")
+    def on_delete(self, req: Request, resp: Response, campaign_id: UUID, user_id: UUID) -> None:
+        """Take the campaign out of their sight, from the next request on."""
+        members.unassign(campaign_id, user_id)
+        audited(req, table="campaigns", record_id=campaign_id, before={"creator": user_id})
+
+
+_ALL = "/api/v1/campaigns/{campaign_id:uuid}/assignments"
+
+ROUTES: list[tuple[str, object]] = [(_ALL, Assignments()), (f"{_ALL}/{{user_id:uuid}}", Assignment())]

@@ -1,0 +1,213 @@
+"""Members of a brand and invitations into it: for its admins, and for system admins in every brand."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models import accounts, emails, invitations, members, permissions
+from models.accounts import EmailInUse
+from models.errors import PreconditionFailed
+from models.invitations import (
+    AlreadyInvited,
+    AlreadyMember,
+    BrandArchived,
+    InvitationClosed,
+    RoleNotGrantable,
+    TooManyInvitations,
+)
+from models.members import LastBrandAdmin
+from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
+from web.v1.fields import Email
+
+BrandRole = Literal["Brand Admin", "Campaign Manager", "Creator"]
+
+
+class MemberFilter(PageQuery, kw_only=True):
+    """Which members to list."""
+
+    role: BrandRole | None = None
+
+
+class MemberChange(msgspec.Struct, forbid_unknown_fields=True):
+    """What somebody is to be."""
+
+    role: BrandRole
+
+
+class MemberOut(msgspec.Struct):
+    """Somebody who works for a brand."""
+
+    id: UUID
+    email: str
+    name: str | None
+    role: str
+    locale: str
+    created_at: datetime
+    locked_at: datetime | None
+
+    @classmethod
+    def of(cls, member: members.Member) -> "MemberOut":
+        """A member as colleagues see them."""
+        return msgspec.convert(member, cls, from_attributes=True)
+
+
+class InvitationIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Who is invited, and to be what."""
+
+    email: Email
+    role: BrandRole
+
+
+class InvitationOut(msgspec.Struct):
+    """An invitation. Its link is only in the mail."""
+
+    id: UUID
+    email: str
+    role: str
+    status: str
+    invited_by: UUID | None
+    created_at: datetime
+    sent_at: datetime
+    expires_at: datetime
+
+    @classmethod
+    def of(cls, invitation: invitations.Invitation) -> "InvitationOut":
+        """An invitation as the members of the brand see it."""
+        return cls(
+            invitation.id,
+            invitation.email,
+            permissions.role_of(invitation.role_id),
+            invitation.status,
+            invitation.invited_by,
+            invitation.created_at,
+            invitation.sent_at,
+            invitation.expires_at,
+        )
+
+
+class Members:
+    """`/api/v1/brands/{brand_id}/members`: who works for a brand."""
+
+    @endpoint(query=MemberFilter, response=Page[MemberOut], permission="members:read")
+    def on_get(self, req: Request, resp: Response, brand_id: UUID) -> None:
+        """List them, in the order of their accounts."""
+        asked: MemberFilter = req.context.query
+        scope = f"members:{brand_id}:{asked.role}"
+        found = members.page(brand_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope), asked.role)
+        resp.media = page_of([MemberOut.of(one) for one in found], asked.limit, lambda item: item.id, scope=scope)
+
+
+class Member:
+    """`/api/v1/brands/{brand_id}/members/{user_id}`: one of them."""
+
+    @endpoint(response=MemberOut, permission="members:read")
+    def on_get(self, req: Request, resp: Response, brand_id: UUID, user_id: UUID) -> None:
+        """Read them."""
+        _answer(resp, members.get(brand_id, user_id))
+
+    @endpoint(
+        body=MemberChange,
+        response=MemberOut,
+        permission="members:write",
+        audit="member.change_role",
+        problems=(LastBrandAdmin, RoleNotGrantable, PreconditionFailed),
+    )
+    def on_patch(self, req: Request, resp: Response, brand_id: UUID, user_id: UUID) -> None:
+        """Give them another role. It bites with their next request: tokens with the old role are refused."""
+        before = members.get(brand_id, user_id)
+        require_match(req, before.role)
+        changed = members.change_role(brand_id, user_id, req.context.body.role)
+        was, now = {"role": before.role}, {"role": changed.role}
+        audited(req, table="users", record_id=user_id, brand_id=brand_id, before=was, after=now)
+        _answer(resp, changed)
+
+    @endpoint(status=204, permission="members:write", audit="member.remove", problems=(LastBrandAdmin,))
+    def on_delete(self, req: Request, resp: Response, brand_id: UUID, user_id: UUID) -> None:
+        """Take them out of the brand. Their sessions end at once; the account stays, as that of a fan."""
+        before = members.get(brand_id, user_id)
+        members.remove(brand_id, user_id)
+        audited(req, table="users", record_id=user_id, brand_id=brand_id, before={"role": before.role})
+
+
+def _answer(resp: Response, member: members.Member) -> None:
+    etag(resp, member.role)
+    resp.media = MemberOut.of(member)
+
+
+class Invitations:
+    """`/api/v1/brands/{brand_id}/invitations`: who has been invited into a brand."""
+
+    @endpoint(query=PageQuery, response=Page[InvitationOut], permission="members:read")
+    def on_get(self, req: Request, resp: Response, brand_id: UUID) -> None:
+        """List them, newest first."""
+        asked: PageQuery = req.context.query
+        scope = f"invitations:{brand_id}"
+        found = invitations.page(brand_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope))
+        items = [InvitationOut.of(invitation) for invitation in found]
+        resp.media = page_of(items, asked.limit, lambda item: item.id, scope=scope)
+
+    @endpoint(
+        body=InvitationIn,
+        response=InvitationOut,
+        status=201,
+        permission="members:write",
+        audit="invitation.create",
+        rate="60/hour",
+        idempotent=True,
+        problems=(*(AlreadyInvited, AlreadyMember, BrandArchived, EmailInUse, RoleNotGrantable, TooManyInvitations),),
+    )
+    def on_post(self, req: Request, resp: Response, brand_id: UUID) -> None:
+        """Invite somebody: a link that is good for a week goes to the address, whether it has an account or not."""
+        asked: InvitationIn = req.context.body
+        email = emails.normalise(asked.email)
+        invitation = invitations.get(brand_id, invitations.invite(brand_id, email, asked.role))
+        invited = {"email": accounts.protect("email", email), "role": asked.role}
+        audited(req, table="invitations", record_id=invitation.id, brand_id=brand_id, after=invited)
+        resp.location = f"/api/v1/brands/{brand_id}/invitations/{invitation.id}"
+        resp.media = InvitationOut.of(invitation)
+
+
+class Invitation:
+    """`/api/v1/brands/{brand_id}/invitations/{invitation_id}`: one of them."""
+
+    @endpoint(response=InvitationOut, permission="members:read")
+    def on_get(self, req: Request, resp: Response, brand_id: UUID, invitation_id: UUID) -> None:
+        """Read it."""
+        resp.media = InvitationOut.of(invitations.get(brand_id, invitation_id))
+
+    @endpoint(status=204, permission="members:write", audit="invitation.revoke", problems=(InvitationClosed,))
+    def on_delete(self, req: Request, resp: Response, brand_id: UUID, invitation_id: UUID) -> None:
+        """Revoke it. Its link is good for nothing from then on."""
+        invitations.revoke(brand_id, invitation_id)
+        audited(req, table="invitations", record_id=invitation_id, brand_id=brand_id)
+
+
+class InvitationResend:
+    """`/api/v1/brands/{brand_id}/invitations/{invitation_id}/resend`: its mail, once more."""
+
+    @endpoint(
+        response=InvitationOut,
+        permission="members:write",
+        audit="invitation.resend",
+        rate="60/hour",
+        problems=(InvitationClosed, TooManyInvitations),
+    )
+    def on_post(self, req: Request, resp: Response, brand_id: UUID, invitation_id: UUID) -> None:
+        """Send it again, and have it be good for another week; once a minute at most."""
+        invitations.renew(brand_id, invitation_id)
+        audited(req, table="invitations", record_id=invitation_id, brand_id=brand_id)
+        resp.media = InvitationOut.of(invitations.get(brand_id, invitation_id))
+
+
+_BRAND = "/api/v1/brands/{brand_id:uuid}"
+
+ROUTES: list[tuple[str, object]] = [
+    (f"{_BRAND}/members", Members()),
+    (f"{_BRAND}/members/{{user_id:uuid}}", Member()),
+    (f"{_BRAND}/invitations", Invitations()),
+    (f"{_BRAND}/invitations/{{invitation_id:uuid}}", Invitation()),
+    (f"{_BRAND}/invitations/{{invitation_id:uuid}}/resend", InvitationResend()),
+]
