@@ -210,7 +210,7 @@ _example(
         "to": "2027-01-01T00:00:00Z",
     },
 )
-_example("GET /api/v1/brands", SYSTEM_ADMIN, query=_page(name="acme", archived="false"))
+_example("GET /api/v1/brands", SYSTEM_ADMIN, query=_page(name="acme", status="active"))
 _example(
     "POST /api/v1/brands",
     SYSTEM_ADMIN,
@@ -253,7 +253,12 @@ _example(
 )
 _example("DELETE /api/v1/brands/{brand_id}/invitations/{invitation_id}", "Brand Admin", path=_sent_invitation)
 _example("POST /api/v1/brands/{brand_id}/invitations/{invitation_id}/resend", "Brand Admin", path=_sent_invitation)
-_example("GET /api/v1/campaigns/{campaign_id}/assignments", "Campaign Manager", path=_own("campaign_id"), query=_page())
+_example(
+    "GET /api/v1/campaigns/{campaign_id}/assignments",
+    "Campaign Manager",
+    path=lambda world: {"campaign_id": world.assigned()["campaign_id"]},
+    query=_page(),
+)
 _example(
     "PUT /api/v1/campaigns/{campaign_id}/assignments/{user_id}",
     "Campaign Manager",
@@ -265,7 +270,7 @@ _example(
     path=lambda world: world.assigned(),
 )
 _example("GET /api/v1/brands/{brand_id}", "Creator", path=_own("brand_id"))
-_example("GET /api/v1/campaigns", "Creator", query=_page(status="Active", type="QR"))
+_example("GET /api/v1/campaigns", "Campaign Manager", query=_page(status="Active", type="QR"))
 _example("POST /api/v1/campaigns", "Campaign Manager", body=_campaign)
 _example("GET /api/v1/campaigns/{campaign_id}", "Creator", path=_own("campaign_id"))
 _example(

@@ -39,7 +39,7 @@ def done(drain, superuser):
 def test_invitations_of_brands_with_odd_names_are_sent(client, admin, mailbox, done):
     taken = 0
     for number, text in enumerate(texts().values()):
-        brand = {"name": text, "admin_email": f"first-{number}@x.example", "settings": {"locale": text, text: text}}
+        brand = {"name": text, "admin_email": f"first-{number}@x.example"}
         answer = client.post("/api/v1/brands", json=brand, token=admin.token)
         assert answer.status_code in (201, 422), text
         taken += answer.status_code == 201

@@ -202,7 +202,7 @@ def test_brands_are_found_by_a_part_of_their_name(client, admin, make_brand):
 
     assert found(name="acme") == ["100% Acme", "Acme Shoes"]
     assert found(name="%") == ["100% Acme"]
-    assert found(name="acme", archived="true") == []
+    assert found(name="acme", status="archived") == []
 
 
 def test_a_brand_admin_changes_name_and_settings_of_the_own_brand(client, brand, member, superuser):

@@ -1,7 +1,7 @@
 """Brands: the tenants."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -41,10 +41,10 @@ class BrandSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fr
 
 
 class BrandFilter(PageQuery, kw_only=True):
-    """Which brands to list: by a part of the name, and whether they are archived."""
+    """Which brands to list: by a part of the name, and by whether they are archived."""
 
     name: Text200 | None = None
-    archived: bool | None = None
+    status: Literal["active", "archived"] | None = None
 
 
 class BrandIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -85,9 +85,10 @@ class Brands:
     def on_get(self, req: Request, resp: Response) -> None:
         """List them, newest first."""
         asked: BrandFilter = req.context.query
-        scope = f"brands:{asked.archived}:{asked.name}"
+        scope = f"brands:{asked.status}:{asked.name}"
         key = after(asked.cursor, tuple[datetime, UUID], scope=scope)
-        found = brands.page(asked.limit + 1, key, name=asked.name, archived=asked.archived)
+        archived = None if asked.status is None else asked.status == "archived"
+        found = brands.page(asked.limit + 1, key, name=asked.name, archived=archived)
         resp.media = page_of([BrandOut.of(b) for b in found], asked.limit, lambda b: (b.created_at, b.id), scope=scope)
 
     @endpoint(

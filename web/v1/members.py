@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from falcon.asgi import Request, Response
 
-from models import accounts, emails, invitations, members, permissions
+from models import accounts, brands, emails, invitations, members, permissions
 from models.accounts import EmailInUse
 from models.errors import PreconditionFailed
 from models.invitations import (
@@ -144,7 +144,7 @@ class Invitations:
     def on_get(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """List them, newest first."""
         asked: PageQuery = req.context.query
-        scope = f"invitations:{brand_id}"
+        scope = f"invitations:{brands.get(brand_id).id}"
         found = invitations.page(brand_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope))
         items = [InvitationOut.of(invitation) for invitation in found]
         resp.media = page_of(items, asked.limit, lambda item: item.id, scope=scope)
@@ -155,7 +155,6 @@ class Invitations:
         status=201,
         permission="members:write",
         audit="invitation.create",
-        rate="60/hour",
         idempotent=True,
         problems=(*(AlreadyInvited, AlreadyMember, BrandArchived, EmailInUse, RoleNotGrantable, TooManyInvitations),),
     )
@@ -192,7 +191,6 @@ class InvitationResend:
         response=InvitationOut,
         permission="members:write",
         audit="invitation.resend",
-        rate="60/hour",
         problems=(InvitationClosed, TooManyInvitations),
     )
     def on_post(self, req: Request, resp: Response, brand_id: UUID, invitation_id: UUID) -> None:
