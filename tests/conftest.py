@@ -66,6 +66,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture(scope="session")
+def throwaway() -> Servers:
+    """The servers of this run, which make databases."""
+    return servers
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Any:
     """The throwaway PostgreSQL: `dsn(user, dbname)`."""
     return servers.postgres

@@ -15,12 +15,13 @@ from psycopg2 import sql
 
 from models.migrate import MIGRATIONS, migrate
 from scripts.setup import database, secrets
-from scripts.setup.postgres import PrivatePostgres
+from scripts.setup.postgres import SUPERUSER, PrivatePostgres
 from scripts.setup.progress import output
 from scripts.setup.redis import PrivateRedis
 
 BASE = "TEST_SERVERS"
 """Names the servers' directory in the processes that pytest-xdist starts."""
+SUPABASE = Path(__file__).parent / "rls" / "supabase.sql"
 LOGINS = {
     "DATABASE_URL": "app_web",
     "DATABASE_ADMIN_URL": "app_admin_web",
@@ -84,6 +85,16 @@ class Servers:
         """Make a database of that name that only the bootstrap file has been run on, in place of any other."""
         self._copy(self._bootstrapped, name)
 
+    def supabase_database(self, name: str) -> None:
+        """Make a database of that name in a Supabase project's shape, migrated by the role that it gives us."""
+        files = [SUPABASE, *self._files()]
+        self._copy(lambda: self._template("supabase", files, "template1", self._fill_as_supabase), name)
+
+    def superusers_database(self, name: str) -> None:
+        """Make a database of that name that was migrated by a superuser, as on a PostgreSQL of one's own."""
+        source = self._bootstrapped
+        self._copy(lambda: self._template("superusers", self._files(), source(), self._migrate_as_superuser), name)
+
     def drop_database(self, name: str) -> None:
         """Remove a database, whoever is connected."""
         self._administer("drop database if exists {} with (force)", name)
@@ -106,11 +117,20 @@ class Servers:
         database.bootstrapped(self.postgres, name)
 
     def _migrated(self) -> str:
-        files = [database.BOOTSTRAP, *sorted(MIGRATIONS.glob("*.sql"))]
-        return self._template("migrated", files, self._bootstrapped(), self._migrate)
+        return self._template("migrated", self._files(), self._bootstrapped(), self._migrate)
+
+    def _files(self) -> list[Path]:
+        return [database.BOOTSTRAP, *sorted(MIGRATIONS.glob("*.sql"))]
 
     def _migrate(self, name: str) -> None:
         self._administer("alter database {} owner to postgres", name)
+        migrate(self.postgres.dsn("postgres", name))
+
+    def _migrate_as_superuser(self, name: str) -> None:
+        migrate(self.postgres.dsn(SUPERUSER, name))
+
+    def _fill_as_supabase(self, name: str) -> None:
+        database.bootstrapped(self.postgres, name, SUPABASE)
         migrate(self.postgres.dsn("postgres", name))
 
     def _template(self, kind: str, files: list[Path], source: str, fill: Callable[[str], None]) -> str:

@@ -25,12 +25,15 @@ grant usage on schema public to anon, authenticated, service_role;
 revoke create on schema public from public;
 
 create schema if not exists extensions;
-grant usage on schema extensions to public;
+alter schema extensions owner to postgres;
+revoke usage on schema extensions from public;
+grant usage on schema extensions to anon, authenticated, service_role;
 create extension if not exists postgis with schema extensions;
 create extension if not exists pgcrypto with schema extensions;
 
 create schema if not exists auth;
-grant usage on schema auth to public;
+revoke usage on schema auth from public;
+grant usage on schema auth to postgres, anon, authenticated, service_role;
 
 create or replace function auth.jwt() returns jsonb language sql stable as $$
     select nullif(current_setting('request.jwt.claims', true), '')::jsonb

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from psycopg2 import sql
-from psycopg2.extensions import connection, cursor
+from psycopg2.extensions import cursor
 
 FITTING: dict[str, Any] = {
     "app.jobs.state": "waiting",
@@ -26,6 +26,7 @@ FITTING: dict[str, Any] = {
     "public.qr_scans.geofence_status": "none",
     "public.qr_scans.decision": "accepted",
     "public.payments.currency": "eur",
+    "public.coupons.discount_percent": 10,
     "public.scan_rollups.kind": "decision",
     "public.users.locale": "en",
     "public.users.role_id": 1,
@@ -37,14 +38,25 @@ OF_TYPE: dict[str, Any] = {
     "int8": 1,
     "int2": 1,
     "float4": 0.5,
+    "float8": 0.5,
     "bool": False,
     "jsonb": "{}",
     "timestamptz": "2026-01-01T00:00:00Z",
     "date": "2026-01-01",
-    "bytea": b"x",
     "_text": [],
     "interval": "1 day",
 }
+REFERENCE = ("public.roles", "public.role_permissions", "public.consent_notices")
+"""Tables whose rows come with the migrations."""
+
+
+@dataclass(frozen=True)
+class Party:
+    """A brand, one of its people, and the id that everything of theirs has; the platform's own rows have no owner."""
+
+    brand_id: UUID | None
+    user_id: UUID | None
+    thing_id: UUID
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,8 @@ class Table:
     schema: str
     name: str
     columns: dict[str, tuple[str, bool]]
-    is_view: bool
+    kind: str
+    is_partition: bool
 
     @property
     def full_name(self) -> str:
@@ -66,42 +79,64 @@ class Table:
         """For composing statements."""
         return sql.Identifier(self.schema, self.name)
 
-
-def tables(connected: connection) -> list[Table]:
-    """Every table and view of ours."""
-    with connected.cursor() as cur:
-        cur.execute(
-            """
-            select n.nspname, c.relname, c.relkind = 'v',
-                json_object_agg(a.attname, json_build_array(t.typname,
-                    a.attnotnull and not a.atthasdef and a.attgenerated = ''))
-            from pg_class c
-            join pg_namespace n on n.oid = c.relnamespace
-            join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
-            join pg_type t on t.oid = a.atttypid
-            where n.nspname in ('public', 'app') and c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition
-            group by 1, 2, 3 order by 1, 2
-            """
-        )
-        return [
-            Table(s, n, {k: (v[0], v[1]) for k, v in cols.items()}, is_view) for s, n, is_view, cols in cur.fetchall()
-        ]
+    @property
+    def takes_rows(self) -> bool:
+        """Whether rows are written to it, rather than to what it shows or is a part of."""
+        return self.kind in "rp" and not self.is_partition and self.full_name not in REFERENCE
 
 
-def values(table: Table, **given: Any) -> dict[str, Any]:
-    """What a row has to say: what is given, what fits, and anything for the rest that is required."""
-    row: dict[str, Any] = {}
-    for column, (kind, required) in table.columns.items():
-        name = f"{table.full_name}.{column}"
-        if column in given:
-            row[column] = given[column]
-        elif name in FITTING:
-            row[column] = FITTING[name]
-        elif kind == "uuid" and (required or column == "id"):
-            row[column] = uuid4()
-        elif required:
-            row[column] = uuid4().hex if kind == "text" else OF_TYPE[kind]
-    return row
+def tables(cur: cursor) -> list[Table]:
+    """Every table, partition and view of ours."""
+    cur.execute(
+        """
+        select n.nspname, c.relname, c.relkind, c.relispartition,
+            json_object_agg(a.attname, json_build_array(t.typname,
+                a.attnotnull and not a.atthasdef and a.attgenerated = '') order by a.attnum)
+        from pg_class c
+        join pg_namespace n on n.oid = c.relnamespace
+        join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+        join pg_type t on t.oid = a.atttypid
+        where n.nspname in ('public', 'app') and c.relkind in ('r', 'p', 'v', 'm', 'f')
+        group by 1, 2, 3, 4 order by 1, 2
+        """
+    )
+    return [
+        Table(s, n, {k: (v[0], v[1]) for k, v in columns.items()}, kind, part)
+        for s, n, kind, part, columns in cur.fetchall()
+    ]
+
+
+def values(table: Table, party: Party) -> dict[str, Any]:
+    """What a row of theirs has to say: whose it is, what fits, and anything for the rest that is required."""
+    row = {column: _value(table, column, party) for column in table.columns}
+    if table.full_name == "public.users":
+        row |= {"email": f"{party.thing_id}@example.org", "role_id": 1 if party.brand_id else 5}
+    return {column: value for column, value in row.items() if value is not None}
+
+
+def _value(table: Table, column: str, party: Party) -> Any:
+    kind, required = table.columns[column]
+    owned = owner_columns(table, party)
+    if column in owned:
+        return owned[column] or (uuid4() if required else None)
+    if f"{table.full_name}.{column}" in FITTING:
+        return FITTING[f"{table.full_name}.{column}"]
+    if kind == "uuid":
+        return party.thing_id
+    if not required:
+        return None
+    of_theirs = {"text": f"of {party.thing_id}", "bytea": party.thing_id.bytes}
+    return of_theirs[kind] if kind in of_theirs else OF_TYPE[kind]
+
+
+def owner_columns(table: Table, party: Party) -> dict[str, UUID | None]:
+    """The columns that say whose a row is."""
+    if table.full_name == "public.brands":
+        return {"id": party.brand_id}
+    if table.full_name == "public.users":
+        return {"id": party.user_id, "brand_id": party.brand_id}
+    owners = {"brand_id": party.brand_id, "user_id": party.user_id}
+    return {column: owner for column, owner in owners.items() if column in table.columns}
 
 
 def insert(cur: cursor, table: Table, row: dict[str, Any]) -> None:
@@ -114,23 +149,3 @@ def insert(cur: cursor, table: Table, row: dict[str, Any]) -> None:
         ),
         list(row.values()),
     )
-
-
-def seed(connected: connection, every: list[Table], brand_id: UUID, user_id: UUID) -> None:
-    """One row in every table for this brand and this person."""
-    with connected.cursor() as cur:
-        cur.execute("set session_replication_role = replica")
-        for table in every:
-            if not table.is_view and (owned := owned_by(table, brand_id, user_id)):
-                insert(cur, table, values(table, **owned))
-        cur.execute("set session_replication_role = origin")
-
-
-def owned_by(table: Table, brand_id: UUID, user_id: UUID) -> dict[str, Any]:
-    """The columns that say whose a row is."""
-    if table.full_name == "public.brands":
-        return {"id": brand_id}
-    if table.full_name == "public.users":
-        return {"id": user_id, "brand_id": brand_id, "email": f"{user_id}@example.org"}
-    owners = {"brand_id": brand_id, "user_id": user_id}
-    return {column: owner for column, owner in owners.items() if column in table.columns}

@@ -3,6 +3,7 @@
 alter default privileges revoke execute on functions from public;
 alter default privileges in schema public revoke all on tables from anon, authenticated, service_role;
 alter default privileges in schema public revoke all on sequences from anon, authenticated, service_role;
+alter default privileges in schema public revoke all on functions from anon, authenticated, service_role;
 
 create schema app;
 
@@ -46,9 +47,11 @@ grant usage on schema app to app_public, authenticated, app_fan, app_admin, app_
     app_web, app_admin_web, app_scan, app_worker;
 grant usage on schema public to app_public, app_fan, app_admin, app_job, app_system, app_definer;
 grant create on schema app to app_definer;
+-- What functions and columns are made of; on Supabase, too, only its own roles may use it by themselves.
+grant usage on schema extensions to app_fan, app_admin, app_job, app_system, app_definer;
 
 -- Hands a function to app_definer, so that it sees the same rows whoever ran the migrations, and says who may call it.
-create procedure app.grant_definer(p_function regprocedure, p_to text[]) language plpgsql as $$
+create procedure app.grant_definer(p_function regprocedure, p_to text[]) language plpgsql set search_path = '' as $$
 declare
     grantee text;
 begin
@@ -74,7 +77,7 @@ create procedure app.secure(
     p_brand_column text default 'brand_id',
     p_fan_column text default 'user_id',
     p_campaign_column text default null
-) language plpgsql as $$
+) language plpgsql set search_path = '' as $$
 declare
     rule record;
     predicate text;

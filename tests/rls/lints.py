@@ -1,0 +1,344 @@
+"""What must not be found in the catalogue: our version of Supabase's splinter, and the house's own rules.
+
+Each lint is a query for the names of offenders. What one finds and is right nevertheless is said in `allowed`, with the
+reason. `broken` is an offender: the tests make it, and the lint has to find it.
+"""
+
+from dataclasses import dataclass, field
+
+from psycopg2.extensions import cursor
+
+OURS = "('public', 'app')"
+TENANTS = "'{authenticated,app_fan,app_job,app_public}'"
+"""Roles that may see some rows of a table and not others."""
+OPEN = "array(select oid from pg_roles where rolname in ('anon', 'service_role', 'authenticator'))"
+"""Supabase's own roles, which anybody with the project's public or secret key is."""
+
+RELATIONS = f"""
+    relations as (
+        select c.oid, n.nspname || '.' || c.relname as name, c.relkind as kind, c.relrowsecurity, c.relforcerowsecurity,
+            c.relispartition, c.relacl, c.relowner, c.reloptions
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname in {OURS} and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')
+    ),
+    functions as (
+        select p.oid, p.oid::regprocedure::text as name, n.nspname as schema, p.prosecdef, p.proowner, p.prosrc,
+            coalesce(p.proacl, acldefault('f', p.proowner)) as acl, p.prolang,
+            coalesce(p.proconfig @> array['search_path=""'], false) as is_pinned
+        from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+        where n.nspname in {OURS} and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')
+    ),
+    policies as (
+        select schemaname || '.' || tablename as relation, schemaname || '.' || tablename || '.' || policyname as name,
+            permissive, roles, cmd, coalesce(qual, with_check) as visible, coalesce(with_check, qual) as written,
+            concat_ws(' ', qual, with_check) as text
+        from pg_policies where schemaname in {OURS}
+    ),
+    grants as (
+        select name, (aclexplode(relacl)).* from relations
+        union all
+        select name || '.' || a.attname, (aclexplode(a.attacl)).*
+        from relations join pg_attribute a on a.attrelid = relations.oid and a.attnum > 0 where a.attacl is not null
+    ),
+    tenants as (
+        select r.* from relations r join pg_attribute a on a.attrelid = r.oid and a.attname = 'brand_id'
+        where r.kind in ('r', 'p') and not r.relispartition
+    )
+"""
+
+
+@dataclass(frozen=True)
+class Lint:
+    """One rule: what it is called, how offenders are found, which are right, and how one is made."""
+
+    name: str
+    finds: str
+    broken: str
+    allowed: dict[str, str] = field(default_factory=dict)
+
+    def offenders(self, cur: cursor) -> set[str]:
+        """Names of what breaks the rule."""
+        cur.execute(f"with {RELATIONS} {self.finds}")
+        return {row[0] for row in cur.fetchall()} - set(self.allowed)
+
+    def idle(self, cur: cursor) -> set[str]:
+        """What is allowed and is not found any more."""
+        cur.execute(f"with {RELATIONS} {self.finds}")
+        return set(self.allowed) - {row[0] for row in cur.fetchall()}
+
+
+CALL = r"\( SELECT (auth|app)\.\w+\((''[^'']*''::text)?\) AS \w+\)"
+"""A helper in a policy: a subquery of its own (evaluated once), with nothing of the row as its argument."""
+
+OWN_CAMPAIGNS = r"\( SELECT app\.own_campaigns\(\) AS own_campaigns\)::uuid\[\]"
+OWN_CAMPAIGN = rf"COALESCE\(\((id|campaign_id) = ANY \({OWN_CAMPAIGNS}\)\), true\)"
+PREDICATE = rf"(\(\w+ = {CALL}\)|\(\(\w+ = {CALL}\) AND {OWN_CAMPAIGN}\))"
+"""One column compared with one helper, and where there is a campaign, whether it is one of the member's."""
+
+TABLE = """
+    create table public.broken (id uuid primary key, brand_id uuid not null, other_id uuid);
+    call app.secure('public.broken', p_member => '{"select": "brand:read"}');
+    create index on public.broken (brand_id);
+"""
+
+RLS = [
+    Lint(
+        "row level security is off",
+        "select name from relations where kind in ('r', 'p') and not relrowsecurity",
+        "alter table public.campaigns disable row level security",
+    ),
+    Lint(
+        "row level security is not forced on the owner",
+        "select name from relations where kind in ('r', 'p') and not relforcerowsecurity",
+        "alter table public.campaigns no force row level security",
+    ),
+    Lint(
+        "a table has policies that are not in force",
+        "select p.relation from policies p join relations r on r.name = p.relation where not r.relrowsecurity",
+        "alter table app.job_history disable row level security",
+    ),
+    Lint(
+        "a table has no policy",
+        """select name from relations where kind in ('r', 'p') and not relispartition
+            and name not in (select relation from policies)""",
+        "create table app.broken (id int primary key); alter table app.broken enable row level security",
+    ),
+    Lint(
+        "a partition has policies or grants of its own, past its table's",
+        """select name from relations where relispartition and kind = 'r'
+            and (name in (select relation from policies)
+                or exists (select from grants g where g.name = relations.name and g.grantee <> relowner))""",
+        "grant select on app.job_history_default to authenticated",
+    ),
+    Lint(
+        "several permissive policies for a role and a command",
+        """select relation || ': ' || role || ' ' || command
+        from policies, unnest(roles) as role,
+            unnest(case cmd when 'ALL' then '{SELECT,INSERT,UPDATE,DELETE}'::text[] else array[cmd] end) as command
+        where permissive = 'PERMISSIVE' group by relation, role, command having count(*) > 1""",
+        "create policy second on public.campaigns for select to authenticated using (true)",
+    ),
+    Lint(
+        "a policy for everybody, for all commands, or restrictive",
+        "select name from policies where roles && '{public,anon}' or cmd = 'ALL' or permissive <> 'PERMISSIVE'",
+        "create policy everybody on public.campaigns for select to public using (false)",
+    ),
+    Lint(
+        "a policy of tenants is more than one column compared with one helper",
+        rf"""select name from policies where roles && {TENANTS} and not (
+            visible ~ '^{PREDICATE}$' and written ~ '^{PREDICATE}$')""",
+        "alter policy authenticated_select on public.campaigns using (brand_id = app.brand_for('a:b') or id is null)",
+        {
+            f"public.consent_notices.{role}_select": "what everybody may read before they agree to it"
+            for role in ("authenticated", "app_fan", "app_public")
+        },
+    ),
+    Lint(
+        "a policy of members doesn't ask whether the campaign is theirs",
+        """select p.name from policies p join relations r on r.name = p.relation
+        join pg_attribute a on a.attrelid = r.oid
+            and (a.attname = 'campaign_id' or r.name = 'public.campaigns' and a.attname = 'id')
+        where p.roles && '{authenticated}' and p.text !~ 'own_campaigns'""",
+        "alter policy authenticated_select on public.campaigns using (brand_id = (select app.brand_for('a:b')))",
+        {
+            f"public.campaign_assignments.authenticated_{command}": "of those who see all campaigns"
+            for command in ("select", "insert", "delete")
+        },
+    ),
+    Lint(
+        "a policy that tenants have is always true",
+        f"select name from policies where roles && {TENANTS} and 'true' in (visible, written)",
+        "alter policy authenticated_update on public.users with check (true)",
+        {
+            f"public.consent_notices.{role}_select": "what everybody may read before they agree to it"
+            for role in ("authenticated", "app_fan", "app_public")
+        },
+    ),
+    Lint(
+        "a policy calls a function for every row",
+        rf"""select name from policies where
+            regexp_replace(text, '{CALL}', '', 'g') ~ '\w+\.\w+\(|current_setting\(|EXISTS|\( SELECT'""",
+        """
+        create function app.owns(p_brand uuid) returns uuid language plpgsql stable as 'begin return p_brand; end';
+        alter policy app_admin_select on public.consents using (user_id = (select app.owns(user_id)));
+        """,
+    ),
+    Lint(
+        "a policy or function believes user_metadata, which people write themselves",
+        """select name from policies where text ~ 'user_metadata|raw_user_meta_data'
+        union select name from functions where prosrc ~ 'user_metadata|raw_user_meta_data'""",
+        """alter policy app_admin_select on public.consents using (
+            (select auth.jwt() -> 'user_metadata' ->> 'is_admin') = 'true')""",
+    ),
+    Lint(
+        "a tenant's policy compares a column that no index begins with",
+        rf"""select distinct p.relation || '.' || a.attname from policies p join relations r on r.name = p.relation
+        join pg_attribute a on a.attrelid = r.oid and a.attname = substring(p.visible from '^\(+(\w+) = ')
+        where p.roles && {TENANTS} and not exists (
+            select from pg_index i where i.indrelid = r.oid and i.indkey[0] = a.attnum)""",
+        TABLE + "drop index public.broken_brand_id_idx",
+        {
+            **{
+                f"app.{table}.{column}": "read by id or request; another index would cost every job"
+                for table in ("jobs", "job_history", "dead_jobs", "job_groups")
+                for column in ("brand_id", "user_id")
+            },
+            "app.scan_counters.brand_id": "read by campaign",
+            "public.engagements.user_id": "read by id",
+            "public.qr_scans.user_id": "read by id",
+        },
+    ),
+]
+
+FUNCTIONS = [
+    Lint(
+        "a function's search path is not pinned",
+        "select name from functions where not is_pinned",
+        "create function app.broken() returns int language plpgsql as 'begin return 1; end'",
+        dict.fromkeys(
+            (
+                "app.matching_dead_jobs(uuid[],text,uuid,text,timestamp with time zone,timestamp with time zone)",
+                "app.place(double precision,double precision)",
+                "app.scan_window(text,timestamp with time zone,text)",
+            ),
+            "invoker's rights, everything qualified; a setting would keep the planner from looking inside",
+        ),
+    ),
+    Lint(
+        "a definer function doesn't belong to app_definer",
+        "select name from functions where prosecdef and proowner <> 'app_definer'::regrole",
+        """create function app.broken() returns int language plpgsql security definer set search_path = ''
+            as 'begin end'""",
+    ),
+    Lint(
+        "a definer function is planned anew for every statement",
+        """select name from functions
+        where prosecdef and prolang <> (select oid from pg_language where lanname = 'plpgsql')""",
+        "create function app.broken() returns int language sql security definer set search_path = '' as 'select 1'",
+    ),
+    Lint(
+        "a function may be called by everybody",
+        "select name from functions where exists (select from aclexplode(acl) a where a.grantee = 0)",
+        """
+        create function app.broken() returns int language plpgsql set search_path = '' as 'begin return 1; end';
+        grant execute on function app.broken() to public;
+        """,
+        {
+            "app.claims()": "reads what the caller set",
+            "app.refuse(integer,text,text)": "raises what the caller says",
+        },
+    ),
+    Lint(
+        "a function may be called by a role of Supabase's API that we don't use",
+        f"select name from functions where exists (select from aclexplode(acl) a where a.grantee = any ({OPEN}))",
+        "grant execute on function app.claims() to anon",
+    ),
+    Lint(
+        "a function is in the schema that Supabase's API serves",
+        "select name from functions where schema = 'public'",
+        "create function public.broken() returns int language sql as 'select 1'",
+    ),
+]
+
+RELATIONS_LINTS = [
+    Lint(
+        "a view sees more than who asks it",
+        """select name from relations where kind = 'v'
+            and not coalesce(reloptions @> array['security_invoker=true'], false)""",
+        "create view app.broken as select id from public.users",
+    ),
+    Lint(
+        "a materialized view or foreign table has no row level security",
+        "select name from relations where kind in ('m', 'f')",
+        "create materialized view app.broken as select id from public.users",
+    ),
+    Lint(
+        "a relation reaches into Supabase's schemas",
+        """select distinct r.name from relations r
+        join pg_depend d on d.refclassid = 'pg_class'::regclass and (
+            d.objid in (select w.oid from pg_rewrite w where w.ev_class = r.oid)
+            or d.objid in (select f.oid from pg_constraint f where f.conrelid = r.oid and f.contype = 'f'))
+        join pg_class c on c.oid = d.refobjid
+        where c.relnamespace::regnamespace::text in ('auth', 'storage', 'realtime', 'vault')""",
+        """
+        create table auth.people (id uuid primary key);
+        create view app.broken with (security_invoker = true) as select id from auth.people;
+        """,
+    ),
+    Lint(
+        "something is granted to everybody, or to a role of Supabase's API that we don't use",
+        f"""select name || ' ' || privilege_type from grants where grantee = 0 or grantee = any ({OPEN})
+        union all
+        select nspname || ' ' || a.privilege_type from pg_namespace, aclexplode(nspacl) a
+        where nspname = 'app' and (a.grantee = 0 or a.grantee = any ({OPEN}))
+        union all
+        select nspname || ' CREATE' from pg_namespace, aclexplode(nspacl) a
+        where nspname = 'public' and a.privilege_type = 'CREATE'
+            and a.grantee not in (nspowner, 'postgres'::regrole)""",
+        "grant select (name) on public.campaigns to anon",
+    ),
+    Lint(
+        "what will be made next is granted by itself",
+        f"""select d.defaclnamespace::regnamespace || ' ' || a.grantee::regrole || ' ' || a.privilege_type
+        from pg_default_acl d, aclexplode(d.defaclacl) a
+        where d.defaclrole = (select relowner from relations where name = 'public.campaigns')
+            and a.grantee = any ({OPEN} || 'authenticated'::regrole::oid)""",
+        "alter default privileges for role postgres in schema public grant select on tables to anon",
+    ),
+    Lint(
+        "more than rows is granted: truncate, trigger, references",
+        """select g.name || ': ' || g.grantee::regrole || ' ' || g.privilege_type from grants g
+        left join relations r using (name)
+        where g.privilege_type in ('TRUNCATE', 'TRIGGER', 'REFERENCES') and g.grantee is distinct from r.relowner""",
+        "grant truncate on public.campaigns to app_definer",
+    ),
+    Lint(
+        "a table is broadcast to subscribers",
+        f"select schemaname || '.' || tablename from pg_publication_tables where schemaname in {OURS}",
+        "create publication broken for table public.campaigns",
+    ),
+    Lint(
+        "an extension is among our own things",
+        f"""select extname from pg_extension where extnamespace::regnamespace::text in {OURS}""",
+        "create extension btree_gist with schema public",
+    ),
+    Lint(
+        "a schema that no lint looks into",
+        """select nspname from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'public',
+            'app', 'supabase_migrations', 'extensions', 'auth', 'storage', 'realtime', 'vault', 'graphql_public')""",
+        "create schema broken",
+    ),
+]
+
+ROLES = [
+    Lint(
+        "a role may step over row level security",
+        """select rolname::text from pg_roles where (rolbypassrls or rolsuper) and rolname !~ '^pg_'""",
+        "create role broken bypassrls",
+        {
+            "postgres": "who owns the database; nobody's login in a request",
+            "service_role": "Supabase's; nothing of ours is granted to it",
+            "supabase_admin": "the platform's superuser",
+            "supabase_read_only_user": "the platform's, for its dashboard",
+        },
+    ),
+    Lint(
+        "a login has rights by itself, or is more than a login",
+        r"""select rolname::text from pg_roles where rolname ~ '^app_' and
+            (rolcanlogin and rolinherit or rolbypassrls or rolsuper or rolcreaterole or rolcreatedb
+                or rolreplication)""",
+        "alter role app_web inherit",
+    ),
+    Lint(
+        "a login may become more than it is for",
+        """select m.member::regrole || ' → ' || m.roleid::regrole from pg_auth_members m
+        where m.member::regrole::text ~ '^app_' or m.roleid::regrole::text ~ '^app_'
+            and m.member not in ('postgres'::regrole, 'supabase_admin'::regrole)""",
+        "grant app_system to app_web",
+        {
+            **dict.fromkeys(("app_web → app_public", "app_web → authenticated", "app_web → app_fan"), "requests"),
+            "app_admin_web → app_admin": "system admins' requests",
+            **dict.fromkeys(("app_worker → app_job", "app_worker → app_fan", "app_worker → app_system"), "jobs"),
+        },
+    ),
+]

@@ -1,0 +1,170 @@
+"""Three parties with a row each in everything, whoever may ask, and the attempts of one to reach the others' rows."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg2 import sql
+from psycopg2.extensions import cursor
+
+from tests.rls import rows
+from tests.rls.rows import Party, Table
+
+SHARED = {"public.consent_notices"}
+"""What everybody may read."""
+PERSONAL = {"public.consents", "public.consent_events"}
+"""What belongs to a person, also where a brand is named in it."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A database role with claims: what it owns, `brand_id` or `user_id` says (or nothing does)."""
+
+    name: str
+    role: str
+    user_role: str | None = None
+    owns_by: str | None = None
+    is_known: bool = True
+    sees_all: bool = False
+
+    def column(self, table: Table) -> str | None:
+        """The column of `table` that says whose a row is, for this caller."""
+        if not self.is_known or self.owns_by is None:
+            return None
+        if table.full_name == "public.users":
+            return "brand_id" if self.role == "app_job" else "id"
+        if table.full_name == "public.brands":
+            return "id" if self.owns_by == "brand_id" else None
+        if self.role != "app_job" and table.full_name in PERSONAL:
+            return "user_id"
+        return self.owns_by if self.owns_by in table.columns else None
+
+    def is_limited(self, table: Table) -> bool:
+        """Whether this caller may see some rows of the table, or none, but not all."""
+        return not self.sees_all or table.full_name in PERSONAL
+
+    def owner(self, table: Table, party: Party) -> UUID | None:
+        """What that column says in the party's own rows."""
+        column = self.column(table)
+        return rows.owner_columns(table, party).get(column) if column else None
+
+    def claims(self, party: Party) -> dict[str, Any]:
+        """What a token of theirs says."""
+        if not self.is_known:
+            return {}
+        metadata = {"user_role": self.user_role, "brand_id": str(party.brand_id)}
+        if self.owns_by == "user_id" and not self.sees_all:
+            del metadata["brand_id"]
+        return {"sub": str(party.user_id), "app_metadata": metadata}
+
+
+MEMBER = Caller("Brand Admin", "authenticated", "Brand Admin", "brand_id")
+FAN = Caller("a fan", "app_fan", "Fan", "user_id")
+JOB = Caller("a brand's job", "app_job", None, "brand_id")
+ADMIN = Caller("a system admin", "app_admin", "System Admin", "user_id", sees_all=True)
+NOBODY = Caller("nobody", "app_public", is_known=False)
+CALLERS = [
+    MEMBER,
+    FAN,
+    JOB,
+    ADMIN,
+    NOBODY,
+    *(Caller(role, "authenticated", role, "brand_id") for role in ("Campaign Manager", "Creator")),
+    Caller("a fan's job", "app_fan", None, "user_id"),
+    *(
+        Caller(f"a member with the role {role}", "authenticated", role, "brand_id")
+        for role in ("Fan", "System Admin", "?")
+    ),
+    *(Caller(f"{role} without claims", role, is_known=False) for role in ("authenticated", "app_fan", "app_job")),
+    *(Caller(role, role, "Brand Admin") for role in ("anon", "service_role")),
+    *(Caller(login, login, "Brand Admin") for login in ("app_web", "app_admin_web", "app_scan", "app_worker")),
+]
+OF_ROLE = {caller.role: caller for caller in (MEMBER, FAN, JOB, ADMIN, NOBODY)}
+"""Who stands for a role."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The parties' rows, within one transaction of the superuser's."""
+
+    cur: cursor
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """Every table, partition and view."""
+        return rows.tables(self.cur)
+
+    @cached_property
+    def mine(self) -> Party:
+        """Whose claims callers have."""
+        return self._seeded(Party(uuid4(), uuid4(), uuid4()))
+
+    @cached_property
+    def theirs(self) -> Party:
+        """Another brand and another person."""
+        return self._seeded(Party(uuid4(), uuid4(), uuid4()))
+
+    @cached_property
+    def platform(self) -> Party:
+        """Nobody's brand and nobody's rows."""
+        return self._seeded(Party(None, None, uuid4()))
+
+    def _seeded(self, party: Party) -> Party:
+        for table in self.tables:
+            if table.takes_rows:
+                rows.insert(self.cur, table, rows.values(table, party))
+        return party
+
+    def populate(self) -> "World":
+        """Have every party's rows written."""
+        assert self.mine
+        assert self.theirs
+        assert self.platform
+        return self
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """What the block does is rolled back, also when it fails."""
+        self.cur.execute("savepoint undone")
+        try:
+            yield
+        finally:
+            self.cur.execute("rollback to savepoint undone")
+
+    @contextmanager
+    def acting_as(self, caller: Caller) -> Iterator[None]:
+        """Be the caller, of the party that is `mine`, within the block; what it does is undone."""
+        with self.undone():
+            self.cur.execute(
+                "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true)",
+                (json.dumps(self._claims(caller)), caller.role),
+            )
+            yield
+
+    def _claims(self, caller: Caller) -> dict[str, Any]:
+        return caller.claims(self.mine)
+
+    def value(self, statement: sql.Composable | str, params: Any = ()) -> Any:
+        """What the superuser gets as the first column of the first row."""
+        self.cur.execute(statement, params)
+        return (self.cur.fetchone() or (None,))[0]
+
+    def own_count(self, caller: Caller, table: Table) -> int:
+        """How many rows of the table are the caller's own."""
+        column = caller.column(table)
+        if column is None:
+            return 0
+        count = sql.SQL("select count(*) from {} where {} = %s").format(table.identifier, sql.Identifier(column))
+        return int(self.value(count, (caller.owner(table, self.mine),)))
+
+    def columns_for(self, caller: Caller, table: Table, privilege: str) -> list[str]:
+        """The columns that the caller has this privilege on."""
+        self.cur.execute(
+            "select c from unnest(%s) as c where has_column_privilege(%s, %s, c, %s)",
+            (list(table.columns), caller.role, table.full_name, privilege),
+        )
+        return [row[0] for row in self.cur.fetchall()]
