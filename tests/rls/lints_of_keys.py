@@ -59,6 +59,7 @@ KEYS = [
                 "app.invitations.invited_by",
                 "app.invitations.role_id",
                 "app.signups.upgrades_user_id",
+                "campaign_assignments.assigned_by",
                 "campaigns.created_by",
                 "consent_events.brand_id",
                 "consent_events.consent_id",
@@ -80,7 +81,7 @@ KEYS = [
         group by i.indrelid, i.indkey, i.indclass, i.indoption, i.indcollation, pg_get_expr(i.indexprs, i.indrelid),
             pg_get_expr(i.indpred, i.indrelid)
         having count(*) > 1""",
-        "create index broken on public.users (brand_id) where brand_id is not null",
+        "create index broken_a on public.users (name); create index broken_b on public.users (name)",
     ),
     Lint(
         "an index is another one's beginning",
@@ -92,7 +93,7 @@ KEYS = [
             and (select relam from pg_class where oid = longer.indexrelid) = 403
             and longer.indkey::text like i.indkey::text || ' %'
             and longer.indoption::text like i.indoption::text || '%'""",
-        "create index broken on public.audit_logs (brand_id)",
+        "create index broken_a on public.users (name); create index broken_b on public.users (name, phone)",
     ),
     Lint(
         "a column's type can't be compared under a policy: its operators aren't leakproof",

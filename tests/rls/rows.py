@@ -46,7 +46,7 @@ OF_TYPE: dict[str, Any] = {
     "_text": [],
     "interval": "1 day",
 }
-REFERENCE = ("public.roles", "public.role_permissions", "public.consent_notices")
+REFERENCE = ("public.roles", "public.permissions", "public.role_permissions", "public.consent_notices")
 """Tables whose rows come with the migrations."""
 
 
