@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 
 def env(name: str, default: Any, doc: str, *, secret: bool = False) -> Any:
@@ -15,12 +16,17 @@ def env(name: str, default: Any, doc: str, *, secret: bool = False) -> Any:
     return field(default=default, metadata={"env": name, "doc": doc, "secret": secret})
 
 
+ENVIRONMENTS = ("development", "test", "production")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The configuration of one process."""
 
     environment: Literal["development", "test", "production"] = env(
-        "ENVIRONMENT", "development", "`development`, `test` or `production`; production refuses weak secrets."
+        "ENVIRONMENT",
+        "development",
+        "`development`, `test` or `production`; production refuses to start with anything weak (docs/security.md).",
     )
     database_url: str = env(
         "DATABASE_URL", "postgresql://app_web@/companon", "The web tier's login; may be a transaction pooler."
@@ -80,7 +86,14 @@ class Settings:
         30.0,
         "Seconds that running jobs get to end when their worker is told to stop; then they wait again.",
     )
+    web_connections: int = env("WEB_CONNECTIONS", 1000, "Connections that one web process holds open.")
     trusted_proxies: int = env("TRUSTED_PROXIES", 0, "How many proxies in front append to X-Forwarded-For.")
+    allowed_hosts: str = env(
+        "ALLOWED_HOSTS",
+        "",
+        "Names that requests may call this API by, comma separated; when empty, `PUBLIC_URL`'s in production and any"
+        " elsewhere.",
+    )
     cors_origins: str = env("CORS_ORIGINS", "", "Origins allowed to call the API from a browser, comma separated.")
     max_body_bytes: int = env("MAX_BODY_BYTES", 262_144, "Largest request body taken, in bytes.")
     metrics_token: str = env(
@@ -94,6 +107,14 @@ class Settings:
         return self.broker_url or self.redis_url
 
     @property
+    def hosts(self) -> frozenset[str]:
+        """Names that requests may call this API by, in small letters, without ports; any if there are none."""
+        named = {name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip()}
+        if not named and self.environment == "production":
+            named = {urlsplit(self.public_url).hostname or ""}
+        return frozenset(named)
+
+    @property
     def frontend_url(self) -> str:
         """Where links in mails lead, without a trailing slash."""
         return (self.app_url or self.public_url).rstrip("/")
@@ -103,21 +124,25 @@ def load(environ: Mapping[str, str]) -> Settings:
     """Read the settings from `environ`.
 
     Raises:
-        ValueError: a variable has a value of the wrong type; names it.
+        ValueError: a variable has a value of the wrong type, or none of those that it may have; names it.
     """
     values: dict[str, Any] = {}
     for declared in fields(Settings):
         name = declared.metadata["env"]
         if name in environ:
             values[declared.name] = _typed(name, environ[name], type(declared.default))
-    return Settings(**values)
+    loaded = Settings(**values)
+    if loaded.environment not in ENVIRONMENTS:
+        # A misspelt "production" must not be taken for development.
+        raise ValueError(f"ENVIRONMENT must be one of {', '.join(ENVIRONMENTS)}")
+    return loaded
 
 
 def _typed(name: str, text: str, kind: type) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise ValueError(f"{name} must be of type {kind.__name__}, not {text!r}") from None
+        raise ValueError(f"{name} must be of type {kind.__name__}") from None
 
 
 def table() -> str:

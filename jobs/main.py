@@ -12,9 +12,10 @@ import jobs.mails
 import jobs.overview
 import jobs.scans  # noqa: F401
 from jobs.engine.worker import make_broker
-from models import logs
+from models import logs, production
 from settings import settings
 
+production.require_fit(settings)
 logs.configure(settings.log_level)
 
 broker = make_broker(settings.transport_url)

@@ -13,7 +13,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 
 from jobs.engine.heartbeat import EVERY, Heartbeat
 from jobs.engine.ledger import Ledger, LedgerUnavailable
-from models import jobs, logs
+from models import jobs, logs, production
 from models.db import new_id
 from schedules.kinds import Schedule
 from schedules.table import SCHEDULES
@@ -62,6 +62,7 @@ def make_scheduler(ledger: Ledger) -> BlockingScheduler:
 
 def main() -> None:
     """The `clock` process."""
+    production.require_fit(settings)
     logs.configure(settings.log_level)
     ledger = Ledger()
     scheduler = make_scheduler(ledger)

@@ -6,6 +6,7 @@ import sys
 
 import psycopg2
 
+from models import production
 from models.migrate import MigrationError, migrate
 from scripts.setup.environment import ROOT
 from settings import settings
@@ -15,6 +16,7 @@ RUN = ROOT / "var" / "run.json"
 
 def main(_argv: list[str]) -> int:
     """Apply what is missing and say what was applied; 1 when it can't be."""
+    production.require_fit(settings)
     try:
         applied = migrate(_dsn())
     except (MigrationError, psycopg2.OperationalError) as error:
