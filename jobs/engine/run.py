@@ -25,6 +25,7 @@ from models import context, doorbell
 from models.context import Identity, RequestInfo
 from models.db import Statement, transaction
 from models.errors import Problem
+from models.logs import redact
 
 log = logging.getLogger("jobs")
 
@@ -217,12 +218,12 @@ def describe(error: Exception) -> dict[str, Any]:
 
 
 def _words(error: Exception) -> str:
-    """What an error says, as far as the ledger can keep it: JSON in PostgreSQL has no NUL and no lone surrogates."""
+    """What an error says, as far as the ledger may and can keep it: redacted, without NUL and lone surrogates."""
     try:
         said = str(error)
     except Exception as another:
         said = f"says nothing: {type(another).__name__}"
-    return said.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+    return redact(said.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode())
 
 
 def _unexpected(error: Exception) -> Exception | None:
