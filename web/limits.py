@@ -1,7 +1,9 @@
 """Rate limits, counted in Redis, and in this process while Redis is gone.
 
-A limit protects; it is never the reason for a 5xx. When Redis fails, each process counts for itself (so the
-limit is as many times larger as there are processes) and asks Redis again after `RETRY_AFTER` seconds.
+A limit protects; it is never the reason for a 5xx, and Redis is never the reason that there is none. When Redis fails,
+each process counts for itself and asks Redis again after `RETRY_AFTER` seconds: so long as Redis is gone a limit is at
+the most as many times as large as there are web processes. It isn't divided by them: a client's connections may all
+lead to one of them. Attempts on a password are counted in PostgreSQL and don't depend on this (models/sessions.py).
 The answer carries `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
 """
 
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 5.0
 REDIS_TIMEOUT = 0.25
+MOST_CALLERS = 10_000
+"""Whom a process counts for itself; with one more it begins anew, so that strangers can't fill its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class Limiter:
     def __init__(self, redis_url: str | None) -> None:
         self._url = redis_url
         self._redis: SlidingWindowCounterRateLimiter | None = None
-        self._memory = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._forget()
         self._redis_again_at = 0.0
 
     async def take(self, rate: Rate, *who: str) -> Standing:
@@ -108,7 +112,14 @@ class Limiter:
             except (RedisError, OSError) as error:
                 self._redis_again_at = time.monotonic() + RETRY_AFTER
                 logger.warning("rate limits are counted in this process, Redis fails: %s", error)
+        if len(self._counts.storage) >= MOST_CALLERS:
+            self._forget()
         return await _hit(self._memory, rate, who)
+
+    def _forget(self) -> None:
+        """Begin to count anew in this process."""
+        self._counts = MemoryStorage()
+        self._memory = SlidingWindowCounterRateLimiter(self._counts)
 
     def _shared(self, url: str) -> SlidingWindowCounterRateLimiter:
         if self._redis is None:

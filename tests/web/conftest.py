@@ -109,14 +109,21 @@ def serving(app: Any) -> Iterator["Client"]:
         loop.close()
 
 
-def small_app(notebook: Notebook, routes: dict[str, object], threads: int = 2, queue: int = 4, **changes: Any) -> Any:
+def small_app(
+    notebook: Notebook,
+    routes: dict[str, object],
+    threads: int = 2,
+    queue: int = 4,
+    limiter: Limiter | None = None,
+    **changes: Any,
+) -> Any:
     """An application with these resources, over the notebook; `changes` are settings."""
     config: Settings = dataclasses.replace(settings, **{"log_level": "WARNING", **changes})
     pool = Pool("test", threads, queue)
     kit = Kit(
         pool=pool,
         slow_pool=Pool("test-slow", 1, queue),
-        limiter=Limiter(None),
+        limiter=limiter or Limiter(None),
         verify=identity_of,
         grants=Grants(pool, notebook.allowed),
         transaction=notebook.transaction,

@@ -7,6 +7,9 @@ import pytest
 import redis
 
 from models.errors import TooMany
+from scripts.setup.redis import PrivateRedis
+from tests.web.conftest import serving, small_app
+from web import limits
 from web.endpoint import endpoint
 from web.limits import Limiter, Standing, headers, parse_rate, partition
 
@@ -151,3 +154,58 @@ def test_a_limited_endpoint_tells_how_its_caller_stands_also_when_it_refuses(ser
     assert refused.json["code"] == "rate_limited"
     assert int(refused.headers["retry-after"]) >= 1
     assert "q=2;w=60" in refused.headers["ratelimit-policy"]
+
+
+@pytest.fixture
+def killable(tmp_path):
+    """A Redis of the test's own."""
+    server = PrivateRedis(tmp_path / "redis", durable=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_while_redis_is_dead_each_process_counts_the_whole_limit_and_together_again_afterwards(killable, monkeypatch):
+    monkeypatch.setattr(limits, "RETRY_AFTER", 0.0)
+    rate = parse_rate("things", "2/hour")
+
+    async def let_through(processes):
+        found = await asyncio.gather(
+            *[process.take(rate, "ann") for process in processes for _ in range(5)], return_exceptions=True
+        )
+        assert {type(outcome) for outcome in found} <= {Standing, TooMany}
+        return sum(isinstance(outcome, Standing) for outcome in found)
+
+    async def main():
+        processes = [Limiter(killable.url) for _ in range(3)]
+        alive = await let_through(processes)
+        killable.kill()
+        dead = [await let_through([process]) for process in processes]
+        killable.start()  # without what the first one knew
+        return alive, dead, await let_through(processes)
+
+    assert asyncio.run(main()) == (2, [2, 2, 2], 2)
+
+
+def test_an_endpoint_goes_on_refusing_and_never_fails_while_redis_is_dead(killable, notebook):
+    app = small_app(notebook, {"/words": Words()}, limiter=Limiter(killable.url))
+    with serving(app) as api:
+        before = [api.post("/words", json={"text": "a"}).status_code for _ in range(3)]
+        killable.kill()
+        after = [api.post("/words", json={"text": "a"}) for _ in range(3)]
+
+    assert before == [200, 200, 429]
+    assert [answer.status_code for answer in after] == [200, 200, 429]
+    assert all("ratelimit" in answer.headers for answer in after)
+
+
+def test_strangers_do_not_fill_the_memory_of_a_process_that_counts_for_itself(monkeypatch):
+    monkeypatch.setattr(limits, "MOST_CALLERS", 10)
+
+    async def main():
+        limiter = Limiter(None)
+        for number in range(35):
+            await limiter.take(parse_rate("things", "5/hour"), str(number))
+        return len(limiter._counts.storage)
+
+    assert asyncio.run(main()) <= 10
