@@ -69,11 +69,14 @@ def asking(line: bytes, *headers: bytes, body: bytes = b"") -> bytes:
 
 
 @contextmanager
-def gunicorn(directory: Path, application: str) -> Iterator[Server]:
-    """A server of its own for an application, which is looked for in `directory`, too; its log is there."""
+def gunicorn(directory: Path, application: str, **more: str) -> Iterator[Server]:
+    """A server of its own for an application, which is looked for in `directory`, too; its log is there.
+
+    `more` is of its environment.
+    """
     port = free_port()
     environment = os.environ | {"PORT": str(port), "WEB_CONCURRENCY": "1", "LOG_LEVEL": "INFO"}
-    environment |= {"PYTHONPATH": str(directory)}
+    environment |= {"PYTHONPATH": str(directory)} | more
     command = [sys.executable, "-m", "gunicorn", "--config", "web/gunicorn.conf.py", application]
     with (directory / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)

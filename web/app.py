@@ -9,7 +9,7 @@ from urllib.parse import quote_from_bytes
 
 import falcon.asgi
 
-from models import audit, db, permissions, reauthentication, tokens
+from models import audit, db, permissions, production, reauthentication, tokens
 from models.context import Identity, of_claims
 from settings import Settings, settings
 from web import health, metrics, pages, problems
@@ -75,12 +75,17 @@ def _readable(scope: dict[str, Any]) -> dict[str, Any]:
     """As Falcon can read it: without what stands before the path of a whole URL (RFC 9112, section 3.2.2), with a
     query escaped as RFC 3986 asks, and with an unknown method in place of one that means more to Falcon.
     """
+    headers = scope["headers"]
+    if named := _ABSOLUTE.match(scope["path"]):
+        # The URL's host is the one that counts (RFC 9112, section 3.2.2), not what the field says besides.
+        headers = [field for field in headers if field[0] != b"host"] + [(b"host", named[1].encode("latin-1"))]
     query = quote_from_bytes(scope["query_string"], safe="=&%+").encode()
     method = "UNKNOWN" if scope["method"] == "WEBSOCKET" else scope["method"]
-    return {**scope, "path": _ABSOLUTE.sub("/", scope["path"]), "query_string": query, "method": method}
+    path = _ABSOLUTE.sub("/", scope["path"])
+    return {**scope, "path": path, "query_string": query, "method": method, "headers": headers}
 
 
-_ABSOLUTE = re.compile(r"^https?://[^/]*/?", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"^https?://([^/]*)/?", re.IGNORECASE)
 
 
 async def _refuse_websocket(receive: Receive, send: Send) -> None:
@@ -166,4 +171,5 @@ def _answering_head(resource: object) -> object:
     return resource
 
 
+production.require_fit(settings)
 application = create_app()

@@ -4,12 +4,15 @@
 import sys
 from typing import Any
 
-from models import logs
+from models import logs, production
 from settings import settings
 from web import shutdown
 
+production.require_fit(settings)  # before anything listens
+
 bind = f"127.0.0.1:{settings.port}"
 workers = settings.web_concurrency
+worker_connections = settings.web_connections
 worker_class = "web.server.Worker"  # the asgi worker, whose own refusals are problem documents, too
 asgi_loop = "uvloop"
 asgi_lifespan = "on"
@@ -21,6 +24,9 @@ timeout = 30
 graceful_timeout = 20
 keepalive = 5
 backlog = 1024
+
+# Nobody's word is taken for scheme or script name; the client's address is ours to find (web/middleware.py).
+forwarded_allow_ips = ""
 
 # Wider than our own limits (web/middleware.py), which answer with a problem document; these close the connection.
 limit_request_line = 8190
@@ -36,4 +42,5 @@ def post_worker_init(worker: Any) -> None:
     """Set up the process that the application runs in."""
     # A thread that computes gives way to the event loop after half a millisecond instead of five.
     sys.setswitchinterval(0.0005)
+    logs.catch_all()
     shutdown.watch(worker)

@@ -14,7 +14,7 @@ from models.errors import NotFound
 from settings import Settings
 from web.kit import Kit
 from web.logs import AccessLog
-from web.problems import BadRequest, HeadersTooLarge, UriTooLong
+from web.problems import BadRequest, HeadersTooLarge, Misdirected, UriTooLong
 from web.trace import continued, id_of, new_id
 
 MAX_URL_BYTES = 4096
@@ -23,6 +23,9 @@ MAX_USER_AGENT = 300
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
+PROBES = ("/healthz", "/readyz")
+
+_PORT = re.compile(rb":[0-9]*\Z")
 _HOST = re.compile(rb"[A-Za-z0-9.:%\[\]!$&'()*+,;=_~-]*")
 
 API_HEADERS = {
@@ -31,6 +34,8 @@ API_HEADERS = {
     "referrer-policy": "no-referrer",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
     "cache-control": "no-store",
 }
 ALLOWED_HEADERS = (
@@ -42,6 +47,13 @@ EXPOSED_HEADERS = (
 )
 
 
+def security_headers(settings: Settings) -> dict[str, str]:
+    """What every answer of this installation carries, whoever gives it."""
+    if settings.public_url.startswith("https:"):
+        return API_HEADERS | {"strict-transport-security": "max-age=63072000; includeSubDomains"}
+    return API_HEADERS
+
+
 class Context:
     """Gives each request its ids and each response the headers that all of them have."""
 
@@ -49,9 +61,8 @@ class Context:
         self._kit = kit
         self._proxies = settings.trusted_proxies
         self._log = access_log
-        self._headers = dict(API_HEADERS)
-        if settings.public_url.startswith("https:"):
-            self._headers["strict-transport-security"] = "max-age=63072000; includeSubDomains"
+        self._hosts = settings.hosts
+        self._headers = security_headers(settings)
 
     async def process_request(self, req: Request, resp: Response) -> None:
         """Say who asks from where, before anything can go wrong."""
@@ -68,7 +79,7 @@ class Context:
         )
         req.context.info = info
         set_request_info(info)
-        _require_host(req)
+        _require_host(req, self._hosts)
         _require_small_head(req)
         if "\x00" in req.path:
             raise NotFound  # no path has it, and no database takes it
@@ -92,14 +103,24 @@ def _peer(req: Request) -> str:
     return str(next(iter(client))) if client else ""  # the protocol promises an iterable, no more
 
 
-def _require_host(req: Request) -> None:
-    """RFC 9112, section 3.2: a host is named, if only by nothing, and it is one."""
+def _require_host(req: Request, ours: frozenset[str]) -> None:
+    """RFC 9112, section 3.2: a host is named, if only by nothing, it is one, and one of ours if ours are known.
+
+    Who probes whether this process is well doesn't know its name, only its address.
+    """
     host = req._asgi_headers.get(b"host")  # noqa: SLF001
     if host is None:
         if req.scope["http_version"] == "1.1":
             raise BadRequest("There is no Host.")
     elif not _HOST.fullmatch(host):
         raise BadRequest("The Host is none.")
+    if ours and req.path not in PROBES and _name_of(host or b"") not in ours:
+        raise Misdirected
+
+
+def _name_of(host: bytes) -> str:
+    """A Host field's name in small letters, without port and final dot."""
+    return _PORT.sub(b"", host).rstrip(b".").lower().decode("ascii")
 
 
 def _require_small_head(req: Request) -> None:

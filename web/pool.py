@@ -6,6 +6,7 @@ queue can't hold is refused at once, because a request that waits for seconds on
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from queue import SimpleQueue
 from typing import Any
 
 from models.errors import Unavailable
+
+WAIT_SECONDS = 10.0
+"""That a call may have waited for a thread: whoever asked has gone by then, or should be told to come back."""
 
 
 class Overloaded(Unavailable):
@@ -36,6 +40,8 @@ class _Task:
     run: Callable[[], Any]
     done: "asyncio.Future[Any]"
     loop: asyncio.AbstractEventLoop
+    latest: float
+    """When it has to begin (`time.monotonic`)."""
 
 
 class Pool:
@@ -64,7 +70,7 @@ class Pool:
         """Call `function(*args)` in a thread and return what it returns; has to be awaited in one event loop.
 
         Raises:
-            Overloaded: the pool is full, or closed.
+            Overloaded: the pool is full, or closed, or no thread became free within `WAIT_SECONDS`.
         """
         if self._closed or self._admitted >= self.capacity:
             raise Overloaded(retry_after=1)
@@ -74,7 +80,7 @@ class Pool:
         done: asyncio.Future[Any] = loop.create_future()
         context = copy_context()
         self._admitted += 1
-        self._tasks.put(_Task(lambda: context.run(function, *args), done, loop))
+        self._tasks.put(_Task(lambda: context.run(function, *args), done, loop, time.monotonic() + WAIT_SECONDS))
         return await done
 
     def open(self) -> None:
@@ -112,6 +118,8 @@ class Pool:
         error: BaseException | None = None
         if not task.done.cancelled():
             try:
+                if time.monotonic() > task.latest:
+                    raise Overloaded(retry_after=1)
                 result = task.run()
             except BaseException as raised:  # whatever it was, the waiting request gets to know
                 error = _fit_for_a_future(raised)

@@ -59,6 +59,10 @@ class UnsupportedMediaType(Problem):
     status, code, title = 415, "unsupported_media_type", "The body has to be application/json in UTF-8"
 
 
+class Misdirected(Problem):
+    status, code, title = 421, "misdirected_request", "Nobody of that name is here"
+
+
 class HeadersTooLarge(Problem):
     status, code, title = 431, "headers_too_large", "The headers are too large"
 
@@ -74,6 +78,7 @@ CODES = {
     414: "uri_too_long",
     415: "unsupported_media_type",
     431: "headers_too_large",
+    503: "unavailable",
 }
 
 
@@ -147,7 +152,7 @@ def of_falcon(error: falcon.HTTPError) -> Problem:
     problem = Problem(error.description or "", headers=dict(error.headers or {}))
     problem.status = error.status_code
     problem.title = HTTPStatus(error.status_code).phrase
-    problem.code = CODES.get(error.status_code, "unavailable" if error.status_code == 503 else "bad_request")
+    problem.code = CODES.get(error.status_code, "bad_request")
     return problem
 
 

@@ -90,6 +90,13 @@ SMUGGLING = {
     "a chunk in hex as we write it": CHUNKED + b"0x2\r\n{}\r\n0\r\n\r\n",
     "a chunk longer than it says": CHUNKED + b"2\r\n{}XX0\r\n\r\n",
     "chunks by line feeds": CHUNKED + b"2\n{}\n0\n\n",
+    "a line feed in a chunk's extension": CHUNKED + b"2;a=b\n{}\r\n0\r\n\r\n",
+    "a carriage return in a chunk's extension": CHUNKED + b"2;a\r=b\r\n{}\r\n0\r\n\r\n",
+    "NUL in a chunk's extension": CHUNKED + b"2;a=\0b\r\n{}\r\n0\r\n\r\n",
+    "a folded coding": POST + b"Transfer-Encoding:\r\n chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "a folded length": POST + b"Content-Length: 1\r\n 2\r\n\r\n{}",
+    "a head of line feeds": CHUNKED.replace(b"\r\n", b"\n") + b"2\r\n{}\r\n0\r\n\r\n",
+    "a line feed before a length": POST + b"X: y\nContent-Length: 2\r\n\r\n{}",
     "length in a trailer": CHUNKED + b"2\r\n{}\r\n0\r\nContent-Length: 99\r\n\r\n",
     "bad chunks where nobody reads them": b"POST /x HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
 }
@@ -144,6 +151,13 @@ def test_what_is_too_much_is_refused_before_all_of_it_has_come(server, sent, sta
 
     assert statuses == [status]
     require_problem(received, status)
+
+
+def test_what_a_chunk_says_besides_its_size_is_not_looked_at_and_may_not_be_long(server):
+    closing = CHUNKED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+    assert conversation(server, closing + b'2;a=b;c="d"\r\n{}\r\n0\r\n\r\n')[0] == [201]
+    assert conversation(server, closing + b"2;" + b"a" * 1_000_000 + b"\r\n{}\r\n0\r\n\r\n")[0] == [400]
 
 
 def test_a_coding_under_the_chunks_is_not_taken_for_the_body(server):

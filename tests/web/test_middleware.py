@@ -117,6 +117,8 @@ def test_every_answer_has_the_security_headers(api):
         headers = api.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cross-origin-opener-policy"] == headers["cross-origin-resource-policy"] == "same-origin"
+        assert "geolocation=()" in headers["permissions-policy"]
         assert headers["cache-control"] == "no-store"
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "strict-transport-security" not in headers
@@ -126,6 +128,52 @@ def test_strict_transport_is_asked_for_where_there_is_https(serve):
     api = serve({}, public_url="https://api.example.com")
 
     assert "max-age=" in api.get("/healthz").headers["strict-transport-security"]
+
+
+def test_an_address_in_several_fields_is_read_from_the_right_and_other_fields_are_not_looked_at(api):
+    claims = {"X-Real-IP": "6.6.6.6", "Forwarded": "for=6.6.6.6", "Client-IP": "6.6.6.6", "True-Client-IP": "6.6.6.6"}
+
+    assert api.get("/mirror", headers=claims).json["address"] == ""
+    assert api.get("/mirror", headers={"X-Forwarded-For": "6.6.6.6,203.0.113.9"}).json["address"] == "203.0.113.9"
+
+
+def test_without_a_proxy_of_ours_nobody_says_where_they_come_from(serve):
+    api = serve({"/mirror": Mirror()}, trusted_proxies=0)
+
+    assert api.get("/mirror", headers={"X-Forwarded-For": "6.6.6.6"}).json["address"] == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("api.companon.com", 200),
+        ("API.Companon.COM:443", 200),
+        ("api.companon.com.", 200),
+        ("www.companon.com", 200),
+        ("evil.example", 421),
+        ("api.companon.com.evil.example", 421),
+        ("evil.example:api.companon.com", 421),
+        ("api.companon.com@evil.example", 400),
+        ("127.0.0.1", 421),
+    ],
+)
+def test_requests_for_other_hosts_are_refused(serve, host, status):
+    api = serve({"/mirror": Mirror()}, allowed_hosts="api.companon.com, www.Companon.com")
+
+    assert api.get("/mirror", host=host).status_code == status
+
+
+def test_in_production_the_host_is_that_of_the_public_url_unless_said_otherwise(serve):
+    api = serve({"/mirror": Mirror()}, environment="production", public_url="https://api.companon.com:8443")
+
+    assert api.get("/mirror", host="api.companon.com").status_code == 200
+    assert api.get("/mirror", host="evil.example").json["code"] == "misdirected_request"
+
+
+def test_who_probes_a_process_needs_to_know_its_address_only(serve):
+    api = serve({}, allowed_hosts="api.companon.com")
+
+    assert api.get("/healthz", host="10.0.0.7").status_code == 200
 
 
 def test_a_long_url_and_large_headers_are_refused(api):
@@ -186,6 +234,23 @@ def test_a_page_of_another_origin_may_not(cors):
         headers = cors.get("/mirror", headers={"Origin": origin}).headers
         assert "access-control-allow-origin" not in headers
         assert "Origin" in headers["vary"]
+
+
+def test_a_page_of_another_origin_may_not_even_ask(cors):
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+
+    for origin in ("https://evil.example.com", "null", "http://app.example.com", "https://app.example.com:444", "*"):
+        headers = cors.request("OPTIONS", "/mirror", headers={"Origin": origin} | asked).headers
+        assert not [name for name in headers if name.startswith("access-control-")]
+
+
+def test_an_answer_to_a_page_that_asks_may_be_kept_for_ten_minutes_and_allows_no_credentials(cors):
+    asked = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "PUT"}
+    headers = cors.request("OPTIONS", "/mirror", headers=asked).headers
+
+    assert headers["access-control-max-age"] == "600"
+    assert "access-control-allow-credentials" not in headers
+    assert "*" not in headers["access-control-allow-origin"] + headers["access-control-allow-headers"]
 
 
 def test_an_error_can_be_read_by_the_page_too(cors):

@@ -46,14 +46,6 @@ def server(tmp_path_factory, database):
         yield running
 
 
-WEBSOCKET = (
-    b"Upgrade: websocket",
-    b"Connection: Upgrade",
-    b"Sec-WebSocket-Version: 13",
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-)
-
-
 @pytest.mark.parametrize(
     ("sent", "status", "code"),
     [
@@ -81,10 +73,6 @@ def test_a_request_that_is_none_gets_a_problem_document(server, sent, status, co
     assert answered == status
     assert "content-type: application/problem+json" in head
     assert json.loads(body)["code"] == code
-
-
-def test_a_websocket_is_refused(server):
-    assert server.talk(asking(b"GET /healthz", *WEBSOCKET))[0] == 403
 
 
 def test_a_refused_body_does_not_become_the_next_request(server):
@@ -141,6 +129,9 @@ def test_a_request_that_is_under_way_is_finished_first(streaming, tmp_path):
 
 
 def test_the_private_part_of_gunicorn_that_we_replace_is_still_there():
-    parts = ("_send_error_response", "_on_headers_complete", "_will_close", "_keepalive_timeout", "_close_transport")
+    parts = (
+        *("_send_error_response", "_on_headers_complete", "_will_close", "_keepalive_timeout", "_close_transport"),
+        *("_arm_keepalive_timer", "_is_websocket_upgrade", "pause_writing", "resume_writing"),
+    )
     assert all(callable(getattr(ASGIProtocol, part)) for part in parts)
     assert hasattr(gasgi, "ASGIProtocol")

@@ -1,0 +1,238 @@
+"""The real server and clients that take their time, or more connections than they need."""
+
+import json
+import select
+import socket
+import time
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from tests.gunicorn import asking, gunicorn, read_answer
+
+CONNECTIONS = 12
+IMPATIENT = """
+import asyncio
+
+from web import body, server
+
+body.SECONDS = server.HEAD_SECONDS = server.TAKE_SECONDS = server.CLOSE_SECONDS = server.LAST_WORD_SECONDS = 1.0
+
+from web.app import create_app
+
+
+class Much:
+    async def on_get(self, req, resp):
+        resp.data = bytes(30_000_000)
+
+
+class Forever:
+    async def on_get(self, req, resp):
+        async def zeros():
+            while True:
+                yield bytes(100_000)
+                await asyncio.sleep(0)
+
+        resp.stream = zeros()
+
+
+class Held:
+    async def on_get(self, req, resp):
+        await asyncio.sleep(600)
+
+
+application = create_app(routes=[("/much", Much()), ("/forever", Forever()), ("/held", Held())])
+"""
+HEALTH = asking(b"GET /healthz")
+SECURITY = ("x-content-type-options: nosniff", "content-security-policy: default-src 'none'", "cache-control: no-store")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, database):
+    directory = tmp_path_factory.mktemp("server")
+    (directory / "impatient.py").write_text(IMPATIENT)
+    environment = {"WEB_CONNECTIONS": str(CONNECTIONS), "PUBLIC_URL": "https://api.companon.com"}
+    environment["ALLOWED_HOSTS"] = "x, api.companon.com"
+    environment["GUNICORN_CMD_ARGS"] = "--keep-alive 1"
+    with gunicorn(directory, "impatient:application", **environment) as running:
+        yield running
+        assert '"level":"ERROR"' not in running.log.read_text()
+
+
+def wait_until_cut(connection, within=15):
+    """Wait until the server has reset the connection, without reading from it."""
+    poll = select.poll()
+    poll.register(connection, select.POLLERR | select.POLLHUP)
+    assert poll.poll(within * 1000), "the server still waits"
+    assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def is_over(connection):
+    """Whether the server has closed the connection, as a client sees that reads."""
+    with suppress(ConnectionResetError):
+        return connection.recv(1000) == b""
+    return True
+
+
+@pytest.mark.parametrize("path", [b"/much", b"/forever"])
+@pytest.mark.parametrize("last", [b"Connection: close", b"Connection: keep-alive"])
+def test_who_takes_nothing_of_an_answer_is_let_go(server, path, last):
+    with server.connect() as greedy:
+        greedy.sendall(asking(b"GET " + path, last))
+        assert server.talk(HEALTH)[0] == 200
+
+        wait_until_cut(greedy)
+
+
+def test_who_takes_a_large_answer_slowly_gets_all_of_it(server):
+    with server.connect() as slow:
+        slow.sendall(asking(b"GET /much", b"Connection: close"))
+        received, started = 0, time.monotonic()
+        while chunk := slow.recv(1_000_000):
+            received += len(chunk)
+            if time.monotonic() < started + 2:  # twice as long as one may take nothing
+                server.talk(HEALTH)
+
+    assert received > 30_000_000
+
+
+def test_the_next_request_has_a_limit_of_time_too(server):
+    with server.connect() as connection:
+        connection.sendall(HEALTH)
+        assert read_answer(connection)[0] == 200
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ")
+
+        assert is_over(connection)
+
+
+def test_connections_without_a_request_make_room_for_those_with_one(server):
+    with ExitStack() as stack:
+        silent = [stack.enter_context(server.connect()) for _ in range(3 * CONNECTIONS)]
+        for connection in silent[::2]:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nX")
+
+        answered = [server.talk(HEALTH)[0] for _ in range(5)]
+
+        assert answered == [200] * 5
+        assert is_over(silent[0])
+
+
+def test_when_all_connections_have_a_request_the_next_one_is_told_to_come_back(server):
+    with ExitStack() as stack:
+        busy = [stack.enter_context(server.connect()) for _ in range(CONNECTIONS)]
+        for connection in busy:
+            connection.sendall(asking(b"GET /held"))
+
+        status, head, body = until_refused(server)
+
+    assert (status, json.loads(body)["code"]) == (503, "unavailable")
+    assert "\r\nretry-after: 1" in head
+    assert_is_safe(head)
+    assert until_served(server)[0] == 200
+
+
+def until_refused(server):
+    """The first answer that is not given by the application: how many requests have arrived by now isn't known."""
+    deadline = time.monotonic() + 20
+    while (answer := server.talk(HEALTH))[0] == 200 and time.monotonic() < deadline:
+        assert server.process.poll() is None
+    return answer
+
+
+def until_served(server):
+    """The first answer after those who were there have gone."""
+    deadline = time.monotonic() + 20
+    while (answer := server.talk(HEALTH))[0] != 200 and time.monotonic() < deadline:
+        assert server.process.poll() is None
+    return answer
+
+
+def assert_is_safe(head):
+    missing = [field for field in SECURITY if field not in head]
+    assert missing == []
+    assert "\r\nstrict-transport-security: max-age=" in head
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (HEALTH, 200),
+        (asking(b"GET /nowhere"), 404),
+        (asking(b"DELETE /healthz"), 405),
+        (asking(b"GET /api/v1/users/me"), 404),
+        (asking(b"GET /" + b"a" * 5000), 414),
+        (asking(b"GET /" + b"a" * 50_000), 414),
+        (asking(b"GET /", *(b"X-%d: a" % n for n in range(200))), 431),
+        (b"garbage\r\n\r\n", 400),
+        (HEALTH.replace(b"Host: x", b"Host: x\r\nTransfer-Encoding: x"), 400),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_every_answer_has_the_security_headers_whoever_gives_it(server, sent, status):
+    answered, head, _ = server.talk(sent[:60_000])
+
+    assert answered == status
+    assert_is_safe(head)
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        (b"/nowhere", b"x", 404),
+        (b"/nowhere", b"X.:8000", 404),
+        (b"/nowhere", b"evil.example", 421),
+        (b"/nowhere", b"", 421),
+        (b"/nowhere", b"x, evil.example", 400),
+        (b"http://evil.example/nowhere", b"x", 421),
+        (b"http://x/nowhere", b"evil.example", 404),
+        (b"/healthz", b"10.0.0.7:8000", 200),
+    ],
+)
+def test_the_host_that_counts_is_one_of_ours(server, target, host, status):
+    assert server.talk(b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")[0] == status
+
+
+def test_an_upgrade_is_not_taken_up(server):
+    websocket = (
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        b"Sec-WebSocket-Version: 13",
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    )
+    h2c = (b"Upgrade: h2c", b"Connection: Upgrade, HTTP2-Settings", b"HTTP2-Settings: AAMAAABkAAQAAP__")
+
+    for fields in (websocket, h2c):
+        status, head, _ = server.talk(asking(b"GET /healthz", *fields))
+        assert status == 200
+        assert "\r\nupgrade:" not in head
+
+
+def test_a_client_of_http_1_0_is_answered_and_the_connection_closed(server):
+    with server.connect() as old:
+        old.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        status, _, _ = read_answer(old)
+
+        assert status == 200
+        assert is_over(old)
+
+
+def test_nobodys_word_is_taken_for_who_asks(server):
+    claims = (b"X-Forwarded-For: 203.0.113.9", b"X-Real-IP: 203.0.113.9", b"Forwarded: for=203.0.113.9")
+    claims += (b"X-Forwarded-Proto: http", b"X-Forwarded-Host: evil.example", b"SCRIPT_NAME: /x", b"X-Script-Name: /x")
+
+    for claim in claims:
+        status, head, body = server.talk(asking(b"GET /healthz", claim))
+        assert status in (200, 400), claim
+        assert "evil.example" not in head + body.decode()
+
+
+def test_a_client_that_resets_its_connections_costs_nothing(server):
+    for _ in range(50):
+        connection = socket.create_connection(("127.0.0.1", server.port))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
+        connection.sendall(HEALTH)
+        connection.close()
+
+    assert server.talk(HEALTH)[0] == 200
+    assert "Traceback" not in server.log.read_text()

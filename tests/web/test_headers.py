@@ -1,0 +1,46 @@
+"""What every answer carries: pages, files, documents, refusals, whatever is asked and however."""
+
+import re
+
+import pytest
+from falcon import inspect
+
+from web.app import application
+
+ROUTES = sorted(route.path for route in inspect.inspect_app(application).routes)
+ALL = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+}
+PUBLIC = ("/", "/docs", "/verify-email", "/accept-invitation", "/s/", "/static/", "/.well-known/")
+PUBLIC += ("/api/v1/openapi.json", "/api/v1/consent-notices/")
+"""What is the same for everybody, and may be kept for as long as it is asked about again."""
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE", "POST"])
+def test_every_answer_is_kept_from_doing_harm_in_a_browser(client, method):
+    wrong = []
+
+    for route in (*ROUTES, "/nowhere"):
+        answer = client.request(method, re.sub(r"\{[^}]*\}", "0198a3f0-0000-7000-8000-00000000000a", route))
+        wrong += [f"{method} {route}: {fault}" for fault in faults(route, answer)]
+
+    assert not wrong, "\n".join(wrong)
+
+
+def faults(route, answer):
+    """What is missing, or there and shouldn't be."""
+    headers = answer.headers
+    policy = headers.get("content-security-policy", "")
+    may_be_kept = route == "/" or route.startswith(PUBLIC[1:])
+    yield from (f"{name} is {headers.get(name)}" for name, value in ALL.items() if headers.get(name) != value)
+    if "default-src 'none'" not in policy or "frame-ancestors 'none'" not in policy or "unsafe" in policy:
+        yield f"its policy is {policy}"
+    if "microphone=()" not in headers.get("permissions-policy", ""):
+        yield "it permits too much"
+    if "set-cookie" in headers:
+        yield "there are cookies"
+    if "no-store" not in headers.get("cache-control", "") and not may_be_kept:
+        yield "it may be stored"
