@@ -137,7 +137,7 @@ _IN_ORDER = " ORDER BY created_at, id LIMIT %s"
 def _linked(id: str, *, directly: bool) -> list[Link]:
     """What no job has as its request's id, a job can only have as a correlation id of its own: as the index has it."""
     if directly:
-        found = rows(f"{_LINKS} WHERE request_id = %s{_IN_ORDER}", (id, MOST_LINKS))
+        found = rows(f"{_LINKS} WHERE request_id = %s AND request_id <> ''{_IN_ORDER}", (id, MOST_LINKS))
     else:
         where = "correlation_id = %s AND correlation_id IS DISTINCT FROM request_id OR trace_id = %s"
         found = rows(f"{_LINKS} WHERE {where}{_IN_ORDER}", (id, id, MOST_LINKS))

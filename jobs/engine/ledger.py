@@ -47,6 +47,14 @@ class Claim:
         return self.fence == 1
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a look for due jobs has found: ids, with their lanes, and the lane after which the next look goes on."""
+
+    jobs: list[tuple[UUID, UUID]]
+    goes_on_after: UUID
+
+
 LAST_LANE = UUID(int=2**128 - 1)
 _LIMITS = ("name", "max_running", "max_per_brand", "rate", "burst")
 _CLAIM = (
@@ -69,18 +77,22 @@ class Ledger:
 
     def take_due(
         self, actors: Sequence[str], room: int, limits: Sequence[ActorSpec] = (), after: UUID = LAST_LANE
-    ) -> list[tuple[UUID, UUID]]:
-        """Mark up to `room` due jobs of these actors as published; (id, lane) of each.
+    ) -> Taken:
+        """Mark up to `room` due jobs of these actors as published.
 
         Args:
             actors: whose jobs to take.
             room: how many at the most.
             limits: of those actors that have any.
-            after: the lane that was served last, where there are too many to look at all of them.
+            after: where the last look left off; of many lanes each look asks some.
         """
         rows = [tuple(getattr(limit, name) for name in _LIMITS) for limit in limits]
         sql = "SELECT id, lane FROM app.take_due(%s, %s, %s::app.actor_limits[], %s)"
-        return [(r[0], r[1]) for r in self._rows(sql, (list(actors), room, rows, after))]
+        found = self._rows(sql, (list(actors), room, rows, after))
+        return Taken(
+            [(id, lane) for id, lane in found if id is not None],
+            next((lane for id, lane in found if id is None), after),
+        )
 
     def claim(self, ids: Sequence[UUID], worker_id: int, *, alone: bool = True) -> list[Claim]:
         """Claim published jobs for a worker. Jobs that are over or taken are not in the answer.

@@ -45,7 +45,7 @@ class Relay:
         self._actors = registry.names_by_queue()
         self._limits = registry.limited()
         self._depths = {queue: Depth() for queue in self._actors}
-        self._last_lane = LAST_LANE
+        self._asked_last = dict.fromkeys(self._actors, LAST_LANE)
         self._epoch = ""
         self._heartbeat = Heartbeat("relay", ledger)
         self._announced = False
@@ -102,13 +102,14 @@ class Relay:
         room = depth.room(present)
         if not room:
             return True
-        taken = self._ledger.take_due(self._actors[queue], room, self._limits, self._last_lane)
-        if taken:
-            self._transport.push(queue, [id for id, _ in taken])
-            self._last_lane = max(lane for _, lane in taken)
+        taken = self._ledger.take_due(self._actors[queue], room, self._limits, self._asked_last[queue])
+        has_asked_all = taken.goes_on_after == self._asked_last[queue]
+        self._asked_last[queue] = taken.goes_on_after
+        if taken.jobs:
+            self._transport.push(queue, [id for id, _ in taken.jobs])
             self._has_found = True
-        depth.filled(present, len(taken))
-        return len(taken) == room
+        depth.filled(present, len(taken.jobs))
+        return len(taken.jobs) == room or not has_asked_all
 
     def _publish_again(self) -> None:
         """A broker that we have not seen before holds nothing, or not what we think."""

@@ -40,7 +40,7 @@ heard: deque[str] = deque()
 
 
 class Step(NamedTuple):
-    """A call, whose it is (`engine` or `console`), and its name."""
+    """A call, what it is for (`engine`, `console`, `search` or `metrics`), and its name."""
 
     kind: str
     name: str
@@ -93,10 +93,10 @@ def _named(how: str, index: str | None, on: str) -> str:
 def _steps(calls: int) -> Iterator[Step]:
     """Everything that is measured, so many times each at the most."""
     yield from _engine(calls)
-    for name, identity, given in _console():
+    for kind, name, identity, given in _questions():
         until = time.monotonic() + ENOUGH
         for number in range(calls):
-            yield Step("console", name, partial(_asked, identity, next(given)))
+            yield Step(kind, name, partial(_asked, identity, next(given)))
             if number and time.monotonic() > until:
                 break  # What is slow needn't be called so often to be seen.
 
@@ -127,7 +127,7 @@ class _Engine:
 
     def take(self) -> None:
         found = self._ledger.take_due(ACTORS, ROOM, (), self._last_lane)
-        self.taken, self._last_lane = [id for id, _ in found], max((lane for _, lane in found), default=LAST_LANE)
+        self.taken, self._last_lane = [id for id, _ in found.jobs], found.goes_on_after
 
     def claim(self) -> None:
         ids, self.taken = self.taken[:BATCH], self.taken[BATCH:]
@@ -139,26 +139,33 @@ class _Engine:
             cursor.execute("SELECT app.finish(%s, %s)", (claim.id, claim.fence))
 
 
-def _console() -> Iterator[tuple[str, Identity, Iterator[Call]]]:
-    """What a system admin's console asks for, and what is asked for its measures."""
-    for name, given in (*_of_one_job(), *_of_dead_jobs()):
-        yield name, ADMIN, given
-    yield "actors", ADMIN, repeat(job_control.actors)
+def _questions() -> Iterator[tuple[str, str, Identity, Iterator[Call]]]:
+    """What a system admin's console asks for, what is searched for by other people's ids, and what is measured."""
+    for name, given in (*_of_one_job(), *_of_dead_jobs(), ("actors", repeat(job_control.actors))):
+        yield "console", name, ADMIN, given
+    for name, given in _by_foreign_ids():
+        yield "search", name, ADMIN, given
     measures: list[Call] = [lambda: list(metrics.gauges()), lambda: list(metrics.summaries())]
     measures += [metrics.dead_letters, metrics.brand_lags, metrics.heartbeat_ages]
     for name, call in zip(("gauges", "summaries", "dead letters", "brand lags", "heartbeats"), measures, strict=True):
-        yield f"metrics: {name}", context.nobody(), repeat(call)
+        yield "metrics", f"metrics: {name}", context.nobody(), repeat(call)
 
 
 def _of_one_job() -> Iterator[tuple[str, Iterator[Call]]]:
     for table in ("job_history", "jobs", "dead_jobs"):
         yield f"job in {table}", cycle([partial(jobs.get, id) for (id,) in _some("id", table)])
-    own = "correlation_id IS DISTINCT FROM request_id"
-    ids = {"request": "request_id", "correlation": "correlation_id", "trace": "split_part(traceparent, '-', 2)"}
-    for kind, column in ids.items():
-        found = _some(column, "job_history", own if kind == "correlation" else "true")
+    for what, table in {"trail by request id": "job_history", "trail, still waiting": "jobs"}.items():
+        yield what, cycle([partial(job_control.trail, id) for (id,) in _some("request_id", table)])
+
+
+def _by_foreign_ids() -> Iterator[tuple[str, Iterator[Call]]]:
+    """Ids that only the history has an index of: what waits is gone through."""
+    for kind, column, where in (
+        ("correlation", "correlation_id", "correlation_id IS DISTINCT FROM request_id"),
+        ("trace", "split_part(traceparent, '-', 2)", "true"),
+    ):
+        found = _some(column, "job_history", where)
         yield f"trail by {kind} id", cycle([partial(job_control.trail, id) for (id,) in found])
-    yield "trail, still waiting", cycle([partial(job_control.trail, id) for (id,) in _some("request_id", "jobs")])
     yield "trail of nobody", repeat(partial(job_control.trail, "00000000"))
 
 

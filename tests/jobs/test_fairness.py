@@ -12,7 +12,7 @@ from psycopg2.extensions import connection
 
 from jobs.engine import actor, registry
 from jobs.engine.depth import LEAST, MOST, Depth
-from jobs.engine.ledger import Ledger
+from jobs.engine.ledger import LAST_LANE, Ledger
 from models import context, jobs
 from models.db import transaction
 from tests.fixtures.jobs import take
@@ -44,7 +44,7 @@ def enqueue(name: str, brand_id: UUID | None, count: int, **options: Any) -> lis
 
 def lanes(ledger: Ledger, room: int, *names: str) -> list[UUID]:
     """The brands of the next jobs, as a relay with the declared limits takes them."""
-    return [lane for _, lane in ledger.take_due(names, room, registry.limited())]
+    return [lane for _, lane in ledger.take_due(names, room, registry.limited()).jobs]
 
 
 def test_brands_take_turns_however_much_one_of_them_has_waiting(ledger: Ledger, brands: list[UUID]) -> None:
@@ -85,18 +85,18 @@ def test_a_brand_runs_no_more_than_its_share(ledger: Ledger, brands: list[UUID],
     enqueue("t.x", brands[0], 5)
     enqueue("t.y", brands[0], 5)
 
-    first = ledger.take_due(["t.x", "t.y"], 10)
+    first = ledger.take_due(["t.x", "t.y"], 10).jobs
     ledger.claim([id for id, _ in first], 1)
 
     assert len(first) == 2
-    assert ledger.take_due(["t.x", "t.y"], 10) == []
+    assert lanes(ledger, 10, "t.x", "t.y") == []
 
 
 def test_room_comes_from_what_is_live_and_from_nothing_else(ledger: Ledger, brands: list[UUID]) -> None:
     actor("t.capped", runs_as="system", max_running=2)(lambda: None)
     enqueue("t.capped", brands[0], 5)
 
-    held = ledger.claim([id for id, _ in ledger.take_due(["t.capped"], 10, registry.limited())], 1)
+    held = ledger.claim([id for id, _ in ledger.take_due(["t.capped"], 10, registry.limited()).jobs], 1)
     assert len(held) == 2
     assert lanes(ledger, 10, "t.capped") == []
     ledger.bury(held[0], {})
@@ -138,14 +138,27 @@ def test_all_lanes_are_served_even_when_there_are_more_than_are_looked_at(ledger
         "insert into app.jobs (id, actor, lane) select gen_random_uuid(), 't.x', gen_random_uuid()"
         " from generate_series(1, 1200)"
     )
-    after = UUID(int=2**128 - 1)
-    served: set[UUID] = set()
+    after, served = LAST_LANE, set[UUID]()
 
-    while taken := ledger.take_due(["t.x"], 400, (), after):
-        after = max(lane for _, lane in taken)
-        served |= {lane for _, lane in taken}
+    for _ in range(20):
+        taken = ledger.take_due(["t.x"], 400, (), after)
+        after = taken.goes_on_after
+        served |= {lane for _, lane in taken.jobs}
 
     assert len(served) == 1200
+
+
+def test_lanes_with_nothing_due_do_not_hide_the_ones_behind_them(ledger: Ledger, query: Query) -> None:
+    query(
+        "insert into app.jobs (id, actor, lane, due_at) select gen_random_uuid(), 't.x', md5(n::text)::uuid, 'infinity'"
+        " from generate_series(1, 600) as n"
+    )
+    query("update app.jobs set due_at = now() where lane = (select lane from app.jobs order by lane desc limit 1)")
+    looks = [ledger.take_due(["t.x"], 10)]
+    while not looks[-1].jobs and len(looks) < 10:
+        looks.append(ledger.take_due(["t.x"], 10, (), looks[-1].goes_on_after))
+
+    assert len(looks[-1].jobs) == 1
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -166,7 +166,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def take_due(self, room: int) -> None:
         # A retry's delay is over at once, or it would be up to the clock what is due.
         self.ask("update app.jobs set due_at = now() - interval '1 second' where due_at > now()")
-        taken = [id for id, _ in self.ledger.take_due([ACTOR], room)]
+        taken = [id for id, _ in self.ledger.take_due([ACTOR], room).jobs]
         assert len(set(taken)) == len(taken) == min(room, len(self.having("waiting")))
         for id in taken:
             self.jobs[id].go("published")

@@ -46,7 +46,7 @@ def consumer(db_clean: str) -> Iterator[LedgerConsumer]:
 
 
 def publish(consumer: LedgerConsumer, ledger: Ledger) -> list[UUID]:
-    ids = [id for id, _ in ledger.take_due(["lost.job"], 10)]
+    ids = [id for id, _ in ledger.take_due(["lost.job"], 10).jobs]
     consumer._transport.push("lost", ids)
     return ids
 
@@ -220,7 +220,7 @@ def test_a_job_that_is_taken_back_keeps_its_place(ledger: Ledger, query: Query) 
     query("update app.jobs set claimed_at = now() - interval '11 seconds' where id = %s", unlucky)
     ledger.sweep_overdue({"lost.job": 10.0}, 3)
 
-    assert [id for id, _ in ledger.take_due(["lost.job"], 1)] == [unlucky]
+    assert [id for id, _ in ledger.take_due(["lost.job"], 1).jobs] == [unlucky]
 
 
 def test_a_job_that_never_ends_is_buried_in_the_end(ledger: Ledger, query: Query) -> None:

@@ -45,6 +45,8 @@ create table app.jobs (
 -- Their predicates name published_at and not state, so that a claim changes no indexed column (and no index).
 create index jobs_due on app.jobs (actor, lane, priority, due_at) where published_at is null;
 create index jobs_taken on app.jobs (actor, lane) where published_at is not null;
+-- For people's questions; what recurs was asked for by nobody.
+create index jobs_request on app.jobs (request_id) where request_id <> '';
 
 -- Keys that a job is unique by: until it is over, or (expires_at) for a window of time whatever becomes of it.
 create table app.job_keys (
@@ -84,7 +86,8 @@ create index job_history_request on app.job_history (request_id) where request_i
 -- Few requests are told a correlation id that is not their own.
 create index job_history_correlation on app.job_history (correlation_id)
     where correlation_id is distinct from request_id;
-create index job_history_trace on app.job_history (split_part(traceparent, '-', 2)) where traceparent <> '';
+create index job_history_trace on app.job_history (split_part(traceparent, '-', 2))
+    where split_part(traceparent, '-', 2) <> '';
 
 -- Dead letters stay until somebody has dealt with them.
 create table app.dead_jobs (
@@ -342,6 +345,8 @@ create type app.actor_limits as (actor text, max_running int, max_per_brand int,
 --
 -- Of waiting jobs with one coalesce_key one goes and the others are dropped: they all had committed by now, so the
 -- one that goes sees what each of them was about.
+--
+-- Of many brands each look asks some, beginning after p_after: a row without an id tells after whom the next one goes on.
 create function app.take_due(
     p_actors text[], p_room int, p_limits app.actor_limits[], p_after uuid
 ) returns table (id uuid, lane uuid) language plpgsql security definer
@@ -351,10 +356,14 @@ set search_path = '' set plan_cache_mode = force_generic_plan set enable_seqscan
 #variable_conflict use_column
 declare
     chosen uuid[];
+    asked_last uuid;
 begin
     perform pg_advisory_xact_lock(7062);
-    chosen := app.whose_turn(p_actors, p_room, p_limits, p_after);
-    if chosen = '{}' then
+    select t.ids, t.asked_last into chosen, asked_last from app.whose_turn(p_actors, p_room, p_limits, p_after) as t;
+    if asked_last is not null then
+        return query select null::uuid, asked_last;
+    end if;
+    if chosen is null then
         return;
     end if;
     return query
@@ -384,12 +393,12 @@ begin
 end
 $$;
 
--- Which due jobs go next: at most p_room ids.
+-- Which due jobs go next, at most p_room; and the last lane that was asked, if not all were.
 create function app.whose_turn(
-    p_actors text[], p_room int, p_limits app.actor_limits[], p_after uuid
-) returns uuid[] language plpgsql set search_path = '' as $$
+    p_actors text[], p_room int, p_limits app.actor_limits[], p_after uuid, out ids uuid[], out asked_last uuid
+) language plpgsql set search_path = '' as $$
 declare
-    most_lanes constant int := 500;
+    most_lanes int := 64;  -- of all actors together: each is asked for each priority
     waiting text[] := array(
         -- One probe of the index for each: what most looks at most queues find is that nothing waits.
         select a.actor from unnest(p_actors) as a (actor)
@@ -399,9 +408,9 @@ declare
     );
 begin
     if waiting = '{}' then
-        return waiting;
+        return;
     end if;
-    return array(
+    most_lanes := greatest(8, most_lanes / cardinality(waiting));
     with known as (
         select a.actor, l.max_running, l.max_per_brand,
             case when l.rate is not null then app.rate_allows(a.actor, l.rate, l.burst) end as allowed_now
@@ -413,28 +422,28 @@ begin
         select j.actor, j.lane, count(*) as jobs, max(j.published_at) as last_at
         from app.jobs j where j.published_at is not null group by 1, 2
     ),
-    had as (
-        select t.lane, sum(t.jobs) as turns_had, max(t.last_at) as last_at
-        from taken t where t.actor = any (p_actors) group by t.lane
+    of_actor as materialized (select t.actor, sum(t.jobs) as jobs from taken t group by t.actor),
+    of_lane as materialized (
+        select t.lane, sum(t.jobs) as jobs, sum(t.jobs) filter (where t.actor = any (p_actors)) as turns_had,
+            max(t.last_at) filter (where t.actor = any (p_actors)) as last_at
+        from taken t group by t.lane
     ),
     lanes as materialized (
-        select k.*, w.lane, coalesce(s.weight, 1) as weight,
-            k.max_running - (select sum(t.jobs) from taken t where t.actor = k.actor) as room_of_actor,
-            k.max_per_brand - (select t.jobs from taken t where t.actor = k.actor and t.lane = w.lane) as room_of_both,
-            s.max_running - (select sum(t.jobs) from taken t where t.lane = w.lane) as room_of_brand,
-            s.max_running as max_of_brand,
+        select k.*, w.lane, w.place, coalesce(b.weight, 1) as weight,
+            k.max_running - coalesce(a.jobs, 0) as room_of_actor,
+            k.max_per_brand - coalesce(t.jobs, 0) as room_of_both,
+            b.max_running - coalesce(h.jobs, 0) as room_of_brand,
             coalesce(h.turns_had, 0) as turns_had, h.last_at,
             count(*) over () as lanes
         from known k
-        cross join lateral app.waiting_lanes(k.actor, p_after, most_lanes) as w (lane)
-        left join had h on h.lane = w.lane
-        left join app.brand_shares s on s.brand_id = w.lane
+        cross join lateral app.waiting_lanes(k.actor, p_after, most_lanes) with ordinality as w (lane, place)
+        left join of_actor a on a.actor = k.actor
+        left join of_lane h on h.lane = w.lane
+        left join taken t on t.actor = k.actor and t.lane = w.lane
+        left join app.brand_shares b on b.brand_id = w.lane
     ),
     candidates as (
-        select c.*, l.weight, l.actor, l.lane, l.turns_had, l.last_at,
-            coalesce(l.room_of_actor, l.max_running) as room_of_actor,
-            coalesce(l.room_of_brand, l.max_of_brand) as room_of_brand,
-            l.allowed_now
+        select c.*, l.weight, l.actor, l.lane, l.turns_had, l.last_at, l.room_of_actor, l.room_of_brand, l.allowed_now
         from lanes l
         cross join generate_series(0, 3) as p (priority)
         cross join lateral (
@@ -443,7 +452,7 @@ begin
                 and j.due_at <= now()
             order by j.due_at
             limit least(greatest(4, ceil(2.0 * p_room / l.lanes)) * l.weight,
-                greatest(0, coalesce(l.room_of_both, l.max_per_brand, p_room)))
+                greatest(0, coalesce(l.room_of_both, p_room)))
         ) as c
     ),
     in_turn as (
@@ -458,12 +467,18 @@ begin
             row_number() over (partition by t.lane order by t.turn, t.priority, t.due_at) as of_brand,
             least(t.room_of_actor, t.allowed_now) as room_of_actor, t.room_of_brand
         from in_turn t
+    ),
+    chosen as (
+        select l.id from limited l
+        where (l.room_of_actor is null or l.of_actor <= l.room_of_actor)
+            and (l.room_of_brand is null or l.of_brand <= l.room_of_brand)
+        order by l.turn, l.priority, l.last_at nulls first, l.due_at
+        limit p_room
     )
-    select l.id from limited l
-    where (l.room_of_actor is null or l.of_actor <= l.room_of_actor)
-        and (l.room_of_brand is null or l.of_brand <= l.room_of_brand)
-    order by l.turn, l.priority, l.last_at nulls first, l.due_at
-    limit p_room);
+    select (select array_agg(c.id) from chosen c), (
+        -- The nearest, going round, of the lanes at which the asking broke off.
+        select l.lane from lanes l where l.place = most_lanes order by l.lane <= p_after, l.lane limit 1
+    ) into ids, asked_last;
 end
 $$;
 call app.grant_definer('app.whose_turn(text[],int,app.actor_limits[],uuid)', '{}');
