@@ -29,6 +29,7 @@ def main(argv: list[str]) -> int:
         SetupError: something that only the tests need can't be installed.
     """
     packages.ensure_program("curl")  # for the README's tour
+    packages.ensure_pgbouncer()
     if WITH_RABBITMQ in argv:
         packages.ensure_rabbitmq()
     env = os.environ | {"PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}"}

@@ -70,6 +70,11 @@ def rabbitmq_server() -> str | None:
     return shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin:" + os.environ.get("PATH", ""))
 
 
+def pgbouncer() -> str | None:
+    """The path of pgbouncer, which Debian keeps where only root looks."""
+    return shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
+
+
 def python() -> str | None:
     """A Python for the virtual environment: the system's own, which every user can run, else the one running."""
     return next(filter(_can_make_environments, ("/usr/bin/python3", getattr(sys, "_base_executable", ""))), None)
@@ -125,6 +130,15 @@ def ensure_rabbitmq() -> None:
         SetupError: it can't be installed from here; names the package.
     """
     _ensure(lambda: [] if rabbitmq_server() else ["rabbitmq-server"])
+
+
+def ensure_pgbouncer() -> None:
+    """Install PgBouncer, which only tests need, if it isn't here.
+
+    Raises:
+        SetupError: it can't be installed from here; names the package.
+    """
+    _ensure(lambda: [] if pgbouncer() else ["pgbouncer"])
 
 
 def _ensure(find_absent: Callable[[], list[str]]) -> None:

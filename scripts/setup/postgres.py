@@ -113,9 +113,13 @@ class PrivatePostgres:
         chosen = SETTINGS | ({} if self.durable else THROWAWAY)
         chosen["unix_socket_directories"] = f'"{self.socket_dir}"'
         options = [f"--{name}={value}" for name, value in chosen.items()]
+        return self.as_owner([str(self.bin / "postgres"), "-D", str(self.data), *options], dies_by="INT")
+
+    def as_owner(self, argv: Sequence[str], *, dies_by: str) -> list[str]:
+        """What runs a command as the server's own user, who may enter its directories; `dies_by` is a signal's name."""
         # Changing the user clears the signal that the parent's death sends: asked for again behind the change.
-        dies = ["setpriv", "--pdeathsig", "INT", "--"] if self._identity else []
-        return [*self._identity, *dies, str(self.bin / "postgres"), "-D", str(self.data), *options]
+        dies = ["setpriv", "--pdeathsig", dies_by, "--"] if self._identity else []
+        return [*self._identity, *dies, *argv]
 
     def environment(self) -> dict[str, str]:
         """The server's environment: a locale that exists everywhere, and nothing of PostgreSQL's own variables."""

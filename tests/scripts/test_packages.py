@@ -33,6 +33,20 @@ def test_a_normal_user_is_told_the_packages(bare, monkeypatch):
         assert name in str(refused.value)
 
 
+def test_a_normal_user_is_told_of_the_pooler_that_tests_need(monkeypatch):
+    monkeypatch.setattr(packages, "pgbouncer", lambda: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    with pytest.raises(SetupError, match="pgbouncer"):
+        packages.ensure_pgbouncer()
+
+
+def test_the_pooler_is_found_where_only_root_looks(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    assert packages.pgbouncer() == "/usr/sbin/pgbouncer"
+
+
 def test_without_apt_the_packages_are_named_too(bare, monkeypatch):
     monkeypatch.setattr(packages.shutil, "which", lambda *_args, **_rest: None)
 
