@@ -68,6 +68,28 @@ class Settings:
         "SESSION_IDLE_DAYS", 30, "Days after which a session is over that nobody has refreshed."
     )
     session_days: int = env("SESSION_DAYS", 90, "Days after which any session is over, and its person signs in again.")
+    auth_mode: str = env(
+        "AUTH_MODE",
+        "own",
+        "`own`: accounts, sessions and tokens are ours; `supabase`: a Supabase project signs people in (docs/auth.md).",
+    )
+    supabase_url: str = env("SUPABASE_URL", "", "The project that signs people in: `https://<ref>.supabase.co`.")
+    supabase_issuer: str = env("SUPABASE_ISSUER", "", "`iss` of its tokens; `<SUPABASE_URL>/auth/v1` when empty.")
+    supabase_jwks_url: str = env(
+        "SUPABASE_JWKS_URL", "", "Its public keys; `<SUPABASE_ISSUER>/.well-known/jwks.json` when empty."
+    )
+    supabase_audience: str = env("SUPABASE_AUDIENCE", "authenticated", "`aud` of its tokens.")
+    supabase_jwt_secret: str = env(
+        "SUPABASE_JWT_SECRET",
+        "",
+        "Its legacy JWT secret; HS256 tokens are refused without it, and should be.",
+        secret=True,
+    )
+    supabase_confirms_email: str = env(
+        "SUPABASE_CONFIRMS_EMAIL",
+        "no",
+        "`yes` if the project confirms addresses before anybody signs in: invitations are taken up by address then.",
+    )
     public_url: str = env("PUBLIC_URL", "http://127.0.0.1:8000", "Where clients reach this API.")
     app_url: str = env("APP_URL", "", "The front end that mails link to; the API's own pages when empty.")
     smtp_url: str = env(

@@ -61,7 +61,7 @@ def shortcomings(settings: Settings) -> Iterator[str]:
         fault = look(value) if look else None
         if variable.endswith("_URL") and value and value == declared.default:
             fault = "is still that of development"
-        if fault:
+        if fault and not (variable == "AUTH_JWKS" and settings.auth_mode == "supabase"):
             yield f"  {variable} {fault}"
 
 

@@ -9,8 +9,7 @@ from urllib.parse import quote_from_bytes
 
 import falcon.asgi
 
-from models import audit, db, permissions, production, reauthentication, tokens
-from models.context import Identity, of_claims
+from models import audit, db, permissions, production, reauthentication
 from settings import Settings, settings
 from web import health, metrics, pages, problems
 from web.grants import Grants
@@ -20,6 +19,7 @@ from web.limits import Limiter
 from web.logs import AccessLog
 from web.middleware import Context, Cors
 from web.pool import Pool
+from web.tokens import verifier
 from web.v1 import ROUTES
 
 logger = logging.getLogger(__name__)
@@ -101,18 +101,15 @@ def kit_of(config: Settings) -> Kit:
         pool=pool,
         slow_pool=Pool("slow", config.slow_threads, config.web_queue, on_exit=db.close_thread),
         limiter=Limiter(config.redis_url),
-        verify=_identity_of,
+        verify=verifier(config, pool),
         grants=Grants(pool, permissions.allowed),
         transaction=db.transaction,
         record=audit.record,
         require_recent=reauthentication.require_recent,
         idempotency=InDatabase(),
         max_body_bytes=config.max_body_bytes,
+        signs_in=config.auth_mode == "own",
     )
-
-
-def _identity_of(token: str) -> Identity:
-    return of_claims(tokens.verify(token))
 
 
 @runtime_checkable

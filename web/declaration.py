@@ -38,6 +38,7 @@ class Declared(TypedDict, total=False):
     slow: bool
     outward: bool
     recent: bool
+    own_sign_in: bool
     mode: Mode
     problems: tuple[type[Problem], ...]
     also: Mapping[int, Any]
@@ -61,6 +62,7 @@ class Declaration:
         slow: runs in the small pool for password hashing and the like.
         outward: opens no transaction: the responder calls somebody else, and opens its own around that.
         recent: the caller has to have shown a password or a code within the last minutes (`reauthentication.RECENT`).
+        own_sign_in: belongs to our own signing in, and isn't there where Supabase does that (`sign_in_is_elsewhere`).
         mode: `"async"` runs a coroutine in the event loop and opens no transaction.
         problems: refusals of its own, for the documentation.
         also: other statuses that it answers with and their types, for the documentation.
@@ -79,6 +81,7 @@ class Declaration:
     slow: bool = False
     outward: bool = False
     recent: bool = False
+    own_sign_in: bool = False
     mode: Mode = "sync"
     problems: tuple[type[Problem], ...] = ()
     also: Mapping[int, Any] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from web.kit import Kit
 from web.limits import Rate, headers, parse_rate, partition
 from web.pagination import Page, PageQuery, after, page_of
 from web.preconditions import etag, not_modified, require_match
-from web.problems import NotAcceptable
+from web.problems import NotAcceptable, SignInIsElsewhere
 
 __all__ = ["Page", "PageQuery", "accept", "after", "audited", "endpoint", "etag", "page_of", "require_match"]
 
@@ -97,11 +97,13 @@ class _Operation:
         """Decide whether this caller may make this request now.
 
         Raises:
-            Problem: no (401, 403, 406, 429).
+            Problem: no (401, 403, 404, 406, 429).
         """
         kit: Kit = req.context.kit
         _require_acceptable(req, self.declared.media)
-        identity = self._identify(kit, req)
+        if self.declared.own_sign_in and not kit.signs_in:
+            raise SignInIsElsewhere
+        identity = await self._identify(kit, req)
         req.context.identity = identity
         forbidden = not await self._allowed(kit, identity)
         if self._rate is not None:
@@ -111,7 +113,7 @@ class _Operation:
         if forbidden:
             raise Forbidden
 
-    def _identify(self, kit: Kit, req: Request) -> Identity:
+    async def _identify(self, kit: Kit, req: Request) -> Identity:
         if self.declared.permission == PUBLIC:
             return nobody()
         authorization = req.auth
@@ -122,7 +124,7 @@ class _Operation:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("The Authorization header has to be `Bearer <access token>`.")
-        return kit.verify(token.strip())
+        return await kit.verify(token.strip())
 
     async def _allowed(self, kit: Kit, identity: Identity) -> bool:
         permission = self.declared.permission

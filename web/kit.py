@@ -1,6 +1,6 @@
 """What every endpoint stands on, in one place, so that an application can be put together from other parts."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -27,15 +27,21 @@ class IdempotencyStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """The collaborators of all endpoints of one application."""
+    """The collaborators of all endpoints of one application.
+
+    Attributes:
+        verify: whose access token this is.
+        signs_in: whether people sign in here, and not at somebody else's.
+    """
 
     pool: Pool
     slow_pool: Pool
     limiter: Limiter
-    verify: Callable[[str], Identity]
+    verify: Callable[[str], Awaitable[Identity]]
     grants: Grants
     transaction: Transaction
     record: Callable[..., Any]
     require_recent: Callable[[], None]
     idempotency: IdempotencyStore
     max_body_bytes: int
+    signs_in: bool = True

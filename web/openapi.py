@@ -19,7 +19,7 @@ from spectree.response import Response as Responses
 from models.errors import PreconditionFailed
 from models.reauthentication import RecentAuthenticationRequired
 from web.declaration import AUTHENTICATED, JSON, OPEN, OPTIONAL, PUBLIC, Declaration
-from web.problems import PROBLEM_JSON, ProblemOut
+from web.problems import PROBLEM_JSON, ProblemOut, SignInIsElsewhere
 
 TITLE = "Compañon API"
 VERSION = "1.0.0"
@@ -163,6 +163,10 @@ def _explained(resource: Any, responder: Any, declared: Declaration) -> str:
     if declared.recent:
         code = RecentAuthenticationRequired.code
         notes.append(f"The caller has to have shown who they are within ten minutes, or it is `{code}` (403).")
+    if declared.own_sign_in:
+        notes.append(
+            f"Where a Supabase project signs people in: `{SignInIsElsewhere.code}` ({SignInIsElsewhere.status})."
+        )
     if declared.audit:
         notes.append(f"Recorded in the audit trail as `{declared.audit}`.")
     if declared.problems:
@@ -186,7 +190,7 @@ def _responses(declared: Declaration, template: str) -> Responses:
         refusals.add(401)
     if declared.permission not in (*OPEN, AUTHENTICATED) or declared.recent:
         refusals.add(403)
-    if "{" in template:
+    if "{" in template or declared.own_sign_in:
         refusals.add(404)
     if declared.body is not None:
         refusals |= {400, 413, 415}

@@ -35,6 +35,10 @@ class BadRequest(Problem):
     status, code, title = 400, "bad_request", "The request makes no sense"
 
 
+class SignInIsElsewhere(Problem):
+    status, code, title = 404, "sign_in_is_elsewhere", "People sign in at the Supabase project, not here"
+
+
 class MethodNotAllowed(Problem):
     status, code, title = 405, "method_not_allowed", "That can't be done to this resource"
 

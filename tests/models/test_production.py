@@ -40,6 +40,13 @@ def test_what_is_fit_is_let_through():
     require_fit(FIT)
 
 
+def test_where_supabase_signs_people_in_no_key_of_ours_is_asked_for():
+    named = " ".join(shortcomings(replace(FIT, auth_mode="supabase", auth_jwks="", supabase_url="http://x.example")))
+
+    assert "AUTH_JWKS" not in named
+    assert "SUPABASE_URL" in named
+
+
 def test_nothing_is_asked_of_development_and_tests():
     require_fit(replace(FIT, environment="development", secret_keys=""))
     require_fit(settings)

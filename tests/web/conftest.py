@@ -1,15 +1,12 @@
 """Small applications for the web kit's tests: real Falcon, real threads, and a notebook in place of the database."""
 
-import asyncio
 import dataclasses
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
-from falcon import testing
 
 from models.context import FAN, Identity, acting_as, of_claims
 from models.errors import Forbidden, Unauthenticated
@@ -81,7 +78,7 @@ class Notebook:
         self.kept[scope, key] |= {"status": status, "headers": headers, "body": body}
 
 
-def identity_of(token: str) -> Identity:
+async def identity_of(token: str) -> Identity:
     """Stands for `models.tokens.verify`."""
     if token not in PEOPLE:
         raise Unauthenticated("The access token is not valid.")
@@ -90,23 +87,11 @@ def identity_of(token: str) -> Identity:
     return of_claims({"sub": str(user_id), "session_id": str(user_id), "app_metadata": metadata})
 
 
-@contextmanager
-def serving(app: Any) -> Iterator["Client"]:
+def serving(app: Any) -> AbstractContextManager["Client"]:
     """Serve `app` in an event loop of its own."""
-    from tests.fixtures.web import Client  # not earlier: pytest wants to be the first to import its plugins
+    from tests.fixtures.web import Client, running  # not earlier: pytest wants to be the first to import its plugins
 
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    conductor = testing.ASGIConductor(app)
-    asyncio.run_coroutine_threadsafe(conductor.__aenter__(), loop).result(10)
-    try:
-        yield Client(conductor, loop)
-    finally:
-        asyncio.run_coroutine_threadsafe(conductor.__aexit__(None, None, None), loop).result(30)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    return running(app, Client)
 
 
 def small_app(

@@ -139,6 +139,7 @@ class Signup:
     """`/api/v1/auth/signup`: ask for an account."""
 
     @endpoint(
+        own_sign_in=True,
         body=SignupIn,
         response=SignupOut,
         status=202,
@@ -165,7 +166,14 @@ class Signup:
 class Verification:
     """`/api/v1/auth/verify`: follow the link of a sign-up."""
 
-    @endpoint(body=TokenIn, response=VerifiedOut, permission="public", rate="60/minute", problems=(LinkInvalid,))
+    @endpoint(
+        own_sign_in=True,
+        body=TokenIn,
+        response=VerifiedOut,
+        permission="public",
+        rate="60/minute",
+        problems=(LinkInvalid,),
+    )
     def on_post(self, req: Request, resp: Response) -> None:
         """Make the account. The link is good once, and for a day."""
         accounts.verify(req.context.body.token)
@@ -176,6 +184,7 @@ class Invitation:
     """`/api/v1/auth/accept-invitation`: follow the link of an invitation."""
 
     @endpoint(
+        own_sign_in=True,
         body=InvitationIn,
         response=InvitationOut,
         permission="public",
@@ -200,6 +209,7 @@ class Login:
     """`/api/v1/auth/login`: sign in."""
 
     @endpoint(
+        own_sign_in=True,
         body=LoginIn,
         response=SessionOut,
         permission="public",
@@ -219,7 +229,9 @@ class Anonymous:
     """`/api/v1/auth/anonymous`: take part without an account."""
 
     # A stadium shares one address.
-    @endpoint(body=AnonymousIn, response=SessionOut, status=201, permission="public", rate="600/minute")
+    @endpoint(
+        own_sign_in=True, body=AnonymousIn, response=SessionOut, status=201, permission="public", rate="600/minute"
+    )
     def on_post(self, req: Request, resp: Response) -> None:
         """Begin a session for a new fan who stays anonymous until they sign up with its token."""
         resp.media = SessionOut.of(sessions.sign_in_anonymously(req.context.body.locale))
@@ -269,7 +281,7 @@ def _version(profile: accounts.Profile) -> str:
 class KeySet:
     """`/.well-known/jwks.json`: the keys that our access tokens are verified with (RFC 7517)."""
 
-    @endpoint(response=dict[str, Any], permission="public", mode="async")
+    @endpoint(own_sign_in=True, response=dict[str, Any], permission="public", mode="async")
     async def on_get(self, req: Request, resp: Response) -> None:
         """Read them: every ten minutes, and when a token names a key that isn't among them."""
         keys = tokens.public_keys()

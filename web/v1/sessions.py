@@ -68,6 +68,7 @@ class Refresh:
 
     # A stadium shares one address.
     @endpoint(
+        own_sign_in=True,
         body=RefreshIn,
         response=SessionOut,
         permission="public",
@@ -104,6 +105,7 @@ class Reauthentication:
     """`/api/v1/auth/reauthenticate`: show once more who one is."""
 
     @endpoint(
+        own_sign_in=True,
         body=ReauthenticationIn,
         status=204,
         permission="authenticated",

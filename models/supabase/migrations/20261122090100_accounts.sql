@@ -93,7 +93,7 @@ create table public.users (
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     unique (brand_id, id),
-    constraint users_email_unless_anonymous check (is_anonymous or email is not null),
+    constraint users_email_unless_anonymous check (is_anonymous or email is not null or identity_provider is not null),
     constraint users_can_sign_in check (is_anonymous or password_hash is not null or identity_provider is not null),
     constraint users_brand_by_role check ((role_id in (1, 2, 3)) = (brand_id is not null))
 );

@@ -1,0 +1,130 @@
+-- People who sign in at a Supabase project, as rows of ours: their first token makes them.
+
+-- Whoever has been deleted stays so, although their token may say for another while that they are there.
+create table app.departed_users (
+    user_id uuid primary key,
+    departed_at timestamptz not null default now()
+);
+call app.secure('app.departed_users');
+
+create function app.remember_departure() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+    insert into app.departed_users (user_id) values (old.id) on conflict do nothing;
+    return null;
+end
+$$;
+call app.grant_definer('app.remember_departure()', '{}');
+create trigger remember_departure after delete on public.users
+    for each row execute function app.remember_departure();
+
+-- Makes the person of a verified token, as a Fan unless it says otherwise or an invitation waits for its address.
+-- p_confirmed: the project lets nobody sign in with an address that is not theirs.
+create function app.mirror_user(
+    p_id uuid, p_email text, p_confirmed boolean, p_is_anonymous boolean, p_role text, p_brand_id uuid, p_request jsonb
+) returns void language plpgsql security definer set search_path = '' as $$
+declare
+    invitation app.invitations;
+    chosen_role text := coalesce(p_role, 'Fan');
+    chosen_brand uuid := p_brand_id;
+begin
+    if p_role is null and p_confirmed and not p_is_anonymous then
+        update app.invitations i set used_at = now()
+        where i.id = (
+            select w.id from app.invitations w join public.brands b on b.id = w.brand_id
+            where w.email = p_email and w.used_at is null and w.revoked_at is null and w.expires_at > now()
+                and b.archived_at is null
+            order by w.created_at desc limit 1 for update of w)
+        returning * into invitation;
+        if found then
+            select r.name into chosen_role from public.roles r where r.id = invitation.role_id;
+            chosen_brand := invitation.brand_id;
+        end if;
+    end if;
+    insert into public.users (id, email, role_id, brand_id, is_anonymous, identity_provider, email_verified_at)
+    select p_id, p_email, r.id, chosen_brand, p_is_anonymous, 'supabase',
+        case when p_confirmed and p_email is not null then now() end
+    from public.roles r where r.name = chosen_role
+    on conflict (id) do nothing;
+    if not found and not exists (select from public.users u where u.id = p_id) then
+        perform app.refuse(403, 'unknown_role', 'app_metadata names a role that there is none of.');
+    end if;
+    perform app.add_account_audit('account.mirror', p_id,
+        jsonb_build_object('role', chosen_role, 'invitation', invitation.id), p_request);
+exception
+    when unique_violation then
+        perform app.refuse(403, 'email_in_use', 'Another account has this address.');
+    when foreign_key_violation or check_violation then
+        perform app.refuse(403, 'unknown_role', 'app_metadata names a role without its brand, or a brand that there is none of.');
+end
+$$;
+call app.grant_definer('app.mirror_user(uuid,text,boolean,boolean,text,uuid,jsonb)', '{}');
+
+-- Takes over what a newer token says of a person: another address, or that an anonymous fan has signed up.
+create function app.refresh_mirrored(p_person public.users, p_email text, p_confirmed boolean, p_is_anonymous boolean)
+returns void language plpgsql security definer set search_path = '' as $$
+declare
+    address text := p_email;
+begin
+    if p_person.email is not distinct from p_email and p_person.is_anonymous = (p_is_anonymous and p_person.is_anonymous)
+    then
+        return;
+    end if;
+    -- Two people of Supabase's may have one address. Whoever comes second has none here; the old one isn't theirs any more.
+    if exists (select from public.users u where u.email = p_email and u.id <> p_person.id) then
+        address := null;
+    end if;
+    update public.users u set email = address, is_anonymous = p_is_anonymous and u.is_anonymous, updated_at = now(),
+        identity_provider = coalesce(u.identity_provider, 'supabase'),
+        email_verified_at = case when p_confirmed and address is not null then now() end
+    where u.id = p_person.id and (u.email is distinct from address or u.is_anonymous <> (p_is_anonymous and u.is_anonymous));
+end
+$$;
+call app.grant_definer('app.refresh_mirrored(public.users,text,boolean,boolean)', '{}');
+
+-- The person and the session of a verified token, made or brought up to date; no row if the session has been ended here.
+-- Role and brand are looked at only when the person is made: from then on they are ours to change.
+create function app.mirror_session(
+    p_session_id uuid, p_user_id uuid, p_email text, p_confirmed boolean, p_is_anonymous boolean, p_role text,
+    p_brand_id uuid, p_authenticated_at bigint, p_idle interval, p_request jsonb
+) returns table (email text, is_anonymous boolean, user_role text, brand_id uuid)
+language plpgsql security definer set search_path = '' as $$
+declare
+    person public.users;
+    session app.sessions;
+    shown timestamptz := case when p_authenticated_at is not null then least(to_timestamp(p_authenticated_at), now()) end;
+begin
+    if exists (select from app.departed_users d where d.user_id = p_user_id) then
+        perform app.refuse(401, 'account_closed', 'This account has been deleted.');
+    end if;
+    select * into person from public.users u where u.id = p_user_id;
+    if not found then
+        perform app.mirror_user(p_user_id, p_email, p_confirmed, p_is_anonymous, p_role, p_brand_id, p_request);
+    else
+        if not app.may_sign_in(person) then
+            perform app.refuse(401, 'account_locked', 'The account is locked, or its brand archived.');
+        end if;
+        perform app.refresh_mirrored(person, p_email, p_confirmed, p_is_anonymous);
+    end if;
+    select * into session from app.sessions s where s.id = p_session_id;
+    if not found then
+        insert into app.sessions (id, user_id, expires_at, authenticated_at, address, user_agent)
+        values (p_session_id, p_user_id, now() + p_idle, coalesce(shown, to_timestamp(0)), p_request ->> 'address',
+            p_request ->> 'user_agent')
+        on conflict (id) do nothing;
+        if found then
+            perform app.add_account_audit('session.start', p_user_id, jsonb_build_object('session', p_session_id),
+                p_request);
+        end if;
+    elsif shown > session.authenticated_at or session.expires_at < now() + p_idle - interval '1 day' then
+        -- A session that has been ended here is remembered, too, for as long as somebody tries to go on in it.
+        update app.sessions s set expires_at = now() + p_idle, refreshed_at = now(),
+            authenticated_at = greatest(s.authenticated_at, shown)
+        where s.id = p_session_id and s.user_id = p_user_id;
+    end if;
+    return query select u.email, u.is_anonymous, r.name, u.brand_id
+        from app.sessions s join public.users u on u.id = s.user_id join public.roles r on r.id = u.role_id
+        where s.id = p_session_id and s.user_id = p_user_id and s.revoked_at is null;
+end
+$$;
+call app.grant_definer(
+    'app.mirror_session(uuid,uuid,text,boolean,boolean,text,uuid,bigint,interval,jsonb)', array['app_public']);

@@ -1,0 +1,212 @@
+"""The API where a Supabase project signs people in: over HTTP, with the project's keys on a real server."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+
+from models import remote_keys
+from tests.fixtures.supabase import SECRET, SupabaseClient
+from tests.fixtures.web import running
+from web import tokens
+from web.app import application, create_app
+from web.openapi import document
+
+OURS_STILL = {"/api/v1/auth/logout"}
+"""What is under /api/v1/auth and there in both modes: it is about a session, not about getting one."""
+
+SIGN_IN = [
+    ("POST", "/api/v1/auth/signup"),
+    ("POST", "/api/v1/auth/verify"),
+    ("POST", "/api/v1/auth/accept-invitation"),
+    ("POST", "/api/v1/auth/login"),
+    ("POST", "/api/v1/auth/anonymous"),
+    ("POST", "/api/v1/auth/refresh"),
+    ("POST", "/api/v1/auth/reauthenticate"),
+    ("GET", "/.well-known/jwks.json"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), SIGN_IN)
+def test_signing_in_is_elsewhere(elsewhere, supabase, method, path):
+    for token in (None, supabase.token()):
+        answer = elsewhere.request(method, path, json={} if method == "POST" else None, token=token)
+
+        assert (answer.status_code, answer.json["code"]) == (404, "sign_in_is_elsewhere")
+
+
+def test_every_part_of_our_own_signing_in_says_whether_it_is_there():
+    own = {
+        path
+        for path, operations in document(application)["paths"].items()
+        for operation in operations.values()
+        if "sign_in_is_elsewhere" in operation["description"]
+    }
+
+    assert {path for path in document(application)["paths"] if path.startswith("/api/v1/auth/")} - own == OURS_STILL
+
+
+def test_whoever_has_a_token_is_somebody_here(elsewhere, supabase):
+    sub = uuid4()
+
+    me = elsewhere.me(supabase.token(sub=sub, email="Ana@people.example"))
+
+    assert me.status_code == 200
+    assert (me.json["id"], me.json["email"], me.json["role"]) == (str(sub), "ana@people.example", "Fan")
+
+
+def test_the_rest_of_the_api_works_as_ever(elsewhere, supabase):
+    admin = supabase.token(app_metadata={"user_role": "System Admin"})
+    made = elsewhere.post("/api/v1/brands", json={"name": "Acme", "admin_email": "ana@people.example"}, token=admin)
+    assert made.status_code == 201
+
+    member = supabase.token(email="ana@people.example")
+    campaign = elsewhere.post("/api/v1/campaigns", json={"name": "Summer", "type": "QR", "config": {}}, token=member)
+    fan = supabase.token()
+    consent = elsewhere.post("/api/v1/consents", json={"tier": "essential"}, token=fan)
+
+    assert elsewhere.me(member).json["role"] == "Brand Admin"
+    assert (campaign.status_code, consent.status_code) == (201, 201)
+    assert elsewhere.get("/api/v1/campaigns", token=fan).status_code == 403
+
+
+def test_logging_out_here_ends_the_session_at_the_next_request(elsewhere, supabase):
+    claims = supabase.claims()
+    token, renewed = supabase.sign(claims), supabase.sign(claims | {"iat": claims["iat"] - 1})
+    assert elsewhere.me(token).status_code == 200
+
+    assert elsewhere.post("/api/v1/auth/logout", token=token).status_code == 204
+
+    for refused in (token, renewed):
+        assert (elsewhere.me(refused).status_code, elsewhere.me(refused).json["code"]) == (401, "session_ended")
+
+
+def test_a_changed_role_bites_at_the_next_request(elsewhere, supabase, superuser):
+    claims = supabase.claims(app_metadata={"user_role": "System Admin"})
+    token = supabase.sign(claims)
+    assert elsewhere.get("/api/v1/brands", token=token).status_code == 200
+    with superuser.cursor() as cursor:
+        cursor.execute("update users set role_id = 4 where id = %s", (claims["sub"],))
+
+    answer = elsewhere.get("/api/v1/brands", token=token)
+
+    assert (answer.status_code, answer.json["code"]) == (401, "session_ended")
+    assert elsewhere.me(supabase.sign(claims | {"iat": claims["iat"] - 1})).json["role"] == "Fan"
+
+
+def test_a_token_of_ours_is_nothing_there(elsewhere, fan):
+    assert elsewhere.me(fan().token).status_code == 401
+
+
+def test_a_token_of_theirs_is_nothing_here(client, supabase):
+    assert client.get("/api/v1/users/me", token=supabase.token()).status_code == 401
+
+
+def test_a_token_is_refused_when_it_is_over_although_it_is_known(elsewhere, supabase, monkeypatch):
+    token = supabase.token()
+    assert elsewhere.me(token).status_code == 200
+    now = time.time()
+    monkeypatch.setattr(tokens.time, "time", lambda: now + 3601)
+
+    assert elsewhere.me(token).status_code == 401
+
+
+def test_a_key_that_is_new_is_fetched_and_one_that_is_none_is_not_fetched_again(elsewhere, supabase, monkeypatch):
+    monkeypatch.setattr(remote_keys, "PAUSE", 0.0)
+    assert elsewhere.me(supabase.token()).status_code == 200
+    supabase.rotate()
+    assert elsewhere.me(supabase.token()).status_code == 200
+    assert supabase.server.fetches == 2
+    monkeypatch.setattr(remote_keys, "PAUSE", 30.0)
+    supabase.rotate(published=False)
+
+    assert {elsewhere.me(supabase.token()).status_code for _ in range(50)} == {401}
+
+    assert supabase.server.fetches == 2
+
+
+def test_while_the_keys_server_says_nothing_known_keys_go_on_and_nobody_waits_in_a_thread(
+    elsewhere, supabase, monkeypatch
+):
+    monkeypatch.setattr(remote_keys, "PAUSE", 0.0)
+    known, fresh = supabase.token(), supabase.token()
+    assert elsewhere.me(known).status_code == 200
+    unknown = [supabase.sign(supabase.claims(), supabase.key, kid=f"unknown-{number}") for number in range(40)]
+
+    with ThreadPoolExecutor(len(unknown)) as crowd, supabase.server.stuck():
+        waiting = [crowd.submit(elsewhere.me, token) for token in unknown]
+        assert supabase.server.asked.wait(5)
+        # There are fewer threads for responders than requests that wait for the keys.
+        assert [elsewhere.me(token).status_code for token in (known, fresh)] == [200, 200]
+        assert not any(future.done() for future in waiting)
+        supabase.server.released.set()
+        answered = {future.result().status_code for future in waiting}
+
+    assert answered == {401}
+    assert supabase.server.fetches <= 3
+
+
+def test_without_keys_it_is_not_the_client_s_fault(elsewhere, supabase):
+    supabase.server.answer = (500, b"")
+
+    answer = elsewhere.me(supabase.token())
+
+    assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
+    assert "Retry-After" in answer.headers
+
+
+def test_keys_that_are_old_are_renewed_behind_the_requests(elsewhere, supabase, monkeypatch):
+    assert elsewhere.me(supabase.token()).status_code == 200
+    monkeypatch.setattr(remote_keys, "PAUSE", 0.0)
+    monkeypatch.setattr(remote_keys, "MAX_AGE", 0.0)
+
+    with supabase.server.stuck():
+        assert elsewhere.me(supabase.token()).status_code == 200
+        assert supabase.server.asked.wait(5)
+
+    assert supabase.server.fetches == 2
+
+
+def test_tokens_are_looked_at_anew_after_a_while(elsewhere, supabase, monkeypatch):
+    monkeypatch.setattr(tokens, "FRESH", 0.0)
+    monkeypatch.setattr(remote_keys, "PAUSE", 0.0)
+    monkeypatch.setattr(remote_keys, "MAX_AGE", 0.0)
+    token = supabase.token()
+    assert elsewhere.me(token).status_code == 200
+    supabase.rotate(published=False)
+    supabase.server.keys = [supabase.key]
+
+    # One request has the old key for the last time, and the set fetched.
+    assert elsewhere.me(token).status_code == 200
+    answers = (elsewhere.me(token).status_code for _ in range(100))
+
+    assert 401 in answers
+
+
+def test_many_first_requests_at_once_make_one_person(elsewhere, supabase, superuser):
+    token = supabase.token()
+
+    with ThreadPoolExecutor(8) as crowd:
+        answers = list(crowd.map(elsewhere.me, [token] * 8))
+
+    assert {answer.status_code for answer in answers} == {200}
+    with superuser.cursor() as cursor:
+        cursor.execute("select (select count(*) from users), (select count(*) from app.sessions)")
+        assert cursor.fetchone() == (1, 1)
+
+
+def test_legacy_tokens_are_taken_where_their_secret_is_set(supabase, db_clean, elsewhere):
+    assert elsewhere.me(supabase.legacy_token()).status_code == 401
+
+    with running(create_app(supabase.config(supabase_jwt_secret=SECRET)), SupabaseClient) as legacy:
+        assert legacy.me(supabase.legacy_token()).status_code == 200
+        assert supabase.server.fetches == 0
+
+
+def test_an_application_with_a_mode_that_there_is_none_of_does_not_start(supabase):
+    config = supabase.config()
+    object.__setattr__(config, "auth_mode", "both")
+
+    with pytest.raises(ValueError, match="AUTH_MODE"):
+        create_app(config)
