@@ -13,18 +13,27 @@ from joserfc.jwk import ECKey
 
 from models import tokens
 from models.context import FAN, SYSTEM_ADMIN
+from tests.fixtures.supabase import SupabaseProject
 from tests.hostile.world import Caller
 
 
 @cache
 def forged(caller: Caller) -> list[tuple[str, str]]:
     """Tokens made of a right one, by what is wrong with them."""
-    return list(_forged(caller))
-
-
-def _forged(caller: Caller) -> Iterator[tuple[str, str]]:
     assert caller.token is not None
-    header, payload, signature = caller.token.split(".")
+    role = json.loads(_decoded(caller.token.split(".")[1]))["app_metadata"]["user_role"]
+    another = FAN if role == SYSTEM_ADMIN else SYSTEM_ADMIN
+    elevated = {"in another role": {"app_metadata": {"user_role": another, "brand_id": None}}}
+    return list(_forged(caller.token, tokens._keys().keys[0], CLAIMS | PERSONS | elevated))
+
+
+def forged_of(project: SupabaseProject) -> list[tuple[str, str]]:
+    """The same of a Supabase project's, whose tokens may speak of people and sessions that we have not seen yet."""
+    return list(_forged(project.token(), project.key, CLAIMS | THEIRS))
+
+
+def _forged(token: str, key: Any, changed: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    header, payload, signature = token.split(".")
     claims = json.loads(_decoded(payload))
     kid = json.loads(_decoded(header))["kid"]
     yield "no signature", f"{header}.{payload}."
@@ -37,7 +46,7 @@ def _forged(caller: Caller) -> Iterator[tuple[str, str]]:
     for alg in ("none", "None", "HS256", "ES384", "RS256", "", None, 1, [], {"a": 1}):
         yield f"alg {alg!r}", f"{_encoded(json.dumps({'alg': alg, 'kid': kid}).encode())}.{payload}.{signature}"
     yield "alg none without signature", f"{_encoded(json.dumps({'alg': 'none'}).encode())}.{payload}."
-    yield "signed with the public key as a secret", _by_public_key(claims, kid)
+    yield "signed with the public key as a secret", _by_public_key(claims, key, kid)
     yield "key of somebody else", _signed(claims, ECKey.generate_key("P-256"), kid)
     yield "key in the header", _with_own_key(claims)
     for name, part in (("kid of nobody", {"kid": "x"}), ("no kid", {}), ("kid is a path", {"kid": "../../dev/null"})):
@@ -55,10 +64,9 @@ def _forged(caller: Caller) -> Iterator[tuple[str, str]]:
     ):
         yield f"header: {name}", f"{_encoded(text)}.{payload}.{signature}"
         yield f"payload: {name}", f"{header}.{_encoded(text)}.{signature}"
-    another = FAN if claims["app_metadata"]["user_role"] == SYSTEM_ADMIN else SYSTEM_ADMIN
-    elevated = {"in another role": {"app_metadata": {"user_role": another, "brand_id": None}}}
-    for name, changes in (CLAIMS | elevated).items():
-        yield f"ours, but {name}", _signed({k: v for k, v in (claims | changes).items() if v is not ...}, _key(), kid)
+    for name, changes in changed.items():
+        kept = {name: value for name, value in (claims | changes).items() if value is not ...}
+        yield f"rightly signed, but {name}", _signed(kept, key, kid)
 
 
 _LONG_AGO = {"exp": int(time.time()) - 3600, "iat": int(time.time()) - 7200}
@@ -76,6 +84,10 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "with NUL in its subject": {"sub": "\0"},
     "without a session": {"session_id": ...},
     "with a session that is none": {"session_id": ["x"]},
+}
+"""Rightly signed, which only a mistake of the signer's could bring about: still refused."""
+
+PERSONS: dict[str, dict[str, Any]] = {
     "with a session of nobody": {"session_id": "0197a000-ffff-7000-8000-ffffffffffff"},
     "with a person of nobody": {"sub": "0197a000-ffff-7000-8000-ffffffffffff"},
     "in a role that there is none of": {"app_metadata": {"user_role": "Root", "brand_id": None}},
@@ -83,22 +95,36 @@ CLAIMS: dict[str, dict[str, Any]] = {
         "app_metadata": {"user_role": "Brand Admin", "brand_id": "0197a000-ffff-7000-8000-ffffffffffff"}
     },
 }
-"""Signed with our key, which only a mistake of ours could bring about: still refused."""
+"""The same, as long as all people and sessions are made by us."""
 
-
-def _key() -> Any:
-    return tokens._keys().keys[0]
+THEIRS: dict[str, dict[str, Any]] = {
+    "of an API key": {"role": "service_role", "sub": ..., "session_id": ..., "aud": ...},
+    "for the service": {"role": "service_role"},
+    "for nobody": {"role": "anon"},
+    "for another audience": {"aud": ["elsewhere", "else"]},
+    "of another project": {"iss": "https://elsewhere.supabase.co/auth/v1"},
+    "without a database role": {"role": ...},
+    "issued tomorrow": {"iat": int(time.time()) + 86_400},
+    "in a role that there is none of": {"app_metadata": {"user_role": "Root"}},
+    "in a role without its brand": {"app_metadata": {"user_role": "Brand Admin"}},
+    "in a role that is none": {"app_metadata": {"user_role": {"name": "Fan"}}},
+    "in the role of a brand of nobody": {
+        "app_metadata": {"user_role": "Brand Admin", "brand_id": "0197a000-ffff-7000-8000-ffffffffffff"}
+    },
+    "in a role of a brand that is none": {"app_metadata": {"user_role": "Brand Admin", "brand_id": "\0"}},
+}
+"""What a Supabase project may sign, and we don't let in."""
 
 
 def _signed(claims: dict[str, Any], key: Any, kid: str) -> str:
     return jwt.encode({"alg": "ES256", "kid": kid, "typ": "JWT"}, claims, key, algorithms=["ES256"])
 
 
-def _by_public_key(claims: dict[str, Any], kid: str) -> str:
+def _by_public_key(claims: dict[str, Any], key: Any, kid: str) -> str:
     """What a verifier takes that lets the token choose the algorithm. No library makes it any more."""
     head = _encoded(json.dumps({"alg": "HS256", "kid": kid}).encode())
     signed = f"{head}.{_encoded(json.dumps(claims).encode())}"
-    return f"{signed}.{_encoded(hmac.digest(_key().as_pem(private=False), signed.encode(), 'sha256'))}"
+    return f"{signed}.{_encoded(hmac.digest(key.as_pem(private=False), signed.encode(), 'sha256'))}"
 
 
 def _with_own_key(claims: dict[str, Any]) -> str:

@@ -1,0 +1,64 @@
+"""Tokens that are almost a Supabase project's, where one signs people in."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fixtures.supabase import SupabaseProject
+from tests.fixtures.web import Client, running
+from tests.hostile.examples import EXAMPLES
+from tests.hostile.judge import faults
+from tests.hostile.test_callers import AUTHORIZATIONS
+from tests.hostile.tokens import forged_of
+from tests.hostile.wire import Wire
+
+OPERATIONS = [("GET", "/api/v1/users/me"), ("POST", "/api/v1/qr/scan"), ("GET", "/api/v1/campaigns")]
+"""All are let in at one door; these are behind it in three ways: a transaction, a batch of many, a permission."""
+
+
+@pytest.fixture(scope="module")
+def project() -> Iterator[SupabaseProject]:
+    made = SupabaseProject()
+    yield made
+    made.server.stop()
+
+
+@pytest.fixture(scope="module")
+def elsewhere(project: SupabaseProject, database: str) -> Iterator[Wire]:
+    from web.app import create_app
+
+    with running(create_app(project.config()), Client) as client:
+        yield Wire(client)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=" ".join)
+def test_a_forged_token_is_refused_and_makes_nobody(operation, project, world, elsewhere, traces):
+    example = EXAMPLES[operation](world)
+    cases = forged_of(project)
+    requests = [example.request().with_headers(("Authorization", f"Bearer {token}")) for _, token in cases]
+    before, wrong = traces.look(), []
+
+    for (name, _), answer in zip(cases, elsewhere.send_all(requests), strict=True):
+        wrong += [f"{name}: {fault}" for fault in faults(answer)]
+        if answer.status != (403 if "in a role" in name or "in the role" in name else 401):
+            wrong.append(f"{name}: {answer.status} {answer.code}")
+
+    assert not wrong, "\n".join(wrong)
+    assert traces.since(before) == []
+    # The first of them had the keys fetched, and all others together had no more than one attempt in 30 seconds.
+    assert project.server.fetches == 1
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=" ".join)
+def test_what_is_no_token_is_refused(operation, world, elsewhere, traces):
+    request = EXAMPLES[operation](world).request()
+    requests = [request.with_headers(("Authorization", value)) for value in AUTHORIZATIONS]
+    before, wrong = traces.look(), []
+
+    for value, answer in zip(AUTHORIZATIONS, elsewhere.send_all(requests), strict=True):
+        wrong += [f"{value[:40]!r}: {fault}" for fault in faults(answer)]
+        if answer.status != 401:
+            wrong.append(f"{value[:40]!r}: {answer.status} {answer.code}")
+
+    assert not wrong, "\n".join(wrong)
+    assert traces.since(before) == []
