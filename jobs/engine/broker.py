@@ -192,7 +192,7 @@ class LedgerConsumer(Consumer):
         self._broker.occupancy.remove(count)
         with self._room:
             self._held -= count
-            self._pace.ended(count)
+            self._pace.gone(count)
             if self._held <= self._low:
                 self._room.notify()
 

@@ -1,9 +1,12 @@
-"""How many ids a queue at the broker should hold: enough that workers never wait, and no more.
+"""How many ids a queue at the broker should hold: as many as workers fetch while the relay looks again, and no more.
 
-What lies there has been decided: a job that comes later, however urgent and whoever's, is behind it. So the target
-follows what workers fetch between two looks of the relay. It doubles when a queue was found empty and shrinks slowly
-while more than half of it is left.
+What lies there has been decided: a job that comes later, however urgent and whoever's, is behind it.
 """
+
+import time
+from collections.abc import Callable
+
+from jobs.engine.pace import Pace
 
 LEAST = 4
 MOST = 256
@@ -12,16 +15,16 @@ MOST = 256
 class Depth:
     """The target of one queue."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.target = LEAST
         self._filled_to = 0
+        self._pace = Pace(clock)
 
     def room(self, present: int) -> int:
         """How many ids to add to a queue that holds `present`; learns from what has gone since the last time."""
-        if self._filled_to >= self.target and present == 0:
-            self.target = min(MOST, self.target * 2)
-        elif present * 2 > self.target:
-            self.target = max(LEAST, self.target - 1)
+        self._pace.gone(max(0, self._filled_to - present))
+        self._filled_to = present
+        self.target = max(LEAST, self._pace.ahead(MOST))
         return max(0, self.target - present)
 
     def filled(self, present: int, added: int) -> None:

@@ -238,13 +238,14 @@ def test_a_queue_is_never_filled_beyond_its_bounds(fetched: list[int]) -> None:
         present = max(0, present + room - count)
 
 
-def test_a_queue_that_is_found_empty_is_given_more_and_one_that_is_not_less() -> None:
-    depth = Depth()
-    for _ in range(5):
-        depth.filled(0, depth.room(0))
-    grown = depth.target
-    for _ in range(50):
+def test_a_queue_holds_what_is_fetched_within_a_moment() -> None:
+    looks = iter(range(10**6))
+    depth = Depth(lambda: 0.002 * next(looks))
+    for _ in range(100):  # 1,000 ids a second go
+        depth.filled(depth.target - 2, depth.room(depth.target - 2))
+    busy = depth.target
+    for _ in range(200):
         depth.filled(depth.target, depth.room(depth.target))
 
-    assert grown > LEAST
-    assert depth.target < grown
+    assert 15 <= busy <= 25
+    assert depth.target == LEAST
