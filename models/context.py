@@ -11,6 +11,8 @@ Login = Literal["web", "admin", "scan", "worker"]
 
 FAN = "Fan"
 SYSTEM_ADMIN = "System Admin"
+API_KEY = "API Key"
+"""What stands in place of a role where a machine acts for a brand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,27 @@ class Identity:
     @property
     def user_id(self) -> UUID | None:
         """The person, if there is one."""
+        return None if self.is_api_key else self.actor_id
+
+    @property
+    def actor_id(self) -> UUID | None:
+        """Whoever acts: the person, or the API key."""
         return _uuid(self.claims.get("sub"))
+
+    @property
+    def is_api_key(self) -> bool:
+        """A machine that acts for a brand, with an API key."""
+        return self.user_role == API_KEY
+
+    @property
+    def is_checked(self) -> bool:
+        """Each transaction begins by asking whether the session or the API key is still good."""
+        return self.is_session or self.is_api_key
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """What an API key may do; of a person, the role says it."""
+        return frozenset(self._metadata.get("scopes") or ())
 
     @property
     def session_id(self) -> UUID | None:
@@ -67,6 +89,12 @@ def of_claims(claims: Mapping[str, Any]) -> Identity:
     if user_role == SYSTEM_ADMIN:
         return Identity("admin", "app_admin", claims, is_session=True)
     return Identity("web", "app_fan" if user_role == FAN else "authenticated", claims, is_session=True)
+
+
+def of_api_key(key_id: UUID, brand_id: UUID, scopes: list[str]) -> Identity:
+    """A machine that acts for a brand, within its key's scopes."""
+    metadata = {"brand_id": str(brand_id), "user_role": API_KEY, "scopes": scopes}
+    return Identity("web", "authenticated", {"sub": str(key_id), "role": "authenticated", "app_metadata": metadata})
 
 
 def for_brand_job(brand_id: UUID, job_id: UUID | None = None) -> Identity:

@@ -44,6 +44,7 @@ _BEGIN = (
     " set_config('statement_timeout', %s, true)"
 )
 _BEGIN_SESSION = _BEGIN + "; SELECT app.require_session()"
+_BEGIN_API_KEY = _BEGIN + "; SELECT app.require_api_key()"
 _IDLE = psycopg2.extensions.TRANSACTION_STATUS_IDLE
 
 
@@ -96,13 +97,13 @@ class ContextDatabase(peewee.PostgresqlDatabase):
         identity = _identity()
         state = self._states[identity.login]
         claims = msgspec.json.encode(dict(identity.claims)).decode()
-        sql = _BEGIN_SESSION if identity.is_session else _BEGIN
+        sql = _BEGIN_SESSION if identity.is_session else _BEGIN_API_KEY if identity.is_api_key else _BEGIN
         state.opening = (sql, (identity.role, claims, f"{max(1, state.timeout * 1000):.0f}"))
 
     def commit(self) -> None:
         state = self._state
         if state.opening:
-            if not state.ahead and not state.closing and not _identity().is_session:
+            if not state.ahead and not state.closing and not _identity().is_checked:
                 state.opening = None  # nothing was done, and nothing has to be found out
                 return
             self.execute_sql("SELECT")

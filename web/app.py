@@ -15,7 +15,7 @@ from web import health, metrics, pages, problems
 from web.grants import Grants
 from web.idempotency import InDatabase
 from web.kit import Kit
-from web.limits import Limiter
+from web.limits import Limiter, parse_rate
 from web.logs import AccessLog
 from web.middleware import Context, Cors
 from web.pool import Pool
@@ -102,6 +102,7 @@ def kit_of(config: Settings) -> Kit:
         slow_pool=Pool("slow", config.slow_threads, config.web_queue, on_exit=db.close_thread),
         limiter=Limiter(config.redis_url),
         verify=verifier(config, pool),
+        key_rate=parse_rate("apiKey", config.api_key_rate),
         grants=Grants(pool, permissions.allowed),
         transaction=db.transaction,
         record=audit.record,

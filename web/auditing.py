@@ -40,7 +40,7 @@ def record_act(kit: Kit, req: Request, action: str) -> None:
 
 def record_refusal(kit: Kit, identity: Identity, action: str, refusal: Problem) -> None:
     """Write the entry of a refusal, in a transaction of its own. If that fails, the refusal stands all the same."""
-    if refusal.status not in RECORDED_REFUSALS or (refusal.status == 401 and identity.is_session):
+    if refusal.status not in RECORDED_REFUSALS or (refusal.status == 401 and identity.is_checked):
         return  # a session that has ended writes nothing any more
     try:
         with kit.transaction(identity, timeout=2.0):

@@ -29,6 +29,7 @@ class Declared(TypedDict, total=False):
     body: Any
     body_optional: bool
     query: Any
+    scope: str | None
     response: Any
     status: int
     media: str
@@ -53,6 +54,7 @@ class Declaration:
         body: the type of the JSON body (a struct that forbids unknown fields); without it, no body is read.
         body_optional: an empty body is one without any fields.
         query: the struct of the query parameters; without it, none is known.
+        scope: what an API key needs where people need nothing but to be signed in; without it, no key will do there.
         response: the type of the answer.
         status: of the answer, unless the responder says otherwise.
         media: the answer's media type; for any but JSON, the responder sets `resp.data` and `resp.content_type`.
@@ -72,6 +74,7 @@ class Declaration:
     body: Any = None
     body_optional: bool = False
     query: Any = None
+    scope: str | None = None
     response: Any = None
     status: int = 200
     media: str = JSON
@@ -89,6 +92,8 @@ class Declaration:
     def __post_init__(self) -> None:
         if not self.permission:
             raise TypeError('say who may call it: permission="public", "optional", "authenticated" or "subject:verb"')
+        if self.scope and self.permission != AUTHENTICATED:
+            raise TypeError("an API key needs what a person needs, unless that is nothing")
         if self.idempotent and (self.outward or self.mode == "async"):
             raise TypeError("an idempotent endpoint keeps its answer in the transaction that @endpoint opens")
         if self.recent and (self.permission in OPEN or self.mode == "async"):

@@ -106,8 +106,11 @@ class _Operation:
         identity = await self._identify(kit, req)
         req.context.identity = identity
         forbidden = not await self._allowed(kit, identity)
+        if identity.is_api_key:
+            standing = await kit.limiter.take(kit.key_rate, str(identity.actor_id))
+            resp.set_headers(headers(kit.key_rate, standing))
         if self._rate is not None:
-            who = str(identity.user_id or partition(req.context.info.address))
+            who = str(identity.actor_id or partition(req.context.info.address))
             standing = await kit.limiter.take(self._rate, who)
             resp.set_headers(headers(self._rate, standing))
         if forbidden:
@@ -128,6 +131,8 @@ class _Operation:
 
     async def _allowed(self, kit: Kit, identity: Identity) -> bool:
         permission = self.declared.permission
+        if identity.is_api_key:
+            return permission in OPEN or (self.declared.scope or permission) in identity.scopes
         return permission in OPEN or permission == AUTHENTICATED or await kit.grants.allow(identity, permission)
 
     async def read(self, req: Request) -> bytes:

@@ -54,7 +54,9 @@ def key_of(req: Request) -> str | None:
 
 
 def scope_of(identity: Identity) -> str:
-    """Whose key it is: the person's, or before anybody is known, the address's (hashed)."""
+    """Whose key it is: the person's, the API key's, or before anybody is known, the address's (hashed)."""
+    if identity.is_api_key:
+        return f"api-key:{identity.actor_id}"
     if identity.user_id is not None:
         return f"user:{identity.user_id}"
     return "address:" + keys.keyed_hash("idempotency", request_info().address.encode()).hex()

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from models.context import Identity
 from web.grants import Grants
-from web.limits import Limiter
+from web.limits import Limiter, Rate
 from web.pool import Pool
 
 
@@ -30,7 +30,8 @@ class Kit:
     """The collaborators of all endpoints of one application.
 
     Attributes:
-        verify: whose access token this is.
+        verify: whose access token or API key this is.
+        key_rate: what one API key may ask in all.
         signs_in: whether people sign in here, and not at somebody else's.
     """
 
@@ -38,6 +39,7 @@ class Kit:
     slow_pool: Pool
     limiter: Limiter
     verify: Callable[[str], Awaitable[Identity]]
+    key_rate: Rate
     grants: Grants
     transaction: Transaction
     record: Callable[..., Any]

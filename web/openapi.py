@@ -157,7 +157,7 @@ def _suffix(responder: Any) -> str:
 def _explained(resource: Any, responder: Any, declared: Declaration) -> str:
     own = inspect.getdoc(responder) or inspect.getdoc(type(resource)) or responder.__name__
     summary, _, rest = own.partition("\n\n")
-    notes = [rest.strip(), _who(declared.permission)]
+    notes = [rest.strip(), _who(declared)]
     if declared.rate:
         notes.append(f"Limited to {declared.rate} for each caller.")
     if declared.recent:
@@ -174,13 +174,15 @@ def _explained(resource: Any, responder: Any, declared: Declaration) -> str:
     return "\n\n".join([summary, *filter(None, notes)])
 
 
-def _who(permission: str) -> str:
+def _who(declared: Declaration) -> str:
+    permission = declared.permission
     if permission == PUBLIC:
         return "Open to everybody."
     if permission == OPTIONAL:
         return "Open to everybody; an access token says who is asking."
     if permission == AUTHENTICATED:
-        return "For everybody who is signed in."
+        keys = f"an API key needs the scope `{declared.scope}`" if declared.scope else "not for API keys"
+        return f"For everybody who is signed in; {keys}."
     return f"Needs the permission `{permission}`."
 
 
@@ -188,7 +190,7 @@ def _responses(declared: Declaration, template: str) -> Responses:
     refusals = {503, *(problem.status for problem in declared.problems)}
     if declared.permission != PUBLIC:
         refusals.add(401)
-    if declared.permission not in (*OPEN, AUTHENTICATED) or declared.recent:
+    if declared.permission not in OPEN:
         refusals.add(403)
     if "{" in template or declared.own_sign_in:
         refusals.add(404)

@@ -1,4 +1,4 @@
-"""Whose access token it is: one of ours, or one of the Supabase project's that signs people in."""
+"""Whose access token it is: an API key, one of ours, or one of the Supabase project's that signs people in."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from models import supabase_auth, tokens
+from models import api_keys, supabase_auth, tokens
 from models.context import Identity, of_claims
 from models.errors import Unauthenticated
 from models.remote_keys import RemoteKeys
@@ -27,6 +27,18 @@ def verifier(config: Settings, pool: Pool) -> Verify:
     Raises:
         ValueError: the settings don't say, or say something that isn't safe.
     """
+    people = _people(config, pool)
+
+    async def verify(token: str) -> Identity:
+        if token.startswith(api_keys.PREFIX):
+            key: Identity = await pool.run(api_keys.identify, token)
+            return key
+        return await people(token)
+
+    return verify
+
+
+def _people(config: Settings, pool: Pool) -> Verify:
     if config.auth_mode == "own":
         return _own
     if config.auth_mode != "supabase":

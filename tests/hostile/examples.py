@@ -191,6 +191,39 @@ _example(
 )
 _example("GET /api/v1/users/me", FAN)
 _example(
+    "GET /api/v1/users",
+    SYSTEM_ADMIN,
+    query=lambda world: {
+        "limit": 2,
+        "email": "a",
+        "role": "Creator",
+        "brand_id": world.brand_id,
+        "status": "open",
+    },
+)
+_example("GET /api/v1/users/{user_id}", SYSTEM_ADMIN, path=_own("user_id"))
+_example(
+    "PATCH /api/v1/users/{user_id}",
+    SYSTEM_ADMIN,
+    path=lambda world: {"user_id": world.member()},
+    body=lambda world: {"role": "Campaign Manager", "brand_id": str(world.brand_id)},
+)
+_example(
+    "PUT /api/v1/users/{user_id}/lock",
+    SYSTEM_ADMIN,
+    path=lambda world: {"user_id": world.member()},
+    body=lambda _: {"reason": "because"},
+)
+_example("DELETE /api/v1/users/{user_id}/lock", SYSTEM_ADMIN, path=lambda world: {"user_id": world.member()})
+_example("GET /api/v1/api-keys", "Brand Admin", query=_page())
+_example(
+    "POST /api/v1/api-keys",
+    "Brand Admin",
+    body=lambda _: {"name": "till", "scopes": ["campaigns:read", "jobs:read"], "expires_in_days": 30},
+)
+_example("GET /api/v1/api-keys/{api_key_id}", "Brand Admin", path=_own("api_key_id"))
+_example("DELETE /api/v1/api-keys/{api_key_id}", "Brand Admin", path=lambda world: {"api_key_id": world.api_key()[0]})
+_example(
     "PUT /api/v1/users/me",
     FAN,
     body=lambda _: {

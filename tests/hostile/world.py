@@ -4,6 +4,7 @@ Made once for a module's tests, beside whatever is in the database; nothing here
 """
 
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,6 +15,7 @@ from psycopg2.extras import Json
 
 from models import (
     accounts,
+    api_keys,
     brands,
     campaigns,
     codes,
@@ -100,6 +102,10 @@ class World:
         with self.superuser.cursor() as cursor:
             cursor.execute("select id from public.users where email = %s", (email,))
             return UUID(str((cursor.fetchone() or (None,))[0]))
+
+    def api_key(self, *scopes: str) -> tuple[UUID, str]:
+        """A new API key of the brand, and its text."""
+        return _api_key(self.callers["Brand Admin"], *scopes or ("campaigns:read",))
 
     def sent_invitation(self) -> UUID:
         """An invitation whose mail went out a while ago."""
@@ -222,6 +228,7 @@ def _things(world: World, brand_id: UUID, campaign: Campaign, staff: dict[str, C
         "brand_id": brand_id,
         "user_id": creator,
         "invitation_id": invitation_id,
+        "api_key_id": _api_key(staff["Brand Admin"], "campaigns:read")[0],
         "campaign_id": campaign.id,
         "code_id": code_id,
         "consent_id": world.consent(fan),
@@ -229,6 +236,12 @@ def _things(world: World, brand_id: UUID, campaign: Campaign, staff: dict[str, C
         "dead_job_id": world.letter(brand_id),
         "session_id": fan.identity.session_id,
     }
+
+
+def _api_key(by: Caller, *scopes: str) -> tuple[UUID, str]:
+    with transaction(by.identity):
+        made, text = api_keys.create("till", list(scopes), timedelta(days=1))
+    return made.id, text
 
 
 def _admin() -> Caller:

@@ -18,6 +18,7 @@ FITTING: dict[str, Any] = {
     "app.scan_counters.scope": "user",
     "app.heartbeats.kind": "relay",
     "app.invitations.role_id": 2,
+    "app.api_keys.scopes": ["campaigns:read"],
     "app.job_groups.kind": "batch",
     "public.campaigns.type": "QR",
     "public.campaigns.status": "Draft",

@@ -20,6 +20,10 @@ PERSONAL = {"public.consents", "public.consent_events"}
 """What belongs to a person, also where a brand is named in it."""
 
 
+SCOPES = ("brand:read", "campaigns:read", "campaigns:write", "audiences:write", "scans:read", "jobs:read", "users:read")
+"""What an API key says that it may do, more than it may."""
+
+
 @dataclass(frozen=True)
 class Caller:
     """A database role with claims: what it owns, `brand_id` or `user_id` says (or nothing does)."""
@@ -30,6 +34,7 @@ class Caller:
     owns_by: str | None = None
     is_known: bool = True
     sees_all: bool = False
+    scopes: tuple[str, ...] = ()
 
     def column(self, table: Table) -> str | None:
         """The column of `table` that says whose a row is, for this caller."""
@@ -56,9 +61,11 @@ class Caller:
         """What a token of theirs says."""
         if not self.is_known:
             return {}
-        metadata = {"user_role": self.user_role, "brand_id": str(party.brand_id)}
+        metadata: dict[str, Any] = {"user_role": self.user_role, "brand_id": str(party.brand_id)}
         if self.owns_by == "user_id" and not self.sees_all:
             del metadata["brand_id"]
+        if self.scopes:
+            metadata["scopes"] = list(self.scopes)
         return {"sub": str(party.user_id), "app_metadata": metadata}
 
 
@@ -74,6 +81,8 @@ CALLERS = [
     ADMIN,
     NOBODY,
     *(Caller(role, "authenticated", role, "brand_id") for role in ("Campaign Manager", "Creator")),
+    Caller("an API key", "authenticated", "API Key", "brand_id", scopes=SCOPES),
+    Caller("a member who claims scopes", "authenticated", "Creator", "brand_id", scopes=SCOPES),
     Caller("a fan's job", "app_fan", None, "user_id"),
     *(
         Caller(f"a member with the role {role}", "authenticated", role, "brand_id")

@@ -8,13 +8,13 @@ from uuid import UUID
 
 import pytest
 
-from models.context import FAN, Identity, acting_as, of_claims
+from models.context import FAN, Identity, acting_as, of_api_key, of_claims
 from models.errors import Forbidden, Unauthenticated
 from settings import Settings, settings
 from web.app import create_app
 from web.grants import Grants
 from web.kit import Kit
-from web.limits import Limiter
+from web.limits import Limiter, parse_rate
 from web.pool import Pool
 
 if TYPE_CHECKING:
@@ -80,11 +80,18 @@ class Notebook:
 
 async def identity_of(token: str) -> Identity:
     """Stands for `models.tokens.verify`."""
+    if token.startswith("cpk_"):
+        return key_of(token)
     if token not in PEOPLE:
         raise Unauthenticated("The access token is not valid.")
     user_id, role, brand_id = PEOPLE[token]
     metadata = {"user_role": role, "brand_id": brand_id and str(brand_id)}
     return of_claims({"sub": str(user_id), "session_id": str(user_id), "app_metadata": metadata})
+
+
+def key_of(text: str) -> Identity:
+    """Stands for `models.api_keys.identify`: a key's scopes are written behind its prefix."""
+    return of_api_key(ALICE, BRAND, text.removeprefix("cpk_").split(","))
 
 
 def serving(app: Any) -> AbstractContextManager["Client"]:
@@ -110,6 +117,7 @@ def small_app(
         slow_pool=Pool("test-slow", 1, queue),
         limiter=limiter or Limiter(None),
         verify=identity_of,
+        key_rate=parse_rate("apiKey", "5/minute"),
         grants=Grants(pool, notebook.allowed),
         transaction=notebook.transaction,
         record=notebook.record,

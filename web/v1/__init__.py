@@ -3,6 +3,7 @@
 from web.v1 import (
     accounts,
     analytics,
+    api_keys,
     assignments,
     brands,
     campaigns,
@@ -12,8 +13,23 @@ from web.v1 import (
     members,
     scans,
     sessions,
+    users,
 )
 
-MODULES = (accounts, analytics, assignments, brands, campaigns, consents, dead_jobs, jobs, members, scans, sessions)
+MODULES = (
+    accounts,
+    analytics,
+    api_keys,
+    assignments,
+    brands,
+    campaigns,
+    consents,
+    dead_jobs,
+    jobs,
+    members,
+    scans,
+    sessions,
+    users,
+)
 
 ROUTES: list[tuple[str, object]] = [route for module in MODULES for route in module.ROUTES]

@@ -108,7 +108,7 @@ class TrailOut(msgspec.Struct):
 class Job:
     """`/api/v1/jobs/{job_id}`: how far a job is."""
 
-    @endpoint(response=JobOut, permission="authenticated")
+    @endpoint(response=JobOut, permission="authenticated", scope="jobs:read")
     def on_get(self, req: Request, resp: Response, job_id: UUID) -> None:
         """Look up a job of the caller's."""
         resp.media = JobOut.of(jobs.get(job_id))

@@ -98,6 +98,8 @@ create table public.users (
     constraint users_brand_by_role check ((role_id in (1, 2, 3)) = (brand_id is not null))
 );
 create unique index users_email on public.users (email) where email is not null;
+-- How an address begins is what accounts are searched by.
+create index users_email_prefix on public.users (email text_pattern_ops) where email is not null;
 create index users_created on public.users (created_at desc, id desc);
 
 create table app.sessions (
@@ -153,15 +155,18 @@ create table app.invitations (
 create unique index invitations_open on app.invitations (brand_id, email) where used_at is null and revoked_at is null;
 create index invitations_email on app.invitations (email, sent_at);
 
--- The brand that a member acts for, if the role has the permission; null, and so no row, otherwise.
+-- The brand that a member acts for, if the role has the permission; null, and so no row, otherwise. An API key has
+-- scopes in place of a role's permissions; app.require_api_key has seen that they are its own.
 create function app.brand_for(p_permission text) returns uuid
 language plpgsql stable security definer set search_path = '' as $$
 declare
     claims jsonb := app.claims();
+    user_role text := claims #>> '{app_metadata,user_role}';
 begin
     if exists (
-        select from public.role_permissions
-        where role = claims #>> '{app_metadata,user_role}' and permission = p_permission
+        select from public.role_permissions where role = user_role and permission = p_permission
+    ) or user_role = 'API Key' and (claims #> '{app_metadata,scopes}') ? p_permission and exists (
+        select from public.permissions where name = p_permission and for_machines
     ) then
         return (claims #>> '{app_metadata,brand_id}')::uuid;
     end if;
@@ -178,16 +183,16 @@ end
 $$;
 call app.grant_definer('app.list_permissions()', array['app_public']);
 
--- The campaigns that a member is assigned to; null for whoever sees all of the brand's. Policies of what belongs to
+-- The campaigns that a member is assigned to; null for whoever sees all of the brand's, as API keys do. Policies of what belongs to
 -- campaigns ask (`p_campaign_column` of app.secure).
 create function app.own_campaigns() returns uuid[]
 language plpgsql stable security definer set search_path = '' as $$
 declare
     claims jsonb := app.claims();
+    user_role text := claims #>> '{app_metadata,user_role}';
 begin
-    if exists (
-        select from public.role_permissions
-        where role = claims #>> '{app_metadata,user_role}' and permission = 'campaigns:all'
+    if user_role = 'API Key' or exists (
+        select from public.role_permissions where role = user_role and permission = 'campaigns:all'
     ) then
         return null;
     end if;

@@ -1,0 +1,107 @@
+-- API keys: what acts for a brand without being anybody. Of a key only a keyed hash is kept.
+
+create table app.api_keys (
+    id uuid primary key,
+    brand_id uuid not null references public.brands (id),
+    name text not null check (length(name) between 1 and 200),
+    prefix text not null,                  -- how its owners tell it from others
+    key_hash bytea not null unique,
+    scopes text[] not null check (cardinality(scopes) > 0),
+    created_by uuid references public.users (id),
+    created_at timestamptz not null default now(),
+    expires_at timestamptz not null,
+    last_used_at timestamptz,              -- to about a minute
+    revoked_at timestamptz,
+    unique (brand_id, id)
+);
+
+call app.secure('app.api_keys', p_member => '{"select": "api_keys:read"}');
+revoke select on app.api_keys from authenticated;
+grant select (id, brand_id, name, prefix, scopes, created_by, created_at, expires_at, last_used_at, revoked_at)
+    on app.api_keys to authenticated;
+
+-- What the caller may give to a key: what the own role may do, and machines may.
+create function app.grantable_scopes() returns setof text
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return query
+    select p.name from public.permissions p join public.role_permissions r on r.permission = p.name
+    where p.for_machines and r.role = app.claims() #>> '{app_metadata,user_role}';
+end
+$$;
+call app.grant_definer('app.grantable_scopes()', array['authenticated']);
+
+create function app.create_api_key(
+    p_id uuid, p_name text, p_prefix text, p_key_hash bytea, p_scopes text[], p_lifetime interval, p_most int
+) returns void language plpgsql security definer set search_path = '' as $$
+declare
+    brand uuid := app.brand_for('api_keys:write');
+begin
+    if brand is null then
+        perform app.refuse(403, 'forbidden');
+    elsif exists (select from unnest(p_scopes) as s (scope) where s.scope not in (select app.grantable_scopes())) then
+        perform app.refuse(422, 'unknown_scope', 'A key may do no more than the person who makes it, and than keys may.');
+    end if;
+    perform from public.brands b where b.id = brand for no key update;
+    if (select count(*) from app.api_keys k where k.brand_id = brand and k.revoked_at is null and k.expires_at > now())
+        >= p_most
+    then
+        perform app.refuse(409, 'too_many_api_keys', 'Revoke one that is not in use first.');
+    end if;
+    insert into app.api_keys (id, brand_id, name, prefix, key_hash, scopes, created_by, expires_at)
+    values (p_id, brand, p_name, p_prefix, p_key_hash, p_scopes, (app.claims() ->> 'sub')::uuid, now() + p_lifetime);
+end
+$$;
+call app.grant_definer('app.create_api_key(uuid,text,text,bytea,text[],interval,int)', array['authenticated']);
+
+-- Revokes a key; false if it was revoked before.
+create function app.revoke_api_key(p_id uuid) returns boolean
+language plpgsql security definer set search_path = '' as $$
+begin
+    update app.api_keys k set revoked_at = now()
+    where k.id = p_id and k.brand_id = app.brand_for('api_keys:write') and k.revoked_at is null;
+    if found then
+        return true;
+    end if;
+    perform from app.api_keys k where k.id = p_id and k.brand_id = app.brand_for('api_keys:write');
+    if not found then
+        perform app.refuse(404, 'not_found');
+    end if;
+    return false;
+end
+$$;
+call app.grant_definer('app.revoke_api_key(uuid)', array['authenticated']);
+
+-- Whose a key is, by its hashes under all keys that we know; no row if it is nobody's. Notes the use, once a minute.
+create function app.identify_api_key(p_hashes bytea[]) returns table (id uuid, brand_id uuid, scopes text[])
+language plpgsql security definer set search_path = '' as $$
+begin
+    update app.api_keys k set last_used_at = now()
+    where k.key_hash = any (p_hashes) and k.revoked_at is null and k.expires_at > now()
+        and (k.last_used_at is null or k.last_used_at < now() - interval '50 seconds');
+    return query
+    select k.id, k.brand_id, k.scopes from app.api_keys k
+    where k.key_hash = any (p_hashes) and k.revoked_at is null and k.expires_at > now();
+end
+$$;
+call app.grant_definer('app.identify_api_key(bytea[])', array['app_public']);
+
+-- Refuses a key that has been revoked or has run out since it was looked up, and one whose brand is archived.
+create function app.require_api_key() returns void
+language plpgsql stable security definer set search_path = '' as $$
+declare
+    claims jsonb := app.claims();
+begin
+    perform from app.api_keys k join public.brands b on b.id = k.brand_id
+    where k.id = (claims ->> 'sub')::uuid
+        and k.brand_id = (claims #>> '{app_metadata,brand_id}')::uuid
+        and to_jsonb(k.scopes) = claims #> '{app_metadata,scopes}'
+        and k.revoked_at is null
+        and k.expires_at > now()
+        and b.archived_at is null;
+    if not found then
+        perform app.refuse(401, 'api_key_invalid', 'The key has been revoked or has run out.');
+    end if;
+end
+$$;
+call app.grant_definer('app.require_api_key()', array['authenticated']);

@@ -1,0 +1,130 @@
+"""Users: everybody's accounts, as system admins look after them."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import peewee
+
+from models.accounts import User
+from models.db import execute, value
+from models.errors import Conflict, Invalid, NotFound
+from models.permissions import ROLES
+
+
+class OwnAccount(Conflict):
+    """Nobody locks the own account."""
+
+    code = "own_account"
+
+
+class AnonymousAccount(Conflict):
+    """Nobody could sign in to it."""
+
+    code = "anonymous_account"
+
+
+class UnknownBrand(Invalid):
+    """There is no such brand."""
+
+    code = "unknown_brand"
+
+
+class BrandByRole(Invalid):
+    """Members have a brand, and fans have none."""
+
+    code = "brand_by_role"
+
+
+_VISIBLE = (
+    *(User.id, User.email, User.role_id, User.brand_id, User.name, User.locale, User.timezone, User.phone),
+    *(User.is_anonymous, User.identity_provider, User.email_verified_at, User.locked_at),
+    *(User.created_at, User.updated_at),
+)
+"""All but the hash, which nobody reads."""
+
+
+def page(
+    limit: int,
+    after: tuple[datetime, UUID] | None = None,
+    *,
+    email: str | None = None,
+    role: str | None = None,
+    brand_id: UUID | None = None,
+    locked: bool | None = None,
+) -> list[User]:
+    """Accounts, newest first.
+
+    Args:
+        limit: how many at most.
+        after: `created_at` and `id` of the last one that has been seen.
+        email: how the address begins, in any case.
+        role: what they are.
+        brand_id: whom they work for.
+        locked: only those that are, or only those that aren't.
+    """
+    query = User.select(*_VISIBLE).order_by(User.created_at.desc(), User.id.desc()).limit(limit)
+    if after is not None:
+        query = query.where(peewee.Tuple(User.created_at, User.id) < after)
+    if email is not None:
+        query = query.where(User.email % (_literal(email.lower()) + "%"))
+    if role is not None:
+        query = query.where(User.role_id == ROLES.index(role) + 1)
+    if brand_id is not None:
+        query = query.where(User.brand_id == brand_id)
+    if locked is not None:
+        query = query.where(User.locked_at.is_null(not locked))
+    return list(query)
+
+
+def _literal(text: str) -> str:
+    """A text for LIKE to take as it is."""
+    return text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+
+
+def get(user_id: UUID) -> User:
+    """One account.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found: Any = User.select(*_VISIBLE).where(User.id == user_id).first()
+    if found is None:
+        raise NotFound
+    user: User = found
+    return user
+
+
+def change_role(user_id: UUID, role: str, brand_id: UUID | None) -> User:
+    """Make somebody something else; tokens with the old role are refused from the next request on.
+
+    Raises:
+        NotFound: there is no such account.
+        RoleNotGrantable: system admins are made and unmade by who runs the system.
+        AnonymousAccount: nobody could sign in to it.
+        BrandByRole: members have a brand, and fans have none.
+        UnknownBrand: there is no such brand.
+        LastBrandAdmin: a brand would be left without one.
+    """
+    execute("SELECT app.change_user_role(%s, %s, %s)", (user_id, role, brand_id))
+    return get(user_id)
+
+
+def lock(user_id: UUID) -> bool:
+    """Lock an account: its sessions end, and nobody signs in to it. False if it was locked before.
+
+    Raises:
+        NotFound: there is no such account.
+        OwnAccount: it is the caller's.
+    """
+    return bool(value("SELECT app.lock_user(%s, true)", (user_id,)))
+
+
+def unlock(user_id: UUID) -> bool:
+    """Unlock it. False if it wasn't locked.
+
+    Raises:
+        NotFound: there is no such account.
+        OwnAccount: it is the caller's.
+    """
+    return bool(value("SELECT app.lock_user(%s, false)", (user_id,)))

@@ -1,0 +1,123 @@
+"""Users over HTTP: system admins find, lock and move them."""
+
+import pytest
+
+URL = "/api/v1/users"
+
+pytestmark = pytest.mark.usefixtures("fresh_limits")
+
+
+def found(client, admin, **query):
+    return [one["id"] for one in client.get(URL, params=query, token=admin.token).json["items"]]
+
+
+def test_accounts_are_found_by_address_role_brand_and_lock(client, admin, brand, member, fan, make_brand):
+    creator, stranger = member("Creator"), member("Creator", make_brand("Other"))
+    anonymous = fan()
+
+    assert found(client, admin, role="Creator") == [str(stranger.user_id), str(creator.user_id)]
+    assert found(client, admin, brand_id=str(brand["id"])) == [str(creator.user_id)]
+    assert found(client, admin, email=creator.email.upper()) == [str(creator.user_id)]
+    assert found(client, admin, email="%") == found(client, admin, email="_") == []
+    assert found(client, admin, role="Fan") == [str(anonymous.user_id)]
+    client.put(f"{URL}/{creator.user_id}/lock", json={"reason": "lost phone"}, token=admin.token)
+    assert found(client, admin, status="locked") == [str(creator.user_id)]
+    assert str(creator.user_id) not in found(client, admin, status="open")
+
+
+def test_accounts_come_in_pages_newest_first(client, admin, member):
+    people = [str(member("Creator").user_id) for _ in range(3)]
+
+    first = client.get(URL, params={"limit": 2}, token=admin.token).json
+    second = client.get(URL, params={"limit": 2, "cursor": first["next_cursor"]}, token=admin.token).json
+
+    assert [one["id"] for one in first["items"] + second["items"]] == [*people[::-1], str(admin.user_id)]
+
+
+def test_a_locked_account_is_out_at_once_and_can_be_unlocked(client, admin, member):
+    creator = member("Creator")
+    login = {"email": creator.email, "password": creator.password}
+
+    locked = client.put(f"{URL}/{creator.user_id}/lock", json={"reason": "lost phone"}, token=admin.token)
+
+    assert (locked.status_code, locked.json["locked_at"] is not None) == (200, True)
+    assert client.get("/api/v1/users/me", token=creator.token).json["code"] == "session_ended"
+    assert client.post("/api/v1/auth/login", json=login).json["code"] == "invalid_credentials"
+    assert client.delete(f"{URL}/{creator.user_id}/lock", token=admin.token).json["locked_at"] is None
+    assert client.post("/api/v1/auth/login", json=login).status_code == 200
+
+
+def test_nobody_locks_the_own_account(client, admin):
+    refused = client.put(f"{URL}/{admin.user_id}/lock", json={"reason": "x"}, token=admin.token)
+
+    assert (refused.status_code, refused.json["code"]) == (409, "own_account")
+
+
+def test_a_system_admin_moves_somebody_into_another_brand(client, admin, member, make_brand, superuser):
+    creator, other = member("Creator"), make_brand("Other")
+    body = {"role": "Brand Admin", "brand_id": str(other["id"])}
+
+    moved = client.patch(f"{URL}/{creator.user_id}", json=body, token=admin.token)
+
+    assert (moved.status_code, moved.json["role"], moved.json["brand_id"]) == (200, "Brand Admin", str(other["id"]))
+    assert client.get("/api/v1/users/me", token=creator.token).status_code == 401
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select brand_id, details -> 'before' ->> 'role' from audit_logs where action = 'user.change_role'"
+        )
+        assert cursor.fetchall() == [(other["id"], "Creator")]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"role": "Creator"}, "brand_by_role"),
+        ({"role": "Fan", "brand_id": "0198a3f0-0000-7000-8000-0000000000b0"}, "brand_by_role"),
+        ({"role": "Creator", "brand_id": "0198a3f0-0000-7000-8000-0000000000b0"}, "unknown_brand"),
+        ({"role": "System Admin"}, "invalid"),
+    ],
+)
+def test_what_nobody_can_be_is_refused(client, admin, member, body, code):
+    refused = client.patch(f"{URL}/{member('Creator').user_id}", json=body, token=admin.token)
+
+    assert (refused.status_code, refused.json["code"]) == (422, code)
+
+
+def test_system_admins_are_not_unmade_and_anonymous_fans_not_made_members(client, admin, fan, brand):
+    member = {"role": "Creator", "brand_id": str(brand["id"])}
+    unmade = client.patch(f"{URL}/{admin.user_id}", json={"role": "Fan"}, token=admin.token)
+    made = client.patch(f"{URL}/{fan().user_id}", json=member, token=admin.token)
+
+    assert (unmade.status_code, unmade.json["code"]) == (403, "role_not_grantable")
+    assert (made.status_code, made.json["code"]) == (409, "anonymous_account")
+
+
+def test_nobody_moves_an_account_that_has_changed_since_they_saw_it(client, admin, member):
+    url = f"{URL}/{member('Creator').user_id}"
+    seen = client.get(url, token=admin.token).headers["ETag"]
+    client.put(f"{url}/lock", json={"reason": "x"}, token=admin.token)
+
+    late = client.patch(url, json={"role": "Fan"}, token=admin.token, headers={"If-Match": seen})
+
+    assert late.status_code == 412
+
+
+def test_looking_at_accounts_is_on_the_record_without_the_address(client, admin, member, superuser):
+    creator = member("Creator")
+    client.get(URL, params={"email": creator.email}, token=admin.token)
+    client.get(f"{URL}/{creator.user_id}", token=admin.token)
+
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select action, record_id, details::text from audit_logs where action like 'user.%' order by timestamp"
+        )
+        (searched, _, details), (read, record_id, _) = cursor.fetchall()
+    assert (searched, read, record_id) == ("user.search", "user.read", creator.user_id)
+    assert "hmac:" in details
+    assert creator.email not in details
+
+
+def test_only_system_admins_look_at_accounts(client, member, fan):
+    for somebody in (member("Brand Admin"), fan()):
+        assert client.get(URL, token=somebody.token).status_code == 403
+        assert client.get(f"{URL}/{somebody.user_id}", token=somebody.token).status_code == 403

@@ -1,0 +1,158 @@
+"""Users: everybody's accounts, for system admins."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models import accounts, permissions, users
+from models.errors import PreconditionFailed
+from models.invitations import RoleNotGrantable
+from models.members import LastBrandAdmin
+from models.users import AnonymousAccount, BrandByRole, OwnAccount, UnknownBrand
+from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
+from web.v1.fields import Text200
+
+Role = Literal["Brand Admin", "Campaign Manager", "Creator", "Fan", "System Admin"]
+
+
+class UserFilter(PageQuery, kw_only=True):
+    """Which accounts to list."""
+
+    email: Annotated[Text200, msgspec.Meta(description="How the address begins.")] | None = None
+    role: Role | None = None
+    brand_id: UUID | None = None
+    status: Literal["open", "locked"] | None = None
+
+
+class RoleChange(msgspec.Struct, forbid_unknown_fields=True):
+    """What somebody is to be. Members need a brand, and fans have none."""
+
+    role: Literal["Brand Admin", "Campaign Manager", "Creator", "Fan"]
+    brand_id: UUID | None = None
+
+
+class LockIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Why an account is locked."""
+
+    reason: Text200
+
+
+class UserOut(msgspec.Struct, kw_only=True):
+    """An account."""
+
+    id: UUID
+    email: str | None
+    name: str | None
+    role: str
+    brand_id: UUID | None
+    locale: str
+    timezone: str
+    phone: str | None
+    is_anonymous: bool
+    identity_provider: str | None
+    email_verified_at: datetime | None
+    locked_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, user: accounts.User) -> "UserOut":
+        """An account as system admins see it."""
+        fields = {name: getattr(user, name) for name in cls.__struct_fields__ if name != "role"}
+        return cls(**fields, role=permissions.role_of(user.role_id))
+
+
+class Users:
+    """`/api/v1/users`: everybody's accounts."""
+
+    @endpoint(query=UserFilter, response=Page[UserOut], permission="users:read", audit="user.search")
+    def on_get(self, req: Request, resp: Response) -> None:
+        """List them, newest first."""
+        asked: UserFilter = req.context.query
+        scope = f"users:{asked.role}:{asked.brand_id}:{asked.status}:{asked.email}"
+        found = users.page(
+            asked.limit + 1,
+            after(asked.cursor, tuple[datetime, UUID], scope=scope),
+            email=asked.email,
+            role=asked.role,
+            brand_id=asked.brand_id,
+            locked=None if asked.status is None else asked.status == "locked",
+        )
+        audited(req, table="users", after=_asked(asked))
+        items = [UserOut.of(user) for user in found]
+        resp.media = page_of(items, asked.limit, lambda item: (item.created_at, item.id), scope=scope)
+
+
+def _asked(query: UserFilter) -> dict[str, Any]:
+    said = {name: value for name, value in msgspec.structs.asdict(query).items() if value is not None}
+    said.pop("cursor", None)
+    return {name: accounts.protect(name, value) for name, value in said.items()}
+
+
+class User:
+    """`/api/v1/users/{user_id}`: one of them."""
+
+    @endpoint(response=UserOut, permission="users:read", audit="user.read")
+    def on_get(self, req: Request, resp: Response, user_id: UUID) -> None:
+        """Read it."""
+        user = users.get(user_id)
+        audited(req, table="users", record_id=user_id)
+        _answer(resp, user)
+
+    @endpoint(
+        body=RoleChange,
+        response=UserOut,
+        permission="users:write",
+        audit="user.change_role",
+        problems=(
+            *(AnonymousAccount, BrandByRole, LastBrandAdmin, PreconditionFailed, RoleNotGrantable, UnknownBrand),
+        ),
+    )
+    def on_patch(self, req: Request, resp: Response, user_id: UUID) -> None:
+        """Make them something else. It bites with their next request; system admins are not made or unmade here."""
+        asked: RoleChange = req.context.body
+        before = users.get(user_id)
+        require_match(req, before.updated_at)
+        changed = users.change_role(user_id, asked.role, asked.brand_id)
+        brand_id = changed.brand_id or before.brand_id
+        audited(req, table="users", record_id=user_id, brand_id=brand_id, before=_place(before), after=_place(changed))
+        _answer(resp, changed)
+
+
+class UserLock:
+    """`/api/v1/users/{user_id}/lock`: whether an account is locked."""
+
+    @endpoint(body=LockIn, response=UserOut, permission="users:write", audit="user.lock", problems=(OwnAccount,))
+    def on_put(self, req: Request, resp: Response, user_id: UUID) -> None:
+        """Lock it. Its sessions end at once, and nobody signs in to it."""
+        users.lock(user_id)
+        user = users.get(user_id)
+        audited(req, table="users", record_id=user_id, brand_id=user.brand_id, reason=req.context.body.reason)
+        _answer(resp, user)
+
+    @endpoint(response=UserOut, permission="users:write", audit="user.unlock", problems=(OwnAccount,))
+    def on_delete(self, req: Request, resp: Response, user_id: UUID) -> None:
+        """Unlock it."""
+        users.unlock(user_id)
+        user = users.get(user_id)
+        audited(req, table="users", record_id=user_id, brand_id=user.brand_id)
+        _answer(resp, user)
+
+
+def _place(user: accounts.User) -> dict[str, Any]:
+    return {"role": permissions.role_of(user.role_id), "brand_id": user.brand_id}
+
+
+def _answer(resp: Response, user: accounts.User) -> None:
+    etag(resp, user.updated_at)
+    resp.media = UserOut.of(user)
+
+
+ROUTES: list[tuple[str, object]] = [
+    ("/api/v1/users", Users()),
+    ("/api/v1/users/{user_id:uuid}", User()),
+    ("/api/v1/users/{user_id:uuid}/lock", UserLock()),
+]
