@@ -122,7 +122,7 @@ class Settings:
         "METRICS_TOKEN", "", "Bearer token for /metrics; without one, only this machine may read it.", secret=True
     )
     api_key_rate: str = env(
-        "API_KEY_RATE", "600/minute", "What one API key may ask in all, e.g. `10/second; 600/minute`."
+        "API_KEY_RATE", "600 per minute", "What one API key may ask in all, e.g. `10 per second; 600 per minute`."
     )
     log_level: str = env("LOG_LEVEL", "INFO", "Python log level of every process.")
 

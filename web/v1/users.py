@@ -125,9 +125,16 @@ class User:
 class UserLock:
     """`/api/v1/users/{user_id}/lock`: whether an account is locked."""
 
-    @endpoint(body=LockIn, response=UserOut, permission="users:write", audit="user.lock", problems=(OwnAccount,))
+    @endpoint(
+        body=LockIn,
+        response=UserOut,
+        permission="users:write",
+        audit="user.lock",
+        problems=(OwnAccount, PreconditionFailed),
+    )
     def on_put(self, req: Request, resp: Response, user_id: UUID) -> None:
         """Lock it. Its sessions end at once, and nobody signs in to it."""
+        require_match(req, users.get(user_id).updated_at)
         users.lock(user_id)
         user = users.get(user_id)
         audited(req, table="users", record_id=user_id, brand_id=user.brand_id, reason=req.context.body.reason)

@@ -5,7 +5,7 @@ create table app.api_keys (
     brand_id uuid not null references public.brands (id),
     name text not null check (length(name) between 1 and 200),
     prefix text not null,                  -- how its owners tell it from others
-    key_hash bytea not null unique,
+    key_hash bytea not null,
     scopes text[] not null check (cardinality(scopes) > 0),
     created_by uuid references public.users (id),
     created_at timestamptz not null default now(),
@@ -14,6 +14,7 @@ create table app.api_keys (
     revoked_at timestamptz,
     unique (brand_id, id)
 );
+create index api_keys_hash on app.api_keys (key_hash);
 
 call app.secure('app.api_keys', p_member => '{"select": "api_keys:read"}');
 revoke select on app.api_keys from authenticated;
