@@ -26,6 +26,9 @@ MOST = 20_000
 _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     # PostgreSQL quotes rows: `Key (email)=(ann@example.com)`, `Failing row contains (1, ann@example.com)`.
     (re.compile(r"(?s)(\bKey \([^)]*\)=|\bFailing row contains ).*?\)(?= |\.|$|\n)"), r"\1([values])"),
+    # So does it the statement, in which the driver has put the values, and what is no number.
+    (re.compile(r"(?m)^(LINE \d{1,6}: ).*$"), r"\1[statement]"),
+    (re.compile(r"(?s)(\binvalid (?:input )?(?:syntax|value) for [\w ]{1,60}: )\".*?\"(?=$|\n)"), r"\1[value]"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), r"\1 [token]"),
     (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), "[token]"),
     (
@@ -98,7 +101,12 @@ def config(level: str) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
-            "gunicorn.error": {"level": level, "handlers": [], "propagate": True},
+            # At DEBUG it writes requests' URLs.
+            "gunicorn.error": {
+                "level": "INFO" if level.upper() == "DEBUG" else level,
+                "handlers": [],
+                "propagate": True,
+            },
             "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": True},
             "apscheduler": {"level": "WARNING"},
             # At DEBUG it writes statements with their parameters.

@@ -1,0 +1,72 @@
+"""No secret and no personal data leave a worker by a log or by what the ledger keeps of an error."""
+
+import logging
+from io import StringIO
+
+import pytest
+
+from jobs.engine.registry import actor
+from models import context, db, jobs
+from models.db import transaction
+from models.errors import Problem
+from models.logs import Formatter
+from tests.canaries import EMAIL, PASSWORD, WORDS, found_in
+
+pytestmark = pytest.mark.usefixtures("temporary_actors")
+
+
+@pytest.fixture
+def log():
+    """All that this process logs, as it is written."""
+    written = StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(Formatter())
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield written
+    root.setLevel(before)
+    root.removeHandler(handler)
+
+
+def kept(superuser):
+    """All that the ledger keeps, but for arguments: those are ids, and a dead letter's owner may see them."""
+    with superuser.cursor() as cursor:
+        cursor.execute("select error::text from app.dead_jobs union all select error::text from app.jobs")
+        return [error for (error,) in cursor.fetchall() if error]
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, Problem, OSError, TimeoutError], ids=lambda kind: kind.__name__)
+def test_a_job_that_dies_of_what_it_must_not_say_says_none_of_it(superuser, drain, log, kind):
+    @actor("canary.dies", runs_as="system", max_attempts=2)
+    def dies(number: int) -> None:
+        try:
+            raise ValueError(WORDS[number])
+        except ValueError as error:
+            raise kind(WORDS[number]) from error
+
+    with transaction(context.for_system_job()):
+        for number in range(len(WORDS)):
+            jobs.enqueue("canary.dies", number)
+    drain(allow_dead=True)
+
+    assert len(kept(superuser)) == len(WORDS)
+    assert found_in("\n".join(kept(superuser))) == []
+    assert "canary.dies is a dead letter" in log.getvalue()
+    assert [line for line in log.getvalue().splitlines() if found_in(line)] == []
+
+
+def test_a_job_whose_statement_fails_says_nothing_of_its_values(superuser, drain, log):
+    @actor("canary.asks", runs_as="system", max_attempts=1)
+    def asks(number: int) -> None:
+        statement = ["select %s::int", "select %s::uuid", "select nothing, %s", "select %s from nowhere"][number]
+        db.row(statement, (PASSWORD if number else EMAIL,))
+
+    with transaction(context.for_system_job()):
+        for number in range(4):
+            jobs.enqueue("canary.asks", number)
+    drain(allow_dead=True)
+
+    assert len(kept(superuser)) == 4
+    assert found_in("\n".join(kept(superuser)) + log.getvalue()) == []
