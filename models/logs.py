@@ -101,18 +101,21 @@ def config(level: str) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
-            # At DEBUG it writes requests' URLs.
             "gunicorn.error": {
-                "level": "INFO" if level.upper() == "DEBUG" else level,
+                "level": _at_least_info(level),
                 "handlers": [],
                 "propagate": True,
             },
             "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": True},
             "apscheduler": {"level": "WARNING"},
-            # At DEBUG it writes statements with their parameters.
-            "peewee": {"level": "INFO"},
+            "peewee": {"level": _at_least_info(level)},
         },
     }
+
+
+def _at_least_info(level: str) -> str:
+    """For who writes URLs and parameters at DEBUG."""
+    return "INFO" if level.upper() == "DEBUG" else level
 
 
 def configure(level: str) -> None:

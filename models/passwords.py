@@ -6,6 +6,7 @@ from functools import cache
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from models.aside import aside
 from models.errors import Invalid
 
 MIN_LENGTH = 10
@@ -30,14 +31,14 @@ def require_good(password: str, email: str) -> None:
 
 def hash(password: str) -> str:  # noqa: A001
     """The argon2id hash to store; takes tens of milliseconds, so keep transactions out of its way."""
-    return _hasher.hash(_canonical(password))
+    return aside(_hasher.hash, _canonical(password))
 
 
 def verify(stored: str | None, password: str) -> bool:
     """Whether `password` is the one that `stored` was made from. Without `stored` it takes as long, and it is not."""
     nobodys = _nobodys()  # in either case, so that the first time takes as long, too
     try:
-        _hasher.verify(stored or nobodys, _canonical(password))
+        aside(_hasher.verify, stored or nobodys, _canonical(password))
     except (VerificationError, InvalidHashError):
         return False
     return stored is not None

@@ -1,14 +1,19 @@
-"""`./scripts/bench scan|jobs`: run one benchmark on servers of its own, and print what came of it."""
+"""`./scripts/bench scan|jobs|logins`: run one benchmark on servers of its own, and print what came of it."""
 
 import argparse
 import json
 from collections.abc import Callable
 
-from scripts.benchmarks import jobs, scan
+from scripts.benchmarks import jobs, logins, scan
 from scripts.benchmarks.report import Numbers
 from scripts.setup.progress import SetupError, say
 
-BENCHMARKS: dict[str, Callable[[argparse.Namespace], Numbers]] = {"jobs": jobs.measure, "scan": scan.measure}
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], Numbers]] = {
+    "jobs": jobs.measure,
+    "logins": logins.measure,
+    "scan": scan.measure,
+}
+_ARGUMENTS = {"jobs": jobs.add_arguments, "logins": logins.add_arguments, "scan": scan.add_arguments}
 
 
 def main(argv: list[str]) -> int:
@@ -21,14 +26,14 @@ def main(argv: list[str]) -> int:
         return 1
     if given.json:
         say(json.dumps(numbers))
-    return 1 if numbers["lost"] or numbers["duplicate"] else 0
+    return 1 if numbers.get("lost") or numbers.get("duplicate") else 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="scripts/bench", description=main.__doc__)
     kinds = made.add_subparsers(dest="benchmark", required=True)
-    for name, describe in {"jobs": jobs.add_arguments, "scan": scan.add_arguments}.items():
+    for name, describe in _ARGUMENTS.items():
         kind = kinds.add_parser(name, help=BENCHMARKS[name].__doc__)
         kind.add_argument("--json", action="store_true", help="print one flat object on the last line")
         describe(kind)

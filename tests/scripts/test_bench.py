@@ -35,3 +35,12 @@ def test_scans_over_http_are_compared_with_pgbench_and_each_accepted_one_is_ther
     assert numbers["p95_ms"] >= numbers["p50_ms"] > 0
     assert numbers["accepted"] > 0
     assert (numbers["not_accepted"], numbers["lost"], numbers["duplicate"]) == (0, 0, 0)
+
+
+def test_sign_ins_are_counted_by_core_and_other_requests_go_on_beside_them():
+    numbers = measured("logins", "--rounds", "1", "--seconds", "1")
+
+    assert numbers["logins_per_s_per_core"] > 0
+    assert numbers["others_p95_ms"] > 0
+    assert numbers["others_p95_ratio"] > 0
+    assert numbers["refused"] == 0

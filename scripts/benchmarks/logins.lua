@@ -1,0 +1,54 @@
+-- Sign-ins of one person after another, each from another address, so that nobody is told to slow down; or, with a
+-- token, somebody's own profile, asked for calmly. For wrk, one thread.
+-- Arguments: the number of the round and of accounts, or a token.
+
+local round, accounts, token = 0, 0, nil
+local sent = 0
+answered = {}
+
+function init(arguments)
+   if #arguments == 1 then
+      token = arguments[1]
+   else
+      round, accounts = tonumber(arguments[1]), tonumber(arguments[2])
+   end
+end
+
+local function sign_in()
+   local address = string.format("10.%d.%d.%d", round, math.floor(sent / 250) % 250, sent % 250)
+   local body = string.format('{"email":"person%d@bench.example","password":"correct horse battery"}', sent % accounts)
+   return wrk.format("POST", "/api/v1/auth/login", {
+      ["Host"] = "bench", ["Content-Type"] = "application/json", ["X-Forwarded-For"] = address }, body)
+end
+
+function request()
+   sent = sent + 1
+   if token then
+      return wrk.format("GET", "/api/v1/users/me", { ["Host"] = "bench", ["Authorization"] = "Bearer " .. token })
+   end
+   return sign_in()
+end
+
+function delay()
+   return token and 40 or 0
+end
+
+function response(status, headers, body)
+   answered[status] = (answered[status] or 0) + 1
+end
+
+local threads = {}
+
+function setup(thread)
+   threads[#threads + 1] = thread
+end
+
+function done(summary, latency, requests)
+   local counts = {}
+   for status, count in pairs(threads[1]:get("answered")) do
+      counts[#counts + 1] = string.format('"%d":%d', status, count)
+   end
+   io.write(string.format(
+      '{"seconds":%.6f,"p50_ms":%.3f,"p95_ms":%.3f,"answered":{%s}}\n', summary.duration / 1e6,
+      latency:percentile(50) / 1e3, latency:percentile(95) / 1e3, table.concat(counts, ",")))
+end
