@@ -61,8 +61,14 @@ def shortcomings(settings: Settings) -> Iterator[str]:
         fault = look(value) if look else None
         if variable.endswith("_URL") and value and value == declared.default:
             fault = "is still that of development"
-        if fault and not (variable == "AUTH_JWKS" and settings.auth_mode == "supabase"):
+        if settings.auth_mode == "supabase" and not value and variable in _ELSEWHERE:
+            fault = _ELSEWHERE[variable]
+        if fault:
             yield f"  {variable} {fault}"
+
+
+_ELSEWHERE = {"AUTH_JWKS": None, "SUPABASE_URL": "is missing"}
+"""What is wrong with an empty one where Supabase signs people in."""
 
 
 def _look_at(variable: str) -> Callable[[Any], str | None] | None:
@@ -200,6 +206,10 @@ def _auth_jwks(text: str) -> str | None:
     return None
 
 
+def _jwt_secret(text: str) -> str | None:
+    return f"has fewer than {TOKEN_CHARACTERS} characters" if text and len(text) < TOKEN_CHARACTERS else None
+
+
 def _metrics_token(text: str) -> str | None:
     # Behind a proxy on this machine everybody would be this machine.
     return None if len(text) >= TOKEN_CHARACTERS else f"has to have {TOKEN_CHARACTERS} characters or more"
@@ -226,6 +236,8 @@ def _log_level(text: str) -> str | None:
 _LOOKS: dict[str, Callable[[Any], str | None]] = {
     "SECRET_KEYS": _secret_keys,
     "AUTH_JWKS": _auth_jwks,
+    "SUPABASE_ISSUER": _url,
+    "SUPABASE_JWT_SECRET": _jwt_secret,
     "METRICS_TOKEN": _metrics_token,
     "TRUSTED_PROXIES": _trusted_proxies,
     "CORS_ORIGINS": _cors_origins,

@@ -58,6 +58,13 @@ def changed(**key):
     return json.dumps(document)
 
 
+def test_where_supabase_signs_people_in_its_address_is_needed_and_keys_of_ours_are_not():
+    elsewhere = replace(FIT, auth_mode="supabase", auth_jwks="", supabase_url="https://project.supabase.co")
+    require_fit(elsewhere)
+
+    assert [line.split()[0] for line in shortcomings(replace(elsewhere, supabase_url=""))] == ["SUPABASE_URL"]
+
+
 UNFIT = [
     ("database_url", "postgresql://app_web@/companon"),
     ("database_url", "postgresql:///companon?user=app"),
@@ -98,6 +105,10 @@ UNFIT = [
     ("public_url", "http://127.0.0.1:8000"),
     ("public_url", "http://api.companon.com"),
     ("app_url", "http://app.companon.com"),
+    ("supabase_url", "http://project.supabase.co"),
+    ("supabase_issuer", "http://project.supabase.co/auth/v1"),
+    ("supabase_jwks_url", "http://project.supabase.co/keys"),
+    ("supabase_jwt_secret", "your-jwt-secret"),
     ("smtp_url", "smtp://127.0.0.1:1025"),
     ("smtp_url", "smtp://mailer:secret@mail.internal:587"),
     ("mail_from", Settings().mail_from),
