@@ -36,6 +36,15 @@ def send_invitation(invitation_id: UUID) -> None:
         _send("invitation", invited["email"], invited["locale"], link=link, brand=invited["brand"])
 
 
+@actor("mail.account_notice", queue="mail", runs_as="system", max_attempts=8, time_limit=30, outward=True)
+def send_account_notice(user_id: UUID, what: str) -> None:
+    """Tell somebody what has happened to their account; `what` is the name of the letter."""
+    with own_transaction():
+        owner = accounts.owner(user_id)
+    if owner:
+        _send(what, owner["email"], owner["locale"], link=settings.frontend_url)
+
+
 def _link(page: str, purpose: str, id: UUID) -> str:
     return f"{settings.frontend_url}/{page}?token={links.make(purpose, id)}"
 

@@ -14,7 +14,7 @@ import peewee
 import psycopg2
 from playhouse.postgres_ext import DateTimeTZField
 
-from models import consents, context, emails, keys, links, passwords
+from models import consents, context, emails, keys, links, passwords, totp
 from models.context import SYSTEM_ADMIN
 from models.db import Row, after_commit, execute, new_id, row, value
 from models.errors import Conflict, Forbidden, Invalid
@@ -244,10 +244,21 @@ def signup_mail(signup_id: UUID) -> dict[str, Any] | None:
     )
 
 
-def ensure_system_admin(email: str, password: str) -> UUID:
+def owner(user_id: UUID) -> dict[str, Any] | None:
+    """Who is written to about an account: `email`, `locale`; None if there is nobody any more. For system jobs."""
+    return row("SELECT email, locale FROM public.users WHERE id = %s AND email IS NOT NULL", (user_id,))
+
+
+def ensure_system_admin(email: str, password: str, totp_secret: str | None = None) -> UUID:
     """Make the system admin with this address, or give the one there is this password; runs as the owner.
 
     For bring-up: nobody can be invited before there is one. Sessions end if the password is a new one.
+
+    Args:
+        email: the address.
+        password: what to sign in with.
+        totp_secret: that of the authenticator to enrol for them (`totp.new_secret`), if there is none; without one,
+            whoever signs in first enrols theirs.
 
     Raises:
         EmailInUse: the address belongs to somebody in another role.
@@ -267,16 +278,28 @@ def ensure_system_admin(email: str, password: str) -> UUID:
         )
         found = cursor.fetchone()
         if found is None:
-            return _insert_system_admin(cursor, address, password)
-        user_id, password_hash, role = found
-        if role != SYSTEM_ADMIN:
-            raise EmailInUse
-        if not passwords.verify(password_hash, password):
-            cursor.execute(
-                "UPDATE public.users SET password_hash = %s WHERE id = %s", (passwords.hash(password), user_id)
-            )
-            cursor.execute("UPDATE app.sessions SET revoked_at = now() WHERE user_id = %s", (user_id,))
+            user_id = _insert_system_admin(cursor, address, password)
+        else:
+            user_id, password_hash, role = found
+            if role != SYSTEM_ADMIN:
+                raise EmailInUse
+            if not passwords.verify(password_hash, password):
+                cursor.execute(
+                    "UPDATE public.users SET password_hash = %s WHERE id = %s", (passwords.hash(password), user_id)
+                )
+                cursor.execute("UPDATE app.sessions SET revoked_at = now() WHERE user_id = %s", (user_id,))
+        if totp_secret:
+            _enrol_unless_enrolled(cursor, user_id, totp_secret)
         return UUID(str(user_id))
+
+
+def _enrol_unless_enrolled(cursor: Any, user_id: UUID, secret: str) -> None:
+    sealed = totp.seal(secret, user_id)
+    cursor.execute(
+        "INSERT INTO app.totp_factors (id, user_id, secret, key_version, confirmed_at) VALUES (%s, %s, %s, %s, now())"
+        " ON CONFLICT (user_id) WHERE confirmed_at IS NOT NULL DO NOTHING",
+        (new_id(), user_id, sealed.secret, sealed.key_version),
+    )
 
 
 def _insert_system_admin(cursor: Any, address: str, password: str) -> UUID:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID
 
@@ -70,6 +70,13 @@ class Identity:
         return bool(self.claims.get("is_anonymous"))
 
     @property
+    def mfa_pending(self) -> bool:
+        """The session owes the second factor. A system admin's always does without one (`aal2`)."""
+        return bool(self.claims.get("mfa_pending")) or (
+            self.user_role == SYSTEM_ADMIN and self.claims.get("aal") != "aal2"
+        )
+
+    @property
     def _metadata(self) -> Mapping[str, Any]:
         return self.claims.get("app_metadata") or {}
 
@@ -84,11 +91,13 @@ def nobody() -> Identity:
 
 
 def of_claims(claims: Mapping[str, Any]) -> Identity:
-    """The identity behind a verified access token."""
-    user_role = (claims.get("app_metadata") or {}).get("user_role")
-    if user_role == SYSTEM_ADMIN:
-        return Identity("admin", "app_admin", claims, is_session=True)
-    return Identity("web", "app_fan" if user_role == FAN else "authenticated", claims, is_session=True)
+    """The identity behind a verified access token. A system admin without the second factor is nobody's member."""
+    person = Identity("web", "authenticated", claims, is_session=True)
+    if person.user_role == FAN:
+        return replace(person, role="app_fan")
+    if person.user_role == SYSTEM_ADMIN and not person.mfa_pending:
+        return replace(person, login="admin", role="app_admin")
+    return person
 
 
 def of_api_key(key_id: UUID, brand_id: UUID, scopes: list[str]) -> Identity:

@@ -59,6 +59,13 @@ class Forbidden(Problem):
     title = "Not allowed"
 
 
+class MfaRequired(Forbidden):
+    """The session has shown one factor, and the account or the role asks for a second one."""
+
+    code = "mfa_required"
+    title = "Show the second factor first"
+
+
 class NotFound(Problem):
     """There is no such thing, or none that the caller may know of."""
 

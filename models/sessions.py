@@ -14,6 +14,8 @@ from settings import settings
 
 Scope = Literal["this", "others", "all"]
 
+MfaStep = Literal["verify", "enrol"]
+
 GRACE = timedelta(seconds=10)
 """How long a refresh token that has been used still leads to its successor."""
 
@@ -49,6 +51,9 @@ class Person:
     role: str
     brand_id: UUID | None
     is_anonymous: bool
+    aal: str = "aal1"
+    mfa_required: MfaStep | None = None
+    """What the session owes before it may do anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +215,19 @@ def _lifetimes() -> tuple[timedelta, timedelta]:
     return timedelta(days=settings.session_idle_days), timedelta(days=settings.session_days)
 
 
-def _session(session_id: UUID, refresh_token: RefreshToken, person: Person) -> Session:
-    token = tokens.issue(
+def access_token(session_id: UUID, person: Person) -> str:
+    """What acts in a session, for as long as `tokens.LIFETIME` says."""
+    return tokens.issue(
         user_id=person.id,
         session_id=session_id,
         user_role=person.role,
         brand_id=person.brand_id,
         email=person.email,
         is_anonymous=person.is_anonymous,
+        aal=person.aal,
+        mfa_pending=person.mfa_required is not None,
     )
-    return Session(session_id, token, refresh_token.text, person)
+
+
+def _session(session_id: UUID, refresh_token: RefreshToken, person: Person) -> Session:
+    return Session(session_id, access_token(session_id, person), refresh_token.text, person)

@@ -53,8 +53,12 @@ def issue(
     email: str | None = None,
     is_anonymous: bool = False,
     aal: str = "aal1",
+    mfa_pending: bool = False,
 ) -> str:
-    """An access token for a session, good for `LIFETIME` seconds."""
+    """An access token for a session, good for `LIFETIME` seconds.
+
+    With `mfa_pending`, it is good for little but showing the second factor (`context.Identity.mfa_pending`).
+    """
     key = _keys().keys[0]
     issued_at = int(time.time())
     claims = {
@@ -70,6 +74,8 @@ def issue(
         "email": email or "",
         "app_metadata": {"user_role": user_role, "brand_id": brand_id and str(brand_id)},
     }
+    if mfa_pending:
+        claims["mfa_pending"] = True
     return jwt.encode({"alg": "ES256", "kid": key.kid, "typ": "JWT"}, claims, key, algorithms=_ALGORITHMS)
 
 

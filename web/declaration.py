@@ -40,6 +40,7 @@ class Declared(TypedDict, total=False):
     outward: bool
     recent: bool
     own_sign_in: bool
+    before_mfa: bool
     mode: Mode
     problems: tuple[type[Problem], ...]
     also: Mapping[int, Any]
@@ -65,6 +66,7 @@ class Declaration:
         outward: opens no transaction: the responder calls somebody else, and opens its own around that.
         recent: the caller has to have shown a password or a code within the last minutes (`reauthentication.RECENT`).
         own_sign_in: belongs to our own signing in, and isn't there where Supabase does that (`sign_in_is_elsewhere`).
+        before_mfa: open to sessions that owe the second factor, too.
         mode: `"async"` runs a coroutine in the event loop and opens no transaction.
         problems: refusals of its own, for the documentation.
         also: other statuses that it answers with and their types, for the documentation.
@@ -85,6 +87,7 @@ class Declaration:
     outward: bool = False
     recent: bool = False
     own_sign_in: bool = False
+    before_mfa: bool = False
     mode: Mode = "sync"
     problems: tuple[type[Problem], ...] = ()
     also: Mapping[int, Any] = field(default_factory=dict)

@@ -13,7 +13,7 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from models.context import Identity, acting_as, nobody
-from models.errors import Forbidden, Problem, Unauthenticated
+from models.errors import Forbidden, MfaRequired, Problem, Unauthenticated
 from web import idempotency
 from web.accepted import accept
 from web.auditing import audited, record_act, record_refusal
@@ -113,6 +113,8 @@ class _Operation:
             who = str(identity.actor_id or partition(req.context.info.address))
             standing = await kit.limiter.take(self._rate, who)
             resp.set_headers(headers(self._rate, standing))
+        if identity.mfa_pending and not self.declared.before_mfa:
+            raise MfaRequired
         if forbidden:
             raise Forbidden
 

@@ -160,6 +160,8 @@ def _explained(resource: Any, responder: Any, declared: Declaration) -> str:
     notes = [rest.strip(), _who(declared)]
     if declared.rate:
         notes.append(f"Limited to {declared.rate} for each caller.")
+    if declared.before_mfa:
+        notes.append("Open to sessions that owe the second factor, too.")
     if declared.recent:
         code = RecentAuthenticationRequired.code
         notes.append(f"The caller has to have shown who they are within ten minutes, or it is `{code}` (403).")
@@ -189,9 +191,7 @@ def _who(declared: Declaration) -> str:
 def _responses(declared: Declaration, template: str) -> Responses:
     refusals = {503, *(problem.status for problem in declared.problems)}
     if declared.permission != PUBLIC:
-        refusals.add(401)
-    if declared.permission not in OPEN:
-        refusals.add(403)
+        refusals |= {401, 403}
     if "{" in template or declared.own_sign_in:
         refusals.add(404)
     if declared.body is not None:

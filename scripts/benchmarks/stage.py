@@ -14,7 +14,19 @@ from uuid import UUID
 
 import msgspec
 
-from models import accounts, brands, campaigns, codes, consents, context, passwords, sessions, tokens
+from models import (
+    accounts,
+    brands,
+    campaigns,
+    codes,
+    consents,
+    context,
+    passwords,
+    second_factor,
+    sessions,
+    tokens,
+    totp,
+)
 from models.campaigns import Campaign, Config
 from models.codes import QrCode
 from models.db import new_id, now, transaction
@@ -81,14 +93,15 @@ class Rows(Recorder):
 
 def launched() -> Campaign:
     """A running campaign of a brand, made by those who make them."""
-    accounts.ensure_system_admin("root@companon.example", "correct horse battery")
-    admin = _identity(sessions.sign_in("root@companon.example", "correct horse battery", "bench"))
-    with transaction(admin):
+    secret = totp.new_secret()
+    accounts.ensure_system_admin("root@companon.example", "correct horse battery", secret)
+    admin = _identity(sessions.sign_in("root@companon.example", "correct horse battery", "bench").access_token)
+    with transaction(_identity(second_factor.verify(admin, totp.code(secret)).access_token)):
         _, invitation = brands.create("Bench", {}, "ana@brand.example")
     hashed = passwords.hash("correct horse battery")
     with transaction(context.nobody()):
         accounts.accept_invitation(invitation, hashed, "Ana", "en")
-    member = _identity(sessions.sign_in("ana@brand.example", "correct horse battery", "bench"))
+    member = _identity(sessions.sign_in("ana@brand.example", "correct horse battery", "bench").access_token)
     with transaction(member):
         made = campaigns.create(name="Bench", kind="QR", config=msgspec.convert(CONFIG, Config))
     with transaction(context.for_brand_job(made.brand_id)):
@@ -97,15 +110,15 @@ def launched() -> Campaign:
         return campaigns.activate(made.id)
 
 
-def _identity(session: sessions.Session) -> context.Identity:
-    return context.of_claims(tokens.verify(session.access_token))
+def _identity(access_token: str) -> context.Identity:
+    return context.of_claims(tokens.verify(access_token))
 
 
 def fan(number: int) -> Fan:
     """An anonymous fan who has agreed to what the campaign asks for."""
     with transaction(context.nobody()):
         session = sessions.sign_in_anonymously()
-    with transaction(_identity(session)):
+    with transaction(_identity(session.access_token)):
         consents.grant("essential", source="bench")
     return Fan(session, f"bench-device-{number:08d}")
 

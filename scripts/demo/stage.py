@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote, urlsplit
 
+from scripts import authenticator
 from scripts.demo import crowd
 from scripts.demo.crowd import Place
 from scripts.demo.http import Client, GaveUp
@@ -61,8 +62,18 @@ def sign_in(client: Client, email: str, password: str) -> None:
     client.token = session["access_token"]
 
 
+def _show_code(client: Client, secret: str) -> None:
+    for code in authenticator.codes(secret):
+        answer = client.ask("POST", "/api/v1/auth/mfa/verify", {"code": code})
+        if answer.status == 200:
+            client.token = answer.body["access_token"]
+            return
+    raise GaveUp(f"the code of the admin's authenticator was refused: {answer.text[:500]}")
+
+
 def _make_brand(client: Client, admin: Mapping[str, str], name: str, email: str) -> str:
     sign_in(client, admin["email"], admin["password"])
+    _show_code(client, admin["totp_secret"])
     brand = client.post("/api/v1/brands", {"name": name, "admin_email": email}, key=_key())
     client.close()
     return str(brand["id"])

@@ -9,7 +9,8 @@ from scripts.setup.environment import ROOT
 
 EPILOG = """
 Whoever signs in has to be a System Admin; what is done is in the audit trail under their name. COMPANON_TOKEN is taken
-as an access token, and --email asks for a password. Without either, a system on this machine is entered as its admin.
+as an access token, and --email asks for a password and a code. Without either, a system on this machine is entered as
+its admin.
 """
 
 
@@ -33,7 +34,8 @@ def parser() -> argparse.ArgumentParser:
 def _common() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--api", help="where the API answers (default: the system on this machine)")
-    common.add_argument("--email", help="who signs in; the password is asked for")
+    common.add_argument("--email", help="who signs in; the password and a code of the authenticator are asked for")
+    common.add_argument("--code", help="the code of the authenticator, where nobody can be asked for it")
     common.add_argument(
         "--run", type=Path, default=ROOT / "var" / "run.json", help="what a local system says of itself"
     )

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from scripts.replaying.api import Api, HttpApi
+from scripts import authenticator
+from scripts.replaying.api import Api, HttpApi, Refused
 from scripts.setup.progress import SetupError
 
 TOKEN = "COMPANON_TOKEN"
@@ -30,8 +31,7 @@ def session(options: argparse.Namespace) -> Iterator[Api]:
         api.token = token
         yield api
         return
-    email, password = _credentials(options, run)
-    api.token = api.call("POST", "/api/v1/auth/login", {"email": email, "password": password})["access_token"]
+    _sign_in(api, options, _local_admin(options, run))
     try:
         yield api
     finally:
@@ -48,12 +48,38 @@ def _run_file(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _credentials(options: argparse.Namespace, run: dict[str, Any]) -> tuple[str, str]:
+def _local_admin(options: argparse.Namespace, run: dict[str, Any]) -> dict[str, str]:
     # A local admin's password is for the system that it is of, and for nobody at another address.
     if not options.email and run and options.api in (None, run["api"]):
-        return run["admin"]["email"], run["admin"]["password"]
+        return dict(run["admin"])
+    return {}
+
+
+def _sign_in(api: HttpApi, options: argparse.Namespace, admin: dict[str, str]) -> None:
     try:
-        email = options.email or input("E-mail of a System Admin: ")
-        return email, getpass.getpass(f"Password of {email}: ")
+        email = admin.get("email") or options.email or input("E-mail of a System Admin: ")
+        password = admin.get("password") or getpass.getpass(f"Password of {email}: ")
+        session = api.call("POST", "/api/v1/auth/login", {"email": email, "password": password})
+        api.token = session["access_token"]
+        if session.get("mfa_required") == "enrol":
+            raise SetupError(f"{email} has no authenticator yet; enrol one first (POST /api/v1/users/me/mfa)")
+        if session.get("mfa_required"):
+            _show_code(api, options, admin)
     except EOFError:
         raise SetupError(f"Nobody is there to sign in; give an access token in {TOKEN}") from None
+
+
+def _show_code(api: HttpApi, options: argparse.Namespace, admin: dict[str, str]) -> None:
+    secret = admin.get("totp_secret")
+    codes = authenticator.codes(secret) if secret else iter([options.code or input("Code of the authenticator: ")])
+    problem: Refused | None = None
+    for code in codes:
+        try:
+            api.token = api.call("POST", "/api/v1/auth/mfa/verify", {"code": code.strip()})["access_token"]
+            return
+        except Refused as refused:
+            if refused.status != 403:
+                raise
+            problem = refused
+    assert problem is not None
+    raise problem

@@ -10,7 +10,7 @@ from scripts.setup import secrets
 def main(path: str) -> None:
     """Make the account that the secrets file names, if there is none."""
     known = secrets.load_or_make(Path(path))
-    ensure_system_admin(known.admin_email, known.admin_password)
+    ensure_system_admin(known.admin_email, known.admin_password, known.admin_totp_secret)
 
 
 if __name__ == "__main__":

@@ -17,28 +17,34 @@ ADMIN_EMAIL = "admin@companon.example"
 
 @dataclass(frozen=True)
 class Secrets:
-    """Root keys, token keys and the first System Admin's account."""
+    """Root keys, token keys and the first System Admin's account, with what its authenticator makes its codes of."""
 
     secret_keys: str
     auth_jwks: str
     admin_email: str
     admin_password: str
+    admin_totp_secret: str
 
 
 def load_or_make(path: Path) -> Secrets:
-    """The secrets in a file that only its owner reads; made if there is none."""
-    if not path.exists():
-        write_atomically(path, json.dumps(asdict(make()), indent=2) + "\n")
-    return Secrets(**json.loads(path.read_text()))
+    """The secrets in a file that only its owner reads; those that are missing there are made."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    secrets = Secrets(**(asdict(make()) | known))
+    if asdict(secrets) != known:
+        write_atomically(path, json.dumps(asdict(secrets), indent=2) + "\n")
+    return secrets
 
 
 def make() -> Secrets:
-    """New secrets: one 256-bit root, one ES256 key named by its thumbprint (RFC 7638), 144 bits of password."""
+    """New secrets: one 256-bit root, one ES256 key named by its thumbprint (RFC 7638), 144 bits of password, and 160 of
+    an authenticator.
+    """
     return Secrets(
         secret_keys="1:" + new_root(),
         auth_jwks=json.dumps({"keys": [new_key(int(time.time()))]}),
         admin_email=ADMIN_EMAIL,
         admin_password=base64.urlsafe_b64encode(os.urandom(18)).decode(),
+        admin_totp_secret=base64.b32encode(os.urandom(20)).decode(),
     )
 
 

@@ -183,7 +183,11 @@ class Stack:
             "database_worker_url": self.postgres.dsn("app_worker"),
             "database_direct_url": self.postgres.dsn("postgres"),
             "redis_url": self.redis.url,
-            "admin": {"email": self.secrets.admin_email, "password": self.secrets.admin_password},
+            "admin": {
+                "email": self.secrets.admin_email,
+                "password": self.secrets.admin_password,
+                "totp_secret": self.secrets.admin_totp_secret,
+            },
             "pid": os.getpid(),
             "processes": self.supervisor.pids(),
         }
@@ -202,7 +206,7 @@ class Stack:
 
 
 def ensure_admin(stack: Stack) -> None:
-    """Make the first System Admin's account, with the password in `secrets.json`, if there is none.
+    """Make the first System Admin's account, with the password and authenticator in `secrets.json`, if there is none.
 
     Raises:
         SetupError: it couldn't be made; carries the end of its log.

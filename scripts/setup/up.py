@@ -162,7 +162,7 @@ def announce(stack: Stack, seconds: float) -> None:
     say(f"  API            {stack.api}/api/v1")
     say(f"  Documentation  {stack.api}/docs")
     say(f"  Mail           {stack.mail}/messages")
-    say(f"  System Admin   {stack.secrets.admin_email}, password in {stack.run_file}")
+    say(f"  System Admin   {stack.secrets.admin_email}, password and authenticator in {stack.run_file}")
     say(f"  Logs           {stack.var / 'log'}")
 
 

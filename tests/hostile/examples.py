@@ -187,8 +187,24 @@ _example(
     path=lambda world: {"session_id": world.again(FAN).identity.session_id},
 )
 _example(
-    "POST /api/v1/auth/reauthenticate", caller=lambda world: world.again(FAN), body=lambda _: {"password": PASSWORD}
+    "POST /api/v1/auth/reauthenticate",
+    caller=lambda world: world.again(FAN),
+    body=lambda _: {"password": PASSWORD, "code": None},
 )
+_example(
+    "POST /api/v1/auth/mfa/verify",
+    caller=lambda world: world.owing(),
+    body=lambda world: {"code": world.code(), "recovery_code": None},
+)
+_example("GET /api/v1/users/me/mfa", FAN)
+_example("POST /api/v1/users/me/mfa", caller=lambda world: world.again(FAN))
+_example("DELETE /api/v1/users/me/mfa", caller=lambda world: world.enrolled())
+_example(
+    "POST /api/v1/users/me/mfa/confirm",
+    caller=lambda world: world.enrolling(),
+    body=lambda world: {"code": world.code()},
+)
+_example("POST /api/v1/users/me/mfa/recovery-codes", caller=lambda world: world.enrolled())
 _example("GET /api/v1/users/me", FAN)
 _example(
     "GET /api/v1/users",

@@ -27,13 +27,16 @@ from models import (
     links,
     members,
     passwords,
+    second_factor,
     sessions,
     tokens,
+    totp,
 )
 from models.campaigns import Campaign, Config
 from models.context import FAN, SYSTEM_ADMIN, Identity
-from models.db import transaction, value
+from models.db import execute, transaction, value
 from models.sessions import Session
+from tests.fixtures.accounts import TOTP_SECRET, sign_in_admin
 
 PASSWORD = "correct horse battery"
 NOBODY = "nobody"
@@ -79,8 +82,41 @@ class World:
 
     def again(self, role: str) -> Caller:
         """Somebody in this role, in a session of its own."""
+        if role == SYSTEM_ADMIN:
+            return self.admin()
         known = self.callers[role]
         return _signed_in(known.email) if known.email else self.anonymous() if known.token else known
+
+    def admin(self) -> Caller:
+        """A new system admin, who has shown both factors."""
+        email = address()
+        accounts.ensure_system_admin(email, PASSWORD, TOTP_SECRET)
+        return Caller(sign_in_admin(self.superuser, email, PASSWORD).token, email)
+
+    def owing(self) -> Caller:
+        """A new system admin, who has shown the password alone."""
+        email = address()
+        accounts.ensure_system_admin(email, PASSWORD, TOTP_SECRET)
+        return _signed_in(email)
+
+    def code(self) -> str:
+        """The present code of everybody's authenticator."""
+        return totp.code(TOTP_SECRET)
+
+    def enrolling(self) -> Caller:
+        """A new fan whose authenticator, with `TOTP_SECRET`, has shown no code yet."""
+        caller = _fan(self)
+        assert caller.identity.user_id is not None
+        sealed = totp.seal(TOTP_SECRET, caller.identity.user_id)
+        with transaction(caller.identity):
+            execute("SELECT app.enrol_totp(%s, %s, %s)", (uuid4(), sealed.secret, sealed.key_version))
+        return caller
+
+    def enrolled(self) -> Caller:
+        """A new fan who has an authenticator."""
+        caller = self.enrolling()
+        raised, _ = second_factor.confirm(caller.identity, totp.code(TOTP_SECRET))
+        return Caller(raised.access_token, caller.email)
 
     def refresh_token(self) -> str:
         """What a new session goes on with."""
@@ -203,7 +239,7 @@ def build(superuser: connection) -> World:
     """Make it."""
     world = World(superuser)
     world.callers[NOBODY] = Caller()
-    world.callers[SYSTEM_ADMIN] = admin = _admin()
+    world.callers[SYSTEM_ADMIN] = admin = world.admin()
     world.brand_id, staff = _brand(admin)
     world.callers |= staff
     world.callers[ANONYMOUS] = world.anonymous("essential")
@@ -242,12 +278,6 @@ def _api_key(by: Caller, *scopes: str) -> tuple[UUID, str]:
     with transaction(by.identity):
         made, text = api_keys.create("till", list(scopes), timedelta(days=1))
     return made.id, text
-
-
-def _admin() -> Caller:
-    email = address()
-    accounts.ensure_system_admin(email, PASSWORD)
-    return _signed_in(email)
 
 
 def _brand(admin: Caller) -> tuple[UUID, dict[str, Caller]]:

@@ -4,17 +4,20 @@ import json
 import os
 import subprocess
 from contextlib import contextmanager
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 
-from models import context, dead_jobs, jobs
+from models import context, dead_jobs, jobs, totp
 from models.db import transaction
+from scripts import authenticator
 from scripts.replaying import main, options, session
 from scripts.replaying.api import HttpApi, Refused
 from scripts.replaying.tables import table, tree
 from scripts.setup.environment import ROOT
 from scripts.setup.progress import SetupError
+from tests.fixtures.accounts import TOTP_SECRET
 
 
 class InProcess:
@@ -194,27 +197,38 @@ def test_a_tree_shows_who_asked_for_whom():
 @pytest.fixture
 def opened(tmp_path, monkeypatch):
     """`opened("--api", …, run={…})`: who was signed in where, without anybody there to answer."""
-    calls = []
+    calls, shown, owed = [], [], {}
 
     def call(self, method, path, body=None, **_):
-        calls.append((self.base, path, body and body["email"]))
+        calls.append((self.base, path, body and body.get("email")))
+        if path == "/api/v1/auth/login":
+            return {"access_token": "with one factor", "mfa_required": owed.get("mfa", "verify")}
+        if body and "code" in body:
+            shown.append(body["code"])
+            if len(shown) <= owed.get("used", 0):
+                raise Refused(403, "used")
         return {"access_token": "theirs"}
 
     monkeypatch.setattr(HttpApi, "call", call)
     monkeypatch.delenv(session.TOKEN, raising=False)
 
     @contextmanager
-    def open_session(*argv, run=None):
+    def open_session(*argv, run=None, **said):
+        owed.update(said)
         file = tmp_path / "run.json"
         if run:
             file.write_text(json.dumps(run))
         with session.session(options.parser().parse_args(["jobs", "list", "--run", str(file), *argv])) as api:
             yield api, calls
 
+    open_session.shown = shown
     return open_session
 
 
-LOCAL = {"api": "http://127.0.0.1:8000", "admin": {"email": "root@local", "password": "secret"}}
+LOCAL = {
+    "api": "http://127.0.0.1:8000",
+    "admin": {"email": "root@local", "password": "secret", "totp_secret": TOTP_SECRET},
+}
 
 
 def test_a_local_system_is_entered_as_its_admin_and_left_again(opened):
@@ -223,8 +237,47 @@ def test_a_local_system_is_entered_as_its_admin_and_left_again(opened):
 
     assert calls == [
         (LOCAL["api"], "/api/v1/auth/login", "root@local"),
+        (LOCAL["api"], "/api/v1/auth/mfa/verify", None),
         (LOCAL["api"], "/api/v1/auth/logout", None),
     ]
+
+
+def test_a_code_that_somebody_has_just_used_is_followed_by_the_next_and_by_waiting(opened, monkeypatch):
+    waited = []
+    monkeypatch.setattr(authenticator, "time", SimpleNamespace(time=lambda: 3000 + sum(waited), sleep=waited.append))
+    monkeypatch.setattr(totp, "time", SimpleNamespace(time=lambda: 3000 + sum(waited)))
+
+    with opened(run=LOCAL, used=2) as (api, _):
+        assert api.token == "theirs"
+
+    assert opened.shown == [totp.code(TOTP_SECRET, at) for at in (3000, 3030, 3060)]
+    assert waited == [30]
+
+
+def test_a_code_is_asked_for_or_taken_from_the_command_line(opened, monkeypatch):
+    answers = ["ana@companon.example", "123456 "]
+    monkeypatch.setattr("builtins.input", lambda _: answers.pop(0))
+    monkeypatch.setattr("getpass.getpass", lambda _: "hers")
+
+    with opened("--api", "https://api.example"):
+        pass
+    with opened("--api", "https://api.example", "--email", "bo@x.example", "--code", "654321"):
+        pass
+
+    assert opened.shown == ["123456", "654321"]
+
+
+def test_an_admin_without_an_authenticator_is_told_to_enrol_one(opened, monkeypatch):
+    with pytest.raises(SetupError, match="enrol one first"), opened(run=LOCAL, mfa="enrol"):
+        pass
+
+
+def test_a_code_that_is_refused_ends_it(opened, monkeypatch):
+    monkeypatch.setattr("getpass.getpass", lambda _: "hers")
+    asked = ("--api", "https://api.example", "--email", "ana@x.example", "--code", "000000")
+
+    with pytest.raises(Refused, match="used"), opened(*asked, used=1):
+        pass
 
 
 def test_a_token_is_used_as_it_is(opened, monkeypatch):

@@ -12,6 +12,7 @@ from web.v1 import (
     jobs,
     members,
     scans,
+    second_factor,
     sessions,
     users,
 )
@@ -28,6 +29,7 @@ MODULES = (
     jobs,
     members,
     scans,
+    second_factor,
     sessions,
     users,
 )

@@ -1,7 +1,7 @@
 """Accounts: getting one, signing in, and one's own profile."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -87,6 +87,20 @@ class PersonOut(msgspec.Struct):
     brand_id: UUID | None
     is_anonymous: bool
 
+    @classmethod
+    def of(cls, person: sessions.Person) -> "PersonOut":
+        """A person as they see themselves."""
+        return msgspec.convert(person, cls, from_attributes=True)
+
+
+MfaRequired = Annotated[
+    sessions.MfaStep | None,
+    msgspec.Meta(
+        description="What the session owes before it may do anything else: `verify` a code of the authenticator, or"
+        " `enrol` one, which System Admins have to have."
+    ),
+]
+
 
 class SessionOut(msgspec.Struct):
     """A session; `expires_in` is in seconds. `POST /api/v1/auth/refresh` takes the refresh token, once."""
@@ -96,12 +110,13 @@ class SessionOut(msgspec.Struct):
     user: PersonOut
     token_type: Literal["bearer"] = "bearer"
     expires_in: int = tokens.LIFETIME
+    mfa_required: MfaRequired = None
 
     @classmethod
     def of(cls, session: sessions.Session) -> "SessionOut":
         """A session as its owner gets it."""
-        person = msgspec.convert(session.person, PersonOut, from_attributes=True)
-        return cls(session.access_token, session.refresh_token, person)
+        person = session.person
+        return cls(session.access_token, session.refresh_token, PersonOut.of(person), mfa_required=person.mfa_required)
 
 
 class ProfileIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -240,7 +255,7 @@ class Anonymous:
 class Me:
     """`/api/v1/users/me`: one's own profile."""
 
-    @endpoint(response=ProfileOut, permission="authenticated")
+    @endpoint(response=ProfileOut, permission="authenticated", before_mfa=True)
     def on_get(self, req: Request, resp: Response) -> None:
         """Read it."""
         profile = accounts.me()

@@ -20,6 +20,8 @@ Password = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 NewPassword = Annotated[
     str, msgspec.Meta(min_length=10, max_length=128, description="Any characters; not the e-mail address.")
 ]
+Code = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{6}$(?!\n)", description="Six digits, from the authenticator.")]
+RecoveryCode = Annotated[str, msgspec.Meta(min_length=1, max_length=40, description="In any spelling.")]
 Token = Annotated[str, msgspec.Meta(min_length=1, max_length=100, description="From the link in the mail.")]
 Locale = Annotated[
     str,

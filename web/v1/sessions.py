@@ -7,13 +7,14 @@ from uuid import UUID
 import msgspec
 from falcon.asgi import Request, Response
 
-from models import reauthentication, sessions
-from models.errors import TooMany
+from models import reauthentication, second_factor, sessions
+from models.errors import Invalid, TooMany
 from models.reauthentication import WrongPassword
+from models.second_factor import InvalidCode
 from models.sessions import RefreshTokenInvalid
 from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of
 from web.v1.accounts import SessionOut
-from web.v1.fields import Password
+from web.v1.fields import Code, Password
 
 _LIST = "sessions"
 
@@ -31,9 +32,10 @@ class LogoutIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ReauthenticationIn(msgspec.Struct, forbid_unknown_fields=True):
-    """What shows that it is still the same person."""
+    """What shows that it is still the same person: the password, or a code of the authenticator."""
 
-    password: Password
+    password: Password | None = None
+    code: Code | None = None
 
 
 class OpenSessionOut(msgspec.Struct):
@@ -88,7 +90,9 @@ class Refresh:
 class Logout:
     """`/api/v1/auth/logout`: sign out."""
 
-    @endpoint(body=LogoutIn, body_optional=True, status=204, permission="authenticated", audit="session.end")
+    @endpoint(
+        body=LogoutIn, body_optional=True, status=204, permission="authenticated", audit="session.end", before_mfa=True
+    )
     def on_post(self, req: Request, resp: Response) -> None:
         """End this session, one's other ones, or all; their tokens are refused from then on."""
         scope = req.context.body.scope
@@ -112,19 +116,25 @@ class Reauthentication:
         audit="session.reauthenticate",
         slow=True,
         outward=True,
-        problems=(WrongPassword, TooMany),
+        problems=(WrongPassword, InvalidCode, TooMany, Invalid),
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """For the next ten minutes, this session may do what `recent_authentication_required` is asked for."""
+        asked: ReauthenticationIn = req.context.body
         identity = req.context.identity
         audited(req, table="sessions", record_id=identity.session_id)
-        reauthentication.with_password(identity, req.context.body.password)
+        if asked.code is not None and asked.password is None:
+            second_factor.verify(identity, asked.code)
+        elif asked.password is not None and asked.code is None:
+            reauthentication.with_password(identity, asked.password)
+        else:
+            raise Invalid("password", "has to be there, or a code in its place")
 
 
 class Sessions:
     """`/api/v1/users/me/sessions`: where one is signed in."""
 
-    @endpoint(query=PageQuery, response=Page[OpenSessionOut], permission="authenticated")
+    @endpoint(query=PageQuery, response=Page[OpenSessionOut], permission="authenticated", before_mfa=True)
     def on_get(self, req: Request, resp: Response) -> None:
         """List one's own sessions that live, newest first."""
         asked: PageQuery = req.context.query
@@ -136,7 +146,7 @@ class Sessions:
 class OneSession:
     """`/api/v1/users/me/sessions/{session_id}`: one of one's own sessions."""
 
-    @endpoint(status=204, permission="authenticated", audit="session.end")
+    @endpoint(status=204, permission="authenticated", audit="session.end", before_mfa=True)
     def on_delete(self, req: Request, resp: Response, session_id: UUID) -> None:
         """End it; its tokens are refused from then on."""
         sessions.end_one(session_id)

@@ -106,6 +106,7 @@ create table app.sessions (
     id uuid primary key,
     user_id uuid not null references public.users (id) on delete cascade,
     created_at timestamptz not null default now(),
+    aal text not null default 'aal1' check (aal in ('aal1', 'aal2')), -- aal2: has shown a second factor, too
     authenticated_at timestamptz not null default now(), -- when its person last showed a password or a code
     refreshed_at timestamptz not null default now(),
     expires_at timestamptz not null, -- unless it is refreshed before
@@ -155,14 +156,18 @@ create table app.invitations (
 create unique index invitations_open on app.invitations (brand_id, email) where used_at is null and revoked_at is null;
 create index invitations_email on app.invitations (email, sent_at);
 
--- The brand that a member acts for, if the role has the permission; null, and so no row, otherwise. An API key has
--- scopes in place of a role's permissions; app.require_api_key has seen that they are its own.
+-- The brand that a member acts for, if the role has the permission; null, and so no row, otherwise, and as long as the
+-- session owes the second factor. An API key has scopes in place of a role's permissions; app.require_api_key has seen
+-- that they are its own.
 create function app.brand_for(p_permission text) returns uuid
 language plpgsql stable security definer set search_path = '' as $$
 declare
     claims jsonb := app.claims();
     user_role text := claims #>> '{app_metadata,user_role}';
 begin
+    if claims ? 'mfa_pending' then
+        return null;
+    end if;
     if exists (
         select from public.role_permissions where role = user_role and permission = p_permission
     ) or user_role = 'API Key' and (claims #> '{app_metadata,scopes}') ? p_permission and exists (
@@ -244,6 +249,9 @@ begin
         and u.brand_id is not distinct from (claims #>> '{app_metadata,brand_id}')::uuid;
     if not found then
         perform app.refuse(401, 'session_ended', 'Sign in again.');
+    end if;
+    if current_setting('role') = 'app_admin' and claims ->> 'aal' is distinct from 'aal2' then
+        perform app.refuse(403, 'mfa_required', 'Show the second factor first.');
     end if;
 end
 $$;

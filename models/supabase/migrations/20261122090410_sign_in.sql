@@ -3,9 +3,11 @@
 --
 -- p_request says where a call comes from: {"request_id", "correlation_id", "address", "user_agent"}.
 
--- Who a session belongs to, as the person's token will say.
+-- Who a session belongs to, as the person's token will say. mfa_required is what the session owes before it may do
+-- anything: `verify` a code, or `enrol` an authenticator, which system admins have to have.
 create type app.session_person as (
-    id uuid, email text, name text, locale text, role text, brand_id uuid, is_anonymous boolean
+    id uuid, email text, name text, locale text, role text, brand_id uuid, is_anonymous boolean, aal text,
+    mfa_required text
 );
 
 create function app.person_of_session(p_session_id uuid) returns app.session_person
@@ -13,7 +15,12 @@ language plpgsql stable security definer set search_path = '' as $$
 declare
     person app.session_person;
 begin
-    select u.id, u.email, u.name, u.locale, r.name, u.brand_id, u.is_anonymous into person
+    select u.id, u.email, u.name, u.locale, r.name, u.brand_id, u.is_anonymous, s.aal,
+        case
+            when s.aal = 'aal2' then null
+            when exists (select from app.totp_factors f where f.user_id = u.id and f.confirmed_at is not null) then 'verify'
+            when r.name = 'System Admin' then 'enrol'
+        end into person
     from app.sessions s join public.users u on u.id = s.user_id join public.roles r on r.id = u.role_id
     where s.id = p_session_id;
     return person;

@@ -1,0 +1,180 @@
+-- The second factor: authenticators (RFC 6238), and codes for the day that one is lost.
+
+create table app.totp_factors (
+    id uuid primary key,
+    user_id uuid not null references public.users (id) on delete cascade,
+    secret bytea not null, -- AES-256-GCM, bound to user_id
+    key_version int not null,
+    created_at timestamptz not null default now(),
+    confirmed_at timestamptz, -- null: nobody has shown a code of it, and it counts for nothing
+    last_step bigint not null default 0 -- the time step of the last code taken: none is good twice
+);
+create unique index totp_factors_confirmed on app.totp_factors (user_id) where confirmed_at is not null;
+create unique index totp_factors_asked_for on app.totp_factors (user_id) where confirmed_at is null;
+
+create table app.recovery_codes (
+    user_id uuid not null references public.users (id) on delete cascade,
+    hash bytea not null, -- keyed
+    used_at timestamptz,
+    primary key (user_id, hash)
+);
+
+call app.secure('app.totp_factors', p_system => 'select,delete');
+call app.secure('app.recovery_codes');
+revoke select on app.totp_factors from app_system;
+grant select (id, created_at, confirmed_at) on app.totp_factors to app_system;
+
+-- Refuses whoever has an authenticator and has not shown a code of it in this session.
+create function app.require_second_factor() returns void
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    if (app.person_of_session((app.claims() ->> 'session_id')::uuid)).mfa_required = 'verify' then
+        perform app.refuse(403, 'mfa_required', 'Show the second factor first.');
+    end if;
+end
+$$;
+call app.grant_definer('app.require_second_factor()', '{}');
+
+-- Puts down an authenticator for the caller, instead of any that was not confirmed.
+create function app.enrol_totp(p_id uuid, p_secret bytea, p_key_version int) returns void
+language plpgsql security definer set search_path = '' as $$
+declare
+    caller uuid := (app.claims() ->> 'sub')::uuid;
+begin
+    perform app.require_second_factor();
+    perform from public.users u where u.id = caller and not u.is_anonymous for no key update;
+    if not found then
+        perform app.refuse(403, 'forbidden', 'Sign up first: there is no first factor.');
+    end if;
+    delete from app.totp_factors f where f.user_id = caller and f.confirmed_at is null;
+    insert into app.totp_factors (id, user_id, secret, key_version) values (p_id, caller, p_secret, p_key_version);
+end
+$$;
+call app.grant_definer('app.enrol_totp(uuid,bytea,int)', array['authenticated', 'app_fan', 'app_admin']);
+
+-- Counts an attempt of the caller to show a code, and returns the authenticator that it should be of: the confirmed one,
+-- or the one that waits for it. Only who knows the password gets here, so strangers can't use the attempts up.
+create function app.begin_code(
+    p_confirmed boolean, p_key bytea, p_most int, p_window interval,
+    out id uuid, out secret bytea, out key_version int, out retry_after int
+) language plpgsql security definer set search_path = '' as $$
+begin
+    retry_after := app.count_sign_in(p_key, p_most, p_window);
+    select f.id, f.secret, f.key_version into begin_code.id, begin_code.secret, begin_code.key_version
+    from app.totp_factors f
+    where f.user_id = (app.claims() ->> 'sub')::uuid and (f.confirmed_at is not null) = p_confirmed;
+end
+$$;
+call app.grant_definer('app.begin_code(boolean,bytea,int,interval)', array['authenticated', 'app_fan', 'app_admin']);
+
+-- The caller's session has shown the second factor: it may do everything from now on, and counts as recent.
+create function app.raise_session(p_key bytea) returns app.session_person
+language plpgsql security definer set search_path = '' as $$
+begin
+    update app.sessions s set aal = 'aal2', authenticated_at = now()
+    where s.id = (app.claims() ->> 'session_id')::uuid and s.user_id = (app.claims() ->> 'sub')::uuid;
+    delete from app.sign_in_attempts a where a.key = p_key;
+    return app.person_of_session((app.claims() ->> 'session_id')::uuid);
+end
+$$;
+call app.grant_definer('app.raise_session(bytea)', '{}');
+
+-- Takes the code of a time step, unless one of that step or a later one has been taken; who the session belongs to.
+-- p_secret and p_key_version seal the secret anew, with today's key; null: it is.
+create function app.take_code(p_id uuid, p_step bigint, p_secret bytea, p_key_version int, p_key bytea)
+returns setof app.session_person language plpgsql security definer set search_path = '' as $$
+begin
+    update app.totp_factors f set last_step = p_step, secret = coalesce(p_secret, f.secret),
+        key_version = coalesce(p_key_version, f.key_version)
+    where f.id = p_id and f.user_id = (app.claims() ->> 'sub')::uuid and f.confirmed_at is not null
+        and f.last_step < p_step;
+    if found then
+        return next app.raise_session(p_key);
+    end if;
+end
+$$;
+call app.grant_definer('app.take_code(uuid,bigint,bytea,int,bytea)', array['authenticated', 'app_fan', 'app_admin']);
+
+-- Takes a recovery code; p_hashes are what it may be stored as. Who the session belongs to; no row if it is none.
+create function app.take_recovery_code(p_hashes bytea[], p_key bytea) returns setof app.session_person
+language plpgsql security definer set search_path = '' as $$
+begin
+    update app.recovery_codes c set used_at = now()
+    where c.user_id = (app.claims() ->> 'sub')::uuid and c.hash = any (p_hashes) and c.used_at is null;
+    if found then
+        return next app.raise_session(p_key);
+    end if;
+end
+$$;
+call app.grant_definer('app.take_recovery_code(bytea[],bytea)', array['authenticated', 'app_fan', 'app_admin']);
+
+-- Gives the caller other recovery codes than before.
+create function app.replace_recovery_codes(p_hashes bytea[]) returns void
+language plpgsql security definer set search_path = '' as $$
+declare
+    caller uuid := (app.claims() ->> 'sub')::uuid;
+begin
+    perform from app.totp_factors f where f.user_id = caller and f.confirmed_at is not null for update;
+    if not found then
+        perform app.refuse(409, 'mfa_not_enrolled', 'Enrol an authenticator first.');
+    end if;
+    delete from app.recovery_codes c where c.user_id = caller;
+    insert into app.recovery_codes (user_id, hash) select caller, h from unnest(p_hashes) h;
+end
+$$;
+call app.grant_definer('app.replace_recovery_codes(bytea[])', array['authenticated', 'app_fan', 'app_admin']);
+
+-- Makes the authenticator that waits for it the caller's, instead of any other, with new recovery codes. The caller's
+-- other sessions end: whoever opened them has not shown a code of it.
+create function app.confirm_totp(p_id uuid, p_step bigint, p_hashes bytea[], p_key bytea, p_request jsonb)
+returns setof app.session_person language plpgsql security definer set search_path = '' as $$
+declare
+    caller uuid := (app.claims() ->> 'sub')::uuid;
+begin
+    perform app.require_second_factor();
+    perform from app.totp_factors f where f.id = p_id and f.user_id = caller and f.confirmed_at is null for update;
+    if not found then
+        return;
+    end if;
+    delete from app.totp_factors f where f.user_id = caller and f.confirmed_at is not null;
+    update app.totp_factors f set confirmed_at = now(), last_step = p_step where f.id = p_id;
+    perform app.replace_recovery_codes(p_hashes);
+    perform app.end_sessions('others');
+    perform app.notify_account(caller, 'second_factor_on', p_request);
+    return next app.raise_session(p_key);
+end
+$$;
+call app.grant_definer('app.confirm_totp(uuid,bigint,bytea[],bytea,jsonb)',
+    array['authenticated', 'app_fan', 'app_admin']);
+
+-- Takes the caller's authenticator and recovery codes away. System admins have to have one.
+create function app.remove_totp(p_request jsonb) returns void
+language plpgsql security definer set search_path = '' as $$
+declare
+    caller uuid := (app.claims() ->> 'sub')::uuid;
+begin
+    perform app.require_second_factor();
+    if app.claims() #>> '{app_metadata,user_role}' = 'System Admin' then
+        perform app.refuse(409, 'mfa_mandatory', 'System admins have to have an authenticator; enrol another instead.');
+    end if;
+    delete from app.totp_factors f where f.user_id = caller and f.confirmed_at is not null;
+    if not found then
+        perform app.refuse(409, 'mfa_not_enrolled', 'There is no authenticator.');
+    end if;
+    delete from app.recovery_codes c where c.user_id = caller;
+    perform app.notify_account(caller, 'second_factor_off', p_request);
+end
+$$;
+call app.grant_definer('app.remove_totp(jsonb)', array['authenticated', 'app_fan', 'app_admin']);
+
+-- Whether the caller has an authenticator, since when, and how many recovery codes are left.
+create function app.second_factor(out confirmed_at timestamptz, out recovery_codes_left int)
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    select f.confirmed_at into second_factor.confirmed_at from app.totp_factors f
+    where f.user_id = (app.claims() ->> 'sub')::uuid and f.confirmed_at is not null;
+    select count(*) into recovery_codes_left from app.recovery_codes c
+    where c.user_id = (app.claims() ->> 'sub')::uuid and c.used_at is null;
+end
+$$;
+call app.grant_definer('app.second_factor()', array['authenticated', 'app_fan', 'app_admin']);

@@ -1,0 +1,309 @@
+"""The second factor over HTTP: enrolling an authenticator, showing its codes, and losing it."""
+
+import time
+
+import pytest
+
+from models import context, keys, sealing, second_factor, tokens, totp
+from models.context import SYSTEM_ADMIN
+from models.db import execute, transaction
+from tests.fixtures.accounts import TOTP_SECRET, forget_code
+
+pytestmark = pytest.mark.usefixtures("fresh_limits")
+
+ME = "/api/v1/users/me"
+MFA = "/api/v1/users/me/mfa"
+
+
+def login(client, somebody):
+    """A session of somebody who has shown the password alone."""
+    credentials = {"email": somebody.email, "password": somebody.password}
+    return client.post("/api/v1/auth/login", json=credentials).json
+
+
+def verify(client, token, **shown):
+    return client.post("/api/v1/auth/mfa/verify", json=shown, token=token)
+
+
+def one(superuser, sql):
+    with superuser.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchone()
+
+
+@pytest.fixture
+def enrolled(client, member, superuser):
+    """A member with an authenticator: the account, its secret, and the recovery codes."""
+    manager = member()
+    secret = client.post(MFA, token=manager.token).json["secret"]
+    confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=manager.token).json
+    forget_code(superuser, manager.user_id)
+    return manager, secret, confirmed
+
+
+def test_codes_are_those_of_rfc_6238():
+    # Appendix B, for SHA-1, cut to six digits.
+    secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+
+    moments = [59, 1111111109, 1111111111, 1234567890, 2000000000]
+
+    assert [totp.code(secret, at) for at in moments] == ["287082", "081804", "050471", "005924", "279037"]
+
+
+@pytest.mark.parametrize(("off", "step"), [(-61, None), (-30, 99), (0, 100), (30, 101), (61, None)])
+def test_a_code_is_good_for_a_phone_whose_clock_is_off_by_one_step(off, step):
+    assert totp.step_of(TOTP_SECRET, totp.code(TOTP_SECRET, 3000 + off), 3000) == step
+
+
+def test_a_member_enrols_an_authenticator_and_needs_its_code_from_then_on(client, member, superuser, sign_in_again):
+    manager = member()
+    other = sign_in_again(manager)
+
+    enrolment = client.post(MFA, token=manager.token)
+    assert enrolment.status_code == 201
+    assert enrolment.json["uri"].startswith("otpauth://totp/")
+    assert enrolment.json["secret"] in enrolment.json["uri"]
+    assert client.get(MFA, token=manager.token).json == {"confirmed_at": None, "recovery_codes_left": 0}
+    assert login(client, manager)["mfa_required"] is None
+
+    confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(enrolment.json["secret"])}, token=manager.token)
+    assert confirmed.status_code == 200
+    assert len(set(confirmed.json["recovery_codes"])) == 10
+    assert tokens.verify(confirmed.json["access_token"])["aal"] == "aal2"
+    assert client.get(ME, token=other.token).json["code"] == "session_ended"
+    assert client.get(MFA, token=confirmed.json["access_token"]).json["recovery_codes_left"] == 10
+    assert login(client, manager)["mfa_required"] == "verify"
+
+
+def test_a_session_that_owes_the_second_factor_may_do_little_until_it_is_shown(client, enrolled, brand):
+    manager, secret, _ = enrolled
+    session = login(client, manager)
+    token = session["access_token"]
+
+    refused = client.get(f"/api/v1/brands/{brand['id']}", token=token)
+    assert (refused.status_code, refused.json["code"]) == (403, "mfa_required")
+    assert client.get(ME, token=token).status_code == 200
+    assert client.get(f"{ME}/sessions", token=token).status_code == 200
+    for path in (MFA, f"{MFA}/recovery-codes", "/api/v1/auth/reauthenticate"):
+        answer = client.post(path, json={"password": manager.password}, token=token)
+        assert (answer.status_code, answer.json["code"]) == (403, "mfa_required"), path
+
+    raised = verify(client, token, code=totp.code(secret))
+    assert raised.status_code == 200
+    assert client.get(f"/api/v1/brands/{brand['id']}", token=raised.json["access_token"]).status_code == 200
+    following = client.post("/api/v1/auth/refresh", json={"refresh_token": session["refresh_token"]}).json
+    assert (following["mfa_required"], tokens.verify(following["access_token"])["aal"]) == (None, "aal2")
+
+
+def test_the_database_gives_no_row_of_the_brand_to_a_session_that_owes_the_second_factor(client, enrolled):
+    manager, secret, _ = enrolled
+    token = login(client, manager)["access_token"]
+    raised = verify(client, token, code=totp.code(secret)).json["access_token"]
+
+    seen = {}
+    for name, identity in (("owes", token), ("raised", raised)):
+        with transaction(context.of_claims(tokens.verify(identity))):
+            seen[name] = execute("SELECT id FROM public.brands")
+    assert seen == {"owes": 0, "raised": 1}
+
+
+def test_a_system_admin_without_the_second_factor_is_no_admin_to_the_database(client, admin):
+    claims = tokens.verify(login(client, admin)["access_token"])
+
+    assert context.of_claims(claims).role == "authenticated"
+    as_admin = context.Identity("admin", "app_admin", claims, is_session=True)
+    with pytest.raises(Exception, match="second factor") as refused, transaction(as_admin):
+        execute("SELECT 1")
+    assert refused.value.code == "mfa_required"
+
+
+def test_a_system_admin_who_has_no_authenticator_enrols_one_first(client, admin, superuser):
+    superuser.cursor().execute("delete from app.totp_factors")
+    session = login(client, admin)
+    token = session["access_token"]
+
+    assert session["mfa_required"] == "enrol"
+    assert client.get("/api/v1/brands", token=token).json["code"] == "mfa_required"
+    secret = client.post(MFA, token=token).json["secret"]
+    confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=token).json
+    assert confirmed["user"]["role"] == SYSTEM_ADMIN
+    assert client.get("/api/v1/brands", token=confirmed["access_token"]).status_code == 200
+
+
+def test_a_code_is_good_once_for_all_sessions_of_the_account(client, enrolled):
+    manager, secret, _ = enrolled
+    first, second = (login(client, manager)["access_token"] for _ in range(2))
+    code = totp.code(secret)
+
+    taken = verify(client, first, code=code)
+    again = verify(client, second, code=code)
+
+    assert taken.status_code == 200
+    assert (again.status_code, again.json["code"]) == (403, "invalid_code")
+    assert verify(client, second, code=totp.code(secret, time.time() + totp.STEP)).status_code == 200
+
+
+def test_a_code_of_an_earlier_step_than_one_that_was_taken_is_refused(client, enrolled):
+    manager, secret, _ = enrolled
+    token = login(client, manager)["access_token"]
+    verify(client, token, code=totp.code(secret, time.time() + totp.STEP))
+
+    assert verify(client, token, code=totp.code(secret)).json["code"] == "invalid_code"
+
+
+def test_codes_that_are_tried_run_out_for_the_right_one_too(client, enrolled):
+    manager, secret, _ = enrolled
+    token = login(client, manager)["access_token"]
+    wrong = "000000" if totp.step_of(secret, "000000") is None else "999999"
+
+    refused = [verify(client, token, code=wrong).status_code for _ in range(second_factor.MOST)]
+    late = verify(client, token, code=totp.code(secret))
+
+    assert set(refused) == {403}
+    assert (late.status_code, late.json["code"]) == (429, "rate_limited")
+
+
+def test_a_recovery_code_is_good_once_in_any_spelling_and_only_hashes_are_stored(client, enrolled, superuser):
+    manager, _, confirmed = enrolled
+    code = confirmed["recovery_codes"][0]
+    token = login(client, manager)["access_token"]
+
+    taken = verify(client, token, recovery_code=f" {code.lower().replace('-', ' ')}")
+    again = verify(client, token, recovery_code=code)
+
+    assert taken.status_code == 200
+    assert again.json["code"] == "invalid_code"
+    assert client.get(MFA, token=taken.json["access_token"]).json["recovery_codes_left"] == 9
+    (stored,) = one(superuser, "select string_agg(c::text, ' ') from app.recovery_codes c")
+    assert code.encode().hex() not in stored
+    assert code.replace("-", "").encode().hex() not in stored
+
+
+def test_other_recovery_codes_replace_those_there_were(client, enrolled):
+    manager, _, confirmed = enrolled
+    token = login(client, manager)["access_token"]
+
+    made = client.post(f"{MFA}/recovery-codes", token=confirmed["access_token"])
+
+    assert made.status_code == 201
+    assert verify(client, token, recovery_code=confirmed["recovery_codes"][1]).status_code == 403
+    assert verify(client, token, recovery_code=made.json["recovery_codes"][1]).status_code == 200
+
+
+def test_a_secret_is_stored_encrypted_and_is_nobody_else_s(enrolled, superuser, admin):
+    manager, secret, _ = enrolled
+    sealed, version = one(
+        superuser, f"select secret, key_version from app.totp_factors where user_id = '{manager.user_id}'"
+    )
+
+    assert secret.encode() not in bytes(sealed)
+    assert totp.unseal(totp.Sealed(bytes(sealed), version), manager.user_id) == secret
+    with pytest.raises(sealing.Broken):
+        totp.unseal(totp.Sealed(bytes(sealed), version), admin.user_id)
+
+
+def test_a_secret_is_sealed_with_the_present_key_once_its_code_has_been_shown(client, enrolled, superuser, monkeypatch):
+    manager, secret, _ = enrolled
+    token = login(client, manager)["access_token"]
+    roots = {2: b"n" * 32, **keys._roots()}
+    keys.derive.cache_clear()
+    monkeypatch.setattr(keys, "_roots", lambda: roots)
+
+    raised = verify(client, token, code=totp.code(secret))
+    keys.derive.cache_clear()
+
+    assert raised.status_code == 200
+    (version,) = one(superuser, f"select key_version from app.totp_factors where user_id = '{manager.user_id}'")
+    assert version == 2
+
+
+def test_a_member_removes_the_authenticator_and_a_system_admin_may_not(client, enrolled, admin, superuser):
+    manager, _, confirmed = enrolled
+
+    removed = client.delete(MFA, token=confirmed["access_token"])
+    refused = client.delete(MFA, token=admin.token)
+
+    assert removed.status_code == 204
+    assert login(client, manager)["mfa_required"] is None
+    assert one(superuser, f"select count(*) from app.recovery_codes where user_id = '{manager.user_id}'") == (0,)
+    assert (refused.status_code, refused.json["code"]) == (409, "mfa_mandatory")
+
+
+def test_another_authenticator_takes_the_place_of_the_first_once_it_is_confirmed(client, enrolled, superuser):
+    manager, old, confirmed = enrolled
+    new = client.post(MFA, token=confirmed["access_token"]).json["secret"]
+    assert verify(client, login(client, manager)["access_token"], code=totp.code(old)).status_code == 200
+    forget_code(superuser, manager.user_id)
+
+    client.post(f"{MFA}/confirm", json={"code": totp.code(new)}, token=confirmed["access_token"])
+    forget_code(superuser, manager.user_id)
+
+    token = login(client, manager)["access_token"]
+    assert verify(client, token, code=totp.code(old)).status_code == 403
+    assert verify(client, token, code=totp.code(new)).status_code == 200
+
+
+def test_an_anonymous_fan_has_nothing_to_put_a_second_factor_beside(client, fan):
+    assert client.post(MFA, token=fan().token).status_code == 403
+
+
+def test_a_code_shows_once_more_who_somebody_is(client, enrolled, superuser):
+    _, secret, confirmed = enrolled
+    superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
+    assert client.delete(MFA, token=confirmed["access_token"]).json["code"] == "recent_authentication_required"
+
+    shown = client.post(
+        "/api/v1/auth/reauthenticate", json={"code": totp.code(secret)}, token=confirmed["access_token"]
+    )
+
+    assert shown.status_code == 204
+    assert client.delete(MFA, token=confirmed["access_token"]).status_code == 204
+
+
+@pytest.mark.parametrize("shown", [{}, {"password": "x", "code": "000000"}])
+def test_one_sign_of_who_somebody_is_has_to_be_shown_and_no_two(client, member, shown):
+    assert client.post("/api/v1/auth/reauthenticate", json=shown, token=member().token).status_code == 422
+
+
+def test_the_owner_is_told_of_an_authenticator_that_comes_or_goes(client, drain, mailbox, enrolled):
+    manager, _, confirmed = enrolled
+    client.delete(MFA, token=confirmed["access_token"])
+    drain()
+
+    assert {message["Subject"] for message in mailbox.to(manager.email)} == {
+        "An authenticator has been added to your account",
+        "The authenticator of your account has been removed",
+    }
+
+
+def test_what_is_done_about_the_second_factor_is_in_the_trail_and_so_are_refusals(client, enrolled, superuser):
+    manager, secret, _ = enrolled
+    token = login(client, manager)["access_token"]
+    verify(client, token, code=totp.code(secret))
+    verify(client, token, code=totp.code(secret))
+
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select action, outcome, reason from audit_logs where user_id = %s and action ~ '^(mfa|session.verify)'"
+            " order by timestamp",
+            (manager.user_id,),
+        )
+        assert cursor.fetchall() == [
+            ("mfa.enrol", "ok", None),
+            ("mfa.confirm", "ok", None),
+            ("session.verify", "ok", None),
+            ("session.verify", "refused", "invalid_code"),
+        ]
+
+
+def test_a_signed_in_fan_may_have_an_authenticator_too(client, fan, superuser):
+    phone = fan()
+    superuser.cursor().execute(
+        "update users set is_anonymous = false, email = 'ana@example.com', password_hash = 'x' where id = %s",
+        (phone.user_id,),
+    )
+    secret = client.post(MFA, token=phone.token).json["secret"]
+
+    confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=phone.token)
+
+    assert confirmed.status_code == 200

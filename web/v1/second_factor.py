@@ -1,0 +1,172 @@
+"""The second factor: enrolling an authenticator, and showing its codes."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models import accounts, second_factor, tokens
+from models.errors import Invalid, TooMany
+from models.second_factor import InvalidCode, Mandatory, NotEnrolled
+from web.endpoint import audited, endpoint
+from web.v1.accounts import PersonOut
+from web.v1.fields import Code, RecoveryCode
+
+
+class EnrolmentOut(msgspec.Struct):
+    """What goes into the authenticator app, as a text and as what a QR code of it says. Shown once."""
+
+    secret: str
+    uri: str
+
+
+class CodeIn(msgspec.Struct, forbid_unknown_fields=True):
+    """What the authenticator shows."""
+
+    code: Code
+
+
+class FactorIn(msgspec.Struct, forbid_unknown_fields=True):
+    """What the authenticator shows or, if it is lost, one of the recovery codes."""
+
+    code: Code | None = None
+    recovery_code: RecoveryCode | None = None
+
+
+class RaisedOut(msgspec.Struct):
+    """The token that the session acts with from now on; it goes on with the refresh token that it has."""
+
+    access_token: str
+    user: PersonOut
+    token_type: Literal["bearer"] = "bearer"
+    expires_in: int = tokens.LIFETIME
+
+    @classmethod
+    def of(cls, raised: second_factor.Raised) -> "RaisedOut":
+        """A session as its owner gets it."""
+        return cls(raised.access_token, PersonOut.of(raised.person))
+
+
+class ConfirmedOut(msgspec.Struct):
+    """The session, and codes to keep for the day that the authenticator is lost. They are shown once."""
+
+    access_token: str
+    user: PersonOut
+    recovery_codes: list[str]
+    token_type: Literal["bearer"] = "bearer"
+    expires_in: int = tokens.LIFETIME
+
+
+class RecoveryCodesOut(msgspec.Struct):
+    """Codes to keep for the day that the authenticator is lost. They are shown once."""
+
+    recovery_codes: list[str]
+
+
+class StandingOut(msgspec.Struct):
+    """Since when there is an authenticator, if there is one, and how many recovery codes are left."""
+
+    confirmed_at: datetime | None
+    recovery_codes_left: int
+
+
+class Authenticator:
+    """`/api/v1/users/me/mfa`: one's own authenticator."""
+
+    @endpoint(response=StandingOut, permission="authenticated", before_mfa=True)
+    def on_get(self, req: Request, resp: Response) -> None:
+        """See whether there is one."""
+        resp.media = msgspec.convert(second_factor.standing(), StandingOut, from_attributes=True)
+
+    @endpoint(
+        response=EnrolmentOut,
+        status=201,
+        permission="authenticated",
+        audit="mfa.enrol",
+        recent=True,
+        before_mfa=True,
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Get the secret of a new one. It counts once a code of it is confirmed, and then instead of any other."""
+        profile = accounts.me()
+        audited(req, table="users", record_id=profile.id)
+        made = second_factor.enrol(req.context.identity, profile.email or "")
+        resp.media = EnrolmentOut(made.secret, made.uri)
+
+    @endpoint(
+        status=204, permission="authenticated", audit="mfa.remove", recent=True, problems=(Mandatory, NotEnrolled)
+    )
+    def on_delete(self, req: Request, resp: Response) -> None:
+        """Take it away, and the recovery codes with it. A System Admin has to have one."""
+        audited(req, table="users", record_id=req.context.identity.user_id)
+        second_factor.remove()
+
+
+class Confirmation:
+    """`/api/v1/users/me/mfa/confirm`: show that the new authenticator works."""
+
+    @endpoint(
+        body=CodeIn,
+        response=ConfirmedOut,
+        permission="authenticated",
+        audit="mfa.confirm",
+        outward=True,
+        before_mfa=True,
+        problems=(InvalidCode, TooMany),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Make it one's own, and end one's other sessions. This session has then shown both factors."""
+        audited(req, table="users", record_id=req.context.identity.user_id)
+        raised, codes = second_factor.confirm(req.context.identity, req.context.body.code)
+        resp.media = ConfirmedOut(raised.access_token, PersonOut.of(raised.person), codes)
+
+
+class RecoveryCodes:
+    """`/api/v1/users/me/mfa/recovery-codes`: codes for the day that the authenticator is lost."""
+
+    @endpoint(
+        response=RecoveryCodesOut,
+        status=201,
+        permission="authenticated",
+        audit="mfa.recovery_codes",
+        recent=True,
+        problems=(NotEnrolled,),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Get new ones; the old ones are worth nothing then."""
+        audited(req, table="users", record_id=req.context.identity.user_id)
+        resp.media = RecoveryCodesOut(second_factor.replace_recovery_codes(req.context.identity))
+
+
+class Verification:
+    """`/api/v1/auth/mfa/verify`: show the second factor."""
+
+    @endpoint(
+        body=FactorIn,
+        response=RaisedOut,
+        permission="authenticated",
+        audit="session.verify",
+        outward=True,
+        before_mfa=True,
+        problems=(InvalidCode, TooMany, Invalid),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Get the access token of a session that has shown both factors (`aal2`). A code is good once."""
+        asked: FactorIn = req.context.body
+        identity = req.context.identity
+        audited(req, table="sessions", record_id=identity.session_id, after={"recovery": asked.code is None})
+        if asked.code is not None and asked.recovery_code is None:
+            resp.media = RaisedOut.of(second_factor.verify(identity, asked.code))
+        elif asked.recovery_code is not None and asked.code is None:
+            resp.media = RaisedOut.of(second_factor.recover(identity, asked.recovery_code))
+        else:
+            raise Invalid("code", "has to be there, or a recovery code in its place")
+
+
+ROUTES: list[tuple[str, object]] = [
+    ("/api/v1/auth/mfa/verify", Verification()),
+    ("/api/v1/users/me/mfa", Authenticator()),
+    ("/api/v1/users/me/mfa/confirm", Confirmation()),
+    ("/api/v1/users/me/mfa/recovery-codes", RecoveryCodes()),
+]
