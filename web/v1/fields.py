@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from models.emails import MAX_LENGTH
+from models.errors import Invalid
 
 Tier = Literal["essential", "analytics", "marketing", "ai_processing"]
 
@@ -38,3 +39,13 @@ Instant = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339.")]
 ActorName = Annotated[
     str, msgspec.Meta(max_length=100, pattern=r"^[a-z0-9_.]+$(?!\n)", description="A kind of job, e.g. `scan.score`.")
 ]
+
+
+def either(one: str, other: str) -> Invalid:
+    """The refusal of a body that has both of two fields, or neither."""
+    return Invalid(
+        errors=[
+            {"field": one, "reason": f"has to be there, or {other}, and not both"},
+            {"field": other, "reason": f"has to be there, or {one}, and not both"},
+        ]
+    )

@@ -11,7 +11,7 @@ from models.errors import Invalid, TooMany
 from models.second_factor import InvalidCode, Mandatory, NotEnrolled
 from web.endpoint import audited, endpoint
 from web.v1.accounts import PersonOut
-from web.v1.fields import Code, RecoveryCode
+from web.v1.fields import Code, RecoveryCode, either
 
 
 class EnrolmentOut(msgspec.Struct):
@@ -161,7 +161,7 @@ class Verification:
         elif asked.recovery_code is not None and asked.code is None:
             resp.media = RaisedOut.of(second_factor.recover(identity, asked.recovery_code))
         else:
-            raise Invalid("code", "has to be there, or a recovery code in its place")
+            raise either("code", "recovery_code")
 
 
 ROUTES: list[tuple[str, object]] = [

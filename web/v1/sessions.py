@@ -14,7 +14,7 @@ from models.second_factor import InvalidCode
 from models.sessions import RefreshTokenInvalid
 from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of
 from web.v1.accounts import SessionOut
-from web.v1.fields import Code, Password
+from web.v1.fields import Code, Password, either
 
 _LIST = "sessions"
 
@@ -128,7 +128,7 @@ class Reauthentication:
         elif asked.password is not None and asked.code is None:
             reauthentication.with_password(identity, asked.password)
         else:
-            raise Invalid("password", "has to be there, or a code in its place")
+            raise either("password", "code")
 
 
 class Sessions:
