@@ -243,12 +243,18 @@ def test_what_its_owner_may_write_into_a_token_gives_nobody_a_role(enter, brand)
 
 def test_app_metadata_says_the_role_of_somebody_new(enter, brand):
     member = enter(app_metadata={"user_role": "Campaign Manager", "brand_id": str(brand["id"])})
-    admin = enter(app_metadata={"user_role": "System Admin"})
+    admin = enter(app_metadata={"user_role": "System Admin"}, aal="aal2")
 
     assert (member.user_role, member.brand_id, member.role) == ("Campaign Manager", brand["id"], "authenticated")
     assert admin.role == "app_admin"
     for identity in (member, admin):
         assert person(identity)
+
+
+def test_a_system_admin_needs_the_second_factor_there_too(enter):
+    admin = enter(app_metadata={"user_role": "System Admin"}, aal="aal1")
+
+    assert (admin.role, admin.mfa_pending) == ("authenticated", True)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +289,7 @@ def test_the_role_is_ours_from_then_on(enter, superuser):
 
 
 def test_a_changed_role_refuses_who_has_come_in_the_old_one(enter, superuser):
-    identity = enter(app_metadata={"user_role": "System Admin"})
+    identity = enter(app_metadata={"user_role": "System Admin"}, aal="aal2")
     with superuser.cursor() as cursor:
         cursor.execute("update users set role_id = 4 where id = %s", (identity.user_id,))
 

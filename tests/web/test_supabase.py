@@ -57,7 +57,7 @@ def test_whoever_has_a_token_is_somebody_here(elsewhere, supabase):
 
 
 def test_the_rest_of_the_api_works_as_ever(elsewhere, supabase):
-    admin = supabase.token(app_metadata={"user_role": "System Admin"})
+    admin = supabase.token(app_metadata={"user_role": "System Admin"}, aal="aal2")
     made = elsewhere.post("/api/v1/brands", json={"name": "Acme", "admin_email": "ana@people.example"}, token=admin)
     assert made.status_code == 201
 
@@ -83,7 +83,7 @@ def test_logging_out_here_ends_the_session_at_the_next_request(elsewhere, supaba
 
 
 def test_a_changed_role_bites_at_the_next_request(elsewhere, supabase, superuser):
-    claims = supabase.claims(app_metadata={"user_role": "System Admin"})
+    claims = supabase.claims(app_metadata={"user_role": "System Admin"}, aal="aal2")
     token = supabase.sign(claims)
     assert elsewhere.get("/api/v1/brands", token=token).status_code == 200
     with superuser.cursor() as cursor:

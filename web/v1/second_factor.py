@@ -74,12 +74,13 @@ class StandingOut(msgspec.Struct):
 class Authenticator:
     """`/api/v1/users/me/mfa`: one's own authenticator."""
 
-    @endpoint(response=StandingOut, permission="authenticated", before_mfa=True)
+    @endpoint(own_sign_in=True, response=StandingOut, permission="authenticated", before_mfa=True)
     def on_get(self, req: Request, resp: Response) -> None:
         """See whether there is one."""
         resp.media = msgspec.convert(second_factor.standing(), StandingOut, from_attributes=True)
 
     @endpoint(
+        own_sign_in=True,
         response=EnrolmentOut,
         status=201,
         permission="authenticated",
@@ -95,7 +96,12 @@ class Authenticator:
         resp.media = EnrolmentOut(made.secret, made.uri)
 
     @endpoint(
-        status=204, permission="authenticated", audit="mfa.remove", recent=True, problems=(Mandatory, NotEnrolled)
+        own_sign_in=True,
+        status=204,
+        permission="authenticated",
+        audit="mfa.remove",
+        recent=True,
+        problems=(Mandatory, NotEnrolled),
     )
     def on_delete(self, req: Request, resp: Response) -> None:
         """Take it away, and the recovery codes with it. A System Admin has to have one."""
@@ -107,6 +113,7 @@ class Confirmation:
     """`/api/v1/users/me/mfa/confirm`: show that the new authenticator works."""
 
     @endpoint(
+        own_sign_in=True,
         body=CodeIn,
         response=ConfirmedOut,
         permission="authenticated",
@@ -126,6 +133,7 @@ class RecoveryCodes:
     """`/api/v1/users/me/mfa/recovery-codes`: codes for the day that the authenticator is lost."""
 
     @endpoint(
+        own_sign_in=True,
         response=RecoveryCodesOut,
         status=201,
         permission="authenticated",
@@ -143,6 +151,7 @@ class Verification:
     """`/api/v1/auth/mfa/verify`: show the second factor."""
 
     @endpoint(
+        own_sign_in=True,
         body=FactorIn,
         response=RaisedOut,
         permission="authenticated",

@@ -30,7 +30,9 @@ begin
         return;
     end if;
     select s.* into session from app.sessions s where s.id = token.session_id for update;
-    if session.revoked_at is not null or session.expires_at <= now() then
+    if session.revoked_at is not null or session.expires_at <= now() or not exists (
+        select from public.users u where u.id = session.user_id and app.may_sign_in(u))
+    then
         return;
     end if;
     if token.used_at is null then
