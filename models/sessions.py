@@ -197,7 +197,7 @@ def own(limit: int, after: tuple[datetime, UUID] | None = None) -> list[Open]:
 
 def end(scope: Scope = "this") -> int:
     """End the caller's own sessions: this one, all but this one, or all; how many. Their tokens are refused then."""
-    ended: int = value("SELECT app.end_sessions(%s)", (scope,))
+    ended: int = value("SELECT app.end_own_sessions(%s)", (scope,))
     return ended
 
 

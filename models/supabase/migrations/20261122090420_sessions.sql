@@ -73,7 +73,7 @@ $$;
 call app.grant_definer('app.own_sessions(timestamptz,uuid,int)', array['authenticated', 'app_fan', 'app_admin']);
 
 -- Ends those of the caller's own sessions that are meant: `this` one, `others`, or `all`; how many there were.
-create function app.end_sessions(p_scope text) returns int language plpgsql security definer set search_path = '' as $$
+create function app.end_own_sessions(p_scope text) returns int language plpgsql security definer set search_path = '' as $$
 declare
     ended int;
 begin
@@ -88,7 +88,7 @@ begin
     return ended;
 end
 $$;
-call app.grant_definer('app.end_sessions(text)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.end_own_sessions(text)', array['authenticated', 'app_fan', 'app_admin']);
 
 -- Ends one of the caller's own sessions.
 create function app.end_session(p_session_id uuid) returns void

@@ -139,7 +139,7 @@ begin
     delete from app.totp_factors f where f.user_id = caller and f.confirmed_at is not null;
     update app.totp_factors f set confirmed_at = now(), last_step = p_step where f.id = p_id;
     perform app.replace_recovery_codes(p_hashes);
-    perform app.end_sessions('others');
+    perform app.end_own_sessions('others');
     perform app.notify_account(caller, 'second_factor_on', p_request);
     return next app.raise_session(p_key);
 end
