@@ -171,6 +171,20 @@ def accept_invitation(invitation_id: UUID, password_hash: str, name: str | None,
     return email
 
 
+def take_up_invitation(invitation_id: UUID) -> UUID:
+    """Make the caller, a fan, the member that an invitation to their own address is for; the brand.
+
+    The caller's token says what they were, and is refused from then on; the next one says what they are.
+
+    Raises:
+        LinkInvalid: the invitation has been used, is too old, or went to another address.
+        AlreadyMember: the caller is no fan.
+    """
+    after_commit(ring)
+    brand_id: UUID = value("SELECT app.take_up_invitation(%s, %s)", (invitation_id, origin()))
+    return brand_id
+
+
 def me() -> Profile:
     """The caller's own profile."""
     identity = context.current()

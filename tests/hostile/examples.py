@@ -114,6 +114,15 @@ def _campaign(_: World) -> dict[str, Any]:
     return {"name": "Summer", "type": "QR", "config": CONFIG}
 
 
+def _taking_up(world: World) -> Example:
+    fan = world.newcomer()
+    token = links.make(accounts.INVITATION, world.invitation(fan.email))
+    return Example(("POST", "/api/v1/users/me/invitation"), fan, body={"token": token})
+
+
+EXAMPLES["POST", "/api/v1/users/me/invitation"] = _taking_up
+
+
 def _invitation_token(world: World) -> str:
     return links.make(accounts.INVITATION, world.invitation())
 

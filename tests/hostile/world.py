@@ -123,10 +123,14 @@ class World:
         with transaction(context.nobody()):
             return sessions.sign_in_anonymously().refresh_token
 
-    def invitation(self) -> UUID:
+    def invitation(self, email: str | None = None) -> UUID:
         """A new invitation to the brand."""
         with transaction(self.callers[SYSTEM_ADMIN].identity):
-            return invitations.invite(self.brand_id, address(), "Creator")
+            return invitations.invite(self.brand_id, email or address(), "Creator")
+
+    def newcomer(self) -> Caller:
+        """A new fan with an account."""
+        return _fan(self)
 
     def member(self, role: str = "Creator") -> UUID:
         """Somebody else who works for the brand, and never signs in."""

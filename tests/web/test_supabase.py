@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from models import remote_keys
+from models import accounts, links, remote_keys
+from models.db import new_id
 from tests.fixtures.supabase import SECRET, SupabaseClient
 from tests.fixtures.web import running
 from web import tokens
@@ -69,6 +70,44 @@ def test_the_rest_of_the_api_works_as_ever(elsewhere, supabase):
     assert elsewhere.me(member).json["role"] == "Brand Admin"
     assert (campaign.status_code, consent.status_code) == (201, 201)
     assert elsewhere.get("/api/v1/campaigns", token=fan).status_code == 403
+
+
+def invited(superuser, brand_id, email):
+    """The token in the link of an invitation."""
+    id = new_id()
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "insert into app.invitations (id, brand_id, email, role_id, expires_at)"
+            " values (%s, %s, %s, 2, now() + interval '1 day')",
+            (id, brand_id, email),
+        )
+    return links.make(accounts.INVITATION, id)
+
+
+def test_a_fan_takes_an_invitation_up_and_is_a_member_with_the_next_token(elsewhere, supabase, brand, superuser):
+    claims = supabase.claims(email="ana@people.example")
+    token = supabase.sign(claims)
+    assert elsewhere.me(token).json["role"] == "Fan"
+    link = invited(superuser, brand["id"], "ana@people.example")
+
+    taken = elsewhere.post("/api/v1/users/me/invitation", json={"token": link}, token=token)
+
+    assert (taken.status_code, taken.json["brand_id"]) == (200, str(brand["id"]))
+    assert elsewhere.me(token).json["code"] == "session_ended"
+    renewed = supabase.sign(claims | {"iat": claims["iat"] - 1})
+    assert elsewhere.me(renewed).json["role"] == "Campaign Manager"
+    again = elsewhere.post("/api/v1/users/me/invitation", json={"token": link}, token=renewed)
+    assert (again.status_code, again.json["code"]) == (409, "already_member")
+
+
+def test_an_invitation_is_nobody_else_s_to_take_up(elsewhere, supabase, brand, superuser):
+    link = invited(superuser, brand["id"], "ana@people.example")
+    anonymous = supabase.token(email="", is_anonymous=True)
+
+    for token in (supabase.token(email="bob@people.example"), anonymous):
+        refused = elsewhere.post("/api/v1/users/me/invitation", json={"token": link}, token=token)
+        assert (refused.status_code, refused.json["code"]) == (404, "link_invalid")
+        assert elsewhere.me(token).json["role"] == "Fan"
 
 
 def test_logging_out_here_ends_the_session_at_the_next_request(elsewhere, supabase):

@@ -12,6 +12,7 @@ from models import accounts, emails, links, passwords, sessions, tokens
 from models.accounts import AlreadyRegistered, EmailInUse
 from models.db import transaction
 from models.errors import PreconditionFailed
+from models.invitations import AlreadyMember
 from models.links import LinkInvalid
 from models.sessions import InvalidCredentials
 from web.endpoint import audited, endpoint, etag, require_match
@@ -117,6 +118,13 @@ class SessionOut(msgspec.Struct):
         """A session as its owner gets it."""
         person = session.person
         return cls(session.access_token, session.refresh_token, PersonOut.of(person), mfa_required=person.mfa_required)
+
+
+class TakenUpOut(msgspec.Struct):
+    """The caller works for this brand, and gets a token that says so next."""
+
+    brand_id: UUID
+    status: Literal["accepted"] = "accepted"
 
 
 class ProfileIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -289,6 +297,23 @@ class Me:
         resp.media = ProfileOut.of(after)
 
 
+class OwnInvitation:
+    """`/api/v1/users/me/invitation`: an invitation to one's own address."""
+
+    @endpoint(
+        body=TokenIn,
+        response=TakenUpOut,
+        permission="authenticated",
+        problems=(LinkInvalid, AlreadyMember),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Take it up with the account that one has: a fan becomes a member of the brand.
+
+        The access token in use speaks of a fan, and is refused from then on (401 `session_ended`): refresh it.
+        """
+        resp.media = TakenUpOut(accounts.take_up_invitation(links.read(accounts.INVITATION, req.context.body.token)))
+
+
 def _version(profile: accounts.Profile) -> str:
     return f"{profile.updated_at.isoformat()};{','.join(profile.consent_tiers)}"
 
@@ -312,5 +337,6 @@ ROUTES: list[tuple[str, object]] = [
     ("/api/v1/auth/login", Login()),
     ("/api/v1/auth/anonymous", Anonymous()),
     ("/api/v1/users/me", Me()),
+    ("/api/v1/users/me/invitation", OwnInvitation()),
     ("/.well-known/jwks.json", KeySet()),
 ]

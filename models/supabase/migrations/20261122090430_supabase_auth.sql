@@ -128,3 +128,32 @@ end
 $$;
 call app.grant_definer(
     'app.mirror_session(uuid,uuid,text,boolean,boolean,text,uuid,bigint,interval,jsonb)', array['app_public']);
+
+-- Lets the caller, a fan with an account, take up an invitation to the account's own address; returns the brand. The
+-- token that asks speaks of a fan, and so is refused from then on: the next one says what has become of them.
+create function app.take_up_invitation(p_invitation_id uuid, p_request jsonb) returns uuid
+language plpgsql security definer set search_path = '' as $$
+declare
+    person public.users;
+    invitation app.invitations;
+begin
+    select * into strict person from public.users u where u.id = (app.claims() ->> 'sub')::uuid for update;
+    if person.role_id <> (select r.id from public.roles r where r.name = 'Fan') then
+        perform app.refuse(409, 'already_member', 'Only a fan can become a member.');
+    end if;
+    update app.invitations i set used_at = now()
+    where i.id = p_invitation_id and i.email = person.email and i.used_at is null and i.revoked_at is null
+        and i.expires_at > now()
+        and not exists (select from public.brands b where b.id = i.brand_id and b.archived_at is not null)
+    returning * into invitation;
+    if not found then
+        perform app.refuse(404, 'link_invalid', 'Ask for a new invitation, to the address of this account.');
+    end if;
+    update public.users u set role_id = invitation.role_id, brand_id = invitation.brand_id, updated_at = now(),
+        email_verified_at = coalesce(u.email_verified_at, now())
+    where u.id = person.id;
+    perform app.add_account_audit('invitation.accept', person.id, jsonb_build_object('invitation', invitation.id), p_request);
+    return invitation.brand_id;
+end
+$$;
+call app.grant_definer('app.take_up_invitation(uuid,jsonb)', array['authenticated', 'app_fan', 'app_admin']);
