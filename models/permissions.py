@@ -1,6 +1,7 @@
 """What each role may do: one table, read by the row policies and by the web tier alike."""
 
 import time
+from dataclasses import dataclass
 
 from models import context
 from models.db import rows, transaction
@@ -16,6 +17,23 @@ _cached: tuple[float, frozenset[tuple[str, str]]] = (0.0, frozenset())
 def allowed(user_role: str | None, permission: str) -> bool:
     """Whether the role has the permission, e.g. `("Campaign Manager", "campaigns:launch")`."""
     return (user_role or "", permission) in _granted()
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Something that can be permitted: what it means, to which roles it is, and whether API keys may have it."""
+
+    name: str
+    meaning: str
+    for_machines: bool
+    roles: list[str]
+
+
+def table() -> list[Permission]:
+    """Every permission, in the order of its name."""
+    with transaction(context.nobody()):
+        found = rows("SELECT name, meaning, for_machines, roles FROM app.describe_permissions()")
+    return sorted((Permission(**one) for one in found), key=lambda permission: permission.name)
 
 
 def role_of(role_id: int) -> str:

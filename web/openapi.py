@@ -34,6 +34,7 @@ back. **Work that goes on** is answered with `202` and the job's `Location`. Eve
 """
 _SCHEMAS = "#/components/schemas/"
 _REFERENCE = re.compile(rf'"{_SCHEMAS}([^"]+)"')
+_CONVERTER = re.compile(r":[^}/]*(?=})")
 _PROBLEM = ProblemOut.__name__
 
 
@@ -83,6 +84,18 @@ def document(app: App[Any, Any]) -> dict[str, Any]:
     backend = spec.backend
     assert isinstance(backend, _Endpoints)
     return _finished(spec.spec, backend.declared)
+
+
+def declarations(app: App[Any, Any]) -> dict[tuple[str, str], Declaration]:
+    """What every endpoint of `app` declares, by method and path as in the document."""
+    spec = SpecTree(backend=_Endpoints, model_adapter=get_msgspec_model_adapter())
+    spec.app = app
+    return {
+        (method, _CONVERTER.sub("", route.uri_template)): declared
+        for route in spec.backend.find_routes()
+        for method, responder in route.method_map.items()
+        if (declared := getattr(responder, "declaration", None)) is not None and method != "HEAD"
+    }
 
 
 class _Names:

@@ -62,7 +62,10 @@ class Caller:
 
 @dataclass
 class World:
-    """Everybody, and what belongs to whom: `own` and `foreign` are ids by the name of the path parameter."""
+    """Everybody, and what belongs to whom.
+
+    `own` and `foreign` are ids by the name of the path parameter, `strangers` the other brand's people by role.
+    """
 
     superuser: connection
     callers: dict[str, Caller] = field(default_factory=dict)
@@ -70,6 +73,7 @@ class World:
     live: Campaign | None = None
     own: dict[str, UUID] = field(default_factory=dict)
     foreign: dict[str, UUID] = field(default_factory=dict)
+    strangers: dict[str, Caller] = field(default_factory=dict)
 
     def anonymous(self, *tiers: str) -> Caller:
         """A new fan without an account, who has agreed to these tiers."""
@@ -251,6 +255,7 @@ def build(superuser: connection) -> World:
     world.live = _campaign(staff["Campaign Manager"], launched=True)
     world.own = _things(world, world.brand_id, world.live, staff, world.callers[FAN])
     brand_id, strangers = _brand(admin)
+    world.strangers = strangers
     theirs = _campaign(strangers["Campaign Manager"], launched=True)
     world.foreign = _things(world, brand_id, theirs, strangers, world.anonymous())
     return world

@@ -188,6 +188,17 @@ end
 $$;
 call app.grant_definer('app.list_permissions()', array['app_public']);
 
+-- The table of permissions, as the documentation shows it.
+create function app.describe_permissions() returns table (name text, meaning text, for_machines boolean, roles text[])
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return query
+    select p.name, p.meaning, p.for_machines, coalesce(array_agg(r.role) filter (where r.role is not null), '{}')
+    from public.permissions p left join public.role_permissions r on r.permission = p.name group by p.name;
+end
+$$;
+call app.grant_definer('app.describe_permissions()', array['app_public']);
+
 -- The campaigns that a member is assigned to; null for whoever sees all of the brand's, as API keys do. Policies of what belongs to
 -- campaigns ask (`p_campaign_column` of app.secure).
 create function app.own_campaigns() returns uuid[]
