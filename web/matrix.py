@@ -17,8 +17,8 @@ RENEW = "./scripts/test tests/hostile/test_roles.py --renew-permissions"
 
 _HEAD = f"""# Who may do what
 
-Made from what the endpoints declare and from the tables `permissions` and `role_permissions`, which the row policies read,
-too. A test compares this page with both, and another one sends every request as every caller. After a change:
+Made from what the endpoints declare and from the tables `permissions` and `role_permissions`, which the row policies
+read, too. A test compares this page with both, and another one sends every request as every caller. After a change:
 `{RENEW}`.
 
 - Members of a brand (Creator, Campaign Manager, Brand Admin) act within their brand; what is another's is not found.
