@@ -90,6 +90,18 @@ class Settings:
         "no",
         "`yes` if the project confirms addresses before anybody signs in: invitations are taken up by address then.",
     )
+    audit_checkpoint_url: str = env(
+        "AUDIT_CHECKPOINT_URL",
+        "file:var/checkpoints",
+        "Where signed checkpoints of the audit trail go, outside the database: a `file:` folder, or `https:` for PUT.",
+        secret=True,
+    )
+    audit_checkpoint_keys: str = env(
+        "AUDIT_CHECKPOINT_KEYS",
+        "",
+        "Ed25519 keys that sign them, base64url, comma separated, the active one first; else made from SECRET_KEYS.",
+        secret=True,
+    )
     public_url: str = env("PUBLIC_URL", "http://127.0.0.1:8000", "Where clients reach this API.")
     app_url: str = env("APP_URL", "", "The front end that mails link to; the API's own pages when empty.")
     smtp_url: str = env(

@@ -1,14 +1,16 @@
 """The audit trail: who did what to which record, written with the act itself and sealed soon after."""
 
 import json
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from models import context
-from models.db import after_commit, execute, new_id
-from models.jobs import ring
+from models.db import send_along, new_id, row, rows
+from models.errors import NotFound
 
-_RECORD = "SELECT app.record_audit(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_RECORD = "SELECT app.record_audit(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 def record(
@@ -25,7 +27,7 @@ def record(
 ) -> None:
     """Write an entry in the caller's transaction: it is there if, and only if, the act is.
 
-    Who and where from are taken from the context.
+    Who and where from are taken from the context. It goes to the server with the next statement, or with COMMIT, and saves a round trip.
 
     Args:
         action: what was done, as `subject.verb`.
@@ -40,7 +42,7 @@ def record(
     """
     request = context.request_info()
     details = {name: part for name, part in (("before", before), ("after", after)) if part}
-    execute(
+    send_along(
         _RECORD,
         (
             new_id(),
@@ -55,8 +57,93 @@ def record(
             request.request_id,
             request.address,
             request.user_agent,
-            request.correlation_id,
-            new_id(),
         ),
     )
-    after_commit(ring)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which entries; None is no condition. `action` ends in `.*` for all of a subject; `until` is excluded."""
+
+    action: str | None = None
+    user_id: UUID | None = None
+    table: str | None = None
+    record: str | None = None
+    outcome: str | None = None
+    request_id: str | None = None
+    brand_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """For the query."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An entry of the trail; `seq` is its place in its tenant's chain, null as long as it has no seal."""
+
+    id: UUID
+    timestamp: datetime
+    action: str
+    outcome: str
+    reason: str | None
+    brand_id: UUID | None
+    user_id: UUID | None
+    actor_role: str | None
+    session_id: UUID | None
+    job_id: UUID | None
+    table_name: str | None
+    record_id: UUID | None
+    record_key: str | None
+    details: dict[str, Any]
+    request_id: str | None
+    address: str | None
+    user_agent: str | None
+    seq: int | None
+    sealed_at: datetime | None
+
+
+_COLUMNS = """
+    SELECT id, timestamp, action, outcome, reason, brand_id, user_id, actor_role, session_id, job_id, table_name,
+        record_id, record_key, details, request_id, address, user_agent, seq, sealed_at
+    FROM public.audit_logs
+"""
+_PAGE = (
+    _COLUMNS
+    + """
+    WHERE (%(action)s::text IS NULL OR action = %(action)s
+            OR right(%(action)s, 2) = '.*' AND starts_with(action, left(%(action)s, -1)))
+        AND (%(user_id)s::uuid IS NULL OR user_id = %(user_id)s)
+        AND (%(table)s::text IS NULL OR table_name = %(table)s)
+        AND (%(record)s::text IS NULL OR record_id::text = lower(%(record)s) OR record_key = %(record)s)
+        AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
+        AND (%(request_id)s::text IS NULL OR request_id = %(request_id)s)
+        AND (%(brand_id)s::uuid IS NULL OR brand_id = %(brand_id)s)
+        AND (%(since)s::timestamptz IS NULL OR timestamp >= %(since)s)
+        AND (%(until)s::timestamptz IS NULL OR timestamp < %(until)s)
+        AND (%(at)s::timestamptz IS NULL OR (timestamp, id) < (%(at)s, %(id)s::uuid))
+    ORDER BY timestamp DESC, id DESC LIMIT %(limit)s
+"""
+)
+
+
+def page(which: Filter, limit: int, after: tuple[datetime, UUID] | None = None) -> list[Entry]:
+    """Up to `limit` entries that the caller may see, newest first, from `after` (time and id) on."""
+    at, id = after or (None, None)
+    found = rows(_PAGE, {**which.params, "at": at, "id": id, "limit": limit})
+    return [Entry(**entry) for entry in found]
+
+
+def get(entry_id: UUID) -> Entry:
+    """One entry.
+
+    Raises:
+        NotFound: there is none, or the caller may not see it.
+    """
+    found = row(_COLUMNS + " WHERE id = %s", (entry_id,))
+    if found is None:
+        raise NotFound
+    return Entry(**found)

@@ -238,7 +238,7 @@ def transaction(
                 db.discard()
 
 
-def rows(sql: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
+def rows(sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
     """All rows of a query, as dicts."""
     cursor = db.execute_sql(sql, params)
     names = [column.name for column in cursor.description]

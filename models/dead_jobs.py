@@ -223,7 +223,7 @@ def _revive(ids: list[UUID], args: list[Any] | None, first_at: datetime, spacing
     request = context.request_info()
     after_commit(ring)
     return rows(
-        "SELECT id, due_at, held_by FROM app.replay_jobs(%s, %s::jsonb, %s, %s, %s, %s, %s, %s)",
+        "SELECT id, due_at, held_by FROM app.replay_jobs(%s, %s::jsonb, %s, %s, %s, %s, %s)",
         (
             ids,
             None if args is None else json.dumps(args),
@@ -232,6 +232,5 @@ def _revive(ids: list[UUID], args: list[Any] | None, first_at: datetime, spacing
             request.request_id,
             request.address,
             request.user_agent,
-            request.correlation_id,
         ),
     )

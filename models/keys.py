@@ -48,8 +48,13 @@ def derive(purpose: str, version: int | None = None) -> bytes:
 
 
 def keyed_hash(purpose: str, *parts: bytes, version: int | None = None) -> bytes:
+    """`hash_with` the key for `purpose` of a version (the active one by default)."""
+    return hash_with(derive(purpose, version), *parts)
+
+
+def hash_with(key: bytes, *parts: bytes) -> bytes:
     """HMAC-SHA256 over `parts`, each prefixed with its length so that no two lists collide."""
-    mac = hmac.new(derive(purpose, version), digestmod=hashlib.sha256)
+    mac = hmac.new(key, digestmod=hashlib.sha256)
     for part in parts:
         mac.update(len(part).to_bytes(4, "big"))
         mac.update(part)

@@ -1,9 +1,10 @@
-"""Measures of the jobs, read from the ledger when they are asked for: nothing is counted beside it and could drift."""
+"""Measures of jobs and of the audit trail, read from their tables when asked for: nothing beside can drift."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from models import checkpoints
 from models.db import rows
 
 WINDOW = timedelta(minutes=5)
@@ -37,6 +38,23 @@ def job_metrics() -> Iterator[Metric]:
         "companon_heartbeat_age_seconds",
         "Time since the last sign of life of a kind of process; +Inf if there never was one.",
         [({"process": kind}, age) for kind, age in heartbeat_ages().items()],
+    )
+
+
+def audit_metrics() -> Iterator[Metric]:
+    """Every measure of the audit trail, in the caller's transaction."""
+    found = checkpoints.gauges()
+    yield Metric("companon_audit_unsealed", "Audit entries that have no seal yet.", [({}, found.unsealed)])
+    yield Metric(
+        "companon_audit_oldest_unsealed_seconds",
+        "For how long the oldest of them has had none.",
+        [({}, found.oldest_unsealed_seconds)],
+    )
+    age = found.checkpoint_seconds
+    yield Metric(
+        "companon_audit_checkpoint_age_seconds",
+        "Time since the newest stored checkpoint was made; +Inf if there never was one.",
+        [({}, float("inf") if age is None else age)],
     )
 
 

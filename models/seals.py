@@ -11,7 +11,7 @@ out, so that a column added later doesn't break the seals of today.
 
 import hmac
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,7 +22,7 @@ import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
 from models import keys
-from models.db import Row, execute, now, row, rows
+from models.db import Row, execute, now, row, rows, value
 
 Entry = Mapping[str, Any]
 """A row of `audit_logs`: every column by its name, `details` with its numbers as decimals."""
@@ -33,6 +33,9 @@ PLATFORM = UUID(int=0)
 
 BATCH = 1_000
 """Entries sealed by one statement."""
+
+OVERDUE = 60.0
+"""Seconds after which an entry without a seal is a reason for alarm: it takes less than one."""
 
 
 class AuditLog(Row):
@@ -109,14 +112,23 @@ def _utf16(member: tuple[str, Any]) -> bytes:
     return member[0].encode("utf-16-be")
 
 
-def mac_of(entry: Entry, previous: bytes) -> bytes:
+KeyOf = Callable[[int], bytes]
+"""The key of a version; raises KeyError if there is none."""
+
+
+def key_of(version: int) -> bytes:
+    """Our own key of a version."""
+    return keys.derive(PURPOSE, version)
+
+
+def mac_of(entry: Entry, previous: bytes, key_of: KeyOf = key_of) -> bytes:
     """The MAC of an entry whose `seq`, `key_version` and `sealed_at` are set, after the entry with the MAC `previous`.
 
     Raises:
-        KeyError: its key version is not among our secrets.
+        KeyError: there is no key of its version.
     """
     covered = {name: part for name, part in entry.items() if name != "mac" and part is not None}
-    return keys.keyed_hash(PURPOSE, canonical(covered).encode(), previous, version=entry["key_version"])
+    return keys.hash_with(key_of(entry["key_version"]), canonical(covered).encode(), previous)
 
 
 def chained(entries: Iterable[Entry], head: Head, at: datetime) -> list[dict[str, Any]]:
@@ -131,6 +143,14 @@ def chained(entries: Iterable[Entry], head: Head, at: datetime) -> list[dict[str
     return links
 
 
+def holds(entry: Entry, previous: bytes, key_of: KeyOf = key_of) -> bool:
+    """Whether an entry is what was sealed after the entry with the MAC `previous`."""
+    try:
+        return hmac.compare_digest(bytes(entry["mac"] or b""), mac_of(entry, previous, key_of))
+    except (KeyError, TypeError):  # sealed under a key that nobody has, or what no entry holds
+        return False
+
+
 def verify(entries: Iterable[Entry], *, after: Head | None = None, head: Head | None = None) -> int | None:
     """Where a chain is broken first: a sequence number, or None if it is whole.
 
@@ -142,16 +162,10 @@ def verify(entries: Iterable[Entry], *, after: Head | None = None, head: Head | 
     last = after or Head()
     for entry in entries:
         expected = last.seq + 1
-        if entry["seq"] != expected or not _holds(entry, last.mac):
+        if entry["seq"] != expected or not holds(entry, last.mac):
             return expected
         last = Head(expected, bytes(entry["mac"]))
     return last.seq + 1 if head is not None and head != last else None
-
-
-def _holds(entry: Entry, previous: bytes) -> bool:
-    if entry["key_version"] not in keys.versions() or entry["mac"] is None:
-        return False
-    return hmac.compare_digest(bytes(entry["mac"]), mac_of(entry, previous))
 
 
 # Of the two columns named `details` the last one counts: the text, whose numbers are exact.
@@ -209,14 +223,28 @@ def sealed(brand_id: UUID | None, *, after: int = 0, limit: int = BATCH) -> list
     return _entries(_SEALED, brand_id or PLATFORM, after, limit)
 
 
-def unsealed_since(seconds: float) -> list[UUID | None]:
-    """The tenants with entries that have waited for their seal for longer than this; None is the platform."""
+def chains() -> list[UUID]:
+    """The chains that there are sealed entries of, whatever their heads say."""
+    found = rows(
+        "SELECT DISTINCT coalesce(brand_id, '00000000-0000-0000-0000-000000000000') AS chain FROM public.audit_logs"
+        " WHERE seq IS NOT NULL"
+    )
+    return [chain["chain"] for chain in found]
+
+
+def unsealed_since(seconds: float) -> list[tuple[UUID | None, float]]:
+    """Tenants (None is the platform) with entries that have waited for their seal for longer, and for how long."""
     waiting = rows(
-        "SELECT DISTINCT brand_id FROM public.audit_logs"
-        " WHERE seq IS NULL AND timestamp < now() - make_interval(secs => %s)",
+        "SELECT brand_id, extract(epoch FROM now() - min(timestamp))::float8 AS seconds FROM public.audit_logs"
+        " WHERE seq IS NULL AND timestamp < now() - make_interval(secs => %s) GROUP BY brand_id",
         (seconds,),
     )
-    return [tenant["brand_id"] for tenant in waiting]
+    return [(tenant["brand_id"], tenant["seconds"]) for tenant in waiting]
+
+
+def enqueue_missing() -> int:
+    """Have every tenant's entries sealed that lie without a seal; how many tenants that are."""
+    return int(value("SELECT app.enqueue_seals()"))
 
 
 def _entries(sql: str, *params: Any) -> list[dict[str, Any]]:

@@ -22,7 +22,11 @@ from settings import settings
 log = logging.getLogger(__name__)
 
 BEAT = "clock.beat"
-"""APScheduler's own job beside those of the table."""
+SEALS = "clock.seals"
+"""APScheduler's own jobs beside those of the table: what happens too often to be an occurrence that is kept."""
+
+SEALS_EVERY = 0.25
+"""Seconds between two looks for audit entries without a seal."""
 
 
 def propose(ledger: Ledger, schedule: Schedule, moment: datetime) -> int:
@@ -51,12 +55,22 @@ def beat(heartbeat: Heartbeat) -> None:
         log.warning("no sign of life could be given: %s", error)
 
 
+def ask_for_seals(ledger: Ledger) -> None:
+    """Have new audit entries sealed. They ask for nothing themselves, and lie there until this look."""
+    try:
+        if ledger.enqueue_seals():
+            jobs.ring()
+    except LedgerUnavailable as error:
+        log.warning("no seals were asked for: %s", error)
+
+
 def make_scheduler(ledger: Ledger) -> BlockingScheduler:
     """APScheduler with one job for each row of the table."""
     scheduler = BlockingScheduler(timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True})
     for schedule in SCHEDULES:
         scheduler.add_job(tick, schedule.trigger(), args=[ledger, schedule], id=schedule.do)
     scheduler.add_job(beat, "interval", seconds=EVERY, args=[Heartbeat("clock", ledger)], id=BEAT)
+    scheduler.add_job(ask_for_seals, "interval", seconds=SEALS_EVERY, args=[ledger], id=SEALS)
     return scheduler
 
 

@@ -4,6 +4,9 @@ from schedules.kinds import Daily, Every, Schedule
 
 SCHEDULES: list[Schedule] = [
     Every(minutes=1, do="audit.sweep", catch_up="last", late_means="entries lie unsealed, and could be changed unseen"),
+    Every(
+        hours=1, do="audit.checkpoint", catch_up="last", late_means="entries cut off a chain's end would not be missed"
+    ),
     Every(hours=1, do="accounts.expire", catch_up="last", late_means="used and outdated links and sessions pile up"),
     Every(hours=1, do="requests.expire", catch_up="last", late_means="answers kept for Idempotency-Key pile up"),
     Daily(at="03:10", do="consents.expire", catch_up="all", late_means="people are asked again too late"),

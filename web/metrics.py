@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from hmac import compare_digest
 from ipaddress import ip_address
+from itertools import chain
 
 import msgspec
 from falcon.asgi import Request, Response
 
-from models import metrics
+from models import checkpoints, metrics, seals
 from models.errors import Forbidden, NotFound, Problem
 from models.metrics import FRESH, Metric
 from settings import settings
@@ -32,13 +33,13 @@ class Heartbeat(msgspec.Struct):
 
 
 class Metrics:
-    """`/metrics`: the jobs in Prometheus's text format."""
+    """`/metrics`: the jobs and the audit trail in Prometheus's text format."""
 
     @endpoint(permission="public", media=TEXT, problems=(Forbidden,))
     def on_get(self, req: Request, resp: Response) -> None:
-        """Measures of the jobs. For this machine only, unless METRICS_TOKEN is set and given as a bearer token."""
+        """Measures of jobs and audit. For this machine only, unless METRICS_TOKEN is set and sent as bearer token."""
         _require_reader(req)
-        resp.text = render(metrics.job_metrics())
+        resp.text = render(chain(metrics.job_metrics(), metrics.audit_metrics()))
         resp.content_type = TEXT
 
 
@@ -56,6 +57,39 @@ class ProcessHealth:
         resp.media = Heartbeat(process, round(ages[process], 1))
 
 
+class AuditBehind(Problem):
+    """What has been recorded is not sealed, or not vouched for from outside, as it should be."""
+
+    status = 503
+    code = "audit_behind"
+    title = "The audit trail is behind"
+
+
+class AuditHealthOut(msgspec.Struct):
+    """Entries without a seal and the age of the oldest, and of the newest stored checkpoint; in seconds."""
+
+    unsealed: int
+    oldest_unsealed_seconds: float
+    checkpoint_seconds: float | None
+
+
+class AuditHealth:
+    """`/healthz/audit`: whether the audit trail is being sealed."""
+
+    @endpoint(permission="public", response=AuditHealthOut, problems=(AuditBehind,))
+    def on_get(self, req: Request, resp: Response) -> None:
+        """Whether entries get their seal, and checkpoints are stored: 503 if not."""
+        found = checkpoints.gauges()
+        if found.oldest_unsealed_seconds > seals.OVERDUE:
+            raise AuditBehind(f"An entry has had no seal for {found.oldest_unsealed_seconds:.0f} s.")
+        if found.checkpoint_overdue:
+            raise AuditBehind(f"No checkpoint has been stored within {checkpoints.OVERDUE:.0f} s.")
+        age = found.checkpoint_seconds
+        resp.media = AuditHealthOut(
+            found.unsealed, round(found.oldest_unsealed_seconds, 1), None if age is None else round(age, 1)
+        )
+
+
 def render(measures: Iterable[Metric]) -> str:
     """Prometheus's text exposition format, version 0.0.4."""
     lines: list[str] = []
@@ -63,7 +97,9 @@ def render(measures: Iterable[Metric]) -> str:
         lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} gauge"]
         for labels, value in metric.samples:
             told = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
-            lines.append(f"{metric.name}{{{told}}} {'+Inf' if value == float('inf') else f'{value:g}'}")
+            lines.append(
+                f"{metric.name}{f'{{{told}}}' if told else ''} {'+Inf' if value == float('inf') else f'{value:g}'}"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -81,4 +117,8 @@ def _require_reader(req: Request) -> None:
         raise Forbidden
 
 
-ROUTES: list[tuple[str, object]] = [("/metrics", Metrics()), ("/healthz/{process}", ProcessHealth())]
+ROUTES: list[tuple[str, object]] = [
+    ("/metrics", Metrics()),
+    ("/healthz/audit", AuditHealth()),
+    ("/healthz/{process}", ProcessHealth()),
+]

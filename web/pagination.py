@@ -30,11 +30,15 @@ class Page(msgspec.Struct, Generic[T]):
     next_cursor: str | None = None
 
 
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT, description="Items per page.")]
+Cursor = Annotated[str, msgspec.Meta(max_length=1000, description="`next_cursor` of the page before.")]
+
+
 class PageQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The parameters of every list; a list with filters inherits from it."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT, description="Items per page.")] = 25
-    cursor: Annotated[str, msgspec.Meta(max_length=1000, description="`next_cursor` of the page before.")] | None = None
+    limit: Limit = 25
+    cursor: Cursor | None = None
 
 
 def page_of(items: Sequence[T], limit: int, key: Callable[[T], Any], *, scope: str = "") -> Page[T]:

@@ -136,3 +136,23 @@ class Pool:
             done.set_result(result)
         else:
             done.set_exception(error)
+
+
+PATIENCE = 30.0
+"""Seconds that an answer which has begun waits for a thread: it can't be refused any more."""
+
+
+async def patiently(pool: Pool, function: Callable[..., Any], *args: Any) -> Any:
+    """`pool.run`, again and again while the pool is full.
+
+    Raises:
+        Overloaded: it still is after `PATIENCE` seconds.
+    """
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while True:
+        try:
+            return await pool.run(function, *args)
+        except Overloaded:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.1)

@@ -180,6 +180,10 @@ class Ledger:
         """When the newest enqueued occurrence of a schedule was due, or None."""
         return self._rows("SELECT app.last_occurrence(%s)", (schedule,))[0][0]
 
+    def enqueue_seals(self) -> int:
+        """Enqueue a seal for each tenant whose audit trail has entries without one; how many tenants that are."""
+        return int(self._rows("SELECT app.enqueue_seals()")[0][0])
+
     def beat(self, kind: str, process: str) -> None:
         """Write down a sign of life of a process."""
         self._rows("SELECT app.beat(%s, %s)", (kind, process))

@@ -1,19 +1,25 @@
-"""`./scripts/bench scan|jobs|logins`: run one benchmark on servers of its own, and print what came of it."""
+"""`./scripts/bench audit|jobs|logins|scan`: run one benchmark on servers of its own, and print what came of it."""
 
 import argparse
 import json
 from collections.abc import Callable
 
-from scripts.benchmarks import jobs, logins, scan
+from scripts.benchmarks import audit, jobs, logins, scan
 from scripts.benchmarks.report import Numbers
 from scripts.setup.progress import SetupError, say
 
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Numbers]] = {
+    "audit": audit.measure,
     "jobs": jobs.measure,
     "logins": logins.measure,
     "scan": scan.measure,
 }
-_ARGUMENTS = {"jobs": jobs.add_arguments, "logins": logins.add_arguments, "scan": scan.add_arguments}
+_ARGUMENTS = {
+    "audit": audit.add_arguments,
+    "jobs": jobs.add_arguments,
+    "logins": logins.add_arguments,
+    "scan": scan.add_arguments,
+}
 
 
 def main(argv: list[str]) -> int:
@@ -26,7 +32,7 @@ def main(argv: list[str]) -> int:
         return 1
     if given.json:
         say(json.dumps(numbers))
-    return 1 if numbers.get("lost") or numbers.get("duplicate") else 0
+    return 1 if numbers.get("lost") or numbers.get("duplicate") or numbers.get("gaps") else 0
 
 
 def parser() -> argparse.ArgumentParser:

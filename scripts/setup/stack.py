@@ -153,6 +153,7 @@ class Stack:
             "REDIS_URL": self.redis.url,
             "SECRET_KEYS": self.secrets.secret_keys,
             "AUTH_JWKS": self.secrets.auth_jwks,
+            "AUDIT_CHECKPOINT_URL": f"file://{self.var.resolve() / 'checkpoints'}",
             "PUBLIC_URL": self.api,
             "SMTP_URL": self._smtp_url(),
             "PORT": str(self.port),

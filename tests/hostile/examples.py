@@ -161,6 +161,7 @@ def _announced(name: str) -> Callable[[World], dict[str, Any]]:
 
 
 _example("GET /healthz")
+_example("GET /healthz/audit")
 _example("GET /healthz/{process}", path=lambda world: {"process": world.beat("relay")})
 _example("GET /readyz")
 _example("GET /metrics", address=lambda _: "127.0.0.1")
@@ -268,6 +269,18 @@ _example(
         "to": "2027-01-01T00:00:00Z",
     },
 )
+
+
+def _entries(world: World) -> dict[str, Any]:
+    conditions = {"action": "campaign.*", "actor": str(uuid4()), "table": "campaigns", "record": str(uuid4())}
+    conditions |= {"outcome": "ok", "request_id": str(uuid4()), "brand_id": str(world.brand_id)}
+    return conditions | {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
+
+
+_example("GET /api/v1/audit-logs", "Brand Admin", query=lambda world: {**_entries(world), "limit": 2})
+_example("GET /api/v1/audit-logs/{entry_id}", "Brand Admin", path=_own("entry_id"))
+_example("GET /api/v1/audit-logs/export.csv", SYSTEM_ADMIN, query=_entries)
+_example("GET /api/v1/audit-logs/export.json", "Brand Admin", query=_entries)
 _example("GET /api/v1/brands", SYSTEM_ADMIN, query=_page(name="acme", status="active"))
 _example(
     "POST /api/v1/brands",

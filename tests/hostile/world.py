@@ -16,6 +16,7 @@ from psycopg2.extras import Json
 from models import (
     accounts,
     api_keys,
+    audit,
     brands,
     campaigns,
     codes,
@@ -280,6 +281,7 @@ def _things(world: World, brand_id: UUID, campaign: Campaign, staff: dict[str, C
         "job_id": world.launch_job(manager),
         "dead_job_id": world.letter(brand_id),
         "session_id": fan.identity.session_id,
+        "entry_id": _entry(manager),
     }
 
 
@@ -287,6 +289,18 @@ def _api_key(by: Caller, *scopes: str) -> tuple[UUID, str]:
     with transaction(by.identity):
         made, text = api_keys.create("till", list(scopes), timedelta(days=1))
     return made.id, text
+
+
+def _entry(of: Caller) -> UUID:
+    """An entry of the audit trail of their brand."""
+    with transaction(of.identity):
+        audit.record("test.act")
+    with transaction(context.for_system_job()):
+        found: UUID = value(
+            "SELECT id FROM public.audit_logs WHERE user_id = %s ORDER BY timestamp DESC LIMIT 1",
+            (of.identity.user_id,),
+        )
+        return found
 
 
 def _brand(admin: Caller) -> tuple[UUID, dict[str, Caller]]:

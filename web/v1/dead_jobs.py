@@ -1,6 +1,6 @@
 """Dead letters, for system admins: what died of what, and how it is made to run again."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from models.dead_jobs import Blocked, Filter, Place
 from models.errors import Invalid, NotFound
 from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of
 from web.pagination import cursor_of
-from web.v1.fields import ActorName, Instant
+from web.v1.fields import ActorName, Instant, in_utc
 
 REPLAY = "dead-jobs.replay"
 """What the cursors of replays are made for."""
@@ -40,14 +40,7 @@ class DeadJobQuery(PageQuery, kw_only=True, rename=_PERIOD):
 
 
 def _period(since: datetime | None, until: datetime | None) -> tuple[datetime | None, datetime | None]:
-    return _in_utc("from", since), _in_utc("to", until)
-
-
-def _in_utc(field: str, at: datetime | None) -> datetime | None:
-    try:
-        return at and at.astimezone(UTC)
-    except OverflowError:
-        raise Invalid(field, "beyond the years 1 to 9999 in UTC") from None
+    return in_utc("from", since), in_utc("to", until)
 
 
 class ErrorOut(msgspec.Struct):

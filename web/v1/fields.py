@@ -1,6 +1,6 @@
 """Types of fields that several resources take. A pattern ends in `$(?!\\n)`, since Python's `$` lets a newline pass."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -49,3 +49,15 @@ def either(one: str, other: str) -> Invalid:
             {"field": other, "reason": f"has to be there, or {one}, and not both"},
         ]
     )
+
+
+def in_utc(field: str, at: datetime | None) -> datetime | None:
+    """An instant in the time zone that it is compared in.
+
+    Raises:
+        Invalid: it is beyond what can be told there.
+    """
+    try:
+        return at and at.astimezone(UTC)
+    except OverflowError:
+        raise Invalid(field, "beyond the years 1 to 9999 in UTC") from None

@@ -133,12 +133,11 @@ call app.grant_definer('app.revive_job(app.dead_jobs,jsonb,timestamptz)', '{}');
 -- entry each in the audit trail of its brand. What is no dead letter any more is left out.
 create function app.replay_jobs(
     p_ids uuid[], p_args jsonb, p_first_at timestamptz, p_spacing interval,
-    p_request_id text, p_address text, p_user_agent text, p_correlation_id text
+    p_request_id text, p_address text, p_user_agent text
 ) returns table (id uuid, due_at timestamptz, held_by uuid)
 language plpgsql security definer set search_path = '' as $$
 declare
     dead app.dead_jobs;
-    brands uuid[] := '{}';
     revived int := 0;
 begin
     foreach id in array p_ids loop
@@ -148,7 +147,6 @@ begin
         held_by := app.revive_job(dead, p_args, due_at);
         if held_by is null then
             revived := revived + 1;
-            brands := case when array_position(brands, dead.brand_id) is null then brands || dead.brand_id else brands end;
             insert into public.audit_logs (user_id, action, table_name, record_id, details, brand_id, actor_role,
                 session_id, request_id, address, user_agent)
             values ((app.claims() ->> 'sub')::uuid, 'job.replay', 'jobs', id, app.replay_details(dead, p_args, due_at),
@@ -159,10 +157,9 @@ begin
         end if;
         return next;
     end loop;
-    perform app.ask_for_seals(brands, p_request_id, p_correlation_id);
 end
 $$;
-call app.grant_definer('app.replay_jobs(uuid[],jsonb,timestamptz,interval,text,text,text,text)', array['app_admin']);
+call app.grant_definer('app.replay_jobs(uuid[],jsonb,timestamptz,interval,text,text,text)', array['app_admin']);
 
 -- What the audit trail keeps of a replay: the arguments only where they were changed.
 create function app.replay_details(p_dead app.dead_jobs, p_args jsonb, p_due_at timestamptz) returns jsonb
@@ -179,22 +176,6 @@ begin
 end
 $$;
 call app.grant_definer('app.replay_details(app.dead_jobs,jsonb,timestamptz)', '{}');
-
--- One job for each trail that entries were written into; null is the platform's.
-create function app.ask_for_seals(p_brands uuid[], p_request_id text, p_correlation_id text) returns void
-language plpgsql set search_path = '' as $$
-declare
-    brand uuid;
-begin
-    foreach brand in array p_brands loop
-        perform app.add_job(gen_random_uuid(), 'audit.seal', jsonb_build_array(brand), '200 ms',
-            p_coalesce_key => 'audit.seal:' || coalesce(brand::text, 'platform'),
-            p_subject_type => 'audit', p_subject_id => coalesce(brand::text, 'platform'),
-            p_request_id => p_request_id, p_correlation_id => p_correlation_id);
-    end loop;
-end
-$$;
-call app.grant_definer('app.ask_for_seals(uuid[],text,text)', '{}');
 
 -- Every job with what ties it to others, wherever it is, under the caller's own row policies.
 create view app.job_links with (security_invoker = true) as

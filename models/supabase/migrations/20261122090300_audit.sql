@@ -28,7 +28,8 @@ create table public.audit_logs (
 create unique index audit_logs_chain on public.audit_logs (coalesce(brand_id, '00000000-0000-0000-0000-000000000000'), seq)
     where seq is not null;
 create index audit_logs_unsealed on public.audit_logs (brand_id, timestamp, id) where seq is null;
-create index audit_logs_brand on public.audit_logs (brand_id, timestamp);
+create index audit_logs_brand on public.audit_logs (brand_id, timestamp, id);
+create index audit_logs_time on public.audit_logs (timestamp, id);
 
 -- The head of each tenant's chain; the nil UUID is the platform's.
 create table app.audit_chains (
@@ -37,7 +38,8 @@ create table app.audit_chains (
     mac bytea not null default '\x'
 );
 
--- Append-only, the owner included: a seal may be put on once, and nothing else may ever change.
+-- Append-only, whoever asks: a seal may be put on once, and nothing else may ever change. The triggers fire for the
+-- owner too, and always: not even a session that poses as a replica is spared.
 create function app.keep_audit() returns trigger language plpgsql set search_path = '' as $$
 begin
     if tg_op = 'UPDATE' and old.seq is null and new.seq is not null
@@ -52,17 +54,61 @@ create trigger audit_logs_append_only before update or delete on public.audit_lo
     for each row execute function app.keep_audit();
 create trigger audit_logs_no_truncate before truncate on public.audit_logs
     for each statement execute function app.keep_audit();
+alter table public.audit_logs enable always trigger audit_logs_append_only;
+alter table public.audit_logs enable always trigger audit_logs_no_truncate;
+
+-- The head of a chain only ever moves forward.
+create function app.keep_audit_chain() returns trigger language plpgsql set search_path = '' as $$
+begin
+    if tg_op = 'UPDATE' and new.chain_id = old.chain_id and new.seq > old.seq then
+        return new;
+    end if;
+    raise exception using errcode = 'PT403', message = 'audit_is_append_only';
+end
+$$;
+create trigger audit_chains_forward before update or delete on app.audit_chains
+    for each row execute function app.keep_audit_chain();
+create trigger audit_chains_no_truncate before truncate on app.audit_chains
+    for each statement execute function app.keep_audit_chain();
+alter table app.audit_chains enable always trigger audit_chains_forward;
+alter table app.audit_chains enable always trigger audit_chains_no_truncate;
 
 call app.secure('public.audit_logs', p_admin => 'select', p_system => 'select,update',
     p_member => '{"select": "audit:read"}');
 call app.secure('app.audit_chains', p_system => 'select,insert,update');
+-- Definer functions write entries, and nothing else of the trail. The sealer puts the seal on, and nothing else.
+revoke update, delete on public.audit_logs, app.audit_chains from app_definer;
+revoke update on public.audit_logs from app_system;
+grant update (seq, key_version, mac, sealed_at) on public.audit_logs to app_system;
 
--- Writes an entry as whoever asks, and asks for it to be sealed. For other definer functions.
+-- Writes an entry as whoever asks; a brand's or a fan's into no chain but its own. Nobody is asked to seal it: it is
+-- found as it is (app.enqueue_seals), so an entry costs its transaction one insert.
+create function app.record_audit(
+    p_id uuid, p_action text, p_table text, p_record_id uuid, p_record_key text, p_details jsonb, p_outcome text,
+    p_reason text, p_brand_id uuid, p_request_id text, p_address text, p_user_agent text
+) returns void language plpgsql security definer set search_path = '' as $$
+declare
+    claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;  -- app.claims(), for less
+    asking text := current_setting('role');
+begin
+    insert into public.audit_logs (id, user_id, action, table_name, record_id, record_key, details, brand_id, actor_role,
+        session_id, job_id, outcome, reason, request_id, address, user_agent)
+    values (p_id, (claims ->> 'sub')::uuid, p_action, p_table, p_record_id, p_record_key, p_details,
+        case when asking in ('app_admin', 'app_system') then p_brand_id
+            else (claims #>> '{app_metadata,brand_id}')::uuid end,
+        coalesce(claims #>> '{app_metadata,user_role}', nullif(asking, 'none')), (claims ->> 'session_id')::uuid,
+        (claims ->> 'job_id')::uuid, p_outcome, p_reason, p_request_id, p_address, p_user_agent);
+end
+$$;
+call app.grant_definer(
+    'app.record_audit(uuid,text,text,uuid,text,jsonb,text,text,uuid,text,text,text)',
+    array['app_public', 'authenticated', 'app_fan', 'app_admin', 'app_job', 'app_system']);
+
+-- The same for other definer functions, which know whose act it is and whose trail it belongs into.
 create function app.add_audit(
     p_id uuid, p_action text, p_table text, p_record_id uuid, p_record_key text, p_details jsonb,
     p_outcome text default 'ok', p_reason text default null, p_brand_id uuid default null, p_user_id uuid default null,
-    p_request_id text default null, p_address text default null, p_user_agent text default null,
-    p_correlation_id text default null, p_job_id uuid default gen_random_uuid()
+    p_request_id text default null, p_address text default null, p_user_agent text default null
 ) returns void language plpgsql security definer set search_path = '' as $$
 declare
     claims jsonb := app.claims();
@@ -73,30 +119,46 @@ begin
         p_brand_id, coalesce(claims #>> '{app_metadata,user_role}', nullif(current_setting('role'), 'none')),
         (claims ->> 'session_id')::uuid, (claims ->> 'job_id')::uuid, p_outcome, p_reason, p_request_id, p_address,
         p_user_agent);
-    perform app.add_job(p_job_id, 'audit.seal', jsonb_build_array(p_brand_id), '200 ms',
-        p_coalesce_key => 'audit.seal:' || coalesce(p_brand_id::text, 'platform'),
-        p_subject_type => 'audit', p_subject_id => coalesce(p_brand_id::text, 'platform'),
-        p_request_id => p_request_id, p_correlation_id => p_correlation_id);
 end
 $$;
 call app.grant_definer(
-    'app.add_audit(uuid,text,text,uuid,text,jsonb,text,text,uuid,uuid,text,text,text,text,uuid)', '{}');
+    'app.add_audit(uuid,text,text,uuid,text,jsonb,text,text,uuid,uuid,text,text,text)', '{}');
 
-create function app.record_audit(
-    p_id uuid, p_action text, p_table text, p_record_id uuid, p_record_key text, p_details jsonb, p_outcome text,
-    p_reason text, p_brand_id uuid, p_request_id text, p_address text, p_user_agent text, p_correlation_id text,
-    p_job_id uuid
-) returns void language plpgsql security definer set search_path = '' as $$
+-- A job for each tenant that has unsealed entries and no job under way that seals them; how many. Whoever asks sees what
+-- has committed, and asks again soon: so no entry is forgotten, however late its transaction ends.
+create function app.enqueue_seals() returns int language plpgsql security definer set search_path = '' as $$
 declare
-    own_brand uuid := (app.claims() #>> '{app_metadata,brand_id}')::uuid;
+    tenants text[] := array(
+        -- One probe of the index for each tenant, however many entries wait.
+        with recursive waiting as (
+            (select l.brand_id from public.audit_logs l where l.seq is null and l.brand_id is not null
+            order by l.brand_id limit 1)
+            union all
+            select (select l.brand_id from public.audit_logs l where l.seq is null and l.brand_id > w.brand_id
+                order by l.brand_id limit 1)
+            from waiting w where w.brand_id is not null
+        )
+        select w.brand_id::text from waiting w where w.brand_id is not null
+        union all
+        (select 'platform' from public.audit_logs l where l.seq is null and l.brand_id is null limit 1)
+    );
+    tenant text;
+    enqueued int := 0;
 begin
-    if current_setting('role') not in ('app_admin', 'app_system') then
-        p_brand_id := own_brand;
+    if tenants = '{}' then
+        return 0;
     end if;
-    perform app.add_audit(p_id, p_action, p_table, p_record_id, p_record_key, p_details, p_outcome, p_reason, p_brand_id,
-        null, p_request_id, p_address, p_user_agent, p_correlation_id, p_job_id);
+    foreach tenant in array tenants loop
+        continue when exists (select from app.jobs j
+                where j.published_at is null and j.actor = 'audit.seal' and j.subject_id = tenant)
+            or exists (select from app.jobs j
+                where j.published_at is not null and j.actor = 'audit.seal' and j.subject_id = tenant);
+        perform app.add_job(gen_random_uuid(), 'audit.seal',
+            jsonb_build_array(nullif(tenant, 'platform')), p_coalesce_key => 'audit.seal:' || tenant,
+            p_subject_type => 'audit', p_subject_id => tenant);
+        enqueued := enqueued + 1;
+    end loop;
+    return enqueued;
 end
 $$;
-call app.grant_definer(
-    'app.record_audit(uuid,text,text,uuid,text,jsonb,text,text,uuid,text,text,text,text,uuid)',
-    array['app_public', 'authenticated', 'app_fan', 'app_admin', 'app_job', 'app_system']);
+call app.grant_definer('app.enqueue_seals()', array['app_worker', 'app_system']);

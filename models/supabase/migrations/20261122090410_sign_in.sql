@@ -49,7 +49,7 @@ begin
     perform app.add_audit(
         gen_random_uuid(), p_action, 'users', p_user_id, null, p_details, p_outcome, p_reason,
         (select u.brand_id from public.users u where u.id = p_user_id), p_user_id,
-        p_request ->> 'request_id', p_request ->> 'address', p_request ->> 'user_agent', p_request ->> 'correlation_id');
+        p_request ->> 'request_id', p_request ->> 'address', p_request ->> 'user_agent');
 end
 $$;
 call app.grant_definer('app.add_account_audit(text,uuid,jsonb,jsonb,text,text)', '{}');

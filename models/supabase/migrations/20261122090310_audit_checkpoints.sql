@@ -1,0 +1,67 @@
+-- Checkpoints of the audit trail: what every chain's head was, signed, and stored outside of this database. What is kept
+-- here is for making the next one, and for storing again what the store could not take.
+
+create table app.audit_checkpoints (
+    number bigint primary key,
+    at timestamptz not null,
+    sha256 bytea not null,       -- of the document; the next one names it
+    document text not null,
+    stored_at timestamptz
+);
+create index audit_checkpoints_unstored on app.audit_checkpoints (number) where stored_at is null;
+
+create function app.keep_audit_checkpoint() returns trigger language plpgsql set search_path = '' as $$
+begin
+    if tg_op = 'UPDATE' and old.stored_at is null and new.stored_at is not null
+        and to_jsonb(new) - 'stored_at' = to_jsonb(old) - 'stored_at' then
+        return new;
+    end if;
+    raise exception using errcode = 'PT403', message = 'audit_is_append_only';
+end
+$$;
+create trigger audit_checkpoints_append_only before update or delete on app.audit_checkpoints
+    for each row execute function app.keep_audit_checkpoint();
+create trigger audit_checkpoints_no_truncate before truncate on app.audit_checkpoints
+    for each statement execute function app.keep_audit_checkpoint();
+alter table app.audit_checkpoints enable always trigger audit_checkpoints_append_only;
+alter table app.audit_checkpoints enable always trigger audit_checkpoints_no_truncate;
+
+call app.secure('app.audit_checkpoints', p_admin => 'select', p_system => 'select,insert,update');
+revoke insert, update, delete on app.audit_checkpoints from app_definer;
+
+-- How many entries have no seal, for how many seconds the oldest of them has had none, how long ago the newest stored
+-- checkpoint was made, and for how long there should have been one: null where there is nothing to tell of.
+create function app.audit_gauges(out unsealed bigint, out oldest_unsealed_seconds float8, out checkpoint_seconds float8,
+    out first_sealed_seconds float8)
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    select count(*), coalesce(extract(epoch from now() - min(l.timestamp)), 0)::float8
+    into unsealed, oldest_unsealed_seconds from public.audit_logs l where l.seq is null;
+    select extract(epoch from now() - c.at)::float8 into checkpoint_seconds
+    from app.audit_checkpoints c where c.stored_at is not null order by c.number desc limit 1;
+    select extract(epoch from now() - min(l.sealed_at))::float8 into first_sealed_seconds
+    from public.audit_logs l where l.seq = 1;
+end
+$$;
+call app.grant_definer('app.audit_gauges()', array['app_public']);
+
+-- The trail belongs to a role that nobody is a member of, and that may itself change nothing: whoever runs migrations
+-- can't step over its triggers in passing. What a superuser does is found by verification.
+do $$
+declare
+    kept regclass;
+begin
+    if not exists (select from pg_roles where rolname = 'app_audit_owner') then
+        create role app_audit_owner nologin;
+    end if;
+    execute format('grant app_audit_owner to %I', current_user);
+    grant usage, create on schema public, app to app_audit_owner;
+    foreach kept in array array['public.audit_logs', 'app.audit_chains', 'app.audit_checkpoints']::regclass[] loop
+        execute format('grant select on table %s to %I', kept, current_user);
+        execute format('alter table %s owner to app_audit_owner', kept);
+        execute format('revoke insert, update, delete, truncate, references, trigger on table %s from app_audit_owner', kept);
+    end loop;
+    revoke create on schema public, app from app_audit_owner;
+    execute format('revoke app_audit_owner from %I', current_user);
+end
+$$;

@@ -1,0 +1,278 @@
+"""The audit trail: who did what to which record. Whoever reads it is in it."""
+
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models import audit
+from models.context import Identity
+from models.db import now
+from models.errors import NotFound
+from web.endpoint import Page, after, audited, endpoint, page_of
+from web.kit import Kit
+from web.pagination import Cursor, Limit
+from web.pool import patiently
+from web.v1.fields import Instant, in_utc
+
+EXPORT_PAGE = 500
+"""Entries that an export holds in memory at a time."""
+
+_PERIOD = {"since": "from", "until": "to", "actor_id": "actor"}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+Action = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=100,
+        pattern=r"^[a-z0-9_-]+\.([a-z0-9_.-]+|\*)$(?!\n)",
+        description="`campaign.update`, or `campaign.*` for all of a subject.",
+    ),
+]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
+RequestId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{8,64}$(?!\n)", description="An `X-Request-Id`.")]
+
+
+class AuditFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename=_PERIOD):
+    """Which entries: `from` ≤ when it was done < `to`."""
+
+    action: Action | None = None
+    actor_id: Annotated[UUID, msgspec.Meta(description="The person who did it.")] | None = None
+    table: Annotated[Name, msgspec.Meta(description="The table of the record, e.g. `campaigns`.")] | None = None
+    record: Annotated[Name, msgspec.Meta(description="The record's id or key.")] | None = None
+    outcome: Literal["ok", "refused", "failed"] | None = None
+    request_id: RequestId | None = None
+    brand_id: UUID | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+
+    @property
+    def filter(self) -> audit.Filter:
+        """As the rules take it."""
+        return audit.Filter(
+            action=self.action,
+            user_id=self.actor_id,
+            table=self.table,
+            record=self.record,
+            outcome=self.outcome,
+            request_id=self.request_id,
+            brand_id=self.brand_id,
+            since=in_utc("from", self.since),
+            until=in_utc("to", self.until),
+        )
+
+
+class AuditQuery(AuditFilter, kw_only=True, rename=_PERIOD):
+    """Which entries, and which page of them."""
+
+    limit: Limit = 25
+    cursor: Cursor | None = None
+
+
+class ActorOut(msgspec.Struct):
+    """Who did it; `job_id` where a job did."""
+
+    user_id: UUID | None
+    role: str | None
+    session_id: UUID | None
+    job_id: UUID | None
+
+
+class TargetOut(msgspec.Struct):
+    """What it was done to."""
+
+    table: str | None
+    record_id: UUID | None
+    record_key: str | None
+
+
+class EntryOut(msgspec.Struct, kw_only=True):
+    """An entry. `details` has `before` and `after` of what was changed, personal values as keyed hashes.
+
+    `seq` is its place in its brand's chain; it has one within a second.
+    """
+
+    id: UUID
+    at: datetime
+    action: str
+    actor: ActorOut
+    target: TargetOut
+    outcome: str
+    reason: str | None
+    details: dict[str, Any]
+    brand_id: UUID | None
+    request_id: str | None
+    address: str | None
+    user_agent: str | None
+    seq: int | None
+    sealed_at: datetime | None
+
+    @classmethod
+    def of(cls, entry: audit.Entry) -> "EntryOut":
+        """An entry as those see it who may."""
+        return cls(
+            id=entry.id,
+            at=entry.timestamp,
+            action=entry.action,
+            actor=ActorOut(entry.user_id, entry.actor_role, entry.session_id, entry.job_id),
+            target=TargetOut(entry.table_name, entry.record_id, entry.record_key),
+            outcome=entry.outcome,
+            reason=entry.reason,
+            details=entry.details,
+            brand_id=entry.brand_id,
+            request_id=entry.request_id,
+            address=entry.address,
+            user_agent=entry.user_agent,
+            seq=entry.seq,
+            sealed_at=entry.sealed_at,
+        )
+
+
+class AuditLogs:
+    """`/api/v1/audit-logs`: a brand's audit trail; a system admin's is everybody's."""
+
+    @endpoint(query=AuditQuery, response=Page[EntryOut], permission="audit:read", audit="audit.read")
+    def on_get(self, req: Request, resp: Response) -> None:
+        """Search it, the newest entries first."""
+        asked: AuditQuery = req.context.query
+        scope = f"audit-logs:{asked.filter}"
+        found = audit.page(asked.filter, asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=scope))
+        _say_what_was_read(req, asked)
+        items = [EntryOut.of(entry) for entry in found]
+        resp.media = page_of(items, asked.limit, lambda entry: (entry.at, entry.id), scope=scope)
+
+
+class AuditLog:
+    """`/api/v1/audit-logs/{entry_id}`: one entry."""
+
+    @endpoint(response=EntryOut, permission="audit:read", audit="audit.read", problems=(NotFound,))
+    def on_get(self, req: Request, resp: Response, entry_id: UUID) -> None:
+        """Read it."""
+        audited(req, table="audit_logs", record_id=entry_id)
+        resp.media = EntryOut.of(audit.get(entry_id))
+
+
+class AuditCsv:
+    """`/api/v1/audit-logs/export.csv`: the trail for a spreadsheet."""
+
+    @endpoint(
+        query=AuditFilter,
+        permission="audit:read",
+        audit="audit.export",
+        recent=True,
+        media="text/csv",
+    )
+    def on_get(self, req: Request, resp: Response) -> None:
+        """Export what matches, the newest entries first. What begins like a formula has a `'` before it."""
+        _export(req, resp, _csv_head(), _csv, "")
+        resp.content_type = "text/csv; charset=utf-8"
+        resp.downloadable_as = "audit-logs.csv"
+
+
+class AuditJson:
+    """`/api/v1/audit-logs/export.json`: the trail for programs."""
+
+    @endpoint(
+        query=AuditFilter,
+        response=list[EntryOut],
+        permission="audit:read",
+        audit="audit.export",
+        recent=True,
+    )
+    def on_get(self, req: Request, resp: Response) -> None:
+        """Export what matches, the newest entries first. An export that was cut short is no JSON."""
+        _export(req, resp, "[", _json, "\n]\n")
+        resp.content_type = "application/json"
+        resp.downloadable_as = "audit-logs.json"
+
+
+Render = Callable[[Sequence[audit.Entry], bool], str]
+"""Some entries as text; whether they are the first ones."""
+
+
+def _export(req: Request, resp: Response, head: str, render: Render, foot: str) -> None:
+    asked: AuditFilter = req.context.query
+    _say_what_was_read(req, asked)
+    which, at = asked.filter, now()
+    # What is written from now on, the entry of this export for one, doesn't prolong it.
+    which = replace(which, until=min(which.until or at, at))
+    resp.stream = _texts(req.context.kit, req.context.identity, which, (head, render, foot))
+
+
+async def _texts(
+    kit: Kit, identity: Identity, which: audit.Filter, form: tuple[str, Render, str]
+) -> AsyncIterator[bytes]:
+    """An export, page by page, each read in a transaction of its own: a session that ends, ends it."""
+    head, render, foot = form
+    yield head.encode()
+    place: tuple[datetime, UUID] | None = None
+    while True:
+        found: list[audit.Entry] = await patiently(kit.pool, _read, kit, identity, which, place)
+        if found:
+            yield render(found, place is None).encode()
+            place = (found[-1].timestamp, found[-1].id)
+        if len(found) < EXPORT_PAGE:
+            break
+    yield foot.encode()
+
+
+def _read(kit: Kit, identity: Identity, which: audit.Filter, place: tuple[datetime, UUID] | None) -> list[audit.Entry]:
+    with kit.transaction(identity, timeout=30.0):
+        return audit.page(which, EXPORT_PAGE, place)
+
+
+def _say_what_was_read(req: Request, asked: AuditFilter) -> None:
+    conditions = {name: part for name, part in msgspec.to_builtins(asked).items() if part is not None}
+    audited(req, table="audit_logs", after=conditions, brand_id=asked.brand_id)
+
+
+def _json(entries: Sequence[audit.Entry], first: bool) -> str:
+    texts = [msgspec.json.encode(EntryOut.of(entry)).decode() for entry in entries]
+    return ("\n" if first else ",\n") + ",\n".join(texts)
+
+
+_CSV = tuple(audit.Entry.__dataclass_fields__)
+
+
+def _csv_head() -> str:
+    return _lines([_CSV])
+
+
+def _csv(entries: Sequence[audit.Entry], _first: bool) -> str:
+    return _lines([[_cell(getattr(entry, name)) for name in _CSV] for entry in entries])
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> str:
+    """A value as a spreadsheet may show it: what begins like a formula, which it would run, begins with a quote."""
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return value.isoformat()
+        case dict():
+            return json.dumps(value, ensure_ascii=False, sort_keys=True)
+        case int():
+            return str(value)
+    text = str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+ROUTES: list[tuple[str, object]] = [
+    ("/api/v1/audit-logs", AuditLogs()),
+    ("/api/v1/audit-logs/export.csv", AuditCsv()),
+    ("/api/v1/audit-logs/export.json", AuditJson()),
+    ("/api/v1/audit-logs/{entry_id:uuid}", AuditLog()),
+]
