@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from models import context
-from models.db import send_along, new_id, row, rows
+from models.db import new_id, row, rows, send_along
 from models.errors import NotFound
 
 _RECORD = "SELECT app.record_audit(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
@@ -27,7 +27,8 @@ def record(
 ) -> None:
     """Write an entry in the caller's transaction: it is there if, and only if, the act is.
 
-    Who and where from are taken from the context. It goes to the server with the next statement, or with COMMIT, and saves a round trip.
+    Who and where from are taken from the context. It goes to the server with the next statement, or with COMMIT, which
+    saves a round trip.
 
     Args:
         action: what was done, as `subject.verb`.

@@ -113,7 +113,7 @@ KEYS = [
     ),
     Lint(
         "a relation has an owner who isn't one of ours",
-        """select name from relations where relowner not in ('app_definer'::regrole,
+        """select name from relations where relowner not in ('app_definer'::regrole, 'app_audit_owner'::regrole,
             (select relowner from relations where name = 'public.campaigns'))""",
         "create table app.broken (id int primary key); alter table app.broken owner to authenticated",
     ),

@@ -36,7 +36,6 @@ FITTING: dict[str, Any] = {
 }
 OF_TYPE: dict[str, Any] = {
     "int4": 1,
-    "int8": 1,
     "int2": 1,
     "float4": 0.5,
     "float8": 0.5,
@@ -126,7 +125,7 @@ def _value(table: Table, column: str, party: Party) -> Any:
         return party.thing_id
     if not required:
         return None
-    of_theirs = {"text": f"of {party.thing_id}", "bytea": party.thing_id.bytes}
+    of_theirs = {"text": f"of {party.thing_id}", "bytea": party.thing_id.bytes, "int8": party.thing_id.int % 2**31}
     return of_theirs[kind] if kind in of_theirs else OF_TYPE[kind]
 
 
