@@ -1,0 +1,148 @@
+"""What verification goes by, from outside the database: checkpoints, exported files, keys."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from jobs.checkpoint_stores import Store
+from models import checkpoints, keys, seals
+from models.checkpoints import PublicKeys, Unsigned
+from models.seals import Head, KeyOf, canonical
+from scripts.auditing.walk import Fault, Walk
+from scripts.setup.progress import SetupError
+
+FORMAT = "companon-audit-export/1"
+
+
+def mac_keys() -> dict[str, str]:
+    """The keys of all versions that entries are sealed under. Who has them can seal."""
+    found = {version: seals.key_of(version) for version in keys.versions()}
+    return {str(version): base64.urlsafe_b64encode(key).decode() for version, key in found.items()}
+
+
+def key_of(path: Path | None) -> KeyOf:
+    """The keys of a file that `keys --mac` printed, or the system's own.
+
+    Raises:
+        SetupError: it is none.
+    """
+    if path is None:
+        seals.key_of(keys.active_version())
+        return seals.key_of
+    try:
+        read = {int(version): base64.urlsafe_b64decode(key) for version, key in _json(path).items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise SetupError(f"{path}: {error}") from None
+    return lambda version: read[int(version)]
+
+
+def public_keys(path: Path | None) -> PublicKeys:
+    """The keys of a file that `keys` printed, or the system's own.
+
+    Raises:
+        SetupError: it is none.
+    """
+    try:
+        return checkpoints.public_keys(checkpoints.public_key_set() if path is None else _json(path))
+    except ValueError as error:
+        raise SetupError(f"{path}: {error}") from None
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise SetupError(str(error)) from None
+
+
+def take_checkpoints(walk: Walk, store: Store, public: PublicKeys) -> int:
+    """Have chains compared with all checkpoints of a store, and those with each other; the number of the last one."""
+    previous, expected = None, 1
+    for number in store.numbers():
+        if number > expected:
+            walk.other.append(Fault("checkpoints", expected, f"removed: {number} comes next"))
+        document = store.get(number) or ""
+        try:
+            said = checkpoints.opened(document, public)
+        except Unsigned as error:
+            walk.other.append(Fault("checkpoints", number, f"changed: {error}"))
+        else:
+            if int(said["number"]) != number or (previous and said["previous"] != previous):
+                walk.other.append(Fault("checkpoints", number, "not the one that followed the checkpoint before it"))
+            walk.mark(checkpoints.heads_of(said), f"checkpoint {number} of {said['at'][:19]}")
+        previous, expected = checkpoints.digest(document).hex(), number + 1
+    return expected - 1
+
+
+def write_export(path: Path, heads: Mapping[UUID, Head], at: Any) -> int:
+    """Write the entries of these chains up to these heads, in canonical form, below a signed line; how many."""
+    head = {"format": FORMAT, "at": at, "chains": checkpoints.statement_of(heads)}
+    count = 0
+    with path.open("x") as file:
+        file.write(checkpoints.signed(head) + "\n")
+        for chain, end in heads.items():
+            for entry in entries_of(chain, end.seq):
+                present = {name: part for name, part in entry.items() if part is not None}
+                file.write(canonical({**present, "mac": entry["mac"].hex()}) + "\n")
+                count += 1
+    return count
+
+
+def entries_of(chain: UUID, last: int | None = None) -> Iterator[dict[str, Any]]:
+    """The sealed entries of a chain, up to a sequence number, from the database."""
+    # Not here on top: an exported file is verified where there is no database.
+    from models import context
+    from models.db import transaction
+
+    after = 0
+    while True:
+        with transaction(context.for_system_job(), timeout=60.0):
+            found = seals.sealed(None if chain == seals.PLATFORM else chain, after=after)
+        for entry in found:
+            if last is not None and entry["seq"] > last:
+                return
+            yield entry
+        if len(found) < seals.BATCH:
+            return
+        after = found[-1]["seq"]
+
+
+def take_export(walk: Walk, path: Path, public: PublicKeys) -> None:
+    """Go through an exported file.
+
+    Raises:
+        SetupError: it can't be read.
+    """
+    try:
+        with path.open() as file:
+            _take_head(walk, file.readline().removesuffix("\n"), public)
+            for number, line in enumerate(file, 2):
+                _take_line(walk, number, line)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"{path}: {error}") from None
+
+
+def _take_head(walk: Walk, line: str, public: PublicKeys) -> None:
+    try:
+        said = checkpoints.opened(line, public)
+        if said.get("format") != FORMAT:
+            raise Unsigned("it is no export")
+        walk.mark(checkpoints.heads_of(said), "the export")
+    except Unsigned as error:
+        walk.other.append(Fault("line", 1, f"changed: {error}"))
+
+
+def _take_line(walk: Walk, number: int, line: str) -> None:
+    try:
+        entry = json.loads(line, parse_float=Decimal, parse_int=Decimal)
+        if canonical(entry) + "\n" != line:
+            raise ValueError
+        entry |= {"seq": int(entry["seq"]), "key_version": int(entry["key_version"])}
+        entry["mac"] = bytes.fromhex(entry["mac"])
+        walk.take(entry)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        walk.other.append(Fault("line", number, "changed: it is no entry any more"))

@@ -1,0 +1,121 @@
+"""Going through chains entry by entry, and saying where one is not as it was sealed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from uuid import UUID
+
+from models.seals import PLATFORM, Entry, Head, KeyOf, holds
+
+TOLD = 20
+"""Faults of one chain that are told; where one is broken, all that follows may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Where something is not as it was sealed; `seq` is the entry's number in its chain, of a checkpoint its own."""
+
+    chain: str
+    seq: int
+    what: str
+
+    @property
+    def text(self) -> str:
+        """On one line."""
+        return f"{self.chain}, {self.seq}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a signed statement says of a chain: its head at that time."""
+
+    head: Head
+    source: str
+
+
+@dataclass
+class Chain:
+    """One chain, as far as it has been gone through."""
+
+    name: str
+    marks: dict[int, list[Mark]] = field(default_factory=dict)
+    last: Head = field(default_factory=Head)
+    count: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+    def add(self, mark: Mark) -> None:
+        """Have the chain compared with what somebody has signed."""
+        self.marks.setdefault(mark.head.seq, []).append(mark)
+
+    def take(self, entry: Entry, key_of: KeyOf | None) -> None:
+        """Look at the next entry. Without keys its place is looked at, and not what it says."""
+        seq, mac = int(entry["seq"]), bytes(entry["mac"] or b"")
+        expected = self.last.seq + 1
+        if seq > expected:
+            gone = f"{expected}" if seq == expected + 1 else f"{expected} to {seq - 1}"
+            self.fault(expected, f"{gone} removed, or not in order: {seq} comes next")
+        elif seq < expected:
+            self.fault(seq, f"inserted, or not in order: it comes after {self.last.seq}")
+        elif key_of is not None and not holds(entry, self.last.mac, key_of):
+            self.fault(seq, "changed: it is not what was sealed after the entry before it")
+        for mark in self.marks.get(seq, []):
+            if mark.head.mac != mac:
+                self.fault(seq, f"another entry than the one that {mark.source} saw")
+        self.count += 1
+        if seq >= expected:
+            self.last = Head(seq, mac)
+
+    def end(self) -> None:
+        """Compare the end with what should be there."""
+        beyond = [mark for seq in self.marks if seq > self.last.seq for mark in self.marks[seq]]
+        if beyond:
+            most = max(beyond, key=lambda mark: mark.head.seq)
+            self.fault(self.last.seq + 1, f"cut off: {most.source} saw {most.head.seq} entries")
+
+    def fault(self, seq: int, what: str) -> None:
+        """Note one."""
+        self.faults.append(Fault(self.name, seq, what))
+
+
+class Walk:
+    """All chains at once; entries of each have to come in their order."""
+
+    def __init__(self, key_of: KeyOf | None) -> None:
+        self._key_of = key_of
+        self.chains: dict[UUID, Chain] = {}
+        self.other: list[Fault] = []
+        """What is wrong beside the chains."""
+
+    def chain(self, id: UUID) -> Chain:
+        """The chain of a brand, or the platform's."""
+        return self.chains.setdefault(id, Chain("platform" if id == PLATFORM else f"brand {id}"))
+
+    def mark(self, heads: Mapping[UUID, Head], source: str) -> None:
+        """Have chains compared with what somebody has signed."""
+        for id, head in heads.items():
+            self.chain(id).add(Mark(head, source))
+
+    def take(self, entry: Entry) -> None:
+        """Look at the next entry of its chain."""
+        brand_id = entry.get("brand_id")
+        self.chain(UUID(str(brand_id)) if brand_id else PLATFORM).take(entry, self._key_of)
+
+    def missing_checkpoints(self, seen: int, made: int) -> None:
+        """Note that the store has fewer checkpoints than the database has given it."""
+        self.other.append(Fault("checkpoints", seen + 1, f"cut off: {made} were stored"))
+
+    def faults(self) -> list[Fault]:
+        """All that is wrong, once everything has been taken; the first of each chain only."""
+        for chain in self.chains.values():
+            chain.end()
+        found = [fault for chain in self.chains.values() for fault in chain.faults[:TOLD]]
+        return self.other + found
+
+    def report(self, faults: list[Fault]) -> dict[str, Any]:
+        """As one object."""
+        return {
+            "whole": not faults,
+            "chains": len(self.chains),
+            "entries": sum(chain.count for chain in self.chains.values()),
+            "faults": [asdict(fault) for fault in faults],
+        }

@@ -1,0 +1,243 @@
+"""`./scripts/audit`: a chain on which anything was done is found, and where; what it needs for that is said."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from models import audit, context, seals
+from models.db import new_id, transaction
+from scripts.setup.environment import ROOT
+
+BRAND_ID = new_id()
+TRIGGERS = {
+    "public.audit_logs": ("audit_logs_append_only", "audit_logs_no_truncate"),
+    "app.audit_chains": ("audit_chains_forward", "audit_chains_no_truncate"),
+}
+
+
+@pytest.fixture
+def run(db_clean, tmp_path):
+    """The script, as a person runs it."""
+
+    def run(*arguments, **environment):
+        env = os.environ | {"AUDIT_CHECKPOINT_URL": f"file://{tmp_path / 'checkpoints'}"} | environment
+        command = [ROOT / ".venv" / "bin" / "python", "-m", "scripts.auditing.work", *map(str, arguments)]
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout
+
+    return run
+
+
+def record(count, brand_id=BRAND_ID):
+    with transaction(context.for_brand_job(brand_id) if brand_id else context.for_system_job()):
+        for number in range(count):
+            audit.record("test.act", after={"number": number, "text": "ñ€", "share": 0.1})
+    with transaction(context.for_system_job()):
+        seals.seal(brand_id)
+
+
+@pytest.fixture
+def tamper(superuser):
+    """What a superuser can do who takes the trouble: everything."""
+
+    def tamper(*statements):
+        with superuser.cursor() as cursor:
+            for table, triggers in TRIGGERS.items():
+                for trigger in triggers:
+                    cursor.execute(f"alter table {table} disable trigger {trigger}")
+            for statement in statements:
+                cursor.execute(statement, {"brand": BRAND_ID})
+            for table, triggers in TRIGGERS.items():
+                for trigger in triggers:
+                    cursor.execute(f"alter table {table} enable always trigger {trigger}")
+
+    return tamper
+
+
+@pytest.fixture
+def trail(run):
+    """Ten entries of a brand, two of the platform, and a checkpoint."""
+    record(10)
+    record(2, None)
+    assert run("checkpoint") == (0, "Checkpoint 1 is stored\n")
+
+
+CHAIN = f"brand {BRAND_ID}"
+OF = "brand_id = %(brand)s and seq"
+HEAD = (
+    "update app.audit_chains set seq = {0}, mac = (select mac from public.audit_logs"
+    " where brand_id = %(brand)s and seq = {0}) where chain_id = %(brand)s"
+)
+TAMPERED = {
+    "one byte changed": ((f"update public.audit_logs set reason = 'x' where {OF} = 4",), 4),
+    "one removed": ((f"delete from public.audit_logs where {OF} = 4",), 4),
+    "the first removed": ((f"delete from public.audit_logs where {OF} = 1",), 1),
+    "two exchanged": (
+        (
+            f"update public.audit_logs set seq = 99 where {OF} = 4",
+            f"update public.audit_logs set seq = 4 where {OF} = 7",
+            f"update public.audit_logs set seq = 7 where {OF} = 99",
+        ),
+        4,
+    ),
+    "one inserted": (
+        (
+            "insert into public.audit_logs (action, brand_id, seq, mac, key_version, sealed_at)"
+            f" select 'forged', brand_id, 11, mac, 1, now() from public.audit_logs where {OF} = 10",
+        ),
+        11,
+    ),
+    "the tail cut": ((f"delete from public.audit_logs where {OF} > 7",), 8),
+    "the tail cut, and the head with it": ((f"delete from public.audit_logs where {OF} > 7", HEAD.format(7)), 8),
+    "all of it cut, and the head with it": (
+        (
+            "delete from public.audit_logs where brand_id = %(brand)s",
+            "delete from app.audit_chains where chain_id = %(brand)s",
+        ),
+        1,
+    ),
+    "the tail's seals taken off": (
+        (
+            f"update public.audit_logs set seq = null, mac = null, key_version = null, sealed_at = null where {OF} > 7",
+            HEAD.format(7),
+        ),
+        8,
+    ),
+}  # fmt: skip
+
+
+def faults(run, *arguments):
+    status, said = run("verify", "--json", *arguments)
+    report = json.loads(said)
+    assert status == (0 if report["whole"] else 1)
+    return [(fault["chain"], fault["seq"]) for fault in report["faults"]]
+
+
+def test_a_trail_that_nobody_touched_is_whole(run, trail):
+    record(3)
+
+    assert run("verify") == (0, "15 entries in 2 chains, 1 checkpoints: whole\n")
+
+
+@pytest.mark.parametrize("how", TAMPERED)
+def test_what_was_done_to_a_chain_is_found_where_it_was_done(run, trail, tamper, how):
+    statements, seq = TAMPERED[how]
+    tamper(*statements)
+
+    assert faults(run)[0] == (CHAIN, seq)
+
+
+def test_a_tail_that_was_cut_and_sealed_anew_is_found_by_the_checkpoint(run, trail, tamper):
+    tamper(
+        TAMPERED["the tail's seals taken off"][0][0], HEAD.format(7), "delete from public.audit_logs where seq is null"
+    )
+    record(3)
+
+    assert faults(run)[0] == (CHAIN, 10)
+
+
+def test_without_a_checkpoint_it_is_said_what_can_not_be_found(run):
+    record(2)
+
+    status, said = run("verify")
+
+    assert status == 0
+    assert "cut off at the end of a chain together with its head are not missed" in said
+
+
+@pytest.fixture
+def exported(run, trail, tmp_path):
+    """An exported file, and the keys to verify it with elsewhere."""
+    path = tmp_path / "trail.jsonl"
+    assert run("export", path) == (0, f"12 entries of 2 chains are in {path}\n")
+    (tmp_path / "public.json").write_text(run("keys")[1])
+    (tmp_path / "mac.json").write_text(run("keys", "--mac")[1])
+    return path
+
+
+def offline(run, path, *arguments):
+    folder = path.parent
+    with_keys = ("--public-keys", folder / "public.json", "--mac-keys", folder / "mac.json")
+    nothing = {name: "" for name in os.environ if name.startswith("DATABASE_") or name in ("SECRET_KEYS", "AUTH_JWKS")}
+    return run("verify", path, "--checkpoints", folder / "checkpoints", *with_keys, *arguments, **nothing)
+
+
+def test_an_export_is_verified_where_there_is_neither_database_nor_secret(run, exported):
+    assert offline(run, exported) == (0, "12 entries in 2 chains, 1 checkpoints: whole\n")
+
+
+def change(lines, at):
+    lines[at] = lines[at].replace("test.act", "test.bct")
+
+
+EDITS = {
+    "one byte changed": lambda lines: change(lines, 3),
+    "one removed": lambda lines: lines.pop(3),
+    "one doubled": lambda lines: lines.insert(3, lines[3]),
+    "two exchanged": lambda lines: lines.__setitem__(slice(3, 5), lines[4:2:-1]),
+    "the tail cut": lambda lines: lines.__delitem__(slice(-1, None)),
+    "its head changed": lambda lines: lines.__setitem__(0, lines[0].replace('"seq":10', '"seq":9')),
+    "no line any more": lambda lines: lines.__setitem__(3, lines[3][:40] + "\n"),
+    "another spelling": lambda lines: lines.__setitem__(3, lines[3].replace('":', '": ', 1)),
+    "a member twice": lambda lines: lines.__setitem__(3, lines[3].replace("{", '{"action":"x",', 1)),
+}
+
+
+@pytest.mark.parametrize("how", EDITS)
+def test_an_export_that_was_edited_is_found_out(run, exported, how):
+    lines = exported.read_text().splitlines(keepends=True)
+    EDITS[how](lines)
+    exported.write_text("".join(lines))
+
+    status, said = offline(run, exported)
+
+    assert status == 1, said
+    assert said.startswith("✗ ")
+
+
+def test_without_the_mac_keys_only_what_is_missing_is_found(run, exported):
+    lines = exported.read_text().splitlines(keepends=True)
+    change(lines, 3)
+    exported.write_text("".join(lines))
+    assert offline(run, exported, "--without-mac-keys")[0] == 0
+
+    del lines[3]
+    exported.write_text("".join(lines))
+    assert offline(run, exported, "--without-mac-keys")[0] == 1
+
+
+@pytest.mark.parametrize(("number", "how"), [(2, "changed"), (2, "removed"), (3, "removed")])
+def test_a_checkpoint_that_was_changed_or_removed_is_found(run, trail, tmp_path, number, how):
+    for _ in range(2):
+        run("checkpoint")
+    path = tmp_path / "checkpoints" / f"checkpoint-{number:010d}.json"
+    path.chmod(0o644)
+    if how == "removed":
+        path.unlink()
+    else:
+        path.write_text(path.read_text().replace('"seq":10', '"seq":11'))
+
+    assert ("checkpoints", number) in faults(run)
+
+
+def test_another_key_s_checkpoints_are_none(run, trail):
+    assert faults(run) == []
+
+    status, said = run("verify", AUDIT_CHECKPOINT_KEYS="A" * 43)
+
+    assert (status, "no public key" in said) == (1, True)
+
+
+def test_one_brand_s_export_is_whole_by_itself(run, trail, tmp_path):
+    path = tmp_path / "brand.jsonl"
+
+    assert run("export", path, "--brand", BRAND_ID)[0] == 0
+
+    assert run("verify", path) == (0, "10 entries in 1 chains, 1 checkpoints: whole\n")
+
+
+def test_a_file_is_never_written_over(run, exported):
+    assert run("export", exported)[0] == 1
