@@ -8,7 +8,7 @@ import base64
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -108,7 +108,7 @@ class Claims(msgspec.Struct):
     nbf: int = 0
     email: str | None = None
     is_anonymous: bool = False
-    aal: str = "aal1"
+    aal: Literal["aal1", "aal2"] = "aal1"
     amr: list[Any] = []
     app_metadata: dict[str, Any] = {}
 
@@ -232,7 +232,7 @@ def _mirrored(claims: Claims, project: Project) -> dict[str, Any]:
     with transaction(context.nobody()):
         found = row(
             "SELECT email, is_anonymous, user_role, brand_id"
-            " FROM app.mirror_session(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            " FROM app.mirror_session(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 claims.session_id,
                 claims.sub,
@@ -241,6 +241,7 @@ def _mirrored(claims: Claims, project: Project) -> dict[str, Any]:
                 claims.is_anonymous,
                 _text(metadata.get("user_role")),
                 _uuid(metadata.get("brand_id")),
+                claims.aal,
                 claims.authenticated_at,
                 timedelta(days=settings.session_idle_days),
                 accounts.origin(),

@@ -85,6 +85,7 @@ def test_a_legacy_secret_counts_only_if_it_is_set(supabase, verifier):
         {"session_id": ["x"]},
         {"is_anonymous": "no"},
         {"app_metadata": []},
+        {"aal": "aal9"},
     ],
     ids=str,
 )
@@ -473,6 +474,16 @@ def test_a_second_factor_shown_later_counts_from_then_on(enter):
     identity = enter(sub=sub, session_id=session_id, amr=[*early, {"method": "totp", "timestamp": now - 5}])
 
     assert shown_at(identity) == now - 5
+
+
+def test_how_sure_a_session_is_of_its_person_is_written_down(enter):
+    sub, session_id = uuid4(), uuid4()
+    enter(sub=sub, session_id=session_id)
+
+    identity = enter(sub=sub, session_id=session_id, aal="aal2")
+
+    with transaction(context.for_system_job()):
+        assert value("SELECT aal FROM app.sessions WHERE id = %s", (identity.session_id,)) == "aal2"
 
 
 def test_a_token_from_the_future_makes_nobody_recent_for_ever(enter):

@@ -72,6 +72,31 @@ def test_the_rest_of_the_api_works_as_ever(elsewhere, supabase):
     assert elsewhere.get("/api/v1/campaigns", token=fan).status_code == 403
 
 
+def test_grave_acts_ask_for_a_recent_sign_in_at_supabase_and_keys_made_then_work(elsewhere, supabase, brand):
+    now = int(time.time())
+    early = [{"method": "password", "timestamp": now - 7200}]
+    metadata = {"user_role": "Brand Admin", "brand_id": str(brand["id"])}
+    claims = supabase.claims(app_metadata=metadata, amr=early)
+    wanted = {"name": "till", "scopes": ["campaigns:read"]}
+
+    refused = elsewhere.post("/api/v1/api-keys", json=wanted, token=supabase.sign(claims))
+    claims |= {"amr": [*early, {"method": "totp", "timestamp": now}]}
+    made = elsewhere.post("/api/v1/api-keys", json=wanted, token=supabase.sign(claims))
+
+    assert (refused.status_code, refused.json["code"]) == (403, "recent_authentication_required")
+    assert made.status_code == 201
+    assert elsewhere.get("/api/v1/campaigns", token=made.json["key"]).status_code == 200
+
+
+def test_a_system_admin_has_to_have_passed_supabase_s_second_factor(elsewhere, supabase):
+    claims = supabase.claims(app_metadata={"user_role": "System Admin"})
+
+    refused = elsewhere.get("/api/v1/brands", token=supabase.sign(claims))
+    let_in = elsewhere.get("/api/v1/brands", token=supabase.sign(claims | {"aal": "aal2"}))
+
+    assert (refused.status_code, refused.json["code"], let_in.status_code) == (403, "mfa_required", 200)
+
+
 def invited(superuser, brand_id, email):
     """The token in the link of an invitation."""
     id = new_id()

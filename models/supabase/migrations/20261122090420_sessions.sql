@@ -113,7 +113,7 @@ begin
     where s.id = (app.claims() ->> 'session_id')::uuid and s.user_id = (app.claims() ->> 'sub')::uuid
         and (s.authenticated_at > now() - p_within or u.is_anonymous);
     if not found then
-        perform app.refuse(403, 'recent_authentication_required', 'POST /api/v1/auth/reauthenticate, and ask again.');
+        perform app.refuse(403, 'recent_authentication_required', 'Show who you are once more (POST /api/v1/auth/reauthenticate, or where you sign in), and ask again.');
     end if;
 end
 $$;

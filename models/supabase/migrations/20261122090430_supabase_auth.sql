@@ -85,7 +85,7 @@ call app.grant_definer('app.refresh_mirrored(public.users,text,boolean,boolean)'
 -- Role and brand are looked at only when the person is made: from then on they are ours to change.
 create function app.mirror_session(
     p_session_id uuid, p_user_id uuid, p_email text, p_confirmed boolean, p_is_anonymous boolean, p_role text,
-    p_brand_id uuid, p_authenticated_at bigint, p_idle interval, p_request jsonb
+    p_brand_id uuid, p_aal text, p_authenticated_at bigint, p_idle interval, p_request jsonb
 ) returns table (email text, is_anonymous boolean, user_role text, brand_id uuid)
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -107,17 +107,17 @@ begin
     end if;
     select * into session from app.sessions s where s.id = p_session_id;
     if not found then
-        insert into app.sessions (id, user_id, expires_at, authenticated_at, address, user_agent)
-        values (p_session_id, p_user_id, now() + p_idle, coalesce(shown, to_timestamp(0)), p_request ->> 'address',
+        insert into app.sessions (id, user_id, expires_at, aal, authenticated_at, address, user_agent)
+        values (p_session_id, p_user_id, now() + p_idle, p_aal, coalesce(shown, to_timestamp(0)), p_request ->> 'address',
             p_request ->> 'user_agent')
         on conflict (id) do nothing;
         if found then
             perform app.add_account_audit('session.start', p_user_id, jsonb_build_object('session', p_session_id),
                 p_request);
         end if;
-    elsif shown > session.authenticated_at or session.expires_at < now() + p_idle - interval '1 day' then
+    elsif shown > session.authenticated_at or p_aal > session.aal or session.expires_at < now() + p_idle - interval '1 day' then
         -- A session that has been ended here is remembered, too, for as long as somebody tries to go on in it.
-        update app.sessions s set expires_at = now() + p_idle, refreshed_at = now(),
+        update app.sessions s set expires_at = now() + p_idle, refreshed_at = now(), aal = greatest(s.aal, p_aal),
             authenticated_at = greatest(s.authenticated_at, shown)
         where s.id = p_session_id and s.user_id = p_user_id;
     end if;
@@ -127,7 +127,7 @@ begin
 end
 $$;
 call app.grant_definer(
-    'app.mirror_session(uuid,uuid,text,boolean,boolean,text,uuid,bigint,interval,jsonb)', array['app_public']);
+    'app.mirror_session(uuid,uuid,text,boolean,boolean,text,uuid,text,bigint,interval,jsonb)', array['app_public']);
 
 -- Lets the caller, a fan with an account, take up an invitation to the account's own address; returns the brand. The
 -- token that asks speaks of a fan, and so is refused from then on: the next one says what has become of them.
