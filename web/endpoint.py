@@ -134,7 +134,8 @@ class _Operation:
     async def _allowed(self, kit: Kit, identity: Identity) -> bool:
         permission = self.declared.permission
         if identity.is_api_key:
-            return permission in OPEN or (self.declared.scope or permission) in identity.scopes
+            needed = self.declared.scope if permission == AUTHENTICATED else permission
+            return permission in OPEN or needed in identity.scopes
         return permission in OPEN or permission == AUTHENTICATED or await kit.grants.allow(identity, permission)
 
     async def read(self, req: Request) -> bytes:

@@ -298,10 +298,13 @@ def activate(campaign_id: UUID) -> Campaign:
 
     Raises:
         NotFound: no such campaign in this brand.
+        NotReady: the brand has been archived since the launch was asked for.
     """
     campaign = lock(campaign_id)
     if campaign.status != "Draft":
         return campaign
+    if value("SELECT archived_at FROM public.brands WHERE id = %s", (campaign.brand_id,)):
+        raise NotReady("brand", "is archived")
     live = move(campaign_id, "launch", launched_at=now(), launch_job_id=None)
     audit.record(
         "campaign.launched",

@@ -2,6 +2,10 @@
 
 import pytest
 
+from models import campaigns, context
+from models.campaigns import NotReady
+from models.db import transaction
+
 BRAND = {"name": "Acme", "admin_email": "Boss@Acme.example"}
 
 pytestmark = pytest.mark.usefixtures("fresh_limits")
@@ -271,3 +275,11 @@ def test_archiving_twice_changes_nothing(client, admin, brand):
     first, second = (client.put(url, token=admin.token).json for _ in range(2))
 
     assert first == second
+
+
+def test_a_launch_that_an_archived_brand_has_asked_for_does_not_go_live(client, admin, brand, campaign, manager):
+    draft = campaign(launched=False)
+    client.put(f"/api/v1/brands/{brand['id']}/archive", token=admin.token)
+
+    with pytest.raises(NotReady), transaction(context.for_brand_job(brand["id"])):
+        campaigns.activate(draft.id)

@@ -373,3 +373,43 @@ def test_more_than_can_be_done_is_refused_with_a_time_to_come_back(serve):
     assert (refused.status_code, refused.json["code"], refused.headers["retry-after"]) == (503, "overloaded", "1")
     assert meanwhile.status_code == 200
     assert answers == [200, 200, 503]
+
+
+class Followed:
+    @endpoint(permission="authenticated", scope="things:read", response=ThingOut)
+    def on_get(self, req, resp):
+        resp.media = ThingOut("followed", str(req.context.identity.actor_id))
+
+
+def test_an_api_key_is_let_in_by_its_scopes_alone(serve, notebook):
+    client = serve({"/things": Things(), "/followed": Followed()})
+
+    made = client.post("/things", json={"name": "a"}, token="cpk_things:write")
+    narrow = client.post("/things", json={"name": "a"}, token="cpk_things:read")
+    followed = [client.get("/followed", token=f"cpk_{scope}").status_code for scope in ("things:read", "things:write")]
+
+    assert (made.status_code, narrow.status_code, followed) == (201, 403, [200, 403])
+    assert notebook.role_questions == []
+
+
+def test_an_api_key_is_refused_where_people_act_for_themselves(serve):
+    refused = serve({"/things": Things()}).get("/things", token="cpk_things:read,authenticated")
+
+    assert (refused.status_code, refused.json["code"]) == (403, "forbidden")
+
+
+def test_all_requests_of_an_api_key_count_towards_its_rate(serve):
+    client = serve({"/things": Things(), "/followed": Followed()})
+
+    answers = [
+        client.get(path, token="cpk_things:read")
+        for path in ("/followed", "/followed", "/followed", "/things", "/things", "/followed")
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 403, 403, 429]
+    assert answers[0].headers["RateLimit-Policy"] == '"apiKey";q=5;w=60'
+
+
+def test_a_scope_is_declared_only_where_people_need_nothing():
+    with pytest.raises(TypeError, match="API key"):
+        endpoint(permission="things:read", scope="things:read")

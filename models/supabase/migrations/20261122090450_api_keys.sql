@@ -7,7 +7,7 @@ create table app.api_keys (
     prefix text not null,                  -- how its owners tell it from others
     key_hash bytea not null,
     scopes text[] not null check (cardinality(scopes) > 0),
-    created_by uuid references public.users (id),
+    created_by uuid references public.users (id) on delete set null,
     created_at timestamptz not null default now(),
     expires_at timestamptz not null,
     last_used_at timestamptz,              -- to about a minute

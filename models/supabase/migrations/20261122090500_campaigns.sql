@@ -93,12 +93,12 @@ create table public.campaign_assignments (
     brand_id uuid not null,
     campaign_id uuid not null,
     user_id uuid not null,
-    assigned_by uuid references public.users (id),
+    assigned_by uuid references public.users (id) on delete set null,
     created_at timestamptz not null default now(),
     primary key (campaign_id, user_id),
     foreign key (brand_id, campaign_id) references public.campaigns (brand_id, id),
     -- Nobody is assigned who doesn't work for the brand: leaving it takes the assignments away first.
-    foreign key (brand_id, user_id) references public.users (brand_id, id)
+    foreign key (brand_id, user_id) references public.users (brand_id, id) on delete cascade
 );
 create index campaign_assignments_user on public.campaign_assignments (brand_id, user_id);
 
