@@ -114,6 +114,34 @@ def test_others_may_not_read_the_measures(client: Client) -> None:
     assert (refused.status_code, refused.json["code"]) == (403, "forbidden")
 
 
+def test_the_audit_trail_is_measured_and_probed(client: Client, query: Query) -> None:
+    assert client.get("/healthz/audit").json == {
+        "unsealed": 0,
+        "oldest_unsealed_seconds": 0,
+        "checkpoint_seconds": None,
+    }
+    query("insert into public.audit_logs (action, timestamp) values ('test.act', now() - interval '100 seconds')")
+
+    told, probed = scrape(client), client.get("/healthz/audit")
+
+    assert told["companon_audit_unsealed"] == 1
+    assert 100 <= told["companon_audit_oldest_unsealed_seconds"] < 130
+    assert told["companon_audit_checkpoint_age_seconds"] == float("inf")
+    assert (probed.status_code, probed.json["code"]) == (503, "audit_behind")
+
+
+def test_a_trail_without_a_checkpoint_for_hours_is_behind(client: Client, query: Query) -> None:
+    query(
+        "insert into public.audit_logs (action, seq, mac, key_version, sealed_at)"
+        " values ('test.act', 1, 'x', 1, now() - interval '3 hours')"
+    )
+
+    assert client.get("/healthz/audit").status_code == 503
+
+    query("insert into app.audit_checkpoints values (1, now() - interval '10 minutes', 'x', '{}', now())")
+    assert client.get("/healthz/audit").json["checkpoint_seconds"] >= 600
+
+
 def test_labels_are_escaped() -> None:
     told: list[tuple[Any, float]] = [({"a": 'x"\\\ny'}, float("inf"))]
 

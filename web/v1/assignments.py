@@ -29,13 +29,16 @@ class AssignmentOut(msgspec.Struct):
 class Assignments:
     """`/api/v1/campaigns/{campaign_id}/assignments`: the creators who see a campaign."""
 
-    @endpoint(query=PageQuery, response=Page[AssignmentOut], permission="campaigns:assign")
+    @endpoint(
+        query=PageQuery, response=Page[AssignmentOut], permission="campaigns:assign", audit="campaign.list_assigned"
+    )
     def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
         """List them, in the order of their accounts."""
         asked: PageQuery = req.context.query
         scope = f"assignments:{campaigns.get(campaign_id).id}"
         found = members.assignments(campaign_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope))
         items = [AssignmentOut.of(assignment) for assignment in found]
+        audited(req, table="campaigns", record_id=campaign_id)
         resp.media = page_of(items, asked.limit, lambda item: item.user_id, scope=scope)
 
 

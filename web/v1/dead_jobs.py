@@ -213,9 +213,10 @@ class DeadJobGroups:
 class DeadJob:
     """`/api/v1/dead-jobs/{dead_job_id}`: one dead letter."""
 
-    @endpoint(response=DeadJobInFullOut, permission="jobs:write")
+    @endpoint(response=DeadJobInFullOut, permission="jobs:write", audit="dead_job.read")
     def on_get(self, req: Request, resp: Response, dead_job_id: UUID) -> None:
         """Read it, with its arguments."""
+        audited(req, table="dead_jobs", record_id=dead_job_id)
         resp.media = DeadJobInFullOut.of(dead_jobs.get(dead_job_id))
 
 

@@ -91,21 +91,23 @@ class InvitationOut(msgspec.Struct):
 class Members:
     """`/api/v1/brands/{brand_id}/members`: who works for a brand."""
 
-    @endpoint(query=MemberFilter, response=Page[MemberOut], permission="members:read")
+    @endpoint(query=MemberFilter, response=Page[MemberOut], permission="members:read", audit="member.list")
     def on_get(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """List them, in the order of their accounts."""
         asked: MemberFilter = req.context.query
         scope = f"members:{brand_id}:{asked.role}"
         found = members.page(brand_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope), asked.role)
+        audited(req, table="users", brand_id=brand_id)
         resp.media = page_of([MemberOut.of(one) for one in found], asked.limit, lambda item: item.id, scope=scope)
 
 
 class Member:
     """`/api/v1/brands/{brand_id}/members/{user_id}`: one of them."""
 
-    @endpoint(response=MemberOut, permission="members:read")
+    @endpoint(response=MemberOut, permission="members:read", audit="member.read")
     def on_get(self, req: Request, resp: Response, brand_id: UUID, user_id: UUID) -> None:
         """Read them."""
+        audited(req, table="users", record_id=user_id, brand_id=brand_id)
         _answer(resp, members.get(brand_id, user_id))
 
     @endpoint(
@@ -140,13 +142,14 @@ def _answer(resp: Response, member: members.Member) -> None:
 class Invitations:
     """`/api/v1/brands/{brand_id}/invitations`: who has been invited into a brand."""
 
-    @endpoint(query=PageQuery, response=Page[InvitationOut], permission="members:read")
+    @endpoint(query=PageQuery, response=Page[InvitationOut], permission="members:read", audit="invitation.list")
     def on_get(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """List them, newest first."""
         asked: PageQuery = req.context.query
         scope = f"invitations:{brands.get(brand_id).id}"
         found = invitations.page(brand_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope))
         items = [InvitationOut.of(invitation) for invitation in found]
+        audited(req, table="invitations", brand_id=brand_id)
         resp.media = page_of(items, asked.limit, lambda item: item.id, scope=scope)
 
     @endpoint(
@@ -172,9 +175,10 @@ class Invitations:
 class Invitation:
     """`/api/v1/brands/{brand_id}/invitations/{invitation_id}`: one of them."""
 
-    @endpoint(response=InvitationOut, permission="members:read")
+    @endpoint(response=InvitationOut, permission="members:read", audit="invitation.read")
     def on_get(self, req: Request, resp: Response, brand_id: UUID, invitation_id: UUID) -> None:
         """Read it."""
+        audited(req, table="invitations", record_id=invitation_id, brand_id=brand_id)
         resp.media = InvitationOut.of(invitations.get(brand_id, invitation_id))
 
     @endpoint(status=204, permission="members:write", audit="invitation.revoke", problems=(InvitationClosed,))
