@@ -44,3 +44,12 @@ def test_sign_ins_are_counted_by_core_and_other_requests_go_on_beside_them():
     assert numbers["others_p95_ms"] > 0
     assert numbers["others_p95_ratio"] > 0
     assert numbers["refused"] == 0
+
+
+def test_an_audit_entry_is_priced_and_every_entry_gets_its_place_in_the_chain():
+    numbers = measured("audit", "--pairs", "20", "--rounds", "1", "--backlog", "500", "--seconds", "1")
+
+    assert numbers["plain_us"] > 0
+    assert numbers["seal_per_s"] > 0
+    assert numbers["seal_lag_p95_ms"] >= numbers["seal_lag_p50_ms"] > 0
+    assert (numbers["gaps"], numbers["unsealed"]) == (0, 0)
