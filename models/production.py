@@ -139,6 +139,10 @@ def _https(text: str) -> str | None:
     return None if urlsplit(text).hostname else "names no host"
 
 
+def _folder(text: str) -> str | None:
+    return None if urlsplit(text).path.startswith("/") else "has to be a whole path"
+
+
 def _local(_: str) -> None:
     """A socket on this machine: nothing leaves it."""
 
@@ -146,6 +150,7 @@ def _local(_: str) -> None:
 _SCHEMES: dict[str, Callable[[str], str | None]] = {
     "rediss": _redis,
     "unix": _local,
+    "file": _folder,
     "sentinel": _sentinel,
     "amqps": _amqp,
     "smtp": _smtp,
@@ -189,6 +194,14 @@ def _randomness(root: bytes) -> str | None:
     if len(set(root)) < DISTINCT_BYTES or all(0x20 <= byte < 0x7F for byte in root):
         return "has a secret that nobody has drawn at random"
     return None
+
+
+def _checkpoint_keys(text: str) -> str | None:
+    try:
+        keys = [base64.urlsafe_b64decode(item.strip() + "=" * (-len(item.strip()) % 4)) for item in text.split(",")]
+    except binascii.Error:
+        return "has to be base64url, separated by commas"
+    return next((fault for fault in map(_randomness, keys) if fault), None) if text else None
 
 
 def _auth_jwks(text: str) -> str | None:
@@ -236,6 +249,7 @@ def _log_level(text: str) -> str | None:
 _LOOKS: dict[str, Callable[[Any], str | None]] = {
     "SECRET_KEYS": _secret_keys,
     "AUTH_JWKS": _auth_jwks,
+    "AUDIT_CHECKPOINT_KEYS": _checkpoint_keys,
     "SUPABASE_ISSUER": _url,
     "SUPABASE_JWT_SECRET": _jwt_secret,
     "METRICS_TOKEN": _metrics_token,
