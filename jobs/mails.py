@@ -4,7 +4,7 @@ from uuid import UUID
 
 from jobs import letters, smtp
 from jobs.engine import actor, current_job, own_transaction
-from models import accounts, invitations, links
+from models import accounts, credentials, invitations, links
 from settings import settings
 
 
@@ -43,6 +43,45 @@ def send_account_notice(user_id: UUID, what: str) -> None:
         owner = accounts.owner(user_id)
     if owner:
         _send(what, owner["email"], owner["locale"], link=settings.frontend_url)
+
+
+@actor("mail.password_reset", queue="mail", runs_as="system", max_attempts=8, time_limit=30, outward=True)
+def send_password_reset(reset_id: UUID) -> None:
+    """Send the link for a new password, unless nobody has the address, or it has been used or is too old."""
+    with own_transaction():
+        owner = credentials.reset_mail(reset_id)
+    if owner:
+        link = _link("reset-password", credentials.RESET, reset_id)
+        _send("password_reset", owner["email"], owner["locale"], link=link)
+
+
+@actor("mail.email_change", queue="mail", runs_as="system", max_attempts=8, time_limit=30, outward=True)
+def send_email_change(change_id: UUID) -> None:
+    """Send the link that makes an address an account's to that address."""
+    with own_transaction():
+        change = credentials.change_mail(change_id)
+    if change:
+        link = _link("confirm-email", credentials.CONFIRM, change_id)
+        _send("email_change", change["new_email"], change["locale"], link=link)
+
+
+@actor("mail.email_taken", queue="mail", runs_as="system", max_attempts=8, time_limit=30, outward=True)
+def send_email_taken(change_id: UUID) -> None:
+    """Tell the owner of an account that somebody wanted their address for another one."""
+    with own_transaction():
+        change = credentials.change_mail(change_id)
+    if change:
+        _send("email_taken", change["new_email"], change["locale"], link=settings.frontend_url)
+
+
+@actor("mail.email_changed", queue="mail", runs_as="system", max_attempts=8, time_limit=30, outward=True)
+def send_email_changed(change_id: UUID) -> None:
+    """Tell the old address that the account has another one, with the link that undoes it."""
+    with own_transaction():
+        change = credentials.change_mail(change_id)
+    if change:
+        link = _link("undo-email", credentials.UNDO_CHANGE, change_id)
+        _send("email_changed", change["old_email"], change["locale"], link=link)
 
 
 def _link(page: str, purpose: str, id: UUID) -> str:

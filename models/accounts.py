@@ -245,6 +245,11 @@ def clean_up() -> dict[str, int]:
             "DELETE FROM app.sessions WHERE least(expires_at, revoked_at) < now() - %s", (KEEP_SESSIONS,)
         ),
         "invitations": execute("DELETE FROM app.invitations WHERE expires_at < now() - %s", (KEEP_INVITATIONS,)),
+        "password_resets": execute("DELETE FROM app.password_resets WHERE expires_at < now()"),
+        "email_changes": execute("DELETE FROM app.email_changes WHERE coalesce(undo_until, expires_at) < now()"),
+        "authenticators": execute(
+            "DELETE FROM app.totp_factors WHERE confirmed_at IS NULL AND created_at < now() - %s", (SIGNUP_LIFETIME,)
+        ),
         "sign_in_attempts": execute("DELETE FROM app.sign_in_attempts WHERE resets_at < now()"),
     }
 

@@ -49,7 +49,7 @@ def with_password(identity: context.Identity, password: str) -> None:
     stored = own_password(identity)
     if passwords.verify(stored, password):
         with transaction(identity):
-            if value("SELECT app.reauthenticate(%s, %s)", (_key(identity), stored)):
+            if value("SELECT app.reauthenticate(%s, %s)", (key(identity), stored)):
                 return
     raise WrongPassword
 
@@ -61,7 +61,7 @@ def own_password(identity: context.Identity) -> str | None:
         TooMany: there have been too many.
     """
     with transaction(identity):
-        found = row("SELECT * FROM app.begin_reauthentication(%s, %s, %s)", (_key(identity), MOST, WINDOW))
+        found = row("SELECT * FROM app.begin_reauthentication(%s, %s, %s)", (key(identity), MOST, WINDOW))
     assert found is not None
     if found["retry_after"]:
         raise TooMany("Too many attempts.", retry_after=found["retry_after"])
@@ -69,6 +69,7 @@ def own_password(identity: context.Identity) -> str | None:
     return stored
 
 
-def _key(identity: context.Identity) -> bytes:
+def key(identity: context.Identity) -> bytes:
+    """What attempts of one account are counted under."""
     assert identity.user_id is not None
     return keys.keyed_hash("reauthenticate", identity.user_id.bytes)

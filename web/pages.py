@@ -104,8 +104,8 @@ def install(app: App[Any, Any]) -> None:
     app.add_route("/", Root())
     app.add_route("/api/v1/openapi.json", OpenApi(app))
     app.add_route("/docs", File("docs.html"))
-    app.add_route("/verify-email", File("verify-email.html"))
-    app.add_route("/accept-invitation", File("accept-invitation.html"))
+    for name in ("verify-email", "accept-invitation", "reset-password", "confirm-email", "undo-email"):
+        app.add_route(f"/{name}", File(f"{name}.html"))
     app.add_route("/s/{token}", Scan())
     scripts = ("docs.js", "mail-link.js", "scan.js", "scan-client.js", "scan-words.js")
     for name in (*scripts, "docs.css", "pages.css", "scan.css"):

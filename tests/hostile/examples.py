@@ -207,6 +207,19 @@ _example(
     body=lambda world: {"code": world.code(), "recovery_code": None},
 )
 _example("GET /api/v1/users/me/mfa", FAN)
+_example("POST /api/v1/auth/password/forgot", body=lambda _: {"email": address()})
+_example(
+    "POST /api/v1/auth/password/reset",
+    body=lambda world: {"token": world.reset_token(), "password": PASSWORD},
+)
+_example(
+    "PUT /api/v1/users/me/password",
+    caller=lambda world: world.fan(),
+    body=lambda _: {"password": PASSWORD, "new_password": "quite another horse"},
+)
+_example("POST /api/v1/users/me/email", caller=lambda world: world.again(FAN), body=lambda _: {"email": address()})
+_example("POST /api/v1/auth/email/confirm", body=lambda world: {"token": world.change_token(confirmed=False)})
+_example("POST /api/v1/auth/email/undo", body=lambda world: {"token": world.change_token(confirmed=True)})
 _example("POST /api/v1/users/me/mfa", caller=lambda world: world.again(FAN))
 _example("DELETE /api/v1/users/me/mfa", caller=lambda world: world.enrolled())
 _example(

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
+from psycopg2 import sql
 from psycopg2.extensions import connection
 from psycopg2.extras import Json
 
@@ -22,6 +23,7 @@ from models import (
     codes,
     consents,
     context,
+    credentials,
     dead_jobs,
     invitations,
     jobs,
@@ -122,6 +124,36 @@ class World:
         caller = self.enrolling()
         raised, _ = second_factor.confirm(caller.identity, totp.code(TOTP_SECRET))
         return Caller(raised.access_token, caller.email)
+
+    def fan(self) -> Caller:
+        """A new fan with an account."""
+        return _fan(self)
+
+    def reset_token(self) -> str:
+        """The token of a link for a new password."""
+        caller = _fan(self)
+        with transaction(context.nobody()):
+            credentials.forget_password(caller.email or "")
+        return links.make(credentials.RESET, self._newest("password_resets", caller))
+
+    def change_token(self, *, confirmed: bool) -> str:
+        """The token of a link that confirms another address, or undoes that."""
+        caller = _fan(self)
+        with transaction(caller.identity):
+            credentials.ask_email_change(caller.identity, address())
+        id = self._newest("email_changes", caller)
+        token = links.make(credentials.CONFIRM, id)
+        if not confirmed:
+            return token
+        with transaction(context.nobody()):
+            credentials.confirm_email_change(token)
+        return links.make(credentials.UNDO_CHANGE, id)
+
+    def _newest(self, table: str, caller: Caller) -> UUID:
+        with self.superuser.cursor() as cursor:
+            query = sql.SQL("select id from {} where user_id = %s").format(sql.Identifier("app", table))
+            cursor.execute(query, (caller.identity.user_id,))
+            return UUID(str((cursor.fetchone() or (None,))[0]))
 
     def refresh_token(self) -> str:
         """What a new session goes on with."""

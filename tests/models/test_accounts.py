@@ -226,6 +226,23 @@ def test_what_has_run_out_is_deleted_and_nothing_else(admin, superuser, fan):
             " values (gen_random_uuid(), 'a@example.com', 'x', 'en', now() - interval '1 second'),"
             " (gen_random_uuid(), 'b@example.com', 'x', 'en', now() + interval '1 hour')"
         )
+        cursor.execute(
+            "insert into app.password_resets (id, expires_at) values"
+            " (gen_random_uuid(), now() - interval '1 s'), (gen_random_uuid(), now() + interval '1 h')"
+        )
+        cursor.execute(
+            "insert into app.email_changes"
+            " (id, user_id, old_email, new_email, expires_at, confirmed_at, undo_until)"
+            " select gen_random_uuid(), %s, 'a@x', 'b@x', now() - interval '1 s', confirmed, undo from (values"
+            " (null::timestamptz, null::timestamptz), (now(), now() - interval '1 s'), (now(), now() + interval '1 h')"
+            ") as c (confirmed, undo)",
+            (admin.user_id,),
+        )
+        cursor.execute(
+            "insert into app.totp_factors (id, user_id, secret, key_version, created_at)"
+            " values (gen_random_uuid(), %s, 'x', 1, now() - interval '25 hours')",
+            (admin.user_id,),
+        )
         cursor.execute("truncate app.sign_in_attempts")
         cursor.execute(
             "insert into app.sign_in_attempts values ('a', 1, now() - interval '1 s'), ('b', 1, now() + interval '1 h')"
@@ -234,7 +251,16 @@ def test_what_has_run_out_is_deleted_and_nothing_else(admin, superuser, fan):
     with transaction(context.for_system_job()):
         gone = accounts.clean_up()
 
-    assert gone == {"signups": 1, "sessions": 2, "invitations": 0, "sign_in_attempts": 1}
+    assert gone == {
+        "signups": 1,
+        "sessions": 2,
+        "invitations": 0,
+        "password_resets": 1,
+        "email_changes": 2,
+        "authenticators": 1,
+        "sign_in_attempts": 1,
+    }
+    assert one(superuser, "select count(*) from app.email_changes") == (1,)
     assert one(superuser, "select count(*) from app.sessions") == kept
     assert one(superuser, "select email from app.signups") == ("b@example.com",)
 

@@ -13,7 +13,9 @@ from web.app import application
 from web.endpoint import Page, PageQuery, endpoint
 from web.openapi import document
 
-UNDOCUMENTED = re.compile(r"^/(docs|static/.*|verify-email|accept-invitation|s/{token}|api/v1/openapi\.json)?$")
+UNDOCUMENTED = re.compile(
+    r"^/(docs|static/.*|verify-email|accept-invitation|reset-password|confirm-email|undo-email|s/{token}|api/v1/openapi\.json)?$"
+)
 """Pages for people, and the document itself."""
 
 

@@ -10,7 +10,7 @@ from models.scans import KINDS
 from web.pages import STATIC
 
 SCAN = f"/s/{make_token(UUID(int=1), 1)}"
-PAGES = ["/docs", "/verify-email", "/accept-invitation", SCAN]
+PAGES = ["/docs", "/verify-email", "/accept-invitation", "/reset-password", "/confirm-email", "/undo-email", SCAN]
 
 
 @pytest.fixture

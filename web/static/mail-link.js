@@ -1,5 +1,5 @@
 "use strict";
-// What the two pages share that mails link to: take the token out of the address bar, send it once, say what came of it.
+// What the pages share that mails link to: take the token out of the address bar, send it once, say what came of it.
 
 const parameters = new URLSearchParams(location.search);
 const token = parameters.get("token") || new URLSearchParams(location.hash.slice(1)).get("token") || "";

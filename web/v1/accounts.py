@@ -179,7 +179,7 @@ class Signup:
         """
         asked: SignupIn = req.context.body
         email = emails.normalise(asked.email)
-        passwords.require_good(asked.password, email)
+        passwords.require_good(asked.password, email, asked.name)
         password_hash = passwords.hash(asked.password)
         with transaction(req.context.identity):
             accounts.sign_up(email, password_hash, asked.name, asked.locale, list(asked.consent_tiers))
@@ -224,7 +224,7 @@ class Invitation:
         password_hash = passwords.hash(asked.password)
         with transaction(req.context.identity):
             email = accounts.accept_invitation(invitation_id, password_hash, asked.name, asked.locale)
-            passwords.require_good(asked.password, email)
+            passwords.require_good(asked.password, email, asked.name)
         resp.media = InvitationOut(email)
 
 

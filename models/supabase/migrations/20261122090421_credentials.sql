@@ -1,5 +1,35 @@
 -- What a person signs in with, changed: and a word about it to whoever reads the account's mail.
 
+-- A link for a new password. Without user_id nobody has the address, and the job that mails finds nobody to write to:
+-- asking costs the same either way.
+create table app.password_resets (
+    id uuid primary key,
+    user_id uuid references public.users (id) on delete cascade,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz not null,
+    used_at timestamptz
+);
+create index password_resets_user on app.password_resets (user_id);
+create index password_resets_expiry on app.password_resets (expires_at);
+
+-- Another address for an account: confirmed from the new one, and undone from the old one while that may be.
+create table app.email_changes (
+    id uuid primary key,
+    user_id uuid not null references public.users (id) on delete cascade,
+    old_email text not null,
+    new_email text not null check (new_email = lower(new_email) and length(new_email) <= 254),
+    created_at timestamptz not null default now(),
+    expires_at timestamptz not null,
+    confirmed_at timestamptz,
+    undo_until timestamptz,
+    undone_at timestamptz,
+    constraint email_changes_undone_if_confirmed check ((confirmed_at is null) = (undo_until is null))
+);
+create index email_changes_user on app.email_changes (user_id, created_at);
+
+call app.secure('app.password_resets', p_system => 'select,delete');
+call app.secure('app.email_changes', p_system => 'select,delete');
+
 -- Has the person told what has happened to their account: p_what is the name of the letter.
 create function app.notify_account(p_user_id uuid, p_what text, p_request jsonb) returns void
 language plpgsql security definer set search_path = '' as $$
@@ -10,3 +40,182 @@ begin
 end
 $$;
 call app.grant_definer('app.notify_account(uuid,text,jsonb)', '{}');
+
+-- Links that were mailed before a person's way in changed are worth nothing afterwards.
+create function app.void_links(p_user_id uuid) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+    update app.password_resets r set used_at = now() where r.user_id = p_user_id and r.used_at is null;
+    delete from app.email_changes c where c.user_id = p_user_id and c.confirmed_at is null;
+end
+$$;
+call app.grant_definer('app.void_links(uuid)', '{}');
+
+-- Puts a link for a new password down and has it mailed.
+create function app.add_password_reset(p_id uuid, p_user_id uuid, p_lifetime interval, p_request jsonb) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+    insert into app.password_resets (id, user_id, expires_at) values (p_id, p_user_id, now() + p_lifetime);
+    perform app.add_job(gen_random_uuid(), 'mail.password_reset', jsonb_build_array(p_id),
+        p_subject_type => 'password_reset', p_subject_id => p_id::text,
+        p_request_id => p_request ->> 'request_id', p_correlation_id => p_request ->> 'correlation_id');
+end
+$$;
+call app.grant_definer('app.add_password_reset(uuid,uuid,interval,jsonb)', '{}');
+
+-- Has a link for a new password mailed to whoever has the address. p_key counts what was asked for this address, so that
+-- nobody's inbox is filled by typing it into our form.
+create function app.forget_password(
+    p_id uuid, p_email text, p_key bytea, p_most int, p_window interval, p_lifetime interval, p_request jsonb
+) returns void language plpgsql security definer set search_path = '' as $$
+declare
+    owner uuid;
+begin
+    select u.id into owner from public.users u
+    where u.email = p_email and u.password_hash is not null and u.email_verified_at is not null and app.may_sign_in(u);
+    if app.count_sign_in(p_key, p_most, p_window) > 0 then
+        perform app.add_account_audit('password.forget', owner, '{}', p_request, 'refused', 'rate_limited');
+        return;
+    end if;
+    perform app.add_password_reset(p_id, owner, p_lifetime, p_request);
+    perform app.add_account_audit('password.forget', owner, jsonb_build_object('reset', p_id), p_request);
+end
+$$;
+call app.grant_definer('app.forget_password(uuid,text,bytea,int,interval,interval,jsonb)', array['app_public']);
+
+-- Whose password a link is for: what a new one must not be made of.
+create function app.password_reset_owner(p_id uuid, out email text, out name text)
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    select u.email, u.name into password_reset_owner.email, password_reset_owner.name
+    from app.password_resets r join public.users u on u.id = r.user_id
+    where r.id = p_id and r.used_at is null and r.expires_at > now();
+    if not found then
+        perform app.refuse(404, 'link_invalid', 'Ask for a new link.');
+    end if;
+end
+$$;
+call app.grant_definer('app.password_reset_owner(uuid)', array['app_public']);
+
+-- Gives the account that a link is for its new password, and ends all of its sessions.
+create function app.reset_password(p_id uuid, p_password_hash text, p_request jsonb) returns void
+language plpgsql security definer set search_path = '' as $$
+declare
+    owner uuid;
+begin
+    update app.password_resets r set used_at = now()
+    where r.id = p_id and r.used_at is null and r.expires_at > now() returning r.user_id into owner;
+    if owner is null then
+        perform app.refuse(404, 'link_invalid', 'Ask for a new link.');
+    end if;
+    update public.users u set password_hash = p_password_hash where u.id = owner;
+    perform app.void_links(owner);
+    perform app.end_sessions(owner);
+    perform app.notify_account(owner, 'password_changed', p_request);
+    perform app.add_account_audit('password.reset', owner, jsonb_build_object('reset', p_id), p_request);
+end
+$$;
+call app.grant_definer('app.reset_password(uuid,text,jsonb)', array['app_public']);
+
+-- Gives the caller a new password, unless it has changed since the present one was compared, and ends their other
+-- sessions; whether it did. p_key counts attempts to show the password.
+create function app.change_password(p_password_hash text, p_new_hash text, p_key bytea, p_request jsonb) returns boolean
+language plpgsql security definer set search_path = '' as $$
+declare
+    caller uuid := (app.claims() ->> 'sub')::uuid;
+begin
+    update public.users u set password_hash = p_new_hash where u.id = caller and u.password_hash = p_password_hash;
+    if not found then
+        return false;
+    end if;
+    perform app.reauthenticate(p_key, p_new_hash);
+    perform app.void_links(caller);
+    perform app.end_own_sessions('others');
+    perform app.notify_account(caller, 'password_changed', p_request);
+    return true;
+end
+$$;
+call app.grant_definer('app.change_password(text,text,bytea,jsonb)', array['authenticated', 'app_fan', 'app_admin']);
+
+-- Puts down that the caller wants another address, and has a mail sent there: a link, or word that it has an account
+-- already. Does the same work either way. p_keys count mails for the address, and of the caller.
+create function app.ask_email_change(
+    p_id uuid, p_email text, p_keys bytea[], p_most int, p_window interval, p_lifetime interval, p_request jsonb
+) returns void language plpgsql security definer set search_path = '' as $$
+declare
+    person public.users;
+    known boolean := exists (select from public.users u where u.email = p_email);
+    key bytea;
+    enough boolean := false;
+begin
+    select u.* into person from public.users u where u.id = (app.claims() ->> 'sub')::uuid;
+    if person.email is null or person.password_hash is null then
+        perform app.refuse(403, 'forbidden', 'There is no account that signs in with an address here.');
+    end if;
+    foreach key in array p_keys loop
+        enough := app.count_sign_in(key, p_most, p_window) > 0 or enough;
+    end loop;
+    if enough then
+        return;
+    end if;
+    delete from app.email_changes c where c.user_id = person.id and c.confirmed_at is null;
+    insert into app.email_changes (id, user_id, old_email, new_email, expires_at)
+    values (p_id, person.id, person.email, p_email, now() + p_lifetime);
+    perform app.add_job(gen_random_uuid(), case when known then 'mail.email_taken' else 'mail.email_change' end,
+        jsonb_build_array(p_id), p_subject_type => 'email_change', p_subject_id => p_id::text,
+        p_request_id => p_request ->> 'request_id', p_correlation_id => p_request ->> 'correlation_id');
+end
+$$;
+call app.grant_definer('app.ask_email_change(uuid,text,bytea[],int,interval,interval,jsonb)',
+    array['authenticated', 'app_fan', 'app_admin']);
+
+-- Makes the new address the account's, and tells the old one, with a way to undo it.
+create function app.confirm_email_change(p_id uuid, p_undo interval, p_request jsonb) returns void
+language plpgsql security definer set search_path = '' as $$
+declare
+    change app.email_changes;
+begin
+    update app.email_changes c set confirmed_at = now(), undo_until = now() + p_undo
+    where c.id = p_id and c.confirmed_at is null and c.expires_at > now() returning * into change;
+    update public.users u set email = change.new_email, email_verified_at = now(), updated_at = now()
+    where u.id = change.user_id and u.email = change.old_email;
+    if not found then
+        perform app.refuse(404, 'link_invalid', 'Ask for the change once more.');
+    end if;
+    perform app.void_links(change.user_id);
+    perform app.add_job(gen_random_uuid(), 'mail.email_changed', jsonb_build_array(p_id),
+        p_subject_type => 'email_change', p_subject_id => p_id::text,
+        p_request_id => p_request ->> 'request_id', p_correlation_id => p_request ->> 'correlation_id');
+    perform app.add_account_audit('email.change', change.user_id, jsonb_build_object('change', p_id), p_request);
+exception
+    when unique_violation then
+        perform app.refuse(404, 'link_invalid', 'Ask for the change once more.');
+end
+$$;
+call app.grant_definer('app.confirm_email_change(uuid,interval,jsonb)', array['app_public']);
+
+-- Gives the account its old address back, ends all of its sessions, and has a link for a new password sent there: whoever
+-- changed the address knew the password. What was changed after that can't be undone to any more.
+create function app.undo_email_change(p_id uuid, p_reset_id uuid, p_lifetime interval, p_request jsonb) returns void
+language plpgsql security definer set search_path = '' as $$
+declare
+    change app.email_changes;
+begin
+    select c.* into change from app.email_changes c
+    where c.id = p_id and c.undone_at is null and c.undo_until > now() for update;
+    if not found then
+        perform app.refuse(404, 'link_invalid', 'Ask us for help.');
+    end if;
+    update app.email_changes c set undone_at = now()
+    where c.user_id = change.user_id and c.created_at >= change.created_at and c.confirmed_at is not null;
+    update public.users u set email = change.old_email, updated_at = now() where u.id = change.user_id;
+    perform app.void_links(change.user_id);
+    perform app.end_sessions(change.user_id);
+    perform app.add_password_reset(p_reset_id, change.user_id, p_lifetime, p_request);
+    perform app.add_account_audit('email.undo', change.user_id, jsonb_build_object('change', p_id), p_request);
+exception
+    when unique_violation then
+        perform app.refuse(404, 'link_invalid', 'Another account has this address by now.');
+end
+$$;
+call app.grant_definer('app.undo_email_change(uuid,uuid,interval,jsonb)', array['app_public']);

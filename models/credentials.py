@@ -1,0 +1,158 @@
+"""Credentials: another password, forgotten or not, and another e-mail address."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from models import accounts, emails, keys, links, passwords, reauthentication
+from models.context import Identity
+from models.db import after_commit, execute, new_id, row, transaction, value
+from models.errors import Conflict
+from models.jobs import ring
+from models.reauthentication import WrongPassword
+
+RESET_LIFETIME = timedelta(hours=1)
+CHANGE_LIFETIME = timedelta(hours=24)
+UNDO = timedelta(days=7)
+"""How long the old address may take an account back."""
+
+MAIL_WINDOW = timedelta(hours=1)
+MAILS = 3
+"""Mails of a kind that one address is sent, or one account asks for, within `MAIL_WINDOW`."""
+
+RESET = "password-reset"
+CONFIRM = "email-change"
+UNDO_CHANGE = "email-undo"
+"""Purposes of one-time links."""
+
+
+class SamePassword(Conflict):
+    """The new password is the present one."""
+
+    code = "same_password"
+    title = "That is the present password"
+
+
+def forget_password(email: str) -> None:
+    """Have a link for a new password mailed to whoever has this address; it takes as long if nobody does.
+
+    Args:
+        email: the address, normalised.
+    """
+    execute(
+        "SELECT app.forget_password(%s, %s, %s, %s, %s, %s, %s)",
+        (new_id(), email, _key(RESET, email), MAILS, MAIL_WINDOW, RESET_LIFETIME, accounts.origin()),
+    )
+    after_commit(ring)
+
+
+def reset_password(identity: Identity, token: str, password: str) -> None:
+    """Give the account that a link is for a new password; all of its sessions end.
+
+    Opens its own transactions, none of which is open while the password is hashed.
+
+    Raises:
+        LinkInvalid: the link is not ours, has been used, or is too old.
+        Invalid: nobody should choose this password.
+    """
+    reset_id = links.read(RESET, token)
+    with transaction(identity):
+        owner = row("SELECT * FROM app.password_reset_owner(%s)", (reset_id,))
+    assert owner is not None
+    passwords.require_good(password, owner["email"], owner["name"])
+    password_hash = passwords.hash(password)
+    with transaction(identity):
+        execute("SELECT app.reset_password(%s, %s, %s)", (reset_id, password_hash, accounts.origin()))
+        after_commit(ring)
+
+
+def change_password(identity: Identity, present: str, new: str) -> None:
+    """Give the caller a new password; their other sessions end.
+
+    Opens its own transactions, none of which is open while a password is hashed.
+
+    Raises:
+        WrongPassword: `present` is another, or there is none.
+        SamePassword: both are the same.
+        Invalid: nobody should choose the new one.
+        TooMany: too many attempts; says in how many seconds the next one is.
+    """
+    stored = reauthentication.own_password(identity)
+    if not passwords.verify(stored, present):
+        raise WrongPassword
+    with transaction(identity):
+        me = accounts.me()
+    passwords.require_good(new, me.email or "", me.name, field="new_password")
+    if present == new:
+        raise SamePassword
+    new_hash = passwords.hash(new)
+    with transaction(identity):
+        done = value(
+            "SELECT app.change_password(%s, %s, %s, %s)",
+            (stored, new_hash, reauthentication.key(identity), accounts.origin()),
+        )
+        after_commit(ring)
+    if not done:
+        raise WrongPassword
+
+
+def ask_email_change(identity: Identity, email: str) -> None:
+    """Have a link mailed to the address that the caller wants, or word that it has an account.
+
+    Args:
+        identity: the caller.
+        email: the new address, normalised.
+
+    Raises:
+        Forbidden: no account of the caller's signs in with an address here.
+    """
+    counted = [_key(CONFIRM, email), _key(CONFIRM, str(identity.user_id))]
+    execute(
+        "SELECT app.ask_email_change(%s, %s, %s, %s, %s, %s, %s)",
+        (new_id(), email, counted, MAILS, MAIL_WINDOW, CHANGE_LIFETIME, accounts.origin()),
+    )
+    after_commit(ring)
+
+
+def confirm_email_change(token: str) -> None:
+    """Make the new address the account's, and tell the old one.
+
+    Raises:
+        LinkInvalid: the link is not ours, has been used, is too old, or another account has the address by now.
+    """
+    change_id = links.read(CONFIRM, token)
+    execute("SELECT app.confirm_email_change(%s, %s, %s)", (change_id, UNDO, accounts.origin()))
+    after_commit(ring)
+
+
+def undo_email_change(token: str) -> None:
+    """Give the account its old address back, end its sessions, and have a link for a new password sent there.
+
+    Raises:
+        LinkInvalid: the link is not ours, has been used, or is too old.
+    """
+    change_id = links.read(UNDO_CHANGE, token)
+    execute("SELECT app.undo_email_change(%s, %s, %s, %s)", (change_id, new_id(), RESET_LIFETIME, accounts.origin()))
+    after_commit(ring)
+
+
+def reset_mail(reset_id: UUID) -> dict[str, Any] | None:
+    """What the mail with a link for a new password needs: `email`, `locale`; None if there is nobody to write to."""
+    return row(
+        "SELECT u.email, u.locale FROM app.password_resets r JOIN public.users u ON u.id = r.user_id"
+        " WHERE r.id = %s AND r.used_at IS NULL AND r.expires_at > now()",
+        (reset_id,),
+    )
+
+
+def change_mail(change_id: UUID) -> dict[str, Any] | None:
+    """What mails about another address need: `old_email`, `new_email`, `locale`; None if it is undone or over."""
+    return row(
+        "SELECT c.old_email, c.new_email, u.locale FROM app.email_changes c JOIN public.users u ON u.id = c.user_id"
+        " WHERE c.id = %s AND c.undone_at IS NULL AND coalesce(c.undo_until, c.expires_at) > now()",
+        (change_id,),
+    )
+
+
+def _key(purpose: str, whose: str) -> bytes:
+    return keys.keyed_hash("mails", purpose.encode(), emails.fingerprint(whose))

@@ -1,0 +1,327 @@
+"""Credentials over HTTP: another password, forgotten or not, and another e-mail address."""
+
+import pytest
+
+from models import credentials, links, passwords, reauthentication
+from models.db import new_id
+from models.errors import Invalid
+from tests.fixtures.accounts import PASSWORD, link_token, text_of
+
+pytestmark = pytest.mark.usefixtures("fresh_limits")
+
+NEW = "a quite different one"
+
+
+def login(client, email, password):
+    return client.post("/api/v1/auth/login", json={"email": email, "password": password})
+
+
+def forget(client, email):
+    return client.post("/api/v1/auth/password/forgot", json={"email": email})
+
+
+def reset(client, token, password=NEW):
+    return client.post("/api/v1/auth/password/reset", json={"token": token, "password": password})
+
+
+def change(client, somebody, present, new=NEW):
+    body = {"password": present, "new_password": new}
+    return client.put("/api/v1/users/me/password", json=body, token=somebody.token)
+
+
+def ask(client, somebody, email):
+    return client.post("/api/v1/users/me/email", json={"email": email}, token=somebody.token)
+
+
+def follow(client, verb, token):
+    return client.post(f"/api/v1/auth/email/{verb}", json={"token": token})
+
+
+def is_alive(client, somebody):
+    return client.get("/api/v1/users/me", token=somebody.token).status_code == 200
+
+
+def essence(answer):
+    return answer.status_code, {**(answer.json or {}), "request_id": ""}
+
+
+def trail(superuser, prefix):
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select action, outcome, reason, user_id from audit_logs where action ~ %s order by timestamp",
+            (f"^{prefix}",),
+        )
+        return cursor.fetchall()
+
+
+def test_a_forgotten_password_is_replaced_by_the_link_and_every_session_ends(
+    client, drain, mailbox, member, sign_in_again, superuser
+):
+    manager = member()
+    other = sign_in_again(manager)
+
+    assert forget(client, manager.email).status_code == 202
+    drain()
+    token = mailbox.token(manager.email)
+    assert "/reset-password?token=" in mailbox.text(manager.email)
+    done = reset(client, token)
+    drain()
+
+    assert (done.status_code, done.json) == (200, {"status": "changed"})
+    assert not is_alive(client, manager)
+    assert not is_alive(client, other)
+    assert login(client, manager.email, PASSWORD).status_code == 401
+    assert login(client, manager.email, NEW).status_code == 200
+    assert mailbox.to(manager.email)[-1]["Subject"] == "Your password has been changed"
+    assert trail(superuser, "password") == [
+        ("password.forget", "ok", None, manager.user_id),
+        ("password.reset", "ok", None, manager.user_id),
+    ]
+
+
+def test_asking_for_a_new_password_does_the_same_work_whether_there_is_an_account(
+    client, drain, mailbox, member, superuser
+):
+    manager = member()
+
+    known, unknown = forget(client, manager.email), forget(client, "nobody@example.com")
+
+    assert essence(known) == essence(unknown)
+    with superuser.cursor() as cursor:
+        cursor.execute("select actor, subject_type from app.jobs where actor ~ '^mail'")
+        assert cursor.fetchall() == [("mail.password_reset", "password_reset")] * 2
+    drain()
+    assert [message["To"] for message in mailbox.messages] == [manager.email]
+
+
+def test_a_link_for_a_new_password_is_good_once_for_an_hour_and_for_nothing_else(
+    client, drain, mailbox, member, superuser
+):
+    manager = member()
+    for _ in range(2):
+        forget(client, manager.email)
+    drain()
+    first, second = (str(link) for link in _tokens(mailbox, manager.email))
+    assert follow(client, "confirm", first).json["code"] == "link_invalid"
+
+    assert reset(client, first).status_code == 200
+    for used in (first, second):
+        refused = reset(client, used, "one more, and different")
+        assert (refused.status_code, refused.json["code"]) == (404, "link_invalid")
+
+    forget(client, manager.email)
+    drain()
+    superuser.cursor().execute("update app.password_resets set expires_at = now() - interval '1 second'")
+    late = next(token for token in _tokens(mailbox, manager.email) if token not in (first, second))
+    assert reset(client, late).status_code == 404
+
+
+def _tokens(mailbox, address):
+    return [link_token(message) for message in mailbox.to(address) if "token=" in text_of(message)]
+
+
+def test_a_link_with_a_weak_password_stays_good(client, drain, mailbox, member):
+    manager = member()
+    forget(client, manager.email)
+    drain()
+    token = mailbox.token(manager.email)
+
+    weak = reset(client, token, "password123")
+
+    assert (weak.status_code, [error["field"] for error in weak.json["errors"]]) == (422, ["password"])
+    assert reset(client, token).status_code == 200
+
+
+def test_nobody_s_inbox_is_filled_by_forgetting_passwords(client, drain, mailbox, member):
+    manager = member()
+
+    answers = [forget(client, manager.email) for _ in range(credentials.MAILS + 3)]
+    drain()
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert len(mailbox.to(manager.email)) == credentials.MAILS
+
+
+def test_a_password_is_changed_by_who_knows_it_and_the_other_sessions_end(
+    client, drain, mailbox, member, sign_in_again, superuser
+):
+    manager = member()
+    other = sign_in_again(manager)
+    forget(client, manager.email)
+
+    changed = change(client, manager, PASSWORD)
+    drain()
+
+    assert changed.status_code == 204
+    assert is_alive(client, manager)
+    assert not is_alive(client, other)
+    assert login(client, manager.email, NEW).status_code == 200
+    assert [message["Subject"] for message in mailbox.to(manager.email)] == ["Your password has been changed"]
+    assert trail(superuser, "password.change") == [("password.change", "ok", None, manager.user_id)]
+
+
+@pytest.mark.parametrize(
+    ("present", "new", "status", "code"),
+    [
+        ("not the password", NEW, 403, "wrong_password"),
+        (PASSWORD, PASSWORD, 409, "same_password"),
+        (PASSWORD, "password123", 422, "invalid"),
+    ],
+)
+def test_a_change_of_password_that_is_refused_changes_nothing(client, member, present, new, status, code):
+    manager = member()
+
+    refused = change(client, manager, present, new)
+
+    assert (refused.status_code, refused.json["code"]) == (status, code)
+    assert login(client, manager.email, PASSWORD).status_code == 200
+
+
+def test_attempts_to_change_a_password_run_out(client, member):
+    manager = member()
+    wrong = [change(client, manager, "not the password").status_code for _ in range(reauthentication.MOST)]
+
+    assert set(wrong) == {403}
+    assert change(client, manager, PASSWORD).status_code == 429
+
+
+def test_another_address_is_confirmed_from_there_and_the_old_one_is_told(client, drain, mailbox, member, superuser):
+    manager = member()
+    asked = ask(client, manager, "New@Example.com")
+    drain()
+
+    assert (asked.status_code, asked.json) == (202, {"status": "mail_sent"})
+    assert "/confirm-email?token=" in mailbox.text("new@example.com")
+    assert login(client, manager.email, PASSWORD).status_code == 200
+    confirmed = follow(client, "confirm", mailbox.token("new@example.com"))
+    drain()
+
+    assert confirmed.status_code == 200
+    assert login(client, "new@example.com", PASSWORD).status_code == 200
+    assert login(client, manager.email, PASSWORD).status_code == 401
+    assert "/undo-email?token=" in mailbox.text(manager.email)
+    assert is_alive(client, manager)
+    assert [entry[0] for entry in trail(superuser, "email")] == ["email.ask", "email.change"]
+    assert follow(client, "confirm", mailbox.token("new@example.com")).json["code"] == "link_invalid"
+
+
+def test_the_old_address_takes_its_account_back_with_a_new_password(client, drain, mailbox, member, superuser):
+    manager = member()
+    for address in ("first@example.com", "second@example.com"):
+        ask(client, manager, address)
+        drain()
+        follow(client, "confirm", mailbox.token(address))
+        drain()
+    original, stolen = mailbox.token(manager.email), mailbox.token("first@example.com")
+
+    undone = follow(client, "undo", original)
+    drain()
+
+    assert undone.status_code == 200
+    assert not is_alive(client, manager)
+    assert follow(client, "undo", stolen).json["code"] == "link_invalid"
+    assert follow(client, "undo", original).json["code"] == "link_invalid"
+    assert reset(client, mailbox.token(manager.email)).status_code == 200
+    assert login(client, manager.email, NEW).status_code == 200
+    assert ("email.undo", "ok", None, manager.user_id) in trail(superuser, "email")
+
+
+def test_an_undo_comes_too_late_after_a_week(client, drain, mailbox, member, superuser):
+    manager = member()
+    ask(client, manager, "new@example.com")
+    drain()
+    follow(client, "confirm", mailbox.token("new@example.com"))
+    drain()
+    superuser.cursor().execute("update app.email_changes set undo_until = now() - interval '1 second'")
+
+    assert follow(client, "undo", mailbox.token(manager.email)).json["code"] == "link_invalid"
+
+
+def test_an_address_that_is_taken_gets_the_same_answer_and_another_mail(client, drain, mailbox, member):
+    manager, other = member(), member()
+
+    free, taken = ask(client, manager, "free@example.com"), ask(client, manager, other.email)
+    drain()
+
+    assert essence(free) == essence(taken)
+    assert mailbox.to(other.email)[-1]["Subject"] == "Your address belongs to a Compañon account already"
+    assert "token=" not in mailbox.text(other.email)
+
+
+def test_an_address_that_is_taken_meanwhile_is_not_confirmed(client, drain, mailbox, member, superuser):
+    manager, other = member(), member()
+    ask(client, manager, "new@example.com")
+    drain()
+    superuser.cursor().execute("update users set email = 'new@example.com' where id = %s", (other.user_id,))
+
+    refused = follow(client, "confirm", mailbox.token("new@example.com"))
+
+    assert (refused.status_code, refused.json["code"]) == (404, "link_invalid")
+    assert login(client, manager.email, PASSWORD).status_code == 200
+
+
+def test_a_new_password_voids_links_that_were_mailed_before(client, drain, mailbox, member):
+    manager = member()
+    ask(client, manager, "new@example.com")
+    drain()
+
+    change(client, manager, PASSWORD)
+
+    assert follow(client, "confirm", mailbox.token("new@example.com")).json["code"] == "link_invalid"
+
+
+def test_nobody_s_inbox_is_filled_by_wanting_their_address(client, drain, mailbox, member):
+    managers = [member() for _ in range(2)]
+
+    answers = [ask(client, manager, "victim@example.com") for manager in managers for _ in range(credentials.MAILS)]
+    drain()
+
+    assert {answer.status_code for answer in answers} == {202}
+    # A link that has been followed by another is worth nothing and not mailed any more.
+    assert 0 < len(mailbox.to("victim@example.com")) <= credentials.MAILS
+
+
+def test_another_address_asks_for_recent_authentication(client, member, superuser):
+    manager = member()
+    superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
+
+    assert ask(client, manager, "new@example.com").json["code"] == "recent_authentication_required"
+
+
+def test_an_anonymous_fan_has_no_address_to_change_and_no_password(client, fan):
+    phone = fan()
+
+    assert ask(client, phone, "new@example.com").status_code == 403
+    assert change(client, phone, "anything").json["code"] == "wrong_password"
+
+
+def test_links_of_one_kind_are_no_links_of_another():
+    reset_id = new_id()
+
+    assert links.read(credentials.RESET, links.make(credentials.RESET, reset_id)) == reset_id
+    for purpose in (credentials.CONFIRM, credentials.UNDO_CHANGE):
+        with pytest.raises(links.LinkInvalid):
+            links.read(purpose, links.make(credentials.RESET, reset_id))
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        *("password123", "qwertyuiop12", "1234567890a", "aaaaaaaaaaaaaaaa", "x" * 127 + "a"),
+        *("ana.perez@x.example", "Ana Pérez 1"),
+    ],
+)
+def test_a_password_that_is_soon_guessed_is_refused(password):
+    with pytest.raises(Invalid) as refused:
+        passwords.require_good(password, "ana.perez@x.example", "Ana Pérez")
+
+    assert refused.value.extra["errors"][0]["field"] == "password"
+
+
+def test_a_long_password_is_looked_at_in_bounded_time(monkeypatch):
+    seen = []
+    monkeypatch.setattr(passwords, "zxcvbn", lambda text, words: seen.append(text) or {"score": 4})
+
+    passwords.require_good("4@8({[<369|1!70$5+%2" * 6, "ana@example.com")
+
+    assert [len(text) for text in seen] == [24]

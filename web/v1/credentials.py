@@ -1,0 +1,176 @@
+"""Credentials: another password, forgotten or not, and another e-mail address."""
+
+from typing import Literal
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models import credentials, emails
+from models.credentials import SamePassword
+from models.errors import TooMany
+from models.links import LinkInvalid
+from models.reauthentication import WrongPassword
+from web.endpoint import audited, endpoint
+from web.v1.fields import Email, NewPassword, Password, Token
+
+
+class AddressIn(msgspec.Struct, forbid_unknown_fields=True):
+    """An e-mail address."""
+
+    email: Email
+
+
+class SentOut(msgspec.Struct):
+    """The same answer for every address."""
+
+    status: Literal["mail_sent"] = "mail_sent"
+
+
+class ResetIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The token of the link, and the new password."""
+
+    token: Token
+    password: NewPassword
+
+
+class PasswordIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The present password and the new one."""
+
+    password: Password
+    new_password: NewPassword
+
+
+class LinkIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The token of a link in a mail."""
+
+    token: Token
+
+
+class ChangedOut(msgspec.Struct):
+    """It is done."""
+
+    status: Literal["changed"] = "changed"
+
+
+class ForgottenPassword:
+    """`/api/v1/auth/password/forgot`: ask for a new password."""
+
+    @endpoint(
+        own_sign_in=True,
+        body=AddressIn,
+        response=SentOut,
+        status=202,
+        permission="public",
+        rate="30/minute; 300/hour",
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Have a link mailed to the address, if somebody has an account with it. Whether, isn't said."""
+        credentials.forget_password(emails.normalise(req.context.body.email))
+        resp.media = SentOut()
+
+
+class PasswordReset:
+    """`/api/v1/auth/password/reset`: follow the link for a new password."""
+
+    @endpoint(
+        own_sign_in=True,
+        body=ResetIn,
+        response=ChangedOut,
+        permission="public",
+        rate="30/minute",
+        slow=True,
+        outward=True,
+        problems=(LinkInvalid,),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Choose a new password. All sessions of the account end. The link is good once, and for an hour."""
+        asked: ResetIn = req.context.body
+        credentials.reset_password(req.context.identity, asked.token, asked.password)
+        resp.media = ChangedOut()
+
+
+class OwnPassword:
+    """`/api/v1/users/me/password`: one's own password."""
+
+    @endpoint(
+        own_sign_in=True,
+        body=PasswordIn,
+        status=204,
+        permission="authenticated",
+        audit="password.change",
+        slow=True,
+        outward=True,
+        problems=(WrongPassword, SamePassword, TooMany),
+    )
+    def on_put(self, req: Request, resp: Response) -> None:
+        """Change it; needs the present one. One's other sessions end."""
+        asked: PasswordIn = req.context.body
+        audited(req, table="users", record_id=req.context.identity.user_id)
+        credentials.change_password(req.context.identity, asked.password, asked.new_password)
+
+
+class OwnEmail:
+    """`/api/v1/users/me/email`: one's own e-mail address."""
+
+    @endpoint(
+        own_sign_in=True,
+        body=AddressIn,
+        response=SentOut,
+        status=202,
+        permission="authenticated",
+        audit="email.ask",
+        recent=True,
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Have a link mailed to another address, which makes it one's own. If it has an account, its owner is told so.
+
+        The old address is told of the change, and can undo it for a week.
+        """
+        identity = req.context.identity
+        audited(req, table="users", record_id=identity.user_id)
+        credentials.ask_email_change(identity, emails.normalise(req.context.body.email))
+        resp.media = SentOut()
+
+
+class EmailConfirmation:
+    """`/api/v1/auth/email/confirm`: follow the link of another address."""
+
+    @endpoint(
+        own_sign_in=True,
+        body=LinkIn,
+        response=ChangedOut,
+        permission="public",
+        rate="60/minute",
+        problems=(LinkInvalid,),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Make it the account's. The link is good once, and for a day."""
+        credentials.confirm_email_change(req.context.body.token)
+        resp.media = ChangedOut()
+
+
+class EmailUndo:
+    """`/api/v1/auth/email/undo`: follow the link that the old address got."""
+
+    @endpoint(
+        own_sign_in=True,
+        body=LinkIn,
+        response=ChangedOut,
+        permission="public",
+        rate="60/minute",
+        problems=(LinkInvalid,),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Take the account back: its old address, no sessions, and a link for a new password. Good once, for a week."""
+        credentials.undo_email_change(req.context.body.token)
+        resp.media = ChangedOut()
+
+
+ROUTES: list[tuple[str, object]] = [
+    ("/api/v1/auth/password/forgot", ForgottenPassword()),
+    ("/api/v1/auth/password/reset", PasswordReset()),
+    ("/api/v1/users/me/password", OwnPassword()),
+    ("/api/v1/users/me/email", OwnEmail()),
+    ("/api/v1/auth/email/confirm", EmailConfirmation()),
+    ("/api/v1/auth/email/undo", EmailUndo()),
+]
