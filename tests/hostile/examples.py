@@ -16,7 +16,7 @@ from models.context import FAN, SYSTEM_ADMIN
 from models.db import transaction
 from models.dead_jobs import Filter
 from tests.hostile.wire import Request
-from tests.hostile.world import NOBODY, PASSWORD, Caller, World, address
+from tests.hostile.world import NOBODY, OTHER_PASSWORD, PASSWORD, Caller, World, address
 from web.pagination import cursor_of
 from web.v1.dead_jobs import REPLAY
 
@@ -213,9 +213,9 @@ _example(
     body=lambda world: {"token": world.reset_token(), "password": PASSWORD},
 )
 _example(
-    "PUT /api/v1/users/me/password",
-    caller=lambda world: world.fan(),
-    body=lambda _: {"password": PASSWORD, "new_password": "quite another horse"},
+    "POST /api/v1/users/me/password",
+    caller=lambda world: world.changing(),
+    body=lambda _: {"password": OTHER_PASSWORD, "new_password": PASSWORD},
 )
 _example("POST /api/v1/users/me/email", caller=lambda world: world.again(FAN), body=lambda _: {"email": address()})
 _example("POST /api/v1/auth/email/confirm", body=lambda world: {"token": world.change_token(confirmed=False)})

@@ -42,12 +42,13 @@ from models.sessions import Session
 from tests.fixtures.accounts import TOTP_SECRET, sign_in_admin
 
 PASSWORD = "correct horse battery"
+OTHER_PASSWORD = "quite another horse"
 NOBODY = "nobody"
 ANONYMOUS = "anonymous fan"
 MEMBERS = ("Brand Admin", "Campaign Manager", "Creator")
 CALLERS = (NOBODY, ANONYMOUS, FAN, *MEMBERS, SYSTEM_ADMIN)
 
-_hash = cache(lambda: passwords.hash(PASSWORD))
+_hash = cache(lambda password=PASSWORD: passwords.hash(password))
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,9 @@ class World:
         raised, _ = second_factor.confirm(caller.identity, totp.code(TOTP_SECRET))
         return Caller(raised.access_token, caller.email)
 
-    def fan(self) -> Caller:
-        """A new fan with an account."""
-        return _fan(self)
+    def changing(self) -> Caller:
+        """A new fan who has another password than everybody else."""
+        return _fan(self, OTHER_PASSWORD)
 
     def reset_token(self) -> str:
         """The token of a link for a new password."""
@@ -350,20 +351,20 @@ def _member(admin: Caller, brand_id: UUID, role: str) -> Caller:
     return _signed_in(email)
 
 
-def _fan(world: World) -> Caller:
+def _fan(world: World, password: str = PASSWORD) -> Caller:
     email = address()
     with transaction(context.nobody()):
-        accounts.sign_up(email, _hash(), None, "en", ["essential"])
+        accounts.sign_up(email, _hash(password), None, "en", ["essential"])
     with world.superuser.cursor() as cursor:
         cursor.execute("select id from app.signups where email = %s", (email,))
         token = links.make(accounts.SIGNUP, (cursor.fetchone() or (None,))[0])
     with transaction(context.nobody()):
         accounts.verify(token)
-    return _signed_in(email)
+    return _signed_in(email, password)
 
 
-def _signed_in(email: str) -> Caller:
-    return _caller(sessions.sign_in(email, PASSWORD, network="test"))
+def _signed_in(email: str, password: str = PASSWORD) -> Caller:
+    return _caller(sessions.sign_in(email, password, network="test"))
 
 
 def _caller(session: Session) -> Caller:

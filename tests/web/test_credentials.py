@@ -26,7 +26,7 @@ def reset(client, token, password=NEW):
 
 def change(client, somebody, present, new=NEW):
     body = {"password": present, "new_password": new}
-    return client.put("/api/v1/users/me/password", json=body, token=somebody.token)
+    return client.post("/api/v1/users/me/password", json=body, token=somebody.token)
 
 
 def ask(client, somebody, email):

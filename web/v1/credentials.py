@@ -102,7 +102,7 @@ class OwnPassword:
         outward=True,
         problems=(WrongPassword, SamePassword, TooMany),
     )
-    def on_put(self, req: Request, resp: Response) -> None:
+    def on_post(self, req: Request, resp: Response) -> None:
         """Change it; needs the present one. One's other sessions end."""
         asked: PasswordIn = req.context.body
         audited(req, table="users", record_id=req.context.identity.user_id)
