@@ -7,8 +7,9 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from models import campaigns, members
+from models.errors import PreconditionFailed
 from models.members import NotACreator
-from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of
+from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of, require_match
 
 
 class AssignmentOut(msgspec.Struct):
@@ -45,9 +46,15 @@ class Assignments:
 class Assignment:
     """`/api/v1/campaigns/{campaign_id}/assignments/{user_id}`: whether a creator does."""
 
-    @endpoint(status=204, permission="campaigns:assign", audit="campaign.assign", problems=(NotACreator,))
+    @endpoint(
+        status=204,
+        permission="campaigns:assign",
+        audit="campaign.assign",
+        problems=(NotACreator, PreconditionFailed),
+    )
     def on_put(self, req: Request, resp: Response, campaign_id: UUID, user_id: UUID) -> None:
-        """Assign them. Doing so twice changes nothing."""
+        """Assign them. Doing so twice changes nothing; an `If-Match` means the campaign."""
+        require_match(req, campaigns.get(campaign_id).version)
         members.assign(campaign_id, user_id)
         audited(req, table="campaigns", record_id=campaign_id, after={"creator": user_id})
 

@@ -142,9 +142,10 @@ class Brand:
 class BrandArchive:
     """`/api/v1/brands/{brand_id}/archive`: whether a brand is archived."""
 
-    @endpoint(response=BrandOut, permission="brands:write", audit="brand.archive")
+    @endpoint(response=BrandOut, permission="brands:write", audit="brand.archive", problems=(PreconditionFailed,))
     def on_put(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """Archive it: its people's sessions end, nobody signs in for it any more, its live campaigns are paused."""
+        require_match(req, brands.get(brand_id).version)
         paused = brands.archive(brand_id)
         audited(req, table="brands", record_id=brand_id, brand_id=brand_id, after={"paused_campaigns": paused})
         _answer(resp, brands.get(brand_id))
