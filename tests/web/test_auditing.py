@@ -15,6 +15,10 @@ WRITES_ITS_OWN_ENTRY = {
     "POST /api/v1/auth/verify": "app.verify_signup, when it is known whose account it is",
     "POST /api/v1/auth/accept-invitation": "app.accept_invitation, likewise",
     "POST /api/v1/auth/login": "app.sign_in and app.fail_sign_in",
+    "POST /api/v1/auth/password/forgot": "app.forget_password, what is throttled included",
+    "POST /api/v1/auth/password/reset": "app.reset_password, when it is known whose account it is",
+    "POST /api/v1/auth/email/confirm": "app.confirm_email_change, likewise",
+    "POST /api/v1/auth/email/undo": "app.undo_email_change, likewise",
     "POST /api/v1/users/me/invitation": "the function that takes the invitation up, with its brand",
 }
 IS_ITS_OWN_RECORD = {

@@ -82,7 +82,7 @@ def test_the_page_of_a_code_may_run_its_scripts_and_ask_this_api_and_nothing_els
     policy = dict(part.split(maxsplit=1) for part in answer.headers["content-security-policy"].split("; "))
 
     assert (policy["script-src"], policy["style-src"], policy["connect-src"]) == ("'self'", "'self'", "'self'")
-    assert "geolocation" not in answer.headers.get("permissions-policy", "")
+    assert "geolocation=(self)" in answer.headers["permissions-policy"]
     assert answer.headers["referrer-policy"] == "no-referrer"
     asked = set(re.findall(r"/api/v1/[a-z/-]+", "".join(file.read_text() for file in STATIC.glob("scan*.js"))))
     for path in asked:
