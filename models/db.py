@@ -39,12 +39,12 @@ _URLS: dict[Login, Callable[[], str]] = {
     "worker": lambda: settings.database_worker_url,
 }
 
-_BEGIN = (
+BEGIN = (
     "BEGIN; SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true),"
     " set_config('statement_timeout', %s, true)"
 )
-_BEGIN_SESSION = _BEGIN + "; SELECT app.require_session()"
-_BEGIN_API_KEY = _BEGIN + "; SELECT app.require_api_key()"
+BEGIN_SESSION = BEGIN + "; SELECT app.require_session()"
+BEGIN_API_KEY = BEGIN + "; SELECT app.require_api_key()"
 _IDLE = psycopg2.extensions.TRANSACTION_STATUS_IDLE
 
 
@@ -97,7 +97,7 @@ class ContextDatabase(peewee.PostgresqlDatabase):
         identity = _identity()
         state = self._states[identity.login]
         claims = msgspec.json.encode(dict(identity.claims)).decode()
-        sql = _BEGIN_SESSION if identity.is_session else _BEGIN_API_KEY if identity.is_api_key else _BEGIN
+        sql = BEGIN_SESSION if identity.is_session else BEGIN_API_KEY if identity.is_api_key else BEGIN
         state.opening = (sql, (identity.role, claims, f"{max(1, state.timeout * 1000):.0f}"))
 
     def commit(self) -> None:

@@ -1,10 +1,10 @@
-"""`./scripts/bench audit|jobs|logins|scan`: run one benchmark on servers of its own, and print what came of it."""
+"""`./scripts/bench audit|jobs|logins|rls|scan`: run one benchmark on servers of its own, and print what came of it."""
 
 import argparse
 import json
 from collections.abc import Callable
 
-from scripts.benchmarks import audit, jobs, logins, scan
+from scripts.benchmarks import audit, jobs, logins, rls, scan
 from scripts.benchmarks.report import Numbers
 from scripts.setup.progress import SetupError, say
 
@@ -12,12 +12,14 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Numbers]] = {
     "audit": audit.measure,
     "jobs": jobs.measure,
     "logins": logins.measure,
+    "rls": rls.measure,
     "scan": scan.measure,
 }
 _ARGUMENTS = {
     "audit": audit.add_arguments,
     "jobs": jobs.add_arguments,
     "logins": logins.add_arguments,
+    "rls": rls.add_arguments,
     "scan": scan.add_arguments,
 }
 

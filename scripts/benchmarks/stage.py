@@ -91,18 +91,22 @@ class Rows(Recorder):
         return msgspec.json.encode(self._row(attempt))
 
 
-def launched() -> Campaign:
-    """A running campaign of a brand, made by those who make them."""
+def signed_in() -> sessions.Session:
+    """The session of a new brand's admin, who comes by invitation."""
     secret = totp.new_secret()
     accounts.ensure_system_admin("root@companon.example", "correct horse battery", secret)
-    admin = _identity(sessions.sign_in("root@companon.example", "correct horse battery", "bench").access_token)
-    with transaction(_identity(second_factor.verify(admin, totp.code(secret)).access_token)):
+    admin = identity_of(sessions.sign_in("root@companon.example", "correct horse battery", "bench").access_token)
+    with transaction(identity_of(second_factor.verify(admin, totp.code(secret)).access_token)):
         _, invitation = brands.create("Bench", {}, "ana@brand.example")
     hashed = passwords.hash("correct horse battery")
     with transaction(context.nobody()):
         accounts.accept_invitation(invitation, hashed, "Ana", "en")
-    member = _identity(sessions.sign_in("ana@brand.example", "correct horse battery", "bench").access_token)
-    with transaction(member):
+    return sessions.sign_in("ana@brand.example", "correct horse battery", "bench")
+
+
+def launched() -> Campaign:
+    """A running campaign of a brand, made by those who make them."""
+    with transaction(identity_of(signed_in().access_token)):
         made = campaigns.create(name="Bench", kind="QR", config=msgspec.convert(CONFIG, Config))
     with transaction(context.for_brand_job(made.brand_id)):
         campaigns.pin_fingerprint_key(made.id)
@@ -110,7 +114,8 @@ def launched() -> Campaign:
         return campaigns.activate(made.id)
 
 
-def _identity(access_token: str) -> context.Identity:
+def identity_of(access_token: str) -> context.Identity:
+    """What a person's transactions run as."""
     return context.of_claims(tokens.verify(access_token))
 
 
@@ -118,7 +123,7 @@ def fan(number: int) -> Fan:
     """An anonymous fan who has agreed to what the campaign asks for."""
     with transaction(context.nobody()):
         session = sessions.sign_in_anonymously()
-    with transaction(_identity(session.access_token)):
+    with transaction(identity_of(session.access_token)):
         consents.grant("essential", source="bench")
     return Fan(session, f"bench-device-{number:08d}")
 

@@ -172,7 +172,8 @@ RLS = [
         rf"""select distinct p.relation || '.' || a.attname from policies p join relations r on r.name = p.relation
         join pg_attribute a on a.attrelid = r.oid and a.attname = substring(p.visible from '^\(+(\w+) = ')
         where p.roles && {TENANTS} and not exists (
-            select from pg_index i where i.indrelid = r.oid and i.indkey[0] = a.attnum)""",
+            select from pg_index i where i.indrelid = r.oid and i.indkey[0] = a.attnum
+            and (i.indpred is null or pg_get_expr(i.indpred, i.indrelid) = format('(%s IS NOT NULL)', a.attname)))""",
         TABLE + "drop index public.broken_brand_id_idx",
         {
             **{

@@ -53,3 +53,10 @@ def test_an_audit_entry_is_priced_and_every_entry_gets_its_place_in_the_chain():
     assert numbers["seal_per_s"] > 0
     assert numbers["seal_lag_p95_ms"] >= numbers["seal_lag_p50_ms"] > 0
     assert (numbers["gaps"], numbers["unsealed"]) == (0, 0)
+
+
+def test_a_request_s_context_and_policies_are_compared_with_the_same_query_without_them():
+    numbers = measured("rls", "--requests", "100")
+
+    assert 0 < numbers["rls_context_share"] < 0.5
+    assert numbers["request_us"] > numbers["session_us"] > numbers["context_us"] > numbers["plain_us"] > 0

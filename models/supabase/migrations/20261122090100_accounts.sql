@@ -162,7 +162,8 @@ create index invitations_email on app.invitations (email, sent_at);
 create function app.brand_for(p_permission text) returns uuid
 language plpgsql stable security definer set search_path = '' as $$
 declare
-    claims jsonb := app.claims();
+    -- As app.claims() does, whose call would be a third of the whole: this is in every query's policies.
+    claims jsonb := nullif(current_setting('request.jwt.claims', true), '');
     user_role text := claims #>> '{app_metadata,user_role}';
 begin
     if claims ? 'mfa_pending' then
@@ -204,7 +205,8 @@ call app.grant_definer('app.describe_permissions()', array['app_public']);
 create function app.own_campaigns() returns uuid[]
 language plpgsql stable security definer set search_path = '' as $$
 declare
-    claims jsonb := app.claims();
+    -- As app.claims() does, whose call would be a third of the whole: this is in every query's policies.
+    claims jsonb := nullif(current_setting('request.jwt.claims', true), '');
     user_role text := claims #>> '{app_metadata,user_role}';
 begin
     if user_role = 'API Key' or exists (

@@ -57,6 +57,8 @@ create table public.consents (
 );
 create unique index consents_in_force on public.consents
     (user_id, consent_tier, coalesce(brand_id, '00000000-0000-0000-0000-000000000000')) where revoked_at is null;
+-- A person's own list, with what they have taken back.
+create index consents_user on public.consents (user_id, granted_at desc, id desc);
 create index consents_expiry on public.consents (expires_at) where revoked_at is null;
 
 create table public.consent_events (

@@ -1,0 +1,168 @@
+"""No function that tenants may call gives out or changes what is another's, whichever ids it is called with."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+
+from tests.rls.rows import Party, Table, owner_columns
+from tests.rls.shapes import Shape
+from tests.rls.world import FAN, JOB, MEMBER, PERSONAL, Caller, World
+
+ARGUMENTS: dict[str, Any] = {
+    "p_actor": "scan.score",
+    "p_email": "new@example.org",
+    "p_kind": "batch",
+    "p_locale": "en",
+    "p_outcome": "ok",
+    "p_permission": "campaigns:read",
+    "p_role": "Creator",
+    "p_scope": "others",
+    "p_tier": "essential",
+    "p_tiers": "{essential}",
+    "p_groups": "[]",
+    "p_jobs": "[]",
+}
+"""What arguments of these names have to be for a function to get far; any others have something of their type."""
+OF_TYPE = {
+    "text": "x",
+    "jsonb": "{}",
+    "interval": "1 hour",
+    "integer": 5,
+    "bigint": 1,
+    "boolean": False,
+    "bytea": b"x",
+    "text[]": "{}",
+    "uuid[]": "{}",
+    "timestamp with time zone": "2026-01-01T00:00:00Z",
+    "double precision": 1.0,
+}
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function, and its arguments: name → type."""
+
+    name: str
+    arguments: dict[str, str]
+
+    def call(self, world: World, theirs: set[str]) -> tuple[sql.Composable, list[Any]]:
+        """A call in which these arguments are the other party's ids, and other ids the caller's own."""
+        marks = [sql.SQL("%s::{}").format(sql.SQL(kind)) for kind in self.arguments.values()]
+        values = [
+            _id(name, world.theirs if name in theirs else world.mine)
+            if kind == "uuid"
+            else ARGUMENTS.get(name, OF_TYPE.get(kind))
+            for name, kind in self.arguments.items()
+        ]
+        schema, _, name = self.name.partition(".")
+        target = sql.Identifier(schema, name)
+        return sql.SQL("select f::text from {}({}) as f").format(target, sql.SQL(", ").join(marks)), values
+
+    @property
+    def ids(self) -> list[set[str]]:
+        """Which arguments may be another's ids: one at a time, and all of them."""
+        named = [name for name, kind in self.arguments.items() if kind == "uuid"]
+        return [*({name} for name in named), *([set(named)] if len(named) > 1 else [])] or [set()]
+
+
+def _id(argument: str, party: Party) -> str:
+    ids = {"p_brand_id": party.brand_id, "p_user_id": party.user_id}
+    return str(ids.get(argument, party.thing_id))
+
+
+@pytest.fixture
+def world(bare: Shape) -> Iterator[World]:
+    with bare.undone() as cur:
+        yield World(cur).populate()
+
+
+def functions(world: World, role: str) -> list[Function]:
+    """Every function of ours that a role may call."""
+    world.cur.execute(
+        """
+        select n.nspname || '.' || p.proname,
+            coalesce((p.proargnames::text[])[1:p.pronargs], array[]::text[]),
+            array(select t::regtype::text from unnest(p.proargtypes) with ordinality as a (t, ord) order by ord)
+        from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+        where n.nspname in ('public', 'app') and p.prokind = 'f' and p.prorettype <> 'trigger'::regtype
+            and has_function_privilege(%s, p.oid, 'execute')
+        """,
+        (role,),
+    )
+    return [Function(name, dict(zip(names, types, strict=True))) for name, names, types in world.cur.fetchall()]
+
+
+def owned_by(world: World, party: Party) -> dict[str, list[str]]:
+    """Every row of a party's."""
+    found: dict[str, list[str]] = {}
+    for table in world.tables:
+        columns = _owners(table, party)
+        if table.takes_rows and columns:
+            where = sql.SQL(" or ").join(sql.SQL("t.{} = %s").format(sql.Identifier(column)) for column in columns)
+            world.cur.execute(
+                sql.SQL("select t::text from {} t where {} order by 1").format(table.identifier, where),
+                list(columns.values()),
+            )
+            found[table.full_name] = [row[0] for row in world.cur.fetchall()]
+    return found
+
+
+def _owners(table: Table, party: Party) -> dict[str, Any]:
+    columns = owner_columns(table, party)
+    return {"user_id": columns["user_id"]} if table.full_name in PERSONAL else columns
+
+
+def findings(world: World, caller: Caller, function: Function, theirs: set[str]) -> list[str]:
+    """What a call with these arguments of theirs gave out, or did to what is theirs."""
+    statement, values = function.call(world, theirs)
+    before, said = owned_by(world, world.theirs), ""
+    with world.acting_as(caller):
+        try:
+            world.cur.execute(statement, values)
+            said = " ".join(str(row[0]) for row in world.cur.fetchall())
+            world.cur.execute("select set_config('role', 'none', true)")
+            after = owned_by(world, world.theirs)
+        except psycopg2.Error:
+            after = before
+    call = f"{caller.name}: {function.name}({', '.join(sorted(theirs))})"
+    changed = [f"{call} changes {table}" for table in before if before[table] != after[table]]
+    given = {str(value) for value in values}
+    secrets = [
+        f"of {world.theirs.thing_id}",
+        f"{world.theirs.thing_id}@",
+        *map(str, (world.theirs.brand_id, world.theirs.user_id)),
+    ]
+    return [*changed, *(f"{call} says {secret}" for secret in secrets if secret in said and secret not in given)]
+
+
+@pytest.mark.parametrize("caller", [MEMBER, FAN, JOB], ids=lambda caller: caller.name)
+def test_no_function_gives_out_or_changes_what_is_another_s(caller: Caller, world: World) -> None:
+    called = functions(world, caller.role)
+    assert len(called) >= 5
+    calls = [(function, theirs) for function in called for theirs in function.ids]
+    assert list(chain.from_iterable(findings(world, caller, function, theirs) for function, theirs in calls)) == []
+
+
+LEAKY = {
+    "reads": "return query select email from public.users where brand_id = p_brand_id;",
+    "changes": "delete from public.campaigns where brand_id = p_brand_id;",
+    "adds": "insert into public.audit_logs (action, brand_id) values ('x', p_brand_id);",
+}
+
+
+@pytest.mark.parametrize("body", LEAKY.values(), ids=LEAKY)
+def test_a_function_that_forgets_to_ask_whose_it_is_is_found(body: str, world: World) -> None:
+    world.cur.execute(
+        f"""
+        create function app.leaky(p_brand_id uuid) returns setof text language plpgsql security definer
+            set search_path = '' as $$ begin {body} end $$;
+        call app.grant_definer('app.leaky(uuid)', array['authenticated']);
+        """
+    )
+    (leaky,) = [function for function in functions(world, "authenticated") if function.name == "app.leaky"]
+    assert findings(world, MEMBER, leaky, {"p_brand_id"})

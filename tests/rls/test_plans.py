@@ -1,0 +1,88 @@
+"""Queries that are asked all the time use indexes under the policies, and ask who is asking once, not for every row."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from psycopg2 import sql
+
+from tests.rls import rows
+from tests.rls.rows import Party
+from tests.rls.shapes import Shape
+from tests.rls.world import FAN, JOB, MEMBER, Caller, World
+
+BRANDS, OF_EACH = 30, 30
+TABLES = (
+    "public.campaigns",
+    "public.qr_scans",
+    "public.contacts",
+    "public.audit_logs",
+    "public.consents",
+    "public.users",
+)
+HOT: dict[str, tuple[Caller, str]] = {
+    "a brand's campaigns": (MEMBER, "select * from public.campaigns order by id desc limit 20"),
+    "one campaign": (MEMBER, "select * from public.campaigns where id = %(thing)s"),
+    "a campaign, as a job": (JOB, "select * from public.campaigns where id = %(thing)s"),
+    "a campaign's newest scans": (
+        MEMBER,
+        "select id from public.qr_scans where campaign_id = %(thing)s order by scan_time desc limit 20",
+    ),
+    "a brand's contacts": (MEMBER, "select * from public.contacts order by id limit 20"),
+    "a brand's newest audit entries": (MEMBER, "select id from public.audit_logs order by timestamp desc limit 20"),
+    "a fan's consents": (FAN, "select * from public.consents"),
+    "a fan's account": (FAN, "select id, name from public.users"),
+    "a member's account": (MEMBER, "select id, name from public.users"),
+}
+
+
+@pytest.fixture(scope="module")
+def world(bare: Shape) -> Iterator[World]:
+    """Some brands with enough rows for plans to matter."""
+    with bare.undone() as cur:
+        world = World(cur)
+        crowded = [table for table in world.tables if table.full_name in TABLES]
+        for brand_id in [world.mine.brand_id, *(uuid4() for _ in range(BRANDS))]:
+            for _ in range(OF_EACH):
+                party = Party(brand_id, uuid4(), uuid4())
+                for table in crowded:
+                    rows.insert(cur, table, rows.values(table, party))
+        for table in crowded:
+            cur.execute(sql.SQL("analyze {}").format(table.identifier))
+        yield world
+
+
+def plan_of(world: World, caller: Caller, query: str) -> dict[str, Any]:
+    """How the caller's query is executed, with what was counted on the way."""
+    with world.acting_as(caller):
+        world.cur.execute("explain (analyze, format json) " + query, {"thing": str(world.mine.thing_id)})
+        (found,) = world.cur.fetchone() or ()
+        return found[0]["Plan"]  # type: ignore[no-any-return]
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every step of a plan."""
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes(part)
+
+
+@pytest.mark.parametrize(("caller", "query"), HOT.values(), ids=HOT)
+def test_a_hot_query_uses_an_index_and_asks_once_who_is_asking(caller: Caller, query: str, world: World) -> None:
+    steps = list(nodes(plan_of(world, caller, query)))
+    assert [step for step in steps if "Index" in step["Node Type"]], json.dumps(steps[0], indent=1)
+    assert not [step for step in steps if step["Node Type"] == "Seq Scan"], json.dumps(steps[0], indent=1)
+    asked = [step for step in steps if step.get("Parent Relationship") == "InitPlan"]
+    assert asked
+    assert {step["Actual Loops"] for step in asked} <= {0, 1}
+    assert not [step for step in steps if step.get("Parent Relationship") == "SubPlan"]
+
+
+def test_a_policy_that_asks_for_every_row_would_show(world: World) -> None:
+    for_every_row = "alter policy authenticated_select on public.campaigns using (brand_id = app.brand_for('a:b'))"
+    with world.undone():
+        world.cur.execute(for_every_row)
+        steps = list(nodes(plan_of(world, MEMBER, "select * from public.campaigns")))
+    assert not [step for step in steps if step.get("Parent Relationship") == "InitPlan"]
