@@ -35,7 +35,7 @@ class Shape:
     def undone(self) -> Iterator[cursor]:
         """A transaction of the superuser's, rolled back after the block; triggers and foreign keys are off in it."""
         with closing(self.connect()) as connected, connected.cursor() as cur:
-            cur.execute("begin; set local session_replication_role = replica")
+            cur.execute("begin; set local session_replication_role = replica; set local statement_timeout = '20s'")
             yield cur
 
 

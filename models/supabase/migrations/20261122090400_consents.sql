@@ -206,7 +206,9 @@ begin
         end if;
         insert into public.consents (id, user_id, consent_tier, brand_id, notice_id, locale, source, expires_at)
         values (p_id, p_user_id, p_tier, p_brand_id, notice.id, notice.locale, p_source, now() + notice.valid_for)
-        on conflict do nothing returning * into consent;
+        on conflict (user_id, consent_tier, coalesce(brand_id, '00000000-0000-0000-0000-000000000000'))
+            where revoked_at is null do nothing
+        returning * into consent;
         if found then
             perform app.add_consent_event(consent, 'grant', p_source, p_request_id);
             add_consent.id := consent.id;
