@@ -30,7 +30,7 @@ def leaks(world: World, caller: Caller, table: Table) -> list[str]:
 
 
 def touched(world: World, caller: Caller, statement: sql.Composable, params: Any = ()) -> int:
-    """How many rows a statement counts or changes. What fails on a key or check has been past the policies: many."""
+    """How many rows a statement counts or changes. What a key, check or trigger stops was past the policies: many."""
     with world.acting_as(caller):
         try:
             world.cur.execute(statement, params)
@@ -38,7 +38,7 @@ def touched(world: World, caller: Caller, statement: sql.Composable, params: Any
             return OUT_OF_REACH
         except psycopg2.errors.ObjectNotInPrerequisiteState:
             return OUT_OF_REACH  # a view that can't be written to
-        except psycopg2.IntegrityError:
+        except (psycopg2.IntegrityError, psycopg2.InternalError):
             return 1_000_000
         return int(world.cur.fetchone()[0]) if world.cur.description else world.cur.rowcount  # type: ignore[index]
 
