@@ -12,6 +12,8 @@ from models.jobs import ring
 
 MOST_LINKS = 2000
 """Jobs that one trail shows."""
+MOST_COUNTED = 1_000
+"""Waiting jobs of an actor that are counted for its list; how many there are exactly is among the metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +72,15 @@ def cancel(job_id: UUID) -> Cancelled:
 
 
 def actors() -> list[Actor]:
-    """Every actor that a release has announced or that is paused, with how many of its jobs wait."""
+    """Every actor that a release has announced or that is paused; its jobs that wait are counted to `MOST_COUNTED`."""
     found = rows(
-        "SELECT coalesce(a.name, p.actor) AS name, a.queue, a.seen_at, coalesce(w.waiting, 0) AS waiting, p.paused_at,"
+        "SELECT coalesce(a.name, p.actor) AS name, a.queue, a.seen_at, w.waiting, p.paused_at,"
         " p.paused_by, u.email AS paused_by_email, p.reason"
         " FROM app.actors AS a FULL JOIN app.paused_actors AS p ON p.actor = a.name"
         " LEFT JOIN public.users AS u ON u.id = p.paused_by"
-        " LEFT JOIN (SELECT actor, count(*) AS waiting FROM app.jobs WHERE published_at IS NULL GROUP BY actor) AS w"
-        " ON w.actor = coalesce(a.name, p.actor) ORDER BY 1"
+        " CROSS JOIN LATERAL (SELECT count(*) AS waiting FROM (SELECT FROM app.jobs AS j WHERE j.published_at IS NULL"
+        " AND j.actor = coalesce(a.name, p.actor) LIMIT %s) AS few) AS w ORDER BY 1",
+        (MOST_COUNTED,),
     )
     return [Actor(**actor) for actor in found]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from jobs.engine.pace import Pace
 
-LEAST = 4
+LEAST = 3
 MOST = 256
 
 

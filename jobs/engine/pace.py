@@ -6,9 +6,9 @@ to be at hand, or threads would wait for the ledger; where they are long one or 
 
 import time
 from collections.abc import Callable
-from math import ceil
 
-_LEAD = 0.02  # seconds; to look, fetch and claim takes less
+_LEAD = 0.01  # seconds; to look, fetch and claim takes about as long
+_MANY, _BATCHES = 4, 4
 _WINDOW = 0.1  # seconds over which jobs that went are counted
 
 
@@ -26,8 +26,12 @@ class Pace:
         self._gone += count
 
     def ahead(self, most: int) -> int:
-        """How many to have at hand: between 1 and `most`."""
+        """How many to have at hand: between 1 and `most`.
+
+        Where many go in a moment, that of several: a fetch costs as much as a few jobs then.
+        """
         elapsed = self._clock() - self._since
         if elapsed >= _WINDOW:
             self._per_s, self._gone, self._since = self._gone / elapsed, 0, self._since + elapsed
-        return max(1, min(most, ceil(self._per_s * _LEAD)))
+        few = int(self._per_s * _LEAD)
+        return max(1, min(most, few if few < _MANY else _BATCHES * few))

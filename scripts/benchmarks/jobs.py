@@ -1,13 +1,14 @@
 """`bench jobs`: how fast the ledger drains beside stock Dramatiq, and how soon after its commit a job starts.
 
-Both do the same INSERT per job through the same driver on the same durable servers, as the same login, with the same
-processes, threads and log level. Commit times are PostgreSQL's own; intents are counted against effects.
+All do the same INSERT per job through the same driver on the same durable servers, as the same login, with the same
+processes, threads and log level, in a transaction each; a second Dramatiq commits by itself, in a single round trip.
+Commit times are PostgreSQL's own; intents are counted against effects.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -50,6 +51,7 @@ class Contestant:
     producer: str
     workers: str
     relay: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
     drained: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
     """Processor time per job in µs, the servers' included."""
@@ -65,7 +67,7 @@ class Contestant:
 
     def start(self, servers: Bench) -> None:
         """Bring its processes to the start line."""
-        env = servers.environment()
+        env = servers.environment(**self.environment)
         if self.relay:
             servers.spawn("relay", python(self.relay), env)
         options = ["--processes", str(PROCESSES), "--threads", str(THREADS), "--skip-logging"]
@@ -95,13 +97,15 @@ def measure(given: argparse.Namespace) -> Numbers:
     """Drain the ledger beside stock Dramatiq; the time from a job's commit to its start."""
     ours = Contestant("ours", "ledger", "scripts.benchmarks.ours", "scripts.benchmarks.relay")
     stock = Contestant("dramatiq", "dramatiq", "scripts.benchmarks.stock")
+    eager = Contestant("  autocommit", "dramatiq", "scripts.benchmarks.stock", environment={"STOCK_AUTOCOMMIT": "1"})
+    contestants = [ours, stock, eager]
     with bench() as servers:
         servers.rows(SCHEMA)
         for number in range(1, given.rounds + 1):
-            # Each has the first turn every other time: whatever else the machine does comes and goes.
-            for contestant in (ours, stock) if number % 2 else (stock, ours):
+            # Each has the first turn now and then: whatever else the machine does comes and goes.
+            for contestant in contestants if number % 2 else reversed(contestants):
                 _drain(servers, contestant, given.jobs)
-            say(f"  Round {number}: ours {ours.drained[-1]:.0f} jobs/s, dramatiq {stock.drained[-1]:.0f} jobs/s")
+            say(f"  Round {number}: " + ", ".join(f"{one.name.strip()} {one.drained[-1]:.0f}" for one in contestants))
         waits = _waits(servers, ours, given.seconds)
         others = [
             enqueue.measure(servers, given.transactions),
@@ -110,8 +114,8 @@ def measure(given: argparse.Namespace) -> Numbers:
             # The last one: it leaves the ledger full.
             million.measure(servers, given.million, given.rows, plans=given.plans),
         ]
-    _show(given, ours, stock, waits)
-    return merged(_numbers(given, ours, stock, waits), *others)
+    _show(given, contestants, waits)
+    return merged(_numbers(given, contestants, waits), *others)
 
 
 def _drain(servers: Bench, contestant: Contestant, count: int) -> None:
@@ -172,7 +176,8 @@ def _await_effects(servers: Bench, count: int) -> None:
             seen, since = now, time.monotonic()
 
 
-def _show(given: argparse.Namespace, ours: Contestant, stock: Contestant, waits: Mapping[str, float]) -> None:
+def _show(given: argparse.Namespace, contestants: Sequence[Contestant], waits: Mapping[str, float]) -> None:
+    ours, stock, eager = contestants
     say(
         f"Drain of {given.jobs} jobs, one insert each; {PROCESSES} processes × {THREADS} threads that log warnings only"
     )
@@ -185,10 +190,10 @@ def _show(given: argparse.Namespace, ours: Contestant, stock: Contestant, waits:
             f"{median(one.enqueued):.0f}",
             *(str(count) for count in (one.lost, one.duplicate, one.ghost)),
         ]
-        for one in (ours, stock)
+        for one in contestants
     ]
     table(["", "jobs/s", "in each round", "CPU µs/job", "enqueued/s", "lost", "duplicate", "ghost"], rows)
-    say(f"  ratio {_ratio(ours, stock):.2f}")
+    say(f"  ratio {_ratio(ours, stock):.2f}; to the one that commits by itself {_ratio(ours, eager):.2f}")
     say("From commit to start, in ms")
     named = [[f"{wait:.1f}" for wait in list(waits.values())[first : first + 2]] for first in (0, 2)]
     table(["", "p50", "p95"], [[f"{STEADY_RATE} jobs/s", *named[0]], [f"{IDLE_RATE} jobs/s", *named[1]]])
@@ -200,10 +205,12 @@ def _ratio(ours: Contestant, stock: Contestant) -> float:
 
 
 def _numbers(
-    given: argparse.Namespace, ours: Contestant, stock: Contestant, waits: Mapping[str, float]
+    given: argparse.Namespace, contestants: Sequence[Contestant], waits: Mapping[str, float]
 ) -> dict[str, float]:
+    ours, stock, eager = contestants
     return {
         "ratio_dramatiq": round(_ratio(ours, stock), 3),
+        "ratio_dramatiq_autocommit": round(_ratio(ours, eager), 3),
         "ours_per_s": round(median(ours.drained)),
         "dramatiq_per_s": round(median(stock.drained)),
         "cpu_us_per_job": round(median(ours.cpu_us)),

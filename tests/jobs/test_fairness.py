@@ -140,7 +140,7 @@ def test_all_lanes_are_served_even_when_there_are_more_than_are_looked_at(ledger
     )
     after, served = LAST_LANE, set[UUID]()
 
-    for _ in range(20):
+    for _ in range(50):
         taken = ledger.take_due(["t.x"], 400, (), after)
         after = taken.goes_on_after
         served |= {lane for _, lane in taken.jobs}
@@ -155,7 +155,7 @@ def test_lanes_with_nothing_due_do_not_hide_the_ones_behind_them(ledger: Ledger,
     )
     query("update app.jobs set due_at = now() where lane = (select lane from app.jobs order by lane desc limit 1)")
     looks = [ledger.take_due(["t.x"], 10)]
-    while not looks[-1].jobs and len(looks) < 10:
+    while not looks[-1].jobs and len(looks) < 30:
         looks.append(ledger.take_due(["t.x"], 10, (), looks[-1].goes_on_after))
 
     assert len(looks[-1].jobs) == 1
@@ -247,5 +247,5 @@ def test_a_queue_holds_what_is_fetched_within_a_moment() -> None:
     for _ in range(200):
         depth.filled(depth.target, depth.room(depth.target))
 
-    assert 15 <= busy <= 25
+    assert 30 <= busy <= 50
     assert depth.target == LEAST

@@ -14,7 +14,8 @@ ALL = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
 }
-PUBLIC = ("/", "/docs", "/verify-email", "/accept-invitation", "/s/", "/static/", "/.well-known/")
+PUBLIC = ("/", "/docs", "/verify-email", "/accept-invitation", "/reset-password", "/confirm-email", "/undo-email")
+PUBLIC += ("/s/", "/static/", "/.well-known/")
 PUBLIC += ("/api/v1/openapi.json", "/api/v1/consent-notices/")
 """What is the same for everybody, and may be kept for as long as it is asked about again."""
 

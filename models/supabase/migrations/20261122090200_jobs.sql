@@ -398,7 +398,7 @@ create function app.whose_turn(
     p_actors text[], p_room int, p_limits app.actor_limits[], p_after uuid, out ids uuid[], out asked_last uuid
 ) language plpgsql set search_path = '' as $$
 declare
-    most_lanes int := 64;  -- of all actors together: each is asked for each priority
+    most_lanes int := 32;  -- of all actors together: each is asked for each priority
     waiting text[] := array(
         -- One probe of the index for each: what most looks at most queues find is that nothing waits.
         select a.actor from unnest(p_actors) as a (actor)
@@ -410,7 +410,7 @@ begin
     if waiting = '{}' then
         return;
     end if;
-    most_lanes := greatest(8, most_lanes / cardinality(waiting));
+    most_lanes := greatest(4, most_lanes / cardinality(waiting));
     with known as (
         select a.actor, l.max_running, l.max_per_brand,
             case when l.rate is not null then app.rate_allows(a.actor, l.rate, l.burst) end as allowed_now
