@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 _LEAD = 0.01  # seconds; to look, fetch and claim takes about as long
-_MANY, _BATCHES = 4, 4
+_MANY, _BATCHES = 3, 5
 _WINDOW = 0.1  # seconds over which jobs that went are counted
 
 
