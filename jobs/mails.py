@@ -1,5 +1,6 @@
 """Mails: one actor a letter. Each is sent at least once, and a second time under the same Message-ID."""
 
+from functools import partial
 from uuid import UUID
 
 from jobs import letters, smtp
@@ -7,8 +8,11 @@ from jobs.engine import actor, current_job, own_transaction
 from models import accounts, credentials, invitations, links
 from settings import settings
 
+letter = partial(actor, queue="mail", runs_as="system", outward=True)
+"""Declares the actor of one letter."""
 
-@actor("mail.verification", queue="mail", runs_as="system", max_attempts=8, time_limit=30, outward=True)
+
+@letter("mail.verification")
 def send_verification(signup_id: UUID) -> None:
     """Send the link that makes an account of a sign-up, unless it has become one or is too old."""
     with own_transaction():
@@ -17,7 +21,7 @@ def send_verification(signup_id: UUID) -> None:
         _send("verification", signup["email"], signup["locale"], link=_link("verify-email", accounts.SIGNUP, signup_id))
 
 
-@actor("mail.account_exists", queue="mail", runs_as="system", max_attempts=8, time_limit=30, outward=True)
+@letter("mail.account_exists")
 def send_account_exists(signup_id: UUID) -> None:
     """Tell the owner of an account that somebody tried to sign up with their address."""
     with own_transaction():
@@ -26,7 +30,7 @@ def send_account_exists(signup_id: UUID) -> None:
         _send("account_exists", signup["email"], signup["locale"], link=settings.frontend_url)
 
 
-@actor("mail.invitation", queue="mail", runs_as="brand", max_attempts=8, time_limit=30, outward=True)
+@letter("mail.invitation", runs_as="brand")
 def send_invitation(invitation_id: UUID) -> None:
     """Send the link that makes a member of whoever is invited, unless it has been used or is too old."""
     with own_transaction():
@@ -36,7 +40,7 @@ def send_invitation(invitation_id: UUID) -> None:
         _send("invitation", invited["email"], invited["locale"], link=link, brand=invited["brand"])
 
 
-@actor("mail.account_notice", queue="mail", runs_as="system", max_attempts=8, time_limit=30, outward=True)
+@letter("mail.account_notice")
 def send_account_notice(user_id: UUID, what: str) -> None:
     """Tell somebody what has happened to their account; `what` is the name of the letter."""
     with own_transaction():
@@ -45,7 +49,7 @@ def send_account_notice(user_id: UUID, what: str) -> None:
         _send(what, owner["email"], owner["locale"], link=settings.frontend_url)
 
 
-@actor("mail.password_reset", queue="mail", runs_as="system", max_attempts=8, time_limit=30, outward=True)
+@letter("mail.password_reset")
 def send_password_reset(reset_id: UUID) -> None:
     """Send the link for a new password, unless nobody has the address, or it has been used or is too old."""
     with own_transaction():
@@ -55,7 +59,7 @@ def send_password_reset(reset_id: UUID) -> None:
         _send("password_reset", owner["email"], owner["locale"], link=link)
 
 
-@actor("mail.email_change", queue="mail", runs_as="system", max_attempts=8, time_limit=30, outward=True)
+@letter("mail.email_change")
 def send_email_change(change_id: UUID) -> None:
     """Send the link that makes an address an account's to that address."""
     with own_transaction():
@@ -65,7 +69,7 @@ def send_email_change(change_id: UUID) -> None:
         _send("email_change", change["new_email"], change["locale"], link=link)
 
 
-@actor("mail.email_taken", queue="mail", runs_as="system", max_attempts=8, time_limit=30, outward=True)
+@letter("mail.email_taken")
 def send_email_taken(change_id: UUID) -> None:
     """Tell the owner of an account that somebody wanted their address for another one."""
     with own_transaction():
@@ -74,7 +78,7 @@ def send_email_taken(change_id: UUID) -> None:
         _send("email_taken", change["new_email"], change["locale"], link=settings.frontend_url)
 
 
-@actor("mail.email_changed", queue="mail", runs_as="system", max_attempts=8, time_limit=30, outward=True)
+@letter("mail.email_changed")
 def send_email_changed(change_id: UUID) -> None:
     """Tell the old address that the account has another one, with the link that undoes it."""
     with own_transaction():

@@ -100,10 +100,7 @@ def enqueue(
     """
     if (unique == "within") != (window is not None):
         raise ValueError('a window and unique="within" belong together')
-    identity, request = context.current(), context.request_info()
-    if identity is not None:
-        brand_id = brand_id or identity.brand_id
-        user_id = user_id or (identity.user_id if identity.role == "app_fan" else None)
+    request, (brand_id, user_id) = context.request_info(), _owners(brand_id, user_id)
     key = (unique_key or f"{brand_id or user_id or ''}:{name}:{_encode(args)}") if unique else None
     coalesced = unique == "while_waiting" and not replace
     kind, subject_id = subject or (name.partition(".")[0], args[0] if args else None)
@@ -130,18 +127,29 @@ def enqueue(
     after_commit(ring)
     if key is None or coalesced:
         # There is no other job that it could turn out to be, so nobody has to wait for the answer.
-        _require_own(identity, brand_id, user_id)
         send_along(_ENQUEUE, params)
-        return JobRef(job_id, created=True)
+        return JobRef(job_id)
     found = row(_ENQUEUE, params)
     assert found is not None
     return JobRef(**found)
 
 
-def _require_own(identity: Identity | None, brand_id: UUID | None, user_id: UUID | None) -> None:
-    """What `app.enqueue` says, before the message in which it would say so."""
+def _owners(brand_id: UUID | None, user_id: UUID | None) -> tuple[UUID | None, UUID | None]:
+    """Whose job it is: the caller's own, if nobody is named.
+
+    Raises:
+        Forbidden: what `app.enqueue` would say, before the message in which it would say so.
+    """
+    identity = context.current()
     if identity is None:
-        return
+        return brand_id, user_id
+    brand_id = brand_id or identity.brand_id
+    user_id = user_id or (identity.user_id if identity.role == "app_fan" else None)
+    _require_own(identity, brand_id, user_id)
+    return brand_id, user_id
+
+
+def _require_own(identity: Identity, brand_id: UUID | None, user_id: UUID | None) -> None:
     if identity.role in ("authenticated", "app_job") and brand_id != identity.brand_id:
         raise Forbidden("A job belongs to the brand that asks for it.")
     if identity.role == "app_fan" and (user_id != identity.user_id or brand_id is not None):

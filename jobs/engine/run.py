@@ -35,7 +35,7 @@ UNKNOWN_TO_THIS_RELEASE = 5.0
 _OVER = ("done", "dead", "cancelled")
 _ENGINE = Identity("worker", "none")
 _FINISH = "SELECT app.finish(%s, %s)"
-_FINISH_FOR = {"app_fan": f"SELECT set_config('role', 'none', true); {_FINISH}"}
+_FINISH_FOR = {"app_fan": "SELECT set_config('role', 'none', true); SELECT app.finish(%s, %s)"}
 """Where the role of a job's body may not finish jobs itself: it is what people have, too."""
 
 

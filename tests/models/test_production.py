@@ -39,6 +39,7 @@ FIT = Settings(
 
 
 def test_what_is_fit_is_let_through():
+    assert list(shortcomings(FIT)) == []
     require_fit(FIT)
 
 
@@ -50,6 +51,7 @@ def test_where_supabase_signs_people_in_no_key_of_ours_is_asked_for():
 
 
 def test_nothing_is_asked_of_development_and_tests():
+    assert list(shortcomings(replace(FIT, secret_keys=""))) != []
     require_fit(replace(FIT, environment="development", secret_keys=""))
     require_fit(settings)
 

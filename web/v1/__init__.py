@@ -1,41 +1,26 @@
 """The API, version 1: one module a subject, each with its `ROUTES`."""
 
-from web.v1 import (
-    accounts,
-    analytics,
-    api_keys,
-    assignments,
-    audit,
-    brands,
-    campaigns,
-    consents,
-    credentials,
-    dead_jobs,
-    jobs,
-    members,
-    scans,
-    second_factor,
-    sessions,
-    users,
+from importlib import import_module
+
+SUBJECTS = (
+    "accounts",
+    "analytics",
+    "api_keys",
+    "assignments",
+    "audit",
+    "brands",
+    "campaigns",
+    "consents",
+    "credentials",
+    "dead_jobs",
+    "jobs",
+    "members",
+    "scans",
+    "second_factor",
+    "sessions",
+    "users",
 )
 
-MODULES = (
-    accounts,
-    analytics,
-    api_keys,
-    assignments,
-    audit,
-    brands,
-    campaigns,
-    consents,
-    credentials,
-    dead_jobs,
-    jobs,
-    members,
-    scans,
-    second_factor,
-    sessions,
-    users,
-)
-
-ROUTES: list[tuple[str, object]] = [route for module in MODULES for route in module.ROUTES]
+ROUTES: list[tuple[str, object]] = [
+    route for subject in SUBJECTS for route in import_module(f"web.v1.{subject}").ROUTES
+]
