@@ -1,14 +1,20 @@
 """`./scripts/audit`: a chain on which anything was done is found, and where; what it needs for that is said."""
 
+import dataclasses
+import io
 import json
 import os
 import subprocess
+import sys
 
 import pytest
 
 from models import audit, context, seals
 from models.db import new_id, transaction
+from scripts.auditing import work
+from scripts.setup import progress
 from scripts.setup.environment import ROOT
+from settings import settings
 
 BRAND_ID = new_id()
 TRIGGERS = {
@@ -18,12 +24,27 @@ TRIGGERS = {
 
 
 @pytest.fixture
-def run(db_clean, tmp_path):
-    """The script, as a person runs it."""
+def run(db_clean, tmp_path, monkeypatch):
+    """The script's commands, in this process: its status, and what it says."""
+    own = dataclasses.replace(settings, audit_checkpoint_url=f"file://{tmp_path / 'checkpoints'}")
+
+    def run(*arguments):
+        said = io.StringIO()
+        with monkeypatch.context() as patch:
+            patch.setattr(work, "settings", own)
+            patch.setattr(progress.output, "streams", [said])
+            return work.main([*map(str, arguments)]), said.getvalue()
+
+    return run
+
+
+@pytest.fixture
+def run_alone(tmp_path):
+    """The script as a person runs it, in a process and an environment of its own."""
 
     def run(*arguments, **environment):
         env = os.environ | {"AUDIT_CHECKPOINT_URL": f"file://{tmp_path / 'checkpoints'}"} | environment
-        command = [ROOT / ".venv" / "bin" / "python", "-m", "scripts.auditing.work", *map(str, arguments)]
+        command = [sys.executable, "-m", "scripts.auditing.work", *map(str, arguments)]
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, done.stdout
@@ -158,15 +179,16 @@ def exported(run, trail, tmp_path):
     return path
 
 
-def offline(run, path, *arguments):
+def offline(run, path, *arguments, **environment):
     folder = path.parent
     with_keys = ("--public-keys", folder / "public.json", "--mac-keys", folder / "mac.json")
+    return run("verify", path, "--checkpoints", folder / "checkpoints", *with_keys, *arguments, **environment)
+
+
+def test_an_export_is_verified_where_there_is_neither_database_nor_secret(run_alone, exported):
     nothing = {name: "" for name in os.environ if name.startswith("DATABASE_") or name in ("SECRET_KEYS", "AUTH_JWKS")}
-    return run("verify", path, "--checkpoints", folder / "checkpoints", *with_keys, *arguments, **nothing)
 
-
-def test_an_export_is_verified_where_there_is_neither_database_nor_secret(run, exported):
-    assert offline(run, exported) == (0, "12 entries in 2 chains, 1 checkpoints: whole\n")
+    assert offline(run_alone, exported, **nothing) == (0, "12 entries in 2 chains, 1 checkpoints: whole\n")
 
 
 def change(lines, at):
@@ -223,10 +245,10 @@ def test_a_checkpoint_that_was_changed_or_removed_is_found(run, trail, tmp_path,
     assert ("checkpoints", number) in faults(run)
 
 
-def test_another_key_s_checkpoints_are_none(run, trail):
+def test_another_key_s_checkpoints_are_none(run, run_alone, trail):
     assert faults(run) == []
 
-    status, said = run("verify", AUDIT_CHECKPOINT_KEYS="A" * 43)
+    status, said = run_alone("verify", AUDIT_CHECKPOINT_KEYS="A" * 43)
 
     assert (status, "no public key" in said) == (1, True)
 

@@ -12,6 +12,7 @@ def restored(monkeypatch):
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.setattr(progress.output, "streams", [])
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take longer to import than these suites to run
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -20,18 +21,8 @@ def restored(monkeypatch):
 def suite(tmp_path, body):
     path = tmp_path / "test_it.py"
     path.write_text(body)
-    return [
-        "-n0",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:schemathesis",
-        "--rootdir",
-        str(tmp_path),
-        "-c",
-        "/dev/null",
-        str(path),
-    ]
+    plugins = ("-p", "xdist", "-p", "no:cacheprovider")
+    return ["-n0", *plugins, "--rootdir", str(tmp_path), "-c", "/dev/null", str(path)]
 
 
 @pytest.mark.parametrize(
