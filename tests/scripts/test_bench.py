@@ -54,7 +54,7 @@ def test_an_audit_entry_is_priced_and_every_entry_gets_its_place_in_the_chain():
     assert (numbers["gaps"], numbers["unsealed"]) == (0, 0)
 
 
-def test_a_request_s_context_and_policies_are_compared_with_the_same_query_without_them():
+def test_a_request_s_context_policies_and_session_are_each_priced_by_the_same_query_without():
     numbers = measured("rls", "--requests", "100")
 
-    assert {"rls_context_share", "session_check_us", "request_us", "plain_us"} < set(numbers)
+    assert {"rls_context_share", "rls_policies_share", "session_check_share", "request_us", "plain_us"} < set(numbers)
