@@ -156,6 +156,16 @@ def verify(token: str) -> UUID:
     return found
 
 
+def invited(invitation_id: UUID) -> str:
+    """The address that an invitation is for.
+
+    Raises:
+        LinkInvalid: the invitation has been used or is too old.
+    """
+    email: str = value("SELECT app.invitation_owner(%s)", (invitation_id,))
+    return email
+
+
 def accept_invitation(invitation_id: UUID, password_hash: str, name: str | None, locale: str) -> str:
     """Make the member that an invitation is for; the address to sign in with.
 

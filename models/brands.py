@@ -122,6 +122,15 @@ def archive(brand_id: UUID) -> list[UUID]:
     return paused
 
 
+def hold() -> bool:
+    """Whether the caller's brand is live, which it then stays until this transaction ends: archiving waits for it.
+
+    To be asked before campaigns are locked, as archiving locks the brand first and then its campaigns.
+    """
+    live: bool = value("SELECT app.hold_brand()")
+    return live
+
+
 def restore(brand_id: UUID) -> None:
     """Take it back. Its campaigns stay paused until somebody resumes them.
 

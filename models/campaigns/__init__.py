@@ -9,11 +9,12 @@ import msgspec
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
-from models import audit, context, keys
+from models import audit, brands, context, keys
 from models.campaigns.config import Config, Geofence, ScanLimit, Share, canonical, contradictions
 from models.codes import QrCode
 from models.db import Row, new_id, now, value
 from models.errors import Conflict, Invalid, NotFound
+from models.invitations import BrandArchived
 from models.jobs import JobRef, enqueue
 
 __all__ = ["Config", "Geofence", "ScanLimit", "Share"]
@@ -225,13 +226,17 @@ def launch(campaign_id: UUID) -> JobRef:
     Raises:
         NotFound: no such campaign in this brand.
         IllegalMove: it is no draft.
+        BrandArchived: nothing goes live in an archived brand.
         NotReady: carries everything that is missing, at once.
     """
+    brand_is_live = brands.hold()
     campaign = lock(campaign_id)
     if (under_way := launch_under_way(campaign)) is not None:
         return JobRef(under_way, created=False)
     if campaign.status not in MOVES["launch"].frm:
         raise IllegalMove("launch", campaign.status)
+    if not brand_is_live:
+        raise BrandArchived
     require_ready(campaign)
     job = enqueue("campaign.launch", campaign_id, unique="until_done", subject=("campaign", campaign_id))
     _changed(campaign_id, launch_job_id=job.id)
@@ -269,8 +274,11 @@ def move(campaign_id: UUID, name: str, **changes: Any) -> Campaign:
     Raises:
         NotFound: no such campaign in this brand.
         IllegalMove: its status doesn't allow the move; carries the status and the moves that it does allow.
+        BrandArchived: nothing goes live in an archived brand.
     """
     allowed = MOVES[name]
+    if allowed.to == "Active" and not brands.hold():
+        raise BrandArchived
     changes |= {"status": allowed.to, "updated_at": now(), "version": Campaign.version + 1}
     update = (
         Campaign.update(**changes)
@@ -300,10 +308,11 @@ def activate(campaign_id: UUID) -> Campaign:
         NotFound: no such campaign in this brand.
         NotReady: the brand has been archived since the launch was asked for.
     """
+    brand_is_live = brands.hold()
     campaign = lock(campaign_id)
     if campaign.status != "Draft":
         return campaign
-    if value("SELECT archived_at FROM public.brands WHERE id = %s", (campaign.brand_id,)):
+    if not brand_is_live:
         raise NotReady("brand", "is archived")
     live = move(campaign_id, "launch", launched_at=now(), launch_job_id=None)
     audit.record(

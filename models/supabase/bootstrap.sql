@@ -20,6 +20,10 @@ begin
 end
 $$;
 
+-- What the server writes down of our logins is theirs to limit: their statements hold people's values.
+grant set on parameter log_min_messages, log_min_error_statement, log_statement, log_min_duration_statement,
+    log_min_duration_sample, log_parameter_max_length to postgres;
+
 alter schema public owner to postgres;
 grant usage on schema public to anon, authenticated, service_role;
 revoke create on schema public from public;

@@ -1,6 +1,5 @@
 """What follows a scan: its score, the person's part in the campaign, the jobs that come after it."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -11,6 +10,7 @@ from models import context, scans
 from models.db import new_id, now, transaction
 from models.errors import NotFound
 from models.fraud import Evidence, combined
+from tests.blocked import until_blocked
 from tests.fixtures.scans import MADRID, NEW_YORK
 
 FENCE = {"lat": MADRID[0], "lon": MADRID[1], "radius_m": 500}
@@ -179,22 +179,10 @@ def test_two_scans_of_a_person_scored_at_the_same_time_both_count(phone, campaig
         with transaction(context.for_brand_job(made.brand_id)):
             scans.apply(first, combined([]))
             other = elsewhere.submit(score, second)
-            wait_until_somebody_waits(superuser)
+            until_blocked(superuser)
         other.result(10)
 
     assert engagements(superuser)[device.account.user_id][0] == 2
-
-
-def wait_until_somebody_waits(superuser):
-    deadline = time.monotonic() + 10
-    with superuser.cursor() as cursor:
-        waiting = 0
-        while not waiting:
-            assert time.monotonic() < deadline
-            cursor.execute(
-                "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-            )
-            (waiting,) = cursor.fetchone()
 
 
 def test_a_brand_s_job_knows_no_other_brand_s_scans(phone, campaign, code_of, make_brand, stored):

@@ -5,17 +5,22 @@ import dataclasses
 import hmac
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from threading import Barrier
 from uuid import uuid4
 
+import psycopg2
 import pytest
 from joserfc.jwk import ECKey
 
 from models import context, sessions
-from models.db import new_id, row, transaction, value
+from models.db import close_thread, new_id, row, transaction, value
 from models.errors import Problem, Unauthenticated, Unavailable
 from models.remote_keys import RemoteKeys
 from models.supabase_auth import Project, SessionEnded, Verifier, identity_of
 from settings import settings
+from tests.blocked import until_blocked
 from tests.fixtures.supabase import SECRET, rsa_key
 
 NOWHERE = "0197a000-ffff-7000-8000-ffffffffffff"
@@ -509,3 +514,45 @@ def test_who_comes_is_in_the_audit_trail(enter, superuser):
     with superuser.cursor() as cursor:
         cursor.execute("select action from audit_logs where user_id = %s order by 1", (identity.user_id,))
         assert [action for (action,) in cursor.fetchall()] == ["account.mirror", "session.start"]
+
+
+def test_sixteen_tokens_of_somebody_new_at_once_make_one_person_and_refuse_nobody(
+    supabase, verifier, superuser, db_clean
+):
+    verifies, project = verifier(), supabase.described()
+    together = Barrier(16)
+
+    def come(claims):
+        together.wait(20)
+        return identity_of(claims, project)
+
+    with ThreadPoolExecutor(16) as crowd:
+        for _ in range(10):
+            claims = verifies.verify(supabase.token())
+            assert len({identity.user_id for identity in crowd.map(come, [claims] * 16)}) == 1
+        list(crowd.map(lambda _: (together.wait(20), close_thread()), range(16)))
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select count(*) from users")
+        assert cursor.fetchone() == (10,)
+
+
+def test_whoever_is_being_deleted_is_waited_for_and_does_not_come_back(enter, supabase, superuser, postgres, database):
+    sub = uuid4()
+    enter(sub=sub)
+    with (
+        closing(psycopg2.connect(postgres.dsn("supabase_admin", database))) as deleting,
+        ThreadPoolExecutor(1) as aside,
+    ):
+        with deleting.cursor() as cursor:
+            cursor.execute(
+                "delete from app.sessions where user_id = %s; delete from users where id = %s", (str(sub),) * 2
+            )
+        coming = aside.submit(enter, sub=sub)
+        until_blocked(superuser)
+        deleting.commit()
+        with pytest.raises(Problem) as refused:
+            coming.result(20)
+        aside.submit(close_thread).result(20)
+
+    assert refused.value.code == "account_closed"

@@ -1,10 +1,14 @@
 """Brands over HTTP: made by system admins, seen by their own members."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from models import campaigns, context
+from models import brands, campaigns, context
 from models.campaigns import NotReady
-from models.db import transaction
+from models.db import close_thread, transaction
+from models.invitations import BrandArchived
+from tests.blocked import until_blocked
 
 BRAND = {"name": "Acme", "admin_email": "Boss@Acme.example"}
 
@@ -275,6 +279,58 @@ def test_archiving_twice_changes_nothing(client, admin, brand):
     first, second = (client.put(url, token=admin.token).json for _ in range(2))
 
     assert first == second
+
+
+def test_a_brand_that_is_archived_while_a_campaign_goes_live_waits_and_pauses_it(
+    client, admin, brand, campaign, manager, superuser
+):
+    draft = campaign(launched=False)
+    url = f"/api/v1/brands/{brand['id']}/archive"
+
+    with ThreadPoolExecutor(1) as aside:
+        with transaction(context.for_brand_job(brand["id"])):
+            campaigns.activate(draft.id)
+            archiving = aside.submit(client.put, url, token=admin.token)
+            until_blocked(superuser)
+        assert archiving.result(30).status_code == 200
+
+    assert status_of(superuser, draft.id) == "Paused"
+
+
+@pytest.mark.parametrize("move", ["launch", "resume"])
+def test_a_campaign_that_is_about_to_go_live_while_its_brand_is_archived_does_not(
+    admin, brand, campaign, manager, superuser, move
+):
+    one = campaign(launched=move == "resume")
+    if move == "resume":
+        with manager.acting():
+            campaigns.move(one.id, "pause")
+
+    def go_live():
+        try:
+            with manager.acting():
+                if move == "resume":
+                    campaigns.move(one.id, "resume")
+                else:
+                    campaigns.launch(one.id)
+        finally:
+            close_thread()
+
+    with ThreadPoolExecutor(1) as aside:
+        with admin.acting():
+            brands.archive(brand["id"])
+            going_live = aside.submit(go_live)
+            until_blocked(superuser)
+        with pytest.raises(BrandArchived):
+            going_live.result(30)
+
+    assert status_of(superuser, one.id) == ("Paused" if move == "resume" else "Draft")
+
+
+def status_of(superuser, campaign_id):
+    with superuser.cursor() as cursor:
+        cursor.execute("select status from campaigns where id = %s", (campaign_id,))
+        return cursor.fetchone()[0]
 
 
 def test_a_launch_that_an_archived_brand_has_asked_for_does_not_go_live(client, admin, brand, campaign, manager):

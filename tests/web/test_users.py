@@ -1,6 +1,14 @@
 """Users over HTTP: system admins find, lock and move them."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+
+from models import accounts, users
+from models.db import close_thread
+from models.errors import Problem
+from tests.blocked import until_blocked
+from tests.fixtures.accounts import PASSWORD, TOTP_SECRET, sign_in_admin
 
 URL = "/api/v1/users"
 
@@ -100,6 +108,30 @@ def test_nobody_moves_an_account_that_has_changed_since_they_saw_it(client, admi
     late = client.patch(url, json={"role": "Fan"}, token=admin.token, headers={"If-Match": seen})
 
     assert late.status_code == 412
+
+
+def test_two_admins_who_lock_each_other_at_once_do_not_both_get_their_way(admin, superuser):
+    accounts.ensure_system_admin("second@companon.example", PASSWORD, TOTP_SECRET)
+    second = sign_in_admin(superuser, "second@companon.example")
+
+    def strike_back():
+        try:
+            with second.acting():
+                users.lock(admin.user_id)
+        finally:
+            close_thread()
+
+    with ThreadPoolExecutor(1) as aside:
+        with admin.acting():
+            users.lock(second.user_id)
+            striking = aside.submit(strike_back)
+            until_blocked(superuser)
+        with pytest.raises(Problem) as refused:
+            striking.result(30)
+
+    assert (refused.value.status, refused.value.code) == (401, "session_ended")
+    with admin.acting():
+        assert users.get(admin.user_id).locked_at is None
 
 
 def test_looking_at_accounts_is_on_the_record_without_the_address(client, admin, member, superuser):

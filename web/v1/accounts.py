@@ -219,12 +219,14 @@ class Invitation:
     def on_post(self, req: Request, resp: Response) -> None:
         """Become a member of the brand, with a password of one's own. The link is good once, and for a week."""
         asked: InvitationIn = req.context.body
-        # Before the password is hashed: that is work that only our own links may cause.
+        # Before the password is looked at and hashed: that is work that only our own links may cause.
         invitation_id = links.read(accounts.INVITATION, asked.token)
+        with transaction(req.context.identity):
+            email = accounts.invited(invitation_id)
+        passwords.require_good(asked.password, email, asked.name)
         password_hash = passwords.hash(asked.password)
         with transaction(req.context.identity):
-            email = accounts.accept_invitation(invitation_id, password_hash, asked.name, asked.locale)
-            passwords.require_good(asked.password, email, asked.name)
+            accounts.accept_invitation(invitation_id, password_hash, asked.name, asked.locale)
         resp.media = InvitationOut(email)
 
 

@@ -22,6 +22,7 @@ from models.campaigns import (
     Status,
 )
 from models.errors import PreconditionFailed
+from models.invitations import BrandArchived
 from web.accepted import JobOut
 from web.endpoint import Page, PageQuery, accept, after, audited, endpoint, etag, page_of, require_match
 from web.v1.fields import Text200
@@ -170,7 +171,7 @@ class CampaignLaunch:
         permission="campaigns:launch",
         audit="campaign.launch",
         idempotent=True,
-        problems=(IllegalMove, NotReady),
+        problems=(BrandArchived, IllegalMove, NotReady),
     )
     def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
         """Launch it. While a launch is under way, asking again answers with the same job."""

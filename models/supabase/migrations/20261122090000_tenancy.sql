@@ -38,6 +38,31 @@ begin
 end
 $$;
 
+-- The driver puts values into statements, and messages of errors quote them: the server's own log has neither of our
+-- logins, where that may be set (docs/security.md). What fails is in the application's log, which knows what not to say.
+do $$
+declare
+    login text;
+    setting record;
+begin
+    foreach login in array array['app_web', 'app_admin_web', 'app_scan', 'app_worker'] loop
+        for setting in
+            select * from (values
+                ('log_min_messages', 'log'),          -- above ERROR, in a server's order: lock waits and worse
+                ('log_min_error_statement', 'panic'),
+                ('log_statement', 'none'),
+                ('log_min_duration_statement', '-1'),
+                ('log_min_duration_sample', '-1'),
+                ('log_parameter_max_length', '0')
+            ) as settings (name, value)
+            where has_parameter_privilege(settings.name, 'SET')
+        loop
+            execute format('alter role %I set %s = %L', login, setting.name, setting.value);
+        end loop;
+    end loop;
+end
+$$;
+
 grant app_public, authenticated, app_fan to app_web;
 grant app_admin to app_admin_web;
 grant app_job, app_fan, app_system to app_worker;

@@ -245,6 +245,10 @@ begin
         if p_brand_id is distinct from (claims #>> '{app_metadata,brand_id}')::uuid then
             perform app.refuse(403, 'forbidden', 'A job belongs to the brand that asks for it.');
         end if;
+        -- Whoever is named sees the job: only people who have to do with the brand can be.
+        if p_user_id is not null and not app.is_known_to(p_brand_id, p_user_id) then
+            perform app.refuse(403, 'forbidden', 'A job is about a person whom the brand knows.');
+        end if;
     elsif asking = 'app_fan' and (p_user_id is distinct from (claims ->> 'sub')::uuid or p_brand_id is not null) then
         perform app.refuse(403, 'forbidden', 'A job belongs to the fan who asks for it.');
     end if;

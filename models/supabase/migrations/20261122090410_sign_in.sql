@@ -125,6 +125,22 @@ end
 $$;
 call app.grant_definer('app.verify_signup(uuid,uuid,jsonb)', array['app_public']);
 
+-- Who an invitation is for: what the password must not be made of.
+create function app.invitation_owner(p_invitation_id uuid) returns text
+language plpgsql stable security definer set search_path = '' as $$
+declare
+    invited text;
+begin
+    select i.email into invited from app.invitations i
+    where i.id = p_invitation_id and i.used_at is null and i.revoked_at is null and i.expires_at > now();
+    if not found then
+        perform app.refuse(404, 'link_invalid', 'Ask for a new invitation.');
+    end if;
+    return invited;
+end
+$$;
+call app.grant_definer('app.invitation_owner(uuid)', array['app_public']);
+
 -- Makes the member that an invitation is for; returns the address to sign in with. A fan with this address becomes the
 -- member: whoever has the link reads the mailbox, and may choose a new password all the same.
 create function app.accept_invitation(

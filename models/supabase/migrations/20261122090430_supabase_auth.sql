@@ -43,9 +43,8 @@ begin
     insert into public.users (id, email, role_id, brand_id, is_anonymous, identity_provider, email_verified_at)
     select p_id, p_email, r.id, chosen_brand, p_is_anonymous, 'supabase',
         case when p_confirmed and p_email is not null then now() end
-    from public.roles r where r.name = chosen_role
-    on conflict (id) do nothing;
-    if not found and not exists (select from public.users u where u.id = p_id) then
+    from public.roles r where r.name = chosen_role;
+    if not found then
         perform app.refuse(403, 'unknown_role', 'app_metadata names a role that there is none of.');
     end if;
     perform app.add_account_audit('account.mirror', p_id,
@@ -93,11 +92,18 @@ declare
     session app.sessions;
     shown timestamptz := case when p_authenticated_at is not null then least(to_timestamp(p_authenticated_at), now()) end;
 begin
-    if exists (select from app.departed_users d where d.user_id = p_user_id) then
-        perform app.refuse(401, 'account_closed', 'This account has been deleted.');
-    end if;
-    select * into person from public.users u where u.id = p_user_id;
+    -- Whoever is being deleted is waited for, and then among the departed.
+    select * into person from public.users u where u.id = p_user_id for key share;
     if not found then
+        -- One request makes the person, and the others of that moment find them made: with no more than the unique keys
+        -- between them, the second could meet its own address before it meets its own id, and be told that it is taken.
+        perform pg_advisory_xact_lock(hashtextextended('app.mirror_user:' || p_user_id, 0));
+        select * into person from public.users u where u.id = p_user_id for key share;
+    end if;
+    if person.id is null then
+        if exists (select from app.departed_users d where d.user_id = p_user_id) then
+            perform app.refuse(401, 'account_closed', 'This account has been deleted.');
+        end if;
         perform app.mirror_user(p_user_id, p_email, p_confirmed, p_is_anonymous, p_role, p_brand_id, p_request);
     else
         if not app.may_sign_in(person) then

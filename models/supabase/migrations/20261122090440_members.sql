@@ -296,6 +296,9 @@ begin
     if not found then
         perform app.refuse(404, 'not_found');
     end if;
+    -- One after the other, or two admins could lock each other out at once, and nobody be left to let them in.
+    perform from public.users u where u.id in (p_user_id, (app.claims() ->> 'sub')::uuid) order by u.id for no key update;
+    perform app.require_session();
     update public.users u set locked_at = case when p_locked then now() end, updated_at = now()
     where u.id = p_user_id and (u.locked_at is not null) <> p_locked;
     if not found then
@@ -308,6 +311,20 @@ begin
 end
 $$;
 call app.grant_definer('app.lock_user(uuid,boolean)', array['app_admin']);
+
+-- Whether the caller's brand is live, which it then stays until this transaction ends: archiving waits for it, and nothing
+-- goes live in a brand that is being archived. To be asked before anything else is locked.
+create function app.hold_brand() returns boolean
+language plpgsql security definer set search_path = '' as $$
+declare
+    live boolean;
+begin
+    select b.archived_at is null into live from public.brands b
+    where b.id = (app.claims() #>> '{app_metadata,brand_id}')::uuid for share;
+    return coalesce(live, false);
+end
+$$;
+call app.grant_definer('app.hold_brand()', array['authenticated', 'app_job']);
 
 -- Archives a brand: sessions of its people end, nobody signs in for it, and its live campaigns are paused; which.
 create function app.archive_brand(p_brand_id uuid) returns uuid[]

@@ -118,3 +118,14 @@ call app.secure('public.campaign_audience', p_job => 'select', p_campaign_column
 call app.secure('public.contacts', p_job => 'select,insert,update', p_member => '{"select": "contacts:read"}');
 call app.secure('public.engagements', p_job => 'select,insert,update', p_fan => 'select',
     p_campaign_column => 'campaign_id', p_member => '{"select": "analytics:read"}');
+
+-- Whether somebody works for a brand, has taken part in its campaigns, or is among its contacts.
+create function app.is_known_to(p_brand_id uuid, p_user_id uuid) returns boolean
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return exists (select from public.users u where u.id = p_user_id and u.brand_id = p_brand_id)
+        or exists (select from public.contacts c where c.user_id = p_user_id and c.brand_id = p_brand_id)
+        or exists (select from public.engagements e where e.user_id = p_user_id and e.brand_id = p_brand_id);
+end
+$$;
+call app.grant_definer('app.is_known_to(uuid,uuid)', '{}');
