@@ -157,7 +157,7 @@ def create_app(config: Settings = settings, kit: Kit | None = None, routes: Rout
     problems.install(app)
     for template, resource in routes:
         app.add_route(template, _answering_head(resource))
-    pages.install(app)
+    pages.install(app, signs_in=kit.signs_in)
     return app
 
 

@@ -9,6 +9,7 @@ import msgspec
 from falcon.asgi import App, Request, Response
 
 from models.errors import NotFound
+from web import mail_pages
 from web.openapi import document
 from web.preconditions import etag, not_modified
 
@@ -25,14 +26,15 @@ PAGE_HEADERS = {
 }
 TOKEN = re.compile(r"[A-Za-z0-9_-]{1,200}")
 """What `POST /api/v1/qr/scan` takes as a code, as far as it is base64url."""
+MAIL_LINK = "mail-link.html"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
 
 class File:
-    """One file of `web/static`, read once."""
+    """One file of `web/static`, read once; `content` stands in for what is in it."""
 
-    def __init__(self, name: str) -> None:
-        self._content = (STATIC / name).read_bytes()
+    def __init__(self, name: str, content: bytes | None = None) -> None:
+        self._content = (STATIC / name).read_bytes() if content is None else content
         self._type = f"{TYPES[Path(name).suffix]}; charset=utf-8"
         self._version = hashlib.sha256(self._content).hexdigest()[:16]
 
@@ -99,13 +101,14 @@ class OpenApi:
         resp.data = self._content
 
 
-def install(app: App[Any, Any]) -> None:
-    """Add the pages to `app`."""
+def install(app: App[Any, Any], *, signs_in: bool) -> None:
+    """Add the pages to `app`; `signs_in`: people sign in here, and not at somebody else's."""
     app.add_route("/", Root())
     app.add_route("/api/v1/openapi.json", OpenApi(app))
     app.add_route("/docs", File("docs.html"))
-    for name in ("verify-email", "accept-invitation", "reset-password", "confirm-email", "undo-email"):
-        app.add_route(f"/{name}", File(f"{name}.html"))
+    template = (STATIC / MAIL_LINK).read_text(encoding="utf-8")
+    for name, page in mail_pages.pages(signs_in=signs_in).items():
+        app.add_route(f"/{name}", File(MAIL_LINK, page.render(template)))
     app.add_route("/s/{token}", Scan())
     scripts = ("docs.js", "mail-link.js", "scan.js", "scan-client.js", "scan-words.js")
     for name in (*scripts, "docs.css", "pages.css", "scan.css"):

@@ -7,10 +7,14 @@ import pytest
 
 from models.codes import make_token
 from models.scans import KINDS
-from web.pages import STATIC
+from web.app import application
+from web.mail_pages import ELSEWHERE, MailPage
+from web.mail_pages import PAGES as MAIL_PAGES
+from web.openapi import document
+from web.pages import MAIL_LINK, STATIC
 
 SCAN = f"/s/{make_token(UUID(int=1), 1)}"
-PAGES = ["/docs", "/verify-email", "/accept-invitation", "/reset-password", "/confirm-email", "/undo-email", SCAN]
+PAGES = ["/docs", *(f"/{name}" for name in MAIL_PAGES), SCAN]
 
 
 @pytest.fixture
@@ -48,12 +52,31 @@ def test_no_file_refers_to_another_host():
 
 
 def test_every_file_is_served(api):
-    for file in STATIC.iterdir():
+    for file in {path for path in STATIC.iterdir() if path.name != MAIL_LINK}:
         page = SCAN if file.stem == "scan" else f"/{file.stem}"
         path = page if file.suffix == ".html" else f"/static/{file.name}"
         answer = api.get(path)
         assert (answer.status_code, answer.content) == (200, file.read_bytes())
         assert api.get(path, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+
+
+@pytest.mark.parametrize("page", [*MAIL_PAGES.values(), ELSEWHERE], ids=lambda page: page.to)
+def test_what_a_mail_links_to_sends_its_token_to_an_endpoint_that_takes_it_and_all_that_the_form_asks(page):
+    schemas = document(application)["components"]["schemas"]
+    operation = document(application)["paths"][page.to]["post"]
+    body = schemas[operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]]
+    asked = set(re.findall(r'name="(\w+)"', page.render((STATIC / MAIL_LINK).read_text()).decode().split("<form")[1]))
+
+    assert set(body["required"]) <= asked | {"token"} <= set(body["properties"])
+    assert bool(page.sign_in) == bool(operation.get("security"))
+
+
+def test_words_of_a_page_are_text():
+    page = MailPage("<b>", "<i>&", "/x", '"><script>', "'\"", sign_in="<u>")
+    made = page.render((STATIC / MAIL_LINK).read_text()).decode()
+
+    assert not re.search(r"<[biu]>|<script>", made)
+    assert 'data-done="&#x27;&quot;"' in made
 
 
 @pytest.mark.parametrize("path", ["/static/", "/static/../app.py", "/static/%2e%2e/app.py", "/static/docs.html"])

@@ -125,6 +125,16 @@ def test_a_fan_takes_an_invitation_up_and_is_a_member_with_the_next_token(elsewh
     assert (again.status_code, again.json["code"]) == (409, "already_member")
 
 
+def test_the_page_that_an_invitation_links_to_asks_for_the_session_that_supabase_gives(elsewhere):
+    page = elsewhere.get("/accept-invitation").text
+
+    assert 'data-to="/api/v1/users/me/invitation"' in page
+    assert "Sign in to the app first" in page
+    assert "password" not in page
+    for other in ("verify-email", "reset-password", "confirm-email", "undo-email"):
+        assert elsewhere.get(f"/{other}").status_code == 404
+
+
 def test_an_invitation_is_nobody_else_s_to_take_up(elsewhere, supabase, brand, superuser):
     link = invited(superuser, brand["id"], "ana@people.example")
     anonymous = supabase.token(email="", is_anonymous=True)
