@@ -136,6 +136,14 @@ class Settings:
     api_key_rate: str = env(
         "API_KEY_RATE", "600 per minute", "What one API key may ask in all, e.g. `10 per second; 600 per minute`."
     )
+    person_rate: str = env(
+        "PERSON_RATE",
+        "1200 per minute",
+        "What one person may ask of all endpoints that have no limit of their own; scans are not among them.",
+    )
+    address_rate: str = env(
+        "ADDRESS_RATE", "12000 per minute", "The same for one address, of whoever is not known: a stadium shares one."
+    )
     log_level: str = env("LOG_LEVEL", "INFO", "Python log level of every process.")
 
     @property

@@ -59,6 +59,8 @@ class Servers:
             "ENVIRONMENT": "test",
             "LOG_LEVEL": "WARNING",  # what is written past pytest's capture would stand among its dots
             "REDIS_URL": self.redis_url,
+            "PERSON_RATE": "1000000 per minute",  # no test is in anybody's way
+            "ADDRESS_RATE": "1000000 per minute",
             **{name: self.postgres.dsn(login, self.database) for name, login in LOGINS.items()},
             **self._secrets(),
         }

@@ -103,6 +103,8 @@ def kit_of(config: Settings) -> Kit:
         limiter=Limiter(config.redis_url),
         verify=verifier(config, pool),
         key_rate=parse_rate("apiKey", config.api_key_rate),
+        person_rate=parse_rate("person", config.person_rate),
+        address_rate=parse_rate("address", config.address_rate),
         grants=Grants(pool, permissions.allowed),
         transaction=db.transaction,
         record=audit.record,

@@ -18,6 +18,9 @@ AUTHENTICATED = "authenticated"
 """Somebody has to be signed in, whoever it is."""
 OPEN = (PUBLIC, OPTIONAL)
 
+GENERAL = "general"
+"""The limit of all endpoints that don't say otherwise: `PERSON_RATE` and `ADDRESS_RATE`, counted over all of them."""
+
 TIMEOUT = 10.0
 SLOW_TIMEOUT = 30.0
 
@@ -60,7 +63,8 @@ class Declaration:
         status: of the answer, unless the responder says otherwise.
         media: the answer's media type; for any but JSON, the responder sets `resp.data` and `resp.content_type`.
         audit: the action that is recorded with the act, as `subject.verb`; refusals are recorded, too.
-        rate: e.g. `"10/minute; 100/day"`, for each person, or for each address before anybody is known.
+        rate: e.g. `"10/minute; 100/day"`, for each person, or for each address before anybody is known; the general
+            limit by default; None: there is none, as for what watches over us and for scans.
         idempotent: honours `Idempotency-Key`.
         slow: runs in the small pool for password hashing and the like.
         outward: opens no transaction: the responder calls somebody else, and opens its own around that.
@@ -81,7 +85,7 @@ class Declaration:
     status: int = 200
     media: str = JSON
     audit: str | None = None
-    rate: str | None = None
+    rate: str | None = GENERAL
     idempotent: bool = False
     slow: bool = False
     outward: bool = False

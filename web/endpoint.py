@@ -18,7 +18,7 @@ from web import idempotency
 from web.accepted import accept
 from web.auditing import audited, record_act, record_refusal
 from web.body import read_json_bytes
-from web.declaration import AUTHENTICATED, OPEN, OPTIONAL, PUBLIC, Declaration, Declared
+from web.declaration import AUTHENTICATED, GENERAL, OPEN, OPTIONAL, PUBLIC, Declaration, Declared
 from web.decode import Body, Query
 from web.kit import Kit
 from web.limits import Rate, headers, parse_rate, partition
@@ -90,7 +90,7 @@ class _Operation:
         self._body = Body(declared.body) if declared.body is not None else None
         self._query = Query(declared.query)
         self._rate: Rate | None = None
-        if declared.rate:
+        if declared.rate and declared.rate != GENERAL:
             self._rate = parse_rate(_rate_name(responder), declared.rate)
 
     async def admit(self, req: Request, resp: Response) -> None:
@@ -103,20 +103,31 @@ class _Operation:
         _require_acceptable(req, self.declared.media)
         if self.declared.own_sign_in and not kit.signs_in:
             raise SignInIsElsewhere
-        identity = await self._identify(kit, req)
+        try:
+            identity = await self._identify(kit, req)
+        except Unauthenticated:
+            await self._limit(kit, nobody(), req, resp)
+            raise
         req.context.identity = identity
         forbidden = not await self._allowed(kit, identity)
-        if identity.is_api_key:
-            standing = await kit.limiter.take(kit.key_rate, str(identity.actor_id))
-            resp.set_headers(headers(kit.key_rate, standing))
-        if self._rate is not None:
-            who = str(identity.actor_id or partition(req.context.info.address))
-            standing = await kit.limiter.take(self._rate, who)
-            resp.set_headers(headers(self._rate, standing))
+        await self._limit(kit, identity, req, resp)
         if identity.mfa_pending and not self.declared.before_mfa:
             raise MfaRequired
         if forbidden:
             raise Forbidden
+
+    async def _limit(self, kit: Kit, identity: Identity, req: Request, resp: Response) -> None:
+        """Count the request towards every limit that it falls under; the last one is told."""
+        if identity.is_api_key:
+            standing = await kit.limiter.take(kit.key_rate, str(identity.actor_id))
+            resp.set_headers(headers(kit.key_rate, standing))
+        who = str(identity.actor_id or partition(req.context.info.address))
+        if self._rate is not None:
+            standing = await kit.limiter.take(self._rate, who)
+            resp.set_headers(headers(self._rate, standing))
+        elif self.declared.rate == GENERAL and not identity.is_api_key:
+            rate = kit.person_rate if identity.actor_id else kit.address_rate
+            resp.set_headers(headers(rate, await kit.limiter.take_some(rate, who)))
 
     async def _identify(self, kit: Kit, req: Request) -> Identity:
         if self.declared.permission == PUBLIC:

@@ -52,7 +52,7 @@ class Readiness(msgspec.Struct):
 class Health:
     """`/healthz`: whether this process is alive."""
 
-    @endpoint(response=Alive, permission="public", mode="async")
+    @endpoint(response=Alive, permission="public", mode="async", rate=None)
     async def on_get(self, req: Request, resp: Response) -> None:
         """Whether this process is alive. Looks at nothing else."""
         resp.media = Alive("ok")
@@ -67,7 +67,7 @@ class Ready:
         # Its own threads: whether the database answers has to be found out even when all others wait for it.
         self._pool = Pool("probe", threads=len(self._checks), queue=0, on_exit=db.close_thread)
 
-    @endpoint(response=Readiness, also={503: Readiness}, permission="public", mode="async")
+    @endpoint(response=Readiness, also={503: Readiness}, permission="public", mode="async", rate=None)
     async def on_get(self, req: Request, resp: Response) -> None:
         """Whether this process can do its work: 503 if it can't, with what is missing."""
         checks = dict(zip(self._checks, await asyncio.gather(*map(self._check, self._checks.values())), strict=True))

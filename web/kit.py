@@ -32,6 +32,8 @@ class Kit:
     Attributes:
         verify: whose access token or API key this is.
         key_rate: what one API key may ask in all.
+        person_rate: what one person may ask of all endpoints without a limit of their own.
+        address_rate: what may be asked of them from one address by whoever isn't known.
         signs_in: whether people sign in here, and not at somebody else's.
     """
 
@@ -40,6 +42,8 @@ class Kit:
     limiter: Limiter
     verify: Callable[[str], Awaitable[Identity]]
     key_rate: Rate
+    person_rate: Rate
+    address_rate: Rate
     grants: Grants
     transaction: Transaction
     record: Callable[..., Any]

@@ -4,14 +4,17 @@ A limit protects; it is never the reason for a 5xx, and Redis is never the reaso
 each process counts for itself and asks Redis again after `RETRY_AFTER` seconds: so long as Redis is gone a limit is at
 the most as many times as large as there are web processes. It isn't divided by them: a client's connections may all
 lead to one of them. Attempts on a password are counted in PostgreSQL and don't depend on this (models/sessions.py).
+A limit that everything counts towards is wide, and asked for often: `take_some` takes several requests of it at once,
+and hands them out for some seconds without asking Redis.
 The answer carries `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
 """
 
 import logging
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
 from limits import RateLimitItem, parse_many
@@ -27,6 +30,12 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 5.0
 REDIS_TIMEOUT = 0.25
+SHARE = 50
+"""The part of a wide limit that is taken at once: one in so many."""
+SHARE_SECONDS = 5.0
+"""How long what has been taken may be handed out."""
+REFUSAL_SECONDS = 1.0
+"""How long whoever has used a wide limit up is refused without asking Redis."""
 MOST_CALLERS = 10_000
 """Whom a process counts for itself; with one more it begins anew, so that strangers can't fill its memory."""
 
@@ -70,6 +79,15 @@ class Standing:
     refused: bool
 
 
+@dataclass(slots=True)
+class _Taken:
+    """What is left of the requests that were taken at once, and until when it may be handed out."""
+
+    standing: Standing
+    left: int
+    until: float
+
+
 def partition(address: str) -> str:
     """The part of a client's address that one customer has: an IPv4 address, or an IPv6 /64."""
     try:
@@ -87,6 +105,7 @@ class Limiter:
         self._redis: SlidingWindowCounterRateLimiter | None = None
         self._forget()
         self._redis_again_at = 0.0
+        self._taken: OrderedDict[tuple[str, ...], _Taken] = OrderedDict()
 
     async def take(self, rate: Rate, *who: str) -> Standing:
         """Count one request of `who`, and say how they stand.
@@ -99,22 +118,51 @@ class Limiter:
             raise self._refusal(rate, standing)
         return standing
 
+    async def take_some(self, rate: Rate, *who: str) -> Standing:
+        """The same for one wide limit: counted in parts of `SHARE`, so that few requests ask Redis.
+
+        What another process has taken and not handed out is lost to `who`: up to one part for each process.
+
+        Raises:
+            TooMany: it is used up; carries the headers.
+        """
+        taken = self._taken.get((rate.name, *who))
+        if taken is None or taken.until < time.monotonic() or (taken.left == 0 and not taken.standing.refused):
+            taken = await self._take_part(rate, who)
+        if taken.standing.refused:
+            raise self._refusal(rate, taken.standing)
+        taken.left -= 1
+        return replace(taken.standing, remaining=taken.standing.remaining + taken.left)
+
+    async def _take_part(self, rate: Rate, who: Sequence[str]) -> _Taken:
+        part = max(1, rate.items[0].amount // SHARE) if len(rate.items) == 1 else 1
+        standing = await self._count(rate, who, part)
+        if standing.refused and part > 1:
+            part, standing = 1, await self._count(rate, who)
+        until = time.monotonic() + (REFUSAL_SECONDS if standing.refused else SHARE_SECONDS)
+        taken = _Taken(standing, part, until)
+        self._taken[rate.name, *who] = taken
+        self._taken.move_to_end((rate.name, *who))
+        while len(self._taken) > MOST_CALLERS:
+            self._taken.popitem(last=False)
+        return taken
+
     @staticmethod
     def _refusal(rate: Rate, standing: Standing) -> TooMany:
         refusal = TooMany("Slow down.", retry_after=standing.seconds)
         refusal.headers |= headers(rate, standing)
         return refusal
 
-    async def _count(self, rate: Rate, who: Sequence[str]) -> Standing:
+    async def _count(self, rate: Rate, who: Sequence[str], requests: int = 1) -> Standing:
         if self._url and time.monotonic() >= self._redis_again_at:
             try:
-                return await _hit(self._shared(self._url), rate, who)
+                return await _hit(self._shared(self._url), rate, who, requests)
             except (RedisError, OSError) as error:
                 self._redis_again_at = time.monotonic() + RETRY_AFTER
                 logger.warning("rate limits are counted in this process, Redis fails: %s", error)
         if len(self._counts.storage) >= MOST_CALLERS:
             self._forget()
-        return await _hit(self._memory, rate, who)
+        return await _hit(self._memory, rate, who, requests)
 
     def _forget(self) -> None:
         """Begin to count anew in this process."""
@@ -135,13 +183,15 @@ def headers(rate: Rate, standing: Standing) -> dict[str, str]:
     }
 
 
-async def _hit(limiter: SlidingWindowCounterRateLimiter, rate: Rate, who: Sequence[str]) -> Standing:
-    standings = [await _hit_one(limiter, item, (rate.name, *who)) for item in rate.items]
+async def _hit(limiter: SlidingWindowCounterRateLimiter, rate: Rate, who: Sequence[str], requests: int = 1) -> Standing:
+    standings = [await _hit_one(limiter, item, (rate.name, *who), requests) for item in rate.items]
     return min(standings, key=lambda standing: (not standing.refused, standing.remaining))
 
 
-async def _hit_one(limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, who: Sequence[str]) -> Standing:
-    taken = await limiter.hit(item, *who)
+async def _hit_one(
+    limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, who: Sequence[str], requests: int
+) -> Standing:
+    taken = await limiter.hit(item, *who, cost=requests)
     stats = await limiter.get_window_stats(item, *who)
     seconds = max(1, math.ceil(stats.reset_time - time.time()))
     return Standing(item, stats.remaining if taken else 0, min(seconds, item.get_expiry()), not taken)

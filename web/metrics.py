@@ -35,7 +35,7 @@ class Heartbeat(msgspec.Struct):
 class Metrics:
     """`/metrics`: the jobs and the audit trail in Prometheus's text format."""
 
-    @endpoint(permission="public", media=TEXT, problems=(Forbidden,))
+    @endpoint(permission="public", rate=None, media=TEXT, problems=(Forbidden,))
     def on_get(self, req: Request, resp: Response) -> None:
         """Measures of jobs and audit. For this machine only, unless METRICS_TOKEN is set and sent as bearer token."""
         _require_reader(req)
@@ -46,7 +46,7 @@ class Metrics:
 class ProcessHealth:
     """`/healthz/{process}`: whether any relay, worker or clock does its work."""
 
-    @endpoint(permission="public", response=Heartbeat, problems=(Stuck,))
+    @endpoint(permission="public", rate=None, response=Heartbeat, problems=(Stuck,))
     def on_get(self, req: Request, resp: Response, process: str) -> None:
         """Whether a process of this kind has shown a sign of life lately: 503 if none has."""
         ages = metrics.heartbeat_ages()
@@ -76,7 +76,7 @@ class AuditHealthOut(msgspec.Struct):
 class AuditHealth:
     """`/healthz/audit`: whether the audit trail is being sealed."""
 
-    @endpoint(permission="public", response=AuditHealthOut, problems=(AuditBehind,))
+    @endpoint(permission="public", rate=None, response=AuditHealthOut, problems=(AuditBehind,))
     def on_get(self, req: Request, resp: Response) -> None:
         """Whether entries get their seal, and checkpoints are stored: 503 if not."""
         found = checkpoints.gauges()

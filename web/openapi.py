@@ -18,7 +18,7 @@ from spectree.response import Response as Responses
 
 from models.errors import PreconditionFailed
 from models.reauthentication import RecentAuthenticationRequired
-from web.declaration import AUTHENTICATED, JSON, OPEN, OPTIONAL, PUBLIC, Declaration
+from web.declaration import AUTHENTICATED, GENERAL, JSON, OPEN, OPTIONAL, PUBLIC, Declaration
 from web.problems import PROBLEM_JSON, ProblemOut, SignInIsElsewhere
 
 TITLE = "Compañon API"
@@ -171,7 +171,7 @@ def _explained(resource: Any, responder: Any, declared: Declaration) -> str:
     own = inspect.getdoc(responder) or inspect.getdoc(type(resource)) or responder.__name__
     summary, _, rest = own.partition("\n\n")
     notes = [rest.strip(), _who(declared)]
-    if declared.rate:
+    if declared.rate and declared.rate != GENERAL:
         notes.append(f"Limited to {declared.rate} for each caller.")
     if declared.before_mfa:
         notes.append("Open to sessions that owe the second factor, too.")

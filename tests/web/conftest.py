@@ -118,6 +118,8 @@ def small_app(
         limiter=limiter or Limiter(None),
         verify=identity_of,
         key_rate=parse_rate("apiKey", "5/minute"),
+        person_rate=parse_rate("person", config.person_rate),
+        address_rate=parse_rate("address", config.address_rate),
         grants=Grants(pool, notebook.allowed),
         transaction=notebook.transaction,
         record=notebook.record,

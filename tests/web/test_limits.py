@@ -8,10 +8,12 @@ import redis
 
 from models.errors import TooMany
 from scripts.setup.redis import PrivateRedis
+from settings import settings
 from tests.web.conftest import serving, small_app
-from web import limits
+from web import health, limits, metrics
 from web.endpoint import endpoint
 from web.limits import Limiter, Standing, headers, parse_rate, partition
+from web.v1 import ROUTES
 
 
 @pytest.fixture(params=["redis", "memory"])
@@ -209,3 +211,148 @@ def test_strangers_do_not_fill_the_memory_of_a_process_that_counts_for_itself(mo
         return len(limiter._counts.storage)
 
     assert asyncio.run(main()) <= 10
+
+
+def test_a_wide_limit_is_as_exact_for_one_process_and_hardly_asks(limiter_url):
+    rate = parse_rate("person", "200/hour")
+
+    async def main():
+        limiter, found, asked = Limiter(limiter_url), [], []
+        count = limiter._count
+        limiter._count = lambda *given: asked.append(given) or count(*given)
+        for _ in range(300):
+            try:
+                found.append((await limiter.take_some(rate, "ann")).remaining)
+            except TooMany as refusal:
+                found.append(refusal.headers["RateLimit"].split(";")[1])
+        return found, len(asked)
+
+    found, asked = asyncio.run(main())
+
+    assert found[:200] == list(range(199, -1, -1))
+    assert set(found[200:]) == {"r=0"}
+    assert asked < 100
+
+
+def test_what_one_process_has_taken_is_not_another_s_to_hand_out(redis_url, fresh_limits):
+    rate = parse_rate("person", "100/hour")
+
+    async def main():
+        processes, through = [Limiter(redis_url) for _ in range(4)], 0
+        for number in range(200):
+            try:
+                await processes[number % 4].take_some(rate, "ann")
+                through += 1
+            except TooMany:
+                pass
+        return through
+
+    assert 100 - 4 * 2 <= asyncio.run(main()) <= 100
+
+
+def test_strangers_do_not_fill_the_memory_that_wide_limits_take(monkeypatch):
+    monkeypatch.setattr(limits, "MOST_CALLERS", 10)
+
+    async def main():
+        limiter = Limiter(None)
+        for number in range(35):
+            await limiter.take_some(parse_rate("person", "5/hour"), str(number))
+        return len(limiter._taken)
+
+    assert asyncio.run(main()) == 10
+
+
+class Things:
+    @endpoint(permission="optional")
+    def on_get(self, req, resp):
+        resp.media = {"ok": True}
+
+    @endpoint(permission="authenticated")
+    def on_put(self, req, resp):
+        resp.media = {"ok": True}
+
+
+class Scans:
+    @endpoint(permission="authenticated", rate=None)
+    def on_get(self, req, resp):
+        resp.media = {"ok": True}
+
+
+def general(serve, **options):
+    api = serve(
+        {"/things": Things(), "/words": Words(), "/scans": Scans()},
+        trusted_proxies=1,
+        person_rate="4/minute",
+        address_rate="3/minute",
+        **options,
+    )
+
+    def ask(path="/things", token=None, address="203.0.113.1", method="GET", **more):
+        return api.request(method, path, token=token, headers={"X-Forwarded-For": address}, **more)
+
+    return ask
+
+
+def test_endpoints_that_declare_no_limit_share_one_for_each_person_and_for_each_address(serve):
+    ask = general(serve)
+
+    assert [ask(token="alice", method=method).status_code for method in ("GET", "PUT", "GET", "PUT", "GET")] == [
+        *[200] * 4,
+        429,
+    ]
+    assert [ask().status_code for _ in range(4)] == [200, 200, 200, 429]
+    assert [ask(token="bob").status_code, ask(address="203.0.113.2").status_code] == [200, 200]
+    said = ask(token="bob").headers
+    assert (said["ratelimit-policy"], said["ratelimit"].split(";t=")[0]) == ('"person";q=4;w=60', '"person";r=2')
+    assert ask(address="203.0.113.2").headers["ratelimit-policy"] == '"address";q=3;w=60'
+    refused = ask()
+    assert (refused.json["code"], int(refused.headers["retry-after"]) >= 1) == ("rate_limited", True)
+
+
+def test_tokens_that_are_none_are_counted_for_the_address_that_tries_them(serve):
+    ask = general(serve)
+
+    assert [ask(token=f"guess{number}").status_code for number in range(5)] == [401, 401, 401, 429, 429]
+    assert ask(method="PUT", address="203.0.113.2").status_code == 401
+
+
+def test_what_has_a_limit_of_its_own_or_none_does_not_count_towards_the_general_one(serve):
+    ask = general(serve)
+
+    assert {ask("/scans", token="alice").status_code for _ in range(10)} == {200}
+    assert {ask("/scans", token=f"guess{number}").status_code for number in range(10)} == {401}
+    assert [ask("/words", token="alice", method="POST", json={"text": "a"}).status_code for _ in range(3)] == [
+        200,
+        200,
+        429,
+    ]
+    assert [ask(token="alice").status_code for _ in range(5)] == [200, 200, 200, 200, 429]
+    assert "ratelimit" not in ask("/scans", token="alice").headers
+
+
+def test_the_general_limit_holds_in_each_process_while_redis_is_dead(killable, serve):
+    ask = general(serve, limiter=Limiter(killable.url))
+    assert [ask(token="alice").status_code for _ in range(5)] == [200, 200, 200, 200, 429]
+    killable.kill()
+
+    assert [ask(token="bob").status_code for _ in range(5)] == [200, 200, 200, 200, 429]
+
+
+def test_what_has_no_limit_at_all_is_scans_and_what_watches_over_us():
+    assert {path for path, declared in declarations() if declared.rate is None} == {
+        "/api/v1/qr/scan",
+        "/healthz",
+        "/healthz/audit",
+        "/healthz/{process}",
+        "/metrics",
+        "/readyz",
+    }
+
+
+def declarations():
+    routes = [("/healthz", health.Health()), ("/readyz", health.ready(settings)), *metrics.ROUTES, *ROUTES]
+    for path, resource in routes:
+        for method in ("get", "post", "put", "patch", "delete"):
+            responder = getattr(resource, f"on_{method}", None)
+            if responder is not None:
+                yield path, responder.declaration

@@ -255,7 +255,7 @@ class Anonymous:
 
     # A stadium shares one address.
     @endpoint(
-        own_sign_in=True, body=AnonymousIn, response=SessionOut, status=201, permission="public", rate="600/minute"
+        own_sign_in=True, body=AnonymousIn, response=SessionOut, status=201, permission="public", rate="3000/minute"
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Begin a session for a new fan who stays anonymous until they sign up with its token."""

@@ -132,6 +132,7 @@ class Scans:
         status=201,
         also={200: ScanOut},
         permission="authenticated",
+        rate=None,  # where a scan comes from, and how often, is evidence; limits are the campaign's
         mode="async",
         problems=(*KINDS.values(), TooMany),
     )
