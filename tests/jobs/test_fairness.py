@@ -80,6 +80,18 @@ def test_turns_are_counted_over_all_of_a_brands_actors(ledger: Ledger, brands: l
     assert taken.count(other) == 5
 
 
+def test_room_that_most_brands_have_no_use_for_is_the_others(ledger: Ledger, brands: list[UUID], query: Query) -> None:
+    enqueue("t.x", brands[0], 100)
+    query(
+        "insert into app.jobs (id, actor, lane) select gen_random_uuid(), 't.x', md5(n::text)::uuid"
+        " from generate_series(1, 20) as n"
+    )
+
+    taken = lanes(ledger, 80, "t.x")
+
+    assert (taken.count(brands[0]), len(set(taken))) == (60, 21)
+
+
 def test_a_brand_runs_no_more_than_its_share(ledger: Ledger, brands: list[UUID], query: Query) -> None:
     query("insert into app.brand_shares (brand_id, max_running) values (%s, 2)", brands[0])
     enqueue("t.x", brands[0], 5)

@@ -287,30 +287,6 @@ create table app.actor_rates (
 );
 call app.secure('app.actor_rates', p_admin => 'select');
 
--- The lanes (brands) in which jobs of an actor wait: at most p_limit, beginning after p_after and around. Steps from one
--- lane to the next in the index, however many jobs wait in each.
-create function app.waiting_lanes(p_actor text, p_after uuid, p_limit int) returns setof uuid
-language plpgsql stable set search_path = '' as $$
-declare
-    at uuid := p_after;
-    has_turned boolean := false;
-begin
-    for step in 1 .. p_limit loop
-        select j.lane into at from app.jobs j
-        where j.published_at is null and j.actor = p_actor and j.lane > at order by j.lane limit 1;
-        if not found then
-            exit when has_turned;
-            has_turned := true;
-            select j.lane into at from app.jobs j
-            where j.published_at is null and j.actor = p_actor order by j.lane limit 1;
-        end if;
-        exit when at is null or (has_turned and at > p_after);
-        return next at;
-    end loop;
-end
-$$;
-call app.grant_definer('app.waiting_lanes(text,uuid,int)', '{}');
-
 -- How many jobs of an actor its rate lets start now (Generic Cell Rate Algorithm: `burst` at once, `rate` a second).
 create function app.rate_allows(p_actor text, p_rate float8, p_burst int) returns int
 language plpgsql set search_path = '' as $$
@@ -402,7 +378,9 @@ create function app.whose_turn(
     p_actors text[], p_room int, p_limits app.actor_limits[], p_after uuid, out ids uuid[], out asked_last uuid
 ) language plpgsql set search_path = '' as $$
 declare
-    most_lanes int := 32;  -- of all actors together: each is asked for each priority
+    pairs constant int := 32;  -- of actor and lane that are asked, about
+    few constant int := 4;     -- jobs that each of them is asked for at the least
+    most_lanes int;
     waiting text[] := array(
         -- One probe of the index for each: what most looks at most queues find is that nothing waits.
         select a.actor from unnest(p_actors) as a (actor)
@@ -414,15 +392,28 @@ begin
     if waiting = '{}' then
         return;
     end if;
-    most_lanes := greatest(4, most_lanes / cardinality(waiting));
-    with known as (
-        select a.actor, l.max_running, l.max_per_brand,
-            case when l.rate is not null then app.rate_allows(a.actor, l.rate, l.burst) end as allowed_now
-        from unnest(waiting) as a (actor)
-        left join unnest(p_limits) as l on l.actor = a.actor
-        where not exists (select from app.paused_actors p where p.actor = a.actor)
-    ),
-    taken as materialized (
+    most_lanes := greatest(4, pairs / cardinality(waiting));
+    select t.ids, t.asked_last into whose_turn.ids, whose_turn.asked_last
+    from app.choose_jobs(p_actors, waiting, p_room, p_limits, p_after, most_lanes, few) as t;
+    if cardinality(ids) between few and p_room - 1 then
+        -- That does where many have some. Where few have many, there may be more to be had of these.
+        select t.ids into whose_turn.ids
+        from app.choose_jobs(p_actors, waiting, p_room, p_limits, p_after, most_lanes, p_room) as t;
+    end if;
+end
+$$;
+call app.grant_definer('app.whose_turn(text[],int,app.actor_limits[],uuid)', '{}');
+
+-- Likewise, of the actors that have jobs waiting. Looks at no more than p_most_lanes lanes of each, and in each of these at
+-- p_few jobs or twice its share of the room, times its weight.
+create function app.choose_jobs(
+    p_actors text[], p_waiting text[], p_room int, p_limits app.actor_limits[], p_after uuid, p_most_lanes int,
+    p_few int, out ids uuid[], out asked_last uuid
+) language plpgsql set search_path = '' as $$
+declare
+    last_lane constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+begin
+    with recursive taken as materialized (
         select j.actor, j.lane, count(*) as jobs, max(j.published_at) as last_at
         from app.jobs j where j.published_at is not null group by 1, 2
     ),
@@ -432,31 +423,60 @@ begin
             max(t.last_at) filter (where t.actor = any (p_actors)) as last_at
         from taken t group by t.lane
     ),
+    known as materialized (
+        select a.n, a.actor, l.max_per_brand,
+            least(l.max_running - coalesce(o.jobs, 0),
+                case when l.rate is not null then app.rate_allows(a.actor, l.rate, l.burst) end) as room_of_actor
+        from unnest(p_waiting) with ordinality as a (actor, n)
+        left join unnest(p_limits) as l on l.actor = a.actor
+        left join of_actor o on o.actor = a.actor
+        where not exists (select from app.paused_actors p where p.actor = a.actor)
+    ),
+    -- From one lane of an actor to its next in the index, however many jobs wait in each: from p_after on, and around.
+    walk (n, actor, lane, place, has_turned) as (
+        select k.n, k.actor, p_after, 0, false from known k where k.room_of_actor is null or k.room_of_actor > 0
+        union all
+        select w.n, w.actor, coalesce(up.lane, first.lane), w.place + 1, w.has_turned or up.lane is null
+        from walk w
+        left join lateral (
+            select j.lane from app.jobs j
+            where j.published_at is null and j.actor = w.actor and j.lane > w.lane
+                and j.lane <= case when w.has_turned then p_after else last_lane end
+            order by j.lane limit 1
+        ) as up on true
+        left join lateral (
+            select j.lane from app.jobs j
+            where up.lane is null and not w.has_turned
+                and j.published_at is null and j.actor = w.actor and j.lane <= p_after
+            order by j.lane limit 1
+        ) as first on true
+        where w.place < p_most_lanes and coalesce(up.lane, first.lane) is not null
+    ),
     lanes as materialized (
-        select k.*, w.lane, w.place, coalesce(b.weight, 1) as weight,
-            k.max_running - coalesce(a.jobs, 0) as room_of_actor,
+        select k.n, k.actor, w.lane, w.place, coalesce(b.weight, 1) as weight, k.room_of_actor,
             k.max_per_brand - coalesce(t.jobs, 0) as room_of_both,
             b.max_running - coalesce(h.jobs, 0) as room_of_brand,
             coalesce(h.turns_had, 0) as turns_had, h.last_at,
-            count(*) over () as lanes
-        from known k
-        cross join lateral app.waiting_lanes(k.actor, p_after, most_lanes) with ordinality as w (lane, place)
-        left join of_actor a on a.actor = k.actor
+            greatest(p_few, ceil(2.0 * p_room / count(*) over ())) * coalesce(b.weight, 1) as most
+        from walk w join known k on k.n = w.n
         left join of_lane h on h.lane = w.lane
         left join taken t on t.actor = k.actor and t.lane = w.lane
         left join app.brand_shares b on b.brand_id = w.lane
+        where w.place > 0
     ),
     candidates as (
-        select c.*, l.weight, l.actor, l.lane, l.turns_had, l.last_at, l.room_of_actor, l.room_of_brand, l.allowed_now
+        select c.*, l.weight, l.n, l.lane, l.turns_had, l.last_at, l.room_of_actor, l.room_of_brand
         from lanes l
-        cross join generate_series(0, 3) as p (priority)
         cross join lateral (
-            select j.id, j.priority, j.due_at from app.jobs j
-            where j.published_at is null and j.actor = l.actor and j.lane = l.lane and j.priority = p.priority
-                and j.due_at <= now()
-            order by j.due_at
-            limit least(greatest(4, ceil(2.0 * p_room / l.lanes)) * l.weight,
-                greatest(0, coalesce(l.room_of_both, p_room)))
+            -- The next priority is asked only while there are not enough.
+            select j.* from generate_series(0, 3) as p (priority)
+            cross join lateral (
+                select j.id, j.priority, j.due_at from app.jobs j
+                where j.published_at is null and j.actor = l.actor and j.lane = l.lane and j.priority = p.priority
+                    and j.due_at <= now()
+                order by j.due_at limit l.most
+            ) as j
+            limit greatest(0, least(l.most, l.room_of_both, l.room_of_brand, l.room_of_actor))
         ) as c
     ),
     in_turn as (
@@ -465,11 +485,10 @@ begin
         from candidates c
     ),
     limited as (
-        select t.id, t.turn, t.priority, t.last_at, t.due_at,
+        select t.id, t.turn, t.priority, t.last_at, t.due_at, t.room_of_actor, t.room_of_brand,
             row_number() over (
-                partition by t.actor order by t.turn, t.priority, t.last_at nulls first, t.due_at) as of_actor,
-            row_number() over (partition by t.lane order by t.turn, t.priority, t.due_at) as of_brand,
-            least(t.room_of_actor, t.allowed_now) as room_of_actor, t.room_of_brand
+                partition by t.n order by t.turn, t.priority, t.last_at nulls first, t.due_at) as of_actor,
+            row_number() over (partition by t.lane order by t.turn, t.priority, t.due_at) as of_brand
         from in_turn t
     ),
     chosen as (
@@ -481,11 +500,11 @@ begin
     )
     select (select array_agg(c.id) from chosen c), (
         -- The nearest, going round, of the lanes at which the asking broke off.
-        select l.lane from lanes l where l.place = most_lanes order by l.lane <= p_after, l.lane limit 1
+        select l.lane from lanes l where l.place = p_most_lanes order by l.lane <= p_after, l.lane limit 1
     ) into ids, asked_last;
 end
 $$;
-call app.grant_definer('app.whose_turn(text[],int,app.actor_limits[],uuid)', '{}');
+call app.grant_definer('app.choose_jobs(text[],text[],int,app.actor_limits[],uuid,int,int)', '{}');
 
 -- A worker claims what it fetched, all of it in one statement. What another worker has taken, or what is over, is left
 -- out. A job that was held by a worker that died is claimed alone, so that it can take only itself down.
