@@ -1,16 +1,19 @@
 -- Sign-ins of one person after another, each from another address, so that nobody is told to slow down; or, with a
 -- token, somebody's own profile, asked for calmly. For wrk, one thread.
--- Arguments: the number of the round and of accounts, or a token.
+-- Arguments: the number of the round, of accounts, and of sign-ins a second (0: as many as are answered); or a token.
 
-local round, accounts, token = 0, 0, nil
-local sent = 0
+local ffi = require("ffi")
+ffi.cdef("typedef struct { long s; long us; } moment; int gettimeofday(moment *, void *);")
+
+local round, accounts, rate, token = 0, 0, 0, nil
+local sent, due = 0, nil
 answered = {}
 
 function init(arguments)
    if #arguments == 1 then
       token = arguments[1]
    else
-      round, accounts = tonumber(arguments[1]), tonumber(arguments[2])
+      round, accounts, rate = tonumber(arguments[1]), tonumber(arguments[2]), tonumber(arguments[3])
    end
 end
 
@@ -29,8 +32,23 @@ function request()
    return sign_in()
 end
 
+local function now_ms()
+   local moment = ffi.new("moment")
+   ffi.C.gettimeofday(moment, nil)
+   return tonumber(moment.s) * 1000 + tonumber(moment.us) / 1000
+end
+
+-- One after the other at the rate, whichever connection's turn it is; what is late is not made up for.
+local function until_due()
+   due = math.max(now_ms(), (due or 0) + 1000 / rate)
+   return math.floor(due - now_ms())
+end
+
 function delay()
-   return token and 40 or 0
+   if token then
+      return 40
+   end
+   return rate > 0 and until_due() or 0
 end
 
 function response(status, headers, body)
