@@ -20,7 +20,7 @@ SERVICE = "companon"
 QUEUES = ["companon:epoch", *(f"companon:queue:{name}" for name in ("a", "b", "scans", "default", "mail"))]
 
 
-def until(condition: Callable[[], object], within: float = 60.0) -> None:
+def until(condition: Callable[[], object], within: float = 120.0) -> None:
     """Wait until a condition holds, and fail when it doesn't."""
     deadline = time.monotonic() + within
     while not condition():

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg2
 import pytest
 from psycopg2.extensions import connection
@@ -28,6 +29,18 @@ REFERENCE = {"roles", "permissions", "role_permissions", "consent_notices"}
 """Tables whose rows come with the migrations."""
 
 servers = Servers()
+
+hypothesis.settings.register_profile(
+    "steady",
+    # The same examples in every run, and no clock: it fails for what was changed, not by chance or on a busy machine.
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.register_profile("explore", hypothesis.settings.get_profile("steady"), derandomize=False)
+"""For a person who looks for more: `--hypothesis-profile=explore`."""
+hypothesis.settings.load_profile("steady")
 
 pytest_plugins = [f"tests.fixtures.{module.stem}" for module in sorted((ROOT / "tests" / "fixtures").glob("[a-z]*.py"))]
 """Every module of fixtures is known by being there."""

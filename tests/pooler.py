@@ -51,7 +51,7 @@ class PrivatePgBouncer:
         log = self._home / "pgbouncer.log"
         with log.open("ab") as output:
             self._process = processes.spawn(argv, env=self._postgres.environment(), cwd=Path("/"), output=output)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not self._is_ready():
             assert self._process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()

@@ -20,6 +20,8 @@ from web.pool import Overloaded, Pool
 
 TIMEOUT = 2.0
 """Seconds that all checks together may take."""
+PROBE_TIMEOUT = 1.0
+"""Seconds that a server gets to answer one of them."""
 
 Check = Callable[[], str]
 
@@ -102,7 +104,10 @@ class Ready:
 def ready(settings: Settings) -> Ready:
     """The checks of this installation."""
     client = redis.Redis.from_url(
-        settings.redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=1.0, socket_connect_timeout=1.0
+        settings.redis_url,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=PROBE_TIMEOUT,
+        socket_connect_timeout=PROBE_TIMEOUT,
     )
     # Without Redis limits are counted in each process, without what carries job ids they wait in the ledger: worth
     # knowing, and no reason for a load balancer to turn phones away.
@@ -114,7 +119,7 @@ def ready(settings: Settings) -> Ready:
 
 
 def _postgres() -> str:
-    with db.transaction(nobody(), timeout=1.0):
+    with db.transaction(nobody(), timeout=PROBE_TIMEOUT):
         db.value("select 1")
     return "answers"
 
@@ -131,7 +136,7 @@ def _broker(bell: doorbell.Doorbell) -> str:
 
 
 def _migrations() -> str:
-    with db.transaction(nobody(), timeout=1.0):
+    with db.transaction(nobody(), timeout=PROBE_TIMEOUT):
         applied = db.value("select app.applied_migrations()")
     missing = sorted(_versions() - set(applied))
     if missing:

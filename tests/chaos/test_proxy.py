@@ -42,7 +42,7 @@ def _echo(client: socket.socket) -> None:
 
 
 def connect(proxy: Proxy) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+    return socket.create_connection(("127.0.0.1", proxy.port), timeout=60)
 
 
 def say(client: socket.socket, words: bytes) -> bytes:

@@ -133,7 +133,7 @@ class Wire:
                 answer.body += event.get("body", b"")
 
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await self._app(request.scope(), receive, send)
         except Exception as crash:
             answer.status, answer.crash = 500, crash

@@ -167,20 +167,18 @@ def test_history_lies_in_days_that_are_made_ahead_and_dropped_as_a_whole(
         " values (gen_random_uuid(), 'deploy.effect', '[]', 1, 'done', 1, 0, '2020-01-01', '2020-01-01 12:00Z')"
     )
     query("alter table app.job_history_20200101 owner to app_definer")
+    ((today,),) = query("select current_date")
 
     with transaction(context.for_system_job()):
         dropped = value("SELECT array_agg(name) FROM app.rotate_job_history(20, '30 days') AS name")
         again = value("SELECT array_agg(name) FROM app.rotate_job_history(20, '30 days') AS name")
 
     assert (dropped, again) == (["job_history_20200101"], None)
-    assert query("select id, tableoid::regclass::text = %s from app.job_history", today(query)) == [(id, True)]
-    assert query("select to_regclass('app.job_history_' || to_char(current_date + 20, 'YYYYMMDD')) is not null") == [
+    its_day = "tableoid::regclass::text = 'app.job_history_' || to_char(finished_at, 'YYYYMMDD')"
+    assert query(f"select id, {its_day} from app.job_history") == [(id, True)]
+    assert query("select to_regclass('app.job_history_' || to_char(%s::date + 20, 'YYYYMMDD')) is not null", today) == [
         (True,)
     ]
-
-
-def today(query: Query) -> str:
-    return str(query("select 'app.job_history_' || to_char(current_date, 'YYYYMMDD')")[0][0])
 
 
 ROUNDS, A_ROUND = 30, 100

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg2.extensions import connection
 
@@ -112,7 +112,7 @@ def heard() -> tuple[list[Any], list[str]]:
     return reports, successes
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(TREES)
 def test_groups_of_any_shape_call_back_once_and_again_for_nothing(
     drain: Drain, query: Query, heard: tuple[list[Any], list[str]], tree: Tree

@@ -203,9 +203,9 @@ def test_a_job_that_is_held_for_longer_than_its_actor_allows_is_taken_back_whoev
     (held,) = ledger.claim([late], WORKER)
     ledger.claim([early], WORKER)
     query("select pg_advisory_lock(app.liveness_class(), %s)", WORKER)
-    query("update app.jobs set claimed_at = now() - interval '11 seconds' where id = %s", late)
+    query("update app.jobs set claimed_at = now() - interval '11 minutes' where id = %s", late)
 
-    assert ledger.sweep_overdue({"lost.job": 10.0, "another": 1.0}, 3) == [(late, "waiting")]
+    assert ledger.sweep_overdue({"lost.job": 600.0, "another": 1.0}, 3) == [(late, "waiting")]
 
     query("select pg_advisory_unlock_all()")
     assert (state_of(query, late), state_of(query, early)) == (("waiting", 0, 1), ("running", 1, 0))
@@ -217,8 +217,8 @@ def test_a_job_that_is_taken_back_keeps_its_place(ledger: Ledger, query: Query) 
     ledger.take_due(["lost.job"], 1)
     ledger.claim([unlucky], WORKER)
     enqueue()
-    query("update app.jobs set claimed_at = now() - interval '11 seconds' where id = %s", unlucky)
-    ledger.sweep_overdue({"lost.job": 10.0}, 3)
+    query("update app.jobs set claimed_at = now() - interval '11 minutes' where id = %s", unlucky)
+    ledger.sweep_overdue({"lost.job": 600.0}, 3)
 
     assert [id for id, _ in ledger.take_due(["lost.job"], 1).jobs] == [unlucky]
 
@@ -228,8 +228,8 @@ def test_a_job_that_never_ends_is_buried_in_the_end(ledger: Ledger, query: Query
     for _ in range(3):
         ledger.take_due(["lost.job"], 1)
         ledger.claim([id], WORKER)
-        query("update app.jobs set claimed_at = now() - interval '11 seconds'")
-        ledger.sweep_overdue({"lost.job": 10.0}, 3)
+        query("update app.jobs set claimed_at = now() - interval '11 minutes'")
+        ledger.sweep_overdue({"lost.job": 600.0}, 3)
 
     assert state_of(query, id)[0] == "dead"
 

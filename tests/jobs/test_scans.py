@@ -180,7 +180,7 @@ def test_two_scans_of_a_person_scored_at_the_same_time_both_count(phone, campaig
             scans.apply(first, combined([]))
             other = elsewhere.submit(score, second)
             until_blocked(superuser)
-        other.result(10)
+        other.result(60)
 
     assert engagements(superuser)[device.account.user_id][0] == 2
 

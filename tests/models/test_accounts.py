@@ -17,7 +17,13 @@ def one(superuser, sql, *params):
         return cursor.fetchone()
 
 
-def test_passwords_are_hashed_with_argon2id_at_owasps_minimum():
+@pytest.fixture
+def real_hashes(quick_hashes, monkeypatch):
+    """Passwords cost here what they cost in life."""
+    monkeypatch.setattr(passwords, "_hasher", quick_hashes)
+
+
+def test_passwords_are_hashed_with_argon2id_at_owasps_minimum(real_hashes):
     assert passwords.hash("correct horse").startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
@@ -37,7 +43,7 @@ def test_no_password_is_that_of_an_account_that_does_not_exist():
     assert not passwords.verify(None, "the password of an account that does not exist")
 
 
-def test_a_hash_with_weaker_parameters_is_due_for_another():
+def test_a_hash_with_weaker_parameters_is_due_for_another(real_hashes):
     weaker = argon2.PasswordHasher(memory_cost=8192, time_cost=1, parallelism=1).hash("correct horse")
 
     assert passwords.needs_rehash(weaker)
@@ -112,7 +118,7 @@ def test_a_member_is_not_made_system_admin_by_bring_up(member):
         accounts.ensure_system_admin(manager.email, "correct horse battery")
 
 
-def test_a_weaker_hash_is_replaced_when_its_owner_signs_in(admin, superuser):
+def test_a_weaker_hash_is_replaced_when_its_owner_signs_in(admin, superuser, real_hashes):
     weaker = argon2.PasswordHasher(memory_cost=8192, time_cost=1, parallelism=1).hash(admin.password)
     superuser.cursor().execute("update users set password_hash = %s where id = %s", (weaker, admin.user_id))
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import campaigns, context, keys
@@ -222,7 +222,7 @@ def test_a_completed_campaign_says_why_it_cannot_launch(campaign, manager):
     assert refused.value.allowed == []
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(names=st.lists(st.sampled_from(sorted(MOVES)), max_size=6))
 def test_a_campaign_moves_as_the_table_says_and_never_otherwise(campaign, manager, names):
     subject = campaign(launched=False)

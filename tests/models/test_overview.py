@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import context, overview
@@ -137,7 +137,7 @@ def expected(stored):
     return dict(counts)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(drawn=scans)
 def test_buckets_equal_a_count_of_the_scans_whatever_was_refreshed_when(campaign, put_scan, fan, drawn):
     summer, user = campaign(), fan().user_id

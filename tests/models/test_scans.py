@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg2
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import db
@@ -182,7 +182,7 @@ class Expectation:
         return {"lifetime": "", "day": f"{local:%Y-%m-%d}", "hour": f"{local:%Y-%m-%d %H %z}"}[window]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(scan_limit=limits, batches=batches)
 def test_limits_are_what_they_would_be_one_scan_after_the_other(campaign, code_of, fan, recorder, scan_limit, batches):
     code = code_of(campaign(scan_limit=scan_limit, timezone="Europe/Madrid"))

@@ -552,7 +552,7 @@ def test_whoever_is_being_deleted_is_waited_for_and_does_not_come_back(enter, su
         until_blocked(superuser)
         deleting.commit()
         with pytest.raises(Problem) as refused:
-            coming.result(20)
-        aside.submit(close_thread).result(20)
+            coming.result(60)
+        aside.submit(close_thread).result(60)
 
     assert refused.value.code == "account_closed"

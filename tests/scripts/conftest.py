@@ -19,7 +19,7 @@ from scripts.setup.processes import Record
 TOY = Path(__file__).parent / "toy" / "Procfile"
 
 
-def eventually(condition: Callable[[], object], within: float = 30.0) -> None:
+def eventually(condition: Callable[[], object], within: float = 120.0) -> None:
     """Wait until a condition holds, and fail when it doesn't."""
     deadline = time.monotonic() + within
     while not condition():
@@ -70,7 +70,7 @@ class Up:
 
     def until_ready(self) -> "Up":
         """Wait for it."""
-        eventually(lambda: "Ready after" in self.said or self.process.poll() is not None, within=60)
+        eventually(lambda: "Ready after" in self.said or self.process.poll() is not None)
         assert self.process.poll() is None, self.said
         eventually(lambda: (self.var / "run.json").exists())
         return self
@@ -91,7 +91,7 @@ class Up:
         """Press Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
 
-    def ends(self, within: float = 30.0) -> int:
+    def ends(self, within: float = 120.0) -> int:
         """Its exit status."""
         return self.process.wait(timeout=within)
 

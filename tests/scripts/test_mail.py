@@ -29,12 +29,12 @@ class Sink:
             process.terminate()
 
     def send(self, message, recipients=None):
-        with smtplib.SMTP("127.0.0.1", self.smtp.getsockname()[1], timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", self.smtp.getsockname()[1], timeout=60) as client:
             client.send_message(message, to_addrs=recipients)
 
     def call(self, method, path="/messages"):
         url = f"http://127.0.0.1:{self.http.getsockname()[1]}{path}"
-        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=20) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=60) as response:
             return response.read()
 
     def items(self, to=None):

@@ -14,7 +14,7 @@ from tests.scripts.conftest import living
 def test_every_process_of_the_procfile_runs_and_the_api_is_ready(system):
     expected = {"postgres", "redis", "mail", *procfile.read(ROOT / "Procfile")} - {"release"}
 
-    with urllib.request.urlopen(f"{system.api}/readyz", timeout=20) as response:
+    with urllib.request.urlopen(f"{system.api}/readyz", timeout=60) as response:
         ready = json.load(response)
 
     assert ready["status"] == "ok"

@@ -1,12 +1,15 @@
 """Small applications for the web kit's tests: real Falcon, real threads, and a notebook in place of the database."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from limits.aio.storage import memory
 
 from models.context import FAN, Identity, acting_as, of_api_key, of_claims
 from models.errors import Forbidden, Unauthenticated
@@ -128,6 +131,14 @@ def small_app(
         max_body_bytes=config.max_body_bytes,
     )
     return create_app(config, kit, routes.items())
+
+
+@pytest.fixture(autouse=True)
+def amid_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process counts by the clock's minutes and hours: none of them ends during a test."""
+    now = time.time()
+    middle = now - now % 3600 + 1830
+    monkeypatch.setattr(memory, "time", SimpleNamespace(time=lambda: middle))
 
 
 @pytest.fixture

@@ -292,7 +292,7 @@ def test_a_brand_that_is_archived_while_a_campaign_goes_live_waits_and_pauses_it
             campaigns.activate(draft.id)
             archiving = aside.submit(client.put, url, token=admin.token)
             until_blocked(superuser)
-        assert archiving.result(30).status_code == 200
+        assert archiving.result(60).status_code == 200
 
     assert status_of(superuser, draft.id) == "Paused"
 
@@ -322,7 +322,7 @@ def test_a_campaign_that_is_about_to_go_live_while_its_brand_is_archived_does_no
             going_live = aside.submit(go_live)
             until_blocked(superuser)
         with pytest.raises(BrandArchived):
-            going_live.result(30)
+            going_live.result(60)
 
     assert status_of(superuser, one.id) == ("Paused" if move == "resume" else "Draft")
 

@@ -356,7 +356,7 @@ def test_more_than_can_be_done_is_refused_with_a_time_to_come_back(serve):
     class Busy:
         @endpoint(permission="public")
         def on_get(self, req, resp):
-            door.wait(10)
+            door.wait(60)
 
         @endpoint(permission="public", mode="async")
         async def on_post(self, req, resp):
@@ -365,7 +365,7 @@ def test_more_than_can_be_done_is_refused_with_a_time_to_come_back(serve):
     api = serve({"/busy": Busy()}, threads=1, queue=1)
     with ThreadPoolExecutor(3) as clients:
         asked = [clients.submit(api.get, "/busy") for _ in range(3)]
-        refused = next(answer.result() for answer in as_completed(asked, timeout=10))
+        refused = next(answer.result() for answer in as_completed(asked, timeout=60))
         meanwhile = api.post("/busy")
         door.set()
         answers = sorted(answer.result().status_code for answer in asked)

@@ -20,7 +20,7 @@ class Hashing:
 
     @endpoint(permission="public", slow=True, outward=True)
     def on_post(self, req, resp):
-        assert self.goes_on.wait(20)
+        assert self.goes_on.wait(60)
         resp.media = {"done": True}
 
 
@@ -61,7 +61,7 @@ def flood_that_ended(flood, count):
     for one in flood:
         one.add_done_callback(lambda it: (ended.append(it), done.release()))
     for _ in range(count):
-        assert done.acquire(timeout=20)
+        assert done.acquire(timeout=60)
     return ended[:count]
 
 

@@ -10,7 +10,7 @@ import pytest
 from models.errors import Conflict, Unavailable
 from web.group_commit import GroupCommit
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Table:

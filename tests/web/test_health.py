@@ -1,8 +1,7 @@
-"""Health: alive is cheap, ready is honest, and neither takes long."""
+"""Health: alive is cheap, ready is honest, and neither waits for what hangs."""
 
 import dataclasses
 import threading
-import time
 
 import pytest
 
@@ -67,17 +66,14 @@ def test_the_answer_does_not_tell_everybody_how_it_failed(check):
 def test_a_check_that_hangs_fails_in_time_and_so_does_the_next_without_waiting(serve, monkeypatch):
     monkeypatch.setattr(health, "TIMEOUT", 0.1)
     door = threading.Event()
-    api = serve({"/checked": health.Ready({"a": lambda: door.wait(10) or ""}, {})})
+    api = serve({"/checked": health.Ready({"a": lambda: door.wait() and ""}, {})})
 
-    started = time.monotonic()
     first, second = api.get("/checked"), api.get("/checked")
-    took = time.monotonic() - started
     door.set()
 
     assert (first.status_code, second.status_code) == (503, 503)
     assert "no answer within" in first.json["checks"]["a"]["detail"]
     assert "earlier" in second.json["checks"]["a"]["detail"]
-    assert took < 5
 
 
 def ready(**changes):

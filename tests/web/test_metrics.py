@@ -125,7 +125,7 @@ def test_the_audit_trail_is_measured_and_probed(client: Client, query: Query) ->
     told, probed = scrape(client), client.get("/healthz/audit")
 
     assert told["companon_audit_unsealed"] == 1
-    assert 100 <= told["companon_audit_oldest_unsealed_seconds"] < 130
+    assert told["companon_audit_oldest_unsealed_seconds"] >= 100
     assert told["companon_audit_checkpoint_age_seconds"] == float("inf")
     assert (probed.status_code, probed.json["code"]) == (503, "audit_behind")
 

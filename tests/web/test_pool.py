@@ -16,7 +16,7 @@ color: ContextVar[str] = ContextVar("color", default="none")
 def pool():
     made = Pool("p", threads=2, queue=1)
     yield made
-    assert made.close(timeout=5)
+    assert made.close(timeout=60)
 
 
 def test_a_result_and_an_exception_come_back(pool):
@@ -60,7 +60,7 @@ def test_what_does_not_fit_is_refused_at_once_and_everything_admitted_is_done(po
     door = threading.Event()
 
     async def main():
-        running = [asyncio.create_task(pool.run(door.wait, 5)) for _ in range(3)]
+        running = [asyncio.create_task(pool.run(door.wait, 60)) for _ in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded) as refusal:
             await pool.run(int)
@@ -76,7 +76,7 @@ def test_a_call_whose_caller_has_gone_before_it_began_is_not_made(pool):
     door, calls = threading.Event(), []
 
     async def main():
-        running = [asyncio.create_task(pool.run(door.wait, 5)) for _ in range(2)]
+        running = [asyncio.create_task(pool.run(door.wait, 60)) for _ in range(2)]
         waiting = asyncio.create_task(pool.run(calls.append, 1))
         await asyncio.sleep(0)
         waiting.cancel()
@@ -94,11 +94,11 @@ def test_a_caller_that_leaves_in_the_middle_gives_its_place_back_when_the_work_i
 
     def work():
         started.set()
-        door.wait(5)
+        door.wait(60)
 
     async def main():
         running = asyncio.create_task(pool.run(work))
-        await asyncio.to_thread(started.wait, 5)
+        await asyncio.to_thread(started.wait, 60)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         assert pool.admitted == 1
@@ -106,7 +106,7 @@ def test_a_caller_that_leaves_in_the_middle_gives_its_place_back_when_the_work_i
         while pool.admitted:
             await asyncio.to_thread(time.sleep, 0.001)
 
-    asyncio.run(asyncio.wait_for(main(), 5))
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 def test_closing_finishes_what_was_admitted_ends_the_threads_and_admits_nothing_more():
@@ -117,7 +117,7 @@ def test_closing_finishes_what_was_admitted_ends_the_threads_and_admits_nothing_
     async def main():
         calls = [asyncio.create_task(pool.run(lambda: done.append(time.sleep(0.01)))) for _ in range(6)]
         await asyncio.sleep(0)
-        assert await asyncio.to_thread(pool.close, 5)
+        assert await asyncio.to_thread(pool.close, 60)
         await asyncio.gather(*calls)
         with pytest.raises(Overloaded):
             await pool.run(int)
@@ -133,7 +133,7 @@ def test_closing_says_when_something_does_not_end():
     pool = Pool("p", threads=1, queue=1)
 
     async def main():
-        call = asyncio.create_task(pool.run(door.wait, 10))
+        call = asyncio.create_task(pool.run(door.wait, 60))
         await asyncio.sleep(0)
         assert not await asyncio.to_thread(pool.close, 0.05)
         door.set()
@@ -148,4 +148,4 @@ def test_a_closed_pool_can_be_opened_again():
     pool.open()
 
     assert asyncio.run(pool.run(int, "7")) == 7
-    assert pool.close(5)
+    assert pool.close(60)

@@ -127,7 +127,7 @@ def test_two_admins_who_lock_each_other_at_once_do_not_both_get_their_way(admin,
             striking = aside.submit(strike_back)
             until_blocked(superuser)
         with pytest.raises(Problem) as refused:
-            striking.result(30)
+            striking.result(60)
 
     assert (refused.value.status, refused.value.code) == (401, "session_ended")
     with admin.acting():
