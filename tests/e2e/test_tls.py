@@ -1,0 +1,265 @@
+"""TLS to everything that we connect to: a certificate of a known authority for that very host, or nothing is sent.
+
+Each dependency is a real server with a certificate for `localhost`. It is spoken to as that, which works; as
+`127.0.0.1`, which is not its name; and by somebody who knows another authority only.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from email.message import EmailMessage
+from typing import Any
+from urllib.parse import quote
+
+import psycopg2
+import pytest
+import redis
+from pika.exceptions import AMQPError
+from redis.sentinel import MasterNotFoundError
+
+from jobs import checkpoint_stores, smtp
+from models import brokers, db, remote_keys
+from models.remote_keys import RemoteKeys
+from scripts.setup import sockets
+from settings import settings
+from tests.authority import Authority, Certificate
+from tests.encrypted import EncryptedPostgres, EncryptedRedis, HttpServer, listening, mail_server
+from web import limits
+from web.limits import Limiter, parse_rate
+
+GOOD = ("localhost", "ours")
+REFUSED = [
+    pytest.param("127.0.0.1", "ours", id="another host"),
+    pytest.param("localhost", "other", id="unknown authority"),
+]
+
+
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Authority]:
+    """The one that has signed, and another."""
+    folder = tmp_path_factory.mktemp("authorities")
+    return {name: Authority(folder, name) for name in ("ours", "other")}
+
+
+@pytest.fixture(scope="module")
+def certificate(authorities: dict[str, Authority]) -> Certificate:
+    """What every server here has."""
+    return authorities["ours"].certify("localhost")
+
+
+@pytest.fixture
+def trusting(authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`trusting("ours")`: as on a machine that knows this authority and no other; the file by which it does."""
+
+    def trust(name: str) -> str:
+        monkeypatch.setenv("SSL_CERT_FILE", str(authorities[name].root))
+        monkeypatch.setenv("SSL_CERT_DIR", "/nonexistent")
+        return str(authorities[name].root)
+
+    return trust
+
+
+@pytest.fixture(scope="module")
+def encrypted_postgres(throwaway: Any, certificate: Certificate) -> Iterator[EncryptedPostgres]:
+    """A PostgreSQL with `ssl=on`."""
+    server = EncryptedPostgres(throwaway.base / f"tls-{throwaway.worker}", certificate)
+    server.start()
+    yield server
+    server.stop()
+    sockets.remove(server.socket_dir)
+
+
+def connected(monkeypatch: pytest.MonkeyPatch, port: int, host: str, root: str) -> Any:
+    url = f"postgresql://supabase_admin@{host}:{port}/postgres?sslmode=verify-full&sslrootcert={quote(root)}"
+    monkeypatch.setattr(db, "settings", replace(settings, database_url=url))
+    return closing(db.connect("web"))
+
+
+def test_postgresql_is_connected_to_under_its_own_name(encrypted_postgres, trusting, monkeypatch):
+    host, authority = GOOD
+    with connected(monkeypatch, encrypted_postgres.port, host, trusting(authority)) as made, made.cursor() as cursor:
+        cursor.execute("select ssl, version from pg_stat_ssl where pid = pg_backend_pid()")
+        assert cursor.fetchone() == (True, "TLSv1.3")
+
+
+@pytest.mark.parametrize(("host", "authority"), REFUSED)
+def test_postgresql_is_not_connected_to_otherwise(encrypted_postgres, trusting, monkeypatch, host, authority):
+    with pytest.raises(psycopg2.OperationalError, match=r"does not match host name|certificate verify failed"):
+        connected(monkeypatch, encrypted_postgres.port, host, trusting(authority))
+
+
+def test_a_postgresql_that_has_no_tls_is_told_nothing(trusting, monkeypatch):
+    told = []
+
+    def answer(client: socket.socket) -> None:
+        told.append(client.recv(1024))
+        client.sendall(b"N")  # what a PostgreSQL without TLS answers to SSLRequest
+        told.append(client.recv(1024))
+
+    with (
+        listening(answer) as port,
+        pytest.raises(psycopg2.OperationalError, match="does not support SSL"),
+    ):
+        connected(monkeypatch, port, "localhost", trusting("ours"))
+
+    assert told == [bytes.fromhex("0000000804d2162f"), b""]
+
+
+@pytest.fixture(scope="module")
+def encrypted_redis(tmp_path_factory: pytest.TempPathFactory, certificate: Certificate) -> Iterator[EncryptedRedis]:
+    """A Redis with a port for TLS."""
+    server = EncryptedRedis(tmp_path_factory.mktemp("redis"), certificate)
+    server.start()
+    yield server
+    server.stop()
+
+
+def redis_at(url: str) -> redis.Redis:
+    return brokers.redis_client(url, patience=20, connect_patience=20)
+
+
+def test_redis_is_connected_to_under_its_own_name(encrypted_redis, trusting):
+    host, authority = GOOD
+    trusting(authority)
+
+    assert redis_at(f"rediss://{host}:{encrypted_redis.port}/0").ping()
+
+
+def test_redis_s_authority_may_be_named_in_the_url(encrypted_redis, trusting, authorities):
+    trusting("other")
+
+    assert redis_at(f"rediss://localhost:{encrypted_redis.port}/0?ssl_ca_certs={authorities['ours'].root}").ping()
+
+
+@pytest.mark.parametrize(("host", "authority"), REFUSED)
+def test_redis_is_not_connected_to_otherwise(encrypted_redis, trusting, host, authority):
+    trusting(authority)
+
+    with pytest.raises(redis.ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+        redis_at(f"rediss://{host}:{encrypted_redis.port}/0").ping()
+
+
+@pytest.mark.parametrize(("host", "authority"), REFUSED)
+def test_sentinels_are_not_believed_otherwise(encrypted_redis, trusting, host, authority):
+    trusting(authority)
+
+    with pytest.raises(MasterNotFoundError, match="network:ConnectionError"):
+        redis_at(f"sentinel://{host}:{encrypted_redis.port}/companon/0?tls=1").ping()
+
+
+def test_sentinels_are_asked_under_their_own_name(encrypted_redis, trusting):
+    host, authority = GOOD
+    trusting(authority)
+
+    # It is none, and says so: what it says has come through.
+    with pytest.raises(redis.ResponseError, match=r"(?i)unknown command.*sentinel"):
+        redis_at(f"sentinel://{host}:{encrypted_redis.port}/companon/0?tls=1").ping()
+
+
+@pytest.mark.parametrize(("host", "authority", "counted"), [(*GOOD, 1), *[(*case.values, 0) for case in REFUSED]])
+def test_rate_limits_are_counted_in_no_redis_but_ours(encrypted_redis, trusting, monkeypatch, host, authority, counted):
+    trusting(authority)
+    monkeypatch.setattr(limits, "REDIS_TIMEOUT", 20.0)
+    server = redis.Redis.from_url(encrypted_redis.url)
+    server.flushall()
+
+    asyncio.run(Limiter(f"rediss://{host}:{encrypted_redis.port}/0").take(parse_rate("things", "5/hour"), "ann"))
+
+    assert len(server.keys("limits*")) == counted
+
+
+@pytest.mark.parametrize(
+    ("host", "authority", "shakes_hands"), [(*GOOD, True), *[(*case.values, False) for case in REFUSED]]
+)
+def test_rabbitmq_is_spoken_to_only_behind_a_certificate_of_its_own(
+    certificate, trusting, host, authority, shakes_hands
+):
+    trusting(authority)
+    heard = []
+
+    def answer(client: socket.socket) -> None:
+        try:
+            with certificate.context().wrap_socket(client, server_side=True) as encrypted:
+                heard.append(encrypted.recv(4))
+        except OSError as error:
+            heard.append(type(error))
+
+    with listening(answer) as port, pytest.raises((AMQPError, OSError)):
+        brokers.amqp_connection(f"amqps://companon:secret@{host}:{port}/companon", patience=20)
+
+    assert (heard == [b"AMQP"]) is shakes_hands
+
+
+def send_mail(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr(smtp, "settings", replace(settings, environment="production", smtp_url=url))
+    monkeypatch.setattr(smtp, "TIMEOUT", 20.0)
+    message = EmailMessage()
+    message["To"] = "ana@people.example"
+    message.set_content("hello")
+    smtp.send(message)
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+def test_mail_is_handed_to_a_server_under_its_own_name(certificate, trusting, monkeypatch, scheme):
+    host, authority = GOOD
+    trusting(authority)
+
+    with mail_server(certificate, scheme) as (mailbox, port):
+        send_mail(monkeypatch, f"{scheme}://mailer:secret@{host}:{port}")
+
+    assert mailbox.heard == ["password", "message"]
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+@pytest.mark.parametrize(("host", "authority"), REFUSED)
+def test_mail_is_handed_to_no_other_server_and_no_password_either(
+    certificate, trusting, monkeypatch, scheme, host, authority
+):
+    trusting(authority)
+
+    with mail_server(certificate, scheme) as (mailbox, port), pytest.raises(ssl.SSLCertVerificationError):
+        send_mail(monkeypatch, f"{scheme}://mailer:secret@{host}:{port}")
+
+    assert mailbox.heard == []
+
+
+@pytest.fixture
+def https(certificate: Certificate) -> Iterator[HttpServer]:
+    """A server that speaks HTTPS."""
+    server = HttpServer(certificate)
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize(("host", "authority", "found"), [(*GOOD, True), *[(*case.values, False) for case in REFUSED]])
+def test_keys_are_taken_from_a_server_under_its_own_name_alone(https, trusting, monkeypatch, host, authority, found):
+    trusting(authority)
+    monkeypatch.setattr(remote_keys, "TIMEOUT", 20.0)
+    keys = RemoteKeys(f"https://{host}:{https.port}/jwks")
+
+    keys.fetch()
+
+    assert (keys.find(https.key.kid) is not None) is found
+
+
+def test_checkpoints_are_left_with_a_server_under_its_own_name(https, trusting):
+    host, authority = GOOD
+    trusting(authority)
+    store = checkpoint_stores.store_at(f"https://{host}:{https.port}/audit")
+
+    store.put(1, "a document")
+
+    assert store.get(1) == "a document"
+
+
+@pytest.mark.parametrize(("host", "authority"), REFUSED)
+def test_checkpoints_are_left_nowhere_else(https, trusting, host, authority):
+    trusting(authority)
+
+    with pytest.raises(ssl.SSLCertVerificationError):
+        checkpoint_stores.store_at(f"https://{host}:{https.port}/audit").put(1, "a document")
+
+    assert https.documents == {}
