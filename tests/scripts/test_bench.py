@@ -43,8 +43,7 @@ def test_scans_over_http_are_compared_with_pgbench_and_each_accepted_one_is_ther
 def test_sign_ins_are_counted_by_core_and_other_requests_go_on_beside_them():
     numbers = measured("logins", "--rounds", "1", "--seconds", "1")
 
-    assert {"logins_per_s_per_core", "others_p95_ms", "others_p95_ratio", "refused"} < set(numbers)
-    assert numbers["logins_per_s"] > 0
+    assert {"logins_per_s_per_core", "offered_share", "others_p95_ms", "others_p95_ratio", "refused"} < set(numbers)
 
 
 def test_an_audit_entry_is_priced_and_every_entry_gets_its_place_in_the_chain():
