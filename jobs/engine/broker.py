@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,7 @@ import dramatiq
 from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.message import Message
 
+from jobs.engine import registry
 from jobs.engine.backoff import full_jitter
 from jobs.engine.doubts import Doubts
 from jobs.engine.heartbeat import Heartbeat
@@ -40,7 +41,10 @@ class LedgerBroker(Broker):
         self.url = url
         self.worker_id = 0
         self.occupancy = Occupancy()
+        self.outages = 0
+        # By queue; they outlive a consumer that is made anew.
         self.doubts: defaultdict[str, Doubts] = defaultdict(Doubts)
+        self.held: defaultdict[str, set[tuple[UUID, int]]] = defaultdict(set)
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> "LedgerConsumer":
         """A consumer with connections of its own, for one thread."""
@@ -52,6 +56,14 @@ class LedgerBroker(Broker):
             self.emit_before("declare_queue", queue_name)
             self.queues[queue_name] = None
             self.emit_after("declare_queue", queue_name)
+
+    def count_outage(self) -> None:
+        """Note that the connection which shows that this process lives was lost, and is there again.
+
+        Where PostgreSQL has crashed, what it had not written down is gone: by the ledger, jobs that ended in the last
+        moment run still, and nobody takes them back from a worker that lives.
+        """
+        self.outages += 1
 
     def get_declared_queues(self) -> set[str]:
         """The names of all queues."""
@@ -72,10 +84,11 @@ class LedgerConsumer(Consumer):
         self._transport = connect(broker.url)
         self._ledger = Ledger()
         self._heartbeat = Heartbeat("worker", self._ledger)
-        self._doubts = broker.doubts[queue]  # they outlive a consumer that is made anew
+        self._doubts = broker.doubts[queue]
+        self._held = broker.held[queue]
+        self._outages = 0
         self._claims: deque[Claim] = deque()
         self._suspects: dict[UUID, None] = {}  # in the order in which they came
-        self._held = 0
         self._failures = 0
         self._room = threading.Condition()
         self._pace = Pace()
@@ -89,7 +102,7 @@ class LedgerConsumer(Consumer):
 
     def ack(self, message: MessageProxy) -> None:
         """Make room: the ledger has been told already how the job ended."""
-        self._give_back(1)
+        self._give_back([message.args[0]])
 
     nack = ack
 
@@ -98,7 +111,7 @@ class LedgerConsumer(Consumer):
         claims = [message.args[0] for message in messages] + list(self._claims)
         self._claims.clear()
         if claims:
-            self._give_back(len(claims))
+            self._give_back(claims)
             self._doubts.add(claim.id for claim in claims)
             self._release_doubtful()
 
@@ -123,6 +136,7 @@ class LedgerConsumer(Consumer):
 
     def _fetch(self) -> None:
         self._release_doubtful()
+        self._release_unknown()
         if self._suspects and self._claim_suspect():
             return
         patience = _LOOK if self._suspects else _POLL
@@ -138,8 +152,9 @@ class LedgerConsumer(Consumer):
         ahead = self._pace.ahead(_AHEAD * self._threads)
         with self._room:
             self._low = self._threads + ahead // 2
-            self._room.wait_for(lambda: self._held <= self._low, timeout)
-            return 0 if self._held > self._low else self._threads + ahead - self._held
+            self._room.wait_for(lambda: len(self._held) <= self._low, timeout)
+            held = len(self._held)
+        return 0 if held > self._low else self._threads + ahead - held
 
     def _claim(self, ids: list[UUID]) -> None:
         with self._broker.occupancy.among_others():
@@ -182,18 +197,32 @@ class LedgerConsumer(Consumer):
             self._ledger.release(ids, self._broker.worker_id)
             self._doubts.given_back()
 
+    def _release_unknown(self) -> None:
+        """Give back what has ended here and, since PostgreSQL has crashed, not in the ledger."""
+        outages = self._broker.outages
+        if outages == self._outages:
+            return
+        actors = registry.names_by_queue().get(self._queue, [])
+        # What is claimed of this queue is claimed by this thread, so nothing is on its way meanwhile.
+        with self._room:
+            held = [id for id, _ in self._held]
+        released = self._ledger.release_unknown(self._broker.worker_id, actors, held)
+        if released:
+            log.warning("%s: %d jobs that had ended wait again: PostgreSQL has crashed", self._queue, released)
+        self._outages = outages
+
     def _take(self, claims: list[Claim]) -> None:
         self._claims.extend(claims)
         self._broker.occupancy.add(len(claims))
         with self._room:
-            self._held += len(claims)
+            self._held.update((claim.id, claim.fence) for claim in claims)
 
-    def _give_back(self, count: int) -> None:
-        self._broker.occupancy.remove(count)
+    def _give_back(self, claims: Sequence[Claim]) -> None:
+        self._broker.occupancy.remove(len(claims))
         with self._room:
-            self._held -= count
-            self._pace.gone(count)
-            if self._held <= self._low:
+            self._held.difference_update((claim.id, claim.fence) for claim in claims)
+            self._pace.gone(len(claims))
+            if len(self._held) <= self._low:
                 self._room.notify()
 
 

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -109,6 +109,11 @@ class Ledger:
     def release(self, ids: Sequence[UUID], worker_id: int, delay: float = 0) -> None:
         """Give claimed jobs back, without charging an attempt."""
         self._rows("SELECT app.release(%s::uuid[], %s, make_interval(secs => %s))", (list(ids), worker_id, delay))
+
+    def release_unknown(self, worker_id: int, actors: Sequence[str], held: Iterable[UUID]) -> int:
+        """Give back what a worker is said to hold of these actors, other than what it holds; how many that were."""
+        sql = "SELECT app.release_unknown(%s, %s, %s::uuid[])"
+        return int(self._rows(sql, (worker_id, list(actors), list(held)))[0][0])
 
     def retry(self, claim: Claim, delay: float, error: dict[str, Any]) -> None:
         """Let the job wait `delay` seconds for its next attempt."""

@@ -8,6 +8,7 @@ import logging
 import select
 import socket
 import threading
+from collections.abc import Callable
 
 import psycopg2
 
@@ -28,12 +29,17 @@ class Liveness:
     def __init__(self) -> None:
         self.worker_id = 0
         self._held = threading.Event()
+        self._is_held: Callable[[], None] = lambda: None
         self._stopping = threading.Event()
         self._wake, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._hold, name="liveness", daemon=True)
 
-    def start(self) -> int:
-        """Get a number, hold its lock, and return it: what is claimed under it is safe from now on."""
+    def start(self, is_held: Callable[[], None] = lambda: None) -> int:
+        """Get a number, hold its lock, and return it: what is claimed under it is safe from now on.
+
+        `is_held` is called whenever the lock has been taken: more than once only after an outage.
+        """
+        self._is_held = is_held
         self._thread.start()
         self._held.wait()
         return self.worker_id
@@ -63,6 +69,7 @@ class Liveness:
                 cursor.execute(_NOTICED)
                 cursor.execute("SELECT pg_advisory_lock(app.liveness_class(), %s)", (self.worker_id,))
             self._held.set()
+            self._is_held()
             while not self._stopping.is_set():
                 readable, _, _ = select.select([connection.fileno(), self._woken.fileno()], [], [], _CHECK)
                 if connection.fileno() in readable:

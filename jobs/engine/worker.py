@@ -42,7 +42,7 @@ class Lifecycle(dramatiq.Middleware):
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         """Lock before the first claim."""
         assert isinstance(broker, LedgerBroker)
-        broker.worker_id = self._liveness.start()
+        broker.worker_id = self._liveness.start(broker.count_outage)
         self.runner = Runner(Ledger(), broker.worker_id)
         log.info("worker %d is ready", broker.worker_id, extra={"worker_id": broker.worker_id})
 

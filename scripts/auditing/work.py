@@ -11,7 +11,7 @@ import peewee
 
 from jobs.checkpoint_stores import CheckpointConflict, store_at
 from models import checkpoints, context, seals
-from models.db import now, transaction, value
+from models.db import FLUSH, now, transaction, value
 from scripts.auditing import options, papers
 from scripts.auditing.walk import Walk
 from scripts.setup.progress import SetupError, say
@@ -92,7 +92,7 @@ def _show(report: dict[str, Any], faults: list[str]) -> None:
 
 
 def _export(given: argparse.Namespace) -> int:
-    with transaction(context.for_system_job()):
+    with transaction(context.for_system_job(), closing=FLUSH):
         heads = checkpoints.heads([_chain(given.brand)] if given.brand else None)
     try:
         count = papers.write_export(given.file, heads, now())

@@ -2,6 +2,7 @@
 
 All do the same INSERT per job through the same driver on the same durable servers, as the same login, with the same
 processes, threads and log level, in a transaction each; a second Dramatiq commits by itself, in a single round trip.
+Dramatiq's commits wait for the disk. Ours needn't: a job that a crash takes back is in the ledger and runs again.
 Commit times are PostgreSQL's own; intents are counted against effects.
 """
 

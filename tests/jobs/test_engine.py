@@ -12,7 +12,7 @@ from jobs.engine import RetryLater, actor, current_job, own_transaction
 from jobs.engine.ledger import Claim, Ledger
 from jobs.engine.run import Runner
 from models import context, jobs
-from models.db import execute, new_id, transaction
+from models.db import FLUSH, db, execute, new_id, transaction
 from models.errors import NotFound
 from tests.fixtures.jobs import take
 
@@ -301,10 +301,9 @@ def test_an_outward_body_holds_no_transaction_and_has_a_key_that_stays_the_same(
 
     @actor("test.outward", runs_as="system", outward=True)
     def body() -> None:
-        from models.db import db
-
         seen.append((db.in_transaction(), current_job().idempotency_key))
         with own_transaction():
+            assert db._state.closing == FLUSH  # what it has seen is on the disk when the world is told
             write_effect()
         if current_job().attempt == 1:
             raise RetryLater(0)

@@ -107,6 +107,25 @@ def test_a_job_that_was_claimed_again_is_not_given_back_for_the_earlier_claim(
     assert state_of(query, id)[0] == "running"
 
 
+def test_jobs_whose_end_a_crash_of_postgresql_has_taken_back_are_given_back_by_the_worker_that_ran_them(
+    consumer: LedgerConsumer, ledger: Ledger, query: Query
+) -> None:
+    actor("lost.job", queue="lost")(lambda: None)
+    ended, held = enqueue(), enqueue()
+    publish(consumer, ledger)
+    messages = [next(consumer), next(consumer)]
+    for message in messages:
+        assert message is not None
+        if message.args[0].id == ended:
+            consumer.ack(message)  # its finish has committed, and is gone
+
+    consumer._broker.count_outage()
+    assert next(consumer) is None
+
+    assert state_of(query, ended) == ("waiting", 0, 0)
+    assert state_of(query, held) == ("running", 1, 0)
+
+
 def test_what_could_not_be_given_back_takes_no_room(consumer: LedgerConsumer, ledger: Ledger) -> None:
     enqueue()
     publish(consumer, ledger)
@@ -118,7 +137,7 @@ def test_what_could_not_be_given_back_takes_no_room(consumer: LedgerConsumer, le
         consumer.requeue([message])
 
     consumer._ledger = ledger_of_consumer
-    assert (consumer._held, consumer._broker.occupancy.try_alone()) == (0, True)
+    assert (len(consumer._held), consumer._broker.occupancy.try_alone()) == (0, True)
 
 
 class Cut:

@@ -78,6 +78,17 @@ def test_the_closing_statement_commits_with_the_rest(superuser: connection) -> N
         assert cursor.fetchone() == ("closed", "idle")
 
 
+def test_only_a_transaction_that_need_not_be_durable_does_without_the_disk() -> None:
+    def chosen(*, durable: bool) -> tuple[str, bool]:
+        with transaction(ENGINE, durable=durable):
+            found = row("SELECT setting, source = 'session' AS here FROM pg_settings WHERE name = 'synchronous_commit'")
+        assert found is not None
+        return found["setting"], found["here"]
+
+    assert chosen(durable=False) == ("off", True)
+    assert chosen(durable=True)[1] is False
+
+
 def test_a_connection_that_went_stale_while_idle_is_replaced_unnoticed(superuser: connection) -> None:
     with transaction(ENGINE):
         pid = backend()

@@ -620,6 +620,21 @@ begin
 end
 $$;
 
+-- Gives back what a worker is said to hold and does not: a crash of PostgreSQL has taken back what it said of it. It keeps
+-- its place.
+create function app.release_unknown(p_worker_id int, p_actors text[], p_held uuid[]) returns int
+language plpgsql security definer set search_path = '' as $$
+declare
+    released int;
+begin
+    update app.jobs set state = 'waiting', attempts = attempts - 1, worker_id = null, published_at = null
+    where jobs.published_at is not null and jobs.state = 'running' and jobs.worker_id = p_worker_id
+        and jobs.actor = any (p_actors) and jobs.id <> all (p_held);
+    get diagnostics released = row_count;
+    return released;
+end
+$$;
+
 -- Whether somebody wants the job to stop.
 create function app.report_progress(p_id uuid, p_fence bigint, p_done int, p_total int, p_message text) returns boolean
 language plpgsql security definer set search_path = '' as $$
@@ -773,6 +788,7 @@ call app.grant_definer('app.finish(uuid,bigint)', array['app_worker', 'app_job',
 call app.grant_definer('app.bury(uuid,bigint,jsonb)', array['app_worker']);
 call app.grant_definer('app.retry(uuid,bigint,interval,jsonb)', array['app_worker']);
 call app.grant_definer('app.release(uuid[],int,interval)', array['app_worker']);
+call app.grant_definer('app.release_unknown(int,text[],uuid[])', array['app_worker']);
 call app.grant_definer('app.report_progress(uuid,bigint,int,int,text)', array['app_worker']);
 call app.grant_definer('app.outcome(uuid,bigint)', array['app_worker']);
 call app.grant_definer('app.register_worker()', array['app_worker']);
