@@ -125,23 +125,11 @@ def trail(id: str) -> list[Link]:
     """The jobs that there are because of a request, wherever they are, in the order they were asked for.
 
     Args:
-        id: the request's id; else a correlation id, or the trace id of a `traceparent`, which take longer to find.
+        id: the request's id; else a correlation id, or the trace id of a `traceparent`.
     """
-    return _linked(id, directly=True) or _linked(id, directly=False)
-
-
-_LINKS = (
-    "SELECT id, actor, state, attempts, brand_id, subject_type, subject_id, parent_id, request_id, correlation_id,"
-    " nullif(trace_id, '') AS trace_id, error, created_at, claimed_at, finished_at FROM app.job_links"
-)
-_IN_ORDER = " ORDER BY created_at, id LIMIT %s"
-
-
-def _linked(id: str, *, directly: bool) -> list[Link]:
-    """What no job has as its request's id, a job can only have as a correlation id of its own: as the index has it."""
-    if directly:
-        found = rows(f"{_LINKS} WHERE request_id = %s AND request_id <> ''{_IN_ORDER}", (id, MOST_LINKS))
-    else:
-        where = "correlation_id = %s AND correlation_id IS DISTINCT FROM request_id OR trace_id = %s"
-        found = rows(f"{_LINKS} WHERE {where}{_IN_ORDER}", (id, id, MOST_LINKS))
+    found = rows(
+        "SELECT id, actor, state, attempts, brand_id, subject_type, subject_id, parent_id, request_id, correlation_id,"
+        " nullif(trace_id, '') AS trace_id, error, created_at, claimed_at, finished_at FROM app.trail(%s, %s)",
+        (id, MOST_LINKS),
+    )
     return [Link(**link) for link in found]

@@ -73,7 +73,7 @@ class Context:
         info = RequestInfo(
             request_id=request_id,
             correlation_id=id_of(req.get_header("X-Correlation-Id")) or request_id,
-            traceparent=continued(req.get_header("traceparent")),
+            traceparent=continued(req.get_header("traceparent"), request_id),
             address=client_address(_peer(req), req.get_header("X-Forwarded-For"), self._proxies),
             user_agent=_CONTROL.sub("", req.user_agent or "")[:MAX_USER_AGENT],
         )

@@ -6,6 +6,7 @@ import secrets
 from uuid_utils import uuid7
 
 _ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+_TRACE_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 
 
@@ -19,10 +20,19 @@ def new_id() -> str:
     return str(uuid7())
 
 
-def continued(traceparent: str | None) -> str:
-    """Our own span in the caller's trace, or the first span of a new one (W3C Trace Context, section 3.2)."""
-    trace_id, flags = _parse(traceparent or "") or (secrets.token_hex(16), "00")
+def continued(traceparent: str | None, request_id: str) -> str:
+    """Our own span in the caller's trace, or the first span of a new one (W3C Trace Context, section 3.2).
+
+    A new trace is called what the request is called, so whoever knows the one can find the other.
+    """
+    trace_id, flags = _parse(traceparent or "") or (_trace_of(request_id), "00")
     return f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
+
+
+def _trace_of(request_id: str) -> str:
+    """Its UUID's digits, or something new where the caller has called the request something else."""
+    digits = request_id.replace("-", "")
+    return digits if _TRACE_ID.fullmatch(digits) and int(digits, 16) else secrets.token_hex(16)
 
 
 def _parse(traceparent: str) -> tuple[str, str] | None:

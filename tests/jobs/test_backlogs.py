@@ -8,9 +8,13 @@ import pytest
 from psycopg2.extensions import connection
 
 from jobs.engine.ledger import LAST_LANE
-from models.db import connect
+from models import job_control
+from models.context import SYSTEM_ADMIN, Identity
+from models.db import connect, transaction, value
 
 Look = Callable[..., int]
+
+ADMIN = Identity("admin", "app_admin", {"app_metadata": {"user_role": SYSTEM_ADMIN}})
 
 WAITING, ROOM = 6_000, 32
 ACTORS = [f"t.backlog{n}" for n in range(4)]
@@ -43,12 +47,16 @@ def look(db_clean: str, superuser: connection) -> Iterator[Look]:
                 " select * from app.take_due(%s, %s, %s::app.actor_limits[], %s)",
                 (ACTORS, room, limits or [], LAST_LANE),
             )
-            plan = cursor.fetchone()[0][0]["Plan"]
-            return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+            return pages_of(cursor.fetchone()[0][0])
 
         fill(superuser, SHAPES["a thousand brands"], 1)
         look()
         yield look
+
+
+def pages_of(plan: dict[str, Any]) -> int:
+    """How many were looked at, by functions that were called, too."""
+    return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
 
 
 def fill(superuser: connection, shape: str, waiting: int = WAITING) -> None:
@@ -74,3 +82,20 @@ def test_jobs_that_their_actors_limits_hold_back_are_not_looked_at(look: Look, s
     look(limits=at_most_one_runs)
 
     assert look(limits=at_most_one_runs) < PAGES / 10
+
+
+@pytest.mark.parametrize("id", ["cafe" * 8, "somebody-s-own"])
+def test_a_search_for_a_callers_own_id_reads_few_pages(db_clean: str, superuser: connection, id: str) -> None:
+    fill(superuser, SHAPES["a thousand brands"])
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "update app.jobs set request_id = id::text, correlation_id = case when args = '[1]' then 'somebody-s-own'"
+            " else id::text end, traceparent = case when args = '[2]' then '00-' || repeat('cafe', 8) || '-1-00'"
+            " else '00-' || md5(id::text) || '-1-00' end"
+        )
+        cursor.execute("analyze app.jobs")
+    with transaction(ADMIN):
+        assert len(job_control.trail(id)) == 1
+        (plan,) = value("explain (analyze, buffers, format json) select * from app.trail(%s, 10)", (id,))
+
+    assert pages_of(plan) < 300

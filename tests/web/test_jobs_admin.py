@@ -9,6 +9,7 @@ from models import context, dead_jobs, jobs
 from models.context import RequestInfo, request_info, set_request_info
 from models.db import transaction
 from tests.fixtures.jobs import take
+from web.trace import continued
 
 GROUPS, LETTERS, REPLAY = "/api/v1/dead-jobs/groups", "/api/v1/dead-jobs", "/api/v1/dead-jobs/replay"
 
@@ -270,6 +271,19 @@ def test_a_trail_has_every_job_of_a_request_wherever_it_is(client, admin, waitin
     assert [item["parent_id"] for item in trail] == [None, None, None, str(waits)]
     assert look("correlation-1") == look("ab" * 16) == trail
     assert look("some-other-request") == []
+
+
+def test_a_trace_that_began_with_a_request_finds_its_jobs_and_those_of_requests_that_continued_it(client, admin):
+    before, request = request_info(), "0197a000-0000-7000-8000-00000000000a"
+    for id in (request, "request-that-continues"):
+        set_request_info(RequestInfo(request_id=id, traceparent=continued(continued(None, request), id)))
+        with transaction(context.for_system_job()):
+            jobs.enqueue("test.traced")
+    set_request_info(before)
+
+    found = client.get("/api/v1/jobs/trail", token=admin.token, params={"request_id": request.replace("-", "")})
+
+    assert [item["request_id"] for item in found.json["items"]] == [request, "request-that-continues"]
 
 
 def test_others_may_do_none_of_this(client, member, fan, bury, waiting, announced, audited):

@@ -45,8 +45,12 @@ create table app.jobs (
 -- Their predicates name published_at and not state, so that a claim changes no indexed column (and no index).
 create index jobs_due on app.jobs (actor, lane, priority, due_at) where published_at is null;
 create index jobs_taken on app.jobs (actor, lane) where published_at is not null;
--- For people's questions; what recurs was asked for by nobody.
+-- For people's questions; what recurs was asked for by nobody, and few requests have ids that their callers brought along.
 create index jobs_request on app.jobs (request_id) where request_id <> '';
+create index jobs_correlation on app.jobs (correlation_id) where correlation_id is distinct from request_id;
+create index jobs_trace on app.jobs (split_part(traceparent, '-', 2))
+    where split_part(traceparent, '-', 2) <> ''
+        and split_part(traceparent, '-', 2) is distinct from replace(request_id, '-', '');
 
 -- Keys that a job is unique by: until it is over, or (expires_at) for a window of time whatever becomes of it.
 create table app.job_keys (
@@ -83,11 +87,11 @@ create table app.job_history (
     primary key (id, finished_at)
 ) partition by range (finished_at);
 create index job_history_request on app.job_history (request_id) where request_id <> '';
--- Few requests are told a correlation id that is not their own.
 create index job_history_correlation on app.job_history (correlation_id)
     where correlation_id is distinct from request_id;
 create index job_history_trace on app.job_history (split_part(traceparent, '-', 2))
-    where split_part(traceparent, '-', 2) <> '';
+    where split_part(traceparent, '-', 2) <> ''
+        and split_part(traceparent, '-', 2) is distinct from replace(request_id, '-', '');
 
 -- Dead letters stay until somebody has dealt with them.
 create table app.dead_jobs (
@@ -102,7 +106,11 @@ create table app.dead_jobs (
     check (state = 'dead')
 );
 create index dead_jobs_fingerprint on app.dead_jobs (fingerprint, finished_at);
-create index dead_jobs_request on app.dead_jobs (request_id);
+create index dead_jobs_request on app.dead_jobs (request_id) where request_id <> '';
+create index dead_jobs_correlation on app.dead_jobs (correlation_id) where correlation_id is distinct from request_id;
+create index dead_jobs_trace on app.dead_jobs (split_part(traceparent, '-', 2))
+    where split_part(traceparent, '-', 2) <> ''
+        and split_part(traceparent, '-', 2) is distinct from replace(request_id, '-', '');
 
 -- A worker's number: the key of the advisory lock that it holds while it lives.
 create sequence app.worker_ids as int cycle;

@@ -191,3 +191,28 @@ create view app.job_links with (security_invoker = true) as
         split_part(traceparent, '-', 2), error, created_at, claimed_at, finished_at
     from app.dead_jobs;
 grant select on app.job_links to app_admin;
+
+-- The jobs that there are because of a request, at most p_most, in the order they were asked for: by its id, or else by what
+-- its caller gave it, a correlation id or a trace id. A trace that began here is called what its request is.
+--
+-- What is searched has a partition for each day, so to plan it takes longer than to do it: once for each connection.
+create function app.trail(p_id text, p_most int) returns setof app.job_links
+language plpgsql stable set search_path = '' set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+    of_own_trace text := case when p_id ~ '^[0-9a-f]{32}$' then p_id::uuid end;
+begin
+    return query
+    select l.* from app.job_links l where l.request_id = p_id and l.request_id <> ''
+    order by l.created_at, l.id limit p_most;
+    if found then
+        return;
+    end if;
+    return query
+    select l.* from app.job_links l
+    where l.request_id = of_own_trace and l.request_id <> ''
+        or l.correlation_id = p_id and l.correlation_id is distinct from l.request_id
+        or l.trace_id = p_id and l.trace_id <> '' and l.trace_id is distinct from replace(l.request_id, '-', '')
+    order by l.created_at, l.id limit p_most;
+end
+$$;
+grant execute on function app.trail(text,int) to app_admin;
