@@ -25,6 +25,7 @@ class Brand(Row):
     updated_at = DateTimeTZField()
     version = peewee.IntegerField()
     archived_at = DateTimeTZField(null=True)
+    mfa_required_from = DateTimeTZField(null=True)
 
     class Meta:
         """Where it lives."""
@@ -92,14 +93,21 @@ def create(name: str, settings: dict[str, Any], admin_email: str) -> tuple[Brand
     return get(brand_id), invitations.invite(brand_id, admin_email, BRAND_ADMIN)
 
 
-def change(brand: Brand, name: str, settings: dict[str, Any]) -> Brand:
+def change(brand: Brand, name: str, settings: dict[str, Any], mfa_required_from: datetime | None) -> Brand:
     """Change a brand that the caller has locked.
+
+    Args:
+        brand: as it was.
+        name: what it is called.
+        settings: all of them.
+        mfa_required_from: from when on sessions of its members are refused that have not shown a second factor.
 
     Raises:
         Invalid: there is no such time zone.
     """
     _require_sane(settings)
-    changes = {"name": name, "settings": settings, "updated_at": now(), "version": Brand.version + 1}
+    said = {"name": name, "settings": settings, "mfa_required_from": mfa_required_from}
+    changes = {**said, "updated_at": now(), "version": Brand.version + 1}
     changed: Brand = next(iter(Brand.update(**changes).where(Brand.id == brand.id).returning(Brand).execute()))
     return changed
 

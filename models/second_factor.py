@@ -38,10 +38,10 @@ class NotEnrolled(Conflict):
 
 
 class Mandatory(Conflict):
-    """The role asks for an authenticator."""
+    """The role or the brand asks for an authenticator."""
 
     code = "mfa_mandatory"
-    title = "Your role has to have an authenticator"
+    title = "You have to have an authenticator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,13 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Since when there is an authenticator, if there is one, and how many recovery codes are left."""
+    """Since when there is an authenticator, if there is one, how many recovery codes are left, and from when on the
+    person's role or brand asks for one, if it does.
+    """
 
     confirmed_at: datetime | None
     recovery_codes_left: int
+    required_from: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,7 @@ def remove() -> None:
     """Take the caller's authenticator and recovery codes away.
 
     Raises:
-        Mandatory: a system admin has to have one.
+        Mandatory: a system admin has to have one, and a member of a brand that demands it.
         NotEnrolled: there is none.
     """
     execute("SELECT app.remove_totp(%s)", (accounts.origin(),))

@@ -223,6 +223,7 @@ def identity_of(claims: Claims, project: Project) -> Identity:
                 "user_role": found["user_role"],
                 "brand_id": found["brand_id"] and str(found["brand_id"]),
             },
+            **({"mfa_pending": True} if found["mfa_pending"] else {}),
         }
     )
 
@@ -231,7 +232,7 @@ def _mirrored(claims: Claims, project: Project) -> dict[str, Any]:
     metadata = claims.app_metadata
     with transaction(context.nobody()):
         found = row(
-            "SELECT email, is_anonymous, user_role, brand_id"
+            "SELECT email, is_anonymous, user_role, brand_id, mfa_pending"
             " FROM app.mirror_session(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 claims.session_id,

@@ -304,7 +304,7 @@ _example(
     "PATCH /api/v1/brands/{brand_id}",
     "Brand Admin",
     path=_own("brand_id"),
-    body=lambda _: {"name": "Acme", "settings": SETTINGS},
+    body=lambda _: {"name": "Acme", "settings": SETTINGS, "mfa_required_from": "2099-12-31T00:00:00Z"},
 )
 _example("PUT /api/v1/brands/{brand_id}/archive", SYSTEM_ADMIN, path=lambda world: {"brand_id": world.brand()})
 _example("DELETE /api/v1/brands/{brand_id}/archive", SYSTEM_ADMIN, path=lambda world: {"brand_id": world.brand()})

@@ -1,12 +1,14 @@
 """The second factor over HTTP: enrolling an authenticator, showing its codes, and losing it."""
 
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from models import context, keys, sealing, second_factor, tokens, totp
 from models.context import SYSTEM_ADMIN
 from models.db import execute, transaction
+from models.errors import Problem
 from tests.fixtures.accounts import TOTP_SECRET, forget_code
 
 pytestmark = pytest.mark.usefixtures("fresh_limits")
@@ -63,7 +65,11 @@ def test_a_member_enrols_an_authenticator_and_needs_its_code_from_then_on(client
     assert enrolment.status_code == 201
     assert enrolment.json["uri"].startswith("otpauth://totp/")
     assert enrolment.json["secret"] in enrolment.json["uri"]
-    assert client.get(MFA, token=manager.token).json == {"confirmed_at": None, "recovery_codes_left": 0}
+    assert client.get(MFA, token=manager.token).json == {
+        "confirmed_at": None,
+        "recovery_codes_left": 0,
+        "required_from": None,
+    }
     assert login(client, manager)["mfa_required"] is None
 
     confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(enrolment.json["secret"])}, token=manager.token)
@@ -308,3 +314,94 @@ def test_a_signed_in_fan_may_have_an_authenticator_too(client, fan, superuser):
     confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=phone.token)
 
     assert confirmed.status_code == 200
+
+
+def demand(client, somebody, brand, at):
+    """The brand demands a second factor from so many seconds from now on, or not at all."""
+    when = None if at is None else (datetime.now(UTC) + timedelta(seconds=at)).isoformat()
+    return client.patch(f"/api/v1/brands/{brand['id']}", json={"mfa_required_from": when}, token=somebody.token)
+
+
+@pytest.fixture
+def session(client, member):
+    """A member without an authenticator, and the session that they have signed in to."""
+    creator = member("Creator")
+    return creator, login(client, creator)
+
+
+def test_when_a_brand_demands_it_members_enrol_before_they_may_do_anything_else(
+    client, admin, brand, session, enrolled
+):
+    creator, begun = session
+    url = f"/api/v1/brands/{brand['id']}"
+    assert client.get(url, token=begun["access_token"]).status_code == 200
+
+    assert demand(client, admin, brand, -1).json["mfa_required_from"]
+
+    assert client.get(url, token=begun["access_token"]).json["code"] == "session_ended"
+    assert client.get(url, token=enrolled[2]["access_token"]).status_code == 200
+    renewed = client.post("/api/v1/auth/refresh", json={"refresh_token": begun["refresh_token"]}).json
+    assert renewed["mfa_required"] == "enrol"
+    refused = client.get(url, token=renewed["access_token"])
+    assert (refused.status_code, refused.json["code"]) == (403, "mfa_required")
+    assert login(client, creator)["mfa_required"] == "enrol"
+    secret = client.post(MFA, token=renewed["access_token"]).json["secret"]
+    confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=renewed["access_token"]).json
+    assert client.get(url, token=confirmed["access_token"]).status_code == 200
+    removed = client.delete(MFA, token=confirmed["access_token"])
+    assert (removed.status_code, removed.json["code"]) == (409, "mfa_mandatory")
+
+
+def test_the_database_knows_that_the_brand_demands_it_whatever_the_token_says(client, admin, brand, session):
+    creator, _ = session
+    demand(client, admin, brand, -1)
+
+    with pytest.raises(Problem) as refused, creator.acting():
+        execute("SELECT 1")
+    assert refused.value.code == "session_ended"
+    pending = login(client, creator)["access_token"]
+    with transaction(context.of_claims(tokens.verify(pending))):
+        assert execute("SELECT id FROM public.brands") == 0
+
+
+def test_until_the_day_comes_members_go_on_and_are_told_when_it_does(client, admin, brand, session, superuser):
+    creator, begun = session
+    when = demand(client, admin, brand, 3600).json["mfa_required_from"]
+
+    assert client.get(MFA, token=begun["access_token"]).json["required_from"] == when
+    assert client.get(f"/api/v1/brands/{brand['id']}", token=begun["access_token"]).status_code == 200
+    assert login(client, creator)["mfa_required"] is None
+    with superuser.cursor() as cursor:
+        cursor.execute("update brands set mfa_required_from = now() - interval '1 second'")
+    assert client.get(ME, token=begun["access_token"]).json["code"] == "session_ended"
+
+
+def test_a_brand_that_demands_it_no_more_lets_everybody_go_on(client, admin, brand, session):
+    creator, _ = session
+    demand(client, admin, brand, -1)
+    pending = login(client, creator)["refresh_token"]
+
+    assert demand(client, admin, brand, None).json["mfa_required_from"] is None
+
+    renewed = client.post("/api/v1/auth/refresh", json={"refresh_token": pending}).json
+    assert renewed["mfa_required"] is None
+    assert client.get(f"/api/v1/brands/{brand['id']}", token=renewed["access_token"]).status_code == 200
+
+
+def test_whether_members_need_it_is_for_admins_to_say_who_have_just_shown_who_they_are(
+    client, brand, member, superuser
+):
+    boss, manager = member("Brand Admin"), member("Campaign Manager")
+    assert demand(client, manager, brand, 3600).status_code == 403
+    superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
+
+    refused = demand(client, boss, brand, 3600)
+    renamed = client.patch(f"/api/v1/brands/{brand['id']}", json={"name": "Acme"}, token=boss.token)
+
+    assert (refused.status_code, refused.json["code"]) == (403, "recent_authentication_required")
+    assert (renamed.status_code, renamed.json["mfa_required_from"]) == (200, None)
+    superuser.cursor().execute("update app.sessions set authenticated_at = now()")
+    assert demand(client, boss, brand, 3600).status_code == 200
+    (details,) = one(superuser, "select details from audit_logs where action = 'brand.update' order by id desc limit 1")
+    assert details["before"] == {"mfa_required_from": None}
+    assert set(details["after"]) == {"mfa_required_from"}

@@ -97,6 +97,23 @@ def test_a_system_admin_has_to_have_passed_supabase_s_second_factor(elsewhere, s
     assert (refused.status_code, refused.json["code"], let_in.status_code) == (403, "mfa_required", 200)
 
 
+def test_where_a_brand_demands_it_its_members_have_to_have_passed_supabase_s_second_factor(
+    elsewhere, supabase, brand, superuser
+):
+    claims = supabase.claims(app_metadata={"user_role": "Creator", "brand_id": str(brand["id"])})
+    token, url = supabase.sign(claims), f"/api/v1/brands/{brand['id']}"
+    assert elsewhere.get(url, token=token).status_code == 200
+    with superuser.cursor() as cursor:
+        cursor.execute("update brands set mfa_required_from = now() where id = %s", (brand["id"],))
+
+    assert elsewhere.get(url, token=token).json["code"] == "session_ended"
+
+    renewed = supabase.sign(claims | {"iat": claims["iat"] - 1})
+    assert elsewhere.get(url, token=renewed).json["code"] == "mfa_required"
+    assert elsewhere.me(renewed).status_code == 200
+    assert elsewhere.get(url, token=supabase.sign(claims | {"aal": "aal2"})).status_code == 200
+
+
 def invited(superuser, brand_id, email):
     """The token in the link of an invitation."""
     id = new_id()

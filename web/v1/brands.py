@@ -8,11 +8,12 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import UNSET, UnsetType
 
-from models import accounts, brands, emails
+from models import accounts, brands, emails, reauthentication
 from models.accounts import EmailInUse
 from models.errors import PreconditionFailed
+from models.reauthentication import RecentAuthenticationRequired
 from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
-from web.v1.fields import Email, Locale, Text200, Timezone
+from web.v1.fields import Email, Instant, Locale, Text200, Timezone, in_utc
 
 Website = Annotated[
     str, msgspec.Meta(max_length=300, pattern=r"^https://[A-Za-z0-9.-]+(/[!-~]*)?$(?!\n)", description="An https URL.")
@@ -56,10 +57,15 @@ class BrandIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class BrandChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What to change of a brand; what is left out stays."""
+    """What to change of a brand; what is left out stays.
+
+    `mfa_required_from`: from then on its members have to have a second factor, and their sessions may do nothing before
+    it is enrolled and shown; null: they may have one.
+    """
 
     name: Text200 | UnsetType = UNSET
     settings: BrandSettings = BrandSettings()
+    mfa_required_from: Instant | UnsetType | None = UNSET
 
 
 class BrandOut(msgspec.Struct):
@@ -71,11 +77,12 @@ class BrandOut(msgspec.Struct):
     created_at: datetime
     updated_at: datetime
     archived_at: datetime | None
+    mfa_required_from: datetime | None
 
     @classmethod
     def of(cls, brand: brands.Brand) -> "BrandOut":
         """A brand as its members and system admins see it."""
-        return cls(brand.id, brand.name, brand.settings, brand.created_at, brand.updated_at, brand.archived_at)
+        return msgspec.convert(brand, cls, from_attributes=True)
 
 
 class Brands:
@@ -125,15 +132,20 @@ class Brand:
         response=BrandOut,
         permission="brand:write",
         audit="brand.update",
-        problems=(PreconditionFailed,),
+        problems=(PreconditionFailed, RecentAuthenticationRequired),
     )
     def on_patch(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """Change its name and settings."""
+        """Change its name and settings, and, with recent authentication, whether its members need a second factor."""
         asked: BrandChange = req.context.body
         brand = brands.lock(brand_id)
         require_match(req, brand.version)
         name = brand.name if asked.name is UNSET else asked.name
-        changed = brands.change(brand, name, asked.settings.over(brand.settings))
+        required_from = brand.mfa_required_from
+        if asked.mfa_required_from is not UNSET:
+            required_from = in_utc("mfa_required_from", asked.mfa_required_from)
+        if required_from != brand.mfa_required_from:
+            reauthentication.require_recent()
+        changed = brands.change(brand, name, asked.settings.over(brand.settings), required_from)
         before, now = _changes(brand, changed)
         audited(req, table="brands", record_id=brand_id, brand_id=brand_id, before=before, after=now)
         _answer(resp, changed)
@@ -174,7 +186,7 @@ def _content(brand: brands.Brand) -> dict[str, Any]:
     settings = {f"settings.{name}": value for name, value in brand.settings.items()}
     if "settings.support_email" in settings:
         settings["settings.support_email"] = accounts.protect("email", settings["settings.support_email"])
-    return {"name": brand.name, **settings}
+    return {"name": brand.name, "mfa_required_from": brand.mfa_required_from, **settings}
 
 
 ROUTES: list[tuple[str, object]] = [

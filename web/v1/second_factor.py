@@ -65,10 +65,14 @@ class RecoveryCodesOut(msgspec.Struct):
 
 
 class StandingOut(msgspec.Struct):
-    """Since when there is an authenticator, if there is one, and how many recovery codes are left."""
+    """Since when there is an authenticator, if there is one, and how many recovery codes are left.
+
+    `required_from`: from when on there has to be one, for the role or because the brand demands it.
+    """
 
     confirmed_at: datetime | None
     recovery_codes_left: int
+    required_from: datetime | None
 
 
 class Authenticator:
@@ -76,7 +80,7 @@ class Authenticator:
 
     @endpoint(own_sign_in=True, response=StandingOut, permission="authenticated", before_mfa=True)
     def on_get(self, req: Request, resp: Response) -> None:
-        """See whether there is one."""
+        """See whether there is one, and whether there has to be."""
         resp.media = msgspec.convert(second_factor.standing(), StandingOut, from_attributes=True)
 
     @endpoint(
@@ -104,7 +108,7 @@ class Authenticator:
         problems=(Mandatory, NotEnrolled),
     )
     def on_delete(self, req: Request, resp: Response) -> None:
-        """Take it away, and the recovery codes with it. A System Admin has to have one."""
+        """Take it away, and the recovery codes with it, unless the role or the brand asks for one."""
         audited(req, table="users", record_id=req.context.identity.user_id)
         second_factor.remove()
 

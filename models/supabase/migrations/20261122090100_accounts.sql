@@ -72,7 +72,8 @@ create table public.brands (
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     version int not null default 1,
-    archived_at timestamptz                -- its people can't sign in, its campaigns are paused
+    archived_at timestamptz,               -- its people can't sign in, its campaigns are paused
+    mfa_required_from timestamptz          -- from when on its members have to have a second factor; null: they may
 );
 create index brands_created on public.brands (created_at desc, id desc);
 
@@ -244,7 +245,8 @@ end
 $$;
 call app.grant_definer('app.end_sessions(uuid)', '{}');
 
--- Refuses a token whose session has ended or whose role or brand is no longer the person's.
+-- Refuses a token whose session has ended or whose role or brand is no longer the person's, and one that doesn't know yet
+-- that its session owes a second factor because the brand has come to demand one: the next one does.
 create function app.require_session() returns void
 language plpgsql stable security definer set search_path = '' as $$
 declare
@@ -254,13 +256,16 @@ begin
     perform from app.sessions s
         join public.users u on u.id = s.user_id
         join public.roles r on r.id = u.role_id
+        left join public.brands b on b.id = u.brand_id
     where s.id = (claims ->> 'session_id')::uuid
         and s.user_id = (claims ->> 'sub')::uuid
         and s.revoked_at is null
         and s.expires_at > now()
         and u.locked_at is null
         and r.name = claims #>> '{app_metadata,user_role}'
-        and u.brand_id is not distinct from (claims #>> '{app_metadata,brand_id}')::uuid;
+        and u.brand_id is not distinct from (claims #>> '{app_metadata,brand_id}')::uuid
+        and (b.mfa_required_from is null or b.mfa_required_from > now() or claims ->> 'aal' = 'aal2'
+            or claims ? 'mfa_pending');
     if not found then
         perform app.refuse(401, 'session_ended', 'Sign in again.');
     end if;
@@ -296,7 +301,7 @@ grant select (id, email, role_id, brand_id, name, locale, timezone, phone, is_an
 grant update (name, locale, timezone, phone, updated_at) on public.users
     to authenticated, app_fan, app_admin, app_system;
 revoke update on public.brands from authenticated, app_admin;
-grant update (name, settings, updated_at, version) on public.brands to authenticated, app_admin;
+grant update (name, settings, mfa_required_from, updated_at, version) on public.brands to authenticated, app_admin;
 revoke select on app.signups from app_system;
 grant select (id, email, name, locale, consent_tiers, upgrades_user_id, created_at, expires_at)
     on app.signups to app_system;

@@ -4,11 +4,24 @@
 -- p_request says where a call comes from: {"request_id", "correlation_id", "address", "user_agent"}.
 
 -- Who a session belongs to, as the person's token will say. mfa_required is what the session owes before it may do
--- anything: `verify` a code, or `enrol` an authenticator, which system admins have to have.
+-- anything: `verify` a code, or `enrol` an authenticator, which system admins have to have, and members of brands that
+-- demand it.
 create type app.session_person as (
     id uuid, email text, name text, locale text, role text, brand_id uuid, is_anonymous boolean, aal text,
     mfa_required text
 );
+
+-- Since when, or from when on, somebody has to have a second factor; null: they need not.
+create function app.mfa_required_from(p_user_id uuid) returns timestamptz
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return (
+        select case when r.name = 'System Admin' then u.created_at else b.mfa_required_from end
+        from public.users u join public.roles r on r.id = u.role_id left join public.brands b on b.id = u.brand_id
+        where u.id = p_user_id);
+end
+$$;
+call app.grant_definer('app.mfa_required_from(uuid)', '{}');
 
 create function app.person_of_session(p_session_id uuid) returns app.session_person
 language plpgsql stable security definer set search_path = '' as $$
@@ -19,7 +32,7 @@ begin
         case
             when s.aal = 'aal2' then null
             when exists (select from app.totp_factors f where f.user_id = u.id and f.confirmed_at is not null) then 'verify'
-            when r.name = 'System Admin' then 'enrol'
+            when app.mfa_required_from(u.id) <= now() then 'enrol'
         end into person
     from app.sessions s join public.users u on u.id = s.user_id join public.roles r on r.id = u.role_id
     where s.id = p_session_id;

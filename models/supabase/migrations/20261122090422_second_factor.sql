@@ -147,15 +147,15 @@ $$;
 call app.grant_definer('app.confirm_totp(uuid,bigint,bytea[],bytea,jsonb)',
     array['authenticated', 'app_fan', 'app_admin']);
 
--- Takes the caller's authenticator and recovery codes away. System admins have to have one.
+-- Takes the caller's authenticator and recovery codes away, unless their role or their brand asks for one.
 create function app.remove_totp(p_request jsonb) returns void
 language plpgsql security definer set search_path = '' as $$
 declare
     caller uuid := (app.claims() ->> 'sub')::uuid;
 begin
     perform app.require_second_factor();
-    if app.claims() #>> '{app_metadata,user_role}' = 'System Admin' then
-        perform app.refuse(409, 'mfa_mandatory', 'System admins have to have an authenticator; enrol another instead.');
+    if app.mfa_required_from(caller) <= now() then
+        perform app.refuse(409, 'mfa_mandatory', 'You have to have an authenticator; enrol another instead.');
     end if;
     delete from app.totp_factors f where f.user_id = caller and f.confirmed_at is not null;
     if not found then
@@ -167,14 +167,17 @@ end
 $$;
 call app.grant_definer('app.remove_totp(jsonb)', array['authenticated', 'app_fan', 'app_admin']);
 
--- Whether the caller has an authenticator, since when, and how many recovery codes are left.
-create function app.second_factor(out confirmed_at timestamptz, out recovery_codes_left int)
+-- Whether the caller has an authenticator, since when, how many recovery codes are left, and from when on there has to be one.
+create function app.second_factor(
+    out confirmed_at timestamptz, out recovery_codes_left int, out required_from timestamptz
+)
 language plpgsql stable security definer set search_path = '' as $$
 begin
     select f.confirmed_at into second_factor.confirmed_at from app.totp_factors f
     where f.user_id = (app.claims() ->> 'sub')::uuid and f.confirmed_at is not null;
     select count(*) into recovery_codes_left from app.recovery_codes c
     where c.user_id = (app.claims() ->> 'sub')::uuid and c.used_at is null;
+    required_from := app.mfa_required_from((app.claims() ->> 'sub')::uuid);
 end
 $$;
 call app.grant_definer('app.second_factor()', array['authenticated', 'app_fan', 'app_admin']);

@@ -85,7 +85,7 @@ call app.grant_definer('app.refresh_mirrored(public.users,text,boolean,boolean)'
 create function app.mirror_session(
     p_session_id uuid, p_user_id uuid, p_email text, p_confirmed boolean, p_is_anonymous boolean, p_role text,
     p_brand_id uuid, p_aal text, p_authenticated_at bigint, p_idle interval, p_request jsonb
-) returns table (email text, is_anonymous boolean, user_role text, brand_id uuid)
+) returns table (email text, is_anonymous boolean, user_role text, brand_id uuid, mfa_pending boolean)
 language plpgsql security definer set search_path = '' as $$
 declare
     person public.users;
@@ -127,7 +127,8 @@ begin
             authenticated_at = greatest(s.authenticated_at, shown)
         where s.id = p_session_id and s.user_id = p_user_id;
     end if;
-    return query select u.email, u.is_anonymous, r.name, u.brand_id
+    return query select u.email, u.is_anonymous, r.name, u.brand_id,
+            p_aal <> 'aal2' and coalesce(app.mfa_required_from(u.id) <= now(), false)
         from app.sessions s join public.users u on u.id = s.user_id join public.roles r on r.id = u.role_id
         where s.id = p_session_id and s.user_id = p_user_id and s.revoked_at is null;
 end
