@@ -136,6 +136,12 @@ class Settings:
     api_key_rate: str = env(
         "API_KEY_RATE", "600 per minute", "What one API key may ask in all, e.g. `10 per second; 600 per minute`."
     )
+    breached_passwords_url: str = env(
+        "BREACHED_PASSWORDS_URL",
+        "",
+        "Where new passwords are looked up among stolen ones, by a part of their hash:"
+        " `https://api.pwnedpasswords.com/range`, or a server of the same kind; nowhere when empty.",
+    )
     person_rate: str = env(
         "PERSON_RATE",
         "1200 per minute",

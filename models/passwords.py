@@ -8,6 +8,7 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 from zxcvbn import zxcvbn
 
+from models import breaches
 from models.aside import aside
 from models.errors import Invalid
 
@@ -25,10 +26,10 @@ _hasher = PasswordHasher(memory_cost=19_456, time_cost=2, parallelism=1, hash_le
 
 def require_good(password: str, email: str, name: str | None = None, *, field: str = "password") -> None:
     """Refuse what nobody should choose: it would be guessed within 10⁸ attempts (zxcvbn's score 3), by whoever knows
-    the person's name and address, too.
+    the person's name and address, too, or has been stolen elsewhere. May ask another server: no transaction is open.
 
     Raises:
-        Invalid: it is too short, too long, or too easily guessed; names `field`.
+        Invalid: it is too short, too long, too easily guessed, or known to thieves; names `field`.
     """
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise Invalid(field, f"must have {MIN_LENGTH} to {MAX_LENGTH} characters")
@@ -37,6 +38,8 @@ def require_good(password: str, email: str, name: str | None = None, *, field: s
     estimate = zxcvbn(_canonical(password)[:_LOOKED_AT], [word for word in known if word])
     if estimate["score"] < _SCORE:
         raise Invalid(field, "is too easily guessed; several words that have nothing to do with each other are better")
+    if breaches.is_breached(_canonical(password)):
+        raise Invalid(field, "has been stolen from somebody somewhere, and whoever guesses knows it; choose another")
 
 
 def hash(password: str) -> str:  # noqa: A001

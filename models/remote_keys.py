@@ -6,18 +6,16 @@ An instance is shared by threads. Whoever looks a key up never waits; `fetch` is
 
 import http.client
 import logging
-import socket
-import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
+
+from models.fetch import NotFetched, fetch
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +91,8 @@ class RemoteKeys:
         """Fetch the set. If that fails, what is there stays, and the log says why."""
         self._tried_at = self._clock()
         try:
-            keys = parse(_get(self.url))
-        except (OSError, http.client.HTTPException, ValueError, Unusable) as error:
+            keys = parse(fetch(self.url, timeout=TIMEOUT, most=MAX_BYTES))
+        except (OSError, http.client.HTTPException, ValueError, NotFetched, Unusable) as error:
             self._failed = True
             logger.warning("The key set at %s can't be had: %s: %s", self.url, type(error).__name__, error)
             return
@@ -146,37 +144,3 @@ def _rsa(member: dict[str, Any]) -> VerifyingKey | None:
         return None
     key = RSAKey.import_key({name: member[name] for name in ("kty", "n", "e")})
     return VerifyingKey("RS256", key) if key.raw_value.key_size >= MIN_RSA_BITS else None
-
-
-def _get(url: str) -> bytes:
-    """GET without redirects, within `TIMEOUT` as a whole and up to `MAX_BYTES`."""
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port
-    if parts.scheme == "https":
-        secure = ssl.create_default_context()
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            host, port, timeout=TIMEOUT, context=secure
-        )
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
-    # A socket's own timeout begins anew with each byte.
-    watchdog = threading.Timer(TIMEOUT, _hang_up, [connection])
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        connection.request("GET", parts._replace(scheme="", netloc="", fragment="").geturl() or "/")
-        answer = connection.getresponse()
-        content = answer.read(MAX_BYTES + 1)
-    finally:
-        watchdog.cancel()
-        connection.close()
-    if answer.status != 200:
-        raise Unusable(f"status {answer.status}")
-    if len(content) > MAX_BYTES:
-        raise Unusable(f"more than {MAX_BYTES} bytes")
-    return content
-
-
-def _hang_up(connection: http.client.HTTPConnection) -> None:
-    if connection.sock is not None:
-        connection.sock.shutdown(socket.SHUT_RDWR)
