@@ -89,7 +89,8 @@ def send_email_changed(change_id: UUID) -> None:
 
 
 def _link(page: str, purpose: str, id: UUID) -> str:
-    return f"{settings.frontend_url}/{page}?token={links.make(purpose, id)}"
+    # Behind the #: what is there no browser sends, so no proxy's log has it, and no other page as a referrer.
+    return f"{settings.frontend_url}/{page}#token={links.make(purpose, id)}"
 
 
 def _send(name: str, to: str, locale: str, **values: str) -> None:

@@ -16,7 +16,7 @@ from scripts.demo.crowd import Place
 from scripts.demo.http import Client, GaveUp
 from scripts.setup.progress import step
 
-LINK = re.compile(r"https?://\S+/accept-invitation\?token=[\w=%-]+")
+LINK = re.compile(r"https?://\S+/accept-invitation#token=[\w=%-]+")
 LOOK_AGAIN = 0.1
 """Seconds between two looks at what goes on elsewhere: an inbox, a job."""
 

@@ -67,7 +67,7 @@ def test_a_mail_has_both_forms_and_says_that_nobody_wrote_it(drain, mailbox, sig
     assert message["Auto-Submitted"] == "auto-generated"
     link = re.search(r"https?://\S+", mailbox.text("ana@example.com"))
     assert link
-    assert link[0].startswith(f"{settings.frontend_url}/verify-email?token=")
+    assert link[0].startswith(f"{settings.frontend_url}/verify-email#token=")
 
 
 def test_a_mail_that_is_tried_again_is_recognised_as_one(drain, mailbox, monkeypatch, sign_up):
@@ -145,7 +145,7 @@ def test_an_invitation_names_the_brand_in_the_brands_language(admin, drain, mail
 
     assert mailbox.to("boss@example.com")[0]["Subject"] == "Te invitan a unirte a Señal & Cía en Compañon"
     assert "Señal &amp; Cía" in mailbox.text("boss@example.com", "html")
-    assert "/accept-invitation?token=" in mailbox.text("boss@example.com")
+    assert "/accept-invitation#token=" in mailbox.text("boss@example.com")
 
 
 def test_a_brand_whose_settings_are_strange_sends_its_invitations_all_the_same(admin, drain, mailbox):

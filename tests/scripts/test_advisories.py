@@ -1,0 +1,82 @@
+"""Known holes of what is installed, asked of a server that answers as OSV's does."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from scripts.setup import advisories
+
+HOLE = {
+    "id": "GHSA-xxxx-xxxx-xxxx",
+    "aliases": ["CVE-2026-1"],
+    "summary": "It is open.",
+    "details": "It is open.",
+    "published": "2026-01-01T00:00:00Z",
+    "modified": "2026-01-01T00:00:00Z",
+    "affected": [
+        {
+            "package": {"name": "redis", "ecosystem": "PyPI"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "99.1"}]}],
+        }
+    ],
+}
+
+
+@pytest.fixture
+def osv():
+    """What is asked, and the server's URL; it knows a hole in redis once `holes` has it."""
+    asked, holes = [], {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append(query["package"]["name"])
+            body = json.dumps({"vulns": holes[asked[-1]]} if asked[-1] in holes else {}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            """Say nothing among the tests' dots."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield asked, holes, f"http://127.0.0.1:{server.server_port}/v1/query"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def said(monkeypatch):
+    lines = []
+    monkeypatch.setattr(advisories, "say", lines.append)
+    return lines
+
+
+def test_every_package_is_asked_about_and_a_hole_is_named(osv, said):
+    asked, holes, url = osv
+    holes["redis"] = [HOLE]
+
+    assert advisories.main(["--osv-url", url]) == advisories.FOUND
+
+    assert {"falcon", "redis", "pytest", "uv"} <= set(asked)
+    assert [line for line in said if "redis" in line and "CVE-2026-1" in line and "99.1" in line]
+
+
+def test_where_there_is_none_all_is_well(said):
+    report = json.dumps({"dependencies": [{"name": "redis", "version": "8.1.0", "vulns": []}], "fixes": []})
+
+    assert advisories.judge(report, "No known vulnerabilities found", strict=True) == 0
+    assert said == ["1 packages, 0 known holes"]
+
+
+@pytest.mark.parametrize(
+    "report", ["", "not JSON", '{"dependencies": [{"name": "redis", "skip_reason": "not found"}], "fixes": []}']
+)
+def test_offline_it_says_so_and_fails_only_if_it_should(said, report):
+    assert advisories.judge(report, "Traceback\nno route to host", strict=False) == 0
+    assert advisories.judge(report, "", strict=True) == advisories.UNKNOWN
+    assert said == ["✗ Advisories can't be had: no route to host", "✗ Advisories can't be had: no answer"]
