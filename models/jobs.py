@@ -16,9 +16,7 @@ from models.errors import Forbidden, NotFound
 
 Unique = Literal["while_waiting", "until_done", "within"]
 
-_ENQUEUE = (
-    "SELECT id, created FROM app.enqueue(%s, %s, %s, %s, %s::int, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::int)"
-)
+_ENQUEUE = "CALL app.enqueue(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, NULL)"
 _encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 
@@ -131,7 +129,7 @@ def enqueue(
         return JobRef(job_id)
     found = row(_ENQUEUE, params)
     assert found is not None
-    return JobRef(**found)
+    return JobRef(found["p_id"], found["p_created"])
 
 
 def _owners(brand_id: UUID | None, user_id: UUID | None) -> tuple[UUID | None, UUID | None]:

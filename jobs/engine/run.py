@@ -35,8 +35,8 @@ UNKNOWN_TO_THIS_RELEASE = 5.0
 
 _OVER = ("done", "dead", "cancelled")
 _ENGINE = Identity("worker", "none")
-_FINISH = "SELECT app.finish(%s, %s)"
-_FINISH_FOR = {"app_fan": "SET LOCAL role = 'none'; SELECT app.finish(%s, %s)"}
+_FINISH = "CALL app.finish(%s, %s)"
+_FINISH_FOR = {"app_fan": "SET LOCAL role = 'none'; CALL app.finish(%s, %s)"}
 """Where the role of a job's body may not finish jobs itself: it is what people have, too."""
 
 

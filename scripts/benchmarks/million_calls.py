@@ -136,7 +136,7 @@ class _Engine:
     def finish(self) -> None:
         claim = self.claims.pop()
         with self._connection.cursor() as cursor:
-            cursor.execute("SELECT app.finish(%s, %s)", (claim.id, claim.fence))
+            cursor.execute("CALL app.finish(%s, %s)", (claim.id, claim.fence))
 
 
 def _questions() -> Iterator[tuple[str, str, Identity, Iterator[Call]]]:

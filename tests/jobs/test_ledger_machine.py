@@ -38,7 +38,7 @@ class LedgerWithFinish(Ledger):
 
     def finish(self, claim: Claim) -> None:
         """End a job."""
-        self._rows("SELECT app.finish(%s, %s)", (claim.id, claim.fence))
+        self._rows("CALL app.finish(%s, %s); SELECT", (claim.id, claim.fence))
 
 
 class FinishIgnoresTheFence(LedgerWithFinish):
@@ -48,9 +48,9 @@ class FinishIgnoresTheFence(LedgerWithFinish):
         """End a job under whatever fence is the newest."""
         superuser = LedgerMachine.superuser
         with superuser.cursor() as cursor:
-            cursor.execute(
-                "select app.finish(id, fence) from app.jobs where id = %s and state = 'running'", (claim.id,)
-            )
+            cursor.execute("select fence from app.jobs where id = %s and state = 'running'", (claim.id,))
+            for (fence,) in cursor.fetchall():
+                cursor.execute("call app.finish(%s, %s)", (claim.id, fence))
 
 
 class ClaimTakesWhatRuns(LedgerWithFinish):

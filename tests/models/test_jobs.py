@@ -16,7 +16,8 @@ pytestmark = pytest.mark.usefixtures("db_clean")
 
 SYSTEM = context.for_system_job()
 PAST_THE_RULES = """
-    SELECT app.enqueue(%s, 'test.one', '[]', '0', 1, null, null, null, null, %s, null, null, null, null, null, false, 1)
+    CALL app.enqueue(%s, 'test.one', '[]', '0', 1, null, null, null, null, %s, null, null, null, null, null, false, 1,
+        null)
 """
 
 

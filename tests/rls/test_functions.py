@@ -59,6 +59,8 @@ class Function:
 
     name: str
     arguments: dict[str, str]
+    outputs: int | None
+    """Of a procedure, how many arguments only give back; None for a function."""
 
     def call(self, world: World, caller: Caller, theirs: set[str]) -> tuple[sql.Composable, list[Any]]:
         """A call in which these arguments are the other party's ids, and other ids the caller's own."""
@@ -71,6 +73,9 @@ class Function:
         ]
         schema, _, name = self.name.partition(".")
         target = sql.Identifier(schema, name)
+        if self.outputs is not None:
+            marks += [sql.NULL] * self.outputs
+            return sql.SQL("call {}({})").format(target, sql.SQL(", ").join(marks)), values
         return sql.SQL("select f::text from {}({}) as f").format(target, sql.SQL(", ").join(marks)), values
 
     def _theirs(self, world: World, argument: str) -> str:
@@ -100,19 +105,23 @@ def world(bare: Shape) -> Iterator[World]:
 
 
 def functions(world: World, role: str) -> list[Function]:
-    """Every function of ours that a role may call."""
+    """Every function and procedure of ours that a role may call."""
     world.cur.execute(
         """
         select n.nspname || '.' || p.proname,
             coalesce((p.proargnames::text[])[1:p.pronargs], array[]::text[]),
-            array(select t::regtype::text from unnest(p.proargtypes) with ordinality as a (t, ord) order by ord)
+            array(select t::regtype::text from unnest(p.proargtypes) with ordinality as a (t, ord) order by ord),
+            case p.prokind when 'p' then coalesce(cardinality(array_positions(p.proargmodes, 'o')), 0) end
         from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-        where n.nspname in ('public', 'app') and p.prokind = 'f' and p.prorettype <> 'trigger'::regtype
+        where n.nspname in ('public', 'app') and p.prokind in ('f', 'p') and p.prorettype <> 'trigger'::regtype
             and has_function_privilege(%s, p.oid, 'execute')
         """,
         (role,),
     )
-    return [Function(name, dict(zip(names, types, strict=True))) for name, names, types in world.cur.fetchall()]
+    return [
+        Function(name, dict(zip(names, types, strict=True)), outputs)
+        for name, names, types, outputs in world.cur.fetchall()
+    ]
 
 
 def owned_by(world: World, party: Party) -> dict[str, list[str]]:
@@ -142,7 +151,7 @@ def findings(world: World, caller: Caller, function: Function, theirs: set[str])
     with world.acting_as(caller):
         try:
             world.cur.execute(statement, values)
-            said = " ".join(str(row[0]) for row in world.cur.fetchall())
+            said = " ".join(map(str, world.cur.fetchall())) if world.cur.description else ""
             world.cur.execute("select set_config('role', 'none', true)")
             after = owned_by(world, world.theirs)
         except psycopg2.Error:

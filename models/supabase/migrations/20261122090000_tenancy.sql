@@ -75,15 +75,15 @@ grant create on schema app to app_definer;
 -- What functions and columns are made of; on Supabase, too, only its own roles may use it by themselves.
 grant usage on schema extensions to app_fan, app_admin, app_job, app_system, app_definer;
 
--- Hands a function to app_definer, so that it sees the same rows whoever ran the migrations, and says who may call it.
+-- Hands a function or procedure to app_definer, so that it sees the same rows whoever ran the migrations, and says who may call it.
 create procedure app.grant_definer(p_function regprocedure, p_to text[]) language plpgsql set search_path = '' as $$
 declare
     grantee text;
 begin
-    execute format('alter function %s owner to app_definer', p_function);
-    execute format('revoke all on function %s from public', p_function);
+    execute format('alter routine %s owner to app_definer', p_function);
+    execute format('revoke all on routine %s from public', p_function);
     foreach grantee in array p_to loop
-        execute format('grant execute on function %s to %I', p_function, grantee);
+        execute format('grant execute on routine %s to %I', p_function, grantee);
     end loop;
 end
 $$;

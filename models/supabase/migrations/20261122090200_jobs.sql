@@ -238,15 +238,18 @@ $$;
 call app.grant_definer('app.add_job(uuid,text,jsonb,interval,int,text,text,text,text,uuid,uuid,uuid,text,text,text,'
     'interval,boolean,int,uuid)', '{}');
 
--- Enqueue as whoever asks: a member's job is the brand's, a fan's job the fan's.
-create function app.enqueue(
-    p_id uuid, p_actor text, p_args jsonb, p_delay interval, p_priority int, p_unique_key text, p_coalesce_key text,
+-- Enqueue as whoever asks: a member's job is the brand's, a fan's job the fan's. p_id becomes that of the job which holds
+-- the unique key already, if there is one.
+--
+-- A procedure, since calling one needs no plan; most who call it wait for no answer.
+create procedure app.enqueue(
+    inout p_id uuid, p_actor text, p_args jsonb, p_delay interval, p_priority int, p_unique_key text, p_coalesce_key text,
     p_subject_type text, p_subject_id text, p_brand_id uuid, p_user_id uuid,
     p_request_id text, p_correlation_id text, p_traceparent text, p_window interval, p_replace boolean, p_version int,
-    out id uuid, out created boolean
+    out p_created boolean
 ) language plpgsql security definer set search_path = '' as $$
 declare
-    claims jsonb := app.claims();
+    claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
     asking text := current_setting('role');
 begin
     if asking in ('authenticated', 'app_job') then
@@ -260,10 +263,20 @@ begin
     elsif asking = 'app_fan' and (p_user_id is distinct from (claims ->> 'sub')::uuid or p_brand_id is not null) then
         perform app.refuse(403, 'forbidden', 'A job belongs to the fan who asks for it.');
     end if;
-    select j.id, j.created into enqueue.id, enqueue.created from app.add_job(
-        p_id, p_actor, p_args, p_delay, p_priority, p_unique_key, p_coalesce_key, p_subject_type, p_subject_id,
-        p_brand_id, p_user_id, (claims ->> 'job_id')::uuid, p_request_id, p_correlation_id, p_traceparent, p_window,
-        p_replace, p_version) as j;
+    if p_unique_key is not null then
+        select j.id, j.created into p_id, p_created from app.add_job(
+            p_id, p_actor, p_args, p_delay, p_priority, p_unique_key, p_coalesce_key, p_subject_type, p_subject_id,
+            p_brand_id, p_user_id, (claims ->> 'job_id')::uuid, p_request_id, p_correlation_id, p_traceparent, p_window,
+            p_replace, p_version) as j;
+        return;
+    end if;
+    -- What app.add_job does without a key, spared another change of owner and path: every request that asks pays for it.
+    insert into app.jobs (id, actor, args, version, due_at, priority, coalesce_key, subject_type, subject_id, brand_id,
+        lane, user_id, parent_id, request_id, correlation_id, traceparent)
+    values (p_id, p_actor, p_args, p_version, now() + p_delay, p_priority, p_coalesce_key, p_subject_type, p_subject_id,
+        p_brand_id, coalesce(p_brand_id, '00000000-0000-0000-0000-000000000000'), p_user_id,
+        (claims ->> 'job_id')::uuid, p_request_id, p_correlation_id, p_traceparent);
+    p_created := true;
 end
 $$;
 call app.grant_definer(
@@ -573,13 +586,18 @@ end
 $$;
 call app.grant_definer('app.error_fingerprint(text,jsonb)', '{}');
 
-create function app.finish(p_id uuid, p_fence bigint) returns void
-language plpgsql security definer set search_path = '' as $$
+-- A procedure, since calling one needs no plan.
+create procedure app.finish(p_id uuid, p_fence bigint) language plpgsql security definer set search_path = '' as $$
 declare
-    j app.jobs;
+    j record;
 begin
-    -- What app.close_job does for this state: by far the commonest end is spared a second change of owner and path.
-    delete from app.jobs where jobs.id = p_id and jobs.fence = p_fence and jobs.state = 'running' returning * into j;
+    -- What app.close_job does for this state: by far the commonest end is spared a second change of owner and path, and
+    -- what the history doesn't keep.
+    delete from app.jobs where jobs.id = p_id and jobs.fence = p_fence and jobs.state = 'running'
+    returning jobs.id, jobs.actor, jobs.args, jobs.version, jobs.attempts, jobs.crashes, jobs.brand_id, jobs.user_id,
+        jobs.subject_type, jobs.subject_id, jobs.parent_id, jobs.group_id, jobs.request_id, jobs.correlation_id,
+        jobs.traceparent, jobs.progress_done, jobs.progress_total, jobs.progress_message, jobs.created_at,
+        jobs.claimed_at, jobs.unique_key into j;
     if not found then
         perform app.refuse(409, 'stale_fence', p_id::text);
     end if;
