@@ -90,6 +90,12 @@ def postgres() -> Any:
     return servers.postgres
 
 
+@pytest.fixture(scope="session")
+def migrated_cluster() -> Path:
+    """The home of a cluster to begin with a copy of."""
+    return servers.cluster()
+
+
 @pytest.fixture
 def bare_database() -> Iterator[str]:
     """The name of a database of this test's own that has been bootstrapped and not migrated."""

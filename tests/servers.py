@@ -97,6 +97,20 @@ class Servers:
         source = self._bootstrapped
         self._copy(lambda: self._template("superusers", self._files(), source(), self._migrate_as_superuser), name)
 
+    def cluster(self) -> Path:
+        """The home of a cluster of which others may begin with a copy: durable, its database migrated, at rest."""
+        made = self.base / "cluster"
+        with self._locked("cluster.lock"):
+            if not made.exists():
+                unfinished = PrivatePostgres(self.base / "cluster.unfinished", durable=False)
+                unfinished.start()
+                database.ensure(unfinished)
+                migrate(unfinished.dsn("postgres"))
+                unfinished.durable = True  # what is to be kept is ended cleanly
+                unfinished.stop()
+                unfinished.home.rename(made)
+        return made
+
     def drop_database(self, name: str) -> None:
         """Remove a database, whoever is connected."""
         self._administer("drop database if exists {} with (force)", name)
@@ -151,8 +165,8 @@ class Servers:
         return name
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, name: str = "template.lock") -> Iterator[None]:
         """One process at a time: a template that is being copied may have no connections."""
-        with (self.base / "template.lock").open("w") as lock:
+        with (self.base / name).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.request import urlopen
 
 import psutil
@@ -32,9 +32,15 @@ READY_WITHIN = 30.0
 class Bench:
     """Servers under a temporary directory, a migrated database, and whatever is started beside them."""
 
+    cluster: ClassVar[Path | None] = None
+    """The home of a migrated cluster to begin with a copy of: for tests, who have better things to do than to make it
+    again each time."""
+
     def __init__(self, base: Path) -> None:
         self.base = base
-        self.postgres = PrivatePostgres(base / "pg")
+        if self.cluster is not None:
+            subprocess.run(["cp", "--archive", self.cluster, base / "pg"], check=True)
+        self.postgres = PrivatePostgres(base / "pg", settings={"track_commit_timestamp": "on"})
         self.redis = PrivateRedis(base / "redis")
         self._secrets = secrets.load_or_make(base / "secrets.json")
         self._running: list[subprocess.Popen[bytes]] = []
@@ -43,9 +49,6 @@ class Bench:
         """Bring the servers up, with commits that can be asked when they happened, and migrate."""
         with step("Starting PostgreSQL and Redis"):
             self.postgres.start()
-            with closing(database.superuser(self.postgres)) as db, db.cursor() as cursor:
-                cursor.execute("alter system set track_commit_timestamp = on")
-            self.postgres.restart()
             self.redis.start()
         with step("Preparing the database"):
             database.ensure(self.postgres)

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -45,10 +45,14 @@ _AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-group
 
 
 class PrivatePostgres:
-    """A cluster under `home` with superuser `supabase_admin`; with `durable=False` fast and forgetful."""
+    """A cluster under `home` with superuser `supabase_admin`; with `durable=False` fast and forgetful.
 
-    def __init__(self, home: Path, *, durable: bool = True) -> None:
+    `settings` are the server's, besides those that every one of ours has.
+    """
+
+    def __init__(self, home: Path, *, durable: bool = True, settings: Mapping[str, str] | None = None) -> None:
         self.home, self.durable = home, durable
+        self.settings = dict(settings or {})
         self.data = home / "data"
         self.process: subprocess.Popen[bytes] | None = None
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -110,7 +114,7 @@ class PrivatePostgres:
 
     def command(self) -> list[str]:
         """What runs the server in the foreground; SIGINT ends it quickly and cleanly."""
-        chosen = SETTINGS | ({} if self.durable else THROWAWAY)
+        chosen = SETTINGS | ({} if self.durable else THROWAWAY) | self.settings
         chosen["unix_socket_directories"] = f'"{self.socket_dir}"'
         options = [f"--{name}={value}" for name, value in chosen.items()]
         return self.as_owner([str(self.bin / "postgres"), "-D", str(self.data), *options], dies_by="INT")

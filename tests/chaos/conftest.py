@@ -1,6 +1,7 @@
 """One stage for all tests of this directory: servers take longer to start than most tests run."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +12,12 @@ SEED = 20261122
 
 
 @pytest.fixture(scope="session")
-def servers_with_faults() -> Iterator[Stage]:
+def servers_with_faults(migrated_cluster: Path) -> Iterator[Stage]:
     """Servers behind proxies, and the outside world."""
-    with staged(SEED) as stage:
-        yield stage
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stage, "cluster", migrated_cluster)
+        with staged(SEED) as stage:
+            yield stage
 
 
 @pytest.fixture
