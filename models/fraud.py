@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
-from geopy.distance import geodesic
-
 REVIEW_FROM = 0.3
 REJECT_FROM = 0.7
 """Where the bands begin: below the first a scan is accepted, from the second on it is held."""
@@ -142,6 +140,9 @@ def combined(evidence: Iterable[Evidence]) -> Score:
 
 def distance_km(one: Place, other: Place) -> float:
     """How far apart two places are on the WGS-84 ellipsoid (Karney 2013, through geopy)."""
+    # Not on top: it brings geocoders and an HTTP client along, and every process would wait for them when it starts.
+    from geopy.distance import geodesic
+
     return float(geodesic((one.lat, one.lon), (other.lat, other.lon)).km)
 
 
