@@ -42,6 +42,15 @@ def ensure(lock: str) -> None:
     _write_stamp(lock)
 
 
+def keep_bytecode() -> None:
+    """Have this command's processes keep what they compile: each of them starts in half the time.
+
+    Whoever doesn't want that among the sources (`PYTHONDONTWRITEBYTECODE`) has it in `.venv`.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(VENV / "bytecode"))
+
+
 def _stamp() -> dict[str, str]:
     try:
         stamp: dict[str, str] = json.loads(STAMP.read_text())

@@ -36,6 +36,7 @@ def _run(main: str, lock: str, servers: bool) -> int:
     if sys.version_info < packages.OLDEST_PYTHON:
         raise SetupError("This needs Python 3.11 or newer; this one is " + sys.version.split()[0])
     prepare(lock, servers)
+    environment.keep_bytecode()
     if not os.path.samefile(sys.prefix, environment.VENV):
         os.execv(environment.PYTHON, [str(environment.PYTHON), *sys.argv])
     module, function = main.split(":")

@@ -1,6 +1,9 @@
 """The virtual environment: known by its stamp, made again when it isn't whole."""
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +91,15 @@ def test_an_environment_whose_python_is_gone_is_not_ready(checkout):
     environment.PYTHON.symlink_to("/nowhere/python")
 
     assert not environment.ready("runtime")
+
+
+def test_whoever_wants_no_bytecode_among_the_sources_has_it_in_the_environment(checkout, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+
+    environment.keep_bytecode()
+
+    program = "import wave; print(wave.__cached__)"
+    kept = Path(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout[:-1])
+    assert kept.is_relative_to(checkout / ".venv")
+    assert kept.exists()
