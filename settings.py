@@ -93,7 +93,8 @@ class Settings:
     audit_checkpoint_url: str = env(
         "AUDIT_CHECKPOINT_URL",
         "file:var/checkpoints",
-        "Where signed checkpoints of the audit trail go, outside the database: a `file:` folder, or `https:` for PUT.",
+        "Where signed checkpoints of the audit trail go, outside the database: a `file:` folder, `https:` for PUT, or"
+        " `s3://bucket/prefix` (docs/audit.md).",
         secret=True,
     )
     audit_checkpoint_keys: str = env(
@@ -101,6 +102,9 @@ class Settings:
         "",
         "Ed25519 keys that sign them, base64url, comma separated, the active one first; else made from SECRET_KEYS.",
         secret=True,
+    )
+    audit_retention_years: int = env(
+        "AUDIT_RETENTION_YEARS", 7, "Years after which entries of the audit trail go; 0: they are kept for ever."
     )
     public_url: str = env("PUBLIC_URL", "http://127.0.0.1:8000", "Where clients reach this API.")
     app_url: str = env("APP_URL", "", "The front end that mails link to; the API's own pages when empty.")

@@ -1,6 +1,7 @@
 """The audit trail: who did what to which record, written with the act itself and sealed soon after."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,7 @@ def record(
     record_key: str | None = None,
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
+    shown: Sequence[UUID] = (),
     outcome: str = "ok",
     reason: str | None = None,
     brand_id: UUID | None = None,
@@ -37,12 +39,13 @@ def record(
         record_key: the record, where it is not.
         before: what of it was changed, as it was.
         after: likewise, as it is now.
+        shown: the people or records that a list has told of.
         outcome: `ok`, `refused` or `failed`.
         reason: why it was refused, or why the person did it.
         brand_id: whose trail it belongs into, where the caller is a system admin or a system job.
     """
     request = context.request_info()
-    details = {name: part for name, part in (("before", before), ("after", after)) if part}
+    details = {name: part for name, part in (("before", before), ("after", after), ("shown", shown)) if part}
     send_along(
         _RECORD,
         (
@@ -64,14 +67,22 @@ def record(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which entries; None is no condition. `action` ends in `.*` for all of a subject; `until` is excluded."""
+    """Which entries; None is no condition.
+
+    `action` ends in `.*` for all of a subject; `record` is what was acted on, or shown in a list; `field` is what was
+    changed of it; `until` is excluded.
+    """
 
     action: str | None = None
     user_id: UUID | None = None
+    session_id: UUID | None = None
     table: str | None = None
     record: str | None = None
+    field: str | None = None
     outcome: str | None = None
+    reason: str | None = None
     request_id: str | None = None
+    address: str | None = None
     brand_id: UUID | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -79,7 +90,19 @@ class Filter:
     @property
     def params(self) -> dict[str, Any]:
         """For the query."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        named = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**named, "record_id": _uuid(self.record), "subject": self.action and _subject(self.action)}
+
+
+def _uuid(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        return None
+
+
+def _subject(action: str) -> str | None:
+    return action.removesuffix("*") if action.endswith(".*") else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,23 +135,29 @@ _COLUMNS = """
         record_id, record_key, details, request_id, address, user_agent, seq, sealed_at
     FROM public.audit_logs
 """
-_PAGE = (
-    _COLUMNS
-    + """
-    WHERE (%(action)s::text IS NULL OR action = %(action)s
-            OR right(%(action)s, 2) = '.*' AND starts_with(action, left(%(action)s, -1)))
+_CONDITIONS = """
+        (%(action)s::text IS NULL OR action = %(action)s OR starts_with(action, %(subject)s))
         AND (%(user_id)s::uuid IS NULL OR user_id = %(user_id)s)
+        AND (%(session_id)s::uuid IS NULL OR session_id = %(session_id)s)
         AND (%(table)s::text IS NULL OR table_name = %(table)s)
-        AND (%(record)s::text IS NULL OR record_id::text = lower(%(record)s) OR record_key = %(record)s)
+        AND (%(record)s::text IS NULL OR record_id = %(record_id)s::uuid
+            OR %(record_id)s::uuid IS NULL AND record_key = %(record)s
+            OR %(record_id)s::uuid IS NOT NULL AND details ? 'shown' AND details -> 'shown' ? %(record_id)s::text)
+        AND (%(field)s::text IS NULL OR details -> 'after' ? %(field)s OR details -> 'before' ? %(field)s)
         AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
+        AND (%(reason)s::text IS NULL OR reason = %(reason)s)
         AND (%(request_id)s::text IS NULL OR request_id = %(request_id)s)
+        AND (%(address)s::text IS NULL OR address = %(address)s)
         AND (%(brand_id)s::uuid IS NULL OR brand_id = %(brand_id)s)
         AND (%(since)s::timestamptz IS NULL OR timestamp >= %(since)s)
         AND (%(until)s::timestamptz IS NULL OR timestamp < %(until)s)
         AND (%(at)s::timestamptz IS NULL OR (timestamp, id) < (%(at)s, %(id)s::uuid))
     ORDER BY timestamp DESC, id DESC LIMIT %(limit)s
 """
-)
+# Indexes for searching are of what is sealed; what isn't yet are the last second's, which have one of their own.
+_SEALED = _COLUMNS + " WHERE seq IS NOT NULL AND " + _CONDITIONS
+_UNSEALED = _COLUMNS + " WHERE seq IS NULL AND " + _CONDITIONS
+_PAGE = "(" + _SEALED + ") UNION ALL (" + _UNSEALED + ") ORDER BY timestamp DESC, id DESC LIMIT %(limit)s"
 
 
 def page(which: Filter, limit: int, after: tuple[datetime, UUID] | None = None) -> list[Entry]:

@@ -155,6 +155,11 @@ def heads_of(statement: Mapping[str, Any]) -> dict[UUID, Head]:
     return {UUID(head["chain"]): Head(int(head["seq"]), bytes.fromhex(head["mac"])) for head in statement["chains"]}
 
 
+def starts_of(statement: Mapping[str, Any]) -> dict[UUID, Head]:
+    """After which entry each chain is held, where a signed statement says that it isn't from its beginning."""
+    return heads_of({"chains": statement.get("starts", [])})
+
+
 def statement_of(heads: Mapping[UUID, Head]) -> list[dict[str, Any]]:
     """Heads as a signed statement tells of them; a chain's entries are as many as its last sequence number says."""
     listed = sorted(heads.items(), key=lambda head: head[0])
@@ -171,13 +176,20 @@ def heads(chains: Iterable[UUID] | None = None) -> dict[UUID, Head]:
     return {head["chain_id"]: Head(head["seq"], bytes(head["mac"])) for head in found}
 
 
-def take(*, unless_younger_than: timedelta = AT_MOST_EVERY) -> Checkpoint | None:
+def take(
+    *, unless_younger_than: timedelta = AT_MOST_EVERY, starts: Mapping[UUID, Head] | None = None
+) -> Checkpoint | None:
     """Make the next checkpoint, which is yet to be stored; None if the newest one is younger than that.
+
+    Args:
+        unless_younger_than: how old the newest has to be.
+        starts: after which entries chains are held from now on; those of the checkpoint before stay as they are.
 
     Raises:
         Conflict: somebody else has made it meanwhile.
+        Unsigned: the one before is not what was signed.
     """
-    newest = row("SELECT number, at, sha256 FROM app.audit_checkpoints ORDER BY number DESC LIMIT 1")
+    newest = row("SELECT number, at, sha256, document FROM app.audit_checkpoints ORDER BY number DESC LIMIT 1")
     at = now()
     if newest and newest["at"] > at - unless_younger_than:
         return None
@@ -189,11 +201,35 @@ def take(*, unless_younger_than: timedelta = AT_MOST_EVERY) -> Checkpoint | None
             "at": at,
             "previous": bytes(newest["sha256"]).hex() if newest else None,
             "chains": statement_of(heads()),
+            "starts": statement_of({**(_own_starts(newest["document"]) if newest else {}), **(starts or {})}),
             "unsealed": value("SELECT count(*) FROM public.audit_logs WHERE seq IS NULL"),
         }
     )
     _insert(number, at, document)
     return Checkpoint(number, document)
+
+
+def _own_starts(document: str) -> dict[UUID, Head]:
+    """The starts that we have said ourselves: what stands in the database is not signed anew unseen.
+
+    Raises:
+        Unsigned: it says some, and is not what was signed.
+    """
+    if not json.loads(document)["starts"]:
+        return {}  # so a key that signed nothing of the kind may go
+    return starts_of(opened(document, public_keys(public_key_set())))
+
+
+def newest_stored() -> tuple[int, dict[UUID, Head]]:
+    """The number of the newest stored checkpoint (0 if there is none), and the starts that it tells of.
+
+    Raises:
+        Unsigned: it is not what was signed.
+    """
+    found = row(
+        "SELECT number, document FROM app.audit_checkpoints WHERE stored_at IS NOT NULL ORDER BY number DESC LIMIT 1"
+    )
+    return (found["number"], _own_starts(found["document"])) if found else (0, {})
 
 
 def _insert(number: int, at: datetime, document: str) -> None:

@@ -73,32 +73,36 @@ def take_checkpoints(walk: Walk, store: Store, public: PublicKeys) -> int:
         else:
             if int(said["number"]) != number or (previous and said["previous"] != previous):
                 walk.other.append(Fault("checkpoints", number, "not the one that followed the checkpoint before it"))
-            walk.mark(checkpoints.heads_of(said), f"checkpoint {number} of {said['at'][:19]}")
+            source = f"checkpoint {number} of {said['at'][:19]}"
+            walk.mark(checkpoints.heads_of(said), source)
+            walk.start(checkpoints.starts_of(said), source)
         previous, expected = checkpoints.digest(document).hex(), number + 1
     return expected - 1
 
 
-def write_export(path: Path, heads: Mapping[UUID, Head], at: Any) -> int:
-    """Write the entries of these chains up to these heads, in canonical form, below a signed line; how many."""
+def write_export(path: Path, heads: Mapping[UUID, Head], begun: Mapping[UUID, int], at: Any) -> int:
+    """Write the entries of these chains up to these heads, in canonical form, below a signed line; how many.
+
+    Chains begin after the numbers in `begun`: what comes before may be going while we look.
+    """
     head = {"format": FORMAT, "at": at, "chains": checkpoints.statement_of(heads)}
     count = 0
     with path.open("x") as file:
         file.write(checkpoints.signed(head) + "\n")
         for chain, end in heads.items():
-            for entry in entries_of(chain, end.seq):
+            for entry in entries_of(chain, end.seq, after=begun.get(chain, 0)):
                 present = {name: part for name, part in entry.items() if part is not None}
                 file.write(canonical({**present, "mac": entry["mac"].hex()}) + "\n")
                 count += 1
     return count
 
 
-def entries_of(chain: UUID, last: int | None = None) -> Iterator[dict[str, Any]]:
-    """The sealed entries of a chain, up to a sequence number, from the database."""
+def entries_of(chain: UUID, last: int | None = None, *, after: int = 0) -> Iterator[dict[str, Any]]:
+    """The sealed entries of a chain, after a sequence number and up to another, from the database."""
     # Not here on top: an exported file is verified where there is no database.
     from models import context
     from models.db import transaction
 
-    after = 0
     while True:
         with transaction(context.for_system_job(), timeout=60.0):
             found = seals.sealed(None if chain == seals.PLATFORM else chain, after=after)

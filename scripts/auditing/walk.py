@@ -38,7 +38,12 @@ class Chain:
     """One chain, as far as it has been gone through."""
 
     name: str
+    is_being_pruned: bool = False
+    """Whether entries before a start may be going while we look."""
     marks: dict[int, list[Mark]] = field(default_factory=dict)
+    starts: dict[int, Mark] = field(default_factory=dict)
+    """After which entries it may begin, by their numbers: what older ones there were has been dropped."""
+    held_after: Mark | None = None
     last: Head = field(default_factory=Head)
     count: int = 0
     faults: list[Fault] = field(default_factory=list)
@@ -50,6 +55,11 @@ class Chain:
     def take(self, entry: Entry, key_of: KeyOf | None) -> None:
         """Look at the next entry. Without keys its place is looked at, and not what it says."""
         seq, mac = int(entry["seq"]), bytes(entry["mac"] or b"")
+        if self.count == 0:
+            self._begin(seq)
+        if self.held_after and seq <= self.held_after.head.seq:
+            self.count += 1
+            return
         expected = self.last.seq + 1
         if seq > expected:
             gone = f"{expected}" if seq == expected + 1 else f"{expected} to {seq - 1}"
@@ -65,8 +75,25 @@ class Chain:
         if seq >= expected:
             self.last = Head(seq, mac)
 
+    def _begin(self, seq: int) -> None:
+        """Find what the first entry has to come after: nothing, or what a checkpoint says."""
+        if seq == 1:
+            return
+        latest = max(self.starts, default=0)
+        start = (
+            latest if seq <= latest and self.is_being_pruned else max((s for s in self.starts if s < seq), default=0)
+        )
+        if start:
+            self.held_after = self.starts[start]
+            self.last = self.held_after.head
+            for mark in self.marks.get(start, []):
+                if mark.head.mac != self.last.mac:
+                    self.fault(start, f"another entry than the one that {mark.source} saw")
+
     def end(self) -> None:
         """Compare the end with what should be there."""
+        if self.count == 0 and self.starts:
+            self._begin(max(self.starts) + 1)
         beyond = [mark for seq in self.marks if seq > self.last.seq for mark in self.marks[seq]]
         if beyond:
             most = max(beyond, key=lambda mark: mark.head.seq)
@@ -80,20 +107,26 @@ class Chain:
 class Walk:
     """All chains at once; entries of each have to come in their order."""
 
-    def __init__(self, key_of: KeyOf | None) -> None:
+    def __init__(self, key_of: KeyOf | None, *, is_being_pruned: bool = False) -> None:
         self._key_of = key_of
+        self._is_being_pruned = is_being_pruned
         self.chains: dict[UUID, Chain] = {}
         self.other: list[Fault] = []
         """What is wrong beside the chains."""
 
     def chain(self, id: UUID) -> Chain:
         """The chain of a brand, or the platform's."""
-        return self.chains.setdefault(id, Chain("platform" if id == PLATFORM else f"brand {id}"))
+        return self.chains.setdefault(id, Chain("platform" if id == PLATFORM else f"brand {id}", self._is_being_pruned))
 
     def mark(self, heads: Mapping[UUID, Head], source: str) -> None:
         """Have chains compared with what somebody has signed."""
         for id, head in heads.items():
             self.chain(id).add(Mark(head, source))
+
+    def start(self, heads: Mapping[UUID, Head], source: str) -> None:
+        """Let chains begin after these entries, because somebody has signed that they do."""
+        for id, head in heads.items():
+            self.chain(id).starts.setdefault(head.seq, Mark(head, source))
 
     def take(self, entry: Entry) -> None:
         """Look at the next entry of its chain."""
@@ -110,6 +143,14 @@ class Walk:
             chain.end()
         found = [fault for chain in self.chains.values() for fault in chain.faults[:TOLD]]
         return self.other + found
+
+    def starts(self) -> list[str]:
+        """From where chains are held whose oldest entries have been dropped, and who says so."""
+        return [
+            f"{chain.name} is held from {chain.held_after.head.seq + 1} on: {chain.held_after.source} says so"
+            for chain in self.chains.values()
+            if chain.held_after
+        ]
 
     def report(self, faults: list[Fault]) -> dict[str, Any]:
         """As one object."""

@@ -10,7 +10,7 @@ from uuid import UUID
 import peewee
 
 from jobs.checkpoint_stores import CheckpointConflict, store_at
-from models import checkpoints, context, seals
+from models import checkpoints, context, retention, seals
 from models.db import FLUSH, now, transaction, value
 from scripts.auditing import options, papers
 from scripts.auditing.walk import Walk
@@ -29,7 +29,8 @@ def main(argv: list[str]) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    walk = Walk(None if given.without_mac_keys else papers.key_of(given.mac_keys))
+    key_of = None if given.without_mac_keys else papers.key_of(given.mac_keys)
+    walk = Walk(key_of, is_being_pruned=not given.file)
     public = papers.public_keys(given.public_keys)
     store = store_at(_url(given.checkpoints) if given.checkpoints else settings.audit_checkpoint_url)
     seen = papers.take_checkpoints(walk, store, public)
@@ -41,7 +42,7 @@ def _verify(given: argparse.Namespace) -> int:
     else:
         notes = _go_through_database(walk, seen)
     faults = walk.faults()
-    report = walk.report(faults) | {"checkpoints": seen, "notes": notes}
+    report = walk.report(faults) | {"checkpoints": seen, "notes": walk.starts() + notes}
     if given.json:
         say(json.dumps(report, indent=2))
     else:
@@ -93,9 +94,9 @@ def _show(report: dict[str, Any], faults: list[str]) -> None:
 
 def _export(given: argparse.Namespace) -> int:
     with transaction(context.for_system_job(), closing=FLUSH):
-        heads = checkpoints.heads([_chain(given.brand)] if given.brand else None)
+        heads, begun = checkpoints.heads([_chain(given.brand)] if given.brand else None), retention.begun()
     try:
-        count = papers.write_export(given.file, heads, now())
+        count = papers.write_export(given.file, heads, begun, now())
     except FileExistsError:
         raise SetupError(f"{given.file} exists") from None
     say(f"{count:,} entries of {len(heads):,} chains are in {given.file}")

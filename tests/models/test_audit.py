@@ -78,8 +78,8 @@ def test_the_role_that_runs_migrations_can_not_switch_the_triggers_off(database,
         cursor.execute("create role migrating nosuperuser createrole bypassrls")
         try:
             for statement in (
-                "alter table public.audit_logs disable trigger audit_logs_append_only",
-                "drop trigger audit_logs_append_only on public.audit_logs",
+                "alter table public.audit_logs disable trigger append_only_update",
+                "drop trigger append_only_update on public.audit_logs",
                 "drop table public.audit_logs",
                 "alter table public.audit_logs owner to migrating",
                 "set session_replication_role = replica",

@@ -272,11 +272,11 @@ def test_whoever_changes_a_column_in_the_database_is_found_out(db_clean, superus
     seal(brand_id)
 
     with superuser.cursor() as cursor:
-        cursor.execute("alter table public.audit_logs disable trigger audit_logs_append_only")
+        cursor.execute("alter table public.audit_logs disable trigger append_only_update")
         cursor.execute(
             f"update public.audit_logs set {column} = {TAMPERED[column]} where brand_id = %s and seq = 2", (brand_id,)
         )
-        cursor.execute("alter table public.audit_logs enable always trigger audit_logs_append_only")
+        cursor.execute("alter table public.audit_logs enable always trigger append_only_update")
 
     assert verify(trail(brand_id), head=head_of(brand_id)) == 2
 

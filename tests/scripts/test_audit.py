@@ -17,10 +17,8 @@ from scripts.setup.environment import ROOT
 from settings import settings
 
 BRAND_ID = new_id()
-TRIGGERS = {
-    "public.audit_logs": ("audit_logs_append_only", "audit_logs_no_truncate"),
-    "app.audit_chains": ("audit_chains_forward", "audit_chains_no_truncate"),
-}
+GUARDED = ("public.audit_logs", "app.audit_chains")
+TRIGGERS = ("append_only_update", "append_only_delete", "append_only_truncate")
 
 
 @pytest.fixture
@@ -66,13 +64,13 @@ def tamper(superuser):
 
     def tamper(*statements):
         with superuser.cursor() as cursor:
-            for table, triggers in TRIGGERS.items():
-                for trigger in triggers:
+            for table in GUARDED:
+                for trigger in TRIGGERS:
                     cursor.execute(f"alter table {table} disable trigger {trigger}")
             for statement in statements:
                 cursor.execute(statement, {"brand": BRAND_ID})
-            for table, triggers in TRIGGERS.items():
-                for trigger in triggers:
+            for table in GUARDED:
+                for trigger in TRIGGERS:
                     cursor.execute(f"alter table {table} enable always trigger {trigger}")
 
     return tamper

@@ -25,11 +25,16 @@ create table public.audit_logs (
     sealed_at timestamptz,
     constraint audit_logs_sealed_whole check ((seq is null) = (mac is null) and (mac is null) = (key_version is null))
 );
+-- What is searched is indexed once it has its seal, by whoever seals it: the act itself keeps the key and one index up.
+create index audit_logs_unsealed on public.audit_logs (brand_id, timestamp, id) where seq is null;
 create unique index audit_logs_chain on public.audit_logs (coalesce(brand_id, '00000000-0000-0000-0000-000000000000'), seq)
     where seq is not null;
-create index audit_logs_unsealed on public.audit_logs (brand_id, timestamp, id) where seq is null;
-create index audit_logs_brand on public.audit_logs (brand_id, timestamp, id);
-create index audit_logs_time on public.audit_logs (timestamp, id);
+create index audit_logs_brand on public.audit_logs (brand_id, timestamp, id) where seq is not null;
+create index audit_logs_time on public.audit_logs (timestamp, id) where seq is not null;
+create index audit_logs_user on public.audit_logs (user_id, timestamp, id) where seq is not null;
+create index audit_logs_record on public.audit_logs (record_id, timestamp, id) where seq is not null;
+create index audit_logs_shown on public.audit_logs using gin ((details -> 'shown'))
+    where seq is not null and details ? 'shown';
 
 -- The head of each tenant's chain; the nil UUID is the platform's.
 create table app.audit_chains (
@@ -38,46 +43,88 @@ create table app.audit_chains (
     mac bytea not null default '\x'
 );
 
--- Append-only, whoever asks: a seal may be put on once, and nothing else may ever change. The triggers fire for the
--- owner too, and always: not even a session that poses as a replica is spared.
-create function app.keep_audit() returns trigger language plpgsql set search_path = '' as $$
+-- What each chain is held after, where its oldest entries have been dropped.
+create table app.audit_starts (
+    chain_id uuid primary key,
+    seq bigint not null,
+    mac bytea not null,
+    checkpoint bigint not null             -- the stored checkpoint that says so
+);
+
+-- Append-only, whoever asks. These decide what may still be done to a row; the triggers fire for the owner too, and
+-- always: not even a session that poses as a replica is spared.
+create function app.refuse_change() returns trigger language plpgsql set search_path = '' as $$
 begin
-    if tg_op = 'UPDATE' and old.seq is null and new.seq is not null
-        and to_jsonb(new) - array['seq', 'key_version', 'mac', 'sealed_at']
-          = to_jsonb(old) - array['seq', 'key_version', 'mac', 'sealed_at'] then
+    raise exception using errcode = 'PT403', message = 'audit_is_append_only';
+end
+$$;
+
+-- The named columns may be filled in once, and nothing else may ever change.
+create function app.fill_in_once() returns trigger language plpgsql set search_path = '' as $$
+declare
+    was jsonb := to_jsonb(old);
+    now_is jsonb := to_jsonb(new);
+begin
+    if was ->> tg_argv[0] is null and now_is ->> tg_argv[0] is not null and was - tg_argv = now_is - tg_argv then
         return new;
     end if;
     raise exception using errcode = 'PT403', message = 'audit_is_append_only';
 end
 $$;
-create trigger audit_logs_append_only before update or delete on public.audit_logs
-    for each row execute function app.keep_audit();
-create trigger audit_logs_no_truncate before truncate on public.audit_logs
-    for each statement execute function app.keep_audit();
-alter table public.audit_logs enable always trigger audit_logs_append_only;
-alter table public.audit_logs enable always trigger audit_logs_no_truncate;
 
--- The head of a chain only ever moves forward.
-create function app.keep_audit_chain() returns trigger language plpgsql set search_path = '' as $$
+-- A chain's row only ever moves forward.
+create function app.move_forward() returns trigger language plpgsql set search_path = '' as $$
 begin
-    if tg_op = 'UPDATE' and new.chain_id = old.chain_id and new.seq > old.seq then
+    if new.chain_id = old.chain_id and new.seq > old.seq then
         return new;
     end if;
     raise exception using errcode = 'PT403', message = 'audit_is_append_only';
 end
 $$;
-create trigger audit_chains_forward before update or delete on app.audit_chains
-    for each row execute function app.keep_audit_chain();
-create trigger audit_chains_no_truncate before truncate on app.audit_chains
-    for each statement execute function app.keep_audit_chain();
-alter table app.audit_chains enable always trigger audit_chains_forward;
-alter table app.audit_chains enable always trigger audit_chains_no_truncate;
 
-call app.secure('public.audit_logs', p_admin => 'select', p_system => 'select,update',
+-- An entry may go that is years old, and that a stored checkpoint says the chain is held without.
+create function app.drop_outdated() returns trigger language plpgsql set search_path = '' as $$
+begin
+    if old.timestamp < now() - interval '1 year' and old.seq <= (
+        select s.seq from app.audit_starts s
+        where s.chain_id = coalesce(old.brand_id, '00000000-0000-0000-0000-000000000000'))
+    then
+        return old;
+    end if;
+    raise exception using errcode = 'PT403', message = 'audit_is_append_only';
+end
+$$;
+
+create procedure app.append_only(
+    p_table regclass, p_update text default 'app.refuse_change()', p_delete text default 'app.refuse_change()'
+) language plpgsql set search_path = '' as $$
+declare
+    rule record;
+begin
+    for rule in
+        select * from (values
+            ('update', 'row', p_update), ('delete', 'row', p_delete), ('truncate', 'statement', 'app.refuse_change()')
+        ) as rules (event, level, decides)
+    loop
+        execute format('create trigger append_only_%s before %1$s on %s for each %s execute function %s',
+            rule.event, p_table, rule.level, rule.decides);
+        execute format('alter table %s enable always trigger append_only_%s', p_table, rule.event);
+    end loop;
+end
+$$;
+
+call app.append_only('public.audit_logs', p_delete => 'app.drop_outdated()',
+    p_update => $$app.fill_in_once('seq', 'key_version', 'mac', 'sealed_at')$$);
+call app.append_only('app.audit_chains', p_update => 'app.move_forward()');
+call app.append_only('app.audit_starts', p_update => 'app.move_forward()');
+
+call app.secure('public.audit_logs', p_admin => 'select', p_system => 'select,update,delete',
     p_member => '{"select": "audit:read"}');
 call app.secure('app.audit_chains', p_system => 'select,insert,update');
+call app.secure('app.audit_starts', p_system => 'select,insert,update');
 -- Definer functions write entries, and nothing else of the trail. The sealer puts the seal on, and nothing else.
 revoke update, delete on public.audit_logs, app.audit_chains from app_definer;
+revoke insert, update, delete on app.audit_starts from app_definer;
 revoke update on public.audit_logs from app_system;
 grant update (seq, key_version, mac, sealed_at) on public.audit_logs to app_system;
 

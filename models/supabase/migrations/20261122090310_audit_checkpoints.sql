@@ -10,21 +10,23 @@ create table app.audit_checkpoints (
 );
 create index audit_checkpoints_unstored on app.audit_checkpoints (number) where stored_at is null;
 
-create function app.keep_audit_checkpoint() returns trigger language plpgsql set search_path = '' as $$
+call app.append_only('app.audit_checkpoints', p_update => $$app.fill_in_once('stored_at')$$);
+
+-- Where a chain begins is what a stored checkpoint says.
+create function app.require_vouched() returns trigger language plpgsql set search_path = '' as $$
 begin
-    if tg_op = 'UPDATE' and old.stored_at is null and new.stored_at is not null
-        and to_jsonb(new) - 'stored_at' = to_jsonb(old) - 'stored_at' then
+    perform from app.audit_checkpoints c, jsonb_array_elements(c.document::jsonb -> 'starts') as start
+    where c.number = new.checkpoint and c.stored_at is not null and start ->> 'chain' = new.chain_id::text
+        and (start ->> 'seq')::bigint = new.seq and start ->> 'mac' = encode(new.mac, 'hex');
+    if found then
         return new;
     end if;
     raise exception using errcode = 'PT403', message = 'audit_is_append_only';
 end
 $$;
-create trigger audit_checkpoints_append_only before update or delete on app.audit_checkpoints
-    for each row execute function app.keep_audit_checkpoint();
-create trigger audit_checkpoints_no_truncate before truncate on app.audit_checkpoints
-    for each statement execute function app.keep_audit_checkpoint();
-alter table app.audit_checkpoints enable always trigger audit_checkpoints_append_only;
-alter table app.audit_checkpoints enable always trigger audit_checkpoints_no_truncate;
+create trigger vouched before insert or update on app.audit_starts
+    for each row execute function app.require_vouched();
+alter table app.audit_starts enable always trigger vouched;
 
 call app.secure('app.audit_checkpoints', p_admin => 'select', p_system => 'select,insert,update');
 revoke insert, update, delete on app.audit_checkpoints from app_definer;
@@ -56,7 +58,9 @@ begin
     end if;
     execute format('grant app_audit_owner to %I', current_user);
     grant usage, create on schema public, app to app_audit_owner;
-    foreach kept in array array['public.audit_logs', 'app.audit_chains', 'app.audit_checkpoints']::regclass[] loop
+    foreach kept in array array['public.audit_logs', 'app.audit_chains', 'app.audit_starts',
+        'app.audit_checkpoints']::regclass[]
+    loop
         execute format('grant select on table %s to %I', kept, current_user);
         execute format('alter table %s owner to app_audit_owner', kept);
         execute format('revoke insert, update, delete, truncate, references, trigger on table %s from app_audit_owner', kept);

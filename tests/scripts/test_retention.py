@@ -1,0 +1,284 @@
+"""What the trail has kept for long enough goes; the rest is verified as before, and from where it is held is said."""
+
+import json
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import psycopg2
+import pytest
+
+import jobs.audit
+from jobs.checkpoint_stores import store_at
+from models import audit, checkpoints, context, retention, seals
+from models.db import new_id, now, transaction, value
+from models.jobs import enqueue
+from scripts.auditing import work
+from settings import settings
+
+ACME, OTHER = new_id(), new_id()
+LONG_AGO = timedelta(days=366 * 8)
+OLD = """
+    insert into public.audit_logs (action, brand_id, timestamp, details)
+    select 'old.act', %s, now() - %s - make_interval(secs => 100 - n), jsonb_build_object('n', n)
+    from generate_series(1, %s) n
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where checkpoints go."""
+    url = f"file://{tmp_path / 'checkpoints'}"
+    monkeypatch.setattr(jobs.audit, "settings", replace(settings, audit_checkpoint_url=url))
+    monkeypatch.setattr(work, "settings", replace(settings, audit_checkpoint_url=url))
+    monkeypatch.setattr(checkpoints, "take", partial(checkpoints.take, unless_younger_than=timedelta()))
+    return tmp_path / "checkpoints"
+
+
+def seal(*brand_ids):
+    with transaction(context.for_system_job()):
+        for brand_id in brand_ids:
+            seals.seal(brand_id)
+
+
+def record(brand_id, times):
+    with transaction(context.for_brand_job(brand_id)):
+        for _ in range(times):
+            audit.record("new.act")
+    seal(brand_id)
+
+
+@pytest.fixture
+def trail(db_clean, superuser, folder, drain):
+    """Eight entries of a brand from long ago and four of today, two of another's of today; a checkpoint of before."""
+    with superuser.cursor() as cursor:
+        cursor.execute(OLD, (ACME, LONG_AGO, 8))
+    seal(ACME)
+    run(drain, "audit.checkpoint")
+    record(ACME, 4)
+    record(OTHER, 2)
+
+
+def run(drain, name, **options):
+    with transaction(context.for_system_job()):
+        enqueue(name)
+    return drain(**options)
+
+
+@pytest.fixture
+def prune(drain):
+    def prune(**options):
+        ran = run(drain, "audit.prune", **options)
+        seal(ACME, OTHER, None)
+        return ran
+
+    return prune
+
+
+@pytest.fixture
+def verify(monkeypatch):
+    """`./scripts/audit verify --json …`: (what is wrong, notes)."""
+    said = []
+    monkeypatch.setattr(work, "say", said.append)
+
+    def verify(*arguments):
+        status = work.main(["verify", "--json", *map(str, arguments)])
+        report = json.loads(said.pop())
+        assert status == (0 if report["whole"] else 1)
+        return [(fault["chain"], fault["seq"]) for fault in report["faults"]], report["notes"]
+
+    return verify
+
+
+def held(brand_id):
+    with transaction(context.for_system_job()):
+        return [entry["seq"] for entry in seals.sealed(brand_id)]
+
+
+def test_what_is_old_enough_goes_and_the_rest_is_whole_and_says_from_where(trail, prune, verify, folder):
+    prune()
+
+    assert held(ACME) == [9, 10, 11, 12, 13]
+    assert held(OTHER) == [1, 2]
+    faults, notes = verify()
+    assert faults == []
+    assert notes == [f"brand {ACME} is held from 9 on: checkpoint 2 of {_taken(folder, 2)} says so"]
+
+
+def _taken(folder, number):
+    public = checkpoints.public_keys(checkpoints.public_key_set())
+    return checkpoints.opened(store_at(f"file://{folder}").get(number), public)["at"][:19]
+
+
+def test_that_it_went_is_in_the_chain_that_it_went_from(trail, prune):
+    prune()
+
+    with transaction(context.for_system_job()):
+        entry = seals.sealed(ACME)[-1]
+    assert (entry["action"], entry["brand_id"], entry["job_id"] is not None) == ("audit.prune", ACME, True)
+    assert entry["details"]["before"] == {"held_after": 0}
+    assert {name: entry["details"]["after"][name] for name in ("held_after", "entries")} == {
+        "held_after": 8,
+        "entries": 8,
+    }
+
+
+def test_nothing_goes_twice_and_nothing_where_nothing_is_old(trail, prune, folder):
+    prune()
+    stored = len(list(folder.iterdir()))
+    prune()
+
+    assert held(ACME) == [9, 10, 11, 12, 13]
+    assert len(list(folder.iterdir())) == stored
+
+
+def test_with_0_years_everything_is_kept(trail, prune, monkeypatch):
+    monkeypatch.setattr(jobs.audit, "settings", replace(jobs.audit.settings, audit_retention_years=0))
+    prune()
+
+    assert held(ACME) == list(range(1, 13))
+
+
+def test_what_takes_more_than_one_run_is_finished_by_the_next(trail, prune, verify, monkeypatch):
+    monkeypatch.setattr(retention, "MOST", 3)
+    monkeypatch.setattr(retention, "BATCH", 2)
+
+    assert prune() == ["audit.prune"] * 3
+
+    assert held(ACME)[0] == 9
+    assert verify()[0] == []
+
+
+def test_a_chain_whose_entries_all_went_is_held_from_the_next_one(db_clean, superuser, folder, prune, verify):
+    with superuser.cursor() as cursor:
+        cursor.execute(OLD, (ACME, LONG_AGO, 3))
+    seal(ACME)
+    prune()
+
+    assert held(ACME) == [4]
+    assert verify()[0] == []
+
+
+def test_what_could_not_be_stored_keeps_the_entries_here(trail, drain, prune, folder, verify):
+    shutil.move(folder, folder.with_name("kept"))
+    folder.write_text("no folder")
+    assert prune(allow_dead=True)
+    assert held(ACME)[0] == 1
+
+    folder.unlink()
+    shutil.move(folder.with_name("kept"), folder)
+    prune()
+
+    assert held(ACME)[0] == 9
+    assert verify()[0] == []
+
+
+def tamper(superuser, *statements):
+    with superuser.cursor() as cursor:
+        for table in ("public.audit_logs", "app.audit_chains", "app.audit_starts"):
+            cursor.execute(f"alter table {table} disable trigger all")
+        for statement in statements:
+            cursor.execute(statement, {"brand": ACME})
+        for table in ("public.audit_logs", "app.audit_chains", "app.audit_starts"):
+            cursor.execute(f"alter table {table} enable trigger all")
+            for event in ("update", "delete", "truncate"):
+                cursor.execute(f"alter table {table} enable always trigger append_only_{event}")
+        cursor.execute("alter table app.audit_starts enable always trigger vouched")
+
+
+CUT = "delete from public.audit_logs where brand_id = %(brand)s and seq <= "
+
+
+@pytest.mark.parametrize(("before", "upto", "found"), [(True, 5, 1), (True, 8, 1), (False, 11, 9)])
+def test_whoever_cuts_more_off_the_front_is_found_out(trail, prune, verify, superuser, before, upto, found):
+    if not before:
+        prune()
+    tamper(superuser, f"{CUT}{upto}")
+
+    assert verify()[0][0] == (f"brand {ACME}", found)
+
+
+def test_a_start_that_somebody_wrote_into_the_database_is_none(trail, prune, drain, verify, superuser):
+    forged = "insert into app.audit_starts select brand_id, seq, mac, 1 from public.audit_logs where seq = 10"
+    tamper(superuser, forged, f"{CUT}10")
+    run(drain, "audit.checkpoint")  # which doesn't say so either
+
+    assert verify()[0][0] == (f"brand {ACME}", 1)
+
+
+def test_entries_that_were_made_old_don_t_go(trail, prune, superuser, caplog):
+    tamper(superuser, "update public.audit_logs set timestamp = timestamp - interval '9 years' where seq = 10")
+
+    prune(allow_dead=True)
+
+    assert held(ACME)[0] == 1
+    assert "audit entry 10 of chain" in caplog.text
+
+
+def test_while_entries_are_going_the_chain_is_whole_from_where_the_checkpoint_says(trail, prune, verify, superuser):
+    prune()
+    gone = held(ACME)
+    assert gone[0] == 9
+    # As if the third one had not gone yet.
+    tamper(
+        superuser,
+        "insert into public.audit_logs (action, brand_id, seq, mac, key_version, sealed_at)"
+        " values ('old.act', %(brand)s, 3, '', 1, now())",
+    )
+
+    assert verify()[0] == []
+
+
+def test_an_export_from_before_is_verified_whole_and_one_from_after_from_its_start(
+    trail, prune, verify, tmp_path, folder
+):
+    early, late = tmp_path / "early.jsonl", tmp_path / "late.jsonl"
+    assert work.main(["export", str(early), "--brand", str(ACME)]) == 0
+    prune()
+    assert work.main(["export", str(late), "--brand", str(ACME)]) == 0
+
+    assert verify(early) == ([], [])
+    assert verify(late)[0] == []
+    lines = late.read_text().splitlines(keepends=True)
+    late.write_text("".join([lines[0], *lines[2:]]))
+
+    assert verify(late)[0][0] == (f"brand {ACME}", 9)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"{CUT}8",
+        "insert into app.audit_starts select brand_id, seq, mac, 1 from public.audit_logs where seq = 8",
+        "update app.audit_starts set seq = 12",
+        "delete from app.audit_starts",
+        "truncate app.audit_starts",
+    ],
+)
+def test_nobody_lets_anything_go_that_no_stored_checkpoint_speaks_of(trail, prune, superuser, statement):
+    if "update" in statement or "from app" in statement or "truncate" in statement:
+        prune()
+    with superuser.cursor() as cursor, pytest.raises(psycopg2.Error, match="audit_is_append_only"):
+        cursor.execute(statement, {"brand": ACME})
+
+
+def test_not_even_a_vouched_start_lets_go_of_what_is_younger_than_a_year(trail, superuser, monkeypatch, drain):
+    with transaction(context.for_system_job()):
+        ends = retention.due(now(), {})
+        retention.announce(ends, {}, now())
+    run(drain, "audit.checkpoint")
+    with transaction(context.for_system_job()):
+        number, starts = checkpoints.newest_stored()
+        retention.begin_after(ACME, starts[ACME], number)
+        assert value("SELECT seq FROM app.audit_starts WHERE chain_id = %s", (ACME,)) == 12
+
+    with superuser.cursor() as cursor, pytest.raises(psycopg2.Error, match="audit_is_append_only"):
+        cursor.execute("delete from public.audit_logs where brand_id = %s and seq = 12", (ACME,))
+
+
+def test_years_are_counted_in_days_that_are_never_too_few():
+    assert retention.cutoff(0) is None
+    cutoff = retention.cutoff(7)
+    assert cutoff is not None
+    assert datetime.now(UTC) - cutoff > timedelta(days=7 * 365.25)
