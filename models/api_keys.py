@@ -132,10 +132,14 @@ def identify(text: str) -> Identity:
         return known[1]
     hashes = [_hash(text, version) for version in keys.versions()]
     with transaction(context.nobody()):
-        found = row("SELECT id, brand_id, scopes FROM app.identify_api_key(%s)", (hashes,))
+        found = row("SELECT id, brand_id, scopes, is_good FROM app.identify_api_key(%s)", (hashes,))
     if found is None:
         raise ApiKeyInvalid
     identity = context.of_api_key(found["id"], found["brand_id"], found["scopes"])
+    if not found["is_good"]:
+        refusal = ApiKeyInvalid()
+        refusal.claims = identity.claims
+        raise refusal
     if len(_known) >= _CACHE_SIZE:
         _known.clear()
     _known[newest] = (time.monotonic() + _REMEMBERED, identity)

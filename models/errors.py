@@ -1,5 +1,6 @@
 """What can go wrong for a caller. Each error knows its HTTP status and its stable `code`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -7,11 +8,18 @@ class Problem(Exception):
     """A refusal that the caller can understand, in the terms of RFC 9457.
 
     `extra` members go into the problem document beside `detail`, `headers` into the response.
+
+    Attributes:
+        is_noted: the audit trail is told, where it is told of refusals; not if whoever found it has done that, or if
+            there is nothing to tell.
+        claims: whose credentials they were that are refused, if they were ever good.
     """
 
     status = 500
     code = "internal"
     title = "Something went wrong on our side"
+    is_noted = True
+    claims: Mapping[str, Any] | None = None
 
     def __init__(self, detail: str = "", *, headers: dict[str, str] | None = None, **extra: Any) -> None:
         super().__init__(detail or self.title)
@@ -49,6 +57,15 @@ class Unauthenticated(Problem):
 
     def __init__(self, detail: str = "", **extra: Any) -> None:
         super().__init__(detail, headers={"WWW-Authenticate": "Bearer"}, **extra)
+
+
+class TokenExpired(Unauthenticated):
+    """An access token was good, and is to be refreshed: that happens all day."""
+
+    is_noted = False
+
+    def __init__(self) -> None:
+        super().__init__("The access token has expired.")
 
 
 class Forbidden(Problem):

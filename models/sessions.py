@@ -1,8 +1,9 @@
 """Sessions: signing in, going on, and out. What a token may do is decided by its session, and that can be revoked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from models import accounts, context, emails, keys, passwords, refresh_tokens, tokens
@@ -31,6 +32,7 @@ class InvalidCredentials(Unauthenticated):
 
     code = "invalid_credentials"
     title = "The e-mail address or the password is wrong"
+    is_noted = False  # app.fail_sign_in has, with the account that was meant
 
 
 class RefreshTokenInvalid(Unauthenticated):
@@ -179,8 +181,17 @@ def refresh(text: str) -> Session:
     assert found is not None
     outcome, sealed, session_id = found.pop("outcome"), found.pop("successor"), found.pop("session_id")
     if outcome != "ok":
-        raise RefreshTokenInvalid
+        raise _invalid(outcome, session_id, found)
     return _session(session_id, token.unseal(bytes(sealed)), Person(**found))
+
+
+def _invalid(outcome: str, session_id: UUID | None, person: Mapping[str, Any]) -> RefreshTokenInvalid:
+    refusal = RefreshTokenInvalid()
+    refusal.is_noted = outcome != "reused"  # app.refresh_session has
+    if session_id is not None:
+        metadata = {"brand_id": person["brand_id"] and str(person["brand_id"]), "user_role": person["role"]}
+        refusal.claims = {"sub": str(person["id"]), "session_id": str(session_id), "app_metadata": metadata}
+    return refusal
 
 
 def own(limit: int, after: tuple[datetime, UUID] | None = None) -> list[Open]:

@@ -20,7 +20,7 @@ from joserfc.jwk import Key, OctKey
 from models import accounts, context, emails
 from models.context import Identity
 from models.db import row, transaction
-from models.errors import Forbidden, Invalid, Unauthenticated, Unavailable
+from models.errors import Forbidden, Invalid, TokenExpired, Unauthenticated, Unavailable
 from models.remote_keys import RemoteKeys
 from settings import Settings, settings
 
@@ -193,7 +193,7 @@ class Verifier:
         if max(claims.iat, claims.nbf) > now + LEEWAY:
             raise _invalid()
         if claims.exp <= now:
-            raise Unauthenticated("The access token has expired.")
+            raise TokenExpired
 
 
 def _invalid() -> Unauthenticated:

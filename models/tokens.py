@@ -8,10 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import KeySet
 
-from models.errors import Unauthenticated
+from models.errors import TokenExpired, Unauthenticated
 from settings import settings
 
 LIFETIME = 3600
@@ -117,7 +117,7 @@ def verify(token: str) -> dict[str, Any]:
         claims = _decode(token)
         _verified.put(token, claims)
     if claims["exp"] < time.time():
-        raise Unauthenticated("The access token has expired.")
+        raise TokenExpired
     return claims
 
 
@@ -128,6 +128,8 @@ def _decode(token: str) -> dict[str, Any]:
         if claims.get("iss") != issuer():
             raise ValueError("issuer")
         UUID(claims["sub"]), UUID(claims["session_id"])
+    except ExpiredTokenError:
+        raise TokenExpired from None
     except (JoseError, ValueError, TypeError, AttributeError, KeyError):
         raise Unauthenticated("The access token is not valid.") from None
     return dict(claims)

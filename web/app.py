@@ -9,7 +9,7 @@ from urllib.parse import quote_from_bytes
 
 import falcon.asgi
 
-from models import audit, db, permissions, production, reauthentication
+from models import audit, db, permissions, production, reauthentication, refusals
 from settings import Settings, settings
 from web import health, metrics, pages, problems
 from web.grants import Grants
@@ -19,6 +19,7 @@ from web.limits import Limiter, parse_rate
 from web.logs import AccessLog
 from web.middleware import Context, Cors
 from web.pool import Pool
+from web.refusals import Refusals
 from web.tokens import verifier
 from web.v1 import ROUTES
 
@@ -108,6 +109,7 @@ def kit_of(config: Settings) -> Kit:
         grants=Grants(pool, permissions.allowed),
         transaction=db.transaction,
         record=audit.record,
+        refusals=Refusals(pool, refusals.record, on_exit=db.close_thread),
         require_recent=reauthentication.require_recent,
         idempotency=InDatabase(),
         max_body_bytes=config.max_body_bytes,
@@ -129,7 +131,7 @@ class _Lifespan:
 
     def __init__(self, kit: Kit, routes: Routes) -> None:
         # In this order at the end: nobody asks a resource's threads any more when the pools are empty.
-        self._closing: list[Closing] = [kit.pool, kit.slow_pool]
+        self._closing: list[Closing] = [kit.pool, kit.slow_pool, kit.refusals]
         self._closing += [resource for _, resource in routes if isinstance(resource, Closing)]
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:

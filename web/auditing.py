@@ -1,6 +1,6 @@
-"""The audit entry of an endpoint's act: written with it, or by itself when it was refused."""
+"""What of a request goes into the audit trail: its act, written with it, or that it was refused."""
 
-import logging
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -8,12 +8,14 @@ from falcon.asgi import Request
 
 from models.context import Identity
 from models.errors import Problem
+from models.refusals import NOT_FOUND, Refused
+from web.declaration import OPEN, Declaration
 from web.kit import Kit
 
-logger = logging.getLogger(__name__)
+UNNAMED = "request.refuse"
+"""What refusals of endpoints are recorded as whose acts are not."""
 
-RECORDED_REFUSALS = (401, 403, 409, 410)
-"""Somebody wanted to do what they may not, or may not now. Typing errors (422) are nobody's business."""
+_OTHER_TABLES = {"code_id": "qr_codes", "entry_id": "audit_logs"}
 
 
 def audited(
@@ -24,10 +26,14 @@ def audited(
     record_key: str | None = None,
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
+    shown: list[UUID] | None = None,
     reason: str | None = None,
     brand_id: UUID | None = None,
 ) -> None:
-    """Say which record a responder acts on, and how; goes into the entry that its `audit=` declares."""
+    """Say which record a responder acts on, and how; goes into the entry that its `audit=` declares.
+
+    `shown` are the people or records that a list has told of.
+    """
     details = locals()
     details.pop("req")
     req.context.audit = {name: detail for name, detail in details.items() if detail is not None}
@@ -38,14 +44,52 @@ def record_act(kit: Kit, req: Request, action: str) -> None:
     kit.record(action, **getattr(req.context, "audit", {}))
 
 
-def record_refusal(kit: Kit, identity: Identity, action: str, refusal: Problem) -> None:
-    """Write the entry of a refusal, in a transaction of its own. If that fails, the refusal stands all the same."""
-    if refusal.status not in RECORDED_REFUSALS or (refusal.status == 401 and identity.is_checked):
-        return  # a session that has ended writes nothing any more
-    try:
-        with kit.transaction(identity, timeout=2.0):
-            kit.record(action, outcome="refused", reason=refusal.code)
-    except Problem as unheard:
-        logger.info("the refusal of %s is not recorded: %s", action, unheard.code)  # the session has ended
-    except Exception:
-        logger.exception("the refusal of %s could not be recorded", action)
+def refused(declared: Declaration, req: Request, path: Mapping[str, Any], refusal: Problem) -> Refused | None:
+    """What the trail is to know of a refusal; None if it is nobody's business."""
+    identity: Identity | None = req.context.identity
+    claims = refusal.claims or (identity.claims if identity else {})
+    target = getattr(req.context, "audit", {})
+    table, record_id, record_key = _target(path)
+    if not _is_worth_it(declared, req, refusal, bool(claims and record_id)):
+        return None
+    return Refused(
+        action=declared.audit or declared.refused_as or UNNAMED,
+        reason=refusal.code,
+        status=refusal.status,
+        operation=f"{req.method} {req.uri_template}",
+        claims=claims,
+        table=target.get("table", table),
+        record_id=target.get("record_id", record_id),
+        record_key=target.get("record_key", record_key),
+        request=req.context.info,
+    )
+
+
+def _is_worth_it(declared: Declaration, req: Request, refusal: Problem, names_record: bool) -> bool:
+    """Whoever is not let in or may not do it; who asks for what is somebody else's; who tries too often.
+
+    What was typed wrong (422), or changed by somebody else meanwhile (412), is not: that happens all day.
+    """
+    if not refusal.is_noted:
+        return False
+    is_sensitive = bool(declared.audit or declared.refused_as)
+    match refusal.status:
+        case 401:
+            return req.auth is not None or (is_sensitive and declared.permission in OPEN)
+        case 403:
+            return True
+        case 404:
+            return names_record if refusal.code == NOT_FOUND else is_sensitive
+        case 409 | 410 | 429:
+            return is_sensitive
+    return False
+
+
+def _target(path: Mapping[str, Any]) -> tuple[str | None, UUID | None, str | None]:
+    """The record that a path names: the last one, as its parameter says (`campaign_id`: of `campaigns`)."""
+    if not path:
+        return None, None, None
+    name, value = list(path.items())[-1]
+    if isinstance(value, UUID):
+        return _OTHER_TABLES.get(name) or f"{name.removesuffix('_id')}s", value, None
+    return None, None, str(value)[:200]

@@ -37,6 +37,7 @@ class Declared(TypedDict, total=False):
     status: int
     media: str
     audit: str | None
+    refused_as: str | None
     rate: str | None
     idempotent: bool
     slow: bool
@@ -63,6 +64,7 @@ class Declaration:
         status: of the answer, unless the responder says otherwise.
         media: the answer's media type; for any but JSON, the responder sets `resp.data` and `resp.content_type`.
         audit: the action that is recorded with the act, as `subject.verb`; refusals are recorded, too.
+        refused_as: the action that refusals are recorded as, where the act writes its own entry, or none.
         rate: e.g. `"10/minute; 100/day"`, for each person, or for each address before anybody is known; the general
             limit by default; None: there is none, as for what watches over us and for scans.
         idempotent: honours `Idempotency-Key`.
@@ -85,6 +87,7 @@ class Declaration:
     status: int = 200
     media: str = JSON
     audit: str | None = None
+    refused_as: str | None = None
     rate: str | None = GENERAL
     idempotent: bool = False
     slow: bool = False
@@ -105,6 +108,8 @@ class Declaration:
             raise TypeError("an idempotent endpoint keeps its answer in the transaction that @endpoint opens")
         if self.recent and (self.permission in OPEN or self.mode == "async"):
             raise TypeError("only a session that is looked up in a transaction can have been authenticated recently")
+        if self.audit and self.refused_as:
+            raise TypeError("refusals are recorded as the act is")
         if self.audit and self.mode == "async":
             raise TypeError("an asynchronous endpoint has no transaction that an audit entry could be part of")
 

@@ -5,7 +5,7 @@ A request goes through: route, method, sign-in (401), permission (403), rate lim
 pool, and its answer is encoded there, so that what can't be encoded isn't committed.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import update_wrapper
 from typing import Any, Unpack
 
@@ -16,7 +16,7 @@ from models.context import Identity, acting_as, nobody
 from models.errors import Forbidden, MfaRequired, Problem, Unauthenticated
 from web import idempotency
 from web.accepted import accept
-from web.auditing import audited, record_act, record_refusal
+from web.auditing import audited, record_act, refused
 from web.body import read_json_bytes
 from web.declaration import AUTHENTICATED, GENERAL, OPEN, OPTIONAL, PUBLIC, Declaration, Declared
 from web.decode import Body, Query
@@ -24,7 +24,7 @@ from web.kit import Kit
 from web.limits import Rate, headers, parse_rate, partition
 from web.pagination import Page, PageQuery, after, page_of
 from web.preconditions import etag, not_modified, require_match
-from web.problems import NotAcceptable, SignInIsElsewhere
+from web.problems import NotAcceptable, SignInIsElsewhere, of_database
 
 __all__ = ["Page", "PageQuery", "accept", "after", "audited", "endpoint", "etag", "page_of", "require_match"]
 
@@ -60,19 +60,22 @@ def _in_pool(operation: "_Operation") -> Responder:
         kit: Kit = req.context.kit
         try:
             await operation.admit(req, resp)
-        except Forbidden as refusal:
-            if operation.declared.audit:
-                await kit.pool.run(record_refusal, kit, req.context.identity, operation.declared.audit, refusal)
+            raw = await operation.read(req)
+            await (kit.slow_pool if slow else kit.pool).run(operation.perform, resource, req, resp, path, raw)
+        except Exception as error:
+            await operation.note(req, path, error)
             raise
-        raw = await operation.read(req)
-        await (kit.slow_pool if slow else kit.pool).run(operation.perform, resource, req, resp, path, raw)
 
     return respond
 
 
 def _asynchronous(operation: "_Operation") -> Responder:
     async def respond(resource: Any, req: Request, resp: Response, **path: Any) -> None:
-        await operation.admit(req, resp)
+        try:
+            await operation.admit(req, resp)
+        except Problem as refusal:
+            await operation.note(req, path, refusal)
+            raise
         operation.decode(req, await operation.read(req))
         resp.status = operation.declared.status
         await operation.responder(resource, req, resp, **path)
@@ -149,6 +152,13 @@ class _Operation:
             return permission in OPEN or needed in identity.scopes
         return permission in OPEN or permission == AUTHENTICATED or await kit.grants.allow(identity, permission)
 
+    async def note(self, req: Request, path: Mapping[str, Any], error: Exception) -> None:
+        """Have the trail know of a refusal, if that is worth it; after its transaction, and by itself."""
+        refusal = error if isinstance(error, Problem) else of_database(error)
+        found = refusal and refused(self.declared, req, path, refusal)
+        if found:
+            await req.context.kit.refusals.note(found)
+
     async def read(self, req: Request) -> bytes:
         """The body's bytes, if a body is declared."""
         if self._body is None:
@@ -163,21 +173,16 @@ class _Operation:
             req.context.body = self._body.decode(b"{}" if self.declared.body_optional and not raw else raw)
 
     def perform(self, resource: Any, req: Request, resp: Response, path: dict[str, Any], raw: bytes) -> None:
-        """In a thread: decode, then do it in the caller's transaction; a refusal is recorded after its rollback."""
+        """In a thread: decode, then do it in the caller's transaction."""
         self.decode(req, raw)
         resp.status = self.declared.status
         kit: Kit = req.context.kit
         identity: Identity = req.context.identity
-        try:
-            if self.declared.outward:
-                self._act_outward(kit, identity, resource, req, resp, path)
-            else:
-                with kit.transaction(identity, timeout=self.declared.timeout):
-                    self._act(kit, identity, resource, req, resp, path, raw)
-        except Problem as refusal:
-            if self.declared.audit:
-                record_refusal(kit, identity, self.declared.audit, refusal)
-            raise
+        if self.declared.outward:
+            self._act_outward(kit, identity, resource, req, resp, path)
+            return
+        with kit.transaction(identity, timeout=self.declared.timeout):
+            self._act(kit, identity, resource, req, resp, path, raw)
 
     def _act(
         self,

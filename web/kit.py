@@ -9,6 +9,7 @@ from models.context import Identity
 from web.grants import Grants
 from web.limits import Limiter, Rate
 from web.pool import Pool
+from web.refusals import Refusals
 
 
 class Transaction(Protocol):
@@ -34,6 +35,8 @@ class Kit:
         key_rate: what one API key may ask in all.
         person_rate: what one person may ask of all endpoints without a limit of their own.
         address_rate: what may be asked of them from one address by whoever isn't known.
+        record: writes the audit entry of an act.
+        refusals: what refusals go through into the trail.
         signs_in: whether people sign in here, and not at somebody else's.
     """
 
@@ -47,6 +50,7 @@ class Kit:
     grants: Grants
     transaction: Transaction
     record: Callable[..., Any]
+    refusals: Refusals
     require_recent: Callable[[], None]
     idempotency: IdempotencyStore
     max_body_bytes: int

@@ -184,6 +184,8 @@ def _explained(resource: Any, responder: Any, declared: Declaration) -> str:
         )
     if declared.audit:
         notes.append(f"Recorded in the audit trail as `{declared.audit}`.")
+    elif declared.refused_as:
+        notes.append(f"Refusals are recorded in the audit trail as `{declared.refused_as}`.")
     if declared.problems:
         notes.append("Refusals of its own: " + ", ".join(f"`{p.code}` ({p.status})" for p in declared.problems) + ".")
     return "\n\n".join([summary, *filter(None, notes)])

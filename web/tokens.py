@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from models import api_keys, supabase_auth, tokens
 from models.context import Identity, of_claims
-from models.errors import Unauthenticated
+from models.errors import TokenExpired
 from models.remote_keys import RemoteKeys
 from models.supabase_auth import Project, Verifier
 from settings import Settings
@@ -78,7 +78,7 @@ class SupabaseTokens:
         if known is None or known.fresh_until < time.monotonic():
             known = await self._look(token)
         if known.expires_at <= time.time():
-            raise Unauthenticated("The access token has expired.")
+            raise TokenExpired
         return known.identity
 
     async def _look(self, token: str) -> _Known:

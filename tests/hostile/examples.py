@@ -287,6 +287,7 @@ _example(
 def _entries(world: World) -> dict[str, Any]:
     conditions = {"action": "campaign.*", "actor": str(uuid4()), "table": "campaigns", "record": str(uuid4())}
     conditions |= {"outcome": "ok", "request_id": str(uuid4()), "brand_id": str(world.brand_id)}
+    conditions |= {"session_id": str(uuid4()), "field": "name", "reason": "forbidden", "address": "192.0.2.1"}
     return conditions | {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
 
 

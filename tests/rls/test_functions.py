@@ -47,7 +47,7 @@ OF_TYPE = {
 }
 
 
-MAKES = {"app.enqueue", "app.record_audit", "app.invite", "app.grant_consent"}
+MAKES = {"app.enqueue", "app.record_audit", "app.record_refusal", "app.invite", "app.grant_consent"}
 """Functions whose `p_id` is that of something new."""
 TAKEN = "23505"
 """SQLSTATE of a unique key that a row of theirs has already."""

@@ -13,12 +13,14 @@ from limits.aio.storage import memory
 
 from models.context import FAN, Identity, acting_as, of_api_key, of_claims
 from models.errors import Forbidden, Unauthenticated
+from models.refusals import Refused
 from settings import Settings, settings
 from web.app import create_app
 from web.grants import Grants
 from web.kit import Kit
 from web.limits import Limiter, parse_rate
 from web.pool import Pool
+from web.refusals import MINUTE, Refusals
 
 if TYPE_CHECKING:
     from tests.fixtures.web import Client
@@ -37,6 +39,7 @@ class Notebook:
 
     events: list[Any] = dataclasses.field(default_factory=list)
     kept: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
+    refusals: list[Refused] = dataclasses.field(default_factory=list)
     is_recent: bool = True
     role_questions: list[tuple[str | None, str]] = dataclasses.field(default_factory=list)
 
@@ -57,6 +60,11 @@ class Notebook:
     def record(self, action: str, **details: Any) -> None:
         """Stands for `models.audit.record`."""
         self.events.append(("audit", action, details))
+
+    def refuse(self, refused: Refused) -> None:
+        """Stands for `models.refusals.record`."""
+        self.events.append(("refused", refused.action, refused.reason))
+        self.refusals.append(refused)
 
     def require_recent(self) -> None:
         """Stands for `models.reauthentication.require_recent`."""
@@ -110,6 +118,7 @@ def small_app(
     threads: int = 2,
     queue: int = 4,
     limiter: Limiter | None = None,
+    minute: float = MINUTE,
     **changes: Any,
 ) -> Any:
     """An application with these resources, over the notebook; `changes` are settings."""
@@ -126,6 +135,7 @@ def small_app(
         grants=Grants(pool, notebook.allowed),
         transaction=notebook.transaction,
         record=notebook.record,
+        refusals=Refusals(pool, notebook.refuse, minute=minute),
         require_recent=notebook.require_recent,
         idempotency=notebook,
         max_body_bytes=config.max_body_bytes,

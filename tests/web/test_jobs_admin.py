@@ -182,7 +182,7 @@ def test_a_job_that_waits_is_cancelled(client, admin, waiting, audited):
     assert (again.status_code, again.json["code"]) == (409, "job_is_over")
     assert [entry[:4] for entry in audited("job.cancel")] == [
         (admin.user_id, str(id), "ok", None),
-        (admin.user_id, None, "refused", "job_is_over"),
+        (admin.user_id, str(id), "refused", "job_is_over"),
     ]
 
 

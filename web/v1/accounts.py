@@ -167,6 +167,7 @@ class Signup:
         response=SignupOut,
         status=202,
         permission="optional",
+        refused_as="account.signup",
         rate="30/minute; 300/hour",
         slow=True,
         outward=True,
@@ -194,6 +195,7 @@ class Verification:
         body=TokenIn,
         response=VerifiedOut,
         permission="public",
+        refused_as="account.verify",
         rate="60/minute",
         problems=(LinkInvalid,),
     )
@@ -211,6 +213,7 @@ class Invitation:
         body=InvitationIn,
         response=InvitationOut,
         permission="public",
+        refused_as="invitation.accept",
         rate="30/minute",
         slow=True,
         outward=True,
@@ -238,6 +241,7 @@ class Login:
         body=LoginIn,
         response=SessionOut,
         permission="public",
+        refused_as="session.start",
         rate="60/minute",
         slow=True,
         outward=True,
@@ -255,7 +259,13 @@ class Anonymous:
 
     # A stadium shares one address.
     @endpoint(
-        own_sign_in=True, body=AnonymousIn, response=SessionOut, status=201, permission="public", rate="3000/minute"
+        own_sign_in=True,
+        body=AnonymousIn,
+        response=SessionOut,
+        status=201,
+        permission="public",
+        refused_as="session.start",
+        rate="3000/minute",
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Begin a session for a new fan who stays anonymous until they sign up with its token."""

@@ -39,7 +39,8 @@ class Assignments:
         scope = f"assignments:{campaigns.get(campaign_id).id}"
         found = members.assignments(campaign_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope))
         items = [AssignmentOut.of(assignment) for assignment in found]
-        audited(req, table="campaigns", record_id=campaign_id)
+        shown = [item.user_id for item in items[: asked.limit]]
+        audited(req, table="campaigns", record_id=campaign_id, shown=shown)
         resp.media = page_of(items, asked.limit, lambda item: item.user_id, scope=scope)
 
 

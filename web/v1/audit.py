@@ -37,6 +37,7 @@ Action = Annotated[
     ),
 ]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
+RECORD = "The record's id or key: what was acted on, or shown in a list."
 RequestId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{8,64}$(?!\n)", description="An `X-Request-Id`.")]
 
 
@@ -44,11 +45,15 @@ class AuditFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rena
     """Which entries: `from` ≤ when it was done < `to`."""
 
     action: Action | None = None
-    actor_id: Annotated[UUID, msgspec.Meta(description="The person who did it.")] | None = None
+    actor_id: Annotated[UUID, msgspec.Meta(description="The person, or the API key, that did it.")] | None = None
+    session_id: UUID | None = None
     table: Annotated[Name, msgspec.Meta(description="The table of the record, e.g. `campaigns`.")] | None = None
-    record: Annotated[Name, msgspec.Meta(description="The record's id or key.")] | None = None
+    record: Annotated[Name, msgspec.Meta(description=RECORD)] | None = None
+    field: Annotated[Name, msgspec.Meta(description="What was changed of the record, e.g. `max_scans`.")] | None = None
     outcome: Literal["ok", "refused", "failed"] | None = None
+    reason: Annotated[Name, msgspec.Meta(description="Why it was refused, e.g. `out_of_reach`.")] | None = None
     request_id: RequestId | None = None
+    address: Annotated[Name, msgspec.Meta(description="Where it came from.")] | None = None
     brand_id: UUID | None = None
     since: Instant | None = None
     until: Instant | None = None
@@ -59,10 +64,14 @@ class AuditFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rena
         return audit.Filter(
             action=self.action,
             user_id=self.actor_id,
+            session_id=self.session_id,
             table=self.table,
             record=self.record,
+            field=self.field,
             outcome=self.outcome,
+            reason=self.reason,
             request_id=self.request_id,
+            address=self.address,
             brand_id=self.brand_id,
             since=in_utc("from", self.since),
             until=in_utc("to", self.until),
@@ -95,6 +104,9 @@ class TargetOut(msgspec.Struct):
 
 class EntryOut(msgspec.Struct, kw_only=True):
     """An entry. `details` has `before` and `after` of what was changed, personal values as keyed hashes.
+
+    Of a list, `shown` has the ids of those whom it told of. Of a refusal, `operation` and `status` are what was asked
+    and answered, and `count` how often, where that was too often to be told one by one.
 
     `seq` is its place in its brand's chain; it has one within a second.
     """

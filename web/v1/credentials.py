@@ -61,6 +61,7 @@ class ForgottenPassword:
         response=SentOut,
         status=202,
         permission="public",
+        refused_as="password.forget",
         rate="30/minute; 300/hour",
     )
     def on_post(self, req: Request, resp: Response) -> None:
@@ -77,6 +78,7 @@ class PasswordReset:
         body=ResetIn,
         response=ChangedOut,
         permission="public",
+        refused_as="password.reset",
         rate="30/minute",
         slow=True,
         outward=True,
@@ -140,6 +142,7 @@ class EmailConfirmation:
         body=LinkIn,
         response=ChangedOut,
         permission="public",
+        refused_as="email.change",
         rate="60/minute",
         problems=(LinkInvalid,),
     )
@@ -157,6 +160,7 @@ class EmailUndo:
         body=LinkIn,
         response=ChangedOut,
         permission="public",
+        refused_as="email.undo",
         rate="60/minute",
         problems=(LinkInvalid,),
     )

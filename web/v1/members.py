@@ -97,7 +97,7 @@ class Members:
         asked: MemberFilter = req.context.query
         scope = f"members:{brand_id}:{asked.role}"
         found = members.page(brand_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope), asked.role)
-        audited(req, table="users", brand_id=brand_id)
+        audited(req, table="users", brand_id=brand_id, shown=[one.id for one in found[: asked.limit]])
         resp.media = page_of([MemberOut.of(one) for one in found], asked.limit, lambda item: item.id, scope=scope)
 
 
@@ -149,7 +149,7 @@ class Invitations:
         scope = f"invitations:{brands.get(brand_id).id}"
         found = invitations.page(brand_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope))
         items = [InvitationOut.of(invitation) for invitation in found]
-        audited(req, table="invitations", brand_id=brand_id)
+        audited(req, table="invitations", brand_id=brand_id, shown=[item.id for item in items[: asked.limit]])
         resp.media = page_of(items, asked.limit, lambda item: item.id, scope=scope)
 
     @endpoint(

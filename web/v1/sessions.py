@@ -74,6 +74,7 @@ class Refresh:
         body=RefreshIn,
         response=SessionOut,
         permission="public",
+        refused_as="session.refresh",
         rate="600/minute",
         outward=True,
         problems=(RefreshTokenInvalid,),

@@ -81,7 +81,7 @@ class Users:
             brand_id=asked.brand_id,
             locked=None if asked.status is None else asked.status == "locked",
         )
-        audited(req, table="users", after=_asked(asked))
+        audited(req, table="users", after=_asked(asked), shown=[user.id for user in found[: asked.limit]])
         items = [UserOut.of(user) for user in found]
         resp.media = page_of(items, asked.limit, lambda item: (item.created_at, item.id), scope=scope)
 

@@ -33,6 +33,9 @@ begin
     if session.revoked_at is not null or session.expires_at <= now() or not exists (
         select from public.users u where u.id = session.user_id and app.may_sign_in(u))
     then
+        -- It is refused, and the trail may know whose it was.
+        session_id := session.id;
+        person := app.person_of_session(session.id);
         return;
     end if;
     if token.used_at is null then

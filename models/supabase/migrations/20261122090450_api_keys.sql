@@ -73,16 +73,18 @@ end
 $$;
 call app.grant_definer('app.revoke_api_key(uuid)', array['authenticated']);
 
--- Whose a key is, by its hashes under all keys that we know; no row if it is nobody's. Notes the use, once a minute.
-create function app.identify_api_key(p_hashes bytea[]) returns table (id uuid, brand_id uuid, scopes text[])
+-- Whose a key is, by its hashes under all keys that we know, and whether it is good; no row if it is nobody's. Notes the
+-- use, once a minute.
+create function app.identify_api_key(p_hashes bytea[])
+returns table (id uuid, brand_id uuid, scopes text[], is_good boolean)
 language plpgsql security definer set search_path = '' as $$
 begin
     update app.api_keys k set last_used_at = now()
     where k.key_hash = any (p_hashes) and k.revoked_at is null and k.expires_at > now()
         and (k.last_used_at is null or k.last_used_at < now() - interval '50 seconds');
     return query
-    select k.id, k.brand_id, k.scopes from app.api_keys k
-    where k.key_hash = any (p_hashes) and k.revoked_at is null and k.expires_at > now();
+    select k.id, k.brand_id, k.scopes, k.revoked_at is null and k.expires_at > now() from app.api_keys k
+    where k.key_hash = any (p_hashes);
 end
 $$;
 call app.grant_definer('app.identify_api_key(bytea[])', array['app_public']);
