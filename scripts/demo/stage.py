@@ -84,8 +84,8 @@ def _join(client: Client, inbox: Client, email: str) -> None:
     link = _wait(lambda: _link(inbox.get(f"/messages?to={quote(email)}")["items"]), client.until, "no invitation came")
     inbox.close()
     page = urlsplit(str(link))
-    client.require("GET", f"{page.path}?{page.query}")
-    token = parse_qs(page.query)["token"][0]
+    client.require("GET", page.path)
+    token = parse_qs(page.fragment)["token"][0]
     password = secrets.token_urlsafe(18)
     accepted = client.ask("POST", "/api/v1/auth/accept-invitation", {"token": token, "password": password})
     if accepted.status >= 400 and accepted.tries == 1:
