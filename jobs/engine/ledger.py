@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -76,7 +77,12 @@ class Ledger:
         return int(self._rows("SELECT app.register_worker()")[0][0])
 
     def take_due(
-        self, actors: Sequence[str], room: int, limits: Sequence[ActorSpec] = (), after: UUID = LAST_LANE
+        self,
+        actors: Sequence[str],
+        room: int,
+        limits: Sequence[ActorSpec] = (),
+        after: UUID = LAST_LANE,
+        turns: Mapping[UUID, float] = MappingProxyType({}),
     ) -> Taken:
         """Mark up to `room` due jobs of these actors as published.
 
@@ -85,10 +91,11 @@ class Ledger:
             room: how many at the most.
             limits: of those actors that have any.
             after: where the last look left off; of many lanes each look asks some.
+            turns: that lanes have had lately.
         """
         rows = [tuple(getattr(limit, name) for name in _LIMITS) for limit in limits]
-        sql = "SELECT id, lane FROM app.take_due(%s, %s, %s::app.actor_limits[], %s)"
-        found = self._rows(sql, (list(actors), room, rows, after))
+        sql = "SELECT id, lane FROM app.take_due(%s, %s, %s::app.actor_limits[], %s, %s::uuid[], %s::float8[])"
+        found = self._rows(sql, (list(actors), room, rows, after, list(turns), list(turns.values())))
         return Taken(
             [(id, lane) for id, lane in found if id is not None],
             next((lane for id, lane in found if id is None), after),

@@ -20,6 +20,7 @@ from jobs.engine.heartbeat import Heartbeat
 from jobs.engine.ledger import LAST_LANE, Ledger, LedgerUnavailable
 from jobs.engine.transport import Transport, TransportError
 from jobs.engine.transports import connect
+from jobs.engine.turns import Turns
 from settings import settings
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Relay:
         self._actors = registry.names_by_queue()
         self._limits = registry.limited()
         self._depths = {queue: Depth() for queue in self._actors}
+        self._turns = {queue: Turns() for queue in self._actors}
         self._asked_last = dict.fromkeys(self._actors, LAST_LANE)
         self._epoch = ""
         self._heartbeat = Heartbeat("relay", ledger)
@@ -98,15 +100,17 @@ class Relay:
 
     def _fill(self, queue: str, present: int) -> bool:
         """Publish as many due jobs as a queue should hold; true if more may be waiting."""
-        depth = self._depths[queue]
+        depth, turns = self._depths[queue], self._turns[queue]
         room = depth.room(present)
         if not room:
             return True
-        taken = self._ledger.take_due(self._actors[queue], room, self._limits, self._asked_last[queue])
-        has_asked_all = taken.goes_on_after == self._asked_last[queue]
+        asked_last = self._asked_last[queue]
+        taken = self._ledger.take_due(self._actors[queue], room, self._limits, asked_last, turns.lately())
+        has_asked_all = taken.goes_on_after == asked_last
         self._asked_last[queue] = taken.goes_on_after
         if taken.jobs:
             self._transport.push(queue, [id for id, _ in taken.jobs])
+            turns.given(lane for _, lane in taken.jobs)
             self._has_found = True
         depth.filled(present, len(taken.jobs))
         return len(taken.jobs) == room or not has_asked_all

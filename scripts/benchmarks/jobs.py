@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=int, default=6, metavar="N", help="how long jobs come at a steady rate")
     parser.add_argument("--timers", type=int, default=10_000, metavar="N", help="delayed jobs")
     parser.add_argument("--timer-seconds", type=int, default=29, metavar="N", help="over how long they fall due")
-    parser.add_argument("--fairness-seconds", type=int, default=6, metavar="N", help="how long a brand is noisy")
+    fairness.add_arguments(parser)
     enqueue.add_arguments(parser)
     million.add_arguments(parser)
 
@@ -111,7 +111,7 @@ def measure(given: argparse.Namespace) -> Numbers:
         others = [
             enqueue.measure(servers, given.transactions),
             timers.measure(servers, given.timers, given.timer_seconds),
-            fairness.measure(servers, given.fairness_seconds),
+            fairness.measure(servers, given.fairness_seconds, given.fairness_rounds),
             # The last one: it leaves the ledger full.
             million.measure(servers, given.million, given.rows, plans=given.plans),
         ]

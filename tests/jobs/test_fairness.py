@@ -1,5 +1,6 @@
 """Who goes next: brands take turns, limits hold, and keys are unique for as long as they say."""
 
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from psycopg2.extensions import connection
 
 from jobs.engine import actor, registry
+from jobs.engine import turns as turns_module
 from jobs.engine.depth import LEAST, MOST, Depth
 from jobs.engine.ledger import LAST_LANE, Ledger
+from jobs.engine.turns import MEMORY, Turns
 from models import context, jobs
 from models.db import transaction
 from tests.fixtures.jobs import take
@@ -56,6 +59,31 @@ def test_brands_take_turns_however_much_one_of_them_has_waiting(ledger: Ledger, 
     taken = lanes(ledger, 6, "t.x")
 
     assert sorted(taken) == sorted(brands * 2)
+
+
+def test_turns_that_brands_have_had_lately_count_although_nothing_of_theirs_runs(
+    ledger: Ledger, brands: list[UUID]
+) -> None:
+    for brand in brands:
+        enqueue("t.x", brand, 20)
+
+    taken = [lane for _, lane in ledger.take_due(["t.x"], 13, turns={brands[0]: 9.0, brands[1]: 3.0}).jobs]
+
+    assert [taken.count(brand) for brand in brands] == [0, 5, 8]
+
+
+def test_turns_are_forgotten_by_and_by_and_told_of_those_who_have_had_most() -> None:
+    now = [0.0]
+    turns = Turns(lambda: now[0])
+    few, many = [UUID(int=n) for n in range(100)], UUID(int=1000)
+    turns.given([*few, *few, *[many] * 50])
+
+    now[0] = MEMORY
+    assert dict(turns.lately()).keys() > {many}
+    assert len(turns.lately()) == turns_module.MOST
+    assert turns.lately()[many] == pytest.approx(48 / math.e)
+    now[0] = 10 * MEMORY
+    assert turns.lately() == {}
 
 
 def test_a_brand_of_more_weight_has_more_jobs_in_each_turn(ledger: Ledger, brands: list[UUID], query: Query) -> None:

@@ -53,7 +53,8 @@ def test_what_can_be_measured_is_told():
 def test_draining_jobs_is_compared_with_stock_dramatiq_and_loses_and_repeats_nothing(measured):
     sizes = ("--transactions", "20", "--million", "1000", "--rows", "256")
     times = ("--seconds", "1", "--timers", "100", "--timer-seconds", "2", "--fairness-seconds", "1")
-    numbers = measured("jobs", "--jobs", "100", "--rounds", "1", *sizes, *times)
+    rounds = ("--rounds", "1", "--fairness-rounds", "1")
+    numbers = measured("jobs", "--jobs", "100", *rounds, *sizes, *times)
 
     assert {
         *("ratio_dramatiq", "ratio_dramatiq_autocommit", "commit_to_start_p95_ms", "idle_start_p95_ms", "enqueue_cost"),

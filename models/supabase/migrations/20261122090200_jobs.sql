@@ -339,7 +339,8 @@ create type app.actor_limits as (actor text, max_running int, max_per_brand int,
 --
 -- Brands take turns: the n-th job of each brand (n-th `weight` jobs) goes before the next of any. What is published or
 -- running of a brand's are turns that it has had: otherwise each look, which may have room for one or two, would begin
--- with whoever has waited for longest, and that is always the brand with the most jobs. Within a turn the more urgent
+-- with whoever has waited for longest, and that is always the brand with the most jobs. So are those that the relay
+-- remembers (p_turns, of p_lanes), where they are more. Within a turn the more urgent
 -- goes first, then whose brand was served longest ago, then the older; within a brand the more urgent, then the older.
 -- Limits count what is published or running now, so nothing can leak; one relay takes at a time, so nothing is taken
 -- twice over.
@@ -349,7 +350,8 @@ create type app.actor_limits as (actor text, max_running int, max_per_brand int,
 --
 -- Of many brands each look asks some, beginning after p_after: a row without an id tells after whom the next one goes on.
 create function app.take_due(
-    p_actors text[], p_room int, p_limits app.actor_limits[], p_after uuid
+    p_actors text[], p_room int, p_limits app.actor_limits[], p_after uuid,
+    p_lanes uuid[] default '{}', p_turns float8[] default '{}'
 ) returns table (id uuid, lane uuid) language plpgsql security definer
 -- Planning it anew would cost more than the look, and there is one every few milliseconds. The plan may be made while the
 -- table is empty, and must do when it no longer is.
@@ -360,7 +362,8 @@ declare
     asked_last uuid;
 begin
     perform pg_advisory_xact_lock(7062);
-    select t.ids, t.asked_last into chosen, asked_last from app.whose_turn(p_actors, p_room, p_limits, p_after) as t;
+    select t.ids, t.asked_last into chosen, asked_last
+    from app.whose_turn(p_actors, p_room, p_limits, p_after, p_lanes, p_turns) as t;
     if asked_last is not null then
         return query select null::uuid, asked_last;
     end if;
@@ -396,7 +399,8 @@ $$;
 
 -- Which due jobs go next, at most p_room; and the last lane that was asked, if not all were.
 create function app.whose_turn(
-    p_actors text[], p_room int, p_limits app.actor_limits[], p_after uuid, out ids uuid[], out asked_last uuid
+    p_actors text[], p_room int, p_limits app.actor_limits[], p_after uuid, p_lanes uuid[], p_turns float8[],
+    out ids uuid[], out asked_last uuid
 ) language plpgsql set search_path = '' as $$
 declare
     pairs constant int := 32;  -- of actor and lane that are asked, about
@@ -415,21 +419,21 @@ begin
     end if;
     most_lanes := greatest(4, pairs / cardinality(waiting));
     select t.ids, t.asked_last into whose_turn.ids, whose_turn.asked_last
-    from app.choose_jobs(p_actors, waiting, p_room, p_limits, p_after, most_lanes, few) as t;
+    from app.choose_jobs(p_actors, waiting, p_room, p_limits, p_after, p_lanes, p_turns, most_lanes, few) as t;
     if cardinality(ids) between few and p_room - 1 then
         -- That does where many have some. Where few have many, there may be more to be had of these.
         select t.ids into whose_turn.ids
-        from app.choose_jobs(p_actors, waiting, p_room, p_limits, p_after, most_lanes, p_room) as t;
+        from app.choose_jobs(p_actors, waiting, p_room, p_limits, p_after, p_lanes, p_turns, most_lanes, p_room) as t;
     end if;
 end
 $$;
-call app.grant_definer('app.whose_turn(text[],int,app.actor_limits[],uuid)', '{}');
+call app.grant_definer('app.whose_turn(text[],int,app.actor_limits[],uuid,uuid[],float8[])', '{}');
 
 -- Likewise, of the actors that have jobs waiting. Looks at no more than p_most_lanes lanes of each, and in each of these at
 -- p_few jobs or twice its share of the room, times its weight.
 create function app.choose_jobs(
-    p_actors text[], p_waiting text[], p_room int, p_limits app.actor_limits[], p_after uuid, p_most_lanes int,
-    p_few int, out ids uuid[], out asked_last uuid
+    p_actors text[], p_waiting text[], p_room int, p_limits app.actor_limits[], p_after uuid, p_lanes uuid[],
+    p_turns float8[], p_most_lanes int, p_few int, out ids uuid[], out asked_last uuid
 ) language plpgsql set search_path = '' as $$
 declare
     last_lane constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
@@ -477,10 +481,11 @@ begin
         select k.n, k.actor, w.lane, w.place, coalesce(b.weight, 1) as weight, k.room_of_actor,
             k.max_per_brand - coalesce(t.jobs, 0) as room_of_both,
             b.max_running - coalesce(h.jobs, 0) as room_of_brand,
-            coalesce(h.turns_had, 0) as turns_had, h.last_at,
+            greatest(h.turns_had, r.turns, 0) as turns_had, h.last_at,
             greatest(p_few, ceil(2.0 * p_room / count(*) over ())) * coalesce(b.weight, 1) as most
         from walk w join known k on k.n = w.n
         left join of_lane h on h.lane = w.lane
+        left join unnest(p_lanes, p_turns) as r (lane, turns) on r.lane = w.lane
         left join taken t on t.actor = k.actor and t.lane = w.lane
         left join app.brand_shares b on b.brand_id = w.lane
         where w.place > 0
@@ -525,7 +530,7 @@ begin
     ) into ids, asked_last;
 end
 $$;
-call app.grant_definer('app.choose_jobs(text[],text[],int,app.actor_limits[],uuid,int,int)', '{}');
+call app.grant_definer('app.choose_jobs(text[],text[],int,app.actor_limits[],uuid,uuid[],float8[],int,int)', '{}');
 
 -- A worker claims what it fetched, all of it in one statement. What another worker has taken, or what is over, is left
 -- out. A job that was held by a worker that died is claimed alone, so that it can take only itself down.
@@ -807,7 +812,7 @@ begin
 end
 $$;
 
-call app.grant_definer('app.take_due(text[],int,app.actor_limits[],uuid)', array['app_worker']);
+call app.grant_definer('app.take_due(text[],int,app.actor_limits[],uuid,uuid[],float8[])', array['app_worker']);
 call app.grant_definer('app.claim(uuid[],int)', array['app_worker']);
 call app.grant_definer('app.close_job(uuid,bigint,text,jsonb)', '{}');
 call app.grant_definer('app.finish(uuid,bigint)', array['app_worker', 'app_job', 'app_system']);  -- not people's roles
