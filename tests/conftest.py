@@ -61,14 +61,29 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of the whole system share one process's system, and the machine with nobody else's."""
+    """Tests that share something that takes long to make run in one process, which makes it once.
+
+    pytest-xdist begins with the groups, the largest first; single tests fill up what is left of the time.
+    """
     for item in items:
-        if "system" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("system"))
+        if shared := _shared(item):
+            item.add_marker(pytest.mark.xdist_group(shared))
         group = item.get_closest_marker("xdist_group")
         if group and hasattr(config, "workerinput"):
             # pytest-xdist 3.8 says so in a place where pytest 9 doesn't look any more.
             item._id = item.id.parse(f"{item.nodeid}@{group.args[0]}")
+
+
+def _shared(item: pytest.Item) -> str | None:
+    """What a test shares with others: the whole system, a database's shape, or whatever its module makes once."""
+    if item.get_closest_marker("xdist_group") or not isinstance(item, pytest.Function):
+        return None
+    if "system" in item.fixturenames:
+        return "system"
+    if "_made" in item.fixturenames:
+        return f"shape-{item.callspec.params.get('shape', 'bare') if hasattr(item, 'callspec') else 'bare'}"
+    scopes = {found[-1].scope for found in item._fixtureinfo.name2fixturedefs.values()}
+    return item.path.stem if "module" in scopes else None
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -2,13 +2,13 @@
 
 import json
 import signal
-import time
 
 import pytest
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
-from tests.gunicorn import asking, gunicorn, read_answer
+from tests.brokers import until
+from tests.gunicorn import PATIENCE, asking, gunicorn, read_answer
 
 STREAM = """
 import asyncio, pathlib, time
@@ -32,7 +32,7 @@ class Slow:
     @endpoint(permission="public", outward=True)
     def on_get(self, req, resp):
         pathlib.Path(__file__).with_name("started").touch()
-        time.sleep(0.5)
+        time.sleep(0.5)  # so that the signal comes meanwhile
         resp.media = {"done": True}
 
 
@@ -86,10 +86,8 @@ def test_a_refused_body_does_not_become_the_next_request(server):
 def test_its_log_is_json_and_knows_the_request(server):
     server.talk(asking(b"GET /healthz", b"X-Request-Id: find-this-one"))
 
-    deadline = time.monotonic() + 5
-    while "find-this-one" not in (text := server.log.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    lines = [json.loads(line) for line in text.splitlines()]
+    until(lambda: "find-this-one" in server.log.read_text())
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     assert any(line.get("request_id") == "find-this-one" and line["status"] == 200 for line in lines)
     assert any("Listening at" in line.get("message", "") for line in lines)
 
@@ -97,11 +95,12 @@ def test_its_log_is_json_and_knows_the_request(server):
 @pytest.fixture
 def streaming(tmp_path, database):
     (tmp_path / "streaming.py").write_text(STREAM)
-    with gunicorn(tmp_path, "streaming:application") as running:
+    # It would wait for requests for longer than any test waits for it.
+    with gunicorn(tmp_path, "streaming:application", GUNICORN_CMD_ARGS="--graceful-timeout 600") as running:
         yield running
 
 
-def test_it_ends_soon_although_a_stream_and_an_idle_connection_are_open(streaming):
+def test_it_ends_although_a_stream_and_an_idle_connection_are_open(streaming):
     with streaming.connect() as stream, streaming.connect() as idle:
         idle.sendall(asking(b"GET /healthz"))
         read_answer(idle)
@@ -109,21 +108,18 @@ def test_it_ends_soon_although_a_stream_and_an_idle_connection_are_open(streamin
         while b"tick" not in stream.recv(65536):
             assert streaming.process.poll() is None
 
-        took = streaming.stop()
+        status = streaming.stop()
 
-    assert took < 10
-    assert streaming.process.returncode == 0
+    assert status == 0
 
 
 def test_a_request_that_is_under_way_is_finished_first(streaming, tmp_path):
     with streaming.connect() as connection:
         connection.sendall(asking(b"GET /slow"))
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline and not (tmp_path / "started").exists():
-            time.sleep(0.01)
+        until((tmp_path / "started").exists)
         streaming.process.send_signal(signal.SIGTERM)
         answer = read_answer(connection)
-    streaming.process.wait(20)
+    streaming.process.wait(PATIENCE)
 
     assert (answer[0], json.loads(answer[2])) == (200, {"done": True})
 
