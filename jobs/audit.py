@@ -26,7 +26,7 @@ def seal_entries(brand_id: UUID | None) -> None:
 
 @actor("audit.sweep", runs_as="system")
 def sweep_unsealed() -> None:
-    """Raise the alarm about entries that have waited too long for their seal, and ask once more for it."""
+    """Raise the alarm about entries that have waited too long for their seal, or nobody outside has been told of."""
     for brand_id, seconds in seals.unsealed_since(seals.OVERDUE):
         logger.error(
             "audit entries of %s have waited %.0f s for their seal",
@@ -35,6 +35,8 @@ def sweep_unsealed() -> None:
             extra={"brand_id": str(brand_id) if brand_id else None},
         )
     seals.enqueue_missing()
+    if checkpoints.gauges().checkpoint_overdue:
+        logger.error("no checkpoint of the audit trail has been stored for %.0f s", checkpoints.OVERDUE)
 
 
 @actor("audit.checkpoint", runs_as="system", outward=True, time_limit=120.0)

@@ -139,8 +139,12 @@ def _https(text: str) -> str | None:
     return None if urlsplit(text).hostname else "names no host"
 
 
-def _folder(text: str) -> str | None:
-    return None if urlsplit(text).path.startswith("/") else "has to be a whole path"
+def _s3(text: str) -> str | None:
+    url = urlsplit(text)
+    endpoint = dict(parse_qsl(url.query)).get("endpoint", "https:")
+    if not url.netloc:
+        return "names no bucket"
+    return None if urlsplit(endpoint).scheme == "https" else "has an endpoint without TLS"
 
 
 def _local(_: str) -> None:
@@ -150,7 +154,7 @@ def _local(_: str) -> None:
 _SCHEMES: dict[str, Callable[[str], str | None]] = {
     "rediss": _redis,
     "unix": _local,
-    "file": _folder,
+    "s3": _s3,
     "sentinel": _sentinel,
     "amqps": _amqp,
     "smtp": _smtp,
@@ -196,12 +200,23 @@ def _randomness(root: bytes) -> str | None:
     return None
 
 
+def _checkpoint_url(text: str) -> str | None:
+    # Whoever has this machine and its database could else set both back, and nobody would know.
+    return "has to lead to another machine: https: or s3:" if urlsplit(text).scheme in ("", "file") else _url(text)
+
+
 def _checkpoint_keys(text: str) -> str | None:
+    if not text:
+        return "is missing"  # derived from SECRET_KEYS, they would be everybody's who can seal
     try:
         keys = [base64.urlsafe_b64decode(item.strip() + "=" * (-len(item.strip()) % 4)) for item in text.split(",")]
     except binascii.Error:
         return "has to be base64url, separated by commas"
-    return next((fault for fault in map(_randomness, keys) if fault), None) if text else None
+    return next((fault for fault in map(_randomness, keys) if fault), None)
+
+
+def _retention(years: int) -> str | None:
+    return None if years >= 0 else "has to be 0 or a number of years"
 
 
 def _auth_jwks(text: str) -> str | None:
@@ -249,7 +264,9 @@ def _log_level(text: str) -> str | None:
 _LOOKS: dict[str, Callable[[Any], str | None]] = {
     "SECRET_KEYS": _secret_keys,
     "AUTH_JWKS": _auth_jwks,
+    "AUDIT_CHECKPOINT_URL": _checkpoint_url,
     "AUDIT_CHECKPOINT_KEYS": _checkpoint_keys,
+    "AUDIT_RETENTION_YEARS": _retention,
     "SUPABASE_ISSUER": _url,
     "SUPABASE_JWT_SECRET": _jwt_secret,
     "METRICS_TOKEN": _metrics_token,

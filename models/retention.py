@@ -53,7 +53,7 @@ _BEGIN = """
 
 def cutoff(years: int) -> datetime | None:
     """What is older has been kept for that many years; None if it is kept for ever (0)."""
-    return now() - timedelta(days=366) * years - _MARGIN if years else None
+    return now() - timedelta(days=366) * years - _MARGIN if years > 0 else None
 
 
 def due(older_than: datetime, starts: Starts) -> dict[UUID, Head]:

@@ -232,6 +232,12 @@ def chains() -> list[UUID]:
     return [chain["chain"] for chain in found]
 
 
+def entries_by_version() -> dict[int, int]:
+    """How many entries are sealed under each version of the root secrets."""
+    found = rows("SELECT key_version, count(*) FROM public.audit_logs WHERE seq IS NOT NULL GROUP BY 1 ORDER BY 1")
+    return {version["key_version"]: version["count"] for version in found}
+
+
 def unsealed_since(seconds: float) -> list[tuple[UUID | None, float]]:
     """Tenants (None is the platform) with entries that have waited for their seal for longer, and for how long."""
     waiting = rows(

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from scripts.auditing import options
 from scripts.setup import secrets
@@ -17,18 +18,18 @@ def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
     given = options.parser().parse_args(argv)
     command = [sys.executable, "-m", "scripts.auditing.work", *argv]
-    return subprocess.run(command, env=_environment(given.var), check=False).returncode
+    return subprocess.run(command, env=environment(given.var, os.environ), check=False).returncode
 
 
-def _environment(var: os.PathLike[str]) -> dict[str, str]:
+def environment(var: os.PathLike[str], own: Mapping[str, str]) -> dict[str, str]:
     """The person's own, or with what a system of this machine is made of where that names no other.
 
     Raises:
         SetupError: what that system says of itself can't be read.
     """
     folder = ROOT / var
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    if "SECRET_KEYS" in os.environ or not (folder / "secrets.json").exists():
+    env = {**own, "PYTHONPATH": str(ROOT)}
+    if "SECRET_KEYS" in own or not (folder / "secrets.json").exists():
         return env
     try:
         env["SECRET_KEYS"] = secrets.load_or_make(folder / "secrets.json").secret_keys

@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="scripts/audit", description="The audit trail: whether it is what was sealed.")
     made.epilog = EPILOG.strip()
-    verbs = made.add_subparsers(dest="verb", required=True, metavar="{verify,export,checkpoint,keys}")
+    verbs = made.add_subparsers(dest="verb", required=True, metavar="{verify,export,checkpoint,keys,versions}")
     verify = verbs.add_parser("verify", help="find what was changed, removed, reordered, inserted or cut off")
     verify.add_argument("file", nargs="?", type=Path, help="an exported file (default: the database)")
     verify.add_argument("--checkpoints", metavar="URL", help="a folder, or a URL (default: the system's own)")
@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("checkpoint", help="make a checkpoint now, and store it")
     keys = verbs.add_parser("keys", help="print the public keys that verify checkpoints")
     keys.add_argument("--mac", action="store_true", help="the secret keys that verify entries instead")
+    verbs.add_parser("versions", help="how many entries are sealed under each version of the root secrets")
     for verb in verbs.choices.values():
         verb.add_argument("--var", type=Path, default=ROOT / "var", help="where a system of this machine lives")
     return made

@@ -128,7 +128,19 @@ def _keys(given: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"verify": _verify, "export": _export, "checkpoint": _checkpoint, "keys": _keys}
+def _versions(_given: argparse.Namespace) -> int:
+    with transaction(context.for_system_job()):
+        say(json.dumps(seals.entries_by_version()))
+    return 0
+
+
+COMMANDS = {
+    "verify": _verify,
+    "export": _export,
+    "checkpoint": _checkpoint,
+    "keys": _keys,
+    "versions": _versions,
+}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from scripts.replaying.tables import table
-from scripts.rotation import options
+from scripts.rotation import options, seals
 from scripts.rotation.roots import Roots
 from scripts.rotation.token_keys import TokenKeys
 from scripts.setup import secrets
@@ -40,6 +40,8 @@ def perform(given: argparse.Namespace, now: int) -> None:
     else:
         change = held.promote if given.verb == "promote" else held.retire
         said = change(given.key, force=given.force)
+    if given.roots and given.verb == "retire" and not given.abandon_seals:
+        seals.require_none(int(given.key), None if given.env else given.var)
     _keep(given, held.text())
     print(said, file=sys.stderr)
 

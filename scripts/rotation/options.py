@@ -31,4 +31,7 @@ def parser() -> argparse.ArgumentParser:
             "key", nargs="?", metavar="KEY", help="its id or version (default: the one whose turn it is)"
         )
         added.add_argument("--force", action="store_true", help="now, whatever that breaks: for a key that has leaked")
+    verbs.choices["retire"].add_argument(
+        "--abandon-seals", action="store_true", help="a root that audit entries are sealed under, too"
+    )
     return made

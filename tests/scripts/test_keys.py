@@ -7,13 +7,16 @@ import subprocess
 
 import pytest
 
-from models import tokens
+from models import audit, context, seals, tokens
+from models.db import transaction
+from models.keys import active_version
 from scripts.rotation import main, options
 from scripts.rotation.roots import Roots
 from scripts.rotation.token_keys import SPREAD, TokenKeys
 from scripts.setup import secrets
 from scripts.setup.environment import ROOT
 from scripts.setup.progress import SetupError
+from scripts.setup.secrets import new_root
 from settings import settings
 
 NOW = 1_800_000_000
@@ -139,7 +142,10 @@ def test_roots_are_added_behind_and_promoted_to_the_front(keys):
 
     with pytest.raises(SetupError, match="would be unreadable"):
         keys("retire", "1", "--roots")
-    keys("retire", "1", "--roots", "--force")
+    with pytest.raises(SetupError, match="doesn't say whether audit entries"):  # nothing runs there
+        keys("retire", "1", "--roots", "--force")
+    assert list(roots(keys)) == [2, 1]
+    keys("retire", "1", "--roots", "--force", "--abandon-seals")
 
     assert list(roots(keys)) == [2]
     assert len(base64.urlsafe_b64decode(roots(keys)[2] + "=")) == 32
@@ -147,6 +153,27 @@ def test_roots_are_added_behind_and_promoted_to_the_front(keys):
 
 def roots(keys):
     return Roots.read(json.loads(keys.path.read_text())["secret_keys"]).versions
+
+
+def test_a_root_that_audit_entries_are_sealed_under_is_not_dropped_in_passing(db_clean, monkeypatch, capsys):
+    with transaction(context.for_system_job()):
+        audit.record("test.act")
+    with transaction(context.for_system_job()):
+        seals.seal(None)
+    own = active_version()
+    made = f"98:{new_root()},{own}:{new_root()},99:{new_root()}"
+    monkeypatch.setattr(main, "settings", dataclasses.replace(settings, secret_keys=made))
+
+    def retire(version, *flags):
+        argv = ["retire", str(version), "--roots", "--env", "--force", *flags]
+        main.perform(options.parser().parse_args(argv), NOW)
+        return list(Roots.read(capsys.readouterr().out.strip()).versions)
+
+    with pytest.raises(SetupError, match=f"1 audit entries are sealed under version {own}: nobody could verify"):
+        retire(own)
+
+    assert retire(99) == [98, own]
+    assert retire(own, "--abandon-seals") == [98, 99]
 
 
 def test_elsewhere_the_new_value_is_printed_and_nothing_else(monkeypatch, capsys):

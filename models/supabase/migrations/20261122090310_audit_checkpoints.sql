@@ -45,7 +45,7 @@ begin
     from public.audit_logs l where l.seq = 1;
 end
 $$;
-call app.grant_definer('app.audit_gauges()', array['app_public']);
+call app.grant_definer('app.audit_gauges()', array['app_public', 'app_system']);
 
 -- The trail belongs to a role that nobody is a member of, and that may itself change nothing: whoever runs migrations
 -- can't step over its triggers in passing. What a superuser does is found by verification.

@@ -1,0 +1,308 @@
+"""Where checkpoints are kept: a server or a bucket that fails is asked again, and nothing is ever written over."""
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto.server import ThreadedMotoServer
+
+import jobs.audit
+from jobs import checkpoint_stores
+from jobs.checkpoint_stores import CheckpointConflict, store_at
+from models import audit, checkpoints, context, seals
+from models.db import transaction
+from models.jobs import enqueue
+from settings import settings
+from tests.authority import Authority
+
+NAME = "checkpoint-0000000001.json"
+_buckets = count(1)
+
+
+@dataclass
+class Kept:
+    """What a server has; each of `moods` decides about one request before it answers as it should."""
+
+    documents: dict[str, bytes] = field(default_factory=dict)
+    moods: list[Callable[[BaseHTTPRequestHandler], bool]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+
+def answer(handler, status, body=b""):
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+    return True
+
+
+def handler_of(kept):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            kept.asked.append("GET")
+            if not (kept.moods and kept.moods.pop(0)(self)):
+                found = kept.documents.get(self.path)
+                answer(self, 404 if found is None else 200, found or b"")
+
+        def do_PUT(self):
+            kept.asked.append("PUT")
+            sent = self.rfile.read(int(self.headers["Content-Length"]))
+            taken = self.headers["If-None-Match"] == "*" and self.path in kept.documents
+            if not (kept.moods and kept.moods.pop(0)(self)):
+                kept.documents = kept.documents if taken else kept.documents | {self.path: sent}
+                answer(self, 412 if taken else 201)
+
+        def log_message(self, *args):
+            """Say nothing among the tests' dots."""
+
+    return Handler
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    authority = Authority(tmp_path_factory.mktemp("authority"), "ours")
+    return authority.root, authority.certify("localhost")
+
+
+@pytest.fixture
+def server(certificate, monkeypatch):
+    """(what an HTTPS server keeps, the URL that it is known by)."""
+    root, signed = certificate
+    monkeypatch.setenv("SSL_CERT_FILE", str(root))
+    kept = Kept()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(kept))
+    http.socket = signed.context().wrap_socket(http.socket, server_side=True)
+    thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield kept, f"https://localhost:{http.server_port}/audit"
+    http.shutdown()
+    http.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def checkpoint(db_clean, drain, monkeypatch):
+    """`checkpoint(url)`: the job, with a store there; runs until it is over, again and again if it fails."""
+    monkeypatch.setattr(checkpoints, "AT_MOST_EVERY", checkpoints.AT_MOST_EVERY * 0)
+    monkeypatch.setattr(checkpoints, "take", partial(checkpoints.take, unless_younger_than=checkpoints.AT_MOST_EVERY))
+
+    def run(url, **options):
+        monkeypatch.setattr(jobs.audit, "settings", replace(settings, audit_checkpoint_url=url))
+        with transaction(context.for_system_job()):
+            enqueue("audit.checkpoint")
+        return drain(**options)
+
+    return run
+
+
+def fails(handler):
+    return answer(handler, 503)
+
+
+def hangs_up(handler):
+    handler.close_connection = True
+    return True
+
+
+@pytest.mark.parametrize("mood", [fails, hangs_up])
+def test_a_server_that_fails_is_asked_again_by_the_job(server, checkpoint, mood):
+    kept, url = server
+    kept.moods = [mood, lambda _: False, mood]  # one time before, and one time while it takes it
+
+    ran = checkpoint(url)
+
+    assert ran == ["audit.checkpoint"] * 3
+    documents = list(kept.documents.values())
+    assert sorted(kept.documents) == [f"/audit/{checkpoints.name_of(number + 1)}" for number in range(len(documents))]
+    with transaction(context.for_system_job()):
+        assert checkpoints.unstored() == []
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for_for_ever(server, checkpoint, monkeypatch):
+    kept, url = server
+    over = threading.Event()
+    monkeypatch.setattr(checkpoint_stores, "TIMEOUT", 0.5)
+
+    def waits(handler):
+        over.wait(60)
+        return True
+
+    kept.moods = [waits]
+
+    ran = checkpoint(url)
+    over.set()
+
+    assert len(ran) >= 2
+    assert len(kept.documents) >= 1
+
+
+def test_while_nothing_can_be_stored_the_alarm_is_raised(server, checkpoint, drain, monkeypatch, caplog):
+    kept, url = server
+    with transaction(context.for_system_job()):
+        audit.record("test.act")
+        seals.seal(None)
+    kept.moods = [fails] * 1000
+    checkpoint(url, allow_dead=True)
+    monkeypatch.setattr(checkpoints, "OVERDUE", -1.0)
+    with transaction(context.for_system_job()):
+        enqueue("audit.sweep")
+
+    with caplog.at_level(logging.ERROR, "jobs.audit"):
+        drain()
+
+    assert "no checkpoint of the audit trail has been stored" in caplog.text
+    assert kept.documents == {}
+
+
+@pytest.mark.parametrize("is_deaf", [False, True], ids=["as it should", "and knows of no conditions"])
+def test_a_server_that_has_another_checkpoint_of_that_number_keeps_it(server, is_deaf):
+    kept, url = server
+    store = store_at(url)
+    store.put(1, '{"a":1}')
+    store.put(1, '{"a":1}')
+    assert kept.asked == ["GET", "PUT", "GET"]
+    if is_deaf:
+        kept.moods = [lambda _: False]
+
+    with pytest.raises(CheckpointConflict):
+        store.put(1, '{"a":2}')
+
+    assert kept.documents == {f"/audit/{NAME}": b'{"a":1}\n'}
+    assert list(store.numbers()) == [1]
+
+
+def test_of_two_who_write_at_once_one_is_told(server):
+    kept, url = server
+
+    def somebody_else_is_faster(handler):
+        kept.documents[f"/audit/{NAME}"] = b"theirs\n"
+        return answer(handler, 404)
+
+    kept.moods = [somebody_else_is_faster]
+
+    with pytest.raises(CheckpointConflict):
+        store_at(url).put(1, "ours")
+
+    assert kept.documents == {f"/audit/{NAME}": b"theirs\n"}
+
+
+def test_a_store_that_leads_elsewhere_is_not_followed(server):
+    kept, url = server
+    kept.moods = [lambda handler: answer(handler, 307)]
+
+    with pytest.raises(OSError, match="answers 307"):
+        store_at(url).put(1, "a document")
+
+    assert kept.documents == {}
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """A server that speaks S3's protocol: its address."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def client(s3, monkeypatch):
+    """Whoever has the bucket's own credentials."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with closing(boto3.client("s3", endpoint_url=s3, region_name="us-east-1")) as client:
+        yield client
+
+
+@pytest.fixture
+def bucket(client, s3):
+    """`bucket(**parameters)`: a store in a new bucket with Object Lock, and its name."""
+    name = f"audit-{next(_buckets)}"
+    client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    return store_at(f"s3://{name}/companon?endpoint={s3}&region=us-east-1&lock_days=30"), name
+
+
+KEY = f"companon/{NAME}"
+
+
+def test_a_bucket_takes_a_checkpoint_once_and_never_another_in_its_place(bucket):
+    store, _ = bucket
+    assert store.get(1) is None
+    store.put(2, "two")
+    store.put(1, "one")
+    store.put(1, "one")
+
+    with pytest.raises(CheckpointConflict):
+        store.put(1, "another")
+
+    assert (store.get(1), list(store.numbers())) == ("one", [1, 2])
+
+
+def test_of_two_who_write_into_a_bucket_at_once_one_is_told(bucket, client, monkeypatch):
+    store, name = bucket
+    client.put_object(Bucket=name, Key=KEY, Body=b"theirs\n")
+    get, answers = store.get, [None]
+    monkeypatch.setattr(store, "get", lambda number: answers.pop() if answers else get(number))
+
+    with pytest.raises(CheckpointConflict):
+        store.put(1, "ours")
+
+    assert store.get(1) == "theirs"
+
+
+def test_what_is_written_over_or_deleted_in_a_bucket_is_there_all_the_same(bucket, client):
+    store, name = bucket
+    store.put(1, "one")
+    (version,) = client.list_object_versions(Bucket=name)["Versions"]
+    assert client.head_object(Bucket=name, Key=KEY)["ObjectLockMode"] == "COMPLIANCE"
+
+    client.put_object(Bucket=name, Key=KEY, Body=b"forged\n")
+    client.delete_object(Bucket=name, Key=KEY)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.delete_object(Bucket=name, Key=KEY, VersionId=version["VersionId"])
+
+    assert (store.get(1), list(store.numbers())) == ("one", [1])
+
+
+def test_the_job_stores_into_a_bucket_and_tries_again_when_there_is_none(bucket, client, checkpoint, s3):
+    store, name = bucket
+    missing = f"s3://missing-{name}?endpoint={s3}&region=us-east-1"
+    checkpoint(missing, allow_dead=True)
+    assert list(store.numbers()) == []
+
+    checkpoint(f"s3://{name}/companon?endpoint={s3}&region=us-east-1")
+
+    assert len(list(store.numbers())) >= 2
+    said = checkpoints.opened(store.get(1), checkpoints.public_keys(checkpoints.public_key_set()))
+    assert said["number"] == 1
+
+
+@pytest.mark.parametrize("change", ["no credentials", "nobody there", "no such bucket"])
+def test_a_bucket_that_can_not_be_used_is_a_store_that_fails(bucket, s3, monkeypatch, change, tmp_path):
+    if change == "no credentials":
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    endpoint = "http://127.0.0.1:1" if change == "nobody there" else s3
+    name = "missing" if change == "no such bucket" else bucket[1]
+    store = store_at(f"s3://{name}?endpoint={endpoint}&region=us-east-1")
+
+    with pytest.raises(OSError, match=r"."):
+        store.put(1, "one")
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3:///prefix", "s3://bucket?lock=1", "ftp://host/x"])
+def test_what_names_no_store_is_said(url):
+    with pytest.raises(ValueError, match=r"bucket|store"):
+        store_at(url)
