@@ -150,7 +150,8 @@ def recover(identity: Identity, recovery_code: str) -> Raised:
     _begin(identity, confirmed=True)
     hashes = [_hash(identity, recovery_code, version) for version in keys.versions()]
     with transaction(identity):
-        found = row("SELECT * FROM app.take_recovery_code(%s, %s)", (hashes, _key(identity)))
+        found = row("SELECT * FROM app.take_recovery_code(%s, %s, %s)", (hashes, _key(identity), accounts.origin()))
+        after_commit(ring)
     if found is None:
         raise InvalidCode
     return _raised(identity, found)
@@ -163,7 +164,9 @@ def replace_recovery_codes(identity: Identity) -> list[str]:
         NotEnrolled: there is no authenticator.
     """
     codes = _new_recovery_codes()
-    execute("SELECT app.replace_recovery_codes(%s)", ([_hash(identity, code) for code in codes],))
+    hashes = [_hash(identity, code) for code in codes]
+    execute("SELECT app.replace_recovery_codes(%s, %s)", (hashes, accounts.origin()))
+    after_commit(ring)
     return codes
 
 
@@ -175,6 +178,18 @@ def remove() -> None:
         NotEnrolled: there is none.
     """
     execute("SELECT app.remove_totp(%s)", (accounts.origin(),))
+    after_commit(ring)
+
+
+def reset(user_id: UUID) -> None:
+    """Take somebody's authenticator and recovery codes away, who has lost both, and end their sessions; for admins.
+
+    Raises:
+        NotFound: there is no such account.
+        OwnAccount: it is the caller's.
+        NotEnrolled: there is none.
+    """
+    execute("SELECT app.reset_second_factor(%s, %s)", (user_id, accounts.origin()))
     after_commit(ring)
 
 

@@ -253,6 +253,12 @@ _example(
     path=lambda world: {"user_id": world.member()},
     body=lambda _: {"reason": "because"},
 )
+_example(
+    "POST /api/v1/users/{user_id}/mfa/reset",
+    SYSTEM_ADMIN,
+    path=lambda world: {"user_id": world.enrolled().identity.user_id},
+    body=lambda _: {"reason": "because"},
+)
 _example("DELETE /api/v1/users/{user_id}/lock", SYSTEM_ADMIN, path=lambda world: {"user_id": world.member()})
 _example("GET /api/v1/api-keys", "Brand Admin", query=_page())
 _example(

@@ -196,6 +196,51 @@ def test_other_recovery_codes_replace_those_there_were(client, enrolled):
     assert verify(client, token, recovery_code=made.json["recovery_codes"][1]).status_code == 200
 
 
+def test_whoever_has_lost_both_is_let_in_again_by_an_admin_who_has_made_sure_and_is_told(
+    client, enrolled, admin, superuser, drain, mailbox
+):
+    manager, _, confirmed = enrolled
+    url = f"/api/v1/users/{manager.user_id}/mfa/reset"
+    drain()
+
+    done = client.post(url, json={"reason": "passport seen"}, token=admin.token)
+    drain()
+
+    assert done.status_code == 204
+    assert client.get(ME, token=confirmed["access_token"]).json["code"] == "session_ended"
+    assert login(client, manager)["mfa_required"] is None
+    assert one(superuser, f"select count(*) from app.recovery_codes where user_id = '{manager.user_id}'") == (0,)
+    assert mailbox.to(manager.email)[-1]["Subject"] == "The authenticator of your account has been removed"
+    found = one(superuser, "select action, record_id, reason from audit_logs where action = 'user.reset_mfa'")
+    assert found == ("user.reset_mfa", manager.user_id, "passport seen")
+    assert client.post(url, json={"reason": "again"}, token=admin.token).json["code"] == "mfa_not_enrolled"
+
+
+def test_nobody_else_takes_a_second_factor_away_and_nobody_their_own(client, enrolled, admin, member, superuser):
+    manager, _, _ = enrolled
+    url = "/api/v1/users/{}/mfa/reset"
+    reason = {"reason": "because"}
+
+    assert client.post(url.format(manager.user_id), json=reason, token=member().token).status_code == 403
+    assert client.post(url.format(admin.user_id), json=reason, token=admin.token).json["code"] == "own_account"
+    superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
+    late = client.post(url.format(manager.user_id), json=reason, token=admin.token)
+    assert late.json["code"] == "recent_authentication_required"
+
+
+def test_people_are_told_when_recovery_codes_are_used_or_replaced(client, enrolled, drain, mailbox):
+    manager, _, confirmed = enrolled
+    verify(client, login(client, manager)["access_token"], recovery_code=confirmed["recovery_codes"][0])
+    client.post(f"{MFA}/recovery-codes", token=confirmed["access_token"])
+    drain()
+
+    assert {message["Subject"] for message in mailbox.to(manager.email)} == {
+        "An authenticator has been added to your account",
+        "A recovery code of your account has been used",
+        "Your account has new recovery codes",
+    }
+
+
 def test_a_secret_is_stored_encrypted_and_is_nobody_else_s(enrolled, superuser, admin):
     manager, secret, _ = enrolled
     sealed, version = one(

@@ -7,10 +7,11 @@ from uuid import UUID
 import msgspec
 from falcon.asgi import Request, Response
 
-from models import accounts, permissions, users
+from models import accounts, permissions, second_factor, users
 from models.errors import PreconditionFailed
 from models.invitations import RoleNotGrantable
 from models.members import LastBrandAdmin
+from models.second_factor import NotEnrolled
 from models.users import AnonymousAccount, BrandByRole, OwnAccount, UnknownBrand
 from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
 from web.v1.fields import Text200
@@ -34,8 +35,8 @@ class RoleChange(msgspec.Struct, forbid_unknown_fields=True):
     brand_id: UUID | None = None
 
 
-class LockIn(msgspec.Struct, forbid_unknown_fields=True):
-    """Why an account is locked."""
+class ReasonIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Why it is done."""
 
     reason: Text200
 
@@ -126,7 +127,7 @@ class UserLock:
     """`/api/v1/users/{user_id}/lock`: whether an account is locked."""
 
     @endpoint(
-        body=LockIn,
+        body=ReasonIn,
         response=UserOut,
         permission="users:write",
         audit="user.lock",
@@ -149,6 +150,28 @@ class UserLock:
         _answer(resp, user)
 
 
+class UserMfa:
+    """`/api/v1/users/{user_id}/mfa/reset`: the second factor of somebody who has lost it."""
+
+    @endpoint(
+        own_sign_in=True,
+        body=ReasonIn,
+        status=204,
+        permission="users:write",
+        audit="user.reset_mfa",
+        recent=True,
+        problems=(NotEnrolled, OwnAccount),
+    )
+    def on_post(self, req: Request, resp: Response, user_id: UUID) -> None:
+        """Take their authenticator and recovery codes away. Be sure who asks for it: they are told, and signed out.
+
+        Whoever has to have an authenticator enrols another when they sign in.
+        """
+        user = users.get(user_id)
+        second_factor.reset(user_id)
+        audited(req, table="users", record_id=user_id, brand_id=user.brand_id, reason=req.context.body.reason)
+
+
 def _place(user: accounts.User) -> dict[str, Any]:
     return {"role": permissions.role_of(user.role_id), "brand_id": user.brand_id}
 
@@ -162,4 +185,5 @@ ROUTES: list[tuple[str, object]] = [
     ("/api/v1/users", Users()),
     ("/api/v1/users/{user_id:uuid}", User()),
     ("/api/v1/users/{user_id:uuid}/lock", UserLock()),
+    ("/api/v1/users/{user_id:uuid}/mfa/reset", UserMfa()),
 ]

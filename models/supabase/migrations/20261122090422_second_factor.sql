@@ -96,20 +96,21 @@ $$;
 call app.grant_definer('app.take_code(uuid,bigint,bytea,int,bytea)', array['authenticated', 'app_fan', 'app_admin']);
 
 -- Takes a recovery code; p_hashes are what it may be stored as. Who the session belongs to; no row if it is none.
-create function app.take_recovery_code(p_hashes bytea[], p_key bytea) returns setof app.session_person
-language plpgsql security definer set search_path = '' as $$
+create function app.take_recovery_code(p_hashes bytea[], p_key bytea, p_request jsonb)
+returns setof app.session_person language plpgsql security definer set search_path = '' as $$
 begin
     update app.recovery_codes c set used_at = now()
     where c.user_id = (app.claims() ->> 'sub')::uuid and c.hash = any (p_hashes) and c.used_at is null;
     if found then
+        perform app.notify_account((app.claims() ->> 'sub')::uuid, 'recovery_code_used', p_request);
         return next app.raise_session(p_key);
     end if;
 end
 $$;
-call app.grant_definer('app.take_recovery_code(bytea[],bytea)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.take_recovery_code(bytea[],bytea,jsonb)', array['authenticated', 'app_fan', 'app_admin']);
 
--- Gives the caller other recovery codes than before.
-create function app.replace_recovery_codes(p_hashes bytea[]) returns void
+-- Gives the caller other recovery codes than before, and tells them so unless they are told of the authenticator.
+create function app.replace_recovery_codes(p_hashes bytea[], p_request jsonb) returns void
 language plpgsql security definer set search_path = '' as $$
 declare
     caller uuid := (app.claims() ->> 'sub')::uuid;
@@ -120,9 +121,12 @@ begin
     end if;
     delete from app.recovery_codes c where c.user_id = caller;
     insert into app.recovery_codes (user_id, hash) select caller, h from unnest(p_hashes) h;
+    if p_request is not null then
+        perform app.notify_account(caller, 'recovery_codes_replaced', p_request);
+    end if;
 end
 $$;
-call app.grant_definer('app.replace_recovery_codes(bytea[])', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.replace_recovery_codes(bytea[],jsonb)', array['authenticated', 'app_fan', 'app_admin']);
 
 -- Makes the authenticator that waits for it the caller's, instead of any other, with new recovery codes. The caller's
 -- other sessions end: whoever opened them has not shown a code of it.
@@ -138,7 +142,7 @@ begin
     end if;
     delete from app.totp_factors f where f.user_id = caller and f.confirmed_at is not null;
     update app.totp_factors f set confirmed_at = now(), last_step = p_step where f.id = p_id;
-    perform app.replace_recovery_codes(p_hashes);
+    perform app.replace_recovery_codes(p_hashes, null);
     perform app.end_own_sessions('others');
     perform app.notify_account(caller, 'second_factor_on', p_request);
     return next app.raise_session(p_key);
@@ -166,6 +170,30 @@ begin
 end
 $$;
 call app.grant_definer('app.remove_totp(jsonb)', array['authenticated', 'app_fan', 'app_admin']);
+
+-- Takes somebody's authenticator and recovery codes away, who has lost both: an admin has made sure who they are. All of
+-- their sessions end, and they are told. Where there has to be one, they enrol another before they may do anything else.
+create function app.reset_second_factor(p_user_id uuid, p_request jsonb) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+    if p_user_id = (app.claims() ->> 'sub')::uuid then
+        perform app.refuse(409, 'own_account', 'Enrol another authenticator instead.');
+    end if;
+    perform from public.users u where u.id = p_user_id;
+    if not found then
+        perform app.refuse(404, 'not_found');
+    end if;
+    delete from app.totp_factors f where f.user_id = p_user_id and f.confirmed_at is not null;
+    if not found then
+        perform app.refuse(409, 'mfa_not_enrolled', 'There is no authenticator.');
+    end if;
+    delete from app.totp_factors f where f.user_id = p_user_id;
+    delete from app.recovery_codes c where c.user_id = p_user_id;
+    perform app.end_sessions(p_user_id);
+    perform app.notify_account(p_user_id, 'second_factor_off', p_request);
+end
+$$;
+call app.grant_definer('app.reset_second_factor(uuid,jsonb)', array['app_admin']);
 
 -- Whether the caller has an authenticator, since when, how many recovery codes are left, and from when on there has to be one.
 create function app.second_factor(
