@@ -29,10 +29,13 @@ LAST_WORD_SECONDS = 30.0
 
 
 TAKE_SECONDS = 20.0
-"""Seconds that a client may take nothing of an answer, while more of it waits than the network holds."""
+"""Seconds that a client may take next to nothing of an answer, while more of it waits than the network holds."""
 
 CLOSE_SECONDS = 10.0
-"""Seconds from the end of the last answer until a client has to have taken it."""
+"""The same, once all has been said and the connection is to be closed."""
+
+LEAST_TAKEN = 65_536
+"""Bytes: less is next to nothing, unless it is all that waits."""
 
 _HEADERS = "".join(f"{name}: {value}\r\n" for name, value in security_headers(settings).items())
 
@@ -47,7 +50,6 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         super().connection_made(transport)
         self._has_spoken = self._has_ended = False
         self._late = self.worker.loop.call_later(HEAD_SECONDS, self._head_is_late)
-        self._leaving: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
         if self.worker.nr_conns > self.worker.worker_connections:
             self._make_room()
@@ -89,27 +91,42 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self.worker.waiting.pop(self, None)
-        for timer in (self._late, self._leaving, self._taking):
-            if timer is not None:
-                timer.cancel()
+        self._late.cancel()
+        self._stop_watching()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """The client doesn't take what we say as fast as we say it: it has so long to take some of it."""
         super().pause_writing()
-        self._taking = self.worker.loop.call_later(TAKE_SECONDS, self._cut)
+        self._watch(TAKE_SECONDS)
 
     def resume_writing(self) -> None:
         """The client has taken enough for us to go on."""
-        if self._taking is not None:
-            self._taking.cancel()
+        self._stop_watching()
         super().resume_writing()
 
     def _close_transport(self) -> None:
         # What is closed stays open until all has been taken, and some clients never take it.
         if not self._closed:
-            self._leaving = self.worker.loop.call_later(CLOSE_SECONDS, self._cut)
+            self._watch(CLOSE_SECONDS)
         super()._close_transport()
+
+    def _watch(self, seconds: float) -> None:
+        """See to it that the client takes some of what waits for it."""
+        self._stop_watching()
+        waiting = self.transport.get_write_buffer_size()
+        self._taking = self.worker.loop.call_later(seconds, self._look, seconds, waiting)
+
+    def _stop_watching(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+
+    def _look(self, seconds: float, before: int) -> None:
+        """Let go a client that has taken next to nothing, and have a look at any other again later."""
+        if before - self.transport.get_write_buffer_size() < max(1, min(LEAST_TAKEN, before)):
+            self._cut()
+        else:
+            self._watch(seconds)
 
     def _cut(self) -> None:
         """Reset the connection: closed in peace, the kernel would go on keeping what the client doesn't take."""
