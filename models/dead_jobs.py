@@ -182,6 +182,15 @@ def forecast(which: Filter) -> Forecast:
     return Forecast(counted["matching"], counted["blocked"], page(which, SAMPLE))
 
 
+def batch(which: Filter, began_at: datetime, place: Place | None = None) -> list[dict[str, Any]]:
+    """Of these letters those that a replay brings back next: `id` and `finished_at` of each, the oldest first."""
+    return rows(
+        "SELECT id, finished_at FROM app.matching_dead_jobs(%s::uuid[], %s, %s, %s, %s, %s) WHERE finished_at <= %s"
+        " AND (%s::timestamptz IS NULL OR (finished_at, id) > (%s, %s)) ORDER BY finished_at, id LIMIT %s",
+        (*which.params, began_at, place and place.died_at, place and place.died_at, place and place.id, BATCH),
+    )
+
+
 def replay(
     which: Filter, *, args: list[Any] | None = None, rate: float | None = None, place: Place | None = None
 ) -> Revived:
@@ -197,11 +206,7 @@ def replay(
         NotFound: a single letter is asked for, and no job of that id is dead.
     """
     began_at = place.began_at if place else value("SELECT now()")
-    found = rows(
-        "SELECT id, finished_at FROM app.matching_dead_jobs(%s::uuid[], %s, %s, %s, %s, %s) WHERE finished_at <= %s"
-        " AND (%s::timestamptz IS NULL OR (finished_at, id) > (%s, %s)) ORDER BY finished_at, id LIMIT %s",
-        (*which.params, began_at, place and place.died_at, place and place.died_at, place and place.id, BATCH),
-    )
+    found = batch(which, began_at, place)
     if not found:
         if which.ids is not None and len(which.ids) == 1:
             raise NotFound

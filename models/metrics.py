@@ -1,14 +1,24 @@
-"""Measures of jobs and of the audit trail, read from their tables when asked for: nothing beside can drift."""
+"""Measures of jobs and of the audit trail, from their tables themselves; nothing beside can drift.
+
+Where many jobs wait it takes a while to count them, so the clock does it every few seconds, and says when.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from models import checkpoints
-from models.db import rows
+from models.db import row, rows
 
 WINDOW = timedelta(minutes=5)
 """Times are of the jobs that ended within it."""
+
+COUNTED_EVERY = timedelta(seconds=5)
+"""Time between two counts of the clock's at the least."""
+
+STALE = timedelta(seconds=30)
+"""What the clock has counted longer ago is counted by whoever asks."""
 
 BRANDS = 50
 """Brands whose lag is told: those that wait longest."""
@@ -28,17 +38,40 @@ class Metric:
     samples: list[tuple[Labels, float]]
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was counted of the jobs, as rows, and how many seconds ago."""
+
+    gauges: list[dict[str, Any]]
+    summaries: list[dict[str, Any]]
+    brand_lags: list[dict[str, Any]]
+    age: float
+
+
 def job_metrics() -> Iterator[Metric]:
     """Every measure of the jobs, in the caller's transaction."""
-    yield from gauges()
-    yield from summaries()
+    found = counts()
+    yield from gauges(found)
+    yield from summaries(found)
+    yield brand_lags(found)
+    yield Metric(
+        "companon_jobs_counted_age_seconds",
+        "Time since the jobs were counted: of that moment is what is said of them, dead letters excepted.",
+        [({}, found.age)],
+    )
     yield dead_letters()
-    yield brand_lags()
     yield Metric(
         "companon_heartbeat_age_seconds",
         "Time since the last sign of life of a kind of process; +Inf if there never was one.",
         [({"process": kind}, age) for kind, age in heartbeat_ages().items()],
     )
+
+
+def counts() -> Counts:
+    """What the clock has counted lately; if no clock has, what there is now."""
+    found = row("SELECT counts, age FROM app.job_counts(%s, %s, %s)", (STALE, WINDOW, BRANDS))
+    assert found is not None
+    return Counts(**{what: counted or [] for what, counted in found["counts"].items()}, age=found["age"])
 
 
 def audit_metrics() -> Iterator[Metric]:
@@ -70,36 +103,33 @@ def dead_letters() -> Metric:
     return Metric("companon_jobs_dead", "Dead letters.", [({"actor": r["actor"]}, r["dead"]) for r in dead])
 
 
-def brand_lags() -> Metric:
+def brand_lags(found: Counts) -> Metric:
     """How far behind the system is, brand by brand."""
-    lags = rows("SELECT brand_id, seconds, due FROM app.brand_lags(%s)", (BRANDS,))
     return Metric(
         "companon_brand_lag_seconds",
         "Age of the oldest due job of the brands that wait longest.",
-        [({"brand": str(r["brand_id"])}, r["seconds"]) for r in lags],
+        [({"brand": r["brand_id"]}, r["seconds"]) for r in found.brand_lags],
     )
 
 
-def gauges() -> Iterator[Metric]:
+def gauges(found: Counts) -> Iterator[Metric]:
     """How many jobs of each actor are in which state, and for how long the oldest has been due."""
-    found = rows("SELECT actor, waiting, due, published, running, oldest_due_seconds FROM app.job_gauges()")
     states = ("waiting", "due", "published", "running")
     yield Metric(
         "companon_jobs",
         "Jobs that are not over, by actor and state; those that are due are among those that wait.",
-        [({"actor": r["actor"], "state": state}, r[state]) for r in found for state in states],
+        [({"actor": r["actor"], "state": state}, r[state]) for r in found.gauges for state in states],
     )
     yield Metric(
         "companon_jobs_oldest_due_seconds",
         "For how long the oldest due job has been waiting to be published.",
-        [({"actor": r["actor"]}, r["oldest_due_seconds"]) for r in found],
+        [({"actor": r["actor"]}, r["oldest_due_seconds"]) for r in found.gauges],
     )
 
 
-def summaries() -> Iterator[Metric]:
+def summaries(found: Counts) -> Iterator[Metric]:
     """What can be said of the jobs that ended lately."""
-    found = rows("SELECT * FROM app.job_summaries(%s)", (WINDOW,))
-    of_actor = [({"actor": r["actor"]}, r) for r in found]
+    of_actor = [({"actor": r["actor"]}, r) for r in found.summaries]
     yield Metric(
         "companon_jobs_ended_recently",
         f"Jobs that were done within the last {WINDOW.total_seconds():.0f} s.",

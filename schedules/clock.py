@@ -13,7 +13,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 
 from jobs.engine.heartbeat import EVERY, Heartbeat
 from jobs.engine.ledger import Ledger, LedgerUnavailable
-from models import jobs, logs, production
+from models import jobs, logs, metrics, production
 from models.db import new_id
 from schedules.kinds import Schedule
 from schedules.table import SCHEDULES
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 BEAT = "clock.beat"
 SEALS = "clock.seals"
+COUNTS = "clock.counts"
 """APScheduler's own jobs beside those of the table: what happens too often to be an occurrence that is kept."""
 
 SEALS_EVERY = 0.25
@@ -64,6 +65,14 @@ def ask_for_seals(ledger: Ledger) -> None:
         log.warning("no seals were asked for: %s", error)
 
 
+def count(ledger: Ledger) -> None:
+    """Have the jobs counted, for whoever reads the measures."""
+    try:
+        ledger.count_jobs()
+    except LedgerUnavailable as error:
+        log.warning("the jobs were not counted: %s", error)
+
+
 def make_scheduler(ledger: Ledger) -> BlockingScheduler:
     """APScheduler with one job for each row of the table."""
     scheduler = BlockingScheduler(timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True})
@@ -71,6 +80,9 @@ def make_scheduler(ledger: Ledger) -> BlockingScheduler:
         scheduler.add_job(tick, schedule.trigger(), args=[ledger, schedule], id=schedule.do)
     scheduler.add_job(beat, "interval", seconds=EVERY, args=[Heartbeat("clock", ledger)], id=BEAT)
     scheduler.add_job(ask_for_seals, "interval", seconds=SEALS_EVERY, args=[ledger], id=SEALS)
+    # On a connection of its own: where many jobs wait it takes a while, and ticks don't.
+    every = metrics.COUNTED_EVERY.total_seconds()
+    scheduler.add_job(count, "interval", seconds=every, args=[Ledger()], id=COUNTS)
     return scheduler
 
 

@@ -14,6 +14,7 @@ import psycopg2.extensions
 from dramatiq.errors import BrokerConnectionError
 
 from jobs.engine.registry import ActorSpec
+from models import metrics
 from models.db import connect
 
 
@@ -195,6 +196,11 @@ class Ledger:
     def enqueue_seals(self) -> int:
         """Enqueue a seal for each tenant whose audit trail has entries without one; how many tenants that are."""
         return int(self._rows("SELECT app.enqueue_seals()")[0][0])
+
+    def count_jobs(self) -> bool:
+        """Count the jobs for `/metrics`, unless somebody just has; whether it was done."""
+        sql = "SELECT app.count_jobs(%s, %s, %s)"
+        return bool(self._rows(sql, (metrics.COUNTED_EVERY, metrics.WINDOW, metrics.BRANDS))[0][0])
 
     def beat(self, kind: str, process: str) -> None:
         """Write down a sign of life of a process."""

@@ -49,6 +49,8 @@ def measure(servers: Bench, finished: int, waiting: int, *, plans: bool) -> Numb
         servers.rows("alter database companon reset all")
     found = {name: {**one, **planned[name]} for name, one in timed.items()}
     _show(found, plans=plans)
+    ((counting,),) = servers.rows("select 1000 * extract(epoch from took)::float8 from app.job_counts")
+    say(f"  The clock counted the jobs for their metrics in {counting:.0f} ms.")
     claim = found["take_due"]["p95"] + found["claim"]["p95"]
     worst = {
         f"{kind}_ms_at_1m": round(max(one["p95"] for one in found.values() if one["kind"] == kind), 2)

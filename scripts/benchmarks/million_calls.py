@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import cycle, repeat
 from statistics import quantiles
@@ -145,53 +146,62 @@ def _questions() -> Iterator[tuple[str, str, Identity, Iterator[Call]]]:
         yield "console", name, ADMIN, given
     for name, given in _by_foreign_ids():
         yield "search", name, ADMIN, given
-    measures: list[Call] = [lambda: list(metrics.gauges()), lambda: list(metrics.summaries())]
-    measures += [metrics.dead_letters, metrics.brand_lags, metrics.heartbeat_ages]
-    for name, call in zip(("gauges", "summaries", "dead letters", "brand lags", "heartbeats"), measures, strict=True):
-        yield "metrics", f"metrics: {name}", context.nobody(), repeat(call)
+    Ledger().count_jobs()  # As the clock does every few seconds.
+    yield "metrics", "metrics of jobs", context.nobody(), repeat(lambda: list(metrics.job_metrics()))
+    yield "metrics", "metrics of the audit trail", context.nobody(), repeat(lambda: list(metrics.audit_metrics()))
 
 
 def _of_one_job() -> Iterator[tuple[str, Iterator[Call]]]:
-    for table in ("job_history", "jobs", "dead_jobs"):
-        yield f"job in {table}", cycle([partial(jobs.get, id) for (id,) in _some("id", table)])
-    for what, table in {"trail by request id": "job_history", "trail, still waiting": "jobs"}.items():
-        yield what, cycle([partial(job_control.trail, id) for (id,) in _some("request_id", table)])
+    for table, ids in {
+        "job_history": "SELECT id FROM app.job_history",
+        "jobs": "SELECT id FROM app.jobs",
+        "dead_jobs": "SELECT id FROM app.dead_jobs",
+    }.items():
+        yield f"job in {table}", cycle([partial(jobs.get, id) for (id,) in _some(ids)])
+    for what, ids in {
+        "trail by request id": "SELECT request_id FROM app.job_history",
+        "trail, still waiting": "SELECT request_id FROM app.jobs",
+    }.items():
+        yield what, cycle([partial(job_control.trail, id) for (id,) in _some(ids)])
 
 
 def _by_foreign_ids() -> Iterator[tuple[str, Iterator[Call]]]:
-    """Ids that only the history has an index of: what waits is gone through."""
-    for kind, column, where in (
-        ("correlation", "correlation_id", "correlation_id IS DISTINCT FROM request_id"),
-        ("trace", "split_part(traceparent, '-', 2)", "true"),
-    ):
-        found = _some(column, "job_history", where)
-        yield f"trail by {kind} id", cycle([partial(job_control.trail, id) for (id,) in found])
+    """Ids that callers brought along."""
+    for what, ids in {
+        "trail by correlation id": (
+            "SELECT correlation_id FROM app.job_history WHERE correlation_id IS DISTINCT FROM request_id"
+        ),
+        "trail by trace id": "SELECT split_part(traceparent, '-', 2) FROM app.job_history",
+        "trail by trace id, waiting": "SELECT split_part(traceparent, '-', 2) FROM app.jobs",
+    }.items():
+        yield what, cycle([partial(job_control.trail, id) for (id,) in _some(ids)])
     yield "trail of nobody", repeat(partial(job_control.trail, "00000000"))
 
 
 def _of_dead_jobs() -> Iterator[tuple[str, Iterator[Call]]]:
-    columns = "fingerprint, actor, brand_id, finished_at, id"
-    ((fingerprint, actor, brand_id, finished_at, id),) = _some(columns, "dead_jobs", most=1)
+    ((fingerprint, actor, brand_id, died_at, id), *_) = _some(
+        "SELECT fingerprint, actor, brand_id, finished_at, id FROM app.dead_jobs"
+    )
     filters = {
         "": Filter(),
         " of an actor": Filter(actor=actor),
         " of a brand": Filter(brand_id=brand_id),
         " alike": Filter(fingerprint=fingerprint),
+        " of a day": Filter(since=died_at - timedelta(days=1), until=died_at),
     }
     for what, which in filters.items():
         yield f"dead jobs{what}", repeat(partial(dead_jobs.page, which, PAGE))
         yield f"dead groups{what}", repeat(partial(dead_jobs.groups, which, PAGE))
-    yield "dead jobs, next page", repeat(partial(dead_jobs.page, Filter(), PAGE, (finished_at, id)))
+        yield f"replay{what}, dry run", repeat(partial(dead_jobs.forecast, which))
+        yield f"replay{what}, which", repeat(partial(dead_jobs.batch, which, datetime.now(UTC)))
+    yield "dead jobs, next page", repeat(partial(dead_jobs.page, Filter(), PAGE, (died_at, id)))
     yield "dead job", repeat(partial(dead_jobs.get, id))
-    yield "replay, dry run", repeat(partial(dead_jobs.forecast, Filter(actor=actor)))
 
 
-def _some(columns: str, table: str, where: str = "true", most: int = 200) -> list[tuple[Any, ...]]:
-    """Values of jobs here and there."""
+def _some(sql: str) -> list[tuple[Any, ...]]:
+    """Of the rows of a table with ids some here and there."""
     with transaction(ADMIN):
-        # These are names of our own.
-        sql = f"SELECT {columns} FROM app.{table} WHERE {where} ORDER BY md5(id::text) LIMIT {most}"  # noqa: S608
-        return [tuple(found.values()) for found in db.rows(sql)]
+        return [tuple(found.values()) for found in db.rows(sql + " ORDER BY md5(id::text) LIMIT 200")]
 
 
 def _asked(identity: Identity, call: Call) -> None:

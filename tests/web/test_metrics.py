@@ -50,6 +50,41 @@ def test_jobs_are_counted_by_actor_and_state(client: Client, ledger: Ledger) -> 
     assert [told[of % state] for state in ("waiting", "published", "running")] == [3, 1, 1]
 
 
+def test_what_the_clock_has_counted_is_told_and_how_long_ago_that_was(
+    client: Client, ledger: Ledger, query: Query
+) -> None:
+    enqueue(5)
+    assert ledger.count_jobs()
+    query("update app.job_counts set counted_at = now() - interval '20 seconds', took = '1 hour'")
+    enqueue(1)
+
+    told = scrape(client)
+
+    assert told['companon_jobs{actor="requests.expire",state="waiting"}'] == 5
+    assert told["companon_jobs_counted_age_seconds"] >= 20
+
+
+def test_what_nobody_has_counted_for_long_is_counted_by_whoever_asks(
+    client: Client, ledger: Ledger, query: Query
+) -> None:
+    ledger.count_jobs()
+    query("update app.job_counts set counted_at = now() - interval '1 minute'")
+    enqueue(1)
+
+    told = scrape(client)
+
+    assert told['companon_jobs{actor="requests.expire",state="waiting"}'] == 1
+    assert told["companon_jobs_counted_age_seconds"] == 0
+
+
+def test_several_clocks_count_once_and_spend_little_of_the_time_on_it(ledger: Ledger, query: Query) -> None:
+    assert ledger.count_jobs()
+    query("update app.job_counts set took = '1 hour', counted_at = now() - interval '10 hours'")
+    assert not ledger.count_jobs()
+    query("update app.job_counts set counted_at = now() - interval '20 hours'")
+    assert ledger.count_jobs()
+
+
 def test_the_age_of_the_oldest_due_job_is_told(client: Client, ledger: Ledger, query: Query) -> None:
     enqueue(2)
     query("update app.jobs set due_at = now() - interval '100 seconds'")

@@ -55,7 +55,7 @@ begin
     from waiting w full join taken t on t.actor = w.actor;
 end
 $$;
-call app.grant_definer('app.job_gauges()', array['app_public']);
+call app.grant_definer('app.job_gauges()', '{}');
 
 create function app.dead_gauges() returns table (actor text, dead bigint)
 language plpgsql stable security definer set search_path = '' as $$
@@ -82,7 +82,7 @@ begin
     group by h.actor;
 end
 $$;
-call app.grant_definer('app.job_summaries(interval)', array['app_public']);
+call app.grant_definer('app.job_summaries(interval)', '{}');
 
 -- The brands that wait longest: seconds since the oldest job of each was due.
 create function app.brand_lags(p_most int) returns table (brand_id uuid, seconds float8, due bigint)
@@ -94,4 +94,59 @@ begin
     group by j.lane order by min(j.due_at) limit p_most;
 end
 $$;
-call app.grant_definer('app.brand_lags(int)', array['app_public']);
+call app.grant_definer('app.brand_lags(int)', '{}');
+
+-- What the clock has counted last: where 100,000 jobs wait, counting takes too long for whoever asks.
+create table app.job_counts (
+    kind text primary key,                 -- 'all'; there is one row
+    counts jsonb not null,                 -- {"gauges": [...], "summaries": [...], "brand_lags": [...]}
+    counted_at timestamptz not null,
+    took interval not null
+);
+call app.secure('app.job_counts', p_admin => 'select', p_system => 'select');
+
+create function app.counts_now(p_window interval, p_brands int) returns jsonb
+language plpgsql stable set search_path = '' as $$
+begin
+    return jsonb_build_object(
+        'gauges', (select jsonb_agg(g) from app.job_gauges() as g),
+        'summaries', (select jsonb_agg(s) from app.job_summaries(p_window) as s),
+        'brand_lags', (select jsonb_agg(l) from app.brand_lags(p_brands) as l));
+end
+$$;
+call app.grant_definer('app.counts_now(interval,int)', '{}');
+
+-- Counts anew if that was last done p_every ago, or if that is longer, 20 times as long ago as it took: a twentieth of the
+-- time is spent on it at the most. Whether it has been; of several clocks one does it.
+create function app.count_jobs(p_every interval, p_window interval, p_brands int) returns boolean
+language plpgsql security definer set search_path = '' as $$
+declare
+    began timestamptz := clock_timestamp();
+    found_now jsonb;
+begin
+    if not pg_try_advisory_xact_lock(7063)
+        or exists (select from app.job_counts c where c.counted_at + greatest(p_every, 20 * c.took) > began) then
+        return false;
+    end if;
+    found_now := app.counts_now(p_window, p_brands);
+    insert into app.job_counts as c (kind, counts, counted_at, took)
+    values ('all', found_now, began, clock_timestamp() - began)
+    on conflict (kind) do update set counts = excluded.counts, counted_at = excluded.counted_at, took = excluded.took;
+    return true;
+end
+$$;
+call app.grant_definer('app.count_jobs(interval,interval,int)', array['app_worker']);
+
+-- What was counted last, if that is not too long ago, and else what is there to be counted now.
+create function app.job_counts(p_within interval, p_window interval, p_brands int, out counts jsonb, out age float8)
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    select c.counts, extract(epoch from clock_timestamp() - c.counted_at) into counts, age
+    from app.job_counts c where c.counted_at + greatest(p_within, 40 * c.took) > clock_timestamp();
+    if not found then
+        counts := app.counts_now(p_window, p_brands);
+        age := 0;
+    end if;
+end
+$$;
+call app.grant_definer('app.job_counts(interval,interval,int)', array['app_public']);
