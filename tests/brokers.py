@@ -102,7 +102,7 @@ class RedisPair:
         configuration.write_text(
             f"port {self._sentinel_port}\nbind 127.0.0.1\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {primary} 1\n"
-            f"sentinel down-after-milliseconds {SERVICE} 500\nsentinel failover-timeout {SERVICE} 1000\n"
+            f"sentinel failover-timeout {SERVICE} 1000\n"
         )
         self._run(self._sentinel_port, str(configuration), "--sentinel")
         until(lambda: self._known_replicas() == {replica})
@@ -114,12 +114,16 @@ class RedisPair:
 
     def kill(self) -> None:
         """Kill the primary."""
-        self._end(self._primary())
+        primary = self._primary()
+        # Otherwise the Sentinel is as patient as it comes: one that is only slow is not replaced.
+        self._be_patient(300)
+        self._end(primary)
 
     def recover(self) -> None:
         """Wait until the replica has been promoted; then the dead one comes back as its replica."""
         dead = next(port for port in self._ports if port not in self._running)
         until(lambda: self._primary() != dead and self._role(self._primary()) == "master")
+        self._be_patient(30_000)
         self._serve(dead, "--replicaof", "127.0.0.1", str(self._primary()))
         until(lambda: self._in_sync(dead))
 
@@ -162,6 +166,10 @@ class RedisPair:
 
     def _in_sync(self, port: int) -> bool:
         return (self._ask(port, "ROLE") or [""] * 4)[3] == "connected"
+
+    def _be_patient(self, milliseconds: int) -> None:
+        """How long the primary may say nothing."""
+        self._ask(self._sentinel_port, "SENTINEL", "SET", SERVICE, "down-after-milliseconds", str(milliseconds))
 
     def _primary(self) -> int:
         return int(self._ask(self._sentinel_port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1])

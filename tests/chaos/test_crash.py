@@ -13,7 +13,7 @@ from scripts.chaos.stage import RELAYS, WORKERS, Stage
 
 pytestmark = pytest.mark.xdist_group("chaos")
 
-LONG = 60.0
+LONG = 240.0
 JOBS = 600
 ASK = """
     with intended as (insert into chaos.intents select n::text, 'insert' from generate_series(1, %s) as n returning key)

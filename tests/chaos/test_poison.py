@@ -9,7 +9,7 @@ from scripts.chaos.stage import RELAYS, WORKERS, Stage
 
 pytestmark = pytest.mark.xdist_group("chaos")
 
-LONG = 60.0
+LONG = 240.0
 
 
 def drain(stage: Stage) -> None:

@@ -12,7 +12,7 @@ from scripts.chaos.variables import LIMIT
 
 pytestmark = pytest.mark.xdist_group("chaos")
 
-LONG = 60.0
+LONG = 240.0
 
 
 def until(stage: Stage, sql: str, *params: object) -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.xdist_group("brokers")
 
 Connect = Callable[[], Transport]
 QUEUES = ["a", "b"]
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -61,6 +63,24 @@ def seconds(run: Callable[[], object]) -> float:
     started = time.monotonic()
     run()
     return time.monotonic() - started
+
+
+def is_woken(transport: Transport) -> bool:
+    """Whether somebody who would wait at the doorbell for ever goes on."""
+    return waiting_at_doorbell(transport).wait(PATIENCE)
+
+
+def waiting_at_doorbell(transport: Transport) -> threading.Event:
+    """What is set when it has rung, and not when waiting for it has failed."""
+    woken = threading.Event()
+
+    def wait() -> None:
+        with suppress(TransportError):
+            transport.wait_for_doorbell(100 * PATIENCE)
+            woken.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return woken
 
 
 def usable(transport: Transport) -> bool:
@@ -109,17 +129,17 @@ def test_a_pop_waits_until_something_comes(transport: Transport, another: Connec
     taken: list[UUID] = []
     waiter = another()
     waiter.depths(QUEUES)
-    waiting = threading.Thread(target=lambda: taken.extend(waiter.pop("a", 5, 30)))
+    waiting = threading.Thread(target=lambda: taken.extend(waiter.pop("a", 5, PATIENCE)))
     waiting.start()
 
     transport.push("a", [id])
-    waiting.join(10)
+    waiting.join(PATIENCE)
 
     assert taken == [id]
 
 
-def test_a_pop_of_nothing_gives_up_in_time(transport: Transport) -> None:
-    assert 0.3 <= seconds(lambda: transport.pop("a", 5, 0.3)) < 3
+def test_a_pop_of_nothing_gives_up_when_it_is_time(transport: Transport) -> None:
+    assert seconds(lambda: transport.pop("a", 5, 0.3)) > 0.25  # brokers' clocks tick more coarsely than ours
 
 
 def test_consumers_share_what_there_is(transport: Transport, another: Connect) -> None:
@@ -167,13 +187,10 @@ def test_the_doorbell_wakes_who_waits(transport: Transport, broker: Broker) -> N
     bell = doorbell.connect(broker.url)
     assert bell.ring()
     transport.wait_for_doorbell(5)
-    waiting = threading.Thread(target=transport.wait_for_doorbell, args=[30])
-    waiting.start()
+    woken = waiting_at_doorbell(transport)
 
     assert bell.ring()
-    waiting.join(10)
-
-    assert not waiting.is_alive()
+    assert woken.wait(PATIENCE)
 
 
 def test_a_ring_that_nobody_heard_is_heard_later_and_many_are_few(transport: Transport, broker: Broker) -> None:
@@ -181,15 +198,15 @@ def test_a_ring_that_nobody_heard_is_heard_later_and_many_are_few(transport: Tra
     for _ in range(50):
         bell.ring()
 
-    assert seconds(lambda: transport.wait_for_doorbell(10)) < 5
+    assert is_woken(transport)
     heard = 1
-    while seconds(lambda: transport.wait_for_doorbell(0.3)) < 0.3:
+    while heard < 25 and seconds(lambda: transport.wait_for_doorbell(0.3)) < 0.25:
         heard += 1
     assert heard < 25
 
 
-def test_without_a_ring_the_wait_ends_in_time(transport: Transport) -> None:
-    assert 0.3 <= seconds(lambda: transport.wait_for_doorbell(0.3)) < 3
+def test_without_a_ring_the_wait_ends_when_it_is_time(transport: Transport) -> None:
+    assert seconds(lambda: transport.wait_for_doorbell(0.3)) > 0.25
 
 
 def test_a_closed_transport_opens_again_when_it_is_used(transport: Transport) -> None:
@@ -221,7 +238,7 @@ def test_transports_and_doorbells_outlive_their_broker(transport: Transport, ano
     assert [id for id in pop_all(consumer, "a") if id in ids] == ids
     transport.wait_for_doorbell(0.01)
     assert bell.ring()
-    assert seconds(lambda: transport.wait_for_doorbell(10)) < 5
+    assert is_woken(transport)
 
 
 def test_a_connection_that_lay_idle_is_made_anew_without_an_error(
