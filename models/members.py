@@ -45,12 +45,13 @@ class Member:
 
     id: UUID
     brand_id: UUID
-    email: str
+    email: str | None
     name: str | None
     role: str
     locale: str
     created_at: datetime
     locked_at: datetime | None
+    has_second_factor: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Assignment:
     """A creator who sees a campaign."""
 
     user_id: UUID
-    email: str
+    email: str | None
     name: str | None
     assigned_by: UUID | None
     created_at: datetime

@@ -397,6 +397,17 @@ def test_when_a_brand_demands_it_members_enrol_before_they_may_do_anything_else(
     assert (removed.status_code, removed.json["code"]) == (409, "mfa_mandatory")
 
 
+def test_an_admin_sees_who_of_the_members_has_enrolled(client, member, brand, enrolled):
+    boss = member("Brand Admin")
+
+    listed = client.get(f"/api/v1/brands/{brand['id']}/members", token=boss.token).json["items"]
+
+    assert {one["id"]: one["has_second_factor"] for one in listed} == {
+        str(enrolled[0].user_id): True,
+        str(boss.user_id): False,
+    }
+
+
 def test_the_database_knows_that_the_brand_demands_it_whatever_the_token_says(client, admin, brand, session):
     creator, _ = session
     demand(client, admin, brand, -1)

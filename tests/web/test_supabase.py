@@ -114,6 +114,24 @@ def test_where_a_brand_demands_it_its_members_have_to_have_passed_supabase_s_sec
     assert elsewhere.get(url, token=supabase.sign(claims | {"aal": "aal2"})).status_code == 200
 
 
+def test_members_without_an_address_are_listed_and_assigned_like_others(elsewhere, supabase, brand, campaign):
+    def come(role):
+        metadata = {"user_role": role, "brand_id": str(brand["id"])}
+        token = supabase.token(email="", app_metadata=metadata)
+        return elsewhere.me(token).json["id"], token
+
+    launched = campaign()
+    (creator, _), (boss, token) = come("Creator"), come("Brand Admin")
+
+    listed = elsewhere.get(f"/api/v1/brands/{brand['id']}/members", token=token)
+    assigned = elsewhere.put(f"/api/v1/campaigns/{launched.id}/assignments/{creator}", token=token)
+
+    found = {one["id"]: (one["email"], one["has_second_factor"]) for one in listed.json["items"]}
+    assert (found[creator], found[boss]) == ((None, None), (None, None))
+    assert assigned.status_code in (200, 201, 204)
+    assert elsewhere.get(f"/api/v1/campaigns/{launched.id}/assignments", token=token).status_code == 200
+
+
 def invited(superuser, brand_id, email):
     """The token in the link of an invitation."""
     id = new_id()

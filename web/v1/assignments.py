@@ -13,10 +13,10 @@ from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of, req
 
 
 class AssignmentOut(msgspec.Struct):
-    """A creator who sees the campaign."""
+    """A creator who sees the campaign. Where people sign in elsewhere, they may have no address here."""
 
     user_id: UUID
-    email: str
+    email: str | None
     name: str | None
     assigned_by: UUID | None
     created_at: datetime

@@ -38,15 +38,18 @@ class MemberChange(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class MemberOut(msgspec.Struct):
-    """Somebody who works for a brand."""
+    """Somebody who works for a brand. Where people sign in elsewhere, they may have no address here, and whether they
+    have a second factor isn't known.
+    """
 
     id: UUID
-    email: str
+    email: str | None
     name: str | None
     role: str
     locale: str
     created_at: datetime
     locked_at: datetime | None
+    has_second_factor: bool | None
 
     @classmethod
     def of(cls, member: members.Member) -> "MemberOut":

@@ -42,7 +42,8 @@ $$;
 call app.grant_definer('app.require_grantable(text)', '{}');
 
 create type app.member as (
-    id uuid, brand_id uuid, email text, name text, role text, locale text, created_at timestamptz, locked_at timestamptz
+    id uuid, brand_id uuid, email text, name text, role text, locale text, created_at timestamptz, locked_at timestamptz,
+    has_second_factor boolean              -- null: somebody else signs them in, and knows
 );
 
 -- The people of a brand.
@@ -51,7 +52,10 @@ language plpgsql stable security definer set search_path = '' as $$
 begin
     perform app.require_brand(p_brand_id, 'members:read');
     return query
-    select u.id, u.brand_id, u.email, u.name, r.name, u.locale, u.created_at, u.locked_at
+    select u.id, u.brand_id, u.email, u.name, r.name, u.locale, u.created_at, u.locked_at,
+        case when u.identity_provider is null then exists (
+            select from app.totp_factors f where f.user_id = u.id and f.confirmed_at is not null)
+        end
     from public.users u join public.roles r on r.id = u.role_id where u.brand_id = p_brand_id;
 end
 $$;
