@@ -35,7 +35,7 @@ limit_request_field_size = 16_380
 
 proc_name = "companon-web"
 logconfig_dict = logs.config(settings.log_level)
-accesslog = None  # web.logs.AccessLog does it
+logger_class = "web.server.Logger"
 
 
 def post_worker_init(worker: Any) -> None:

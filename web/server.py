@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
+from gunicorn import glogging  # type: ignore[import-untyped]
 from gunicorn.asgi.protocol import ASGIProtocol  # type: ignore[import-untyped]
 from gunicorn.workers import gasgi  # type: ignore[import-untyped]
 
@@ -38,6 +39,12 @@ LEAST_TAKEN = 65_536
 """Bytes: less is next to nothing, unless it is all that waits."""
 
 _HEADERS = "".join(f"{name}: {value}\r\n" for name, value in security_headers(settings).items())
+
+
+class Logger(glogging.Logger):  # type: ignore[misc]
+    """Without an access log: web.logs has that, and gunicorn prepares one whenever it is told how to log at all."""
+
+    access_log_enabled = False
 
 
 class Protocol(ASGIProtocol):  # type: ignore[misc]
