@@ -143,7 +143,10 @@ _CONDITIONS = """
         AND (%(record)s::text IS NULL OR record_id = %(record_id)s::uuid
             OR %(record_id)s::uuid IS NULL AND record_key = %(record)s
             OR %(record_id)s::uuid IS NOT NULL AND details ? 'shown' AND details -> 'shown' ? %(record_id)s::text)
-        AND (%(field)s::text IS NULL OR details -> 'after' ? %(field)s OR details -> 'before' ? %(field)s)
+        AND (%(field)s::text IS NULL OR EXISTS (
+            SELECT FROM jsonb_each(details) AS part,
+                jsonb_object_keys(CASE jsonb_typeof(part.value) WHEN 'object' THEN part.value ELSE '{}' END) AS name
+            WHERE part.key IN ('before', 'after') AND (name = %(field)s OR starts_with(name, %(field)s || '.'))))
         AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
         AND (%(reason)s::text IS NULL OR reason = %(reason)s)
         AND (%(request_id)s::text IS NULL OR request_id = %(request_id)s)

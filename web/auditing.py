@@ -1,6 +1,6 @@
 """What of a request goes into the audit trail: its act, written with it, or that it was refused."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +37,21 @@ def audited(
     details = locals()
     details.pop("req")
     req.context.audit = {name: detail for name, detail in details.items() if detail is not None}
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What differs, as it was and as it is, by its path (`config.scan_limit.total.count`); null where it wasn't."""
+    was, now = dict(_paths(before)), dict(_paths(after))
+    changed = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+    return {name: was.get(name) for name in changed}, {name: now.get(name) for name in changed}
+
+
+def _paths(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def record_act(kit: Kit, req: Request, action: str) -> None:

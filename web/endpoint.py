@@ -16,7 +16,7 @@ from models.context import Identity, acting_as, nobody
 from models.errors import Forbidden, MfaRequired, Problem, Unauthenticated
 from web import idempotency
 from web.accepted import accept
-from web.auditing import audited, record_act, refused
+from web.auditing import audited, changes, record_act, refused
 from web.body import read_json_bytes
 from web.declaration import AUTHENTICATED, GENERAL, OPEN, OPTIONAL, PUBLIC, Declaration, Declared
 from web.decode import Body, Query
@@ -26,7 +26,7 @@ from web.pagination import Page, PageQuery, after, page_of
 from web.preconditions import etag, not_modified, require_match
 from web.problems import NotAcceptable, SignInIsElsewhere, of_database
 
-__all__ = ["Page", "PageQuery", "accept", "after", "audited", "endpoint", "etag", "page_of", "require_match"]
+__all__ = ["Page", "PageQuery", "accept", "after", "audited", "changes", "endpoint", "etag", "page_of", "require_match"]
 
 Responder = Callable[..., Coroutine[Any, Any, None]]
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from models import audit, context
+from models import audit, context, seals
 from models.db import new_id, now, transaction
 from web.v1 import audit as resource
 from web.v1.audit import _cell
@@ -82,6 +82,89 @@ def test_pages_go_through_all_of_it_newest_first(client, anna):
             break
 
     assert seen == ["4", "3", "2", "1", "0"]
+
+
+def test_what_comes_in_and_is_sealed_meanwhile_moves_no_page(client, anna):
+    for number in range(6):
+        record(anna, record_key=str(number))
+
+    seen, cursor = [], None
+    for _ in range(3):
+        conditions = {"action": "thing.*", "limit": 2, **({"cursor": cursor} if cursor else {})}
+        page = client.get(LOGS, token=anna.token, params=conditions).json
+        seen += [entry["target"]["record_key"] for entry in page["items"]]
+        cursor = page["next_cursor"]
+        record(anna, record_key="later")
+        with transaction(context.for_system_job()):
+            seals.seal(anna.brand_id, limit=4)
+
+    assert seen == ["5", "4", "3", "2", "1", "0"]
+    assert cursor is None
+    newest = search(client, anna, action="thing.*")
+    assert [entry["target"]["record_key"] for entry in newest][:4] == ["later"] * 3 + ["5"]
+
+
+def test_who_saw_somebody_is_found_by_what_lists_have_shown(client, anna, member):
+    seen = member("Creator")
+    client.get(f"/api/v1/brands/{anna.brand_id}/members", token=anna.token)
+    client.get(f"/api/v1/brands/{anna.brand_id}/members/{seen.user_id}", token=anna.token)
+    client.get(f"/api/v1/brands/{anna.brand_id}/members", token=anna.token, params={"role": "Brand Admin"})
+
+    found = search(client, anna, record=str(seen.user_id).upper())
+
+    assert [entry["action"] for entry in found if entry["action"] != "session.start"][:2] == [
+        "member.read",
+        "member.list",
+    ]
+    listed = next(entry for entry in found if entry["action"] == "member.list")
+    assert str(seen.user_id) in listed["details"]["shown"]
+    assert listed["actor"]["user_id"] == str(anna.user_id)
+    assert [entry["action"] for entry in found].count("member.list") == 1
+
+
+def test_a_page_shows_whom_it_shows_and_not_who_comes_next(client, anna, member):
+    member("Creator")
+    page = client.get(f"/api/v1/brands/{anna.brand_id}/members", token=anna.token, params={"limit": 1}).json
+
+    (entry,) = search(client, anna, action="member.list")
+
+    assert entry["details"]["shown"] == [page["items"][0]["id"]]
+
+
+def test_who_changed_what_from_what_to_what_is_found_by_the_field(client, anna, campaign):
+    made = campaign(launched=False)
+    path, version = f"/api/v1/campaigns/{made.id}", {}
+    for name, cap in (("Summer", None), ("Winter", None), ("Winter", 500)):
+        limit = {"total": cap and {"count": cap, "window": "day"}}
+        body = {"name": name, "type": "QR", "config": {"scan_limit": limit}}
+        version = {"If-Match": client.get(path, token=anna.token).headers["etag"]}
+        changed = client.put(path, json=body, token=anna.token, headers=version)
+        assert changed.status_code == 200, changed.text
+
+    found = search(client, anna, table="campaigns", record=str(made.id), field="config.scan_limit.total")
+
+    (entry,) = found
+    assert (entry["action"], entry["actor"]["user_id"]) == ("campaign.update", str(anna.user_id))
+    assert entry["details"] == {"before": dict.fromkeys(CAP), "after": CAP}
+    assert search(client, anna, record=str(made.id), field="config.scan_limit.tot") == []
+
+
+CAP = {"config.scan_limit.total.count": 500, "config.scan_limit.total.window": "day"}
+
+
+def test_what_happened_in_one_session_or_from_one_address_is_found(client, anna, sign_in_again):
+    other = sign_in_again(anna)
+    context.set_request_info(context.RequestInfo("request-2", "", "", "192.0.2.9", ""))
+    record(other, record_key="other", outcome="refused", reason="forbidden")
+    context.set_request_info(context.RequestInfo())
+    record(anna, record_key="this")
+
+    def keys(**conditions):
+        return [entry["target"]["record_key"] for entry in search(client, anna, action="thing.*", **conditions)]
+
+    assert keys(session_id=str(other.identity.session_id)) == ["other"]
+    assert keys(address="192.0.2.9") == keys(reason="forbidden") == ["other"]
+    assert keys(request_id="request-2") == ["other"]
 
 
 def test_a_cursor_is_of_the_filters_that_it_was_made_for(client, anna):

@@ -151,7 +151,10 @@ def test_a_put_replaces_all_that_can_be_changed(client, create, manager):
     )
     (entry,) = entries("campaign.update")
     assert entry["details"]["before"]["name"] == "Summer"
-    assert set(entry["details"]["after"]) == {"name", "config"}
+    after = entry["details"]["after"]
+    assert (after["name"], after["config.timezone"], after["config.geofence.lat"]) == ("Winter", "Europe/Madrid", None)
+    assert entry["details"]["before"]["config.geofence.lat"] == FENCE["lat"]
+    assert "type" not in after
 
 
 def test_nobody_overwrites_what_they_have_not_seen(client, create, manager):

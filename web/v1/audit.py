@@ -38,6 +38,7 @@ Action = Annotated[
 ]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
 RECORD = "The record's id or key: what was acted on, or shown in a list."
+FIELD = "What was changed of the record: `name`, or `config.scan_limit` for all that is below."
 RequestId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{8,64}$(?!\n)", description="An `X-Request-Id`.")]
 
 
@@ -49,7 +50,7 @@ class AuditFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rena
     session_id: UUID | None = None
     table: Annotated[Name, msgspec.Meta(description="The table of the record, e.g. `campaigns`.")] | None = None
     record: Annotated[Name, msgspec.Meta(description=RECORD)] | None = None
-    field: Annotated[Name, msgspec.Meta(description="What was changed of the record, e.g. `max_scans`.")] | None = None
+    field: Annotated[Name, msgspec.Meta(description=FIELD)] | None = None
     outcome: Literal["ok", "refused", "failed"] | None = None
     reason: Annotated[Name, msgspec.Meta(description="Why it was refused, e.g. `out_of_reach`.")] | None = None
     request_id: RequestId | None = None

@@ -12,7 +12,7 @@ from models import accounts, brands, emails, reauthentication
 from models.accounts import EmailInUse
 from models.errors import PreconditionFailed
 from models.reauthentication import RecentAuthenticationRequired
-from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
+from web.endpoint import Page, PageQuery, after, audited, changes, endpoint, etag, page_of, require_match
 from web.v1.fields import Email, Instant, Locale, Text200, Timezone, in_utc
 
 Website = Annotated[
@@ -146,7 +146,7 @@ class Brand:
         if required_from != brand.mfa_required_from:
             reauthentication.require_recent()
         changed = brands.change(brand, name, asked.settings.over(brand.settings), required_from)
-        before, now = _changes(brand, changed)
+        before, now = changes(_content(brand), _content(changed))
         audited(req, table="brands", record_id=brand_id, brand_id=brand_id, before=before, after=now)
         _answer(resp, changed)
 
@@ -175,18 +175,12 @@ def _answer(resp: Response, brand: brands.Brand) -> None:
     resp.media = BrandOut.of(brand)
 
 
-def _changes(before: brands.Brand, after: brands.Brand) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What differs, as it was and as it is; addresses protected."""
-    was, now = _content(before), _content(after)
-    changed = [name for name in {**was, **now} if was.get(name) != now.get(name)]
-    return {name: was.get(name) for name in changed}, {name: now.get(name) for name in changed}
-
-
 def _content(brand: brands.Brand) -> dict[str, Any]:
-    settings = {f"settings.{name}": value for name, value in brand.settings.items()}
-    if "settings.support_email" in settings:
-        settings["settings.support_email"] = accounts.protect("email", settings["settings.support_email"])
-    return {"name": brand.name, "mfa_required_from": brand.mfa_required_from, **settings}
+    """What can be changed of it; addresses protected."""
+    settings = dict(brand.settings)
+    if "support_email" in settings:
+        settings["support_email"] = accounts.protect("email", settings["support_email"])
+    return {"name": brand.name, "mfa_required_from": brand.mfa_required_from, "settings": settings}
 
 
 ROUTES: list[tuple[str, object]] = [

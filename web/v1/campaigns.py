@@ -24,7 +24,7 @@ from models.campaigns import (
 from models.errors import PreconditionFailed
 from models.invitations import BrandArchived
 from web.accepted import JobOut
-from web.endpoint import Page, PageQuery, accept, after, audited, endpoint, etag, page_of, require_match
+from web.endpoint import Page, PageQuery, accept, after, audited, changes, endpoint, etag, page_of, require_match
 from web.v1.fields import Text200
 
 TYPE = Annotated[Kind, msgspec.Meta(description="A Locker Drop, an Event Partnership or a QR activation.")]
@@ -156,7 +156,7 @@ class Campaign:
         campaign = campaigns.lock(campaign_id)
         require_match(req, campaign.version)
         replaced = campaigns.replace(campaign, name=asked.name, kind=asked.type, config=asked.config)
-        before, now = _changes(_content(campaign), _content(replaced))
+        before, now = changes(_content(campaign), _content(replaced))
         audited(req, table="campaigns", record_id=campaign_id, before=before, after=now)
         etag(resp, replaced.version)
         resp.media = CampaignOut.of(replaced)
@@ -234,12 +234,6 @@ class CampaignCodeImage:
 
 def _content(campaign: campaigns.Campaign) -> dict[str, Any]:
     return {"name": campaign.name, "type": campaign.type, "config": campaign.config}
-
-
-def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What differs, as it was and as it is."""
-    changed = [name for name in after if before[name] != after[name]]
-    return {name: before[name] for name in changed}, {name: after[name] for name in changed}
 
 
 _ONE = "/api/v1/campaigns/{campaign_id:uuid}"
