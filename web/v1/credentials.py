@@ -11,6 +11,7 @@ from models.errors import TooMany
 from models.links import LinkInvalid
 from models.reauthentication import WrongPassword
 from web.endpoint import audited, endpoint
+from web.v1.accounts import TokenIn
 from web.v1.fields import Email, NewPassword, Password, Token
 
 
@@ -38,12 +39,6 @@ class PasswordIn(msgspec.Struct, forbid_unknown_fields=True):
 
     password: Password
     new_password: NewPassword
-
-
-class LinkIn(msgspec.Struct, forbid_unknown_fields=True):
-    """The token of a link in a mail."""
-
-    token: Token
 
 
 class ChangedOut(msgspec.Struct):
@@ -139,7 +134,7 @@ class EmailConfirmation:
 
     @endpoint(
         own_sign_in=True,
-        body=LinkIn,
+        body=TokenIn,
         response=ChangedOut,
         permission="public",
         refused_as="email.change",
@@ -157,7 +152,7 @@ class EmailUndo:
 
     @endpoint(
         own_sign_in=True,
-        body=LinkIn,
+        body=TokenIn,
         response=ChangedOut,
         permission="public",
         refused_as="email.undo",
