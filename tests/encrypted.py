@@ -154,9 +154,9 @@ def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
         def serve() -> None:
             client, _ = server.accept()
             with client:
-                client.settimeout(20)
+                client.settimeout(120)
                 answer(client)
 
         done = aside.submit(serve)
         yield server.getsockname()[1]
-        done.result(20)
+        done.result(120)

@@ -523,14 +523,14 @@ def test_sixteen_tokens_of_somebody_new_at_once_make_one_person_and_refuse_nobod
     together = Barrier(16)
 
     def come(claims):
-        together.wait(20)
+        together.wait(120)
         return identity_of(claims, project)
 
     with ThreadPoolExecutor(16) as crowd:
         for _ in range(10):
             claims = verifies.verify(supabase.token())
             assert len({identity.user_id for identity in crowd.map(come, [claims] * 16)}) == 1
-        list(crowd.map(lambda _: (together.wait(20), close_thread()), range(16)))
+        list(crowd.map(lambda _: (together.wait(120), close_thread()), range(16)))
 
     with superuser.cursor() as cursor:
         cursor.execute("select count(*) from users")

@@ -458,6 +458,8 @@ def test_whether_members_need_it_is_for_admins_to_say_who_have_just_shown_who_th
     assert (renamed.status_code, renamed.json["mfa_required_from"]) == (200, None)
     superuser.cursor().execute("update app.sessions set authenticated_at = now()")
     assert demand(client, boss, brand, 3600).status_code == 200
-    (details,) = one(superuser, "select details from audit_logs where action = 'brand.update' order by id desc limit 1")
+    (details,) = one(
+        superuser, "select details from audit_logs where action = 'brand.update' order by timestamp desc limit 1"
+    )
     assert details["before"] == {"mfa_required_from": None}
     assert set(details["after"]) == {"mfa_required_from"}
