@@ -1,17 +1,20 @@
 """The audit trail: who did what to which record, written with the act itself and sealed soon after."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from models import context
 from models.db import new_id, row, rows, send_along
 from models.errors import NotFound
 
 _RECORD = "SELECT app.record_audit(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def record(
@@ -54,7 +57,7 @@ def record(
             table,
             record_id,
             record_key,
-            json.dumps(details, default=str),
+            _encode(details).decode(),
             outcome,
             reason,
             brand_id,
