@@ -5,7 +5,6 @@ own database and its own Redis database. What the application's settings read is
 """
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -84,13 +83,6 @@ def _shared(item: pytest.Item) -> str | None:
         return f"shape-{item.callspec.params.get('shape', 'bare') if hasattr(item, 'callspec') else 'bare'}"
     scopes = {found[-1].scope for found in item._fixtureinfo.name2fixturedefs.values()}
     return item.path.stem if "module" in scopes else None
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say above the last line what had failed before pytest began."""
-    if failed := os.environ.get("COMPANON_FAILED_CHECKS"):
-        terminalreporter.section("failed before the tests", red=True)
-        terminalreporter.line(f"{failed} (details are above pytest's output)")
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,17 @@
-"""`./scripts/test`: every check, then the tests, whose summary is the last thing said."""
+"""`./scripts/test`: every check beside the tests, whose summary is the last thing said."""
 
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from scripts.setup import packages
+from scripts.setup.beside import OUTCOME
 from scripts.setup.environment import ROOT, VENV
 from scripts.setup.progress import say
 
@@ -16,8 +21,6 @@ CHECKS = {
     "mypy": ["mypy", "--no-error-summary"],
     "import-linter": ["lint-imports"],
 }
-FAILED = "COMPANON_FAILED_CHECKS"
-"""Tells pytest what failed before it, so that its summary can say so."""
 WITH_RABBITMQ = "--with-rabbitmq"
 """What pytest, too, is told: without it there are no tests with RabbitMQ, and it needn't be installed."""
 
@@ -33,9 +36,23 @@ def main(argv: list[str]) -> int:
     if WITH_RABBITMQ in argv:
         packages.ensure_rabbitmq()
     env = os.environ | {"PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}"}
-    failed = [name for name, command in CHECKS.items() if not _passes(name, command, env)]
-    code = _pytest(argv, env | {FAILED: ", ".join(failed)})
-    return code or (1 if failed else 0)
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = Path(folder) / "failed"
+        # pytest is busy with one thing after the other when it begins: there is a processor for them.
+        checking = threading.Thread(target=_check, args=(env, outcome))
+        checking.start()
+        code = _pytest(argv, env | {OUTCOME: str(outcome)})
+        checking.join()
+        return code or (1 if outcome.read_text() else 0)
+
+
+def _check(env: dict[str, str], outcome: Path) -> None:
+    """Run all checks at once, and write down which failed."""
+    with ThreadPoolExecutor(len(CHECKS)) as at_once:
+        passed = list(at_once.map(lambda name: _passes(name, CHECKS[name], env), CHECKS))
+    unfinished = outcome.with_suffix(".unfinished")
+    unfinished.write_text(", ".join(name for name, ok in zip(CHECKS, passed, strict=True) if not ok))
+    unfinished.rename(outcome)
 
 
 def _passes(name: str, command: list[str], env: dict[str, str]) -> bool:
@@ -52,7 +69,7 @@ def _pytest(argv: list[str], env: dict[str, str]) -> int:
     """Ctrl-C reaches pytest from the terminal; this process only has to outlive it."""
     # A process of tests that dies is a failure to be looked at; pytest-xdist can stand still after replacing one.
     spread = ["-n", "2", "--dist", "loadgroup", "--max-worker-restart", "0"]
-    command = [sys.executable, "-m", "pytest", *spread, *argv]
+    command = [sys.executable, "-m", "pytest", "-p", "scripts.setup.beside", *spread, *argv]
     tests = subprocess.Popen(command, cwd=ROOT, env=env)
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: tests.terminate())

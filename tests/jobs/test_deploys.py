@@ -116,11 +116,11 @@ def test_a_version_without_a_way_to_it_is_noticed_where_it_is_declared(version: 
 
 @pytest.fixture
 def worker(tmp_path: Path, redis_url: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A real one, with four threads, that gives running jobs three seconds to end."""
+    """A real one, with four threads, that gives running jobs five seconds to end."""
     command = [sys.executable, "-m", "dramatiq", "tests.jobs.slow_crew", "--processes", "1", "--threads", "4"]
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
-        running = processes.spawn(command, env={**os.environ, "WORKER_DRAIN": "3"}, cwd=ROOT, output=output)
+        running = processes.spawn(command, env={**os.environ, "WORKER_DRAIN": "5"}, cwd=ROOT, output=output)
     yield running
     with suppress(ProcessLookupError):
         os.killpg(running.pid, signal.SIGKILL)
@@ -143,7 +143,7 @@ def test_a_worker_that_is_told_to_stop_ends_what_it_can_and_gives_the_rest_back_
     worker.send_signal(signal.SIGTERM)
     query("insert into app.job_keys (key, job_id) values ('slow.go', gen_random_uuid())")
 
-    assert worker.wait(timeout=60) == 0
+    assert worker.wait(timeout=300) == 0
     done = query("select id from app.job_history where state = 'done' and attempts = 1")
     assert sorted(done) == sorted((id,) for id in ids)
     left = query("select id, attempts, crashes from app.jobs where state in ('waiting', 'published')")
@@ -216,11 +216,14 @@ def drain_a_round(ledger: Ledger, query: Query) -> None:
 
 def blocks_of_a_round(query: Query) -> int:
     """How many blocks PostgreSQL has to look at to take what is due, when nothing is."""
-    ((plan,),) = query(
-        "explain (analyze, buffers, format json)"
-        " select * from app.take_due(array['t.x'], 50, '{}'::app.actor_limits[], gen_random_uuid())"
-    )
-    return int(plan[0]["Plan"]["Shared Hit Blocks"])
+    looked_at = []
+    for _ in range(3):  # the first time it looks at its catalogues as well
+        ((plan,),) = query(
+            "explain (analyze, buffers, format json)"
+            " select * from app.take_due(array['t.x'], 50, '{}'::app.actor_limits[], gen_random_uuid())"
+        )
+        looked_at.append(int(plan[0]["Plan"]["Shared Hit Blocks"]))
+    return min(looked_at)
 
 
 def pages(query: Query) -> tuple[int, int]:

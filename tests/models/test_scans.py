@@ -70,8 +70,11 @@ def test_sixty_four_scans_at_once_over_several_connections_take_exactly_ten_shar
     limits = {"per_device": {"count": 10, "window": "day"}, "per_user": {"count": 3, "window": "hour"}}
     code = code_of(campaign(scan_limit=limits))
     people = [fan("essential") for _ in range(16)]
-    on_one_device = [attempt(person, code, fingerprint="the one device") for person in people * 4]
-    elsewhere = [attempt(person, code, fingerprint=f"device {n % 7}") for n, person in enumerate(people * 4)]
+    at = db.now()  # all of them in one hour
+    on_one_device = [attempt(person, code, fingerprint="the one device", scanned_at=at) for person in people * 4]
+    elsewhere = [
+        attempt(person, code, fingerprint=f"device {n % 7}", scanned_at=at) for n, person in enumerate(people * 4)
+    ]
 
     outcomes = at_once(on_one_device + elsewhere, connections=8)
 
