@@ -26,8 +26,8 @@ async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
     if length != 0 or req.content_type is not None:
         _require_json(req)
     try:
-        async with asyncio.timeout(SECONDS):
-            body = await _read(req, max_bytes)
+        async with asyncio.timeout(SECONDS) as limit:
+            body = await _read(req, max_bytes, limit)
     except TimeoutError:
         raise TooSlow(f"Not within {SECONDS:.0f} s.") from None
     if length is not None and len(body) != length:
@@ -35,12 +35,16 @@ async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
     return body
 
 
-async def _read(req: Request, max_bytes: int) -> bytes:
+async def _read(req: Request, max_bytes: int, limit: asyncio.Timeout) -> bytes:
     # Falcon's stream ends in the same way whether the body does or the client has gone.
     receive = req._receive  # noqa: SLF001
     body, more = bytearray(), True
     while more:
         event = await receive()
+        if limit.expired():
+            # Gunicorn waits with `asyncio.wait_for`, which Python 3.11 lets forget that it was cancelled when a byte
+            # comes at that very moment: whoever sends one all the time would be read for ever.
+            raise TimeoutError
         if event["type"] == "http.disconnect":
             raise Malformed("The body ended early.")
         body += event.get("body", b"")

@@ -3,14 +3,17 @@
 import asyncio
 import dataclasses
 import json
+from contextlib import suppress
 
 import msgspec
 import pytest
 from falcon import testing
 
 from settings import settings
+from web import body
 from web.app import create_app
 from web.endpoint import endpoint
+from web.problems import TooSlow
 
 LIMIT = 1000
 JSON = {"Content-Type": "application/json"}
@@ -52,6 +55,22 @@ def test_a_body_in_chunks_is_refused_when_it_grows_too_large(api):
 
     assert api.post("/notes", body=of_size(LIMIT), headers=chunked).status_code == 200
     assert api.post("/notes", body=of_size(LIMIT + 1), headers=chunked).status_code == 413
+
+
+def test_a_byte_that_comes_just_when_the_time_is_over_buys_no_more_of_it(monkeypatch):
+    async def receive():
+        with suppress(asyncio.CancelledError):  # as `asyncio.wait_for` does in that case
+            await asyncio.sleep(3600)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    async def read():
+        req = testing.create_asgi_req(headers=JSON)
+        req._receive = receive
+        await body.read_json_bytes(req, LIMIT)
+
+    monkeypatch.setattr(body, "SECONDS", 0.01)
+    with pytest.raises(TooSlow):
+        asyncio.run(read())
 
 
 @pytest.mark.parametrize(
