@@ -93,7 +93,8 @@ def settled(watch: Watch, tally: Tally) -> bool:
     if not overview or overview["pending"]:
         return False
     agrees = (overview["totals"]["accepted"], overview["totals"]["rejected"]) == (tally.accepted, tally.rejected)
-    return (agrees and watch.looks >= CONFIRMED) or time.monotonic() - watch.changed_at > watch.still
+    confirmed = agrees and overview["settled"] and watch.looks >= CONFIRMED
+    return confirmed or time.monotonic() - watch.changed_at > watch.still
 
 
 def line(tally: Tally, overview: dict[str, Any], phones: int) -> str:
