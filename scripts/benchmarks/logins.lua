@@ -1,6 +1,8 @@
--- Sign-ins of one person after another, each from another address, so that nobody is told to slow down; or, with a
--- token, somebody's own profile, asked for calmly. For wrk, one thread.
--- Arguments: the number of the round, of accounts, and of sign-ins a second (0: as many as are answered); or a token.
+-- Sign-ins of one person after another, each from another address, so that nobody is told to slow down; or of fans
+-- without an account, who have no password; or, with a token, somebody's own profile, asked for calmly. For wrk, one
+-- thread.
+-- Arguments: the number of the round, of accounts (0: without), and of sign-ins a second (0: as many as are answered);
+-- or a token.
 
 local ffi = require("ffi")
 ffi.cdef("typedef struct { long s; long us; } moment; int gettimeofday(moment *, void *);")
@@ -19,8 +21,12 @@ end
 
 local function sign_in()
    local address = string.format("10.%d.%d.%d", round, math.floor(sent / 250) % 250, sent % 250)
-   local body = string.format('{"email":"person%d@bench.example","password":"correct horse battery"}', sent % accounts)
-   return wrk.format("POST", "/api/v1/auth/login", {
+   local path, body = "anonymous", ""
+   if accounts > 0 then
+      path = "login"
+      body = string.format('{"email":"person%d@bench.example","password":"correct horse battery"}', sent % accounts)
+   end
+   return wrk.format("POST", "/api/v1/auth/" .. path, {
       ["Host"] = "bench", ["Content-Type"] = "application/json", ["X-Forwarded-For"] = address }, body)
 end
 

@@ -3,6 +3,9 @@
 Many clients sign in with the right password, each as soon as the last answer is there: that is how many a core can do.
 A few others read their profiles at a calm pace (25 a second each): alone before and after, beside sign-ins at the rate
 that a core has to bear, and beside the flood.
+
+Hashes of 19 MiB slow whatever shares the machine's memory with them, whoever makes them. So the yardstick is all the
+rest of the work, sign-ins of fans without an account, and as many hashes by a process that steps back for everybody.
 """
 
 import argparse
@@ -31,6 +34,16 @@ Said = dict[str, Any]
 SCRIPT = str(ROOT / "scripts" / "benchmarks" / "logins.lua")
 
 
+ALONE, WITHOUT, YARDSTICK, BESIDE, FLOODED = SIDES = (
+    "alone",
+    f"beside {RATE} a core without passwords",
+    f"beside {RATE} a core without, and as many hashes by nobody (yardstick)",
+    f"beside {RATE} a core",
+    "in the flood",
+)
+"""Beside what the others' requests were timed."""
+
+
 @dataclass
 class Found:
     """What came of it so far, round by round."""
@@ -38,13 +51,23 @@ class Found:
     per_s: list[float] = field(default_factory=list)
     per_cpu_s: list[float] = field(default_factory=list)
     """Sign-ins per second of processor time of the web tier and the servers: what one core does."""
-    alone_ms: list[float] = field(default_factory=list)
-    """Other requests' 95th percentile without sign-ins, with as many as have to be borne, and in a flood of them."""
-    beside_ms: list[float] = field(default_factory=list)
-    flooded_ms: list[float] = field(default_factory=list)
+    others_ms: dict[str, list[float]] = field(default_factory=lambda: {side: [] for side in SIDES})
+    """Other requests' 95th percentile."""
     offered_share: list[float] = field(default_factory=list)
     """How many of the sign-ins that were to be borne came about."""
     answers: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """Sign-ins: `rate` a second (0: as many as are answered), by people with so many `accounts` (0: without)."""
+
+    number: int
+    seconds: int
+    rate: int = 0
+    accounts: int = PEOPLE
+    hashes: bool = False
+    """As many password hashes meanwhile, by somebody else."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +89,7 @@ def measure(given: argparse.Namespace) -> Numbers:
         servers.spawn("web", procfile.argv(procfile.read(ROOT / "Procfile")["web"]), env)
         with step("Starting gunicorn"):
             servers.until_answers(url + "/readyz")
-        _sign_in(servers, url, 0, 1)
+        _sign_in(servers, url, Attempts(0, seconds=1))
         _ask(servers, url, token, 1)
         for number in range(1, given.rounds + 1):
             _round(servers, url, token, number, given.seconds, found)
@@ -80,39 +103,46 @@ def _processes() -> str:
 
 
 def _round(servers: Bench, url: str, token: str, number: int, seconds: int, found: Found) -> None:
-    before = _ask(servers, url, token, seconds)
+    rate = RATE * int(_processes())
+
+    def both(part: int, rate: int, **more: Any) -> tuple[Said, Said]:
+        return _both(servers, url, token, Attempts(number + part, seconds, rate, **more))
+
+    alone = _ask(servers, url, token, seconds)
     used = servers.cpu_seconds()
-    flood = _sign_in(servers, url, number, seconds)
+    flood = _sign_in(servers, url, Attempts(number, seconds))
     used = servers.cpu_seconds() - used
-    borne, beside = _both(servers, url, token, number + 100, seconds, RATE * int(_processes()))
-    again, flooded = _both(servers, url, token, number + 200, seconds, 0)
-    after = _ask(servers, url, token, seconds)
+    _, without = both(40, rate, accounts=0)
+    _, yardstick = both(80, rate, accounts=0, hashes=True)
+    borne, beside = both(120, rate)
+    again, flooded = both(160, 0)
+    alone["p95_ms"] = (alone["p95_ms"] + _ask(servers, url, token, seconds)["p95_ms"]) / 2
     signed_in = flood["answered"].get("200", 0)
     found.per_s.append(signed_in / flood["seconds"])
     found.per_cpu_s.append(signed_in / used)
-    found.offered_share.append(borne["answered"].get("200", 0) / borne["seconds"] / RATE / int(_processes()))
-    found.alone_ms.append((before["p95_ms"] + after["p95_ms"]) / 2)
-    found.beside_ms.append(beside["p95_ms"])
-    found.flooded_ms.append(flooded["p95_ms"])
+    found.offered_share.append(borne["answered"].get("200", 0) / borne["seconds"] / rate)
+    for side, others in zip(SIDES, (alone, without, yardstick, beside, flooded), strict=True):
+        found.others_ms[side].append(others["p95_ms"])
     for signing_in in (flood, borne, again):
         found.answers.update(signing_in["answered"])
-    calm, nearby, within = (f"{values[-1]:.1f} ms" for values in (found.alone_ms, found.beside_ms, found.flooded_ms))
-    say(
-        f"  Round {number}: {found.per_s[-1]:.0f} sign-ins/s, {found.per_cpu_s[-1]:.0f} a core; others' p95"
-        f" {calm} alone, {nearby} beside {RATE} a core, {within} in the flood"
-    )
+    said = ", ".join(f"{found.others_ms[side][-1]:.1f}" for side in SIDES)
+    say(f"  Round {number}: {found.per_s[-1]:.0f} sign-ins/s, {found.per_cpu_s[-1]:.0f} a core; others' p95 {said} ms")
 
 
-def _both(servers: Bench, url: str, token: str, number: int, seconds: int, rate: int) -> tuple[Said, Said]:
+def _both(servers: Bench, url: str, token: str, attempts: Attempts) -> tuple[Said, Said]:
     """Sign-ins, and others beside them."""
-    with ThreadPoolExecutor(2) as both:
-        signing_in = both.submit(_sign_in, servers, url, number, seconds, rate)
-        others = both.submit(_ask, servers, url, token, seconds)
+    with ThreadPoolExecutor(3) as together:
+        signing_in = together.submit(_sign_in, servers, url, attempts)
+        others = together.submit(_ask, servers, url, token, attempts.seconds)
+        if attempts.hashes:
+            argv = python("scripts.benchmarks.hashes", str(attempts.rate), str(attempts.seconds))
+            together.submit(servers.run, "hashes", argv, servers.environment()).result()
         return signing_in.result(), others.result()
 
 
-def _sign_in(servers: Bench, url: str, number: int, seconds: int, rate: int = 0) -> Said:
-    return _wrk(servers, url, FLOOD, seconds, str(number), str(PEOPLE), str(rate))
+def _sign_in(servers: Bench, url: str, attempts: Attempts) -> Said:
+    words = (attempts.number, attempts.accounts, attempts.rate)
+    return _wrk(servers, url, FLOOD, attempts.seconds, *map(str, words))
 
 
 def _ask(servers: Bench, url: str, token: str, seconds: int) -> Said:
@@ -129,34 +159,34 @@ def _wrk(servers: Bench, url: str, connections: int, seconds: int, *arguments: s
     return answer
 
 
-def _ratio(found: Found, beside_ms: list[float]) -> float:
+def _ratio(found: Found, side: str, to: str) -> float:
     """Of neighbours in time, the middle one."""
-    return median(beside / alone for alone, beside in zip(found.alone_ms, beside_ms, strict=True))
+    return median(one / other for one, other in zip(found.others_ms[side], found.others_ms[to], strict=True))
 
 
 def _show(found: Found) -> None:
     say(
         f"{_processes()} web processes; sign-ins: {FLOOD} connections; others: {OTHERS} connections, 25 requests/s each"
     )
-    said = (("alone", found.alone_ms), (f"beside {RATE} a core", found.beside_ms), ("in the flood", found.flooded_ms))
-    table(
-        ("others' p95", "ms", "ratio"),
-        [(name, f"{median(values):.1f}", f"{_ratio(found, values):.2f}") for name, values in said],
-    )
+    rows = [(side, f"{median(found.others_ms[side]):.1f}", f"{_ratio(found, side, YARDSTICK):.2f}") for side in SIDES]
+    table(("others' p95", "ms", "ratio"), rows)
     say(f"  flood: {median(found.per_s):.0f} sign-ins/s, {median(found.per_cpu_s):.0f} a core")
     say("  answers " + ", ".join(f"{status}: {count}" for status, count in sorted(found.answers.items())))
 
 
 def _numbers(found: Found) -> dict[str, float]:
+    alone, without, yardstick, beside, flooded = (round(median(found.others_ms[side]), 2) for side in SIDES)
     return {
         "logins_per_s_per_core": round(median(found.per_cpu_s), 1),
         "logins_per_s": round(median(found.per_s), 1),
         "offered_share": round(median(found.offered_share), 3),
-        "others_p95_ratio": round(_ratio(found, found.beside_ms), 2),
-        "flooded_p95_ratio": round(_ratio(found, found.flooded_ms), 2),
-        "others_alone_p95_ms": round(median(found.alone_ms), 2),
-        "others_p95_ms": round(median(found.beside_ms), 2),
-        "flooded_p95_ms": round(median(found.flooded_ms), 2),
+        "others_p95_ratio": round(_ratio(found, BESIDE, YARDSTICK), 2),
+        "flooded_p95_ratio": round(_ratio(found, FLOODED, ALONE), 2),
+        "others_alone_p95_ms": alone,
+        "others_without_p95_ms": without,
+        "yardstick_p95_ms": yardstick,
+        "others_p95_ms": beside,
+        "flooded_p95_ms": flooded,
         "refused": sum(count for status, count in found.answers.items() if status != "200"),
         "rounds": len(found.per_s),
     }
