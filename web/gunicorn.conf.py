@@ -16,6 +16,8 @@ worker_connections = settings.web_connections
 worker_class = "web.server.Worker"  # the asgi worker, whose own refusals are problem documents, too
 asgi_loop = "uvloop"
 asgi_lifespan = "on"
+# The one that our edges are tested with, whatever else is installed: an older C parser frames bodies in its own way.
+http_parser = "python"
 
 # The default is one socket in the home directory, shared by every gunicorn of the machine.
 control_socket_disable = True
