@@ -73,13 +73,13 @@ def _asynchronous(operation: "_Operation") -> Responder:
     async def respond(resource: Any, req: Request, resp: Response, **path: Any) -> None:
         try:
             await operation.admit(req, resp)
-        except Problem as refusal:
-            await operation.note(req, path, refusal)
+            operation.decode(req, await operation.read(req))
+            resp.status = operation.declared.status
+            await operation.responder(resource, req, resp, **path)
+            _finish(req, resp)
+        except Exception as error:
+            await operation.note(req, path, error)
             raise
-        operation.decode(req, await operation.read(req))
-        resp.status = operation.declared.status
-        await operation.responder(resource, req, resp, **path)
-        _finish(req, resp)
 
     return respond
 

@@ -15,8 +15,13 @@ class ScanRefused(Problem):
 
 
 def _kind(status: int, code: str, title: str, *shown: str) -> type[ScanRefused]:
-    """A refusal; `shown` are the members of its details that the phone gets to know."""
+    """A refusal; `shown` are the members of its details that the phone gets to know.
+
+    A scan that is refused is its own record, or is counted (`app.scan_refusals`). Of who may not even ask there is
+    neither, so the audit trail is told.
+    """
     members = {"status": status, "code": code, "title": title, "shown": shown, "__doc__": f"{title}."}
+    members["is_noted"] = status == 401
     return type(code.title().replace("_", ""), (ScanRefused,), members)
 
 

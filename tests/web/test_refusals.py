@@ -12,11 +12,13 @@ from models import refusals, sessions, tokens
 from models.db import new_id
 from models.errors import Conflict, NotFound, PreconditionFailed
 from tests.brokers import until
+from tests.fixtures.scans import MADRID, NEW_YORK
 from tests.web.conftest import ALICE, BRAND
 from web.auditing import UNNAMED
 from web.endpoint import audited, endpoint
 from web.pool import Pool
 from web.refusals import PER_CALLER, Refusals
+from web.v1 import scans
 
 LOGS = "/api/v1/audit-logs"
 PATIENCE = 30.0
@@ -280,6 +282,59 @@ def test_a_session_that_has_ended_is_known_by_whoever_goes_on_using_it(client, a
     assert (one["user_id"], one["session_id"]) == (str(anna.user_id), str(anna.identity.session_id))
     assert (one["brand_id"], one["actor_role"]) == (str(anna.brand_id), "Brand Admin")
     assert one["details"] == {"operation": "GET /api/v1/campaigns", "status": 401}
+
+
+def test_whoever_goes_on_scanning_in_a_session_that_has_ended_is_known_and_does_not_fill_the_trail(
+    client, phone, campaign, code_of, entries, stored
+):
+    device, made = phone(), campaign()
+    asked = device.asks(code_of(made))
+    client.post("/api/v1/auth/logout", token=device.account.token)
+
+    answers = [device.send(asked) for _ in range(PER_CALLER + 3)]
+
+    assert {(answer.status_code, answer.json["code"]) for answer in answers} == {(401, "session_ended")}
+    found = entries("session_ended", PER_CALLER)
+    assert len(found) == PER_CALLER
+    assert (found[0]["user_id"], found[0]["action"]) == (str(device.account.user_id), "scan.record")
+    assert found[0]["session_id"] == str(device.account.identity.session_id)
+    assert found[0]["request_id"] == answers[0].headers["x-request-id"]
+    assert found[0]["details"] == {"operation": "POST /api/v1/qr/scan", "status": 401}
+    assert stored() == []
+
+
+def test_a_token_of_another_role_is_known_where_scans_are_written_too(phone, campaign, code_of, superuser, entries):
+    device = phone()
+    with superuser.cursor() as cursor:
+        cursor.execute("update public.users set role_id = 5 where id = %s", (device.account.user_id,))
+
+    assert device.scan(code_of(campaign())).status_code == 401
+
+    (one,) = entries("session_ended")
+    assert (one["user_id"], one["actor_role"], one["brand_id"]) == (str(device.account.user_id), "Fan", None)
+
+
+def test_a_scan_that_was_decided_is_its_own_record_whatever_was_decided(phone, campaign, code_of, stored, superuser):
+    made = campaign(geofence={"lat": MADRID[0], "lon": MADRID[1], "radius_m": 500})
+    code = code_of(made)
+
+    answers = [phone().scan(code), phone(place=NEW_YORK).scan(code), phone().scan("nonsense")]
+
+    assert [answer.status_code for answer in answers] == [201, 403, 422]
+    assert [scan["reason"] for scan in stored()] == [None, "geofence_outside"]
+    with superuser.cursor() as cursor:
+        cursor.execute("select count(*) from public.audit_logs where outcome = 'refused'")
+        assert cursor.fetchone() == (0,)
+
+
+def test_a_session_that_asks_more_of_scans_than_its_share_is_known(phone, campaign, code_of, entries, monkeypatch):
+    monkeypatch.setattr(scans.SCANS, "_guard", scans.SessionGuard(per_minute=1))
+    device, code = phone(), code_of(campaign())
+
+    assert [device.scan(code).status_code for _ in range(2)] == [201, 429]
+
+    (one,) = entries("rate_limited")
+    assert (one["action"], one["user_id"]) == ("scan.record", str(device.account.user_id))
 
 
 def test_a_revoked_key_is_known_by_whoever_goes_on_using_it(client, anna, entries):

@@ -132,6 +132,7 @@ class Scans:
         status=201,
         also={200: ScanOut},
         permission="authenticated",
+        refused_as="scan.record",  # before it is one: a scan that has been decided is its own record
         rate=None,  # where a scan comes from, and how often, is evidence; limits are the campaign's
         mode="async",
         problems=(*KINDS.values(), TooMany),
