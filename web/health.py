@@ -56,7 +56,7 @@ class Health:
 
     @endpoint(response=Alive, permission="public", mode="async", rate=None)
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Whether this process is alive. Looks at nothing else."""
+        """Ask whether this process is alive. It looks at nothing else."""
         resp.media = Alive("ok")
 
 
@@ -71,7 +71,7 @@ class Ready:
 
     @endpoint(response=Readiness, also={503: Readiness}, permission="public", mode="async", rate=None)
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Whether this process can do its work: 503 if it can't, with what is missing."""
+        """Ask whether this process can do its work. 503 if it can't, with what is missing."""
         checks = dict(zip(self._checks, await asyncio.gather(*map(self._check, self._checks.values())), strict=True))
         ready = all(checks[name].ok for name in self._required)
         whole = all(dependency.ok for dependency in checks.values())

@@ -37,7 +37,7 @@ class Metrics:
 
     @endpoint(permission="public", rate=None, media=TEXT, problems=(Forbidden,))
     def on_get(self, req: Request, resp: Response) -> None:
-        """Measures of jobs and audit. For this machine only, unless METRICS_TOKEN is set and sent as bearer token."""
+        """Read measures of jobs and audit. For this machine only, unless METRICS_TOKEN is set and sent as a bearer."""
         _require_reader(req)
         resp.text = render(chain(metrics.job_metrics(), metrics.audit_metrics()))
         resp.content_type = TEXT
@@ -48,7 +48,7 @@ class ProcessHealth:
 
     @endpoint(permission="public", rate=None, response=Heartbeat, problems=(Stuck,))
     def on_get(self, req: Request, resp: Response, process: str) -> None:
-        """Whether a process of this kind has shown a sign of life lately: 503 if none has."""
+        """Ask whether a process of a kind has shown a sign of life lately. 503 if none has."""
         ages = metrics.heartbeat_ages()
         if process not in ages:
             raise NotFound
@@ -78,7 +78,7 @@ class AuditHealth:
 
     @endpoint(permission="public", rate=None, response=AuditHealthOut, problems=(AuditBehind,))
     def on_get(self, req: Request, resp: Response) -> None:
-        """Whether entries get their seal, and checkpoints are stored: 503 if not."""
+        """Ask whether audit entries get their seal, and checkpoints are stored. 503 if not."""
         found = checkpoints.gauges()
         if found.oldest_unsealed_seconds > seals.OVERDUE:
             raise AuditBehind(f"An entry has had no seal for {found.oldest_unsealed_seconds:.0f} s.")

@@ -35,7 +35,10 @@ back. **Work that goes on** is answered with `202` and the job's `Location`. Eve
 _SCHEMAS = "#/components/schemas/"
 _REFERENCE = re.compile(rf'"{_SCHEMAS}([^"]+)"')
 _CONVERTER = re.compile(r":[^}/]*(?=})")
+_SENTENCE = re.compile(r"(?<=[.])\s+(?=[^a-z])")
 _PROBLEM = ProblemOut.__name__
+_IN_PATHS = {"name": "As in `GET /api/v1/actors`.", "process": "`relay`, `worker` or `clock`."}
+"""What there is to say of parameters of a path, beside ids."""
 
 
 class IdempotencyHeaders(msgspec.Struct, rename={"idempotency_key": "Idempotency-Key"}):
@@ -83,7 +86,7 @@ def document(app: App[Any, Any]) -> dict[str, Any]:
     spec.app = app
     backend = spec.backend
     assert isinstance(backend, _Endpoints)
-    return _finished(spec.spec, backend.declared)
+    return _finished(spec.spec, backend)
 
 
 def declarations(app: App[Any, Any]) -> dict[tuple[str, str], Declaration]:
@@ -128,6 +131,7 @@ class _Endpoints(FalconAsgiPlugin):
     def __init__(self, spectree: SpecTree) -> None:
         super().__init__(spectree)  # type: ignore[no-untyped-call]
         self.declared: dict[str, Declaration] = {}
+        self.subjects: dict[str, str] = {}
 
     def parse_func(self, route: Any) -> Iterator[tuple[str, Callable[..., Any]]]:  # type: ignore[override]
         for method, responder in route.method_map.items():
@@ -141,12 +145,14 @@ class _Endpoints(FalconAsgiPlugin):
     def _documented(self, route: Any, method: str, responder: Any, declared: Declaration) -> Callable[..., Any]:
         operation_id = method.lower() + type(route.resource).__name__ + _suffix(responder)
         self.declared[operation_id] = declared
+        tag = responder.__module__.rpartition(".")[2].replace("_", " ")
+        self.subjects[tag] = inspect.getdoc(inspect.getmodule(responder)) or ""
         validate = self.spectree.validate(
             query=declared.query,
             json=declared.body,
             headers=_headers(declared),
             resp=_responses(declared, route.uri_template),
-            tags=(responder.__module__.rpartition(".")[2],),
+            tags=(tag,),
             security={} if declared.permission in OPEN else {"bearer": []},
             operation_id=operation_id,
             skip_validation=True,
@@ -169,8 +175,8 @@ def _suffix(responder: Any) -> str:
 
 def _explained(resource: Any, responder: Any, declared: Declaration) -> str:
     own = inspect.getdoc(responder) or inspect.getdoc(type(resource)) or responder.__name__
-    summary, _, rest = own.partition("\n\n")
-    notes = [rest.strip(), _who(declared)]
+    summary, *rest = _SENTENCE.split(own, maxsplit=1)
+    notes = [*rest, _who(declared)]
     if declared.rate and declared.rate != GENERAL:
         notes.append(f"Limited to {declared.rate} for each caller.")
     if declared.before_mfa:
@@ -219,14 +225,16 @@ def _responses(declared: Declaration, template: str) -> Responses:
     return Responses(**{f"HTTP_{status}": (model, HTTPStatus(status).phrase) for status, model in answers.items()})
 
 
-def _finished(spec: dict[str, Any], declared: dict[str, Declaration]) -> dict[str, Any]:
+def _finished(spec: dict[str, Any], backend: _Endpoints) -> dict[str, Any]:
     """What spectree has no words for."""
     spec["openapi"] = "3.1.0"
     spec["paths"] = {path.replace("\\", ""): operations for path, operations in spec["paths"].items() if operations}
+    for tag in spec["tags"]:
+        tag["description"] = backend.subjects[tag["name"]]
     taken: set[str] = set()
     for operations in spec["paths"].values():
         for operation in operations.values():
-            _finish_operation(operation, declared[operation["operationId"]])
+            _finish_operation(operation, backend.declared[operation["operationId"]])
             operation["operationId"] = _unique(operation["operationId"], taken)
     _share_nested(spec)
     _keep_used(spec)
@@ -251,12 +259,19 @@ def _finish_operation(operation: dict[str, Any], declared: Declaration) -> None:
         if int(status) >= 400 and content["application/json"]["schema"] == {"$ref": _SCHEMAS + _PROBLEM}:
             content[PROBLEM_JSON] = content.pop("application/json")
     problem = {"schema": {"$ref": _SCHEMAS + _PROBLEM}}
+    operation["responses"] = dict(sorted(operation["responses"].items()))
     operation["responses"]["default"] = {"description": "Any other error", "content": {PROBLEM_JSON: problem}}
     for parameter in operation["parameters"]:
         if parameter["in"] != "path":
             parameter["schema"] = _without_null(parameter["schema"])
         if not parameter["description"]:
-            parameter["description"] = parameter["schema"].get("description", "")
+            parameter["description"] = parameter["schema"].get("description") or _said_of(parameter["name"])
+
+
+def _said_of(parameter: str) -> str:
+    if parameter.endswith("_id"):
+        return f"The `id` of the {parameter.removesuffix('_id').replace('_', ' ')}."
+    return _IN_PATHS.get(parameter, "")
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

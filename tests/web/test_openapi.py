@@ -40,7 +40,7 @@ class ThingOut(msgspec.Struct):
 
 
 class ThingQuery(PageQuery):
-    state: str | None = None
+    state: Annotated[str, msgspec.Meta(description="How it is.")] | None = None
 
 
 class Picture:
@@ -100,6 +100,17 @@ def test_the_real_document_is_sound():
     require_sound(document(application))
 
 
+def test_every_operation_schema_and_tag_of_the_real_document_has_a_name_and_words_of_its_own():
+    spec = document(application)
+    operations = [operation for path in spec["paths"].values() for operation in path.values()]
+
+    assert len({operation["summary"] for operation in operations}) == len(operations)
+    assert not [operation for operation in operations if re.match(r"\w+ (it|them)\b", operation["summary"])]
+    assert not [operation["operationId"] for operation in operations if operation["operationId"][-1].isdigit()]
+    assert not [name for name in spec["components"]["schemas"] if not re.fullmatch(r"([A-Z][a-z]+)+", name)]
+    assert not [tag["name"] for tag in spec["tags"] if not tag["description"]]
+
+
 def test_a_document_of_every_kind_of_endpoint_is_sound(spec):
     require_sound(spec)
 
@@ -129,6 +140,7 @@ def require_sound_operation(path, method, operation, spec):
     for parameter in operation["parameters"]:
         assert parameter["in"] in ("path", "query", "header"), where
         assert parameter["required"] or parameter["in"] != "path", where
+        assert parameter["description"], f"{where} {parameter['name']}"
         assert {"type": "null"} not in parameter["schema"].get("anyOf", ()), where
     assert any(status.startswith("2") for status in operation["responses"]), where
     for status, response in operation["responses"].items():

@@ -165,6 +165,7 @@ function show(spec) {
   $("title").textContent = document.title = spec.info.title;
   $("version").textContent = `Version ${spec.info.version}`;
   $("intro").replaceChildren(...prose(spec.info.description));
+  const subjects = Object.fromEntries(spec.tags.map((tag) => [tag.name, tag.description || ""]));
   const groups = new Map();
   for (const [path, operations] of Object.entries(spec.paths))
     for (const [method, operation] of Object.entries(operations)) {
@@ -175,7 +176,7 @@ function show(spec) {
   list.replaceChildren();
   for (const [tag, operations] of groups) {
     const views = operations.map(([method, path, operation]) => operationView(schemas, method, path, operation));
-    list.append(el("section", {}, el("h2", { class: "tag" }, tag), ...views));
+    list.append(el("section", {}, el("h2", { class: "tag" }, tag), ...prose(subjects[tag] || ""), ...views));
     nav.append(el("section", {}, el("h2", {}, tag), ...operations.map(([method, path, operation]) =>
       el("a", { href: `#${operation.operationId}`, title: operation.summary }, el("span", { class: `verb ${method}` }, method),
         el("span", {}, path.replace("/api/v1", "").replace(/\{\w+\}/g, "{}"))))));

@@ -1,7 +1,7 @@
 """Accounts: getting one, signing in, and one's own profile."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
@@ -48,7 +48,7 @@ class VerifiedOut(msgspec.Struct):
     status: Literal["verified"] = "verified"
 
 
-class InvitationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class AcceptanceIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Who accepts an invitation."""
 
     token: Token
@@ -57,7 +57,7 @@ class InvitationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     locale: Locale = "en"
 
 
-class InvitationOut(msgspec.Struct):
+class AcceptanceOut(msgspec.Struct):
     """The member is there, and can sign in with this address."""
 
     email: str
@@ -127,6 +127,12 @@ class TakenUpOut(msgspec.Struct):
     status: Literal["accepted"] = "accepted"
 
 
+class KeySetOut(msgspec.Struct):
+    """A JWK set (RFC 7517)."""
+
+    keys: list[dict[str, str]]
+
+
 class ProfileIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What to change of a profile; what is left out stays. `consent_tiers` are all that shall be in force."""
 
@@ -174,7 +180,7 @@ class Signup:
         problems=(AlreadyRegistered,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Have a mail sent to the address: a link that makes the account, or word that there is one already.
+        """Sign up. A mail goes to the address: a link that makes the account, or word that there is one already.
 
         With an anonymous fan's token, that fan becomes the account and keeps scans and consents.
         """
@@ -200,18 +206,18 @@ class Verification:
         problems=(LinkInvalid,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Make the account. The link is good once, and for a day."""
+        """Make the account that somebody has signed up for. The link is good once, and for a day."""
         accounts.verify(req.context.body.token)
         resp.media = VerifiedOut()
 
 
-class Invitation:
+class Acceptance:
     """`/api/v1/auth/accept-invitation`: follow the link of an invitation."""
 
     @endpoint(
         own_sign_in=True,
-        body=InvitationIn,
-        response=InvitationOut,
+        body=AcceptanceIn,
+        response=AcceptanceOut,
         permission="public",
         refused_as="invitation.accept",
         rate="30/minute",
@@ -220,8 +226,8 @@ class Invitation:
         problems=(LinkInvalid, EmailInUse),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Become a member of the brand, with a password of one's own. The link is good once, and for a week."""
-        asked: InvitationIn = req.context.body
+        """Accept an invitation into a brand and choose a password. The link is good once, and for a week."""
+        asked: AcceptanceIn = req.context.body
         # Before the password is looked at and hashed: that is work that only our own links may cause.
         invitation_id = links.read(accounts.INVITATION, asked.token)
         with transaction(req.context.identity):
@@ -230,7 +236,7 @@ class Invitation:
         password_hash = passwords.hash(asked.password)
         with transaction(req.context.identity):
             accounts.accept_invitation(invitation_id, password_hash, asked.name, asked.locale)
-        resp.media = InvitationOut(email)
+        resp.media = AcceptanceOut(email)
 
 
 class Login:
@@ -248,7 +254,7 @@ class Login:
         problems=(InvalidCredentials,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Begin a session. Which of address and password is wrong isn't said, nor whether the account exists."""
+        """Sign in. Which of address and password is wrong isn't said, nor whether the account exists."""
         asked: LoginIn = req.context.body
         network = partition(req.context.info.address)
         resp.media = SessionOut.of(sessions.sign_in(emails.normalise(asked.email), asked.password, network))
@@ -268,7 +274,7 @@ class Anonymous:
         rate="3000/minute",
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Begin a session for a new fan who stays anonymous until they sign up with its token."""
+        """Begin a session for an anonymous fan. They stay anonymous until they sign up with its token."""
         resp.media = SessionOut.of(sessions.sign_in_anonymously(req.context.body.locale))
 
 
@@ -277,7 +283,7 @@ class Me:
 
     @endpoint(response=ProfileOut, permission="authenticated", before_mfa=True)
     def on_get(self, req: Request, resp: Response) -> None:
-        """Read it."""
+        """Read the caller's profile."""
         profile = accounts.me()
         etag(resp, _version(profile))
         resp.media = ProfileOut.of(profile)
@@ -290,7 +296,7 @@ class Me:
         problems=(PreconditionFailed,),
     )
     def on_put(self, req: Request, resp: Response) -> None:
-        """Change it, and which consents are in force for every brand."""
+        """Change the caller's profile, and which consents are in force for every brand."""
         changes = {
             name: value for name, value in msgspec.structs.asdict(req.context.body).items() if value is not UNSET
         }
@@ -319,7 +325,7 @@ class OwnInvitation:
         problems=(LinkInvalid, AlreadyMember),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Take it up with the account that one has: a fan becomes a member of the brand.
+        """Take up an invitation with the account that one has. A fan becomes a member of the brand.
 
         The access token in use speaks of a fan, and is refused from then on (401 `session_ended`): refresh it.
         """
@@ -333,9 +339,9 @@ def _version(profile: accounts.Profile) -> str:
 class KeySet:
     """`/.well-known/jwks.json`: the keys that our access tokens are verified with (RFC 7517)."""
 
-    @endpoint(own_sign_in=True, response=dict[str, Any], permission="public", mode="async")
+    @endpoint(own_sign_in=True, response=KeySetOut, permission="public", mode="async")
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Read them: every ten minutes, and when a token names a key that isn't among them."""
+        """Read the keys that verify access tokens. Every ten minutes, and when a token names a key that isn't there."""
         keys = tokens.public_keys()
         resp.set_header("Cache-Control", f"public, max-age={tokens.KEYS_MAX_AGE}")
         etag(resp, ",".join(key["kid"] for key in keys["keys"]))
@@ -345,7 +351,7 @@ class KeySet:
 ROUTES: list[tuple[str, object]] = [
     ("/api/v1/auth/signup", Signup()),
     ("/api/v1/auth/verify", Verification()),
-    ("/api/v1/auth/accept-invitation", Invitation()),
+    ("/api/v1/auth/accept-invitation", Acceptance()),
     ("/api/v1/auth/login", Login()),
     ("/api/v1/auth/anonymous", Anonymous()),
     ("/api/v1/users/me", Me()),

@@ -115,7 +115,7 @@ class AnalyticsOverview:
 
     @endpoint(query=OverviewQuery, response=OverviewOut, permission="analytics:read", problems=(NotFound,))
     def on_get(self, req: Request, resp: Response) -> None:
-        """Read it. Every number says what it means, and how settled it is."""
+        """Read what a brand's campaigns have reached. Every number says what it means, and how settled it is."""
         asked: OverviewQuery = req.context.query
         window = Window.around(asked.start, asked.end)
         if asked.start and asked.end and asked.start >= asked.end:

@@ -60,7 +60,7 @@ class ApiKeys:
 
     @endpoint(query=PageQuery, response=Page[ApiKeyOut], permission="api_keys:read")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List them, newest first; those that are over, too."""
+        """List a brand's API keys, newest first. Those that are over are there, too."""
         asked: PageQuery = req.context.query
         found = api_keys.page(asked.limit + 1, after(asked.cursor, UUID, scope=_LIST))
         resp.media = page_of([ApiKeyOut.of(key) for key in found], asked.limit, lambda item: item.id, scope=_LIST)
@@ -76,7 +76,7 @@ class ApiKeys:
         problems=(TooManyApiKeys,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Make one, with a part of your own permissions. Send it as `Authorization: Bearer cpk_…`."""
+        """Make an API key with a part of the caller's permissions. Send it as `Authorization: Bearer cpk_…`."""
         asked: ApiKeyIn = req.context.body
         made, text = api_keys.create(asked.name, asked.scopes, timedelta(days=asked.expires_in_days))
         shown = {"name": made.name, "prefix": made.prefix, "scopes": made.scopes, "expires_at": made.expires_at}
@@ -90,12 +90,12 @@ class ApiKey:
 
     @endpoint(response=ApiKeyOut, permission="api_keys:read")
     def on_get(self, req: Request, resp: Response, api_key_id: UUID) -> None:
-        """Read it."""
+        """Read an API key."""
         resp.media = ApiKeyOut.of(api_keys.get(api_key_id))
 
     @endpoint(status=204, permission="api_keys:write", audit="api_key.revoke")
     def on_delete(self, req: Request, resp: Response, api_key_id: UUID) -> None:
-        """Revoke it. It is refused from the next request on."""
+        """Revoke an API key. It is refused from the next request on."""
         api_keys.revoke(api_key_id)
         audited(req, table="api_keys", record_id=api_key_id)
 

@@ -34,7 +34,7 @@ class Assignments:
         query=PageQuery, response=Page[AssignmentOut], permission="campaigns:assign", audit="campaign.list_assigned"
     )
     def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """List them, in the order of their accounts."""
+        """List the creators who see a campaign, the oldest accounts first."""
         asked: PageQuery = req.context.query
         scope = f"assignments:{campaigns.get(campaign_id).id}"
         found = members.assignments(campaign_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope))
@@ -54,14 +54,14 @@ class Assignment:
         problems=(NotACreator, PreconditionFailed),
     )
     def on_put(self, req: Request, resp: Response, campaign_id: UUID, user_id: UUID) -> None:
-        """Assign them. Doing so twice changes nothing; an `If-Match` means the campaign."""
+        """Let a creator see a campaign. Doing so twice changes nothing; an `If-Match` means the campaign."""
         require_match(req, campaigns.get(campaign_id).version)
         members.assign(campaign_id, user_id)
         audited(req, table="campaigns", record_id=campaign_id, after={"creator": user_id})
 
     @endpoint(status=204, permission="campaigns:assign", audit="campaign.unassign")
     def on_delete(self, req: Request, resp: Response, campaign_id: UUID, user_id: UUID) -> None:
-        """Take the campaign out of their sight, from the next request on."""
+        """Take a campaign out of a creator's sight, from the next request on."""
         members.unassign(campaign_id, user_id)
         audited(req, table="campaigns", record_id=campaign_id, before={"creator": user_id})
 

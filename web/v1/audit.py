@@ -51,7 +51,7 @@ class AuditFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rena
     table: Annotated[Name, msgspec.Meta(description="The table of the record, e.g. `campaigns`.")] | None = None
     record: Annotated[Name, msgspec.Meta(description=RECORD)] | None = None
     field: Annotated[Name, msgspec.Meta(description=FIELD)] | None = None
-    outcome: Literal["ok", "refused", "failed"] | None = None
+    outcome: Annotated[Literal["ok", "refused", "failed"], msgspec.Meta(description="How it ended.")] | None = None
     reason: Annotated[Name, msgspec.Meta(description="Why it was refused, e.g. `out_of_reach`.")] | None = None
     request_id: RequestId | None = None
     address: Annotated[Name, msgspec.Meta(description="Where it came from.")] | None = None
@@ -86,7 +86,7 @@ class AuditQuery(AuditFilter, kw_only=True, rename=_PERIOD):
     cursor: Cursor | None = None
 
 
-class ActorOut(msgspec.Struct):
+class DoneByOut(msgspec.Struct):
     """Who did it; `job_id` where a job did."""
 
     user_id: UUID | None
@@ -115,7 +115,7 @@ class EntryOut(msgspec.Struct, kw_only=True):
     id: UUID
     at: datetime
     action: str
-    actor: ActorOut
+    actor: DoneByOut
     target: TargetOut
     outcome: str
     reason: str | None
@@ -134,7 +134,7 @@ class EntryOut(msgspec.Struct, kw_only=True):
             id=entry.id,
             at=entry.timestamp,
             action=entry.action,
-            actor=ActorOut(entry.user_id, entry.actor_role, entry.session_id, entry.job_id),
+            actor=DoneByOut(entry.user_id, entry.actor_role, entry.session_id, entry.job_id),
             target=TargetOut(entry.table_name, entry.record_id, entry.record_key),
             outcome=entry.outcome,
             reason=entry.reason,
@@ -153,7 +153,7 @@ class AuditLogs:
 
     @endpoint(query=AuditQuery, response=Page[EntryOut], permission="audit:read", audit="audit.read")
     def on_get(self, req: Request, resp: Response) -> None:
-        """Search it, the newest entries first."""
+        """Search the audit trail, the newest entries first."""
         asked: AuditQuery = req.context.query
         scope = f"audit-logs:{asked.filter}"
         found = audit.page(asked.filter, asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=scope))
@@ -167,7 +167,7 @@ class AuditLog:
 
     @endpoint(response=EntryOut, permission="audit:read", audit="audit.read", problems=(NotFound,))
     def on_get(self, req: Request, resp: Response, entry_id: UUID) -> None:
-        """Read it."""
+        """Read an entry of the audit trail."""
         audited(req, table="audit_logs", record_id=entry_id)
         resp.media = EntryOut.of(audit.get(entry_id))
 
@@ -183,7 +183,7 @@ class AuditCsv:
         media="text/csv",
     )
     def on_get(self, req: Request, resp: Response) -> None:
-        """Export what matches, the newest entries first. What begins like a formula has a `'` before it."""
+        """Export the audit trail as CSV, the newest entries first. What begins like a formula has a `'` before it."""
         _export(req, resp, _csv_head(), _csv, "")
         resp.content_type = "text/csv; charset=utf-8"
         resp.downloadable_as = "audit-logs.csv"
@@ -200,7 +200,7 @@ class AuditJson:
         recent=True,
     )
     def on_get(self, req: Request, resp: Response) -> None:
-        """Export what matches, the newest entries first. An export that was cut short is no JSON."""
+        """Export the audit trail as JSON, the newest entries first. An export that was cut short is no JSON."""
         _export(req, resp, "[", _json, "\n]\n")
         resp.content_type = "application/json"
         resp.downloadable_as = "audit-logs.json"

@@ -18,7 +18,7 @@ from web.v1.fields import Email, Instant, Locale, Text200, Timezone, in_utc
 Website = Annotated[
     str, msgspec.Meta(max_length=300, pattern=r"^https://[A-Za-z0-9.-]+(/[!-~]*)?$(?!\n)", description="An https URL.")
 ]
-Colour = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}$(?!\n)", description="As in CSS, e.g. `#ff8800`.")]
+Color = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}$(?!\n)", description="As in CSS, e.g. `#ff8800`.")]
 
 
 class BrandSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -31,7 +31,7 @@ class BrandSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fr
     timezone: Timezone | UnsetType | None = UNSET
     website: Website | UnsetType | None = UNSET
     support_email: Email | UnsetType | None = UNSET
-    color: Colour | UnsetType | None = UNSET
+    color: Color | UnsetType | None = UNSET
 
     def over(self, settings: dict[str, Any]) -> dict[str, Any]:
         """The settings with these in place of what they were."""
@@ -42,10 +42,10 @@ class BrandSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fr
 
 
 class BrandFilter(PageQuery, kw_only=True):
-    """Which brands to list: by a part of the name, and by whether they are archived."""
+    """Which brands to list."""
 
-    name: Text200 | None = None
-    status: Literal["active", "archived"] | None = None
+    name: Annotated[Text200, msgspec.Meta(description="A part of the name.")] | None = None
+    status: Annotated[Literal["active", "archived"], msgspec.Meta(description="Whether archived.")] | None = None
 
 
 class BrandIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -90,7 +90,7 @@ class Brands:
 
     @endpoint(query=BrandFilter, response=Page[BrandOut], permission="brands:read")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List them, newest first."""
+        """List brands, newest first."""
         asked: BrandFilter = req.context.query
         scope = f"brands:{asked.status}:{asked.name}"
         key = after(asked.cursor, tuple[datetime, UUID], scope=scope)
@@ -108,7 +108,7 @@ class Brands:
         problems=(EmailInUse,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Make one, and send its first admin an invitation."""
+        """Make a brand, and send its first admin an invitation."""
         asked: BrandIn = req.context.body
         email = emails.normalise(asked.admin_email, field="admin_email")
         brand, invitation_id = brands.create(asked.name, asked.settings.over({}), email)
@@ -124,7 +124,7 @@ class Brand:
 
     @endpoint(response=BrandOut, permission="brand:read")
     def on_get(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """Read it."""
+        """Read a brand."""
         _answer(resp, brands.get(brand_id))
 
     @endpoint(
@@ -135,7 +135,7 @@ class Brand:
         problems=(PreconditionFailed, RecentAuthenticationRequired),
     )
     def on_patch(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """Change its name and settings, and, with recent authentication, whether its members need a second factor."""
+        """Change a brand. Whether its members need a second factor takes recent authentication."""
         asked: BrandChange = req.context.body
         brand = brands.lock(brand_id)
         require_match(req, brand.version)
@@ -156,7 +156,7 @@ class BrandArchive:
 
     @endpoint(response=BrandOut, permission="brands:write", audit="brand.archive", problems=(PreconditionFailed,))
     def on_put(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """Archive it: its people's sessions end, nobody signs in for it any more, its live campaigns are paused."""
+        """Archive a brand. Its people's sessions end, nobody signs in for it, and its live campaigns are paused."""
         require_match(req, brands.get(brand_id).version)
         paused = brands.archive(brand_id)
         audited(req, table="brands", record_id=brand_id, brand_id=brand_id, after={"paused_campaigns": paused})
@@ -164,7 +164,7 @@ class BrandArchive:
 
     @endpoint(response=BrandOut, permission="brands:write", audit="brand.restore")
     def on_delete(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """Take it back. Its campaigns stay paused."""
+        """Take a brand out of the archive. Its campaigns stay paused."""
         brands.restore(brand_id)
         audited(req, table="brands", record_id=brand_id, brand_id=brand_id)
         _answer(resp, brands.get(brand_id))

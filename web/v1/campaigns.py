@@ -27,21 +27,21 @@ from web.accepted import JobOut
 from web.endpoint import Page, PageQuery, accept, after, audited, changes, endpoint, etag, page_of, require_match
 from web.v1.fields import Text200
 
-TYPE = Annotated[Kind, msgspec.Meta(description="A Locker Drop, an Event Partnership or a QR activation.")]
+CampaignType = Annotated[Kind, msgspec.Meta(description="A Locker Drop, an Event Partnership or a QR activation.")]
 
 
 class CampaignFilter(PageQuery, kw_only=True):
     """Which campaigns to list."""
 
-    status: Status | None = None
-    type: TYPE | None = None
+    status: Annotated[Status, msgspec.Meta(description="How far they are.")] | None = None
+    type: CampaignType | None = None
 
 
 class CampaignIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A campaign to be made. What the configuration leaves out has its default."""
 
     name: Text200
-    type: TYPE
+    type: CampaignType
     config: Config = Config()
 
 
@@ -49,7 +49,7 @@ class CampaignReplacement(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tr
     """What takes the place of all that can be changed of a campaign."""
 
     name: Text200
-    type: TYPE
+    type: CampaignType
     config: Config
 
 
@@ -103,7 +103,7 @@ class Campaigns:
 
     @endpoint(query=CampaignFilter, response=Page[CampaignOut], permission="campaigns:read")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List them, newest first."""
+        """List campaigns, newest first."""
         asked: CampaignFilter = req.context.query
         scope = f"campaigns:{asked.status}:{asked.type}"
         found = campaigns.matching(
@@ -124,7 +124,7 @@ class Campaigns:
         idempotent=True,
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Make one, as a draft."""
+        """Make a campaign, as a draft."""
         asked: CampaignIn = req.context.body
         campaign = campaigns.create(name=asked.name, kind=asked.type, config=asked.config)
         audited(req, table="campaigns", record_id=campaign.id, after=_content(campaign))
@@ -138,7 +138,7 @@ class Campaign:
 
     @endpoint(response=CampaignOut, permission="campaigns:read")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """Read it."""
+        """Read a campaign."""
         campaign = campaigns.get(campaign_id)
         etag(resp, campaign.version)
         resp.media = CampaignOut.of(campaign)
@@ -151,7 +151,7 @@ class Campaign:
         problems=(CampaignCompleted, FixedSinceLaunch, LaunchInProgress, PreconditionFailed),
     )
     def on_put(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """Replace its name, type and configuration. The type and the time zone are fixed by its launch."""
+        """Replace a campaign's name, type and configuration. The type and the time zone are fixed by its launch."""
         asked: CampaignReplacement = req.context.body
         campaign = campaigns.lock(campaign_id)
         require_match(req, campaign.version)
@@ -174,7 +174,7 @@ class CampaignLaunch:
         problems=(BrandArchived, IllegalMove, NotReady),
     )
     def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """Launch it. While a launch is under way, asking again answers with the same job."""
+        """Launch a campaign. While a launch is under way, asking again answers with the same job."""
         job = campaigns.launch(campaign_id)
         audited(req, table="campaigns", record_id=campaign_id, after={"launch_job_id": job.id})
         accept(resp, job)
@@ -185,7 +185,7 @@ class CampaignCodes:
 
     @endpoint(query=PageQuery, response=Page[CodeOut], permission="campaigns:read")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """List them, oldest first."""
+        """List a campaign's codes, oldest first."""
         asked: PageQuery = req.context.query
         scope = f"codes:{campaigns.get(campaign_id).id}"
         found = campaigns.codes_of(campaign_id, limit=asked.limit + 1, after=after(asked.cursor, UUID, scope=scope))
@@ -201,7 +201,7 @@ class CampaignCodes:
         problems=(CampaignCompleted, LabelTaken),
     )
     def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """Make one."""
+        """Make a code for a campaign."""
         asked: CodeIn = req.context.body
         code = campaigns.add_code(campaign_id, asked.label)
         after = {"campaign_id": campaign_id, "label": code.label, "key_version": code.key_version}
@@ -215,7 +215,7 @@ class CampaignCode:
 
     @endpoint(response=CodeOut, permission="campaigns:read")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
-        """Read it."""
+        """Read a code."""
         resp.media = CodeOut.of(campaigns.code(campaign_id, code_id))
 
 
@@ -224,7 +224,7 @@ class CampaignCodeImage:
 
     @endpoint(permission="campaigns:read", media="image/svg+xml")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
-        """Draw it, as SVG: ready for print at any size, readable with a quarter of it gone."""
+        """Draw a code as SVG. It is ready for print at any size, and readable with a quarter of it gone."""
         code = CodeOut.of(campaigns.code(campaign_id, code_id))
         picture = io.BytesIO()
         segno.make(code.url, error="q", micro=False).save(picture, kind="svg", scale=8, title=code.label)

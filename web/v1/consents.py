@@ -81,7 +81,7 @@ class Consents:
 
     @endpoint(query=PageQuery, response=Page[ConsentOut], permission="authenticated")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List them, newest first, also those that are over."""
+        """List the caller's consents, newest first, also those that are over."""
         asked: PageQuery = req.context.query
         found = consents.own(asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=_LIST))
         items = [ConsentOut.of(consent) for consent in found]
@@ -96,7 +96,7 @@ class Consents:
         audit="consent.grant",
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Give one. If it is in force already, the answer is 200 and nothing changes."""
+        """Give a consent. If it is in force already, the answer is 200 and nothing changes."""
         asked: ConsentIn = req.context.body
         consent, created = consents.grant(
             asked.tier, brand_id=asked.brand_id, notice_id=asked.notice_id, locale=asked.locale
@@ -113,12 +113,12 @@ class Consent:
 
     @endpoint(response=ConsentOut, permission="authenticated")
     def on_get(self, req: Request, resp: Response, consent_id: UUID) -> None:
-        """Read it."""
+        """Read one of the caller's consents."""
         resp.media = ConsentOut.of(consents.get(consent_id))
 
     @endpoint(status=204, permission="authenticated", audit="consent.revoke")
     def on_delete(self, req: Request, resp: Response, consent_id: UUID) -> None:
-        """Take it back, with effect at once. Taking it back again changes nothing."""
+        """Take a consent back, with effect at once. Taking it back again changes nothing."""
         changed = consents.revoke(consent_id)
         audited(req, table="consents", record_id=consent_id, after={"changed": changed})
 
@@ -128,7 +128,7 @@ class DefaultNotice:
 
     @endpoint(query=NoticeQuery, response=NoticeOut, permission="public")
     def on_get(self, req: Request, resp: Response) -> None:
-        """Read the version in force."""
+        """Read the notice that consents are given under unless a campaign has its own, in the version in force."""
         notice = consents.default_notice(req.context.query.locale)
         etag(resp, notice.body_sha256)
         resp.set_header("Cache-Control", "public, max-age=60")

@@ -60,7 +60,7 @@ class ForgottenPassword:
         rate="30/minute; 300/hour",
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Have a link mailed to the address, if somebody has an account with it. Whether, isn't said."""
+        """Ask for a new password. A link is mailed if the address has an account; whether it has, isn't said."""
         credentials.forget_password(emails.normalise(req.context.body.email))
         resp.media = SentOut()
 
@@ -100,7 +100,7 @@ class OwnPassword:
         problems=(WrongPassword, SamePassword, TooMany),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Change it; needs the present one. One's other sessions end."""
+        """Change the caller's password, which takes the present one. Their other sessions end."""
         asked: PasswordIn = req.context.body
         audited(req, table="users", record_id=req.context.identity.user_id)
         credentials.change_password(req.context.identity, asked.password, asked.new_password)
@@ -119,9 +119,10 @@ class OwnEmail:
         recent=True,
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Have a link mailed to another address, which makes it one's own. If it has an account, its owner is told so.
+        """Ask for another e-mail address. The link that is mailed there makes it the caller's.
 
-        The old address is told of the change, and can undo it for a week.
+        If that address has an account, its owner is told so. The old address is told of the change, and can undo it for
+        a week.
         """
         identity = req.context.identity
         audited(req, table="users", record_id=identity.user_id)
@@ -142,7 +143,7 @@ class EmailConfirmation:
         problems=(LinkInvalid,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Make it the account's. The link is good once, and for a day."""
+        """Confirm another e-mail address, which is then the account's. The link is good once, and for a day."""
         credentials.confirm_email_change(req.context.body.token)
         resp.media = ChangedOut()
 
@@ -160,7 +161,10 @@ class EmailUndo:
         problems=(LinkInvalid,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Take the account back: its old address, no sessions, and a link for a new password. Good once, for a week."""
+        """Undo a change of e-mail address. The link is good once, and for a week.
+
+        The account has its old address again and no sessions, and a link for a new password is mailed there.
+        """
         credentials.undo_email_change(req.context.body.token)
         resp.media = ChangedOut()
 

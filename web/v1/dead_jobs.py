@@ -189,7 +189,7 @@ class DeadJobs:
 
     @endpoint(query=DeadJobQuery, response=Page[DeadJobOut], permission="jobs:write")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List them, the newest first."""
+        """List dead letters, the newest first."""
         asked: DeadJobQuery = req.context.query
         scope = f"dead-jobs:{asked.filter}"
         found = dead_jobs.page(asked.filter, asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=scope))
@@ -202,7 +202,7 @@ class DeadJobGroups:
 
     @endpoint(query=DeadJobQuery, response=Page[GroupOut], permission="jobs:write")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List the groups, the largest first."""
+        """List what dead letters died of, the largest group first."""
         asked: DeadJobQuery = req.context.query
         scope = f"dead-job-groups:{asked.filter}"
         found = dead_jobs.groups(asked.filter, asked.limit + 1, after(asked.cursor, tuple[int, str], scope=scope))
@@ -215,7 +215,7 @@ class DeadJob:
 
     @endpoint(response=DeadJobInFullOut, permission="jobs:write", audit="dead_job.read")
     def on_get(self, req: Request, resp: Response, dead_job_id: UUID) -> None:
-        """Read it, with its arguments."""
+        """Read a dead letter, with its arguments."""
         audited(req, table="dead_jobs", record_id=dead_job_id)
         resp.media = DeadJobInFullOut.of(dead_jobs.get(dead_job_id))
 
@@ -232,7 +232,7 @@ class Replay:
         problems=(NotFound,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Replay a batch of what matches, or say what that would do. Each has an entry in its brand's audit trail.
+        """Replay a batch of dead letters, or say what that would do. Each has an entry in its brand's audit trail.
 
         A job keeps its id. `next_cursor`, sent back with the same conditions, goes on where the batch ended.
         """

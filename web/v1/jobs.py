@@ -68,7 +68,7 @@ class ActorsOut(msgspec.Struct):
 class TrailQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Whose trail: an `X-Request-Id`, an `X-Correlation-Id` or the trace id of a `traceparent`."""
 
-    request_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{8,64}$(?!\n)")]
+    request_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{8,64}$(?!\n)", description="One of these ids.")]
 
 
 class LinkOut(msgspec.Struct, kw_only=True):
@@ -119,7 +119,7 @@ class JobCancel:
 
     @endpoint(response=JobOut, permission="jobs:write", audit="job.cancel", problems=(JobIsOver,), also={202: JobOut})
     def on_post(self, req: Request, resp: Response, job_id: UUID) -> None:
-        """Cancel it. One that runs is asked to stop (202): where it looks it ends as cancelled, else it finishes."""
+        """Cancel a job. One that runs is asked to stop (202): where it looks it ends as cancelled, else it finishes."""
         done = job_control.cancel(job_id)
         audited(req, table="jobs", record_id=job_id, brand_id=done.brand_id, after={"state": done.state})
         if done.state == "running":
@@ -132,7 +132,7 @@ class Trail:
 
     @endpoint(query=TrailQuery, response=TrailOut, permission="jobs:write")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List its jobs, those that are over included. By the request's own id it is quick."""
+        """List the jobs that a request has set off, also those that are over. By the request's own id it is quick."""
         resp.media = TrailOut([LinkOut.of(link) for link in job_control.trail(req.context.query.request_id)])
 
 
@@ -141,7 +141,7 @@ class Actors:
 
     @endpoint(response=ActorsOut, permission="jobs:write")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List them."""
+        """List the kinds of jobs."""
         resp.media = ActorsOut.of(job_control.actors())
 
 
@@ -156,7 +156,7 @@ class ActorPause:
         problems=(PreconditionFailed,),
     )
     def on_put(self, req: Request, resp: Response, name: str) -> None:
-        """Let them wait. Those that run go on, and so do the few that have been handed out."""
+        """Pause a kind of job. Those that run go on, and so do the few that have been handed out."""
         paused = job_control.actor(name)
         require_match(req, _version(paused))
         job_control.pause(paused, req.context.body.reason)
@@ -165,7 +165,7 @@ class ActorPause:
 
     @endpoint(response=ActorsOut, permission="jobs:write", audit="actor.resume")
     def on_delete(self, req: Request, resp: Response, name: str) -> None:
-        """Let them go on."""
+        """Resume a kind of job."""
         job_control.resume(job_control.actor(name))
         audited(req, table="paused_actors", record_key=name)
         _answer(resp, job_control.actor(name))
@@ -182,7 +182,7 @@ class QueuePause:
         problems=(PreconditionFailed,),
     )
     def on_put(self, req: Request, resp: Response, name: str) -> None:
-        """Let them wait."""
+        """Pause all kinds of jobs in a queue."""
         paused = job_control.queue(name)
         require_match(req, _version(paused))
         job_control.pause(paused, req.context.body.reason)
@@ -192,7 +192,7 @@ class QueuePause:
 
     @endpoint(response=ActorsOut, permission="jobs:write", audit="queue.resume")
     def on_delete(self, req: Request, resp: Response, name: str) -> None:
-        """Let them go on, also those that were paused one by one."""
+        """Resume all kinds of jobs in a queue, also those that were paused one by one."""
         resumed = job_control.queue(name)
         job_control.resume(resumed)
         audited(req, table="paused_actors", record_key=name, after={"actors": [actor.name for actor in resumed]})

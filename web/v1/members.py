@@ -1,7 +1,7 @@
 """Members of a brand and invitations into it: for its admins, and for system admins in every brand."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
@@ -28,7 +28,7 @@ BrandRole = Literal["Brand Admin", "Campaign Manager", "Creator"]
 class MemberFilter(PageQuery, kw_only=True):
     """Which members to list."""
 
-    role: BrandRole | None = None
+    role: Annotated[BrandRole, msgspec.Meta(description="What they are.")] | None = None
 
 
 class MemberChange(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,7 +96,7 @@ class Members:
 
     @endpoint(query=MemberFilter, response=Page[MemberOut], permission="members:read", audit="member.list")
     def on_get(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """List them, in the order of their accounts."""
+        """List a brand's members, the oldest accounts first."""
         asked: MemberFilter = req.context.query
         scope = f"members:{brand_id}:{asked.role}"
         found = members.page(brand_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope), asked.role)
@@ -109,7 +109,7 @@ class Member:
 
     @endpoint(response=MemberOut, permission="members:read", audit="member.read")
     def on_get(self, req: Request, resp: Response, brand_id: UUID, user_id: UUID) -> None:
-        """Read them."""
+        """Read a member of a brand."""
         audited(req, table="users", record_id=user_id, brand_id=brand_id)
         _answer(resp, members.get(brand_id, user_id))
 
@@ -121,7 +121,7 @@ class Member:
         problems=(LastBrandAdmin, RoleNotGrantable, PreconditionFailed),
     )
     def on_patch(self, req: Request, resp: Response, brand_id: UUID, user_id: UUID) -> None:
-        """Give them another role. It bites with their next request: tokens with the old role are refused."""
+        """Give a member another role. It bites with their next request: tokens with the old role are refused."""
         before = members.get(brand_id, user_id)
         require_match(req, before.role)
         changed = members.change_role(brand_id, user_id, req.context.body.role)
@@ -131,7 +131,7 @@ class Member:
 
     @endpoint(status=204, permission="members:write", audit="member.remove", problems=(LastBrandAdmin,))
     def on_delete(self, req: Request, resp: Response, brand_id: UUID, user_id: UUID) -> None:
-        """Take them out of the brand. Their sessions end at once; the account stays, as that of a fan."""
+        """Take a member out of a brand. Their sessions end at once; the account stays, as that of a fan."""
         before = members.get(brand_id, user_id)
         members.remove(brand_id, user_id)
         audited(req, table="users", record_id=user_id, brand_id=brand_id, before={"role": before.role})
@@ -147,7 +147,7 @@ class Invitations:
 
     @endpoint(query=PageQuery, response=Page[InvitationOut], permission="members:read", audit="invitation.list")
     def on_get(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """List them, newest first."""
+        """List a brand's invitations, newest first."""
         asked: PageQuery = req.context.query
         scope = f"invitations:{brands.get(brand_id).id}"
         found = invitations.page(brand_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope))
@@ -162,10 +162,10 @@ class Invitations:
         permission="members:write",
         audit="invitation.create",
         idempotent=True,
-        problems=(*(AlreadyInvited, AlreadyMember, BrandArchived, EmailInUse, RoleNotGrantable, TooManyInvitations),),
+        problems=(AlreadyInvited, AlreadyMember, BrandArchived, EmailInUse, RoleNotGrantable, TooManyInvitations),
     )
     def on_post(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """Invite somebody: a link that is good for a week goes to the address, whether it has an account or not."""
+        """Invite somebody. A link that is good for a week goes to the address, whether it has an account or not."""
         asked: InvitationIn = req.context.body
         email = emails.normalise(asked.email)
         invitation = invitations.get(brand_id, invitations.invite(brand_id, email, asked.role))
@@ -180,13 +180,13 @@ class Invitation:
 
     @endpoint(response=InvitationOut, permission="members:read", audit="invitation.read")
     def on_get(self, req: Request, resp: Response, brand_id: UUID, invitation_id: UUID) -> None:
-        """Read it."""
+        """Read an invitation."""
         audited(req, table="invitations", record_id=invitation_id, brand_id=brand_id)
         resp.media = InvitationOut.of(invitations.get(brand_id, invitation_id))
 
     @endpoint(status=204, permission="members:write", audit="invitation.revoke", problems=(InvitationClosed,))
     def on_delete(self, req: Request, resp: Response, brand_id: UUID, invitation_id: UUID) -> None:
-        """Revoke it. Its link is good for nothing from then on."""
+        """Revoke an invitation. Its link is good for nothing from then on."""
         invitations.revoke(brand_id, invitation_id)
         audited(req, table="invitations", record_id=invitation_id, brand_id=brand_id)
 
@@ -201,7 +201,7 @@ class InvitationResend:
         problems=(InvitationClosed, TooManyInvitations),
     )
     def on_post(self, req: Request, resp: Response, brand_id: UUID, invitation_id: UUID) -> None:
-        """Send it again, and have it be good for another week; once a minute at most."""
+        """Send an invitation again. It is good for another week; once a minute at most."""
         invitations.renew(brand_id, invitation_id)
         audited(req, table="invitations", record_id=invitation_id, brand_id=brand_id)
         resp.media = InvitationOut.of(invitations.get(brand_id, invitation_id))

@@ -138,7 +138,7 @@ class Scans:
         problems=(*KINDS.values(), TooMany),
     )
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Report a scan: 201 if it counts, 200 if it had been reported before; otherwise why it doesn't."""
+        """Report a scan. 201 if it counts, 200 if it had been reported before; otherwise why it doesn't."""
         identity: Identity = req.context.identity
         self._guard.admit(identity.session_id)
         attempt = _attempt(req.context.body, identity, req.context.info)

@@ -21,7 +21,7 @@ class EnrolmentOut(msgspec.Struct):
     uri: str
 
 
-class CodeIn(msgspec.Struct, forbid_unknown_fields=True):
+class AuthenticatorCodeIn(msgspec.Struct, forbid_unknown_fields=True):
     """What the authenticator shows."""
 
     code: Code
@@ -80,7 +80,7 @@ class Authenticator:
 
     @endpoint(own_sign_in=True, response=StandingOut, permission="authenticated", before_mfa=True)
     def on_get(self, req: Request, resp: Response) -> None:
-        """See whether there is one, and whether there has to be."""
+        """See whether the caller has an authenticator, and whether there has to be one."""
         resp.media = msgspec.convert(second_factor.standing(), StandingOut, from_attributes=True)
 
     @endpoint(
@@ -93,7 +93,7 @@ class Authenticator:
         before_mfa=True,
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Get the secret of a new one. It counts once a code of it is confirmed, and then instead of any other."""
+        """Get the secret of a new authenticator. It counts, instead of any other, once a code of it is confirmed."""
         profile = accounts.me()
         audited(req, table="users", record_id=profile.id)
         made = second_factor.enrol(req.context.identity, profile.email or "")
@@ -108,7 +108,7 @@ class Authenticator:
         problems=(Mandatory, NotEnrolled),
     )
     def on_delete(self, req: Request, resp: Response) -> None:
-        """Take it away, and the recovery codes with it, unless the role or the brand asks for one."""
+        """Take the caller's authenticator and recovery codes away, unless the role or the brand asks for them."""
         audited(req, table="users", record_id=req.context.identity.user_id)
         second_factor.remove()
 
@@ -118,7 +118,7 @@ class Confirmation:
 
     @endpoint(
         own_sign_in=True,
-        body=CodeIn,
+        body=AuthenticatorCodeIn,
         response=ConfirmedOut,
         permission="authenticated",
         audit="mfa.confirm",
@@ -127,7 +127,7 @@ class Confirmation:
         problems=(InvalidCode, TooMany),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Make it one's own, and end one's other sessions. This session has then shown both factors."""
+        """Confirm the new authenticator. Other sessions end, and this one has then shown both factors."""
         audited(req, table="users", record_id=req.context.identity.user_id)
         raised, codes = second_factor.confirm(req.context.identity, req.context.body.code)
         resp.media = ConfirmedOut(raised.access_token, PersonOut.of(raised.person), codes)
@@ -146,12 +146,12 @@ class RecoveryCodes:
         problems=(NotEnrolled,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Get new ones; the old ones are worth nothing then."""
+        """Get new recovery codes. The old ones are worth nothing then."""
         audited(req, table="users", record_id=req.context.identity.user_id)
         resp.media = RecoveryCodesOut(second_factor.replace_recovery_codes(req.context.identity))
 
 
-class Verification:
+class SecondFactor:
     """`/api/v1/auth/mfa/verify`: show the second factor."""
 
     @endpoint(
@@ -165,7 +165,7 @@ class Verification:
         problems=(InvalidCode, TooMany, Invalid),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Get the access token of a session that has shown both factors (`aal2`). A code is good once."""
+        """Show the second factor. The token is that of a session that has shown both (`aal2`); a code is good once."""
         asked: FactorIn = req.context.body
         identity = req.context.identity
         audited(req, table="sessions", record_id=identity.session_id, after={"recovery": asked.code is None})
@@ -178,7 +178,7 @@ class Verification:
 
 
 ROUTES: list[tuple[str, object]] = [
-    ("/api/v1/auth/mfa/verify", Verification()),
+    ("/api/v1/auth/mfa/verify", SecondFactor()),
     ("/api/v1/users/me/mfa", Authenticator()),
     ("/api/v1/users/me/mfa/confirm", Confirmation()),
     ("/api/v1/users/me/mfa/recovery-codes", RecoveryCodes()),

@@ -80,7 +80,7 @@ class Refresh:
         problems=(RefreshTokenInvalid,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Get another access token, which says what the person may do now, and the next refresh token.
+        """Refresh a session. The access token says what the person may do now, and there is another refresh token.
 
         A refresh token is good once. Sent again within ten seconds, it leads to the same next one; later, the session
         ends, since two have the token and one of them is not its owner.
@@ -95,7 +95,7 @@ class Logout:
         body=LogoutIn, body_optional=True, status=204, permission="authenticated", audit="session.end", before_mfa=True
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """End this session, one's other ones, or all; their tokens are refused from then on."""
+        """Sign out of this session, of the others, or of all. Their tokens are refused from then on."""
         scope = req.context.body.scope
         ended = sessions.end(scope)
         audited(
@@ -120,7 +120,7 @@ class Reauthentication:
         problems=(WrongPassword, InvalidCode, TooMany, Invalid),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """For the next ten minutes, this session may do what `recent_authentication_required` is asked for."""
+        """Show once more who one is. This session may then do what asks for recent authentication, for ten minutes."""
         asked: ReauthenticationIn = req.context.body
         identity = req.context.identity
         audited(req, table="sessions", record_id=identity.session_id)
@@ -137,19 +137,19 @@ class Sessions:
 
     @endpoint(query=PageQuery, response=Page[OpenSessionOut], permission="authenticated", before_mfa=True)
     def on_get(self, req: Request, resp: Response) -> None:
-        """List one's own sessions that live, newest first."""
+        """List the caller's sessions that live, newest first."""
         asked: PageQuery = req.context.query
         found = sessions.own(asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=_LIST))
         items = [OpenSessionOut.of(session, req.context.identity.session_id) for session in found]
         resp.media = page_of(items, asked.limit, lambda s: (s.created_at, s.id), scope=_LIST)
 
 
-class OneSession:
+class Session:
     """`/api/v1/users/me/sessions/{session_id}`: one of one's own sessions."""
 
     @endpoint(status=204, permission="authenticated", audit="session.end", before_mfa=True)
     def on_delete(self, req: Request, resp: Response, session_id: UUID) -> None:
-        """End it; its tokens are refused from then on."""
+        """End one of the caller's sessions. Its tokens are refused from then on."""
         sessions.end_one(session_id)
         audited(req, table="sessions", record_id=session_id)
 
@@ -159,5 +159,5 @@ ROUTES: list[tuple[str, object]] = [
     ("/api/v1/auth/logout", Logout()),
     ("/api/v1/auth/reauthenticate", Reauthentication()),
     ("/api/v1/users/me/sessions", Sessions()),
-    ("/api/v1/users/me/sessions/{session_id:uuid}", OneSession()),
+    ("/api/v1/users/me/sessions/{session_id:uuid}", Session()),
 ]

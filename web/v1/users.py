@@ -23,9 +23,9 @@ class UserFilter(PageQuery, kw_only=True):
     """Which accounts to list."""
 
     email: Annotated[Text200, msgspec.Meta(description="How the address begins.")] | None = None
-    role: Role | None = None
+    role: Annotated[Role, msgspec.Meta(description="What their people are.")] | None = None
     brand_id: UUID | None = None
-    status: Literal["open", "locked"] | None = None
+    status: Annotated[Literal["open", "locked"], msgspec.Meta(description="Whether they are locked.")] | None = None
 
 
 class RoleChange(msgspec.Struct, forbid_unknown_fields=True):
@@ -71,7 +71,7 @@ class Users:
 
     @endpoint(query=UserFilter, response=Page[UserOut], permission="users:read", audit="user.search")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List them, newest first."""
+        """List accounts, newest first."""
         asked: UserFilter = req.context.query
         scope = f"users:{asked.role}:{asked.brand_id}:{asked.status}:{asked.email}"
         found = users.page(
@@ -98,7 +98,7 @@ class User:
 
     @endpoint(response=UserOut, permission="users:read", audit="user.read")
     def on_get(self, req: Request, resp: Response, user_id: UUID) -> None:
-        """Read it."""
+        """Read an account."""
         user = users.get(user_id)
         audited(req, table="users", record_id=user_id)
         _answer(resp, user)
@@ -108,12 +108,10 @@ class User:
         response=UserOut,
         permission="users:write",
         audit="user.change_role",
-        problems=(
-            *(AnonymousAccount, BrandByRole, LastBrandAdmin, PreconditionFailed, RoleNotGrantable, UnknownBrand),
-        ),
+        problems=(AnonymousAccount, BrandByRole, LastBrandAdmin, PreconditionFailed, RoleNotGrantable, UnknownBrand),
     )
     def on_patch(self, req: Request, resp: Response, user_id: UUID) -> None:
-        """Make them something else. It bites with their next request; system admins are not made or unmade here."""
+        """Change an account's role. It bites with the next request; system admins are not made or unmade here."""
         asked: RoleChange = req.context.body
         before = users.get(user_id)
         require_match(req, before.updated_at)
@@ -134,7 +132,7 @@ class UserLock:
         problems=(OwnAccount, PreconditionFailed),
     )
     def on_put(self, req: Request, resp: Response, user_id: UUID) -> None:
-        """Lock it. Its sessions end at once, and nobody signs in to it."""
+        """Lock an account. Its sessions end at once, and nobody signs in to it."""
         require_match(req, users.get(user_id).updated_at)
         users.lock(user_id)
         user = users.get(user_id)
@@ -143,7 +141,7 @@ class UserLock:
 
     @endpoint(response=UserOut, permission="users:write", audit="user.unlock", problems=(OwnAccount,))
     def on_delete(self, req: Request, resp: Response, user_id: UUID) -> None:
-        """Unlock it."""
+        """Unlock an account."""
         users.unlock(user_id)
         user = users.get(user_id)
         audited(req, table="users", record_id=user_id, brand_id=user.brand_id)
@@ -163,7 +161,7 @@ class UserMfa:
         problems=(NotEnrolled, OwnAccount),
     )
     def on_post(self, req: Request, resp: Response, user_id: UUID) -> None:
-        """Take their authenticator and recovery codes away. Be sure who asks for it: they are told, and signed out.
+        """Take somebody's authenticator and recovery codes away. Be sure who asks: they are told, and signed out.
 
         Whoever has to have an authenticator enrols another when they sign in.
         """
