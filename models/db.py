@@ -6,7 +6,7 @@ and without a transaction every statement fails: the logins themselves may do no
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -284,6 +284,15 @@ def after_commit(do: Callable[[], None]) -> None:
 def new_id() -> UUID:
     """A UUID of version 7 (RFC 9562): unique without asking anybody, and in order of creation."""
     return uuid_utils.compat.uuid7()
+
+
+def made_at(id: UUID) -> datetime | None:
+    """When an id of version 7 was made, by the clock of whoever made it; None of any other, or after the year 9999."""
+    if id.version != 7:
+        return None
+    with suppress(ValueError):
+        return datetime.fromtimestamp((id.int >> 80) / 1000, UTC)
+    return None
 
 
 def now() -> datetime:

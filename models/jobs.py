@@ -5,18 +5,27 @@ What a job does is said in `jobs/`, by name; how the ledger moves it is said in 
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 from models import context, doorbell
 from models.context import Identity
-from models.db import after_commit, new_id, row, send_along
+from models.db import after_commit, made_at, new_id, now, row, send_along
 from models.errors import Forbidden, NotFound
 
 Unique = Literal["while_waiting", "until_done", "within"]
 
 _ENQUEUE = "CALL app.enqueue(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, NULL)"
+# History has a partition for each day: of those in which the job can't have ended, none is even planned for.
+_GET = (
+    "SELECT id, actor, state, attempts, crashes, subject_type, subject_id, progress_done, progress_total,"
+    " progress_message, error, created_at, claimed_at, finished_at FROM app.job_status"
+    " WHERE id = %s AND (finished_at IS NULL OR finished_at >= %s AND finished_at < %s)"
+)
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_SKEW = timedelta(days=1)
+"""How far the clocks of those who make ids, of this process and of the database may be apart."""
 _encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 
@@ -160,11 +169,7 @@ def get(job_id: UUID) -> Job:
     Raises:
         NotFound: there is none, or it is somebody else's.
     """
-    found = row(
-        "SELECT id, actor, state, attempts, crashes, subject_type, subject_id, progress_done, progress_total,"
-        " progress_message, error, created_at, claimed_at, finished_at FROM app.job_status WHERE id = %s",
-        (job_id,),
-    )
+    found = row(_GET, (job_id, (made_at(job_id) or _EPOCH) - _SKEW, now() + _SKEW))
     if found is None:
         raise NotFound
     return Job(**found, children=children(job_id))

@@ -213,10 +213,7 @@ def launch_under_way(campaign: Campaign) -> UUID | None:
     """The launch job that is not over yet, if there is one; a dead one stands in nobody's way."""
     if campaign.launch_job_id is None:
         return None
-    under_way: UUID | None = value(
-        "SELECT id FROM app.job_status WHERE id = %s AND state IN ('waiting', 'published', 'running')",
-        (campaign.launch_job_id,),
-    )
+    under_way: UUID | None = value("SELECT id FROM app.jobs WHERE id = %s", (campaign.launch_job_id,))
     return under_way
 
 

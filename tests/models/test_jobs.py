@@ -1,14 +1,16 @@
 """Enqueuing: with the transaction or not at all, in order, and without waiting for anybody."""
 
+import re
 import threading
 from contextlib import suppress
-from uuid import UUID
+from datetime import timedelta
+from uuid import UUID, uuid4
 
 import pytest
 from psycopg2.extensions import connection
 
-from models import context, doorbell
-from models.db import db, execute, new_id, transaction, value
+from models import context, doorbell, jobs
+from models.db import db, execute, new_id, now, rows, transaction, value
 from models.errors import Forbidden, Problem
 from models.jobs import enqueue
 
@@ -124,3 +126,28 @@ def test_whoever_rings_does_not_wait_for_the_broker_and_rings_meanwhile_are_one(
 
     assert stuck.called.acquire(timeout=60)
     assert stuck.calls == 2
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+@pytest.mark.parametrize(
+    "job_id", [uuid4(), new_id(), UUID(int=2**128 - 1), UUID(f"{2**48 - 1:012x}-7000-8000-{0:012x}")]
+)
+def test_a_job_is_found_by_any_id_whether_it_is_over_or_not(superuser: connection, job_id: UUID, is_over: bool) -> None:
+    with transaction(SYSTEM):
+        execute(PAST_THE_RULES, (job_id, None))
+    if is_over:
+        with superuser.cursor() as cursor:
+            cursor.execute("select app.close_job(id, fence, 'cancelled') from app.jobs")
+
+    with transaction(SYSTEM):
+        assert jobs.get(job_id).state == ("cancelled" if is_over else "waiting")
+
+
+def test_looking_for_a_job_plans_for_the_days_in_which_it_can_have_ended() -> None:
+    with transaction(SYSTEM):
+        parameters = (new_id(), now() - timedelta(days=1), now() + timedelta(days=1))
+        plan = "\n".join(row["QUERY PLAN"] for row in rows(f"EXPLAIN {jobs._GET}", parameters))
+
+    days = set(re.findall(r"job_history_(\d{8})", plan))
+    assert 1 <= len(days) <= 3
+    assert "Seq Scan on job_history" not in plan
