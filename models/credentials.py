@@ -1,5 +1,6 @@
 """Credentials: another password, forgotten or not, and another e-mail address."""
 
+import secrets
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -125,15 +126,22 @@ def confirm_email_change(token: str) -> None:
     after_commit(ring)
 
 
-def undo_email_change(token: str) -> None:
+def undo_email_change(identity: Identity, token: str) -> None:
     """Give the account its old address back, end its sessions, and have a link for a new password sent there.
+
+    The password of today is nobody's from then on. Opens its own transaction, after one to put in its place is hashed.
 
     Raises:
         LinkInvalid: the link is not ours, has been used, or is too old.
     """
     change_id = links.read(UNDO_CHANGE, token)
-    execute("SELECT app.undo_email_change(%s, %s, %s, %s)", (change_id, new_id(), RESET_LIFETIME, accounts.origin()))
-    after_commit(ring)
+    unknown = passwords.hash(secrets.token_urlsafe(32))
+    with transaction(identity):
+        execute(
+            "SELECT app.undo_email_change(%s, %s, %s, %s, %s)",
+            (change_id, unknown, new_id(), RESET_LIFETIME, accounts.origin()),
+        )
+        after_commit(ring)
 
 
 def reset_mail(reset_id: UUID) -> dict[str, Any] | None:

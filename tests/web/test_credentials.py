@@ -1,11 +1,16 @@
 """Credentials over HTTP: another password, forgotten or not, and another e-mail address."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import psycopg2
 import pytest
 
 from models import credentials, links, passwords, reauthentication
 from models.db import new_id
 from models.errors import Invalid
-from tests.fixtures.accounts import PASSWORD, link_token, text_of
+from tests.blocked import until_blocked
+from tests.fixtures.accounts import PASSWORD, link_token, sign_in, sign_in_admin, text_of
 
 pytestmark = pytest.mark.usefixtures("fresh_limits")
 
@@ -224,6 +229,87 @@ def test_the_old_address_takes_its_account_back_with_a_new_password(client, drai
     assert reset(client, mailbox.token(manager.email)).status_code == 200
     assert login(client, manager.email, NEW).status_code == 200
     assert ("email.undo", "ok", None, manager.user_id) in trail(superuser, "email")
+
+
+def test_whoever_has_stolen_an_account_with_its_password_is_out_once_the_old_address_takes_it_back(
+    client, drain, mailbox, member
+):
+    manager = member()
+    ask(client, manager, "thief@example.com")
+    drain()
+    follow(client, "confirm", mailbox.token("thief@example.com"))
+    drain()
+
+    assert follow(client, "undo", mailbox.token(manager.email)).status_code == 200
+
+    assert login(client, manager.email, PASSWORD).status_code == 401
+    drain()
+    assert reset(client, mailbox.token(manager.email)).status_code == 200
+
+
+@pytest.mark.parametrize("verb", ["confirm", "undo"])
+@pytest.mark.parametrize("becomes_member", ["accepts", "takes_up", "is_moved"])
+def test_no_link_to_another_mailbox_is_good_once_an_account_has_become_a_member(
+    client, drain, mailbox, member, make_brand, superuser, verb, becomes_member
+):
+    boss, fan = member(), member("Creator")
+    other = make_brand("Other")
+    client.delete(f"/api/v1/brands/{boss.brand_id}/members/{fan.user_id}", token=boss.token)
+    fan = sign_in(fan.email)
+    ask(client, fan, "new@example.com")
+    drain()
+    link, address = mailbox.token("new@example.com"), fan.email
+    if verb == "undo":
+        follow(client, "confirm", link)
+        drain()
+        link, address = mailbox.token(fan.email), "new@example.com"
+
+    if becomes_member == "is_moved":
+        moved = {"role": "Creator", "brand_id": str(other["id"])}
+        admin = sign_in_admin(superuser, "root@companon.example")
+        became = client.patch(f"/api/v1/users/{fan.user_id}", json=moved, token=admin.token)
+    else:
+        invited = {"email": address, "role": "Brand Admin"}
+        client.post(f"/api/v1/brands/{boss.brand_id}/invitations", json=invited, token=boss.token)
+        drain()
+        became = _become_member(client, becomes_member, mailbox.token(address), fan)
+
+    assert became.status_code == 200
+    assert follow(client, verb, link).json["code"] == "link_invalid"
+    assert forget(client, address).status_code == 202
+    assert "mail.password_reset" in drain()
+
+
+def _become_member(client, how, invitation, fan):
+    if how == "takes_up":
+        return client.post("/api/v1/users/me/invitation", json={"token": invitation}, token=fan.token)
+    return client.post("/api/v1/auth/accept-invitation", json={"token": invitation, "password": NEW})
+
+
+@pytest.mark.parametrize("what", ["reset", "confirm", "undo"])
+def test_two_links_of_one_person_that_are_followed_at_once_do_not_wait_for_each_other(
+    client, drain, mailbox, member, superuser, what
+):
+    manager = member()
+    ask(client, manager, "new@example.com")
+    forget(client, manager.email)
+    drain()
+    token = mailbox.token(manager.email if what == "reset" else "new@example.com")
+    if what == "undo":
+        follow(client, "confirm", token)
+        drain()
+        token = mailbox.token(manager.email)
+
+    with ThreadPoolExecutor(1) as someone, closing(psycopg2.connect(superuser.dsn)) as other, other.cursor() as cursor:
+        cursor.execute("select from users where id = %s for no key update", (manager.user_id,))
+        act = someone.submit(reset, client, token) if what == "reset" else someone.submit(follow, client, what, token)
+        until_blocked(superuser)
+        # Whoever has the person gets at all of their links, and is done first.
+        cursor.execute("set local lock_timeout = '10s'")
+        cursor.execute("select from app.password_resets where user_id = %s for update", (manager.user_id,))
+        cursor.execute("select from app.email_changes where user_id = %s for update", (manager.user_id,))
+        other.commit()
+        assert act.result().status_code == 200
 
 
 def test_an_undo_comes_too_late_after_a_week(client, drain, mailbox, member, superuser):

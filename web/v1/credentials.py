@@ -158,14 +158,16 @@ class EmailUndo:
         permission="public",
         refused_as="email.undo",
         rate="60/minute",
+        slow=True,
+        outward=True,
         problems=(LinkInvalid,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Undo a change of e-mail address. The link is good once, and for a week.
+        """Undo a change of e-mail address. The link is good once, and for a week, unless a fan has become a member since.
 
-        The account has its old address again and no sessions, and a link for a new password is mailed there.
+        The account has its old address again, no sessions and no password, and a link for a new one is mailed there.
         """
-        credentials.undo_email_change(req.context.body.token)
+        credentials.undo_email_change(req.context.identity, req.context.body.token)
         resp.media = ChangedOut()
 
 

@@ -181,6 +181,7 @@ begin
         perform app.refuse(409, 'email_in_use', 'There is an account with this address already.');
     end if;
     perform app.end_sessions(p_user_id);
+    perform app.settle_address(p_user_id);
     perform app.add_account_audit('invitation.accept', p_user_id, jsonb_build_object('invitation', p_invitation_id),
         p_request);
     return invitation.email;

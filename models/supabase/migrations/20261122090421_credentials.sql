@@ -51,6 +51,27 @@ end
 $$;
 call app.grant_definer('app.void_links(uuid)', '{}');
 
+-- Whoever becomes a member does so with the address that they have: no link to another mailbox changes it, or changes it
+-- back. Whoever has had the account before could else put themselves in the member's place.
+create function app.settle_address(p_user_id uuid) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+    perform app.void_links(p_user_id);
+    update app.email_changes c set undo_until = now() where c.user_id = p_user_id and c.undo_until > now();
+end
+$$;
+call app.grant_definer('app.settle_address(uuid)', '{}');
+
+-- Has the caller be the only one to change how this person signs in, before anything of it is looked at: two links that
+-- are followed at once could else wait for each other.
+create function app.hold_credentials(p_user_id uuid) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+    perform from public.users u where u.id = p_user_id for no key update;
+end
+$$;
+call app.grant_definer('app.hold_credentials(uuid)', '{}');
+
 -- Puts a link for a new password down and has it mailed.
 create function app.add_password_reset(p_id uuid, p_user_id uuid, p_lifetime interval, p_request jsonb) returns void
 language plpgsql security definer set search_path = '' as $$
@@ -103,6 +124,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
     owner uuid;
 begin
+    perform app.hold_credentials((select r.user_id from app.password_resets r where r.id = p_id));
     update app.password_resets r set used_at = now()
     where r.id = p_id and r.used_at is null and r.expires_at > now() returning r.user_id into owner;
     if owner is null then
@@ -175,6 +197,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
     change app.email_changes;
 begin
+    perform app.hold_credentials((select c.user_id from app.email_changes c where c.id = p_id));
     update app.email_changes c set confirmed_at = now(), undo_until = now() + p_undo
     where c.id = p_id and c.confirmed_at is null and c.expires_at > now() returning * into change;
     update public.users u set email = change.new_email, email_verified_at = now(), updated_at = now()
@@ -195,12 +218,15 @@ $$;
 call app.grant_definer('app.confirm_email_change(uuid,interval,jsonb)', array['app_public']);
 
 -- Gives the account its old address back, ends all of its sessions, and has a link for a new password sent there: whoever
--- changed the address knew the password. What was changed after that can't be undone to any more.
-create function app.undo_email_change(p_id uuid, p_reset_id uuid, p_lifetime interval, p_request jsonb) returns void
-language plpgsql security definer set search_path = '' as $$
+-- changed the address knew the password, so p_password_hash, of one that nobody knows, takes its place. What was changed
+-- after that can't be undone to any more.
+create function app.undo_email_change(
+    p_id uuid, p_password_hash text, p_reset_id uuid, p_lifetime interval, p_request jsonb
+) returns void language plpgsql security definer set search_path = '' as $$
 declare
     change app.email_changes;
 begin
+    perform app.hold_credentials((select c.user_id from app.email_changes c where c.id = p_id));
     select c.* into change from app.email_changes c
     where c.id = p_id and c.undone_at is null and c.undo_until > now() for update;
     if not found then
@@ -208,7 +234,8 @@ begin
     end if;
     update app.email_changes c set undone_at = now()
     where c.user_id = change.user_id and c.created_at >= change.created_at and c.confirmed_at is not null;
-    update public.users u set email = change.old_email, updated_at = now() where u.id = change.user_id;
+    update public.users u set email = change.old_email, password_hash = p_password_hash, updated_at = now()
+    where u.id = change.user_id;
     perform app.void_links(change.user_id);
     perform app.end_sessions(change.user_id);
     perform app.add_password_reset(p_reset_id, change.user_id, p_lifetime, p_request);
@@ -218,4 +245,4 @@ exception
         perform app.refuse(404, 'link_invalid', 'Another account has this address by now.');
 end
 $$;
-call app.grant_definer('app.undo_email_change(uuid,uuid,interval,jsonb)', array['app_public']);
+call app.grant_definer('app.undo_email_change(uuid,text,uuid,interval,jsonb)', array['app_public']);

@@ -144,6 +144,8 @@ declare
     person public.users;
     invitation app.invitations;
 begin
+    -- As app.accept_invitation does: first the invitation, then the person.
+    perform from app.invitations i where i.id = p_invitation_id for update;
     select * into strict person from public.users u where u.id = (app.claims() ->> 'sub')::uuid for update;
     if person.role_id <> (select r.id from public.roles r where r.name = 'Fan') then
         perform app.refuse(409, 'already_member', 'Only a fan can become a member.');
@@ -159,6 +161,7 @@ begin
     update public.users u set role_id = invitation.role_id, brand_id = invitation.brand_id, updated_at = now(),
         email_verified_at = coalesce(u.email_verified_at, now())
     where u.id = person.id;
+    perform app.settle_address(person.id);
     perform app.add_account_audit('invitation.accept', person.id, jsonb_build_object('invitation', invitation.id), p_request);
     return invitation.brand_id;
 end

@@ -85,6 +85,9 @@ begin
     update public.users u
     set role_id = (select r.id from public.roles r where r.name = p_role), brand_id = p_brand_id, updated_at = now()
     where u.id = p_user_id;
+    if p_brand_id is distinct from person.brand_id and p_brand_id is not null then
+        perform app.settle_address(p_user_id);
+    end if;
     return person.role;
 end
 $$;
