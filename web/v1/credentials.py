@@ -163,7 +163,7 @@ class EmailUndo:
         problems=(LinkInvalid,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Undo a change of e-mail address. The link is good once, and for a week, unless a fan has become a member since.
+        """Undo a change of e-mail address. The link is good once, and for a week, unless a fan became a member since.
 
         The account has its old address again, no sessions and no password, and a link for a new one is mailed there.
         """
