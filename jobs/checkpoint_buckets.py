@@ -19,7 +19,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from jobs.checkpoint_stores import TIMEOUT, CheckpointConflict, number_in
+from jobs.checkpoint_stores import TIMEOUT, CheckpointConflict, number_in, text_of
 from models.checkpoints import name_of
 from models.db import now
 
@@ -81,7 +81,7 @@ class Bucket:
         oldest = min(versions, key=lambda version: version["LastModified"])
         with _as_os_error(self._bucket):
             found = self._client.get_object(Bucket=self._bucket, Key=key, VersionId=oldest["VersionId"])
-            return str(found["Body"].read().decode()).removesuffix("\n")
+            return text_of(found["Body"].read())
 
     def _versions(self, prefix: str) -> list[dict[str, Any]]:
         """All versions of the objects whose keys begin so, newest first where they are of one object."""

@@ -34,6 +34,11 @@ def number_in(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def text_of(content: bytes) -> str:
+    """The document that is stored. What isn't text any more was changed, and is found to be."""
+    return content.decode(errors="replace").removesuffix("\n")
+
+
 class Store(Protocol):
     """Takes each checkpoint once."""
 
@@ -105,7 +110,7 @@ class Folder:
     def get(self, number: int) -> str | None:
         """See `Store`."""
         with suppress(FileNotFoundError):
-            return (self._path / name_of(number)).read_text().removesuffix("\n")
+            return text_of((self._path / name_of(number)).read_bytes())
         return None
 
 
@@ -150,7 +155,7 @@ class Server:
             return None
         if status != 200:
             raise OSError(f"{self._url.hostname} answers {status}")
-        return content.decode().removesuffix("\n")
+        return text_of(content)
 
     def _ask(
         self, method: str, number: int, content: bytes | None = None, headers: dict[str, str] | None = None

@@ -68,6 +68,8 @@ def take_checkpoints(walk: Walk, store: Store, public: PublicKeys) -> int:
         document = store.get(number) or ""
         try:
             said = checkpoints.opened(document, public)
+            if said.get("format") != checkpoints.FORMAT:
+                raise Unsigned("it is no checkpoint")
         except Unsigned as error:
             walk.other.append(Fault("checkpoints", number, f"changed: {error}"))
         else:
@@ -115,6 +117,21 @@ def entries_of(chain: UUID, last: int | None = None, *, after: int = 0) -> Itera
         after = found[-1]["seq"]
 
 
+def take_leftovers(walk: Walk, chain: UUID, start: Head) -> None:
+    """Go through what the database still has of a chain before its start; what goes meanwhile is not missed."""
+    from models import context
+    from models.db import transaction
+
+    last = 0
+    while last < start.seq:
+        limit = min(seals.BATCH, start.seq - last)
+        with transaction(context.for_system_job(), timeout=60.0):
+            found = seals.sealed(None if chain == seals.PLATFORM else chain, after=last, limit=limit)
+        entries = [entry for entry in found if entry["seq"] <= start.seq]
+        last = entries[-1]["seq"] if len(entries) == limit else start.seq
+        walk.take_leftovers(chain, entries, start, are_all=last == start.seq)
+
+
 def take_export(walk: Walk, path: Path, public: PublicKeys) -> None:
     """Go through an exported file.
 
@@ -143,10 +160,11 @@ def _take_head(walk: Walk, line: str, public: PublicKeys) -> None:
 def _take_line(walk: Walk, number: int, line: str) -> None:
     try:
         entry = json.loads(line, parse_float=Decimal, parse_int=Decimal)
-        if canonical(entry) + "\n" != line:
-            raise ValueError
         entry |= {"seq": int(entry["seq"]), "key_version": int(entry["key_version"])}
-        entry["mac"] = bytes.fromhex(entry["mac"])
-        walk.take(entry)
+        mac = bytes.fromhex(entry["mac"])
+        # As it is written, and not only as it is read: capitals in the MAC, or 1.0 in place of 1, are changes, too.
+        if canonical({**entry, "mac": mac.hex()}) + "\n" != line:
+            raise ValueError
+        walk.take({**entry, "mac": mac})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         walk.other.append(Fault("line", number, "changed: it is no entry any more"))

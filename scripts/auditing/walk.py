@@ -1,6 +1,6 @@
 """Going through chains entry by entry, and saying where one is not as it was sealed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
@@ -38,15 +38,21 @@ class Chain:
     """One chain, as far as it has been gone through."""
 
     name: str
-    is_being_pruned: bool = False
-    """Whether entries before a start may be going while we look."""
     marks: dict[int, list[Mark]] = field(default_factory=dict)
     starts: dict[int, Mark] = field(default_factory=dict)
     """After which entries it may begin, by their numbers: what older ones there were has been dropped."""
     held_after: Mark | None = None
     last: Head = field(default_factory=Head)
     count: int = 0
+    leftovers: int = 0
+    """Entries that are still there and that nothing holds any more."""
+    last_leftover: Head = field(default_factory=Head)
     faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def latest_start(self) -> Head:
+        """After which entry it is held now; of a chain that is held from its beginning, after none."""
+        return self.starts[max(self.starts)].head if self.starts else Head()
 
     def add(self, mark: Mark) -> None:
         """Have the chain compared with what somebody has signed."""
@@ -57,9 +63,6 @@ class Chain:
         seq, mac = int(entry["seq"]), bytes(entry["mac"] or b"")
         if self.count == 0:
             self._begin(seq)
-        if self.held_after and seq <= self.held_after.head.seq:
-            self.count += 1
-            return
         expected = self.last.seq + 1
         if seq > expected:
             gone = f"{expected}" if seq == expected + 1 else f"{expected} to {seq - 1}"
@@ -79,16 +82,43 @@ class Chain:
         """Find what the first entry has to come after: nothing, or what a checkpoint says."""
         if seq == 1:
             return
-        latest = max(self.starts, default=0)
-        start = (
-            latest if seq <= latest and self.is_being_pruned else max((s for s in self.starts if s < seq), default=0)
-        )
+        start = max((s for s in self.starts if s < seq), default=0)
         if start:
             self.held_after = self.starts[start]
             self.last = self.held_after.head
             for mark in self.marks.get(start, []):
                 if mark.head.mac != self.last.mac:
                     self.fault(start, f"another entry than the one that {mark.source} saw")
+
+    def take_leftovers(self, entries: Sequence[Entry], start: Head, key_of: KeyOf | None, *, are_all: bool) -> None:
+        """Look at entries that may go: a checkpoint says that the chain is held after `start`; some may have gone.
+
+        They go oldest first, so what is there is a piece without gaps, up to the start. Of its first entry nobody can
+        tell whether it was changed, once what it came after is gone.
+
+        Args:
+            entries: the next ones, of one moment.
+            start: what the chain is held after.
+            key_of: the keys; without them places are looked at, and not what entries say.
+            are_all: whether there are no more of them.
+        """
+        for number, entry in enumerate(entries):
+            seq, mac = int(entry["seq"]), bytes(entry["mac"] or b"")
+            before = self._before_leftover(seq)
+            if before is None and number:
+                self.fault(self.last_leftover.seq + 1, f"removed, or not in order: {seq} comes next")
+            elif before and key_of is not None and not holds(entry, before.mac, key_of):
+                self.fault(seq, "changed: it is not what was sealed after the entry before it")
+            self.last_leftover = Head(seq, mac)
+        if entries and are_all and self.last_leftover != start:
+            self.fault(self.last_leftover.seq, f"another entry than the one that leads to {start.seq}")
+        self.leftovers += len(entries)
+
+    def _before_leftover(self, seq: int) -> Head | None:
+        """What an entry came after, if that is known."""
+        if seq == self.last_leftover.seq + 1:
+            return self.last_leftover
+        return self.starts[seq - 1].head if seq - 1 in self.starts else None
 
     def end(self) -> None:
         """Compare the end with what should be there."""
@@ -107,16 +137,15 @@ class Chain:
 class Walk:
     """All chains at once; entries of each have to come in their order."""
 
-    def __init__(self, key_of: KeyOf | None, *, is_being_pruned: bool = False) -> None:
+    def __init__(self, key_of: KeyOf | None) -> None:
         self._key_of = key_of
-        self._is_being_pruned = is_being_pruned
         self.chains: dict[UUID, Chain] = {}
         self.other: list[Fault] = []
         """What is wrong beside the chains."""
 
     def chain(self, id: UUID) -> Chain:
         """The chain of a brand, or the platform's."""
-        return self.chains.setdefault(id, Chain("platform" if id == PLATFORM else f"brand {id}", self._is_being_pruned))
+        return self.chains.setdefault(id, Chain("platform" if id == PLATFORM else f"brand {id}"))
 
     def mark(self, heads: Mapping[UUID, Head], source: str) -> None:
         """Have chains compared with what somebody has signed."""
@@ -133,6 +162,10 @@ class Walk:
         brand_id = entry.get("brand_id")
         self.chain(UUID(str(brand_id)) if brand_id else PLATFORM).take(entry, self._key_of)
 
+    def take_leftovers(self, id: UUID, entries: Sequence[Entry], start: Head, *, are_all: bool) -> None:
+        """See `Chain.take_leftovers`."""
+        self.chain(id).take_leftovers(entries, start, self._key_of, are_all=are_all)
+
     def missing_checkpoints(self, seen: int, made: int) -> None:
         """Note that the store has fewer checkpoints than the database has given it."""
         self.other.append(Fault("checkpoints", seen + 1, f"cut off: {made} were stored"))
@@ -148,6 +181,7 @@ class Walk:
         """From where chains are held whose oldest entries have been dropped, and who says so."""
         return [
             f"{chain.name} is held from {chain.held_after.head.seq + 1} on: {chain.held_after.source} says so"
+            + (f"; {chain.leftovers:,} older ones have not been dropped yet" if chain.leftovers else "")
             for chain in self.chains.values()
             if chain.held_after
         ]
@@ -157,6 +191,6 @@ class Walk:
         return {
             "whole": not faults,
             "chains": len(self.chains),
-            "entries": sum(chain.count for chain in self.chains.values()),
+            "entries": sum(chain.count + chain.leftovers for chain in self.chains.values()),
             "faults": [asdict(fault) for fault in faults],
         }

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
 
 def _verify(given: argparse.Namespace) -> int:
     key_of = None if given.without_mac_keys else papers.key_of(given.mac_keys)
-    walk = Walk(key_of, is_being_pruned=not given.file)
+    walk = Walk(key_of)
     public = papers.public_keys(given.public_keys)
     store = store_at(_url(given.checkpoints) if given.checkpoints else settings.audit_checkpoint_url)
     seen = papers.take_checkpoints(walk, store, public)
@@ -71,8 +71,10 @@ def _go_through_database(walk: Walk, seen: int) -> list[str]:
         chains = {row for row in seals.chains() if row not in heads}
     walk.mark(heads, "the database")
     for chain in [*heads, *chains, *(id for id in walk.chains if id not in heads and id not in chains)]:
-        for entry in papers.entries_of(chain):
+        start = walk.chain(chain).latest_start
+        for entry in papers.entries_of(chain, after=start.seq):
             walk.take(entry)
+        papers.take_leftovers(walk, chain, start)
     notes = [f"{unsealed:,} entries have no seal yet"] if unsealed else []
     if seen < stored:
         walk.missing_checkpoints(seen, stored)

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -193,6 +194,20 @@ def change(lines, at):
     lines[at] = lines[at].replace("test.act", "test.bct")
 
 
+def capitals(line):
+    """One letter of the MAC as a capital: one bit, which hexadecimal digits don't mind."""
+    head, mac = line.split('"mac":"')
+    (letter,) = re.findall("[a-f]", mac)[:1]
+    return f'{head}"mac":"{mac.replace(letter, letter.upper(), 1)}'
+
+
+def respelled(line):
+    """The same signature: the last digit of its base64 has bits that nothing is made of."""
+    digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    head, last, tail = re.fullmatch(r'(.*"signature":"[\w-]{85})([\w-])(".*\n?)', line).groups()
+    return head + digits[digits.index(last) ^ 1] + tail
+
+
 EDITS = {
     "one byte changed": lambda lines: change(lines, 3),
     "one removed": lambda lines: lines.pop(3),
@@ -202,6 +217,10 @@ EDITS = {
     "its head changed": lambda lines: lines.__setitem__(0, lines[0].replace('"seq":10', '"seq":9')),
     "no line any more": lambda lines: lines.__setitem__(3, lines[3][:40] + "\n"),
     "another spelling": lambda lines: lines.__setitem__(3, lines[3].replace('":', '": ', 1)),
+    "capitals in a seal": lambda lines: lines.__setitem__(3, capitals(lines[3])),
+    "a number written otherwise": lambda lines: lines.__setitem__(3, lines[3].replace('"seq":3', '"seq":3.0')),
+    "a number as a text": lambda lines: lines.__setitem__(3, lines[3].replace('"seq":3', '"seq":"3"')),
+    "its signature written otherwise": lambda lines: lines.__setitem__(0, respelled(lines[0])),
     "a member twice": lambda lines: lines.__setitem__(3, lines[3].replace("{", '{"action":"x",', 1)),
 }
 
@@ -241,6 +260,27 @@ def test_a_checkpoint_that_was_changed_or_removed_is_found(run, trail, tmp_path,
         path.write_text(path.read_text().replace('"seq":10', '"seq":11'))
 
     assert ("checkpoints", number) in faults(run)
+
+
+STRANGE = {
+    "another document of ours": lambda exported: exported.read_bytes().split(b"\n")[0],
+    "no text": lambda _: b"\xff\xfe",
+    "nested without end": lambda _: b"[" * 100_000,
+    "its signature written otherwise": lambda exported: respelled(
+        (exported.parent / "checkpoints" / "checkpoint-0000000001.json").read_text()
+    ).encode(),
+    "nothing": lambda _: b"",
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_what_is_no_checkpoint_is_said_to_be_none(run, exported, what):
+    path = exported.parent / "checkpoints" / "checkpoint-0000000001.json"
+    content = STRANGE[what](exported)
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+    assert faults(run)[0] == ("checkpoints", 1)
 
 
 def test_another_key_s_checkpoints_are_none(run, run_alone, trail):

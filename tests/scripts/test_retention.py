@@ -187,6 +187,7 @@ def tamper(superuser, *statements):
         cursor.execute("alter table app.audit_starts enable always trigger vouched")
 
 
+FORGED = "insert into public.audit_logs (action, brand_id, seq, mac, key_version, sealed_at)"
 CUT = "delete from public.audit_logs where brand_id = %(brand)s and seq <= "
 
 
@@ -216,18 +217,51 @@ def test_entries_that_were_made_old_don_t_go(trail, prune, superuser, caplog):
     assert "audit entry 10 of chain" in caplog.text
 
 
-def test_while_entries_are_going_the_chain_is_whole_from_where_the_checkpoint_says(trail, prune, verify, superuser):
-    prune()
-    gone = held(ACME)
-    assert gone[0] == 9
-    # As if the third one had not gone yet.
-    tamper(
-        superuser,
-        "insert into public.audit_logs (action, brand_id, seq, mac, key_version, sealed_at)"
-        " values ('old.act', %(brand)s, 3, '', 1, now())",
-    )
+@pytest.fixture
+def half_pruned(trail, prune, monkeypatch):
+    """Of the eight that may go, three have gone."""
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "BATCH", 3)
+        patch.setattr(jobs.audit, "_drop", lambda: None)
+        prune()
+        with transaction(context.for_system_job()):
+            number, starts = checkpoints.newest_stored()
+            retention.begin_after(ACME, starts[ACME], number)
+            assert retention.drop(ACME, starts[ACME]) == 3
 
-    assert verify()[0] == []
+
+def test_while_entries_are_going_the_chain_is_whole_from_where_the_checkpoint_says(half_pruned, verify):
+    assert held(ACME)[:6] == [4, 5, 6, 7, 8, 9]
+
+    faults, notes = verify()
+
+    assert faults == []
+    assert notes[0].endswith("; 5 older ones have not been dropped yet")
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("update public.audit_logs set reason = 'x' where brand_id = %(brand)s and seq = 6", 6),
+        ("update public.audit_logs set mac = 'x' where brand_id = %(brand)s and seq = 4", 5),
+        ("delete from public.audit_logs where brand_id = %(brand)s and seq = 6", 6),
+        ("delete from public.audit_logs where brand_id = %(brand)s and seq = 8", 7),
+        (f"{FORGED} values ('old.act', %(brand)s, 2, '', 1, now())", 3),
+    ],
+    ids=["changed", "its seal changed", "removed", "the last removed", "inserted"],
+)
+def test_what_has_not_gone_yet_is_as_it_was_sealed(half_pruned, verify, superuser, statement, found):
+    tamper(superuser, statement)
+
+    assert verify()[0][0] == (f"brand {ACME}", found)
+
+
+@pytest.mark.parametrize("seq", [3, 8])
+def test_nobody_writes_history_where_it_has_been_dropped(trail, prune, verify, superuser, seq):
+    prune()
+    tamper(superuser, f"{FORGED} values ('old.act', %(brand)s, {seq}, '', 1, now())")
+
+    assert verify()[0] == [(f"brand {ACME}", seq)]
 
 
 def test_an_export_from_before_is_verified_whole_and_one_from_after_from_its_start(
