@@ -54,10 +54,11 @@ def with_password(identity: context.Identity, password: str) -> None:
     raise WrongPassword
 
 
-def own_password(identity: context.Identity) -> str | None:
+def own_password(identity: context.Identity) -> str:
     """The hash of the caller's own password, for one attempt to show it.
 
     Raises:
+        WrongPassword: there is none. Nothing is hashed then: anybody may have any number of anonymous sessions.
         TooMany: there have been too many.
     """
     with transaction(identity):
@@ -65,8 +66,9 @@ def own_password(identity: context.Identity) -> str | None:
     assert found is not None
     if found["retry_after"]:
         raise TooMany("Too many attempts.", retry_after=found["retry_after"])
-    stored: str | None = found["password_hash"]
-    return stored
+    if found["password_hash"] is None:
+        raise WrongPassword
+    return str(found["password_hash"])
 
 
 def key(identity: context.Identity) -> bytes:

@@ -125,7 +125,7 @@ def _begin(email: str, network: str) -> tuple[_Attempt, int]:
     here = keys.keyed_hash("sign-in", account, network.encode())
     found = row(
         "SELECT user_id, password_hash, retry_after FROM app.begin_sign_in(%s, %s, %s, %s, %s, %s, %s)",
-        (email, here, account, MOST_HERE, MOST_EVERYWHERE, WINDOW, context.request_info().address),
+        (email, here, account, MOST_HERE, MOST_EVERYWHERE, WINDOW, network),
     )
     assert found is not None
     return _Attempt(found["user_id"], found["password_hash"], account, here), found["retry_after"]

@@ -39,6 +39,7 @@ class Declared(TypedDict, total=False):
     audit: str | None
     refused_as: str | None
     rate: str | None
+    address_rate: str | None
     idempotent: bool
     slow: bool
     outward: bool
@@ -67,6 +68,8 @@ class Declaration:
         refused_as: the action that refusals are recorded as, where the act writes its own entry, or none.
         rate: e.g. `"10/minute; 100/day"`, for each person, or for each address before anybody is known; the general
             limit by default; None: there is none, as for what watches over us and for scans.
+        address_rate: the same for each address besides, whoever asks: where a request is work, and nobody has to be
+            anybody, since an address may open any number of anonymous sessions.
         idempotent: honours `Idempotency-Key`.
         slow: runs in the small pool for password hashing and the like.
         outward: opens no transaction: the responder calls somebody else, and opens its own around that.
@@ -89,6 +92,7 @@ class Declaration:
     audit: str | None = None
     refused_as: str | None = None
     rate: str | None = GENERAL
+    address_rate: str | None = None
     idempotent: bool = False
     slow: bool = False
     outward: bool = False

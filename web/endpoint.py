@@ -95,6 +95,9 @@ class _Operation:
         self._rate: Rate | None = None
         if declared.rate and declared.rate != GENERAL:
             self._rate = parse_rate(_rate_name(responder), declared.rate)
+        self._address_rate: Rate | None = None
+        if declared.address_rate:
+            self._address_rate = parse_rate(f"{_rate_name(responder)}Address", declared.address_rate)
 
     async def admit(self, req: Request, resp: Response) -> None:
         """Decide whether this caller may make this request now.
@@ -125,6 +128,8 @@ class _Operation:
             standing = await kit.limiter.take(kit.key_rate, str(identity.actor_id))
             resp.set_headers(headers(kit.key_rate, standing))
         who = str(identity.actor_id or partition(req.context.info.address))
+        if self._address_rate is not None:
+            await kit.limiter.take(self._address_rate, partition(req.context.info.address))
         if self._rate is not None:
             standing = await kit.limiter.take(self._rate, who)
             resp.set_headers(headers(self._rate, standing))

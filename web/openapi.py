@@ -178,7 +178,8 @@ def _explained(resource: Any, responder: Any, declared: Declaration) -> str:
     summary, *rest = _SENTENCE.split(own, maxsplit=1)
     notes = [*rest, _who(declared)]
     if declared.rate and declared.rate != GENERAL:
-        notes.append(f"Limited to {declared.rate} for each caller.")
+        address = f", and to {declared.address_rate} for each address" if declared.address_rate else ""
+        notes.append(f"Limited to {declared.rate} for each caller{address}.")
     if declared.before_mfa:
         notes.append("Open to sessions that owe the second factor, too.")
     if declared.recent:

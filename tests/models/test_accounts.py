@@ -1,13 +1,15 @@
 """Accounts beneath HTTP: passwords, addresses, the first admin, what runs out."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import argon2
 import psycopg2
 import pytest
 
 from models import accounts, context, emails, passwords, sessions
 from models.context import SYSTEM_ADMIN
-from models.db import execute, row, rows, transaction, value
-from models.errors import Invalid, TooMany
+from models.db import close_thread, execute, row, rows, transaction, value
+from models.errors import Invalid, Problem, TooMany
 from models.sessions import InvalidCredentials
 
 
@@ -172,6 +174,52 @@ def test_strangers_everywhere_do_not_lock_somebody_out_where_they_are_known(admi
 
     assert known.person.id == admin.user_id
     assert int(refused.value.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("before", "network", "is_known"),
+    [
+        ("2001:db8:1:2:aaaa::1", "2001:db8:1:2::/64", True),
+        ("2001:db8:1:3:aaaa::1", "2001:db8:1:2::/64", False),
+        ("192.0.2.1", "2001:db8:1:2::/64", False),
+        ("2001:db8:1:2:aaaa::1", "192.0.2.1", False),
+        ("", "2001:db8:1:2::/64", False),
+        ("fe80::1%eth0", "fe80::/64", False),
+    ],
+)
+def test_a_device_that_takes_another_ipv6_address_every_day_is_still_known(admin, superuser, before, network, is_known):
+    superuser.cursor().execute("update app.sessions set address = %s", (before,))
+    superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
+
+    if is_known:
+        assert sessions.sign_in(admin.email, admin.password, network=network).person.id == admin.user_id
+    else:
+        with pytest.raises(TooMany):
+            sessions.sign_in(admin.email, admin.password, network=network)
+
+
+def test_many_sign_ups_at_once_fill_nobody_s_inbox(db_clean, superuser):
+    def sign_up(_):
+        try:
+            with transaction(context.nobody()):
+                accounts.sign_up("victim@example.com", "hash", None, "en", [])
+        finally:
+            close_thread()
+
+    with ThreadPoolExecutor(8) as strangers:
+        list(strangers.map(sign_up, range(5 * accounts.MAILS_AN_HOUR)))
+
+    assert one(superuser, "select count(*) from app.jobs where actor ~ '^mail'") == (accounts.MAILS_AN_HOUR,)
+
+
+def test_a_session_that_began_while_its_brand_was_archived_is_refused(member, brand, superuser):
+    manager = member()
+    superuser.cursor().execute("update brands set archived_at = now() where id = %s", (brand["id"],))
+
+    with pytest.raises(Problem) as refused, manager.acting():
+        execute("SELECT 1")
+
+    assert (refused.value.status, refused.value.code) == (401, "session_ended")
 
 
 def test_attempts_that_end_well_are_not_counted(admin):

@@ -381,6 +381,18 @@ def test_an_anonymous_fan_has_no_address_to_change_and_no_password(client, fan):
     assert change(client, phone, "anything").json["code"] == "wrong_password"
 
 
+def test_nothing_is_hashed_for_who_has_no_password_to_show(client, fan, monkeypatch):
+    asked = []
+    monkeypatch.setattr(passwords, "verify", lambda stored, password: asked.append(stored))
+    phone = fan()
+
+    shown = client.post("/api/v1/auth/reauthenticate", json={"password": "anything"}, token=phone.token)
+    changed = change(client, phone, "anything")
+
+    assert [shown.json["code"], changed.json["code"]] == ["wrong_password"] * 2
+    assert asked == []
+
+
 def test_links_of_one_kind_are_no_links_of_another():
     reset_id = new_id()
 

@@ -144,6 +144,35 @@ def test_people_are_limited_as_themselves_and_strangers_by_address(serve):
     assert say("bob") == 200
 
 
+class Costly:
+    @endpoint(permission="optional", rate="2/minute", address_rate="3/minute")
+    def on_post(self, req, resp):
+        resp.media = {"ok": True}
+
+
+def test_many_people_of_one_address_share_a_limit_where_a_request_is_work(serve):
+    api = serve({"/costly": Costly()}, trusted_proxies=1)
+
+    def ask(token, address="203.0.113.1"):
+        return api.post("/costly", token=token, headers={"X-Forwarded-For": address})
+
+    asked = [ask(token) for token in ("alice", "alice", "bob", "bob")]
+
+    assert [answer.status_code for answer in asked] == [200, 200, 200, 429]
+    assert '"postCostly"' in asked[2].headers["ratelimit"]
+    assert '"postCostlyAddress"' in asked[3].headers["ratelimit"]
+    assert ask("bob", address="203.0.113.2").status_code == 200
+
+
+def test_what_is_work_and_open_to_anonymous_sessions_is_limited_by_address_too():
+    responders = [getattr(resource, name) for _, resource in ROUTES for name in dir(resource) if name.startswith("on_")]
+    declared = [one.declaration for one in responders if hasattr(one, "declaration")]
+    costly = [one for one in declared if one.slow and one.permission == "optional"]
+
+    assert costly
+    assert all(one.address_rate for one in costly)
+
+
 def test_a_limited_endpoint_tells_how_its_caller_stands_also_when_it_refuses(serve):
     api = serve({"/words": Words()})
 

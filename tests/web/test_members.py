@@ -4,6 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from models import invitations
+from models.db import close_thread
+from tests.blocked import until_blocked
+
 pytestmark = pytest.mark.usefixtures("fresh_limits")
 
 ROLES = ["Brand Admin", "Campaign Manager", "Creator"]
@@ -219,6 +223,32 @@ def test_a_brand_admin_does_not_learn_who_has_an_account(client, url, boss, admi
     ]
 
     assert [answer.status_code for answer in answers] == [201] * 3
+
+
+def test_invitations_of_several_brands_at_once_fill_nobody_s_inbox(member, make_brand, superuser, monkeypatch):
+    monkeypatch.setattr(invitations, "MAILS_AN_HOUR", 1)
+    first, second = (member(brand=make_brand(name)) for name in ("First", "Second"))
+
+    def invite(boss):
+        invitations.invite(boss.brand_id, "victim@example.com", "Creator")
+
+    def invite_aside():
+        try:
+            with second.acting():
+                invite(second)
+        finally:
+            close_thread()
+
+    with ThreadPoolExecutor(1) as aside:
+        with first.acting():
+            invite(first)
+            other = aside.submit(invite_aside)
+            until_blocked(superuser)
+        other.result(60)
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select count(*) from app.jobs where actor = 'mail.invitation'")
+        assert cursor.fetchone() == (1,)
 
 
 def test_somebody_elses_member_is_not_taken_over_by_an_invitation(

@@ -175,6 +175,8 @@ class Signup:
         permission="optional",
         refused_as="account.signup",
         rate="30/minute; 300/hour",
+        # With anonymous fans' tokens, for which it is the only one: a stadium signs up from one address.
+        address_rate="300/minute",
         slow=True,
         outward=True,
         problems=(AlreadyRegistered,),

@@ -245,7 +245,8 @@ end
 $$;
 call app.grant_definer('app.end_sessions(uuid)', '{}');
 
--- Refuses a token whose session has ended or whose role or brand is no longer the person's, and one that doesn't know yet
+-- Refuses a token whose session has ended, whose role or brand is no longer the person's, or whose brand is archived (a
+-- session may have begun at that very moment), and one that doesn't know yet
 -- that its session owes a second factor because the brand has come to demand one: the next one does.
 create function app.require_session() returns void
 language plpgsql stable security definer set search_path = '' as $$
@@ -262,6 +263,7 @@ begin
         and s.revoked_at is null
         and s.expires_at > now()
         and u.locked_at is null
+        and b.archived_at is null
         and r.name = claims #>> '{app_metadata,user_role}'
         and u.brand_id is not distinct from (claims #>> '{app_metadata,brand_id}')::uuid
         and (b.mfa_required_from is null or b.mfa_required_from > now() or claims ->> 'aal' = 'aal2'

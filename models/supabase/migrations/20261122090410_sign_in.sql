@@ -83,7 +83,8 @@ begin
             perform app.refuse(409, 'already_registered', 'This session belongs to an account already.');
         end if;
     end if;
-    -- Nobody's inbox is filled by typing their address into our form.
+    -- Nobody's inbox is filled by typing their address into our form, however often at once.
+    perform pg_advisory_xact_lock(hashtextextended('app.sign_up:' || p_email, 0));
     if (select count(*) from app.signups s where s.email = p_email and s.created_at > now() - interval '1 hour')
         >= p_mails_an_hour
     then
@@ -191,10 +192,11 @@ call app.grant_definer('app.accept_invitation(uuid,uuid,text,text,text,jsonb)', 
 
 -- Counts an attempt to sign in, and returns what is needed to decide it. No row tells whether the account exists, but
 -- its hash does, and that stays with us. Attempts are counted for the account from one network, and for the account:
--- the second does not hold where the person has signed in from before, or strangers could lock them out.
+-- the second does not hold where the person has signed in from before, or strangers could lock them out. That is an
+-- address, or with IPv6, where devices take another one every day, a network: p_network is `2001:db8:1:2::/64` then.
 create function app.begin_sign_in(
     p_email text, p_here bytea, p_everywhere bytea, p_most_here int, p_most_everywhere int, p_window interval,
-    p_address text, out user_id uuid, out password_hash text, out retry_after int
+    p_network text, out user_id uuid, out password_hash text, out retry_after int
 ) language plpgsql security definer set search_path = '' as $$
 declare
     here int;
@@ -205,8 +207,13 @@ begin
     here := app.count_sign_in(p_here, p_most_here, p_window);
     everywhere := app.count_sign_in(p_everywhere, p_most_everywhere, p_window);
     if everywhere > 0 and exists (
-        select from app.sessions s where s.user_id = begin_sign_in.user_id and s.address = p_address
-            and s.created_at > now() - interval '30 days')
+        select from app.sessions s where s.user_id = begin_sign_in.user_id
+            and s.created_at > now() - interval '30 days'
+            and case
+                when p_network like '%:%/64' and s.address ~ '^[0-9a-f]*:[0-9a-f:.]*$'
+                    then s.address::inet <<= p_network::inet
+                else s.address = p_network
+            end)
     then
         everywhere := 0;
     end if;

@@ -133,6 +133,9 @@ declare
 begin
     perform app.require_brand(p_brand_id, 'members:write');
     perform app.require_grantable(p_role);
+    -- One invitation of a brand at a time, and one to an address, or many at once would find that there are few yet.
+    perform from public.brands b where b.id = p_brand_id for no key update;
+    perform pg_advisory_xact_lock(hashtextextended('app.invite:' || p_email, 0));
     perform from public.brands b where b.id = p_brand_id and b.archived_at is not null;
     if found then
         perform app.refuse(409, 'brand_archived', 'The brand is archived.');
@@ -182,6 +185,9 @@ declare
     invitation app.invitations;
 begin
     perform app.require_brand(p_brand_id, 'members:write');
+    -- As app.invite does: first the address, then the invitation.
+    perform pg_advisory_xact_lock(hashtextextended('app.invite:' || i.email, 0))
+    from app.invitations i where i.id = p_id and i.brand_id = p_brand_id;
     select * into invitation from app.invitations i where i.id = p_id and i.brand_id = p_brand_id for update;
     if not found then
         perform app.refuse(404, 'not_found');
