@@ -1,21 +1,13 @@
-"""Every actor, and the broker of this process: what `dramatiq jobs.main` runs."""
+"""The broker of this process, for every actor: what `dramatiq jobs.main` runs, the `worker` process."""
 
 import dramatiq
 
-import jobs.accounts
-import jobs.audit
-import jobs.campaigns
-import jobs.consents
-import jobs.contacts
-import jobs.housekeeping
-import jobs.mails
-import jobs.overview
-import jobs.scans  # noqa: F401
+import jobs.actors  # noqa: F401  (declares them)
 from jobs.engine.worker import make_broker
 from models import logs, production
 from settings import settings
 
-production.require_fit(settings)
+production.require_fit(settings, "worker")
 logs.configure(settings.log_level)
 
 broker = make_broker(settings.transport_url)

@@ -1,5 +1,8 @@
 """What production asks of its settings. Every process looks first, and one that lacks something doesn't start.
 
+It is asked for what it reads (`settings.py` says who reads what) and for nothing else: no process has to be given a
+secret that it has no use for.
+
 Nothing but TLS whose certificate and name are verified leaves the machine, and no secret is missing, weak, known or
 a leftover of development. What is wrong is said by the names of the variables, never with what is in them.
 """
@@ -7,9 +10,10 @@ a leftover of development. What is wrong is said by the names of the variables, 
 import base64
 import binascii
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -17,6 +21,8 @@ import psycopg2
 from psycopg2.extensions import parse_dsn
 
 from settings import Settings
+
+logger = logging.getLogger(__name__)
 
 ROOT_BYTES = 32
 """Of each root secret: 256 bits."""
@@ -42,20 +48,45 @@ class UnfitForProduction(SystemExit):
     """Ends the process with all that is wrong on standard error."""
 
 
-def require_fit(settings: Settings) -> None:
-    """Let a process of production begin only with settings that are fit for it.
+def require_fit(settings: Settings, process: str) -> None:
+    """Let a process of production (its name in the Procfile) begin only with settings that are fit for it.
+
+    What it is given beyond that is named in its log.
 
     Raises:
         UnfitForProduction: they are not; names each variable, and what is wrong with it.
     """
-    faults = list(shortcomings(settings)) if settings.environment == "production" else []
+    if settings.environment != "production":
+        return
+    faults = list(shortcomings(settings, process))
     if faults:
         raise UnfitForProduction("\n".join(["✗ These settings are not fit for production:", *faults]))
+    if idle := superfluous(settings, process):
+        logger.warning("%s has no use for %s, and should not be given them", process, ", ".join(idle))
 
 
-def shortcomings(settings: Settings) -> Iterator[str]:
-    """What production refuses, a line for each variable."""
+def superfluous(settings: Settings, process: str) -> list[str]:
+    """The variables of secrets that a process has been given and never reads."""
+    return [
+        declared.metadata["env"]
+        for declared in fields(Settings)
+        if declared.metadata["secret"]
+        and getattr(settings, declared.name) != declared.default
+        and not _is_read(settings, declared, process)
+    ]
+
+
+def _is_read(settings: Settings, declared: Field[Any], process: str) -> bool:
+    if declared.name == "redis_url" and settings.broker_url:
+        return process == "web"  # limits are counted there whatever carries job ids
+    return process in declared.metadata["of"]
+
+
+def shortcomings(settings: Settings, process: str) -> Iterator[str]:
+    """What production refuses of a process, a line for each variable."""
     for declared in fields(Settings):
+        if not _is_read(settings, declared, process):
+            continue
         variable, value = declared.metadata["env"], getattr(settings, declared.name)
         look = _look_at(variable)
         fault = look(value) if look else None

@@ -88,7 +88,7 @@ def make_scheduler(ledger: Ledger) -> BlockingScheduler:
 
 def main() -> None:
     """The `clock` process."""
-    production.require_fit(settings)
+    production.require_fit(settings, "clock")
     logs.configure(settings.log_level)
     ledger = Ledger()
     scheduler = make_scheduler(ledger)

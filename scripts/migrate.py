@@ -16,7 +16,7 @@ RUN = ROOT / "var" / "run.json"
 
 def main(_argv: list[str]) -> int:
     """Apply what is missing and say what was applied; 1 when it can't be."""
-    production.require_fit(settings)
+    production.require_fit(settings, "release")
     try:
         applied = migrate(_dsn())
     except (MigrationError, psycopg2.OperationalError) as error:

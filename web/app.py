@@ -173,5 +173,5 @@ def _answering_head(resource: object) -> object:
     return resource
 
 
-production.require_fit(settings)
+production.require_fit(settings, "web")
 application = create_app()

@@ -8,7 +8,7 @@ from models import logs, production
 from settings import settings
 from web import shutdown
 
-production.require_fit(settings)  # before anything listens
+production.require_fit(settings, "web")  # before anything listens
 
 bind = f"127.0.0.1:{settings.port}"
 workers = settings.web_concurrency

@@ -21,6 +21,7 @@ from jobs.engine.ledger import LAST_LANE, Ledger, LedgerUnavailable
 from jobs.engine.transport import Transport, TransportError
 from jobs.engine.transports import connect
 from jobs.engine.turns import Turns
+from models import logs, production
 from settings import settings
 
 log = logging.getLogger(__name__)
@@ -157,7 +158,9 @@ def newest_of(published: Sequence[tuple[UUID, datetime]], depth: int) -> list[UU
 
 def main() -> None:
     """The `relay` process."""
-    import jobs.main  # noqa: F401  (declares every actor)
+    production.require_fit(settings, "relay")
+    logs.configure(settings.log_level)
+    import jobs.actors  # noqa: F401  (declares them)
 
     stopping = threading.Event()
 

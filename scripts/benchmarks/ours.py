@@ -7,7 +7,7 @@ import time
 
 import dramatiq
 
-import jobs.main  # noqa: F401  (declares every actor)
+import jobs.actors  # noqa: F401  (declares every actor)
 from jobs.engine import actor
 from jobs.engine.worker import make_broker
 from models.db import execute

@@ -17,6 +17,7 @@ from scripts.setup.progress import SetupError, fail, step
 from scripts.setup.redis import PrivateRedis
 from scripts.setup.signals import Signals
 from scripts.setup.supervisor import Spec, Supervisor, describe
+from settings import PROCESSES, variables
 
 RELEASE = "release"
 ENDINGS: list[list[str]] = [["worker"], ["mail"], ["redis"], ["postgres"]]
@@ -97,28 +98,27 @@ class Stack:
 
     def _release(self) -> None:
         if command := self.commands.get(RELEASE):
-            self.once(RELEASE, procfile.argv(command))
+            self.once(RELEASE, procfile.argv(command), self.environment_of(RELEASE))
 
-    def once(self, name: str, argv: list[str]) -> None:
-        """Run a command of the system's to its end, in its environment.
+    def once(self, name: str, argv: list[str], env: Mapping[str, str] | None = None) -> None:
+        """Run a command of the system's to its end, in `env` or with all that the system has.
 
         Raises:
             SetupError: it failed; carries the end of its log.
         """
-        code = self.supervisor.run_once(name, argv, self.environment())
+        code = self.supervisor.run_once(name, argv, env or self.environment())
         if code != 0:
             fail(f"{name} {describe(code)}:\n{self.supervisor.tail(name)}")
 
     def _start_processes(self) -> None:
-        env = self.environment()
-        self.supervisor.start(self._mail_sink(env))
+        self.supervisor.start(self._mail_sink(self.environment()))
         for name, command in self.commands.items():
             if name != RELEASE:
                 self.supervisor.start(
                     Spec(
                         name,
                         procfile.argv(command),
-                        env,
+                        self.environment_of(name),
                         budget=BUDGETS.get(name, 30.0),
                         waits_for=WAITS_FOR.get(name, "finishing"),
                     )
@@ -140,8 +140,16 @@ class Stack:
         finally:
             connection.close()
 
+    def environment_of(self, process: str) -> dict[str, str]:
+        """The environment of a process: as in production, it is given nothing that it doesn't read.
+
+        One of which `settings` knows nothing is given everything.
+        """
+        others = variables() - variables(process) if process in PROCESSES else ()
+        return {name: text for name, text in self.environment().items() if name not in others}
+
     def environment(self) -> dict[str, str]:
-        """The environment of every process: the person's own, and what this system is made of."""
+        """Everything: the person's own environment, and what this system is made of."""
         return os.environ | {
             "PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}",
             "PYTHONUNBUFFERED": "1",

@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 
 from scripts.setup.environment import ROOT
+from settings import secrets_table
 
 TEXT = (ROOT / "docs" / "security.md").read_text()
 ROW = re.compile(r"^\| (\d+\.\d+\.\d+(?:, \d+\.\d+\.\d+)*) \| (.*) \|$", re.MULTILINE)
@@ -29,6 +30,10 @@ def test_every_line_of_levels_one_and_two_is_there_once():
     said = [line for lines, _ in ROW.findall(TEXT) for line in lines.split(", ")]
 
     assert sorted(said) == sorted(f"{section}.{n}" for section, last in UP_TO.items() for n in range(1, last + 1))
+
+
+def test_which_process_needs_which_secret_is_what_the_settings_say():
+    assert f"<!-- secrets -->\n{secrets_table()}\n<!-- /secrets -->" in TEXT
 
 
 def test_a_line_that_is_met_has_a_test_or_says_how_and_any_other_a_reason():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import jobs.main  # noqa: F401  (declares every actor)
+import jobs.actors  # noqa: F401  (declares every actor)
 from jobs.engine import registry
 from schedules.table import SCHEDULES
 from scripts.setup.environment import ROOT

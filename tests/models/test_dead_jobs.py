@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-import jobs.main  # noqa: F401  (declares every actor before a test declares its own)
+import jobs.actors  # noqa: F401  (declares every actor before a test declares its own)
 from jobs.engine import actor
 from jobs.engine.ledger import Ledger
 from jobs.engine.run import Runner

@@ -1,17 +1,25 @@
 """Production starts with settings that are fit for it, and with no others."""
 
+import http.client
 import json
 import os
+import re
+import signal
 import subprocess
-from dataclasses import replace
+from contextlib import closing, suppress
+from dataclasses import fields, replace
 
 import pytest
 
-from models.production import UnfitForProduction, require_fit, shortcomings
-from scripts.setup import procfile, secrets
+from models.production import UnfitForProduction, require_fit, shortcomings, superfluous
+from scripts.setup import processes, procfile, secrets
 from scripts.setup.environment import ROOT, VENV
-from settings import Settings, load, settings
+from scripts.setup.sockets import free_port
+from settings import PROCESSES, Settings, load, settings, variables
+from tests.brokers import until
+from tests.servers import LOGINS
 
+COMMANDS = procfile.read(ROOT / "Procfile")
 MADE = secrets.make()
 PASSWORD = "s3f-kjh4-kjh5"
 DSN = f"postgresql://app:{PASSWORD}@db.internal/companon?sslmode=verify-full"
@@ -38,22 +46,62 @@ FIT = Settings(
 )
 
 
-def test_what_is_fit_is_let_through():
-    assert list(shortcomings(FIT)) == []
-    require_fit(FIT)
+def reads(process, name):
+    """Whether a process reads a setting; with a broker, limits are all that Redis is for."""
+    return process == "web" if name == "redis_url" else name.upper() in variables(process)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_what_is_fit_is_let_through(process):
+    assert list(shortcomings(FIT, process)) == []
+    require_fit(FIT, process)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_no_process_is_asked_for_what_it_does_not_read(process, caplog):
+    own = {one.name: getattr(FIT, one.name) for one in fields(Settings) if reads(process, one.name)}
+
+    require_fit(Settings(**own), process)
+
+    assert caplog.text == ""
+
+
+def test_a_process_that_is_given_others_secrets_says_so_by_their_names(caplog):
+    require_fit(FIT, "relay")
+
+    assert superfluous(FIT, "relay") == [
+        "DATABASE_URL",
+        "DATABASE_ADMIN_URL",
+        "DATABASE_SCAN_URL",
+        "DATABASE_DIRECT_URL",
+        "REDIS_URL",
+        "SECRET_KEYS",
+        "AUTH_JWKS",
+        "AUDIT_CHECKPOINT_URL",
+        "AUDIT_CHECKPOINT_KEYS",
+        "SMTP_URL",
+        "METRICS_TOKEN",
+    ]
+    assert "relay has no use for DATABASE_URL, DATABASE_ADMIN_URL, " in caplog.text
+    assert PASSWORD not in caplog.text
+
+
+def test_the_processes_are_the_procfile_s():
+    assert tuple(COMMANDS) == PROCESSES
 
 
 def test_where_supabase_signs_people_in_no_key_of_ours_is_asked_for():
-    named = " ".join(shortcomings(replace(FIT, auth_mode="supabase", auth_jwks="", supabase_url="http://x.example")))
+    elsewhere = replace(FIT, auth_mode="supabase", auth_jwks="", supabase_url="http://x.example")
+    named = " ".join(shortcomings(elsewhere, "web"))
 
     assert "AUTH_JWKS" not in named
     assert "SUPABASE_URL" in named
 
 
 def test_nothing_is_asked_of_development_and_tests():
-    assert list(shortcomings(replace(FIT, secret_keys=""))) != []
-    require_fit(replace(FIT, environment="development", secret_keys=""))
-    require_fit(settings)
+    assert list(shortcomings(replace(FIT, secret_keys=""), "web")) != []
+    require_fit(replace(FIT, environment="development", secret_keys=""), "web")
+    require_fit(settings, "web")
 
 
 def changed(**key):
@@ -64,9 +112,9 @@ def changed(**key):
 
 def test_where_supabase_signs_people_in_its_address_is_needed_and_keys_of_ours_are_not():
     elsewhere = replace(FIT, auth_mode="supabase", auth_jwks="", supabase_url="https://project.supabase.co")
-    require_fit(elsewhere)
+    require_fit(elsewhere, "web")
 
-    assert [line.split()[0] for line in shortcomings(replace(elsewhere, supabase_url=""))] == ["SUPABASE_URL"]
+    assert [line.split()[0] for line in shortcomings(replace(elsewhere, supabase_url=""), "web")] == ["SUPABASE_URL"]
 
 
 UNFIT = [
@@ -142,20 +190,35 @@ UNFIT = [
 
 @pytest.mark.parametrize(("name", "value"), UNFIT, ids=[f"{name}-{number}" for number, (name, _) in enumerate(UNFIT)])
 def test_what_is_not_fit_is_named_without_its_value(name, value):
-    with pytest.raises(UnfitForProduction) as refused:
-        require_fit(replace(FIT, **{name: value}))
+    unfit = replace(FIT, **{name: value})
+    readers = [process for process in PROCESSES if reads(process, name)]
+    for process in set(PROCESSES) - set(readers):
+        require_fit(unfit, process)
 
-    said = str(refused.value).splitlines()
-    assert len(said) == 2
-    assert said[1].startswith(f"  {name.upper()} ")
-    assert PASSWORD not in said[1]
-    assert not value or str(value) not in said[1]
+    assert readers
+    for process in readers:
+        with pytest.raises(UnfitForProduction) as refused:
+            require_fit(unfit, process)
+        said = str(refused.value).splitlines()
+        assert len(said) == 2
+        assert said[1].startswith(f"  {name.upper()} ")
+        assert PASSWORD not in said[1]
+        assert not value or str(value) not in said[1]
 
 
 def test_everything_that_is_wrong_is_said_at_once():
-    named = {line.split()[0] for line in shortcomings(Settings(environment="production"))}
+    nothing = Settings(environment="production")
+    named = {process: {line.split()[0] for line in shortcomings(nothing, process)} for process in PROCESSES}
 
-    assert named >= {"DATABASE_URL", "REDIS_URL", "SECRET_KEYS", "AUTH_JWKS", "PUBLIC_URL", "SMTP_URL", "METRICS_TOKEN"}
+    web = {"DATABASE_URL", "DATABASE_ADMIN_URL", "DATABASE_SCAN_URL", "REDIS_URL", "SECRET_KEYS", "AUTH_JWKS"}
+    assert named == {
+        "release": {"DATABASE_DIRECT_URL"},
+        "web": web | {"PUBLIC_URL", "METRICS_TOKEN", "TRUSTED_PROXIES"},
+        "relay": {"DATABASE_WORKER_URL", "REDIS_URL"},
+        "worker": {"DATABASE_WORKER_URL", "REDIS_URL", "SECRET_KEYS", "AUDIT_CHECKPOINT_URL", "AUDIT_CHECKPOINT_KEYS"}
+        | {"PUBLIC_URL", "SMTP_URL", "MAIL_FROM"},
+        "clock": {"DATABASE_WORKER_URL", "REDIS_URL"},
+    }
 
 
 def test_a_misspelt_environment_is_not_taken_for_development():
@@ -170,13 +233,102 @@ def test_a_value_of_the_wrong_type_is_not_repeated():
     assert "s3cret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", procfile.read(ROOT / "Procfile"))
-def test_no_process_starts_with_settings_that_are_not_fit(name):
-    environment = os.environ | {"ENVIRONMENT": "production", "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}"}
-    argv = procfile.argv(procfile.read(ROOT / "Procfile")[name])
+def bare() -> dict[str, str]:
+    """The environment of the tests, without anything that the settings read."""
+    path = f"{VENV / 'bin'}:{os.environ['PATH']}"
+    return {name: text for name, text in os.environ.items() if name not in variables()} | {"PATH": path}
 
-    ended = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_no_process_starts_with_settings_that_are_not_fit(process):
+    environment = bare() | {"ENVIRONMENT": "production"}
+
+    ended = subprocess.run(
+        procfile.argv(COMMANDS[process]),
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
     assert ended.returncode != 0
-    assert "  PUBLIC_URL is still that of development" in ended.stderr
+    faults = list(shortcomings(Settings(environment="production"), process))
+    # A worker's processes each say so, and through one another.
+    assert set(re.findall(r"^  [A-Z_]+", ended.stderr, re.MULTILINE)) == {re.match("  [A-Z_]+", f)[0] for f in faults}
     assert "Traceback" not in ended.stderr
+
+
+@pytest.fixture
+def own(redis_url, tmp_path):
+    """`own(process)`: the environment of a process of production with its own variables and no others."""
+    known = {name: os.environ[name] for name in LOGINS} | {
+        "REDIS_URL": redis_url,
+        "SECRET_KEYS": settings.secret_keys,
+        "AUTH_JWKS": settings.auth_jwks,
+        "AUDIT_CHECKPOINT_URL": "https://127.0.0.1:9/checkpoints",
+        "AUDIT_CHECKPOINT_KEYS": FIT.audit_checkpoint_keys,
+        "PUBLIC_URL": FIT.public_url,
+        "SMTP_URL": f"smtp://mailer:{PASSWORD}@127.0.0.1:9",
+        "MAIL_FROM": FIT.mail_from,
+        "METRICS_TOKEN": FIT.metrics_token,
+        "TRUSTED_PROXIES": "1",
+        "ENVIRONMENT": "production",
+        "PORT": str(free_port()),
+        "WEB_CONCURRENCY": "1",
+        "WORKER_PROCESSES": "1",
+        "WORKER_THREADS": "2",
+    }
+    return lambda process: bare() | {name: known[name] for name in variables(process) & known.keys()}
+
+
+@pytest.fixture
+def begin(own, tmp_path):
+    """`begin(process)`: start it; returns where its output goes. It ends with the test."""
+    started = []
+
+    def start(name):
+        with (tmp_path / name).open("wb") as output:
+            argv = procfile.argv(COMMANDS[name])
+            started.append(processes.spawn(argv, env=own(name), cwd=ROOT, output=output))
+        return tmp_path / name
+
+    yield start
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def ask(port, path, token):
+    """The status of an answer of the web tier; None while nobody answers."""
+    head = {"Host": "api.companon.com", "Authorization": f"Bearer {token}"}
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        try:
+            connection.request("GET", path, headers=head)
+            return connection.getresponse().status
+        except ConnectionRefusedError:
+            return None
+
+
+def test_each_process_of_production_runs_with_its_own_secrets_and_no_others(db_clean, own, begin, superuser):
+    release = subprocess.run(
+        procfile.argv(COMMANDS["release"]), cwd=ROOT, env=own("release"), capture_output=True, text=True, check=False
+    )
+    logs = [begin(name) for name in PROCESSES if name != "release"]
+    port = int(own("web")["PORT"])
+
+    def sealed():
+        with superuser.cursor() as cursor:
+            cursor.execute("select count(*) from public.audit_logs where outcome = 'refused' and seq is not null")
+            return cursor.fetchone() != (0,)
+
+    until(lambda: ask(port, "/api/v1/users/me", "none of ours") == 401)  # and that is in the trail
+    until(sealed)  # the clock has asked for it, the relay has passed it on, the worker has the key
+
+    assert (release.returncode, release.stdout) == (0, "Nothing to migrate\n"), release.stderr
+    assert ask(port, "/readyz", "") == 200
+    for log in logs:
+        assert "has no use for" not in log.read_text()
+        assert "not fit for production" not in log.read_text()

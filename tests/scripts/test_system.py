@@ -4,10 +4,12 @@ import json
 import socket
 import urllib.request
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from scripts.setup import procfile
 from scripts.setup.environment import ROOT
+from settings import PROCESSES, variables
 from tests.scripts.conftest import living
 
 
@@ -22,6 +24,15 @@ def test_every_process_of_the_procfile_runs_and_the_api_is_ready(system):
     # As it is by now: other tests kill some, and up starts others.
     processes = json.loads((system.var / "run.json").read_text())["processes"]
     assert [name for name, pids in processes.items() if not living(pids[0])] == []
+
+
+def test_no_process_is_given_what_it_does_not_read(system):
+    for name in PROCESSES[1:]:
+        pid = json.loads((system.var / "run.json").read_text())["processes"][name][0]
+        given = {entry.partition("=")[0] for entry in Path(f"/proc/{pid}/environ").read_text().split("\0")}
+
+        assert given & variables() <= variables(name), name
+        assert ("SECRET_KEYS" in given) == (name in ("web", "worker"))
 
 
 def test_it_listens_on_the_loopback_interface_only(system):
