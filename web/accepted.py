@@ -1,7 +1,6 @@
 """`202 Accepted`: the answer to a request whose work goes on in a job."""
 
 from dataclasses import asdict
-from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -9,6 +8,7 @@ from falcon.asgi import Response
 
 from models import jobs
 from models.jobs import Job, JobRef
+from web.instants import Instant
 
 POLL_AFTER = "1"  # seconds
 
@@ -45,9 +45,9 @@ class JobOut(msgspec.Struct):
     state: str
     progress: Progress
     attempts: int
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+    created_at: Instant
+    started_at: Instant | None
+    finished_at: Instant | None
     error: JobError | None
     children: ChildrenOut | None
 

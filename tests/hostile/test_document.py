@@ -83,3 +83,5 @@ def test_answers_are_as_the_document_says(operation, mode, world, wire):
         case.validate_response(exchange(wire, case, example.address), checks=CHECKS)
 
     check()
+    # A change of the brand that is right may shut its people out of it, and the next tests are about more than that.
+    world.demand_no_second_factor()

@@ -11,7 +11,7 @@ from falcon import inspect
 from models.errors import Conflict
 from web.app import application
 from web.endpoint import Page, PageQuery, endpoint
-from web.openapi import document
+from web.openapi import declarations, document
 
 UNDOCUMENTED = re.compile(
     r"^/(docs|static/.*|verify-email|accept-invitation|reset-password|confirm-email|undo-email|s/{token}|api/v1/openapi\.json)?$"
@@ -151,6 +151,15 @@ def require_sound_operation(path, method, operation, spec):
     for requirement in operation["security"]:
         assert set(requirement) <= set(spec["components"]["securitySchemes"]), where
     assert "requestBody" not in operation or method in ("post", "put", "patch"), where
+
+
+def test_the_example_of_every_body_is_what_its_operation_takes():
+    spec = document(application)
+    bodies = {operation: declared.body for operation, declared in declarations(application).items() if declared.body}
+
+    for (method, path), body in bodies.items():
+        content = spec["paths"][path][method.lower()]["requestBody"]["content"]["application/json"]
+        assert msgspec.convert(content["example"], body), (method, path)
 
 
 def test_an_operation_says_what_its_declaration_says(spec):

@@ -36,12 +36,16 @@ class Schemas {
     return [].concat(schema.type || "any").join(" | ") + (schema.format ? ` (${schema.format})` : "");
   }
 
+  // Of what may be null, what it is otherwise.
+  present(schema) { return schema.anyOf?.find((option) => option.type !== "null") || schema; }
+
   limits(schema) {
     const words = { minimum: "≥ ", maximum: "≤ ", exclusiveMinimum: "> ", exclusiveMaximum: "< ", minLength: "at least ",
       maxLength: "at most ", minItems: "min. items ", maxItems: "max. items ", pattern: "like ", default: "default " };
     const worthIt = (value) => value !== undefined && value !== null && typeof value !== "object" && String(value).length < 40;
     return Object.keys(words).filter((key) => worthIt(schema[key]))
-      .map((key) => words[key] + (key === "pattern" ? schema[key] : JSON.stringify(schema[key]))).join(", ");
+      .map((key) => words[key] + (key === "pattern" ? schema[key] : JSON.stringify(schema[key])))
+      .concat(schema.examples ? `e.g. ${JSON.stringify(schema.examples[0])}` : []).join(", ");
   }
 
   // Every field of a schema as rows, nested objects with their path.
@@ -55,25 +59,6 @@ class Schemas {
       return [[here, property, (found.required || []).includes(name)], ...this.rows(property, here, [...seen, found])];
     });
   }
-
-  example(schema, depth = 0) {
-    const found = this.resolve(schema);
-    if (depth > 6) return null;
-    if (found.default !== undefined && found.default !== null) return found.default;
-    if (found.examples) return found.examples[0];
-    if (found.const !== undefined) return found.const;
-    if (found.enum) return found.enum[0];
-    if (found.anyOf) return this.example(found.anyOf.find((option) => option.type !== "null") || {}, depth + 1);
-    if (found.type === "array") return found.minItems ? [this.example(found.items, depth + 1)] : [];
-    if (found.properties) {
-      const names = Object.keys(found.properties).filter((name) => (found.required || []).includes(name));
-      return Object.fromEntries(names.map((name) => [name, this.example(found.properties[name], depth + 1)]));
-    }
-    const formats = { uuid: "00000000-0000-7000-8000-000000000000", "date-time": new Date().toISOString(),
-      date: new Date().toISOString().slice(0, 10), email: "somebody@example.com" };
-    const types = { string: formats[found.format] || "", integer: found.minimum || 0, number: found.minimum || 0, boolean: false, object: {} };
-    return found.type in types ? types[found.type] : null;
-  }
 }
 
 // Long paths may break behind a dot.
@@ -83,17 +68,17 @@ function fields(schemas, rows) {
   return el("table", {}, ...rows.map(([name, schema, required]) => el("tr", {},
     el("td", {}, el("span", { class: required ? "mono required" : "mono" }, ...breakable(name))),
     el("td", {}, el("code", {}, schemas.name(schema))),
-    el("td", { class: "quiet" }, ...inline([schema.description, schemas.limits(schema)].filter(Boolean).join(" · "))))));
+    el("td", { class: "quiet" }, ...inline([schema.description || schemas.present(schema).description, schemas.limits(schemas.present(schema))].filter(Boolean).join(" · "))))));
 }
 
-function bodySchema(operation) { return operation.requestBody?.content["application/json"]?.schema; }
+function bodyOf(operation) { return operation.requestBody?.content["application/json"]; }
 
 function tryIt(schemas, method, path, operation) {
   const inputs = operation.parameters.map((parameter) => ({ ...parameter,
     input: el("input", { placeholder: schemas.name(parameter.schema), class: "mono" }) }));
-  const schema = bodySchema(operation);
-  const body = schema && el("textarea", { spellcheck: "false" });
-  if (body) body.value = JSON.stringify(schemas.example(schema), null, 2);
+  const taken = bodyOf(operation);
+  const body = taken && el("textarea", { spellcheck: "false" });
+  if (body) body.value = JSON.stringify(taken.example, null, 2);
   const answer = el("div", { "aria-live": "polite" });
   const button = el("button", { type: "submit" }, "Send");
   const send = async (event) => {
@@ -140,7 +125,7 @@ function answers(schemas, operation) {
 }
 
 function operationView(schemas, method, path, operation) {
-  const schema = bodySchema(operation);
+  const schema = bodyOf(operation)?.schema;
   const success = Object.entries(operation.responses).find(([status]) => status < 400)?.[1].content?.["application/json"]?.schema;
   const view = el("details", { class: "op", id: operation.operationId },
     el("summary", {}, el("span", { class: `verb ${method}` }, method), el("span", { class: "path" }, path),

@@ -1,6 +1,5 @@
 """Accounts: getting one, signing in, and one's own profile."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from models.invitations import AlreadyMember
 from models.links import LinkInvalid
 from models.sessions import InvalidCredentials
 from web.endpoint import audited, endpoint, etag, require_match
+from web.instants import Instant
 from web.limits import partition
 from web.v1.fields import Email, Locale, NewPassword, Password, Phone, Text200, Tier, Tiers, Timezone, Token
 
@@ -156,7 +156,7 @@ class ProfileOut(msgspec.Struct):
     brand_id: UUID | None
     is_anonymous: bool
     consent_tiers: list[Tier]
-    created_at: datetime
+    created_at: Instant
 
     @classmethod
     def of(cls, profile: accounts.Profile) -> "ProfileOut":

@@ -1,6 +1,5 @@
 """Analytics: how a brand's campaigns do."""
 
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -11,23 +10,24 @@ from models import overview
 from models.errors import Invalid, NotFound
 from models.overview import Numbers, Window
 from web.endpoint import endpoint
+from web.instants import Instant
 
-Time = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339; widened to the whole hour in UTC.")]
+Hour = Annotated[Instant, msgspec.Meta(description="RFC 3339; widened to the whole hour in UTC.")]
 
 
 class OverviewQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename={"start": "from", "end": "to"}):
     """What to look at: one campaign or all of them, all time or a part of it."""
 
     campaign_id: UUID | None = None
-    start: Time | None = None
-    end: Time | None = None
+    start: Hour | None = None
+    end: Hour | None = None
 
 
 class WindowOut(msgspec.Struct, rename={"start": "from", "end": "to"}):
     """The hours that were looked at; null is no bound."""
 
-    start: datetime | None
-    end: datetime | None
+    start: Instant | None
+    end: Instant | None
 
 
 class NumbersOut(msgspec.Struct):
@@ -78,7 +78,7 @@ class CampaignNumbersOut(NumbersOut):
 class OverviewOut(msgspec.Struct):
     """The overview. Once it is `settled`, only new scans change it."""
 
-    as_of: datetime
+    as_of: Instant
     window: WindowOut
     pending: int
     settled: bool

@@ -1,6 +1,6 @@
 """API keys: how machines act for a brand."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from falcon.asgi import Request, Response
 from models import api_keys
 from models.api_keys import TooManyApiKeys
 from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of
+from web.instants import Instant
 from web.v1.fields import Text200
 
 _LIST = "api_keys"
@@ -17,7 +18,10 @@ _LIST = "api_keys"
 Scope = Annotated[
     str,
     msgspec.Meta(
-        max_length=60, pattern=r"^[a-z_]+:[a-z_]+$(?!\n)", description="A permission of yours that keys may have."
+        max_length=60,
+        pattern=r"^[a-z_]+:[a-z_]+$(?!\n)",
+        description="A permission of yours that keys may have.",
+        examples=["campaigns:read"],
     ),
 ]
 
@@ -38,10 +42,10 @@ class ApiKeyOut(msgspec.Struct, kw_only=True):
     prefix: str
     scopes: list[str]
     created_by: UUID | None
-    created_at: datetime
-    expires_at: datetime
-    last_used_at: datetime | None
-    revoked_at: datetime | None
+    created_at: Instant
+    expires_at: Instant
+    last_used_at: Instant | None
+    revoked_at: Instant | None
 
     @classmethod
     def of(cls, key: api_keys.ApiKey) -> "ApiKeyOut":

@@ -1,6 +1,5 @@
 """Assignments: which creators see which campaigns."""
 
-from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -10,6 +9,7 @@ from models import campaigns, members
 from models.errors import PreconditionFailed
 from models.members import NotACreator
 from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of, require_match
+from web.instants import Instant
 
 
 class AssignmentOut(msgspec.Struct):
@@ -19,7 +19,7 @@ class AssignmentOut(msgspec.Struct):
     email: str | None
     name: str | None
     assigned_by: UUID | None
-    created_at: datetime
+    created_at: Instant
 
     @classmethod
     def of(cls, assignment: members.Assignment) -> "AssignmentOut":

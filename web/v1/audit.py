@@ -17,10 +17,10 @@ from models.context import Identity
 from models.db import now
 from models.errors import NotFound
 from web.endpoint import Page, after, audited, endpoint, page_of
+from web.instants import Instant, in_utc
 from web.kit import Kit
 from web.pagination import Cursor, Limit
 from web.pool import patiently
-from web.v1.fields import Instant, in_utc
 
 EXPORT_PAGE = 500
 """Entries that an export holds in memory at a time."""
@@ -113,7 +113,7 @@ class EntryOut(msgspec.Struct, kw_only=True):
     """
 
     id: UUID
-    at: datetime
+    at: Instant
     action: str
     actor: DoneByOut
     target: TargetOut
@@ -125,7 +125,7 @@ class EntryOut(msgspec.Struct, kw_only=True):
     address: str | None
     user_agent: str | None
     seq: int | None
-    sealed_at: datetime | None
+    sealed_at: Instant | None
 
     @classmethod
     def of(cls, entry: audit.Entry) -> "EntryOut":

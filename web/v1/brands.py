@@ -13,12 +13,19 @@ from models.accounts import EmailInUse
 from models.errors import PreconditionFailed
 from models.reauthentication import RecentAuthenticationRequired
 from web.endpoint import Page, PageQuery, after, audited, changes, endpoint, etag, page_of, require_match
-from web.v1.fields import Email, Instant, Locale, Text200, Timezone, in_utc
+from web.instants import Instant, in_utc
+from web.v1.fields import Email, Locale, Text200, Timezone
 
 Website = Annotated[
-    str, msgspec.Meta(max_length=300, pattern=r"^https://[A-Za-z0-9.-]+(/[!-~]*)?$(?!\n)", description="An https URL.")
+    str,
+    msgspec.Meta(
+        max_length=300,
+        pattern=r"^https://[A-Za-z0-9.-]+(/[!-~]*)?$(?!\n)",
+        description="An https URL.",
+        examples=["https://brand.example"],
+    ),
 ]
-Color = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}$(?!\n)", description="As in CSS, e.g. `#ff8800`.")]
+Color = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}$(?!\n)", description="As in CSS.", examples=["#ff8800"])]
 
 
 class BrandSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -74,10 +81,10 @@ class BrandOut(msgspec.Struct):
     id: UUID
     name: str
     settings: dict[str, Any]
-    created_at: datetime
-    updated_at: datetime
-    archived_at: datetime | None
-    mfa_required_from: datetime | None
+    created_at: Instant
+    updated_at: Instant
+    archived_at: Instant | None
+    mfa_required_from: Instant | None
 
     @classmethod
     def of(cls, brand: brands.Brand) -> "BrandOut":

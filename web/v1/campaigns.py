@@ -25,6 +25,7 @@ from models.errors import PreconditionFailed
 from models.invitations import BrandArchived
 from web.accepted import JobOut
 from web.endpoint import Page, PageQuery, accept, after, audited, changes, endpoint, etag, page_of, require_match
+from web.instants import Instant
 from web.v1.fields import Text200
 
 CampaignType = Annotated[Kind, msgspec.Meta(description="A Locker Drop, an Event Partnership or a QR activation.")]
@@ -63,9 +64,9 @@ class CampaignOut(msgspec.Struct):
     config: Config
     version: int
     launch_job_id: UUID | None
-    launched_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
+    launched_at: Instant | None
+    created_at: Instant
+    updated_at: Instant
 
     @classmethod
     def of(cls, campaign: campaigns.Campaign) -> "CampaignOut":
@@ -87,8 +88,8 @@ class CodeOut(msgspec.Struct):
     label: str
     token: str
     url: str
-    created_at: datetime
-    disabled_at: datetime | None
+    created_at: Instant
+    disabled_at: Instant | None
 
     @classmethod
     def of(cls, code: codes.QrCode) -> "CodeOut":

@@ -8,6 +8,7 @@ from falcon.asgi import Request, Response
 
 from models import consents
 from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of
+from web.instants import Instant
 from web.v1.fields import Locale, Tier
 
 _LIST = "consents"
@@ -54,9 +55,9 @@ class ConsentOut(msgspec.Struct):
     tier: str
     brand_id: UUID | None
     active: bool
-    granted_at: datetime
-    expires_at: datetime
-    revoked_at: datetime | None
+    granted_at: Instant
+    expires_at: Instant
+    revoked_at: Instant | None
     source: str
     notice: NoticeOut
 

@@ -11,8 +11,9 @@ from models import dead_jobs
 from models.dead_jobs import Blocked, Filter, Place
 from models.errors import Invalid, NotFound
 from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of
+from web.instants import Instant, in_utc
 from web.pagination import cursor_of
-from web.v1.fields import ActorName, Instant, in_utc
+from web.v1.fields import ActorName
 
 REPLAY = "dead-jobs.replay"
 """What the cursors of replays are made for."""
@@ -20,7 +21,12 @@ REPLAY = "dead-jobs.replay"
 _PERIOD = {"since": "from", "until": "to"}
 
 Fingerprint = Annotated[
-    str, msgspec.Meta(pattern=r"^[0-9a-f]{12}$(?!\n)", description="What jobs have in common that died of the same.")
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9a-f]{12}$(?!\n)",
+        description="What jobs have in common that died of the same.",
+        examples=["3f1b2c4d5e6f"],
+    ),
 ]
 
 
@@ -63,8 +69,8 @@ class GroupOut(msgspec.Struct):
     actor: str
     count: int
     brands: int
-    first_at: datetime
-    last_at: datetime
+    first_at: Instant
+    last_at: Instant
     error: ErrorOut
 
     @classmethod
@@ -87,8 +93,8 @@ class DeadJobOut(msgspec.Struct, kw_only=True):
     subject_type: str | None
     subject_id: str | None
     request_id: str | None
-    created_at: datetime
-    died_at: datetime
+    created_at: Instant
+    died_at: Instant
 
     @classmethod
     def of(cls, job: dead_jobs.DeadJob) -> "DeadJobOut":
@@ -180,7 +186,7 @@ class ReplayOut(msgspec.Struct, kw_only=True):
     blocked: int
     blocked_by: list[BlockedOut] = []
     sample: list[DeadJobOut] = []
-    last_due_at: datetime | None = None
+    last_due_at: Instant | None = None
     next_cursor: str | None = None
 
 

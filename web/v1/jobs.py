@@ -1,6 +1,5 @@
 """Jobs: where work goes on that a request was accepted for, and for system admins what can be done about them."""
 
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from models.errors import Conflict, PreconditionFailed
 from models.job_control import Actor, Link
 from web.accepted import JobOut
 from web.endpoint import audited, endpoint, etag, require_match
+from web.instants import Instant
 from web.v1.fields import Text200
 
 
@@ -30,7 +30,7 @@ class PauseIn(msgspec.Struct, forbid_unknown_fields=True):
 class PauseOut(msgspec.Struct):
     """Since when jobs wait, and who wants that why."""
 
-    since: datetime
+    since: Instant
     by: UUID | None
     by_email: str | None
     reason: str | None
@@ -42,7 +42,7 @@ class ActorOut(msgspec.Struct):
     name: str
     queue: str | None
     waiting: int
-    seen_at: datetime | None
+    seen_at: Instant | None
     paused: PauseOut | None
 
     @classmethod
@@ -86,9 +86,9 @@ class LinkOut(msgspec.Struct, kw_only=True):
     correlation_id: str | None
     trace_id: str | None
     error: str | None
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+    created_at: Instant
+    started_at: Instant | None
+    finished_at: Instant | None
 
     @classmethod
     def of(cls, link: Link) -> "LinkOut":

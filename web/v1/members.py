@@ -1,6 +1,5 @@
 """Members of a brand and invitations into it: for its admins, and for system admins in every brand."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -20,6 +19,7 @@ from models.invitations import (
 )
 from models.members import LastBrandAdmin
 from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
+from web.instants import Instant
 from web.v1.fields import Email
 
 BrandRole = Literal["Brand Admin", "Campaign Manager", "Creator"]
@@ -47,8 +47,8 @@ class MemberOut(msgspec.Struct):
     name: str | None
     role: str
     locale: str
-    created_at: datetime
-    locked_at: datetime | None
+    created_at: Instant
+    locked_at: Instant | None
     has_second_factor: bool | None
 
     @classmethod
@@ -72,9 +72,9 @@ class InvitationOut(msgspec.Struct):
     role: str
     status: str
     invited_by: UUID | None
-    created_at: datetime
-    sent_at: datetime
-    expires_at: datetime
+    created_at: Instant
+    sent_at: Instant
+    expires_at: Instant
 
     @classmethod
     def of(cls, invitation: invitations.Invitation) -> "InvitationOut":

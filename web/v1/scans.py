@@ -18,6 +18,7 @@ from models.errors import Invalid, TooMany
 from models.scans import KINDS, MAX_BATCH, Accepted, Attempt, Outcome, Recorder, require_accepted
 from web.endpoint import endpoint
 from web.group_commit import GroupCommit
+from web.instants import Instant
 from web.v1.fields import Locale, Timezone
 
 QUEUE = 512
@@ -29,8 +30,6 @@ ANSWER_WITHIN = 10.0
 PER_MINUTE = 60
 """Scans that one session may send to one web process in a minute."""
 
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-
 
 class LocationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Where the phone was: degrees on WGS-84, the radius in metres that it was in with 68 % certainty, and when."""
@@ -38,13 +37,13 @@ class LocationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     lat: Annotated[float, msgspec.Meta(ge=-90, le=90)]
     lon: Annotated[float, msgspec.Meta(ge=-180, le=180)]
     accuracy_m: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
-    captured_at: Moment
+    captured_at: Instant
 
 
 class DeviceIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The phone. Of the fingerprint only a hash is kept, keyed per brand."""
 
-    fingerprint: Annotated[str, msgspec.Meta(min_length=8, max_length=256)]
+    fingerprint: Annotated[str, msgspec.Meta(min_length=8, max_length=256, examples=["3f1b2c4d5e6f7a8b"])]
     platform: Literal["ios", "android", "web"] | None = None
     locale: Locale | None = None
     timezone: Timezone | None = None
@@ -58,7 +57,7 @@ class ScanIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     code: Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="The token that the code holds.")]
     client_scan_id: UUID
-    scanned_at: Moment
+    scanned_at: Instant
     location: LocationIn | None = None
     device: DeviceIn
 
@@ -69,8 +68,8 @@ class ScanOut(msgspec.Struct):
     id: UUID
     status: Literal["accepted"]
     campaign_id: UUID
-    scanned_at: datetime
-    received_at: datetime
+    scanned_at: Instant
+    received_at: Instant
     late: bool
 
     @classmethod

@@ -1,6 +1,5 @@
 """The second factor: enrolling an authenticator, and showing its codes."""
 
-from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -10,6 +9,7 @@ from models import accounts, second_factor, tokens
 from models.errors import Invalid, TooMany
 from models.second_factor import InvalidCode, Mandatory, NotEnrolled
 from web.endpoint import audited, endpoint
+from web.instants import Instant
 from web.v1.accounts import PersonOut
 from web.v1.fields import Code, RecoveryCode, either
 
@@ -70,9 +70,9 @@ class StandingOut(msgspec.Struct):
     `required_from`: from when on there has to be one, for the role or because the brand demands it.
     """
 
-    confirmed_at: datetime | None
+    confirmed_at: Instant | None
     recovery_codes_left: int
-    required_from: datetime | None
+    required_from: Instant | None
 
 
 class Authenticator:

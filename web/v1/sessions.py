@@ -13,6 +13,7 @@ from models.reauthentication import WrongPassword
 from models.second_factor import InvalidCode
 from models.sessions import RefreshTokenInvalid
 from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of
+from web.instants import Instant
 from web.v1.accounts import SessionOut
 from web.v1.fields import Code, Password, either
 
@@ -43,10 +44,10 @@ class OpenSessionOut(msgspec.Struct):
 
     id: UUID
     is_this: bool
-    created_at: datetime
-    refreshed_at: datetime
-    authenticated_at: datetime
-    expires_at: datetime
+    created_at: Instant
+    refreshed_at: Instant
+    authenticated_at: Instant
+    expires_at: Instant
     address: str | None
     user_agent: str | None
 

@@ -14,6 +14,7 @@ from models.members import LastBrandAdmin
 from models.second_factor import NotEnrolled
 from models.users import AnonymousAccount, BrandByRole, OwnAccount, UnknownBrand
 from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
+from web.instants import Instant
 from web.v1.fields import Text200
 
 Role = Literal["Brand Admin", "Campaign Manager", "Creator", "Fan", "System Admin"]
@@ -54,10 +55,10 @@ class UserOut(msgspec.Struct, kw_only=True):
     phone: str | None
     is_anonymous: bool
     identity_provider: str | None
-    email_verified_at: datetime | None
-    locked_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
+    email_verified_at: Instant | None
+    locked_at: Instant | None
+    created_at: Instant
+    updated_at: Instant
 
     @classmethod
     def of(cls, user: accounts.User) -> "UserOut":
