@@ -110,26 +110,13 @@ def enqueue(
     request, (brand_id, user_id) = context.request_info(), _owners(brand_id, user_id)
     key = (unique_key or f"{brand_id or user_id or ''}:{name}:{_encode(args)}") if unique else None
     coalesced = unique == "while_waiting" and not replace
-    kind, subject_id = subject or (name.partition(".")[0], args[0] if args else None)
     job_id = new_id()
     params = (
-        job_id,
-        name,
-        _encode(args),
-        delay,
-        priority,
-        None if coalesced else key,
-        key if coalesced else None,
-        kind,
-        None if subject_id is None else str(subject_id),
-        brand_id,
-        user_id,
-        request.request_id,
-        request.correlation_id,
-        request.traceparent,
-        window if unique == "within" else None,
-        replace,
-        version,
+        *(job_id, name, _encode(args), delay, priority),
+        *((None, key) if coalesced else (key, None)),
+        *_subject(name, args, subject),
+        *(brand_id, user_id, request.request_id, request.correlation_id, request.traceparent),
+        *(window, replace, version),
     )
     after_commit(ring)
     if key is None or coalesced:
@@ -139,6 +126,11 @@ def enqueue(
     found = row(_ENQUEUE, params)
     assert found is not None
     return JobRef(found["p_id"], found["p_created"])
+
+
+def _subject(name: str, args: tuple[Any, ...], subject: tuple[str, Any] | None) -> tuple[str, str | None]:
+    kind, subject_id = subject or (name.partition(".")[0], args[0] if args else None)
+    return kind, None if subject_id is None else str(subject_id)
 
 
 def _owners(brand_id: UUID | None, user_id: UUID | None) -> tuple[UUID | None, UUID | None]:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_type_hints
 
 import msgspec
 
@@ -21,25 +21,69 @@ HELD_AT_MOST = 60.0
 """Seconds that a worker holds a claimed job before it starts it; after that, it gives the job back instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class ActorSpec:
-    """One kind of job: its body and how the engine treats it."""
+class Options(TypedDict, total=False):
+    """The arguments of `@actor(…)`; `ActorSpec` says what they mean."""
 
-    name: str
-    body: Body
     queue: str
     runs_as: RunsAs
     max_attempts: int
     time_limit: float
     outward: bool
+    max_running: int | None
+    max_per_brand: int | None
+    rate: float | None
+    burst: int
+    lookup: Lookup | None
+    version: int
+    upcast: Mapping[int, Upcast]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorSpec:
+    """One kind of job: its body and how the engine treats it.
+
+    Attributes:
+        name: `subject.verb`, what rules enqueue it by.
+        body: the function that does it.
+        parameters: the types of the body's arguments.
+        queue: which queue it waits in once it is due.
+        runs_as: whose rows it can reach: its brand's, its fan's, or (`system`) everybody's.
+        max_attempts: how often it is tried before it is a dead letter.
+        time_limit: seconds that one attempt may take.
+        outward: it talks to the world: no transaction is open while it runs (see `own_transaction`).
+        max_running: how many of its jobs may be published or running at once.
+        max_per_brand: likewise, of one brand.
+        rate: how many may start per second, `burst` of them at once.
+        burst: see `rate`; without one, it means nothing.
+        lookup: asks the vendor whether an outward job's act has been done, before it is tried once more. Only True says
+            so, and then the body doesn't run; what the body would have written down is the lookup's to write.
+        version: of the form of its arguments. A job of a newer one waits for a release that knows it.
+        upcast: for every older version the function that makes its arguments those of the next.
+    """
+
+    name: str
+    body: Body
     parameters: tuple[Any, ...]
+    queue: str = "default"
+    runs_as: RunsAs = "brand"
+    max_attempts: int = 8
+    time_limit: float = 30.0
+    outward: bool = False
     max_running: int | None = None
     max_per_brand: int | None = None
     rate: float | None = None
-    burst: int | None = None
+    burst: int = 1
     lookup: Lookup | None = None
     version: int = 1
     upcast: Mapping[int, Upcast] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.lookup is not None and not self.outward:
+            raise ValueError(f"{self.name!r} talks to nobody who could be asked; outward=True is missing")
+        if set(self.upcast) != set(range(1, self.version)):
+            raise ValueError(
+                f"{self.name!r} needs an upcast from each of the versions before {self.version}, and no other"
+            )
 
     @property
     def is_limited(self) -> bool:
@@ -62,38 +106,8 @@ class ActorSpec:
 _specs: dict[str, ActorSpec] = {}
 
 
-def actor(
-    name: str,
-    *,
-    queue: str = "default",
-    runs_as: RunsAs = "brand",
-    max_attempts: int = 8,
-    time_limit: float = 30.0,
-    outward: bool = False,
-    max_running: int | None = None,
-    max_per_brand: int | None = None,
-    rate: float | None = None,
-    burst: int = 1,
-    lookup: Lookup | None = None,
-    version: int = 1,
-    upcast: Mapping[int, Upcast] | None = None,
-) -> Callable[[Body], Body]:
+def actor(name: str, **options: Unpack[Options]) -> Callable[[Body], Body]:
     """Declare the function as the body of the jobs called `name`. It stays a plain function.
-
-    Args:
-        name: `subject.verb`, what rules enqueue it by.
-        queue: which queue it waits in once it is due.
-        runs_as: whose rows it can reach: its brand's, its fan's, or (`system`) everybody's.
-        max_attempts: how often it is tried before it is a dead letter.
-        time_limit: seconds that one attempt may take.
-        outward: it talks to the world: no transaction is open while it runs (see `own_transaction`).
-        max_running: how many of its jobs may be published or running at once.
-        max_per_brand: likewise, of one brand.
-        rate: how many may start per second, `burst` of them at once.
-        lookup: asks the vendor whether an outward job's act has been done, before it is tried once more. Only True says
-            so, and then the body doesn't run; what the body would have written down is the lookup's to write.
-        version: of the form of its arguments. A job of a newer one waits for a release that knows it.
-        upcast: for every older version the function that makes its arguments those of the next.
 
     Raises:
         ValueError: the name is taken, there is a lookup and no vendor, or an older version without an upcast.
@@ -102,29 +116,9 @@ def actor(
     def declare(body: Body) -> Body:
         if name in _specs:
             raise ValueError(f"there is an actor {name!r} already")
-        if lookup is not None and not outward:
-            raise ValueError(f"{name!r} talks to nobody who could be asked; outward=True is missing")
-        if set(upcast or ()) != set(range(1, version)):
-            raise ValueError(f"{name!r} needs an upcast from each of the versions before {version}, and no other")
         hints = get_type_hints(body)
         parameters = tuple(hints[parameter] for parameter in inspect.signature(body).parameters)
-        _specs[name] = ActorSpec(
-            name,
-            body,
-            queue,
-            runs_as,
-            max_attempts,
-            time_limit,
-            outward,
-            parameters,
-            max_running,
-            max_per_brand,
-            rate,
-            None if rate is None else burst,
-            lookup,
-            version,
-            upcast or {},
-        )
+        _specs[name] = ActorSpec(name=name, body=body, parameters=parameters, **options)
         return body
 
     return declare
