@@ -41,7 +41,7 @@ def until(stage: Stage, sql: str, *params: object) -> None:
     deadline = time.monotonic() + LONG
     while not stage.rows(sql, params)[0][0]:
         assert time.monotonic() < deadline, f"{sql} took too long\n{stage.logs()}"
-        time.sleep(0.01)
+        time.sleep(0.05)  # each look is a connection
 
 
 def test_what_a_crash_takes_back_is_run_again_and_happens_once(lazy: Stage) -> None:

@@ -20,7 +20,7 @@ def until(stage: Stage, sql: str, *params: object) -> None:
     deadline = time.monotonic() + LONG
     while not stage.rows(sql, params)[0][0]:
         assert time.monotonic() < deadline, f"{sql} took too long\n{stage.logs()}"
-        time.sleep(0.02)
+        time.sleep(0.05)  # each look is a connection
 
 
 def test_a_stopped_workers_job_runs_elsewhere_and_what_it_did_itself_is_refused_when_it_goes_on(stage: Stage) -> None:

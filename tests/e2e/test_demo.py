@@ -74,9 +74,11 @@ def test_it_can_be_played_twice_in_a_row_and_every_number_agrees(system, turn):
 
 @pytest.mark.parametrize("strike", STRIKES.values(), ids=STRIKES)
 def test_no_scan_is_lost_or_counted_twice_when(system, strike):
-    before = scored(system)
-    playing = start(system, "--phones", "80", "--seconds", "2.5", *PATIENTLY)
-    until(lambda: scored(system) >= before + 5 or playing.poll() is not None)
+    with closing(psycopg2.connect(system.run["database_direct_url"])) as database:
+        database.autocommit = True
+        before = scored(database)
+        playing = start(system, "--phones", "80", "--seconds", "2.5", *PATIENTLY)
+        until(lambda: scored(database) >= before + 5 or playing.poll() is not None)
 
     strike(system)  # phones are scanning, and workers are scoring
 
@@ -85,9 +87,9 @@ def test_no_scan_is_lost_or_counted_twice_when(system, strike):
     assert AGREES in said
 
 
-def scored(system):
+def scored(database):
     """How many scans have a score."""
-    with closing(psycopg2.connect(system.run["database_direct_url"])) as connection, connection.cursor() as cursor:
+    with database.cursor() as cursor:
         cursor.execute("select count(*) from qr_scans where scored_at is not null")
         return cursor.fetchone()[0]
 

@@ -1,8 +1,9 @@
 """The databases that ours has to be safe in: who owns what, and what is granted by itself, differs between them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import psycopg2
 from psycopg2.extensions import connection, cursor
@@ -34,9 +35,17 @@ class Shape:
     @contextmanager
     def undone(self) -> Iterator[cursor]:
         """A transaction of the superuser's, rolled back after the block; triggers and foreign keys are off in it."""
-        with closing(self.connect()) as connected, connected.cursor() as cur:
-            cur.execute("begin; set local session_replication_role = replica; set local statement_timeout = '20s'")
-            yield cur
+        with self._superuser.cursor() as cur:
+            cur.execute("begin; set local session_replication_role = replica; set local statement_timeout = '120s'")
+            try:
+                yield cur
+            finally:
+                cur.execute("rollback")
+
+    @cached_property
+    def _superuser(self) -> connection:
+        """One for all tests: a new one reads all catalogues anew."""
+        return self.connect()
 
 
 def make(servers: Servers, name: str) -> Shape:
