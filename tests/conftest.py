@@ -8,9 +8,10 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from tests.servers import Servers
 
 REFERENCE = {"roles", "permissions", "role_permissions", "consent_notices"}
 """Tables whose rows come with the migrations."""
+
+WAITING = ("system", "brokers", "bench", "chaos", "test_up", "test_server")
+"""Groups that wait for processes of their own more than they compute, the longest first."""
 
 servers = Servers()
 
@@ -62,7 +66,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that share something that takes long to make run in one process, which makes it once.
 
-    pytest-xdist begins with the groups, the largest first; single tests fill up what is left of the time.
+    pytest-xdist begins with the groups, in our order; single tests fill up what is left of the time.
     """
     for item in items:
         if shared := _shared(item):
@@ -71,6 +75,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if group and hasattr(config, "workerinput"):
             # pytest-xdist 3.8 says so in a place where pytest 9 doesn't look any more.
             item._id = item.id.parse(f"{item.nodeid}@{group.args[0]}")
+    if hasattr(config, "workerinput"):
+        items[:] = _spread(items)
+
+
+def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Groups that mostly wait and groups that compute by turns, the longest of each first, then what is in none."""
+    groups: dict[str, list[pytest.Item]] = {}
+    single = []
+    for item in items:
+        group = item.get_closest_marker("xdist_group")
+        (groups.setdefault(group.args[0], []) if group else single).append(item)
+    waiting = [groups.pop(name) for name in WAITING if name in groups]
+    computing = sorted(groups.values(), key=len, reverse=True)
+    by_turns = chain.from_iterable(zip_longest(waiting, computing, fillvalue=[]))
+    return [*chain.from_iterable(by_turns), *single]
 
 
 def _shared(item: pytest.Item) -> str | None:
@@ -172,12 +191,22 @@ $clean$
 """
 
 
+@pytest.fixture(scope="session")
+def clean(superuser: connection) -> Callable[[], None]:
+    """`clean()`: the database is as the migrations leave it, rows of other tests are gone."""
+
+    def clean() -> None:
+        with superuser.cursor() as cursor:
+            cursor.execute("select set_config('test.reference', %s, false)", ("{" + ",".join(sorted(REFERENCE)) + "}",))
+            cursor.execute(CLEAN)
+
+    return clean
+
+
 @pytest.fixture
-def db_clean(superuser: connection) -> str:
-    """The database as the migrations leave it: rows of other tests are gone."""
-    with superuser.cursor() as cursor:
-        cursor.execute("select set_config('test.reference', %s, false)", ("{" + ",".join(sorted(REFERENCE)) + "}",))
-        cursor.execute(CLEAN)
+def db_clean(clean: Callable[[], None]) -> str:
+    """The name of the database, which is as the migrations leave it."""
+    clean()
     return servers.database
 
 

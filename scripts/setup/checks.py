@@ -68,7 +68,9 @@ def _passes(name: str, command: list[str], env: dict[str, str]) -> bool:
 def _pytest(argv: list[str], env: dict[str, str]) -> int:
     """Ctrl-C reaches pytest from the terminal; this process only has to outlive it."""
     # A process of tests that dies is a failure to be looked at; pytest-xdist can stand still after replacing one.
-    spread = ["-n", "2", "--dist", "loadgroup", "--max-worker-restart", "0"]
+    stays = ["--max-worker-restart", "0"]
+    # One more than two processors: tests that wait for other processes leave theirs to the next one. The order is ours.
+    spread = ["-n", "3", "--dist", "loadgroup", "--no-loadscope-reorder", *stays]
     command = [sys.executable, "-m", "pytest", "-p", "scripts.setup.beside", *spread, *argv]
     tests = subprocess.Popen(command, cwd=ROOT, env=env)
     signal.signal(signal.SIGINT, lambda *_: None)

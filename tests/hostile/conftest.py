@@ -1,7 +1,7 @@
 """The application, and somebody in every role, for all tests of a module."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from psycopg2.extensions import connection
@@ -14,8 +14,9 @@ from tests.hostile.world import World, build
 
 
 @pytest.fixture(scope="module")
-def world(superuser: connection) -> World:
-    """Who and what is there."""
+def world(superuser: connection, clean: Callable[[], None]) -> World:
+    """Who and what is there: nothing of others, which would be looked at after each request."""
+    clean()
     return build(superuser)
 
 

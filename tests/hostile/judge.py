@@ -66,11 +66,17 @@ def fits(operation: Operation, body: Any) -> bool:
 
 def fits_parameter(operation: Operation, name: str, text: str) -> bool:
     """Whether the document allows this text for this parameter."""
+    is_integer, validator = _parameter(operation, name)
+    value: Any = int(text) if is_integer and _INTEGER.fullmatch(text) else text
+    return bool(validator.is_valid(value))
+
+
+@cache
+def _parameter(operation: Operation, name: str) -> tuple[bool, Draft202012Validator]:
+    """Whether it is an integer, and what knows all that it may be."""
     schema = next(p["schema"] for p in declared(operation)["parameters"] if p["name"] == name)
-    value: Any = int(text) if schema.get("type") == "integer" and _INTEGER.fullmatch(text) else text
-    return bool(
-        Draft202012Validator(schema | {"components": api()["components"]}, validate_formats=True).is_valid(value)
-    )
+    validator = Draft202012Validator(schema | {"components": api()["components"]}, validate_formats=True)
+    return schema.get("type") == "integer", validator
 
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{,99})")

@@ -1,6 +1,6 @@
 """Who and what is there when hostile requests come: somebody in every role, two brands, and something of everyone's.
 
-Made once for a module's tests, beside whatever is in the database; nothing here expects it to be empty.
+Made once for a module's tests; nothing here expects the database to be empty.
 """
 
 from dataclasses import asdict, dataclass, field

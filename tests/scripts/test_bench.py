@@ -14,6 +14,8 @@ from scripts.benchmarks import audit, fairness, jobs, main, scan, servers, timer
 from scripts.setup import progress
 from scripts.setup.environment import ROOT
 
+pytestmark = pytest.mark.xdist_group("bench")
+
 PATIENCE = 300.0
 """Seconds: on a busy machine nothing is lost only because it isn't there yet."""
 WAITING = [
