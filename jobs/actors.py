@@ -2,6 +2,7 @@
 
 import jobs.accounts
 import jobs.audit
+import jobs.brands
 import jobs.campaigns
 import jobs.consents
 import jobs.contacts

@@ -2,10 +2,11 @@
 
 from functools import partial
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from jobs import letters, smtp
 from jobs.engine import actor, current_job, own_transaction
-from models import accounts, credentials, invitations, links
+from models import accounts, credentials, invitations, links, members
 from settings import settings
 
 letter = partial(actor, queue="mail", runs_as="system", outward=True)
@@ -38,6 +39,23 @@ def send_invitation(invitation_id: UUID) -> None:
     if invited:
         link = _link("accept-invitation", accounts.INVITATION, invitation_id)
         _send("invitation", invited["email"], invited["locale"], link=link, brand=invited["brand"])
+
+
+@letter("mail.second_factor_required", runs_as="brand")
+def send_second_factor_required(user_id: UUID) -> None:
+    """Tell somebody from when on their brand asks for a second factor, unless they have one by now."""
+    with own_transaction():
+        told = members.second_factor_mail(user_id)
+    if told:
+        at = told["required_from"].astimezone(ZoneInfo(told["timezone"]))
+        _send(
+            "second_factor_required",
+            told["email"],
+            told["locale"],
+            link=settings.frontend_url,
+            brand=told["brand"],
+            when=f"{at:%Y-%m-%d %H:%M} ({told['timezone']})",
+        )
 
 
 @letter("mail.account_notice")

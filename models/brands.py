@@ -8,7 +8,7 @@ from uuid import UUID
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
-from models import accounts, invitations
+from models import accounts, invitations, members
 from models.db import Row, execute, new_id, now, value
 from models.errors import NotFound
 
@@ -94,7 +94,7 @@ def create(name: str, settings: dict[str, Any], admin_email: str) -> tuple[Brand
 
 
 def change(brand: Brand, name: str, settings: dict[str, Any], mfa_required_from: datetime | None) -> Brand:
-    """Change a brand that the caller has locked.
+    """Change a brand that the caller has locked. Whoever of its people will need a second factor is told by mail.
 
     Args:
         brand: as it was.
@@ -104,8 +104,11 @@ def change(brand: Brand, name: str, settings: dict[str, Any], mfa_required_from:
 
     Raises:
         Invalid: there is no such time zone.
+        TooMany: its people have been told of other days too often.
     """
     _require_sane(settings)
+    if mfa_required_from not in (None, brand.mfa_required_from):
+        members.announce_second_factor(brand.id)
     said = {"name": name, "settings": settings, "mfa_required_from": mfa_required_from}
     changes = {**said, "updated_at": now(), "version": Brand.version + 1}
     changed: Brand = next(iter(Brand.update(**changes).where(Brand.id == brand.id).returning(Brand).execute()))

@@ -1,14 +1,21 @@
 """Members: who works for a brand, and which creators see which campaigns."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
+from models import keys
 from models.db import Row, execute, row, rows, value
-from models.errors import Conflict, NotFound
+from models.errors import Conflict, NotFound, TooMany
+from models.jobs import enqueue
+
+ANNOUNCEMENTS = 5
+"""Times within a day that a brand's people are mailed from when on they need a second factor."""
+DAY = timedelta(days=1)
 
 
 class LastBrandAdmin(Conflict):
@@ -63,6 +70,35 @@ class Assignment:
     name: str | None
     assigned_by: UUID | None
     created_at: datetime
+
+
+def announce_second_factor(brand_id: UUID) -> None:
+    """Have everybody who works for a brand and has no second factor told by mail from when on it asks for one.
+
+    Raises:
+        NotFound: there is no such brand, or it isn't the caller's.
+        TooMany: they have been told `ANNOUNCEMENTS` times within a day: nobody's inbox is filled by changing it.
+    """
+    counted = keys.keyed_hash("mails", b"second-factor-required", brand_id.bytes)
+    wait: int = value("SELECT app.count_announcement(%s, %s, %s, %s)", (brand_id, counted, ANNOUNCEMENTS, DAY))
+    if wait:
+        raise TooMany("Everybody is mailed each time, and has been often enough today.", retry_after=wait)
+    enqueue("brand.announce_second_factor", brand_id, brand_id=brand_id)
+
+
+def to_enrol() -> list[UUID]:
+    """Who of the brand that a job works for needs a second factor and has none that we know of."""
+    return [found["user_id"] for found in rows("SELECT user_id FROM app.members_to_enrol() ORDER BY 1")]
+
+
+def second_factor_mail(user_id: UUID) -> dict[str, Any] | None:
+    """What the mail to one of them needs: `email`, `locale`, `timezone`, `brand`, `required_from`; None if by now there
+    is nothing to tell.
+    """
+    return row(
+        "SELECT email, locale, timezone, brand, required_from FROM app.members_to_enrol(%s)",
+        (user_id,),
+    )
 
 
 def page(brand_id: UUID, limit: int, after: UUID | None = None, role: str | None = None) -> list[Member]:

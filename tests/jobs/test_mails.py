@@ -26,7 +26,7 @@ def sign_up(mailbox, db_clean):
 
 @pytest.mark.parametrize(("name", "language"), LETTERS)
 def test_every_letter_says_the_same_in_text_and_html(name, language):
-    letter = letters.write(name, language, link="https://x.example/?token=a&b", brand="Acme")
+    letter = letters.write(name, language, link="https://x.example/?token=a&b", brand="Acme", when="2026-12-01")
 
     assert letter.subject
     assert "https://x.example/?token=a&b" in letter.text

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from models import context, keys, sealing, second_factor, tokens, totp
+from models import context, keys, members, sealing, second_factor, tokens, totp
 from models.context import SYSTEM_ADMIN
 from models.db import execute, transaction
 from models.errors import Problem
@@ -463,3 +463,55 @@ def test_whether_members_need_it_is_for_admins_to_say_who_have_just_shown_who_th
     )
     assert details["before"] == {"mfa_required_from": None}
     assert set(details["after"]) == {"mfa_required_from"}
+
+
+def test_members_without_a_second_factor_are_mailed_when_their_brand_demands_one(
+    client, brand, member, make_brand, enrolled, drain, mailbox, superuser
+):
+    boss, ana, locked = member("Brand Admin"), member("Creator"), member()
+    stranger = member("Creator", make_brand("Other"))
+    drain()
+    mailbox.messages.clear()
+    with superuser.cursor() as cursor:
+        cursor.execute("update users set locale = 'es', timezone = 'Europe/Madrid' where id = %s", (ana.user_id,))
+        cursor.execute("update users set locked_at = now() where id = %s", (locked.user_id,))
+    body = {"mfa_required_from": "2036-12-01T08:00:00Z"}
+
+    assert client.patch(f"/api/v1/brands/{brand['id']}", json=body, token=boss.token).status_code == 200
+    drain()
+
+    assert "From 2036-12-01 08:00 (UTC) on" in mailbox.text(boss.email)
+    assert mailbox.to(ana.email)[0]["Subject"] == f"{brand['name']} pide un segundo factor"
+    assert "A partir de 2036-12-01 09:00 (Europe/Madrid)" in mailbox.text(ana.email)
+    assert [mailbox.to(one.email) for one in (locked, stranger, enrolled[0])] == [[], [], []]
+
+
+def test_whoever_has_enrolled_by_the_time_of_the_mail_gets_none(client, admin, brand, session, drain, mailbox):
+    creator, begun = session
+    demand(client, admin, brand, 3600)
+    secret = client.post(MFA, token=begun["access_token"]).json["secret"]
+    client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=begun["access_token"])
+
+    drain()
+
+    assert [letter["Subject"] for letter in mailbox.to(creator.email)] == [
+        "An authenticator has been added to your account"
+    ]
+
+
+def test_nobody_is_mailed_of_what_stays_or_ends_and_nobody_too_often(client, brand, member, drain, mailbox):
+    boss, ana = member("Brand Admin"), member("Creator")
+    for seconds in range(1, members.ANNOUNCEMENTS + 1):
+        assert demand(client, boss, brand, seconds * 3600).status_code == 200
+        drain()
+    url = f"/api/v1/brands/{brand['id']}"
+
+    refused = demand(client, boss, brand, 60)
+    again = {"mfa_required_from": client.get(url, token=boss.token).json["mfa_required_from"]}
+    stays = client.patch(url, json=again, token=boss.token)
+    ends = demand(client, boss, brand, None)
+    drain()
+
+    assert (refused.status_code, refused.json["code"]) == (429, "rate_limited")
+    assert (stays.status_code, ends.status_code) == (200, 200)
+    assert len(mailbox.to(ana.email)) == members.ANNOUNCEMENTS

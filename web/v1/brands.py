@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from models import accounts, brands, emails, reauthentication
 from models.accounts import EmailInUse
-from models.errors import PreconditionFailed
+from models.errors import PreconditionFailed, TooMany
 from models.reauthentication import RecentAuthenticationRequired
 from web.endpoint import Page, PageQuery, after, audited, changes, endpoint, etag, page_of, require_match
 from web.instants import Instant, in_utc
@@ -67,7 +67,7 @@ class BrandChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What to change of a brand; what is left out stays.
 
     `mfa_required_from`: from then on its members have to have a second factor, and their sessions may do nothing before
-    it is enrolled and shown; null: they may have one.
+    it is enrolled and shown; null: they may have one. Whoever has none is told by mail.
     """
 
     name: Text200 | UnsetType = UNSET
@@ -139,7 +139,7 @@ class Brand:
         response=BrandOut,
         permission="brand:write",
         audit="brand.update",
-        problems=(PreconditionFailed, RecentAuthenticationRequired),
+        problems=(PreconditionFailed, RecentAuthenticationRequired, TooMany),
     )
     def on_patch(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """Change a brand. Whether its members need a second factor takes recent authentication."""

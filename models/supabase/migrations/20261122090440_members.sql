@@ -61,6 +61,31 @@ end
 $$;
 call app.grant_definer('app.members(uuid)', array['authenticated', 'app_admin']);
 
+-- Counts that a brand has its people told that they need a second factor; how many seconds it has to wait, 0 if it needn't.
+create function app.count_announcement(p_brand_id uuid, p_key bytea, p_most int, p_window interval) returns int
+language plpgsql security definer set search_path = '' as $$
+begin
+    perform app.require_brand(p_brand_id, 'brand:write');
+    return app.count_sign_in(p_key, p_most, p_window);
+end
+$$;
+call app.grant_definer('app.count_announcement(uuid,bytea,int,interval)', array['authenticated', 'app_admin']);
+
+-- Of the brand that a job works for, the people who need a second factor and have none that we know of, or one of them.
+create function app.members_to_enrol(p_user_id uuid default null)
+returns table (user_id uuid, email text, locale text, timezone text, brand text, required_from timestamptz)
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return query
+    select u.id, u.email, u.locale, u.timezone, b.name, b.mfa_required_from
+    from public.brands b join public.users u on u.brand_id = b.id
+    where b.id = (app.claims() #>> '{app_metadata,brand_id}')::uuid and b.mfa_required_from is not null
+        and (p_user_id is null or u.id = p_user_id) and u.email is not null and app.may_sign_in(u)
+        and not exists (select from app.totp_factors f where f.user_id = u.id and f.confirmed_at is not null);
+end
+$$;
+call app.grant_definer('app.members_to_enrol(uuid)', array['app_job']);
+
 -- Makes somebody something else; what they were. For the functions below, which have decided that it may be.
 create function app.set_role(p_user_id uuid, p_role text, p_brand_id uuid) returns text
 language plpgsql security definer set search_path = '' as $$
