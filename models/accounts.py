@@ -306,8 +306,10 @@ def ensure_system_admin(email: str, password: str, totp_secret: str | None = Non
             (address,),
         )
         found = cursor.fetchone()
+        done = []
         if found is None:
             user_id = _insert_system_admin(cursor, address, password)
+            done = ["account", "password"]
         else:
             user_id, password_hash, role = found
             if role != SYSTEM_ADMIN:
@@ -317,18 +319,31 @@ def ensure_system_admin(email: str, password: str, totp_secret: str | None = Non
                     "UPDATE public.users SET password_hash = %s WHERE id = %s", (passwords.hash(password), user_id)
                 )
                 cursor.execute("UPDATE app.sessions SET revoked_at = now() WHERE user_id = %s", (user_id,))
-        if totp_secret:
-            _enrol_unless_enrolled(cursor, user_id, totp_secret)
+                done = ["password"]
+        if totp_secret and _enrol_unless_enrolled(cursor, user_id, totp_secret):
+            done.append("authenticator")
+        if done:
+            _record_ensured(cursor, user_id, address, done)
         return UUID(str(user_id))
 
 
-def _enrol_unless_enrolled(cursor: Any, user_id: UUID, secret: str) -> None:
+def _record_ensured(cursor: Any, user_id: UUID, address: str, done: list[str]) -> None:
+    """Nobody is signed in who does this: whoever runs the system does, and it is about the account."""
+    details = {"after": {"role": SYSTEM_ADMIN, "email": protect("email", address), "made": done}}
+    cursor.execute(
+        "SELECT app.add_account_audit('account.ensure_admin', %s, %s, '{}', 'ok', 'by whoever runs the system')",
+        (user_id, details),
+    )
+
+
+def _enrol_unless_enrolled(cursor: Any, user_id: UUID, secret: str) -> bool:
     sealed = totp.seal(secret, user_id)
     cursor.execute(
         "INSERT INTO app.totp_factors (id, user_id, secret, key_version, confirmed_at) VALUES (%s, %s, %s, %s, now())"
         " ON CONFLICT (user_id) WHERE confirmed_at IS NOT NULL DO NOTHING",
         (new_id(), user_id, sealed.secret, sealed.key_version),
     )
+    return bool(cursor.rowcount)
 
 
 def _insert_system_admin(cursor: Any, address: str, password: str) -> UUID:

@@ -97,8 +97,10 @@ def change_password(identity: Identity, present: str, new: str) -> None:
         raise WrongPassword
 
 
-def ask_email_change(identity: Identity, email: str) -> None:
+def ask_email_change(identity: Identity, email: str) -> dict[str, Any]:
     """Have a link mailed to the address that the caller wants, or word that it has an account.
+
+    Returns what the audit trail may show of it: `before` and `after`.
 
     Args:
         identity: the caller.
@@ -107,12 +109,17 @@ def ask_email_change(identity: Identity, email: str) -> None:
     Raises:
         Forbidden: no account of the caller's signs in with an address here.
     """
+    audited = {
+        "before": {"email": accounts.protect("email", accounts.me().email)},
+        "after": {"email": accounts.protect("email", email)},
+    }
     counted = [_key(CONFIRM, email), _key(CONFIRM, str(identity.user_id))]
     execute(
-        "SELECT app.ask_email_change(%s, %s, %s, %s, %s, %s, %s)",
-        (new_id(), email, counted, MAILS, MAIL_WINDOW, CHANGE_LIFETIME, accounts.origin()),
+        "SELECT app.ask_email_change(%s, %s, %s, %s, %s, %s, %s, %s)",
+        (new_id(), email, audited, counted, MAILS, MAIL_WINDOW, CHANGE_LIFETIME, accounts.origin()),
     )
     after_commit(ring)
+    return audited
 
 
 def confirm_email_change(token: str) -> None:

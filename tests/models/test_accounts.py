@@ -286,8 +286,8 @@ def test_what_has_run_out_is_deleted_and_nothing_else(admin, superuser, fan):
         )
         cursor.execute(
             "insert into app.email_changes"
-            " (id, user_id, old_email, new_email, expires_at, confirmed_at, undo_until)"
-            " select gen_random_uuid(), %s, 'a@x', 'b@x', now() - interval '1 s', confirmed, undo from (values"
+            " (id, user_id, old_email, new_email, audited, expires_at, confirmed_at, undo_until)"
+            " select gen_random_uuid(), %s, 'a@x', 'b@x', '{}', now() - interval '1 s', confirmed, undo from (values"
             " (null::timestamptz, null::timestamptz), (now(), now() - interval '1 s'), (now(), now() + interval '1 h')"
             ") as c (confirmed, undo)",
             (admin.user_id,),

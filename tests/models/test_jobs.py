@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg2.extensions import connection
 
-from models import context, doorbell, jobs
+from models import context, doorbell, groups, jobs
 from models.db import db, execute, new_id, now, rows, transaction, value
 from models.errors import Forbidden, Problem
 from models.jobs import enqueue
@@ -86,6 +86,21 @@ def test_a_brand_enqueues_for_no_other_brand_and_hears_so_at_once(ledger: list[U
         execute(PAST_THE_RULES, (new_id(), new_id()))
 
     assert refused.value.status == 403
+    assert ledger == []
+
+
+def test_a_brand_names_nobody_in_a_job_whom_it_does_not_know(ledger: list[UUID]) -> None:
+    brand, stranger = context.for_brand_job(new_id()), new_id()
+
+    for ask in (
+        lambda: enqueue("test.one", user_id=stranger),
+        lambda: groups.batch([groups.Call("test.one", user_id=stranger)]),
+        lambda: groups.chain([groups.Call("test.one")], then=groups.Call("test.one", user_id=stranger)),
+    ):
+        with pytest.raises(Problem) as refused, transaction(brand):
+            ask()
+        assert (refused.value.status, refused.value.detail) == (403, "A job is about a person whom the brand knows.")
+
     assert ledger == []
 
 

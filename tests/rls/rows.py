@@ -14,12 +14,18 @@ from psycopg2.extensions import cursor
 FITTING: dict[str, Any] = {
     "app.jobs.state": "waiting",
     "app.job_history.state": "done",
+    "app.job_history.finished_at": "2026-01-01T00:00:00Z",  # another moment than that of jobs which end in a test
     "app.dead_jobs.state": "dead",
     "app.scan_counters.scope": "user",
     "app.heartbeats.kind": "relay",
     "app.invitations.role_id": 2,
     "app.api_keys.scopes": ["campaigns:read"],
+    "app.sessions.expires_at": "2100-01-01T00:00:00Z",
+    "app.totp_factors.confirmed_at": "2026-01-01T00:00:00Z",
     "app.job_groups.kind": "batch",
+    "app.job_groups.parent_id": None,  # no child of its own
+    "app.invitations.sent_at": "2026-01-01T00:00:00Z",  # long enough ago to be sent again
+    "public.engagements.accepted_scans": 1,
     "public.campaigns.type": "QR",
     "public.campaigns.status": "Draft",
     "public.consents.consent_tier": "essential",

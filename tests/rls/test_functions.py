@@ -1,5 +1,6 @@
 """No function that tenants may call gives out or changes what is another's, whichever ids it is called with."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -17,6 +18,7 @@ from tests.rls.world import FAN, JOB, MEMBER, PERSONAL, Caller, World
 ARGUMENTS: dict[str, Any] = {
     "p_actor": "scan.score",
     "p_email": "new@example.org",
+    "p_from": None,
     "p_kind": "batch",
     "p_locale": "en",
     "p_outcome": "ok",
@@ -28,6 +30,7 @@ ARGUMENTS: dict[str, Any] = {
     "p_scopes": "{campaigns:read}",
     "p_tier": "essential",
     "p_tiers": "{essential}",
+    "p_to": None,
     "p_groups": "[]",
     "p_jobs": "[]",
 }
@@ -49,6 +52,8 @@ OF_TYPE = {
 
 MAKES = {"app.enqueue", "app.record_audit", "app.record_refusal", "app.invite", "app.grant_consent"}
 """Functions whose `p_id` is that of something new."""
+NAME_NOBODY = {"app.enqueue"}
+"""Functions that may name a person, and are called without one, too: a rule about people hides one about brands."""
 TAKEN = "23505"
 """SQLSTATE of a unique key that a row of theirs has already."""
 
@@ -88,6 +93,8 @@ class Function:
         if argument == "p_id" and self.name in MAKES:
             return str(uuid4())
         ids = {"p_brand_id": world.mine.brand_id if caller is not FAN else None, "p_user_id": world.mine.user_id}
+        if argument == "p_user_id" and self.name in NAME_NOBODY and caller is not FAN:
+            return None
         own = ids.get(argument, world.mine.thing_id)
         return str(own) if own else None
 
@@ -190,6 +197,37 @@ def _end(world: World, caller: Caller, function: Function) -> str:
         except psycopg2.Error as error:
             return f"{error.pgcode} {error}"
     return "done"
+
+
+TELLS = {
+    ("app.grant_consent", "p_brand_id"): "a consent is given to a brand that there is",
+}
+"""Functions and arguments that tell whether there is something of that id, and why they may."""
+
+
+def answer(world: World, caller: Caller, function: Function, theirs: set[str], said: dict[str, str]) -> str:
+    """What a call with these arguments of theirs, or what is said in place of them, answers; ids aside."""
+    statement, values = function.call(world, caller, theirs)
+    values = [said.get(value, value) if isinstance(value, str) else value for value in values]
+    with world.acting_as(caller):
+        try:
+            world.cur.execute(statement, values)
+            answered = str(world.cur.fetchall()) if world.cur.description else ""
+        except psycopg2.Error as error:
+            answered = f"{error.pgcode} {error.diag.message_primary} {error.diag.message_detail}"
+    return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "…", answered)
+
+
+@pytest.mark.parametrize("caller", [MEMBER, FAN, JOB], ids=lambda caller: caller.name)
+def test_no_function_tells_what_is_another_s_from_what_nobody_has(caller: Caller, world: World) -> None:
+    party = world.theirs
+    nobody_s = {str(id): str(uuid4()) for id in (party.brand_id, party.user_id, party.thing_id)}
+    for function in functions(world, caller.role):
+        for theirs in filter(None, function.ids):
+            answers = [answer(world, caller, function, theirs, said) for said in ({}, nobody_s)]
+            # The id of something new: nobody chooses it but us.
+            if not answers[0].startswith(TAKEN) and (function.name, *theirs) not in TELLS:
+                assert answers[0] == answers[1], f"{function.name}({', '.join(theirs)})"
 
 
 LEAKY = {

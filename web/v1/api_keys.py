@@ -100,8 +100,11 @@ class ApiKey:
     @endpoint(status=204, permission="api_keys:write", audit="api_key.revoke")
     def on_delete(self, req: Request, resp: Response, api_key_id: UUID) -> None:
         """Revoke an API key. It is refused from the next request on."""
+        key = api_keys.get(api_key_id)
         api_keys.revoke(api_key_id)
-        audited(req, table="api_keys", record_id=api_key_id)
+        was = {"name": key.name, "prefix": key.prefix, "scopes": key.scopes, "revoked_at": key.revoked_at}
+        now = {"revoked_at": api_keys.get(api_key_id).revoked_at}
+        audited(req, table="api_keys", record_id=api_key_id, before=was, after=now)
 
 
 ROUTES: list[tuple[str, object]] = [

@@ -120,7 +120,7 @@ class Brands:
         email = emails.normalise(asked.admin_email, field="admin_email")
         brand, invitation_id = brands.create(asked.name, asked.settings.over({}), email)
         invited = {"invitation": invitation_id, "admin_email": accounts.protect("email", email)}
-        audited(req, table="brands", record_id=brand.id, brand_id=brand.id, after={"name": brand.name, **invited})
+        audited(req, table="brands", record_id=brand.id, brand_id=brand.id, after={**_content(brand), **invited})
         resp.location = f"/api/v1/brands/{brand.id}"
         etag(resp, brand.version)
         resp.media = BrandOut.of(brand)
@@ -164,17 +164,24 @@ class BrandArchive:
     @endpoint(response=BrandOut, permission="brands:write", audit="brand.archive", problems=(PreconditionFailed,))
     def on_put(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """Archive a brand. Its people's sessions end, nobody signs in for it, and its live campaigns are paused."""
-        require_match(req, brands.get(brand_id).version)
+        before = brands.get(brand_id)
+        require_match(req, before.version)
         paused = brands.archive(brand_id)
-        audited(req, table="brands", record_id=brand_id, brand_id=brand_id, after={"paused_campaigns": paused})
-        _answer(resp, brands.get(brand_id))
+        _answer_archived(req, resp, before, paused_campaigns=paused)
 
     @endpoint(response=BrandOut, permission="brands:write", audit="brand.restore")
     def on_delete(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """Take a brand out of the archive. Its campaigns stay paused."""
+        before = brands.get(brand_id)
         brands.restore(brand_id)
-        audited(req, table="brands", record_id=brand_id, brand_id=brand_id)
-        _answer(resp, brands.get(brand_id))
+        _answer_archived(req, resp, before)
+
+
+def _answer_archived(req: Request, resp: Response, before: brands.Brand, **with_it: Any) -> None:
+    brand = brands.get(before.id)
+    was, now = {"archived_at": before.archived_at}, {"archived_at": brand.archived_at, **with_it}
+    audited(req, table="brands", record_id=brand.id, brand_id=brand.id, before=was, after=now)
+    _answer(resp, brand)
 
 
 def _answer(resp: Response, brand: brands.Brand) -> None:

@@ -1,6 +1,7 @@
 """Consents: one's own, and the notice that they are given under."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -102,7 +103,7 @@ class Consents:
         consent, created = consents.grant(
             asked.tier, brand_id=asked.brand_id, notice_id=asked.notice_id, locale=asked.locale
         )
-        audited(req, table="consents", record_id=consent.id, after={"tier": consent.consent_tier, "new": created})
+        audited(req, table="consents", record_id=consent.id, after={**_content(consent), "new": created})
         if not created:
             resp.status = 200
         resp.location = f"/api/v1/consents/{consent.id}"
@@ -120,8 +121,13 @@ class Consent:
     @endpoint(status=204, permission="authenticated", audit="consent.revoke")
     def on_delete(self, req: Request, resp: Response, consent_id: UUID) -> None:
         """Take a consent back, with effect at once. Taking it back again changes nothing."""
+        consent = consents.get(consent_id)
         changed = consents.revoke(consent_id)
-        audited(req, table="consents", record_id=consent_id, after={"changed": changed})
+        audited(req, table="consents", record_id=consent_id, before=_content(consent), after={"changed": changed})
+
+
+def _content(consent: consents.Consent) -> dict[str, Any]:
+    return {"tier": consent.consent_tier, "brand_id": consent.brand_id, "notice": consent.notice.id}
 
 
 class DefaultNotice:

@@ -126,7 +126,8 @@ class OwnEmail:
         """
         identity = req.context.identity
         audited(req, table="users", record_id=identity.user_id)
-        credentials.ask_email_change(identity, emails.normalise(req.context.body.email))
+        asked = credentials.ask_email_change(identity, emails.normalise(req.context.body.email))
+        audited(req, table="users", record_id=identity.user_id, **asked)
         resp.media = SentOut()
 
 

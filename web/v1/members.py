@@ -8,6 +8,7 @@ from falcon.asgi import Request, Response
 
 from models import accounts, brands, emails, invitations, members, permissions
 from models.accounts import EmailInUse
+from models.context import FAN
 from models.errors import PreconditionFailed
 from models.invitations import (
     AlreadyInvited,
@@ -134,7 +135,8 @@ class Member:
         """Take a member out of a brand. Their sessions end at once; the account stays, as that of a fan."""
         before = members.get(brand_id, user_id)
         members.remove(brand_id, user_id)
-        audited(req, table="users", record_id=user_id, brand_id=brand_id, before={"role": before.role})
+        was, now = {"role": before.role, "brand_id": brand_id}, {"role": FAN, "brand_id": None}
+        audited(req, table="users", record_id=user_id, brand_id=brand_id, before=was, after=now)
 
 
 def _answer(resp: Response, member: members.Member) -> None:
@@ -187,8 +189,10 @@ class Invitation:
     @endpoint(status=204, permission="members:write", audit="invitation.revoke", problems=(InvitationClosed,))
     def on_delete(self, req: Request, resp: Response, brand_id: UUID, invitation_id: UUID) -> None:
         """Revoke an invitation. Its link is good for nothing from then on."""
+        invitation = invitations.get(brand_id, invitation_id)
         invitations.revoke(brand_id, invitation_id)
-        audited(req, table="invitations", record_id=invitation_id, brand_id=brand_id)
+        was = {"email": accounts.protect("email", invitation.email), "role": permissions.role_of(invitation.role_id)}
+        audited(req, table="invitations", record_id=invitation_id, brand_id=brand_id, before=was)
 
 
 class InvitationResend:

@@ -134,19 +134,17 @@ class UserLock:
     )
     def on_put(self, req: Request, resp: Response, user_id: UUID) -> None:
         """Lock an account. Its sessions end at once, and nobody signs in to it."""
-        require_match(req, users.get(user_id).updated_at)
+        before = users.get(user_id)
+        require_match(req, before.updated_at)
         users.lock(user_id)
-        user = users.get(user_id)
-        audited(req, table="users", record_id=user_id, brand_id=user.brand_id, reason=req.context.body.reason)
-        _answer(resp, user)
+        _answer_locked(req, resp, before, reason=req.context.body.reason)
 
     @endpoint(response=UserOut, permission="users:write", audit="user.unlock", problems=(OwnAccount,))
     def on_delete(self, req: Request, resp: Response, user_id: UUID) -> None:
         """Unlock an account."""
+        before = users.get(user_id)
         users.unlock(user_id)
-        user = users.get(user_id)
-        audited(req, table="users", record_id=user_id, brand_id=user.brand_id)
-        _answer(resp, user)
+        _answer_locked(req, resp, before)
 
 
 class UserMfa:
@@ -173,6 +171,13 @@ class UserMfa:
 
 def _place(user: accounts.User) -> dict[str, Any]:
     return {"role": permissions.role_of(user.role_id), "brand_id": user.brand_id}
+
+
+def _answer_locked(req: Request, resp: Response, before: accounts.User, reason: str | None = None) -> None:
+    user = users.get(before.id)
+    was, now = {"locked_at": before.locked_at}, {"locked_at": user.locked_at}
+    audited(req, table="users", record_id=user.id, brand_id=user.brand_id, before=was, after=now, reason=reason)
+    _answer(resp, user)
 
 
 def _answer(resp: Response, user: accounts.User) -> None:

@@ -85,6 +85,13 @@ begin
         where o.brand_id is distinct from (claims #>> '{app_metadata,brand_id}')::uuid)
     then
         perform app.refuse(403, 'forbidden', 'A job belongs to the brand that asks for it.');
+    elsif asking in ('authenticated', 'app_job') and exists (
+        select from (
+            select distinct o.user_id from jsonb_to_recordset(p_owned) as o (user_id uuid) where o.user_id is not null
+        ) as named
+        where not app.is_known_to((claims #>> '{app_metadata,brand_id}')::uuid, named.user_id))
+    then
+        perform app.refuse(403, 'forbidden', 'A job is about a person whom the brand knows.');
     elsif asking = 'app_fan' and exists (
         select from jsonb_to_recordset(p_owned) as o (brand_id uuid, user_id uuid)
         where o.user_id is distinct from (claims ->> 'sub')::uuid or o.brand_id is not null)

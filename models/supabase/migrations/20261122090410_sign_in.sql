@@ -67,6 +67,17 @@ end
 $$;
 call app.grant_definer('app.add_account_audit(text,uuid,jsonb,jsonb,text,text)', '{}');
 
+-- What somebody is, as the trail tells of changes of it.
+create function app.place_of(p_user_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    return (
+        select jsonb_build_object('role', r.name, 'brand_id', u.brand_id, 'is_anonymous', u.is_anonymous)
+        from public.users u join public.roles r on r.id = u.role_id where u.id = p_user_id);
+end
+$$;
+call app.grant_definer('app.place_of(uuid)', '{}');
+
 -- Puts a sign-up down and has a mail sent to its address: a link, or word that there is an account already.
 -- Does the same work either way. An anonymous fan who asks becomes the account, once it is verified.
 create function app.sign_up(
@@ -108,6 +119,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
     signup app.signups;
     tier text;
+    was jsonb;
 begin
     delete from app.signups s where s.id = p_signup_id and s.expires_at > now() returning * into signup;
     if not found then
@@ -118,6 +130,7 @@ begin
         select p_user_id, signup.email, signup.password_hash, r.id, signup.name, signup.locale, now()
         from public.roles r where r.name = 'Fan';
     else
+        was := app.place_of(signup.upgrades_user_id);
         update public.users u set email = signup.email, password_hash = signup.password_hash, name = signup.name,
             locale = signup.locale, is_anonymous = false, email_verified_at = now(), updated_at = now()
         where u.id = signup.upgrades_user_id and u.is_anonymous
@@ -130,7 +143,8 @@ begin
         perform app.add_consent(gen_random_uuid(), p_user_id, tier, null, app.default_notice(signup.locale), 'signup',
             p_request ->> 'request_id');
     end loop;
-    perform app.add_account_audit('account.verify', p_user_id, '{}', p_request);
+    perform app.add_account_audit('account.verify', p_user_id, jsonb_build_object('signup', p_signup_id, 'before', was,
+        'after', app.place_of(p_user_id) || jsonb_build_object('consent_tiers', signup.consent_tiers)), p_request);
     return p_user_id;
 exception
     when unique_violation then
@@ -162,6 +176,7 @@ create function app.accept_invitation(
 ) returns text language plpgsql security definer set search_path = '' as $$
 declare
     invitation app.invitations;
+    was jsonb;
 begin
     update app.invitations i set used_at = now()
     where i.id = p_invitation_id and i.used_at is null and i.revoked_at is null and i.expires_at > now()
@@ -170,6 +185,7 @@ begin
     if not found then
         perform app.refuse(404, 'link_invalid', 'Ask for a new invitation.');
     end if;
+    select app.place_of(u.id) into was from public.users u where u.email = invitation.email;
     insert into public.users as u (id, email, password_hash, role_id, brand_id, name, locale, email_verified_at)
     values (p_user_id, invitation.email, p_password_hash, invitation.role_id, invitation.brand_id, p_name, p_locale, now())
     on conflict (email) where email is not null do update set
@@ -183,8 +199,8 @@ begin
     end if;
     perform app.end_sessions(p_user_id);
     perform app.settle_address(p_user_id);
-    perform app.add_account_audit('invitation.accept', p_user_id, jsonb_build_object('invitation', p_invitation_id),
-        p_request);
+    perform app.add_account_audit('invitation.accept', p_user_id, jsonb_build_object('invitation', p_invitation_id,
+        'before', was, 'after', app.place_of(p_user_id)), p_request);
     return invitation.email;
 end
 $$;

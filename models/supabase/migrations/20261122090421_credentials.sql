@@ -23,6 +23,7 @@ create table app.email_changes (
     confirmed_at timestamptz,
     undo_until timestamptz,
     undone_at timestamptz,
+    audited jsonb not null,                -- {"before", "after"}: both addresses, as the audit trail may show them
     constraint email_changes_undone_if_confirmed check ((confirmed_at is null) = (undo_until is null))
 );
 create index email_changes_user on app.email_changes (user_id, created_at);
@@ -162,7 +163,8 @@ call app.grant_definer('app.change_password(text,text,bytea,jsonb)', array['auth
 -- Puts down that the caller wants another address, and has a mail sent there: a link, or word that it has an account
 -- already. Does the same work either way. p_keys count mails for the address, and of the caller.
 create function app.ask_email_change(
-    p_id uuid, p_email text, p_keys bytea[], p_most int, p_window interval, p_lifetime interval, p_request jsonb
+    p_id uuid, p_email text, p_audited jsonb, p_keys bytea[], p_most int, p_window interval, p_lifetime interval,
+    p_request jsonb
 ) returns void language plpgsql security definer set search_path = '' as $$
 declare
     person public.users;
@@ -181,14 +183,14 @@ begin
         return;
     end if;
     delete from app.email_changes c where c.user_id = person.id and c.confirmed_at is null;
-    insert into app.email_changes (id, user_id, old_email, new_email, expires_at)
-    values (p_id, person.id, person.email, p_email, now() + p_lifetime);
+    insert into app.email_changes (id, user_id, old_email, new_email, expires_at, audited)
+    values (p_id, person.id, person.email, p_email, now() + p_lifetime, p_audited);
     perform app.add_job(gen_random_uuid(), case when known then 'mail.email_taken' else 'mail.email_change' end,
         jsonb_build_array(p_id), p_subject_type => 'email_change', p_subject_id => p_id::text,
         p_request_id => p_request ->> 'request_id', p_correlation_id => p_request ->> 'correlation_id');
 end
 $$;
-call app.grant_definer('app.ask_email_change(uuid,text,bytea[],int,interval,interval,jsonb)',
+call app.grant_definer('app.ask_email_change(uuid,text,jsonb,bytea[],int,interval,interval,jsonb)',
     array['authenticated', 'app_fan', 'app_admin']);
 
 -- Makes the new address the account's, and tells the old one, with a way to undo it.
@@ -209,7 +211,8 @@ begin
     perform app.add_job(gen_random_uuid(), 'mail.email_changed', jsonb_build_array(p_id),
         p_subject_type => 'email_change', p_subject_id => p_id::text,
         p_request_id => p_request ->> 'request_id', p_correlation_id => p_request ->> 'correlation_id');
-    perform app.add_account_audit('email.change', change.user_id, jsonb_build_object('change', p_id), p_request);
+    perform app.add_account_audit('email.change', change.user_id, jsonb_build_object('change', p_id) || change.audited,
+        p_request);
 exception
     when unique_violation then
         perform app.refuse(404, 'link_invalid', 'Ask for the change once more.');
@@ -225,6 +228,7 @@ create function app.undo_email_change(
 ) returns void language plpgsql security definer set search_path = '' as $$
 declare
     change app.email_changes;
+    present jsonb;
 begin
     perform app.hold_credentials((select c.user_id from app.email_changes c where c.id = p_id));
     select c.* into change from app.email_changes c
@@ -232,6 +236,9 @@ begin
     if not found then
         perform app.refuse(404, 'link_invalid', 'Ask us for help.');
     end if;
+    select c.audited -> 'after' into present from app.email_changes c
+    where c.user_id = change.user_id and c.confirmed_at is not null and c.undone_at is null
+    order by c.created_at desc limit 1;
     update app.email_changes c set undone_at = now()
     where c.user_id = change.user_id and c.created_at >= change.created_at and c.confirmed_at is not null;
     update public.users u set email = change.old_email, password_hash = p_password_hash, updated_at = now()
@@ -239,7 +246,8 @@ begin
     perform app.void_links(change.user_id);
     perform app.end_sessions(change.user_id);
     perform app.add_password_reset(p_reset_id, change.user_id, p_lifetime, p_request);
-    perform app.add_account_audit('email.undo', change.user_id, jsonb_build_object('change', p_id), p_request);
+    perform app.add_account_audit('email.undo', change.user_id,
+        jsonb_build_object('change', p_id, 'before', present, 'after', change.audited -> 'before'), p_request);
 exception
     when unique_violation then
         perform app.refuse(404, 'link_invalid', 'Another account has this address by now.');

@@ -48,7 +48,7 @@ begin
         perform app.refuse(403, 'unknown_role', 'app_metadata names a role that there is none of.');
     end if;
     perform app.add_account_audit('account.mirror', p_id,
-        jsonb_build_object('role', chosen_role, 'invitation', invitation.id), p_request);
+        jsonb_build_object('invitation', invitation.id, 'after', app.place_of(p_id)), p_request);
 exception
     when unique_violation then
         perform app.refuse(403, 'email_in_use', 'Another account has this address.');
@@ -143,6 +143,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
     person public.users;
     invitation app.invitations;
+    was jsonb := app.place_of((app.claims() ->> 'sub')::uuid);
 begin
     -- As app.accept_invitation does: first the invitation, then the person.
     perform from app.invitations i where i.id = p_invitation_id for update;
@@ -162,7 +163,8 @@ begin
         email_verified_at = coalesce(u.email_verified_at, now())
     where u.id = person.id;
     perform app.settle_address(person.id);
-    perform app.add_account_audit('invitation.accept', person.id, jsonb_build_object('invitation', invitation.id), p_request);
+    perform app.add_account_audit('invitation.accept', person.id, jsonb_build_object('invitation', invitation.id,
+        'before', was, 'after', app.place_of(person.id)), p_request);
     return invitation.brand_id;
 end
 $$;
