@@ -13,9 +13,21 @@ from playhouse.postgres_ext import ArrayField, DateTimeTZField, IntervalField
 
 from models import context
 from models.db import Row, new_id, now, row, value
-from models.errors import NotFound
+from models.errors import Invalid, NotFound
 
 TIERS = ("essential", "analytics", "marketing", "ai_processing")
+
+
+class UnknownNotice(Invalid):
+    """There is no such notice, or it is no longer in force."""
+
+    code = "unknown_notice"
+
+
+class TierNotInNotice(Invalid):
+    """The notice says nothing about the tier."""
+
+    code = "tier_not_in_notice"
 
 
 class Notice(Row):
@@ -140,7 +152,9 @@ def grant(
         source: what it was given through.
 
     Raises:
-        Problem: 422 `unknown_notice`, `tier_not_in_notice` or `unknown_brand`.
+        UnknownNotice: there is no such notice in force.
+        TierNotInNotice: it says nothing about the tier.
+        UnknownBrand: there is no such brand.
     """
     found = row(
         "SELECT id, created FROM app.grant_consent(%s, %s, %s, %s, %s, %s, %s)",

@@ -320,11 +320,9 @@ def _refusal(error: peewee.DatabaseError) -> Problem | None:
     code = getattr(cause, "pgcode", None) or ""
     if not code.startswith("PT"):
         return None
-    problem = Problem(cause.diag.message_detail or "")  # type: ignore[union-attr]
-    problem.status, problem.code = int(code[2:]), cause.diag.message_primary  # type: ignore[union-attr]
-    problem.title = problem.code.replace("_", " ").capitalize()
-    if problem.status == 401:
-        problem.headers["WWW-Authenticate"] = "Bearer"
-    if problem.status == 429:
-        problem.headers["Retry-After"] = "60"
-    return problem
+    said, status = cause.diag, int(code[2:])  # type: ignore[union-attr]
+    return Problem.of_code(status, said.message_primary, said.message_detail or "", headers=_HEADERS.get(status))
+
+
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "60"}}
+"""What belongs to a refusal of a function's, by its status."""

@@ -1,7 +1,7 @@
 """What can go wrong for a caller. Each error knows its HTTP status and its stable `code`."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Problem(Exception):
@@ -20,12 +20,31 @@ class Problem(Exception):
     title = "Something went wrong on our side"
     is_noted = True
     claims: Mapping[str, Any] | None = None
+    _titles: ClassVar[dict[str, str]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """A code has one title, whoever refuses: where a class has none of its own, it is the code in words."""
+        if "code" in vars(cls):
+            cls.title = vars(cls).get("title") or in_words(cls.code)
+            cls._titles[cls.code] = cls.title
+
+    @classmethod
+    def of_code(cls, status: int, code: str, detail: str = "", *, headers: dict[str, str] | None = None) -> "Problem":
+        """A refusal that is known by its code alone, as the database's functions raise it."""
+        problem = Problem(detail, headers=headers)
+        problem.status, problem.code, problem.title = status, code, cls._titles.get(code) or in_words(code)
+        return problem
 
     def __init__(self, detail: str = "", *, headers: dict[str, str] | None = None, **extra: Any) -> None:
         super().__init__(detail or self.title)
         self.detail = detail
-        self.headers = headers or {}
+        self.headers = dict(headers or {})
         self.extra = extra
+
+
+def in_words(code: str) -> str:
+    """What a code says, e.g. `Already invited`."""
+    return code.replace("_", " ").capitalize()
 
 
 class Malformed(Problem):

@@ -48,8 +48,14 @@ class RoleNotGrantable(Forbidden):
     code = "role_not_grantable"
 
 
+class SentJustNow(TooMany):
+    """The invitation was sent a moment ago."""
+
+    code = "sent_just_now"
+
+
 class TooManyInvitations(TooMany):
-    """The brand has invited enough people for today, or sent this one a moment ago."""
+    """The brand has invited enough people for today."""
 
     code = "too_many_invitations"
 
@@ -136,7 +142,7 @@ def renew(brand_id: UUID, invitation_id: UUID) -> None:
     Raises:
         NotFound: there is no such invitation in the caller's brand.
         InvitationClosed: it has been accepted or revoked.
-        TooManyInvitations: it was sent less than a minute ago.
+        SentJustNow: it was, less than a minute ago.
     """
     if value("SELECT app.renew_invitation(%s, %s, %s, %s)", (brand_id, invitation_id, LIFETIME, MAILS_AN_HOUR)):
         enqueue("mail.invitation", invitation_id, brand_id=brand_id)

@@ -28,6 +28,7 @@ DESCRIPTION = """
 Brands run activations, fans scan codes, numbers move.
 
 **Errors** are `application/problem+json` (RFC 9457); `code` is stable, `errors` names the fields that are wrong.
+**Signing in** is over at 401: on `session_ended`, refresh once; if that doesn't help, sign in again.
 **Lists** come in pages: send `next_cursor` back as `cursor`. **Repeating** a POST is safe with an `Idempotency-Key`
 where an endpoint takes one. **Overwriting** what somebody else changed is prevented by `If-Match` with the `ETag` that
 you read. **Limits** are told in `RateLimit` and `RateLimit-Policy`; `429` and `503` say in `Retry-After` when to come

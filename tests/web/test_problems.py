@@ -8,8 +8,10 @@ import pytest
 from psycopg2 import sql
 
 from models import db
+from models.accounts import EmailInUse
 from models.context import Identity, nobody
 from models.errors import Invalid, NotFound, Problem
+from models.invitations import AlreadyInvited
 from web.endpoint import endpoint
 from web.problems import of_database
 
@@ -60,6 +62,23 @@ def test_a_problem_document_has_all_that_rfc_9457_asks_for_and_our_code(api, fai
         "ended_at": "2026-11-21",
     }
     assert "location" not in answer.headers
+
+
+def kinds(of=Problem):
+    return [kind for found in of.__subclasses__() for kind in (found, *kinds(found))]
+
+
+def test_a_code_has_one_status_and_one_title():
+    ours = [kind for kind in kinds() if kind.__module__.startswith(("models.", "web."))]
+    meanings = {(kind.code, kind.status, kind.title) for kind in ours}
+
+    assert len({code for code, _, _ in meanings}) == len(meanings)
+
+
+def test_what_a_function_of_the_database_refuses_has_the_title_of_its_class():
+    assert Problem.of_code(409, "email_in_use").title == EmailInUse.title
+    assert Problem.of_code(409, "already_invited").title == AlreadyInvited.title == "Already invited"
+    assert Problem.of_code(409, "group_is_over").title == "Group is over"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -8,6 +8,8 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from models import consents
+from models.consents import TierNotInNotice, UnknownNotice
+from models.users import UnknownBrand
 from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of
 from web.instants import Instant
 from web.v1.fields import Locale, Tier
@@ -96,6 +98,7 @@ class Consents:
         also={200: ConsentOut},
         permission="authenticated",
         audit="consent.grant",
+        problems=(TierNotInNotice, UnknownBrand, UnknownNotice),
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Give a consent. If it is in force already, the answer is 200 and nothing changes."""

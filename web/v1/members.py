@@ -16,6 +16,7 @@ from models.invitations import (
     BrandArchived,
     InvitationClosed,
     RoleNotGrantable,
+    SentJustNow,
     TooManyInvitations,
 )
 from models.members import LastBrandAdmin
@@ -202,7 +203,7 @@ class InvitationResend:
         response=InvitationOut,
         permission="members:write",
         audit="invitation.resend",
-        problems=(InvitationClosed, TooManyInvitations),
+        problems=(InvitationClosed, SentJustNow),
     )
     def on_post(self, req: Request, resp: Response, brand_id: UUID, invitation_id: UUID) -> None:
         """Send an invitation again. It is good for another week; once a minute at most."""
