@@ -205,10 +205,19 @@ def me() -> Profile:
     return Profile(**found, role=identity.user_role or "", consent_tiers=consents.tiers_in_force())
 
 
-def update_me(changes: Mapping[str, Any]) -> tuple[Profile, Profile]:
-    """Change the caller's own profile; how it was and how it is.
+def lock_me() -> Profile:
+    """The caller's own profile, which nobody else changes before this transaction ends."""
+    identity = context.current()
+    assert identity is not None
+    execute("SELECT FROM public.users WHERE id = %s FOR NO KEY UPDATE", (identity.user_id,))
+    return me()
+
+
+def update_me(before: Profile, changes: Mapping[str, Any]) -> Profile:
+    """Change the caller's own profile; how it is then.
 
     Args:
+        before: how it was when it was locked.
         changes: any of `name`, `locale`, `timezone`, `phone` and `consent_tiers`. The tiers are those that shall be
             in force for every brand: what is missing is granted under the default notice, any other is revoked.
 
@@ -219,13 +228,12 @@ def update_me(changes: Mapping[str, Any]) -> tuple[Profile, Profile]:
     tiers = fields.pop("consent_tiers", None)
     if "timezone" in fields:
         require_timezone(fields["timezone"])
-    before = me()
     if fields:
         # The clock's time, so that two changes in one transaction are two versions.
         User.update(**fields, updated_at=peewee.fn.clock_timestamp()).where(User.id == before.id).execute()
     if tiers is not None:
         consents.set_tiers(tiers, source="profile")
-    return before, me()
+    return me()
 
 
 def require_timezone(name: str, *, field: str = "timezone") -> None:

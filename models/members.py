@@ -127,6 +127,16 @@ def get(brand_id: UUID, user_id: UUID) -> Member:
     return Member(**found)
 
 
+def hold(brand_id: UUID, user_id: UUID) -> Member:
+    """One of them, whom nobody else changes before this transaction ends.
+
+    Raises:
+        NotFound: nobody of that id works for the brand, or the caller may not change its members.
+    """
+    execute("SELECT app.hold_member(%s, %s)", (brand_id, user_id))
+    return get(brand_id, user_id)
+
+
 def change_role(brand_id: UUID, user_id: UUID, role: str) -> Member:
     """Give a member another role; tokens with the old one are refused from the next request on.
 

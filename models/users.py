@@ -95,6 +95,20 @@ def get(user_id: UUID) -> User:
     return user
 
 
+def hold(user_id: UUID, brand_id: UUID | None) -> User:
+    """One account that nobody else makes something else before this transaction ends.
+
+    Args:
+        user_id: whose it is.
+        brand_id: the brand that they may come to.
+
+    Raises:
+        NotFound: there is none.
+    """
+    execute("SELECT app.hold_user(%s, %s)", (user_id, brand_id))
+    return get(user_id)
+
+
 def change_role(user_id: UUID, role: str, brand_id: UUID | None) -> User:
     """Make somebody something else; tokens with the old role are refused from the next request on.
 

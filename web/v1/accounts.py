@@ -302,8 +302,9 @@ class Me:
         changes = {
             name: value for name, value in msgspec.structs.asdict(req.context.body).items() if value is not UNSET
         }
-        require_match(req, _version(accounts.me()))
-        before, after = accounts.update_me(changes)
+        before = accounts.lock_me()
+        require_match(req, _version(before))
+        after = accounts.update_me(before, changes)
         was, now = before.protected(), after.protected()
         changed = [field for field in was if was[field] != now[field]]
         audited(

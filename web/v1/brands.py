@@ -164,7 +164,7 @@ class BrandArchive:
     @endpoint(response=BrandOut, permission="brands:write", audit="brand.archive", problems=(PreconditionFailed,))
     def on_put(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """Archive a brand. Its people's sessions end, nobody signs in for it, and its live campaigns are paused."""
-        before = brands.get(brand_id)
+        before = brands.lock(brand_id)
         require_match(req, before.version)
         paused = brands.archive(brand_id)
         _answer_archived(req, resp, before, paused_campaigns=paused)

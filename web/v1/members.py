@@ -124,7 +124,7 @@ class Member:
     )
     def on_patch(self, req: Request, resp: Response, brand_id: UUID, user_id: UUID) -> None:
         """Give a member another role. It bites with their next request: tokens with the old role are refused."""
-        before = members.get(brand_id, user_id)
+        before = members.hold(brand_id, user_id)
         require_match(req, before.role)
         changed = members.change_role(brand_id, user_id, req.context.body.role)
         was, now = {"role": before.role}, {"role": changed.role}

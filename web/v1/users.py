@@ -114,7 +114,7 @@ class User:
     def on_patch(self, req: Request, resp: Response, user_id: UUID) -> None:
         """Change an account's role. It bites with the next request; system admins are not made or unmade here."""
         asked: RoleChange = req.context.body
-        before = users.get(user_id)
+        before = users.hold(user_id, asked.brand_id)
         require_match(req, before.updated_at)
         changed = users.change_role(user_id, asked.role, asked.brand_id)
         brand_id = changed.brand_id or before.brand_id

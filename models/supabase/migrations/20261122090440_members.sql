@@ -86,17 +86,50 @@ end
 $$;
 call app.grant_definer('app.members_to_enrol(uuid)', array['app_job']);
 
+-- Keeps what somebody is until this transaction ends; p_brand_id is the brand that they may come to. One change of a brand's
+-- people at a time, or two admins could take each other's role away at once.
+create function app.hold_person(p_user_id uuid, p_brand_id uuid) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+    perform from public.brands b where b.id in (p_brand_id, (select u.brand_id from public.users u where u.id = p_user_id))
+    order by b.id for no key update;
+    perform from public.users u where u.id = p_user_id for update;
+end
+$$;
+call app.grant_definer('app.hold_person(uuid,uuid)', '{}');
+
+-- The same for whoever is about to change a member.
+create function app.hold_member(p_brand_id uuid, p_user_id uuid) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+    perform app.require_brand(p_brand_id, 'members:write');
+    perform from public.users u where u.id = p_user_id and u.brand_id = p_brand_id;
+    if not found then
+        perform app.refuse(404, 'not_found');
+    end if;
+    perform app.hold_person(p_user_id, p_brand_id);
+end
+$$;
+call app.grant_definer('app.hold_member(uuid,uuid)', array['authenticated', 'app_admin']);
+
+-- The same for a system admin who is about to make somebody something else.
+create function app.hold_user(p_user_id uuid, p_brand_id uuid) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+    perform app.hold_person(p_user_id, p_brand_id);
+end
+$$;
+call app.grant_definer('app.hold_user(uuid,uuid)', array['app_admin']);
+
 -- Makes somebody something else; what they were. For the functions below, which have decided that it may be.
 create function app.set_role(p_user_id uuid, p_role text, p_brand_id uuid) returns text
 language plpgsql security definer set search_path = '' as $$
 declare
     person record;
 begin
-    -- One change of a brand's people at a time, or two admins could take each other's role away at once.
-    perform from public.brands b where b.id in (p_brand_id, (select u.brand_id from public.users u where u.id = p_user_id))
-    order by b.id for no key update;
+    perform app.hold_person(p_user_id, p_brand_id);
     select u.brand_id, r.name as role into strict person
-    from public.users u join public.roles r on r.id = u.role_id where u.id = p_user_id for update of u;
+    from public.users u join public.roles r on r.id = u.role_id where u.id = p_user_id;
     if person.role = 'Brand Admin' and (p_role, p_brand_id) is distinct from (person.role, person.brand_id)
         and not exists (
             select from public.users u join public.roles r on r.id = u.role_id
