@@ -23,7 +23,8 @@ read, too. A test compares this page with both, and another one sends every requ
 
 - Members of a brand (Creator, Campaign Manager, Brand Admin) act within their brand; what is another's is not found.
 - Who lacks `campaigns:all`, a Creator, sees the campaigns that they are assigned to, and of codes, scans, engagements
-  and numbers what belongs to these. The row policies see to that (`app.own_campaigns()`).
+  and numbers what belongs to these. The row policies see to that (`app.own_campaigns()`). Jobs are of whole brands,
+  so such a role has no `jobs:read`.
 - Fans have no permission: what they do (scans, consents, their account) concerns themselves, and everybody may do that.
 - System admins look after brands, accounts and jobs of all brands; they see no campaign, contact or number of one.
 - An API key acts for its brand within its scopes: permissions of whoever made it that are marked here. It is nobody:

@@ -33,6 +33,20 @@ def test_a_creator_sees_a_campaign_from_its_assignment_on_and_until_it_ends(clie
     assert (given, taken, other_reads, codes) == ([204, 204], [204, 404], [404, 404], [1, 0])
 
 
+def test_a_creator_follows_no_job_since_jobs_are_of_all_campaigns(client, campaign, manager, creator, superuser):
+    other = campaign("Other", launched=False)
+    job = client.post(f"/api/v1/campaigns/{other.id}/launch", token=manager.token).json["id"]
+
+    assert client.get(f"/api/v1/jobs/{job}", token=manager.token).status_code == 200
+    assert client.get(f"/api/v1/jobs/{job}", token=creator.token).status_code == 404
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select role from role_permissions where permission = 'jobs:read'"
+            " except select role from role_permissions where permission = 'campaigns:all'"
+        )
+        assert cursor.fetchall() == []
+
+
 @pytest.mark.parametrize(
     "table",
     ["campaigns", "qr_codes", "engagements", "scan_rollups", "campaign_audience", "qr_scans", "campaign_assignments"],

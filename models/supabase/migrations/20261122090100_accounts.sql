@@ -60,7 +60,7 @@ select role, permission from (values
     ('Campaign Manager', array['brand:read', 'members:read', 'campaigns:read', 'campaigns:write', 'campaigns:launch',
         'campaigns:all', 'campaigns:assign', 'assets:read', 'assets:write', 'surveys:read', 'surveys:write',
         'audiences:read', 'audiences:write', 'contacts:read', 'scans:read', 'analytics:read', 'jobs:read']),
-    ('Creator', array['brand:read', 'campaigns:read', 'assets:read', 'surveys:read', 'analytics:read', 'jobs:read']),
+    ('Creator', array['brand:read', 'campaigns:read', 'assets:read', 'surveys:read', 'analytics:read']),
     ('System Admin', array['brand:read', 'brand:write', 'brands:read', 'brands:write', 'members:read', 'members:write',
         'users:read', 'users:write', 'jobs:write', 'audit:read'])
 ) as granted (role, permissions), unnest(permissions) as permission;
