@@ -397,6 +397,41 @@ def test_when_a_brand_demands_it_members_enrol_before_they_may_do_anything_else(
     assert (removed.status_code, removed.json["code"]) == (409, "mfa_mandatory")
 
 
+def test_a_session_that_has_been_open_for_long_shows_the_password_and_enrols_then(
+    client, admin, brand, session, superuser
+):
+    creator, begun = session
+    demand(client, admin, brand, -1)
+    superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
+    token = client.post("/api/v1/auth/refresh", json={"refresh_token": begun["refresh_token"]}).json["access_token"]
+    refused = client.post(MFA, token=token)
+    shown = [
+        client.post("/api/v1/auth/reauthenticate", json=body, token=token)
+        for body in ({"code": "000000"}, {"password": "another password"}, {"password": creator.password})
+    ]
+
+    secret = client.post(MFA, token=token).json["secret"]
+    confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=token).json
+
+    assert refused.json["code"] == "recent_authentication_required"
+    assert [answer.status_code for answer in shown] == [403, 403, 204]
+    assert [answer.json["code"] for answer in shown[:2]] == ["mfa_required", "wrong_password"]
+    assert client.get(f"/api/v1/brands/{brand['id']}", token=confirmed["access_token"]).status_code == 200
+
+
+def test_the_password_shown_once_more_does_not_stand_for_the_code_that_is_owed(client, enrolled, superuser):
+    manager, secret, _ = enrolled
+    token = login(client, manager)["access_token"]
+    superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
+
+    for shown in ({"password": manager.password}, {"code": totp.code(secret)}):
+        answer = client.post("/api/v1/auth/reauthenticate", json=shown, token=token)
+        assert (answer.status_code, answer.json["code"]) == (403, "mfa_required")
+
+    raised = verify(client, token, code=totp.code(secret)).json["access_token"]
+    assert client.post(MFA, token=raised).status_code == 201
+
+
 def test_an_admin_sees_who_of_the_members_has_enrolled(client, member, brand, enrolled):
     boss = member("Brand Admin")
 

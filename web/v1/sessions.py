@@ -8,7 +8,7 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from models import reauthentication, second_factor, sessions
-from models.errors import Invalid, TooMany
+from models.errors import Invalid, MfaRequired, TooMany
 from models.reauthentication import WrongPassword
 from models.second_factor import InvalidCode
 from models.sessions import RefreshTokenInvalid
@@ -118,14 +118,21 @@ class Reauthentication:
         audit="session.reauthenticate",
         slow=True,
         outward=True,
+        before_mfa=True,  # whoever has to enrol an authenticator is asked for recent authentication, too
         problems=(WrongPassword, InvalidCode, TooMany, Invalid),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Show once more who one is. This session may then do what asks for recent authentication, for ten minutes."""
+        """Show once more who one is. This session may then do what asks for recent authentication, for ten minutes.
+
+        A session that owes the enrolment of a second factor shows the password, and may then enrol. One that owes a
+        code shows that at `/api/v1/auth/mfa/verify`, and is recent then.
+        """
         asked: ReauthenticationIn = req.context.body
         identity = req.context.identity
         audited(req, table="sessions", record_id=identity.session_id)
         if asked.code is not None and asked.password is None:
+            if identity.mfa_pending:
+                raise MfaRequired
             second_factor.verify(identity, asked.code)
         elif asked.password is not None and asked.code is None:
             reauthentication.with_password(identity, asked.password)

@@ -123,11 +123,13 @@ $$;
 call app.grant_definer('app.require_recent(interval)', array['authenticated', 'app_fan', 'app_admin']);
 
 -- Counts an attempt of the caller to show who they are once more, and returns the hash of the own password.
--- Only who holds a session of the account gets here, so strangers can't use the attempts up.
+-- Only who holds a session of the account gets here, so strangers can't use the attempts up. Where there is a second
+-- factor, the password alone shows nothing.
 create function app.begin_reauthentication(
     p_key bytea, p_most int, p_window interval, out password_hash text, out retry_after int
 ) language plpgsql security definer set search_path = '' as $$
 begin
+    perform app.require_second_factor();
     retry_after := app.count_sign_in(p_key, p_most, p_window);
     select u.password_hash into begin_reauthentication.password_hash
     from public.users u where u.id = (app.claims() ->> 'sub')::uuid;
