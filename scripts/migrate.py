@@ -1,5 +1,6 @@
 """Bring the database's schema up to date: the release step."""
 
+import argparse
 import json
 import os
 import sys
@@ -14,8 +15,9 @@ from settings import settings
 RUN = ROOT / "var" / "run.json"
 
 
-def main(_argv: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Apply what is missing and say what was applied; 1 when it can't be."""
+    argparse.ArgumentParser(prog="scripts/migrate", description=__doc__).parse_args(argv)
     production.require_fit(settings, "release")
     try:
         applied = migrate(_dsn())

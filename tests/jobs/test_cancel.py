@@ -1,6 +1,5 @@
 """Cancelling: at once while nobody has the job, at the body's own asking once it runs."""
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -13,20 +12,9 @@ from models import context, job_control, jobs
 from models.db import execute, new_id, transaction
 from models.errors import Problem
 from tests.fixtures.jobs import take
+from tests.fixtures.queries import Query
 
 pytestmark = pytest.mark.usefixtures("temporary_actors")
-
-Query = Callable[..., list[tuple[Any, ...]]]
-
-
-@pytest.fixture
-def query(superuser) -> Query:
-    def run(sql: str, *params: Any) -> list[tuple[Any, ...]]:
-        with superuser.cursor() as cursor:
-            cursor.execute(sql, params)
-            return cursor.fetchall() if cursor.description else []
-
-    return run
 
 
 def enqueue(name: str, **options: Any) -> UUID:

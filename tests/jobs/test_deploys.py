@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,22 +25,11 @@ from scripts.setup.environment import ROOT
 from settings import settings
 from tests.brokers import until
 from tests.fixtures.jobs import take
+from tests.fixtures.queries import Query
 
 pytestmark = pytest.mark.usefixtures("temporary_actors", "db_clean")
 
 SHORT, LONG = "slow.short", "slow.long"  # actors of tests.jobs.slow_crew
-
-Query = Callable[..., list[tuple[Any, ...]]]
-
-
-@pytest.fixture
-def query(superuser: connection) -> Query:
-    def run(sql: str, *params: Any) -> list[tuple[Any, ...]]:
-        with superuser.cursor() as cursor:
-            cursor.execute(sql, params)
-            return cursor.fetchall() if cursor.description else []
-
-    return run
 
 
 def enqueue(name: str, *args: Any, **options: Any) -> UUID:
@@ -104,7 +93,7 @@ def test_an_upcast_that_fails_is_an_attempt_that_failed(ledger: Ledger, runner: 
 
 
 @pytest.mark.parametrize(
-    ("version", "upcast"), [(2, None), (3, {2: list}), (1, {1: list}), (2, {1: list, 2: list})], ids=str
+    ("version", "upcast"), [(2, {}), (3, {2: list}), (1, {1: list}), (2, {1: list, 2: list})], ids=str
 )
 def test_a_version_without_a_way_to_it_is_noticed_where_it_is_declared(version: int, upcast: Any) -> None:
     with pytest.raises(ValueError, match="needs an upcast"):

@@ -1,12 +1,10 @@
 """The engine, through the real ledger: what a job's end commits, and what its failure leaves behind."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from psycopg2.extensions import connection
 
 from jobs.engine import RetryLater, actor, current_job, own_transaction
 from jobs.engine.ledger import Claim, Ledger
@@ -15,20 +13,9 @@ from models import context, jobs
 from models.db import FLUSH, db, execute, new_id, transaction
 from models.errors import NotFound
 from tests.fixtures.jobs import take
+from tests.fixtures.queries import Query
 
 pytestmark = pytest.mark.usefixtures("temporary_actors")
-
-Query = Callable[..., list[tuple[Any, ...]]]
-
-
-@pytest.fixture
-def query(superuser: connection) -> Query:
-    def run(sql: str, *params: Any) -> list[tuple[Any, ...]]:
-        with superuser.cursor() as cursor:
-            cursor.execute(sql, params)
-            return cursor.fetchall() if cursor.description else []
-
-    return run
 
 
 def enqueue(name: str, *args: Any, **options: Any) -> UUID:

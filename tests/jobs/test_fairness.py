@@ -1,7 +1,6 @@
 """Who goes next: brands take turns, limits hold, and keys are unique for as long as they say."""
 
 import math
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -9,7 +8,6 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from psycopg2.extensions import connection
 
 from jobs.engine import actor, registry
 from jobs.engine import turns as turns_module
@@ -19,20 +17,9 @@ from jobs.engine.turns import MEMORY, Turns
 from models import context, jobs
 from models.db import transaction
 from tests.fixtures.jobs import take
+from tests.fixtures.queries import Query
 
 pytestmark = pytest.mark.usefixtures("temporary_actors")
-
-Query = Callable[..., list[tuple[Any, ...]]]
-
-
-@pytest.fixture
-def query(superuser: connection) -> Query:
-    def run(sql: str, *params: Any) -> list[tuple[Any, ...]]:
-        with superuser.cursor() as cursor:
-            cursor.execute(sql, params)
-            return cursor.fetchall() if cursor.description else []
-
-    return run
 
 
 @pytest.fixture

@@ -16,20 +16,9 @@ from models.db import transaction
 from models.errors import NotFound, Problem
 from models.groups import Batch, Call, Chain, Children, GroupRef
 from tests.fixtures.jobs import Drain, take
+from tests.fixtures.queries import Query
 
 pytestmark = pytest.mark.usefixtures("temporary_actors", "db_clean")
-
-Query = Callable[..., list[tuple[Any, ...]]]
-
-
-@pytest.fixture
-def query(superuser: connection) -> Query:
-    def run(sql: str, *params: Any) -> list[tuple[Any, ...]]:
-        with superuser.cursor() as cursor:
-            cursor.execute(sql, params)
-            return cursor.fetchall() if cursor.description else []
-
-    return run
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from psycopg2.extensions import connection
 
 from jobs.engine import actor, current_job
 from jobs.engine.ledger import Claim, Ledger
@@ -22,21 +21,11 @@ from models.errors import NotFound
 from models.groups import Batch, Call, Chain
 from settings import settings as app_settings
 from tests.fixtures.jobs import Drain, take
+from tests.fixtures.queries import Query
 
 pytestmark = pytest.mark.usefixtures("temporary_actors", "db_clean")
 
-Query = Callable[..., list[tuple[Any, ...]]]
 Tree = tuple[str, list[Any]]  # ("batch" | "chain", children); a leaf is how it ends
-
-
-@pytest.fixture
-def query(superuser: connection) -> Query:
-    def run(sql: str, *params: Any) -> list[tuple[Any, ...]]:
-        with superuser.cursor() as cursor:
-            cursor.execute(sql, params)
-            return cursor.fetchall() if cursor.description else []
-
-    return run
 
 
 # Any shape

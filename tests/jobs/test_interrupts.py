@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from jobs.engine import actor, registry
 from jobs.engine.errors import JobInterrupted
@@ -44,16 +44,6 @@ def insert(marker: str) -> None:
     db.execute_sql(
         "INSERT INTO app.schedule_occurrences (schedule, due_at, job_id) VALUES (%s, now(), %s)", (marker, new_id())
     )
-
-
-@pytest.fixture
-def query(superuser: connection) -> Callable[..., list[tuple[Any, ...]]]:
-    def run(sql: str, *params: Any) -> list[tuple[Any, ...]]:
-        with superuser.cursor() as cursor:
-            cursor.execute(sql, params)
-            return cursor.fetchall() if cursor.description else []
-
-    return run
 
 
 def test_interrupts_at_random_moments_leave_no_uncertain_effect_and_no_open_transaction(

@@ -1,13 +1,12 @@
 """What becomes of jobs when a claim, a lock or a report gets lost on its way; nothing waits for a process to end."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
 import psycopg2
 import pytest
-from psycopg2.extensions import connection
 
 from jobs.engine import actor
 from jobs.engine.absences import Absences
@@ -18,21 +17,11 @@ from jobs.engine.run import Runner, describe
 from models import context, jobs
 from models.db import transaction
 from settings import settings
+from tests.fixtures.queries import Query
 
 pytestmark = pytest.mark.usefixtures("temporary_actors")
 
 WORKER = 4711
-Query = Callable[..., list[tuple[Any, ...]]]
-
-
-@pytest.fixture
-def query(superuser: connection) -> Query:
-    def run(sql: str, *params: Any) -> list[tuple[Any, ...]]:
-        with superuser.cursor() as cursor:
-            cursor.execute(sql, params)
-            return cursor.fetchall() if cursor.description else []
-
-    return run
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """Dead letters: grouped by what they died of, and made jobs again, once each and under the same id."""
 
 from collections import Counter
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -20,18 +18,6 @@ from models.errors import NotFound
 from tests.fixtures.jobs import take
 
 pytestmark = pytest.mark.usefixtures("temporary_actors")
-
-Query = Callable[..., list[tuple[Any, ...]]]
-
-
-@pytest.fixture
-def query(superuser) -> Query:
-    def run(sql: str, *params: Any) -> list[tuple[Any, ...]]:
-        with superuser.cursor() as cursor:
-            cursor.execute(sql, params)
-            return cursor.fetchall()
-
-    return run
 
 
 def test_letters_that_died_of_the_same_are_one_group(admin, bury, make_brand):
