@@ -20,7 +20,7 @@ class Problem(Exception):
     title = "Something went wrong on our side"
     is_noted = True
     claims: Mapping[str, Any] | None = None
-    _titles: ClassVar[dict[str, str]] = {}
+    _titles: ClassVar[dict[str, str]] = {code: title}
 
     def __init_subclass__(cls) -> None:
         """A code has one title, whoever refuses: where a class has none of its own, it is the code in words."""

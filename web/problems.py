@@ -1,7 +1,6 @@
 """Every error as `application/problem+json` (RFC 9457), rendered in one place."""
 
 import logging
-from http import HTTPStatus
 from typing import Any
 
 import falcon
@@ -11,7 +10,7 @@ import psycopg2
 from falcon.asgi import App, Request, Response
 
 from models.context import request_info
-from models.errors import Conflict, Forbidden, Invalid, Problem, Unavailable
+from models.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -71,35 +70,39 @@ class HeadersTooLarge(Problem):
     status, code, title = 431, "headers_too_large", "The headers are too large"
 
 
-CODES = {
-    # by status, where no exception class of ours says it
-    400: "bad_request",
-    404: "not_found",
-    405: "method_not_allowed",
-    406: "not_acceptable",
-    408: "request_timeout",
-    413: "content_too_large",
-    414: "uri_too_long",
-    415: "unsupported_media_type",
-    431: "headers_too_large",
-    503: "unavailable",
+_BY_STATUS: dict[int, type[Problem]] = {
+    kind.status: kind
+    for kind in (
+        *(BadRequest, NotFound, MethodNotAllowed, NotAcceptable, TooSlow, TooLarge, UriTooLong, UnsupportedMediaType),
+        *(HeadersTooLarge, Unavailable),
+    )
 }
 
 
-def render(resp: Response, problem: Problem) -> None:
-    """Make `resp` say what went wrong."""
-    document = {
+def of_status(status: int, detail: str = "", *, headers: dict[str, str] | None = None) -> Problem:
+    """What is wrong where only a status says so: Falcon's own refusals, and the server's."""
+    kind = _BY_STATUS.get(status, Problem if status >= 500 else BadRequest)
+    return Problem.of_code(status, kind.code, detail, headers=headers)
+
+
+def document_of(problem: Problem, request_id: str) -> dict[str, Any]:
+    """The problem as RFC 9457 has it."""
+    return {
         "type": f"urn:companon:problem:{problem.code}",
         "title": problem.title,
         "status": problem.status,
         "code": problem.code,
         **({"detail": problem.detail} if problem.detail else {}),
-        "request_id": request_info().request_id,
+        "request_id": request_id,
         **problem.extra,
     }
+
+
+def render(resp: Response, problem: Problem) -> None:
+    """Make `resp` say what went wrong."""
     resp.status = problem.status
     resp.content_type = PROBLEM_JSON
-    resp.data = _encode(document)
+    resp.data = _encode(document_of(problem, request_info().request_id))
     # What the responder had set belongs to an answer that isn't given.
     for header in ("Location", "ETag"):
         resp.delete_header(header)
@@ -151,15 +154,6 @@ def sqlstate(error: BaseException) -> str | None:
     return None
 
 
-def of_falcon(error: falcon.HTTPError) -> Problem:
-    """Falcon's own errors (no such route, method, header value) in our form."""
-    problem = Problem(error.description or "", headers=dict(error.headers or {}))
-    problem.status = error.status_code
-    problem.title = HTTPStatus(error.status_code).phrase
-    problem.code = CODES.get(error.status_code, "bad_request")
-    return problem
-
-
 async def _on_problem(req: Request, resp: Response, error: Problem, params: dict[str, Any]) -> None:
     if error.status >= 500:
         logger.warning("%s: %s", error.code, error, extra={"route": req.uri_template})
@@ -167,7 +161,8 @@ async def _on_problem(req: Request, resp: Response, error: Problem, params: dict
 
 
 async def _on_http_error(req: Request, resp: Response, error: falcon.HTTPError, params: dict[str, Any]) -> None:
-    await _on_problem(req, resp, of_falcon(error), params)
+    problem = of_status(error.status_code, error.description or "", headers=dict(error.headers or {}))
+    await _on_problem(req, resp, problem, params)
 
 
 async def _on_exception(req: Request, resp: Response, error: Exception, params: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from gunicorn.workers import gasgi  # type: ignore[import-untyped]
 
 from settings import settings
 from web.middleware import security_headers
-from web.problems import CODES, PROBLEM_JSON
+from web.problems import PROBLEM_JSON, document_of, of_status
 from web.trace import new_id
 
 HEAD_SECONDS = 10.0
@@ -178,17 +178,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
 
 def _problem(status: int, message: str) -> bytes:
-    code = CODES.get(status, "internal" if status >= 500 else "bad_request")
-    return msgspec.json.encode(
-        {
-            "type": f"urn:companon:problem:{code}",
-            "title": HTTPStatus(status).phrase,
-            "status": status,
-            "code": code,
-            "detail": message[:200],
-            "request_id": new_id(),
-        }
-    )
+    return msgspec.json.encode(document_of(of_status(status, message[:200]), new_id()))
 
 
 class Worker(gasgi.ASGIWorker):  # type: ignore[misc]

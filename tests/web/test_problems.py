@@ -13,7 +13,7 @@ from models.context import Identity, nobody
 from models.errors import Invalid, NotFound, Problem
 from models.invitations import AlreadyInvited
 from web.endpoint import endpoint
-from web.problems import of_database
+from web.problems import MethodNotAllowed, of_database, of_status
 
 
 class Gone(Problem):
@@ -79,6 +79,12 @@ def test_what_a_function_of_the_database_refuses_has_the_title_of_its_class():
     assert Problem.of_code(409, "email_in_use").title == EmailInUse.title
     assert Problem.of_code(409, "already_invited").title == AlreadyInvited.title == "Already invited"
     assert Problem.of_code(409, "group_is_over").title == "Group is over"
+
+
+def test_what_only_a_status_says_has_the_code_and_title_of_its_class():
+    assert (of_status(405).code, of_status(405).title) == (MethodNotAllowed.code, MethodNotAllowed.title)
+    assert (of_status(502).code, of_status(502).title) == (Problem.code, Problem.title)
+    assert (of_status(418).code, of_status(418).status) == ("bad_request", 418)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
