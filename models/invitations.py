@@ -142,6 +142,7 @@ def renew(brand_id: UUID, invitation_id: UUID) -> None:
     Raises:
         NotFound: there is no such invitation in the caller's brand.
         InvitationClosed: it has been accepted or revoked.
+        BrandArchived: the brand is archived, and the link would be good for nothing.
         SentJustNow: it was, less than a minute ago.
     """
     if value("SELECT app.renew_invitation(%s, %s, %s, %s)", (brand_id, invitation_id, LIFETIME, MAILS_AN_HOUR)):

@@ -212,7 +212,11 @@ def _show(
 
 def _begin(identity: Identity, *, confirmed: bool) -> dict[str, Any]:
     with transaction(identity):
-        found = row("SELECT * FROM app.begin_code(%s, %s, %s, %s)", (confirmed, _key(identity), MOST, WINDOW))
+        found = row(
+            "SELECT * FROM app.begin_code(%s, %s, %s, %s, %s)",
+            (confirmed, _key(identity), MOST, WINDOW, accounts.origin()),
+        )
+        after_commit(ring)
     assert found is not None
     if found["retry_after"]:
         raise TooMany("Too many attempts.", retry_after=found["retry_after"])

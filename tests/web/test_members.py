@@ -202,6 +202,16 @@ def test_an_invitation_is_sent_again_and_good_for_another_week(client, url, boss
     assert len(mailbox.to("new@acme.example")) == 2
 
 
+def test_no_invitation_into_an_archived_brand_is_sent_again(client, url, boss, admin, superuser):
+    made = client.post(f"{url}/invitations", json={"email": "new@acme.example", "role": "Creator"}, token=boss.token)
+    superuser.cursor().execute("update app.invitations set sent_at = sent_at - interval '2 minutes'")
+    client.put(f"{url}/archive", token=admin.token)
+
+    refused = client.post(made.headers["Location"] + "/resend", token=admin.token)
+
+    assert (refused.status_code, refused.json["code"]) == (409, "brand_archived")
+
+
 def test_an_address_is_invited_once_until_the_invitation_is_over(client, url, boss, superuser):
     body = {"email": "new@acme.example", "role": "Creator"}
     answers = [client.post(f"{url}/invitations", json=body, token=boss.token) for _ in range(2)]

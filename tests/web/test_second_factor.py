@@ -169,6 +169,27 @@ def test_codes_that_are_tried_run_out_for_the_right_one_too(client, enrolled):
     assert (late.status_code, late.json["code"]) == (429, "rate_limited")
 
 
+def test_the_owner_is_told_once_when_somebody_who_knows_the_password_has_used_all_attempts_up(
+    client, enrolled, drain, mailbox
+):
+    manager, secret, _ = enrolled
+    token = login(client, manager)["access_token"]
+    wrong = "000000" if totp.step_of(secret, "000000") is None else "999999"
+    drain()
+    mailbox.messages.clear()
+
+    tried = [verify(client, token, code=wrong).status_code for _ in range(second_factor.MOST)]
+    drain()
+    assert set(tried) == {403}
+    assert mailbox.to(manager.email) == []
+
+    late = [verify(client, token, code=wrong).status_code for _ in range(3)]
+    drain()
+    assert late == [429] * 3
+    (told,) = mailbox.to(manager.email)
+    assert told["Subject"] == "Somebody has tried codes of your authenticator"
+
+
 def test_a_recovery_code_is_good_once_in_any_spelling_and_only_hashes_are_stored(client, enrolled, superuser):
     manager, _, confirmed = enrolled
     code = confirmed["recovery_codes"][0]

@@ -6,6 +6,8 @@ import pytest
 
 from models import context, reauthentication, sealing, sessions, tokens
 from models.db import transaction
+from web.v1.accounts import Anonymous
+from web.v1.sessions import Refresh
 
 pytestmark = pytest.mark.usefixtures("fresh_limits")
 
@@ -80,6 +82,10 @@ def test_many_who_refresh_at_once_stay_signed_in_with_one_next_token(client, pho
     assert len({answer.json["refresh_token"] for answer in answers}) == 1
     assert all(is_alive(client, answer.json) for answer in answers)
     assert one(superuser, "select count(*) from app.refresh_tokens") == (2,)
+
+
+def test_as_many_as_may_begin_a_session_at_one_address_may_go_on_with_it():
+    assert Refresh.on_post.declaration.rate == Anonymous.on_post.declaration.rate
 
 
 def test_a_token_that_comes_again_later_ends_the_session_and_is_in_the_trail(client, member, superuser):

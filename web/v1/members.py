@@ -203,7 +203,7 @@ class InvitationResend:
         response=InvitationOut,
         permission="members:write",
         audit="invitation.resend",
-        problems=(InvitationClosed, SentJustNow),
+        problems=(BrandArchived, InvitationClosed, SentJustNow),
     )
     def on_post(self, req: Request, resp: Response, brand_id: UUID, invitation_id: UUID) -> None:
         """Send an invitation again. It is good for another week; once a minute at most."""

@@ -76,7 +76,7 @@ class Refresh:
         response=SessionOut,
         permission="public",
         refused_as="session.refresh",
-        rate="600/minute",
+        rate="3000/minute",
         outward=True,
         problems=(RefreshTokenInvalid,),
     )

@@ -53,19 +53,23 @@ $$;
 call app.grant_definer('app.enrol_totp(uuid,bytea,int)', array['authenticated', 'app_fan', 'app_admin']);
 
 -- Counts an attempt of the caller to show a code, and returns the authenticator that it should be of: the confirmed one,
--- or the one that waits for it. Only who knows the password gets here, so strangers can't use the attempts up.
+-- or the one that waits for it. Only who knows the password gets here, so strangers can't use the attempts up; and so the
+-- owner is told, once in a window, when they are.
 create function app.begin_code(
-    p_confirmed boolean, p_key bytea, p_most int, p_window interval,
+    p_confirmed boolean, p_key bytea, p_most int, p_window interval, p_request jsonb,
     out id uuid, out secret bytea, out key_version int, out retry_after int
 ) language plpgsql security definer set search_path = '' as $$
 begin
     retry_after := app.count_sign_in(p_key, p_most, p_window);
+    if p_confirmed and exists (select from app.sign_in_attempts a where a.key = p_key and a.attempts = p_most + 1) then
+        perform app.notify_account((app.claims() ->> 'sub')::uuid, 'codes_used_up', p_request);
+    end if;
     select f.id, f.secret, f.key_version into begin_code.id, begin_code.secret, begin_code.key_version
     from app.totp_factors f
     where f.user_id = (app.claims() ->> 'sub')::uuid and (f.confirmed_at is not null) = p_confirmed;
 end
 $$;
-call app.grant_definer('app.begin_code(boolean,bytea,int,interval)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.begin_code(boolean,bytea,int,interval,jsonb)', array['authenticated', 'app_fan', 'app_admin']);
 
 -- The caller's session has shown the second factor: it may do everything from now on, and counts as recent.
 create function app.raise_session(p_key bytea) returns app.session_person

@@ -251,6 +251,8 @@ begin
         perform app.refuse(404, 'not_found');
     elsif invitation.used_at is not null or invitation.revoked_at is not null then
         perform app.refuse(409, 'invitation_closed', 'It has been accepted or revoked.');
+    elsif exists (select from public.brands b where b.id = p_brand_id and b.archived_at is not null) then
+        perform app.refuse(409, 'brand_archived', 'The brand is archived.');
     elsif invitation.sent_at > now() - interval '1 minute' then
         perform app.refuse(429, 'sent_just_now', 'Wait a minute before sending it again.');
     end if;
