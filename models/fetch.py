@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 
 class NotFetched(Exception):
@@ -26,14 +26,7 @@ def fetch(url: str, *, timeout: float, most: int, headers: Mapping[str, str] | N
         OSError, http.client.HTTPException: it could not be had.
     """
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port
-    if parts.scheme == "https":
-        secure = ssl.create_default_context()
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            host, port, timeout=timeout, context=secure
-        )
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    connection = _connection(parts, timeout)
     # A socket's own timeout begins anew with each byte.
     watchdog = threading.Timer(timeout, _hang_up, [connection])
     watchdog.daemon = True
@@ -51,6 +44,13 @@ def fetch(url: str, *, timeout: float, most: int, headers: Mapping[str, str] | N
     if len(content) > most:
         raise NotFetched(f"more than {most} bytes")
     return content
+
+
+def _connection(parts: SplitResult, timeout: float) -> http.client.HTTPConnection:
+    host, port = parts.hostname or "", parts.port
+    if parts.scheme != "https":
+        return http.client.HTTPConnection(host, port, timeout=timeout)
+    return http.client.HTTPSConnection(host, port, timeout=timeout, context=ssl.create_default_context())
 
 
 def _hang_up(connection: http.client.HTTPConnection) -> None:

@@ -1,7 +1,7 @@
 """What of a request goes into the audit trail: its act, written with it, or that it was refused."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from falcon.asgi import Request
@@ -18,24 +18,21 @@ UNNAMED = "request.refuse"
 _OTHER_TABLES = {"code_id": "qr_codes", "entry_id": "audit_logs"}
 
 
-def audited(
-    req: Request,
-    *,
-    table: str | None = None,
-    record_id: UUID | None = None,
-    record_key: str | None = None,
-    before: dict[str, Any] | None = None,
-    after: dict[str, Any] | None = None,
-    shown: list[UUID] | None = None,
-    reason: str | None = None,
-    brand_id: UUID | None = None,
-) -> None:
-    """Say which record a responder acts on, and how; goes into the entry that its `audit=` declares.
+class Details(TypedDict, total=False):
+    """What an entry says of the act; `shown` are the people or records that a list has told of."""
 
-    `shown` are the people or records that a list has told of.
-    """
-    details = locals()
-    details.pop("req")
+    table: str
+    record_id: UUID | None
+    record_key: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    shown: list[UUID]
+    reason: str | None
+    brand_id: UUID | None
+
+
+def audited(req: Request, **details: Unpack[Details]) -> None:
+    """Say which record a responder acts on, and how; goes into the entry that its `audit=` declares."""
     req.context.audit = {name: detail for name, detail in details.items() if detail is not None}
 
 

@@ -6,7 +6,7 @@ pool, and its answer is encoded there, so that what can't be encoded isn't commi
 """
 
 from collections.abc import Callable, Coroutine, Mapping
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, Unpack
 
 import msgspec
@@ -181,53 +181,45 @@ class _Operation:
         """In a thread: decode, then do it in the caller's transaction."""
         self.decode(req, raw)
         resp.status = self.declared.status
-        kit: Kit = req.context.kit
-        identity: Identity = req.context.identity
+        respond = partial(self.responder, resource, req, resp, **path)
         if self.declared.outward:
-            self._act_outward(kit, identity, resource, req, resp, path)
+            self._act_outward(req, resp, respond)
             return
-        with kit.transaction(identity, timeout=self.declared.timeout):
-            self._act(kit, identity, resource, req, resp, path, raw)
+        kit: Kit = req.context.kit
+        with kit.transaction(req.context.identity, timeout=self.declared.timeout):
+            if self.declared.recent:
+                kit.require_recent()
+            self._act(req, resp, raw, respond)
 
-    def _act(
-        self,
-        kit: Kit,
-        identity: Identity,
-        resource: Any,
-        req: Request,
-        resp: Response,
-        path: dict[str, Any],
-        raw: bytes,
-    ) -> None:
-        if self.declared.recent:
-            kit.require_recent()
+    def _act(self, req: Request, resp: Response, raw: bytes, respond: Callable[[], Any]) -> None:
         key = idempotency.key_of(req) if self.declared.idempotent else None
         if key is None:
-            self._respond(kit, resource, req, resp, path)
+            self._respond(req, resp, respond)
             return
-        scope, digest = idempotency.scope_of(identity), idempotency.digest_of(req, raw)
-        kept = kit.idempotency.begin(scope, key, digest)
+        kept_answers = req.context.kit.idempotency
+        scope, digest = idempotency.scope_of(req.context.identity), idempotency.digest_of(req, raw)
+        kept = kept_answers.begin(scope, key, digest)
         if kept is not None:
             idempotency.replay(resp, kept, digest)
             return
-        self._respond(kit, resource, req, resp, path)
+        self._respond(req, resp, respond)
         body = (resp.data or b"").decode()
-        kit.idempotency.store(scope, key, resp.status_code, idempotency.kept_headers(resp), body)
+        kept_answers.store(scope, key, resp.status_code, idempotency.kept_headers(resp), body)
 
-    def _respond(self, kit: Kit, resource: Any, req: Request, resp: Response, path: dict[str, Any]) -> None:
-        self.responder(resource, req, resp, **path)
+    def _respond(self, req: Request, resp: Response, respond: Callable[[], Any]) -> None:
+        respond()
         if self.declared.audit:
-            record_act(kit, req, self.declared.audit)
+            record_act(req.context.kit, req, self.declared.audit)
         _finish(req, resp)
 
-    def _act_outward(
-        self, kit: Kit, identity: Identity, resource: Any, req: Request, resp: Response, path: dict[str, Any]
-    ) -> None:
+    def _act_outward(self, req: Request, resp: Response, respond: Callable[[], Any]) -> None:
+        kit: Kit = req.context.kit
+        identity: Identity = req.context.identity
         if self.declared.recent:
             with kit.transaction(identity, timeout=self.declared.timeout):
                 kit.require_recent()
         with acting_as(identity):
-            self.responder(resource, req, resp, **path)
+            respond()
         _finish(req, resp)
         if self.declared.audit:
             with kit.transaction(identity, timeout=self.declared.timeout):
