@@ -72,7 +72,9 @@ def lock(brand_id: UUID) -> Brand:
     Raises:
         NotFound: there is none, or none that the caller may change.
     """
-    found: Brand | None = next(iter(Brand.select().where(Brand.id == brand_id).for_update()), None)
+    # Not against rows that refer to it: whoever has locked a session and writes an entry would wait, and be waited for.
+    locking: Any = "FOR NO KEY UPDATE"
+    found: Brand | None = next(iter(Brand.select().where(Brand.id == brand_id).for_update(locking)), None)
     if found is None:
         raise NotFound
     return found

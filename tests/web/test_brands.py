@@ -1,7 +1,9 @@
 """Brands over HTTP: made by system admins, seen by their own members."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
+import psycopg2
 import pytest
 
 from models import brands, campaigns, context
@@ -339,3 +341,11 @@ def test_a_launch_that_an_archived_brand_has_asked_for_does_not_go_live(client, 
 
     with pytest.raises(NotReady), transaction(context.for_brand_job(brand["id"])):
         campaigns.activate(draft.id)
+
+
+def test_who_locks_a_brand_is_in_the_way_of_nothing_that_refers_to_it(admin, brand, superuser):
+    with admin.acting(), closing(psycopg2.connect(superuser.dsn)) as other, other.cursor() as cursor:
+        brands.lock(brand["id"])
+        cursor.execute("select from public.brands where id = %s for key share nowait", (brand["id"],))
+
+        assert cursor.rowcount == 1
