@@ -4,6 +4,7 @@ Servers are started by pytest's first process, with or without pytest-xdist; eac
 own database and its own Redis database. What the application's settings read is set here before any test imports it.
 """
 
+import gc
 import json
 import shutil
 import subprocess
@@ -102,6 +103,17 @@ def _shared(item: pytest.Item) -> str | None:
         return f"shape-{item.callspec.params.get('shape', 'bare') if hasattr(item, 'callspec') else 'bare'}"
     scopes = {found[-1].scope for found in item._fixtureinfo.name2fixturedefs.values()}
     return item.path.stem if "module" in scopes else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[Any]:
+    """What is imported and collected stays: nobody looks through it for garbage, then or while tests run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
