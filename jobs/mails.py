@@ -77,6 +77,16 @@ def send_password_reset(reset_id: UUID) -> None:
         _send("password_reset", owner["email"], owner["locale"], link=link)
 
 
+@letter("mail.email_undone")
+def send_email_undone(reset_id: UUID) -> None:
+    """Tell somebody who has taken their account back what has been done, with the link for a new password."""
+    with own_transaction():
+        owner = credentials.reset_mail(reset_id)
+    if owner:
+        link = _link("reset-password", credentials.RESET, reset_id)
+        _send("email_undone", owner["email"], owner["locale"], link=link)
+
+
 @letter("mail.email_change")
 def send_email_change(change_id: UUID) -> None:
     """Send the link that makes an address an account's to that address."""

@@ -136,7 +136,9 @@ def confirm_email_change(token: str) -> None:
 def undo_email_change(identity: Identity, token: str) -> None:
     """Give the account its old address back, end its sessions, and have a link for a new password sent there.
 
-    The password of today is nobody's from then on. Opens its own transaction, after one to put in its place is hashed.
+    The password of today is nobody's from then on. Of what was added since the change was asked for, an authenticator
+    (where there had been none), API keys and open invitations go, and recovery codes in any case. Opens its own
+    transaction, after a password to put in the other's place is hashed.
 
     Raises:
         LinkInvalid: the link is not ours, has been used, or is too old.

@@ -84,8 +84,9 @@ PAGES = {
     ),
     "undo-email": MailPage(
         title="Take your account back",
-        text="One click, and your account has its old e-mail address again. Everybody is signed out of it, and you get"
-        " a link to choose a new password.",
+        text="One click, and your account has its old e-mail address again. Everybody is signed out of it, what was"
+        " added meanwhile (an authenticator, API keys, invitations) is taken away, and you get a link to choose a new"
+        " password.",
         to="/api/v1/auth/email/undo",
         button="Undo the change",
         done="Your account has its old address again. Look for our mail, and choose a new password.",

@@ -2,15 +2,16 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 
 import psycopg2
 import pytest
 
-from models import credentials, links, passwords, reauthentication
+from models import credentials, links, passwords, reauthentication, totp
 from models.db import new_id
 from models.errors import Invalid
 from tests.blocked import until_blocked
-from tests.fixtures.accounts import PASSWORD, link_token, sign_in, sign_in_admin, text_of
+from tests.fixtures.accounts import PASSWORD, forget_code, link_token, sign_in, sign_in_admin, text_of
 
 pytestmark = pytest.mark.usefixtures("fresh_limits")
 
@@ -245,6 +246,75 @@ def test_whoever_has_stolen_an_account_with_its_password_is_out_once_the_old_add
     assert login(client, manager.email, PASSWORD).status_code == 401
     drain()
     assert reset(client, mailbox.token(manager.email)).status_code == 200
+
+
+def stolen(client, drain, mailbox, somebody):
+    """The link that takes an account back whose address somebody else has changed."""
+    ask(client, somebody, "thief@example.com")
+    drain()
+    follow(client, "confirm", mailbox.token("thief@example.com"))
+    drain()
+    return mailbox.token(somebody.email)
+
+
+def enrol(client, token):
+    """Add an authenticator; its secret, and the token of the session that has shown a code of it."""
+    secret = client.post("/api/v1/users/me/mfa", token=token).json["secret"]
+    confirmed = client.post("/api/v1/users/me/mfa/confirm", json={"code": totp.code(secret)}, token=token).json
+    return secret, confirmed["access_token"]
+
+
+def test_what_a_thief_has_left_in_an_account_is_gone_once_its_owner_takes_it_back(
+    client, drain, mailbox, member, superuser
+):
+    boss = member("Brand Admin")
+    key = {"name": "ours", "scopes": ["campaigns:read"]}
+    ours = client.post("/api/v1/api-keys", json=key, token=boss.token).json["key"]
+    link = stolen(client, drain, mailbox, boss)
+    _, token = enrol(client, boss.token)
+    left = client.post("/api/v1/api-keys", json={**key, "name": "theirs"}, token=token).json
+    people = f"/api/v1/brands/{boss.brand_id}/invitations"
+    invited = client.post(people, json={"email": "friend@example.com", "role": "Brand Admin"}, token=token).json
+    drain()
+    accomplice = {"token": mailbox.token("friend@example.com"), "password": NEW, "name": "Friend"}
+
+    assert follow(client, "undo", link).status_code == 200
+    drain()
+
+    assert client.get("/api/v1/campaigns", token=left["key"]).json["code"] == "api_key_invalid"
+    assert client.get("/api/v1/campaigns", token=ours).status_code == 200
+    assert client.post("/api/v1/auth/accept-invitation", json=accomplice).json["code"] == "link_invalid"
+    assert mailbox.to(boss.email)[-1]["Subject"] == "Your account has its old address again"
+    assert reset(client, mailbox.token(boss.email)).status_code == 200
+    assert login(client, boss.email, NEW).json["mfa_required"] is None
+    with superuser.cursor() as cursor:
+        cursor.execute("select details -> 'taken' from audit_logs where action = 'email.undo'")
+        ((taken,),) = cursor.fetchall()
+    assert (taken["api_keys"], taken["invitations"]) == ([left["id"]], [invited["id"]])
+    assert taken["second_factor"]
+
+
+@pytest.mark.parametrize("thief_replaces_it", [False, True])
+def test_a_second_factor_that_was_asked_for_before_is_worth_no_less_to_whoever_has_the_mailbox(
+    client, drain, mailbox, member, superuser, thief_replaces_it
+):
+    manager = member()
+    secret, token = enrol(client, manager.token)
+    link = stolen(client, drain, mailbox, replace(manager, token=token))
+    if thief_replaces_it:
+        secret, _ = enrol(client, token)
+
+    assert follow(client, "undo", link).status_code == 200
+    drain()
+    (letter,) = [one for one in mailbox.to(manager.email) if "old address again" in one["Subject"]]
+    reset(client, link_token(letter))
+
+    begun = login(client, manager.email, NEW).json
+    assert begun["mfa_required"] == "verify"
+    forget_code(superuser, manager.user_id)
+    shown = client.post("/api/v1/auth/mfa/verify", json={"code": totp.code(secret)}, token=begun["access_token"])
+    standing = client.get("/api/v1/users/me/mfa", token=shown.json["access_token"]).json
+    assert standing["recovery_codes_left"] == 0
 
 
 @pytest.mark.parametrize("verb", ["confirm", "undo"])

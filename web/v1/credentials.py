@@ -167,6 +167,8 @@ class EmailUndo:
         """Undo a change of e-mail address. The link is good once, and for a week, unless a fan became a member since.
 
         The account has its old address again, no sessions and no password, and a link for a new one is mailed there.
+        What was added since the change was asked for is taken away: an authenticator, where there had been none, API
+        keys, open invitations.
         """
         credentials.undo_email_change(req.context.identity, req.context.body.token)
         resp.media = ChangedOut()

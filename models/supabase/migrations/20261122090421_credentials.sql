@@ -23,6 +23,7 @@ create table app.email_changes (
     confirmed_at timestamptz,
     undo_until timestamptz,
     undone_at timestamptz,
+    had_second_factor boolean not null default false, -- when it was asked for
     audited jsonb not null,                -- {"before", "after"}: both addresses, as the audit trail may show them
     constraint email_changes_undone_if_confirmed check ((confirmed_at is null) = (undo_until is null))
 );
@@ -73,17 +74,19 @@ end
 $$;
 call app.grant_definer('app.hold_credentials(uuid)', '{}');
 
--- Puts a link for a new password down and has it mailed.
-create function app.add_password_reset(p_id uuid, p_user_id uuid, p_lifetime interval, p_request jsonb) returns void
+-- Puts a link for a new password down and has it mailed, in the letter of the job p_mail.
+create function app.add_password_reset(
+    p_id uuid, p_user_id uuid, p_lifetime interval, p_request jsonb, p_mail text default 'mail.password_reset'
+) returns void
 language plpgsql security definer set search_path = '' as $$
 begin
     insert into app.password_resets (id, user_id, expires_at) values (p_id, p_user_id, now() + p_lifetime);
-    perform app.add_job(gen_random_uuid(), 'mail.password_reset', jsonb_build_array(p_id),
+    perform app.add_job(gen_random_uuid(), p_mail, jsonb_build_array(p_id),
         p_subject_type => 'password_reset', p_subject_id => p_id::text,
         p_request_id => p_request ->> 'request_id', p_correlation_id => p_request ->> 'correlation_id');
 end
 $$;
-call app.grant_definer('app.add_password_reset(uuid,uuid,interval,jsonb)', '{}');
+call app.grant_definer('app.add_password_reset(uuid,uuid,interval,jsonb,text)', '{}');
 
 -- Has a link for a new password mailed to whoever has the address. p_key counts what was asked for this address, so that
 -- nobody's inbox is filled by typing it into our form.
@@ -183,8 +186,9 @@ begin
         return;
     end if;
     delete from app.email_changes c where c.user_id = person.id and c.confirmed_at is null;
-    insert into app.email_changes (id, user_id, old_email, new_email, expires_at, audited)
-    values (p_id, person.id, person.email, p_email, now() + p_lifetime, p_audited);
+    insert into app.email_changes (id, user_id, old_email, new_email, expires_at, audited, had_second_factor)
+    values (p_id, person.id, person.email, p_email, now() + p_lifetime, p_audited, exists (
+        select from app.totp_factors f where f.user_id = person.id and f.confirmed_at is not null));
     perform app.add_job(gen_random_uuid(), case when known then 'mail.email_taken' else 'mail.email_change' end,
         jsonb_build_array(p_id), p_subject_type => 'email_change', p_subject_id => p_id::text,
         p_request_id => p_request ->> 'request_id', p_correlation_id => p_request ->> 'correlation_id');
@@ -220,15 +224,47 @@ end
 $$;
 call app.grant_definer('app.confirm_email_change(uuid,interval,jsonb)', array['app_public']);
 
+-- Takes away what somebody who had got into an account can have left there since a moment, to come back or to act for its
+-- brand: an authenticator, unless there had been one before; recovery codes; API keys; invitations that are open. Returns
+-- what it was, for the trail. An authenticator that was there before, or took its place, stays: a mailbox alone must not
+-- be worth more than it was then.
+create function app.take_away_since(p_user_id uuid, p_since timestamptz, p_had_second_factor boolean) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+    factor uuid;
+    keys uuid[];
+    invited uuid[];
+begin
+    delete from app.totp_factors f where f.user_id = p_user_id and f.confirmed_at is null;
+    if not p_had_second_factor then
+        delete from app.totp_factors f where f.user_id = p_user_id and f.confirmed_at >= p_since
+        returning f.id into factor;
+    end if;
+    delete from app.recovery_codes c where c.user_id = p_user_id;
+    with revoked as (
+        update app.api_keys k set revoked_at = now()
+        where k.created_by = p_user_id and k.created_at >= p_since and k.revoked_at is null returning k.id
+    ) select coalesce(array_agg(r.id order by r.id), '{}') into keys from revoked r;
+    with revoked as (
+        update app.invitations i set revoked_at = now()
+        where i.invited_by = p_user_id and i.created_at >= p_since and i.used_at is null and i.revoked_at is null
+        returning i.id
+    ) select coalesce(array_agg(r.id order by r.id), '{}') into invited from revoked r;
+    return jsonb_build_object('second_factor', factor, 'api_keys', keys, 'invitations', invited);
+end
+$$;
+call app.grant_definer('app.take_away_since(uuid,timestamptz,boolean)', '{}');
+
 -- Gives the account its old address back, ends all of its sessions, and has a link for a new password sent there: whoever
 -- changed the address knew the password, so p_password_hash, of one that nobody knows, takes its place. What was changed
--- after that can't be undone to any more.
+-- after that can't be undone to any more, and what was left there since the change was asked for goes.
 create function app.undo_email_change(
     p_id uuid, p_password_hash text, p_reset_id uuid, p_lifetime interval, p_request jsonb
 ) returns void language plpgsql security definer set search_path = '' as $$
 declare
     change app.email_changes;
     present jsonb;
+    taken jsonb;
 begin
     perform app.hold_credentials((select c.user_id from app.email_changes c where c.id = p_id));
     select c.* into change from app.email_changes c
@@ -245,9 +281,11 @@ begin
     where u.id = change.user_id;
     perform app.void_links(change.user_id);
     perform app.end_sessions(change.user_id);
-    perform app.add_password_reset(p_reset_id, change.user_id, p_lifetime, p_request);
+    taken := app.take_away_since(change.user_id, change.created_at, change.had_second_factor);
+    perform app.add_password_reset(p_reset_id, change.user_id, p_lifetime, p_request, 'mail.email_undone');
     perform app.add_account_audit('email.undo', change.user_id,
-        jsonb_build_object('change', p_id, 'before', present, 'after', change.audited -> 'before'), p_request);
+        jsonb_build_object('change', p_id, 'before', present, 'after', change.audited -> 'before', 'taken', taken),
+        p_request);
 exception
     when unique_violation then
         perform app.refuse(404, 'link_invalid', 'Another account has this address by now.');
