@@ -18,6 +18,7 @@ from spectree.response import Response as Responses
 
 from models.errors import PreconditionFailed
 from models.reauthentication import RecentAuthenticationRequired
+from web.components import SCHEMAS, keep_used, share_nested, with_plain_patterns
 from web.declaration import AUTHENTICATED, GENERAL, JSON, OPEN, OPTIONAL, PUBLIC, Declaration
 from web.examples import example_of
 from web.problems import PROBLEM_JSON, ProblemOut, SignInIsElsewhere
@@ -34,8 +35,6 @@ where an endpoint takes one. **Overwriting** what somebody else changed is preve
 you read. **Limits** are told in `RateLimit` and `RateLimit-Policy`; `429` and `503` say in `Retry-After` when to come
 back. **Work that goes on** is answered with `202` and the job's `Location`. Every answer carries `X-Request-Id`.
 """
-_SCHEMAS = "#/components/schemas/"
-_REFERENCE = re.compile(rf'"{_SCHEMAS}([^"]+)"')
 _CONVERTER = re.compile(r":[^}/]*(?=})")
 _SENTENCE = re.compile(r"(?<=[.])\s+(?=[^a-z])")
 _PROBLEM = ProblemOut.__name__
@@ -239,10 +238,10 @@ def _finished(spec: dict[str, Any], backend: _Endpoints) -> dict[str, Any]:
         for operation in operations.values():
             _finish_operation(operation, backend.declared[operation["operationId"]])
             operation["operationId"] = _unique(operation["operationId"], taken)
-    _share_nested(spec)
-    _keep_used(spec)
+    share_nested(spec)
+    keep_used(spec)
     _exemplify(spec)
-    return _with_plain_patterns(spec)
+    return with_plain_patterns(spec)
 
 
 def _unique(name: str, taken: set[str]) -> str:
@@ -251,12 +250,6 @@ def _unique(name: str, taken: set[str]) -> str:
     found = next(candidate for candidate in numbered if candidate not in taken)
     taken.add(found)
     return found
-
-
-def _with_plain_patterns(spec: dict[str, Any]) -> dict[str, Any]:
-    """Python's `$` lets a newline pass and ours forbid that; elsewhere it doesn't."""
-    plain: dict[str, Any] = msgspec.json.decode(_text(spec).replace(r'$(?!\\n)"', '$"'))
-    return plain
 
 
 def _exemplify(spec: dict[str, Any]) -> None:
@@ -274,9 +267,9 @@ def _finish_operation(operation: dict[str, Any], declared: Declaration) -> None:
         operation["requestBody"]["required"] = not declared.body_optional
     for status, response in operation["responses"].items():
         content = response.get("content", {})
-        if int(status) >= 400 and content["application/json"]["schema"] == {"$ref": _SCHEMAS + _PROBLEM}:
+        if int(status) >= 400 and content["application/json"]["schema"] == {"$ref": SCHEMAS + _PROBLEM}:
             content[PROBLEM_JSON] = content.pop("application/json")
-    problem = {"schema": {"$ref": _SCHEMAS + _PROBLEM}}
+    problem = {"schema": {"$ref": SCHEMAS + _PROBLEM}}
     operation["responses"] = dict(sorted(operation["responses"].items()))
     operation["responses"]["default"] = {"description": "Any other error", "content": {PROBLEM_JSON: problem}}
     for parameter in operation["parameters"]:
@@ -299,55 +292,3 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     options = [option for option in schema["anyOf"] if option != {"type": "null"}]
     rest = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
     return {**options[0], **rest} if len(options) == 1 else {"anyOf": options, **rest}
-
-
-def _share_nested(spec: dict[str, Any]) -> None:
-    """`Parent.Child` becomes `Child` where all parents mean the same."""
-    schemas = spec["components"]["schemas"]
-    meanings: dict[str, set[str]] = {}
-    for name, schema in schemas.items():
-        meanings.setdefault(_leaf(name), set()).add(_REFERENCE.sub(lambda ref: _leaf(ref[1]), _text(schema)))
-    shared = {leaf for leaf, found in meanings.items() if len(found) == 1}
-    while apart := {_leaf(name) for name in schemas if _leaf(name) in shared and _leaves(schemas[name]) - shared}:
-        shared -= apart
-    moved = {name: _leaf(name) for name in schemas if "." in name and _leaf(name) in shared}
-    _rewrite(spec, {_SCHEMAS + old: _SCHEMAS + new for old, new in moved.items()})
-    for old, new in moved.items():
-        schemas[new] = schemas.pop(old)
-
-
-def _leaf(name: str) -> str:
-    return name.rpartition(".")[2]
-
-
-def _leaves(schema: Any) -> set[str]:
-    return {_leaf(name) for name in _references(schema)}
-
-
-def _rewrite(value: Any, references: dict[str, str]) -> None:
-    if isinstance(value, dict):
-        if value.get("$ref") in references:
-            value["$ref"] = references[value["$ref"]]
-        for item in value.values():
-            _rewrite(item, references)
-    elif isinstance(value, list):
-        for item in value:
-            _rewrite(item, references)
-
-
-def _text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _references(value: Any) -> set[str]:
-    return set(_REFERENCE.findall(_text(value)))
-
-
-def _keep_used(spec: dict[str, Any]) -> None:
-    schemas = spec["components"]["schemas"]
-    used: set[str] = set()
-    found = _references(spec["paths"])
-    while found - used:
-        used |= found
-        found = set().union(*(_references(schemas[name]) for name in found))
-    spec["components"]["schemas"] = {name: schemas[name] for name in sorted(used)}
