@@ -137,6 +137,17 @@ def test_an_entry_that_can_not_be_written_takes_its_act_with_it(db_clean):
         assert value("SELECT count(*) FROM app.audit_chains") == 0
 
 
+@pytest.mark.parametrize(
+    "details", ["[" * 1000 + "]" * 1000, '"' + "x" * 5_000_000 + '"'], ids=["nested without end", "without measure"]
+)
+def test_what_the_sealer_would_break_on_is_no_entry(db_clean, details):
+    with pytest.raises(peewee.IntegrityError, match="audit_logs_details_bounded"), transaction(BRAND):
+        value(
+            "select app.record_audit(%s, 'x.y', null, null, null, %s, 'ok', null, null, '', '', '')",
+            (new_id(), f'{{"after": {details}}}'),
+        )
+
+
 def test_an_entry_goes_to_the_server_in_one_message_with_the_commit(db_clean, monkeypatch):
     sent = []
     send = db._send

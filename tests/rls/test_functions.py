@@ -13,7 +13,7 @@ from psycopg2 import sql
 
 from tests.rls.rows import Party, Table, owner_columns
 from tests.rls.shapes import Shape
-from tests.rls.world import FAN, JOB, MEMBER, PERSONAL, Caller, World
+from tests.rls.world import ADMIN, FAN, JOB, MEMBER, NOBODY, PERSONAL, Caller, World
 
 ARGUMENTS: dict[str, Any] = {
     "p_actor": "scan.score",
@@ -228,6 +228,20 @@ def test_no_function_tells_what_is_another_s_from_what_nobody_has(caller: Caller
             # The id of something new: nobody chooses it but us.
             if not answers[0].startswith(TAKEN) and (function.name, *theirs) not in TELLS:
                 assert answers[0] == answers[1], f"{function.name}({', '.join(theirs)})"
+
+
+@pytest.mark.parametrize("caller", [MEMBER, FAN, ADMIN, NOBODY], ids=lambda caller: caller.name)
+def test_an_answer_that_is_kept_is_for_whom_it_was_given_to(caller: Caller, world: World) -> None:
+    theirs = f"user:{world.theirs.user_id}"
+    world.cur.execute(
+        "insert into app.idempotency_keys (scope, key, digest, body) values (%s, 'one', '', 'secret')", (theirs,)
+    )
+    for statement in (
+        "select app.idempotency_begin(%s, 'one', '')",
+        "select app.idempotency_store(%s, 'one', 200, '{}', '')",
+    ):
+        with world.acting_as(caller), pytest.raises(psycopg2.Error, match="forbidden"):
+            world.cur.execute(statement, (theirs,))
 
 
 LEAKY = {

@@ -47,6 +47,17 @@ def test_everybody_sees_their_own_rows(caller: Caller, world: World) -> None:
     assert seen >= 8
 
 
+def test_a_machine_has_no_permission_that_is_not_for_machines_whatever_its_key_says(world: World) -> None:
+    world.cur.execute("select name, for_machines from public.permissions")
+    permissions = dict(world.cur.fetchall())
+    key = Caller("an API key", "authenticated", "API Key", "brand_id", scopes=tuple(permissions))
+    with world.acting_as(key):
+        world.cur.execute("select p from unnest(%s) as p where app.brand_for(p) is not null", (list(permissions),))
+        found = {name for (name,) in world.cur.fetchall()}
+
+    assert found == {name for name, for_machines in permissions.items() if for_machines}
+
+
 @pytest.mark.parametrize("login", LOGINS)
 def test_a_login_by_itself_may_read_no_table(login: str, shape: Shape, world: World) -> None:
     connected = shape.connect(login)

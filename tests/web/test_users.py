@@ -110,6 +110,16 @@ def test_nobody_moves_an_account_that_has_changed_since_they_saw_it(client, admi
     assert late.status_code == 412
 
 
+def test_a_token_of_the_brand_that_somebody_was_moved_from_is_refused(client, admin, member, make_brand):
+    manager, other = member("Campaign Manager"), make_brand("Other")
+    body = {"role": "Campaign Manager", "brand_id": str(other["id"])}
+
+    moved = client.patch(f"{URL}/{manager.user_id}", json=body, token=admin.token)
+
+    assert (moved.status_code, moved.json["brand_id"]) == (200, body["brand_id"])
+    assert client.get("/api/v1/campaigns", token=manager.token).json["code"] == "session_ended"
+
+
 def test_two_admins_who_lock_each_other_at_once_do_not_both_get_their_way(admin, superuser):
     accounts.ensure_system_admin("second@companon.example", PASSWORD, TOTP_SECRET)
     second = sign_in_admin(superuser, "second@companon.example")

@@ -23,6 +23,9 @@ create table public.audit_logs (
     key_version int,
     mac bytea,
     sealed_at timestamptz,
+    -- What can't be sealed would keep all that comes after it from being sealed, and nobody could take it away.
+    constraint audit_logs_details_bounded check (
+        pg_column_size(details) <= 4194304 and not jsonb_path_exists(details, '$.**{64}')),
     constraint audit_logs_sealed_whole check ((seq is null) = (mac is null) and (mac is null) = (key_version is null))
 );
 -- What is searched is indexed once it has its seal, by whoever seals it: the act itself keeps the key and one index up.

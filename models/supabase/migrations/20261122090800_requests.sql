@@ -13,12 +13,29 @@ create table app.idempotency_keys (
 create index idempotency_keys_created on app.idempotency_keys (created_at);
 call app.secure('app.idempotency_keys', p_system => 'select,delete');
 
+-- Refuses whoever names another's keys: answers are for whom they were given to, whatever the statement says.
+create function app.require_own_scope(p_scope text) returns void
+language plpgsql stable security definer set search_path = '' as $$
+declare
+    caller text := app.claims() ->> 'sub';
+begin
+    if current_setting('role') = 'app_public' and starts_with(p_scope, 'address:')
+        or current_setting('role') <> 'app_public' and p_scope in ('user:' || caller, 'api-key:' || caller)
+    then
+        return;
+    end if;
+    perform app.refuse(403, 'forbidden', 'These keys are somebody else''s.');
+end
+$$;
+call app.grant_definer('app.require_own_scope(text)', '{}');
+
 -- Claims a key, or returns the answer that it already has. A second request with it waits here for the first to end.
 create function app.idempotency_begin(p_scope text, p_key text, p_digest bytea) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
     kept app.idempotency_keys;
 begin
+    perform app.require_own_scope(p_scope);
     insert into app.idempotency_keys (scope, key, digest) values (p_scope, p_key, p_digest) on conflict do nothing;
     if found then
         return null;
@@ -32,6 +49,7 @@ $$;
 create function app.idempotency_store(p_scope text, p_key text, p_status int, p_headers jsonb, p_body text) returns void
 language plpgsql security definer set search_path = '' as $$
 begin
+    perform app.require_own_scope(p_scope);
     update app.idempotency_keys set status = p_status, headers = p_headers, body = p_body
     where scope = p_scope and key = p_key;
 end
