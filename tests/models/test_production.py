@@ -249,7 +249,7 @@ def test_no_process_starts_with_settings_that_are_not_fit(process):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
 
@@ -304,11 +304,11 @@ def begin(own, tmp_path):
 def ask(port, path, token):
     """The status of an answer of the web tier; None while nobody answers."""
     head = {"Host": "api.companon.com", "Authorization": f"Bearer {token}"}
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=300)) as connection:
         try:
             connection.request("GET", path, headers=head)
             return connection.getresponse().status
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):
             return None
 
 
