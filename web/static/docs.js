@@ -19,7 +19,7 @@ function inline(text) {
     part.startsWith("`") ? el("code", {}, part.slice(1, -1)) : part.startsWith("**") ? el("b", {}, part.slice(2, -2)) : part);
 }
 
-function prose(text) { return text.split(/\n\s*\n/).map((paragraph) => el("p", {}, ...inline(paragraph))); }
+function prose(text) { return text.split(/\n\s*\n/).filter(Boolean).map((paragraph) => el("p", {}, ...inline(paragraph))); }
 
 class Schemas {
   constructor(spec) { this.all = spec.components.schemas; }
@@ -133,7 +133,8 @@ function operationView(schemas, method, path, operation) {
   const fill = () => {
     if (!view.open || view.children.length > 1) return;
     const parts = (title, rows, type) =>
-      rows.length ? [el("h3", {}, title, type ? el("code", {}, schemas.name(type)) : ""), fields(schemas, rows)] : [];
+      rows.length ? [el("h3", {}, title, type ? el("code", {}, schemas.name(type)) : ""),
+        ...prose(schemas.resolve(type).description || ""), fields(schemas, rows)] : [];
     view.append(el("div", { class: "inside" }, el("p", {}, operation.summary), ...prose(operation.description),
       ...parts("Parameters", operation.parameters.map((parameter) => [`${parameter.name} (${parameter.in})`,
         { ...parameter.schema, description: parameter.description || parameter.schema.description }, parameter.required])),
