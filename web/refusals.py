@@ -50,6 +50,8 @@ class Refusals:
         self._counted: dict[Key, Refused] = {}
         self._ending: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._due: list[tuple[str, Refused]] = []
+        self._telling: asyncio.Task[None] | None = None
 
     async def note(self, refused: Refused) -> None:
         """Have a refusal in the trail. It never fails, and takes `PATIENCE` at the most."""
@@ -94,18 +96,26 @@ class Refusals:
         self._ending = None
         self._written.clear()
         counted, self._counted = self._counted, {}
-        for (who, _, _), refused in counted.items():
-            self._begin(who, refused)
         if counted:
             logger.warning("%d refusals were too many to be told one by one", sum(r.count for r in counted.values()))
+            self._due.extend((who, refused) for (who, _, _), refused in counted.items())
+            if self._telling is None:
+                self._telling = asyncio.create_task(self._tell_in_turn())
+
+    async def _tell_in_turn(self) -> None:
+        """One after the other: all at once, they would take the places of requests that wait for a thread."""
+        while due := self._due:
+            await self._try(*due.pop())
+        self._telling = None
 
     def open(self) -> None:
         """Take refusals."""
 
     def close(self, timeout: float) -> bool:
         """Tell what was counted; for a thread, when no more requests come."""
-        counted, self._counted = self._counted, {}
-        told = [self._tell(refused) for refused in counted.values()]
+        counted, self._counted = [*self._counted.values(), *(refused for _, refused in self._due)], {}
+        self._due = []
+        told = [self._tell(refused) for refused in counted]
         self._on_exit()
         return all(told)
 

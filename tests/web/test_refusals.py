@@ -142,6 +142,28 @@ def test_when_the_minute_is_over_one_entry_tells_how_many_more_there_were(loop, 
     assert told[-1].record_key == str(PER_CALLER + 6)
 
 
+def test_what_was_counted_takes_nobody_s_place_in_the_queue_when_the_minute_is_over(loop, monkeypatch):
+    monkeypatch.setattr("web.refusals.IN_ALL", 0)
+    told, all_are_told = [], threading.Event()
+    small = Pool("refusals", 1, 2)
+
+    def write(one):
+        told.append(one)
+        if len(told) == 20:
+            all_are_told.set()
+
+    gate = Refusals(small, write, minute=3600.0)
+
+    async def flood():
+        for _ in range(20):
+            await gate.note(refused(who=new_id()))
+        gate._end_minute()
+
+    loop.run(flood())
+    assert loop.run(asyncio.to_thread(all_are_told.wait, PATIENCE))
+    small.close()
+
+
 def test_however_many_callers_there_are_a_process_writes_no_more_than_so_many(loop, pool, monkeypatch):
     monkeypatch.setattr("web.refusals.IN_ALL", 5)
     monkeypatch.setattr("web.refusals.COUNTED", 4)
