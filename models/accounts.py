@@ -13,6 +13,7 @@ from uuid import UUID
 import peewee
 import psycopg2
 from playhouse.postgres_ext import DateTimeTZField
+from psycopg2.extensions import connection
 
 from models import consents, context, emails, keys, links, passwords, totp
 from models.context import SYSTEM_ADMIN
@@ -301,13 +302,15 @@ def ensure_system_admin(email: str, password: str, totp_secret: str | None = Non
         EmailInUse: the address belongs to somebody in another role.
         Invalid: no such address, or no such password, may be used.
     """
+    with closing(psycopg2.connect(settings.database_direct_url)) as opened:
+        return ensure_system_admin_through(opened, email, password, totp_secret)
+
+
+def ensure_system_admin_through(owners: connection, email: str, password: str, totp_secret: str | None = None) -> UUID:
+    """`ensure_system_admin` through a connection of the owner's, in a transaction of its own."""
     address = emails.normalise(email)
     passwords.require_good(password, address)
-    with (
-        closing(psycopg2.connect(settings.database_direct_url)) as connection,
-        connection,
-        connection.cursor() as cursor,
-    ):
+    with owners, owners.cursor() as cursor:
         cursor.execute(
             "SELECT u.id, u.password_hash, r.name FROM public.users u JOIN public.roles r ON r.id = u.role_id"
             " WHERE u.email = %s FOR UPDATE OF u",
