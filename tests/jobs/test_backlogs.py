@@ -36,9 +36,24 @@ FILL = """
 """
 
 
-@pytest.fixture
-def look(db_clean: str, superuser: connection) -> Iterator[Look]:
-    """A relay's look; the pages that it reads. How it is planned is decided while a single job waits."""
+PLANNED = {
+    "when nothing is known": "select",
+    # As after an analyze that found hundreds of pages, and nothing in them.
+    "when statistics tell of an empty table": "update pg_class set reltuples = 0, relpages = 147"
+    " where oid = 'app.jobs'::regclass",
+}
+"""What the planner is told of the ledger."""
+
+
+@pytest.fixture(params=["select"])
+def look(db_clean: str, superuser: connection, request: pytest.FixtureRequest) -> Iterator[Look]:
+    """A relay's look; the pages that it reads. How it is planned is decided while a single job waits.
+
+    What other tests have deleted is not there to be passed over, however long somebody's snapshot still needs it.
+    """
+    with superuser.cursor() as cursor:
+        cursor.execute("truncate app.jobs")
+        cursor.execute(request.param)
     with closing(connect("worker")) as db, db.cursor() as cursor:
 
         def look(room: int = ROOM, limits: list[tuple[Any, ...]] | None = None) -> int:
@@ -64,10 +79,12 @@ def fill(superuser: connection, shape: str, waiting: int = WAITING) -> None:
         cursor.execute(FILL.format(shape=shape), {"waiting": waiting})
 
 
+@pytest.mark.parametrize("look", PLANNED.values(), ids=PLANNED, indirect=True)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_look_reads_few_pages_of_any_backlog(look: Look, superuser: connection, shape: str) -> None:
     fill(superuser, SHAPES[shape])
 
+    look()  # Whose caches are cold, and who plans anew where something was forgotten.
     planned_early = look()
     with superuser.cursor() as cursor:
         cursor.execute("analyze app.jobs")
