@@ -24,7 +24,7 @@ RELATIONS = f"""
     functions as (
         select p.oid, p.oid::regprocedure::text as name, n.nspname as schema, p.prosecdef, p.proowner, p.prosrc,
             coalesce(p.proacl, acldefault('f', p.proowner)) as acl, p.prolang,
-            coalesce(p.proconfig @> array['search_path=""'], false) as is_pinned
+            coalesce(p.proconfig @> array['search_path=pg_catalog, pg_temp'], false) as is_pinned
         from pg_proc p join pg_namespace n on n.oid = p.pronamespace
         where n.nspname in {OURS} and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')
     ),
@@ -66,6 +66,9 @@ class Lint:
         cur.execute(f"with {RELATIONS} {self.finds}")
         return set(self.allowed) - {row[0] for row in cur.fetchall()}
 
+
+PINNED = "set search_path = pg_catalog, pg_temp"
+"""The setting of every function: a search path without `pg_temp` searches it first, for types and tables."""
 
 CALL = r"\( SELECT (auth|app)\.\w+\((''[^'']*''::text)?\) AS \w+\)"
 """A helper in a policy: a subquery of its own (evaluated once), with nothing of the row as its argument."""
@@ -206,20 +209,20 @@ FUNCTIONS = [
     Lint(
         "a definer function doesn't belong to app_definer",
         "select name from functions where prosecdef and proowner <> 'app_definer'::regrole",
-        """create function app.broken() returns int language plpgsql security definer set search_path = ''
+        f"""create function app.broken() returns int language plpgsql security definer {PINNED}
             as 'begin end'""",
     ),
     Lint(
         "a definer function is planned anew for every statement",
         """select name from functions
         where prosecdef and prolang <> (select oid from pg_language where lanname = 'plpgsql')""",
-        "create function app.broken() returns int language sql security definer set search_path = '' as 'select 1'",
+        f"create function app.broken() returns int language sql security definer {PINNED} as 'select 1'",
     ),
     Lint(
         "a function may be called by everybody",
         "select name from functions where exists (select from aclexplode(acl) a where a.grantee = 0)",
-        """
-        create function app.broken() returns int language plpgsql set search_path = '' as 'begin return 1; end';
+        f"""
+        create function app.broken() returns int language plpgsql {PINNED} as 'begin return 1; end';
         grant execute on function app.broken() to public;
         """,
         {

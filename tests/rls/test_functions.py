@@ -256,7 +256,7 @@ def test_a_function_that_forgets_to_ask_whose_it_is_is_found(body: str, world: W
     world.cur.execute(
         f"""
         create function app.leaky(p_brand_id uuid) returns setof text language plpgsql security definer
-            set search_path = '' as $$ begin {body} end $$;
+            set search_path = pg_catalog, pg_temp as $$ begin {body} end $$;
         call app.grant_definer('app.leaky(uuid)', array['authenticated']);
         """
     )

@@ -76,7 +76,7 @@ grant create on schema app to app_definer;
 grant usage on schema extensions to app_fan, app_admin, app_job, app_system, app_definer;
 
 -- Hands a function or procedure to app_definer, so that it sees the same rows whoever ran the migrations, and says who may call it.
-create procedure app.grant_definer(p_function regprocedure, p_to text[]) language plpgsql set search_path = '' as $$
+create procedure app.grant_definer(p_function regprocedure, p_to text[]) language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     grantee text;
 begin
@@ -102,7 +102,7 @@ create procedure app.secure(
     p_brand_column text default 'brand_id',
     p_fan_column text default 'user_id',
     p_campaign_column text default null
-) language plpgsql set search_path = '' as $$
+) language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     rule record;
     predicate text;
@@ -143,7 +143,7 @@ end
 $$;
 
 -- The claims of this transaction; null when nobody is known.
-create function app.claims() returns jsonb language plpgsql stable set search_path = '' as $$
+create function app.claims() returns jsonb language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     return nullif(current_setting('request.jwt.claims', true), '')::jsonb;
 end
@@ -151,7 +151,7 @@ $$;
 grant execute on function app.claims() to public;
 
 -- The brand of the job that this transaction runs.
-create function app.job_brand() returns uuid language plpgsql stable set search_path = '' as $$
+create function app.job_brand() returns uuid language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     return (app.claims() #>> '{app_metadata,brand_id}')::uuid;
 end
@@ -160,7 +160,7 @@ grant execute on function app.job_brand() to app_job;
 
 -- Clients see these as HTTP: SQLSTATE PTnnn is the status, the message its stable code.
 create function app.refuse(p_status int, p_code text, p_detail text default '') returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     raise exception using errcode = 'PT' || p_status, message = p_code, detail = p_detail;
 end

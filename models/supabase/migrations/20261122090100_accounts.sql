@@ -161,7 +161,7 @@ create index invitations_email on app.invitations (email, sent_at);
 -- session owes the second factor. An API key has scopes in place of a role's permissions; app.require_api_key has seen
 -- that they are its own.
 create function app.brand_for(p_permission text) returns uuid
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     -- As app.claims() does, whose call would be a third of the whole: this is in every query's policies.
     claims jsonb := nullif(current_setting('request.jwt.claims', true), '');
@@ -183,7 +183,7 @@ $$;
 call app.grant_definer('app.brand_for(text)', array['authenticated']);
 
 create function app.list_permissions() returns table (role text, permission text)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query select p.role, p.permission from public.role_permissions p;
 end
@@ -192,7 +192,7 @@ call app.grant_definer('app.list_permissions()', array['app_public']);
 
 -- The table of permissions, as the documentation shows it.
 create function app.describe_permissions() returns table (name text, meaning text, for_machines boolean, roles text[])
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
     select p.name, p.meaning, p.for_machines, coalesce(array_agg(r.role) filter (where r.role is not null), '{}')
@@ -204,7 +204,7 @@ call app.grant_definer('app.describe_permissions()', array['app_public']);
 -- The campaigns that a member is assigned to; null for whoever sees all of the brand's, as API keys do. Policies of what belongs to
 -- campaigns ask (`p_campaign_column` of app.secure).
 create function app.own_campaigns() returns uuid[]
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     -- As app.claims() does, whose call would be a third of the whole: this is in every query's policies.
     claims jsonb := nullif(current_setting('request.jwt.claims', true), '');
@@ -224,7 +224,7 @@ call app.grant_definer('app.own_campaigns()', array['authenticated']);
 
 -- Whether somebody may begin a session: not who is locked, nor who works for a brand that is archived.
 create function app.may_sign_in(p_user public.users) returns boolean
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return p_user.locked_at is null and not exists (
         select from public.brands b where b.id = p_user.brand_id and b.archived_at is not null);
@@ -234,7 +234,7 @@ call app.grant_definer('app.may_sign_in(public.users)', '{}');
 
 -- Ends all sessions of a person; how many.
 create function app.end_sessions(p_user_id uuid) returns int
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     ended int;
 begin
@@ -249,7 +249,7 @@ call app.grant_definer('app.end_sessions(uuid)', '{}');
 -- session may have begun at that very moment), and one that doesn't know yet
 -- that its session owes a second factor because the brand has come to demand one: the next one does.
 create function app.require_session() returns void
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     -- As app.claims() does, whose call would cost as much again: this is in every request's first message.
     claims jsonb := nullif(current_setting('request.jwt.claims', true), '');

@@ -127,7 +127,7 @@ alter table app.job_history owner to app_definer;  -- so that it can make and dr
 -- Makes the partitions from today on for p_days, and drops those that ended p_keep ago; the names of the dropped ones.
 -- What no partition is there for goes to the default one, so a night without this job loses nothing.
 create function app.rotate_job_history(p_days int, p_keep interval) returns setof text
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     day date;
     partition record;
@@ -176,7 +176,7 @@ grant select on app.job_status to authenticated, app_fan, app_admin, app_job, ap
 -- waits is given the new arguments and starts its delay anew, and one that doesn't makes room.
 create function app.hold_job_key(
     p_key text, p_job_id uuid, p_window interval, p_replace boolean, p_args jsonb, p_delay interval
-) returns uuid language plpgsql set search_path = '' as $$
+) returns uuid language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     holder uuid;
 begin
@@ -217,7 +217,7 @@ create function app.add_job(
     p_window interval default null, p_replace boolean default false, p_version int default 1,
     p_group_id uuid default null,
     out id uuid, out created boolean
-) language plpgsql security definer set search_path = '' as $$
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if p_unique_key is not null then
         add_job.id := app.hold_job_key(p_unique_key, p_id, p_window, p_replace, p_args, p_delay);
@@ -247,7 +247,7 @@ create procedure app.enqueue(
     p_subject_type text, p_subject_id text, p_brand_id uuid, p_user_id uuid,
     p_request_id text, p_correlation_id text, p_traceparent text, p_window interval, p_replace boolean, p_version int,
     out p_created boolean
-) language plpgsql security definer set search_path = '' as $$
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
     asking text := current_setting('role');
@@ -310,7 +310,7 @@ call app.secure('app.actor_rates', p_admin => 'select');
 
 -- How many jobs of an actor its rate lets start now (Generic Cell Rate Algorithm: `burst` at once, `rate` a second).
 create function app.rate_allows(p_actor text, p_rate float8, p_burst int) returns int
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     ahead float8;  -- seconds by which the arrival time is ahead of now
 begin
@@ -322,7 +322,7 @@ $$;
 call app.grant_definer('app.rate_allows(text,float8,int)', '{}');
 
 create function app.rate_takes(p_actor text, p_rate float8, p_count int) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     insert into app.actor_rates as a (actor, arrival)
     values (p_actor, clock_timestamp() + make_interval(secs => p_count / p_rate))
@@ -355,7 +355,7 @@ create function app.take_due(
 ) returns table (id uuid, lane uuid) language plpgsql security definer
 -- Planning it anew would cost more than the look, and there is one every few milliseconds. The plan may be made while the
 -- table is empty, and must do when it no longer is.
-set search_path = '' set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     chosen uuid[];
@@ -403,7 +403,7 @@ $$;
 create function app.whose_turn(
     p_actors text[], p_room int, p_limits app.actor_limits[], p_after uuid, p_lanes uuid[], p_turns float8[],
     out ids uuid[], out asked_last uuid
-) language plpgsql set search_path = '' as $$
+) language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     pairs constant int := 32;  -- of actor and lane that are asked, about
     few constant int := 4;     -- jobs that each of them is asked for at the least
@@ -436,7 +436,7 @@ call app.grant_definer('app.whose_turn(text[],int,app.actor_limits[],uuid,uuid[]
 create function app.choose_jobs(
     p_actors text[], p_waiting text[], p_room int, p_limits app.actor_limits[], p_after uuid, p_lanes uuid[],
     p_turns float8[], p_most_lanes int, p_few int, out ids uuid[], out asked_last uuid
-) language plpgsql set search_path = '' as $$
+) language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     last_lane constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 begin
@@ -537,7 +537,7 @@ call app.grant_definer('app.choose_jobs(text[],text[],int,app.actor_limits[],uui
 -- A worker claims what it fetched, all of it in one statement. What another worker has taken, or what is over, is left
 -- out. A job that was held by a worker that died is claimed alone, so that it can take only itself down.
 create function app.claim(p_ids uuid[], p_worker_id int) returns setof app.jobs
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
     update app.jobs j set state = 'running', worker_id = p_worker_id, claimed_at = now(),
@@ -550,7 +550,7 @@ $$;
 -- Moves a job out of the ledger: into its history, or among the dead letters. Raises unless the caller's claim is the
 -- newest one. A cancelled job need not be running: it may have been given back meanwhile, or never been claimed.
 create function app.close_job(p_id uuid, p_fence bigint, p_state text, p_error jsonb default null) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     j app.jobs;
 begin
@@ -584,7 +584,7 @@ $$;
 -- What jobs died of, without what differs from job to job: actor, kind of error, and the place in the code; where
 -- there is none, the message with its numbers and ids taken out.
 create function app.error_fingerprint(p_actor text, p_error jsonb) returns text
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
     return left(encode(sha256(convert_to(concat_ws('|', p_actor, p_error ->> 'kind',
         coalesce(nullif(p_error #>> '{where,-1}', ''),
@@ -594,7 +594,7 @@ $$;
 call app.grant_definer('app.error_fingerprint(text,jsonb)', '{}');
 
 -- A procedure, since calling one needs no plan.
-create procedure app.finish(p_id uuid, p_fence bigint) language plpgsql security definer set search_path = '' as $$
+create procedure app.finish(p_id uuid, p_fence bigint) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     j record;
 begin
@@ -621,14 +621,14 @@ end
 $$;
 
 create function app.bury(p_id uuid, p_fence bigint, p_error jsonb) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.close_job(p_id, p_fence, 'dead', p_error);
 end
 $$;
 
 create function app.retry(p_id uuid, p_fence bigint, p_delay interval, p_error jsonb) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.jobs set state = 'waiting', due_at = clock_timestamp() + p_delay, worker_id = null, published_at = null,
         error = p_error
@@ -641,7 +641,7 @@ $$;
 
 -- Gives back what a worker claimed and did not start, was told to stop, or does not know: no attempt is charged.
 create function app.release(p_ids uuid[], p_worker_id int, p_delay interval default '0') returns int
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     released int;
 begin
@@ -656,7 +656,7 @@ $$;
 -- Gives back what a worker is said to hold and does not: a crash of PostgreSQL has taken back what it said of it. It keeps
 -- its place.
 create function app.release_unknown(p_worker_id int, p_actors text[], p_held uuid[]) returns int
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     released int;
 begin
@@ -670,7 +670,7 @@ $$;
 
 -- Whether somebody wants the job to stop.
 create function app.report_progress(p_id uuid, p_fence bigint, p_done int, p_total int, p_message text) returns boolean
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     is_unwanted boolean;
 begin
@@ -684,7 +684,7 @@ $$;
 -- What became of a job whose COMMIT was not answered: 'done' or 'dead' if it is over, 'running' if this claim is still
 -- the newest, 'lost' if somebody else has it.
 create function app.outcome(p_id uuid, p_fence bigint) returns text
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     outcome text;
 begin
@@ -701,10 +701,10 @@ end
 $$;
 
 -- The class of the advisory locks by which workers show that they live; the second key is the worker's number.
-create function app.liveness_class() returns int language sql immutable set search_path = '' as $$ select 7061 $$;
+create function app.liveness_class() returns int language sql immutable set search_path = pg_catalog, pg_temp as $$ select 7061 $$;
 
 create function app.register_worker() returns int
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return nextval('app.worker_ids')::int;
 end
@@ -714,7 +714,7 @@ grant usage on sequence app.worker_ids to app_definer;
 -- Takes jobs back from whoever was found not to be running them any more, if they still are under that fence. A job that
 -- this happens to p_max_crashes times is buried: it kills its workers, or never ends.
 create function app.take_back(p_ids uuid[], p_fences bigint[], p_max_crashes int, p_reason text)
-returns table (id uuid, state text) language plpgsql security definer set search_path = '' as $$
+returns table (id uuid, state text) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
     with held as (
@@ -739,7 +739,7 @@ end
 $$;
 
 create function app.bury_crashed(p_id uuid, p_reason text) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.jobs set crashes = crashes + 1 where jobs.id = p_id;
     perform app.close_job(j.id, j.fence, 'dead', jsonb_build_object('kind', 'crash', 'message', p_reason))
@@ -749,7 +749,7 @@ $$;
 
 -- Workers that hold jobs and not their lock. That is how a dead one looks, and one whose connection has just been lost.
 create function app.missing_workers() returns setof int
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
     select distinct j.worker_id from app.jobs j
@@ -766,7 +766,7 @@ $$;
 -- Takes jobs back from workers that no longer hold their lock: of p_workers, who have been missing for a while, or of
 -- all. After a restart of PostgreSQL everybody gets p_grace to lock again.
 create function app.sweep_lost(p_grace interval, p_max_crashes int, p_workers int[])
-returns table (id uuid, state text) language plpgsql security definer set search_path = '' as $$
+returns table (id uuid, state text) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if pg_postmaster_start_time() > clock_timestamp() - p_grace then
         return;
@@ -784,7 +784,7 @@ $$;
 -- Takes jobs back that have been held for longer than their actor allows (p_limits: seconds, by actor), whoever holds
 -- them: a process that was stopped keeps its lock. Should it go on, its fence refuses what it did.
 create function app.sweep_overdue(p_actors text[], p_limits float8[], p_max_crashes int)
-returns table (id uuid, state text) language plpgsql security definer set search_path = '' as $$
+returns table (id uuid, state text) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
     select taken.* from (
@@ -801,7 +801,7 @@ $$;
 -- Published a while ago, not claimed, and not among those that Redis still holds: it has been forgotten. (To publish a
 -- job twice does no harm; the second claim finds nothing.)
 create function app.sweep_forgotten(p_after interval, p_present uuid[]) returns int
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     forgotten int;
 begin
@@ -844,7 +844,7 @@ create table app.schedule_occurrences (
 call app.secure('app.schedule_occurrences', p_admin => 'select', p_system => 'select,delete');
 
 create function app.enqueue_occurrence(p_schedule text, p_due_at timestamptz, p_job_id uuid, p_actor text)
-returns boolean language plpgsql security definer set search_path = '' as $$
+returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into app.schedule_occurrences (schedule, due_at, job_id) values (p_schedule, p_due_at, p_job_id)
     on conflict do nothing;
@@ -858,7 +858,7 @@ $$;
 call app.grant_definer('app.enqueue_occurrence(text,timestamptz,uuid,text)', array['app_worker']);
 
 create function app.last_occurrence(p_schedule text) returns timestamptz
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return (select max(due_at) from app.schedule_occurrences where schedule = p_schedule);
 end

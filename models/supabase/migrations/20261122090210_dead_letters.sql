@@ -10,7 +10,7 @@ call app.secure('app.actors', p_admin => 'select');
 
 -- In order, so that relays that start together don't wait for each other in a circle.
 create function app.announce_actors(p_names text[], p_queues text[]) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into app.actors as a (name, queue)
     select n.name, n.queue from unnest(p_names, p_queues) as n (name, queue) order by n.name
@@ -20,7 +20,7 @@ $$;
 call app.grant_definer('app.announce_actors(text[],text[])', array['app_worker']);
 
 create function app.pause_actors(p_names text[], p_reason text) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into app.paused_actors as p (actor, paused_by, reason)
     select distinct n.name, (app.claims() ->> 'sub')::uuid, p_reason from unnest(p_names) as n (name) order by 1
@@ -30,7 +30,7 @@ $$;
 call app.grant_definer('app.pause_actors(text[],text)', array['app_admin']);
 
 create function app.resume_actors(p_names text[]) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     delete from app.paused_actors p where p.actor = any (p_names);
 end
@@ -39,7 +39,7 @@ call app.grant_definer('app.resume_actors(text[])', array['app_admin']);
 
 -- Cancels a job that waits or is published ('cancelled'), or asks the one that runs to stop ('running').
 create function app.cancel_job(p_id uuid) returns text
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     j app.jobs;
 begin
@@ -62,7 +62,7 @@ $$;
 call app.grant_definer('app.cancel_job(uuid)', array['app_admin']);
 
 create function app.close_cancelled(p_id uuid, p_fence bigint) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.close_job(p_id, p_fence, 'cancelled');
 end
@@ -70,7 +70,7 @@ $$;
 call app.grant_definer('app.close_cancelled(uuid,bigint)', array['app_worker']);
 
 create function app.is_unwanted(p_id uuid, p_fence bigint) returns boolean
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return exists (select from app.jobs j where j.id = p_id and j.fence = p_fence and j.cancel_requested_at is not null);
 end
@@ -94,7 +94,7 @@ grant execute on function app.matching_dead_jobs(uuid[],text,uuid,text,timestamp
 
 -- Whether another job has the key: then a job of this key can't become one again.
 create function app.key_holder(p_key text, p_job_id uuid) returns uuid
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return (select k.job_id from app.job_keys k
         where k.key = p_key and k.job_id <> p_job_id and (k.expires_at is null or k.expires_at >= now()));
@@ -105,7 +105,7 @@ call app.grant_definer('app.key_holder(text,uuid)', array['app_admin']);
 -- A dead letter becomes a job again, under its id and with a fence that goes on counting; returns who holds its key
 -- instead, if somebody does. Attempts and crashes start anew, and its error stays with it until it is over.
 create function app.revive_job(p_dead app.dead_jobs, p_args jsonb, p_due_at timestamptz) returns uuid
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     holder uuid;
 begin
@@ -135,7 +135,7 @@ create function app.replay_jobs(
     p_ids uuid[], p_args jsonb, p_first_at timestamptz, p_spacing interval,
     p_request_id text, p_address text, p_user_agent text
 ) returns table (id uuid, due_at timestamptz, held_by uuid)
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     dead app.dead_jobs;
     revived int := 0;
@@ -163,7 +163,7 @@ call app.grant_definer('app.replay_jobs(uuid[],jsonb,timestamptz,interval,text,t
 
 -- What the audit trail keeps of a replay: the arguments only where they were changed.
 create function app.replay_details(p_dead app.dead_jobs, p_args jsonb, p_due_at timestamptz) returns jsonb
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     before jsonb := jsonb_build_object('state', 'dead', 'fingerprint', p_dead.fingerprint);
     after jsonb := jsonb_build_object('state', 'waiting', 'due_at', p_due_at);
@@ -197,7 +197,7 @@ grant select on app.job_links to app_admin;
 --
 -- What is searched has a partition for each day, so to plan it takes longer than to do it: once for each connection.
 create function app.trail(p_id text, p_most int) returns setof app.job_links
-language plpgsql stable set search_path = '' set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     of_own_trace text := case when p_id ~ '^[0-9a-f]{32}$' then p_id::uuid end;
 begin

@@ -48,7 +48,7 @@ create index dead_jobs_group on app.dead_jobs (group_id) where group_id is not n
 create function app.add_groups(
     p_groups jsonb, p_jobs jsonb, p_within boolean, p_brand_id uuid, p_user_id uuid,
     p_request_id text, p_correlation_id text, p_traceparent text
-) returns void language plpgsql security definer set search_path = '' as $$
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     asking_job uuid := (app.claims() ->> 'job_id')::uuid;
     within app.job_groups;
@@ -75,7 +75,7 @@ end
 $$;
 
 -- A member's jobs are the brand's, a fan's jobs the fan's: as in app.enqueue, for many.
-create function app.check_owners(p_owned jsonb) returns void language plpgsql stable set search_path = '' as $$
+create function app.check_owners(p_owned jsonb) returns void language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     claims jsonb := app.claims();
     asking text := current_setting('role');
@@ -104,7 +104,7 @@ call app.grant_definer('app.check_owners(jsonb)', '{}');
 
 -- Nobody makes children for somebody else's group: what is named here has to be started here.
 create function app.check_membership(p_groups jsonb, p_jobs jsonb) returns void
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (
         select o.of from (
@@ -123,7 +123,7 @@ call app.grant_definer('app.check_membership(jsonb,jsonb)', '{}');
 -- The group of a job that runs now. It can't become idle until this transaction is over: its child is live till then,
 -- and where that child has been taken away meanwhile, the lock keeps app.close_groups out.
 create function app.group_of_running_job(p_job_id uuid) returns app.job_groups
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     g app.job_groups;
 begin
@@ -144,7 +144,7 @@ call app.grant_definer('app.add_groups(jsonb,jsonb,boolean,uuid,uuid,text,text,t
 
 -- Whether nothing is left that a group waits for in its present state.
 create function app.group_is_idle(p_id uuid, p_state text, p_then_id uuid, p_on_success_id uuid) returns boolean
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if p_state = 'open' then
         return not exists (select from app.jobs j where j.group_id = p_id and j.due_at < 'infinity')
@@ -158,7 +158,7 @@ call app.grant_definer('app.group_is_idle(uuid,text,uuid,uuid)', '{}');
 
 -- How a group went: dead if anything in it is a dead letter, else cancelled if anything is, else done.
 create function app.group_outcome(p_group app.job_groups) returns text
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (select from app.dead_jobs d where d.group_id = p_group.id)
         or exists (select from app.dead_jobs d where d.id in (p_group.then_id, p_group.on_success_id))
@@ -178,7 +178,7 @@ call app.grant_definer('app.group_outcome(app.job_groups)', '{}');
 
 -- Moves one idle group on. The caller holds its lock, and has looked since.
 create function app.advance_group(p_group app.job_groups) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     g app.job_groups := p_group;
     how text := app.group_outcome(g);
@@ -209,7 +209,7 @@ call app.grant_definer('app.advance_group(app.job_groups)', '{}');
 -- Calls back for the groups whose children are over, and lets chains go on; how many steps that were. Any number of
 -- relays may call it. First it looks, then it locks, then it looks again: what came in between is seen the second time.
 create function app.close_groups() returns int
-language plpgsql security definer set search_path = '' set enable_seqscan = off as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
     idle uuid[];
     g app.job_groups;
@@ -241,7 +241,7 @@ call app.grant_definer('app.close_groups()', array['app_worker']);
 -- A dead letter that is replayed is a live child again, and one that is thrown away is none to wait for: either way its
 -- group, and what that is a child of, has something to look at. Callbacks that were called stay called.
 create function app.reopen_group(p_id uuid) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     g app.job_groups;
 begin
@@ -256,7 +256,7 @@ $$;
 call app.grant_definer('app.reopen_group(uuid)', '{}');
 
 create function app.reopen_group_of_letter() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.reopen_group(g.id) from app.job_groups g where g.id = old.group_id;
     perform app.reopen_group(g.id) from app.job_groups g where g.then_id = old.id;
@@ -271,7 +271,7 @@ create trigger reopen_group after delete on app.dead_jobs
 -- Cancels what a group and those within it have live: at once what does not run, and what runs where its body looks.
 -- What a running child adds meanwhile is cancelled by the relay. Then the group calls back, as always.
 create function app.cancel_group(p_id uuid) returns int
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     cancelled int := 0;
     one uuid;
@@ -298,7 +298,7 @@ $$;
 call app.grant_definer('app.cancel_group(uuid)', array['app_admin', 'app_job', 'app_system']);
 
 create function app.cancel_children(p_group_id uuid) returns int
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     cancelled int;
 begin
@@ -316,7 +316,7 @@ call app.grant_definer('app.cancel_children(uuid)', '{}');
 -- The caller's own row policies apply.
 create function app.children_of(p_job_id uuid)
 returns table (total bigint, done bigint, dead bigint, cancelled bigint)
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     groups uuid[];
     since timestamptz;
@@ -354,7 +354,7 @@ grant execute on function app.children_of(uuid) to authenticated, app_fan, app_a
 -- Forgets groups that were over p_keep ago, and with them what is still held behind their dead letters; how many. Their
 -- children's history goes at the same age.
 create function app.prune_groups(p_keep interval) returns int
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     g app.job_groups;
     pruned int := 0;

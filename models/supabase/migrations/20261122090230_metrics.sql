@@ -12,7 +12,7 @@ create table app.heartbeats (
 call app.secure('app.heartbeats', p_admin => 'select', p_system => 'select,delete');
 
 create function app.beat(p_kind text, p_process text) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into app.heartbeats as h (kind, process) values (p_kind, p_process)
     on conflict (kind, process) do update set at = clock_timestamp();
@@ -22,7 +22,7 @@ call app.grant_definer('app.beat(text,text)', array['app_worker']);
 
 -- Seconds since the freshest sign of life of each kind of process; null where there never was one.
 create function app.heartbeat_ages() returns table (kind text, seconds float8)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
     select k.kind, extract(epoch from clock_timestamp() - max(h.at))::float8
@@ -36,7 +36,7 @@ call app.grant_definer('app.heartbeat_ages()', array['app_public', 'app_worker']
 -- has been waiting.
 create function app.job_gauges() returns table (actor text, waiting bigint, due bigint, published bigint, running bigint,
     oldest_due_seconds float8)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     -- Of those that wait there may be many, so only what their index holds is asked for.
     return query
@@ -58,7 +58,7 @@ $$;
 call app.grant_definer('app.job_gauges()', '{}');
 
 create function app.dead_gauges() returns table (actor text, dead bigint)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query select d.actor, count(*) from app.dead_jobs d group by d.actor;
 end
@@ -69,7 +69,7 @@ call app.grant_definer('app.dead_gauges()', array['app_public']);
 -- from when they were asked for to their last claim, and from there to their end, in seconds.
 create function app.job_summaries(p_window interval) returns table (actor text, ended bigint, attempts bigint,
     start_p50 float8, start_p95 float8, run_p50 float8, run_p95 float8)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
     select h.actor, count(*), sum(h.attempts)::bigint,
@@ -86,7 +86,7 @@ call app.grant_definer('app.job_summaries(interval)', '{}');
 
 -- The brands that wait longest: seconds since the oldest job of each was due.
 create function app.brand_lags(p_most int) returns table (brand_id uuid, seconds float8, due bigint)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
     select j.lane, extract(epoch from now() - min(j.due_at))::float8, count(*)
@@ -106,7 +106,7 @@ create table app.job_counts (
 call app.secure('app.job_counts', p_admin => 'select', p_system => 'select');
 
 create function app.counts_now(p_window interval, p_brands int) returns jsonb
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     return jsonb_build_object(
         'gauges', (select jsonb_agg(g) from app.job_gauges() as g),
@@ -119,7 +119,7 @@ call app.grant_definer('app.counts_now(interval,int)', '{}');
 -- Counts anew if that was last done p_every ago, or if that is longer, 20 times as long ago as it took: a twentieth of the
 -- time is spent on it at the most. Whether it has been; of several clocks one does it.
 create function app.count_jobs(p_every interval, p_window interval, p_brands int) returns boolean
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     began timestamptz := clock_timestamp();
     found_now jsonb;
@@ -139,7 +139,7 @@ call app.grant_definer('app.count_jobs(interval,interval,int)', array['app_worke
 
 -- What was counted last, if that is not too long ago, and else what is there to be counted now.
 create function app.job_counts(p_within interval, p_window interval, p_brands int, out counts jsonb, out age float8)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     select c.counts, extract(epoch from clock_timestamp() - c.counted_at) into counts, age
     from app.job_counts c where c.counted_at + greatest(p_within, 40 * c.took) > clock_timestamp();

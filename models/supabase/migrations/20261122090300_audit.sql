@@ -56,14 +56,14 @@ create table app.audit_starts (
 
 -- Append-only, whoever asks. These decide what may still be done to a row; the triggers fire for the owner too, and
 -- always: not even a session that poses as a replica is spared.
-create function app.refuse_change() returns trigger language plpgsql set search_path = '' as $$
+create function app.refuse_change() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     raise exception using errcode = 'PT403', message = 'audit_is_append_only';
 end
 $$;
 
 -- The named columns may be filled in once, and nothing else may ever change.
-create function app.fill_in_once() returns trigger language plpgsql set search_path = '' as $$
+create function app.fill_in_once() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     was jsonb := to_jsonb(old);
     now_is jsonb := to_jsonb(new);
@@ -76,7 +76,7 @@ end
 $$;
 
 -- A chain's row only ever moves forward.
-create function app.move_forward() returns trigger language plpgsql set search_path = '' as $$
+create function app.move_forward() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if new.chain_id = old.chain_id and new.seq > old.seq then
         return new;
@@ -86,7 +86,7 @@ end
 $$;
 
 -- An entry may go that is years old, and that a stored checkpoint says the chain is held without.
-create function app.drop_outdated() returns trigger language plpgsql set search_path = '' as $$
+create function app.drop_outdated() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if old.timestamp < now() - interval '1 year' and old.seq <= (
         select s.seq from app.audit_starts s
@@ -100,7 +100,7 @@ $$;
 
 create procedure app.append_only(
     p_table regclass, p_update text default 'app.refuse_change()', p_delete text default 'app.refuse_change()'
-) language plpgsql set search_path = '' as $$
+) language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     rule record;
 begin
@@ -136,7 +136,7 @@ grant update (seq, key_version, mac, sealed_at) on public.audit_logs to app_syst
 create function app.record_audit(
     p_id uuid, p_action text, p_table text, p_record_id uuid, p_record_key text, p_details jsonb, p_outcome text,
     p_reason text, p_brand_id uuid, p_request_id text, p_address text, p_user_agent text
-) returns void language plpgsql security definer set search_path = '' as $$
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;  -- app.claims(), for less
     asking text := current_setting('role');
@@ -159,7 +159,7 @@ create function app.add_audit(
     p_id uuid, p_action text, p_table text, p_record_id uuid, p_record_key text, p_details jsonb,
     p_outcome text default 'ok', p_reason text default null, p_brand_id uuid default null, p_user_id uuid default null,
     p_request_id text default null, p_address text default null, p_user_agent text default null
-) returns void language plpgsql security definer set search_path = '' as $$
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     claims jsonb := app.claims();
 begin
@@ -176,7 +176,7 @@ call app.grant_definer(
 
 -- A job for each tenant that has unsealed entries and no job under way that seals them; how many. Whoever asks sees what
 -- has committed, and asks again soon: so no entry is forgotten, however late its transaction ends.
-create function app.enqueue_seals() returns int language plpgsql security definer set search_path = '' as $$
+create function app.enqueue_seals() returns int language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     tenants text[] := array(
         -- One probe of the index for each tenant, however many entries wait.

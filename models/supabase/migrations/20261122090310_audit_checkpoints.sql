@@ -13,7 +13,7 @@ create index audit_checkpoints_unstored on app.audit_checkpoints (number) where 
 call app.append_only('app.audit_checkpoints', p_update => $$app.fill_in_once('stored_at')$$);
 
 -- Where a chain begins is what a stored checkpoint says.
-create function app.require_vouched() returns trigger language plpgsql set search_path = '' as $$
+create function app.require_vouched() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     perform from app.audit_checkpoints c, jsonb_array_elements(c.document::jsonb -> 'starts') as start
     where c.number = new.checkpoint and c.stored_at is not null and start ->> 'chain' = new.chain_id::text
@@ -35,7 +35,7 @@ revoke insert, update, delete on app.audit_checkpoints from app_definer;
 -- checkpoint was made, and for how long there should have been one: null where there is nothing to tell of.
 create function app.audit_gauges(out unsealed bigint, out oldest_unsealed_seconds float8, out checkpoint_seconds float8,
     out first_sealed_seconds float8)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     select count(*), coalesce(extract(epoch from now() - min(l.timestamp)), 0)::float8
     into unsealed, oldest_unsealed_seconds from public.audit_logs l where l.seq is null;

@@ -2,7 +2,7 @@
 
 -- Whose a record is. Nobody is told but the trail; tables are those that our routes name.
 create function app.owner_of(p_table text, p_id uuid, out is_there boolean, out brand_id uuid, out user_id uuid)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     relation regclass;
     found_row jsonb;
@@ -34,7 +34,7 @@ call app.grant_definer('app.owner_of(text,uuid)', '{}');
 create function app.record_refusal(
     p_id uuid, p_action text, p_reason text, p_actor jsonb, p_table text, p_record_id uuid, p_record_key text,
     p_details jsonb, p_request jsonb
-) returns boolean language plpgsql security definer set search_path = '' as $$
+) returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     actor uuid := (p_actor ->> 'sub')::uuid;
     brand uuid := (p_actor #>> '{app_metadata,brand_id}')::uuid;

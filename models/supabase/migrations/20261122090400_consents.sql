@@ -15,7 +15,7 @@ create table public.consent_notices (
     unique (key, version, locale)
 );
 
-create function app.keep_notice() returns trigger language plpgsql set search_path = '' as $$
+create function app.keep_notice() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if tg_op = 'UPDATE' and to_jsonb(new) - 'retired_at' = to_jsonb(old) - 'retired_at' then
         return new;
@@ -78,7 +78,7 @@ create table public.consent_events (
 );
 create index consent_events_user on public.consent_events (user_id, at);
 
-create function app.keep_consent_event() returns trigger language plpgsql set search_path = '' as $$
+create function app.keep_consent_event() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     raise exception using errcode = 'PT409', message = 'consent_events_are_append_only';
 end
@@ -106,7 +106,7 @@ grant select on public.consents, public.consent_events to authenticated, app_adm
 
 -- Which of these tiers are not in force for a person towards a brand.
 create function app.missing_consents(p_user_id uuid, p_brand_id uuid, p_tiers text[]) returns text[]
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return (
         select coalesce(array_agg(tier order by tier), '{}') from unnest(p_tiers) as tier
@@ -120,7 +120,7 @@ call app.grant_definer('app.missing_consents(uuid,uuid,text[])', '{}');
 
 -- The default notice in force, in the language asked for or, where there is none, in English.
 create function app.default_notice(p_locale text) returns uuid
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return (
         select n.id from public.consent_notices n
@@ -134,7 +134,7 @@ call app.grant_definer('app.default_notice(text)', array['app_public', 'authenti
 
 -- Appends what happened to a consent. For other definer functions.
 create function app.add_consent_event(p_consent public.consents, p_action text, p_source text, p_request_id text)
-returns void language plpgsql security definer set search_path = '' as $$
+returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into public.consent_events (id, consent_id, user_id, brand_id, action, consent_tier, notice_id, notice_sha256,
         locale, source, request_id, expires_at)
@@ -147,7 +147,7 @@ call app.grant_definer('app.add_consent_event(public.consents,text,text,text)', 
 
 -- Closes consents that have run out. They have counted for nothing since; this writes it down.
 create function app.expire_consents(p_limit int) returns int
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     consent public.consents;
     expired int := 0;
@@ -164,7 +164,7 @@ end
 $$;
 
 create function app.close_expired(p_consent public.consents) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update public.consents c set revoked_at = c.expires_at where c.id = p_consent.id;
     perform app.add_consent_event(p_consent, 'expire', 'expiry', null);
@@ -177,7 +177,7 @@ call app.grant_definer('app.expire_consents(int)', array['app_system']);
 create function app.add_consent(
     p_id uuid, p_user_id uuid, p_tier text, p_brand_id uuid, p_notice_id uuid, p_source text, p_request_id text,
     out id uuid, out created boolean
-) language plpgsql security definer set search_path = '' as $$
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     notice public.consent_notices;
     consent public.consents;
@@ -225,7 +225,7 @@ call app.grant_definer('app.add_consent(uuid,uuid,text,uuid,uuid,text,text)', '{
 create function app.grant_consent(
     p_id uuid, p_tier text, p_brand_id uuid, p_notice_id uuid, p_locale text, p_source text, p_request_id text,
     out id uuid, out created boolean
-) language plpgsql security definer set search_path = '' as $$
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     caller uuid := (app.claims() ->> 'sub')::uuid;
 begin
@@ -242,7 +242,7 @@ call app.grant_definer('app.grant_consent(uuid,text,uuid,uuid,text,text,text)',
 
 -- Takes a consent of the caller's own back, with effect at once; false if it was not in force any more.
 create function app.revoke_consent(p_id uuid, p_source text, p_request_id text) returns boolean
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     caller uuid := (app.claims() ->> 'sub')::uuid;
     consent public.consents;

@@ -13,7 +13,7 @@ create type app.session_person as (
 
 -- Since when, or from when on, somebody has to have a second factor; null: they need not.
 create function app.mfa_required_from(p_user_id uuid) returns timestamptz
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return (
         select case when r.name = 'System Admin' then u.created_at else b.mfa_required_from end
@@ -24,7 +24,7 @@ $$;
 call app.grant_definer('app.mfa_required_from(uuid)', '{}');
 
 create function app.person_of_session(p_session_id uuid) returns app.session_person
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     person app.session_person;
 begin
@@ -44,7 +44,7 @@ call app.grant_definer('app.person_of_session(uuid)', '{}');
 -- Begins a session: over after p_idle unless it is refreshed, and after p_lifetime in any case.
 create function app.start_session(
     p_session_id uuid, p_user_id uuid, p_idle interval, p_lifetime interval, p_refresh_hash bytea, p_request jsonb
-) returns void language plpgsql security definer set search_path = '' as $$
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into app.sessions (id, user_id, expires_at, ends_at, address, user_agent)
     values (p_session_id, p_user_id, now() + least(p_idle, p_lifetime), now() + p_lifetime, p_request ->> 'address',
@@ -57,7 +57,7 @@ call app.grant_definer('app.start_session(uuid,uuid,interval,interval,bytea,json
 -- The trail of an act of somebody who has no token yet, in the chain of the brand that the person belongs to.
 create function app.add_account_audit(
     p_action text, p_user_id uuid, p_details jsonb, p_request jsonb, p_outcome text default 'ok', p_reason text default null
-) returns void language plpgsql security definer set search_path = '' as $$
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.add_audit(
         gen_random_uuid(), p_action, 'users', p_user_id, null, p_details, p_outcome, p_reason,
@@ -69,7 +69,7 @@ call app.grant_definer('app.add_account_audit(text,uuid,jsonb,jsonb,text,text)',
 
 -- What somebody is, as the trail tells of changes of it.
 create function app.place_of(p_user_id uuid) returns jsonb
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return (
         select jsonb_build_object('role', r.name, 'brand_id', u.brand_id, 'is_anonymous', u.is_anonymous)
@@ -83,7 +83,7 @@ call app.grant_definer('app.place_of(uuid)', '{}');
 create function app.sign_up(
     p_id uuid, p_email text, p_password_hash text, p_name text, p_locale text, p_consent_tiers text[],
     p_lifetime interval, p_mails_an_hour int, p_request jsonb
-) returns void language plpgsql security definer set search_path = '' as $$
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     upgrades uuid;
     known boolean := exists (select from public.users u where u.email = p_email);
@@ -115,7 +115,7 @@ call app.grant_definer('app.sign_up(uuid,text,text,text,text,text[],interval,int
 -- Makes the account that a sign-up asked for, or turns the anonymous one it came from into it; returns its id.
 -- The consents chosen then are given now, when it is known whose they are.
 create function app.verify_signup(p_signup_id uuid, p_user_id uuid, p_request jsonb) returns uuid
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     signup app.signups;
     tier text;
@@ -155,7 +155,7 @@ call app.grant_definer('app.verify_signup(uuid,uuid,jsonb)', array['app_public']
 
 -- Who an invitation is for: what the password must not be made of.
 create function app.invitation_owner(p_invitation_id uuid) returns text
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     invited text;
 begin
@@ -173,7 +173,7 @@ call app.grant_definer('app.invitation_owner(uuid)', array['app_public']);
 -- member: whoever has the link reads the mailbox, and may choose a new password all the same.
 create function app.accept_invitation(
     p_invitation_id uuid, p_user_id uuid, p_password_hash text, p_name text, p_locale text, p_request jsonb
-) returns text language plpgsql security definer set search_path = '' as $$
+) returns text language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     invitation app.invitations;
     was jsonb;
@@ -213,7 +213,7 @@ call app.grant_definer('app.accept_invitation(uuid,uuid,text,text,text,jsonb)', 
 create function app.begin_sign_in(
     p_email text, p_here bytea, p_everywhere bytea, p_most_here int, p_most_everywhere int, p_window interval,
     p_network text, out user_id uuid, out password_hash text, out retry_after int
-) language plpgsql security definer set search_path = '' as $$
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     here int;
     everywhere int;
@@ -239,7 +239,7 @@ $$;
 
 -- Counts one attempt; how many seconds there are none left for, 0 while there are.
 create function app.count_sign_in(p_key bytea, p_most int, p_window interval) returns int
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     counted app.sign_in_attempts;
 begin
@@ -256,7 +256,7 @@ call app.grant_definer('app.begin_sign_in(text,bytea,bytea,int,int,interval,text
 
 -- Writes down that somebody was refused; p_account is the keyed hash of what was typed.
 create function app.fail_sign_in(p_user_id uuid, p_account bytea, p_request jsonb) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.add_account_audit('session.start', p_user_id, jsonb_build_object('account', encode(p_account, 'hex')),
         p_request, 'refused', 'invalid_credentials');
@@ -269,7 +269,7 @@ call app.grant_definer('app.fail_sign_in(uuid,bytea,jsonb)', array['app_public']
 create function app.sign_in(
     p_session_id uuid, p_user_id uuid, p_password_hash text, p_new_hash text, p_idle interval, p_lifetime interval,
     p_refresh_hash bytea, p_here bytea, p_everywhere bytea, p_request jsonb
-) returns setof app.session_person language plpgsql security definer set search_path = '' as $$
+) returns setof app.session_person language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update public.users u set password_hash = coalesce(p_new_hash, u.password_hash)
     where u.id = p_user_id and u.password_hash = p_password_hash and app.may_sign_in(u);
@@ -289,7 +289,7 @@ call app.grant_definer('app.sign_in(uuid,uuid,text,text,interval,interval,bytea,
 create function app.sign_in_anonymously(
     p_session_id uuid, p_user_id uuid, p_locale text, p_idle interval, p_lifetime interval, p_refresh_hash bytea,
     p_request jsonb
-) returns void language plpgsql security definer set search_path = '' as $$
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into public.users (id, role_id, locale, is_anonymous)
     select p_user_id, r.id, p_locale, true from public.roles r where r.name = 'Fan';

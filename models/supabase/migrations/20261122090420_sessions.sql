@@ -19,7 +19,7 @@ call app.secure('app.refresh_tokens');
 create function app.refresh_session(
     p_hash bytea, p_next_hash bytea, p_successor bytea, p_grace interval, p_idle interval, p_request jsonb,
     out outcome text, out successor bytea, out session_id uuid, out person app.session_person
-) language plpgsql security definer set search_path = '' as $$
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     token app.refresh_tokens;
     session app.sessions;
@@ -64,7 +64,7 @@ call app.grant_definer('app.refresh_session(bytea,bytea,bytea,interval,interval,
 create function app.own_sessions(p_created_at timestamptz, p_id uuid, p_limit int) returns table (
     id uuid, created_at timestamptz, refreshed_at timestamptz, authenticated_at timestamptz, expires_at timestamptz,
     address text, user_agent text
-) language plpgsql stable security definer set search_path = '' as $$
+) language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query select s.id, s.created_at, s.refreshed_at, s.authenticated_at, s.expires_at, s.address, s.user_agent
     from app.sessions s
@@ -76,7 +76,7 @@ $$;
 call app.grant_definer('app.own_sessions(timestamptz,uuid,int)', array['authenticated', 'app_fan', 'app_admin']);
 
 -- Ends those of the caller's own sessions that are meant: `this` one, `others`, or `all`; how many there were.
-create function app.end_own_sessions(p_scope text) returns int language plpgsql security definer set search_path = '' as $$
+create function app.end_own_sessions(p_scope text) returns int language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     ended int;
 begin
@@ -95,7 +95,7 @@ call app.grant_definer('app.end_own_sessions(text)', array['authenticated', 'app
 
 -- Ends one of the caller's own sessions.
 create function app.end_session(p_session_id uuid) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.sessions s set revoked_at = now()
     where s.id = p_session_id and s.user_id = (app.claims() ->> 'sub')::uuid
@@ -110,7 +110,7 @@ call app.grant_definer('app.end_session(uuid)', array['authenticated', 'app_fan'
 -- Refuses a session whose person has shown neither password nor code for p_within. An anonymous fan has neither: the
 -- session is all that such a person is known by.
 create function app.require_recent(p_within interval) returns void
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform from app.sessions s join public.users u on u.id = s.user_id
     where s.id = (app.claims() ->> 'session_id')::uuid and s.user_id = (app.claims() ->> 'sub')::uuid
@@ -127,7 +127,7 @@ call app.grant_definer('app.require_recent(interval)', array['authenticated', 'a
 -- factor, the password alone shows nothing.
 create function app.begin_reauthentication(
     p_key bytea, p_most int, p_window interval, out password_hash text, out retry_after int
-) language plpgsql security definer set search_path = '' as $$
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_second_factor();
     retry_after := app.count_sign_in(p_key, p_most, p_window);
@@ -140,7 +140,7 @@ call app.grant_definer('app.begin_reauthentication(bytea,int,interval)', array['
 -- Writes down that the caller has just shown who they are, unless the password has changed since it was compared, and
 -- takes their attempts back; whether it did.
 create function app.reauthenticate(p_key bytea, p_password_hash text) returns boolean
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.sessions s set authenticated_at = now()
     from public.users u

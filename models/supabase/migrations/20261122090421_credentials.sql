@@ -34,7 +34,7 @@ call app.secure('app.email_changes', p_system => 'select,delete');
 
 -- Has the person told what has happened to their account: p_what is the name of the letter.
 create function app.notify_account(p_user_id uuid, p_what text, p_request jsonb) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.add_job(gen_random_uuid(), 'mail.account_notice', jsonb_build_array(p_user_id, p_what),
         p_subject_type => 'user', p_subject_id => p_user_id::text,
@@ -45,7 +45,7 @@ call app.grant_definer('app.notify_account(uuid,text,jsonb)', '{}');
 
 -- Links that were mailed before a person's way in changed are worth nothing afterwards.
 create function app.void_links(p_user_id uuid) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.password_resets r set used_at = now() where r.user_id = p_user_id and r.used_at is null;
     delete from app.email_changes c where c.user_id = p_user_id and c.confirmed_at is null;
@@ -56,7 +56,7 @@ call app.grant_definer('app.void_links(uuid)', '{}');
 -- Whoever becomes a member does so with the address that they have: no link to another mailbox changes it, or changes it
 -- back. Whoever has had the account before could else put themselves in the member's place.
 create function app.settle_address(p_user_id uuid) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.void_links(p_user_id);
     update app.email_changes c set undo_until = now() where c.user_id = p_user_id and c.undo_until > now();
@@ -67,7 +67,7 @@ call app.grant_definer('app.settle_address(uuid)', '{}');
 -- Has the caller be the only one to change how this person signs in, before anything of it is looked at: two links that
 -- are followed at once could else wait for each other.
 create function app.hold_credentials(p_user_id uuid) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform from public.users u where u.id = p_user_id for no key update;
 end
@@ -78,7 +78,7 @@ call app.grant_definer('app.hold_credentials(uuid)', '{}');
 create function app.add_password_reset(
     p_id uuid, p_user_id uuid, p_lifetime interval, p_request jsonb, p_mail text default 'mail.password_reset'
 ) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into app.password_resets (id, user_id, expires_at) values (p_id, p_user_id, now() + p_lifetime);
     perform app.add_job(gen_random_uuid(), p_mail, jsonb_build_array(p_id),
@@ -92,7 +92,7 @@ call app.grant_definer('app.add_password_reset(uuid,uuid,interval,jsonb,text)', 
 -- nobody's inbox is filled by typing it into our form.
 create function app.forget_password(
     p_id uuid, p_email text, p_key bytea, p_most int, p_window interval, p_lifetime interval, p_request jsonb
-) returns void language plpgsql security definer set search_path = '' as $$
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     owner uuid;
 begin
@@ -110,7 +110,7 @@ call app.grant_definer('app.forget_password(uuid,text,bytea,int,interval,interva
 
 -- Whose password a link is for: what a new one must not be made of.
 create function app.password_reset_owner(p_id uuid, out email text, out name text)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     select u.email, u.name into password_reset_owner.email, password_reset_owner.name
     from app.password_resets r join public.users u on u.id = r.user_id
@@ -124,7 +124,7 @@ call app.grant_definer('app.password_reset_owner(uuid)', array['app_public']);
 
 -- Gives the account that a link is for its new password, and ends all of its sessions.
 create function app.reset_password(p_id uuid, p_password_hash text, p_request jsonb) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     owner uuid;
 begin
@@ -146,7 +146,7 @@ call app.grant_definer('app.reset_password(uuid,text,jsonb)', array['app_public'
 -- Gives the caller a new password, unless it has changed since the present one was compared, and ends their other
 -- sessions; whether it did. p_key counts attempts to show the password.
 create function app.change_password(p_password_hash text, p_new_hash text, p_key bytea, p_request jsonb) returns boolean
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     caller uuid := (app.claims() ->> 'sub')::uuid;
 begin
@@ -168,7 +168,7 @@ call app.grant_definer('app.change_password(text,text,bytea,jsonb)', array['auth
 create function app.ask_email_change(
     p_id uuid, p_email text, p_audited jsonb, p_keys bytea[], p_most int, p_window interval, p_lifetime interval,
     p_request jsonb
-) returns void language plpgsql security definer set search_path = '' as $$
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     person public.users;
     known boolean := exists (select from public.users u where u.email = p_email);
@@ -199,7 +199,7 @@ call app.grant_definer('app.ask_email_change(uuid,text,jsonb,bytea[],int,interva
 
 -- Makes the new address the account's, and tells the old one, with a way to undo it.
 create function app.confirm_email_change(p_id uuid, p_undo interval, p_request jsonb) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     change app.email_changes;
 begin
@@ -229,7 +229,7 @@ call app.grant_definer('app.confirm_email_change(uuid,interval,jsonb)', array['a
 -- what it was, for the trail. An authenticator that was there before, or took its place, stays: a mailbox alone must not
 -- be worth more than it was then.
 create function app.take_away_since(p_user_id uuid, p_since timestamptz, p_had_second_factor boolean) returns jsonb
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     factor uuid;
     keys uuid[];
@@ -260,7 +260,7 @@ call app.grant_definer('app.take_away_since(uuid,timestamptz,boolean)', '{}');
 -- after that can't be undone to any more, and what was left there since the change was asked for goes.
 create function app.undo_email_change(
     p_id uuid, p_password_hash text, p_reset_id uuid, p_lifetime interval, p_request jsonb
-) returns void language plpgsql security definer set search_path = '' as $$
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     change app.email_changes;
     present jsonb;

@@ -26,7 +26,7 @@ grant select (id, created_at, confirmed_at) on app.totp_factors to app_system;
 
 -- Refuses whoever has an authenticator and has not shown a code of it in this session.
 create function app.require_second_factor() returns void
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if (app.person_of_session((app.claims() ->> 'session_id')::uuid)).mfa_required = 'verify' then
         perform app.refuse(403, 'mfa_required', 'Show the second factor first.');
@@ -37,7 +37,7 @@ call app.grant_definer('app.require_second_factor()', '{}');
 
 -- Puts down an authenticator for the caller, instead of any that was not confirmed.
 create function app.enrol_totp(p_id uuid, p_secret bytea, p_key_version int) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     caller uuid := (app.claims() ->> 'sub')::uuid;
 begin
@@ -58,7 +58,7 @@ call app.grant_definer('app.enrol_totp(uuid,bytea,int)', array['authenticated', 
 create function app.begin_code(
     p_confirmed boolean, p_key bytea, p_most int, p_window interval, p_request jsonb,
     out id uuid, out secret bytea, out key_version int, out retry_after int
-) language plpgsql security definer set search_path = '' as $$
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     retry_after := app.count_sign_in(p_key, p_most, p_window);
     if p_confirmed and exists (select from app.sign_in_attempts a where a.key = p_key and a.attempts = p_most + 1) then
@@ -73,7 +73,7 @@ call app.grant_definer('app.begin_code(boolean,bytea,int,interval,jsonb)', array
 
 -- The caller's session has shown the second factor: it may do everything from now on, and counts as recent.
 create function app.raise_session(p_key bytea) returns app.session_person
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.sessions s set aal = 'aal2', authenticated_at = now()
     where s.id = (app.claims() ->> 'session_id')::uuid and s.user_id = (app.claims() ->> 'sub')::uuid;
@@ -86,7 +86,7 @@ call app.grant_definer('app.raise_session(bytea)', '{}');
 -- Takes the code of a time step, unless one of that step or a later one has been taken; who the session belongs to.
 -- p_secret and p_key_version seal the secret anew, with today's key; null: it is.
 create function app.take_code(p_id uuid, p_step bigint, p_secret bytea, p_key_version int, p_key bytea)
-returns setof app.session_person language plpgsql security definer set search_path = '' as $$
+returns setof app.session_person language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.totp_factors f set last_step = p_step, secret = coalesce(p_secret, f.secret),
         key_version = coalesce(p_key_version, f.key_version)
@@ -101,7 +101,7 @@ call app.grant_definer('app.take_code(uuid,bigint,bytea,int,bytea)', array['auth
 
 -- Takes a recovery code; p_hashes are what it may be stored as. Who the session belongs to; no row if it is none.
 create function app.take_recovery_code(p_hashes bytea[], p_key bytea, p_request jsonb)
-returns setof app.session_person language plpgsql security definer set search_path = '' as $$
+returns setof app.session_person language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.recovery_codes c set used_at = now()
     where c.user_id = (app.claims() ->> 'sub')::uuid and c.hash = any (p_hashes) and c.used_at is null;
@@ -115,7 +115,7 @@ call app.grant_definer('app.take_recovery_code(bytea[],bytea,jsonb)', array['aut
 
 -- Gives the caller other recovery codes than before, and tells them so unless they are told of the authenticator.
 create function app.replace_recovery_codes(p_hashes bytea[], p_request jsonb) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     caller uuid := (app.claims() ->> 'sub')::uuid;
 begin
@@ -135,7 +135,7 @@ call app.grant_definer('app.replace_recovery_codes(bytea[],jsonb)', array['authe
 -- Makes the authenticator that waits for it the caller's, instead of any other, with new recovery codes. The caller's
 -- other sessions end: whoever opened them has not shown a code of it.
 create function app.confirm_totp(p_id uuid, p_step bigint, p_hashes bytea[], p_key bytea, p_request jsonb)
-returns setof app.session_person language plpgsql security definer set search_path = '' as $$
+returns setof app.session_person language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     caller uuid := (app.claims() ->> 'sub')::uuid;
 begin
@@ -157,7 +157,7 @@ call app.grant_definer('app.confirm_totp(uuid,bigint,bytea[],bytea,jsonb)',
 
 -- Takes the caller's authenticator and recovery codes away, unless their role or their brand asks for one.
 create function app.remove_totp(p_request jsonb) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     caller uuid := (app.claims() ->> 'sub')::uuid;
 begin
@@ -178,7 +178,7 @@ call app.grant_definer('app.remove_totp(jsonb)', array['authenticated', 'app_fan
 -- Takes somebody's authenticator and recovery codes away, who has lost both: an admin has made sure who they are. All of
 -- their sessions end, and they are told. Where there has to be one, they enrol another before they may do anything else.
 create function app.reset_second_factor(p_user_id uuid, p_request jsonb) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if p_user_id = (app.claims() ->> 'sub')::uuid then
         perform app.refuse(409, 'own_account', 'Enrol another authenticator instead.');
@@ -203,7 +203,7 @@ call app.grant_definer('app.reset_second_factor(uuid,jsonb)', array['app_admin']
 create function app.second_factor(
     out confirmed_at timestamptz, out recovery_codes_left int, out required_from timestamptz
 )
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     select f.confirmed_at into second_factor.confirmed_at from app.totp_factors f
     where f.user_id = (app.claims() ->> 'sub')::uuid and f.confirmed_at is not null;

@@ -7,7 +7,7 @@ create table app.departed_users (
 );
 call app.secure('app.departed_users');
 
-create function app.remember_departure() returns trigger language plpgsql security definer set search_path = '' as $$
+create function app.remember_departure() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into app.departed_users (user_id) values (old.id) on conflict do nothing;
     return null;
@@ -21,7 +21,7 @@ create trigger remember_departure after delete on public.users
 -- p_confirmed: the project lets nobody sign in with an address that is not theirs.
 create function app.mirror_user(
     p_id uuid, p_email text, p_confirmed boolean, p_is_anonymous boolean, p_role text, p_brand_id uuid, p_request jsonb
-) returns void language plpgsql security definer set search_path = '' as $$
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     invitation app.invitations;
     chosen_role text := coalesce(p_role, 'Fan');
@@ -60,7 +60,7 @@ call app.grant_definer('app.mirror_user(uuid,text,boolean,boolean,text,uuid,json
 
 -- Takes over what a newer token says of a person: another address, or that an anonymous fan has signed up.
 create function app.refresh_mirrored(p_person public.users, p_email text, p_confirmed boolean, p_is_anonymous boolean)
-returns void language plpgsql security definer set search_path = '' as $$
+returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     address text := p_email;
 begin
@@ -86,7 +86,7 @@ create function app.mirror_session(
     p_session_id uuid, p_user_id uuid, p_email text, p_confirmed boolean, p_is_anonymous boolean, p_role text,
     p_brand_id uuid, p_aal text, p_authenticated_at bigint, p_idle interval, p_request jsonb
 ) returns table (email text, is_anonymous boolean, user_role text, brand_id uuid, mfa_pending boolean)
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     person public.users;
     session app.sessions;
@@ -139,7 +139,7 @@ call app.grant_definer(
 -- Lets the caller, a fan with an account, take up an invitation to the account's own address; returns the brand. The
 -- token that asks speaks of a fan, and so is refused from then on: the next one says what has become of them.
 create function app.take_up_invitation(p_invitation_id uuid, p_request jsonb) returns uuid
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     person public.users;
     invitation app.invitations;

@@ -5,7 +5,7 @@
 
 -- Refuses whoever may not do this in this brand.
 create function app.require_brand(p_brand_id uuid, p_permission text) returns void
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if current_setting('role') = 'app_admin' then
         perform from public.role_permissions p where p.role = 'System Admin' and p.permission = p_permission;
@@ -25,7 +25,7 @@ call app.grant_definer('app.require_brand(uuid,text)', '{}');
 
 -- Refuses a role that the caller may not give: one outside of brands, or one that may do what the caller may not.
 create function app.require_grantable(p_role text) returns void
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if p_role not in ('Brand Admin', 'Campaign Manager', 'Creator') then
         perform app.refuse(403, 'role_not_grantable', 'Nobody in a brand has this role.');
@@ -48,7 +48,7 @@ create type app.member as (
 
 -- The people of a brand.
 create function app.members(p_brand_id uuid) returns setof app.member
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_brand(p_brand_id, 'members:read');
     return query
@@ -63,7 +63,7 @@ call app.grant_definer('app.members(uuid)', array['authenticated', 'app_admin'])
 
 -- Counts that a brand has its people told that they need a second factor; how many seconds it has to wait, 0 if it needn't.
 create function app.count_announcement(p_brand_id uuid, p_key bytea, p_most int, p_window interval) returns int
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_brand(p_brand_id, 'brand:write');
     return app.count_sign_in(p_key, p_most, p_window);
@@ -74,7 +74,7 @@ call app.grant_definer('app.count_announcement(uuid,bytea,int,interval)', array[
 -- Of the brand that a job works for, the people who need a second factor and have none that we know of, or one of them.
 create function app.members_to_enrol(p_user_id uuid default null)
 returns table (user_id uuid, email text, locale text, timezone text, brand text, required_from timestamptz)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
     select u.id, u.email, u.locale, u.timezone, b.name, b.mfa_required_from
@@ -89,7 +89,7 @@ call app.grant_definer('app.members_to_enrol(uuid)', array['app_job']);
 -- Keeps what somebody is until this transaction ends; p_brand_id is the brand that they may come to. One change of a brand's
 -- people at a time, or two admins could take each other's role away at once.
 create function app.hold_person(p_user_id uuid, p_brand_id uuid) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform from public.brands b where b.id in (p_brand_id, (select u.brand_id from public.users u where u.id = p_user_id))
     order by b.id for no key update;
@@ -100,7 +100,7 @@ call app.grant_definer('app.hold_person(uuid,uuid)', '{}');
 
 -- The same for whoever is about to change a member.
 create function app.hold_member(p_brand_id uuid, p_user_id uuid) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_brand(p_brand_id, 'members:write');
     perform from public.users u where u.id = p_user_id and u.brand_id = p_brand_id;
@@ -114,7 +114,7 @@ call app.grant_definer('app.hold_member(uuid,uuid)', array['authenticated', 'app
 
 -- The same for a system admin who is about to make somebody something else.
 create function app.hold_user(p_user_id uuid, p_brand_id uuid) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.hold_person(p_user_id, p_brand_id);
 end
@@ -123,7 +123,7 @@ call app.grant_definer('app.hold_user(uuid,uuid)', array['app_admin']);
 
 -- Makes somebody something else; what they were. For the functions below, which have decided that it may be.
 create function app.set_role(p_user_id uuid, p_role text, p_brand_id uuid) returns text
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     person record;
 begin
@@ -153,7 +153,7 @@ call app.grant_definer('app.set_role(uuid,text,uuid)', '{}');
 
 -- Gives a member another role. Tokens with the old one are refused from the next request on.
 create function app.change_member_role(p_brand_id uuid, p_user_id uuid, p_role text) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_brand(p_brand_id, 'members:write');
     perform app.require_grantable(p_role);
@@ -168,7 +168,7 @@ call app.grant_definer('app.change_member_role(uuid,uuid,text)', array['authenti
 
 -- Takes somebody out of the brand: their sessions end at once. The account stays, as that of a fan.
 create function app.remove_member(p_brand_id uuid, p_user_id uuid) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_brand(p_brand_id, 'members:write');
     perform from public.users u where u.id = p_user_id and u.brand_id = p_brand_id;
@@ -185,7 +185,7 @@ call app.grant_definer('app.remove_member(uuid,uuid)', array['authenticated', 'a
 -- system admins are told, everybody else learns it from nobody but the person.
 create function app.invite(
     p_id uuid, p_brand_id uuid, p_email text, p_role text, p_lifetime interval, p_most_a_day int, p_mails_an_hour int
-) returns boolean language plpgsql security definer set search_path = '' as $$
+) returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     known record;
 begin
@@ -226,7 +226,7 @@ $$;
 
 -- Nobody's inbox is filled by inviting their address, whichever brands do it.
 create function app.may_mail_invitation(p_email text, p_mails_an_hour int) returns boolean
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return (
         select coalesce(sum(i.mails), 0) <= p_mails_an_hour from app.invitations i
@@ -238,7 +238,7 @@ call app.grant_definer('app.invite(uuid,uuid,text,text,interval,int,int)', array
 
 -- Prolongs an open invitation that is to be sent again; whether a mail may be.
 create function app.renew_invitation(p_brand_id uuid, p_id uuid, p_lifetime interval, p_mails_an_hour int)
-returns boolean language plpgsql security definer set search_path = '' as $$
+returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     invitation app.invitations;
 begin
@@ -265,7 +265,7 @@ call app.grant_definer('app.renew_invitation(uuid,uuid,interval,int)', array['au
 
 -- Takes an open invitation back; its link is good for nothing from then on.
 create function app.revoke_invitation(p_brand_id uuid, p_id uuid) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_brand(p_brand_id, 'members:write');
     update app.invitations i set revoked_at = now()
@@ -283,7 +283,7 @@ call app.grant_definer('app.revoke_invitation(uuid,uuid)', array['authenticated'
 
 -- Lets a creator see a campaign; false if they did already.
 create function app.assign_campaign(p_campaign_id uuid, p_user_id uuid) returns boolean
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     brand uuid := app.brand_for('campaigns:assign');
     role_name text;
@@ -308,7 +308,7 @@ call app.grant_definer('app.assign_campaign(uuid,uuid)', array['authenticated'])
 
 -- Takes a creator's sight of a campaign away.
 create function app.unassign_campaign(p_campaign_id uuid, p_user_id uuid) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     delete from public.campaign_assignments a
     where a.campaign_id = p_campaign_id and a.user_id = p_user_id and a.brand_id = app.brand_for('campaigns:assign');
@@ -322,7 +322,7 @@ call app.grant_definer('app.unassign_campaign(uuid,uuid)', array['authenticated'
 -- Who is assigned to a campaign.
 create function app.assignments(p_campaign_id uuid)
 returns table (user_id uuid, email text, name text, assigned_by uuid, created_at timestamptz)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
     select a.user_id, u.email, u.name, a.assigned_by, a.created_at
@@ -334,7 +334,7 @@ call app.grant_definer('app.assignments(uuid)', array['authenticated']);
 
 -- Makes somebody something else, as a system admin. System admins are made and unmade by who runs the system.
 create function app.change_user_role(p_user_id uuid, p_role text, p_brand_id uuid) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     person record;
 begin
@@ -360,7 +360,7 @@ call app.grant_definer('app.change_user_role(uuid,text,uuid)', array['app_admin'
 
 -- Locks an account, so that its sessions end and nobody signs in to it, or unlocks it; false if it was so already.
 create function app.lock_user(p_user_id uuid, p_locked boolean) returns boolean
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if p_user_id = (app.claims() ->> 'sub')::uuid then
         perform app.refuse(409, 'own_account', 'Nobody locks the own account.');
@@ -388,7 +388,7 @@ call app.grant_definer('app.lock_user(uuid,boolean)', array['app_admin']);
 -- Whether the caller's brand is live, which it then stays until this transaction ends: archiving waits for it, and nothing
 -- goes live in a brand that is being archived. To be asked before anything else is locked.
 create function app.hold_brand() returns boolean
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     live boolean;
 begin
@@ -401,7 +401,7 @@ call app.grant_definer('app.hold_brand()', array['authenticated', 'app_job']);
 
 -- Archives a brand: sessions of its people end, nobody signs in for it, and its live campaigns are paused; which.
 create function app.archive_brand(p_brand_id uuid) returns uuid[]
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     paused uuid[];
 begin
@@ -425,7 +425,7 @@ call app.grant_definer('app.archive_brand(uuid)', array['app_admin']);
 
 -- Takes it back. Campaigns stay paused until somebody resumes them.
 create function app.restore_brand(p_brand_id uuid) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_brand(p_brand_id, 'brands:write');
     update public.brands b set archived_at = null, updated_at = now(), version = b.version + 1

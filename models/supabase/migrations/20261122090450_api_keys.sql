@@ -23,7 +23,7 @@ grant select (id, brand_id, name, prefix, scopes, created_by, created_at, expire
 
 -- What the caller may give to a key: what the own role may do, and machines may.
 create function app.grantable_scopes() returns setof text
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
     select p.name from public.permissions p join public.role_permissions r on r.permission = p.name
@@ -34,7 +34,7 @@ call app.grant_definer('app.grantable_scopes()', array['authenticated']);
 
 create function app.create_api_key(
     p_id uuid, p_name text, p_prefix text, p_key_hash bytea, p_scopes text[], p_lifetime interval, p_most int
-) returns void language plpgsql security definer set search_path = '' as $$
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     brand uuid := app.brand_for('api_keys:write');
 begin
@@ -57,7 +57,7 @@ call app.grant_definer('app.create_api_key(uuid,text,text,bytea,text[],interval,
 
 -- Revokes a key; false if it was revoked before.
 create function app.revoke_api_key(p_id uuid) returns boolean
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.api_keys k set revoked_at = now()
     where k.id = p_id and k.brand_id = app.brand_for('api_keys:write') and k.revoked_at is null;
@@ -77,7 +77,7 @@ call app.grant_definer('app.revoke_api_key(uuid)', array['authenticated']);
 -- use, once a minute.
 create function app.identify_api_key(p_hashes bytea[])
 returns table (id uuid, brand_id uuid, scopes text[], is_good boolean)
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.api_keys k set last_used_at = now()
     where k.key_hash = any (p_hashes) and k.revoked_at is null and k.expires_at > now()
@@ -91,7 +91,7 @@ call app.grant_definer('app.identify_api_key(bytea[])', array['app_public']);
 
 -- Refuses a key that has been revoked or has run out since it was looked up, and one whose brand is archived.
 create function app.require_api_key() returns void
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     claims jsonb := app.claims();
 begin

@@ -121,7 +121,7 @@ call app.secure('public.engagements', p_job => 'select,insert,update', p_fan => 
 
 -- Whether somebody works for a brand, has taken part in its campaigns, or is among its contacts.
 create function app.is_known_to(p_brand_id uuid, p_user_id uuid) returns boolean
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return exists (select from public.users u where u.id = p_user_id and u.brand_id = p_brand_id)
         or exists (select from public.contacts c where c.user_id = p_user_id and c.brand_id = p_brand_id)

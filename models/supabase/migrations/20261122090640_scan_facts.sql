@@ -38,7 +38,7 @@ create type app.scan_rules as (
 
 -- What the web tier has to know of a code before it can hash a fingerprint.
 create function app.scan_code(p_code_id uuid, out campaign_id uuid, out brand_id uuid, out key_version int)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     select c.campaign_id, c.brand_id, m.fingerprint_key_version
     into scan_code.campaign_id, scan_code.brand_id, scan_code.key_version
@@ -93,7 +93,7 @@ create type app.scan_facts as (
 -- Looks up, in one statement, all that scans are held against. `offset 0` has each scan look up its own rows by key and
 -- keeps the planner from joining whole tables: a plan made when they were empty is still in use when they aren't.
 create function app.scan_facts(p_asked app.scan_request[], p_limited uuid[]) returns setof app.scan_facts
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     return query
     select r.ordinality::int,

@@ -17,7 +17,7 @@ create type app.scan_outcome as (
 
 -- The keys of one scan: its person in the campaign, its device, and the campaign.
 create function app.scan_keys(p_campaign_id uuid, p_user_id uuid, p_fingerprint_hash text) returns bigint[]
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
     return array[
         uuid_hash_extended(p_user_id, uuid_hash_extended(p_campaign_id, 1)),
@@ -29,7 +29,7 @@ call app.grant_definer('app.scan_keys(uuid,uuid,text)', '{}');
 
 -- Which limit is full, and until when.
 create function app.limit_reached(p_scope text, p_limit app.scan_limit, p_at timestamptz, p_timezone text) returns jsonb
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     return jsonb_build_object('scope', p_scope, 'window', p_limit."window", 'until', case p_limit."window"
         when 'day' then (date_trunc('day', p_at at time zone p_timezone) + interval '1 day') at time zone p_timezone
@@ -41,7 +41,7 @@ call app.grant_definer('app.limit_reached(text,app.scan_limit,timestamptz,text)'
 
 -- What a person has to agree to before a scan of theirs can count, and the notice that asks for it.
 create function app.consent_asked(p_user_id uuid, p_brand_id uuid, p_tiers text[], p_locale text) returns jsonb
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     missing text[] := app.missing_consents(p_user_id, p_brand_id, p_tiers);
 begin
@@ -57,7 +57,7 @@ call app.grant_definer('app.consent_asked(uuid,uuid,text[],text)', '{}');
 
 -- Stores decided scans, and asks for their scores.
 create function app.store_scans(p_asked app.scan_request[], p_decided app.scan_facts[]) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     insert into public.qr_scans (id, brand_id, campaign_id, code_id, user_id, device_fp_id, client_scan_id,
         request_digest, location, accuracy_m, captured_at, scan_time, late, distance_m, geofence_status, decision,
@@ -79,7 +79,7 @@ call app.grant_definer('app.store_scans(app.scan_request[],app.scan_facts[])', '
 
 -- Counts the shares of limits that accepted scans take.
 create function app.count_shares(p_asked app.scan_request[], p_decided app.scan_facts[]) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     insert into app.scan_counters as c (campaign_id, brand_id, scope, subject, bucket, used)
     select r.campaign_id, r.brand_id, share.scope, share.subject, share.bucket, count(*)
@@ -95,7 +95,7 @@ call app.grant_definer('app.count_shares(app.scan_request[],app.scan_facts[])', 
 
 -- Notes the devices of decided scans; of those that were seen within the last minute there is nothing to note.
 create function app.note_devices(p_asked app.scan_request[], p_decided app.scan_facts[]) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     insert into public.device_fingerprints (id, fingerprint_hash, brand_id, key_version)
     select distinct d.device_id, r.fingerprint_hash, r.brand_id, r.key_version
@@ -108,7 +108,7 @@ $$;
 call app.grant_definer('app.note_devices(app.scan_request[],app.scan_facts[])', '{}');
 
 -- What was refused without being stored is counted.
-create function app.count_refusals(p_reasons text[]) returns void language plpgsql set search_path = '' as $$
+create function app.count_refusals(p_reasons text[]) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     insert into app.scan_refusals as s (day, reason, count)
     select (now() at time zone 'UTC')::date, reason, count(*) from unnest(p_reasons) reason
@@ -121,7 +121,7 @@ call app.grant_definer('app.count_refusals(text[])', '{}');
 -- Decides scans whose keys are held, one after the other, and stores them.
 -- p_limited: the campaigns whose own key is held.
 create function app.decide_scans(p_asked app.scan_request[], p_limited uuid[]) returns setof app.scan_outcome
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     f app.scan_facts;
     r app.scan_request;
@@ -192,7 +192,7 @@ call app.grant_definer('app.decide_scans(app.scan_request[],uuid[])', '{}');
 
 -- Decides one scan; whatever goes wrong is its own affair. p_busy: keys that could not be had.
 create function app.decide_alone(r app.scan_request, p_limited uuid[], p_busy bigint[]) returns app.scan_outcome
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     outcome app.scan_outcome;
 begin
@@ -213,7 +213,7 @@ call app.grant_definer('app.decide_alone(app.scan_request,uuid[],bigint[])', '{}
 
 -- Takes a lock for this transaction, or gives up after lock_timeout, or at once.
 create function app.hold_key(p_key bigint, p_wait boolean) returns boolean
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if p_wait then
         perform pg_advisory_xact_lock(p_key);
@@ -229,7 +229,7 @@ call app.grant_definer('app.hold_key(bigint,boolean)', '{}');
 -- undoes what was done so far, and everything is decided once more, each scan by itself. So it is, too, where the same
 -- scan is in the batch twice: that violates a unique index.
 create function app.record_scans(p_rows jsonb) returns setof app.scan_outcome
-language plpgsql security definer set search_path = '' set lock_timeout = '200ms'
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '200ms'
 set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     asked app.scan_request[] := array(select r from jsonb_populate_recordset(null::app.scan_request, p_rows) r);

@@ -9,7 +9,7 @@ create index scan_rollups_brand on public.scan_rollups (brand_id, hour);
 -- of it, the scans themselves say.
 create function app.reach(p_campaign_id uuid, p_from timestamptz, p_to timestamptz)
 returns table (campaign_id uuid, people bigint)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     brand uuid := app.brand_for('analytics:read');
     own uuid[] := app.own_campaigns();
@@ -37,7 +37,7 @@ call app.grant_definer('app.reach(uuid,timestamptz,timestamptz)', array['authent
 
 -- Scans that wait for their score.
 create function app.count_unscored(p_campaign_id uuid, p_from timestamptz, p_to timestamptz) returns bigint
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     brand uuid := app.brand_for('analytics:read');
     own uuid[] := app.own_campaigns();
@@ -54,7 +54,7 @@ call app.grant_definer('app.count_unscored(uuid,timestamptz,timestamptz)', array
 
 -- Counts the scans of one hour (or, null, of all hours) of a campaign anew. Under the caller's row policies.
 create function app.recount_scans(p_campaign_id uuid, p_hour timestamptz) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     v_start timestamptz := coalesce(p_hour, '-infinity');
     v_end timestamptz := coalesce(p_hour + interval '1 hour', 'infinity');

@@ -15,7 +15,7 @@ call app.secure('app.idempotency_keys', p_system => 'select,delete');
 
 -- Refuses whoever names another's keys: answers are for whom they were given to, whatever the statement says.
 create function app.require_own_scope(p_scope text) returns void
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     caller text := app.claims() ->> 'sub';
 begin
@@ -31,7 +31,7 @@ call app.grant_definer('app.require_own_scope(text)', '{}');
 
 -- Claims a key, or returns the answer that it already has. A second request with it waits here for the first to end.
 create function app.idempotency_begin(p_scope text, p_key text, p_digest bytea) returns jsonb
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     kept app.idempotency_keys;
 begin
@@ -47,7 +47,7 @@ end
 $$;
 
 create function app.idempotency_store(p_scope text, p_key text, p_status int, p_headers jsonb, p_body text) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_own_scope(p_scope);
     update app.idempotency_keys set status = p_status, headers = p_headers, body = p_body

@@ -4,7 +4,7 @@ grant usage on schema supabase_migrations to app_definer;
 grant select on supabase_migrations.schema_migrations to app_definer;
 
 create function app.applied_migrations() returns text[]
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return (select array_agg(version order by version) from supabase_migrations.schema_migrations);
 end
