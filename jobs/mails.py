@@ -1,5 +1,6 @@
 """Mails: one actor a letter. Each is sent at least once, and a second time under the same Message-ID."""
 
+import logging
 from functools import partial
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -8,6 +9,8 @@ from jobs import letters, smtp
 from jobs.engine import actor, current_job, own_transaction
 from models import accounts, credentials, invitations, links, members
 from settings import settings
+
+logger = logging.getLogger(__name__)
 
 letter = partial(actor, queue="mail", runs_as="system", outward=True)
 """Declares the actor of one letter."""
@@ -122,4 +125,13 @@ def _link(page: str, purpose: str, id: UUID) -> str:
 
 
 def _send(name: str, to: str, locale: str, **values: str) -> None:
-    smtp.send(smtp.compose(letters.write(name, locale, **values), to, current_job().idempotency_key))
+    smtp.send(_compose(name, to, locale, values))
+
+
+def _compose(name: str, to: str, locale: str, values: dict[str, str]) -> smtp.Mail:
+    """Compose a mail. An error here depends on the job alone, so a retry would fail alike."""
+    try:
+        return smtp.compose(letters.write(name, locale, **values), to, current_job().idempotency_key)
+    except Exception as error:
+        logger.exception("the mail %s can't be composed", name)
+        raise smtp.Undeliverable(f"{type(error).__name__}: {error}") from error

@@ -1,63 +1,111 @@
 """The way out for mail: one message to one recipient over SMTP."""
 
+import re
 import smtplib
 import ssl
-from contextlib import AbstractContextManager
-from email.headerregistry import Address
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from email import policy
 from email.message import EmailMessage
-from email.utils import formatdate, parseaddr
+from email.utils import formatdate
 from hashlib import sha256
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from jobs.letters import Letter
+from models import emails
 from models.errors import Problem
 from settings import settings
 
 TIMEOUT = 5.0
 """Seconds that one exchange with the server may take."""
 
+_WORD_BYTES = 39
+"""UTF-8 bytes in one encoded word: the line of `Subject: ` stays within 76 characters (RFC 2047, section 2)."""
+_PLAIN_SUBJECT = re.compile(r"(?=.{1,66}\Z)[!-~]+( [!-~]+)*")
+_PLAIN_NAME = re.compile(r"(?=.{1,66}\Z)[\w!#$%&'*+/=?^`{|}~-]+( [\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
+"""Texts that a header holds as they are: printable ASCII in one line; for a name, RFC 5322's atoms."""
+
 
 class Undeliverable(Problem):
-    """The server has refused the recipient or the message for good."""
+    """The message can't be composed, or the server has refused its sender, recipient or content with 5xx."""
 
     status = 422
     code = "mail_undeliverable"
     title = "The mail can't be delivered"
 
 
-def compose(letter: Letter, to: str, idempotency_key: str) -> EmailMessage:
-    """The message with this letter. Its Message-ID is made from the key: sent twice, it is recognised as one."""
-    name, sender = parseaddr(settings.mail_from)
-    domain = sender.rpartition("@")[2]
-    message = EmailMessage()
-    message["From"] = Address(display_name=name, addr_spec=sender)
-    message["To"] = to
-    message["Subject"] = letter.subject
-    message["Date"] = formatdate()
-    message["Message-ID"] = f"<{sha256(idempotency_key.encode()).hexdigest()[:32]}@{domain}>"
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(letter.text)
-    message.add_alternative(letter.html, subtype="html")
-    return message
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A message as it goes over the wire, with its envelope."""
+
+    sender: str
+    recipient: str
+    content: bytes
 
 
-def send(message: EmailMessage) -> None:
-    """Hand the message to the server.
+def compose(letter: Letter, to: str, idempotency_key: str) -> Mail:
+    """Compose the message with this letter. Its Message-ID depends on the key alone, so a repetition is recognised.
+
+    The header is written here and not by `email`: that package decodes encoded words in a value which it is given, and
+    depending on the release a line end in them becomes a line end of the header.
 
     Raises:
-        Undeliverable: the server said 5xx about the recipient or the message; trying again is no use.
-        OSError, smtplib.SMTPException: it could not be reached, or said that it can't now.
+        Invalid: `to` or `MAIL_FROM` is no address.
+    """
+    name, sender = emails.parse_sender(settings.mail_from)
+    recipient = emails.normalise(to)
+    head = {
+        "From": f"{_encode(name, _PLAIN_NAME)}\r\n <{sender}>" if name else sender,
+        "To": recipient,
+        "Subject": _encode(letter.subject, _PLAIN_SUBJECT),
+        "Date": formatdate(),
+        "Message-ID": f"<{sha256(idempotency_key.encode()).hexdigest()[:32]}@{sender.rpartition('@')[2]}>",
+        "Auto-Submitted": "auto-generated",
+    }
+    body = EmailMessage(policy=policy.SMTP)
+    body.set_content(letter.text)
+    body.add_alternative(letter.html, subtype="html")
+    lines = "".join(f"{field}: {value}\r\n" for field, value in head.items())
+    return Mail(sender, recipient, lines.encode("ascii") + body.as_bytes())
+
+
+def _encode(text: str, plain: re.Pattern[str]) -> str:
+    """Return the text as it stands in a header: unchanged where that is safe, otherwise as encoded words (RFC 2047)."""
+    if plain.fullmatch(text) and "=?" not in text:
+        return text
+    return "\r\n ".join(f"=?utf-8?b?{b64encode(word).decode()}?=" for word in _words(text))
+
+
+def _words(text: str) -> Iterator[bytes]:
+    """Split the text's UTF-8 between characters into at most `_WORD_BYTES` each: a word must be decodable by itself."""
+    word = b""
+    for character in text:
+        encoded = character.encode(errors="replace")
+        if len(word) + len(encoded) > _WORD_BYTES:
+            yield word
+            word = b""
+        word += encoded
+    yield word
+
+
+def send(mail: Mail) -> None:
+    """Hand the message to the server. Once the server has accepted the content, nothing raises.
+
+    Raises:
+        Undeliverable: the server answered 5xx to the sender, the recipient or the content; a retry is useless.
+        OSError, smtplib.SMTPException: there is no connection, the server refuses all mail for now (5xx to the
+            connection or the login included), or it answered 4xx; a retry may succeed.
     """
     url = urlsplit(settings.smtp_url)
     try:
-        with _connected(url) as server:
-            if url.username:
-                server.login(unquote(url.username), unquote(url.password or ""))
-            server.send_message(message, from_addr=parseaddr(settings.mail_from)[1], to_addrs=[message["To"]])
+        with _session(url) as server:
+            server.sendmail(mail.sender, [mail.recipient], mail.content)
     except smtplib.SMTPRecipientsRefused as refused:
         code, said = next(iter(refused.recipients.values()))
         raise _permanent(code, said) or refused from None
-    except smtplib.SMTPDataError as refused:
+    except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as refused:
         raise _permanent(refused.smtp_code, refused.smtp_error) or refused from None
 
 
@@ -68,7 +116,21 @@ def _permanent(code: int, said: bytes | str) -> Undeliverable | None:
     return Undeliverable(f"{code} {text}")
 
 
-def _connected(url: SplitResult) -> AbstractContextManager[smtplib.SMTP]:
+@contextmanager
+def _session(url: SplitResult) -> Iterator[smtplib.SMTP]:
+    server = _connected(url)
+    try:
+        if url.username:
+            server.login(unquote(url.username), unquote(url.password or ""))
+        yield server
+    finally:
+        # Don't wait for the answer to QUIT: an error here would send an accepted mail again.
+        with suppress(OSError):
+            server.putcmd("QUIT")
+        server.close()
+
+
+def _connected(url: SplitResult) -> smtplib.SMTP:
     host, tls = url.hostname or "127.0.0.1", ssl.create_default_context()
     if url.scheme == "smtps":
         return smtplib.SMTP_SSL(host, url.port or 465, timeout=TIMEOUT, context=tls)

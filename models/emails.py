@@ -10,13 +10,16 @@ MAX_LENGTH = 254
 
 
 def normalise(text: str, field: str = "email") -> str:
-    """The address in the form that accounts are told apart by: lower case, the domain in ASCII (IDNA).
+    """Return the address in the form that identifies an account: lower case, the domain in ASCII (IDNA).
 
-    Nobody is asked whether the domain exists; the mail will tell.
+    The domain is not looked up.
 
     Raises:
-        Invalid: it is not an address that mail could be sent to; names `field`.
+        Invalid: no mail can be sent to the address, or it holds an encoded word (RFC 2047). Names `field`.
     """
+    # A mail program may decode `=?…?=`: several texts would reach one mailbox, and each would have limits of its own.
+    if "=?" in text:
+        raise Invalid(field, "must not contain `=?`")
     try:
         address = validate_email(
             text,
@@ -31,6 +34,16 @@ def normalise(text: str, field: str = "email") -> str:
     if len(ascii_form) > MAX_LENGTH:
         raise Invalid(field, "is too long")
     return ascii_form
+
+
+def parse_sender(text: str) -> tuple[str, str]:
+    """Split `Name <address>` into the name (may be empty) and the normalised address.
+
+    Raises:
+        Invalid: the address is none.
+    """
+    name, _, address = text.strip().rpartition("<")
+    return name.strip().strip('"'), normalise(address.removesuffix(">").strip(), "MAIL_FROM")
 
 
 def fingerprint(address: str) -> bytes:

@@ -20,6 +20,8 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
+from models import emails
+from models.errors import Invalid
 from settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -285,6 +287,10 @@ def _cors_origins(text: str) -> str | None:
 
 
 def _mail_from(text: str) -> str | None:
+    try:
+        emails.parse_sender(text)
+    except Invalid:
+        return "has no address that mail can be sent from"
     return "is still that of development" if text.strip().rstrip(">").endswith(".example") else None
 
 

@@ -2,8 +2,12 @@
 
 import re
 from dataclasses import replace
+from email import message_from_bytes
+from email.header import decode_header, make_header
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs import letters, smtp
 from models import accounts, brands, context, passwords
@@ -74,7 +78,7 @@ def test_a_mail_that_is_tried_again_is_recognised_as_one(drain, mailbox, monkeyp
     send, ids = smtp.send, []
 
     def fails_after_sending(message):
-        ids.append(message["Message-ID"])
+        ids.append(message_from_bytes(message.content)["Message-ID"])
         send(message)
         if len(ids) == 1:
             raise TimeoutError("the server's last word was lost")
@@ -98,7 +102,7 @@ def test_a_mail_that_the_server_cannot_take_now_is_sent_later(drain, mailbox, si
     assert len(mailbox.to("ana@example.com")) == 1
 
 
-@pytest.mark.parametrize("when", ["RCPT", "DATA"])
+@pytest.mark.parametrize("when", ["MAIL", "RCPT", "DATA"])
 def test_a_mail_that_the_server_refuses_for_good_is_a_dead_letter_at_once(drain, mailbox, sign_up, superuser, when):
     mailbox.answers[when] = ["550 No such user"]
     sign_up()
@@ -119,6 +123,88 @@ def test_a_server_that_is_not_there_is_an_error_that_is_tried_again(monkeypatch)
 
     with pytest.raises(OSError, match="refused"):
         smtp.send(message)
+
+
+@pytest.mark.parametrize("answer", ["421 bye", "554 No", "garbage"])
+def test_quit_answered_with_an_error_leaves_the_mail_sent_once(drain, mailbox, sign_up, answer):
+    mailbox.answers["QUIT"] = [answer]
+    sign_up()
+
+    ran = drain()
+
+    assert ran.count("mail.verification") == 1
+    assert mailbox.recipients == ["ana@example.com"]
+
+
+def test_mail_that_cannot_be_composed_is_a_dead_letter_at_once(drain, mailbox, sign_up, superuser):
+    sign_up()
+    superuser.cursor().execute("update app.signups set email = '=?utf-8?q?a=0ab?=@example.com'")
+
+    ran = drain(allow_dead=True)
+
+    assert ran.count("mail.verification") == 1
+    assert mailbox.recipients == []
+
+
+HOSTILE = st.lists(
+    st.one_of(
+        st.text(),
+        st.sampled_from(
+            ["=?utf-8?q?x=0ABcc:=20evil=40evil.example?=", "\r\nBcc: evil@evil.example", "?=", "=?", " ", "ñ" * 40]
+        ),
+        st.text("abc ", min_size=70),
+    )
+).map("".join)
+
+
+def header_of(content, name):
+    """The header's lines, and its text as a mail program shows it."""
+    message = message_from_bytes(content)
+    raw = message.get_all(name)
+    assert len(raw) == 1
+    return raw[0], str(make_header(decode_header("".join(raw[0].splitlines()))))
+
+
+@given(HOSTILE)
+def test_subject_of_any_text_decodes_to_that_text(text):
+    subject = text.encode(errors="replace").decode()
+    content = smtp.compose(letters.Letter(subject, "text", "html"), "ana@example.com", "job-1").content
+
+    head = content.partition(b"\r\n\r\n")[0].decode("ascii")
+    assert header_of(content, "Subject")[1] == subject
+    assert [line.partition(":")[0] for line in head.split("\r\n") if not line.startswith(" ")] == FIELDS
+    assert all(len(line) <= 76 for line in head.split("\r\n") if not line.startswith("Content-Type"))
+    assert "\r" not in head.replace("\r\n", "")
+
+
+FIELDS = ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"]
+
+
+@given(HOSTILE)
+def test_sender_name_of_any_text_stays_a_name(text):
+    name = " ".join(re.sub(r"[<\"\x00-\x20\x7f-\x9f\u2028\u2029]", " ", text).encode(errors="replace").decode().split())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(smtp, "settings", replace(settings, mail_from=f"{name} <no-reply@companon.example>"))
+        content = smtp.compose(letters.Letter("x", "text", "html"), "ana@example.com", "job-1").content
+
+    raw, shown = header_of(content, "From")
+    assert shown == f"{name} <no-reply@companon.example>".strip() if name else "no-reply@companon.example"
+    assert raw.count("<no-reply@companon.example>") == bool(name)
+
+
+@pytest.mark.parametrize(
+    "brand", ["=?utf-8?q?x=0ABcc:=20evil=40evil.example=0A=0Aowned?=", "Señora Muñoz Peña Ibáñez Núñez " * 3]
+)
+@pytest.mark.parametrize("name", ["invitation", "second_factor_required"])
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_subject_with_brand_name_arrives_as_the_template_says(mailbox, brand, name, language):
+    letter = letters.write(name, language, brand=brand, link="x", when="x")
+
+    smtp.send(smtp.compose(letter, "ana@example.com", "job-1"))
+
+    assert " ".join(brand.split()) in letter.subject
+    assert mailbox.messages[0]["Bcc"] is None
+    assert header_of(mailbox.messages[0].as_bytes(), "Subject")[1] == letter.subject
 
 
 def test_production_sends_nothing_unencrypted(monkeypatch, mailbox):

@@ -78,6 +78,13 @@ def test_one_mailbox_has_one_text(typed, stored):
             "ana@@example.com",
             "ana@localhost",
         ),
+        *("=?utf-8?q?=66oo?=@example.com", "=?utf-8?q?foo=40evil.example?=@example.com", "=?@example.com"),
+        *(
+            "=?utf-8?q??=@example.com",
+            "=?utf-8?q?a=0Ab?=@example.com",
+            "ana@=?utf-8?q?x?=.example",
+            "ana=?=@example.com",
+        ),
         *("ana@[127.0.0.1]", '"ana b"@example.com', "ana@example..com", "a" * 65 + "@example.com", "Ａna@example.com"),
     ],
 )

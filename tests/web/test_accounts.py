@@ -54,6 +54,16 @@ def test_a_person_signs_up_follows_the_link_and_signs_in(client, drain, mailbox)
     assert client.get("/api/v1/users/me", token=session.json["access_token"]).json["id"] == user["id"]
 
 
+@pytest.mark.parametrize("path", ["signup", "login", "password/forgot"])
+def test_address_with_encoded_word_returns_422(client, mailbox, drain, path):
+    for local in ("=66oo", "f=6fo", "", "a=0Ab", "foo=40evil.example", "=C3=B1"):
+        body = {"email": f"=?utf-8?q?{local}?=@fans.example"} | ({} if "/" in path else {"password": "una clave larga"})
+        refused = client.post(f"/api/v1/auth/{path}", json=body)
+        assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "email")
+
+    assert drain() == []
+
+
 def test_an_address_with_an_account_gets_the_same_answer_and_another_mail(client, drain, mailbox, signed_up):
     signed_up()
     unknown = client.post("/api/v1/auth/signup", json={**SIGNUP, "email": "new@example.com"})

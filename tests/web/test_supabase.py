@@ -114,6 +114,12 @@ def test_where_a_brand_demands_it_its_members_have_to_have_passed_supabase_s_sec
     assert elsewhere.get(url, token=supabase.sign(claims | {"aal": "aal2"})).status_code == 200
 
 
+def test_address_with_encoded_word_in_a_token_is_dropped(elsewhere, supabase):
+    me = elsewhere.me(supabase.token(email="=?utf-8?q?=66oo?=@people.example"))
+
+    assert (me.status_code, me.json["email"]) == (200, None)
+
+
 def test_members_without_an_address_are_listed_and_assigned_like_others(elsewhere, supabase, brand, campaign):
     def come(role):
         metadata = {"user_role": role, "brand_id": str(brand["id"])}
