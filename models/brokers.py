@@ -61,6 +61,8 @@ def redis_client(url: str, *, patience: float, connect_patience: float) -> redis
         "socket_timeout": patience,
         "socket_connect_timeout": connect_patience,
         "decode_responses": True,
+        # Contents that are no UTF-8 are read like any other; their reader discards them.
+        "encoding_errors": "surrogateescape",
     }
     parts = urlsplit(url)
     if parts.scheme != "sentinel":

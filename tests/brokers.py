@@ -48,6 +48,12 @@ class Broker(Protocol):
     def forget(self) -> None:
         """Make it lose everything, while connections stay."""
 
+    def inject(self, queue: str, contents: bytes) -> None:
+        """Append foreign contents to a queue."""
+
+    def occupy(self, name: str) -> None:
+        """Replace the key or queue of this name by one of another kind."""
+
 
 class OneRedis:
     """A single server that writes nothing down."""
@@ -62,6 +68,14 @@ class OneRedis:
         """FLUSHALL."""
         with redis.Redis.from_url(self.url) as client:
             client.flushall()
+
+    def inject(self, queue: str, contents: bytes) -> None:
+        """RPUSH."""
+        inject_redis(self.url, queue, contents)
+
+    def occupy(self, name: str) -> None:
+        """Set a hash."""
+        occupy_redis(self.url, name)
 
 
 class OneRabbit:
@@ -80,6 +94,20 @@ class OneRabbit:
                 channel = connection.channel()
                 with suppress(pika.exceptions.ChannelClosedByBroker):
                     channel.queue_purge(name)
+
+    def inject(self, queue: str, contents: bytes) -> None:
+        """Publish."""
+        with closing(pika.BlockingConnection(pika.URLParameters(self.url))) as connection:
+            channel = connection.channel()
+            channel.queue_declare(f"companon:queue:{queue}", durable=True)
+            channel.basic_publish("", f"companon:queue:{queue}", contents)
+
+    def occupy(self, name: str) -> None:
+        """Declare the queue with other options."""
+        with closing(pika.BlockingConnection(pika.URLParameters(self.url))) as connection:
+            channel = connection.channel()
+            channel.queue_delete(name)
+            channel.queue_declare(name, durable=True, arguments={"x-max-length": 7})
 
 
 class RedisPair:
@@ -132,6 +160,14 @@ class RedisPair:
         with self._client(self._primary()) as client:
             client.flushall()
 
+    def inject(self, queue: str, contents: bytes) -> None:
+        """RPUSH."""
+        inject_redis(self._url(self._primary()), queue, contents)
+
+    def occupy(self, name: str) -> None:
+        """Set a hash."""
+        occupy_redis(self._url(self._primary()), name)
+
     def _serve(self, port: int, *more: str) -> None:
         self._run(
             port, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0", *more
@@ -152,7 +188,10 @@ class RedisPair:
         process.wait()
 
     def _client(self, port: int) -> redis.Redis:
-        return brokers.redis_client(f"redis://127.0.0.1:{port}/0", patience=2.0, connect_patience=2.0)
+        return brokers.redis_client(self._url(port), patience=2.0, connect_patience=2.0)
+
+    def _url(self, port: int) -> str:
+        return f"redis://127.0.0.1:{port}/0"
 
     def _ask(self, port: int, *words: str) -> Any:
         with self._client(port) as client:
@@ -180,6 +219,19 @@ class RedisPair:
                 return {int(replica["port"]) for replica in client.sentinel_slaves(SERVICE)}
             except redis.RedisError:
                 return set()
+
+
+def inject_redis(url: str, queue: str, contents: bytes) -> None:
+    """Append foreign contents to a queue's list."""
+    with redis.Redis.from_url(url) as client:
+        client.rpush(f"companon:queue:{queue}", contents)
+
+
+def occupy_redis(url: str, name: str) -> None:
+    """Replace a key by a hash, which is neither a string nor a list."""
+    with redis.Redis.from_url(url) as client:
+        client.delete(name)
+        client.hset(name, "a", "b")
 
 
 KINDS: dict[str, Callable[[Path], Broker]] = {"redis": OneRedis, "sentinel": RedisPair, "rabbitmq": OneRabbit}

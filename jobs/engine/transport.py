@@ -4,9 +4,15 @@ A broker may lose any of it at any time. The ledger knows what was published, an
 is taken for good when it is popped, nothing is acknowledged later, and nothing is written to a disk.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
+
+log = logging.getLogger(__name__)
+
+_ID_LENGTH = len(str(UUID(int=0)))
 
 
 class TransportError(Exception):
@@ -36,3 +42,23 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Close the connection."""
+
+
+def job_ids(queue: str, contents: Iterable[str | bytes]) -> list[UUID]:
+    """Return the job ids in a queue's contents, and report how many items are none.
+
+    The broker is not trusted: a foreign item must neither end a process nor hold up the ids behind it.
+    """
+    items = list(contents)
+    ids = [id for id in map(_job_id, items) if id is not None]
+    if len(ids) < len(items):
+        log.warning("%s: discarded %d items that are no job ids", queue, len(items) - len(ids))
+    return ids
+
+
+def _job_id(item: str | bytes) -> UUID | None:
+    if len(item) != _ID_LENGTH:
+        return None
+    with suppress(ValueError):
+        return UUID(item.decode() if isinstance(item, bytes) else item)
+    return None

@@ -163,6 +163,51 @@ def test_what_lies_in_a_queue_is_told_or_is_unknown(transport: Transport) -> Non
     assert transport.present(QUEUES) in (None, {"a": ids, "b": []})
 
 
+FOREIGN = [b"x", b"", b"\xff\xfe", b"{" * 36, b"\xc3\xa9" * 18, b"A" * 1_000_000]
+
+
+@pytest.mark.parametrize("contents", FOREIGN, ids=lambda contents: repr(contents[:4]))
+def test_foreign_contents_of_a_queue_are_discarded_and_reported(
+    transport: Transport, broker: Broker, contents: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = some(2)
+    transport.push("a", [first])
+    broker.inject("a", contents)
+    transport.push("a", [second])
+
+    assert transport.present(QUEUES) in (None, {"a": [first, second], "b": []})
+    assert pop_all(transport, "a") == [first, second]
+    assert "discarded 1 items" in caplog.text
+    assert transport.depths(QUEUES)[1] == {"a": 0, "b": 0}
+
+
+@pytest.mark.parametrize("name", ["companon:queue:a", "companon:epoch", "companon:doorbell"])
+def test_key_or_queue_of_another_kind_is_replaced(
+    another: Connect, broker: Broker, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    transport = another()
+    broker.occupy(name)
+    ids = some(3)
+
+    refused = 0
+    while refused < 3 and not works(transport, ids):
+        refused += 1
+
+    assert refused == 1
+    assert f"discarded the {'queue' if broker.url.startswith('amqp') else 'key'} {name}" in caplog.text
+
+
+def works(transport: Transport, ids: list[UUID]) -> bool:
+    """Whether every operation succeeds and the pushed ids come out."""
+    try:
+        transport.wait_for_doorbell(0.01)
+        transport.depths(QUEUES)
+        transport.push("a", ids)
+        return pop_all(transport, "a") == ids
+    except TransportError:
+        return False
+
+
 def test_the_epoch_stays_as_long_as_nothing_is_lost(transport: Transport) -> None:
     first, _ = transport.depths(QUEUES)
     transport.push("a", some(3))

@@ -6,6 +6,7 @@ acknowledged as it is popped, before its job is claimed, for the ledger repairs 
 show what lies in a queue without handing it out, so `present` says nothing, and the relay goes by how many there are.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,12 +15,16 @@ from uuid import UUID, uuid4
 
 from pika import BasicProperties
 from pika.delivery_mode import DeliveryMode
+from pika.exceptions import ChannelClosedByBroker
 
-from jobs.engine.transport import TransportError
+from jobs.engine.transport import TransportError, job_ids
 from models import brokers
-from models.brokers import AMQP_ERRORS, DOORBELL, HEARTBEAT
+from models.brokers import AMQP_ERRORS, DOORBELL, DOORBELL_OPTIONS, HEARTBEAT
 from models.doorbell import abandon
 
+log = logging.getLogger(__name__)
+
+_PRECONDITION_FAILED = 406
 _MARK = "companon:epoch"
 _MARK_OPTIONS = {"x-max-length": 1, "x-overflow": "drop-head"}
 _TRANSIENT = BasicProperties(delivery_mode=DeliveryMode.Transient)
@@ -50,13 +55,13 @@ class RabbitTransport:
 
     def pop(self, queue: str, most: int, timeout: float) -> list[UUID]:
         """Consume for as long as it takes to get something: what is not wanted now stays for other workers."""
-        taken: list[UUID] = []
+        taken: list[bytes] = []
         last = 0
 
         def take(_channel: Any, method: Any, _properties: Any, body: bytes) -> None:
             nonlocal last
             last = method.delivery_tag
-            taken.append(UUID(body.decode()))
+            taken.append(body)
 
         with self._channel() as channel:
             self._declare(channel, queue)
@@ -67,7 +72,7 @@ class RabbitTransport:
             if taken:
                 channel.basic_ack(last, multiple=True)
             channel.basic_cancel(consumer)  # What has arrived meanwhile goes back to its place.
-        return taken
+        return job_ids(queue, taken)
 
     def present(self, queues: Sequence[str]) -> Mapping[str, list[UUID]] | None:
         """Unknown."""
@@ -76,18 +81,17 @@ class RabbitTransport:
     def depths(self, queues: Sequence[str]) -> tuple[str, Mapping[str, int]]:
         """The epoch is this connection's own, for as long as a mark that it has left with the server lies there."""
         with self._channel() as channel:
-            mark = channel.queue_declare(_MARK, durable=True, arguments=_MARK_OPTIONS)
-            if not self._epoch or mark.method.message_count == 0:
+            if self._count(channel, _MARK, _MARK_OPTIONS) == 0 or not self._epoch:
                 channel.basic_publish("", _MARK, b"", _TRANSIENT)
                 self._epoch = str(uuid4())
-            counts = {queue: self._count(channel, queue) for queue in queues}
+            counts = {queue: self._count(channel, _name(queue)) for queue in queues}
         return self._epoch, counts
 
     def wait_for_doorbell(self, timeout: float) -> None:
         """Listen from the first call on; one ring is held at most, and let go when it is heard."""
         with self._channel() as channel:
             if not self._listening:
-                brokers.declare_doorbell(channel)
+                self._count(channel, DOORBELL, DOORBELL_OPTIONS)
                 channel.basic_qos(prefetch_count=1)
                 channel.basic_consume(DOORBELL, lambda _channel, method, *_: self._rung.append(method.delivery_tag))
                 self._listening = True
@@ -126,19 +130,28 @@ class RabbitTransport:
 
     def _declare(self, channel: Any, queue: str) -> None:
         if queue not in self._declared:
-            self._count(channel, queue)
+            self._count(channel, _name(queue))
             self._declared.add(queue)
 
-    def _count(self, channel: Any, queue: str) -> int:
-        """Make the queue if there is none; how many ids lie in it."""
-        return int(channel.queue_declare(_name(queue), durable=True).method.message_count)
+    def _count(self, channel: Any, name: str, options: Mapping[str, Any] | None = None) -> int:
+        """Declare a queue and return its number of messages.
+
+        A queue of this name with other options is deleted: the error is raised all the same, and the next try succeeds.
+        """
+        try:
+            return int(channel.queue_declare(name, durable=True, arguments=options).method.message_count)
+        except ChannelClosedByBroker as error:
+            if error.reply_code == _PRECONDITION_FAILED:
+                log.warning("discarded the queue %s, which had other options", name)
+                channel.connection.channel().queue_delete(name)
+            raise
 
     def _await(self, channel: Any, condition: Any, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while not condition() and (left := deadline - time.monotonic()) > 0:
             channel.connection.process_data_events(left)
 
-    def _drain(self, channel: Any, taken: list[UUID], most: int) -> None:
+    def _drain(self, channel: Any, taken: list[bytes], most: int) -> None:
         """Take what came along with the first one."""
         before = 0
         while before < len(taken) < most:

@@ -4,17 +4,28 @@ A primary that has become a replica answers READONLY; the client then drops the 
 again. What a failover loses (replication is asynchronous) is what any other loss is: published, and in no list.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import cast
 from uuid import UUID, uuid4
 
 import redis
 
-from jobs.engine.transport import TransportError
+from jobs.engine.transport import TransportError, job_ids
 from models import brokers
 from models.brokers import DOORBELL
 
+log = logging.getLogger(__name__)
+
 _EPOCH = "companon:epoch"
+
+# In one step: a key that another process has replaced meanwhile stays.
+_DISCARD_UNLESS_TYPE = """
+local found = redis.call('TYPE', KEYS[1]).ok
+if found == 'none' or found == ARGV[1] then return 0 end
+return redis.call('UNLINK', KEYS[1])
+"""
 
 
 class RedisTransport:
@@ -25,26 +36,26 @@ class RedisTransport:
 
     def push(self, queue: str, ids: Sequence[UUID]) -> None:
         """Append ids to a list."""
-        with _errors():
+        with self._errors([queue]):
             self._client.rpush(_key(queue), *map(str, ids))
 
     def pop(self, queue: str, most: int, timeout: float) -> list[UUID]:
         """Take ids in one command that waits in Redis, so an idle worker costs nothing."""
-        with _errors():
+        with self._errors([queue]):
             answer = self._client.blmpop(timeout, 1, _key(queue), direction="LEFT", count=most)
-        return [UUID(str(text)) for text in answer[1]] if answer else []
+        return job_ids(queue, cast("list[str]", answer[1])) if answer else []
 
     def present(self, queues: Sequence[str]) -> Mapping[str, list[UUID]] | None:
         """The lists as they are."""
-        with _errors(), self._client.pipeline(transaction=False) as pipe:
+        with self._errors(queues), self._client.pipeline(transaction=False) as pipe:
             for queue in queues:
                 pipe.lrange(_key(queue), 0, -1)
             lists = pipe.execute()
-        return {queue: [UUID(text) for text in ids] for queue, ids in zip(queues, lists, strict=True)}
+        return {queue: job_ids(queue, items) for queue, items in zip(queues, lists, strict=True)}
 
     def depths(self, queues: Sequence[str]) -> tuple[str, Mapping[str, int]]:
         """The epoch is a key that whoever misses it sets; it goes when Redis forgets everything."""
-        with _errors(), self._client.pipeline(transaction=False) as pipe:
+        with self._errors(queues), self._client.pipeline(transaction=False) as pipe:
             pipe.set(_EPOCH, str(uuid4()), nx=True)
             pipe.get(_EPOCH)
             for queue in queues:
@@ -54,20 +65,29 @@ class RedisTransport:
 
     def wait_for_doorbell(self, timeout: float) -> None:
         """Wait in Redis."""
-        with _errors():
+        with self._errors([]):
             self._client.blpop([DOORBELL], timeout)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
+    @contextmanager
+    def _errors(self, queues: Sequence[str]) -> Iterator[None]:
+        """Raise Redis's errors as `TransportError`. A key of another type is discarded first: the next try succeeds."""
+        try:
+            yield
+        except redis.RedisError as error:
+            if "WRONGTYPE" in str(error):
+                self._discard_foreign_keys(queues)
+            raise TransportError(str(error)) from error
 
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except redis.RedisError as error:
-        raise TransportError(str(error)) from error
+    def _discard_foreign_keys(self, queues: Sequence[str]) -> None:
+        types = {_EPOCH: "string", DOORBELL: "list"} | {_key(queue): "list" for queue in queues}
+        with suppress(redis.RedisError):
+            for key, expected in types.items():
+                if self._client.eval(_DISCARD_UNLESS_TYPE, 1, key, expected):
+                    log.warning("discarded the key %s, which was no %s", key, expected)
 
 
 def _key(queue: str) -> str:
