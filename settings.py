@@ -37,29 +37,36 @@ class Settings:
     database_url: str = env(
         "DATABASE_URL",
         "postgresql://app_web@/companon",
-        "The web tier's login; may be a transaction pooler.",
+        "The web tier's login for ordinary requests; may be a transaction pooler.",
         of="web",
         secret=True,
     )
-    database_admin_url: str = env(
-        "DATABASE_ADMIN_URL",
-        "postgresql://app_admin_web@/companon",
-        "System admins' login and pool.",
+    database_account_url: str = env(
+        "DATABASE_ACCOUNT_URL",
+        "postgresql://app_account@/companon",
+        "The web tier's login for credentials, sessions and system admins; may be a transaction pooler.",
         of="web",
         secret=True,
     )
     database_scan_url: str = env(
         "DATABASE_SCAN_URL",
         "postgresql://app_scan@/companon",
-        "The scan writer's login: one function, nothing else.",
+        "The scan writer's login: two functions, nothing else; may be a transaction pooler.",
         of="web",
         secret=True,
     )
     database_worker_url: str = env(
         "DATABASE_WORKER_URL",
         "postgresql://app_worker@/companon",
-        "Relay, workers and clock; a session connection (it holds an advisory lock), so no transaction pooler.",
+        "The login of relay, workers and clock; a session connection (it holds locks), no transaction pooler.",
         of="relay worker clock",
+        secret=True,
+    )
+    database_seal_url: str = env(
+        "DATABASE_SEAL_URL",
+        "postgresql://app_seal@/companon",
+        "The login that seals the audit trail; a session connection, no transaction pooler.",
+        of="worker",
         secret=True,
     )
     database_direct_url: str = env(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID
 
-Login = Literal["web", "admin", "scan", "worker"]
+Login = Literal["web", "account", "scan", "worker", "seal"]
 
 FAN = "Fan"
 SYSTEM_ADMIN = "System Admin"
@@ -96,7 +96,7 @@ def of_claims(claims: Mapping[str, Any]) -> Identity:
     if person.user_role == FAN:
         return replace(person, role="app_fan")
     if person.user_role == SYSTEM_ADMIN and not person.mfa_pending:
-        return replace(person, login="admin", role="app_admin")
+        return replace(person, login="account", role="app_admin")
     return person
 
 

@@ -34,9 +34,10 @@ Statement = tuple[str, Sequence[Any]]
 
 _URLS: dict[Login, Callable[[], str]] = {
     "web": lambda: settings.database_url,
-    "admin": lambda: settings.database_admin_url,
+    "account": lambda: settings.database_account_url,
     "scan": lambda: settings.database_scan_url,
     "worker": lambda: settings.database_worker_url,
+    "seal": lambda: settings.database_seal_url,
 }
 
 BEGIN = "BEGIN; SET LOCAL role = %s; SET LOCAL request.jwt.claims = %s; SET LOCAL statement_timeout = %s"

@@ -24,9 +24,10 @@ BASE = "TEST_SERVERS"
 SUPABASE = Path(__file__).parent / "rls" / "supabase.sql"
 LOGINS = {
     "DATABASE_URL": "app_web",
-    "DATABASE_ADMIN_URL": "app_admin_web",
+    "DATABASE_ACCOUNT_URL": "app_account",
     "DATABASE_SCAN_URL": "app_scan",
     "DATABASE_WORKER_URL": "app_worker",
+    "DATABASE_SEAL_URL": "app_seal",
     "DATABASE_DIRECT_URL": "postgres",
 }
 

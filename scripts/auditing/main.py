@@ -11,7 +11,14 @@ from scripts.setup import secrets
 from scripts.setup.environment import ROOT
 from scripts.setup.progress import SetupError
 
-CALLED = ("DATABASE_URL", "DATABASE_ADMIN_URL", "DATABASE_SCAN_URL", "DATABASE_WORKER_URL", "DATABASE_DIRECT_URL")
+CALLED = (
+    "DATABASE_URL",
+    "DATABASE_ACCOUNT_URL",
+    "DATABASE_SCAN_URL",
+    "DATABASE_WORKER_URL",
+    "DATABASE_SEAL_URL",
+    "DATABASE_DIRECT_URL",
+)
 
 
 def main(argv: list[str]) -> int:

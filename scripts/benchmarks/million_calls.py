@@ -29,7 +29,7 @@ PAGE = 51
 ENOUGH = 1.0
 """Seconds that one query of the console is repeated at the most."""
 
-ADMIN = Identity("admin", "app_admin", {"app_metadata": {"user_role": context.SYSTEM_ADMIN}})
+ADMIN = Identity("account", "app_admin", {"app_metadata": {"user_role": context.SYSTEM_ADMIN}})
 _SCAN = re.compile(r"(Index Only Scan|Index Scan|Bitmap Index Scan|Seq Scan)(?: Backward)?(?: using (\S+))? on (\S+)")
 _BIG = re.compile(r"^(jobs|job_history|dead_jobs)(_|$)")
 _PARTITION = re.compile(r"^job_history_(\d{8}|default)")

@@ -21,9 +21,10 @@ from scripts.setup.postgres import SUPERUSER
 THREADS = 4
 LOGINS = {
     "DATABASE_URL": "app_web",
-    "DATABASE_ADMIN_URL": "app_admin_web",
+    "DATABASE_ACCOUNT_URL": "app_account",
     "DATABASE_SCAN_URL": "app_scan",
     "DATABASE_WORKER_URL": "app_worker",
+    "DATABASE_SEAL_URL": "app_seal",
 }
 SCHEMA = """
     create schema chaos;

@@ -14,7 +14,7 @@ from models.db import connect, transaction, value
 
 Look = Callable[..., int]
 
-ADMIN = Identity("admin", "app_admin", {"app_metadata": {"user_role": SYSTEM_ADMIN}})
+ADMIN = Identity("account", "app_admin", {"app_metadata": {"user_role": SYSTEM_ADMIN}})
 
 WAITING, ROOM = 6_000, 32
 ACTORS = [f"t.backlog{n}" for n in range(4)]

@@ -26,9 +26,10 @@ DSN = f"postgresql://app:{PASSWORD}@db.internal/companon?sslmode=verify-full"
 FIT = Settings(
     environment="production",
     database_url=DSN,
-    database_admin_url=DSN,
+    database_account_url=DSN,
     database_scan_url="postgresql:///companon?host=/run/pgbouncer&user=app_scan",
     database_worker_url=f"host=db.internal user=app password={PASSWORD} sslmode=verify-full",
+    database_seal_url=DSN,
     database_direct_url="postgresql://postgres@db.internal/companon?sslmode=verify-full&sslcert=/run/client.crt",
     redis_url=f"rediss://:{PASSWORD}@redis.internal:6380/0",
     broker_url=f"amqps://companon:{PASSWORD}@rabbit.internal/companon",
@@ -71,8 +72,9 @@ def test_a_process_that_is_given_others_secrets_says_so_by_their_names(caplog):
 
     assert superfluous(FIT, "relay") == [
         "DATABASE_URL",
-        "DATABASE_ADMIN_URL",
+        "DATABASE_ACCOUNT_URL",
         "DATABASE_SCAN_URL",
+        "DATABASE_SEAL_URL",
         "DATABASE_DIRECT_URL",
         "REDIS_URL",
         "SECRET_KEYS",
@@ -82,7 +84,7 @@ def test_a_process_that_is_given_others_secrets_says_so_by_their_names(caplog):
         "SMTP_URL",
         "METRICS_TOKEN",
     ]
-    assert "relay has no use for DATABASE_URL, DATABASE_ADMIN_URL, " in caplog.text
+    assert "relay has no use for DATABASE_URL, DATABASE_ACCOUNT_URL, " in caplog.text
     assert PASSWORD not in caplog.text
 
 
@@ -127,7 +129,7 @@ UNFIT = [
     ("database_url", DSN.replace(":" + PASSWORD, "")),
     ("database_url", DSN.replace("db.internal", "127.0.0.1").replace("verify-full", "disable")),
     ("database_url", "mysql://x"),
-    ("database_admin_url", DSN.replace("verify-full", "prefer")),
+    ("database_account_url", DSN.replace("verify-full", "prefer")),
     ("database_scan_url", "postgresql:///x?host=/run/pgbouncer,db.internal&user=app_scan"),
     ("database_worker_url", "host=db.internal user=app sslmode=verify-full sslnonsense=1"),
     ("database_direct_url", "postgresql://postgres@/companon"),
@@ -210,12 +212,13 @@ def test_everything_that_is_wrong_is_said_at_once():
     nothing = Settings(environment="production")
     named = {process: {line.split()[0] for line in shortcomings(nothing, process)} for process in PROCESSES}
 
-    web = {"DATABASE_URL", "DATABASE_ADMIN_URL", "DATABASE_SCAN_URL", "REDIS_URL", "SECRET_KEYS", "AUTH_JWKS"}
+    web = {"DATABASE_URL", "DATABASE_ACCOUNT_URL", "DATABASE_SCAN_URL", "REDIS_URL", "SECRET_KEYS", "AUTH_JWKS"}
     assert named == {
         "release": {"DATABASE_DIRECT_URL"},
         "web": web | {"PUBLIC_URL", "METRICS_TOKEN", "TRUSTED_PROXIES"},
         "relay": {"DATABASE_WORKER_URL", "REDIS_URL"},
-        "worker": {"DATABASE_WORKER_URL", "REDIS_URL", "SECRET_KEYS", "AUDIT_CHECKPOINT_URL", "AUDIT_CHECKPOINT_KEYS"}
+        "worker": {"DATABASE_WORKER_URL", "DATABASE_SEAL_URL", "REDIS_URL", "SECRET_KEYS"}
+        | {"AUDIT_CHECKPOINT_URL", "AUDIT_CHECKPOINT_KEYS"}
         | {"PUBLIC_URL", "SMTP_URL", "MAIL_FROM"},
         "clock": {"DATABASE_WORKER_URL", "REDIS_URL"},
     }

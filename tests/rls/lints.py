@@ -339,7 +339,9 @@ ROLES = [
         "grant app_system to app_web",
         {
             **dict.fromkeys(("app_web → app_public", "app_web → authenticated", "app_web → app_fan"), "requests"),
-            "app_admin_web → app_admin": "system admins' requests",
+            "app_account → app_admin": "system admins' requests",
+            "app_account → app_credentials": "requests that read or change credentials or sessions",
+            "app_seal → app_sealer": "the seal process",
             **dict.fromkeys(("app_worker → app_job", "app_worker → app_fan", "app_worker → app_system"), "jobs"),
         },
     ),

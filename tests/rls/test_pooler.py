@@ -26,7 +26,7 @@ from tests.servers import LOGINS
 THREADS, REQUESTS, POOL = 8, 2400, 4
 SETTINGS_OF = {
     "DATABASE_URL": "database_url",
-    "DATABASE_ADMIN_URL": "database_admin_url",
+    "DATABASE_ACCOUNT_URL": "database_account_url",
     "DATABASE_SCAN_URL": "database_scan_url",
     "DATABASE_WORKER_URL": "database_worker_url",
 }

@@ -10,7 +10,7 @@ from tests.rls.attempts import OUT_OF_REACH, leaks, touched
 from tests.rls.shapes import Shape
 from tests.rls.world import CALLERS, FAN, JOB, MEMBER, Caller, World
 
-LOGINS = ["app_web", "app_admin_web", "app_scan", "app_worker"]
+LOGINS = ["app_web", "app_account", "app_scan", "app_worker", "app_seal"]
 
 
 @pytest.fixture
@@ -75,9 +75,12 @@ def test_a_login_by_itself_may_read_no_table(login: str, shape: Shape, world: Wo
             ("app_web", role)
             for role in ("app_admin", "app_system", "app_job", "app_definer", "service_role", "postgres")
         ),
-        *(("app_admin_web", role) for role in ("authenticated", "app_fan", "app_system", "app_definer", "postgres")),
+        *(("app_account", role) for role in ("authenticated", "app_fan", "app_system", "app_definer", "postgres")),
         *(("app_scan", role) for role in ("authenticated", "app_fan", "app_system", "app_definer", "postgres")),
         *(("app_worker", role) for role in ("authenticated", "app_admin", "app_definer", "service_role", "postgres")),
+        *(("app_seal", role) for role in ("authenticated", "app_fan", "app_admin", "app_system", "app_definer")),
+        *((login, "app_sealer") for login in ("app_web", "app_account", "app_scan", "app_worker")),
+        *((login, "app_credentials") for login in ("app_web", "app_scan", "app_worker", "app_seal")),
     ],
 )
 def test_a_login_may_not_become_what_it_is_not_for(login: str, role: str, shape: Shape) -> None:

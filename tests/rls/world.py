@@ -90,7 +90,10 @@ CALLERS = [
     ),
     *(Caller(f"{role} without claims", role, is_known=False) for role in ("authenticated", "app_fan", "app_job")),
     *(Caller(role, role, "Brand Admin") for role in ("anon", "service_role")),
-    *(Caller(login, login, "Brand Admin") for login in ("app_web", "app_admin_web", "app_scan", "app_worker")),
+    *(
+        Caller(login, login, "Brand Admin")
+        for login in ("app_web", "app_account", "app_scan", "app_worker", "app_seal")
+    ),
 ]
 OF_ROLE = {caller.role: caller for caller in (MEMBER, FAN, JOB, ADMIN, NOBODY)}
 """Who stands for a role."""

@@ -17,6 +17,7 @@ import redis
 from scripts.setup.environment import ROOT
 from scripts.setup.processes import Record
 from tests.scripts.conftest import TOY, eventually, living
+from tests.servers import LOGINS
 
 EVERYTHING = ["web", "relay", "worker", "clock", "mail", "redis", "postgres"]
 
@@ -35,8 +36,8 @@ def test_a_start_says_how_to_reach_everything(start):
 
     assert answers(run["api"] + "/readyz")
     assert answers(run["mail"] + "/messages")
-    for login in ("database_url", "database_admin_url", "database_scan_url", "database_worker_url"):
-        psycopg2.connect(run[login]).close()
+    for variable in LOGINS:
+        psycopg2.connect(run[variable.lower()]).close()
     with closing(psycopg2.connect(run["database_direct_url"])) as owner, owner.cursor() as cursor:
         cursor.execute("select email from public.users")
         assert cursor.fetchall() == [(run["admin"]["email"],)]

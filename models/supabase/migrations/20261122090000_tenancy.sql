@@ -23,12 +23,15 @@ begin
             ('app_admin', 'nologin'),           -- a system admin
             ('app_job', 'nologin'),             -- a brand's job: rows with brand_id = app.job_brand()
             ('app_system', 'nologin'),          -- a named system job
+            ('app_credentials', 'nologin'),     -- hashes, addresses, factors, codes, sessions, links: functions only
+            ('app_sealer', 'nologin'),          -- seals the audit trail
             ('app_definer', 'nologin'),         -- owns the definer functions; needs no BYPASSRLS
             -- who logs in
             ('app_web', 'login noinherit'),
-            ('app_admin_web', 'login noinherit'),
+            ('app_account', 'login noinherit'),
             ('app_scan', 'login noinherit'),
-            ('app_worker', 'login noinherit')
+            ('app_worker', 'login noinherit'),
+            ('app_seal', 'login noinherit')
         ) as roles (name, attributes)
     loop
         if not exists (select from pg_roles where rolname = spec.name) then
@@ -45,7 +48,7 @@ declare
     login text;
     setting record;
 begin
-    foreach login in array array['app_web', 'app_admin_web', 'app_scan', 'app_worker'] loop
+    foreach login in array array['app_web', 'app_account', 'app_scan', 'app_worker', 'app_seal'] loop
         for setting in
             select * from (values
                 ('log_min_messages', 'log'),          -- above ERROR, in a server's order: lock waits and worse
@@ -64,13 +67,15 @@ end
 $$;
 
 grant app_public, authenticated, app_fan to app_web;
-grant app_admin to app_admin_web;
+grant app_credentials, app_admin to app_account;
 grant app_job, app_fan, app_system to app_worker;
+grant app_sealer to app_seal;
 grant app_definer to current_user;
 
-grant usage on schema app to app_public, authenticated, app_fan, app_admin, app_job, app_system, app_definer,
-    app_web, app_admin_web, app_scan, app_worker;
-grant usage on schema public to app_public, app_fan, app_admin, app_job, app_system, app_definer;
+grant usage on schema app to app_public, authenticated, app_fan, app_admin, app_job, app_system, app_credentials,
+    app_sealer, app_definer, app_web, app_account, app_scan, app_worker, app_seal;
+grant usage on schema public to app_public, app_fan, app_admin, app_job, app_system, app_credentials, app_sealer,
+    app_definer;
 grant create on schema app to app_definer;
 -- What functions and columns are made of; on Supabase, too, only its own roles may use it by themselves.
 grant usage on schema extensions to app_fan, app_admin, app_job, app_system, app_definer;
