@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from models import accounts, emails, keys, links, passwords, reauthentication
+from models import accounts, audit, emails, keys, links, passwords, reauthentication
 from models.context import Identity
 from models.db import after_commit, execute, new_id, row, transaction, value
 from models.errors import Conflict
@@ -92,6 +92,8 @@ def change_password(identity: Identity, present: str, new: str) -> None:
             "SELECT app.change_password(%s, %s, %s, %s)",
             (stored, new_hash, reauthentication.key(identity), accounts.origin()),
         )
+        if done:
+            audit.record("password.change", table="users", record_id=identity.user_id)
         after_commit(ring)
     if not done:
         raise WrongPassword

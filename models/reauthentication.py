@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from models import context, keys, passwords
+from models import audit, context, keys, passwords
 from models.db import execute, row, transaction, value
 from models.errors import Forbidden, TooMany
 
@@ -50,6 +50,7 @@ def with_password(identity: context.Identity, password: str) -> None:
     if passwords.verify(stored, password):
         with transaction(identity):
             if value("SELECT app.reauthenticate(%s, %s)", (key(identity), stored)):
+                audit.record("session.reauthenticate", table="sessions", record_id=identity.session_id)
                 return
     raise WrongPassword
 

@@ -4,10 +4,11 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from models import accounts, keys, sessions, totp
+from models import accounts, audit, keys, sessions, totp
 from models.context import Identity
 from models.db import after_commit, execute, new_id, row, transaction
 from models.errors import Conflict, Forbidden, TooMany
@@ -21,6 +22,10 @@ MOST = 5
 RECOVERY_CODES = 10
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # nothing that looks like something else
 _LETTERS = 12  # 60 bits
+
+
+VERIFY = "session.verify"
+"""The action that an entry records when a session shows the second factor."""
 
 
 class InvalidCode(Forbidden):
@@ -117,13 +122,14 @@ def confirm(identity: Identity, code: str) -> tuple[Raised, list[str]]:
             (factor["id"], step, hashes, _key(identity), accounts.origin()),
         )
 
-    return _show(identity, code, take, confirmed=False), codes
+    record = partial(audit.record, "mfa.confirm", table="users", record_id=identity.user_id)
+    return _show(identity, code, take, record, confirmed=False), codes
 
 
-def verify(identity: Identity, code: str) -> Raised:
+def verify(identity: Identity, code: str, action: str = VERIFY) -> Raised:
     """Take a code of the caller's authenticator, once; the session may do everything from then on.
 
-    Opens its own transactions: an attempt counts, however it ends.
+    Opens its own transactions: an attempt counts, however it ends. `action` names the audit entry of the success.
 
     Raises:
         InvalidCode: it is none of the present ones, or has been used.
@@ -137,7 +143,7 @@ def verify(identity: Identity, code: str) -> Raised:
             (factor["id"], step, sealed and sealed.secret, sealed and sealed.key_version, _key(identity)),
         )
 
-    return _show(identity, code, take, confirmed=True)
+    return _show(identity, code, take, partial(_record_shown, identity, action, recovery=False), confirmed=True)
 
 
 def recover(identity: Identity, recovery_code: str) -> Raised:
@@ -151,6 +157,8 @@ def recover(identity: Identity, recovery_code: str) -> Raised:
     hashes = [_hash(identity, recovery_code, version) for version in keys.versions()]
     with transaction(identity):
         found = row("SELECT * FROM app.take_recovery_code(%s, %s, %s)", (hashes, _key(identity), accounts.origin()))
+        if found:
+            _record_shown(identity, VERIFY, recovery=True)
         after_commit(ring)
     if found is None:
         raise InvalidCode
@@ -197,6 +205,7 @@ def _show(
     identity: Identity,
     code: str,
     take: Callable[[dict[str, Any], int], dict[str, Any] | None],
+    record: Callable[[], None],
     *,
     confirmed: bool,
 ) -> Raised:
@@ -206,8 +215,13 @@ def _show(
         if step is not None:
             with transaction(identity):
                 if found := take(factor, step):
+                    record()
                     return _raised(identity, found)
     raise InvalidCode
+
+
+def _record_shown(identity: Identity, action: str, *, recovery: bool) -> None:
+    audit.record(action, table="sessions", record_id=identity.session_id, after={"recovery": recovery})
 
 
 def _begin(identity: Identity, *, confirmed: bool) -> dict[str, Any]:

@@ -64,7 +64,8 @@ class Declaration:
         response: the type of the answer.
         status: of the answer, unless the responder says otherwise.
         media: the answer's media type; for any but JSON, the responder sets `resp.data` and `resp.content_type`.
-        audit: the action that is recorded with the act, as `subject.verb`; refusals are recorded, too.
+        audit: the action that is recorded with the act, as `subject.verb`; refusals are recorded, too. The rules that an
+            outward responder calls record it themselves, in the transaction of the act (`models.audit.record`).
         refused_as: the action that refusals are recorded as, where the act writes its own entry, or none.
         rate: e.g. `"10/minute; 100/day"`, for each person, or for each address before anybody is known; the general
             limit by default; None: there is none, as for what watches over us and for scans.

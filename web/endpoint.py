@@ -208,7 +208,8 @@ class _Operation:
 
     def _respond(self, req: Request, resp: Response, respond: Callable[[], Any]) -> None:
         respond()
-        if self.declared.audit:
+        gives_nothing = req.method == "HEAD" and resp.stream is not None
+        if self.declared.audit and not gives_nothing:
             record_act(req.context.kit, req, self.declared.audit)
         _finish(req, resp)
 
@@ -221,9 +222,6 @@ class _Operation:
         with acting_as(identity):
             respond()
         _finish(req, resp)
-        if self.declared.audit:
-            with kit.transaction(identity, timeout=self.declared.timeout):
-                record_act(kit, req, self.declared.audit)
 
 
 def _rate_name(responder: Callable[..., Any]) -> str:

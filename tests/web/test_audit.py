@@ -228,11 +228,34 @@ def test_an_export_has_everything_that_matches_however_many_pages_that_takes(cli
     told = client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "thing.*"})
 
     assert [entry["target"]["record_key"] for entry in listed.json] == ["4", "3", "2", "1", "0"]
-    lines = list(csv.DictReader(io.StringIO(told.text)))
+    lines = list(read_csv(told))
     assert [line["record_key"] for line in lines] == ["4", "3", "2", "1", "0"]
     assert [line["id"] for line in lines] == [entry["id"] for entry in listed.json]
     assert told.headers["content-type"].startswith("text/csv")
     assert 'filename="audit-logs.csv"' in told.headers["content-disposition"]
+
+
+def read_csv(answer):
+    return csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"), newline=""))
+
+
+def test_csv_export_begins_with_one_byte_order_mark(client, anna, monkeypatch):
+    monkeypatch.setattr(resource, "EXPORT_PAGE", 1)
+    for _ in range(2):
+        record(anna, record_key="ñ")
+
+    told = client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "thing.*"})
+
+    assert told.content.startswith(b"\xef\xbb\xbfid,")
+    assert told.content.count(b"\xef\xbb\xbf") == 1
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_head_of_an_export_records_no_export(client, anna, form):
+    answer = client.request("HEAD", f"{LOGS}/export.{form}", token=anna.token)
+
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert search(client, anna, action="audit.export") == []
 
 
 def test_an_export_of_nothing_is_one(client, anna):
@@ -258,13 +281,17 @@ def test_an_export_is_in_the_trail_and_asks_for_recent_authentication(client, an
     ]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1+1", "＋1", "－1", "＠SUM(1)", "﹦1", " =1", "\u00a0=1"]
+FORMULAS += ["\u200b=1", "\ufeff=1", "\u3000\u2060＝1", "\u3164@SUM(1)", "\ufe0f-1"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
 def test_what_a_spreadsheet_would_run_is_only_text(client, anna, text):
     record(anna, record_key=text, reason=text)
 
     told = client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "thing.*"})
 
-    (line,) = csv.DictReader(io.StringIO(told.text, newline=""))
+    (line,) = read_csv(told)
     assert (line["record_key"], line["reason"]) == (f"'{text}", f"'{text}")
     assert _cell(-1) == "-1"
 

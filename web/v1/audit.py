@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -26,7 +27,9 @@ EXPORT_PAGE = 500
 """Entries that an export holds in memory at a time."""
 
 _PERIOD = {"since": "from", "until": "to", "actor_id": "actor"}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_BYTE_ORDER_MARK = "\ufeff"  # Without it, spreadsheets on Windows read UTF-8 as a code page.
+_FORMULA_SIGNS = "=+-@"
+_BLANK_SIGNS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols without a visible shape
 
 Action = Annotated[
     str,
@@ -183,7 +186,10 @@ class AuditCsv:
         media="text/csv",
     )
     def on_get(self, req: Request, resp: Response) -> None:
-        """Export the audit trail as CSV, the newest entries first. What begins like a formula has a `'` before it."""
+        """Export the audit trail as CSV (UTF-8 with a byte order mark), the newest entries first.
+
+        A cell that a spreadsheet would run as a formula begins with a `'`.
+        """
         _export(req, resp, _csv_head(), _csv, "")
         resp.content_type = "text/csv; charset=utf-8"
         resp.downloadable_as = "audit-logs.csv"
@@ -255,7 +261,7 @@ _CSV = tuple(audit.Entry.__dataclass_fields__)
 
 
 def _csv_head() -> str:
-    return _lines([_CSV])
+    return _BYTE_ORDER_MARK + _lines([_CSV])
 
 
 def _csv(entries: Sequence[audit.Entry], _first: bool) -> str:
@@ -280,7 +286,18 @@ def _cell(value: Any) -> str:
         case int():
             return str(value)
     text = str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if _is_formula(text) else text
+
+
+def _is_formula(text: str) -> bool:
+    """Return whether a spreadsheet may run this text: its first visible sign, full-width or not, begins a formula."""
+    first = next((sign for sign in text if not _is_invisible(sign)), "")
+    return text[:1] in ("\t", "\r", "\n") or unicodedata.normalize("NFKC", first).startswith(tuple(_FORMULA_SIGNS))
+
+
+def _is_invisible(sign: str) -> bool:
+    """Return whether this is a blank, a control or format character, or a combining mark."""
+    return unicodedata.category(sign)[0] in "ZCM" or sign in _BLANK_SIGNS
 
 
 ROUTES: list[tuple[str, object]] = [

@@ -133,7 +133,7 @@ class Reauthentication:
         if asked.code is not None and asked.password is None:
             if identity.mfa_pending:
                 raise MfaRequired
-            second_factor.verify(identity, asked.code)
+            second_factor.verify(identity, asked.code, "session.reauthenticate")
         elif asked.password is not None and asked.code is None:
             reauthentication.with_password(identity, asked.password)
         else:
