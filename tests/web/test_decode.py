@@ -154,6 +154,16 @@ def test_the_limits_themselves_are_allowed():
     assert thing.weight == 5.0
 
 
+@pytest.mark.parametrize(("pairs", "is_refused"), [((MAX_DEPTH - 2) // 2, False), (MAX_DEPTH // 2, True)])
+def test_depth_counts_objects_and_arrays_together(pairs, is_refused):
+    raw = b'{"anything": ' + b'[{"a": ' * pairs + b"[]" + b"}]" * pairs + b"}"
+
+    if is_refused:
+        assert refused(body, raw).code == "malformed_json"
+    else:
+        body.decode(raw)
+
+
 def test_a_body_full_of_keys_that_are_all_different_but_the_last_is_refused_quickly():
     raw = b"{" + b",".join(b'"k%d":1' % number for number in range(20_000)) + b',"k19999":1}'
 

@@ -58,6 +58,13 @@ def test_several_limits_hold_together(limiter_url):
     assert found[2].headers["RateLimit-Policy"] == '"things-60s";q=2;w=60, "things-3600s";q=3;w=3600'
 
 
+def test_the_limit_that_refuses_decides_also_when_another_is_at_zero(limiter_url):
+    found = outcomes(limiter_url, parse_rate("things", "2/minute; 1/hour"), ["ann"] * 2)
+
+    assert [type(outcome) for outcome in found] == [Standing, TooMany]
+    assert found[1].headers["RateLimit"].startswith('"things-3600s";r=0;')
+
+
 def test_a_refusal_says_when_to_come_back(limiter_url):
     refusal = outcomes(limiter_url, parse_rate("things", "1/minute"), ["ann"] * 2)[1]
 
