@@ -62,6 +62,17 @@ def keep_used(spec: dict[str, Any]) -> None:
     spec["components"]["schemas"] = {name: schemas[name] for name in sorted(used)}
 
 
+def add_missing_items(value: Any) -> None:
+    """Give every array schema `items`, which client generators demand; `list[Any]` has none in msgspec's schema."""
+    if isinstance(value, dict):
+        if value.get("type") == "array" and "prefixItems" not in value:
+            value.setdefault("items", {})
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            add_missing_items(item)
+
+
 def with_plain_patterns(spec: dict[str, Any]) -> dict[str, Any]:
     """Python's `$` lets a newline pass and ours forbid that; elsewhere it doesn't."""
     plain: dict[str, Any] = msgspec.json.decode(_text(spec).replace(r'$(?!\\n)"', '$"'))

@@ -18,7 +18,7 @@ from spectree.response import Response as Responses
 
 from models.errors import PreconditionFailed
 from models.reauthentication import RecentAuthenticationRequired
-from web.components import SCHEMAS, keep_used, share_nested, with_plain_patterns
+from web.components import SCHEMAS, add_missing_items, keep_used, share_nested, with_plain_patterns
 from web.declaration import AUTHENTICATED, GENERAL, JSON, OPEN, OPTIONAL, PUBLIC, Declaration
 from web.examples import example_of
 from web.problems import PROBLEM_JSON, ProblemOut, SignInIsElsewhere
@@ -240,6 +240,7 @@ def _finished(spec: dict[str, Any], backend: _Endpoints) -> dict[str, Any]:
             operation["operationId"] = _unique(operation["operationId"], taken)
     share_nested(spec)
     keep_used(spec)
+    add_missing_items(spec)
     _exemplify(spec)
     return with_plain_patterns(spec)
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -98,6 +99,23 @@ def test_the_document_has_an_operation_for_every_route_and_method_of_the_real_ap
 
 def test_the_real_document_is_sound():
     require_sound(document(application))
+
+
+def test_every_array_of_the_real_document_says_what_its_items_are():
+    arrays = [schema for schema in nested(document(application)) if schema.get("type") == "array"]
+
+    assert {} in [schema.get("items") for schema in arrays]
+    assert not [schema for schema in arrays if "items" not in schema]
+
+
+def nested(value):
+    """Yield every object of a JSON document."""
+    if isinstance(value, dict):
+        yield value
+        value = value.values()
+    if not isinstance(value, str) and isinstance(value, Iterable):
+        for item in value:
+            yield from nested(item)
 
 
 def test_every_operation_schema_and_tag_of_the_real_document_has_a_name_and_words_of_its_own():
