@@ -133,7 +133,7 @@ class ContextDatabase(peewee.PostgresqlDatabase):
         sql, params = _together(state.conn, (opening, *ahead), sql, params)
         try:
             return self._send(sql, params)
-        except peewee.OperationalError:
+        except (peewee.DatabaseError, peewee.InterfaceError):
             # The connection had gone stale while idle; nothing has been done on it, so a new one may start over.
             if not _is_lost(state):
                 raise
@@ -306,6 +306,26 @@ def close_thread() -> None:
     for login in _URLS:
         with context.acting_as(Identity(login, "none")):
             db.discard()
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Return the SQLSTATE behind a driver's error, also where peewee has wrapped the error."""
+    for candidate in (error, error.__cause__, error.__context__, *error.args):
+        state = getattr(candidate, "pgcode", None)
+        if isinstance(state, str):
+            return state
+    return None
+
+
+_LOSSES = (psycopg2.OperationalError, psycopg2.InterfaceError, peewee.OperationalError, peewee.InterfaceError)
+
+
+def is_connection_loss(error: BaseException) -> bool:
+    """Report whether a driver's error may mean that the server was not reached or the connection broke."""
+    if isinstance(error, _LOSSES):
+        return True
+    # psycopg2 raises a plain DatabaseError if a connection breaks under a statement and libpq has no message for it.
+    return type(error) in (psycopg2.DatabaseError, peewee.DatabaseError) and sqlstate(error) is None
 
 
 def _identity() -> Identity:

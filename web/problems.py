@@ -5,11 +5,10 @@ from typing import Any
 
 import falcon
 import msgspec
-import peewee
-import psycopg2
 from falcon.asgi import App, Request, Response
 
 from models.context import request_info
+from models.db import is_connection_loss, sqlstate
 from models.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -118,8 +117,7 @@ def of_database(error: BaseException) -> Problem | None:
     """
     state = sqlstate(error)
     if state is None:
-        lost = (psycopg2.OperationalError, psycopg2.InterfaceError, peewee.OperationalError, peewee.InterfaceError)
-        return Unavailable("The database does not answer.") if isinstance(error, lost) else None
+        return Unavailable("The database does not answer.") if is_connection_loss(error) else None
     if state in _BY_STATE:
         kind, detail = _BY_STATE[state]
         return kind(detail)
@@ -143,15 +141,6 @@ _BY_STATE: dict[str, tuple[type[Problem], str]] = {
 }
 # 08 connection lost, 53 out of resources, 57 shut down by an operator, 58 the system's I/O
 _UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
-
-
-def sqlstate(error: BaseException) -> str | None:
-    """The SQLSTATE behind a driver's error, also where peewee has wrapped it."""
-    for candidate in (error, error.__cause__, error.__context__, *error.args):
-        state = getattr(candidate, "pgcode", None)
-        if isinstance(state, str):
-            return state
-    return None
 
 
 async def _on_problem(req: Request, resp: Response, error: Problem, params: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ from contextlib import nullcontext
 from typing import Any
 
 import msgspec
-import peewee
 
 from jobs.engine import registry
 from jobs.engine.backoff import full_jitter
@@ -24,7 +23,7 @@ from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
 from jobs.engine.registry import HARD_GRACE, ActorSpec
 from models import context, doorbell
 from models.context import Identity, RequestInfo
-from models.db import Statement, transaction
+from models.db import Statement, is_connection_loss, transaction
 from models.errors import Problem
 from models.logs import redact
 
@@ -85,10 +84,10 @@ class Runner:
             if isinstance(problem, Problem) and problem.status >= 500:
                 return self._again(spec, claim, problem)
             return self._bury(claim, problem)
-        except peewee.OperationalError as error:
-            # The connection may have been lost while COMMIT was under way: what came of it is for the ledger to say.
-            return self._after_doubt(spec, claim, error)
         except Exception as error:
+            if is_connection_loss(error):
+                # COMMIT may have been under way. The ledger knows its outcome.
+                return self._after_doubt(spec, claim, error)
             return self._again(spec, claim, error)
         return "done"
 

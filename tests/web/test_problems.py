@@ -3,6 +3,7 @@
 import threading
 from contextlib import contextmanager
 
+import peewee
 import psycopg2
 import pytest
 from psycopg2 import sql
@@ -174,6 +175,33 @@ def test_a_server_that_cannot_be_reached_is_unavailable():
         psycopg2.connect("postgresql://nobody@/nothing?host=/nonexistent")
 
     assert of_database(error.value).status == 503
+
+
+@pytest.mark.parametrize("kind", [psycopg2.DatabaseError, peewee.DatabaseError, psycopg2.InterfaceError])
+def test_driver_error_without_sqlstate_of_a_lost_connection_is_503(kind):
+    assert of_database(kind("error with status PGRES_TUPLES_OK and no message from the libpq")).status == 503
+
+
+@pytest.mark.parametrize("kind", [psycopg2.DataError, peewee.ProgrammingError, psycopg2.NotSupportedError])
+def test_driver_error_without_sqlstate_of_another_kind_is_ours(kind):
+    assert of_database(kind("no such thing")) is None
+
+
+def test_statement_is_repeated_after_a_loss_that_has_no_sqlstate(database, monkeypatch):
+    sent = []
+
+    def break_first(connection, *statement):
+        sent.append(statement)
+        if len(sent) > 1:
+            return send(connection, *statement)
+        db.db.connection().close()
+        raise peewee.DatabaseError("error with status PGRES_TUPLES_OK and no message from the libpq")
+
+    send = peewee.PostgresqlDatabase.execute_sql
+    monkeypatch.setattr(peewee.PostgresqlDatabase, "execute_sql", break_first)
+
+    with db.transaction(nobody()):
+        assert db.value("select 1") == 1
 
 
 def test_other_errors_are_none_of_the_databases():
