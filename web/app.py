@@ -46,6 +46,13 @@ class Application(falcon.asgi.App[Any, Any]):
                 scope = _readable(scope)
         await super().__call__(scope, receive, send)
 
+    def add_route(self, uri_template: str, resource: object, **options: Any) -> None:
+        """Add a resource, and answer HEAD wherever it answers GET (RFC 9110, section 9.3.2)."""
+        get = getattr(resource, "on_get", None)
+        if get is not None and not hasattr(resource, "on_head"):
+            resource.on_head = get  # type: ignore[attr-defined]
+        super().add_route(uri_template, resource, **options)
+
 
 def _begun(receive: Receive) -> Receive:
     """Says at once that there is a request, and then what `receive` says.
@@ -160,17 +167,9 @@ def create_app(config: Settings = settings, kit: Kit | None = None, routes: Rout
     app = Application(middleware=[context, Cors(config.cors_origins), _Lifespan(kit, routes)])
     problems.install(app)
     for template, resource in routes:
-        app.add_route(template, _answering_head(resource))
+        app.add_route(template, resource)
     pages.install(app, signs_in=kit.signs_in)
     return app
-
-
-def _answering_head(resource: object) -> object:
-    """Whatever can be had with GET can be asked about with HEAD (RFC 9110, section 9.3.2)."""
-    get = getattr(resource, "on_get", None)
-    if get is not None and not hasattr(resource, "on_head"):
-        resource.on_head = get  # type: ignore[attr-defined]
-    return resource
 
 
 production.require_fit(settings, "web")

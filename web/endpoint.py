@@ -22,6 +22,7 @@ from web.declaration import AUTHENTICATED, GENERAL, OPEN, OPTIONAL, PUBLIC, Decl
 from web.decode import Body, Query
 from web.kit import Kit
 from web.limits import Rate, headers, parse_rate, partition
+from web.negotiation import preferred_type
 from web.pagination import Page, PageQuery, after, page_of
 from web.preconditions import etag, not_modified, require_match
 from web.problems import NotAcceptable, SignInIsElsewhere, of_database
@@ -231,8 +232,7 @@ def _rate_name(responder: Callable[..., Any]) -> str:
 
 
 def _require_acceptable(req: Request, media: str) -> None:
-    accepted = req.accept
-    if accepted not in ("*/*", media) and not req.client_accepts(media):
+    if req.accept not in ("*/*", media) and preferred_type(req, media) is None:
         raise NotAcceptable(f"The answer is {media}.")
 
 

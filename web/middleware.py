@@ -23,7 +23,8 @@ MAX_USER_AGENT = 300
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
-PROBES = ("/healthz", "/readyz")
+PROBES = re.compile(r"/healthz(/.*)?|/readyz|/metrics")
+"""Paths that health checks and scrapers ask by the address of a process, without a name of ours."""
 
 _PORT = re.compile(rb":[0-9]*\Z")
 _HOST = re.compile(rb"[A-Za-z0-9.:%\[\]!$&'()*+,;=_~-]*")
@@ -106,7 +107,7 @@ def _peer(req: Request) -> str:
 def _require_host(req: Request, ours: frozenset[str]) -> None:
     """RFC 9112, section 3.2: a host is named, if only by nothing, it is one, and one of ours if ours are known.
 
-    Who probes whether this process is well doesn't know its name, only its address.
+    Health checks and scrapers know the address of a process only, so their paths take any host.
     """
     host = req._asgi_headers.get(b"host")  # noqa: SLF001
     if host is None:
@@ -114,7 +115,7 @@ def _require_host(req: Request, ours: frozenset[str]) -> None:
             raise BadRequest("There is no Host.")
     elif not _HOST.fullmatch(host):
         raise BadRequest("The Host is none.")
-    if ours and req.path not in PROBES and _name_of(host or b"") not in ours:
+    if ours and not PROBES.fullmatch(req.path) and _name_of(host or b"") not in ours:
         raise Misdirected
 
 

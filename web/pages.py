@@ -10,6 +10,7 @@ from falcon.asgi import App, Request, Response
 
 from models.errors import NotFound
 from web import mail_pages
+from web.negotiation import preferred_type
 from web.openapi import document
 from web.preconditions import etag, not_modified
 
@@ -71,7 +72,8 @@ class Root:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """Send people to the documentation, and tell programs where everything is."""
-        if "text/html" in req.accept:
+        resp.append_header("Vary", "Accept")
+        if preferred_type(req, "application/json", "text/html") == "text/html":
             resp.status = 303
             resp.location = "/docs"
             return
@@ -101,15 +103,25 @@ class OpenApi:
         resp.data = self._content
 
 
+async def _redirect_without_slash(req: Request, resp: Response) -> None:
+    """Redirect a page's URL that ends in a slash, as scanners and mail programs write it, to the page."""
+    resp.status = 308
+    resp.location = req.path.rstrip("/") + (f"?{req.query_string}" if req.query_string else "")
+
+
 def install(app: App[Any, Any], *, signs_in: bool) -> None:
     """Add the pages to `app`; `signs_in`: people sign in here, and not at somebody else's."""
     app.add_route("/", Root())
     app.add_route("/api/v1/openapi.json", OpenApi(app))
     app.add_route("/docs", File("docs.html"))
     template = (STATIC / MAIL_LINK).read_text(encoding="utf-8")
-    for name, page in mail_pages.pages(signs_in=signs_in).items():
+    mail_links = mail_pages.pages(signs_in=signs_in)
+    for name, page in mail_links.items():
         app.add_route(f"/{name}", File(MAIL_LINK, page.render(template)))
     app.add_route("/s/{token}", Scan())
+    names = "|".join(map(re.escape, ("docs", *mail_links)))
+    pattern = re.compile(rf"/(?:{names}|s/{TOKEN.pattern})/\Z")
+    app.add_sink(_redirect_without_slash, pattern)  # type: ignore[arg-type]  # it would have no `resp` for a WebSocket
     scripts = ("docs.js", "mail-link.js", "scan.js", "scan-client.js", "scan-words.js")
     for name in (*scripts, "docs.css", "pages.css", "scan.css"):
         app.add_route(f"/static/{name}", File(name))

@@ -177,10 +177,16 @@ def test_in_production_the_host_is_that_of_the_public_url_unless_said_otherwise(
     assert api.get("/mirror", host="evil.example").json["code"] == "misdirected_request"
 
 
-def test_who_probes_a_process_needs_to_know_its_address_only(serve):
+@pytest.mark.parametrize("path", ["/healthz", "/healthz/relay", "/healthz/audit", "/readyz", "/metrics"])
+def test_who_probes_a_process_needs_to_know_its_address_only(serve, path):
     api = serve({}, allowed_hosts="api.companon.com")
 
-    assert api.get("/healthz", host="10.0.0.7").status_code == 200
+    assert api.get(path, host="10.0.0.7").status_code != 421
+
+
+@pytest.mark.parametrize("path", ["/healthzx", "/readyz/", "/metrics/x", "/api/v1/healthz"])
+def test_path_that_only_resembles_a_probe_needs_our_host(serve, path):
+    assert serve({}, allowed_hosts="api.companon.com").get(path, host="10.0.0.7").status_code == 421
 
 
 def test_a_long_url_and_large_headers_are_refused(api):

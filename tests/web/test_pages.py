@@ -4,6 +4,7 @@ import re
 from uuid import UUID
 
 import pytest
+from falcon import inspect
 
 from models.codes import make_token
 from models.scans import KINDS
@@ -84,6 +85,40 @@ def test_no_other_file_is(api, path):
     assert api.get(path).status_code == 404
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_page_url_with_trailing_slash_redirects_to_the_page(api, page):
+    answer = api.get(f"{page}/", query_string="utm=a%20b")
+
+    assert (answer.status_code, answer.headers["location"]) == (308, f"{page}?utm=a%20b")
+    assert api.get(f"{page}/").headers["location"] == page
+    assert api.get(f"{page}//").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/api/v1/users/me/", "/readyz/", "/static/docs.css/", "/api/v1/openapi.json/"])
+def test_trailing_slash_elsewhere_leads_nowhere(api, path):
+    assert api.get(path).status_code == 404
+
+
+def served_paths():
+    """Return the path of everything that `web.pages` serves."""
+    routes = [route.path for route in inspect.inspect_app(application).routes]
+    return [path for path in routes if not path.startswith(("/api/v1/", "/healthz", "/readyz", "/metrics"))]
+
+
+@pytest.mark.parametrize("path", [*served_paths(), "/api/v1/openapi.json"])
+def test_head_of_a_page_answers_as_get_does_without_a_body(api, path):
+    path = path.replace("/s/{token}", SCAN)
+    own = {"x-request-id", "x-correlation-id"}
+
+    get, head = api.get(path), api.request("HEAD", path)
+
+    assert head.status_code == get.status_code
+    assert head.content == b""
+    assert {name: value for name, value in head.headers.items() if name not in own} == {
+        name: value for name, value in get.headers.items() if name not in own
+    }
+
+
 @pytest.mark.parametrize("token", ["x", "Ab9-_", "a" * 200])
 def test_a_token_that_was_cut_short_gets_the_page_too_which_says_so_in_words(api, token):
     assert api.get(f"/s/{token}").content == (STATIC / "scan.html").read_bytes()
@@ -91,7 +126,22 @@ def test_a_token_that_was_cut_short_gets_the_page_too_which_says_so_in_words(api
 
 @pytest.mark.parametrize(
     "token",
-    ["", "a" * 201, "a.b", "a%20b", "a%0A", "a=", "a+b", "%C3%B1", "a/b", "a%2Fb", "..%2Fdocs", "%3Cscript%3E", "a/"],
+    [
+        "",
+        "a" * 201,
+        "a.b",
+        "a%20b",
+        "a%0A",
+        "a=",
+        "a+b",
+        "%C3%B1",
+        "a/b",
+        "a%2Fb",
+        "..%2Fdocs",
+        "%3Cscript%3E",
+        "a//",
+        "a%20b/",
+    ],
 )
 def test_what_no_token_looks_like_leads_nowhere(api, token):
     answer = api.get(f"/s/{token}")
@@ -147,3 +197,23 @@ def test_the_root_sends_people_to_the_documentation_and_tells_programs_where_thi
     assert (person.status_code, person.headers["location"]) == (303, "/docs")
     assert api.get(program.json["openapi"]).status_code == 200
     assert api.get(program.json["health"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("*/*", 200),
+        ("application/json, text/html;q=0", 200),
+        ("application/json, text/html;q=0.9", 200),
+        ("text/html;q=0.5, application/json;q=0.4", 303),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", 303),
+        ("TEXT/HTML", 303),
+        ("text/*", 303),
+        ("image/png", 200),
+        ("nonsense", 200),
+    ],
+)
+def test_root_answers_with_the_media_type_that_the_client_prefers(api, accept, status):
+    answer = api.get("/", headers={"Accept": accept})
+
+    assert (answer.status_code, answer.headers["vary"]) == (status, "Accept")
