@@ -9,21 +9,27 @@ another version of it in its place, for so long (Object Lock in compliance mode;
 Whoever writes a newer version, or a delete marker, changes nothing: it is the oldest version that is read.
 """
 
+import http.client
+import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl
 
 import boto3
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
-from jobs.checkpoint_stores import TIMEOUT, CheckpointConflict, number_in, text_of
+from jobs.checkpoint_stores import MOST_BYTES, TIMEOUT, number_in, require_stored, text_of
+from models import fetch
 from models.checkpoints import name_of
 from models.db import now
 
 _PARAMETERS = {"region", "endpoint", "lock_days"}
+MOST_PAGES = 1000
+"""Pages of a list that are read, each of a thousand versions."""
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
 
 
@@ -41,31 +47,26 @@ class Bucket:
         self._client = boto3.Session().client(
             "s3", region_name=said.get("region"), endpoint_url=said.get("endpoint"), config=_config("endpoint" in said)
         )
+        self._client.meta.events.register("before-send.s3", _send)
 
     def put(self, number: int, document: str) -> None:
         """See `Store`."""
         stored = self.get(number)
         if stored is None:
-            stored = document if self._create(number, document) else self.get(number)
-        if stored != document:
-            raise CheckpointConflict(f"{self._bucket} has another checkpoint {number}")
+            self._create(number, document)
+        require_stored(self, number, document, stored)
 
-    def _create(self, number: int, document: str) -> bool:
-        """Whether it is there now, and wasn't."""
+    def _create(self, number: int, document: str) -> None:
         lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": now() + self._lock} if self._lock else {}
-        try:
-            with _as_os_error(self._bucket):
-                self._client.put_object(
-                    Bucket=self._bucket,
-                    Key=self._key(number),
-                    Body=f"{document}\n".encode(),
-                    ContentType="application/json",
-                    IfNoneMatch="*",
-                    **lock,
-                )
-        except FileExistsError:
-            return False
-        return True
+        with suppress(FileExistsError), _as_os_error(self._bucket):
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._key(number),
+                Body=f"{document}\n".encode(),
+                ContentType="application/json",
+                IfNoneMatch="*",
+                **lock,
+            )
 
     def numbers(self) -> Iterator[int]:
         """See `Store`: those below a delete marker, too."""
@@ -87,21 +88,44 @@ class Bucket:
         """All versions of the objects whose keys begin so, newest first where they are of one object."""
         pages = self._client.get_paginator("list_object_versions")
         with _as_os_error(self._bucket):
-            found = [
-                version
-                for page in pages.paginate(Bucket=self._bucket, Prefix=prefix)
-                for version in page.get("Versions", [])
-            ]
+            found = []
+            for number, page in enumerate(pages.paginate(Bucket=self._bucket, Prefix=prefix)):
+                if number >= MOST_PAGES:
+                    raise OSError(f"{self._bucket} has more than {MOST_PAGES} pages of versions")
+                found += page.get("Versions", [])
         return found[::-1]
 
     def _key(self, number: int) -> str:
         return self._prefix + name_of(number)
 
 
+class _Content(io.BytesIO):
+    """The content of an answer, as botocore reads one."""
+
+    def stream(self) -> Iterator[bytes]:
+        yield self.read()
+
+
+def _send(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+    """Send a request in place of botocore, whose limits of time begin again with each byte, and which has none of size.
+
+    Raises:
+        HTTPClientError: as botocore would.
+    """
+    body = request.body if isinstance(request.body, bytes | None) else request.body.read()
+    headers = {name: text.decode() if isinstance(text, bytes) else text for name, text in request.headers.items()}
+    headers.pop("Expect", None)  # nothing waits for 100 Continue
+    try:
+        answer = fetch.request(
+            request.method, request.url, timeout=TIMEOUT, most=MOST_BYTES, content=body, headers=headers
+        )
+    except (OSError, http.client.HTTPException, fetch.NotFetched) as error:
+        raise HTTPClientError(error=error) from error
+    return AWSResponse(request.url, answer.status, answer.headers, _Content(answer.content))
+
+
 def _config(elsewhere: bool) -> Config:
     return Config(
-        connect_timeout=TIMEOUT,
-        read_timeout=TIMEOUT,
         retries={"total_max_attempts": 1},  # the job is tried again
         s3={"addressing_style": "path"} if elsewhere else None,
     )

@@ -6,20 +6,29 @@ an object store behind a gateway. A user and password in that URL are sent as ba
 """
 
 import base64
+import errno
 import http.client
 import os
 import re
+import stat
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from models.checkpoints import name_of
+from models.fetch import NotFetched, request
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 15.0
-"""Seconds to wait for a server."""
+"""Seconds that one request to a server may take in all."""
+MOST_BYTES = 8 * 1024 * 1024
+"""Bytes of the largest document that is read. One with the heads of 25,000 chains has fewer."""
+MOST_CHECKPOINTS = 1_000_000
+"""Checkpoints that are listed: one an hour for more than a hundred years."""
+FILE_MODE = 0o400
+"""Permissions of a stored file: nobody changes it, and nobody but its owner reads it."""
 
 _NAME = re.compile(r"checkpoint-(\d{10,})\.json")
 
@@ -45,6 +54,8 @@ class Store(Protocol):
     def put(self, number: int, document: str) -> None:
         """Store it, and return when it will outlive a power cut; nothing happens if it is there already.
 
+        Servers are asked for it afterwards: an answer of success isn't believed without the document.
+
         Raises:
             CheckpointConflict: there is another one of that number.
             OSError: the store doesn't take it now.
@@ -57,22 +68,43 @@ class Store(Protocol):
         """One that is stored, or None."""
 
 
+def require_stored(store: Store, number: int, document: str, stored: str | None = None) -> None:
+    """Compare what a store has with the document that was put there.
+
+    Args:
+        store: where it is.
+        number: the checkpoint's number.
+        document: what should be there.
+        stored: what is known to be there; read from the store if that is None.
+
+    Raises:
+        CheckpointConflict: the store has another document of that number.
+        OSError: the store has none, or can't be asked.
+    """
+    found = store.get(number) if stored is None else stored
+    if found is None:
+        raise OSError(f"the store does not have checkpoint {number}, although it took it")
+    if found != document:
+        raise CheckpointConflict(f"the store has another checkpoint {number}")
+
+
 class Folder:
-    """A folder; its own file system, or better another machine's, where files can be added and not changed."""
+    """A folder; its own file system, or better another machine's, where files can be added and not changed.
+
+    Names that are no regular files (links, pipes, folders) are refused: a link would lead what is written elsewhere.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def put(self, number: int, document: str) -> None:
         """See `Store`."""
-        self._path.mkdir(parents=True, exist_ok=True)
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._path / name_of(number)
         content = f"{document}\n".encode()
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
         except FileExistsError:
-            if path.read_bytes() == content:
-                return
             self._complete(path, content)
             return
         with open(descriptor, "wb") as file:
@@ -83,15 +115,23 @@ class Folder:
 
     def _complete(self, path: Path, content: bytes) -> None:
         """Append what a power cut kept from being written; a file that says anything else stays as it is."""
-        written = path.read_bytes()
-        if not content.startswith(written):
-            raise CheckpointConflict(f"{path} is another checkpoint")
-        path.chmod(0o644)
-        with path.open("ab") as file:
-            file.write(content[len(written) :])
-            file.flush()
-            os.fsync(file.fileno())
-        path.chmod(0o444)
+        with _opened(path) as file:
+            written = file.read(MOST_BYTES)
+            if written == content:
+                return
+            if not content.startswith(written):
+                raise CheckpointConflict(f"{path} is another checkpoint")
+            found = os.fstat(file.fileno())
+            if found.st_nlink > 1:
+                raise OSError(f"{path} has another name, too: it is not written to")
+            os.fchmod(file.fileno(), 0o600)
+            with _opened(path, os.O_WRONLY | os.O_APPEND) as end:
+                if not os.path.samestat(os.fstat(end.fileno()), found):
+                    raise OSError(f"{path} has been replaced")
+                end.write(content[len(written) :])
+                end.flush()
+                os.fsync(end.fileno())
+            os.fchmod(file.fileno(), FILE_MODE)
         self._sync()
 
     def _sync(self) -> None:
@@ -109,9 +149,27 @@ class Folder:
 
     def get(self, number: int) -> str | None:
         """See `Store`."""
-        with suppress(FileNotFoundError):
-            return text_of((self._path / name_of(number)).read_bytes())
+        with suppress(FileNotFoundError), _opened(self._path / name_of(number)) as file:
+            return text_of(file.read(MOST_BYTES))
         return None
+
+
+def _opened(path: Path, flags: int = os.O_RDONLY) -> BinaryIO:
+    """Open a regular file, without following a link or waiting for a pipe.
+
+    Raises:
+        OSError: it is something else, or it can't be opened.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(f"{path} is a link, and not a regular file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is not a regular file")
+    return open(descriptor, "wb" if flags & os.O_WRONLY else "rb")
 
 
 class Server:
@@ -120,31 +178,29 @@ class Server:
     def __init__(self, url: SplitResult) -> None:
         self._url = url
         self._path = url.path.rstrip("/")
+        self._host = url.netloc.rpartition("@")[2]
         self._headers = {}
         if url.username:
             credentials = f"{unquote(url.username)}:{unquote(url.password or '')}".encode()
             self._headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
 
     def put(self, number: int, document: str) -> None:
-        """See `Store`. It is asked first: some servers know of no conditions, and write over what they have."""
+        """See `Store`. The server is asked first: some know of no conditions, and write over what they have."""
         stored = self.get(number)
         if stored is None:
-            stored = document if self._create(number, document) else self.get(number)
-        if stored != document:
-            raise CheckpointConflict(f"{self._url.hostname} has another checkpoint {number}")
+            self._create(number, document)
+        require_stored(self, number, document, stored)
 
-    def _create(self, number: int, document: str) -> bool:
-        """Whether it is there now, and wasn't."""
+    def _create(self, number: int, document: str) -> None:
         headers = {"If-None-Match": "*", "Content-Type": "application/json"}
         status, _ = self._ask("PUT", number, f"{document}\n".encode(), headers)
         if status not in (409, 412) and not 200 <= status < 300:
             raise OSError(f"{self._url.hostname} answers {status}")
-        return status not in (409, 412)
 
     def numbers(self) -> Iterator[int]:
         """See `Store`: from the first on as long as there is one."""
         number = 1
-        while self.get(number) is not None:
+        while number <= MOST_CHECKPOINTS and self.get(number) is not None:
             yield number
             number += 1
 
@@ -160,16 +216,19 @@ class Server:
     def _ask(
         self, method: str, number: int, content: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
-        kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
-        assert self._url.hostname
-        with closing(kind(self._url.hostname, self._url.port, timeout=TIMEOUT)) as connection:
-            try:
-                target = f"{self._path}/{name_of(number)}"
-                connection.request(method, target, content, {**self._headers, **(headers or {})})
-                answer = connection.getresponse()
-                return answer.status, answer.read()
-            except http.client.HTTPException as error:
-                raise OSError(f"{self._url.hostname}: {error}") from error
+        url = self._url._replace(netloc=self._host, path=f"{self._path}/{name_of(number)}", query="", fragment="")
+        try:
+            answer = request(
+                method,
+                url.geturl(),
+                timeout=TIMEOUT,
+                most=MOST_BYTES,
+                content=content,
+                headers={**self._headers, **(headers or {})},
+            )
+        except (http.client.HTTPException, NotFetched) as error:
+            raise OSError(f"{self._url.hostname}: {error}") from error
+        return answer.status, answer.content
 
 
 def store_at(url: str) -> Store:

@@ -16,6 +16,8 @@ from scripts.auditing.walk import Fault, Walk
 from scripts.setup.progress import SetupError
 
 FORMAT = "companon-audit-export/1"
+MOST_FAULTS = 20
+"""Wrong checkpoints after which no more are read."""
 
 
 def mac_keys() -> dict[str, str]:
@@ -60,9 +62,15 @@ def _json(path: Path) -> Any:
 
 
 def take_checkpoints(walk: Walk, store: Store, public: PublicKeys) -> int:
-    """Have chains compared with all checkpoints of a store, and those with each other; the number of the last one."""
+    """Compare chains with all checkpoints of a store, and those with each other; return the number of the last one.
+
+    A store with `MOST_FAULTS` wrong documents is not read further: it could answer any number of them.
+    """
     previous, expected = None, 1
     for number in store.numbers():
+        if len(walk.other) >= MOST_FAULTS:
+            walk.other.append(Fault("checkpoints", number, "not read: too many before it are wrong"))
+            break
         if number > expected:
             walk.other.append(Fault("checkpoints", expected, f"removed: {number} comes next"))
         document = store.get(number) or ""

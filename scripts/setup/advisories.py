@@ -11,6 +11,8 @@ from scripts.setup.progress import say
 LOCKS = ("dev", "uv")
 """Whose packages are all: what runs is among what is developed with."""
 OSV = "https://api.osv.dev/v1/query"
+TIMEOUT = 300.0
+"""Seconds that asking about all packages may take."""
 FOUND, UNKNOWN = 1, 2
 """Exit statuses: there is a hole; nobody could be asked."""
 
@@ -24,7 +26,10 @@ def main(argv: list[str]) -> int:
     files = [word for lock in LOCKS for word in ("-r", f"requirements/{lock}.txt")]
     options = ["--disable-pip", "--require-hashes", "--progress-spinner", "off", "--format", "json"]
     command = [str(VENV / "bin" / "pip-audit"), *files, *options, "-s", "osv", "--osv-url", asked.osv_url]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return judge("", f"no answer within {TIMEOUT:.0f} s", strict=asked.strict)
     return judge(done.stdout, done.stderr, strict=asked.strict)
 
 

@@ -1,6 +1,8 @@
 """Where checkpoints are kept: a server or a bucket that fails is asked again, and nothing is ever written over."""
 
 import logging
+import os
+import stat
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -15,11 +17,13 @@ from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
 import jobs.audit
-from jobs import checkpoint_stores
+from jobs import checkpoint_buckets, checkpoint_stores
 from jobs.checkpoint_stores import CheckpointConflict, store_at
 from models import audit, checkpoints, context, seals
 from models.db import transaction
 from models.jobs import enqueue
+from scripts.auditing import papers
+from scripts.auditing.walk import Walk
 from settings import settings
 from tests.authority import Authority
 
@@ -168,7 +172,7 @@ def test_a_server_that_has_another_checkpoint_of_that_number_keeps_it(server, is
     store = store_at(url)
     store.put(1, '{"a":1}')
     store.put(1, '{"a":1}')
-    assert kept.asked == ["GET", "PUT", "GET"]
+    assert kept.asked == ["GET", "PUT", "GET", "GET"]
     if is_deaf:
         kept.moods = [lambda _: False]
 
@@ -202,6 +206,151 @@ def test_a_store_that_leads_elsewhere_is_not_followed(server):
         store_at(url).put(1, "a document")
 
     assert kept.documents == {}
+
+
+def accepts(handler):
+    return answer(handler, 202)
+
+
+def endless(handler):
+    handler.send_response(200)
+    handler.end_headers()
+    while True:  # until the client hangs up
+        handler.wfile.write(b"x" * 65_536)
+
+
+def test_server_that_accepts_and_keeps_nothing_fails(server, checkpoint):
+    kept, url = server
+    kept.moods = [lambda _: False, accepts] * 20
+
+    checkpoint(url, allow_dead=True)
+
+    assert kept.documents == {}
+    with transaction(context.for_system_job()):
+        assert checkpoints.unstored() != []
+
+
+def test_server_that_keeps_another_document_fails(server):
+    kept, url = server
+
+    def keeps_another(handler):
+        kept.documents[f"/audit/{NAME}"] = b"another\n"
+        return answer(handler, 201)
+
+    kept.moods = [lambda _: False, keeps_another]
+
+    with pytest.raises(CheckpointConflict):
+        store_at(url).put(1, "ours")
+
+
+def test_answer_above_size_limit_is_not_read(server, monkeypatch):
+    kept, url = server
+    monkeypatch.setattr(checkpoint_stores, "MOST_BYTES", 10_000)
+    kept.moods = [endless]
+
+    with pytest.raises(OSError, match=r"longer|more than"):
+        store_at(url).get(1)
+
+
+def test_verification_of_endless_list_ends(server):
+    kept, url = server
+    kept.moods = [lambda handler: answer(handler, 200, b"{}\n")] * 1_000
+    walk = Walk(None)
+
+    papers.take_checkpoints(walk, store_at(url), {})
+
+    assert len(walk.other) == papers.MOST_FAULTS + 1
+    assert len(kept.asked) < 100
+
+
+def linked(path, folder):
+    target = folder / "elsewhere"
+    target.touch()
+    path.symlink_to(target)
+    return target
+
+
+def hard_linked(path, folder):
+    target = folder / "elsewhere"
+    target.touch()
+    path.hardlink_to(target)
+    return target
+
+
+@pytest.mark.parametrize(
+    "obstacle",
+    [
+        linked,
+        hard_linked,
+        lambda path, folder: path.symlink_to(folder / "dangling"),
+        lambda path, _: os.mkfifo(path),
+        lambda path, _: path.mkdir(),
+    ],
+    ids=["link", "hard link", "dangling link", "pipe", "folder"],
+)
+def test_folder_with_other_file_than_regular_one_refuses(tmp_path, obstacle):
+    folder = tmp_path / "store"
+    folder.mkdir()
+    target = obstacle(folder / NAME, tmp_path)
+
+    with pytest.raises(OSError, match=r"not a regular file|another name"):
+        store_at(f"file://{folder}").put(1, "ours")
+
+    assert target is None or target.read_bytes() == b""
+    assert not (tmp_path / "dangling").exists()
+    if target is None:
+        with pytest.raises(OSError, match="not a regular file"):
+            store_at(f"file://{folder}").get(1)
+
+
+def test_folder_is_readable_by_its_owner_alone(tmp_path):
+    store_at(f"file://{tmp_path / 'store'}").put(1, "ours")
+
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "store", tmp_path / "store" / NAME)]
+    assert modes == [0o700, 0o400]
+
+
+def test_folder_completes_file_that_power_cut_left(tmp_path):
+    (tmp_path / NAME).write_bytes(b"ou")
+
+    store_at(f"file://{tmp_path}").put(1, "ours")
+
+    assert (tmp_path / NAME).read_bytes() == b"ours\n"
+    assert stat.S_IMODE((tmp_path / NAME).stat().st_mode) == 0o400
+
+
+VERSION = b"<Version><Key>x</Key><VersionId>v</VersionId><IsLatest>true</IsLatest></Version>"
+PAGE = b"<ListVersionsResult><IsTruncated>%s</IsTruncated>%s</ListVersionsResult>"
+
+
+def page(content):
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[b"2710\r\n" + b"x" * 10_000 + b"\r\n"] * 900],
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n<x>"],
+        [page(PAGE % (b"true", b"<NextKeyMarker>a</NextKeyMarker>" + VERSION))],
+    ],
+    ids=["too long", "cut off", "pages without end"],
+)
+def test_bucket_of_hostile_server_fails(client, wire, parts):
+    with pytest.raises(OSError, match=r"."):
+        bucket_at(wire(parts)).numbers()
+
+
+def test_bucket_of_server_that_drips_fails_at_deadline(client, wire, monkeypatch):
+    monkeypatch.setattr(checkpoint_buckets, "TIMEOUT", 0.2)
+    server = wire([b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9000\r\n\r\n"], b"x")
+
+    with pytest.raises(OSError, match=r"too long|timed out"):
+        bucket_at(server).get(1)
+
+
+def bucket_at(server):
+    return store_at(f"s3://bucket?endpoint=http://127.0.0.1:{server.port}&region=us-east-1")
 
 
 @pytest.fixture(scope="module")

@@ -80,3 +80,13 @@ def test_offline_it_says_so_and_fails_only_if_it_should(said, report):
     assert advisories.judge(report, "Traceback\nno route to host", strict=False) == 0
     assert advisories.judge(report, "", strict=True) == advisories.UNKNOWN
     assert said == ["✗ Advisories can't be had: no route to host", "✗ Advisories can't be had: no answer"]
+
+
+def test_advisories_of_server_that_drips_are_unknown_after_time_limit(wire, said, monkeypatch):
+    monkeypatch.setattr(advisories, "TIMEOUT", 0.5)
+    server = wire([b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"], b" ")
+
+    unknown = advisories.main(["--strict", "--osv-url", f"http://127.0.0.1:{server.port}/"])
+
+    assert unknown == advisories.UNKNOWN
+    assert "no answer within" in said[0]
