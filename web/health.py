@@ -16,12 +16,17 @@ from models.context import nobody
 from models.migrate import MIGRATIONS
 from settings import Settings
 from web.endpoint import endpoint
-from web.pool import Overloaded, Pool
+from web.pool import Pool
+from web.shared import Shared
 
 TIMEOUT = 2.0
 """Seconds that all checks together may take."""
 PROBE_TIMEOUT = 1.0
 """Seconds that a server gets to answer one of them."""
+SHARED_SECONDS = 1.0
+"""Seconds that all callers share one answer: `/readyz` is open to everybody, and each check costs a connection."""
+
+UNAVAILABLE = "unavailable"
 
 Check = Callable[[], str]
 
@@ -68,29 +73,43 @@ class Ready:
         self._checks = required | wanted
         # Its own threads: whether the database answers has to be found out even when all others wait for it.
         self._pool = Pool("probe", threads=len(self._checks), queue=0, on_exit=db.close_thread)
+        self._started: dict[str, tuple[float, asyncio.Task[str]]] = {}
+        self._readiness = Shared(self._check_all)
 
     @endpoint(response=Readiness, also={503: Readiness}, permission="public", mode="async", rate=None)
     async def on_get(self, req: Request, resp: Response) -> None:
         """Ask whether this process can do its work. 503 if it can't, with what is missing."""
-        checks = dict(zip(self._checks, await asyncio.gather(*map(self._check, self._checks.values())), strict=True))
+        resp.media = await self._readiness.get(SHARED_SECONDS)
+        resp.status = 503 if resp.media.status == UNAVAILABLE else 200
+
+    async def _check_all(self) -> Readiness:
+        checks = dict(zip(self._checks, await asyncio.gather(*map(self._check, self._checks)), strict=True))
         ready = all(checks[name].ok for name in self._required)
         whole = all(dependency.ok for dependency in checks.values())
-        resp.status = 200 if ready else 503
-        resp.media = Readiness("ok" if whole else "degraded" if ready else "unavailable", checks)
+        return Readiness("ok" if whole else "degraded" if ready else UNAVAILABLE, checks)
 
-    async def _check(self, check: Check) -> Dependency:
-        started = time.perf_counter()
+    async def _check(self, name: str) -> Dependency:
+        started, answer = self._answer_of(name)
         try:
-            ok, detail = True, await asyncio.wait_for(self._pool.run(check), TIMEOUT)
+            left = TIMEOUT - (time.perf_counter() - started)
+            ok, detail = True, await asyncio.wait_for(asyncio.shield(answer), left)
         except TimeoutError:
             ok, detail = False, f"no answer within {TIMEOUT:.0f} s"
-        except Overloaded:
-            ok, detail = False, "still no answer to an earlier check"
         except MigrationsMissing as error:
             ok, detail = False, str(error)
         except Exception as error:  # whatever it is: it's what we are here to report, though not in full to everybody
             ok, detail = False, type(error).__name__
         return Dependency(ok, detail, round((time.perf_counter() - started) * 1000, 1))
+
+    def _answer_of(self, name: str) -> tuple[float, "asyncio.Task[str]"]:
+        """Start a check, unless an earlier one still waits for its answer; return its start and its answer to come."""
+        earlier = self._started.get(name)
+        if earlier is not None and not earlier[1].done():
+            return earlier
+        answer = asyncio.create_task(self._pool.run(self._checks[name]))
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # may come when nobody waits
+        self._started[name] = started = (time.perf_counter(), answer)
+        return started
 
     def open(self) -> None:
         """Admit checks."""

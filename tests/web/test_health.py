@@ -1,14 +1,19 @@
 """Health: alive is cheap, ready is honest, and neither waits for what hangs."""
 
+import asyncio
 import dataclasses
+import itertools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from settings import settings
+from tests.brokers import until
 from tests.web.conftest import serving
 from web import health
 from web.app import create_app
+from web.shared import Shared
 
 
 @pytest.fixture
@@ -65,15 +70,68 @@ def test_the_answer_does_not_tell_everybody_how_it_failed(check):
 
 def test_a_check_that_hangs_fails_in_time_and_so_does_the_next_without_waiting(serve, monkeypatch):
     monkeypatch.setattr(health, "TIMEOUT", 0.1)
-    door = threading.Event()
-    api = serve({"/checked": health.Ready({"a": lambda: door.wait() and ""}, {})})
+    door, entered = threading.Event(), []
 
-    first, second = api.get("/checked"), api.get("/checked")
+    def hangs():
+        entered.append(1)
+        return "answers" if door.wait() else ""
+
+    api = serve({"/checked": health.Ready({"a": hangs}, {})})
+
+    hanging = [api.get("/checked") for _ in range(3)]
+    assert len(entered) == 1
     door.set()
+    until(lambda: api.get("/checked").status_code == 200)
 
-    assert (first.status_code, second.status_code) == (503, 503)
-    assert "no answer within" in first.json["checks"]["a"]["detail"]
-    assert "earlier" in second.json["checks"]["a"]["detail"]
+    assert [answer.status_code for answer in hanging] == [503] * 3
+    assert {answer.json["checks"]["a"]["detail"] for answer in hanging} == {"no answer within 0 s"}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3600.0])
+def test_readiness_asked_by_many_at_once_is_one_check_and_no_refusal(serve, monkeypatch, seconds):
+    monkeypatch.setattr(health, "SHARED_SECONDS", seconds)
+    running, most, count = [], [], itertools.count()
+
+    def checked():
+        running.append(next(count))
+        most.append(len(running))
+        running.pop()
+        return "answers"
+
+    api = serve({"/checked": health.Ready({"a": checked, "b": works}, {})})
+    with ThreadPoolExecutor(16) as callers:
+        answers = list(callers.map(lambda _: api.get("/checked"), range(160)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert max(most) == 1
+    assert len(most) == 1 or not seconds
+
+
+def test_readiness_is_checked_again_once_the_answer_is_old(serve):
+    answers = iter(["answers", "answers again"])
+    api = serve({"/checked": health.Ready({"a": lambda: next(answers)}, {})})
+
+    assert [api.get("/checked").json["checks"]["a"]["detail"] for _ in range(2)] == ["answers", "answers again"]
+
+
+def test_caller_that_goes_away_does_not_end_the_check_of_the_others():
+    async def main():
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def produce():
+            begun.set()
+            await go_on.wait()
+            return "answer"
+
+        shared = Shared(produce)
+        gone, other = asyncio.create_task(shared.get(0)), asyncio.create_task(shared.get(0))
+        await begun.wait()
+        gone.cancel()
+        await asyncio.wait([gone])
+        go_on.set()
+        return await other
+
+    assert asyncio.run(main()) == "answer"
 
 
 def ready(**changes):
