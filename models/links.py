@@ -1,14 +1,17 @@
 """One-time links: a token that is an id and our keyed hash of it, so that nothing secret is stored anywhere."""
 
 import base64
-import binascii
 import hmac
+import re
 from uuid import UUID
 
 from models import keys
 from models.errors import NotFound
 
 _MAC_BYTES = 18
+# 34 bytes are 46 characters of base64url. The last one has two bits of content: it is A, Q, g or w. Mail programs
+# leave a final `-`, `_` or `=` out of the links that they recognise in text.
+_TOKEN = re.compile(r"\s*([A-Za-z0-9_-]{46})(?:=|%3[Dd]|[\s.])*")
 
 
 class LinkInvalid(NotFound):
@@ -19,22 +22,25 @@ class LinkInvalid(NotFound):
 
 
 def make(purpose: str, id: UUID) -> str:
-    """The token for the record `id`, good for one purpose only."""
-    return base64.urlsafe_b64encode(id.bytes + _mac(purpose, id, keys.active_version())).decode()
+    """Return the token for the record `id`. It has no padding and ends in a letter.
+
+    Args:
+        purpose: the only purpose that the token is valid for.
+        id: the record.
+    """
+    return base64.urlsafe_b64encode(id.bytes + _mac(purpose, id, keys.active_version())).decode().rstrip("=")
 
 
 def read(purpose: str, token: str) -> UUID:
-    """The id that a token was made for.
+    """Return the id that a token was made for. Ignore padding, blanks, line ends and full stops around it.
 
     Raises:
         LinkInvalid: it was not made by us for this purpose.
     """
-    try:
-        raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
-    except (binascii.Error, UnicodeEncodeError):
-        raise LinkInvalid from None
-    if len(raw) != 16 + _MAC_BYTES:
+    found = _TOKEN.fullmatch(token)
+    if found is None:
         raise LinkInvalid
+    raw = base64.urlsafe_b64decode(found[1] + "==")
     id = UUID(bytes=raw[:16])
     if not any(hmac.compare_digest(raw[16:], _mac(purpose, id, version)) for version in keys.versions()):
         raise LinkInvalid

@@ -211,7 +211,7 @@ def _show(
 ) -> Raised:
     factor = _begin(identity, confirmed=confirmed)
     if factor["id"] is not None:
-        step = totp.step_of(totp.unseal(_sealed(factor), _user(identity)), code)
+        step = totp.step_of(totp.unseal(_sealed(factor), _user(identity)), _plain(code))
         if step is not None:
             with transaction(identity):
                 if found := take(factor, step):
@@ -259,8 +259,13 @@ def _new_recovery_codes() -> list[str]:
     return ["-".join(text[i : i + 4] for i in range(0, _LETTERS, 4)) for text in letters]
 
 
+def _plain(code: str) -> str:
+    """Remove the blanks and hyphens that apps show within a code, and that people type."""
+    return "".join(code.split()).replace("-", "")
+
+
 def _hash(identity: Identity, recovery_code: str, version: int | None = None) -> bytes:
-    plain = "".join(recovery_code.split()).replace("-", "").upper()
+    plain = _plain(recovery_code).upper()
     return keys.keyed_hash("recovery-code", _user(identity).bytes, plain.encode(), version=version)
 
 

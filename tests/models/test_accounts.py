@@ -183,6 +183,31 @@ def test_strangers_everywhere_do_not_lock_somebody_out_where_they_are_known(admi
     assert int(refused.value.headers["Retry-After"]) > 0
 
 
+def test_sessions_of_other_people_do_not_lift_the_account_wide_limit(admin, fan, superuser):
+    context.set_request_info(context.RequestInfo(address="198.51.100.1"))
+    fan()
+    superuser.cursor().execute("update app.sessions set address = '192.0.2.1' where user_id = %s", (admin.user_id,))
+    superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
+
+    with pytest.raises(TooMany):
+        sessions.sign_in(admin.email, admin.password, network="198.51.100.1")
+    context.set_request_info(context.RequestInfo())
+
+
+def test_attempt_never_prolongs_the_window_of_a_counter(admin, superuser):
+    for _ in range(sessions.MOST_HERE):
+        with pytest.raises(InvalidCredentials):
+            sessions.sign_in(admin.email, "not the password", network="test")
+    superuser.cursor().execute("update app.sign_in_attempts set resets_at = resets_at - interval '5 minutes'")
+    before = one(superuser, "select array_agg(resets_at order by key) from app.sign_in_attempts")
+
+    with pytest.raises(TooMany) as refused:
+        sessions.sign_in(admin.email, "not the password", network="test")
+
+    assert one(superuser, "select array_agg(resets_at order by key) from app.sign_in_attempts") == before
+    assert int(refused.value.headers["Retry-After"]) <= 600
+
+
 @pytest.mark.parametrize(
     ("before", "network", "is_known"),
     [

@@ -7,8 +7,7 @@ from dataclasses import replace
 import psycopg2
 import pytest
 
-from models import credentials, links, passwords, reauthentication, totp
-from models.db import new_id
+from models import credentials, passwords, reauthentication, sessions, totp
 from models.errors import Invalid
 from tests.blocked import until_blocked
 from tests.fixtures.accounts import PASSWORD, forget_code, link_token, sign_in, sign_in_admin, text_of
@@ -136,6 +135,22 @@ def test_a_link_with_a_weak_password_stays_good(client, drain, mailbox, member):
 
     assert (weak.status_code, [error["field"] for error in weak.json["errors"]]) == (422, ["password"])
     assert reset(client, token).status_code == 200
+
+
+def test_reset_by_mail_lifts_every_lock_out_of_the_account(client, drain, mailbox, member, superuser):
+    manager, other = member(), member()
+    for somebody in (manager, other):
+        for _ in range(sessions.MOST_HERE):
+            login(client, somebody.email, "not the password")
+    superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
+    forget(client, manager.email)
+    drain()
+    assert login(client, manager.email, PASSWORD).status_code == 429
+
+    assert reset(client, mailbox.token(manager.email)).status_code == 200
+
+    assert login(client, manager.email, NEW).status_code == 200
+    assert login(client, other.email, PASSWORD).status_code == 429
 
 
 def test_nobody_s_inbox_is_filled_by_forgetting_passwords(client, drain, mailbox, member):
@@ -461,15 +476,6 @@ def test_nothing_is_hashed_for_who_has_no_password_to_show(client, fan, monkeypa
 
     assert [shown.json["code"], changed.json["code"]] == ["wrong_password"] * 2
     assert asked == []
-
-
-def test_links_of_one_kind_are_no_links_of_another():
-    reset_id = new_id()
-
-    assert links.read(credentials.RESET, links.make(credentials.RESET, reset_id)) == reset_id
-    for purpose in (credentials.CONFIRM, credentials.UNDO_CHANGE):
-        with pytest.raises(links.LinkInvalid):
-            links.read(purpose, links.make(credentials.RESET, reset_id))
 
 
 @pytest.mark.parametrize(

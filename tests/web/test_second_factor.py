@@ -88,8 +88,9 @@ def test_a_session_that_owes_the_second_factor_may_do_little_until_it_is_shown(c
 
     refused = client.get(f"/api/v1/brands/{brand['id']}", token=token)
     assert (refused.status_code, refused.json["code"]) == (403, "mfa_required")
-    assert client.get(ME, token=token).status_code == 200
-    assert client.get(f"{ME}/sessions", token=token).status_code == 200
+    for path in (ME, f"{ME}/sessions", "/api/v1/consents"):
+        assert client.get(path, token=token).json["code"] == "mfa_required", path
+    assert client.get(MFA, token=token).status_code == 200
     for path in (MFA, f"{MFA}/recovery-codes", "/api/v1/auth/reauthenticate"):
         answer = client.post(path, json={"password": manager.password}, token=token)
         assert (answer.status_code, answer.json["code"]) == (403, "mfa_required"), path
@@ -99,6 +100,20 @@ def test_a_session_that_owes_the_second_factor_may_do_little_until_it_is_shown(c
     assert client.get(f"/api/v1/brands/{brand['id']}", token=raised.json["access_token"]).status_code == 200
     following = client.post("/api/v1/auth/refresh", json={"refresh_token": session["refresh_token"]}).json
     assert (following["mfa_required"], tokens.verify(following["access_token"])["aal"]) == (None, "aal2")
+
+
+def test_session_before_its_second_factor_ends_only_itself(client, enrolled):
+    manager, _, confirmed = enrolled
+    token, mine = login(client, manager)["access_token"], confirmed["access_token"]
+    (other,) = [one for one in client.get(f"{ME}/sessions", token=mine).json["items"] if one["is_this"]]
+
+    for scope in ("others", "all"):
+        refused = client.post("/api/v1/auth/logout", json={"scope": scope}, token=token)
+        assert (refused.status_code, refused.json["code"]) == (403, "mfa_required")
+    assert client.delete(f"{ME}/sessions/{other['id']}", token=token).json["code"] == "mfa_required"
+    assert client.get(ME, token=mine).status_code == 200
+    assert client.post("/api/v1/auth/logout", token=token).status_code == 204
+    assert client.get(MFA, token=token).json["code"] == "session_ended"
 
 
 def test_the_database_gives_no_row_of_the_brand_to_a_session_that_owes_the_second_factor(client, enrolled):
@@ -147,6 +162,35 @@ def test_a_code_is_good_once_for_all_sessions_of_the_account(client, enrolled):
     assert taken.status_code == 200
     assert (again.status_code, again.json["code"]) == (403, "invalid_code")
     assert verify(client, second, code=totp.code(secret, time.time() + totp.STEP)).status_code == 200
+
+
+@pytest.mark.parametrize("spelling", ["{} {}", " {}{}\n", "{}-{}", "{}\u00a0{}"])
+def test_code_with_blanks_or_hyphens_is_accepted(client, enrolled, superuser, spelling):
+    manager, secret, confirmed = enrolled
+    token = login(client, manager)["access_token"]
+    code = totp.code(secret)
+    spelled = spelling.format(code[:3], code[3:])
+
+    assert verify(client, token, code=spelled).status_code == 200
+    forget_code(superuser, manager.user_id)
+    again = client.post("/api/v1/auth/reauthenticate", json={"code": spelled}, token=confirmed["access_token"])
+    assert again.status_code == 204
+
+
+def test_first_code_of_an_authenticator_may_be_spelled_with_blanks(client, member):
+    manager = member()
+    code = totp.code(client.post(MFA, token=manager.token).json["secret"])
+
+    confirmed = client.post(f"{MFA}/confirm", json={"code": f"{code[:3]} {code[3:]}"}, token=manager.token)
+
+    assert confirmed.status_code == 200
+
+
+@pytest.mark.parametrize("code", ["12345", "1234567", "12 345", "12345a", "١٢٣٤٥٦", "-" * 41])
+def test_code_without_six_digits_is_refused(client, enrolled, code):
+    token = login(client, enrolled[0])["access_token"]
+
+    assert verify(client, token, code=code).status_code == 422
 
 
 def test_a_code_of_an_earlier_step_than_one_that_was_taken_is_refused(client, enrolled):
@@ -287,6 +331,19 @@ def test_a_secret_is_sealed_with_the_present_key_once_its_code_has_been_shown(cl
     assert raised.status_code == 200
     (version,) = one(superuser, f"select key_version from app.totp_factors where user_id = '{manager.user_id}'")
     assert version == 2
+
+
+def test_recovery_code_is_accepted_after_a_rotation_of_root_secrets(client, enrolled, monkeypatch):
+    manager, _, confirmed = enrolled
+    token = login(client, manager)["access_token"]
+    roots = {2: b"n" * 32, **keys._roots()}
+    keys.derive.cache_clear()
+    monkeypatch.setattr(keys, "_roots", lambda: roots)
+
+    taken = verify(client, token, recovery_code=confirmed["recovery_codes"][0])
+    keys.derive.cache_clear()
+
+    assert taken.status_code == 200
 
 
 def test_a_member_removes_the_authenticator_and_a_system_admin_may_not(client, enrolled, admin, superuser):

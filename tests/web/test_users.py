@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from models import accounts, users
+from models import accounts, sessions, users
 from models.db import close_thread
 from models.errors import Problem
 from tests.blocked import until_blocked
@@ -52,6 +52,21 @@ def test_a_locked_account_is_out_at_once_and_can_be_unlocked(client, admin, memb
     assert client.get("/api/v1/users/me", token=creator.token).json["code"] == "session_ended"
     assert client.post("/api/v1/auth/login", json=login).json["code"] == "invalid_credentials"
     assert client.delete(f"{URL}/{creator.user_id}/lock", token=admin.token).json["locked_at"] is None
+    assert client.post("/api/v1/auth/login", json=login).status_code == 200
+
+
+@pytest.mark.parametrize("was_locked", [True, False])
+def test_unlock_by_an_admin_deletes_the_counters_of_attempts(client, admin, member, was_locked):
+    creator = member("Creator")
+    login = {"email": creator.email, "password": creator.password}
+    if was_locked:
+        client.put(f"{URL}/{creator.user_id}/lock", json={"reason": "lost phone"}, token=admin.token)
+    for _ in range(sessions.MOST_HERE + 1):
+        answer = client.post("/api/v1/auth/login", json={**login, "password": "not the password"})
+    assert answer.status_code == 429
+
+    client.delete(f"{URL}/{creator.user_id}/lock", token=admin.token)
+
     assert client.post("/api/v1/auth/login", json=login).status_code == 200
 
 

@@ -283,7 +283,7 @@ class Anonymous:
 class Me:
     """`/api/v1/users/me`: one's own profile."""
 
-    @endpoint(response=ProfileOut, permission="authenticated", before_mfa=True)
+    @endpoint(response=ProfileOut, permission="authenticated")
     def on_get(self, req: Request, resp: Response) -> None:
         """Read the caller's profile."""
         profile = accounts.me()

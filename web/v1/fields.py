@@ -31,7 +31,12 @@ NewPassword = Annotated[
 ]
 Code = Annotated[
     str,
-    msgspec.Meta(pattern=r"^[0-9]{6}$(?!\n)", description="Six digits, from the authenticator.", examples=["123456"]),
+    msgspec.Meta(
+        max_length=40,
+        pattern=r"^[\s-]*([0-9][\s-]*){6}$",
+        description="Six digits, from the authenticator. Blanks and hyphens are ignored.",
+        examples=["123456"],
+    ),
 ]
 RecoveryCode = Annotated[str, msgspec.Meta(min_length=1, max_length=40, description="In any spelling.")]
 Token = Annotated[str, msgspec.Meta(min_length=1, max_length=100, description="From the link in the mail.")]

@@ -96,8 +96,13 @@ class Logout:
         body=LogoutIn, body_optional=True, status=204, permission="authenticated", audit="session.end", before_mfa=True
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Sign out of this session, of the others, or of all. Their tokens are refused from then on."""
+        """Sign out of this session, of the others, or of all. Their tokens are refused from then on.
+
+        A session that owes the second factor can end only itself.
+        """
         scope = req.context.body.scope
+        if scope != "this" and req.context.identity.mfa_pending:
+            raise MfaRequired
         ended = sessions.end(scope)
         audited(
             req,
@@ -143,7 +148,7 @@ class Reauthentication:
 class Sessions:
     """`/api/v1/users/me/sessions`: where one is signed in."""
 
-    @endpoint(query=PageQuery, response=Page[OpenSessionOut], permission="authenticated", before_mfa=True)
+    @endpoint(query=PageQuery, response=Page[OpenSessionOut], permission="authenticated")
     def on_get(self, req: Request, resp: Response) -> None:
         """List the caller's sessions that live, newest first."""
         asked: PageQuery = req.context.query
@@ -155,7 +160,7 @@ class Sessions:
 class Session:
     """`/api/v1/users/me/sessions/{session_id}`: one of one's own sessions."""
 
-    @endpoint(status=204, permission="authenticated", audit="session.end", before_mfa=True)
+    @endpoint(status=204, permission="authenticated", audit="session.end")
     def on_delete(self, req: Request, resp: Response, session_id: UUID) -> None:
         """End one of the caller's sessions. Its tokens are refused from then on."""
         sessions.end_one(session_id)

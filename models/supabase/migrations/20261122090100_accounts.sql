@@ -118,12 +118,16 @@ create table app.sessions (
 );
 create index sessions_user on app.sessions (user_id);
 
--- Attempts to sign in, by a keyed hash of the account and of the network they come from.
+-- Counted attempts: sign-ins by account and network, codes, passwords, and mails by address. The key is a keyed hash.
 create table app.sign_in_attempts (
     key bytea primary key,
     attempts int not null,
-    resets_at timestamptz not null
+    resets_at timestamptz not null,
+    -- The account that a lock-out counter belongs to; null: the address has no account, or the counter limits mails.
+    -- No foreign key: its check would take longer for an address that has an account.
+    user_id uuid
 );
+create index sign_in_attempts_user on app.sign_in_attempts (user_id);
 
 -- An account that nobody has verified yet. It becomes a user, or adds to the anonymous one it started as.
 create table app.signups (

@@ -215,13 +215,17 @@ create function app.begin_sign_in(
     p_network text, out user_id uuid, out password_hash text, out retry_after int
 ) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+    owner public.users;
     here int;
     everywhere int;
 begin
-    select u.id, u.password_hash into begin_sign_in.user_id, begin_sign_in.password_hash
-    from public.users u where u.email = p_email and u.email_verified_at is not null and app.may_sign_in(u);
-    here := app.count_sign_in(p_here, p_most_here, p_window);
-    everywhere := app.count_sign_in(p_everywhere, p_most_everywhere, p_window);
+    select u.* into owner from public.users u where u.email = p_email;
+    if owner.email_verified_at is not null and app.may_sign_in(owner) then
+        begin_sign_in.user_id := owner.id;
+        begin_sign_in.password_hash := owner.password_hash;
+    end if;
+    here := app.count_sign_in(p_here, p_most_here, p_window, owner.id);
+    everywhere := app.count_sign_in(p_everywhere, p_most_everywhere, p_window, owner.id);
     if everywhere > 0 and exists (
         select from app.sessions s where s.user_id = begin_sign_in.user_id
             and s.created_at > now() - interval '30 days'
@@ -237,21 +241,34 @@ begin
 end
 $$;
 
--- Counts one attempt; how many seconds there are none left for, 0 while there are.
-create function app.count_sign_in(p_key bytea, p_most int, p_window interval) returns int
+-- Count one attempt. Return the seconds until the next attempt is allowed; 0 if it is allowed now. An attempt never
+-- prolongs the window. p_user_id is the account that the counter can lock; see app.forget_attempts.
+create function app.count_sign_in(p_key bytea, p_most int, p_window interval, p_user_id uuid default null) returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     counted app.sign_in_attempts;
 begin
-    insert into app.sign_in_attempts as a (key, attempts, resets_at) values (p_key, 1, now() + p_window)
+    insert into app.sign_in_attempts as a (key, attempts, resets_at, user_id)
+    values (p_key, 1, now() + p_window, p_user_id)
     on conflict (key) do update set
+        user_id = coalesce(excluded.user_id, a.user_id),
         attempts = case when a.resets_at <= now() then 1 else a.attempts + 1 end,
         resets_at = case when a.resets_at <= now() then excluded.resets_at else a.resets_at end
     returning * into counted;
     return case when counted.attempts > p_most then ceil(extract(epoch from counted.resets_at - now()))::int else 0 end;
 end
 $$;
-call app.grant_definer('app.count_sign_in(bytea,int,interval)', '{}');
+call app.grant_definer('app.count_sign_in(bytea,int,interval,uuid)', '{}');
+
+-- Delete the counters that can lock an account: sign-ins from every network, codes and passwords.
+create function app.forget_attempts(p_user_id uuid) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    delete from app.sign_in_attempts a where a.user_id = p_user_id;
+end
+$$;
+call app.grant_definer('app.forget_attempts(uuid)', '{}');
+
 call app.grant_definer('app.begin_sign_in(text,bytea,bytea,int,int,interval,text)', array['app_public']);
 
 -- Writes down that somebody was refused; p_account is the keyed hash of what was typed.

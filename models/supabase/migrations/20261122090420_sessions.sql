@@ -130,7 +130,7 @@ create function app.begin_reauthentication(
 ) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_second_factor();
-    retry_after := app.count_sign_in(p_key, p_most, p_window);
+    retry_after := app.count_sign_in(p_key, p_most, p_window, (app.claims() ->> 'sub')::uuid);
     select u.password_hash into begin_reauthentication.password_hash
     from public.users u where u.id = (app.claims() ->> 'sub')::uuid;
 end

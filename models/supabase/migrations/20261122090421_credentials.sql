@@ -135,6 +135,7 @@ begin
         perform app.refuse(404, 'link_invalid', 'Ask for a new link.');
     end if;
     update public.users u set password_hash = p_password_hash where u.id = owner;
+    perform app.forget_attempts(owner);
     perform app.void_links(owner);
     perform app.end_sessions(owner);
     perform app.notify_account(owner, 'password_changed', p_request);

@@ -60,7 +60,7 @@ create function app.begin_code(
     out id uuid, out secret bytea, out key_version int, out retry_after int
 ) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    retry_after := app.count_sign_in(p_key, p_most, p_window);
+    retry_after := app.count_sign_in(p_key, p_most, p_window, (app.claims() ->> 'sub')::uuid);
     if p_confirmed and exists (select from app.sign_in_attempts a where a.key = p_key and a.attempts = p_most + 1) then
         perform app.notify_account((app.claims() ->> 'sub')::uuid, 'codes_used_up', p_request);
     end if;
@@ -193,6 +193,7 @@ begin
     end if;
     delete from app.totp_factors f where f.user_id = p_user_id;
     delete from app.recovery_codes c where c.user_id = p_user_id;
+    perform app.forget_attempts(p_user_id);
     perform app.end_sessions(p_user_id);
     perform app.notify_account(p_user_id, 'second_factor_off', p_request);
 end

@@ -358,7 +358,8 @@ end
 $$;
 call app.grant_definer('app.change_user_role(uuid,text,uuid)', array['app_admin']);
 
--- Locks an account, so that its sessions end and nobody signs in to it, or unlocks it; false if it was so already.
+-- Lock an account, which ends its sessions and refuses sign-ins, or unlock it. Return false if nothing changed. An
+-- unlock also deletes the counters of attempts, whether or not an admin had locked the account.
 create function app.lock_user(p_user_id uuid, p_locked boolean) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -372,6 +373,9 @@ begin
     -- One after the other, or two admins could lock each other out at once, and nobody be left to let them in.
     perform from public.users u where u.id in (p_user_id, (app.claims() ->> 'sub')::uuid) order by u.id for no key update;
     perform app.require_session();
+    if not p_locked then
+        perform app.forget_attempts(p_user_id);
+    end if;
     update public.users u set locked_at = case when p_locked then now() end, updated_at = now()
     where u.id = p_user_id and (u.locked_at is not null) <> p_locked;
     if not found then
