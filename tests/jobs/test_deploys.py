@@ -150,12 +150,12 @@ def test_history_lies_in_days_that_are_made_ahead_and_dropped_as_a_whole(
     id = enqueue("deploy.effect")
     runner.run(ledger.claim(take(ledger, "deploy.effect"), 1)[0])
     query(
-        "create table app.job_history_20200101 partition of app.job_history"
+        "create table app_partitions.job_history_20200101 partition of app.job_history"
         " for values from ('2020-01-01') to ('2020-01-02');"
         "insert into app.job_history (id, actor, args, version, state, attempts, crashes, created_at, finished_at)"
         " values (gen_random_uuid(), 'deploy.effect', '[]', 1, 'done', 1, 0, '2020-01-01', '2020-01-01 12:00Z')"
     )
-    query("alter table app.job_history_20200101 owner to app_definer")
+    query("alter table app_partitions.job_history_20200101 owner to app_definer")
     ((today,),) = query("select current_date")
 
     with transaction(context.for_system_job()):
@@ -163,11 +163,11 @@ def test_history_lies_in_days_that_are_made_ahead_and_dropped_as_a_whole(
         again = value("SELECT array_agg(name) FROM app.rotate_job_history(20, '30 days') AS name")
 
     assert (dropped, again) == (["job_history_20200101"], None)
-    its_day = "tableoid::regclass::text = 'app.job_history_' || to_char(finished_at, 'YYYYMMDD')"
+    its_day = "tableoid::regclass::text = 'app_partitions.job_history_' || to_char(finished_at, 'YYYYMMDD')"
     assert query(f"select id, {its_day} from app.job_history") == [(id, True)]
-    assert query("select to_regclass('app.job_history_' || to_char(%s::date + 20, 'YYYYMMDD')) is not null", today) == [
-        (True,)
-    ]
+    assert query(
+        "select to_regclass('app_partitions.job_history_' || to_char(%s::date + 20, 'YYYYMMDD')) is not null", today
+    ) == [(True,)]
 
 
 ROUNDS, A_ROUND = 30, 100

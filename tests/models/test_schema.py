@@ -69,7 +69,7 @@ def live(superuser: connection) -> dict[tuple[str, str], dict[str, tuple[str, bo
                 not a.attnotnull
             from pg_attribute a
             join pg_class c on c.oid = a.attrelid and c.relkind in ('r', 'p')
-            join pg_namespace n on n.oid = c.relnamespace and n.nspname in ('public', 'app')
+            join pg_namespace n on n.oid = c.relnamespace and n.nspname in ('public', 'app', 'app_partitions')
             where a.attnum > 0 and not a.attisdropped
             """
         )

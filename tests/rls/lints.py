@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from psycopg2.extensions import cursor
 
-OURS = "('public', 'app')"
+OURS = "('public', 'app', 'app_partitions')"
 TENANTS = "'{authenticated,app_fan,app_job,app_public}'"
 """Roles that may see some rows of a table and not others."""
 OPEN = "array(select oid from pg_roles where rolname in ('anon', 'service_role', 'authenticator'))"
@@ -111,7 +111,7 @@ RLS = [
         """select name from relations where relispartition and kind = 'r'
             and (name in (select relation from policies)
                 or exists (select from grants g where g.name = relations.name and g.grantee <> relowner))""",
-        "grant select on app.job_history_default to authenticated",
+        "grant select on app_partitions.job_history_default to authenticated",
     ),
     Lint(
         "several permissive policies for a role and a command",
@@ -307,7 +307,7 @@ RELATIONS_LINTS = [
     Lint(
         "a schema that no lint looks into",
         """select nspname from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'public',
-            'app', 'supabase_migrations', 'extensions', 'auth', 'storage', 'realtime', 'vault', 'graphql_public')""",
+            'app', 'app_partitions', 'supabase_migrations', 'extensions', 'auth', 'storage', 'realtime', 'vault', 'graphql_public')""",
         "create schema broken",
     ),
 ]

@@ -102,7 +102,7 @@ def tables(cur: cursor) -> list[Table]:
         join pg_namespace n on n.oid = c.relnamespace
         join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
         join pg_type t on t.oid = a.atttypid
-        where n.nspname in ('public', 'app') and c.relkind in ('r', 'p', 'v', 'm', 'f')
+        where n.nspname in ('public', 'app', 'app_partitions') and c.relkind in ('r', 'p', 'v', 'm', 'f')
         group by 1, 2, 3, 4 order by 1, 2
         """
     )

@@ -29,7 +29,7 @@ QUERIES = {
     "schemas": r"""
         select nspname || ': ' || a.grantee::regrole || ' ' || lower(string_agg(a.privilege_type, ', ' order by 1))
         from pg_namespace n, aclexplode(nspacl) a
-        where nspname in ('app', 'public', 'extensions') and a.grantee::regrole::text ~ '^app_'
+        where nspname in ('app', 'app_partitions', 'public', 'extensions') and a.grantee::regrole::text ~ '^app_'
         group by nspname, a.grantee order by 1""",
     "tables and views": r"""
         select r.name || e'\n' || concat_ws(e'\n',

@@ -46,7 +46,7 @@ def policies(world: World) -> list[Policy]:
         select c.relnamespace::regnamespace || '.' || c.relname, p.polname, p.polroles[1]::regrole::text, p.polcmd,
             'true' in (pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
         from pg_policy p join pg_class c on c.oid = p.polrelid
-        where c.relnamespace::regnamespace::text in ('public', 'app')
+        where c.relnamespace::regnamespace::text in ('public', 'app', 'app_partitions')
         """
     )
     return [Policy(by_name[table], *rest) for table, *rest in world.cur.fetchall()]

@@ -76,16 +76,18 @@ grant usage on schema app to app_public, authenticated, app_fan, app_admin, app_
     app_sealer, app_definer, app_web, app_account, app_scan, app_worker, app_seal;
 grant usage on schema public to app_public, app_fan, app_admin, app_job, app_system, app_credentials, app_sealer,
     app_definer;
-grant create on schema app to app_definer;
 -- What functions and columns are made of; on Supabase, too, only its own roles may use it by themselves.
 grant usage on schema extensions to app_fan, app_admin, app_job, app_system, app_definer;
 
--- Hands a function or procedure to app_definer, so that it sees the same rows whoever ran the migrations, and says who may call it.
+-- Hand a function or procedure to app_definer and grant it to the roles p_to. It then sees the same rows whichever role
+-- ran the migrations. PostgreSQL demands CREATE on the schema from the new owner; app_definer has it only meanwhile.
 create procedure app.grant_definer(p_function regprocedure, p_to text[]) language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     grantee text;
 begin
+    grant create on schema app to app_definer;
     execute format('alter routine %s owner to app_definer', p_function);
+    revoke create on schema app from app_definer;
     execute format('revoke all on routine %s from public', p_function);
     foreach grantee in array p_to loop
         execute format('grant execute on routine %s to %I', p_function, grantee);

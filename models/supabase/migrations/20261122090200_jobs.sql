@@ -112,6 +112,11 @@ create index dead_jobs_trace on app.dead_jobs (split_part(traceparent, '-', 2))
     where split_part(traceparent, '-', 2) <> ''
         and split_part(traceparent, '-', 2) is distinct from replace(request_id, '-', '');
 
+-- Locked as a whole by app.take_due, so that one relay takes at a time; holds no rows. A table lock writes nothing, and
+-- no login can take it: anybody could hold an advisory lock where its functions can't be revoked from public.
+create table app.relay_lock (id uuid primary key);
+call app.secure('app.relay_lock');
+
 -- A worker's number: the key of the advisory lock that it holds while it lives.
 create sequence app.worker_ids as int cycle;
 
@@ -122,7 +127,14 @@ call app.secure('app.job_history', p_fan => 'select', p_admin => 'select', p_job
     p_member => '{"select": "jobs:read"}');
 call app.secure('app.dead_jobs', p_fan => 'select', p_admin => 'select', p_job => 'select', p_system => 'select,delete',
     p_member => '{"select": "jobs:read"}');
-alter table app.job_history owner to app_definer;  -- so that it can make and drop partitions
+
+-- Partitions are made and dropped by a definer function, in a schema that holds nothing else: app_definer may create
+-- nothing beside the functions and tables of schema app.
+create schema app_partitions;
+grant usage, create on schema app_partitions to app_definer;
+grant create on schema app to app_definer;
+alter table app.job_history owner to app_definer;
+revoke create on schema app from app_definer;
 
 -- Makes the partitions from today on for p_days, and drops those that ended p_keep ago; the names of the dropped ones.
 -- What no partition is there for goes to the default one, so a night without this job loses nothing.
@@ -133,11 +145,11 @@ declare
     partition record;
 begin
     for day in select generate_series(current_date, current_date + p_days, '1 day')::date loop
-        if to_regclass(format('app.job_history_%s', to_char(day, 'YYYYMMDD'))) is null then
-            execute format('create table app.job_history_%s partition of app.job_history for values from (%L) to (%L)',
-                to_char(day, 'YYYYMMDD'), day, day + 1);
-            execute format('alter table app.job_history_%s enable row level security, force row level security',
-                to_char(day, 'YYYYMMDD'));
+        if to_regclass(format('app_partitions.job_history_%s', to_char(day, 'YYYYMMDD'))) is null then
+            execute format('create table app_partitions.job_history_%s partition of app.job_history'
+                ' for values from (%L) to (%L)', to_char(day, 'YYYYMMDD'), day, day + 1);
+            execute format('alter table app_partitions.job_history_%s enable row level security,'
+                ' force row level security', to_char(day, 'YYYYMMDD'));
         end if;
     end loop;
     for partition in
@@ -145,15 +157,15 @@ begin
         where i.inhparent = 'app.job_history'::regclass and c.relname ~ '_[0-9]{8}$'
             and to_date(right(c.relname, 8), 'YYYYMMDD') + 1 < current_date - p_keep
     loop
-        execute format('drop table app.%I', partition.relname);
+        execute format('drop table app_partitions.%I', partition.relname);
         return next partition.relname;
     end loop;
 end
 $$;
 call app.grant_definer('app.rotate_job_history(int,interval)', array['app_system']);
-create table app.job_history_default partition of app.job_history default;
-alter table app.job_history_default owner to app_definer;
-alter table app.job_history_default enable row level security, force row level security;
+create table app_partitions.job_history_default partition of app.job_history default;
+alter table app_partitions.job_history_default owner to app_definer;
+alter table app_partitions.job_history_default enable row level security, force row level security;
 select app.rotate_job_history(14, '30 days');
 
 -- One view of a job's life, under the caller's own row policies.
@@ -361,7 +373,7 @@ declare
     chosen uuid[];
     asked_last uuid;
 begin
-    perform pg_advisory_xact_lock(7062);
+    lock table app.relay_lock in exclusive mode;
     select t.ids, t.asked_last into chosen, asked_last
     from app.whose_turn(p_actors, p_room, p_limits, p_after, p_lanes, p_turns) as t;
     if asked_last is not null then

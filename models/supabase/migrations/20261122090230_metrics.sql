@@ -124,8 +124,13 @@ declare
     began timestamptz := clock_timestamp();
     found_now jsonb;
 begin
-    if not pg_try_advisory_xact_lock(7063)
-        or exists (select from app.job_counts c where c.counted_at + greatest(p_every, 20 * c.took) > began) then
+    -- A table lock and no advisory lock: no other login can hold it. It leaves readers alone.
+    begin
+        lock table app.job_counts in exclusive mode nowait;
+    exception when lock_not_available then
+        return false;
+    end;
+    if exists (select from app.job_counts c where c.counted_at + greatest(p_every, 20 * c.took) > began) then
         return false;
     end if;
     found_now := app.counts_now(p_window, p_brands);
