@@ -173,7 +173,7 @@ declare
 begin
     for relation in
         select c.oid from pg_class c
-        where c.relkind = 'r' and c.relnamespace in ('public'::regnamespace, 'app'::regnamespace, 'app_partitions'::regnamespace)
+        where c.relkind = 'r' and c.relnamespace::regnamespace::text in ('public', 'app', 'app_partitions')
             and c.relname <> all (current_setting('test.reference')::text[])
     loop
         execute format('select exists (select from %s)', relation) into is_filled;
