@@ -3,7 +3,7 @@
 `app.grant_consent` and `app.revoke_consent` write; each change leaves its event.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,10 @@ from playhouse.postgres_ext import ArrayField, DateTimeTZField, IntervalField
 
 from models import context
 from models.db import Row, new_id, now, row, value
-from models.errors import Invalid, NotFound
+from models.errors import Conflict, Invalid, NotFound
+
+DEFAULT_KEY = "default"
+"""Key of the notices of campaigns that name no other."""
 
 TIERS = ("essential", "analytics", "marketing", "ai_processing")
 
@@ -22,6 +25,13 @@ class UnknownNotice(Invalid):
     """There is no such notice, or it is no longer in force."""
 
     code = "unknown_notice"
+
+
+class NoticeNotInForce(Conflict):
+    """The notice was shown, but another version is in force; `notice` is that one."""
+
+    code = "notice_not_in_force"
+    title = "Another notice is in force"
 
 
 class TierNotInNotice(Invalid):
@@ -100,9 +110,37 @@ class ConsentEvent(Row):
 
 
 def default_notice(locale: str) -> Notice:
-    """The default notice in this language, or in English."""
-    found: Notice = Notice.get_by_id(value("SELECT app.default_notice(%s)", (locale,)))
+    """Return the default notice in this language, or in the nearest one that there is.
+
+    Raises:
+        NotFound: no default notice is in force.
+    """
+    found: Notice | None = Notice.get_or_none(Notice.id == notice_in_force(DEFAULT_KEY, [locale]))
+    if found is None:
+        raise NotFound
     return found
+
+
+def notice_in_force(key: str, locales: Sequence[str]) -> UUID | None:
+    """Return the id of the key's notice in force, in the first of these languages that it has."""
+    found: UUID | None = value("SELECT app.notice_in_force(%s, %s)", (key, list(locales)))
+    return found
+
+
+def require_in_force(notice_id: UUID) -> None:
+    """Check that a notice is the one in force for its key and language.
+
+    Raises:
+        UnknownNotice: there is no such notice, or its key has none in force.
+        NoticeNotInForce: another one is in force.
+    """
+    asked: Notice | None = Notice.get_or_none(Notice.id == notice_id)
+    current = asked and Notice.get_or_none(Notice.id == notice_in_force(asked.key, [asked.locale]))
+    if current is None:
+        raise UnknownNotice("notice_id", "not a notice in force")
+    if current != asked:
+        shown = {name: getattr(current, name) for name in ("id", "key", "version", "locale")}
+        raise NoticeNotInForce("Show the notice in force and ask again.", notice=shown)
 
 
 def own(limit: int, after: tuple[datetime, UUID] | None = None) -> list[Consent]:
@@ -147,15 +185,18 @@ def grant(
     Args:
         tier: one of `TIERS`.
         brand_id: the brand that it is given to; every one by default.
-        notice_id: the notice that was shown; by default the default one.
+        notice_id: the notice that was shown, which has to be in force; by default the default one.
         locale: the language of the default notice; by default the caller's.
         source: what it was given through.
 
     Raises:
-        UnknownNotice: there is no such notice in force.
+        UnknownNotice: there is no such notice, or its key has none in force.
+        NoticeNotInForce: another notice of its key and language is in force.
         TierNotInNotice: it says nothing about the tier.
         UnknownBrand: there is no such brand.
     """
+    if notice_id is not None:
+        require_in_force(notice_id)
     found = row(
         "SELECT id, created FROM app.grant_consent(%s, %s, %s, %s, %s, %s, %s)",
         (new_id(), tier, brand_id, notice_id, locale, source, context.request_info().request_id),

@@ -38,7 +38,11 @@ back. **Work that goes on** is answered with `202` and the job's `Location`. Eve
 _CONVERTER = re.compile(r":[^}/]*(?=})")
 _SENTENCE = re.compile(r"(?<=[.])\s+(?=[^a-z])")
 _PROBLEM = ProblemOut.__name__
-_IN_PATHS = {"name": "As in `GET /api/v1/actors`.", "process": "`relay`, `worker` or `clock`."}
+_IN_PATHS = {
+    "name": "As in `GET /api/v1/actors`.",
+    "process": "`relay`, `worker` or `clock`.",
+    "token": "The token that the code holds: the last part of its URL.",
+}
 """What there is to say of parameters of a path, beside ids."""
 
 

@@ -9,7 +9,7 @@ import msgspec
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
-from models import audit, brands, context, keys
+from models import audit, brands, consents, context, keys
 from models.campaigns.config import Config, Geofence, ScanLimit, Share, canonical, contradictions
 from models.codes import QrCode
 from models.db import Row, new_id, now, value
@@ -246,12 +246,21 @@ def require_ready(campaign: Campaign) -> None:
     Raises:
         NotReady: carries everything that is missing, at once.
     """
-    found = missing(campaign, now())
+    found = missing(campaign, now()) + _missing_of_notice(config_of(campaign))
     # Calendar windows are cut by PostgreSQL, whose list of time zones may be older than ours.
     if not value("SELECT count(*) FROM pg_timezone_names WHERE name = %s", (campaign.config["timezone"],)):
         found.append(("config.timezone", "not known to the database"))
     if found:
         raise NotReady(errors=[{"field": field, "reason": reason} for field, reason in found])
+
+
+def _missing_of_notice(config: Config) -> list[tuple[str, str]]:
+    notice = consents.Notice.get_or_none(consents.Notice.id == consents.notice_in_force(config.notice_key, ["en"]))
+    if notice is None:
+        return [("config.notice_key", "no notice of this key is in force")]
+    if not set(config.consent_tiers) <= set(notice.tiers):
+        return [("config.consent_tiers", "not all of them are in the notice of config.notice_key")]
+    return []
 
 
 def missing(campaign: Campaign, at: datetime) -> list[tuple[str, str]]:

@@ -55,6 +55,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     ends_at: Annotated[datetime, Meta(tz=True)] | None = None
     max_accuracy_m: Annotated[float, Meta(ge=10, le=5_000)] = 200.0
     max_location_age_s: Annotated[int, Meta(ge=1, le=3_600)] = 120
+    notice_key: Annotated[str, Meta(max_length=64, pattern=r"^[a-z][a-z0-9_-]*$(?!\n)")] = "default"
 
 
 def canonical(config: Config) -> dict[str, Any]:

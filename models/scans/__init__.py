@@ -1,5 +1,6 @@
 """Scans: decided by the database in `app.record_scans`, scored afterwards."""
 
+from models.scans.description import Description, describe
 from models.scans.outcomes import KINDS, Accepted, Outcome, Refused, ScanRefused, require_accepted
 from models.scans.recorder import MAX_BATCH, Attempt, Recorder
 from models.scans.scoring import apply, with_history
@@ -10,6 +11,7 @@ __all__ = [
     "MAX_BATCH",
     "Accepted",
     "Attempt",
+    "Description",
     "DeviceFingerprint",
     "Outcome",
     "QrScan",
@@ -17,6 +19,7 @@ __all__ = [
     "Refused",
     "ScanRefused",
     "apply",
+    "describe",
     "require_accepted",
     "with_history",
 ]

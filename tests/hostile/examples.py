@@ -94,6 +94,7 @@ CONFIG = {
     "ends_at": "2030-01-01T00:00:00Z",
     "max_accuracy_m": 100.0,
     "max_location_age_s": 60,
+    "notice_key": "default",
 }
 
 
@@ -415,4 +416,7 @@ for what, named in (("actors", "test.announced"), ("queues", "announced")):
         f"PUT /api/v1/{what}/{{name}}/pause", SYSTEM_ADMIN, path=_announced(named), body=lambda _: {"reason": "because"}
     )
     _example(f"DELETE /api/v1/{what}/{{name}}/pause", SYSTEM_ADMIN, path=_announced(named))
+_example(
+    "GET /api/v1/qr/codes/{token}", path=lambda world: {"token": world.code_token()}, query=lambda _: {"locale": "es"}
+)
 _example("POST /api/v1/qr/scan", caller=lambda world: world.anonymous("essential"), body=_scan)

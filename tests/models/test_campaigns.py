@@ -45,6 +45,7 @@ def test_a_draft_is_stored_with_every_key_of_its_configuration(campaign):
         "ends_at": None,
         "max_accuracy_m": 200,
         "max_location_age_s": 120,
+        "notice_key": "default",
     }
 
 

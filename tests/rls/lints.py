@@ -133,7 +133,7 @@ RLS = [
         "alter policy authenticated_select on public.campaigns using (brand_id = app.brand_for('a:b') or id is null)",
         {
             f"public.consent_notices.{role}_select": "what everybody may read before they agree to it"
-            for role in ("authenticated", "app_fan", "app_public")
+            for role in ("authenticated", "app_fan", "app_public", "app_job")
         },
     ),
     Lint(
@@ -151,7 +151,7 @@ RLS = [
         "alter policy authenticated_update on public.users with check (true)",
         {
             f"public.consent_notices.{role}_select": "what everybody may read before they agree to it"
-            for role in ("authenticated", "app_fan", "app_public")
+            for role in ("authenticated", "app_fan", "app_public", "app_job")
         },
     ),
     Lint(

@@ -10,6 +10,7 @@ SUBJECTS = (
     "audit",
     "brands",
     "campaigns",
+    "codes",
     "consents",
     "credentials",
     "dead_jobs",

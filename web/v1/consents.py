@@ -8,7 +8,8 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from models import consents
-from models.consents import TierNotInNotice, UnknownNotice
+from models.consents import NoticeNotInForce, TierNotInNotice, UnknownNotice
+from models.errors import NotFound
 from models.users import UnknownBrand
 from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of
 from web.instants import Instant
@@ -98,7 +99,7 @@ class Consents:
         also={200: ConsentOut},
         permission="authenticated",
         audit="consent.grant",
-        problems=(TierNotInNotice, UnknownBrand, UnknownNotice),
+        problems=(NoticeNotInForce, TierNotInNotice, UnknownBrand, UnknownNotice),
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Give a consent. If it is in force already, the answer is 200 and nothing changes."""
@@ -136,7 +137,7 @@ def _content(consent: consents.Consent) -> dict[str, Any]:
 class DefaultNotice:
     """`/api/v1/consent-notices/default`: the words that consents are given under unless a campaign has its own."""
 
-    @endpoint(query=NoticeQuery, response=NoticeOut, permission="public")
+    @endpoint(query=NoticeQuery, response=NoticeOut, permission="public", problems=(NotFound,))
     def on_get(self, req: Request, resp: Response) -> None:
         """Read the notice that consents are given under unless a campaign has its own, in the version in force."""
         notice = consents.default_notice(req.context.query.locale)

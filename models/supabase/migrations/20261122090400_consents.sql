@@ -17,7 +17,9 @@ create table public.consent_notices (
 
 create function app.keep_notice() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-    if tg_op = 'UPDATE' and to_jsonb(new) - 'retired_at' = to_jsonb(old) - 'retired_at' then
+    -- body_sha256 is generated after this trigger: in `new` it is still null.
+    if tg_op = 'UPDATE' and to_jsonb(new) - '{retired_at,body_sha256}'::text[]
+            = to_jsonb(old) - '{retired_at,body_sha256}'::text[] then
         return new;
     end if;
     raise exception using errcode = 'PT409', message = 'notice_is_published',
@@ -90,7 +92,8 @@ call app.secure('public.consent_notices', p_admin => 'select', p_system => 'sele
 create policy authenticated_select on public.consent_notices for select to authenticated using (true);
 create policy app_fan_select on public.consent_notices for select to app_fan using (true);
 create policy app_public_select on public.consent_notices for select to app_public using (true);
-grant select on public.consent_notices to authenticated, app_fan, app_public;
+create policy app_job_select on public.consent_notices for select to app_job using (true);
+grant select on public.consent_notices to authenticated, app_fan, app_public, app_job;
 
 -- A consent is the person's own affair: a brand never reads it here, the functions that need it ask whether it is in
 -- force. Members of a brand and system admins are people too. Changes go through the functions below, and so never
@@ -118,19 +121,33 @@ end
 $$;
 call app.grant_definer('app.missing_consents(uuid,uuid,text[])', '{}');
 
--- The default notice in force, in the language asked for or, where there is none, in English.
-create function app.default_notice(p_locale text) returns uuid
+-- Return the notice of a key that is in force: published, not retired, in the first of these languages that it has.
+-- A language matches its own tag before its primary subtag (es-MX, then es). Without a match: English, then any.
+create function app.notice_in_force(p_key text, p_locales text[]) returns uuid
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return (
         select n.id from public.consent_notices n
-        where n.key = 'default' and n.published_at <= now() and n.retired_at is null
-            and n.locale in (p_locale, split_part(p_locale, '-', 1), 'en')
-        order by n.locale = p_locale desc, n.locale = split_part(p_locale, '-', 1) desc, n.version desc
+        cross join lateral (
+            select min(w.place) as place from unnest(p_locales || 'en'::text) with ordinality w (locale, place)
+            where lower(n.locale) in (lower(w.locale), lower(split_part(w.locale, '-', 1)))
+        ) wanted
+        where n.key = p_key and n.published_at <= now() and n.retired_at is null
+        order by wanted.place, length(n.locale) desc, n.locale, n.version desc
         limit 1);
 end
 $$;
-call app.grant_definer('app.default_notice(text)', array['app_public', 'authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.notice_in_force(text,text[])',
+    array['app_public', 'authenticated', 'app_fan', 'app_admin', 'app_job']);
+
+-- Return the default notice in force. For sign-ups.
+create function app.default_notice(p_locale text) returns uuid
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return app.notice_in_force('default', array[p_locale]);
+end
+$$;
+call app.grant_definer('app.default_notice(text)', '{}');
 
 -- Appends what happened to a consent. For other definer functions.
 create function app.add_consent_event(p_consent public.consents, p_action text, p_source text, p_request_id text)
@@ -180,11 +197,15 @@ create function app.add_consent(
 ) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     notice public.consent_notices;
+    in_force uuid;
     consent public.consents;
 begin
-    select * into notice from public.consent_notices n where n.id = p_notice_id and n.retired_at is null;
-    if not found then
+    select * into notice from public.consent_notices n where n.id = p_notice_id;
+    in_force := app.notice_in_force(notice.key, array[notice.locale]);
+    if in_force is null then
         perform app.refuse(422, 'unknown_notice', 'There is no such notice, or it is no longer in force.');
+    elsif in_force <> notice.id then
+        perform app.refuse(409, 'notice_not_in_force', 'Show the notice in force and ask again.');
     end if;
     if not p_tier = any (notice.tiers) then
         perform app.refuse(422, 'tier_not_in_notice', 'The notice says nothing about this tier.');
@@ -230,8 +251,8 @@ declare
     caller uuid := (app.claims() ->> 'sub')::uuid;
 begin
     if p_notice_id is null then
-        p_notice_id := app.default_notice(
-            coalesce(p_locale, (select u.locale from public.users u where u.id = caller)));
+        p_notice_id := app.notice_in_force('default',
+            array[coalesce(p_locale, (select u.locale from public.users u where u.id = caller))]);
     end if;
     select a.id, a.created into grant_consent.id, grant_consent.created
     from app.add_consent(p_id, caller, p_tier, p_brand_id, p_notice_id, p_source, p_request_id) as a;

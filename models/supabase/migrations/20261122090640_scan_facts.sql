@@ -34,7 +34,7 @@ create type app.scan_limit as (count bigint, "window" text);
 create type app.scan_limits as (per_user app.scan_limit, per_device app.scan_limit, total app.scan_limit);
 create type app.scan_rules as (
     geofence app.scan_fence, scan_limit app.scan_limits, consent_tiers text[], timezone text, starts_at timestamptz,
-    ends_at timestamptz, max_accuracy_m float8, max_location_age_s float8);
+    ends_at timestamptz, max_accuracy_m float8, max_location_age_s float8, notice_key text);
 
 -- What the web tier has to know of a code before it can hash a fingerprint.
 create function app.scan_code(p_code_id uuid, out campaign_id uuid, out brand_id uuid, out key_version int)

@@ -39,21 +39,18 @@ end
 $$;
 call app.grant_definer('app.limit_reached(text,app.scan_limit,timestamptz,text)', '{}');
 
--- What a person has to agree to before a scan of theirs can count, and the notice that asks for it.
-create function app.consent_asked(p_user_id uuid, p_brand_id uuid, p_tiers text[], p_locale text) returns jsonb
+-- Return the consents that a person still has to give before a scan counts, and the notice that asks for them.
+create function app.consent_asked(p_user_id uuid, p_brand_id uuid, p_rules app.scan_rules, p_locale text) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-    missing text[] := app.missing_consents(p_user_id, p_brand_id, p_tiers);
 begin
-    return jsonb_build_object('missing', to_jsonb(missing), 'notice', (
-        select jsonb_build_object('id', t.id, 'key', t.key, 'version', t.version, 'locale', t.locale)
-        from public.consent_notices t
-        where t.retired_at is null and t.tiers @> missing
-        order by t.locale = split_part(p_locale, '-', 1) desc, t.locale = 'en' desc, t.version desc
-        limit 1));
+    return jsonb_build_object(
+        'missing', app.missing_consents(p_user_id, p_brand_id, p_rules.consent_tiers),
+        'notice', (
+            select jsonb_build_object('id', n.id, 'key', n.key, 'version', n.version, 'locale', n.locale)
+            from public.consent_notices n where n.id = app.notice_in_force(p_rules.notice_key, array[p_locale])));
 end
 $$;
-call app.grant_definer('app.consent_asked(uuid,uuid,text[],text)', '{}');
+call app.grant_definer('app.consent_asked(uuid,uuid,app.scan_rules,text)', '{}');
 
 -- Stores decided scans, and asks for their scores.
 create function app.store_scans(p_asked app.scan_request[], p_decided app.scan_facts[]) returns void
@@ -147,7 +144,7 @@ begin
                 s.late from public.qr_scans s where s.id = f.earlier_id;
             continue;
         elsif f.reason = 'consent_required' then
-            f.details := app.consent_asked(r.user_id, r.brand_id, (f.rules).consent_tiers, f.locale);
+            f.details := app.consent_asked(r.user_id, r.brand_id, f.rules, f.locale);
         elsif f.reason is null and coalesce(f.user_window, f.device_window, f.total_window) is not null then
             limits := (f.rules).scan_limit;
             full_limit := null;

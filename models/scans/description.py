@@ -1,0 +1,53 @@
+"""Descriptions of codes: what a code shows and needs before it is scanned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from models.campaigns.config import Tier
+from models.codes import read_token
+from models.consents import Notice
+from models.db import row
+from models.scans.outcomes import KINDS
+
+Status = Literal["not_started", "active", "paused", "ended"]
+
+_DESCRIBE = "SELECT * FROM app.describe_code(%s, %s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A code's brand and campaign, what a scan of it needs, and the notice to show."""
+
+    brand: dict[str, Any]
+    campaign: dict[str, Any]
+    status: Status
+    starts_at: datetime | None
+    ends_at: datetime | None
+    location_required: bool
+    consent_tiers: list[Tier]
+    missing_tiers: list[Tier] | None
+    notice: Notice | None
+
+
+def describe(token: str, locales: Sequence[str]) -> Description:
+    """Describe the code of a token. `locales`: preferred languages of the notice, best first.
+
+    Raises:
+        ScanRefused: `bad_token` for a token without our signature, `unknown_code` for an unknown or disabled code.
+    """
+    code_id = read_token(token)
+    if code_id is None:
+        raise KINDS["bad_token"]
+    found = row(_DESCRIBE, (code_id, list(locales)))
+    if found is None:
+        raise KINDS["unknown_code"]
+    notice_id: UUID | None = found.pop("notice_id")
+    return Description(
+        brand={name: found.pop(f"brand_{name}") for name in ("id", "name", "color")},
+        campaign={name: found.pop(f"campaign_{name}") for name in ("id", "name", "type")},
+        notice=Notice.get_by_id(notice_id) if notice_id else None,
+        **found,
+    )

@@ -1,0 +1,30 @@
+-- Describe a code before it is scanned: its campaign and brand, what a scan needs, and the notice to show.
+-- Return no row for an unknown or disabled code. `missing_tiers` is null unless the caller is signed in.
+create function app.describe_code(p_code_id uuid, p_locales text[])
+returns table (
+    brand_id uuid, brand_name text, brand_color text, campaign_id uuid, campaign_name text, campaign_type text,
+    status text, starts_at timestamptz, ends_at timestamptz, location_required boolean, consent_tiers text[],
+    missing_tiers text[], notice_id uuid)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    caller uuid := (app.claims() ->> 'sub')::uuid;
+begin
+    return query
+    select b.id, b.name, b.settings ->> 'color', m.id, m.name, m.type,
+        case
+            when m.status = 'Completed' or k.ends_at <= now() then 'ended'
+            when m.status = 'Paused' or b.archived_at is not null then 'paused'
+            when m.status = 'Draft' or k.starts_at > now() then 'not_started'
+            else 'active'
+        end,
+        k.starts_at, k.ends_at, k.geofence is not null, k.consent_tiers,
+        case when caller is not null then app.missing_consents(caller, b.id, k.consent_tiers) end,
+        app.notice_in_force(k.notice_key, p_locales)
+    from public.qr_codes c
+    join public.campaigns m on m.id = c.campaign_id
+    join public.brands b on b.id = c.brand_id
+    cross join lateral jsonb_populate_record(null::app.scan_rules, m.config) k
+    where c.id = p_code_id and c.disabled_at is null;
+end
+$$;
+call app.grant_definer('app.describe_code(uuid,text[])', array['app_public', 'authenticated', 'app_fan', 'app_admin']);
