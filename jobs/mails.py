@@ -1,6 +1,8 @@
 """Mails: one actor a letter. Each is sent at least once, and a second time under the same Message-ID."""
 
 import logging
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -12,8 +14,34 @@ from settings import settings
 
 logger = logging.getLogger(__name__)
 
-letter = partial(actor, queue="mail", runs_as="system", outward=True)
+WAITS = (5.0, 30.0, 120.0, 600.0, 900.0)
+"""Seconds between attempts. A server that greylists accepts a repetition after some minutes (RFC 6647)."""
+
+letter = partial(
+    actor,
+    queue="mail",
+    runs_as="system",
+    outward=True,
+    max_attempts=None,
+    give_up_after=links.MAIL_PERIOD,
+    waits=WAITS,
+)
 """Declares the actor of one letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A one-time link in a mail: the page that it opens, the record it is for, and its life once it is mailed."""
+
+    page: str
+    purpose: str
+    id: UUID
+    lifetime: timedelta
+
+    @property
+    def url(self) -> str:
+        """The link. The token is in the fragment, which browsers don't send: no log and no referrer holds it."""
+        return f"{settings.frontend_url}/{self.page}#token={links.make(self.purpose, self.id)}"
 
 
 @letter("mail.verification")
@@ -22,7 +50,8 @@ def send_verification(signup_id: UUID) -> None:
     with own_transaction():
         signup = accounts.signup_mail(signup_id)
     if signup:
-        _send("verification", signup["email"], signup["locale"], link=_link("verify-email", accounts.SIGNUP, signup_id))
+        link = Link("verify-email", accounts.SIGNUP, signup_id, accounts.SIGNUP_LIFETIME)
+        _send_link("verification", signup["email"], signup["locale"], link)
 
 
 @letter("mail.account_exists")
@@ -40,8 +69,8 @@ def send_invitation(invitation_id: UUID) -> None:
     with own_transaction():
         invited = invitations.mail(invitation_id)
     if invited:
-        link = _link("accept-invitation", accounts.INVITATION, invitation_id)
-        _send("invitation", invited["email"], invited["locale"], link=link, brand=invited["brand"])
+        link = Link("accept-invitation", accounts.INVITATION, invitation_id, invitations.LIFETIME)
+        _send_link("invitation", invited["email"], invited["locale"], link, brand=invited["brand"])
 
 
 @letter("mail.second_factor_required", runs_as="brand")
@@ -76,8 +105,8 @@ def send_password_reset(reset_id: UUID) -> None:
     with own_transaction():
         owner = credentials.reset_mail(reset_id)
     if owner:
-        link = _link("reset-password", credentials.RESET, reset_id)
-        _send("password_reset", owner["email"], owner["locale"], link=link)
+        link = Link("reset-password", credentials.RESET, reset_id, credentials.RESET_LIFETIME)
+        _send_link("password_reset", owner["email"], owner["locale"], link)
 
 
 @letter("mail.email_undone")
@@ -86,8 +115,8 @@ def send_email_undone(reset_id: UUID) -> None:
     with own_transaction():
         owner = credentials.reset_mail(reset_id)
     if owner:
-        link = _link("reset-password", credentials.RESET, reset_id)
-        _send("email_undone", owner["email"], owner["locale"], link=link)
+        link = Link("reset-password", credentials.RESET, reset_id, credentials.RESET_LIFETIME)
+        _send_link("email_undone", owner["email"], owner["locale"], link)
 
 
 @letter("mail.email_change")
@@ -96,8 +125,8 @@ def send_email_change(change_id: UUID) -> None:
     with own_transaction():
         change = credentials.change_mail(change_id)
     if change:
-        link = _link("confirm-email", credentials.CONFIRM, change_id)
-        _send("email_change", change["new_email"], change["locale"], link=link)
+        link = Link("confirm-email", credentials.CONFIRM, change_id, credentials.CHANGE_LIFETIME)
+        _send_link("email_change", change["new_email"], change["locale"], link)
 
 
 @letter("mail.email_taken")
@@ -115,13 +144,15 @@ def send_email_changed(change_id: UUID) -> None:
     with own_transaction():
         change = credentials.change_mail(change_id)
     if change:
-        link = _link("undo-email", credentials.UNDO_CHANGE, change_id)
-        _send("email_changed", change["old_email"], change["locale"], link=link)
+        link = Link("undo-email", credentials.UNDO_CHANGE, change_id, credentials.UNDO)
+        _send_link("email_changed", change["old_email"], change["locale"], link)
 
 
-def _link(page: str, purpose: str, id: UUID) -> str:
-    # Behind the #: what is there no browser sends, so no proxy's log has it, and no other page as a referrer.
-    return f"{settings.frontend_url}/{page}#token={links.make(purpose, id)}"
+def _send_link(name: str, to: str, locale: str, link: Link, **values: str) -> None:
+    """Send a mail with a one-time link, and let the link's life begin now that the server has accepted it."""
+    _send(name, to, locale, link=link.url, **values)
+    with own_transaction():
+        links.begin(link.purpose, link.id, link.lifetime)
 
 
 def _send(name: str, to: str, locale: str, **values: str) -> None:

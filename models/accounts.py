@@ -23,6 +23,7 @@ from models.jobs import ring
 from settings import settings
 
 SIGNUP_LIFETIME = timedelta(hours=24)
+"""How long the link of a sign-up is valid once the mail server has accepted it."""
 MAILS_AN_HOUR = 5
 """Mails that sign-ups may have sent to one address within an hour."""
 
@@ -137,7 +138,7 @@ def sign_up(email: str, password_hash: str, name: str | None, locale: str, conse
             name,
             locale,
             sorted(set(consent_tiers)),
-            SIGNUP_LIFETIME,
+            links.MAIL_PERIOD + SIGNUP_LIFETIME,
             MAILS_AN_HOUR,
             origin(),
         ),

@@ -15,7 +15,7 @@ from models.reauthentication import WrongPassword
 RESET_LIFETIME = timedelta(hours=1)
 CHANGE_LIFETIME = timedelta(hours=24)
 UNDO = timedelta(days=7)
-"""How long the old address may take an account back."""
+"""How long the old address may take an account back. All three count from when the mail server accepts the link."""
 
 MAIL_WINDOW = timedelta(hours=1)
 MAILS = 3
@@ -42,7 +42,7 @@ def forget_password(email: str) -> None:
     """
     execute(
         "SELECT app.forget_password(%s, %s, %s, %s, %s, %s, %s)",
-        (new_id(), email, _key(RESET, email), MAILS, MAIL_WINDOW, RESET_LIFETIME, accounts.origin()),
+        (new_id(), email, _key(RESET, email), MAILS, MAIL_WINDOW, _expiry(RESET_LIFETIME), accounts.origin()),
     )
     after_commit(ring)
 
@@ -118,7 +118,7 @@ def ask_email_change(identity: Identity, email: str) -> dict[str, Any]:
     counted = [_key(CONFIRM, email), _key(CONFIRM, str(identity.user_id))]
     execute(
         "SELECT app.ask_email_change(%s, %s, %s, %s, %s, %s, %s, %s)",
-        (new_id(), email, audited, counted, MAILS, MAIL_WINDOW, CHANGE_LIFETIME, accounts.origin()),
+        (new_id(), email, audited, counted, MAILS, MAIL_WINDOW, _expiry(CHANGE_LIFETIME), accounts.origin()),
     )
     after_commit(ring)
     return audited
@@ -131,7 +131,7 @@ def confirm_email_change(token: str) -> None:
         LinkInvalid: the link is not ours, has been used, is too old, or another account has the address by now.
     """
     change_id = links.read(CONFIRM, token)
-    execute("SELECT app.confirm_email_change(%s, %s, %s)", (change_id, UNDO, accounts.origin()))
+    execute("SELECT app.confirm_email_change(%s, %s, %s)", (change_id, _expiry(UNDO), accounts.origin()))
     after_commit(ring)
 
 
@@ -150,7 +150,7 @@ def undo_email_change(identity: Identity, token: str) -> None:
     with transaction(identity):
         execute(
             "SELECT app.undo_email_change(%s, %s, %s, %s, %s)",
-            (change_id, unknown, new_id(), RESET_LIFETIME, accounts.origin()),
+            (change_id, unknown, new_id(), _expiry(RESET_LIFETIME), accounts.origin()),
         )
         after_commit(ring)
 
@@ -171,6 +171,11 @@ def change_mail(change_id: UUID) -> dict[str, Any] | None:
         " WHERE c.id = %s AND c.undone_at IS NULL AND coalesce(c.undo_until, c.expires_at) > now()",
         (change_id,),
     )
+
+
+def _expiry(lifetime: timedelta) -> timedelta:
+    """Time after the request when a link expires that no mail server has accepted; see `links.begin`."""
+    return links.MAIL_PERIOD + lifetime
 
 
 def _key(purpose: str, whose: str) -> bytes:

@@ -7,11 +7,14 @@ from uuid import UUID
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
+from models import links
 from models.db import Row, execute, new_id, now, row, value
 from models.errors import Conflict, Forbidden, NotFound, TooMany
 from models.jobs import enqueue
 
 LIFETIME = timedelta(days=7)
+"""How long an invitation's link is valid once the mail server has accepted it."""
+_EXPIRY = links.MAIL_PERIOD + LIFETIME
 MOST_A_DAY = 200
 """Invitations that one brand may make within a day."""
 MAILS_AN_HOUR = 5
@@ -129,7 +132,7 @@ def invite(brand_id: UUID, email: str, role: str) -> UUID:
     invitation_id = new_id()
     may_mail = value(
         "SELECT app.invite(%s, %s, %s, %s, %s, %s, %s)",
-        (invitation_id, brand_id, email, role, LIFETIME, MOST_A_DAY, MAILS_AN_HOUR),
+        (invitation_id, brand_id, email, role, _EXPIRY, MOST_A_DAY, MAILS_AN_HOUR),
     )
     if may_mail:
         enqueue("mail.invitation", invitation_id, brand_id=brand_id)
@@ -145,7 +148,7 @@ def renew(brand_id: UUID, invitation_id: UUID) -> None:
         BrandArchived: the brand is archived, and the link would be good for nothing.
         SentJustNow: it was, less than a minute ago.
     """
-    if value("SELECT app.renew_invitation(%s, %s, %s, %s)", (brand_id, invitation_id, LIFETIME, MAILS_AN_HOUR)):
+    if value("SELECT app.renew_invitation(%s, %s, %s, %s)", (brand_id, invitation_id, _EXPIRY, MAILS_AN_HOUR)):
         enqueue("mail.invitation", invitation_id, brand_id=brand_id)
 
 

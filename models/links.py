@@ -3,10 +3,15 @@
 import base64
 import hmac
 import re
+from datetime import timedelta
 from uuid import UUID
 
 from models import keys
+from models.db import execute
 from models.errors import NotFound
+
+MAIL_PERIOD = timedelta(hours=24)
+"""Time after the request within which a link's mail is attempted. The link's life begins then at the latest."""
 
 _MAC_BYTES = 18
 # 34 bytes are 46 characters of base64url. The last one has two bits of content: it is A, Q, g or w. Mail programs
@@ -45,6 +50,14 @@ def read(purpose: str, token: str) -> UUID:
     if not any(hmac.compare_digest(raw[16:], _mac(purpose, id, version)) for version in keys.versions()):
         raise LinkInvalid
     return id
+
+
+def begin(purpose: str, id: UUID, lifetime: timedelta) -> None:
+    """Let the life of a link begin, unless it has begun: the mail server has accepted its mail.
+
+    Until then the record expires `MAIL_PERIOD + lifetime` after the request. Called by the jobs that send mail.
+    """
+    execute("SELECT app.begin_link(%s, %s, %s)", (purpose, id, lifetime))
 
 
 def _mac(purpose: str, id: UUID, version: int) -> bytes:

@@ -39,6 +39,7 @@ class Claim:
     request_id: str | None
     correlation_id: str | None
     traceparent: str | None
+    created_at: datetime
     is_cancelled: bool = False
     version: int = 1
     group_id: UUID | None = None
@@ -61,7 +62,7 @@ LAST_LANE = UUID(int=2**128 - 1)
 _LIMITS = ("name", "max_running", "max_per_brand", "rate", "burst")
 _CLAIM = (
     "SELECT id, actor, args, attempts, crashes, fence, brand_id, user_id, subject_type, subject_id,"
-    " request_id, correlation_id, traceparent, cancel_requested_at IS NOT NULL, version, group_id"
+    " request_id, correlation_id, traceparent, created_at, cancel_requested_at IS NOT NULL, version, group_id"
     " FROM app.claim(%s::uuid[], %s)"
 )
 

@@ -3,9 +3,12 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_type_hints
 
 import msgspec
+
+from jobs.engine.backoff import full_jitter, scheduled
 
 if TYPE_CHECKING:
     from jobs.engine.current import CurrentJob
@@ -26,7 +29,9 @@ class Options(TypedDict, total=False):
 
     queue: str
     runs_as: RunsAs
-    max_attempts: int
+    max_attempts: int | None
+    give_up_after: timedelta | None
+    waits: Sequence[float]
     time_limit: float
     outward: bool
     max_running: int | None
@@ -48,7 +53,10 @@ class ActorSpec:
         parameters: the types of the body's arguments.
         queue: which queue it waits in once it is due.
         runs_as: whose rows it can reach: its brand's, its fan's, or (`system`) everybody's.
-        max_attempts: how often it is tried before it is a dead letter.
+        max_attempts: how often it is tried before it is a dead letter; None: `give_up_after` alone decides.
+        give_up_after: time since the job's creation after which no further attempt starts. A replayed dead letter that
+            is older is attempted once.
+        waits: seconds between attempts, in order; the last one repeats. Without any, exponential backoff with jitter.
         time_limit: seconds that one attempt may take.
         outward: it talks to the world: no transaction is open while it runs (see `own_transaction`).
         max_running: how many of its jobs may be published or running at once.
@@ -66,7 +74,9 @@ class ActorSpec:
     parameters: tuple[Any, ...]
     queue: str = "default"
     runs_as: RunsAs = "brand"
-    max_attempts: int = 8
+    max_attempts: int | None = 8
+    give_up_after: timedelta | None = None
+    waits: Sequence[float] = ()
     time_limit: float = 30.0
     outward: bool = False
     max_running: int | None = None
@@ -78,6 +88,8 @@ class ActorSpec:
     upcast: Mapping[int, Upcast] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.max_attempts is None and self.give_up_after is None:
+            raise ValueError(f"{self.name!r} would be retried forever; max_attempts or give_up_after is missing")
         if self.lookup is not None and not self.outward:
             raise ValueError(f"{self.name!r} talks to nobody who could be asked; outward=True is missing")
         if set(self.upcast) != set(range(1, self.version)):
@@ -89,6 +101,16 @@ class ActorSpec:
     def is_limited(self) -> bool:
         """Whether the relay has to count its jobs before it publishes more."""
         return not (self.max_running is None and self.max_per_brand is None and self.rate is None)
+
+    def wait_after(self, attempt: int) -> float:
+        """Return the seconds that a job waits after its `attempt`-th attempt has failed."""
+        return scheduled(attempt, self.waits) if self.waits else full_jitter(attempt)
+
+    def may_retry(self, attempts: int, created_at: datetime, due_at: datetime) -> bool:
+        """Return whether a job that has had so many attempts may have another one at `due_at`."""
+        if self.max_attempts is not None and attempts >= self.max_attempts:
+            return False
+        return self.give_up_after is None or due_at <= created_at + self.give_up_after
 
     def call(self, args: Sequence[Any], version: int) -> None:
         """Call the body with arguments from the ledger, brought up to date and converted to its annotations.
@@ -110,7 +132,8 @@ def actor(name: str, **options: Unpack[Options]) -> Callable[[Body], Body]:
     """Declare the function as the body of the jobs called `name`. It stays a plain function.
 
     Raises:
-        ValueError: the name is taken, there is a lookup and no vendor, or an older version without an upcast.
+        ValueError: the name is taken, nothing limits the retries, there is a lookup and no vendor, or an older version
+            without an upcast.
     """
 
     def declare(body: Body) -> Body:

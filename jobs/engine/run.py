@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
 from jobs.engine.registry import HARD_GRACE, ActorSpec
 from models import context, doorbell
 from models.context import Identity, RequestInfo
-from models.db import Statement, is_connection_loss, transaction
+from models.db import Statement, is_connection_loss, now, transaction
 from models.errors import Problem
 from models.logs import redact
 
@@ -127,9 +128,9 @@ class Runner:
         return "done" if outcomes[-1] == "done" else "stale"
 
     def _again(self, spec: ActorSpec, claim: Claim, error: Exception, delay: float | None = None) -> str:
-        if claim.attempts >= spec.max_attempts:
+        wait = spec.wait_after(claim.attempts) if delay is None else delay
+        if not spec.may_retry(claim.attempts, claim.created_at, now() + timedelta(seconds=wait)):
             return self._bury(claim, error)
-        wait = full_jitter(claim.attempts) if delay is None else delay
         log.warning(
             "%s will be tried again in %.1f s: %s", claim.actor, wait, _words(error), exc_info=_unexpected(error)
         )

@@ -1,6 +1,7 @@
 """The engine, through the real ledger: what a job's end commits, and what its failure leaves behind."""
 
 import json
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -95,6 +96,41 @@ def test_the_last_attempt_that_fails_makes_a_dead_letter(ledger: Ledger, runner:
 
     assert runner.run(claim(ledger, "test.hopeless")[0]) == "dead"
     assert state_of(query, id) == "dead"
+
+
+def test_actor_with_time_limit_on_retries_is_retried_until_then(ledger: Ledger, runner: Runner, query: Query) -> None:
+    @actor("test.patient", runs_as="system", max_attempts=None, give_up_after=timedelta(hours=1), waits=(60.0, 600.0))
+    def body() -> None:
+        raise ValueError
+
+    def attempt(id: UUID, *, made: str, attempts: int) -> str:
+        query(
+            "update app.jobs set created_at = now() - %s::interval, attempts = %s, due_at = now() where id = %s",
+            made,
+            attempts,
+            id,
+        )
+        return runner.run(claim(ledger, "test.patient")[0])
+
+    id = enqueue("test.patient")
+
+    assert attempt(id, made="0 s", attempts=0) == "retry"
+    assert 55 < wait_of(query, id) <= 66
+    assert attempt(id, made="48 min", attempts=40) == "retry"
+    assert 595 < wait_of(query, id) <= 660
+    assert attempt(id, made="51 min", attempts=41) == "dead"
+    assert state_of(query, id) == "dead"
+
+
+def wait_of(query: Query, id: UUID) -> float:
+    """Seconds until a job is due."""
+    ((seconds,),) = query("select extract(epoch from due_at - now())::float8 from app.jobs where id = %s", id)
+    return float(seconds)
+
+
+def test_actor_without_any_limit_on_retries_is_refused() -> None:
+    with pytest.raises(ValueError, match="retried forever"):
+        actor("test.endless", max_attempts=None)(write_effect)
 
 
 def test_a_refusal_is_final_at_once(ledger: Ledger, runner: Runner, query: Query) -> None:

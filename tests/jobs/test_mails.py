@@ -2,17 +2,24 @@
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from email import message_from_bytes
 from email.header import decode_header, make_header
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import jobs.actors  # noqa: F401  (declares every actor)
 from jobs import letters, smtp
-from models import accounts, brands, context, passwords
+from jobs.engine import registry
+from jobs.engine.run import identity_of
+from models import accounts, brands, context, credentials, links, passwords
 from models.db import transaction
 from settings import settings
+from tests.encrypted import listening
+from tests.fixtures.jobs import take
 
 LETTERS = sorted({tuple(path.name.split(".")[:2]) for path in letters.TEMPLATES.glob("*.txt")})
 
@@ -100,6 +107,32 @@ def test_a_mail_that_the_server_cannot_take_now_is_sent_later(drain, mailbox, si
 
     assert ran.count("mail.verification") == 3
     assert len(mailbox.to("ana@example.com")) == 1
+
+
+def test_refused_mail_waits_longer_each_time_for_a_day(mailbox, ledger, runner, query, sign_up):
+    sign_up()
+    waits = []
+
+    for attempt in range(1, 8):
+        mailbox.answers["RCPT"] = ["451 Greylisted"]
+        query("update app.jobs set due_at = now()")
+        (claim,) = ledger.claim(take(ledger, "mail.verification"), 1)
+        assert (runner.run(claim), claim.attempts) == ("retry", attempt)
+        ((seconds,),) = query("select extract(epoch from due_at - now())::float8 from app.jobs")
+        waits.append(seconds)
+
+    assert waits == pytest.approx([5.25, 31.5, 126, 630, 945, 945, 945], rel=0.06, abs=1)
+    mailbox.answers["RCPT"] = ["451 Greylisted"]
+    query("update app.jobs set due_at = now(), created_at = now() - interval '23 hours 50 minutes'")
+    assert runner.run(ledger.claim(take(ledger, "mail.verification"), 1)[0]) == "dead"
+
+
+def test_server_that_refuses_every_connection_is_retried(monkeypatch, ledger, runner, sign_up):
+    sign_up()
+    with listening(lambda client: client.sendall(b"554 No service\r\n")) as port:
+        monkeypatch.setattr(smtp, "settings", replace(settings, smtp_url=f"smtp://127.0.0.1:{port}"))
+
+        assert runner.run(ledger.claim(take(ledger, "mail.verification"), 1)[0]) == "retry"
 
 
 @pytest.mark.parametrize("when", ["MAIL", "RCPT", "DATA"])
@@ -214,6 +247,75 @@ def test_production_sends_nothing_unencrypted(monkeypatch, mailbox):
     with pytest.raises(OSError, match="TLS"):
         smtp.send(message)
     assert mailbox.messages == []
+
+
+LIVES = [
+    ("mail.verification", accounts.SIGNUP, "app.signups", "expires_at", timedelta(hours=24)),
+    ("mail.invitation", accounts.INVITATION, "app.invitations", "expires_at", timedelta(days=7)),
+    ("mail.password_reset", credentials.RESET, "app.password_resets", "expires_at", timedelta(hours=1)),
+    ("mail.email_undone", credentials.RESET, "app.password_resets", "expires_at", timedelta(hours=1)),
+    ("mail.email_change", credentials.CONFIRM, "app.email_changes", "expires_at", timedelta(hours=24)),
+    ("mail.email_changed", credentials.UNDO_CHANGE, "app.email_changes", "undo_until", timedelta(days=7)),
+]
+
+
+@pytest.fixture
+def ask_for(admin, member, sign_up, drain, mailbox, client):
+    """Makes the request that leads to a mail; the job of the mail waits afterwards."""
+
+    def ask_for(mail):
+        person = member("Brand Admin")
+        match mail:
+            case "mail.verification":
+                sign_up()
+            case "mail.invitation":
+                with admin.acting():
+                    brands.create("Acme", {}, "boss@example.com")
+            case "mail.password_reset":
+                client.post("/api/v1/auth/password/forgot", json={"email": person.email})
+            case _:
+                client.post("/api/v1/users/me/email", json={"email": "new@example.com"}, token=person.token)
+        if mail in ("mail.email_changed", "mail.email_undone"):
+            drain()
+            client.post("/api/v1/auth/email/confirm", json={"token": mailbox.token("new@example.com")})
+        if mail == "mail.email_undone":
+            drain()
+            client.post("/api/v1/auth/email/undo", json={"token": mailbox.token(person.email)})
+
+    return ask_for
+
+
+@pytest.mark.parametrize(("mail", "purpose", "table", "expiry", "lifetime"), LIVES)
+def test_link_expires_counted_from_the_first_accepted_mail(
+    mailbox, ledger, runner, query, ask_for, mail, purpose, table, expiry, lifetime
+):
+    def remaining():
+        ((seconds,),) = query(
+            f"select extract(epoch from {expiry} - now())::float8 from {table} order by created_at desc limit 1"
+        )
+        return timedelta(seconds=seconds)
+
+    def attempt():
+        query("update app.jobs set due_at = now() where actor = %s", mail)
+        (claim,) = ledger.claim(take(ledger, mail), 1)
+        return runner.run(claim), claim
+
+    day, near = timedelta(days=1), timedelta(minutes=2)
+    ask_for(mail)
+    assert lifetime + day - near < remaining() <= lifetime + day
+
+    mailbox.answers["RCPT"] = ["451 Greylisted"]
+    assert attempt()[0] == "retry"
+    assert lifetime + day - near < remaining()
+
+    ending, claim = attempt()
+    assert ending == "done"
+    assert lifetime - near < remaining() <= lifetime
+
+    query(f"update {table} set {expiry} = {expiry} - interval '30 minutes'")
+    with transaction(identity_of(registry.find(mail), claim)):
+        links.begin(purpose, UUID(claim.args[0]), lifetime)
+    assert remaining() <= lifetime - timedelta(minutes=29)
 
 
 def test_a_sign_up_that_was_verified_before_its_mail_left_gets_none(drain, mailbox, sign_up, superuser):

@@ -139,7 +139,7 @@ create table app.signups (
     consent_tiers text[] not null default '{}',
     upgrades_user_id uuid references public.users (id) on delete cascade,
     created_at timestamptz not null default now(),
-    expires_at timestamptz not null
+    expires_at timestamptz not null                -- shortened by app.begin_link once the link is mailed
 );
 create index signups_email on app.signups (email, created_at);
 create index signups_expiry on app.signups (expires_at);

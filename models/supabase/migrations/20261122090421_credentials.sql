@@ -32,6 +32,32 @@ create index email_changes_user on app.email_changes (user_id, created_at);
 call app.secure('app.password_resets', p_system => 'select,delete');
 call app.secure('app.email_changes', p_system => 'select,delete');
 
+-- Begin the life of a one-time link whose mail the server has just accepted. p_purpose is the link's, as in
+-- models/links.py. Until the first accepted mail a link's expiry includes the time that mails are attempted for. After that
+-- it is earlier than what a later mail would make of it, so only the first one has an effect.
+create function app.begin_link(p_purpose text, p_id uuid, p_lifetime interval) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    expiry timestamptz := now() + p_lifetime;
+begin
+    case p_purpose
+    when 'signup' then
+        update app.signups s set expires_at = expiry where s.id = p_id and s.expires_at > expiry;
+    when 'invitation' then
+        update app.invitations i set expires_at = expiry
+        where i.id = p_id and i.expires_at > expiry
+            and i.brand_id = (app.claims() #>> '{app_metadata,brand_id}')::uuid;
+    when 'password-reset' then
+        update app.password_resets r set expires_at = expiry where r.id = p_id and r.expires_at > expiry;
+    when 'email-change' then
+        update app.email_changes c set expires_at = expiry where c.id = p_id and c.expires_at > expiry;
+    when 'email-undo' then
+        update app.email_changes c set undo_until = expiry where c.id = p_id and c.undo_until > expiry;
+    end case;
+end
+$$;
+call app.grant_definer('app.begin_link(text,uuid,interval)', array['app_job', 'app_system']);
+
 -- Has the person told what has happened to their account: p_what is the name of the letter.
 create function app.notify_account(p_user_id uuid, p_what text, p_request jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
