@@ -40,20 +40,19 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     expiry timestamptz := now() + p_lifetime;
 begin
-    case p_purpose
-    when 'signup' then
+    if p_purpose = 'signup' then
         update app.signups s set expires_at = expiry where s.id = p_id and s.expires_at > expiry;
-    when 'invitation' then
+    elsif p_purpose = 'invitation' then
         update app.invitations i set expires_at = expiry
         where i.id = p_id and i.expires_at > expiry
             and i.brand_id = (app.claims() #>> '{app_metadata,brand_id}')::uuid;
-    when 'password-reset' then
+    elsif p_purpose = 'password-reset' then
         update app.password_resets r set expires_at = expiry where r.id = p_id and r.expires_at > expiry;
-    when 'email-change' then
+    elsif p_purpose = 'email-change' then
         update app.email_changes c set expires_at = expiry where c.id = p_id and c.expires_at > expiry;
-    when 'email-undo' then
+    elsif p_purpose = 'email-undo' then
         update app.email_changes c set undo_until = expiry where c.id = p_id and c.undo_until > expiry;
-    end case;
+    end if;
 end
 $$;
 call app.grant_definer('app.begin_link(text,uuid,interval)', array['app_job', 'app_system']);
