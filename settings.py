@@ -176,7 +176,7 @@ class Settings:
     )
     web_queue: int = env("WEB_QUEUE", 64, "Requests that may wait for a thread before 503, per web process.", of="web")
     slow_threads: int = env(
-        "SLOW_THREADS", 2, "Threads for password hashing and vendor calls, per web process.", of="web"
+        "SLOW_THREADS", 2, "Threads for sign-ins, and as many for choices of passwords, per web process.", of="web"
     )
     worker_processes: int = env("WORKER_PROCESSES", 2, "Dramatiq worker processes.", of="worker")
     worker_threads: int = env(

@@ -3,11 +3,14 @@
 The server is sent the first five of forty hex digits of the password's SHA-1, and answers with all that begin so
 (k-anonymity). Where it can't be asked, the password is taken: it has passed all that is looked at here, and nobody is
 kept from signing up by somebody else's server being away. It is then left alone for `PAUSE` seconds.
+
+At most `LOOK_UPS` passwords are looked up at the same time. One more counts as a look-up that failed.
 """
 
 import hashlib
 import http.client
 import logging
+import threading
 import time
 
 from models.fetch import NotFetched, fetch
@@ -20,15 +23,29 @@ TIMEOUT = 2.0
 PAUSE = 30.0
 """Seconds for which a server that has failed isn't asked."""
 MAX_BYTES = 262_144
+LOOK_UPS = 8
+"""Look-ups of one process at the same time: threads that a slow server may hold."""
 
+_NOT_LOOKED_UP = "Stolen passwords can't be looked up, and are not: %s: %s"
 _PREFIX = 5
 _again_at = 0.0
+_places = threading.BoundedSemaphore(LOOK_UPS)
 
 
 def is_breached(password: str) -> bool:
     """Whether it is among those that are known to have been stolen; False where that can't be known."""
     if not settings.breached_passwords_url or time.monotonic() < _again_at:
         return False
+    if not _places.acquire(blocking=False):
+        logger.warning(_NOT_LOOKED_UP, "Overloaded", f"{LOOK_UPS} look-ups are still waited for")
+        return False
+    try:
+        return _is_known(password)
+    finally:
+        _places.release()
+
+
+def _is_known(password: str) -> bool:
     digest = hashlib.sha1(password.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest().upper()
     try:
         found = _suffixes(digest[:_PREFIX])
@@ -49,4 +66,4 @@ def _suffixes(prefix: str) -> set[str]:
 def _leave_alone(error: Exception) -> None:
     global _again_at
     _again_at = time.monotonic() + PAUSE
-    logger.warning("Stolen passwords can't be looked up, and are not: %s: %s", type(error).__name__, error)
+    logger.warning(_NOT_LOOKED_UP, type(error).__name__, error)

@@ -1,12 +1,15 @@
 """Passwords: argon2id at OWASP's minimum, and the few rules for choosing one."""
 
+import math
 import re
+import threading
 import unicodedata
 from functools import cache
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 from zxcvbn import zxcvbn
+from zxcvbn.matching import L33T_TABLE
 
 from models import breaches
 from models.aside import aside
@@ -19,6 +22,14 @@ MAX_LENGTH = 128
 _SCORE = 3
 _LOOKED_AT = 24
 _WORDS = re.compile(r"\W+")
+_MOST_READINGS = 4
+"""Ways to read a password's signs as letters (`4` as `a`, `1` as `i` or `l`) that zxcvbn may try one by one."""
+_READINGS = [
+    str.maketrans({sign: letter for letter, signs in table for sign in signs})
+    for table in (L33T_TABLE.items(), reversed(L33T_TABLE.items()))
+]
+"""Each sign as the last letter, and as the first letter, that it may stand for."""
+_estimating = threading.Lock()
 
 # OWASP Password Storage Cheat Sheet, argon2id: m = 19 MiB, t = 2, p = 1.
 _hasher = PasswordHasher(memory_cost=19_456, time_cost=2, parallelism=1, hash_len=32, salt_len=16, type=Type.ID)
@@ -34,12 +45,29 @@ def require_good(password: str, email: str, name: str | None = None, *, field: s
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise Invalid(field, f"must have {MIN_LENGTH} to {MAX_LENGTH} characters")
     known = [email, *_WORDS.split(email), *_WORDS.split(name or ""), name or "", "companon"]
-    # What comes later only makes it better. The time that it takes to look grows with the third power of the length.
-    estimate = zxcvbn(_canonical(password)[:_LOOKED_AT], [word for word in known if word])
-    if estimate["score"] < _SCORE:
+    if strength(_canonical(password), [word for word in known if word]) < _SCORE:
         raise Invalid(field, "is too easily guessed; several words that have nothing to do with each other are better")
     if breaches.is_breached(_canonical(password)):
         raise Invalid(field, "has been stolen from somebody somewhere, and whoever guesses knows it; choose another")
+
+
+def strength(password: str, known: list[str]) -> int:
+    """Return zxcvbn's score, 0 to 4, at a bounded cost.
+
+    Only the first characters are read: more can only make a password better, and the cost grows with the third power of
+    their number. zxcvbn tries every reading of signs as letters, up to 576 for 24 signs. A password with more than
+    `_MOST_READINGS` gets the lower score of two fixed readings instead.
+
+    Args:
+        password: in canonical form.
+        known: words that a stranger would try first.
+    """
+    password = password[:_LOOKED_AT]
+    readings = [password]
+    if math.prod(max(1, len({*signs} & {*password})) for signs in L33T_TABLE.values()) > _MOST_READINGS:
+        readings = [password.translate(reading) for reading in _READINGS]
+    with _estimating:  # zxcvbn keeps `known` in a global dictionary
+        return min(int(zxcvbn(reading, known)["score"]) for reading in readings)
 
 
 def hash(password: str) -> str:  # noqa: A001

@@ -108,6 +108,7 @@ def kit_of(config: Settings) -> Kit:
     return Kit(
         pool=pool,
         slow_pool=Pool("slow", config.slow_threads, config.web_queue, on_exit=db.close_thread),
+        choice_pool=Pool("choice", config.slow_threads, config.web_queue, on_exit=db.close_thread),
         limiter=Limiter(config.redis_url),
         verify=verifier(config, pool),
         key_rate=parse_rate("apiKey", config.api_key_rate),
@@ -138,7 +139,7 @@ class _Lifespan:
 
     def __init__(self, kit: Kit, routes: Routes) -> None:
         # In this order at the end: nobody asks a resource's threads any more when the pools are empty.
-        self._closing: list[Closing] = [kit.pool, kit.slow_pool, kit.refusals]
+        self._closing: list[Closing] = [kit.pool, kit.slow_pool, kit.choice_pool, kit.refusals]
         self._closing += [resource for _, resource in routes if isinstance(resource, Closing)]
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:

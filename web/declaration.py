@@ -42,6 +42,7 @@ class Declared(TypedDict, total=False):
     address_rate: str | None
     idempotent: bool
     slow: bool
+    chooses_password: bool
     outward: bool
     recent: bool
     own_sign_in: bool
@@ -64,8 +65,8 @@ class Declaration:
         response: the type of the answer.
         status: of the answer, unless the responder says otherwise.
         media: the answer's media type; for any but JSON, the responder sets `resp.data` and `resp.content_type`.
-        audit: the action that is recorded with the act, as `subject.verb`; refusals are recorded, too. The rules that an
-            outward responder calls record it themselves, in the transaction of the act (`models.audit.record`).
+        audit: the action that is recorded with the act, as `subject.verb`; refusals are recorded, too. The rules
+            that an outward responder calls record it themselves, in the transaction of the act (`models.audit.record`).
         refused_as: the action that refusals are recorded as, where the act writes its own entry, or none.
         rate: e.g. `"10/minute; 100/day"`, for each person, or for each address before anybody is known; the general
             limit by default; None: there is none, as for what watches over us and for scans.
@@ -73,6 +74,7 @@ class Declaration:
             anybody, since an address may open any number of anonymous sessions.
         idempotent: honours `Idempotency-Key`.
         slow: runs in the small pool for password hashing and the like.
+        chooses_password: runs in the pool for choices of passwords instead; every endpoint that takes a new one.
         outward: opens no transaction: the responder calls somebody else, and opens its own around that.
         recent: the caller has to have shown a password or a code within the last minutes (`reauthentication.RECENT`).
         own_sign_in: belongs to our own signing in, and isn't there where Supabase does that (`sign_in_is_elsewhere`).
@@ -96,6 +98,7 @@ class Declaration:
     address_rate: str | None = None
     idempotent: bool = False
     slow: bool = False
+    chooses_password: bool = False
     outward: bool = False
     recent: bool = False
     own_sign_in: bool = False
@@ -111,6 +114,8 @@ class Declaration:
             raise TypeError("an API key needs what a person needs, unless that is nothing")
         if self.idempotent and (self.outward or self.mode == "async"):
             raise TypeError("an idempotent endpoint keeps its answer in the transaction that @endpoint opens")
+        if self.chooses_password and not (self.slow and self.outward):
+            raise TypeError("an endpoint that chooses a password is slow and asks another server")
         if self.recent and (self.permission in OPEN or self.mode == "async"):
             raise TypeError("only a session that is looked up in a transaction can have been authenticated recently")
         if self.audit and self.refused_as:

@@ -55,14 +55,15 @@ def endpoint(**declared: Unpack[Declared]) -> Callable[[Callable[..., Any]], Res
 
 
 def _in_pool(operation: "_Operation") -> Responder:
-    slow = operation.declared.slow
+    declared = operation.declared
 
     async def respond(resource: Any, req: Request, resp: Response, **path: Any) -> None:
         kit: Kit = req.context.kit
         try:
             await operation.admit(req, resp)
             raw = await operation.read(req)
-            await (kit.slow_pool if slow else kit.pool).run(operation.perform, resource, req, resp, path, raw)
+            pool = kit.choice_pool if declared.chooses_password else kit.slow_pool if declared.slow else kit.pool
+            await pool.run(operation.perform, resource, req, resp, path, raw)
         except Exception as error:
             await operation.note(req, path, error)
             raise

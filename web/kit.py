@@ -31,6 +31,8 @@ class Kit:
     """The collaborators of all endpoints of one application.
 
     Attributes:
+        slow_pool: runs sign-ins, and what else hashes passwords.
+        choice_pool: runs choices of passwords, which ask another server. No sign-in waits for them.
         verify: whose access token or API key this is.
         key_rate: what one API key may ask in all.
         person_rate: what one person may ask of all endpoints without a limit of their own.
@@ -42,6 +44,7 @@ class Kit:
 
     pool: Pool
     slow_pool: Pool
+    choice_pool: Pool
     limiter: Limiter
     verify: Callable[[str], Awaitable[Identity]]
     key_rate: Rate

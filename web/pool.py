@@ -6,7 +6,6 @@ queue can't hold is refused at once, because a request that waits for seconds on
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 from models.errors import Unavailable
 
 WAIT_SECONDS = 10.0
-"""That a call may have waited for a thread: whoever asked has gone by then, or should be told to come back."""
+"""Seconds that a call may wait for a thread. Then its caller is told to come back, also while every thread is stuck."""
 
 
 class Overloaded(Unavailable):
@@ -40,8 +39,8 @@ class _Task:
     run: Callable[[], Any]
     done: "asyncio.Future[Any]"
     loop: asyncio.AbstractEventLoop
-    latest: float
-    """When it has to begin (`time.monotonic`)."""
+    claim: threading.Lock
+    """Acquired once: by the thread that begins the call, or by the event loop that gives it up."""
 
 
 class Pool:
@@ -80,8 +79,13 @@ class Pool:
         done: asyncio.Future[Any] = loop.create_future()
         context = copy_context()
         self._admitted += 1
-        self._tasks.put(_Task(lambda: context.run(function, *args), done, loop, time.monotonic() + WAIT_SECONDS))
-        return await done
+        task = _Task(lambda: context.run(function, *args), done, loop, threading.Lock())
+        self._tasks.put(task)
+        giving_up = loop.call_later(WAIT_SECONDS, self._give_up, task)
+        try:
+            return await done
+        finally:
+            giving_up.cancel()
 
     def open(self) -> None:
         """Admit calls; a pool is open from the beginning, and again after this."""
@@ -113,13 +117,16 @@ class Pool:
             if self._on_exit is not None:
                 self._on_exit()
 
+    def _give_up(self, task: _Task) -> None:
+        """Refuse a call that no thread has begun. It keeps its place in the queue until a thread drops it."""
+        if task.claim.acquire(blocking=False) and not task.done.done():
+            task.done.set_exception(Overloaded(retry_after=1))
+
     def _perform(self, task: _Task) -> None:
         result: Any = None
         error: BaseException | None = None
-        if not task.done.cancelled():
+        if not task.done.cancelled() and task.claim.acquire(blocking=False):
             try:
-                if time.monotonic() > task.latest:
-                    raise Overloaded(retry_after=1)
                 result = task.run()
             except BaseException as raised:  # whatever it was, the waiting request gets to know
                 error = _fit_for_a_future(raised)
@@ -130,7 +137,7 @@ class Pool:
 
     def _deliver(self, done: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
         self._admitted -= 1
-        if done.cancelled():
+        if done.done():  # its caller has gone, or was told to come back
             return
         if error is None:
             done.set_result(result)

@@ -26,11 +26,13 @@ class Ranges:
 
     def __init__(self):
         self.asked, self.answer, self.released = [], None, threading.Event()
+        self.entered = threading.Event()
         ranges = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 ranges.asked.append((self.path, dict(self.headers)))
+                ranges.entered.set()
                 if ranges.answer is None:
                     ranges.released.wait(20)
                 status, body = ranges.answer or (200, b"")
@@ -51,6 +53,10 @@ class Ranges:
         """It knows these passwords, each so many times."""
         lines = [f"{digest(password)[5:]}:{times}" for password, times in counted]
         self.answer = (200, "\r\n".join([f"{'0' * 35}:3", *lines, f"{'F' * 35}:0"]).encode())
+
+    def hold(self):
+        """It says nothing before it is released, and then that it knows no password."""
+        self.answer = None
 
     def stop(self):
         self.released.set()
@@ -126,6 +132,36 @@ def test_a_server_that_is_gone_or_says_nothing_keeps_nobody_from_signing_up(rang
     choose(STOLEN)
 
     assert caplog.text.count("can't be looked up") == 2
+
+
+def test_look_up_beyond_bound_counts_as_failed(ranges, monkeypatch, caplog):
+    monkeypatch.setattr(breaches, "_places", threading.BoundedSemaphore(1))
+    ranges.hold()
+    first = threading.Thread(target=choose, args=(SAFE,))
+    first.start()
+    assert ranges.entered.wait(60)
+
+    choose(STOLEN)
+
+    assert len(ranges.asked) == 1
+    assert "can't be looked up" in caplog.text
+    ranges.released.set()
+    first.join(60)
+    ranges.knows((STOLEN, 1))
+    with pytest.raises(Invalid):  # the place is free again, and the server isn't left alone
+        choose(STOLEN)
+
+
+def test_answer_that_is_cut_off_counts_as_failed(wire, monkeypatch, caplog):
+    known = f"{digest(SAFE)[5:]}:2\r\n".encode()
+    server = wire([b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + known])
+    url = f"http://127.0.0.1:{server.port}/range"
+    monkeypatch.setattr(breaches, "settings", replace(settings, breached_passwords_url=url))
+    monkeypatch.setattr(breaches, "_again_at", 0.0)
+
+    choose(STOLEN)
+
+    assert "can't be looked up" in caplog.text
 
 
 def test_after_a_while_it_is_asked_again(ranges, monkeypatch):

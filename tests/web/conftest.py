@@ -127,6 +127,7 @@ def small_app(
     kit = Kit(
         pool=pool,
         slow_pool=Pool("test-slow", 1, queue),
+        choice_pool=Pool("test-choice", 1, queue),
         limiter=limiter or Limiter(None),
         verify=identity_of,
         key_rate=parse_rate("apiKey", "5/minute"),

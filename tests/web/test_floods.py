@@ -1,12 +1,15 @@
 """Floods of requests that are work: what doesn't fit is refused at once, and nobody else waits for it."""
 
 import threading
+import typing
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from web import pool
 from web.endpoint import endpoint
+from web.v1 import ROUTES
+from web.v1.fields import NewPassword
 
 SLOW_CAPACITY = 1 + 4
 """Of the small application's pool for password hashing: one thread, and four that may wait."""
@@ -16,10 +19,12 @@ class Hashing:
     """Stands for a sign-in, as slow as the test wants it."""
 
     def __init__(self):
-        self.goes_on = threading.Event()
+        self.goes_on, self.entered, self.calls = threading.Event(), threading.Event(), 0
 
     @endpoint(permission="public", slow=True, outward=True)
     def on_post(self, req, resp):
+        self.calls += 1
+        self.entered.set()
         assert self.goes_on.wait(60)
         resp.media = {"done": True}
 
@@ -65,10 +70,56 @@ def flood_that_ended(flood, count):
     return ended[:count]
 
 
-def test_who_has_waited_too_long_for_a_thread_is_told_to_come_back_rather_than_served_late(serve, hashing, monkeypatch):
-    monkeypatch.setattr(pool, "WAIT_SECONDS", -1.0)
-    api = serve({"/quick": Quick()})
+def test_caller_of_stuck_pool_is_told_to_come_back(serve, hashing, monkeypatch):
+    api = serve({"/hash": hashing})
 
-    answer = api.get("/quick")
+    with ThreadPoolExecutor(2) as clients:
+        stuck = clients.submit(api.post, "/hash")
+        assert hashing.entered.wait(60)
+        monkeypatch.setattr(pool, "WAIT_SECONDS", 0.05)
+        answer = api.post("/hash")
+        hashing.goes_on.set()
 
     assert (answer.status_code, answer.json["code"]) == (503, "overloaded")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert stuck.result().status_code == 200
+    assert hashing.calls == 1
+
+
+class Choice(Hashing):
+    """Stands for a choice of a password whose look-up gets no answer."""
+
+    @endpoint(permission="public", slow=True, outward=True, chooses_password=True)
+    def on_post(self, req, resp):
+        self.entered.set()
+        assert self.goes_on.wait(60)
+        resp.media = {"done": True}
+
+
+def test_sign_in_does_not_wait_for_choice_of_password(serve, hashing):
+    choice = Choice()
+    hashing.goes_on.set()
+    api = serve({"/choice": choice, "/hash": hashing})
+
+    with ThreadPoolExecutor(2) as clients:
+        stuck = [clients.submit(api.post, "/choice") for _ in range(2)]
+        assert choice.entered.wait(60)
+        answer = api.post("/hash")
+        choice.goes_on.set()
+
+    assert answer.status_code == 200
+    assert [one.result().status_code for one in stuck] == [200, 200]
+
+
+def has_new_password(body):
+    hints = typing.get_type_hints(body, include_extras=True)
+    return any(hint == NewPassword or NewPassword in typing.get_args(hint) for hint in hints.values())
+
+
+def test_endpoint_that_takes_new_password_runs_in_pool_of_choices():
+    responders = [getattr(resource, name) for _, resource in ROUTES for name in dir(resource) if name.startswith("on_")]
+    declared = [one.declaration for one in responders if hasattr(one, "declaration")]
+    choosing = [one for one in declared if one.body and has_new_password(one.body)]
+
+    assert choosing
+    assert [one.body.__name__ for one in choosing if not one.chooses_password] == []

@@ -178,6 +178,7 @@ class Signup:
         # With anonymous fans' tokens, for which it is the only one: a stadium signs up from one address.
         address_rate="300/minute",
         slow=True,
+        chooses_password=True,
         outward=True,
         problems=(AlreadyRegistered,),
     )
@@ -224,6 +225,7 @@ class Acceptance:
         refused_as="invitation.accept",
         rate="30/minute",
         slow=True,
+        chooses_password=True,
         outward=True,
         problems=(LinkInvalid, EmailInUse),
     )

@@ -76,6 +76,7 @@ class PasswordReset:
         refused_as="password.reset",
         rate="30/minute",
         slow=True,
+        chooses_password=True,
         outward=True,
         problems=(LinkInvalid,),
     )
@@ -96,6 +97,7 @@ class OwnPassword:
         permission="authenticated",
         audit="password.change",
         slow=True,
+        chooses_password=True,
         outward=True,
         problems=(WrongPassword, SamePassword, TooMany),
     )
