@@ -7,6 +7,7 @@ An instance is shared by threads. Whoever looks a key up never waits; `fetch` is
 import http.client
 import logging
 import time
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,7 +23,9 @@ logger = logging.getLogger(__name__)
 MAX_AGE = 600.0
 """Seconds after which the set is fetched anew, while the one that is there goes on being used."""
 PAUSE = 30.0
-"""Seconds between two fetches at least, whatever anybody asks for."""
+"""Seconds in which there are at most `FETCHES` fetches, whatever anybody asks for."""
+FETCHES = 3
+"""More than one, so that a key is found that was published just after a fetch."""
 PAUSE_WITHOUT = 3.0
 """The same, as long as there is no set at all."""
 STALE = 6 * 3600.0
@@ -31,6 +34,10 @@ TIMEOUT = 3.0
 """Seconds that a fetch may take from the first byte to the last."""
 MAX_BYTES = 65_536
 MAX_KEYS = 20
+MAX_ASKED = 1000
+"""Names of unknown keys that are remembered."""
+MAX_KID = 200
+"""Characters of a key's name. One with more is no key's."""
 MIN_RSA_BITS = 2048
 
 Algorithm = Literal["ES256", "RS256"]
@@ -61,7 +68,8 @@ class RemoteKeys:
         self.url = url
         self._clock = clock
         self._held = _Held()
-        self._tried_at: float | None = None
+        self._tries: deque[float] = deque(maxlen=FETCHES)
+        self._asked: OrderedDict[str | None, float] = OrderedDict()
         self._failed = False
 
     @property
@@ -79,24 +87,51 @@ class RemoteKeys:
         return keys.get(kid)
 
     def needs_fetch(self, kid: str | None) -> Literal["no", "soon", "first"]:
-        """Whether the set has to be fetched for a token with this key: `first`, or `soon` and not waited for."""
-        pause = PAUSE if self._held.fetched_at is not None else PAUSE_WITHOUT
-        if self._tried_at is not None and self._clock() - self._tried_at < pause:
+        """Return whether the set has to be fetched for a token with this key: `first`, or `soon` and not waited for."""
+        if self.find(kid) is not None:
+            return "soon" if self._age() > MAX_AGE and self._since_last() >= PAUSE else "no"
+        if len(kid or "") > MAX_KID or (self._was_fetched_for(kid) and self._since_last() < PAUSE):
             return "no"
-        if self.find(kid) is None:
-            return "first"
-        return "soon" if self._age() > MAX_AGE else "no"
+        self._ask(kid)
+        return "no" if self.seconds_to_fetch() > 0 else "first"
+
+    def is_absent(self, kid: str | None) -> bool:
+        """Return whether an unknown key is none: a set was fetched for it, or no fetch is due to it."""
+        return kid not in self._asked or self._was_fetched_for(kid)
+
+    def seconds_to_fetch(self) -> float:
+        """Return the seconds until the set may be fetched for an unknown key, 0 if it may now."""
+        if self._held.fetched_at is None:
+            return max(0.0, PAUSE_WITHOUT - self._since_last())
+        if len(self._tries) < FETCHES:
+            return 0.0
+        return max(0.0, PAUSE - (self._clock() - self._tries[0]))
 
     def fetch(self) -> None:
         """Fetch the set. If that fails, what is there stays, and the log says why."""
-        self._tried_at = self._clock()
+        began = self._clock()
+        self._tries.append(began)
         try:
             keys = parse(fetch(self.url, timeout=TIMEOUT, most=MAX_BYTES))
         except (OSError, http.client.HTTPException, ValueError, NotFetched, Unusable) as error:
             self._failed = True
             logger.warning("The key set at %s can't be had: %s: %s", self.url, type(error).__name__, error)
             return
-        self._held, self._failed = _Held(keys, self._clock()), False
+        self._held, self._failed = _Held(keys, began), False
+
+    def _ask(self, kid: str | None) -> None:
+        if self.is_absent(kid):
+            self._asked[kid] = self._clock()
+            self._asked.move_to_end(kid)
+        while len(self._asked) > MAX_ASKED:
+            self._asked.popitem(last=False)
+
+    def _was_fetched_for(self, kid: str | None) -> bool:
+        asked, fetched_at = self._asked.get(kid), self._held.fetched_at
+        return asked is not None and fetched_at is not None and asked <= fetched_at
+
+    def _since_last(self) -> float:
+        return self._clock() - self._tries[-1] if self._tries else float("inf")
 
     def _age(self) -> float:
         fetched_at = self._held.fetched_at

@@ -5,6 +5,7 @@ are those of `users`, where a person's first token puts them, and no later one c
 """
 
 import base64
+import math
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -181,6 +182,10 @@ class Verifier:
         found = self._keys.find(head.kid)
         if found is None and self._keys.is_uncertain:
             raise Unavailable("The keys of the sign-in service can't be had.", retry_after=5)
+        if found is None and not self._keys.is_absent(head.kid):
+            # The key may be new, and the set has been fetched too often to be fetched for it now.
+            retry_after = math.ceil(self._keys.seconds_to_fetch())
+            raise Unavailable("The keys of the sign-in service are fetched again soon.", retry_after=retry_after)
         if found is None or found.algorithm != head.alg:
             raise _invalid()
         return found.key, found.algorithm

@@ -96,11 +96,13 @@ class SupabaseTokens:
 
     async def _have_key(self, kid: str | None) -> None:
         """See to it that the key is there, if it can be had. All who wait, wait for one fetch and in no thread."""
-        need = self._keys.needs_fetch(kid)
-        if self._fetching is None and need != "no":
-            self._fetching = asyncio.create_task(asyncio.to_thread(self._keys.fetch))
-            self._fetching.add_done_callback(self._fetched)
-        if self._fetching is not None and self._keys.find(kid) is None:
+        for _ in range(2):  # a fetch that had begun before the token came may have missed its key
+            need = self._keys.needs_fetch(kid)
+            if self._fetching is None and need != "no":
+                self._fetching = asyncio.create_task(asyncio.to_thread(self._keys.fetch))
+                self._fetching.add_done_callback(self._fetched)
+            if self._fetching is None or self._keys.find(kid) is not None:
+                return
             await asyncio.shield(self._fetching)
 
     def _fetched(self, fetching: "asyncio.Task[None]") -> None:

@@ -8,7 +8,19 @@ import pytest
 from joserfc.jwk import ECKey, OctKey
 
 from models import remote_keys
-from models.remote_keys import MAX_AGE, MAX_BYTES, PAUSE, PAUSE_WITHOUT, STALE, RemoteKeys, Unusable, parse
+from models.remote_keys import (
+    FETCHES,
+    MAX_AGE,
+    MAX_ASKED,
+    MAX_BYTES,
+    MAX_KID,
+    PAUSE,
+    PAUSE_WITHOUT,
+    STALE,
+    RemoteKeys,
+    Unusable,
+    parse,
+)
 from tests.fixtures.supabase import rsa_key
 
 
@@ -46,15 +58,53 @@ def test_a_key_is_fetched_once_and_then_known(keys, supabase):
     assert supabase.server.fetches == 1
 
 
-def test_a_flood_of_unknown_keys_causes_one_fetch_in_thirty_seconds(keys, supabase, clock):
+def test_flood_of_unknown_keys_causes_few_fetches(keys, supabase, clock):
     ask(keys, supabase.key.kid)
 
     for number in range(600):
         clock.now += 0.125
         assert ask(keys, f"unknown-{number}") is None
 
-    assert supabase.server.fetches == 3
+    assert supabase.server.fetches == 3 * FETCHES  # in 75 seconds
     assert not keys.is_uncertain
+
+
+def test_unknown_key_is_absent_once_a_set_was_fetched_for_it(keys, supabase, clock):
+    ask(keys, supabase.key.kid)
+    for number in range(FETCHES - 1):
+        ask(keys, f"unknown-{number}")
+
+    clock.now += 1
+    assert ask(keys, "later") is None
+    assert (keys.is_absent("unknown-0"), keys.is_absent("later")) == (True, False)
+    assert keys.seconds_to_fetch() == PAUSE - 1
+    for _ in range(10):
+        ask(keys, "unknown-0")
+    assert supabase.server.fetches == FETCHES
+    clock.now += PAUSE
+    ask(keys, "later")
+
+    assert keys.is_absent("later")
+    assert supabase.server.fetches == FETCHES + 1
+
+
+def test_names_of_unknown_keys_are_remembered_within_bounds(keys, supabase):
+    ask(keys, supabase.key.kid)
+
+    for number in range(2 * MAX_ASKED):
+        ask(keys, f"unknown-{number}")
+    ask(keys, "x" * (MAX_KID + 1))
+
+    assert len(keys._asked) == MAX_ASKED
+    assert keys.is_absent("x" * (MAX_KID + 1))
+
+
+def test_new_key_is_found_at_once_after_a_fetch(keys, supabase, clock):
+    ask(keys, supabase.key.kid)
+    clock.now += 0.1
+    new = supabase.rotate().kid
+
+    assert ask(keys, new) is not None
 
 
 def test_a_new_key_is_found_when_a_token_names_it(keys, supabase, clock):

@@ -233,12 +233,28 @@ def test_a_key_that_is_new_is_fetched_and_one_that_is_none_is_not_fetched_again(
     supabase.rotate()
     assert elsewhere.me(supabase.token()).status_code == 200
     assert supabase.server.fetches == 2
-    monkeypatch.setattr(remote_keys, "PAUSE", 30.0)
+    monkeypatch.setattr(remote_keys, "PAUSE", 3600.0)
     supabase.rotate(published=False)
 
     assert {elsewhere.me(supabase.token()).status_code for _ in range(50)} == {401}
 
-    assert supabase.server.fetches == 2
+    assert supabase.server.fetches == 3
+
+
+def test_key_that_is_published_just_after_a_fetch_is_found_or_told_to_wait(elsewhere, supabase, monkeypatch):
+    monkeypatch.setattr(remote_keys, "PAUSE", 3600.0)
+    assert elsewhere.me(supabase.token()).status_code == 200
+    supabase.rotate()
+
+    assert elsewhere.me(supabase.token()).status_code == 200
+    made_up = [elsewhere.me(supabase.sign(supabase.claims(), kid=f"made-up-{number}")) for number in range(3)]
+    supabase.rotate()
+    answer = elsewhere.me(supabase.token())
+
+    assert [one.status_code for one in made_up] == [401, 503, 503]
+    assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
+    assert 0 < int(answer.headers["retry-after"]) <= 3600
+    assert supabase.server.fetches == remote_keys.FETCHES
 
 
 def test_while_the_keys_server_says_nothing_known_keys_go_on_and_nobody_waits_in_a_thread(
