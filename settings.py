@@ -9,8 +9,11 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
+
+Network = IPv4Network | IPv6Network
 
 PROCESSES = ("release", "web", "relay", "worker", "clock")
 """The Procfile's."""
@@ -190,6 +193,13 @@ class Settings:
     )
     web_connections: int = env("WEB_CONNECTIONS", 1000, "Connections that one web process holds open.", of="web")
     trusted_proxies: int = env("TRUSTED_PROXIES", 0, "How many proxies in front append to X-Forwarded-For.", of="web")
+    trusted_proxy_networks: str = env(
+        "TRUSTED_PROXY_NETWORKS",
+        "",
+        "Networks of these proxies, comma separated, e.g. `10.0.0.0/8, 2001:db8::/32`: only what they have appended is"
+        " believed. Without them, TRUSTED_PROXIES has to be the exact number.",
+        of="web",
+    )
     allowed_hosts: str = env(
         "ALLOWED_HOSTS",
         "",
@@ -247,6 +257,18 @@ class Settings:
         if not named and self.environment == "production":
             named = {urlsplit(self.public_url).hostname or ""}
         return frozenset(named)
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """The networks of the trusted proxies.
+
+        Raises:
+            ValueError: one of them is none.
+        """
+        try:
+            return tuple(ip_network(text.strip()) for text in self.trusted_proxy_networks.split(",") if text.strip())
+        except ValueError as error:
+            raise ValueError(f"TRUSTED_PROXY_NETWORKS: {error}") from None
 
     @property
     def frontend_url(self) -> str:

@@ -14,6 +14,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import Field, fields
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -32,6 +33,8 @@ DISTINCT_BYTES = 16
 """That 32 random bytes hold at the least: fewer than 16 come once in 10^10 times, and words and patterns have fewer."""
 TOKEN_CHARACTERS = 32
 PASSWORD_CHARACTERS = 12
+MAX_PROXIES = 5
+"""Proxies in front of `web`: a content delivery network, a firewall, a balancer, an ingress and one to spare."""
 
 _KNOWN_PASSWORDS = frozenset(
     {"administrator", "changeme", "companon", "development", "guest", "password", "postgres", "redis", "secret"}
@@ -96,6 +99,9 @@ def shortcomings(settings: Settings, process: str) -> Iterator[str]:
             fault = "is still that of development"
         if settings.auth_mode == "supabase" and not value and variable in _ELSEWHERE:
             fault = _ELSEWHERE[variable]
+        if variable == "TRUSTED_PROXY_NETWORKS" and not value and 1 < settings.trusted_proxies <= MAX_PROXIES:
+            # If one of them appends nothing, clients choose their address, and only the networks show that.
+            fault = "is missing: it has to name the networks of the proxies where there are two or more"
         if fault:
             yield f"  {variable} {fault}"
 
@@ -278,7 +284,19 @@ def _metrics_token(text: str) -> str | None:
 
 def _trusted_proxies(count: int) -> str | None:
     # There always is one, for TLS. With 0, all clients would have its address and share one limit.
-    return None if count > 0 else "has to say how many proxies stand in front"
+    if count < 1:
+        return "has to say how many proxies stand in front"
+    return None if count <= MAX_PROXIES else f"must not be more than {MAX_PROXIES}: clients would choose their address"
+
+
+def _proxy_networks(text: str) -> str | None:
+    try:
+        networks = [ip_network(item.strip()) for item in text.split(",") if item.strip()]
+    except ValueError:
+        return "has to be networks without host bits, e.g. 10.0.0.0/8, separated by commas"
+    if any(not network.prefixlen for network in networks):
+        return "must not hold every address: clients would choose theirs"
+    return None
 
 
 def _cors_origins(text: str) -> str | None:
@@ -308,6 +326,7 @@ _LOOKS: dict[str, Callable[[Any], str | None]] = {
     "SUPABASE_JWT_SECRET": _jwt_secret,
     "METRICS_TOKEN": _metrics_token,
     "TRUSTED_PROXIES": _trusted_proxies,
+    "TRUSTED_PROXY_NETWORKS": _proxy_networks,
     "CORS_ORIGINS": _cors_origins,
     "MAIL_FROM": _mail_from,
     "LOG_LEVEL": _log_level,

@@ -16,12 +16,13 @@ from models.context import Identity, acting_as, nobody
 from models.errors import Forbidden, MfaRequired, Problem, Unauthenticated
 from web import idempotency
 from web.accepted import accept
+from web.addresses import partition
 from web.auditing import audited, changes, record_act, refused
 from web.body import read_json_bytes
 from web.declaration import AUTHENTICATED, GENERAL, OPEN, OPTIONAL, PUBLIC, Declaration, Declared
 from web.decode import Body, Query
 from web.kit import Kit
-from web.limits import Rate, headers, parse_rate, partition
+from web.limits import Rate, headers, parse_rate
 from web.negotiation import preferred_type
 from web.pagination import Page, PageQuery, after, page_of
 from web.preconditions import etag, not_modified, require_match

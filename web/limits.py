@@ -15,7 +15,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
 
 from limits import RateLimitItem, parse_many
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
@@ -86,15 +85,6 @@ class _Taken:
     standing: Standing
     left: int
     until: float
-
-
-def partition(address: str) -> str:
-    """The part of a client's address that one customer has: an IPv4 address, or an IPv6 /64."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return "unknown"
-    return str(parsed if parsed.version == 4 else ip_network((parsed, 64), strict=False))
 
 
 class Limiter:

@@ -3,8 +3,6 @@
 import re
 import time
 from collections.abc import Mapping
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import Any
 
 from falcon.asgi import Request, Response
@@ -12,6 +10,7 @@ from falcon.asgi import Request, Response
 from models.context import RequestInfo, set_request_info
 from models.errors import NotFound
 from settings import Settings
+from web.addresses import Proxies
 from web.kit import Kit
 from web.logs import AccessLog
 from web.problems import BadRequest, HeadersTooLarge, Misdirected, UriTooLong
@@ -60,7 +59,7 @@ class Context:
 
     def __init__(self, kit: Kit, settings: Settings, access_log: AccessLog) -> None:
         self._kit = kit
-        self._proxies = settings.trusted_proxies
+        self._proxies = Proxies(settings.trusted_proxies, settings.proxy_networks)
         self._log = access_log
         self._hosts = settings.hosts
         self._headers = security_headers(settings)
@@ -75,7 +74,7 @@ class Context:
             request_id=request_id,
             correlation_id=id_of(req.get_header("X-Correlation-Id")) or request_id,
             traceparent=continued(req.get_header("traceparent"), request_id),
-            address=client_address(_peer(req), req.get_header("X-Forwarded-For"), self._proxies),
+            address=self._address(req),
             user_agent=_CONTROL.sub("", req.user_agent or "")[:MAX_USER_AGENT],
         )
         req.context.info = info
@@ -84,6 +83,11 @@ class Context:
         _require_small_head(req)
         if "\x00" in req.path:
             raise NotFound  # no path has it, and no database takes it
+
+    def _address(self, req: Request) -> str:
+        # Health checks and scrapers ask past the proxies: no contradiction.
+        report = not PROBES.fullmatch(req.path)
+        return self._proxies.client_address(_peer(req), req.get_header("X-Forwarded-For"), report=report)
 
     async def process_response(self, req: Request, resp: Response, resource: Any, req_succeeded: bool) -> None:
         """Add what every answer carries, and write it down."""
@@ -132,34 +136,6 @@ def _require_small_head(req: Request) -> None:
         size += len(name) + len(value)
     if size > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"More than {MAX_HEADER_BYTES} bytes.")
-
-
-def client_address(peer: str, forwarded_for: str | None, proxies: int) -> str:
-    """Where the request comes from: the peer, or what the outermost of `proxies` trusted proxies saw.
-
-    Each proxy appends the address it was called from to `X-Forwarded-For`; what stands further left than
-    our own proxies can have written was made up by the client.
-    """
-    if proxies and forwarded_for:
-        hops = [hop.strip() for hop in forwarded_for.split(",")]
-        address = _normal(hops[max(0, len(hops) - proxies)])
-        if address:
-            return address
-    return _normal(peer) or peer
-
-
-@lru_cache(maxsize=4096)
-def _normal(text: str) -> str:
-    """An address without port and brackets; IPv4 in IPv6's clothing as IPv4; nothing if it isn't one."""
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return ""
-    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 class Cors:

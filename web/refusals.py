@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from models.refusals import NOT_FOUND, Refused
-from web.limits import partition
+from web.addresses import partition
 from web.pool import Pool
 
 logger = logging.getLogger(__name__)

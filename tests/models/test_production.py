@@ -181,6 +181,10 @@ UNFIT = [
     ("metrics_token", ""),
     ("metrics_token", "short"),
     ("trusted_proxies", 0),
+    ("trusted_proxies", 99),
+    ("trusted_proxy_networks", "10.0.0.1/8"),
+    ("trusted_proxy_networks", "proxy.internal"),
+    ("trusted_proxy_networks", "10.0.0.0/8, ::/0"),
     ("cors_origins", "*"),
     ("cors_origins", "https://app.companon.com, http://localhost:3000"),
     ("cors_origins", "https://*.companon.com"),
@@ -206,6 +210,13 @@ def test_what_is_not_fit_is_named_without_its_value(name, value):
         assert said[1].startswith(f"  {name.upper()} ")
         assert PASSWORD not in said[1]
         assert not value or str(value) not in said[1]
+
+
+def test_several_proxies_without_their_networks_are_unfit():
+    assert not list(shortcomings(replace(FIT, trusted_proxies=2, trusted_proxy_networks="10.0.0.0/8, fd00::/8"), "web"))
+
+    (fault,) = shortcomings(replace(FIT, trusted_proxies=2), "web")
+    assert fault.startswith("  TRUSTED_PROXY_NETWORKS is missing")
 
 
 def test_everything_that_is_wrong_is_said_at_once():

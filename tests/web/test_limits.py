@@ -11,8 +11,9 @@ from scripts.setup.redis import PrivateRedis
 from settings import settings
 from tests.web.conftest import serving, small_app
 from web import health, limits, metrics
+from web.addresses import partition
 from web.endpoint import endpoint
-from web.limits import Limiter, Standing, headers, parse_rate, partition
+from web.limits import Limiter, Standing, headers, parse_rate
 from web.v1 import ROUTES
 
 
@@ -120,6 +121,9 @@ def test_a_request_does_not_wait_until_a_silent_redis_says_something(tmp_path, m
         ("203.0.113.7", "203.0.113.7"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("64:ff9b::203.0.113.7", "203.0.113.7"),
+        ("64:ff9b:0:0:1::203.0.113.7", "64:ff9b::/64"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
         ("", "unknown"),
         ("unix:", "unknown"),
     ],

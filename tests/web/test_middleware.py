@@ -2,15 +2,19 @@
 
 import json
 import re
+from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.context import RequestInfo, request_info
+from settings import Settings
+from tests.brokers import until
 from tests.web.conftest import serving, small_app
+from web import addresses
+from web.addresses import Proxies
 from web.endpoint import endpoint
-from web.middleware import client_address
 from web.trace import continued
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -100,23 +104,108 @@ def test_a_later_version_of_a_trace_is_understood_as_far_as_we_know_it():
         ("10.0.0.1", "203.0.113.9", 1, "203.0.113.9"),
         ("10.0.0.1", "6.6.6.6, 203.0.113.9", 1, "203.0.113.9"),
         ("10.0.0.1", "6.6.6.6, 203.0.113.9, 10.0.0.2", 2, "203.0.113.9"),
-        ("10.0.0.1", "203.0.113.9", 2, "203.0.113.9"),
+        ("10.0.0.1", "6.6.6.6", 2, "10.0.0.1"),
+        ("10.0.0.1", None, 1, "10.0.0.1"),
         ("10.0.0.1", "203.0.113.9:4711", 1, "203.0.113.9"),
         ("10.0.0.1", "[2001:db8::1]:4711", 1, "2001:db8::1"),
         ("10.0.0.1", "2001:DB8::1", 1, "2001:db8::1"),
         ("10.0.0.1", "unknown", 1, "10.0.0.1"),
         ("10.0.0.1", "'; drop table", 1, "10.0.0.1"),
         ("::ffff:203.0.113.9", None, 0, "203.0.113.9"),
+        ("64:ff9b::203.0.113.9", None, 0, "203.0.113.9"),
+        ("10.0.0.1", "64:ff9b::cb00:7109", 1, "203.0.113.9"),
         ("", None, 0, ""),
     ],
 )
 def test_the_address_is_what_the_outermost_proxy_of_ours_saw(peer, forwarded, proxies, address):
-    assert client_address(peer, forwarded, proxies) == address
+    assert Proxies(proxies).client_address(peer, forwarded) == address
 
 
-@given(st.text(), st.text(), st.integers(0, 3))
-def test_whatever_the_client_claims_an_address_comes_out(peer, forwarded, proxies):
-    assert isinstance(client_address(peer, forwarded, proxies), str)
+OURS = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "proxies", "address"),
+    [
+        ("10.0.0.1", "203.0.113.9", 2, "203.0.113.9"),
+        ("10.0.0.1", "6.6.6.6, 203.0.113.9", 2, "203.0.113.9"),
+        ("10.0.0.1", "10.1.1.1, 203.0.113.9", 2, "203.0.113.9"),
+        ("10.0.0.1", "6.6.6.6, 203.0.113.9, 10.0.0.2", 2, "203.0.113.9"),
+        ("10.0.0.1", "203.0.113.9, 2001:db8::2", 2, "203.0.113.9"),
+        ("10.0.0.1", "203.0.113.9, 10.0.0.3, 10.0.0.2", 2, "10.0.0.3"),
+        ("10.0.0.1", "10.9.9.9", 2, "10.9.9.9"),
+        ("203.0.113.9", "6.6.6.6", 2, "203.0.113.9"),
+        ("10.0.0.1", "unknown", 2, "10.0.0.1"),
+        ("10.0.0.1", None, 2, "10.0.0.1"),
+        ("", "6.6.6.6", 2, ""),
+    ],
+)
+def test_only_what_a_proxy_of_a_trusted_network_appended_is_believed(peer, forwarded, proxies, address):
+    assert Proxies(proxies, OURS).client_address(peer, forwarded) == address
+
+
+@given(st.text(), st.text(), st.integers(0, 3), st.sampled_from([(), OURS]))
+def test_whatever_the_client_claims_an_address_comes_out(peer, forwarded, proxies, networks):
+    assert isinstance(Proxies(proxies, networks).client_address(peer, forwarded), str)
+
+
+HOP = st.one_of(st.ip_addresses().map(str), st.just("unknown"), st.just("10.1.2.3"))
+
+
+@given(st.lists(HOP, max_size=4), st.ip_addresses(v=4).filter(lambda address: address not in OURS[0]))
+def test_addresses_that_a_client_invents_change_nothing(invented, client):
+    appended = [str(client), "10.0.0.2"]
+    proxies = Proxies(5, OURS)
+
+    claimed = proxies.client_address("10.0.0.1", ", ".join([*invented, *appended]))
+
+    assert claimed == proxies.client_address("10.0.0.1", ", ".join(appended)) == str(client)
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if "X-Forwarded-For" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("settings", "forwarded"),
+    [
+        ({"trusted_proxies": 2}, "203.0.113.9"),
+        ({"trusted_proxies": 1}, None),
+        ({"trusted_proxies": 1}, "unknown"),
+        ({"trusted_proxies": 1, "trusted_proxy_networks": "192.0.2.0/24"}, "203.0.113.9"),
+    ],
+)
+def test_contradictory_forwarding_is_reported_once_a_minute(serve, caplog, settings, forwarded):
+    api = serve({"/mirror": Mirror()}, **settings)
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+
+    assert [api.get("/mirror", headers=headers).json["address"] for _ in range(5)] == [""] * 5
+    assert len(warnings(caplog)) == 1
+    assert "in 1 requests" in warnings(caplog)[0]
+
+
+def test_later_report_counts_the_contradictions_in_between(caplog, monkeypatch):
+    monkeypatch.setattr(addresses, "REPORT_SECONDS", 0.05)
+    proxies, asked = Proxies(2), []
+
+    def reported():
+        asked.append(proxies.client_address("10.0.0.1", "203.0.113.9"))
+        return len(warnings(caplog)) > 1
+
+    until(reported)
+    assert f"in {len(asked) - 1} requests" in warnings(caplog)[1]
+
+
+def test_health_checks_past_the_proxies_are_no_contradiction(serve, caplog):
+    api = serve({}, trusted_proxies=1)
+
+    assert api.get("/healthz").status_code == 200
+    assert warnings(caplog) == []
+
+
+def test_networks_that_are_none_are_refused_by_name():
+    with pytest.raises(ValueError, match="TRUSTED_PROXY_NETWORKS"):
+        _ = Settings(trusted_proxy_networks="10.0.0.1/8").proxy_networks
 
 
 def test_every_answer_has_the_security_headers(api):

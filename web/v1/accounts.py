@@ -14,9 +14,9 @@ from models.errors import PreconditionFailed
 from models.invitations import AlreadyMember
 from models.links import LinkInvalid
 from models.sessions import InvalidCredentials
+from web.addresses import partition
 from web.endpoint import audited, endpoint, etag, require_match
 from web.instants import Instant
-from web.limits import partition
 from web.v1.fields import Email, Locale, NewPassword, Password, Phone, Text200, Tier, Tiers, Timezone, Token
 
 
