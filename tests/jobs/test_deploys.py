@@ -170,6 +170,61 @@ def test_history_lies_in_days_that_are_made_ahead_and_dropped_as_a_whole(
     ) == [(True,)]
 
 
+PARTITIONS = """select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'app.job_history'::regclass order by 1"""
+
+
+def rotate(days: int = 14) -> list[str]:
+    with transaction(context.for_system_job()):
+        return value(
+            "SELECT coalesce(array_agg(name), '{}') FROM app.rotate_job_history(%s, '30 days') AS name", [days]
+        )
+
+
+def add_history(query: Query, *finished_at: str) -> None:
+    for at in finished_at:
+        query(
+            "insert into app.job_history (id, actor, args, version, state, attempts, crashes, created_at, finished_at)"
+            " values (gen_random_uuid(), 'deploy.effect', '[]', 1, 'done', 1, 0, now(), " + at + ")"
+        )
+
+
+def test_rotation_moves_rows_of_new_days_out_of_the_default_partition(db_clean: str, query: Query) -> None:
+    for (name,) in query(PARTITIONS + " desc"):
+        if name != "job_history_default":
+            query(f"drop table app_partitions.{name}")
+    add_history(query, "now()", "now() - interval '2 days'", "now() + interval '1 day'")
+
+    rotate()
+
+    by_partition = "select tableoid::regclass::text ~ 'default$', count(*) from app.job_history group by 1 order by 1"
+    assert query(by_partition) == [(False, 2), (True, 1)]
+
+
+def test_rotation_deletes_old_rows_of_the_default_partition(db_clean: str, query: Query) -> None:
+    add_history(query, "now() - interval '400 days'", "now() - interval '29 days'")
+
+    rotate()
+
+    assert query("select finished_at > now() - interval '30 days' from app.job_history") == [(True,)]
+
+
+def test_rotation_makes_the_same_days_in_every_time_zone(db_clean: str, superuser: connection) -> None:
+    made = []
+    for zone in ("America/New_York", "Asia/Tokyo", "UTC"):
+        with superuser.cursor() as cursor:
+            cursor.execute(f"set timezone = '{zone}'; select app.rotate_job_history(20, '30 days')")
+            cursor.execute(
+                "set timezone = 'UTC'; select relname, pg_get_expr(relpartbound, oid) from pg_class"
+                " where relispartition and relname ~ '^job_history_[0-9]+$' order by 1"
+            )
+            made.append(cursor.fetchall())
+            cursor.execute("reset timezone")
+
+    assert made[0] == made[1] == made[2]
+    assert all(f"{name[-8:-4]}-{name[-4:-2]}-{name[-2:]} 00:00:00+00" in bounds for name, bounds in made[0])
+
+
 ROUNDS, A_ROUND = 30, 100
 
 

@@ -136,22 +136,45 @@ grant create on schema app to app_definer;
 alter table app.job_history owner to app_definer;
 revoke create on schema app from app_definer;
 
--- Makes the partitions from today on for p_days, and drops those that ended p_keep ago; the names of the dropped ones.
--- What no partition is there for goes to the default one, so a night without this job loses nothing.
-create function app.rotate_job_history(p_days int, p_keep interval) returns setof text
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Creates the partition of one day (in UTC) and moves the day's rows from the default partition into it. The caller holds
+-- the default partition's lock: a row that arrived there in between would refuse the new partition.
+create function app.add_job_history_day(p_day date) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
+    partition constant text := format('app_partitions.job_history_%s', to_char(p_day, 'YYYYMMDD'));
+begin
+    execute format('create table %s (like app.job_history including defaults including constraints)', partition);
+    -- The day has no partition, so its rows are in the default one. Row security of the new table would hide it from us.
+    execute format(
+        'with moved as (delete from app.job_history where finished_at >= %L and finished_at < %L returning *)'
+        ' insert into %s select * from moved', p_day, p_day + 1, partition);
+    execute format('alter table %s enable row level security, force row level security', partition);
+    execute format('alter table app.job_history attach partition %s for values from (%L) to (%L)',
+        partition, p_day, p_day + 1);
+end
+$$;
+call app.grant_definer('app.add_job_history_day(date)', '{}');
+
+-- Creates the missing partitions from today (in UTC) for p_days, and drops those that ended p_keep ago, like rows of that
+-- age in the default partition. Returns the names of the dropped partitions. The default partition takes what no other is
+-- there for, so any time without this job loses nothing.
+create function app.rotate_job_history(p_days int, p_keep interval) returns setof text
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+declare
+    missing date[] := array(
+        select day::date from generate_series(current_date, current_date + p_days, '1 day') day
+        where to_regclass(format('app_partitions.job_history_%s', to_char(day, 'YYYYMMDD'))) is null);
     day date;
     partition record;
 begin
-    for day in select generate_series(current_date, current_date + p_days, '1 day')::date loop
-        if to_regclass(format('app_partitions.job_history_%s', to_char(day, 'YYYYMMDD'))) is null then
-            execute format('create table app_partitions.job_history_%s partition of app.job_history'
-                ' for values from (%L) to (%L)', to_char(day, 'YYYYMMDD'), day, day + 1);
-            execute format('alter table app_partitions.job_history_%s enable row level security,'
-                ' force row level security', to_char(day, 'YYYYMMDD'));
-        end if;
+    if missing <> '{}' then
+        lock table app_partitions.job_history_default in access exclusive mode;
+    end if;
+    foreach day in array missing loop
+        perform app.add_job_history_day(day);
     end loop;
+    delete from app.job_history
+    where tableoid = 'app_partitions.job_history_default'::regclass and finished_at < now() - p_keep;
     for partition in
         select c.relname from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
         where i.inhparent = 'app.job_history'::regclass and c.relname ~ '_[0-9]{8}$'
