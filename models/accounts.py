@@ -1,12 +1,10 @@
 """Accounts: how somebody gets one, and what it says about them."""
 
 import json
-import zoneinfo
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +13,10 @@ import psycopg2
 from playhouse.postgres_ext import DateTimeTZField
 from psycopg2.extensions import connection
 
-from models import consents, context, emails, keys, links, passwords, totp
+from models import consents, context, emails, keys, links, passwords, timezones, totp
 from models.context import SYSTEM_ADMIN
 from models.db import Row, after_commit, execute, new_id, row, value
-from models.errors import Conflict, Forbidden, Invalid
+from models.errors import Conflict, Forbidden
 from models.jobs import ring
 from settings import settings
 
@@ -229,28 +227,13 @@ def update_me(before: Profile, changes: Mapping[str, Any]) -> Profile:
     fields = dict(changes)
     tiers = fields.pop("consent_tiers", None)
     if "timezone" in fields:
-        require_timezone(fields["timezone"])
+        timezones.require(fields["timezone"])
     if fields:
         # The clock's time, so that two changes in one transaction are two versions.
         User.update(**fields, updated_at=peewee.fn.clock_timestamp()).where(User.id == before.id).execute()
     if tiers is not None:
         consents.set_tiers(tiers, source="profile")
     return me()
-
-
-def require_timezone(name: str, *, field: str = "timezone") -> None:
-    """Refuse what is not in the IANA time zone database.
-
-    Raises:
-        Invalid: names the field.
-    """
-    if name not in _timezones():
-        raise Invalid(field, "is not a time zone of the IANA database")
-
-
-@cache
-def _timezones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())
 
 
 def clean_up() -> dict[str, int]:

@@ -8,7 +8,7 @@ from uuid import UUID
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
-from models import accounts, invitations, members
+from models import invitations, members, timezones
 from models.db import Row, execute, new_id, now, value
 from models.errors import NotFound
 
@@ -119,7 +119,7 @@ def change(brand: Brand, name: str, settings: dict[str, Any], mfa_required_from:
 
 def _require_sane(settings: dict[str, Any]) -> None:
     if "timezone" in settings:
-        accounts.require_timezone(settings["timezone"], field="settings.timezone")
+        timezones.require(settings["timezone"], field="settings.timezone")
 
 
 def archive(brand_id: UUID) -> list[UUID]:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from models.errors import Invalid, Malformed, Problem
+from web.normalise import normaliser
 from web.schema_errors import invalid
 
 MAX_DEPTH = 32
@@ -51,6 +52,7 @@ class Body:
 
     def __init__(self, kind: Any) -> None:
         self._decoder = msgspec.json.Decoder(kind)
+        self._normalise = normaliser(kind)
 
     def decode(self, raw: bytes) -> Any:
         """The validated value in `raw`.
@@ -62,7 +64,7 @@ class Body:
         tree = _parse(raw)
         _inspect(raw, tree)
         try:
-            return self._decoder.decode(raw)
+            return self._normalise(self._decoder.decode(raw))
         except msgspec.ValidationError as error:
             raise invalid(error) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -157,6 +159,7 @@ class Query:
 
     def __init__(self, kind: type[msgspec.Struct] | None) -> None:
         self._kind = kind
+        self._normalise = normaliser(kind)
         fields = msgspec.structs.fields(kind) if kind is not None else ()
         self._known = {field.encode_name: _Parameter(field.encode_name, field.type) for field in fields}
 
@@ -170,7 +173,7 @@ class Query:
         if self._kind is None:
             return None
         try:
-            return msgspec.convert(values, self._kind)
+            return self._normalise(msgspec.convert(values, self._kind))
         except msgspec.ValidationError as error:
             raise invalid(error) from None
 

@@ -1,13 +1,12 @@
 """What a campaign's scans are held against, as brands write it and as it is stored."""
 
 from datetime import UTC, datetime
-from functools import cache
 from typing import Annotated, Any, Literal, get_args
-from zoneinfo import available_timezones
 
 import msgspec
 from msgspec import Meta, Struct
 
+from models import timezones
 from models.errors import Invalid
 
 Tier = Literal["essential", "analytics", "marketing", "ai_processing"]
@@ -15,9 +14,6 @@ Tier = Literal["essential", "analytics", "marketing", "ai_processing"]
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 """Between these every date of a campaign has to lie."""
-
-NOT_PLACES = {"Factory", "localtime"}
-"""In the time zone database, and still no time zones: what they mean depends on the machine."""
 
 
 class Geofence(Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,7 +73,7 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
     found = []
     if len(set(config.consent_tiers)) < len(config.consent_tiers):
         found.append(("consent_tiers", "a tier is named twice"))
-    if config.timezone not in _timezones():
+    if config.timezone not in timezones.known():
         found.append(("timezone", "not a time zone of the IANA database"))
     found += [
         (field, f"not between {EARLIEST:%Y} and {LATEST:%Y}")
@@ -91,8 +87,3 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
 
 def _dates(config: Config) -> dict[str, datetime | None]:
     return {"starts_at": config.starts_at, "ends_at": config.ends_at}
-
-
-@cache
-def _timezones() -> set[str]:
-    return available_timezones() - NOT_PLACES

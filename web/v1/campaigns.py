@@ -9,7 +9,7 @@ import msgspec
 import segno
 from falcon.asgi import Request, Response
 
-from models import campaigns, codes
+from models import campaigns, codes, texts
 from models.campaigns import (
     CampaignCompleted,
     Config,
@@ -228,7 +228,7 @@ class CampaignCodeImage:
         """Draw a code as SVG. It is ready for print at any size, and readable with a quarter of it gone."""
         code = CodeOut.of(campaigns.code(campaign_id, code_id))
         picture = io.BytesIO()
-        segno.make(code.url, error="q", micro=False).save(picture, kind="svg", scale=8, title=code.label)
+        segno.make(code.url, error="q", micro=False).save(picture, kind="svg", scale=8, title=texts.for_xml(code.label))
         resp.content_type = "image/svg+xml"
         resp.data = picture.getvalue()
 

@@ -4,15 +4,21 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from models import texts
 from models.emails import MAX_LENGTH
 from models.errors import Invalid
+from web.normalise import NORMALISE
 
 Tier = Literal["essential", "analytics", "marketing", "ai_processing"]
 
 Text200 = Annotated[
     str,
     msgspec.Meta(
-        min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$(?!\n)", description="One line."
+        min_length=1,
+        max_length=texts.MOST_OF_A_LINE,
+        description="One line with a visible character. Stored in NFC and trimmed, each run of blanks as one space.",
+        extra_json_schema={"pattern": rf"^[^{texts.UNSAFE}]*\S[^{texts.UNSAFE}]*$"},
+        extra={NORMALISE: texts.line},
     ),
 ]
 Email = Annotated[
@@ -43,10 +49,19 @@ Token = Annotated[str, msgspec.Meta(min_length=1, max_length=100, description="F
 Locale = Annotated[
     str,
     msgspec.Meta(
-        max_length=35,
-        pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$(?!\n)",
-        description="A language tag.",
+        max_length=255,
+        description="A language tag (BCP 47), in any case, also with underscores. Kept as language and region.",
         examples=["es-MX"],
+        extra_json_schema={"pattern": "^[A-Za-z0-9]{1,8}([-_][A-Za-z0-9]{1,8})*$"},
+        extra={NORMALISE: texts.locale},
+    ),
+]
+DeviceLocale = Annotated[
+    str,
+    msgspec.Meta(
+        description="A language tag (BCP 47). Kept as language and region; ignored if it is no language tag.",
+        examples=["es-MX"],
+        extra={NORMALISE: texts.locale_or_none},
     ),
 ]
 Timezone = Annotated[

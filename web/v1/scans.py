@@ -19,7 +19,7 @@ from models.scans import KINDS, MAX_BATCH, Accepted, Attempt, Outcome, Recorder,
 from web.endpoint import endpoint
 from web.group_commit import GroupCommit
 from web.instants import Instant
-from web.v1.fields import Locale, Timezone
+from web.v1.fields import DeviceLocale, Timezone
 
 QUEUE = 512
 """Scans that may wait in each web process before it answers 503."""
@@ -45,7 +45,7 @@ class DeviceIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     fingerprint: Annotated[str, msgspec.Meta(min_length=8, max_length=256, examples=["3f1b2c4d5e6f7a8b"])]
     platform: Literal["ios", "android", "web"] | None = None
-    locale: Locale | None = None
+    locale: DeviceLocale | None = None
     timezone: Timezone | None = None
 
 

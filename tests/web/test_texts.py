@@ -1,0 +1,121 @@
+"""Names, labels, language tags and time zones over HTTP, on representative endpoints."""
+
+import unicodedata
+import xml.dom.minidom
+import zoneinfo
+
+import pytest
+
+CAMPAIGNS = "/api/v1/campaigns"
+
+
+@pytest.fixture
+def codes(client, manager):
+    """The URL of a draft campaign's codes."""
+    made = client.post(CAMPAIGNS, json={"name": "Summer", "type": "QR"}, token=manager.token).json
+    return f"{CAMPAIGNS}/{made['id']}/codes"
+
+
+@pytest.mark.parametrize("label", ["a\uffff", "a\ufffe", "\u200b", "\u3164", "\u2800", "a\u202eb", "a\x85b", " "])
+def test_label_that_cannot_be_read_returns_422_in_plain_words(client, manager, codes, label):
+    refused = client.post(codes, json={"label": label}, token=manager.token)
+
+    ((field, reason),) = [(error["field"], error["reason"]) for error in refused.json["errors"]]
+    assert (refused.status_code, field) == (422, "label")
+    assert reason.startswith("must ")
+
+
+def test_labels_that_look_alike_are_one_label(client, manager, codes):
+    first = client.post(codes, json={"label": "Cañón  1"}, token=manager.token)
+
+    for label in (unicodedata.normalize("NFD", "Cañón 1"), "Cañón 1 ", "Cañón\u00a01", " Cañón\u2003 1"):
+        assert client.post(codes, json={"label": label}, token=manager.token).status_code == 409
+
+    assert first.json["label"] == "Cañón 1"
+
+
+def test_image_of_code_is_well_formed_xml_whatever_is_stored(client, manager, codes, superuser):
+    code = client.post(codes, json={"label": "x"}, token=manager.token).json
+    superuser.cursor().execute("update public.qr_codes set label = %s", ("a\uffff\x01<b>\u202e",))
+
+    image = client.get(f"{codes}/{code['id']}/image", token=manager.token)
+
+    document = xml.dom.minidom.parseString(image.content)
+    assert document.getElementsByTagName("title")[0].firstChild.data == "a<b>\u202e"
+
+
+def test_names_and_reasons_follow_the_rule_of_labels(client, admin, member, superuser):
+    person = member("Creator")
+
+    renamed = client.put("/api/v1/users/me", json={"name": " Ana\u00a0 Lo\u0301pez "}, token=person.token)
+    refused = client.put(f"/api/v1/users/{person.user_id}/lock", json={"reason": "\u2066\u2069"}, token=admin.token)
+    found = client.get("/api/v1/users", params={"email": f" {person.email[:12]} "}, token=admin.token)
+
+    assert renamed.json["name"] == "Ana López"
+    assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "reason")
+    assert [one["id"] for one in found.json["items"]] == [str(person.user_id)]
+
+
+@pytest.mark.parametrize(
+    ("tag", "kept"),
+    [
+        ("en-US-u-mu-celsius", "en-US"),
+        ("es_MX", "es-MX"),
+        ("ES", "es"),
+        ("x-private", "und"),
+        ("a" + "-b" * 127, "und"),
+    ],
+)
+def test_language_tag_is_kept_as_language_and_region(client, member, brand, admin, tag, kept):
+    person = member("Brand Admin")
+
+    anonymous = client.post("/api/v1/auth/anonymous", json={"locale": tag})
+    profile = client.put("/api/v1/users/me", json={"locale": tag}, token=person.token)
+
+    assert (anonymous.status_code, anonymous.json["user"]["locale"]) == (201, kept)
+    assert (profile.status_code, profile.json["locale"]) == (200, kept)
+
+
+def test_text_that_is_no_language_tag_returns_422(client):
+    refused = client.post("/api/v1/auth/anonymous", json={"locale": "es MX"})
+
+    assert (refused.status_code, refused.json["errors"]) == (
+        422,
+        [{"field": "locale", "reason": "must be a language tag, such as es or es-MX"}],
+    )
+
+
+@pytest.mark.parametrize("tag", ["en-US-u-mu-celsius", "es_MX", "es MX", "", "C.UTF-8", "a" * 300])
+def test_scan_is_accepted_whatever_its_locale(phone, campaign, code_of, tag):
+    device = {"fingerprint": "3f1b2c4d5e6f7a8b", "locale": tag}
+
+    assert phone().scan(code_of(campaign()), device=device).status_code == 201
+
+
+@pytest.mark.parametrize(("tag", "shown"), [("ES_es", "es"), ("es-u-ms-metric", "es"), ("fr-FR", "en")])
+def test_scan_without_consent_shows_notice_in_language_of_device(phone, fan, campaign, code_of, tag, shown):
+    device = {"fingerprint": "3f1b2c4d5e6f7a8b", "locale": tag}
+
+    answer = phone(account=fan()).scan(code_of(campaign()), device=device)
+
+    assert (answer.status_code, answer.json["notice"]["locale"]) == (403, shown)
+
+
+@pytest.mark.parametrize("zone", ["Factory", "localtime"])
+def test_time_zone_that_is_no_place_returns_422_everywhere(client, member, brand, zone):
+    person = member("Brand Admin")
+    brand_now = client.get(f"/api/v1/brands/{brand['id']}", token=person.token)
+
+    answers = [
+        client.put("/api/v1/users/me", json={"timezone": zone}, token=person.token),
+        client.patch(
+            f"/api/v1/brands/{brand['id']}",
+            json={"settings": {"timezone": zone}},
+            token=person.token,
+            headers={"If-Match": brand_now.headers["ETag"]},
+        ),
+        client.post(CAMPAIGNS, json={"name": "x", "type": "QR", "config": {"timezone": zone}}, token=person.token),
+    ]
+
+    assert zone in zoneinfo.available_timezones()
+    assert [answer.status_code for answer in answers] == [422, 422, 422]
