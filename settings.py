@@ -203,8 +203,8 @@ class Settings:
     allowed_hosts: str = env(
         "ALLOWED_HOSTS",
         "",
-        "Names that requests may call this API by, comma separated; when empty, `PUBLIC_URL`'s in production and any"
-        " elsewhere.",
+        "Names that requests may call this API by, comma separated; when empty, `PUBLIC_URL`'s, in development the"
+        " names of this machine too, and in tests any.",
         of="web",
     )
     cors_origins: str = env(
@@ -254,8 +254,11 @@ class Settings:
     def hosts(self) -> frozenset[str]:
         """Names that requests may call this API by, in small letters, without ports; any if there are none."""
         named = {name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip()}
-        if not named and self.environment == "production":
+        if not named and self.environment != "test":
             named = {urlsplit(self.public_url).hostname or ""}
+            if self.environment == "development":
+                # Not any name: a page of another origin could make its own name lead to a developer's machine.
+                named |= {"localhost", "127.0.0.1", "[::1]"}
         return frozenset(named)
 
     @property

@@ -22,6 +22,9 @@ LOCK = 0x436F6D7061
 """Key of the session advisory lock that a run holds."""
 TRANSACTION_CONTROL = {"abort", "begin", "commit", "end", "prepare transaction", "rollback", "start transaction"}
 
+RESET = "reset session authorization; reset role; reset all"
+"""A role that a file has set is no setting: `reset all` leaves it, and it could not write the history."""
+
 HISTORY = """
     set local lock_timeout = '4s';
     create schema if not exists supabase_migrations;
@@ -81,7 +84,7 @@ def _read(path: Path) -> Migration:
     if named is None:
         raise MigrationError(f"{path.name} isn't named <digits>_<name>.sql")
     try:
-        statements = tuple(split(path.read_text(encoding="utf-8")))
+        statements = tuple(split(path.read_text(encoding="utf-8-sig")))
     except ValueError as error:
         raise MigrationError(f"{path.name}: {error}") from None
     for statement in statements:
@@ -125,13 +128,14 @@ def _history(db: connection) -> dict[str, list[str] | None]:
 
 def _apply(db: connection, migration: Migration) -> None:
     with db, db.cursor() as cursor:
-        cursor.execute("reset all")
+        cursor.execute(RESET)
         for number, statement in enumerate(migration.statements, 1):
             try:
                 cursor.execute(statement)
             except psycopg2.Error as error:
                 first = statement.strip().splitlines()[0]
                 raise MigrationError(f"{migration.path.name}, statement {number} ({first} …): {error}") from error
+        cursor.execute(RESET)
         cursor.execute(
             "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)",
             [migration.version, migration.name, list(migration.statements)],

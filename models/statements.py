@@ -69,27 +69,35 @@ def _after_comment(sql: str, start: int) -> int:
 def split(sql: str) -> Iterator[str]:
     """The statements of `sql` without their semicolons; comments stay with the statement that they precede.
 
+    A semicolon ends none in brackets (`create rule … do (a; b)`) or in a function's body (`begin atomic a; b; end`).
+
     Raises:
         ValueError: a string, a quoted name or a comment doesn't end.
     """
     statement: list[Token] = []
-    depth = 0
+    depth = brackets = 0
     previous = ""
     for token in tokens(sql):
-        if token.text == ";" and depth == 0:
+        if token.text == ";" and depth == 0 and brackets == 0:
             yield from _whole(statement)
             statement = []
             continue
-        if token.kind == "word":
+        if token.kind not in {"comment", "space"}:
             word = token.text.lower()
             depth += _deeper(word, previous, depth)
+            brackets = max(0, brackets + {"(": 1, ")": -1}.get(word, 0))
             previous = word
         statement.append(token)
     yield from _whole(statement)
 
 
 def _deeper(word: str, previous: str, depth: int) -> int:
-    """How a word changes the nesting in a function body `begin atomic … end`, where `case` has an `end` too."""
+    """How a word changes the nesting in a function body `begin atomic … end`, where `case` has an `end` too.
+
+    After a dot or `as` the word is a name.
+    """
+    if previous in {".", "as"}:
+        return 0
     if word == "atomic" and previous == "begin":
         return 1
     if depth and word == "case":

@@ -5,7 +5,8 @@
     GET    /messages?to=ADDRESS   {"items": [{"id", "to", "from", "subject", "text", "html", "received_at"}, …]}
     DELETE /messages
 
-One item a recipient, newest last; `to` may be left out.
+One item a recipient, newest last; `to` may be left out. Only requests for a name of this machine are answered: a page
+of another origin could make its own name lead here, and read the links.
 """
 
 import asyncio
@@ -90,6 +91,10 @@ class Handler:
         return "250 Kept"
 
 
+LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Names that no page of another origin can have."""
+
+
 class Inbox(BaseHTTPRequestHandler):
     """The HTTP side."""
 
@@ -99,6 +104,8 @@ class Inbox(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """List messages."""
         url = urlsplit(self.path)
+        if not self._is_local():
+            return
         if url.path != "/messages":
             self.send_error(HTTPStatus.NOT_FOUND)
             return
@@ -107,11 +114,23 @@ class Inbox(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         """Forget all messages."""
+        if not self._is_local():
+            return
         if urlsplit(self.path).path != "/messages":
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         self.mailbox.clear()
         self._answer(HTTPStatus.NO_CONTENT, b"")
+
+    def _is_local(self) -> bool:
+        """Refuse a request for a name of elsewhere."""
+        try:
+            is_local = urlsplit(f"//{self.headers.get('Host', '')}").hostname in LOCAL
+        except ValueError:
+            is_local = False
+        if not is_local:
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+        return is_local
 
     def _answer(self, status: HTTPStatus, body: bytes) -> None:
         self.send_response(status)

@@ -21,7 +21,7 @@ RESTART = "Restart the system to have it known: ./scripts/down, ./scripts/up"
 
 def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
-    perform(options.parser().parse_args(argv), int(time.time()))
+    perform(options.parse(argv), int(time.time()))
     return 0
 
 

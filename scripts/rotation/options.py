@@ -1,6 +1,8 @@
 """The command line of `./scripts/keys`, known before anything is installed."""
 
 import argparse
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.setup.environment import ROOT
@@ -11,6 +13,17 @@ lets it sign, `retire` drops the one before when its last token has expired. The
 machine; with --env they are read from AUTH_JWKS (SECRET_KEYS with --roots), and the new value is printed. docs/auth.md
 has the whole procedure.
 """
+
+
+_LIKE_AN_OPTION = re.compile(r"-[\w][\w-]+|-[\w-]{42}", re.ASCII)
+"""Ids, or their beginnings, that argparse would take for options. Ours have two dashes, or one and one letter."""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line. An id may begin with `-`, as one in 64 thumbprints does."""
+    keys = [word for word in argv if _LIKE_AN_OPTION.fullmatch(word)]
+    others = [word for word in argv if word not in keys]
+    return parser().parse_args([*others, "--", *keys] if keys else others)
 
 
 def parser() -> argparse.ArgumentParser:

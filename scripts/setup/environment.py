@@ -84,6 +84,8 @@ def _lock_file(lock: str) -> Path:
 
 
 def _create() -> None:
+    if VENV.is_symlink():
+        fail(f"{VENV} is a link to an environment that does not fit this checkout: remove it (rm {VENV}) and try again")
     if VENV.exists():
         say("Replacing .venv: it is unfinished, was copied here, or its Python is gone")
         shutil.rmtree(VENV)

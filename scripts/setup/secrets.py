@@ -54,9 +54,15 @@ def new_root() -> str:
 
 
 def new_key(now: int) -> dict[str, Any]:
-    """A private ES256 key, named by its thumbprint (RFC 7638), that was made at `now` (Unix time)."""
-    key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"})
-    key.ensure_kid()
+    """A private ES256 key, named by its thumbprint (RFC 7638), that was made at `now` (Unix time).
+
+    One in 64 thumbprints begins with `-`, like an option of a command. Such a key is not used.
+    """
+    while True:
+        key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"})
+        key.ensure_kid()
+        if not str(key.kid).startswith("-"):
+            break
     return {**key.as_dict(private=True), "iat": now}
 
 

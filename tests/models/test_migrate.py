@@ -82,6 +82,28 @@ def test_settings_of_one_file_do_not_reach_the_next(empty, files):
     assert ask(empty, "select relnamespace::regnamespace::text from pg_class where relname = 'here'") == "public"
 
 
+@pytest.mark.parametrize("change", ["set role anon", "set local role anon"])
+def test_role_of_one_file_does_not_reach_the_next(empty, files, change):
+    migrate(empty, files({"01_a": f"{change};", "02_b": "create table here (x int);"}))
+
+    assert ask(empty, "select relowner::regrole::text from pg_class where relname = 'here'") == "postgres"
+
+
+def test_file_with_byte_order_mark_is_applied(empty, files):
+    migrate(empty, files({"01_a": "\ufeffcreate table a (x int);"}))
+
+    assert ask(empty, "select to_regclass('a') is not null")
+
+
+def test_rule_of_several_statements_is_applied_whole(empty, files):
+    tables = "create table a (x int); create table b (x int);"
+    rule = "create rule r as on insert to a do also (insert into b values (new.x); insert into b values (2 * new.x));"
+
+    migrate(empty, files({"01_a": f"{tables} {rule} insert into a values (1);"}))
+
+    assert ask(empty, "select array_agg(x order by x) from b") == [1, 2]
+
+
 def test_a_file_that_the_database_has_passed_by_is_refused(empty, files):
     folder = files({"05_a": "select 1;"})
     migrate(empty, folder)
@@ -165,6 +187,10 @@ TRICKY = {
     "a line comment": "select 1 -- one; two",
     "nested comments": "select /* a /* b; */ c; */ 1",
     "a function's standard body": "create function f() returns int begin atomic select case when true then 1 end; end",
+    "a rule of several statements": "create rule r as on insert to a do also (insert into b values (1); select 2)",
+    "a column called end": (
+        "create function f() returns int begin atomic select x.end from x; select 1 as end; select x . case from x; end"
+    ),
     "a parameter": "prepare p as select $1; ".strip("; "),
     "a name with dollars": "select 1 as a$b$c",
 }

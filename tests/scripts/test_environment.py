@@ -103,3 +103,18 @@ def test_whoever_wants_no_bytecode_among_the_sources_has_it_in_the_environment(c
     kept = Path(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout[:-1])
     assert kept.is_relative_to(checkout / ".venv")
     assert kept.exists()
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
+def test_environment_that_is_a_link_is_named_in_one_line(made, tmp_path, monkeypatch, target):
+    shutil.copytree(made / "requirements", tmp_path / "requirements")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".venv").symlink_to(tmp_path / target)
+    lay(monkeypatch, tmp_path)
+
+    with pytest.raises(progress.SetupError, match="is a link") as refused:
+        environment.ensure("runtime")
+
+    assert len(str(refused.value).splitlines()) == 1
+    assert (tmp_path / ".venv").is_symlink()
+    assert (tmp_path / "elsewhere").is_dir()

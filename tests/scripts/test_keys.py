@@ -4,8 +4,10 @@ import base64
 import dataclasses
 import json
 import subprocess
+from types import SimpleNamespace
 
 import pytest
+from joserfc.jwk import ECKey
 
 from models import audit, context, seals, tokens
 from models.db import transaction
@@ -30,7 +32,7 @@ def keys(tmp_path, monkeypatch, capsys):
     monkeypatch.undo()
 
     def run(*argv, at=NOW):
-        main.perform(options.parser().parse_args([*argv, "--var", str(tmp_path)]), at)
+        main.perform(options.parse([*argv, "--var", str(tmp_path)]), at)
         return capsys.readouterr().out
 
     run.path = tmp_path / "secrets.json"
@@ -111,6 +113,44 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(keys, argv, said):
 def test_the_signing_key_is_never_dropped(keys):
     with pytest.raises(SetupError, match="signs"):
         keys("retire", kids(keys)[0], "--force")
+
+
+def renamed(keys, kid):
+    """Give the newest key of the system another name."""
+    known = json.loads(keys.path.read_text())
+    jwks = json.loads(known["auth_jwks"])
+    jwks["keys"][-1]["kid"] = kid
+    keys.path.write_text(json.dumps(known | {"auth_jwks": json.dumps(jwks)}))
+
+
+@pytest.mark.parametrize("given", ["-fw6Vs2Gza4QRIa1_qV9mtPjnF-z9h3MHvR3OUUbunQ", "-fw6", "-fw"])
+def test_key_whose_id_begins_with_dash_is_promoted_and_retired(keys, given):
+    (first,) = kids(keys)
+    keys("add")
+    renamed(keys, "-fw6Vs2Gza4QRIa1_qV9mtPjnF-z9h3MHvR3OUUbunQ")
+
+    keys("promote", given, "--force")
+    keys("promote", first, "--force")
+    keys("retire", given, "--force")
+
+    assert kids(keys) == [first]
+
+
+def test_new_key_has_no_id_that_begins_with_dash(monkeypatch):
+    made = []
+
+    def generate(*args, **options):
+        key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"})
+        key.ensure_kid()
+        if len(made) < 3:  # a thumbprint begins with a dash by chance only
+            key._dict_value["kid"] = "-" + key.kid[1:]
+        made.append(key.kid)
+        return key
+
+    monkeypatch.setattr(secrets, "ECKey", SimpleNamespace(generate_key=generate))
+
+    assert secrets.new_key(NOW)["kid"] == made[-1]
+    assert len(made) == 4
 
 
 def test_list_says_what_each_key_does_and_shows_no_secret(keys):

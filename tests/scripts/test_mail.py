@@ -1,11 +1,12 @@
 """The mail sink: what is sent is there, before it is acknowledged, for each recipient, also after a restart."""
 
+import http.client
 import json
 import smtplib
 import subprocess
 import sys
 import urllib.request
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from email.message import EmailMessage
 from urllib.parse import quote
 
@@ -94,3 +95,27 @@ def test_messages_outlive_the_sink_and_go_when_told_to(tmp_path):
     assert [item["subject"] for item in kept] == ["kept"]
     assert [item["subject"] for item in after] == ["new"]
     assert after[0]["id"] > kept[0]["id"]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "127.0.0.1@evil.example", "[x", ""]
+)
+def test_inbox_asked_by_another_name_refuses(sink, method, host):
+    sink.send(letter())
+
+    with closing(http.client.HTTPConnection("127.0.0.1", sink.http.getsockname()[1], timeout=60)) as connection:
+        connection.request(method, "/messages", headers={"Host": host})
+        answer = connection.getresponse()
+        content = answer.read()
+
+    assert answer.status == 421
+    assert b"fan@example.org" not in content
+    assert len(sink.items()) == 1
+
+
+def test_inbox_asked_by_local_name_answers(sink):
+    with closing(http.client.HTTPConnection("127.0.0.1", sink.http.getsockname()[1], timeout=60)) as connection:
+        connection.request("GET", "/messages", headers={"Host": "localhost:1080"})
+
+        assert connection.getresponse().status == 200

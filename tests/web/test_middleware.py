@@ -266,6 +266,16 @@ def test_in_production_the_host_is_that_of_the_public_url_unless_said_otherwise(
     assert api.get("/mirror", host="evil.example").json["code"] == "misdirected_request"
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost:8000", 200), ("127.0.0.1:8000", 200), ("[::1]:8000", 200), ("192.0.2.7", 200), ("evil.example", 421)],
+)
+def test_host_in_development_is_this_machine_or_public_url(serve, host, status):
+    api = serve({"/mirror": Mirror()}, environment="development", public_url="http://192.0.2.7:8000")
+
+    assert api.get("/mirror", host=host).status_code == status
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/healthz/relay", "/healthz/audit", "/readyz", "/metrics"])
 def test_who_probes_a_process_needs_to_know_its_address_only(serve, path):
     api = serve({}, allowed_hosts="api.companon.com")
