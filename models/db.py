@@ -253,7 +253,7 @@ def rows(sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[
     return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
 
 
-def row(sql: str, params: Sequence[Any] = ()) -> dict[str, Any] | None:
+def row(sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> dict[str, Any] | None:
     """The first row of a query, or None."""
     return next(iter(rows(sql, params)), None)
 

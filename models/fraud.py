@@ -1,14 +1,17 @@
-"""How likely a scan is not what it seems: rules that each look at one thing, and a score over what they found.
+"""Fraud rules and the score that combines their evidence.
 
-Rules are pure: a `Case` in, `Evidence` or nothing out. A score is evidence, not a verdict: people decide on what
-is not clear (`Band.REVIEW`), and on what is held back (`Band.REJECT`).
+Rules are pure: a `Case` in, `Evidence` or nothing out. A case holds facts of stored scans and never a score, so scans
+get the same scores in whatever order they arrive and are scored (docs/decisions/0022-fraud-scores-without-order.md).
+A score is evidence, not a verdict: people decide on what is not clear (`Band.REVIEW`), and on what is held back
+(`Band.REJECT`).
 """
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Any
 
 REVIEW_FROM = 0.3
 REJECT_FROM = 0.7
@@ -25,6 +28,14 @@ SHARING_PEOPLE = 3
 AIRLINER_KMH = 900.0
 MIN_TRAVEL_KM = 100.0
 """Below it, errors of positioning that nobody reported look like travel."""
+
+LATE_BATCH_WINDOW = timedelta(minutes=10)
+LATE_BATCH_SCANS = 5
+"""Late scans of one person or device that arrive within the window: more than a phone keeps while it has no network."""
+
+BURST_WINDOW = timedelta(minutes=10)
+BURST_DEVICES = 10
+"""New devices of one network (IPv4 /24, IPv6 /64) on one code within the window. Counted up to this number only."""
 
 
 class Band(Enum):
@@ -53,12 +64,26 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """A scan and its history, as far as the rules look at it.
+class Neighbours:
+    """The places of the nearest scans before and after a scan, in the order of (scan time, id)."""
 
-    `before` are the places of the person's and of the device's scan before this one, where there was one.
-    `device_scans` counts the device's scans in the `VELOCITY_WINDOW` that ends with this one, `device_people` the
-    people in the `SHARING_WINDOW`, both with this scan.
+    before: Place | None = None
+    after: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The facts of a scan and of the scans around it.
+
+    Attributes:
+        person: neighbours of the scan among the person's scans with this brand that have a position.
+        device: neighbours of the scan among the device's scans that have a position.
+        device_scans: scans of the device in the `VELOCITY_WINDOW` that ends with this scan, itself included.
+        device_people: people who used the device in the `SHARING_WINDOW` that ends with this scan.
+        late_batch: late scans of the person or of the device, whichever are more, that arrived in the
+            `LATE_BATCH_WINDOW` that ends with the arrival of this scan; 0 if this scan is not late.
+        new_devices: devices that the network introduced on the code in the `BURST_WINDOW` that ends with the arrival
+            of this scan, at most `BURST_DEVICES`; 0 if this scan did not introduce its device.
     """
 
     scanned_at: datetime
@@ -68,9 +93,12 @@ class Case:
     overshoot_m: float
     wants_review: bool
     place: Place | None
-    before: tuple[Place, ...]
+    person: Neighbours
+    device: Neighbours
     device_scans: int
     device_people: int
+    late_batch: int
+    new_devices: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +115,10 @@ class Evidence:
     def over(cls, threshold: float, *, observed: float, unit: str) -> "Evidence | None":
         """Evidence if `observed` is `threshold` or more. The rule's name and weight are put on by `rule`."""
         return cls("", observed, threshold, unit, 0.0) if observed >= threshold else None
+
+    def stored(self) -> dict[str, Any]:
+        """Return the evidence as JSON. An infinite value is null, because JSON has no number for it."""
+        return asdict(self) | {"observed": self.observed if math.isfinite(self.observed) else None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,22 +192,39 @@ def shared_device(case: Case) -> Evidence | None:
 
 @rule("travel.impossible", weight=0.6)
 def impossible_travel(case: Case) -> Evidence | None:
-    """Farther from the scan before than an airliner flies in the time between them, for the person or the device.
+    """Detect travel faster than an airliner to or from a neighbouring scan of the person or of the device.
 
-    Speed in km/h against `AIRLINER_KMH`, of the distance less both reported accuracies. Nothing is said
-    for less than `MIN_TRAVEL_KM` or for unordered times.
+    Speed in km/h against `AIRLINER_KMH` (see `speed_kmh`).
     """
     if case.place is None:
         return None
-    speed = max((speed_kmh(before, case.place) for before in case.before), default=0.0)
+    neighbours = (case.person.before, case.person.after, case.device.before, case.device.after)
+    speed = max((speed_kmh(case.place, place) for place in neighbours if place is not None), default=0.0)
     return Evidence.over(AIRLINER_KMH, observed=speed, unit="km/h")
 
 
-def speed_kmh(before: Place, after: Place) -> float:
-    """How fast one has to travel at least to have been at both places, in km/h; 0 where nothing can be said."""
-    hours = (after.at - before.at) / timedelta(hours=1)
-    km = distance_km(before, after) - (before.accuracy_m + after.accuracy_m) / 1000
-    return km / hours if km >= MIN_TRAVEL_KM and hours > 0 else 0.0
+def speed_kmh(one: Place, other: Place) -> float:
+    """Return the lowest speed in km/h that takes a traveller from one place to the other.
+
+    The distance is that on the ellipsoid less both reported accuracies. Below `MIN_TRAVEL_KM` the speed is 0;
+    from there on, equal times mean an infinite speed.
+    """
+    km = distance_km(one, other) - (one.accuracy_m + other.accuracy_m) / 1000
+    if km < MIN_TRAVEL_KM:
+        return 0.0
+    hours = abs(one.at - other.at) / timedelta(hours=1)
+    return km / hours if hours else math.inf
+
+
+def changes_travel(place: Place | None, neighbours: Neighbours) -> bool:
+    """Return whether a scan at `place` can change the travel evidence of its neighbours.
+
+    Before it arrived, its neighbours were each other's; since then, each of them has this scan in the other's stead.
+    """
+    if place is None:
+        return False
+    pairs = ((neighbours.before, place), (place, neighbours.after), (neighbours.before, neighbours.after))
+    return any(one and other and speed_kmh(one, other) >= AIRLINER_KMH for one, other in pairs)
 
 
 @rule("fence.outside", weight=0.4)
@@ -202,3 +251,22 @@ def late_arrival(case: Case) -> Evidence | None:
     """It arrived long after it was made. Phones do lose the network, so this says little by itself."""
     delay = (case.received_at - case.scanned_at) / timedelta(seconds=1)
     return Evidence.over(0.0, observed=delay, unit="s") if case.late else None
+
+
+@rule("scan.late_batch", weight=0.35)
+def late_batch(case: Case) -> Evidence | None:
+    """Detect a late scan that arrives together with many other late scans of the person or of the device.
+
+    A script that invents scan times sends such batches. With `scan.late`, it leads to a review.
+    """
+    return Evidence.over(LATE_BATCH_SCANS, observed=case.late_batch, unit="late scans/10min")
+
+
+@rule("network.new_devices", weight=0.25)
+def burst_of_new_devices(case: Case) -> Evidence | None:
+    """Detect a burst of devices that one network introduces on one code.
+
+    Anonymous people and fingerprints are the client's to make, so limits per person and per device don't bind a
+    script. A crowd behind one address looks the same: alone, this evidence stays below `REVIEW_FROM`.
+    """
+    return Evidence.over(BURST_DEVICES, observed=case.new_devices, unit="new devices/10min")

@@ -3,7 +3,7 @@
 from models.scans.description import Description, describe
 from models.scans.outcomes import KINDS, Accepted, Outcome, Refused, ScanRefused, require_accepted
 from models.scans.recorder import MAX_BATCH, Attempt, Recorder
-from models.scans.scoring import apply, with_history
+from models.scans.scoring import Scored, Subject, apply, begin_rescoring, begin_scoring, followers, with_history
 from models.scans.tables import DeviceFingerprint, QrScan
 
 __all__ = [
@@ -18,8 +18,13 @@ __all__ = [
     "Recorder",
     "Refused",
     "ScanRefused",
+    "Scored",
+    "Subject",
     "apply",
+    "begin_rescoring",
+    "begin_scoring",
     "describe",
+    "followers",
     "require_accepted",
     "with_history",
 ]

@@ -1,47 +1,166 @@
-"""A scan's history, and what follows from its score. Runs as a job of the scan's brand."""
+"""The history of scans, and the effects of their scores. Runs as a job of the scans' brand.
+
+Scoring is independent of the order in which scans arrive and are scored. Two rules make it so: a scan's row is locked
+before its history is read, and the first scoring of a scan names the scans whose history it has changed.
+"""
 
 import json
-from dataclasses import asdict, dataclass
-from datetime import datetime
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal
 from uuid import UUID
 
-from models.db import execute, row
+from models.db import execute, row, rows
 from models.errors import NotFound
-from models.fraud import SHARING_WINDOW, VELOCITY_WINDOW, Band, Case, Place, Score
+from models.fraud import (
+    BURST_DEVICES,
+    BURST_WINDOW,
+    LATE_BATCH_WINDOW,
+    SHARING_WINDOW,
+    VELOCITY_WINDOW,
+    Band,
+    Case,
+    Neighbours,
+    Place,
+    Score,
+    changes_travel,
+)
 from models.locks import lock
 
+Subject = Literal["device", "person"]
+
+MOST_LATE = timedelta(hours=25)
+"""No stored scan arrived later than this after its scan time: campaigns accept at most 24 hours, clocks may differ."""
+
+# `now` can't be used: a scan's history is the same whenever it is read.
 _HISTORY = """
-SELECT s.id, s.campaign_id, s.user_id, s.decision, s.scan_time, s.received_at, s.late, s.geofence_status AS fence,
+SELECT s.id, s.campaign_id, s.user_id, s.device_fp_id, s.decision, s.scan_time, s.received_at, s.late,
+    s.geofence_status AS fence,
     coalesce(s.distance_m + s.accuracy_m - (c.config #>> '{geofence,radius_m}')::float8, 0) AS overshoot_m,
     coalesce(s.details ->> 'when_uncertain' = 'flag', false) AS wants_review,
     extensions.st_y(s.location::extensions.geometry) AS lat, extensions.st_x(s.location::extensions.geometry) AS lon,
-    s.accuracy_m, person.place AS person_before, device.place AS device_before,
-    (SELECT count(*) FROM public.qr_scans d WHERE d.device_fp_id = s.device_fp_id
-        AND d.scan_time > s.scan_time - %s AND d.scan_time <= s.scan_time) AS device_scans,
-    (SELECT count(DISTINCT d.user_id) FROM public.qr_scans d WHERE d.device_fp_id = s.device_fp_id
-        AND d.scan_time > s.scan_time - %s AND d.scan_time <= s.scan_time) AS device_people
+    s.accuracy_m, around.*, counted.*
 FROM public.qr_scans s
 JOIN public.campaigns c ON c.id = s.campaign_id
-LEFT JOIN LATERAL (
-    SELECT json_build_array(extensions.st_y(p.location::extensions.geometry),
-        extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time) AS place
-    FROM public.qr_scans p
-    WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id AND p.scan_time < s.scan_time AND p.location IS NOT NULL
-    ORDER BY p.scan_time DESC LIMIT 1
-) AS person ON true
-LEFT JOIN LATERAL (
-    SELECT json_build_array(extensions.st_y(p.location::extensions.geometry),
-        extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time) AS place
-    FROM public.qr_scans p
-    WHERE p.device_fp_id = s.device_fp_id AND p.scan_time < s.scan_time AND p.location IS NOT NULL
-    ORDER BY p.scan_time DESC LIMIT 1
-) AS device ON true
-WHERE s.id = %s
+CROSS JOIN LATERAL (SELECT
+    (SELECT json_build_array(extensions.st_y(p.location::extensions.geometry),
+            extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time)
+        FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id AND p.location IS NOT NULL
+            AND (p.scan_time, p.id) < (s.scan_time, s.id)
+        ORDER BY p.scan_time DESC, p.id DESC LIMIT 1) AS person_before,
+    (SELECT json_build_array(extensions.st_y(p.location::extensions.geometry),
+            extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time)
+        FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id AND p.location IS NOT NULL
+            AND (p.scan_time, p.id) > (s.scan_time, s.id)
+        ORDER BY p.scan_time, p.id LIMIT 1) AS person_after,
+    (SELECT json_build_array(extensions.st_y(p.location::extensions.geometry),
+            extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time)
+        FROM public.qr_scans p WHERE p.device_fp_id = s.device_fp_id AND p.location IS NOT NULL
+            AND (p.scan_time, p.id) < (s.scan_time, s.id)
+        ORDER BY p.scan_time DESC, p.id DESC LIMIT 1) AS device_before,
+    (SELECT json_build_array(extensions.st_y(p.location::extensions.geometry),
+            extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time)
+        FROM public.qr_scans p WHERE p.device_fp_id = s.device_fp_id AND p.location IS NOT NULL
+            AND (p.scan_time, p.id) > (s.scan_time, s.id)
+        ORDER BY p.scan_time, p.id LIMIT 1) AS device_after
+) AS around
+CROSS JOIN LATERAL (SELECT
+    (SELECT count(*) FROM public.qr_scans p WHERE p.device_fp_id = s.device_fp_id
+        AND p.scan_time > s.scan_time - %(velocity)s AND (p.scan_time, p.id) <= (s.scan_time, s.id)) AS device_scans,
+    (SELECT count(DISTINCT p.user_id) FROM public.qr_scans p WHERE p.device_fp_id = s.device_fp_id
+        AND p.scan_time > s.scan_time - %(sharing)s AND (p.scan_time, p.id) <= (s.scan_time, s.id)) AS device_people,
+    CASE WHEN s.late THEN greatest(
+        (SELECT count(*) FROM public.qr_scans p WHERE p.device_fp_id = s.device_fp_id AND p.late
+            AND p.scan_time > s.received_at - %(late_batch)s - %(most_late)s
+            AND p.received_at > s.received_at - %(late_batch)s AND (p.received_at, p.id) <= (s.received_at, s.id)),
+        (SELECT count(*) FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id AND p.late
+            AND p.scan_time > s.received_at - %(late_batch)s - %(most_late)s
+            AND p.received_at > s.received_at - %(late_batch)s AND (p.received_at, p.id) <= (s.received_at, s.id))
+    ) ELSE 0 END AS late_batch,
+    (SELECT count(*) FROM (
+        SELECT FROM public.qr_scans p
+        WHERE s.new_device AND p.new_device AND p.code_id = s.code_id AND p.network = s.network
+            AND p.received_at > s.received_at - %(burst)s AND (p.received_at, p.id) <= (s.received_at, s.id)
+        LIMIT %(burst_devices)s) AS introduced) AS new_devices
+) AS counted
+WHERE s.id = ANY(%(ids)s::uuid[])
+"""
+
+# Scans that look back on this one, and may have been scored without it. Whether they have been scored is not asked: a
+# scoring that has not committed yet can't be seen.
+_FOLLOWERS = """
+SELECT
+    EXISTS (SELECT FROM public.qr_scans p WHERE p.device_fp_id = s.device_fp_id
+        AND (p.scan_time, p.id) > (s.scan_time, s.id) AND p.scan_time < s.scan_time + %(sharing)s) AS device_later,
+    s.late AND EXISTS (SELECT FROM public.qr_scans p WHERE p.device_fp_id = s.device_fp_id AND p.late
+        AND p.scan_time > s.received_at - %(most_late)s AND (p.received_at, p.id) > (s.received_at, s.id)
+        AND p.received_at < s.received_at + %(late_batch)s) AS device_late,
+    s.late AND EXISTS (SELECT FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id AND p.late
+        AND p.scan_time > s.received_at - %(most_late)s AND (p.received_at, p.id) > (s.received_at, s.id)
+        AND p.received_at < s.received_at + %(late_batch)s) AS person_late,
+    -- Those that have reached the number of new devices, and would not have without this scan. Behind as many devices
+    -- as the number, they reach it anyway.
+    ARRAY(SELECT f.id FROM (
+            SELECT p.id, p.received_at FROM public.qr_scans p
+            WHERE s.new_device AND p.new_device AND p.code_id = s.code_id AND p.network = s.network
+                AND (p.received_at, p.id) > (s.received_at, s.id) AND p.received_at < s.received_at + %(burst)s
+            ORDER BY p.received_at, p.id LIMIT %(burst_devices)s - 1) AS f
+        WHERE %(burst_devices)s = (SELECT count(*) FROM (
+            SELECT FROM public.qr_scans p
+            WHERE p.new_device AND p.code_id = s.code_id AND p.network = s.network
+                AND p.received_at > f.received_at - %(burst)s AND (p.received_at, p.id) <= (f.received_at, f.id)
+            LIMIT %(burst_devices)s + 1) AS introduced)) AS introduced
+FROM public.qr_scans s WHERE s.id = %(id)s
+"""
+
+_WINDOWS = {
+    "velocity": VELOCITY_WINDOW,
+    "sharing": SHARING_WINDOW,
+    "late_batch": LATE_BATCH_WINDOW,
+    "most_late": MOST_LATE,
+    "burst": BURST_WINDOW,
+    "burst_devices": BURST_DEVICES,
+}
+
+# The scans that a scan of that day can change: those around the day, and the nearest with a position on both sides.
+_AROUND = {
+    "device": """
+SELECT id FROM public.qr_scans
+    WHERE device_fp_id = %(subject)s AND scan_time >= %(day)s - %(most_late)s AND scan_time < %(end)s + %(most_late)s
+UNION ALL (SELECT id FROM public.qr_scans
+    WHERE device_fp_id = %(subject)s AND location IS NOT NULL AND scan_time < %(day)s
+    ORDER BY scan_time DESC, id DESC LIMIT 1)
+UNION ALL (SELECT id FROM public.qr_scans
+    WHERE device_fp_id = %(subject)s AND location IS NOT NULL AND scan_time >= %(end)s
+    ORDER BY scan_time, id LIMIT 1)
+""",
+    "person": """
+SELECT id FROM public.qr_scans
+    WHERE brand_id = (SELECT app.job_brand()) AND user_id = %(subject)s
+        AND scan_time >= %(day)s - %(most_late)s AND scan_time < %(end)s + %(most_late)s
+UNION ALL (SELECT id FROM public.qr_scans
+    WHERE brand_id = (SELECT app.job_brand()) AND user_id = %(subject)s AND location IS NOT NULL
+        AND scan_time < %(day)s
+    ORDER BY scan_time DESC, id DESC LIMIT 1)
+UNION ALL (SELECT id FROM public.qr_scans
+    WHERE brand_id = (SELECT app.job_brand()) AND user_id = %(subject)s AND location IS NOT NULL
+        AND scan_time >= %(end)s
+    ORDER BY scan_time, id LIMIT 1)
+""",
+}
+
+# Sorted, so that two scorings of several scans never wait for each other.
+_LOCK = """
+SELECT id, scored_at IS NOT NULL AS is_scored FROM public.qr_scans WHERE id = ANY(%s::uuid[])
+ORDER BY id FOR NO KEY UPDATE
 """
 
 _SCORED = """
-UPDATE public.qr_scans SET score = %s, band = %s, evidence = %s, flagged = %s, scored_at = now() WHERE id = %s
+UPDATE public.qr_scans SET score = %(score)s, band = %(band)s, evidence = %(evidence)s, flagged = %(flagged)s,
+    scored_at = now()
+WHERE id = %(id)s AND (scored_at IS NULL OR (score, evidence) IS DISTINCT FROM (%(score)s::real, %(evidence)s::jsonb))
+RETURNING campaign_id, user_id
 """
 
 # Counted anew each time, so that it doesn't matter how often or in which order scans are scored.
@@ -62,47 +181,90 @@ ON CONFLICT (campaign_id, user_id) DO UPDATE SET accepted_scans = excluded.accep
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A scan to be scored: whose it is, and its case."""
+    """A scan to be scored: its subjects and its case."""
 
+    id: UUID
     campaign_id: UUID
     user_id: UUID
+    device_id: UUID
     accepted: bool
     case: Case
 
 
-def with_history(scan_id: UUID) -> Scored:
-    """A scan of the job's brand with all that the fraud rules look at.
+@dataclass(frozen=True, slots=True)
+class Followers:
+    """Scans whose evidence a new scan may have changed: all of these subjects around its day, and these scans."""
+
+    subjects: tuple[tuple[Subject, UUID], ...]
+    day: date
+    scan_ids: tuple[UUID, ...]
+
+
+def begin_scoring(scan_id: UUID) -> bool:
+    """Lock a scan until the transaction ends; return whether it has no score yet.
 
     Raises:
         NotFound: the brand has no such scan.
     """
-    found = row(_HISTORY, (VELOCITY_WINDOW, SHARING_WINDOW, scan_id))
+    found = row(_LOCK, ([scan_id],))
     if found is None:
         raise NotFound
-    return Scored(found["campaign_id"], found["user_id"], found["decision"] == "accepted", _case(found))
+    return not found["is_scored"]
 
 
-def apply(scan_id: UUID, score: Score) -> None:
-    """Write a score down, and bring the person's part in the campaign up to date with it.
+def begin_rescoring(subject: Subject, subject_id: UUID, day: date) -> list[UUID]:
+    """Lock the scans that a scan of this subject on this day (UTC) can have changed; return those with a score.
 
-    Raises:
-        NotFound: the brand has no such scan.
+    Scans without a score are left to their own job, which names their followers.
     """
-    scan = row("SELECT campaign_id, user_id FROM public.qr_scans WHERE id = %s", (scan_id,))
-    if scan is None:
-        raise NotFound
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    params = {"subject": subject_id, "day": start, "end": start + timedelta(days=1), "most_late": MOST_LATE}
+    found = [one["id"] for one in rows(_AROUND[subject], params)]
+    return [one["id"] for one in rows(_LOCK, (found,)) if one["is_scored"]]
+
+
+def with_history(scan_ids: Sequence[UUID]) -> list[Scored]:
+    """Return scans of the job's brand with all facts that the fraud rules read."""
+    return [_scored(found) for found in rows(_HISTORY, _WINDOWS | {"ids": list(scan_ids)})]
+
+
+def followers(scan: Scored) -> Followers:
+    """Return what a scan that has just arrived may have changed for others."""
+    found = row(_FOLLOWERS, _WINDOWS | {"id": scan.id})
+    assert found is not None
+    case = scan.case
+    subjects: list[tuple[Subject, UUID]] = []
+    if found["device_later"] or found["device_late"] or changes_travel(case.place, case.device):
+        subjects.append(("device", scan.device_id))
+    if found["person_late"] or changes_travel(case.place, case.person):
+        subjects.append(("person", scan.user_id))
+    return Followers(tuple(subjects), case.scanned_at.astimezone(UTC).date(), tuple(found["introduced"]))
+
+
+def apply(scan_id: UUID, score: Score) -> bool:
+    """Store a score and recount the person's part in the campaign; return whether the scan had another score before."""
+    evidence = json.dumps([found.stored() for found in score.evidence])
+    flagged = score.band is not Band.ACCEPT
+    params = {"id": scan_id, "score": score.value, "band": score.band.value, "evidence": evidence, "flagged": flagged}
+    changed = row(_SCORED, params)
+    if changed is None:
+        return False
     # The count that is written last has to be the one that was read last.
-    lock("engagement", scan["campaign_id"], scan["user_id"])
-    evidence = json.dumps([asdict(found) for found in score.evidence])
-    execute(_SCORED, (score.value, score.band.value, evidence, score.band is not Band.ACCEPT, scan_id))
-    execute(_ENGAGED, (scan["campaign_id"], scan["user_id"]))
+    lock("engagement", changed["campaign_id"], changed["user_id"])
+    execute(_ENGAGED, (changed["campaign_id"], changed["user_id"]))
+    return True
+
+
+def _scored(found: dict[str, Any]) -> Scored:
+    accepted = found["decision"] == "accepted"
+    ids = (found["id"], found["campaign_id"], found["user_id"], found["device_fp_id"])
+    return Scored(*ids, accepted, _case(found))
 
 
 def _case(found: dict[str, Any]) -> Case:
     place = None
     if found["lat"] is not None:
         place = Place(found["lat"], found["lon"], found["accuracy_m"], found["scan_time"])
-    before = (found["person_before"], found["device_before"])
     return Case(
         scanned_at=found["scan_time"],
         received_at=found["received_at"],
@@ -111,12 +273,17 @@ def _case(found: dict[str, Any]) -> Case:
         overshoot_m=max(0.0, found["overshoot_m"]),
         wants_review=found["wants_review"],
         place=place,
-        before=tuple(_place(one) for one in before if one is not None),
+        person=Neighbours(_place(found["person_before"]), _place(found["person_after"])),
+        device=Neighbours(_place(found["device_before"]), _place(found["device_after"])),
         device_scans=found["device_scans"],
         device_people=found["device_people"],
+        late_batch=found["late_batch"],
+        new_devices=found["new_devices"],
     )
 
 
-def _place(packed: list[Any]) -> Place:
+def _place(packed: list[Any] | None) -> Place | None:
+    if packed is None:
+        return None
     lat, lon, accuracy_m, at = packed
     return Place(lat, lon, accuracy_m, datetime.fromisoformat(at))

@@ -18,6 +18,12 @@ class RealField(peewee.Field):
     field_type = "real"
 
 
+class CidrField(peewee.Field):
+    """A network of IPv4 or IPv6."""
+
+    field_type = "cidr"
+
+
 class DeviceFingerprint(Row):
     """A device as one brand knows it: the hash is keyed per brand, so it ties nobody together across brands."""
 
@@ -51,6 +57,7 @@ class QrScan(Row):
     scan_time = DateTimeTZField()
     received_at = DateTimeTZField()
     late = peewee.BooleanField(default=False)
+    new_device = peewee.BooleanField(default=False)
     distance_m = RealField(null=True)
     geofence_status = peewee.TextField()
     decision = peewee.TextField()
@@ -58,6 +65,7 @@ class QrScan(Row):
     details = BinaryJSONField(index=False)  # type: ignore[no-untyped-call]
     address = peewee.TextField(null=True)
     user_agent = peewee.TextField(null=True)
+    network = CidrField(null=True)
     request_id = peewee.TextField(null=True)
     flagged = peewee.BooleanField(default=False)
     score = RealField(null=True)

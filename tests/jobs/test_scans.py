@@ -46,7 +46,7 @@ def test_a_person_who_is_elsewhere_minutes_later_is_noticed(phone, campaign, cod
 
     first, second = stored()
 
-    assert rules(first) == ["scan.late"]
+    assert rules(first) == ["travel.impossible", "scan.late"]
     assert rules(second) == ["travel.impossible"]
     assert (second["band"], second["flagged"]) == ("review", True)
     assert second["evidence"][0]["observed"] > 900
@@ -190,9 +190,10 @@ def test_a_brand_s_job_knows_no_other_brand_s_scans(phone, campaign, code_of, ma
     (scan,) = stored()
 
     with transaction(context.for_brand_job(make_brand("Other")["id"])):
-        for act in (lambda: scans.with_history(scan["id"]), lambda: scans.apply(scan["id"], held_back())):
-            with pytest.raises(NotFound):
-                act()
+        assert scans.with_history([scan["id"]]) == []
+        assert scans.apply(scan["id"], held_back()) is False
+        with pytest.raises(NotFound):
+            scans.begin_scoring(scan["id"])
 
 
 def test_a_scan_that_is_gone_is_not_scored(db_clean):

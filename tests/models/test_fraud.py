@@ -1,5 +1,7 @@
 """Fraud rules, each by itself, and the score over what they find."""
 
+import json
+import math
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import fraud
-from models.fraud import RULES, Band, Case, Evidence, Place, combined, score
+from models.fraud import RULES, Band, Case, Evidence, Neighbours, Place, combined, score
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MADRID, NEW_YORK, TOLEDO = (40.4168, -3.7038), (40.7580, -73.9855), (39.8628, -4.0273)
+NORTH_OF_MADRID = (41.0, -3.7)
 
 
 def at(place: tuple[float, float], minutes: float = 0, accuracy_m: float = 10) -> Place:
@@ -27,9 +30,12 @@ HARMLESS = Case(
     overshoot_m=0.0,
     wants_review=False,
     place=at(MADRID),
-    before=(at(MADRID, -30),),
+    person=Neighbours(before=at(MADRID, -30)),
+    device=Neighbours(),
     device_scans=1,
     device_people=1,
+    late_batch=0,
+    new_devices=1,
 )
 
 
@@ -53,19 +59,58 @@ def test_three_people_with_one_device_in_a_day_are_too_many(people, said):
 
 
 @pytest.mark.parametrize(
-    ("before", "said"),
+    ("neighbours", "said"),
     [
-        ([at(NEW_YORK, -60)], ["travel.impossible"]),  # 5,768 km in an hour
-        ([at(NEW_YORK, -8 * 60)], []),  # in eight hours an airliner does it
-        ([at(TOLEDO, -1)], []),  # 68 km: nearer than errors of positioning reach
-        ([at(NEW_YORK, 0)], []),  # no time between them
-        ([at(NEW_YORK, +60)], []),  # the other way round
-        ([at(MADRID, -10), at(NEW_YORK, -60)], ["travel.impossible"]),  # the person or the device
-        ([], []),
+        (Neighbours(before=at(NEW_YORK, -60)), ["travel.impossible"]),  # 5,768 km in an hour
+        (Neighbours(after=at(NEW_YORK, 60)), ["travel.impossible"]),
+        (Neighbours(before=at(NEW_YORK, 0)), ["travel.impossible"]),  # no time between them
+        (Neighbours(after=at(NEW_YORK, 0)), ["travel.impossible"]),
+        (Neighbours(before=at(NEW_YORK, -8 * 60)), []),  # in eight hours an airliner does it
+        (Neighbours(before=at(TOLEDO, -1), after=at(TOLEDO, 0)), []),  # 68 km: nearer than errors of positioning reach
+        (Neighbours(before=at(MADRID, -10), after=at(NEW_YORK, 60)), ["travel.impossible"]),
+        (Neighbours(), []),
     ],
 )
-def test_nobody_is_faster_than_an_airliner(before, said):
-    assert rules_that_speak(before=tuple(before)) == said
+@pytest.mark.parametrize("of", ["person", "device"])
+def test_nobody_is_faster_than_an_airliner(of, neighbours, said):
+    assert rules_that_speak(**{of: neighbours}) == said
+
+
+def test_evidence_without_time_between_two_places_is_stored_as_json():
+    (found,) = score(replace(HARMLESS, person=Neighbours(before=at(NEW_YORK, 0)))).evidence
+
+    assert found.observed == math.inf
+    assert json.loads(json.dumps(found.stored(), allow_nan=False))["observed"] is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changes"),
+    [
+        (at(MADRID, -5), at(TOLEDO, 5), False),
+        (at(NEW_YORK, -5), None, True),
+        (None, at(NEW_YORK, 5), True),
+        # They were impossible neighbours of each other, and have a possible one now.
+        (at(TOLEDO, -1), at(NORTH_OF_MADRID, 1), True),
+        (None, None, False),
+    ],
+)
+def test_scan_between_two_others_changes_their_travel_only_if_one_is_far(before, after, changes):
+    assert fraud.changes_travel(at(MADRID, 0), Neighbours(before, after)) is changes
+    assert fraud.changes_travel(None, Neighbours(before, after)) is False
+
+
+@pytest.mark.parametrize(("scans", "said"), [(4, ["scan.late"]), (5, ["scan.late_batch", "scan.late"])])
+def test_five_late_scans_that_arrive_together_lead_to_a_review(scans, said):
+    changes = {"late": True, "received_at": NOON + timedelta(hours=3), "late_batch": scans}
+
+    assert rules_that_speak(**changes) == said
+    assert score(replace(HARMLESS, **changes)).band is (Band.REVIEW if len(said) == 2 else Band.ACCEPT)
+
+
+@pytest.mark.parametrize(("devices", "said"), [(9, []), (10, ["network.new_devices"])])
+def test_ten_new_devices_of_a_network_are_evidence_below_a_review(devices, said):
+    assert rules_that_speak(new_devices=devices) == said
+    assert score(replace(HARMLESS, new_devices=devices)).band is Band.ACCEPT
 
 
 def test_both_accuracies_are_taken_off_the_distance():
@@ -73,11 +118,11 @@ def test_both_accuracies_are_taken_off_the_distance():
     hours = 6.3
 
     assert km / hours > fraud.AIRLINER_KMH
-    assert rules_that_speak(before=(at(NEW_YORK, -hours * 60, accuracy_m=150_000),)) == []
+    assert rules_that_speak(person=Neighbours(before=at(NEW_YORK, -hours * 60, accuracy_m=150_000))) == []
 
 
 def test_without_a_position_nothing_is_said_about_travel():
-    assert rules_that_speak(place=None, before=(at(NEW_YORK, -60),)) == []
+    assert rules_that_speak(place=None, person=Neighbours(before=at(NEW_YORK, -60))) == []
 
 
 def test_distances_are_those_on_the_ellipsoid():
@@ -86,7 +131,7 @@ def test_distances_are_those_on_the_ellipsoid():
 
 
 def test_evidence_carries_what_was_observed_and_what_it_was_held_against():
-    (found,) = score(replace(HARMLESS, before=(at(NEW_YORK, -60),))).evidence
+    (found,) = score(replace(HARMLESS, person=Neighbours(before=at(NEW_YORK, -60)))).evidence
 
     assert (found.rule, found.threshold, found.unit, found.weight) == ("travel.impossible", 900.0, "km/h", 0.6)
     assert found.observed == pytest.approx(5769, abs=10)
@@ -105,10 +150,10 @@ def test_evidence_carries_what_was_observed_and_what_it_was_held_against():
         ({"late": True, "received_at": NOON + timedelta(hours=3)}, ["scan.late"], Band.ACCEPT),
         ({"device_scans": 9}, ["device.velocity"], Band.REVIEW),
         ({"device_people": 3}, ["device.shared"], Band.REVIEW),
-        ({"before": (at(NEW_YORK, -60),)}, ["travel.impossible"], Band.REVIEW),
+        ({"person": Neighbours(before=at(NEW_YORK, -60))}, ["travel.impossible"], Band.REVIEW),
         ({"device_scans": 9, "device_people": 3}, ["device.velocity", "device.shared"], Band.REJECT),
         (
-            {"before": (at(NEW_YORK, -60),), "device_people": 3},
+            {"person": Neighbours(before=at(NEW_YORK, -60)), "device_people": 3},
             ["travel.impossible", "device.shared"],
             Band.REJECT,
         ),
@@ -185,9 +230,12 @@ cases = st.builds(
     overshoot_m=st.floats(0, 2e7),
     wants_review=st.booleans(),
     place=places,
-    before=st.lists(places.filter(bool), max_size=2).map(tuple),
+    person=st.builds(Neighbours, places, places),
+    device=st.builds(Neighbours, places, places),
     device_scans=st.integers(1, 10_000),
     device_people=st.integers(1, 10_000),
+    late_batch=st.integers(0, 10_000),
+    new_devices=st.integers(0, fraud.BURST_DEVICES),
 )
 
 

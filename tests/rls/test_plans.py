@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from psycopg2 import sql
 
+from models.scans import scoring
 from tests.rls import rows
 from tests.rls.rows import Party
 from tests.rls.shapes import Shape
@@ -101,6 +103,28 @@ def test_a_hot_query_uses_an_index_and_asks_once_who_is_asking(caller: Caller, q
     assert asked
     assert {step["Actual Loops"] for step in asked} <= {0, 1}
     assert not [step for step in steps if step.get("Parent Relationship") == "SubPlan"]
+
+
+SCORING = {
+    "the history of scans": (scoring._HISTORY, {"ids": "{%(thing)s}"}),
+    "what a scan changes for others": (scoring._FOLLOWERS, {"id": "%(thing)s"}),
+    "scans around a device's day": (scoring._AROUND["device"], {"subject": "%(thing)s"}),
+    "scans around a person's day": (scoring._AROUND["person"], {"subject": "%(thing)s"}),
+}
+
+
+@pytest.mark.parametrize(("query", "params"), SCORING.values(), ids=SCORING)
+def test_scoring_reads_scans_by_index(query: str, params: dict[str, str], world: World) -> None:
+    start = datetime(2026, 11, 22, tzinfo=UTC)
+    given = scoring._WINDOWS | {"day": start, "end": start + timedelta(days=1)}
+    given |= {name: text % {"thing": world.mine.thing_id} for name, text in params.items()}
+    asked = world.cur.mogrify(query, given).decode().replace("%", "%%")
+
+    steps = list(nodes(plan_of(world, JOB, asked)))
+
+    of_scans = [step["Node Type"] for step in steps if step.get("Relation Name") == "qr_scans"]
+    assert of_scans
+    assert "Seq Scan" not in of_scans, json.dumps(steps[0], indent=1)
 
 
 def test_a_policy_that_asks_for_every_row_would_show(world: World) -> None:

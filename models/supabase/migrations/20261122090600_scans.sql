@@ -25,6 +25,7 @@ create table public.qr_scans (
     scan_time timestamptz not null,         -- when the phone scanned
     received_at timestamptz not null default now(),
     late boolean not null default false,    -- sent long after it was scanned
+    new_device boolean not null default false, -- the brand has this device since this scan
     distance_m real,                        -- from the centre of the fence
     geofence_status text not null check (geofence_status in ('none', 'inside', 'outside', 'uncertain', 'unknown')),
     decision text not null check (decision in ('accepted', 'rejected')),
@@ -32,6 +33,11 @@ create table public.qr_scans (
     details jsonb not null default '{}',
     address text,
     user_agent text,
+    -- The part of the address that one customer of a provider has, or a few: IPv4 /24, IPv6 /64.
+    network cidr generated always as (case
+        when address ~ '^[0-9]+([.][0-9]+){3}$' then network(set_masklen(address::inet, 24))
+        when address ~ '^[0-9a-f:.]*:[0-9a-f:.]*$' then network(set_masklen(address::inet, 64))
+    end) stored,
     request_id text,
     flagged boolean not null default false,
     score real check (score between 0 and 1),
@@ -46,8 +52,9 @@ create table public.qr_scans (
 );
 create unique index qr_scans_client on public.qr_scans (campaign_id, user_id, client_scan_id);
 create index qr_scans_campaign on public.qr_scans (campaign_id, scan_time);
-create index qr_scans_device on public.qr_scans (device_fp_id, scan_time);
-create index qr_scans_user on public.qr_scans (brand_id, user_id, scan_time);
+create index qr_scans_device on public.qr_scans (device_fp_id, scan_time, id);
+create index qr_scans_user on public.qr_scans (brand_id, user_id, scan_time, id);
+create index qr_scans_new_devices on public.qr_scans (code_id, network, received_at, id) where new_device;
 
 -- Shares taken of a campaign's limits; only accepted scans take one.
 create table app.scan_counters (

@@ -57,11 +57,11 @@ create function app.store_scans(p_asked app.scan_request[], p_decided app.scan_f
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     insert into public.qr_scans (id, brand_id, campaign_id, code_id, user_id, device_fp_id, client_scan_id,
-        request_digest, location, accuracy_m, captured_at, scan_time, late, distance_m, geofence_status, decision,
-        reason, details, address, user_agent, request_id)
+        request_digest, location, accuracy_m, captured_at, scan_time, late, new_device, distance_m, geofence_status,
+        decision, reason, details, address, user_agent, request_id)
     select r.id, r.brand_id, r.campaign_id, r.code_id, r.user_id, d.device_id, r.client_scan_id,
         decode(r.request_digest, 'hex'), app.place(r.lat, r.lon), r.accuracy_m, r.captured_at, r.scanned_at,
-        r.scanned_at < now() - interval '2 minutes', d.distance_m, d.fence,
+        r.scanned_at < now() - interval '2 minutes', d.device_seen is null, d.distance_m, d.fence,
         case when d.reason is null then 'accepted' else 'rejected' end, d.reason, d.details, r.address, r.user_agent,
         r.request_id
     from unnest(p_decided) d join unnest(p_asked) with ordinality r on r.ordinality = d.n;
