@@ -33,16 +33,25 @@ Subject = Literal["device", "person"]
 MOST_LATE = timedelta(hours=25)
 """No stored scan arrived later than this after its scan time: campaigns accept at most 24 hours, clocks may differ."""
 
-# `now` can't be used: a scan's history is the same whenever it is read.
-_HISTORY = """
+# The windows' bounds. Under row security only leakproof operators use an index, and none that adds an interval is one:
+# `offset 0` has the bounds computed apart from the comparisons. Nothing here may depend on `now()`.
+_BOUNDS = """CROSS JOIN LATERAL (SELECT
+    s.scan_time - %(velocity)s AS velocity_from, s.scan_time - %(sharing)s AS sharing_from,
+    s.scan_time + %(sharing)s AS sharing_to, s.received_at - %(late_batch)s AS late_from,
+    s.received_at + %(late_batch)s AS late_to, s.received_at - %(late_batch)s - %(most_late)s AS made_from,
+    s.received_at - %(burst)s AS burst_from, s.received_at + %(burst)s AS burst_to
+    OFFSET 0) AS w"""
+
+_HISTORY = f"""
 SELECT s.id, s.campaign_id, s.user_id, s.device_fp_id, s.decision, s.scan_time, s.received_at, s.late,
     s.geofence_status AS fence,
-    coalesce(s.distance_m + s.accuracy_m - (c.config #>> '{geofence,radius_m}')::float8, 0) AS overshoot_m,
+    coalesce(s.distance_m + s.accuracy_m - (c.config #>> '{{geofence,radius_m}}')::float8, 0) AS overshoot_m,
     coalesce(s.details ->> 'when_uncertain' = 'flag', false) AS wants_review,
     extensions.st_y(s.location::extensions.geometry) AS lat, extensions.st_x(s.location::extensions.geometry) AS lon,
     s.accuracy_m, around.*, counted.*
 FROM public.qr_scans s
 JOIN public.campaigns c ON c.id = s.campaign_id
+{_BOUNDS}
 CROSS JOIN LATERAL (SELECT
     (SELECT json_build_array(extensions.st_y(p.location::extensions.geometry),
             extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time)
@@ -56,32 +65,32 @@ CROSS JOIN LATERAL (SELECT
         ORDER BY p.scan_time, p.id LIMIT 1) AS person_after,
     (SELECT json_build_array(extensions.st_y(p.location::extensions.geometry),
             extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time)
-        FROM public.qr_scans p WHERE p.device_fp_id = s.device_fp_id AND p.location IS NOT NULL
+        FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id AND p.location IS NOT NULL
             AND (p.scan_time, p.id) < (s.scan_time, s.id)
         ORDER BY p.scan_time DESC, p.id DESC LIMIT 1) AS device_before,
     (SELECT json_build_array(extensions.st_y(p.location::extensions.geometry),
             extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time)
-        FROM public.qr_scans p WHERE p.device_fp_id = s.device_fp_id AND p.location IS NOT NULL
+        FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id AND p.location IS NOT NULL
             AND (p.scan_time, p.id) > (s.scan_time, s.id)
         ORDER BY p.scan_time, p.id LIMIT 1) AS device_after
 ) AS around
 CROSS JOIN LATERAL (SELECT
-    (SELECT count(*) FROM public.qr_scans p WHERE p.device_fp_id = s.device_fp_id
-        AND p.scan_time > s.scan_time - %(velocity)s AND (p.scan_time, p.id) <= (s.scan_time, s.id)) AS device_scans,
-    (SELECT count(DISTINCT p.user_id) FROM public.qr_scans p WHERE p.device_fp_id = s.device_fp_id
-        AND p.scan_time > s.scan_time - %(sharing)s AND (p.scan_time, p.id) <= (s.scan_time, s.id)) AS device_people,
+    (SELECT count(*) FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id
+        AND p.scan_time > w.velocity_from AND (p.scan_time, p.id) <= (s.scan_time, s.id)) AS device_scans,
+    (SELECT count(DISTINCT p.user_id) FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id
+        AND p.scan_time > w.sharing_from AND (p.scan_time, p.id) <= (s.scan_time, s.id)) AS device_people,
     CASE WHEN s.late THEN greatest(
-        (SELECT count(*) FROM public.qr_scans p WHERE p.device_fp_id = s.device_fp_id AND p.late
-            AND p.scan_time > s.received_at - %(late_batch)s - %(most_late)s
-            AND p.received_at > s.received_at - %(late_batch)s AND (p.received_at, p.id) <= (s.received_at, s.id)),
+        (SELECT count(*) FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id AND p.late
+            AND p.scan_time > w.made_from AND p.scan_time < s.received_at
+            AND p.received_at > w.late_from AND (p.received_at, p.id) <= (s.received_at, s.id)),
         (SELECT count(*) FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id AND p.late
-            AND p.scan_time > s.received_at - %(late_batch)s - %(most_late)s
-            AND p.received_at > s.received_at - %(late_batch)s AND (p.received_at, p.id) <= (s.received_at, s.id))
+            AND p.scan_time > w.made_from AND p.scan_time < s.received_at
+            AND p.received_at > w.late_from AND (p.received_at, p.id) <= (s.received_at, s.id))
     ) ELSE 0 END AS late_batch,
     (SELECT count(*) FROM (
         SELECT FROM public.qr_scans p
         WHERE s.new_device AND p.new_device AND p.code_id = s.code_id AND p.network = s.network
-            AND p.received_at > s.received_at - %(burst)s AND (p.received_at, p.id) <= (s.received_at, s.id)
+            AND p.received_at > w.burst_from AND (p.received_at, p.id) <= (s.received_at, s.id)
         LIMIT %(burst_devices)s) AS introduced) AS new_devices
 ) AS counted
 WHERE s.id = ANY(%(ids)s::uuid[])
@@ -89,29 +98,31 @@ WHERE s.id = ANY(%(ids)s::uuid[])
 
 # Scans that look back on this one, and may have been scored without it. Whether they have been scored is not asked: a
 # scoring that has not committed yet can't be seen.
-_FOLLOWERS = """
+_FOLLOWERS = f"""
 SELECT
-    EXISTS (SELECT FROM public.qr_scans p WHERE p.device_fp_id = s.device_fp_id
-        AND (p.scan_time, p.id) > (s.scan_time, s.id) AND p.scan_time < s.scan_time + %(sharing)s) AS device_later,
-    s.late AND EXISTS (SELECT FROM public.qr_scans p WHERE p.device_fp_id = s.device_fp_id AND p.late
-        AND p.scan_time > s.received_at - %(most_late)s AND (p.received_at, p.id) > (s.received_at, s.id)
-        AND p.received_at < s.received_at + %(late_batch)s) AS device_late,
+    EXISTS (SELECT FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id
+        AND (p.scan_time, p.id) > (s.scan_time, s.id) AND p.scan_time < w.sharing_to) AS device_later,
+    s.late AND EXISTS (SELECT FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id AND p.late
+        AND p.scan_time > w.made_from AND p.scan_time < w.late_to AND (p.received_at, p.id) > (s.received_at, s.id)
+        AND p.received_at < w.late_to) AS device_late,
     s.late AND EXISTS (SELECT FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id AND p.late
-        AND p.scan_time > s.received_at - %(most_late)s AND (p.received_at, p.id) > (s.received_at, s.id)
-        AND p.received_at < s.received_at + %(late_batch)s) AS person_late,
+        AND p.scan_time > w.made_from AND p.scan_time < w.late_to AND (p.received_at, p.id) > (s.received_at, s.id)
+        AND p.received_at < w.late_to) AS person_late,
     -- Those that have reached the number of new devices, and would not have without this scan. Behind as many devices
     -- as the number, they reach it anyway.
     ARRAY(SELECT f.id FROM (
-            SELECT p.id, p.received_at FROM public.qr_scans p
+            SELECT p.id, p.received_at, p.received_at - %(burst)s AS burst_from FROM public.qr_scans p
             WHERE s.new_device AND p.new_device AND p.code_id = s.code_id AND p.network = s.network
-                AND (p.received_at, p.id) > (s.received_at, s.id) AND p.received_at < s.received_at + %(burst)s
+                AND (p.received_at, p.id) > (s.received_at, s.id) AND p.received_at < w.burst_to
             ORDER BY p.received_at, p.id LIMIT %(burst_devices)s - 1) AS f
         WHERE %(burst_devices)s = (SELECT count(*) FROM (
             SELECT FROM public.qr_scans p
             WHERE p.new_device AND p.code_id = s.code_id AND p.network = s.network
-                AND p.received_at > f.received_at - %(burst)s AND (p.received_at, p.id) <= (f.received_at, f.id)
+                AND p.received_at > f.burst_from AND (p.received_at, p.id) <= (f.received_at, f.id)
             LIMIT %(burst_devices)s + 1) AS introduced)) AS introduced
-FROM public.qr_scans s WHERE s.id = %(id)s
+FROM public.qr_scans s
+{_BOUNDS}
+WHERE s.id = %(id)s
 """
 
 _WINDOWS = {
@@ -125,29 +136,18 @@ _WINDOWS = {
 
 # The scans that a scan of that day can change: those around the day, and the nearest with a position on both sides.
 _AROUND = {
-    "device": """
+    subject: f"""
 SELECT id FROM public.qr_scans
-    WHERE device_fp_id = %(subject)s AND scan_time >= %(day)s - %(most_late)s AND scan_time < %(end)s + %(most_late)s
+    WHERE {of_subject} AND scan_time >= %(from)s AND scan_time < %(to)s
 UNION ALL (SELECT id FROM public.qr_scans
-    WHERE device_fp_id = %(subject)s AND location IS NOT NULL AND scan_time < %(day)s
-    ORDER BY scan_time DESC, id DESC LIMIT 1)
+    WHERE {of_subject} AND location IS NOT NULL AND scan_time < %(day)s ORDER BY scan_time DESC, id DESC LIMIT 1)
 UNION ALL (SELECT id FROM public.qr_scans
-    WHERE device_fp_id = %(subject)s AND location IS NOT NULL AND scan_time >= %(end)s
-    ORDER BY scan_time, id LIMIT 1)
-""",
-    "person": """
-SELECT id FROM public.qr_scans
-    WHERE brand_id = (SELECT app.job_brand()) AND user_id = %(subject)s
-        AND scan_time >= %(day)s - %(most_late)s AND scan_time < %(end)s + %(most_late)s
-UNION ALL (SELECT id FROM public.qr_scans
-    WHERE brand_id = (SELECT app.job_brand()) AND user_id = %(subject)s AND location IS NOT NULL
-        AND scan_time < %(day)s
-    ORDER BY scan_time DESC, id DESC LIMIT 1)
-UNION ALL (SELECT id FROM public.qr_scans
-    WHERE brand_id = (SELECT app.job_brand()) AND user_id = %(subject)s AND location IS NOT NULL
-        AND scan_time >= %(end)s
-    ORDER BY scan_time, id LIMIT 1)
-""",
+    WHERE {of_subject} AND location IS NOT NULL AND scan_time >= %(end)s ORDER BY scan_time, id LIMIT 1)
+"""  # noqa: S608
+    for subject, of_subject in (
+        ("device", "brand_id = (SELECT app.job_brand()) AND device_fp_id = %(subject)s"),
+        ("person", "brand_id = (SELECT app.job_brand()) AND user_id = %(subject)s"),
+    )
 }
 
 # Sorted, so that two scorings of several scans never wait for each other.
@@ -218,7 +218,8 @@ def begin_rescoring(subject: Subject, subject_id: UUID, day: date) -> list[UUID]
     Scans without a score are left to their own job, which names their followers.
     """
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    params = {"subject": subject_id, "day": start, "end": start + timedelta(days=1), "most_late": MOST_LATE}
+    end = start + timedelta(days=1)
+    params = {"subject": subject_id, "day": start, "end": end, "from": start - MOST_LATE, "to": end + MOST_LATE}
     found = [one["id"] for one in rows(_AROUND[subject], params)]
     return [one["id"] for one in rows(_LOCK, (found,)) if one["is_scored"]]
 
