@@ -42,6 +42,13 @@ _BOUNDS = """CROSS JOIN LATERAL (SELECT
     s.received_at - %(burst)s AS burst_from, s.received_at + %(burst)s AS burst_to
     OFFSET 0) AS w"""
 
+_OF_DEVICE = "public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id"
+_OF_PERSON = "public.qr_scans p WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id"
+_PLACE = (
+    "json_build_array(extensions.st_y(p.location::extensions.geometry),"
+    " extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time)"
+)
+
 _HISTORY = f"""
 SELECT s.id, s.campaign_id, s.user_id, s.device_fp_id, s.decision, s.scan_time, s.received_at, s.late,
     s.geofence_status AS fence,
@@ -53,37 +60,29 @@ FROM public.qr_scans s
 JOIN public.campaigns c ON c.id = s.campaign_id
 {_BOUNDS}
 CROSS JOIN LATERAL (SELECT
-    (SELECT json_build_array(extensions.st_y(p.location::extensions.geometry),
-            extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time)
-        FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id AND p.location IS NOT NULL
+    (SELECT {_PLACE} FROM {_OF_PERSON} AND p.location IS NOT NULL
             AND (p.scan_time, p.id) < (s.scan_time, s.id)
         ORDER BY p.scan_time DESC, p.id DESC LIMIT 1) AS person_before,
-    (SELECT json_build_array(extensions.st_y(p.location::extensions.geometry),
-            extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time)
-        FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id AND p.location IS NOT NULL
+    (SELECT {_PLACE} FROM {_OF_PERSON} AND p.location IS NOT NULL
             AND (p.scan_time, p.id) > (s.scan_time, s.id)
         ORDER BY p.scan_time, p.id LIMIT 1) AS person_after,
-    (SELECT json_build_array(extensions.st_y(p.location::extensions.geometry),
-            extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time)
-        FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id AND p.location IS NOT NULL
+    (SELECT {_PLACE} FROM {_OF_DEVICE} AND p.location IS NOT NULL
             AND (p.scan_time, p.id) < (s.scan_time, s.id)
         ORDER BY p.scan_time DESC, p.id DESC LIMIT 1) AS device_before,
-    (SELECT json_build_array(extensions.st_y(p.location::extensions.geometry),
-            extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time)
-        FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id AND p.location IS NOT NULL
+    (SELECT {_PLACE} FROM {_OF_DEVICE} AND p.location IS NOT NULL
             AND (p.scan_time, p.id) > (s.scan_time, s.id)
         ORDER BY p.scan_time, p.id LIMIT 1) AS device_after
 ) AS around
 CROSS JOIN LATERAL (SELECT
-    (SELECT count(*) FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id
+    (SELECT count(*) FROM {_OF_DEVICE}
         AND p.scan_time > w.velocity_from AND (p.scan_time, p.id) <= (s.scan_time, s.id)) AS device_scans,
-    (SELECT count(DISTINCT p.user_id) FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id
+    (SELECT count(DISTINCT p.user_id) FROM {_OF_DEVICE}
         AND p.scan_time > w.sharing_from AND (p.scan_time, p.id) <= (s.scan_time, s.id)) AS device_people,
     CASE WHEN s.late THEN greatest(
-        (SELECT count(*) FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id AND p.late
+        (SELECT count(*) FROM {_OF_DEVICE} AND p.late
             AND p.scan_time > w.made_from AND p.scan_time < s.received_at
             AND p.received_at > w.late_from AND (p.received_at, p.id) <= (s.received_at, s.id)),
-        (SELECT count(*) FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id AND p.late
+        (SELECT count(*) FROM {_OF_PERSON} AND p.late
             AND p.scan_time > w.made_from AND p.scan_time < s.received_at
             AND p.received_at > w.late_from AND (p.received_at, p.id) <= (s.received_at, s.id))
     ) ELSE 0 END AS late_batch,
@@ -94,18 +93,18 @@ CROSS JOIN LATERAL (SELECT
         LIMIT %(burst_devices)s) AS introduced) AS new_devices
 ) AS counted
 WHERE s.id = ANY(%(ids)s::uuid[])
-"""
+"""  # noqa: S608
 
 # Scans that look back on this one, and may have been scored without it. Whether they have been scored is not asked: a
 # scoring that has not committed yet can't be seen.
 _FOLLOWERS = f"""
 SELECT
-    EXISTS (SELECT FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id
+    EXISTS (SELECT FROM {_OF_DEVICE}
         AND (p.scan_time, p.id) > (s.scan_time, s.id) AND p.scan_time < w.sharing_to) AS device_later,
-    s.late AND EXISTS (SELECT FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id AND p.late
+    s.late AND EXISTS (SELECT FROM {_OF_DEVICE} AND p.late
         AND p.scan_time > w.made_from AND p.scan_time < w.late_to AND (p.received_at, p.id) > (s.received_at, s.id)
         AND p.received_at < w.late_to) AS device_late,
-    s.late AND EXISTS (SELECT FROM public.qr_scans p WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id AND p.late
+    s.late AND EXISTS (SELECT FROM {_OF_PERSON} AND p.late
         AND p.scan_time > w.made_from AND p.scan_time < w.late_to AND (p.received_at, p.id) > (s.received_at, s.id)
         AND p.received_at < w.late_to) AS person_late,
     -- Those that have reached the number of new devices, and would not have without this scan. Behind as many devices
@@ -123,7 +122,7 @@ SELECT
 FROM public.qr_scans s
 {_BOUNDS}
 WHERE s.id = %(id)s
-"""
+"""  # noqa: S608
 
 _WINDOWS = {
     "velocity": VELOCITY_WINDOW,

@@ -116,7 +116,7 @@ SCORING = {
 @pytest.mark.parametrize(("query", "params"), SCORING.values(), ids=SCORING)
 def test_scoring_reads_scans_by_index(query: str, params: dict[str, str], world: World) -> None:
     start = datetime(2026, 11, 22, tzinfo=UTC)
-    given = scoring._WINDOWS | {name: start for name in ("day", "end", "from", "to")}
+    given = scoring._WINDOWS | dict.fromkeys(("day", "end", "from", "to"), start)
     given |= {name: text % {"thing": world.mine.thing_id} for name, text in params.items()}
     asked = world.cur.mogrify(query, given).decode().replace("%", "%%")
 
