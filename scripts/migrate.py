@@ -9,6 +9,7 @@ import psycopg2
 
 from models import production
 from models.migrate import MigrationError, migrate
+from models.texts import escape
 from scripts.setup.environment import ROOT
 from settings import settings
 
@@ -22,9 +23,9 @@ def main(argv: list[str]) -> int:
     try:
         applied = migrate(_dsn())
     except (MigrationError, psycopg2.OperationalError) as error:
-        print(f"✗ {error}", file=sys.stderr)
+        print(escape(f"✗ {error}", keep="\n"), file=sys.stderr)
         return 1
-    print(f"Applied {', '.join(applied)}" if applied else "Nothing to migrate")
+    print(escape(f"Applied {', '.join(applied)}") if applied else "Nothing to migrate")
     return 0
 
 

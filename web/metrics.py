@@ -1,5 +1,6 @@
 """`/metrics` for Prometheus, and `/healthz/{process}` for a platform that probes processes which don't speak HTTP."""
 
+import math
 from collections.abc import Iterable
 from hmac import compare_digest
 from ipaddress import ip_address
@@ -97,10 +98,17 @@ def render(measures: Iterable[Metric]) -> str:
         lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} gauge"]
         for labels, value in metric.samples:
             told = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
-            lines.append(
-                f"{metric.name}{f'{{{told}}}' if told else ''} {'+Inf' if value == float('inf') else f'{value:g}'}"
-            )
+            lines.append(f"{metric.name}{f'{{{told}}}' if told else ''} {_number(value)}")
     return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    """Return every digit of a value: as Go reads numbers, which knows `+Inf` and `NaN` besides Python's forms."""
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    if math.isnan(value):
+        return "NaN"
+    return str(value) if isinstance(value, int) else repr(float(value))
 
 
 def _escaped(text: str) -> str:

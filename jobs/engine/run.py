@@ -27,6 +27,7 @@ from models.context import Identity, RequestInfo
 from models.db import Statement, is_connection_loss, now, transaction
 from models.errors import Problem
 from models.logs import redact
+from models.texts import escape
 
 log = logging.getLogger("jobs")
 
@@ -219,12 +220,12 @@ def describe(error: Exception) -> dict[str, Any]:
 
 
 def _words(error: Exception) -> str:
-    """What an error says, as far as the ledger may and can keep it: redacted, without NUL and lone surrogates."""
+    """Return an error's text as the ledger keeps it: redacted, without lone surrogates and control characters."""
     try:
         said = str(error)
     except Exception as another:
         said = f"says nothing: {type(another).__name__}"
-    return redact(said.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode())
+    return escape(redact(said.encode(errors="replace").decode()), keep="\n\t")
 
 
 def _unexpected(error: Exception) -> Exception | None:

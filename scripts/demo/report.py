@@ -12,7 +12,7 @@ import segno
 from scripts.demo.crowd import PLAZA_MAYOR, Crowd
 from scripts.demo.stage import Stage
 from scripts.demo.tally import Tally, percentile
-from scripts.setup.progress import say
+from scripts.setup.progress import output, say
 
 MOST_MISTAKES = 10
 
@@ -116,7 +116,7 @@ def farewell(run: Mapping[str, Any], stage: Stage) -> None:
     segno.make(code["url"], error="m", micro=False).terminal(out=picture, border=2, compact=True)
     say(f"\n  The code on {PLAZA_MAYOR.name}, {PLAZA_MAYOR.city}: {code['url']}\n")
     for text in picture.getvalue().splitlines():
-        say(f"  {text}")
+        output.line(f"  {text}")
     say(f"\n  API            {run['api']}/api/v1")
     say(f"  Documentation  {run['docs']}")
     say(f"  Mail           {run['mail']}/messages")

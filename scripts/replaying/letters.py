@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from scripts.replaying.api import Api, Refused
-from scripts.replaying.tables import cell, table, when
+from scripts.replaying.tables import cell, print_json, print_lines, table, when
 from scripts.setup.progress import SetupError
 
 LETTERS = "/api/v1/dead-jobs"
@@ -112,16 +112,16 @@ def run(given: argparse.Namespace, api: Api, ask: Callable[[str], str] | None) -
     body = {name: value for name, value in asked.items() if value is not None}
     forecast = api.call("POST", f"{LETTERS}/replay", body | {"dry_run": True})
     if not given.json:
-        print("\n".join(_forecast_lines(forecast, given.rate)))
+        print_lines("\n".join(_forecast_lines(forecast, given.rate)))
     if given.dry_run or not forecast["matching"]:
         if given.json:
-            print(json.dumps(forecast, indent=2, ensure_ascii=False))
+            print_json(forecast)
         return 0
     if not given.yes:
         if ask is None:
             raise SetupError("Nothing was replayed: say --yes, or answer at a terminal")
         if ask("Replay? [y/N] ").strip().lower() not in ("y", "yes"):
-            print("Nothing was replayed")
+            print_lines("Nothing was replayed")
             return 1
     _report(given, _replay(api, body))
     return 0
@@ -158,9 +158,9 @@ def _replay(api: Api, body: dict[str, Any]) -> dict[str, Any]:
 
 def _report(given: argparse.Namespace, total: dict[str, Any]) -> None:
     if given.json:
-        print(json.dumps(total, indent=2))
+        print_json(total)
         return
     last = f"; the last is due at {when(total['last_due_at'])} UTC" if given.rate and total["last_due_at"] else ""
-    print(f"{total['replayed']:,} wait again{last}")
+    print_lines(f"{total['replayed']:,} wait again{last}")
     for blocked in total["blocked_by"]:
-        print(f"{cell(blocked['id'])} stays dead: job {blocked['held_by']} has its key")
+        print_lines(f"{cell(blocked['id'])} stays dead: job {blocked['held_by']} has its key")

@@ -1,7 +1,6 @@
 """`./scripts/replay`: from a command to the API's answer, in lines or in JSON."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from typing import Any
 from scripts.replaying import letters, options
 from scripts.replaying.api import Api
 from scripts.replaying.session import session
-from scripts.replaying.tables import table, tree, when
+from scripts.replaying.tables import print_json, print_lines, table, tree, when
 
 Ask = Callable[[str], str]
 
@@ -39,10 +38,10 @@ def perform(given: argparse.Namespace, api: Api, ask: Ask = input) -> int:
         return letters.run(given, api, ask if sys.stdin.isatty() or ask is not input else None)
     answer, lines = COMMANDS[given.verb](given, api)
     if given.json:
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        print_json(answer)
     else:
         for line in lines:
-            print(line)
+            print_lines(line)
     return 0
 
 

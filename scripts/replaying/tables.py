@@ -3,8 +3,20 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from models.texts import escape, json_for_terminal
+
 WIDEST = 60
 """Letters of one cell."""
+
+
+def print_lines(text: str) -> None:
+    """Print lines, escaped for a terminal: jobs and their errors hold text from others."""
+    print(escape(text, keep="\n"))
+
+
+def print_json(value: Any) -> None:
+    """Print indented JSON, escaped for a terminal."""
+    print(json_for_terminal(value))
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
@@ -22,8 +34,8 @@ def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
 
 
 def cell(value: Any) -> str:
-    """A value on one line, as far as there is room."""
-    text = "" if value is None else f"{value:,}" if isinstance(value, int) else " ".join(str(value).split())
+    """A value on one line, as far as there is room, escaped for a terminal."""
+    text = "" if value is None else f"{value:,}" if isinstance(value, int) else escape(" ".join(str(value).split()))
     return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
 
 

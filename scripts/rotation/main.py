@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from scripts.replaying.tables import table
+from models.texts import escape
+from scripts.replaying.tables import print_lines, table
 from scripts.rotation import options, seals
 from scripts.rotation.roots import Roots
 from scripts.rotation.token_keys import TokenKeys
@@ -33,7 +34,7 @@ def perform(given: argparse.Namespace, now: int) -> None:
     """
     held = _read(given, now)
     if given.verb == "list":
-        print("\n".join(table(("key", "does", "made", "next"), held.rows())))
+        print_lines("\n".join(table(("key", "does", "made", "next"), held.rows())))
         return
     if given.verb == "add":
         said = held.add()
@@ -43,7 +44,7 @@ def perform(given: argparse.Namespace, now: int) -> None:
     if given.roots and given.verb == "retire" and not given.abandon_seals:
         seals.require_none(int(given.key), None if given.env else given.var)
     _keep(given, held.text())
-    print(said, file=sys.stderr)
+    print(escape(said), file=sys.stderr)
 
 
 def _read(given: argparse.Namespace, now: int) -> TokenKeys | Roots:

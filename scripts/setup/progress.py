@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn, TextIO
 
+from models.texts import escape
+
 HEARTBEAT = 10.0
 """Seconds between signs of life of a slow step where lines can't be rewritten."""
 
@@ -29,7 +31,7 @@ class Output:
         self._lock = threading.Lock()
 
     def line(self, text: str) -> None:
-        """Write one line everywhere, and forget streams whose reader has gone."""
+        """Write one line everywhere as it is, and forget streams whose reader has gone."""
         with self._lock:
             self.streams = [stream for stream in self.streams if _written(stream, text + "\n")]
 
@@ -43,7 +45,7 @@ class Output:
 
         def show(text: str) -> None:
             with self._lock:
-                _written(terminal, f"\r\x1b[2K{text[:110]}")
+                _written(terminal, f"\r\x1b[2K{escape(text)[:110]}")
 
         yield show
         show("")
@@ -63,8 +65,8 @@ output = Output()
 
 
 def say(text: str) -> None:
-    """Tell the person one line."""
-    output.line(text)
+    """Print one line, escaped for a terminal: it may hold text from others."""
+    output.line(escape(text, keep="\n\t"))
 
 
 def fail(text: str) -> NoReturn:

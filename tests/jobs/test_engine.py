@@ -98,6 +98,18 @@ def test_the_last_attempt_that_fails_makes_a_dead_letter(ledger: Ledger, runner:
     assert state_of(query, id) == "dead"
 
 
+def test_words_kept_of_an_error_have_no_control_characters(ledger: Ledger, runner: Runner, query: Query) -> None:
+    @actor("test.hostile", runs_as="system", max_attempts=1)
+    def body() -> None:
+        raise ValueError("\x1b]0;owned\x07\x00\x9b2J\u202e\ud800\nsecond line")
+
+    enqueue("test.hostile")
+
+    assert runner.run(claim(ledger, "test.hostile")[0]) == "dead"
+    ((said,),) = query("select error ->> 'message' from app.dead_jobs")
+    assert said == "\\x1b]0;owned\\x07\\x00\\x9b2J\\u202e?\nsecond line"
+
+
 def test_actor_with_time_limit_on_retries_is_retried_until_then(ledger: Ledger, runner: Runner, query: Query) -> None:
     @actor("test.patient", runs_as="system", max_attempts=None, give_up_after=timedelta(hours=1), waits=(60.0, 600.0))
     def body() -> None:

@@ -38,6 +38,12 @@ def test_a_step_says_what_it_was_and_how_long_it_took(said):
     assert said.getvalue().startswith("  Making it (0.")
 
 
+def test_line_with_control_characters_is_escaped(said):
+    progress.say("✗ \x1b[31mdone\x9b2J\u202e\n\tsecond line")
+
+    assert said.getvalue() == "✗ \\x1b[31mdone\\x9b2J\\u202e\n\tsecond line\n"
+
+
 def test_a_slow_step_shows_signs_of_life_where_lines_cannot_be_rewritten(said, monkeypatch):
     monkeypatch.setattr(progress, "HEARTBEAT", 0.2)
 

@@ -70,6 +70,30 @@ def test_list_shows_what_died_of_what_and_what_is_paused(replay, bury, ledger):
     assert said[4].endswith("by root@companon.example: fire (0 wait)")
 
 
+CONTROLS = "\x1b]0;owned\x07\x1b[31mAll done\x1b[8m\x9b2J\u202e\u2028"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("jobs", "list"),
+        ("jobs", "list", "--json"),
+        ("jobs", "show", "{id}"),
+        ("jobs", "show", "{id}", "--json"),
+        ("jobs", "run", "{id}", "--dry-run"),
+        ("jobs", "run", "{id}", "--dry-run", "--json"),
+    ],
+)
+def test_control_characters_of_an_error_are_escaped_at_the_terminal(replay, bury, argv):
+    id = bury("test.one", message=CONTROLS)
+
+    said = replay(*(part.format(id=id) for part in argv))
+
+    assert "owned" in said
+    assert not set(CONTROLS) & set(said) - set("ownedAll done]0;[318m2J")
+    assert "\\x1b]0;owned" in said or "\\u001b]0;owned" in said
+
+
 def test_list_can_be_read_by_programs(replay, bury):
     bury("test.one")
     bury("test.two")

@@ -1,9 +1,12 @@
 """What Prometheus and a platform's probes are told, from the ledger itself."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from psycopg2.extensions import connection
 
 from jobs.engine.heartbeat import Heartbeat
@@ -38,6 +41,20 @@ def enqueue(count: int, name: str = "requests.expire") -> None:
     with transaction(context.for_system_job()):
         for _ in range(count):
             jobs.enqueue(name)
+
+
+@given(st.integers() | st.floats() | st.decimals(allow_nan=False, allow_infinity=False, places=3))
+def test_measure_keeps_every_digit_of_its_value(value: float) -> None:
+    line = render([Metric("m", "h", [({}, value)])]).splitlines()[-1]
+
+    text = line.removeprefix("m ")
+    assert int(text) == value if isinstance(value, int) else repr(float(text)) == repr(float(value))
+
+
+def test_infinite_measures_are_written_as_prometheus_reads_them() -> None:
+    measures = [Metric("m", "h", [({}, math.inf), ({}, -math.inf), ({}, math.nan), ({}, 1234567)])]
+
+    assert render(measures).splitlines()[2:] == ["m +Inf", "m -Inf", "m NaN", "m 1234567"]
 
 
 def test_jobs_are_counted_by_actor_and_state(client: Client, ledger: Ledger) -> None:
