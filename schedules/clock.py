@@ -6,10 +6,11 @@ the schedule's catch-up policy says is missing, so a tick that failed or was sle
 
 import logging
 import signal
+import threading
 from datetime import UTC, datetime
 from types import FrameType
 
-from apscheduler.schedulers.blocking import BlockingScheduler
+from apscheduler.schedulers.background import BackgroundScheduler
 
 from jobs.engine.heartbeat import EVERY, Heartbeat
 from jobs.engine.ledger import Ledger, LedgerUnavailable
@@ -73,9 +74,9 @@ def count(ledger: Ledger) -> None:
         log.warning("the jobs were not counted: %s", error)
 
 
-def make_scheduler(ledger: Ledger) -> BlockingScheduler:
+def make_scheduler(ledger: Ledger) -> BackgroundScheduler:
     """APScheduler with one job for each row of the table."""
-    scheduler = BlockingScheduler(timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True})
+    scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True})
     for schedule in SCHEDULES:
         scheduler.add_job(tick, schedule.trigger(), args=[ledger, schedule], id=schedule.do)
     scheduler.add_job(beat, "interval", seconds=EVERY, args=[Heartbeat("clock", ledger)], id=BEAT)
@@ -86,21 +87,30 @@ def make_scheduler(ledger: Ledger) -> BlockingScheduler:
     return scheduler
 
 
+def run(ledger: Ledger, stopping: threading.Event) -> None:
+    """Propose what was due while no clock ran, and then each occurrence when it is due, until `stopping` is set."""
+    for schedule in SCHEDULES:
+        if stopping.is_set():
+            return
+        tick(ledger, schedule)
+    scheduler = make_scheduler(ledger)
+    scheduler.start()
+    stopping.wait()
+    scheduler.shutdown(wait=False)
+
+
 def main() -> None:
     """The `clock` process."""
     production.require_fit(settings, "clock")
     logs.configure(settings.log_level)
-    ledger = Ledger()
-    scheduler = make_scheduler(ledger)
+    stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        scheduler.shutdown(wait=False)
+        stopping.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    for schedule in SCHEDULES:
-        tick(ledger, schedule)
-    scheduler.start()
+    run(Ledger(), stopping)
 
 
 if __name__ == "__main__":

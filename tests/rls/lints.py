@@ -307,7 +307,8 @@ RELATIONS_LINTS = [
     Lint(
         "a schema that no lint looks into",
         """select nspname from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'public',
-            'app', 'app_partitions', 'supabase_migrations', 'extensions', 'auth', 'storage', 'realtime', 'vault', 'graphql_public')""",
+            'app', 'app_partitions', 'supabase_migrations', 'extensions', 'auth', 'storage', 'realtime', 'vault',
+            'graphql_public')""",
         "create schema broken",
     ),
 ]

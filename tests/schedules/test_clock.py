@@ -1,14 +1,21 @@
 """The clock, over the real ledger: each occurrence once, however many clocks there are."""
 
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 
 from psycopg2.extensions import connection
 
 from jobs.engine.ledger import Ledger
-from schedules.clock import BEAT, COUNTS, SEALS, make_scheduler, propose
+from schedules.clock import BEAT, COUNTS, SEALS, make_scheduler, propose, run
 from schedules.kinds import Every
 from schedules.table import SCHEDULES
+from scripts.setup.environment import ROOT
+from tests.brokers import until
 
 HOURLY = Every(hours=1, do="requests.expire", catch_up="all", late_means="")
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -25,6 +32,37 @@ def test_an_occurrence_is_enqueued_once(ledger: Ledger, superuser: connection) -
     assert propose(ledger, HOURLY, NOON + timedelta(minutes=59)) == 0
     assert propose(ledger, HOURLY, NOON + timedelta(hours=1)) == 1
     assert occurrences(superuser) == 2
+
+
+def test_clock_that_starts_proposes_what_was_due_before(ledger: Ledger, superuser: connection) -> None:
+    stopping = threading.Event()
+    clock = threading.Thread(target=run, args=[Ledger(), stopping])
+    clock.start()
+
+    try:
+        until(lambda: occurrences(superuser) >= len(SCHEDULES))
+    finally:
+        stopping.set()
+        clock.join()
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select distinct schedule from app.schedule_occurrences")
+        assert {name for (name,) in cursor.fetchall()} == {schedule.do for schedule in SCHEDULES}
+
+
+def test_clock_stopped_while_its_database_is_silent_ends_well() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        env = os.environ | {"DATABASE_WORKER_URL": f"postgresql://app_worker@127.0.0.1:{silent.getsockname()[1]}/x"}
+        clock = subprocess.Popen([sys.executable, "-m", "schedules.clock"], cwd=ROOT, env=env, stderr=subprocess.PIPE)
+        connected, _ = silent.accept()
+
+        with connected:
+            clock.send_signal(signal.SIGTERM)
+            _, said = clock.communicate(timeout=60)
+
+    assert clock.returncode == 0
+    assert b"Traceback" not in said
 
 
 def test_two_clocks_are_as_good_as_one(ledger: Ledger, superuser: connection) -> None:
