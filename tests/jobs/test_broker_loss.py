@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from psycopg2.extensions import connection
@@ -18,6 +18,7 @@ from psycopg2.extensions import connection
 from jobs.engine import actor, relay
 from jobs.engine.ledger import Ledger
 from jobs.engine.relay import Relay, newest_of
+from jobs.engine.transport import Transport, TransportError
 from jobs.engine.transports import connect
 from models import context, jobs
 from models.db import close_thread, transaction
@@ -139,6 +140,50 @@ def test_an_id_that_was_taken_and_not_claimed_is_published_again_while_others_li
     assert query("select id from app.jobs where state = 'waiting'") == [(first,)]
     assert sorted(query("select id from app.jobs where state = 'published'")) == [(id,) for id in sorted(others)]
     transport.close()
+
+
+@pytest.mark.usefixtures("temporary_actors")
+def test_ids_lost_with_an_error_are_published_again_without_a_sweep(
+    broker: Broker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.forget()
+    monkeypatch.setattr(relay, "SWEEP_EVERY", float("inf"))
+    actor("crew.idle", runs_as="system")(lambda: None)
+    with transaction(context.for_system_job()):
+        id = jobs.enqueue("crew.idle").id
+    losing = LosesFirstPush(connect(broker.url))
+    stopping = threading.Event()
+    rounds = threading.Thread(target=Relay(Ledger(), losing).run, args=[stopping])
+    rounds.start()
+
+    try:
+        reader = connect(broker.url)
+        until(lambda: id in reader.pop("default", 1, 0.1))
+    finally:
+        stopping.set()
+        rounds.join()
+        losing.close()
+        reader.close()
+
+    assert losing.lost == [id]
+
+
+class LosesFirstPush:
+    """A transport whose first push fails, and whose ids don't arrive."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.lost: list[UUID] = []
+
+    def push(self, queue: str, ids: Sequence[UUID]) -> None:
+        if self.lost:
+            self._transport.push(queue, ids)
+            return
+        self.lost += ids
+        raise TransportError("the connection was lost")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 @pytest.mark.parametrize(("depth", "present"), [(0, 0), (1, 1), (2, 3), (3, 3), (4, 4), (9, 4)])

@@ -15,6 +15,7 @@ import pytest
 from psycopg2.extensions import connection
 
 from jobs.engine import actor
+from jobs.engine.broker import LedgerBroker
 from jobs.engine.ledger import Ledger
 from jobs.engine.run import Runner
 from jobs.engine.transports import connect
@@ -138,6 +139,29 @@ def test_a_worker_that_is_told_to_stop_ends_what_it_can_and_gives_the_rest_back_
     left = query("select id, attempts, crashes from app.jobs where state in ('waiting', 'published')")
     assert sorted(left) == sorted((id, 0, 0) for id in unfinished)
     assert query("select count(*) from app.dead_jobs") == [(0,)]
+
+
+def test_consumer_that_closes_releases_claims_it_has_not_handed_out(
+    ledger: Ledger, query: Query, redis_url: str
+) -> None:
+    actor("deploy.effect", runs_as="system", queue="closing")(lambda: None)
+    ids = [enqueue("deploy.effect") for _ in range(5)]
+    transport = connect(redis_url)
+    transport.push("closing", take(ledger, "deploy.effect"))
+    broker = LedgerBroker(redis_url, [])
+    broker.worker_id = 1
+    consumer = broker.consume("closing", prefetch=16)
+
+    handed_out = next(consumer)
+    assert handed_out is not None
+    assert query("select count(*) from app.jobs where state = 'running'") == [(5,)]
+    consumer.close()
+
+    rest = [id for id in ids if str(id) != handed_out.message_id]
+    assert sorted(query("select id, attempts, crashes from app.jobs where state = 'waiting'")) == sorted(
+        (id, 0, 0) for id in rest
+    )
+    transport.close()
 
 
 # The ledger

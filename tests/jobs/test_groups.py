@@ -447,6 +447,19 @@ def test_groups_are_forgotten_with_what_is_still_held_behind_their_dead_letters(
     assert query("select actor from app.jobs") == [("group.unknown",)]
 
 
+def test_finished_child_group_is_kept_while_its_parent_is_live(drain: Drain, said: list[Any], query: Query) -> None:
+    inner = Batch([Call("group.fail", "1")])
+    outer = start(groups.batch, [inner, Call("group.unknown")], on_success=Call("group.say", "success"))
+    drain(allow_dead=True)
+    query("update app.job_groups set finished_at = now() - interval '31 days' where state = 'over'")
+
+    with transaction(context.for_system_job()):
+        pruned = groups.prune(timedelta(days=30))
+
+    assert pruned == 0
+    assert query("select count(*) from app.job_groups where parent_id = %s and outcome = 'dead'", outer.id) == [(1,)]
+
+
 def test_ten_thousand_children_are_one_statement_and_closing_asks_an_index(query: Query, said: list[Any]) -> None:
     group = start(groups.batch, [Call("group.say", str(n)) for n in range(10_000)], then=Call("group.say", "over"))
 

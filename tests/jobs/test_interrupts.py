@@ -126,6 +126,22 @@ def test_a_masked_block_is_not_interrupted_and_what_follows_it_is() -> None:
     assert armed.fired == "shutdown"
 
 
+def test_end_of_an_inner_mask_leaves_the_outer_block_masked() -> None:
+    armed = interrupts.arm(60, 60)
+
+    try:
+        with interrupts.masked():
+            with interrupts.masked():
+                pass
+            interrupts.interrupt_all("shutdown")
+            fired_within = armed.fired
+    except JobInterrupted:
+        fired_within = "shutdown"
+    disarm_quietly(interrupts, armed)
+
+    assert fired_within is None
+
+
 def test_the_watch_goes_on_when_standard_error_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Interrupts()
     watched._start()
