@@ -1,18 +1,21 @@
 """The engine, through the real ledger: what a job's end commits, and what its failure leaves behind."""
 
 import json
+import threading
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from psycopg2.extensions import connection
 
 from jobs.engine import RetryLater, actor, current_job, own_transaction
 from jobs.engine.ledger import Claim, Ledger
 from jobs.engine.run import Runner
 from models import context, jobs
-from models.db import FLUSH, db, execute, new_id, transaction
+from models.db import FLUSH, close_thread, db, execute, new_id, row, transaction
 from models.errors import NotFound
+from tests.blocked import until_blocked
 from tests.fixtures.jobs import take
 from tests.fixtures.queries import Query
 
@@ -221,6 +224,34 @@ def test_one_key_until_done_is_one_job(query: Query) -> None:
 
     assert (second.id, second.created) == (first.id, False)
     assert other.created
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_unique_key_waits_for_the_transaction_that_holds_it(query: Query, superuser: connection, commits: bool) -> None:
+    second: list[jobs.JobRef] = []
+
+    def ask() -> jobs.JobRef:
+        job = jobs.enqueue("test.effect", unique="until_done")
+        row("SELECT 1")  # an enqueued job goes to the server with the next statement
+        return job
+
+    def ask_meanwhile() -> None:
+        with transaction(context.for_system_job()):
+            second.append(jobs.enqueue("test.effect", unique="until_done"))
+        close_thread()
+
+    with transaction(context.for_system_job()):
+        first = ask()
+        waiting = threading.Thread(target=ask_meanwhile)
+        waiting.start()
+        until_blocked(superuser)
+        if not commits:
+            db.rollback()
+            db.begin()
+    waiting.join()
+
+    assert [(ref.id == first.id, ref.created) for ref in second] == [(commits, not commits)]
+    assert query("select id from app.jobs") == [(second[0].id,)]
 
 
 def test_a_key_is_free_again_when_its_job_is_done(ledger: Ledger, runner: Runner) -> None:
