@@ -29,6 +29,17 @@ KEEP_SESSIONS = timedelta(days=90)
 """How long a session that is over is kept, for whoever asks where an account was used."""
 KEEP_INVITATIONS = timedelta(days=90)
 
+_KEPT = {
+    "signups": timedelta(),
+    "sessions": KEEP_SESSIONS,
+    "invitations": KEEP_INVITATIONS,
+    "password_resets": timedelta(),
+    "email_changes": timedelta(),
+    "authenticators": SIGNUP_LIFETIME,
+    "sign_in_attempts": timedelta(),
+}
+"""Kinds of rows that `clean_up` deletes, and how long each is kept once it has expired."""
+
 SIGNUP = "signup"
 INVITATION = "invitation"
 """Purposes of one-time links."""
@@ -125,7 +136,7 @@ def sign_up(email: str, password_hash: str, name: str | None, locale: str, conse
         AlreadyRegistered: whoever is signed in is not anonymous.
     """
     identity = context.current()
-    if identity is not None and identity.role not in ("app_public", "app_fan"):
+    if identity is not None and identity.user_id is not None and not identity.is_anonymous:
         raise AlreadyRegistered
     execute(
         "SELECT app.sign_up(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
@@ -205,6 +216,16 @@ def me() -> Profile:
     return Profile(**found, role=identity.user_role or "", consent_tiers=consents.tiers_in_force())
 
 
+def own_name() -> tuple[str | None, str | None]:
+    """Return the caller's own address and name; for requests about credentials, which read no more of the profile."""
+    identity = context.current()
+    assert identity is not None
+    found = User.select(User.email, User.name).where(User.id == identity.user_id).tuples().first()
+    if found is None:
+        raise Forbidden
+    return found[0], found[1]
+
+
 def lock_me() -> Profile:
     """The caller's own profile, which nobody else changes before this transaction ends."""
     identity = context.current()
@@ -242,33 +263,17 @@ def clean_up() -> dict[str, int]:
     Returns:
         How many rows went, by kind.
     """
-    return {
-        "signups": execute("DELETE FROM app.signups WHERE expires_at < now()"),
-        "sessions": execute(
-            "DELETE FROM app.sessions WHERE least(expires_at, revoked_at) < now() - %s", (KEEP_SESSIONS,)
-        ),
-        "invitations": execute("DELETE FROM app.invitations WHERE expires_at < now() - %s", (KEEP_INVITATIONS,)),
-        "password_resets": execute("DELETE FROM app.password_resets WHERE expires_at < now()"),
-        "email_changes": execute("DELETE FROM app.email_changes WHERE coalesce(undo_until, expires_at) < now()"),
-        "authenticators": execute(
-            "DELETE FROM app.totp_factors WHERE confirmed_at IS NULL AND created_at < now() - %s", (SIGNUP_LIFETIME,)
-        ),
-        "sign_in_attempts": execute("DELETE FROM app.sign_in_attempts WHERE resets_at < now()"),
-    }
+    return {kind: value("SELECT app.delete_expired(%s, %s)", (kind, keep)) for kind, keep in _KEPT.items()}
 
 
 def signup_mail(signup_id: UUID) -> dict[str, Any] | None:
     """What the mail to somebody who signs up needs: `email`, `locale`; None if it is verified or too old by now."""
-    return row(
-        "SELECT s.email, coalesce(u.locale, s.locale) AS locale FROM app.signups s"
-        " LEFT JOIN public.users u ON u.email = s.email WHERE s.id = %s AND s.expires_at > now()",
-        (signup_id,),
-    )
+    return row("SELECT * FROM app.signup_mail(%s)", (signup_id,))
 
 
 def owner(user_id: UUID) -> dict[str, Any] | None:
     """Who is written to about an account: `email`, `locale`; None if there is nobody any more. For system jobs."""
-    return row("SELECT email, locale FROM public.users WHERE id = %s AND email IS NOT NULL", (user_id,))
+    return row("SELECT * FROM app.account_mail(%s)", (user_id,))
 
 
 def ensure_system_admin(email: str, password: str, totp_secret: str | None = None) -> UUID:

@@ -76,6 +76,10 @@ class Identity:
             self.user_role == SYSTEM_ADMIN and self.claims.get("aal") != "aal2"
         )
 
+    def on_credentials(self) -> "Identity":
+        """Return this identity with the login and the role of requests that read or change credentials or sessions."""
+        return replace(self, login="account", role="app_credentials")
+
     @property
     def _metadata(self) -> Mapping[str, Any]:
         return self.claims.get("app_metadata") or {}

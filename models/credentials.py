@@ -82,8 +82,8 @@ def change_password(identity: Identity, present: str, new: str) -> None:
     if not passwords.verify(stored, present):
         raise WrongPassword
     with transaction(identity):
-        me = accounts.me()
-    passwords.require_good(new, me.email or "", me.name, field="new_password")
+        email, name = accounts.own_name()
+    passwords.require_good(new, email or "", name, field="new_password")
     if present == new:
         raise SamePassword
     new_hash = passwords.hash(new)
@@ -111,8 +111,9 @@ def ask_email_change(identity: Identity, email: str) -> dict[str, Any]:
     Raises:
         Forbidden: no account of the caller's signs in with an address here.
     """
+    present, _ = accounts.own_name()
     audited = {
-        "before": {"email": accounts.protect("email", accounts.me().email)},
+        "before": {"email": accounts.protect("email", present)},
         "after": {"email": accounts.protect("email", email)},
     }
     counted = [_key(CONFIRM, email), _key(CONFIRM, str(identity.user_id))]
@@ -157,20 +158,12 @@ def undo_email_change(identity: Identity, token: str) -> None:
 
 def reset_mail(reset_id: UUID) -> dict[str, Any] | None:
     """What the mail with a link for a new password needs: `email`, `locale`; None if there is nobody to write to."""
-    return row(
-        "SELECT u.email, u.locale FROM app.password_resets r JOIN public.users u ON u.id = r.user_id"
-        " WHERE r.id = %s AND r.used_at IS NULL AND r.expires_at > now()",
-        (reset_id,),
-    )
+    return row("SELECT * FROM app.reset_mail(%s)", (reset_id,))
 
 
 def change_mail(change_id: UUID) -> dict[str, Any] | None:
     """What mails about another address need: `old_email`, `new_email`, `locale`; None if it is undone or over."""
-    return row(
-        "SELECT c.old_email, c.new_email, u.locale FROM app.email_changes c JOIN public.users u ON u.id = c.user_id"
-        " WHERE c.id = %s AND c.undone_at IS NULL AND coalesce(c.undo_until, c.expires_at) > now()",
-        (change_id,),
-    )
+    return row("SELECT * FROM app.change_mail(%s)", (change_id,))
 
 
 def _expiry(lifetime: timedelta) -> timedelta:

@@ -47,6 +47,7 @@ class Declared(TypedDict, total=False):
     recent: bool
     own_sign_in: bool
     before_mfa: bool
+    credentials: bool
     mode: Mode
     problems: tuple[type[Problem], ...]
     also: Mapping[int, Any]
@@ -79,6 +80,8 @@ class Declaration:
         recent: the caller has to have shown a password or a code within the last minutes (`reauthentication.RECENT`).
         own_sign_in: belongs to our own signing in, and isn't there where Supabase does that (`sign_in_is_elsewhere`).
         before_mfa: open to sessions that owe the second factor, too.
+        credentials: reads or changes a password hash, address, factor, recovery code, session or one-time link; its
+            transactions use the account login and the role `app_credentials`, which no other request can take.
         mode: `"async"` runs a coroutine in the event loop and opens no transaction.
         problems: refusals of its own, for the documentation.
         also: other statuses that it answers with and their types, for the documentation.
@@ -103,6 +106,7 @@ class Declaration:
     recent: bool = False
     own_sign_in: bool = False
     before_mfa: bool = False
+    credentials: bool = False
     mode: Mode = "sync"
     problems: tuple[type[Problem], ...] = ()
     also: Mapping[int, Any] = field(default_factory=dict)

@@ -117,7 +117,7 @@ class _Operation:
         except Unauthenticated:
             await self._limit(kit, nobody(), req, resp)
             raise
-        req.context.identity = identity
+        req.context.identity = identity.on_credentials() if self.declared.credentials else identity
         forbidden = not await self._allowed(kit, identity)
         await self._limit(kit, identity, req, resp)
         if identity.mfa_pending and not self.declared.before_mfa:

@@ -96,10 +96,10 @@ def signed_in() -> sessions.Session:
     secret = totp.new_secret()
     accounts.ensure_system_admin("root@companon.example", "correct horse battery", secret)
     admin = identity_of(sessions.sign_in("root@companon.example", "correct horse battery", "bench").access_token)
-    with transaction(identity_of(second_factor.verify(admin, totp.code(secret)).access_token)):
+    with transaction(identity_of(second_factor.verify(admin.on_credentials(), totp.code(secret)).access_token)):
         _, invitation = brands.create("Bench", {}, "ana@brand.example")
     hashed = passwords.hash("correct horse battery")
-    with transaction(context.nobody()):
+    with transaction(context.nobody().on_credentials()):
         accounts.accept_invitation(invitation, hashed, "Ana", "en")
     return sessions.sign_in("ana@brand.example", "correct horse battery", "bench")
 
@@ -121,7 +121,7 @@ def identity_of(access_token: str) -> context.Identity:
 
 def fan(number: int) -> Fan:
     """An anonymous fan who has agreed to what the campaign asks for."""
-    with transaction(context.nobody()):
+    with transaction(context.nobody().on_credentials()):
         session = sessions.sign_in_anonymously()
     with transaction(identity_of(session.access_token)):
         consents.grant("essential", source="bench")

@@ -81,7 +81,7 @@ class World:
 
     def anonymous(self, *tiers: str) -> Caller:
         """A new fan without an account, who has agreed to these tiers."""
-        with transaction(context.nobody()):
+        with transaction(context.nobody().on_credentials()):
             caller = _caller(sessions.sign_in_anonymously())
         if tiers:
             with transaction(caller.identity):
@@ -116,14 +116,14 @@ class World:
         caller = _fan(self)
         assert caller.identity.user_id is not None
         sealed = totp.seal(TOTP_SECRET, caller.identity.user_id)
-        with transaction(caller.identity):
+        with transaction(caller.identity.on_credentials()):
             execute("SELECT app.enrol_totp(%s, %s, %s)", (uuid4(), sealed.secret, sealed.key_version))
         return caller
 
     def enrolled(self) -> Caller:
         """A new fan who has an authenticator."""
         caller = self.enrolling()
-        raised, _ = second_factor.confirm(caller.identity, totp.code(TOTP_SECRET))
+        raised, _ = second_factor.confirm(caller.identity.on_credentials(), totp.code(TOTP_SECRET))
         return Caller(raised.access_token, caller.email)
 
     def changing(self) -> Caller:
@@ -133,20 +133,20 @@ class World:
     def reset_token(self) -> str:
         """The token of a link for a new password."""
         caller = _fan(self)
-        with transaction(context.nobody()):
+        with transaction(context.nobody().on_credentials()):
             credentials.forget_password(caller.email or "")
         return links.make(credentials.RESET, self._newest("password_resets", caller))
 
     def change_token(self, *, confirmed: bool) -> str:
         """The token of a link that confirms another address, or undoes that."""
         caller = _fan(self)
-        with transaction(caller.identity):
+        with transaction(caller.identity.on_credentials()):
             credentials.ask_email_change(caller.identity, address())
         id = self._newest("email_changes", caller)
         token = links.make(credentials.CONFIRM, id)
         if not confirmed:
             return token
-        with transaction(context.nobody()):
+        with transaction(context.nobody().on_credentials()):
             credentials.confirm_email_change(token)
         return links.make(credentials.UNDO_CHANGE, id)
 
@@ -158,7 +158,7 @@ class World:
 
     def refresh_token(self) -> str:
         """What a new session goes on with."""
-        with transaction(context.nobody()):
+        with transaction(context.nobody().on_credentials()):
             return sessions.sign_in_anonymously().refresh_token
 
     def invitation(self, email: str | None = None) -> UUID:
@@ -177,7 +177,7 @@ class World:
         email = address()
         with transaction(self.callers[SYSTEM_ADMIN].identity):
             invitation_id = invitations.invite(self.brand_id, email, role)
-        with transaction(context.nobody()):
+        with transaction(context.nobody().on_credentials()):
             accounts.accept_invitation(invitation_id, _hash(), None, "en")
         with self.superuser.cursor() as cursor:
             cursor.execute("select id from public.users where email = %s", (email,))
@@ -215,7 +215,7 @@ class World:
     def signup_token(self) -> str:
         """The token of a new sign-up's link."""
         email = address()
-        with transaction(context.nobody()):
+        with transaction(context.nobody().on_credentials()):
             accounts.sign_up(email, _hash(), None, "en", [])
         with self.superuser.cursor() as cursor:
             cursor.execute("select id from app.signups where email = %s", (email,))
@@ -353,19 +353,19 @@ def _member(admin: Caller, brand_id: UUID, role: str) -> Caller:
     email = address()
     with transaction(admin.identity):
         invitation_id = invitations.invite(brand_id, email, role)
-    with transaction(context.nobody()):
+    with transaction(context.nobody().on_credentials()):
         accounts.accept_invitation(invitation_id, _hash(), None, "en")
     return _signed_in(email)
 
 
 def _fan(world: World, password: str = PASSWORD) -> Caller:
     email = address()
-    with transaction(context.nobody()):
+    with transaction(context.nobody().on_credentials()):
         accounts.sign_up(email, _hash(password), None, "en", ["essential"])
     with world.superuser.cursor() as cursor:
         cursor.execute("select id from app.signups where email = %s", (email,))
         token = links.make(accounts.SIGNUP, (cursor.fetchone() or (None,))[0])
-    with transaction(context.nobody()):
+    with transaction(context.nobody().on_credentials()):
         accounts.verify(token)
     return _signed_in(email, password)
 

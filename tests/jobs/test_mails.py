@@ -29,7 +29,7 @@ def sign_up(mailbox, db_clean):
     """Signs somebody up, without HTTP."""
 
     def sign_up(email="ana@example.com", locale="en"):
-        with transaction(context.nobody()):
+        with transaction(context.nobody().on_credentials()):
             accounts.sign_up(email, passwords.hash("una clave muy larga"), "Ana", locale, [])
 
     return sign_up

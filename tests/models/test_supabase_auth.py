@@ -14,8 +14,8 @@ import psycopg2
 import pytest
 from joserfc.jwk import ECKey
 
-from models import context, sessions
-from models.db import close_thread, new_id, row, transaction, value
+from models import sessions
+from models.db import close_thread, new_id, row, transaction
 from models.errors import Problem, Unauthenticated, Unavailable
 from models.remote_keys import RemoteKeys
 from models.supabase_auth import Project, SessionEnded, Verifier, identity_of
@@ -308,7 +308,7 @@ def test_a_changed_role_refuses_who_has_come_in_the_old_one(enter, superuser):
 def test_whoever_signs_out_here_stays_out_although_supabase_goes_on(enter):
     sub, session_id = uuid4(), uuid4()
     identity = enter(sub=sub, session_id=session_id)
-    with transaction(identity):
+    with transaction(identity.on_credentials()):
         sessions.end()
 
     with pytest.raises(Problem, match="Sign in again"):
@@ -455,7 +455,7 @@ def test_a_fan_who_is_known_is_made_nobody_s_member_by_being_invited(enter, supe
     assert enter(sub=sub, email="ana@people.example").user_role == "Fan"
 
 
-def test_how_somebody_has_shown_who_they_are_is_known_of_the_session(enter):
+def test_how_somebody_has_shown_who_they_are_is_known_of_the_session(enter, shown_at):
     now = int(time.time())
     amr = [
         {"method": "password", "timestamp": now - 7200},
@@ -471,7 +471,7 @@ def test_how_somebody_has_shown_who_they_are_is_known_of_the_session(enter):
     assert shown_at(identity) == now - 60
 
 
-def test_a_second_factor_shown_later_counts_from_then_on(enter):
+def test_a_second_factor_shown_later_counts_from_then_on(enter, shown_at):
     now, sub, session_id = int(time.time()), uuid4(), uuid4()
     early = [{"method": "password", "timestamp": now - 7200}]
     enter(sub=sub, session_id=session_id, amr=early)
@@ -481,31 +481,40 @@ def test_a_second_factor_shown_later_counts_from_then_on(enter):
     assert shown_at(identity) == now - 5
 
 
-def test_how_sure_a_session_is_of_its_person_is_written_down(enter):
+def test_how_sure_a_session_is_of_its_person_is_written_down(enter, superuser):
     sub, session_id = uuid4(), uuid4()
     enter(sub=sub, session_id=session_id)
 
     identity = enter(sub=sub, session_id=session_id, aal="aal2")
 
-    with transaction(context.for_system_job()):
-        assert value("SELECT aal FROM app.sessions WHERE id = %s", (identity.session_id,)) == "aal2"
+    with superuser.cursor() as cursor:
+        cursor.execute("select aal from app.sessions where id = %s", (identity.session_id,))
+        assert cursor.fetchone() == ("aal2",)
 
 
-def test_a_token_from_the_future_makes_nobody_recent_for_ever(enter):
+def test_a_token_from_the_future_makes_nobody_recent_for_ever(enter, shown_at):
     identity = enter(amr=[{"method": "password", "timestamp": int(time.time()) + 10**6}])
 
     assert shown_at(identity) <= time.time() + 1
 
 
-def test_a_token_that_does_not_say_when_is_not_recent(enter):
+def test_a_token_that_does_not_say_when_is_not_recent(enter, shown_at):
     assert shown_at(enter(amr=[])) == 0
 
 
-def shown_at(identity):
-    with transaction(context.for_system_job()):
-        return int(
-            value("SELECT extract(epoch FROM authenticated_at) FROM app.sessions WHERE id = %s", (identity.session_id,))
-        )
+@pytest.fixture
+def shown_at(superuser):
+    """`shown_at(identity)`: when its session's person last showed who they are, in seconds since the epoch."""
+
+    def read(identity):
+        with superuser.cursor() as cursor:
+            cursor.execute(
+                "select extract(epoch from authenticated_at)::float8 from app.sessions where id = %s",
+                (identity.session_id,),
+            )
+            return int(cursor.fetchone()[0])
+
+    return read
 
 
 def test_who_comes_is_in_the_audit_trail(enter, superuser):

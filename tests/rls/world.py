@@ -74,12 +74,14 @@ FAN = Caller("a fan", "app_fan", "Fan", "user_id")
 JOB = Caller("a brand's job", "app_job", None, "brand_id")
 ADMIN = Caller("a system admin", "app_admin", "System Admin", "user_id", sees_all=True)
 NOBODY = Caller("nobody", "app_public", is_known=False)
+CREDENTIALS = Caller("a request about credentials", "app_credentials", "Fan", "user_id")
 CALLERS = [
     MEMBER,
     FAN,
     JOB,
     ADMIN,
     NOBODY,
+    CREDENTIALS,
     *(Caller(role, "authenticated", role, "brand_id") for role in ("Campaign Manager", "Creator")),
     Caller("an API key", "authenticated", "API Key", "brand_id", scopes=SCOPES),
     Caller("a member who claims scopes", "authenticated", "Creator", "brand_id", scopes=SCOPES),
@@ -95,7 +97,7 @@ CALLERS = [
         for login in ("app_web", "app_account", "app_scan", "app_worker", "app_seal")
     ),
 ]
-OF_ROLE = {caller.role: caller for caller in (MEMBER, FAN, JOB, ADMIN, NOBODY)}
+OF_ROLE = {caller.role: caller for caller in (MEMBER, FAN, JOB, ADMIN, NOBODY, CREDENTIALS)}
 """Who stands for a role."""
 
 

@@ -168,6 +168,7 @@ class Signup:
     """`/api/v1/auth/signup`: ask for an account."""
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=SignupIn,
         response=SignupOut,
@@ -200,6 +201,7 @@ class Verification:
     """`/api/v1/auth/verify`: follow the link of a sign-up."""
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=TokenIn,
         response=VerifiedOut,
@@ -218,6 +220,7 @@ class Acceptance:
     """`/api/v1/auth/accept-invitation`: follow the link of an invitation."""
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=AcceptanceIn,
         response=AcceptanceOut,
@@ -247,6 +250,7 @@ class Login:
     """`/api/v1/auth/login`: sign in."""
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=LoginIn,
         response=SessionOut,
@@ -269,6 +273,7 @@ class Anonymous:
 
     # A stadium shares one address.
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=AnonymousIn,
         response=SessionOut,
@@ -324,6 +329,7 @@ class OwnInvitation:
     """`/api/v1/users/me/invitation`: an invitation to one's own address."""
 
     @endpoint(
+        credentials=True,
         body=TokenIn,
         response=TakenUpOut,
         permission="authenticated",

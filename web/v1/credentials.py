@@ -51,6 +51,7 @@ class ForgottenPassword:
     """`/api/v1/auth/password/forgot`: ask for a new password."""
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=AddressIn,
         response=SentOut,
@@ -69,6 +70,7 @@ class PasswordReset:
     """`/api/v1/auth/password/reset`: follow the link for a new password."""
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=ResetIn,
         response=ChangedOut,
@@ -91,6 +93,7 @@ class OwnPassword:
     """`/api/v1/users/me/password`: one's own password."""
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=PasswordIn,
         status=204,
@@ -112,6 +115,7 @@ class OwnEmail:
     """`/api/v1/users/me/email`: one's own e-mail address."""
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=AddressIn,
         response=SentOut,
@@ -137,6 +141,7 @@ class EmailConfirmation:
     """`/api/v1/auth/email/confirm`: follow the link of another address."""
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=TokenIn,
         response=ChangedOut,
@@ -155,6 +160,7 @@ class EmailUndo:
     """`/api/v1/auth/email/undo`: follow the link that the old address got."""
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=TokenIn,
         response=ChangedOut,

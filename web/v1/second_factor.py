@@ -78,12 +78,13 @@ class StandingOut(msgspec.Struct):
 class Authenticator:
     """`/api/v1/users/me/mfa`: one's own authenticator."""
 
-    @endpoint(own_sign_in=True, response=StandingOut, permission="authenticated", before_mfa=True)
+    @endpoint(credentials=True, own_sign_in=True, response=StandingOut, permission="authenticated", before_mfa=True)
     def on_get(self, req: Request, resp: Response) -> None:
         """See whether the caller has an authenticator, and whether there has to be one."""
         resp.media = msgspec.convert(second_factor.standing(), StandingOut, from_attributes=True)
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         response=EnrolmentOut,
         status=201,
@@ -94,12 +95,14 @@ class Authenticator:
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Get the secret of a new authenticator. It counts, instead of any other, once a code of it is confirmed."""
-        profile = accounts.me()
-        audited(req, table="users", record_id=profile.id)
-        made = second_factor.enrol(req.context.identity, profile.email or "")
+        identity = req.context.identity
+        audited(req, table="users", record_id=identity.user_id)
+        email, _ = accounts.own_name()
+        made = second_factor.enrol(identity, email or "")
         resp.media = EnrolmentOut(made.secret, made.uri)
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         status=204,
         permission="authenticated",
@@ -117,6 +120,7 @@ class Confirmation:
     """`/api/v1/users/me/mfa/confirm`: show that the new authenticator works."""
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=AuthenticatorCodeIn,
         response=ConfirmedOut,
@@ -137,6 +141,7 @@ class RecoveryCodes:
     """`/api/v1/users/me/mfa/recovery-codes`: codes for the day that the authenticator is lost."""
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         response=RecoveryCodesOut,
         status=201,
@@ -155,6 +160,7 @@ class SecondFactor:
     """`/api/v1/auth/mfa/verify`: show the second factor."""
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=FactorIn,
         response=RaisedOut,

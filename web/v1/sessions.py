@@ -71,6 +71,7 @@ class Refresh:
 
     # A stadium shares one address.
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=RefreshIn,
         response=SessionOut,
@@ -93,7 +94,13 @@ class Logout:
     """`/api/v1/auth/logout`: sign out."""
 
     @endpoint(
-        body=LogoutIn, body_optional=True, status=204, permission="authenticated", audit="session.end", before_mfa=True
+        credentials=True,
+        body=LogoutIn,
+        body_optional=True,
+        status=204,
+        permission="authenticated",
+        audit="session.end",
+        before_mfa=True,
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Sign out of this session, of the others, or of all. Their tokens are refused from then on.
@@ -116,6 +123,7 @@ class Reauthentication:
     """`/api/v1/auth/reauthenticate`: show once more who one is."""
 
     @endpoint(
+        credentials=True,
         own_sign_in=True,
         body=ReauthenticationIn,
         status=204,
@@ -148,7 +156,7 @@ class Reauthentication:
 class Sessions:
     """`/api/v1/users/me/sessions`: where one is signed in."""
 
-    @endpoint(query=PageQuery, response=Page[OpenSessionOut], permission="authenticated")
+    @endpoint(credentials=True, query=PageQuery, response=Page[OpenSessionOut], permission="authenticated")
     def on_get(self, req: Request, resp: Response) -> None:
         """List the caller's sessions that live, newest first."""
         asked: PageQuery = req.context.query
@@ -160,7 +168,7 @@ class Sessions:
 class Session:
     """`/api/v1/users/me/sessions/{session_id}`: one of one's own sessions."""
 
-    @endpoint(status=204, permission="authenticated", audit="session.end")
+    @endpoint(credentials=True, status=204, permission="authenticated", audit="session.end")
     def on_delete(self, req: Request, resp: Response, session_id: UUID) -> None:
         """End one of the caller's sessions. Its tokens are refused from then on."""
         sessions.end_one(session_id)

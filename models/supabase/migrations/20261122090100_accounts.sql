@@ -280,7 +280,7 @@ begin
     end if;
 end
 $$;
-call app.grant_definer('app.require_session()', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.require_session()', array['authenticated', 'app_fan', 'app_admin', 'app_credentials']);
 
 call app.secure('public.roles', p_admin => 'select', p_system => 'select');
 call app.secure('public.permissions', p_admin => 'select', p_system => 'select');
@@ -288,26 +288,24 @@ call app.secure('public.role_permissions', p_admin => 'select', p_system => 'sel
 call app.secure('public.brands', p_brand_column => 'id', p_admin => 'select,insert,update', p_job => 'select',
     p_system => 'select', p_member => '{"select": "brand:read", "update": "brand:write"}');
 call app.secure('public.users', p_fan_column => 'id', p_fan => 'select,update', p_admin => 'select,update',
-    p_system => 'select,update', p_member => '{}');
-call app.secure('app.sessions', p_fan => 'select', p_admin => 'select,update', p_system => 'select,delete');
-call app.secure('app.sign_in_attempts', p_system => 'select,delete');
-call app.secure('app.signups', p_system => 'select,delete');
-call app.secure('app.invitations', p_admin => 'select', p_job => 'select', p_system => 'select,update,delete',
-    p_member => '{"select": "members:read"}');
+    p_member => '{}');
+-- Claims are the caller's word. So no role reads or writes the tables of credentials; functions do.
+call app.secure('app.sessions');
+call app.secure('app.sign_in_attempts');
+call app.secure('app.signups');
+call app.secure('app.invitations', p_admin => 'select', p_job => 'select', p_member => '{"select": "members:read"}');
 
 -- Every signed-in person has a profile of their own, members of a brand included.
 create policy authenticated_select on public.users for select to authenticated using (id = (select auth.uid()));
 create policy authenticated_update on public.users for update to authenticated
     using (id = (select auth.uid())) with check (id = (select auth.uid()));
+create policy app_credentials_select on public.users for select to app_credentials using (id = (select auth.uid()));
+grant select (id, email, name) on public.users to app_credentials;
 
 -- Nobody reads or writes a password hash but the definer functions that sign people in.
-revoke select, update on public.users from app_fan, app_admin, app_system;
+revoke select, update on public.users from app_fan, app_admin;
 grant select (id, email, role_id, brand_id, name, locale, timezone, phone, is_anonymous, identity_provider,
-    email_verified_at, locked_at, created_at, updated_at) on public.users to authenticated, app_fan, app_admin, app_system;
-grant update (name, locale, timezone, phone, updated_at) on public.users
-    to authenticated, app_fan, app_admin, app_system;
+    email_verified_at, locked_at, created_at, updated_at) on public.users to authenticated, app_fan, app_admin;
+grant update (name, locale, timezone, phone, updated_at) on public.users to authenticated, app_fan, app_admin;
 revoke update on public.brands from authenticated, app_admin;
 grant update (name, settings, mfa_required_from, updated_at, version) on public.brands to authenticated, app_admin;
-revoke select on app.signups from app_system;
-grant select (id, email, name, locale, consent_tiers, upgrades_user_id, created_at, expires_at)
-    on app.signups to app_system;

@@ -152,7 +152,7 @@ end
 $$;
 call app.grant_definer(
     'app.record_audit(uuid,text,text,uuid,text,jsonb,text,text,uuid,text,text,text)',
-    array['app_public', 'authenticated', 'app_fan', 'app_admin', 'app_job', 'app_system']);
+    array['app_public', 'authenticated', 'app_fan', 'app_admin', 'app_job', 'app_system', 'app_credentials']);
 
 -- The same for other definer functions, which know whose act it is and whose trail it belongs into.
 create function app.add_audit(

@@ -88,7 +88,7 @@ declare
     upgrades uuid;
     known boolean := exists (select from public.users u where u.email = p_email);
 begin
-    if current_setting('role') = 'app_fan' then
+    if app.claims() ? 'sub' then
         select u.id into upgrades from public.users u where u.id = (app.claims() ->> 'sub')::uuid and u.is_anonymous;
         if not found then
             perform app.refuse(409, 'already_registered', 'This session belongs to an account already.');
@@ -110,7 +110,7 @@ begin
 end
 $$;
 call app.grant_definer('app.sign_up(uuid,text,text,text,text,text[],interval,int,jsonb)',
-    array['app_public', 'app_fan']);
+    array['app_credentials']);
 
 -- Makes the account that a sign-up asked for, or turns the anonymous one it came from into it; returns its id.
 -- The consents chosen then are given now, when it is known whose they are.
@@ -151,7 +151,7 @@ exception
         perform app.refuse(404, 'link_invalid', 'There is an account with this address by now.');
 end
 $$;
-call app.grant_definer('app.verify_signup(uuid,uuid,jsonb)', array['app_public']);
+call app.grant_definer('app.verify_signup(uuid,uuid,jsonb)', array['app_credentials']);
 
 -- Who an invitation is for: what the password must not be made of.
 create function app.invitation_owner(p_invitation_id uuid) returns text
@@ -167,7 +167,7 @@ begin
     return invited;
 end
 $$;
-call app.grant_definer('app.invitation_owner(uuid)', array['app_public']);
+call app.grant_definer('app.invitation_owner(uuid)', array['app_credentials']);
 
 -- Makes the member that an invitation is for; returns the address to sign in with. A fan with this address becomes the
 -- member: whoever has the link reads the mailbox, and may choose a new password all the same.
@@ -204,7 +204,7 @@ begin
     return invitation.email;
 end
 $$;
-call app.grant_definer('app.accept_invitation(uuid,uuid,text,text,text,jsonb)', array['app_public']);
+call app.grant_definer('app.accept_invitation(uuid,uuid,text,text,text,jsonb)', array['app_credentials']);
 
 -- Counts an attempt to sign in, and returns what is needed to decide it. No row tells whether the account exists, but
 -- its hash does, and that stays with us. Attempts are counted for the account from one network, and for the account:
@@ -269,7 +269,7 @@ end
 $$;
 call app.grant_definer('app.forget_attempts(uuid)', '{}');
 
-call app.grant_definer('app.begin_sign_in(text,bytea,bytea,int,int,interval,text)', array['app_public']);
+call app.grant_definer('app.begin_sign_in(text,bytea,bytea,int,int,interval,text)', array['app_credentials']);
 
 -- Writes down that somebody was refused; p_account is the keyed hash of what was typed.
 create function app.fail_sign_in(p_user_id uuid, p_account bytea, p_request jsonb) returns void
@@ -279,7 +279,7 @@ begin
         p_request, 'refused', 'invalid_credentials');
 end
 $$;
-call app.grant_definer('app.fail_sign_in(uuid,bytea,jsonb)', array['app_public']);
+call app.grant_definer('app.fail_sign_in(uuid,bytea,jsonb)', array['app_credentials']);
 
 -- Begins a session for a person whose password was found right, and takes their attempts back.
 -- p_password_hash is the hash that it was compared with (nobody, if it has changed since), p_new_hash its successor.
@@ -300,7 +300,7 @@ begin
     return next app.person_of_session(p_session_id);
 end
 $$;
-call app.grant_definer('app.sign_in(uuid,uuid,text,text,interval,interval,bytea,bytea,bytea,jsonb)', array['app_public']);
+call app.grant_definer('app.sign_in(uuid,uuid,text,text,interval,interval,bytea,bytea,bytea,jsonb)', array['app_credentials']);
 
 -- A new fan without an account, and their session. The session's row is the record of it.
 create function app.sign_in_anonymously(
@@ -313,4 +313,4 @@ begin
     perform app.start_session(p_session_id, p_user_id, p_idle, p_lifetime, p_refresh_hash, p_request);
 end
 $$;
-call app.grant_definer('app.sign_in_anonymously(uuid,uuid,text,interval,interval,bytea,jsonb)', array['app_public']);
+call app.grant_definer('app.sign_in_anonymously(uuid,uuid,text,interval,interval,bytea,jsonb)', array['app_credentials']);

@@ -58,7 +58,7 @@ begin
     person := app.person_of_session(session.id);
 end
 $$;
-call app.grant_definer('app.refresh_session(bytea,bytea,bytea,interval,interval,jsonb)', array['app_public']);
+call app.grant_definer('app.refresh_session(bytea,bytea,bytea,interval,interval,jsonb)', array['app_credentials']);
 
 -- The caller's own sessions that live, newest first, from behind (p_created_at, p_id) on.
 create function app.own_sessions(p_created_at timestamptz, p_id uuid, p_limit int) returns table (
@@ -73,7 +73,7 @@ begin
     order by s.created_at desc, s.id desc limit p_limit;
 end
 $$;
-call app.grant_definer('app.own_sessions(timestamptz,uuid,int)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.own_sessions(timestamptz,uuid,int)', array['app_credentials']);
 
 -- Ends those of the caller's own sessions that are meant: `this` one, `others`, or `all`; how many there were.
 create function app.end_own_sessions(p_scope text) returns int language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -91,7 +91,7 @@ begin
     return ended;
 end
 $$;
-call app.grant_definer('app.end_own_sessions(text)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.end_own_sessions(text)', array['app_credentials']);
 
 -- Ends one of the caller's own sessions.
 create function app.end_session(p_session_id uuid) returns void
@@ -105,7 +105,7 @@ begin
     end if;
 end
 $$;
-call app.grant_definer('app.end_session(uuid)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.end_session(uuid)', array['app_credentials']);
 
 -- Refuses a session whose person has shown neither password nor code for p_within. An anonymous fan has neither: the
 -- session is all that such a person is known by.
@@ -120,7 +120,7 @@ begin
     end if;
 end
 $$;
-call app.grant_definer('app.require_recent(interval)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.require_recent(interval)', array['authenticated', 'app_fan', 'app_admin', 'app_credentials']);
 
 -- Counts an attempt of the caller to show who they are once more, and returns the hash of the own password.
 -- Only who holds a session of the account gets here, so strangers can't use the attempts up. Where there is a second
@@ -135,7 +135,7 @@ begin
     from public.users u where u.id = (app.claims() ->> 'sub')::uuid;
 end
 $$;
-call app.grant_definer('app.begin_reauthentication(bytea,int,interval)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.begin_reauthentication(bytea,int,interval)', array['app_credentials']);
 
 -- Writes down that the caller has just shown who they are, unless the password has changed since it was compared, and
 -- takes their attempts back; whether it did.
@@ -153,4 +153,4 @@ begin
     return true;
 end
 $$;
-call app.grant_definer('app.reauthenticate(bytea,text)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.reauthenticate(bytea,text)', array['app_credentials']);

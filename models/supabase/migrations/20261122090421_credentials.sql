@@ -29,8 +29,8 @@ create table app.email_changes (
 );
 create index email_changes_user on app.email_changes (user_id, created_at);
 
-call app.secure('app.password_resets', p_system => 'select,delete');
-call app.secure('app.email_changes', p_system => 'select,delete');
+call app.secure('app.password_resets');
+call app.secure('app.email_changes');
 
 -- Begin the life of a one-time link whose mail the server has just accepted. p_purpose is the link's, as in
 -- models/links.py. Until the first accepted mail a link's expiry includes the time that mails are attempted for. After that
@@ -131,7 +131,7 @@ begin
     perform app.add_account_audit('password.forget', owner, jsonb_build_object('reset', p_id), p_request);
 end
 $$;
-call app.grant_definer('app.forget_password(uuid,text,bytea,int,interval,interval,jsonb)', array['app_public']);
+call app.grant_definer('app.forget_password(uuid,text,bytea,int,interval,interval,jsonb)', array['app_credentials']);
 
 -- Whose password a link is for: what a new one must not be made of.
 create function app.password_reset_owner(p_id uuid, out email text, out name text)
@@ -145,7 +145,7 @@ begin
     end if;
 end
 $$;
-call app.grant_definer('app.password_reset_owner(uuid)', array['app_public']);
+call app.grant_definer('app.password_reset_owner(uuid)', array['app_credentials']);
 
 -- Gives the account that a link is for its new password, and ends all of its sessions.
 create function app.reset_password(p_id uuid, p_password_hash text, p_request jsonb) returns void
@@ -167,7 +167,7 @@ begin
     perform app.add_account_audit('password.reset', owner, jsonb_build_object('reset', p_id), p_request);
 end
 $$;
-call app.grant_definer('app.reset_password(uuid,text,jsonb)', array['app_public']);
+call app.grant_definer('app.reset_password(uuid,text,jsonb)', array['app_credentials']);
 
 -- Gives the caller a new password, unless it has changed since the present one was compared, and ends their other
 -- sessions; whether it did. p_key counts attempts to show the password.
@@ -187,7 +187,7 @@ begin
     return true;
 end
 $$;
-call app.grant_definer('app.change_password(text,text,bytea,jsonb)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.change_password(text,text,bytea,jsonb)', array['app_credentials']);
 
 -- Puts down that the caller wants another address, and has a mail sent there: a link, or word that it has an account
 -- already. Does the same work either way. p_keys count mails for the address, and of the caller.
@@ -221,7 +221,7 @@ begin
 end
 $$;
 call app.grant_definer('app.ask_email_change(uuid,text,jsonb,bytea[],int,interval,interval,jsonb)',
-    array['authenticated', 'app_fan', 'app_admin']);
+    array['app_credentials']);
 
 -- Makes the new address the account's, and tells the old one, with a way to undo it.
 create function app.confirm_email_change(p_id uuid, p_undo interval, p_request jsonb) returns void
@@ -248,7 +248,7 @@ exception
         perform app.refuse(404, 'link_invalid', 'Ask for the change once more.');
 end
 $$;
-call app.grant_definer('app.confirm_email_change(uuid,interval,jsonb)', array['app_public']);
+call app.grant_definer('app.confirm_email_change(uuid,interval,jsonb)', array['app_credentials']);
 
 -- Takes away what somebody who had got into an account can have left there since a moment, to come back or to act for its
 -- brand: an authenticator, unless there had been one before; recovery codes; API keys; invitations that are open. Returns
@@ -317,4 +317,4 @@ exception
         perform app.refuse(404, 'link_invalid', 'Another account has this address by now.');
 end
 $$;
-call app.grant_definer('app.undo_email_change(uuid,text,uuid,interval,jsonb)', array['app_public']);
+call app.grant_definer('app.undo_email_change(uuid,text,uuid,interval,jsonb)', array['app_credentials']);

@@ -19,10 +19,8 @@ create table app.recovery_codes (
     primary key (user_id, hash)
 );
 
-call app.secure('app.totp_factors', p_system => 'select,delete');
+call app.secure('app.totp_factors');
 call app.secure('app.recovery_codes');
-revoke select on app.totp_factors from app_system;
-grant select (id, created_at, confirmed_at) on app.totp_factors to app_system;
 
 -- Refuses whoever has an authenticator and has not shown a code of it in this session.
 create function app.require_second_factor() returns void
@@ -50,7 +48,7 @@ begin
     insert into app.totp_factors (id, user_id, secret, key_version) values (p_id, caller, p_secret, p_key_version);
 end
 $$;
-call app.grant_definer('app.enrol_totp(uuid,bytea,int)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.enrol_totp(uuid,bytea,int)', array['app_credentials']);
 
 -- Counts an attempt of the caller to show a code, and returns the authenticator that it should be of: the confirmed one,
 -- or the one that waits for it. Only who knows the password gets here, so strangers can't use the attempts up; and so the
@@ -69,7 +67,7 @@ begin
     where f.user_id = (app.claims() ->> 'sub')::uuid and (f.confirmed_at is not null) = p_confirmed;
 end
 $$;
-call app.grant_definer('app.begin_code(boolean,bytea,int,interval,jsonb)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.begin_code(boolean,bytea,int,interval,jsonb)', array['app_credentials']);
 
 -- The caller's session has shown the second factor: it may do everything from now on, and counts as recent.
 create function app.raise_session(p_key bytea) returns app.session_person
@@ -97,7 +95,7 @@ begin
     end if;
 end
 $$;
-call app.grant_definer('app.take_code(uuid,bigint,bytea,int,bytea)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.take_code(uuid,bigint,bytea,int,bytea)', array['app_credentials']);
 
 -- Takes a recovery code; p_hashes are what it may be stored as. Who the session belongs to; no row if it is none.
 create function app.take_recovery_code(p_hashes bytea[], p_key bytea, p_request jsonb)
@@ -111,7 +109,7 @@ begin
     end if;
 end
 $$;
-call app.grant_definer('app.take_recovery_code(bytea[],bytea,jsonb)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.take_recovery_code(bytea[],bytea,jsonb)', array['app_credentials']);
 
 -- Gives the caller other recovery codes than before, and tells them so unless they are told of the authenticator.
 create function app.replace_recovery_codes(p_hashes bytea[], p_request jsonb) returns void
@@ -130,7 +128,7 @@ begin
     end if;
 end
 $$;
-call app.grant_definer('app.replace_recovery_codes(bytea[],jsonb)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.replace_recovery_codes(bytea[],jsonb)', array['app_credentials']);
 
 -- Makes the authenticator that waits for it the caller's, instead of any other, with new recovery codes. The caller's
 -- other sessions end: whoever opened them has not shown a code of it.
@@ -153,7 +151,7 @@ begin
 end
 $$;
 call app.grant_definer('app.confirm_totp(uuid,bigint,bytea[],bytea,jsonb)',
-    array['authenticated', 'app_fan', 'app_admin']);
+    array['app_credentials']);
 
 -- Takes the caller's authenticator and recovery codes away, unless their role or their brand asks for one.
 create function app.remove_totp(p_request jsonb) returns void
@@ -173,7 +171,7 @@ begin
     perform app.notify_account(caller, 'second_factor_off', p_request);
 end
 $$;
-call app.grant_definer('app.remove_totp(jsonb)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.remove_totp(jsonb)', array['app_credentials']);
 
 -- Takes somebody's authenticator and recovery codes away, who has lost both: an admin has made sure who they are. All of
 -- their sessions end, and they are told. Where there has to be one, they enrol another before they may do anything else.
@@ -213,4 +211,4 @@ begin
     required_from := app.mfa_required_from((app.claims() ->> 'sub')::uuid);
 end
 $$;
-call app.grant_definer('app.second_factor()', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.second_factor()', array['app_credentials']);

@@ -134,7 +134,7 @@ begin
 end
 $$;
 call app.grant_definer(
-    'app.mirror_session(uuid,uuid,text,boolean,boolean,text,uuid,text,bigint,interval,jsonb)', array['app_public']);
+    'app.mirror_session(uuid,uuid,text,boolean,boolean,text,uuid,text,bigint,interval,jsonb)', array['app_credentials']);
 
 -- Lets the caller, a fan with an account, take up an invitation to the account's own address; returns the brand. The
 -- token that asks speaks of a fan, and so is refused from then on: the next one says what has become of them.
@@ -168,4 +168,4 @@ begin
     return invitation.brand_id;
 end
 $$;
-call app.grant_definer('app.take_up_invitation(uuid,jsonb)', array['authenticated', 'app_fan', 'app_admin']);
+call app.grant_definer('app.take_up_invitation(uuid,jsonb)', array['app_credentials']);

@@ -107,4 +107,4 @@ begin
     end if;
 end
 $$;
-call app.grant_definer('app.require_api_key()', array['authenticated']);
+call app.grant_definer('app.require_api_key()', array['authenticated', 'app_credentials']);

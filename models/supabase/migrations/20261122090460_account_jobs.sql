@@ -1,0 +1,72 @@
+-- What the jobs about accounts do: they read the address that a mail goes to, and delete what has expired. Nothing else
+-- of credentials is open to app_system.
+
+-- Return where the mail of a sign-up goes, and in which language; no row once it is verified or expired.
+create function app.signup_mail(p_id uuid) returns table (email text, locale text)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return query select s.email, coalesce(u.locale, s.locale)
+    from app.signups s left join public.users u on u.email = s.email where s.id = p_id and s.expires_at > now();
+end
+$$;
+call app.grant_definer('app.signup_mail(uuid)', array['app_system']);
+
+-- Return where the mail with a link for a new password goes; no row once the link is used or expired.
+create function app.reset_mail(p_id uuid) returns table (email text, locale text)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return query select u.email, u.locale from app.password_resets r join public.users u on u.id = r.user_id
+    where r.id = p_id and r.used_at is null and r.expires_at > now();
+end
+$$;
+call app.grant_definer('app.reset_mail(uuid)', array['app_system']);
+
+-- Return both addresses of a change of address; no row once it is undone or expired.
+create function app.change_mail(p_id uuid) returns table (old_email text, new_email text, locale text)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return query select c.old_email, c.new_email, u.locale
+    from app.email_changes c join public.users u on u.id = c.user_id
+    where c.id = p_id and c.undone_at is null and coalesce(c.undo_until, c.expires_at) > now();
+end
+$$;
+call app.grant_definer('app.change_mail(uuid)', array['app_system']);
+
+-- Return where mail about an account goes; no row for an account without an address.
+create function app.account_mail(p_user_id uuid) returns table (email text, locale text)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return query select u.email, u.locale from public.users u where u.id = p_user_id and u.email is not null;
+end
+$$;
+call app.grant_definer('app.account_mail(uuid)', array['app_system']);
+
+-- Delete the rows of one kind that expired longer than p_keep ago. Return how many.
+create function app.delete_expired(p_kind text, p_keep interval) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    until timestamptz := now() - greatest(p_keep, '0');
+    deleted bigint;
+begin
+    case p_kind
+        when 'signups' then
+            delete from app.signups s where s.expires_at < until;
+        when 'sessions' then
+            delete from app.sessions s where least(s.expires_at, s.revoked_at) < until;
+        when 'invitations' then
+            delete from app.invitations i where i.expires_at < until;
+        when 'password_resets' then
+            delete from app.password_resets r where r.expires_at < until;
+        when 'email_changes' then
+            delete from app.email_changes c where coalesce(c.undo_until, c.expires_at) < until;
+        when 'authenticators' then
+            -- Only those that were never confirmed; these have no expiry of their own.
+            delete from app.totp_factors f where f.confirmed_at is null and f.created_at < until;
+        when 'sign_in_attempts' then
+            delete from app.sign_in_attempts a where a.resets_at < until;
+    end case;
+    get diagnostics deleted = row_count;
+    return deleted;
+end
+$$;
+call app.grant_definer('app.delete_expired(text,interval)', array['app_system']);
