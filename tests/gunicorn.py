@@ -27,13 +27,14 @@ class Server:
     port: int
     log: Path
 
-    def connect(self) -> socket.socket:
-        """A connection to it."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+    def connect(self, source: str | None = None) -> socket.socket:
+        """A connection to it, from one of this machine's addresses if `source` names one."""
+        address = (source, 0) if source else None
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE, source_address=address)
 
-    def talk(self, sent: bytes) -> tuple[int, str, bytes]:
+    def talk(self, sent: bytes, source: str | None = None) -> tuple[int, str, bytes]:
         """What comes back for these bytes, until the server closes or has answered with a whole body."""
-        with self.connect() as connection:
+        with self.connect(source) as connection:
             # Refused before we are done, the answer is there all the same.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(sent)

@@ -98,6 +98,10 @@ class Proxies:
                 break
         return address, "" if hops else "there is no address"
 
+    def is_proxy(self, peer: str) -> bool:
+        """Report whether a peer is one of the proxies; any peer is if their networks are not known."""
+        return bool(self._count) and (not self._networks or self._is_trusted(canonical(peer)))
+
     def _is_trusted(self, address: str) -> bool:
         try:
             parsed = ip_address(address)

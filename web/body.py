@@ -10,6 +10,11 @@ from web.problems import TooLarge, TooSlow, UnsupportedMediaType
 SECONDS = 20.0
 """That a body has to arrive in, however slow the network is."""
 
+STALL_SECONDS = 8.0
+"""Seconds in which `LEAST_BYTES` more of a body have to arrive, or the rest of it."""
+
+LEAST_BYTES = 1024
+
 
 async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
     """The body's bytes.
@@ -17,7 +22,7 @@ async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
     Raises:
         TooLarge: more than `max_bytes`, announced or sent in chunks.
         UnsupportedMediaType: not declared as uncompressed JSON in UTF-8.
-        TooSlow: it did not arrive within `SECONDS`.
+        TooSlow: it did not arrive within `SECONDS`, or less than `LEAST_BYTES` of it within `STALL_SECONDS`.
         Malformed: the client went away in the middle.
     """
     length = req.content_length
@@ -26,10 +31,10 @@ async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
     if length != 0 or req.content_type is not None:
         _require_json(req)
     try:
-        async with asyncio.timeout(SECONDS) as limit:
+        async with asyncio.timeout(min(STALL_SECONDS, SECONDS)) as limit:
             body = await _read(req, max_bytes, limit)
     except TimeoutError:
-        raise TooSlow(f"Not within {SECONDS:.0f} s.") from None
+        raise TooSlow(f"Not within {SECONDS:.0f} s, or too little within {STALL_SECONDS:.0f} s.") from None
     if length is not None and len(body) != length:
         raise Malformed("The body ended early.")
     return body
@@ -38,6 +43,8 @@ async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
 async def _read(req: Request, max_bytes: int, limit: asyncio.Timeout) -> bytes:
     # Falcon's stream ends in the same way whether the body does or the client has gone.
     receive = req._receive  # noqa: SLF001
+    loop = asyncio.get_running_loop()
+    latest, marked = loop.time() + SECONDS, 0
     body, more = bytearray(), True
     while more:
         event = await receive()
@@ -50,6 +57,9 @@ async def _read(req: Request, max_bytes: int, limit: asyncio.Timeout) -> bytes:
         body += event.get("body", b"")
         if len(body) > max_bytes:
             raise TooLarge(f"More than {max_bytes} bytes.")
+        if len(body) - marked >= LEAST_BYTES:
+            marked = len(body)
+            limit.reschedule(min(loop.time() + STALL_SECONDS, latest))
         more = event.get("more_body", False)
     return bytes(body)
 

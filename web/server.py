@@ -2,7 +2,8 @@
 
 Gunicorn 27's asgi worker waits for clients as long as they like, in every state but one (idle between two requests),
 and takes any number of connections. Here a connection has so long for a request's head, for taking an answer, and for
-going away; and when there are as many as may be, the one that has said nothing for longest makes room.
+going away; and when there are as many as may be, the one that has said nothing for longest makes room. A request whose
+body has not arrived makes room too, and one customer holds half of the connections at most (docs/decisions/0019).
 """
 
 import asyncio
@@ -10,14 +11,17 @@ import socket
 import struct
 from collections.abc import Iterable
 from http import HTTPStatus
+from itertools import chain
 from typing import Any
 
 import msgspec
 from gunicorn import glogging  # type: ignore[import-untyped]
-from gunicorn.asgi.protocol import ASGIProtocol  # type: ignore[import-untyped]
+from gunicorn.asgi.parser import ParseError  # type: ignore[import-untyped]
+from gunicorn.asgi.protocol import ASGIProtocol, BodyReceiver  # type: ignore[import-untyped]
 from gunicorn.workers import gasgi  # type: ignore[import-untyped]
 
 from settings import settings
+from web.addresses import Proxies, partition
 from web.middleware import security_headers
 from web.problems import PROBLEM_JSON, document_of, of_status
 from web.trace import new_id
@@ -38,6 +42,17 @@ CLOSE_SECONDS = 10.0
 LEAST_TAKEN = 65_536
 """Bytes: less is next to nothing, unless it is all that waits."""
 
+FREE_FRAMING = 2048
+"""Bytes that chunk sizes, extensions and trailers of one body may take in any case."""
+
+CONTENT_PER_FRAMING = 128
+"""Bytes of content that allow one more byte of framing. Parsing a chunk costs as much as copying kilobytes."""
+
+PROGRESS = 1024
+"""Bytes of a body that count as progress."""
+
+_PROXIES = Proxies(settings.trusted_proxies, settings.proxy_networks)
+
 _HEADERS = "".join(f"{name}: {value}\r\n" for name, value in security_headers(settings).items())
 
 
@@ -47,10 +62,29 @@ class Logger(glogging.Logger):  # type: ignore[misc]
     access_log_enabled = False
 
 
+class ExcessiveFraming(ParseError):  # type: ignore[misc]
+    """A chunked body that consists of framing rather than of content."""
+
+
+class Receiver(BodyReceiver):  # type: ignore[misc]
+    """Hands over the body of a request: all that has arrived at once, not chunk by chunk."""
+
+    __slots__ = ()
+
+    def _pop_chunk(self) -> Any:
+        if len(self._chunks) > 1:
+            joined = b"".join(self._chunks)
+            self._chunks.clear()
+            self._chunks.append(joined)
+        return super()._pop_chunk()
+
+
 class Protocol(ASGIProtocol):  # type: ignore[misc]
     """Speaks HTTP with one client."""
 
     worker: "Worker"
+    customer: str | None
+    """The address or network whose connections are counted together; None for a proxy, which has everybody's."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin, and wait for the client's first request for so long and no longer."""
@@ -58,31 +92,24 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         self._has_spoken = self._has_ended = False
         self._late = self.worker.loop.call_later(HEAD_SECONDS, self._head_is_late)
         self._taking: asyncio.TimerHandle | None = None
-        if self.worker.nr_conns > self.worker.worker_connections:
-            self._make_room()
+        self._received = self._content = self._progressed = 0
+        self.customer = _customer(transport)
+        self.worker.customers[self] = self.customer
+        if not self.worker.has_room(self.customer):
+            self._send_error_response(503, "There are too many connections.", [("Retry-After", "1")])
+            self._keepalive_timeout()
         self.worker.waiting[self] = None
 
-    def _make_room(self) -> None:
-        """Close the connection that has been without a request for longest, or this one if all of them have one.
-
-        So whoever opens many connections and says nothing, or little, is in nobody's way.
-        """
-        longest = next(iter(self.worker.waiting), None)
-        if longest is not None:
-            longest.give_way()
-            return
-        self._send_error_response(503, "There are too many connections.", [("Retry-After", "1")])
-        self._keepalive_timeout()
-
     def give_way(self) -> None:
-        """Close this connection, which has no request, at once."""
-        self.worker.waiting.pop(self, None)
+        """Close this connection, which has no whole request, at once."""
+        self.worker.forget(self)
         self._keepalive_timeout()
         self._cut()
 
     def data_received(self, data: bytes) -> None:
         """The client says something."""
         self._has_spoken = True
+        self._received += len(data)
         super().data_received(data)
 
     def eof_received(self) -> bool:
@@ -97,7 +124,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
-        self.worker.waiting.pop(self, None)
+        self.worker.forget(self)
         self._late.cancel()
         self._stop_watching()
         super().connection_lost(exc)
@@ -148,7 +175,46 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     def _on_headers_complete(self) -> bool:
         self._late.cancel()
         self.worker.waiting.pop(self, None)
-        return bool(super()._on_headers_complete())
+        super()._on_headers_complete()
+        request = self._current_request
+        self._body_receiver = Receiver(request, self)
+        self._received, self._content, self._progressed = self._unparsed(), 0, 0
+        if request.chunked or request.content_length:
+            self.worker.owe(self, self._client())
+        return False  # the body is read, whatever the method
+
+    def _client(self) -> str:
+        """Return the customer that the current request comes from, through whichever proxy."""
+        forwarded = b",".join(
+            value for name, value in self._current_request.headers_bytes if name == b"x-forwarded-for"
+        )
+        return partition(_PROXIES.client_address(_peer(self.transport), forwarded.decode("latin-1"), report=False))
+
+    def _unparsed(self) -> int:
+        return len(self._callback_parser._buffer)  # noqa: SLF001
+
+    def _on_body(self, chunk: bytes) -> None:
+        self._content += len(chunk)
+        self._require_content()
+        super()._on_body(chunk)
+        if self._content - self._progressed >= PROGRESS:
+            self._progressed = self._content
+            self.worker.progress(self)
+
+    def _on_message_complete(self) -> None:
+        self._require_content()
+        self.worker.owing.pop(self, None)
+        super()._on_message_complete()
+
+    def _require_content(self) -> None:
+        """Refuse a body that is mostly framing, in the middle of parsing: the rest would be parsed, too.
+
+        Raises:
+            ExcessiveFraming: there are too many chunks, or too long extensions or trailers, for their content.
+        """
+        framing = self._received - self._unparsed() - self._content
+        if framing > FREE_FRAMING + self._content // CONTENT_PER_FRAMING:
+            raise ExcessiveFraming("Too little content for so many chunks.")
 
     def _is_websocket_upgrade(self, request: Any) -> bool:
         # We have none. A server may answer as if nobody had asked (RFC 9110, section 7.8), and so the application does.
@@ -156,7 +222,9 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def _will_close(self, request: Any, response_requires_close: bool) -> bool:
         nothing_follows = self._has_ended and not self._callback_parser.remaining()
-        return nothing_follows or bool(super()._will_close(request, response_requires_close))
+        # Answered before its body has arrived, a request was refused: the body is not waited for.
+        is_refused = not self._callback_parser.is_complete
+        return nothing_follows or is_refused or bool(super()._will_close(request, response_requires_close))
 
     def _head_is_late(self) -> None:
         if self._has_spoken:
@@ -181,14 +249,70 @@ def _problem(status: int, message: str) -> bytes:
     return msgspec.json.encode(document_of(of_status(status, message[:200]), new_id()))
 
 
+def _peer(transport: asyncio.Transport) -> str:
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if isinstance(name, tuple) else ""
+
+
+def _customer(transport: asyncio.Transport) -> str | None:
+    peer = _peer(transport)
+    return None if _PROXIES.is_proxy(peer) else partition(peer)
+
+
 class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
     """One process that serves the application."""
 
     waiting: dict[Protocol, None]
     """Its connections without a request, the one that has been so for longest first."""
 
+    owing: dict[Protocol, str]
+    """Its connections whose request's body has not arrived, the one without progress for longest first; with whose
+    request it is."""
+
+    customers: dict[Protocol, str | None]
+    """Whose all its connections are."""
+
     def init_process(self) -> None:
         """Begin, with our protocol in the place that the worker takes it from."""
         gasgi.ASGIProtocol = Protocol
-        self.waiting = {}
+        self.waiting, self.owing, self.customers = {}, {}, {}
         super().init_process()
+
+    @property
+    def share(self) -> int:
+        """Connections that one customer may hold."""
+        return max(1, int(self.worker_connections) // 2)
+
+    def has_room(self, customer: str | None) -> bool:
+        """Report whether one more connection may stay. Others that have no whole request make room for it."""
+        if customer is not None and _exceeds(self.customers, customer, self.share):
+            return self._spare(customer)
+        return len(self.customers) <= self.worker_connections or self._spare()
+
+    def _spare(self, customer: str | None = None) -> bool:
+        """Close the connection without a whole request that can be spared most; False if there is none."""
+        candidates = chain(self.waiting, self.owing)
+        spared = next((one for one in candidates if customer in (None, one.customer)), None)
+        if spared is not None:
+            spared.give_way()
+        return spared is not None
+
+    def owe(self, protocol: Protocol, client: str) -> None:
+        """Note that the body of a client's request has not arrived. If they owe too many, their oldest is closed."""
+        self.owing[protocol] = client
+        if _exceeds(self.owing, client, self.share):
+            next(one for one, other in self.owing.items() if other == client).give_way()
+
+    def progress(self, protocol: Protocol) -> None:
+        """Note that a part of the body has arrived."""
+        if protocol in self.owing:
+            self.owing[protocol] = self.owing.pop(protocol)
+
+    def forget(self, protocol: Protocol) -> None:
+        """Count a connection no more."""
+        for connections in (self.waiting, self.owing, self.customers):
+            connections.pop(protocol, None)
+
+
+def _exceeds(connections: dict[Protocol, Any], customer: str, most: int) -> bool:
+    return len(connections) > most and list(connections.values()).count(customer) > most

@@ -5,18 +5,23 @@ import select
 import socket
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import product
 
 import pytest
 
+from tests.brokers import until
 from tests.gunicorn import PATIENCE, asking, gunicorn, read_answer
+from web.server import FREE_FRAMING
 
 CONNECTIONS = 12
+SHARE = CONNECTIONS // 2
+"""Connections that one address may hold."""
 LONG = 2.5
 """Seconds: more than twice as long as this server lets its answers lie."""
 IMPATIENT = """
 import asyncio
+import pathlib
 
 from web import body, server
 
@@ -46,22 +51,47 @@ class Held:
         await asyncio.sleep(600)
 
 
-application = create_app(routes=[("/much", Much()), ("/forever", Forever()), ("/held", Held())])
+class Taken:
+    async def on_post(self, req, resp):
+        sizes, more = [], True
+        while more:
+            event = await req._receive()
+            sizes.append(len(event.get("body", b"")))
+            more = event.get("more_body", False)
+        pathlib.Path(__file__).with_name("taken").write_text(str(sum(sizes)))
+        resp.media = sizes
+
+
+routes = [("/much", Much()), ("/forever", Forever()), ("/held", Held()), ("/taken", Taken())]
+application = create_app(routes=routes)
 """
 HEALTH = asking(b"GET /healthz")
 SECURITY = ("x-content-type-options: nosniff", "content-security-policy: default-src 'none'", "cache-control: no-store")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, database):
-    directory = tmp_path_factory.mktemp("server")
+@contextmanager
+def impatient(directory, **more):
+    """Run a server that soon gives up."""
     (directory / "impatient.py").write_text(IMPATIENT)
     environment = {"WEB_CONNECTIONS": str(CONNECTIONS), "PUBLIC_URL": "https://api.companon.com"}
     environment["ALLOWED_HOSTS"] = "x, api.companon.com"
     environment["GUNICORN_CMD_ARGS"] = "--keep-alive 1"
-    with gunicorn(directory, "impatient:application", **environment) as running:
+    with gunicorn(directory, "impatient:application", **environment, **more) as running:
         yield running
         assert '"level":"ERROR"' not in running.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, database):
+    with impatient(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory, database):
+    """A server that takes every peer for a proxy."""
+    with impatient(tmp_path_factory.mktemp("proxied"), TRUSTED_PROXIES="1") as running:
+        yield running
 
 
 def wait_until_cut(connection, within=PATIENCE):
@@ -128,11 +158,112 @@ def test_connections_without_a_request_make_room_for_those_with_one(server):
         assert is_over(silent[0])
 
 
+def owing(server, *fields, source=None):
+    """Return a connection whose request owes nearly all of its body."""
+    connection = server.connect(source)
+    connection.sendall(asking(b"POST /taken", b"Content-Length: 5000", *fields, body=b"a"))
+    return connection
+
+
+def test_connections_that_owe_their_body_make_room_for_others(server):
+    sources = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    with ExitStack() as stack:
+        slow = [stack.enter_context(owing(server, source=source)) for source in sources * CONNECTIONS]
+
+        answered = [server.talk(HEALTH)[0] for _ in range(5)]
+
+        assert answered == [200] * 5
+        assert is_over(slow[0])
+
+
+def test_the_body_without_progress_for_longest_makes_room_first(server):
+    with ExitStack() as stack:
+        first, second, *_ = [stack.enter_context(owing(server)) for _ in range(SHARE - 1)]
+        other = stack.enter_context(server.connect())
+        first.sendall(b"a" * 2000)
+        other.sendall(HEALTH)
+        assert read_answer(other)[0] == 200  # so what was sent before has been read
+
+        stack.enter_context(owing(server))  # in place of `other`, which has no request
+        stack.enter_context(owing(server))
+        first.sendall(b"a" * 2999)
+
+        assert is_over(second)
+        assert sum(json.loads(read_answer(first)[2])) == 5000
+
+
+def test_one_address_holds_half_of_the_connections_at_most(server):
+    with ExitStack() as stack:
+        for _ in range(SHARE):
+            stack.enter_context(server.connect()).sendall(asking(b"GET /held"))
+
+        assert until_refused(server)[0] == 503
+        assert server.talk(HEALTH, "127.0.0.2")[0] == 200
+
+    assert until_served(server)[0] == 200
+
+
+def test_bodies_that_one_client_owes_through_a_proxy_are_bounded(proxied):
+    with ExitStack() as stack:
+        other = stack.enter_context(owing(proxied, b"X-Forwarded-For: 203.0.113.2"))
+        slow = [
+            stack.enter_context(owing(proxied, b"X-Forwarded-For: 6.6.6.%d, 203.0.113.1" % number))
+            for number in range(SHARE + 1)
+        ]
+
+        assert is_over(slow[0])
+        other.sendall(b"a" * 4999)
+        assert sum(json.loads(read_answer(other)[2])) == 5000
+
+
+def test_chunks_are_parsed_up_to_the_bound_and_no_further(server):
+    taken = server.log.with_name("taken")
+    taken.unlink(missing_ok=True)
+
+    with server.connect() as connection:
+        connection.sendall(asking(b"POST /taken", b"Transfer-Encoding: chunked", b"Expect: 100-continue"))
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"  # the application waits for the body
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(b"1\r\n \r\n" * 100_000)
+        status, _, _ = read_answer(connection)
+
+    assert status == 400
+    until(taken.exists)
+    assert int(taken.read_text()) <= FREE_FRAMING // len(b"1\r\n\r\n") + 1
+
+
+def test_chunks_that_are_there_are_handed_over_together(server):
+    chunks = (b"%x\r\n" % 1000 + b" " * 1000 + b"\r\n") * 200 + b"0\r\n\r\n"
+
+    sizes = json.loads(server.talk(asking(b"POST /taken", b"Transfer-Encoding: chunked", body=chunks))[2])
+
+    assert sum(sizes) == 200_000
+    assert len(sizes) < 100
+
+
+@pytest.mark.parametrize("path", [b"/nowhere", b"/api/v1/users/me"])
+def test_request_refused_before_its_body_says_that_it_closes(server, path):
+    with server.connect() as connection:
+        connection.sendall(asking(b"POST " + path, b"Content-Length: 200000", body=b"a"))
+        status, head, _ = read_answer(connection)
+
+        assert status in (404, 405)
+        assert "\r\nconnection: close" in head
+        assert is_over(connection)
+
+
+def test_request_after_the_head_of_an_endless_answer_gets_its_own(server):
+    with server.connect() as connection:
+        connection.sendall(asking(b"HEAD /forever"))
+        assert read_answer(connection, bodiless=True)[::2] == (200, b"")
+        connection.sendall(HEALTH)
+        assert read_answer(connection)[0] == 200
+
+
 def test_when_all_connections_have_a_request_the_next_one_is_told_to_come_back(server):
     with ExitStack() as stack:
-        busy = [stack.enter_context(server.connect()) for _ in range(CONNECTIONS)]
-        for connection in busy:
-            connection.sendall(asking(b"GET /held"))
+        for source in ["127.0.0.2", "127.0.0.3"] * SHARE:
+            stack.enter_context(server.connect(source)).sendall(asking(b"GET /held"))
 
         status, head, body = until_refused(server)
 

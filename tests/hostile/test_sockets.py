@@ -154,6 +154,44 @@ def test_what_is_too_much_is_refused_before_all_of_it_has_come(server, sent, sta
     require_problem(received, status)
 
 
+def in_chunks(content, size):
+    """Return a body in chunks of a size."""
+    parts = (content[start : start + size] for start in range(0, len(content), size))
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+def padded(length):
+    """Return an empty JSON object of a length."""
+    return b"{" + b" " * (length - 2) + b"}"
+
+
+TRAILERS = b"".join(b"X-%d: %s\r\n" % (number, b"a" * 100) for number in range(50))
+MOSTLY_FRAMING = {
+    "chunks of one byte": CHUNKED + in_chunks(padded(100_000), 1),
+    "small chunks of a large body": CHUNKED + in_chunks(padded(200_000), 100),
+    "chunk sizes with zeros": CHUNKED + b"".join(b"0" * 4000 + b"1\r\n \r\n" for _ in range(10)),
+    "long extensions": CHUNKED + b"".join(b"1;" + b"a" * 4000 + b"\r\n \r\n" for _ in range(10)),
+    "many trailers": CHUNKED + b"2\r\n{}\r\n0\r\n" + TRAILERS + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", MOSTLY_FRAMING.values(), ids=MOSTLY_FRAMING)
+def test_chunked_body_that_is_mostly_framing_is_refused_and_closed(server, sent):
+    statuses, received = conversation(server, sent + HEALTH)
+
+    assert statuses == [400]
+    require_problem(received, 400)
+
+
+@pytest.mark.parametrize(
+    ("length", "size"), [(2, 1), (2_000, 10), (20_000, 1_000), (200_000, 1_400), (200_000, 65_536)]
+)
+def test_chunked_body_of_an_ordinary_client_is_taken(server, length, size):
+    closing = CHUNKED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+    assert conversation(server, closing + in_chunks(padded(length), size))[0] == [201]
+
+
 def test_what_a_chunk_says_besides_its_size_is_not_looked_at_and_may_not_be_long(server):
     closing = CHUNKED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
@@ -232,6 +270,65 @@ def test_half_a_body_is_none(server, sent):
 
     assert statuses == [400]
     require_problem(received, 400)
+
+
+UNFINISHED = {
+    "no last chunk": CHUNKED + b"2\r\n{}\r\n",
+    "a last chunk without its line end": CHUNKED + b"2\r\n{}\r\n0\r\n",
+    "half a trailer": CHUNKED + b"2\r\n{}\r\n0\r\nX: y",
+    "a trailer without an end": CHUNKED + b"2\r\n{}\r\n0\r\nX: y\r\n",
+}
+
+
+def test_unfinished_chunked_body_is_408_and_closed(server):
+    with ThreadPoolExecutor(len(UNFINISHED)) as clients:
+        answers = list(clients.map(lambda sent: conversation(server, sent), UNFINISHED.values()))
+
+    assert [statuses for statuses, _ in answers] == [[408]] * len(UNFINISHED)
+
+
+INSIDE = asking(b"GET /nowhere")
+UNREAD = asking(
+    b"POST /api/v1/campaigns/0198a3f0-0000-7000-8000-00000000000a/launch", b"Content-Type: application/json"
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Length: %d\r\n\r\n" % len(INSIDE) + INSIDE,
+        b"Transfer-Encoding: chunked\r\n\r\n" + in_chunks(INSIDE, 100),
+    ],
+    ids=["length", "chunked"],
+)
+def test_request_behind_an_unread_body_gets_its_own_answer(server, body):
+    refused = UNREAD.removesuffix(b"\r\n") + body
+
+    statuses, received = conversation(server, refused + refused + asking(b"GET /healthz", b"Connection: close"))
+
+    assert statuses == [401, 401, 200]
+    assert received.endswith(b'{"status":"ok"}')
+
+
+def test_get_after_head_on_one_connection_gets_its_own_answer(server):
+    paths = [
+        b"/healthz",
+        b"/docs",
+        b"/static/docs.js",
+        b"/api/v1/openapi.json",
+        b"/",
+        b"/nowhere",
+        b"/api/v1/auth/login",
+    ]
+    with server.connect() as connection:
+        for path in paths:
+            connection.sendall(asking(b"HEAD " + path))
+            status, head, leftover = read_answer(connection, bodiless=True)
+            connection.sendall(asking(b"GET " + path))
+            answered, _, body = read_answer(connection)
+
+            assert (status, leftover) == (answered, b""), path
+            assert f"\r\ncontent-length: {len(body)}\r\n" in head, path
 
 
 def test_half_a_head_is_none(server):

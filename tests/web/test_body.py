@@ -74,6 +74,45 @@ def test_a_byte_that_comes_just_when_the_time_is_over_buys_no_more_of_it(monkeyp
 
 
 @pytest.mark.parametrize(
+    ("size", "parts", "seconds_apart", "is_refused"),
+    [
+        (body.LEAST_BYTES, 10, 1.9, False),
+        (100, 1, 7.0, False),
+        (100, 3, 5.0, True),
+        (body.LEAST_BYTES - 1, 2, 5.0, True),
+        (body.LEAST_BYTES, 5, 5.0, True),
+    ],
+)
+def test_body_slower_than_the_least_speed_is_refused(size, parts, seconds_apart, is_refused):
+    skipped, left = [0.0], [parts]
+
+    def loop_with_its_own_clock():
+        loop = asyncio.SelectorEventLoop()
+        real = loop.time
+        loop.time = lambda: real() + skipped[0]
+        return loop
+
+    async def receive():
+        skipped[0] += seconds_apart
+        left[0] -= 1
+        for _ in range(3):
+            await asyncio.sleep(0)  # timers that are due fire meanwhile
+        return {"type": "http.request", "body": b" " * size, "more_body": left[0] > 0}
+
+    async def read():
+        req = testing.create_asgi_req(headers=JSON)
+        req._receive = receive
+        return len(await body.read_json_bytes(req, 1_000_000))
+
+    with asyncio.Runner(loop_factory=loop_with_its_own_clock) as runner:
+        if is_refused:
+            with pytest.raises(TooSlow):
+                runner.run(read())
+        else:
+            assert runner.run(read()) == size * parts
+
+
+@pytest.mark.parametrize(
     "content_type",
     ["application/json", "application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"', "application/json;"],
 )

@@ -4,7 +4,8 @@ import json
 import signal
 
 import pytest
-from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.asgi.parser import PythonProtocol
+from gunicorn.asgi.protocol import ASGIProtocol, BodyReceiver
 from gunicorn.workers import gasgi
 
 from tests.brokers import until
@@ -128,6 +129,9 @@ def test_the_private_part_of_gunicorn_that_we_replace_is_still_there():
     parts = (
         *("_send_error_response", "_on_headers_complete", "_will_close", "_keepalive_timeout", "_close_transport"),
         *("_arm_keepalive_timer", "_is_websocket_upgrade", "pause_writing", "resume_writing"),
+        *("_on_body", "_on_message_complete"),
     )
     assert all(callable(getattr(ASGIProtocol, part)) for part in parts)
+    assert callable(BodyReceiver._pop_chunk)
+    assert {"_buffer", "is_complete"} <= set(PythonProtocol.__slots__)
     assert hasattr(gasgi, "ASGIProtocol")
