@@ -6,8 +6,10 @@ COPY requirements/runtime.txt requirements/
 RUN pip install --no-cache-dir --require-hashes -r requirements/runtime.txt
 COPY . .
 
-RUN useradd --system companon
+# The code stays root's. The process writes its checkpoints here, unless AUDIT_CHECKPOINT_URL names another store.
+RUN useradd --system companon && install -d -o companon -g companon -m 0700 var/checkpoints
 USER companon
+VOLUME /srv/companon/var/checkpoints
 ENV PYTHONUNBUFFERED=1
 ENTRYPOINT ["python", "-m", "scripts.process"]
 CMD ["web", "--bind", "0.0.0.0:8000"]

@@ -115,7 +115,7 @@ def config(level: str) -> dict[str, Any]:
 
 def _at_least_info(level: str) -> str:
     """For who writes URLs and parameters at DEBUG."""
-    return "INFO" if level.upper() == "DEBUG" else level
+    return "INFO" if level.upper() in ("DEBUG", "NOTSET") else level
 
 
 def configure(level: str) -> None:

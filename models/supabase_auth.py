@@ -40,6 +40,13 @@ class UnknownRole(Forbidden):
     title = "The account's role is not known here"
 
 
+class LegacyToken(Forbidden):
+    """A token of a System Admin that the legacy secret has signed: whoever has that secret can be anybody."""
+
+    code = "legacy_token"
+    title = "System admins need a token that a signing key has signed"
+
+
 class SessionEnded(Unauthenticated):
     """The session has been ended here; Supabase may think otherwise."""
 
@@ -112,6 +119,8 @@ class Claims(msgspec.Struct):
     aal: Literal["aal1", "aal2"] = "aal1"
     amr: list[Any] = []
     app_metadata: dict[str, Any] = {}
+    is_legacy: bool = False
+    """Whether the legacy secret has signed it. `verify` sets it, whatever the token says."""
 
     @property
     def authenticated_at(self) -> int | None:
@@ -171,6 +180,7 @@ class Verifier:
         except (JoseError, msgspec.MsgspecError, ValueError, TypeError, RecursionError):
             raise _invalid() from None
         self._require_ours(claims)
+        claims.is_legacy = algorithm == "HS256"
         return claims
 
     def _key(self, head: Head) -> tuple[Key, str]:
@@ -253,6 +263,8 @@ def _mirrored(claims: Claims, project: Project) -> dict[str, Any]:
                 accounts.origin(),
             ),
         )
+        if found is not None and found["user_role"] == context.SYSTEM_ADMIN and claims.is_legacy:
+            raise LegacyToken  # within the transaction: the token makes no admin, and no session of one
     if found is None:
         raise SessionEnded
     return found

@@ -13,6 +13,8 @@ from joserfc.jwk import ECKey
 from scripts.setup.processes import write_atomically
 
 ADMIN_EMAIL = "admin@companon.example"
+PASSWORDS = ("POSTGRES", "OWNER", "WEB", "ACCOUNT", "SCAN", "WORKER", "SEAL", "REDIS")
+"""Passwords of the servers in compose.yaml, one for each login."""
 
 
 @dataclass(frozen=True)
@@ -69,3 +71,5 @@ def new_key(now: int) -> dict[str, Any]:
 if __name__ == "__main__":
     made = make()
     print(f"SECRET_KEYS={made.secret_keys}\nAUTH_JWKS='{made.auth_jwks}'")
+    for name in PASSWORDS:
+        print(f"{name}_PASSWORD={os.urandom(24).hex()}")

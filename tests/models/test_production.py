@@ -1,5 +1,6 @@
 """Production starts with settings that are fit for it, and with no others."""
 
+import base64
 import http.client
 import json
 import os
@@ -8,10 +9,17 @@ import signal
 import subprocess
 from contextlib import closing, suppress
 from dataclasses import fields, replace
+from functools import cache
+from random import Random
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
 
+from models import production
 from models.production import UnfitForProduction, require_fit, shortcomings, superfluous
+from models.production.secrets import randomness, token
 from scripts.setup import processes, procfile, secrets
 from scripts.setup.environment import ROOT, VENV
 from scripts.setup.sockets import free_port
@@ -21,30 +29,49 @@ from tests.servers import LOGINS
 
 COMMANDS = procfile.read(ROOT / "Procfile")
 MADE = secrets.make()
-PASSWORD = "s3f-kjh4-kjh5"
-DSN = f"postgresql://app:{PASSWORD}@db.internal/companon?sslmode=verify-full"
+PASSWORD = "s3f-kjh4-kjh5-w9q"
+
+
+def dsn(user, password=PASSWORD):
+    return f"postgresql://{user}:{password}@db.internal/companon?sslmode=verify-full"
+
+
+DSN = dsn("app_web")
+METRICS_TOKEN = "5c1d0c8f6be94a07b2ae63f1d9744e20"
 FIT = Settings(
     environment="production",
     database_url=DSN,
-    database_account_url=DSN,
+    database_account_url=dsn("app_account", "rT7-xwq2-Lm4h-v0z"),
     database_scan_url="postgresql:///companon?host=/run/pgbouncer&user=app_scan",
-    database_worker_url=f"host=db.internal user=app password={PASSWORD} sslmode=verify-full",
-    database_seal_url=DSN,
+    database_worker_url="host=db.internal user=app_worker password='kq4 Zt8-mwp2-x7d' sslmode=verify-full",
+    database_seal_url=dsn("app_seal.project", "Vb3-ncy8-Qe1j-u6k"),
     database_direct_url="postgresql://postgres@db.internal/companon?sslmode=verify-full&sslcert=/run/client.crt",
-    redis_url=f"rediss://:{PASSWORD}@redis.internal:6380/0",
-    broker_url=f"amqps://companon:{PASSWORD}@rabbit.internal/companon",
+    redis_url="rediss://:hG5-dlz9-Wr2s-o1m@redis.internal:6380/0",
+    broker_url="amqps://companon:Yp6-ftb3-Ka8v-e4c@rabbit.internal/companon",
     secret_keys=MADE.secret_keys,
     audit_checkpoint_url="s3://companon-audit/production?region=eu-central-1&lock_days=3650",
     audit_checkpoint_keys=secrets.make().secret_keys.partition(":")[2],
     auth_jwks=MADE.auth_jwks,
     public_url="https://api.companon.com",
     app_url="https://app.companon.com",
-    smtp_url=f"smtp://mailer:{PASSWORD}@mail.internal:587",
+    smtp_url="smtp://mailer:Jx2-hos7-Nd5w-i9r@mail.internal:587",
     mail_from="Compañon <no-reply@companon.com>",
-    metrics_token="m" * 32,
+    metrics_token=METRICS_TOKEN,
     trusted_proxies=1,
     cors_origins="https://app.companon.com, https://admin.companon.com:8443",
 )
+ELSEWHERE = replace(FIT, auth_mode="supabase", auth_jwks="", supabase_url="https://project.supabase.co")
+RANDOM = "fQ2vX7pL4zR6wB1kT9mN3cJ8hG5dSyWa"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def remembered():
+    """Estimate each password, and read each broker's URL, once: most cases change another setting."""
+    broker = production.urls._SCHEMES["BROKER_URL"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(broker, "amqps", cache(broker["amqps"]))
+        patch.setattr(production.secrets, "password", cache(production.secrets.password))
+        yield
 
 
 def reads(process, name):
@@ -112,6 +139,28 @@ def changed(**key):
     return json.dumps(document)
 
 
+def key_of(number):
+    """A private key, as a JWK, that nobody has drawn."""
+    numbers = ec.derive_private_key(number, ec.SECP256R1()).public_key().public_numbers()
+    x, y, d = (
+        base64.urlsafe_b64encode(part.to_bytes(32, "big")).rstrip(b"=").decode()
+        for part in (numbers.x, numbers.y, number)
+    )
+    return {"kty": "EC", "crv": "P-256", "kid": "known", "x": x, "y": y, "d": d}
+
+
+def key_set(*keys):
+    return json.dumps({"keys": keys})
+
+
+OWN_KEY = json.loads(MADE.auth_jwks)["keys"][0]
+OTHER_KEY = json.loads(secrets.make().auth_jwks)["keys"][0]
+OWN_ROOT = MADE.secret_keys.partition(":")[2]
+OTHER_ROOT = secrets.new_root()
+REDIS = FIT.redis_url
+BROKER = FIT.broker_url
+
+
 def test_where_supabase_signs_people_in_its_address_is_needed_and_keys_of_ours_are_not():
     elsewhere = replace(FIT, auth_mode="supabase", auth_jwks="", supabase_url="https://project.supabase.co")
     require_fit(elsewhere, "web")
@@ -142,6 +191,114 @@ UNFIT = [
     ("broker_url", "amqps://guest:guest@rabbit.internal/"),
     ("broker_url", f"amqps://companon:{PASSWORD}@rabbit.internal/?ssl_options=%7B%27protocol%27%3A2%7D"),
     ("broker_url", f"sentinel://:{PASSWORD}@a:1,b:2/main/0"),
+    # Another server, or weaker TLS, than a first look at the text shows.
+    ("database_url", "host=/run/postgresql hostaddr=10.0.0.9 user=app_web sslmode=disable"),
+    ("database_url", DSN + "&hostaddr=10.0.0.9"),
+    ("database_url", DSN + "&service=elsewhere"),
+    ("database_url", DSN + "&sslmode=verify-full"),
+    ("database_url", f"host=a host=db.internal user=app_web password={PASSWORD} sslmode=verify-full"),
+    ("database_url", DSN + "&ssl_min_protocol_version=TLSv1"),
+    ("database_url", DSN + "&gssencmode=prefer"),
+    ("database_url", DSN.replace("app_web", "")),
+    ("database_url", DSN.replace("app_web", "postgres")),
+    ("database_url", DSN.replace("app_web", "postgres.project")),
+    ("database_scan_url", "postgresql:///companon?host=/run/postgresql&user=supabase_admin"),
+    ("redis_url", REDIS + "?ssl_cert_reqs=none&ssl_cert_reqs=required"),
+    ("redis_url", REDIS + "?ssl_check_hostname=false&ssl_check_hostname=true"),
+    ("redis_url", REDIS + "?ssl_check_hostname=no"),
+    ("redis_url", REDIS + "?ssl_cert_reqs=optional"),
+    ("redis_url", REDIS + "?ssl_ciphers=NULL"),
+    ("redis_url", "unix://"),
+    ("redis_url", "rediss:"),
+    ("redis_url", BROKER),
+    ("redis_url", REDIS.replace("6380", "port")),
+    ("broker_url", "amqps:"),
+    ("broker_url", BROKER.replace("companon:Yp6-ftb3-Ka8v-e4c@", "")),
+    ("broker_url", BROKER + "?ssl_options=%7B%27verify%27%3A0%7D&ssl_options=%7B%7D"),
+    ("broker_url", "sentinel://:Yp6-ftb3-Ka8v-e4c@a:1,b:2/main/0?tls=1&tls=0"),
+    ("broker_url", "sentinel://:Yp6-ftb3-Ka8v-e4c@a:1,b:2/main/0?tls=1&sentinel_password=short"),
+    # Schemes of other variables.
+    *(
+        (name, url)
+        for name in ("redis_url", "broker_url", "smtp_url", "public_url", "app_url", "audit_checkpoint_url")
+        for url in ("ftp://x.internal", "file:", "redis:", "http:")
+    ),
+    ("redis_url", "https://redis.internal"),
+    ("broker_url", "smtp:"),
+    ("smtp_url", "https://mail.internal"),
+    ("smtp_url", "smtp:"),
+    ("public_url", "rediss://api.companon.com"),
+    ("public_url", "smtp://api.companon.com"),
+    ("public_url", "https:"),
+    ("public_url", "https://user:x@api.companon.com"),
+    ("public_url", "https://api.companon.com?x=1"),
+    ("app_url", "s3://app"),
+    ("audit_checkpoint_url", "smtp:"),
+    ("audit_checkpoint_url", "https:"),
+    ("audit_checkpoint_url", "https://user:password@checkpoints.internal"),
+    ("audit_checkpoint_url", "s3://bucket"),
+    ("audit_checkpoint_url", "s3://bucket?lock_days=0"),
+    ("audit_checkpoint_url", "s3://bucket?lock_days=many"),
+    ("audit_checkpoint_url", "s3://bucket?lock_days=1&lock_days=0"),
+    ("audit_checkpoint_url", "s3://bucket?lock_days=1&verify=no"),
+    ("breached_passwords_url", "http://api.pwnedpasswords.com/range"),
+    # Secrets that everybody has, or could guess.
+    ("supabase_jwt_secret", "your-super-secret-jwt-token-with-at-least-32-characters-long"),
+    ("supabase_jwt_secret", "super-secret-jwt-token-with-at-least-32-characters-long"),
+    ("supabase_jwt_secret", "a" * 32),
+    ("supabase_jwt_secret", "abcdefghij" * 4),
+    ("metrics_token", "m" * 32),
+    ("metrics_token", "0123" * 8),
+    ("smtp_url", "smtp://mailer:passwordpassword@mail.internal"),
+    ("redis_url", "rediss://:companoncompanon1@redis.internal"),
+    ("broker_url", "amqps://companon:rabbitmq2026@rabbit.internal"),
+    ("database_url", DSN.replace(PASSWORD, "aaaaaaaaaaaaaaaa")),
+    ("secret_keys", f"1:{OWN_ROOT},1:{OTHER_ROOT}"),
+    ("secret_keys", f"01:{OWN_ROOT},1:{OTHER_ROOT}"),
+    ("secret_keys", f"-1:{OWN_ROOT}"),
+    ("secret_keys", "1:" + base64.urlsafe_b64encode(bytes(range(16)) * 2).decode()),
+    ("audit_checkpoint_keys", f"{OTHER_ROOT},{OTHER_ROOT}"),
+    ("audit_checkpoint_keys", OTHER_ROOT + OWN_ROOT[:4]),
+    ("auth_jwks", key_set(key_of(1))),
+    ("auth_jwks", key_set(key_of(2**255))),
+    ("auth_jwks", key_set(OWN_KEY, OWN_KEY)),
+    ("auth_jwks", key_set(OWN_KEY, OTHER_KEY | {"kid": OWN_KEY["kid"]})),
+    ("auth_jwks", key_set(OWN_KEY, OWN_KEY | {"kid": "another"})),
+    ("auth_jwks", changed(d=OTHER_KEY["d"])),
+    ("auth_jwks", changed(d="")),
+    # Values that mean nothing, or too much.
+    ("auth_mode", "supabse"),
+    ("auth_mode", ""),
+    ("supabase_confirms_email", "Yes"),
+    ("supabase_audience", ""),
+    ("log_level", "NOTSET"),
+    ("log_level", "debug"),
+    ("log_level", "TRACE"),
+    ("log_level", ""),
+    ("allowed_hosts", "*"),
+    ("allowed_hosts", "api.companon.com, *.companon.com"),
+    ("allowed_hosts", "https://api.companon.com"),
+    ("allowed_hosts", "api.companon.com:443"),
+    ("api_key_rate", ""),
+    ("person_rate", "0 per minute"),
+    ("address_rate", ""),
+    ("address_rate", "1000000000 per second"),
+    ("address_rate", "many"),
+    ("session_idle_days", -1),
+    ("session_idle_days", 91),
+    ("session_days", 0),
+    ("web_connections", 0),
+    ("web_queue", -1),
+    ("web_threads", 0),
+    ("web_concurrency", 0),
+    ("slow_threads", 0),
+    ("port", 0),
+    ("max_body_bytes", 0),
+    ("max_body_bytes", 10**12),
+    ("worker_threads", -1),
+    ("worker_processes", 0),
+    ("worker_drain", float("nan")),
+    ("audit_retention_years", 1000),
     ("secret_keys", ""),
     ("secret_keys", "1:"),
     ("secret_keys", "not base64!"),
@@ -192,6 +349,93 @@ UNFIT = [
     ("cors_origins", "null"),
     ("log_level", "DEBUG"),
 ]
+
+
+UNFIT_TOGETHER = [
+    ("web", {"database_account_url": DSN}),
+    ("web", {"database_account_url": dsn("app_web", "rT7-xwq2-Lm4h-v0z")}),
+    ("web", {"database_scan_url": "postgresql:///companon?host=/run/pgbouncer&user=app_web.project"}),
+    ("worker", {"database_seal_url": dsn("app_worker", "Vb3-ncy8-Qe1j-u6k")}),
+    ("web", {"database_account_url": dsn("app_account")}),
+    ("worker", {"audit_checkpoint_keys": OWN_ROOT}),
+    ("worker", {"audit_checkpoint_keys": f"{OTHER_ROOT},{OWN_ROOT}"}),
+    ("web", {"metrics_token": OWN_ROOT}),
+    ("web", {"auth_jwks": key_set(OWN_KEY), "secret_keys": "1:" + OWN_KEY["d"]}),
+    ("worker", {"smtp_url": "smtp://mailer:Yp6-ftb3-Ka8v-e4c@mail.internal:587"}),
+    (
+        "worker",
+        {"broker_url": f"rediss://:{PASSWORD}@a.internal", "smtp_url": f"smtp://mailer:{PASSWORD}@mail.internal"},
+    ),
+    ("web", {"session_idle_days": 30, "session_days": 7}),
+    ("web", {"auth_mode": "supabase", "supabase_jwt_secret": METRICS_TOKEN, "supabase_url": "https://a.supabase.co"}),
+    ("web", {"supabase_url": "https://a.supabase.co", "supabase_issuer": "https://b.supabase.co/auth/v1"}),
+]
+
+
+@pytest.mark.parametrize(("process", "changes"), UNFIT_TOGETHER)
+def test_settings_that_do_not_fit_each_other_are_unfit(process, changes):
+    require_fit(FIT, process)
+
+    (fault,) = shortcomings(replace(FIT, **changes), process)
+
+    assert fault.split()[0] in {
+        name.upper() for name in {*changes, "database_scan_url", "redis_url", "secret_keys", "metrics_token"}
+    }
+    assert not any(str(value) in fault for value in changes.values())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"broker_url": REDIS},
+        {"broker_url": "sentinel://:Yp6-ftb3-Ka8v-e4c@a:1,b:2/main/0?tls=1&sentinel_password=rT7-xwq2-Lm4h-v0z"},
+        {"redis_url": "unix:///run/redis.sock?db=1"},
+        {"redis_url": REDIS + "?ssl_cert_reqs=required&ssl_check_hostname=true&ssl_ca_certs=/run/ca.pem"},
+        {"database_url": DSN + "&connect_timeout=5"},
+        {"database_url": DSN.replace("app_web", "app_web.project")},
+        {"smtp_url": "smtps://relay.internal"},
+        {"audit_checkpoint_url": f"https://writer:{RANDOM}@checkpoints.internal/audit"},
+        {"audit_checkpoint_url": "s3://bucket?endpoint=https://minio.internal&lock_days=1"},
+        {"secret_keys": f"2:{OTHER_ROOT},{MADE.secret_keys}"},
+        {"auth_jwks": key_set(OWN_KEY, OTHER_KEY)},
+        {"allowed_hosts": "api.companon.com, 10.0.0.7"},
+        {"web_queue": 0},
+        {"address_rate": "10 per second; 600 per minute"},
+        {"log_level": "warning"},
+        {"breached_passwords_url": "https://api.pwnedpasswords.com/range"},
+        {"metrics_token": RANDOM},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_settings_within_the_rules_are_fit(changes):
+    for process in PROCESSES:
+        assert list(shortcomings(replace(FIT, **changes), process)) == []
+
+
+def test_legacy_secret_that_is_random_is_fit():
+    require_fit(
+        replace(ELSEWHERE, supabase_jwt_secret=RANDOM, supabase_issuer="https://project.supabase.co/auth/v1"), "web"
+    )
+
+
+@given(st.binary(min_size=32, max_size=32), st.integers(0, 2**32))
+def test_random_secrets_are_fit_and_text_is_not(raw, seed):
+    drawn = Random(seed).randbytes(32)
+
+    assert randomness(drawn) is None
+    assert token(drawn.hex()) is None
+    assert randomness(raw[:16] * 2)
+    assert randomness(base64.b64encode(raw)[:32])
+
+
+@pytest.mark.parametrize("name", ["PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE"])
+def test_environment_that_leads_libpq_elsewhere_is_unfit(monkeypatch, name):
+    monkeypatch.setenv(name, "10.0.0.9")
+
+    with pytest.raises(UnfitForProduction, match=name) as refused:
+        require_fit(FIT, "relay")
+
+    assert "10.0.0.9" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("name", "value"), UNFIT, ids=[f"{name}-{number}" for number, (name, _) in enumerate(UNFIT)])
@@ -284,7 +528,7 @@ def own(redis_url, tmp_path):
         "AUDIT_CHECKPOINT_URL": "https://127.0.0.1:9/checkpoints",
         "AUDIT_CHECKPOINT_KEYS": FIT.audit_checkpoint_keys,
         "PUBLIC_URL": FIT.public_url,
-        "SMTP_URL": f"smtp://mailer:{PASSWORD}@127.0.0.1:9",
+        "SMTP_URL": FIT.smtp_url.replace("mail.internal:587", "127.0.0.1:9"),
         "MAIL_FROM": FIT.mail_from,
         "METRICS_TOKEN": FIT.metrics_token,
         "TRUSTED_PROXIES": "1",

@@ -18,7 +18,7 @@ from models import sessions
 from models.db import close_thread, new_id, row, transaction
 from models.errors import Problem, Unauthenticated, Unavailable
 from models.remote_keys import RemoteKeys
-from models.supabase_auth import Project, SessionEnded, Verifier, identity_of
+from models.supabase_auth import LegacyToken, Project, SessionEnded, Verifier, identity_of
 from settings import settings
 from tests.blocked import until_blocked
 from tests.fixtures.supabase import SECRET, rsa_key
@@ -565,3 +565,18 @@ def test_whoever_is_being_deleted_is_waited_for_and_does_not_come_back(enter, su
         aside.submit(close_thread).result(60)
 
     assert refused.value.code == "account_closed"
+
+
+def test_legacy_token_makes_no_system_admin_and_acts_as_none(supabase, verifier, enter, superuser):
+    legacy, project = verifier(supabase_jwt_secret=SECRET), supabase.described(supabase_confirms_email="yes")
+    admin = enter(app_metadata={"user_role": "System Admin"}, aal="aal2")
+    before = count(superuser, "users"), count(superuser, "app.sessions")
+
+    for sub in (uuid4(), admin.user_id):
+        claims = {"app_metadata": {"user_role": "System Admin"}, "aal": "aal2", "is_legacy": False}
+        with pytest.raises(LegacyToken):
+            identity_of(legacy.verify(supabase.legacy_token(sub=str(sub), **claims)), project)
+
+    assert (count(superuser, "users"), count(superuser, "app.sessions")) == before
+    assert identity_of(legacy.verify(supabase.legacy_token()), project).user_role == "Fan"
+    assert enter(sub=str(admin.user_id), is_legacy=True, aal="aal2").user_role == "System Admin"
