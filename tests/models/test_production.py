@@ -335,6 +335,7 @@ UNFIT = [
     ("smtp_url", "smtp://127.0.0.1:1025"),
     ("smtp_url", "smtp://mailer:secret@mail.internal:587"),
     ("mail_from", Settings().mail_from),
+    ("mail_from", "Compañon"),
     ("metrics_token", ""),
     ("metrics_token", "short"),
     ("trusted_proxies", 0),
