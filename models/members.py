@@ -137,26 +137,33 @@ def hold(brand_id: UUID, user_id: UUID) -> Member:
     return get(brand_id, user_id)
 
 
-def change_role(brand_id: UUID, user_id: UUID, role: str) -> Member:
-    """Give a member another role; tokens with the old one are refused from the next request on.
+def change_role(brand_id: UUID, user_id: UUID, role: str) -> tuple[Member, list[UUID]]:
+    """Change a member's role; tokens with the old role are refused from the next request on.
+
+    Returns:
+        The member, and the open invitations that the member may no longer send, which are revoked.
 
     Raises:
         NotFound: nobody of that id works for the caller's brand.
         RoleNotGrantable: the role is none that the caller may give.
         LastBrandAdmin: the brand would be left without one.
     """
-    execute("SELECT app.change_member_role(%s, %s, %s)", (brand_id, user_id, role))
-    return get(brand_id, user_id)
+    revoked = value("SELECT app.change_member_role(%s, %s, %s)", (brand_id, user_id, role))
+    return get(brand_id, user_id), revoked
 
 
-def remove(brand_id: UUID, user_id: UUID) -> None:
-    """Take somebody out of the brand; their sessions end, the account stays, as that of a fan.
+def remove(brand_id: UUID, user_id: UUID) -> list[UUID]:
+    """Remove a member from the brand; the person's sessions end, and the account stays, as a fan's.
+
+    Returns:
+        The open invitations that the person may no longer send, which are revoked.
 
     Raises:
         NotFound: nobody of that id works for the caller's brand.
         LastBrandAdmin: the brand would be left without one.
     """
-    execute("SELECT app.remove_member(%s, %s)", (brand_id, user_id))
+    revoked: list[UUID] = value("SELECT app.remove_member(%s, %s)", (brand_id, user_id))
+    return revoked
 
 
 def assignments(campaign_id: UUID, limit: int, after: UUID | None = None) -> list[Assignment]:

@@ -109,8 +109,11 @@ def hold(user_id: UUID, brand_id: UUID | None) -> User:
     return get(user_id)
 
 
-def change_role(user_id: UUID, role: str, brand_id: UUID | None) -> User:
-    """Make somebody something else; tokens with the old role are refused from the next request on.
+def change_role(user_id: UUID, role: str, brand_id: UUID | None) -> tuple[User, list[UUID]]:
+    """Change a person's role and brand; tokens with the old role are refused from the next request on.
+
+    Returns:
+        The account, and the open invitations that the person may no longer send, which are revoked.
 
     Raises:
         NotFound: there is no such account.
@@ -120,25 +123,33 @@ def change_role(user_id: UUID, role: str, brand_id: UUID | None) -> User:
         UnknownBrand: there is no such brand.
         LastBrandAdmin: a brand would be left without one.
     """
-    execute("SELECT app.change_user_role(%s, %s, %s)", (user_id, role, brand_id))
-    return get(user_id)
+    revoked = value("SELECT app.change_user_role(%s, %s, %s)", (user_id, role, brand_id))
+    return get(user_id), revoked
 
 
-def lock(user_id: UUID) -> bool:
-    """Lock an account: its sessions end, and nobody signs in to it. False if it was locked before.
+def lock(user_id: UUID, *, revoke_api_keys: bool = False) -> dict[str, list[str]]:
+    """Lock an account: its sessions end, and sign-ins are refused.
 
-    Raises:
-        NotFound: there is no such account.
-        OwnAccount: it is the caller's.
-    """
-    return bool(value("SELECT app.lock_user(%s, true)", (user_id,)))
+    Args:
+        user_id: the person.
+        revoke_api_keys: whether the API keys that the person created are revoked.
 
-
-def unlock(user_id: UUID) -> bool:
-    """Unlock it. False if it wasn't locked.
+    Returns:
+        Ids of the `invitations` and `api_keys` that were revoked.
 
     Raises:
         NotFound: there is no such account.
         OwnAccount: it is the caller's.
     """
-    return bool(value("SELECT app.lock_user(%s, false)", (user_id,)))
+    revoked: dict[str, list[str]] = value("SELECT revoked FROM app.lock_user(%s, true, %s)", (user_id, revoke_api_keys))
+    return revoked
+
+
+def unlock(user_id: UUID) -> None:
+    """Unlock an account, and delete its counters of attempts.
+
+    Raises:
+        NotFound: there is no such account.
+        OwnAccount: it is the caller's.
+    """
+    execute("SELECT app.lock_user(%s, false, false)", (user_id,))

@@ -1,6 +1,6 @@
 """What of a request goes into the audit trail: its act, written with it, or that it was refused."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
@@ -34,6 +34,11 @@ class Details(TypedDict, total=False):
 def audited(req: Request, **details: Unpack[Details]) -> None:
     """Say which record a responder acts on, and how; goes into the entry that its `audit=` declares."""
     req.context.audit = {name: detail for name, detail in details.items() if detail is not None}
+
+
+def revoked_with(**ids: Sequence[UUID | str]) -> dict[str, Any]:
+    """Return the part of an entry's `after` that names what an act revoked besides; empty if it revoked nothing."""
+    return {f"revoked_{kind}": list(found) for kind, found in ids.items() if found}
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -89,6 +89,32 @@ def test_a_key_runs_out(client, make, superuser):
     assert client.get("/api/v1/campaigns", token=made["key"]).status_code == 401
 
 
+def test_expired_key_leaves_room_for_another(client, boss, make, superuser, monkeypatch):
+    monkeypatch.setattr(api_keys, "MOST", 1)
+    made = make("campaigns:read")
+    body = {"name": "till", "scopes": ["campaigns:read"]}
+    refused = client.post(URL, json=body, token=boss.token)
+    with superuser.cursor() as cursor:
+        cursor.execute("update app.api_keys set expires_at = now() where id = %s", (made["id"],))
+
+    again = client.post(URL, json=body, token=boss.token)
+
+    assert (refused.json["code"], again.status_code) == ("too_many_api_keys", 201)
+
+
+@pytest.mark.parametrize(("revokes", "status"), [(True, 401), (False, 200)])
+def test_lock_revokes_the_persons_keys_if_asked_to(client, boss, make, admin, superuser, revokes, status):
+    made = make("campaigns:read")
+    body = {"reason": "stolen", "revoke_api_keys": revokes}
+
+    client.put(f"/api/v1/users/{boss.user_id}/lock", json=body, token=admin.token)
+
+    assert client.get("/api/v1/campaigns", token=made["key"]).status_code == status
+    with superuser.cursor() as cursor:
+        cursor.execute("select details -> 'after' -> 'revoked_api_keys' from audit_logs where action = 'user.lock'")
+        assert cursor.fetchall() == [([made["id"]] if revokes else None,)]
+
+
 def test_the_keys_of_an_archived_brand_do_nothing(client, make, admin, brand):
     made = make("campaigns:read")
     client.put(f"/api/v1/brands/{brand['id']}/archive", token=admin.token)

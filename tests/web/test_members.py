@@ -99,6 +99,15 @@ def test_one_of_two_admins_may_step_down(client, url, boss, member):
     assert client.patch(f"{url}/members/{boss.user_id}", json={"role": "Creator"}, token=boss.token).status_code == 200
 
 
+def test_locked_admin_is_no_other_brand_admin(client, url, boss, member, admin):
+    locked = member("Brand Admin")
+    client.put(f"/api/v1/users/{locked.user_id}/lock", json={"reason": "lost phone"}, token=admin.token)
+
+    answer = client.patch(f"{url}/members/{boss.user_id}", json={"role": "Creator"}, token=boss.token)
+
+    assert answer.json["code"] == "last_brand_admin"
+
+
 def test_two_admins_who_take_each_other_out_leave_one(client, url, boss, member):
     other = member("Brand Admin")
 
@@ -183,6 +192,57 @@ def test_a_revoked_invitation_is_good_for_nothing(client, url, boss, drain, mail
     resent = client.post(made.headers["Location"] + "/resend", token=boss.token)
     assert resent.json["code"] == "invitation_closed"
     assert client.get(made.headers["Location"], token=boss.token).json["status"] == "revoked"
+
+
+ENDS = {
+    "member.remove": lambda client, url, one, boss, admin: client.delete(f"{url}/members/{one}", token=boss.token),
+    "member.change_role": lambda client, url, one, boss, admin: client.patch(
+        f"{url}/members/{one}", json={"role": "Campaign Manager"}, token=boss.token
+    ),
+    "user.change_role": lambda client, url, one, boss, admin: client.patch(
+        f"/api/v1/users/{one}", json={"role": "Fan", "brand_id": None}, token=admin.token
+    ),
+    "user.lock": lambda client, url, one, boss, admin: client.put(
+        f"/api/v1/users/{one}/lock", json={"reason": "stolen"}, token=admin.token
+    ),
+}
+"""Acts after which a member may no longer invite, by their audit action."""
+
+
+@pytest.mark.parametrize("action", ENDS)
+def test_invitation_by_a_member_who_may_no_longer_invite_is_revoked(
+    client, url, boss, member, admin, drain, mailbox, superuser, action
+):
+    sender = member("Brand Admin")
+    body = {"email": "new@acme.example", "role": "Brand Admin"}
+    made = client.post(f"{url}/invitations", json=body, token=sender.token)
+    kept = client.post(f"{url}/invitations", json={**body, "email": "kept@acme.example"}, token=boss.token)
+    drain()
+
+    ended = ENDS[action](client, url, sender.user_id, boss, admin)
+
+    assert ended.status_code in (200, 204)
+    assert client.get(made.headers["Location"], token=boss.token).json["status"] == "revoked"
+    assert client.get(kept.headers["Location"], token=boss.token).json["status"] == "open"
+    accepted = {"token": mailbox.token("new@acme.example"), "password": "a new colleague"}
+    assert client.post("/api/v1/auth/accept-invitation", json=accepted).json["code"] == "link_invalid"
+    ((_, _, _, details),) = trail(superuser, action)
+    assert details["after"]["revoked_invitations"] == [made.json["id"]]
+
+
+def test_invitation_whose_sender_lost_the_permission_is_not_accepted(
+    client, url, boss, member, drain, mailbox, superuser
+):
+    sender = member("Brand Admin")
+    body = {"email": "new@acme.example", "role": "Brand Admin"}
+    client.post(f"{url}/invitations", json=body, token=sender.token)
+    drain()
+    with superuser.cursor() as cursor:  # as if the role changed while the invitation was being sent
+        cursor.execute("update users set role_id = 3 where id = %s", (sender.user_id,))
+
+    accepted = {"token": mailbox.token("new@acme.example"), "password": "a new colleague"}
+
+    assert client.post("/api/v1/auth/accept-invitation", json=accepted).json["code"] == "link_invalid"
 
 
 def test_an_invitation_is_sent_again_and_good_for_another_week(client, url, boss, drain, mailbox, superuser):

@@ -20,6 +20,7 @@ from models.invitations import (
     TooManyInvitations,
 )
 from models.members import LastBrandAdmin
+from web.auditing import revoked_with
 from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
 from web.instants import Instant
 from web.v1.fields import Email
@@ -126,8 +127,8 @@ class Member:
         """Give a member another role. It bites with their next request: tokens with the old role are refused."""
         before = members.hold(brand_id, user_id)
         require_match(req, before.role)
-        changed = members.change_role(brand_id, user_id, req.context.body.role)
-        was, now = {"role": before.role}, {"role": changed.role}
+        changed, revoked = members.change_role(brand_id, user_id, req.context.body.role)
+        was, now = {"role": before.role}, {"role": changed.role} | revoked_with(invitations=revoked)
         audited(req, table="users", record_id=user_id, brand_id=brand_id, before=was, after=now)
         _answer(resp, changed)
 
@@ -135,8 +136,9 @@ class Member:
     def on_delete(self, req: Request, resp: Response, brand_id: UUID, user_id: UUID) -> None:
         """Take a member out of a brand. Their sessions end at once; the account stays, as that of a fan."""
         before = members.get(brand_id, user_id)
-        members.remove(brand_id, user_id)
-        was, now = {"role": before.role, "brand_id": brand_id}, {"role": FAN, "brand_id": None}
+        revoked = members.remove(brand_id, user_id)
+        was = {"role": before.role, "brand_id": brand_id}
+        now = {"role": FAN, "brand_id": None} | revoked_with(invitations=revoked)
         audited(req, table="users", record_id=user_id, brand_id=brand_id, before=was, after=now)
 
 

@@ -13,6 +13,7 @@ from models.invitations import RoleNotGrantable
 from models.members import LastBrandAdmin
 from models.second_factor import NotEnrolled
 from models.users import AnonymousAccount, BrandByRole, OwnAccount, UnknownBrand
+from web.auditing import revoked_with
 from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
 from web.instants import Instant
 from web.v1.fields import Text200
@@ -40,6 +41,18 @@ class ReasonIn(msgspec.Struct, forbid_unknown_fields=True):
     """Why it is done."""
 
     reason: Text200
+
+
+class LockIn(ReasonIn, forbid_unknown_fields=True):
+    """Reason of a lock, and whether it revokes the API keys that the person created."""
+
+    revoke_api_keys: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Whether the API keys that this person created are revoked. They outlive the person's role and"
+            " lock otherwise."
+        ),
+    ] = False
 
 
 class UserOut(msgspec.Struct, kw_only=True):
@@ -116,9 +129,10 @@ class User:
         asked: RoleChange = req.context.body
         before = users.hold(user_id, asked.brand_id)
         require_match(req, before.updated_at)
-        changed = users.change_role(user_id, asked.role, asked.brand_id)
+        changed, revoked = users.change_role(user_id, asked.role, asked.brand_id)
         brand_id = changed.brand_id or before.brand_id
-        audited(req, table="users", record_id=user_id, brand_id=brand_id, before=_place(before), after=_place(changed))
+        now = _place(changed) | revoked_with(invitations=revoked)
+        audited(req, table="users", record_id=user_id, brand_id=brand_id, before=_place(before), after=now)
         _answer(resp, changed)
 
 
@@ -126,25 +140,26 @@ class UserLock:
     """`/api/v1/users/{user_id}/lock`: whether an account is locked."""
 
     @endpoint(
-        body=ReasonIn,
+        body=LockIn,
         response=UserOut,
         permission="users:write",
         audit="user.lock",
         problems=(OwnAccount, PreconditionFailed),
     )
     def on_put(self, req: Request, resp: Response, user_id: UUID) -> None:
-        """Lock an account. Its sessions end at once, and nobody signs in to it."""
+        """Lock an account. Its sessions end at once, sign-ins are refused, and its open invitations are revoked."""
+        asked: LockIn = req.context.body
         before = users.get(user_id)
         require_match(req, before.updated_at)
-        users.lock(user_id)
-        _answer_locked(req, resp, before, reason=req.context.body.reason)
+        revoked = users.lock(user_id, revoke_api_keys=asked.revoke_api_keys)
+        _answer_locked(req, resp, before, revoked_with(**revoked), asked.reason)
 
     @endpoint(response=UserOut, permission="users:write", audit="user.unlock", problems=(OwnAccount,))
     def on_delete(self, req: Request, resp: Response, user_id: UUID) -> None:
         """Unlock an account."""
         before = users.get(user_id)
         users.unlock(user_id)
-        _answer_locked(req, resp, before)
+        _answer_locked(req, resp, before, {})
 
 
 class UserMfa:
@@ -173,9 +188,11 @@ def _place(user: accounts.User) -> dict[str, Any]:
     return {"role": permissions.role_of(user.role_id), "brand_id": user.brand_id}
 
 
-def _answer_locked(req: Request, resp: Response, before: accounts.User, reason: str | None = None) -> None:
+def _answer_locked(
+    req: Request, resp: Response, before: accounts.User, revoked: dict[str, Any], reason: str | None = None
+) -> None:
     user = users.get(before.id)
-    was, now = {"locked_at": before.locked_at}, {"locked_at": user.locked_at}
+    was, now = {"locked_at": before.locked_at}, {"locked_at": user.locked_at} | revoked
     audited(req, table="users", record_id=user.id, brand_id=user.brand_id, before=was, after=now, reason=reason)
     _answer(resp, user)
 

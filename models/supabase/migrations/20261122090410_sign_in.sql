@@ -181,6 +181,7 @@ begin
     update app.invitations i set used_at = now()
     where i.id = p_invitation_id and i.used_at is null and i.revoked_at is null and i.expires_at > now()
         and not exists (select from public.brands b where b.id = i.brand_id and b.archived_at is not null)
+        and app.sender_may_invite(i)
     returning * into invitation;
     if not found then
         perform app.refuse(404, 'link_invalid', 'Ask for a new invitation.');

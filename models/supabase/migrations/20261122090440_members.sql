@@ -121,8 +121,51 @@ end
 $$;
 call app.grant_definer('app.hold_user(uuid,uuid)', array['app_admin']);
 
--- Makes somebody something else; what they were. For the functions below, which have decided that it may be.
-create function app.set_role(p_user_id uuid, p_role text, p_brand_id uuid) returns text
+-- Whether the person who sent an invitation may still send it: an account that is not locked, and either a system admin
+-- or a member of the brand who may invite and whose role includes every permission of the invited role.
+create function app.sender_may_invite(p_invitation app.invitations) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    sender text;
+begin
+    select r.name into sender from public.users u join public.roles r on r.id = u.role_id
+    where u.id = p_invitation.invited_by and u.locked_at is null
+        and (r.name = 'System Admin' or u.brand_id = p_invitation.brand_id);
+    if sender is null then
+        return false;
+    end if;
+    return sender = 'System Admin' or exists (
+        select from public.role_permissions p where p.role = sender and p.permission = 'members:write'
+    ) and not exists (
+        select p.permission from public.role_permissions p join public.roles r on r.name = p.role
+        where r.id = p_invitation.role_id
+        except
+        select p.permission from public.role_permissions p where p.role = sender);
+end
+$$;
+call app.grant_definer('app.sender_may_invite(app.invitations)', '{}');
+
+-- Revoke the open invitations that their sender may no longer send. Return their ids.
+create function app.revoke_invitations_of(p_user_id uuid) returns uuid[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    ids uuid[];
+begin
+    with revoked as (
+        update app.invitations i set revoked_at = now()
+        where i.invited_by = p_user_id and i.used_at is null and i.revoked_at is null and i.expires_at > now()
+            and not app.sender_may_invite(i)
+        returning i.id
+    )
+    select coalesce(array_agg(r.id order by r.id), '{}') into ids from revoked r;
+    return ids;
+end
+$$;
+call app.grant_definer('app.revoke_invitations_of(uuid)', '{}');
+
+-- Change a person's role and brand, and revoke the invitations that the person may no longer send. Return their ids. The
+-- functions below have decided that the change is allowed.
+create function app.set_role(p_user_id uuid, p_role text, p_brand_id uuid) returns uuid[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     person record;
@@ -146,13 +189,14 @@ begin
     if p_brand_id is distinct from person.brand_id and p_brand_id is not null then
         perform app.settle_address(p_user_id);
     end if;
-    return person.role;
+    return app.revoke_invitations_of(p_user_id);
 end
 $$;
 call app.grant_definer('app.set_role(uuid,text,uuid)', '{}');
 
--- Gives a member another role. Tokens with the old one are refused from the next request on.
-create function app.change_member_role(p_brand_id uuid, p_user_id uuid, p_role text) returns void
+-- Change a member's role. Tokens with the old role are refused from the next request on. Return the invitations that were
+-- revoked.
+create function app.change_member_role(p_brand_id uuid, p_user_id uuid, p_role text) returns uuid[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_brand(p_brand_id, 'members:write');
@@ -161,22 +205,26 @@ begin
     if not found then
         perform app.refuse(404, 'not_found');
     end if;
-    perform app.set_role(p_user_id, p_role, p_brand_id);
+    return app.set_role(p_user_id, p_role, p_brand_id);
 end
 $$;
 call app.grant_definer('app.change_member_role(uuid,uuid,text)', array['authenticated', 'app_admin']);
 
--- Takes somebody out of the brand: their sessions end at once. The account stays, as that of a fan.
-create function app.remove_member(p_brand_id uuid, p_user_id uuid) returns void
+-- Remove a member from the brand and end the person's sessions. The account stays, as a fan's. Return the invitations
+-- that were revoked.
+create function app.remove_member(p_brand_id uuid, p_user_id uuid) returns uuid[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    revoked uuid[];
 begin
     perform app.require_brand(p_brand_id, 'members:write');
     perform from public.users u where u.id = p_user_id and u.brand_id = p_brand_id;
     if not found then
         perform app.refuse(404, 'not_found');
     end if;
-    perform app.set_role(p_user_id, 'Fan', null);
+    revoked := app.set_role(p_user_id, 'Fan', null);
     perform app.end_sessions(p_user_id);
+    return revoked;
 end
 $$;
 call app.grant_definer('app.remove_member(uuid,uuid)', array['authenticated', 'app_admin']);
@@ -332,8 +380,9 @@ end
 $$;
 call app.grant_definer('app.assignments(uuid)', array['authenticated']);
 
--- Makes somebody something else, as a system admin. System admins are made and unmade by who runs the system.
-create function app.change_user_role(p_user_id uuid, p_role text, p_brand_id uuid) returns void
+-- Change a person's role and brand, as a system admin. Operators make and unmake system admins, by a script. Return the
+-- invitations that were revoked.
+create function app.change_user_role(p_user_id uuid, p_role text, p_brand_id uuid) returns uuid[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     person record;
@@ -353,15 +402,19 @@ begin
     if p_brand_id is not null and not found then
         perform app.refuse(422, 'unknown_brand', 'There is no such brand.');
     end if;
-    perform app.set_role(p_user_id, p_role, p_brand_id);
+    return app.set_role(p_user_id, p_role, p_brand_id);
 end
 $$;
 call app.grant_definer('app.change_user_role(uuid,text,uuid)', array['app_admin']);
 
--- Lock an account, which ends its sessions and refuses sign-ins, or unlock it. Return false if nothing changed. An
--- unlock also deletes the counters of attempts, whether or not an admin had locked the account.
-create function app.lock_user(p_user_id uuid, p_locked boolean) returns boolean
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Lock an account, which ends its sessions and refuses sign-ins, or unlock it. A lock revokes the open invitations that the
+-- person sent and, with p_revoke_keys, the API keys that the person created: `revoked` says which. An unlock also deletes
+-- the counters of attempts, whether or not an admin had locked the account.
+create function app.lock_user(
+    p_user_id uuid, p_locked boolean, p_revoke_keys boolean, out changed boolean, out revoked jsonb
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    keys uuid[] := '{}';
 begin
     if p_user_id = (app.claims() ->> 'sub')::uuid then
         perform app.refuse(409, 'own_account', 'Nobody locks the own account.');
@@ -373,21 +426,25 @@ begin
     -- One after the other, or two admins could lock each other out at once, and nobody be left to let them in.
     perform from public.users u where u.id in (p_user_id, (app.claims() ->> 'sub')::uuid) order by u.id for no key update;
     perform app.require_session();
-    if not p_locked then
-        perform app.forget_attempts(p_user_id);
-    end if;
     update public.users u set locked_at = case when p_locked then now() end, updated_at = now()
     where u.id = p_user_id and (u.locked_at is not null) <> p_locked;
-    if not found then
-        return false;
+    changed := found;
+    if not p_locked then
+        perform app.forget_attempts(p_user_id);
+        return;
     end if;
-    if p_locked then
-        perform app.end_sessions(p_user_id);
+    perform app.end_sessions(p_user_id);
+    if p_revoke_keys then
+        with gone as (
+            update app.api_keys k set revoked_at = now()
+            where k.created_by = p_user_id and k.revoked_at is null and k.expires_at > now() returning k.id
+        )
+        select coalesce(array_agg(g.id order by g.id), '{}') into keys from gone g;
     end if;
-    return true;
+    revoked := jsonb_build_object('invitations', app.revoke_invitations_of(p_user_id), 'api_keys', keys);
 end
 $$;
-call app.grant_definer('app.lock_user(uuid,boolean)', array['app_admin']);
+call app.grant_definer('app.lock_user(uuid,boolean,boolean)', array['app_admin']);
 
 -- Whether the caller's brand is live, which it then stays until this transaction ends: archiving waits for it, and nothing
 -- goes live in a brand that is being archived. To be asked before anything else is locked.
