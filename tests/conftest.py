@@ -29,7 +29,7 @@ from tests.servers import Servers
 REFERENCE = {"roles", "permissions", "role_permissions", "consent_notices"}
 """Tables whose rows come with the migrations."""
 
-WAITING = ("system", "brokers", "bench", "chaos", "test_up", "test_server")
+WAITING = ("system", "brokers", "bench", "chaos", "test_up", "test_server", "test_scan_page")
 """Groups that wait for processes of their own more than they compute, the longest first."""
 
 servers = Servers()

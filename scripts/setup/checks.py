@@ -33,6 +33,7 @@ def main(argv: list[str]) -> int:
     """
     packages.ensure_program("curl")  # for the README's tour
     packages.ensure_pgbouncer()
+    packages.ensure_browser()  # for the pages
     if WITH_RABBITMQ in argv:
         packages.ensure_rabbitmq()
     env = os.environ | {"PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}"}

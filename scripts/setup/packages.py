@@ -141,6 +141,16 @@ def ensure_pgbouncer() -> None:
     _ensure(lambda: [] if pgbouncer() else ["pgbouncer"])
 
 
+def ensure_browser() -> None:
+    """Install Chromium and its driver, which only tests need, where they are missing.
+
+    Raises:
+        SetupError: they can't be installed from here; names the packages.
+    """
+    programs = {"chromium": "chromium", "chromedriver": "chromium-driver"}
+    _ensure(lambda: [package for program, package in programs.items() if shutil.which(program) is None])
+
+
 def _ensure(find_absent: Callable[[], list[str]]) -> None:
     absent = find_absent()
     if not absent:

@@ -41,6 +41,13 @@ def test_a_normal_user_is_told_of_the_pooler_that_tests_need(monkeypatch):
         packages.ensure_pgbouncer()
 
 
+def test_a_normal_user_is_told_the_packages_of_the_browser(monkeypatch):
+    monkeypatch.setattr(packages.shutil, "which", lambda *_args, **_rest: None)
+
+    with pytest.raises(SetupError, match="chromium chromium-driver"):
+        packages.ensure_browser()
+
+
 def test_the_pooler_is_found_where_only_root_looks(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
 

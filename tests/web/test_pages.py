@@ -161,12 +161,19 @@ def test_the_page_of_a_code_may_run_its_scripts_and_ask_this_api_and_nothing_els
     for path in asked:
         assert path in {
             "/api/v1/auth/anonymous",
-            "/api/v1/consent-notices/default",
+            "/api/v1/auth/refresh",
             "/api/v1/consents",
             "/api/v1/consents/",
+            "/api/v1/qr/codes/",
             "/api/v1/qr/scan",
         }
     assert not re.search(r"innerHTML|insertAdjacent|document\.write|\beval\b", (STATIC / "scan.js").read_text())
+
+
+def test_the_page_of_a_code_is_light(api):
+    loaded = [SCAN, *re.findall(r'(?:src|href)="([^"]+)"', api.get(SCAN).text)]
+
+    assert sum(len(api.get(url).content) for url in loaded) < 50_000
 
 
 def words_in(locale):

@@ -85,16 +85,44 @@ async function call(method, path, body, token, pause) {
   }
 }
 
-// A request as the person in this browser, who gets a session if there is none, or if it is over.
-async function callAsFan(method, path, body, locale, pause) {
-  for (let renewed = false; ; renewed = true) {
-    if (!kept.get("session")) {
-      const answer = await call("POST", "/api/v1/auth/anonymous", { locale }, null, pause);
-      if (answer.status !== 201) return answer;
-      kept.set("session", answer.data.access_token);
+// One step at a time, in all tabs where the browser can do that (over HTTPS, or from the machine itself).
+let last = Promise.resolve();
+function inTurn(step) {
+  if (navigator.locks) return navigator.locks.request("companon.session", step);
+  last = last.then(step, step);
+  return last;
+}
+
+function keepSession(data) {
+  kept.set("session", { access_token: data.access_token, refresh_token: data.refresh_token });
+  return kept.get("session");
+}
+
+// The session that follows one that was refused. Without one, a new anonymous person if `create` says so, else null.
+// Only the server's 401 ends a session: without an answer it is kept, so that one phone stays one person.
+function nextSession(refused, create, locale, pause) {
+  return inTurn(async () => {
+    const session = kept.get("session");
+    if (session && session.access_token !== (refused && refused.access_token)) return session; // another tab was first
+    if (session) {
+      const answer = await call("POST", "/api/v1/auth/refresh", { refresh_token: session.refresh_token }, null, pause);
+      if (answer.status === 200) return keepSession(answer.data);
+      if (answer.status !== 401) throw new Unreachable();
+      kept.remove("session");
     }
-    const answer = await call(method, path, body, kept.get("session"), pause);
-    if (answer.status !== 401 || renewed) return answer;
-    kept.remove("session");
+    if (!create) return null;
+    const answer = await call("POST", "/api/v1/auth/anonymous", { locale }, null, pause);
+    if (answer.status !== 201) throw new Unreachable();
+    return keepSession(answer.data);
+  });
+}
+
+// A request as the person in this browser; without a session, as nobody. `create`: the person has agreed to get one.
+async function callAsFan(method, path, body, { create, locale, pause }) {
+  let session = kept.get("session") || (create && await nextSession(null, create, locale, pause));
+  for (let renewed = false; ; renewed = true) {
+    const answer = await call(method, path, body, session && session.access_token, pause);
+    if (answer.status !== 401 || !session || renewed) return answer;
+    session = await nextSession(session, create, locale, pause);
   }
 }

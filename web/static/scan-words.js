@@ -42,7 +42,7 @@ const WORDS = {
     },
     mine: {
       title: "My consents",
-      text: "What you agreed to in your current session. You can withdraw it, with effect at once.",
+      text: "What you agreed to with this browser. You can withdraw it, with effect at once.",
       none: "None is in force.",
       over: "Your session is over. What you agreed to in it is not used for any new scan.",
       withdraw: "Withdraw",
@@ -59,6 +59,7 @@ const WORDS = {
       replay: ["Counted already", "We have this scan; it counts once."],
       declined: ["Nothing was counted", "Without your consent your scan doesn't count. You can change your mind."],
       unreachable: ["We couldn't get through", "Your scan is kept on this phone. Try again as soon as you have a connection."],
+      offline: ["No connection", "Nothing was sent. Try again as soon as you have a connection."],
       consent_required: ["Your consent is needed", "Without it your scan doesn't count."],
       location_required: ["Your location is needed", "This activation counts only in a certain place."],
       geofence_outside: ["You are too far away", "Come closer to where the activation takes place, and scan again."],
@@ -123,7 +124,7 @@ const WORDS = {
     },
     mine: {
       title: "Mis consentimientos",
-      text: "Lo que aceptaste en tu sesión actual. Puedes retirarlo, con efecto inmediato.",
+      text: "Lo que aceptaste con este navegador. Puedes retirarlo, con efecto inmediato.",
       none: "No hay ninguno en vigor.",
       over: "Tu sesión ha terminado. Lo que aceptaste en ella no se usa para ningún escaneo nuevo.",
       withdraw: "Retirar",
@@ -140,6 +141,7 @@ const WORDS = {
       replay: ["Ya estaba contado", "Tenemos este escaneo; cuenta una vez."],
       declined: ["No se ha contado nada", "Sin tu consentimiento tu escaneo no cuenta. Puedes cambiar de opinión."],
       unreachable: ["No lo hemos conseguido", "Tu escaneo está guardado en este teléfono. Inténtalo de nuevo cuando tengas conexión."],
+      offline: ["Sin conexión", "No se ha enviado nada. Inténtalo de nuevo cuando tengas conexión."],
       consent_required: ["Hace falta tu consentimiento", "Sin él tu escaneo no cuenta."],
       location_required: ["Hace falta tu ubicación", "Esta activación solo cuenta en un lugar."],
       geofence_outside: ["Estás demasiado lejos", "Acércate al lugar de la activación y escanea otra vez."],

@@ -1,10 +1,11 @@
 "use strict";
-// The page that a code opens: asks for what the campaign needs, reports the scan, and says what came of it.
+// The page that a code opens: asks what the code needs, then the person for it, sends one scan, and shows the answer.
 // A scan is kept until it is answered, and is sent again under the same id, so it counts once whatever happens.
 
 const DAY = 86_400_000; // ms; older scans are refused
+const FRESH = 30_000; // ms; what a code needs is asked again after that
 const LATE = 120_000; // ms; a scan that was kept for longer isn't the one that the person makes now
-const MARKS = { accepted: "good", replay: "good", limit_reached: "wait", campaign_not_active: "wait", unreachable: "wait",
+const MARKS = { accepted: "good", replay: "good", limit_reached: "wait", campaign_not_active: "wait", unreachable: "wait", offline: "wait",
   geofence_outside: "place", geofence_uncertain: "place", location_inaccurate: "place", location_stale: "place" };
 const FINAL = ["accepted", "replay", "cap_exhausted", "limit_reached", "campaign_ended", "unknown_code", "bad_token"];
 
@@ -21,8 +22,11 @@ const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[
 const time = (moment) => new Intl.DateTimeFormat(language, new Date(moment).toDateString() === new Date().toDateString()
   ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" }).format(new Date(moment));
 
-let needsPlace = false;
-let notice = null;
+const STATUS = { not_started: "campaign_not_active", paused: "campaign_not_active", ended: "campaign_ended" };
+
+let described = null; // what the code shows and needs
+let describedAt = -Infinity;
+let sharesPlace = false; // whether the person has agreed to share where they are
 
 function show(view) {
   for (const section of document.querySelectorAll("[data-view]")) section.hidden = section.dataset.view !== view;
@@ -61,7 +65,7 @@ function pause(seconds, online) {
   });
 }
 
-const ask = (method, path, body) => callAsFan(method, path, body, locale, pause);
+const ask = (method, path, body, create = false) => callAsFan(method, path, body, { create, locale, pause });
 
 // Runs a step of the page; if the API can't be reached, what was kept can be sent later by `again`.
 async function run(step, again) {
@@ -69,11 +73,40 @@ async function run(step, again) {
     await step();
   } catch (error) {
     if (!(error instanceof Unreachable)) throw error;
-    outcome("unreachable", {}, { label: words.again, act: again });
+    outcome(pending() ? "unreachable" : "offline", {}, { label: words.again, act: again });
   }
 }
 
-// ---- the scan
+// ---- the code
+
+// Asks what the code needs, which is no scan. Returns whether it can be scanned now; if not, the person is told why.
+async function describe() {
+  const answer = await ask("GET", `/api/v1/qr/codes/${code}?locale=${locale}`);
+  described = answer.status === 200 ? answer.data : null;
+  describedAt = performance.now();
+  if (!described) {
+    outcome(answer.data.code, answer.data, FINAL.includes(answer.data.code) ? null : { label: words.again, act: start });
+    return false;
+  }
+  const { brand, campaign, location_required: here } = described;
+  $("whose").textContent = `${campaign.name} · ${brand.name}`;
+  document.title = `${campaign.name} · ${brand.name}`;
+  $("needs-consent").hidden = !missing().length;
+  $("needs-place").hidden = !here;
+  if (described.status === "active") return true;
+  outcome(STATUS[described.status], {}, described.status === "ended" ? null : { label: words.again, act: start });
+  return false;
+}
+
+const missing = () => described.missing_tiers || described.consent_tiers;
+
+async function start() {
+  work("");
+  await run(async () => {
+    const isFresh = described && described.status === "active" && performance.now() - describedAt < FRESH;
+    if (isFresh || await describe()) await scan();
+  }, start);
+}
 
 function requestOf(place) {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -92,9 +125,12 @@ function pending() {
   return request && Date.now() - Date.parse(request.scanned_at) < DAY ? request : null;
 }
 
-// A new scan; where a place is needed, with where the phone is now.
+// The next thing that a scan lacks: consent, a place, or nothing any more. One that was kept comes before a new one.
 async function scan() {
-  if (needsPlace) return locate();
+  if (missing().length) return askConsent(missing());
+  const waiting = pending();
+  if (waiting) return send(waiting);
+  if (described.location_required) return sharesPlace ? locate() : askPlace();
   await send(requestOf(null));
 }
 
@@ -102,7 +138,11 @@ async function send(request) {
   kept.set(PENDING, request);
   work(words.working.sending);
   await run(async () => {
-    const answer = await ask("POST", "/api/v1/qr/scan", request);
+    // Where there is nothing to agree to, a scan is the person's agreement to get a session.
+    const isFree = Boolean(described && !described.consent_tiers.length);
+    const answer = await ask("POST", "/api/v1/qr/scan", request, isFree);
+    // The session is over, and with it the person who had agreed: the next one agrees first.
+    if (answer.status === 401 && !isFree) return (await describe()) && scan();
     kept.remove(PENDING);
     await answered(request, answer);
   }, () => send(request));
@@ -115,15 +155,15 @@ async function answered(request, { status, data, wait }) {
     ofThisTab.set(COUNTED, request);
     return outcome(told ? "replay" : "accepted", data, anew(request));
   }
-  if (data.code === "consent_required") return askConsent(data.missing);
-  if (data.code === "location_required") return askPlace();
-  const again = FINAL.includes(data.code) ? anew(request) : { label: words.again, act: scan };
+  if (data.code === "consent_required") return (await describe()) && askConsent(data.missing);
+  if (data.code === "location_required") return (await describe()) && askPlace();
+  const again = FINAL.includes(data.code) ? anew(request) : { label: words.again, act: start };
   outcome(data.code, { ...data, until: time(Date.now() + wait * 1000) }, again);
 }
 
 // After the answer to a scan of earlier, the person may still want to make the one they came for.
 function anew(request) {
-  return Date.now() - Date.parse(request.scanned_at) > LATE ? { label: words.anew, act: scan } : null;
+  return Date.now() - Date.parse(request.scanned_at) > LATE ? { label: words.anew, act: start } : null;
 }
 
 function outcome(name, data, again) {
@@ -146,16 +186,15 @@ function outcome(name, data, again) {
 
 // ---- consent
 
-async function askConsent(missing) {
-  const answer = await ask("GET", `/api/v1/consent-notices/default?locale=${locale}`);
-  if (answer.status !== 200) return outcome("other", answer.data, { label: words.again, act: scan });
-  notice = answer.data;
+function askConsent(tiers) {
+  const { notice } = described;
+  if (!notice) return outcome("other", {}, { label: words.again, act: start });
   $("notice-title").textContent = notice.title;
   $("notice-title").lang = notice.locale;
   $("notice-body").textContent = notice.body;
   $("notice-body").lang = notice.locale;
   $("notice-version").textContent = filled(words.consent.version, notice);
-  $("tiers").replaceChildren(...missing.map(tierBox));
+  $("tiers").replaceChildren(...tiers.map(tierBox));
   $("agree").querySelector("[type=submit]").disabled = true;
   $("notice").scrollTop = 0;
   show("consent");
@@ -175,34 +214,41 @@ const boxes = () => [...$("tiers").querySelectorAll("input")];
 async function agree(event) {
   event.preventDefault();
   work(words.working.sending);
+  const tiers = boxes().filter((box) => box.checked).map((box) => box.value);
   await run(async () => {
-    for (const { value } of boxes().filter((box) => box.checked)) {
-      const given = await ask("POST", "/api/v1/consents", { tier: value, notice_id: notice.id, locale });
-      // The notice that was read may have been replaced meanwhile: then the scan is answered with what is missing.
+    for (const tier of tiers) {
+      const given = await ask("POST", "/api/v1/consents", { tier, notice_id: described.notice.id, locale }, true);
+      // The notice that was read may have been replaced meanwhile: then the next one is shown.
       if (given.status >= 300 && given.data.code !== "unknown_notice") {
-        return outcome("other", given.data, { label: words.again, act: scan });
+        return outcome("other", given.data, { label: words.again, act: start });
       }
     }
-    await scan();
-  }, scan);
+    if (await describe()) await scan();
+  }, start);
 }
 
 // ---- place
 
 function askPlace(trouble) {
-  needsPlace = true;
   $("location-trouble").hidden = !trouble;
   $("location-trouble").textContent = trouble || "";
   show("location");
 }
 
+// Some receivers count weeks modulo 1,024, and some browsers years from 2001: their positions seem to be years old.
+// The position has just been asked for, with `maximumAge: 0`: a time that is a day or more off says nothing about it.
+function takenAt(timestamp) {
+  return Math.abs(Date.now() - timestamp) < DAY ? timestamp : Date.now();
+}
+
 function locate() {
   if (!navigator.geolocation || !window.isSecureContext) return askPlace(words.location.unsupported);
+  sharesPlace = true;
   work(words.working.locating);
   return new Promise((resolve) => {
     const found = ({ coords, timestamp }) => resolve(send(requestOf({
       lat: coords.latitude, lon: coords.longitude, accuracy_m: Math.min(coords.accuracy, 1_000_000),
-      captured_at: new Date(timestamp).toISOString(),
+      captured_at: new Date(takenAt(timestamp)).toISOString(),
     })));
     const failed = (error) => resolve(askPlace(words.location[error.code === error.PERMISSION_DENIED ? "denied" : "unavailable"]));
     navigator.geolocation.getCurrentPosition(found, failed, { enableHighAccuracy: true, timeout: 20_000, maximumAge: 0 });
@@ -214,8 +260,7 @@ function locate() {
 async function showMine() {
   work("");
   await run(async () => {
-    const token = kept.get("session"); // not a new one: nobody has given anything in it
-    const answer = await call("GET", "/api/v1/consents", null, token, pause);
+    const answer = await ask("GET", "/api/v1/consents"); // never as a new person, who has given nothing
     const active = (answer.data.items || []).filter((consent) => consent.active);
     $("mine-text").textContent = answer.status === 401 ? words.mine.over : active.length ? words.mine.text : words.mine.none;
     $("given").replaceChildren(...active.map(givenRow));
@@ -227,7 +272,7 @@ function givenRow(consent) {
   const withdraw = Object.assign(document.createElement("button"),
     { type: "button", className: "second", textContent: words.mine.withdraw });
   withdraw.onclick = () => run(async () => {
-    await call("DELETE", `/api/v1/consents/${consent.id}`, null, kept.get("session"), pause);
+    await ask("DELETE", `/api/v1/consents/${consent.id}`);
     await showMine();
   }, showMine);
   const row = document.createElement("li");
@@ -238,11 +283,11 @@ function givenRow(consent) {
 
 // ---- begin
 
-function begin() {
+async function begin() {
   document.documentElement.lang = locale;
   document.title = `${words.intro.title} · Compañon`;
   for (const node of document.querySelectorAll("[data-say]")) node.textContent = said(node.dataset.say);
-  $("start").onclick = scan;
+  $("start").onclick = start;
   $("share").onclick = locate;
   $("agree").onsubmit = agree;
   $("agree").onchange = () => { $("agree").querySelector("[type=submit]").disabled = !boxes().every((box) => box.checked); };
@@ -254,7 +299,12 @@ function begin() {
   const [navigation] = performance.getEntriesByType("navigation");
   const returned = navigation && ["reload", "back_forward"].includes(navigation.type) && ofThisTab.get(COUNTED);
   const request = pending() || returned;
-  if (request) send(request);
+  if (request) return send(request);
+  try {
+    await describe();
+  } catch (error) {
+    if (!(error instanceof Unreachable)) throw error; // `start` asks again
+  }
 }
 
 begin();
