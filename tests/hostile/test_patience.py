@@ -159,9 +159,10 @@ def test_connections_without_a_request_make_room_for_those_with_one(server):
 
 
 def owing(server, *fields, source=None):
-    """Return a connection whose request owes nearly all of its body."""
+    """Return a connection whose request owes its body of 5,000 bytes, once the application waits for it."""
     connection = server.connect(source)
-    connection.sendall(asking(b"POST /taken", b"Content-Length: 5000", *fields, body=b"a"))
+    connection.sendall(asking(b"POST /taken", b"Content-Length: 5000", b"Expect: 100-continue", *fields))
+    assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
     return connection
 
 
@@ -186,9 +187,9 @@ def test_the_body_without_progress_for_longest_makes_room_first(server):
 
         stack.enter_context(owing(server))  # in place of `other`, which has no request
         stack.enter_context(owing(server))
-        first.sendall(b"a" * 2999)
 
         assert is_over(second)
+        first.sendall(b"a" * 3000)
         assert sum(json.loads(read_answer(first)[2])) == 5000
 
 
@@ -212,7 +213,7 @@ def test_bodies_that_one_client_owes_through_a_proxy_are_bounded(proxied):
         ]
 
         assert is_over(slow[0])
-        other.sendall(b"a" * 4999)
+        other.sendall(b"a" * 5000)
         assert sum(json.loads(read_answer(other)[2])) == 5000
 
 
