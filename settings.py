@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 Network = IPv4Network | IPv6Network
 
-PROCESSES = ("release", "web", "relay", "worker", "clock")
+PROCESSES = ("release", "web", "relay", "worker", "clock", "seal")
 """The Procfile's."""
 
 
@@ -35,7 +35,7 @@ class Settings:
         "ENVIRONMENT",
         "development",
         "`development`, `test` or `production`; production refuses to start with anything weak (docs/security.md).",
-        of="release web relay worker clock",
+        of="release web relay worker clock seal",
     )
     database_url: str = env(
         "DATABASE_URL",
@@ -69,7 +69,7 @@ class Settings:
         "DATABASE_SEAL_URL",
         "postgresql://app_seal@/companon",
         "The login that seals the audit trail; a session connection, no transaction pooler.",
-        of="worker",
+        of="seal",
         secret=True,
     )
     database_direct_url: str = env(
@@ -98,7 +98,7 @@ class Settings:
         "SECRET_KEYS",
         "",
         "Root secrets, newest first: `2:base64url,1:base64url` (32 bytes each). Every other key is derived from them.",
-        of="web worker",
+        of="web worker seal",
         secret=True,
     )
     auth_jwks: str = env(
@@ -144,21 +144,21 @@ class Settings:
         "file:var/checkpoints",
         "Where signed checkpoints of the audit trail go, outside the database: a `file:` folder, `https:` for PUT, or"
         " `s3://bucket/prefix` (docs/audit.md).",
-        of="worker",
+        of="seal",
         secret=True,
     )
     audit_checkpoint_keys: str = env(
         "AUDIT_CHECKPOINT_KEYS",
         "",
         "Ed25519 keys that sign them, base64url, comma separated, the active one first; else made from SECRET_KEYS.",
-        of="worker",
+        of="seal",
         secret=True,
     )
     audit_retention_years: int = env(
         "AUDIT_RETENTION_YEARS",
         7,
         "Years after which entries of the audit trail go; 0: they are kept for ever.",
-        of="worker",
+        of="seal",
     )
     public_url: str = env("PUBLIC_URL", "http://127.0.0.1:8000", "Where clients reach this API.", of="web worker")
     app_url: str = env(
@@ -243,7 +243,7 @@ class Settings:
         "The same for one address, of whoever is not known: a stadium shares one.",
         of="web",
     )
-    log_level: str = env("LOG_LEVEL", "INFO", "Python log level of every process.", of="web relay worker clock")
+    log_level: str = env("LOG_LEVEL", "INFO", "Python log level of every process.", of="web relay worker clock seal")
 
     @property
     def transport_url(self) -> str:

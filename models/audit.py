@@ -41,7 +41,8 @@ def record(
         record_id: the record, where its key is a UUID.
         record_key: the record, where it is not.
         before: what of it was changed, as it was.
-        after: likewise, as it is now.
+        after: likewise, as it is now. Personal values of both go to a table of their own and can be erased there:
+            keyed hashes (`accounts.protect`), and texts named `address`, `email`, `phone` or `user_agent`.
         shown: the people or records that a list has told of.
         outcome: `ok`, `refused` or `failed`.
         reason: why it was refused, or why the person did it.
@@ -110,7 +111,11 @@ def _subject(action: str) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """An entry of the trail; `seq` is its place in its tenant's chain, null as long as it has no seal."""
+    """An entry of the trail.
+
+    `seq` is its place in its tenant's chain, null as long as it has no seal. `erased` names the personal values that
+    have been erased: `address`, `user_agent`, `reason`, or a path in `details`, such as `before.email`.
+    """
 
     id: UUID
     timestamp: datetime
@@ -131,12 +136,15 @@ class Entry:
     user_agent: str | None
     seq: int | None
     sealed_at: datetime | None
+    erased: tuple[str, ...] = ()
 
 
 _COLUMNS = """
-    SELECT id, timestamp, action, outcome, reason, brand_id, user_id, actor_role, session_id, job_id, table_name,
-        record_id, record_key, details, request_id, address, user_agent, seq, sealed_at
-    FROM public.audit_logs
+    SELECT l.id, timestamp, action, outcome, coalesce(reason, contents #>> '{reason,value}') AS reason, l.brand_id,
+        user_id, actor_role, session_id, job_id, table_name, record_id, record_key, details, request_id,
+        contents #>> '{address,value}' AS address, contents #>> '{user_agent,value}' AS user_agent,
+        seq, sealed_at, personal_hashes, contents
+    FROM public.audit_logs l LEFT JOIN app.audit_personal_values v ON v.id = l.id
 """
 _CONDITIONS = """
         (%(action)s::text IS NULL OR action = %(action)s OR starts_with(action, %(subject)s))
@@ -151,13 +159,13 @@ _CONDITIONS = """
                 jsonb_object_keys(CASE jsonb_typeof(part.value) WHEN 'object' THEN part.value ELSE '{}' END) AS name
             WHERE part.key IN ('before', 'after') AND (name = %(field)s OR starts_with(name, %(field)s || '.'))))
         AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
-        AND (%(reason)s::text IS NULL OR reason = %(reason)s)
+        AND (%(reason)s::text IS NULL OR coalesce(reason, contents #>> '{reason,value}') = %(reason)s)
         AND (%(request_id)s::text IS NULL OR request_id = %(request_id)s)
-        AND (%(address)s::text IS NULL OR address = %(address)s)
-        AND (%(brand_id)s::uuid IS NULL OR brand_id = %(brand_id)s)
+        AND (%(address)s::text IS NULL OR contents #>> '{address,value}' = %(address)s)
+        AND (%(brand_id)s::uuid IS NULL OR l.brand_id = %(brand_id)s)
         AND (%(since)s::timestamptz IS NULL OR timestamp >= %(since)s)
         AND (%(until)s::timestamptz IS NULL OR timestamp < %(until)s)
-        AND (%(at)s::timestamptz IS NULL OR (timestamp, id) < (%(at)s, %(id)s::uuid))
+        AND (%(at)s::timestamptz IS NULL OR (timestamp, l.id) < (%(at)s, %(id)s::uuid))
     ORDER BY timestamp DESC, id DESC LIMIT %(limit)s
 """
 # Indexes for searching are of what is sealed; what isn't yet are the last second's, which have one of their own.
@@ -170,7 +178,7 @@ def page(which: Filter, limit: int, after: tuple[datetime, UUID] | None = None) 
     """Up to `limit` entries that the caller may see, newest first, from `after` (time and id) on."""
     at, id = after or (None, None)
     found = rows(_PAGE, {**which.params, "at": at, "id": id, "limit": limit})
-    return [Entry(**entry) for entry in found]
+    return [_entry(entry) for entry in found]
 
 
 def get(entry_id: UUID) -> Entry:
@@ -179,7 +187,17 @@ def get(entry_id: UUID) -> Entry:
     Raises:
         NotFound: there is none, or the caller may not see it.
     """
-    found = row(_COLUMNS + " WHERE id = %s", (entry_id,))
+    found = row(_COLUMNS + " WHERE l.id = %s", (entry_id,))
     if found is None:
         raise NotFound
-    return Entry(**found)
+    return _entry(found)
+
+
+def _entry(found: dict[str, Any]) -> Entry:
+    """Make an entry of a row, with its personal values back in their places."""
+    hashes, contents = found.pop("personal_hashes"), found.pop("contents") or {}
+    for path in hashes:
+        part, dot, name = path.partition(".")
+        if dot and path in contents:
+            found["details"][part][name] = contents[path]["value"]
+    return Entry(**found, erased=tuple(sorted(hashes.keys() - contents.keys())))

@@ -234,12 +234,7 @@ def newest_stored() -> tuple[int, dict[UUID, Head]]:
 
 
 def _insert(number: int, at: datetime, document: str) -> None:
-    made = execute(
-        "INSERT INTO app.audit_checkpoints (number, at, sha256, document) VALUES (%s, %s, %s, %s)"
-        " ON CONFLICT DO NOTHING",
-        (number, at, digest(document), document),
-    )
-    if not made:
+    if not value("SELECT app.add_checkpoint(%s, %s, %s)", (number, at, document)):
         raise Conflict(f"Checkpoint {number} has been made by somebody else.")
 
 
@@ -250,8 +245,12 @@ def unstored() -> list[Checkpoint]:
 
 
 def mark_stored(number: int) -> None:
-    """Remember that a checkpoint is stored."""
-    execute("UPDATE app.audit_checkpoints SET stored_at = %s WHERE number = %s AND stored_at IS NULL", (now(), number))
+    """Remember that a checkpoint is stored.
+
+    Raises:
+        Problem: one before it is not.
+    """
+    execute("SELECT app.mark_checkpoint_stored(%s)", (number,))
 
 
 def last_number() -> int:

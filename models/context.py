@@ -126,6 +126,11 @@ def for_system_job(job_id: UUID | None = None) -> Identity:
     return Identity("worker", "app_system", {"job_id": job_id and str(job_id)})
 
 
+def for_sealer() -> Identity:
+    """The process that seals the audit trail, stores its checkpoints and lets old entries go."""
+    return Identity("seal", "app_sealer")
+
+
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
     """Where an act comes from: the ids that tie its consequences together."""

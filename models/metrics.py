@@ -92,7 +92,7 @@ def audit_metrics() -> Iterator[Metric]:
 
 
 def heartbeat_ages() -> dict[str, float]:
-    """Seconds since the freshest sign of life of `relay`, `worker` and `clock`; infinite if there never was one."""
+    """Seconds since the freshest sign of life of `relay`, `worker`, `clock` and `seal`; infinite if there was none."""
     found = rows("SELECT kind, seconds FROM app.heartbeat_ages()")
     return {r["kind"]: float("inf") if r["seconds"] is None else r["seconds"] for r in found}
 

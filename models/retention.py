@@ -11,7 +11,7 @@ from uuid import UUID
 
 from models import audit, checkpoints, seals
 from models.checkpoints import Checkpoint
-from models.db import execute, now, row, rows
+from models.db import execute, now, row, rows, value
 from models.seals import PLATFORM, Head
 
 MOST = 50_000
@@ -38,16 +38,6 @@ _DUE = """
 _AT = """
     SELECT seq, mac FROM public.audit_logs
     WHERE coalesce(brand_id, '00000000-0000-0000-0000-000000000000') = %s AND seq = %s
-"""
-_DELETE = """
-    DELETE FROM public.audit_logs WHERE id IN (
-        SELECT id FROM public.audit_logs
-        WHERE coalesce(brand_id, '00000000-0000-0000-0000-000000000000') = %s AND seq <= %s ORDER BY seq LIMIT %s)
-"""
-_BEGIN = """
-    INSERT INTO app.audit_starts AS s (chain_id, seq, mac, checkpoint) VALUES (%s, %s, %s, %s)
-    ON CONFLICT (chain_id) DO UPDATE SET seq = excluded.seq, mac = excluded.mac, checkpoint = excluded.checkpoint
-    WHERE s.seq < excluded.seq
 """
 
 
@@ -87,7 +77,7 @@ def announce(ends: Starts, starts: Starts, older_than: datetime) -> Checkpoint:
 
 def begin_after(chain_id: UUID, start: Head, checkpoint: int) -> None:
     """Let go of a chain's entries up to `start`, which a stored checkpoint says it is held after."""
-    execute(_BEGIN, (chain_id, start.seq, start.mac, checkpoint))
+    execute("SELECT app.begin_chain_after(%s, %s, %s, %s)", (chain_id, start.seq, start.mac, checkpoint))
 
 
 def begun() -> dict[UUID, int]:
@@ -95,9 +85,9 @@ def begun() -> dict[UUID, int]:
     return {start["chain_id"]: start["seq"] for start in rows("SELECT chain_id, seq FROM app.audit_starts")}
 
 
-def drop(chain_id: UUID, start: Head) -> int:
-    """Delete up to `BATCH` of the entries that may go, oldest first; how many there were."""
-    return execute(_DELETE, (chain_id, start.seq, BATCH))
+def drop(chain_id: UUID) -> int:
+    """Delete up to `BATCH` of the entries that may go, oldest first; return their number. Personal values go, too."""
+    return int(value("SELECT app.drop_entries(%s, %s)", (chain_id, BATCH)))
 
 
 def break_in(chain_id: UUID, after: Head, end: Head) -> int | None:

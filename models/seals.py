@@ -7,8 +7,12 @@ reorder a sealed entry without `verify` telling where.
 The canonical form is JSON as of RFC 8785 (keys in the order of their UTF-16 code units, no white space), except that
 numbers stay the exact decimals that PostgreSQL stores: no double would hold them all. Columns that are null are left
 out, so that a column added later doesn't break the seals of today.
+
+Personal values are not in the entry: its `personal_hashes` has SHA-256 of `<salt>:<path>=<value>` for each. Salts and
+values are in `app.audit_personal_values`, where a value can be erased and the chain holds all the same.
 """
 
+import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -22,10 +26,13 @@ import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
 from models import keys
-from models.db import Row, execute, now, row, rows, value
+from models.db import Row, execute, now, row, rows
 
 Entry = Mapping[str, Any]
-"""A row of `audit_logs`: every column by its name, `details` with its numbers as decimals."""
+"""A row of `audit_logs`: every column by its name, `details` with its numbers as decimals.
+
+`personal`, if it is there, has the personal values that are not erased: path → `{"salt", "value"}`.
+"""
 
 PURPOSE = "audit"
 PLATFORM = UUID(int=0)
@@ -33,6 +40,8 @@ PLATFORM = UUID(int=0)
 
 BATCH = 1_000
 """Entries sealed by one statement."""
+
+_UNCOVERED = ("mac", "personal")
 
 OVERDUE = 60.0
 """Seconds after which an entry without a seal is a reason for alarm: it takes less than one."""
@@ -56,8 +65,7 @@ class AuditLog(Row):
     outcome = peewee.TextField(default="ok")
     reason = peewee.TextField(null=True)
     request_id = peewee.TextField(null=True)
-    address = peewee.TextField(null=True)
-    user_agent = peewee.TextField(null=True)
+    personal_hashes = peewee.JSONField(default=dict)
     seq = peewee.BigIntegerField(null=True)
     key_version = peewee.IntegerField(null=True)
     mac = peewee.BlobField(null=True)
@@ -127,7 +135,7 @@ def mac_of(entry: Entry, previous: bytes, key_of: KeyOf = key_of) -> bytes:
     Raises:
         KeyError: there is no key of its version.
     """
-    covered = {name: part for name, part in entry.items() if name != "mac" and part is not None}
+    covered = {name: part for name, part in entry.items() if name not in _UNCOVERED and part is not None}
     return keys.hash_with(key_of(entry["key_version"]), canonical(covered).encode(), previous)
 
 
@@ -149,6 +157,26 @@ def holds(entry: Entry, previous: bytes, key_of: KeyOf = key_of) -> bool:
         return hmac.compare_digest(bytes(entry["mac"] or b""), mac_of(entry, previous, key_of))
     except (KeyError, TypeError):  # sealed under a key that nobody has, or what no entry holds
         return False
+
+
+def personal_hash(salt: str, path: str, value: str) -> str:
+    """The hash of a personal value that its entry keeps, in hexadecimal."""
+    return hashlib.sha256(f"{salt}:{path}={value}".encode()).hexdigest()
+
+
+def changed_values(entry: Entry) -> list[str]:
+    """The paths of an entry's personal values that are not what was recorded, sorted."""
+    hashes, personal = entry.get("personal_hashes") or {}, entry.get("personal") or {}
+    return sorted(
+        path
+        for path, kept in personal.items()
+        if hashes.get(path) != personal_hash(str(kept.get("salt")), path, str(kept.get("value")))
+    )
+
+
+def erased_values(entry: Entry) -> list[str]:
+    """The paths of an entry's personal values that have been erased, sorted."""
+    return sorted((entry.get("personal_hashes") or {}).keys() - (entry.get("personal") or {}).keys())
 
 
 def verify(entries: Iterable[Entry], *, after: Head | None = None, head: Head | None = None) -> int | None:
@@ -182,45 +210,62 @@ _SEALED = """
     SELECT l.*, l.details::text AS details FROM public.audit_logs l
     WHERE coalesce(l.brand_id, '00000000-0000-0000-0000-000000000000') = %s AND l.seq > %s ORDER BY l.seq LIMIT %s
 """
-_SEAL = """
-    UPDATE public.audit_logs l SET seq = s.seq, key_version = %s, mac = s.mac, sealed_at = %s
-    FROM unnest(%s::uuid[], %s::bigint[], %s::bytea[]) AS s (id, seq, mac) WHERE l.id = s.id AND l.seq IS NULL
+_SEALED_WITH_PERSONAL = """
+    SELECT l.*, l.details::text AS details, v.contents AS personal
+    FROM public.audit_logs l LEFT JOIN app.audit_personal_values v ON v.id = l.id
+    WHERE coalesce(l.brand_id, '00000000-0000-0000-0000-000000000000') = %s AND l.seq > %s ORDER BY l.seq LIMIT %s
 """
 
 
 def seal(brand_id: UUID | None, *, limit: int = BATCH) -> int:
-    """Seal up to `limit` entries of a tenant (None: the platform), oldest first; how many there were.
+    """Seal up to `limit` entries of a tenant (None: the platform), oldest first; return their number.
 
-    The chain's head is locked until the transaction ends, so any number of sealers makes one gapless chain. An entry
-    that commits late, with an older time than one that is sealed, simply comes next.
+    The chain's head is locked until the transaction ends, so any number of sealers makes one gapless chain; one that
+    finds it locked seals nothing. An entry that commits late, with an older time than one that is sealed, comes next.
+    `app.seal_entries` checks that the entries follow the head.
     """
-    head = lock_head(brand_id or PLATFORM)
+    chain_id = brand_id or PLATFORM
+    head = lock_head(chain_id)
+    if head is None:
+        return 0
     entries = _entries(_UNSEALED, brand_id, limit) if brand_id else _entries(_UNSEALED_OF_PLATFORM, limit)
     if not entries:
         return 0
     at = now()
     links = chained(entries, head, at)
-    ids, seqs, macs = ([link[column] for link in links] for column in ("id", "seq", "mac"))
-    sealed = execute(_SEAL, (keys.active_version(), at, ids, seqs, macs))
-    if sealed != len(links):
-        raise RuntimeError(f"{sealed} of {len(links)} entries could be sealed")
+    ids, macs = ([link[column] for link in links] for column in ("id", "mac"))
     execute(
-        "UPDATE app.audit_chains SET seq = %s, mac = %s WHERE chain_id = %s", (seqs[-1], macs[-1], brand_id or PLATFORM)
+        "SELECT app.seal_entries(%s, %s, %s, %s, %s, %s::uuid[], %s::bytea[])",
+        (chain_id, head.seq, head.mac, keys.active_version(), at, ids, macs),
     )
-    return sealed
+    return len(links)
 
 
-def lock_head(chain_id: UUID) -> Head:
-    """The end of a chain, held until the transaction ends; an empty one is made for a new tenant."""
-    execute("INSERT INTO app.audit_chains (chain_id) VALUES (%s) ON CONFLICT DO NOTHING", (chain_id,))
-    found = row("SELECT seq, mac FROM app.audit_chains WHERE chain_id = %s FOR UPDATE", (chain_id,))
-    assert found is not None
+def unsealed_chains() -> list[UUID | None]:
+    """The tenants that have entries without a seal; None is the platform."""
+    found = rows("SELECT chain_id FROM app.unsealed_chains() AS chain_id")
+    return [None if chain["chain_id"] == PLATFORM else chain["chain_id"] for chain in found]
+
+
+def lock_head(chain_id: UUID) -> Head | None:
+    """Lock the end of a chain until the transaction ends; None while another sealer holds it.
+
+    A new tenant gets an empty chain.
+    """
+    found = row("SELECT seq, mac FROM app.lock_chain(%s)", (chain_id,))
+    if found is None or found["seq"] is None:
+        return None
     return Head(found["seq"], bytes(found["mac"]))
 
 
-def sealed(brand_id: UUID | None, *, after: int = 0, limit: int = BATCH) -> list[dict[str, Any]]:
-    """Up to `limit` sealed entries of a tenant that come after the sequence number `after`, as `verify` takes them."""
-    return _entries(_SEALED, brand_id or PLATFORM, after, limit)
+def sealed(
+    brand_id: UUID | None, *, after: int = 0, limit: int = BATCH, personal: bool = False
+) -> list[dict[str, Any]]:
+    """Up to `limit` sealed entries of a tenant that come after the sequence number `after`, as `verify` takes them.
+
+    With `personal`, each has its personal values, too.
+    """
+    return _entries(_SEALED_WITH_PERSONAL if personal else _SEALED, brand_id or PLATFORM, after, limit)
 
 
 def chains() -> list[UUID]:
@@ -246,11 +291,6 @@ def unsealed_since(seconds: float) -> list[tuple[UUID | None, float]]:
         (seconds,),
     )
     return [(tenant["brand_id"], tenant["seconds"]) for tenant in waiting]
-
-
-def enqueue_missing() -> int:
-    """Have every tenant's entries sealed that lie without a seal; how many tenants that are."""
-    return int(value("SELECT app.enqueue_seals()"))
 
 
 def _entries(sql: str, *params: Any) -> list[dict[str, Any]]:

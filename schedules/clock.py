@@ -23,12 +23,8 @@ from settings import settings
 log = logging.getLogger(__name__)
 
 BEAT = "clock.beat"
-SEALS = "clock.seals"
 COUNTS = "clock.counts"
 """APScheduler's own jobs beside those of the table: what happens too often to be an occurrence that is kept."""
-
-SEALS_EVERY = 0.25
-"""Seconds between two looks for audit entries without a seal."""
 
 
 def propose(ledger: Ledger, schedule: Schedule, moment: datetime) -> int:
@@ -57,15 +53,6 @@ def beat(heartbeat: Heartbeat) -> None:
         log.warning("no sign of life could be given: %s", error)
 
 
-def ask_for_seals(ledger: Ledger) -> None:
-    """Have new audit entries sealed. They ask for nothing themselves, and lie there until this look."""
-    try:
-        if ledger.enqueue_seals():
-            jobs.ring()
-    except LedgerUnavailable as error:
-        log.warning("no seals were asked for: %s", error)
-
-
 def count(ledger: Ledger) -> None:
     """Have the jobs counted, for whoever reads the measures."""
     try:
@@ -80,7 +67,6 @@ def make_scheduler(ledger: Ledger) -> BackgroundScheduler:
     for schedule in SCHEDULES:
         scheduler.add_job(tick, schedule.trigger(), args=[ledger, schedule], id=schedule.do)
     scheduler.add_job(beat, "interval", seconds=EVERY, args=[Heartbeat("clock", ledger)], id=BEAT)
-    scheduler.add_job(ask_for_seals, "interval", seconds=SEALS_EVERY, args=[ledger], id=SEALS)
     # On a connection of its own: where many jobs wait it takes a while, and ticks don't.
     every = metrics.COUNTED_EVERY.total_seconds()
     scheduler.add_job(count, "interval", seconds=every, args=[Ledger()], id=COUNTS)

@@ -45,7 +45,7 @@ class Metrics:
 
 
 class ProcessHealth:
-    """`/healthz/{process}`: whether any relay, worker or clock does its work."""
+    """`/healthz/{process}`: whether any relay, worker, clock or seal process does its work."""
 
     @endpoint(permission="public", rate=None, response=Heartbeat, problems=(Stuck,))
     def on_get(self, req: Request, resp: Response, process: str) -> None:

@@ -40,7 +40,7 @@ _SENTENCE = re.compile(r"(?<=[.])\s+(?=[^a-z])")
 _PROBLEM = ProblemOut.__name__
 _IN_PATHS = {
     "name": "As in `GET /api/v1/actors`.",
-    "process": "`relay`, `worker` or `clock`.",
+    "process": "`relay`, `worker`, `clock` or `seal`.",
     "token": "The token that the code holds: the last part of its URL.",
 }
 """What there is to say of parameters of a path, beside ids."""

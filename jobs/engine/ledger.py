@@ -194,10 +194,6 @@ class Ledger:
         """When the newest enqueued occurrence of a schedule was due, or None."""
         return self._rows("SELECT app.last_occurrence(%s)", (schedule,))[0][0]
 
-    def enqueue_seals(self) -> int:
-        """Enqueue a seal for each tenant whose audit trail has entries without one; how many tenants that are."""
-        return int(self._rows("SELECT app.enqueue_seals()")[0][0])
-
     def count_jobs(self) -> bool:
         """Count the jobs for `/metrics`, unless somebody just has; whether it was done."""
         sql = "SELECT app.count_jobs(%s, %s, %s)"

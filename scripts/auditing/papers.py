@@ -93,6 +93,8 @@ def take_checkpoints(walk: Walk, store: Store, public: PublicKeys) -> int:
 def write_export(path: Path, heads: Mapping[UUID, Head], begun: Mapping[UUID, int], at: Any) -> int:
     """Write the entries of these chains up to these heads, in canonical form, below a signed line; how many.
 
+    Each has its personal values, with their salts, unless they have been erased.
+
     Chains begin after the numbers in `begun`: what comes before may be going while we look.
     """
     head = {"format": FORMAT, "at": at, "chains": checkpoints.statement_of(heads)}
@@ -115,7 +117,7 @@ def entries_of(chain: UUID, last: int | None = None, *, after: int = 0) -> Itera
 
     while True:
         with transaction(context.for_system_job(), timeout=60.0):
-            found = seals.sealed(None if chain == seals.PLATFORM else chain, after=after)
+            found = seals.sealed(None if chain == seals.PLATFORM else chain, after=after, personal=True)
         for entry in found:
             if last is not None and entry["seq"] > last:
                 return

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
-from models.seals import PLATFORM, Entry, Head, KeyOf, holds
+from models.seals import PLATFORM, Entry, Head, KeyOf, changed_values, erased_values, holds
 
 TOLD = 20
 """Faults of one chain that are told; where one is broken, all that follows may be."""
@@ -44,6 +44,8 @@ class Chain:
     held_after: Mark | None = None
     last: Head = field(default_factory=Head)
     count: int = 0
+    erased: int = 0
+    """Personal values that have been erased."""
     leftovers: int = 0
     """Entries that are still there and that nothing holds any more."""
     last_leftover: Head = field(default_factory=Head)
@@ -71,6 +73,9 @@ class Chain:
             self.fault(seq, f"inserted, or not in order: it comes after {self.last.seq}")
         elif key_of is not None and not holds(entry, self.last.mac, key_of):
             self.fault(seq, "changed: it is not what was sealed after the entry before it")
+        for path in changed_values(entry):
+            self.fault(seq, f"changed: {path} is not the value that was recorded")
+        self.erased += len(erased_values(entry))
         for mark in self.marks.get(seq, []):
             if mark.head.mac != mac:
                 self.fault(seq, f"another entry than the one that {mark.source} saw")
@@ -186,11 +191,17 @@ class Walk:
             if chain.held_after
         ]
 
+    @property
+    def erased(self) -> int:
+        """The number of personal values that have been erased."""
+        return sum(chain.erased for chain in self.chains.values())
+
     def report(self, faults: list[Fault]) -> dict[str, Any]:
         """As one object."""
         return {
             "whole": not faults,
             "chains": len(self.chains),
+            "erased": self.erased,
             "entries": sum(chain.count + chain.leftovers for chain in self.chains.values()),
             "faults": [asdict(fault) for fault in faults],
         }

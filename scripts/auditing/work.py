@@ -9,6 +9,7 @@ from uuid import UUID
 
 import peewee
 
+from jobs import trail_upkeep
 from jobs.checkpoint_stores import CheckpointConflict, store_at
 from models import checkpoints, context, retention, seals
 from models.db import FLUSH, now, transaction, value
@@ -42,12 +43,16 @@ def _verify(given: argparse.Namespace) -> int:
     else:
         notes = _go_through_database(walk, seen)
     faults = walk.faults()
-    report = walk.report(faults) | {"checkpoints": seen, "notes": walk.starts() + notes}
+    report = walk.report(faults) | {"checkpoints": seen, "notes": walk.starts() + notes + _erased(walk)}
     if given.json:
         say(json.dumps(report, indent=2))
     else:
         _show(report, [fault.text for fault in faults])
     return 1 if faults else 0
+
+
+def _erased(walk: Walk) -> list[str]:
+    return [f"{walk.erased:,} personal values have been erased"] if walk.erased else []
 
 
 def _url(text: str) -> str:
@@ -113,15 +118,10 @@ def _chain(brand: str) -> UUID:
 
 
 def _checkpoint(_given: argparse.Namespace) -> int:
-    with transaction(context.for_system_job()):
+    with transaction(context.for_sealer()):
         checkpoints.take(unless_younger_than=checkpoints.AT_MOST_EVERY * 0)
-        waiting = checkpoints.unstored()
-    store = store_at(settings.audit_checkpoint_url)
-    for checkpoint in waiting:
-        store.put(checkpoint.number, checkpoint.document)
-        with transaction(context.for_system_job()):
-            checkpoints.mark_stored(checkpoint.number)
-        say(f"Checkpoint {checkpoint.number} is stored")
+    for number in trail_upkeep.store_waiting(settings.audit_checkpoint_url):
+        say(f"Checkpoint {number} is stored")
     return 0
 
 

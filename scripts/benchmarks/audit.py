@@ -1,7 +1,7 @@
 """`bench audit`: what an entry of the trail costs the write that it belongs to, and how soon and how fast it is sealed.
 
-The cost is of a transaction of two writes with and without an entry, by turns. Sealing is by the real relay and
-workers, of one tenant's entries, while 32 writers commit 1,000 of them a second; commit times are PostgreSQL's own.
+The cost is of a transaction of two writes with and without an entry, by turns. Sealing is by the real seal
+process, of one tenant's entries, while 32 writers commit 1,000 of them a second; commit times are PostgreSQL's own.
 """
 
 import argparse
@@ -10,11 +10,9 @@ import time
 
 from scripts.benchmarks.report import Numbers, table
 from scripts.benchmarks.servers import Bench, bench, python
-from scripts.setup.environment import VENV
 from scripts.setup.progress import say, step
 
 RATE, WRITERS = 1_000, 32
-PROCESSES, THREADS = 2, 4
 STALLED = 15.0
 """Seconds without a new seal after which what is left is taken for forgotten."""
 
@@ -23,16 +21,16 @@ SCHEMA = """
     create table bench.things (id uuid primary key, name text not null, number int not null);
     create table bench.counts (id int primary key, things int not null) with (fillfactor = 50);
     insert into bench.counts values (1, 0);
-    grant usage on schema bench to app_job;
-    grant insert on bench.things to app_job;
-    grant select, update on bench.counts to app_job;
+    grant usage on schema bench to authenticated;
+    grant insert on bench.things to authenticated;
+    grant select, update on bench.counts to authenticated;
 """
 BACKLOG = """
     insert into public.audit_logs (id, action, table_name, record_id, details, brand_id, actor_role, outcome,
         request_id)
     select gen_random_uuid(), 'bench.act', 'things', gen_random_uuid(),
-        '{"before": {"status": "Draft", "number": 1}, "after": {"status": "Active", "number": 2}}', %s, 'app_job', 'ok',
-        gen_random_uuid()::text from generate_series(1, %s)
+        '{"before": {"status": "Draft", "number": 1}, "after": {"status": "Active", "number": 2}}', %s, 'Brand Admin',
+        'ok', gen_random_uuid()::text from generate_series(1, %s)
 """
 # From the moment an entry was written, as a part of its transaction, to the commit of its seal.
 LAG = """
@@ -121,14 +119,9 @@ def _steady(servers: Bench, seconds: int) -> dict[str, float]:
 
 
 def _start(servers: Bench) -> None:
-    """Bring the relay and the workers up, and let them begin."""
-    env = servers.environment()
-    servers.spawn("relay", python("scripts.benchmarks.relay"), env)
-    servers.spawn("clock", python("schedules.clock"), env)
-    options = ["--processes", str(PROCESSES), "--threads", str(THREADS), "--skip-logging"]
-    servers.spawn("worker", [str(VENV / "bin" / "dramatiq"), "scripts.benchmarks.ours", *options], env)
-    servers.line_up(PROCESSES + 1)
-    servers.go(PROCESSES + 1)
+    """Start the seal process."""
+    env = servers.environment(AUDIT_CHECKPOINT_URL=f"file://{servers.base / 'checkpoints'}")
+    servers.spawn("seal", python("jobs.seal"), env)
 
 
 def _writers(servers: Bench, *arguments: object) -> dict[str, float]:

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from statistics import median
 from uuid import UUID
 
-from models import audit, context
+from models import audit
+from models.context import Identity
 from models.db import execute, new_id, transaction
 
 BRAND_ID = UUID(int=7)
-BRAND = context.for_brand_job(BRAND_ID)
+METADATA = {"brand_id": str(BRAND_ID), "user_role": "Brand Admin"}
+BRAND = Identity("web", "authenticated", {"app_metadata": METADATA})
 WARM_UP = 20
 """Pairs that aren't counted: connections are opened, and plans are made."""
 

@@ -20,7 +20,7 @@ from scripts.setup.supervisor import Spec, Supervisor, describe
 from settings import PROCESSES, variables
 
 RELEASE = "release"
-ENDINGS: list[list[str]] = [["worker"], ["mail"], ["redis"], ["postgres"]]
+ENDINGS: list[list[str]] = [["worker"], ["seal"], ["mail"], ["redis"], ["postgres"]]
 """What ends after the rest, in this order: nobody takes new jobs before the workers finish theirs."""
 BUDGETS = {"web": 40.0, "worker": 60.0}
 """Seconds for open requests and for running jobs."""

@@ -1,89 +1,110 @@
-"""Sealing the audit trail and checkpointing it, as jobs."""
+"""The seal process: sealing the audit trail, checkpointing it, and the alarm about what is not sealed."""
 
 import json
 import logging
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 
-import jobs.audit
+from jobs import trail_upkeep
 from jobs.checkpoint_stores import CheckpointConflict, store_at
+from jobs.seal import Sealer, Upkeep
 from models import audit, checkpoints, context, seals
 from models.db import new_id, transaction
 from models.jobs import enqueue
-from settings import settings
+from tests.fixtures.audit import seal, writer
 
 
 def record(brand_id, times=1):
-    with transaction(context.for_brand_job(brand_id) if brand_id else context.for_system_job()):
+    with transaction(writer(brand_id)):
         for _ in range(times):
             audit.record("test.act")
 
 
 def trail(brand_id):
-    with transaction(context.for_system_job()):
+    with transaction(context.for_sealer()):
         return seals.sealed(brand_id), seals.lock_head(brand_id or seals.PLATFORM)
 
 
-@pytest.fixture
-def seal(drain, ledger):
-    """What the clock does four times a second, and what comes of it."""
-
-    def run():
-        ledger.enqueue_seals()
-        return drain()
-
-    return run
-
-
-@pytest.mark.parametrize("tenant", [new_id(), None], ids=["a brand", "the platform"])
-def test_what_is_recorded_is_sealed_when_the_clock_looks(seal, tenant):
-    record(tenant, times=3)
-
-    assert seal() == ["audit.seal"]
-
-    entries, head = trail(tenant)
-    assert len(entries) == 3
-    assert seals.verify(entries, head=head) is None
-
-
-def test_every_tenant_with_new_entries_is_sealed_by_a_job_of_its_own(seal, ledger):
+def test_sealer_seals_every_tenant_that_has_entries(db_clean):
     tenants = [new_id(), None, new_id(), new_id()]
     for tenant in tenants:
         record(tenant, times=2)
 
-    assert ledger.enqueue_seals() == 4
-    assert seal() == ["audit.seal"] * 4
+    assert not Sealer().step()
 
-    assert [len(trail(tenant)[0]) for tenant in tenants] == [2] * 4
-
-
-def test_one_job_at_a_time_seals_a_tenant(ledger):
-    record(new_id())
-
-    assert [ledger.enqueue_seals(), ledger.enqueue_seals()] == [1, 0]
+    for tenant in tenants:
+        entries, head = trail(tenant)
+        assert len(entries) == 2
+        assert seals.verify(entries, head=head) is None
 
 
-def test_nothing_is_asked_for_where_everything_is_sealed(seal, ledger):
-    record(new_id())
-    seal()
-
-    assert ledger.enqueue_seals() == 0
-
-
-def test_a_trail_longer_than_one_job_takes_is_sealed_by_the_next(seal, monkeypatch):
+def test_sealer_takes_a_long_trail_in_batches(db_clean, monkeypatch):
     monkeypatch.setattr(seals, "BATCH", 2)
     monkeypatch.setattr(seals, "seal", partial(seals.seal, limit=2))
-    monkeypatch.setattr(jobs.audit, "BATCHES", 2)
-    brand_id = new_id()
-    record(brand_id, times=9)
+    brand_id, sealer = new_id(), Sealer()
+    record(brand_id, times=5)
 
-    assert [seal(), seal(), seal()] == [["audit.seal"]] * 3
+    assert [sealer.step(), sealer.step(), sealer.step()] == [True, True, False]
 
     entries, head = trail(brand_id)
-    assert len(entries) == 9
+    assert len(entries) == 5
     assert seals.verify(entries, head=head) is None
+
+
+def test_chain_held_by_another_sealer_is_left_to_it(db_clean):
+    brand_id = new_id()
+    record(brand_id)
+    seal(brand_id)
+    record(brand_id)
+
+    def seal_beside():
+        with transaction(context.for_sealer()):
+            return seals.seal(brand_id)
+
+    with ThreadPoolExecutor(1) as pool, transaction(context.for_sealer()):
+        assert seals.lock_head(brand_id).seq == 1
+        assert pool.submit(seal_beside).result() == 0
+
+    assert seal_beside() == 1
+
+
+def test_chain_that_can_not_be_sealed_keeps_no_other_from_it(db_clean, monkeypatch, caplog):
+    broken, whole = sorted([new_id(), new_id()])
+    record(broken)
+    record(whole)
+    chained = seals.chained
+
+    def fail_for_one(entries, head, at):
+        if entries[0]["brand_id"] == broken:
+            raise TypeError
+        return chained(entries, head, at)
+
+    monkeypatch.setattr(seals, "chained", fail_for_one)
+    sealer = Sealer()
+    sealer.step()
+    sealer.step()
+
+    assert [len(trail(tenant)[0]) for tenant in (broken, whole)] == [0, 1]
+    assert [said.args for said in caplog.records] == [(broken,)]
+
+
+def test_upkeep_that_fails_is_tried_again_in_a_minute(monkeypatch, caplog):
+    asked = []
+
+    def fail(*_):
+        asked.append("checkpoint")
+        raise OSError("no store")
+
+    monkeypatch.setattr(trail_upkeep, "store_checkpoint", fail)
+    monkeypatch.setattr(trail_upkeep, "drop_outdated", lambda *_: asked.append("drop"))
+    upkeep = Upkeep()
+    for moment in (1.0, 30.0, 62.0):
+        upkeep.step(moment)
+
+    assert asked == ["checkpoint", "drop", "checkpoint"]
+    assert "no store" in caplog.text
 
 
 def sweep():
@@ -99,10 +120,9 @@ def test_the_sweep_raises_the_alarm_about_what_lies_unsealed(drain, monkeypatch,
     sweep()
 
     with caplog.at_level(logging.ERROR, "jobs.audit"):
-        assert sorted(drain()) == ["audit.seal", "audit.seal", "audit.sweep"]
+        assert drain() == ["audit.sweep"]
 
     assert {said.args[0] for said in caplog.records} == {brand_id, "the platform"}
-    assert [len(trail(tenant)[0]) for tenant in (brand_id, None)] == [1, 1]
 
 
 def test_the_sweep_is_quiet_about_what_has_just_been_written(drain, caplog):
@@ -116,34 +136,28 @@ def test_the_sweep_is_quiet_about_what_has_just_been_written(drain, caplog):
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
+def store(db_clean, tmp_path, monkeypatch):
     """A folder that checkpoints go to."""
     url = f"file://{tmp_path / 'checkpoints'}"
-    monkeypatch.setattr(jobs.audit, "settings", replace(settings, audit_checkpoint_url=url))
     monkeypatch.setattr(checkpoints, "AT_MOST_EVERY", checkpoints.AT_MOST_EVERY * 0)
     monkeypatch.setattr(checkpoints, "take", partial(checkpoints.take, unless_younger_than=checkpoints.AT_MOST_EVERY))
     return store_at(url)
 
 
 @pytest.fixture
-def checkpoint(drain):
-    def run(**options):
-        with transaction(context.for_system_job()):
-            enqueue("audit.checkpoint")
-        return drain(**options)
-
-    return run
+def checkpoint(store, tmp_path):
+    return partial(trail_upkeep.store_checkpoint, f"file://{tmp_path / 'checkpoints'}")
 
 
 def opened(store, number):
     return checkpoints.opened(store.get(number), checkpoints.public_keys(checkpoints.public_key_set()))
 
 
-def test_a_checkpoint_says_what_every_chains_head_is(seal, checkpoint, store):
+def test_a_checkpoint_says_what_every_chains_head_is(checkpoint, store):
     tenants = [new_id(), new_id(), None]
     for tenant in tenants:
         record(tenant, times=2)
-    seal()
+    seal(*tenants)
     record(tenants[0])
 
     checkpoint()
@@ -169,7 +183,7 @@ def test_what_could_not_be_stored_is_stored_by_the_next(checkpoint, store, monke
     blocked.write_text("no folder")
     with pytest.raises(OSError):
         store.put(1, "{}")
-    with transaction(context.for_system_job()):
+    with transaction(context.for_sealer()):
         checkpoints.take()
     blocked.unlink()
 
@@ -178,8 +192,8 @@ def test_what_could_not_be_stored_is_stored_by_the_next(checkpoint, store, monke
     assert list(store.numbers()) == [1, 2]
 
 
-def test_a_checkpoint_is_not_made_twice_by_a_job_that_is_tried_again(db_clean):
-    with transaction(context.for_system_job()):
+def test_a_checkpoint_is_not_made_twice_by_an_upkeep_that_is_tried_again(db_clean):
+    with transaction(context.for_sealer()):
         assert checkpoints.take() is not None
         assert checkpoints.take() is None
 
@@ -212,12 +226,10 @@ def test_a_database_that_was_set_back_can_not_write_over_what_is_stored(checkpoi
         cursor.execute("alter table app.audit_checkpoints enable always trigger append_only_delete")
     first = store.get(1)
 
-    assert checkpoint(allow_dead=True)
+    with pytest.raises(CheckpointConflict):
+        checkpoint()
 
     assert store.get(1) == first
-    with superuser.cursor() as cursor:
-        cursor.execute("select error ->> 'kind' from app.dead_jobs union all select error ->> 'kind' from app.jobs")
-        assert cursor.fetchall() == [("CheckpointConflict",)]
 
 
 @pytest.mark.parametrize("change", ["number", "chains", "signature", "key", "spelling"])

@@ -5,8 +5,8 @@ import os
 import stat
 import threading
 from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -16,16 +16,15 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-import jobs.audit
-from jobs import checkpoint_buckets, checkpoint_stores
+from jobs import checkpoint_buckets, checkpoint_stores, trail_upkeep
 from jobs.checkpoint_stores import CheckpointConflict, store_at
-from models import audit, checkpoints, context, seals
+from models import audit, checkpoints, context
 from models.db import transaction
 from models.jobs import enqueue
 from scripts.auditing import papers
 from scripts.auditing.walk import Walk
-from settings import settings
 from tests.authority import Authority
+from tests.fixtures.audit import seal, writer
 
 NAME = "checkpoint-0000000001.json"
 _buckets = count(1)
@@ -93,16 +92,20 @@ def server(certificate, monkeypatch):
 
 
 @pytest.fixture
-def checkpoint(db_clean, drain, monkeypatch):
-    """`checkpoint(url)`: the job, with a store there; runs until it is over, again and again if it fails."""
+def checkpoint(db_clean, monkeypatch):
+    """`checkpoint(url)`: make a checkpoint and store it there, as often as it fails, up to five times.
+
+    Returns the number of attempts.
+    """
     monkeypatch.setattr(checkpoints, "AT_MOST_EVERY", checkpoints.AT_MOST_EVERY * 0)
     monkeypatch.setattr(checkpoints, "take", partial(checkpoints.take, unless_younger_than=checkpoints.AT_MOST_EVERY))
 
-    def run(url, **options):
-        monkeypatch.setattr(jobs.audit, "settings", replace(settings, audit_checkpoint_url=url))
-        with transaction(context.for_system_job()):
-            enqueue("audit.checkpoint")
-        return drain(**options)
+    def run(url):
+        for attempt in range(1, 6):
+            with suppress(OSError):
+                trail_upkeep.store_checkpoint(url)
+                return attempt
+        return attempt
 
     return run
 
@@ -117,13 +120,12 @@ def hangs_up(handler):
 
 
 @pytest.mark.parametrize("mood", [fails, hangs_up])
-def test_a_server_that_fails_is_asked_again_by_the_job(server, checkpoint, mood):
+def test_a_server_that_fails_is_asked_again(server, checkpoint, mood):
     kept, url = server
     kept.moods = [mood, lambda _: False, mood]  # one time before, and one time while it takes it
 
-    ran = checkpoint(url)
+    assert checkpoint(url) == 3
 
-    assert ran == ["audit.checkpoint"] * 3
     documents = list(kept.documents.values())
     assert sorted(kept.documents) == [f"/audit/{checkpoints.name_of(number + 1)}" for number in range(len(documents))]
     with transaction(context.for_system_job()):
@@ -141,20 +143,20 @@ def test_a_server_that_does_not_answer_is_not_waited_for_for_ever(server, checkp
 
     kept.moods = [waits]
 
-    ran = checkpoint(url)
+    attempts = checkpoint(url)
     over.set()
 
-    assert len(ran) >= 2
+    assert attempts >= 2
     assert len(kept.documents) >= 1
 
 
 def test_while_nothing_can_be_stored_the_alarm_is_raised(server, checkpoint, drain, monkeypatch, caplog):
     kept, url = server
-    with transaction(context.for_system_job()):
+    with transaction(writer(None)):
         audit.record("test.act")
-        seals.seal(None)
+    seal(None)
     kept.moods = [fails] * 1000
-    checkpoint(url, allow_dead=True)
+    checkpoint(url)
     monkeypatch.setattr(checkpoints, "OVERDUE", -1.0)
     with transaction(context.for_system_job()):
         enqueue("audit.sweep")
@@ -223,7 +225,7 @@ def test_server_that_accepts_and_keeps_nothing_fails(server, checkpoint):
     kept, url = server
     kept.moods = [lambda _: False, accepts] * 20
 
-    checkpoint(url, allow_dead=True)
+    checkpoint(url)
 
     assert kept.documents == {}
     with transaction(context.for_system_job()):
@@ -423,10 +425,10 @@ def test_what_is_written_over_or_deleted_in_a_bucket_is_there_all_the_same(bucke
     assert (store.get(1), list(store.numbers())) == ("one", [1])
 
 
-def test_the_job_stores_into_a_bucket_and_tries_again_when_there_is_none(bucket, client, checkpoint, s3):
+def test_what_has_no_bucket_yet_is_stored_once_there_is_one(bucket, client, checkpoint, s3):
     store, name = bucket
     missing = f"s3://missing-{name}?endpoint={s3}&region=us-east-1"
-    checkpoint(missing, allow_dead=True)
+    checkpoint(missing)
     assert list(store.numbers()) == []
 
     checkpoint(f"s3://{name}/companon?endpoint={s3}&region=us-east-1")

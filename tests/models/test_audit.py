@@ -6,8 +6,9 @@ import pytest
 
 from models import audit, context, seals
 from models.db import db, execute, new_id, transaction, value
+from tests.fixtures.audit import writer
 
-BRAND = context.for_brand_job(new_id())
+BRAND = writer(new_id())
 
 SEALED = "where seq is not null"
 FORBIDDEN = [
@@ -36,7 +37,7 @@ def trail(db_clean):
 
     with transaction(BRAND):
         audit.record("sealed.act")
-    with transaction(context.for_system_job()):
+    with transaction(context.for_sealer()):
         seals.seal(BRAND.brand_id)
         checkpoints.mark_stored(checkpoints.take().number)
     with transaction(BRAND):
@@ -126,8 +127,8 @@ def test_a_part_of_a_transaction_takes_its_entries_with_it_when_it_is_rolled_bac
 
 def test_an_entry_that_can_not_be_written_takes_its_act_with_it(db_clean):
     def act():
-        with transaction(context.for_system_job()):
-            execute("INSERT INTO app.audit_chains (chain_id) VALUES (%s)", (new_id(),))
+        with transaction(context.for_sealer()):
+            seals.lock_head(new_id())
             audit.record("odd.act", outcome="no such outcome")
 
     with pytest.raises(peewee.IntegrityError, match="audit_logs_outcome_check"):

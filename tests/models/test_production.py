@@ -356,10 +356,9 @@ UNFIT_TOGETHER = [
     ("web", {"database_account_url": DSN}),
     ("web", {"database_account_url": dsn("app_web", "rT7-xwq2-Lm4h-v0z")}),
     ("web", {"database_scan_url": "postgresql:///companon?host=/run/pgbouncer&user=app_web.project"}),
-    ("worker", {"database_seal_url": dsn("app_worker", "Vb3-ncy8-Qe1j-u6k")}),
     ("web", {"database_account_url": dsn("app_account")}),
-    ("worker", {"audit_checkpoint_keys": OWN_ROOT}),
-    ("worker", {"audit_checkpoint_keys": f"{OTHER_ROOT},{OWN_ROOT}"}),
+    ("seal", {"audit_checkpoint_keys": OWN_ROOT}),
+    ("seal", {"audit_checkpoint_keys": f"{OTHER_ROOT},{OWN_ROOT}"}),
     ("web", {"metrics_token": OWN_ROOT}),
     ("web", {"auth_jwks": key_set(OWN_KEY), "secret_keys": "1:" + OWN_KEY["d"]}),
     ("worker", {"smtp_url": "smtp://mailer:Yp6-ftb3-Ka8v-e4c@mail.internal:587"}),
@@ -473,10 +472,9 @@ def test_everything_that_is_wrong_is_said_at_once():
         "release": {"DATABASE_DIRECT_URL"},
         "web": web | {"PUBLIC_URL", "METRICS_TOKEN", "TRUSTED_PROXIES"},
         "relay": {"DATABASE_WORKER_URL", "REDIS_URL"},
-        "worker": {"DATABASE_WORKER_URL", "DATABASE_SEAL_URL", "REDIS_URL", "SECRET_KEYS"}
-        | {"AUDIT_CHECKPOINT_URL", "AUDIT_CHECKPOINT_KEYS"}
-        | {"PUBLIC_URL", "SMTP_URL", "MAIL_FROM"},
+        "worker": {"DATABASE_WORKER_URL", "REDIS_URL", "SECRET_KEYS"} | {"PUBLIC_URL", "SMTP_URL", "MAIL_FROM"},
         "clock": {"DATABASE_WORKER_URL", "REDIS_URL"},
+        "seal": {"DATABASE_SEAL_URL", "SECRET_KEYS", "AUDIT_CHECKPOINT_URL", "AUDIT_CHECKPOINT_KEYS"},
     }
 
 

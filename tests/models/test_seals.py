@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from models import audit, context, seals
 from models.db import execute, new_id, transaction, value
 from models.seals import Head, canonical, chained, sealed, verify
+from tests.fixtures.audit import writer
 
 AT = datetime(2026, 11, 22, 12, 0, 0, 5, tzinfo=UTC)
 
@@ -141,12 +142,12 @@ def test_a_moment_has_one_form_in_every_time_zone():
 
 
 def record(brand_id, action="test.act", **details):
-    with transaction(context.for_brand_job(brand_id) if brand_id else context.for_system_job()):
+    with transaction(writer(brand_id)):
         audit.record(action, after=details)
 
 
 def seal(brand_id, **options):
-    with transaction(context.for_system_job()):
+    with transaction(context.for_sealer()):
         return seals.seal(brand_id, **options)
 
 
@@ -156,7 +157,7 @@ def trail(brand_id):
 
 
 def head_of(brand_id):
-    with transaction(context.for_system_job()):
+    with transaction(context.for_sealer()):
         return seals.lock_head(brand_id or seals.PLATFORM)
 
 
@@ -174,6 +175,22 @@ def test_what_was_recorded_is_sealed_in_its_order_and_verifies(db_clean, tenant)
     assert verify(entries, head=head_of(tenant)) is None
 
 
+@pytest.mark.parametrize("tenant", [new_id(), None], ids=["a brand", "the platform"])
+def test_entries_with_random_ids_are_sealed_in_order_of_time(db_clean, superuser, tenant):
+    ids = [UUID(int=number << 64, version=4) for number in (5, 2, 9, 1)]
+    with superuser.cursor() as cursor:
+        for minute, id in enumerate(ids):
+            cursor.execute(
+                "insert into public.audit_logs (id, action, brand_id, timestamp)"
+                " values (%s, 'test.act', %s, now() - interval '1 hour' + make_interval(mins => %s))",
+                (id, tenant, minute),
+            )
+
+    assert seal(tenant) == 4
+
+    assert [entry["id"] for entry in trail(tenant)] == ids
+
+
 def test_each_tenant_has_a_chain_of_its_own(db_clean):
     here, there = new_id(), new_id()
     for tenant in (here, there, here, None):
@@ -188,7 +205,7 @@ def test_each_tenant_has_a_chain_of_its_own(db_clean):
 
 def test_an_entry_that_commits_late_comes_next(db_clean, monkeypatch):
     brand_id = new_id()
-    with transaction(context.for_brand_job(brand_id)):
+    with transaction(writer(brand_id)):
         with monkeypatch.context() as patched:
             patched.setattr(audit, "send_along", execute)  # and not with the COMMIT
             audit.record("late.act")
@@ -213,6 +230,7 @@ def test_many_sealers_make_one_chain_without_gaps(db_clean):
 
     with ThreadPoolExecutor(6) as pool:
         counts = list(pool.map(record_and_seal, range(60)))
+    counts.append(seal(brand_id))  # one that finds the chain locked leaves its entry to the next
 
     entries = trail(brand_id)
     assert sum(counts) == len(entries) == 60
@@ -224,7 +242,7 @@ def test_a_seal_that_is_rolled_back_leaves_no_gap(db_clean):
     record(brand_id)
 
     def seal_and_break():
-        with transaction(context.for_system_job()):
+        with transaction(context.for_sealer()):
             seals.seal(brand_id)
             raise RuntimeError
 
@@ -251,8 +269,7 @@ TAMPERED = {
     "outcome": "'failed'",
     "reason": "'other'",
     "request_id": "'other'",
-    "address": "'other'",
-    "user_agent": "'other'",
+    "personal_hashes": '\'{"address": "other"}\'',
     "key_version": "key_version + 1",
     "mac": "'\\x00'",
     "sealed_at": "sealed_at + interval '1 microsecond'",

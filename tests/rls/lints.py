@@ -184,6 +184,7 @@ RLS = [
                 for table in ("jobs", "job_history", "dead_jobs", "job_groups")
                 for column in ("brand_id", "user_id")
             },
+            "app.audit_personal_values.brand_id": "read by entry",
             "app.scan_counters.brand_id": "read by campaign",
             "public.audit_logs.brand_id": "two begin with it: of entries with a seal, and of those without",
             "public.engagements.user_id": "read by id",
@@ -207,8 +208,9 @@ FUNCTIONS = [
         ),
     ),
     Lint(
-        "a definer function doesn't belong to app_definer",
-        "select name from functions where prosecdef and proowner <> 'app_definer'::regrole",
+        "a definer function belongs to neither app_definer nor app_audit_definer",
+        """select name from functions
+        where prosecdef and proowner not in ('app_definer'::regrole, 'app_audit_definer'::regrole)""",
         f"""create function app.broken() returns int language plpgsql security definer {PINNED}
             as 'begin end'""",
     ),

@@ -35,7 +35,8 @@ HOT: dict[str, tuple[Caller, str]] = {
     "a brand's contacts": (MEMBER, "select * from public.contacts order by id limit 20"),
     "a brand's newest audit entries": (
         MEMBER,
-        "select id from public.audit_logs where seq is not null order by timestamp desc, id desc limit 20",
+        "select l.id, v.contents from public.audit_logs l left join app.audit_personal_values v using (id)"
+        " where seq is not null order by timestamp desc, id desc limit 20",
     ),
     "a brand's audit entries of a moment ago": (
         MEMBER,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from psycopg2.extensions import connection
 
 from jobs.engine.ledger import Ledger
-from schedules.clock import BEAT, COUNTS, SEALS, make_scheduler, propose, run
+from schedules.clock import BEAT, COUNTS, make_scheduler, propose, run
 from schedules.kinds import Every
 from schedules.table import SCHEDULES
 from scripts.setup.environment import ROOT
@@ -85,7 +85,7 @@ def test_two_clocks_are_as_good_as_one(ledger: Ledger, superuser: connection) ->
 def test_every_row_of_the_table_is_a_job_of_the_scheduler(ledger: Ledger) -> None:
     planned = {job.id: job for job in make_scheduler(ledger).get_jobs()}
 
-    assert set(planned) == {schedule.do for schedule in SCHEDULES} | {BEAT, COUNTS, SEALS}
+    assert set(planned) == {schedule.do for schedule in SCHEDULES} | {BEAT, COUNTS}
 
 
 def test_apscheduler_fires_when_the_table_says_that_something_is_due(ledger: Ledger) -> None:

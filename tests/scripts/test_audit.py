@@ -10,12 +10,13 @@ import sys
 
 import pytest
 
-from models import audit, context, seals
+from models import audit
 from models.db import new_id, transaction
 from scripts.auditing import work
 from scripts.setup import progress
 from scripts.setup.environment import ROOT
 from settings import settings
+from tests.fixtures.audit import seal, writer
 
 BRAND_ID = new_id()
 GUARDED = ("public.audit_logs", "app.audit_chains")
@@ -52,11 +53,10 @@ def run_alone(tmp_path):
 
 
 def record(count, brand_id=BRAND_ID):
-    with transaction(context.for_brand_job(brand_id) if brand_id else context.for_system_job()):
+    with transaction(writer(brand_id)):
         for number in range(count):
             audit.record("test.act", after={"number": number, "text": "ñ€", "share": 0.1})
-    with transaction(context.for_system_job()):
-        seals.seal(brand_id)
+    seal(brand_id)
 
 
 @pytest.fixture

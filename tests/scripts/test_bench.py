@@ -21,7 +21,7 @@ PATIENCE = 300.0
 WAITING = [
     *((servers, "READY_WITHIN"), (jobs, "STALLED"), (audit, "STALLED"), (timers, "SETTLED"), (fairness, "SETTLED"))
 ]
-FEW = {jobs: {"PROCESSES": 1}, timers: {"PROCESSES": 1}, audit: {"PROCESSES": 1}}
+FEW = {jobs: {"PROCESSES": 1}, timers: {"PROCESSES": 1}}
 SHORT = {fairness: {"CALIBRATION": 80}, scan: {"CLIENTS": (8,)}}
 
 

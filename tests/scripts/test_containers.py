@@ -66,12 +66,12 @@ def test_default_store_in_image_layout_takes_checkpoint_of_other_user(layout, mo
     assert (layout / "var" / "checkpoints").stat().st_mode & 0o777 == 0o700
 
 
-def test_worker_keeps_checkpoints_in_volume_of_image_user():
+def test_seal_keeps_checkpoints_in_volume_of_image_user():
     folder = f"{re.search(r'WORKDIR (.+)', DOCKERFILE)[1]}/var/checkpoints"
-    url = SERVICES["worker"]["environment"]["AUDIT_CHECKPOINT_URL"]
+    url = SERVICES["seal"]["environment"]["AUDIT_CHECKPOINT_URL"]
 
     assert url == "${AUDIT_CHECKPOINT_URL:-" + Settings().audit_checkpoint_url + "}"
-    assert SERVICES["worker"]["volumes"] == [f"checkpoints:{folder}"]
+    assert SERVICES["seal"]["volumes"] == [f"checkpoints:{folder}"]
     assert f"VOLUME {folder}" in DOCKERFILE
     assert "checkpoints" in COMPOSE["volumes"]
     assert DOCKERFILE.index("install -d") < DOCKERFILE.index("USER companon") < DOCKERFILE.index("VOLUME")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from joserfc.jwk import ECKey
 
-from models import audit, context, seals, tokens
+from models import audit, context, tokens
 from models.db import transaction
 from models.keys import active_version
 from scripts.rotation import main, options
@@ -20,6 +20,7 @@ from scripts.setup.environment import ROOT
 from scripts.setup.progress import SetupError
 from scripts.setup.secrets import new_root
 from settings import settings
+from tests.fixtures.audit import seal
 
 NOW = 1_800_000_000
 
@@ -198,8 +199,7 @@ def roots(keys):
 def test_a_root_that_audit_entries_are_sealed_under_is_not_dropped_in_passing(db_clean, monkeypatch, capsys):
     with transaction(context.for_system_job()):
         audit.record("test.act")
-    with transaction(context.for_system_job()):
-        seals.seal(None)
+    seal(None)
     own = active_version()
     made = f"98:{new_root()},{own}:{new_root()},99:{new_root()}"
     monkeypatch.setattr(main, "settings", dataclasses.replace(settings, secret_keys=made))

@@ -11,7 +11,7 @@ from scripts.setup.environment import ROOT
 
 
 def test_ours_names_the_processes():
-    assert list(procfile.read(ROOT / "Procfile")) == ["release", "web", "relay", "worker", "clock"]
+    assert list(procfile.read(ROOT / "Procfile")) == ["release", "web", "relay", "worker", "clock", "seal"]
 
 
 def test_comments_and_empty_lines_are_skipped(tmp_path):

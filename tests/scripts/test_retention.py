@@ -9,13 +9,13 @@ from functools import partial
 import psycopg2
 import pytest
 
-import jobs.audit
+from jobs import trail_upkeep
 from jobs.checkpoint_stores import store_at
 from models import audit, checkpoints, context, retention, seals
 from models.db import new_id, now, transaction, value
-from models.jobs import enqueue
 from scripts.auditing import work
 from settings import settings
+from tests.fixtures.audit import seal, writer
 
 ACME, OTHER = new_id(), new_id()
 LONG_AGO = timedelta(days=366 * 8)
@@ -30,48 +30,39 @@ OLD = """
 def folder(tmp_path, monkeypatch):
     """Where checkpoints go."""
     url = f"file://{tmp_path / 'checkpoints'}"
-    monkeypatch.setattr(jobs.audit, "settings", replace(settings, audit_checkpoint_url=url))
     monkeypatch.setattr(work, "settings", replace(settings, audit_checkpoint_url=url))
     monkeypatch.setattr(checkpoints, "take", partial(checkpoints.take, unless_younger_than=timedelta()))
     return tmp_path / "checkpoints"
 
 
-def seal(*brand_ids):
-    with transaction(context.for_system_job()):
-        for brand_id in brand_ids:
-            seals.seal(brand_id)
-
-
 def record(brand_id, times):
-    with transaction(context.for_brand_job(brand_id)):
+    with transaction(writer(brand_id)):
         for _ in range(times):
             audit.record("new.act")
     seal(brand_id)
 
 
 @pytest.fixture
-def trail(db_clean, superuser, folder, drain):
+def trail(db_clean, superuser, folder):
     """Eight entries of a brand from long ago and four of today, two of another's of today; a checkpoint of before."""
     with superuser.cursor() as cursor:
         cursor.execute(OLD, (ACME, LONG_AGO, 8))
     seal(ACME)
-    run(drain, "audit.checkpoint")
+    trail_upkeep.store_checkpoint(f"file://{folder}")
     record(ACME, 4)
     record(OTHER, 2)
 
 
-def run(drain, name, **options):
-    with transaction(context.for_system_job()):
-        enqueue(name)
-    return drain(**options)
-
-
 @pytest.fixture
-def prune(drain):
-    def prune(**options):
-        ran = run(drain, "audit.prune", **options)
+def prune(folder):
+    """Drop what is outdated, and seal what is recorded of that; returns the number of runs."""
+
+    def prune(years=7):
+        runs = 1
+        while trail_upkeep.drop_outdated(f"file://{folder}", years):
+            runs += 1
         seal(ACME, OTHER, None)
-        return ran
+        return runs
 
     return prune
 
@@ -116,7 +107,7 @@ def test_that_it_went_is_in_the_chain_that_it_went_from(trail, prune):
 
     with transaction(context.for_system_job()):
         entry = seals.sealed(ACME)[-1]
-    assert (entry["action"], entry["brand_id"], entry["job_id"] is not None) == ("audit.prune", ACME, True)
+    assert (entry["action"], entry["brand_id"], entry["actor_role"]) == ("audit.prune", ACME, "app_sealer")
     assert entry["details"]["before"] == {"held_after": 0}
     assert {name: entry["details"]["after"][name] for name in ("held_after", "entries")} == {
         "held_after": 8,
@@ -133,9 +124,8 @@ def test_nothing_goes_twice_and_nothing_where_nothing_is_old(trail, prune, folde
     assert len(list(folder.iterdir())) == stored
 
 
-def test_with_0_years_everything_is_kept(trail, prune, monkeypatch):
-    monkeypatch.setattr(jobs.audit, "settings", replace(jobs.audit.settings, audit_retention_years=0))
-    prune()
+def test_with_0_years_everything_is_kept(trail, prune):
+    prune(years=0)
 
     assert held(ACME) == list(range(1, 13))
 
@@ -144,7 +134,7 @@ def test_what_takes_more_than_one_run_is_finished_by_the_next(trail, prune, veri
     monkeypatch.setattr(retention, "MOST", 3)
     monkeypatch.setattr(retention, "BATCH", 2)
 
-    assert prune() == ["audit.prune"] * 3
+    assert prune() == 3
 
     assert held(ACME)[0] == 9
     assert verify()[0] == []
@@ -160,10 +150,11 @@ def test_a_chain_whose_entries_all_went_is_held_from_the_next_one(db_clean, supe
     assert verify()[0] == []
 
 
-def test_what_could_not_be_stored_keeps_the_entries_here(trail, drain, prune, folder, verify):
+def test_what_could_not_be_stored_keeps_the_entries_here(trail, prune, folder, verify):
     shutil.move(folder, folder.with_name("kept"))
     folder.write_text("no folder")
-    assert prune(allow_dead=True)
+    with pytest.raises(OSError, match="checkpoints"):
+        prune()
     assert held(ACME)[0] == 1
 
     folder.unlink()
@@ -200,10 +191,10 @@ def test_whoever_cuts_more_off_the_front_is_found_out(trail, prune, verify, supe
     assert verify()[0][0] == (f"brand {ACME}", found)
 
 
-def test_a_start_that_somebody_wrote_into_the_database_is_none(trail, prune, drain, verify, superuser):
+def test_a_start_that_somebody_wrote_into_the_database_is_none(trail, prune, verify, superuser, folder):
     forged = "insert into app.audit_starts select brand_id, seq, mac, 1 from public.audit_logs where seq = 10"
     tamper(superuser, forged, f"{CUT}10")
-    run(drain, "audit.checkpoint")  # which doesn't say so either
+    trail_upkeep.store_checkpoint(f"file://{folder}")  # which doesn't say so either
 
     assert verify()[0][0] == (f"brand {ACME}", 1)
 
@@ -211,7 +202,8 @@ def test_a_start_that_somebody_wrote_into_the_database_is_none(trail, prune, dra
 def test_entries_that_were_made_old_don_t_go(trail, prune, superuser, caplog):
     tamper(superuser, "update public.audit_logs set timestamp = timestamp - interval '9 years' where seq = 10")
 
-    prune(allow_dead=True)
+    with pytest.raises(trail_upkeep.BrokenChain):
+        prune()
 
     assert held(ACME)[0] == 1
     assert "audit entry 10 of chain" in caplog.text
@@ -222,12 +214,12 @@ def half_pruned(trail, prune, monkeypatch):
     """Of the eight that may go, three have gone."""
     with monkeypatch.context() as patch:
         patch.setattr(retention, "BATCH", 3)
-        patch.setattr(jobs.audit, "_drop", lambda: None)
+        patch.setattr(trail_upkeep, "drop_announced", lambda: None)
         prune()
-        with transaction(context.for_system_job()):
+        with transaction(context.for_sealer()):
             number, starts = checkpoints.newest_stored()
             retention.begin_after(ACME, starts[ACME], number)
-            assert retention.drop(ACME, starts[ACME]) == 3
+            assert retention.drop(ACME) == 3
 
 
 def test_while_entries_are_going_the_chain_is_whole_from_where_the_checkpoint_says(half_pruned, verify):
@@ -297,12 +289,12 @@ def test_nobody_lets_anything_go_that_no_stored_checkpoint_speaks_of(trail, prun
         cursor.execute(statement, {"brand": ACME})
 
 
-def test_not_even_a_vouched_start_lets_go_of_what_is_younger_than_a_year(trail, superuser, monkeypatch, drain):
-    with transaction(context.for_system_job()):
+def test_not_even_a_vouched_start_lets_go_of_what_is_younger_than_a_year(trail, superuser, folder):
+    with transaction(context.for_sealer()):
         ends = retention.due(now(), {})
         retention.announce(ends, {}, now())
-    run(drain, "audit.checkpoint")
-    with transaction(context.for_system_job()):
+    trail_upkeep.store_waiting(f"file://{folder}")
+    with transaction(context.for_sealer()):
         number, starts = checkpoints.newest_stored()
         retention.begin_after(ACME, starts[ACME], number)
         assert value("SELECT seq FROM app.audit_starts WHERE chain_id = %s", (ACME,)) == 12

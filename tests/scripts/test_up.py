@@ -19,7 +19,7 @@ from scripts.setup.processes import Record
 from tests.scripts.conftest import TOY, eventually, living
 from tests.servers import LOGINS
 
-EVERYTHING = ["web", "relay", "worker", "clock", "mail", "redis", "postgres"]
+EVERYTHING = ["web", "relay", "worker", "clock", "seal", "mail", "redis", "postgres"]
 
 
 def down(var: Path) -> "subprocess.CompletedProcess[str]":

@@ -95,7 +95,7 @@ def test_what_comes_in_and_is_sealed_meanwhile_moves_no_page(client, anna):
         seen += [entry["target"]["record_key"] for entry in page["items"]]
         cursor = page["next_cursor"]
         record(anna, record_key="later")
-        with transaction(context.for_system_job()):
+        with transaction(context.for_sealer()):
             seals.seal(anna.brand_id, limit=4)
 
     assert seen == ["5", "4", "3", "2", "1", "0"]

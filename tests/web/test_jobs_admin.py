@@ -21,8 +21,10 @@ def audited(superuser):
     def look(action):
         with superuser.cursor() as cursor:
             cursor.execute(
-                "select user_id, coalesce(record_id::text, record_key), outcome, reason, details"
-                " from public.audit_logs where action = %s order by timestamp",
+                "select user_id, coalesce(record_id::text, record_key), outcome,"
+                " coalesce(reason, contents #>> '{reason,value}'), details"
+                " from public.audit_logs left join app.audit_personal_values using (id)"
+                " where action = %s order by timestamp",
                 (action,),
             )
             return cursor.fetchall()

@@ -142,7 +142,7 @@ def test_dead_letters_are_told(client: Client, ledger: Ledger) -> None:
     assert scrape(client)['companon_jobs_dead{actor="requests.expire"}'] == 1
 
 
-@pytest.mark.parametrize("kind", ["relay", "worker", "clock"])
+@pytest.mark.parametrize("kind", ["relay", "worker", "clock", "seal"])
 def test_a_platform_can_probe_a_process_that_speaks_no_http(
     client: Client, ledger: Ledger, query: Query, kind: str
 ) -> None:

@@ -235,8 +235,9 @@ def entries(superuser):
         def found():
             with superuser.cursor() as cursor:
                 cursor.execute(
-                    "select to_jsonb(l) from public.audit_logs l where outcome = 'refused' and reason = %s"
-                    " order by timestamp, id",
+                    "select to_jsonb(l) || jsonb_build_object('address', contents #>> '{address,value}')"
+                    " from public.audit_logs l left join app.audit_personal_values using (id)"
+                    " where outcome = 'refused' and reason = %s order by timestamp, l.id",
                     (reason,),
                 )
                 return [entry for (entry,) in cursor.fetchall()]

@@ -10,6 +10,7 @@ from models.context import SYSTEM_ADMIN
 from models.db import execute, transaction
 from models.errors import Problem
 from tests.fixtures.accounts import TOTP_SECRET, forget_code
+from tests.fixtures.audit import entries
 
 pytestmark = pytest.mark.usefixtures("fresh_limits")
 
@@ -276,8 +277,8 @@ def test_whoever_has_lost_both_is_let_in_again_by_an_admin_who_has_made_sure_and
     assert login(client, manager)["mfa_required"] is None
     assert one(superuser, f"select count(*) from app.recovery_codes where user_id = '{manager.user_id}'") == (0,)
     assert mailbox.to(manager.email)[-1]["Subject"] == "The authenticator of your account has been removed"
-    found = one(superuser, "select action, record_id, reason from audit_logs where action = 'user.reset_mfa'")
-    assert found == ("user.reset_mfa", manager.user_id, "passport seen")
+    (entry,) = entries("user.reset_mfa")
+    assert (entry.record_id, entry.reason) == (manager.user_id, "passport seen")
     assert client.post(url, json={"reason": "again"}, token=admin.token).json["code"] == "mfa_not_enrolled"
 
 

@@ -109,6 +109,9 @@ class TargetOut(msgspec.Struct):
 class EntryOut(msgspec.Struct, kw_only=True):
     """An entry. `details` has `before` and `after` of what was changed, personal values as keyed hashes.
 
+    `erased` names personal values that have been erased and are null here: `address`, `user_agent`, `reason`, or a
+    path in `details`, such as `before.email`.
+
     Of a list, `shown` has the ids of those whom it told of. Of a refusal, `operation` and `status` are what was asked
     and answered, and `count` how often, where that was too often to be told one by one.
 
@@ -129,6 +132,7 @@ class EntryOut(msgspec.Struct, kw_only=True):
     user_agent: str | None
     seq: int | None
     sealed_at: Instant | None
+    erased: list[str]
 
     @classmethod
     def of(cls, entry: audit.Entry) -> "EntryOut":
@@ -148,6 +152,7 @@ class EntryOut(msgspec.Struct, kw_only=True):
             user_agent=entry.user_agent,
             seq=entry.seq,
             sealed_at=entry.sealed_at,
+            erased=list(entry.erased),
         )
 
 
@@ -285,6 +290,8 @@ def _cell(value: Any) -> str:
             return json.dumps(value, ensure_ascii=False, sort_keys=True)
         case int():
             return str(value)
+        case tuple():
+            return " ".join(value)
     text = str(value)
     return f"'{text}" if _is_formula(text) else text
 

@@ -120,7 +120,8 @@ class Brands:
         email = emails.normalise(asked.admin_email, field="admin_email")
         brand, invitation_id = brands.create(asked.name, asked.settings.over({}), email)
         invited = {"invitation": invitation_id, "admin_email": accounts.protect("email", email)}
-        audited(req, table="brands", record_id=brand.id, brand_id=brand.id, after={**_content(brand), **invited})
+        _, made = changes({}, _content(brand) | invited)
+        audited(req, table="brands", record_id=brand.id, brand_id=brand.id, after=made)
         resp.location = f"/api/v1/brands/{brand.id}"
         etag(resp, brand.version)
         resp.media = BrandOut.of(brand)

@@ -26,6 +26,7 @@ begin
             ('app_credentials', 'nologin'),     -- hashes, addresses, factors, codes, sessions, links: functions only
             ('app_sealer', 'nologin'),          -- seals the audit trail
             ('app_definer', 'nologin'),         -- owns the definer functions; needs no BYPASSRLS
+            ('app_audit_definer', 'nologin'),   -- owns the definer functions that seal and prune the audit trail
             -- who logs in
             ('app_web', 'login noinherit'),
             ('app_account', 'login noinherit'),
@@ -73,21 +74,23 @@ grant app_sealer to app_seal;
 grant app_definer to current_user;
 
 grant usage on schema app to app_public, authenticated, app_fan, app_admin, app_job, app_system, app_credentials,
-    app_sealer, app_definer, app_web, app_account, app_scan, app_worker, app_seal;
+    app_sealer, app_definer, app_audit_definer, app_web, app_account, app_scan, app_worker, app_seal;
 grant usage on schema public to app_public, app_fan, app_admin, app_job, app_system, app_credentials, app_sealer,
-    app_definer;
+    app_definer, app_audit_definer;
 -- What functions and columns are made of; on Supabase, too, only its own roles may use it by themselves.
 grant usage on schema extensions to app_fan, app_admin, app_job, app_system, app_definer;
 
--- Hand a function or procedure to app_definer and grant it to the roles p_to. It then sees the same rows whichever role
--- ran the migrations. PostgreSQL demands CREATE on the schema from the new owner; app_definer has it only meanwhile.
-create procedure app.grant_definer(p_function regprocedure, p_to text[]) language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- Hand a function or procedure to app_definer (or p_owner) and grant it to the roles p_to. It then sees the same rows
+-- whichever role ran the migrations. PostgreSQL demands CREATE on the schema from the new owner, which has it only
+-- meanwhile.
+create procedure app.grant_definer(p_function regprocedure, p_to text[], p_owner text default 'app_definer')
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     grantee text;
 begin
-    grant create on schema app to app_definer;
-    execute format('alter routine %s owner to app_definer', p_function);
-    revoke create on schema app from app_definer;
+    execute format('grant create on schema app to %I', p_owner);
+    execute format('alter routine %s owner to %I', p_function, p_owner);
+    execute format('revoke create on schema app from %I', p_owner);
     execute format('revoke all on routine %s from public', p_function);
     foreach grantee in array p_to loop
         execute format('grant execute on routine %s to %I', p_function, grantee);
@@ -97,7 +100,8 @@ $$;
 
 -- One permissive policy and one grant for each (role, command), all of one shape. Arguments name the commands:
 --   p_member  {"select": "campaigns:read", "insert": "campaigns:write"}: members of a brand, by permission
---   p_fan     'select,insert': rows of the fan;  p_job: rows of the job's brand;  p_admin, p_system: every row
+--   p_fan     'select,insert': rows of the fan;  p_job: rows of the job's brand;  p_admin, p_system, p_sealer: every
+--             row
 --   p_campaign_column  rows belong to campaigns: of members who don't see all of these, only rows of their own
 create procedure app.secure(
     p_table regclass,
@@ -106,6 +110,7 @@ create procedure app.secure(
     p_job text default '',
     p_admin text default '',
     p_system text default '',
+    p_sealer text default '',
     p_brand_column text default 'brand_id',
     p_fan_column text default 'user_id',
     p_campaign_column text default null
@@ -134,6 +139,8 @@ begin
         select 'app_admin', trim(command), 'true' from string_to_table(nullif(p_admin, ''), ',') as command
         union all
         select 'app_system', trim(command), 'true' from string_to_table(nullif(p_system, ''), ',') as command
+        union all
+        select 'app_sealer', trim(command), 'true' from string_to_table(nullif(p_sealer, ''), ',') as command
         union all
         select 'app_definer', command, 'true' from unnest(array['select', 'insert', 'update', 'delete']) as command
     loop

@@ -147,11 +147,9 @@ begin
         held_by := app.revive_job(dead, p_args, due_at);
         if held_by is null then
             revived := revived + 1;
-            insert into public.audit_logs (user_id, action, table_name, record_id, details, brand_id, actor_role,
-                session_id, request_id, address, user_agent)
-            values ((app.claims() ->> 'sub')::uuid, 'job.replay', 'jobs', id, app.replay_details(dead, p_args, due_at),
-                dead.brand_id, app.claims() #>> '{app_metadata,user_role}', (app.claims() ->> 'session_id')::uuid,
-                p_request_id, p_address, p_user_agent);
+            perform app.add_audit(gen_random_uuid(), 'job.replay', 'jobs', id, null,
+                app.replay_details(dead, p_args, due_at), p_brand_id => dead.brand_id, p_request_id => p_request_id,
+                p_address => p_address, p_user_agent => p_user_agent);
         else
             due_at := null;
         end if;

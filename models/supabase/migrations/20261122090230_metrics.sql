@@ -4,7 +4,7 @@
 create index job_history_finished on app.job_history using brin (finished_at) with (pages_per_range = 8);
 
 create table app.heartbeats (
-    kind text not null check (kind in ('relay', 'worker', 'clock')),
+    kind text not null check (kind in ('relay', 'worker', 'clock', 'seal')),
     process text not null,                 -- host and process number
     at timestamptz not null default now(),
     primary key (kind, process)
@@ -18,7 +18,7 @@ begin
     on conflict (kind, process) do update set at = clock_timestamp();
 end
 $$;
-call app.grant_definer('app.beat(text,text)', array['app_worker']);
+call app.grant_definer('app.beat(text,text)', array['app_worker', 'app_sealer']);
 
 -- Seconds since the freshest sign of life of each kind of process; null where there never was one.
 create function app.heartbeat_ages() returns table (kind text, seconds float8)
@@ -26,7 +26,7 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp a
 begin
     return query
     select k.kind, extract(epoch from clock_timestamp() - max(h.at))::float8
-    from unnest(array['relay', 'worker', 'clock']) as k (kind) left join app.heartbeats h on h.kind = k.kind
+    from unnest(array['relay', 'worker', 'clock', 'seal']) as k (kind) left join app.heartbeats h on h.kind = k.kind
     group by k.kind;
 end
 $$;

@@ -1,4 +1,5 @@
--- The audit trail. An entry commits with the act that it describes; a job seals it into its tenant's chain soon after.
+-- The audit trail. An entry commits with the act that it describes; the seal process seals it into its
+-- tenant's chain soon after.
 
 create table public.audit_logs (
     id uuid primary key default gen_random_uuid(),
@@ -16,8 +17,8 @@ create table public.audit_logs (
     outcome text not null default 'ok' check (outcome in ('ok', 'refused', 'failed')),
     reason text,
     request_id text,
-    address text,
-    user_agent text,
+    -- Salted hashes of the personal values, by path (see app.audit_personal_values): the chain covers these.
+    personal_hashes jsonb not null default '{}',
     -- the seal
     seq bigint,
     key_version int,
@@ -38,6 +39,14 @@ create index audit_logs_user on public.audit_logs (user_id, timestamp, id) where
 create index audit_logs_record on public.audit_logs (record_id, timestamp, id) where seq is not null;
 create index audit_logs_shown on public.audit_logs using gin ((details -> 'shown'))
     where seq is not null and details ? 'shown';
+
+-- The personal values of an entry, by path: {"address": {"salt": …, "value": …}, "before.email": …}. A value can be erased
+-- here without breaking the chain, which covers its salted hash only. Readers are those of the entry.
+create table app.audit_personal_values (
+    id uuid primary key,                   -- of the entry
+    brand_id uuid,                         -- of the entry
+    contents jsonb not null
+);
 
 -- The head of each tenant's chain; the nil UUID is the platform's.
 create table app.audit_chains (
@@ -121,18 +130,82 @@ call app.append_only('public.audit_logs', p_delete => 'app.drop_outdated()',
 call app.append_only('app.audit_chains', p_update => 'app.move_forward()');
 call app.append_only('app.audit_starts', p_update => 'app.move_forward()');
 
-call app.secure('public.audit_logs', p_admin => 'select', p_system => 'select,update,delete',
+call app.secure('public.audit_logs', p_admin => 'select', p_system => 'select', p_sealer => 'select',
     p_member => '{"select": "audit:read"}');
-call app.secure('app.audit_chains', p_system => 'select,insert,update');
-call app.secure('app.audit_starts', p_system => 'select,insert,update');
--- Definer functions write entries, and nothing else of the trail. The sealer puts the seal on, and nothing else.
-revoke update, delete on public.audit_logs, app.audit_chains from app_definer;
-revoke insert, update, delete on app.audit_starts from app_definer;
-revoke update on public.audit_logs from app_system;
-grant update (seq, key_version, mac, sealed_at) on public.audit_logs to app_system;
+call app.secure('app.audit_personal_values', p_admin => 'select', p_system => 'select',
+    p_member => '{"select": "audit:read"}');
+call app.secure('app.audit_chains', p_system => 'select', p_sealer => 'select');
+call app.secure('app.audit_starts', p_system => 'select', p_sealer => 'select');
+-- Ordinary definer functions write entries, and nothing else of the trail. Those of app_audit_definer do the rest
+-- (…_audit_sealing.sql).
+revoke update, delete on public.audit_logs, app.audit_personal_values from app_definer;
+revoke insert, update, delete on app.audit_chains, app.audit_starts from app_definer;
 
--- Writes an entry as whoever asks; a brand's or a fan's into no chain but its own. Nobody is asked to seal it: it is
--- found as it is (app.enqueue_seals), so an entry costs its transaction one insert.
+-- Return an entry's personal values by path: where the request came from, a reason that a person typed, and what
+-- `before` and `after` tell of a person. There, keyed hashes of names, addresses and phone numbers begin with `hmac:`.
+create function app.personal_values(p_entry public.audit_logs, p_address text, p_user_agent text) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    found_values jsonb := jsonb_strip_nulls(jsonb_build_object(
+        'address', nullif(p_address, ''), 'user_agent', nullif(p_user_agent, ''),
+        'reason', case p_entry.outcome when 'ok' then p_entry.reason end));
+begin
+    if p_entry.details::text ~ '"hmac:|"(address|email|phone|user_agent)":' then
+        select found_values || coalesce(jsonb_object_agg(part.key || '.' || member.key, member.value), '{}')
+        into found_values
+        from jsonb_each(p_entry.details) as part,
+            jsonb_each(case jsonb_typeof(part.value) when 'object' then part.value else '{}' end) as member
+        where part.key in ('before', 'after') and jsonb_typeof(member.value) = 'string'
+            and (starts_with(member.value #>> '{}', 'hmac:')
+                or member.key in ('address', 'email', 'phone', 'user_agent'));
+    end if;
+    return found_values;
+end
+$$;
+revoke all on function app.personal_values(public.audit_logs, text, text) from public;
+grant execute on function app.personal_values(public.audit_logs, text, text) to app_definer;
+
+-- Insert an entry. Its personal values go to app.audit_personal_values, each with a salt of its own; the entry keeps
+-- SHA-256 of `<salt>:<path>=<value>`, and null in place of the value.
+create function app.insert_audit(p_entry public.audit_logs, p_address text, p_user_agent text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    found_values jsonb := app.personal_values(p_entry, p_address, p_user_agent);
+    contents jsonb := '{}';
+    path text;
+    content text;
+    salt text;
+begin
+    p_entry.id := coalesce(p_entry.id, gen_random_uuid());
+    p_entry.timestamp := clock_timestamp();
+    p_entry.details := coalesce(p_entry.details, '{}');
+    p_entry.outcome := coalesce(p_entry.outcome, 'ok');
+    p_entry.personal_hashes := '{}';
+    for path, content in select * from jsonb_each_text(found_values) loop
+        salt := gen_random_uuid()::text;
+        contents := contents || jsonb_build_object(path, jsonb_build_object('salt', salt, 'value', content));
+        p_entry.personal_hashes := p_entry.personal_hashes || jsonb_build_object(
+            path, encode(sha256(convert_to(salt || ':' || path || '=' || content, 'UTF8')), 'hex'));
+        if path = 'reason' then
+            p_entry.reason := null;
+        elsif starts_with(path, 'before.') or starts_with(path, 'after.') then
+            p_entry.details := jsonb_set(p_entry.details,
+                array[split_part(path, '.', 1), substr(path, strpos(path, '.') + 1)], 'null');
+        end if;
+    end loop;
+    insert into public.audit_logs select (p_entry).*;
+    if contents <> '{}' then
+        insert into app.audit_personal_values (id, brand_id, contents)
+        values (p_entry.id, p_entry.brand_id, contents);
+    end if;
+end
+$$;
+call app.grant_definer('app.insert_audit(public.audit_logs,text,text)', '{}');
+
+-- Record an entry as the caller; a brand's or a fan's goes into no chain but its own. Nobody is asked to seal it: the
+-- seal process finds it, so an entry costs its transaction no more than this.
+-- A job writes as itself: never as a person, and with a job under way only into the chain of that job's brand. All that
+-- the workers' login writes is a job's.
 create function app.record_audit(
     p_id uuid, p_action text, p_table text, p_record_id uuid, p_record_key text, p_details jsonb, p_outcome text,
     p_reason text, p_brand_id uuid, p_request_id text, p_address text, p_user_agent text
@@ -140,21 +213,73 @@ create function app.record_audit(
 declare
     claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;  -- app.claims(), for less
     asking text := current_setting('role');
+    entry public.audit_logs;
 begin
-    insert into public.audit_logs (id, user_id, action, table_name, record_id, record_key, details, brand_id, actor_role,
-        session_id, job_id, outcome, reason, request_id, address, user_agent)
-    values (p_id, (claims ->> 'sub')::uuid, p_action, p_table, p_record_id, p_record_key, p_details,
-        case when asking in ('app_admin', 'app_system') then p_brand_id
-            else (claims #>> '{app_metadata,brand_id}')::uuid end,
-        coalesce(claims #>> '{app_metadata,user_role}', nullif(asking, 'none')), (claims ->> 'session_id')::uuid,
-        (claims ->> 'job_id')::uuid, p_outcome, p_reason, p_request_id, p_address, p_user_agent);
+    entry.id := p_id;
+    entry.action := p_action;
+    entry.table_name := p_table;
+    entry.record_id := p_record_id;
+    entry.record_key := p_record_key;
+    entry.details := p_details;
+    entry.outcome := p_outcome;
+    entry.reason := p_reason;
+    entry.request_id := p_request_id;
+    entry.job_id := (claims ->> 'job_id')::uuid;
+    if asking in ('app_job', 'app_system', 'app_sealer') or session_user = 'app_worker' then
+        entry.actor_role := asking;
+        entry.brand_id := app.audit_brand_of_job(asking, claims, p_brand_id);
+    else
+        entry.actor_role := coalesce(claims #>> '{app_metadata,user_role}', nullif(asking, 'none'));
+        entry.brand_id := case asking when 'app_admin' then p_brand_id
+            else (claims #>> '{app_metadata,brand_id}')::uuid end;
+        entry.user_id := (claims ->> 'sub')::uuid;
+        entry.session_id := (claims ->> 'session_id')::uuid;
+    end if;
+    perform app.insert_audit(entry, p_address, p_user_agent);
 end
 $$;
 call app.grant_definer(
     'app.record_audit(uuid,text,text,uuid,text,jsonb,text,text,uuid,text,text,text)',
-    array['app_public', 'authenticated', 'app_fan', 'app_admin', 'app_job', 'app_system', 'app_credentials']);
+    array['app_public', 'authenticated', 'app_fan', 'app_admin', 'app_job', 'app_system', 'app_credentials', 'app_sealer']);
 
--- The same for other definer functions, which know whose act it is and whose trail it belongs into.
+-- Return the brand that a job's entry belongs to; refuse any other. The seal process writes into every chain.
+create function app.audit_brand_of_job(p_role text, p_claims jsonb, p_brand_id uuid) returns uuid
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    job_id uuid := (p_claims ->> 'job_id')::uuid;
+    job_brand uuid;
+    job_user uuid;
+    is_running boolean := false;
+    claimed uuid := (p_claims #>> '{app_metadata,brand_id}')::uuid;
+begin
+    if p_role = 'app_sealer' then
+        return p_brand_id;
+    end if;
+    if job_id is not null then
+        select true, j.brand_id, j.user_id into is_running, job_brand, job_user
+        from app.jobs j where j.id = job_id and j.state = 'running';
+    end if;
+    case p_role
+        when 'app_job' then
+            if claimed is not null and (job_id is null or is_running and job_brand = claimed) then
+                return claimed;
+            end if;
+        when 'app_fan' then
+            if is_running and job_user = (p_claims ->> 'sub')::uuid then
+                return null;
+            end if;
+        when 'app_system' then
+            if p_brand_id is null or is_running and p_brand_id = job_brand then
+                return p_brand_id;
+            end if;
+        else null;
+    end case;
+    perform app.refuse(403, 'forbidden', 'A job records what it does itself, in the chain of its brand.');
+end
+$$;
+call app.grant_definer('app.audit_brand_of_job(text,jsonb,uuid)', '{}');
+
+-- Record an entry for another definer function, which knows whose act it is and whose trail it belongs into.
 create function app.add_audit(
     p_id uuid, p_action text, p_table text, p_record_id uuid, p_record_key text, p_details jsonb,
     p_outcome text default 'ok', p_reason text default null, p_brand_id uuid default null, p_user_id uuid default null,
@@ -162,53 +287,24 @@ create function app.add_audit(
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     claims jsonb := app.claims();
+    entry public.audit_logs;
 begin
-    insert into public.audit_logs (id, user_id, action, table_name, record_id, record_key, details, brand_id, actor_role,
-        session_id, job_id, outcome, reason, request_id, address, user_agent)
-    values (p_id, coalesce(p_user_id, (claims ->> 'sub')::uuid), p_action, p_table, p_record_id, p_record_key, p_details,
-        p_brand_id, coalesce(claims #>> '{app_metadata,user_role}', nullif(current_setting('role'), 'none')),
-        (claims ->> 'session_id')::uuid, (claims ->> 'job_id')::uuid, p_outcome, p_reason, p_request_id, p_address,
-        p_user_agent);
+    entry.id := p_id;
+    entry.user_id := coalesce(p_user_id, (claims ->> 'sub')::uuid);
+    entry.action := p_action;
+    entry.table_name := p_table;
+    entry.record_id := p_record_id;
+    entry.record_key := p_record_key;
+    entry.details := p_details;
+    entry.outcome := p_outcome;
+    entry.reason := p_reason;
+    entry.brand_id := p_brand_id;
+    entry.actor_role := coalesce(claims #>> '{app_metadata,user_role}', nullif(current_setting('role'), 'none'));
+    entry.session_id := (claims ->> 'session_id')::uuid;
+    entry.job_id := (claims ->> 'job_id')::uuid;
+    entry.request_id := p_request_id;
+    perform app.insert_audit(entry, p_address, p_user_agent);
 end
 $$;
 call app.grant_definer(
     'app.add_audit(uuid,text,text,uuid,text,jsonb,text,text,uuid,uuid,text,text,text)', '{}');
-
--- A job for each tenant that has unsealed entries and no job under way that seals them; how many. Whoever asks sees what
--- has committed, and asks again soon: so no entry is forgotten, however late its transaction ends.
-create function app.enqueue_seals() returns int language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-    tenants text[] := array(
-        -- One probe of the index for each tenant, however many entries wait.
-        with recursive waiting as (
-            (select l.brand_id from public.audit_logs l where l.seq is null and l.brand_id is not null
-            order by l.brand_id limit 1)
-            union all
-            select (select l.brand_id from public.audit_logs l where l.seq is null and l.brand_id > w.brand_id
-                order by l.brand_id limit 1)
-            from waiting w where w.brand_id is not null
-        )
-        select w.brand_id::text from waiting w where w.brand_id is not null
-        union all
-        (select 'platform' from public.audit_logs l where l.seq is null and l.brand_id is null limit 1)
-    );
-    tenant text;
-    enqueued int := 0;
-begin
-    if tenants = '{}' then
-        return 0;
-    end if;
-    foreach tenant in array tenants loop
-        continue when exists (select from app.jobs j
-                where j.published_at is null and j.actor = 'audit.seal' and j.subject_id = tenant)
-            or exists (select from app.jobs j
-                where j.published_at is not null and j.actor = 'audit.seal' and j.subject_id = tenant);
-        perform app.add_job(gen_random_uuid(), 'audit.seal',
-            jsonb_build_array(nullif(tenant, 'platform')), p_coalesce_key => 'audit.seal:' || tenant,
-            p_subject_type => 'audit', p_subject_id => tenant);
-        enqueued := enqueued + 1;
-    end loop;
-    return enqueued;
-end
-$$;
-call app.grant_definer('app.enqueue_seals()', array['app_worker', 'app_system']);

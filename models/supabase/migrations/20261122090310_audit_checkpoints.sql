@@ -28,7 +28,7 @@ create trigger vouched before insert or update on app.audit_starts
     for each row execute function app.require_vouched();
 alter table app.audit_starts enable always trigger vouched;
 
-call app.secure('app.audit_checkpoints', p_admin => 'select', p_system => 'select,insert,update');
+call app.secure('app.audit_checkpoints', p_admin => 'select', p_system => 'select', p_sealer => 'select');
 revoke insert, update, delete on app.audit_checkpoints from app_definer;
 
 -- How many entries have no seal, for how many seconds the oldest of them has had none, how long ago the newest stored
@@ -47,7 +47,38 @@ begin
     end if;
 end
 $$;
-call app.grant_definer('app.audit_gauges()', array['app_public', 'app_system']);
+call app.grant_definer('app.audit_gauges()', array['app_public', 'app_system', 'app_sealer']);
+
+-- What the functions of app_audit_definer may do (…_audit_sealing.sql), and nobody else.
+do $$
+declare
+    rule record;
+begin
+    for rule in
+        select * from (values
+            ('public.audit_logs', 'select', ''),
+            ('public.audit_logs', 'update', '(seq, key_version, mac, sealed_at)'),
+            ('public.audit_logs', 'delete', ''),
+            ('app.audit_personal_values', 'select', ''),
+            ('app.audit_personal_values', 'update', '(contents)'),
+            ('app.audit_personal_values', 'delete', ''),
+            ('app.audit_chains', 'select', ''),
+            ('app.audit_chains', 'insert', ''),
+            ('app.audit_chains', 'update', ''),
+            ('app.audit_starts', 'select', ''),
+            ('app.audit_starts', 'insert', ''),
+            ('app.audit_starts', 'update', ''),
+            ('app.audit_checkpoints', 'select', ''),
+            ('app.audit_checkpoints', 'insert', ''),
+            ('app.audit_checkpoints', 'update', '(stored_at)')
+        ) as rules (relation, command, columns)
+    loop
+        execute format('create policy app_audit_definer_%1$s on %2$s for %1$s to app_audit_definer %3$s', rule.command,
+            rule.relation, case rule.command when 'insert' then 'with check (true)' else 'using (true)' end);
+        execute format('grant %s %s on table %s to app_audit_definer', rule.command, rule.columns, rule.relation);
+    end loop;
+end
+$$;
 
 -- The trail belongs to a role that nobody is a member of, and that may itself change nothing: whoever runs migrations
 -- can't step over its triggers in passing. What a superuser does is found by verification.
@@ -60,8 +91,8 @@ begin
     end if;
     execute format('grant app_audit_owner to %I', current_user);
     grant usage, create on schema public, app to app_audit_owner;
-    foreach kept in array array['public.audit_logs', 'app.audit_chains', 'app.audit_starts',
-        'app.audit_checkpoints']::regclass[]
+    foreach kept in array array['public.audit_logs', 'app.audit_personal_values', 'app.audit_chains',
+        'app.audit_starts', 'app.audit_checkpoints']::regclass[]
     loop
         execute format('grant select on table %s to %I', kept, current_user);
         execute format('alter table %s owner to app_audit_owner', kept);

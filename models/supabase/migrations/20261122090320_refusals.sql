@@ -39,6 +39,7 @@ declare
     actor uuid := (p_actor ->> 'sub')::uuid;
     brand uuid := (p_actor #>> '{app_metadata,brand_id}')::uuid;
     owner record;
+    entry public.audit_logs;
 begin
     if p_reason = 'not_found' and not p_details ? 'count' then
         owner := app.owner_of(p_table, p_record_id);
@@ -51,11 +52,20 @@ begin
             brand := null;
         end if;
     end if;
-    insert into public.audit_logs (id, user_id, action, table_name, record_id, record_key, details, brand_id, actor_role,
-        session_id, outcome, reason, request_id, address, user_agent)
-    values (p_id, actor, p_action, p_table, p_record_id, p_record_key, p_details, brand,
-        p_actor #>> '{app_metadata,user_role}', (p_actor ->> 'session_id')::uuid, 'refused', p_reason,
-        p_request ->> 'request_id', p_request ->> 'address', p_request ->> 'user_agent');
+    entry.id := p_id;
+    entry.user_id := actor;
+    entry.action := p_action;
+    entry.table_name := p_table;
+    entry.record_id := p_record_id;
+    entry.record_key := p_record_key;
+    entry.details := p_details;
+    entry.brand_id := brand;
+    entry.actor_role := p_actor #>> '{app_metadata,user_role}';
+    entry.session_id := (p_actor ->> 'session_id')::uuid;
+    entry.outcome := 'refused';
+    entry.reason := p_reason;
+    entry.request_id := p_request ->> 'request_id';
+    perform app.insert_audit(entry, p_request ->> 'address', p_request ->> 'user_agent');
     return true;
 end
 $$;
