@@ -498,4 +498,4 @@ def test_a_long_password_is_looked_at_in_bounded_time(monkeypatch):
 
     passwords.require_good("4@8({[<369|1!70$5+%2" * 6, "ana@example.com")
 
-    assert [len(text) for text in seen] == [24]
+    assert [len(text) for text in seen] == [24, 24]  # two readings of signs as letters
