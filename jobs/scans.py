@@ -50,3 +50,9 @@ def _rescore_followers(scan: scans.Scored) -> None:
         enqueue("scan.rescore", *args, unique="while_waiting", delay=RESCORE_DELAY, subject=(subject, subject_id))
     for scan_id in found.scan_ids:
         enqueue("scan.score", scan_id, unique="while_waiting")
+
+
+@actor("scans.merge_refusals", runs_as="system")
+def merge_refusals() -> None:
+    """Merge the counts of requests of which nothing else is stored, by the hour."""
+    scans.merge_refusals()

@@ -5,7 +5,7 @@ Counts of scans add up over hours and campaigns; people don't, so reach is count
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -34,12 +34,14 @@ DEFINITIONS = {
     "provisional_share": "The part of accepted scans that is under review or not scored yet; null if there are none.",
     "pending": "Scans that have no fraud score yet, counted at the moment of the answer.",
     "settled": "No scan waits for its score and no count for being made anew: without new scans, nothing will change.",
+    "unstored_by_reason": "Requests without a consent or location that the campaign requires, under the first reason "
+    "that was found. They are no scans, and nothing about the person is stored. By the hour of receipt.",
     "reach": "Distinct people with an accepted scan whose fraud score lies below the reject band. In the totals, "
     "somebody who took part in several campaigns counts once.",
     "engagement_rate": "People with at least one conversion, divided by reach.",
     "roi": "(Attributed net revenue − cost) / cost.",
     "as_of": "Every scan and score committed before this moment is counted.",
-    "window": "Whole hours in UTC by the time of the scan: `from` is included, `to` is not.",
+    "window": "By the time of the scan: `from` is included, `to` is not. Both are whole hours in UTC.",
 }
 """What each number means."""
 
@@ -90,21 +92,23 @@ class Window:
     end: datetime | None = None
 
     @classmethod
-    def around(cls, start: datetime | None, end: datetime | None) -> "Window":
-        """The hours that a span of time touches.
+    def of(cls, start: datetime | None, end: datetime | None) -> "Window":
+        """Return the window between two moments.
 
         Raises:
-            Invalid: a bound lies where no scan can.
+            Invalid: a bound lies where no scan can, or is not a whole hour in UTC.
         """
         for name, at in (("from", start), ("to", end)):
             if at is not None and not EARLIEST <= at < LATEST:
                 raise Invalid(name, f"not between {EARLIEST:%Y} and {LATEST:%Y}")
-        return cls(start and hour_of(start), end and hour_of(end + timedelta(hours=1, microseconds=-1)))
+            if at is not None and at != hour_of(at):
+                raise Invalid(name, "not a whole hour in UTC; scans are counted by these")
+        return cls(start and hour_of(start), end and hour_of(end))
 
     @property
-    def bounds(self) -> tuple[datetime | str, datetime | str]:
+    def bounds(self) -> dict[str, datetime | str]:
         """Both ends as PostgreSQL compares with them."""
-        return self.start or "-infinity", self.end or "infinity"
+        return {"start": self.start or "-infinity", "end": self.end or "infinity"}
 
 
 def hour_of(at: datetime) -> datetime:
@@ -129,6 +133,7 @@ class Numbers:
     reasons: Mapping[str, int] = field(default_factory=dict)
     rules: Mapping[str, int] = field(default_factory=dict)
     bands: Mapping[str, int] = field(default_factory=dict)
+    unstored: Mapping[str, int] = field(default_factory=dict)
     reach: int = 0
 
     @property
@@ -196,10 +201,10 @@ def overview(campaign_id: UUID | None = None, window: Window | None = None) -> O
     # Asked before the counts are read: a recount that ends in between is in them.
     settled = pending == 0 and not value("SELECT EXISTS (SELECT FROM app.jobs WHERE actor = 'overview.refresh')")
     reach = _reach(campaign_id, window)
-    totals = rows(_TOTALS, (*window.bounds, campaign_id))
+    totals = rows(_TOTALS, {**window.bounds, "campaign": campaign_id})
     counts = _counts_by_campaign([campaign.id for campaign in shown], window)
     return Overview(
-        as_of=min((found["as_of"] for found in totals), default=now()),
+        as_of=min((found["as_of"] for found in totals if found["as_of"]), default=now()),
         window=window,
         pending=pending,
         settled=settled,
@@ -211,12 +216,21 @@ def overview(campaign_id: UUID | None = None, window: Window | None = None) -> O
 
 _TOTALS = """
     SELECT kind, key, sum(count)::bigint AS count, min(as_of) AS as_of FROM public.scan_rollups
-    WHERE hour >= %s AND hour < %s AND campaign_id = coalesce(%s, campaign_id) GROUP BY kind, key ORDER BY kind, key
+    WHERE hour >= %(start)s AND hour < %(end)s AND campaign_id = coalesce(%(campaign)s, campaign_id) GROUP BY kind, key
+    UNION ALL
+    SELECT 'unstored', reason, sum(n)::bigint, NULL FROM app.scan_refusals
+    WHERE hour >= %(start)s AND hour < %(end)s AND campaign_id = coalesce(%(campaign)s, campaign_id) GROUP BY reason
+    ORDER BY kind, key
 """
 _BY_CAMPAIGN = """
     SELECT campaign_id, kind, key, sum(count)::bigint AS count FROM public.scan_rollups
-    WHERE hour >= %s AND hour < %s AND campaign_id = ANY (%s::uuid[])
-    GROUP BY campaign_id, kind, key ORDER BY kind, key
+    WHERE hour >= %(start)s AND hour < %(end)s AND campaign_id = ANY (%(campaigns)s::uuid[])
+    GROUP BY campaign_id, kind, key
+    UNION ALL
+    SELECT campaign_id, 'unstored', reason, sum(n)::bigint FROM app.scan_refusals
+    WHERE hour >= %(start)s AND hour < %(end)s AND campaign_id = ANY (%(campaigns)s::uuid[])
+    GROUP BY campaign_id, reason
+    ORDER BY kind, key
 """
 
 
@@ -232,13 +246,13 @@ def _reach(campaign_id: UUID | None, window: Window) -> dict[UUID | None, int]:
 
 def _counts_by_campaign(campaign_ids: list[UUID], window: Window) -> dict[UUID, list[dict[str, Any]]]:
     counts: dict[UUID, list[dict[str, Any]]] = {}
-    for found in rows(_BY_CAMPAIGN, (*window.bounds, campaign_ids)):
+    for found in rows(_BY_CAMPAIGN, {**window.bounds, "campaigns": campaign_ids}):
         counts.setdefault(found["campaign_id"], []).append(found)
     return counts
 
 
 def _numbers(counts: Iterable[Mapping[str, Any]], reach: int) -> Numbers:
-    kinds: dict[str, dict[str, int]] = {"decision": {}, "reason": {}, "rule": {}, "band": {}}
+    kinds: dict[str, dict[str, int]] = {"decision": {}, "reason": {}, "rule": {}, "band": {}, "unstored": {}}
     for found in counts:
         kinds[found["kind"]][found["key"]] = found["count"]
-    return Numbers(kinds["decision"], kinds["reason"], kinds["rule"], kinds["band"], reach)
+    return Numbers(kinds["decision"], kinds["reason"], kinds["rule"], kinds["band"], kinds["unstored"], reach)

@@ -40,6 +40,7 @@ class Campaign(Row):
     version = peewee.IntegerField(default=1)
     launch_job_id = peewee.UUIDField(null=True)
     launched_at = DateTimeTZField(null=True)
+    completed_at = DateTimeTZField(null=True)
     fingerprint_key_version = peewee.IntegerField(null=True)
     created_by = peewee.UUIDField(null=True)
 
@@ -286,6 +287,8 @@ def move(campaign_id: UUID, name: str, **changes: Any) -> Campaign:
     if allowed.to == "Active" and not brands.hold():
         raise BrandArchived
     changes |= {"status": allowed.to, "updated_at": now(), "version": Campaign.version + 1}
+    if allowed.to == "Completed":
+        changes["completed_at"] = now()
     update = (
         Campaign.update(**changes)
         .where(Campaign.id == campaign_id, Campaign.status.in_(allowed.frm))

@@ -51,6 +51,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     ends_at: Annotated[datetime, Meta(tz=True)] | None = None
     max_accuracy_m: Annotated[float, Meta(ge=10, le=5_000)] = 200.0
     max_location_age_s: Annotated[int, Meta(ge=1, le=3_600)] = 120
+    max_lateness_s: Annotated[int, Meta(ge=0, le=86_400)] = 86_400
     notice_key: Annotated[str, Meta(max_length=64, pattern=r"^[a-z][a-z0-9_-]*$(?!\n)")] = "default"
 
 

@@ -3,6 +3,7 @@
 from models.scans.description import Description, describe
 from models.scans.outcomes import KINDS, Accepted, Outcome, Refused, ScanRefused, require_accepted
 from models.scans.recorder import MAX_BATCH, Attempt, Recorder
+from models.scans.refusals import merge_refusals
 from models.scans.scoring import Scored, Subject, apply, begin_rescoring, begin_scoring, followers, with_history
 from models.scans.tables import DeviceFingerprint, QrScan
 
@@ -25,6 +26,7 @@ __all__ = [
     "begin_scoring",
     "describe",
     "followers",
+    "merge_refusals",
     "require_accepted",
     "with_history",
 ]

@@ -17,8 +17,8 @@ class ScanRefused(Problem):
 def _kind(status: int, code: str, title: str, *shown: str) -> type[ScanRefused]:
     """A refusal; `shown` are the members of its details that the phone gets to know.
 
-    A scan that is refused is its own record, or is counted (`app.scan_refusals`). Of who may not even ask there is
-    neither, so the audit trail is told.
+    A refused scan is its own record, or is counted (`app.scan_refusals`). The audit trail records a caller without
+    a valid session (401), unless a required consent or location is missing: then nothing personal is stored.
     """
     members = {"status": status, "code": code, "title": title, "shown": shown, "__doc__": f"{title}."}
     members["is_noted"] = status == 401
@@ -41,7 +41,7 @@ KINDS: dict[str, type[ScanRefused]] = {
         _kind(422, "location_inaccurate", "The position is not exact enough"),
         _kind(422, "location_stale", "The position is not of the moment of the scan"),
         _kind(422, "scan_time_invalid", "The scan lies in the future"),
-        _kind(422, "scan_too_old", "The scan is more than a day old"),
+        _kind(422, "scan_too_old", "The scan is older than the campaign takes"),
         _kind(428, "location_required", "This campaign counts scans by where they are made"),
         _kind(429, "limit_reached", "No more scans count for now", "scope", "window"),
         # Nothing was stored; the same request may be made again.
@@ -72,6 +72,11 @@ class Refused:
     reason: str
     details: dict[str, Any]
 
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a required consent or location is missing. Then nothing personal is stored."""
+        return bool(self.details.get("incomplete"))
+
 
 Outcome = Accepted | Refused
 
@@ -83,12 +88,13 @@ def require_accepted(outcome: Outcome) -> Accepted:
         ScanRefused: it doesn't, with the reason as `code`.
     """
     if isinstance(outcome, Refused):
-        raise _refusal(outcome.reason, outcome.details)
+        refusal = _refusal(KINDS[outcome.reason], outcome.details)
+        refusal.is_noted = refusal.is_noted and not outcome.is_incomplete
+        raise refusal
     return outcome
 
 
-def _refusal(reason: str, details: dict[str, Any]) -> ScanRefused:
-    kind = KINDS[reason]
+def _refusal(kind: type[ScanRefused], details: dict[str, Any]) -> ScanRefused:
     extra = {name: details[name] for name in kind.shown if name in details}  # type: ignore[attr-defined]
     if kind.status == 401:
         return kind(headers={"WWW-Authenticate": "Bearer"}, **extra)

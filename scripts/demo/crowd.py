@@ -102,7 +102,7 @@ class Crowd:
         return [scan for phone in self.phones for scan in phone.scans]
 
     def expected(self) -> Counter[str]:
-        """How many scans are to be accepted, and rejected for which reason."""
+        """How many scans are to be accepted, and refused for which reason."""
         return Counter(scan.expected for scan in self.scans)
 
     def flags(self) -> Counter[str]:
@@ -180,7 +180,8 @@ def _stale(dice: _Dice) -> list[Scan]:
 
 
 def _offline(dice: _Dice) -> list[Scan]:
-    return [dice.inside(age=dice.random.uniform(3600, 4 * 3600))]
+    # Late, and still within the five minutes before the launch that clocks are granted.
+    return [dice.inside(age=dice.random.uniform(150, 280))]
 
 
 def _forger(dice: _Dice) -> list[Scan]:

@@ -11,7 +11,7 @@ import segno
 
 from scripts.demo.crowd import PLAZA_MAYOR, Crowd
 from scripts.demo.stage import Stage
-from scripts.demo.tally import Tally, percentile
+from scripts.demo.tally import UNSTORED, Tally, percentile
 from scripts.setup.progress import output, say
 
 MOST_MISTAKES = 10
@@ -38,20 +38,24 @@ class Row:
 
     def __str__(self) -> str:
         numbers = "".join(f"{'–' if n is None else n:>14}" for n in (self.planned, self.told, self.shown))
-        return f"  {self.name:<24}{numbers}{'' if self.agrees else '  ✗'}"
+        return f"  {self.name:<32}{numbers}{'' if self.agrees else '  ✗'}"
 
 
 def rows(crowd: Crowd, tally: Tally, totals: Mapping[str, Any]) -> list[Row]:
     """What has to agree."""
     planned = crowd.expected()
-    reasons = totals["rejected_by_reason"]
-    names = sorted({*planned, *tally.decided, *reasons} - {"accepted", "bad_token"})
+    reasons, unstored = totals["rejected_by_reason"], totals["unstored_by_reason"]
+    names = sorted({*planned, *tally.decided, *reasons} - {"accepted", *UNSTORED})
     rejected = sum(planned[name] for name in names)
     return [
         Row("accepted", planned["accepted"], tally.accepted, totals["accepted"]),
         Row("rejected", rejected, tally.rejected, totals["rejected"]),
         *(Row(f"  {name}", planned[name], tally.decided[name], reasons.get(name, 0)) for name in names),
-        Row("forged code, not stored", planned["bad_token"], tally.refused, None),
+        Row("forged code, not stored", planned["bad_token"], tally.decided["bad_token"], None),
+        *(
+            Row(f"{name}, not stored", planned[name], tally.decided[name], unstored.get(name, 0))
+            for name in sorted({*unstored, *UNSTORED} - {"bad_token"})
+        ),
         *_flags(crowd, totals),
         Row("people reached", crowd.reach(), None, totals["reach"]),
     ]
@@ -71,7 +75,7 @@ def show(run: Mapping[str, Any], stage: Stage, crowd: Crowd, tally: Tally, overv
     totals = overview["totals"]
     table = rows(crowd, tally, totals)
     say("")
-    say(f"  {'scans':<24}{'planned':>14}{'phones saw':>14}{'overview':>14}")
+    say(f"  {'scans':<32}{'planned':>14}{'phones saw':>14}{'overview':>14}")
     for row in table:
         say(str(row))
     for text in _times(run, stage, tally):

@@ -55,7 +55,7 @@ class Street:
 
     def _receive(self, party: Party) -> None:
         try:
-            # One moment for all who share a device: the day that a limit counts by must not end between them.
+            # One moment for all who share a device: the fraud rules look at the order of their scans.
             together = datetime.now(UTC) if party.shares else None
             for nth, phone in enumerate(party.phones):
                 self._visit(phone, together and together + timedelta(milliseconds=nth))

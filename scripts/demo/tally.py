@@ -5,6 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+UNSTORED = ("bad_token", "consent_required", "location_required")
+"""Reasons for which a scan is refused and not stored."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -64,8 +67,8 @@ class Tally:
 
     @property
     def refused(self) -> int:
-        """Scans refused before there was anything to store: their code was not one of ours."""
-        return self.decided["bad_token"]
+        """Scans that were refused and not stored."""
+        return sum(self.decided[reason] for reason in UNSTORED)
 
     @property
     def rejected(self) -> int:

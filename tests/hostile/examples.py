@@ -94,6 +94,7 @@ CONFIG = {
     "ends_at": "2030-01-01T00:00:00Z",
     "max_accuracy_m": 100.0,
     "max_location_age_s": 60,
+    "max_lateness_s": 3600,
     "notice_key": "default",
 }
 

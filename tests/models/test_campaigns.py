@@ -45,6 +45,7 @@ def test_a_draft_is_stored_with_every_key_of_its_configuration(campaign):
         "ends_at": None,
         "max_accuracy_m": 200,
         "max_location_age_s": 120,
+        "max_lateness_s": 86400,
         "notice_key": "default",
     }
 
@@ -107,6 +108,9 @@ def test_dates_that_no_calendar_of_ours_holds_are_refused(at):
         {"starts_at": "2026-12-02T00:00:00"},
         {"max_accuracy_m": 9},
         {"max_location_age_s": 3601},
+        {"max_lateness_s": -1},
+        {"max_lateness_s": 86401},
+        {"notice_key": "Not a key"},
         {"unknown": 1},
     ],
 )

@@ -275,9 +275,9 @@ def test_within_a_window_everything_is_counted_by_the_time_of_the_scan(campaign,
     put_scan(summer, there, band="reject")
     refresh(summer)
 
-    noon = read(manager, None, Window.around(NOON + timedelta(minutes=10), NOON + timedelta(minutes=20)))
-    before = read(manager, None, Window.around(None, NOON))
-    since = read(manager, summer.id, Window.around(NOON, None))
+    noon = read(manager, None, Window.of(NOON, NOON + HOUR))
+    before = read(manager, None, Window.of(None, NOON))
+    since = read(manager, summer.id, Window.of(NOON, None))
 
     assert noon.window == Window(NOON, NOON + HOUR)
     assert (noon.totals.accepted, noon.totals.reach, noon.pending) == (3, 1, 0)
@@ -290,7 +290,7 @@ def test_a_window_beyond_every_scan_is_refused(bound):
     far = now().replace(year=9999)
 
     with pytest.raises(Invalid):
-        Window.around(**{"start": None, "end": None} | {bound: far})
+        Window.of(**{"start": None, "end": None} | {bound: far})
 
 
 def test_one_campaign_alone_can_be_looked_at(campaign, put_scan, fan, manager):
@@ -312,7 +312,7 @@ def test_another_brand_sees_nothing_of_it(campaign, put_scan, fan, make_brand, m
     engage(superuser, summer, user)
     refresh(summer)
 
-    found = read(stranger, None, Window.around(NOON, None))
+    found = read(stranger, None, Window.of(NOON, None))
     for_all_time = read(stranger)
 
     for numbers in (found, for_all_time):
@@ -329,7 +329,7 @@ def test_a_creator_sees_of_an_assigned_campaign_what_an_admin_sees(campaign, put
     engage(superuser, summer, user)
     refresh(summer)
 
-    seen = [read(one, None, Window.around(NOON, None)) for one in (creator, member("Brand Admin"))]
+    seen = [read(one, None, Window.of(NOON, None)) for one in (creator, member("Brand Admin"))]
 
     assert [(found.totals, found.pending) for found in seen] == [(seen[0].totals, 1)] * 2
     assert seen[0].totals.reach == 1
@@ -345,7 +345,7 @@ def test_a_creators_totals_are_those_of_the_own_campaigns(campaign, put_scan, fa
         put_scan(one, user, band=None, scored_at=None)
         refresh(one)
 
-    always, lately = read(creator), read(creator, None, Window.around(NOON, None))
+    always, lately = read(creator), read(creator, None, Window.of(NOON, None))
 
     for found in (always, lately):
         assert [campaign.name for campaign, _ in found.campaigns] == ["Own"]

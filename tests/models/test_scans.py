@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
-from zoneinfo import ZoneInfo
 
 import psycopg2
 import pytest
@@ -19,8 +18,6 @@ from models import db
 from models.errors import Unavailable
 from models.scans import MAX_BATCH, Accepted, Recorder, Refused
 from tests.fixtures.scans import attempt
-
-MADRID = ZoneInfo("Europe/Madrid")
 
 
 def verdicts(outcomes) -> list[str]:
@@ -155,18 +152,18 @@ batches = st.lists(st.lists(asked, min_size=1, max_size=8), min_size=1, max_size
 
 
 class Expectation:
-    """What has to become of scans one after the other: limits and replays, said in Python."""
+    """Outcomes of scans decided one after the other: limits and replays. All are received in one hour."""
 
     def __init__(self, scan_limit):
         self.limits = scan_limit
-        self.used: Counter[tuple[str, object, str]] = Counter()
+        self.used: Counter[tuple[str, object]] = Counter()
         self.decided: dict[object, str] = {}
 
     def of(self, scan) -> str:
         if scan.client_scan_id in self.decided:
             return self.decided[scan.client_scan_id]
         keys = [
-            (name, subject, self.bucket(self.limits[name]["window"], scan.scanned_at))
+            (name, subject)
             for name, subject in (("per_user", scan.user_id), ("per_device", scan.fingerprint), ("total", None))
             if self.limits[name] is not None
         ]
@@ -179,16 +176,11 @@ class Expectation:
         self.decided[scan.client_scan_id] = verdict
         return verdict
 
-    @staticmethod
-    def bucket(window, at) -> str:
-        local = at.astimezone(MADRID)
-        return {"lifetime": "", "day": f"{local:%Y-%m-%d}", "hour": f"{local:%Y-%m-%d %H %z}"}[window]
-
 
 @settings(max_examples=25)
 @given(scan_limit=limits, batches=batches)
 def test_limits_are_what_they_would_be_one_scan_after_the_other(campaign, code_of, fan, recorder, scan_limit, batches):
-    code = code_of(campaign(scan_limit=scan_limit, timezone="Europe/Madrid"))
+    code = code_of(campaign(scan_limit=scan_limit, timezone="Europe/Madrid", age=timedelta(days=2)))
     people = [fan("essential") for _ in range(3)]
     expectation, seen, begun = Expectation(scan_limit), [], db.now()
 
@@ -203,6 +195,31 @@ def test_limits_are_what_they_would_be_one_scan_after_the_other(campaign, code_o
         outcomes = recorder.record(attempts)
 
         assert verdicts(outcomes) == [expectation.of(one) for one in attempts]
+
+
+DAY = "select app.scan_window('day', %s, %s), app.limit_reached('user', row (1, 'day')::app.scan_limit, %s, %s)"
+
+
+@pytest.mark.parametrize(
+    ("timezone", "moments", "until"),
+    [
+        ("Europe/Madrid", ["2026-10-25T00:30+02:00", "2026-10-25T23:30+01:00"], "2026-10-25T23:00:00+00:00"),
+        ("Europe/Madrid", ["2027-03-28T00:30+01:00", "2027-03-28T23:30+02:00"], "2027-03-28T22:00:00+00:00"),
+        # Midnight of the 24th is skipped: the day begins at one o'clock.
+        ("Africa/Cairo", ["2026-04-23T00:00+02:00", "2026-04-23T23:59+02:00"], "2026-04-23T22:00:00+00:00"),
+        ("Asia/Kolkata", ["2026-11-22T00:00+05:30", "2026-11-22T23:59+05:30"], "2026-11-22T18:30:00+00:00"),
+    ],
+    ids=["25 hours", "23 hours", "midnight skipped", "half-hour zone"],
+)
+def test_day_of_limit_ends_at_next_midnight_of_zone(superuser, timezone, moments, until):
+    with superuser.cursor() as cursor:
+        found = []
+        for moment in moments:
+            cursor.execute(DAY, (moment, timezone, moment, timezone))
+            found.append(cursor.fetchone())
+
+    assert len({window for window, _ in found}) == 1
+    assert {datetime.fromisoformat(full["until"]) for _, full in found} == {datetime.fromisoformat(until)}
 
 
 @pytest.mark.parametrize(("window", "windows"), [("hour", 2), ("day", 1), ("lifetime", 1)])

@@ -35,6 +35,7 @@ def test_the_overview_tells_every_number_and_what_it_means(client, played, manag
         "accepted": 3,
         "rejected": 1,
         "rejected_by_reason": {"geofence_outside": 1},
+        "unstored_by_reason": {},
         "flagged": 1,
         "flagged_by_rule": {"device.shared": 1},
         "under_review": 1,
@@ -52,8 +53,8 @@ def test_the_overview_tells_every_number_and_what_it_means(client, played, manag
     assert set(numbers) - {"engagement_rate_reason", "roi_reason"} <= set(found["definitions"])
 
 
-def test_a_part_of_time_is_widened_to_whole_hours(client, played, manager):
-    window = {"from": "2026-11-22T13:30:00+01:00", "to": "2026-11-22T12:45:00Z", "campaign_id": str(played.id)}
+def test_overview_of_whole_hours_counts_these_alone(client, played, manager):
+    window = {"from": "2026-11-22T13:00:00+01:00", "to": "2026-11-22T13:00:00Z", "campaign_id": str(played.id)}
 
     found = client.get(URL, params=window, token=manager.token).json
 
@@ -70,6 +71,8 @@ def test_a_part_of_time_is_widened_to_whole_hours(client, played, manager):
         ({"from": "2026-11-22T12:00:00"}, "from"),
         ({"from": "0001-01-01T00:00:00+14:00"}, "from"),
         ({"to": "9999-12-31T23:59:59-14:00"}, "to"),
+        ({"from": "2026-11-22T00:00:00+05:30", "to": "2026-11-23T00:00:00Z"}, "from"),
+        ({"to": "2026-11-22T12:00:00.000001Z"}, "to"),
         ({"campaign_id": "42"}, "campaign_id"),
         ({"since": "2026"}, "since"),
     ],

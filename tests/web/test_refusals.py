@@ -18,7 +18,6 @@ from web.auditing import UNNAMED
 from web.endpoint import audited, endpoint
 from web.pool import Pool
 from web.refusals import PER_CALLER, Refusals
-from web.v1 import scans
 
 LOGS = "/api/v1/audit-logs"
 PATIENCE = 30.0
@@ -348,16 +347,6 @@ def test_a_scan_that_was_decided_is_its_own_record_whatever_was_decided(phone, c
     with superuser.cursor() as cursor:
         cursor.execute("select count(*) from public.audit_logs where outcome = 'refused'")
         assert cursor.fetchone() == (0,)
-
-
-def test_a_session_that_asks_more_of_scans_than_its_share_is_known(phone, campaign, code_of, entries, monkeypatch):
-    monkeypatch.setattr(scans.SCANS, "_guard", scans.SessionGuard(per_minute=1))
-    device, code = phone(), code_of(campaign())
-
-    assert [device.scan(code).status_code for _ in range(2)] == [201, 429]
-
-    (one,) = entries("rate_limited")
-    assert (one["action"], one["user_id"]) == ("scan.record", str(device.account.user_id))
 
 
 def test_a_revoked_key_is_known_by_whoever_goes_on_using_it(client, anna, entries):

@@ -12,7 +12,7 @@ from models.overview import Numbers, Window
 from web.endpoint import endpoint
 from web.instants import Instant
 
-Hour = Annotated[Instant, msgspec.Meta(description="RFC 3339; widened to the whole hour in UTC.")]
+Hour = Annotated[Instant, msgspec.Meta(description="RFC 3339; a whole hour in UTC.")]
 
 
 class OverviewQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename={"start": "from", "end": "to"}):
@@ -37,6 +37,7 @@ class NumbersOut(msgspec.Struct):
     accepted: int
     rejected: int
     rejected_by_reason: dict[str, int]
+    unstored_by_reason: dict[str, int]
     flagged: int
     flagged_by_rule: dict[str, int]
     under_review: int
@@ -55,6 +56,7 @@ class NumbersOut(msgspec.Struct):
             accepted=numbers.accepted,
             rejected=numbers.rejected,
             rejected_by_reason=dict(numbers.reasons),
+            unstored_by_reason=dict(numbers.unstored),
             flagged=numbers.flagged,
             flagged_by_rule=numbers.flagged_by_rule,
             under_review=numbers.under_review,
@@ -117,7 +119,7 @@ class AnalyticsOverview:
     def on_get(self, req: Request, resp: Response) -> None:
         """Read what a brand's campaigns have reached. Every number says what it means, and how settled it is."""
         asked: OverviewQuery = req.context.query
-        window = Window.around(asked.start, asked.end)
+        window = Window.of(asked.start, asked.end)
         if asked.start and asked.end and asked.start >= asked.end:
             raise Invalid("to", "not after from")
         found = overview.overview(asked.campaign_id, window)

@@ -10,15 +10,16 @@ from uuid import UUID
 import msgspec
 from falcon.asgi import Request, Response
 
-from models import jobs
+from models import jobs, keys
 from models.campaigns.config import EARLIEST, LATEST
 from models.codes import read_token
 from models.context import Identity, RequestInfo
 from models.errors import Invalid, TooMany
-from models.scans import KINDS, MAX_BATCH, Accepted, Attempt, Outcome, Recorder, require_accepted
+from models.scans import KINDS, MAX_BATCH, Accepted, Attempt, Outcome, Recorder, Refused, require_accepted
 from web.endpoint import endpoint
 from web.group_commit import GroupCommit
 from web.instants import Instant
+from web.limits import Limiter, parse_rate
 from web.v1.fields import DeviceLocale, Timezone
 
 QUEUE = 512
@@ -78,6 +79,10 @@ class ScanOut(msgspec.Struct):
         return cls(scan.id, "accepted", scan.campaign_id, scan.scanned_at, scan.received_at, scan.late)
 
 
+INCOMPLETE_RATE = parse_rate("incompleteScans", "60 per 30 minute")
+"""Refusals of one person of which nothing is stored, so that guessing is bounded. Counted for an hour at most."""
+
+
 class SessionGuard:
     """Bounds what one session asks of one web process in a minute. Lives in one event loop, so it needs no lock."""
 
@@ -98,7 +103,10 @@ class SessionGuard:
             self._counts.clear()
         self._counts[session_id] += 1
         if self._counts[session_id] > self._per_minute:
-            raise TooMany("Slow down.", retry_after=60 - second)
+            refusal = TooMany("Slow down.", retry_after=60 - second)
+            # Whether this person has agreed to anything is not known here: the audit trail gets no entry.
+            refusal.is_noted = False
+            raise refusal
 
 
 class Scans:
@@ -141,10 +149,26 @@ class Scans:
         identity: Identity = req.context.identity
         self._guard.admit(identity.session_id)
         attempt = _attempt(req.context.body, identity, req.context.info)
-        scan = require_accepted(await self.writer.submit(attempt))
+        outcome = await self.writer.submit(attempt)
+        if isinstance(outcome, Refused) and outcome.is_incomplete:
+            await _bound_incomplete(req.context.kit.limiter, attempt.user_id)
+        scan = require_accepted(outcome)
         if scan.replayed:
             resp.status = 200
         resp.media = ScanOut.of(scan)
+
+
+async def _bound_incomplete(limiter: Limiter, user_id: UUID) -> None:
+    """Count a refusal of which nothing is stored, under a keyed hash of the person.
+
+    Raises:
+        TooMany: the person has had too many of them.
+    """
+    try:
+        await limiter.take(INCOMPLETE_RATE, keys.keyed_hash("incomplete-scans", user_id.bytes).hex())
+    except TooMany as refusal:
+        refusal.is_noted = False
+        raise
 
 
 def _attempt(asked: ScanIn, identity: Identity, info: RequestInfo) -> Attempt:

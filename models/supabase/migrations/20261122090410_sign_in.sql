@@ -46,9 +46,12 @@ create function app.start_session(
     p_session_id uuid, p_user_id uuid, p_idle interval, p_lifetime interval, p_refresh_hash bytea, p_request jsonb
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+    -- An anonymous fan has agreed to nothing yet: neither address nor user agent is kept.
     insert into app.sessions (id, user_id, expires_at, ends_at, address, user_agent)
-    values (p_session_id, p_user_id, now() + least(p_idle, p_lifetime), now() + p_lifetime, p_request ->> 'address',
-        p_request ->> 'user_agent');
+    select p_session_id, u.id, now() + least(p_idle, p_lifetime), now() + p_lifetime,
+        case when not u.is_anonymous then p_request ->> 'address' end,
+        case when not u.is_anonymous then p_request ->> 'user_agent' end
+    from public.users u where u.id = p_user_id;
     insert into app.refresh_tokens (hash, session_id) values (p_refresh_hash, p_session_id);
 end
 $$;

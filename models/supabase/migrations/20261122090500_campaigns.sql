@@ -12,9 +12,11 @@ create table public.campaigns (
     version int not null default 1,
     launch_job_id uuid,                    -- the launch that is under way
     launched_at timestamptz,
+    completed_at timestamptz,
     fingerprint_key_version int,           -- pinned at launch, so that a device stays the same device
     created_by uuid references public.users (id),
-    unique (brand_id, id)
+    unique (brand_id, id),
+    constraint campaigns_completed_at check ((status = 'Completed') = (completed_at is not null))
 );
 create index campaigns_brand on public.campaigns (brand_id, created_at desc, id desc);
 

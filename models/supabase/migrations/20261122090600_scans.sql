@@ -50,7 +50,9 @@ create table public.qr_scans (
     unique (brand_id, id),
     constraint qr_scans_reason_if_rejected check ((decision = 'rejected') = (reason is not null))
 );
+-- A replay comes from the same person, or from the same device on which another person has signed in since.
 create unique index qr_scans_client on public.qr_scans (campaign_id, user_id, client_scan_id);
+create unique index qr_scans_client_device on public.qr_scans (campaign_id, device_fp_id, client_scan_id);
 create index qr_scans_campaign on public.qr_scans (campaign_id, scan_time);
 create index qr_scans_device on public.qr_scans (brand_id, device_fp_id, scan_time, id);
 create index qr_scans_user on public.qr_scans (brand_id, user_id, scan_time, id);
@@ -68,13 +70,19 @@ create table app.scan_counters (
     foreign key (brand_id, campaign_id) references public.campaigns (brand_id, id)
 );
 
--- What was refused before there was anything to store: unsigned and unknown codes.
+-- Counts of refused requests of which nothing else is stored: without a required consent or location, and (without a
+-- campaign) with unsigned or unknown codes. Append-only, so that batches don't wait for each other; merged by the hour.
 create table app.scan_refusals (
-    day date not null,
+    id uuid primary key default gen_random_uuid(),
+    brand_id uuid,
+    campaign_id uuid,
+    hour timestamptz not null,              -- of receipt, in UTC
     reason text not null,
-    count bigint not null default 0,
-    primary key (day, reason)
+    n bigint not null check (n > 0),
+    foreign key (brand_id, campaign_id) references public.campaigns (brand_id, id)
 );
+create index scan_refusals_campaign on app.scan_refusals (brand_id, campaign_id, hour);
+create index scan_refusals_hour on app.scan_refusals (hour);
 
 -- Counts of a campaign's scans by hour. A bucket is counted anew from the scans, so a correction reaches it.
 create table public.scan_rollups (
@@ -94,7 +102,8 @@ call app.secure('public.qr_scans', p_fan => 'select', p_job => 'select,update', 
     p_campaign_column => 'campaign_id', p_member => '{"select": "scans:read"}');
 call app.secure('app.scan_counters', p_job => 'select,update', p_campaign_column => 'campaign_id',
     p_member => '{"select": "scans:read"}');
-call app.secure('app.scan_refusals', p_admin => 'select', p_system => 'select,delete');
+call app.secure('app.scan_refusals', p_admin => 'select', p_system => 'select,insert,delete',
+    p_campaign_column => 'campaign_id', p_member => '{"select": "analytics:read"}');
 call app.secure('public.scan_rollups', p_job => 'select,insert,update,delete',
     p_campaign_column => 'campaign_id', p_member => '{"select": "analytics:read"}');
 

@@ -34,7 +34,8 @@ create type app.scan_limit as (count bigint, "window" text);
 create type app.scan_limits as (per_user app.scan_limit, per_device app.scan_limit, total app.scan_limit);
 create type app.scan_rules as (
     geofence app.scan_fence, scan_limit app.scan_limits, consent_tiers text[], timezone text, starts_at timestamptz,
-    ends_at timestamptz, max_accuracy_m float8, max_location_age_s float8, notice_key text);
+    ends_at timestamptz, max_accuracy_m float8, max_location_age_s float8,
+    max_lateness_s float8, notice_key text);
 
 -- What the web tier has to know of a code before it can hash a fingerprint.
 create function app.scan_code(p_code_id uuid, out campaign_id uuid, out brand_id uuid, out key_version int)
@@ -69,6 +70,7 @@ create type app.scan_facts as (
     n int,
     refusal text,                  -- nothing can be stored
     earlier_id uuid,               -- decided already, under the same client_scan_id
+    incomplete boolean,            -- a required consent or location is missing: nothing may be stored
     reason text,                   -- it doesn't count
     details jsonb,
     device_id uuid,
@@ -90,8 +92,80 @@ create type app.scan_facts as (
     total_first int
 );
 
--- Looks up, in one statement, all that scans are held against. `offset 0` has each scan look up its own rows by key and
--- keeps the planner from joining whole tables: a plan made when they were empty is still in use when they aren't.
+-- Return how far from the centre of a fence a scan was made, in metres, and on which side of the fence.
+create function app.locate_scan(p_asked app.scan_request, p_fence app.scan_fence, out metres float8, out side text)
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_fence is null then
+        side := 'none';
+        return;
+    end if;
+    metres := extensions.st_distance(app.place(p_asked.lat, p_asked.lon), app.place(p_fence.lat, p_fence.lon));
+    side := case
+        when metres is null then 'unknown'
+        when metres + p_asked.accuracy_m <= p_fence.radius_m then 'inside'
+        when metres - p_asked.accuracy_m > p_fence.radius_m then 'outside'
+        else 'uncertain'
+    end;
+end
+$$;
+call app.grant_definer('app.locate_scan(app.scan_request,app.scan_fence)', '{}');
+
+-- The moments that bound the scans of a code, beside those of the campaign's configuration.
+create type app.scan_span as (launched_at timestamptz, code_created_at timestamptz, completed_at timestamptz);
+
+-- Return why a scan doesn't count, limits aside; null: it does. Clocks of phones may be five minutes wrong.
+create function app.scan_reason(
+    p_asked app.scan_request, p_rules app.scan_rules, p_status text, p_span app.scan_span, p_consents_missing boolean,
+    p_side text
+) returns text language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+    tolerance constant interval := '5 minutes';
+    at constant timestamptz := p_asked.scanned_at;
+begin
+    return case
+        -- These act on receipt, whenever the scan was made.
+        when p_status in ('Draft', 'Paused') or p_status = 'Completed' and exists (
+                select from public.brands b where b.id = p_asked.brand_id and b.archived_at is not null)
+            then 'campaign_not_active'
+        when at > least(p_rules.ends_at, p_span.completed_at) then 'campaign_ended'
+        when at < greatest(p_span.launched_at, p_rules.starts_at, p_span.code_created_at) - tolerance
+            then 'campaign_not_active'
+        when at > now() + tolerance then 'scan_time_invalid'
+        when at < now() - tolerance - make_interval(secs => p_rules.max_lateness_s) then 'scan_too_old'
+        when p_consents_missing then 'consent_required'
+        when p_side = 'unknown' then 'location_required'
+        when p_side = 'none' then null
+        -- A position is a scan's if it was taken close to it in time, whichever came first.
+        when abs(extract(epoch from at - p_asked.captured_at)) > p_rules.max_location_age_s then 'location_stale'
+        when p_asked.accuracy_m > p_rules.max_accuracy_m then 'location_inaccurate'
+        when p_side = 'outside' then 'geofence_outside'
+        when p_side = 'uncertain' and (p_rules.geofence).when_uncertain = 'reject' then 'geofence_uncertain'
+    end;
+end
+$$;
+call app.grant_definer('app.scan_reason(app.scan_request,app.scan_rules,text,app.scan_span,boolean,text)', '{}');
+
+-- Return the calendar window of a limit that is open now, and the shares left in it; nulls without a limit. The
+-- phone's time chooses no window: it could choose one that is not full.
+create function app.scan_share(
+    p_campaign_id uuid, p_scope text, p_subject uuid, p_limit app.scan_limit, p_timezone text, out bucket text,
+    out remaining bigint
+) language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_limit is null then
+        return;
+    end if;
+    bucket := app.scan_window(p_limit."window", now(), p_timezone);
+    remaining := p_limit.count - coalesce((select s.used from app.scan_counters s where s.campaign_id = p_campaign_id
+        and s.scope = p_scope and s.subject = p_subject and s.bucket = scan_share.bucket), 0);
+end
+$$;
+call app.grant_definer('app.scan_share(uuid,text,uuid,app.scan_limit,text)', '{}');
+
+-- Look up, in one statement, everything that a batch's decisions depend on. `offset 0` has each scan look up its own
+-- rows by key and keeps the planner from joining whole tables: a plan made when they were empty is still in use when
+-- they aren't.
 create function app.scan_facts(p_asked app.scan_request[], p_limited uuid[]) returns setof app.scan_facts
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
@@ -107,39 +181,17 @@ begin
                 or (k.scan_limit).total is not null and m.id <> all (p_limited) then 'changed_meanwhile'
             when o.request_digest <> decode(r.request_digest, 'hex') then 'client_scan_id_reused'
         end,
-        o.id,
-        case
-            when m.status in ('Draft', 'Paused') then 'campaign_not_active'
-            when m.status = 'Completed' or r.scanned_at > k.ends_at then 'campaign_ended'
-            when r.scanned_at < k.starts_at then 'campaign_not_active'
-            when r.scanned_at > now() + interval '5 minutes' then 'scan_time_invalid'
-            when r.scanned_at < now() - interval '24 hours' then 'scan_too_old'
-            when app.missing_consents(r.user_id, c.brand_id, k.consent_tiers) <> '{}' then 'consent_required'
-            when fence.status = 'unknown' then 'location_required'
-            when fence.status = 'none' then null
-            -- A position is a scan's if it was taken close to it in time, whichever came first.
-            when abs(extract(epoch from r.scanned_at - r.captured_at)) > k.max_location_age_s then 'location_stale'
-            when r.accuracy_m > k.max_accuracy_m then 'location_inaccurate'
-            when fence.status = 'outside' then 'geofence_outside'
-            when fence.status = 'uncertain' and (k.geofence).when_uncertain = 'reject' then 'geofence_uncertain'
-        end,
-        case when fence.status = 'uncertain' then jsonb_build_object('when_uncertain', (k.geofence).when_uncertain)
+        o.id, lacking.consents or fence.side = 'unknown',
+        app.scan_reason(p_asked[r.ordinality], k, m.status, (m.launched_at, c.created_at, m.completed_at),
+            lacking.consents, fence.side),
+        case when fence.side = 'uncertain' then jsonb_build_object('when_uncertain', (k.geofence).when_uncertain)
             else '{}' end,
-        coalesce(d.id, left(r.fingerprint_hash, 32)::uuid),
-        d.last_seen,
-        fence.distance_m,
-        fence.status,
-        coalesce(r.locale, alive.locale),
-        k,
-        w.of_user, ((k.scan_limit).per_user).count - coalesce((select s.used from app.scan_counters s
-            where s.campaign_id = m.id and s.scope = 'user' and s.subject = r.user_id and s.bucket = w.of_user), 0),
-        (min(r.ordinality) over (partition by m.id, r.user_id, w.of_user))::int,
-        w.of_device, ((k.scan_limit).per_device).count - coalesce((select s.used from app.scan_counters s
-            where s.campaign_id = m.id and s.scope = 'device' and s.subject = d.id and s.bucket = w.of_device), 0),
-        (min(r.ordinality) over (partition by m.id, r.fingerprint_hash, w.of_device))::int,
-        w.of_all, ((k.scan_limit).total).count - coalesce((select s.used from app.scan_counters s
-            where s.campaign_id = m.id and s.scope = 'campaign' and s.subject = m.id and s.bucket = w.of_all), 0),
-        (min(r.ordinality) over (partition by m.id, w.of_all))::int
+        coalesce(d.id, left(r.fingerprint_hash, 32)::uuid), d.last_seen,
+        fence.metres, fence.side, coalesce(r.locale, alive.locale), k,
+        of_user.bucket, of_user.remaining, (min(r.ordinality) over (partition by m.id, r.user_id, of_user.bucket))::int,
+        of_device.bucket, of_device.remaining,
+        (min(r.ordinality) over (partition by m.id, r.fingerprint_hash, of_device.bucket))::int,
+        of_all.bucket, of_all.remaining, (min(r.ordinality) over (partition by m.id, of_all.bucket))::int
     from unnest(p_asked) with ordinality r
     left join lateral (
         select true as yes, u.locale from app.sessions s, public.users u, public.roles o
@@ -148,42 +200,28 @@ begin
             and o.id = u.role_id and o.name = r.user_role
         offset 0
     ) alive on true
-    left join lateral (
-        select x.id, x.brand_id, x.campaign_id from public.qr_codes x
-        where x.id = r.code_id and x.disabled_at is null offset 0
-    ) c on true
-    left join lateral (
-        select x.id, x.status, x.config, x.fingerprint_key_version from public.campaigns x
-        where x.id = c.campaign_id offset 0
-    ) m on true
+    left join lateral (select x.* from public.qr_codes x where x.id = r.code_id and x.disabled_at is null offset 0) c on true
+    left join lateral (select x.* from public.campaigns x where x.id = c.campaign_id offset 0) m on true
     left join lateral jsonb_populate_record(null::app.scan_rules, m.config) k on true
-    left join lateral (
-        select x.id, x.request_digest from public.qr_scans x
-        where x.campaign_id = m.id and x.user_id = r.user_id and x.client_scan_id = r.client_scan_id offset 0
-    ) o on true
     left join lateral (
         select x.id, x.last_seen from public.device_fingerprints x
         where x.fingerprint_hash = r.fingerprint_hash offset 0
     ) d on true
+    left join lateral (
+        (select x.id, x.request_digest from public.qr_scans x
+        where x.campaign_id = m.id and x.user_id = r.user_id and x.client_scan_id = r.client_scan_id)
+        union all
+        (select x.id, x.request_digest from public.qr_scans x
+        where x.campaign_id = m.id and x.device_fp_id = d.id and x.client_scan_id = r.client_scan_id)
+        limit 1
+    ) o on true
     cross join lateral (
-        select extensions.st_distance(app.place(r.lat, r.lon), app.place((k.geofence).lat, (k.geofence).lon)) as metres
-        offset 0
-    ) away
-    cross join lateral (
-        select away.metres as distance_m, case
-            when k.geofence is null then 'none'
-            when away.metres is null then 'unknown'
-            when away.metres + r.accuracy_m <= (k.geofence).radius_m then 'inside'
-            when away.metres - r.accuracy_m > (k.geofence).radius_m then 'outside'
-            else 'uncertain'
-        end as status
-    ) fence
-    cross join lateral (
-        select app.scan_window(((k.scan_limit).per_user)."window", r.scanned_at, k.timezone) as of_user,
-            app.scan_window(((k.scan_limit).per_device)."window", r.scanned_at, k.timezone) as of_device,
-            app.scan_window(((k.scan_limit).total)."window", r.scanned_at, k.timezone) as of_all
-        offset 0
-    ) w
+        select app.missing_consents(r.user_id, c.brand_id, k.consent_tiers) <> '{}' as consents offset 0
+    ) lacking
+    cross join lateral app.locate_scan(p_asked[r.ordinality], k.geofence) fence
+    cross join lateral app.scan_share(m.id, 'user', r.user_id, (k.scan_limit).per_user, k.timezone) of_user
+    cross join lateral app.scan_share(m.id, 'device', d.id, (k.scan_limit).per_device, k.timezone) of_device
+    cross join lateral app.scan_share(m.id, 'campaign', m.id, (k.scan_limit).total, k.timezone) of_all
     order by r.ordinality;
 end
 $$;

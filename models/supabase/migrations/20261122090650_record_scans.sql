@@ -104,18 +104,56 @@ end
 $$;
 call app.grant_definer('app.note_devices(app.scan_request[],app.scan_facts[])', '{}');
 
--- What was refused without being stored is counted.
-create function app.count_refusals(p_reasons text[]) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- Count the refusals of a batch of which nothing else is stored: one row for each campaign and reason.
+create function app.count_refusals(p_asked app.scan_request[], p_refused app.scan_facts[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-    insert into app.scan_refusals as s (day, reason, count)
-    select (now() at time zone 'UTC')::date, reason, count(*) from unnest(p_reasons) reason
-    where reason in ('bad_token', 'unknown_code') group by reason order by reason
-    on conflict (day, reason) do update set count = s.count + excluded.count;
+    insert into app.scan_refusals (brand_id, campaign_id, hour, reason, n)
+    select r.brand_id, r.campaign_id, date_trunc('hour', now(), 'UTC'), f.reason, count(*)
+    from unnest(p_refused) f join unnest(p_asked) with ordinality r on r.ordinality = f.n
+    group by r.brand_id, r.campaign_id, f.reason;
 end
 $$;
-call app.grant_definer('app.count_refusals(text[])', '{}');
+call app.grant_definer('app.count_refusals(app.scan_request[],app.scan_facts[])', '{}');
 
--- Decides scans whose keys are held, one after the other, and stores them.
+-- Shares that earlier scans of a batch have taken, by the first scan of the batch that wanted one.
+create type app.batch_shares as (of_user int[], of_device int[], of_all int[]);
+
+-- Return which limit leaves no share for a scan, and until when; null: none.
+create function app.full_limit(f app.scan_facts, p_taken app.batch_shares) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+    limits constant app.scan_limits := (f.rules).scan_limit;
+begin
+    return case
+        when f.user_left <= coalesce(p_taken.of_user[f.user_first], 0)
+            then app.limit_reached('user', limits.per_user, now(), (f.rules).timezone)
+        when f.device_left <= coalesce(p_taken.of_device[f.device_first], 0)
+            then app.limit_reached('device', limits.per_device, now(), (f.rules).timezone)
+        when f.total_left <= coalesce(p_taken.of_all[f.total_first], 0)
+            then app.limit_reached('campaign', limits.total, now(), (f.rules).timezone)
+    end;
+end
+$$;
+call app.grant_definer('app.full_limit(app.scan_facts,app.batch_shares)', '{}');
+
+-- Store what follows from the decisions on a batch.
+create function app.keep_decisions(p_asked app.scan_request[], p_decided app.scan_facts[], p_refused app.scan_facts[])
+returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_decided <> '{}' then
+        perform app.note_devices(p_asked, p_decided);
+        perform app.count_shares(p_asked, p_decided);
+        perform app.store_scans(p_asked, p_decided);
+    end if;
+    if p_refused <> '{}' then
+        perform app.count_refusals(p_asked, p_refused);
+    end if;
+end
+$$;
+call app.grant_definer('app.keep_decisions(app.scan_request[],app.scan_facts[],app.scan_facts[])', '{}');
+
+-- Decide scans whose keys are held, one after the other, and store them.
 -- p_limited: the campaigns whose own key is held.
 create function app.decide_scans(p_asked app.scan_request[], p_limited uuid[]) returns setof app.scan_outcome
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -123,66 +161,43 @@ declare
     f app.scan_facts;
     r app.scan_request;
     decided app.scan_facts[] := '{}';
-    refused text[] := '{}';
-    -- shares that the scans before have taken, by the first of them that wanted one
-    of_user int[] := '{}';
-    of_device int[] := '{}';
-    of_all int[] := '{}';
-    limits app.scan_limits;
+    refused app.scan_facts[] := '{}';
+    taken app.batch_shares := ('{}', '{}', '{}');
     full_limit jsonb;
-    has_limits boolean := false;
-    has_devices boolean := false;
 begin
     for f in select * from app.scan_facts(p_asked, p_limited) loop
         r := p_asked[f.n];
-        if f.refusal is not null then
-            refused := refused || f.refusal;
-            return next (f.n, 'refused', f.refusal, null, null, null, null, null, null)::app.scan_outcome;
-            continue;
-        elsif f.earlier_id is not null then
+        if f.refusal is null and f.earlier_id is not null then
             return query select f.n, s.decision, s.reason, s.details, s.id, s.campaign_id, s.scan_time, s.received_at,
                 s.late from public.qr_scans s where s.id = f.earlier_id;
             continue;
-        elsif f.reason = 'consent_required' then
-            f.details := app.consent_asked(r.user_id, r.brand_id, f.rules, f.locale);
-        elsif f.reason is null and coalesce(f.user_window, f.device_window, f.total_window) is not null then
-            limits := (f.rules).scan_limit;
-            full_limit := null;
-            if f.user_left <= coalesce(of_user[f.user_first], 0) then
-                full_limit := app.limit_reached('user', limits.per_user, r.scanned_at, (f.rules).timezone);
-            elsif f.device_left <= coalesce(of_device[f.device_first], 0) then
-                full_limit := app.limit_reached('device', limits.per_device, r.scanned_at, (f.rules).timezone);
-            elsif f.total_left <= coalesce(of_all[f.total_first], 0) then
-                full_limit := app.limit_reached('campaign', limits.total, r.scanned_at, (f.rules).timezone);
-            else
-                of_user[f.user_first] := coalesce(of_user[f.user_first], 0) + 1;
-                of_device[f.device_first] := coalesce(of_device[f.device_first], 0) + 1;
-                of_all[f.total_first] := coalesce(of_all[f.total_first], 0) + 1;
-                has_limits := true;
+        elsif f.refusal is not null or f.incomplete then
+            -- Nothing about the person is stored, whatever the reason: neither here nor in the audit trail.
+            f.details := case when f.refusal is null and f.reason = 'consent_required'
+                then app.consent_asked(r.user_id, r.brand_id, f.rules, f.locale) else '{}' end
+                || case when f.incomplete then '{"incomplete": true}' else '{}' end::jsonb;
+            f.reason := coalesce(f.refusal, f.reason);
+            if f.incomplete or f.reason in ('bad_token', 'unknown_code') then
+                refused := refused || f;
             end if;
+            return next (f.n, 'refused', f.reason, f.details, null, null, null, null, null)::app.scan_outcome;
+            continue;
+        elsif f.reason is null and coalesce(f.user_window, f.device_window, f.total_window) is not null then
+            full_limit := app.full_limit(f, taken);
             if full_limit is not null then
                 f.details := f.details || full_limit;
                 f.reason := case full_limit ->> 'window' when 'lifetime' then 'cap_exhausted' else 'limit_reached' end;
+            else
+                taken.of_user[f.user_first] := coalesce(taken.of_user[f.user_first], 0) + 1;
+                taken.of_device[f.device_first] := coalesce(taken.of_device[f.device_first], 0) + 1;
+                taken.of_all[f.total_first] := coalesce(taken.of_all[f.total_first], 0) + 1;
             end if;
         end if;
         decided := decided || f;
-        has_devices := has_devices or f.device_seen is null or f.device_seen < now() - interval '1 minute';
         return next (f.n, case when f.reason is null then 'accepted' else 'rejected' end, f.reason, f.details, r.id,
             r.campaign_id, r.scanned_at, now(), r.scanned_at < now() - interval '2 minutes')::app.scan_outcome;
     end loop;
-
-    if has_devices then
-        perform app.note_devices(p_asked, decided);
-    end if;
-    if has_limits then
-        perform app.count_shares(p_asked, decided);
-    end if;
-    if decided <> '{}' then
-        perform app.store_scans(p_asked, decided);
-    end if;
-    if refused <> '{}' then
-        perform app.count_refusals(refused);
-    end if;
+    perform app.keep_decisions(p_asked, decided, refused);
 end
 $$;
 call app.grant_definer('app.decide_scans(app.scan_request[],uuid[])', '{}');
