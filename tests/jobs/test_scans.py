@@ -37,7 +37,7 @@ def test_an_ordinary_scan_is_scored_as_such(phone, campaign, code_of, drain, sto
 
 
 def test_a_person_who_is_elsewhere_minutes_later_is_noticed(phone, campaign, code_of, drain, stored):
-    code = code_of(campaign())
+    code = code_of(campaign(age=timedelta(days=1)))
     device = phone()
     device.scan(code, scanned_at=now() - timedelta(minutes=10))
     device.place, device.fingerprint = NEW_YORK, "another device"
@@ -122,7 +122,7 @@ def test_what_an_uncertain_position_means_is_the_campaign_s_choice(
 
 
 def test_a_person_takes_part_with_the_scans_that_are_not_held_back(phone, campaign, code_of, drain, superuser, stored):
-    code = code_of(campaign())
+    code = code_of(campaign(age=timedelta(days=1)))
     device = phone()
     for minutes_ago in (90, 60, 1):
         device.scan(code, scanned_at=now() - timedelta(minutes=minutes_ago))

@@ -268,7 +268,7 @@ def test_scoring_that_began_before_a_scan_arrived_is_corrected(store, drain, sup
 
 
 def test_late_scans_of_a_device_and_day_are_rescored_by_one_job(phone, campaign, code_of, drain, stored):
-    code = code_of(campaign())
+    code = code_of(campaign(age=timedelta(days=1)))
     device = phone()
     device.place = NEW_YORK
     device.scan(code)
