@@ -30,18 +30,19 @@ def write(name: str, locale: str, **values: str) -> Letter:
         FileNotFoundError: there is no such letter.
         KeyError: the letter has a place for a value that isn't given.
     """
-    language = _language(name, locale)
-    head, _, body = _template(f"{name}.{language}.txt").substitute(values).partition("\n\n")
+    written = language(name, locale)
+    head, _, body = _template(f"{name}.{written}.txt").substitute(values).partition("\n\n")
     subject = " ".join(head.removeprefix("Subject:").split())
     escaped = {key: html.escape(value) for key, value in values.items()}
-    content = _template(f"{name}.{language}.html").substitute(escaped)
-    page = _template("layout.html").substitute(locale=language, subject=html.escape(subject), content=content)
+    content = _template(f"{name}.{written}.html").substitute(escaped)
+    page = _template("layout.html").substitute(locale=written, subject=html.escape(subject), content=content)
     return Letter(subject, body, page)
 
 
-def _language(name: str, locale: str) -> str:
-    language = locale.partition("-")[0].lower()
-    return language if language in _languages(name) else FALLBACK
+def language(name: str, locale: str) -> str:
+    """Return the language that the letter `name` is written in for `locale`."""
+    wanted = locale.partition("-")[0].lower()
+    return wanted if wanted in _languages(name) else FALLBACK
 
 
 @cache

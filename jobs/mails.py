@@ -38,10 +38,13 @@ class Link:
     id: UUID
     lifetime: timedelta
 
-    @property
-    def url(self) -> str:
-        """The link. The token is in the fragment, which browsers don't send: no log and no referrer holds it."""
-        return f"{settings.frontend_url}/{self.page}#token={links.make(self.purpose, self.id)}"
+    def url(self, language: str) -> str:
+        """Return the link to the page in the mail's language.
+
+        The token is in the fragment, which browsers don't send: no log and no referrer holds it.
+        """
+        query = "" if language == letters.FALLBACK else f"?lang={language}"
+        return f"{settings.frontend_url}/{self.page}{query}#token={links.make(self.purpose, self.id)}"
 
 
 @letter("mail.verification")
@@ -150,7 +153,7 @@ def send_email_changed(change_id: UUID) -> None:
 
 def _send_link(name: str, to: str, locale: str, link: Link, **values: str) -> None:
     """Send a mail with a one-time link, and let the link's life begin now that the server has accepted it."""
-    _send(name, to, locale, link=link.url, **values)
+    _send(name, to, locale, link=link.url(letters.language(name, locale)), **values)
     with own_transaction():
         links.begin(link.purpose, link.id, link.lifetime)
 

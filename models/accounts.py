@@ -13,7 +13,7 @@ import psycopg2
 from playhouse.postgres_ext import DateTimeTZField
 from psycopg2.extensions import connection
 
-from models import consents, context, emails, keys, links, passwords, timezones, totp
+from models import consents, context, emails, keys, passwords, timezones, totp
 from models.context import SYSTEM_ADMIN
 from models.db import Row, after_commit, execute, new_id, row, value
 from models.errors import Conflict, Forbidden
@@ -22,8 +22,6 @@ from settings import settings
 
 SIGNUP_LIFETIME = timedelta(hours=24)
 """How long the link of a sign-up is valid once the mail server has accepted it."""
-MAILS_AN_HOUR = 5
-"""Mails that sign-ups may have sent to one address within an hour."""
 
 KEEP_SESSIONS = timedelta(days=90)
 """How long a session that is over is kept, for whoever asks where an account was used."""
@@ -45,13 +43,6 @@ INVITATION = "invitation"
 """Purposes of one-time links."""
 
 _PROTECTED = ("email", "name", "phone")
-
-
-class AlreadyRegistered(Conflict):
-    """Whoever is signed in has an account already."""
-
-    code = "already_registered"
-    title = "This session belongs to an account already"
 
 
 class EmailInUse(Conflict):
@@ -127,44 +118,9 @@ def origin() -> str:
     return json.dumps(asdict(context.request_info()))
 
 
-def sign_up(email: str, password_hash: str, name: str | None, locale: str, consent_tiers: list[str]) -> None:
-    """Put a sign-up down and have a mail sent to the address, whether it has an account or not.
-
-    An anonymous fan who is signed in becomes the account once its address is verified, with all scans and consents.
-
-    Raises:
-        AlreadyRegistered: whoever is signed in is not anonymous.
-    """
-    identity = context.current()
-    if identity is not None and identity.user_id is not None and not identity.is_anonymous:
-        raise AlreadyRegistered
-    execute(
-        "SELECT app.sign_up(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-        (
-            new_id(),
-            email,
-            password_hash,
-            name,
-            locale,
-            sorted(set(consent_tiers)),
-            links.MAIL_PERIOD + SIGNUP_LIFETIME,
-            MAILS_AN_HOUR,
-            origin(),
-        ),
-    )
-    after_commit(ring)
-
-
-def verify(token: str) -> UUID:
-    """Make the account that a sign-up asked for; its id.
-
-    Raises:
-        LinkInvalid: the link is not ours, has been used, is too old, or the address has an account by now.
-    """
-    signup_id = links.read(SIGNUP, token)
-    after_commit(ring)
-    found: UUID = value("SELECT app.verify_signup(%s, %s, %s)", (signup_id, new_id(), origin()))
-    return found
+def mail_counter(purpose: str, whose: str) -> bytes:
+    """Return the key under which mails of a purpose are counted, for an address or for a person's id."""
+    return keys.keyed_hash("mails", purpose.encode(), emails.fingerprint(whose))
 
 
 def invited(invitation_id: UUID) -> str:

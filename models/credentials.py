@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from models import accounts, audit, emails, keys, links, passwords, reauthentication
+from models import accounts, audit, links, passwords, reauthentication
 from models.context import Identity
 from models.db import after_commit, execute, new_id, row, transaction, value
 from models.errors import Conflict
@@ -42,14 +42,18 @@ def forget_password(email: str) -> None:
     """
     execute(
         "SELECT app.forget_password(%s, %s, %s, %s, %s, %s, %s)",
-        (new_id(), email, _key(RESET, email), MAILS, MAIL_WINDOW, _expiry(RESET_LIFETIME), accounts.origin()),
+        (
+            *(new_id(), email, accounts.mail_counter(RESET, email), MAILS, MAIL_WINDOW),
+            *(_expiry(RESET_LIFETIME), accounts.origin()),
+        ),
     )
     after_commit(ring)
 
 
 def reset_password(identity: Identity, token: str, password: str) -> None:
-    """Give the account that a link is for a new password; all of its sessions end.
+    """Set the password of the account that a link is for.
 
+    Its sessions, authenticator, recovery codes, API keys and open invitations from before end; the person is notified.
     Opens its own transactions, none of which is open while the password is hashed.
 
     Raises:
@@ -116,7 +120,7 @@ def ask_email_change(identity: Identity, email: str) -> dict[str, Any]:
         "before": {"email": accounts.protect("email", present)},
         "after": {"email": accounts.protect("email", email)},
     }
-    counted = [_key(CONFIRM, email), _key(CONFIRM, str(identity.user_id))]
+    counted = [accounts.mail_counter(CONFIRM, whose) for whose in (email, str(identity.user_id))]
     execute(
         "SELECT app.ask_email_change(%s, %s, %s, %s, %s, %s, %s, %s)",
         (new_id(), email, audited, counted, MAILS, MAIL_WINDOW, _expiry(CHANGE_LIFETIME), accounts.origin()),
@@ -139,9 +143,8 @@ def confirm_email_change(token: str) -> None:
 def undo_email_change(identity: Identity, token: str) -> None:
     """Give the account its old address back, end its sessions, and have a link for a new password sent there.
 
-    The password of today is nobody's from then on. Of what was added since the change was asked for, an authenticator
-    (where there had been none), API keys and open invitations go, and recovery codes in any case. Opens its own
-    transaction, after a password to put in the other's place is hashed.
+    The present password is replaced by one that nobody knows. The authenticator, recovery codes, API keys and open
+    invitations of the person end. Opens its own transaction, after the replacing password is hashed.
 
     Raises:
         LinkInvalid: the link is not ours, has been used, or is too old.
@@ -169,7 +172,3 @@ def change_mail(change_id: UUID) -> dict[str, Any] | None:
 def _expiry(lifetime: timedelta) -> timedelta:
     """Time after the request when a link expires that no mail server has accepted; see `links.begin`."""
     return links.MAIL_PERIOD + lifetime
-
-
-def _key(purpose: str, whose: str) -> bytes:
-    return keys.keyed_hash("mails", purpose.encode(), emails.fingerprint(whose))

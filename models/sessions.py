@@ -75,7 +75,7 @@ class Open:
     id: UUID
     created_at: datetime
     refreshed_at: datetime
-    authenticated_at: datetime
+    authenticated_at: datetime | None
     expires_at: datetime
     address: str | None
     user_agent: str | None
@@ -140,7 +140,7 @@ def _start(attempt: _Attempt, new_hash: str | None) -> Session | None:
             attempt.user_id,
             attempt.password_hash,
             new_hash,
-            *_lifetimes(),
+            *lifetimes(),
             refresh_token.hash,
             attempt.here,
             attempt.account,
@@ -148,7 +148,7 @@ def _start(attempt: _Attempt, new_hash: str | None) -> Session | None:
         ),
     )
     after_commit(ring)
-    return _session(session_id, refresh_token, Person(**found)) if found else None
+    return started(session_id, refresh_token, Person(**found)) if found else None
 
 
 def sign_in_anonymously(locale: str = "en") -> Session:
@@ -156,10 +156,10 @@ def sign_in_anonymously(locale: str = "en") -> Session:
     session_id, user_id, refresh_token = new_id(), new_id(), refresh_tokens.new()
     execute(
         "SELECT app.sign_in_anonymously(%s, %s, %s, %s, %s, %s, %s)",
-        (session_id, user_id, locale, *_lifetimes(), refresh_token.hash, accounts.origin()),
+        (session_id, user_id, locale, *lifetimes(), refresh_token.hash, accounts.origin()),
     )
     person = Person(user_id, None, None, locale, context.FAN, None, is_anonymous=True)
-    return _session(session_id, refresh_token, person)
+    return started(session_id, refresh_token, person)
 
 
 def refresh(text: str) -> Session:
@@ -175,14 +175,14 @@ def refresh(text: str) -> Session:
     with transaction(context.nobody().on_credentials()):
         found = row(
             "SELECT outcome, successor, session_id, (person).* FROM app.refresh_session(%s, %s, %s, %s, %s, %s)",
-            (token.hash, successor.hash, token.seal(successor), GRACE, _lifetimes()[0], accounts.origin()),
+            (token.hash, successor.hash, token.seal(successor), GRACE, lifetimes()[0], accounts.origin()),
         )
         after_commit(ring)
     assert found is not None
     outcome, sealed, session_id = found.pop("outcome"), found.pop("successor"), found.pop("session_id")
     if outcome != "ok":
         raise _invalid(outcome, session_id, found)
-    return _session(session_id, token.unseal(bytes(sealed)), Person(**found))
+    return started(session_id, token.unseal(bytes(sealed)), Person(**found))
 
 
 def _invalid(outcome: str, session_id: UUID | None, person: Mapping[str, Any]) -> RefreshTokenInvalid:
@@ -221,8 +221,8 @@ def end_one(session_id: UUID) -> None:
     execute("SELECT app.end_session(%s)", (session_id,))
 
 
-def _lifetimes() -> tuple[timedelta, timedelta]:
-    """How long a session lasts unless it is refreshed, and in any case."""
+def lifetimes() -> tuple[timedelta, timedelta]:
+    """Return how long a session lasts unless it is refreshed, and how long in any case."""
     return timedelta(days=settings.session_idle_days), timedelta(days=settings.session_days)
 
 
@@ -240,5 +240,6 @@ def access_token(session_id: UUID, person: Person) -> str:
     )
 
 
-def _session(session_id: UUID, refresh_token: RefreshToken, person: Person) -> Session:
+def started(session_id: UUID, refresh_token: RefreshToken, person: Person) -> Session:
+    """Return a session that SQL has begun or refreshed, with its tokens."""
     return Session(session_id, access_token(session_id, person), refresh_token.text, person)

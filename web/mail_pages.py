@@ -1,24 +1,49 @@
-"""The pages that mails link to: one form each, which sends the link's token once and says what came of it."""
+"""The pages that mails link to: one form each, which sends the link's token once and shows the result."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from string import Template
 
+ENGLISH, SPANISH = "en", "es"
 PASSWORD = '<input name="password" type="password" autocomplete="new-password" required minlength="10" maxlength="128">'
 NAME = '<input name="name" autocomplete="name" required maxlength="200">'
+
+SHARED = {
+    ENGLISH: {
+        "lang": ENGLISH,
+        "no_script": "This page needs JavaScript.",
+        "incomplete": "This link is not complete. Open it from the mail once more.",
+        "invalid": "This link is not valid any more. Ask for a new one.",
+        "unreachable": "The server can't be reached. Try again.",
+        "failed": "That did not work.",
+        "optional": "You may also agree to the following. You can withdraw it at any time.",
+    },
+    SPANISH: {
+        "lang": SPANISH,
+        "no_script": "Esta página necesita JavaScript.",
+        "incomplete": "Este enlace no está completo. Ábrelo otra vez desde el correo.",
+        "invalid": "Este enlace ya no vale. Pide uno nuevo.",
+        "unreachable": "No se puede llegar al servidor. Inténtalo otra vez.",
+        "failed": "No ha funcionado.",
+        "optional": "También puedes aceptar lo siguiente. Puedes retirarlo cuando quieras.",
+    },
+}
+"""Texts of all pages, by language."""
 
 
 @dataclass(frozen=True, slots=True)
 class MailPage:
-    """One of them.
+    """One page in one language.
 
     Attributes:
         title: of the page.
-        text: what it is about.
+        text: what the form is for.
         to: the endpoint that takes the token.
-        button: what the form's button says.
-        done: what is said when it has worked.
-        fields: label → input, of the form.
+        button: label of the button.
+        done: text after success.
+        fields: label and input of each field of the form.
+        asks_consent: the form shows the notice in force and a box for each of its tiers.
         sign_in: what to do first, where the endpoint asks for a session. The page gets it as Supabase hands one over:
             `#access_token=…` behind the address that signing in leads back to.
     """
@@ -29,72 +54,141 @@ class MailPage:
     button: str
     done: str
     fields: tuple[tuple[str, str], ...] = ()
+    asks_consent: bool = False
     sign_in: str = ""
 
-    def render(self, template: str) -> bytes:
-        """The page, as HTML."""
+    def render(self, template: str, language: str = ENGLISH) -> bytes:
+        """Return the page as HTML."""
         labels = (f"<label>{escape(label)} {field}</label>\n" for label, field in self.fields)
-        words = {name: escape(getattr(self, name)) for name in ("title", "text", "to", "button", "done", "sign_in")}
+        own = {name: getattr(self, name) for name in ("title", "text", "to", "button", "done", "sign_in")}
+        notice = f"/api/v1/consent-notices/default?locale={language}" if self.asks_consent else ""
+        words = {name: escape(text) for name, text in {**SHARED[language], **own, "notice": notice}.items()}
         return Template(template).substitute(words, fields="".join(labels)).encode()
 
 
-_ACCEPT = "Accept your invitation"
-
-ELSEWHERE = MailPage(
-    title=_ACCEPT,
-    text="You accept it with the account that you sign in with, if that has the address to which the invitation went.",
-    to="/api/v1/users/me/invitation",
-    button="Accept",
-    done="Welcome. You work for the brand now: go back to the app, and sign in again or reload it.",
-    sign_in="Sign in to the app first, or sign up there, with the address to which the invitation went. If you are new,"
-    " you may be a member of the brand at once. If you aren't, open the link of the invitation from the app.",
-)
-"""Accepting an invitation where a Supabase project signs people in."""
-
-PAGES = {
-    "verify-email": MailPage(
-        title="Confirm your e-mail address",
-        text="One click, and we know that it is yours.",
-        to="/api/v1/auth/verify",
-        button="Confirm",
-        done="Thank you. Your address is confirmed; you can close this page.",
-    ),
-    "accept-invitation": MailPage(
-        title=_ACCEPT,
-        text="Choose a name and a password for your account.",
-        to="/api/v1/auth/accept-invitation",
+ELSEWHERE = {
+    ENGLISH: MailPage(
+        title="Accept your invitation",
+        text="You accept it with the account that you sign in with, if that has the address to which the invitation"
+        " went.",
+        to="/api/v1/users/me/invitation",
         button="Accept",
-        done="Welcome. Your account is ready; you can sign in now.",
-        fields=(("Name", NAME), ("Password", PASSWORD)),
+        done="Welcome. You work for the brand now: go back to the app, and sign in again or reload it.",
+        sign_in="Sign in to the app first, or sign up there, with the address to which the invitation went. If you are"
+        " new, you may be a member of the brand at once. If you aren't, open the link of the invitation from the app.",
     ),
-    "reset-password": MailPage(
-        title="Choose a new password",
-        text="You will be signed out everywhere.",
-        to="/api/v1/auth/password/reset",
-        button="Change",
-        done="Your password is changed; you can sign in with it now.",
-        fields=(("New password", PASSWORD),),
-    ),
-    "confirm-email": MailPage(
-        title="Confirm your new e-mail address",
-        text="One click, and your account has this address.",
-        to="/api/v1/auth/email/confirm",
-        button="Confirm",
-        done="Thank you. Your account has this address from now on; you can close this page.",
-    ),
-    "undo-email": MailPage(
-        title="Take your account back",
-        text="One click, and your account has its old e-mail address again. Everybody is signed out of it, what was"
-        " added meanwhile (an authenticator, API keys, invitations) is taken away, and you get a link to choose a new"
-        " password.",
-        to="/api/v1/auth/email/undo",
-        button="Undo the change",
-        done="Your account has its old address again. Look for our mail, and choose a new password.",
+    SPANISH: MailPage(
+        title="Acepta tu invitación",
+        text="La aceptas con la cuenta con la que entras, si tiene la dirección a la que se envió la invitación.",
+        to="/api/v1/users/me/invitation",
+        button="Aceptar",
+        done="Te damos la bienvenida. Ya trabajas para la marca: vuelve a la aplicación y entra otra vez o recárgala.",
+        sign_in="Entra primero en la aplicación, o regístrate en ella, con la dirección a la que se envió la"
+        " invitación. Si no tenías cuenta, puede que ya seas miembro de la marca. Si no lo eres, abre el enlace de la"
+        " invitación desde la aplicación.",
     ),
 }
-"""The pages by their names, where we sign people in."""
+"""Accepting an invitation where a Supabase project signs people in, by language."""
+
+PAGES: dict[str, dict[str, MailPage]] = {
+    "verify-email": {
+        ENGLISH: MailPage(
+            title="Confirm your e-mail address",
+            text="Choose a name and a password, and your account is ready.",
+            to="/api/v1/auth/verify",
+            button="Make my account",
+            done="Thank you. Your account is ready; you can sign in now.",
+            fields=(("Name", NAME), ("Password", PASSWORD)),
+            asks_consent=True,
+        ),
+        SPANISH: MailPage(
+            title="Confirma tu dirección de correo",
+            text="Elige un nombre y una contraseña, y tu cuenta estará lista.",
+            to="/api/v1/auth/verify",
+            button="Crear mi cuenta",
+            done="Gracias. Tu cuenta está lista; ya puedes entrar.",
+            fields=(("Nombre", NAME), ("Contraseña", PASSWORD)),
+            asks_consent=True,
+        ),
+    },
+    "accept-invitation": {
+        ENGLISH: MailPage(
+            title="Accept your invitation",
+            text="Choose a name and a password for your account.",
+            to="/api/v1/auth/accept-invitation",
+            button="Accept",
+            done="Welcome. Your account is ready; you can sign in now.",
+            fields=(("Name", NAME), ("Password", PASSWORD)),
+        ),
+        SPANISH: MailPage(
+            title="Acepta tu invitación",
+            text="Elige un nombre y una contraseña para tu cuenta.",
+            to="/api/v1/auth/accept-invitation",
+            button="Aceptar",
+            done="Te damos la bienvenida. Tu cuenta está lista; ya puedes entrar.",
+            fields=(("Nombre", NAME), ("Contraseña", PASSWORD)),
+        ),
+    },
+    "reset-password": {
+        ENGLISH: MailPage(
+            title="Choose a new password",
+            text="You will be signed out everywhere. Your authenticator, recovery codes, API keys and open invitations"
+            " are removed, so that nobody who used the account before gets in.",
+            to="/api/v1/auth/password/reset",
+            button="Change",
+            done="Your password is changed; you can sign in with it now.",
+            fields=(("New password", PASSWORD),),
+        ),
+        SPANISH: MailPage(
+            title="Elige una contraseña nueva",
+            text="Se cerrarán todas tus sesiones. Se quitan tu autenticador, tus códigos de recuperación, tus claves de"
+            " API y tus invitaciones abiertas, para que no entre nadie que usara la cuenta antes.",
+            to="/api/v1/auth/password/reset",
+            button="Cambiar",
+            done="Tu contraseña ha cambiado; ya puedes entrar con ella.",
+            fields=(("Contraseña nueva", PASSWORD),),
+        ),
+    },
+    "confirm-email": {
+        ENGLISH: MailPage(
+            title="Confirm your new e-mail address",
+            text="One click, and your account has this address.",
+            to="/api/v1/auth/email/confirm",
+            button="Confirm",
+            done="Thank you. Your account has this address from now on; you can close this page.",
+        ),
+        SPANISH: MailPage(
+            title="Confirma tu nueva dirección de correo",
+            text="Un clic, y tu cuenta tiene esta dirección.",
+            to="/api/v1/auth/email/confirm",
+            button="Confirmar",
+            done="Gracias. Tu cuenta tiene esta dirección desde ahora; puedes cerrar esta página.",
+        ),
+    },
+    "undo-email": {
+        ENGLISH: MailPage(
+            title="Take your account back",
+            text="One click, and your account has its old e-mail address again. Everybody is signed out of it. Its"
+            " authenticator, recovery codes, API keys and open invitations are removed, and you get a link to choose a"
+            " new password.",
+            to="/api/v1/auth/email/undo",
+            button="Undo the change",
+            done="Your account has its old address again. Look for our mail, and choose a new password.",
+        ),
+        SPANISH: MailPage(
+            title="Recupera tu cuenta",
+            text="Un clic, y tu cuenta vuelve a tener su dirección anterior. Se cierran todas sus sesiones. Se quitan"
+            " su autenticador, sus códigos de recuperación, sus claves de API y sus invitaciones abiertas, y recibes un"
+            " enlace para elegir una contraseña nueva.",
+            to="/api/v1/auth/email/undo",
+            button="Deshacer el cambio",
+            done="Tu cuenta vuelve a tener su dirección anterior. Busca nuestro correo y elige una contraseña nueva.",
+        ),
+    },
+}
+"""The pages by name and language, where we sign people in."""
 
 
-def pages(*, signs_in: bool) -> dict[str, MailPage]:
-    """Those that an installation has; where people sign in elsewhere, only what invitations link to."""
+def pages(*, signs_in: bool) -> Mapping[str, Mapping[str, MailPage]]:
+    """Return those that an installation has; where people sign in elsewhere, only what invitations link to."""
     return PAGES if signs_in else {"accept-invitation": ELSEWHERE}

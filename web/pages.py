@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,18 @@ class Scan:
         await self._file.on_get(req, resp)
 
 
+class MailLink:
+    """A page that mails link to, in the language of the mail: `?lang=es`, or English."""
+
+    def __init__(self, template: str, page: Mapping[str, mail_pages.MailPage]) -> None:
+        self._files = {language: File(MAIL_LINK, one.render(template, language)) for language, one in page.items()}
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Send the page. The token is not in the request: it stands behind the `#` of the link."""
+        language = req.get_param("lang", default=mail_pages.ENGLISH)
+        await self._files.get(language, self._files[mail_pages.ENGLISH]).on_get(req, resp)
+
+
 class Root:
     """`/`: where to go from here."""
 
@@ -117,7 +130,7 @@ def install(app: App[Any, Any], *, signs_in: bool) -> None:
     template = (STATIC / MAIL_LINK).read_text(encoding="utf-8")
     mail_links = mail_pages.pages(signs_in=signs_in)
     for name, page in mail_links.items():
-        app.add_route(f"/{name}", File(MAIL_LINK, page.render(template)))
+        app.add_route(f"/{name}", MailLink(template, page))
     app.add_route("/s/{token}", Scan())
     names = "|".join(map(re.escape, ("docs", *mail_links)))
     pattern = re.compile(rf"/(?:{names}|s/{TOKEN.pattern})/\Z")

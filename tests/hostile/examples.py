@@ -16,7 +16,7 @@ from models.context import FAN, SYSTEM_ADMIN
 from models.db import transaction
 from models.dead_jobs import Filter
 from tests.hostile.wire import Request
-from tests.hostile.world import NOBODY, OTHER_PASSWORD, PASSWORD, Caller, World, address
+from tests.hostile.world import NOBODY, OTHER_PASSWORD, PASSWORD, Caller, World, address, notice_id
 from web.pagination import cursor_of
 from web.v1.dead_jobs import REPLAY
 
@@ -173,12 +173,19 @@ _example(
     body=lambda _: {
         "email": address(),
         "password": PASSWORD,
-        "name": "Ana",
         "locale": "es-ES",
-        "consent_tiers": ["essential", "marketing"],
     },
 )
-_example("POST /api/v1/auth/verify", body=lambda world: {"token": world.signup_token()})
+_example(
+    "POST /api/v1/auth/verify",
+    body=lambda world: {
+        "token": world.signup_token(),
+        "password": PASSWORD,
+        "name": "Ana",
+        "consent_tiers": ["essential", "marketing"],
+        "notice_id": str(notice_id()),
+    },
+)
 _example(
     "POST /api/v1/auth/accept-invitation",
     body=lambda world: {

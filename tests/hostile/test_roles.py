@@ -17,7 +17,7 @@ from web.openapi import declarations
 DECLARED = declarations(application)
 PAGE = ROOT / "docs" / "permissions.md"
 NARROW = "an API key with one scope"
-ENDING_A_SESSION = ("POST", "/api/v1/auth/logout")
+ENDING_SESSIONS = {("POST", "/api/v1/auth/logout"), ("POST", "/api/v1/auth/verify")}
 OF_A_BRAND = {"brand_id", "campaign_id", "code_id", "job_id", "user_id", "invitation_id", "api_key_id"}
 
 
@@ -43,7 +43,7 @@ def is_let_in(known, declared, who):
 
 def asked_by(world, callers, who, operation, example):
     """The example's request, as somebody else; whoever ends their session does so in another one."""
-    ends = operation == ENDING_A_SESSION and who in CALLERS
+    ends = operation in ENDING_SESSIONS and who in CALLERS
     return example.of(world.again(who) if ends else callers[who]).request()
 
 

@@ -32,6 +32,7 @@ from models import (
     passwords,
     second_factor,
     sessions,
+    signups,
     tokens,
     totp,
 )
@@ -214,12 +215,7 @@ class World:
 
     def signup_token(self) -> str:
         """The token of a new sign-up's link."""
-        email = address()
-        with transaction(context.nobody().on_credentials()):
-            accounts.sign_up(email, _hash(), None, "en", [])
-        with self.superuser.cursor() as cursor:
-            cursor.execute("select id from app.signups where email = %s", (email,))
-            return links.make(accounts.SIGNUP, (cursor.fetchone() or (None,))[0])
+        return _signup_token(self, address())
 
     def draft(self) -> Campaign:
         """A new campaign of the brand."""
@@ -360,14 +356,25 @@ def _member(admin: Caller, brand_id: UUID, role: str) -> Caller:
 
 def _fan(world: World, password: str = PASSWORD) -> Caller:
     email = address()
+    token = _signup_token(world, email)
+    signups.verify(
+        context.nobody().on_credentials(), token, password, consent_tiers=["essential"], notice_id=notice_id()
+    )
+    return _signed_in(email, password)
+
+
+def notice_id() -> UUID:
+    """The notice in force."""
+    with transaction(context.nobody()):
+        return consents.default_notice("en").id
+
+
+def _signup_token(world: World, email: str) -> str:
     with transaction(context.nobody().on_credentials()):
-        accounts.sign_up(email, _hash(password), None, "en", ["essential"])
+        signups.sign_up(email, "en")
     with world.superuser.cursor() as cursor:
         cursor.execute("select id from app.signups where email = %s", (email,))
-        token = links.make(accounts.SIGNUP, (cursor.fetchone() or (None,))[0])
-    with transaction(context.nobody().on_credentials()):
-        accounts.verify(token)
-    return _signed_in(email, password)
+        return links.make(accounts.SIGNUP, (cursor.fetchone() or (None,))[0])
 
 
 def _signed_in(email: str, password: str = PASSWORD) -> Caller:

@@ -15,7 +15,7 @@ import jobs.actors  # noqa: F401  (declares every actor)
 from jobs import letters, smtp
 from jobs.engine import registry
 from jobs.engine.run import identity_of
-from models import accounts, brands, context, credentials, links, passwords
+from models import accounts, brands, context, credentials, links, signups
 from models.db import transaction
 from models.jobs import enqueue
 from settings import settings
@@ -31,7 +31,7 @@ def sign_up(mailbox, db_clean):
 
     def sign_up(email="ana@example.com", locale="en"):
         with transaction(context.nobody().on_credentials()):
-            accounts.sign_up(email, passwords.hash("una clave muy larga"), "Ana", locale, [])
+            signups.sign_up(email, locale)
 
     return sign_up
 
@@ -79,7 +79,7 @@ def test_a_mail_has_both_forms_and_says_that_nobody_wrote_it(drain, mailbox, sig
     assert message["Auto-Submitted"] == "auto-generated"
     link = re.search(r"https?://\S+", mailbox.text("ana@example.com"))
     assert link
-    assert link[0].startswith(f"{settings.frontend_url}/verify-email#token=")
+    assert link[0].startswith(f"{settings.frontend_url}/verify-email?lang=es#token=")
 
 
 def test_a_mail_that_is_tried_again_is_recognised_as_one(drain, mailbox, monkeypatch, sign_up):
@@ -336,7 +336,7 @@ def test_an_invitation_names_the_brand_in_the_brands_language(admin, drain, mail
 
     assert mailbox.to("boss@example.com")[0]["Subject"] == "Te invitan a unirte a Señal & Cía en Compañon"
     assert "Señal &amp; Cía" in mailbox.text("boss@example.com", "html")
-    assert "/accept-invitation#token=" in mailbox.text("boss@example.com")
+    assert "/accept-invitation?lang=es#token=" in mailbox.text("boss@example.com")
 
 
 def test_a_brand_whose_settings_are_strange_sends_its_invitations_all_the_same(admin, drain, mailbox):

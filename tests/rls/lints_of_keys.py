@@ -58,10 +58,7 @@ KEYS = [
         "alter table public.campaigns add column other_id uuid references public.users (id)",
         dict.fromkeys(
             (
-                "app.api_keys.created_by",
-                "app.invitations.invited_by",
                 "app.invitations.role_id",
-                "app.signups.upgrades_user_id",
                 "campaign_assignments.assigned_by",
                 "campaigns.created_by",
                 "consent_events.brand_id",

@@ -11,7 +11,7 @@ from web.declaration import OPEN, Declaration
 from web.v1 import ROUTES
 
 WRITES_ITS_OWN_ENTRY = {
-    "POST /api/v1/auth/signup": "app.sign_up, for the anonymous fan who asks",
+    "POST /api/v1/auth/signup": "app.sign_up, what is throttled included",
     "POST /api/v1/auth/verify": "app.verify_signup, when it is known whose account it is",
     "POST /api/v1/auth/accept-invitation": "app.accept_invitation, likewise",
     "POST /api/v1/auth/login": "app.sign_in and app.fail_sign_in",

@@ -50,13 +50,15 @@ def test_another_address_of_an_account_and_the_way_back(client, drain, mailbox, 
 
 def test_a_fan_who_signs_up_and_becomes_a_member(client, drain, mailbox, fan, member, brand, told):
     boss, phone = member("Brand Admin"), fan()
-    body = {"email": "new@example.com", "password": PASSWORD, "consent_tiers": ["analytics"]}
-    client.post("/api/v1/auth/signup", json=body, token=phone.token)
+    client.post("/api/v1/auth/signup", json={"email": "new@example.com"})
     drain()
-    client.post("/api/v1/auth/verify", json={"token": mailbox.token("new@example.com")})
+    notice = client.get("/api/v1/consent-notices/default").json["id"]
+    chosen = {"password": PASSWORD, "consent_tiers": ["analytics"], "notice_id": notice}
+    verified = {"token": mailbox.token("new@example.com"), **chosen}
+    client.post("/api/v1/auth/verify", json=verified, token=phone.token)
     anonymous = {"role": "Fan", "brand_id": None, "is_anonymous": True}
     person = anonymous | {"is_anonymous": False}
-    assert told("account.verify") == (anonymous, person | {"consent_tiers": ["analytics"]})
+    assert told("account.verify") == (anonymous, person | {"consent_tiers": ["analytics"], "notice": notice})
 
     invited = {"email": "new@example.com", "role": "Creator"}
     client.post(f"/api/v1/brands/{brand['id']}/invitations", json=invited, token=boss.token)

@@ -2,15 +2,16 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from uuid import UUID
 
 import psycopg2
 import pytest
 
-from models import credentials, passwords, reauthentication, sessions, totp
+from models import accounts, credentials, links, passwords, reauthentication, sessions, tokens, totp
 from models.errors import Invalid
 from tests.blocked import until_blocked
-from tests.fixtures.accounts import PASSWORD, forget_code, link_token, sign_in, sign_in_admin, text_of
+from tests.fixtures.accounts import PASSWORD, Account, link_token, sign_in, sign_in_admin, text_of
 
 pytestmark = pytest.mark.usefixtures("fresh_limits")
 
@@ -273,63 +274,181 @@ def stolen(client, drain, mailbox, somebody):
 
 
 def enrol(client, token):
-    """Add an authenticator; its secret, and the token of the session that has shown a code of it."""
+    """Add an authenticator; the answer to its first code."""
     secret = client.post("/api/v1/users/me/mfa", token=token).json["secret"]
-    confirmed = client.post("/api/v1/users/me/mfa/confirm", json={"code": totp.code(secret)}, token=token).json
-    return secret, confirmed["access_token"]
+    return client.post("/api/v1/users/me/mfa/confirm", json={"code": totp.code(secret)}, token=token).json
 
 
-def test_what_a_thief_has_left_in_an_account_is_gone_once_its_owner_takes_it_back(
-    client, drain, mailbox, member, superuser
-):
-    boss = member("Brand Admin")
-    key = {"name": "ours", "scopes": ["campaigns:read"]}
-    ours = client.post("/api/v1/api-keys", json=key, token=boss.token).json["key"]
-    link = stolen(client, drain, mailbox, boss)
-    _, token = enrol(client, boss.token)
-    left = client.post("/api/v1/api-keys", json={**key, "name": "theirs"}, token=token).json
-    people = f"/api/v1/brands/{boss.brand_id}/invitations"
-    invited = client.post(people, json={"email": "friend@example.com", "role": "Brand Admin"}, token=token).json
-    drain()
-    accomplice = {"token": mailbox.token("friend@example.com"), "password": NEW, "name": "Friend"}
+@dataclass
+class Left:
+    """What a person who had got into an account has left there."""
 
-    assert follow(client, "undo", link).status_code == 200
-    drain()
+    recovery_codes: list[str]
+    key: dict[str, str]
+    invitation: dict[str, str]
+    session: Account
 
-    assert client.get("/api/v1/campaigns", token=left["key"]).json["code"] == "api_key_invalid"
-    assert client.get("/api/v1/campaigns", token=ours).status_code == 200
-    assert client.post("/api/v1/auth/accept-invitation", json=accomplice).json["code"] == "link_invalid"
-    assert mailbox.to(boss.email)[-1]["Subject"] == "Your account has its old address again"
-    assert reset(client, mailbox.token(boss.email)).status_code == 200
-    assert login(client, boss.email, NEW).json["mfa_required"] is None
+
+@pytest.fixture
+def leave(client):
+    """`leave(boss)`: enrol an authenticator, make an API key and invite somebody, as this Brand Admin."""
+
+    def act(boss):
+        confirmed = enrol(client, boss.token)
+        session = replace(boss, token=confirmed["access_token"])
+        wanted = {"name": "theirs", "scopes": ["campaigns:read"]}
+        key = client.post("/api/v1/api-keys", json=wanted, token=session.token).json
+        people = f"/api/v1/brands/{boss.brand_id}/invitations"
+        friend = {"email": "friend@example.com", "role": "Brand Admin"}
+        invited = client.post(people, json=friend, token=session.token).json
+        return Left(confirmed["recovery_codes"], key, invited, session)
+
+    return act
+
+
+def assert_removed(client, superuser, left, action):
+    """Nothing of what was left gives access, and the trail names what was removed."""
+    assert client.get("/api/v1/campaigns", token=left.key["key"]).json["code"] == "api_key_invalid"
+    link = {"token": links.make(accounts.INVITATION, UUID(left.invitation["id"])), "password": NEW}
+    assert client.post("/api/v1/auth/accept-invitation", json=link).json["code"] == "link_invalid"
+    assert not is_alive(client, left.session)
     with superuser.cursor() as cursor:
-        cursor.execute("select details -> 'taken' from audit_logs where action = 'email.undo'")
-        ((taken,),) = cursor.fetchall()
-    assert (taken["api_keys"], taken["invitations"]) == ([left["id"]], [invited["id"]])
-    assert taken["second_factor"]
+        cursor.execute(
+            "select details -> 'removed' from audit_logs where action = %s and user_id = %s order by timestamp desc",
+            (action, left.session.user_id),
+        )
+        (removed,) = cursor.fetchone()
+    assert removed.pop("second_factor")
+    assert removed == {
+        "recovery_codes": len(left.recovery_codes),
+        "api_keys": [left.key["id"]],
+        "invitations": [left.invitation["id"]],
+    }
 
 
-@pytest.mark.parametrize("thief_replaces_it", [False, True])
-def test_a_second_factor_that_was_asked_for_before_is_worth_no_less_to_whoever_has_the_mailbox(
-    client, drain, mailbox, member, superuser, thief_replaces_it
+def test_nothing_from_before_survives_a_reset_by_mail(client, drain, mailbox, member, leave, superuser):
+    boss, other = member("Brand Admin"), member("Brand Admin")
+    theirs = client.post("/api/v1/api-keys", json={"name": "x", "scopes": ["campaigns:read"]}, token=other.token).json
+    left = leave(boss)
+    forget(client, boss.email)
+    drain()
+
+    assert reset(client, mailbox.token(boss.email)).status_code == 200
+    drain()
+
+    assert_removed(client, superuser, left, "password.reset")
+    assert client.get("/api/v1/campaigns", token=theirs["key"]).status_code == 200
+    assert login(client, boss.email, NEW).json["mfa_required"] is None
+    assert {message["Subject"] for message in mailbox.to(boss.email)[-2:]} == {
+        "Access to your account has been removed",
+        "Your password has been changed",
+    }
+
+
+def test_reset_by_mail_demands_another_enrolment_where_mfa_is_required(
+    client, drain, mailbox, member, brand, superuser
 ):
     manager = member()
-    secret, token = enrol(client, manager.token)
-    link = stolen(client, drain, mailbox, replace(manager, token=token))
-    if thief_replaces_it:
-        secret, _ = enrol(client, token)
+    enrol(client, manager.token)
+    superuser.cursor().execute("update brands set mfa_required_from = now()")
+    forget(client, manager.email)
+    drain()
+
+    assert reset(client, mailbox.token(manager.email)).status_code == 200
+
+    begun = login(client, manager.email, NEW).json
+    assert begun["mfa_required"] == "enrol"
+    url = f"/api/v1/brands/{brand['id']}"
+    assert client.get(url, token=begun["access_token"]).json["code"] == "mfa_required"
+    raised = enrol(client, begun["access_token"])["access_token"]
+    assert client.get(url, token=raised).status_code == 200
+
+
+def test_reset_by_mail_that_removes_nothing_sends_one_notice(client, drain, mailbox, member):
+    manager = member()
+    forget(client, manager.email)
+    drain()
+    token = mailbox.token(manager.email)
+    mailbox.messages.clear()
+
+    assert reset(client, token).status_code == 200
+    drain()
+
+    assert [message["Subject"] for message in mailbox.messages] == ["Your password has been changed"]
+
+
+def test_password_of_a_system_admin_is_not_reset_by_mail(client, drain, mailbox, admin, member, superuser):
+    manager = member()
+
+    assert essence(forget(client, admin.email)) == essence(forget(client, "nobody@example.com"))
+    drain()
+    assert mailbox.messages == []
+
+    forget(client, manager.email)
+    drain()
+    superuser.cursor().execute("update app.password_resets set user_id = %s", (admin.user_id,))
+    assert reset(client, mailbox.token(manager.email)).json["code"] == "link_invalid"
+    assert login(client, admin.email, PASSWORD).json["mfa_required"] == "verify"
+
+
+def test_nothing_from_before_survives_an_accepted_invitation(client, drain, mailbox, member, leave, admin, superuser):
+    boss, remover = member("Brand Admin"), member("Brand Admin")
+    left = leave(boss)
+    superuser.cursor().execute("update users set role_id = 4, brand_id = null where id = %s", (boss.user_id,))
+    people = f"/api/v1/brands/{boss.brand_id}/invitations"
+    client.post(people, json={"email": boss.email, "role": "Creator"}, token=remover.token)
+    drain()
+    link = {"token": _tokens(mailbox, boss.email)[-1], "password": NEW}
+
+    assert client.post("/api/v1/auth/accept-invitation", json=link).status_code == 200
+    drain()
+
+    assert_removed(client, superuser, left, "invitation.accept")
+    assert login(client, boss.email, NEW).json["mfa_required"] is None
+    assert mailbox.to(boss.email)[-1]["Subject"] == "Access to your account has been removed"
+
+
+def test_nothing_from_before_survives_an_invitation_that_a_fan_takes_up(
+    client, drain, mailbox, member, leave, sign_in_again, superuser
+):
+    boss, remover = member("Brand Admin"), member("Brand Admin")
+    left = leave(boss)
+    superuser.cursor().execute("update users set role_id = 4, brand_id = null where id = %s", (boss.user_id,))
+    superuser.cursor().execute("delete from app.totp_factors where user_id = %s", (boss.user_id,))
+    session = login(client, boss.email, PASSWORD).json
+    enrol(client, session["access_token"])
+    begun = login(client, boss.email, PASSWORD).json["access_token"]
+    people = f"/api/v1/brands/{boss.brand_id}/invitations"
+    client.post(people, json={"email": boss.email, "role": "Creator"}, token=remover.token)
+    drain()
+    taken_up = {"token": _tokens(mailbox, boss.email)[-1]}
+    session = client.post("/api/v1/auth/refresh", json={"refresh_token": session["refresh_token"]}).json
+
+    done = client.post("/api/v1/users/me/invitation", json=taken_up, token=session["access_token"])
+
+    assert done.status_code == 200
+    assert_removed(client, superuser, left, "invitation.accept")
+    assert client.get("/api/v1/users/me/mfa", token=begun).json["code"] == "session_ended"
+    renewed = client.post("/api/v1/auth/refresh", json={"refresh_token": session["refresh_token"]}).json
+    assert tokens.verify(renewed["access_token"])["aal"] == "aal1"
+
+
+@pytest.mark.parametrize("left_before_the_change", [True, False])
+def test_nothing_from_before_survives_the_undo_of_a_change_of_address(
+    client, drain, mailbox, member, leave, superuser, left_before_the_change
+):
+    boss = member("Brand Admin")
+    left = leave(boss) if left_before_the_change else None
+    link = stolen(client, drain, mailbox, left.session if left else boss)
+    left = left or leave(boss)
 
     assert follow(client, "undo", link).status_code == 200
     drain()
-    (letter,) = [one for one in mailbox.to(manager.email) if "old address again" in one["Subject"]]
-    reset(client, link_token(letter))
 
-    begun = login(client, manager.email, NEW).json
-    assert begun["mfa_required"] == "verify"
-    forget_code(superuser, manager.user_id)
-    shown = client.post("/api/v1/auth/mfa/verify", json={"code": totp.code(secret)}, token=begun["access_token"])
-    standing = client.get("/api/v1/users/me/mfa", token=shown.json["access_token"]).json
-    assert standing["recovery_codes_left"] == 0
+    assert_removed(client, superuser, left, "email.undo")
+    (letter,) = [one for one in mailbox.to(boss.email) if one["Subject"] == "Your account has its old address again"]
+    assert reset(client, link_token(letter)).status_code == 200
+    assert login(client, boss.email, NEW).json["mfa_required"] is None
 
 
 @pytest.mark.parametrize("verb", ["confirm", "undo"])

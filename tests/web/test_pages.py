@@ -9,7 +9,7 @@ from falcon import inspect
 from models.codes import make_token
 from models.scans import KINDS
 from web.app import application
-from web.mail_pages import ELSEWHERE, MailPage
+from web.mail_pages import ELSEWHERE, SHARED, MailPage
 from web.mail_pages import PAGES as MAIL_PAGES
 from web.openapi import document
 from web.pages import MAIL_LINK, STATIC
@@ -61,8 +61,10 @@ def test_every_file_is_served(api):
         assert api.get(path, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
 
 
-@pytest.mark.parametrize("page", [*MAIL_PAGES.values(), ELSEWHERE], ids=lambda page: page.to)
-def test_what_a_mail_links_to_sends_its_token_to_an_endpoint_that_takes_it_and_all_that_the_form_asks(page):
+@pytest.mark.parametrize("language", SHARED)
+@pytest.mark.parametrize("pages", [*MAIL_PAGES.values(), ELSEWHERE], ids=lambda pages: pages["en"].to)
+def test_what_a_mail_links_to_sends_its_token_to_an_endpoint_that_takes_it_and_all_that_the_form_asks(pages, language):
+    page = pages[language]
     schemas = document(application)["components"]["schemas"]
     operation = document(application)["paths"][page.to]["post"]
     body = schemas[operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]]
@@ -70,6 +72,19 @@ def test_what_a_mail_links_to_sends_its_token_to_an_endpoint_that_takes_it_and_a
 
     assert set(body["required"]) <= asked | {"token"} <= set(body["properties"])
     assert bool(page.sign_in) == bool(operation.get("security"))
+    assert page.asks_consent == ("notice_id" in body["properties"])
+
+
+@pytest.mark.parametrize("name", MAIL_PAGES)
+def test_page_of_a_mail_is_in_the_mails_language_or_in_english(api, name):
+    spanish, english = api.get(f"/{name}?lang=es"), api.get(f"/{name}")
+
+    assert '<html lang="es">' in spanish.text
+    assert "Esta página necesita JavaScript." in spanish.text
+    assert MAIL_PAGES[name]["en"].title not in spanish.text
+    assert '<html lang="en">' in english.text
+    assert api.get(f"/{name}?lang=xx&lang=es").status_code == 200
+    assert api.get(f"/{name}?lang=%00").content == english.content
 
 
 def test_words_of_a_page_are_text():

@@ -159,23 +159,6 @@ def test_a_refreshed_token_says_what_the_person_is_by_now(client, member, superu
     assert is_alive(client, following)
 
 
-def test_an_anonymous_fan_s_session_goes_on_as_the_account_that_signup_made_of_it(client, drain, mailbox, phone):
-    client.put("/api/v1/users/me", json={"consent_tiers": ["essential"]}, token=phone["access_token"])
-    asked = {"email": "ana@example.com", "password": "una clave muy larga"}
-    client.post("/api/v1/auth/signup", json=asked, token=phone["access_token"])
-    drain()
-    assert refresh(client, phone["refresh_token"]).json["user"]["is_anonymous"] is True
-    client.post("/api/v1/auth/verify", json={"token": mailbox.token("ana@example.com")})
-
-    following = refresh(client, phone["refresh_token"]).json
-
-    assert following["user"]["id"] == phone["user"]["id"]
-    assert (following["user"]["is_anonymous"], following["user"]["email"]) == (False, "ana@example.com")
-    assert tokens.verify(following["access_token"])["is_anonymous"] is False
-    me = client.get("/api/v1/users/me", token=following["access_token"]).json
-    assert (me["is_anonymous"], me["consent_tiers"]) == (False, ["essential"])
-
-
 @pytest.mark.parametrize(
     ("scope", "alive"),
     [

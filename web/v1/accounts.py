@@ -7,13 +7,16 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import UNSET, UnsetType
 
-from models import accounts, emails, links, passwords, sessions, tokens
-from models.accounts import AlreadyRegistered, EmailInUse
+from models import accounts, emails, links, passwords, sessions, signups, tokens
+from models.accounts import EmailInUse
+from models.consents import NoticeNotInForce, TierNotInNotice, UnknownNotice
+from models.context import nobody
 from models.db import transaction
 from models.errors import PreconditionFailed
 from models.invitations import AlreadyMember
 from models.links import LinkInvalid
 from models.sessions import InvalidCredentials
+from models.signups import AlreadyRegistered
 from web.addresses import partition
 from web.endpoint import audited, endpoint, etag, require_match
 from web.instants import Instant
@@ -21,13 +24,15 @@ from web.v1.fields import Email, Locale, NewPassword, Password, Phone, Text200, 
 
 
 class SignupIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Who wants an account. Consents chosen here are given once the address is verified."""
+    """Sign-up request. Password, name and consents of the account come with `POST /api/v1/auth/verify`.
+
+    A `password` is checked for strength, so that a form can say so at once, and is not stored. `locale` is the language
+    of the mail and of the page that it links to.
+    """
 
     email: Email
-    password: NewPassword
-    name: Text200 | None = None
+    password: NewPassword | None = None
     locale: Locale = "en"
-    consent_tiers: Tiers = []
 
 
 class SignupOut(msgspec.Struct):
@@ -36,16 +41,25 @@ class SignupOut(msgspec.Struct):
     status: Literal["verification_sent"] = "verification_sent"
 
 
+NoticeId = Annotated[
+    UUID, msgspec.Meta(description="The notice that was shown: `id` of `GET /api/v1/consent-notices/default`.")
+]
+
+
 class TokenIn(msgspec.Struct, forbid_unknown_fields=True):
     """The token of a one-time link."""
 
     token: Token
 
 
-class VerifiedOut(msgspec.Struct):
-    """The account is there, and its owner can sign in."""
+class VerificationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What the reader of the mail chooses for the account. `notice_id` is needed with `consent_tiers`."""
 
-    status: Literal["verified"] = "verified"
+    token: Token
+    password: NewPassword
+    name: Text200 | None = None
+    consent_tiers: Tiers = []
+    notice_id: NoticeId | None = None
 
 
 class AcceptanceIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -120,6 +134,13 @@ class SessionOut(msgspec.Struct):
         return cls(session.access_token, session.refresh_token, PersonOut.of(person), mfa_required=person.mfa_required)
 
 
+class VerifiedOut(msgspec.Struct):
+    """The account exists, and its owner can sign in. `session` replaces the sessions of an anonymous fan."""
+
+    status: Literal["verified"] = "verified"
+    session: SessionOut | None = None
+
+
 class TakenUpOut(msgspec.Struct):
     """The caller works for this brand, and gets a token that says so next."""
 
@@ -181,19 +202,18 @@ class Signup:
         slow=True,
         chooses_password=True,
         outward=True,
-        problems=(AlreadyRegistered,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Sign up. A mail goes to the address: a link that makes the account, or word that there is one already.
 
-        With an anonymous fan's token, that fan becomes the account and keeps scans and consents.
+        There is one open sign-up for an address. A repetition mails its link again, up to five times an hour.
         """
         asked: SignupIn = req.context.body
         email = emails.normalise(asked.email)
-        passwords.require_good(asked.password, email, asked.name)
-        password_hash = passwords.hash(asked.password)
-        with transaction(req.context.identity):
-            accounts.sign_up(email, password_hash, asked.name, asked.locale, list(asked.consent_tiers))
+        if asked.password is not None:
+            passwords.require_good(asked.password, email)
+        with transaction(nobody().on_credentials()):
+            signups.sign_up(email, asked.locale)
         resp.media = SignupOut()
 
 
@@ -203,17 +223,33 @@ class Verification:
     @endpoint(
         credentials=True,
         own_sign_in=True,
-        body=TokenIn,
+        body=VerificationIn,
         response=VerifiedOut,
-        permission="public",
+        permission="optional",
         refused_as="account.verify",
-        rate="60/minute",
-        problems=(LinkInvalid,),
+        rate="30/minute",
+        address_rate="300/minute",
+        slow=True,
+        chooses_password=True,
+        outward=True,
+        problems=(LinkInvalid, AlreadyRegistered, NoticeNotInForce, TierNotInNotice, UnknownNotice),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Make the account that somebody has signed up for. The link is good once, and for a day."""
-        accounts.verify(req.context.body.token)
-        resp.media = VerifiedOut()
+        """Make the account of a sign-up, with the password, name and consents of whoever reads the mail.
+
+        The link is good once, and for a day. With an anonymous fan's access token, that fan becomes the account and
+        keeps scans and consents; all sessions of the fan end, and the answer has a new one.
+        """
+        asked: VerificationIn = req.context.body
+        session = signups.verify(
+            req.context.identity,
+            asked.token,
+            asked.password,
+            name=asked.name,
+            consent_tiers=asked.consent_tiers,
+            notice_id=asked.notice_id,
+        )
+        resp.media = VerifiedOut(session=SessionOut.of(session) if session else None)
 
 
 class Acceptance:

@@ -83,7 +83,11 @@ class PasswordReset:
         problems=(LinkInvalid,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Choose a new password. All sessions of the account end. The link is good once, and for an hour."""
+        """Choose a new password. The link is good once, and for an hour.
+
+        Sessions, authenticator, recovery codes, API keys and open invitations of the account end, and the person is
+        notified. The password of a System Admin is not reset by mail.
+        """
         asked: ResetIn = req.context.body
         credentials.reset_password(req.context.identity, asked.token, asked.password)
         resp.media = ChangedOut()
@@ -175,8 +179,7 @@ class EmailUndo:
         """Undo a change of e-mail address. The link is good once, and for a week, unless a fan became a member since.
 
         The account has its old address again, no sessions and no password, and a link for a new one is mailed there.
-        What was added since the change was asked for is taken away: an authenticator, where there had been none, API
-        keys, open invitations.
+        Authenticator, recovery codes, API keys and open invitations of the account end.
         """
         credentials.undo_email_change(req.context.identity, req.context.body.token)
         resp.media = ChangedOut()

@@ -40,13 +40,16 @@ class ReauthenticationIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class OpenSessionOut(msgspec.Struct):
-    """A session that lives. `address` and `user_agent` are those that it began with."""
+    """A session that lives. `address` and `user_agent` are those that it began with.
+
+    `authenticated_at`: when its person last showed a password or a code; null if never, as for anonymous fans.
+    """
 
     id: UUID
     is_this: bool
     created_at: Instant
     refreshed_at: Instant
-    authenticated_at: Instant
+    authenticated_at: Instant | None
     expires_at: Instant
     address: str | None
     user_agent: str | None

@@ -108,7 +108,7 @@ create table app.sessions (
     user_id uuid not null references public.users (id) on delete cascade,
     created_at timestamptz not null default now(),
     aal text not null default 'aal1' check (aal in ('aal1', 'aal2')), -- aal2: has shown a second factor, too
-    authenticated_at timestamptz not null default now(), -- when its person last showed a password or a code
+    authenticated_at timestamptz default now(), -- last time its person showed a password or a code; null: never
     refreshed_at timestamptz not null default now(),
     expires_at timestamptz not null, -- unless it is refreshed before
     ends_at timestamptz not null default 'infinity', -- refreshed or not
@@ -129,19 +129,15 @@ create table app.sign_in_attempts (
 );
 create index sign_in_attempts_user on app.sign_in_attempts (user_id);
 
--- An account that nobody has verified yet. It becomes a user, or adds to the anonymous one it started as.
+-- Addresses that wait to be confirmed, one row for each. A row holds nothing else that the sender of the form chose: a
+-- password, a name or a consent is taken from the person who reads the mail.
 create table app.signups (
     id uuid primary key,
-    email text not null check (email = lower(email)),
-    password_hash text not null,
-    name text,
-    locale text not null,
-    consent_tiers text[] not null default '{}',
-    upgrades_user_id uuid references public.users (id) on delete cascade,
+    email text not null unique check (email = lower(email)),
+    locale text not null,                  -- of the mail and its page, and of the account at first
     created_at timestamptz not null default now(),
     expires_at timestamptz not null                -- shortened by app.begin_link once the link is mailed
 );
-create index signups_email on app.signups (email, created_at);
 create index signups_expiry on app.signups (expires_at);
 
 create table app.invitations (
@@ -160,6 +156,7 @@ create table app.invitations (
 );
 create unique index invitations_open on app.invitations (brand_id, email) where used_at is null and revoked_at is null;
 create index invitations_email on app.invitations (email, sent_at);
+create index invitations_inviter on app.invitations (invited_by);
 
 -- The brand that a member acts for, if the role has the permission; null, and so no row, otherwise, and as long as the
 -- session owes the second factor. An API key has scopes in place of a role's permissions; app.require_api_key has seen

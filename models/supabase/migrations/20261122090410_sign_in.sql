@@ -81,80 +81,100 @@ end
 $$;
 call app.grant_definer('app.place_of(uuid)', '{}');
 
--- Puts a sign-up down and has a mail sent to its address: a link, or word that there is an account already.
--- Does the same work either way. An anonymous fan who asks becomes the account, once it is verified.
+-- Store or renew the one open sign-up of an address and mail its link, or mail that the address has an account. Both do
+-- the same work. p_key counts the mails to the address: over the limit, the link that was mailed before stays valid.
 create function app.sign_up(
-    p_id uuid, p_email text, p_password_hash text, p_name text, p_locale text, p_consent_tiers text[],
-    p_lifetime interval, p_mails_an_hour int, p_request jsonb
+    p_id uuid, p_email text, p_locale text, p_key bytea, p_most int, p_window interval, p_lifetime interval,
+    p_request jsonb
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    upgrades uuid;
+    signup uuid;
     known boolean := exists (select from public.users u where u.email = p_email);
 begin
-    if app.claims() ? 'sub' then
-        select u.id into upgrades from public.users u where u.id = (app.claims() ->> 'sub')::uuid and u.is_anonymous;
-        if not found then
-            perform app.refuse(409, 'already_registered', 'This session belongs to an account already.');
-        end if;
-    end if;
-    -- Nobody's inbox is filled by typing their address into our form, however often at once.
-    perform pg_advisory_xact_lock(hashtextextended('app.sign_up:' || p_email, 0));
-    if (select count(*) from app.signups s where s.email = p_email and s.created_at > now() - interval '1 hour')
-        >= p_mails_an_hour
-    then
+    if app.count_sign_in(p_key, p_most, p_window) > 0 then
+        perform app.add_account_audit('account.signup', null, '{}', p_request, 'refused', 'rate_limited');
         return;
     end if;
-    insert into app.signups (id, email, password_hash, name, locale, consent_tiers, upgrades_user_id, expires_at)
-    values (p_id, p_email, p_password_hash, p_name, p_locale, p_consent_tiers, upgrades, now() + p_lifetime);
+    -- An open sign-up keeps its id, and so its link.
+    insert into app.signups as s (id, email, locale, expires_at) values (p_id, p_email, p_locale, now() + p_lifetime)
+    on conflict (email) do update set
+        id = case when s.expires_at > now() then s.id else excluded.id end,
+        locale = excluded.locale, expires_at = excluded.expires_at
+    returning s.id into signup;
     perform app.add_job(gen_random_uuid(), case when known then 'mail.account_exists' else 'mail.verification' end,
-        jsonb_build_array(p_id), p_subject_type => 'signup', p_subject_id => p_id::text,
+        jsonb_build_array(signup), p_subject_type => 'signup', p_subject_id => signup::text,
         p_request_id => p_request ->> 'request_id', p_correlation_id => p_request ->> 'correlation_id');
-    perform app.add_account_audit('account.signup', upgrades, jsonb_build_object('signup', p_id), p_request);
+    perform app.add_account_audit('account.signup', null, jsonb_build_object('signup', signup), p_request);
 end
 $$;
-call app.grant_definer('app.sign_up(uuid,text,text,text,text,text[],interval,int,jsonb)',
-    array['app_credentials']);
+call app.grant_definer('app.sign_up(uuid,text,text,bytea,int,interval,interval,jsonb)', array['app_credentials']);
 
--- Makes the account that a sign-up asked for, or turns the anonymous one it came from into it; returns its id.
--- The consents chosen then are given now, when it is known whose they are.
-create function app.verify_signup(p_signup_id uuid, p_user_id uuid, p_request jsonb) returns uuid
+-- Return the address of an open sign-up.
+create function app.signup_owner(p_signup_id uuid) returns text
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    address text;
+begin
+    select s.email into address from app.signups s where s.id = p_signup_id and s.expires_at > now();
+    if not found then
+        perform app.refuse(404, 'link_invalid', 'Sign up again to get a new link.');
+    end if;
+    return address;
+end
+$$;
+call app.grant_definer('app.signup_owner(uuid)', array['app_credentials']);
+
+-- Make the account of a sign-up with what the reader of the mail chose. If the claims name an anonymous fan, that fan
+-- becomes the account: all sessions of the fan end, and p_session_id begins. Return who that session belongs to.
+create function app.verify_signup(
+    p_signup_id uuid, p_user_id uuid, p_password_hash text, p_name text, p_consent_tiers text[], p_notice_id uuid,
+    p_session_id uuid, p_idle interval, p_lifetime interval, p_refresh_hash bytea, p_request jsonb
+) returns app.session_person
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     signup app.signups;
-    tier text;
+    fan uuid := (app.claims() ->> 'sub')::uuid;
     was jsonb;
+    removed jsonb;
+    tier text;
 begin
     delete from app.signups s where s.id = p_signup_id and s.expires_at > now() returning * into signup;
     if not found then
         perform app.refuse(404, 'link_invalid', 'Sign up again to get a new link.');
     end if;
-    if signup.upgrades_user_id is null then
+    if fan is null then
         insert into public.users (id, email, password_hash, role_id, name, locale, email_verified_at)
-        select p_user_id, signup.email, signup.password_hash, r.id, signup.name, signup.locale, now()
+        select p_user_id, signup.email, p_password_hash, r.id, p_name, signup.locale, now()
         from public.roles r where r.name = 'Fan';
     else
-        was := app.place_of(signup.upgrades_user_id);
-        update public.users u set email = signup.email, password_hash = signup.password_hash, name = signup.name,
-            locale = signup.locale, is_anonymous = false, email_verified_at = now(), updated_at = now()
-        where u.id = signup.upgrades_user_id and u.is_anonymous
-        returning u.id into p_user_id;
+        was := app.place_of(fan);
+        update public.users u set email = signup.email, password_hash = p_password_hash,
+            name = coalesce(p_name, u.name), locale = signup.locale, is_anonymous = false, email_verified_at = now(),
+            updated_at = now()
+        where u.id = fan and u.is_anonymous returning u.id into p_user_id;
         if not found then
-            perform app.refuse(404, 'link_invalid', 'That session has become another account.');
+            perform app.refuse(409, 'already_registered', 'This session belongs to an account already.');
         end if;
+        perform app.end_sessions(fan);
+        removed := app.remove_access(fan, p_request);
+        perform app.start_session(p_session_id, fan, p_idle, p_lifetime, p_refresh_hash, p_request);
     end if;
-    foreach tier in array signup.consent_tiers loop
-        perform app.add_consent(gen_random_uuid(), p_user_id, tier, null, app.default_notice(signup.locale), 'signup',
+    foreach tier in array p_consent_tiers loop
+        perform app.add_consent(gen_random_uuid(), p_user_id, tier, null, p_notice_id, 'signup',
             p_request ->> 'request_id');
     end loop;
     perform app.add_account_audit('account.verify', p_user_id, jsonb_build_object('signup', p_signup_id, 'before', was,
-        'after', app.place_of(p_user_id) || jsonb_build_object('consent_tiers', signup.consent_tiers)), p_request);
-    return p_user_id;
+        'after', app.place_of(p_user_id) || jsonb_build_object('consent_tiers', p_consent_tiers, 'notice', p_notice_id),
+        'removed', removed), p_request);
+    return app.person_of_session(p_session_id);
 exception
     when unique_violation then
         perform app.refuse(404, 'link_invalid', 'There is an account with this address by now.');
 end
 $$;
-call app.grant_definer('app.verify_signup(uuid,uuid,jsonb)', array['app_credentials']);
+call app.grant_definer(
+    'app.verify_signup(uuid,uuid,text,text,text[],uuid,uuid,interval,interval,bytea,jsonb)',
+    array['app_credentials']);
 
 -- Who an invitation is for: what the password must not be made of.
 create function app.invitation_owner(p_invitation_id uuid) returns text
@@ -172,14 +192,15 @@ end
 $$;
 call app.grant_definer('app.invitation_owner(uuid)', array['app_credentials']);
 
--- Makes the member that an invitation is for; returns the address to sign in with. A fan with this address becomes the
--- member: whoever has the link reads the mailbox, and may choose a new password all the same.
+-- Make the member that an invitation is for. Return the address to sign in with. A fan with this address becomes the
+-- member: the link proves that its reader owns the mailbox. Sessions and other access from before end.
 create function app.accept_invitation(
     p_invitation_id uuid, p_user_id uuid, p_password_hash text, p_name text, p_locale text, p_request jsonb
 ) returns text language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     invitation app.invitations;
     was jsonb;
+    removed jsonb;
 begin
     update app.invitations i set used_at = now()
     where i.id = p_invitation_id and i.used_at is null and i.revoked_at is null and i.expires_at > now()
@@ -203,8 +224,10 @@ begin
     end if;
     perform app.end_sessions(p_user_id);
     perform app.settle_address(p_user_id);
+    perform app.forget_attempts(p_user_id);
+    removed := app.remove_access(p_user_id, p_request);
     perform app.add_account_audit('invitation.accept', p_user_id, jsonb_build_object('invitation', p_invitation_id,
-        'before', was, 'after', app.place_of(p_user_id)), p_request);
+        'before', was, 'after', app.place_of(p_user_id), 'removed', removed), p_request);
     return invitation.email;
 end
 $$;
@@ -315,6 +338,8 @@ begin
     insert into public.users (id, role_id, locale, is_anonymous)
     select p_user_id, r.id, p_locale, true from public.roles r where r.name = 'Fan';
     perform app.start_session(p_session_id, p_user_id, p_idle, p_lifetime, p_refresh_hash, p_request);
+    -- Nobody has shown anything. If this session ever belongs to an account, it must not count as recent.
+    update app.sessions s set authenticated_at = null where s.id = p_session_id;
 end
 $$;
 call app.grant_definer('app.sign_in_anonymously(uuid,uuid,text,interval,interval,bytea,jsonb)', array['app_credentials']);

@@ -23,7 +23,6 @@ create table app.email_changes (
     confirmed_at timestamptz,
     undo_until timestamptz,
     undone_at timestamptz,
-    had_second_factor boolean not null default false, -- when it was asked for
     audited jsonb not null,                -- {"before", "after"}: both addresses, as the audit trail may show them
     constraint email_changes_undone_if_confirmed check ((confirmed_at is null) = (undo_until is null))
 );
@@ -113,6 +112,17 @@ end
 $$;
 call app.grant_definer('app.add_password_reset(uuid,uuid,interval,jsonb,text)', '{}');
 
+-- Whether a mailed link may set the password of an account. It may not for a System Admin: the link also removes the second
+-- factor, and a mailbox alone must not lead to the whole platform.
+create function app.may_reset_password(p_user public.users) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return p_user.password_hash is not null and p_user.email_verified_at is not null and app.may_sign_in(p_user)
+        and p_user.role_id <> (select r.id from public.roles r where r.name = 'System Admin');
+end
+$$;
+call app.grant_definer('app.may_reset_password(public.users)', '{}');
+
 -- Has a link for a new password mailed to whoever has the address. p_key counts what was asked for this address, so that
 -- nobody's inbox is filled by typing it into our form.
 create function app.forget_password(
@@ -121,8 +131,7 @@ create function app.forget_password(
 declare
     owner uuid;
 begin
-    select u.id into owner from public.users u
-    where u.email = p_email and u.password_hash is not null and u.email_verified_at is not null and app.may_sign_in(u);
+    select u.id into owner from public.users u where u.email = p_email and app.may_reset_password(u);
     if app.count_sign_in(p_key, p_most, p_window) > 0 then
         perform app.add_account_audit('password.forget', owner, '{}', p_request, 'refused', 'rate_limited');
         return;
@@ -139,7 +148,7 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp a
 begin
     select u.email, u.name into password_reset_owner.email, password_reset_owner.name
     from app.password_resets r join public.users u on u.id = r.user_id
-    where r.id = p_id and r.used_at is null and r.expires_at > now();
+    where r.id = p_id and r.used_at is null and r.expires_at > now() and app.may_reset_password(u);
     if not found then
         perform app.refuse(404, 'link_invalid', 'Ask for a new link.');
     end if;
@@ -147,11 +156,13 @@ end
 $$;
 call app.grant_definer('app.password_reset_owner(uuid)', array['app_credentials']);
 
--- Gives the account that a link is for its new password, and ends all of its sessions.
+-- Set the password of the account that a link is for. Everything else that gives access to the account ends: whoever left
+-- it there could have done so before the reader of the mail owned the account.
 create function app.reset_password(p_id uuid, p_password_hash text, p_request jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     owner uuid;
+    removed jsonb;
 begin
     perform app.hold_credentials((select r.user_id from app.password_resets r where r.id = p_id));
     update app.password_resets r set used_at = now()
@@ -159,12 +170,17 @@ begin
     if owner is null then
         perform app.refuse(404, 'link_invalid', 'Ask for a new link.');
     end if;
-    update public.users u set password_hash = p_password_hash where u.id = owner;
+    update public.users u set password_hash = p_password_hash where u.id = owner and app.may_reset_password(u);
+    if not found then
+        perform app.refuse(404, 'link_invalid', 'Ask whoever runs the system.');
+    end if;
     perform app.forget_attempts(owner);
     perform app.void_links(owner);
     perform app.end_sessions(owner);
+    removed := app.remove_access(owner, p_request);
     perform app.notify_account(owner, 'password_changed', p_request);
-    perform app.add_account_audit('password.reset', owner, jsonb_build_object('reset', p_id), p_request);
+    perform app.add_account_audit('password.reset', owner, jsonb_build_object('reset', p_id, 'removed', removed),
+        p_request);
 end
 $$;
 call app.grant_definer('app.reset_password(uuid,text,jsonb)', array['app_credentials']);
@@ -212,9 +228,8 @@ begin
         return;
     end if;
     delete from app.email_changes c where c.user_id = person.id and c.confirmed_at is null;
-    insert into app.email_changes (id, user_id, old_email, new_email, expires_at, audited, had_second_factor)
-    values (p_id, person.id, person.email, p_email, now() + p_lifetime, p_audited, exists (
-        select from app.totp_factors f where f.user_id = person.id and f.confirmed_at is not null));
+    insert into app.email_changes (id, user_id, old_email, new_email, expires_at, audited)
+    values (p_id, person.id, person.email, p_email, now() + p_lifetime, p_audited);
     perform app.add_job(gen_random_uuid(), case when known then 'mail.email_taken' else 'mail.email_change' end,
         jsonb_build_array(p_id), p_subject_type => 'email_change', p_subject_id => p_id::text,
         p_request_id => p_request ->> 'request_id', p_correlation_id => p_request ->> 'correlation_id');
@@ -250,47 +265,50 @@ end
 $$;
 call app.grant_definer('app.confirm_email_change(uuid,interval,jsonb)', array['app_credentials']);
 
--- Takes away what somebody who had got into an account can have left there since a moment, to come back or to act for its
--- brand: an authenticator, unless there had been one before; recovery codes; API keys; invitations that are open. Returns
--- what it was, for the trail. An authenticator that was there before, or took its place, stays: a mailbox alone must not
--- be worth more than it was then.
-create function app.take_away_since(p_user_id uuid, p_since timestamptz, p_had_second_factor boolean) returns jsonb
+-- Remove what lets somebody act as a person without a session: authenticators, recovery codes, API keys that the person
+-- created and open invitations that the person sent. Return what was removed, for the audit trail. With p_request, the
+-- person is notified if anything was removed.
+create function app.remove_access(p_user_id uuid, p_request jsonb default null) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     factor uuid;
+    codes int;
     keys uuid[];
     invited uuid[];
 begin
     delete from app.totp_factors f where f.user_id = p_user_id and f.confirmed_at is null;
-    if not p_had_second_factor then
-        delete from app.totp_factors f where f.user_id = p_user_id and f.confirmed_at >= p_since
-        returning f.id into factor;
-    end if;
-    delete from app.recovery_codes c where c.user_id = p_user_id;
+    delete from app.totp_factors f where f.user_id = p_user_id returning f.id into factor;
+    with gone as (
+        delete from app.recovery_codes c where c.user_id = p_user_id returning c.used_at
+    ) select count(*) filter (where g.used_at is null) into codes from gone g;
     with revoked as (
         update app.api_keys k set revoked_at = now()
-        where k.created_by = p_user_id and k.created_at >= p_since and k.revoked_at is null returning k.id
+        where k.created_by = p_user_id and k.revoked_at is null and k.expires_at > now() returning k.id
     ) select coalesce(array_agg(r.id order by r.id), '{}') into keys from revoked r;
     with revoked as (
         update app.invitations i set revoked_at = now()
-        where i.invited_by = p_user_id and i.created_at >= p_since and i.used_at is null and i.revoked_at is null
+        where i.invited_by = p_user_id and i.used_at is null and i.revoked_at is null and i.expires_at > now()
         returning i.id
     ) select coalesce(array_agg(r.id order by r.id), '{}') into invited from revoked r;
-    return jsonb_build_object('second_factor', factor, 'api_keys', keys, 'invitations', invited);
+    if p_request is not null and (factor is not null or codes > 0 or keys <> '{}' or invited <> '{}') then
+        perform app.notify_account(p_user_id, 'access_removed', p_request);
+    end if;
+    return jsonb_build_object('second_factor', factor, 'recovery_codes', codes, 'api_keys', keys,
+        'invitations', invited);
 end
 $$;
-call app.grant_definer('app.take_away_since(uuid,timestamptz,boolean)', '{}');
+call app.grant_definer('app.remove_access(uuid,jsonb)', '{}');
 
 -- Gives the account its old address back, ends all of its sessions, and has a link for a new password sent there: whoever
--- changed the address knew the password, so p_password_hash, of one that nobody knows, takes its place. What was changed
--- after that can't be undone to any more, and what was left there since the change was asked for goes.
+-- changed the address knew the password, so p_password_hash, of one that nobody knows, takes its place. Later changes can't
+-- be undone any more. Everything else that gives access to the account ends.
 create function app.undo_email_change(
     p_id uuid, p_password_hash text, p_reset_id uuid, p_lifetime interval, p_request jsonb
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     change app.email_changes;
     present jsonb;
-    taken jsonb;
+    removed jsonb;
 begin
     perform app.hold_credentials((select c.user_id from app.email_changes c where c.id = p_id));
     select c.* into change from app.email_changes c
@@ -307,10 +325,11 @@ begin
     where u.id = change.user_id;
     perform app.void_links(change.user_id);
     perform app.end_sessions(change.user_id);
-    taken := app.take_away_since(change.user_id, change.created_at, change.had_second_factor);
+    removed := app.remove_access(change.user_id);
+    perform app.forget_attempts(change.user_id);
     perform app.add_password_reset(p_reset_id, change.user_id, p_lifetime, p_request, 'mail.email_undone');
     perform app.add_account_audit('email.undo', change.user_id,
-        jsonb_build_object('change', p_id, 'before', present, 'after', change.audited -> 'before', 'taken', taken),
+        jsonb_build_object('change', p_id, 'before', present, 'after', change.audited -> 'before', 'removed', removed),
         p_request);
 exception
     when unique_violation then

@@ -114,14 +114,14 @@ begin
     select * into session from app.sessions s where s.id = p_session_id;
     if not found then
         insert into app.sessions (id, user_id, expires_at, aal, authenticated_at, address, user_agent)
-        values (p_session_id, p_user_id, now() + p_idle, p_aal, coalesce(shown, to_timestamp(0)), p_request ->> 'address',
+        values (p_session_id, p_user_id, now() + p_idle, p_aal, shown, p_request ->> 'address',
             p_request ->> 'user_agent')
         on conflict (id) do nothing;
         if found then
             perform app.add_account_audit('session.start', p_user_id, jsonb_build_object('session', p_session_id),
                 p_request);
         end if;
-    elsif shown > session.authenticated_at or p_aal > session.aal or session.expires_at < now() + p_idle - interval '1 day' then
+    elsif shown > coalesce(session.authenticated_at, '-infinity') or p_aal > session.aal or session.expires_at < now() + p_idle - interval '1 day' then
         -- A session that has been ended here is remembered, too, for as long as somebody tries to go on in it.
         update app.sessions s set expires_at = now() + p_idle, refreshed_at = now(), aal = greatest(s.aal, p_aal),
             authenticated_at = greatest(s.authenticated_at, shown)
@@ -144,6 +144,7 @@ declare
     person public.users;
     invitation app.invitations;
     was jsonb := app.place_of((app.claims() ->> 'sub')::uuid);
+    removed jsonb;
 begin
     -- As app.accept_invitation does: first the invitation, then the person.
     perform from app.invitations i where i.id = p_invitation_id for update;
@@ -164,8 +165,12 @@ begin
         email_verified_at = coalesce(u.email_verified_at, now())
     where u.id = person.id;
     perform app.settle_address(person.id);
+    removed := app.remove_access(person.id, p_request);
+    perform app.end_own_sessions('others');
+    -- The authenticator that this session showed is gone.
+    update app.sessions s set aal = 'aal1' where s.id = (app.claims() ->> 'session_id')::uuid;
     perform app.add_account_audit('invitation.accept', person.id, jsonb_build_object('invitation', invitation.id,
-        'before', was, 'after', app.place_of(person.id)), p_request);
+        'before', was, 'after', app.place_of(person.id), 'removed', removed), p_request);
     return invitation.brand_id;
 end
 $$;

@@ -15,6 +15,7 @@ create table app.api_keys (
     unique (brand_id, id)
 );
 create index api_keys_hash on app.api_keys (key_hash);
+create index api_keys_creator on app.api_keys (created_by);
 
 call app.secure('app.api_keys', p_member => '{"select": "api_keys:read"}');
 revoke select on app.api_keys from authenticated;
