@@ -633,7 +633,7 @@ def test_a_campaign_keeps_knowing_a_device_when_keys_change(phone, campaign, cod
         {"device": {"fingerprint": "short"}},
         {"device": {"fingerprint": "x" * 257}},
         {"device": {"fingerprint": "long enough", "platform": "toaster"}},
-        {"device": {"fingerprint": "long enough", "locale": "not a locale"}},
+        {"device": {"fingerprint": "long enough", "locale": 5}},
         {"verdict": "accepted"},
     ],
 )
