@@ -121,7 +121,9 @@ class Servers:
             source = template()
             self.drop_database(name)
             database.create(self.postgres, name, source)
+        # Neither is copied with a database.
         self._administer("alter database {} owner to postgres", name)
+        self._administer("revoke temporary on database {} from public", name)
 
     def _administer(self, command: str, *names: str) -> None:
         with closing(database.superuser(self.postgres)) as db, db.cursor() as cursor:

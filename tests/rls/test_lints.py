@@ -2,11 +2,18 @@
 
 import pytest
 
-from tests.rls import lints, lints_of_keys
+from tests.rls import lints, lints_of_keys, lints_of_logins
 from tests.rls.lints import Lint
 from tests.rls.shapes import Shape
 
-LINTS = [*lints.RLS, *lints.FUNCTIONS, *lints.RELATIONS_LINTS, *lints.ROLES, *lints_of_keys.KEYS]
+LINTS = [
+    *lints.RLS,
+    *lints.FUNCTIONS,
+    *lints.RELATIONS_LINTS,
+    *lints.ROLES,
+    *lints_of_keys.KEYS,
+    *lints_of_logins.LOGINS,
+]
 
 
 def lint_id(lint: Lint) -> str:
@@ -30,3 +37,11 @@ def test_a_broken_object_is_found(lint: Lint, bare: Shape) -> None:
 def test_every_exception_is_still_needed(lint: Lint, shape: Shape) -> None:
     with shape.undone() as cur:
         assert lint.idle(cur) <= {"supabase_read_only_user"}
+
+
+def test_locks_and_large_objects_where_bootstrapped_are_granted_by_use(bare: Shape) -> None:
+    lint = lints_of_logins.BOOTSTRAPPED
+    with bare.undone() as cur:
+        assert (lint.offenders(cur), lint.idle(cur)) == (set(), set())
+        cur.execute(lint.broken)
+        assert lint.offenders(cur)

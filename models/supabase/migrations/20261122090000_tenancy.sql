@@ -67,6 +67,46 @@ begin
 end
 $$;
 
+-- Limits of what a hung or hostile client can hold. `models.db` sets a shorter statement_timeout for each transaction.
+-- Jobs may compute for ten minutes between two statements (`time_limit`).
+do $$
+declare
+    spec record;
+begin
+    for spec in
+        select * from (values
+            ('app_web', '60s', '60s'),
+            ('app_account', '60s', '60s'),
+            ('app_scan', '10s', '30s'),
+            ('app_worker', '15min', '15min'),
+            ('app_seal', '5min', '5min')
+        ) as limits (login, idle, statement)
+    loop
+        execute format('alter role %I set idle_in_transaction_session_timeout = %L', spec.login, spec.idle);
+        execute format('alter role %I set statement_timeout = %L', spec.login, spec.statement);
+    end loop;
+end
+$$;
+
+-- Without temporary objects nobody can shadow a name that a function uses. Where the database isn't ours, the functions'
+-- own search paths have to be enough.
+do $$
+begin
+    execute format('revoke temporary on database %I from public', current_database());
+    if has_database_privilege('app_web', current_database(), 'TEMPORARY') then
+        raise warning 'every login may make temporary objects in this database: have its owner revoke TEMPORARY';
+    end if;
+end
+$$;
+
+-- The advisory locks that are used; bootstrap.sql has taken the others away. Elsewhere everybody has them by default.
+--   app_definer  addresses, mirrored people, and the keys of scan limits
+--   app_job      contacts, engagements and overviews (models/locks.py)
+--   app_worker   a worker's sign of life (jobs/engine/liveness.py)
+grant execute on function pg_catalog.pg_advisory_xact_lock(bigint) to app_definer, app_job;
+grant execute on function pg_catalog.pg_try_advisory_xact_lock(bigint) to app_definer;
+grant execute on function pg_catalog.pg_advisory_lock(int, int) to app_worker;
+
 grant app_public, authenticated, app_fan to app_web;
 grant app_credentials, app_admin to app_account;
 grant app_job, app_fan, app_system to app_worker;

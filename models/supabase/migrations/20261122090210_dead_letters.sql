@@ -81,15 +81,15 @@ call app.grant_definer('app.is_unwanted(uuid,bigint)', array['app_worker']);
 -- a part of the query that it stands in.
 create function app.matching_dead_jobs(
     p_ids uuid[], p_fingerprint text, p_brand_id uuid, p_actor text, p_from timestamptz, p_until timestamptz
-) returns setof app.dead_jobs language sql stable as $$
+) returns setof app.dead_jobs language sql stable begin atomic
     select d.* from app.dead_jobs d
     where (p_ids is null or d.id = any (p_ids))
         and (p_fingerprint is null or d.fingerprint = p_fingerprint)
         and (p_brand_id is null or d.brand_id = p_brand_id)
         and (p_actor is null or d.actor = p_actor)
         and (p_from is null or d.finished_at >= p_from)
-        and (p_until is null or d.finished_at < p_until)
-$$;
+        and (p_until is null or d.finished_at < p_until);
+end;
 grant execute on function app.matching_dead_jobs(uuid[],text,uuid,text,timestamptz,timestamptz) to app_admin;
 
 -- Whether another job has the key: then a job of this key can't become one again.

@@ -48,21 +48,20 @@ end
 $$;
 call app.grant_definer('app.scan_code(uuid)', array['app_scan']);
 
--- In these two there is no `set search_path`, so that the planner puts them into the statements that use them.
-create function app.place(p_lat float8, p_lon float8) returns extensions.geography language sql immutable as $$
-    select extensions.st_setsrid(extensions.st_makepoint(p_lon, p_lat), 4326)::extensions.geography
-$$;
+-- The planner inlines these two, which a `set search_path` would prevent. The names in a standard body are resolved here
+-- and never again, so a caller's search path can't change them.
+create function app.place(p_lat float8, p_lon float8) returns extensions.geography language sql immutable
+    return extensions.st_setsrid(extensions.st_makepoint(p_lon, p_lat), 4326)::extensions.geography;
 call app.grant_definer('app.place(float8,float8)', '{}');
 
 -- The calendar window of a limit that a moment falls into. Hours are told by the moment they begin, so that the one
 -- which a clock repeats in autumn is two.
-create function app.scan_window(p_window text, p_at timestamptz, p_timezone text) returns text language sql stable as $$
-    select case p_window
+create function app.scan_window(p_window text, p_at timestamptz, p_timezone text) returns text language sql stable
+    return case p_window
         when 'lifetime' then p_window
         when 'day' then to_char(p_at at time zone p_timezone, 'YYYY-MM-DD')
         when 'hour' then to_char(date_trunc('hour', p_at, p_timezone) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"')
-    end
-$$;
+    end;
 call app.grant_definer('app.scan_window(text,timestamptz,text)', '{}');
 
 -- What is known of a scan, and what follows from that alone.
