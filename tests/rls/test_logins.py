@@ -1,0 +1,135 @@
+"""What each login reaches at worst, with SQL access and claims of its choice; `docs/tenancy.md` says it in words."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from scripts.setup.environment import ROOT
+from tests.rls.lints_of_logins import CREDENTIAL_TABLES
+from tests.rls.rows import Party
+from tests.rls.shapes import Shape
+from tests.rls.test_functions import Function, functions
+from tests.rls.test_shadows import CLAIMING, LOGINS, roles_of
+from tests.rls.world import MEMBER, World
+
+TENANCY = Path(ROOT) / "docs" / "tenancy.md"
+HASH = "$argon2id$of-another-person"
+STATE = [
+    *(f"select '{table}', array_agg(t::text order by t::text) from {table} t" for table in CREDENTIAL_TABLES),
+    "select 'users', array_agg((u.id, u.email, u.password_hash)::text order by u.id) from public.users u",
+]
+REACHES = {
+    "app_web": {"public.campaigns", "public.users", "public.audit_logs"},
+    "app_account": {"public.brands", "public.users", "public.audit_logs"},
+    "app_scan": set(),
+    "app_worker": {"public.campaigns", "public.users", "public.qr_scans"},
+}
+"""Some tables that a login reads at worst; where it is none, it reads no table at all."""
+ENDS = {
+    "app.change_member_role": "settles the address of a member of the brand that is claimed",
+    "app.remove_member": "ends the sessions of a member of the brand that is claimed",
+    "app.begin_link": "shortens the life of a link",
+    "app.delete_expired": "deletes what has expired",
+}
+"""Functions by which others than the account login change rows of credentials; none makes, moves or reads one."""
+
+
+@pytest.fixture
+def world(bare: Shape) -> Iterator[World]:
+    with bare.undone() as cur:
+        populated = World(cur).populate()
+        cur.execute("update public.users set password_hash = %s where id = %s", (HASH, populated.theirs.user_id))
+        yield populated
+
+
+def documented() -> dict[str, set[str]]:
+    """Login → roles that it may take, as `docs/tenancy.md` says it."""
+    lines = re.findall(r"^\| `(app_\w+)` \| ([^|]*) \|", TENANCY.read_text(), re.MULTILINE)
+    return {login: set(re.findall(r"`(\w+)`", roles)) for login, roles in lines}
+
+
+def state(world: World) -> dict[str, list[str]]:
+    """Every row of credentials."""
+    world.cur.execute(" union all ".join(STATE))
+    return dict(world.cur.fetchall())
+
+
+def forge(world: World, role: str, function: Function) -> tuple[str, dict[str, list[str]]]:
+    """Call a function with the claims and the ids of the other party: what it answers, and the credentials then."""
+    party, caller = world.theirs, CLAIMING.get(role, MEMBER)
+    claims = caller.claims(party) | {"sub": str(party.user_id), "session_id": str(party.thing_id), "aal": "aal2"}
+    ids = {name for name, kind in function.arguments.items() if kind == "uuid"}
+    statement, values = function.call(world, caller, ids)
+    said = ""
+    with world.undone():
+        world.cur.execute(
+            "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true)",
+            (json.dumps(claims), role),
+        )
+        world.cur.execute("savepoint called")
+        try:
+            world.cur.execute(statement, values)
+            said = str(world.cur.fetchall()) if world.cur.description else ""
+        except psycopg2.Error:
+            world.cur.execute("rollback to savepoint called")
+        world.cur.execute("select set_config('role', 'none', true)")
+        return said, state(world)
+
+
+def secrets(party: Party) -> list[str]:
+    """What nobody but the account login may be told of a party."""
+    return [HASH, party.thing_id.bytes.hex(), str(party.thing_id.bytes)]
+
+
+def test_the_logins_take_the_roles_that_the_documentation_says(world: World) -> None:
+    assert documented() == {login: set(roles_of(world.cur, login)[1:]) for login in LOGINS}
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_no_login_reads_or_writes_a_table_of_credentials(login: str, world: World) -> None:
+    for role in roles_of(world.cur, login):
+        for table in CREDENTIAL_TABLES:
+            for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE"):
+                held = "select has_table_privilege(%s, %s, %s)"
+                assert not world.value(held, (role, table, privilege)), f"{role} {privilege} {table}"
+
+
+@pytest.mark.parametrize("login", REACHES)
+def test_a_login_reads_the_tables_that_are_known(login: str, world: World) -> None:
+    roles = roles_of(world.cur, login)
+    readable = {
+        table.full_name
+        for table in world.tables
+        if any(
+            world.value("select has_any_column_privilege(%s, %s, 'SELECT')", (role, table.full_name)) for role in roles
+        )
+    }
+    assert REACHES[login] <= readable
+    assert bool(REACHES[login]) == bool(readable)
+
+
+@pytest.mark.parametrize("login", [login for login in LOGINS if login != "app_account"])
+def test_forged_claims_obtain_no_credential_of_another_person(login: str, world: World) -> None:
+    before = state(world)
+    for role in roles_of(world.cur, login):
+        for function in functions(world, role):
+            said, after = forge(world, role, function)
+            assert not [secret for secret in secrets(world.theirs) if secret in said], f"{role}: {function.name}"
+            if function.name not in ENDS:
+                assert after == before, f"{role}: {function.name}"
+
+
+def test_forged_claims_of_the_account_login_obtain_credentials(world: World) -> None:
+    world.cur.execute("delete from app.totp_factors")
+    called = {one.name: one for one in functions(world, "app_credentials")}
+    before = state(world)
+
+    said, _ = forge(world, "app_credentials", called["app.begin_reauthentication"])
+    _, after = forge(world, "app_credentials", called["app.end_session"])
+
+    assert HASH in said
+    assert after != before
