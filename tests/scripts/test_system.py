@@ -32,7 +32,7 @@ def test_no_process_is_given_what_it_does_not_read(system):
         given = {entry.partition("=")[0] for entry in Path(f"/proc/{pid}/environ").read_text().split("\0")}
 
         assert given & variables() <= variables(name), name
-        assert ("SECRET_KEYS" in given) == (name in ("web", "worker"))
+        assert ("SECRET_KEYS" in given) == (name in ("web", "worker", "seal"))
 
 
 def test_it_listens_on_the_loopback_interface_only(system):

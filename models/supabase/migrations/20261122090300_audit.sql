@@ -31,7 +31,8 @@ create table public.audit_logs (
 );
 -- What is searched is indexed once it has its seal, by whoever seals it: the act itself keeps the key and one index up.
 create index audit_logs_unsealed on public.audit_logs (brand_id, timestamp, id) where seq is null;
-create unique index audit_logs_chain on public.audit_logs (coalesce(brand_id, '00000000-0000-0000-0000-000000000000'), seq)
+create unique index audit_logs_chain
+    on public.audit_logs (coalesce(brand_id, '00000000-0000-0000-0000-000000000000'), seq)
     where seq is not null;
 create index audit_logs_brand on public.audit_logs (brand_id, timestamp, id) where seq is not null;
 create index audit_logs_time on public.audit_logs (timestamp, id) where seq is not null;
@@ -40,8 +41,8 @@ create index audit_logs_record on public.audit_logs (record_id, timestamp, id) w
 create index audit_logs_shown on public.audit_logs using gin ((details -> 'shown'))
     where seq is not null and details ? 'shown';
 
--- The personal values of an entry, by path: {"address": {"salt": …, "value": …}, "before.email": …}. A value can be erased
--- here without breaking the chain, which covers its salted hash only. Readers are those of the entry.
+-- The personal values of an entry, by path: {"address": {"salt": …, "value": …}, "before.email": …}. A value can be
+-- erased here without breaking the chain, which covers its salted hash only. Readers are those of the entry.
 create table app.audit_personal_values (
     id uuid primary key,                   -- of the entry
     brand_id uuid,                         -- of the entry
@@ -240,7 +241,8 @@ end
 $$;
 call app.grant_definer(
     'app.record_audit(uuid,text,text,uuid,text,jsonb,text,text,uuid,text,text,text)',
-    array['app_public', 'authenticated', 'app_fan', 'app_admin', 'app_job', 'app_system', 'app_credentials', 'app_sealer']);
+    array['app_public', 'authenticated', 'app_fan', 'app_admin', 'app_job', 'app_system', 'app_credentials',
+        'app_sealer']);
 
 -- Return the brand that a job's entry belongs to; refuse any other. The seal process writes into every chain.
 create function app.audit_brand_of_job(p_role text, p_claims jsonb, p_brand_id uuid) returns uuid

@@ -39,8 +39,8 @@ end
 $$;
 call app.grant_definer('app.lock_chain(uuid)', array['app_sealer'], 'app_audit_definer');
 
--- Seal entries of one chain: the first of p_ids comes after entry p_after, whose MAC is p_previous, and so on. Moves the
--- head. Refuses a gap, another predecessor, an entry of another chain, and one that has a seal.
+-- Seal entries of one chain: the first of p_ids comes after entry p_after, whose MAC is p_previous, and so on. Move
+-- the head. Refuses a gap, another predecessor, an entry of another chain, and one that has a seal.
 create function app.seal_entries(
     p_chain_id uuid, p_after bigint, p_previous bytea, p_key_version int, p_sealed_at timestamptz, p_ids uuid[],
     p_macs bytea[]
@@ -168,8 +168,8 @@ $$;
 call app.grant_definer('app.drop_entries(uuid,int)', array['app_sealer'], 'app_audit_definer');
 
 -- Erase what the trail tells of a person: addresses and user agents of their own acts, and the personal values in
--- entries about them or about p_record_ids (invitations, sign-ups and the like of theirs). Returns the number of entries
--- that lost a value. The chain verifies as before; these values verify as erased.
+-- entries about them or about p_record_ids (invitations, sign-ups and the like of theirs). Return the number of
+-- entries that lost a value. The chain verifies as before; these values verify as erased.
 create function app.erase_audit_values(p_user_id uuid, p_record_ids uuid[] default '{}') returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
