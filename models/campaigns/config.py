@@ -33,7 +33,12 @@ class Share(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScanLimit(Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits on accepted scans; null is none."""
+    """Limits on accepted scans; null is none.
+
+    `per_user` and `per_device` hold for honest phones. A script makes a new anonymous person and a new fingerprint for
+    each scan. Where a scan is worth something, set `total` and a `geofence` with `when_uncertain: reject` as well, and
+    watch the counts of the rules `network.new_devices` and `scan.late_batch` in the overview before rewards are given.
+    """
 
     per_user: Share | None = None
     per_device: Share | None = None
