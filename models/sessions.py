@@ -166,7 +166,8 @@ def refresh(text: str) -> Session:
     """Go on with a session: another access token, which says what the person is now, and another refresh token.
 
     A token is good once. Whoever sends it again within `GRACE` (an answer got lost, two tabs asked at once) gets the
-    successor that it already has; later, it has been stolen, and the session ends. Opens its own transaction.
+    successor that it already has; later, it has been stolen, and the session ends. An anonymous person's token leads to
+    its successor until that is used: the phone can't sign in again. Opens its own transaction.
 
     Raises:
         RefreshTokenInvalid: it is none of ours, its session is over, or this has just ended it.

@@ -106,6 +106,24 @@ def test_a_token_that_comes_again_later_ends_the_session_and_is_in_the_trail(cli
     ) == ("refused", "refresh_token_reused", manager.user_id, manager.brand_id)
 
 
+def test_refresh_of_anonymous_fan_whose_answer_was_lost_goes_on(client, phone, superuser):
+    lost = refresh(client, phone["refresh_token"]).json
+    superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '1 day'")
+
+    again = refresh(client, phone["refresh_token"])
+
+    assert (again.status_code, again.json["refresh_token"]) == (200, lost["refresh_token"])
+
+
+def test_refresh_of_anonymous_fan_with_a_token_of_long_ago_ends_it(client, phone, superuser):
+    following = refresh(client, phone["refresh_token"]).json
+    superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '1 day'")
+    refresh(client, following["refresh_token"])
+
+    assert refresh(client, phone["refresh_token"]).status_code == 401
+    assert not is_alive(client, following)
+
+
 @pytest.mark.parametrize("token", ["x", "é", "A" * 43, "x" * 200])
 def test_what_is_no_refresh_token_is_refused_in_the_same_words(client, phone, superuser, token):
     superuser.cursor().execute("update app.sessions set revoked_at = now()")

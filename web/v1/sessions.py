@@ -88,7 +88,8 @@ class Refresh:
         """Refresh a session. The access token says what the person may do now, and there is another refresh token.
 
         A refresh token is good once. Sent again within ten seconds, it leads to the same next one; later, the session
-        ends, since two have the token and one of them is not its owner.
+        ends, since two have the token and one of them is not its owner. The token of an anonymous person leads to its
+        next one until that is used.
         """
         resp.media = SessionOut.of(sessions.refresh(req.context.body.refresh_token))
 

@@ -14,7 +14,8 @@ create index refresh_tokens_session on app.refresh_tokens (session_id);
 call app.secure('app.refresh_tokens');
 
 -- Takes a refresh token and makes p_next_hash the session's next one. Whoever comes with the same token within p_grace
--- gets what the first one got; later, somebody else has it, and the session ends.
+-- gets what the first one got; later, somebody else has it, and the session ends. An anonymous person's token leads to
+-- its successor until that is used.
 -- outcome: `ok` (with p_successor, or that of the first), `invalid`, or `reused`.
 create function app.refresh_session(
     p_hash bytea, p_next_hash bytea, p_successor bytea, p_grace interval, p_idle interval, p_request jsonb,
@@ -44,7 +45,12 @@ begin
         update app.sessions s set refreshed_at = now(), expires_at = least(now() + p_idle, s.ends_at)
         where s.id = session.id;
         successor := p_successor;
-    elsif token.used_at > now() - p_grace then
+    elsif token.used_at > now() - p_grace
+        -- An anonymous phone can't sign in again: without its session it would become another person. While the
+        -- successor is unused, the phone has lost the answer that held it.
+        or not exists (select from app.refresh_tokens t where t.session_id = session.id and t.used_at > token.used_at)
+            and exists (select from public.users u where u.id = session.user_id and u.is_anonymous)
+    then
         successor := token.successor;
     else
         outcome := 'reused';
