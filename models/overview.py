@@ -33,7 +33,8 @@ DEFINITIONS = {
     "under_review": "Accepted scans whose fraud score lies in the band that a person decides on.",
     "provisional_share": "The part of accepted scans that is under review or not scored yet; null if there are none.",
     "pending": "Scans that have no fraud score yet, counted at the moment of the answer.",
-    "settled": "No scan waits for its score and no count for being made anew: without new scans, nothing will change.",
+    "settled": "No scan waits for its score, or for another one, and no count for being made anew: without new scans, "
+    "nothing will change.",
     "unstored_by_reason": "Requests without a consent or location that the campaign requires, under the first reason "
     "that was found. They are no scans, and nothing about the person is stored. By the hour of receipt.",
     "reach": "Distinct people with an accepted scan whose fraud score lies below the reject band. In the totals, "
@@ -188,6 +189,11 @@ class Overview:
     more_campaigns: bool
 
 
+_UNSETTLED = """
+    SELECT EXISTS (SELECT FROM app.jobs WHERE actor IN ('overview.refresh', 'scan.rescore', 'scan.score'))
+"""
+
+
 def overview(campaign_id: UUID | None = None, window: Window | None = None) -> Overview:
     """The overview of the caller's brand, or of one of its campaigns.
 
@@ -199,7 +205,7 @@ def overview(campaign_id: UUID | None = None, window: Window | None = None) -> O
     shown = campaigns[:MAX_CAMPAIGNS]
     pending = value("SELECT app.count_unscored(%s, %s, %s)", (campaign_id, window.start, window.end))
     # Asked before the counts are read: a recount that ends in between is in them.
-    settled = pending == 0 and not value("SELECT EXISTS (SELECT FROM app.jobs WHERE actor = 'overview.refresh')")
+    settled = pending == 0 and not value(_UNSETTLED)
     reach = _reach(campaign_id, window)
     totals = rows(_TOTALS, {**window.bounds, "campaign": campaign_id})
     counts = _counts_by_campaign([campaign.id for campaign in shown], window)

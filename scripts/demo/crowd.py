@@ -164,7 +164,8 @@ def _greedy(dice: _Dice) -> list[Scan]:
 
 
 def _traveller(dice: _Dice) -> list[Scan]:
-    return [dice.inside(PLAZA_MAYOR, age=100), dice.inside(ZOCALO, flags=("travel.impossible",))]
+    flags = ("travel.impossible",)
+    return [dice.inside(PLAZA_MAYOR, age=100, flags=flags), dice.inside(ZOCALO, flags=flags)]
 
 
 def _unasked(dice: _Dice) -> list[Scan]:

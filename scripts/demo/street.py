@@ -119,5 +119,5 @@ def _outcome(answer: Answer) -> str:
 
 
 def _address(phone: Phone) -> str:
-    """Every phone has an address of its own; the loopback network has enough of them."""
-    return f"127.{40 + phone.number // 62_500 % 100}.{phone.number // 250 % 250}.{phone.number % 250 + 1}"
+    """Return an address of the phone's own. Networks (/24) differ, too: many new phones of one network are evidence."""
+    return f"127.{40 + phone.number % 80}.{phone.number // 80 % 250}.{phone.number // 20_000 % 250 + 1}"
