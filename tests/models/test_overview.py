@@ -230,6 +230,14 @@ def test_the_overview_is_settled_when_nothing_waits_for_a_score_or_a_count(
     assert counted.totals.scans == 1
 
 
+def test_overview_with_a_waiting_rescoring_is_not_settled(campaign, manager, fan):
+    summer = campaign()
+    with transaction(context.for_brand_job(summer.brand_id)):
+        enqueue("scan.rescore", "person", fan().user_id, "2026-11-22", unique="while_waiting")
+
+    assert not read(manager).settled
+
+
 def test_without_scans_the_overview_is_of_now(campaign, manager):
     campaign()
     before = now()
