@@ -133,3 +133,25 @@ def test_forged_claims_of_the_account_login_obtain_credentials(world: World) -> 
 
     assert HASH in said
     assert after != before
+
+
+@pytest.mark.parametrize("login", LOGINS)
+@pytest.mark.parametrize("table", ["app.relay_lock", "app.job_counts"])
+def test_no_login_can_hold_what_the_relay_and_the_counting_lock(table: str, login: str, world: World) -> None:
+    for role in roles_of(world.cur, login):
+        # LOCK TABLE asks for one of these in every mode but ACCESS SHARE, which EXCLUSIVE doesn't conflict with.
+        for privilege in ("INSERT", "UPDATE", "DELETE", "TRUNCATE"):
+            assert not world.value("select has_table_privilege(%s, %s, %s)", (role, table, privilege)), role
+
+
+def test_the_relay_locks_a_table_and_holds_no_advisory_lock(world: World) -> None:
+    held = "select array_agg(distinct locktype || coalesce(' ' || relation::regclass, '')) from pg_locks where {}"
+    with world.undone():
+        world.cur.execute("set local role app_worker")
+        world.cur.execute("select * from app.take_due('{}', 1, '{}', null)")
+        world.cur.execute("set local role none")
+
+        assert world.value(held.format("pid = pg_backend_pid() and locktype = 'advisory'")) is None
+        assert world.value(
+            held.format("pid = pg_backend_pid() and mode = 'ExclusiveLock' and relation is not null")
+        ) == ["relation app.relay_lock"]

@@ -134,3 +134,20 @@ def test_a_policy_that_asks_for_every_row_would_show(world: World) -> None:
         world.cur.execute(for_every_row)
         steps = list(nodes(plan_of(world, MEMBER, "select * from public.campaigns")))
     assert not [step for step in steps if step.get("Parent Relationship") == "InitPlan"]
+
+
+INLINED = {
+    "app.place": "select app.place(lat, 1) from generate_series(1, 2) as lat",
+    "app.scan_window": "select app.scan_window('day', now() + n * interval '1 d', 'UTC') from generate_series(1, 2) n",
+    "app.matching_dead_jobs": "select id from app.matching_dead_jobs(null, null, null, null, null, null)",
+    "app.brand_for": "select app.brand_for(name) from public.permissions",
+}
+"""Helpers that the planner has to inline, and one that it can't."""
+
+
+@pytest.mark.parametrize(("helper", "query"), INLINED.items(), ids=INLINED)
+def test_a_helper_with_a_standard_body_is_inlined(helper: str, query: str, world: World) -> None:
+    world.cur.execute("explain (verbose) " + query)
+    plan = "\n".join(line for (line,) in world.cur.fetchall())
+
+    assert (helper in plan) == (helper == "app.brand_for"), plan
