@@ -51,8 +51,8 @@ create table public.qr_scans (
     constraint qr_scans_reason_if_rejected check ((decision = 'rejected') = (reason is not null))
 );
 -- A replay comes from the same person, or from the same device on which another person has signed in since.
-create unique index qr_scans_client on public.qr_scans (campaign_id, user_id, client_scan_id);
-create unique index qr_scans_client_device on public.qr_scans (campaign_id, device_fp_id, client_scan_id);
+create unique index qr_scans_client on public.qr_scans (client_scan_id, campaign_id, user_id);
+create unique index qr_scans_client_device on public.qr_scans (client_scan_id, campaign_id, device_fp_id);
 create index qr_scans_campaign on public.qr_scans (campaign_id, scan_time);
 create index qr_scans_device on public.qr_scans (brand_id, device_fp_id, scan_time, id);
 create index qr_scans_user on public.qr_scans (brand_id, user_id, scan_time, id);

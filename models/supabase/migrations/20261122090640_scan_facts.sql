@@ -207,12 +207,12 @@ begin
         where x.fingerprint_hash = r.fingerprint_hash offset 0
     ) d on true
     left join lateral (
-        (select x.id, x.request_digest from public.qr_scans x
-        where x.campaign_id = m.id and x.user_id = r.user_id and x.client_scan_id = r.client_scan_id)
-        union all
-        (select x.id, x.request_digest from public.qr_scans x
-        where x.campaign_id = m.id and x.device_fp_id = d.id and x.client_scan_id = r.client_scan_id)
-        limit 1
+        -- `is true` leaves client_scan_id as the only condition of an index: planned for an empty table, any index
+        -- that begins with the campaign looks as good, and later reads all scans of the campaign.
+        select x.id, x.request_digest from public.qr_scans x
+        where x.client_scan_id = r.client_scan_id and (x.campaign_id = m.id) is true
+            and (x.user_id = r.user_id or x.device_fp_id = d.id)
+        order by x.user_id = r.user_id desc limit 1
     ) o on true
     cross join lateral (
         select app.missing_consents(r.user_id, c.brand_id, k.consent_tiers) <> '{}' as consents offset 0
