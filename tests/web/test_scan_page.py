@@ -217,7 +217,8 @@ def test_position_of_a_receiver_1024_weeks_behind_counts(browser, page, look):
 def test_code_that_can_not_be_scanned_says_why_without_a_scan(browser, page, look, superuser, status, says):
     with superuser.cursor() as cursor:
         if status:
-            cursor.execute("update public.campaigns set status = %s", (status,))
+            completed = "case %s when 'Completed' then now() end"
+            cursor.execute(f"update public.campaigns set status = %s, completed_at = {completed}", (status, status))
         else:
             cursor.execute("update public.qr_codes set disabled_at = now()")
 
