@@ -53,6 +53,10 @@ class Open:
     def on_post(self, req, resp):
         resp.media = ThingOut("optional", req.context.identity.role)
 
+    @endpoint(permission="optional", credentials=True, response=ThingOut)
+    def on_put(self, req, resp):
+        resp.media = ThingOut(current().login, current().role)
+
     @endpoint(permission="public", status=204)
     def on_delete(self, req, resp):
         pass
@@ -205,6 +209,11 @@ def test_an_optional_token_counts_and_has_to_be_right(api):
     assert api.post("/open").json["who"] == "app_public"
     assert api.post("/open", token="bob").json["who"] == "app_fan"
     assert api.post("/open", token="nonsense").status_code == 401
+
+
+@pytest.mark.parametrize("token", [None, "alice", "bob"])
+def test_endpoint_of_credentials_uses_the_account_login(api, token):
+    assert api.put("/open", token=token).json == {"name": "account", "who": "app_credentials"}
 
 
 def test_what_is_decided_first_is_answered_first(api):
