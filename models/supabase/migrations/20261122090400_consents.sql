@@ -140,15 +140,6 @@ $$;
 call app.grant_definer('app.notice_in_force(text,text[])',
     array['app_public', 'authenticated', 'app_fan', 'app_admin', 'app_job']);
 
--- Return the default notice in force. For sign-ups.
-create function app.default_notice(p_locale text) returns uuid
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
-begin
-    return app.notice_in_force('default', array[p_locale]);
-end
-$$;
-call app.grant_definer('app.default_notice(text)', '{}');
-
 -- Appends what happened to a consent. For other definer functions.
 create function app.add_consent_event(p_consent public.consents, p_action text, p_source text, p_request_id text)
 returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
