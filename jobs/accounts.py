@@ -6,5 +6,5 @@ from models import accounts
 
 @actor("accounts.expire", runs_as="system")
 def expire_accounts() -> None:
-    """Delete sign-ups nobody verified, sessions and invitations long over, and counts of attempts to sign in."""
+    """Delete expired sign-ups, sessions, links and counters, and idle anonymous people who took part in nothing."""
     accounts.clean_up()

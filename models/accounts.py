@@ -27,7 +27,11 @@ KEEP_SESSIONS = timedelta(days=90)
 """How long a session that is over is kept, for whoever asks where an account was used."""
 KEEP_INVITATIONS = timedelta(days=90)
 
+KEEP_IDLE_ANONYMOUS = timedelta(days=1)
+"""How long an anonymous person is kept who took part in nothing, after the last session was begun or refreshed."""
+
 _KEPT = {
+    "anonymous_people": KEEP_IDLE_ANONYMOUS,
     "signups": timedelta(),
     "sessions": KEEP_SESSIONS,
     "invitations": KEEP_INVITATIONS,
@@ -214,7 +218,7 @@ def update_me(before: Profile, changes: Mapping[str, Any]) -> Profile:
 
 
 def clean_up() -> dict[str, int]:
-    """Delete what has run out: sign-ups nobody verified, sessions and invitations long over, counts of attempts.
+    """Delete expired sign-ups, sessions, links and counters, and idle anonymous people who took part in nothing.
 
     Returns:
         How many rows went, by kind.

@@ -8,6 +8,8 @@ from models.db import execute, rows
 KEEP_ANSWERS = timedelta(days=1)
 KEEP_DONE = timedelta(days=30)
 KEEP_DEAD = timedelta(days=365)
+KEEP_SILENT = timedelta(days=1)
+"""How long a process is listed that gives no more signs of life."""
 DAYS_AHEAD = 14
 """Partitions of the history that are there before they are needed."""
 
@@ -20,10 +22,17 @@ def expire_answers() -> int:
 def prune_jobs() -> list[str]:
     """Drop the days of the jobs' history that are older than `KEEP_DONE` and make those that come; the names dropped.
 
-    Groups that were over by then, dead letters older than `KEEP_DEAD` and keys whose window is over go, too.
+    Groups that were over by then, dead letters older than `KEEP_DEAD` and keys whose window is over go, too. So do
+    occurrences of schedules older than `KEEP_DONE` but the newest, and processes silent for `KEEP_SILENT`.
     """
     groups.prune(KEEP_DONE)
     execute("DELETE FROM app.dead_jobs WHERE finished_at < now() - %s", (KEEP_DEAD,))
     execute("DELETE FROM app.job_keys WHERE expires_at < now()")
+    execute(
+        "DELETE FROM app.schedule_occurrences o WHERE due_at < now() - %s"
+        " AND due_at < (SELECT max(due_at) FROM app.schedule_occurrences n WHERE n.schedule = o.schedule)",
+        (KEEP_DONE,),
+    )
+    execute("DELETE FROM app.heartbeats WHERE at < now() - %s", (KEEP_SILENT,))
     dropped = rows("SELECT name FROM app.rotate_job_history(%s, %s) AS name", (DAYS_AHEAD, KEEP_DONE))
     return [partition["name"] for partition in dropped]

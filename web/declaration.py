@@ -73,6 +73,7 @@ class Declaration:
             limit by default; None: there is none, as for what watches over us and for scans.
         address_rate: the same for each address besides, whoever asks: where a request is work, and nobody has to be
             anybody, since an address may open any number of anonymous sessions.
+        total_rate: the same for all callers together: bounds the rows that callers without an account can make us keep.
         idempotent: honours `Idempotency-Key`.
         slow: runs in the small pool for password hashing and the like.
         chooses_password: runs in the pool for choices of passwords instead; every endpoint that takes a new one.
@@ -99,6 +100,7 @@ class Declaration:
     refused_as: str | None = None
     rate: str | None = GENERAL
     address_rate: str | None = None
+    total_rate: str | None = None
     idempotent: bool = False
     slow: bool = False
     chooses_password: bool = False

@@ -98,6 +98,9 @@ class _Operation:
         self._rate: Rate | None = None
         if declared.rate and declared.rate != GENERAL:
             self._rate = parse_rate(_rate_name(responder), declared.rate)
+        self._total_rate: Rate | None = None
+        if declared.total_rate:
+            self._total_rate = parse_rate(f"{_rate_name(responder)}Total", declared.total_rate)
         self._address_rate: Rate | None = None
         if declared.address_rate:
             self._address_rate = parse_rate(f"{_rate_name(responder)}Address", declared.address_rate)
@@ -139,6 +142,8 @@ class _Operation:
         elif self.declared.rate == GENERAL and not identity.is_api_key:
             rate = kit.person_rate if identity.actor_id else kit.address_rate
             resp.set_headers(headers(rate, await kit.limiter.take_some(rate, who)))
+        if self._total_rate is not None:
+            await kit.limiter.take_some(self._total_rate)
 
     async def _identify(self, kit: Kit, req: Request) -> Identity:
         if self.declared.permission == PUBLIC:

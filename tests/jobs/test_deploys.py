@@ -19,7 +19,7 @@ from jobs.engine.broker import LedgerBroker
 from jobs.engine.ledger import Ledger
 from jobs.engine.run import Runner
 from jobs.engine.transports import connect
-from models import context, jobs
+from models import context, housekeeping, jobs
 from models.db import transaction, value
 from scripts.setup import processes
 from scripts.setup.environment import ROOT
@@ -192,6 +192,26 @@ def test_history_lies_in_days_that_are_made_ahead_and_dropped_as_a_whole(
     assert query(
         "select to_regclass('app_partitions.job_history_' || to_char(%s::date + 20, 'YYYYMMDD')) is not null", today
     ) == [(True,)]
+
+
+def test_prune_keeps_the_newest_occurrence_and_live_processes(db_clean: str, query: Query) -> None:
+    query(
+        "insert into app.schedule_occurrences (schedule, due_at, job_id) values"
+        " ('rare', now() - interval '400 days', gen_random_uuid()),"
+        " ('rare', now() - interval '40 days', gen_random_uuid()),"
+        " ('often', now() - interval '31 days', gen_random_uuid()), ('often', now(), gen_random_uuid())"
+    )
+    query(
+        "insert into app.heartbeats (kind, process, at) values ('relay', 'gone', now() - interval '25 hours'),"
+        " ('relay', 'here', now() - interval '23 hours')"
+    )
+
+    with transaction(context.for_system_job()):
+        housekeeping.prune_jobs()
+
+    kept = "select schedule, due_at > now() - interval '41 days' from app.schedule_occurrences order by 1"
+    assert query(kept) == [("often", True), ("rare", True)]
+    assert query("select process from app.heartbeats") == [("here",)]
 
 
 PARTITIONS = """select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid

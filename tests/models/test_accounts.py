@@ -339,6 +339,7 @@ def test_what_has_run_out_is_deleted_and_nothing_else(admin, superuser, fan):
         gone = accounts.clean_up()
 
     assert gone == {
+        "anonymous_people": 0,
         "signups": 1,
         "sessions": 2,
         "invitations": 0,
@@ -350,6 +351,28 @@ def test_what_has_run_out_is_deleted_and_nothing_else(admin, superuser, fan):
     assert one(superuser, "select count(*) from app.email_changes") == (1,)
     assert one(superuser, "select count(*) from app.sessions") == kept
     assert one(superuser, "select email from app.signups") == ("b@example.com",)
+
+
+def test_only_idle_anonymous_people_without_a_part_are_deleted(fan, campaign, put_scan, superuser):
+    _idle, signed_out, scanning, refreshed, new, consenting = people = [*(fan() for _ in range(5)), fan("essential")]
+    put_scan(campaign(), scanning.user_id)
+    old = [one.user_id for one in people if one is not new]
+    with superuser.cursor() as cursor:
+        cursor.execute("update users set created_at = now() - interval '25 hours' where id = any (%s)", (old,))
+        cursor.execute(
+            "update app.sessions set created_at = now() - interval '25 hours',"
+            " refreshed_at = now() - case when user_id = %s then '23 hours' else '25 hours' end::interval,"
+            " revoked_at = case when user_id = %s then now() end where user_id = any (%s)",
+            (refreshed.user_id, signed_out.user_id, old),
+        )
+
+    with transaction(context.for_system_job()):
+        gone = accounts.clean_up()
+
+    assert gone["anonymous_people"] == 2
+    with superuser.cursor() as cursor:
+        cursor.execute("select id from users where id = any (%s)", ([one.user_id for one in people],))
+        assert {id for (id,) in cursor.fetchall()} == {one.user_id for one in (consenting, scanning, refreshed, new)}
 
 
 def test_the_audit_trail_can_compare_names_but_not_read_them():

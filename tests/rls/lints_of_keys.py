@@ -59,17 +59,12 @@ KEYS = [
         dict.fromkeys(
             (
                 "app.invitations.role_id",
-                "campaign_assignments.assigned_by",
-                "campaigns.created_by",
                 "consent_events.brand_id",
                 "consent_events.consent_id",
                 "consent_events.notice_id",
                 "consents.brand_id",
                 "consents.notice_id",
-                "contacts.user_id",
-                "engagements.user_id",
                 "qr_scans.brand_id,code_id",
-                "qr_scans.user_id",
                 "users.role_id",
             ),
             "never searched by, and what it points to is never deleted",

@@ -317,6 +317,7 @@ class Anonymous:
         permission="public",
         refused_as="session.start",
         rate="3000/minute",
+        total_rate="60000/minute",
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Begin a session for an anonymous fan. They stay anonymous until they sign up with its token."""

@@ -102,6 +102,8 @@ create unique index users_email on public.users (email) where email is not null;
 -- How an address begins is what accounts are searched by.
 create index users_email_prefix on public.users (email text_pattern_ops) where email is not null;
 create index users_created on public.users (created_at desc, id desc);
+-- For app.delete_anonymous_people.
+create index users_anonymous on public.users (created_at) where is_anonymous;
 
 create table app.sessions (
     id uuid primary key,
@@ -145,7 +147,7 @@ create table app.invitations (
     brand_id uuid not null references public.brands (id),
     email text not null check (email = lower(email)),
     role_id int not null references public.roles (id) check (role_id in (1, 2, 3)),
-    invited_by uuid references public.users (id),
+    invited_by uuid references public.users (id) on delete set null,
     created_at timestamptz not null default now(),
     expires_at timestamptz not null,
     used_at timestamptz,
@@ -157,6 +159,7 @@ create table app.invitations (
 create unique index invitations_open on app.invitations (brand_id, email) where used_at is null and revoked_at is null;
 create index invitations_email on app.invitations (email, sent_at);
 create index invitations_inviter on app.invitations (invited_by);
+create index invitations_sender on app.invitations (invited_by);
 
 -- The brand that a member acts for, if the role has the permission; null, and so no row, otherwise, and as long as the
 -- session owes the second factor. An API key has scopes in place of a role's permissions; app.require_api_key has seen

@@ -41,6 +41,30 @@ end
 $$;
 call app.grant_definer('app.account_mail(uuid)', array['app_system']);
 
+-- Delete anonymous people who took part in nothing and have no session that was begun or refreshed after p_idle_since. Return
+-- how many. A run takes a bounded number; the rest waits for the next one.
+create function app.delete_anonymous_people(p_idle_since timestamptz) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    deleted bigint;
+begin
+    delete from public.users u where u.id = any (array(
+        select p.id from public.users p
+        where p.is_anonymous and p.created_at < p_idle_since
+            and not exists (select from app.sessions s where s.user_id = p.id
+                and greatest(s.created_at, s.refreshed_at) >= p_idle_since and s.revoked_at is null)
+            and not exists (select from public.consents x where x.user_id = p.id)
+            and not exists (select from public.consent_events x where x.user_id = p.id)
+            and not exists (select from public.qr_scans x where x.user_id = p.id)
+            and not exists (select from public.contacts x where x.user_id = p.id)
+            and not exists (select from public.engagements x where x.user_id = p.id)
+        order by p.created_at limit 20000 for update skip locked));
+    get diagnostics deleted = row_count;
+    return deleted;
+end
+$$;
+call app.grant_definer('app.delete_anonymous_people(timestamptz)', '{}');
+
 -- Delete the rows of one kind that expired longer than p_keep ago. Return how many.
 create function app.delete_expired(p_kind text, p_keep interval) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -49,6 +73,8 @@ declare
     deleted bigint;
 begin
     case p_kind
+        when 'anonymous_people' then
+            return app.delete_anonymous_people(until);
         when 'signups' then
             delete from app.signups s where s.expires_at < until;
         when 'sessions' then

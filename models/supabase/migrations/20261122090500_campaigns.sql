@@ -14,7 +14,7 @@ create table public.campaigns (
     launched_at timestamptz,
     completed_at timestamptz,
     fingerprint_key_version int,           -- pinned at launch, so that a device stays the same device
-    created_by uuid references public.users (id),
+    created_by uuid references public.users (id) on delete set null,
     unique (brand_id, id),
     constraint campaigns_completed_at check ((status = 'Completed') = (completed_at is not null))
 );
@@ -89,6 +89,7 @@ create table public.engagements (
     foreign key (brand_id, campaign_id) references public.campaigns (brand_id, id)
 );
 create index engagements_brand on public.engagements (brand_id, user_id);
+create index engagements_user on public.engagements (user_id);
 
 -- Who of those that don't see all campaigns of their brand sees this one.
 create table public.campaign_assignments (
@@ -103,6 +104,10 @@ create table public.campaign_assignments (
     foreign key (brand_id, user_id) references public.users (brand_id, id) on delete cascade
 );
 create index campaign_assignments_user on public.campaign_assignments (brand_id, user_id);
+create index campaign_assignments_assigner on public.campaign_assignments (assigned_by);
+
+create index campaigns_creator on public.campaigns (created_by);
+create index contacts_user on public.contacts (user_id);
 
 call app.secure('public.campaigns', p_admin => 'select', p_job => 'select,update', p_system => 'select',
     p_campaign_column => 'id',

@@ -55,7 +55,7 @@ create unique index qr_scans_client on public.qr_scans (client_scan_id, campaign
 create unique index qr_scans_client_device on public.qr_scans (client_scan_id, campaign_id, device_fp_id);
 create index qr_scans_campaign on public.qr_scans (campaign_id, scan_time);
 create index qr_scans_device on public.qr_scans (brand_id, device_fp_id, scan_time, id);
-create index qr_scans_user on public.qr_scans (brand_id, user_id, scan_time, id);
+create index qr_scans_user on public.qr_scans (user_id, brand_id, scan_time, id);
 create index qr_scans_new_devices on public.qr_scans (code_id, network, received_at, id) where new_device;
 
 -- Shares taken of a campaign's limits; only accepted scans take one.

@@ -1,0 +1,29 @@
+"""Every table has a rule for its growth, in `docs/growth.md`."""
+
+import re
+
+import jobs.actors  # noqa: F401  (declares every actor)
+from schedules.table import SCHEDULES
+from scripts.setup.environment import ROOT
+from tests.fixtures.queries import Query
+
+TABLE = (ROOT / "docs" / "growth.md").read_text().partition("<!-- growth -->")[2].partition("<!-- /growth -->")[0]
+RULES = dict(re.findall(r"^\| `([\w.]+)` \|.*\| (\S+) \|$", TABLE, re.MULTILINE))
+"""The job that deletes rows of a table, or a dash."""
+
+
+def test_every_table_has_a_rule_for_its_growth(query: Query) -> None:
+    found = query(
+        "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " where n.nspname in ('app', 'public') and c.relkind in ('r', 'p') and not c.relispartition"
+        " and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')"
+    )
+
+    assert {name for (name,) in found} == set(RULES)
+
+
+def test_every_job_that_bounds_a_table_is_scheduled() -> None:
+    named = {rule.strip("`") for rule in RULES.values()} - {"–"}
+
+    assert named
+    assert named <= {schedule.do for schedule in SCHEDULES}
