@@ -104,7 +104,8 @@ def test_the_last_attempt_that_fails_makes_a_dead_letter(ledger: Ledger, runner:
 def test_words_kept_of_an_error_have_no_control_characters(ledger: Ledger, runner: Runner, query: Query) -> None:
     @actor("test.hostile", runs_as="system", max_attempts=1)
     def body() -> None:
-        raise ValueError("\x1b]0;owned\x07\x00\x9b2J\u202e\ud800\nsecond line")
+        # Logged without its traceback: pytest-xdist can't hand on a log with a lone surrogate.
+        raise TimeoutError("\x1b]0;owned\x07\x00\x9b2J\u202e\ud800\nsecond line")
 
     enqueue("test.hostile")
 

@@ -8,7 +8,7 @@ from scripts.setup.environment import ROOT
 from tests.fixtures.queries import Query
 
 TABLE = (ROOT / "docs" / "growth.md").read_text().partition("<!-- growth -->")[2].partition("<!-- /growth -->")[0]
-RULES = dict(re.findall(r"^\| `([\w.]+)` \|.*\| (\S+) \|$", TABLE, re.MULTILINE))
+RULES = dict(re.findall(r"^\| `([\w.]+)` \|.*\| ([^|]+) \|$", TABLE, re.MULTILINE))
 """The job that deletes rows of a table, or a dash."""
 
 
@@ -23,7 +23,7 @@ def test_every_table_has_a_rule_for_its_growth(query: Query) -> None:
 
 
 def test_every_job_that_bounds_a_table_is_scheduled() -> None:
-    named = {rule.strip("`") for rule in RULES.values()} - {"–"}
+    named = {rule.strip("`") for rule in RULES.values() if rule.startswith("`")}
 
     assert named
     assert named <= {schedule.do for schedule in SCHEDULES}

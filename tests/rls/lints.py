@@ -189,8 +189,6 @@ RLS = [
             "app.audit_personal_values.brand_id": "read by entry",
             "app.scan_counters.brand_id": "read by campaign",
             "public.audit_logs.brand_id": "two begin with it: of entries with a seal, and of those without",
-            "public.engagements.user_id": "read by id",
-            "public.qr_scans.user_id": "read by id",
         },
     ),
 ]
