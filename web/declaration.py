@@ -40,6 +40,7 @@ class Declared(TypedDict, total=False):
     refused_as: str | None
     rate: str | None
     address_rate: str | None
+    total_rate: str | None
     idempotent: bool
     slow: bool
     chooses_password: bool

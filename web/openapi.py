@@ -184,7 +184,8 @@ def _explained(resource: Any, responder: Any, declared: Declaration) -> str:
     notes = [*rest, _who(declared)]
     if declared.rate and declared.rate != GENERAL:
         address = f", and to {declared.address_rate} for each address" if declared.address_rate else ""
-        notes.append(f"Limited to {declared.rate} for each caller{address}.")
+        total = f", and to {declared.total_rate} for all callers" if declared.total_rate else ""
+        notes.append(f"Limited to {declared.rate} for each caller{address}{total}.")
     if declared.before_mfa:
         notes.append("Open to sessions that owe the second factor, too.")
     if declared.recent:

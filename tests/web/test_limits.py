@@ -175,6 +175,22 @@ def test_many_people_of_one_address_share_a_limit_where_a_request_is_work(serve)
     assert ask("bob", address="203.0.113.2").status_code == 200
 
 
+class Unnamed:
+    @endpoint(permission="public", rate="2/minute", total_rate="3/minute")
+    def on_post(self, req, resp):
+        resp.media = {"ok": True}
+
+
+def test_all_callers_together_share_a_total_limit(serve):
+    api = serve({"/unnamed": Unnamed()}, trusted_proxies=1)
+
+    def ask(number):
+        return api.post("/unnamed", headers={"X-Forwarded-For": f"203.0.113.{number}"}).status_code
+
+    # What one caller's own limit refuses takes nothing of the total.
+    assert [ask(1), ask(1), ask(1), ask(2), ask(3)] == [200, 200, 429, 200, 429]
+
+
 def test_what_is_work_and_open_to_anonymous_sessions_is_limited_by_address_too():
     responders = [getattr(resource, name) for _, resource in ROUTES for name in dir(resource) if name.startswith("on_")]
     declared = [one.declaration for one in responders if hasattr(one, "declaration")]

@@ -159,7 +159,6 @@ create table app.invitations (
 create unique index invitations_open on app.invitations (brand_id, email) where used_at is null and revoked_at is null;
 create index invitations_email on app.invitations (email, sent_at);
 create index invitations_inviter on app.invitations (invited_by);
-create index invitations_sender on app.invitations (invited_by);
 
 -- The brand that a member acts for, if the role has the permission; null, and so no row, otherwise, and as long as the
 -- session owes the second factor. An API key has scopes in place of a role's permissions; app.require_api_key has seen
