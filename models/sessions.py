@@ -18,7 +18,7 @@ Scope = Literal["this", "others", "all"]
 MfaStep = Literal["verify", "enrol"]
 
 GRACE = timedelta(seconds=10)
-"""How long a refresh token that has been used still leads to its successor."""
+"""How long a refresh token that has been used leads to its successor, although that has been used, too."""
 
 WINDOW = timedelta(minutes=15)
 MOST_HERE = 10
@@ -165,9 +165,9 @@ def sign_in_anonymously(locale: str = "en") -> Session:
 def refresh(text: str) -> Session:
     """Go on with a session: another access token, which says what the person is now, and another refresh token.
 
-    A token is good once. Whoever sends it again within `GRACE` (an answer got lost, two tabs asked at once) gets the
-    successor that it already has; later, it has been stolen, and the session ends. An anonymous person's token leads to
-    its successor until that is used: the phone can't sign in again. Opens its own transaction.
+    A token is good once. Sent again within `GRACE` (two tabs asked at once), or while its successor has not been used
+    (the answer got lost), it leads to the same successor. Otherwise two have the token, and the session ends. Opens its
+    own transaction.
 
     Raises:
         RefreshTokenInvalid: it is none of ours, its session is over, or this has just ended it.

@@ -9,7 +9,7 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -103,6 +103,13 @@ class Head(msgspec.Struct):
     b64: Any = None
 
 
+class Method(msgspec.Struct):
+    """An entry of `amr`: how the person showed who they are, and when (Unix time, up to the year 9999)."""
+
+    method: str
+    timestamp: Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
+
+
 class Claims(msgspec.Struct):
     """What we take from a token of Supabase's. `user_metadata` is its owner's to write, and so not among it."""
 
@@ -117,7 +124,7 @@ class Claims(msgspec.Struct):
     email: str | None = None
     is_anonymous: bool = False
     aal: Literal["aal1", "aal2"] = "aal1"
-    amr: list[Any] = []
+    amr: list[str | Method] = []
     app_metadata: dict[str, Any] = {}
     is_legacy: bool = False
     """Whether the legacy secret has signed it. `verify` sets it, whatever the token says."""
@@ -125,14 +132,15 @@ class Claims(msgspec.Struct):
     @property
     def authenticated_at(self) -> int | None:
         """When the person last showed who they are (Unix time); None if that isn't said."""
-        shown = [
-            method["timestamp"]
-            for method in self.amr
-            if isinstance(method, dict)
-            and isinstance(method.get("timestamp"), int)
-            and method.get("method") not in _REFRESHED
-        ]
-        return max(shown, default=None)
+        methods = [method for method in self.amr if isinstance(method, Method)]
+        return max((one.timestamp for one in methods if one.method not in _REFRESHED), default=None)
+
+    @property
+    def contradicts_itself(self) -> bool:
+        """Whether an anonymous person has an address or a role. Supabase issues no such token."""
+        return self.is_anonymous and bool(
+            self.email or {"user_role", "brand_id"} & {name for name, value in self.app_metadata.items() if value}
+        )
 
 
 _head_of = msgspec.json.Decoder(Head)
@@ -205,7 +213,7 @@ class Verifier:
         audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
         if claims.iss != self._project.issuer or self._project.audience not in audiences or claims.role != _ROLE:
             raise _invalid()
-        if max(claims.iat, claims.nbf) > now + LEEWAY:
+        if max(claims.iat, claims.nbf) > now + LEEWAY or claims.contradicts_itself:
             raise _invalid()
         if claims.exp <= now:
             raise TokenExpired
@@ -231,7 +239,7 @@ def identity_of(claims: Claims, project: Project) -> Identity:
             "role": claims.role,
             "exp": claims.exp,
             "aal": claims.aal,
-            "amr": claims.amr,
+            "amr": msgspec.to_builtins(claims.amr),
             "is_anonymous": found["is_anonymous"],
             "email": found["email"] or "",
             "app_metadata": {
@@ -248,7 +256,7 @@ def _mirrored(claims: Claims, project: Project) -> dict[str, Any]:
     with transaction(context.nobody().on_credentials()):
         found = row(
             "SELECT email, is_anonymous, user_role, brand_id, mfa_pending"
-            " FROM app.mirror_session(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            " FROM app.mirror_session(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 claims.session_id,
                 claims.sub,
@@ -259,6 +267,7 @@ def _mirrored(claims: Claims, project: Project) -> dict[str, Any]:
                 _uuid(metadata.get("brand_id")),
                 claims.aal,
                 claims.authenticated_at,
+                claims.iat or None,
                 timedelta(days=settings.session_idle_days),
                 accounts.origin(),
             ),

@@ -7,7 +7,7 @@ from uuid import uuid4
 from psycopg2 import sql
 from psycopg2.extensions import connection
 
-FROM_REFUSALS = ("public.audit_logs", "app.sign_in_attempts", "app.scan_refusals")
+FROM_REFUSALS = ("public.audit_logs", "app.audit_personal_values", "app.sign_in_attempts", "app.scan_refusals")
 """Where refused requests are written down or counted, and are meant to be."""
 
 

@@ -75,6 +75,22 @@ def test_a_token_that_comes_again_at_once_leads_to_the_same_next_one(client, pho
     assert refresh(client, again["refresh_token"]).status_code == 200
 
 
+def test_refresh_whose_answer_was_lost_is_repeated_however_late(client, phone, superuser):
+    lost = refresh(client, phone["refresh_token"]).json
+    superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '20 days'")
+
+    again = refresh(client, phone["refresh_token"])
+
+    assert (again.status_code, again.json["refresh_token"]) == (200, lost["refresh_token"])
+    assert is_alive(client, again.json)
+    trail = "select outcome, details ->> 'repeated' from audit_logs where action = 'session.refresh'"
+    assert one(superuser, trail) == ("ok", "true")
+    assert refresh(client, again.json["refresh_token"]).status_code == 200
+    superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '11 seconds'")
+    assert refresh(client, phone["refresh_token"]).json["code"] == "refresh_token_invalid"
+    assert not is_alive(client, again.json)
+
+
 def test_many_who_refresh_at_once_stay_signed_in_with_one_next_token(client, phone, superuser):
     answers = at_once(8, lambda: refresh(client, phone["refresh_token"]))
 
@@ -92,6 +108,7 @@ def test_a_token_that_comes_again_later_ends_the_session_and_is_in_the_trail(cli
     manager = member()
     session = login(client, manager)
     following = refresh(client, session["refresh_token"]).json
+    following = refresh(client, following["refresh_token"]).json
     superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '11 seconds'")
 
     stolen = refresh(client, session["refresh_token"])

@@ -87,9 +87,8 @@ class Refresh:
     def on_post(self, req: Request, resp: Response) -> None:
         """Refresh a session. The access token says what the person may do now, and there is another refresh token.
 
-        A refresh token is good once. Sent again within ten seconds, it leads to the same next one; later, the session
-        ends, since two have the token and one of them is not its owner. The token of an anonymous person leads to its
-        next one until that is used.
+        A refresh token is good once. Sent again within ten seconds, or later while the next one has not been used, it
+        leads to the same next one. Otherwise the session ends, since two have the token and one is not its owner.
         """
         resp.media = SessionOut.of(sessions.refresh(req.context.body.refresh_token))
 

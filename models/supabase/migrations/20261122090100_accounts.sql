@@ -91,6 +91,8 @@ create table public.users (
     identity_provider text,
     email_verified_at timestamptz,
     locked_at timestamptz,                 -- by a system admin; nobody signs in to it
+    -- Supabase: a session that is not known here and whose person last showed who they are before this is refused.
+    sessions_since timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     unique (brand_id, id),

@@ -7,16 +7,17 @@ create table app.refresh_tokens (
     session_id uuid not null references app.sessions (id) on delete cascade,
     created_at timestamptz not null default now(),
     used_at timestamptz,
-    successor bytea,
-    constraint refresh_tokens_used_with_successor check ((used_at is null) = (successor is null))
+    successor bytea,                       -- the next token, sealed with this one
+    successor_hash bytea,                  -- what the next token is found by
+    constraint refresh_tokens_used_with_successor check (
+        (used_at is null) = (successor is null) and (used_at is null) = (successor_hash is null))
 );
 create index refresh_tokens_session on app.refresh_tokens (session_id);
 call app.secure('app.refresh_tokens');
 
--- Takes a refresh token and makes p_next_hash the session's next one. Whoever comes with the same token within p_grace
--- gets what the first one got; later, somebody else has it, and the session ends. An anonymous person's token leads to
--- its successor until that is used.
--- outcome: `ok` (with p_successor, or that of the first), `invalid`, or `reused`.
+-- Take a refresh token and make p_next_hash the session's next one. The same token leads to the same next one within
+-- p_grace, and however late while the next one has not been used: the answer may have been lost. Afterwards two have the
+-- token, and the session ends. outcome: `ok` (with p_successor, or that of the first), `invalid`, or `reused`.
 create function app.refresh_session(
     p_hash bytea, p_next_hash bytea, p_successor bytea, p_grace interval, p_idle interval, p_request jsonb,
     out outcome text, out successor bytea, out session_id uuid, out person app.session_person
@@ -40,18 +41,20 @@ begin
         return;
     end if;
     if token.used_at is null then
-        update app.refresh_tokens t set used_at = now(), successor = p_successor where t.hash = p_hash;
+        update app.refresh_tokens t set used_at = now(), successor = p_successor, successor_hash = p_next_hash
+        where t.hash = p_hash;
         insert into app.refresh_tokens (hash, session_id) values (p_next_hash, session.id);
         update app.sessions s set refreshed_at = now(), expires_at = least(now() + p_idle, s.ends_at)
         where s.id = session.id;
         successor := p_successor;
-    elsif token.used_at > now() - p_grace
-        -- An anonymous phone can't sign in again: without its session it would become another person. While the
-        -- successor is unused, the phone has lost the answer that held it.
-        or not exists (select from app.refresh_tokens t where t.session_id = session.id and t.used_at > token.used_at)
-            and exists (select from public.users u where u.id = session.user_id and u.is_anonymous)
+    elsif token.used_at > now() - p_grace then
+        successor := token.successor;
+    elsif exists (
+        select from app.refresh_tokens n where n.hash = token.successor_hash and n.used_at is null)
     then
         successor := token.successor;
+        perform app.add_account_audit('session.refresh', session.user_id,
+            jsonb_build_object('session', session.id, 'repeated', true), p_request);
     else
         outcome := 'reused';
         update app.sessions s set revoked_at = now() where s.id = session.id;

@@ -59,8 +59,10 @@ $$;
 call app.grant_definer('app.mirror_user(uuid,text,boolean,boolean,text,uuid,jsonb)', '{}');
 
 -- Takes over what a newer token says of a person: another address, or that an anonymous fan has signed up.
-create function app.refresh_mirrored(p_person public.users, p_email text, p_confirmed boolean, p_is_anonymous boolean)
-returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- The account has changed hands then: sessions that began before p_since end, and unknown ones are refused.
+create function app.refresh_mirrored(
+    p_person public.users, p_email text, p_confirmed boolean, p_is_anonymous boolean, p_since timestamptz
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     address text := p_email;
 begin
@@ -76,21 +78,32 @@ begin
         identity_provider = coalesce(u.identity_provider, 'supabase'),
         email_verified_at = case when p_confirmed and address is not null then now() end
     where u.id = p_person.id and (u.email is distinct from address or u.is_anonymous <> (p_is_anonymous and u.is_anonymous));
+    if not found then
+        return;
+    end if;
+    update public.users u set sessions_since = greatest(u.sessions_since, p_since) where u.id = p_person.id;
+    update app.sessions s set revoked_at = now()
+    where s.user_id = p_person.id and s.revoked_at is null
+        and coalesce(s.authenticated_at, '-infinity') < p_since;
 end
 $$;
-call app.grant_definer('app.refresh_mirrored(public.users,text,boolean,boolean)', '{}');
+call app.grant_definer('app.refresh_mirrored(public.users,text,boolean,boolean,timestamptz)', '{}');
 
 -- The person and the session of a verified token, made or brought up to date; no row if the session has been ended here.
 -- Role and brand are looked at only when the person is made: from then on they are ours to change.
 create function app.mirror_session(
     p_session_id uuid, p_user_id uuid, p_email text, p_confirmed boolean, p_is_anonymous boolean, p_role text,
-    p_brand_id uuid, p_aal text, p_authenticated_at bigint, p_idle interval, p_request jsonb
+    p_brand_id uuid, p_aal text, p_authenticated_at bigint, p_issued_at bigint, p_idle interval, p_request jsonb
 ) returns table (email text, is_anonymous boolean, user_role text, brand_id uuid, mfa_pending boolean)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     person public.users;
     session app.sessions;
     shown timestamptz := case when p_authenticated_at is not null then least(to_timestamp(p_authenticated_at), now()) end;
+    -- A token that was issued within 2 seconds of its newest authentication dates a change. Otherwise the change may have
+    -- happened up to the moment of issue.
+    since timestamptz := case when p_issued_at - p_authenticated_at <= 2 then shown
+        else least(to_timestamp(p_issued_at), now()) end;
 begin
     -- Whoever is being deleted is waited for, and then among the departed.
     select * into person from public.users u where u.id = p_user_id for key share;
@@ -109,7 +122,21 @@ begin
         if not app.may_sign_in(person) then
             perform app.refuse(401, 'account_locked', 'The account is locked, or its brand archived.');
         end if;
-        perform app.refresh_mirrored(person, p_email, p_confirmed, p_is_anonymous);
+        -- Nothing that an outdated token says is taken over.
+        if coalesce(shown, '-infinity') < person.sessions_since and not exists (
+            select from app.sessions s where s.id = p_session_id and s.user_id = p_user_id and s.revoked_at is null)
+        then
+            update app.sessions s set expires_at = now() + p_idle
+            where s.id = p_session_id and s.user_id = p_user_id and s.expires_at < now() + p_idle - interval '1 day';
+            return;
+        end if;
+        perform app.refresh_mirrored(person, p_email, p_confirmed, p_is_anonymous, since);
+        if coalesce(shown, '-infinity') < (select u.sessions_since from public.users u where u.id = p_user_id)
+            and not exists (
+                select from app.sessions s where s.id = p_session_id and s.user_id = p_user_id and s.revoked_at is null)
+        then
+            return;
+        end if;
     end if;
     select * into session from app.sessions s where s.id = p_session_id;
     if not found then
@@ -134,7 +161,7 @@ begin
 end
 $$;
 call app.grant_definer(
-    'app.mirror_session(uuid,uuid,text,boolean,boolean,text,uuid,text,bigint,interval,jsonb)', array['app_credentials']);
+    'app.mirror_session(uuid,uuid,text,boolean,boolean,text,uuid,text,bigint,bigint,interval,jsonb)', array['app_credentials']);
 
 -- Lets the caller, a fan with an account, take up an invitation to the account's own address; returns the brand. The
 -- token that asks speaks of a fan, and so is refused from then on: the next one says what has become of them.

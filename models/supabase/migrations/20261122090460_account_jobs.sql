@@ -78,7 +78,21 @@ begin
         when 'signups' then
             delete from app.signups s where s.expires_at < until;
         when 'sessions' then
-            delete from app.sessions s where least(s.expires_at, s.revoked_at) < until;
+            -- Supabase's sessions have no last day: their refresh tokens don't run out, and each try in an ended one moves
+            -- expires_at. When an ended one is deleted at last, its person's mark refuses whoever comes back in it.
+            with gone as (
+                delete from app.sessions s
+                where case when s.ends_at = 'infinity' then s.expires_at else least(s.expires_at, s.revoked_at) end < until
+                returning s.user_id, s.revoked_at, s.ends_at, coalesce(s.authenticated_at, s.created_at) as began
+            ), marked as (
+                update public.users u set sessions_since = greatest(u.sessions_since, e.began + interval '1 second')
+                from (
+                    select g.user_id, max(g.began) as began from gone g
+                    where g.ends_at = 'infinity' and g.revoked_at is not null group by g.user_id) e
+                where u.id = e.user_id
+            )
+            select count(*) into deleted from gone;
+            return deleted;
         when 'invitations' then
             delete from app.invitations i where i.expires_at < until;
         when 'password_resets' then
