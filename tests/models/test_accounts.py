@@ -303,9 +303,9 @@ def test_what_has_run_out_is_deleted_and_nothing_else(admin, superuser, fan):
     kept = one(superuser, "select count(*) from app.sessions")
     with superuser.cursor() as cursor:
         cursor.execute(
-            "insert into app.sessions (id, user_id, expires_at, revoked_at)"
-            " values (gen_random_uuid(), %(user)s, now() - interval '91 days', null),"
-            " (gen_random_uuid(), %(user)s, now() + interval '1 day', now() - interval '91 days')",
+            "insert into app.sessions (id, user_id, expires_at, revoked_at, ends_at)"
+            " values (gen_random_uuid(), %(user)s, now() - interval '91 days', null, now()),"
+            " (gen_random_uuid(), %(user)s, now() + interval '1 day', now() - interval '91 days', now())",
             {"user": admin.user_id},
         )
         cursor.execute(
