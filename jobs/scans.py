@@ -56,3 +56,9 @@ def _rescore_followers(scan: scans.Scored) -> None:
 def merge_refusals() -> None:
     """Merge the counts of requests of which nothing else is stored, by the hour."""
     scans.merge_refusals()
+
+
+@actor("scan_counters.expire", runs_as="system", time_limit=300.0)
+def expire_counters() -> None:
+    """Delete the counters of limits whose window is over."""
+    scans.expire_counters()

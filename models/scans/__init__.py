@@ -1,5 +1,6 @@
 """Scans: decided by the database in `app.record_scans`, scored afterwards."""
 
+from models.scans.counters import expire_counters
 from models.scans.description import Description, describe
 from models.scans.outcomes import KINDS, Accepted, Outcome, Refused, ScanRefused, require_accepted
 from models.scans.recorder import MAX_BATCH, Attempt, Recorder
@@ -25,6 +26,7 @@ __all__ = [
     "begin_rescoring",
     "begin_scoring",
     "describe",
+    "expire_counters",
     "followers",
     "merge_refusals",
     "require_accepted",

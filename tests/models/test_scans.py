@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import db
+from models import context, db, scans
+from models.db import transaction
 from models.errors import Unavailable
 from models.scans import MAX_BATCH, Accepted, Recorder, Refused
 from tests.fixtures.scans import attempt
@@ -198,6 +199,27 @@ def test_limits_are_what_they_would_be_one_scan_after_the_other(campaign, code_o
 
 
 DAY = "select app.scan_window('day', %s, %s), app.limit_reached('user', row (1, 'day')::app.scan_limit, %s, %s)"
+
+
+def test_counters_of_past_windows_expire_and_those_of_a_lifetime_stay(campaign, superuser):
+    made = campaign()
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "insert into app.scan_counters (campaign_id, brand_id, scope, subject, bucket, used)"
+            " select %s, %s, 'user', gen_random_uuid(), bucket, 1"
+            " from (select 'YYYY-MM-DD' as day, 'YYYY-MM-DD\"T\"HH24:00Z' as hour) as formats, unnest(array['lifetime',"
+            " to_char(now() - interval '4 days', day), to_char(now() - interval '4 days', hour),"
+            " to_char(now() - interval '2 days', day), to_char(now(), hour)]) bucket",
+            (made.id, made.brand_id),
+        )
+
+    with transaction(context.for_system_job()):
+        expired = scans.expire_counters()
+
+    assert expired == 2
+    with superuser.cursor() as cursor:
+        cursor.execute("select count(*), count(*) filter (where bucket = 'lifetime') from app.scan_counters")
+        assert cursor.fetchone() == (3, 1)
 
 
 @pytest.mark.parametrize(

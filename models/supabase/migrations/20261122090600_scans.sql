@@ -100,8 +100,8 @@ create table public.scan_rollups (
 call app.secure('public.device_fingerprints', p_job => 'select', p_member => '{"select": "scans:read"}');
 call app.secure('public.qr_scans', p_fan => 'select', p_job => 'select,update', p_admin => 'select',
     p_campaign_column => 'campaign_id', p_member => '{"select": "scans:read"}');
-call app.secure('app.scan_counters', p_job => 'select,update', p_campaign_column => 'campaign_id',
-    p_member => '{"select": "scans:read"}');
+call app.secure('app.scan_counters', p_job => 'select,update', p_system => 'select,delete',
+    p_campaign_column => 'campaign_id', p_member => '{"select": "scans:read"}');
 call app.secure('app.scan_refusals', p_admin => 'select', p_system => 'select,insert,delete',
     p_campaign_column => 'campaign_id', p_member => '{"select": "analytics:read"}');
 call app.secure('public.scan_rollups', p_job => 'select,insert,update,delete',

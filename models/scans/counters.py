@@ -1,0 +1,20 @@
+"""Counters of limits (`app.scan_counters`): how long those of a window are kept."""
+
+from datetime import timedelta
+
+from models.db import execute
+
+KEEP_WINDOWS = timedelta(days=3)
+"""How long the counters of a calendar hour or day are kept; longer than any time zone's day is away from UTC's."""
+
+
+def expire_counters() -> int:
+    """Delete the counters of windows older than `KEEP_WINDOWS`. Return how many.
+
+    Limits count by the time of receipt, so no later scan reads them. Counters of a campaign's lifetime stay.
+    """
+    return execute(
+        "DELETE FROM app.scan_counters"
+        " WHERE bucket <> 'lifetime' AND left(bucket, 10) < to_char(now() - %s, 'YYYY-MM-DD')",
+        (KEEP_WINDOWS,),
+    )
