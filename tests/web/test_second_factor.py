@@ -433,6 +433,7 @@ def test_a_signed_in_fan_may_have_an_authenticator_too(client, fan, superuser):
         "update users set is_anonymous = false, email = 'ana@example.com', password_hash = 'x' where id = %s",
         (phone.user_id,),
     )
+    superuser.cursor().execute("update app.sessions set authenticated_at = now()")
     secret = client.post(MFA, token=phone.token).json["secret"]
 
     confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=phone.token)
