@@ -163,7 +163,7 @@ def create_app(config: Settings = settings, kit: Kit | None = None, routes: Rout
         routes: its resources by URI template.
     """
     kit = kit or kit_of(config)
-    routes = [("/healthz", health.Health()), ("/readyz", health.ready(config)), *metrics.ROUTES, *routes]
+    routes = [("/healthz", health.Health()), ("/readyz", health.ready(config)), *metrics.routes(), *routes]
     context = Context(kit, config, AccessLog(enabled=config.log_level in ("DEBUG", "INFO")))
     app = Application(middleware=[context, Cors(config.cors_origins), _Lifespan(kit, routes)])
     problems.install(app)

@@ -1,21 +1,46 @@
 """`/metrics` for Prometheus, and `/healthz/{process}` for a platform that probes processes which don't speak HTTP."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hmac import compare_digest
 from ipaddress import ip_address
 from itertools import chain
+from typing import Generic, TypeVar
 
 import msgspec
 from falcon.asgi import Request, Response
 
-from models import checkpoints, metrics, seals
+from models import checkpoints, db, metrics, seals
+from models.context import nobody
 from models.errors import Forbidden, NotFound, Problem
 from models.metrics import FRESH, Metric
 from settings import settings
+from web import health
 from web.endpoint import endpoint
+from web.pool import Pool
+from web.shared import Shared
+
+T = TypeVar("T")
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Probe(Generic[T]):
+    """A query that all callers share for `health.SHARED_SECONDS`: these paths are open to everybody."""
+
+    def __init__(self, query: Callable[[], T]) -> None:
+        self._query = query
+        self._shared: Shared[T] | None = None
+
+    async def get(self, pool: Pool) -> T:
+        """Return the result of the query, at most `health.SHARED_SECONDS` old. It runs in a thread of `pool`."""
+        if self._shared is None:
+            self._shared = Shared(lambda: pool.run(self._run))
+        return await self._shared.get(health.SHARED_SECONDS)
+
+    def _run(self) -> T:
+        with db.transaction(nobody(), timeout=health.PROBE_TIMEOUT):
+            return self._query()
 
 
 class Stuck(Problem):
@@ -47,10 +72,13 @@ class Metrics:
 class ProcessHealth:
     """`/healthz/{process}`: whether any relay, worker, clock or seal process does its work."""
 
-    @endpoint(permission="public", rate=None, response=Heartbeat, problems=(Stuck,))
-    def on_get(self, req: Request, resp: Response, process: str) -> None:
+    def __init__(self) -> None:
+        self._ages = Probe(metrics.heartbeat_ages)
+
+    @endpoint(permission="public", rate=None, mode="async", response=Heartbeat, problems=(Stuck,))
+    async def on_get(self, req: Request, resp: Response, process: str) -> None:
         """Ask whether a process of a kind has shown a sign of life lately. 503 if none has."""
-        ages = metrics.heartbeat_ages()
+        ages = await self._ages.get(req.context.kit.pool)
         if process not in ages:
             raise NotFound
         if ages[process] > FRESH:
@@ -77,10 +105,13 @@ class AuditHealthOut(msgspec.Struct):
 class AuditHealth:
     """`/healthz/audit`: whether the audit trail is being sealed."""
 
-    @endpoint(permission="public", rate=None, response=AuditHealthOut, problems=(AuditBehind,))
-    def on_get(self, req: Request, resp: Response) -> None:
+    def __init__(self) -> None:
+        self._gauges = Probe(checkpoints.gauges)
+
+    @endpoint(permission="public", rate=None, mode="async", response=AuditHealthOut, problems=(AuditBehind,))
+    async def on_get(self, req: Request, resp: Response) -> None:
         """Ask whether audit entries get their seal, and checkpoints are stored. 503 if not."""
-        found = checkpoints.gauges()
+        found = await self._gauges.get(req.context.kit.pool)
         if found.oldest_unsealed_seconds > seals.OVERDUE:
             raise AuditBehind(f"An entry has had no seal for {found.oldest_unsealed_seconds:.0f} s.")
         if found.checkpoint_overdue:
@@ -125,8 +156,10 @@ def _require_reader(req: Request) -> None:
         raise Forbidden
 
 
-ROUTES: list[tuple[str, object]] = [
-    ("/metrics", Metrics()),
-    ("/healthz/audit", AuditHealth()),
-    ("/healthz/{process}", ProcessHealth()),
-]
+def routes() -> list[tuple[str, object]]:
+    """Return the resources of one application by URI template. What they share lives in its event loop."""
+    return [
+        ("/metrics", Metrics()),
+        ("/healthz/audit", AuditHealth()),
+        ("/healthz/{process}", ProcessHealth()),
+    ]

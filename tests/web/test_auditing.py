@@ -39,7 +39,7 @@ PERSONAL = {"email", "by_email", "admin_email", "phone", "address", "user_agent"
 
 def declared() -> dict[str, Declaration]:
     found = {}
-    for template, resource in [*metrics.ROUTES, *ROUTES]:
+    for template, resource in [*metrics.routes(), *ROUTES]:
         for name in dir(resource):
             declaration = getattr(getattr(resource, name), "declaration", None)
             if declaration is not None and name != "on_head":

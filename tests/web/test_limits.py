@@ -413,7 +413,7 @@ def test_what_has_no_limit_at_all_is_scans_and_what_watches_over_us():
 
 
 def declarations():
-    routes = [("/healthz", health.Health()), ("/readyz", health.ready(settings)), *metrics.ROUTES, *ROUTES]
+    routes = [("/healthz", health.Health()), ("/readyz", health.ready(settings)), *metrics.routes(), *ROUTES]
     for path, resource in routes:
         for method in ("get", "post", "put", "patch", "delete"):
             responder = getattr(resource, f"on_{method}", None)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ from psycopg2.extensions import connection
 
 from jobs.engine.heartbeat import Heartbeat
 from jobs.engine.ledger import Ledger
-from models import context, jobs
+from models import context, db, jobs
 from models.db import transaction
 from models.metrics import Metric
 from tests.fixtures.jobs import Drain, take
 from tests.fixtures.web import Client
+from web import health
 from web.metrics import render
 
 Query = Callable[..., None]
@@ -154,6 +156,23 @@ def test_a_platform_can_probe_a_process_that_speaks_no_http(
     query("update app.heartbeats set at = now() - interval '1 minute'")
     silent = client.get(f"/healthz/{kind}")
     assert (silent.status_code, silent.json["code"]) == (503, "no_heartbeat")
+
+
+@pytest.mark.parametrize("path", ["/healthz/relay", "/healthz/audit"])
+def test_health_asked_by_many_in_a_second_is_one_query(
+    client: Client, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    Heartbeat("relay", ledger).beat()
+    begun: list[object] = []
+    monkeypatch.setattr(db, "transaction", lambda *who, **how: begun.append(who) or transaction(*who, **how))
+    client.get(path)
+    monkeypatch.setattr(health, "SHARED_SECONDS", 3600.0)
+
+    with ThreadPoolExecutor(16) as callers:
+        answers = list(callers.map(lambda _: client.get(path), range(160)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(begun) == 1
 
 
 def test_there_is_no_heartbeat_of_what_does_not_exist(client: Client) -> None:
