@@ -25,6 +25,8 @@ SIGNUP_LIFETIME = timedelta(hours=24)
 
 KEEP_SESSIONS = timedelta(days=90)
 """How long a session that is over is kept, for whoever asks where an account was used."""
+KEEP_USED_TOKENS = timedelta(days=1)
+"""How long a used refresh token is known: within that time, its use by a thief ends the session."""
 KEEP_INVITATIONS = timedelta(days=90)
 
 KEEP_IDLE_ANONYMOUS = timedelta(days=1)
@@ -34,6 +36,7 @@ _KEPT = {
     "anonymous_people": KEEP_IDLE_ANONYMOUS,
     "signups": timedelta(),
     "sessions": KEEP_SESSIONS,
+    "refresh_tokens": KEEP_USED_TOKENS,
     "invitations": KEEP_INVITATIONS,
     "password_resets": timedelta(),
     "email_changes": timedelta(),

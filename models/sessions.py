@@ -20,6 +20,9 @@ MfaStep = Literal["verify", "enrol"]
 GRACE = timedelta(seconds=10)
 """How long a refresh token that has been used leads to its successor, although that has been used, too."""
 
+REFRESHES_AN_HOUR = 60
+"""How often one session may be refreshed within an hour; an access token lasts for an hour."""
+
 WINDOW = timedelta(minutes=15)
 MOST_HERE = 10
 """Attempts to sign in to one account from one network within `WINDOW`."""
@@ -40,6 +43,12 @@ class RefreshTokenInvalid(Unauthenticated):
 
     code = "refresh_token_invalid"
     title = "Sign in again"
+
+
+class TooManyRefreshes(TooMany):
+    """The session was refreshed too often within the hour."""
+
+    code = "too_many_refreshes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +180,27 @@ def refresh(text: str) -> Session:
 
     Raises:
         RefreshTokenInvalid: it is none of ours, its session is over, or this has just ended it.
+        TooManyRefreshes: the session was refreshed `REFRESHES_AN_HOUR` times within the hour.
     """
     token, successor = RefreshToken(text), refresh_tokens.new()
     with transaction(context.nobody().on_credentials()):
         found = row(
-            "SELECT outcome, successor, session_id, (person).* FROM app.refresh_session(%s, %s, %s, %s, %s, %s)",
-            (token.hash, successor.hash, token.seal(successor), GRACE, lifetimes()[0], accounts.origin()),
+            "SELECT outcome, successor, session_id, (person).* FROM app.refresh_session(%s, %s, %s, %s, %s, %s, %s)",
+            (
+                token.hash,
+                successor.hash,
+                token.seal(successor),
+                GRACE,
+                lifetimes()[0],
+                REFRESHES_AN_HOUR,
+                accounts.origin(),
+            ),
         )
         after_commit(ring)
     assert found is not None
     outcome, sealed, session_id = found.pop("outcome"), found.pop("successor"), found.pop("session_id")
+    if outcome == "too_many":
+        raise TooManyRefreshes(retry_after=60)
     if outcome != "ok":
         raise _invalid(outcome, session_id, found)
     return started(session_id, token.unseal(bytes(sealed)), Person(**found))

@@ -342,6 +342,7 @@ def test_what_has_run_out_is_deleted_and_nothing_else(admin, superuser, fan):
         "anonymous_people": 0,
         "signups": 1,
         "sessions": 2,
+        "refresh_tokens": 0,
         "invitations": 0,
         "password_resets": 1,
         "email_changes": 2,
@@ -351,6 +352,28 @@ def test_what_has_run_out_is_deleted_and_nothing_else(admin, superuser, fan):
     assert one(superuser, "select count(*) from app.email_changes") == (1,)
     assert one(superuser, "select count(*) from app.sessions") == kept
     assert one(superuser, "select email from app.signups") == ("b@example.com",)
+
+
+def test_used_refresh_tokens_expire_but_the_one_whose_answer_may_be_lost(fan, superuser):
+    fan()
+    with superuser.cursor() as cursor:
+        cursor.execute("select id from app.sessions")
+        ((session_id,),) = cursor.fetchall()
+        cursor.execute(
+            "insert into app.refresh_tokens (hash, session_id, used_at, successor, successor_hash) values"
+            " ('a', %(s)s, now() - interval '50 hours', 'x', 'b'), ('b', %(s)s, now() - interval '40 hours', 'x', 'c'),"
+            " ('c', %(s)s, now() - interval '20 hours', 'x', 'd'), ('d', %(s)s, now() - interval '30 hours', 'x', 'e'),"
+            " ('e', %(s)s, null, null, null)",
+            {"s": session_id},
+        )
+
+    with transaction(context.for_system_job()):
+        gone = accounts.clean_up()
+
+    assert gone["refresh_tokens"] == 2
+    with superuser.cursor() as cursor:
+        cursor.execute("select convert_from(hash, 'UTF8') from app.refresh_tokens where length(hash) = 1 order by 1")
+        assert cursor.fetchall() == [("c",), ("d",), ("e",)]
 
 
 def test_only_idle_anonymous_people_without_a_part_are_deleted(fan, campaign, put_scan, superuser):

@@ -91,6 +91,17 @@ def test_refresh_whose_answer_was_lost_is_repeated_however_late(client, phone, s
     assert not is_alive(client, again.json)
 
 
+def test_session_refreshed_too_often_waits_and_goes_on(client, phone, superuser, monkeypatch):
+    monkeypatch.setattr(sessions, "REFRESHES_AN_HOUR", 2)
+    token = refresh(client, refresh(client, phone["refresh_token"]).json["refresh_token"]).json["refresh_token"]
+
+    refused = refresh(client, token)
+    superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '1 hour'")
+
+    assert (refused.status_code, refused.json["code"]) == (429, "too_many_refreshes")
+    assert refresh(client, token).status_code == 200
+
+
 def test_many_who_refresh_at_once_stay_signed_in_with_one_next_token(client, phone, superuser):
     answers = at_once(8, lambda: refresh(client, phone["refresh_token"]))
 

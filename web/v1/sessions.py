@@ -11,7 +11,7 @@ from models import reauthentication, second_factor, sessions
 from models.errors import Invalid, MfaRequired, TooMany
 from models.reauthentication import WrongPassword
 from models.second_factor import InvalidCode
-from models.sessions import RefreshTokenInvalid
+from models.sessions import RefreshTokenInvalid, TooManyRefreshes
 from web.endpoint import Page, PageQuery, after, audited, endpoint, page_of
 from web.instants import Instant
 from web.v1.accounts import SessionOut
@@ -82,7 +82,7 @@ class Refresh:
         refused_as="session.refresh",
         rate="3000/minute",
         outward=True,
-        problems=(RefreshTokenInvalid,),
+        problems=(RefreshTokenInvalid, TooManyRefreshes),
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Refresh a session. The access token says what the person may do now, and there is another refresh token.

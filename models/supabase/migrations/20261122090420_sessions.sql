@@ -17,10 +17,11 @@ call app.secure('app.refresh_tokens');
 
 -- Take a refresh token and make p_next_hash the session's next one. The same token leads to the same next one within
 -- p_grace, and however late while the next one has not been used: the answer may have been lost. Afterwards two have the
--- token, and the session ends. outcome: `ok` (with p_successor, or that of the first), `invalid`, or `reused`.
+-- token, and the session ends. A session is refreshed p_most times an hour, since each time leaves a row for a day.
+-- outcome: `ok` (with p_successor, or that of the first), `invalid`, `reused`, or `too_many`.
 create function app.refresh_session(
-    p_hash bytea, p_next_hash bytea, p_successor bytea, p_grace interval, p_idle interval, p_request jsonb,
-    out outcome text, out successor bytea, out session_id uuid, out person app.session_person
+    p_hash bytea, p_next_hash bytea, p_successor bytea, p_grace interval, p_idle interval, p_most int,
+    p_request jsonb, out outcome text, out successor bytea, out session_id uuid, out person app.session_person
 ) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     token app.refresh_tokens;
@@ -40,7 +41,13 @@ begin
         person := app.person_of_session(session.id);
         return;
     end if;
-    if token.used_at is null then
+    if token.used_at is null and p_most <= (
+        select count(*) from app.refresh_tokens t
+        where t.session_id = session.id and t.used_at > now() - interval '1 hour')
+    then
+        outcome := 'too_many';
+        return;
+    elsif token.used_at is null then
         update app.refresh_tokens t set used_at = now(), successor = p_successor, successor_hash = p_next_hash
         where t.hash = p_hash;
         insert into app.refresh_tokens (hash, session_id) values (p_next_hash, session.id);
@@ -67,7 +74,7 @@ begin
     person := app.person_of_session(session.id);
 end
 $$;
-call app.grant_definer('app.refresh_session(bytea,bytea,bytea,interval,interval,jsonb)', array['app_credentials']);
+call app.grant_definer('app.refresh_session(bytea,bytea,bytea,interval,interval,int,jsonb)', array['app_credentials']);
 
 -- The caller's own sessions that live, newest first, from behind (p_created_at, p_id) on.
 create function app.own_sessions(p_created_at timestamptz, p_id uuid, p_limit int) returns table (

@@ -93,6 +93,10 @@ begin
             )
             select count(*) into deleted from gone;
             return deleted;
+        when 'refresh_tokens' then
+            -- The used token whose successor is unused stays: it is repeated if the answer to it was lost.
+            delete from app.refresh_tokens t where t.used_at < until and not exists (
+                select from app.refresh_tokens n where n.hash = t.successor_hash and n.used_at is null);
         when 'invitations' then
             delete from app.invitations i where i.expires_at < until;
         when 'password_resets' then
