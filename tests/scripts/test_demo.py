@@ -10,7 +10,7 @@ import pytest
 
 from scripts.demo import crowd, report
 from scripts.demo.http import Client, GaveUp
-from scripts.demo.tally import Tally, percentile
+from scripts.demo.tally import UNSTORED, Tally, percentile
 
 
 @pytest.fixture
@@ -124,11 +124,12 @@ def _as_planned(gathered):
     """The books and the overview of a day on which everything goes right."""
     expected = gathered.expected()
     tally = Tally(decided=Counter(expected))
-    reasons = {name: count for name, count in expected.items() if name not in ("accepted", "bad_token")}
+    reasons = {name: count for name, count in expected.items() if name not in ("accepted", *UNSTORED)}
     totals = {
         "accepted": expected["accepted"],
         "rejected": sum(reasons.values()),
         "rejected_by_reason": reasons,
+        "unstored_by_reason": {name: expected[name] for name in UNSTORED if name != "bad_token"},
         "flagged": sum(bool(scan.flags) for scan in gathered.scans),
         "flagged_by_rule": dict(gathered.flags()),
         "reach": gathered.reach(),
