@@ -60,9 +60,9 @@ def strength(password: str, known: list[str]) -> int:
 
     Args:
         password: in canonical form.
-        known: words that a stranger would try first.
+        known: words that a stranger would try first. They are cut at the same length: a whole one could not match.
     """
-    password = password[:_LOOKED_AT]
+    password, known = password[:_LOOKED_AT], [word[:_LOOKED_AT] for word in known]
     readings = [password]
     if math.prod(max(1, len({*signs} & {*password})) for signs in L33T_TABLE.values()) > _MOST_READINGS:
         readings = [password.translate(reading) for reading in _READINGS]

@@ -61,6 +61,14 @@ def test_common_word_in_signs_is_refused(password):
         passwords.require_good(password, "analilti@people.example", "Ana")
 
 
+@pytest.mark.parametrize("length", [24, 25, 60])
+def test_own_address_of_any_length_as_password_is_refused(length):
+    address = f"{'qx7vk9zj2mw4tb6nd8rf' * 3}"[: length - len("@fans.example")] + "@fans.example"
+
+    with pytest.raises(Invalid):
+        passwords.require_good(address.title(), address)
+
+
 def test_strength_is_estimated_with_own_words_only(monkeypatch):
     seen, entered, over = [], threading.Event(), threading.Event()
 
