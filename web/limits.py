@@ -14,6 +14,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from limits import RateLimitItem, parse_many
@@ -148,11 +149,21 @@ class Limiter:
             try:
                 return await _hit(self._shared(self._url), rate, who, requests)
             except (RedisError, OSError) as error:
-                self._redis_again_at = time.monotonic() + RETRY_AFTER
                 logger.warning("rate limits are counted in this process, Redis fails: %s", error)
+                if "WRONGTYPE" in str(error):
+                    await self._discard_counters(rate, who)
+                else:
+                    self._redis_again_at = time.monotonic() + RETRY_AFTER
         if len(self._counts.storage) >= MOST_CALLERS:
             self._forget()
         return await _hit(self._memory, rate, who, requests)
+
+    async def _discard_counters(self, rate: Rate, who: Sequence[str]) -> None:
+        """Delete the counters of a caller. A key of another type has no expiry: it would fail every later request."""
+        assert self._url
+        with suppress(RedisError, OSError):
+            for item in rate.items:
+                await self._shared(self._url).clear(item, rate.name, *who)
 
     def _forget(self) -> None:
         """Begin to count anew in this process."""

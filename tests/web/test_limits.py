@@ -102,6 +102,23 @@ def test_while_redis_is_gone_this_process_counts_and_does_not_ask_again_at_once(
     assert "Redis fails" in caplog.text
 
 
+def test_counter_of_foreign_type_is_discarded_and_counted_in_redis_again(redis_url, fresh_limits, caplog):
+    server, rate = redis.Redis.from_url(redis_url), parse_rate("things", "2/hour")
+
+    async def main():
+        limiter = Limiter(redis_url)
+        await limiter.take(rate, "ann")
+        (key,) = server.keys("limits:*things*")
+        server.delete(key)
+        server.rpush(key, "junk")
+        return [await limiter.take(rate, "ann") for _ in range(2)]
+
+    asyncio.run(main())
+
+    assert [server.get(key) for key in server.keys("limits:*things*")] == [b"1"]
+    assert "WRONGTYPE" in caplog.text
+
+
 def test_a_request_does_not_wait_until_a_silent_redis_says_something(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(limits, "REDIS_TIMEOUT", 0.05)
 
