@@ -50,6 +50,15 @@ def test_description_for_person_names_missing_tiers_only(describe, fan, campaign
     assert answers == [["analytics", "essential", "marketing"], ["essential", "marketing"]]
 
 
+def test_description_for_api_key_names_no_missing_tiers(client, member, campaign, code_of):
+    asked = {"name": "till", "scopes": ["campaigns:read"]}
+    key = client.post("/api/v1/api-keys", json=asked, token=member("Brand Admin").token).json["key"]
+
+    answer = client.get(f"/api/v1/qr/codes/{code_of(campaign())}", token=key)
+
+    assert (answer.status_code, answer.json["missing_tiers"]) == (200, None)
+
+
 def test_description_is_private_for_person_and_public_else(describe, fan, campaign, code_of):
     code = code_of(campaign())
 

@@ -60,7 +60,7 @@ class ScanNoticeOut(msgspec.Struct):
 
 
 class CodeDescriptionOut(msgspec.Struct):
-    """What a code shows and needs. `missing_tiers` is null unless the caller is signed in."""
+    """What a code shows and needs. `missing_tiers` is null unless a person is signed in."""
 
     brand: ScanBrandOut
     campaign: ScanCampaignOut

@@ -1,5 +1,5 @@
 -- Describe a code before it is scanned: its campaign and brand, what a scan needs, and the notice to show.
--- Return no row for an unknown or disabled code. `missing_tiers` is null unless the caller is signed in.
+-- Return no row for an unknown or disabled code. `missing_tiers` is null unless a person is signed in: API keys are none.
 create function app.describe_code(p_code_id uuid, p_locales text[])
 returns table (
     brand_id uuid, brand_name text, brand_color text, campaign_id uuid, campaign_name text, campaign_type text,
@@ -7,7 +7,7 @@ returns table (
     missing_tiers text[], notice_id uuid)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    caller uuid := (app.claims() ->> 'sub')::uuid;
+    caller uuid := case when app.claims() ? 'session_id' then (app.claims() ->> 'sub')::uuid end;
 begin
     return query
     select b.id, b.name, b.settings ->> 'color', m.id, m.name, m.type,
