@@ -35,8 +35,8 @@ DEFINITIONS = {
     "pending": "Scans that have no fraud score yet, counted at the moment of the answer.",
     "settled": "No scan waits for its score, or for another one, and no count for being made anew: without new scans, "
     "nothing will change.",
-    "unstored_by_reason": "Requests without a consent or location that the campaign requires, under the first reason "
-    "that was found. They are no scans, and nothing about the person is stored. By the hour of receipt.",
+    "unstored_by_reason": "Requests without an account, consent or location that the campaign requires, under the "
+    "first reason that was found. They are no scans, and nothing about the person is stored. By the hour of receipt.",
     "reach": "Distinct people with an accepted scan whose fraud score lies below the reject band. In the totals, "
     "somebody who took part in several campaigns counts once.",
     "engagement_rate": "People with at least one conversion, divided by reach.",

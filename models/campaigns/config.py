@@ -36,8 +36,9 @@ class ScanLimit(Struct, frozen=True, forbid_unknown_fields=True):
     """Limits on accepted scans; null is none.
 
     `per_user` and `per_device` hold for honest phones. A script makes a new anonymous person and a new fingerprint for
-    each scan. Where a scan is worth something, set `total` and a `geofence` with `when_uncertain: reject` as well, and
-    watch the counts of the rules `network.new_devices` and `scan.late_batch` in the overview before rewards are given.
+    each scan. Where a scan is worth something, set `requires_account`, `total` and a `geofence` with
+    `when_uncertain: reject` as well. Before rewards are given, check the counts of the rules `network.new_devices`
+    and `scan.late_batch` in the overview.
     """
 
     per_user: Share | None = None
@@ -46,7 +47,11 @@ class ScanLimit(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a campaign's scans are held against. Stored with every key; `record_scans` reads it."""
+    """Rules for the scans of a campaign. Stored with every key; `record_scans` reads it.
+
+    `requires_account`: refuse scans of anonymous fans with `account_required`. `per_user` then limits accounts, and
+    each account needs an e-mail address of its own.
+    """
 
     geofence: Geofence | None = None
     scan_limit: ScanLimit = ScanLimit()
@@ -57,6 +62,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     max_accuracy_m: Annotated[float, Meta(ge=10, le=5_000)] = 200.0
     max_location_age_s: Annotated[int, Meta(ge=1, le=3_600)] = 120
     max_lateness_s: Annotated[int, Meta(ge=0, le=86_400)] = 86_400
+    requires_account: bool = False
     notice_key: Annotated[str, Meta(max_length=64, pattern=r"^[a-z][a-z0-9_-]*$(?!\n)")] = "default"
 
 

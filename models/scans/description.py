@@ -27,6 +27,8 @@ class Description:
     starts_at: datetime | None
     ends_at: datetime | None
     location_required: bool
+    account_required: bool
+    account_missing: bool | None
     consent_tiers: list[Tier]
     missing_tiers: list[Tier] | None
     notice: Notice | None

@@ -18,7 +18,7 @@ def _kind(status: int, code: str, title: str, *shown: str) -> type[ScanRefused]:
     """A refusal; `shown` are the members of its details that the phone gets to know.
 
     A refused scan is its own record, or is counted (`app.scan_refusals`). The audit trail records a caller without
-    a valid session (401), unless a required consent or location is missing: then nothing personal is stored.
+    a valid session (401), unless a required account, consent or location is missing: then nothing personal is stored.
     """
     members = {"status": status, "code": code, "title": title, "shown": shown, "__doc__": f"{title}."}
     members["is_noted"] = status == 401
@@ -29,6 +29,7 @@ KINDS: dict[str, type[ScanRefused]] = {
     kind.code: kind
     for kind in (
         _kind(401, "session_ended", "Sign in again"),
+        _kind(403, "account_required", "The campaign counts scans of people with an account only"),
         _kind(403, "consent_required", "The person has to agree first", "missing", "notice"),
         _kind(403, "geofence_outside", "Too far away"),
         _kind(403, "geofence_uncertain", "The position is not exact enough to tell"),
@@ -74,7 +75,7 @@ class Refused:
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether a required consent or location is missing. Then nothing personal is stored."""
+        """Whether a required account, consent or location is missing. Then nothing personal is stored."""
         return bool(self.details.get("incomplete"))
 
 

@@ -95,6 +95,7 @@ CONFIG = {
     "max_accuracy_m": 100.0,
     "max_location_age_s": 60,
     "max_lateness_s": 3600,
+    "requires_account": False,
     "notice_key": "default",
 }
 

@@ -98,7 +98,7 @@ def test_a_campaign_with_every_extreme_is_launched(client, manager, done, superu
         {"scan_limit": {"per_user": {"count": 1_000_000, "window": "hour"}, "total": {"count": 1, "window": "day"}}},
         {"timezone": "Pacific/Kiritimati", "consent_tiers": []},
         {"timezone": "Etc/GMT+12", "max_accuracy_m": 10, "max_location_age_s": 3600},
-        {"notice_key": "default", "max_lateness_s": 0},
+        {"notice_key": "default", "max_lateness_s": 0, "requires_account": True},
     ]
     assert {name for one in extremes for name in one} == set(Config.__struct_fields__)
     for config in extremes:

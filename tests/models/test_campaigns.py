@@ -46,6 +46,7 @@ def test_a_draft_is_stored_with_every_key_of_its_configuration(campaign):
         "max_accuracy_m": 200,
         "max_location_age_s": 120,
         "max_lateness_s": 86400,
+        "requires_account": False,
         "notice_key": "default",
     }
 

@@ -59,6 +59,17 @@ def test_description_for_api_key_names_no_missing_tiers(client, member, campaign
     assert (answer.status_code, answer.json["missing_tiers"]) == (200, None)
 
 
+def test_description_tells_whether_the_caller_needs_an_account(describe, fan, campaign, code_of, become_account):
+    codes = [code_of(campaign("For all")), code_of(campaign("For accounts", requires_account=True))]
+    person, owner = fan(), fan()
+    become_account(owner)
+
+    answers = [describe(code, caller).json for code in codes for caller in (None, person, owner)]
+
+    needs = [(answer["account_required"], answer["account_missing"]) for answer in answers]
+    assert needs == [(False, None), (False, False), (False, False), (True, None), (True, True), (True, False)]
+
+
 def test_description_is_private_for_person_and_public_else(describe, fan, campaign, code_of):
     code = code_of(campaign())
 

@@ -1,4 +1,4 @@
-"""Scans without a required consent or location: whatever the answer says, nothing about the person is stored."""
+"""Scans without a required account, consent or location: no answer stores anything about the person."""
 
 from datetime import timedelta
 
@@ -50,8 +50,15 @@ def counted(superuser):
 
 
 CASES = {
+    "account_required": {"requires_account": True, "consents": ["essential"]},
     "consent_required": {},
     "location_required": {"place": None, "consents": ["essential"]},
+    "paused without account": {
+        "moves": ["pause"],
+        "code": "campaign_not_active",
+        "requires_account": True,
+        "consents": ["essential"],
+    },
     "paused": {"moves": ["pause"], "code": "campaign_not_active"},
     "paused without location": {
         "moves": ["pause"],
@@ -73,7 +80,7 @@ def test_incomplete_scan_leaves_one_counter_and_nothing_else(
 ):
     asks = CASES[case]
     reason = asks.get("code", case)
-    made = campaign(geofence=FENCE, age=DAY, max_lateness_s=3600)
+    made = campaign(geofence=FENCE, age=DAY, max_lateness_s=3600, requires_account=asks.get("requires_account", False))
     for move in asks.get("moves", []):
         with manager.acting():
             campaigns.move(made.id, move)
@@ -109,6 +116,30 @@ def test_incomplete_scan_sent_again_with_consent_counts(phone, fan, client, camp
 
     assert (first.status_code, second.status_code) == (403, 201)
     assert [str(scan["client_scan_id"]) for scan in stored()] == [asked["client_scan_id"]]
+
+
+def test_scan_of_anonymous_fan_sent_again_with_account_counts(
+    phone, fan, client, campaign, code_of, manager, become_account
+):
+    device = phone(account=fan("essential"))
+    asked = device.asks(code_of(campaign(requires_account=True)))
+    first = device.send(asked)
+    become_account(device.account)
+
+    second = device.send(asked)
+
+    assert (first.status_code, first.json["code"], second.status_code) == (403, "account_required", 201)
+    numbers = client.get("/api/v1/analytics/overview", token=manager.token).json["totals"]
+    assert numbers["unstored_by_reason"] == {"account_required": 1}
+
+
+def test_account_is_required_before_consent_and_location(phone, fan, campaign, code_of):
+    code = code_of(campaign(requires_account=True, geofence=FENCE))
+
+    answer = phone(account=fan(), place=None).scan(code)
+
+    assert answer.json["code"] == "account_required"
+    assert set(answer.json) == {"type", "title", "status", "code", "request_id"}
 
 
 def test_flood_of_one_session_leaves_nothing_in_the_trail(phone, fan, campaign, code_of, dump, monkeypatch):

@@ -124,6 +124,21 @@ def test_first_scan_of_a_fan_is_one_accepted_scan(browser, page, look):
     assert look(PEOPLE) == 1
 
 
+def test_fan_without_account_is_asked_to_sign_up(browser, server, campaign, code_of, fan, become_account, look):
+    browser.open(f"{server}/s/{code_of(campaign(requires_account=True))}")
+
+    assert browser.until("#outcome-title") == "You need an account"
+    assert browser.until("#sign-up") == "Sign up"
+    assert look(PEOPLE) == 0
+    owner = fan("essential")
+    become_account(owner)
+    kept = json.dumps({"access_token": owner.token, "refresh_token": ""})
+    browser.run("localStorage.setItem('companon.session', arguments[0])", kept)
+    browser.click("#again")
+    assert browser.until("#outcome-title") == "It counts!"
+    assert look(SCANS) == (1, 1, 1)
+
+
 def test_fan_who_declines_leaves_nothing(browser, page, look):
     browser.open(page)
     browser.click("#start")

@@ -5,7 +5,8 @@ const WORDS = {
   en: {
     intro: {
       title: "You have found a code",
-      text: "It belongs to an activation of a brand on Compañon. Tap once, and we tell you at once whether your scan counts. No account needed.",
+      text: "It belongs to an activation of a brand on Compañon. Tap once, and we tell you at once whether your scan counts.",
+      free: "No account needed.",
       consent: "If the activation needs your consent, you read what for, and decide.",
       place: "If it counts only in a certain place, we ask where you are, once.",
       answer: "You get the answer here.",
@@ -48,6 +49,7 @@ const WORDS = {
       withdraw: "Withdraw",
       back: "Back",
     },
+    signUp: "Sign up",
     again: "Try again",
     anew: "Scan now",
     review: "Read it again",
@@ -60,6 +62,7 @@ const WORDS = {
       declined: ["Nothing was counted", "Without your consent your scan doesn't count. You can change your mind."],
       unreachable: ["We couldn't get through", "Your scan is kept on this phone. Try again as soon as you have a connection."],
       offline: ["No connection", "Nothing was sent. Try again as soon as you have a connection."],
+      account_required: ["You need an account", "This activation counts scans of people with an account only. Sign up, then open the code again."],
       consent_required: ["Your consent is needed", "Without it your scan doesn't count."],
       location_required: ["Your location is needed", "This activation counts only in a certain place."],
       geofence_outside: ["You are too far away", "Come closer to where the activation takes place, and scan again."],
@@ -87,7 +90,8 @@ const WORDS = {
   es: {
     intro: {
       title: "Has encontrado un código",
-      text: "Es de una activación de una marca en Compañon. Con un toque te decimos al momento si tu escaneo cuenta. No hace falta cuenta.",
+      text: "Es de una activación de una marca en Compañon. Con un toque te decimos al momento si tu escaneo cuenta.",
+      free: "No hace falta cuenta.",
       consent: "Si la activación necesita tu consentimiento, lees para qué y decides.",
       place: "Si solo cuenta en un lugar, te preguntamos una vez dónde estás.",
       answer: "Recibes la respuesta aquí.",
@@ -130,6 +134,7 @@ const WORDS = {
       withdraw: "Retirar",
       back: "Volver",
     },
+    signUp: "Crear una cuenta",
     again: "Intentar de nuevo",
     anew: "Escanear ahora",
     review: "Leerlo otra vez",
@@ -142,6 +147,7 @@ const WORDS = {
       declined: ["No se ha contado nada", "Sin tu consentimiento tu escaneo no cuenta. Puedes cambiar de opinión."],
       unreachable: ["No lo hemos conseguido", "Tu escaneo está guardado en este teléfono. Inténtalo de nuevo cuando tengas conexión."],
       offline: ["Sin conexión", "No se ha enviado nada. Inténtalo de nuevo cuando tengas conexión."],
+      account_required: ["Necesitas una cuenta", "Esta activación solo cuenta los escaneos de personas con cuenta. Crea una y abre el código otra vez."],
       consent_required: ["Hace falta tu consentimiento", "Sin él tu escaneo no cuenta."],
       location_required: ["Hace falta tu ubicación", "Esta activación solo cuenta en un lugar."],
       geofence_outside: ["Estás demasiado lejos", "Acércate al lugar de la activación y escanea otra vez."],

@@ -5,7 +5,7 @@
 const DAY = 86_400_000; // ms; older scans are refused
 const FRESH = 30_000; // ms; what a code needs is asked again after that
 const LATE = 120_000; // ms; a scan that was kept for longer isn't the one that the person makes now
-const MARKS = { accepted: "good", replay: "good", limit_reached: "wait", campaign_not_active: "wait", unreachable: "wait", offline: "wait",
+const MARKS = { accepted: "good", replay: "good", limit_reached: "wait", account_required: "wait", campaign_not_active: "wait", unreachable: "wait", offline: "wait",
   geofence_outside: "place", geofence_uncertain: "place", location_inaccurate: "place", location_stale: "place" };
 const FINAL = ["accepted", "replay", "cap_exhausted", "limit_reached", "campaign_ended", "unknown_code", "bad_token"];
 
@@ -88,22 +88,29 @@ async function describe() {
     outcome(answer.data.code, answer.data, FINAL.includes(answer.data.code) ? null : { label: words.again, act: start });
     return false;
   }
-  const { brand, campaign, location_required: here } = described;
+  const { brand, campaign, location_required: here, account_required: forAccounts } = described;
   $("whose").textContent = `${campaign.name} · ${brand.name}`;
   document.title = `${campaign.name} · ${brand.name}`;
   $("needs-consent").hidden = !missing().length;
   $("needs-place").hidden = !here;
-  if (described.status === "active") return true;
+  $("needs-no-account").hidden = forAccounts;
+  if (described.status === "active") {
+    if (!lacksAccount()) return true;
+    outcome("account_required", {}, { label: words.again, act: start });
+    return false;
+  }
   outcome(STATUS[described.status], {}, described.status === "ended" ? null : { label: words.again, act: start });
   return false;
 }
 
+// `account_missing` is null without a session: then there is no account either.
+const lacksAccount = () => described.account_required && described.account_missing !== false;
 const missing = () => described.missing_tiers || described.consent_tiers;
 
 async function start() {
   work("");
   await run(async () => {
-    const isFresh = described && described.status === "active" && performance.now() - describedAt < FRESH;
+    const isFresh = described && described.status === "active" && !lacksAccount() && performance.now() - describedAt < FRESH;
     if (isFresh || await describe()) await scan();
   }, start);
 }
@@ -176,6 +183,7 @@ function outcome(name, data, again) {
   $("outcome-note").textContent = notes.filter(Boolean).join(" · ");
   const id = data.id || data.request_id;
   $("reference").textContent = id ? filled(words.reference, { id }) : "";
+  $("sign-up").hidden = name !== "account_required";
   $("again").hidden = !again;
   if (again) {
     $("again").textContent = again.label;

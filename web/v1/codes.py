@@ -60,7 +60,11 @@ class ScanNoticeOut(msgspec.Struct):
 
 
 class CodeDescriptionOut(msgspec.Struct):
-    """What a code shows and needs. `missing_tiers` is null unless a person is signed in."""
+    """What a code shows and needs.
+
+    `account_required`: scans of anonymous fans are refused. `account_missing`: the caller is an anonymous fan and needs
+    an account. `account_missing` and `missing_tiers` are null unless a person is signed in.
+    """
 
     brand: ScanBrandOut
     campaign: ScanCampaignOut
@@ -68,6 +72,8 @@ class CodeDescriptionOut(msgspec.Struct):
     starts_at: Instant | None
     ends_at: Instant | None
     location_required: bool
+    account_required: bool
+    account_missing: bool | None
     consent_tiers: list[Tier]
     missing_tiers: list[Tier] | None
     notice: ScanNoticeOut | None
@@ -82,6 +88,8 @@ class CodeDescriptionOut(msgspec.Struct):
             starts_at=found.starts_at,
             ends_at=found.ends_at,
             location_required=found.location_required,
+            account_required=found.account_required,
+            account_missing=found.account_missing,
             consent_tiers=found.consent_tiers,
             missing_tiers=found.missing_tiers,
             notice=ScanNoticeOut.of(found.notice) if found.notice else None,
@@ -100,7 +108,7 @@ class ScanCode:
     def on_get(self, req: Request, resp: Response, token: str) -> None:
         """Read what a code shows and needs. This is not a scan: nothing is stored or counted.
 
-        Ask this first: then a scan carries the consents and the location that its campaign requires.
+        Ask this first: then a scan carries the account, the consents and the location that its campaign requires.
         """
         asked: CodeQuery = req.context.query
         locales = [asked.locale] if asked.locale else preferred(req.get_header("Accept-Language"))

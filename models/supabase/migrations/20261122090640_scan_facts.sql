@@ -35,7 +35,7 @@ create type app.scan_limits as (per_user app.scan_limit, per_device app.scan_lim
 create type app.scan_rules as (
     geofence app.scan_fence, scan_limit app.scan_limits, consent_tiers text[], timezone text, starts_at timestamptz,
     ends_at timestamptz, max_accuracy_m float8, max_location_age_s float8,
-    max_lateness_s float8, notice_key text);
+    max_lateness_s float8, notice_key text, requires_account boolean);
 
 -- What the web tier has to know of a code before it can hash a fingerprint.
 create function app.scan_code(p_code_id uuid, out campaign_id uuid, out brand_id uuid, out key_version int)
@@ -69,7 +69,7 @@ create type app.scan_facts as (
     n int,
     refusal text,                  -- nothing can be stored
     earlier_id uuid,               -- decided already, under the same client_scan_id
-    incomplete boolean,            -- a required consent or location is missing: nothing may be stored
+    incomplete boolean,            -- a required account, consent or location is missing: nothing may be stored
     reason text,                   -- it doesn't count
     details jsonb,
     device_id uuid,
@@ -113,9 +113,12 @@ call app.grant_definer('app.locate_scan(app.scan_request,app.scan_fence)', '{}')
 -- The moments that bound the scans of a code, beside those of the campaign's configuration.
 create type app.scan_span as (launched_at timestamptz, code_created_at timestamptz, completed_at timestamptz);
 
+-- Whether a person lacks the account or a consent that the campaign requires.
+create type app.scan_gaps as (account boolean, consents boolean);
+
 -- Return why a scan doesn't count, limits aside; null: it does. Clocks of phones may be five minutes wrong.
 create function app.scan_reason(
-    p_asked app.scan_request, p_rules app.scan_rules, p_status text, p_span app.scan_span, p_consents_missing boolean,
+    p_asked app.scan_request, p_rules app.scan_rules, p_status text, p_span app.scan_span, p_missing app.scan_gaps,
     p_side text
 ) returns text language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -132,7 +135,8 @@ begin
             then 'campaign_not_active'
         when at > now() + tolerance then 'scan_time_invalid'
         when at < now() - tolerance - make_interval(secs => p_rules.max_lateness_s) then 'scan_too_old'
-        when p_consents_missing then 'consent_required'
+        when p_missing.account then 'account_required'
+        when p_missing.consents then 'consent_required'
         when p_side = 'unknown' then 'location_required'
         when p_side = 'none' then null
         -- A position is a scan's if it was taken close to it in time, whichever came first.
@@ -143,7 +147,7 @@ begin
     end;
 end
 $$;
-call app.grant_definer('app.scan_reason(app.scan_request,app.scan_rules,text,app.scan_span,boolean,text)', '{}');
+call app.grant_definer('app.scan_reason(app.scan_request,app.scan_rules,text,app.scan_span,app.scan_gaps,text)', '{}');
 
 -- Return the calendar window of a limit that is open now, and the shares left in it; nulls without a limit. The
 -- phone's time chooses no window: it could choose one that is not full.
@@ -180,9 +184,9 @@ begin
                 or (k.scan_limit).total is not null and m.id <> all (p_limited) then 'changed_meanwhile'
             when o.request_digest <> decode(r.request_digest, 'hex') then 'client_scan_id_reused'
         end,
-        o.id, lacking.consents or fence.side = 'unknown',
+        o.id, lacking.account or lacking.consents or fence.side = 'unknown',
         app.scan_reason(p_asked[r.ordinality], k, m.status, (m.launched_at, c.created_at, m.completed_at),
-            lacking.consents, fence.side),
+            (lacking.account, lacking.consents), fence.side),
         case when fence.side = 'uncertain' then jsonb_build_object('when_uncertain', (k.geofence).when_uncertain)
             else '{}' end,
         coalesce(d.id, left(r.fingerprint_hash, 32)::uuid), d.last_seen,
@@ -215,7 +219,8 @@ begin
         order by x.user_id = r.user_id desc limit 1
     ) o on true
     cross join lateral (
-        select app.missing_consents(r.user_id, c.brand_id, k.consent_tiers) <> '{}' as consents offset 0
+        select k.requires_account and (select u.is_anonymous from public.users u where u.id = r.user_id) as account,
+            app.missing_consents(r.user_id, c.brand_id, k.consent_tiers) <> '{}' as consents offset 0
     ) lacking
     cross join lateral app.locate_scan(p_asked[r.ordinality], k.geofence) fence
     cross join lateral app.scan_share(m.id, 'user', r.user_id, (k.scan_limit).per_user, k.timezone) of_user
