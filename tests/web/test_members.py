@@ -262,6 +262,16 @@ def test_an_invitation_is_sent_again_and_good_for_another_week(client, url, boss
     assert len(mailbox.to("new@acme.example")) == 2
 
 
+def test_invitation_sent_again_on_several_days_is_mailed_each_time(client, url, boss, drain, mailbox, superuser):
+    made = client.post(f"{url}/invitations", json={"email": "new@acme.example", "role": "Creator"}, token=boss.token)
+    for _ in range(invitations.MAILS_AN_HOUR):
+        superuser.cursor().execute("update app.invitations set sent_at = sent_at - interval '1 day'")
+        assert client.post(made.headers["Location"] + "/resend", token=boss.token).status_code == 200
+    drain()
+
+    assert len(mailbox.to("new@acme.example")) == invitations.MAILS_AN_HOUR + 1
+
+
 def test_no_invitation_into_an_archived_brand_is_sent_again(client, url, boss, admin, superuser):
     made = client.post(f"{url}/invitations", json={"email": "new@acme.example", "role": "Creator"}, token=boss.token)
     superuser.cursor().execute("update app.invitations set sent_at = sent_at - interval '2 minutes'")

@@ -304,8 +304,10 @@ begin
     elsif invitation.sent_at > now() - interval '1 minute' then
         perform app.refuse(429, 'sent_just_now', 'Wait a minute before sending it again.');
     end if;
-    update app.invitations i
-    set expires_at = now() + p_lifetime, sent_at = now(), mails = i.mails + 1 where i.id = p_id;
+    -- `mails` counts a run of mails with less than an hour between them: older ones fill no inbox now.
+    update app.invitations i set expires_at = now() + p_lifetime, sent_at = now(),
+        mails = case when i.sent_at > now() - interval '1 hour' then i.mails + 1 else 1 end
+    where i.id = p_id;
     return app.may_mail_invitation(invitation.email, p_mails_an_hour);
 end
 $$;
