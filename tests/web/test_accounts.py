@@ -223,7 +223,7 @@ def test_sign_up_by_a_stranger_chooses_nothing_of_the_account(client, drain, mai
 def test_repeated_sign_up_mails_the_same_link(client, drain, mailbox, superuser):
     for _ in range(3):
         client.post("/api/v1/auth/signup", json=SIGNUP)
-    drain()
+        drain()
     sent = {link_token(message) for message in mailbox.to("ana@example.com")}
 
     assert count(superuser, "select count(*) from app.signups") == 1
