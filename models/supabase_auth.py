@@ -103,11 +103,15 @@ class Head(msgspec.Struct):
     b64: Any = None
 
 
+UnixTime = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
+"""Seconds since 1970, up to the year 9999."""
+
+
 class Method(msgspec.Struct):
-    """An entry of `amr`: how the person showed who they are, and when (Unix time, up to the year 9999)."""
+    """An entry of `amr`: how the person showed who they are, and when."""
 
     method: str
-    timestamp: Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
+    timestamp: UnixTime
 
 
 class Claims(msgspec.Struct):
@@ -118,9 +122,9 @@ class Claims(msgspec.Struct):
     sub: UUID
     session_id: UUID
     role: str
-    exp: int
-    iat: int = 0
-    nbf: int = 0
+    exp: UnixTime
+    iat: UnixTime = 0
+    nbf: UnixTime = 0
     email: str | None = None
     is_anonymous: bool = False
     aal: Literal["aal1", "aal2"] = "aal1"

@@ -83,6 +83,9 @@ def test_a_legacy_secret_counts_only_if_it_is_set(supabase, verifier):
         {"exp": None},
         {"nbf": 4_000_000_000},
         {"iat": 4_000_000_000},
+        {"iat": -(2**63)},
+        {"nbf": -1},
+        {"exp": 10**400},
         {"sub": ...},
         {"sub": "x"},
         {"sub": 1},
@@ -436,6 +439,29 @@ def test_whoever_has_been_deleted_does_not_come_back(enter, superuser):
     assert (refused.value.status, refused.value.code) == (401, "account_closed")
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_deleted_idle_anonymous_person_returns_unless_signed_out(enter, superuser, ended):
+    idle = {"sub": uuid4(), "session_id": uuid4(), "email": "", "is_anonymous": True}
+    enter(**idle)
+    with superuser.cursor() as cursor:
+        cursor.execute("update users set created_at = now() - interval '25 hours' where id = %s", (idle["sub"],))
+        cursor.execute(
+            "update app.sessions set created_at = now() - interval '25 hours',"
+            " refreshed_at = now() - interval '25 hours', revoked_at = case when %s then now() end where id = %s",
+            (ended, idle["session_id"]),
+        )
+
+    with transaction(context.for_system_job()):
+        assert accounts.clean_up()["anonymous_people"] == 1
+
+    assert count(superuser, "app.departed_users") == int(ended)
+    if ended:
+        with pytest.raises(Problem, match="deleted"):
+            enter(**idle)
+    else:
+        assert enter(**idle).is_anonymous
+
+
 def test_whoever_is_locked_stays_out_with_every_token(enter, superuser):
     sub = uuid4()
     enter(sub=sub)
@@ -451,8 +477,8 @@ def test_whoever_is_locked_stays_out_with_every_token(enter, superuser):
 def invitation(superuser, brand, email):
     with superuser.cursor() as cursor:
         cursor.execute(
-            "insert into app.invitations (id, brand_id, email, role_id, expires_at)"
-            " values (%s, %s, %s, 2, now() + interval '1 day')",
+            "insert into app.invitations (id, brand_id, email, role_id, expires_at, invited_by)"
+            " select %s, %s, %s, 2, now() + interval '1 day', u.id from public.users u where u.role_id = 5",
             (new_id(), brand["id"], email),
         )
 
@@ -483,6 +509,7 @@ def test_where_addresses_are_not_confirmed_they_prove_nothing(enter, supabase, s
         "update app.invitations set revoked_at = now()",
         "update app.invitations set expires_at = now()",
         "update brands set archived_at = now()",
+        "update users set locked_at = now() where role_id = 5",
     ],
 )
 def test_an_invitation_that_is_over_makes_nobody_a_member(enter, superuser, brand, spoilt):

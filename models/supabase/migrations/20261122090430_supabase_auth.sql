@@ -32,7 +32,7 @@ begin
         where i.id = (
             select w.id from app.invitations w join public.brands b on b.id = w.brand_id
             where w.email = p_email and w.used_at is null and w.revoked_at is null and w.expires_at > now()
-                and b.archived_at is null
+                and b.archived_at is null and app.sender_may_invite(w)
             order by w.created_at desc limit 1 for update of w)
         returning * into invitation;
         if found then
