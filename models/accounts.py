@@ -25,8 +25,9 @@ SIGNUP_LIFETIME = timedelta(hours=24)
 
 KEEP_SESSIONS = timedelta(days=90)
 """How long a session that is over is kept, for whoever asks where an account was used."""
-KEEP_USED_TOKENS = timedelta(days=1)
-"""How long a used refresh token is known: within that time, its use by a thief ends the session."""
+KEEP_USED_TOKENS = timedelta(days=settings.session_idle_days)
+"""How long a used refresh token is known. A thief who uses one first is noticed when its owner comes with it; later,
+the owner's own session would have been over."""
 KEEP_INVITATIONS = timedelta(days=90)
 
 KEEP_IDLE_ANONYMOUS = timedelta(days=1)

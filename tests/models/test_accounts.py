@@ -1,6 +1,7 @@
 """Accounts beneath HTTP: passwords, addresses, the first admin, what runs out."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import argon2
 import psycopg2
@@ -361,10 +362,10 @@ def test_used_refresh_tokens_expire_but_the_one_whose_answer_may_be_lost(fan, su
         ((session_id,),) = cursor.fetchall()
         cursor.execute(
             "insert into app.refresh_tokens (hash, session_id, used_at, successor, successor_hash) values"
-            " ('a', %(s)s, now() - interval '50 hours', 'x', 'b'), ('b', %(s)s, now() - interval '40 hours', 'x', 'c'),"
-            " ('c', %(s)s, now() - interval '20 hours', 'x', 'd'), ('d', %(s)s, now() - interval '30 hours', 'x', 'e'),"
+            " ('a', %(s)s, now() - %(old)s * 2, 'x', 'b'), ('b', %(s)s, now() - %(old)s, 'x', 'c'),"
+            " ('c', %(s)s, now() - %(old)s + interval '1 day', 'x', 'd'), ('d', %(s)s, now() - %(old)s, 'x', 'e'),"
             " ('e', %(s)s, null, null, null)",
-            {"s": session_id},
+            {"s": session_id, "old": accounts.KEEP_USED_TOKENS + timedelta(hours=1)},
         )
 
     with transaction(context.for_system_job()):

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from models import context, reauthentication, sealing, sessions, tokens
+from models import accounts, context, reauthentication, sealing, sessions, tokens
 from models.db import transaction
 from web.v1.accounts import Anonymous
 from web.v1.sessions import Refresh
@@ -132,6 +132,17 @@ def test_a_token_that_comes_again_later_ends_the_session_and_is_in_the_trail(cli
         superuser,
         "select outcome, reason, user_id, brand_id from audit_logs where action = 'session.refresh'",
     ) == ("refused", "refresh_token_reused", manager.user_id, manager.brand_id)
+
+
+def test_token_that_a_thief_used_days_ago_still_ends_the_session(client, member, superuser):
+    stolen = login(client, member())["refresh_token"]
+    thief = refresh(client, refresh(client, stolen).json["refresh_token"]).json
+    superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '6 days'")
+    with transaction(context.for_system_job()):
+        accounts.clean_up()
+
+    assert refresh(client, stolen).status_code == 401
+    assert not is_alive(client, thief)
 
 
 def test_refresh_of_anonymous_fan_whose_answer_was_lost_goes_on(client, phone, superuser):

@@ -17,7 +17,7 @@ call app.secure('app.refresh_tokens');
 
 -- Take a refresh token and make p_next_hash the session's next one. The same token leads to the same next one within
 -- p_grace, and however late while the next one has not been used: the answer may have been lost. Afterwards two have the
--- token, and the session ends. A session is refreshed p_most times an hour, since each time leaves a row for a day.
+-- token, and the session ends. A session is refreshed p_most times an hour, since each time leaves a row for p_idle.
 -- outcome: `ok` (with p_successor, or that of the first), `invalid`, `reused`, or `too_many`.
 create function app.refresh_session(
     p_hash bytea, p_next_hash bytea, p_successor bytea, p_grace interval, p_idle interval, p_most int,
