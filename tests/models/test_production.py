@@ -285,7 +285,7 @@ UNFIT = [
     ("address_rate", "1000000000 per second"),
     ("address_rate", "many"),
     ("session_idle_days", -1),
-    ("session_idle_days", 91),
+    ("session_idle_days", 366),
     ("session_days", 0),
     ("web_connections", 0),
     ("web_queue", -1),
