@@ -261,7 +261,7 @@ _example(
     "PUT /api/v1/users/{user_id}/lock",
     SYSTEM_ADMIN,
     path=lambda world: {"user_id": world.member()},
-    body=lambda _: {"reason": "because"},
+    body=lambda _: {"reason": "because", "revoke_api_keys": True},
 )
 _example(
     "POST /api/v1/users/{user_id}/mfa/reset",

@@ -96,7 +96,7 @@ ASKED = {
     "a sign-in": post(b"/api/v1/auth/login", {"email": EMAIL, "password": PASSWORD}),
     "a sign-in with a number": post(b"/api/v1/auth/login", {"email": EMAIL, "password": [PASSWORD]}),
     "half a body": post(b"/api/v1/auth/login", json.dumps(PERSON)[:-9].encode()),
-    "a link": post(b"/api/v1/auth/verify", {"token": LINK_TOKEN, "password": NEW_PASSWORD, "name": PERSON["name"]}),
+    "a link": post(b"/api/v1/auth/verify", {"token": LINK_TOKEN, "password": NEW_PASSWORD, "name": EMAIL}),
     "an invitation": post(b"/api/v1/auth/accept-invitation", {"token": LINK_TOKEN, "password": NEW_PASSWORD}),
     "a refresh": post(b"/api/v1/auth/refresh", {"refresh_token": REFRESH_TOKEN}),
     "a scan": post(b"/api/v1/qr/scan", SCAN),
