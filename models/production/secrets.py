@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import re
+from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -47,9 +48,15 @@ def token(text: str) -> str | None:
     """Say what is wrong with a secret text: a bearer token, or a secret that signs."""
     if len(text) < TOKEN_CHARACTERS:
         return f"has to have {TOKEN_CHARACTERS} characters or more"
-    if len(set(text)) < DISTINCT_CHARACTERS or _is_repetition(text) or _WORDS.search(text):
-        return "is known, or not drawn at random"
-    return None
+    is_weak = len(set(text)) < DISTINCT_CHARACTERS or _is_repetition(text) or _is_guessed(text)
+    return "is known, or not drawn at random" if is_weak or _WORDS.search(text) else None
+
+
+def _is_guessed(text: str) -> bool:
+    """Whether it is a sequence, a row of the keyboard or a phrase: a drawn secret has no spaces."""
+    from models.passwords import strength  # as above
+
+    return " " in text or strength(text, []) < PASSWORD_SCORE
 
 
 def randomness(root: bytes) -> str | None:
@@ -57,7 +64,8 @@ def randomness(root: bytes) -> str | None:
     if len(root) < ROOT_BYTES:
         return f"has a secret of fewer than {ROOT_BYTES} bytes"
     printable = all(0x20 <= byte < 0x7F for byte in root)
-    if len(set(root)) < DISTINCT_BYTES or printable or _is_repetition(root):
+    steps = {(after - before) % 256 for before, after in pairwise(root)}  # few in a sequence
+    if min(len(set(root)), len(steps)) < DISTINCT_BYTES or printable or _is_repetition(root):
         return "has a secret that nobody has drawn at random"
     return None
 

@@ -15,6 +15,7 @@ from web.addresses import partition
 from web.endpoint import endpoint
 from web.limits import Limiter, Standing, headers, parse_rate
 from web.v1 import ROUTES
+from web.v1.accounts import Anonymous
 
 
 @pytest.fixture(params=["redis", "memory"])
@@ -206,6 +207,10 @@ def test_all_callers_together_share_a_total_limit(serve):
 
     # What one caller's own limit refuses takes nothing of the total.
     assert [ask(1), ask(1), ask(1), ask(2), ask(3)] == [200, 200, 429, 200, 429]
+
+
+def test_anonymous_sign_ups_share_a_total_limit():
+    assert Anonymous.on_post.declaration.total_rate
 
 
 def test_what_is_work_and_open_to_anonymous_sessions_is_limited_by_address_too():

@@ -320,7 +320,7 @@ class Anonymous:
         total_rate="60000/minute",
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Begin a session for an anonymous fan. They stay anonymous until they sign up with its token."""
+        """Begin a session for an anonymous fan. They stay anonymous until a sign-up is verified with its token."""
         resp.media = SessionOut.of(sessions.sign_in_anonymously(req.context.body.locale))
 
 
