@@ -6,19 +6,18 @@ a second one may stand by. Everything that it needs to know is in the database: 
 
 import logging
 import os
-import signal
 import socket
 import threading
 import time
-from types import FrameType
 from uuid import UUID
 
 import peewee
 
 from jobs import trail_upkeep
+from jobs.engine import process
 from jobs.engine.backoff import full_jitter
 from jobs.engine.heartbeat import EVERY
-from models import logs, production, seals
+from models import seals
 from models.context import for_sealer
 from models.db import execute, transaction
 from settings import settings
@@ -130,15 +129,7 @@ def _drop_outdated() -> None:
 
 def main() -> None:
     """The `seal` process."""
-    production.require_fit(settings, "seal")
-    logs.configure(settings.log_level)
-    stopping = threading.Event()
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    stopping = process.begin("seal")
     upkeep = threading.Thread(target=Upkeep().run, args=(stopping,), name="upkeep", daemon=True)
     upkeep.start()
     Sealer().run(stopping)

@@ -5,20 +5,18 @@ the schedule's catch-up policy says is missing, so a tick that failed or was sle
 """
 
 import logging
-import signal
 import threading
 from datetime import UTC, datetime
-from types import FrameType
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from jobs.engine import process
 from jobs.engine.heartbeat import EVERY, Heartbeat
 from jobs.engine.ledger import Ledger, LedgerUnavailable
-from models import jobs, logs, metrics, production
+from models import jobs, metrics
 from models.db import new_id
 from schedules.kinds import Schedule
 from schedules.table import SCHEDULES
-from settings import settings
 
 log = logging.getLogger(__name__)
 
@@ -87,16 +85,7 @@ def run(ledger: Ledger, stopping: threading.Event) -> None:
 
 def main() -> None:
     """The `clock` process."""
-    production.require_fit(settings, "clock")
-    logs.configure(settings.log_level)
-    stopping = threading.Event()
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    run(Ledger(), stopping)
+    run(Ledger(), process.begin("clock"))
 
 
 if __name__ == "__main__":

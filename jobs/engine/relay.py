@@ -4,15 +4,13 @@ Any number of relays may run; they skip each other's rows. `python -m jobs.engin
 """
 
 import logging
-import signal
 import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from types import FrameType
 from uuid import UUID
 
-from jobs.engine import registry
+from jobs.engine import process, registry
 from jobs.engine.absences import Absences
 from jobs.engine.backoff import full_jitter
 from jobs.engine.depth import Depth
@@ -21,7 +19,6 @@ from jobs.engine.ledger import LAST_LANE, Ledger, LedgerUnavailable
 from jobs.engine.transport import Transport, TransportError
 from jobs.engine.transports import connect
 from jobs.engine.turns import Turns
-from models import logs, production
 from settings import settings
 
 log = logging.getLogger(__name__)
@@ -158,17 +155,9 @@ def newest_of(published: Sequence[tuple[UUID, datetime]], depth: int) -> list[UU
 
 def main() -> None:
     """The `relay` process."""
-    production.require_fit(settings, "relay")
-    logs.configure(settings.log_level)
+    stopping = process.begin("relay")
     import jobs.actors  # noqa: F401  (declares them)
 
-    stopping = threading.Event()
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
     Relay(Ledger(), connect(settings.transport_url)).run(stopping)
 
 

@@ -1,0 +1,29 @@
+"""The beginning of every process that runs until it is told to stop: relay, clock, seal."""
+
+import signal
+import threading
+from types import FrameType
+
+from models import logs, production
+from settings import settings
+
+
+def begin(name: str) -> threading.Event:
+    """Check the settings of a process, configure its log, and return the event that SIGTERM and SIGINT set.
+
+    Args:
+        name: the process's name in the Procfile.
+
+    Raises:
+        UnfitForProduction: the settings are not fit for production.
+    """
+    production.require_fit(settings, name)
+    logs.configure(settings.log_level)
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return stopping
