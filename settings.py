@@ -257,7 +257,7 @@ class Settings:
         if not named and self.environment != "test":
             named = {urlsplit(self.public_url).hostname or ""}
             if self.environment == "development":
-                # Not any name: a page of another origin could make its own name lead to a developer's machine.
+                # Not any name: a page of another origin could resolve its own name to a developer's machine.
                 named |= {"localhost", "127.0.0.1", "[::1]"}
         return frozenset(named)
 
@@ -266,7 +266,7 @@ class Settings:
         """The networks of the trusted proxies.
 
         Raises:
-            ValueError: one of them is none.
+            ValueError: an entry is not a network.
         """
         try:
             return tuple(ip_network(text.strip()) for text in self.trusted_proxy_networks.split(",") if text.strip())

@@ -1,4 +1,4 @@
-"""Watching that the audit trail is sealed; the seal process does it (`jobs.seal`)."""
+"""Report unsealed audit entries. The seal process seals them (`jobs.seal`)."""
 
 import logging
 
@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 @actor("audit.sweep", runs_as="system")
 def sweep_unsealed() -> None:
-    """Raise the alarm about entries that have waited too long for their seal, and about overdue checkpoints."""
+    """Report audit entries without a seal for too long, and overdue checkpoints."""
     for brand_id, seconds in seals.unsealed_since(seals.OVERDUE):
         logger.error(
             "audit entries of %s have waited %.0f s for their seal",

@@ -29,7 +29,7 @@ from models.db import now
 
 _PARAMETERS = {"region", "endpoint", "lock_days"}
 MOST_PAGES = 1000
-"""Pages of a list that are read, each of a thousand versions."""
+"""Pages of a list that are read, each of 1,000 versions."""
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
 
 
@@ -100,14 +100,16 @@ class Bucket:
 
 
 class _Content(io.BytesIO):
-    """The content of an answer, as botocore reads one."""
+    """Content of an answer in the form that botocore reads."""
 
     def stream(self) -> Iterator[bytes]:
         yield self.read()
 
 
 def _send(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-    """Send a request in place of botocore, whose limits of time begin again with each byte, and which has none of size.
+    """Send a request in place of botocore.
+
+    botocore restarts its time limit with each byte, and has no size limit.
 
     Raises:
         HTTPClientError: as botocore would.

@@ -22,13 +22,13 @@ from models.fetch import NotFetched, request
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 15.0
-"""Seconds that one request to a server may take in all."""
+"""Longest time of one whole request to a server, in seconds."""
 MOST_BYTES = 8 * 1024 * 1024
-"""Bytes of the largest document that is read. One with the heads of 25,000 chains has fewer."""
+"""Size of the largest document that is read, in bytes. A document with the heads of 25,000 chains is smaller."""
 MOST_CHECKPOINTS = 1_000_000
-"""Checkpoints that are listed: one an hour for more than a hundred years."""
+"""Most checkpoints that are listed: one an hour for more than a hundred years."""
 FILE_MODE = 0o400
-"""Permissions of a stored file: nobody changes it, and nobody but its owner reads it."""
+"""Permissions of a stored file: its owner may read it, and no account may change it."""
 
 _NAME = re.compile(r"checkpoint-(\d{10,})\.json")
 
@@ -52,13 +52,13 @@ class Store(Protocol):
     """Takes each checkpoint once."""
 
     def put(self, number: int, document: str) -> None:
-        """Store it, and return when it will outlive a power cut; nothing happens if it is there already.
+        """Store a checkpoint durably. Do nothing if it is stored already.
 
-        Servers are asked for it afterwards: an answer of success isn't believed without the document.
+        Read the checkpoint back from a server: an answer of success alone does not prove that it is stored.
 
         Raises:
-            CheckpointConflict: there is another one of that number.
-            OSError: the store doesn't take it now.
+            CheckpointConflict: the store has another checkpoint of that number.
+            OSError: the store can't store it now.
         """
 
     def numbers(self) -> Iterator[int]:
@@ -72,14 +72,14 @@ def require_stored(store: Store, number: int, document: str, stored: str | None 
     """Compare what a store has with the document that was put there.
 
     Args:
-        store: where it is.
+        store: the store of the checkpoint.
         number: the checkpoint's number.
-        document: what should be there.
-        stored: what is known to be there; read from the store if that is None.
+        document: the expected document.
+        stored: the stored document; read from the store if None.
 
     Raises:
         CheckpointConflict: the store has another document of that number.
-        OSError: the store has none, or can't be asked.
+        OSError: the store has no such document, or can't be reached.
     """
     found = store.get(number) if stored is None else stored
     if found is None:
@@ -89,9 +89,9 @@ def require_stored(store: Store, number: int, document: str, stored: str | None 
 
 
 class Folder:
-    """A folder; its own file system, or better another machine's, where files can be added and not changed.
+    """A folder, best on another machine where files can be added and not changed.
 
-    Names that are no regular files (links, pipes, folders) are refused: a link would lead what is written elsewhere.
+    Links, pipes and folders are refused: a link would redirect the written document.
     """
 
     def __init__(self, path: Path) -> None:
@@ -123,7 +123,7 @@ class Folder:
                 raise CheckpointConflict(f"{path} is another checkpoint")
             found = os.fstat(file.fileno())
             if found.st_nlink > 1:
-                raise OSError(f"{path} has another name, too: it is not written to")
+                raise OSError(f"{path} has another name: it is not overwritten")
             os.fchmod(file.fileno(), 0o600)
             with _opened(path, os.O_WRONLY | os.O_APPEND) as end:
                 if not os.path.samestat(os.fstat(end.fileno()), found):
@@ -158,7 +158,7 @@ def _opened(path: Path, flags: int = os.O_RDONLY) -> BinaryIO:
     """Open a regular file, without following a link or waiting for a pipe.
 
     Raises:
-        OSError: it is something else, or it can't be opened.
+        OSError: it is not a regular file, or it can't be opened.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -185,7 +185,7 @@ class Server:
             self._headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
 
     def put(self, number: int, document: str) -> None:
-        """See `Store`. The server is asked first: some know of no conditions, and write over what they have."""
+        """See `Store`. Read the document first: some servers ignore conditions and overwrite it."""
         stored = self.get(number)
         if stored is None:
             self._create(number, document)

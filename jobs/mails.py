@@ -31,7 +31,7 @@ letter = partial(
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A one-time link in a mail: the page that it opens, the record it is for, and its life once it is mailed."""
+    """One-time link in a mail: the page that it opens, its record, and its lifetime once it is mailed."""
 
     page: str
     purpose: str
@@ -152,7 +152,7 @@ def send_email_changed(change_id: UUID) -> None:
 
 
 def _send_link(name: str, to: str, locale: str, link: Link, **values: str) -> None:
-    """Send a mail with a one-time link, and let the link's life begin now that the server has accepted it."""
+    """Send a mail with a one-time link. The link's life begins when the server has accepted the mail."""
     _send(name, to, locale, link=link.url(letters.language(name, locale)), **values)
     with own_transaction():
         links.begin(link.purpose, link.id, link.lifetime)
@@ -163,7 +163,7 @@ def _send(name: str, to: str, locale: str, **values: str) -> None:
 
 
 def _compose(name: str, to: str, locale: str, values: dict[str, str]) -> smtp.Mail:
-    """Compose a mail. An error here depends on the job alone, so a retry would fail alike."""
+    """Compose a mail. An error here depends on the job alone, so a retry would fail as well."""
     try:
         return smtp.compose(letters.write(name, locale, **values), to, current_job().idempotency_key)
     except Exception as error:

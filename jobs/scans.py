@@ -17,7 +17,7 @@ RESCORE_DELAY = timedelta(seconds=1)
 
 @actor("scan.score", queue="scans", max_attempts=8, time_limit=10.0)
 def score_scan(scan_id: UUID) -> None:
-    """Score one scan for fraud, and have the scans scored again whose history it has changed."""
+    """Score one scan for fraud. Enqueue new scores of the scans whose history it has changed."""
     is_first = scans.begin_scoring(scan_id)
     for scan in scans.with_history([scan_id]):
         _score(scan)
@@ -33,7 +33,7 @@ def rescore_scans(subject: scans.Subject, subject_id: UUID, day: date) -> None:
 
 
 def _score(scan: scans.Scored) -> None:
-    """Score a scan that is locked; if its score has changed, update what is counted by it."""
+    """Score a locked scan. If its score has changed, update the counts that depend on it."""
     if not scans.apply(scan.id, fraud.score(scan.case)):
         return
     if scan.accepted:
@@ -43,7 +43,7 @@ def _score(scan: scans.Scored) -> None:
 
 
 def _rescore_followers(scan: scans.Scored) -> None:
-    """Ask for the new scores of the scans that have a scan in their history since it arrived."""
+    """Enqueue new scores of the scans whose history a new scan has changed."""
     found = scans.followers(scan)
     for subject, subject_id in found.subjects:
         args = (subject, subject_id, found.day.isoformat())
@@ -54,7 +54,7 @@ def _rescore_followers(scan: scans.Scored) -> None:
 
 @actor("scans.merge_refusals", runs_as="system")
 def merge_refusals() -> None:
-    """Merge the counts of requests of which nothing else is stored, by the hour."""
+    """Merge the counts of unstored scans by the hour."""
     scans.merge_refusals()
 
 

@@ -1,7 +1,7 @@
 """The seal process: `python -m jobs.seal`. It seals the audit trail, stores checkpoints and drops old entries.
 
-It looks for unsealed entries four times a second. Row locks on the chains' heads keep several such processes apart, so
-a second one may stand by. Everything that it needs to know is in the database: it may be killed at any time.
+It polls for unsealed entries four times a second. Row locks on the chains' heads keep several seal processes apart, so
+a second one may run as a standby. All state is in the database: the process may be killed at any time.
 """
 
 import logging
@@ -25,28 +25,28 @@ from settings import settings
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.25
-"""Seconds between two looks for unsealed entries."""
+"""Seconds between two polls for unsealed entries."""
 FAILED_AGAIN_AFTER = 5.0
 """Seconds after which a chain that could not be sealed is tried again."""
 CHECKPOINT_EVERY = 3600.0
 """Seconds between two checkpoints of this process."""
 DROP_EVERY = 86_400.0
-"""Seconds between two looks for entries that are old enough to be dropped."""
+"""Seconds between two polls for entries that are old enough to be dropped."""
 RETRY_AFTER = 60.0
 """Seconds after which upkeep that failed is tried again."""
 SHUTDOWN_SECONDS = 8.0
-"""Seconds that the upkeep under way gets to end."""
+"""Seconds that running upkeep gets to finish at shutdown."""
 
 
 class Sealer:
-    """Seals every chain in turn, a batch of each. A chain that can't be sealed keeps no other from it."""
+    """Seal every chain in turn, one batch of each. A chain that can't be sealed does not block the others."""
 
     def __init__(self) -> None:
         self._tried_again_at: dict[UUID | None, float] = {}
         self._beaten_at = float("-inf")
 
     def run(self, stopping: threading.Event) -> None:
-        """Seal until told to stop, whatever happens to PostgreSQL meanwhile."""
+        """Seal until `stopping` is set. Retry after errors of PostgreSQL."""
         failures = 0
         while not stopping.is_set():
             try:
@@ -93,20 +93,20 @@ class Sealer:
 
 
 class Upkeep:
-    """What has to be done now and then, and may wait for a server outside: checkpoints, and dropping old entries."""
+    """Periodic upkeep that may wait for an outside server: store checkpoints and drop old entries."""
 
     def __init__(self) -> None:
         self._due = {_store_checkpoint: 0.0, _drop_outdated: 0.0}
         self._every = {_store_checkpoint: CHECKPOINT_EVERY, _drop_outdated: DROP_EVERY}
 
     def run(self, stopping: threading.Event) -> None:
-        """Do what is due until told to stop."""
+        """Run due upkeep until `stopping` is set."""
         while not stopping.is_set():
             self.step(time.monotonic())
             stopping.wait(1.0)
 
     def step(self, moment: float) -> None:
-        """Do what is due at `moment`. What fails is said in the log, and tried again in a minute."""
+        """Run the upkeep that is due at `moment`. Log a failure and retry it after a minute."""
         for act, due in self._due.items():
             if moment < due:
                 continue

@@ -38,7 +38,7 @@ class Undeliverable(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A message as it goes over the wire, with its envelope."""
+    """Encoded message with its envelope."""
 
     sender: str
     recipient: str
@@ -48,11 +48,11 @@ class Mail:
 def compose(letter: Letter, to: str, idempotency_key: str) -> Mail:
     """Compose the message with this letter. Its Message-ID depends on the key alone, so a repetition is recognised.
 
-    The header is written here and not by `email`: that package decodes encoded words in a value which it is given, and
-    depending on the release a line end in them becomes a line end of the header.
+    This function writes the header itself. The package `email` decodes encoded words in its input, and in some releases
+    a line end in them becomes a line end of the header.
 
     Raises:
-        Invalid: `to` or `MAIL_FROM` is no address.
+        Invalid: `to` or `MAIL_FROM` is not an address.
     """
     name, sender = emails.parse_sender(settings.mail_from)
     recipient = emails.normalise(to)

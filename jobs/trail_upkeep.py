@@ -16,13 +16,13 @@ TIMEOUT = 60.0
 
 
 class BrokenChain(Exception):
-    """Entries are not as they were sealed. None of that chain is dropped until somebody has looked."""
+    """Entries differ from what was sealed. No entry of that chain is dropped until an operator has checked it."""
 
 
 def store_checkpoint(url: str) -> list[int]:
-    """Sign what every chain's head is and store it outside the database, after those that are not stored yet.
+    """Sign the heads of all chains and store them as a checkpoint outside the database. Store older checkpoints first.
 
-    Makes none if the newest is younger than `checkpoints.AT_MOST_EVERY`.
+    Make no checkpoint if the newest is younger than `checkpoints.AT_MOST_EVERY`.
 
     Args:
         url: the store, as `AUDIT_CHECKPOINT_URL` names it.
@@ -31,8 +31,8 @@ def store_checkpoint(url: str) -> list[int]:
         The numbers of the checkpoints that have been stored.
 
     Raises:
-        CheckpointConflict: the store has another one of that number; the database was set back.
-        OSError: the store can't be reached or doesn't take it.
+        CheckpointConflict: the store has another checkpoint of that number, so the database is older.
+        OSError: the store can't be reached or refuses the checkpoint.
     """
     with transaction(for_sealer(), timeout=TIMEOUT):
         checkpoints.take()
@@ -46,7 +46,7 @@ def store_waiting(url: str) -> list[int]:
         CheckpointConflict: see `store_checkpoint`.
         OSError: see `store_checkpoint`.
     """
-    # What is told to the world has to outlive a crash of PostgreSQL.
+    # A checkpoint outside must not exist without its row: wait for the WAL flush.
     with transaction(for_sealer(), timeout=TIMEOUT, closing=FLUSH):
         waiting = checkpoints.unstored()
     store = store_at(url)
@@ -58,18 +58,18 @@ def store_waiting(url: str) -> list[int]:
 
 
 def drop_outdated(url: str, years: int) -> bool:
-    """Drop entries that have been kept for long enough, once a stored checkpoint carries their chains on.
+    """Drop entries older than `years`, once a stored checkpoint covers them.
 
     Args:
         url: the store of checkpoints.
-        years: how long entries are kept; 0: for ever.
+        years: how long entries are kept, in years; 0: for ever.
 
     Returns:
         Whether more are due than one run drops.
 
     Raises:
-        BrokenChain: entries that are due are not as they were sealed; those of other chains have been dropped.
-        OSError: the store can't be reached or doesn't take the checkpoint.
+        BrokenChain: due entries differ from what was sealed; those of other chains have been dropped.
+        OSError: the store can't be reached or refuses the checkpoint.
     """
     older_than = retention.cutoff(years)
     if older_than is None:
@@ -97,7 +97,7 @@ def _is_whole(chain_id: UUID, start: Head, end: Head) -> bool:
 
 
 def drop_announced() -> None:
-    """Delete what the newest stored checkpoint says is not held any more."""
+    """Delete the entries before the starts that the newest stored checkpoint names."""
     with transaction(for_sealer(), timeout=TIMEOUT):
         number, starts = checkpoints.newest_stored()
         for chain_id, start in starts.items():

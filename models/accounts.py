@@ -31,7 +31,7 @@ the owner's own session would have been over."""
 KEEP_INVITATIONS = timedelta(days=90)
 
 KEEP_IDLE_ANONYMOUS = timedelta(days=1)
-"""How long an anonymous person is kept who took part in nothing, after the last session was begun or refreshed."""
+"""How long an idle anonymous person without scans or consents is kept after the last sign-in or refresh."""
 
 _KEPT = {
     "anonymous_people": KEEP_IDLE_ANONYMOUS,
@@ -225,7 +225,7 @@ def clean_up() -> dict[str, int]:
     """Delete expired sign-ups, sessions, links and counters, and idle anonymous people who took part in nothing.
 
     Returns:
-        How many rows went, by kind.
+        Number of deleted rows, by kind.
     """
     return {kind: value("SELECT app.delete_expired(%s, %s)", (kind, keep)) for kind, keep in _KEPT.items()}
 

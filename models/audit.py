@@ -30,7 +30,7 @@ def record(
     reason: str | None = None,
     brand_id: UUID | None = None,
 ) -> None:
-    """Write an entry in the caller's transaction: it is there if, and only if, the act is.
+    """Write an entry in the caller's transaction, so that it commits with the act.
 
     Who and where from are taken from the context. It goes to the server with the next statement, or with COMMIT, which
     saves a round trip.

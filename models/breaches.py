@@ -24,9 +24,9 @@ PAUSE = 30.0
 """Seconds for which a server that has failed isn't asked."""
 MAX_BYTES = 262_144
 LOOK_UPS = 8
-"""Look-ups of one process at the same time: threads that a slow server may hold."""
+"""Most look-ups of one process at the same time. A slow server may occupy so many threads."""
 
-_NOT_LOOKED_UP = "Stolen passwords can't be looked up, and are not: %s: %s"
+_NOT_LOOKED_UP = "Stolen passwords can't be looked up: %s: %s"
 _PREFIX = 5
 _again_at = 0.0
 _places = threading.BoundedSemaphore(LOOK_UPS)
@@ -37,7 +37,7 @@ def is_breached(password: str) -> bool:
     if not settings.breached_passwords_url or time.monotonic() < _again_at:
         return False
     if not _places.acquire(blocking=False):
-        logger.warning(_NOT_LOOKED_UP, "Overloaded", f"{LOOK_UPS} look-ups are still waited for")
+        logger.warning(_NOT_LOOKED_UP, "Overloaded", f"{LOOK_UPS} look-ups are still running")
         return False
     try:
         return _is_known(password)

@@ -127,7 +127,7 @@ def for_system_job(job_id: UUID | None = None) -> Identity:
 
 
 def for_sealer() -> Identity:
-    """The process that seals the audit trail, stores its checkpoints and lets old entries go."""
+    """Return the identity of the process that seals the audit trail, stores checkpoints and drops old entries."""
     return Identity("seal", "app_sealer")
 
 

@@ -58,7 +58,7 @@ def reset_password(identity: Identity, token: str, password: str) -> None:
 
     Raises:
         LinkInvalid: the link is not ours, has been used, or is too old.
-        Invalid: nobody should choose this password.
+        Invalid: the password is too weak, or is a known stolen one.
     """
     reset_id = links.read(RESET, token)
     with transaction(identity):
@@ -141,9 +141,9 @@ def confirm_email_change(token: str) -> None:
 
 
 def undo_email_change(identity: Identity, token: str) -> None:
-    """Give the account its old address back, end its sessions, and have a link for a new password sent there.
+    """Restore the account's old address, end its sessions, and mail a link for a new password to that address.
 
-    The present password is replaced by one that nobody knows. The authenticator, recovery codes, API keys and open
+    A random password that is not stored replaces the present one. The authenticator, recovery codes, API keys and open
     invitations of the person end. Opens its own transaction, after the replacing password is hashed.
 
     Raises:

@@ -26,7 +26,7 @@ _look_ups = threading.BoundedSemaphore(LOOK_UPS)
 
 
 class NotFetched(Exception):
-    """The server has answered something else than was asked for, too much, or only a part."""
+    """The answer has another status than 200, is too large, or is incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def fetch(url: str, *, timeout: float, most: int, headers: Mapping[str, str] | N
         headers: request headers.
 
     Raises:
-        NotFetched: another status, more bytes, or a part only.
+        NotFetched: the status is not 200, or the answer is too large or incomplete.
         OSError, http.client.HTTPException: the server can't be reached, is too slow, or doesn't speak HTTP.
     """
     answer = request("GET", url, timeout=timeout, most=most, headers=headers)
@@ -77,7 +77,7 @@ def request(
         headers: request headers.
 
     Raises:
-        NotFetched: more bytes, or a part only.
+        NotFetched: the answer is too large or incomplete.
         OSError, http.client.HTTPException: the server can't be reached, is too slow, or doesn't speak HTTP.
     """
     parts = urlsplit(url)
@@ -94,7 +94,7 @@ def request(
 def _whole(answer: http.client.HTTPResponse, most: int, encrypted: bool) -> bytes:
     length = answer.length  # http.client sets it to None for chunks and for an answer that ends with the connection
     if length is None and not answer.chunked and not encrypted:
-        # Only TLS has a mark for the end of a connection (close_notify). Without it, a cut looks like the end.
+        # Only TLS marks the end of a connection (close_notify). Without the mark, a cut answer looks complete.
         raise NotFetched("an answer without a length")
     try:
         content = answer.read(most + 1)
@@ -128,7 +128,7 @@ class _Connection(http.client.HTTPConnection):
 
     def __init__(self, parts: SplitResult, deadline: _Deadline, most: int) -> None:
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise NotFetched("neither an http: nor an https: URL")
+            raise NotFetched("the URL is neither http: nor https:")
         self.default_port = 443 if parts.scheme == "https" else 80
         super().__init__(parts.hostname, parts.port or self.default_port)
         self._encrypted = parts.scheme == "https"
@@ -142,7 +142,7 @@ class _Connection(http.client.HTTPConnection):
             self._opened.settimeout(self._deadline.left())  # one timeout for all messages of the handshake
             context = ssl.create_default_context()
             context.set_alpn_protocols(["http/1.1"])
-            # Python ignores a missing close_notify by default. Then a cut would look like the end.
+            # Python ignores a missing close_notify by default. Then a cut answer would look complete.
             context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
             self._opened = context.wrap_socket(self._opened, server_hostname=self.host, suppress_ragged_eofs=False)
         self.sock: Any = _Wire(self._opened, self._deadline, self._most)
@@ -173,7 +173,7 @@ def _addresses(host: str, port: int, deadline: _Deadline) -> list[Any]:
     """Look up a name in a thread that is left behind when it takes too long."""
     places = _look_ups
     if not places.acquire(timeout=deadline.left()):
-        raise TimeoutError(f"{LOOK_UPS} name look-ups are still waited for")
+        raise TimeoutError(f"{LOOK_UPS} name look-ups are still running")
     found: SimpleQueue[list[Any] | Exception] = SimpleQueue()
 
     def look_up() -> None:
@@ -204,11 +204,11 @@ class _Wire:
         self._socket, self._deadline, self._left = opened, deadline, most
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        """Return what the answer is read from. It doesn't outlive the connection."""
+        """Return the stream of the answer. Closing the connection ends it."""
         return io.BufferedReader(_Reading(self))
 
     def sendall(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send all bytes of `data`."""
         rest = memoryview(data)
         while rest:
             self._socket.settimeout(self._deadline.left())
@@ -218,13 +218,13 @@ class _Wire:
         """Receive some bytes; 0 at the end.
 
         Raises:
-            NotFetched: the server has sent more than it may.
+            NotFetched: the answer is too large.
         """
         self._socket.settimeout(self._deadline.left())
         received = self._socket.recv_into(buffer)
         self._left -= received
         if self._left < 0:
-            raise NotFetched("a longer answer than is taken")
+            raise NotFetched("the answer is too large")
         return received
 
     def close(self) -> None:

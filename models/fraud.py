@@ -31,11 +31,11 @@ MIN_TRAVEL_KM = 100.0
 
 LATE_BATCH_WINDOW = timedelta(minutes=10)
 LATE_BATCH_SCANS = 5
-"""Late scans of one person or device that arrive within the window: more than a phone keeps while it has no network."""
+"""Late scans of one person or device within the window: more than a phone stores while it is offline."""
 
 BURST_WINDOW = timedelta(minutes=10)
 BURST_DEVICES = 10
-"""New devices of one network (IPv4 /24, IPv6 /64) on one code within the window. Counted up to this number only."""
+"""New devices of one network (IPv4 /24, IPv6 /64) on one code within the window. Higher counts are cut off."""
 
 
 class Band(Enum):
@@ -219,7 +219,7 @@ def speed_kmh(one: Place, other: Place) -> float:
 def changes_travel(place: Place | None, neighbours: Neighbours) -> bool:
     """Return whether a scan at `place` can change the travel evidence of its neighbours.
 
-    Before it arrived, its neighbours were each other's; since then, each of them has this scan in the other's stead.
+    Before this scan arrived, its two neighbours were neighbours of each other. Now each has this scan as its neighbour.
     """
     if place is None:
         return False
@@ -266,7 +266,7 @@ def late_batch(case: Case) -> Evidence | None:
 def burst_of_new_devices(case: Case) -> Evidence | None:
     """Detect a burst of devices that one network introduces on one code.
 
-    Anonymous people and fingerprints are the client's to make, so limits per person and per device don't bind a
+    A client can make any number of anonymous people and fingerprints, so limits per person and per device don't bind a
     script. A crowd behind one address looks the same: alone, this evidence stays below `REVIEW_FROM`.
     """
     return Evidence.over(BURST_DEVICES, observed=case.new_devices, unit="new devices/10min")

@@ -9,7 +9,7 @@ KEEP_ANSWERS = timedelta(days=1)
 KEEP_DONE = timedelta(days=30)
 KEEP_DEAD = timedelta(days=365)
 KEEP_SILENT = timedelta(days=1)
-"""How long a process is listed that gives no more signs of life."""
+"""How long a process without heartbeats stays listed."""
 DAYS_AHEAD = 14
 """Partitions of the history that are there before they are needed."""
 
@@ -20,10 +20,11 @@ def expire_answers() -> int:
 
 
 def prune_jobs() -> list[str]:
-    """Drop the days of the jobs' history that are older than `KEEP_DONE` and make those that come; the names dropped.
+    """Drop the daily partitions of the job history older than `KEEP_DONE` and create the next ones.
 
-    Groups that were over by then, dead letters older than `KEEP_DEAD` and keys whose window is over go, too. So do
-    occurrences of schedules older than `KEEP_DONE` but the newest, and processes silent for `KEEP_SILENT`.
+    Delete groups that finished before, dead letters older than `KEEP_DEAD`, keys whose window is over, occurrences of
+    schedules older than `KEEP_DONE` except the newest, and processes without a heartbeat for `KEEP_SILENT`.
+    Return the names of the dropped partitions.
     """
     groups.prune(KEEP_DONE)
     execute("DELETE FROM app.dead_jobs WHERE finished_at < now() - %s", (KEEP_DEAD,))

@@ -40,7 +40,7 @@ def read(purpose: str, token: str) -> UUID:
     """Return the id that a token was made for. Ignore padding, blanks, line ends and full stops around it.
 
     Raises:
-        LinkInvalid: it was not made by us for this purpose.
+        LinkInvalid: our signature for this purpose is missing or wrong.
     """
     found = _TOKEN.fullmatch(token)
     if found is None:
@@ -53,7 +53,7 @@ def read(purpose: str, token: str) -> UUID:
 
 
 def begin(purpose: str, id: UUID, lifetime: timedelta) -> None:
-    """Let the life of a link begin, unless it has begun: the mail server has accepted its mail.
+    """Start the life of a link whose mail the mail server has accepted. Do nothing if it has started.
 
     Until then the record expires `MAIL_PERIOD + lifetime` after the request. Called by the jobs that send mail.
     """

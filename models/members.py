@@ -145,8 +145,8 @@ def change_role(brand_id: UUID, user_id: UUID, role: str) -> tuple[Member, list[
 
     Raises:
         NotFound: nobody of that id works for the caller's brand.
-        RoleNotGrantable: the role is none that the caller may give.
-        LastBrandAdmin: the brand would be left without one.
+        RoleNotGrantable: the caller may not give this role.
+        LastBrandAdmin: the brand would have no Brand Admin.
     """
     revoked = value("SELECT app.change_member_role(%s, %s, %s)", (brand_id, user_id, role))
     return get(brand_id, user_id), revoked

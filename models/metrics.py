@@ -92,7 +92,7 @@ def audit_metrics() -> Iterator[Metric]:
 
 
 def heartbeat_ages() -> dict[str, float]:
-    """Seconds since the freshest sign of life of `relay`, `worker`, `clock` and `seal`; infinite if there was none."""
+    """Return the seconds since the newest heartbeat of `relay`, `worker`, `clock` and `seal`; infinite without one."""
     found = rows("SELECT kind, seconds FROM app.heartbeat_ages()")
     return {r["kind"]: float("inf") if r["seconds"] is None else r["seconds"] for r in found}
 

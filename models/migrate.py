@@ -23,7 +23,7 @@ LOCK = 0x436F6D7061
 TRANSACTION_CONTROL = {"abort", "begin", "commit", "end", "prepare transaction", "rollback", "start transaction"}
 
 RESET = "reset session authorization; reset role; reset all"
-"""A role that a file has set is no setting: `reset all` leaves it, and it could not write the history."""
+"""`reset all` keeps a role that a file has set. That role could not write the history."""
 
 HISTORY = """
     set local lock_timeout = '4s';

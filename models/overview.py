@@ -33,8 +33,8 @@ DEFINITIONS = {
     "under_review": "Accepted scans whose fraud score lies in the band that a person decides on.",
     "provisional_share": "The part of accepted scans that is under review or not scored yet; null if there are none.",
     "pending": "Scans that have no fraud score yet, counted at the moment of the answer.",
-    "settled": "No scan waits for its score, or for another one, and no count for being made anew: without new scans, "
-    "nothing will change.",
+    "settled": "No scan waits for a score, and no count waits to be recomputed. Without new scans, the numbers stay as "
+    "they are.",
     "unstored_by_reason": "Requests without an account, consent or location that the campaign requires, under the "
     "first reason that was found. They are no scans, and nothing about the person is stored. By the hour of receipt.",
     "reach": "Distinct people with an accepted scan whose fraud score lies below the reject band. In the totals, "
@@ -97,13 +97,13 @@ class Window:
         """Return the window between two moments.
 
         Raises:
-            Invalid: a bound lies where no scan can, or is not a whole hour in UTC.
+            Invalid: a bound is out of range, or is not a whole hour in UTC.
         """
         for name, at in (("from", start), ("to", end)):
             if at is not None and not EARLIEST <= at < LATEST:
                 raise Invalid(name, f"not between {EARLIEST:%Y} and {LATEST:%Y}")
             if at is not None and at != hour_of(at):
-                raise Invalid(name, "not a whole hour in UTC; scans are counted by these")
+                raise Invalid(name, "must be a whole hour in UTC")
         return cls(start and hour_of(start), end and hour_of(end))
 
     @property

@@ -23,7 +23,7 @@ _SCORE = 3
 _LOOKED_AT = 24
 _WORDS = re.compile(r"\W+")
 _MOST_READINGS = 4
-"""Ways to read a password's signs as letters (`4` as `a`, `1` as `i` or `l`) that zxcvbn may try one by one."""
+"""Most readings of a password's signs as letters (`4` as `a`, `1` as `i` or `l`) that zxcvbn may try."""
 _READINGS = [
     str.maketrans({sign: letter for letter, signs in table for sign in signs})
     for table in (L33T_TABLE.items(), reversed(L33T_TABLE.items()))
@@ -54,13 +54,13 @@ def require_good(password: str, email: str, name: str | None = None, *, field: s
 def strength(password: str, known: list[str]) -> int:
     """Return zxcvbn's score, 0 to 4, at a bounded cost.
 
-    Only the first characters are read: more can only make a password better, and the cost grows with the third power of
-    their number. zxcvbn tries every reading of signs as letters, up to 576 for 24 signs. A password with more than
-    `_MOST_READINGS` gets the lower score of two fixed readings instead.
+    Only the first characters are read. Further characters only make a password stronger, and the cost grows with the
+    third power of their number. zxcvbn tries every reading of signs as letters, up to 576 for 24 signs. A password with
+    more than `_MOST_READINGS` gets the lower score of two fixed readings instead.
 
     Args:
         password: in canonical form.
-        known: words that a stranger would try first. They are cut at the same length: a whole one could not match.
+        known: words that an attacker would try first, cut at the same length: a longer word could not match.
     """
     password, known = password[:_LOOKED_AT], [word[:_LOOKED_AT] for word in known]
     readings = [password]

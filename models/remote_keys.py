@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 MAX_AGE = 600.0
 """Seconds after which the set is fetched anew, while the one that is there goes on being used."""
 PAUSE = 30.0
-"""Seconds in which there are at most `FETCHES` fetches, whatever anybody asks for."""
+"""Length of the window, in seconds, with at most `FETCHES` fetches."""
 FETCHES = 3
-"""More than one, so that a key is found that was published just after a fetch."""
+"""Most fetches in the window. More than one, to find a key that was published just after a fetch."""
 PAUSE_WITHOUT = 3.0
 """The same, as long as there is no set at all."""
 STALE = 6 * 3600.0
@@ -35,9 +35,9 @@ TIMEOUT = 3.0
 MAX_BYTES = 65_536
 MAX_KEYS = 20
 MAX_ASKED = 1000
-"""Names of unknown keys that are remembered."""
+"""Most names of unknown keys that are stored."""
 MAX_KID = 200
-"""Characters of a key's name. One with more is no key's."""
+"""Most characters of a key's name. A longer name is refused."""
 MIN_RSA_BITS = 2048
 
 Algorithm = Literal["ES256", "RS256"]
@@ -87,7 +87,7 @@ class RemoteKeys:
         return keys.get(kid)
 
     def needs_fetch(self, kid: str | None) -> Literal["no", "soon", "first"]:
-        """Return whether the set has to be fetched for a token with this key: `first`, or `soon` and not waited for."""
+        """Return whether to fetch the set for a token with this key: `first`, or `soon` in the background."""
         if self.find(kid) is not None:
             return "soon" if self._age() > MAX_AGE and self._since_last() >= PAUSE else "no"
         if len(kid or "") > MAX_KID or (self._was_fetched_for(kid) and self._since_last() < PAUSE):
@@ -96,7 +96,7 @@ class RemoteKeys:
         return "no" if self.seconds_to_fetch() > 0 else "first"
 
     def is_absent(self, kid: str | None) -> bool:
-        """Return whether an unknown key is none: a set was fetched for it, or no fetch is due to it."""
+        """Return whether an unknown key is invalid: a set was fetched for it, or it may cause no fetch."""
         return kid not in self._asked or self._was_fetched_for(kid)
 
     def seconds_to_fetch(self) -> float:

@@ -86,7 +86,7 @@ def begun() -> dict[UUID, int]:
 
 
 def drop(chain_id: UUID) -> int:
-    """Delete up to `BATCH` of the entries that may go, oldest first; return their number. Personal values go, too."""
+    """Delete up to `BATCH` droppable entries and their personal values, oldest first. Return their number."""
     return int(value("SELECT app.drop_entries(%s, %s)", (chain_id, BATCH)))
 
 

@@ -1,15 +1,15 @@
 """Seals of the audit trail: each tenant's entries form a chain, and each link is keyed.
 
 A link's MAC is HMAC-SHA256, under our `audit` key, of the whole entry in canonical form and of the MAC before it
-(`keys.keyed_hash`, which separates the two). Who has the database and not the key can't change, remove, insert or
-reorder a sealed entry without `verify` telling where.
+(`keys.keyed_hash`, which separates the two). Without the key, a change, removal, insertion or reordering of a sealed
+entry is found: `verify` reports its place.
 
 The canonical form is JSON as of RFC 8785 (keys in the order of their UTF-16 code units, no white space), except that
 numbers stay the exact decimals that PostgreSQL stores: no double would hold them all. Columns that are null are left
 out, so that a column added later doesn't break the seals of today.
 
 Personal values are not in the entry: its `personal_hashes` has SHA-256 of `<salt>:<path>=<value>` for each. Salts and
-values are in `app.audit_personal_values`, where a value can be erased and the chain holds all the same.
+values are in `app.audit_personal_values`, where a value can be erased; the chain still verifies.
 """
 
 import hashlib
@@ -160,12 +160,12 @@ def holds(entry: Entry, previous: bytes, key_of: KeyOf = key_of) -> bool:
 
 
 def personal_hash(salt: str, path: str, value: str) -> str:
-    """The hash of a personal value that its entry keeps, in hexadecimal."""
+    """Return the hash of a personal value in hexadecimal, as its entry stores it."""
     return hashlib.sha256(f"{salt}:{path}={value}".encode()).hexdigest()
 
 
 def changed_values(entry: Entry) -> list[str]:
-    """The paths of an entry's personal values that are not what was recorded, sorted."""
+    """Return the sorted paths of an entry's personal values that differ from what was recorded."""
     hashes, personal = entry.get("personal_hashes") or {}, entry.get("personal") or {}
     return sorted(
         path
@@ -175,7 +175,7 @@ def changed_values(entry: Entry) -> list[str]:
 
 
 def erased_values(entry: Entry) -> list[str]:
-    """The paths of an entry's personal values that have been erased, sorted."""
+    """Return the sorted paths of an entry's personal values that have been erased."""
     return sorted((entry.get("personal_hashes") or {}).keys() - (entry.get("personal") or {}).keys())
 
 
@@ -242,13 +242,13 @@ def seal(brand_id: UUID | None, *, limit: int = BATCH) -> int:
 
 
 def unsealed_chains() -> list[UUID | None]:
-    """The tenants that have entries without a seal; None is the platform."""
+    """Return the tenants that have entries without a seal; None is the platform."""
     found = rows("SELECT chain_id FROM app.unsealed_chains() AS chain_id")
     return [None if chain["chain_id"] == PLATFORM else chain["chain_id"] for chain in found]
 
 
 def lock_head(chain_id: UUID) -> Head | None:
-    """Lock the end of a chain until the transaction ends; None while another sealer holds it.
+    """Lock the head of a chain until the transaction ends and return it; None while another sealer holds it.
 
     A new tenant gets an empty chain.
     """
@@ -261,9 +261,9 @@ def lock_head(chain_id: UUID) -> Head | None:
 def sealed(
     brand_id: UUID | None, *, after: int = 0, limit: int = BATCH, personal: bool = False
 ) -> list[dict[str, Any]]:
-    """Up to `limit` sealed entries of a tenant that come after the sequence number `after`, as `verify` takes them.
+    """Return up to `limit` sealed entries of a tenant after the sequence number `after`, as `verify` takes them.
 
-    With `personal`, each has its personal values, too.
+    `personal`: include the personal values of each entry.
     """
     return _entries(_SEALED_WITH_PERSONAL if personal else _SEALED, brand_id or PLATFORM, after, limit)
 

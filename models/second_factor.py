@@ -132,8 +132,8 @@ def verify(identity: Identity, code: str, action: str = VERIFY) -> Raised:
     Opens its own transactions: an attempt counts, however it ends. `action` names the audit entry of the success.
 
     Raises:
-        InvalidCode: it is none of the present ones, or has been used.
-        TooMany: too many attempts; says in how many seconds the next one is.
+        InvalidCode: the code is wrong or has been used.
+        TooMany: too many attempts; has the seconds until the next attempt.
     """
 
     def take(factor: dict[str, Any], step: int) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from schedules.kinds import Daily, Every, Schedule
 
 SCHEDULES: list[Schedule] = [
-    Every(minutes=1, do="audit.sweep", catch_up="last", late_means="nobody is told of entries that lie unsealed"),
+    Every(minutes=1, do="audit.sweep", catch_up="last", late_means="unsealed entries are not reported"),
     Every(hours=1, do="accounts.expire", catch_up="last", late_means="used and outdated links and sessions pile up"),
     Every(hours=1, do="requests.expire", catch_up="last", late_means="answers kept for Idempotency-Key pile up"),
     Every(hours=1, do="scans.merge_refusals", catch_up="last", late_means="counts of refused scans take more room"),

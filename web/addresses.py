@@ -1,4 +1,4 @@
-"""Find the address of a request's client, and the part of an address that one customer has."""
+"""Find the client address of a request, and the part of an address that one customer owns."""
 
 import logging
 import time
@@ -40,7 +40,7 @@ def _unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 @lru_cache(maxsize=4096)
 def partition(address: str) -> str:
-    """Return the part of a client's address that one customer has: an IPv4 address, or an IPv6 /64."""
+    """Return the part of a client's address that one customer owns: an IPv4 address, or an IPv6 /64."""
     try:
         parsed = _unwrapped(ip_address(address))
     except ValueError:
@@ -84,7 +84,7 @@ class Proxies:
         if len(hops) < self._count:
             return "", f"{len(hops)} addresses instead of {self._count} or more"
         address = canonical(hops[-self._count])
-        return address, "" if address else "the client's address is none"
+        return address, "" if address else "the client's address is not an IP address"
 
     def _followed(self, near: str, hops: Sequence[str]) -> tuple[str, str]:
         if not self._is_trusted(near):
@@ -93,7 +93,7 @@ class Proxies:
         for hop in reversed(hops[-self._count :]):
             address = canonical(hop)
             if not address:
-                return "", "one of the addresses is none"
+                return "", "one of the addresses is not an IP address"
             if not self._is_trusted(address):
                 break
         return address, "" if hops else "there is no address"

@@ -34,7 +34,7 @@ async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
         async with asyncio.timeout(min(STALL_SECONDS, SECONDS)) as limit:
             body = await _read(req, max_bytes, limit)
     except TimeoutError:
-        raise TooSlow(f"Not within {SECONDS:.0f} s, or too little within {STALL_SECONDS:.0f} s.") from None
+        raise TooSlow(f"No whole body within {SECONDS:.0f} s, or too little within {STALL_SECONDS:.0f} s.") from None
     if length is not None and len(body) != length:
         raise Malformed("The body ended early.")
     return body

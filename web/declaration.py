@@ -72,9 +72,9 @@ class Declaration:
         refused_as: the action that refusals are recorded as, where the act writes its own entry, or none.
         rate: e.g. `"10/minute; 100/day"`, for each person, or for each address before anybody is known; the general
             limit by default; None: there is none, as for what watches over us and for scans.
-        address_rate: the same for each address besides, whoever asks: where a request is work, and nobody has to be
-            anybody, since an address may open any number of anonymous sessions.
-        total_rate: the same for all callers together: bounds the rows that callers without an account can make us keep.
+        address_rate: the same for each address besides, for all callers: needed where a request is costly and anonymous
+            callers may send it, because one address may open any number of anonymous sessions.
+        total_rate: the same for all callers together: bounds the rows that callers without an account can create.
         idempotent: honours `Idempotency-Key`.
         slow: runs in the small pool for password hashing and the like.
         chooses_password: runs in the pool for choices of passwords instead; every endpoint that takes a new one.
@@ -122,7 +122,7 @@ class Declaration:
         if self.idempotent and (self.outward or self.mode == "async"):
             raise TypeError("an idempotent endpoint keeps its answer in the transaction that @endpoint opens")
         if self.chooses_password and not (self.slow and self.outward):
-            raise TypeError("an endpoint that chooses a password is slow and asks another server")
+            raise TypeError("`chooses_password` needs `slow` and `outward`")
         if self.recent and (self.permission in OPEN or self.mode == "async"):
             raise TypeError("only a session that is looked up in a transaction can have been authenticated recently")
         if self.audit and self.refused_as:

@@ -24,7 +24,7 @@ TIMEOUT = 2.0
 PROBE_TIMEOUT = 1.0
 """Seconds that a server gets to answer one of them."""
 SHARED_SECONDS = 1.0
-"""Seconds that all callers share one answer: `/readyz` is open to everybody, and each check costs a connection."""
+"""Seconds for which all callers share one answer: `/readyz` is public, and each check costs a connection."""
 
 UNAVAILABLE = "unavailable"
 
@@ -107,7 +107,7 @@ class Ready:
         if earlier is not None and not earlier[1].done():
             return earlier
         answer = asyncio.create_task(self._pool.run(self._checks[name]))
-        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # may come when nobody waits
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # read it: all callers may be gone
         self._started[name] = started = (time.perf_counter(), answer)
         return started
 

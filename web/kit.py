@@ -32,7 +32,7 @@ class Kit:
 
     Attributes:
         slow_pool: runs sign-ins, and what else hashes passwords.
-        choice_pool: runs choices of passwords, which ask another server. No sign-in waits for them.
+        choice_pool: runs requests that choose a password and ask another server. Sign-ins do not wait for them.
         verify: whose access token or API key this is.
         key_rate: what one API key may ask in all.
         person_rate: what one person may ask of all endpoints without a limit of their own.

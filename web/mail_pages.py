@@ -44,8 +44,8 @@ class MailPage:
         done: text after success.
         fields: label and input of each field of the form.
         asks_consent: the form shows the notice in force and a box for each of its tiers.
-        sign_in: what to do first, where the endpoint asks for a session. The page gets it as Supabase hands one over:
-            `#access_token=…` behind the address that signing in leads back to.
+        sign_in: the instruction to sign in first, if the endpoint needs a session. The page reads the session from
+            `#access_token=…` in its URL, where Supabase puts it.
     """
 
     title: str
@@ -190,5 +190,5 @@ PAGES: dict[str, dict[str, MailPage]] = {
 
 
 def pages(*, signs_in: bool) -> Mapping[str, Mapping[str, MailPage]]:
-    """Return those that an installation has; where people sign in elsewhere, only what invitations link to."""
+    """Return the pages of an installation. Where Supabase signs people in, only the page of invitations."""
     return PAGES if signs_in else {"accept-invitation": ELSEWHERE}

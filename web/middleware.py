@@ -23,7 +23,7 @@ MAX_USER_AGENT = 300
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 PROBES = re.compile(r"/healthz(/.*)?|/readyz|/metrics")
-"""Paths that health checks and scrapers ask by the address of a process, without a name of ours."""
+"""Paths that health checks and scrapers request by a process's address, without one of our host names."""
 
 _PORT = re.compile(rb":[0-9]*\Z")
 _HOST = re.compile(rb"[A-Za-z0-9.:%\[\]!$&'()*+,;=_~-]*")
@@ -85,7 +85,7 @@ class Context:
             raise NotFound  # no path has it, and no database takes it
 
     def _address(self, req: Request) -> str:
-        # Health checks and scrapers ask past the proxies: no contradiction.
+        # Health checks and scrapers bypass the proxies: this is no contradiction.
         report = not PROBES.fullmatch(req.path)
         return self._proxies.client_address(_peer(req), req.get_header("X-Forwarded-For"), report=report)
 
@@ -109,9 +109,10 @@ def _peer(req: Request) -> str:
 
 
 def _require_host(req: Request, ours: frozenset[str]) -> None:
-    """RFC 9112, section 3.2: a host is named, if only by nothing, it is one, and one of ours if ours are known.
+    """Refuse a request with no host, several hosts, or a host that is not ours (RFC 9112, section 3.2).
 
-    Health checks and scrapers know the address of a process only, so their paths take any host.
+    An empty host counts as one. Health checks and scrapers know only the address of a process: their paths take any
+    host.
     """
     host = req._asgi_headers.get(b"host")  # noqa: SLF001
     if host is None:

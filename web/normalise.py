@@ -1,4 +1,4 @@
-"""Bring decoded texts into the form that is stored.
+"""Normalise decoded texts to the stored form.
 
 A field's type names its rule: `Annotated[str, msgspec.Meta(extra={NORMALISE: rule})]`. A rule takes the text. It
 returns the text to use instead, or raises `ValueError` with the reason why the text is refused.
@@ -16,11 +16,11 @@ NORMALISE = "normalise"
 """The key of a rule in `msgspec.Meta(extra=…)`."""
 
 Step = Callable[[Any, str], Any]
-"""Takes a decoded value and the path to it, and returns the value to use instead."""
+"""Function of a decoded value and its path; returns the value to use instead."""
 
 
 def normaliser(kind: Any) -> Callable[[Any], Any]:
-    """Return the function that normalises decoded values of a type. It raises Invalid, which names the field."""
+    """Return the function that normalises decoded values of a type. The function raises `Invalid` with the field."""
     step = None if kind is None else _step(inspect.type_info(kind))
     return (lambda value: value) if step is None else lambda value: step(value, "")
 

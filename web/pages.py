@@ -75,7 +75,7 @@ class MailLink:
         self._files = {language: File(MAIL_LINK, one.render(template, language)) for language, one in page.items()}
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Send the page. The token is not in the request: it stands behind the `#` of the link."""
+        """Send the page. The token is in the fragment of the link, so no request contains it."""
         language = req.get_param("lang", default=mail_pages.ENGLISH)
         await self._files.get(language, self._files[mail_pages.ENGLISH]).on_get(req, resp)
 

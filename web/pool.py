@@ -15,7 +15,7 @@ from typing import Any
 from models.errors import Unavailable
 
 WAIT_SECONDS = 10.0
-"""Seconds that a call may wait for a thread. Then its caller is told to come back, also while every thread is stuck."""
+"""Seconds that a call may wait for a thread. Then it is refused, also while every thread is stuck."""
 
 
 class Overloaded(Unavailable):
@@ -137,7 +137,7 @@ class Pool:
 
     def _deliver(self, done: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
         self._admitted -= 1
-        if done.done():  # its caller has gone, or was told to come back
+        if done.done():  # its caller has gone, or was refused
             return
         if error is None:
             done.set_result(result)

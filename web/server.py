@@ -43,7 +43,7 @@ LEAST_TAKEN = 65_536
 """Bytes: less is next to nothing, unless it is all that waits."""
 
 FREE_FRAMING = 2048
-"""Bytes that chunk sizes, extensions and trailers of one body may take in any case."""
+"""Bytes of chunk sizes, extensions and trailers that every body may have."""
 
 CONTENT_PER_FRAMING = 128
 """Bytes of content that allow one more byte of framing. Parsing a chunk costs as much as copying kilobytes."""
@@ -63,11 +63,11 @@ class Logger(glogging.Logger):  # type: ignore[misc]
 
 
 class ExcessiveFraming(ParseError):  # type: ignore[misc]
-    """A chunked body that consists of framing rather than of content."""
+    """A chunked body has too much framing for its content."""
 
 
 class Receiver(BodyReceiver):  # type: ignore[misc]
-    """Hands over the body of a request: all that has arrived at once, not chunk by chunk."""
+    """Deliver the body of a request in one piece per read, not chunk by chunk."""
 
     __slots__ = ()
 
@@ -84,7 +84,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     worker: "Worker"
     customer: str | None
-    """The address or network whose connections are counted together; None for a proxy, which has everybody's."""
+    """Address or network whose connections are counted together; None for a proxy, which carries all clients."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin, and wait for the client's first request for so long and no longer."""
@@ -184,7 +184,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         return False  # the body is read, whatever the method
 
     def _client(self) -> str:
-        """Return the customer that the current request comes from, through whichever proxy."""
+        """Return the customer that the current request comes from, behind any proxy."""
         forwarded = b",".join(
             value for name, value in self._current_request.headers_bytes if name == b"x-forwarded-for"
         )
@@ -222,7 +222,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def _will_close(self, request: Any, response_requires_close: bool) -> bool:
         nothing_follows = self._has_ended and not self._callback_parser.remaining()
-        # Answered before its body has arrived, a request was refused: the body is not waited for.
+        # An answer before the whole body is a refusal: do not wait for the rest of the body.
         is_refused = not self._callback_parser.is_complete
         return nothing_follows or is_refused or bool(super()._will_close(request, response_requires_close))
 
@@ -266,11 +266,10 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
     """Its connections without a request, the one that has been so for longest first."""
 
     owing: dict[Protocol, str]
-    """Its connections whose request's body has not arrived, the one without progress for longest first; with whose
-    request it is."""
+    """Connections with an unfinished request body and the customer of each, longest without progress first."""
 
     customers: dict[Protocol, str | None]
-    """Whose all its connections are."""
+    """The customer of each connection."""
 
     def init_process(self) -> None:
         """Begin, with our protocol in the place that the worker takes it from."""
@@ -284,13 +283,13 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         return max(1, int(self.worker_connections) // 2)
 
     def has_room(self, customer: str | None) -> bool:
-        """Report whether one more connection may stay. Others that have no whole request make room for it."""
+        """Return whether one more connection may stay. Close another one without a whole request if necessary."""
         if customer is not None and _exceeds(self.customers, customer, self.share):
             return self._spare(customer)
         return len(self.customers) <= self.worker_connections or self._spare()
 
     def _spare(self, customer: str | None = None) -> bool:
-        """Close the connection without a whole request that can be spared most; False if there is none."""
+        """Close the least important connection without a whole request; return False if there is none."""
         candidates = chain(self.waiting, self.owing)
         spared = next((one for one in candidates if customer in (None, one.customer)), None)
         if spared is not None:
@@ -298,18 +297,18 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         return spared is not None
 
     def owe(self, protocol: Protocol, client: str) -> None:
-        """Note that the body of a client's request has not arrived. If they owe too many, their oldest is closed."""
+        """Record an unfinished body of a client. Close the client's oldest one if there are too many."""
         self.owing[protocol] = client
         if _exceeds(self.owing, client, self.share):
             next(one for one, other in self.owing.items() if other == client).give_way()
 
     def progress(self, protocol: Protocol) -> None:
-        """Note that a part of the body has arrived."""
+        """Record that a part of the body has arrived."""
         if protocol in self.owing:
             self.owing[protocol] = self.owing.pop(protocol)
 
     def forget(self, protocol: Protocol) -> None:
-        """Count a connection no more."""
+        """Remove a connection from the counts."""
         for connections in (self.waiting, self.owing, self.customers):
             connections.pop(protocol, None)
 

@@ -1,4 +1,4 @@
-"""Share the result of one costly question among all callers that ask it at about the same time."""
+"""Share the result of one costly check among callers that request it at about the same time."""
 
 import asyncio
 import time

@@ -107,7 +107,7 @@ class ActorSpec:
         return scheduled(attempt, self.waits) if self.waits else full_jitter(attempt)
 
     def may_retry(self, attempts: int, created_at: datetime, due_at: datetime) -> bool:
-        """Return whether a job that has had so many attempts may have another one at `due_at`."""
+        """Return whether a job with this number of attempts may have another one at `due_at`."""
         if self.max_attempts is not None and attempts >= self.max_attempts:
             return False
         return self.give_up_after is None or due_at <= created_at + self.give_up_after

@@ -88,7 +88,7 @@ class Runner:
             return self._bury(claim, problem)
         except Exception as error:
             if is_connection_loss(error):
-                # COMMIT may have been under way. The ledger knows its outcome.
+                # The error may have come during COMMIT. Read its outcome from the ledger.
                 return self._after_doubt(spec, claim, error)
             return self._again(spec, claim, error)
         return "done"

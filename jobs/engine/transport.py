@@ -45,9 +45,9 @@ class Transport(Protocol):
 
 
 def job_ids(queue: str, contents: Iterable[str | bytes]) -> list[UUID]:
-    """Return the job ids in a queue's contents, and report how many items are none.
+    """Return the job ids in a queue's contents. Log the number of other items.
 
-    The broker is not trusted: a foreign item must neither end a process nor hold up the ids behind it.
+    The broker is not trusted: a foreign item must neither end a process nor delay the ids behind it.
     """
     items = list(contents)
     ids = [id for id in map(_job_id, items) if id is not None]

@@ -1,10 +1,10 @@
-"""What production asks of its settings. Every process looks first, and one that lacks something doesn't start.
+"""Check the settings of production processes before they start.
 
-It is asked for what it reads (`settings.py` says who reads what) and for nothing else: no process has to be given a
-secret that it has no use for.
+Each process is checked for the variables that it reads (see `settings.py`), and for no others: no process needs a
+secret that it does not use.
 
-Nothing but TLS whose certificate and name are verified leaves the machine, and no secret is missing, weak, known or
-a leftover of development. What is wrong is said by the names of the variables, never with what is in them.
+Connections to other machines must use TLS with a verified certificate and name. No secret may be missing, weak,
+published or a development default. Faults name the variables and never show their values.
 """
 
 import logging
@@ -19,20 +19,20 @@ from settings import Settings
 logger = logging.getLogger(__name__)
 
 _DISGUISES = ("PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE")
-"""Variables of libpq that lead to another server than the DSN says."""
+"""Variables of libpq that replace the server of the DSN."""
 
 
 class UnfitForProduction(SystemExit):
-    """Ends the process with all that is wrong on standard error."""
+    """End the process and print all faults on standard error."""
 
 
 def require_fit(settings: Settings, process: str) -> None:
-    """Let a process of production (its name in the Procfile) begin only with settings that are fit for it.
+    """Check that a production process (its name in the Procfile) has settings that are fit for it.
 
-    What it is given beyond that is named in its log.
+    Log the names of secrets that the process has and does not read.
 
     Raises:
-        UnfitForProduction: they are not; names each variable, and what is wrong with it.
+        UnfitForProduction: names each faulty variable and its fault.
     """
     if settings.environment != "production":
         return
@@ -45,7 +45,7 @@ def require_fit(settings: Settings, process: str) -> None:
 
 
 def superfluous(settings: Settings, process: str) -> list[str]:
-    """The variables of secrets that a process has been given and never reads."""
+    """Return the variables of secrets that a process has and never reads."""
     return [
         declared.metadata["env"]
         for declared in fields(Settings)
@@ -62,7 +62,7 @@ def _is_read(settings: Settings, declared: Field[Any], process: str) -> bool:
 
 
 def shortcomings(settings: Settings, process: str) -> Iterator[str]:
-    """What production refuses of a process, a line for each variable."""
+    """Return the faults of a process's settings, one line for each variable."""
     read = {
         declared.metadata["env"]: (declared.default, getattr(settings, declared.name))
         for declared in fields(Settings)
@@ -92,11 +92,11 @@ def _fault(settings: Settings, variable: str, value: Any, default: Any) -> str |
 
 
 _ELSEWHERE = {"AUTH_JWKS": None, "SUPABASE_URL": "is missing"}
-"""What is wrong with an empty one where Supabase signs people in."""
+"""Faults of empty variables if Supabase signs people in."""
 _SECRETS = {
     "SECRET_KEYS": secrets.secret_keys,
     "AUTH_JWKS": secrets.auth_jwks,
     "AUDIT_CHECKPOINT_KEYS": secrets.checkpoint_keys,
     "SUPABASE_JWT_SECRET": lambda text: secrets.token(text) if text else None,
-    "METRICS_TOKEN": secrets.token,  # behind a proxy on this machine everybody would be this machine
+    "METRICS_TOKEN": secrets.token,  # behind a local proxy, every client would have a local address
 }

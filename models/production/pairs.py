@@ -10,7 +10,7 @@ _SECRETS = ("SECRET_KEYS", "AUTH_JWKS", "AUDIT_CHECKPOINT_KEYS", "SUPABASE_JWT_S
 
 
 def faults(read: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is wrong with variables of one process beside others, by variable."""
+    """Return the faults that variables of one process have in combination, by variable."""
     return dict([*_addresses(read), *_days(read), *_shared_secrets(read), *_shared_logins(read)])
 
 
@@ -35,7 +35,7 @@ def _shared_secrets(read: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _is_one_server(read: Mapping[str, Any], variable: str, other: str) -> bool:
-    """Whether limits and job ids are in one Redis."""
+    """Return whether limits and job ids are in one Redis."""
     return {variable, other} == {"REDIS_URL", "BROKER_URL"} and _place(read[variable]) == _place(read[other])
 
 

@@ -1,4 +1,4 @@
-"""Secrets that production takes: drawn at random, known to nobody, each for one purpose."""
+"""Check secrets: drawn at random, not published, each for one purpose."""
 
 import base64
 import binascii
@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from psycopg2.extensions import parse_dsn
 
 ROOT_BYTES = 32
-"""Of each root secret: 256 bits."""
+"""Bytes of each root secret."""
 DISTINCT_BYTES = 16
-"""That 32 random bytes hold at the least: fewer than 16 come once in 10^10 times, and words and patterns have fewer."""
+"""Fewest different bytes of 32 random ones: fewer than 16 occur once in 10^10 draws. Words and patterns have fewer."""
 TOKEN_CHARACTERS = 32
 DISTINCT_CHARACTERS = 8
-"""That 32 random hexadecimal digits hold at the least: fewer come once in 10^6 times."""
+"""Fewest different digits of 32 random hexadecimal ones: fewer occur once in 10^6 draws."""
 PASSWORD_CHARACTERS = 12
 PASSWORD_SCORE = 4
 """zxcvbn's highest: more than 10^10 guesses."""
@@ -29,14 +29,14 @@ _KNOWN_KEYS = frozenset(
         "870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE",  # RFC 7517, A.2
     }
 )
-"""Private keys that everybody has."""
+"""Published private keys."""
 _WORDS = re.compile("secret|example|change|passw|supabase|token|default|companon", re.IGNORECASE)
 """Words of published examples, e.g. Supabase's `your-super-secret-jwt-token-with-at-least-32-characters-long`."""
 
 
 def password(text: str) -> str | None:
-    """Say what is wrong with a service's password."""
-    from models.passwords import strength  # not above: zxcvbn's dictionaries take their time
+    """Return the fault of a service's password; None if it has none."""
+    from models.passwords import strength  # imported here: zxcvbn takes long to load its dictionaries
 
     if len(text) < PASSWORD_CHARACTERS:
         return f"has a password that has fewer than {PASSWORD_CHARACTERS} characters"
@@ -45,7 +45,7 @@ def password(text: str) -> str | None:
 
 
 def token(text: str) -> str | None:
-    """Say what is wrong with a secret text: a bearer token, or a secret that signs."""
+    """Return the fault of a secret text (bearer token or signing secret)."""
     if len(text) < TOKEN_CHARACTERS:
         return f"has to have {TOKEN_CHARACTERS} characters or more"
     is_weak = len(set(text)) < DISTINCT_CHARACTERS or _is_repetition(text) or _is_guessed(text)
@@ -53,20 +53,20 @@ def token(text: str) -> str | None:
 
 
 def _is_guessed(text: str) -> bool:
-    """Whether it is a sequence, a row of the keyboard or a phrase: a drawn secret has no spaces."""
+    """Return whether a text is a sequence, a row of the keyboard or a phrase. A drawn secret has no spaces."""
     from models.passwords import strength  # as above
 
     return " " in text or strength(text, []) < PASSWORD_SCORE
 
 
 def randomness(root: bytes) -> str | None:
-    """Say what is wrong with 32 bytes that should be random."""
+    """Return the fault of 32 bytes that should be random."""
     if len(root) < ROOT_BYTES:
         return f"has a secret of fewer than {ROOT_BYTES} bytes"
     printable = all(0x20 <= byte < 0x7F for byte in root)
     steps = {(after - before) % 256 for before, after in pairwise(root)}  # few in a sequence
     if min(len(set(root)), len(steps)) < DISTINCT_BYTES or printable or _is_repetition(root):
-        return "has a secret that nobody has drawn at random"
+        return "has a secret that was not drawn at random"
     return None
 
 
@@ -75,7 +75,7 @@ def _is_repetition(text: str | bytes) -> bool:
 
 
 def secret_keys(text: str) -> str | None:
-    """Say what is wrong with SECRET_KEYS."""
+    """Return the fault of SECRET_KEYS."""
     if not text:
         return "is missing"
     versions = [item.partition(":")[0].strip() for item in text.split(",")]
@@ -91,9 +91,9 @@ def secret_keys(text: str) -> str | None:
 
 
 def checkpoint_keys(text: str) -> str | None:
-    """Say what is wrong with AUDIT_CHECKPOINT_KEYS."""
+    """Return the fault of AUDIT_CHECKPOINT_KEYS."""
     if not text:
-        return "is missing"  # derived from SECRET_KEYS, they would be everybody's who can seal
+        return "is missing"  # keys derived from SECRET_KEYS are known to every process with that variable
     try:
         seeds = [_unpadded(item.strip()) for item in text.split(",")]
     except binascii.Error:
@@ -104,7 +104,7 @@ def checkpoint_keys(text: str) -> str | None:
 
 
 def auth_jwks(text: str) -> str | None:
-    """Say what is wrong with AUTH_JWKS."""
+    """Return the fault of AUTH_JWKS."""
     if not text:
         return "is missing"
     try:
@@ -116,11 +116,11 @@ def auth_jwks(text: str) -> str | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         return "has to be a set of private JWKs, each with a kid"
     if not is_whole:
-        return "holds a key whose public half is another one's"
+        return "holds a key whose public half belongs to another key"
     if len(set(kids)) < len(kids):
         return "has one kid twice"
     if any(key["d"] in _KNOWN_KEYS for key in keys):
-        return "holds a key that everybody has"
+        return "holds a published key"
     return _twice(private) or next((fault for fault in map(randomness, private) if fault), None)
 
 
@@ -135,7 +135,7 @@ def _twice(secrets: list[bytes]) -> str | None:
 
 
 def materials(variable: str, text: str) -> set[bytes]:
-    """Return what is secret in a variable as comparable bytes; none of what can't be read."""
+    """Return the secrets of a variable as comparable bytes; leave out unreadable ones."""
     try:
         if variable == "SECRET_KEYS":
             return set(_roots(text))
@@ -153,7 +153,7 @@ def materials(variable: str, text: str) -> set[bytes]:
 
 
 def _decoded(text: str) -> set[bytes]:
-    """A root that is used as a token is a text there."""
+    """Return the bytes that a base64url text stands for: a token may repeat a root secret in that form."""
     try:
         return {_unpadded(text)}
     except ValueError:

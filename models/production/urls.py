@@ -1,4 +1,4 @@
-"""URLs that production takes: read as their drivers read them, with TLS that verifies certificate and name."""
+"""Check URLs as their drivers read them: TLS must verify certificate and name."""
 
 import re
 import ssl
@@ -29,7 +29,7 @@ _NAME = re.compile(r"(\w+)\s*=")
 
 
 def look(variable: str, text: str) -> str | None:
-    """Say what is wrong with a URL."""
+    """Return the fault of a URL."""
     if not text:
         return None
     if variable.startswith("DATABASE_"):
@@ -41,14 +41,14 @@ def look(variable: str, text: str) -> str | None:
             return f"has to begin with {' or '.join(f'{scheme}:' for scheme in looks)}"
         if doubled := _doubled([name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]):
             return doubled
-        _ = parts.port if parts.scheme != "sentinel" else None  # what is no number is found here
+        _ = parts.port if parts.scheme != "sentinel" else None  # raises for a port that is not a number
         return looks[parts.scheme](text, parts)
     except (ValueError, TypeError, OSError):
         return "can't be read"
 
 
 def login(text: str) -> str:
-    """Return the user that a DSN names, without the project that Supabase's pooler wants behind it; "" if none."""
+    """Return the user of a DSN without the project suffix of Supabase's pooler; "" if none."""
     try:
         return str(parse_dsn(text).get("user", "")).partition(".")[0]
     except psycopg2.ProgrammingError:
@@ -89,7 +89,7 @@ def _place(dsn: dict[str, Any]) -> str | None:
 
 
 def _parameters(text: str) -> list[str]:
-    """The names that a DSN gives values to, in either form."""
+    """Return the parameter names of a DSN in either form."""
     if text.startswith(("postgresql://", "postgres://")):
         return [name for name, _ in parse_qsl(urlsplit(text).query, keep_blank_values=True)]
     return _NAME.findall(_QUOTED.sub("", text))
@@ -139,7 +139,7 @@ def _smtp(_: str, parts: SplitResult) -> str | None:
 
 
 def _address(_: str, parts: SplitResult) -> str | None:
-    """An address of ours, or of a server that takes no login."""
+    """Return the fault of a URL of ours, or of a server without a login."""
     if not parts.hostname:
         return "names no host"
     return "must not hold a login, a query or a fragment" if parts.username or parts.query or parts.fragment else None
@@ -160,7 +160,7 @@ def _s3(_: str, parts: SplitResult) -> str | None:
         return "has a parameter that is not known"
     if endpoint.scheme != "https" or not endpoint.hostname:
         return "has an endpoint without TLS"
-    # Without a lock, whoever has the bucket's credentials deletes checkpoints.
+    # Without a lock, the bucket's credentials are enough to delete checkpoints.
     return None if int(query.get("lock_days", 0)) > 0 else "has to say lock_days, of one day or more"
 
 
@@ -182,4 +182,4 @@ _SCHEMES: dict[str, _Looks] = {
     "SUPABASE_ISSUER": _ADDRESS,
     "SUPABASE_JWKS_URL": _ADDRESS,
 }
-"""What each variable may begin with."""
+"""Allowed schemes of each variable, with the check of each scheme."""

@@ -1,4 +1,4 @@
-"""Values that production takes: from a list, within a range, or of a form."""
+"""Check values against a list, a range or a form."""
 
 import re
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from models import emails
 from models.errors import Invalid
 
 MAX_PROXIES = 5
-"""Proxies in front of `web`: a content delivery network, a firewall, a balancer, an ingress and one to spare."""
+"""Most proxies in front of `web`: content delivery network, firewall, balancer, ingress and one in reserve."""
 MAX_RATE = 10_000.0
-"""Requests a second: more is no limit."""
+"""Highest rate in requests per second. A higher one would limit nothing."""
 
 _ORIGIN = re.compile(r"https://[a-z0-9.-]+(:\d+)?")
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\]")
@@ -48,7 +48,7 @@ def _log_level(text: str) -> str | None:
 
 
 def _trusted_proxies(count: int) -> str | None:
-    # There always is one, for TLS. With 0, all clients would have its address and share one limit.
+    # Production has at least one proxy, for TLS. With 0, all clients would have its address and share one limit.
     if count < 1:
         return "has to say how many proxies stand in front"
     return None if count <= MAX_PROXIES else f"must not be more than {MAX_PROXIES}: clients would choose their address"
@@ -87,7 +87,7 @@ def _retention(years: int) -> str | None:
 
 
 def _audience(text: str) -> str | None:
-    return None if text.strip() else "is missing: tokens for anything else would be taken"
+    return None if text.strip() else "is missing: tokens for other audiences would be accepted"
 
 
 LOOKS: dict[str, _Look] = {

@@ -1,11 +1,11 @@
-"""Counters of limits (`app.scan_counters`): how long those of a window are kept."""
+"""Delete the counters of scan limits (`app.scan_counters`) whose window is over."""
 
 from datetime import timedelta
 
 from models.db import execute
 
 KEEP_WINDOWS = timedelta(days=3)
-"""How long the counters of a calendar hour or day are kept; longer than any time zone's day is away from UTC's."""
+"""How long the counters of a calendar hour or day are kept: longer than any time zone differs from UTC."""
 
 
 def expire_counters() -> int:

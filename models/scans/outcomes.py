@@ -15,7 +15,7 @@ class ScanRefused(Problem):
 
 
 def _kind(status: int, code: str, title: str, *shown: str) -> type[ScanRefused]:
-    """A refusal; `shown` are the members of its details that the phone gets to know.
+    """Return a refusal class. `shown`: the members of its details that the answer contains.
 
     A refused scan is its own record, or is counted (`app.scan_refusals`). The audit trail records a caller without
     a valid session (401), unless a required account, consent or location is missing: then nothing personal is stored.

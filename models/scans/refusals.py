@@ -1,4 +1,4 @@
-"""Counts of requests of which nothing else is stored (`app.scan_refusals`): merged by the hour, kept for a while."""
+"""Merge and delete the counts of unstored scans (`app.scan_refusals`)."""
 
 from datetime import timedelta
 

@@ -95,8 +95,8 @@ CROSS JOIN LATERAL (SELECT
 WHERE s.id = ANY(%(ids)s::uuid[])
 """  # noqa: S608
 
-# Scans that look back on this one, and may have been scored without it. Whether they have been scored is not asked: a
-# scoring that has not committed yet can't be seen.
+# Scans whose history contains this one, and that may have been scored without it. The query does not test for a score:
+# an uncommitted score is not visible.
 _FOLLOWERS = f"""
 SELECT
     EXISTS (SELECT FROM {_OF_DEVICE}

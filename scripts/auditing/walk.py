@@ -193,7 +193,7 @@ class Walk:
 
     @property
     def erased(self) -> int:
-        """The number of personal values that have been erased."""
+        """Number of erased personal values."""
         return sum(chain.erased for chain in self.chains.values())
 
     def report(self, faults: list[Fault]) -> dict[str, Any]:

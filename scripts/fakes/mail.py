@@ -1,12 +1,12 @@
-"""A mail server that keeps what it gets and shows it over HTTP.
+"""Mail server that stores received mail and shows it over HTTP.
 
-`python -m scripts.fakes.mail SMTP_FD HTTP_FD DIRECTORY`, the descriptors being listening sockets that it is handed.
+`python -m scripts.fakes.mail SMTP_FD HTTP_FD DIRECTORY`, where the descriptors are inherited listening sockets.
 
     GET    /messages?to=ADDRESS   {"items": [{"id", "to", "from", "subject", "text", "html", "received_at"}, …]}
     DELETE /messages
 
-One item a recipient, newest last; `to` may be left out. Only requests for a name of this machine are answered: a page
-of another origin could make its own name lead here, and read the links.
+One item a recipient, newest last; `to` may be left out. Only requests for a name of this machine are answered.
+Otherwise a page of another origin could resolve its own name to this machine and read the links.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ class Handler:
 
 
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
-"""Names that no page of another origin can have."""
+"""Host names that a page of another origin can't have."""
 
 
 class Inbox(BaseHTTPRequestHandler):
@@ -123,7 +123,7 @@ class Inbox(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.NO_CONTENT, b"")
 
     def _is_local(self) -> bool:
-        """Refuse a request for a name of elsewhere."""
+        """Refuse a request for a host name of another machine."""
         try:
             is_local = urlsplit(f"//{self.headers.get('Host', '')}").hostname in LOCAL
         except ValueError:

@@ -145,7 +145,7 @@ def ensure_browser() -> None:
     """Install Chromium and its driver, which only tests need, where they are missing.
 
     Raises:
-        SetupError: they can't be installed from here; names the packages.
+        SetupError: the packages can't be installed; names them.
     """
     programs = {"chromium": "chromium", "chromedriver": "chromium-driver"}
     _ensure(lambda: [package for program, package in programs.items() if shutil.which(program) is None])

@@ -31,7 +31,7 @@ class Output:
         self._lock = threading.Lock()
 
     def line(self, text: str) -> None:
-        """Write one line everywhere as it is, and forget streams whose reader has gone."""
+        """Write one line unchanged to every stream. Drop streams without a reader."""
         with self._lock:
             self.streams = [stream for stream in self.streams if _written(stream, text + "\n")]
 

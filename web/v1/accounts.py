@@ -53,7 +53,7 @@ class TokenIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class VerificationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What the reader of the mail chooses for the account. `notice_id` is needed with `consent_tiers`."""
+    """Choices of the mail's reader for the account. `notice_id` is needed with `consent_tiers`."""
 
     token: Token
     password: NewPassword
@@ -204,7 +204,7 @@ class Signup:
         outward=True,
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Sign up. A mail goes to the address: a link that makes the account, or word that there is one already.
+        """Sign up. Mail the address a link that makes the account, or a notice that the account exists.
 
         There is one open sign-up for an address. A repetition mails its link again, up to five times an hour.
         """
@@ -235,7 +235,7 @@ class Verification:
         problems=(LinkInvalid, AlreadyRegistered, NoticeNotInForce, TierNotInNotice, UnknownNotice),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Make the account of a sign-up, with the password, name and consents of whoever reads the mail.
+        """Make the account of a sign-up, with the password, name and consents that the reader of the mail chooses.
 
         The link is good once, and for a day. With an anonymous fan's access token, that fan becomes the account and
         keeps scans and consents; all sessions of the fan end, and the answer has a new one.

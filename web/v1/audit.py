@@ -112,8 +112,8 @@ class EntryOut(msgspec.Struct, kw_only=True):
     `erased` names personal values that have been erased and are null here: `address`, `user_agent`, `reason`, or a
     path in `details`, such as `before.email`.
 
-    Of a list, `shown` has the ids of those whom it told of. Of a refusal, `operation` and `status` are what was asked
-    and answered, and `count` how often, where that was too often to be told one by one.
+    For a list, `shown` has the ids of the people or records in it. For a refusal, `operation` and `status` are those of
+    the request, and `count` is the number of refusals that the entry combines.
 
     `seq` is its place in its brand's chain; it has one within a second.
     """

@@ -60,7 +60,7 @@ class ScanNoticeOut(msgspec.Struct):
 
 
 class CodeDescriptionOut(msgspec.Struct):
-    """What a code shows and needs.
+    """Contents and requirements of a code.
 
     `account_required`: scans of anonymous fans are refused. `account_missing`: the caller is an anonymous fan and needs
     an account. `account_missing` and `missing_tiers` are null unless a person is signed in.

@@ -80,7 +80,7 @@ class ScanOut(msgspec.Struct):
 
 
 INCOMPLETE_RATE = parse_rate("incompleteScans", "60 per 30 minute")
-"""Refusals of one person of which nothing is stored, so that guessing is bounded. Counted for an hour at most."""
+"""Most unstored refusals of one person, to bound guesses. Counted for an hour at most."""
 
 
 class SessionGuard:
@@ -104,7 +104,7 @@ class SessionGuard:
         self._counts[session_id] += 1
         if self._counts[session_id] > self._per_minute:
             refusal = TooMany("Slow down.", retry_after=60 - second)
-            # Whether this person has agreed to anything is not known here: the audit trail gets no entry.
+            # The consents of the person are unknown here: record no audit entry.
             refusal.is_noted = False
             raise refusal
 
@@ -159,7 +159,7 @@ class Scans:
 
 
 async def _bound_incomplete(limiter: Limiter, user_id: UUID) -> None:
-    """Count a refusal of which nothing is stored, under a keyed hash of the person.
+    """Count an unstored refusal under a keyed hash of the person.
 
     Raises:
         TooMany: the person has had too many of them.

@@ -67,7 +67,8 @@ begin
 end
 $$;
 
--- Limits of what a hung or hostile client can hold. `models.db` sets a shorter statement_timeout for each transaction.
+-- Limits of the time for which a hung or hostile client can hold a connection or locks. `models.db` sets a shorter
+-- statement_timeout for each transaction.
 -- Jobs may compute for ten minutes between two statements (`time_limit`).
 do $$
 declare
@@ -88,8 +89,8 @@ begin
 end
 $$;
 
--- Without temporary objects nobody can shadow a name that a function uses. Where the database isn't ours, the functions'
--- own search paths have to be enough.
+-- Without temporary objects no caller can shadow a name that a function uses. Where the database isn't ours, only the
+-- functions' search paths protect them.
 do $$
 begin
     execute format('revoke temporary on database %I from public', current_database());
@@ -99,10 +100,10 @@ begin
 end
 $$;
 
--- The advisory locks that are used; bootstrap.sql has taken the others away. Elsewhere everybody has them by default.
+-- The advisory locks that are used; bootstrap.sql revokes the others. Without it, every login has them by default.
 --   app_definer  addresses, mirrored people, and the keys of scan limits
 --   app_job      contacts, engagements and overviews (models/locks.py)
---   app_worker   a worker's sign of life (jobs/engine/liveness.py)
+--   app_worker   a worker's liveness lock (jobs/engine/liveness.py)
 grant execute on function pg_catalog.pg_advisory_xact_lock(bigint) to app_definer, app_job;
 grant execute on function pg_catalog.pg_try_advisory_xact_lock(bigint) to app_definer;
 grant execute on function pg_catalog.pg_advisory_lock(int, int) to app_worker;

@@ -91,7 +91,7 @@ create table public.users (
     identity_provider text,
     email_verified_at timestamptz,
     locked_at timestamptz,                 -- by a system admin; nobody signs in to it
-    -- Supabase: a session that is not known here and whose person last showed who they are before this is refused.
+    -- Supabase: an unknown session is refused if its person last authenticated before this moment.
     sessions_since timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
@@ -133,8 +133,8 @@ create table app.sign_in_attempts (
 );
 create index sign_in_attempts_user on app.sign_in_attempts (user_id);
 
--- Addresses that wait to be confirmed, one row for each. A row holds nothing else that the sender of the form chose: a
--- password, a name or a consent is taken from the person who reads the mail.
+-- Unconfirmed addresses, one row for each. A row holds nothing else from the sender of the form: password, name and
+-- consents come from the reader of the mail.
 create table app.signups (
     id uuid primary key,
     email text not null unique check (email = lower(email)),
@@ -290,7 +290,7 @@ call app.secure('public.brands', p_brand_column => 'id', p_admin => 'select,inse
     p_system => 'select', p_member => '{"select": "brand:read", "update": "brand:write"}');
 call app.secure('public.users', p_fan_column => 'id', p_fan => 'select,update', p_admin => 'select,update',
     p_member => '{}');
--- Claims are the caller's word. So no role reads or writes the tables of credentials; functions do.
+-- A login can forge claims. So no role reads or writes the tables of credentials; functions do.
 call app.secure('app.sessions');
 call app.secure('app.sign_in_attempts');
 call app.secure('app.signups');

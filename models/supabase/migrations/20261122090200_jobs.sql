@@ -112,8 +112,8 @@ create index dead_jobs_trace on app.dead_jobs (split_part(traceparent, '-', 2))
     where split_part(traceparent, '-', 2) <> ''
         and split_part(traceparent, '-', 2) is distinct from replace(request_id, '-', '');
 
--- Locked as a whole by app.take_due, so that one relay takes at a time; holds no rows. A table lock writes nothing, and
--- no login can take it: anybody could hold an advisory lock where its functions can't be revoked from public.
+-- Locked as a whole by app.take_due, so that one relay takes jobs at a time; holds no rows. A table lock writes
+-- nothing, and no login can take it. Advisory locks are open to every login where their functions can't be revoked.
 create table app.relay_lock (id uuid primary key);
 call app.secure('app.relay_lock');
 
@@ -136,7 +136,7 @@ grant create on schema app to app_definer;
 alter table app.job_history owner to app_definer;
 revoke create on schema app from app_definer;
 
--- Creates the partition of one day (in UTC) and moves the day's rows from the default partition into it. The caller holds
+-- Create the partition of one day (in UTC) and move the day's rows from the default partition into it. The caller holds
 -- the default partition's lock: a row that arrived there in between would refuse the new partition.
 create function app.add_job_history_day(p_day date) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
@@ -155,9 +155,9 @@ end
 $$;
 call app.grant_definer('app.add_job_history_day(date)', '{}');
 
--- Creates the missing partitions from today (in UTC) for p_days, and drops those that ended p_keep ago, like rows of that
--- age in the default partition. Returns the names of the dropped partitions. The default partition takes what no other is
--- there for, so any time without this job loses nothing.
+-- Create the missing partitions from today (in UTC) for p_days. Drop those that ended p_keep ago, and rows of that age
+-- in the default partition. Return the names of the dropped partitions. Rows without a partition of their day go to the
+-- default partition, so a pause of this job loses nothing.
 create function app.rotate_job_history(p_days int, p_keep interval) returns setof text
 language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare

@@ -124,7 +124,7 @@ declare
     began timestamptz := clock_timestamp();
     found_now jsonb;
 begin
-    -- A table lock and no advisory lock: no other login can hold it. It leaves readers alone.
+    -- A table lock, because every login could hold an advisory lock. It does not block readers.
     begin
         lock table app.job_counts in exclusive mode nowait;
     exception when lock_not_available then

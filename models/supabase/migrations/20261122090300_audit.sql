@@ -142,8 +142,9 @@ call app.secure('app.audit_starts', p_system => 'select', p_sealer => 'select');
 revoke update, delete on public.audit_logs, app.audit_personal_values from app_definer;
 revoke insert, update, delete on app.audit_chains, app.audit_starts from app_definer;
 
--- Return an entry's personal values by path: where the request came from, a reason that a person typed, and what
--- `before` and `after` tell of a person. There, keyed hashes of names, addresses and phone numbers begin with `hmac:`.
+-- Return an entry's personal values by path: where the request came from, a reason that a person typed, and the
+-- personal values in `before` and `after`. There, keyed hashes of names, addresses and phone numbers begin with
+-- `hmac:`.
 create function app.personal_values(p_entry public.audit_logs, p_address text, p_user_agent text) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -203,10 +204,10 @@ end
 $$;
 call app.grant_definer('app.insert_audit(public.audit_logs,text,text)', '{}');
 
--- Record an entry as the caller; a brand's or a fan's goes into no chain but its own. Nobody is asked to seal it: the
--- seal process finds it, so an entry costs its transaction no more than this.
--- A job writes as itself: never as a person, and with a job under way only into the chain of that job's brand. All that
--- the workers' login writes is a job's.
+-- Record an entry as the caller; a brand's or a fan's goes only into its own chain. The seal process polls for it, so
+-- an entry costs its transaction nothing else.
+-- A job writes as a job, never as a person. While it runs, it writes only into the chain of its brand. Every entry of
+-- the workers' login is a job's.
 create function app.record_audit(
     p_id uuid, p_action text, p_table text, p_record_id uuid, p_record_key text, p_details jsonb, p_outcome text,
     p_reason text, p_brand_id uuid, p_request_id text, p_address text, p_user_agent text
@@ -276,12 +277,12 @@ begin
             end if;
         else null;
     end case;
-    perform app.refuse(403, 'forbidden', 'A job records what it does itself, in the chain of its brand.');
+    perform app.refuse(403, 'forbidden', 'A job records only its own acts, in the chain of its brand.');
 end
 $$;
 call app.grant_definer('app.audit_brand_of_job(text,jsonb,uuid)', '{}');
 
--- Record an entry for another definer function, which knows whose act it is and whose trail it belongs into.
+-- Record an entry for another definer function, which passes the person and the brand.
 create function app.add_audit(
     p_id uuid, p_action text, p_table text, p_record_id uuid, p_record_key text, p_details jsonb,
     p_outcome text default 'ok', p_reason text default null, p_brand_id uuid default null, p_user_id uuid default null,

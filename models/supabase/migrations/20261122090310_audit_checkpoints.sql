@@ -49,7 +49,7 @@ end
 $$;
 call app.grant_definer('app.audit_gauges()', array['app_public', 'app_system', 'app_sealer']);
 
--- What the functions of app_audit_definer may do (…_audit_sealing.sql), and nobody else.
+-- Rights that only the functions of app_audit_definer have (…_audit_sealing.sql).
 do $$
 declare
     rule record;

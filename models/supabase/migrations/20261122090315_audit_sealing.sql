@@ -1,6 +1,6 @@
--- What changes a sealed trail: putting seals on, moving heads, vouching for checkpoints, letting old entries go, and
--- erasing personal values. Each function checks what the trail's integrity needs, whoever calls it. All belong to
--- app_audit_definer, which the migrating role is a member of only meanwhile; only the seal process may call them.
+-- Functions that change a sealed trail: set seals, move heads, keep checkpoints, drop old entries and erase personal
+-- values. Each function checks the trail's integrity for every caller. All belong to app_audit_definer, which the
+-- migrating role is a member of only during the migration. Only the seal process may call them.
 grant app_audit_definer to current_user;
 
 -- Return the chains that have unsealed entries; the nil UUID is the platform's.
@@ -8,7 +8,7 @@ create function app.unsealed_chains() returns setof uuid
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
-    -- One probe of the index for each chain, however many entries wait.
+    -- One probe of the index for each chain, for any number of unsealed entries.
     with recursive waiting as (
         (select l.brand_id from public.audit_logs l where l.seq is null and l.brand_id is not null
         order by l.brand_id limit 1)
@@ -40,7 +40,7 @@ $$;
 call app.grant_definer('app.lock_chain(uuid)', array['app_sealer'], 'app_audit_definer');
 
 -- Seal entries of one chain: the first of p_ids comes after entry p_after, whose MAC is p_previous, and so on. Move
--- the head. Refuses a gap, another predecessor, an entry of another chain, and one that has a seal.
+-- the head. Refuse a gap, another predecessor, an entry of another chain, and a sealed entry.
 create function app.seal_entries(
     p_chain_id uuid, p_after bigint, p_previous bytea, p_key_version int, p_sealed_at timestamptz, p_ids uuid[],
     p_macs bytea[]
@@ -74,8 +74,8 @@ $$;
 call app.grant_definer('app.seal_entries(uuid,bigint,bytea,integer,timestamptz,uuid[],bytea[])', array['app_sealer'],
     'app_audit_definer');
 
--- Return whether an entry of this number and MAC is, or was, in a chain: it is there, it is the head, or the chain is
--- known to be held after it.
+-- Return whether an entry of this number and MAC is, or was, in a chain: it is stored, it is the head, or the chain is
+-- known to start after it.
 create function app.is_link(p_chain_id uuid, p_seq bigint, p_mac bytea) returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -88,7 +88,7 @@ end
 $$;
 call app.grant_definer('app.is_link(uuid,bigint,bytea)', '{}', 'app_audit_definer');
 
--- Keep the next checkpoint, which is yet to be stored; return whether it was the next. Refuses one that names another
+-- Keep the next checkpoint before it is stored outside. Return whether it was the next. Refuse one that names another
 -- predecessor, or heads or starts that no chain has.
 create function app.add_checkpoint(p_number bigint, p_at timestamptz, p_document text) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -107,7 +107,7 @@ begin
         or exists (select from jsonb_array_elements((said -> 'chains') || (said -> 'starts')) as head
             where not app.is_link((head ->> 'chain')::uuid, (head ->> 'seq')::bigint, decode(head ->> 'mac', 'hex')))
     then
-        perform app.refuse(422, 'audit_checkpoint_invalid', 'It does not say what the chains are.');
+        perform app.refuse(422, 'audit_checkpoint_invalid', 'The checkpoint does not match the chains.');
     end if;
     insert into app.audit_checkpoints (number, at, sha256, document)
     values (p_number, p_at, sha256(convert_to(p_document, 'UTF8')), p_document) on conflict do nothing;
@@ -116,7 +116,7 @@ end
 $$;
 call app.grant_definer('app.add_checkpoint(bigint,timestamptz,text)', array['app_sealer'], 'app_audit_definer');
 
--- Remember that a checkpoint is stored outside the database. They are stored in their order: refuses any but the next.
+-- Record that a checkpoint is stored outside the database. Refuse any but the next: checkpoints are stored in order.
 create function app.mark_checkpoint_stored(p_number bigint) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -131,8 +131,8 @@ end
 $$;
 call app.grant_definer('app.mark_checkpoint_stored(bigint)', array['app_sealer'], 'app_audit_definer');
 
--- Hold a chain after this entry from now on. A stored checkpoint has to say so (app.require_vouched), and the entry has
--- to be one of the chain.
+-- Let a chain start after this entry. A stored checkpoint has to name this start (app.require_vouched), and the entry
+-- has to belong to the chain.
 create function app.begin_chain_after(p_chain_id uuid, p_seq bigint, p_mac bytea, p_checkpoint bigint) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -146,8 +146,8 @@ end
 $$;
 call app.grant_definer('app.begin_chain_after(uuid,bigint,bytea,bigint)', array['app_sealer'], 'app_audit_definer');
 
--- Delete up to p_limit of the entries that a chain is not held with any more, oldest first, and their personal values;
--- return their number. app.drop_outdated refuses any other entry, and any that is younger than a year.
+-- Delete up to p_limit entries before a chain's start, oldest first, and their personal values. Return their number.
+-- app.drop_outdated refuses any other entry, and any that is younger than a year.
 create function app.drop_entries(p_chain_id uuid, p_limit int) returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -167,7 +167,7 @@ end
 $$;
 call app.grant_definer('app.drop_entries(uuid,int)', array['app_sealer'], 'app_audit_definer');
 
--- Erase what the trail tells of a person: addresses and user agents of their own acts, and the personal values in
+-- Erase the personal values of a person: addresses and user agents of their own acts, and the personal values in
 -- entries about them or about p_record_ids (invitations, sign-ups and the like of theirs). Return the number of
 -- entries that lost a value. The chain verifies as before; these values verify as erased.
 create function app.erase_audit_values(p_user_id uuid, p_record_ids uuid[] default '{}') returns int

@@ -338,7 +338,7 @@ begin
     insert into public.users (id, role_id, locale, is_anonymous)
     select p_user_id, r.id, p_locale, true from public.roles r where r.name = 'Fan';
     perform app.start_session(p_session_id, p_user_id, p_idle, p_lifetime, p_refresh_hash, p_request);
-    -- Nobody has shown anything. If this session ever belongs to an account, it must not count as recent.
+    -- An anonymous fan has shown neither password nor code: after a sign-up, this must not count as recent.
     update app.sessions s set authenticated_at = null where s.id = p_session_id;
 end
 $$;

@@ -8,16 +8,17 @@ create table app.refresh_tokens (
     created_at timestamptz not null default now(),
     used_at timestamptz,
     successor bytea,                       -- the next token, sealed with this one
-    successor_hash bytea,                  -- what the next token is found by
+    successor_hash bytea,                  -- finds the next token
     constraint refresh_tokens_used_with_successor check (
         (used_at is null) = (successor is null) and (used_at is null) = (successor_hash is null))
 );
 create index refresh_tokens_session on app.refresh_tokens (session_id);
 call app.secure('app.refresh_tokens');
 
--- Take a refresh token and make p_next_hash the session's next one. The same token leads to the same next one within
--- p_grace, and however late while the next one has not been used: the answer may have been lost. Afterwards two have the
--- token, and the session ends. A session is refreshed p_most times an hour, since each time leaves a row for p_idle.
+-- Use a refresh token and make p_next_hash the session's next one. The same token leads to the same next one within
+-- p_grace, and later while the next one has not been used: the answer may have been lost. Otherwise two clients have
+-- the token, and the session ends. A session is refreshed p_most times an hour at most: each refresh leaves a row for
+-- p_idle.
 -- outcome: `ok` (with p_successor, or that of the first), `invalid`, `reused`, or `too_many`.
 create function app.refresh_session(
     p_hash bytea, p_next_hash bytea, p_successor bytea, p_grace interval, p_idle interval, p_most int,

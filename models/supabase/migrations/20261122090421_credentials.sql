@@ -156,8 +156,8 @@ end
 $$;
 call app.grant_definer('app.password_reset_owner(uuid)', array['app_credentials']);
 
--- Set the password of the account that a link is for. Everything else that gives access to the account ends: whoever left
--- it there could have done so before the reader of the mail owned the account.
+-- Set the password of the account that a link is for. All other access to the account ends: it may
+-- come from a person who used the account before its owner did.
 create function app.reset_password(p_id uuid, p_password_hash text, p_request jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -172,7 +172,7 @@ begin
     end if;
     update public.users u set password_hash = p_password_hash where u.id = owner and app.may_reset_password(u);
     if not found then
-        perform app.refuse(404, 'link_invalid', 'Ask whoever runs the system.');
+        perform app.refuse(404, 'link_invalid', 'Ask the operator of the system.');
     end if;
     perform app.forget_attempts(owner);
     perform app.void_links(owner);
@@ -265,7 +265,7 @@ end
 $$;
 call app.grant_definer('app.confirm_email_change(uuid,interval,jsonb)', array['app_credentials']);
 
--- Remove what lets somebody act as a person without a session: authenticators, recovery codes, API keys that the person
+-- Remove access to an account besides sessions: authenticators, recovery codes, API keys that the person
 -- created and open invitations that the person sent. Return what was removed, for the audit trail. With p_request, the
 -- person is notified if anything was removed.
 create function app.remove_access(p_user_id uuid, p_request jsonb default null) returns jsonb
@@ -300,8 +300,8 @@ $$;
 call app.grant_definer('app.remove_access(uuid,jsonb)', '{}');
 
 -- Gives the account its old address back, ends all of its sessions, and has a link for a new password sent there: whoever
--- changed the address knew the password, so p_password_hash, of one that nobody knows, takes its place. Later changes can't
--- be undone any more. Everything else that gives access to the account ends.
+-- changed the address knew the password, so p_password_hash, of an unknown password, replaces it. Later changes can't
+-- be undone any more. All other access to the account ends.
 create function app.undo_email_change(
     p_id uuid, p_password_hash text, p_reset_id uuid, p_lifetime interval, p_request jsonb
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -122,7 +122,7 @@ begin
         if not app.may_sign_in(person) then
             perform app.refuse(401, 'account_locked', 'The account is locked, or its brand archived.');
         end if;
-        -- Nothing that an outdated token says is taken over.
+        -- Ignore the contents of an outdated token.
         if coalesce(shown, '-infinity') < person.sessions_since and not exists (
             select from app.sessions s where s.id = p_session_id and s.user_id = p_user_id and s.revoked_at is null)
         then
@@ -194,7 +194,7 @@ begin
     perform app.settle_address(person.id);
     removed := app.remove_access(person.id, p_request);
     perform app.end_own_sessions('others');
-    -- The authenticator that this session showed is gone.
+    -- The authenticator of this session was removed.
     update app.sessions s set aal = 'aal1' where s.id = (app.claims() ->> 'session_id')::uuid;
     perform app.add_account_audit('invitation.accept', person.id, jsonb_build_object('invitation', invitation.id,
         'before', was, 'after', app.place_of(person.id), 'removed', removed), p_request);

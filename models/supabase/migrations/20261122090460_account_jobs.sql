@@ -1,7 +1,7 @@
--- What the jobs about accounts do: they read the address that a mail goes to, and delete what has expired. Nothing else
--- of credentials is open to app_system.
+-- Functions of jobs about accounts: read the address of a mail, and delete expired rows. app_system can reach no other
+-- credentials.
 
--- Return where the mail of a sign-up goes, and in which language; no row once it is verified or expired.
+-- Return the address and language of a sign-up's mail; no row once it is verified or expired.
 create function app.signup_mail(p_id uuid) returns table (email text, locale text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -11,7 +11,7 @@ end
 $$;
 call app.grant_definer('app.signup_mail(uuid)', array['app_system']);
 
--- Return where the mail with a link for a new password goes; no row once the link is used or expired.
+-- Return the address and language of the mail with a link for a new password; no row once the link is used or expired.
 create function app.reset_mail(p_id uuid) returns table (email text, locale text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -32,7 +32,7 @@ end
 $$;
 call app.grant_definer('app.change_mail(uuid)', array['app_system']);
 
--- Return where mail about an account goes; no row for an account without an address.
+-- Return the address and language of mail about an account; no row for an account without an address.
 create function app.account_mail(p_user_id uuid) returns table (email text, locale text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -41,8 +41,8 @@ end
 $$;
 call app.grant_definer('app.account_mail(uuid)', array['app_system']);
 
--- Delete anonymous people who took part in nothing and have no session that was begun or refreshed after p_idle_since. Return
--- how many. A run takes a bounded number; the rest waits for the next one.
+-- Delete anonymous people without scans, consents or contacts who have no session begun or refreshed after
+-- p_idle_since. Return their number. One run deletes 20,000 at most; later runs delete the rest.
 create function app.delete_anonymous_people(p_idle_since timestamptz) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -65,7 +65,7 @@ end
 $$;
 call app.grant_definer('app.delete_anonymous_people(timestamptz)', '{}');
 
--- Delete the rows of one kind that expired longer than p_keep ago. Return how many.
+-- Delete the rows of one kind that expired longer than p_keep ago. Return their number.
 create function app.delete_expired(p_kind text, p_keep interval) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -78,8 +78,8 @@ begin
         when 'signups' then
             delete from app.signups s where s.expires_at < until;
         when 'sessions' then
-            -- Supabase's sessions have no last day: their refresh tokens don't run out, and each try in an ended one moves
-            -- expires_at. When an ended one is deleted at last, its person's mark refuses whoever comes back in it.
+            -- Supabase's sessions have no last day: their refresh tokens don't expire, and each attempt in an ended one
+            -- moves expires_at. Once an ended one is deleted, the mark in the person's row refuses its tokens.
             with gone as (
                 delete from app.sessions s
                 where case when s.ends_at = 'infinity' then s.expires_at else least(s.expires_at, s.revoked_at) end < until
@@ -104,7 +104,7 @@ begin
         when 'email_changes' then
             delete from app.email_changes c where coalesce(c.undo_until, c.expires_at) < until;
         when 'authenticators' then
-            -- Only those that were never confirmed; these have no expiry of their own.
+            -- Only unconfirmed factors, which have no expiry of their own.
             delete from app.totp_factors f where f.confirmed_at is null and f.created_at < until;
         when 'sign_in_attempts' then
             delete from app.sign_in_attempts a where a.resets_at < until;

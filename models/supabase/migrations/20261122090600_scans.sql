@@ -70,8 +70,8 @@ create table app.scan_counters (
     foreign key (brand_id, campaign_id) references public.campaigns (brand_id, id)
 );
 
--- Counts of refused requests of which nothing else is stored: without a required consent or location, and (without a
--- campaign) with unsigned or unknown codes. Append-only, so that batches don't wait for each other; merged by the hour.
+-- Counts of unstored scans: without a required account, consent or location, and (without a campaign) with unsigned or
+-- unknown codes. Append-only, so that batches don't wait for each other; merged by the hour.
 create table app.scan_refusals (
     id uuid primary key default gen_random_uuid(),
     brand_id uuid,

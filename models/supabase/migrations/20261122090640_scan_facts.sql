@@ -126,7 +126,7 @@ declare
     at constant timestamptz := p_asked.scanned_at;
 begin
     return case
-        -- These act on receipt, whenever the scan was made.
+        -- These reasons apply at receipt, whatever the time of the scan.
         when p_status in ('Draft', 'Paused') or p_status = 'Completed' and exists (
                 select from public.brands b where b.id = p_asked.brand_id and b.archived_at is not null)
             then 'campaign_not_active'
@@ -139,7 +139,7 @@ begin
         when p_missing.consents then 'consent_required'
         when p_side = 'unknown' then 'location_required'
         when p_side = 'none' then null
-        -- A position is a scan's if it was taken close to it in time, whichever came first.
+        -- The position must be close to the scan in time, before or after it.
         when abs(extract(epoch from at - p_asked.captured_at)) > p_rules.max_location_age_s then 'location_stale'
         when p_asked.accuracy_m > p_rules.max_accuracy_m then 'location_inaccurate'
         when p_side = 'outside' then 'geofence_outside'

@@ -104,7 +104,7 @@ end
 $$;
 call app.grant_definer('app.note_devices(app.scan_request[],app.scan_facts[])', '{}');
 
--- Count the refusals of a batch of which nothing else is stored: one row for each campaign and reason.
+-- Count the unstored refusals of a batch: one row for each campaign and reason.
 create function app.count_refusals(p_asked app.scan_request[], p_refused app.scan_facts[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -119,7 +119,7 @@ call app.grant_definer('app.count_refusals(app.scan_request[],app.scan_facts[])'
 -- Shares that earlier scans of a batch have taken, by the first scan of the batch that wanted one.
 create type app.batch_shares as (of_user int[], of_device int[], of_all int[]);
 
--- Return which limit leaves no share for a scan, and until when; null: none.
+-- Return the limit that leaves no share for a scan, and its end; null: none.
 create function app.full_limit(f app.scan_facts, p_taken app.batch_shares) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -137,7 +137,7 @@ end
 $$;
 call app.grant_definer('app.full_limit(app.scan_facts,app.batch_shares)', '{}');
 
--- Store what follows from the decisions on a batch.
+-- Store the results of the decisions on a batch.
 create function app.keep_decisions(p_asked app.scan_request[], p_decided app.scan_facts[], p_refused app.scan_facts[])
 returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -172,7 +172,7 @@ begin
                 s.late from public.qr_scans s where s.id = f.earlier_id;
             continue;
         elsif f.refusal is not null or f.incomplete then
-            -- Nothing about the person is stored, whatever the reason: neither here nor in the audit trail.
+            -- Store nothing about the person for any reason, here or in the audit trail.
             f.details := case when f.refusal is null and f.reason = 'consent_required'
                 then app.consent_asked(r.user_id, r.brand_id, f.rules, f.locale) else '{}' end
                 || case when f.incomplete then '{"incomplete": true}' else '{}' end::jsonb;
