@@ -11,6 +11,7 @@ from email import policy
 from email.message import EmailMessage
 from email.utils import formatdate
 from hashlib import sha256
+from typing import BinaryIO
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from jobs.letters import Letter
@@ -20,6 +21,9 @@ from settings import settings
 
 TIMEOUT = 5.0
 """Seconds that one exchange with the server may take."""
+
+ANSWER_BYTES = 65_536
+"""Bytes of answers that are read of one connection. `smtplib` reads an answer of any number of lines into memory."""
 
 _WORD_BYTES = 39
 """UTF-8 bytes in one encoded word: the line of `Subject: ` stays within 76 characters (RFC 2047, section 2)."""
@@ -34,6 +38,35 @@ class Undeliverable(Problem):
     status = 422
     code = "mail_undeliverable"
     title = "The mail can't be delivered"
+
+
+class _Answers:
+    """The answers of the server as `smtplib` reads them, up to `ANSWER_BYTES`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = ANSWER_BYTES
+
+    def readline(self, size: int) -> bytes:
+        line = self._file.readline(size)
+        self._left -= len(line)
+        if self._left < 0:
+            raise OSError(f"the answers have more than {ANSWER_BYTES} bytes")
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Client(smtplib.SMTP):
+    def getreply(self) -> tuple[int, bytes]:
+        if self.file is None and self.sock is not None:
+            self.file = _Answers(self.sock.makefile("rb"))
+        return super().getreply()
+
+
+class _TlsClient(_Client, smtplib.SMTP_SSL):
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +166,8 @@ def _session(url: SplitResult) -> Iterator[smtplib.SMTP]:
 def _connected(url: SplitResult) -> smtplib.SMTP:
     host, tls = url.hostname or "127.0.0.1", ssl.create_default_context()
     if url.scheme == "smtps":
-        return smtplib.SMTP_SSL(host, url.port or 465, timeout=TIMEOUT, context=tls)
-    server = smtplib.SMTP(host, url.port or 25, timeout=TIMEOUT)
+        return _TlsClient(host, url.port or 465, timeout=TIMEOUT, context=tls)
+    server = _Client(host, url.port or 25, timeout=TIMEOUT)
     try:
         server.ehlo_or_helo_if_needed()
         if server.has_extn("starttls"):

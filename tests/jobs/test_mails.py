@@ -1,6 +1,8 @@
 """Mails: what they say, and what becomes of them when the server has another opinion."""
 
 import re
+import smtplib
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes
@@ -20,6 +22,7 @@ from models.db import transaction
 from models.jobs import enqueue
 from settings import settings
 from tests.encrypted import listening
+from tests.fixtures.hostile_servers import PATIENCE
 from tests.fixtures.jobs import take
 
 LETTERS = sorted({tuple(path.name.split(".")[:2]) for path in letters.TEMPLATES.glob("*.txt")})
@@ -157,6 +160,23 @@ def test_a_server_that_is_not_there_is_an_error_that_is_tried_again(monkeypatch)
 
     with pytest.raises(OSError, match="refused"):
         smtp.send(message)
+
+
+def test_answer_of_any_number_of_lines_ends_the_connection(monkeypatch, wire):
+    server = wire(silent=True, drip=b"220-" + b"x" * 8_000 + b"\r\n")
+    monkeypatch.setattr(smtp, "settings", replace(smtp.settings, smtp_url=f"smtp://127.0.0.1:{server.port}"))
+    ended = []
+
+    def send():
+        with pytest.raises(smtplib.SMTPServerDisconnected, match="more than 65536 bytes"):
+            smtp.send(smtp.Mail("a@companon.example", "b@fans.example", b""))
+        ended.append(True)
+
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    sending.join(PATIENCE)
+
+    assert ended
 
 
 @pytest.mark.parametrize("answer", ["421 bye", "554 No", "garbage"])
