@@ -29,6 +29,7 @@ def test_the_tour_can_be_pasted_and_ends_with_the_numbers_of_its_scans(system):
     toured = subprocess.run(shell, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
     assert toured.returncode == 0, toured.stdout + toured.stderr
+    assert '["essential"]\nTus datos' in toured.stdout
     assert '"status":"accepted","campaign_id"' in toured.stdout
     assert "geofence_outside" in toured.stdout
     assert re.search(r'"scans": 2,\s+"accepted": 1,\s+"rejected": 1', toured.stdout)
