@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,18 @@ class Browser:
 
     def until(self, selector: str) -> str:
         """Wait until an element is shown and has text; return the text."""
+        return str(self._poll(lambda: self.text(selector), selector))
+
+    def until_true(self, script: str) -> None:
+        """Wait until a function body returns a true value in the page."""
+        self._poll(lambda: self.run(script), script)
+
+    def _poll(self, read: Callable[[], Any], awaited: str) -> Any:
         deadline = time.monotonic() + PATIENCE
-        while not (text := self.text(selector)):
-            assert time.monotonic() < deadline, f"{selector} is not shown: {self.run('return document.body.innerText')}"
+        while not (found := read()):
+            assert time.monotonic() < deadline, f"no {awaited}: {self.run('return document.body.innerText')}"
             time.sleep(0.02)
-        return text
+        return found
 
     def click(self, selector: str) -> None:
         """Wait until an element is shown, and click it."""

@@ -208,8 +208,9 @@ def test_velocity_is_noticed_whatever_scan_arrives_first(store, drain):
     assert scored_in_turn(store, drain, *newest_first) == [["device.velocity"]] * 2 + [[]] * 4
 
 
-def test_late_batch_of_a_device_is_noticed(store, drain):
-    late = [Fact(n, at=-60 * n, delay=60 * n) for n in range(1, 7)]
+@pytest.mark.parametrize("shared", [{"person": 0}, {"device": 7}])
+def test_late_batch_of_a_person_or_a_device_is_noticed(store, drain, shared):
+    late = [Fact(n, **{"person": n % 2, "device": n, "at": -60 * n, "delay": 60 * n} | shared) for n in range(1, 7)]
 
     assert scored_in_turn(store, drain, *late)[3:] == [
         ["scan.late"],

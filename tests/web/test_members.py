@@ -245,6 +245,19 @@ def test_invitation_whose_sender_lost_the_permission_is_not_accepted(
     assert client.post("/api/v1/auth/accept-invitation", json=accepted).json["code"] == "link_invalid"
 
 
+def test_invitations_whose_sender_was_deleted_are_listed_and_void(client, url, boss, member, drain, mailbox, superuser):
+    sender = member("Brand Admin")
+    made = client.post(f"{url}/invitations", json={"email": "new@acme.example", "role": "Creator"}, token=sender.token)
+    drain()
+    superuser.cursor().execute("delete from public.users where id = %s", (sender.user_id,))
+
+    accepted = {"token": mailbox.token("new@acme.example"), "password": "a new colleague"}
+
+    assert client.post("/api/v1/auth/accept-invitation", json=accepted).json["code"] == "link_invalid"
+    listed = client.get(f"{url}/invitations", token=boss.token).json["items"]
+    assert {one["id"]: one["invited_by"] for one in listed}[made.json["id"]] is None
+
+
 def test_an_invitation_is_sent_again_and_good_for_another_week(client, url, boss, drain, mailbox, superuser):
     made = client.post(f"{url}/invitations", json={"email": "new@acme.example", "role": "Creator"}, token=boss.token)
     resend = made.headers["Location"] + "/resend"

@@ -189,8 +189,7 @@ def test_two_tabs_refresh_a_session_once(browser, page, look):
     browser.new_tab()
     browser.open(page)
     browser.run(asking)
-    while not browser.run(waiting):
-        pass
+    browser.until_true(waiting)
     second = browser.tab()
     browser.switch_to(first)
     browser.run("window.release()")
