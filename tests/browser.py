@@ -72,8 +72,11 @@ class Browser:
     def click(self, selector: str) -> None:
         """Wait until an element is shown, and click it."""
         self.until(selector)
-        found = self._ask("POST", "/element", using="css selector", value=selector)
-        self._ask("POST", f"/element/{next(iter(found.values()))}/click")
+        self._ask("POST", f"/element/{self._find(selector)}/click")
+
+    def type(self, selector: str, text: str) -> None:
+        """Type text into a field, as a person does."""
+        self._ask("POST", f"/element/{self._find(selector)}/value", text=text)
 
     def new_tab(self) -> str:
         """Open a tab and go there; its handle."""
@@ -88,6 +91,10 @@ class Browser:
     def switch_to(self, handle: str) -> None:
         """Have commands go to a tab."""
         self._ask("POST", "/window", handle=handle)
+
+    def _find(self, selector: str) -> str:
+        found = self._ask("POST", "/element", using="css selector", value=selector)
+        return str(next(iter(found.values())))
 
     def _ask(self, method: str, path: str, **body: Any) -> Any:
         answer = self._http.request(method, f"/session/{self._session}{path}", json=body if method == "POST" else None)

@@ -29,7 +29,7 @@ from tests.servers import Servers
 REFERENCE = {"roles", "permissions", "role_permissions", "consent_notices"}
 """Tables whose rows come with the migrations."""
 
-WAITING = ("system", "brokers", "bench", "chaos", "test_up", "test_server", "test_scan_page")
+WAITING = ("system", "brokers", "bench", "chaos", "test_up", "test_server", "browser")
 """Groups that wait for processes of their own more than they compute, the longest first."""
 
 servers = Servers()
@@ -94,11 +94,12 @@ def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
 
 
 def _shared(item: pytest.Item) -> str | None:
-    """What a test shares with others: the whole system, a database's shape, or whatever its module makes once."""
+    """Return what a test shares with others: the system, the browser, a database's shape, or its module's fixtures."""
     if item.get_closest_marker("xdist_group") or not isinstance(item, pytest.Function):
         return None
-    if "system" in item.fixturenames:
-        return "system"
+    for name in ("system", "browser"):
+        if name in item.fixturenames:
+            return name
     if "_made" in item.fixturenames:
         return f"shape-{item.callspec.params.get('shape', 'bare') if hasattr(item, 'callspec') else 'bare'}"
     scopes = {found[-1].scope for found in item._fixtureinfo.name2fixturedefs.values()}

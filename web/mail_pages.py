@@ -8,28 +8,41 @@ from string import Template
 ENGLISH, SPANISH = "en", "es"
 PASSWORD = '<input name="password" type="password" autocomplete="new-password" required minlength="10" maxlength="128">'
 NAME = '<input name="name" autocomplete="name" required maxlength="200">'
+LOCALE = '<input name="locale" type="hidden" value="{}">'
+"""Field that makes the page's language the language of the account."""
 
 SHARED = {
     ENGLISH: {
         "lang": ENGLISH,
         "no_script": "This page needs JavaScript.",
         "incomplete": "This link is not complete. Open it from the mail once more.",
-        "invalid": "This link is not valid any more. Ask for a new one.",
+        "invalid": "This link was used already or is too old. If you used it, it has worked. If not, ask for a new"
+        " one.",
         "unreachable": "The server can't be reached. Try again.",
+        "busy": "The server can't do this at the moment. Try again in a minute.",
         "failed": "That did not work.",
+        "weak": "",
+        "changed": "The text that you can agree to has changed. Read it, and choose again.",
+        "keep": "Keep in this account the scans and consents that were made with this browser.",
         "optional": "You may also agree to the following. You can withdraw it at any time.",
     },
     SPANISH: {
         "lang": SPANISH,
         "no_script": "Esta página necesita JavaScript.",
         "incomplete": "Este enlace no está completo. Ábrelo otra vez desde el correo.",
-        "invalid": "Este enlace ya no vale. Pide uno nuevo.",
+        "invalid": "Este enlace ya se ha usado o es demasiado antiguo. Si lo usaste tú, ha funcionado. Si no, pide uno"
+        " nuevo.",
         "unreachable": "No se puede llegar al servidor. Inténtalo otra vez.",
+        "busy": "El servidor no puede hacerlo ahora mismo. Inténtalo otra vez dentro de un minuto.",
         "failed": "No ha funcionado.",
+        "weak": "Esta contraseña es fácil de adivinar o aparece en una filtración de datos. Elige otra: son mejores"
+        " varias palabras que no tengan nada que ver entre sí.",
+        "changed": "El texto que puedes aceptar ha cambiado. Léelo y elige otra vez.",
+        "keep": "Conservar en esta cuenta los escaneos y consentimientos que se hicieron con este navegador.",
         "optional": "También puedes aceptar lo siguiente. Puedes retirarlo cuando quieras.",
     },
 }
-"""Texts of all pages, by language."""
+"""Texts of all pages, by language. `weak` replaces the API's reasons for refusing a password, which are in English."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +56,9 @@ class MailPage:
         button: label of the button.
         done: text after success.
         fields: label and input of each field of the form.
-        asks_consent: the form shows the notice in force and a box for each of its tiers.
+        makes_account: the form shows the notice in force and a box for each of its tiers. It offers to keep what an
+            anonymous fan did with this browser.
+        invalid: text for a link that was used or is too old, where it differs from that of other pages.
         sign_in: the instruction to sign in first, if the endpoint needs a session. The page reads the session from
             `#access_token=…` in its URL, where Supabase puts it.
     """
@@ -54,14 +69,17 @@ class MailPage:
     button: str
     done: str
     fields: tuple[tuple[str, str], ...] = ()
-    asks_consent: bool = False
+    makes_account: bool = False
+    invalid: str = ""
     sign_in: str = ""
 
     def render(self, template: str, language: str = ENGLISH) -> bytes:
         """Return the page as HTML."""
         labels = (f"<label>{escape(label)} {field}</label>\n" for label, field in self.fields)
         own = {name: getattr(self, name) for name in ("title", "text", "to", "button", "done", "sign_in")}
-        notice = f"/api/v1/consent-notices/default?locale={language}" if self.asks_consent else ""
+        notice = f"/api/v1/consent-notices/default?locale={language}" if self.makes_account else ""
+        if self.invalid:
+            own["invalid"] = self.invalid
         words = {name: escape(text) for name, text in {**SHARED[language], **own, "notice": notice}.items()}
         return Template(template).substitute(words, fields="".join(labels)).encode()
 
@@ -99,7 +117,9 @@ PAGES: dict[str, dict[str, MailPage]] = {
             button="Make my account",
             done="Thank you. Your account is ready; you can sign in now.",
             fields=(("Name", NAME), ("Password", PASSWORD)),
-            asks_consent=True,
+            makes_account=True,
+            invalid="This link was used already or is too old. If you have made your account with it, sign in. If not,"
+            " sign up again, and we mail you a new link.",
         ),
         SPANISH: MailPage(
             title="Confirma tu dirección de correo",
@@ -108,7 +128,9 @@ PAGES: dict[str, dict[str, MailPage]] = {
             button="Crear mi cuenta",
             done="Gracias. Tu cuenta está lista; ya puedes entrar.",
             fields=(("Nombre", NAME), ("Contraseña", PASSWORD)),
-            asks_consent=True,
+            makes_account=True,
+            invalid="Este enlace ya se ha usado o es demasiado antiguo. Si ya creaste tu cuenta con él, entra. Si no,"
+            " regístrate otra vez y te enviaremos un enlace nuevo.",
         ),
     },
     "accept-invitation": {
@@ -118,7 +140,7 @@ PAGES: dict[str, dict[str, MailPage]] = {
             to="/api/v1/auth/accept-invitation",
             button="Accept",
             done="Welcome. Your account is ready; you can sign in now.",
-            fields=(("Name", NAME), ("Password", PASSWORD)),
+            fields=(("Name", NAME + LOCALE.format(ENGLISH)), ("Password", PASSWORD)),
         ),
         SPANISH: MailPage(
             title="Acepta tu invitación",
@@ -126,7 +148,7 @@ PAGES: dict[str, dict[str, MailPage]] = {
             to="/api/v1/auth/accept-invitation",
             button="Aceptar",
             done="Te damos la bienvenida. Tu cuenta está lista; ya puedes entrar.",
-            fields=(("Nombre", NAME), ("Contraseña", PASSWORD)),
+            fields=(("Nombre", NAME + LOCALE.format(SPANISH)), ("Contraseña", PASSWORD)),
         ),
     },
     "reset-password": {

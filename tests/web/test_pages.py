@@ -1,6 +1,7 @@
 """The pages: self-contained, and all there."""
 
 import re
+from functools import cache
 from uuid import UUID
 
 import pytest
@@ -14,6 +15,7 @@ from web.mail_pages import PAGES as MAIL_PAGES
 from web.openapi import document
 from web.pages import MAIL_LINK, STATIC
 
+described = cache(document)
 SCAN = f"/s/{make_token(UUID(int=1), 1)}"
 PAGES = ["/docs", *(f"/{name}" for name in MAIL_PAGES), SCAN]
 
@@ -65,14 +67,16 @@ def test_every_file_is_served(api):
 @pytest.mark.parametrize("pages", [*MAIL_PAGES.values(), ELSEWHERE], ids=lambda pages: pages["en"].to)
 def test_what_a_mail_links_to_sends_its_token_to_an_endpoint_that_takes_it_and_all_that_the_form_asks(pages, language):
     page = pages[language]
-    schemas = document(application)["components"]["schemas"]
-    operation = document(application)["paths"][page.to]["post"]
+    schemas = described(application)["components"]["schemas"]
+    operation = described(application)["paths"][page.to]["post"]
     body = schemas[operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]]
-    asked = set(re.findall(r'name="(\w+)"', page.render((STATIC / MAIL_LINK).read_text()).decode().split("<form")[1]))
+    form = page.render((STATIC / MAIL_LINK).read_text()).decode().split("<form")[1]
+    asked = set(re.findall(r'name="(\w+)"', form))
 
     assert set(body["required"]) <= asked | {"token"} <= set(body["properties"])
     assert bool(page.sign_in) == bool(operation.get("security"))
-    assert page.asks_consent == ("notice_id" in body["properties"])
+    assert page.makes_account == ("notice_id" in body["properties"])
+    assert ("locale" in body["properties"]) == (f'name="locale" type="hidden" value="{language}"' in form)
 
 
 @pytest.mark.parametrize("name", MAIL_PAGES)

@@ -1,9 +1,7 @@
 """The page of a code, in a real browser, against the real server."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,53 +9,12 @@ import time_machine
 
 from models import tokens
 from models.db import now
-from tests.browser import Browser, chromium
+from tests.browser import Browser
 from tests.fixtures.scans import MADRID
-from tests.gunicorn import gunicorn
 
 FENCE = {"lat": MADRID[0], "lon": MADRID[1], "radius_m": 500}
 
-POSITION = """
-    const [latitude, longitude] = %s;
-    navigator.geolocation.getCurrentPosition = (found) => found({
-        coords: { latitude, longitude, accuracy: 10 },
-        timestamp: Date.now() - (localStorage.weeks || 0) * 7 * 86400000 });
-"""
 TIER = "#tiers label"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, database) -> Iterator[str]:
-    with gunicorn(tmp_path_factory.mktemp("server"), "web.app:application") as running:
-        yield f"http://127.0.0.1:{running.port}"
-
-
-@pytest.fixture(scope="module")
-def _browser(tmp_path_factory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("browser")) as browser:
-        browser.before_pages(POSITION % json.dumps(MADRID))
-        yield browser
-
-
-@pytest.fixture
-def browser(_browser, server, db_clean) -> Browser:
-    """A browser that nobody has used."""
-    _browser.open("about:blank")
-    _browser.command("Storage.clearDataForOrigin", origin=server, storageTypes="all")
-    return _browser
-
-
-@pytest.fixture
-def look(superuser):
-    """`look(query)`: the only row of a query."""
-
-    def one(query: str, *params: Any) -> Any:
-        with superuser.cursor() as cursor:
-            cursor.execute(query, params)
-            (found,) = cursor.fetchall()
-            return found[0] if len(found) == 1 else found
-
-    return one
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 "use strict";
-// What the pages share that mails link to: take the token out of the address bar, send it once, say what came of it.
+// Shared by the pages that mails link to: remove the token from the address bar, send it once, and show the answer.
 
 const parameters = new URLSearchParams(location.search);
 const fragment = new URLSearchParams(location.hash.slice(1));
@@ -9,7 +9,10 @@ const language = parameters.get("lang");
 history.replaceState(null, "", location.pathname + (language ? `?lang=${encodeURIComponent(language)}` : ""));
 
 const form = document.querySelector("form");
+const words = form.dataset;
+const button = form.querySelector("button");
 const answer = document.getElementById("answer");
+const keep = document.getElementById("keep");
 let notice = null; // the one that is shown, which consents refer to
 
 function say(text, good) {
@@ -17,15 +20,36 @@ function say(text, good) {
   answer.className = good ? "good" : "bad";
 }
 
-function explain(problem) {
-  const reasons = (problem.errors || []).map((error) => `${error.field}: ${error.reason}`);
-  if (problem.code === "link_invalid") return form.dataset.invalid;
-  return reasons.join("; ") || problem.detail || problem.title || form.dataset.failed;
+// Show the last text of the page in place of the form. Move the focus: the focused button is hidden.
+function end(text, good) {
+  form.after(answer);
+  form.hidden = document.getElementById("text").hidden = true;
+  say(text, good);
+  answer.focus();
 }
 
-function headers() {
-  const authorization = form.dataset.signIn ? { Authorization: `Bearer ${session}` } : {};
-  return { "Content-Type": "application/json", ...authorization };
+function reasonOf({ field, reason }) {
+  if (field === "password" && words.weak) return words.weak;
+  const { labels } = form.elements[field] || {};
+  return `${labels ? labels[0].textContent.trim() : field} ${reason}.`;
+}
+
+function explain(problem) {
+  if (problem.code === "notice_not_in_force") return words.changed;
+  return (problem.errors || []).map(reasonOf).join(" ") || problem.detail || problem.title || words.failed;
+}
+
+// Mark the fields at fault for assistive technology. Move the answer below the first, and the focus to it.
+function markFields(names) {
+  for (const input of form.querySelectorAll("input[name]")) {
+    const isWrong = names.includes(input.name);
+    input.setAttribute("aria-invalid", isWrong);
+    input.setAttribute("aria-describedby", isWrong ? "answer" : "");
+  }
+  const first = form.querySelector("[aria-invalid=true]");
+  if (!first) return button.before(answer);
+  first.closest("label").after(answer);
+  first.focus();
 }
 
 function body() {
@@ -37,60 +61,67 @@ function body() {
 
 // Show the notice in force and an empty box for each tier. Without it the form works, and asks for no consent.
 async function showNotice() {
-  const response = await fetch(form.dataset.notice);
-  if (!response.ok) return;
-  notice = await response.json();
-  document.getElementById("notice-title").textContent = notice.title;
-  document.getElementById("notice-body").textContent = notice.body;
-  const words = (WORDS[document.documentElement.lang] || WORDS.en).tiers;
+  const shown = await once("GET", words.notice);
+  if (!shown || shown.status !== 200) return;
+  notice = shown.data;
+  const texts = { "notice-title": notice.title, "notice-body": notice.body };
+  for (const [id, text] of Object.entries(texts)) {
+    Object.assign(document.getElementById(id), { textContent: text, lang: notice.locale });
+  }
+  const { tiers } = WORDS[document.documentElement.lang] || WORDS.en;
   const consents = document.getElementById("consents");
   for (const label of consents.querySelectorAll("label")) label.remove();
   for (const tier of notice.tiers) {
-    const box = document.createElement("input");
-    Object.assign(box, { type: "checkbox", name: "consent_tiers", value: tier });
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", name: "consent_tiers", value: tier });
+    const text = Object.assign(document.createElement("span"), { textContent: (tiers[tier] || [tier, tier])[1] });
     const label = document.createElement("label");
     label.className = "choice";
-    label.append(box, (words[tier] || [tier, tier])[1]);
+    label.append(box, text);
     consents.append(label);
   }
   consents.hidden = false;
 }
 
+// Report a temporary failure instead of repeating the request. A link is good once: if only the answer was lost, the
+// repetition would report a used link.
+function refuseToWait(_seconds, online) {
+  throw new Unreachable(online ? words.busy : words.unreachable);
+}
+
+// Send the form: as the anonymous fan of this browser who becomes the account, or without that fan's session.
+async function post() {
+  const keeps = !keep.hidden && keep.control.checked;
+  if (!keeps) return call("POST", words.to, body(), words.signIn && session, refuseToWait);
+  const made = await callAsFan("POST", words.to, body(), { create: false, locale: language, pause: refuseToWait });
+  if (made.status === 200 && made.data.session) keepSession(made.data.session);
+  return made;
+}
+
 async function send(event) {
   event.preventDefault();
-  const button = form.querySelector("button");
   button.disabled = true;
   try {
-    const response = await fetch(form.dataset.to, {
-      method: "POST",
-      headers: headers(),
-      body: JSON.stringify(body()),
-    });
-    if (response.ok) {
-      form.hidden = true;
-      say(form.dataset.done, true);
-    } else if (response.status === 401 && form.dataset.signIn) {
-      form.hidden = true;
-      say(form.dataset.signIn, false);
-    } else {
-      const problem = await response.json();
-      say(explain(problem), false);
-      if (problem.code === "notice_not_in_force") await showNotice(); // another one, to be read and agreed to
-      button.disabled = false;
-    }
-  } catch {
-    say(form.dataset.unreachable, false);
-    button.disabled = false;
+    const { status, data } = await post();
+    if (status < 300) return end(words.done, true);
+    if (status === 401 && words.signIn) return end(words.signIn, false);
+    if (data.code === "link_invalid") return end(words.invalid, false);
+    markFields((data.errors || []).map(({ field }) => field));
+    say(explain(data), false);
+    if (data.code === "notice_not_in_force") await showNotice(); // another one, to be read and agreed to
+  } catch (error) {
+    markFields([]);
+    say((error instanceof Unreachable && error.message) || words.busy, false);
   }
+  button.disabled = false;
 }
 
 form.addEventListener("submit", send);
+addEventListener("hashchange", () => location.reload()); // another link was opened in this tab
 if (!token) {
-  form.hidden = true;
-  say(form.dataset.incomplete, false);
-} else if (form.dataset.signIn && !session) {
-  form.hidden = true;
-  say(form.dataset.signIn, false);
-} else if (form.dataset.notice) {
-  showNotice().catch(() => {});
+  end(words.incomplete, false);
+} else if (words.signIn && !session) {
+  end(words.signIn, false);
+} else if (words.notice) {
+  keep.hidden = !(kept.get("session") || {}).is_anonymous;
+  showNotice();
 }

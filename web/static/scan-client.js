@@ -1,5 +1,5 @@
 "use strict";
-// What the page that a code opens knows between two visits, and how it talks to the API.
+// State of the pages between two visits, and their requests to the API. Used by the page of a code and by mail pages.
 
 const PATIENCE = 15_000; // ms until an answer is no longer waited for; the server gives up after 10 s
 const TRIES = 6;
@@ -94,7 +94,8 @@ function inTurn(step) {
 }
 
 function keepSession(data) {
-  kept.set("session", { access_token: data.access_token, refresh_token: data.refresh_token });
+  const { access_token, refresh_token, user } = data;
+  kept.set("session", { access_token, refresh_token, is_anonymous: user.is_anonymous });
   return kept.get("session");
 }
 
