@@ -25,6 +25,8 @@ def link(client, server, drain, mailbox):
 
 
 def submit(browser, password=PASSWORD, *tiers):
+    """Fill in and submit the form, once it is shown."""
+    browser.until("#text")
     browser.type("[name=name]", "Ana")
     browser.type("[name=password]", password)
     for tier in tiers:
