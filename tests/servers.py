@@ -123,7 +123,13 @@ class Servers:
             database.create(self.postgres, name, source)
         # Neither is copied with a database.
         self._administer("alter database {} owner to postgres", name)
-        self._administer("revoke temporary on database {} from public", name)
+        if not self._grants_temporary(source):
+            self._administer("revoke temporary on database {} from public", name)
+
+    def _grants_temporary(self, name: str) -> bool:
+        with closing(database.superuser(self.postgres)) as db, db.cursor() as cursor:
+            cursor.execute("select has_database_privilege('public', %s, 'TEMPORARY')", [name])
+            return cursor.fetchone() == (True,)
 
     def _administer(self, command: str, *names: str) -> None:
         with closing(database.superuser(self.postgres)) as db, db.cursor() as cursor:

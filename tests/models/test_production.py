@@ -216,6 +216,7 @@ UNFIT = [
     ("broker_url", BROKER.replace("companon:Yp6-ftb3-Ka8v-e4c@", "")),
     ("broker_url", BROKER + "?ssl_options=%7B%27verify%27%3A0%7D&ssl_options=%7B%7D"),
     ("broker_url", "sentinel://:Yp6-ftb3-Ka8v-e4c@a:1,b:2/main/0?tls=1&tls=0"),
+    ("broker_url", "sentinel://:Yp6-ftb3-Ka8v-e4c@a:1,b:2/main/0?tls=0&tls=1"),
     ("broker_url", "sentinel://:Yp6-ftb3-Ka8v-e4c@a:1,b:2/main/0?tls=1&sentinel_password=short"),
     # Schemes of other variables.
     *(
@@ -240,6 +241,7 @@ UNFIT = [
     ("audit_checkpoint_url", "s3://bucket?lock_days=0"),
     ("audit_checkpoint_url", "s3://bucket?lock_days=many"),
     ("audit_checkpoint_url", "s3://bucket?lock_days=1&lock_days=0"),
+    ("audit_checkpoint_url", "s3://bucket?lock_days=0&lock_days=1"),
     ("audit_checkpoint_url", "s3://bucket?lock_days=1&verify=no"),
     ("breached_passwords_url", "http://api.pwnedpasswords.com/range"),
     # Secrets that everybody has, or could guess.
