@@ -323,7 +323,7 @@ def test_link_with_a_weak_password_stays_good(client, drain, mailbox):
 
 
 def test_anonymous_fan_whose_token_verifies_becomes_the_account(client, drain, mailbox, signed_up):
-    phone = client.post("/api/v1/auth/anonymous", json={}).json
+    phone = client.post("/api/v1/auth/anonymous", json={"locale": "ca"}).json
     client.put("/api/v1/users/me", json={"consent_tiers": ["analytics"]}, token=phone["access_token"])
     client.post("/api/v1/auth/signup", json=SIGNUP)
     drain()
@@ -334,6 +334,7 @@ def test_anonymous_fan_whose_token_verifies_becomes_the_account(client, drain, m
     assert made["user"]["id"] == phone["user"]["id"]
     me = client.get("/api/v1/users/me", token=made["access_token"]).json
     assert (me["name"], me["is_anonymous"], me["email"]) == ("Ana", False, "ana@example.com")
+    assert me["locale"] == "ca"
     assert me["consent_tiers"] == ["essential", "analytics"]
     assert client.get("/api/v1/users/me", token=phone["access_token"]).json["code"] == "session_ended"
     for session, status in ((phone, 401), (made, 200)):

@@ -149,8 +149,7 @@ begin
     else
         was := app.place_of(fan);
         update public.users u set email = signup.email, password_hash = p_password_hash,
-            name = coalesce(p_name, u.name), locale = signup.locale, is_anonymous = false, email_verified_at = now(),
-            updated_at = now()
+            name = coalesce(p_name, u.name), is_anonymous = false, email_verified_at = now(), updated_at = now()
         where u.id = fan and u.is_anonymous returning u.id into p_user_id;
         if not found then
             perform app.refuse(409, 'already_registered', 'This session belongs to an account already.');
