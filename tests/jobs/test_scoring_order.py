@@ -220,6 +220,19 @@ def test_late_batch_of_a_person_or_a_device_is_noticed(store, drain, shared):
 
 
 @pytest.mark.parametrize(
+    ("shared", "others"), [({"person": 0}, ["scan.late"]), ({"device": 7}, ["device.shared", "scan.late"])]
+)
+def test_late_batch_is_noticed_whatever_scan_is_stored_first(store, drain, shared, others):
+    # Each is received before the ones that are stored already, and was made after them.
+    last_first = [
+        Fact(n, **{"person": n % 3, "device": n, "at": 60 * n - 600, "delay": 600 - 60 * n - n / 60} | shared)
+        for n in range(1, 7)
+    ]
+
+    assert scored_in_turn(store, drain, *last_first) == [["scan.late_batch", "scan.late"]] * 2 + [others] * 4
+
+
+@pytest.mark.parametrize(
     ("addresses", "said"),
     [
         (["203.0.113.{n}"], True),  # a /24
