@@ -105,7 +105,7 @@ class Settings:
         "AUTH_JWKS", "", "Private ES256 keys as a JWK set, the signing one first; access tokens.", of="web", secret=True
     )
     session_idle_days: int = env(
-        "SESSION_IDLE_DAYS", 30, "Days after which a session is over that nobody has refreshed.", of="web worker"
+        "SESSION_IDLE_DAYS", 30, "Days after the last refresh when a session ends.", of="web worker"
     )
     session_days: int = env(
         "SESSION_DAYS", 90, "Days after which any session is over, and its person signs in again.", of="web"

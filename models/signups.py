@@ -85,8 +85,7 @@ def verify(
     is_fan = identity.actor_id is not None
     if is_fan and not identity.is_anonymous:
         raise AlreadyRegistered
-    if consent_tiers and notice_id is None:
-        raise Invalid("notice_id", "has to be there with `consent_tiers`: the id of the notice that was shown")
+    _require_notice(consent_tiers, notice_id)
     with transaction(nobody().on_credentials()):
         email = value("SELECT app.signup_owner(%s)", (signup_id,))
     passwords.require_good(password, email, name)
@@ -104,3 +103,8 @@ def verify(
         after_commit(ring)
     assert found is not None
     return sessions.started(session_id, refresh_token, Person(**found)) if session_id else None
+
+
+def _require_notice(consent_tiers: Sequence[str], notice_id: UUID | None) -> None:
+    if consent_tiers and notice_id is None:
+        raise Invalid("notice_id", "is required with `consent_tiers`: the id of the notice that was shown")

@@ -13,7 +13,7 @@ const words = form.dataset;
 const button = form.querySelector("button");
 const answer = document.getElementById("answer");
 const keep = document.getElementById("keep");
-let notice = null; // the one that is shown, which consents refer to
+let notice = null; // the notice that is shown; consents name its id
 
 function say(text, good) {
   answer.textContent = text;
@@ -59,7 +59,7 @@ function body() {
   return { ...sent, consent_tiers: data.getAll("consent_tiers"), notice_id: notice.id };
 }
 
-// Show the notice in force and an empty box for each tier. Without it the form works, and asks for no consent.
+// Show the notice in force and an empty box for each tier. Without a notice, the form asks for no consent.
 async function showNotice() {
   const shown = await once("GET", words.notice);
   if (!shown || shown.status !== 200) return;

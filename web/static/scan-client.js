@@ -99,7 +99,7 @@ function keepSession(data) {
   return kept.get("session");
 }
 
-// The session that follows one that was refused. Without one, a new anonymous person if `create` says so, else null.
+// Return the session that replaces a refused one. Without a session: a new anonymous person if `create`, else null.
 // Only the server's 401 ends a session: without an answer it is kept, so that one phone stays one person.
 function nextSession(refused, create, locale, pause) {
   return inTurn(async () => {
@@ -118,7 +118,7 @@ function nextSession(refused, create, locale, pause) {
   });
 }
 
-// A request as the person in this browser; without a session, as nobody. `create`: the person has agreed to get one.
+// Send a request with this browser's session, if any. `create`: the person has agreed to get one.
 async function callAsFan(method, path, body, { create, locale, pause }) {
   let session = kept.get("session") || (create && await nextSession(null, create, locale, pause));
   for (let renewed = false; ; renewed = true) {

@@ -1,5 +1,5 @@
 "use strict";
-// The page that a code opens: asks what the code needs, then the person for it, sends one scan, and shows the answer.
+// The page of a code: read the code's needs, ask the person for them, send one scan, and show the answer.
 // A scan is kept until it is answered, and is sent again under the same id, so it counts once whatever happens.
 
 const DAY = 86_400_000; // ms; older scans are refused
@@ -79,7 +79,7 @@ async function run(step, again) {
 
 // ---- the code
 
-// Asks what the code needs, which is no scan. Returns whether it can be scanned now; if not, the person is told why.
+// Read the needs of the code, which is no scan. Return whether it can be scanned now; if not, show why.
 async function describe() {
   const answer = await ask("GET", `/api/v1/qr/codes/${code}?locale=${locale}`);
   described = answer.status === 200 ? answer.data : null;
@@ -132,7 +132,7 @@ function pending() {
   return request && Date.now() - Date.parse(request.scanned_at) < DAY ? request : null;
 }
 
-// The next thing that a scan lacks: consent, a place, or nothing any more. One that was kept comes before a new one.
+// Ask for what a scan lacks (consent, then a place), or send it. A stored scan comes before a new one.
 async function scan() {
   if (missing().length) return askConsent(missing());
   const waiting = pending();
@@ -145,7 +145,7 @@ async function send(request) {
   kept.set(PENDING, request);
   work(words.working.sending);
   await run(async () => {
-    // Where there is nothing to agree to, a scan is the person's agreement to get a session.
+    // If the campaign needs no consent, the scan itself is the agreement to get a session.
     const isFree = Boolean(described && !described.consent_tiers.length);
     const answer = await ask("POST", "/api/v1/qr/scan", request, isFree);
     // The session is over, and with it the person who had agreed: the next one agrees first.
