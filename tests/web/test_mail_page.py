@@ -80,7 +80,7 @@ def test_anonymous_fan_becomes_the_account_if_the_reader_agrees(browser, server,
     browser.run("localStorage.setItem('companon.session', arguments[0])", json.dumps(ended))
 
     browser.open(link())
-    if not keeps:
+    if keeps:
         browser.click("#keep")
     submit(browser, PASSWORD, "analytics")
 
