@@ -11,6 +11,7 @@ from models.db import execute, transaction
 from models.errors import Problem
 from tests.fixtures.accounts import TOTP_SECRET, forget_code
 from tests.fixtures.audit import entries
+from web.v1 import ROUTES
 
 pytestmark = pytest.mark.usefixtures("fresh_limits")
 
@@ -101,6 +102,24 @@ def test_a_session_that_owes_the_second_factor_may_do_little_until_it_is_shown(c
     assert client.get(f"/api/v1/brands/{brand['id']}", token=raised.json["access_token"]).status_code == 200
     following = client.post("/api/v1/auth/refresh", json={"refresh_token": session["refresh_token"]}).json
     assert (following["mfa_required"], tokens.verify(following["access_token"])["aal"]) == (None, "aal2")
+
+
+def test_endpoints_open_before_the_second_factor_are_known():
+    found = {
+        (name.removeprefix("on_"), path)
+        for path, resource in ROUTES
+        for name in dir(resource)
+        if name.startswith("on_") and getattr(resource, name).declaration.before_mfa
+    }
+
+    assert found == {
+        ("post", "/api/v1/auth/logout"),  # of this session alone
+        ("post", "/api/v1/auth/reauthenticate"),
+        ("post", "/api/v1/auth/mfa/verify"),
+        ("get", MFA),
+        ("post", MFA),
+        ("post", f"{MFA}/confirm"),
+    }
 
 
 def test_session_before_its_second_factor_ends_only_itself(client, enrolled):
