@@ -117,6 +117,7 @@ def test_endpoints_open_before_the_second_factor_are_known():
         ("post", "/api/v1/auth/reauthenticate"),
         ("post", "/api/v1/auth/mfa/verify"),
         ("get", MFA),
+        ("head", MFA),
         ("post", MFA),
         ("post", f"{MFA}/confirm"),
     }
