@@ -598,6 +598,21 @@ def test_who_comes_is_in_the_audit_trail(enter, superuser):
         assert [action for (action,) in cursor.fetchall()] == ["account.mirror", "session.start"]
 
 
+@pytest.mark.parametrize(("is_anonymous", "kept"), [(True, (None, None, 0)), (False, ("192.0.2.1", "Phone/1.0", 2))])
+def test_anonymous_session_keeps_neither_address_nor_entries(enter, superuser, is_anonymous, kept):
+    context.set_request_info(context.RequestInfo(address="192.0.2.1", user_agent="Phone/1.0"))
+
+    identity = enter(email="" if is_anonymous else "ana@people.example", is_anonymous=is_anonymous)
+
+    context.set_request_info(context.RequestInfo())
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select address, user_agent, (select count(*) from audit_logs) from app.sessions where id = %s",
+            (identity.session_id,),
+        )
+        assert cursor.fetchone() == kept
+
+
 def test_sixteen_tokens_of_somebody_new_at_once_make_one_person_and_refuse_nobody(
     supabase, verifier, superuser, db_clean
 ):

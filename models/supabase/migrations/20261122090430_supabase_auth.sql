@@ -47,8 +47,10 @@ begin
     if not found then
         perform app.refuse(403, 'unknown_role', 'app_metadata names a role that there is none of.');
     end if;
-    perform app.add_account_audit('account.mirror', p_id,
-        jsonb_build_object('invitation', invitation.id, 'after', app.place_of(p_id)), p_request);
+    if not p_is_anonymous then
+        perform app.add_account_audit('account.mirror', p_id,
+            jsonb_build_object('invitation', invitation.id, 'after', app.place_of(p_id)), p_request);
+    end if;
 exception
     when unique_violation then
         perform app.refuse(403, 'email_in_use', 'Another account has this address.');
@@ -99,6 +101,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     person public.users;
     session app.sessions;
+    unknown boolean;
     shown timestamptz := case when p_authenticated_at is not null then least(to_timestamp(p_authenticated_at), now()) end;
     -- A token that was issued within 2 seconds of its newest authentication dates a change. Otherwise the change may have
     -- happened up to the moment of issue.
@@ -140,11 +143,14 @@ begin
     end if;
     select * into session from app.sessions s where s.id = p_session_id;
     if not found then
+        -- As in app.start_session: of an anonymous fan, keep the row alone.
+        select u.is_anonymous into unknown from public.users u where u.id = p_user_id;
         insert into app.sessions (id, user_id, expires_at, aal, authenticated_at, address, user_agent)
-        values (p_session_id, p_user_id, now() + p_idle, p_aal, shown, p_request ->> 'address',
-            p_request ->> 'user_agent')
+        values (p_session_id, p_user_id, now() + p_idle, p_aal, shown,
+            case when not unknown then p_request ->> 'address' end,
+            case when not unknown then p_request ->> 'user_agent' end)
         on conflict (id) do nothing;
-        if found then
+        if found and not unknown then
             perform app.add_account_audit('session.start', p_user_id, jsonb_build_object('session', p_session_id),
                 p_request);
         end if;
