@@ -46,9 +46,11 @@ call app.grant_definer('app.account_mail(uuid)', array['app_system']);
 create function app.delete_anonymous_people(p_idle_since timestamptz) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+    people uuid[];
+    ended uuid[];
     deleted bigint;
 begin
-    delete from public.users u where u.id = any (array(
+    people := array(
         select p.id from public.users p
         where p.is_anonymous and p.created_at < p_idle_since
             and not exists (select from app.sessions s where s.user_id = p.id
@@ -58,8 +60,14 @@ begin
             and not exists (select from public.qr_scans x where x.user_id = p.id)
             and not exists (select from public.contacts x where x.user_id = p.id)
             and not exists (select from public.engagements x where x.user_id = p.id)
-        order by p.created_at limit 20000 for update skip locked));
+        order by p.created_at limit 20000 for update skip locked);
+    ended := array(
+        select s.user_id from app.sessions s
+        where s.user_id = any (people) and s.revoked_at is not null and s.ends_at = 'infinity');
+    delete from public.users u where u.id = any (people);
     get diagnostics deleted = row_count;
+    -- Nobody asked for the deletion: Supabase's anonymous person may come back. Only an ended session stays ended.
+    delete from app.departed_users d where d.user_id = any (people) and d.user_id <> all (ended);
     return deleted;
 end
 $$;
