@@ -91,6 +91,36 @@ end
 $$;
 call app.grant_definer('app.refresh_mirrored(public.users,text,boolean,boolean,timestamptz)', '{}');
 
+-- Insert the session of a verified token, or update what the token says of it. p_shown: time of its newest
+-- authentication.
+create function app.keep_mirrored_session(
+    p_session_id uuid, p_user_id uuid, p_aal text, p_shown timestamptz, p_idle interval, p_request jsonb
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    session app.sessions;
+begin
+    select * into session from app.sessions s where s.id = p_session_id;
+    if not found then
+        insert into app.sessions (id, user_id, expires_at, aal, authenticated_at, address, user_agent)
+        values (p_session_id, p_user_id, now() + p_idle, p_aal, p_shown, p_request ->> 'address',
+            p_request ->> 'user_agent')
+        on conflict (id) do nothing;
+        if found then
+            perform app.add_account_audit('session.start', p_user_id, jsonb_build_object('session', p_session_id),
+                p_request);
+        end if;
+    elsif p_shown > coalesce(session.authenticated_at, '-infinity') or p_aal > session.aal
+        or session.expires_at < now() + p_idle - interval '1 day'
+    then
+        -- The row of an ended session stays, too, as long as its tokens are in use: it refuses them.
+        update app.sessions s set expires_at = now() + p_idle, refreshed_at = now(), aal = greatest(s.aal, p_aal),
+            authenticated_at = greatest(s.authenticated_at, p_shown)
+        where s.id = p_session_id and s.user_id = p_user_id;
+    end if;
+end
+$$;
+call app.grant_definer('app.keep_mirrored_session(uuid,uuid,text,timestamptz,interval,jsonb)', '{}');
+
 -- The person and the session of a verified token, made or brought up to date; no row if the session has been ended here.
 -- Role and brand are looked at only when the person is made: from then on they are ours to change.
 create function app.mirror_session(
@@ -100,8 +130,11 @@ create function app.mirror_session(
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     person public.users;
+<<<<<<< HEAD
     session app.sessions;
     unknown boolean;
+=======
+>>>>>>> e8bebe3 (supabase: keep the session of a token in a function of its own)
     shown timestamptz := case when p_authenticated_at is not null then least(to_timestamp(p_authenticated_at), now()) end;
     -- A token that was issued within 2 seconds of its newest authentication dates a change. Otherwise the change may have
     -- happened up to the moment of issue.
@@ -141,6 +174,7 @@ begin
             return;
         end if;
     end if;
+<<<<<<< HEAD
     select * into session from app.sessions s where s.id = p_session_id;
     if not found then
         -- As in app.start_session: of an anonymous fan, keep the row alone.
@@ -160,6 +194,9 @@ begin
             authenticated_at = greatest(s.authenticated_at, shown)
         where s.id = p_session_id and s.user_id = p_user_id;
     end if;
+=======
+    perform app.keep_mirrored_session(p_session_id, p_user_id, p_aal, shown, p_idle, p_request);
+>>>>>>> e8bebe3 (supabase: keep the session of a token in a function of its own)
     return query select u.email, u.is_anonymous, r.name, u.brand_id,
             p_aal <> 'aal2' and coalesce(app.mfa_required_from(u.id) <= now(), false)
         from app.sessions s join public.users u on u.id = s.user_id join public.roles r on r.id = u.role_id

@@ -66,7 +66,7 @@ begin
         where s.user_id = any (people) and s.revoked_at is not null and s.ends_at = 'infinity');
     delete from public.users u where u.id = any (people);
     get diagnostics deleted = row_count;
-    -- Nobody asked for the deletion: Supabase's anonymous person may come back. Only an ended session stays ended.
+    -- The person did not ask for the deletion and may return with Supabase's token. Only an ended session stays ended.
     delete from app.departed_users d where d.user_id = any (people) and d.user_id <> all (ended);
     return deleted;
 end
