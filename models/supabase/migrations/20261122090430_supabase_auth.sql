@@ -98,14 +98,18 @@ create function app.keep_mirrored_session(
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     session app.sessions;
+    unknown boolean;
 begin
     select * into session from app.sessions s where s.id = p_session_id;
     if not found then
+        -- As in app.start_session: of an anonymous fan, keep the row alone.
+        select u.is_anonymous into unknown from public.users u where u.id = p_user_id;
         insert into app.sessions (id, user_id, expires_at, aal, authenticated_at, address, user_agent)
-        values (p_session_id, p_user_id, now() + p_idle, p_aal, p_shown, p_request ->> 'address',
-            p_request ->> 'user_agent')
+        values (p_session_id, p_user_id, now() + p_idle, p_aal, p_shown,
+            case when not unknown then p_request ->> 'address' end,
+            case when not unknown then p_request ->> 'user_agent' end)
         on conflict (id) do nothing;
-        if found then
+        if found and not unknown then
             perform app.add_account_audit('session.start', p_user_id, jsonb_build_object('session', p_session_id),
                 p_request);
         end if;
@@ -130,11 +134,6 @@ create function app.mirror_session(
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     person public.users;
-<<<<<<< HEAD
-    session app.sessions;
-    unknown boolean;
-=======
->>>>>>> e8bebe3 (supabase: keep the session of a token in a function of its own)
     shown timestamptz := case when p_authenticated_at is not null then least(to_timestamp(p_authenticated_at), now()) end;
     -- A token that was issued within 2 seconds of its newest authentication dates a change. Otherwise the change may have
     -- happened up to the moment of issue.
@@ -174,29 +173,7 @@ begin
             return;
         end if;
     end if;
-<<<<<<< HEAD
-    select * into session from app.sessions s where s.id = p_session_id;
-    if not found then
-        -- As in app.start_session: of an anonymous fan, keep the row alone.
-        select u.is_anonymous into unknown from public.users u where u.id = p_user_id;
-        insert into app.sessions (id, user_id, expires_at, aal, authenticated_at, address, user_agent)
-        values (p_session_id, p_user_id, now() + p_idle, p_aal, shown,
-            case when not unknown then p_request ->> 'address' end,
-            case when not unknown then p_request ->> 'user_agent' end)
-        on conflict (id) do nothing;
-        if found and not unknown then
-            perform app.add_account_audit('session.start', p_user_id, jsonb_build_object('session', p_session_id),
-                p_request);
-        end if;
-    elsif shown > coalesce(session.authenticated_at, '-infinity') or p_aal > session.aal or session.expires_at < now() + p_idle - interval '1 day' then
-        -- A session that has been ended here is remembered, too, for as long as somebody tries to go on in it.
-        update app.sessions s set expires_at = now() + p_idle, refreshed_at = now(), aal = greatest(s.aal, p_aal),
-            authenticated_at = greatest(s.authenticated_at, shown)
-        where s.id = p_session_id and s.user_id = p_user_id;
-    end if;
-=======
     perform app.keep_mirrored_session(p_session_id, p_user_id, p_aal, shown, p_idle, p_request);
->>>>>>> e8bebe3 (supabase: keep the session of a token in a function of its own)
     return query select u.email, u.is_anonymous, r.name, u.brand_id,
             p_aal <> 'aal2' and coalesce(app.mfa_required_from(u.id) <= now(), false)
         from app.sessions s join public.users u on u.id = s.user_id join public.roles r on r.id = u.role_id
