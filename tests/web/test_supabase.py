@@ -186,6 +186,17 @@ def test_an_invitation_is_nobody_else_s_to_take_up(elsewhere, supabase, brand, s
         assert elsewhere.me(token).json["role"] == "Fan"
 
 
+def test_invitation_whose_sender_was_locked_is_not_taken_up(elsewhere, supabase, brand, superuser):
+    token = supabase.token(email="ana@people.example")
+    elsewhere.me(token)
+    link = invited(superuser, brand["id"], "ana@people.example")
+    superuser.cursor().execute("update public.users set locked_at = now() where role_id = 5")
+
+    refused = elsewhere.post("/api/v1/users/me/invitation", json={"token": link}, token=token)
+
+    assert (refused.status_code, refused.json["code"]) == (404, "link_invalid")
+
+
 def test_logging_out_here_ends_the_session_at_the_next_request(elsewhere, supabase):
     claims = supabase.claims()
     token, renewed = supabase.sign(claims), supabase.sign(claims | {"iat": claims["iat"] - 1})
