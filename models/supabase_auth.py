@@ -41,7 +41,7 @@ class UnknownRole(Forbidden):
 
 
 class LegacyToken(Forbidden):
-    """A token of a System Admin that the legacy secret has signed: whoever has that secret can be anybody."""
+    """A System Admin's token that the legacy secret has signed. The holder of that secret can act as any person."""
 
     code = "legacy_token"
     title = "System admins need a token that a signing key has signed"

@@ -26,7 +26,7 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Probe(Generic[T]):
-    """A query that all callers share for `health.SHARED_SECONDS`: these paths are open to everybody."""
+    """A query that all callers share for `health.SHARED_SECONDS`: these paths are public."""
 
     def __init__(self, query: Callable[[], T]) -> None:
         self._query = query
