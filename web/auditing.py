@@ -92,7 +92,8 @@ def _is_worth_it(declared: Declaration, req: Request, refusal: Problem, names_re
     is_sensitive = bool(declared.audit or declared.refused_as)
     match refusal.status:
         case 401:
-            return req.auth is not None or (is_sensitive and declared.permission in OPEN)
+            # A public endpoint that guards nothing keeps nothing of its callers: they may have agreed to nothing yet.
+            return is_sensitive if declared.permission in OPEN else req.auth is not None
         case 403:
             return True
         case 404:

@@ -7,6 +7,7 @@ import pytest
 
 from models import brands, campaigns, codes, keys
 from models.db import now
+from tests.brokers import until
 from tests.fixtures.scans import MADRID
 from web.locales import preferred
 
@@ -40,6 +41,19 @@ def test_description_of_code_names_brand_campaign_and_needs(describe, brand, cam
     assert (notice["key"], notice["version"], notice["locale"]) == ("default", 1, "es")
     assert notice["title"]
     assert notice["body"]
+
+
+def test_description_for_an_ended_session_leaves_no_entry_of_the_fan(describe, client, fan, campaign, code_of, query):
+    phone = fan()
+    client.post("/api/v1/auth/logout", token=phone.token)
+
+    answer = describe(code_of(campaign()), phone)
+    client.get("/api/v1/consents", token=phone.token)  # refusals are written in order: this one is kept
+
+    assert answer.json["code"] == "session_ended"
+    kept = "select details ->> 'operation' from audit_logs where outcome = 'refused'"
+    until(lambda: query(kept))
+    assert query(kept) == [("GET /api/v1/consents",)]
 
 
 def test_description_for_person_names_missing_tiers_only(describe, fan, campaign, code_of):
