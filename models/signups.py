@@ -58,6 +58,7 @@ def verify(
     password: str,
     *,
     name: str | None = None,
+    locale: str = "en",
     consent_tiers: Sequence[str] = (),
     notice_id: UUID | None = None,
 ) -> Session | None:
@@ -70,6 +71,7 @@ def verify(
         token: of the link.
         password: to sign in with.
         name: of the person.
+        locale: of a new account; an anonymous fan keeps the own one.
         consent_tiers: tiers that the person agrees to for every brand.
         notice_id: the notice that the person has read; needed with `consent_tiers`.
 
@@ -93,9 +95,9 @@ def verify(
     session_id, refresh_token = new_id() if is_fan else None, refresh_tokens.new()
     with transaction(identity):
         found = row(
-            "SELECT * FROM app.verify_signup(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "SELECT * FROM app.verify_signup(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
-                *(signup_id, new_id(), password_hash, name, sorted(set(consent_tiers)), notice_id, session_id),
+                *(signup_id, new_id(), password_hash, name, locale, sorted(set(consent_tiers)), notice_id, session_id),
                 *sessions.lifetimes(),
                 *(refresh_token.hash, accounts.origin()),
             ),

@@ -116,7 +116,7 @@ PAGES: dict[str, dict[str, MailPage]] = {
             to="/api/v1/auth/verify",
             button="Make my account",
             done="Thank you. Your account is ready; you can sign in now.",
-            fields=(("Name", NAME), ("Password", PASSWORD)),
+            fields=(("Name", NAME + LOCALE.format(ENGLISH)), ("Password", PASSWORD)),
             makes_account=True,
             invalid="This link was used already or is too old. If you have made your account with it, sign in. If not,"
             " sign up again, and we mail you a new link.",
@@ -127,7 +127,7 @@ PAGES: dict[str, dict[str, MailPage]] = {
             to="/api/v1/auth/verify",
             button="Crear mi cuenta",
             done="Gracias. Tu cuenta está lista; ya puedes entrar.",
-            fields=(("Nombre", NAME), ("Contraseña", PASSWORD)),
+            fields=(("Nombre", NAME + LOCALE.format(SPANISH)), ("Contraseña", PASSWORD)),
             makes_account=True,
             invalid="Este enlace ya se ha usado o es demasiado antiguo. Si ya creaste tu cuenta con él, entra. Si no,"
             " regístrate otra vez y te enviaremos un enlace nuevo.",

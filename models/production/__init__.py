@@ -18,8 +18,8 @@ from settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_DISGUISES = ("PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE")
-"""Variables of libpq that replace the server of the DSN."""
+_DISGUISES = ("PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGGSSENCMODE", "PGSSLMINPROTOCOLVERSION")
+"""Variables of libpq that replace the server of a DSN, or weaken its connection."""
 
 
 class UnfitForProduction(SystemExit):
@@ -37,7 +37,11 @@ def require_fit(settings: Settings, process: str) -> None:
     if settings.environment != "production":
         return
     faults = list(shortcomings(settings, process))
-    faults += [f"  {name} must not be set: it leads to another server" for name in _DISGUISES if name in os.environ]
+    faults += [
+        f"  {name} must not be set: it leads libpq to another server or a weaker connection"
+        for name in _DISGUISES
+        if name in os.environ
+    ]
     if faults:
         raise UnfitForProduction("\n".join(["✗ These settings are not fit for production:", *faults]))
     if idle := superfluous(settings, process):

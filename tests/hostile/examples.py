@@ -183,6 +183,7 @@ _example(
         "token": world.signup_token(),
         "password": PASSWORD,
         "name": "Ana",
+        "locale": "es-ES",
         "consent_tiers": ["essential", "marketing"],
         "notice_id": str(notice_id()),
     },

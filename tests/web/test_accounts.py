@@ -205,13 +205,14 @@ def test_a_link_that_we_did_not_make_is_refused(client, token):
 def test_sign_up_by_a_stranger_chooses_nothing_of_the_account(client, drain, mailbox, superuser):
     stranger = client.post("/api/v1/auth/anonymous", json={}).json
     theirs = {**SIGNUP, "password": "the stranger's password"}
-    client.post("/api/v1/auth/signup", json=theirs, token=stranger["access_token"])
+    client.post("/api/v1/auth/signup", json={**theirs, "locale": "es"}, token=stranger["access_token"])
     drain()
 
     assert verify(client, mailbox.token("ana@example.com")).json["session"] is None
 
     assert login(client, "ana@example.com", "the stranger's password").status_code == 401
     ana = login(client, "ana@example.com", PASSWORD).json
+    assert ana["user"]["locale"] == "en"
     me = client.get("/api/v1/users/me", token=stranger["access_token"]).json
     assert (me["email"], me["is_anonymous"], ana["user"]["id"] != me["id"]) == (None, True, True)
     refreshed = client.post("/api/v1/auth/refresh", json={"refresh_token": stranger["refresh_token"]}).json

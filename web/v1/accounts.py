@@ -58,6 +58,7 @@ class VerificationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     token: Token
     password: NewPassword
     name: Text200 | None = None
+    locale: Locale = "en"
     consent_tiers: Tiers = []
     notice_id: NoticeId | None = None
 
@@ -246,6 +247,7 @@ class Verification:
             asked.token,
             asked.password,
             name=asked.name,
+            locale=asked.locale,
             consent_tiers=asked.consent_tiers,
             notice_id=asked.notice_id,
         )

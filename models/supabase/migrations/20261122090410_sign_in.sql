@@ -127,8 +127,8 @@ call app.grant_definer('app.signup_owner(uuid)', array['app_credentials']);
 -- Make the account of a sign-up with what the reader of the mail chose. If the claims name an anonymous fan, that fan
 -- becomes the account: all sessions of the fan end, and p_session_id begins. Return who that session belongs to.
 create function app.verify_signup(
-    p_signup_id uuid, p_user_id uuid, p_password_hash text, p_name text, p_consent_tiers text[], p_notice_id uuid,
-    p_session_id uuid, p_idle interval, p_lifetime interval, p_refresh_hash bytea, p_request jsonb
+    p_signup_id uuid, p_user_id uuid, p_password_hash text, p_name text, p_locale text, p_consent_tiers text[],
+    p_notice_id uuid, p_session_id uuid, p_idle interval, p_lifetime interval, p_refresh_hash bytea, p_request jsonb
 ) returns app.session_person
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -144,7 +144,7 @@ begin
     end if;
     if fan is null then
         insert into public.users (id, email, password_hash, role_id, name, locale, email_verified_at)
-        select p_user_id, signup.email, p_password_hash, r.id, p_name, signup.locale, now()
+        select p_user_id, signup.email, p_password_hash, r.id, p_name, p_locale, now()
         from public.roles r where r.name = 'Fan';
     else
         was := app.place_of(fan);
@@ -172,7 +172,7 @@ exception
 end
 $$;
 call app.grant_definer(
-    'app.verify_signup(uuid,uuid,text,text,text[],uuid,uuid,interval,interval,bytea,jsonb)',
+    'app.verify_signup(uuid,uuid,text,text,text,text[],uuid,uuid,interval,interval,bytea,jsonb)',
     array['app_credentials']);
 
 -- Who an invitation is for: what the password must not be made of.
