@@ -76,6 +76,7 @@ class User(Row):
     identity_provider = peewee.TextField(null=True)
     email_verified_at = DateTimeTZField(null=True)
     locked_at = DateTimeTZField(null=True)
+    sessions_since = DateTimeTZField(null=True)
     created_at = DateTimeTZField()
     updated_at = DateTimeTZField()
 

@@ -434,7 +434,9 @@ def test_random_secrets_are_fit_and_text_is_not(raw, seed):
     assert randomness(base64.b64encode(raw)[:32])
 
 
-@pytest.mark.parametrize("name", ["PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGGSSENCMODE", "PGSSLMINPROTOCOLVERSION"])
+@pytest.mark.parametrize(
+    "name", ["PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGGSSENCMODE", "PGSSLMINPROTOCOLVERSION"]
+)
 def test_environment_that_leads_libpq_elsewhere_is_unfit(monkeypatch, name):
     monkeypatch.setenv(name, "10.0.0.9")
 
