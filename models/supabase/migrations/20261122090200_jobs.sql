@@ -629,7 +629,8 @@ $$;
 call app.grant_definer('app.error_fingerprint(text,jsonb)', '{}');
 
 -- A procedure, since calling one needs no plan.
-create procedure app.finish(p_id uuid, p_fence bigint) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+create procedure app.finish(p_id uuid, p_fence bigint)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     j record;
 begin
@@ -736,7 +737,8 @@ end
 $$;
 
 -- The class of the advisory locks by which workers show that they live; the second key is the worker's number.
-create function app.liveness_class() returns int language sql immutable set search_path = pg_catalog, pg_temp as $$ select 7061 $$;
+create function app.liveness_class() returns int
+language sql immutable set search_path = pg_catalog, pg_temp as $$ select 7061 $$;
 
 create function app.register_worker() returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -842,7 +844,8 @@ declare
 begin
     update app.jobs set state = 'waiting', published_at = null where jobs.id in (
         select j.id from app.jobs j
-        where j.published_at is not null and j.state = 'published' and j.published_at < clock_timestamp() - p_after and j.id <> all (p_present)
+        where j.published_at is not null and j.state = 'published'
+            and j.published_at < clock_timestamp() - p_after and j.id <> all (p_present)
         for update skip locked);
     get diagnostics forgotten = row_count;
     return forgotten;

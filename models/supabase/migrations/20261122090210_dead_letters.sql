@@ -195,7 +195,8 @@ grant select on app.job_links to app_admin;
 --
 -- What is searched has a partition for each day, so to plan it takes longer than to do it: once for each connection.
 create function app.trail(p_id text, p_most int) returns setof app.job_links
-language plpgsql stable set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     of_own_trace text := case when p_id ~ '^[0-9a-f]{32}$' then p_id::uuid end;
 begin

@@ -75,7 +75,8 @@ end
 $$;
 
 -- A member's jobs are the brand's, a fan's jobs the fan's: as in app.enqueue, for many.
-create function app.check_owners(p_owned jsonb) returns void language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+create function app.check_owners(p_owned jsonb) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     claims jsonb := app.claims();
     asking text := current_setting('role');

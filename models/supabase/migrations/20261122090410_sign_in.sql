@@ -326,7 +326,8 @@ begin
     return next app.person_of_session(p_session_id);
 end
 $$;
-call app.grant_definer('app.sign_in(uuid,uuid,text,text,interval,interval,bytea,bytea,bytea,jsonb)', array['app_credentials']);
+call app.grant_definer('app.sign_in(uuid,uuid,text,text,interval,interval,bytea,bytea,bytea,jsonb)',
+    array['app_credentials']);
 
 -- A new fan without an account, and their session. The session's row is the record of it.
 create function app.sign_in_anonymously(
@@ -341,4 +342,5 @@ begin
     update app.sessions s set authenticated_at = null where s.id = p_session_id;
 end
 $$;
-call app.grant_definer('app.sign_in_anonymously(uuid,uuid,text,interval,interval,bytea,jsonb)', array['app_credentials']);
+call app.grant_definer('app.sign_in_anonymously(uuid,uuid,text,interval,interval,bytea,jsonb)',
+    array['app_credentials']);

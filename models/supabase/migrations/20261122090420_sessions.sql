@@ -93,7 +93,8 @@ $$;
 call app.grant_definer('app.own_sessions(timestamptz,uuid,int)', array['app_credentials']);
 
 -- Ends those of the caller's own sessions that are meant: `this` one, `others`, or `all`; how many there were.
-create function app.end_own_sessions(p_scope text) returns int language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+create function app.end_own_sessions(p_scope text) returns int
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     ended int;
 begin
@@ -137,7 +138,8 @@ begin
     end if;
 end
 $$;
-call app.grant_definer('app.require_recent(interval)', array['authenticated', 'app_fan', 'app_admin', 'app_credentials']);
+call app.grant_definer('app.require_recent(interval)',
+    array['authenticated', 'app_fan', 'app_admin', 'app_credentials']);
 
 -- Counts an attempt of the caller to show who they are once more, and returns the hash of the own password.
 -- Only who holds a session of the account gets here, so strangers can't use the attempts up. Where there is a second

@@ -7,7 +7,8 @@ create table app.departed_users (
 );
 call app.secure('app.departed_users');
 
-create function app.remember_departure() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+create function app.remember_departure() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into app.departed_users (user_id) values (old.id) on conflict do nothing;
     return null;
