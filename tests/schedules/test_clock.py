@@ -8,6 +8,7 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from psycopg2.extensions import connection
 
 from jobs.engine.ledger import Ledger
@@ -60,6 +61,9 @@ def test_clock_stopped_while_its_database_is_silent_ends_well() -> None:
         with connected:
             clock.send_signal(signal.SIGTERM)
             _, said = clock.communicate(timeout=60)
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):  # it connected for no other schedule once it was told to stop
+            silent.accept()
 
     assert clock.returncode == 0
     assert b"Traceback" not in said
