@@ -140,7 +140,7 @@ def hold() -> bool:
 
     To be asked before campaigns are locked, as archiving locks the brand first and then its campaigns.
     """
-    live: bool = value("SELECT app.hold_brand()")
+    live: bool = value("SELECT app.brand_is_live_for_share()")
     return live
 
 

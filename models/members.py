@@ -133,7 +133,7 @@ def hold(brand_id: UUID, user_id: UUID) -> Member:
     Raises:
         NotFound: nobody of that id works for the brand, or the caller may not change its members.
     """
-    execute("SELECT app.hold_member(%s, %s)", (brand_id, user_id))
+    execute("SELECT app.lock_member(%s, %s)", (brand_id, user_id))
     return get(brand_id, user_id)
 
 
