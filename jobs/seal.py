@@ -88,7 +88,7 @@ class Sealer:
     def _beat(self) -> None:
         if time.monotonic() - self._beaten_at >= EVERY:
             with transaction(for_sealer()):
-                execute("SELECT app.beat('seal', %s)", (f"{socket.gethostname()}:{os.getpid()}",))
+                execute("SELECT app.record_heartbeat('seal', %s)", (f"{socket.gethostname()}:{os.getpid()}",))
             self._beaten_at = time.monotonic()
 
 

@@ -99,7 +99,7 @@ def heartbeat_ages() -> dict[str, float]:
 
 def dead_letters() -> Metric:
     """How many dead letters of each actor there are."""
-    dead = rows("SELECT actor, dead FROM app.dead_gauges()")
+    dead = rows("SELECT actor, dead FROM app.dead_letter_gauges()")
     return Metric("companon_jobs_dead", "Dead letters.", [({"actor": r["actor"]}, r["dead"]) for r in dead])
 
 

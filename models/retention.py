@@ -2,7 +2,7 @@
 
 Of each chain the oldest entries go, up to one that is `due`. Before they do, they are verified once more, and a signed
 checkpoint that is stored outside the database says after which entry the chain is held from then on: its *start*. The
-database lets nobody delete anything else (`app.drop_outdated`).
+database lets nobody delete anything else (`app.require_expired_entry`).
 """
 
 from collections.abc import Mapping
@@ -87,7 +87,7 @@ def begun() -> dict[UUID, int]:
 
 def drop(chain_id: UUID) -> int:
     """Delete up to `BATCH` droppable entries and their personal values, oldest first. Return their number."""
-    return int(value("SELECT app.drop_entries(%s, %s)", (chain_id, BATCH)))
+    return int(value("SELECT app.delete_expired_entries(%s, %s)", (chain_id, BATCH)))
 
 
 def break_in(chain_id: UUID, after: Head, end: Head) -> int | None:

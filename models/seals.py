@@ -252,7 +252,7 @@ def lock_head(chain_id: UUID) -> Head | None:
 
     A new tenant gets an empty chain.
     """
-    found = row("SELECT seq, mac FROM app.lock_chain(%s)", (chain_id,))
+    found = row("SELECT seq, mac FROM app.get_chain_head_for_update(%s)", (chain_id,))
     if found is None or found["seq"] is None:
         return None
     return Head(found["seq"], bytes(found["mac"]))

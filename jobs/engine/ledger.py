@@ -196,12 +196,12 @@ class Ledger:
 
     def count_jobs(self) -> bool:
         """Count the jobs for `/metrics`, unless somebody just has; whether it was done."""
-        sql = "SELECT app.count_jobs(%s, %s, %s)"
+        sql = "SELECT app.refresh_job_counts(%s, %s, %s)"
         return bool(self._rows(sql, (metrics.COUNTED_EVERY, metrics.WINDOW, metrics.BRANDS))[0][0])
 
     def beat(self, kind: str, process: str) -> None:
         """Write down a sign of life of a process."""
-        self._rows("SELECT app.beat(%s, %s)", (kind, process))
+        self._rows("SELECT app.record_heartbeat(%s, %s)", (kind, process))
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""

@@ -224,7 +224,7 @@ class World:
     def beat(self, kind: str) -> str:
         """A kind of process that has just shown a sign of life."""
         with self.superuser.cursor() as cursor:
-            cursor.execute("select app.beat(%s, 'test')", (kind,))
+            cursor.execute("select app.record_heartbeat(%s, 'test')", (kind,))
         return kind
 
     def letter(self, brand_id: UUID | None = None) -> UUID:

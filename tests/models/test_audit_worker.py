@@ -50,12 +50,12 @@ CHANGES = [
     "update app.audit_personal_values set contents = '{}'",
     "delete from app.audit_personal_values",
     "insert into public.audit_logs (action) values ('forged.act')",
-    "select * from app.lock_chain(gen_random_uuid())",
+    "select * from app.get_chain_head_for_update(gen_random_uuid())",
     "select app.seal_entries(gen_random_uuid(), 0, '', 1, now(), '{}', '{}')",
     "select app.add_checkpoint(1, now(), '{}')",
     "select app.mark_checkpoint_stored(1)",
     "select app.begin_chain_after(gen_random_uuid(), 1, '', 1)",
-    "select app.drop_entries(gen_random_uuid(), 1)",
+    "select app.delete_expired_entries(gen_random_uuid(), 1)",
     "select app.erase_audit_values(gen_random_uuid())",
 ]
 

@@ -175,7 +175,7 @@ def tamper(superuser, *statements):
             cursor.execute(f"alter table {table} enable trigger all")
             for event in ("update", "delete", "truncate"):
                 cursor.execute(f"alter table {table} enable always trigger append_only_{event}")
-        cursor.execute("alter table app.audit_starts enable always trigger vouched")
+        cursor.execute("alter table app.audit_starts enable always trigger stored_checkpoint")
 
 
 FORGED = "insert into public.audit_logs (action, brand_id, seq, mac, key_version, sealed_at)"

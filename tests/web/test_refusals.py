@@ -414,5 +414,5 @@ def test_every_path_that_names_a_record_names_its_table(superuser):
             table, _, _ = _target({name: ALICE})
             cursor.execute("select coalesce(to_regclass('public.' || %s), to_regclass('app.' || %s))", (table, table))
             assert cursor.fetchone() != (None,), name
-            cursor.execute("select is_there from app.owner_of(%s, %s)", (table, ALICE))
+            cursor.execute("select is_found from app.find_record_owner(%s, %s)", (table, ALICE))
             assert cursor.fetchone() == (False,)

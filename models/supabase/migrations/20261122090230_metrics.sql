@@ -1,6 +1,6 @@
--- What can be measured of the jobs, from the ledger itself, and the signs of life of the processes that move it.
+-- Measurements of jobs, read from the ledger, and heartbeats of the processes that move jobs.
 
--- The last minutes of the history are found without an index of all of it.
+-- A BRIN index finds the last minutes of the history. A B-tree over all of it would be far larger.
 create index job_history_finished on app.job_history using brin (finished_at) with (pages_per_range = 8);
 
 create table app.heartbeats (
@@ -11,16 +11,17 @@ create table app.heartbeats (
 );
 call app.secure('app.heartbeats', p_admin => 'select', p_system => 'select,delete');
 
-create function app.beat(p_kind text, p_process text) returns void
+-- Record the heartbeat of a process.
+create function app.record_heartbeat(p_kind text, p_process text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into app.heartbeats as h (kind, process) values (p_kind, p_process)
     on conflict (kind, process) do update set at = clock_timestamp();
 end
 $$;
-call app.grant_definer('app.beat(text,text)', array['app_worker', 'app_sealer']);
+call app.grant_definer('app.record_heartbeat(text,text)', array['app_worker', 'app_sealer']);
 
--- Seconds since the freshest sign of life of each kind of process; null where there never was one.
+-- Return the seconds since the newest heartbeat of each kind of process; null without a heartbeat.
 create function app.heartbeat_ages() returns table (kind text, seconds float8)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -32,13 +33,13 @@ end
 $$;
 call app.grant_definer('app.heartbeat_ages()', array['app_public', 'app_worker']);
 
--- How many jobs of each actor wait (due or not), are published and run, and for how many seconds the oldest that is due
--- has been waiting.
-create function app.job_gauges() returns table (actor text, waiting bigint, due bigint, published bigint, running bigint,
-    oldest_due_seconds float8)
+-- Return the numbers of waiting (due or not), due, published and running jobs of each actor, and the seconds since its
+-- oldest due job became due.
+create function app.job_gauges() returns table (
+    actor text, waiting bigint, due bigint, published bigint, running bigint, oldest_due_seconds float8)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    -- Of those that wait there may be many, so only what their index holds is asked for.
+    -- Read only columns of the index jobs_due: a million jobs may be waiting.
     return query
     with waiting as (
         select j.actor, count(*) as jobs, count(*) filter (where j.due_at <= now()) as due,
@@ -57,18 +58,19 @@ end
 $$;
 call app.grant_definer('app.job_gauges()', '{}');
 
-create function app.dead_gauges() returns table (actor text, dead bigint)
+-- Return the number of dead letters of each actor.
+create function app.dead_letter_gauges() returns table (actor text, dead bigint)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query select d.actor, count(*) from app.dead_jobs d group by d.actor;
 end
 $$;
-call app.grant_definer('app.dead_gauges()', array['app_public']);
+call app.grant_definer('app.dead_letter_gauges()', array['app_public']);
 
--- Of the jobs that ended within the last p_window: how many, their attempts, and the 50th and 95th percentile of the time
--- from when they were asked for to their last claim, and from there to their end, in seconds.
-create function app.job_summaries(p_window interval) returns table (actor text, ended bigint, attempts bigint,
-    start_p50 float8, start_p95 float8, run_p50 float8, run_p95 float8)
+-- Summarise the jobs that finished within the last p_window, by actor: their number, their attempts, and the 50th and
+-- 95th percentiles of two times in seconds. `start` is from creation to the last claim, `run` from there to the end.
+create function app.job_summaries(p_window interval) returns table (
+    actor text, ended bigint, attempts bigint, start_p50 float8, start_p95 float8, run_p50 float8, run_p95 float8)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
@@ -84,7 +86,7 @@ end
 $$;
 call app.grant_definer('app.job_summaries(interval)', '{}');
 
--- The brands that wait longest: seconds since the oldest job of each was due.
+-- Return the p_most brands whose oldest due job has waited longest: seconds since it became due, and the due jobs.
 create function app.brand_lags(p_most int) returns table (brand_id uuid, seconds float8, due bigint)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -96,7 +98,7 @@ end
 $$;
 call app.grant_definer('app.brand_lags(int)', '{}');
 
--- What the clock has counted last: where 100,000 jobs wait, counting takes too long for whoever asks.
+-- The newest counts that the clock made. Counting 100,000 waiting jobs takes too long for a request.
 create table app.job_counts (
     kind text primary key,                 -- 'all'; there is one row
     counts jsonb not null,                 -- {"gauges": [...], "summaries": [...], "brand_lags": [...]}
@@ -105,7 +107,8 @@ create table app.job_counts (
 );
 call app.secure('app.job_counts', p_admin => 'select', p_system => 'select');
 
-create function app.counts_now(p_window interval, p_brands int) returns jsonb
+-- Count the jobs now.
+create function app.count_jobs_now(p_window interval, p_brands int) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     return jsonb_build_object(
@@ -114,42 +117,43 @@ begin
         'brand_lags', (select jsonb_agg(l) from app.brand_lags(p_brands) as l));
 end
 $$;
-call app.grant_definer('app.counts_now(interval,int)', '{}');
+call app.grant_definer('app.count_jobs_now(interval,int)', '{}');
 
--- Counts anew if that was last done p_every ago, or if that is longer, 20 times as long ago as it took: a twentieth of the
--- time is spent on it at the most. Whether it has been; of several clocks one does it.
-create function app.count_jobs(p_every interval, p_window interval, p_brands int) returns boolean
+-- Refresh app.job_counts if the last counts are older than p_every and than 20 times the time that they took. So
+-- counting takes a twentieth of the time at most. Return whether this call counted. Of several clocks one does it.
+create function app.refresh_job_counts(p_every interval, p_window interval, p_brands int) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    began timestamptz := clock_timestamp();
-    found_now jsonb;
+    started_at timestamptz := clock_timestamp();
+    new_counts jsonb;
 begin
-    -- A table lock, because every login could hold an advisory lock. It does not block readers.
+    -- Use a table lock: any login could hold an advisory lock and so stop the counts. It does not block readers.
     begin
         lock table app.job_counts in exclusive mode nowait;
     exception when lock_not_available then
         return false;
     end;
-    if exists (select from app.job_counts c where c.counted_at + greatest(p_every, 20 * c.took) > began) then
+    if exists (select from app.job_counts c where c.counted_at + greatest(p_every, 20 * c.took) > started_at) then
         return false;
     end if;
-    found_now := app.counts_now(p_window, p_brands);
+    new_counts := app.count_jobs_now(p_window, p_brands);
     insert into app.job_counts as c (kind, counts, counted_at, took)
-    values ('all', found_now, began, clock_timestamp() - began)
+    values ('all', new_counts, started_at, clock_timestamp() - started_at)
     on conflict (kind) do update set counts = excluded.counts, counted_at = excluded.counted_at, took = excluded.took;
     return true;
 end
 $$;
-call app.grant_definer('app.count_jobs(interval,interval,int)', array['app_worker']);
+call app.grant_definer('app.refresh_job_counts(interval,interval,int)', array['app_worker']);
 
--- What was counted last, if that is not too long ago, and else what is there to be counted now.
+-- Return the newest counts and their age in seconds. Count now if they are older than p_within and than 40 times the
+-- time that they took.
 create function app.job_counts(p_within interval, p_window interval, p_brands int, out counts jsonb, out age float8)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     select c.counts, extract(epoch from clock_timestamp() - c.counted_at) into counts, age
     from app.job_counts c where c.counted_at + greatest(p_within, 40 * c.took) > clock_timestamp();
     if not found then
-        counts := app.counts_now(p_window, p_brands);
+        counts := app.count_jobs_now(p_window, p_brands);
         age := 0;
     end if;
 end

@@ -1,5 +1,5 @@
--- The audit trail. An entry commits with the act that it describes; the seal process seals it into its
--- tenant's chain soon after.
+-- The audit trail. An entry commits with the act that it describes. The seal process appends it to the chain of its
+-- tenant within a second.
 
 create table public.audit_logs (
     id uuid primary key default gen_random_uuid(),
@@ -9,7 +9,7 @@ create table public.audit_logs (
     record_id uuid,
     record_key text,                       -- for records whose key is not a UUID
     timestamp timestamptz not null default clock_timestamp(),
-    details jsonb not null default '{}',   -- before, after, what else matters
+    details jsonb not null default '{}',   -- {"before", "after", "shown", …}
     brand_id uuid,                         -- the tenant; null: the platform itself
     actor_role text,
     session_id uuid,
@@ -17,19 +17,20 @@ create table public.audit_logs (
     outcome text not null default 'ok' check (outcome in ('ok', 'refused', 'failed')),
     reason text,
     request_id text,
-    -- Salted hashes of the personal values, by path (see app.audit_personal_values): the chain covers these.
+    -- Salted hashes of the personal values by path (see app.audit_personal_values). The chain covers these.
     personal_hashes jsonb not null default '{}',
-    -- the seal
+    -- The position in the chain, set by the seal process.
     seq bigint,
     key_version int,
     mac bytea,
     sealed_at timestamptz,
-    -- What can't be sealed would keep all that comes after it from being sealed, and nobody could take it away.
+    -- Bound the details: an entry that the seal process can't read would block all later entries of its chain.
     constraint audit_logs_details_bounded check (
         pg_column_size(details) <= 4194304 and not jsonb_path_exists(details, '$.**{64}')),
-    constraint audit_logs_sealed_whole check ((seq is null) = (mac is null) and (mac is null) = (key_version is null))
+    constraint audit_logs_seal_complete check ((seq is null) = (mac is null) and (mac is null) = (key_version is null))
 );
--- What is searched is indexed once it has its seal, by whoever seals it: the act itself keeps the key and one index up.
+-- Indexes for searches hold sealed entries only. The seal process maintains them, so that an act's own insert
+-- maintains no more than the primary key and the index of unsealed entries.
 create index audit_logs_unsealed on public.audit_logs (brand_id, timestamp, id) where seq is null;
 create unique index audit_logs_chain
     on public.audit_logs (coalesce(brand_id, '00000000-0000-0000-0000-000000000000'), seq)
@@ -42,51 +43,51 @@ create index audit_logs_shown on public.audit_logs using gin ((details -> 'shown
     where seq is not null and details ? 'shown';
 
 -- The personal values of an entry, by path: {"address": {"salt": …, "value": …}, "before.email": …}. A value can be
--- erased here without breaking the chain, which covers its salted hash only. Readers are those of the entry.
+-- erased here without breaking the chain, which covers its salted hash only. Readers of the entry may read it.
 create table app.audit_personal_values (
     id uuid primary key,                   -- of the entry
     brand_id uuid,                         -- of the entry
     contents jsonb not null
 );
 
--- The head of each tenant's chain; the nil UUID is the platform's.
+-- The head of each tenant's chain. The nil UUID names the platform's chain.
 create table app.audit_chains (
     chain_id uuid primary key,
     seq bigint not null default 0,
     mac bytea not null default '\x'
 );
 
--- What each chain is held after, where its oldest entries have been dropped.
+-- The last deleted entry of each chain whose oldest entries have been deleted. The chain starts after it.
 create table app.audit_starts (
     chain_id uuid primary key,
     seq bigint not null,
     mac bytea not null,
-    checkpoint bigint not null             -- the stored checkpoint that says so
+    checkpoint bigint not null             -- the stored checkpoint that names this start
 );
 
--- Append-only, whoever asks. These decide what may still be done to a row; the triggers fire for the owner too, and
--- always: not even a session that poses as a replica is spared.
+-- Refuse every change. The triggers of append-only tables fire for every role, the owner included, and in sessions
+-- with session_replication_role = replica.
 create function app.refuse_change() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     raise exception using errcode = 'PT403', message = 'audit_is_append_only';
 end
 $$;
 
--- The named columns may be filled in once, and nothing else may ever change.
+-- Allow the named columns to be filled once, from null. Refuse every other change.
 create function app.fill_in_once() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-    was jsonb := to_jsonb(old);
-    now_is jsonb := to_jsonb(new);
+    before jsonb := to_jsonb(old);
+    after jsonb := to_jsonb(new);
 begin
-    if was ->> tg_argv[0] is null and now_is ->> tg_argv[0] is not null and was - tg_argv = now_is - tg_argv then
+    if before ->> tg_argv[0] is null and after ->> tg_argv[0] is not null and before - tg_argv = after - tg_argv then
         return new;
     end if;
     raise exception using errcode = 'PT403', message = 'audit_is_append_only';
 end
 $$;
 
--- A chain's row only ever moves forward.
-create function app.move_forward() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- Refuse a head or start whose number does not increase.
+create function app.require_higher_seq() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if new.chain_id = old.chain_id and new.seq > old.seq then
         return new;
@@ -95,8 +96,8 @@ begin
 end
 $$;
 
--- An entry may go that is years old, and that a stored checkpoint says the chain is held without.
-create function app.drop_outdated() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- Allow the deletion of an entry that is older than a year and not after the start of its chain. Refuse any other.
+create function app.require_expired_entry() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if old.timestamp < now() - interval '1 year' and old.seq <= (
         select s.seq from app.audit_starts s
@@ -108,6 +109,7 @@ begin
 end
 $$;
 
+-- Make a table append-only. p_update and p_delete name the trigger functions that decide on a change of one row.
 create procedure app.append_only(
     p_table regclass, p_update text default 'app.refuse_change()', p_delete text default 'app.refuse_change()'
 ) language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -117,19 +119,19 @@ begin
     for rule in
         select * from (values
             ('update', 'row', p_update), ('delete', 'row', p_delete), ('truncate', 'statement', 'app.refuse_change()')
-        ) as rules (event, level, decides)
+        ) as rules (event, level, trigger_function)
     loop
         execute format('create trigger append_only_%s before %1$s on %s for each %s execute function %s',
-            rule.event, p_table, rule.level, rule.decides);
+            rule.event, p_table, rule.level, rule.trigger_function);
         execute format('alter table %s enable always trigger append_only_%s', p_table, rule.event);
     end loop;
 end
 $$;
 
-call app.append_only('public.audit_logs', p_delete => 'app.drop_outdated()',
+call app.append_only('public.audit_logs', p_delete => 'app.require_expired_entry()',
     p_update => $$app.fill_in_once('seq', 'key_version', 'mac', 'sealed_at')$$);
-call app.append_only('app.audit_chains', p_update => 'app.move_forward()');
-call app.append_only('app.audit_starts', p_update => 'app.move_forward()');
+call app.append_only('app.audit_chains', p_update => 'app.require_higher_seq()');
+call app.append_only('app.audit_starts', p_update => 'app.require_higher_seq()');
 
 call app.secure('public.audit_logs', p_admin => 'select', p_system => 'select', p_sealer => 'select',
     p_member => '{"select": "audit:read"}');
@@ -137,15 +139,14 @@ call app.secure('app.audit_personal_values', p_admin => 'select', p_system => 's
     p_member => '{"select": "audit:read"}');
 call app.secure('app.audit_chains', p_system => 'select', p_sealer => 'select');
 call app.secure('app.audit_starts', p_system => 'select', p_sealer => 'select');
--- Ordinary definer functions write entries, and nothing else of the trail. Those of app_audit_definer do the rest
--- (…_audit_sealing.sql).
+-- Functions of app_definer insert entries and change nothing else of the trail. Functions of app_audit_definer do the
+-- rest (…_audit_sealing.sql).
 revoke update, delete on public.audit_logs, app.audit_personal_values from app_definer;
 revoke insert, update, delete on app.audit_chains, app.audit_starts from app_definer;
 
--- Return an entry's personal values by path: where the request came from, a reason that a person typed, and the
--- personal values in `before` and `after`. There, keyed hashes of names, addresses and phone numbers begin with
--- `hmac:`.
-create function app.personal_values(p_entry public.audit_logs, p_address text, p_user_agent text) returns jsonb
+-- Return an entry's personal values by path: the request's address and user agent, a reason that a person typed, and
+-- the personal values in `before` and `after`. Keyed hashes of names, addresses and phone numbers begin with `hmac:`.
+create function app.personal_audit_values(p_entry public.audit_logs, p_address text, p_user_agent text) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     found_values jsonb := jsonb_strip_nulls(jsonb_build_object(
@@ -164,24 +165,21 @@ begin
     return found_values;
 end
 $$;
-revoke all on function app.personal_values(public.audit_logs, text, text) from public;
-grant execute on function app.personal_values(public.audit_logs, text, text) to app_definer;
+revoke all on function app.personal_audit_values(public.audit_logs, text, text) from public;
+grant execute on function app.personal_audit_values(public.audit_logs, text, text) to app_definer;
 
--- Insert an entry. Its personal values go to app.audit_personal_values, each with a salt of its own; the entry keeps
--- SHA-256 of `<salt>:<path>=<value>`, and null in place of the value.
-create function app.insert_audit(p_entry public.audit_logs, p_address text, p_user_agent text) returns void
+-- Insert an entry and set its time. Move its personal values to app.audit_personal_values, each with its own salt. The
+-- entry keeps SHA-256 of `<salt>:<path>=<value>`, and null in place of the value.
+create function app.insert_audit_entry(p_entry public.audit_logs, p_address text, p_user_agent text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    found_values jsonb := app.personal_values(p_entry, p_address, p_user_agent);
+    found_values jsonb := app.personal_audit_values(p_entry, p_address, p_user_agent);
     contents jsonb := '{}';
     path text;
     content text;
     salt text;
 begin
-    p_entry.id := coalesce(p_entry.id, gen_random_uuid());
     p_entry.timestamp := clock_timestamp();
-    p_entry.details := coalesce(p_entry.details, '{}');
-    p_entry.outcome := coalesce(p_entry.outcome, 'ok');
     p_entry.personal_hashes := '{}';
     for path, content in select * from jsonb_each_text(found_values) loop
         salt := gen_random_uuid()::text;
@@ -202,42 +200,57 @@ begin
     end if;
 end
 $$;
-call app.grant_definer('app.insert_audit(public.audit_logs,text,text)', '{}');
+call app.grant_definer('app.insert_audit_entry(public.audit_logs,text,text)', '{}');
 
--- Record an entry as the caller; a brand's or a fan's goes only into its own chain. The seal process polls for it, so
--- an entry costs its transaction nothing else.
--- A job writes as a job, never as a person. While it runs, it writes only into the chain of its brand. Every entry of
--- the workers' login is a job's.
+-- Return a new entry about an act on a record. The caller sets the actor and the tenant.
+create function app.new_audit_entry(
+    p_id uuid, p_action text, p_table text, p_record_id uuid, p_record_key text, p_details jsonb, p_outcome text,
+    p_reason text, p_request_id text
+) returns public.audit_logs language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    entry public.audit_logs;
+begin
+    entry.id := coalesce(p_id, gen_random_uuid());
+    entry.action := p_action;
+    entry.table_name := p_table;
+    entry.record_id := p_record_id;
+    entry.record_key := p_record_key;
+    entry.details := coalesce(p_details, '{}');
+    entry.outcome := coalesce(p_outcome, 'ok');
+    entry.reason := p_reason;
+    entry.request_id := p_request_id;
+    return entry;
+end
+$$;
+call app.grant_definer('app.new_audit_entry(uuid,text,text,uuid,text,jsonb,text,text,text)', '{}');
+
+-- Record an entry of the caller's act. The seal process polls for entries, so an entry adds no notification to its
+-- transaction.
+-- A member or fan writes only into the chain of the own tenant. A job writes as a job and never as a person, and while
+-- it runs, only into the chain of its brand. Every entry of the workers' login belongs to a job.
 create function app.record_audit(
     p_id uuid, p_action text, p_table text, p_record_id uuid, p_record_key text, p_details jsonb, p_outcome text,
     p_reason text, p_brand_id uuid, p_request_id text, p_address text, p_user_agent text
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;  -- app.claims(), for less
-    asking text := current_setting('role');
-    entry public.audit_logs;
+    -- app.claims() reads the same setting, but its call would cost more than the rest of this block.
+    claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+    caller text := current_setting('role');
+    entry public.audit_logs := app.new_audit_entry(
+        p_id, p_action, p_table, p_record_id, p_record_key, p_details, p_outcome, p_reason, p_request_id);
 begin
-    entry.id := p_id;
-    entry.action := p_action;
-    entry.table_name := p_table;
-    entry.record_id := p_record_id;
-    entry.record_key := p_record_key;
-    entry.details := p_details;
-    entry.outcome := p_outcome;
-    entry.reason := p_reason;
-    entry.request_id := p_request_id;
     entry.job_id := (claims ->> 'job_id')::uuid;
-    if asking in ('app_job', 'app_system', 'app_sealer') or session_user = 'app_worker' then
-        entry.actor_role := asking;
-        entry.brand_id := app.audit_brand_of_job(asking, claims, p_brand_id);
+    if caller in ('app_job', 'app_system', 'app_sealer') or session_user = 'app_worker' then
+        entry.actor_role := caller;
+        entry.brand_id := app.audit_brand_of_job(caller, claims, p_brand_id);
     else
-        entry.actor_role := coalesce(claims #>> '{app_metadata,user_role}', nullif(asking, 'none'));
-        entry.brand_id := case asking when 'app_admin' then p_brand_id
+        entry.actor_role := coalesce(claims #>> '{app_metadata,user_role}', nullif(caller, 'none'));
+        entry.brand_id := case caller when 'app_admin' then p_brand_id
             else (claims #>> '{app_metadata,brand_id}')::uuid end;
         entry.user_id := (claims ->> 'sub')::uuid;
         entry.session_id := (claims ->> 'session_id')::uuid;
     end if;
-    perform app.insert_audit(entry, p_address, p_user_agent);
+    perform app.insert_audit_entry(entry, p_address, p_user_agent);
 end
 $$;
 call app.grant_definer(
@@ -245,7 +258,7 @@ call app.grant_definer(
     array['app_public', 'authenticated', 'app_fan', 'app_admin', 'app_job', 'app_system', 'app_credentials',
         'app_sealer']);
 
--- Return the brand that a job's entry belongs to; refuse any other. The seal process writes into every chain.
+-- Return the brand that a job's entry belongs to. Refuse any other brand. The seal process writes into every chain.
 create function app.audit_brand_of_job(p_role text, p_claims jsonb, p_brand_id uuid) returns uuid
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -253,7 +266,7 @@ declare
     job_brand uuid;
     job_user uuid;
     is_running boolean := false;
-    claimed uuid := (p_claims #>> '{app_metadata,brand_id}')::uuid;
+    claimed_brand uuid := (p_claims #>> '{app_metadata,brand_id}')::uuid;
 begin
     if p_role = 'app_sealer' then
         return p_brand_id;
@@ -264,8 +277,8 @@ begin
     end if;
     case p_role
         when 'app_job' then
-            if claimed is not null and (job_id is null or is_running and job_brand = claimed) then
-                return claimed;
+            if claimed_brand is not null and (job_id is null or is_running and job_brand = claimed_brand) then
+                return claimed_brand;
             end if;
         when 'app_fan' then
             if is_running and job_user = (p_claims ->> 'sub')::uuid then
@@ -290,23 +303,15 @@ create function app.add_audit(
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     claims jsonb := app.claims();
-    entry public.audit_logs;
+    entry public.audit_logs := app.new_audit_entry(
+        p_id, p_action, p_table, p_record_id, p_record_key, p_details, p_outcome, p_reason, p_request_id);
 begin
-    entry.id := p_id;
     entry.user_id := coalesce(p_user_id, (claims ->> 'sub')::uuid);
-    entry.action := p_action;
-    entry.table_name := p_table;
-    entry.record_id := p_record_id;
-    entry.record_key := p_record_key;
-    entry.details := p_details;
-    entry.outcome := p_outcome;
-    entry.reason := p_reason;
     entry.brand_id := p_brand_id;
     entry.actor_role := coalesce(claims #>> '{app_metadata,user_role}', nullif(current_setting('role'), 'none'));
     entry.session_id := (claims ->> 'session_id')::uuid;
     entry.job_id := (claims ->> 'job_id')::uuid;
-    entry.request_id := p_request_id;
-    perform app.insert_audit(entry, p_address, p_user_agent);
+    perform app.insert_audit_entry(entry, p_address, p_user_agent);
 end
 $$;
 call app.grant_definer(

@@ -1,10 +1,10 @@
--- Checkpoints of the audit trail: what every chain's head was, signed, and stored outside of this database. What is kept
--- here is for making the next one, and for storing again what the store could not take.
+-- Checkpoints of the audit trail: signed lists of the heads of all chains, stored outside this database. The rows here
+-- serve to make the next checkpoint, and to retry the storage of checkpoints that the store did not accept.
 
 create table app.audit_checkpoints (
     number bigint primary key,
     at timestamptz not null,
-    sha256 bytea not null,       -- of the document; the next one names it
+    sha256 bytea not null,       -- of the document; named by the next checkpoint
     document text not null,
     stored_at timestamptz
 );
@@ -12,8 +12,9 @@ create index audit_checkpoints_unstored on app.audit_checkpoints (number) where 
 
 call app.append_only('app.audit_checkpoints', p_update => $$app.fill_in_once('stored_at')$$);
 
--- Where a chain begins is what a stored checkpoint says.
-create function app.require_vouched() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- Refuse a chain start that the named checkpoint does not contain, or whose checkpoint is not stored.
+create function app.require_stored_checkpoint() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     perform from app.audit_checkpoints c, jsonb_array_elements(c.document::jsonb -> 'starts') as start
     where c.number = new.checkpoint and c.stored_at is not null and start ->> 'chain' = new.chain_id::text
@@ -24,15 +25,18 @@ begin
     raise exception using errcode = 'PT403', message = 'audit_is_append_only';
 end
 $$;
-create trigger vouched before insert or update on app.audit_starts
-    for each row execute function app.require_vouched();
-alter table app.audit_starts enable always trigger vouched;
+create trigger stored_checkpoint before insert or update on app.audit_starts
+    for each row execute function app.require_stored_checkpoint();
+alter table app.audit_starts enable always trigger stored_checkpoint;
 
 call app.secure('app.audit_checkpoints', p_admin => 'select', p_system => 'select', p_sealer => 'select');
 revoke insert, update, delete on app.audit_checkpoints from app_definer;
 
--- How many entries have no seal, for how many seconds the oldest of them has had none, how long ago the newest stored
--- checkpoint was made, and for how long there should have been one: null where there is nothing to tell of.
+-- Return the state of sealing and checkpoints. All times are in seconds.
+--   unsealed                 entries without a seal
+--   oldest_unsealed_seconds  age of the oldest of them; 0 if there is none
+--   checkpoint_seconds       age of the newest stored checkpoint; null if there is none
+--   first_sealed_seconds     time since the first seal, if there is no stored checkpoint; null otherwise
 create function app.audit_gauges(out unsealed bigint, out oldest_unsealed_seconds float8, out checkpoint_seconds float8,
     out first_sealed_seconds float8)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -41,7 +45,7 @@ begin
     into unsealed, oldest_unsealed_seconds from public.audit_logs l where l.seq is null;
     select extract(epoch from now() - c.at)::float8 into checkpoint_seconds
     from app.audit_checkpoints c where c.stored_at is not null order by c.number desc limit 1;
-    if checkpoint_seconds is null then  -- Only then does anybody ask, and there is no index for it.
+    if checkpoint_seconds is null then  -- Callers need it only then, and no index serves this query.
         select extract(epoch from now() - min(l.sealed_at))::float8 into first_sealed_seconds
         from public.audit_logs l where l.seq = 1;
     end if;
@@ -49,7 +53,7 @@ end
 $$;
 call app.grant_definer('app.audit_gauges()', array['app_public', 'app_system', 'app_sealer']);
 
--- Rights that only the functions of app_audit_definer have (…_audit_sealing.sql).
+-- Grant the rights that only functions of app_audit_definer have (…_audit_sealing.sql).
 do $$
 declare
     rule record;
@@ -80,23 +84,24 @@ begin
 end
 $$;
 
--- The trail belongs to a role that nobody is a member of, and that may itself change nothing: whoever runs migrations
--- can't step over its triggers in passing. What a superuser does is found by verification.
+-- Give the tables of the trail to a role without members and without the right to change rows. Otherwise the role that
+-- runs migrations could disable their triggers. Verification finds changes by a superuser.
 do $$
 declare
-    kept regclass;
+    relation regclass;
 begin
     if not exists (select from pg_roles where rolname = 'app_audit_owner') then
         create role app_audit_owner nologin;
     end if;
     execute format('grant app_audit_owner to %I', current_user);
     grant usage, create on schema public, app to app_audit_owner;
-    foreach kept in array array['public.audit_logs', 'app.audit_personal_values', 'app.audit_chains',
+    foreach relation in array array['public.audit_logs', 'app.audit_personal_values', 'app.audit_chains',
         'app.audit_starts', 'app.audit_checkpoints']::regclass[]
     loop
-        execute format('grant select on table %s to %I', kept, current_user);
-        execute format('alter table %s owner to app_audit_owner', kept);
-        execute format('revoke insert, update, delete, truncate, references, trigger on table %s from app_audit_owner', kept);
+        execute format('grant select on table %s to %I', relation, current_user);
+        execute format('alter table %s owner to app_audit_owner', relation);
+        execute format('revoke insert, update, delete, truncate, references, trigger on table %s from app_audit_owner',
+            relation);
     end loop;
     revoke create on schema public, app from app_audit_owner;
     execute format('revoke app_audit_owner from %I', current_user);

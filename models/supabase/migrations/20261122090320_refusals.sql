@@ -1,14 +1,16 @@
--- Refusals in the audit trail: written by themselves, whoever was refused, known or not, alive or not.
+-- Refusals in the audit trail. Each is recorded in its own transaction, for known and unknown callers.
 
--- Whose a record is. Nobody is told but the trail; tables are those that our routes name.
-create function app.owner_of(p_table text, p_id uuid, out is_there boolean, out brand_id uuid, out user_id uuid)
+-- Return whether a record exists, and the brand and person that it belongs to. Only the audit trail may use the result:
+-- a caller must not learn which records exist. p_table is a table that a route names.
+create function app.find_record_owner(
+    p_table text, p_id uuid, out is_found boolean, out brand_id uuid, out user_id uuid)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     relation regclass;
     found_row jsonb;
 begin
-    is_there := false;
-    -- A job that is over is kept elsewhere.
+    is_found := false;
+    -- A finished job is in app.job_history.
     foreach relation in array array_remove(array[
         to_regclass(format('public.%I', p_table)), to_regclass(format('app.%I', p_table)),
         case p_table when 'jobs' then 'app.job_history'::regclass end], null)
@@ -19,18 +21,19 @@ begin
     if found_row is null then
         return;
     end if;
-    is_there := true;
+    is_found := true;
     brand_id := case p_table when 'brands' then p_id else (found_row ->> 'brand_id')::uuid end;
     user_id := case p_table when 'users' then p_id else (found_row ->> 'user_id')::uuid end;
 end
 $$;
-call app.grant_definer('app.owner_of(text,uuid)', '{}');
+call app.grant_definer('app.find_record_owner(text,uuid)', '{}');
 
--- Writes that somebody was refused; whether it did.
---   p_actor   the claims of the token or key that was shown, if it was one of ours; its session may have ended
+-- Record the refusal of a request. Return whether an entry was written.
+--   p_actor   claims of the presented token or key, if it is one of ours; its session may have ended
 --   p_request {"request_id", "address", "user_agent"}
--- What is not found is written only if it is there, and somebody else's: as `out_of_reach`. If it is no record of the
--- actor's brand, that goes into the platform's chain: the brand's own would tell what there is elsewhere.
+-- A record that was not found is worth an entry only if it exists and belongs to another person: as `out_of_reach`. If
+-- it belongs to another brand, the entry goes to the platform's chain, because an entry in the caller's chain would
+-- show the caller's brand that the record exists.
 create function app.record_refusal(
     p_id uuid, p_action text, p_reason text, p_actor jsonb, p_table text, p_record_id uuid, p_record_key text,
     p_details jsonb, p_request jsonb
@@ -42,8 +45,8 @@ declare
     entry public.audit_logs;
 begin
     if p_reason = 'not_found' and not p_details ? 'count' then
-        owner := app.owner_of(p_table, p_record_id);
-        if not owner.is_there or owner.user_id = actor then
+        owner := app.find_record_owner(p_table, p_record_id);
+        if not owner.is_found or owner.user_id = actor then
             return false;
         end if;
         p_reason := 'out_of_reach';
@@ -52,20 +55,13 @@ begin
             brand := null;
         end if;
     end if;
-    entry.id := p_id;
+    entry := app.new_audit_entry(p_id, p_action, p_table, p_record_id, p_record_key, p_details, 'refused', p_reason,
+        p_request ->> 'request_id');
     entry.user_id := actor;
-    entry.action := p_action;
-    entry.table_name := p_table;
-    entry.record_id := p_record_id;
-    entry.record_key := p_record_key;
-    entry.details := p_details;
     entry.brand_id := brand;
     entry.actor_role := p_actor #>> '{app_metadata,user_role}';
     entry.session_id := (p_actor ->> 'session_id')::uuid;
-    entry.outcome := 'refused';
-    entry.reason := p_reason;
-    entry.request_id := p_request ->> 'request_id';
-    perform app.insert_audit(entry, p_request ->> 'address', p_request ->> 'user_agent');
+    perform app.insert_audit_entry(entry, p_request ->> 'address', p_request ->> 'user_agent');
     return true;
 end
 $$;
