@@ -1,5 +1,6 @@
--- What people agreed to. consent_events is the truth, consents the state that follows from it.
+-- Consents: notices, consents and their events. consent_events is the record; consents is the current state.
 
+-- Texts that consents are given under. A published version never changes; several versions and languages share a key.
 create table public.consent_notices (
     id uuid primary key default gen_random_uuid(),
     key text not null,
@@ -15,7 +16,8 @@ create table public.consent_notices (
     unique (key, version, locale)
 );
 
-create function app.keep_notice() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- Refuse every change of a published notice but its retirement.
+create function app.refuse_notice_change() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     -- body_sha256 is generated after this trigger: in `new` it is still null.
     if tg_op = 'UPDATE' and to_jsonb(new) - '{retired_at,body_sha256}'::text[]
@@ -23,19 +25,19 @@ begin
         return new;
     end if;
     raise exception using errcode = 'PT409', message = 'notice_is_published',
-        detail = 'A published notice never changes; publish a new version.';
+        detail = 'A published notice can''t be changed; publish a new version.';
 end
 $$;
 create trigger consent_notices_immutable before update or delete on public.consent_notices
-    for each row execute function app.keep_notice();
+    for each row execute function app.refuse_notice_change();
 
 insert into public.consent_notices (id, key, version, locale, title, body, tiers) values
     ('0197a000-0000-7000-8000-000000000001', 'default', 1, 'en', 'Your data in this activation',
      'Compañon and the brand whose activation you take part in process your scan: time, place (if you share it) and a '
      'pseudonymous mark of your device, to decide whether it counts and to prevent fraud (tier "essential"). With your '
      'consent they also measure how the activation does (tier "analytics"), contact you about the brand (tier '
-     '"marketing"), or have texts that you write analysed by an AI service (tier "ai_processing"). You may withdraw any '
-     'of these at any time in the same place, with effect at once.',
+     '"marketing"), or have texts that you write analysed by an AI service (tier "ai_processing"). You may withdraw '
+     'any of these at any time in the same place, with effect at once.',
      array['essential', 'analytics', 'marketing', 'ai_processing']),
     ('0197a000-0000-7000-8000-000000000002', 'default', 1, 'es', 'Tus datos en esta activación',
      'Compañon y la marca en cuya activación participas tratan tu escaneo: hora, lugar (si lo compartes) y una marca '
@@ -51,7 +53,7 @@ create table public.consents (
     consent_tier text not null check (consent_tier in ('essential', 'analytics', 'marketing', 'ai_processing')),
     granted_at timestamptz not null default now(),
     revoked_at timestamptz,
-    brand_id uuid references public.brands (id),  -- null: given to Compañon for every brand's activations
+    brand_id uuid references public.brands (id),  -- null: for every brand
     notice_id uuid not null references public.consent_notices (id),
     locale text not null,
     source text not null default 'api',
@@ -59,7 +61,7 @@ create table public.consents (
 );
 create unique index consents_in_force on public.consents
     (user_id, consent_tier, coalesce(brand_id, '00000000-0000-0000-0000-000000000000')) where revoked_at is null;
--- A person's own list, with what they have taken back.
+-- For the list of a person's consents, including the withdrawn ones.
 create index consents_user on public.consents (user_id, granted_at desc, id desc);
 create index consents_expiry on public.consents (expires_at) where revoked_at is null;
 
@@ -80,13 +82,15 @@ create table public.consent_events (
 );
 create index consent_events_user on public.consent_events (user_id, at);
 
-create function app.keep_consent_event() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- Refuse every change of a consent event.
+create function app.refuse_consent_event_change() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     raise exception using errcode = 'PT409', message = 'consent_events_are_append_only';
 end
 $$;
 create trigger consent_events_append_only before update or delete on public.consent_events
-    for each row execute function app.keep_consent_event();
+    for each row execute function app.refuse_consent_event_change();
 
 call app.secure('public.consent_notices', p_admin => 'select', p_system => 'select');
 create policy authenticated_select on public.consent_notices for select to authenticated using (true);
@@ -95,9 +99,8 @@ create policy app_public_select on public.consent_notices for select to app_publ
 create policy app_job_select on public.consent_notices for select to app_job using (true);
 grant select on public.consent_notices to authenticated, app_fan, app_public, app_job;
 
--- A consent is the person's own affair: a brand never reads it here, the functions that need it ask whether it is in
--- force. Members of a brand and system admins are people too. Changes go through the functions below, and so never
--- without their event.
+-- Each person reads their own consents only, also members of a brand and system admins. Brands read none: functions
+-- check whether a consent is in force. Only the functions below change consents, so each change has its event.
 call app.secure('public.consents', p_fan => 'select', p_system => 'select');
 call app.secure('public.consent_events', p_fan => 'select', p_system => 'select');
 create policy authenticated_select on public.consents for select to authenticated using (user_id = (select auth.uid()));
@@ -107,7 +110,14 @@ create policy authenticated_select on public.consent_events for select to authen
 create policy app_admin_select on public.consent_events for select to app_admin using (user_id = (select auth.uid()));
 grant select on public.consents, public.consent_events to authenticated, app_admin;
 
--- Which of these tiers are not in force for a person towards a brand.
+-- Report whether a consent is in force: neither withdrawn nor expired. The only definition of this rule. A standard
+-- body, so that PostgreSQL inlines it: the index consents_in_force is used where revoked_at is tested.
+create function app.consent_is_in_force(p_revoked_at timestamptz, p_expires_at timestamptz) returns boolean
+language sql stable return p_revoked_at is null and p_expires_at > now();
+grant execute on function app.consent_is_in_force(timestamptz, timestamptz)
+    to authenticated, app_fan, app_admin, app_definer;
+
+-- Return those of the tiers that a person has no consent in force for, towards a brand.
 create function app.missing_consents(p_user_id uuid, p_brand_id uuid, p_tiers text[]) returns text[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -115,13 +125,14 @@ begin
         select coalesce(array_agg(tier order by tier), '{}') from unnest(p_tiers) as tier
         where not exists (
             select from public.consents c
-            where c.user_id = p_user_id and c.consent_tier = tier and c.revoked_at is null and c.expires_at > now()
+            where c.user_id = p_user_id and c.consent_tier = tier
+                and app.consent_is_in_force(c.revoked_at, c.expires_at)
                 and (c.brand_id is null or c.brand_id = p_brand_id)));
 end
 $$;
 call app.grant_definer('app.missing_consents(uuid,uuid,text[])', '{}');
 
--- Return the notice of a key that is in force: published, not retired, in the first of these languages that it has.
+-- Return the id of a key's notice in force: published, not retired, in the first of these languages that it has.
 -- A language matches its own tag before its primary subtag (es-MX, then es). Without a match: English, then any.
 create function app.notice_in_force(p_key text, p_locales text[]) returns uuid
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -140,20 +151,31 @@ $$;
 call app.grant_definer('app.notice_in_force(text,text[])',
     array['app_public', 'authenticated', 'app_fan', 'app_admin', 'app_job']);
 
--- Appends what happened to a consent. For other definer functions.
+-- Add an event of a consent, with the hash of its notice.
 create function app.add_consent_event(p_consent public.consents, p_action text, p_source text, p_request_id text)
 returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    insert into public.consent_events (id, consent_id, user_id, brand_id, action, consent_tier, notice_id, notice_sha256,
-        locale, source, request_id, expires_at)
-    select gen_random_uuid(), p_consent.id, p_consent.user_id, p_consent.brand_id, p_action, p_consent.consent_tier, n.id,
-        n.body_sha256, p_consent.locale, p_source, p_request_id, p_consent.expires_at
+    insert into public.consent_events (id, consent_id, user_id, brand_id, action, consent_tier, notice_id,
+        notice_sha256, locale, source, request_id, expires_at)
+    select gen_random_uuid(), p_consent.id, p_consent.user_id, p_consent.brand_id, p_action, p_consent.consent_tier,
+        n.id, n.body_sha256, p_consent.locale, p_source, p_request_id, p_consent.expires_at
     from public.consent_notices n where n.id = p_consent.notice_id;
 end
 $$;
 call app.grant_definer('app.add_consent_event(public.consents,text,text,text)', '{}');
 
--- Closes consents that have run out. They have counted for nothing since; this writes it down.
+-- Set an expired consent's revoked_at to its expiry and record the expiry.
+create function app.close_expired(p_consent public.consents) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    update public.consents c set revoked_at = c.expires_at where c.id = p_consent.id;
+    perform app.add_consent_event(p_consent, 'expire', 'expiry', null);
+end
+$$;
+call app.grant_definer('app.close_expired(public.consents)', '{}');
+
+-- Close up to p_limit expired consents, the earliest first. Return how many. A consent has no effect from its expiry
+-- on, also before this function runs.
 create function app.expire_consents(p_limit int) returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -170,46 +192,50 @@ begin
     return expired;
 end
 $$;
-
-create function app.close_expired(p_consent public.consents) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-    update public.consents c set revoked_at = c.expires_at where c.id = p_consent.id;
-    perform app.add_consent_event(p_consent, 'expire', 'expiry', null);
-end
-$$;
-call app.grant_definer('app.close_expired(public.consents)', '{}');
 call app.grant_definer('app.expire_consents(int)', array['app_system']);
 
--- Gives a consent, or returns the one that is in force. For other definer functions.
-create function app.add_consent(
-    p_id uuid, p_user_id uuid, p_tier text, p_brand_id uuid, p_notice_id uuid, p_source text, p_request_id text,
-    out id uuid, out created boolean
-) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Refuse a notice that is not in force (422 or 409), and a tier that the notice doesn't name. Return the notice.
+create function app.require_notice(p_notice_id uuid, p_tier text) returns public.consent_notices
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     notice public.consent_notices;
     in_force uuid;
-    consent public.consents;
 begin
     select * into notice from public.consent_notices n where n.id = p_notice_id;
     in_force := app.notice_in_force(notice.key, array[notice.locale]);
     if in_force is null then
         perform app.refuse(422, 'unknown_notice', 'There is no such notice, or it is no longer in force.');
     elsif in_force <> notice.id then
-        perform app.refuse(409, 'notice_not_in_force', 'Show the notice in force and ask again.');
+        perform app.refuse(409, 'notice_not_in_force', 'Show the notice in force and ask for consent again.');
     end if;
     if not p_tier = any (notice.tiers) then
-        perform app.refuse(422, 'tier_not_in_notice', 'The notice says nothing about this tier.');
+        perform app.refuse(422, 'tier_not_in_notice', 'The notice doesn''t name this tier.');
     end if;
+    return notice;
+end
+$$;
+call app.grant_definer('app.require_notice(uuid,text)', '{}');
+
+-- Give a consent to p_brand_id, or to every brand if it is null. Return its id, and whether it was created; a consent
+-- in force stays as it is.
+create function app.add_consent(
+    p_id uuid, p_user_id uuid, p_tier text, p_brand_id uuid, p_notice_id uuid, p_source text, p_request_id text,
+    out id uuid, out created boolean
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    notice public.consent_notices := app.require_notice(p_notice_id, p_tier);
+    consent public.consents;
+begin
     if p_brand_id is not null and not exists (select from public.brands b where b.id = p_brand_id) then
         perform app.refuse(422, 'unknown_brand', 'There is no such brand.');
     end if;
     loop
+        -- Return the consent in force; close one that has expired, since the unique index allows one open consent.
         select * into consent from public.consents c
         where c.user_id = p_user_id and c.consent_tier = p_tier and c.brand_id is not distinct from p_brand_id
             and c.revoked_at is null
         for update;
-        if found and consent.expires_at > now() then
+        if found and app.consent_is_in_force(consent.revoked_at, consent.expires_at) then
             add_consent.id := consent.id;
             created := false;
             return;
@@ -227,13 +253,13 @@ begin
             created := true;
             return;
         end if;
-        -- Somebody else gave it between the two statements: look again.
+        -- A concurrent transaction inserted the consent between the two statements: read it in the next round.
     end loop;
 end
 $$;
 call app.grant_definer('app.add_consent(uuid,uuid,text,uuid,uuid,text,text)', '{}');
 
--- Gives a consent of the caller's own; under the default notice in their language unless another one is named.
+-- Give a consent for the caller. Without p_notice_id: under the default notice, in p_locale or the caller's language.
 create function app.grant_consent(
     p_id uuid, p_tier text, p_brand_id uuid, p_notice_id uuid, p_locale text, p_source text, p_request_id text,
     out id uuid, out created boolean
@@ -252,7 +278,7 @@ $$;
 call app.grant_definer('app.grant_consent(uuid,text,uuid,uuid,text,text,text)',
     array['authenticated', 'app_fan', 'app_admin']);
 
--- Takes a consent of the caller's own back, with effect at once; false if it was not in force any more.
+-- Withdraw a consent of the caller with immediate effect. Return false if it was withdrawn or closed already.
 create function app.revoke_consent(p_id uuid, p_source text, p_request_id text) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

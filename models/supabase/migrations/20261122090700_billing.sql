@@ -1,4 +1,4 @@
--- Local mirrors of what Stripe holds.
+-- Mirror of Stripe's subscriptions, payments and coupons. Ids are Stripe's.
 
 create table public.subscriptions (
     id text primary key,
@@ -16,7 +16,7 @@ create table public.payments (
     id text primary key,
     user_id uuid not null references public.users (id),
     brand_id uuid not null references public.brands (id),
-    amount_cents bigint not null,           -- minor units of the currency
+    amount_cents bigint not null,           -- minor currency units, also where the currency has no cents
     currency text not null check (currency ~ '^[a-z]{3}$'),
     status text,
     created_at timestamptz not null default now()

@@ -1,12 +1,11 @@
--- What the overview asks of scans and what their hourly counts can't say: how many people, and what has no score yet.
+-- The overview: hourly counts of scans, and the two numbers that they can't give: reach and scans without a score.
 
--- Scans without a score are few at any time, and this index holds no others.
+-- For app.count_unscored. Partial: few scans have no score at any time.
 create index qr_scans_unscored on public.qr_scans (brand_id, campaign_id, scan_time) where scored_at is null;
 create index scan_rollups_brand on public.scan_rollups (brand_id, hour);
 
--- People with at least one accepted and scored scan that is not held for fraud, per campaign, and (campaign_id null) in all of them
--- together, where somebody who took part in two counts once. For all time there is a row for each of them; for a part
--- of it, the scans themselves say.
+-- Return the reach of each campaign, and of all of them together (campaign_id null): people with an accepted and scored
+-- scan that is not held for fraud, each counted once. A Creator sees assigned campaigns only.
 create function app.reach(p_campaign_id uuid, p_from timestamptz, p_to timestamptz)
 returns table (campaign_id uuid, people bigint)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -14,6 +13,7 @@ declare
     brand uuid := app.brand_for('analytics:read');
     own uuid[] := app.own_campaigns();
 begin
+    -- For all time, count the rows of engagements, which hold one row for each person and campaign.
     if p_from is null and p_to is null then
         return query
         select e.campaign_id, count(distinct e.user_id) from public.engagements e
@@ -22,6 +22,7 @@ begin
         group by grouping sets ((e.campaign_id), ());
         return;
     end if;
+    -- For a window, count people in the scans of these campaigns.
     return query
     select s.campaign_id, count(distinct s.user_id) from public.qr_scans s
     where s.brand_id = brand and s.campaign_id in (
@@ -35,7 +36,7 @@ end
 $$;
 call app.grant_definer('app.reach(uuid,timestamptz,timestamptz)', array['authenticated']);
 
--- Scans that wait for their score.
+-- Return the number of scans in the window (p_to excluded) that have no fraud score yet.
 create function app.count_unscored(p_campaign_id uuid, p_from timestamptz, p_to timestamptz) returns bigint
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -52,7 +53,8 @@ end
 $$;
 call app.grant_definer('app.count_unscored(uuid,timestamptz,timestamptz)', array['authenticated']);
 
--- Counts the scans of one hour (or, null, of all hours) of a campaign anew. Under the caller's row policies.
+-- Recompute the rollups of a campaign for the hour that begins at p_hour, or for all hours (null). Not SECURITY DEFINER:
+-- the caller's row policies apply, so a brand's job counts scans of its brand only.
 create function app.recount_scans(p_campaign_id uuid, p_hour timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -60,7 +62,8 @@ declare
     v_end timestamptz := coalesce(p_hour + interval '1 hour', 'infinity');
     v_as_of timestamptz;
 begin
-    -- One recount of a campaign at a time. The statement after this one sees all that the one before it had committed.
+    -- Serialise recounts of a campaign: the statement below then sees everything that the previous recount and the
+    -- scans before it have committed, so the last one to write is also the last one to read.
     perform pg_advisory_xact_lock(hashtextextended('overview:' || p_campaign_id, 0));
     v_as_of := clock_timestamp();
     with scans as materialized (
@@ -69,6 +72,7 @@ begin
         from public.qr_scans s
         where s.campaign_id = p_campaign_id and s.scan_time >= v_start and s.scan_time < v_end
     ),
+    -- One row for each fact of a scan that is counted.
     facts as (
         select s.brand_id, s.hour, 'decision' as kind, s.decision as key from scans s
         union all
@@ -76,9 +80,10 @@ begin
         union all
         select s.brand_id, s.hour, 'band', s.band from scans s where s.decision = 'accepted' and s.band is not null
         union all
-        -- flagged by any rule: the counts by rule overlap
+        -- '*' counts scans flagged by any rule: counts by rule overlap and can't be added up.
         select s.brand_id, s.hour, 'rule', '*' from scans s where s.decision = 'accepted' and s.flagged
         union all
+        -- Once for each rule, also if the evidence names the rule twice.
         select s.brand_id, s.hour, 'rule', found.rule from scans s
         cross join lateral (
             select distinct item ->> 'rule' as rule from jsonb_array_elements(s.evidence) as item
@@ -88,6 +93,7 @@ begin
     counted as materialized (
         select f.brand_id, f.hour, f.kind, f.key, count(*) as count from facts f group by 1, 2, 3, 4
     ),
+    -- Delete buckets that became empty.
     gone as (
         delete from public.scan_rollups r
         where r.campaign_id = p_campaign_id and r.hour >= v_start and r.hour < v_end and not exists (
