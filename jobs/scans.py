@@ -58,7 +58,7 @@ def merge_refusals() -> None:
     scans.merge_refusals()
 
 
-@actor("scan_counters.expire", runs_as="system", time_limit=300.0)
+@actor("limit_counters.expire", runs_as="system", time_limit=300.0)
 def expire_counters() -> None:
     """Delete the counters of limits whose window is over."""
     scans.expire_counters()

@@ -1,4 +1,4 @@
-"""Delete the counters of scan limits (`app.scan_counters`) whose window is over."""
+"""Delete the counters of scan limits (`app.limit_counters`) whose window is over."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ def expire_counters() -> int:
     Limits count by the time of receipt, so no later scan reads them. Counters of a campaign's lifetime stay.
     """
     return execute(
-        "DELETE FROM app.scan_counters"
+        "DELETE FROM app.limit_counters"
         " WHERE bucket <> 'lifetime' AND left(bucket, 10) < to_char(now() - %s, 'YYYY-MM-DD')",
         (KEEP_WINDOWS,),
     )

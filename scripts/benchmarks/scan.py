@@ -41,7 +41,7 @@ TALLY = """
         select id, client_scan_id from public.qr_scans where decision = 'accepted'
     ),
     counted as (
-        select coalesce(sum(used), 0) as scans from app.scan_counters where scope = 'user'
+        select coalesce(sum(used), 0) as scans from app.limit_counters where scope = 'user'
     )
     select
         (select count(*) from bench.answered where scan_id not in (select id from accepted))

@@ -27,7 +27,7 @@ def verdicts(outcomes) -> list[str]:
 
 def shares_taken(superuser) -> Counter[tuple[str, str]]:
     with superuser.cursor() as cursor:
-        cursor.execute("select scope, subject::text, used from app.scan_counters")
+        cursor.execute("select scope, subject::text, used from app.limit_counters")
         taken: Counter[tuple[str, str]] = Counter()
         for scope, subject, used in cursor.fetchall():
             taken[scope, subject] += used
@@ -198,14 +198,14 @@ def test_limits_are_what_they_would_be_one_scan_after_the_other(campaign, code_o
         assert verdicts(outcomes) == [expectation.of(one) for one in attempts]
 
 
-DAY = "select app.scan_window('day', %s, %s), app.limit_reached('user', row (1, 'day')::app.scan_limit, %s, %s)"
+DAY = "select app.limit_window('day', %s, %s), app.describe_limit('user', row (1, 'day')::app.scan_limit, %s, %s)"
 
 
 def test_counters_of_past_windows_expire_and_those_of_a_lifetime_stay(campaign, superuser):
     made = campaign()
     with superuser.cursor() as cursor:
         cursor.execute(
-            "insert into app.scan_counters (campaign_id, brand_id, scope, subject, bucket, used)"
+            "insert into app.limit_counters (campaign_id, brand_id, scope, subject, bucket, used)"
             " select %s, %s, 'user', gen_random_uuid(), bucket, 1"
             " from (select 'YYYY-MM-DD' as day, 'YYYY-MM-DD\"T\"HH24:00Z' as hour) as formats, unnest(array['lifetime',"
             " to_char(now() - interval '4 days', day), to_char(now() - interval '4 days', hour),"
@@ -218,7 +218,7 @@ def test_counters_of_past_windows_expire_and_those_of_a_lifetime_stay(campaign, 
 
     assert expired == 2
     with superuser.cursor() as cursor:
-        cursor.execute("select count(*), count(*) filter (where bucket = 'lifetime') from app.scan_counters")
+        cursor.execute("select count(*), count(*) filter (where bucket = 'lifetime') from app.limit_counters")
         assert cursor.fetchone() == (3, 1)
 
 
@@ -250,7 +250,7 @@ def test_the_hour_that_a_clock_repeats_in_autumn_is_two(superuser, window, windo
 
     with superuser.cursor() as cursor:
         cursor.execute(
-            "select count(distinct app.scan_window(%s, at, 'Europe/Madrid')) from unnest(%s::timestamptz[]) at",
+            "select count(distinct app.limit_window(%s, at, 'Europe/Madrid')) from unnest(%s::timestamptz[]) at",
             (window, at_half_past_two_in_madrid),
         )
         assert cursor.fetchone() == (windows,)

@@ -187,7 +187,7 @@ RLS = [
                 for column in ("brand_id", "user_id")
             },
             "app.audit_personal_values.brand_id": "read by entry",
-            "app.scan_counters.brand_id": "read by campaign",
+            "app.limit_counters.brand_id": "read by campaign",
             "public.audit_logs.brand_id": "two begin with it: of entries with a seal, and of those without",
         },
     ),

@@ -16,7 +16,7 @@ FITTING: dict[str, Any] = {
     "app.job_history.state": "done",
     "app.job_history.finished_at": "2026-01-01T00:00:00Z",  # another moment than that of jobs which end in a test
     "app.dead_jobs.state": "dead",
-    "app.scan_counters.scope": "user",
+    "app.limit_counters.scope": "user",
     "app.heartbeats.kind": "relay",
     "app.invitations.role_id": 2,
     "app.api_keys.scopes": ["campaigns:read"],

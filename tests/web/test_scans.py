@@ -22,7 +22,7 @@ def north_of_madrid(metres: float) -> tuple[float, float]:
 
 def counters(superuser, scope: str) -> list[int]:
     with superuser.cursor() as cursor:
-        cursor.execute("select used from app.scan_counters where scope = %s order by bucket, used", (scope,))
+        cursor.execute("select used from app.limit_counters where scope = %s order by bucket, used", (scope,))
         return [used for (used,) in cursor.fetchall()]
 
 
@@ -498,7 +498,7 @@ def test_limit_of_window_that_is_over_leaves_shares_in_next(phone, campaign, cod
     code = code_of(campaign(scan_limit={"per_user": {"count": 1, "window": "hour"}}))
     device = phone()
     device.scan(code)
-    superuser.cursor().execute("update app.scan_counters set bucket = '2026-01-01T00:00Z'")
+    superuser.cursor().execute("update app.limit_counters set bucket = '2026-01-01T00:00Z'")
 
     assert [device.scan(code).status_code for _ in range(2)] == [201, 429]
 
@@ -511,7 +511,7 @@ def test_limit_of_day_counts_by_campaign_time_zone(phone, campaign, code_of, sup
     answers = [phone().scan(code) for _ in range(2)]
 
     with superuser.cursor() as cursor:
-        cursor.execute("select bucket from app.scan_counters")
+        cursor.execute("select bucket from app.limit_counters")
         assert cursor.fetchall() == [(f"{local:%Y-%m-%d}",)]
     midnight = datetime(local.year, local.month, local.day, tzinfo=local.tzinfo) + timedelta(days=1)
     assert [answer.status_code for answer in answers] == [201, 429]

@@ -1,8 +1,8 @@
--- Scans: the decision and its reasons in one row that is its own audit record.
+-- Tables of scans. A scan's row holds the decision with its reasons, and is its own audit record.
 
 create table public.device_fingerprints (
     id uuid primary key default gen_random_uuid(),
-    fingerprint_hash text unique not null,  -- keyed per brand, so it ties no one together across brands
+    fingerprint_hash text unique not null,  -- keyed per brand: brands can't link a device
     first_seen timestamptz not null default now(),
     last_seen timestamptz not null default now(),
     brand_id uuid not null references public.brands (id),
@@ -18,22 +18,22 @@ create table public.qr_scans (
     user_id uuid not null references public.users (id),
     device_fp_id uuid not null,
     client_scan_id uuid not null,
-    request_digest bytea not null,          -- tells a replay from another scan under the same id
+    request_digest bytea not null,          -- distinguishes a replay from another scan with the same id
     location extensions.geography (point, 4326),
     accuracy_m real check (accuracy_m >= 0),
-    captured_at timestamptz,                -- when the phone took its position
-    scan_time timestamptz not null,         -- when the phone scanned
+    captured_at timestamptz,                -- time of the phone's position
+    scan_time timestamptz not null,         -- time of the scan by the phone's clock
     received_at timestamptz not null default now(),
-    late boolean not null default false,    -- sent long after it was scanned
-    new_device boolean not null default false, -- the brand has this device since this scan
-    distance_m real,                        -- from the centre of the fence
+    late boolean not null default false,    -- see app.is_late
+    new_device boolean not null default false, -- the brand's first scan of this device
+    distance_m real,                        -- metres from the centre of the fence
     geofence_status text not null check (geofence_status in ('none', 'inside', 'outside', 'uncertain', 'unknown')),
     decision text not null check (decision in ('accepted', 'rejected')),
-    reason text,                            -- stable code of the refusal
+    reason text,                            -- stable code of the rejection
     details jsonb not null default '{}',
     address text,
     user_agent text,
-    -- The part of the address that one customer of a provider has, or a few: IPv4 /24, IPv6 /64.
+    -- The part of the address that one customer, or a few customers, of a provider share: IPv4 /24, IPv6 /64.
     network cidr generated always as (case
         when address ~ '^[0-9]+([.][0-9]+){3}$' then network(set_masklen(address::inet, 24))
         when address ~ '^[0-9a-f:.]*:[0-9a-f:.]*$' then network(set_masklen(address::inet, 64))
@@ -50,7 +50,7 @@ create table public.qr_scans (
     unique (brand_id, id),
     constraint qr_scans_reason_if_rejected check ((decision = 'rejected') = (reason is not null))
 );
--- A replay comes from the same person, or from the same device on which another person has signed in since.
+-- A replay comes from the same person, or from the same device after another person has signed in on it.
 create unique index qr_scans_client on public.qr_scans (client_scan_id, campaign_id, user_id);
 create unique index qr_scans_client_device on public.qr_scans (client_scan_id, campaign_id, device_fp_id);
 create index qr_scans_campaign on public.qr_scans (campaign_id, scan_time);
@@ -58,20 +58,20 @@ create index qr_scans_device on public.qr_scans (brand_id, device_fp_id, scan_ti
 create index qr_scans_user on public.qr_scans (user_id, brand_id, scan_time, id);
 create index qr_scans_new_devices on public.qr_scans (code_id, network, received_at, id) where new_device;
 
--- Shares taken of a campaign's limits; only accepted scans take one.
-create table app.scan_counters (
+-- Accepted scans counted by limit, subject and window.
+create table app.limit_counters (
     campaign_id uuid not null,
     brand_id uuid not null,
     scope text not null check (scope in ('campaign', 'user', 'device')),
-    subject uuid not null,                  -- the campaign, the user or the device
-    bucket text not null,                   -- 'lifetime', or the calendar hour or day in the campaign's time zone
+    subject uuid not null,                  -- campaign, user or device
+    bucket text not null,                   -- key of the window (see app.limit_window)
     used bigint not null default 0,
     primary key (campaign_id, scope, subject, bucket),
     foreign key (brand_id, campaign_id) references public.campaigns (brand_id, id)
 );
 
--- Counts of unstored scans: without a required account, consent or location, and (without a campaign) with unsigned or
--- unknown codes. Append-only, so that batches don't wait for each other; merged by the hour.
+-- Counts of scans that are not stored: without a required account, consent or location, and (without a campaign) with
+-- unsigned or unknown codes. Batches only insert, so they don't wait for each other. A job merges the rows of an hour.
 create table app.scan_refusals (
     id uuid primary key default gen_random_uuid(),
     brand_id uuid,
@@ -84,7 +84,7 @@ create table app.scan_refusals (
 create index scan_refusals_campaign on app.scan_refusals (brand_id, campaign_id, hour);
 create index scan_refusals_hour on app.scan_refusals (hour);
 
--- Counts of a campaign's scans by hour. A bucket is counted anew from the scans, so a correction reaches it.
+-- Counts of a campaign's scans by hour. An hour is always recomputed from the scans, so corrections reach it.
 create table public.scan_rollups (
     brand_id uuid not null,
     campaign_id uuid not null,
@@ -100,14 +100,14 @@ create table public.scan_rollups (
 call app.secure('public.device_fingerprints', p_job => 'select', p_member => '{"select": "scans:read"}');
 call app.secure('public.qr_scans', p_fan => 'select', p_job => 'select,update', p_admin => 'select',
     p_campaign_column => 'campaign_id', p_member => '{"select": "scans:read"}');
-call app.secure('app.scan_counters', p_job => 'select,update', p_system => 'select,delete',
+call app.secure('app.limit_counters', p_job => 'select,update', p_system => 'select,delete',
     p_campaign_column => 'campaign_id', p_member => '{"select": "scans:read"}');
 call app.secure('app.scan_refusals', p_admin => 'select', p_system => 'select,insert,delete',
     p_campaign_column => 'campaign_id', p_member => '{"select": "analytics:read"}');
 call app.secure('public.scan_rollups', p_job => 'select,insert,update,delete',
     p_campaign_column => 'campaign_id', p_member => '{"select": "analytics:read"}');
 
--- A fan sees the decision on a scan, not what we think of it.
+-- A fan may read the decision on a scan, but not its fraud score.
 revoke select on public.qr_scans from app_fan;
 grant select (id, campaign_id, code_id, user_id, client_scan_id, location, accuracy_m, captured_at, scan_time,
     received_at, late, geofence_status, decision, reason) on public.qr_scans to app_fan;

@@ -1,6 +1,6 @@
--- Describe a code before it is scanned: its campaign and brand, what a scan needs, and the notice to show.
--- Return no row for an unknown or disabled code. `account_missing` and `missing_tiers` are null unless a person is
--- signed in: API keys are none.
+-- Describe a code before it is scanned: its brand and campaign, the requirements of a scan, and the notice to show.
+-- Return no row for an unknown or disabled code. account_missing and missing_tiers are null unless a person is signed
+-- in; an API key is no person.
 create function app.describe_code(p_code_id uuid, p_locales text[])
 returns table (
     brand_id uuid, brand_name text, brand_color text, campaign_id uuid, campaign_name text, campaign_type text,
