@@ -8,6 +8,6 @@ SCHEDULES: list[Schedule] = [
     Every(hours=1, do="requests.expire", catch_up="last", late_means="answers kept for Idempotency-Key pile up"),
     Every(hours=1, do="scans.merge_refusals", catch_up="last", late_means="counts of refused scans take more room"),
     Daily(at="03:10", do="consents.expire", catch_up="all", late_means="people are asked again too late"),
-    Daily(at="03:50", do="limit_counters.expire", catch_up="last", late_means="counters of past windows take more room"),
+    Daily(at="03:50", do="limit_counters.expire", catch_up="last", late_means="counters of past windows take room"),
     Daily(at="03:40", do="jobs.prune", catch_up="last", late_means="the history of finished jobs grows"),
 ]

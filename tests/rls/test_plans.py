@@ -152,7 +152,7 @@ INLINED = {
     "app.place": "select app.place(lat, 1) from generate_series(1, 2) as lat",
     "app.is_late": "select app.is_late(now() - n * interval '1 d') from generate_series(1, 2) n",
     "app.find_earlier_scan": "select id from app.find_earlier_scan(null, null, null, null)",
-    "app.limit_window": "select app.limit_window('day', now() + n * interval '1 d', 'UTC') from generate_series(1, 2) n",
+    "app.limit_window": "select app.limit_window('day', to_timestamp(n), 'UTC') from generate_series(1, 2) n",
     "app.matching_dead_jobs": "select id from app.matching_dead_jobs(null, null, null, null, null, null)",
     "app.brand_for": "select app.brand_for(name) from public.permissions",
 }
