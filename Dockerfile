@@ -11,5 +11,5 @@ RUN useradd --system companon && install -d -o companon -g companon -m 0700 var/
 USER companon
 VOLUME /srv/companon/var/checkpoints
 ENV PYTHONUNBUFFERED=1
-ENTRYPOINT ["python", "-m", "scripts.process"]
+ENTRYPOINT ["python", "-m", "scripts.devstack.process"]
 CMD ["web", "--bind", "0.0.0.0:8000"]

@@ -1,12 +1,12 @@
 """Every actor, by import: each module declares its own."""
 
-import jobs.accounts
-import jobs.audit
-import jobs.brands
+import jobs.audiences
+import jobs.audit.actors
 import jobs.campaigns
 import jobs.consents
-import jobs.contacts
-import jobs.housekeeping
-import jobs.mails
-import jobs.overview
-import jobs.scans  # noqa: F401
+import jobs.identity
+import jobs.insights
+import jobs.mail.actors
+import jobs.operations
+import jobs.scans
+import jobs.tenants  # noqa: F401

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from uuid import UUID
 
 from jobs.engine import actor, current_job, own_transaction
-from models import campaigns, overview
+from models.campaigns import campaigns
+from models.insights import overview
 
 Step = tuple[str, Callable[[UUID], object]]
 

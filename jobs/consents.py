@@ -1,8 +1,8 @@
 """Consents: what of them runs out."""
 
 from jobs.engine import actor
-from models import consents
-from models.jobs import enqueue
+from models.consents import consents
+from models.jobs.ledger import enqueue
 
 BATCH = 1000
 

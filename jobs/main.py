@@ -3,11 +3,12 @@
 import dramatiq
 
 import jobs.actors  # noqa: F401  (declares them)
-from jobs.engine.worker import make_broker
-from models import logs, production
+from jobs.engine.worker.process import make_broker
+from models.core import logs
+from models.operations import settings_check
 from settings import settings
 
-production.require_fit(settings, "worker")
+settings_check.require_fit(settings, "worker")
 logs.configure(settings.log_level)
 
 broker = make_broker(settings.transport_url)

@@ -4,9 +4,10 @@ from datetime import date, timedelta
 from uuid import UUID
 
 from jobs.engine import actor
-from models import fraud, scans
-from models.jobs import enqueue
-from models.overview import hour_of
+from models import scans
+from models.insights.overview import hour_of
+from models.jobs.ledger import enqueue
+from models.scans import fraud
 
 REFRESH_DELAY = timedelta(milliseconds=300)
 """How long a changed count waits for others to change with it."""

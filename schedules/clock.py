@@ -13,8 +13,9 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from jobs.engine import process
 from jobs.engine.heartbeat import EVERY, Heartbeat
 from jobs.engine.ledger import Ledger, LedgerUnavailable
-from models import jobs, metrics
-from models.db import new_id
+from models.core.database import new_id
+from models.jobs import ledger as jobs
+from models.operations import metrics
 from schedules.kinds import Schedule
 from schedules.table import SCHEDULES
 

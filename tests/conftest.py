@@ -21,10 +21,10 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection
 
-from scripts.setup import database as databases
-from scripts.setup import sockets
-from scripts.setup.environment import ROOT
-from tests.servers import Servers
+from scripts.devstack import database as databases
+from scripts.devstack import sockets
+from scripts.devstack.environment import ROOT
+from tests.support.servers import Servers
 
 REFERENCE = {"roles", "permissions", "role_permissions", "consent_notices"}
 """Tables whose rows come with the migrations."""

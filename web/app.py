@@ -9,18 +9,23 @@ from urllib.parse import quote_from_bytes
 
 import falcon.asgi
 
-from models import audit, db, permissions, production, reauthentication, refusals
+from models.audit import refusals, trail
+from models.core import database
+from models.identity import permissions, step_up
+from models.operations import settings_check
 from settings import Settings, settings
-from web import health, metrics, pages, problems
-from web.grants import Grants
-from web.idempotency import InDatabase
-from web.kit import Kit
-from web.limits import Limiter, parse_rate
-from web.logs import AccessLog
-from web.middleware import Context, Cors
-from web.pool import Pool
-from web.refusals import Refusals
-from web.tokens import verifier
+from web.http import problems
+from web.http.access_log import AccessLog
+from web.http.authentication import verifier
+from web.http.dependencies import Kit
+from web.http.grants import Grants
+from web.http.idempotency import InDatabase
+from web.http.middleware import Context, Cors
+from web.http.rate_limits import Limiter, parse_rate
+from web.http.refusals import Refusals
+from web.http.thread_pool import Pool
+from web.operations import health, metrics
+from web.pages import pages
 from web.v1 import ROUTES
 
 logger = logging.getLogger(__name__)
@@ -104,21 +109,21 @@ async def _refuse_websocket(receive: Receive, send: Send) -> None:
 
 def kit_of(config: Settings) -> Kit:
     """The collaborators of this installation's endpoints."""
-    pool = Pool("responder", config.web_threads, config.web_queue, on_exit=db.close_thread)
+    pool = Pool("responder", config.web_threads, config.web_queue, on_exit=database.close_thread)
     return Kit(
         pool=pool,
-        slow_pool=Pool("slow", config.slow_threads, config.web_queue, on_exit=db.close_thread),
-        choice_pool=Pool("choice", config.slow_threads, config.web_queue, on_exit=db.close_thread),
+        slow_pool=Pool("slow", config.slow_threads, config.web_queue, on_exit=database.close_thread),
+        choice_pool=Pool("choice", config.slow_threads, config.web_queue, on_exit=database.close_thread),
         limiter=Limiter(config.redis_url),
         verify=verifier(config, pool),
         key_rate=parse_rate("apiKey", config.api_key_rate),
         person_rate=parse_rate("person", config.person_rate),
         address_rate=parse_rate("address", config.address_rate),
         grants=Grants(pool, permissions.allowed),
-        transaction=db.transaction,
-        record=audit.record,
-        refusals=Refusals(pool, refusals.record, on_exit=db.close_thread),
-        require_recent=reauthentication.require_recent,
+        transaction=database.transaction,
+        record=trail.record,
+        refusals=Refusals(pool, refusals.record, on_exit=database.close_thread),
+        require_recent=step_up.require_recent,
         idempotency=InDatabase(),
         max_body_bytes=config.max_body_bytes,
         signs_in=config.auth_mode == "own",
@@ -173,5 +178,5 @@ def create_app(config: Settings = settings, kit: Kit | None = None, routes: Rout
     return app
 
 
-production.require_fit(settings, "web")
+settings_check.require_fit(settings, "web")
 application = create_app()

@@ -14,8 +14,8 @@ import psycopg2.extensions
 from dramatiq.errors import BrokerConnectionError
 
 from jobs.engine.registry import ActorSpec
-from models import metrics
-from models.db import connect
+from models.core.database import connect
+from models.operations import metrics
 
 
 class LedgerUnavailable(BrokerConnectionError):

@@ -4,7 +4,8 @@ import signal
 import threading
 from types import FrameType
 
-from models import logs, production
+from models.core import logs
+from models.operations import settings_check
 from settings import settings
 
 
@@ -17,7 +18,7 @@ def begin(name: str) -> threading.Event:
     Raises:
         UnfitForProduction: the settings are not fit for production.
     """
-    production.require_fit(settings, name)
+    settings_check.require_fit(settings, name)
     logs.configure(settings.log_level)
     stopping = threading.Event()
 

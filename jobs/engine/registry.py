@@ -11,7 +11,7 @@ import msgspec
 from jobs.engine.backoff import full_jitter, scheduled
 
 if TYPE_CHECKING:
-    from jobs.engine.current import CurrentJob
+    from jobs.engine.worker.current import CurrentJob
 
 RunsAs = Literal["brand", "fan", "system"]
 Body = Callable[..., None]

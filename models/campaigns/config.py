@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from models import timezones
-from models.errors import Invalid
+from models.core import timezones
+from models.core.errors import Invalid
 
 Tier = Literal["essential", "analytics", "marketing", "ai_processing"]
 

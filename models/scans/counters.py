@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from models.db import execute
+from models.core.database import execute
 
 KEEP_WINDOWS = timedelta(days=3)
 """How long the counters of a calendar hour or day are kept: longer than any time zone differs from UTC."""

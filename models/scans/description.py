@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from models.campaigns.codes import read_token
 from models.campaigns.config import Tier
-from models.codes import read_token
-from models.consents import Notice
-from models.db import row
+from models.consents.consents import Notice
+from models.core.database import row
 from models.scans.outcomes import KINDS
 
 Status = Literal["not_started", "active", "paused", "ended"]

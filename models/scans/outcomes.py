@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from models.db import now
-from models.errors import Problem
+from models.core.database import now
+from models.core.errors import Problem
 
 
 class ScanRefused(Problem):

@@ -12,8 +12,8 @@ import msgspec
 import psycopg2
 from psycopg2.extensions import connection
 
-from models import db, keys
-from models.errors import Unavailable
+from models.core import database, keys
+from models.core.errors import Unavailable
 from models.scans.outcomes import Accepted, Outcome, Refused
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class _Codes:
 class Recorder:
     """Records scans over a connection of its own. For one thread."""
 
-    def __init__(self, connect: Callable[[], connection] = lambda: db.connect("scan")) -> None:
+    def __init__(self, connect: Callable[[], connection] = lambda: database.connect("scan")) -> None:
         self._connect = connect
         self._connection: connection | None = None
         self._failures = 0
@@ -119,7 +119,7 @@ class Recorder:
         """What `app.record_scans` takes for an attempt."""
         code = self._codes.get(attempt.code_id) if attempt.code_id else _UNKNOWN
         row = msgspec.structs.asdict(attempt)
-        row |= {"id": db.new_id(), "job_id": db.new_id()}
+        row |= {"id": database.new_id(), "job_id": database.new_id()}
         fingerprint = row.pop("fingerprint").encode()
         if code.brand_id is not None:
             version = code.key_version or keys.active_version()

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from models.db import execute
+from models.core.database import execute
 
 KEEP_REFUSALS = timedelta(days=400)
 """How long the counts are kept."""

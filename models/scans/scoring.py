@@ -11,9 +11,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from models.db import execute, row, rows
-from models.errors import NotFound
-from models.fraud import (
+from models.core.database import execute, row, rows
+from models.core.errors import NotFound
+from models.core.locks import lock
+from models.scans.fraud import (
     BURST_DEVICES,
     BURST_WINDOW,
     LATE_BATCH_WINDOW,
@@ -26,7 +27,6 @@ from models.fraud import (
     Score,
     changes_travel,
 )
-from models.locks import lock
 
 Subject = Literal["device", "person"]
 

@@ -3,7 +3,7 @@
 import peewee
 from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
 
-from models.db import Row
+from models.core.database import Row
 
 
 class GeographyField(peewee.Field):

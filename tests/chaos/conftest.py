@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.chaos.run import staged
-from scripts.chaos.stage import Stage
+from scripts.commands.soak.run import staged
+from scripts.commands.soak.stage import Stage
 
 SEED = 20261122
 

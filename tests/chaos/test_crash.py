@@ -6,10 +6,10 @@ from contextlib import closing
 
 import pytest
 
-from models.db import FLUSH
-from scripts.chaos.faults import crash_postgres
-from scripts.chaos.run import LEFT, tally
-from scripts.chaos.stage import RELAYS, WORKERS, Stage
+from models.core.database import FLUSH
+from scripts.commands.soak.faults import crash_postgres
+from scripts.commands.soak.run import LEFT, tally
+from scripts.commands.soak.stage import RELAYS, WORKERS, Stage
 
 pytestmark = pytest.mark.xdist_group("chaos")
 

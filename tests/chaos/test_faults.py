@@ -2,8 +2,8 @@
 
 import pytest
 
-from scripts.chaos.run import Director, Plan
-from scripts.chaos.stage import Stage
+from scripts.commands.soak.run import Director, Plan
+from scripts.commands.soak.stage import Stage
 from tests.chaos.conftest import SEED
 
 pytestmark = pytest.mark.xdist_group("chaos")

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from scripts.chaos.run import LEFT, tally
-from scripts.chaos.stage import RELAYS, WORKERS, Stage
+from scripts.commands.soak.run import LEFT, tally
+from scripts.commands.soak.stage import RELAYS, WORKERS, Stage
 
 pytestmark = pytest.mark.xdist_group("chaos")
 

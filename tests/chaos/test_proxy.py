@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.chaos.proxy import Proxy
+from scripts.commands.soak.proxy import Proxy
 
 SHORT = 0.3
 

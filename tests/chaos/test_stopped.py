@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from scripts.chaos.run import tally
-from scripts.chaos.stage import RELAYS, WORKERS, Stage
-from scripts.chaos.variables import LIMIT
+from scripts.commands.soak.run import tally
+from scripts.commands.soak.stage import RELAYS, WORKERS, Stage
+from scripts.commands.soak.variables import LIMIT
 
 pytestmark = pytest.mark.xdist_group("chaos")
 

@@ -12,8 +12,8 @@ import psycopg2
 import pytest
 import redis
 
-from scripts.setup.environment import ROOT
-from tests.brokers import until
+from scripts.devstack.environment import ROOT
+from tests.support.brokers import until
 
 AGREES = "✓ The overview agrees with what the phones were told"
 
@@ -26,7 +26,7 @@ Strike = Callable[..., None]
 def start(system, *options):
     """A demonstration whose lines can be read while it goes on."""
     environment = os.environ | {"COMPANON_RUN": str(system.var / "run.json"), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "scripts.demo", "--limit", "900", *options]
+    command = [sys.executable, "-m", "scripts.commands.demo", "--limit", "900", *options]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -121,7 +121,7 @@ def falsify_a_scan(system):
 
 
 def test_without_a_system_it_says_how_to_start_one(tmp_path):
-    command = [sys.executable, "-m", "scripts.demo", "--run", str(tmp_path / "run.json")]
+    command = [sys.executable, "-m", "scripts.commands.demo", "--run", str(tmp_path / "run.json")]
 
     played = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 

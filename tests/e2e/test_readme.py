@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.setup.environment import ROOT
+from scripts.devstack.environment import ROOT
 from settings import table
 
 README = (ROOT / "README.md").read_text()

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from scripts.setup.environment import ROOT
+from scripts.devstack.environment import ROOT
 from settings import secrets_table
 
 TEXT = (ROOT / "docs" / "security.md").read_text()

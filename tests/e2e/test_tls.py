@@ -19,15 +19,18 @@ import redis
 from pika.exceptions import AMQPError
 from redis.sentinel import MasterNotFoundError
 
-from jobs import checkpoint_stores, smtp
-from models import brokers, db, remote_keys
-from models.remote_keys import RemoteKeys
-from scripts.setup import sockets
+from jobs.audit import checkpoint_stores
+from jobs.mail import smtp
+from models.core import database
+from models.identity import jwks
+from models.identity.jwks import RemoteKeys
+from models.jobs import brokers
+from scripts.devstack import sockets
 from settings import settings
-from tests.authority import Authority, Certificate
-from tests.encrypted import EncryptedPostgres, EncryptedRedis, HttpServer, listening, mail_server
-from web import limits
-from web.limits import Limiter, parse_rate
+from tests.support.authority import Authority, Certificate
+from tests.support.encrypted import EncryptedPostgres, EncryptedRedis, HttpServer, listening, mail_server
+from web.http import rate_limits
+from web.http.rate_limits import Limiter, parse_rate
 
 GOOD = ("localhost", "ours")
 REFUSED = [
@@ -73,8 +76,8 @@ def encrypted_postgres(throwaway: Any, certificate: Certificate) -> Iterator[Enc
 
 def connected(monkeypatch: pytest.MonkeyPatch, port: int, host: str, root: str) -> Any:
     url = f"postgresql://supabase_admin@{host}:{port}/postgres?sslmode=verify-full&sslrootcert={quote(root)}"
-    monkeypatch.setattr(db, "settings", replace(settings, database_url=url))
-    return closing(db.connect("web"))
+    monkeypatch.setattr(database, "settings", replace(settings, database_url=url))
+    return closing(database.connect("web"))
 
 
 def test_postgresql_is_connected_to_under_its_own_name(encrypted_postgres, trusting, monkeypatch):
@@ -161,7 +164,7 @@ def test_sentinels_are_asked_under_their_own_name(encrypted_redis, trusting):
 @pytest.mark.parametrize(("host", "authority", "counted"), [(*GOOD, 1), *[(*case.values, 0) for case in REFUSED]])
 def test_rate_limits_are_counted_in_no_redis_but_ours(encrypted_redis, trusting, monkeypatch, host, authority, counted):
     trusting(authority)
-    monkeypatch.setattr(limits, "REDIS_TIMEOUT", 20.0)
+    monkeypatch.setattr(rate_limits, "REDIS_TIMEOUT", 20.0)
     server = redis.Redis.from_url(encrypted_redis.url)
     server.flushall()
 
@@ -233,7 +236,7 @@ def https(certificate: Certificate) -> Iterator[HttpServer]:
 @pytest.mark.parametrize(("host", "authority", "found"), [(*GOOD, True), *[(*case.values, False) for case in REFUSED]])
 def test_keys_are_taken_from_a_server_under_its_own_name_alone(https, trusting, monkeypatch, host, authority, found):
     trusting(authority)
-    monkeypatch.setattr(remote_keys, "TIMEOUT", 20.0)
+    monkeypatch.setattr(jwks, "TIMEOUT", 20.0)
     keys = RemoteKeys(f"https://{host}:{https.port}/jwks")
 
     keys.fetch()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from psycopg2.extensions import connection
 
-from models import checkpoints, seals
+from models.audit import chain, checkpoints
 from tests.fixtures.web import Client
 from tests.hostile.traces import Traces
 from tests.hostile.wire import Wire
@@ -24,7 +24,7 @@ def world(superuser: connection, clean: Callable[[], None]) -> World:
 def nobody_seals() -> Iterator[None]:
     """Entries of the audit trail wait for their seals as long as the tests take, and that is no reason for alarm."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (seals, checkpoints):
+        for module in (chain, checkpoints):
             patch.setattr(module, "OVERDUE", float("inf"))
         yield
 

@@ -11,14 +11,16 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
-from models import accounts, dead_jobs, links
-from models.context import FAN, SYSTEM_ADMIN
-from models.db import transaction
-from models.dead_jobs import Filter
+from models.core import signed_links
+from models.core.context import FAN, SYSTEM_ADMIN
+from models.core.database import transaction
+from models.identity import accounts
+from models.jobs import dead_letters
+from models.jobs.dead_letters import Filter
 from tests.hostile.wire import Request
 from tests.hostile.world import NOBODY, OTHER_PASSWORD, PASSWORD, Caller, World, address, notice_id
-from web.pagination import cursor_of
-from web.v1.dead_jobs import REPLAY
+from web.http.pagination import cursor_of
+from web.v1.jobs.dead_letters import REPLAY
 
 Operation = tuple[str, str]
 """Method and path, as in the document."""
@@ -119,7 +121,7 @@ def _campaign(_: World) -> dict[str, Any]:
 
 def _taking_up(world: World) -> Example:
     fan = world.newcomer()
-    token = links.make(accounts.INVITATION, world.invitation(fan.email))
+    token = signed_links.make(accounts.INVITATION, world.invitation(fan.email))
     return Example(("POST", "/api/v1/users/me/invitation"), fan, body={"token": token})
 
 
@@ -127,7 +129,7 @@ EXAMPLES["POST", "/api/v1/users/me/invitation"] = _taking_up
 
 
 def _invitation_token(world: World) -> str:
-    return links.make(accounts.INVITATION, world.invitation())
+    return signed_links.make(accounts.INVITATION, world.invitation())
 
 
 def _scan(world: World) -> dict[str, Any]:
@@ -148,7 +150,7 @@ def _letters(world: World) -> dict[str, Any]:
 def _replay(world: World) -> dict[str, Any]:
     found = _letters(world)
     with transaction(world.callers[SYSTEM_ADMIN].identity):
-        (letter,) = dead_jobs.page(Filter(fingerprint=found["fingerprint"]), 1)
+        (letter,) = dead_letters.page(Filter(fingerprint=found["fingerprint"]), 1)
     past = datetime(2026, 1, 1, tzinfo=UTC)
     cursor = cursor_of((datetime.now(UTC) + timedelta(hours=1), 0, past, uuid4()), REPLAY)
     single = {"ids": [str(letter.id)], "args": ["x"]}

@@ -10,8 +10,8 @@ from models.scans.outcomes import KINDS
 from tests.hostile.examples import Operation
 from tests.hostile.wire import Answer
 from web.app import application
-from web.openapi import document
-from web.problems import PROBLEM_JSON
+from web.http.problems import PROBLEM_JSON
+from web.openapi.document import document
 
 DECISIONS = KINDS.keys() - {"session_ended", "unknown_code", "bad_token", "client_scan_id_reused"}
 """A scan that doesn't count is kept all the same, with the reason; but for these, which are none."""

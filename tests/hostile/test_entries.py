@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.hostile.examples import EXAMPLES
-from tests.web.test_auditing import WRITES_ITS_OWN_ENTRY
+from tests.web.http.test_auditing import WRITES_ITS_OWN_ENTRY
 from web.app import application
-from web.openapi import declarations
+from web.openapi.document import declarations
 
 RECORDED = [
     operation

@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from models.context import SYSTEM_ADMIN
+from models.core.context import SYSTEM_ADMIN
 from tests.hostile.examples import EXAMPLES
 from tests.hostile.judge import faults, operations, undeclared
 from tests.hostile.values import words

@@ -10,9 +10,9 @@ from itertools import product
 
 import pytest
 
-from tests.brokers import until
-from tests.gunicorn import PATIENCE, asking, gunicorn, read_answer
-from web.server import FREE_FRAMING
+from tests.support.brokers import until
+from tests.support.gunicorn import PATIENCE, asking, gunicorn, read_answer
+from web.server.worker import FREE_FRAMING
 
 CONNECTIONS = 12
 SHARE = CONNECTIONS // 2

@@ -2,17 +2,17 @@
 
 import pytest
 
-from models import permissions
-from models.context import API_KEY
-from models.permissions import ROLES, Permission
-from scripts.setup.environment import ROOT
+from models.core.context import API_KEY
+from models.identity import permissions
+from models.identity.permissions import ROLES, Permission
+from scripts.devstack.environment import ROOT
 from tests.hostile.examples import EXAMPLES
 from tests.hostile.judge import faults, operations
 from tests.hostile.world import ANONYMOUS, CALLERS, FAN, MEMBERS, NOBODY, Caller
-from web import matrix
 from web.app import application
-from web.declaration import AUTHENTICATED, OPEN
-from web.openapi import declarations
+from web.http.endpoint_spec import AUTHENTICATED, OPEN
+from web.openapi import permission_matrix
+from web.openapi.document import declarations
 
 DECLARED = declarations(application)
 PAGE = ROOT / "docs" / "permissions.md"
@@ -38,7 +38,7 @@ def callers(world, known) -> dict[str, Caller]:
 def is_let_in(known, declared, who):
     if who == NARROW:
         return declared.permission in OPEN or "brand:read" in (declared.permission, declared.scope)
-    return matrix.may(known, declared, FAN if who == ANONYMOUS else who)
+    return permission_matrix.may(known, declared, FAN if who == ANONYMOUS else who)
 
 
 def asked_by(world, callers, who, operation, example):
@@ -108,7 +108,7 @@ def test_roles_have_the_ids_that_the_code_takes_them_to_have(superuser, database
     with superuser.cursor() as cursor:
         cursor.execute("select name from public.roles order by id")
         assert tuple(name for (name,) in cursor.fetchall()) == ROLES
-        assert set(matrix.ROLES) == set(ROLES)
+        assert set(permission_matrix.ROLES) == set(ROLES)
 
 
 def test_a_creator_launches_and_writes_nothing(known):
@@ -133,8 +133,8 @@ def test_no_machine_gets_what_gives_power_over_people_or_keys(known):
 
 
 def test_the_page_about_permissions_is_what_the_code_and_the_table_say(known, request):
-    page = matrix.page(DECLARED, list(known.values()))
+    page = permission_matrix.page(DECLARED, list(known.values()))
     if request.config.getoption("--renew-permissions"):
         PAGE.write_text(page)
 
-    assert PAGE.read_text() == page, f"If this is meant: {matrix.RENEW}"
+    assert PAGE.read_text() == page, f"If this is meant: {permission_matrix.RENEW}"

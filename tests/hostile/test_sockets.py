@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from falcon import inspect
 
-from tests.gunicorn import asking, gunicorn, read_answer
+from tests.support.gunicorn import asking, gunicorn, read_answer
 from web.app import application
 
 QUICK = """

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.remote_keys import FETCHES, PAUSE
+from models.identity.jwks import FETCHES, PAUSE
 from tests.fixtures.supabase import SupabaseProject
 from tests.fixtures.web import Client, running
 from tests.hostile.examples import EXAMPLES

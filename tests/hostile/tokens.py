@@ -11,8 +11,8 @@ from typing import Any
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from models import tokens
-from models.context import FAN, SYSTEM_ADMIN
+from models.core.context import FAN, SYSTEM_ADMIN
+from models.identity import access_tokens
 from tests.fixtures.supabase import SupabaseProject
 from tests.hostile.world import Caller
 
@@ -24,7 +24,7 @@ def forged(caller: Caller) -> list[tuple[str, str]]:
     role = json.loads(_decoded(caller.token.split(".")[1]))["app_metadata"]["user_role"]
     another = FAN if role == SYSTEM_ADMIN else SYSTEM_ADMIN
     elevated = {"in another role": {"app_metadata": {"user_role": another, "brand_id": None}}}
-    return list(_forged(caller.token, tokens._keys().keys[0], CLAIMS | PERSONS | elevated))
+    return list(_forged(caller.token, access_tokens._keys().keys[0], CLAIMS | PERSONS | elevated))
 
 
 def forged_of(project: SupabaseProject) -> list[tuple[str, str]]:

@@ -14,32 +14,17 @@ from psycopg2 import sql
 from psycopg2.extensions import connection
 from psycopg2.extras import Json
 
-from models import (
-    accounts,
-    api_keys,
-    audit,
-    brands,
-    campaigns,
-    codes,
-    consents,
-    context,
-    credentials,
-    dead_jobs,
-    invitations,
-    jobs,
-    links,
-    members,
-    passwords,
-    second_factor,
-    sessions,
-    signups,
-    tokens,
-    totp,
-)
-from models.campaigns import Campaign, Config
-from models.context import FAN, SYSTEM_ADMIN, Identity
-from models.db import execute, transaction, value
-from models.sessions import Session
+from models.audit import trail
+from models.campaigns import campaigns, codes
+from models.campaigns.campaigns import Campaign, Config
+from models.consents import consents
+from models.core import context, signed_links
+from models.core.context import FAN, SYSTEM_ADMIN, Identity
+from models.core.database import execute, transaction, value
+from models.identity import access_tokens, accounts, api_keys, credentials, mfa, passwords, sessions, signups, totp
+from models.identity.sessions import Session
+from models.jobs import dead_letters, ledger
+from models.tenants import brands, invitations, members
 from tests.fixtures.accounts import TOTP_SECRET, sign_in_admin
 
 PASSWORD = "correct horse battery"
@@ -62,7 +47,7 @@ class Caller:
     @property
     def identity(self) -> Identity:
         """What their transactions run as."""
-        return context.of_claims(tokens.verify(self.token)) if self.token else context.nobody()
+        return context.of_claims(access_tokens.verify(self.token)) if self.token else context.nobody()
 
 
 @dataclass
@@ -124,7 +109,7 @@ class World:
     def enrolled(self) -> Caller:
         """A new fan who has an authenticator."""
         caller = self.enrolling()
-        raised, _ = second_factor.confirm(caller.identity.on_credentials(), totp.code(TOTP_SECRET))
+        raised, _ = mfa.confirm(caller.identity.on_credentials(), totp.code(TOTP_SECRET))
         return Caller(raised.access_token, caller.email)
 
     def changing(self) -> Caller:
@@ -136,7 +121,7 @@ class World:
         caller = _fan(self)
         with transaction(context.nobody().on_credentials()):
             credentials.forget_password(caller.email or "")
-        return links.make(credentials.RESET, self._newest("password_resets", caller))
+        return signed_links.make(credentials.RESET, self._newest("password_resets", caller))
 
     def change_token(self, *, confirmed: bool) -> str:
         """The token of a link that confirms another address, or undoes that."""
@@ -144,12 +129,12 @@ class World:
         with transaction(caller.identity.on_credentials()):
             credentials.ask_email_change(caller.identity, address())
         id = self._newest("email_changes", caller)
-        token = links.make(credentials.CONFIRM, id)
+        token = signed_links.make(credentials.CONFIRM, id)
         if not confirmed:
             return token
         with transaction(context.nobody().on_credentials()):
             credentials.confirm_email_change(token)
-        return links.make(credentials.UNDO_CHANGE, id)
+        return signed_links.make(credentials.UNDO_CHANGE, id)
 
     def _newest(self, table: str, caller: Caller) -> UUID:
         with self.superuser.cursor() as cursor:
@@ -230,7 +215,7 @@ class World:
     def letter(self, brand_id: UUID | None = None) -> UUID:
         """A dead letter, in a group of its own."""
         with transaction(context.for_system_job()):
-            id = jobs.enqueue("test.letter", "x", brand_id=brand_id or self.brand_id).id
+            id = ledger.enqueue("test.letter", "x", brand_id=brand_id or self.brand_id).id
         error = {"kind": "Error", "message": "it broke", "where": [f"{id}.py:1 body"]}
         with self.superuser.cursor() as cursor:
             cursor.execute(
@@ -244,12 +229,12 @@ class World:
         """What there is to say about a new one."""
         id = self.letter()
         with transaction(self.callers[SYSTEM_ADMIN].identity):
-            return asdict(dead_jobs.get(id))
+            return asdict(dead_letters.get(id))
 
     def waiting_job(self) -> UUID:
         """A job that nobody takes."""
         with transaction(context.for_system_job()):
-            return jobs.enqueue("test.nobody", brand_id=self.brand_id).id
+            return ledger.enqueue("test.nobody", brand_id=self.brand_id).id
 
     def announce(self, name: str, queue: str) -> None:
         """Have an actor, as a release has it."""
@@ -330,7 +315,7 @@ def _api_key(by: Caller, *scopes: str) -> tuple[UUID, str]:
 def _entry(of: Caller) -> UUID:
     """An entry of the audit trail of their brand."""
     with transaction(of.identity):
-        audit.record("test.act")
+        trail.record("test.act")
     with transaction(context.for_system_job()):
         found: UUID = value(
             "SELECT id FROM public.audit_logs WHERE user_id = %s ORDER BY timestamp DESC LIMIT 1",
@@ -374,7 +359,7 @@ def _signup_token(world: World, email: str) -> str:
         signups.sign_up(email, "en")
     with world.superuser.cursor() as cursor:
         cursor.execute("select id from app.signups where email = %s", (email,))
-        return links.make(accounts.SIGNUP, (cursor.fetchone() or (None,))[0])
+        return signed_links.make(accounts.SIGNUP, (cursor.fetchone() or (None,))[0])
 
 
 def _signed_in(email: str, password: str = PASSWORD) -> Caller:

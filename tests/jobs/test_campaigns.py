@@ -5,11 +5,12 @@ from uuid import UUID
 import pytest
 
 import jobs.campaigns
-from jobs.engine.current import CurrentJob
-from models import campaigns, context, keys
-from models import jobs as ledger_of
-from models.campaigns import Config
-from models.db import transaction, value
+from jobs.engine.worker.current import CurrentJob
+from models.campaigns import campaigns
+from models.campaigns.campaigns import Config
+from models.core import context, keys
+from models.core.database import transaction, value
+from models.jobs import ledger as ledger_of
 
 
 @pytest.fixture

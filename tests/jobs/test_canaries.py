@@ -6,11 +6,12 @@ from io import StringIO
 import pytest
 
 from jobs.engine.registry import actor
-from models import context, db, jobs
-from models.db import transaction
-from models.errors import Problem
-from models.logs import Formatter
-from tests.canaries import EMAIL, PASSWORD, WORDS, found_in
+from models.core import context, database
+from models.core.database import transaction
+from models.core.errors import Problem
+from models.core.logs import Formatter
+from models.jobs import ledger
+from tests.support.canaries import EMAIL, PASSWORD, WORDS, found_in
 
 pytestmark = pytest.mark.usefixtures("temporary_actors")
 
@@ -48,7 +49,7 @@ def test_a_job_that_dies_of_what_it_must_not_say_says_none_of_it(superuser, drai
 
     with transaction(context.for_system_job()):
         for number in range(len(WORDS)):
-            jobs.enqueue("canary.dies", number)
+            ledger.enqueue("canary.dies", number)
     drain(allow_dead=True)
 
     assert len(kept(superuser)) == len(WORDS)
@@ -61,11 +62,11 @@ def test_a_job_whose_statement_fails_says_nothing_of_its_values(superuser, drain
     @actor("canary.asks", runs_as="system", max_attempts=1)
     def asks(number: int) -> None:
         statement = ["select %s::int", "select %s::uuid", "select nothing, %s", "select %s from nowhere"][number]
-        db.row(statement, (PASSWORD if number else EMAIL,))
+        database.row(statement, (PASSWORD if number else EMAIL,))
 
     with transaction(context.for_system_job()):
         for number in range(4):
-            jobs.enqueue("canary.asks", number)
+            ledger.enqueue("canary.asks", number)
     drain(allow_dead=True)
 
     assert len(kept(superuser)) == 4

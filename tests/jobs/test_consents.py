@@ -1,9 +1,9 @@
 """What of consents runs out, through the ledger."""
 
 import jobs.consents
-from models import context
-from models.db import transaction
-from models.jobs import enqueue
+from models.core import context
+from models.core.database import transaction
+from models.jobs.ledger import enqueue
 
 
 def test_consents_are_expired_a_batch_a_job(drain, fan, monkeypatch, superuser):

@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 
 from jobs.scans import score_scan
-from models import context, scans
-from models.db import new_id, now, transaction
-from models.errors import NotFound
-from models.fraud import Evidence, combined
-from tests.blocked import until_blocked
+from models import scans
+from models.core import context
+from models.core.database import new_id, now, transaction
+from models.core.errors import NotFound
+from models.scans.fraud import Evidence, combined
 from tests.fixtures.scans import MADRID, NEW_YORK
+from tests.support.blocked import until_blocked
 
 FENCE = {"lat": MADRID[0], "lon": MADRID[1], "radius_m": 500}
 

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.scans import score_scan
-from models import context, fraud, scans
-from models.db import now, transaction
-from models.scans import scoring
-from tests.blocked import until_blocked
+from models import scans
+from models.core import context
+from models.core.database import now, transaction
+from models.scans import fraud, scoring
 from tests.fixtures.scans import MADRID, NEW_YORK
+from tests.support.blocked import until_blocked
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 TOKYO = (35.6762, 139.6503)

@@ -8,8 +8,8 @@ from functools import cached_property
 import psycopg2
 from psycopg2.extensions import connection, cursor
 
-from scripts.setup.postgres import SUPERUSER, PrivatePostgres
-from tests.servers import Servers
+from scripts.devstack.postgres import SUPERUSER, PrivatePostgres
+from tests.support.servers import Servers
 
 MAKERS: dict[str, Callable[[Servers, str], None]] = {
     "bare": Servers.fresh_database,  # PostgreSQL with our bootstrap file; migrated by a `postgres` that is no superuser

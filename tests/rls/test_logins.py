@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from scripts.setup.environment import ROOT
+from scripts.devstack.environment import ROOT
 from tests.rls.lints_of_logins import CREDENTIAL_TABLES
 from tests.rls.rows import Party
 from tests.rls.shapes import Shape

@@ -16,12 +16,14 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection
 
-from models import campaigns, context, db
-from models.context import Identity
-from models.errors import Problem
+from models.campaigns import campaigns
+from models.core import context
+from models.core import database as db
+from models.core.context import Identity
+from models.core.errors import Problem
 from settings import settings
-from tests.pooler import PrivatePgBouncer
-from tests.servers import LOGINS
+from tests.support.pooler import PrivatePgBouncer
+from tests.support.servers import LOGINS
 
 THREADS, REQUESTS, POOL = 8, 2400, 4
 SETTINGS_OF = {

@@ -15,8 +15,8 @@ from jobs.engine.ledger import Ledger
 from schedules.clock import BEAT, COUNTS, make_scheduler, propose, run
 from schedules.kinds import Every
 from schedules.table import SCHEDULES
-from scripts.setup.environment import ROOT
-from tests.brokers import until
+from scripts.devstack.environment import ROOT
+from tests.support.brokers import until
 
 HOURLY = Every(hours=1, do="requests.expire", catch_up="all", late_means="")
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

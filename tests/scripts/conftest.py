@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.setup import processes, sockets
-from scripts.setup.environment import PYTHON, ROOT
-from scripts.setup.processes import Record
+from scripts.devstack import processes, sockets
+from scripts.devstack.environment import PYTHON, ROOT
+from scripts.devstack.processes import Record
 
 TOY = Path(__file__).parent / "toy" / "Procfile"
 

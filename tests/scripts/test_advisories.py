@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from scripts.setup import advisories
+from scripts.commands.advisories import main as advisories
 
 HOLE = {
     "id": "GHSA-xxxx-xxxx-xxxx",

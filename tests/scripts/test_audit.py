@@ -10,11 +10,11 @@ import sys
 
 import pytest
 
-from models import audit
-from models.db import new_id, transaction
-from scripts.auditing import work
-from scripts.setup import progress
-from scripts.setup.environment import ROOT
+from models.audit import trail as audit
+from models.core.database import new_id, transaction
+from scripts.commands.audit import work
+from scripts.devstack import progress
+from scripts.devstack.environment import ROOT
 from settings import settings
 from tests.fixtures.audit import seal, writer
 
@@ -44,7 +44,7 @@ def run_alone(tmp_path):
 
     def run(*arguments, **environment):
         env = os.environ | {"AUDIT_CHECKPOINT_URL": f"file://{tmp_path / 'checkpoints'}"} | environment
-        command = [sys.executable, "-m", "scripts.auditing.work", *map(str, arguments)]
+        command = [sys.executable, "-m", "scripts.commands.audit.work", *map(str, arguments)]
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, done.stdout

@@ -10,9 +10,9 @@ import subprocess
 
 import pytest
 
-from scripts.benchmarks import audit, fairness, jobs, main, scan, servers, timers
-from scripts.setup import progress
-from scripts.setup.environment import ROOT
+from scripts.commands.bench import audit, fairness, jobs, main, scan, servers, timers
+from scripts.devstack import progress
+from scripts.devstack.environment import ROOT
 
 pytestmark = pytest.mark.xdist_group("bench")
 

@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from scripts.setup import checks, progress
+from scripts.commands.test import main as checks
+from scripts.devstack import progress
 
 
 @pytest.fixture(autouse=True)

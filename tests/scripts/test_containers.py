@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs import checkpoint_stores
-from scripts.setup.environment import ROOT
+from jobs.audit import checkpoint_stores
+from scripts.devstack.environment import ROOT
 from settings import PROCESSES, Settings
 
 NOBODY = 65_534
@@ -90,7 +90,7 @@ def test_container_can_change_nothing_but_its_data(name):
 
 def test_servers_ask_for_passwords_on_network_of_their_own():
     known = subprocess.run(
-        [sys.executable, "-m", "scripts.setup.secrets"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "scripts.devstack.secrets"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     made = dict(line.split("=", 1) for line in known.splitlines())
     asked = set(re.findall(r"\$\{(\w+_PASSWORD):\?", (ROOT / "compose.yaml").read_text()))

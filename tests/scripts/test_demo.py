@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from scripts.demo import crowd, report
-from scripts.demo.http import Client, GaveUp
-from scripts.demo.tally import UNSTORED, Tally, percentile
+from scripts.commands.demo import crowd, report
+from scripts.commands.demo.http import Client, GaveUp
+from scripts.commands.demo.tally import UNSTORED, Tally, percentile
 
 
 @pytest.fixture

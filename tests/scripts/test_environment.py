@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.setup import environment, progress
+from scripts.devstack import environment, progress
 
 pytestmark = pytest.mark.xdist_group("environment")
 

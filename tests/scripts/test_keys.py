@@ -9,16 +9,18 @@ from types import SimpleNamespace
 import pytest
 from joserfc.jwk import ECKey
 
-from models import audit, context, tokens
-from models.db import transaction
-from models.keys import active_version
-from scripts.rotation import main, options
-from scripts.rotation.roots import Roots
-from scripts.rotation.token_keys import SPREAD, TokenKeys
-from scripts.setup import secrets
-from scripts.setup.environment import ROOT
-from scripts.setup.progress import SetupError
-from scripts.setup.secrets import new_root
+from models.audit import trail
+from models.core import context
+from models.core.database import transaction
+from models.core.keys import active_version
+from models.identity import access_tokens
+from scripts.commands.keys import main, options
+from scripts.commands.keys.roots import Roots
+from scripts.commands.keys.token_keys import SPREAD, TokenKeys
+from scripts.devstack import secrets
+from scripts.devstack.environment import ROOT
+from scripts.devstack.progress import SetupError
+from scripts.devstack.secrets import new_root
 from settings import settings
 from tests.fixtures.audit import seal
 
@@ -60,7 +62,7 @@ def test_the_old_key_stays_until_its_last_token_is_over(keys):
     (first,) = kids(keys)
     keys("add")
     keys("promote", at=NOW + SPREAD)
-    over = NOW + 2 * SPREAD + tokens.LIFETIME
+    over = NOW + 2 * SPREAD + access_tokens.LIFETIME
 
     with pytest.raises(SetupError, match="are good until"):
         keys("retire", at=over - 1)
@@ -198,7 +200,7 @@ def roots(keys):
 
 def test_a_root_that_audit_entries_are_sealed_under_is_not_dropped_in_passing(db_clean, monkeypatch, capsys):
     with transaction(context.for_system_job()):
-        audit.record("test.act")
+        trail.record("test.act")
     seal(None)
     own = active_version()
     made = f"98:{new_root()},{own}:{new_root()},99:{new_root()}"

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from scripts.setup.environment import ROOT
+from scripts.devstack.environment import ROOT
 
 REQUIREMENT = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[.*\])?==(\S+)(?: ;.*)? \\$", re.MULTILINE)
 

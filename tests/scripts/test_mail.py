@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from scripts.setup import sockets
-from scripts.setup.environment import ROOT
+from scripts.devstack import sockets
+from scripts.devstack.environment import ROOT
 
 
 class Sink:

@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
-from scripts.setup import packages
-from scripts.setup.progress import SetupError
+from scripts.devstack import packages
+from scripts.devstack.progress import SetupError
 
 
 @pytest.fixture

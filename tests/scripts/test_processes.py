@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from scripts.setup.processes import MARK, Record, spawn, stat, write_atomically
+from scripts.devstack.processes import MARK, Record, spawn, stat, write_atomically
 from tests.scripts.conftest import eventually, living
 
 
@@ -53,7 +53,7 @@ def test_what_a_dead_leader_left_is_known_by_its_mark(tmp_path):
 
 def test_a_process_dies_with_the_one_that_spawned_it(tmp_path):
     code = (
-        "import os, pathlib, sys; from scripts.setup.processes import spawn;"
+        "import os, pathlib, sys; from scripts.devstack.processes import spawn;"
         "print(spawn(['sleep', '1000'], env=os.environ, cwd=pathlib.Path('.'), output=None).pid, flush=True);"
         "sys.stdin.read()"
     )

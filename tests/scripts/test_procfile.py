@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from scripts.setup import procfile
-from scripts.setup.environment import ROOT
+from scripts.devstack import procfile
+from scripts.devstack.environment import ROOT
 
 
 def test_ours_names_the_processes():
@@ -48,15 +48,15 @@ def test_a_process_can_be_started_by_its_name_with_more_arguments(tmp_path):
     stub.write_text('#!/bin/sh\necho "$@"\n')
     stub.chmod(0o755)
     env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    argv = [sys.executable, "-m", "scripts.process", "web", "--bind", "0.0.0.0:80 80"]
+    argv = [sys.executable, "-m", "scripts.devstack.process", "web", "--bind", "0.0.0.0:80 80"]
 
     done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
 
-    assert done.stdout == "--config web/gunicorn.conf.py web.app:application --bind 0.0.0.0:80 80\n"
+    assert done.stdout == "--config web/server/gunicorn.conf.py web.app:application --bind 0.0.0.0:80 80\n"
 
 
 def test_a_process_that_is_not_there_is_named():
-    argv = [sys.executable, "-m", "scripts.process", "wbe"]
+    argv = [sys.executable, "-m", "scripts.devstack.process", "wbe"]
 
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from scripts.setup import progress
-from scripts.setup.progress import SetupError
+from scripts.devstack import progress
+from scripts.devstack.progress import SetupError
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import threading
 
 import redis
 
-from scripts.benchmarks import readiness
-from scripts.benchmarks.servers import GO, READY
+from scripts.commands.bench import readiness
+from scripts.commands.bench.servers import GO, READY
 
 
 def test_a_process_waits_at_the_start_line_for_longer_than_a_client_waits_for_its_server(redis_url, monkeypatch):

@@ -9,14 +9,17 @@ from uuid import uuid4
 
 import pytest
 
-from models import context, dead_jobs, jobs, totp
-from models.db import transaction
-from scripts import authenticator
-from scripts.replaying import main, options, session
-from scripts.replaying.api import HttpApi, Refused
-from scripts.replaying.tables import table, tree
-from scripts.setup.environment import ROOT
-from scripts.setup.progress import SetupError
+from models.core import context
+from models.core.database import transaction
+from models.identity import totp
+from models.jobs import dead_letters
+from models.jobs import ledger as jobs
+from scripts.commands.replay import main, options, session
+from scripts.commands.replay.api import HttpApi, Refused
+from scripts.commands.replay.tables import table, tree
+from scripts.devstack import authenticator
+from scripts.devstack.environment import ROOT
+from scripts.devstack.progress import SetupError
 from tests.fixtures.accounts import TOTP_SECRET
 
 
@@ -27,7 +30,7 @@ class InProcess:
         self._client, self._token = client, token
 
     def call(self, method, path, body=None, **query):
-        """See `scripts.replaying.api.Api`."""
+        """See `scripts.commands.replay.api.Api`."""
         asked = {name: value for name, value in query.items() if value is not None}
         answer = self._client.request(method, path, json=body, token=self._token, params=asked)
         if answer.status_code >= 400:
@@ -149,7 +152,7 @@ def test_run_takes_one_letter_with_other_arguments(replay, bury, superuser):
 
 
 def test_run_goes_on_until_all_batches_are_done_and_names_what_stays_dead(replay, bury, monkeypatch):
-    monkeypatch.setattr(dead_jobs, "BATCH", 2)
+    monkeypatch.setattr(dead_letters, "BATCH", 2)
     first, second = (bury("test.one", unique="until_done") for _ in range(2))
     for _ in range(3):
         bury("test.one")

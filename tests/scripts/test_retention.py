@@ -9,11 +9,13 @@ from functools import partial
 import psycopg2
 import pytest
 
-from jobs import trail_upkeep
-from jobs.checkpoint_stores import store_at
-from models import audit, checkpoints, context, retention, seals
-from models.db import new_id, now, transaction, value
-from scripts.auditing import work
+from jobs.audit import upkeep
+from jobs.audit.checkpoint_stores import store_at
+from models.audit import chain, checkpoints, retention
+from models.audit import trail as audit
+from models.core import context
+from models.core.database import new_id, now, transaction, value
+from scripts.commands.audit import work
 from settings import settings
 from tests.fixtures.audit import seal, writer
 
@@ -48,7 +50,7 @@ def trail(db_clean, superuser, folder):
     with superuser.cursor() as cursor:
         cursor.execute(OLD, (ACME, LONG_AGO, 8))
     seal(ACME)
-    trail_upkeep.store_checkpoint(f"file://{folder}")
+    upkeep.store_checkpoint(f"file://{folder}")
     record(ACME, 4)
     record(OTHER, 2)
 
@@ -59,7 +61,7 @@ def prune(folder):
 
     def prune(years=7):
         runs = 1
-        while trail_upkeep.drop_outdated(f"file://{folder}", years):
+        while upkeep.drop_outdated(f"file://{folder}", years):
             runs += 1
         seal(ACME, OTHER, None)
         return runs
@@ -84,7 +86,7 @@ def verify(monkeypatch):
 
 def held(brand_id):
     with transaction(context.for_system_job()):
-        return [entry["seq"] for entry in seals.sealed(brand_id)]
+        return [entry["seq"] for entry in chain.sealed(brand_id)]
 
 
 def test_what_is_old_enough_goes_and_the_rest_is_whole_and_says_from_where(trail, prune, verify, folder):
@@ -106,7 +108,7 @@ def test_that_it_went_is_in_the_chain_that_it_went_from(trail, prune):
     prune()
 
     with transaction(context.for_system_job()):
-        entry = seals.sealed(ACME)[-1]
+        entry = chain.sealed(ACME)[-1]
     assert (entry["action"], entry["brand_id"], entry["actor_role"]) == ("audit.prune", ACME, "app_sealer")
     assert entry["details"]["before"] == {"held_after": 0}
     assert {name: entry["details"]["after"][name] for name in ("held_after", "entries")} == {
@@ -194,7 +196,7 @@ def test_whoever_cuts_more_off_the_front_is_found_out(trail, prune, verify, supe
 def test_a_start_that_somebody_wrote_into_the_database_is_none(trail, prune, verify, superuser, folder):
     forged = "insert into app.audit_starts select brand_id, seq, mac, 1 from public.audit_logs where seq = 10"
     tamper(superuser, forged, f"{CUT}10")
-    trail_upkeep.store_checkpoint(f"file://{folder}")  # which doesn't say so either
+    upkeep.store_checkpoint(f"file://{folder}")  # which doesn't say so either
 
     assert verify()[0][0] == (f"brand {ACME}", 1)
 
@@ -202,7 +204,7 @@ def test_a_start_that_somebody_wrote_into_the_database_is_none(trail, prune, ver
 def test_entries_that_were_made_old_don_t_go(trail, prune, superuser, caplog):
     tamper(superuser, "update public.audit_logs set timestamp = timestamp - interval '9 years' where seq = 10")
 
-    with pytest.raises(trail_upkeep.BrokenChain):
+    with pytest.raises(upkeep.BrokenChain):
         prune()
 
     assert held(ACME)[0] == 1
@@ -214,7 +216,7 @@ def half_pruned(trail, prune, monkeypatch):
     """Of the eight that may go, three have gone."""
     with monkeypatch.context() as patch:
         patch.setattr(retention, "BATCH", 3)
-        patch.setattr(trail_upkeep, "drop_announced", lambda: None)
+        patch.setattr(upkeep, "drop_announced", lambda: None)
         prune()
         with transaction(context.for_sealer()):
             number, starts = checkpoints.newest_stored()
@@ -293,7 +295,7 @@ def test_not_even_a_vouched_start_lets_go_of_what_is_younger_than_a_year(trail, 
     with transaction(context.for_sealer()):
         ends = retention.due(now(), {})
         retention.announce(ends, {}, now())
-    trail_upkeep.store_waiting(f"file://{folder}")
+    upkeep.store_waiting(f"file://{folder}")
     with transaction(context.for_sealer()):
         number, starts = checkpoints.newest_stored()
         retention.begin_after(ACME, starts[ACME], number)

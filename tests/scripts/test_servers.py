@@ -10,10 +10,10 @@ import psycopg2
 import pytest
 import redis
 
-from scripts.setup import sockets
-from scripts.setup.postgres import SUPERUSER, PrivatePostgres
-from scripts.setup.progress import SetupError
-from scripts.setup.redis import PrivateRedis
+from scripts.devstack import sockets
+from scripts.devstack.postgres import SUPERUSER, PrivatePostgres
+from scripts.devstack.progress import SetupError
+from scripts.devstack.redis import PrivateRedis
 
 
 @pytest.fixture(scope="module", autouse=True)

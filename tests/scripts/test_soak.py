@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from scripts.chaos import main
-from scripts.chaos.run import Plan, Report
+from scripts.commands.soak import main
+from scripts.commands.soak.run import Plan, Report
 
 
 @pytest.fixture

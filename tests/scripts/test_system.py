@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from scripts.setup import procfile
-from scripts.setup.environment import ROOT
+from scripts.devstack import procfile
+from scripts.devstack.environment import ROOT
 from settings import PROCESSES, variables
 from tests.scripts.conftest import living
 

@@ -14,10 +14,10 @@ import psycopg2
 import pytest
 import redis
 
-from scripts.setup.environment import ROOT
-from scripts.setup.processes import Record
+from scripts.devstack.environment import ROOT
+from scripts.devstack.processes import Record
 from tests.scripts.conftest import TOY, eventually, living
-from tests.servers import LOGINS
+from tests.support.servers import LOGINS
 
 EVERYTHING = ["web", "relay", "worker", "clock", "seal", "mail", "redis", "postgres"]
 
@@ -226,7 +226,7 @@ def test_a_process_that_keeps_dying_fails_the_start_and_its_log_is_shown(start, 
 
 def test_a_failed_migration_fails_the_start(start, tmp_path):
     procfile = tmp_path / "Procfile"
-    procfile.write_text(TOY.read_text().replace("python -m scripts.migrate", "sh -c 'echo drifted; exit 1'"))
+    procfile.write_text(TOY.read_text().replace("python -m scripts.commands.migrate", "sh -c 'echo drifted; exit 1'"))
 
     up = start("--detach", procfile=procfile)
 
@@ -237,7 +237,7 @@ def test_a_failed_migration_fails_the_start(start, tmp_path):
 
 def test_ctrl_c_before_it_is_ready_ends_what_was_started(start, tmp_path):
     procfile = tmp_path / "Procfile"
-    procfile.write_text(TOY.read_text().replace("python -m scripts.migrate", "sleep 1000"))
+    procfile.write_text(TOY.read_text().replace("python -m scripts.commands.migrate", "sleep 1000"))
     up = start(procfile=procfile)
     eventually(lambda: "Starting PostgreSQL and Redis (" in up.said)
     recorded = [Record.read(path) for path in (up.var / "run").glob("*.pid") if path.stem != "up"]

@@ -11,16 +11,16 @@ from uuid import UUID
 import pytest
 from limits.aio.storage import memory
 
-from models.context import FAN, Identity, acting_as, of_api_key, of_claims
-from models.errors import Forbidden, Unauthenticated
-from models.refusals import Refused
+from models.audit.refusals import Refused
+from models.core.context import FAN, Identity, acting_as, of_api_key, of_claims
+from models.core.errors import Forbidden, Unauthenticated
 from settings import Settings, settings
 from web.app import create_app
-from web.grants import Grants
-from web.kit import Kit
-from web.limits import Limiter, parse_rate
-from web.pool import Pool
-from web.refusals import MINUTE, Refusals
+from web.http.dependencies import Kit
+from web.http.grants import Grants
+from web.http.rate_limits import Limiter, parse_rate
+from web.http.refusals import MINUTE, Refusals
+from web.http.thread_pool import Pool
 
 if TYPE_CHECKING:
     from tests.fixtures.web import Client
@@ -45,7 +45,7 @@ class Notebook:
 
     @contextmanager
     def transaction(self, identity: Identity, *, timeout: float) -> Iterator[None]:
-        """Stands for `models.db.transaction`."""
+        """Stands for `models.core.database.transaction`."""
         before = dict(self.kept)
         with acting_as(identity):
             self.events.append(("begin", identity.role))
@@ -58,22 +58,22 @@ class Notebook:
             self.events.append("commit")
 
     def record(self, action: str, **details: Any) -> None:
-        """Stands for `models.audit.record`."""
+        """Stands for `models.audit.trail.record`."""
         self.events.append(("audit", action, details))
 
     def refuse(self, refused: Refused) -> None:
-        """Stands for `models.refusals.record`."""
+        """Stands for `models.audit.refusals.record`."""
         self.events.append(("refused", refused.action, refused.reason))
         self.refusals.append(refused)
 
     def require_recent(self) -> None:
-        """Stands for `models.reauthentication.require_recent`."""
+        """Stands for `models.identity.step_up.require_recent`."""
         self.events.append("recent?")
         if not self.is_recent:
             raise Forbidden
 
     def allowed(self, role: str | None, permission: str) -> bool:
-        """Stands for `models.permissions.allowed`."""
+        """Stands for `models.identity.permissions.allowed`."""
         self.role_questions.append((role, permission))
         return (role, permission) in GRANTED
 
@@ -90,7 +90,7 @@ class Notebook:
 
 
 async def identity_of(token: str) -> Identity:
-    """Stands for `models.tokens.verify`."""
+    """Stands for `models.identity.access_tokens.verify`."""
     if token.startswith("cpk_"):
         return key_of(token)
     if token not in PEOPLE:
@@ -101,7 +101,7 @@ async def identity_of(token: str) -> Identity:
 
 
 def key_of(text: str) -> Identity:
-    """Stands for `models.api_keys.identify`: a key's scopes are written behind its prefix."""
+    """Stands for `models.identity.api_keys.identify`: a key's scopes are written behind its prefix."""
     return of_api_key(ALICE, BRAND, text.removeprefix("cpk_").split(","))
 
 

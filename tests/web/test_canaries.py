@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.brokers import until
-from tests.canaries import (
+from tests.support.brokers import until
+from tests.support.canaries import (
     CODE,
     EMAIL,
     JWT,
@@ -20,15 +20,15 @@ from tests.canaries import (
     WORDS,
     found_in,
 )
-from tests.gunicorn import asking, gunicorn
+from tests.support.gunicorn import asking, gunicorn
 
 FAILING = """
 import asyncio, logging, threading
 
 from models import context, db
-from tests.canaries import PASSWORD, PERSON, WORDS
+from tests.support.canaries import PASSWORD, PERSON, WORDS
 from web.app import create_app
-from web.endpoint import endpoint
+from web.http.endpoint import endpoint
 from web.v1 import ROUTES
 
 STATEMENTS = [

@@ -3,23 +3,23 @@
 from importlib import import_module
 
 SUBJECTS = (
-    "accounts",
-    "analytics",
-    "api_keys",
-    "assignments",
     "audit",
-    "brands",
     "campaigns",
-    "codes",
     "consents",
-    "credentials",
-    "dead_jobs",
-    "jobs",
-    "members",
-    "scans",
-    "second_factor",
-    "sessions",
-    "users",
+    "identity.accounts",
+    "identity.api_keys",
+    "identity.credentials",
+    "identity.mfa",
+    "identity.sessions",
+    "identity.users",
+    "insights.overview",
+    "jobs.dead_letters",
+    "jobs.jobs",
+    "scans.codes",
+    "scans.scans",
+    "tenants.assignments",
+    "tenants.brands",
+    "tenants.members",
 )
 
 ROUTES: list[tuple[str, object]] = [

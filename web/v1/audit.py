@@ -13,15 +13,15 @@ from uuid import UUID
 import msgspec
 from falcon.asgi import Request, Response
 
-from models import audit
-from models.context import Identity
-from models.db import now
-from models.errors import NotFound
-from web.endpoint import Page, after, audited, endpoint, page_of
-from web.instants import Instant, in_utc
-from web.kit import Kit
-from web.pagination import Cursor, Limit
-from web.pool import patiently
+from models.audit import trail
+from models.core.context import Identity
+from models.core.database import now
+from models.core.errors import NotFound
+from web.http.datetimes import Instant, in_utc
+from web.http.dependencies import Kit
+from web.http.endpoint import Page, after, audited, endpoint, page_of
+from web.http.pagination import Cursor, Limit
+from web.http.thread_pool import patiently
 
 EXPORT_PAGE = 500
 """Entries that an export holds in memory at a time."""
@@ -63,9 +63,9 @@ class AuditFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rena
     until: Instant | None = None
 
     @property
-    def filter(self) -> audit.Filter:
+    def filter(self) -> trail.Filter:
         """As the rules take it."""
-        return audit.Filter(
+        return trail.Filter(
             action=self.action,
             user_id=self.actor_id,
             session_id=self.session_id,
@@ -135,7 +135,7 @@ class EntryOut(msgspec.Struct, kw_only=True):
     erased: list[str]
 
     @classmethod
-    def of(cls, entry: audit.Entry) -> "EntryOut":
+    def of(cls, entry: trail.Entry) -> "EntryOut":
         """An entry as those see it who may."""
         return cls(
             id=entry.id,
@@ -164,7 +164,7 @@ class AuditLogs:
         """Search the audit trail, the newest entries first."""
         asked: AuditQuery = req.context.query
         scope = f"audit-logs:{asked.filter}"
-        found = audit.page(asked.filter, asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=scope))
+        found = trail.page(asked.filter, asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=scope))
         _say_what_was_read(req, asked)
         items = [EntryOut.of(entry) for entry in found]
         resp.media = page_of(items, asked.limit, lambda entry: (entry.at, entry.id), scope=scope)
@@ -177,7 +177,7 @@ class AuditLog:
     def on_get(self, req: Request, resp: Response, entry_id: UUID) -> None:
         """Read an entry of the audit trail."""
         audited(req, table="audit_logs", record_id=entry_id)
-        resp.media = EntryOut.of(audit.get(entry_id))
+        resp.media = EntryOut.of(trail.get(entry_id))
 
 
 class AuditCsv:
@@ -217,7 +217,7 @@ class AuditJson:
         resp.downloadable_as = "audit-logs.json"
 
 
-Render = Callable[[Sequence[audit.Entry], bool], str]
+Render = Callable[[Sequence[trail.Entry], bool], str]
 """Some entries as text; whether they are the first ones."""
 
 
@@ -231,14 +231,14 @@ def _export(req: Request, resp: Response, head: str, render: Render, foot: str) 
 
 
 async def _texts(
-    kit: Kit, identity: Identity, which: audit.Filter, form: tuple[str, Render, str]
+    kit: Kit, identity: Identity, which: trail.Filter, form: tuple[str, Render, str]
 ) -> AsyncIterator[bytes]:
     """An export, page by page, each read in a transaction of its own: a session that ends, ends it."""
     head, render, foot = form
     yield head.encode()
     place: tuple[datetime, UUID] | None = None
     while True:
-        found: list[audit.Entry] = await patiently(kit.pool, _read, kit, identity, which, place)
+        found: list[trail.Entry] = await patiently(kit.pool, _read, kit, identity, which, place)
         if found:
             yield render(found, place is None).encode()
             place = (found[-1].timestamp, found[-1].id)
@@ -247,9 +247,9 @@ async def _texts(
     yield foot.encode()
 
 
-def _read(kit: Kit, identity: Identity, which: audit.Filter, place: tuple[datetime, UUID] | None) -> list[audit.Entry]:
+def _read(kit: Kit, identity: Identity, which: trail.Filter, place: tuple[datetime, UUID] | None) -> list[trail.Entry]:
     with kit.transaction(identity, timeout=30.0):
-        return audit.page(which, EXPORT_PAGE, place)
+        return trail.page(which, EXPORT_PAGE, place)
 
 
 def _say_what_was_read(req: Request, asked: AuditFilter) -> None:
@@ -257,19 +257,19 @@ def _say_what_was_read(req: Request, asked: AuditFilter) -> None:
     audited(req, table="audit_logs", after=conditions, brand_id=asked.brand_id)
 
 
-def _json(entries: Sequence[audit.Entry], first: bool) -> str:
+def _json(entries: Sequence[trail.Entry], first: bool) -> str:
     texts = [msgspec.json.encode(EntryOut.of(entry)).decode() for entry in entries]
     return ("\n" if first else ",\n") + ",\n".join(texts)
 
 
-_CSV = tuple(audit.Entry.__dataclass_fields__)
+_CSV = tuple(trail.Entry.__dataclass_fields__)
 
 
 def _csv_head() -> str:
     return _BYTE_ORDER_MARK + _lines([_CSV])
 
 
-def _csv(entries: Sequence[audit.Entry], _first: bool) -> str:
+def _csv(entries: Sequence[trail.Entry], _first: bool) -> str:
     return _lines([[_cell(getattr(entry, name)) for name in _CSV] for entry in entries])
 
 

@@ -9,8 +9,8 @@ import msgspec
 import segno
 from falcon.asgi import Request, Response
 
-from models import campaigns, codes, texts
-from models.campaigns import (
+from models.campaigns import campaigns, codes
+from models.campaigns.campaigns import (
     CampaignCompleted,
     Config,
     FixedSinceLaunch,
@@ -21,12 +21,13 @@ from models.campaigns import (
     NotReady,
     Status,
 )
-from models.errors import PreconditionFailed
-from models.invitations import BrandArchived
-from web.accepted import JobOut
-from web.endpoint import Page, PageQuery, accept, after, audited, changes, endpoint, etag, page_of, require_match
-from web.instants import Instant
-from web.v1.fields import Text200
+from models.core import texts
+from models.core.errors import PreconditionFailed
+from models.tenants.invitations import BrandArchived
+from web.http.accepted import JobOut
+from web.http.datetimes import Instant
+from web.http.endpoint import Page, PageQuery, accept, after, audited, changes, endpoint, etag, page_of, require_match
+from web.http.fields import Text200
 
 CampaignType = Annotated[Kind, msgspec.Meta(description="A Locker Drop, an Event Partnership or a QR activation.")]
 

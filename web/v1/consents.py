@@ -7,13 +7,13 @@ from uuid import UUID
 import msgspec
 from falcon.asgi import Request, Response
 
-from models import consents
-from models.consents import NoticeNotInForce, TierNotInNotice, UnknownNotice
-from models.errors import NotFound
-from models.users import UnknownBrand
-from web.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of
-from web.instants import Instant
-from web.v1.fields import Locale, Tier
+from models.consents import consents
+from models.consents.consents import NoticeNotInForce, TierNotInNotice, UnknownNotice
+from models.core.errors import NotFound
+from models.identity.users import UnknownBrand
+from web.http.datetimes import Instant
+from web.http.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of
+from web.http.fields import Locale, Tier
 
 _LIST = "consents"
 

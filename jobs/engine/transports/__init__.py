@@ -1,9 +1,9 @@
 """The brokers that job ids can travel by."""
 
-from jobs.engine.transport import Transport
+from jobs.engine.transports.base import Transport
 from jobs.engine.transports.rabbitmq import RabbitTransport
 from jobs.engine.transports.redis import RedisTransport
-from models import brokers
+from models.jobs import brokers
 
 __all__ = ["connect"]
 

@@ -17,10 +17,10 @@ from pika import BasicProperties
 from pika.delivery_mode import DeliveryMode
 from pika.exceptions import ChannelClosedByBroker
 
-from jobs.engine.transport import TransportError, job_ids
-from models import brokers
-from models.brokers import AMQP_ERRORS, DOORBELL, DOORBELL_OPTIONS, HEARTBEAT
-from models.doorbell import abandon
+from jobs.engine.transports.base import TransportError, job_ids
+from models.jobs import brokers
+from models.jobs.brokers import AMQP_ERRORS, DOORBELL, DOORBELL_OPTIONS, HEARTBEAT
+from models.jobs.wakeup import abandon
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 
 import redis
 
-from jobs.engine.transport import TransportError, job_ids
-from models import brokers
-from models.brokers import DOORBELL
+from jobs.engine.transports.base import TransportError, job_ids
+from models.jobs import brokers
+from models.jobs.brokers import DOORBELL
 
 log = logging.getLogger(__name__)
 

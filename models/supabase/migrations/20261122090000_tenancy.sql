@@ -67,7 +67,7 @@ begin
 end
 $$;
 
--- Limits of the time for which a hung or hostile client can hold a connection or locks. `models.db` sets a shorter
+-- Limits of the time for which a hung or hostile client can hold a connection or locks. `models.core.database` sets a shorter
 -- statement_timeout for each transaction.
 -- Jobs may compute for ten minutes between two statements (`time_limit`).
 do $$
@@ -102,8 +102,8 @@ $$;
 
 -- The advisory locks that are used; bootstrap.sql revokes the others. Without it, every login has them by default.
 --   app_definer  addresses, mirrored people, and the keys of scan limits
---   app_job      contacts, engagements and overviews (models/locks.py)
---   app_worker   a worker's liveness lock (jobs/engine/liveness.py)
+--   app_job      contacts, engagements and overviews (models/core/locks.py)
+--   app_worker   a worker's liveness lock (jobs/engine/worker/liveness.py)
 grant execute on function pg_catalog.pg_advisory_xact_lock(bigint) to app_definer, app_job;
 grant execute on function pg_catalog.pg_try_advisory_xact_lock(bigint) to app_definer;
 grant execute on function pg_catalog.pg_advisory_lock(int, int) to app_worker;

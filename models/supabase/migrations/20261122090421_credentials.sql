@@ -32,7 +32,7 @@ call app.secure('app.password_resets');
 call app.secure('app.email_changes');
 
 -- Begin the life of a one-time link whose mail the server has just accepted. p_purpose is the link's, as in
--- models/links.py. Until the first accepted mail a link's expiry includes the time that mails are attempted for. After that
+-- models/core/signed_links.py. Until the first accepted mail a link's expiry includes the time that mails are attempted for. After that
 -- it is earlier than what a later mail would make of it, so only the first one has an effect.
 create function app.begin_link(p_purpose text, p_id uuid, p_lifetime interval) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

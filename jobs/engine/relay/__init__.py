@@ -1,0 +1,1 @@
+"""The relay process: moves due jobs from the ledger to the broker."""

@@ -1,0 +1,1 @@
+"""The worker process: claims, runs and finishes jobs."""

@@ -1,0 +1,10 @@
+"""Accounts: what of them runs out."""
+
+from jobs.engine import actor
+from models.identity import accounts
+
+
+@actor("accounts.expire", runs_as="system")
+def expire_accounts() -> None:
+    """Delete expired sign-ups, sessions, links and counters, and idle anonymous people who took part in nothing."""
+    accounts.clean_up()

@@ -1,0 +1,1 @@
+"""Actors that send mail, its templates and the SMTP client."""

@@ -1,0 +1,173 @@
+"""Mails: one actor a letter. Each is sent at least once, and a second time under the same Message-ID."""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from jobs.engine import actor, current_job, own_transaction
+from jobs.mail import smtp, templates
+from models.core import signed_links
+from models.identity import accounts, credentials
+from models.tenants import invitations, members
+from settings import settings
+
+logger = logging.getLogger(__name__)
+
+WAITS = (5.0, 30.0, 120.0, 600.0, 900.0)
+"""Seconds between attempts. A server that greylists accepts a repetition after some minutes (RFC 6647)."""
+
+letter = partial(
+    actor,
+    queue="mail",
+    runs_as="system",
+    outward=True,
+    max_attempts=None,
+    give_up_after=signed_links.MAIL_PERIOD,
+    waits=WAITS,
+)
+"""Declares the actor of one letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One-time link in a mail: the page that it opens, its record, and its lifetime once it is mailed."""
+
+    page: str
+    purpose: str
+    id: UUID
+    lifetime: timedelta
+
+    def url(self, language: str) -> str:
+        """Return the link to the page in the mail's language.
+
+        The token is in the fragment, which browsers don't send: no log and no referrer holds it.
+        """
+        query = "" if language == templates.FALLBACK else f"?lang={language}"
+        return f"{settings.frontend_url}/{self.page}{query}#token={signed_links.make(self.purpose, self.id)}"
+
+
+@letter("mail.verification")
+def send_verification(signup_id: UUID) -> None:
+    """Send the link that makes an account of a sign-up, unless it has become one or is too old."""
+    with own_transaction():
+        signup = accounts.signup_mail(signup_id)
+    if signup:
+        link = Link("verify-email", accounts.SIGNUP, signup_id, accounts.SIGNUP_LIFETIME)
+        _send_link("verification", signup["email"], signup["locale"], link)
+
+
+@letter("mail.account_exists")
+def send_account_exists(signup_id: UUID) -> None:
+    """Tell the owner of an account that somebody tried to sign up with their address."""
+    with own_transaction():
+        signup = accounts.signup_mail(signup_id)
+    if signup:
+        _send("account_exists", signup["email"], signup["locale"], link=settings.frontend_url)
+
+
+@letter("mail.invitation", runs_as="brand")
+def send_invitation(invitation_id: UUID) -> None:
+    """Send the link that makes a member of whoever is invited, unless it has been used or is too old."""
+    with own_transaction():
+        invited = invitations.mail(invitation_id)
+    if invited:
+        link = Link("accept-invitation", accounts.INVITATION, invitation_id, invitations.LIFETIME)
+        _send_link("invitation", invited["email"], invited["locale"], link, brand=invited["brand"])
+
+
+@letter("mail.second_factor_required", runs_as="brand")
+def send_second_factor_required(user_id: UUID) -> None:
+    """Tell somebody from when on their brand asks for a second factor, unless they have one by now."""
+    with own_transaction():
+        told = members.second_factor_mail(user_id)
+    if told:
+        at = told["required_from"].astimezone(ZoneInfo(told["timezone"]))
+        _send(
+            "second_factor_required",
+            told["email"],
+            told["locale"],
+            link=settings.frontend_url,
+            brand=told["brand"],
+            when=f"{at:%Y-%m-%d %H:%M} ({told['timezone']})",
+        )
+
+
+@letter("mail.account_notice")
+def send_account_notice(user_id: UUID, what: str) -> None:
+    """Tell somebody what has happened to their account; `what` is the name of the letter."""
+    with own_transaction():
+        owner = accounts.owner(user_id)
+    if owner:
+        _send(what, owner["email"], owner["locale"], link=settings.frontend_url)
+
+
+@letter("mail.password_reset")
+def send_password_reset(reset_id: UUID) -> None:
+    """Send the link for a new password, unless nobody has the address, or it has been used or is too old."""
+    with own_transaction():
+        owner = credentials.reset_mail(reset_id)
+    if owner:
+        link = Link("reset-password", credentials.RESET, reset_id, credentials.RESET_LIFETIME)
+        _send_link("password_reset", owner["email"], owner["locale"], link)
+
+
+@letter("mail.email_undone")
+def send_email_undone(reset_id: UUID) -> None:
+    """Tell somebody who has taken their account back what has been done, with the link for a new password."""
+    with own_transaction():
+        owner = credentials.reset_mail(reset_id)
+    if owner:
+        link = Link("reset-password", credentials.RESET, reset_id, credentials.RESET_LIFETIME)
+        _send_link("email_undone", owner["email"], owner["locale"], link)
+
+
+@letter("mail.email_change")
+def send_email_change(change_id: UUID) -> None:
+    """Send the link that makes an address an account's to that address."""
+    with own_transaction():
+        change = credentials.change_mail(change_id)
+    if change:
+        link = Link("confirm-email", credentials.CONFIRM, change_id, credentials.CHANGE_LIFETIME)
+        _send_link("email_change", change["new_email"], change["locale"], link)
+
+
+@letter("mail.email_taken")
+def send_email_taken(change_id: UUID) -> None:
+    """Tell the owner of an account that somebody wanted their address for another one."""
+    with own_transaction():
+        change = credentials.change_mail(change_id)
+    if change:
+        _send("email_taken", change["new_email"], change["locale"], link=settings.frontend_url)
+
+
+@letter("mail.email_changed")
+def send_email_changed(change_id: UUID) -> None:
+    """Tell the old address that the account has another one, with the link that undoes it."""
+    with own_transaction():
+        change = credentials.change_mail(change_id)
+    if change:
+        link = Link("undo-email", credentials.UNDO_CHANGE, change_id, credentials.UNDO)
+        _send_link("email_changed", change["old_email"], change["locale"], link)
+
+
+def _send_link(name: str, to: str, locale: str, link: Link, **values: str) -> None:
+    """Send a mail with a one-time link. The link's life begins when the server has accepted the mail."""
+    _send(name, to, locale, link=link.url(templates.language(name, locale)), **values)
+    with own_transaction():
+        signed_links.begin(link.purpose, link.id, link.lifetime)
+
+
+def _send(name: str, to: str, locale: str, **values: str) -> None:
+    smtp.send(_compose(name, to, locale, values))
+
+
+def _compose(name: str, to: str, locale: str, values: dict[str, str]) -> smtp.Mail:
+    """Compose a mail. An error here depends on the job alone, so a retry would fail as well."""
+    try:
+        return smtp.compose(templates.write(name, locale, **values), to, current_job().idempotency_key)
+    except Exception as error:
+        logger.exception("the mail %s can't be composed", name)
+        raise smtp.Undeliverable(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,14 @@
+"""What brands want their people to know."""
+
+from uuid import UUID
+
+from jobs.engine import actor
+from models.jobs.ledger import enqueue
+from models.tenants import members
+
+
+@actor("brand.announce_second_factor", runs_as="brand")
+def announce_second_factor(brand_id: UUID) -> None:
+    """Have everybody told who needs a second factor and has none: a mail each."""
+    for user_id in members.to_enrol():
+        enqueue("mail.second_factor_required", user_id, unique="while_waiting")

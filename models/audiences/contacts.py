@@ -1,0 +1,55 @@
+"""Contacts: the people whom a brand knows, because a scan of theirs was accepted."""
+
+from uuid import UUID
+
+import peewee
+from playhouse.postgres_ext import DateTimeTZField
+
+from models.core.database import Row, execute, new_id
+from models.core.locks import lock
+
+
+class Contact(Row):
+    """What a brand knows of a person. `properties.scans` is ours, every other property the brand's own."""
+
+    id = peewee.UUIDField(primary_key=True)
+    brand_id = peewee.UUIDField()
+    user_id = peewee.UUIDField(null=True)
+    properties = peewee.JSONField()
+    created_at = DateTimeTZField()
+    updated_at = DateTimeTZField()
+    first_seen_at = DateTimeTZField(null=True)
+    last_seen_at = DateTimeTZField(null=True)
+
+    class Meta:
+        """Where the table lives."""
+
+        table_name = "contacts"
+
+
+_UPSERT = """
+INSERT INTO public.contacts AS known (id, brand_id, user_id, properties, first_seen_at, last_seen_at)
+SELECT %s, s.brand_id, s.user_id,
+    jsonb_build_object('scans', jsonb_build_object(
+        'accepted', count(*), 'flagged', count(*) FILTER (WHERE s.flagged),
+        'campaigns', count(DISTINCT s.campaign_id))),
+    min(s.scan_time), max(s.scan_time)
+FROM public.qr_scans s
+WHERE s.brand_id = (SELECT app.job_brand()) AND s.user_id = %s AND s.decision = 'accepted'
+GROUP BY s.brand_id, s.user_id
+ON CONFLICT (brand_id, user_id) DO UPDATE SET
+    properties = known.properties || excluded.properties, first_seen_at = excluded.first_seen_at,
+    last_seen_at = excluded.last_seen_at, updated_at = now()
+WHERE (known.properties -> 'scans', known.first_seen_at, known.last_seen_at)
+    IS DISTINCT FROM (excluded.properties -> 'scans', excluded.first_seen_at, excluded.last_seen_at)
+"""
+
+
+def upsert(user_id: UUID) -> None:
+    """Bring the contact of a person with the job's brand up to date, from that person's accepted scans.
+
+    Somebody without an accepted scan is no contact. What the brand has noted in other properties stays.
+    """
+    # The count that is written last has to be the one that was read last.
+    lock("contact", user_id)
+    execute(_UPSERT, (new_id(), user_id))

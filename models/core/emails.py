@@ -1,0 +1,51 @@
+"""E-mail addresses: one text for one mailbox."""
+
+from email_validator import EmailNotValidError, validate_email
+
+from models.core import keys
+from models.core.errors import Invalid
+from settings import settings
+
+MAX_LENGTH = 254
+
+
+def normalise(text: str, field: str = "email") -> str:
+    """Return the address in the form that identifies an account: lower case, the domain in ASCII (IDNA).
+
+    The domain is not looked up.
+
+    Raises:
+        Invalid: no mail can be sent to the address, or it holds an encoded word (RFC 2047). Names `field`.
+    """
+    # A mail program may decode `=?…?=`: several texts would reach one mailbox, and each would have limits of its own.
+    if "=?" in text:
+        raise Invalid(field, "must not contain `=?`")
+    try:
+        address = validate_email(
+            text,
+            check_deliverability=False,
+            allow_smtputf8=False,
+            strict=True,
+            test_environment=settings.environment != "production",
+        )
+    except EmailNotValidError as error:
+        raise Invalid(field, str(error)) from None
+    ascii_form = (address.ascii_email or address.normalized).lower()
+    if len(ascii_form) > MAX_LENGTH:
+        raise Invalid(field, "is too long")
+    return ascii_form
+
+
+def parse_sender(text: str) -> tuple[str, str]:
+    """Split `Name <address>` into the name (may be empty) and the normalised address.
+
+    Raises:
+        Invalid: the address is none.
+    """
+    name, _, address = text.strip().rpartition("<")
+    return name.strip().strip('"'), normalise(address.removesuffix(">").strip(), "MAIL_FROM")
+
+
+def fingerprint(address: str) -> bytes:
+    """A keyed hash of a normalised address, for what has to recognise it without saying it."""
+    return keys.keyed_hash("email", address.encode())

@@ -1,0 +1,142 @@
+"""Migrations by the Supabase CLI's rules: its layout, its history table, one transaction a file.
+
+Added to them: a lock, so that two runners are as good as one, and a check that what was applied is still
+what the files say.
+"""
+
+import re
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import psycopg2
+from psycopg2.extensions import connection
+
+from models.core.sql_statements import canonical, split, verb
+
+MIGRATIONS = Path(__file__).parents[1] / "supabase" / "migrations"
+NAME = re.compile(r"([0-9]+)_(.*)\.sql")
+LOCK = 0x436F6D7061
+"""Key of the session advisory lock that a run holds."""
+TRANSACTION_CONTROL = {"abort", "begin", "commit", "end", "prepare transaction", "rollback", "start transaction"}
+
+RESET = "reset session authorization; reset role; reset all"
+"""`reset all` keeps a role that a file has set. That role could not write the history."""
+
+HISTORY = """
+    set local lock_timeout = '4s';
+    create schema if not exists supabase_migrations;
+    create table if not exists supabase_migrations.schema_migrations (version text primary key);
+    alter table supabase_migrations.schema_migrations add column if not exists statements text[];
+    alter table supabase_migrations.schema_migrations add column if not exists name text;
+"""
+
+
+class MigrationError(Exception):
+    """The migrations can't be applied; names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file."""
+
+    path: Path
+    version: str
+    name: str
+    statements: tuple[str, ...]
+
+
+def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
+    """Apply every migration that the database doesn't have yet; return their versions.
+
+    Raises:
+        MigrationError: the files and the history disagree, or a file fails; the failing one has left nothing.
+        psycopg2.OperationalError: the database can't be reached.
+    """
+    files = load(folder)
+    with closing(psycopg2.connect(dsn)) as db:
+        with db, db.cursor() as cursor:
+            cursor.execute("select pg_advisory_lock(%s)", [LOCK])
+        recorded = _history(db)
+        waiting = pending(files, recorded)
+        for migration in waiting:
+            _apply(db, migration)
+    return [migration.version for migration in waiting]
+
+
+def load(folder: Path) -> list[Migration]:
+    """The migrations in a folder, in order.
+
+    Raises:
+        MigrationError: a file's name isn't `<digits>_<name>.sql`, two have one version, or one has transaction control.
+    """
+    files = [_read(path) for path in sorted(folder.glob("*.sql"))]
+    for earlier, later in pairwise(files):
+        if earlier.version == later.version:
+            raise MigrationError(f"{earlier.path.name} and {later.path.name} have the same version")
+    return files
+
+
+def _read(path: Path) -> Migration:
+    named = NAME.fullmatch(path.name)
+    if named is None:
+        raise MigrationError(f"{path.name} isn't named <digits>_<name>.sql")
+    try:
+        statements = tuple(split(path.read_text(encoding="utf-8-sig")))
+    except ValueError as error:
+        raise MigrationError(f"{path.name}: {error}") from None
+    for statement in statements:
+        if (word := verb(statement)) in TRANSACTION_CONTROL:
+            raise MigrationError(f"{path.name} says {word.upper()}: a file is one transaction, the runner's")
+    return Migration(path, named[1], named[2], statements)
+
+
+def pending(files: Sequence[Migration], recorded: dict[str, list[str] | None]) -> list[Migration]:
+    """Which files are to be applied to a database with this history (version → statements).
+
+    Raises:
+        MigrationError: the database has a version that isn't here, has passed a file by, or had another text of it.
+    """
+    here = {migration.version for migration in files}
+    if unknown := sorted(set(recorded) - here):
+        raise MigrationError(f"The database has migrations that aren't here: {', '.join(unknown)}")
+    newest = max(recorded, default="")
+    for migration in files:
+        if migration.version in recorded:
+            _check_drift(migration, recorded[migration.version])
+        elif migration.version < newest:
+            raise MigrationError(f"{migration.path.name} comes before {newest}, which the database has: renumber it")
+    return [migration for migration in files if migration.version not in recorded]
+
+
+def _check_drift(migration: Migration, applied: list[str] | None) -> None:
+    # Without statements it was recorded by hand (`supabase migration repair`): nothing to compare.
+    if applied is not None and canonical(applied) != canonical(migration.statements):
+        raise MigrationError(f"{migration.path.name} has been changed since it was applied: write a new migration")
+
+
+def _history(db: connection) -> dict[str, list[str] | None]:
+    with db, db.cursor() as cursor:
+        cursor.execute("select to_regclass('supabase_migrations.schema_migrations') is null")
+        if cursor.fetchone() == (True,):
+            cursor.execute(HISTORY)
+        cursor.execute("select version, statements from supabase_migrations.schema_migrations")
+        return dict(cursor.fetchall())
+
+
+def _apply(db: connection, migration: Migration) -> None:
+    with db, db.cursor() as cursor:
+        cursor.execute(RESET)
+        for number, statement in enumerate(migration.statements, 1):
+            try:
+                cursor.execute(statement)
+            except psycopg2.Error as error:
+                first = statement.strip().splitlines()[0]
+                raise MigrationError(f"{migration.path.name}, statement {number} ({first} …): {error}") from error
+        cursor.execute(RESET)
+        cursor.execute(
+            "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)",
+            [migration.version, migration.name, list(migration.statements)],
+        )

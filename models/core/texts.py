@@ -1,0 +1,102 @@
+"""Texts from outside: which are accepted, the form that is stored, and how they are shown at a terminal.
+
+Standard library only: `scripts/devstack` imports this module before any package is installed.
+"""
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+UNSAFE = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+"""Inside a character class: C0, DEL, C1, line and paragraph separator, and the controls of a text's direction."""
+
+_UNSAFE = re.compile(f"[{UNSAFE}]")
+# Default_Ignorable_Code_Point of Unicode 15 (DerivedCoreProperties.txt), and U+2800, a Braille cell without dots.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+MOST_OF_A_LINE = 200
+"""Characters of a name, label or reason."""
+
+
+def line(text: str) -> str:
+    """Return a name, label or reason as it is stored: NFC, trimmed, each run of blanks as one space.
+
+    Raises:
+        ValueError: it can't be shown as one line, has no visible character, or is too long. Says why.
+    """
+    if _UNSAFE.search(text):
+        raise ValueError("must not contain control characters, line breaks or text direction controls")
+    if any(_is_noncharacter(character) for character in text):
+        raise ValueError("must not contain Unicode noncharacters, such as U+FFFE")
+    found = " ".join(unicodedata.normalize("NFC", text).split())
+    if not any(_is_visible(character) for character in found):
+        raise ValueError("must contain a visible character")
+    if len(found) > MOST_OF_A_LINE:
+        raise ValueError(f"must have at most {MOST_OF_A_LINE} characters in Unicode's normalization form C")
+    return found
+
+
+def _is_noncharacter(character: str) -> bool:
+    code = ord(character)
+    return 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
+
+
+def _is_visible(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LNPS" and not _INVISIBLE.match(character)
+
+
+def for_xml(text: str) -> str:
+    """Return the text without the characters that no XML 1.0 document may hold."""
+    return _NOT_XML.sub("", text)
+
+
+UNDETERMINED = "und"
+"""The language of a tag that names none (ISO 639-2)."""
+
+_TAG = re.compile(r"[A-Za-z0-9]{1,8}(?:[-_][A-Za-z0-9]{1,8})*", re.ASCII)
+
+
+def locale(tag: str) -> str:
+    """Reduce a language tag (BCP 47, in any case, also with underscores) to language and region, such as `es-MX`.
+
+    Scripts, variants, extensions and private use are dropped. A tag without a language of 2 or 3 letters is `und`.
+
+    Raises:
+        ValueError: it is not a language tag.
+    """
+    if not _TAG.fullmatch(tag):
+        raise ValueError("must be a language tag, such as es or es-MX")
+    language, *rest = re.split("[-_]", tag)
+    if not re.fullmatch("[A-Za-z]{2,3}", language):
+        return UNDETERMINED
+    # RFC 5646, section 2.1: up to three extended languages, then a script, then the region.
+    while rest and re.fullmatch("[A-Za-z]{3}", rest[0]):
+        rest.pop(0)
+    if rest and re.fullmatch("[A-Za-z]{4}", rest[0]):
+        rest.pop(0)
+    has_region = bool(rest) and re.fullmatch("[A-Za-z]{2}|[0-9]{3}", rest[0])
+    return f"{language.lower()}-{rest[0].upper()}" if has_region else language.lower()
+
+
+def locale_or_none(tag: str) -> str | None:
+    """Reduce a language tag as `locale` does; None if it is none."""
+    try:
+        return locale(tag)
+    except ValueError:
+        return None
+
+
+def escape(text: str, *, keep: str = "") -> str:
+    r"""Return the text for a terminal: control characters and direction controls as `\x1b`, except those in `keep`."""
+    return _UNSAFE.sub(lambda m: m[0] if m[0] in keep else m[0].encode("unicode_escape").decode(), text)
+
+
+def json_for_terminal(value: Any) -> str:
+    r"""Return indented JSON for a terminal: what `escape` would escape is `\u001b`, everything else is readable."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return _UNSAFE.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text)

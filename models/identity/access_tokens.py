@@ -1,0 +1,135 @@
+"""Access tokens: ES256 JWTs with the claims that Supabase's have."""
+
+import json
+import time
+from collections import OrderedDict
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from joserfc import jwt
+from joserfc.errors import ExpiredTokenError, JoseError
+from joserfc.jwk import KeySet
+
+from models.core.errors import TokenExpired, Unauthenticated
+from settings import settings
+
+LIFETIME = 3600
+"""Seconds that an access token is good for, as long as its session is."""
+
+KEYS_MAX_AGE = 600
+"""Seconds that others may keep our public keys; a new one is published that long before it signs."""
+
+AUDIENCE = "authenticated"
+_ALGORITHMS = ["ES256"]
+_PUBLISHED = ("kty", "crv", "x", "y", "kid", "use", "alg")
+_CACHE_SIZE = 10_000
+
+
+def issuer() -> str:
+    """The `iss` of our tokens."""
+    return f"{settings.public_url.rstrip('/')}/api/v1/auth"
+
+
+@cache
+def _keys() -> KeySet:
+    if not settings.auth_jwks:
+        raise RuntimeError("AUTH_JWKS must hold at least one private ES256 key")
+    return KeySet.import_key_set(json.loads(settings.auth_jwks))
+
+
+def public_keys() -> dict[str, Any]:
+    """The keys that anybody may verify our tokens with, as a JWK set (RFC 7517): those that don't sign yet, too."""
+    published = [key.as_dict(private=False) | {"use": "sig", "alg": "ES256"} for key in _keys().keys]
+    return {"keys": [{name: key[name] for name in _PUBLISHED} for key in published]}
+
+
+def issue(
+    *,
+    user_id: UUID,
+    session_id: UUID,
+    user_role: str,
+    brand_id: UUID | None,
+    email: str | None = None,
+    is_anonymous: bool = False,
+    aal: str = "aal1",
+    mfa_pending: bool = False,
+) -> str:
+    """An access token for a session, good for `LIFETIME` seconds.
+
+    With `mfa_pending`, it is good for little but showing the second factor (`context.Identity.mfa_pending`).
+    """
+    key = _keys().keys[0]
+    issued_at = int(time.time())
+    claims = {
+        "iss": issuer(),
+        "aud": AUDIENCE,
+        "sub": str(user_id),
+        "iat": issued_at,
+        "exp": issued_at + LIFETIME,
+        "role": "authenticated",
+        "session_id": str(session_id),
+        "aal": aal,
+        "is_anonymous": is_anonymous,
+        "email": email or "",
+        "app_metadata": {"user_role": user_role, "brand_id": brand_id and str(brand_id)},
+    }
+    if mfa_pending:
+        claims["mfa_pending"] = True
+    return jwt.encode({"alg": "ES256", "kid": key.kid, "typ": "JWT"}, claims, key, algorithms=_ALGORITHMS)
+
+
+class _Verified:
+    """Tokens seen lately and their claims: a signature is checked once, the expiry every time."""
+
+    def __init__(self) -> None:
+        self._claims: OrderedDict[str, dict[str, Any]] = OrderedDict()
+
+    def get(self, token: str) -> dict[str, Any] | None:
+        return self._claims.get(token)
+
+    def put(self, token: str, claims: dict[str, Any]) -> None:
+        self._claims[token] = claims
+        while len(self._claims) > _CACHE_SIZE:
+            self._claims.popitem(last=False)
+
+
+_verified = _Verified()
+_rules = jwt.JWTClaimsRegistry(
+    leeway=30,
+    exp={"essential": True},
+    sub={"essential": True},
+    session_id={"essential": True},
+    aud={"essential": True, "value": AUDIENCE},
+)
+
+
+def verify(token: str) -> dict[str, Any]:
+    """The claims of an access token that we signed and that has not expired.
+
+    Whether its session still lives is the database's to say, in every transaction (`app.require_session`).
+
+    Raises:
+        Unauthenticated: the token is not ours, not whole, or over.
+    """
+    claims = _verified.get(token)
+    if claims is None:
+        claims = _decode(token)
+        _verified.put(token, claims)
+    if claims["exp"] < time.time():
+        raise TokenExpired
+    return claims
+
+
+def _decode(token: str) -> dict[str, Any]:
+    try:
+        claims = jwt.decode(token, _keys(), algorithms=_ALGORITHMS).claims
+        _rules.validate(claims)
+        if claims.get("iss") != issuer():
+            raise ValueError("issuer")
+        UUID(claims["sub"]), UUID(claims["session_id"])
+    except ExpiredTokenError:
+        raise TokenExpired from None
+    except (JoseError, ValueError, TypeError, AttributeError, KeyError):
+        raise Unauthenticated("The access token is not valid.") from None
+    return dict(claims)

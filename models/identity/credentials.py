@@ -1,0 +1,176 @@
+"""Credentials: another password, forgotten or not, and another e-mail address."""
+
+import secrets
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from models.audit import trail
+from models.core import signed_links
+from models.core.context import Identity
+from models.core.database import after_commit, execute, new_id, row, transaction, value
+from models.core.errors import Conflict
+from models.identity import accounts, passwords, step_up
+from models.identity.step_up import WrongPassword
+from models.jobs.ledger import ring
+
+RESET_LIFETIME = timedelta(hours=1)
+CHANGE_LIFETIME = timedelta(hours=24)
+UNDO = timedelta(days=7)
+"""How long the old address may take an account back. All three count from when the mail server accepts the link."""
+
+MAIL_WINDOW = timedelta(hours=1)
+MAILS = 3
+"""Mails of a kind that one address is sent, or one account asks for, within `MAIL_WINDOW`."""
+
+RESET = "password-reset"
+CONFIRM = "email-change"
+UNDO_CHANGE = "email-undo"
+"""Purposes of one-time links."""
+
+
+class SamePassword(Conflict):
+    """The new password is the present one."""
+
+    code = "same_password"
+    title = "That is the present password"
+
+
+def forget_password(email: str) -> None:
+    """Have a link for a new password mailed to whoever has this address; it takes as long if nobody does.
+
+    Args:
+        email: the address, normalised.
+    """
+    execute(
+        "SELECT app.forget_password(%s, %s, %s, %s, %s, %s, %s)",
+        (
+            *(new_id(), email, accounts.mail_counter(RESET, email), MAILS, MAIL_WINDOW),
+            *(_expiry(RESET_LIFETIME), accounts.origin()),
+        ),
+    )
+    after_commit(ring)
+
+
+def reset_password(identity: Identity, token: str, password: str) -> None:
+    """Set the password of the account that a link is for.
+
+    Its sessions, authenticator, recovery codes, API keys and open invitations from before end; the person is notified.
+    Opens its own transactions, none of which is open while the password is hashed.
+
+    Raises:
+        LinkInvalid: the link is not ours, has been used, or is too old.
+        Invalid: the password is too weak, or is a known stolen one.
+    """
+    reset_id = signed_links.read(RESET, token)
+    with transaction(identity):
+        owner = row("SELECT * FROM app.password_reset_owner(%s)", (reset_id,))
+    assert owner is not None
+    passwords.require_good(password, owner["email"], owner["name"])
+    password_hash = passwords.hash(password)
+    with transaction(identity):
+        execute("SELECT app.reset_password(%s, %s, %s)", (reset_id, password_hash, accounts.origin()))
+        after_commit(ring)
+
+
+def change_password(identity: Identity, present: str, new: str) -> None:
+    """Give the caller a new password; their other sessions end.
+
+    Opens its own transactions, none of which is open while a password is hashed.
+
+    Raises:
+        WrongPassword: `present` is another, or there is none.
+        SamePassword: both are the same.
+        Invalid: nobody should choose the new one.
+        TooMany: too many attempts; says in how many seconds the next one is.
+    """
+    stored = step_up.own_password(identity)
+    if not passwords.verify(stored, present):
+        raise WrongPassword
+    with transaction(identity):
+        email, name = accounts.own_name()
+    passwords.require_good(new, email or "", name, field="new_password")
+    if present == new:
+        raise SamePassword
+    new_hash = passwords.hash(new)
+    with transaction(identity):
+        done = value(
+            "SELECT app.change_password(%s, %s, %s, %s)",
+            (stored, new_hash, step_up.key(identity), accounts.origin()),
+        )
+        if done:
+            trail.record("password.change", table="users", record_id=identity.user_id)
+        after_commit(ring)
+    if not done:
+        raise WrongPassword
+
+
+def ask_email_change(identity: Identity, email: str) -> dict[str, Any]:
+    """Have a link mailed to the address that the caller wants, or word that it has an account.
+
+    Returns what the audit trail may show of it: `before` and `after`.
+
+    Args:
+        identity: the caller.
+        email: the new address, normalised.
+
+    Raises:
+        Forbidden: no account of the caller's signs in with an address here.
+    """
+    present, _ = accounts.own_name()
+    audited = {
+        "before": {"email": accounts.protect("email", present)},
+        "after": {"email": accounts.protect("email", email)},
+    }
+    counted = [accounts.mail_counter(CONFIRM, whose) for whose in (email, str(identity.user_id))]
+    execute(
+        "SELECT app.ask_email_change(%s, %s, %s, %s, %s, %s, %s, %s)",
+        (new_id(), email, audited, counted, MAILS, MAIL_WINDOW, _expiry(CHANGE_LIFETIME), accounts.origin()),
+    )
+    after_commit(ring)
+    return audited
+
+
+def confirm_email_change(token: str) -> None:
+    """Make the new address the account's, and tell the old one.
+
+    Raises:
+        LinkInvalid: the link is not ours, has been used, is too old, or another account has the address by now.
+    """
+    change_id = signed_links.read(CONFIRM, token)
+    execute("SELECT app.confirm_email_change(%s, %s, %s)", (change_id, _expiry(UNDO), accounts.origin()))
+    after_commit(ring)
+
+
+def undo_email_change(identity: Identity, token: str) -> None:
+    """Restore the account's old address, end its sessions, and mail a link for a new password to that address.
+
+    A random password that is not stored replaces the present one. The authenticator, recovery codes, API keys and open
+    invitations of the person end. Opens its own transaction, after the replacing password is hashed.
+
+    Raises:
+        LinkInvalid: the link is not ours, has been used, or is too old.
+    """
+    change_id = signed_links.read(UNDO_CHANGE, token)
+    unknown = passwords.hash(secrets.token_urlsafe(32))
+    with transaction(identity):
+        execute(
+            "SELECT app.undo_email_change(%s, %s, %s, %s, %s)",
+            (change_id, unknown, new_id(), _expiry(RESET_LIFETIME), accounts.origin()),
+        )
+        after_commit(ring)
+
+
+def reset_mail(reset_id: UUID) -> dict[str, Any] | None:
+    """What the mail with a link for a new password needs: `email`, `locale`; None if there is nobody to write to."""
+    return row("SELECT * FROM app.reset_mail(%s)", (reset_id,))
+
+
+def change_mail(change_id: UUID) -> dict[str, Any] | None:
+    """What mails about another address need: `old_email`, `new_email`, `locale`; None if it is undone or over."""
+    return row("SELECT * FROM app.change_mail(%s)", (change_id,))
+
+
+def _expiry(lifetime: timedelta) -> timedelta:
+    """Time after the request when a link expires that no mail server has accepted; see `links.begin`."""
+    return signed_links.MAIL_PERIOD + lifetime

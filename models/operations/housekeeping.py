@@ -1,0 +1,39 @@
+"""What is kept for a while and then let go: answers to repeated requests, and the history of jobs."""
+
+from datetime import timedelta
+
+from models.core.database import execute, rows
+from models.jobs import groups
+
+KEEP_ANSWERS = timedelta(days=1)
+KEEP_DONE = timedelta(days=30)
+KEEP_DEAD = timedelta(days=365)
+KEEP_SILENT = timedelta(days=1)
+"""How long a process without heartbeats stays listed."""
+DAYS_AHEAD = 14
+"""Partitions of the history that are there before they are needed."""
+
+
+def expire_answers() -> int:
+    """Forget the answers kept for `Idempotency-Key` that are older than `KEEP_ANSWERS`; how many."""
+    return execute("DELETE FROM app.idempotency_keys WHERE created_at < now() - %s", (KEEP_ANSWERS,))
+
+
+def prune_jobs() -> list[str]:
+    """Drop the daily partitions of the job history older than `KEEP_DONE` and create the next ones.
+
+    Delete groups that finished before, dead letters older than `KEEP_DEAD`, keys whose window is over, occurrences of
+    schedules older than `KEEP_DONE` except the newest, and processes without a heartbeat for `KEEP_SILENT`.
+    Return the names of the dropped partitions.
+    """
+    groups.prune(KEEP_DONE)
+    execute("DELETE FROM app.dead_jobs WHERE finished_at < now() - %s", (KEEP_DEAD,))
+    execute("DELETE FROM app.job_keys WHERE expires_at < now()")
+    execute(
+        "DELETE FROM app.schedule_occurrences o WHERE due_at < now() - %s"
+        " AND due_at < (SELECT max(due_at) FROM app.schedule_occurrences n WHERE n.schedule = o.schedule)",
+        (KEEP_DONE,),
+    )
+    execute("DELETE FROM app.heartbeats WHERE at < now() - %s", (KEEP_SILENT,))
+    dropped = rows("SELECT name FROM app.rotate_job_history(%s, %s) AS name", (DAYS_AHEAD, KEEP_DONE))
+    return [partition["name"] for partition in dropped]

@@ -1,0 +1,168 @@
+"""Check secrets: drawn at random, not published, each for one purpose."""
+
+import base64
+import binascii
+import json
+import re
+from itertools import pairwise
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import psycopg2
+from cryptography.hazmat.primitives.asymmetric import ec
+from psycopg2.extensions import parse_dsn
+
+ROOT_BYTES = 32
+"""Bytes of each root secret."""
+DISTINCT_BYTES = 16
+"""Fewest different bytes of 32 random ones: fewer than 16 occur once in 10^10 draws. Words and patterns have fewer."""
+TOKEN_CHARACTERS = 32
+DISTINCT_CHARACTERS = 8
+"""Fewest different digits of 32 random hexadecimal ones: fewer occur once in 10^6 draws."""
+PASSWORD_CHARACTERS = 12
+PASSWORD_SCORE = 4
+"""zxcvbn's highest: more than 10^10 guesses."""
+
+_KNOWN_KEYS = frozenset(
+    {
+        "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI",  # RFC 7515, A.3
+        "870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE",  # RFC 7517, A.2
+    }
+)
+"""Published private keys."""
+_WORDS = re.compile("secret|example|change|passw|supabase|token|default|companon", re.IGNORECASE)
+"""Words of published examples, e.g. Supabase's `your-super-secret-jwt-token-with-at-least-32-characters-long`."""
+
+
+def password(text: str) -> str | None:
+    """Return the fault of a service's password; None if it has none."""
+    from models.identity.passwords import strength  # imported here: zxcvbn takes long to load its dictionaries
+
+    if len(text) < PASSWORD_CHARACTERS:
+        return f"has a password that has fewer than {PASSWORD_CHARACTERS} characters"
+    known = ["companon", "postgres", "redis", "rabbitmq", "supabase"]
+    return "has a password that is easily guessed" if strength(text, known) < PASSWORD_SCORE else None
+
+
+def token(text: str) -> str | None:
+    """Return the fault of a secret text (bearer token or signing secret)."""
+    if len(text) < TOKEN_CHARACTERS:
+        return f"has to have {TOKEN_CHARACTERS} characters or more"
+    is_weak = len(set(text)) < DISTINCT_CHARACTERS or _is_repetition(text) or _is_guessed(text)
+    return "is known, or not drawn at random" if is_weak or _WORDS.search(text) else None
+
+
+def _is_guessed(text: str) -> bool:
+    """Return whether a text is a sequence, a row of the keyboard or a phrase. A drawn secret has no spaces."""
+    from models.identity.passwords import strength  # as above
+
+    return " " in text or strength(text, []) < PASSWORD_SCORE
+
+
+def randomness(root: bytes) -> str | None:
+    """Return the fault of 32 bytes that should be random."""
+    if len(root) < ROOT_BYTES:
+        return f"has a secret of fewer than {ROOT_BYTES} bytes"
+    printable = all(0x20 <= byte < 0x7F for byte in root)
+    steps = {(after - before) % 256 for before, after in pairwise(root)}  # few in a sequence
+    if min(len(set(root)), len(steps)) < DISTINCT_BYTES or printable or _is_repetition(root):
+        return "has a secret that was not drawn at random"
+    return None
+
+
+def _is_repetition(text: str | bytes) -> bool:
+    return (text + text).find(text, 1) < len(text)  # type: ignore[operator, arg-type]
+
+
+def secret_keys(text: str) -> str | None:
+    """Return the fault of SECRET_KEYS."""
+    if not text:
+        return "is missing"
+    versions = [item.partition(":")[0].strip() for item in text.split(",")]
+    try:
+        roots = _roots(text)
+    except binascii.Error:
+        roots = []
+    if not roots or not all(version.isascii() and version.isdecimal() for version in versions):
+        return "has to be version:base64url, newest first, separated by commas"
+    if len({int(version) for version in versions}) < len(versions):
+        return "has one version twice"
+    return _twice(roots) or next((fault for fault in map(randomness, roots) if fault), None)
+
+
+def checkpoint_keys(text: str) -> str | None:
+    """Return the fault of AUDIT_CHECKPOINT_KEYS."""
+    if not text:
+        return "is missing"  # keys derived from SECRET_KEYS are known to every process with that variable
+    try:
+        seeds = [_unpadded(item.strip()) for item in text.split(",")]
+    except binascii.Error:
+        return "has to be base64url, separated by commas"
+    if any(len(seed) > ROOT_BYTES for seed in seeds):
+        return f"has a key of more than {ROOT_BYTES} bytes"
+    return _twice(seeds) or next((fault for fault in map(randomness, seeds) if fault), None)
+
+
+def auth_jwks(text: str) -> str | None:
+    """Return the fault of AUTH_JWKS."""
+    if not text:
+        return "is missing"
+    try:
+        keys: list[dict[str, Any]] = json.loads(text)["keys"]
+        if not keys or any((key["kty"], key["crv"]) != ("EC", "P-256") for key in keys):
+            return "has to hold keys for ES256, and no others"
+        kids, private = [str(key["kid"]) for key in keys], [_unpadded(key["d"]) for key in keys]
+        is_whole = all(map(_is_pair, keys, private))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "has to be a set of private JWKs, each with a kid"
+    if not is_whole:
+        return "holds a key whose public half belongs to another key"
+    if len(set(kids)) < len(kids):
+        return "has one kid twice"
+    if any(key["d"] in _KNOWN_KEYS for key in keys):
+        return "holds a published key"
+    return _twice(private) or next((fault for fault in map(randomness, private) if fault), None)
+
+
+def _is_pair(key: dict[str, Any], private: bytes) -> bool:
+    numbers = ec.derive_private_key(int.from_bytes(private, "big"), ec.SECP256R1()).public_key().public_numbers()
+    public = (int.from_bytes(_unpadded(key["x"]), "big"), int.from_bytes(_unpadded(key["y"]), "big"))
+    return public == (numbers.x, numbers.y)
+
+
+def _twice(secrets: list[bytes]) -> str | None:
+    return "has one secret twice" if len(set(secrets)) < len(secrets) else None
+
+
+def materials(variable: str, text: str) -> set[bytes]:
+    """Return the secrets of a variable as comparable bytes; leave out unreadable ones."""
+    try:
+        if variable == "SECRET_KEYS":
+            return set(_roots(text))
+        if variable == "AUDIT_CHECKPOINT_KEYS":
+            return {_unpadded(item.strip()) for item in text.split(",")}
+        if variable == "AUTH_JWKS":
+            return {_unpadded(key["d"]) for key in json.loads(text)["keys"]}
+        if variable.startswith("DATABASE_"):
+            found = parse_dsn(text).get("password", "")
+        else:
+            found = unquote(urlsplit(text).password or "") if variable.endswith("_URL") else text
+    except (ValueError, KeyError, TypeError, psycopg2.ProgrammingError):
+        return set()
+    return {found.encode(), *_decoded(found)} if found else set()
+
+
+def _decoded(text: str) -> set[bytes]:
+    """Return the bytes that a base64url text stands for: a token may repeat a root secret in that form."""
+    try:
+        return {_unpadded(text)}
+    except ValueError:
+        return set()
+
+
+def _roots(text: str) -> list[bytes]:
+    return [_unpadded(item.partition(":")[2].strip()) for item in text.split(",")]
+
+
+def _unpadded(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -1,0 +1,1 @@
+"""The commands: one package for each executable of `scripts/`."""

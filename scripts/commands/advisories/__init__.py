@@ -1,0 +1,1 @@
+"""`./scripts/advisories`: check the lock files for known vulnerabilities."""

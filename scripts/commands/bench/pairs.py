@@ -1,0 +1,74 @@
+"""Transactions with and without a job, by turns on one connection, in a process of their own; prints medians as JSON.
+
+`python -m scripts.commands.bench.pairs ROUNDS`.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from uuid import UUID
+
+from models.core import context
+from models.core.database import execute, new_id, transaction
+from models.jobs.ledger import enqueue, ring
+
+BRAND = new_id()
+AS_BRAND = context.for_brand_job(BRAND)
+WARM_UP = 30
+
+Timings = dict[str, list[float]]
+"""Milliseconds in each round, by what took them."""
+
+
+def pairs(rounds: int) -> dict[str, float]:
+    """The medians; `cost` is that of the neighbours in time."""
+    with transaction(AS_BRAND):
+        execute("INSERT INTO shop.accounts (brand_id) VALUES (%s)", (BRAND,))
+    _timed(min(rounds, WARM_UP))  # Connections are opened, statements planned and pages fetched by the first.
+    found = _timed(rounds)
+    both = zip(found["with_ms"], found["without_ms"], strict=True)
+    return {
+        "cost": median(more / less - 1 for more, less in both),
+        **{name: median(taken) for name, taken in found.items()},
+    }
+
+
+def _timed(rounds: int) -> Timings:
+    found: Timings = {"without_ms": [], "with_ms": [], "enqueue_ms": [], "doorbell_ms": []}
+    for number in range(rounds):
+        turns = [("without_ms", lambda: _order()), ("with_ms", lambda: _order_with_job(found["enqueue_ms"]))]
+        # Each goes first every other time: what a commit leaves to the next is shared.
+        for name, do in turns if number % 2 else reversed(turns):
+            found[name].append(_ms(do))
+        found["doorbell_ms"].append(_ms(ring))
+    return found
+
+
+def _order() -> None:
+    with transaction(AS_BRAND):
+        _statements()
+
+
+def _order_with_job(taken: list[float]) -> None:
+    with transaction(AS_BRAND):
+        order = _statements()
+        taken.append(_ms(lambda: enqueue("bench.insert", order)))
+
+
+def _statements() -> UUID:
+    order = new_id()
+    execute("INSERT INTO shop.orders (id, brand_id, amount) VALUES (%s, %s, %s)", (order, BRAND, 1))
+    execute("UPDATE shop.accounts SET balance = balance + %s WHERE brand_id = %s", (1, BRAND))
+    return order
+
+
+def _ms(do: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    do()
+    return 1000 * (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    print(json.dumps(pairs(int(sys.argv[1]))))

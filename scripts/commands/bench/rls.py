@@ -1,0 +1,54 @@
+"""`bench rls`: what the context (role, claims, time limit), the policies and the session's check cost of a request.
+
+The yardstick is the same query, with the tenant in its WHERE, by the owner, whom no policy applies to; then the same
+with a context, then by a member under the policies, then with the session looked up. All of them and a GET through
+the running application that does the same take turns on the same server.
+"""
+
+import argparse
+import json
+
+from scripts.commands.bench.report import Numbers, table
+from scripts.commands.bench.servers import bench, python
+from scripts.devstack import procfile, sockets
+from scripts.devstack.environment import ROOT
+from scripts.devstack.progress import say, step
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be chosen."""
+    parser.add_argument("--requests", type=int, default=3000, metavar="N", help="how many of each")
+
+
+def measure(given: argparse.Namespace) -> Numbers:
+    """A request's query with its context and policies beside the same query without."""
+    with bench() as servers:
+        port = sockets.free_port()
+        env = servers.environment(PORT=str(port), PUBLIC_URL=f"http://127.0.0.1:{port}", WEB_CONCURRENCY="1")
+        servers.spawn("web", procfile.argv(procfile.read(ROOT / "Procfile")["web"]), env)
+        with step("Starting gunicorn"):
+            servers.until_answers(env["PUBLIC_URL"] + "/readyz")
+        with step(f"Measuring {given.requests} requests"):
+            said = servers.run(
+                "contexts", python("scripts.commands.bench.contexts", str(port), str(given.requests)), env
+            )
+    us: dict[str, float] = json.loads(said.splitlines()[-1])
+    _show(us)
+    return {
+        "rls_context_share": round(us["of_context"] / us["request"], 4),
+        "rls_policies_share": round(us["of_policies"] / us["request"], 4),
+        "session_check_share": round(us["of_session"] / us["request"], 4),
+        **{f"{name}_us": round(value, 1) for name, value in us.items()},
+    }
+
+
+def _show(us: dict[str, float]) -> None:
+    say("\nOne campaign asked for, by medians\n")
+    rows = [
+        ("GET /api/v1/campaigns/{id}, one after the other", us["request"]),
+        ("its query by the owner, the tenant in WHERE (yardstick)", us["plain"]),
+        ("+ context: role, claims and time limit are set", us["of_context"]),
+        ("+ policies: they find the tenant, and whose campaigns", us["of_policies"]),
+        ("+ session: it is looked whether it is alive", us["of_session"]),
+    ]
+    table(("", "µs", "of a request"), [(said, f"{value:.0f}", f"{value / us['request']:.1%}") for said, value in rows])

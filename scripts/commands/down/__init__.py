@@ -1,0 +1,1 @@
+"""`./scripts/down`: stop what `./scripts/up` started."""

@@ -1,0 +1,72 @@
+"""`./scripts/keys`: from where the keys are kept to where they are put back."""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+
+from models.core.texts import escape
+from scripts.commands.keys import options, seals
+from scripts.commands.keys.roots import Roots
+from scripts.commands.keys.token_keys import TokenKeys
+from scripts.commands.replay.tables import print_lines, table
+from scripts.devstack import secrets
+from scripts.devstack.processes import write_atomically
+from scripts.devstack.progress import fail
+from settings import settings
+
+RESTART = "Restart the system to have it known: ./scripts/down, ./scripts/up"
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; return its exit status."""
+    perform(options.parse(argv), int(time.time()))
+    return 0
+
+
+def perform(given: argparse.Namespace, now: int) -> None:
+    """Do what is asked. With --env the new value, and only that, goes to standard output.
+
+    Raises:
+        SetupError: it can't be done, or not yet; says why.
+    """
+    held = _read(given, now)
+    if given.verb == "list":
+        print_lines("\n".join(table(("key", "does", "made", "next"), held.rows())))
+        return
+    if given.verb == "add":
+        said = held.add()
+    else:
+        change = held.promote if given.verb == "promote" else held.retire
+        said = change(given.key, force=given.force)
+    if given.roots and given.verb == "retire" and not given.abandon_seals:
+        seals.require_none(int(given.key), None if given.env else given.var)
+    _keep(given, held.text())
+    print(escape(said), file=sys.stderr)
+
+
+def _read(given: argparse.Namespace, now: int) -> TokenKeys | Roots:
+    if given.env:
+        auth_jwks, secret_keys = settings.auth_jwks, settings.secret_keys
+    else:
+        known = _secrets(given.var)
+        auth_jwks, secret_keys = known.auth_jwks, known.secret_keys
+    return Roots.read(secret_keys) if given.roots else TokenKeys.read(auth_jwks, now)
+
+
+def _secrets(var: Path) -> secrets.Secrets:
+    path = var / "secrets.json"
+    return (
+        secrets.load_or_make(path) if path.exists() else fail(f"No system lives in {var}; --var says where, or --env")
+    )
+
+
+def _keep(given: argparse.Namespace, text: str) -> None:
+    if given.env:
+        print(text)
+        return
+    changed = dataclasses.replace(_secrets(given.var), **{"secret_keys" if given.roots else "auth_jwks": text})
+    write_atomically(given.var / "secrets.json", json.dumps(dataclasses.asdict(changed), indent=2) + "\n")
+    print(RESTART, file=sys.stderr)

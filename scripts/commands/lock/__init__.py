@@ -1,0 +1,1 @@
+"""`./scripts/lock`: write the lock files."""

@@ -1,0 +1,20 @@
+"""`./scripts/lock`: the lock files, made from setup.cfg for every platform, with hashes and without addresses."""
+
+from scripts.devstack.environment import ROOT, VENV
+from scripts.devstack.progress import run
+
+COMMON = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--quiet"]
+LOCKS = {
+    "runtime": ["setup.cfg"],
+    "dev": ["setup.cfg", "--extra", "dev", "--constraint", "requirements/runtime.txt"],
+    "uv": ["requirements/uv.in"],
+}
+
+
+def main(argv: list[str]) -> int:
+    """Resolve again; arguments go to `uv pip compile` (`--upgrade`, `--upgrade-package NAME`)."""
+    for name, sources in LOCKS.items():
+        output = ["--output-file", f"requirements/{name}.txt", "--custom-compile-command", "./scripts/lock"]
+        command = [str(VENV / "bin" / "uv"), "pip", "compile", *sources, *COMMON, *output, *argv]
+        run(f"Resolving {name}", command, cwd=str(ROOT))
+    return 0

@@ -1,0 +1,1 @@
+"""`./scripts/migrate`: bring the database's schema up to date."""

@@ -1,0 +1,85 @@
+"""Who is asking: a token, somebody with a password, or a local system's own admin."""
+
+import argparse
+import getpass
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from scripts.commands.replay.api import Api, HttpApi, Refused
+from scripts.devstack import authenticator
+from scripts.devstack.progress import SetupError
+
+TOKEN = "COMPANON_TOKEN"
+
+
+@contextmanager
+def session(options: argparse.Namespace) -> Iterator[Api]:
+    """The API as a system admin, signed out again at the end if it was signed in to for this.
+
+    Raises:
+        SetupError: nobody can be signed in.
+    """
+    run = _run_file(options)
+    base = options.api or run.get("api")
+    if not base:
+        raise SetupError(f"No system runs here ({options.run} is missing); say where one does with --api")
+    api = HttpApi(base)
+    if token := os.environ.get(TOKEN):
+        api.token = token
+        yield api
+        return
+    _sign_in(api, options, _local_admin(options, run))
+    try:
+        yield api
+    finally:
+        api.call("POST", "/api/v1/auth/logout")
+
+
+def _run_file(options: argparse.Namespace) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(options.run.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SetupError(f"{options.run}: {error}") from None
+    return found
+
+
+def _local_admin(options: argparse.Namespace, run: dict[str, Any]) -> dict[str, str]:
+    # A local admin's password is for the system that it is of, and for nobody at another address.
+    if not options.email and run and options.api in (None, run["api"]):
+        return dict(run["admin"])
+    return {}
+
+
+def _sign_in(api: HttpApi, options: argparse.Namespace, admin: dict[str, str]) -> None:
+    try:
+        email = admin.get("email") or options.email or input("E-mail of a System Admin: ")
+        password = admin.get("password") or getpass.getpass(f"Password of {email}: ")
+        session = api.call("POST", "/api/v1/auth/login", {"email": email, "password": password})
+        api.token = session["access_token"]
+        if session.get("mfa_required") == "enrol":
+            raise SetupError(f"{email} has no authenticator yet; enrol one first (POST /api/v1/users/me/mfa)")
+        if session.get("mfa_required"):
+            _show_code(api, options, admin)
+    except EOFError:
+        raise SetupError(f"Nobody is there to sign in; give an access token in {TOKEN}") from None
+
+
+def _show_code(api: HttpApi, options: argparse.Namespace, admin: dict[str, str]) -> None:
+    secret = admin.get("totp_secret")
+    codes = authenticator.codes(secret) if secret else iter([options.code or input("Code of the authenticator: ")])
+    problem: Refused | None = None
+    for code in codes:
+        try:
+            api.token = api.call("POST", "/api/v1/auth/mfa/verify", {"code": code.strip()})["access_token"]
+            return
+        except Refused as refused:
+            if refused.status != 403:
+                raise
+            problem = refused
+    assert problem is not None
+    raise problem

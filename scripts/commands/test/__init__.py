@@ -1,0 +1,1 @@
+"""`./scripts/test`: run the tests and every other check."""

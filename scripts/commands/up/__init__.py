@@ -1,0 +1,1 @@
+"""`./scripts/up`: start the whole system on this machine."""

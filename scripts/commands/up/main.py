@@ -1,0 +1,178 @@
+"""`./scripts/up`: start the whole system and look after it until somebody ends it."""
+
+import fcntl
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.commands.up import options
+from scripts.devstack import launch, procfile, sockets
+from scripts.devstack.detach import detached
+from scripts.devstack.environment import ROOT
+from scripts.devstack.leftovers import UP
+from scripts.devstack.processes import Record
+from scripts.devstack.progress import SetupError, fail, output, say
+from scripts.devstack.signals import Interrupted, Signals
+from scripts.devstack.stack import Stack
+
+DEFAULT_PORT = 8000
+OPEN_FILES = 65_536
+DEMO = [sys.executable, "-m", "scripts.commands.demo"]
+INTERRUPTED = 130
+"""Exit status of a start that was ended before it was ready."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is to be started."""
+
+    var: Path
+    port: int
+    commands: dict[str, str]
+    demo: bool
+    begun: float
+    """When the command began, on the monotonic clock."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; return its exit status."""
+    begun = launch.begun()
+    given = options.parser().parse_args(argv)
+    var = layout(given.var)
+    lock = claim(var)
+    try:
+        wanted = Options(var, choose_port(given.port), _commands(given.procfile), given.demo, begun)
+        if not given.detach:
+            return serve(wanted)
+        code = detached(var, lambda ready: serve(wanted, ready))
+    finally:
+        os.close(lock)
+    return demonstrate(wanted) if wanted.demo and code == 0 else code
+
+
+def _commands(path: Path) -> dict[str, str]:
+    try:
+        return procfile.read(path)
+    except (OSError, ValueError) as error:
+        fail(str(error))
+
+
+def layout(var: Path) -> Path:
+    """The directory of a system, made if need be.
+
+    Root's may be entered by others, though nothing in it: PostgreSQL runs as user postgres in there.
+    """
+    var = var.absolute()
+    mode = 0o711 if os.geteuid() == 0 else 0o700
+    for folder in (var, var / "run", var / "log", var / "mail"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    var.chmod(mode)
+    return var
+
+
+def claim(var: Path) -> int:
+    """Hold the directory's lock as long as the returned descriptor is open, here or in a child.
+
+    Raises:
+        SetupError: a system runs there; says where it answers.
+    """
+    lock = os.open(var / "run" / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        fail(_running(var))
+    return lock
+
+
+def _running(var: Path) -> str:
+    record = Record.read(var / "run" / f"{UP}.pid")
+    who = f" (PID {record.pid})" if record else ""
+    if (var / "run.json").exists():
+        return f"Already running{who}: {json.loads((var / 'run.json').read_text())['api']}; ./scripts/down ends it"
+    return f"Already starting or stopping{who} in {var}"
+
+
+def choose_port(wanted: int | None) -> int:
+    """The port asked for; else 8000, or a free one when that is taken.
+
+    Raises:
+        SetupError: the port asked for is in use.
+    """
+    if wanted is None:
+        return DEFAULT_PORT if sockets.is_free(DEFAULT_PORT) else sockets.free_port()
+    if not sockets.is_free(wanted):
+        fail(f"Port {wanted} is in use; name another with --port, or none to have a free one")
+    return wanted
+
+
+def serve(options: Options, ready: Callable[[], None] | None = None) -> int:
+    """Start the system, say so, look after it until a request to stop, end it; return the exit status.
+
+    With `ready`, which it calls when everything answers, the demonstration is the caller's.
+    """
+    signals = Signals()
+    _allow_open_files()
+    record = options.var / "run" / f"{UP}.pid"
+    Record.of(os.getpid()).write(record)
+    output.streams.append((options.var / "log" / "up.log").open("a"))
+    stack = Stack(options.var, options.port, signals, options.commands)
+    code = INTERRUPTED
+    try:
+        stack.start()
+        announce(stack, time.monotonic() - options.begun)
+        code = 0
+        if ready:
+            ready()
+        elif options.demo:
+            code = _demonstrate_beside(stack)
+        stack.supervisor.until(lambda: False)
+    except Interrupted:
+        say("Stopping (Ctrl-C again doesn't wait for running jobs)")
+    except SetupError as error:
+        say(f"✗ {error}")
+        code = 1
+    finally:
+        stack.stop()
+        record.unlink(missing_ok=True)
+    say("Stopped")
+    return code
+
+
+def _demonstrate_beside(stack: Stack) -> int:
+    code = stack.supervisor.run_once("demo", DEMO, _demo_environment(stack.var), logged=False)
+    say(f"The demonstration ended with status {code}; the system runs on at {stack.api} (Ctrl-C ends it)")
+    return code
+
+
+def _allow_open_files() -> None:
+    """Every open feed is a file: let the processes have many, if the system allows it."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, min(most, OPEN_FILES)), most))
+
+
+def announce(stack: Stack, seconds: float) -> None:
+    """Say where everything is."""
+    say(f"Ready after {seconds:.1f} s")
+    say(f"  API            {stack.api}/api/v1")
+    say(f"  Documentation  {stack.api}/docs")
+    say(f"  Mail           {stack.mail}/messages")
+    say(f"  System Admin   {stack.secrets.admin_email}, password and authenticator in {stack.run_file}")
+    say(f"  Logs           {stack.var / 'log'}")
+
+
+def demonstrate(options: Options) -> int:
+    """Run the demonstration against a detached system; return its exit status."""
+    code = subprocess.run(DEMO, env=_demo_environment(options.var), cwd=ROOT, check=False).returncode
+    say(f"The demonstration ended with status {code}; the system runs on (./scripts/down ends it)")
+    return code
+
+
+def _demo_environment(var: Path) -> dict[str, str]:
+    return os.environ | {"COMPANON_RUN": str(var / "run.json"), "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,75 @@
+"""What this machine keeps secret, made once; `python -m scripts.devstack.secrets` prints new keys for elsewhere."""
+
+import base64
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from joserfc.jwk import ECKey
+
+from scripts.devstack.processes import write_atomically
+
+ADMIN_EMAIL = "admin@companon.example"
+PASSWORDS = ("POSTGRES", "OWNER", "WEB", "ACCOUNT", "SCAN", "WORKER", "SEAL", "REDIS")
+"""Passwords of the servers in compose.yaml, one for each login."""
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Root keys, token keys and the first System Admin's account, with what its authenticator makes its codes of."""
+
+    secret_keys: str
+    auth_jwks: str
+    admin_email: str
+    admin_password: str
+    admin_totp_secret: str
+
+
+def load_or_make(path: Path) -> Secrets:
+    """The secrets in a file that only its owner reads; those that are missing there are made."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    secrets = Secrets(**(asdict(make()) | known))
+    if asdict(secrets) != known:
+        write_atomically(path, json.dumps(asdict(secrets), indent=2) + "\n")
+    return secrets
+
+
+def make() -> Secrets:
+    """New secrets: one 256-bit root, one ES256 key named by its thumbprint (RFC 7638), 144 bits of password, and 160 of
+    an authenticator.
+    """
+    return Secrets(
+        secret_keys="1:" + new_root(),
+        auth_jwks=json.dumps({"keys": [new_key(int(time.time()))]}),
+        admin_email=ADMIN_EMAIL,
+        admin_password=base64.urlsafe_b64encode(os.urandom(18)).decode(),
+        admin_totp_secret=base64.b32encode(os.urandom(20)).decode(),
+    )
+
+
+def new_root() -> str:
+    """256 bits, as SECRET_KEYS has them."""
+    return base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
+
+
+def new_key(now: int) -> dict[str, Any]:
+    """A private ES256 key, named by its thumbprint (RFC 7638), that was made at `now` (Unix time).
+
+    One in 64 thumbprints begins with `-`, like an option of a command. Such a key is not used.
+    """
+    while True:
+        key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"})
+        key.ensure_kid()
+        if not str(key.kid).startswith("-"):
+            break
+    return {**key.as_dict(private=True), "iat": now}
+
+
+if __name__ == "__main__":
+    made = make()
+    print(f"SECRET_KEYS={made.secret_keys}\nAUTH_JWKS='{made.auth_jwks}'")
+    for name in PASSWORDS:
+        print(f"{name}_PASSWORD={os.urandom(24).hex()}")

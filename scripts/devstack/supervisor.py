@@ -1,0 +1,242 @@
+"""Keeping processes alive, and ending them in order, each with one signal.
+
+A supervisor of our own, because the usual ones signal whole process groups: dramatiq's workers, signalled by
+their master too, take the second signal for impatience and kill the jobs that they run.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scripts.devstack import processes
+from scripts.devstack.processes import Record
+from scripts.devstack.progress import SetupError, say
+from scripts.devstack.signals import Signals
+
+FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
+"""Seconds before a process that died is started again: doubled from one to the other."""
+STEADY = 10.0
+"""A process that ran this many seconds starts over with the first delay."""
+FAILURES = 3
+"""Deaths of one process that make a start fail."""
+ROTATE = 10_000_000
+"""Bytes of a log that is put aside at the next start."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A process to keep running."""
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: int = signal.SIGTERM
+    budget: float = 30.0
+    """Seconds that it gets to end by itself."""
+    waits_for: str = "finishing"
+    """What it does in that time, for the person who waits."""
+    before: Callable[[], None] = lambda: None
+    """Called before every start: clears what a dead predecessor left."""
+    pass_fds: Sequence[int] = ()
+    server: bool = False
+    """Whether the others need it until they have ended."""
+
+
+@dataclass
+class Child:
+    """A process as it is now."""
+
+    spec: Spec
+    process: "subprocess.Popen[bytes] | None" = None
+    started: float = 0.0
+    delay: float = FIRST_DELAY
+    due: float = 0.0
+    deaths: int = 0
+
+
+class Supervisor:
+    """Runs processes under one directory: logs in `log/`, who they are in `run/*.pid`."""
+
+    def __init__(self, var: Path, cwd: Path, signals: Signals, on_change: Callable[[], None] = lambda: None) -> None:
+        self.var, self.cwd, self.signals, self.on_change = var, cwd, signals, on_change
+        self.children: dict[str, Child] = {}
+        self.mark = os.urandom(8).hex()
+        self.starting = True
+        for folder in (var / "log", var / "run"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def start(self, spec: Spec) -> None:
+        """Start a process and keep it running."""
+        log = self.log(spec.name)
+        if log.exists() and log.stat().st_size > ROTATE:
+            log.replace(log.with_suffix(".log.1"))
+        child = self.children[spec.name] = Child(spec)
+        self._spawn(child)
+
+    def log(self, name: str) -> Path:
+        """Where a process's output goes."""
+        return self.var / "log" / f"{name}.log"
+
+    def pids(self) -> dict[str, list[int]]:
+        """The main process of every name that runs."""
+        return {name: [child.process.pid] for name, child in self.children.items() if child.process}
+
+    def run_once(self, name: str, argv: Sequence[str], env: Mapping[str, str], *, logged: bool = True) -> int:
+        """Run a command to its end while the others are looked after; return its exit status.
+
+        Raises:
+            Interrupted: the person asked to stop; the command was ended.
+        """
+        with open(self.log(name), "ab") if logged else contextlib.nullcontext() as output:
+            process = processes.spawn(argv, env=env, cwd=self.cwd, output=output)
+        try:
+            self.until(lambda: process.poll() is not None)
+        finally:
+            _end(process)
+        return process.returncode
+
+    def until(self, condition: Callable[[], bool], *, timeout: float = float("inf"), what: str = "") -> None:
+        """Look after the processes until `condition` holds.
+
+        Raises:
+            Interrupted: the person asked to stop.
+            SetupError: it took longer than `timeout` seconds, or a process keeps dying during the start.
+        """
+        deadline = time.monotonic() + timeout
+        while not condition():
+            self.signals.check()
+            if time.monotonic() > deadline:
+                raise SetupError(f"{what} took more than {timeout:.0f} s")
+            self.look_after(0.05)
+
+    def look_after(self, seconds: float) -> None:
+        """Wait up to `seconds` for something to happen, then start again what has died."""
+        now = time.monotonic()
+        due = [child.due - now for child in self.children.values() if child.process is None]
+        self.signals.wait(max(0.0, min([seconds, *due])))
+        for child in self.children.values():
+            if child.process is not None and _ended(child.process):
+                self._failed(child, describe(self._reap(child)))
+            if child.process is None and time.monotonic() >= child.due:
+                self._spawn(child)
+
+    def _spawn(self, child: Child) -> None:
+        spec = child.spec
+        spec.before()
+        child.started = time.monotonic()
+        with open(self.log(spec.name), "ab") as output:
+            try:
+                child.process = processes.spawn(
+                    spec.argv,
+                    env={**spec.env, processes.MARK: self.mark},
+                    cwd=self.cwd,
+                    output=output,
+                    death_signal=spec.stop_signal,
+                    pass_fds=spec.pass_fds,
+                )
+            except OSError as error:
+                self._failed(child, f"can't be started ({error})")
+                return
+        Record.of(child.process.pid, self.mark).write(self._record(spec.name))
+        self.on_change()
+
+    def _failed(self, child: Child, how: str) -> None:
+        """Have a process that isn't there started again, later each time that it happens soon."""
+        name = child.spec.name
+        child.deaths += 1
+        if self.starting and child.deaths >= FAILURES:
+            raise SetupError(f"{name} {how}, {child.deaths} times:\n{self.tail(name)}")
+        now = time.monotonic()
+        if now - child.started > STEADY:
+            child.delay = FIRST_DELAY
+        say(f"{name} {how}; starting it again in {child.delay:.1f} s")
+        child.due = now + child.delay
+        child.delay = min(child.delay * 2, LONGEST_DELAY)
+
+    def _reap(self, child: Child) -> int:
+        """Collect a dead process, first ending what is left of its group: as long as it is a zombie,
+        no stranger can have the group's number."""
+        process = child.process
+        assert process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        code = process.wait()
+        self._record(child.spec.name).unlink(missing_ok=True)
+        child.process = None
+        return code
+
+    def _record(self, name: str) -> Path:
+        return self.var / "run" / f"{name}.pid"
+
+    def tail(self, name: str, lines: int = 25) -> str:
+        """The end of a process's log, indented."""
+        text = self.log(name).read_bytes()[-20_000:].decode(errors="replace")
+        return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
+
+    def stop(self, phases: Iterable[Sequence[str]]) -> None:
+        """End everything: phase by phase, one signal to each main process, then patience up to its budget.
+
+        Each further request to stop is impatience: the first ends whatever isn't a server at once, the next those too.
+        """
+        self.signals.heard()
+        for names in phases:
+            self._end([self.children[name] for name in names if name in self.children])
+
+    def _end(self, children: list[Child]) -> None:
+        for child in children:
+            if child.process is not None and not _ended(child.process):
+                processes.send(child.process.pid, child.spec.stop_signal)
+        begun = told = time.monotonic()
+        while waiting := self._waiting(children):
+            now = time.monotonic()
+            for child in waiting:
+                self._insist(child, now - begun)
+            if now - told >= 2.0:
+                told = now
+                for child in waiting:
+                    patience = f"{now - begun:.0f} of at most {child.spec.budget:.0f} s; Ctrl-C doesn't wait"
+                    say(f"Waiting: {child.spec.name} is {child.spec.waits_for} ({patience})")
+            self.signals.wait(0.05)
+
+    def _waiting(self, children: list[Child]) -> list[Child]:
+        for child in children:
+            if child.process is not None and _ended(child.process):
+                self._reap(child)
+        return [child for child in children if child.process is not None]
+
+    def _insist(self, child: Child, waited: float) -> None:
+        impatient = self.signals.requests >= (2 if child.spec.server else 1)
+        if child.process is None or not (impatient or waited > child.spec.budget):
+            return
+        if waited > child.spec.budget:
+            say(f"{child.spec.name} didn't end within {child.spec.budget:.0f} s; killing it")
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.process.pid, signal.SIGKILL)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a command that runs for a while, if it hasn't ended."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether it has ended, without collecting it."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def describe(code: int) -> str:
+    """An exit status in words."""
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"exited with status {code}"

@@ -1,0 +1,250 @@
+"""The seal process: sealing the audit trail, checkpointing it, and the alarm about what is not sealed."""
+
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+
+from jobs.audit import upkeep as trail_upkeep
+from jobs.audit.checkpoint_stores import CheckpointConflict, store_at
+from jobs.audit.seal import Sealer, Upkeep
+from models.audit import chain, checkpoints
+from models.audit import trail as audit
+from models.core import context
+from models.core.database import new_id, transaction
+from models.jobs.ledger import enqueue
+from tests.fixtures.audit import seal, writer
+
+
+def record(brand_id, times=1):
+    with transaction(writer(brand_id)):
+        for _ in range(times):
+            audit.record("test.act")
+
+
+def trail(brand_id):
+    with transaction(context.for_sealer()):
+        return chain.sealed(brand_id), chain.lock_head(brand_id or chain.PLATFORM)
+
+
+def test_sealer_seals_every_tenant_that_has_entries(db_clean):
+    tenants = [new_id(), None, new_id(), new_id()]
+    for tenant in tenants:
+        record(tenant, times=2)
+
+    assert not Sealer().step()
+
+    for tenant in tenants:
+        entries, head = trail(tenant)
+        assert len(entries) == 2
+        assert chain.verify(entries, head=head) is None
+
+
+def test_sealer_takes_a_long_trail_in_batches(db_clean, monkeypatch):
+    monkeypatch.setattr(chain, "BATCH", 2)
+    monkeypatch.setattr(chain, "seal", partial(chain.seal, limit=2))
+    brand_id, sealer = new_id(), Sealer()
+    record(brand_id, times=5)
+
+    assert [sealer.step(), sealer.step(), sealer.step()] == [True, True, False]
+
+    entries, head = trail(brand_id)
+    assert len(entries) == 5
+    assert chain.verify(entries, head=head) is None
+
+
+def test_chain_held_by_another_sealer_is_left_to_it(db_clean):
+    brand_id = new_id()
+    record(brand_id)
+    seal(brand_id)
+    record(brand_id)
+
+    def seal_beside():
+        with transaction(context.for_sealer()):
+            return chain.seal(brand_id)
+
+    with ThreadPoolExecutor(1) as pool, transaction(context.for_sealer()):
+        assert chain.lock_head(brand_id).seq == 1
+        assert pool.submit(seal_beside).result() == 0
+
+    assert seal_beside() == 1
+
+
+def test_chain_that_can_not_be_sealed_keeps_no_other_from_it(db_clean, monkeypatch, caplog):
+    broken, whole = sorted([new_id(), new_id()])
+    record(broken)
+    record(whole)
+    chained = chain.chained
+
+    def fail_for_one(entries, head, at):
+        if entries[0]["brand_id"] == broken:
+            raise TypeError
+        return chained(entries, head, at)
+
+    monkeypatch.setattr(chain, "chained", fail_for_one)
+    sealer = Sealer()
+    sealer.step()
+    sealer.step()
+
+    assert [len(trail(tenant)[0]) for tenant in (broken, whole)] == [0, 1]
+    assert [said.args for said in caplog.records] == [(broken,)]
+
+
+def test_upkeep_that_fails_is_tried_again_in_a_minute(monkeypatch, caplog):
+    asked = []
+
+    def fail(*_):
+        asked.append("checkpoint")
+        raise OSError("no store")
+
+    monkeypatch.setattr(trail_upkeep, "store_checkpoint", fail)
+    monkeypatch.setattr(trail_upkeep, "drop_outdated", lambda *_: asked.append("drop"))
+    upkeep = Upkeep()
+    for moment in (1.0, 30.0, 62.0):
+        upkeep.step(moment)
+
+    assert asked == ["checkpoint", "drop", "checkpoint"]
+    assert "no store" in caplog.text
+
+
+def sweep():
+    with transaction(context.for_system_job()):
+        enqueue("audit.sweep")
+
+
+def test_the_sweep_raises_the_alarm_about_what_lies_unsealed(drain, monkeypatch, caplog):
+    brand_id = new_id()
+    record(brand_id)
+    record(None)
+    monkeypatch.setattr(chain, "OVERDUE", 0.0)
+    sweep()
+
+    with caplog.at_level(logging.ERROR, "jobs.audit.actors"):
+        assert drain() == ["audit.sweep"]
+
+    assert {said.args[0] for said in caplog.records} == {brand_id, "the platform"}
+
+
+def test_the_sweep_is_quiet_about_what_has_just_been_written(drain, caplog):
+    record(new_id())
+    sweep()
+
+    with caplog.at_level(logging.ERROR, "jobs.audit.actors"):
+        drain()
+
+    assert caplog.records == []
+
+
+@pytest.fixture
+def store(db_clean, tmp_path, monkeypatch):
+    """A folder that checkpoints go to."""
+    url = f"file://{tmp_path / 'checkpoints'}"
+    monkeypatch.setattr(checkpoints, "AT_MOST_EVERY", checkpoints.AT_MOST_EVERY * 0)
+    monkeypatch.setattr(checkpoints, "take", partial(checkpoints.take, unless_younger_than=checkpoints.AT_MOST_EVERY))
+    return store_at(url)
+
+
+@pytest.fixture
+def checkpoint(store, tmp_path):
+    return partial(trail_upkeep.store_checkpoint, f"file://{tmp_path / 'checkpoints'}")
+
+
+def opened(store, number):
+    return checkpoints.opened(store.get(number), checkpoints.public_keys(checkpoints.public_key_set()))
+
+
+def test_a_checkpoint_says_what_every_chains_head_is(checkpoint, store):
+    tenants = [new_id(), new_id(), None]
+    for tenant in tenants:
+        record(tenant, times=2)
+    seal(*tenants)
+    record(tenants[0])
+
+    checkpoint()
+
+    (number,) = store.numbers()
+    said = opened(store, number)
+    heads = {tenant or chain.PLATFORM: trail(tenant)[1] for tenant in tenants}
+    assert checkpoints.heads_of(said) == heads
+    assert (said["number"], said["previous"], said["unsealed"]) == (1, None, 1)
+
+
+def test_each_checkpoint_names_the_one_before_by_its_hash(checkpoint, store):
+    for _ in range(3):
+        checkpoint()
+
+    assert list(store.numbers()) == [1, 2, 3]
+    for number in (2, 3):
+        assert opened(store, number)["previous"] == checkpoints.digest(store.get(number - 1)).hex()
+
+
+def test_what_could_not_be_stored_is_stored_by_the_next(checkpoint, store, monkeypatch, tmp_path):
+    blocked = tmp_path / "checkpoints"
+    blocked.write_text("no folder")
+    with pytest.raises(OSError):
+        store.put(1, "{}")
+    with transaction(context.for_sealer()):
+        checkpoints.take()
+    blocked.unlink()
+
+    checkpoint()
+
+    assert list(store.numbers()) == [1, 2]
+
+
+def test_a_checkpoint_is_not_made_twice_by_an_upkeep_that_is_tried_again(db_clean):
+    with transaction(context.for_sealer()):
+        assert checkpoints.take() is not None
+        assert checkpoints.take() is None
+
+
+def test_a_folder_takes_a_checkpoint_once_and_never_another_in_its_place(tmp_path):
+    store = store_at(f"file://{tmp_path}")
+    store.put(1, '{"a":1}')
+    store.put(1, '{"a":1}')
+
+    with pytest.raises(CheckpointConflict):
+        store.put(1, '{"a":2}')
+
+    assert store.get(1) == '{"a":1}'
+    assert (tmp_path / "checkpoint-0000000001.json").stat().st_mode & 0o222 == 0
+
+
+def test_what_a_power_cut_left_half_written_is_completed(tmp_path):
+    (tmp_path / "checkpoint-0000000001.json").write_text('{"a"')
+
+    store_at(f"file://{tmp_path}").put(1, '{"a":1}')
+
+    assert store_at(f"file://{tmp_path}").get(1) == '{"a":1}'
+
+
+def test_a_database_that_was_set_back_can_not_write_over_what_is_stored(checkpoint, store, superuser):
+    checkpoint()
+    with superuser.cursor() as cursor:
+        cursor.execute("alter table app.audit_checkpoints disable trigger all")
+        cursor.execute("delete from app.audit_checkpoints")
+        cursor.execute("alter table app.audit_checkpoints enable always trigger append_only_delete")
+    first = store.get(1)
+
+    with pytest.raises(CheckpointConflict):
+        checkpoint()
+
+    assert store.get(1) == first
+
+
+@pytest.mark.parametrize("change", ["number", "chains", "signature", "key", "spelling"])
+def test_a_changed_checkpoint_is_found(db_clean, change):
+    public = checkpoints.public_keys(checkpoints.public_key_set())
+    document = checkpoints.signed({"number": 1, "chains": []})
+    said = json.loads(document)
+    if change == "spelling":
+        changed = json.dumps(said)
+    else:
+        said[change] = {"number": 2, "chains": [{"seq": 1}], "signature": "A" * 86, "key": "0" * 16}[change]
+        changed = chain.canonical(said)
+
+    assert checkpoints.opened(document, public)["number"] == 1
+    with pytest.raises(checkpoints.Unsigned):
+        checkpoints.opened(changed, public)

@@ -1,0 +1,118 @@
+"""A look for due jobs reads a few pages of the ledger, whatever waits there."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from psycopg2.extensions import connection
+
+from jobs.engine.ledger import LAST_LANE
+from models.core.context import SYSTEM_ADMIN, Identity
+from models.core.database import connect, transaction, value
+from models.jobs import control
+
+Look = Callable[..., int]
+
+ADMIN = Identity("account", "app_admin", {"app_metadata": {"user_role": SYSTEM_ADMIN}})
+
+WAITING, ROOM = 6_000, 32
+ACTORS = [f"t.backlog{n}" for n in range(4)]
+PAGES = 2_500
+"""Of about 32 pairs of actor and brand, and of the 32 jobs that are published; to make plans takes some, too."""
+
+SHAPES = {
+    "one brand has most of them": "mod(n, 4), case when mod(n, 10) > 0 then 1 else mod(n, 50) end, mod(n, 4), 0",
+    "a thousand brands": "mod(n, 4), mod(n, 1000), 1, 0",
+    "one brand's jobs of one actor": "0, 1, 1, 0",
+    "every brand has some of each priority": "mod(n, 4), mod(n, 50), mod(n / 50, 4), 0",
+    "hardly any is due": "mod(n, 4), mod(n, 50), mod(n / 50, 4), case when mod(n, 100) = 0 then 0 else 86400 end",
+}
+FILL = """
+    insert into app.jobs (id, actor, args, lane, priority, due_at)
+    select gen_random_uuid(), 't.backlog' || actor, to_jsonb(array[n]), lpad(to_hex(lane), 32, '0')::uuid, priority,
+        now() - %(waiting)s * interval '10 ms' + n * interval '10 ms' + delay * interval '1 second'
+    from (select n, {shape} from generate_series(1, %(waiting)s) as n) as j (n, actor, lane, priority, delay)
+"""
+
+
+PLANNED = {
+    "when nothing is known": "select",
+    # As after an analyze that found hundreds of pages, and nothing in them.
+    "when statistics tell of an empty table": "update pg_class set reltuples = 0, relpages = 147"
+    " where oid = 'app.jobs'::regclass",
+}
+"""What the planner is told of the ledger."""
+
+
+@pytest.fixture(params=["select"])
+def look(db_clean: str, superuser: connection, request: pytest.FixtureRequest) -> Iterator[Look]:
+    """A relay's look; the pages that it reads. How it is planned is decided while a single job waits.
+
+    What other tests have deleted is not there to be passed over, however long somebody's snapshot still needs it.
+    """
+    with superuser.cursor() as cursor:
+        cursor.execute("truncate app.jobs")
+        cursor.execute(request.param)
+    with closing(connect("worker")) as db, db.cursor() as cursor:
+
+        def look(room: int = ROOM, limits: list[tuple[Any, ...]] | None = None) -> int:
+            cursor.execute(
+                "explain (analyze, buffers, timing off, format json)"
+                " select * from app.take_due(%s, %s, %s::app.actor_limits[], %s)",
+                (ACTORS, room, limits or [], LAST_LANE),
+            )
+            return pages_of(cursor.fetchone()[0][0])
+
+        fill(superuser, SHAPES["a thousand brands"], 1)
+        look()
+        yield look
+
+
+def pages_of(plan: dict[str, Any]) -> int:
+    """How many were looked at, by functions that were called, too."""
+    return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
+
+
+def fill(superuser: connection, shape: str, waiting: int = WAITING) -> None:
+    with superuser.cursor() as cursor:
+        cursor.execute(FILL.format(shape=shape), {"waiting": waiting})
+
+
+@pytest.mark.parametrize("look", PLANNED.values(), ids=PLANNED, indirect=True)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_look_reads_few_pages_of_any_backlog(look: Look, superuser: connection, shape: str) -> None:
+    fill(superuser, SHAPES[shape])
+
+    look()  # Whose caches are cold, and who plans anew where something was forgotten.
+    planned_early = look()
+    with superuser.cursor() as cursor:
+        cursor.execute("analyze app.jobs")
+    look()  # Which is planned anew.
+
+    assert max(planned_early, look(), look()) < PAGES
+
+
+def test_jobs_that_their_actors_limits_hold_back_are_not_looked_at(look: Look, superuser: connection) -> None:
+    fill(superuser, SHAPES["a thousand brands"])
+    at_most_one_runs = [(name, 1, None, None, None) for name in ACTORS]
+    look(limits=at_most_one_runs)
+
+    assert look(limits=at_most_one_runs) < PAGES / 10
+
+
+@pytest.mark.parametrize("id", ["cafe" * 8, "somebody-s-own"])
+def test_a_search_for_a_callers_own_id_reads_few_pages(db_clean: str, superuser: connection, id: str) -> None:
+    fill(superuser, SHAPES["a thousand brands"])
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "update app.jobs set request_id = id::text, correlation_id = case when args = '[1]' then 'somebody-s-own'"
+            " else id::text end, traceparent = case when args = '[2]' then '00-' || repeat('cafe', 8) || '-1-00'"
+            " else '00-' || md5(id::text) || '-1-00' end"
+        )
+        cursor.execute("analyze app.jobs")
+    with transaction(ADMIN):
+        assert len(control.trail(id)) == 1
+        (plan,) = value("explain (analyze, buffers, format json) select * from app.trail(%s, 10)", (id,))
+
+    assert pages_of(plan) < 300

@@ -1,0 +1,289 @@
+"""Who goes next: brands take turns, limits hold, and keys are unique for as long as they say."""
+
+import math
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.engine import actor, registry
+from jobs.engine.ledger import LAST_LANE, Ledger
+from jobs.engine.relay import fair_share as turns_module
+from jobs.engine.relay.fair_share import MEMORY, Turns
+from jobs.engine.relay.prefetch import LEAST, MOST, Depth
+from models.core import context
+from models.core.database import transaction
+from models.jobs import ledger as jobs
+from tests.fixtures.jobs import take
+from tests.fixtures.queries import Query
+
+pytestmark = pytest.mark.usefixtures("temporary_actors")
+
+
+@pytest.fixture
+def brands(query: Query, db_clean: str) -> list[UUID]:
+    return [query("insert into public.brands (name) values ('b') returning id")[0][0] for _ in range(3)]
+
+
+def enqueue(name: str, brand_id: UUID | None, count: int, **options: Any) -> list[UUID]:
+    with transaction(context.for_system_job()):
+        return [jobs.enqueue(name, n, brand_id=brand_id, **options).id for n in range(count)]
+
+
+def lanes(ledger: Ledger, room: int, *names: str) -> list[UUID]:
+    """The brands of the next jobs, as a relay with the declared limits takes them."""
+    return [lane for _, lane in ledger.take_due(names, room, registry.limited()).jobs]
+
+
+def test_brands_take_turns_however_much_one_of_them_has_waiting(ledger: Ledger, brands: list[UUID]) -> None:
+    noisy, *others = brands
+    enqueue("t.x", noisy, 100)
+    for brand in others:
+        enqueue("t.x", brand, 2)
+
+    taken = lanes(ledger, 6, "t.x")
+
+    assert sorted(taken) == sorted(brands * 2)
+
+
+def test_turns_that_brands_have_had_lately_count_although_nothing_of_theirs_runs(
+    ledger: Ledger, brands: list[UUID]
+) -> None:
+    for brand in brands:
+        enqueue("t.x", brand, 20)
+
+    taken = [lane for _, lane in ledger.take_due(["t.x"], 13, turns={brands[0]: 9.0, brands[1]: 3.0}).jobs]
+
+    assert [taken.count(brand) for brand in brands] == [0, 5, 8]
+
+
+def test_turns_are_forgotten_by_and_by_and_told_of_those_who_have_had_most() -> None:
+    now = [0.0]
+    turns = Turns(lambda: now[0])
+    few, many = [UUID(int=n) for n in range(100)], UUID(int=1000)
+    turns.given([*few, *few, *[many] * 50])
+
+    now[0] = MEMORY
+    assert dict(turns.lately()).keys() > {many}
+    assert len(turns.lately()) == turns_module.MOST
+    assert turns.lately()[many] == pytest.approx(48 / math.e)
+    now[0] = 10 * MEMORY
+    assert turns.lately() == {}
+
+
+def test_a_brand_of_more_weight_has_more_jobs_in_each_turn(ledger: Ledger, brands: list[UUID], query: Query) -> None:
+    heavy, light, _ = brands
+    query("insert into app.brand_shares (brand_id, weight) values (%s, 3)", heavy)
+    for brand in (heavy, light):
+        enqueue("t.x", brand, 20)
+
+    taken = lanes(ledger, 8, "t.x")
+
+    assert (taken.count(heavy), taken.count(light)) == (6, 2)
+
+
+def test_turns_are_counted_over_all_of_a_brands_actors(ledger: Ledger, brands: list[UUID]) -> None:
+    busy, other, _ = brands
+    for name in ("t.x", "t.y", "t.z"):
+        enqueue(name, busy, 20)
+    enqueue("t.x", other, 20)
+
+    taken = lanes(ledger, 10, "t.x", "t.y", "t.z")
+
+    assert taken.count(other) == 5
+
+
+def test_room_that_most_brands_have_no_use_for_is_the_others(ledger: Ledger, brands: list[UUID], query: Query) -> None:
+    enqueue("t.x", brands[0], 100)
+    query(
+        "insert into app.jobs (id, actor, lane) select gen_random_uuid(), 't.x', md5(n::text)::uuid"
+        " from generate_series(1, 20) as n"
+    )
+
+    taken = lanes(ledger, 80, "t.x")
+
+    assert (taken.count(brands[0]), len(set(taken))) == (60, 21)
+
+
+def test_a_brand_runs_no_more_than_its_share(ledger: Ledger, brands: list[UUID], query: Query) -> None:
+    query("insert into app.brand_shares (brand_id, max_running) values (%s, 2)", brands[0])
+    enqueue("t.x", brands[0], 5)
+    enqueue("t.y", brands[0], 5)
+
+    first = ledger.take_due(["t.x", "t.y"], 10).jobs
+    ledger.claim([id for id, _ in first], 1)
+
+    assert len(first) == 2
+    assert lanes(ledger, 10, "t.x", "t.y") == []
+
+
+def test_room_comes_from_what_is_live_and_from_nothing_else(ledger: Ledger, brands: list[UUID]) -> None:
+    actor("t.capped", runs_as="system", max_running=2)(lambda: None)
+    enqueue("t.capped", brands[0], 5)
+
+    held = ledger.claim([id for id, _ in ledger.take_due(["t.capped"], 10, registry.limited()).jobs], 1)
+    assert len(held) == 2
+    assert lanes(ledger, 10, "t.capped") == []
+    ledger.bury(held[0], {})
+    ledger.release([held[1].id], 1)
+
+    assert len(lanes(ledger, 10, "t.capped")) == 2
+
+
+def test_an_actors_cap_per_brand_leaves_room_for_the_others(ledger: Ledger, brands: list[UUID]) -> None:
+    actor("t.each", runs_as="system", max_per_brand=1)(lambda: None)
+    for brand in brands:
+        enqueue("t.each", brand, 5)
+
+    assert sorted(lanes(ledger, 10, "t.each")) == sorted(brands)
+    assert lanes(ledger, 10, "t.each") == []
+
+
+def test_a_rate_lets_a_burst_start_and_then_one_at_a_time(ledger: Ledger, brands: list[UUID], query: Query) -> None:
+    actor("t.rated", runs_as="system", rate=0.001, burst=3)(lambda: None)
+    enqueue("t.rated", brands[0], 20)
+
+    assert len(lanes(ledger, 10, "t.rated")) == 3
+    assert len(lanes(ledger, 10, "t.rated")) == 0
+    query("update app.actor_rates set arrival = arrival - interval '2000 seconds'")
+    assert len(lanes(ledger, 10, "t.rated")) == 2
+
+
+def test_a_paused_actors_jobs_wait(ledger: Ledger, brands: list[UUID], query: Query) -> None:
+    query("insert into app.paused_actors (actor) values ('t.x')")
+    enqueue("t.x", brands[0], 1)
+
+    assert take(ledger, "t.x") == []
+    query("delete from app.paused_actors")
+    assert len(take(ledger, "t.x")) == 1
+
+
+def test_all_lanes_are_served_even_when_there_are_more_than_are_looked_at(ledger: Ledger, query: Query) -> None:
+    query(
+        "insert into app.jobs (id, actor, lane) select gen_random_uuid(), 't.x', gen_random_uuid()"
+        " from generate_series(1, 1200)"
+    )
+    after, served = LAST_LANE, set[UUID]()
+
+    for _ in range(50):
+        taken = ledger.take_due(["t.x"], 400, (), after)
+        after = taken.goes_on_after
+        served |= {lane for _, lane in taken.jobs}
+
+    assert len(served) == 1200
+
+
+def test_lanes_with_nothing_due_do_not_hide_the_ones_behind_them(ledger: Ledger, query: Query) -> None:
+    query(
+        "insert into app.jobs (id, actor, lane, due_at) select gen_random_uuid(), 't.x', md5(n::text)::uuid, 'infinity'"
+        " from generate_series(1, 600) as n"
+    )
+    query("update app.jobs set due_at = now() where lane = (select lane from app.jobs order by lane desc limit 1)")
+    looks = [ledger.take_due(["t.x"], 10)]
+    while not looks[-1].jobs and len(looks) < 30:
+        looks.append(ledger.take_due(["t.x"], 10, (), looks[-1].goes_on_after))
+
+    assert len(looks[-1].jobs) == 1
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=40), st.integers(1, 20))
+def test_no_brand_is_served_twice_before_another_is_served_once(
+    ledger: Ledger, brands: list[UUID], query: Query, waiting: list[tuple[int, int]], room: int
+) -> None:
+    query("truncate app.jobs")
+    for brand, priority in waiting:
+        enqueue("t.x", brands[brand], 1, priority=priority)
+    has = {brand: sum(1 for b, _ in waiting if brands[b] == brand) for brand in brands}
+
+    taken = lanes(ledger, room, "t.x")
+
+    assert len(taken) == min(room, len(waiting))
+    counts = {brand: taken.count(brand) for brand in brands}
+    for brand in brands:
+        rest = [counts[other] for other in brands if counts[other] < has[other]]
+        assert counts[brand] <= min(rest, default=len(waiting)) + 1
+
+
+def test_a_key_within_a_window_holds_when_its_job_is_long_done(ledger: Ledger, query: Query, db_clean: str) -> None:
+    def ask() -> jobs.JobRef:
+        with transaction(context.for_system_job()):
+            return jobs.enqueue("t.x", 1, unique="within", window=timedelta(minutes=10))
+
+    first = ask()
+    (held,) = ledger.claim(take(ledger, "t.x"), 1)
+    ledger.bury(held, {})
+
+    assert (ask().id, ask().created) == (first.id, False)
+    query("update app.job_keys set expires_at = now() - interval '1 second'")
+    second = ask()
+    assert second.created
+    assert (ask().id, ask().created) == (second.id, False), "a key that is taken over gets a window of its own"
+
+
+def test_a_window_belongs_to_its_scope() -> None:
+    with pytest.raises(ValueError, match="belong together"):
+        jobs.enqueue("t.x", unique="until_done", window=timedelta(minutes=1))
+
+
+def test_a_debounced_job_runs_once_with_what_was_asked_last(ledger: Ledger, query: Query, db_clean: str) -> None:
+    def ask(value: int) -> jobs.JobRef:
+        with transaction(context.for_system_job()):
+            return jobs.enqueue(
+                "t.x", value, unique="while_waiting", unique_key="k", replace=True, delay=timedelta(minutes=30)
+            )
+
+    first = ask(1)
+    query("update app.jobs set due_at = now() + interval '1 second'")
+    ask(2)
+
+    rows = query("select id, args, due_at > now() + interval '20 minutes' from app.jobs")
+    assert rows == [(first.id, [2], True)]
+
+
+def test_a_debounced_job_that_has_gone_is_followed_by_another(ledger: Ledger, db_clean: str) -> None:
+    def ask(value: int) -> jobs.JobRef:
+        with transaction(context.for_system_job()):
+            return jobs.enqueue("t.x", value, unique="while_waiting", unique_key="k", replace=True)
+
+    first = ask(1)
+    take(ledger, "t.x")
+    second = ask(2)
+
+    assert second.created
+    assert second.id != first.id
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=200))
+def test_a_queue_is_never_filled_beyond_its_bounds(fetched: list[int]) -> None:
+    depth, present = Depth(), 0
+    for count in fetched:
+        room = depth.room(present)
+        assert 0 <= room <= MOST
+        assert LEAST <= depth.target <= MOST
+        depth.filled(present, room)
+        present = max(0, present + room - count)
+
+
+def test_a_queue_holds_what_is_fetched_within_a_moment() -> None:
+    looks = iter(range(10**6))
+    depth = Depth(lambda: 0.002 * next(looks))
+    for _ in range(100):  # 1,000 ids a second go
+        depth.filled(depth.target - 2, depth.room(depth.target - 2))
+    busy = depth.target
+    for _ in range(200):
+        depth.filled(depth.target, depth.room(depth.target))
+
+    assert 30 <= busy <= 60
+    assert depth.target == LEAST
+
+
+def test_a_queue_that_is_found_empty_is_given_more_although_little_was_fetched() -> None:
+    depth = Depth(lambda: 0.0)
+    for _ in range(6):
+        depth.filled(0, depth.room(0))
+
+    assert depth.target >= 8 * LEAST

@@ -1,0 +1,143 @@
+"""An outward job that has been tried before asks its vendor whether the act is done, before it does it again."""
+
+import json
+import threading
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from jobs.engine import actor, current_job
+from jobs.engine.ledger import Ledger
+from jobs.engine.worker.current import CurrentJob
+from jobs.engine.worker.runner import Runner
+from models.core import context
+from models.core.database import transaction
+from models.jobs import dead_letters
+from models.jobs import ledger as jobs
+from models.jobs.dead_letters import Filter
+from tests.fixtures.jobs import take
+
+pytestmark = pytest.mark.usefixtures("temporary_actors")
+
+
+class Vendor:
+    """Charges whoever asks, however often, and knows by key what it has charged."""
+
+    def __init__(self) -> None:
+        self.charged: list[str] = []
+        self.asked: list[str] = []
+        self.url = ""
+
+    def charge(self, key: str) -> None:
+        """POST, as a client without retries does."""
+        urllib.request.urlopen(urllib.request.Request(f"{self.url}/{key}", data=b"", method="POST")).close()
+
+    def knows(self, key: str) -> bool:
+        """GET."""
+        with urllib.request.urlopen(f"{self.url}/{key}") as answer:
+            return bool(json.load(answer))
+
+
+@pytest.fixture
+def vendor() -> Iterator[Vendor]:
+    vendor = Vendor()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            vendor.charged.append(self.path[1:])
+            self.answer(True)
+
+        def do_GET(self) -> None:
+            vendor.asked.append(self.path[1:])
+            self.answer(self.path[1:] in vendor.charged)
+
+        def answer(self, said: bool) -> None:
+            body = json.dumps(said).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Nobody reads it."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    vendor.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield vendor
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def run(ledger: Ledger, runner: Runner, name: str) -> str:
+    (claim,) = ledger.claim(take(ledger, name), 1)
+    return runner.run(claim)
+
+
+def enqueue(name: str) -> UUID:
+    with transaction(context.for_system_job()):
+        return jobs.enqueue(name).id
+
+
+@pytest.mark.parametrize("charged_before_it_died", [True, False])
+def test_a_replayed_charge_is_made_once(admin, ledger, runner, vendor: Vendor, charged_before_it_died) -> None:
+    answers = [charged_before_it_died, True]
+
+    def is_charged(job: CurrentJob) -> bool:
+        return vendor.knows(job.idempotency_key)
+
+    @actor("test.charge", runs_as="system", outward=True, max_attempts=1, lookup=is_charged)
+    def charge() -> None:
+        lives = answers.pop(0)
+        if lives:
+            vendor.charge(current_job().idempotency_key)
+        if len(answers) == 1:
+            raise OSError("the connection broke, who knows when")
+
+    id = enqueue("test.charge")
+    assert run(ledger, runner, "test.charge") == "dead"
+    assert vendor.asked == []
+
+    with admin.acting():
+        dead_letters.replay(Filter(ids=[id]))
+    ending = run(ledger, runner, "test.charge")
+
+    assert (ending, vendor.charged, vendor.asked) == ("done", [f"job-{id}"], [f"job-{id}"])
+
+
+def test_a_job_whose_worker_is_gone_asks_too_though_no_attempt_was_charged(ledger, runner, vendor: Vendor) -> None:
+    @actor("test.charge", runs_as="system", outward=True, lookup=lambda job: vendor.knows(job.idempotency_key))
+    def charge() -> None:
+        raise AssertionError("it has been charged")
+
+    id = enqueue("test.charge")
+    ledger.claim(take(ledger, "test.charge"), 1)
+    vendor.charge(f"job-{id}")
+    ledger.release([id], 1)
+
+    assert run(ledger, runner, "test.charge") == "done"
+    assert vendor.charged == [f"job-{id}"]
+
+
+def test_a_vendor_that_can_not_say_is_asked_for_the_act_again_under_the_same_key(ledger, runner, vendor) -> None:
+    @actor("test.charge", runs_as="system", outward=True, lookup=lambda job: None)
+    def charge() -> None:
+        vendor.charge(current_job().idempotency_key)
+
+    id = enqueue("test.charge")
+    ledger.claim(take(ledger, "test.charge"), 1)
+    ledger.release([id], 1)
+
+    assert run(ledger, runner, "test.charge") == "done"
+    assert vendor.charged == [f"job-{id}"]
+
+
+def test_a_lookup_without_a_vendor_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="outward=True is missing"):
+        actor("test.inward", lookup=lambda job: True)(lambda: None)

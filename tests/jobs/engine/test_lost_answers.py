@@ -1,0 +1,278 @@
+"""What becomes of jobs when a claim, a lock or a report gets lost on its way; nothing waits for a process to end."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import pytest
+
+from jobs.engine import actor
+from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
+from jobs.engine.registry import HELD_AT_MOST
+from jobs.engine.relay.missing_workers import Absences
+from jobs.engine.worker.broker import LedgerBroker, LedgerConsumer
+from jobs.engine.worker.runner import Runner, describe
+from models.core import context
+from models.core.database import transaction
+from models.jobs import ledger as jobs
+from settings import settings
+from tests.fixtures.queries import Query
+
+pytestmark = pytest.mark.usefixtures("temporary_actors")
+
+WORKER = 4711
+
+
+@pytest.fixture
+def consumer(db_clean: str) -> Iterator[LedgerConsumer]:
+    """A worker's consumer of a queue."""
+    broker = LedgerBroker(settings.transport_url, [])
+    broker.worker_id = WORKER
+    consumer = broker.consume("lost", prefetch=8)
+    yield consumer
+    consumer.close()
+
+
+def publish(consumer: LedgerConsumer, ledger: Ledger) -> list[UUID]:
+    ids = [id for id, _ in ledger.take_due(["lost.job"], 10).jobs]
+    consumer._transport.push("lost", ids)
+    return ids
+
+
+def enqueue(*args: Any) -> UUID:
+    with transaction(context.for_system_job()):
+        return jobs.enqueue("lost.job", *args).id
+
+
+def state_of(query: Query, id: UUID) -> tuple[Any, ...]:
+    return query("select state, attempts, crashes from app.job_status where id = %s", id)[0]
+
+
+def lose_the_answer(consumer: LedgerConsumer, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = consumer._ledger.claim
+
+    def claimed_and_lost(ids: Sequence[UUID], worker_id: int, *, alone: bool) -> list[Claim]:
+        claim(ids, worker_id, alone=alone)
+        raise LedgerUnavailable("the connection was reset")
+
+    monkeypatch.setattr(consumer._ledger, "claim", claimed_and_lost)
+
+
+def test_a_claim_whose_answer_was_lost_is_given_back_by_the_worker_that_may_hold_it(
+    consumer: LedgerConsumer, ledger: Ledger, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = enqueue()
+    publish(consumer, ledger)
+    with monkeypatch.context() as patched:
+        lose_the_answer(consumer, patched)
+        assert next(consumer) is None
+    assert state_of(query, id) == ("running", 1, 0)
+
+    assert next(consumer) is None
+
+    assert state_of(query, id) == ("waiting", 0, 0)
+    publish(consumer, ledger)
+    message = next(consumer)
+    assert message is not None
+    assert message.args[0].id == id
+
+
+def test_a_job_that_was_claimed_again_is_not_given_back_for_the_earlier_claim(
+    consumer: LedgerConsumer, ledger: Ledger, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = enqueue()
+    publish(consumer, ledger)
+    with monkeypatch.context() as patched:
+        lose_the_answer(consumer, patched)
+        next(consumer)
+    next(consumer)
+    publish(consumer, ledger)
+    next(consumer)
+
+    consumer._doubts._next = 0.0
+    consumer._release_doubtful()
+
+    assert state_of(query, id)[0] == "running"
+
+
+def test_jobs_whose_end_a_crash_of_postgresql_has_taken_back_are_given_back_by_the_worker_that_ran_them(
+    consumer: LedgerConsumer, ledger: Ledger, query: Query
+) -> None:
+    actor("lost.job", queue="lost")(lambda: None)
+    ended, held = enqueue(), enqueue()
+    publish(consumer, ledger)
+    messages = [next(consumer), next(consumer)]
+    for message in messages:
+        assert message is not None
+        if message.args[0].id == ended:
+            consumer.ack(message)  # its finish has committed, and is gone
+
+    consumer._broker.count_outage()
+    assert next(consumer) is None
+
+    assert state_of(query, ended) == ("waiting", 0, 0)
+    assert state_of(query, held) == ("running", 1, 0)
+
+
+def test_what_could_not_be_given_back_takes_no_room(consumer: LedgerConsumer, ledger: Ledger) -> None:
+    enqueue()
+    publish(consumer, ledger)
+    message = next(consumer)
+    assert message is not None
+    ledger_of_consumer, consumer._ledger = consumer._ledger, OutOfReach()
+
+    with pytest.raises(LedgerUnavailable):
+        consumer.requeue([message])
+
+    consumer._ledger = ledger_of_consumer
+    assert (len(consumer._held), consumer._broker.occupancy.try_alone()) == (0, True)
+
+
+class Cut:
+    """A connection that ends under its statement; psycopg2 has more than one kind of error for that."""
+
+    def __init__(self, error: psycopg2.Error) -> None:
+        self._error = error
+
+    def cursor(self) -> "Cut":
+        return self
+
+    def __enter__(self) -> "Cut":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to end."""
+
+    def execute(self, *_: object) -> None:
+        raise self._error
+
+    def close(self) -> None:
+        """It has ended."""
+
+
+@pytest.mark.parametrize("kind", [psycopg2.DatabaseError, psycopg2.OperationalError, psycopg2.InterfaceError])
+def test_a_connection_that_ends_under_a_statement_is_a_ledger_out_of_reach(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, kind: type[psycopg2.Error]
+) -> None:
+    with monkeypatch.context() as patched:
+        cut = Cut(kind("server closed the connection unexpectedly"))
+        patched.setattr("jobs.engine.ledger.connect", lambda login: cut)
+        with pytest.raises(LedgerUnavailable, match="unexpectedly"):
+            ledger.missing_workers()
+
+    assert ledger.missing_workers() == []
+
+
+def test_what_the_database_refuses_is_an_answer(ledger: Ledger) -> None:
+    with pytest.raises(psycopg2.Error, match="does not exist"):
+        ledger._rows("SELECT app.no_such_function()")
+
+
+class OutOfReach(Ledger):
+    """A ledger that can't be asked anything."""
+
+    def _rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        raise LedgerUnavailable("no route to host")
+
+
+def test_a_worker_is_gone_when_it_has_been_missing_at_every_look_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("jobs.engine.relay.missing_workers.time.monotonic", lambda: now[0])
+    absences = Absences(patience=5.0)
+
+    looks = []
+    for at, missing in ((100.0, [1, 2]), (103.0, [1]), (104.0, [1, 2]), (105.5, [1, 2]), (109.5, [1, 2])):
+        now[0] = at
+        looks.append(absences.long(missing))
+
+    assert looks == [[], [], [], [1], [1, 2]]
+
+
+def test_a_worker_without_its_lock_is_missing_and_only_the_ones_that_are_gone_lose_their_jobs(
+    ledger: Ledger, query: Query
+) -> None:
+    ids = [enqueue(), enqueue()]
+    ledger.take_due(["lost.job"], 2)
+    ledger.claim([ids[0]], 8001)
+    ledger.claim([ids[1]], 8002)
+    query("update app.jobs set claimed_at = now() - interval '1 minute'")
+
+    assert sorted(ledger.missing_workers()) == [8001, 8002]
+    assert ledger.sweep_lost(0, 3, [8002]) == [(ids[1], "waiting")]
+    assert state_of(query, ids[0]) == ("running", 1, 0)
+
+
+def test_a_job_that_is_held_for_longer_than_its_actor_allows_is_taken_back_whoever_holds_it(
+    ledger: Ledger, query: Query
+) -> None:
+    late, early = enqueue(), enqueue()
+    ledger.take_due(["lost.job"], 2)
+    (held,) = ledger.claim([late], WORKER)
+    ledger.claim([early], WORKER)
+    query("select pg_advisory_lock(app.liveness_class(), %s)", WORKER)
+    query("update app.jobs set claimed_at = now() - interval '11 minutes' where id = %s", late)
+
+    assert ledger.sweep_overdue({"lost.job": 600.0, "another": 1.0}, 3) == [(late, "waiting")]
+
+    query("select pg_advisory_unlock_all()")
+    assert (state_of(query, late), state_of(query, early)) == (("waiting", 0, 1), ("running", 1, 0))
+    assert ledger.outcome(held) == "lost"
+
+
+def test_a_job_that_is_taken_back_keeps_its_place(ledger: Ledger, query: Query) -> None:
+    unlucky = enqueue()
+    ledger.take_due(["lost.job"], 1)
+    ledger.claim([unlucky], WORKER)
+    enqueue()
+    query("update app.jobs set claimed_at = now() - interval '11 minutes' where id = %s", unlucky)
+    ledger.sweep_overdue({"lost.job": 600.0}, 3)
+
+    assert [id for id, _ in ledger.take_due(["lost.job"], 1).jobs] == [unlucky]
+
+
+def test_a_job_that_never_ends_is_buried_in_the_end(ledger: Ledger, query: Query) -> None:
+    id = enqueue()
+    for _ in range(3):
+        ledger.take_due(["lost.job"], 1)
+        ledger.claim([id], WORKER)
+        query("update app.jobs set claimed_at = now() - interval '11 minutes'")
+        ledger.sweep_overdue({"lost.job": 600.0}, 3)
+
+    assert state_of(query, id)[0] == "dead"
+
+
+def test_a_claim_that_waited_in_its_worker_for_too_long_is_given_back_and_not_started(
+    ledger: Ledger, runner: Runner, query: Query
+) -> None:
+    started: list[bool] = []
+    actor("lost.job", runs_as="system")(lambda: started.append(True))
+    id = enqueue()
+    ledger.take_due(["lost.job"], 1)
+    (held,) = ledger.claim([id], 1)
+
+    assert (runner.run(held, time.monotonic() - HELD_AT_MOST - 1), started) == ("released", [])
+    assert state_of(query, id) == ("waiting", 0, 0)
+
+
+class Unspeakable(Exception):
+    """An error that has no words, only another error."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("NUL \0 in it"), ValueError("half a pair \ud800"), Unspeakable()], ids=["nul", "pair", "words"]
+)
+def test_an_error_that_json_in_the_database_can_not_hold_is_no_reason_to_keep_the_job(
+    ledger: Ledger, query: Query, error: Exception
+) -> None:
+    id = enqueue()
+    ledger.take_due(["lost.job"], 1)
+    (held,) = ledger.claim([id], 1)
+
+    ledger.retry(held, 0, describe(error))
+
+    assert state_of(query, id) == ("waiting", 1, 0)

@@ -1,0 +1,136 @@
+"""Jobs whose worker died while it held them: they run alone, and they do run."""
+
+from collections.abc import Callable, Iterator
+from uuid import UUID
+
+import pytest
+from dramatiq import MessageProxy
+from psycopg2.extensions import connection
+
+from jobs.engine.ledger import Ledger
+from jobs.engine.worker import exclusive_slot
+from jobs.engine.worker.broker import LedgerBroker, LedgerConsumer
+from jobs.engine.worker.exclusive_slot import Occupancy
+from models.core import context
+from models.core.database import transaction
+from models.jobs import ledger as jobs
+from settings import settings
+
+WORKER = 4712
+Publish = Callable[..., UUID]
+
+
+@pytest.fixture
+def consumer(db_clean: str) -> Iterator[LedgerConsumer]:
+    """A worker's consumer of a queue."""
+    broker = LedgerBroker(settings.transport_url, [])
+    broker.worker_id = WORKER
+    consumer = broker.consume("suspects", prefetch=4)
+    yield consumer
+    consumer.close()
+
+
+@pytest.fixture
+def publish(consumer: LedgerConsumer, ledger: Ledger, superuser: connection) -> Publish:
+    """Enqueues a job that has been held by so many workers that died, and publishes it."""
+
+    def publish(crashes: int = 0) -> UUID:
+        with transaction(context.for_system_job()):
+            id = jobs.enqueue("suspects.job").id
+        with superuser.cursor() as cursor:
+            cursor.execute("update app.jobs set crashes = %s where id = %s", (crashes, id))
+        ids = [id for id, _ in ledger.take_due(["suspects.job"], 10).jobs]
+        consumer._transport.push("suspects", ids)
+        return id
+
+    return publish
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exclusive_slot, "PATIENCE", 0.0)
+
+
+def held(consumer: LedgerConsumer, id: UUID) -> MessageProxy:
+    """Fetches the job as a worker does."""
+    message = next(consumer)
+    assert message is not None
+    assert message.args[0].id == id
+    return message
+
+
+def test_a_suspect_waits_until_its_process_holds_nothing_else_also_when_it_comes_by_itself(
+    consumer: LedgerConsumer, publish: Publish
+) -> None:
+    message = held(consumer, publish())
+    suspect = publish(crashes=1)
+
+    assert [next(consumer), next(consumer)] == [None, None]
+
+    consumer.ack(message)
+    held(consumer, suspect)
+
+
+def test_nothing_is_fetched_beside_a_suspect(consumer: LedgerConsumer, publish: Publish) -> None:
+    suspect, innocent = publish(crashes=1), publish()
+    consumer.ack(held(consumer, innocent))
+    message = held(consumer, suspect)
+    late = publish()
+
+    assert next(consumer) is None
+
+    consumer.ack(message)
+    held(consumer, late)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_process_that_is_never_idle_makes_room_for_its_suspects(consumer: LedgerConsumer, publish: Publish) -> None:
+    message = held(consumer, publish())
+    suspect = publish(crashes=1)
+    assert next(consumer) is None
+    publish()
+
+    assert next(consumer) is None, "fetched more although a suspect has waited for long enough"
+
+    consumer.ack(message)
+    held(consumer, suspect)
+
+
+def test_a_job_that_is_over_or_taken_is_no_suspect(consumer: LedgerConsumer, publish: Publish, ledger: Ledger) -> None:
+    taken, suspect = publish(), publish(crashes=2)
+    ledger.claim([taken], 1)
+
+    assert next(consumer) is None
+    assert list(consumer._suspects) == [suspect]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_wish_that_nobody_repeats_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("jobs.engine.worker.exclusive_slot.time.monotonic", lambda: now[0])
+    shared = Occupancy()
+    shared.add(1)
+    shared.try_alone()
+    assert not shared.await_others_turn(0)
+
+    now[0] += exclusive_slot.LAPSE + 1
+
+    assert shared.await_others_turn(0)
+
+
+def test_suspects_have_the_process_for_a_turn_and_then_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("jobs.engine.worker.exclusive_slot.time.monotonic", lambda: now[0])
+    shared = Occupancy()
+    shared.add(1)
+    shared.try_alone()
+    now[0] += exclusive_slot.PATIENCE
+    shared.try_alone()
+    shared.remove(1)
+
+    assert shared.try_alone()
+    shared.decided(alone=False)
+
+    assert not shared.await_others_turn(0)
+    now[0] += exclusive_slot.TURN
+    assert shared.await_others_turn(0)

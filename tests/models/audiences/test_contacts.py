@@ -1,0 +1,87 @@
+"""Contacts: the people whom a brand knows."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from models.audiences import contacts
+from models.audiences.contacts import Contact
+from models.core import context
+from models.core.database import transaction
+from tests.fixtures.campaigns import NOON
+
+
+def upsert(campaign, user_id):
+    with transaction(context.for_brand_job(campaign.brand_id)):
+        contacts.upsert(user_id)
+
+
+def known_to(account):
+    with account.acting():
+        return list(Contact.select())
+
+
+def test_somebody_with_an_accepted_scan_is_a_contact(campaign, put_scan, fan, member):
+    summer, winter, user = campaign(), campaign("Winter"), fan().user_id
+    put_scan(summer, user, scan_time=NOON + timedelta(hours=2), rules=("device.shared",))
+    put_scan(winter, user)
+    put_scan(winter, user, scan_time=NOON + timedelta(days=1), decision="rejected", reason="cap_exhausted")
+
+    upsert(summer, user)
+
+    (contact,) = known_to(member())
+    assert contact.user_id == user
+    assert (contact.first_seen_at, contact.last_seen_at) == (NOON, NOON + timedelta(hours=2))
+    assert contact.properties == {"scans": {"accepted": 2, "flagged": 1, "campaigns": 2}}
+
+
+def test_somebody_without_an_accepted_scan_is_no_contact(campaign, put_scan, fan, member):
+    summer, user = campaign(), fan().user_id
+    put_scan(summer, user, decision="rejected", reason="geofence_outside")
+
+    upsert(summer, user)
+
+    assert known_to(member()) == []
+
+
+def test_what_the_brand_noted_stays_and_nothing_changes_without_news(campaign, put_scan, fan, member, superuser):
+    summer, user = campaign(), fan().user_id
+    put_scan(summer, user)
+    upsert(summer, user)
+    with superuser.cursor() as cursor:
+        cursor.execute("""update public.contacts set properties = properties || '{"vip": true}'""")
+    (before,) = known_to(member())
+
+    upsert(summer, user)
+    (same,) = known_to(member())
+    put_scan(summer, user)
+    upsert(summer, user)
+    (after,) = known_to(member())
+
+    assert same.updated_at == before.updated_at
+    assert after.updated_at > before.updated_at
+    assert after.properties == {"vip": True, "scans": {"accepted": 2, "flagged": 0, "campaigns": 1}}
+    assert after.id == before.id
+
+
+def test_a_contact_is_of_one_brand(campaign, put_scan, fan, make_brand, member):
+    other = member("Brand Admin", make_brand("Other"))
+    summer, theirs, user = campaign(), campaign("Theirs", by=other), fan().user_id
+    put_scan(summer, user)
+    put_scan(theirs, user)
+
+    upsert(summer, user)
+
+    assert known_to(other) == []
+    assert [contact.properties["scans"]["accepted"] for contact in known_to(member())] == [1]
+
+
+def test_upserts_at_the_same_time_make_one_contact(campaign, put_scan, fan, member):
+    summer, user = campaign(), fan().user_id
+    for _ in range(3):
+        put_scan(summer, user)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: upsert(summer, user), range(8)))
+
+    (contact,) = known_to(member())
+    assert contact.properties["scans"]["accepted"] == 3

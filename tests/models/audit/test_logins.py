@@ -1,0 +1,221 @@
+"""What the workers' login may do to the audit trail: write entries of its own jobs, and nothing else."""
+
+from contextlib import contextmanager
+
+import peewee
+import pytest
+
+from models.audit import chain as seals
+from models.audit import checkpoints, retention
+from models.audit import trail as audit
+from models.core import context
+from models.core.context import Identity
+from models.core.database import execute, new_id, row, transaction, value
+from models.core.errors import Problem
+from models.jobs.ledger import enqueue
+from tests.fixtures.audit import seal, writer
+
+BRAND_ID, OTHER, ADMIN = new_id(), new_id(), new_id()
+ROLES = ("app_system", "app_job", "app_fan")
+FORGED = {
+    "sub": str(ADMIN),
+    "session_id": str(new_id()),
+    "app_metadata": {"brand_id": str(BRAND_ID), "user_role": "Brand Admin"},
+}
+
+
+@contextmanager
+def refused(code):
+    """Expect a refusal whose code begins with this."""
+    with pytest.raises(Problem) as refusal:
+        yield
+    assert refusal.value.code.startswith(code)
+
+
+@pytest.fixture
+def trail(db_clean):
+    """A sealed entry of a brand, and one without a seal."""
+    with transaction(writer(BRAND_ID)):
+        audit.record("sealed.act")
+    seal(BRAND_ID)
+    with transaction(writer(BRAND_ID)):
+        audit.record("unsealed.act")
+
+
+CHANGES = [
+    "update public.audit_logs set seq = 99999, key_version = 1, mac = '\\x00' where seq is null",
+    "update app.audit_chains set seq = 100000",
+    "insert into app.audit_chains (chain_id, seq) values (gen_random_uuid(), 5)",
+    "insert into app.audit_checkpoints (number, at, sha256, document, stored_at) values (9, now(), '', '{}', now())",
+    "update app.audit_checkpoints set stored_at = now()",
+    "insert into app.audit_starts (chain_id, seq, mac, checkpoint) values (gen_random_uuid(), 1, '', 9)",
+    "delete from public.audit_logs",
+    "update app.audit_personal_values set contents = '{}'",
+    "delete from app.audit_personal_values",
+    "insert into public.audit_logs (action) values ('forged.act')",
+    "select * from app.get_chain_head_for_update(gen_random_uuid())",
+    "select app.seal_entries(gen_random_uuid(), 0, '', 1, now(), '{}', '{}')",
+    "select app.add_checkpoint(1, now(), '{}')",
+    "select app.mark_checkpoint_stored(1)",
+    "select app.begin_chain_after(gen_random_uuid(), 1, '', 1)",
+    "select app.delete_expired_entries(gen_random_uuid(), 1)",
+    "select app.erase_audit_values(gen_random_uuid())",
+]
+
+
+@pytest.mark.parametrize("statement", CHANGES)
+def test_worker_login_changes_nothing_of_the_trail(trail, statement):
+    for role in ROLES:
+        with pytest.raises(peewee.ProgrammingError, match="permission denied"), transaction(Identity("worker", role)):
+            execute(statement.replace("%", "%%"))
+
+
+@pytest.mark.parametrize("role", ["app_sealer", "app_admin", "app_audit_definer", "app_audit_owner", "app_definer"])
+def test_worker_login_takes_no_role_that_may(trail, role):
+    with pytest.raises(peewee.ProgrammingError, match="permission denied"), transaction(Identity("worker", role)):
+        execute("SELECT 1")
+
+
+def test_no_role_but_the_definer_updates_seals_or_heads(database, superuser):
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            """
+            select distinct r.rolname::text from pg_roles r,
+                (values ('public.audit_logs', array['seq', 'key_version', 'mac', 'sealed_at']),
+                    ('app.audit_chains', array['seq', 'mac'])) as guarded (relation, columns),
+                unnest(columns) as name
+            where not r.rolsuper and r.rolname !~ '^pg_' and has_column_privilege(r.oid, relation, name, 'update')
+            """
+        )
+        assert cursor.fetchall() == [("app_audit_definer",)]
+        cursor.execute("select member::regrole::text from pg_auth_members where roleid = 'app_audit_definer'::regrole")
+        assert cursor.fetchall() == []
+
+
+def record_as(identity, **options):
+    with transaction(identity):
+        audit.record("forged.act", **options)
+
+
+@pytest.mark.parametrize("role", ["app_system", "app_fan"])
+def test_worker_login_writes_no_entry_of_a_person_or_of_another_brand(db_clean, role):
+    with refused("forbidden"):
+        record_as(Identity("worker", role, FORGED), brand_id=OTHER)
+
+
+def test_brand_job_is_recorded_as_a_job_whatever_it_claims(db_clean):
+    record_as(Identity("worker", "app_job", FORGED), brand_id=OTHER)
+
+    with transaction(context.for_system_job()):
+        entry = row("SELECT brand_id, user_id, session_id, actor_role FROM public.audit_logs")
+    assert entry == {"brand_id": BRAND_ID, "user_id": None, "session_id": None, "actor_role": "app_job"}
+
+
+@pytest.fixture
+def running(db_clean, superuser):
+    """A job of the brand under way; returns its id."""
+    with transaction(context.for_system_job()):
+        id = enqueue("test.act", brand_id=BRAND_ID).id
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "update app.jobs set state = 'running', published_at = now(), worker_id = 1, fence = 1 where id = %s", (id,)
+        )
+    return id
+
+
+def test_running_job_of_a_fan_is_recorded_as_a_job(running, superuser):
+    with superuser.cursor() as cursor:
+        cursor.execute("update app.jobs set user_id = %s, brand_id = null where id = %s", (ADMIN, running))
+
+    record_as(context.for_fan_job(ADMIN, running))
+
+    with transaction(context.for_system_job()):
+        entry = row("SELECT brand_id, user_id, job_id, actor_role FROM public.audit_logs")
+    assert entry == {"brand_id": None, "user_id": None, "job_id": running, "actor_role": "app_fan"}
+
+
+def test_running_job_writes_into_the_chain_of_its_brand_alone(running):
+    record_as(context.for_brand_job(BRAND_ID, running))
+    record_as(context.for_system_job(running), brand_id=BRAND_ID)
+    for identity in (context.for_brand_job(OTHER, running), context.for_fan_job(ADMIN, running)):
+        with refused("forbidden"):
+            record_as(identity)
+    with refused("forbidden"):
+        record_as(context.for_system_job(running), brand_id=OTHER)
+
+    with transaction(context.for_system_job()):
+        assert value("SELECT array_agg(DISTINCT brand_id) FROM public.audit_logs WHERE job_id = %s", (running,)) == [
+            BRAND_ID
+        ]
+
+
+MAC = b"m" * 32
+
+
+def seal_as_sealer(*, after=1, previous=None, chain=BRAND_ID, macs=(MAC,), sealed=False):
+    with transaction(context.for_sealer()):
+        head = seals.lock_head(BRAND_ID)
+        ids = [
+            value("SELECT id FROM public.audit_logs WHERE seq IS NULL"),
+            value("SELECT id FROM public.audit_logs WHERE seq = 1"),
+        ]
+        seals.lock_head(chain)
+        execute(
+            "SELECT app.seal_entries(%s, %s, %s, 1, now(), %s::uuid[], %s::bytea[])",
+            (chain, after, head.mac if previous is None else previous, [ids[sealed]], list(macs)),
+        )
+
+
+WRONG = {
+    "a gap": {"after": 9},
+    "another predecessor": {"previous": b"another"},
+    "another chain": {"chain": OTHER, "after": 0, "previous": b""},
+    "a short MAC": {"macs": (b"\0",)},
+    "no MAC": {"macs": ()},
+    "a sealed entry": {"sealed": True},
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_seal_that_does_not_follow_the_head_is_refused(trail, how):
+    with refused("audit_"):
+        seal_as_sealer(**WRONG[how])
+
+    seal_as_sealer()
+    with transaction(context.for_sealer()):
+        assert seals.lock_head(BRAND_ID) == seals.Head(2, MAC)
+
+
+def test_checkpoint_counts_as_stored_only_when_it_is_next(trail):
+    with transaction(context.for_sealer()):
+        for _ in range(2):
+            checkpoints.take(unless_younger_than=checkpoints.AT_MOST_EVERY * 0)
+
+    def mark(number):
+        with transaction(context.for_sealer()):
+            checkpoints.mark_stored(number)
+
+    for number in (2, 3, 99999):
+        with refused("audit_checkpoint_not_next"):
+            mark(number)
+    mark(1)
+    mark(1)
+    mark(2)
+    with transaction(context.for_sealer()):
+        assert checkpoints.unstored() == []
+
+
+@pytest.mark.parametrize("change", [{"number": 2}, {"previous": "00"}, {"chains": None}, {"chains": 7}, {"starts": 7}])
+def test_checkpoint_that_does_not_say_what_the_chains_are_is_refused(trail, change):
+    forged = {"chain": str(BRAND_ID), "seq": change.get("chains", change.get("starts")), "mac": "00"}
+    said = {"number": 1, "previous": None, "chains": [], "starts": []} | {
+        name: [forged] if part == 7 else part for name, part in change.items()
+    }
+
+    with refused("audit_checkpoint_invalid"), transaction(context.for_sealer()):
+        execute("SELECT app.add_checkpoint(1, now(), %s)", (seals.canonical(said),))
+
+
+def test_chain_begins_after_no_entry_that_it_does_not_have(trail):
+    with refused("audit_start_invalid"), transaction(context.for_sealer()):
+        retention.begin_after(BRAND_ID, seals.Head(7, MAC), 1)

@@ -1,0 +1,164 @@
+"""Personal values of audit entries: the chain covers salted hashes, so a value can be erased and a change is found."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from models.audit import chain
+from models.audit import trail as audit
+from models.audit.chain import changed_values, erased_values, verify
+from models.core import context
+from models.core.database import new_id, row, rows, transaction, value
+from models.identity import accounts
+from scripts.commands.audit import work
+from settings import settings
+from tests.fixtures.audit import seal, writer
+
+BRAND_ID = new_id()
+REQUEST = context.RequestInfo("request-1", "", "", "192.0.2.7", "Phone/1")
+EMAIL = accounts.protect("email", "ana@fans.example")
+PATHS = ["address", "after.email", "reason", "user_agent"]
+
+
+@pytest.fixture
+def person(db_clean):
+    """Record an act of a person on their own account, with every kind of personal value; returns the person's id."""
+    user_id = new_id()
+    member = writer(BRAND_ID)
+    context.set_request_info(REQUEST)
+    with transaction(replace(member, claims={**member.claims, "sub": str(user_id)})):
+        audit.record(
+            "account.update",
+            table="users",
+            record_id=user_id,
+            before={"email": None, "locale": "en"},
+            after={"email": EMAIL, "locale": "es"},
+            reason="moved to Madrid",
+        )
+    context.set_request_info(context.RequestInfo())
+    return user_id
+
+
+def trail():
+    with transaction(context.for_system_job()):
+        return chain.sealed(BRAND_ID, personal=True)
+
+
+def read(user_id):
+    with transaction(context.for_system_job()):
+        (found,) = audit.page(audit.Filter(user_id=user_id), 5)
+        return found
+
+
+def erase(superuser, user_id, *record_ids):
+    with superuser.cursor() as cursor:
+        cursor.execute("select app.erase_audit_values(%s, %s::uuid[])", (user_id, list(record_ids)))
+        return cursor.fetchone()[0]
+
+
+def test_entry_keeps_hashes_and_readers_see_the_values(person):
+    found = read(person)
+
+    assert (found.address, found.user_agent, found.reason) == ("192.0.2.7", "Phone/1", "moved to Madrid")
+    assert found.details == {"before": {"email": None, "locale": "en"}, "after": {"email": EMAIL, "locale": "es"}}
+    assert found.erased == ()
+    with transaction(context.for_system_job()):
+        stored = row("SELECT to_jsonb(l)::text AS entry, personal_hashes FROM public.audit_logs l")
+    assert sorted(stored["personal_hashes"]) == PATHS
+    assert not any(text in stored["entry"] for text in ("192.0.2.7", "Phone/1", EMAIL, "Madrid"))
+
+
+def test_equal_values_have_different_hashes(db_clean):
+    context.set_request_info(REQUEST)
+    for _ in range(2):
+        with transaction(writer(BRAND_ID)):
+            audit.record("test.act")
+    context.set_request_info(context.RequestInfo())
+
+    with transaction(context.for_system_job()):
+        assert value("SELECT count(DISTINCT personal_hashes ->> 'address') FROM public.audit_logs") == 2
+
+
+@pytest.mark.parametrize("is_sealed", [True, False], ids=["sealed", "unsealed"])
+def test_chain_with_erased_values_verifies_as_erased(person, superuser, is_sealed):
+    if is_sealed:
+        seal(BRAND_ID)
+
+    assert erase(superuser, person) == 1
+
+    seal(BRAND_ID)
+    (entry,) = trail()
+    assert verify([entry]) is None
+    assert (changed_values(entry), erased_values(entry)) == ([], PATHS)
+    found = read(person)
+    assert (found.address, found.user_agent, found.reason) == (None, None, None)
+    assert found.details["after"] == {"email": None, "locale": "es"}
+    assert list(found.erased) == PATHS
+    assert erase(superuser, person) == 0
+
+
+def test_erasing_a_person_spares_values_of_others(db_clean, superuser):
+    admin, fan, invitation = new_id(), new_id(), new_id()
+    member = writer(BRAND_ID)
+    context.set_request_info(REQUEST)
+    with transaction(replace(member, claims={**member.claims, "sub": str(admin)})):
+        audit.record("user.lock", table="users", record_id=fan, reason="called in")
+        audit.record("invitation.create", table="invitations", record_id=invitation, after={"email": EMAIL})
+        audit.record("invitation.create", table="invitations", record_id=new_id(), after={"email": EMAIL})
+    context.set_request_info(context.RequestInfo())
+
+    assert erase(superuser, fan, invitation) == 2
+
+    with transaction(context.for_system_job()):
+        left = rows(
+            "SELECT action, contents FROM app.audit_personal_values JOIN public.audit_logs USING (id) ORDER BY 1"
+        )
+    assert sorted((entry["action"], sorted(entry["contents"])) for entry in left) == [
+        ("invitation.create", ["address", "after.email", "user_agent"]),
+        ("invitation.create", ["address", "user_agent"]),
+        ("user.lock", ["address", "user_agent"]),
+    ]
+
+
+CHANGES = {
+    "a value": """jsonb_set(contents, '{address,value}', '"192.0.2.8"')""",
+    "a salt": """jsonb_set(contents, '{address,salt}', '"0"')""",
+    "another path": """contents || '{"phone": {"salt": "1", "value": "2"}}'""",
+    "two exchanged": "contents || jsonb_build_object('address', contents -> 'user_agent')",
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_changed_value_is_found_by_verification(person, superuser, monkeypatch, tmp_path, how):
+    seal(BRAND_ID)
+    with superuser.cursor() as cursor:
+        cursor.execute(f"update app.audit_personal_values set contents = {CHANGES[how]}")
+
+    (entry,) = trail()
+    assert changed_values(entry) == ["phone" if how == "another path" else "address"]
+    said = []
+    monkeypatch.setattr(work, "say", said.append)
+    monkeypatch.setattr(work, "settings", replace(settings, audit_checkpoint_url=f"file://{tmp_path}"))
+    assert work.main(["verify", "--json"]) == 1
+    assert [fault["seq"] for fault in json.loads(said.pop())["faults"]] == [1]
+
+
+def test_export_carries_values_and_tells_erased_ones(person, superuser, monkeypatch, tmp_path):
+    monkeypatch.setattr(work, "settings", replace(settings, audit_checkpoint_url=f"file://{tmp_path / 'checkpoints'}"))
+    said = []
+    monkeypatch.setattr(work, "say", said.append)
+    seal(BRAND_ID)
+    before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
+
+    assert work.main(["export", str(before)]) == 0
+    erase(superuser, person)
+    assert work.main(["export", str(after)]) == 0
+
+    assert "192.0.2.7" in before.read_text()
+    assert "192.0.2.7" not in after.read_text()
+    said.clear()
+    assert [work.main(["verify", "--json", str(path)]) for path in (before, after)] == [0, 0]
+    assert [json.loads(text)["erased"] for text in said] == [0, len(PATHS)]
+    before.write_text(before.read_text().replace("192.0.2.7", "192.0.2.8"))
+    assert work.main(["verify", str(before)]) == 1

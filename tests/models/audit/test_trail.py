@@ -1,0 +1,175 @@
+"""The trail is append-only, whoever asks, and costs its transaction one statement that goes with the COMMIT."""
+
+import peewee
+import psycopg2
+import pytest
+
+from models.audit import chain
+from models.audit import trail as audit
+from models.core import context
+from models.core.database import db, execute, new_id, transaction, value
+from tests.fixtures.audit import writer
+
+BRAND = writer(new_id())
+
+SEALED = "where seq is not null"
+FORBIDDEN = [
+    "update public.audit_logs set reason = 'other'",
+    f"update public.audit_logs set seq = seq + 1 {SEALED}",
+    f"update public.audit_logs set seq = null, mac = null, key_version = null, sealed_at = null {SEALED}",
+    "update public.audit_logs set seq = 9, mac = 'x', key_version = 1, action = 'other' where seq is null",
+    "delete from public.audit_logs",
+    "truncate public.audit_logs",
+    "truncate public.audit_logs cascade",
+    "update app.audit_chains set seq = seq - 1",
+    "update app.audit_chains set mac = 'x'",
+    "delete from app.audit_chains",
+    "truncate app.audit_chains",
+    "update app.audit_checkpoints set document = 'x'",
+    "update app.audit_checkpoints set stored_at = null",
+    "delete from app.audit_checkpoints",
+    "truncate app.audit_checkpoints",
+]
+
+
+@pytest.fixture
+def trail(db_clean):
+    """A sealed entry, one without a seal, and a stored checkpoint."""
+    from models.audit import checkpoints
+
+    with transaction(BRAND):
+        audit.record("sealed.act")
+    with transaction(context.for_sealer()):
+        chain.seal(BRAND.brand_id)
+        checkpoints.mark_stored(checkpoints.take().number)
+    with transaction(BRAND):
+        audit.record("unsealed.act")
+
+
+@pytest.mark.parametrize("posing", ["origin", "replica"])
+@pytest.mark.parametrize("statement", FORBIDDEN)
+def test_not_even_a_superuser_changes_the_trail_in_passing(trail, superuser, statement, posing):
+    with superuser.cursor() as cursor:
+        cursor.execute(f"set session_replication_role = {posing}")
+        try:
+            with pytest.raises(psycopg2.Error, match="audit_is_append_only"):
+                cursor.execute(statement)
+        finally:
+            cursor.execute("set session_replication_role = origin")
+
+
+def test_the_trail_belongs_to_a_role_that_nobody_is_and_that_may_change_nothing(database, superuser):
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            """select distinct c.relowner::regrole::text from pg_class c
+            where c.oid = any (array['public.audit_logs', 'app.audit_chains', 'app.audit_checkpoints']::regclass[])"""
+        )
+        assert cursor.fetchall() == [("app_audit_owner",)]
+        cursor.execute("select rolcanlogin or rolsuper from pg_roles where rolname = 'app_audit_owner'")
+        assert cursor.fetchone() == (False,)
+        cursor.execute("select member::regrole::text from pg_auth_members where roleid = 'app_audit_owner'::regrole")
+        assert cursor.fetchall() == []
+        cursor.execute(
+            """select table_name, privilege_type from information_schema.role_table_grants
+            where grantee = 'app_audit_owner' and privilege_type <> 'SELECT'"""
+        )
+        assert cursor.fetchall() == []
+
+
+def test_the_role_that_runs_migrations_can_not_switch_the_triggers_off(database, superuser):
+    with superuser.cursor() as cursor:
+        cursor.execute("create role migrating nosuperuser createrole bypassrls")
+        try:
+            for statement in (
+                "alter table public.audit_logs disable trigger append_only_update",
+                "drop trigger append_only_update on public.audit_logs",
+                "drop table public.audit_logs",
+                "alter table public.audit_logs owner to migrating",
+                "set session_replication_role = replica",
+            ):
+                cursor.execute("set role migrating")
+                with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                    cursor.execute(statement)
+        finally:
+            cursor.execute("reset role")
+            cursor.execute("drop role migrating")
+
+
+def record_and_break():
+    audit.record("lost.act")
+    raise RuntimeError
+
+
+def entries():
+    with transaction(context.for_system_job()):
+        return value("SELECT count(*) FROM public.audit_logs")
+
+
+def test_an_entry_is_there_with_its_act_and_not_without_it(db_clean):
+    with pytest.raises(RuntimeError), transaction(BRAND):
+        record_and_break()
+    assert entries() == 0
+
+    with transaction(BRAND):
+        audit.record("done.act")
+    assert entries() == 1
+
+
+def test_a_part_of_a_transaction_takes_its_entries_with_it_when_it_is_rolled_back(db_clean):
+    with transaction(BRAND):
+        audit.record("kept.act")
+        with pytest.raises(RuntimeError), db.atomic():
+            record_and_break()
+        with db.atomic():
+            audit.record("kept.too")
+
+    with transaction(context.for_system_job()):
+        assert value("SELECT array_agg(action ORDER BY timestamp) FROM public.audit_logs") == ["kept.act", "kept.too"]
+
+
+def test_an_entry_that_can_not_be_written_takes_its_act_with_it(db_clean):
+    def act():
+        with transaction(context.for_sealer()):
+            chain.lock_head(new_id())
+            audit.record("odd.act", outcome="no such outcome")
+
+    with pytest.raises(peewee.IntegrityError, match="audit_logs_outcome_check"):
+        act()
+
+    with transaction(context.for_system_job()):
+        assert value("SELECT count(*) FROM app.audit_chains") == 0
+
+
+@pytest.mark.parametrize(
+    "details", ["[" * 1000 + "]" * 1000, '"' + "x" * 5_000_000 + '"'], ids=["nested without end", "without measure"]
+)
+def test_what_the_sealer_would_break_on_is_no_entry(db_clean, details):
+    with pytest.raises(peewee.IntegrityError, match="audit_logs_details_bounded"), transaction(BRAND):
+        value(
+            "select app.record_audit(%s, 'x.y', null, null, null, %s, 'ok', null, null, '', '', '')",
+            (new_id(), f'{{"after": {details}}}'),
+        )
+
+
+def test_an_entry_goes_to_the_server_in_one_message_with_the_commit(db_clean, monkeypatch):
+    sent = []
+    send = db._send
+    monkeypatch.setattr(db, "_send", lambda sql, params: (sent.append(sql), send(sql, params))[1])
+
+    with transaction(BRAND):
+        execute("SELECT 1")
+        audit.record("one.act")
+        audit.record("other.act")
+
+    assert len(sent) == 2
+    assert (sent[1].count("app.record_audit"), sent[1].endswith("; COMMIT")) == (2, True)
+
+
+def test_a_brand_writes_into_its_own_trail_whatever_it_says(db_clean):
+    other = new_id()
+
+    with transaction(BRAND):
+        audit.record("own.act", brand_id=other)
+
+    with transaction(context.for_system_job()):
+        assert value("SELECT brand_id FROM public.audit_logs") == BRAND.brand_id

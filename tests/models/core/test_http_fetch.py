@@ -1,0 +1,187 @@
+"""Requests to servers that drip, cut off, send too much or never end: each ends in time, and with an error."""
+
+import socket
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.core import http_fetch as fetching
+from models.core.http_fetch import NotFetched, fetch, request
+from scripts.devstack import sockets
+from tests.fixtures.hostile_servers import PATIENCE, Wire
+from tests.support.authority import Authority
+
+TIMEOUT = 0.2
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"), "ours")
+
+
+@pytest.fixture
+def tls(authority, monkeypatch):
+    """The TLS context of a server whose certificate is trusted as `localhost`."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
+    return authority.certify("localhost").context()
+
+
+def ask(server, *, most=1000, timeout=TIMEOUT):
+    scheme, host = ("https", "localhost") if server.context else ("http", "127.0.0.1")
+    return fetch(f"{scheme}://{host}:{server.port}/", timeout=timeout, most=most)
+
+
+def fails_in_time(server, error):
+    began = time.monotonic()
+    with pytest.raises(error):
+        ask(server)
+    assert time.monotonic() - began < PATIENCE
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+HEADS = {
+    "kept alive": OK + b"Content-Length: 900\r\n\r\n",
+    "closed, with a length": OK + b"Connection: close\r\nContent-Length: 900\r\n\r\n",
+    "closed, without a length": OK + b"Connection: close\r\n\r\n",
+    "kept alive, without a length": OK + b"\r\n",
+    "HTTP/1.0": b"HTTP/1.0 200 OK\r\n\r\n",
+    "HTTP/1.0 with a length": b"HTTP/1.0 200 OK\r\nContent-Length: 900\r\n\r\n",
+    "chunks": OK + b"Transfer-Encoding: chunked\r\n\r\n384\r\n",
+    "chunks, closed": OK + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n384\r\n",
+    "a chunk's size": OK + b"Transfer-Encoding: chunked\r\n\r\n",
+    "a header": OK + b"X: ",
+    "the status line": b"HTTP/1.1 200 ",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_fetch_from_server_that_drips_ends_at_deadline(wire, head):
+    fails_in_time(wire([head], b"0"), (OSError, NotFetched))
+
+
+@pytest.mark.parametrize("head", ["closed, without a length", "HTTP/1.0", "chunks"])
+def test_fetch_over_tls_from_server_that_drips_ends_at_deadline(wire, tls, head):
+    fails_in_time(wire([HEADS[head]], b"0", context=tls), TimeoutError)
+
+
+def test_fetch_from_server_that_informs_for_ever_ends_at_deadline(wire):
+    fails_in_time(wire([b""], b"HTTP/1.1 100 Continue\r\n\r\n"), OSError)
+
+
+def test_fetch_with_slow_tls_handshake_ends_at_deadline(wire, tls):
+    # The first bytes of a TLS record, so that the client waits for its rest.
+    fails_in_time(wire(context=tls, silent=True, drip=b"\x16\x03\x03\x16"), OSError)
+
+
+def test_fetch_with_slow_name_look_up_ends_at_deadline(monkeypatch):
+    over = threading.Event()
+    monkeypatch.setattr(fetching.socket, "getaddrinfo", lambda *_, **__: over.wait(60) and [])
+    monkeypatch.setattr(fetching, "_look_ups", threading.BoundedSemaphore(2))
+    began = time.monotonic()
+
+    for _ in range(3):
+        with pytest.raises(TimeoutError, match="look-up"):
+            fetch("http://name.example/", timeout=0.2, most=10)
+
+    assert time.monotonic() - began < PATIENCE
+    assert sum(thread.name == "look-up" for thread in threading.enumerate()) == 2
+    over.set()
+
+
+def test_fetch_tries_each_address_within_deadline(wire, monkeypatch):
+    server = wire([OK + b"Content-Length: 2\r\n\r\nok"])
+    nowhere = ("127.0.0.1", sockets.free_port())
+    known = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", at) for at in (nowhere, ("127.0.0.1", server.port))]
+    monkeypatch.setattr(fetching.socket, "getaddrinfo", lambda *_, **__: known)
+
+    assert fetch("http://name.example/", timeout=PATIENCE, most=10) == b"ok"
+
+
+CUT = {
+    "a length": OK + b"Content-Length: 3000\r\n\r\n" + b"x" * 39,
+    "a length, closed": OK + b"Connection: close\r\nContent-Length: 3000\r\n\r\n" + b"x" * 39,
+    "no length": OK + b"Connection: close\r\n\r\n" + b"x" * 39,
+    "HTTP/1.0": b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * 39,
+    "in a chunk": OK + b"Transfer-Encoding: chunked\r\n\r\n27\r\n" + b"x" * 20,
+    "between chunks": OK + b"Transfer-Encoding: chunked\r\n\r\n27\r\n" + b"x" * 39 + b"\r\n",
+    "an odd encoding": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + b"x" * 39,
+}
+
+
+@pytest.mark.parametrize("sent", CUT.values(), ids=CUT)
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
+def test_fetch_of_answer_that_is_cut_off_fails(wire, tls, sent, encrypted):
+    server = wire([sent], context=tls if encrypted else None, is_clean=False)
+
+    with pytest.raises((NotFetched, OSError)):
+        ask(server, most=5000, timeout=PATIENCE)
+
+
+def test_fetch_takes_answer_without_length_that_tls_ends(wire, tls):
+    assert ask(wire([OK + b"Connection: close\r\n\r\nwhole"], context=tls), timeout=PATIENCE) == b"whole"
+
+
+ENDLESS = {
+    "length": [OK + b"Content-Length: 1000000000000\r\n\r\n", b"x" * 200_000],
+    "chunk": [OK + b"Transfer-Encoding: chunked\r\n\r\nfffffffffff\r\n", b"x" * 200_000],
+    "chunks": [OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 40_000],
+    "headers": [OK, *[b"X: " + b"y" * 60_000 + b"\r\n"] * 4],
+    "information": [b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000],
+}
+
+
+@pytest.mark.parametrize("parts", ENDLESS.values(), ids=ENDLESS)
+def test_fetch_of_answer_above_size_limit_fails(wire, parts):
+    with pytest.raises(NotFetched):
+        ask(wire(parts), timeout=PATIENCE)
+
+
+def test_request_returns_redirect_without_following_it(wire):
+    server = wire([b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"])
+
+    answer = request("GET", f"http://127.0.0.1:{server.port}/", timeout=PATIENCE, most=10)
+
+    assert (answer.status, answer.headers["Location"], answer.content) == (302, "http://127.0.0.1:1/", b"")
+    with pytest.raises(NotFetched, match="302"):
+        ask(server, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "http:", "//host/x", ""])
+def test_fetch_of_other_url_than_http_fails(url):
+    with pytest.raises(NotFetched):
+        fetch(url, timeout=1, most=1)
+
+
+def framed(content, how, sizes):
+    if how == "length":
+        return OK + b"Content-Length: %d\r\n\r\n" % len(content) + content
+    chunks, rest = [], content
+    for size in [*sizes, len(content)]:
+        chunk, rest = rest[:size], rest[size:]
+        chunks += [b"%x\r\n%s\r\n" % (len(chunk), chunk)] if chunk else []
+    return OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(chunks) + b"0\r\n\r\n"
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    content=st.binary(max_size=300),
+    how=st.sampled_from(["length", "chunks"]),
+    sizes=st.lists(st.integers(1, 50), max_size=5),
+    missing=st.integers(0, 40),
+)
+def test_fetch_of_any_answer_is_whole_or_fails(content, how, sizes, missing):
+    sent = framed(content, how, sizes)
+    server = Wire([sent[: len(sent) - missing]])
+    try:
+        # The last line end of chunks says nothing: with the chunk of size 0, all content has come.
+        if missing <= (2 if how == "chunks" else 0):
+            assert ask(server, timeout=PATIENCE) == content
+        else:
+            with pytest.raises((NotFetched, OSError, fetching.http.client.HTTPException)):
+                ask(server, timeout=PATIENCE)
+    finally:
+        server.stop()

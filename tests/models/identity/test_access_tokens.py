@@ -1,0 +1,145 @@
+"""Access tokens: whose key signed them, and what a rotation of keys does to those that are out."""
+
+import base64
+import dataclasses
+import json
+
+import pytest
+import time_machine
+
+from models.core.database import new_id
+from models.core.errors import Unauthenticated
+from models.identity import access_tokens
+from scripts.commands.keys.token_keys import SPREAD, TokenKeys
+from scripts.devstack.secrets import new_key
+from settings import settings
+
+START = 1_800_000_000
+
+
+@pytest.fixture
+def restart(monkeypatch):
+    """`restart(key_set)`: what a process that has just begun with this AUTH_JWKS knows."""
+
+    def begin(text):
+        monkeypatch.setattr(access_tokens, "settings", dataclasses.replace(settings, auth_jwks=text))
+        monkeypatch.setattr(access_tokens, "_verified", access_tokens._Verified())
+        access_tokens._keys.cache_clear()
+
+    yield begin
+    monkeypatch.undo()
+    access_tokens._keys.cache_clear()
+
+
+@pytest.fixture
+def clock():
+    with time_machine.travel(START, tick=False) as traveller:
+        yield traveller
+
+
+def issue():
+    return access_tokens.issue(user_id=new_id(), session_id=new_id(), user_role="Fan", brand_id=None)
+
+
+def one_key():
+    return json.dumps({"keys": [new_key(START)]})
+
+
+def changed(text, verb, at):
+    keys = TokenKeys.read(text, at)
+    if verb == "add":
+        keys.add()
+    else:
+        getattr(keys, verb)(None, force=False)
+    return keys.text()
+
+
+def test_a_rotation_logs_nobody_out(restart, clock):
+    texts = [one_key()]
+    restart(texts[0])
+    first = issue()
+
+    # Published, and signs nothing; processes that have not been restarted yet know nothing of it.
+    clock.move_to(START + 60)
+    texts.append(changed(texts[0], "add", START + 60))
+    restart(texts[1])
+    assert len(access_tokens.public_keys()["keys"]) == 2
+    second = issue()
+    for text in texts:
+        restart(text)
+        assert all(access_tokens.verify(token) for token in (first, second))
+
+    # Signs; processes of the step before know it already, and what they still sign is good.
+    promoted = START + 60 + SPREAD
+    clock.move_to(promoted)
+    texts.append(changed(texts[1], "promote", promoted))
+    restart(texts[1])
+    last_of_old = issue()
+    restart(texts[2])
+    first_of_new = issue()
+    for text in texts[1:]:
+        restart(text)
+        assert all(access_tokens.verify(token) for token in (first, second, last_of_old, first_of_new))
+
+    # Gone, when the last token that it can have signed is over.
+    retired = promoted + SPREAD + access_tokens.LIFETIME
+    clock.move_to(retired - 10)
+    restart(texts[2])
+    latest = issue()
+    clock.move_to(retired)
+    texts.append(changed(texts[2], "retire", retired))
+    restart(texts[3])
+    assert len(access_tokens.public_keys()["keys"]) == 1
+    assert access_tokens.verify(latest)
+
+
+def test_what_a_retired_key_has_signed_is_refused(restart, clock):
+    old = TokenKeys.read(one_key(), START)
+    restart(old.text())
+    token = issue()
+    old.add()
+    old.promote(None, force=True)
+    restart(old.text())
+    assert access_tokens.verify(token)
+
+    old.retire(None, force=True)
+    restart(old.text())
+
+    with pytest.raises(Unauthenticated):
+        access_tokens.verify(token)
+
+
+def test_a_token_says_which_key_signed_it(restart, clock):
+    text = changed(one_key(), "add", START)
+    restart(text)
+
+    head = json.loads(head_of(issue()))
+
+    assert head["kid"] == json.loads(text)["keys"][0]["kid"]
+    assert head["alg"] == "ES256"
+
+
+def head_of(token):
+    part = token.partition(".")[0]
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def test_what_is_published_of_a_key_is_public(restart):
+    keys = TokenKeys.read(one_key(), START)
+    keys.add()
+    keys.promote(None, force=True)
+    restart(keys.text())
+
+    for key in access_tokens.public_keys()["keys"]:
+        assert set(key) == {"kty", "crv", "x", "y", "kid", "use", "alg"}
+
+
+def test_a_token_that_was_good_is_refused_once_it_is_over(restart, clock):
+    restart(one_key())
+    token = issue()
+    assert access_tokens.verify(token)
+
+    clock.shift(access_tokens.LIFETIME + 1)
+
+    with pytest.raises(Unauthenticated, match="expired"):
+        access_tokens.verify(token)

@@ -1,0 +1,428 @@
+"""Accounts beneath HTTP: passwords, addresses, the first admin, what runs out."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import argon2
+import psycopg2
+import pytest
+
+from models.core import context, emails
+from models.core.context import SYSTEM_ADMIN
+from models.core.database import close_thread, execute, rows, transaction
+from models.core.errors import Invalid, Problem, TooMany
+from models.identity import accounts, passwords, sessions, signups
+from models.identity.sessions import InvalidCredentials
+
+
+def one(superuser, sql, *params):
+    with superuser.cursor() as cursor:
+        cursor.execute(sql, params)
+        return cursor.fetchone()
+
+
+@pytest.fixture
+def real_hashes(quick_hashes, monkeypatch):
+    """Passwords cost here what they cost in life."""
+    monkeypatch.setattr(passwords, "_hasher", quick_hashes)
+
+
+def test_passwords_are_hashed_with_argon2id_at_owasps_minimum(real_hashes):
+    assert passwords.hash("correct horse").startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+def test_a_hash_is_never_the_same_twice():
+    assert passwords.hash("correct horse") != passwords.hash("correct horse")
+
+
+def test_a_password_is_verified_against_its_hash_only():
+    stored = passwords.hash("correct horse")
+
+    assert passwords.verify(stored, "correct horse")
+    assert not passwords.verify(stored, "correct horse ")
+    assert not passwords.verify("not a hash", "correct horse")
+
+
+def test_no_password_is_that_of_an_account_that_does_not_exist():
+    assert not passwords.verify(None, "the password of an account that does not exist")
+
+
+def test_a_hash_with_weaker_parameters_is_due_for_another(real_hashes):
+    weaker = argon2.PasswordHasher(memory_cost=8192, time_cost=1, parallelism=1).hash("correct horse")
+
+    assert passwords.needs_rehash(weaker)
+    assert not passwords.needs_rehash(passwords.hash("correct horse"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("Ana@Example.COM", "ana@example.com"),
+        ("ana+tag@example.com", "ana+tag@example.com"),
+        ("ana@MÜNCHEN.example", "ana@xn--mnchen-3ya.example"),
+        ("ana@xn--mnchen-3ya.example", "ana@xn--mnchen-3ya.example"),
+    ],
+)
+def test_one_mailbox_has_one_text(typed, stored):
+    assert emails.normalise(typed) == stored
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "ana",
+            "@example.com",
+            "ana@",
+            "a b@example.com",
+            "ana@example.com\n",
+            "ana@@example.com",
+            "ana@localhost",
+        ),
+        *("=?utf-8?q?=66oo?=@example.com", "=?utf-8?q?foo=40evil.example?=@example.com", "=?@example.com"),
+        *(
+            "=?utf-8?q??=@example.com",
+            "=?utf-8?q?a=0Ab?=@example.com",
+            "ana@=?utf-8?q?x?=.example",
+            "ana=?=@example.com",
+        ),
+        *("ana@[127.0.0.1]", '"ana b"@example.com', "ana@example..com", "a" * 65 + "@example.com", "Ａna@example.com"),
+    ],
+)
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(Invalid) as refused:
+        emails.normalise(text)
+
+    assert refused.value.extra["errors"][0]["field"] == "email"
+
+
+def test_the_first_system_admin_is_made_and_can_sign_in(db_clean):
+    made = accounts.ensure_system_admin("Root@Companon.example", "correct horse battery")
+
+    person = sessions.sign_in("root@companon.example", "correct horse battery", network="test").person
+    assert (person.id, person.role, person.brand_id) == (made, SYSTEM_ADMIN, None)
+
+
+def test_ensuring_the_admin_again_changes_nothing(admin):
+    accounts.ensure_system_admin(admin.email, admin.password)
+
+    with admin.acting():
+        assert accounts.me().id == admin.user_id
+
+
+def test_another_password_for_the_admin_ends_their_sessions(admin):
+    accounts.ensure_system_admin(admin.email, "another horse entirely")
+
+    with pytest.raises(Exception, match=r"Sign in again") as refused, admin.acting():
+        pass
+    assert refused.value.code == "session_ended"
+    with pytest.raises(InvalidCredentials):
+        sessions.sign_in(admin.email, admin.password, network="test")
+    assert sessions.sign_in(admin.email, "another horse entirely", network="test")
+
+
+def test_a_member_is_not_made_system_admin_by_bring_up(member):
+    manager = member("Campaign Manager")
+
+    with pytest.raises(accounts.EmailInUse):
+        accounts.ensure_system_admin(manager.email, "correct horse battery")
+
+
+def test_a_weaker_hash_is_replaced_when_its_owner_signs_in(admin, superuser, real_hashes):
+    weaker = argon2.PasswordHasher(memory_cost=8192, time_cost=1, parallelism=1).hash(admin.password)
+    superuser.cursor().execute("update users set password_hash = %s where id = %s", (weaker, admin.user_id))
+
+    sessions.sign_in(admin.email, admin.password, network="test")
+
+    (stored,) = one(superuser, "select password_hash from users where id = %s", admin.user_id)
+    assert not passwords.needs_rehash(stored)
+    assert passwords.verify(stored, admin.password)
+
+
+def test_a_password_changed_while_it_is_verified_begins_no_session(admin, superuser, monkeypatch):
+    verify = passwords.verify
+
+    def changed_meanwhile(stored, password):
+        superuser.cursor().execute("update users set password_hash = %s", (passwords.hash("another one, now"),))
+        return verify(stored, password)
+
+    monkeypatch.setattr(passwords, "verify", changed_meanwhile)
+    before = one(superuser, "select count(*) from app.sessions")
+
+    with pytest.raises(InvalidCredentials):
+        sessions.sign_in(admin.email, admin.password, network="test")
+
+    assert one(superuser, "select count(*) from app.sessions") == before
+
+
+def test_no_transaction_is_open_while_a_password_is_verified(admin, monkeypatch):
+    verify, seen = passwords.verify, []
+
+    def watch(stored, password):
+        seen.append(context.current())
+        return verify(stored, password)
+
+    monkeypatch.setattr(passwords, "verify", watch)
+
+    sessions.sign_in(admin.email, admin.password, network="test")
+
+    assert seen == [None]
+
+
+def test_strangers_everywhere_do_not_lock_somebody_out_where_they_are_known(admin, superuser):
+    context.set_request_info(context.RequestInfo(address="192.0.2.1"))
+    sessions.sign_in(admin.email, admin.password, network="192.0.2.1")
+    superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
+
+    known = sessions.sign_in(admin.email, admin.password, network="192.0.2.1")
+    context.set_request_info(context.RequestInfo(address="198.51.100.1"))
+    with pytest.raises(TooMany) as refused:
+        sessions.sign_in(admin.email, admin.password, network="198.51.100.1")
+    context.set_request_info(context.RequestInfo())
+
+    assert known.person.id == admin.user_id
+    assert int(refused.value.headers["Retry-After"]) > 0
+
+
+def test_sessions_of_other_people_do_not_lift_the_account_wide_limit(admin, member, superuser):
+    other = member()
+    superuser.cursor().execute(
+        "update app.sessions set address = case user_id when %s then '198.51.100.1' else '192.0.2.1' end",
+        (other.user_id,),
+    )
+    superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
+
+    with pytest.raises(TooMany):
+        sessions.sign_in(admin.email, admin.password, network="198.51.100.1")
+
+
+def test_attempt_never_prolongs_the_window_of_a_counter(admin, superuser):
+    for _ in range(sessions.MOST_HERE):
+        with pytest.raises(InvalidCredentials):
+            sessions.sign_in(admin.email, "not the password", network="test")
+    superuser.cursor().execute("update app.sign_in_attempts set resets_at = resets_at - interval '5 minutes'")
+    before = one(superuser, "select array_agg(resets_at order by key) from app.sign_in_attempts")
+
+    with pytest.raises(TooMany) as refused:
+        sessions.sign_in(admin.email, "not the password", network="test")
+
+    assert one(superuser, "select array_agg(resets_at order by key) from app.sign_in_attempts") == before
+    assert int(refused.value.headers["Retry-After"]) <= 600
+
+
+@pytest.mark.parametrize(
+    ("before", "network", "is_known"),
+    [
+        ("2001:db8:1:2:aaaa::1", "2001:db8:1:2::/64", True),
+        ("2001:db8:1:3:aaaa::1", "2001:db8:1:2::/64", False),
+        ("192.0.2.1", "2001:db8:1:2::/64", False),
+        ("2001:db8:1:2:aaaa::1", "192.0.2.1", False),
+        ("", "2001:db8:1:2::/64", False),
+        ("fe80::1%eth0", "fe80::/64", False),
+    ],
+)
+def test_a_device_that_takes_another_ipv6_address_every_day_is_still_known(admin, superuser, before, network, is_known):
+    superuser.cursor().execute("update app.sessions set address = %s", (before,))
+    superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
+
+    if is_known:
+        assert sessions.sign_in(admin.email, admin.password, network=network).person.id == admin.user_id
+    else:
+        with pytest.raises(TooMany):
+            sessions.sign_in(admin.email, admin.password, network=network)
+
+
+def test_many_sign_ups_at_once_fill_nobody_s_inbox(db_clean, superuser):
+    def sign_up(_):
+        try:
+            with transaction(context.nobody().on_credentials()):
+                signups.sign_up("victim@example.com", "en")
+        finally:
+            close_thread()
+
+    with ThreadPoolExecutor(8) as strangers:
+        list(strangers.map(sign_up, range(5 * signups.MAILS)))
+
+    assert one(superuser, "select count(*) from app.jobs where actor ~ '^mail'") == (signups.MAILS,)
+    assert one(superuser, "select count(*) from app.signups") == (1,)
+
+
+def test_a_session_that_began_while_its_brand_was_archived_is_refused(member, brand, superuser):
+    manager = member()
+    superuser.cursor().execute("update brands set archived_at = now() where id = %s", (brand["id"],))
+
+    with pytest.raises(Problem) as refused, manager.acting():
+        execute("SELECT 1")
+
+    assert (refused.value.status, refused.value.code) == (401, "session_ended")
+
+
+def test_attempts_that_end_well_are_not_counted(admin):
+    for _ in range(sessions.MOST_HERE + 2):
+        sessions.sign_in(admin.email, admin.password, network="test")
+
+    with pytest.raises(InvalidCredentials):
+        sessions.sign_in(admin.email, "not the password", network="test")
+
+
+def test_nobody_reads_accounts_sessions_or_signups(db_clean):
+    for table in ("public.users", "app.sessions", "app.signups", "app.invitations", "app.sign_in_attempts"):
+        with pytest.raises(Exception, match="permission denied"), transaction(context.nobody()):
+            execute("SELECT 1 FROM " + table)
+
+
+@pytest.mark.parametrize("sql", ["SELECT password_hash FROM users", "UPDATE users SET password_hash = 'x'"])
+def test_nobody_at_all_reads_or_writes_a_password_hash(admin, fan, member, sql):
+    for identity in (admin.identity, fan().identity, member().identity, context.for_system_job()):
+        with pytest.raises(Exception, match="permission denied"), transaction(identity):
+            execute(sql)
+
+
+def test_a_fan_or_member_sees_and_changes_the_own_account_alone(fan, member, superuser):
+    for somebody in (fan(), member(), member("Creator")):
+        with somebody.acting():
+            assert rows("SELECT id FROM users") == [{"id": somebody.user_id}]
+            assert execute("UPDATE users SET name = 'mine'") == 1
+
+
+@pytest.mark.parametrize("column", ["role_id", "brand_id", "email", "is_anonymous", "id"])
+def test_nobody_changes_who_they_are(fan, member, column):
+    for somebody in (fan(), member("Creator")):
+        with pytest.raises(Exception, match="permission denied"), somebody.acting():
+            execute(f"UPDATE users SET {column} = {column}")
+
+
+def test_a_changed_role_ends_what_the_token_may_do(member, superuser):
+    manager = member("Campaign Manager")
+    superuser.cursor().execute("update users set role_id = 3 where id = %s", (manager.user_id,))
+
+    with pytest.raises(Exception, match=r"Sign in again"), manager.acting():
+        pass
+
+
+def test_what_has_run_out_is_deleted_and_nothing_else(admin, superuser, fan):
+    fan()
+    kept = one(superuser, "select count(*) from app.sessions")
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "insert into app.sessions (id, user_id, expires_at, revoked_at, ends_at)"
+            " values (gen_random_uuid(), %(user)s, now() - interval '91 days', null, now()),"
+            " (gen_random_uuid(), %(user)s, now() + interval '1 day', now() - interval '91 days', now())",
+            {"user": admin.user_id},
+        )
+        cursor.execute(
+            "insert into app.signups (id, email, locale, expires_at)"
+            " values (gen_random_uuid(), 'a@example.com', 'en', now() - interval '1 second'),"
+            " (gen_random_uuid(), 'b@example.com', 'en', now() + interval '1 hour')"
+        )
+        cursor.execute(
+            "insert into app.password_resets (id, expires_at) values"
+            " (gen_random_uuid(), now() - interval '1 s'), (gen_random_uuid(), now() + interval '1 h')"
+        )
+        cursor.execute(
+            "insert into app.email_changes"
+            " (id, user_id, old_email, new_email, audited, expires_at, confirmed_at, undo_until)"
+            " select gen_random_uuid(), %s, 'a@x', 'b@x', '{}', now() - interval '1 s', confirmed, undo from (values"
+            " (null::timestamptz, null::timestamptz), (now(), now() - interval '1 s'), (now(), now() + interval '1 h')"
+            ") as c (confirmed, undo)",
+            (admin.user_id,),
+        )
+        cursor.execute(
+            "insert into app.totp_factors (id, user_id, secret, key_version, created_at)"
+            " values (gen_random_uuid(), %s, 'x', 1, now() - interval '25 hours')",
+            (admin.user_id,),
+        )
+        cursor.execute("truncate app.sign_in_attempts")
+        cursor.execute(
+            "insert into app.sign_in_attempts values ('a', 1, now() - interval '1 s'), ('b', 1, now() + interval '1 h')"
+        )
+
+    with transaction(context.for_system_job()):
+        gone = accounts.clean_up()
+
+    assert gone == {
+        "anonymous_people": 0,
+        "signups": 1,
+        "sessions": 2,
+        "refresh_tokens": 0,
+        "invitations": 0,
+        "password_resets": 1,
+        "email_changes": 2,
+        "authenticators": 1,
+        "sign_in_attempts": 1,
+    }
+    assert one(superuser, "select count(*) from app.email_changes") == (1,)
+    assert one(superuser, "select count(*) from app.sessions") == kept
+    assert one(superuser, "select email from app.signups") == ("b@example.com",)
+
+
+def test_used_refresh_tokens_expire_but_the_one_whose_answer_may_be_lost(fan, superuser):
+    fan()
+    with superuser.cursor() as cursor:
+        cursor.execute("select id from app.sessions")
+        ((session_id,),) = cursor.fetchall()
+        cursor.execute(
+            "insert into app.refresh_tokens (hash, session_id, used_at, successor, successor_hash) values"
+            " ('a', %(s)s, now() - %(old)s * 2, 'x', 'b'), ('b', %(s)s, now() - %(old)s, 'x', 'c'),"
+            " ('c', %(s)s, now() - %(old)s + interval '1 day', 'x', 'd'), ('d', %(s)s, now() - %(old)s, 'x', 'e'),"
+            " ('e', %(s)s, null, null, null)",
+            {"s": session_id, "old": accounts.KEEP_USED_TOKENS + timedelta(hours=1)},
+        )
+
+    with transaction(context.for_system_job()):
+        gone = accounts.clean_up()
+
+    assert gone["refresh_tokens"] == 2
+    with superuser.cursor() as cursor:
+        cursor.execute("select convert_from(hash, 'UTF8') from app.refresh_tokens where length(hash) = 1 order by 1")
+        assert cursor.fetchall() == [("c",), ("d",), ("e",)]
+
+
+def test_only_idle_anonymous_people_without_a_part_are_deleted(fan, campaign, put_scan, superuser):
+    _idle, signed_out, scanning, refreshed, new, consenting = people = [*(fan() for _ in range(5)), fan("essential")]
+    put_scan(campaign(), scanning.user_id)
+    old = [one.user_id for one in people if one is not new]
+    with superuser.cursor() as cursor:
+        cursor.execute("update users set created_at = now() - interval '25 hours' where id = any (%s)", (old,))
+        cursor.execute(
+            "update app.sessions set created_at = now() - interval '25 hours',"
+            " refreshed_at = now() - case when user_id = %s then '23 hours' else '25 hours' end::interval,"
+            " revoked_at = case when user_id = %s then now() end where user_id = any (%s)",
+            (refreshed.user_id, signed_out.user_id, old),
+        )
+
+    with transaction(context.for_system_job()):
+        gone = accounts.clean_up()
+
+    assert gone["anonymous_people"] == 2
+    with superuser.cursor() as cursor:
+        cursor.execute("select id from users where id = any (%s)", ([one.user_id for one in people],))
+        assert {id for (id,) in cursor.fetchall()} == {one.user_id for one in (consenting, scanning, refreshed, new)}
+
+
+def test_the_audit_trail_can_compare_names_but_not_read_them():
+    assert accounts.protect("name", "Ana") == accounts.protect("name", "Ana")
+    assert accounts.protect("name", "Ana") != accounts.protect("phone", "Ana")
+    assert "Ana" not in accounts.protect("name", "Ana")
+    assert accounts.protect("name", None) is None
+    assert accounts.protect("timezone", "UTC") == "UTC"
+
+
+def test_sign_up_row_holds_an_address_and_a_language_alone(db_clean, superuser):
+    with transaction(context.nobody().on_credentials()):
+        signups.sign_up("ana@example.com", "es")
+
+    (signup_id,) = one(superuser, "select id from app.signups")
+    with transaction(context.for_system_job()):
+        assert accounts.signup_mail(signup_id) == {"email": "ana@example.com", "locale": "es"}
+    with superuser.cursor() as cursor:
+        cursor.execute("select * from app.signups")
+        assert {column.name for column in cursor.description} == {"id", "email", "locale", "created_at", "expires_at"}
+
+
+def test_an_account_needs_a_way_to_sign_in(superuser, db_clean):
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        superuser.cursor().execute(
+            "insert into users (email, role_id, password_hash) values ('ana@example.com', 4, null)"
+        )

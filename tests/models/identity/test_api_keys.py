@@ -1,0 +1,166 @@
+"""API keys beneath HTTP: what is stored of them, and what the database itself lets them do."""
+
+from datetime import timedelta
+
+import psycopg2
+import pytest
+
+from models.core import context, keys
+from models.core.database import rows, transaction, value
+from models.core.errors import Invalid, Problem
+from models.identity import api_keys
+from models.identity.api_keys import ApiKeyInvalid
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def make(member, brand):
+    def made(*scopes, by=None, lifetime=DAY):
+        with (by or member("Brand Admin")).acting():
+            return api_keys.create("till", list(scopes), lifetime)
+
+    return made
+
+
+def test_nothing_is_stored_that_a_key_could_be_made_of(make, superuser):
+    key, text = make("campaigns:read")
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select k::text, key_hash from app.api_keys k")
+        ((stored, key_hash),) = cursor.fetchall()
+    assert text.startswith(key.prefix)
+    assert len(text) == 52
+    assert text[len(key.prefix) :] not in stored
+    assert bytes(key_hash) == keys.keyed_hash("api-key", text.encode())
+
+
+def test_keys_are_never_the_same(make, member):
+    boss = member("Brand Admin")
+
+    assert len({make("campaigns:read", by=boss)[1] for _ in range(5)}) == 5
+
+
+def test_what_is_no_key_of_ours_is_refused_without_a_look_into_the_database(make, monkeypatch):
+    _, text = make("campaigns:read")
+    monkeypatch.setattr(api_keys, "transaction", None)
+    flipped = text[:20] + ("A" if text[20] != "A" else "B") + text[21:]
+
+    for wrong in ("cpk_", "cpk_x", "cpk_" + "A" * 48, flipped, text + "A", "cpk_\xff"):
+        with pytest.raises(ApiKeyInvalid):
+            api_keys.identify(wrong)
+
+
+def test_a_key_reads_and_writes_within_its_scopes_and_its_brand(make, campaign, make_brand, member):
+    own = campaign("Own")
+    campaign("Other", by=member("Campaign Manager", make_brand("Other")))
+    _, text = make("campaigns:read")
+
+    with transaction(api_keys.identify(text)):
+        assert value("SELECT array_agg(name) FROM public.campaigns") == ["Own"]
+        assert value("SELECT count(*) FROM public.scan_rollups") == 0
+        assert rows("UPDATE public.campaigns SET name = 'x' RETURNING id") == []
+        assert value("SELECT count(*) FROM public.users") == 0
+    assert own.name == "Own"
+
+
+def test_the_database_refuses_scopes_that_a_key_does_not_have(make):
+    key, _ = make("campaigns:read")
+    wider = context.of_api_key(key.id, key.brand_id, ["campaigns:read", "campaigns:write"])
+
+    with pytest.raises(Problem) as refused, transaction(wider):
+        value("SELECT 1")
+
+    assert (refused.value.status, refused.value.code) == (401, "api_key_invalid")
+
+
+def test_a_key_that_was_looked_up_before_it_was_revoked_does_nothing_any_more(make, member):
+    boss = member("Brand Admin")
+    key, text = make("campaigns:read", by=boss)
+    identity = api_keys.identify(text)
+    with boss.acting():
+        assert [api_keys.revoke(key.id), api_keys.revoke(key.id)] == [True, False]
+
+    assert api_keys.identify(text) == identity  # remembered
+    with pytest.raises(Problem) as refused, transaction(identity):
+        value("SELECT 1")
+    assert refused.value.code == "api_key_invalid"
+
+
+@pytest.mark.parametrize("scope", ["members:write", "api_keys:write", "brands:read", "nothing:at_all", "users:read"])
+def test_no_key_gets_what_its_maker_or_no_machine_may_have(make, scope):
+    with pytest.raises(Invalid) as refused:
+        make("campaigns:read", scope)
+
+    assert refused.value.extra["errors"][0]["field"] == "scopes"
+
+
+def test_the_database_itself_gives_no_key_what_no_machine_may_have(member):
+    with pytest.raises(Problem) as refused, member("Brand Admin").acting():
+        value(
+            "SELECT app.create_api_key(gen_random_uuid(), 'x', 'cpk_x', '\\x00', %s, %s, 50)", (["members:write"], DAY)
+        )
+
+    assert (refused.value.status, refused.value.code) == (422, "unknown_scope")
+
+
+@pytest.mark.parametrize("role", ["Campaign Manager", "Creator"])
+def test_only_brand_admins_make_keys(member, role):
+    with pytest.raises(Problem) as refused, member(role).acting():
+        value("SELECT app.create_api_key(gen_random_uuid(), 'x', 'cpk_x', '\\x00', '{}', %s, 50)", (DAY,))
+
+    assert refused.value.status == 403
+
+
+def test_a_brand_has_so_many_keys_at_a_time(make, member, monkeypatch):
+    monkeypatch.setattr(api_keys, "MOST", 2)
+    boss = member("Brand Admin")
+    first, _ = make("campaigns:read", by=boss)
+    make("campaigns:read", by=boss)
+    with pytest.raises(Problem) as refused:
+        make("campaigns:read", by=boss)
+    with boss.acting():
+        api_keys.revoke(first.id)
+
+    assert refused.value.code == "too_many_api_keys"
+    assert make("campaigns:read", by=boss)
+
+
+def test_the_use_of_a_key_is_written_once_a_minute(make, superuser, monkeypatch):
+    _, text = make("campaigns:read")
+    used = []
+    for _ in range(2):
+        monkeypatch.setattr(api_keys, "_known", {})
+        api_keys.identify(text)
+        with superuser.cursor() as cursor:
+            cursor.execute("select last_used_at from app.api_keys")
+            used.append(cursor.fetchone()[0])
+    superuser.cursor().execute("update app.api_keys set last_used_at = now() - interval '2 minutes'")
+    monkeypatch.setattr(api_keys, "_known", {})
+    api_keys.identify(text)
+
+    assert used[0] == used[1] is not None
+    with superuser.cursor() as cursor:
+        cursor.execute("select last_used_at > now() - interval '1 minute' from app.api_keys")
+        assert cursor.fetchone() == (True,)
+
+
+def test_a_key_made_under_an_older_secret_is_still_known(make, monkeypatch):
+    _, text = make("campaigns:read")
+    before = keys.versions()
+    assert before == [keys.active_version()]
+    roots = {9: b"\x01" * 32, **keys._roots()}
+    monkeypatch.setattr(keys, "_roots", lambda: roots)
+    monkeypatch.setattr(api_keys, "_known", {})
+
+    assert api_keys.identify(text).is_api_key
+
+
+@pytest.mark.parametrize("sql", ["SELECT key_hash FROM app.api_keys", "UPDATE app.api_keys SET revoked_at = NULL"])
+def test_nobody_reads_hashes_or_writes_keys(member, sql):
+    from models.core.database import execute
+
+    with pytest.raises(Exception) as refused, member("Brand Admin").acting():
+        execute(sql)
+
+    assert isinstance(refused.value.__cause__ or refused.value.orig, psycopg2.errors.InsufficientPrivilege)

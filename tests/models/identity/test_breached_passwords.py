@@ -1,0 +1,182 @@
+"""Passwords that have been stolen elsewhere: looked up at a real server, by a part of a hash."""
+
+import hashlib
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from models.core.errors import Invalid
+from models.identity import breached_passwords, passwords
+from scripts.devstack import sockets
+from settings import settings
+
+STOLEN = "correct horse battery staple"
+SAFE = "seven purple walruses dance"
+
+
+def digest(password):
+    return hashlib.sha1(password.encode()).hexdigest().upper()
+
+
+class Ranges:
+    """Answers as Have I Been Pwned's range API does, with padding; `answer` is what it says instead."""
+
+    def __init__(self):
+        self.asked, self.answer, self.released = [], None, threading.Event()
+        self.entered = threading.Event()
+        ranges = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                ranges.asked.append((self.path, dict(self.headers)))
+                ranges.entered.set()
+                if ranges.answer is None:
+                    ranges.released.wait(20)
+                status, body = ranges.answer or (200, b"")
+                with suppress(ConnectionError):
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+
+            def log_message(self, *args):
+                """Say nothing among the tests' dots."""
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}/range"
+        threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
+
+    def knows(self, *counted):
+        """It knows these passwords, each so many times."""
+        lines = [f"{digest(password)[5:]}:{times}" for password, times in counted]
+        self.answer = (200, "\r\n".join([f"{'0' * 35}:3", *lines, f"{'F' * 35}:0"]).encode())
+
+    def hold(self):
+        """It says nothing before it is released, and then that it knows no password."""
+        self.answer = None
+
+    def stop(self):
+        self.released.set()
+        self._http.shutdown()
+        self._http.server_close()
+
+
+@pytest.fixture
+def ranges(monkeypatch):
+    server = Ranges()
+    monkeypatch.setattr(breached_passwords, "settings", replace(settings, breached_passwords_url=server.url))
+    monkeypatch.setattr(breached_passwords, "TIMEOUT", 20.0)
+    monkeypatch.setattr(breached_passwords, "_again_at", 0.0)
+    yield server
+    server.stop()
+
+
+def choose(password):
+    passwords.require_good(password, "ana@people.example", field="new_password")
+
+
+def test_a_password_that_has_been_stolen_is_refused(ranges):
+    ranges.knows((STOLEN, 215), (SAFE, 0))
+
+    with pytest.raises(Invalid) as refused:
+        choose(STOLEN)
+
+    (error,) = refused.value.extra["errors"]
+    assert (error["field"], "stolen" in error["reason"]) == ("new_password", True)
+    choose(SAFE)  # known 0 times: that is padding
+
+
+def test_the_server_learns_five_digits_of_a_hash_and_nothing_else(ranges):
+    ranges.knows()
+
+    choose(SAFE)
+
+    ((path, headers),) = ranges.asked
+    assert path == f"/range/{digest(SAFE)[:5]}"
+    assert headers["Add-Padding"] == "true"
+    assert set(headers) == {"Host", "Accept-Encoding", "Add-Padding"}
+
+
+def test_a_password_that_is_soon_guessed_is_not_even_asked_about(ranges):
+    with pytest.raises(Invalid):
+        choose("password1234")
+
+    assert ranges.asked == []
+
+
+@pytest.mark.parametrize(
+    "answer", [(500, b""), (302, b""), (200, b"not a list"), (200, b"\xff" * 100), (200, b" " * 300_000)]
+)
+def test_while_the_server_can_not_be_asked_passwords_are_taken(ranges, caplog, answer):
+    ranges.answer = answer
+
+    for _ in range(3):
+        choose(STOLEN)
+
+    assert len(ranges.asked) == 1  # it is left alone for a while
+    assert "can't be looked up" in caplog.text
+    assert digest(STOLEN)[:5] not in caplog.text
+
+
+def test_a_server_that_is_gone_or_says_nothing_keeps_nobody_from_signing_up(ranges, monkeypatch, caplog):
+    monkeypatch.setattr(breached_passwords, "TIMEOUT", 0.2)
+    choose(STOLEN)
+    assert len(ranges.asked) == 1
+    nowhere = f"http://127.0.0.1:{sockets.free_port()}"
+    monkeypatch.setattr(breached_passwords, "settings", replace(settings, breached_passwords_url=nowhere))
+    monkeypatch.setattr(breached_passwords, "_again_at", 0.0)
+
+    choose(STOLEN)
+
+    assert caplog.text.count("can't be looked up") == 2
+
+
+def test_look_up_beyond_bound_counts_as_failed(ranges, monkeypatch, caplog):
+    monkeypatch.setattr(breached_passwords, "_places", threading.BoundedSemaphore(1))
+    ranges.hold()
+    first = threading.Thread(target=choose, args=(SAFE,))
+    first.start()
+    assert ranges.entered.wait(60)
+
+    choose(STOLEN)
+
+    assert len(ranges.asked) == 1
+    assert "can't be looked up" in caplog.text
+    ranges.released.set()
+    first.join(60)
+    ranges.knows((STOLEN, 1))
+    with pytest.raises(Invalid):  # the place is free again, and the server isn't left alone
+        choose(STOLEN)
+
+
+def test_answer_that_is_cut_off_counts_as_failed(wire, monkeypatch, caplog):
+    known = f"{digest(SAFE)[5:]}:2\r\n".encode()
+    server = wire([b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + known])
+    url = f"http://127.0.0.1:{server.port}/range"
+    monkeypatch.setattr(breached_passwords, "settings", replace(settings, breached_passwords_url=url))
+    monkeypatch.setattr(breached_passwords, "_again_at", 0.0)
+
+    choose(STOLEN)
+
+    assert "can't be looked up" in caplog.text
+
+
+def test_after_a_while_it_is_asked_again(ranges, monkeypatch):
+    ranges.answer = (500, b"")
+    choose(STOLEN)
+    ranges.knows((STOLEN, 1))
+    monkeypatch.setattr(breached_passwords, "_again_at", 0.0)
+
+    with pytest.raises(Invalid):
+        choose(STOLEN)
+
+
+def test_where_no_server_is_named_none_is_asked(ranges, monkeypatch):
+    monkeypatch.setattr(breached_passwords, "settings", settings)
+
+    choose(STOLEN)
+
+    assert ranges.asked == []

@@ -1,0 +1,280 @@
+"""Keys that somebody else publishes, by a real server: when they are fetched, kept, and given up."""
+
+import json
+import socket
+import threading
+
+import pytest
+from joserfc.jwk import ECKey, OctKey
+
+from models.identity import jwks
+from models.identity.jwks import (
+    FETCHES,
+    MAX_AGE,
+    MAX_ASKED,
+    MAX_BYTES,
+    MAX_KID,
+    PAUSE,
+    PAUSE_WITHOUT,
+    STALE,
+    RemoteKeys,
+    Unusable,
+    parse,
+)
+from tests.fixtures.supabase import rsa_key
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def keys(supabase, clock):
+    return RemoteKeys(f"{supabase.issuer}/.well-known/jwks.json", clock=clock)
+
+
+def ask(keys, kid):
+    """What whoever verifies a token does."""
+    if keys.needs_fetch(kid) != "no":
+        keys.fetch()
+    return keys.find(kid)
+
+
+def test_a_key_is_fetched_once_and_then_known(keys, supabase):
+    for _ in range(50):
+        assert ask(keys, supabase.key.kid).algorithm == "ES256"
+
+    assert supabase.server.fetches == 1
+
+
+def test_flood_of_unknown_keys_causes_few_fetches(keys, supabase, clock):
+    ask(keys, supabase.key.kid)
+
+    for number in range(600):
+        clock.now += 0.125
+        assert ask(keys, f"unknown-{number}") is None
+
+    assert supabase.server.fetches == 3 * FETCHES  # in 75 seconds
+    assert not keys.is_uncertain
+
+
+def test_unknown_key_is_absent_once_a_set_was_fetched_for_it(keys, supabase, clock):
+    ask(keys, supabase.key.kid)
+    for number in range(FETCHES - 1):
+        ask(keys, f"unknown-{number}")
+
+    clock.now += 1
+    assert ask(keys, "later") is None
+    assert (keys.is_absent("unknown-0"), keys.is_absent("later")) == (True, False)
+    assert keys.seconds_to_fetch() == PAUSE - 1
+    for _ in range(10):
+        ask(keys, "unknown-0")
+    assert supabase.server.fetches == FETCHES
+    clock.now += PAUSE
+    ask(keys, "later")
+
+    assert keys.is_absent("later")
+    assert supabase.server.fetches == FETCHES + 1
+
+
+def test_names_of_unknown_keys_are_remembered_within_bounds(keys, supabase):
+    ask(keys, supabase.key.kid)
+
+    for number in range(2 * MAX_ASKED):
+        ask(keys, f"unknown-{number}")
+    ask(keys, "x" * (MAX_KID + 1))
+
+    assert len(keys._asked) == MAX_ASKED
+    assert keys.is_absent("x" * (MAX_KID + 1))
+
+
+def test_new_key_is_found_at_once_after_a_fetch(keys, supabase, clock):
+    ask(keys, supabase.key.kid)
+    clock.now += 0.1
+    new = supabase.rotate().kid
+
+    assert ask(keys, new) is not None
+
+
+def test_a_new_key_is_found_when_a_token_names_it(keys, supabase, clock):
+    old = supabase.key.kid
+    ask(keys, old)
+    new = supabase.rotate().kid
+    clock.now += PAUSE
+
+    assert ask(keys, new) is not None
+    assert ask(keys, old) is not None
+    assert supabase.server.fetches == 2
+
+
+def test_a_key_that_is_withdrawn_is_given_up_with_the_next_fetch(keys, supabase, clock):
+    old = supabase.key.kid
+    ask(keys, old)
+    supabase.server.keys = [supabase.rotate(published=False)]
+
+    clock.now += MAX_AGE - 1
+    assert keys.needs_fetch(old) == "no"
+    clock.now += 2
+    assert keys.needs_fetch(old) == "soon"
+
+    assert ask(keys, old) is None
+    assert not keys.is_uncertain
+
+
+def test_keys_are_kept_while_their_server_is_away_and_not_for_ever(keys, supabase, clock):
+    kid = supabase.key.kid
+    ask(keys, kid)
+    supabase.server.stop()
+
+    clock.now += STALE
+    assert ask(keys, kid) is not None
+    assert keys.is_uncertain
+    clock.now += 1
+    assert ask(keys, kid) is None
+
+
+def test_without_any_keys_their_server_is_asked_more_often(keys, supabase, clock):
+    supabase.server.answer = (503, b"")
+    assert ask(keys, supabase.key.kid) is None
+    assert keys.needs_fetch(supabase.key.kid) == "no"
+
+    supabase.server.answer = None
+    clock.now += PAUSE_WITHOUT
+
+    assert ask(keys, supabase.key.kid) is not None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (500, b'{"keys": []}'),
+        (301, b'{"keys": []}'),
+        (204, b""),
+        (200, b""),
+        (200, b"<html>"),
+        (200, b"[]"),
+        (200, b"{}"),
+        (200, b'{"keys": {}}'),
+        (200, b'{"keys": [1]}'),
+        (200, b'{"keys": null}'),
+        (200, b"[" * 50_000),
+        (200, b" " * (MAX_BYTES + 1)),
+        (200, b"\xff\xfe"),
+    ],
+    ids=lambda answer: f"{answer[0]} {answer[1][:14]!r}",
+)
+def test_garbage_changes_nothing(keys, supabase, clock, answer, caplog):
+    kid = supabase.key.kid
+    ask(keys, kid)
+    supabase.server.answer = answer
+    clock.now += MAX_AGE + 1
+
+    assert ask(keys, kid) is not None
+
+    assert keys.is_uncertain
+    assert "can't be had" in caplog.text
+
+
+def test_a_server_that_says_nothing_is_left_alone_after_a_while(keys, supabase, monkeypatch):
+    monkeypatch.setattr(jwks, "TIMEOUT", 0.2)
+
+    with supabase.server.stuck():
+        assert ask(keys, supabase.key.kid) is None
+
+    assert keys.is_uncertain
+
+
+def test_a_server_that_dribbles_is_left_alone_after_a_while(keys, drip, monkeypatch):
+    monkeypatch.setattr(jwks, "TIMEOUT", 0.3)
+
+    keys.url = drip
+    keys.fetch()
+
+    assert keys.is_uncertain
+
+
+@pytest.fixture
+def drip():
+    """A server that sends a byte every tenth of a second, for ever."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve():
+        connection, _ = listening.accept()
+        with connection:
+            try:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                while not over.wait(0.1):
+                    connection.sendall(b"x")
+            except OSError:
+                over.set()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    over.set()
+    listening.close()
+    thread.join(5)
+
+
+def jwk(key, **changes):
+    made = {**key.as_dict(private=False), **changes}
+    return {name: value for name, value in made.items() if value is not ...}
+
+
+EC = ECKey.generate_key("P-256", auto_kid=True)
+
+
+NO_KEYS = {
+    "symmetric": OctKey.generate_key(256, auto_kid=True).as_dict(private=True),
+    "another curve": jwk(ECKey.generate_key("P-384", auto_kid=True)),
+    "another algorithm's": jwk(EC, alg="RS256"),
+    "a public key for HS256": jwk(EC, alg="HS256"),
+    "alg null": jwk(EC, alg=None),
+    "for encryption": jwk(EC, use="enc"),
+    "for signing": jwk(EC, key_ops=["sign"]),
+    "half a point": jwk(EC, x=...),
+    "no point of the curve": jwk(EC, x="AAAA"),
+    "a point called a secret": jwk(EC, kty="oct", k="AAAA"),
+    "a number for a name": jwk(EC, kid=1),
+    "a short RSA key": {"kty": "RSA", "kid": "small", "n": "_" * 170 + "w", "e": "AQAB"},
+    "nothing": {},
+}
+
+
+@pytest.mark.parametrize("member", NO_KEYS.values(), ids=NO_KEYS)
+@pytest.mark.filterwarnings("ignore:Key size")
+def test_a_key_that_verifies_nothing_we_take_is_passed_over(member):
+    assert list(parse(json.dumps({"keys": [member, jwk(EC, kid="good")]}).encode())) == ["good"]
+
+
+def test_each_key_verifies_one_algorithm():
+    found = parse(json.dumps({"keys": [jwk(EC, kid="e"), jwk(rsa_key(), kid="r")]}).encode())
+
+    assert {kid: key.algorithm for kid, key in found.items()} == {"e": "ES256", "r": "RS256"}
+
+
+def test_an_empty_set_is_one():
+    assert parse(b'{"keys": []}') == {}
+    with pytest.raises(Unusable):
+        parse(b'{"key": []}')
+
+
+def test_a_token_without_a_key_s_name_needs_an_only_key(keys, supabase, clock):
+    assert ask(keys, None) is not None
+    supabase.rotate()
+    clock.now += MAX_AGE + 1
+    keys.fetch()
+
+    assert ask(keys, None) is None

@@ -1,0 +1,671 @@
+"""Access tokens of a Supabase project: which are taken, and whom they make of ours."""
+
+import base64
+import dataclasses
+import hmac
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from threading import Barrier
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from joserfc.jwk import ECKey
+
+from models.core import context
+from models.core.database import close_thread, new_id, row, transaction
+from models.core.errors import Problem, Unauthenticated, Unavailable
+from models.identity import accounts, sessions
+from models.identity.jwks import RemoteKeys
+from models.identity.supabase import LegacyToken, Project, SessionEnded, Verifier, identity_of
+from settings import settings
+from tests.fixtures.supabase import SECRET, rsa_key
+from tests.support.blocked import until_blocked
+
+NOWHERE = "0197a000-ffff-7000-8000-ffffffffffff"
+"""A brand that there is none of."""
+
+
+@pytest.fixture
+def verifier(supabase):
+    """`verifier(supabase_audience="x")`: what an installation with these settings verifies with; it has the keys."""
+
+    def make(**changes):
+        project = supabase.described(**changes)
+        keys = RemoteKeys(project.jwks_url)
+        keys.fetch()
+        return Verifier(project, keys)
+
+    return make
+
+
+def test_a_token_of_the_project_s_key_is_good(supabase, verifier):
+    claims = verifier().verify(supabase.token(email="Ana@People.example", aal="aal2"))
+
+    assert (claims.email, claims.aal, claims.role) == ("Ana@People.example", "aal2", "authenticated")
+
+
+def test_so_is_one_of_an_rsa_key(supabase, verifier):
+    supabase.server.keys.append(rsa_key())
+
+    assert verifier().verify(supabase.token(rsa_key()))
+
+
+def test_a_legacy_secret_counts_only_if_it_is_set(supabase, verifier):
+    token = supabase.legacy_token()
+
+    with pytest.raises(Unauthenticated):
+        verifier().verify(token)
+
+    assert verifier(supabase_jwt_secret=SECRET).verify(token)
+    assert verifier(supabase_jwt_secret=SECRET).verify(supabase.token())
+    with pytest.raises(Unauthenticated):
+        verifier(supabase_jwt_secret=SECRET).verify(supabase.legacy_token(SECRET[::-1]))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iss": "https://elsewhere.supabase.co/auth/v1"},
+        {"iss": ...},
+        {"aud": "elsewhere"},
+        {"aud": ["a", "b"]},
+        {"aud": ...},
+        {"role": "service_role"},
+        {"role": "anon"},
+        {"role": "postgres"},
+        {"role": ...},
+        {"exp": 1_700_000_000},
+        {"exp": ...},
+        {"exp": "tomorrow"},
+        {"exp": 1e400},
+        {"exp": None},
+        {"nbf": 4_000_000_000},
+        {"iat": 4_000_000_000},
+        {"iat": -(2**63)},
+        {"nbf": -1},
+        {"exp": 10**400},
+        {"sub": ...},
+        {"sub": "x"},
+        {"sub": 1},
+        {"session_id": ...},
+        {"session_id": ["x"]},
+        {"is_anonymous": "no"},
+        {"app_metadata": []},
+        {"aal": "aal9"},
+        *({"amr": [{"method": "password", "timestamp": odd}]} for odd in (True, 2**63, 10**18, -1, "1", 1.5, None)),
+        {"amr": [{"method": "password"}]},
+        {"is_anonymous": True},
+        {"is_anonymous": True, "email": "", "app_metadata": {"user_role": "System Admin"}},
+        {"is_anonymous": True, "email": "", "app_metadata": {"brand_id": "01a2031c-841c-7709-875d-666ded17ceb1"}},
+    ],
+    ids=str,
+)
+def test_a_token_that_says_something_else_is_refused(supabase, verifier, changes):
+    with pytest.raises(Unauthenticated):
+        verifier().verify(supabase.token(**changes))
+
+
+def test_an_audience_may_be_one_of_several(supabase, verifier):
+    assert verifier().verify(supabase.token(aud=["elsewhere", "authenticated"]))
+
+
+def test_algorithms_are_never_confused(supabase, verifier):
+    """With the public key as a secret, in whatever form: what a verifier takes that lets the token choose."""
+    supabase.server.keys.append(rsa_key())
+    configured = [verifier(), verifier(supabase_jwt_secret=SECRET)]
+    for key in supabase.server.keys:
+        for text in (
+            key.as_pem(private=False),
+            key.as_der(private=False),
+            json.dumps(key.as_dict(private=False)).encode(),
+        ):
+            for verifies in configured:
+                with pytest.raises(Unauthenticated):
+                    verifies.verify(signed_with(text, supabase.claims(), kid=key.kid))
+
+
+@pytest.mark.parametrize(
+    "alg", ["none", "None", "NONE", "", "HS256", "HS384", "ES384", "RS512", "PS256", "EdDSA", None, 1, []]
+)
+def test_no_other_algorithm_is_taken(supabase, verifier, alg):
+    _, payload, signature = supabase.token().split(".")
+    head = encoded(json.dumps({"alg": alg, "kid": supabase.key.kid}).encode())
+
+    for text in (signature, ""):
+        with pytest.raises(Unauthenticated):
+            verifier().verify(f"{head}.{payload}.{text}")
+
+
+@pytest.mark.parametrize(
+    "extra", [{"crit": ["b64"], "b64": False}, {"crit": ["x"], "x": 1}, {"b64": False}, {"kid": 1}]
+)
+def test_a_header_that_asks_for_more_is_refused(supabase, verifier, extra):
+    _, payload, signature = supabase.token().split(".")
+    head = encoded(json.dumps({"alg": "ES256", "kid": supabase.key.kid, **extra}).encode())
+
+    with pytest.raises(Unauthenticated):
+        verifier().verify(f"{head}.{payload}.{signature}")
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "...", "a.b.c", "é.é.é", "W10.W10.W10", "e30.e30.e30", "." * 5000, "[" * 5000]
+)
+def test_what_is_no_token_is_refused(supabase, verifier, text):
+    with pytest.raises(Unauthenticated):
+        verifier().verify(text)
+
+
+def signed_with(secret, claims, kid):
+    signed = f"{encoded(json.dumps({'alg': 'HS256', 'kid': kid}).encode())}.{encoded(json.dumps(claims).encode())}"
+    return f"{signed}.{encoded(hmac.digest(secret, signed.encode(), 'sha256'))}"
+
+
+def encoded(raw):
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def test_a_key_verifies_no_other_s_tokens(supabase, verifier):
+    supabase.server.keys.append(rsa_key())
+    stranger = ECKey.generate_key("P-256")
+
+    for token in (
+        supabase.sign(supabase.claims(), stranger, kid=supabase.key.kid),
+        supabase.sign(supabase.claims(), stranger),
+        supabase.sign(supabase.claims(), rsa_key(), kid=supabase.key.kid),
+        supabase.sign(supabase.claims(), stranger, kid="unknown"),
+        supabase.sign(supabase.claims(), supabase.key, kid=...),
+        supabase.sign(supabase.claims(), stranger, kid=supabase.key.kid, jwk=stranger.as_dict(private=False)),
+    ):
+        with pytest.raises(Unauthenticated):
+            verifier().verify(token)
+
+
+def test_a_token_whose_key_can_t_be_looked_up_is_not_called_wrong(supabase):
+    supabase.server.answer = (500, b"")
+    keys = RemoteKeys(supabase.described().jwks_url)
+    keys.fetch()
+
+    with pytest.raises(Unavailable):
+        Verifier(supabase.described(), keys).verify(supabase.token())
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"supabase_url": ""}, "SUPABASE_URL"),
+        ({"supabase_url": "ftp://x.example"}, "SUPABASE_JWKS_URL"),
+        ({"supabase_url": "x.example"}, "SUPABASE_JWKS_URL"),
+        ({"supabase_url": "http://x.example", "environment": "production"}, "https"),
+        ({"supabase_url": "https://x.example", "supabase_jwt_secret": "short"}, "SUPABASE_JWT_SECRET"),
+        ({"supabase_url": "https://x.example", "supabase_confirms_email": "perhaps"}, "SUPABASE_CONFIRMS_EMAIL"),
+    ],
+)
+def test_settings_that_are_not_safe_are_refused(changes, named):
+    with pytest.raises(ValueError, match=named):
+        Project.of(dataclasses.replace(settings, auth_mode="supabase", **changes))
+
+
+def test_where_tokens_come_from_follows_from_the_project_s_url():
+    project = Project.of(dataclasses.replace(settings, supabase_url="https://abc.supabase.co/"))
+
+    assert project.issuer == "https://abc.supabase.co/auth/v1"
+    assert project.jwks_url == "https://abc.supabase.co/auth/v1/.well-known/jwks.json"
+
+
+@pytest.fixture
+def enter(supabase, verifier, db_clean):
+    """`enter(email=…)`: somebody of ours, by a token with these claims."""
+    verifies, project = verifier(), supabase.described(supabase_confirms_email="yes")
+
+    def come(project=project, **changes):
+        return identity_of(verifies.verify(supabase.token(**changes)), project)
+
+    return come
+
+
+def person(identity):
+    with transaction(identity):
+        return row("SELECT email, is_anonymous, email_verified_at FROM users WHERE id = %s", (identity.user_id,))
+
+
+def count(superuser, table):
+    with superuser.cursor() as cursor:
+        cursor.execute(f"select count(*) from {table}")
+        return cursor.fetchone()[0]
+
+
+def test_a_first_token_makes_a_fan(enter):
+    identity = enter(email="Ana@People.example")
+
+    assert (identity.user_role, identity.brand_id, identity.role) == ("Fan", None, "app_fan")
+    assert person(identity)["email"] == "ana@people.example"
+    assert person(identity)["email_verified_at"] is not None
+
+
+def test_what_its_owner_may_write_into_a_token_gives_nobody_a_role(enter, brand):
+    wanted = {"user_role": "System Admin", "brand_id": str(brand["id"]), "role": "service_role"}
+
+    identity = enter(
+        user_metadata=wanted, email="a@people.example", raw_user_meta_data=wanted, **wanted | {"role": "authenticated"}
+    )
+
+    assert (identity.user_role, identity.brand_id) == ("Fan", None)
+    assert "user_metadata" not in identity.claims
+
+
+def test_app_metadata_says_the_role_of_somebody_new(enter, brand):
+    member = enter(app_metadata={"user_role": "Campaign Manager", "brand_id": str(brand["id"])})
+    admin = enter(app_metadata={"user_role": "System Admin"}, aal="aal2")
+
+    assert (member.user_role, member.brand_id, member.role) == ("Campaign Manager", brand["id"], "authenticated")
+    assert admin.role == "app_admin"
+    for identity in (member, admin):
+        assert person(identity)
+
+
+def test_a_system_admin_needs_the_second_factor_there_too(enter):
+    admin = enter(app_metadata={"user_role": "System Admin"}, aal="aal1")
+
+    assert (admin.role, admin.mfa_pending) == ("authenticated", True)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"user_role": "Root"},
+        {"user_role": "Brand Admin"},
+        {"user_role": "Brand Admin", "brand_id": NOWHERE},
+        {"user_role": "Brand Admin", "brand_id": "x"},
+        {"user_role": ["Brand Admin"]},
+        {"user_role": "Fan\0"},
+        {"user_role": "Fan", "brand_id": NOWHERE},
+        {"brand_id": NOWHERE},
+    ],
+    ids=str,
+)
+def test_a_role_that_there_is_none_of_makes_nobody(enter, superuser, metadata):
+    with pytest.raises(Problem) as refused:
+        enter(app_metadata=metadata)
+
+    assert (refused.value.status, refused.value.code) == (403, "unknown_role")
+    assert count(superuser, "users") == 0
+
+
+def test_the_role_is_ours_from_then_on(enter, superuser):
+    sub = uuid4()
+    enter(sub=sub, app_metadata={"user_role": "System Admin"})
+    with superuser.cursor() as cursor:
+        cursor.execute("update users set role_id = 4 where id = %s", (sub,))
+
+    assert enter(sub=sub, app_metadata={"user_role": "System Admin"}).user_role == "Fan"
+
+
+def test_a_changed_role_refuses_who_has_come_in_the_old_one(enter, superuser):
+    identity = enter(app_metadata={"user_role": "System Admin"}, aal="aal2")
+    with superuser.cursor() as cursor:
+        cursor.execute("update users set role_id = 4 where id = %s", (identity.user_id,))
+
+    with pytest.raises(Problem, match="Sign in again") as refused:
+        person(identity)
+
+    assert (refused.value.status, refused.value.code) == (401, "session_ended")
+
+
+def test_whoever_signs_out_here_stays_out_although_supabase_goes_on(enter):
+    sub, session_id = uuid4(), uuid4()
+    identity = enter(sub=sub, session_id=session_id)
+    with transaction(identity.on_credentials()):
+        sessions.end()
+
+    with pytest.raises(Problem, match="Sign in again"):
+        person(identity)
+    with pytest.raises(SessionEnded):
+        enter(sub=sub, session_id=session_id)
+    assert person(enter(sub=sub))
+
+
+def test_nobody_gets_into_another_s_session(enter):
+    session_id = uuid4()
+    enter(session_id=session_id)
+
+    with pytest.raises(SessionEnded):
+        enter(session_id=session_id)
+
+
+def test_a_session_of_supabase_s_lasts_as_long_as_it_is_used(enter, superuser):
+    identity = enter()
+    with superuser.cursor() as cursor:
+        cursor.execute("update app.sessions set expires_at = now() - interval '1 hour'")
+
+    again = enter(sub=identity.user_id, session_id=identity.session_id)
+
+    assert person(again)
+
+
+def test_an_anonymous_fan_who_signs_up_stays_the_same(enter):
+    sub = uuid4()
+    before = enter(sub=sub, email="", is_anonymous=True)
+    assert before.is_anonymous
+    assert person(before)["email"] is None
+
+    after = enter(sub=sub, email="ana@people.example")
+
+    assert not after.is_anonymous
+    assert (after.user_id, person(after)["email"]) == (sub, "ana@people.example")
+
+
+def amr(ago):
+    return {"amr": [{"method": "password", "timestamp": int(time.time()) - ago}], "iat": int(time.time())}
+
+
+@pytest.mark.parametrize("before", [{"email": "", "is_anonymous": True}, {"email": "old@people.example"}])
+@pytest.mark.parametrize("stale_comes_first", [True, False])
+def test_session_from_before_an_account_changed_hands_is_refused(enter, before, stale_comes_first):
+    sub, old, unseen = uuid4(), uuid4(), uuid4()
+    now = {"email": "new@people.example", "is_anonymous": False}
+    enter(sub=sub, session_id=old, **before, **amr(3600))
+
+    if not stale_comes_first:
+        assert person(enter(sub=sub, **now, **amr(0)))["email"] == "new@people.example"
+    for session_id in (old, unseen):
+        for said in (now, before):
+            with pytest.raises(SessionEnded):
+                enter(sub=sub, session_id=session_id, **said, **amr(1800))
+
+    assert person(enter(sub=sub, **now, **amr(-1)))["email"] == "new@people.example"
+
+
+def test_ended_session_is_refused_after_the_clean_up_of_its_row(enter, superuser):
+    sub, ended, other = uuid4(), uuid4(), uuid4()
+    enter(sub=sub, session_id=ended, email="a@people.example", **amr(60))
+    enter(sub=sub, session_id=other, email="a@people.example", **amr(0))
+
+    def clean_up(age):
+        with superuser.cursor() as cursor:
+            cursor.execute("update app.sessions set revoked_at = now() - interval '91 days' where id = %s", (ended,))
+            cursor.execute("update app.sessions set expires_at = expires_at - %s::interval where id = %s", (age, ended))
+        with transaction(context.for_system_job()):
+            return accounts.clean_up()["sessions"]
+
+    assert clean_up("0") == 0
+    assert clean_up("121 days") == 1
+    with pytest.raises(SessionEnded):
+        enter(sub=sub, session_id=ended, email="a@people.example", **amr(60))
+    assert person(enter(sub=sub, session_id=other, email="a@people.example", **amr(0)))
+    assert person(enter(sub=sub, email="a@people.example", **amr(-1)))
+
+
+def test_a_changed_address_is_taken_over(enter):
+    sub = uuid4()
+    enter(sub=sub, email="old@people.example")
+
+    assert person(enter(sub=sub, email="new@people.example"))["email"] == "new@people.example"
+
+
+@pytest.mark.parametrize("email", ["", None, "not an address", "a@b\0", "x" * 300 + "@people.example"])
+def test_somebody_without_an_address_that_can_be_written_to_may_act(enter, email):
+    assert person(enter(email=email))["email"] is None
+
+
+def test_twins_of_one_address_are_told_apart(enter, superuser):
+    enter(email="ana@people.example")
+
+    with pytest.raises(Problem) as refused:
+        enter(email="ANA@people.example")
+
+    assert (refused.value.status, refused.value.code) == (403, "email_in_use")
+    assert count(superuser, "users") == 1
+
+
+def test_an_address_that_has_become_another_s_is_nobody_s_twice(enter):
+    sub = uuid4()
+    enter(sub=sub, email="old@people.example")
+    enter(email="ana@people.example")
+
+    assert person(enter(sub=sub, email="ana@people.example"))["email"] is None
+
+
+def test_whoever_has_been_deleted_does_not_come_back(enter, superuser):
+    sub = uuid4()
+    enter(sub=sub)
+    with superuser.cursor() as cursor:
+        cursor.execute("delete from users where id = %s", (sub,))
+
+    with pytest.raises(Problem) as refused:
+        enter(sub=sub)
+
+    assert (refused.value.status, refused.value.code) == (401, "account_closed")
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_deleted_idle_anonymous_person_returns_unless_signed_out(enter, superuser, ended):
+    idle = {"sub": uuid4(), "session_id": uuid4(), "email": "", "is_anonymous": True}
+    enter(**idle)
+    with superuser.cursor() as cursor:
+        cursor.execute("update users set created_at = now() - interval '25 hours' where id = %s", (idle["sub"],))
+        cursor.execute(
+            "update app.sessions set created_at = now() - interval '25 hours',"
+            " refreshed_at = now() - interval '25 hours', revoked_at = case when %s then now() end where id = %s",
+            (ended, idle["session_id"]),
+        )
+
+    with transaction(context.for_system_job()):
+        assert accounts.clean_up()["anonymous_people"] == 1
+
+    assert count(superuser, "app.departed_users") == int(ended)
+    if ended:
+        with pytest.raises(Problem, match="deleted"):
+            enter(**idle)
+    else:
+        assert enter(**idle).is_anonymous
+
+
+def test_whoever_is_locked_stays_out_with_every_token(enter, superuser):
+    sub = uuid4()
+    enter(sub=sub)
+    with superuser.cursor() as cursor:
+        cursor.execute("update users set locked_at = now() where id = %s", (sub,))
+
+    with pytest.raises(Problem) as refused:
+        enter(sub=sub)
+
+    assert (refused.value.status, refused.value.code) == (401, "account_locked")
+
+
+def invitation(superuser, brand, email):
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "insert into app.invitations (id, brand_id, email, role_id, expires_at, invited_by)"
+            " select %s, %s, %s, 2, now() + interval '1 day', u.id from public.users u where u.role_id = 5",
+            (new_id(), brand["id"], email),
+        )
+
+
+def test_an_invitation_is_taken_up_once_by_whoever_signs_in_with_its_address(enter, superuser, brand):
+    invitation(superuser, brand, "ana@people.example")
+
+    identity = enter(email="Ana@people.example")
+
+    assert (identity.user_role, identity.brand_id) == ("Campaign Manager", brand["id"])
+    with superuser.cursor() as cursor:
+        cursor.execute("select count(*) from app.invitations where email = 'ana@people.example' and used_at is null")
+        assert cursor.fetchone() == (0,)
+
+
+def test_where_addresses_are_not_confirmed_they_prove_nothing(enter, supabase, superuser, brand):
+    invitation(superuser, brand, "ana@people.example")
+
+    identity = enter(supabase.described(), email="ana@people.example")
+
+    assert identity.user_role == "Fan"
+    assert person(identity)["email_verified_at"] is None
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        "update app.invitations set revoked_at = now()",
+        "update app.invitations set expires_at = now()",
+        "update brands set archived_at = now()",
+        "update users set locked_at = now() where role_id = 5",
+    ],
+)
+def test_an_invitation_that_is_over_makes_nobody_a_member(enter, superuser, brand, spoilt):
+    invitation(superuser, brand, "ana@people.example")
+    with superuser.cursor() as cursor:
+        cursor.execute(spoilt)
+
+    assert enter(email="ana@people.example").user_role == "Fan"
+
+
+def test_a_fan_who_is_known_is_made_nobody_s_member_by_being_invited(enter, superuser, brand):
+    sub = uuid4()
+    enter(sub=sub, email="ana@people.example")
+    invitation(superuser, brand, "ana@people.example")
+
+    assert enter(sub=sub, email="ana@people.example").user_role == "Fan"
+
+
+def test_how_somebody_has_shown_who_they_are_is_known_of_the_session(enter, shown_at):
+    now = int(time.time())
+    amr = [
+        {"method": "password", "timestamp": now - 7200},
+        {"method": "totp", "timestamp": now - 60},
+        {"method": "token_refresh", "timestamp": now},
+        "odd",
+    ]
+
+    identity = enter(aal="aal2", amr=amr)
+
+    assert identity.claims["aal"] == "aal2"
+    assert shown_at(identity) == now - 60
+
+
+def test_a_second_factor_shown_later_counts_from_then_on(enter, shown_at):
+    now, sub, session_id = int(time.time()), uuid4(), uuid4()
+    early = [{"method": "password", "timestamp": now - 7200}]
+    enter(sub=sub, session_id=session_id, amr=early)
+
+    identity = enter(sub=sub, session_id=session_id, amr=[*early, {"method": "totp", "timestamp": now - 5}])
+
+    assert shown_at(identity) == now - 5
+
+
+def test_how_sure_a_session_is_of_its_person_is_written_down(enter, superuser):
+    sub, session_id = uuid4(), uuid4()
+    enter(sub=sub, session_id=session_id)
+
+    identity = enter(sub=sub, session_id=session_id, aal="aal2")
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select aal from app.sessions where id = %s", (identity.session_id,))
+        assert cursor.fetchone() == ("aal2",)
+
+
+def test_a_token_from_the_future_makes_nobody_recent_for_ever(enter, shown_at):
+    identity = enter(amr=[{"method": "password", "timestamp": int(time.time()) + 10**6}])
+
+    assert shown_at(identity) <= time.time() + 1
+
+
+def test_a_token_that_does_not_say_when_is_not_recent(enter, shown_at):
+    assert shown_at(enter(amr=[])) is None
+
+
+@pytest.fixture
+def shown_at(superuser):
+    """`shown_at(identity)`: when its session's person last showed who they are, in seconds since the epoch."""
+
+    def read(identity):
+        with superuser.cursor() as cursor:
+            cursor.execute(
+                "select extract(epoch from authenticated_at)::float8 from app.sessions where id = %s",
+                (identity.session_id,),
+            )
+            (shown,) = cursor.fetchone()
+            return shown and int(shown)
+
+    return read
+
+
+def test_who_comes_is_in_the_audit_trail(enter, superuser):
+    identity = enter()
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select action from audit_logs where user_id = %s order by 1", (identity.user_id,))
+        assert [action for (action,) in cursor.fetchall()] == ["account.mirror", "session.start"]
+
+
+@pytest.mark.parametrize(("is_anonymous", "kept"), [(True, (None, None, 0)), (False, ("192.0.2.1", "Phone/1.0", 2))])
+def test_anonymous_session_keeps_neither_address_nor_entries(enter, superuser, is_anonymous, kept):
+    context.set_request_info(context.RequestInfo(address="192.0.2.1", user_agent="Phone/1.0"))
+
+    identity = enter(email="" if is_anonymous else "ana@people.example", is_anonymous=is_anonymous)
+
+    context.set_request_info(context.RequestInfo())
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select address, user_agent, (select count(*) from audit_logs) from app.sessions where id = %s",
+            (identity.session_id,),
+        )
+        assert cursor.fetchone() == kept
+
+
+def test_sixteen_tokens_of_somebody_new_at_once_make_one_person_and_refuse_nobody(
+    supabase, verifier, superuser, db_clean
+):
+    verifies, project = verifier(), supabase.described()
+    together = Barrier(16)
+
+    def come(claims):
+        together.wait(120)
+        return identity_of(claims, project)
+
+    with ThreadPoolExecutor(16) as crowd:
+        for _ in range(10):
+            claims = verifies.verify(supabase.token())
+            assert len({identity.user_id for identity in crowd.map(come, [claims] * 16)}) == 1
+        list(crowd.map(lambda _: (together.wait(120), close_thread()), range(16)))
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select count(*) from users")
+        assert cursor.fetchone() == (10,)
+
+
+def test_whoever_is_being_deleted_is_waited_for_and_does_not_come_back(enter, supabase, superuser, postgres, database):
+    sub = uuid4()
+    enter(sub=sub)
+    with (
+        closing(psycopg2.connect(postgres.dsn("supabase_admin", database))) as deleting,
+        ThreadPoolExecutor(1) as aside,
+    ):
+        with deleting.cursor() as cursor:
+            cursor.execute(
+                "delete from app.sessions where user_id = %s; delete from users where id = %s", (str(sub),) * 2
+            )
+        coming = aside.submit(enter, sub=sub)
+        until_blocked(superuser)
+        deleting.commit()
+        with pytest.raises(Problem) as refused:
+            coming.result(60)
+        aside.submit(close_thread).result(60)
+
+    assert refused.value.code == "account_closed"
+
+
+def test_legacy_token_makes_no_system_admin_and_acts_as_none(supabase, verifier, enter, superuser):
+    legacy, project = verifier(supabase_jwt_secret=SECRET), supabase.described(supabase_confirms_email="yes")
+    admin = enter(app_metadata={"user_role": "System Admin"}, aal="aal2")
+    before = count(superuser, "users"), count(superuser, "app.sessions")
+
+    for sub in (uuid4(), admin.user_id):
+        claims = {"app_metadata": {"user_role": "System Admin"}, "aal": "aal2", "is_legacy": False}
+        with pytest.raises(LegacyToken):
+            identity_of(legacy.verify(supabase.legacy_token(sub=str(sub), **claims)), project)
+
+    assert (count(superuser, "users"), count(superuser, "app.sessions")) == before
+    assert identity_of(legacy.verify(supabase.legacy_token()), project).user_role == "Fan"
+    assert enter(sub=str(admin.user_id), is_legacy=True, aal="aal2").user_role == "System Admin"

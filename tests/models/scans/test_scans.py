@@ -1,0 +1,425 @@
+"""The decision on scans, below HTTP: exact under concurrency, and each scan by itself when something goes wrong."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import psycopg2
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models import scans
+from models.core import context, database
+from models.core.database import transaction
+from models.core.errors import Unavailable
+from models.scans import MAX_BATCH, Accepted, Recorder, Refused
+from tests.fixtures.scans import attempt
+
+
+def verdicts(outcomes) -> list[str]:
+    return ["accepted" if isinstance(outcome, Accepted) else outcome.reason for outcome in outcomes]
+
+
+def shares_taken(superuser) -> Counter[tuple[str, str]]:
+    with superuser.cursor() as cursor:
+        cursor.execute("select scope, subject::text, used from app.limit_counters")
+        taken: Counter[tuple[str, str]] = Counter()
+        for scope, subject, used in cursor.fetchall():
+            taken[scope, subject] += used
+        return taken
+
+
+def test_a_batch_is_answered_in_its_order(campaign, code_of, fan, recorder):
+    code = code_of(campaign())
+    people = [fan("essential") if n % 3 else fan() for n in range(12)]
+
+    outcomes = recorder.record([attempt(person, code) for person in people])
+
+    assert verdicts(outcomes) == ["accepted" if n % 3 else "consent_required" for n in range(12)]
+
+
+def test_two_of_one_batch_may_be_the_same_scan(campaign, code_of, fan, recorder, stored):
+    asked = attempt(fan("essential"), code_of(campaign()))
+
+    first, again, other = recorder.record([asked, asked, attempt_with_other_content(asked)])
+
+    assert isinstance(first, Accepted)
+    assert isinstance(again, Accepted)
+    assert (first.replayed, again.replayed) == (False, True)
+    assert first.id == again.id
+    assert other == Refused("client_scan_id_reused", {})
+    assert len(stored()) == 1
+
+
+def attempt_with_other_content(asked):
+    return type(asked)(
+        **{name: getattr(asked, name) for name in asked.__struct_fields__} | {"request_digest": "ff" * 32}
+    )
+
+
+def test_sixty_four_scans_at_once_over_several_connections_take_exactly_ten_shares(
+    campaign, code_of, fan, superuser, stored
+):
+    limits = {"per_device": {"count": 10, "window": "day"}, "per_user": {"count": 3, "window": "hour"}}
+    code = code_of(campaign(scan_limit=limits))
+    people = [fan("essential") for _ in range(16)]
+    at = database.now()  # all of them in one hour
+    on_one_device = [attempt(person, code, fingerprint="the one device", scanned_at=at) for person in people * 4]
+    elsewhere = [
+        attempt(person, code, fingerprint=f"device {n % 7}", scanned_at=at) for n, person in enumerate(people * 4)
+    ]
+
+    outcomes = at_once(on_one_device + elsewhere, connections=8)
+
+    taken = shares_taken(superuser)
+    device = next(scan["device_fp_id"] for scan in stored() if scan["id"] == accepted_on(outcomes, on_one_device)[0])
+    assert len(accepted_on(outcomes, on_one_device)) == 10
+    assert taken["device", str(device)] == 10
+    assert all(used <= 3 for (scope, _), used in taken.items() if scope == "user")
+    assert all(used <= 10 for (scope, _), used in taken.items() if scope == "device")
+    assert sum(taken[key] for key in taken if key[0] == "user") == len(accepted_on(outcomes, on_one_device + elsewhere))
+    assert {outcome.reason for outcome in outcomes.values() if isinstance(outcome, Refused)} == {"limit_reached"}
+
+
+def accepted_on(outcomes, attempts):
+    found = [outcomes[asked.client_scan_id] for asked in attempts]
+    return [outcome.id for outcome in found if isinstance(outcome, Accepted)]
+
+
+def at_once(attempts, *, connections: int):
+    """Record attempts in batches of random sizes and order, from many connections that begin together.
+
+    Who is told that somebody else is at it asks again, as a phone does.
+    """
+    chance = random.Random(7)
+    chance.shuffle(attempts)
+    lots = [attempts[n::connections] for n in range(connections)]
+    together = threading.Barrier(connections)
+
+    def record(lot):
+        recorder = Recorder()
+        recorder.record([])
+        together.wait()
+        outcomes = {}
+        while lot:
+            size = chance.randint(1, 6)
+            batch, lot = lot[:size], lot[size:]
+            for asked, outcome in zip(batch, recorder.record(batch), strict=True):
+                if outcome == Refused("busy", {}):
+                    lot.append(asked)
+                outcomes[asked.client_scan_id] = outcome
+        recorder.close()
+        return outcomes
+
+    with ThreadPoolExecutor(connections) as pool:
+        return {id: outcome for outcomes in pool.map(record, lots) for id, outcome in outcomes.items()}
+
+
+def test_batches_that_want_the_same_in_opposite_order_do_not_deadlock(campaign, code_of, fan, stored):
+    code = code_of(campaign(scan_limit={"total": {"count": 100_000, "window": "lifetime"}}))
+    people = [fan("essential") for _ in range(8)]
+    forwards = [[attempt(person, code) for person in people] for _ in range(10)]
+    backwards = [[attempt(person, code) for person in reversed(people)] for _ in range(10)]
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = [one for lot in pool.map(record_all, [forwards, backwards]) for one in lot]
+
+    assert verdicts(outcomes) == ["accepted"] * 160
+    assert len(stored("id")) == 160
+
+
+def record_all(batches):
+    recorder = Recorder()
+    outcomes = []
+    for batch in batches:
+        while Refused("busy", {}) in (decided := recorder.record(batch)):
+            continue  # what was decided is only answered again
+        outcomes += decided
+    recorder.close()
+    return outcomes
+
+
+limit = st.none() | st.fixed_dictionaries(
+    {"count": st.integers(1, 4), "window": st.sampled_from(["lifetime", "day", "hour"])}
+)
+limits = st.fixed_dictionaries({"per_user": limit, "per_device": limit, "total": limit})
+asked = st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 22 * 60), st.booleans())
+batches = st.lists(st.lists(asked, min_size=1, max_size=8), min_size=1, max_size=6)
+
+
+class Expectation:
+    """Outcomes of scans decided one after the other: limits and replays. All are received in one hour."""
+
+    def __init__(self, scan_limit):
+        self.limits = scan_limit
+        self.used: Counter[tuple[str, object]] = Counter()
+        self.decided: dict[object, str] = {}
+
+    def of(self, scan) -> str:
+        if scan.client_scan_id in self.decided:
+            return self.decided[scan.client_scan_id]
+        keys = [
+            (name, subject)
+            for name, subject in (("per_user", scan.user_id), ("per_device", scan.fingerprint), ("total", None))
+            if self.limits[name] is not None
+        ]
+        full = next((key for key in keys if self.used[key] >= self.limits[key[0]]["count"]), None)
+        verdict = "accepted"
+        if full is not None:
+            verdict = "cap_exhausted" if self.limits[full[0]]["window"] == "lifetime" else "limit_reached"
+        else:
+            self.used.update(keys)
+        self.decided[scan.client_scan_id] = verdict
+        return verdict
+
+
+@settings(max_examples=25)
+@given(scan_limit=limits, batches=batches)
+def test_limits_are_what_they_would_be_one_scan_after_the_other(campaign, code_of, fan, recorder, scan_limit, batches):
+    code = code_of(campaign(scan_limit=scan_limit, timezone="Europe/Madrid", age=timedelta(days=2)))
+    people = [fan("essential") for _ in range(3)]
+    expectation, seen, begun = Expectation(scan_limit), [], database.now()
+
+    for batch in batches:
+        attempts = []
+        for person, device, minutes_ago, again in batch:
+            at = begun - timedelta(minutes=minutes_ago)
+            new = attempt(people[person], code, fingerprint=f"device {device}", scanned_at=at)
+            attempts.append(seen[minutes_ago % len(seen)] if again and seen else new)
+            seen.append(attempts[-1])
+
+        outcomes = recorder.record(attempts)
+
+        assert verdicts(outcomes) == [expectation.of(one) for one in attempts]
+
+
+DAY = "select app.limit_window('day', %s, %s), app.describe_limit('user', row (1, 'day')::app.scan_limit, %s, %s)"
+
+
+def test_counters_of_past_windows_expire_and_those_of_a_lifetime_stay(campaign, superuser):
+    made = campaign()
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "insert into app.limit_counters (campaign_id, brand_id, scope, subject, bucket, used)"
+            " select %s, %s, 'user', gen_random_uuid(), bucket, 1"
+            " from (select 'YYYY-MM-DD' as day, 'YYYY-MM-DD\"T\"HH24:00Z' as hour) as formats, unnest(array['lifetime',"
+            " to_char(now() - interval '4 days', day), to_char(now() - interval '4 days', hour),"
+            " to_char(now() - interval '2 days', day), to_char(now(), hour)]) bucket",
+            (made.id, made.brand_id),
+        )
+
+    with transaction(context.for_system_job()):
+        expired = scans.expire_counters()
+
+    assert expired == 2
+    with superuser.cursor() as cursor:
+        cursor.execute("select count(*), count(*) filter (where bucket = 'lifetime') from app.limit_counters")
+        assert cursor.fetchone() == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("timezone", "moments", "until"),
+    [
+        ("Europe/Madrid", ["2026-10-25T00:30+02:00", "2026-10-25T23:30+01:00"], "2026-10-25T23:00:00+00:00"),
+        ("Europe/Madrid", ["2027-03-28T00:30+01:00", "2027-03-28T23:30+02:00"], "2027-03-28T22:00:00+00:00"),
+        # Midnight of the 24th is skipped: the day begins at one o'clock.
+        ("Africa/Cairo", ["2026-04-23T00:00+02:00", "2026-04-23T23:59+02:00"], "2026-04-23T22:00:00+00:00"),
+        ("Asia/Kolkata", ["2026-11-22T00:00+05:30", "2026-11-22T23:59+05:30"], "2026-11-22T18:30:00+00:00"),
+    ],
+    ids=["25 hours", "23 hours", "midnight skipped", "half-hour zone"],
+)
+def test_day_of_limit_ends_at_next_midnight_of_zone(superuser, timezone, moments, until):
+    with superuser.cursor() as cursor:
+        found = []
+        for moment in moments:
+            cursor.execute(DAY, (moment, timezone, moment, timezone))
+            found.append(cursor.fetchone())
+
+    assert len({window for window, _ in found}) == 1
+    assert {datetime.fromisoformat(full["until"]) for _, full in found} == {datetime.fromisoformat(until)}
+
+
+@pytest.mark.parametrize(("window", "windows"), [("hour", 2), ("day", 1), ("lifetime", 1)])
+def test_the_hour_that_a_clock_repeats_in_autumn_is_two(superuser, window, windows):
+    at_half_past_two_in_madrid = ["2026-10-25 00:30Z", "2026-10-25 01:30Z"]
+
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select count(distinct app.limit_window(%s, at, 'Europe/Madrid')) from unnest(%s::timestamptz[]) at",
+            (window, at_half_past_two_in_madrid),
+        )
+        assert cursor.fetchone() == (windows,)
+
+
+@contextmanager
+def held_by_somebody_else(superuser_dsn: str, key_sql: str) -> Iterator[None]:
+    other = psycopg2.connect(superuser_dsn)
+    try:
+        with other.cursor() as cursor:
+            cursor.execute(f"select pg_advisory_xact_lock({key_sql})")
+        yield
+    finally:
+        other.rollback()
+        other.close()
+
+
+def test_a_key_that_somebody_holds_fails_only_the_scans_that_need_it(
+    campaign, code_of, fan, recorder, stored, superuser
+):
+    made = campaign()
+    blocked, free = fan("essential"), fan("essential")
+    batch = [attempt(blocked, code_of(made)), attempt(free, code_of(made))]
+    key = f"(app.scan_keys('{made.id}', '{blocked.user_id}', ''))[1]"
+
+    with held_by_somebody_else(superuser.dsn, key):
+        assert verdicts(recorder.record(batch)) == ["busy", "accepted"]
+
+    assert verdicts(recorder.record(batch)) == ["accepted", "accepted"]
+    assert len(stored()) == 2
+
+
+def test_an_error_fails_only_the_scan_that_causes_it(campaign, code_of, fan, recorder, stored, superuser):
+    broken, whole = campaign("Broken", scan_limit={"per_user": {"count": 1, "window": "day"}}), campaign("Whole")
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "update public.campaigns set config = jsonb_set(config, '{timezone}', '\"Nowhere\"') where id = %s",
+            (broken.id,),
+        )
+    person = fan("essential")
+
+    outcomes = recorder.record([attempt(person, code_of(made)) for made in (whole, broken, whole)])
+
+    assert verdicts(outcomes) == ["accepted", "failed", "accepted"]
+    assert {scan["campaign_id"] for scan in stored()} == {whole.id}
+
+
+def test_a_limit_that_was_set_a_moment_ago_is_not_overrun(campaign, code_of, fan, superuser):
+    """The database refuses to count what it has not locked; the phone asks again."""
+    made = campaign(scan_limit={"total": {"count": 1, "window": "lifetime"}})
+    asked = attempt(fan("essential"), code_of(made))
+    row = {"code_id": str(asked.code_id), "campaign_id": str(made.id), "brand_id": str(made.brand_id)}
+    row |= {"key_version": made.fingerprint_key_version, "user_id": str(asked.user_id)}
+    row |= {"session_id": str(asked.session_id), "user_role": "Fan"}
+
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select reason from app.decide_scans(array[jsonb_populate_record(null::app.scan_request, %s)], '{}')",
+            (psycopg2.extras.Json(row),),
+        )
+        (reason,) = cursor.fetchone()
+
+    assert reason == "changed_meanwhile"
+
+
+def test_the_scan_writer_may_do_nothing_else(recorder):
+    for statement in ("SELECT * FROM public.qr_scans", "SELECT app.add_job(null, '', '[]')", "SET ROLE app_definer"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            recorder._fetch(statement, ())
+
+
+class Breaking:
+    """A connection that breaks after the database has committed a batch, and before it could say so."""
+
+    def __init__(self, real, error: type[Exception]) -> None:
+        self._real, self._error = real, error
+
+    @property
+    def closed(self):
+        return self._real.closed
+
+    def cursor(self):
+        return BreakingCursor(self._real, self._error)
+
+    def close(self):
+        self._real.close()
+
+
+class BreakingCursor:
+    """Its cursor."""
+
+    def __init__(self, real, error: type[Exception]) -> None:
+        self._real, self._error, self._cursor = real, error, real.cursor()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._cursor.close()
+
+    def execute(self, sql, params):
+        self._cursor.execute(sql, params)
+        if "record_scans" in sql:
+            self._real.close()
+            raise self._error("server closed the connection unexpectedly")
+
+    def fetchall(self):
+        return self._cursor.fetchall()
+
+
+@pytest.mark.parametrize("error", [psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.DatabaseError])
+def test_a_batch_whose_answer_got_lost_is_not_counted_twice(campaign, code_of, fan, stored, superuser, error):
+    code = code_of(campaign(scan_limit={"per_user": {"count": 1, "window": "lifetime"}}))
+    person = fan("essential")
+    connections = iter([Breaking(database.connect("scan"), error), database.connect("scan")])
+    recorder = Recorder(lambda: next(connections))
+    asked = [attempt(person, code), attempt(person, code)]
+
+    outcomes = recorder.record(asked)
+
+    assert verdicts(outcomes) == ["accepted", "cap_exhausted"]
+    assert outcomes[0].replayed is False
+    assert len(stored()) == 2
+    assert list(shares_taken(superuser).values()) == [1]
+
+
+def test_while_the_database_is_gone_it_is_asked_now_and_then(monkeypatch):
+    tried = []
+    clock = [100.0]
+    monkeypatch.setattr("models.scans.recorder.time.monotonic", lambda: clock[0])
+
+    def connect():
+        tried.append(clock[0])
+        raise psycopg2.OperationalError("no server")
+
+    recorder = Recorder(connect)
+    for _ in range(200):
+        with pytest.raises(Unavailable) as refused:
+            recorder.record([])
+        clock[0] += 0.05
+
+    assert refused.value.headers["Retry-After"] == "1"
+    assert 5 < len(tried) < 15
+    assert all(later - earlier < 2.2 for earlier, later in pairwise(tried))
+
+
+def test_a_statement_that_takes_too_long_is_not_repeated(recorder):
+    recorder.record([])
+    with recorder._connection.cursor() as cursor:
+        cursor.execute("set statement_timeout = '20ms'")
+
+    with pytest.raises(Unavailable, match="too long"):
+        recorder._ask("SELECT pg_sleep(%s)", (5,))
+
+    assert recorder._connection.closed == 0
+
+
+def test_a_statement_that_is_wrong_is_said_to_be(recorder):
+    with pytest.raises(psycopg2.errors.InvalidTextRepresentation):
+        recorder._ask("SELECT %s::uuid", ("not one",))
+
+    assert recorder._ask("SELECT 1", ()) == [(1,)]
+
+
+def test_a_full_batch_is_taken(campaign, code_of, fan, recorder):
+    code = code_of(campaign())
+    people = [fan("essential") for _ in range(4)]
+
+    outcomes = recorder.record([attempt(people[n % 4], code) for n in range(MAX_BATCH)])
+
+    assert verdicts(outcomes) == ["accepted"] * MAX_BATCH

@@ -1,0 +1,113 @@
+"""What has to be in the audit trail declares it: found from the routes themselves, so nobody has to remember."""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from web.http.endpoint_spec import OPEN, Declaration
+from web.operations import metrics
+from web.v1 import ROUTES
+
+WRITES_ITS_OWN_ENTRY = {
+    "POST /api/v1/auth/signup": "app.sign_up, what is throttled included",
+    "POST /api/v1/auth/verify": "app.verify_signup, when it is known whose account it is",
+    "POST /api/v1/auth/accept-invitation": "app.accept_invitation, likewise",
+    "POST /api/v1/auth/login": "app.sign_in and app.fail_sign_in",
+    "POST /api/v1/auth/password/forgot": "app.forget_password, what is throttled included",
+    "POST /api/v1/auth/password/reset": "app.reset_password, when it is known whose account it is",
+    "POST /api/v1/auth/email/confirm": "app.confirm_email_change, likewise",
+    "POST /api/v1/auth/email/undo": "app.undo_email_change, likewise",
+    "POST /api/v1/users/me/invitation": "the function that takes the invitation up, with its brand",
+}
+IS_ITS_OWN_RECORD = {
+    "POST /api/v1/auth/anonymous": "the session's row says when and where from; nobody is known yet",
+    "POST /api/v1/auth/refresh": "the session's row; a token used twice ends the session, which has an entry",
+    "POST /api/v1/qr/scan": "a scan's row has its decision, its reasons, and who was where; nothing ever changes it",
+}
+OWN_DATA = {
+    "GET /api/v1/users/me": "a person's own profile",
+    "GET /api/v1/users/me/sessions": "a person's own sessions",
+    "GET /api/v1/consents": "a person's own consents",
+    "GET /api/v1/consents/{consent_id}": "a person's own consent",
+    "GET /api/v1/actors": "admins see which of them has paused a queue",
+}
+PERSONAL = {"email", "by_email", "admin_email", "phone", "address", "user_agent", "args"}
+"""Names of fields that tell of people; arguments of jobs may."""
+
+
+def declared() -> dict[str, Declaration]:
+    found = {}
+    for template, resource in [*metrics.routes(), *ROUTES]:
+        for name in dir(resource):
+            declaration = getattr(getattr(resource, name), "declaration", None)
+            if declaration is not None and name != "on_head":
+                found[f"{name.removeprefix('on_').upper()} {template.replace(':uuid', '')}"] = declaration
+    return found
+
+
+def fields_of(kind: Any, seen: set[Any]) -> Iterator[str]:
+    """The names of all fields of a type, however deep."""
+    if kind in seen:
+        return
+    seen.add(kind)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        for field in msgspec.structs.fields(kind):
+            yield field.encode_name
+            yield from fields_of(field.type, seen)
+    for inner in get_args(kind):
+        if isinstance(inner, type) or get_args(inner):
+            yield from fields_of(inner, seen)
+    origin = getattr(kind, "__origin__", None)
+    if isinstance(origin, type) and issubclass(origin, msgspec.Struct):
+        yield from fields_of(origin, seen)
+
+
+ENDPOINTS = declared()
+
+
+def test_whatever_changes_something_is_in_the_trail():
+    exempt = WRITES_ITS_OWN_ENTRY | IS_ITS_OWN_RECORD
+    silent = {
+        operation
+        for operation, declaration in ENDPOINTS.items()
+        if not operation.startswith("GET ") and not declaration.audit
+    }
+
+    assert silent - set(exempt) == set(), "declare audit=, or say here why not"
+
+
+def test_whoever_reads_what_tells_of_others_is_in_the_trail():
+    silent = {
+        operation
+        for operation, declaration in ENDPOINTS.items()
+        if operation.startswith("GET ")
+        and not declaration.audit
+        and declaration.permission not in OPEN
+        and PERSONAL & set(fields_of(declaration.response, set()))
+    }
+
+    assert silent - set(OWN_DATA) == set(), "declare audit=, or say here whose data it is"
+
+
+@pytest.mark.parametrize(
+    "exempt",
+    [WRITES_ITS_OWN_ENTRY, IS_ITS_OWN_RECORD, OWN_DATA],
+    ids=["writes its own", "is its own record", "own data"],
+)
+def test_no_exemption_is_for_what_is_not_there_or_needs_none(exempt):
+    assert {operation for operation in exempt if operation not in ENDPOINTS or ENDPOINTS[operation].audit} == set()
+
+
+def test_fields_are_found_however_deep():
+    assert "email" in set(fields_of(ENDPOINTS["GET /api/v1/brands/{brand_id}/members"].response, set()))
+    assert "args" in set(fields_of(ENDPOINTS["GET /api/v1/dead-jobs/{dead_job_id}"].response, set()))
+
+
+@pytest.mark.parametrize("operation", [name for name, found in ENDPOINTS.items() if found.audit])
+def test_actions_are_named_subject_and_verb(operation):
+    subject, _, verb = str(ENDPOINTS[operation].audit).partition(".")
+
+    assert subject.isidentifier()
+    assert verb.isidentifier()

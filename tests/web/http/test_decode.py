@@ -1,0 +1,267 @@
+"""Decoding: what is strict JSON and of the right type gets in, everything else gets the right refusal."""
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.core.errors import Invalid, Malformed, Problem
+from web.http.decode import MAX_DEPTH, MAX_PARAMETERS, MAX_PATH, Body, Query
+
+
+class Place(msgspec.Struct, forbid_unknown_fields=True):
+    lat: Annotated[float, msgspec.Meta(ge=-90, le=90)]
+    lon: float
+
+
+class Thing(msgspec.Struct, forbid_unknown_fields=True):
+    name: str = ""
+    count: int = 0
+    weight: float = 0.0
+    place: Place | None = None
+    anything: Any = None
+    places: list[Place] = []
+    numbers: dict[str, int] = {}
+
+
+class Filter(msgspec.Struct, forbid_unknown_fields=True):
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="How many.")] = 25
+    near: float = 0.0
+    text: str | None = None
+    live: bool = False
+    at: datetime | None = None
+    tags: list[str] = []
+
+
+body = Body(Thing)
+query = Query(Filter)
+
+
+def refused(work: Any, raw: Any) -> Problem:
+    with pytest.raises(Problem) as refusal:
+        work.decode(raw)
+    return refusal.value
+
+
+def decoded(work: Any, raw: Any) -> Any:
+    """What comes out of it, one way or the other."""
+    try:
+        return work.decode(raw)
+    except Problem as problem:
+        return problem
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"  \n",
+        b"{",
+        b"{}x",
+        b"{'name': 1}",
+        b'{"name": "a",}',
+        b'{"count": 01}',
+        b'{"anything": NaN}',
+        b'{"weight": -Infinity}',
+        b'\xef\xbb\xbf{"name": "byte order mark"}',
+        b'{"name": "\xff"}',
+        b'{"\xff": 1}',
+        b'{"name": "\xed\xa0\x80"}',
+        b'{"name": "raw \x00"}',
+        b'{"name": "tab\t"}',
+        b'{"name": "\\u0000"}',
+        b'{"anything": {"\\u0000": 1}}',
+        b'{"name": "\\ud800"}',
+        b'{"anything": ["\\udc00"]}',
+        b'{"name": "\\ud800\\u0041"}',
+        b'{"name": "\\x41"}',
+        b'{"count": 1, "count": 1}',
+        b'{"anything": [{"a": {"b": 1, "b": 2}}]}',
+        b'{"count": ' + b"9" * 5000 + b"}",
+        b'{"anything": ' + b"[" * 100_000,
+        b'{"anything": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"anything": ' + b'{"a":' * 40 + b"1" + b"}" * 41,
+    ],
+)
+def test_what_is_not_strict_json_is_malformed(raw):
+    problem = refused(body, raw)
+
+    assert (problem.status, problem.code) == (400, "malformed_json")
+    assert problem.detail
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "reason"),
+    [
+        (b'{"name": "\\u0000"}', "name", "contains NUL"),
+        (b'{"places": [{"lat": 1, "lon": 0}, {"x": "\\ud800"}]}', "places[1].x", "contains a lone surrogate"),
+        (b'{"anything": {"a\\u0000b": 1}}', "anything.a\\x00b", "contains NUL"),
+        (b'{"\\ud800": 1}', "\\ud800", "contains a lone surrogate"),
+    ],
+)
+def test_text_that_no_column_holds_is_malformed_and_the_field_is_named(raw, field, reason):
+    problem = refused(body, raw)
+
+    assert problem.code == "malformed_json"
+    assert problem.extra["errors"] == [{"field": field, "reason": reason}]
+    assert msgspec.json.encode(problem.extra)
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "reason"),
+    [
+        (b"[]", "body", "expected object, got array"),
+        (b"null", "body", "expected object, got null"),
+        (b'{"count": "1"}', "count", "expected int, got str"),
+        (b'{"count": 1.0}', "count", "expected int, got float"),
+        (b'{"count": true}', "count", "expected int, got bool"),
+        (b'{"place": {"lat": 1}}', "place.lon", "required"),
+        (b'{"place": {"lat": 91, "lon": 0}}', "place.lat", "expected float <= 90.0"),
+        (b'{"place": {"lat": 1, "lon": 0, "alt": 3}}', "place.alt", "unknown field"),
+        (b'{"places": [{"lat": 1, "lon": 0}, {"lat": 1, "lon": "x"}]}', "places[1].lon", "expected float, got str"),
+        (b'{"numbers": {"a": "x"}}', "numbers[...]", "expected int, got str"),
+        (b'{"odd`name": 1}', "odd`name", "unknown field"),
+        (b'{"": 1}', '""', "unknown field"),
+        (b'{"count": 9223372036854775808}', "count", "integer does not fit into 64 bits"),
+        (b'{"anything": {"a": [0, -9223372036854775809]}}', "anything.a[1]", "integer does not fit into 64 bits"),
+        (b'{"weight": 1e999}', "weight", "number out of range"),
+        (b'{"\\ud800": 9223372036854775808}', "\\ud800", "integer does not fit into 64 bits"),
+        (b'{"anything": {"a\\u0000": 9223372036854775808}}', "anything.a\\x00", "integer does not fit into 64 bits"),
+        (b'{"' + b"k" * 5000 + b'": 9223372036854775808}', "k" * MAX_PATH, "integer does not fit into 64 bits"),
+    ],
+)
+def test_json_of_the_wrong_shape_is_invalid_and_names_the_field(raw, field, reason):
+    problem = refused(body, raw)
+
+    assert (problem.status, problem.code) == (422, "invalid")
+    assert problem.extra["errors"] == [{"field": field, "reason": reason}]
+
+
+def test_the_limits_themselves_are_allowed():
+    deep = b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1)
+
+    thing = body.decode(
+        b'{"count": 9223372036854775807, "name": "\\ud83d\\ude00 \\\\u0000", "anything": ' + deep + b', "weight": 5}'
+    )
+
+    assert thing.count == 2**63 - 1
+    assert thing.name == "\U0001f600 \\u0000"
+    assert thing.weight == 5.0
+
+
+@pytest.mark.parametrize(("pairs", "is_refused"), [((MAX_DEPTH - 2) // 2, False), (MAX_DEPTH // 2, True)])
+def test_depth_counts_objects_and_arrays_together(pairs, is_refused):
+    raw = b'{"anything": ' + b'[{"a": ' * pairs + b"[]" + b"}]" * pairs + b"}"
+
+    if is_refused:
+        assert refused(body, raw).code == "malformed_json"
+    else:
+        body.decode(raw)
+
+
+def test_a_body_full_of_keys_that_are_all_different_but_the_last_is_refused_quickly():
+    raw = b"{" + b",".join(b'"k%d":1' % number for number in range(20_000)) + b',"k19999":1}'
+
+    problem = refused(body, raw)
+
+    assert problem.code == "malformed_json"
+    assert "k19999" in problem.detail
+
+
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
+numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+plain = st.recursive(
+    st.none() | st.booleans() | numbers | words,
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(words, children, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(plain, st.booleans())
+def test_all_json_that_a_database_can_hold_comes_through_unchanged(value, escaped):
+    raw = json.dumps({"anything": value}, ensure_ascii=escaped).encode()
+
+    assert body.decode(raw).anything == value
+
+
+@given(st.binary(max_size=200) | st.text(alphabet='{}[]",:\\u0d8cNa1eE-+. tf', max_size=60).map(str.encode))
+def test_whatever_bytes_come_the_answer_is_a_thing_or_a_refusal_of_the_clients_doing(raw):
+    outcome = decoded(body, raw)
+
+    assert isinstance(outcome, (Thing, Malformed, Invalid))
+    shown = outcome.extra if isinstance(outcome, Problem) else msgspec.to_builtins(outcome)
+    assert json.dumps(shown, ensure_ascii=False).encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "reason"),
+    [
+        ("page=1", "page", "unknown parameter"),
+        ("limit=1&limit=2", "limit", "given more than once"),
+        ("text=a%00b", "text", "contains NUL"),
+        ("te%00xt=a", "text", "contains NUL"),
+        ("text=%ff", "query", "not UTF-8"),
+        ("text=%ed%a0%80", "query", "not UTF-8"),
+        ("limit=x", "limit", "expected int, got str"),
+        ("limit=", "limit", "expected int, got str"),
+        ("limit=0", "limit", "expected int >= 1"),
+        ("limit=null", "limit", "expected int, got str"),
+        ("limit=1e1", "limit", "expected int, got str"),
+        ("limit=1.0", "limit", "expected int, got str"),
+        ("limit=01", "limit", "expected int, got str"),
+        ("limit=%2B1", "limit", "expected int, got str"),
+        ("limit=1_0", "limit", "expected int, got str"),
+        ("limit=%D9%A1", "limit", "expected int, got str"),
+        ("limit=" + "9" * 5000, "limit", "expected int, got str"),
+        ("near=nan", "near", "expected float, got str"),
+        ("near=-inf", "near", "expected float, got str"),
+        ("near=1e999", "near", "number out of range"),
+        ("near=.5", "near", "expected float, got str"),
+        ("live=maybe", "live", "expected bool, got str"),
+        ("live=1", "live", "expected bool, got str"),
+        ("at=null", "at", "invalid RFC3339 encoded datetime"),
+        ("at=0", "at", "invalid RFC3339 encoded datetime"),
+        ("&".join(f"tags={n}" for n in range(MAX_PARAMETERS + 1)), "query", f"more than {MAX_PARAMETERS} parameters"),
+    ],
+)
+def test_a_wrong_query_parameter_is_named(raw, field, reason):
+    problem = refused(query, raw)
+
+    assert (problem.status, problem.code) == (422, "invalid")
+    assert problem.extra["errors"] == [{"field": field, "reason": reason}]
+
+
+def test_query_parameters_are_converted():
+    found = query.decode("limit=7&near=-1.5e1&text=null&live=true&at=2026-01-01T00:00:00Z&tags=a&tags=b%20c")
+
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    assert found == Filter(limit=7, near=-15.0, text="null", live=True, at=at, tags=["a", "b c"])
+
+
+def test_an_integer_of_too_many_digits_is_refused_in_the_query_too():
+    class Numbers(msgspec.Struct):
+        n: int = 0
+
+    problem = refused(Query(Numbers), "n=9223372036854775808")
+
+    assert problem.extra["errors"] == [{"field": "n", "reason": "integer does not fit into 64 bits"}]
+
+
+def test_where_no_query_is_declared_no_parameter_is_known():
+    assert Query(None).decode("") is None
+    assert refused(Query(None), "utm_source=x").extra["errors"][0]["field"] == "utm_source"
+
+
+@given(st.text(max_size=100))
+def test_whatever_query_string_comes_the_answer_is_a_filter_or_a_refusal(text):
+    outcome = decoded(query, text)
+
+    if isinstance(outcome, Invalid):
+        assert outcome.extra["errors"]
+    else:
+        assert math.isfinite(outcome.near)

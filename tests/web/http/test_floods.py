@@ -1,0 +1,125 @@
+"""Floods of requests that are work: what doesn't fit is refused at once, and nobody else waits for it."""
+
+import threading
+import typing
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from web.http import thread_pool
+from web.http.endpoint import endpoint
+from web.http.fields import NewPassword
+from web.v1 import ROUTES
+
+SLOW_CAPACITY = 1 + 4
+"""Of the small application's pool for password hashing: one thread, and four that may wait."""
+
+
+class Hashing:
+    """Stands for a sign-in, as slow as the test wants it."""
+
+    def __init__(self):
+        self.goes_on, self.entered, self.calls = threading.Event(), threading.Event(), 0
+
+    @endpoint(permission="public", slow=True, outward=True)
+    def on_post(self, req, resp):
+        self.calls += 1
+        self.entered.set()
+        assert self.goes_on.wait(60)
+        resp.media = {"done": True}
+
+
+class Quick:
+    @endpoint(permission="public")
+    def on_get(self, req, resp):
+        resp.media = {"done": True}
+
+
+@pytest.fixture
+def hashing():
+    made = Hashing()
+    yield made
+    made.goes_on.set()
+
+
+def test_sign_ins_that_do_not_fit_are_told_to_come_back_and_others_do_not_wait_for_those_that_do(serve, hashing):
+    api = serve({"/hash": hashing, "/quick": Quick()})
+
+    with ThreadPoolExecutor(40) as clients:
+        flood = [clients.submit(api.post, "/hash") for _ in range(40)]
+        refused = [answer.result() for answer in flood_that_ended(flood, 40 - SLOW_CAPACITY)]
+        others = [api.get("/quick").status_code for _ in range(20)]
+        hashing.goes_on.set()
+        served = [answer.result() for answer in flood if answer.result().status_code == 200]
+
+    assert {answer.status_code for answer in refused} == {503}
+    assert {answer.json["code"] for answer in refused} == {"overloaded"}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert others == [200] * 20
+    assert len(served) == SLOW_CAPACITY
+
+
+def flood_that_ended(flood, count):
+    """So many of these that have an answer, once they have it."""
+    done = threading.Semaphore(0)
+    ended = []
+    for one in flood:
+        one.add_done_callback(lambda it: (ended.append(it), done.release()))
+    for _ in range(count):
+        assert done.acquire(timeout=60)
+    return ended[:count]
+
+
+def test_caller_of_stuck_pool_is_told_to_come_back(serve, hashing, monkeypatch):
+    api = serve({"/hash": hashing})
+
+    with ThreadPoolExecutor(2) as clients:
+        stuck = clients.submit(api.post, "/hash")
+        assert hashing.entered.wait(60)
+        monkeypatch.setattr(thread_pool, "WAIT_SECONDS", 0.05)
+        answer = api.post("/hash")
+        hashing.goes_on.set()
+
+    assert (answer.status_code, answer.json["code"]) == (503, "overloaded")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert stuck.result().status_code == 200
+    assert hashing.calls == 1
+
+
+class Choice(Hashing):
+    """Stands for a choice of a password whose look-up gets no answer."""
+
+    @endpoint(permission="public", slow=True, outward=True, chooses_password=True)
+    def on_post(self, req, resp):
+        self.entered.set()
+        assert self.goes_on.wait(60)
+        resp.media = {"done": True}
+
+
+def test_sign_in_does_not_wait_for_choice_of_password(serve, hashing):
+    choice = Choice()
+    hashing.goes_on.set()
+    api = serve({"/choice": choice, "/hash": hashing})
+
+    with ThreadPoolExecutor(2) as clients:
+        stuck = [clients.submit(api.post, "/choice") for _ in range(2)]
+        assert choice.entered.wait(60)
+        answer = api.post("/hash")
+        choice.goes_on.set()
+
+    assert answer.status_code == 200
+    assert [one.result().status_code for one in stuck] == [200, 200]
+
+
+def has_new_password(body):
+    hints = typing.get_type_hints(body, include_extras=True)
+    return any(hint == NewPassword or NewPassword in typing.get_args(hint) for hint in hints.values())
+
+
+def test_endpoint_that_takes_new_password_runs_in_pool_of_choices():
+    responders = [getattr(resource, name) for _, resource in ROUTES for name in dir(resource) if name.startswith("on_")]
+    declared = [one.declaration for one in responders if hasattr(one, "declaration")]
+    choosing = [one for one in declared if one.body and has_new_password(one.body)]
+
+    assert choosing
+    assert [one.body.__name__ for one in choosing if not one.chooses_password] == []

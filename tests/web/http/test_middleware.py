@@ -1,0 +1,390 @@
+"""What every request passes through."""
+
+import json
+import re
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.core.context import RequestInfo, request_info
+from settings import Settings
+from tests.support.brokers import until
+from tests.web.conftest import serving, small_app
+from web.http import client_address
+from web.http.client_address import Proxies
+from web.http.endpoint import endpoint
+from web.http.trace import continued
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
+
+
+class Mirror:
+    """Answers with what is known about the request."""
+
+    @endpoint(permission="public")
+    def on_get(self, req, resp):
+        info = request_info()
+        resp.media = {name: getattr(info, name) for name in RequestInfo.__slots__}
+
+    @endpoint(permission="public")
+    def on_post(self, req, resp):
+        resp.media = {}
+
+
+@pytest.fixture
+def api(serve):
+    return serve({"/mirror": Mirror()}, trusted_proxies=1)
+
+
+def test_a_request_keeps_the_ids_that_its_client_gave_it(api):
+    answer = api.get("/mirror", headers={"X-Request-Id": "req-12345", "X-Correlation-Id": "journey.42"})
+
+    assert (answer.json["request_id"], answer.json["correlation_id"]) == ("req-12345", "journey.42")
+    assert (answer.headers["x-request-id"], answer.headers["x-correlation-id"]) == ("req-12345", "journey.42")
+
+
+@pytest.mark.parametrize("sent", ["short", "x" * 65, "with space", "new\tline1", "é" * 8, "a/b/c/d/e", ""])
+def test_an_id_that_could_do_harm_is_replaced(api, sent):
+    answer = api.get("/mirror", headers={"X-Request-Id": sent})
+
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}", answer.headers["x-request-id"])
+    assert answer.headers["x-correlation-id"] == answer.headers["x-request-id"]
+
+
+def test_errors_carry_the_ids_too(api):
+    assert api.get("/nowhere", headers={"X-Request-Id": "req-12345"}).headers["x-request-id"] == "req-12345"
+
+
+def test_a_trace_goes_on_with_a_span_of_our_own(api):
+    version, trace, span, flags = api.get("/mirror", headers={"traceparent": PARENT}).json["traceparent"].split("-")
+
+    assert (version, trace, flags) == ("00", TRACE, "01")
+    assert span != "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None,
+        "",
+        "nonsense",
+        PARENT.upper(),
+        f"ff-{TRACE}-b7ad6b7169203331-01",
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        PARENT + "-more",
+    ],
+)
+def test_what_is_no_trace_begins_a_new_one(sent):
+    found = continued(sent, "0197a000-0000-7000-8000-00000000000a")
+
+    assert re.fullmatch(r"00-0197a00000007000800000000000000a-[0-9a-f]{16}-00", found)
+
+
+@pytest.mark.parametrize("request_id", ["our-own-name-for-it", "0" * 32, "0197A000-0000-7000-8000-00000000000A"])
+def test_a_trace_is_not_called_what_a_trace_may_not_be_called(request_id):
+    found = continued(None, request_id)
+
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", found)
+    assert request_id.lower().replace("-", "") not in found
+
+
+def test_a_later_version_of_a_trace_is_understood_as_far_as_we_know_it():
+    assert continued(f"01-{TRACE}-b7ad6b7169203331-03-future", "").startswith(f"00-{TRACE}-")
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "proxies", "address"),
+    [
+        ("198.51.100.1", None, 0, "198.51.100.1"),
+        ("198.51.100.1", "203.0.113.9", 0, "198.51.100.1"),
+        ("10.0.0.1", "203.0.113.9", 1, "203.0.113.9"),
+        ("10.0.0.1", "6.6.6.6, 203.0.113.9", 1, "203.0.113.9"),
+        ("10.0.0.1", "6.6.6.6, 203.0.113.9, 10.0.0.2", 2, "203.0.113.9"),
+        ("10.0.0.1", "6.6.6.6", 2, "10.0.0.1"),
+        ("10.0.0.1", None, 1, "10.0.0.1"),
+        ("10.0.0.1", "203.0.113.9:4711", 1, "203.0.113.9"),
+        ("10.0.0.1", "[2001:db8::1]:4711", 1, "2001:db8::1"),
+        ("10.0.0.1", "2001:DB8::1", 1, "2001:db8::1"),
+        ("10.0.0.1", "unknown", 1, "10.0.0.1"),
+        ("10.0.0.1", "'; drop table", 1, "10.0.0.1"),
+        ("::ffff:203.0.113.9", None, 0, "203.0.113.9"),
+        ("64:ff9b::203.0.113.9", None, 0, "203.0.113.9"),
+        ("10.0.0.1", "64:ff9b::cb00:7109", 1, "203.0.113.9"),
+        ("", None, 0, ""),
+    ],
+)
+def test_the_address_is_what_the_outermost_proxy_of_ours_saw(peer, forwarded, proxies, address):
+    assert Proxies(proxies).client_address(peer, forwarded) == address
+
+
+OURS = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "proxies", "address"),
+    [
+        ("10.0.0.1", "203.0.113.9", 2, "203.0.113.9"),
+        ("10.0.0.1", "6.6.6.6, 203.0.113.9", 2, "203.0.113.9"),
+        ("10.0.0.1", "10.1.1.1, 203.0.113.9", 2, "203.0.113.9"),
+        ("10.0.0.1", "6.6.6.6, 203.0.113.9, 10.0.0.2", 2, "203.0.113.9"),
+        ("10.0.0.1", "203.0.113.9, 2001:db8::2", 2, "203.0.113.9"),
+        ("10.0.0.1", "203.0.113.9, 10.0.0.3, 10.0.0.2", 2, "10.0.0.3"),
+        ("10.0.0.1", "10.9.9.9", 2, "10.9.9.9"),
+        ("203.0.113.9", "6.6.6.6", 2, "203.0.113.9"),
+        ("10.0.0.1", "unknown", 2, "10.0.0.1"),
+        ("10.0.0.1", None, 2, "10.0.0.1"),
+        ("", "6.6.6.6", 2, ""),
+    ],
+)
+def test_only_what_a_proxy_of_a_trusted_network_appended_is_believed(peer, forwarded, proxies, address):
+    assert Proxies(proxies, OURS).client_address(peer, forwarded) == address
+
+
+@given(st.text(), st.text(), st.integers(0, 3), st.sampled_from([(), OURS]))
+def test_whatever_the_client_claims_an_address_comes_out(peer, forwarded, proxies, networks):
+    assert isinstance(Proxies(proxies, networks).client_address(peer, forwarded), str)
+
+
+HOP = st.one_of(st.ip_addresses().map(str), st.just("unknown"), st.just("10.1.2.3"))
+
+
+@given(st.lists(HOP, max_size=4), st.ip_addresses(v=4).filter(lambda address: address not in OURS[0]))
+def test_addresses_that_a_client_invents_change_nothing(invented, client):
+    appended = [str(client), "10.0.0.2"]
+    proxies = Proxies(5, OURS)
+
+    claimed = proxies.client_address("10.0.0.1", ", ".join([*invented, *appended]))
+
+    assert claimed == proxies.client_address("10.0.0.1", ", ".join(appended)) == str(client)
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if "X-Forwarded-For" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("settings", "forwarded"),
+    [
+        ({"trusted_proxies": 2}, "203.0.113.9"),
+        ({"trusted_proxies": 1}, None),
+        ({"trusted_proxies": 1}, "unknown"),
+        ({"trusted_proxies": 1, "trusted_proxy_networks": "192.0.2.0/24"}, "203.0.113.9"),
+    ],
+)
+def test_contradictory_forwarding_is_reported_once_a_minute(serve, caplog, settings, forwarded):
+    api = serve({"/mirror": Mirror()}, **settings)
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+
+    assert [api.get("/mirror", headers=headers).json["address"] for _ in range(5)] == [""] * 5
+    assert len(warnings(caplog)) == 1
+    assert "in 1 requests" in warnings(caplog)[0]
+
+
+def test_later_report_counts_the_contradictions_in_between(caplog, monkeypatch):
+    monkeypatch.setattr(client_address, "REPORT_SECONDS", 0.05)
+    proxies, asked = Proxies(2), []
+
+    def reported():
+        asked.append(proxies.client_address("10.0.0.1", "203.0.113.9"))
+        return len(warnings(caplog)) > 1
+
+    until(reported)
+    assert f"in {len(asked) - 1} requests" in warnings(caplog)[1]
+
+
+def test_health_checks_past_the_proxies_are_no_contradiction(serve, caplog):
+    api = serve({}, trusted_proxies=1)
+
+    assert api.get("/healthz").status_code == 200
+    assert warnings(caplog) == []
+
+
+def test_networks_that_are_none_are_refused_by_name():
+    with pytest.raises(ValueError, match="TRUSTED_PROXY_NETWORKS"):
+        _ = Settings(trusted_proxy_networks="10.0.0.1/8").proxy_networks
+
+
+def test_every_answer_has_the_security_headers(api):
+    for path in ("/mirror", "/nowhere", "/healthz"):
+        headers = api.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cross-origin-opener-policy"] == headers["cross-origin-resource-policy"] == "same-origin"
+        assert "geolocation=()" in headers["permissions-policy"]
+        assert headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "strict-transport-security" not in headers
+
+
+def test_strict_transport_is_asked_for_where_there_is_https(serve):
+    api = serve({}, public_url="https://api.example.com")
+
+    assert "max-age=" in api.get("/healthz").headers["strict-transport-security"]
+
+
+def test_an_address_in_several_fields_is_read_from_the_right_and_other_fields_are_not_looked_at(api):
+    claims = {"X-Real-IP": "6.6.6.6", "Forwarded": "for=6.6.6.6", "Client-IP": "6.6.6.6", "True-Client-IP": "6.6.6.6"}
+
+    assert api.get("/mirror", headers=claims).json["address"] == ""
+    assert api.get("/mirror", headers={"X-Forwarded-For": "6.6.6.6,203.0.113.9"}).json["address"] == "203.0.113.9"
+
+
+def test_without_a_proxy_of_ours_nobody_says_where_they_come_from(serve):
+    api = serve({"/mirror": Mirror()}, trusted_proxies=0)
+
+    assert api.get("/mirror", headers={"X-Forwarded-For": "6.6.6.6"}).json["address"] == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("api.companon.com", 200),
+        ("API.Companon.COM:443", 200),
+        ("api.companon.com.", 200),
+        ("www.companon.com", 200),
+        ("evil.example", 421),
+        ("api.companon.com.evil.example", 421),
+        ("evil.example:api.companon.com", 421),
+        ("api.companon.com@evil.example", 400),
+        ("127.0.0.1", 421),
+    ],
+)
+def test_requests_for_other_hosts_are_refused(serve, host, status):
+    api = serve({"/mirror": Mirror()}, allowed_hosts="api.companon.com, www.Companon.com")
+
+    assert api.get("/mirror", host=host).status_code == status
+
+
+def test_in_production_the_host_is_that_of_the_public_url_unless_said_otherwise(serve):
+    api = serve({"/mirror": Mirror()}, environment="production", public_url="https://api.companon.com:8443")
+
+    assert api.get("/mirror", host="api.companon.com").status_code == 200
+    assert api.get("/mirror", host="evil.example").json["code"] == "misdirected_request"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost:8000", 200), ("127.0.0.1:8000", 200), ("[::1]:8000", 200), ("192.0.2.7", 200), ("evil.example", 421)],
+)
+def test_host_in_development_is_this_machine_or_public_url(serve, host, status):
+    api = serve({"/mirror": Mirror()}, environment="development", public_url="http://192.0.2.7:8000")
+
+    assert api.get("/mirror", host=host).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/healthz/relay", "/healthz/audit", "/readyz", "/metrics"])
+def test_who_probes_a_process_needs_to_know_its_address_only(serve, path):
+    api = serve({}, allowed_hosts="api.companon.com")
+
+    assert api.get(path, host="10.0.0.7").status_code != 421
+
+
+@pytest.mark.parametrize("path", ["/healthzx", "/readyz/", "/metrics/x", "/api/v1/healthz"])
+def test_path_that_only_resembles_a_probe_needs_our_host(serve, path):
+    assert serve({}, allowed_hosts="api.companon.com").get(path, host="10.0.0.7").status_code == 421
+
+
+def test_a_long_url_and_large_headers_are_refused(api):
+    assert api.get("/mirror/" + "x" * 5000).json["code"] == "uri_too_long"
+    assert api.get("/mirror", query_string="x=" + "y" * 5000).json["code"] == "uri_too_long"
+    assert api.get("/mirror", headers={f"X-{n}": "y" * 2000 for n in range(9)}).json["code"] == "headers_too_large"
+
+
+def test_what_a_client_calls_itself_is_cut_and_cleaned(api):
+    answer = api.get("/mirror", headers={"User-Agent": "a\x85b" + "c" * 1000})
+
+    assert answer.json["user_agent"].startswith("abccc")
+    assert len(answer.json["user_agent"]) == 300
+
+
+def test_a_path_with_nul_in_it_leads_nowhere(serve):
+    class Named:
+        @endpoint(permission="public")
+        def on_get(self, req, resp, name):
+            resp.media = {"name": name}
+
+    api = serve({"/named/{name}": Named()})
+
+    assert api.get("/named/é").json == {"name": "é"}
+    assert api.get("/named/a%00b").status_code == 404
+
+
+def test_bytes_that_no_url_has_are_an_invalid_query(serve):
+    api = serve({"/mirror": Mirror()})
+
+    assert api.get("/mirror", query_string="a=%ff").status_code == 422
+
+
+@pytest.fixture
+def cors(serve):
+    return serve({"/mirror": Mirror()}, cors_origins="https://app.example.com, https://other.example.com")
+
+
+def test_a_page_of_a_named_origin_may_ask_and_read(cors):
+    asked = cors.request(
+        "OPTIONS",
+        "/mirror",
+        headers={"Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"},
+    )
+    read = cors.get("/mirror", headers={"Origin": "https://app.example.com"})
+
+    assert asked.headers["access-control-allow-origin"] == "https://app.example.com"
+    assert "POST" in asked.headers["access-control-allow-methods"]
+    assert "authorization" in asked.headers["access-control-allow-headers"]
+    assert read.headers["access-control-allow-origin"] == "https://app.example.com"
+    assert "location" in read.headers["access-control-expose-headers"]
+    assert "access-control-allow-credentials" not in read.headers
+    assert "Origin" in read.headers["vary"]
+
+
+def test_a_page_of_another_origin_may_not(cors):
+    for origin in ("https://evil.example.com", "null", "https://app.example.com.evil.com"):
+        headers = cors.get("/mirror", headers={"Origin": origin}).headers
+        assert "access-control-allow-origin" not in headers
+        assert "Origin" in headers["vary"]
+
+
+def test_a_page_of_another_origin_may_not_even_ask(cors):
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+
+    for origin in ("https://evil.example.com", "null", "http://app.example.com", "https://app.example.com:444", "*"):
+        headers = cors.request("OPTIONS", "/mirror", headers={"Origin": origin} | asked).headers
+        assert not [name for name in headers if name.startswith("access-control-")]
+
+
+def test_an_answer_to_a_page_that_asks_may_be_kept_for_ten_minutes_and_allows_no_credentials(cors):
+    asked = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "PUT"}
+    headers = cors.request("OPTIONS", "/mirror", headers=asked).headers
+
+    assert headers["access-control-max-age"] == "600"
+    assert "access-control-allow-credentials" not in headers
+    assert "*" not in headers["access-control-allow-origin"] + headers["access-control-allow-headers"]
+
+
+def test_an_error_can_be_read_by_the_page_too(cors):
+    answer = cors.get("/nowhere", headers={"Origin": "https://other.example.com"})
+
+    assert answer.headers["access-control-allow-origin"] == "https://other.example.com"
+
+
+def test_the_access_log_has_a_line_a_request_without_what_it_must_not_know(notebook, capsys):
+    with serving(small_app(notebook, {"/mirror": Mirror()}, log_level="INFO")) as api:
+        api.get("/mirror", token="alice", headers={"X-Request-Id": "req-12345"}, query_string="token=s3cret")
+        api.get("/nowhere/ann@example.com")
+        api.post("/mirror")
+
+    written = capsys.readouterr().err
+    lines = [json.loads(line) for line in written.splitlines()]
+    assert [(line["method"], line["route"], line["status"]) for line in lines] == [
+        ("GET", "/mirror", 422),
+        ("GET", None, 404),
+        ("POST", "/mirror", 200),
+    ]
+    assert lines[0]["request_id"] == "req-12345"
+    assert lines[2]["bytes"] == 2
+    assert "s3cret" not in written
+    assert "ann@example.com" not in written

@@ -1,0 +1,47 @@
+"""`If-Match` where it matters: two who have seen the same thing change it at the same moment."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import psycopg2
+import pytest
+
+from tests.support.blocked import until_blocked
+
+pytestmark = pytest.mark.usefixtures("fresh_limits")
+
+HOLD_USER = "select from users where id = %s for update"
+HOLD_BRAND = "select from brands where id = %s for update"
+
+
+@pytest.fixture
+def contested(admin, brand, member):
+    """By kind: what is looked at, how it is changed, who does, and what they have to wait for."""
+    boss, creator = member(), member("Creator")
+    brand_url, user_url = f"/api/v1/brands/{brand['id']}", f"/api/v1/users/{creator.user_id}"
+    member_url = f"{brand_url}/members/{creator.user_id}"
+    role = {"role": "Campaign Manager"}
+    moved = {**role, "brand_id": str(brand["id"])}
+    return {
+        "profile": ("/api/v1/users/me", ("PUT", "/api/v1/users/me", {"name": "Ana"}), boss, HOLD_USER, boss.user_id),
+        "member": (member_url, ("PATCH", member_url, role), boss, HOLD_BRAND, brand["id"]),
+        "user": (user_url, ("PATCH", user_url, moved), admin, HOLD_BRAND, brand["id"]),
+        "brand": (brand_url, ("PATCH", brand_url, {"name": "New"}), boss, HOLD_BRAND, brand["id"]),
+        "archive": (brand_url, ("PUT", f"{brand_url}/archive", None), admin, HOLD_BRAND, brand["id"]),
+    }
+
+
+@pytest.mark.parametrize("kind", ["profile", "member", "user", "brand", "archive"])
+def test_of_two_who_change_what_both_have_seen_at_once_the_second_is_told(client, superuser, contested, kind):
+    url, (method, target, body), caller, hold, held = contested[kind]
+    seen = client.get(url, token=caller.token).headers["ETag"]
+
+    def change(_):
+        return client.request(method, target, json=body, token=caller.token, headers={"If-Match": seen}).status_code
+
+    with ThreadPoolExecutor(2) as both, closing(psycopg2.connect(superuser.dsn)) as other, other.cursor() as cursor:
+        cursor.execute(hold, (held,))
+        changes = [both.submit(change, number) for number in range(2)]
+        until_blocked(superuser, transactions=2)
+        other.commit()
+        assert sorted(one.result() for one in changes) == [200, 412]

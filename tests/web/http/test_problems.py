@@ -1,0 +1,279 @@
+"""Errors: whatever goes wrong comes out as one kind of document, and says no more than it should."""
+
+import threading
+from contextlib import contextmanager
+
+import peewee
+import psycopg2
+import pytest
+from psycopg2 import sql
+
+from models.core import database as db
+from models.core.context import Identity, nobody
+from models.core.errors import Invalid, NotFound, Problem
+from models.identity.accounts import EmailInUse
+from models.tenants.invitations import AlreadyInvited
+from web.http.endpoint import endpoint
+from web.http.problems import MethodNotAllowed, of_database, of_status
+
+
+class Gone(Problem):
+    status, code, title = 410, "campaign_ended", "It is over"
+
+
+class Failing:
+    """Raises what its test tells it to."""
+
+    error: BaseException = RuntimeError("the password is hunter2")
+
+    @endpoint(permission="public")
+    def on_get(self, req, resp):
+        resp.location = "/somewhere"
+        raise self.error
+
+    @endpoint(permission="public", mode="async")
+    async def on_post(self, req, resp):
+        raise self.error
+
+
+@pytest.fixture
+def failing():
+    return Failing()
+
+
+@pytest.fixture
+def api(serve, failing):
+    return serve({"/failing": failing})
+
+
+def test_a_problem_document_has_all_that_rfc_9457_asks_for_and_our_code(api, failing):
+    failing.error = Gone("It ended yesterday.", ended_at="2026-11-21")
+
+    answer = api.get("/failing", headers={"X-Request-Id": "request-77"})
+
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.status_code == 410
+    assert answer.json == {
+        "type": "urn:companon:problem:campaign_ended",
+        "title": "It is over",
+        "status": 410,
+        "code": "campaign_ended",
+        "detail": "It ended yesterday.",
+        "request_id": "request-77",
+        "ended_at": "2026-11-21",
+    }
+    assert "location" not in answer.headers
+
+
+def kinds(of=Problem):
+    return [kind for found in of.__subclasses__() for kind in (found, *kinds(found))]
+
+
+def test_a_code_has_one_status_and_one_title():
+    ours = [kind for kind in kinds() if kind.__module__.startswith(("models.", "web."))]
+    meanings = {(kind.code, kind.status, kind.title) for kind in ours}
+
+    assert len({code for code, _, _ in meanings}) == len(meanings)
+
+
+def test_what_a_function_of_the_database_refuses_has_the_title_of_its_class():
+    assert Problem.of_code(409, "email_in_use").title == EmailInUse.title
+    assert Problem.of_code(409, "already_invited").title == AlreadyInvited.title == "Already invited"
+    assert Problem.of_code(409, "group_is_over").title == "Group is over"
+
+
+def test_what_only_a_status_says_has_the_code_and_title_of_its_class():
+    assert (of_status(405).code, of_status(405).title) == (MethodNotAllowed.code, MethodNotAllowed.title)
+    assert (of_status(502).code, of_status(502).title) == (Problem.code, Problem.title)
+    assert (of_status(418).code, of_status(418).status) == ("bad_request", 418)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_mistake_of_ours_is_logged_with_its_traceback_and_not_told(api, failing, caplog, method):
+    answer = api.request(method, "/failing")
+
+    assert (answer.status_code, answer.json["code"]) == (500, "internal")
+    assert "hunter2" not in answer.text
+    assert "RuntimeError" not in answer.text
+    assert any(record.exc_info and "hunter2" in str(record.exc_info[1]) for record in caplog.records)
+
+
+def test_a_refusal_names_every_field_that_is_wrong(api, failing):
+    wrong = [{"field": "starts_at", "reason": "in the past"}, {"field": "name", "reason": "too short"}]
+    failing.error = Invalid(errors=wrong)
+
+    answer = api.get("/failing")
+
+    assert (answer.status_code, answer.json["errors"]) == (422, wrong)
+
+
+def test_an_unknown_route_is_a_problem_too(api):
+    answer = api.get("/nowhere")
+
+    assert (answer.status_code, answer.json["code"]) == (404, "not_found")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("method", ["FOO", "WEBSOCKET"])
+def test_a_method_that_http_does_not_know_is_a_bad_request(api, method):
+    answer = api.request(method, "/failing")
+
+    assert (answer.status_code, answer.json["code"]) == (400, "bad_request")
+
+
+def of(work, identity=None):
+    """The problem behind whatever `work` makes the database say."""
+    with pytest.raises(Exception) as error, db.transaction(identity or nobody()):
+        work()
+    return of_database(error.value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "status", "code"),
+    [
+        ("set local statement_timeout = 20; select pg_sleep(600)", 503, "unavailable"),
+        ("select * from public.users", 403, "forbidden"),
+        ("select 2147483647 + 1", 422, "invalid"),
+        ("select 'x'::int", 422, "invalid"),
+        ("select E'\\\\x'::bytea::text::date", 422, "invalid"),
+        ("do $$ begin raise exception using errcode = '23505'; end $$", 409, "conflict"),
+        ("do $$ begin raise exception using errcode = '23503'; end $$", 409, "conflict"),
+        ("do $$ begin raise exception using errcode = '40001'; end $$", 503, "unavailable"),
+        ("do $$ begin raise exception using errcode = '40P01'; end $$", 503, "unavailable"),
+        ("do $$ begin raise exception using errcode = '55P03'; end $$", 503, "unavailable"),
+        ("do $$ begin raise exception using errcode = '22P05'; end $$", 422, "invalid"),
+        ("do $$ begin raise exception using errcode = '53300'; end $$", 503, "unavailable"),
+    ],
+)
+def test_what_the_database_says_has_a_status_of_its_own(database, statement, status, code):
+    problem = of(lambda: db.execute(statement))
+
+    assert (problem.status, problem.code) == (status, code)
+    assert (problem.status != 503) or problem.headers["Retry-After"]
+
+
+@pytest.mark.parametrize("statement", ["select nonsense from nowhere", "select 1/", "select 1 where 1"])
+def test_a_mistake_in_our_sql_is_ours(database, statement):
+    assert of(lambda: db.execute(statement)) is None
+
+
+def test_a_connection_that_is_cut_is_unavailable(database, superuser):
+    def cut():
+        pid = db.value("select pg_backend_pid()")
+        superuser.cursor().execute("select pg_terminate_backend(%s, 5000)", [pid])
+        db.value("select 1")
+
+    problem = of(cut)
+
+    assert (problem.status, problem.code) == (503, "unavailable")
+    with db.transaction(nobody()):
+        assert db.value("select 1") == 1
+
+
+def test_a_server_that_cannot_be_reached_is_unavailable():
+    with pytest.raises(psycopg2.OperationalError) as error:
+        psycopg2.connect("postgresql://nobody@/nothing?host=/nonexistent")
+
+    assert of_database(error.value).status == 503
+
+
+@pytest.mark.parametrize("kind", [psycopg2.DatabaseError, peewee.DatabaseError, psycopg2.InterfaceError])
+def test_driver_error_without_sqlstate_of_a_lost_connection_is_503(kind):
+    assert of_database(kind("error with status PGRES_TUPLES_OK and no message from the libpq")).status == 503
+
+
+@pytest.mark.parametrize("kind", [psycopg2.DataError, peewee.ProgrammingError, psycopg2.NotSupportedError])
+def test_driver_error_without_sqlstate_of_another_kind_is_ours(kind):
+    assert of_database(kind("no such thing")) is None
+
+
+def test_statement_is_repeated_after_a_loss_that_has_no_sqlstate(database, monkeypatch):
+    sent = []
+
+    def break_first(connection, *statement):
+        sent.append(statement)
+        if len(sent) > 1:
+            return send(connection, *statement)
+        db.db.connection().close()
+        raise peewee.DatabaseError("error with status PGRES_TUPLES_OK and no message from the libpq")
+
+    send = peewee.PostgresqlDatabase.execute_sql
+    monkeypatch.setattr(peewee.PostgresqlDatabase, "execute_sql", break_first)
+
+    with db.transaction(nobody()):
+        assert db.value("select 1") == 1
+
+
+def test_other_errors_are_none_of_the_databases():
+    assert of_database(ValueError("x")) is None
+    assert of_database(NotFound()) is None
+
+
+def test_a_transaction_without_a_connection_for_its_login_is_unavailable_and_not_an_accident(api, failing, monkeypatch):
+    def refuse(login):
+        raise psycopg2.OperationalError("connection refused")
+
+    monkeypatch.setattr(db, "connect", refuse)
+
+    def work():
+        with db.transaction(Identity("scan", "app_scan")):
+            raise AssertionError("there is no connection")
+
+    errors = []
+
+    def fresh_thread():
+        try:
+            work()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=fresh_thread)
+    thread.start()
+    thread.join()
+
+    assert of_database(errors[0]).code == "unavailable"
+
+
+def cut_connections(superuser):
+    superuser.cursor().execute(
+        """
+        select pg_terminate_backend(pid, 5000) from pg_stat_activity
+        where datname = current_database() and usename = 'app_web'
+        """
+    )
+
+
+def test_connections_that_were_cut_between_requests_are_nobodys_trouble(client, fan, superuser):
+    token = fan().token
+    assert client.get("/api/v1/users/me", token=token).status_code == 200
+
+    cut_connections(superuser)
+
+    assert [client.get("/api/v1/users/me", token=token).status_code for _ in range(20)] == [200] * 20
+
+
+@contextmanager
+def closed(superuser, database):
+    """The database lets nobody but superusers in while this lasts."""
+    allow = sql.SQL("alter database {} connection limit {}")
+    superuser.cursor().execute(allow.format(sql.Identifier(database), sql.Literal(0)))
+    cut_connections(superuser)
+    try:
+        yield
+    finally:
+        superuser.cursor().execute(allow.format(sql.Identifier(database), sql.Literal(-1)))
+
+
+def test_while_the_database_lets_nobody_in_it_is_503_and_afterwards_it_goes_on(client, fan, superuser, database):
+    token = fan().token
+
+    with closed(superuser, database):
+        answers = [client.get("/api/v1/users/me", token=token) for _ in range(5)]
+        alive, ready = client.get("/healthz"), client.get("/readyz")
+
+    assert {(answer.status_code, answer.json["code"]) for answer in answers} == {(503, "unavailable")}
+    assert all(answer.headers["retry-after"] for answer in answers)
+    assert alive.status_code == 200
+    assert (ready.status_code, ready.json["checks"]["postgres"]["ok"]) == (503, False)
+    assert client.get("/api/v1/users/me", token=token).status_code == 200
+    assert client.get("/readyz").status_code == 200

@@ -1,0 +1,444 @@
+"""Rate limits: exact enough, told to the client, and never the reason for an error."""
+
+import asyncio
+
+import msgspec
+import pytest
+import redis
+
+from models.core.errors import TooMany
+from scripts.devstack.redis import PrivateRedis
+from settings import settings
+from tests.web.conftest import serving, small_app
+from web.http import rate_limits
+from web.http.client_address import partition
+from web.http.endpoint import endpoint
+from web.http.rate_limits import Limiter, Standing, headers, parse_rate
+from web.operations import health, metrics
+from web.v1 import ROUTES
+from web.v1.identity.accounts import Anonymous
+
+
+@pytest.fixture(params=["redis", "memory"])
+def limiter_url(request, redis_url):
+    if request.param == "memory":
+        return None
+    redis.Redis.from_url(redis_url).flushdb()
+    return redis_url
+
+
+def outcomes(url, rate, callers):
+    """For each request whether it was let through, and how its caller stands."""
+
+    async def main():
+        limiter, found = Limiter(url), []
+        for who in callers:
+            try:
+                found.append(await limiter.take(rate, who))
+            except TooMany as refusal:
+                found.append(refusal)
+        return found
+
+    return asyncio.run(main())
+
+
+def test_so_many_are_let_through_and_no_more(limiter_url):
+    found = outcomes(limiter_url, parse_rate("things", "3/hour"), ["ann"] * 5)
+
+    assert [type(outcome) for outcome in found] == [Standing] * 3 + [TooMany] * 2
+    assert [standing.remaining for standing in found[:3]] == [2, 1, 0]
+
+
+def test_callers_are_counted_apart_and_so_are_endpoints(limiter_url):
+    assert isinstance(outcomes(limiter_url, parse_rate("a", "1/hour"), ["ann", "bob"])[1], Standing)
+    assert isinstance(outcomes(limiter_url, parse_rate("b", "1/hour"), ["ann"])[0], Standing)
+
+
+def test_several_limits_hold_together(limiter_url):
+    found = outcomes(limiter_url, parse_rate("things", "2/minute; 3/hour"), ["ann"] * 3)
+
+    assert isinstance(found[2], TooMany)
+    assert found[2].headers["RateLimit-Policy"] == '"things-60s";q=2;w=60, "things-3600s";q=3;w=3600'
+
+
+def test_the_limit_that_refuses_decides_also_when_another_is_at_zero(limiter_url):
+    found = outcomes(limiter_url, parse_rate("things", "2/minute; 1/hour"), ["ann"] * 2)
+
+    assert [type(outcome) for outcome in found] == [Standing, TooMany]
+    assert found[1].headers["RateLimit"].startswith('"things-3600s";r=0;')
+
+
+def test_a_refusal_says_when_to_come_back(limiter_url):
+    refusal = outcomes(limiter_url, parse_rate("things", "1/minute"), ["ann"] * 2)[1]
+
+    assert (refusal.status, refusal.code) == (429, "rate_limited")
+    assert 1 <= int(refusal.headers["Retry-After"]) <= 60
+    assert refusal.headers["RateLimit"].startswith('"things";r=0;t=')
+
+
+def test_the_headers_are_those_of_the_draft():
+    rate = parse_rate("login", "10/minute")
+
+    told = headers(rate, Standing(rate.items[0], remaining=7, seconds=42, refused=False))
+
+    assert told == {"RateLimit-Policy": '"login";q=10;w=60', "RateLimit": '"login";r=7;t=42'}
+
+
+def test_while_redis_is_gone_this_process_counts_and_does_not_ask_again_at_once(caplog):
+    asked = []
+
+    async def main():
+        limiter = Limiter("unix:///nonexistent/redis.sock?db=0")
+        shared = limiter._shared
+        limiter._shared = lambda url: asked.append(url) or shared(url)
+        rate = parse_rate("things", "2/hour")
+        results = await asyncio.gather(*[limiter.take(rate, "ann") for _ in range(2)])
+        with pytest.raises(TooMany):
+            await limiter.take(rate, "ann")
+        return results
+
+    standings = asyncio.run(main())
+
+    assert not any(standing.refused for standing in standings)
+    assert len(asked) <= 2
+    assert "Redis fails" in caplog.text
+
+
+def test_counter_of_foreign_type_is_discarded_and_counted_in_redis_again(redis_url, fresh_limits, caplog):
+    server, rate = redis.Redis.from_url(redis_url), parse_rate("things", "2/hour")
+
+    async def main():
+        limiter = Limiter(redis_url)
+        await limiter.take(rate, "ann")
+        (key,) = server.keys("limits:*things*")
+        server.delete(key)
+        server.rpush(key, "junk")
+        return [await limiter.take(rate, "ann") for _ in range(2)]
+
+    asyncio.run(main())
+
+    assert [server.get(key) for key in server.keys("limits:*things*")] == [b"1"]
+    assert "WRONGTYPE" in caplog.text
+
+
+def test_a_request_does_not_wait_until_a_silent_redis_says_something(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(rate_limits, "REDIS_TIMEOUT", 0.05)
+
+    async def main():
+        silent = await asyncio.start_unix_server(lambda reader, writer: None, str(tmp_path / "r"))
+        standing = await Limiter(f"unix://{tmp_path}/r?db=0").take(parse_rate("things", "2/hour"), "ann")
+        silent.close()
+        return standing
+
+    assert asyncio.run(main()).remaining == 1
+    assert "Redis fails" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("address", "part"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("64:ff9b::203.0.113.7", "203.0.113.7"),
+        ("64:ff9b:0:0:1::203.0.113.7", "64:ff9b::/64"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("", "unknown"),
+        ("unix:", "unknown"),
+    ],
+)
+def test_one_customer_of_an_internet_provider_is_one_caller(address, part):
+    assert partition(address) == part
+
+
+class Word(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+
+
+class Words:
+    @endpoint(permission="optional", body=Word, rate="2/minute")
+    def on_post(self, req, resp):
+        resp.media = {"ok": True}
+
+
+def test_people_are_limited_as_themselves_and_strangers_by_address(serve):
+    api = serve({"/words": Words()}, trusted_proxies=1)
+    word = {"text": "a"}
+
+    def say(token=None, address="203.0.113.1"):
+        return api.post("/words", token=token, json=word, headers={"X-Forwarded-For": address}).status_code
+
+    assert [say("alice") for _ in range(3)] == [200, 200, 429]
+    assert [say(address="203.0.113.1") for _ in range(3)] == [200, 200, 429]
+    assert say(address="203.0.113.2") == 200
+    assert say("bob") == 200
+
+
+class Costly:
+    @endpoint(permission="optional", rate="2/minute", address_rate="3/minute")
+    def on_post(self, req, resp):
+        resp.media = {"ok": True}
+
+
+def test_many_people_of_one_address_share_a_limit_where_a_request_is_work(serve):
+    api = serve({"/costly": Costly()}, trusted_proxies=1)
+
+    def ask(token, address="203.0.113.1"):
+        return api.post("/costly", token=token, headers={"X-Forwarded-For": address})
+
+    asked = [ask(token) for token in ("alice", "alice", "bob", "bob")]
+
+    assert [answer.status_code for answer in asked] == [200, 200, 200, 429]
+    assert '"postCostly"' in asked[2].headers["ratelimit"]
+    assert '"postCostlyAddress"' in asked[3].headers["ratelimit"]
+    assert ask("bob", address="203.0.113.2").status_code == 200
+
+
+class Unnamed:
+    @endpoint(permission="public", rate="2/minute", total_rate="3/minute")
+    def on_post(self, req, resp):
+        resp.media = {"ok": True}
+
+
+def test_all_callers_together_share_a_total_limit(serve):
+    api = serve({"/unnamed": Unnamed()}, trusted_proxies=1)
+
+    def ask(number):
+        return api.post("/unnamed", headers={"X-Forwarded-For": f"203.0.113.{number}"}).status_code
+
+    # What one caller's own limit refuses takes nothing of the total.
+    assert [ask(1), ask(1), ask(1), ask(2), ask(3)] == [200, 200, 429, 200, 429]
+
+
+def test_anonymous_sign_ups_share_a_total_limit():
+    assert Anonymous.on_post.declaration.total_rate
+
+
+def test_what_is_work_and_open_to_anonymous_sessions_is_limited_by_address_too():
+    responders = [getattr(resource, name) for _, resource in ROUTES for name in dir(resource) if name.startswith("on_")]
+    declared = [one.declaration for one in responders if hasattr(one, "declaration")]
+    costly = [one for one in declared if one.slow and one.permission == "optional"]
+
+    assert costly
+    assert all(one.address_rate for one in costly)
+
+
+def test_a_limited_endpoint_tells_how_its_caller_stands_also_when_it_refuses(serve):
+    api = serve({"/words": Words()})
+
+    first = api.post("/words", json={"text": 5})
+    refused = [api.post("/words", json={"text": "a"}) for _ in range(2)][1]
+
+    assert first.status_code == 422
+    assert first.headers["ratelimit"].split(";")[1] == "r=1"
+    assert refused.status_code == 429
+    assert refused.json["code"] == "rate_limited"
+    assert int(refused.headers["retry-after"]) >= 1
+    assert "q=2;w=60" in refused.headers["ratelimit-policy"]
+
+
+@pytest.fixture
+def killable(tmp_path):
+    """A Redis of the test's own."""
+    server = PrivateRedis(tmp_path / "redis", durable=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_while_redis_is_dead_each_process_counts_the_whole_limit_and_together_again_afterwards(killable, monkeypatch):
+    monkeypatch.setattr(rate_limits, "RETRY_AFTER", 0.0)
+    rate = parse_rate("things", "2/hour")
+
+    async def let_through(processes):
+        found = await asyncio.gather(
+            *[process.take(rate, "ann") for process in processes for _ in range(5)], return_exceptions=True
+        )
+        assert {type(outcome) for outcome in found} <= {Standing, TooMany}
+        return sum(isinstance(outcome, Standing) for outcome in found)
+
+    async def main():
+        processes = [Limiter(killable.url) for _ in range(3)]
+        alive = await let_through(processes)
+        killable.kill()
+        dead = [await let_through([process]) for process in processes]
+        killable.start()  # without what the first one knew
+        return alive, dead, await let_through(processes)
+
+    assert asyncio.run(main()) == (2, [2, 2, 2], 2)
+
+
+def test_an_endpoint_goes_on_refusing_and_never_fails_while_redis_is_dead(killable, notebook):
+    app = small_app(notebook, {"/words": Words()}, limiter=Limiter(killable.url))
+    with serving(app) as api:
+        before = [api.post("/words", json={"text": "a"}).status_code for _ in range(3)]
+        killable.kill()
+        after = [api.post("/words", json={"text": "a"}) for _ in range(3)]
+
+    assert before == [200, 200, 429]
+    assert [answer.status_code for answer in after] == [200, 200, 429]
+    assert all("ratelimit" in answer.headers for answer in after)
+
+
+def test_strangers_do_not_fill_the_memory_of_a_process_that_counts_for_itself(monkeypatch):
+    monkeypatch.setattr(rate_limits, "MOST_CALLERS", 10)
+
+    async def main():
+        limiter = Limiter(None)
+        for number in range(35):
+            await limiter.take(parse_rate("things", "5/hour"), str(number))
+        return len(limiter._counts.storage)
+
+    assert asyncio.run(main()) <= 10
+
+
+@pytest.fixture
+def unhurried_shares(monkeypatch):
+    """What has been taken at once is handed out however slow the machine is."""
+    monkeypatch.setattr(rate_limits, "SHARE_SECONDS", 600.0)
+    monkeypatch.setattr(rate_limits, "REFUSAL_SECONDS", 600.0)
+
+
+def test_a_wide_limit_is_as_exact_for_one_process_and_hardly_asks(limiter_url, unhurried_shares):
+    rate = parse_rate("person", "200/hour")
+
+    async def main():
+        limiter, found, asked = Limiter(limiter_url), [], []
+        count = limiter._count
+        limiter._count = lambda *given: asked.append(given) or count(*given)
+        for _ in range(300):
+            try:
+                found.append((await limiter.take_some(rate, "ann")).remaining)
+            except TooMany as refusal:
+                found.append(refusal.headers["RateLimit"].split(";")[1])
+        return found, len(asked)
+
+    found, asked = asyncio.run(main())
+
+    assert found[:200] == list(range(199, -1, -1))
+    assert set(found[200:]) == {"r=0"}
+    assert asked < 100
+
+
+def test_what_one_process_has_taken_is_not_another_s_to_hand_out(redis_url, fresh_limits, unhurried_shares):
+    rate = parse_rate("person", "100/hour")
+
+    async def main():
+        processes, through = [Limiter(redis_url) for _ in range(4)], 0
+        for number in range(200):
+            try:
+                await processes[number % 4].take_some(rate, "ann")
+                through += 1
+            except TooMany:
+                pass
+        return through
+
+    assert 100 - 4 * 2 <= asyncio.run(main()) <= 100
+
+
+def test_strangers_do_not_fill_the_memory_that_wide_limits_take(monkeypatch):
+    monkeypatch.setattr(rate_limits, "MOST_CALLERS", 10)
+
+    async def main():
+        limiter = Limiter(None)
+        for number in range(35):
+            await limiter.take_some(parse_rate("person", "5/hour"), str(number))
+        return len(limiter._taken)
+
+    assert asyncio.run(main()) == 10
+
+
+class Things:
+    @endpoint(permission="optional")
+    def on_get(self, req, resp):
+        resp.media = {"ok": True}
+
+    @endpoint(permission="authenticated")
+    def on_put(self, req, resp):
+        resp.media = {"ok": True}
+
+
+class Scans:
+    @endpoint(permission="authenticated", rate=None)
+    def on_get(self, req, resp):
+        resp.media = {"ok": True}
+
+
+def general(serve, **options):
+    api = serve(
+        {"/things": Things(), "/words": Words(), "/scans": Scans()},
+        trusted_proxies=1,
+        person_rate="4/minute",
+        address_rate="3/minute",
+        **options,
+    )
+
+    def ask(path="/things", token=None, address="203.0.113.1", method="GET", **more):
+        return api.request(method, path, token=token, headers={"X-Forwarded-For": address}, **more)
+
+    return ask
+
+
+def test_endpoints_that_declare_no_limit_share_one_for_each_person_and_for_each_address(serve):
+    ask = general(serve)
+
+    assert [ask(token="alice", method=method).status_code for method in ("GET", "PUT", "GET", "PUT", "GET")] == [
+        *[200] * 4,
+        429,
+    ]
+    assert [ask().status_code for _ in range(4)] == [200, 200, 200, 429]
+    assert [ask(token="bob").status_code, ask(address="203.0.113.2").status_code] == [200, 200]
+    said = ask(token="bob").headers
+    assert (said["ratelimit-policy"], said["ratelimit"].split(";t=")[0]) == ('"person";q=4;w=60', '"person";r=2')
+    assert ask(address="203.0.113.2").headers["ratelimit-policy"] == '"address";q=3;w=60'
+    refused = ask()
+    assert (refused.json["code"], int(refused.headers["retry-after"]) >= 1) == ("rate_limited", True)
+
+
+def test_tokens_that_are_none_are_counted_for_the_address_that_tries_them(serve):
+    ask = general(serve)
+
+    assert [ask(token=f"guess{number}").status_code for number in range(5)] == [401, 401, 401, 429, 429]
+    assert ask(method="PUT", address="203.0.113.2").status_code == 401
+
+
+def test_what_has_a_limit_of_its_own_or_none_does_not_count_towards_the_general_one(serve):
+    ask = general(serve)
+
+    assert {ask("/scans", token="alice").status_code for _ in range(10)} == {200}
+    assert {ask("/scans", token=f"guess{number}").status_code for number in range(10)} == {401}
+    assert [ask("/words", token="alice", method="POST", json={"text": "a"}).status_code for _ in range(3)] == [
+        200,
+        200,
+        429,
+    ]
+    assert [ask(token="alice").status_code for _ in range(5)] == [200, 200, 200, 200, 429]
+    assert "ratelimit" not in ask("/scans", token="alice").headers
+
+
+def test_the_general_limit_holds_in_each_process_while_redis_is_dead(killable, serve):
+    ask = general(serve, limiter=Limiter(killable.url))
+    assert [ask(token="alice").status_code for _ in range(5)] == [200, 200, 200, 200, 429]
+    killable.kill()
+
+    assert [ask(token="bob").status_code for _ in range(5)] == [200, 200, 200, 200, 429]
+
+
+def test_what_has_no_limit_at_all_is_scans_and_what_watches_over_us():
+    assert {path for path, declared in declarations() if declared.rate is None} == {
+        "/api/v1/qr/scan",
+        "/healthz",
+        "/healthz/audit",
+        "/healthz/{process}",
+        "/metrics",
+        "/readyz",
+    }
+
+
+def declarations():
+    routes = [("/healthz", health.Health()), ("/readyz", health.ready(settings)), *metrics.routes(), *ROUTES]
+    for path, resource in routes:
+        for method in ("get", "post", "put", "patch", "delete"):
+            responder = getattr(resource, f"on_{method}", None)
+            if responder is not None:
+                yield path, responder.declaration

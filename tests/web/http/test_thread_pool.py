@@ -1,0 +1,151 @@
+"""The thread pool: bounded, context-keeping, and done when it says so."""
+
+import asyncio
+import threading
+import time
+from contextvars import ContextVar
+
+import pytest
+
+from web.http.thread_pool import Overloaded, Pool
+
+color: ContextVar[str] = ContextVar("color", default="none")
+
+
+@pytest.fixture
+def pool():
+    made = Pool("p", threads=2, queue=1)
+    yield made
+    assert made.close(timeout=60)
+
+
+def test_a_result_and_an_exception_come_back(pool):
+    async def main():
+        assert await pool.run(divmod, 7, 2) == (3, 1)
+        with pytest.raises(ZeroDivisionError):
+            await pool.run(divmod, 1, 0)
+
+    asyncio.run(main())
+    assert pool.admitted == 0
+
+
+@pytest.mark.parametrize("error", [StopIteration, SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_an_exception_that_would_upset_the_event_loop_arrives_as_a_runtime_error(pool, error):
+    def fail():
+        raise error
+
+    async def main():
+        with pytest.raises(RuntimeError, match=error.__name__):
+            await pool.run(fail)
+        assert await pool.run(int, "1") == 1
+
+    asyncio.run(main())
+
+
+def test_the_callers_context_goes_along_and_does_not_come_back(pool):
+    def paint():
+        seen = color.get()
+        color.set("blue")
+        return seen
+
+    async def main():
+        color.set("red")
+        assert await pool.run(paint) == "red"
+        assert color.get() == "red"
+
+    asyncio.run(main())
+
+
+def test_what_does_not_fit_is_refused_at_once_and_everything_admitted_is_done(pool):
+    door = threading.Event()
+
+    async def main():
+        running = [asyncio.create_task(pool.run(door.wait, 60)) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded) as refusal:
+            await pool.run(int)
+        door.set()
+        return refusal.value, await asyncio.gather(*running)
+
+    refusal, results = asyncio.run(main())
+    assert (refusal.status, refusal.code, refusal.headers["Retry-After"]) == (503, "overloaded", "1")
+    assert results == [True, True, True]
+
+
+def test_a_call_whose_caller_has_gone_before_it_began_is_not_made(pool):
+    door, calls = threading.Event(), []
+
+    async def main():
+        running = [asyncio.create_task(pool.run(door.wait, 60)) for _ in range(2)]
+        waiting = asyncio.create_task(pool.run(calls.append, 1))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        door.set()
+        await asyncio.gather(*running)
+        await pool.run(int)  # has passed the queue behind it
+
+    asyncio.run(main())
+    assert calls == []
+
+
+def test_a_caller_that_leaves_in_the_middle_gives_its_place_back_when_the_work_is_done(pool):
+    started, door = threading.Event(), threading.Event()
+
+    def work():
+        started.set()
+        door.wait(60)
+
+    async def main():
+        running = asyncio.create_task(pool.run(work))
+        await asyncio.to_thread(started.wait, 60)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert pool.admitted == 1
+        door.set()
+        while pool.admitted:
+            await asyncio.to_thread(time.sleep, 0.001)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_closing_finishes_what_was_admitted_ends_the_threads_and_admits_nothing_more():
+    ended = []
+    pool = Pool("p", threads=2, queue=8, on_exit=lambda: ended.append(1))
+    done = []
+
+    async def main():
+        calls = [asyncio.create_task(pool.run(lambda: done.append(time.sleep(0.01)))) for _ in range(6)]
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(pool.close, 60)
+        await asyncio.gather(*calls)
+        with pytest.raises(Overloaded):
+            await pool.run(int)
+
+    asyncio.run(main())
+    assert len(done) == 6
+    assert ended == [1, 1]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("p-")]
+
+
+def test_closing_says_when_something_does_not_end():
+    door = threading.Event()
+    pool = Pool("p", threads=1, queue=1)
+
+    async def main():
+        call = asyncio.create_task(pool.run(door.wait, 60))
+        await asyncio.sleep(0)
+        assert not await asyncio.to_thread(pool.close, 0.05)
+        door.set()
+        await call
+
+    asyncio.run(main())
+
+
+def test_a_closed_pool_can_be_opened_again():
+    pool = Pool("p", threads=1, queue=1)
+    pool.close()
+    pool.open()
+
+    assert asyncio.run(pool.run(int, "7")) == 7
+    assert pool.close(60)

@@ -1,0 +1,240 @@
+"""The document: says everything that the router knows, and is valid."""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Annotated
+
+import msgspec
+import pytest
+from falcon import inspect
+
+from models.core.errors import Conflict
+from web.app import application
+from web.http.endpoint import Page, PageQuery, endpoint
+from web.openapi.document import declarations, document
+
+UNDOCUMENTED = re.compile(
+    r"^/(docs|static/.*|verify-email|accept-invitation|reset-password|confirm-email|undo-email|s/{token}|api/v1/openapi\.json)?$"
+)
+"""Pages for people, and the document itself."""
+
+
+class Spot(msgspec.Struct):
+    """Somewhere."""
+
+    lat: float
+
+
+class ThingIn(msgspec.Struct, forbid_unknown_fields=True):
+    """What to make."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    spot: Spot | None = None
+
+
+class ThingOut(msgspec.Struct):
+    """What was made."""
+
+    name: str
+    spot: Spot | None
+
+
+class ThingQuery(PageQuery):
+    state: Annotated[str, msgspec.Meta(description="How it is.")] | None = None
+
+
+class Picture:
+    @endpoint(permission="public", media="image/svg+xml")
+    def on_get(self, req, resp): ...
+
+
+class Sold(Conflict):
+    code = "sold"
+
+
+class Things:
+    """Things that brands have."""
+
+    @endpoint(permission="things:read", query=ThingQuery, response=Page[ThingOut], rate="600/minute")
+    def on_get(self, req, resp):
+        """List things.
+
+        The newest first.
+        """
+
+    @endpoint(
+        permission="things:write",
+        body=ThingIn,
+        response=ThingOut,
+        status=201,
+        idempotent=True,
+        audit="thing.create",
+        problems=(Sold,),
+    )
+    def on_post(self, req, resp): ...
+
+    @endpoint(permission="public", status=204)
+    def on_delete(self, req, resp): ...
+
+
+@pytest.fixture
+def spec(serve):
+    return (
+        serve({"/api/v1/things": Things(), "/.well-known/thing.json": Things(), "/picture": Picture()})
+        .get("/api/v1/openapi.json")
+        .json
+    )
+
+
+def test_the_document_has_an_operation_for_every_route_and_method_of_the_real_application():
+    spec = document(application)
+    for route in inspect.inspect_app(application).routes:
+        if UNDOCUMENTED.match(route.path):
+            continue
+        path = re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.path)
+        wanted = {method.method.lower() for method in route.methods if not method.internal} - {"head"}
+        assert set(spec["paths"][path]) == wanted, route.path
+
+
+def test_the_real_document_is_sound():
+    require_sound(document(application))
+
+
+def test_every_array_of_the_real_document_says_what_its_items_are():
+    arrays = [schema for schema in nested(document(application)) if schema.get("type") == "array"]
+
+    assert {} in [schema.get("items") for schema in arrays]
+    assert not [schema for schema in arrays if "items" not in schema]
+
+
+def nested(value):
+    """Yield every object of a JSON document."""
+    if isinstance(value, dict):
+        yield value
+        value = value.values()
+    if not isinstance(value, str) and isinstance(value, Iterable):
+        for item in value:
+            yield from nested(item)
+
+
+def test_every_operation_schema_and_tag_of_the_real_document_has_a_name_and_words_of_its_own():
+    spec = document(application)
+    operations = [operation for path in spec["paths"].values() for operation in path.values()]
+
+    assert len({operation["summary"] for operation in operations}) == len(operations)
+    assert not [operation for operation in operations if re.match(r"\w+ (it|them)\b", operation["summary"])]
+    assert not [operation["operationId"] for operation in operations if operation["operationId"][-1].isdigit()]
+    assert not [name for name in spec["components"]["schemas"] if not re.fullmatch(r"([A-Z][a-z]+)+", name)]
+    assert not [tag["name"] for tag in spec["tags"] if not tag["description"]]
+
+
+def test_a_document_of_every_kind_of_endpoint_is_sound(spec):
+    require_sound(spec)
+
+
+def require_sound(spec):
+    """What OpenAPI 3.1.0 demands of the parts that we use."""
+    assert spec["openapi"] == "3.1.0"
+    assert spec["info"]["title"]
+    assert spec["info"]["version"]
+    operations = [(path, method, found) for path, item in spec["paths"].items() for method, found in item.items()]
+    identifiers = [operation["operationId"] for _, _, operation in operations]
+    assert len(identifiers) == len(set(identifiers))
+    known = set(spec["components"]["schemas"])
+    assert all(re.fullmatch(r"[a-zA-Z0-9._-]+", name) for name in known)
+    references = set(re.findall(r'"\$ref":\s*"([^"]+)"', json.dumps(spec)))
+    assert references == {f"#/components/schemas/{name}" for name in known}
+    for path, method, operation in operations:
+        require_sound_operation(path, method, operation, spec)
+
+
+def require_sound_operation(path, method, operation, spec):
+    where = f"{method} {path}"
+    assert operation["summary"], where
+    assert set(operation["tags"]) <= {tag["name"] for tag in spec["tags"]}, where
+    in_path = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"]
+    assert sorted(in_path) == sorted(re.findall(r"\{(\w+)\}", path)), where
+    for parameter in operation["parameters"]:
+        assert parameter["in"] in ("path", "query", "header"), where
+        assert parameter["required"] or parameter["in"] != "path", where
+        assert parameter["description"], f"{where} {parameter['name']}"
+        assert {"type": "null"} not in parameter["schema"].get("anyOf", ()), where
+    assert any(status.startswith("2") for status in operation["responses"]), where
+    for status, response in operation["responses"].items():
+        assert re.fullmatch(r"[1-5]\d\d|default", status), where
+        assert response["description"], where
+        if status >= "400":
+            assert set(response["content"]) <= {"application/problem+json", "application/json"}, where
+    for requirement in operation["security"]:
+        assert set(requirement) <= set(spec["components"]["securitySchemes"]), where
+    assert "requestBody" not in operation or method in ("post", "put", "patch"), where
+
+
+def test_the_example_of_every_body_is_what_its_operation_takes():
+    spec = document(application)
+    bodies = {operation: declared.body for operation, declared in declarations(application).items() if declared.body}
+
+    for (method, path), body in bodies.items():
+        content = spec["paths"][path][method.lower()]["requestBody"]["content"]["application/json"]
+        assert msgspec.convert(content["example"], body), (method, path)
+
+
+def test_an_operation_says_what_its_declaration_says(spec):
+    listing, making = spec["paths"]["/api/v1/things"]["get"], spec["paths"]["/api/v1/things"]["post"]
+
+    assert listing["summary"] == "List things."
+    assert listing["description"].startswith("The newest first.")
+    assert "`things:read`" in listing["description"]
+    assert "600/minute" in listing["description"]
+    assert {p["name"] for p in listing["parameters"]} == {"limit", "cursor", "state"}
+    assert listing["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/ThingOutPage")
+    assert set(listing["responses"]) == {"200", "401", "403", "422", "429", "503", "default"}
+    assert listing["security"] == [{"bearer": []}]
+    assert making["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ThingIn"}
+    assert [p["name"] for p in making["parameters"]] == ["Idempotency-Key"]
+    assert {"201", "400", "409", "413", "415"} <= set(making["responses"])
+    assert "application/problem+json" in making["responses"]["409"]["content"]
+    assert "`sold` (409)" in making["description"]
+    assert "`thing.create`" in making["description"]
+    assert spec["paths"]["/api/v1/things"]["delete"]["security"] == []
+    assert spec["paths"]["/api/v1/things"]["delete"]["responses"]["204"] == {"description": "No Content"}
+
+
+def test_an_answer_that_is_not_json_is_documented_as_what_it_is(spec):
+    assert list(spec["paths"]["/picture"]["get"]["responses"]["200"]["content"]) == ["image/svg+xml"]
+
+
+def test_schemas_that_several_answers_share_are_there_once(spec):
+    schemas = spec["components"]["schemas"]
+
+    assert {"Spot", "ThingIn", "ThingOut", "ThingOutPage", "ProblemOut"} <= set(schemas)
+    assert not [name for name in schemas if "." in name]
+    assert schemas["ThingIn"]["additionalProperties"] is False
+
+
+def test_structs_of_one_name_that_say_different_things_are_kept_apart(serve):
+    def place(fields):
+        return msgspec.defstruct("Place", fields)
+
+    def resource(name, fields):
+        answer = msgspec.defstruct(name, [("place", place(fields))])
+
+        class Resource:
+            @endpoint(permission="public", response=answer)
+            def on_get(self, req, resp): ...
+
+        return type(name + "s", (Resource,), {})()
+
+    api = serve({"/a": resource("Inn", [("beds", int)]), "/b": resource("Bar", [("stools", int)])})
+    schemas = api.get("/api/v1/openapi.json").json["components"]["schemas"]
+
+    assert set(schemas["Inn.Place"]["properties"]) == {"beds"}
+    assert set(schemas["Bar.Place"]["properties"]) == {"stools"}
+
+
+def test_a_browser_that_has_the_document_does_not_get_it_again(serve):
+    api = serve({})
+    tag = api.get("/api/v1/openapi.json").headers["etag"]
+
+    assert api.get("/api/v1/openapi.json", headers={"If-None-Match": tag}).status_code == 304

@@ -1,0 +1,245 @@
+"""The pages: self-contained, and all there."""
+
+import re
+from functools import cache
+from uuid import UUID
+
+import pytest
+from falcon import inspect
+
+from models.campaigns.codes import make_token
+from models.scans import KINDS
+from web.app import application
+from web.openapi.document import document
+from web.pages.mail_pages import ELSEWHERE, SHARED, MailPage
+from web.pages.mail_pages import PAGES as MAIL_PAGES
+from web.pages.pages import MAIL_LINK, STATIC
+
+described = cache(document)
+SCAN = f"/s/{make_token(UUID(int=1), 1)}"
+PAGES = ["/docs", *(f"/{name}" for name in MAIL_PAGES), SCAN]
+
+
+@pytest.fixture
+def api(serve):
+    return serve({})
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_everything_that_a_page_loads_comes_from_here(api, page):
+    answer = api.get(page)
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert loaded
+    for url in loaded:
+        assert api.get(url).status_code == 200, url
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_policy_of_a_page_lets_nothing_in_from_elsewhere_and_the_page_keeps_to_it(api, page):
+    answer = api.get(page)
+    policy = answer.headers["content-security-policy"]
+
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert "<style" not in answer.text
+    assert not re.search(r"<script(?![^>]*\bsrc=)", answer.text)
+    assert not re.search(r"\son\w+=|\sstyle=|javascript:", answer.text)
+
+
+def test_no_file_refers_to_another_host():
+    for file in STATIC.iterdir():
+        assert not re.search(r"https?://|//cdn|@import", file.read_text()), file.name
+
+
+def test_every_file_is_served(api):
+    for file in {path for path in STATIC.iterdir() if path.name != MAIL_LINK}:
+        page = SCAN if file.stem == "scan" else f"/{file.stem}"
+        path = page if file.suffix == ".html" else f"/static/{file.name}"
+        answer = api.get(path)
+        assert (answer.status_code, answer.content) == (200, file.read_bytes())
+        assert api.get(path, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+
+
+@pytest.mark.parametrize("language", SHARED)
+@pytest.mark.parametrize("pages", [*MAIL_PAGES.values(), ELSEWHERE], ids=lambda pages: pages["en"].to)
+def test_what_a_mail_links_to_sends_its_token_to_an_endpoint_that_takes_it_and_all_that_the_form_asks(pages, language):
+    page = pages[language]
+    schemas = described(application)["components"]["schemas"]
+    operation = described(application)["paths"][page.to]["post"]
+    body = schemas[operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]]
+    form = page.render((STATIC / MAIL_LINK).read_text()).decode().split("<form")[1]
+    asked = set(re.findall(r'name="(\w+)"', form))
+
+    assert set(body["required"]) <= asked | {"token"} <= set(body["properties"])
+    assert bool(page.sign_in) == bool(operation.get("security"))
+    assert page.makes_account == ("notice_id" in body["properties"])
+    assert ("locale" in body["properties"]) == (f'name="locale" type="hidden" value="{language}"' in form)
+
+
+@pytest.mark.parametrize("name", MAIL_PAGES)
+def test_page_of_a_mail_is_in_the_mails_language_or_in_english(api, name):
+    spanish, english = api.get(f"/{name}?lang=es"), api.get(f"/{name}")
+
+    assert '<html lang="es">' in spanish.text
+    assert "Esta página necesita JavaScript." in spanish.text
+    assert MAIL_PAGES[name]["en"].title not in spanish.text
+    assert '<html lang="en">' in english.text
+    assert api.get(f"/{name}?lang=xx&lang=es").status_code == 200
+    assert api.get(f"/{name}?lang=%00").content == english.content
+
+
+def test_words_of_a_page_are_text():
+    page = MailPage("<b>", "<i>&", "/x", '"><script>', "'\"", sign_in="<u>")
+    made = page.render((STATIC / MAIL_LINK).read_text()).decode()
+
+    assert not re.search(r"<[biu]>|<script>", made)
+    assert 'data-done="&#x27;&quot;"' in made
+
+
+@pytest.mark.parametrize("path", ["/static/", "/static/../app.py", "/static/%2e%2e/app.py", "/static/docs.html"])
+def test_no_other_file_is(api, path):
+    assert api.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_url_with_trailing_slash_redirects_to_the_page(api, page):
+    answer = api.get(f"{page}/", query_string="utm=a%20b")
+
+    assert (answer.status_code, answer.headers["location"]) == (308, f"{page}?utm=a%20b")
+    assert api.get(f"{page}/").headers["location"] == page
+    assert api.get(f"{page}//").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/api/v1/users/me/", "/readyz/", "/static/docs.css/", "/api/v1/openapi.json/"])
+def test_trailing_slash_elsewhere_leads_nowhere(api, path):
+    assert api.get(path).status_code == 404
+
+
+def served_paths():
+    """Return the path of everything that `web.pages.pages` serves."""
+    routes = [route.path for route in inspect.inspect_app(application).routes]
+    return [path for path in routes if not path.startswith(("/api/v1/", "/healthz", "/readyz", "/metrics"))]
+
+
+@pytest.mark.parametrize("path", [*served_paths(), "/api/v1/openapi.json"])
+def test_head_of_a_page_answers_as_get_does_without_a_body(api, path):
+    path = path.replace("/s/{token}", SCAN)
+    own = {"x-request-id", "x-correlation-id"}
+
+    get, head = api.get(path), api.request("HEAD", path)
+
+    assert head.status_code == get.status_code
+    assert head.content == b""
+    assert {name: value for name, value in head.headers.items() if name not in own} == {
+        name: value for name, value in get.headers.items() if name not in own
+    }
+
+
+@pytest.mark.parametrize("token", ["x", "Ab9-_", "a" * 200])
+def test_a_token_that_was_cut_short_gets_the_page_too_which_says_so_in_words(api, token):
+    assert api.get(f"/s/{token}").content == (STATIC / "scan.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "a" * 201,
+        "a.b",
+        "a%20b",
+        "a%0A",
+        "a=",
+        "a+b",
+        "%C3%B1",
+        "a/b",
+        "a%2Fb",
+        "..%2Fdocs",
+        "%3Cscript%3E",
+        "a//",
+        "a%20b/",
+    ],
+)
+def test_what_no_token_looks_like_leads_nowhere(api, token):
+    answer = api.get(f"/s/{token}")
+
+    assert (answer.status_code, answer.json["code"]) == (404, "not_found")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_page_of_a_code_may_run_its_scripts_and_ask_this_api_and_nothing_else(api):
+    answer = api.get(SCAN)
+    policy = dict(part.split(maxsplit=1) for part in answer.headers["content-security-policy"].split("; "))
+
+    assert (policy["script-src"], policy["style-src"], policy["connect-src"]) == ("'self'", "'self'", "'self'")
+    assert "geolocation=(self)" in answer.headers["permissions-policy"]
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    asked = set(re.findall(r"/api/v1/[a-z/-]+", "".join(file.read_text() for file in STATIC.glob("scan*.js"))))
+    for path in asked:
+        assert path in {
+            "/api/v1/auth/anonymous",
+            "/api/v1/auth/refresh",
+            "/api/v1/consents",
+            "/api/v1/consents/",
+            "/api/v1/qr/codes/",
+            "/api/v1/qr/scan",
+        }
+    assert not re.search(r"innerHTML|insertAdjacent|document\.write|\beval\b", (STATIC / "scan.js").read_text())
+
+
+def test_the_page_of_a_code_is_light(api):
+    loaded = [SCAN, *re.findall(r'(?:src|href)="([^"]+)"', api.get(SCAN).text)]
+
+    assert sum(len(api.get(url).content) for url in loaded) < 50_000
+
+
+def words_in(locale):
+    """The part of the words that is in one language."""
+    text = (STATIC / "scan-words.js").read_text()
+    return text.split(f"\n  {locale}: {{\n")[1].split("\n  },\n")[0]
+
+
+@pytest.mark.parametrize("locale", ["en", "es"])
+def test_the_page_of_a_code_has_words_for_every_outcome(locale):
+    # Those are answered with a new session, and by asking again.
+    told = {code for code, kind in KINDS.items() if kind.status not in (401, 503)} | {"accepted", "replay"}
+
+    assert told <= set(re.findall(r"^      (\w+): \[", words_in(locale), re.MULTILINE))
+
+
+def test_the_page_of_a_code_says_the_same_things_in_both_languages():
+    english, spanish = (re.findall(r"^ {4,8}(\w+):", words_in(locale), re.MULTILINE) for locale in ("en", "es"))
+
+    assert english == spanish
+    assert len(english) > 40
+
+
+def test_the_root_sends_people_to_the_documentation_and_tells_programs_where_things_are(api):
+    person = api.get("/", headers={"Accept": "text/html,application/xhtml+xml"})
+    program = api.get("/")
+
+    assert (person.status_code, person.headers["location"]) == (303, "/docs")
+    assert api.get(program.json["openapi"]).status_code == 200
+    assert api.get(program.json["health"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("*/*", 200),
+        ("application/json, text/html;q=0", 200),
+        ("application/json, text/html;q=0.9", 200),
+        ("text/html;q=0.5, application/json;q=0.4", 303),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", 303),
+        ("TEXT/HTML", 303),
+        ("text/*", 303),
+        ("image/png", 200),
+        ("nonsense", 200),
+    ],
+)
+def test_root_answers_with_the_media_type_that_the_client_prefers(api, accept, status):
+    answer = api.get("/", headers={"Accept": accept})
+
+    assert (answer.status_code, answer.headers["vary"]) == (status, "Accept")

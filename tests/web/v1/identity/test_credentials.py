@@ -1,0 +1,623 @@
+"""Credentials over HTTP: another password, forgotten or not, and another e-mail address."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import psycopg2
+import pytest
+
+from models.core import signed_links
+from models.core.errors import Invalid
+from models.identity import access_tokens, accounts, credentials, passwords, sessions, step_up, totp
+from tests.fixtures.accounts import PASSWORD, Account, link_token, sign_in, sign_in_admin, text_of
+from tests.support.blocked import until_blocked
+
+pytestmark = pytest.mark.usefixtures("fresh_limits")
+
+NEW = "a quite different one"
+
+
+def login(client, email, password):
+    return client.post("/api/v1/auth/login", json={"email": email, "password": password})
+
+
+def forget(client, email):
+    return client.post("/api/v1/auth/password/forgot", json={"email": email})
+
+
+def reset(client, token, password=NEW):
+    return client.post("/api/v1/auth/password/reset", json={"token": token, "password": password})
+
+
+def change(client, somebody, present, new=NEW):
+    body = {"password": present, "new_password": new}
+    return client.post("/api/v1/users/me/password", json=body, token=somebody.token)
+
+
+def ask(client, somebody, email):
+    return client.post("/api/v1/users/me/email", json={"email": email}, token=somebody.token)
+
+
+def follow(client, verb, token):
+    return client.post(f"/api/v1/auth/email/{verb}", json={"token": token})
+
+
+def is_alive(client, somebody):
+    return client.get("/api/v1/users/me", token=somebody.token).status_code == 200
+
+
+def essence(answer):
+    return answer.status_code, {**(answer.json or {}), "request_id": ""}
+
+
+def trail(superuser, prefix):
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select action, outcome, reason, user_id from audit_logs where action ~ %s order by timestamp",
+            (f"^{prefix}",),
+        )
+        return cursor.fetchall()
+
+
+def test_a_forgotten_password_is_replaced_by_the_link_and_every_session_ends(
+    client, drain, mailbox, member, sign_in_again, superuser
+):
+    manager = member()
+    other = sign_in_again(manager)
+
+    assert forget(client, manager.email).status_code == 202
+    drain()
+    token = mailbox.token(manager.email)
+    assert "/reset-password#token=" in mailbox.text(manager.email)
+    done = reset(client, token)
+    drain()
+
+    assert (done.status_code, done.json) == (200, {"status": "changed"})
+    assert not is_alive(client, manager)
+    assert not is_alive(client, other)
+    assert login(client, manager.email, PASSWORD).status_code == 401
+    assert login(client, manager.email, NEW).status_code == 200
+    assert mailbox.to(manager.email)[-1]["Subject"] == "Your password has been changed"
+    assert trail(superuser, "password") == [
+        ("password.forget", "ok", None, manager.user_id),
+        ("password.reset", "ok", None, manager.user_id),
+    ]
+
+
+def test_asking_for_a_new_password_does_the_same_work_whether_there_is_an_account(
+    client, drain, mailbox, member, superuser
+):
+    manager = member()
+
+    known, unknown = forget(client, manager.email), forget(client, "nobody@example.com")
+
+    assert essence(known) == essence(unknown)
+    with superuser.cursor() as cursor:
+        cursor.execute("select actor, subject_type from app.jobs where actor ~ '^mail'")
+        assert cursor.fetchall() == [("mail.password_reset", "password_reset")] * 2
+    drain()
+    assert [message["To"] for message in mailbox.messages] == [manager.email]
+
+
+def test_a_link_for_a_new_password_is_good_once_for_an_hour_and_for_nothing_else(
+    client, drain, mailbox, member, superuser
+):
+    manager = member()
+    for _ in range(2):
+        forget(client, manager.email)
+    drain()
+    first, second = (str(link) for link in _tokens(mailbox, manager.email))
+    assert follow(client, "confirm", first).json["code"] == "link_invalid"
+
+    assert reset(client, first).status_code == 200
+    for used in (first, second):
+        refused = reset(client, used, "one more, and different")
+        assert (refused.status_code, refused.json["code"]) == (404, "link_invalid")
+
+    forget(client, manager.email)
+    drain()
+    superuser.cursor().execute("update app.password_resets set expires_at = now() - interval '1 second'")
+    late = next(token for token in _tokens(mailbox, manager.email) if token not in (first, second))
+    assert reset(client, late).status_code == 404
+
+
+def _tokens(mailbox, address):
+    return [link_token(message) for message in mailbox.to(address) if "token=" in text_of(message)]
+
+
+def test_a_link_with_a_weak_password_stays_good(client, drain, mailbox, member):
+    manager = member()
+    forget(client, manager.email)
+    drain()
+    token = mailbox.token(manager.email)
+
+    weak = reset(client, token, "password123")
+
+    assert (weak.status_code, [error["field"] for error in weak.json["errors"]]) == (422, ["password"])
+    assert reset(client, token).status_code == 200
+
+
+def test_reset_by_mail_lifts_every_lock_out_of_the_account(client, drain, mailbox, member, superuser):
+    manager, other = member(), member()
+    for somebody in (manager, other):
+        for _ in range(sessions.MOST_HERE):
+            login(client, somebody.email, "not the password")
+    superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
+    forget(client, manager.email)
+    drain()
+    assert login(client, manager.email, PASSWORD).status_code == 429
+
+    assert reset(client, mailbox.token(manager.email)).status_code == 200
+
+    assert login(client, manager.email, NEW).status_code == 200
+    assert login(client, other.email, PASSWORD).status_code == 429
+
+
+def test_nobody_s_inbox_is_filled_by_forgetting_passwords(client, drain, mailbox, member):
+    manager = member()
+
+    answers = [forget(client, manager.email) for _ in range(credentials.MAILS + 3)]
+    drain()
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert len(mailbox.to(manager.email)) == credentials.MAILS
+
+
+def test_a_password_is_changed_by_who_knows_it_and_the_other_sessions_end(
+    client, drain, mailbox, member, sign_in_again, superuser
+):
+    manager = member()
+    other = sign_in_again(manager)
+    forget(client, manager.email)
+
+    changed = change(client, manager, PASSWORD)
+    drain()
+
+    assert changed.status_code == 204
+    assert is_alive(client, manager)
+    assert not is_alive(client, other)
+    assert login(client, manager.email, NEW).status_code == 200
+    assert [message["Subject"] for message in mailbox.to(manager.email)] == ["Your password has been changed"]
+    assert trail(superuser, "password.change") == [("password.change", "ok", None, manager.user_id)]
+
+
+@pytest.mark.parametrize(
+    ("present", "new", "status", "code"),
+    [
+        ("not the password", NEW, 403, "wrong_password"),
+        (PASSWORD, PASSWORD, 409, "same_password"),
+        (PASSWORD, "password123", 422, "invalid"),
+    ],
+)
+def test_a_change_of_password_that_is_refused_changes_nothing(client, member, present, new, status, code):
+    manager = member()
+
+    refused = change(client, manager, present, new)
+
+    assert (refused.status_code, refused.json["code"]) == (status, code)
+    assert login(client, manager.email, PASSWORD).status_code == 200
+
+
+def test_attempts_to_change_a_password_run_out(client, member):
+    manager = member()
+    wrong = [change(client, manager, "not the password").status_code for _ in range(step_up.MOST)]
+
+    assert set(wrong) == {403}
+    assert change(client, manager, PASSWORD).status_code == 429
+
+
+def test_another_address_is_confirmed_from_there_and_the_old_one_is_told(client, drain, mailbox, member, superuser):
+    manager = member()
+    asked = ask(client, manager, "New@Example.com")
+    drain()
+
+    assert (asked.status_code, asked.json) == (202, {"status": "mail_sent"})
+    assert "/confirm-email#token=" in mailbox.text("new@example.com")
+    assert login(client, manager.email, PASSWORD).status_code == 200
+    confirmed = follow(client, "confirm", mailbox.token("new@example.com"))
+    drain()
+
+    assert confirmed.status_code == 200
+    assert login(client, "new@example.com", PASSWORD).status_code == 200
+    assert login(client, manager.email, PASSWORD).status_code == 401
+    assert "/undo-email#token=" in mailbox.text(manager.email)
+    assert is_alive(client, manager)
+    assert [entry[0] for entry in trail(superuser, "email")] == ["email.ask", "email.change"]
+    assert follow(client, "confirm", mailbox.token("new@example.com")).json["code"] == "link_invalid"
+
+
+def test_the_old_address_takes_its_account_back_with_a_new_password(client, drain, mailbox, member, superuser):
+    manager = member()
+    for address in ("first@example.com", "second@example.com"):
+        ask(client, manager, address)
+        drain()
+        follow(client, "confirm", mailbox.token(address))
+        drain()
+    original, stolen = mailbox.token(manager.email), mailbox.token("first@example.com")
+
+    undone = follow(client, "undo", original)
+    drain()
+
+    assert undone.status_code == 200
+    assert not is_alive(client, manager)
+    assert follow(client, "undo", stolen).json["code"] == "link_invalid"
+    assert follow(client, "undo", original).json["code"] == "link_invalid"
+    assert reset(client, mailbox.token(manager.email)).status_code == 200
+    assert login(client, manager.email, NEW).status_code == 200
+    assert ("email.undo", "ok", None, manager.user_id) in trail(superuser, "email")
+
+
+def test_whoever_has_stolen_an_account_with_its_password_is_out_once_the_old_address_takes_it_back(
+    client, drain, mailbox, member
+):
+    manager = member()
+    ask(client, manager, "thief@example.com")
+    drain()
+    follow(client, "confirm", mailbox.token("thief@example.com"))
+    drain()
+
+    assert follow(client, "undo", mailbox.token(manager.email)).status_code == 200
+
+    assert login(client, manager.email, PASSWORD).status_code == 401
+    drain()
+    assert reset(client, mailbox.token(manager.email)).status_code == 200
+
+
+def stolen(client, drain, mailbox, somebody):
+    """The link that takes an account back whose address somebody else has changed."""
+    ask(client, somebody, "thief@example.com")
+    drain()
+    follow(client, "confirm", mailbox.token("thief@example.com"))
+    drain()
+    return mailbox.token(somebody.email)
+
+
+def enrol(client, token):
+    """Add an authenticator; the answer to its first code."""
+    secret = client.post("/api/v1/users/me/mfa", token=token).json["secret"]
+    return client.post("/api/v1/users/me/mfa/confirm", json={"code": totp.code(secret)}, token=token).json
+
+
+@dataclass
+class Left:
+    """What a person who had got into an account has left there."""
+
+    recovery_codes: list[str]
+    key: dict[str, str]
+    invitation: dict[str, str]
+    session: Account
+
+
+@pytest.fixture
+def leave(client):
+    """`leave(boss)`: enrol an authenticator, make an API key and invite somebody, as this Brand Admin."""
+
+    def act(boss):
+        confirmed = enrol(client, boss.token)
+        session = replace(boss, token=confirmed["access_token"])
+        wanted = {"name": "theirs", "scopes": ["campaigns:read"]}
+        key = client.post("/api/v1/api-keys", json=wanted, token=session.token).json
+        people = f"/api/v1/brands/{boss.brand_id}/invitations"
+        friend = {"email": "friend@example.com", "role": "Brand Admin"}
+        invited = client.post(people, json=friend, token=session.token).json
+        return Left(confirmed["recovery_codes"], key, invited, session)
+
+    return act
+
+
+def assert_removed(client, superuser, left, action):
+    """Nothing of what was left gives access, and the trail names what was removed."""
+    assert client.get("/api/v1/campaigns", token=left.key["key"]).json["code"] == "api_key_invalid"
+    link = {"token": signed_links.make(accounts.INVITATION, UUID(left.invitation["id"])), "password": NEW}
+    assert client.post("/api/v1/auth/accept-invitation", json=link).json["code"] == "link_invalid"
+    assert not is_alive(client, left.session)
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select details -> 'removed' from audit_logs where action = %s and user_id = %s order by timestamp desc",
+            (action, left.session.user_id),
+        )
+        (removed,) = cursor.fetchone()
+    assert removed.pop("second_factor")
+    assert removed == {
+        "recovery_codes": len(left.recovery_codes),
+        "api_keys": [left.key["id"]],
+        "invitations": [left.invitation["id"]],
+    }
+
+
+def test_nothing_from_before_survives_a_reset_by_mail(client, drain, mailbox, member, leave, superuser):
+    boss, other = member("Brand Admin"), member("Brand Admin")
+    theirs = client.post("/api/v1/api-keys", json={"name": "x", "scopes": ["campaigns:read"]}, token=other.token).json
+    left = leave(boss)
+    forget(client, boss.email)
+    drain()
+
+    assert reset(client, mailbox.token(boss.email)).status_code == 200
+    drain()
+
+    assert_removed(client, superuser, left, "password.reset")
+    assert client.get("/api/v1/campaigns", token=theirs["key"]).status_code == 200
+    assert login(client, boss.email, NEW).json["mfa_required"] is None
+    assert {message["Subject"] for message in mailbox.to(boss.email)[-2:]} == {
+        "Access to your account has been removed",
+        "Your password has been changed",
+    }
+
+
+def test_reset_by_mail_demands_another_enrolment_where_mfa_is_required(
+    client, drain, mailbox, member, brand, superuser
+):
+    manager = member()
+    enrol(client, manager.token)
+    superuser.cursor().execute("update brands set mfa_required_from = now()")
+    forget(client, manager.email)
+    drain()
+
+    assert reset(client, _tokens(mailbox, manager.email)[-1]).status_code == 200
+
+    begun = login(client, manager.email, NEW).json
+    assert begun["mfa_required"] == "enrol"
+    url = f"/api/v1/brands/{brand['id']}"
+    assert client.get(url, token=begun["access_token"]).json["code"] == "mfa_required"
+    raised = enrol(client, begun["access_token"])["access_token"]
+    assert client.get(url, token=raised).status_code == 200
+
+
+def test_reset_by_mail_that_removes_nothing_sends_one_notice(client, drain, mailbox, member):
+    manager = member()
+    forget(client, manager.email)
+    drain()
+    token = mailbox.token(manager.email)
+    mailbox.messages.clear()
+
+    assert reset(client, token).status_code == 200
+    drain()
+
+    assert [message["Subject"] for message in mailbox.messages] == ["Your password has been changed"]
+
+
+def test_password_of_a_system_admin_is_not_reset_by_mail(client, drain, mailbox, admin, member, superuser):
+    manager = member()
+
+    assert essence(forget(client, admin.email)) == essence(forget(client, "nobody@example.com"))
+    drain()
+    assert mailbox.messages == []
+
+    forget(client, manager.email)
+    drain()
+    superuser.cursor().execute("update app.password_resets set user_id = %s", (admin.user_id,))
+    assert reset(client, mailbox.token(manager.email)).json["code"] == "link_invalid"
+    assert login(client, admin.email, PASSWORD).json["mfa_required"] == "verify"
+
+
+def test_nothing_from_before_survives_an_accepted_invitation(client, drain, mailbox, member, leave, admin, superuser):
+    boss, remover = member("Brand Admin"), member("Brand Admin")
+    left = leave(boss)
+    superuser.cursor().execute("update users set role_id = 4, brand_id = null where id = %s", (boss.user_id,))
+    people = f"/api/v1/brands/{boss.brand_id}/invitations"
+    client.post(people, json={"email": boss.email, "role": "Creator"}, token=remover.token)
+    drain()
+    login(client, boss.email, "not the password")
+    superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
+    link = {"token": _tokens(mailbox, boss.email)[-1], "password": NEW}
+
+    assert client.post("/api/v1/auth/accept-invitation", json=link).status_code == 200
+    drain()
+
+    assert_removed(client, superuser, left, "invitation.accept")
+    assert login(client, boss.email, NEW).json["mfa_required"] is None
+    assert mailbox.to(boss.email)[-1]["Subject"] == "Access to your account has been removed"
+
+
+def test_nothing_from_before_survives_an_invitation_that_a_fan_takes_up(
+    client, drain, mailbox, member, leave, sign_in_again, superuser
+):
+    boss, remover = member("Brand Admin"), member("Brand Admin")
+    left = leave(boss)
+    superuser.cursor().execute("update users set role_id = 4, brand_id = null where id = %s", (boss.user_id,))
+    superuser.cursor().execute("delete from app.totp_factors where user_id = %s", (boss.user_id,))
+    session = login(client, boss.email, PASSWORD).json
+    enrol(client, session["access_token"])
+    begun = login(client, boss.email, PASSWORD).json["access_token"]
+    people = f"/api/v1/brands/{boss.brand_id}/invitations"
+    client.post(people, json={"email": boss.email, "role": "Creator"}, token=remover.token)
+    drain()
+    taken_up = {"token": _tokens(mailbox, boss.email)[-1]}
+    session = client.post("/api/v1/auth/refresh", json={"refresh_token": session["refresh_token"]}).json
+
+    done = client.post("/api/v1/users/me/invitation", json=taken_up, token=session["access_token"])
+
+    assert done.status_code == 200
+    assert_removed(client, superuser, left, "invitation.accept")
+    assert client.get("/api/v1/users/me/mfa", token=begun).json["code"] == "session_ended"
+    renewed = client.post("/api/v1/auth/refresh", json={"refresh_token": session["refresh_token"]}).json
+    assert access_tokens.verify(renewed["access_token"])["aal"] == "aal1"
+
+
+@pytest.mark.parametrize("left_before_the_change", [True, False])
+def test_nothing_from_before_survives_the_undo_of_a_change_of_address(
+    client, drain, mailbox, member, leave, superuser, left_before_the_change
+):
+    boss = member("Brand Admin")
+    left = leave(boss) if left_before_the_change else None
+    link = stolen(client, drain, mailbox, left.session if left else boss)
+    left = left or leave(boss)
+
+    assert follow(client, "undo", link).status_code == 200
+    drain()
+
+    assert_removed(client, superuser, left, "email.undo")
+    (letter,) = [one for one in mailbox.to(boss.email) if one["Subject"] == "Your account has its old address again"]
+    assert reset(client, link_token(letter)).status_code == 200
+    assert login(client, boss.email, NEW).json["mfa_required"] is None
+
+
+@pytest.mark.parametrize("verb", ["confirm", "undo"])
+@pytest.mark.parametrize("becomes_member", ["accepts", "takes_up", "is_moved"])
+def test_no_link_to_another_mailbox_is_good_once_an_account_has_become_a_member(
+    client, drain, mailbox, member, make_brand, superuser, verb, becomes_member
+):
+    boss, fan = member(), member("Creator")
+    other = make_brand("Other")
+    client.delete(f"/api/v1/brands/{boss.brand_id}/members/{fan.user_id}", token=boss.token)
+    fan = sign_in(fan.email)
+    ask(client, fan, "new@example.com")
+    drain()
+    link, address = mailbox.token("new@example.com"), fan.email
+    if verb == "undo":
+        follow(client, "confirm", link)
+        drain()
+        link, address = mailbox.token(fan.email), "new@example.com"
+
+    if becomes_member == "is_moved":
+        moved = {"role": "Creator", "brand_id": str(other["id"])}
+        admin = sign_in_admin(superuser, "root@companon.example")
+        became = client.patch(f"/api/v1/users/{fan.user_id}", json=moved, token=admin.token)
+    else:
+        invited = {"email": address, "role": "Brand Admin"}
+        client.post(f"/api/v1/brands/{boss.brand_id}/invitations", json=invited, token=boss.token)
+        drain()
+        became = _become_member(client, becomes_member, mailbox.token(address), fan)
+
+    assert became.status_code == 200
+    assert follow(client, verb, link).json["code"] == "link_invalid"
+    assert forget(client, address).status_code == 202
+    assert "mail.password_reset" in drain()
+
+
+def _become_member(client, how, invitation, fan):
+    if how == "takes_up":
+        return client.post("/api/v1/users/me/invitation", json={"token": invitation}, token=fan.token)
+    return client.post("/api/v1/auth/accept-invitation", json={"token": invitation, "password": NEW})
+
+
+@pytest.mark.parametrize("what", ["reset", "confirm", "undo"])
+def test_two_links_of_one_person_that_are_followed_at_once_do_not_wait_for_each_other(
+    client, drain, mailbox, member, superuser, what
+):
+    manager = member()
+    ask(client, manager, "new@example.com")
+    forget(client, manager.email)
+    drain()
+    token = mailbox.token(manager.email if what == "reset" else "new@example.com")
+    if what == "undo":
+        follow(client, "confirm", token)
+        drain()
+        token = mailbox.token(manager.email)
+
+    with ThreadPoolExecutor(1) as someone, closing(psycopg2.connect(superuser.dsn)) as other, other.cursor() as cursor:
+        cursor.execute("select from users where id = %s for no key update", (manager.user_id,))
+        act = someone.submit(reset, client, token) if what == "reset" else someone.submit(follow, client, what, token)
+        until_blocked(superuser)
+        # Whoever has the person gets at all of their links, and is done first.
+        cursor.execute("set local lock_timeout = '10s'")
+        cursor.execute("select from app.password_resets where user_id = %s for update", (manager.user_id,))
+        cursor.execute("select from app.email_changes where user_id = %s for update", (manager.user_id,))
+        other.commit()
+        assert act.result().status_code == 200
+
+
+def test_an_undo_comes_too_late_after_a_week(client, drain, mailbox, member, superuser):
+    manager = member()
+    ask(client, manager, "new@example.com")
+    drain()
+    follow(client, "confirm", mailbox.token("new@example.com"))
+    drain()
+    superuser.cursor().execute("update app.email_changes set undo_until = now() - interval '1 second'")
+
+    assert follow(client, "undo", mailbox.token(manager.email)).json["code"] == "link_invalid"
+
+
+def test_an_address_that_is_taken_gets_the_same_answer_and_another_mail(client, drain, mailbox, member):
+    manager, other = member(), member()
+
+    free, taken = ask(client, manager, "free@example.com"), ask(client, manager, other.email)
+    drain()
+
+    assert essence(free) == essence(taken)
+    assert mailbox.to(other.email)[-1]["Subject"] == "Your address belongs to a Compañon account already"
+    assert "token=" not in mailbox.text(other.email)
+
+
+def test_an_address_that_is_taken_meanwhile_is_not_confirmed(client, drain, mailbox, member, superuser):
+    manager, other = member(), member()
+    ask(client, manager, "new@example.com")
+    drain()
+    superuser.cursor().execute("update users set email = 'new@example.com' where id = %s", (other.user_id,))
+
+    refused = follow(client, "confirm", mailbox.token("new@example.com"))
+
+    assert (refused.status_code, refused.json["code"]) == (404, "link_invalid")
+    assert login(client, manager.email, PASSWORD).status_code == 200
+
+
+def test_a_new_password_voids_links_that_were_mailed_before(client, drain, mailbox, member):
+    manager = member()
+    ask(client, manager, "new@example.com")
+    drain()
+
+    change(client, manager, PASSWORD)
+
+    assert follow(client, "confirm", mailbox.token("new@example.com")).json["code"] == "link_invalid"
+
+
+def test_nobody_s_inbox_is_filled_by_wanting_their_address(client, drain, mailbox, member):
+    managers = [member() for _ in range(2)]
+
+    answers = [ask(client, manager, "victim@example.com") for manager in managers for _ in range(credentials.MAILS)]
+    drain()
+
+    assert {answer.status_code for answer in answers} == {202}
+    # A link that has been followed by another is worth nothing and not mailed any more.
+    assert 0 < len(mailbox.to("victim@example.com")) <= credentials.MAILS
+
+
+def test_another_address_asks_for_recent_authentication(client, member, superuser):
+    manager = member()
+    superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
+
+    assert ask(client, manager, "new@example.com").json["code"] == "recent_authentication_required"
+
+
+def test_an_anonymous_fan_has_no_address_to_change_and_no_password(client, fan):
+    phone = fan()
+
+    assert ask(client, phone, "new@example.com").status_code == 403
+    assert change(client, phone, "anything").json["code"] == "wrong_password"
+
+
+def test_nothing_is_hashed_for_who_has_no_password_to_show(client, fan, monkeypatch):
+    asked = []
+    monkeypatch.setattr(passwords, "verify", lambda stored, password: asked.append(stored))
+    phone = fan()
+
+    shown = client.post("/api/v1/auth/reauthenticate", json={"password": "anything"}, token=phone.token)
+    changed = change(client, phone, "anything")
+
+    assert [shown.json["code"], changed.json["code"]] == ["wrong_password"] * 2
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        *("password123", "qwertyuiop12", "1234567890a", "aaaaaaaaaaaaaaaa", "x" * 127 + "a"),
+        *("ana.perez@x.example", "Ana Pérez 1"),
+    ],
+)
+def test_a_password_that_is_soon_guessed_is_refused(password):
+    with pytest.raises(Invalid) as refused:
+        passwords.require_good(password, "ana.perez@x.example", "Ana Pérez")
+
+    assert refused.value.extra["errors"][0]["field"] == "password"
+
+
+def test_a_long_password_is_looked_at_in_bounded_time(monkeypatch):
+    seen = []
+    monkeypatch.setattr(passwords, "zxcvbn", lambda text, words: seen.append(text) or {"score": 4})
+
+    passwords.require_good("4@8({[<369|1!70$5+%2" * 6, "ana@example.com")
+
+    assert [len(text) for text in seen] == [24, 24]  # two readings of signs as letters

@@ -1,0 +1,656 @@
+"""The second factor over HTTP: enrolling an authenticator, showing its codes, and losing it."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from models.core import aead, context, keys
+from models.core.context import SYSTEM_ADMIN
+from models.core.database import execute, transaction
+from models.core.errors import Problem
+from models.identity import access_tokens, mfa, totp
+from models.tenants import members
+from tests.fixtures.accounts import TOTP_SECRET, forget_code
+from tests.fixtures.audit import entries
+from web.v1 import ROUTES
+
+pytestmark = pytest.mark.usefixtures("fresh_limits")
+
+ME = "/api/v1/users/me"
+MFA = "/api/v1/users/me/mfa"
+
+
+def login(client, somebody):
+    """A session of somebody who has shown the password alone."""
+    credentials = {"email": somebody.email, "password": somebody.password}
+    return client.post("/api/v1/auth/login", json=credentials).json
+
+
+def verify(client, token, **shown):
+    return client.post("/api/v1/auth/mfa/verify", json=shown, token=token)
+
+
+def one(superuser, sql):
+    with superuser.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchone()
+
+
+@pytest.fixture
+def enrolled(client, member, superuser):
+    """A member with an authenticator: the account, its secret, and the recovery codes."""
+    manager = member()
+    secret = client.post(MFA, token=manager.token).json["secret"]
+    confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=manager.token).json
+    forget_code(superuser, manager.user_id)
+    return manager, secret, confirmed
+
+
+def test_codes_are_those_of_rfc_6238():
+    # Appendix B, for SHA-1, cut to six digits.
+    secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+
+    moments = [59, 1111111109, 1111111111, 1234567890, 2000000000]
+
+    assert [totp.code(secret, at) for at in moments] == ["287082", "081804", "050471", "005924", "279037"]
+
+
+@pytest.mark.parametrize(("off", "step"), [(-61, None), (-30, 99), (0, 100), (30, 101), (61, None)])
+def test_a_code_is_good_for_a_phone_whose_clock_is_off_by_one_step(off, step):
+    assert totp.step_of(TOTP_SECRET, totp.code(TOTP_SECRET, 3000 + off), 3000) == step
+
+
+def test_a_member_enrols_an_authenticator_and_needs_its_code_from_then_on(client, member, superuser, sign_in_again):
+    manager = member()
+    other = sign_in_again(manager)
+
+    enrolment = client.post(MFA, token=manager.token)
+    assert enrolment.status_code == 201
+    assert enrolment.json["uri"].startswith("otpauth://totp/")
+    assert enrolment.json["secret"] in enrolment.json["uri"]
+    assert client.get(MFA, token=manager.token).json == {
+        "confirmed_at": None,
+        "recovery_codes_left": 0,
+        "required_from": None,
+    }
+    assert login(client, manager)["mfa_required"] is None
+
+    confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(enrolment.json["secret"])}, token=manager.token)
+    assert confirmed.status_code == 200
+    assert len(set(confirmed.json["recovery_codes"])) == 10
+    assert access_tokens.verify(confirmed.json["access_token"])["aal"] == "aal2"
+    assert client.get(ME, token=other.token).json["code"] == "session_ended"
+    assert client.get(MFA, token=confirmed.json["access_token"]).json["recovery_codes_left"] == 10
+    assert login(client, manager)["mfa_required"] == "verify"
+
+
+def test_a_session_that_owes_the_second_factor_may_do_little_until_it_is_shown(client, enrolled, brand):
+    manager, secret, _ = enrolled
+    session = login(client, manager)
+    token = session["access_token"]
+
+    refused = client.get(f"/api/v1/brands/{brand['id']}", token=token)
+    assert (refused.status_code, refused.json["code"]) == (403, "mfa_required")
+    for path in (ME, f"{ME}/sessions", "/api/v1/consents"):
+        assert client.get(path, token=token).json["code"] == "mfa_required", path
+    assert client.get(MFA, token=token).status_code == 200
+    for path in (MFA, f"{MFA}/recovery-codes", "/api/v1/auth/reauthenticate"):
+        answer = client.post(path, json={"password": manager.password}, token=token)
+        assert (answer.status_code, answer.json["code"]) == (403, "mfa_required"), path
+
+    raised = verify(client, token, code=totp.code(secret))
+    assert raised.status_code == 200
+    assert client.get(f"/api/v1/brands/{brand['id']}", token=raised.json["access_token"]).status_code == 200
+    following = client.post("/api/v1/auth/refresh", json={"refresh_token": session["refresh_token"]}).json
+    assert (following["mfa_required"], access_tokens.verify(following["access_token"])["aal"]) == (None, "aal2")
+
+
+def test_endpoints_open_before_the_second_factor_are_known():
+    found = {
+        (name.removeprefix("on_"), path)
+        for path, resource in ROUTES
+        for name in dir(resource)
+        if name.startswith("on_") and getattr(resource, name).declaration.before_mfa
+    }
+
+    assert found == {
+        ("post", "/api/v1/auth/logout"),  # of this session alone
+        ("post", "/api/v1/auth/reauthenticate"),
+        ("post", "/api/v1/auth/mfa/verify"),
+        ("get", MFA),
+        ("head", MFA),
+        ("post", MFA),
+        ("post", f"{MFA}/confirm"),
+    }
+
+
+def test_session_before_its_second_factor_ends_only_itself(client, enrolled):
+    manager, _, confirmed = enrolled
+    token, mine = login(client, manager)["access_token"], confirmed["access_token"]
+    (other,) = [one for one in client.get(f"{ME}/sessions", token=mine).json["items"] if one["is_this"]]
+
+    for scope in ("others", "all"):
+        refused = client.post("/api/v1/auth/logout", json={"scope": scope}, token=token)
+        assert (refused.status_code, refused.json["code"]) == (403, "mfa_required")
+    assert client.delete(f"{ME}/sessions/{other['id']}", token=token).json["code"] == "mfa_required"
+    assert client.get(ME, token=mine).status_code == 200
+    assert client.post("/api/v1/auth/logout", token=token).status_code == 204
+    assert client.get(MFA, token=token).json["code"] == "session_ended"
+
+
+def test_the_database_gives_no_row_of_the_brand_to_a_session_that_owes_the_second_factor(client, enrolled):
+    manager, secret, _ = enrolled
+    token = login(client, manager)["access_token"]
+    raised = verify(client, token, code=totp.code(secret)).json["access_token"]
+
+    seen = {}
+    for name, identity in (("owes", token), ("raised", raised)):
+        with transaction(context.of_claims(access_tokens.verify(identity))):
+            seen[name] = execute("SELECT id FROM public.brands")
+    assert seen == {"owes": 0, "raised": 1}
+
+
+def test_a_system_admin_without_the_second_factor_is_no_admin_to_the_database(client, admin):
+    claims = access_tokens.verify(login(client, admin)["access_token"])
+
+    assert context.of_claims(claims).role == "authenticated"
+    as_admin = context.Identity("account", "app_admin", claims, is_session=True)
+    with pytest.raises(Exception, match="second factor") as refused, transaction(as_admin):
+        execute("SELECT 1")
+    assert refused.value.code == "mfa_required"
+
+
+def test_a_system_admin_who_has_no_authenticator_enrols_one_first(client, admin, superuser):
+    superuser.cursor().execute("delete from app.totp_factors")
+    session = login(client, admin)
+    token = session["access_token"]
+
+    assert session["mfa_required"] == "enrol"
+    assert client.get("/api/v1/brands", token=token).json["code"] == "mfa_required"
+    secret = client.post(MFA, token=token).json["secret"]
+    confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=token).json
+    assert confirmed["user"]["role"] == SYSTEM_ADMIN
+    assert client.get("/api/v1/brands", token=confirmed["access_token"]).status_code == 200
+
+
+def test_a_code_is_good_once_for_all_sessions_of_the_account(client, enrolled):
+    manager, secret, _ = enrolled
+    first, second = (login(client, manager)["access_token"] for _ in range(2))
+    code = totp.code(secret)
+
+    taken = verify(client, first, code=code)
+    again = verify(client, second, code=code)
+
+    assert taken.status_code == 200
+    assert (again.status_code, again.json["code"]) == (403, "invalid_code")
+    assert verify(client, second, code=totp.code(secret, time.time() + totp.STEP)).status_code == 200
+
+
+@pytest.mark.parametrize("spelling", ["{} {}", " {}{}\n", "{}-{}", "{}\u00a0{}"])
+def test_code_with_blanks_or_hyphens_is_accepted(client, enrolled, superuser, spelling):
+    manager, secret, confirmed = enrolled
+    token = login(client, manager)["access_token"]
+    code = totp.code(secret)
+    spelled = spelling.format(code[:3], code[3:])
+
+    assert verify(client, token, code=spelled).status_code == 200
+    forget_code(superuser, manager.user_id)
+    again = client.post("/api/v1/auth/reauthenticate", json={"code": spelled}, token=confirmed["access_token"])
+    assert again.status_code == 204
+
+
+def test_first_code_of_an_authenticator_may_be_spelled_with_blanks(client, member):
+    manager = member()
+    code = totp.code(client.post(MFA, token=manager.token).json["secret"])
+
+    confirmed = client.post(f"{MFA}/confirm", json={"code": f"{code[:3]} {code[3:]}"}, token=manager.token)
+
+    assert confirmed.status_code == 200
+
+
+@pytest.mark.parametrize("code", ["12345", "1234567", "12 345", "12345a", "١٢٣٤٥٦", "-" * 41])
+def test_code_without_six_digits_is_refused(client, enrolled, code):
+    token = login(client, enrolled[0])["access_token"]
+
+    assert verify(client, token, code=code).status_code == 422
+
+
+def test_a_code_of_an_earlier_step_than_one_that_was_taken_is_refused(client, enrolled):
+    manager, secret, _ = enrolled
+    token = login(client, manager)["access_token"]
+    verify(client, token, code=totp.code(secret, time.time() + totp.STEP))
+
+    assert verify(client, token, code=totp.code(secret)).json["code"] == "invalid_code"
+
+
+def test_codes_that_are_tried_run_out_for_the_right_one_too(client, enrolled):
+    manager, secret, _ = enrolled
+    token = login(client, manager)["access_token"]
+    wrong = "000000" if totp.step_of(secret, "000000") is None else "999999"
+
+    refused = [verify(client, token, code=wrong).status_code for _ in range(mfa.MOST)]
+    late = verify(client, token, code=totp.code(secret))
+
+    assert set(refused) == {403}
+    assert (late.status_code, late.json["code"]) == (429, "rate_limited")
+
+
+def test_the_owner_is_told_once_when_somebody_who_knows_the_password_has_used_all_attempts_up(
+    client, enrolled, drain, mailbox
+):
+    manager, secret, _ = enrolled
+    token = login(client, manager)["access_token"]
+    wrong = "000000" if totp.step_of(secret, "000000") is None else "999999"
+    drain()
+    mailbox.messages.clear()
+
+    tried = [verify(client, token, code=wrong).status_code for _ in range(mfa.MOST)]
+    drain()
+    assert set(tried) == {403}
+    assert mailbox.to(manager.email) == []
+
+    late = [verify(client, token, code=wrong).status_code for _ in range(3)]
+    drain()
+    assert late == [429] * 3
+    (told,) = mailbox.to(manager.email)
+    assert told["Subject"] == "Somebody has tried codes of your authenticator"
+
+
+def test_a_recovery_code_is_good_once_in_any_spelling_and_only_hashes_are_stored(client, enrolled, superuser):
+    manager, _, confirmed = enrolled
+    code = confirmed["recovery_codes"][0]
+    token = login(client, manager)["access_token"]
+
+    taken = verify(client, token, recovery_code=f" {code.lower().replace('-', ' ')}")
+    again = verify(client, token, recovery_code=code)
+
+    assert taken.status_code == 200
+    assert again.json["code"] == "invalid_code"
+    assert client.get(MFA, token=taken.json["access_token"]).json["recovery_codes_left"] == 9
+    (stored,) = one(superuser, "select string_agg(c::text, ' ') from app.recovery_codes c")
+    assert code.encode().hex() not in stored
+    assert code.replace("-", "").encode().hex() not in stored
+
+
+def test_other_recovery_codes_replace_those_there_were(client, enrolled):
+    manager, _, confirmed = enrolled
+    token = login(client, manager)["access_token"]
+
+    made = client.post(f"{MFA}/recovery-codes", token=confirmed["access_token"])
+
+    assert made.status_code == 201
+    assert verify(client, token, recovery_code=confirmed["recovery_codes"][1]).status_code == 403
+    assert verify(client, token, recovery_code=made.json["recovery_codes"][1]).status_code == 200
+
+
+def test_whoever_has_lost_both_is_let_in_again_by_an_admin_who_has_made_sure_and_is_told(
+    client, enrolled, admin, superuser, drain, mailbox
+):
+    manager, _, confirmed = enrolled
+    url = f"/api/v1/users/{manager.user_id}/mfa/reset"
+    client.post("/api/v1/auth/login", json={"email": manager.email, "password": "not the password"})
+    superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
+    drain()
+
+    done = client.post(url, json={"reason": "passport seen"}, token=admin.token)
+    drain()
+
+    assert done.status_code == 204
+    assert client.get(ME, token=confirmed["access_token"]).json["code"] == "session_ended"
+    assert login(client, manager)["mfa_required"] is None
+    assert one(superuser, f"select count(*) from app.recovery_codes where user_id = '{manager.user_id}'") == (0,)
+    assert mailbox.to(manager.email)[-1]["Subject"] == "The authenticator of your account has been removed"
+    (entry,) = entries("user.reset_mfa")
+    assert (entry.record_id, entry.reason) == (manager.user_id, "passport seen")
+    assert client.post(url, json={"reason": "again"}, token=admin.token).json["code"] == "mfa_not_enrolled"
+
+
+def test_nobody_else_takes_a_second_factor_away_and_nobody_their_own(client, enrolled, admin, member, superuser):
+    manager, _, _ = enrolled
+    url = "/api/v1/users/{}/mfa/reset"
+    reason = {"reason": "because"}
+
+    assert client.post(url.format(manager.user_id), json=reason, token=member().token).status_code == 403
+    assert client.post(url.format(admin.user_id), json=reason, token=admin.token).json["code"] == "own_account"
+    superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
+    late = client.post(url.format(manager.user_id), json=reason, token=admin.token)
+    assert late.json["code"] == "recent_authentication_required"
+
+
+def test_people_are_told_when_recovery_codes_are_used_or_replaced(client, enrolled, drain, mailbox):
+    manager, _, confirmed = enrolled
+    verify(client, login(client, manager)["access_token"], recovery_code=confirmed["recovery_codes"][0])
+    client.post(f"{MFA}/recovery-codes", token=confirmed["access_token"])
+    drain()
+
+    assert {message["Subject"] for message in mailbox.to(manager.email)} == {
+        "An authenticator has been added to your account",
+        "A recovery code of your account has been used",
+        "Your account has new recovery codes",
+    }
+
+
+def test_a_secret_is_stored_encrypted_and_is_nobody_else_s(enrolled, superuser, admin):
+    manager, secret, _ = enrolled
+    sealed, version = one(
+        superuser, f"select secret, key_version from app.totp_factors where user_id = '{manager.user_id}'"
+    )
+
+    assert secret.encode() not in bytes(sealed)
+    assert totp.unseal(totp.Sealed(bytes(sealed), version), manager.user_id) == secret
+    with pytest.raises(aead.Broken):
+        totp.unseal(totp.Sealed(bytes(sealed), version), admin.user_id)
+
+
+def test_a_secret_is_sealed_with_the_present_key_once_its_code_has_been_shown(client, enrolled, superuser, monkeypatch):
+    manager, secret, _ = enrolled
+    token = login(client, manager)["access_token"]
+    roots = {2: b"n" * 32, **keys._roots()}
+    keys.derive.cache_clear()
+    monkeypatch.setattr(keys, "_roots", lambda: roots)
+
+    raised = verify(client, token, code=totp.code(secret))
+    keys.derive.cache_clear()
+
+    assert raised.status_code == 200
+    (version,) = one(superuser, f"select key_version from app.totp_factors where user_id = '{manager.user_id}'")
+    assert version == 2
+
+
+def test_recovery_code_is_accepted_after_a_rotation_of_root_secrets(client, enrolled, monkeypatch):
+    manager, _, confirmed = enrolled
+    token = login(client, manager)["access_token"]
+    roots = {2: b"n" * 32, **keys._roots()}
+    keys.derive.cache_clear()
+    monkeypatch.setattr(keys, "_roots", lambda: roots)
+
+    taken = verify(client, token, recovery_code=confirmed["recovery_codes"][0])
+    keys.derive.cache_clear()
+
+    assert taken.status_code == 200
+
+
+def test_a_member_removes_the_authenticator_and_a_system_admin_may_not(client, enrolled, admin, superuser):
+    manager, _, confirmed = enrolled
+
+    removed = client.delete(MFA, token=confirmed["access_token"])
+    refused = client.delete(MFA, token=admin.token)
+
+    assert removed.status_code == 204
+    assert login(client, manager)["mfa_required"] is None
+    assert one(superuser, f"select count(*) from app.recovery_codes where user_id = '{manager.user_id}'") == (0,)
+    assert (refused.status_code, refused.json["code"]) == (409, "mfa_mandatory")
+
+
+def test_another_authenticator_takes_the_place_of_the_first_once_it_is_confirmed(client, enrolled, superuser):
+    manager, old, confirmed = enrolled
+    new = client.post(MFA, token=confirmed["access_token"]).json["secret"]
+    assert verify(client, login(client, manager)["access_token"], code=totp.code(old)).status_code == 200
+    forget_code(superuser, manager.user_id)
+
+    client.post(f"{MFA}/confirm", json={"code": totp.code(new)}, token=confirmed["access_token"])
+    forget_code(superuser, manager.user_id)
+
+    token = login(client, manager)["access_token"]
+    assert verify(client, token, code=totp.code(old)).status_code == 403
+    assert verify(client, token, code=totp.code(new)).status_code == 200
+
+
+def test_an_anonymous_fan_has_nothing_to_put_a_second_factor_beside(client, fan):
+    assert client.post(MFA, token=fan().token).status_code == 403
+
+
+def test_a_code_shows_once_more_who_somebody_is(client, enrolled, superuser):
+    _, secret, confirmed = enrolled
+    superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
+    assert client.delete(MFA, token=confirmed["access_token"]).json["code"] == "recent_authentication_required"
+
+    shown = client.post(
+        "/api/v1/auth/reauthenticate", json={"code": totp.code(secret)}, token=confirmed["access_token"]
+    )
+
+    assert shown.status_code == 204
+    assert client.delete(MFA, token=confirmed["access_token"]).status_code == 204
+
+
+@pytest.mark.parametrize("shown", [{}, {"password": "x", "code": "000000"}])
+def test_one_sign_of_who_somebody_is_has_to_be_shown_and_no_two(client, member, shown):
+    assert client.post("/api/v1/auth/reauthenticate", json=shown, token=member().token).status_code == 422
+
+
+def test_the_owner_is_told_of_an_authenticator_that_comes_or_goes(client, drain, mailbox, enrolled):
+    manager, _, confirmed = enrolled
+    client.delete(MFA, token=confirmed["access_token"])
+    drain()
+
+    assert {message["Subject"] for message in mailbox.to(manager.email)} == {
+        "An authenticator has been added to your account",
+        "The authenticator of your account has been removed",
+    }
+
+
+def test_what_is_done_about_the_second_factor_is_in_the_trail_and_so_are_refusals(client, enrolled, superuser):
+    manager, secret, _ = enrolled
+    token = login(client, manager)["access_token"]
+    code = totp.code(secret)
+    for _ in range(2):
+        verify(client, token, code=code)
+
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select action, outcome, reason from audit_logs where user_id = %s and action ~ '^(mfa|session.verify)'"
+            " order by timestamp",
+            (manager.user_id,),
+        )
+        assert cursor.fetchall() == [
+            ("mfa.enrol", "ok", None),
+            ("mfa.confirm", "ok", None),
+            ("session.verify", "ok", None),
+            ("session.verify", "refused", "invalid_code"),
+        ]
+
+
+def test_a_signed_in_fan_may_have_an_authenticator_too(client, fan, superuser):
+    phone = fan()
+    superuser.cursor().execute(
+        "update users set is_anonymous = false, email = 'ana@example.com', password_hash = 'x' where id = %s",
+        (phone.user_id,),
+    )
+    superuser.cursor().execute("update app.sessions set authenticated_at = now()")
+    secret = client.post(MFA, token=phone.token).json["secret"]
+
+    confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=phone.token)
+
+    assert confirmed.status_code == 200
+
+
+def demand(client, somebody, brand, at):
+    """The brand demands a second factor from so many seconds from now on, or not at all."""
+    when = None if at is None else (datetime.now(UTC) + timedelta(seconds=at)).isoformat()
+    return client.patch(f"/api/v1/brands/{brand['id']}", json={"mfa_required_from": when}, token=somebody.token)
+
+
+@pytest.fixture
+def session(client, member):
+    """A member without an authenticator, and the session that they have signed in to."""
+    creator = member("Creator")
+    return creator, login(client, creator)
+
+
+def test_when_a_brand_demands_it_members_enrol_before_they_may_do_anything_else(
+    client, admin, brand, session, enrolled
+):
+    creator, begun = session
+    url = f"/api/v1/brands/{brand['id']}"
+    assert client.get(url, token=begun["access_token"]).status_code == 200
+
+    assert demand(client, admin, brand, -1).json["mfa_required_from"]
+
+    assert client.get(url, token=begun["access_token"]).json["code"] == "session_ended"
+    assert client.get(url, token=enrolled[2]["access_token"]).status_code == 200
+    renewed = client.post("/api/v1/auth/refresh", json={"refresh_token": begun["refresh_token"]}).json
+    assert renewed["mfa_required"] == "enrol"
+    refused = client.get(url, token=renewed["access_token"])
+    assert (refused.status_code, refused.json["code"]) == (403, "mfa_required")
+    assert login(client, creator)["mfa_required"] == "enrol"
+    secret = client.post(MFA, token=renewed["access_token"]).json["secret"]
+    confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=renewed["access_token"]).json
+    assert client.get(url, token=confirmed["access_token"]).status_code == 200
+    removed = client.delete(MFA, token=confirmed["access_token"])
+    assert (removed.status_code, removed.json["code"]) == (409, "mfa_mandatory")
+
+
+def test_a_session_that_has_been_open_for_long_shows_the_password_and_enrols_then(
+    client, admin, brand, session, superuser
+):
+    creator, begun = session
+    demand(client, admin, brand, -1)
+    superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
+    token = client.post("/api/v1/auth/refresh", json={"refresh_token": begun["refresh_token"]}).json["access_token"]
+    refused = client.post(MFA, token=token)
+    shown = [
+        client.post("/api/v1/auth/reauthenticate", json=body, token=token)
+        for body in ({"code": "000000"}, {"password": "another password"}, {"password": creator.password})
+    ]
+
+    secret = client.post(MFA, token=token).json["secret"]
+    confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=token).json
+
+    assert refused.json["code"] == "recent_authentication_required"
+    assert [answer.status_code for answer in shown] == [403, 403, 204]
+    assert [answer.json["code"] for answer in shown[:2]] == ["mfa_required", "wrong_password"]
+    assert client.get(f"/api/v1/brands/{brand['id']}", token=confirmed["access_token"]).status_code == 200
+
+
+def test_the_password_shown_once_more_does_not_stand_for_the_code_that_is_owed(client, enrolled, superuser):
+    manager, secret, _ = enrolled
+    token = login(client, manager)["access_token"]
+    superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
+
+    for shown in ({"password": manager.password}, {"code": totp.code(secret)}):
+        answer = client.post("/api/v1/auth/reauthenticate", json=shown, token=token)
+        assert (answer.status_code, answer.json["code"]) == (403, "mfa_required")
+
+    raised = verify(client, token, code=totp.code(secret)).json["access_token"]
+    assert client.post(MFA, token=raised).status_code == 201
+
+
+def test_an_admin_sees_who_of_the_members_has_enrolled(client, member, brand, enrolled):
+    boss = member("Brand Admin")
+
+    listed = client.get(f"/api/v1/brands/{brand['id']}/members", token=boss.token).json["items"]
+
+    assert {one["id"]: one["has_second_factor"] for one in listed} == {
+        str(enrolled[0].user_id): True,
+        str(boss.user_id): False,
+    }
+
+
+def test_the_database_knows_that_the_brand_demands_it_whatever_the_token_says(client, admin, brand, session):
+    creator, _ = session
+    demand(client, admin, brand, -1)
+
+    with pytest.raises(Problem) as refused, creator.acting():
+        execute("SELECT 1")
+    assert refused.value.code == "session_ended"
+    pending = login(client, creator)["access_token"]
+    with transaction(context.of_claims(access_tokens.verify(pending))):
+        assert execute("SELECT id FROM public.brands") == 0
+
+
+def test_until_the_day_comes_members_go_on_and_are_told_when_it_does(client, admin, brand, session, superuser):
+    creator, begun = session
+    when = demand(client, admin, brand, 3600).json["mfa_required_from"]
+
+    assert client.get(MFA, token=begun["access_token"]).json["required_from"] == when
+    assert client.get(f"/api/v1/brands/{brand['id']}", token=begun["access_token"]).status_code == 200
+    assert login(client, creator)["mfa_required"] is None
+    with superuser.cursor() as cursor:
+        cursor.execute("update brands set mfa_required_from = now() - interval '1 second'")
+    assert client.get(ME, token=begun["access_token"]).json["code"] == "session_ended"
+
+
+def test_a_brand_that_demands_it_no_more_lets_everybody_go_on(client, admin, brand, session):
+    creator, _ = session
+    demand(client, admin, brand, -1)
+    pending = login(client, creator)["refresh_token"]
+
+    assert demand(client, admin, brand, None).json["mfa_required_from"] is None
+
+    renewed = client.post("/api/v1/auth/refresh", json={"refresh_token": pending}).json
+    assert renewed["mfa_required"] is None
+    assert client.get(f"/api/v1/brands/{brand['id']}", token=renewed["access_token"]).status_code == 200
+
+
+def test_whether_members_need_it_is_for_admins_to_say_who_have_just_shown_who_they_are(
+    client, brand, member, superuser
+):
+    boss, manager = member("Brand Admin"), member("Campaign Manager")
+    assert demand(client, manager, brand, 3600).status_code == 403
+    superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
+
+    refused = demand(client, boss, brand, 3600)
+    renamed = client.patch(f"/api/v1/brands/{brand['id']}", json={"name": "Acme"}, token=boss.token)
+
+    assert (refused.status_code, refused.json["code"]) == (403, "recent_authentication_required")
+    assert (renamed.status_code, renamed.json["mfa_required_from"]) == (200, None)
+    superuser.cursor().execute("update app.sessions set authenticated_at = now()")
+    assert demand(client, boss, brand, 3600).status_code == 200
+    (details,) = one(
+        superuser, "select details from audit_logs where action = 'brand.update' order by timestamp desc limit 1"
+    )
+    assert details["before"] == {"mfa_required_from": None}
+    assert set(details["after"]) == {"mfa_required_from"}
+
+
+def test_members_without_a_second_factor_are_mailed_when_their_brand_demands_one(
+    client, brand, member, make_brand, enrolled, drain, mailbox, superuser
+):
+    boss, ana, locked = member("Brand Admin"), member("Creator"), member()
+    stranger = member("Creator", make_brand("Other"))
+    drain()
+    mailbox.messages.clear()
+    with superuser.cursor() as cursor:
+        cursor.execute("update users set locale = 'es', timezone = 'Europe/Madrid' where id = %s", (ana.user_id,))
+        cursor.execute("update users set locked_at = now() where id = %s", (locked.user_id,))
+    body = {"mfa_required_from": "2036-12-01T08:00:00Z"}
+
+    assert client.patch(f"/api/v1/brands/{brand['id']}", json=body, token=boss.token).status_code == 200
+    drain()
+
+    assert "From 2036-12-01 08:00 (UTC) on" in mailbox.text(boss.email)
+    assert mailbox.to(ana.email)[0]["Subject"] == f"{brand['name']} pide un segundo factor"
+    assert "A partir de 2036-12-01 09:00 (Europe/Madrid)" in mailbox.text(ana.email)
+    assert [mailbox.to(one.email) for one in (locked, stranger, enrolled[0])] == [[], [], []]
+
+
+def test_whoever_has_enrolled_by_the_time_of_the_mail_gets_none(client, admin, brand, session, drain, mailbox):
+    creator, begun = session
+    demand(client, admin, brand, 3600)
+    secret = client.post(MFA, token=begun["access_token"]).json["secret"]
+    client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=begun["access_token"])
+
+    drain()
+
+    assert [letter["Subject"] for letter in mailbox.to(creator.email)] == [
+        "An authenticator has been added to your account"
+    ]
+
+
+def test_nobody_is_mailed_of_what_stays_or_ends_and_nobody_too_often(client, brand, member, drain, mailbox):
+    boss, ana = member("Brand Admin"), member("Creator")
+    for seconds in range(1, members.ANNOUNCEMENTS + 1):
+        assert demand(client, boss, brand, seconds * 3600).status_code == 200
+        drain()
+    url = f"/api/v1/brands/{brand['id']}"
+
+    refused = demand(client, boss, brand, 60)
+    again = {"mfa_required_from": client.get(url, token=boss.token).json["mfa_required_from"]}
+    stays = client.patch(url, json=again, token=boss.token)
+    ends = demand(client, boss, brand, None)
+    drain()
+
+    assert (refused.status_code, refused.json["code"]) == (429, "rate_limited")
+    assert (stays.status_code, ends.status_code) == (200, 200)
+    assert len(mailbox.to(ana.email)) == members.ANNOUNCEMENTS

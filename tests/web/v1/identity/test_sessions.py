@@ -1,0 +1,354 @@
+"""Sessions over HTTP: what goes on in one after its person has signed in."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from models.core import aead, context
+from models.core.database import transaction
+from models.identity import access_tokens, accounts, sessions, step_up
+from web.v1.identity.accounts import Anonymous
+from web.v1.identity.sessions import Refresh
+
+pytestmark = pytest.mark.usefixtures("fresh_limits")
+
+
+def age(superuser, somebody, by="11 minutes"):
+    """As if somebody had signed in that long ago."""
+    superuser.cursor().execute(
+        "update app.sessions set authenticated_at = now() - %s::interval where user_id = %s", (by, somebody.user_id)
+    )
+
+
+def require_recent(somebody):
+    with somebody.acting():
+        step_up.require_recent()
+
+
+@pytest.fixture
+def phone(client):
+    """The session of an anonymous fan, as the app got it."""
+    return client.post("/api/v1/auth/anonymous", json={"locale": "es"}).json
+
+
+def refresh(client, refresh_token):
+    return client.post("/api/v1/auth/refresh", json={"refresh_token": refresh_token})
+
+
+def is_alive(client, session):
+    return client.get("/api/v1/users/me", token=session["access_token"]).status_code == 200
+
+
+def login(client, somebody):
+    """Another session of somebody, as an app gets it."""
+    credentials = {"email": somebody.email, "password": somebody.password}
+    return client.post("/api/v1/auth/login", json=credentials).json
+
+
+def at_once(times, do):
+    with ThreadPoolExecutor(times) as pool:
+        return [asked.result() for asked in [pool.submit(do) for _ in range(times)]]
+
+
+def test_a_session_goes_on_with_a_new_token_of_each_kind(client, phone):
+    answer = refresh(client, phone["refresh_token"])
+
+    assert answer.status_code == 200
+    assert answer.json["expires_in"] == access_tokens.LIFETIME
+    assert answer.json["user"] == phone["user"]
+    assert answer.json["refresh_token"] != phone["refresh_token"]
+    claims = [access_tokens.verify(session["access_token"]) for session in (phone, answer.json)]
+    assert claims[0]["session_id"] == claims[1]["session_id"]
+    assert is_alive(client, answer.json)
+
+
+def test_signing_in_with_a_password_gives_what_the_session_goes_on_with(client, member):
+    session = login(client, member())
+
+    assert refresh(client, session["refresh_token"]).json["user"] == session["user"]
+
+
+def test_a_token_that_comes_again_at_once_leads_to_the_same_next_one(client, phone):
+    first = refresh(client, phone["refresh_token"]).json
+    again = refresh(client, phone["refresh_token"]).json
+
+    assert again["refresh_token"] == first["refresh_token"]
+    assert refresh(client, again["refresh_token"]).status_code == 200
+
+
+def test_refresh_whose_answer_was_lost_is_repeated_however_late(client, phone, superuser):
+    lost = refresh(client, phone["refresh_token"]).json
+    superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '20 days'")
+
+    again = refresh(client, phone["refresh_token"])
+
+    assert (again.status_code, again.json["refresh_token"]) == (200, lost["refresh_token"])
+    assert is_alive(client, again.json)
+    trail = "select outcome, details ->> 'repeated' from audit_logs where action = 'session.refresh'"
+    assert one(superuser, trail) == ("ok", "true")
+    assert refresh(client, again.json["refresh_token"]).status_code == 200
+    superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '11 seconds'")
+    assert refresh(client, phone["refresh_token"]).json["code"] == "refresh_token_invalid"
+    assert not is_alive(client, again.json)
+
+
+def test_session_refreshed_too_often_waits_and_goes_on(client, phone, superuser, monkeypatch):
+    monkeypatch.setattr(sessions, "REFRESHES_AN_HOUR", 2)
+    token = refresh(client, refresh(client, phone["refresh_token"]).json["refresh_token"]).json["refresh_token"]
+
+    refused = refresh(client, token)
+    superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '1 hour'")
+
+    assert (refused.status_code, refused.json["code"]) == (429, "too_many_refreshes")
+    assert refresh(client, token).status_code == 200
+
+
+def test_many_who_refresh_at_once_stay_signed_in_with_one_next_token(client, phone, superuser):
+    answers = at_once(8, lambda: refresh(client, phone["refresh_token"]))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json["refresh_token"] for answer in answers}) == 1
+    assert all(is_alive(client, answer.json) for answer in answers)
+    assert one(superuser, "select count(*) from app.refresh_tokens") == (2,)
+
+
+def test_as_many_as_may_begin_a_session_at_one_address_may_go_on_with_it():
+    assert Refresh.on_post.declaration.rate == Anonymous.on_post.declaration.rate
+
+
+def test_a_token_that_comes_again_later_ends_the_session_and_is_in_the_trail(client, member, superuser):
+    manager = member()
+    session = login(client, manager)
+    following = refresh(client, session["refresh_token"]).json
+    following = refresh(client, following["refresh_token"]).json
+    superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '11 seconds'")
+
+    stolen = refresh(client, session["refresh_token"])
+
+    assert (stolen.status_code, stolen.json["code"]) == (401, "refresh_token_invalid")
+    assert not is_alive(client, following)
+    assert refresh(client, following["refresh_token"]).status_code == 401
+    assert client.get("/api/v1/users/me", token=manager.token).status_code == 200
+    assert one(
+        superuser,
+        "select outcome, reason, user_id, brand_id from audit_logs where action = 'session.refresh'",
+    ) == ("refused", "refresh_token_reused", manager.user_id, manager.brand_id)
+
+
+def test_token_that_a_thief_used_days_ago_still_ends_the_session(client, member, superuser):
+    stolen = login(client, member())["refresh_token"]
+    thief = refresh(client, refresh(client, stolen).json["refresh_token"]).json
+    superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '6 days'")
+    with transaction(context.for_system_job()):
+        accounts.clean_up()
+
+    assert refresh(client, stolen).status_code == 401
+    assert not is_alive(client, thief)
+
+
+def test_refresh_of_anonymous_fan_with_a_token_of_long_ago_ends_it(client, phone, superuser):
+    following = refresh(client, phone["refresh_token"]).json
+    superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '1 day'")
+    refresh(client, following["refresh_token"])
+
+    assert refresh(client, phone["refresh_token"]).status_code == 401
+    assert not is_alive(client, following)
+
+
+@pytest.mark.parametrize("token", ["x", "é", "A" * 43, "x" * 200])
+def test_what_is_no_refresh_token_is_refused_in_the_same_words(client, phone, superuser, token):
+    superuser.cursor().execute("update app.sessions set revoked_at = now()")
+    ended = refresh(client, phone["refresh_token"]).json
+
+    refused = refresh(client, token)
+
+    assert refused.status_code == 401
+    assert {**refused.json, "request_id": ""} == {**ended, "request_id": ""}
+
+
+def test_only_hashes_of_refresh_tokens_are_stored_and_a_successor_opens_to_its_predecessor_alone(
+    client, phone, superuser
+):
+    following = refresh(client, phone["refresh_token"]).json["refresh_token"]
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select row_to_json(t)::text, successor from app.refresh_tokens t order by used_at")
+        stored = cursor.fetchall()
+    for token in (phone["refresh_token"], following):
+        assert not any(token in text or token.encode().hex() in text for text, _ in stored)
+    sealed = bytes(stored[0][1])
+    assert sessions.RefreshToken(phone["refresh_token"]).unseal(sealed).text == following
+    with pytest.raises(aead.Broken):
+        sessions.RefreshToken(following).unseal(sealed)
+
+
+def test_a_refresh_moves_the_end_of_a_session_but_not_beyond_its_last_day(client, phone, superuser):
+    superuser.cursor().execute("update app.sessions set expires_at = now() + interval '1 minute'")
+    following = refresh(client, phone["refresh_token"]).json
+    assert one(superuser, "select expires_at > now() + interval '29 days' from app.sessions") == (True,)
+
+    superuser.cursor().execute("update app.sessions set ends_at = now() + interval '2 days'")
+    last = refresh(client, following["refresh_token"]).json
+    assert one(superuser, "select expires_at = ends_at from app.sessions") == (True,)
+
+    superuser.cursor().execute("update app.sessions set expires_at = now() - interval '1 second'")
+    assert refresh(client, last["refresh_token"]).status_code == 401
+    assert not is_alive(client, last)
+
+
+def test_a_refreshed_token_says_what_the_person_is_by_now(client, member, superuser):
+    manager = member("Campaign Manager")
+    session = login(client, manager)
+    superuser.cursor().execute("update users set role_id = 3 where id = %s", (manager.user_id,))
+    assert not is_alive(client, session)
+
+    following = refresh(client, session["refresh_token"]).json
+
+    assert following["user"]["role"] == "Creator"
+    assert is_alive(client, following)
+
+
+@pytest.mark.parametrize(
+    ("scope", "alive"),
+    [
+        ({}, (False, True, True)),
+        ({"scope": "this"}, (False, True, True)),
+        ({"scope": "others"}, (True, False, False)),
+        ({"scope": "all"}, (False, False, False)),
+    ],
+)
+def test_signing_out_ends_this_session_the_others_or_all_and_nobody_else_s(client, member, scope, alive):
+    manager, other = member(), member()
+    open_sessions = [login(client, manager) for _ in range(3)]
+
+    ended = client.post("/api/v1/auth/logout", json=scope, token=open_sessions[0]["access_token"])
+
+    assert ended.status_code == 204
+    assert tuple(is_alive(client, session) for session in open_sessions) == alive
+    assert tuple(refresh(client, s["refresh_token"]).status_code == 200 for s in open_sessions) == alive
+    assert client.get("/api/v1/users/me", token=other.token).status_code == 200
+
+
+def test_signing_out_is_audited_with_how_much_it_ended(client, member, superuser):
+    manager = member()
+    session = login(client, manager)
+
+    client.post("/api/v1/auth/logout", json={"scope": "all"}, token=session["access_token"])
+
+    (details,) = one(superuser, "select details from audit_logs where action = 'session.end'")
+    assert details["after"] == {"scope": "all", "ended": 2}
+
+
+def test_somebody_sees_where_they_are_signed_in_and_ends_one_session_alone(client, member, sign_in_again):
+    laptop = member()
+    member()
+    phone = sign_in_again(laptop)
+
+    listed = client.get("/api/v1/users/me/sessions", token=laptop.token).json["items"]
+    other = next(session for session in listed if not session["is_this"])
+    ended = client.delete(f"/api/v1/users/me/sessions/{other['id']}", token=laptop.token)
+
+    assert [session["is_this"] for session in listed] == [False, True]
+    assert ended.status_code == 204
+    assert client.get("/api/v1/users/me", token=phone.token).json["code"] == "session_ended"
+    assert client.get("/api/v1/users/me", token=laptop.token).status_code == 200
+    assert len(client.get("/api/v1/users/me/sessions", token=laptop.token).json["items"]) == 1
+
+
+def test_somebody_else_s_session_is_none_of_one_s_own(client, member, fan):
+    manager, phone = member(), fan()
+
+    refused = client.delete(f"/api/v1/users/me/sessions/{manager.identity.session_id}", token=phone.token)
+
+    assert (refused.status_code, refused.json["code"]) == (404, "not_found")
+    assert client.get("/api/v1/users/me", token=manager.token).status_code == 200
+
+
+def test_the_list_of_sessions_comes_in_pages(client, member, sign_in_again):
+    manager = member()
+    for _ in range(2):
+        sign_in_again(manager)
+
+    first = client.get("/api/v1/users/me/sessions?limit=2", token=manager.token).json
+    rest = client.get(f"/api/v1/users/me/sessions?limit=2&cursor={first['next_cursor']}", token=manager.token).json
+
+    assert [len(first["items"]), len(rest["items"]), rest["next_cursor"]] == [2, 1, None]
+    assert len({session["id"] for session in first["items"] + rest["items"]}) == 3
+
+
+def test_nobody_may_read_refresh_tokens(fan, member, admin):
+    for identity in (context.nobody(), fan().identity, member().identity, admin.identity, context.for_system_job()):
+        with pytest.raises(Exception, match="permission denied"), transaction(identity):
+            sessions.rows("SELECT 1 FROM app.refresh_tokens")
+
+
+def one(superuser, sql):
+    with superuser.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchone()
+
+
+def reauthenticate(client, somebody, password):
+    return client.post("/api/v1/auth/reauthenticate", json={"password": password}, token=somebody.token)
+
+
+def test_a_session_counts_as_recent_for_ten_minutes_and_again_after_the_password(client, member, superuser):
+    manager = member()
+    require_recent(manager)
+    age(superuser, manager)
+    with pytest.raises(Exception, match="reauthenticate") as refused:
+        require_recent(manager)
+
+    again = reauthenticate(client, manager, manager.password)
+
+    assert (refused.value.status, refused.value.code) == (403, "recent_authentication_required")
+    assert again.status_code == 204
+    require_recent(manager)
+
+
+def test_another_password_does_not_make_a_session_recent_and_is_in_the_trail(client, member, superuser):
+    manager = member()
+    age(superuser, manager)
+
+    refused = reauthenticate(client, manager, "not the password")
+
+    assert (refused.status_code, refused.json["code"]) == (403, "wrong_password")
+    with pytest.raises(Exception, match="reauthenticate"):
+        require_recent(manager)
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select outcome, reason, brand_id, user_id from audit_logs where action = 'session.reauthenticate'"
+        )
+        assert cursor.fetchall() == [("refused", "wrong_password", manager.brand_id, manager.user_id)]
+
+
+def test_one_session_s_proof_is_no_other_s(client, member, superuser, sign_in_again):
+    laptop = member()
+    phone = sign_in_again(laptop)
+    age(superuser, laptop)
+
+    reauthenticate(client, phone, phone.password)
+
+    with pytest.raises(Exception, match="reauthenticate"):
+        require_recent(laptop)
+
+
+def test_attempts_to_show_the_password_run_out_for_all_sessions_of_the_account(client, member, sign_in_again):
+    laptop = member()
+    phone = sign_in_again(laptop)
+    wrong = [reauthenticate(client, laptop, "not the password").status_code for _ in range(step_up.MOST)]
+
+    refused = reauthenticate(client, phone, phone.password)
+
+    assert set(wrong) == {403}
+    assert (refused.status_code, refused.json["code"]) == (429, "rate_limited")
+    assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_an_anonymous_fan_has_no_password_to_show_and_needs_none(client, fan, superuser):
+    phone = fan()
+    age(superuser, phone)
+
+    require_recent(phone)
+
+    assert reauthenticate(client, phone, "anything at all").json["code"] == "wrong_password"

@@ -1,0 +1,177 @@
+"""Users over HTTP: system admins find, lock and move them."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from models.core.database import close_thread
+from models.core.errors import Problem
+from models.identity import accounts, sessions, users
+from tests.fixtures.accounts import PASSWORD, TOTP_SECRET, sign_in_admin
+from tests.fixtures.audit import entries
+from tests.support.blocked import until_blocked
+
+URL = "/api/v1/users"
+
+pytestmark = pytest.mark.usefixtures("fresh_limits")
+
+
+def found(client, admin, **query):
+    return [one["id"] for one in client.get(URL, params=query, token=admin.token).json["items"]]
+
+
+def test_accounts_are_found_by_address_role_brand_and_lock(client, admin, brand, member, fan, make_brand):
+    creator, stranger = member("Creator"), member("Creator", make_brand("Other"))
+    anonymous = fan()
+
+    assert found(client, admin, role="Creator") == [str(stranger.user_id), str(creator.user_id)]
+    assert found(client, admin, brand_id=str(brand["id"])) == [str(creator.user_id)]
+    assert found(client, admin, email=creator.email.upper()) == [str(creator.user_id)]
+    assert found(client, admin, email="%") == found(client, admin, email="_") == []
+    assert found(client, admin, role="Fan") == [str(anonymous.user_id)]
+    client.put(f"{URL}/{creator.user_id}/lock", json={"reason": "lost phone"}, token=admin.token)
+    assert found(client, admin, status="locked") == [str(creator.user_id)]
+    assert str(creator.user_id) not in found(client, admin, status="open")
+
+
+def test_accounts_come_in_pages_newest_first(client, admin, member):
+    people = [str(member("Creator").user_id) for _ in range(3)]
+
+    first = client.get(URL, params={"limit": 2}, token=admin.token).json
+    second = client.get(URL, params={"limit": 2, "cursor": first["next_cursor"]}, token=admin.token).json
+
+    assert [one["id"] for one in first["items"] + second["items"]] == [*people[::-1], str(admin.user_id)]
+
+
+def test_a_locked_account_is_out_at_once_and_can_be_unlocked(client, admin, member):
+    creator = member("Creator")
+    login = {"email": creator.email, "password": creator.password}
+
+    locked = client.put(f"{URL}/{creator.user_id}/lock", json={"reason": "lost phone"}, token=admin.token)
+
+    assert (locked.status_code, locked.json["locked_at"] is not None) == (200, True)
+    assert client.get("/api/v1/users/me", token=creator.token).json["code"] == "session_ended"
+    assert client.post("/api/v1/auth/login", json=login).json["code"] == "invalid_credentials"
+    assert client.delete(f"{URL}/{creator.user_id}/lock", token=admin.token).json["locked_at"] is None
+    assert client.post("/api/v1/auth/login", json=login).status_code == 200
+
+
+@pytest.mark.parametrize("was_locked", [True, False])
+def test_unlock_by_an_admin_deletes_the_counters_of_attempts(client, admin, member, was_locked):
+    creator = member("Creator")
+    login = {"email": creator.email, "password": creator.password}
+    if was_locked:
+        client.put(f"{URL}/{creator.user_id}/lock", json={"reason": "lost phone"}, token=admin.token)
+    for _ in range(sessions.MOST_HERE + 1):
+        answer = client.post("/api/v1/auth/login", json={**login, "password": "not the password"})
+    assert answer.status_code == 429
+
+    client.delete(f"{URL}/{creator.user_id}/lock", token=admin.token)
+
+    assert client.post("/api/v1/auth/login", json=login).status_code == 200
+
+
+def test_nobody_locks_the_own_account(client, admin):
+    refused = client.put(f"{URL}/{admin.user_id}/lock", json={"reason": "x"}, token=admin.token)
+
+    assert (refused.status_code, refused.json["code"]) == (409, "own_account")
+
+
+def test_a_system_admin_moves_somebody_into_another_brand(client, admin, member, make_brand, superuser):
+    creator, other = member("Creator"), make_brand("Other")
+    body = {"role": "Brand Admin", "brand_id": str(other["id"])}
+
+    moved = client.patch(f"{URL}/{creator.user_id}", json=body, token=admin.token)
+
+    assert (moved.status_code, moved.json["role"], moved.json["brand_id"]) == (200, "Brand Admin", str(other["id"]))
+    assert client.get("/api/v1/users/me", token=creator.token).status_code == 401
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select brand_id, details -> 'before' ->> 'role' from audit_logs where action = 'user.change_role'"
+        )
+        assert cursor.fetchall() == [(other["id"], "Creator")]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"role": "Creator"}, "brand_by_role"),
+        ({"role": "Fan", "brand_id": "0198a3f0-0000-7000-8000-0000000000b0"}, "brand_by_role"),
+        ({"role": "Creator", "brand_id": "0198a3f0-0000-7000-8000-0000000000b0"}, "unknown_brand"),
+        ({"role": "System Admin"}, "invalid"),
+    ],
+)
+def test_what_nobody_can_be_is_refused(client, admin, member, body, code):
+    refused = client.patch(f"{URL}/{member('Creator').user_id}", json=body, token=admin.token)
+
+    assert (refused.status_code, refused.json["code"]) == (422, code)
+
+
+def test_system_admins_are_not_unmade_and_anonymous_fans_not_made_members(client, admin, fan, brand):
+    member = {"role": "Creator", "brand_id": str(brand["id"])}
+    unmade = client.patch(f"{URL}/{admin.user_id}", json={"role": "Fan"}, token=admin.token)
+    made = client.patch(f"{URL}/{fan().user_id}", json=member, token=admin.token)
+
+    assert (unmade.status_code, unmade.json["code"]) == (403, "role_not_grantable")
+    assert (made.status_code, made.json["code"]) == (409, "anonymous_account")
+
+
+def test_nobody_moves_an_account_that_has_changed_since_they_saw_it(client, admin, member):
+    url = f"{URL}/{member('Creator').user_id}"
+    seen = client.get(url, token=admin.token).headers["ETag"]
+    client.put(f"{url}/lock", json={"reason": "x"}, token=admin.token)
+
+    late = client.patch(url, json={"role": "Fan"}, token=admin.token, headers={"If-Match": seen})
+
+    assert late.status_code == 412
+
+
+def test_a_token_of_the_brand_that_somebody_was_moved_from_is_refused(client, admin, member, make_brand):
+    manager, other = member("Campaign Manager"), make_brand("Other")
+    body = {"role": "Campaign Manager", "brand_id": str(other["id"])}
+
+    moved = client.patch(f"{URL}/{manager.user_id}", json=body, token=admin.token)
+
+    assert (moved.status_code, moved.json["brand_id"]) == (200, body["brand_id"])
+    assert client.get("/api/v1/campaigns", token=manager.token).json["code"] == "session_ended"
+
+
+def test_two_admins_who_lock_each_other_at_once_do_not_both_get_their_way(admin, superuser):
+    accounts.ensure_system_admin("second@companon.example", PASSWORD, TOTP_SECRET)
+    second = sign_in_admin(superuser, "second@companon.example")
+
+    def strike_back():
+        try:
+            with second.acting():
+                users.lock(admin.user_id)
+        finally:
+            close_thread()
+
+    with ThreadPoolExecutor(1) as aside:
+        with admin.acting():
+            users.lock(second.user_id)
+            striking = aside.submit(strike_back)
+            until_blocked(superuser)
+        with pytest.raises(Problem) as refused:
+            striking.result(60)
+
+    assert (refused.value.status, refused.value.code) == (401, "session_ended")
+    with admin.acting():
+        assert users.get(admin.user_id).locked_at is None
+
+
+def test_looking_at_accounts_is_on_the_record_without_the_address(client, admin, member):
+    creator = member("Creator")
+    client.get(URL, params={"email": creator.email}, token=admin.token)
+    client.get(f"{URL}/{creator.user_id}", token=admin.token)
+
+    read, searched = entries("user.*")
+    assert (searched.action, read.action, read.record_id) == ("user.search", "user.read", creator.user_id)
+    assert searched.details["after"]["email"].startswith("hmac:")
+    assert creator.email not in str(searched)
+
+
+def test_only_system_admins_look_at_accounts(client, member, fan):
+    for somebody in (member("Brand Admin"), fan()):
+        assert client.get(URL, token=somebody.token).status_code == 403
+        assert client.get(f"{URL}/{somebody.user_id}", token=somebody.token).status_code == 403

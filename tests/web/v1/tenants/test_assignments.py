@@ -1,0 +1,149 @@
+"""Assignments: a creator sees the campaigns that they are assigned to and no others, in SQL already."""
+
+import pytest
+
+from models.core.database import value
+
+URL = "/api/v1/campaigns"
+
+
+@pytest.fixture
+def creator(member):
+    return member("Creator")
+
+
+def seen(client, creator):
+    return [one["name"] for one in client.get(URL, token=creator.token).json["items"]]
+
+
+def test_a_creator_sees_a_campaign_from_its_assignment_on_and_until_it_ends(client, campaign, manager, creator):
+    own, other = campaign("Own"), campaign("Other")
+    path = f"{URL}/{own.id}/assignments/{creator.user_id}"
+    before = seen(client, creator)
+
+    given = [client.put(path, token=manager.token).status_code for _ in range(2)]
+    during = seen(client, creator)
+    other_reads = [client.get(f"{URL}/{other.id}{part}", token=creator.token).status_code for part in ("", "/codes/x")]
+    codes = [
+        len(client.get(f"{URL}/{one.id}/codes", token=creator.token).json.get("items", [])) for one in (own, other)
+    ]
+    taken = [client.delete(path, token=manager.token).status_code for _ in range(2)]
+
+    assert (before, during, seen(client, creator)) == ([], ["Own"], [])
+    assert (given, taken, other_reads, codes) == ([204, 204], [204, 404], [404, 404], [1, 0])
+
+
+def test_a_creator_follows_no_job_since_jobs_are_of_all_campaigns(client, campaign, manager, creator, superuser):
+    other = campaign("Other", launched=False)
+    job = client.post(f"/api/v1/campaigns/{other.id}/launch", token=manager.token).json["id"]
+
+    assert client.get(f"/api/v1/jobs/{job}", token=manager.token).status_code == 200
+    assert client.get(f"/api/v1/jobs/{job}", token=creator.token).status_code == 404
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select role from role_permissions where permission = 'jobs:read'"
+            " except select role from role_permissions where permission = 'campaigns:all'"
+        )
+        assert cursor.fetchall() == []
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["campaigns", "qr_codes", "engagements", "scan_rollups", "campaign_audience", "qr_scans", "campaign_assignments"],
+)
+def test_the_database_itself_shows_a_creator_nothing_of_other_campaigns(
+    table, campaign, creator, assign, put_scan, fan, superuser
+):
+    own, other = campaign("Own"), campaign("Other")
+    assign(own, creator)
+    for one in (own, other):
+        put_scan(one, user := fan().user_id)
+        with superuser.cursor() as cursor:
+            cursor.execute(
+                "insert into engagements values (%(b)s, %(c)s, %(u)s, 1, now(), now());"
+                "insert into scan_rollups values (%(b)s, %(c)s, now(), 'decision', 'accepted', 1, now());"
+                "with s as (insert into audience_segments (brand_id, name) values (%(b)s, %(c)s) returning id)"
+                " insert into campaign_audience select %(b)s, %(c)s, id from s",
+                {"b": one.brand_id, "c": one.id, "u": user},
+            )
+
+    with creator.acting():
+        column = "id" if table == "campaigns" else "campaign_id"
+        foreign = value(f"SELECT count(*) FROM public.{table} WHERE {column} <> %s", (own.id,))
+        mine = value(f"SELECT count(*) FROM public.{table}")
+
+    assert foreign == 0
+    assert mine == (0 if table in ("qr_scans", "campaign_assignments") else 1)
+
+
+def test_assignments_are_listed_with_whoever_made_them(client, campaign, manager, creator, assign, member):
+    summer, second = campaign(), member("Creator")
+    for one in (creator, second):
+        assign(summer, one)
+
+    first = client.get(f"{URL}/{summer.id}/assignments", params={"limit": 1}, token=manager.token).json
+    query = {"limit": 1, "cursor": first["next_cursor"]}
+    rest = client.get(f"{URL}/{summer.id}/assignments", params=query, token=manager.token).json
+
+    found = first["items"] + rest["items"]
+    assert [one["email"] for one in found] == [creator.email, second.email]
+    assert {one["assigned_by"] for one in found} == {str(manager.user_id)}
+    assert rest["next_cursor"] is None
+
+
+def test_only_creators_of_the_own_brand_are_assigned(client, campaign, manager, member, make_brand, fan):
+    summer = campaign()
+    stranger = member("Creator", make_brand("Other"))
+
+    def put(somebody):
+        answer = client.put(f"{URL}/{summer.id}/assignments/{somebody.user_id}", token=manager.token)
+        return answer.status_code, answer.json["code"]
+
+    assert put(member("Brand Admin")) == (409, "not_a_creator")
+    assert put(stranger) == (404, "not_found")
+    assert put(fan()) == (404, "not_found")
+
+
+def test_another_brand_assigns_nobody_to_a_campaign(client, campaign, creator, member, make_brand):
+    summer, stranger = campaign(), member("Brand Admin", make_brand("Other"))
+    path = f"{URL}/{summer.id}/assignments"
+
+    answers = [
+        client.get(path, token=stranger.token),
+        client.put(f"{path}/{creator.user_id}", token=stranger.token),
+        client.delete(f"{path}/{creator.user_id}", token=stranger.token),
+    ]
+
+    assert [answer.status_code for answer in answers] == [404] * 3
+
+
+def test_creators_assign_nobody_not_even_themselves(client, campaign, creator):
+    path = f"{URL}/{campaign().id}/assignments"
+
+    assert client.get(path, token=creator.token).status_code == 403
+    assert client.put(f"{path}/{creator.user_id}", token=creator.token).status_code == 403
+
+
+def test_assignments_end_when_somebody_is_no_creator_any_more(client, campaign, creator, assign, member, superuser):
+    boss, second = member("Brand Admin"), member("Creator")
+    summer = campaign()
+    for one in (creator, second):
+        assign(summer, one)
+    url = f"/api/v1/brands/{summer.brand_id}/members"
+
+    promoted = client.patch(f"{url}/{creator.user_id}", json={"role": "Campaign Manager"}, token=boss.token)
+    removed = client.delete(f"{url}/{second.user_id}", token=boss.token)
+
+    assert (promoted.status_code, removed.status_code) == (200, 204)
+    with superuser.cursor() as cursor:
+        cursor.execute("select count(*) from campaign_assignments")
+        assert cursor.fetchone() == (0,)
+
+
+def test_an_assignment_is_on_the_record(client, campaign, manager, creator, superuser):
+    summer = campaign()
+    client.put(f"{URL}/{summer.id}/assignments/{creator.user_id}", token=manager.token)
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select record_id, details from audit_logs where action = 'campaign.assign'")
+        assert cursor.fetchall() == [(summer.id, {"after": {"creator": str(creator.user_id)}})]

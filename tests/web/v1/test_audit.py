@@ -1,0 +1,315 @@
+"""The audit trail over HTTP: who may read what of it, and that whoever reads it is in it."""
+
+import csv
+import io
+from datetime import timedelta
+
+import pytest
+
+from models.audit import chain, trail
+from models.core import context
+from models.core.database import new_id, now, transaction
+from web.v1 import audit as resource
+from web.v1.audit import _cell
+
+LOGS = "/api/v1/audit-logs"
+
+
+def record(account, action="thing.change", **details):
+    with account.acting():
+        trail.record(action, **details)
+
+
+def search(client, account, **conditions):
+    answer = client.get(LOGS, token=account.token, params=conditions)
+    assert answer.status_code == 200, answer.text
+    return answer.json["items"]
+
+
+def actions(entries):
+    return [entry["action"] for entry in entries]
+
+
+@pytest.fixture
+def anna(member):
+    """A Brand Admin."""
+    return member("Brand Admin")
+
+
+def test_an_entry_says_who_did_what_to_which_record_and_from_where(client, anna):
+    thing = new_id()
+    context.set_request_info(context.RequestInfo("request-1", "", "", "192.0.2.7", "Phone/1"))
+    record(anna, table="things", record_id=thing, before={"name": "a"}, after={"name": "b"}, reason="because")
+    context.set_request_info(context.RequestInfo())
+
+    (entry,) = search(client, anna, record=str(thing))
+
+    assert (entry["action"], entry["outcome"], entry["reason"]) == ("thing.change", "ok", "because")
+    assert (entry["actor"]["user_id"], entry["actor"]["role"]) == (str(anna.user_id), "Brand Admin")
+    assert entry["actor"]["session_id"] == str(anna.identity.session_id)
+    assert entry["target"] == {"table": "things", "record_id": str(thing), "record_key": None}
+    assert entry["details"] == {"before": {"name": "a"}, "after": {"name": "b"}}
+    assert (entry["request_id"], entry["address"], entry["user_agent"]) == ("request-1", "192.0.2.7", "Phone/1")
+
+
+def test_every_filter_finds_what_it_names_and_nothing_else(client, anna, member):
+    other = member("Campaign Manager")
+    record(anna, "thing.change", table="things", record_key="k1")
+    record(other, "other.change", table="others", outcome="failed")
+    begun = now()
+
+    def found(**conditions):
+        return actions(entry for entry in search(client, anna, **conditions) if entry["action"] != "audit.read")
+
+    assert found(action="thing.change") == found(action="thing.*") == found(table="things") == ["thing.change"]
+    assert found(record="k1") == ["thing.change"]
+    assert found(actor=str(other.user_id), action="other.*") == found(outcome="failed") == ["other.change"]
+    assert found(to=(begun - timedelta(hours=1)).isoformat()) == []
+    assert found(**{"from": begun.isoformat()}) == []
+    assert found(action="thing.chang") == []
+
+
+def test_pages_go_through_all_of_it_newest_first(client, anna):
+    for number in range(5):
+        record(anna, record_key=str(number))
+
+    seen, cursor = [], None
+    while True:
+        conditions = {"action": "thing.*", "limit": 2, **({"cursor": cursor} if cursor else {})}
+        page = client.get(LOGS, token=anna.token, params=conditions).json
+        seen += [entry["target"]["record_key"] for entry in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+
+    assert seen == ["4", "3", "2", "1", "0"]
+
+
+def test_what_comes_in_and_is_sealed_meanwhile_moves_no_page(client, anna):
+    for number in range(6):
+        record(anna, record_key=str(number))
+
+    seen, cursor = [], None
+    for _ in range(3):
+        conditions = {"action": "thing.*", "limit": 2, **({"cursor": cursor} if cursor else {})}
+        page = client.get(LOGS, token=anna.token, params=conditions).json
+        seen += [entry["target"]["record_key"] for entry in page["items"]]
+        cursor = page["next_cursor"]
+        record(anna, record_key="later")
+        with transaction(context.for_sealer()):
+            chain.seal(anna.brand_id, limit=4)
+
+    assert seen == ["5", "4", "3", "2", "1", "0"]
+    assert cursor is None
+    newest = search(client, anna, action="thing.*")
+    assert [entry["target"]["record_key"] for entry in newest][:4] == ["later"] * 3 + ["5"]
+
+
+def test_who_saw_somebody_is_found_by_what_lists_have_shown(client, anna, member):
+    seen = member("Creator")
+    client.get(f"/api/v1/brands/{anna.brand_id}/members", token=anna.token)
+    client.get(f"/api/v1/brands/{anna.brand_id}/members/{seen.user_id}", token=anna.token)
+    client.get(f"/api/v1/brands/{anna.brand_id}/members", token=anna.token, params={"role": "Brand Admin"})
+
+    found = search(client, anna, record=str(seen.user_id).upper())
+
+    assert [entry["action"] for entry in found if entry["action"] != "session.start"][:2] == [
+        "member.read",
+        "member.list",
+    ]
+    listed = next(entry for entry in found if entry["action"] == "member.list")
+    assert str(seen.user_id) in listed["details"]["shown"]
+    assert listed["actor"]["user_id"] == str(anna.user_id)
+    assert [entry["action"] for entry in found].count("member.list") == 1
+
+
+def test_a_page_shows_whom_it_shows_and_not_who_comes_next(client, anna, member):
+    member("Creator")
+    page = client.get(f"/api/v1/brands/{anna.brand_id}/members", token=anna.token, params={"limit": 1}).json
+
+    (entry,) = search(client, anna, action="member.list")
+
+    assert entry["details"]["shown"] == [page["items"][0]["id"]]
+
+
+def test_who_changed_what_from_what_to_what_is_found_by_the_field(client, anna, campaign):
+    made = campaign(launched=False)
+    path, version = f"/api/v1/campaigns/{made.id}", {}
+    for name, cap in (("Summer", None), ("Winter", None), ("Winter", 500)):
+        limit = {"total": cap and {"count": cap, "window": "day"}}
+        body = {"name": name, "type": "QR", "config": {"scan_limit": limit}}
+        version = {"If-Match": client.get(path, token=anna.token).headers["etag"]}
+        changed = client.put(path, json=body, token=anna.token, headers=version)
+        assert changed.status_code == 200, changed.text
+
+    found = search(client, anna, table="campaigns", record=str(made.id), field="config.scan_limit.total")
+
+    (entry,) = found
+    assert (entry["action"], entry["actor"]["user_id"]) == ("campaign.update", str(anna.user_id))
+    assert entry["details"] == {"before": dict.fromkeys(CAP), "after": CAP}
+    assert search(client, anna, record=str(made.id), field="config.scan_limit.tot") == []
+
+
+CAP = {"config.scan_limit.total.count": 500, "config.scan_limit.total.window": "day"}
+
+
+def test_what_happened_in_one_session_or_from_one_address_is_found(client, anna, sign_in_again):
+    other = sign_in_again(anna)
+    context.set_request_info(context.RequestInfo("request-2", "", "", "192.0.2.9", ""))
+    record(other, record_key="other", outcome="refused", reason="forbidden")
+    context.set_request_info(context.RequestInfo())
+    record(anna, record_key="this")
+
+    def keys(**conditions):
+        return [entry["target"]["record_key"] for entry in search(client, anna, action="thing.*", **conditions)]
+
+    assert keys(session_id=str(other.identity.session_id)) == ["other"]
+    assert keys(address="192.0.2.9") == keys(reason="forbidden") == ["other"]
+    assert keys(request_id="request-2") == ["other"]
+
+
+def test_a_cursor_is_of_the_filters_that_it_was_made_for(client, anna):
+    for _ in range(2):
+        record(anna)
+    cursor = client.get(LOGS, token=anna.token, params={"action": "thing.*", "limit": 1}).json["next_cursor"]
+
+    assert client.get(LOGS, token=anna.token, params={"cursor": cursor}).status_code == 422
+
+
+def test_a_brand_admin_sees_the_own_brands_trail_and_a_system_admin_everybodys(client, anna, member, make_brand, admin):
+    other = make_brand("Other")
+    bob = member("Brand Admin", other)
+    record(anna, "of.acme")
+    record(bob, "of.other")
+    with transaction(context.for_system_job()):
+        trail.record("of.platform")
+
+    assert actions(search(client, anna, action="of.*")) == ["of.acme"]
+    assert actions(search(client, anna, action="of.*", brand_id=str(other["id"]))) == []
+    assert actions(search(client, admin, action="of.*")) == ["of.platform", "of.other", "of.acme"]
+    assert actions(search(client, admin, action="of.*", brand_id=str(other["id"]))) == ["of.other"]
+
+
+def test_one_entry_of_the_own_brand_can_be_read_and_no_other(client, anna, member, make_brand):
+    bob = member("Brand Admin", make_brand("Other"))
+    record(anna)
+    (entry,) = search(client, anna, action="thing.*")
+
+    assert client.get(f"{LOGS}/{entry['id']}", token=anna.token).json == entry
+    assert client.get(f"{LOGS}/{entry['id']}", token=bob.token).status_code == 404
+
+
+@pytest.mark.parametrize("role", ["Campaign Manager", "Creator"])
+def test_others_may_not_read_it_and_that_they_tried_is_in_it(client, anna, member, role):
+    refused = member(role)
+
+    assert client.get(LOGS, token=refused.token).status_code == 403
+
+    (entry,) = search(client, anna, outcome="refused")
+    assert (entry["action"], entry["actor"]["user_id"], entry["reason"]) == (
+        "audit.read",
+        str(refused.user_id),
+        "forbidden",
+    )
+
+
+def test_who_reads_it_is_in_it_with_what_they_looked_for(client, anna):
+    search(client, anna, action="thing.*", outcome="ok")
+
+    (entry,) = search(client, anna, action="audit.read")
+    assert entry["details"]["after"] == {"action": "thing.*", "outcome": "ok", "limit": 25}
+
+
+def test_an_export_has_everything_that_matches_however_many_pages_that_takes(client, anna, monkeypatch):
+    monkeypatch.setattr(resource, "EXPORT_PAGE", 2)
+    for number in range(5):
+        record(anna, record_key=str(number), after={"text": 'ñ€"\n,'})
+
+    listed = client.get(f"{LOGS}/export.json", token=anna.token, params={"action": "thing.*"})
+    told = client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "thing.*"})
+
+    assert [entry["target"]["record_key"] for entry in listed.json] == ["4", "3", "2", "1", "0"]
+    lines = list(read_csv(told))
+    assert [line["record_key"] for line in lines] == ["4", "3", "2", "1", "0"]
+    assert [line["id"] for line in lines] == [entry["id"] for entry in listed.json]
+    assert told.headers["content-type"].startswith("text/csv")
+    assert 'filename="audit-logs.csv"' in told.headers["content-disposition"]
+
+
+def read_csv(answer):
+    return csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"), newline=""))
+
+
+def test_csv_export_begins_with_one_byte_order_mark(client, anna, monkeypatch):
+    monkeypatch.setattr(resource, "EXPORT_PAGE", 1)
+    for _ in range(2):
+        record(anna, record_key="ñ")
+
+    told = client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "thing.*"})
+
+    assert told.content.startswith(b"\xef\xbb\xbfid,")
+    assert told.content.count(b"\xef\xbb\xbf") == 1
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_head_of_an_export_records_no_export(client, anna, form):
+    answer = client.request("HEAD", f"{LOGS}/export.{form}", token=anna.token)
+
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert search(client, anna, action="audit.export") == []
+
+
+def test_an_export_of_nothing_is_one(client, anna):
+    assert client.get(f"{LOGS}/export.json", token=anna.token, params={"action": "no.such"}).json == []
+    assert client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "no.such"}).text.count("\n") == 1
+
+
+def test_an_export_is_in_the_trail_and_asks_for_recent_authentication(client, anna, superuser):
+    assert client.get(f"{LOGS}/export.csv", token=anna.token).status_code == 200
+    with superuser.cursor() as cursor:
+        cursor.execute("update app.sessions set created_at = created_at - interval '1 hour'")
+        cursor.execute("select column_name from information_schema.columns where table_name = 'sessions'")
+        for (name,) in cursor.fetchall():
+            if name == "authenticated_at":
+                cursor.execute("update app.sessions set authenticated_at = authenticated_at - interval '1 hour'")
+
+    refused = client.get(f"{LOGS}/export.csv", token=anna.token)
+
+    assert (refused.status_code, refused.json["code"]) == (403, "recent_authentication_required")
+    assert [(entry["outcome"], entry["reason"]) for entry in search(client, anna, action="audit.export")] == [
+        ("refused", "recent_authentication_required"),
+        ("ok", None),
+    ]
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1+1", "＋1", "－1", "＠SUM(1)", "﹦1", " =1", "\u00a0=1"]
+FORMULAS += ["\u200b=1", "\ufeff=1", "\u3000\u2060＝1", "\u3164@SUM(1)", "\ufe0f-1"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_what_a_spreadsheet_would_run_is_only_text(client, anna, text):
+    record(anna, record_key=text, reason=text)
+
+    told = client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "thing.*"})
+
+    (line,) = read_csv(told)
+    assert (line["record_key"], line["reason"]) == (f"'{text}", f"'{text}")
+    assert _cell(-1) == "-1"
+
+
+def test_an_export_ends_with_the_session_that_asked_for_it(client, anna, monkeypatch, superuser):
+    monkeypatch.setattr(resource, "EXPORT_PAGE", 1)
+    for _ in range(3):
+        record(anna)
+    read = resource._read
+
+    def end_then_read(*args):
+        found = read(*args)
+        with superuser.cursor() as cursor:
+            cursor.execute("update app.sessions set revoked_at = now()")
+        return found
+
+    monkeypatch.setattr(resource, "_read", end_then_read)
+
+    with pytest.raises(Exception, match="Sign in again"):
+        client.get(f"{LOGS}/export.json", token=anna.token)

@@ -1,0 +1,349 @@
+"""Campaigns over HTTP."""
+
+import xml.etree.ElementTree as ET
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import pytest
+
+from models.campaigns import codes
+from models.core import context
+from models.core.database import new_id, now, rows, transaction
+
+URL = "/api/v1/campaigns"
+FENCE = {"lat": 40.4168, "lon": -3.7038, "radius_m": 250}
+
+
+@pytest.fixture
+def create(client, manager):
+    """`create(**body)`: a campaign, over HTTP; the response's JSON."""
+
+    def post(**body):
+        response = client.post(URL, json={"name": "Summer", "type": "QR"} | body, token=manager.token)
+        assert response.status_code == 201, response.text
+        return response.json
+
+    return post
+
+
+def put(client, account, campaign, headers=None, **changes):
+    body = {name: campaign[name] for name in ("name", "type", "config")} | changes
+    return client.put(f"{URL}/{campaign['id']}", json=body, token=account.token, headers=headers)
+
+
+def entries(action, record_id=None):
+    with transaction(context.for_system_job()):
+        return rows(
+            "SELECT outcome, reason, user_id, record_id, details FROM public.audit_logs WHERE action = %s"
+            " AND coalesce(record_id = %s, true) ORDER BY timestamp",
+            (action, record_id),
+        )
+
+
+def test_a_campaign_is_created_as_a_draft(client, manager):
+    response = client.post(
+        URL, json={"name": "Summer", "type": "QR", "config": {"geofence": FENCE}}, token=manager.token
+    )
+
+    assert response.status_code == 201
+    made = response.json
+    assert response.headers["location"] == f"{URL}/{made['id']}"
+    assert response.headers["etag"] == '"1"'
+    assert (made["name"], made["type"], made["status"], made["version"]) == ("Summer", "QR", "Draft", 1)
+    assert made["config"]["geofence"] == {**FENCE, "when_uncertain": "accept"}
+    assert made["config"]["consent_tiers"] == ["essential"]
+    assert client.get(response.headers["location"], token=manager.token).json == made
+
+
+def test_a_creation_is_on_the_record(create, manager):
+    made = create()
+
+    (entry,) = entries("campaign.create")
+    assert (str(entry["record_id"]), entry["user_id"], entry["outcome"]) == (made["id"], manager.user_id, "ok")
+    assert entry["details"]["after"]["name"] == "Summer"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"type": "QR"}, "name"),
+        ({"name": "", "type": "QR"}, "name"),
+        ({"name": " \t", "type": "QR"}, "name"),
+        ({"name": "x" * 201, "type": "QR"}, "name"),
+        ({"name": "x", "type": "Billboard"}, "type"),
+        ({"name": "x", "type": "QR", "status": "Active"}, "status"),
+        ({"name": "x", "type": "QR", "config": None}, "config"),
+        ({"name": "x", "type": "QR", "config": {"geofence": {**FENCE, "lat": 90.1}}}, "config.geofence.lat"),
+        ({"name": "x", "type": "QR", "config": {"geofence": {**FENCE, "lat": "40"}}}, "config.geofence.lat"),
+        ({"name": "x", "type": "QR", "config": {"geofence": {"lat": 1, "lon": 1}}}, "config.geofence.radius_m"),
+        ({"name": "x", "type": "QR", "config": {"limits": {}}}, "config.limits"),
+        ({"name": "x", "type": "QR", "config": {"timezone": "Mars/Olympus"}}, "config.timezone"),
+        ({"name": "x", "type": "QR", "config": {"starts_at": "0001-01-01T00:00:00+14:00"}}, "config.starts_at"),
+        ({"name": "x", "type": "QR", "config": {"starts_at": "tomorrow"}}, "config.starts_at"),
+        ({"name": "x", "type": "QR", "config": {"consent_tiers": ["essential"] * 2}}, "config.consent_tiers"),
+        (
+            {"name": "x", "type": "QR", "config": {"scan_limit": {"total": {"count": 2**63, "window": "day"}}}},
+            "config.scan_limit.total.count",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_campaign_is_said_by_its_field(client, manager, body, field):
+    response = client.post(URL, json=body, token=manager.token)
+
+    assert (response.status_code, response.json["code"]) == (422, "invalid")
+    assert [error["field"] for error in response.json["errors"]] == [field]
+
+
+def test_an_idempotency_key_makes_one_campaign_of_two_requests(client, manager):
+    headers = {"Idempotency-Key": "summer-1"}
+
+    first, second = (
+        client.post(URL, json={"name": "Summer", "type": "QR"}, token=manager.token, headers=headers) for _ in range(2)
+    )
+
+    assert first.json == second.json
+    assert len(client.get(URL, token=manager.token).json["items"]) == 1
+
+
+def test_campaigns_are_listed_page_by_page(client, create, manager):
+    made = [create(name=f"Number {n}")["id"] for n in range(5)]
+    seen, cursor = [], None
+
+    while True:
+        page = client.get(URL, params={"limit": 2} | ({"cursor": cursor} if cursor else {}), token=manager.token).json
+        seen += [item["id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+
+    assert seen == made[::-1]
+
+
+def test_a_list_is_filtered_and_its_cursor_is_good_for_no_other(client, create, manager):
+    for n in range(3):
+        create(name=f"QR {n}")
+    create(name="Drop", type="Locker")
+
+    drops = client.get(URL, params={"type": "Locker", "status": "Draft"}, token=manager.token).json
+    page = client.get(URL, params={"type": "QR", "limit": 1}, token=manager.token).json
+    elsewhere = client.get(URL, params={"limit": 1, "cursor": page["next_cursor"]}, token=manager.token)
+
+    assert [item["name"] for item in drops["items"]] == ["Drop"]
+    assert (elsewhere.status_code, elsewhere.json["errors"][0]["field"]) == (422, "cursor")
+
+
+@pytest.mark.parametrize("query", ["status=draft", "type=", "limit=0", "limit=101", "cursor=x", "color=red"])
+def test_a_question_that_no_list_answers_is_refused(client, manager, query):
+    assert client.get(f"{URL}?{query}", token=manager.token).status_code == 422
+
+
+def test_a_put_replaces_all_that_can_be_changed(client, create, manager):
+    made = create(config={"geofence": FENCE})
+
+    response = put(client, manager, made, {"If-Match": '"1"'}, name="Winter", config={"timezone": "Europe/Madrid"})
+
+    assert response.status_code == 200
+    assert response.headers["etag"] == '"2"'
+    changed = response.json
+    assert (changed["name"], changed["config"]["timezone"], changed["config"]["geofence"]) == (
+        "Winter",
+        "Europe/Madrid",
+        None,
+    )
+    (entry,) = entries("campaign.update")
+    assert entry["details"]["before"]["name"] == "Summer"
+    after = entry["details"]["after"]
+    assert (after["name"], after["config.timezone"], after["config.geofence.lat"]) == ("Winter", "Europe/Madrid", None)
+    assert entry["details"]["before"]["config.geofence.lat"] == FENCE["lat"]
+    assert "type" not in after
+
+
+def test_nobody_overwrites_what_they_have_not_seen(client, create, manager):
+    made = create()
+    put(client, manager, made, name="First")
+
+    response = put(client, manager, made, {"If-Match": '"1"'}, name="Second")
+
+    assert (response.status_code, response.json["code"]) == (412, "precondition_failed")
+    assert client.get(f"{URL}/{made['id']}", token=manager.token).json["name"] == "First"
+
+
+def test_a_put_without_a_configuration_does_not_guess_one(client, create, manager):
+    made = create()
+
+    response = client.put(f"{URL}/{made['id']}", json={"name": "x", "type": "QR"}, token=manager.token)
+
+    assert (response.status_code, response.json["errors"][0]["field"]) == (422, "config")
+
+
+def test_what_is_known_already_is_not_sent_again(client, create, manager):
+    made = create()
+
+    response = client.get(f"{URL}/{made['id']}", token=manager.token, headers={"If-None-Match": '"1"'})
+
+    assert (response.status_code, response.content) == (304, b"")
+
+
+def test_a_launch_is_accepted_and_carried_by_a_job(client, create, manager, drain):
+    made = create()
+
+    first = client.post(f"{URL}/{made['id']}/launch", token=manager.token)
+    again = client.post(f"{URL}/{made['id']}/launch", token=manager.token)
+    during = put(client, manager, made, name="Other")
+    drain()
+    job = client.get(first.headers["location"], token=manager.token).json
+    live = client.get(f"{URL}/{made['id']}", token=manager.token).json
+    once_more = client.post(f"{URL}/{made['id']}/launch", token=manager.token)
+
+    assert first.status_code == again.status_code == 202
+    assert first.json["id"] == again.json["id"]
+    assert first.headers["location"] == again.headers["location"] == f"/api/v1/jobs/{first.json['id']}"
+    assert (during.status_code, during.json["code"]) == (409, "launch_in_progress")
+    assert (job["state"], job["progress"]) == ("done", {"done": 5, "total": 5, "message": "live"})
+    assert (live["status"], live["launch_job_id"]) == ("Active", None)
+    assert (once_more.status_code, once_more.json["code"]) == (409, "illegal_move")
+    assert (once_more.json["current"], once_more.json["allowed"]) == ("Active", ["pause", "complete"])
+
+
+def test_a_campaign_that_is_not_ready_says_what_is_missing(client, create, manager):
+    made = create(type="Event")
+
+    response = client.post(f"{URL}/{made['id']}/launch", token=manager.token)
+
+    assert (response.status_code, response.json["code"]) == (422, "not_ready")
+    assert response.json["errors"] == [{"field": "config.ends_at", "reason": "an event needs an end"}]
+
+
+def test_an_event_with_an_end_is_launched(client, create, manager):
+    made = create(type="Event", config={"ends_at": (now() + timedelta(days=1)).isoformat()})
+
+    assert client.post(f"{URL}/{made['id']}/launch", token=manager.token).status_code == 202
+
+
+def test_what_is_fixed_by_the_launch_is_named(client, campaign, manager):
+    live = client.get(f"{URL}/{campaign().id}", token=manager.token).json
+
+    response = put(client, manager, live, type="Locker", config=live["config"] | {"timezone": "Asia/Tokyo"})
+    allowed = put(client, manager, live, config=live["config"] | {"geofence": FENCE})
+
+    assert (response.status_code, response.json["code"]) == (409, "fixed_since_launch")
+    assert response.json["fields"] == ["type", "config.timezone"]
+    assert allowed.status_code == 200
+    (refused, _) = entries("campaign.update")
+    assert (refused["outcome"], refused["reason"]) == ("refused", "fixed_since_launch")
+
+
+def test_a_code_is_made_and_signed_the_same_each_time(client, create, manager):
+    made = create()
+
+    response = client.post(f"{URL}/{made['id']}/codes", json={"label": "Entrance"}, token=manager.token)
+
+    assert response.status_code == 201
+    code = response.json
+    assert (code["label"], code["campaign_id"], code["disabled_at"]) == ("Entrance", made["id"], None)
+    assert str(codes.read_token(code["token"])) == code["id"]
+    assert urlsplit(code["url"]).path == f"/s/{code['token']}"
+    assert client.get(response.headers["location"], token=manager.token).json == code
+    assert client.get(f"{URL}/{made['id']}/codes", token=manager.token).json == {"items": [code], "next_cursor": None}
+    (entry,) = entries("code.create")
+    assert entry["details"]["after"]["label"] == "Entrance"
+    assert code["token"] not in str(entry)
+
+
+def test_a_label_is_taken_once(client, create, manager):
+    made = create()
+    client.post(f"{URL}/{made['id']}/codes", json={"label": "Entrance"}, token=manager.token)
+
+    response = client.post(f"{URL}/{made['id']}/codes", json={"label": "Entrance"}, token=manager.token)
+
+    assert (response.status_code, response.json["code"], response.json["label"]) == (409, "label_taken", "Entrance")
+
+
+def test_codes_are_listed_page_by_page(client, create, manager):
+    made = create()
+    labels = ["Entrance", "Bar", "Stage"]
+    for label in labels:
+        client.post(f"{URL}/{made['id']}/codes", json={"label": label}, token=manager.token)
+
+    first = client.get(f"{URL}/{made['id']}/codes", params={"limit": 2}, token=manager.token).json
+    rest = client.get(
+        f"{URL}/{made['id']}/codes", params={"limit": 2, "cursor": first["next_cursor"]}, token=manager.token
+    ).json
+
+    assert [code["label"] for code in first["items"] + rest["items"]] == labels
+    assert rest["next_cursor"] is None
+
+
+def test_the_picture_of_a_code_is_an_svg(client, create, manager):
+    made = create()
+    code = client.post(f"{URL}/{made['id']}/codes", json={"label": 'Bar <&> "Grill"'}, token=manager.token).json
+
+    response = client.get(f"{URL}/{made['id']}/codes/{code['id']}/image", token=manager.token)
+
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/svg+xml"
+    picture = ET.fromstring(response.content)
+    assert picture.tag == "{http://www.w3.org/2000/svg}svg"
+    assert picture[0].text == 'Bar <&> "Grill"'
+
+
+def test_a_picture_may_be_asked_for_as_a_picture_and_as_nothing_else(client, create, manager):
+    made = create()
+    code = client.post(f"{URL}/{made['id']}/codes", json={"label": "Bar"}, token=manager.token).json
+
+    def ask(accept):
+        image = f"{URL}/{made['id']}/codes/{code['id']}/image"
+        return client.get(image, token=manager.token, headers={"Accept": accept}).status_code
+
+    assert [ask(accept) for accept in ("image/svg+xml", "image/avif,*/*;q=0.8", "application/json")] == [200, 200, 406]
+
+
+READS = [("GET", ""), ("GET", "/{id}"), ("GET", "/{id}/codes"), ("GET", "/{id}/codes/{code}")]
+WRITES = [
+    ("POST", "", {"name": "x", "type": "QR"}),
+    ("PUT", "/{id}", {"name": "x", "type": "QR", "config": {}}),
+    ("POST", "/{id}/launch", None),
+    ("POST", "/{id}/codes", {"label": "x"}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), [*((*read, None) for read in READS), *WRITES])
+def test_nobody_gets_in_without_a_token(client, db_clean, method, path, body):
+    url = URL + path.format(id=new_id(), code=new_id())
+
+    assert client.request(method, url, json=body).status_code == 401
+
+
+@pytest.mark.parametrize(("method", "path", "body"), WRITES)
+def test_who_may_only_read_changes_nothing(client, campaign, member, assign, method, path, body):
+    draft = campaign(launched=False)
+    creator = assign(draft, member("Creator"))
+
+    response = client.request(method, URL + path.format(id=draft.id), json=body, token=creator.token)
+
+    assert (response.status_code, response.json["code"]) == (403, "forbidden")
+    assert client.get(f"{URL}/{draft.id}", token=creator.token).json["version"] == 1
+
+
+@pytest.mark.parametrize(("method", "path", "body"), [*((*read, None) for read in READS), *WRITES])
+def test_a_fan_has_no_business_here(client, fan, method, path, body):
+    url = URL + path.format(id=new_id(), code=new_id())
+
+    assert client.request(method, url, json=body, token=fan().token).status_code == 403
+
+
+@pytest.mark.parametrize(("method", "path", "body"), [*((*read, None) for read in READS[1:]), *WRITES[1:]])
+def test_another_brands_campaign_is_not_found(client, campaign, make_brand, member, method, path, body):
+    foreign = campaign(launched=False)
+    stranger = member("Brand Admin", make_brand("Other"))
+
+    response = client.request(method, URL + path.format(id=foreign.id, code=new_id()), json=body, token=stranger.token)
+
+    assert (response.status_code, response.json["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/42", "/not-a-uuid/launch", "/00000000-0000-0000-0000-00000000000g"])
+def test_what_is_no_id_is_not_found(client, manager, path):
+    response = client.get(URL + path, token=manager.token)
+
+    assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")

@@ -1,0 +1,199 @@
+"""Consents over HTTP: given under a notice, taken back at once, one's own and nobody else's."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from models.core.database import new_id
+
+pytestmark = pytest.mark.usefixtures("fresh_limits")
+
+
+def events_of(superuser, account):
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select action, consent_tier, notice_sha256, locale, source from consent_events"
+            " where user_id = %s order by at",
+            (account.user_id,),
+        )
+        return cursor.fetchall()
+
+
+def missing(superuser, account, brand, *tiers):
+    with superuser.cursor() as cursor:
+        cursor.execute("select app.missing_consents(%s, %s, %s)", (account.user_id, brand["id"], list(tiers)))
+        return cursor.fetchone()[0]
+
+
+def test_the_notice_can_be_read_by_anybody_and_checked_against_its_hash(client):
+    notice = client.get("/api/v1/consent-notices/default", params={"locale": "es"})
+
+    assert notice.status_code == 200
+    assert (notice.json["locale"], notice.json["version"]) == ("es", 1)
+    assert hashlib.sha256(notice.json["body"].encode()).hexdigest() == notice.json["sha256"]
+    assert notice.json["tiers"] == ["essential", "analytics", "marketing", "ai_processing"]
+
+
+@pytest.mark.parametrize(("asked", "given"), [("es-MX", "es"), ("en-GB", "en"), ("fr", "en"), (None, "en")])
+def test_the_notice_comes_in_the_nearest_language(client, asked, given):
+    notice = client.get("/api/v1/consent-notices/default", params={"locale": asked} if asked else {})
+
+    assert notice.json["locale"] == given
+
+
+def test_a_notice_that_the_client_has_is_not_sent_again(client):
+    first = client.get("/api/v1/consent-notices/default")
+
+    again = client.get("/api/v1/consent-notices/default", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert (again.status_code, again.text) == (304, "")
+
+
+def test_a_consent_is_given_under_the_exact_notice_and_its_event_kept(client, fan, superuser):
+    phone = fan()
+    notice = client.get("/api/v1/consent-notices/default", params={"locale": "es"}).json
+
+    given = client.post("/api/v1/consents", json={"tier": "marketing", "locale": "es"}, token=phone.token)
+
+    assert given.status_code == 201
+    assert given.json["notice"] == notice
+    assert (given.json["tier"], given.json["brand_id"], given.json["active"]) == ("marketing", None, True)
+    assert client.get(given.headers["Location"], token=phone.token).json == given.json
+    assert events_of(superuser, phone) == [("grant", "marketing", notice["sha256"], "es", "api")]
+
+
+def test_the_notice_is_in_the_persons_language_unless_another_is_asked_for(client):
+    spanish = client.post("/api/v1/auth/anonymous", json={"locale": "es-AR"}).json["access_token"]
+
+    given = client.post("/api/v1/consents", json={"tier": "essential"}, token=spanish)
+
+    assert given.json["notice"]["locale"] == "es"
+
+
+def test_a_consent_in_force_is_returned_and_not_given_again(client, fan, superuser):
+    phone = fan()
+
+    first, again = (client.post("/api/v1/consents", json={"tier": "essential"}, token=phone.token) for _ in range(2))
+
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json == again.json
+    assert len(events_of(superuser, phone)) == 1
+
+
+def test_a_consent_given_by_many_requests_at_once_is_one(client, fan, superuser):
+    phone = fan()
+    with ThreadPoolExecutor(8) as pool:
+        asked = [
+            pool.submit(client.post, "/api/v1/consents", json={"tier": "essential"}, token=phone.token)
+            for _ in range(8)
+        ]
+        answers = [answer.result() for answer in asked]
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
+    assert len({answer.json["id"] for answer in answers}) == 1
+    assert len(events_of(superuser, phone)) == 1
+
+
+def test_a_consent_taken_back_is_missing_at_once(client, brand, fan, superuser):
+    phone = fan()
+    given = client.post("/api/v1/consents", json={"tier": "marketing"}, token=phone.token).json
+    before = missing(superuser, phone, brand, "essential", "marketing")
+
+    revoked = client.delete(f"/api/v1/consents/{given['id']}", token=phone.token)
+
+    assert before == ["essential"]
+    assert revoked.status_code == 204
+    assert missing(superuser, phone, brand, "essential", "marketing") == ["essential", "marketing"]
+    assert [event[0] for event in events_of(superuser, phone)] == ["grant", "withdraw"]
+    (listed,) = client.get("/api/v1/consents", token=phone.token).json["items"]
+    assert (listed["active"], listed["revoked_at"] is None) == (False, False)
+
+
+def test_taking_a_consent_back_twice_changes_nothing(client, fan, superuser):
+    phone = fan()
+    given = client.post("/api/v1/consents", json={"tier": "marketing"}, token=phone.token).json
+
+    answers = [client.delete(f"/api/v1/consents/{given['id']}", token=phone.token).status_code for _ in range(2)]
+
+    assert answers == [204, 204]
+    assert len(events_of(superuser, phone)) == 2
+
+
+def test_a_consent_can_be_given_again_after_it_was_taken_back(client, fan):
+    phone = fan()
+    first = client.post("/api/v1/consents", json={"tier": "marketing"}, token=phone.token).json
+    client.delete(f"/api/v1/consents/{first['id']}", token=phone.token)
+
+    second = client.post("/api/v1/consents", json={"tier": "marketing"}, token=phone.token)
+
+    assert second.status_code == 201
+    assert second.json["id"] != first["id"]
+
+
+def test_a_consent_for_one_brand_holds_for_no_other(client, fan, make_brand, superuser):
+    phone, own, other = fan(), make_brand("Own"), make_brand("Other")
+
+    given = client.post("/api/v1/consents", json={"tier": "marketing", "brand_id": str(own["id"])}, token=phone.token)
+
+    assert given.json["brand_id"] == str(own["id"])
+    assert missing(superuser, phone, own, "marketing") == []
+    assert missing(superuser, phone, other, "marketing") == ["marketing"]
+
+
+def test_a_consent_that_has_run_out_is_missing_and_can_be_given_again(client, brand, fan, superuser):
+    phone = fan("essential")
+    superuser.cursor().execute("update consents set expires_at = now()")
+
+    (over,) = client.get("/api/v1/consents", token=phone.token).json["items"]
+    lacking = missing(superuser, phone, brand, "essential")
+    again = client.post("/api/v1/consents", json={"tier": "essential"}, token=phone.token)
+
+    assert (over["active"], lacking) == (False, ["essential"])
+    assert again.status_code == 201
+    assert [event[0] for event in events_of(superuser, phone)] == ["grant", "expire", "grant"]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_somebody_elses_consent_is_not_found(client, fan, method, superuser):
+    mine, yours = fan(), fan("essential")
+    (given,) = client.get("/api/v1/consents", token=yours.token).json["items"]
+
+    refused = client.request(method, f"/api/v1/consents/{given['id']}", token=mine.token)
+
+    assert (refused.status_code, refused.json["code"]) == (404, "not_found")
+    assert client.get("/api/v1/consents", token=mine.token).json["items"] == []
+    assert len(events_of(superuser, yours)) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [
+        ("invalid", {"tier": "everything"}),
+        ("invalid", {}),
+        ("invalid", {"tier": "essential", "user_id": str(new_id())}),
+        ("invalid", {"tier": "essential", "brand_id": "acme"}),
+        ("unknown_brand", {"tier": "essential", "brand_id": str(new_id())}),
+        ("unknown_notice", {"tier": "essential", "notice_id": str(new_id())}),
+    ],
+)
+def test_a_consent_that_makes_no_sense_is_refused(client, fan, superuser, code, body):
+    phone = fan()
+
+    refused = client.post("/api/v1/consents", json=body, token=phone.token)
+
+    assert (refused.status_code, refused.json["code"]) == (422, code)
+    assert events_of(superuser, phone) == []
+
+
+def test_consents_are_listed_in_pages_newest_first(client, fan):
+    phone = fan()
+    tiers = ["essential", "analytics", "marketing"]
+    for tier in tiers:
+        client.post("/api/v1/consents", json={"tier": tier}, token=phone.token)
+
+    first = client.get("/api/v1/consents", params={"limit": 2}, token=phone.token).json
+    second = client.get("/api/v1/consents", params={"limit": 2, "cursor": first["next_cursor"]}, token=phone.token).json
+
+    assert [c["tier"] for c in first["items"] + second["items"]] == tiers[::-1]
+    assert second["next_cursor"] is None

@@ -1,0 +1,1 @@
+"""The endpoint framework: validation, authentication, limits, errors and encoding of every endpoint."""

@@ -1,0 +1,255 @@
+"""`@endpoint(…)`: everything between the route and the responder, declared in one place.
+
+A request goes through: route, method, sign-in (401), permission (403), rate limit (429), body and query
+(400, 413, 415, 422), the caller's transaction. The responder runs within that transaction in the thread
+pool, and its answer is encoded there, so that what can't be encoded isn't committed.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial, update_wrapper
+from typing import Any, Unpack
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models.core.context import Identity, acting_as, nobody
+from models.core.errors import Forbidden, MfaRequired, Problem, Unauthenticated
+from web.http import idempotency
+from web.http.accepted import accept
+from web.http.auditing import audited, changes, record_act, refused
+from web.http.body import read_json_bytes
+from web.http.client_address import partition
+from web.http.decode import Body, Query
+from web.http.dependencies import Kit
+from web.http.endpoint_spec import AUTHENTICATED, GENERAL, OPEN, OPTIONAL, PUBLIC, Declaration, Declared
+from web.http.negotiation import preferred_type
+from web.http.pagination import Page, PageQuery, after, page_of
+from web.http.preconditions import etag, not_modified, require_match
+from web.http.problems import NotAcceptable, SignInIsElsewhere, of_database
+from web.http.rate_limits import Rate, headers, parse_rate
+
+__all__ = ["Page", "PageQuery", "accept", "after", "audited", "changes", "endpoint", "etag", "page_of", "require_match"]
+
+Responder = Callable[..., Coroutine[Any, Any, None]]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def endpoint(**declared: Unpack[Declared]) -> Callable[[Callable[..., Any]], Responder]:
+    """Make a responder method an endpoint; `Declaration` says what can be declared.
+
+    `req.context` holds `body`, `query` and `identity` when the responder runs; it sets `resp.media`.
+
+    Raises:
+        TypeError: the declaration contradicts itself, or doesn't say who may call.
+    """
+    declaration = Declaration(**declared)
+
+    def decorate(function: Callable[..., Any]) -> Responder:
+        operation = _Operation(declaration, function)
+        responder = _asynchronous(operation) if declaration.mode == "async" else _in_pool(operation)
+        update_wrapper(responder, function)
+        responder.declaration = declaration  # type: ignore[attr-defined]
+        return responder
+
+    return decorate
+
+
+def _in_pool(operation: "_Operation") -> Responder:
+    declared = operation.declared
+
+    async def respond(resource: Any, req: Request, resp: Response, **path: Any) -> None:
+        kit: Kit = req.context.kit
+        try:
+            await operation.admit(req, resp)
+            raw = await operation.read(req)
+            pool = kit.choice_pool if declared.chooses_password else kit.slow_pool if declared.slow else kit.pool
+            await pool.run(operation.perform, resource, req, resp, path, raw)
+        except Exception as error:
+            await operation.note(req, path, error)
+            raise
+
+    return respond
+
+
+def _asynchronous(operation: "_Operation") -> Responder:
+    async def respond(resource: Any, req: Request, resp: Response, **path: Any) -> None:
+        try:
+            await operation.admit(req, resp)
+            operation.decode(req, await operation.read(req))
+            resp.status = operation.declared.status
+            await operation.responder(resource, req, resp, **path)
+            _finish(req, resp)
+        except Exception as error:
+            await operation.note(req, path, error)
+            raise
+
+    return respond
+
+
+class _Operation:
+    """One declared endpoint at work."""
+
+    def __init__(self, declared: Declaration, responder: Callable[..., Any]) -> None:
+        self.declared = declared
+        self.responder = responder
+        self._body = Body(declared.body) if declared.body is not None else None
+        self._query = Query(declared.query)
+        self._rate: Rate | None = None
+        if declared.rate and declared.rate != GENERAL:
+            self._rate = parse_rate(_rate_name(responder), declared.rate)
+        self._total_rate: Rate | None = None
+        if declared.total_rate:
+            self._total_rate = parse_rate(f"{_rate_name(responder)}Total", declared.total_rate)
+        self._address_rate: Rate | None = None
+        if declared.address_rate:
+            self._address_rate = parse_rate(f"{_rate_name(responder)}Address", declared.address_rate)
+
+    async def admit(self, req: Request, resp: Response) -> None:
+        """Decide whether this caller may make this request now.
+
+        Raises:
+            Problem: no (401, 403, 404, 406, 429).
+        """
+        kit: Kit = req.context.kit
+        _require_acceptable(req, self.declared.media)
+        if self.declared.own_sign_in and not kit.signs_in:
+            raise SignInIsElsewhere
+        try:
+            identity = await self._identify(kit, req)
+        except Unauthenticated:
+            await self._limit(kit, nobody(), req, resp)
+            raise
+        req.context.identity = identity.on_credentials() if self.declared.credentials else identity
+        forbidden = not await self._allowed(kit, identity)
+        await self._limit(kit, identity, req, resp)
+        if identity.mfa_pending and not self.declared.before_mfa:
+            raise MfaRequired
+        if forbidden:
+            raise Forbidden
+
+    async def _limit(self, kit: Kit, identity: Identity, req: Request, resp: Response) -> None:
+        """Count the request towards every limit that it falls under; the last one is told."""
+        if identity.is_api_key:
+            standing = await kit.limiter.take(kit.key_rate, str(identity.actor_id))
+            resp.set_headers(headers(kit.key_rate, standing))
+        who = str(identity.actor_id or partition(req.context.info.address))
+        if self._address_rate is not None:
+            await kit.limiter.take(self._address_rate, partition(req.context.info.address))
+        if self._rate is not None:
+            standing = await kit.limiter.take(self._rate, who)
+            resp.set_headers(headers(self._rate, standing))
+        elif self.declared.rate == GENERAL and not identity.is_api_key:
+            rate = kit.person_rate if identity.actor_id else kit.address_rate
+            resp.set_headers(headers(rate, await kit.limiter.take_some(rate, who)))
+        if self._total_rate is not None:
+            await kit.limiter.take_some(self._total_rate)
+
+    async def _identify(self, kit: Kit, req: Request) -> Identity:
+        if self.declared.permission == PUBLIC:
+            return nobody()
+        authorization = req.auth
+        if authorization is None:
+            if self.declared.permission == OPTIONAL:
+                return nobody()
+            raise Unauthenticated
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated("The Authorization header has to be `Bearer <access token>`.")
+        return await kit.verify(token.strip())
+
+    async def _allowed(self, kit: Kit, identity: Identity) -> bool:
+        permission = self.declared.permission
+        if identity.is_api_key:
+            needed = self.declared.scope if permission == AUTHENTICATED else permission
+            return permission in OPEN or needed in identity.scopes
+        return permission in OPEN or permission == AUTHENTICATED or await kit.grants.allow(identity, permission)
+
+    async def note(self, req: Request, path: Mapping[str, Any], error: Exception) -> None:
+        """Have the trail know of a refusal, if that is worth it; after its transaction, and by itself."""
+        refusal = error if isinstance(error, Problem) else of_database(error)
+        found = refusal and refused(self.declared, req, path, refusal)
+        if found:
+            await req.context.kit.refusals.note(found)
+
+    async def read(self, req: Request) -> bytes:
+        """The body's bytes, if a body is declared."""
+        if self._body is None:
+            return b""
+        kit: Kit = req.context.kit
+        return await read_json_bytes(req, kit.max_body_bytes)
+
+    def decode(self, req: Request, raw: bytes) -> None:
+        """Put the validated query and body into the request's context."""
+        req.context.query = self._query.decode(req.query_string)
+        if self._body is not None:
+            req.context.body = self._body.decode(b"{}" if self.declared.body_optional and not raw else raw)
+
+    def perform(self, resource: Any, req: Request, resp: Response, path: dict[str, Any], raw: bytes) -> None:
+        """In a thread: decode, then do it in the caller's transaction."""
+        self.decode(req, raw)
+        resp.status = self.declared.status
+        respond = partial(self.responder, resource, req, resp, **path)
+        if self.declared.outward:
+            self._act_outward(req, resp, respond)
+            return
+        kit: Kit = req.context.kit
+        with kit.transaction(req.context.identity, timeout=self.declared.timeout):
+            if self.declared.recent:
+                kit.require_recent()
+            self._act(req, resp, raw, respond)
+
+    def _act(self, req: Request, resp: Response, raw: bytes, respond: Callable[[], Any]) -> None:
+        key = idempotency.key_of(req) if self.declared.idempotent else None
+        if key is None:
+            self._respond(req, resp, respond)
+            return
+        kept_answers = req.context.kit.idempotency
+        scope, digest = idempotency.scope_of(req.context.identity), idempotency.digest_of(req, raw)
+        kept = kept_answers.begin(scope, key, digest)
+        if kept is not None:
+            idempotency.replay(resp, kept, digest)
+            return
+        self._respond(req, resp, respond)
+        body = (resp.data or b"").decode()
+        kept_answers.store(scope, key, resp.status_code, idempotency.kept_headers(resp), body)
+
+    def _respond(self, req: Request, resp: Response, respond: Callable[[], Any]) -> None:
+        respond()
+        gives_nothing = req.method == "HEAD" and resp.stream is not None
+        if self.declared.audit and not gives_nothing:
+            record_act(req.context.kit, req, self.declared.audit)
+        _finish(req, resp)
+
+    def _act_outward(self, req: Request, resp: Response, respond: Callable[[], Any]) -> None:
+        kit: Kit = req.context.kit
+        identity: Identity = req.context.identity
+        if self.declared.recent:
+            with kit.transaction(identity, timeout=self.declared.timeout):
+                kit.require_recent()
+        with acting_as(identity):
+            respond()
+        _finish(req, resp)
+
+
+def _rate_name(responder: Callable[..., Any]) -> str:
+    """`postLogin`, for `Login.on_post`."""
+    resource, _, method = responder.__qualname__.rpartition(".")
+    return method.removeprefix("on_") + resource.rpartition(".")[2]
+
+
+def _require_acceptable(req: Request, media: str) -> None:
+    if req.accept not in ("*/*", media) and preferred_type(req, media) is None:
+        raise NotAcceptable(f"The answer is {media}.")
+
+
+def _finish(req: Request, resp: Response) -> None:
+    """Encode the answer now: afterwards it would be too late to fail."""
+    if req.method in ("GET", "HEAD") and not_modified(req, resp):
+        resp.status = 304
+        resp.media = None
+        return
+    if resp.media is not None:
+        resp.data = _encode(resp.media)
+        resp.media = None
+        resp.content_type = "application/json"

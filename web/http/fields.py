@@ -1,0 +1,87 @@
+"""Types of fields that several resources take. A pattern ends in `$(?!\\n)`, since Python's `$` lets a newline pass."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from models.core import texts
+from models.core.emails import MAX_LENGTH
+from models.core.errors import Invalid
+from web.http.normalise import NORMALISE
+
+Tier = Literal["essential", "analytics", "marketing", "ai_processing"]
+
+Text200 = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=texts.MOST_OF_A_LINE,
+        description="One line with a visible character. Stored in NFC and trimmed, each run of blanks as one space.",
+        extra_json_schema={"pattern": rf"^[^{texts.UNSAFE}]*\S[^{texts.UNSAFE}]*$"},
+        extra={NORMALISE: texts.line},
+    ),
+]
+Email = Annotated[
+    str,
+    msgspec.Meta(min_length=3, max_length=MAX_LENGTH, description="An e-mail address.", examples=["ana@brand.example"]),
+]
+Password = Annotated[str, msgspec.Meta(min_length=1, max_length=1024, examples=["chocolate con churros"])]
+NewPassword = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=10,
+        max_length=128,
+        description="Any characters; not the e-mail address.",
+        examples=["paseo por el prado"],
+    ),
+]
+Code = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=40,
+        pattern=r"^[\s-]*([0-9][\s-]*){6}$",
+        description="Six digits, from the authenticator. Blanks and hyphens are ignored.",
+        examples=["123456"],
+    ),
+]
+RecoveryCode = Annotated[str, msgspec.Meta(min_length=1, max_length=40, description="In any spelling.")]
+Token = Annotated[str, msgspec.Meta(min_length=1, max_length=100, description="From the link in the mail.")]
+Locale = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=255,
+        description="A language tag (BCP 47), in any case, also with underscores. Kept as language and region.",
+        examples=["es-MX"],
+        extra_json_schema={"pattern": "^[A-Za-z0-9]{1,8}([-_][A-Za-z0-9]{1,8})*$"},
+        extra={NORMALISE: texts.locale},
+    ),
+]
+DeviceLocale = Annotated[
+    str,
+    msgspec.Meta(
+        description="A language tag (BCP 47). Kept as language and region; ignored if it is no language tag.",
+        examples=["es-MX"],
+        extra={NORMALISE: texts.locale_or_none},
+    ),
+]
+Timezone = Annotated[
+    str, msgspec.Meta(max_length=64, description="A name from the IANA database.", examples=["Europe/Madrid"])
+]
+Phone = Annotated[
+    str, msgspec.Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="E.164.", examples=["+34600000000"])
+]
+Tiers = Annotated[list[Tier], msgspec.Meta(max_length=4, description="Consents for every brand's activations.")]
+ActorName = Annotated[
+    str,
+    msgspec.Meta(max_length=100, pattern=r"^[a-z0-9_.]+$(?!\n)", description="A kind of job.", examples=["scan.score"]),
+]
+
+
+def either(one: str, other: str) -> Invalid:
+    """The refusal of a body that has both of two fields, or neither."""
+    return Invalid(
+        errors=[
+            {"field": one, "reason": f"has to be there, or {other}, and not both"},
+            {"field": other, "reason": f"has to be there, or {one}, and not both"},
+        ]
+    )

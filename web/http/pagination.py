@@ -1,0 +1,90 @@
+"""Pages by cursor: stable while rows come and go, and nothing in the cursor that a client could change.
+
+A list endpoint asks for one item more than the page holds, hands all of them to `page_of`, and reads the
+next request's cursor back with `after`. The cursor is the last item's sort key, signed.
+"""
+
+import base64
+import binascii
+import hmac
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+
+from models.core import keys
+from models.core.errors import Invalid
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+PURPOSE = "cursor"
+SIGNATURE_BYTES = 16
+MAX_LIMIT = 100
+
+
+class Page(msgspec.Struct, Generic[T]):
+    """One page of a list. `next_cursor` is null on the last one."""
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT, description="Items per page.")]
+Cursor = Annotated[str, msgspec.Meta(max_length=1000, description="`next_cursor` of the page before.")]
+
+
+class PageQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The parameters of every list; a list with filters inherits from it."""
+
+    limit: Limit = 25
+    cursor: Cursor | None = None
+
+
+def page_of(items: Sequence[T], limit: int, key: Callable[[T], Any], *, scope: str = "") -> Page[T]:
+    """The page that `limit` + 1 fetched items make.
+
+    Args:
+        items: up to `limit` + 1 of them; the last one only tells that there is another page.
+        key: what the list is sorted by, unique, e.g. `lambda c: (c.created_at, c.id)`.
+        scope: whatever the cursor must not be carried over to: the list's name, its filters.
+    """
+    page = list(items[:limit])
+    more = len(items) > limit and page
+    return Page(page, cursor_of(key(page[-1]), scope) if more else None)
+
+
+def cursor_of(key: Any, scope: str = "") -> str:
+    """A signed cursor that points behind `key`."""
+    version = keys.active_version()
+    payload = msgspec.json.encode([version, key])
+    return _text(_sign(version, payload, scope) + payload)
+
+
+def after(cursor: str | None, kind: type[K], *, scope: str = "") -> K | None:
+    """The key that a cursor points behind, as `kind`, e.g. `tuple[datetime, UUID]`; None without a cursor.
+
+    Raises:
+        Invalid: we didn't make this cursor, or not for this list.
+    """
+    if cursor is None:
+        return None
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        signature, payload = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
+        version = msgspec.json.decode(payload, type=tuple[int, msgspec.Raw])[0]
+        genuine = hmac.compare_digest(signature, _sign(version, payload, scope))
+        if not genuine or _text(raw) != cursor:  # base64 has several spellings of the same bytes
+            raise Invalid("cursor", "not a cursor of this list")
+        return msgspec.json.decode(payload, type=tuple[int, kind])[1]  # type: ignore[valid-type]
+    except (binascii.Error, ValueError, KeyError, msgspec.DecodeError):
+        raise Invalid("cursor", "not a cursor of this list") from None
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _sign(version: int, payload: bytes, scope: str) -> bytes:
+    key = keys.derive(PURPOSE, version)
+    return hmac.digest(key, len(scope).to_bytes(4, "big") + scope.encode() + payload, "sha256")[:SIGNATURE_BYTES]

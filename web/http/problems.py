@@ -1,0 +1,171 @@
+"""Every error as `application/problem+json` (RFC 9457), rendered in one place."""
+
+import logging
+from typing import Any
+
+import falcon
+import msgspec
+from falcon.asgi import App, Request, Response
+
+from models.core.context import request_info
+from models.core.database import is_connection_loss, sqlstate
+from models.core.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Unavailable
+
+logger = logging.getLogger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+_encode = msgspec.json.Encoder().encode
+
+
+class ProblemOut(msgspec.Struct):
+    """An error: RFC 9457's members, our stable `code`, the request's id, `errors` with what is wrong by field."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str = ""
+    request_id: str = ""
+    errors: list[dict[str, str]] = []
+
+
+class BadRequest(Problem):
+    status, code, title = 400, "bad_request", "The request makes no sense"
+
+
+class SignInIsElsewhere(Problem):
+    status, code, title = 404, "sign_in_is_elsewhere", "People sign in at the Supabase project, not here"
+
+
+class MethodNotAllowed(Problem):
+    status, code, title = 405, "method_not_allowed", "That can't be done to this resource"
+
+
+class NotAcceptable(Problem):
+    status, code, title = 406, "not_acceptable", "The answer has another media type"
+
+
+class TooSlow(Problem):
+    status, code, title = 408, "request_timeout", "The request did not arrive in time"
+
+
+class TooLarge(Problem):
+    status, code, title = 413, "content_too_large", "The body is too large"
+
+
+class UriTooLong(Problem):
+    status, code, title = 414, "uri_too_long", "The URL is too long"
+
+
+class UnsupportedMediaType(Problem):
+    status, code, title = 415, "unsupported_media_type", "The body has to be application/json in UTF-8"
+
+
+class Misdirected(Problem):
+    status, code, title = 421, "misdirected_request", "Nobody of that name is here"
+
+
+class HeadersTooLarge(Problem):
+    status, code, title = 431, "headers_too_large", "The headers are too large"
+
+
+_BY_STATUS: dict[int, type[Problem]] = {
+    kind.status: kind
+    for kind in (
+        *(BadRequest, NotFound, MethodNotAllowed, NotAcceptable, TooSlow, TooLarge, UriTooLong, UnsupportedMediaType),
+        *(HeadersTooLarge, Unavailable),
+    )
+}
+
+
+def of_status(status: int, detail: str = "", *, headers: dict[str, str] | None = None) -> Problem:
+    """What is wrong where only a status says so: Falcon's own refusals, and the server's."""
+    kind = _BY_STATUS.get(status, Problem if status >= 500 else BadRequest)
+    return Problem.of_code(status, kind.code, detail, headers=headers)
+
+
+def document_of(problem: Problem, request_id: str) -> dict[str, Any]:
+    """The problem as RFC 9457 has it."""
+    return {
+        "type": f"urn:companon:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "code": problem.code,
+        **({"detail": problem.detail} if problem.detail else {}),
+        "request_id": request_id,
+        **problem.extra,
+    }
+
+
+def render(resp: Response, problem: Problem) -> None:
+    """Make `resp` say what went wrong."""
+    resp.status = problem.status
+    resp.content_type = PROBLEM_JSON
+    resp.data = _encode(document_of(problem, request_info().request_id))
+    # What the responder had set belongs to an answer that isn't given.
+    for header in ("Location", "ETag"):
+        resp.delete_header(header)
+    for name, value in problem.headers.items():
+        resp.set_header(name, value)
+
+
+def of_database(error: BaseException) -> Problem | None:
+    """What a database error means to the caller; None if it is our own mistake.
+
+    Constraint names and values stay inside: a caller that may hear about a conflict gets it from the rule
+    that checks for it; this is the net below.
+    """
+    state = sqlstate(error)
+    if state is None:
+        return Unavailable("The database does not answer.") if is_connection_loss(error) else None
+    if state in _BY_STATE:
+        kind, detail = _BY_STATE[state]
+        return kind(detail)
+    if state.startswith("22"):
+        return Invalid("body", "holds a value that can't be stored")
+    if state[:2] in _UNAVAILABLE_CLASSES:
+        return Unavailable("The database does not answer.")
+    return None
+
+
+_BY_STATE: dict[str, tuple[type[Problem], str]] = {
+    "57014": (Unavailable, "It took too long."),
+    "55P03": (Unavailable, "Somebody else is working on it."),
+    "40001": (Unavailable, "Somebody else was working on it."),
+    "40P01": (Unavailable, "Somebody else was working on it."),
+    "25P03": (Unavailable, "It took too long."),
+    "42501": (Forbidden, ""),
+    "23505": (Conflict, "There is one already."),
+    "23503": (Conflict, "It refers to something that does not exist, or something refers to it."),
+    "23P01": (Conflict, "It overlaps with another one."),
+}
+# 08 connection lost, 53 out of resources, 57 shut down by an operator, 58 the system's I/O
+_UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
+
+
+async def _on_problem(req: Request, resp: Response, error: Problem, params: dict[str, Any]) -> None:
+    if error.status >= 500:
+        logger.warning("%s: %s", error.code, error, extra={"route": req.uri_template})
+    render(resp, error)
+
+
+async def _on_http_error(req: Request, resp: Response, error: falcon.HTTPError, params: dict[str, Any]) -> None:
+    problem = of_status(error.status_code, error.description or "", headers=dict(error.headers or {}))
+    await _on_problem(req, resp, problem, params)
+
+
+async def _on_exception(req: Request, resp: Response, error: Exception, params: dict[str, Any]) -> None:
+    problem = of_database(error)
+    if problem is None:
+        logger.error("unhandled %s", type(error).__name__, exc_info=error, extra={"route": req.uri_template})
+        problem = Problem("Tell us the request_id and we can find out why.")
+    else:
+        logger.warning("database: %s", sqlstate(error) or error, extra={"route": req.uri_template})
+    render(resp, problem)
+
+
+def install(app: App[Any, Any]) -> None:
+    """Route every error of `app` through here."""
+    app.add_error_handler(Exception, _on_exception)
+    app.add_error_handler(falcon.HTTPError, _on_http_error)
+    app.add_error_handler(Problem, _on_problem)

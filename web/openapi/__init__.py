@@ -1,0 +1,1 @@
+"""The OpenAPI document and the permission matrix, generated from the endpoints."""

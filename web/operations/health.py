@@ -1,0 +1,170 @@
+"""`/healthz`: this process lives. `/readyz`: it can do its work."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import cache
+
+import msgspec
+import redis
+from falcon.asgi import Request, Response
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from models.core import database
+from models.core.context import nobody
+from models.core.migrate import MIGRATIONS
+from models.jobs import wakeup
+from settings import Settings
+from web.http.endpoint import endpoint
+from web.http.shared_result import Shared
+from web.http.thread_pool import Pool
+
+TIMEOUT = 2.0
+"""Seconds that all checks together may take."""
+PROBE_TIMEOUT = 1.0
+"""Seconds that a server gets to answer one of them."""
+SHARED_SECONDS = 1.0
+"""Seconds for which all callers share one answer: `/readyz` is public, and each check costs a connection."""
+
+UNAVAILABLE = "unavailable"
+
+Check = Callable[[], str]
+
+
+class MigrationsMissing(Exception):
+    """The database is older than this release."""
+
+
+class Alive(msgspec.Struct):
+    """The process answers."""
+
+    status: str
+
+
+class Dependency(msgspec.Struct):
+    """How one thing that we depend on is."""
+
+    ok: bool
+    detail: str
+    ms: float
+
+
+class Readiness(msgspec.Struct):
+    """`ok`, `degraded` (something is missing that we can do without for a while) or `unavailable`."""
+
+    status: str
+    checks: dict[str, Dependency]
+
+
+class Health:
+    """`/healthz`: whether this process is alive."""
+
+    @endpoint(response=Alive, permission="public", mode="async", rate=None)
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Ask whether this process is alive. It looks at nothing else."""
+        resp.media = Alive("ok")
+
+
+class Ready:
+    """`/readyz`: whether this process can do its work."""
+
+    def __init__(self, required: dict[str, Check], wanted: dict[str, Check]) -> None:
+        self._required = required
+        self._checks = required | wanted
+        # Its own threads: whether the database answers has to be found out even when all others wait for it.
+        self._pool = Pool("probe", threads=len(self._checks), queue=0, on_exit=database.close_thread)
+        self._started: dict[str, tuple[float, asyncio.Task[str]]] = {}
+        self._readiness = Shared(self._check_all)
+
+    @endpoint(response=Readiness, also={503: Readiness}, permission="public", mode="async", rate=None)
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Ask whether this process can do its work. 503 if it can't, with what is missing."""
+        resp.media = await self._readiness.get(SHARED_SECONDS)
+        resp.status = 503 if resp.media.status == UNAVAILABLE else 200
+
+    async def _check_all(self) -> Readiness:
+        checks = dict(zip(self._checks, await asyncio.gather(*map(self._check, self._checks)), strict=True))
+        ready = all(checks[name].ok for name in self._required)
+        whole = all(dependency.ok for dependency in checks.values())
+        return Readiness("ok" if whole else "degraded" if ready else UNAVAILABLE, checks)
+
+    async def _check(self, name: str) -> Dependency:
+        started, answer = self._answer_of(name)
+        try:
+            left = TIMEOUT - (time.perf_counter() - started)
+            ok, detail = True, await asyncio.wait_for(asyncio.shield(answer), left)
+        except TimeoutError:
+            ok, detail = False, f"no answer within {TIMEOUT:.0f} s"
+        except MigrationsMissing as error:
+            ok, detail = False, str(error)
+        except Exception as error:  # whatever it is: it's what we are here to report, though not in full to everybody
+            ok, detail = False, type(error).__name__
+        return Dependency(ok, detail, round((time.perf_counter() - started) * 1000, 1))
+
+    def _answer_of(self, name: str) -> tuple[float, "asyncio.Task[str]"]:
+        """Start a check, unless an earlier one still waits for its answer; return its start and its answer to come."""
+        earlier = self._started.get(name)
+        if earlier is not None and not earlier[1].done():
+            return earlier
+        answer = asyncio.create_task(self._pool.run(self._checks[name]))
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # read it: all callers may be gone
+        self._started[name] = started = (time.perf_counter(), answer)
+        return started
+
+    def open(self) -> None:
+        """Admit checks."""
+        self._pool.open()
+
+    def close(self, timeout: float) -> bool:
+        """End the threads; False if `timeout` seconds were too few."""
+        return self._pool.close(timeout)
+
+
+def ready(settings: Settings) -> Ready:
+    """The checks of this installation."""
+    client = redis.Redis.from_url(
+        settings.redis_url,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=PROBE_TIMEOUT,
+        socket_connect_timeout=PROBE_TIMEOUT,
+    )
+    # Without Redis limits are counted in each process, without what carries job ids they wait in the ledger: worth
+    # knowing, and no reason for a load balancer to turn phones away.
+    wanted = {"redis": lambda: _redis(client)}
+    if settings.broker_url:
+        bell = wakeup.connect(settings.broker_url)
+        wanted["broker"] = lambda: _broker(bell)
+    return Ready(required={"postgres": _postgres, "migrations": _migrations}, wanted=wanted)
+
+
+def _postgres() -> str:
+    with database.transaction(nobody(), timeout=PROBE_TIMEOUT):
+        database.value("select 1")
+    return "answers"
+
+
+def _redis(client: "redis.Redis") -> str:
+    client.ping()
+    return "answers"
+
+
+def _broker(bell: wakeup.Doorbell) -> str:
+    if not bell.ring():
+        raise ConnectionError("the broker doesn't answer")
+    return "answers"
+
+
+def _migrations() -> str:
+    with database.transaction(nobody(), timeout=PROBE_TIMEOUT):
+        applied = database.value("select app.applied_migrations()")
+    missing = sorted(_versions() - set(applied))
+    if missing:
+        raise MigrationsMissing(f"{len(missing)} missing, the first is {missing[0]}")
+    return "at head"
+
+
+@cache
+def _versions() -> frozenset[str]:
+    """What this release needs. A database that is further ahead is fine: the next release's migrations run first."""
+    return frozenset(path.name.partition("_")[0] for path in MIGRATIONS.glob("*.sql"))

@@ -1,0 +1,1 @@
+"""Endpoints of accounts, sessions, credentials, MFA, users and API keys."""

@@ -1,0 +1,196 @@
+"""Credentials: another password, forgotten or not, and another e-mail address."""
+
+from typing import Literal
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models.core import emails
+from models.core.errors import TooMany
+from models.core.signed_links import LinkInvalid
+from models.identity import credentials
+from models.identity.credentials import SamePassword
+from models.identity.step_up import WrongPassword
+from web.http.endpoint import audited, endpoint
+from web.http.fields import Email, NewPassword, Password, Token
+from web.v1.identity.accounts import TokenIn
+
+
+class AddressIn(msgspec.Struct, forbid_unknown_fields=True):
+    """An e-mail address."""
+
+    email: Email
+
+
+class SentOut(msgspec.Struct):
+    """The same answer for every address."""
+
+    status: Literal["mail_sent"] = "mail_sent"
+
+
+class ResetIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The token of the link, and the new password."""
+
+    token: Token
+    password: NewPassword
+
+
+class PasswordIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The present password and the new one."""
+
+    password: Password
+    new_password: NewPassword
+
+
+class ChangedOut(msgspec.Struct):
+    """It is done."""
+
+    status: Literal["changed"] = "changed"
+
+
+class ForgottenPassword:
+    """`/api/v1/auth/password/forgot`: ask for a new password."""
+
+    @endpoint(
+        credentials=True,
+        own_sign_in=True,
+        body=AddressIn,
+        response=SentOut,
+        status=202,
+        permission="public",
+        refused_as="password.forget",
+        rate="30/minute; 300/hour",
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Ask for a new password. A link is mailed if the address has an account; whether it has, isn't said."""
+        credentials.forget_password(emails.normalise(req.context.body.email))
+        resp.media = SentOut()
+
+
+class PasswordReset:
+    """`/api/v1/auth/password/reset`: follow the link for a new password."""
+
+    @endpoint(
+        credentials=True,
+        own_sign_in=True,
+        body=ResetIn,
+        response=ChangedOut,
+        permission="public",
+        refused_as="password.reset",
+        rate="30/minute",
+        slow=True,
+        chooses_password=True,
+        outward=True,
+        problems=(LinkInvalid,),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Choose a new password. The link is good once, and for an hour.
+
+        Sessions, authenticator, recovery codes, API keys and open invitations of the account end, and the person is
+        notified. The password of a System Admin is not reset by mail.
+        """
+        asked: ResetIn = req.context.body
+        credentials.reset_password(req.context.identity, asked.token, asked.password)
+        resp.media = ChangedOut()
+
+
+class OwnPassword:
+    """`/api/v1/users/me/password`: one's own password."""
+
+    @endpoint(
+        credentials=True,
+        own_sign_in=True,
+        body=PasswordIn,
+        status=204,
+        permission="authenticated",
+        audit="password.change",
+        slow=True,
+        chooses_password=True,
+        outward=True,
+        problems=(WrongPassword, SamePassword, TooMany),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Change the caller's password, which takes the present one. Their other sessions end."""
+        asked: PasswordIn = req.context.body
+        audited(req, table="users", record_id=req.context.identity.user_id)
+        credentials.change_password(req.context.identity, asked.password, asked.new_password)
+
+
+class OwnEmail:
+    """`/api/v1/users/me/email`: one's own e-mail address."""
+
+    @endpoint(
+        credentials=True,
+        own_sign_in=True,
+        body=AddressIn,
+        response=SentOut,
+        status=202,
+        permission="authenticated",
+        audit="email.ask",
+        recent=True,
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Ask for another e-mail address. The link that is mailed there makes it the caller's.
+
+        If that address has an account, its owner is told so. The old address is told of the change, and can undo it for
+        a week.
+        """
+        identity = req.context.identity
+        audited(req, table="users", record_id=identity.user_id)
+        asked = credentials.ask_email_change(identity, emails.normalise(req.context.body.email))
+        audited(req, table="users", record_id=identity.user_id, **asked)
+        resp.media = SentOut()
+
+
+class EmailConfirmation:
+    """`/api/v1/auth/email/confirm`: follow the link of another address."""
+
+    @endpoint(
+        credentials=True,
+        own_sign_in=True,
+        body=TokenIn,
+        response=ChangedOut,
+        permission="public",
+        refused_as="email.change",
+        rate="60/minute",
+        problems=(LinkInvalid,),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Confirm another e-mail address, which is then the account's. The link is good once, and for a day."""
+        credentials.confirm_email_change(req.context.body.token)
+        resp.media = ChangedOut()
+
+
+class EmailUndo:
+    """`/api/v1/auth/email/undo`: follow the link that the old address got."""
+
+    @endpoint(
+        credentials=True,
+        own_sign_in=True,
+        body=TokenIn,
+        response=ChangedOut,
+        permission="public",
+        refused_as="email.undo",
+        rate="60/minute",
+        slow=True,
+        outward=True,
+        problems=(LinkInvalid,),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Undo a change of e-mail address. The link is good once, and for a week, unless a fan became a member since.
+
+        The account has its old address again, no sessions and no password, and a link for a new one is mailed there.
+        Authenticator, recovery codes, API keys and open invitations of the account end.
+        """
+        credentials.undo_email_change(req.context.identity, req.context.body.token)
+        resp.media = ChangedOut()
+
+
+ROUTES: list[tuple[str, object]] = [
+    ("/api/v1/auth/password/forgot", ForgottenPassword()),
+    ("/api/v1/auth/password/reset", PasswordReset()),
+    ("/api/v1/users/me/password", OwnPassword()),
+    ("/api/v1/users/me/email", OwnEmail()),
+    ("/api/v1/auth/email/confirm", EmailConfirmation()),
+    ("/api/v1/auth/email/undo", EmailUndo()),
+]

@@ -1,0 +1,187 @@
+"""Sessions: going on with one, ending it, and what its person has to show meanwhile."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models.core.errors import Invalid, MfaRequired, TooMany
+from models.identity import mfa, sessions, step_up
+from models.identity.mfa import InvalidCode
+from models.identity.sessions import RefreshTokenInvalid, TooManyRefreshes
+from models.identity.step_up import WrongPassword
+from web.http.datetimes import Instant
+from web.http.endpoint import Page, PageQuery, after, audited, endpoint, page_of
+from web.http.fields import Code, Password, either
+from web.v1.identity.accounts import SessionOut
+
+_LIST = "sessions"
+
+
+class RefreshIn(msgspec.Struct, forbid_unknown_fields=True):
+    """What a session goes on with."""
+
+    refresh_token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class LogoutIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Which of one's own sessions end: this one, the others, or all."""
+
+    scope: sessions.Scope = "this"
+
+
+class ReauthenticationIn(msgspec.Struct, forbid_unknown_fields=True):
+    """What shows that it is still the same person: the password, or a code of the authenticator."""
+
+    password: Password | None = None
+    code: Code | None = None
+
+
+class OpenSessionOut(msgspec.Struct):
+    """A session that lives. `address` and `user_agent` are those that it began with.
+
+    `authenticated_at`: when its person last showed a password or a code; null if never, as for anonymous fans.
+    """
+
+    id: UUID
+    is_this: bool
+    created_at: Instant
+    refreshed_at: Instant
+    authenticated_at: Instant | None
+    expires_at: Instant
+    address: str | None
+    user_agent: str | None
+
+    @classmethod
+    def of(cls, session: sessions.Open, this: UUID | None) -> "OpenSessionOut":
+        """A session as its person sees it, who asks from `this` one."""
+        return cls(
+            id=session.id,
+            is_this=session.id == this,
+            created_at=session.created_at,
+            refreshed_at=session.refreshed_at,
+            authenticated_at=session.authenticated_at,
+            expires_at=session.expires_at,
+            address=session.address,
+            user_agent=session.user_agent,
+        )
+
+
+class Refresh:
+    """`/api/v1/auth/refresh`: go on with a session."""
+
+    # A stadium shares one address.
+    @endpoint(
+        credentials=True,
+        own_sign_in=True,
+        body=RefreshIn,
+        response=SessionOut,
+        permission="public",
+        refused_as="session.refresh",
+        rate="3000/minute",
+        outward=True,
+        problems=(RefreshTokenInvalid, TooManyRefreshes),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Refresh a session. The access token says what the person may do now, and there is another refresh token.
+
+        A refresh token is good once. Sent again within ten seconds, or later while the next one has not been used, it
+        leads to the same next one. Otherwise the session ends, since two have the token and one is not its owner.
+        """
+        resp.media = SessionOut.of(sessions.refresh(req.context.body.refresh_token))
+
+
+class Logout:
+    """`/api/v1/auth/logout`: sign out."""
+
+    @endpoint(
+        credentials=True,
+        body=LogoutIn,
+        body_optional=True,
+        status=204,
+        permission="authenticated",
+        audit="session.end",
+        before_mfa=True,
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Sign out of this session, of the others, or of all. Their tokens are refused from then on.
+
+        A session that owes the second factor can end only itself.
+        """
+        scope = req.context.body.scope
+        if scope != "this" and req.context.identity.mfa_pending:
+            raise MfaRequired
+        ended = sessions.end(scope)
+        audited(
+            req,
+            table="sessions",
+            record_id=req.context.identity.session_id,
+            after={"scope": scope, "ended": ended},
+        )
+
+
+class Reauthentication:
+    """`/api/v1/auth/reauthenticate`: show once more who one is."""
+
+    @endpoint(
+        credentials=True,
+        own_sign_in=True,
+        body=ReauthenticationIn,
+        status=204,
+        permission="authenticated",
+        audit="session.reauthenticate",
+        slow=True,
+        outward=True,
+        before_mfa=True,  # whoever has to enrol an authenticator is asked for recent authentication, too
+        problems=(WrongPassword, InvalidCode, TooMany, Invalid),
+    )
+    def on_post(self, req: Request, resp: Response) -> None:
+        """Show once more who one is. This session may then do what asks for recent authentication, for ten minutes.
+
+        A session that owes the enrolment of a second factor shows the password, and may then enrol. One that owes a
+        code shows that at `/api/v1/auth/mfa/verify`, and is recent then.
+        """
+        asked: ReauthenticationIn = req.context.body
+        identity = req.context.identity
+        audited(req, table="sessions", record_id=identity.session_id)
+        if asked.code is not None and asked.password is None:
+            if identity.mfa_pending:
+                raise MfaRequired
+            mfa.verify(identity, asked.code, "session.reauthenticate")
+        elif asked.password is not None and asked.code is None:
+            step_up.with_password(identity, asked.password)
+        else:
+            raise either("password", "code")
+
+
+class Sessions:
+    """`/api/v1/users/me/sessions`: where one is signed in."""
+
+    @endpoint(credentials=True, query=PageQuery, response=Page[OpenSessionOut], permission="authenticated")
+    def on_get(self, req: Request, resp: Response) -> None:
+        """List the caller's sessions that live, newest first."""
+        asked: PageQuery = req.context.query
+        found = sessions.own(asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=_LIST))
+        items = [OpenSessionOut.of(session, req.context.identity.session_id) for session in found]
+        resp.media = page_of(items, asked.limit, lambda s: (s.created_at, s.id), scope=_LIST)
+
+
+class Session:
+    """`/api/v1/users/me/sessions/{session_id}`: one of one's own sessions."""
+
+    @endpoint(credentials=True, status=204, permission="authenticated", audit="session.end")
+    def on_delete(self, req: Request, resp: Response, session_id: UUID) -> None:
+        """End one of the caller's sessions. Its tokens are refused from then on."""
+        sessions.end_one(session_id)
+        audited(req, table="sessions", record_id=session_id)
+
+
+ROUTES: list[tuple[str, object]] = [
+    ("/api/v1/auth/refresh", Refresh()),
+    ("/api/v1/auth/logout", Logout()),
+    ("/api/v1/auth/reauthenticate", Reauthentication()),
+    ("/api/v1/users/me/sessions", Sessions()),
+    ("/api/v1/users/me/sessions/{session_id:uuid}", Session()),
+]

@@ -1,0 +1,1 @@
+"""Endpoints of jobs and dead letters."""

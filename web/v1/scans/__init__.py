@@ -1,0 +1,1 @@
+"""Endpoints of scans and of codes as fans see them."""

@@ -1,0 +1,123 @@
+"""Codes as fans see them: what a code shows and needs before it is scanned."""
+
+import hashlib
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models.campaigns.campaigns import Kind
+from models.consents.consents import Notice
+from models.scans import KINDS, Description, describe
+from models.scans.description import Status
+from web.http.datetimes import Instant
+from web.http.endpoint import endpoint, etag
+from web.http.fields import Locale, Tier
+from web.http.locales import preferred
+
+PUBLIC_SECONDS = 30
+"""How long a cache may keep the description for a caller who is not signed in, in seconds."""
+
+
+class CodeQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Language of the notice; without it `Accept-Language` decides."""
+
+    locale: Locale | None = None
+
+
+class ScanBrandOut(msgspec.Struct):
+    """The brand of a code."""
+
+    id: UUID
+    name: str
+    color: Annotated[str, msgspec.Meta(description="As in CSS.", examples=["#ff8800"])] | None
+
+
+class ScanCampaignOut(msgspec.Struct):
+    """The campaign of a code."""
+
+    id: UUID
+    name: str
+    type: Kind
+
+
+class ScanNoticeOut(msgspec.Struct):
+    """The notice to show. Send its `id` as `notice_id` with each consent."""
+
+    id: UUID
+    key: str
+    version: int
+    locale: str
+    title: str
+    body: str
+    tiers: list[Tier]
+
+    @classmethod
+    def of(cls, notice: Notice) -> "ScanNoticeOut":
+        """Build the answer for a notice."""
+        return msgspec.convert(notice, cls, from_attributes=True)
+
+
+class CodeDescriptionOut(msgspec.Struct):
+    """Contents and requirements of a code.
+
+    `account_required`: scans of anonymous fans are refused. `account_missing`: the caller is an anonymous fan and needs
+    an account. `account_missing` and `missing_tiers` are null unless a person is signed in.
+    """
+
+    brand: ScanBrandOut
+    campaign: ScanCampaignOut
+    status: Status
+    starts_at: Instant | None
+    ends_at: Instant | None
+    location_required: bool
+    account_required: bool
+    account_missing: bool | None
+    consent_tiers: list[Tier]
+    missing_tiers: list[Tier] | None
+    notice: ScanNoticeOut | None
+
+    @classmethod
+    def of(cls, found: Description) -> "CodeDescriptionOut":
+        """Build the answer for a description."""
+        return cls(
+            brand=ScanBrandOut(**found.brand),
+            campaign=ScanCampaignOut(**found.campaign),
+            status=found.status,
+            starts_at=found.starts_at,
+            ends_at=found.ends_at,
+            location_required=found.location_required,
+            account_required=found.account_required,
+            account_missing=found.account_missing,
+            consent_tiers=found.consent_tiers,
+            missing_tiers=found.missing_tiers,
+            notice=ScanNoticeOut.of(found.notice) if found.notice else None,
+        )
+
+
+class ScanCode:
+    """`/api/v1/qr/codes/{token}`: what a code shows and needs before it is scanned."""
+
+    @endpoint(
+        query=CodeQuery,
+        response=CodeDescriptionOut,
+        permission="optional",
+        problems=(KINDS["bad_token"], KINDS["unknown_code"]),
+    )
+    def on_get(self, req: Request, resp: Response, token: str) -> None:
+        """Read what a code shows and needs. This is not a scan: nothing is stored or counted.
+
+        Ask this first: then a scan carries the account, the consents and the location that its campaign requires.
+        """
+        asked: CodeQuery = req.context.query
+        locales = [asked.locale] if asked.locale else preferred(req.get_header("Accept-Language"))
+        found = CodeDescriptionOut.of(describe(token, locales))
+        etag(resp, hashlib.sha256(msgspec.json.encode(found)).hexdigest())
+        resp.append_header("Vary", "Accept-Language, Authorization")
+        signed_in = found.missing_tiers is not None
+        resp.set_header("Cache-Control", "private, no-cache" if signed_in else f"public, max-age={PUBLIC_SECONDS}")
+        resp.media = found
+
+
+ROUTES: list[tuple[str, object]] = [("/api/v1/qr/codes/{token}", ScanCode())]

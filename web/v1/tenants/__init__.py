@@ -1,0 +1,1 @@
+"""Endpoints of brands, members and assignments."""

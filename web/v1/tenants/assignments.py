@@ -1,0 +1,72 @@
+"""Assignments: which creators see which campaigns."""
+
+from uuid import UUID
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models.campaigns import campaigns
+from models.core.errors import PreconditionFailed
+from models.tenants import members
+from models.tenants.members import NotACreator
+from web.http.datetimes import Instant
+from web.http.endpoint import Page, PageQuery, after, audited, endpoint, page_of, require_match
+
+
+class AssignmentOut(msgspec.Struct):
+    """A creator who sees the campaign. Where people sign in elsewhere, they may have no address here."""
+
+    user_id: UUID
+    email: str | None
+    name: str | None
+    assigned_by: UUID | None
+    created_at: Instant
+
+    @classmethod
+    def of(cls, assignment: members.Assignment) -> "AssignmentOut":
+        """An assignment as campaign managers see it."""
+        return msgspec.convert(assignment, cls, from_attributes=True)
+
+
+class Assignments:
+    """`/api/v1/campaigns/{campaign_id}/assignments`: the creators who see a campaign."""
+
+    @endpoint(
+        query=PageQuery, response=Page[AssignmentOut], permission="campaigns:assign", audit="campaign.list_assigned"
+    )
+    def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
+        """List the creators who see a campaign, the oldest accounts first."""
+        asked: PageQuery = req.context.query
+        scope = f"assignments:{campaigns.get(campaign_id).id}"
+        found = members.assignments(campaign_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope))
+        items = [AssignmentOut.of(assignment) for assignment in found]
+        shown = [item.user_id for item in items[: asked.limit]]
+        audited(req, table="campaigns", record_id=campaign_id, shown=shown)
+        resp.media = page_of(items, asked.limit, lambda item: item.user_id, scope=scope)
+
+
+class Assignment:
+    """`/api/v1/campaigns/{campaign_id}/assignments/{user_id}`: whether a creator does."""
+
+    @endpoint(
+        status=204,
+        permission="campaigns:assign",
+        audit="campaign.assign",
+        problems=(NotACreator, PreconditionFailed),
+    )
+    def on_put(self, req: Request, resp: Response, campaign_id: UUID, user_id: UUID) -> None:
+        """Let a creator see a campaign. Doing so twice changes nothing; an `If-Match` means the campaign."""
+        require_match(req, campaigns.get(campaign_id).version)
+        members.assign(campaign_id, user_id)
+        audited(req, table="campaigns", record_id=campaign_id, after={"creator": user_id})
+
+    @endpoint(status=204, permission="campaigns:assign", audit="campaign.unassign")
+    def on_delete(self, req: Request, resp: Response, campaign_id: UUID, user_id: UUID) -> None:
+        """Take a campaign out of a creator's sight, from the next request on."""
+        members.unassign(campaign_id, user_id)
+        audited(req, table="campaigns", record_id=campaign_id, before={"creator": user_id})
+
+
+_ALL = "/api/v1/campaigns/{campaign_id:uuid}/assignments"
+
+ROUTES: list[tuple[str, object]] = [(_ALL, Assignments()), (f"{_ALL}/{{user_id:uuid}}", Assignment())]
