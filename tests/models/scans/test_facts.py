@@ -7,7 +7,7 @@ import msgspec
 import psycopg2.extras
 import pytest
 
-from models.db import new_id, now
+from models.core.database import new_id, now
 from models.scans.outcomes import Accepted
 from tests.fixtures.scans import MADRID, NEW_YORK, attempt
 
