@@ -13,7 +13,7 @@ CALLERS = (NOBODY, *ROLES, API_KEY)
 Operation = tuple[str, str]
 """Method and path."""
 
-RENEW = "./scripts/test tests/hostile/test_roles.py --renew-permissions"
+RENEW = "./scripts/test tests/contract/test_roles.py --renew-permissions"
 
 _HEAD = f"""# Who may do what
 

@@ -7,8 +7,8 @@ from typing import Any
 from jsonschema_rs import Draft202012Validator
 
 from models.scans.outcomes import KINDS
-from tests.hostile.examples import Operation
-from tests.hostile.wire import Answer
+from tests.contract.examples import Operation
+from tests.contract.wire import Answer
 from web.app import application
 from web.http.problems import PROBLEM_JSON
 from web.openapi.document import document

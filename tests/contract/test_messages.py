@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from settings import settings
-from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import body_schema, declared, faults, operations
-from tests.hostile.wire import Request
+from tests.contract.examples import EXAMPLES
+from tests.contract.judge import body_schema, declared, faults, operations
+from tests.contract.wire import Request
 
 LIMIT = settings.max_body_bytes
 LARGE = b'{"a":"' + b"x" * (10 << 20) + b'"}'

@@ -17,9 +17,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import OF_ANY_REQUEST, api, declared, operations
-from tests.hostile.wire import Request
+from tests.contract.examples import EXAMPLES
+from tests.contract.judge import OF_ANY_REQUEST, api, declared, operations
+from tests.contract.wire import Request
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 BASE = "http://api.example"

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.hostile import values
-from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import body_schema, faults, fits, is_kept, names, operations, resolved, undeclared
-from tests.hostile.values import Raw, changed, name_of, objects, paths, spell, without
-from tests.hostile.wire import Answer
+from tests.contract import values
+from tests.contract.examples import EXAMPLES
+from tests.contract.judge import body_schema, faults, fits, is_kept, names, operations, resolved, undeclared
+from tests.contract.values import Raw, changed, name_of, objects, paths, spell, without
+from tests.contract.wire import Answer
 
 TAKING_BODIES = [operation for operation in operations() if body_schema(operation)]
 

@@ -17,8 +17,8 @@ from models.core.database import transaction
 from models.identity import accounts
 from models.jobs import dead_letters
 from models.jobs.dead_letters import Filter
-from tests.hostile.wire import Request
-from tests.hostile.world import NOBODY, OTHER_PASSWORD, PASSWORD, Caller, World, address, notice_id
+from tests.contract.wire import Request
+from tests.contract.world import NOBODY, OTHER_PASSWORD, PASSWORD, Caller, World, address, notice_id
 from web.http.pagination import cursor_of
 from web.v1.jobs.dead_letters import REPLAY
 

@@ -13,8 +13,8 @@ from joserfc.jwk import ECKey
 
 from models.core.context import FAN, SYSTEM_ADMIN
 from models.identity import access_tokens
+from tests.contract.world import Caller
 from tests.fixtures.supabase import SupabaseProject
-from tests.hostile.world import Caller
 
 
 @cache

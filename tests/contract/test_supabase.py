@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 
 from models.identity.jwks import FETCHES, PAUSE
+from tests.contract.examples import EXAMPLES
+from tests.contract.judge import faults
+from tests.contract.test_callers import AUTHORIZATIONS
+from tests.contract.tokens import forged_of
+from tests.contract.wire import Wire
 from tests.fixtures.supabase import SupabaseProject
 from tests.fixtures.web import Client, running
-from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import faults
-from tests.hostile.test_callers import AUTHORIZATIONS
-from tests.hostile.tokens import forged_of
-from tests.hostile.wire import Wire
 
 OPERATIONS = [("GET", "/api/v1/users/me"), ("POST", "/api/v1/qr/scan"), ("GET", "/api/v1/campaigns")]
 """All are let in at one door; these are behind it in three ways: a transaction, a batch of many, a permission."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.hostile.examples import EXAMPLES
+from tests.contract.examples import EXAMPLES
 from tests.web.http.test_auditing import WRITES_ITS_OWN_ENTRY
 from web.app import application
 from web.openapi.document import declarations

@@ -7,10 +7,10 @@ import pytest
 from psycopg2.extensions import connection
 
 from models.audit import chain, checkpoints
+from tests.contract.traces import Traces
+from tests.contract.wire import Wire
+from tests.contract.world import World, build
 from tests.fixtures.web import Client
-from tests.hostile.traces import Traces
-from tests.hostile.wire import Wire
-from tests.hostile.world import World, build
 
 
 @pytest.fixture(scope="module")

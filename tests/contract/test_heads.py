@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import declared, faults, operations, undeclared
-from tests.hostile.values import words
-from tests.hostile.wire import Request
+from tests.contract.examples import EXAMPLES
+from tests.contract.judge import declared, faults, operations, undeclared
+from tests.contract.values import words
+from tests.contract.wire import Request
 
 NOT_ASCII = "é".encode().decode("latin-1")
 TEXTS = [

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import body_schema, declared, faults, is_kept, is_public, operations, undeclared
-from tests.hostile.tokens import forged
-from tests.hostile.values import words
-from tests.hostile.world import CALLERS, NOBODY
+from tests.contract.examples import EXAMPLES
+from tests.contract.judge import body_schema, declared, faults, is_kept, is_public, operations, undeclared
+from tests.contract.tokens import forged
+from tests.contract.values import words
+from tests.contract.world import CALLERS, NOBODY
 
 CREDENTIALS = [
     *words("x null undefined .. {} %00 eyJhbGciOiJub25lIn0.. \xff\xfe.\xff.\xff"),

@@ -4,8 +4,8 @@ from urllib.parse import quote_plus, urlencode
 
 import pytest
 
-from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import declared, faults, fits_parameter, names, operations, undeclared
+from tests.contract.examples import EXAMPLES
+from tests.contract.judge import declared, faults, fits_parameter, names, operations, undeclared
 
 UNREADABLE = {
     "NUL": "%00",

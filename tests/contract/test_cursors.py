@@ -5,9 +5,9 @@ import base64
 import msgspec
 import pytest
 
-from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import declared, faults, names, operations
-from tests.hostile.world import ANONYMOUS, FAN
+from tests.contract.examples import EXAMPLES
+from tests.contract.judge import declared, faults, names, operations
+from tests.contract.world import ANONYMOUS, FAN
 
 LISTS = [o for o in operations() if any(p["name"] == "cursor" for p in declared(o)["parameters"])]
 

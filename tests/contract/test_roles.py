@@ -6,9 +6,9 @@ from models.core.context import API_KEY
 from models.identity import permissions
 from models.identity.permissions import ROLES, Permission
 from scripts.devstack.environment import ROOT
-from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import faults, operations
-from tests.hostile.world import ANONYMOUS, CALLERS, FAN, MEMBERS, NOBODY, Caller
+from tests.contract.examples import EXAMPLES
+from tests.contract.judge import faults, operations
+from tests.contract.world import ANONYMOUS, CALLERS, FAN, MEMBERS, NOBODY, Caller
 from web.app import application
 from web.http.endpoint_spec import AUTHENTICATED, OPEN
 from web.openapi import permission_matrix

@@ -3,8 +3,8 @@
 import pytest
 
 from models.campaigns.config import Config
+from tests.contract.values import TEXTS
 from tests.fixtures.accounts import PASSWORD
-from tests.hostile.values import TEXTS
 
 ODD = {name: text for name, text in TEXTS.items() if "\\u" not in text}
 ADDRESSES = [

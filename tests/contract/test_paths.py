@@ -5,10 +5,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from models.core.context import SYSTEM_ADMIN
-from tests.hostile.examples import EXAMPLES
-from tests.hostile.judge import faults, operations, undeclared
-from tests.hostile.values import words
-from tests.hostile.wire import Request
+from tests.contract.examples import EXAMPLES
+from tests.contract.judge import faults, operations, undeclared
+from tests.contract.values import words
+from tests.contract.wire import Request
 
 WITH_IDS = [operation for operation in operations() if "{" in operation[1]]
 
