@@ -7,6 +7,8 @@ ACCOUNT = "('app_credentials', 'app_admin')"
 LOGIN = "rolcanlogin and rolname ~ '^app_'"
 CREDENTIAL_TABLES = (
     "app.sessions",
+    "app.active_users",
+    "app.live_sessions",
     "app.refresh_tokens",
     "app.totp_factors",
     "app.recovery_codes",

@@ -227,16 +227,6 @@ end
 $$;
 call app.grant_definer('app.own_campaigns()', array['authenticated']);
 
--- Whether somebody may begin a session: not who is locked, nor who works for a brand that is archived.
-create function app.may_sign_in(p_user public.users) returns boolean
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
-begin
-    return p_user.locked_at is null and not exists (
-        select from public.brands b where b.id = p_user.brand_id and b.archived_at is not null);
-end
-$$;
-call app.grant_definer('app.may_sign_in(public.users)', '{}');
-
 -- Ends all sessions of a person; how many.
 create function app.end_sessions(p_user_id uuid) returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -249,39 +239,6 @@ begin
 end
 $$;
 call app.grant_definer('app.end_sessions(uuid)', '{}');
-
--- Refuses a token whose session has ended, whose role or brand is no longer the person's, or whose brand is archived (a
--- session may have begun at that very moment), and one that doesn't know yet
--- that its session owes a second factor because the brand has come to demand one: the next one does.
-create function app.require_session() returns void
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
-declare
-    -- As app.claims() does, whose call would cost as much again: this is in every request's first message.
-    claims jsonb := nullif(current_setting('request.jwt.claims', true), '');
-begin
-    perform from app.sessions s
-        join public.users u on u.id = s.user_id
-        join public.roles r on r.id = u.role_id
-        left join public.brands b on b.id = u.brand_id
-    where s.id = (claims ->> 'session_id')::uuid
-        and s.user_id = (claims ->> 'sub')::uuid
-        and s.revoked_at is null
-        and s.expires_at > now()
-        and u.locked_at is null
-        and b.archived_at is null
-        and r.name = claims #>> '{app_metadata,user_role}'
-        and u.brand_id is not distinct from (claims #>> '{app_metadata,brand_id}')::uuid
-        and (b.mfa_required_from is null or b.mfa_required_from > now() or claims ->> 'aal' = 'aal2'
-            or claims ? 'mfa_pending');
-    if not found then
-        perform app.refuse(401, 'session_ended', 'Sign in again.');
-    end if;
-    if current_setting('role') = 'app_admin' and claims ->> 'aal' is distinct from 'aal2' then
-        perform app.refuse(403, 'mfa_required', 'Show the second factor first.');
-    end if;
-end
-$$;
-call app.grant_definer('app.require_session()', array['authenticated', 'app_fan', 'app_admin', 'app_credentials']);
 
 call app.secure('public.roles', p_admin => 'select', p_system => 'select');
 call app.secure('public.permissions', p_admin => 'select', p_system => 'select');

@@ -11,36 +11,6 @@ create type app.session_person as (
     mfa_required text
 );
 
--- Since when, or from when on, somebody has to have a second factor; null: they need not.
-create function app.mfa_required_from(p_user_id uuid) returns timestamptz
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
-begin
-    return (
-        select case when r.name = 'System Admin' then u.created_at else b.mfa_required_from end
-        from public.users u join public.roles r on r.id = u.role_id left join public.brands b on b.id = u.brand_id
-        where u.id = p_user_id);
-end
-$$;
-call app.grant_definer('app.mfa_required_from(uuid)', '{}');
-
-create function app.person_of_session(p_session_id uuid) returns app.session_person
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
-declare
-    person app.session_person;
-begin
-    select u.id, u.email, u.name, u.locale, r.name, u.brand_id, u.is_anonymous, s.aal,
-        case
-            when s.aal = 'aal2' then null
-            when exists (select from app.totp_factors f where f.user_id = u.id and f.confirmed_at is not null) then 'verify'
-            when app.mfa_required_from(u.id) <= now() then 'enrol'
-        end into person
-    from app.sessions s join public.users u on u.id = s.user_id join public.roles r on r.id = u.role_id
-    where s.id = p_session_id;
-    return person;
-end
-$$;
-call app.grant_definer('app.person_of_session(uuid)', '{}');
-
 -- Begins a session: over after p_idle unless it is refreshed, and after p_lifetime in any case.
 create function app.start_session(
     p_session_id uuid, p_user_id uuid, p_idle interval, p_lifetime interval, p_refresh_hash bytea, p_request jsonb
@@ -165,7 +135,7 @@ begin
     perform app.add_account_audit('account.verify', p_user_id, jsonb_build_object('signup', p_signup_id, 'before', was,
         'after', app.place_of(p_user_id) || jsonb_build_object('consent_tiers', p_consent_tiers, 'notice', p_notice_id),
         'removed', removed), p_request);
-    return app.person_of_session(p_session_id);
+    return case when fan is not null then app.person_of_session(p_session_id) end;
 exception
     when unique_violation then
         perform app.refuse(404, 'link_invalid', 'There is an account with this address by now.');
@@ -189,7 +159,7 @@ declare
     everywhere int;
 begin
     select u.* into owner from public.users u where u.email = p_email;
-    if owner.email_verified_at is not null and app.may_sign_in(owner) then
+    if owner.email_verified_at is not null and exists (select from app.active_users a where a.id = owner.id) then
         begin_sign_in.user_id := owner.id;
         begin_sign_in.password_hash := owner.password_hash;
     end if;
@@ -257,8 +227,11 @@ create function app.sign_in(
     p_refresh_hash bytea, p_here bytea, p_everywhere bytea, p_request jsonb
 ) returns setof app.session_person language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+    -- The lock comes first: the statement after it sees whether the account has been suspended meanwhile.
+    perform app.hold_credentials(p_user_id);
     update public.users u set password_hash = coalesce(p_new_hash, u.password_hash)
-    where u.id = p_user_id and u.password_hash = p_password_hash and app.may_sign_in(u);
+    where u.id = p_user_id and u.password_hash = p_password_hash
+        and exists (select from app.active_users a where a.id = u.id);
     if not found then
         return;
     end if;

@@ -34,12 +34,11 @@ begin
         return;
     end if;
     select s.* into session from app.sessions s where s.id = token.session_id for update;
-    if session.revoked_at is not null or session.expires_at <= now() or not exists (
-        select from public.users u where u.id = session.user_id and app.may_sign_in(u))
-    then
-        -- It is refused, and the trail may know whose it was.
+    if not exists (select from app.live_sessions l where l.id = session.id) then
+        -- The audit entry of the refusal names the person.
         session_id := session.id;
-        person := app.person_of_session(session.id);
+        select u.id, r.name, u.brand_id into person.id, person.role, person.brand_id
+        from public.users u join public.roles r on r.id = u.role_id where u.id = session.user_id;
         return;
     end if;
     if token.used_at is null and p_most <= (
@@ -84,8 +83,8 @@ create function app.own_sessions(p_created_at timestamptz, p_id uuid, p_limit in
 ) language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query select s.id, s.created_at, s.refreshed_at, s.authenticated_at, s.expires_at, s.address, s.user_agent
-    from app.sessions s
-    where s.user_id = (app.claims() ->> 'sub')::uuid and s.revoked_at is null and s.expires_at > now()
+    from app.live_sessions s
+    where s.user_id = (app.claims() ->> 'sub')::uuid
         and (p_id is null or (s.created_at, s.id) < (p_created_at, p_id))
     order by s.created_at desc, s.id desc limit p_limit;
 end
@@ -99,7 +98,8 @@ declare
     ended int;
 begin
     update app.sessions s set revoked_at = now()
-    where s.user_id = (app.claims() ->> 'sub')::uuid and s.revoked_at is null and s.expires_at > now()
+    from app.live_sessions l
+    where l.id = s.id and s.user_id = (app.claims() ->> 'sub')::uuid and s.revoked_at is null
         and case p_scope
             when 'this' then s.id = (app.claims() ->> 'session_id')::uuid
             when 'others' then s.id <> (app.claims() ->> 'session_id')::uuid
@@ -116,8 +116,8 @@ create function app.end_session(p_session_id uuid) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.sessions s set revoked_at = now()
-    where s.id = p_session_id and s.user_id = (app.claims() ->> 'sub')::uuid
-        and s.revoked_at is null and s.expires_at > now();
+    from app.live_sessions l
+    where l.id = s.id and s.id = p_session_id and s.user_id = (app.claims() ->> 'sub')::uuid and s.revoked_at is null;
     if not found then
         perform app.refuse(404, 'not_found', 'You have no such session.');
     end if;

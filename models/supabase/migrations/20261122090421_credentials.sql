@@ -117,8 +117,8 @@ call app.grant_definer('app.add_password_reset(uuid,uuid,interval,jsonb,text)', 
 create function app.may_reset_password(p_user public.users) returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    return p_user.password_hash is not null and p_user.email_verified_at is not null and app.may_sign_in(p_user)
-        and p_user.role_id <> (select r.id from public.roles r where r.name = 'System Admin');
+    return p_user.password_hash is not null and p_user.email_verified_at is not null and exists (
+        select from app.active_users a where a.id = p_user.id and a.role <> 'System Admin');
 end
 $$;
 call app.grant_definer('app.may_reset_password(public.users)', '{}');

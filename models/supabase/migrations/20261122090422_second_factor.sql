@@ -160,7 +160,7 @@ declare
     caller uuid := (app.claims() ->> 'sub')::uuid;
 begin
     perform app.require_second_factor();
-    if app.mfa_required_from(caller) <= now() then
+    if (select u.mfa_required_from <= now() from app.active_users u where u.id = caller) then
         perform app.refuse(409, 'mfa_mandatory', 'You have to have an authenticator; enrol another instead.');
     end if;
     delete from app.totp_factors f where f.user_id = caller and f.confirmed_at is not null;
@@ -208,7 +208,8 @@ begin
     where f.user_id = (app.claims() ->> 'sub')::uuid and f.confirmed_at is not null;
     select count(*) into recovery_codes_left from app.recovery_codes c
     where c.user_id = (app.claims() ->> 'sub')::uuid and c.used_at is null;
-    required_from := app.mfa_required_from((app.claims() ->> 'sub')::uuid);
+    select u.mfa_required_from into required_from
+    from app.active_users u where u.id = (app.claims() ->> 'sub')::uuid;
 end
 $$;
 call app.grant_definer('app.second_factor()', array['app_credentials']);

@@ -155,7 +155,7 @@ begin
         end if;
         perform app.mirror_user(p_user_id, p_email, p_confirmed, p_is_anonymous, p_role, p_brand_id, p_request);
     else
-        if not app.may_sign_in(person) then
+        if not exists (select from app.active_users a where a.id = person.id) then
             perform app.refuse(401, 'account_locked', 'The account is locked, or its brand archived.');
         end if;
         -- Ignore the contents of an outdated token.
@@ -175,10 +175,10 @@ begin
         end if;
     end if;
     perform app.keep_mirrored_session(p_session_id, p_user_id, p_aal, shown, p_idle, p_request);
-    return query select u.email, u.is_anonymous, r.name, u.brand_id,
-            p_aal <> 'aal2' and coalesce(app.mfa_required_from(u.id) <= now(), false)
-        from app.sessions s join public.users u on u.id = s.user_id join public.roles r on r.id = u.role_id
-        where s.id = p_session_id and s.user_id = p_user_id and s.revoked_at is null;
+    -- An older token of a session may have shown less than the session has.
+    return query select l.email, l.is_anonymous, l.role, l.brand_id,
+            p_aal <> 'aal2' and coalesce(l.mfa_required_from <= now(), false)
+        from app.live_sessions l where l.id = p_session_id and l.user_id = p_user_id;
 end
 $$;
 call app.grant_definer(

@@ -91,7 +91,8 @@ begin
     select u.id, u.email, u.locale, u.timezone, b.name, b.mfa_required_from
     from public.brands b join public.users u on u.brand_id = b.id
     where b.id = (app.claims() #>> '{app_metadata,brand_id}')::uuid and b.mfa_required_from is not null
-        and (p_user_id is null or u.id = p_user_id) and u.email is not null and app.may_sign_in(u)
+        and (p_user_id is null or u.id = p_user_id) and u.email is not null
+        and exists (select from app.active_users a where a.id = u.id)
         and not exists (select from app.totp_factors f where f.user_id = u.id and f.confirmed_at is not null);
 end
 $$;

@@ -199,7 +199,7 @@ begin
     select r.ordinality::int,
         -- Reasons for which nothing can be stored, whatever the campaign's rules.
         case
-            when alive.yes is null then 'session_ended'
+            when session.id is null then 'session_ended'
             when r.code_id is null then 'bad_token'
             when c.id is null then 'unknown_code'
             -- The fingerprint was hashed for another brand or with another key, or a limit was set after the locking.
@@ -217,19 +217,19 @@ begin
             then jsonb_build_object('when_uncertain', (k.geofence).when_uncertain) else '{}' end,
         -- The id of a new device is derived from its hash, so that scans of one batch agree on it.
         coalesce(d.id, left(r.fingerprint_hash, 32)::uuid), d.last_seen,
-        located.distance_m, located.status, coalesce(r.locale, alive.locale), k,
+        located.distance_m, located.status, coalesce(r.locale, session.locale), k,
         -- The limits. All scans of a batch fall into the windows that are open now.
         of_user.bucket, of_user.remaining, (min(r.ordinality) over (partition by m.id, r.user_id))::int,
         of_device.bucket, of_device.remaining, (min(r.ordinality) over (partition by m.id, r.fingerprint_hash))::int,
         of_all.bucket, of_all.remaining, (min(r.ordinality) over (partition by m.id))::int
     from unnest(p_requests) with ordinality r
     left join lateral (
-        select true as yes, u.locale from app.sessions s, public.users u, public.roles o
-        where s.id = r.session_id and s.user_id = r.user_id and s.revoked_at is null and s.expires_at > now()
-            and u.id = r.user_id and u.brand_id is not distinct from r.member_of
-            and o.id = u.role_id and o.name = r.user_role
+        -- As in app.require_session. The web tier has refused tokens that state that MFA is owed.
+        select l.id, l.locale from app.live_sessions l
+        where l.id = r.session_id and l.user_id = r.user_id and l.role = r.user_role
+            and l.brand_id is not distinct from r.member_of and l.mfa_required is null
         offset 0
-    ) alive on true
+    ) session on true
     left join lateral (
         select x.* from public.qr_codes x where x.id = r.code_id and x.disabled_at is null offset 0
     ) c on true
