@@ -2,8 +2,8 @@
 
 import pytest
 
-from models import context
-from models.db import rows, transaction
+from models.core import context
+from models.core.database import rows, transaction
 
 AUTHENTICATOR = (
     "insert into app.totp_factors (id, user_id, secret, key_version, confirmed_at)"
