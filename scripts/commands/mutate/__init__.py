@@ -1,0 +1,1 @@
+"""`./scripts/mutate`: put small faults into the code, one at a time, and count those that the tests notice."""
