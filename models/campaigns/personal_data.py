@@ -1,0 +1,40 @@
+"""Declare the personal data of campaigns, codes and assignments."""
+
+from models.core.personal_data import (
+    BRAND_CONTENT,
+    FIXED_LIST,
+    UNTIL_ERASURE,
+    Category,
+    Erasure,
+    Export,
+    NotPersonal,
+    Personal,
+    Table,
+)
+
+PERSONAL = (
+    Table(
+        name="public.campaigns",
+        purpose="Know which member created a campaign.",
+        retention=UNTIL_ERASURE,
+        found_by="created_by",
+        personal=(Personal(("created_by",), Category.IDENTIFIER, Erasure.UNLINK),),
+        not_personal=(
+            NotPersonal(("type", "status"), FIXED_LIST),
+            NotPersonal(("name", "config"), BRAND_CONTENT),
+            NotPersonal(("fingerprint_key_version",), "version of a key"),
+        ),
+    ),
+    Table(name="public.qr_codes", not_personal=(NotPersonal(("label",), BRAND_CONTENT),)),
+    Table(name="public.campaign_audience"),
+    Table(
+        name="public.campaign_assignments",
+        purpose="Know which campaigns a Creator works on.",
+        retention=UNTIL_ERASURE,
+        found_by="user_id",
+        personal=(
+            Personal(("user_id",), Category.IDENTIFIER, Erasure.CASCADE),
+            Personal(("assigned_by",), Category.IDENTIFIER, Erasure.UNLINK, Export.OTHER_PERSON),
+        ),
+    ),
+)
