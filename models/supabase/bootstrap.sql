@@ -1,5 +1,5 @@
--- What only a superuser may do on a bare PostgreSQL, so that it looks to us like a Supabase database.
--- Run once per database, before the migrations; may be run again. A Supabase project never needs it.
+-- Give a plain PostgreSQL database the roles, schemas and functions of a Supabase database. Needs a superuser.
+-- Run it once per database, before the migrations; running it again is safe. A Supabase project does not need it.
 
 do $$
 begin
@@ -20,13 +20,14 @@ begin
 end
 $$;
 
--- What the server writes down of our logins is theirs to limit: their statements hold people's values.
+-- Let `postgres` limit the server log of the application's logins: their statements contain personal values.
 grant set on parameter log_min_messages, log_min_error_statement, log_statement, log_min_duration_statement,
     log_min_duration_sample, log_parameter_max_length to postgres;
 
--- What every role may do by default and no login of ours needs. Temporary objects shadow the types and functions of a
--- function that forgets its search path. Advisory locks can be held against others. Large objects have no policies.
--- `postgres` grants to single roles what they use (migrations/…_tenancy.sql).
+-- Revoke default rights of every role that the application's logins do not need.
+-- Temporary objects: they shadow types and functions in a function that sets no search path.
+-- Advisory locks: one role could block another. Large objects: they have no row policies.
+-- `postgres` grants single roles the functions that they use (migrations/…_tenancy.sql).
 do $$
 declare
     denied regprocedure;
@@ -57,7 +58,7 @@ create schema if not exists auth;
 revoke usage on schema auth from public;
 grant usage on schema auth to postgres, anon, authenticated, service_role;
 
--- Policies inline these. Standard bodies: their names are resolved here, whatever the caller's search path says.
+-- Policies inline these functions. SQL-standard bodies resolve names now, so the caller's search path has no effect.
 create or replace function auth.jwt() returns jsonb language sql stable
     return nullif(current_setting('request.jwt.claims', true), '')::jsonb;
 create or replace function auth.uid() returns uuid language sql stable

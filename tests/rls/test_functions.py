@@ -240,8 +240,8 @@ def test_an_answer_that_is_kept_is_for_whom_it_was_given_to(caller: Caller, worl
         "insert into app.idempotency_keys (scope, key, digest, body) values (%s, 'one', '', 'secret')", (theirs,)
     )
     for statement in (
-        "select app.idempotency_begin(%s, 'one', '')",
-        "select app.idempotency_store(%s, 'one', 200, '{}', '')",
+        "select app.claim_idempotency_key(%s, 'one', '')",
+        "select app.store_idempotent_response(%s, 'one', 200, '{}', '')",
     ):
         with world.acting_as(caller), pytest.raises(psycopg2.Error, match="forbidden"):
             world.cur.execute(statement, (theirs,))

@@ -78,14 +78,14 @@ class Notebook:
         return (role, permission) in GRANTED
 
     def begin(self, scope: str, key: str, digest: bytes) -> dict[str, Any] | None:
-        """Stands for `app.idempotency_begin`."""
+        """Stands for `app.claim_idempotency_key`."""
         if (scope, key) in self.kept:
             return self.kept[scope, key]
         self.kept[scope, key] = {"digest": digest.hex(), "status": None, "headers": None, "body": None}
         return None
 
     def store(self, scope: str, key: str, status: int, headers: dict[str, str], body: str) -> None:
-        """Stands for `app.idempotency_store`."""
+        """Stands for `app.store_idempotent_response`."""
         self.kept[scope, key] |= {"status": status, "headers": headers, "body": body}
 
 

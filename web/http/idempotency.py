@@ -30,12 +30,14 @@ class InDatabase:
 
     def begin(self, scope: str, key: str, digest: bytes) -> dict[str, Any] | None:
         """Claim `key`; the kept answer if it has been claimed and committed before."""
-        kept: dict[str, Any] | None = database.value("select app.idempotency_begin(%s, %s, %s)", (scope, key, digest))
+        kept: dict[str, Any] | None = database.value(
+            "select app.claim_idempotency_key(%s, %s, %s)", (scope, key, digest)
+        )
         return kept
 
     def store(self, scope: str, key: str, status: int, headers: dict[str, str], body: str) -> None:
         """Keep the answer to the request that claimed `key`."""
-        sql = "select app.idempotency_store(%s, %s, %s, %s::jsonb, %s)"
+        sql = "select app.store_idempotent_response(%s, %s, %s, %s::jsonb, %s)"
         database.execute(sql, (scope, key, status, json.dumps(headers), body))
 
 

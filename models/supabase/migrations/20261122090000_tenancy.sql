@@ -1,4 +1,4 @@
--- Roles, the helpers that policies are made of, and the one procedure that secures a table.
+-- Roles, logins and their limits; functions that row policies use; the procedure that secures a table.
 
 alter default privileges revoke execute on functions from public;
 alter default privileges in schema public revoke all on tables from anon, authenticated, service_role;
@@ -7,7 +7,7 @@ alter default privileges in schema public revoke all on functions from anon, aut
 
 create schema app;
 
--- Already there on Supabase, and made by the bootstrap on a bare PostgreSQL.
+-- Supabase has these extensions. On a plain PostgreSQL, bootstrap.sql creates them.
 create extension if not exists postgis with schema extensions;
 create extension if not exists pgcrypto with schema extensions;
 
@@ -17,17 +17,17 @@ declare
 begin
     for spec in
         select * from (values
-            -- who a transaction is
-            ('app_public', 'nologin'),          -- before identity: a short list of functions
-            ('app_fan', 'nologin'),             -- a fan: rows with user_id = auth.uid()
-            ('app_admin', 'nologin'),           -- a system admin
-            ('app_job', 'nologin'),             -- a brand's job: rows with brand_id = app.job_brand()
-            ('app_system', 'nologin'),          -- a named system job
-            ('app_credentials', 'nologin'),     -- hashes, addresses, factors, codes, sessions, links: functions only
-            ('app_sealer', 'nologin'),          -- seals the audit trail
+            -- Roles that a transaction takes with SET ROLE
+            ('app_public', 'nologin'),          -- anonymous request: may call a short list of functions
+            ('app_fan', 'nologin'),             -- fan: rows with user_id = auth.uid()
+            ('app_admin', 'nologin'),           -- system admin
+            ('app_job', 'nologin'),             -- job of a brand: rows with brand_id = app.job_brand()
+            ('app_system', 'nologin'),          -- named system job
+            ('app_credentials', 'nologin'),     -- password hashes, addresses, factors, sessions, links: functions only
+            ('app_sealer', 'nologin'),          -- adds entries to the audit chain
             ('app_definer', 'nologin'),         -- owns the definer functions; needs no BYPASSRLS
             ('app_audit_definer', 'nologin'),   -- owns the definer functions that seal and prune the audit trail
-            -- who logs in
+            -- Logins
             ('app_web', 'login noinherit'),
             ('app_account', 'login noinherit'),
             ('app_scan', 'login noinherit'),
@@ -42,8 +42,8 @@ begin
 end
 $$;
 
--- The driver puts values into statements, and messages of errors quote them: the server's own log has neither of our
--- logins, where that may be set (docs/security.md). What fails is in the application's log, which knows what not to say.
+-- Keep statements and error messages of the logins out of the server log: they contain personal values. This needs the
+-- right to set the parameters (docs/security.md). The application's log has the errors, redacted.
 do $$
 declare
     login text;
@@ -52,7 +52,7 @@ begin
     foreach login in array array['app_web', 'app_account', 'app_scan', 'app_worker', 'app_seal'] loop
         for setting in
             select * from (values
-                ('log_min_messages', 'log'),          -- above ERROR, in a server's order: lock waits and worse
+                ('log_min_messages', 'log'),          -- in a server's order LOG is above ERROR: lock waits and worse
                 ('log_min_error_statement', 'panic'),
                 ('log_statement', 'none'),
                 ('log_min_duration_statement', '-1'),
@@ -67,8 +67,8 @@ begin
 end
 $$;
 
--- Limits of the time for which a hung or hostile client can hold a connection or locks. `models.core.database` sets a shorter
--- statement_timeout for each transaction.
+-- Limit the time for which a hung or hostile client can hold a connection or locks. models/core/database.py sets a
+-- shorter statement_timeout for each transaction.
 -- Jobs may compute for ten minutes between two statements (`time_limit`).
 do $$
 declare
@@ -89,21 +89,21 @@ begin
 end
 $$;
 
--- Without temporary objects no caller can shadow a name that a function uses. Where the database isn't ours, only the
--- functions' search paths protect them.
+-- Deny temporary objects: a caller could shadow a name that a function uses. If the migrating role does not own the
+-- database, the revoke has no effect, and only the search paths of the functions protect them.
 do $$
 begin
     execute format('revoke temporary on database %I from public', current_database());
     if has_database_privilege('app_web', current_database(), 'TEMPORARY') then
-        raise warning 'every login may make temporary objects in this database: have its owner revoke TEMPORARY';
+        raise warning 'every login may create temporary objects in this database: its owner must revoke TEMPORARY';
     end if;
 end
 $$;
 
--- The advisory locks that are used; bootstrap.sql revokes the others. Without it, every login has them by default.
---   app_definer  addresses, mirrored people, and the keys of scan limits
+-- Grant the advisory locks that are used. bootstrap.sql revokes all from PUBLIC; without it every login has them.
+--   app_definer  email addresses, mirrored accounts, keys of scan limits
 --   app_job      contacts, engagements and overviews (models/core/locks.py)
---   app_worker   a worker's liveness lock (jobs/engine/worker/liveness.py)
+--   app_worker   liveness lock of a worker (jobs/engine/worker/liveness.py)
 grant execute on function pg_catalog.pg_advisory_xact_lock(bigint) to app_definer, app_job;
 grant execute on function pg_catalog.pg_try_advisory_xact_lock(bigint) to app_definer;
 grant execute on function pg_catalog.pg_advisory_lock(int, int) to app_worker;
@@ -118,17 +118,17 @@ grant usage on schema app to app_public, authenticated, app_fan, app_admin, app_
     app_sealer, app_definer, app_audit_definer, app_web, app_account, app_scan, app_worker, app_seal;
 grant usage on schema public to app_public, app_fan, app_admin, app_job, app_system, app_credentials, app_sealer,
     app_definer, app_audit_definer;
--- What functions and columns are made of; on Supabase, too, only its own roles may use it by themselves.
+-- Functions and columns use the types of PostGIS and pgcrypto. Supabase grants this schema to its own roles only.
 grant usage on schema extensions to app_fan, app_admin, app_job, app_system, app_definer;
 
--- Hand a function or procedure to app_definer (or p_owner) and grant it to the roles p_to. It then sees the same rows
--- whichever role ran the migrations. PostgreSQL demands CREATE on the schema from the new owner, which has it only
--- meanwhile.
+-- Make app_definer (or p_owner) the owner of a function or procedure, and grant it to the roles p_to. Then it sees the
+-- same rows whichever role ran the migrations.
 create procedure app.grant_definer(p_function regprocedure, p_to text[], p_owner text default 'app_definer')
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     grantee text;
 begin
+    -- PostgreSQL requires CREATE on the schema of the new owner.
     execute format('grant create on schema app to %I', p_owner);
     execute format('alter routine %s owner to %I', p_function, p_owner);
     execute format('revoke create on schema app from %I', p_owner);
@@ -139,11 +139,13 @@ begin
 end
 $$;
 
--- One permissive policy and one grant for each (role, command), all of one shape. Arguments name the commands:
+-- Enable row security on a table, with one permissive policy and one grant for each pair of role and command.
+-- Arguments name the commands of a role:
 --   p_member  {"select": "campaigns:read", "insert": "campaigns:write"}: members of a brand, by permission
---   p_fan     'select,insert': rows of the fan;  p_job: rows of the job's brand;  p_admin, p_system, p_sealer: every
---             row
---   p_campaign_column  rows belong to campaigns: of members who don't see all of these, only rows of their own
+--   p_fan     'select,insert': rows of the fan
+--   p_job     rows of the job's brand
+--   p_admin, p_system, p_sealer: every row
+--   p_campaign_column  column with the row's campaign: members who may not see all campaigns see rows of their own
 create procedure app.secure(
     p_table regclass,
     p_member jsonb default '{}',
@@ -163,6 +165,7 @@ begin
     execute format('alter table %s enable row level security', p_table);
     execute format('alter table %s force row level security', p_table);
     execute format('revoke all on table %s from public, anon, authenticated, service_role', p_table);
+    -- One row per policy: role, command and predicate.
     for rule in
         select 'authenticated' as role, key as command,
             format('%I = (select app.brand_for(%L))', p_brand_column, value) || case
@@ -185,6 +188,7 @@ begin
         union all
         select 'app_definer', command, 'true' from unnest(array['select', 'insert', 'update', 'delete']) as command
     loop
+        -- INSERT has only a check of new rows, SELECT and DELETE only a condition on old rows, UPDATE has both.
         predicate := case rule.command
             when 'insert' then format('with check (%s)', rule.predicate)
             when 'update' then format('using (%1$s) with check (%1$s)', rule.predicate)
@@ -197,7 +201,7 @@ begin
 end
 $$;
 
--- The claims of this transaction; null when nobody is known.
+-- Return the claims of this transaction; null for an anonymous request.
 create function app.claims() returns jsonb language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     return nullif(current_setting('request.jwt.claims', true), '')::jsonb;
@@ -205,7 +209,7 @@ end
 $$;
 grant execute on function app.claims() to public;
 
--- The brand of the job that this transaction runs.
+-- Return the brand of the job that this transaction runs.
 create function app.job_brand() returns uuid language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     return (app.claims() #>> '{app_metadata,brand_id}')::uuid;
@@ -213,7 +217,8 @@ end
 $$;
 grant execute on function app.job_brand() to app_job;
 
--- Clients see these as HTTP: SQLSTATE PTnnn is the status, the message its stable code.
+-- Raise an error that clients get as an HTTP problem: SQLSTATE PTnnn is the status, the message is the error code.
+-- Every code is registered in models/core/errors.py.
 create function app.refuse(p_status int, p_code text, p_detail text default '') returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

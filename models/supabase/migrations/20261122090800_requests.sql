@@ -1,4 +1,4 @@
--- Answers kept for Idempotency-Key: claimed and stored in the transaction of the effect itself.
+-- Responses stored by Idempotency-Key. A key is claimed, and its response stored, in the transaction of the effect.
 
 create table app.idempotency_keys (
     scope text not null,
@@ -13,7 +13,7 @@ create table app.idempotency_keys (
 create index idempotency_keys_created on app.idempotency_keys (created_at);
 call app.secure('app.idempotency_keys', p_system => 'select,delete');
 
--- Refuses whoever names another's keys: answers are for whom they were given to, whatever the statement says.
+-- Refuse a scope that is not the caller's: a response may be replayed to its first recipient only.
 create function app.require_own_scope(p_scope text) returns void
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -24,13 +24,14 @@ begin
     then
         return;
     end if;
-    perform app.refuse(403, 'forbidden', 'These keys are somebody else''s.');
+    perform app.refuse(403, 'forbidden', 'The Idempotency-Key belongs to another caller.');
 end
 $$;
 call app.grant_definer('app.require_own_scope(text)', '{}');
 
--- Claims a key, or returns the answer that it already has. A second request with it waits here for the first to end.
-create function app.idempotency_begin(p_scope text, p_key text, p_digest bytea) returns jsonb
+-- Claim a key and return null, or return the stored request digest and response of a key that was claimed before.
+-- A concurrent request with the same key waits in the INSERT until the first transaction ends.
+create function app.claim_idempotency_key(p_scope text, p_key text, p_digest bytea) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     kept app.idempotency_keys;
@@ -46,15 +47,16 @@ begin
 end
 $$;
 
-create function app.idempotency_store(p_scope text, p_key text, p_status int, p_headers jsonb, p_body text) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Store the response of a claimed key.
+create function app.store_idempotent_response(p_scope text, p_key text, p_status int, p_headers jsonb, p_body text)
+returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_own_scope(p_scope);
     update app.idempotency_keys set status = p_status, headers = p_headers, body = p_body
     where scope = p_scope and key = p_key;
 end
 $$;
-call app.grant_definer('app.idempotency_begin(text,text,bytea)',
+call app.grant_definer('app.claim_idempotency_key(text,text,bytea)',
     array['app_public', 'authenticated', 'app_fan', 'app_admin']);
-call app.grant_definer('app.idempotency_store(text,text,int,jsonb,text)',
+call app.grant_definer('app.store_idempotent_response(text,text,int,jsonb,text)',
     array['app_public', 'authenticated', 'app_fan', 'app_admin']);
