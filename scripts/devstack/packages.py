@@ -141,6 +141,21 @@ def ensure_pgbouncer() -> None:
     _ensure(lambda: [] if pgbouncer() else ["pgbouncer"])
 
 
+def ensure_plpgsql_check() -> None:
+    """Install the extension that checks functions in PL/pgSQL, which only tests need.
+
+    Raises:
+        SetupError: the package can't be installed; names it.
+    """
+
+    def absent() -> list[str]:
+        found = postgres()
+        installed = found and (found.share / "extension" / "plpgsql_check.control").exists()
+        return [] if installed or found is None else [f"postgresql-{found.version}-plpgsql-check"]
+
+    _ensure(absent)
+
+
 def ensure_browser() -> None:
     """Install Chromium and its driver, which only tests need, where they are missing.
 

@@ -20,6 +20,7 @@ CHECKS = {
     "ruff format": ["ruff", "format", "--check", "--quiet", "."],
     "mypy": ["mypy", "--no-error-summary"],
     "import-linter": ["lint-imports"],
+    "squawk": ["squawk", "models/supabase/migrations/*.sql"],
 }
 WITH_RABBITMQ = "--with-rabbitmq"
 """What pytest, too, is told: without it there are no tests with RabbitMQ, and it needn't be installed."""
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> int:
     """
     packages.ensure_program("curl")  # for the README's tour
     packages.ensure_pgbouncer()
+    packages.ensure_plpgsql_check()
     packages.ensure_browser()  # for the pages
     if WITH_RABBITMQ in argv:
         packages.ensure_rabbitmq()
