@@ -9,7 +9,6 @@ another version of it in its place, for so long (Object Lock in compliance mode;
 Whoever writes a newer version, or a delete marker, changes nothing: it is the oldest version that is read.
 """
 
-import http.client
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -119,9 +118,9 @@ def _send(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
     headers.pop("Expect", None)  # nothing waits for 100 Continue
     try:
         answer = http_fetch.request(
-            request.method, request.url, timeout=TIMEOUT, most=MOST_BYTES, content=body, headers=headers
+            request.method, request.url, timeout=TIMEOUT, max_bytes=MOST_BYTES, content=body, headers=headers
         )
-    except (OSError, http.client.HTTPException, http_fetch.NotFetched) as error:
+    except OSError as error:
         raise HTTPClientError(error=error) from error
     return AWSResponse(request.url, answer.status, answer.headers, _Content(answer.content))
 

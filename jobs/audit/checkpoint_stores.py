@@ -7,7 +7,6 @@ folder, an object store behind a gateway. A user and password in that URL are se
 
 import base64
 import errno
-import http.client
 import os
 import re
 import stat
@@ -18,7 +17,7 @@ from typing import BinaryIO, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from models.audit.checkpoints import name_of
-from models.core.http_fetch import NotFetched, request
+from models.core.http_fetch import FetchError, request
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 15.0
@@ -222,11 +221,11 @@ class Server:
                 method,
                 url.geturl(),
                 timeout=TIMEOUT,
-                most=MOST_BYTES,
+                max_bytes=MOST_BYTES,
                 content=content,
                 headers={**self._headers, **(headers or {})},
             )
-        except (http.client.HTTPException, NotFetched) as error:
+        except FetchError as error:
             raise OSError(f"{self._url.hostname}: {error}") from error
         return answer.status, answer.content
 

@@ -1,60 +1,60 @@
-"""HTTP requests to other servers, with one deadline and one size limit that no answer can lift.
+"""HTTP requests to other servers, with one deadline and one size limit for the whole exchange.
 
-The deadline covers name look-up, connect, TLS handshake, request and answer, whatever the framing. Every socket
-operation gets the time that is left, so a server that sends one byte at a time gains nothing. Redirects are not
-followed. An answer that was cut off is an error.
+httpcore2 speaks HTTP/1.1. Its time limits begin again with each byte and it has no size limit. The network backend of
+this module adds both: each socket operation gets the time that is left, and received bytes are counted. The deadline
+covers name look-up, connect, TLS handshake, request and response.
 """
 
-import http.client
-import io
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
+
+import httpcore2
 
 LOOK_UPS = 8
-"""Name look-ups of one process at the same time. A look-up can't be interrupted, only left behind."""
+"""Concurrent name look-ups of one process. A look-up can't be interrupted, only abandoned."""
 FRAMING_BYTES = 65_536
-"""Bytes that an answer may have besides its content: status line, headers and chunk sizes."""
+"""Bytes that a response may have besides its content: status line, headers and chunk sizes."""
 
 _look_ups = threading.BoundedSemaphore(LOOK_UPS)
 
 
-class NotFetched(Exception):
-    """The answer has another status than 200, is too large, or is incomplete."""
+class FetchError(OSError):
+    """The server broke the protocol, or its response is too large, incomplete or not a 200."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer, whatever its status."""
+class Response:
+    """A complete response of any status."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes
 
 
-def fetch(url: str, *, timeout: float, most: int, headers: Mapping[str, str] | None = None) -> bytes:
-    """Return the content of a 200.
+def fetch(url: str, *, timeout: float, max_bytes: int, headers: Mapping[str, str] | None = None) -> bytes:
+    """Return the content of a 200 response.
 
     Args:
-        url: `http:` or `https:`.
-        timeout: seconds that the whole request may take.
-        most: bytes that the content may have.
+        url: `http:` or `https:` URL.
+        timeout: seconds for the whole request.
+        max_bytes: maximum size of the content.
         headers: request headers.
 
     Raises:
-        NotFetched: the status is not 200, or the answer is too large or incomplete.
-        OSError, http.client.HTTPException: the server can't be reached, is too slow, or doesn't speak HTTP.
+        FetchError: the response is not a 200, too large, incomplete or not HTTP.
+        OSError: the server can't be reached or exceeds the timeout.
     """
-    answer = request("GET", url, timeout=timeout, most=most, headers=headers)
-    if answer.status != 200:
-        raise NotFetched(f"status {answer.status}")
-    return answer.content
+    response = request("GET", url, timeout=timeout, max_bytes=max_bytes, headers=headers)
+    if response.status != 200:
+        raise FetchError(f"status {response.status}")
+    return response.content
 
 
 def request(
@@ -62,49 +62,74 @@ def request(
     url: str,
     *,
     timeout: float,
-    most: int,
+    max_bytes: int,
     content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
-) -> Answer:
-    """Send a request and return its whole answer. Certificates are verified; redirects are answers.
+) -> Response:
+    """Send a request and return the complete response.
+
+    Certificates are verified. Redirects are returned, not followed. Proxies of the environment are not used.
 
     Args:
-        method: e.g. `PUT`.
-        url: `http:` or `https:`.
-        timeout: seconds that the whole request may take.
-        most: bytes that the content of the answer may have.
-        content: body of the request.
+        method: HTTP method, e.g. `PUT`.
+        url: `http:` or `https:` URL.
+        timeout: seconds for the whole request.
+        max_bytes: maximum size of the response's content.
+        content: request body.
         headers: request headers.
 
     Raises:
-        NotFetched: the answer is too large or incomplete.
-        OSError, http.client.HTTPException: the server can't be reached, is too slow, or doesn't speak HTTP.
+        FetchError: the response is too large, incomplete or not HTTP.
+        OSError: the server can't be reached or exceeds the timeout.
     """
     parts = urlsplit(url)
-    connection = _Connection(parts, _Deadline(timeout), most + FRAMING_BYTES)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise FetchError("the URL is neither http: nor https:")
+    is_encrypted = parts.scheme == "https"
+    # A server may compress only if asked to. Compressed content would pass the size limit.
+    sent = {
+        "Host": parts.netloc.rpartition("@")[2],
+        "Accept-Encoding": "identity",
+        **(headers or {}),
+    }
+    target = httpcore2.URL(url)
+    connection = httpcore2.HTTPConnection(
+        target.origin,
+        ssl_context=_tls_context() if is_encrypted else None,
+        network_backend=_Backend(_Deadline(timeout), max_bytes + FRAMING_BYTES),
+    )
     try:
-        target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
-        connection.request(method, target, content, dict(headers or {}))
-        answer = connection.getresponse()
-        return Answer(answer.status, dict(answer.getheaders()), _whole(answer, most, parts.scheme == "https"))
-    finally:
-        connection.hang_up()
+        with connection, connection.stream(method, target, headers=list(sent.items()), content=content) as response:
+            _require_framing(response, is_encrypted)
+            names = {name.decode("ascii"): value.decode("latin-1") for name, value in response.headers}
+            return Response(response.status, names, _read(response, max_bytes))
+    except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol) as error:
+        raise FetchError(str(error)) from error
 
 
-def _whole(answer: http.client.HTTPResponse, most: int, encrypted: bool) -> bytes:
-    length = answer.length  # http.client sets it to None for chunks and for an answer that ends with the connection
-    if length is None and not answer.chunked and not encrypted:
-        # Only TLS marks the end of a connection (close_notify). Without the mark, a cut answer looks complete.
-        raise NotFetched("an answer without a length")
-    try:
-        content = answer.read(most + 1)
-    except http.client.IncompleteRead as error:
-        raise NotFetched("a part of the answer only") from error
-    if len(content) > most:
-        raise NotFetched(f"more than {most} bytes")
-    if length is not None and len(content) < length:
-        raise NotFetched("a part of the answer only")
-    return content
+def _read(response: httpcore2.Response, max_bytes: int) -> bytes:
+    content = bytearray()
+    for chunk in response.iter_stream():
+        content += chunk
+        if len(content) > max_bytes:
+            raise FetchError(f"more than {max_bytes} bytes")
+    return bytes(content)
+
+
+def _require_framing(response: httpcore2.Response, is_encrypted: bool) -> None:
+    """Refuse a response whose end can't be told from a broken connection."""
+    # Only TLS marks the end of a connection (close_notify). Without the mark, a truncated response looks complete.
+    names = {name.lower() for name, _ in response.headers}
+    has_end = b"content-length" in names or b"transfer-encoding" in names or response.status in (204, 304)
+    if not has_end and not is_encrypted:
+        raise FetchError("a response without a length")
+
+
+def _tls_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    # Python ignores a missing close_notify by default. Then a truncated response would look complete.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    return context
 
 
 class _Deadline:
@@ -119,124 +144,105 @@ class _Deadline:
         """
         seconds = self._at - time.monotonic()
         if seconds <= 0:
-            raise TimeoutError("the answer takes too long")
+            raise TimeoutError("the response takes too long")
         return seconds
 
 
-class _Connection(http.client.HTTPConnection):
-    """One request to one server over a wire with a deadline."""
+class _Stream(httpcore2.NetworkStream):
+    """Connected socket: each operation gets the time that is left, and received bytes are counted.
 
-    def __init__(self, parts: SplitResult, deadline: _Deadline, most: int) -> None:
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise NotFetched("the URL is neither http: nor https:")
-        self.default_port = 443 if parts.scheme == "https" else 80
-        super().__init__(parts.hostname, parts.port or self.default_port)
-        self._encrypted = parts.scheme == "https"
-        self._deadline, self._most = deadline, most
-        self._opened: socket.socket | None = None
+    The time limits that httpcore2 passes are ignored: this module sets none.
+    """
 
-    def connect(self) -> None:
-        """See `HTTPConnection`."""
-        self._opened = _open(self.host, self.port, self._deadline)
-        if self._encrypted:
-            self._opened.settimeout(self._deadline.left())  # one timeout for all messages of the handshake
-            context = ssl.create_default_context()
-            context.set_alpn_protocols(["http/1.1"])
-            # Python ignores a missing close_notify by default. Then a cut answer would look complete.
-            context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
-            self._opened = context.wrap_socket(self._opened, server_hostname=self.host, suppress_ragged_eofs=False)
-        self.sock: Any = _Wire(self._opened, self._deadline, self._most)
+    def __init__(self, connected: socket.socket, deadline: _Deadline, max_bytes: int) -> None:
+        self._socket, self._deadline, self._bytes_left = connected, deadline, max_bytes
 
-    def hang_up(self) -> None:
-        """Close the socket. `close` doesn't: `http.client` calls it before it reads an answer without a length."""
-        if self._opened is not None:
-            self._opened.close()
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Receive up to `max_bytes` bytes; none at the end of the stream.
+
+        Raises:
+            FetchError: the response is too large.
+        """
+        self._socket.settimeout(self._deadline.left())
+        received = self._socket.recv(max_bytes)
+        self._bytes_left -= len(received)
+        if self._bytes_left < 0:
+            raise FetchError("the response is too large")
+        return received
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send all bytes of `buffer`."""
+        # One `sendall` would give each part the whole time again.
+        rest = memoryview(buffer)
+        while rest:
+            self._socket.settimeout(self._deadline.left())
+            rest = rest[self._socket.send(rest) :]
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> "_Stream":
+        """Return the stream encrypted. One timeout covers all messages of the handshake."""
+        self._socket.settimeout(self._deadline.left())
+        encrypted = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname, suppress_ragged_eofs=False)
+        return _Stream(encrypted, self._deadline, self._bytes_left)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
 
 
-def _open(host: str, port: int, deadline: _Deadline) -> socket.socket:
-    """Connect to the first address that answers; each gets an equal part of the time that is left."""
-    found = _addresses(host, port, deadline)
-    failure: OSError = OSError(f"{host} has no address")
-    for number, (family, kind, protocol, _, address) in enumerate(found):
-        opened = socket.socket(family, kind, protocol)
-        try:
-            opened.settimeout(deadline.left() / (len(found) - number))
-            opened.connect(address)
-            return opened
-        except OSError as error:
-            opened.close()
-            failure = error
-    raise failure
+class _Backend(httpcore2.NetworkBackend):
+    """Connect within the deadline."""
+
+    def __init__(self, deadline: _Deadline, max_bytes: int) -> None:
+        self._deadline, self._max_bytes = deadline, max_bytes
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> _Stream:
+        """Connect to the first address that accepts; each gets an equal part of the time that is left."""
+        addresses = _resolve(host, port, self._deadline)
+        failure = OSError(f"{host} has no address")
+        for number, (family, kind, protocol, _, address) in enumerate(addresses):
+            connected = socket.socket(family, kind, protocol)
+            try:
+                connected.settimeout(self._deadline.left() / (len(addresses) - number))
+                connected.connect(address)
+                return _Stream(connected, self._deadline, self._max_bytes)
+            except OSError as error:
+                connected.close()
+                failure = error
+        raise failure
 
 
-def _addresses(host: str, port: int, deadline: _Deadline) -> list[Any]:
-    """Look up a name in a thread that is left behind when it takes too long."""
+def _resolve(host: str, port: int, deadline: _Deadline) -> list[Any]:
+    """Resolve a name in a thread, which is abandoned at the deadline: nothing can interrupt `getaddrinfo`."""
     places = _look_ups
     if not places.acquire(timeout=deadline.left()):
         raise TimeoutError(f"{LOOK_UPS} name look-ups are still running")
-    found: SimpleQueue[list[Any] | Exception] = SimpleQueue()
+    results: SimpleQueue[list[Any] | Exception] = SimpleQueue()
 
     def look_up() -> None:
         try:
-            found.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            results.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except Exception as error:
-            found.put(error)
+            results.put(error)
         finally:
             places.release()
 
     threading.Thread(target=look_up, name="look-up", daemon=True).start()
     try:
-        result = found.get(timeout=deadline.left())
+        result = results.get(timeout=deadline.left())
     except Empty:
         raise TimeoutError(f"the look-up of {host} takes too long") from None
     if isinstance(result, Exception):
         raise result
     return result
-
-
-class _Wire:
-    """A connected socket as `http.client` uses one: each operation gets the time that is left, and bytes are counted.
-
-    Python's own timeout of a socket begins again with each byte.
-    """
-
-    def __init__(self, opened: socket.socket, deadline: _Deadline, most: int) -> None:
-        self._socket, self._deadline, self._left = opened, deadline, most
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        """Return the stream of the answer. Closing the connection ends it."""
-        return io.BufferedReader(_Reading(self))
-
-    def sendall(self, data: bytes) -> None:
-        """Send all bytes of `data`."""
-        rest = memoryview(data)
-        while rest:
-            self._socket.settimeout(self._deadline.left())
-            rest = rest[self._socket.send(rest) :]
-
-    def receive(self, buffer: Any) -> int:
-        """Receive some bytes; 0 at the end.
-
-        Raises:
-            NotFetched: the answer is too large.
-        """
-        self._socket.settimeout(self._deadline.left())
-        received = self._socket.recv_into(buffer)
-        self._left -= received
-        if self._left < 0:
-            raise NotFetched("the answer is too large")
-        return received
-
-    def close(self) -> None:
-        """Leave the socket open; see `hang_up`."""
-
-
-class _Reading(io.RawIOBase):
-    def __init__(self, wire: _Wire) -> None:
-        self._wire = wire
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        return self._wire.receive(buffer)

@@ -8,12 +8,11 @@ At most `LOOK_UPS` passwords are looked up at the same time. One more counts as 
 """
 
 import hashlib
-import http.client
 import logging
 import threading
 import time
 
-from models.core.http_fetch import NotFetched, fetch
+from models.core.http_fetch import fetch
 from settings import settings
 
 logger = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ def _is_known(password: str) -> bool:
     digest = hashlib.sha1(password.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest().upper()
     try:
         found = _suffixes(digest[:_PREFIX])
-    except (OSError, http.client.HTTPException, NotFetched, ValueError) as error:
+    except (OSError, ValueError) as error:
         _leave_alone(error)
         return False
     return digest[_PREFIX:] in found
@@ -58,7 +57,9 @@ def _is_known(password: str) -> bool:
 def _suffixes(prefix: str) -> set[str]:
     """The rest of all digests that begin so. Padding, which hides how many there are, is counted 0 times."""
     url = f"{settings.breached_passwords_url.rstrip('/')}/{prefix}"
-    lines = fetch(url, timeout=TIMEOUT, most=MAX_BYTES, headers={"Add-Padding": "true"}).decode("ascii").splitlines()
+    lines = (
+        fetch(url, timeout=TIMEOUT, max_bytes=MAX_BYTES, headers={"Add-Padding": "true"}).decode("ascii").splitlines()
+    )
     pairs = (line.partition(":") for line in lines if line)
     return {suffix.strip().upper() for suffix, _, count in pairs if int(count) > 0}
 

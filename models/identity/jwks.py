@@ -4,7 +4,6 @@ An instance is shared by threads. Whoever looks a key up never waits; `fetch` is
 `needs_fetch` it is known when.
 """
 
-import http.client
 import logging
 import time
 from collections import OrderedDict, deque
@@ -16,7 +15,7 @@ import msgspec
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
-from models.core.http_fetch import NotFetched, fetch
+from models.core.http_fetch import fetch
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +111,8 @@ class RemoteKeys:
         began = self._clock()
         self._tries.append(began)
         try:
-            keys = parse(fetch(self.url, timeout=TIMEOUT, most=MAX_BYTES))
-        except (OSError, http.client.HTTPException, ValueError, NotFetched, Unusable) as error:
+            keys = parse(fetch(self.url, timeout=TIMEOUT, max_bytes=MAX_BYTES))
+        except (OSError, ValueError, Unusable) as error:
             self._failed = True
             logger.warning("The key set at %s can't be had: %s: %s", self.url, type(error).__name__, error)
             return
