@@ -119,7 +119,7 @@ def kit_of(config: Settings) -> Kit:
         key_rate=parse_rate("apiKey", config.api_key_rate),
         person_rate=parse_rate("person", config.person_rate),
         address_rate=parse_rate("address", config.address_rate),
-        grants=Grants(pool, permissions.allowed),
+        grants=Grants(pool, permissions.granted),
         transaction=database.transaction,
         record=trail.record,
         refusals=Refusals(pool, refusals.record, on_exit=database.close_thread),

@@ -2,11 +2,11 @@
 
 import json
 import time
-from collections import OrderedDict
 from functools import cache
 from typing import Any
 from uuid import UUID
 
+from cachetools import LRUCache
 from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import KeySet
@@ -79,22 +79,8 @@ def issue(
     return jwt.encode({"alg": "ES256", "kid": key.kid, "typ": "JWT"}, claims, key, algorithms=_ALGORITHMS)
 
 
-class _Verified:
-    """Tokens seen lately and their claims: a signature is checked once, the expiry every time."""
-
-    def __init__(self) -> None:
-        self._claims: OrderedDict[str, dict[str, Any]] = OrderedDict()
-
-    def get(self, token: str) -> dict[str, Any] | None:
-        return self._claims.get(token)
-
-    def put(self, token: str, claims: dict[str, Any]) -> None:
-        self._claims[token] = claims
-        while len(self._claims) > _CACHE_SIZE:
-            self._claims.popitem(last=False)
-
-
-_verified = _Verified()
+# Only the event loop verifies tokens, so the cache needs no lock. The expiry is checked on every request.
+_verified: LRUCache[str, dict[str, Any]] = LRUCache(_CACHE_SIZE)
 _rules = jwt.JWTClaimsRegistry(
     leeway=30,
     exp={"essential": True},
@@ -114,8 +100,7 @@ def verify(token: str) -> dict[str, Any]:
     """
     claims = _verified.get(token)
     if claims is None:
-        claims = _decode(token)
-        _verified.put(token, claims)
+        claims = _verified[token] = _decode(token)
     if claims["exp"] < time.time():
         raise TokenExpired
     return claims

@@ -8,12 +8,13 @@ import base64
 import binascii
 import hmac
 import secrets
-import time
 from datetime import timedelta
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
 import peewee
+from cachetools import TTLCache
 from playhouse.postgres_ext import ArrayField, DateTimeTZField
 
 from models.core import context, keys
@@ -30,7 +31,8 @@ _SHOWN = len(PREFIX) + 8
 _REMEMBERED = 60.0  # seconds; whether a key is still good is asked in every transaction, whatever is remembered here
 _CACHE_SIZE = 10_000
 
-_known: dict[bytes, tuple[float, Identity]] = {}
+_known: TTLCache[bytes, Identity] = TTLCache(_CACHE_SIZE, _REMEMBERED)
+_known_lock = Lock()
 
 
 class ApiKeyInvalid(Unauthenticated):
@@ -127,9 +129,10 @@ def identify(text: str) -> Identity:
     if not _is_ours(text):
         raise ApiKeyInvalid
     newest = _hash(text, keys.active_version())
-    known = _known.get(newest)
-    if known is not None and known[0] > time.monotonic():
-        return known[1]
+    with _known_lock:
+        known = _known.get(newest)
+    if known is not None:
+        return known
     hashes = [_hash(text, version) for version in keys.versions()]
     with transaction(context.nobody()):
         found = row("SELECT id, brand_id, scopes, is_good FROM app.identify_api_key(%s)", (hashes,))
@@ -140,9 +143,8 @@ def identify(text: str) -> Identity:
         refusal = ApiKeyInvalid()
         refusal.claims = identity.claims
         raise refusal
-    if len(_known) >= _CACHE_SIZE:
-        _known.clear()
-    _known[newest] = (time.monotonic() + _REMEMBERED, identity)
+    with _known_lock:
+        _known[newest] = identity
     return identity
 
 

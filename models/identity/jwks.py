@@ -6,12 +6,13 @@ An instance is shared by threads. Whoever looks a key up never waits; `fetch` is
 
 import logging
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
+from cachetools import FIFOCache
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
@@ -68,7 +69,7 @@ class RemoteKeys:
         self._clock = clock
         self._held = _Held()
         self._tries: deque[float] = deque(maxlen=FETCHES)
-        self._asked: OrderedDict[str | None, float] = OrderedDict()
+        self._asked: FIFOCache[str | None, float] = FIFOCache(MAX_ASKED)
         self._failed = False
 
     @property
@@ -121,9 +122,6 @@ class RemoteKeys:
     def _ask(self, kid: str | None) -> None:
         if self.is_absent(kid):
             self._asked[kid] = self._clock()
-            self._asked.move_to_end(kid)
-        while len(self._asked) > MAX_ASKED:
-            self._asked.popitem(last=False)
 
     def _was_fetched_for(self, kid: str | None) -> bool:
         asked, fetched_at = self._asked.get(kid), self._held.fetched_at

@@ -1,6 +1,5 @@
 """What each role may do: one table, read by the row policies and by the web tier alike."""
 
-import time
 from dataclasses import dataclass
 
 from models.core import context
@@ -9,14 +8,12 @@ from models.core.database import rows, transaction
 ROLES = ("Brand Admin", "Campaign Manager", "Creator", "Fan", "System Admin")
 """Every role; a role's id is its place in here, from one on."""
 
-_MAX_AGE = 60.0  # seconds; the policies bite at once whatever this cache says
 
-_cached: tuple[float, frozenset[tuple[str, str]]] = (0.0, frozenset())
-
-
-def allowed(user_role: str | None, permission: str) -> bool:
-    """Whether the role has the permission, e.g. `("Campaign Manager", "campaigns:launch")`."""
-    return (user_role or "", permission) in _granted()
+def granted() -> frozenset[tuple[str, str]]:
+    """Return every pair of a role and a permission that it has, e.g. `("Campaign Manager", "campaigns:launch")`."""
+    with transaction(context.nobody()):
+        found = rows("SELECT role, permission FROM app.list_permissions()")
+    return frozenset((one["role"], one["permission"]) for one in found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +36,3 @@ def table() -> list[Permission]:
 def role_of(role_id: int) -> str:
     """The name of a role."""
     return ROLES[role_id - 1]
-
-
-def _granted() -> frozenset[tuple[str, str]]:
-    global _cached
-    read_at, granted = _cached
-    if not granted or time.monotonic() - read_at > _MAX_AGE:
-        with transaction(context.nobody()):
-            found = rows("SELECT role, permission FROM app.list_permissions()")
-        granted = frozenset((r["role"], r["permission"]) for r in found)
-        _cached = (time.monotonic(), granted)
-    return granted

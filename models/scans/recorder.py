@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 import psycopg2
+from cachetools import LRUCache
 from psycopg2.extensions import connection
 
 from models.core import database, keys
@@ -72,17 +72,15 @@ class _Codes:
 
     def __init__(self, look_up: Callable[[UUID], _Code]) -> None:
         self._look_up = look_up
-        self._known: OrderedDict[UUID, _Code] = OrderedDict()
+        self._known: LRUCache[UUID, _Code] = LRUCache(REMEMBERED_CODES)
 
     def get(self, code_id: UUID) -> _Code:
-        if code_id in self._known:
-            self._known.move_to_end(code_id)
-            return self._known[code_id]
+        known = self._known.get(code_id)
+        if known is not None:
+            return known
         found = self._look_up(code_id)
         if found.key_version is not None:
             self._known[code_id] = found
-            if len(self._known) > REMEMBERED_CODES:
-                self._known.popitem(last=False)
         return found
 
 

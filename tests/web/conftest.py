@@ -41,7 +41,7 @@ class Notebook:
     kept: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
     refusals: list[Refused] = dataclasses.field(default_factory=list)
     is_recent: bool = True
-    role_questions: list[tuple[str | None, str]] = dataclasses.field(default_factory=list)
+    permission_reads: int = 0
 
     @contextmanager
     def transaction(self, identity: Identity, *, timeout: float) -> Iterator[None]:
@@ -72,10 +72,10 @@ class Notebook:
         if not self.is_recent:
             raise Forbidden
 
-    def allowed(self, role: str | None, permission: str) -> bool:
-        """Stands for `models.identity.permissions.allowed`."""
-        self.role_questions.append((role, permission))
-        return (role, permission) in GRANTED
+    def granted(self) -> frozenset[tuple[str, str]]:
+        """Stands for `models.identity.permissions.granted`."""
+        self.permission_reads += 1
+        return frozenset(GRANTED)
 
     def begin(self, scope: str, key: str, digest: bytes) -> dict[str, Any] | None:
         """Stands for `app.claim_idempotency_key`."""
@@ -133,7 +133,7 @@ def small_app(
         key_rate=parse_rate("apiKey", "5/minute"),
         person_rate=parse_rate("person", config.person_rate),
         address_rate=parse_rate("address", config.address_rate),
-        grants=Grants(pool, notebook.allowed),
+        grants=Grants(pool, notebook.granted),
         transaction=notebook.transaction,
         record=notebook.record,
         refusals=Refusals(pool, notebook.refuse, minute=minute),

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+
+from cachetools import TLRUCache
 
 from models.core.context import Identity, of_claims
 from models.core.errors import TokenExpired
@@ -54,7 +55,10 @@ async def _own(token: str) -> Identity:
 class _Known:
     identity: Identity
     expires_at: int
-    fresh_until: float
+
+
+def _expiry(_token: str, _known: _Known, now: float) -> float:
+    return now + FRESH
 
 
 class SupabaseTokens:
@@ -65,7 +69,7 @@ class SupabaseTokens:
         self._pool = pool
         self._keys = keys or RemoteKeys(project.jwks_url)
         self._verifier = Verifier(project, self._keys)
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known: TLRUCache[str, _Known] = TLRUCache(MOST, _expiry)
         self._fetching: asyncio.Task[None] | None = None
 
     async def __call__(self, token: str) -> Identity:
@@ -75,23 +79,19 @@ class SupabaseTokens:
             Problem: nobody's whom we let in (401, 403), or that can't be known now (503).
         """
         known = self._known.get(token)
-        if known is None or known.fresh_until < time.monotonic():
+        if known is None:
             known = await self._look(token)
         if known.expires_at <= time.time():
             raise TokenExpired
         return known.identity
 
     async def _look(self, token: str) -> _Known:
-        self._known.pop(token, None)
         head = supabase.head_of(token)
         if head.alg != "HS256":
             await self._have_key(head.kid)
         claims = self._verifier.verify(token)
         identity = await self._pool.run(supabase.identity_of, claims, self._project)
-        known = _Known(identity, claims.exp, time.monotonic() + FRESH)
-        self._known[token] = known
-        while len(self._known) > MOST:
-            self._known.popitem(last=False)
+        known = self._known[token] = _Known(identity, claims.exp)
         return known
 
     async def _have_key(self, kid: str | None) -> None:

@@ -1,28 +1,30 @@
-"""Which permissions a role has, answered in the event loop and asked for in a thread."""
+"""Permissions of roles, read in a thread and cached for the event loop."""
 
-import time
 from collections.abc import Callable
+
+from cachetools import TTLCache
 
 from models.core.context import Identity
 from web.http.thread_pool import Pool
 
-MAX_AGE = 30.0  # seconds; row policies bite at once, whatever is remembered here
+MAX_AGE = 30.0
+"""Seconds that a copy of all permissions is used. Row policies apply a change at once."""
+
+Pairs = frozenset[tuple[str, str]]
+"""Role and permission."""
 
 
 class Grants:
-    """Remembers for `MAX_AGE` seconds what the database says about a role and a permission."""
+    """Decide by a cached copy of the permissions; belongs to one event loop."""
 
-    def __init__(self, pool: Pool, allowed: Callable[[str | None, str], bool]) -> None:
+    def __init__(self, pool: Pool, read: Callable[[], Pairs]) -> None:
         self._pool = pool
-        self._ask = allowed
-        self._known: dict[tuple[str, str], tuple[float, bool]] = {}
+        self._read = read
+        self._cache: TTLCache[str, Pairs] = TTLCache(maxsize=1, ttl=MAX_AGE)
 
     async def allow(self, identity: Identity, permission: str) -> bool:
-        """Whether `identity`'s role has `permission`."""
-        role = identity.user_role or ""
-        known = self._known.get((role, permission))
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        answer: bool = await self._pool.run(self._ask, role, permission)
-        self._known[role, permission] = (time.monotonic() + MAX_AGE, answer)
-        return answer
+        """Return whether the caller's role has the permission."""
+        granted = self._cache.get("granted")
+        if granted is None:
+            granted = self._cache["granted"] = await self._pool.run(self._read)
+        return (identity.user_role or "", permission) in granted

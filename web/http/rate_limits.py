@@ -13,11 +13,11 @@ The answer carries `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-rateli
 import logging
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from cachetools import TLRUCache
 from limits import RateLimitItem, parse_many
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
@@ -82,11 +82,14 @@ class Standing:
 
 @dataclass(slots=True)
 class _Taken:
-    """What is left of the requests that were taken at once, and until when it may be handed out."""
+    """Requests that were counted at once and not yet handed out."""
 
     standing: Standing
     left: int
-    until: float
+
+
+def _expiry(_key: tuple[str, ...], taken: _Taken, now: float) -> float:
+    return now + (REFUSAL_SECONDS if taken.standing.refused else SHARE_SECONDS)
 
 
 class Limiter:
@@ -97,7 +100,7 @@ class Limiter:
         self._redis: SlidingWindowCounterRateLimiter | None = None
         self._forget()
         self._redis_again_at = 0.0
-        self._taken: OrderedDict[tuple[str, ...], _Taken] = OrderedDict()
+        self._taken: TLRUCache[tuple[str, ...], _Taken] = TLRUCache(MOST_CALLERS, _expiry)
 
     async def take(self, rate: Rate, *who: str) -> Standing:
         """Count one request of `who`, and say how they stand.
@@ -119,7 +122,7 @@ class Limiter:
             TooMany: it is used up; carries the headers.
         """
         taken = self._taken.get((rate.name, *who))
-        if taken is None or taken.until < time.monotonic() or (taken.left == 0 and not taken.standing.refused):
+        if taken is None or (taken.left == 0 and not taken.standing.refused):
             taken = await self._take_part(rate, who)
         if taken.standing.refused:
             raise self._refusal(rate, taken.standing)
@@ -131,12 +134,7 @@ class Limiter:
         standing = await self._count(rate, who, part)
         if standing.refused and part > 1:
             part, standing = 1, await self._count(rate, who)
-        until = time.monotonic() + (REFUSAL_SECONDS if standing.refused else SHARE_SECONDS)
-        taken = _Taken(standing, part, until)
-        self._taken[rate.name, *who] = taken
-        self._taken.move_to_end((rate.name, *who))
-        while len(self._taken) > MOST_CALLERS:
-            self._taken.popitem(last=False)
+        taken = self._taken[rate.name, *who] = _Taken(standing, part)
         return taken
 
     @staticmethod

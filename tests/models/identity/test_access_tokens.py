@@ -23,7 +23,7 @@ def restart(monkeypatch):
 
     def begin(text):
         monkeypatch.setattr(access_tokens, "settings", dataclasses.replace(settings, auth_jwks=text))
-        monkeypatch.setattr(access_tokens, "_verified", access_tokens._Verified())
+        monkeypatch.setattr(access_tokens, "_verified", {})
         access_tokens._keys.cache_clear()
 
     yield begin
