@@ -35,9 +35,7 @@ _PLAIN_NAME = re.compile(r"(?=.{1,66}\Z)[\w!#$%&'*+/=?^`{|}~-]+( [\w!#$%&'*+/=?^
 class Undeliverable(Problem):
     """The message can't be composed, or the server has refused its sender, recipient or content with 5xx."""
 
-    status = 422
     code = "mail_undeliverable"
-    title = "The mail can't be delivered"
 
 
 class _Answers:

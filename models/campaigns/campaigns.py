@@ -73,7 +73,6 @@ class IllegalMove(Conflict):
     """The campaign's status doesn't allow the move; `allowed` are those that it does."""
 
     code = "illegal_move"
-    title = "The campaign's status does not allow that"
 
     def __init__(self, name: str, current: str) -> None:
         self.current = current
@@ -85,35 +84,30 @@ class LaunchInProgress(Conflict):
     """The campaign is being launched, so it must not change under the launch."""
 
     code = "launch_in_progress"
-    title = "The campaign is being launched"
 
 
 class CampaignCompleted(Conflict):
     """A completed campaign stays as it was."""
 
     code = "campaign_completed"
-    title = "The campaign is completed"
 
 
 class FixedSinceLaunch(Conflict):
     """What scans have been counted by doesn't change any more; `fields` names it."""
 
     code = "fixed_since_launch"
-    title = "That can no longer be changed"
 
 
 class LabelTaken(Conflict):
     """Codes of a campaign are told apart by their labels."""
 
     code = "label_taken"
-    title = "The campaign has a code of that label"
 
 
 class NotReady(Invalid):
     """Something is missing before the campaign can be launched; `errors` names all of it."""
 
     code = "not_ready"
-    title = "The campaign is not ready to be launched"
 
 
 def matching(

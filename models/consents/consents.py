@@ -31,7 +31,6 @@ class NoticeNotInForce(Conflict):
     """The notice was shown, but another version is in force; `notice` is that one."""
 
     code = "notice_not_in_force"
-    title = "Another notice is in force"
 
 
 class TierNotInNotice(Invalid):

@@ -342,7 +342,7 @@ def _refusal(error: peewee.DatabaseError) -> Problem | None:
     if not code.startswith("PT"):
         return None
     said, status = cause.diag, int(code[2:])  # type: ignore[union-attr]
-    return Problem.of_code(status, said.message_primary, said.message_detail or "", headers=_HEADERS.get(status))
+    return Problem.of_code(said.message_primary, said.message_detail or "", headers=_HEADERS.get(status))
 
 
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "60"}}

@@ -1,38 +1,201 @@
-"""What can go wrong for a caller. Each error knows its HTTP status and its stable `code`."""
+"""The registry of error codes, and the exceptions that carry them.
+
+`REGISTRY` is the one list of codes: each has its HTTP status and title there, whether SQL (`app.refuse`) or Python
+raises it. A class with a `code` takes both from there. `Problem.of_code` returns an instance of that class, so
+`except LastBrandAdmin` also catches an error of the database. A code without a class of its own has the class of its
+status, e.g. `Conflict` for 409.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorCode:
+    """HTTP status and title (RFC 9457) of an error code."""
+
+    status: int
+    title: str
+
+
+_TITLES: dict[int, dict[str, str]] = {
+    400: {
+        "bad_request": "The request is not valid HTTP",
+        "malformed_json": "The body is not valid JSON",
+    },
+    401: {
+        "unauthenticated": "Sign in first",
+        "account_closed": "The account has been deleted",
+        "account_locked": "The account is suspended, or its brand is archived",
+        "api_key_invalid": "The API key is unknown, revoked or expired",
+        "invalid_credentials": "The email address or the password is wrong",
+        "refresh_token_invalid": "The refresh token is not valid: sign in again",
+        "session_ended": "The session has ended: sign in again",
+    },
+    403: {
+        "forbidden": "Not allowed",
+        "account_required": "The campaign counts scans of people with an account only",
+        "audit_is_append_only": "Audit entries can't be changed or deleted",
+        "consent_required": "A required consent is missing",
+        "email_of_other_account": "Another account has this email address",
+        "geofence_outside": "The position is outside the campaign's area",
+        "geofence_uncertain": "The position is too inaccurate to decide whether it is in the campaign's area",
+        "invalid_code": "The code is wrong, expired or already used",
+        "legacy_token": "System admins need a token that a signing key has signed",
+        "mfa_required": "Verify the second factor first",
+        "recent_authentication_required": "Confirm your identity again first",
+        "role_not_grantable": "The caller may not grant this role",
+        "unknown_role": "The account's role or brand does not exist here",
+        "wrong_password": "The password is wrong",
+    },
+    404: {
+        "not_found": "Not found",
+        "link_invalid": "The link is unknown, expired or already used",
+        "sign_in_is_elsewhere": "People sign in at the Supabase project, not here",
+        "unknown_code": "The code does not exist or is disabled",
+    },
+    405: {"method_not_allowed": "The resource does not support this method"},
+    406: {"not_acceptable": "The response is not available in an accepted media type"},
+    408: {"request_timeout": "The request did not arrive in time"},
+    409: {
+        "conflict": "The request conflicts with the current state",
+        "already_invited": "There is an open invitation to this address",
+        "already_member": "The person is already a member of a brand",
+        "already_registered": "The session already belongs to an account",
+        "anonymous_account": "The account is anonymous",
+        "audit_chain_has_moved": "The audit chain has new entries",
+        "audit_checkpoint_not_next": "The checkpoint's number is not the next one",
+        "audit_entries_differ": "The audit entries to seal have changed",
+        "brand_archived": "The brand is archived",
+        "campaign_completed": "The campaign is completed",
+        "campaign_not_active": "The campaign is not active",
+        "cap_exhausted": "The campaign's limit is exhausted",
+        "client_scan_id_reused": "This client_scan_id belongs to another scan",
+        "consent_events_are_append_only": "Consent events can't be changed or deleted",
+        "email_in_use": "An account with this email address already exists",
+        "fixed_since_launch": "This field can't be changed after the launch",
+        "group_is_over": "The group has ended",
+        "illegal_move": "The campaign's status does not allow this transition",
+        "invitation_closed": "The invitation has been accepted or revoked",
+        "job_is_over": "The job has ended",
+        "label_taken": "Another code of the campaign has this label",
+        "last_brand_admin": "The brand would have no active Brand Admin left",
+        "launch_in_progress": "The campaign is being launched",
+        "mfa_mandatory": "The role or the brand requires an authenticator",
+        "mfa_not_enrolled": "The account has no authenticator",
+        "no_such_group": "The group does not exist or is not open to this job",
+        "not_a_creator": "The member is not a Creator",
+        "not_in_a_group": "The job is not a running child of a group",
+        "notice_is_published": "A published notice can't be changed",
+        "notice_not_in_force": "Another version of the notice is in force",
+        "own_account": "You can't do this to your own account",
+        "same_password": "The new password is the current one",
+        "stale_fence": "The claim of the job is no longer the newest",
+        "too_many_api_keys": "The brand has the maximum number of valid API keys",
+    },
+    410: {"campaign_ended": "The campaign has ended"},
+    412: {"precondition_failed": "The resource has changed since you read it"},
+    413: {"content_too_large": "The body is too large"},
+    414: {"uri_too_long": "The URL is too long"},
+    415: {"unsupported_media_type": "The body must be application/json in UTF-8"},
+    421: {"misdirected_request": "This server does not serve the requested host"},
+    422: {
+        "invalid": "The request is not valid",
+        "audit_checkpoint_invalid": "The checkpoint does not match the audit chains",
+        "audit_seal_invalid": "An audit entry has no valid MAC",
+        "audit_start_invalid": "The audit chain has no such entry",
+        "bad_token": "The text is not a code of this system",
+        "brand_by_role": "Members need a brand, and fans can't have one",
+        "idempotency_key_reused": "This Idempotency-Key belongs to another request",
+        "location_inaccurate": "The position is not accurate enough",
+        "location_stale": "The position was not measured at the time of the scan",
+        "mail_undeliverable": "The mail can't be delivered",
+        "not_ready": "The campaign is not ready to be launched",
+        "scan_time_invalid": "The time of the scan lies in the future",
+        "scan_too_old": "The scan is older than the campaign accepts",
+        "tier_not_in_notice": "The notice does not contain this consent tier",
+        "unknown_brand": "The brand does not exist",
+        "unknown_notice": "The notice does not exist or is no longer in force",
+        "unknown_scope": "The API key can't have this scope",
+    },
+    428: {
+        "precondition_required": "The If-Match header is missing",
+        "location_required": "The campaign requires a position",
+    },
+    429: {
+        "rate_limited": "Too many requests",
+        "limit_reached": "The limit of scans is reached for now",
+        "sent_just_now": "The invitation was sent less than a minute ago",
+        "too_many_invitations": "The brand has sent the maximum number of invitations of one day",
+        "too_many_refreshes": "The session has been refreshed too often",
+    },
+    431: {"headers_too_large": "The headers are too large"},
+    500: {"internal": "The server failed"},
+    503: {
+        "unavailable": "Try again in a moment",
+        "audit_behind": "The audit chain is behind",
+        "busy": "Scans of the same limit are being decided: try again in a moment",
+        "changed_meanwhile": "The campaign changed during the scan: try again in a moment",
+        "failed": "The scan could not be recorded: try again in a moment",
+        "no_heartbeat": "A process has shown no heartbeat",
+        "overloaded": "The server has too many requests to answer",
+    },
+}
+
+REGISTRY: dict[str, ErrorCode] = {
+    code: ErrorCode(status, title) for status, titles in _TITLES.items() for code, title in titles.items()
+}
+"""Every error code. The first code of a status is the general one: it is used where only the status is known."""
+
+
 class Problem(Exception):
-    """A refusal that the caller can understand, in the terms of RFC 9457.
+    """An error that the caller can understand, in the terms of RFC 9457.
 
     `extra` members go into the problem document beside `detail`, `headers` into the response.
 
     Attributes:
-        is_noted: the audit trail is told, where it is told of refusals; not if whoever found it has done that, or if
-            there is nothing to tell.
-        claims: whose credentials they were that are refused, if they were ever good.
+        is_noted: whether the audit trail records the refusal. False if it has been recorded already, or is routine.
+        claims: claims of the refused credentials, if these were valid once.
     """
 
-    status = 500
     code = "internal"
-    title = "Something went wrong on our side"
+    status = REGISTRY[code].status
+    title = REGISTRY[code].title
     is_noted = True
     claims: Mapping[str, Any] | None = None
-    _titles: ClassVar[dict[str, str]] = {code: title}
+    _classes: ClassVar[dict[str, type["Problem"]]] = {}
 
     def __init_subclass__(cls) -> None:
-        """A code has one title, whoever refuses: where a class has none of its own, it is the code in words."""
-        if "code" in vars(cls):
-            cls.title = vars(cls).get("title") or in_words(cls.code)
-            cls._titles[cls.code] = cls.title
+        """Take status and title of the class's own code from the registry."""
+        code = vars(cls).get("code")
+        if code is None:
+            return
+        entry = REGISTRY[code]
+        if cls.status not in (Problem.status, entry.status):  # the inherited status
+            raise TypeError(f"{cls.__name__}: {code!r} has status {entry.status}, and its base {cls.status}")
+        if Problem._classes.setdefault(code, cls) is not cls:
+            raise TypeError(f"{cls.__name__}: {code!r} belongs to {Problem._classes[code].__name__}")
+        cls.status, cls.title = entry.status, entry.title
 
     @classmethod
-    def of_code(cls, status: int, code: str, detail: str = "", *, headers: dict[str, str] | None = None) -> "Problem":
-        """A refusal that is known by its code alone, as the database's functions raise it."""
-        problem = Problem(detail, headers=headers)
-        problem.status, problem.code, problem.title = status, code, cls._titles.get(code) or in_words(code)
+    def of_code(
+        cls, code: str, detail: str = "", *, status: int | None = None, headers: dict[str, str] | None = None
+    ) -> "Problem":
+        """Return the exception for a code, of the code's class.
+
+        Args:
+            code: a registered code.
+            detail: text for the caller.
+            status: HTTP status, if it differs from that of the code.
+            headers: response headers.
+        """
+        entry = REGISTRY[code]
+        general = next(iter(_TITLES[entry.status]))
+        kind = Problem._classes.get(code) or Problem._classes.get(general) or Problem
+        problem = kind.__new__(kind)
+        Problem.__init__(problem, detail or entry.title, headers=headers)
+        problem.code, problem.status, problem.title, problem.detail = code, status or entry.status, entry.title, detail
         return problem
 
     def __init__(self, detail: str = "", *, headers: dict[str, str] | None = None, **extra: Any) -> None:
@@ -42,25 +205,16 @@ class Problem(Exception):
         self.extra = extra
 
 
-def in_words(code: str) -> str:
-    """What a code says, e.g. `Already invited`."""
-    return code.replace("_", " ").capitalize()
-
-
 class Malformed(Problem):
-    """The bytes that came are not what they should be at all."""
+    """The bytes of the request do not have the declared format."""
 
-    status = 400
     code = "malformed_json"
-    title = "The body is not valid JSON"
 
 
 class Invalid(Problem):
-    """The request is well formed and still wrong; `errors` names each field and its reason."""
+    """The request is well formed, but a value is not valid; `errors` names each field and the reason."""
 
-    status = 422
     code = "invalid"
-    title = "The request is not valid"
 
     def __init__(self, field: str = "", reason: str = "", **extra: Any) -> None:
         errors = extra.pop("errors", None) or ([{"field": field, "reason": reason}] if field else [])
@@ -68,18 +222,16 @@ class Invalid(Problem):
 
 
 class Unauthenticated(Problem):
-    """Nobody is signed in, or the token says nothing that we trust."""
+    """The request has no credentials, or none that are valid."""
 
-    status = 401
     code = "unauthenticated"
-    title = "Sign in first"
 
     def __init__(self, detail: str = "", **extra: Any) -> None:
         super().__init__(detail, headers={"WWW-Authenticate": "Bearer"}, **extra)
 
 
 class TokenExpired(Unauthenticated):
-    """An access token was good, and is to be refreshed: that happens all day."""
+    """The access token was valid and has expired. Clients refresh it: this is routine, so it is not audited."""
 
     is_noted = False
 
@@ -87,62 +239,55 @@ class TokenExpired(Unauthenticated):
         super().__init__("The access token has expired.")
 
 
-class Forbidden(Problem):
-    """The caller is known and may not do this."""
+class SessionEnded(Unauthenticated):
+    """The session has expired, or was revoked."""
 
-    status = 403
+    code = "session_ended"
+
+
+class Forbidden(Problem):
+    """The caller is known and not permitted to do this."""
+
     code = "forbidden"
-    title = "Not allowed"
 
 
 class MfaRequired(Forbidden):
-    """The session has shown one factor, and the account or the role asks for a second one."""
+    """The session has verified one factor, and the account or the role requires a second one."""
 
     code = "mfa_required"
-    title = "Show the second factor first"
 
 
 class NotFound(Problem):
-    """There is no such thing, or none that the caller may know of."""
+    """The record does not exist, or the caller may not see it."""
 
-    status = 404
     code = "not_found"
-    title = "Not found"
 
 
 class Conflict(Problem):
-    """The state of things does not allow it."""
+    """The current state does not allow the request."""
 
-    status = 409
     code = "conflict"
-    title = "That conflicts with the current state"
 
 
 class PreconditionFailed(Problem):
-    """Somebody else changed it since the caller looked."""
+    """Another request changed the record after the caller read it."""
 
-    status = 412
     code = "precondition_failed"
-    title = "It has changed since you read it"
 
 
 class TooMany(Problem):
-    """The caller asks more often than is allowed."""
+    """The caller has exceeded a rate limit."""
 
-    status = 429
     code = "rate_limited"
-    title = "Too many requests"
 
     def __init__(self, detail: str = "", *, retry_after: int = 1, **extra: Any) -> None:
         super().__init__(detail, headers={"Retry-After": str(max(1, retry_after))}, **extra)
 
 
 class Unavailable(Problem):
-    """Something that we depend on does not answer; trying again later is right."""
+    """A service that the request needs does not respond; the caller may try again later."""
 
-    status = 503
     code = "unavailable"
-    title = "Try again in a moment"
 
     def __init__(self, detail: str = "", *, retry_after: int = 1, **extra: Any) -> None:
         super().__init__(detail, headers={"Retry-After": str(max(1, retry_after))}, **extra)

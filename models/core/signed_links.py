@@ -23,7 +23,6 @@ class LinkInvalid(NotFound):
     """The link was not made here, has been used, or is too old."""
 
     code = "link_invalid"
-    title = "This link is not valid (any more)"
 
 
 def make(purpose: str, id: UUID) -> str:

@@ -59,7 +59,6 @@ class EmailInUse(Conflict):
     """The address belongs to an account; only told to those who own it or may see accounts."""
 
     code = "email_in_use"
-    title = "There is an account with this address already"
 
 
 class User(Row):

@@ -39,7 +39,6 @@ class ApiKeyInvalid(Unauthenticated):
     """It is no key of ours, or has been revoked or run out."""
 
     code = "api_key_invalid"
-    title = "This API key is not valid (any more)"
 
 
 class TooManyApiKeys(Conflict):

@@ -33,7 +33,6 @@ class SamePassword(Conflict):
     """The new password is the present one."""
 
     code = "same_password"
-    title = "That is the present password"
 
 
 def forget_password(email: str) -> None:

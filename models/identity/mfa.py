@@ -34,21 +34,18 @@ class InvalidCode(Forbidden):
     """It is none of the present codes, or has been used. (401 would say that the session is not good.)"""
 
     code = "invalid_code"
-    title = "The code is not valid (any more)"
 
 
 class NotEnrolled(Conflict):
     """There is no authenticator."""
 
     code = "mfa_not_enrolled"
-    title = "There is no authenticator"
 
 
 class Mandatory(Conflict):
     """The role or the brand asks for an authenticator."""
 
     code = "mfa_mandatory"
-    title = "You have to have an authenticator"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,6 @@ class InvalidCredentials(Unauthenticated):
     """The address and the password are not those of an account; it isn't said which of them is wrong."""
 
     code = "invalid_credentials"
-    title = "The e-mail address or the password is wrong"
     is_noted = False  # app.fail_sign_in has, with the account that was meant
 
 
@@ -43,7 +42,6 @@ class RefreshTokenInvalid(Unauthenticated):
     """The session can't be gone on with."""
 
     code = "refresh_token_invalid"
-    title = "Sign in again"
 
 
 class TooManyRefreshes(TooMany):

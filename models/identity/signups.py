@@ -25,7 +25,6 @@ class AlreadyRegistered(Conflict):
     """The session belongs to an account."""
 
     code = "already_registered"
-    title = "This session belongs to an account already"
 
 
 def sign_up(email: str, locale: str) -> None:

@@ -20,14 +20,12 @@ class RecentAuthenticationRequired(Forbidden):
     """It has been a while since the person showed who they are, and this asks for more."""
 
     code = "recent_authentication_required"
-    title = "Show once more who you are"
 
 
 class WrongPassword(Forbidden):
     """The session is good, and this is not the password of its account. (401 would say that the session is not.)"""
 
     code = "wrong_password"
-    title = "The password is wrong"
 
 
 def require_recent() -> None:

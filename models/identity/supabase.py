@@ -21,7 +21,7 @@ from joserfc.jwk import Key, OctKey
 from models.core import context, emails
 from models.core.context import Identity
 from models.core.database import row, transaction
-from models.core.errors import Forbidden, Invalid, TokenExpired, Unauthenticated, Unavailable
+from models.core.errors import Forbidden, Invalid, SessionEnded, TokenExpired, Unauthenticated, Unavailable
 from models.identity import accounts
 from models.identity.jwks import RemoteKeys
 from settings import Settings, settings
@@ -38,21 +38,12 @@ class UnknownRole(Forbidden):
     """`app_metadata` names a role, or a brand, that there is none of."""
 
     code = "unknown_role"
-    title = "The account's role is not known here"
 
 
 class LegacyToken(Forbidden):
     """A System Admin's token that the legacy secret has signed. The holder of that secret can act as any person."""
 
     code = "legacy_token"
-    title = "System admins need a token that a signing key has signed"
-
-
-class SessionEnded(Unauthenticated):
-    """The session has been ended here; Supabase may think otherwise."""
-
-    code = "session_ended"
-    title = "Sign in again"
 
 
 @dataclass(frozen=True, slots=True)

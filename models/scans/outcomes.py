@@ -7,51 +7,50 @@ from typing import Any
 from uuid import UUID
 
 from models.core.database import now
-from models.core.errors import Problem
+from models.core.errors import Problem, SessionEnded
 
 
 class ScanRefused(Problem):
     """A scan that doesn't count."""
 
-
-def _kind(status: int, code: str, title: str, *shown: str) -> type[ScanRefused]:
-    """Return a refusal class. `shown`: the members of its details that the answer contains.
-
-    A refused scan is its own record, or is counted (`app.scan_refusals`). The audit trail records a caller without
-    a valid session (401), unless a required account, consent or location is missing: then nothing personal is stored.
-    """
-    members = {"status": status, "code": code, "title": title, "shown": shown, "__doc__": f"{title}."}
-    members["is_noted"] = status == 401
-    return type(code.title().replace("_", ""), (ScanRefused,), members)
+    # A refused scan is its own record, or is counted (`app.scan_refusals`).
+    is_noted = False
+    shown: tuple[str, ...] = ()
 
 
-KINDS: dict[str, type[ScanRefused]] = {
+def _kind(code: str, *shown: str) -> type[Problem]:
+    """Return the exception class of a code. `shown`: the members of its details that the response contains."""
+    return type(code.title().replace("_", ""), (ScanRefused,), {"code": code, "shown": shown})
+
+
+KINDS: dict[str, type[Problem]] = {
     kind.code: kind
     for kind in (
-        _kind(401, "session_ended", "Sign in again"),
-        _kind(403, "account_required", "The campaign counts scans of people with an account only"),
-        _kind(403, "consent_required", "The person has to agree first", "missing", "notice"),
-        _kind(403, "geofence_outside", "Too far away"),
-        _kind(403, "geofence_uncertain", "The position is not exact enough to tell"),
-        _kind(404, "unknown_code", "There is no such code"),
-        _kind(409, "campaign_not_active", "The campaign is not running"),
-        _kind(409, "cap_exhausted", "All shares have been taken", "scope"),
-        _kind(409, "client_scan_id_reused", "That client_scan_id belongs to another scan"),
-        _kind(410, "campaign_ended", "The campaign has ended"),
-        _kind(422, "bad_token", "That is not a code of ours"),
-        _kind(422, "location_inaccurate", "The position is not exact enough"),
-        _kind(422, "location_stale", "The position is not of the moment of the scan"),
-        _kind(422, "scan_time_invalid", "The scan lies in the future"),
-        _kind(422, "scan_too_old", "The scan is older than the campaign takes"),
-        _kind(428, "location_required", "This campaign counts scans by where they are made"),
-        _kind(429, "limit_reached", "No more scans count for now", "scope", "window"),
+        # The audit trail records a caller without a valid session.
+        SessionEnded,
+        _kind("account_required"),
+        _kind("consent_required", "missing", "notice"),
+        _kind("geofence_outside"),
+        _kind("geofence_uncertain"),
+        _kind("unknown_code"),
+        _kind("campaign_not_active"),
+        _kind("cap_exhausted", "scope"),
+        _kind("client_scan_id_reused"),
+        _kind("campaign_ended"),
+        _kind("bad_token"),
+        _kind("location_inaccurate"),
+        _kind("location_stale"),
+        _kind("scan_time_invalid"),
+        _kind("scan_too_old"),
+        _kind("location_required"),
+        _kind("limit_reached", "scope", "window"),
         # Nothing was stored; the same request may be made again.
-        _kind(503, "busy", "Try again in a moment"),
-        _kind(503, "changed_meanwhile", "Try again in a moment"),
-        _kind(503, "failed", "Try again in a moment"),
+        _kind("busy"),
+        _kind("changed_meanwhile"),
+        _kind("failed"),
     )
 }
-"""Every reason for which a scan doesn't count, by its code."""
+"""The exception class of each reason for which a scan doesn't count, by its code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +82,21 @@ Outcome = Accepted | Refused
 
 
 def require_accepted(outcome: Outcome) -> Accepted:
-    """The outcome, if the scan counts.
+    """Return the outcome of a scan that counts.
 
     Raises:
-        ScanRefused: it doesn't, with the reason as `code`.
+        Problem: it doesn't count; the reason is the `code`.
     """
     if isinstance(outcome, Refused):
         refusal = _refusal(KINDS[outcome.reason], outcome.details)
+        # While a required account, consent or location is missing, nothing personal is stored.
         refusal.is_noted = refusal.is_noted and not outcome.is_incomplete
         raise refusal
     return outcome
 
 
-def _refusal(kind: type[ScanRefused], details: dict[str, Any]) -> ScanRefused:
-    extra = {name: details[name] for name in kind.shown if name in details}  # type: ignore[attr-defined]
-    if kind.status == 401:
-        return kind(headers={"WWW-Authenticate": "Bearer"}, **extra)
+def _refusal(kind: type[Problem], details: dict[str, Any]) -> Problem:
+    extra = {name: details[name] for name in getattr(kind, "shown", ()) if name in details}
     if kind.status == 429:
         seconds = _seconds_until(details["until"])
         return kind(headers={"Retry-After": str(seconds)}, retry_after=seconds, **extra)

@@ -140,7 +140,7 @@ class Street:
     def refuse(self, caller: Caller) -> None:
         """A function refuses."""
         with pytest.raises(Problem):
-            self.request(caller, "refused", lambda _: db.execute("select app.refuse(409, 'no', '')"), 10)
+            self.request(caller, "refused", lambda _: db.execute("select app.refuse(409, 'conflict')"), 10)
 
     def give_up(self, caller: Caller) -> None:
         """The program changes its mind."""

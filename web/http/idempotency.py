@@ -22,7 +22,6 @@ class KeyReused(Invalid):
     """The key came with another request before."""
 
     code = "idempotency_key_reused"
-    title = "This Idempotency-Key belongs to another request"
 
 
 class InDatabase:

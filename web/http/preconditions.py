@@ -11,9 +11,7 @@ from models.core.errors import PreconditionFailed, Problem
 class PreconditionRequired(Problem):
     """The change would be made blindly."""
 
-    status = 428
     code = "precondition_required"
-    title = "Say which version you mean to change (If-Match)"
 
 
 def etag(resp: Response, version: object) -> None:

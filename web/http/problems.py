@@ -30,43 +30,43 @@ class ProblemOut(msgspec.Struct):
 
 
 class BadRequest(Problem):
-    status, code, title = 400, "bad_request", "The request makes no sense"
+    code = "bad_request"
 
 
 class SignInIsElsewhere(Problem):
-    status, code, title = 404, "sign_in_is_elsewhere", "People sign in at the Supabase project, not here"
+    code = "sign_in_is_elsewhere"
 
 
 class MethodNotAllowed(Problem):
-    status, code, title = 405, "method_not_allowed", "That can't be done to this resource"
+    code = "method_not_allowed"
 
 
 class NotAcceptable(Problem):
-    status, code, title = 406, "not_acceptable", "The answer has another media type"
+    code = "not_acceptable"
 
 
 class TooSlow(Problem):
-    status, code, title = 408, "request_timeout", "The request did not arrive in time"
+    code = "request_timeout"
 
 
 class TooLarge(Problem):
-    status, code, title = 413, "content_too_large", "The body is too large"
+    code = "content_too_large"
 
 
 class UriTooLong(Problem):
-    status, code, title = 414, "uri_too_long", "The URL is too long"
+    code = "uri_too_long"
 
 
 class UnsupportedMediaType(Problem):
-    status, code, title = 415, "unsupported_media_type", "The body has to be application/json in UTF-8"
+    code = "unsupported_media_type"
 
 
 class Misdirected(Problem):
-    status, code, title = 421, "misdirected_request", "Nobody of that name is here"
+    code = "misdirected_request"
 
 
 class HeadersTooLarge(Problem):
-    status, code, title = 431, "headers_too_large", "The headers are too large"
+    code = "headers_too_large"
 
 
 _BY_STATUS: dict[int, type[Problem]] = {
@@ -81,7 +81,7 @@ _BY_STATUS: dict[int, type[Problem]] = {
 def of_status(status: int, detail: str = "", *, headers: dict[str, str] | None = None) -> Problem:
     """What is wrong where only a status says so: Falcon's own refusals, and the server's."""
     kind = _BY_STATUS.get(status, Problem if status >= 500 else BadRequest)
-    return Problem.of_code(status, kind.code, detail, headers=headers)
+    return Problem.of_code(kind.code, detail, status=status, headers=headers)
 
 
 def document_of(problem: Problem, request_id: str) -> dict[str, Any]:

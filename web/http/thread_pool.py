@@ -22,7 +22,6 @@ class Overloaded(Unavailable):
     """Every thread is busy and the queue in front of them is full."""
 
     code = "overloaded"
-    title = "Too much to do right now"
 
 
 def _fit_for_a_future(error: BaseException) -> Exception:

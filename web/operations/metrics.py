@@ -49,9 +49,7 @@ class Probe(Generic[T]):
 class Stuck(Problem):
     """A process has shown no sign of life for too long."""
 
-    status = 503
     code = "no_heartbeat"
-    title = "No sign of life"
 
 
 class Heartbeat(msgspec.Struct):
@@ -92,9 +90,7 @@ class ProcessHealth:
 class AuditBehind(Problem):
     """What has been recorded is not sealed, or not vouched for from outside, as it should be."""
 
-    status = 503
     code = "audit_behind"
-    title = "The audit trail is behind"
 
 
 class AuditHealthOut(msgspec.Struct):

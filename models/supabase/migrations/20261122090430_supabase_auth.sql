@@ -54,7 +54,7 @@ begin
     end if;
 exception
     when unique_violation then
-        perform app.refuse(403, 'email_in_use', 'Another account has this address.');
+        perform app.refuse(403, 'email_of_other_account', 'Another account has this address.');
     when foreign_key_violation or check_violation then
         perform app.refuse(403, 'unknown_role', 'app_metadata names a role without its brand, or a brand that there is none of.');
 end

@@ -11,7 +11,7 @@ from tests.support.servers import LOGINS
 FAILING = {
     "a value of the wrong type": "select '{0}'::int",
     "a name that there is none of": "select '{0}' from nowhere",
-    "a refusal that quotes it": "select app.refuse(409, 'x', '{0}')",
+    "a refusal that quotes it": "select app.refuse(409, 'conflict', '{0}')",
     "a notice": "do $$ begin raise warning '%', '{0}'; end $$",
     "a statement that is logged if it is slow": "select pg_sleep(0.001), '{0}'",
 }

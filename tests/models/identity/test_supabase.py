@@ -16,10 +16,10 @@ from joserfc.jwk import ECKey
 
 from models.core import context
 from models.core.database import close_thread, new_id, row, transaction
-from models.core.errors import Problem, Unauthenticated, Unavailable
+from models.core.errors import Problem, SessionEnded, Unauthenticated, Unavailable
 from models.identity import accounts, sessions
 from models.identity.jwks import RemoteKeys
-from models.identity.supabase import LegacyToken, Project, SessionEnded, Verifier, identity_of
+from models.identity.supabase import LegacyToken, Project, Verifier, identity_of
 from settings import settings
 from tests.fixtures.supabase import SECRET, rsa_key
 from tests.support.blocked import until_blocked
@@ -416,7 +416,7 @@ def test_twins_of_one_address_are_told_apart(enter, superuser):
     with pytest.raises(Problem) as refused:
         enter(email="ANA@people.example")
 
-    assert (refused.value.status, refused.value.code) == (403, "email_in_use")
+    assert (refused.value.status, refused.value.code) == (403, "email_of_other_account")
     assert count(superuser, "users") == 1
 
 

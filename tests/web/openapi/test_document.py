@@ -49,10 +49,6 @@ class Picture:
     def on_get(self, req, resp): ...
 
 
-class Sold(Conflict):
-    code = "sold"
-
-
 class Things:
     """Things that brands have."""
 
@@ -70,7 +66,7 @@ class Things:
         status=201,
         idempotent=True,
         audit="thing.create",
-        problems=(Sold,),
+        problems=(Conflict,),
     )
     def on_post(self, req, resp): ...
 
@@ -195,7 +191,7 @@ def test_an_operation_says_what_its_declaration_says(spec):
     assert [p["name"] for p in making["parameters"]] == ["Idempotency-Key"]
     assert {"201", "400", "409", "413", "415"} <= set(making["responses"])
     assert "application/problem+json" in making["responses"]["409"]["content"]
-    assert "`sold` (409)" in making["description"]
+    assert "`conflict` (409)" in making["description"]
     assert "`thing.create`" in making["description"]
     assert spec["paths"]["/api/v1/things"]["delete"]["security"] == []
     assert spec["paths"]["/api/v1/things"]["delete"]["responses"]["204"] == {"description": "No Content"}
