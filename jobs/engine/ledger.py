@@ -52,13 +52,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a look for due jobs has found: ids, with their lanes, and the lane after which the next look goes on."""
+    """Published job ids with their tenants, and the tenant after which the next poll continues."""
 
     jobs: list[tuple[UUID, UUID]]
-    goes_on_after: UUID
+    last_tenant: UUID
 
 
-LAST_LANE = UUID(int=2**128 - 1)
+LAST_TENANT_KEY = UUID(int=2**128 - 1)
 _LIMITS = ("name", "max_running", "max_per_brand", "rate", "burst")
 _CLAIM = (
     "SELECT id, actor, args, attempts, crashes, fence, brand_id, user_id, subject_type, subject_id,"
@@ -78,12 +78,12 @@ class Ledger:
         """A number for a worker process: the key of the advisory lock that it will hold."""
         return int(self._rows("SELECT app.register_worker()")[0][0])
 
-    def take_due(
+    def publish_due(
         self,
         actors: Sequence[str],
         room: int,
         limits: Sequence[ActorSpec] = (),
-        after: UUID = LAST_LANE,
+        after: UUID = LAST_TENANT_KEY,
         turns: Mapping[UUID, float] = MappingProxyType({}),
     ) -> Taken:
         """Mark up to `room` due jobs of these actors as published.
@@ -92,15 +92,15 @@ class Ledger:
             actors: whose jobs to take.
             room: how many at the most.
             limits: of those actors that have any.
-            after: where the last look left off; of many lanes each look asks some.
-            turns: that lanes have had lately.
+            after: where the last look left off; of many tenants each look asks some.
+            turns: that tenants have had lately.
         """
         rows = [tuple(getattr(limit, name) for name in _LIMITS) for limit in limits]
-        sql = "SELECT id, lane FROM app.take_due(%s, %s, %s::app.actor_limits[], %s, %s::uuid[], %s::float8[])"
+        sql = "SELECT id, tenant_key FROM app.publish_due(%s, %s, %s::app.actor_limits[], %s, %s::uuid[], %s::float8[])"
         found = self._rows(sql, (list(actors), room, rows, after, list(turns), list(turns.values())))
         return Taken(
-            [(id, lane) for id, lane in found if id is not None],
-            next((lane for id, lane in found if id is None), after),
+            [(id, tenant_key) for id, tenant_key in found if id is not None],
+            next((tenant_key for id, tenant_key in found if id is None), after),
         )
 
     def claim(self, ids: Sequence[UUID], worker_id: int, *, alone: bool = True) -> list[Claim]:
@@ -111,17 +111,17 @@ class Ledger:
         asked = list(ids) if alone else [*ids, *ids[:1]]  # an id that is named twice is not the only one
         return [Claim(*r) for r in self._rows(_CLAIM, (asked, worker_id))]
 
-    def suspects(self, ids: Sequence[UUID]) -> list[UUID]:
+    def quarantined(self, ids: Sequence[UUID]) -> list[UUID]:
         """Of these jobs the ones that have to be claimed alone."""
-        return [r[0] for r in self._rows("SELECT * FROM app.suspects(%s::uuid[])", (list(ids),))]
+        return [r[0] for r in self._rows("SELECT * FROM app.quarantined_jobs(%s::uuid[])", (list(ids),))]
 
     def release(self, ids: Sequence[UUID], worker_id: int, delay: float = 0) -> None:
         """Give claimed jobs back, without charging an attempt."""
         self._rows("SELECT app.release(%s::uuid[], %s, make_interval(secs => %s))", (list(ids), worker_id, delay))
 
-    def release_unknown(self, worker_id: int, actors: Sequence[str], held: Iterable[UUID]) -> int:
+    def release_except(self, worker_id: int, actors: Sequence[str], held: Iterable[UUID]) -> int:
         """Give back what a worker is said to hold of these actors, other than what it holds; how many that were."""
-        sql = "SELECT app.release_unknown(%s, %s, %s::uuid[])"
+        sql = "SELECT app.release_except(%s, %s, %s::uuid[])"
         return int(self._rows(sql, (worker_id, list(actors), list(held)))[0][0])
 
     def retry(self, claim: Claim, delay: float, error: dict[str, Any]) -> None:
@@ -129,42 +129,42 @@ class Ledger:
         sql = "SELECT app.retry(%s, %s, make_interval(secs => %s), %s)"
         self._rows(sql, (claim.id, claim.fence, delay, json.dumps(error)))
 
-    def bury(self, claim: Claim, error: dict[str, Any]) -> None:
+    def dead_letter(self, claim: Claim, error: dict[str, Any]) -> None:
         """Make the job a dead letter."""
-        self._rows("SELECT app.bury(%s, %s, %s)", (claim.id, claim.fence, json.dumps(error)))
+        self._rows("SELECT app.dead_letter(%s, %s, %s)", (claim.id, claim.fence, json.dumps(error)))
 
     def outcome(self, claim: Claim) -> str:
         """What became of a claim: `done`, `dead`, `running` or `lost`."""
-        return str(self._rows("SELECT app.outcome(%s, %s)", (claim.id, claim.fence))[0][0])
+        return str(self._rows("SELECT app.claim_outcome(%s, %s)", (claim.id, claim.fence))[0][0])
 
     def cancel(self, claim: Claim) -> None:
         """End a job that somebody has cancelled."""
-        self._rows("SELECT app.close_cancelled(%s, %s)", (claim.id, claim.fence))
+        self._rows("SELECT app.finish_cancelled(%s, %s)", (claim.id, claim.fence))
 
-    def is_unwanted(self, claim: Claim) -> bool:
+    def is_cancel_requested(self, claim: Claim) -> bool:
         """Whether somebody has cancelled the job."""
-        return bool(self._rows("SELECT app.is_unwanted(%s, %s)", (claim.id, claim.fence))[0][0])
+        return bool(self._rows("SELECT app.is_cancel_requested(%s, %s)", (claim.id, claim.fence))[0][0])
 
     def report_progress(self, claim: Claim, done: int, total: int, message: str) -> bool:
         """Say how far the job is, for people who watch it; whether somebody has cancelled it."""
         sql = "SELECT app.report_progress(%s, %s, %s, %s, %s)"
         return bool(self._rows(sql, (claim.id, claim.fence, done, total, message))[0][0])
 
-    def announce(self, queues: Mapping[str, Sequence[str]]) -> None:
+    def register_actors(self, queues: Mapping[str, Sequence[str]]) -> None:
         """Write down which actors this release has, by queue: the web tier can't know them otherwise."""
         pairs = [(name, queue) for queue, names in queues.items() for name in names]
         names, of = [name for name, _ in pairs], [queue for _, queue in pairs]
-        self._rows("SELECT app.announce_actors(%s::text[], %s::text[])", (names, of))
+        self._rows("SELECT app.register_actors(%s::text[], %s::text[])", (names, of))
 
     def missing_workers(self) -> list[int]:
         """Workers that hold jobs, and at this moment not the lock by which they show that they live."""
         return [r[0] for r in self._rows("SELECT * FROM app.missing_workers()")]
 
-    def sweep_lost(
+    def sweep_missing(
         self, grace: float, max_crashes: int, workers: Sequence[int] | None = None
     ) -> list[tuple[UUID, str]]:
         """Take jobs back from workers that are gone, of these or of all; (id, new state) of each."""
-        sql = "SELECT id, state FROM app.sweep_lost(make_interval(secs => %s), %s, %s::int[])"
+        sql = "SELECT id, state FROM app.sweep_missing(make_interval(secs => %s), %s, %s::int[])"
         return [(r[0], r[1]) for r in self._rows(sql, (grace, max_crashes, None if workers is None else list(workers)))]
 
     def sweep_overdue(self, limits: Mapping[str, float], max_crashes: int) -> list[tuple[UUID, str]]:
@@ -176,9 +176,9 @@ class Ledger:
         """What is published of these actors and when, the newest first."""
         return [(r[0], r[1]) for r in self._rows("SELECT * FROM app.newest_published(%s)", (list(actors),))]
 
-    def sweep_forgotten(self, after: float, present: Sequence[UUID]) -> int:
+    def sweep_unclaimed(self, after: float, present: Sequence[UUID]) -> int:
         """Let jobs that were published `after` seconds ago, and that no queue holds, wait again; how many."""
-        sql = "SELECT app.sweep_forgotten(make_interval(secs => %s), %s::uuid[])"
+        sql = "SELECT app.sweep_unclaimed(make_interval(secs => %s), %s::uuid[])"
         return int(self._rows(sql, (after, list(present)))[0][0])
 
     def close_groups(self) -> int:

@@ -118,7 +118,7 @@ MEASURES = frozenset(
 
 OBJECT_IDS = re.compile(
     r"id|(brand|campaign|segment|code|notice|consent|chain|job|launch_job|group|parent|started_by|then|on_success|"
-    r"role|checkpoint)_id|lane|tenant_key"
+    r"role|checkpoint)_id|tenant_key"
 )
 """Names of uuid columns that refer to objects without a person. `id` of a table about people is declared there."""
 

@@ -68,7 +68,7 @@ def cancel(job_id: UUID) -> Cancelled:
         Problem: there is no such job (404), or it is over (409).
     """
     outcome = value("SELECT app.cancel_job(%s)", (job_id,))
-    return Cancelled(outcome, value("SELECT brand_id FROM app.job_links WHERE id = %s", (job_id,)))
+    return Cancelled(outcome, value("SELECT brand_id FROM app.job_status WHERE id = %s", (job_id,)))
 
 
 def actors() -> list[Actor]:
@@ -129,7 +129,8 @@ def trail(id: str) -> list[Link]:
     """
     found = rows(
         "SELECT id, actor, state, attempts, brand_id, subject_type, subject_id, parent_id, request_id, correlation_id,"
-        " nullif(trace_id, '') AS trace_id, error, created_at, claimed_at, finished_at FROM app.trail(%s, %s)",
+        " nullif(split_part(traceparent, '-', 2), '') AS trace_id, error, created_at, claimed_at, finished_at"
+        " FROM app.jobs_of_request(%s, %s)",
         (id, MOST_LINKS),
     )
     return [Link(**link) for link in found]

@@ -175,7 +175,7 @@ def forecast(which: Filter) -> Forecast:
     """What a replay of these would do now. Changes nothing."""
     sql = (
         "SELECT count(*) AS matching, count(*) FILTER (WHERE unique_key IS NOT NULL"
-        " AND app.key_holder(unique_key, id) IS NOT NULL) AS blocked"
+        " AND app.other_key_holder(unique_key, id) IS NOT NULL) AS blocked"
         " FROM app.matching_dead_jobs(%s::uuid[], %s, %s, %s, %s, %s)"
     )
     counted = row(sql, which.params) or {}

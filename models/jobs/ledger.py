@@ -151,9 +151,9 @@ def _owners(brand_id: UUID | None, user_id: UUID | None) -> tuple[UUID | None, U
 
 def _require_own(identity: Identity, brand_id: UUID | None, user_id: UUID | None) -> None:
     if identity.role in ("authenticated", "app_job") and brand_id != identity.brand_id:
-        raise Forbidden("A job belongs to the brand that asks for it.")
+        raise Forbidden("A job must belong to the brand that enqueues it.")
     if identity.role == "app_fan" and (user_id != identity.user_id or brand_id is not None):
-        raise Forbidden("A job belongs to the fan who asks for it.")
+        raise Forbidden("A job must belong to the fan who enqueues it.")
 
 
 def get(job_id: UUID) -> Job:

@@ -222,7 +222,7 @@ class World:
                 "update app.jobs set state = 'running', published_at = now(), worker_id = 1, fence = 1 where id = %s",
                 (id,),
             )
-            cursor.execute("select app.bury(%s, 1, %s)", (id, Json(error)))
+            cursor.execute("select app.dead_letter(%s, 1, %s)", (id, Json(error)))
         return id
 
     def letter_in_full(self) -> dict[str, Any]:
@@ -239,7 +239,7 @@ class World:
     def announce(self, name: str, queue: str) -> None:
         """Have an actor, as a release has it."""
         with self.superuser.cursor() as cursor:
-            cursor.execute("select app.announce_actors(%s, %s)", ([name], [queue]))
+            cursor.execute("select app.register_actors(%s, %s)", ([name], [queue]))
 
     def code_token(self) -> str:
         """What the live campaign's printed code says."""

@@ -27,7 +27,8 @@ QUERIES = {
                 from pg_auth_members m where m.member = r.oid), '')
         from pg_roles r where rolname ~ '^app_' order by rolname""",
     "schemas": r"""
-        select nspname || ': ' || a.grantee::regrole || ' ' || lower(string_agg(a.privilege_type, ', ' order by 1))
+        select nspname || ': ' || a.grantee::regrole || ' '
+            || lower(string_agg(a.privilege_type, ', ' order by a.privilege_type))
         from pg_namespace n, aclexplode(nspacl) a
         where nspname in ('app', 'app_partitions', 'public', 'extensions') and a.grantee::regrole::text ~ '^app_'
         group by nspname, a.grantee order by 1""",

@@ -148,7 +148,7 @@ def test_the_relay_locks_a_table_and_holds_no_advisory_lock(world: World) -> Non
     held = "select array_agg(distinct locktype || coalesce(' ' || relation::regclass, '')) from pg_locks where {}"
     with world.undone():
         world.cur.execute("set local role app_worker")
-        world.cur.execute("select * from app.take_due('{}', 1, '{}', null)")
+        world.cur.execute("select * from app.publish_due('{}', 1, '{}', null)")
         world.cur.execute("set local role none")
 
         assert world.value(held.format("pid = pg_backend_pid() and locktype = 'advisory'")) is None

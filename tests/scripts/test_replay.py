@@ -56,7 +56,7 @@ def waiting(name="test.one"):
 
 
 def test_list_shows_what_died_of_what_and_what_is_paused(replay, bury, ledger):
-    ledger.announce({"default": ["test.one"]})
+    ledger.register_actors({"default": ["test.one"]})
     for _ in range(3):
         bury("test.one", message="the printer burns")
     bury("test.two", message="out of paper")
@@ -175,7 +175,7 @@ def test_run_with_nobody_there_needs_a_yes(client, admin, bury):
 
 
 def test_a_job_is_cancelled_and_a_queue_paused_and_resumed(replay, ledger):
-    ledger.announce({"mail": ["test.one", "test.two"]})
+    ledger.register_actors({"mail": ["test.one", "test.two"]})
 
     assert "cancelled" in replay("jobs", "cancel", str(waiting()))
     assert replay("jobs", "pause", "mail", "--queue", "--reason", "because").count("is paused") == 2

@@ -25,17 +25,17 @@ class Turns:
         self._had: dict[UUID, float] = {}
         self._at = clock()
 
-    def given(self, lanes: Iterable[UUID]) -> None:
+    def given(self, tenant_keys: Iterable[UUID]) -> None:
         """Note that a job of each of these has been taken."""
-        for lane in lanes:
-            self._had[lane] = self._had.get(lane, 0.0) + 1.0
+        for tenant_key in tenant_keys:
+            self._had[tenant_key] = self._had.get(tenant_key, 0.0) + 1.0
 
     def lately(self) -> Mapping[UUID, float]:
         """By how many turns brands are ahead: of those that are not named."""
         now = self._clock()
         share, self._at = math.exp((self._at - now) / MEMORY), now
-        self._had = {lane: had * share for lane, had in self._had.items() if had * share >= _FORGOTTEN}
+        self._had = {tenant_key: had * share for tenant_key, had in self._had.items() if had * share >= _FORGOTTEN}
         if len(self._had) <= MOST:
             return self._had
         first, *heaviest = sorted(self._had.items(), key=lambda each: each[1])[-MOST - 1 :]
-        return {lane: had - first[1] for lane, had in heaviest}
+        return {tenant_key: had - first[1] for tenant_key, had in heaviest}

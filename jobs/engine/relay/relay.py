@@ -13,7 +13,7 @@ from uuid import UUID
 from jobs.engine import registry
 from jobs.engine.backoff import full_jitter
 from jobs.engine.heartbeat import Heartbeat
-from jobs.engine.ledger import LAST_LANE, Ledger, LedgerUnavailable
+from jobs.engine.ledger import LAST_TENANT_KEY, Ledger, LedgerUnavailable
 from jobs.engine.relay.fair_share import Turns
 from jobs.engine.relay.missing_workers import Absences
 from jobs.engine.relay.prefetch import Depth
@@ -43,7 +43,7 @@ class Relay:
         self._limits = registry.limited()
         self._depths = {queue: Depth() for queue in self._actors}
         self._turns = {queue: Turns() for queue in self._actors}
-        self._asked_last = dict.fromkeys(self._actors, LAST_LANE)
+        self._asked_last = dict.fromkeys(self._actors, LAST_TENANT_KEY)
         self._epoch = ""
         self._heartbeat = Heartbeat("relay", ledger)
         self._announced = False
@@ -71,7 +71,7 @@ class Relay:
     def step(self) -> bool:
         """Publish what is due and has room, and sweep if it is time; true if more may be waiting."""
         if not self._announced:
-            self._ledger.announce(self._actors)
+            self._ledger.register_actors(self._actors)
             self._announced = True
         queues = list(self._actors)
         epoch, depths = self._transport.depths(queues)
@@ -101,19 +101,19 @@ class Relay:
         if not room:
             return True
         asked_last = self._asked_last[queue]
-        taken = self._ledger.take_due(self._actors[queue], room, self._limits, asked_last, turns.lately())
-        has_asked_all = taken.goes_on_after == asked_last
-        self._asked_last[queue] = taken.goes_on_after
+        taken = self._ledger.publish_due(self._actors[queue], room, self._limits, asked_last, turns.lately())
+        has_asked_all = taken.last_tenant == asked_last
+        self._asked_last[queue] = taken.last_tenant
         if taken.jobs:
             self._transport.push(queue, [id for id, _ in taken.jobs])
-            turns.given(lane for _, lane in taken.jobs)
+            turns.given(tenant_key for _, tenant_key in taken.jobs)
             self._has_found = True
         depth.filled(present, len(taken.jobs))
         return len(taken.jobs) == room or not has_asked_all
 
     def _publish_again(self) -> None:
         """A broker that we have not seen before holds nothing, or not what we think."""
-        again = self._ledger.sweep_forgotten(0, [])
+        again = self._ledger.sweep_unclaimed(0, [])
         if again:
             log.warning("published %d jobs again, for a broker that may have lost them", again)
 
@@ -123,11 +123,11 @@ class Relay:
         self._swept_at = time.monotonic()
         self._heartbeat.beat()
         gone = self._absences.long(self._ledger.missing_workers())
-        taken_back = self._ledger.sweep_lost(RESTART_GRACE, MAX_CRASHES, gone) if gone else []
+        taken_back = self._ledger.sweep_missing(RESTART_GRACE, MAX_CRASHES, gone) if gone else []
         taken_back += self._ledger.sweep_overdue(registry.held_at_most(), MAX_CRASHES)
         for id, state in taken_back:
             log.warning("job %s was taken back from its worker: %s", id, state, extra={"job_id": str(id)})
-        forgotten = self._ledger.sweep_forgotten(FORGOTTEN_AFTER, self._present())
+        forgotten = self._ledger.sweep_unclaimed(FORGOTTEN_AFTER, self._present())
         if forgotten:
             log.warning("%d published jobs were in no queue and wait again", forgotten)
 

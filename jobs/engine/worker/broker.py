@@ -164,7 +164,7 @@ class LedgerConsumer(Consumer):
             # What is missing was taken, is over, or is suspected of killing its worker and has to be claimed alone.
             claimed = {claim.id for claim in claims}
             missing = [id for id in ids if id not in claimed]
-            self._suspects.update(dict.fromkeys(self._ledger.suspects(missing)))
+            self._suspects.update(dict.fromkeys(self._ledger.quarantined(missing)))
 
     def _claim_suspect(self) -> bool:
         """Claim one suspect when nothing else is held by this process; false if it is not the time yet."""
@@ -206,7 +206,7 @@ class LedgerConsumer(Consumer):
         # What is claimed of this queue is claimed by this thread, so nothing is on its way meanwhile.
         with self._room:
             held = [id for id, _ in self._held]
-        released = self._ledger.release_unknown(self._broker.worker_id, actors, held)
+        released = self._ledger.release_except(self._broker.worker_id, actors, held)
         if released:
             log.warning("%s: %d jobs that had ended wait again: PostgreSQL has crashed", self._queue, released)
         self._outages = outages

@@ -55,7 +55,7 @@ class CurrentJob:
             JobCancelled: somebody has; it is for the engine to handle.
         """
         with interrupts.masked():
-            is_unwanted = self.ledger.is_unwanted(self.claim)
+            is_unwanted = self.ledger.is_cancel_requested(self.claim)
         if is_unwanted:
             raise JobCancelled
 

@@ -140,7 +140,7 @@ class Runner:
 
     def _bury(self, claim: Claim, error: Exception) -> str:
         log.error("%s is a dead letter: %s", claim.actor, _words(error), exc_info=_unexpected(error))
-        return self._insist(lambda: self._ledger.bury(claim, describe(error)), "dead")
+        return self._insist(lambda: self._ledger.dead_letter(claim, describe(error)), "dead")
 
     def _insist(self, report: Callable[[], None], word: str = "") -> str:
         """Tell the ledger, however long it takes: while this process lives nobody else will say it.

@@ -91,9 +91,9 @@ create function app.brand_lags(p_most int) returns table (brand_id uuid, seconds
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
-    select j.lane, extract(epoch from now() - min(j.due_at))::float8, count(*)
+    select j.tenant_key, extract(epoch from now() - min(j.due_at))::float8, count(*)
     from app.jobs j where j.published_at is null and j.due_at <= now()
-    group by j.lane order by min(j.due_at) limit p_most;
+    group by j.tenant_key order by min(j.due_at) limit p_most;
 end
 $$;
 call app.grant_definer('app.brand_lags(int)', '{}');

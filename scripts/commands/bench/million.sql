@@ -12,7 +12,7 @@ $$;
 create function pg_temp.request(n bigint) returns text language sql immutable as $$
     select lpad(to_hex(n + (1::bigint << 40)), 12, '0') || left(md5('request' || n), 20)
 $$;
-create function pg_temp.lane(n bigint) returns uuid language sql immutable as $$
+create function pg_temp.brand_id(n bigint) returns uuid language sql immutable as $$
     select lpad(to_hex(n * 7919 % 50 + 1), 32, '0')::uuid
 $$;
 create function pg_temp.actor(n bigint) returns text language sql immutable as $$
@@ -46,7 +46,7 @@ $$;
 
 insert into app.job_history (id, actor, args, version, state, attempts, crashes, brand_id, subject_type, subject_id,
     request_id, correlation_id, traceparent, created_at, claimed_at, finished_at)
-select pg_temp.id_at(at, n, 'done'), pg_temp.actor(n), '["7f0c4f0e"]', 1, 'done', 1, 0, pg_temp.lane(n), 'scan', n,
+select pg_temp.id_at(at, n, 'done'), pg_temp.actor(n), '["7f0c4f0e"]', 1, 'done', 1, 0, pg_temp.brand_id(n), 'scan', n,
     pg_temp.request(n / 2), pg_temp.request(n / (case when n % 20 = 0 then 40 else 2 end)),
     '00-' || md5('trace' || n / 2) || '-00f067aa0ba902b7-01', at, at + '40 ms', at + '90 ms'
 from (
@@ -66,7 +66,7 @@ $$;
 
 insert into app.dead_jobs (id, actor, args, version, state, attempts, crashes, brand_id, subject_type, subject_id,
     request_id, correlation_id, traceparent, error, created_at, claimed_at, finished_at, fingerprint)
-select pg_temp.id_at(at, n, 'dead'), pg_temp.actor(n), '["7f0c4f0e"]', 1, 'dead', 8, 0, pg_temp.lane(n), 'scan', n,
+select pg_temp.id_at(at, n, 'dead'), pg_temp.actor(n), '["7f0c4f0e"]', 1, 'dead', 8, 0, pg_temp.brand_id(n), 'scan', n,
     md5('dead' || n), md5('dead' || n), '00-' || md5('dead' || n) || '-00f067aa0ba902b7-01',
     jsonb_build_object('kind', 'ValueError', 'message', repeat('x', 200), 'where', jsonb_build_array('scans.py:1')),
     at, at, at + '90 ms', left(md5('fingerprint' || n % 40), 12)
@@ -76,10 +76,10 @@ insert into app.actors (name, queue) select pg_temp.actor(n * 50), 'bench' from 
 on conflict do nothing;
 
 -- One in ten is due later.
-insert into app.jobs (id, actor, args, priority, due_at, brand_id, lane, subject_type, subject_id, request_id,
+insert into app.jobs (id, actor, args, priority, due_at, brand_id, subject_type, subject_id, request_id,
     correlation_id, traceparent, created_at)
 select pg_temp.id_at(at, n, 'waiting'), pg_temp.actor(n), '["7f0c4f0e"]', n / 500 % 4,
-    at + case when n % 10 = 0 then interval '1 day' else '0' end, pg_temp.lane(n), pg_temp.lane(n), 'scan', n,
+    at + case when n % 10 = 0 then interval '1 day' else '0' end, pg_temp.brand_id(n), 'scan', n,
     pg_temp.request(-n / 2), pg_temp.request(-n / 2), '00-' || md5('waiting' || n / 2) || '-00f067aa0ba902b7-01', at
 from (
     select n, now() - ({waiting} - n) * interval '10 ms' as at from generate_series(1, {waiting}) as n

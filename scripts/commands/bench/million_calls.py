@@ -17,7 +17,7 @@ from statistics import quantiles
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from jobs.engine.ledger import LAST_LANE, Claim, Ledger
+from jobs.engine.ledger import LAST_TENANT_KEY, Claim, Ledger
 from models.core import context, database
 from models.core.context import Identity
 from models.core.database import transaction
@@ -109,7 +109,7 @@ def _engine(calls: int) -> Iterator[Step]:
     """The relay takes, a worker claims and finishes; fewer times where fewer jobs wait."""
     engine = _Engine()
     for _ in range(calls):
-        yield Step("engine", "take_due", engine.take)
+        yield Step("engine", "publish_due", engine.take)
         while engine.taken:
             yield Step("engine", "claim", engine.claim)
             while engine.claims:
@@ -127,11 +127,11 @@ class _Engine:
         self._ledger = Ledger()
         self._ledger._connection = self._connection  # noqa: SLF001  (the one that is listened to)
         self._worker_id = self._ledger.register_worker()
-        self._last_lane = LAST_LANE
+        self._last_tenant = LAST_TENANT_KEY
 
     def take(self) -> None:
-        found = self._ledger.take_due(ACTORS, ROOM, (), self._last_lane)
-        self.taken, self._last_lane = [id for id, _ in found.jobs], found.goes_on_after
+        found = self._ledger.publish_due(ACTORS, ROOM, (), self._last_tenant)
+        self.taken, self._last_tenant = [id for id, _ in found.jobs], found.last_tenant
 
     def claim(self) -> None:
         ids, self.taken = self.taken[:BATCH], self.taken[BATCH:]

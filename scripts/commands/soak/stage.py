@@ -137,7 +137,7 @@ class Stage(Bench):
         """Ask for a job, past the proxies; its id."""
         self.rows("insert into chaos.intents values (%s, %s)", [key, kind])
         (found,) = self.rows(
-            "select id from app.add_job(gen_random_uuid(), %s, jsonb_build_array(%s), p_brand_id => gen_random_uuid())",
+            "select app.add_job(gen_random_uuid(), %s, jsonb_build_array(%s), p_brand_id => gen_random_uuid())",
             [f"chaos.{kind}", key],
         )
         return UUID(str(found[0]))

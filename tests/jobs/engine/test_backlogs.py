@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from psycopg2.extensions import connection
 
-from jobs.engine.ledger import LAST_LANE
+from jobs.engine.ledger import LAST_TENANT_KEY
 from models.core.context import SYSTEM_ADMIN, Identity
 from models.core.database import connect, transaction, value
 from models.jobs import control
@@ -29,10 +29,10 @@ SHAPES = {
     "hardly any is due": "mod(n, 4), mod(n, 50), mod(n / 50, 4), case when mod(n, 100) = 0 then 0 else 86400 end",
 }
 FILL = """
-    insert into app.jobs (id, actor, args, lane, priority, due_at)
-    select gen_random_uuid(), 't.backlog' || actor, to_jsonb(array[n]), lpad(to_hex(lane), 32, '0')::uuid, priority,
+    insert into app.jobs (id, actor, args, brand_id, priority, due_at)
+    select gen_random_uuid(), 't.backlog' || actor, to_jsonb(array[n]), lpad(to_hex(brand), 32, '0')::uuid, priority,
         now() - %(waiting)s * interval '10 ms' + n * interval '10 ms' + delay * interval '1 second'
-    from (select n, {shape} from generate_series(1, %(waiting)s) as n) as j (n, actor, lane, priority, delay)
+    from (select n, {shape} from generate_series(1, %(waiting)s) as n) as j (n, actor, brand, priority, delay)
 """
 
 
@@ -59,8 +59,8 @@ def look(db_clean: str, superuser: connection, request: pytest.FixtureRequest) -
         def look(room: int = ROOM, limits: list[tuple[Any, ...]] | None = None) -> int:
             cursor.execute(
                 "explain (analyze, buffers, timing off, format json)"
-                " select * from app.take_due(%s, %s, %s::app.actor_limits[], %s)",
-                (ACTORS, room, limits or [], LAST_LANE),
+                " select * from app.publish_due(%s, %s, %s::app.actor_limits[], %s)",
+                (ACTORS, room, limits or [], LAST_TENANT_KEY),
             )
             return pages_of(cursor.fetchone()[0][0])
 

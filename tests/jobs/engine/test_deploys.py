@@ -310,7 +310,7 @@ def blocks_of_a_round(query: Query) -> int:
     for _ in range(3):  # the first time it looks at its catalogues as well
         ((plan,),) = query(
             "explain (analyze, buffers, format json)"
-            " select * from app.take_due(array['t.x'], 50, '{}'::app.actor_limits[], gen_random_uuid())"
+            " select * from app.publish_due(array['t.x'], 50, '{}'::app.actor_limits[], gen_random_uuid())"
         )
         looked_at.append(int(plan[0]["Plan"]["Shared Hit Blocks"]))
     return min(looked_at)

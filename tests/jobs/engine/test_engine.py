@@ -317,7 +317,7 @@ def test_the_job_of_a_worker_without_a_lock_is_taken_back_and_counted_as_a_crash
     ledger.claim(take(ledger, "t.x", most=1), 424242)
     query("update app.jobs set claimed_at = now() - interval '1 minute' where id = %s", id)
 
-    assert ledger.sweep_lost(0, 3) == [(id, "waiting")]
+    assert ledger.sweep_missing(0, 3) == [(id, "waiting")]
     assert query("select state, attempts, crashes from app.jobs where id = %s", id) == [("waiting", 0, 1)]
 
 
@@ -326,7 +326,7 @@ def test_a_job_that_takes_its_workers_down_is_buried(ledger: Ledger, query: Quer
     for _ in range(3):
         ledger.claim(take(ledger, "t.x", most=1), 424242)
         query("update app.jobs set claimed_at = now() - interval '1 minute' where id = %s", id)
-        ledger.sweep_lost(0, 3)
+        ledger.sweep_missing(0, 3)
 
     assert query("select state, crashes, error->>'kind' from app.dead_jobs where id = %s", id) == [("dead", 3, "crash")]
 
@@ -349,7 +349,7 @@ def test_a_living_worker_keeps_its_jobs(ledger: Ledger, query: Query) -> None:
     ledger.claim(take(ledger, "t.x", most=1), worker_id)
     query("update app.jobs set claimed_at = now() - interval '1 minute' where id = %s", id)
 
-    assert ledger.sweep_lost(0, 3) == []
+    assert ledger.sweep_missing(0, 3) == []
     query("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objid = %s", worker_id)
     liveness.stop()
 
@@ -358,7 +358,7 @@ def test_published_jobs_that_redis_does_not_hold_wait_again(ledger: Ledger, quer
     forgotten, present = enqueue("t.x"), enqueue("t.x")
     take(ledger, "t.x", most=2)
 
-    assert ledger.sweep_forgotten(0, [present]) == 1
+    assert ledger.sweep_unclaimed(0, [present]) == 1
     assert (state_of(query, forgotten), state_of(query, present)) == ("waiting", "published")
 
 

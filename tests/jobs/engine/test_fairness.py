@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.engine import actor, registry
-from jobs.engine.ledger import LAST_LANE, Ledger
+from jobs.engine.ledger import LAST_TENANT_KEY, Ledger
 from jobs.engine.relay import fair_share as turns_module
 from jobs.engine.relay.fair_share import MEMORY, Turns
 from jobs.engine.relay.prefetch import LEAST, MOST, Depth
@@ -33,9 +33,9 @@ def enqueue(name: str, brand_id: UUID | None, count: int, **options: Any) -> lis
         return [jobs.enqueue(name, n, brand_id=brand_id, **options).id for n in range(count)]
 
 
-def lanes(ledger: Ledger, room: int, *names: str) -> list[UUID]:
+def published_tenants(ledger: Ledger, room: int, *names: str) -> list[UUID]:
     """The brands of the next jobs, as a relay with the declared limits takes them."""
-    return [lane for _, lane in ledger.take_due(names, room, registry.limited()).jobs]
+    return [tenant_key for _, tenant_key in ledger.publish_due(names, room, registry.limited()).jobs]
 
 
 def test_brands_take_turns_however_much_one_of_them_has_waiting(ledger: Ledger, brands: list[UUID]) -> None:
@@ -44,7 +44,7 @@ def test_brands_take_turns_however_much_one_of_them_has_waiting(ledger: Ledger, 
     for brand in others:
         enqueue("t.x", brand, 2)
 
-    taken = lanes(ledger, 6, "t.x")
+    taken = published_tenants(ledger, 6, "t.x")
 
     assert sorted(taken) == sorted(brands * 2)
 
@@ -55,7 +55,9 @@ def test_turns_that_brands_have_had_lately_count_although_nothing_of_theirs_runs
     for brand in brands:
         enqueue("t.x", brand, 20)
 
-    taken = [lane for _, lane in ledger.take_due(["t.x"], 13, turns={brands[0]: 9.0, brands[1]: 3.0}).jobs]
+    taken = [
+        tenant_key for _, tenant_key in ledger.publish_due(["t.x"], 13, turns={brands[0]: 9.0, brands[1]: 3.0}).jobs
+    ]
 
     assert [taken.count(brand) for brand in brands] == [0, 5, 8]
 
@@ -80,7 +82,7 @@ def test_a_brand_of_more_weight_has_more_jobs_in_each_turn(ledger: Ledger, brand
     for brand in (heavy, light):
         enqueue("t.x", brand, 20)
 
-    taken = lanes(ledger, 8, "t.x")
+    taken = published_tenants(ledger, 8, "t.x")
 
     assert (taken.count(heavy), taken.count(light)) == (6, 2)
 
@@ -91,7 +93,7 @@ def test_turns_are_counted_over_all_of_a_brands_actors(ledger: Ledger, brands: l
         enqueue(name, busy, 20)
     enqueue("t.x", other, 20)
 
-    taken = lanes(ledger, 10, "t.x", "t.y", "t.z")
+    taken = published_tenants(ledger, 10, "t.x", "t.y", "t.z")
 
     assert taken.count(other) == 5
 
@@ -99,11 +101,11 @@ def test_turns_are_counted_over_all_of_a_brands_actors(ledger: Ledger, brands: l
 def test_room_that_most_brands_have_no_use_for_is_the_others(ledger: Ledger, brands: list[UUID], query: Query) -> None:
     enqueue("t.x", brands[0], 100)
     query(
-        "insert into app.jobs (id, actor, lane) select gen_random_uuid(), 't.x', md5(n::text)::uuid"
+        "insert into app.jobs (id, actor, brand_id) select gen_random_uuid(), 't.x', md5(n::text)::uuid"
         " from generate_series(1, 20) as n"
     )
 
-    taken = lanes(ledger, 80, "t.x")
+    taken = published_tenants(ledger, 80, "t.x")
 
     assert (taken.count(brands[0]), len(set(taken))) == (60, 21)
 
@@ -113,24 +115,24 @@ def test_a_brand_runs_no_more_than_its_share(ledger: Ledger, brands: list[UUID],
     enqueue("t.x", brands[0], 5)
     enqueue("t.y", brands[0], 5)
 
-    first = ledger.take_due(["t.x", "t.y"], 10).jobs
+    first = ledger.publish_due(["t.x", "t.y"], 10).jobs
     ledger.claim([id for id, _ in first], 1)
 
     assert len(first) == 2
-    assert lanes(ledger, 10, "t.x", "t.y") == []
+    assert published_tenants(ledger, 10, "t.x", "t.y") == []
 
 
 def test_room_comes_from_what_is_live_and_from_nothing_else(ledger: Ledger, brands: list[UUID]) -> None:
     actor("t.capped", runs_as="system", max_running=2)(lambda: None)
     enqueue("t.capped", brands[0], 5)
 
-    held = ledger.claim([id for id, _ in ledger.take_due(["t.capped"], 10, registry.limited()).jobs], 1)
+    held = ledger.claim([id for id, _ in ledger.publish_due(["t.capped"], 10, registry.limited()).jobs], 1)
     assert len(held) == 2
-    assert lanes(ledger, 10, "t.capped") == []
-    ledger.bury(held[0], {})
+    assert published_tenants(ledger, 10, "t.capped") == []
+    ledger.dead_letter(held[0], {})
     ledger.release([held[1].id], 1)
 
-    assert len(lanes(ledger, 10, "t.capped")) == 2
+    assert len(published_tenants(ledger, 10, "t.capped")) == 2
 
 
 def test_an_actors_cap_per_brand_leaves_room_for_the_others(ledger: Ledger, brands: list[UUID]) -> None:
@@ -138,18 +140,18 @@ def test_an_actors_cap_per_brand_leaves_room_for_the_others(ledger: Ledger, bran
     for brand in brands:
         enqueue("t.each", brand, 5)
 
-    assert sorted(lanes(ledger, 10, "t.each")) == sorted(brands)
-    assert lanes(ledger, 10, "t.each") == []
+    assert sorted(published_tenants(ledger, 10, "t.each")) == sorted(brands)
+    assert published_tenants(ledger, 10, "t.each") == []
 
 
 def test_a_rate_lets_a_burst_start_and_then_one_at_a_time(ledger: Ledger, brands: list[UUID], query: Query) -> None:
     actor("t.rated", runs_as="system", rate=0.001, burst=3)(lambda: None)
     enqueue("t.rated", brands[0], 20)
 
-    assert len(lanes(ledger, 10, "t.rated")) == 3
-    assert len(lanes(ledger, 10, "t.rated")) == 0
+    assert len(published_tenants(ledger, 10, "t.rated")) == 3
+    assert len(published_tenants(ledger, 10, "t.rated")) == 0
     query("update app.actor_rates set arrival = arrival - interval '2000 seconds'")
-    assert len(lanes(ledger, 10, "t.rated")) == 2
+    assert len(published_tenants(ledger, 10, "t.rated")) == 2
 
 
 def test_a_paused_actors_jobs_wait(ledger: Ledger, brands: list[UUID], query: Query) -> None:
@@ -161,30 +163,33 @@ def test_a_paused_actors_jobs_wait(ledger: Ledger, brands: list[UUID], query: Qu
     assert len(take(ledger, "t.x")) == 1
 
 
-def test_all_lanes_are_served_even_when_there_are_more_than_are_looked_at(ledger: Ledger, query: Query) -> None:
+def test_all_tenants_are_served_even_when_there_are_more_than_are_looked_at(ledger: Ledger, query: Query) -> None:
     query(
-        "insert into app.jobs (id, actor, lane) select gen_random_uuid(), 't.x', gen_random_uuid()"
+        "insert into app.jobs (id, actor, brand_id) select gen_random_uuid(), 't.x', gen_random_uuid()"
         " from generate_series(1, 1200)"
     )
-    after, served = LAST_LANE, set[UUID]()
+    after, served = LAST_TENANT_KEY, set[UUID]()
 
     for _ in range(50):
-        taken = ledger.take_due(["t.x"], 400, (), after)
-        after = taken.goes_on_after
-        served |= {lane for _, lane in taken.jobs}
+        taken = ledger.publish_due(["t.x"], 400, (), after)
+        after = taken.last_tenant
+        served |= {tenant_key for _, tenant_key in taken.jobs}
 
     assert len(served) == 1200
 
 
-def test_lanes_with_nothing_due_do_not_hide_the_ones_behind_them(ledger: Ledger, query: Query) -> None:
+def test_tenants_with_nothing_due_do_not_hide_the_ones_behind_them(ledger: Ledger, query: Query) -> None:
     query(
-        "insert into app.jobs (id, actor, lane, due_at) select gen_random_uuid(), 't.x', md5(n::text)::uuid, 'infinity'"
-        " from generate_series(1, 600) as n"
+        "insert into app.jobs (id, actor, brand_id, due_at)"
+        " select gen_random_uuid(), 't.x', md5(n::text)::uuid, 'infinity' from generate_series(1, 600) as n"
     )
-    query("update app.jobs set due_at = now() where lane = (select lane from app.jobs order by lane desc limit 1)")
-    looks = [ledger.take_due(["t.x"], 10)]
+    query(
+        "update app.jobs set due_at = now()"
+        " where tenant_key = (select tenant_key from app.jobs order by tenant_key desc limit 1)"
+    )
+    looks = [ledger.publish_due(["t.x"], 10)]
     while not looks[-1].jobs and len(looks) < 30:
-        looks.append(ledger.take_due(["t.x"], 10, (), looks[-1].goes_on_after))
+        looks.append(ledger.publish_due(["t.x"], 10, (), looks[-1].last_tenant))
 
     assert len(looks[-1].jobs) == 1
 
@@ -199,7 +204,7 @@ def test_no_brand_is_served_twice_before_another_is_served_once(
         enqueue("t.x", brands[brand], 1, priority=priority)
     has = {brand: sum(1 for b, _ in waiting if brands[b] == brand) for brand in brands}
 
-    taken = lanes(ledger, room, "t.x")
+    taken = published_tenants(ledger, room, "t.x")
 
     assert len(taken) == min(room, len(waiting))
     counts = {brand: taken.count(brand) for brand in brands}
@@ -215,7 +220,7 @@ def test_a_key_within_a_window_holds_when_its_job_is_long_done(ledger: Ledger, q
 
     first = ask()
     (held,) = ledger.claim(take(ledger, "t.x"), 1)
-    ledger.bury(held, {})
+    ledger.dead_letter(held, {})
 
     assert (ask().id, ask().created) == (first.id, False)
     query("update app.job_keys set expires_at = now() - interval '1 second'")

@@ -146,7 +146,7 @@ def test_a_dead_child_that_succeeds_in_its_replay_calls_back_for_success_and_not
         on_success=Call("group.report", "success"),
     )
     drain(allow_dead=True)
-    assert query("select state, outcome from app.job_groups") == [("over", "dead")]
+    assert query("select state, outcome from app.job_groups") == [("finished", "dead")]
     said.clear()
 
     mend(query)
@@ -155,7 +155,7 @@ def test_a_dead_child_that_succeeds_in_its_replay_calls_back_for_success_and_not
 
     assert said == ["b", ("success", 2, 2, 0, 0)]
     assert children(group.then_id) == Children(total=2, done=2, dead=0, cancelled=0)
-    assert query("select state, outcome from app.job_groups") == [("over", "done")]
+    assert query("select state, outcome from app.job_groups") == [("finished", "done")]
 
 
 def test_a_dead_child_that_is_replayed_before_the_others_are_over_is_waited_for(
@@ -440,7 +440,7 @@ def test_groups_are_forgotten_with_what_is_still_held_behind_their_dead_letters(
     start(groups.chain, [Call("group.fail", "1"), *says("2")], on_success=Call("group.say", "success"))
     open_one = start(groups.batch, [Call("group.unknown")])
     drain(allow_dead=True)
-    query("update app.job_groups set finished_at = now() - interval '31 days' where state = 'over'")
+    query("update app.job_groups set finished_at = now() - interval '31 days' where state = 'finished'")
 
     with transaction(context.for_system_job()):
         assert groups.prune(timedelta(days=30)) == 1
@@ -453,7 +453,7 @@ def test_finished_child_group_is_kept_while_its_parent_is_live(drain: Drain, sai
     inner = Batch([Call("group.fail", "1")])
     outer = start(groups.batch, [inner, Call("group.unknown")], on_success=Call("group.say", "success"))
     drain(allow_dead=True)
-    query("update app.job_groups set finished_at = now() - interval '31 days' where state = 'over'")
+    query("update app.job_groups set finished_at = now() - interval '31 days' where state = 'finished'")
 
     with transaction(context.for_system_job()):
         pruned = groups.prune(timedelta(days=30))

@@ -132,7 +132,7 @@ def test_groups_of_any_shape_call_back_once_and_again_for_nothing(
     assert len(reports) == len(expected.reports)
     assert sorted(successes) == sorted(expected.reports.keys() - expected.hopeless)
     assert query("select count(*) from app.jobs") == [(0,)]
-    assert query("select count(*) from app.job_groups where state <> 'over'") == [(0,)]
+    assert query("select count(*) from app.job_groups where state <> 'finished'") == [(0,)]
 
 
 # Much at once
@@ -213,11 +213,11 @@ class Crew:
     def _relay(self, ledger: Ledger) -> None:
         while not self.is_over.wait(0.005):
             ledger.close_groups()
-            ledger.sweep_forgotten(0.5, [])
+            ledger.sweep_unclaimed(0.5, [])
             with self._lock:
                 gone = list(self.dead)
             if gone:
-                ledger.sweep_lost(0, 10**6, gone)
+                ledger.sweep_missing(0, 10**6, gone)
 
 
 EFFECT = "INSERT INTO app.schedule_occurrences (schedule, due_at, job_id) VALUES (%s, clock_timestamp(), %s)"

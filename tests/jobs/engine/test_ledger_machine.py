@@ -175,8 +175,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def add_job(self, key: str | None) -> None:
         held = [id for id, job in self.jobs.items() if key and job.key == key and job.state not in OVER]
-        sql = "select id, created from app.add_job(%s, %s, '[]', p_unique_key => %s)"
-        ((id, created),) = self.ask(sql, params=(UUID(int=len(self.jobs) + 1), ACTOR, key))
+        new_id = UUID(int=len(self.jobs) + 1)
+        ((id,),) = self.ask("select app.add_job(%s, %s, '[]', p_unique_key => %s)", params=(new_id, ACTOR, key))
+        created = id == new_id
         assert created == (not held)
         assert created or [id] == held
         if created:
@@ -203,7 +204,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.having("waiting"))
     @rule(room=st.integers(1, 4))
-    def take_due(self, room: int) -> None:
+    def publish_due(self, room: int) -> None:
         self.publish(room)
 
     def publish(self, room: int) -> None:
@@ -212,7 +213,7 @@ class LedgerMachine(RuleBasedStateMachine):
             "update app.jobs set due_at = now() - interval '1 hour'"
             " + interval '1 ms' * ('x' || right(id::text, 4))::bit(16)::int where state = 'waiting'"
         )
-        taken = [id for id, _ in self.ledger.take_due([ACTOR], room).jobs]
+        taken = [id for id, _ in self.ledger.publish_due([ACTOR], room).jobs]
         assert len(set(taken)) == len(taken) == min(room, len(self.having("waiting")))
         for id in taken:
             self.jobs[id].go("published")
@@ -227,7 +228,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def claim_jobs(self, wanted: list[UUID], worker: int, *, alone: bool) -> None:
         may = [id for id in self.having("published") if id in wanted]
         expected = [id for id in may if (alone and len(wanted) == 1) or not self.jobs[id].crashes]
-        assert set(self.ledger.suspects(wanted)) == {id for id in may if self.jobs[id].crashes}
+        assert set(self.ledger.quarantined(wanted)) == {id for id in may if self.jobs[id].crashes}
         claims = self.ledger.claim(wanted, worker, alone=alone)
         assert sorted(claim.id for claim in claims) == sorted(expected), "only what is published may be claimed"
         for claim in claims:
@@ -254,7 +255,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def bury(self, data: st.DataObject) -> None:
         claim = data.draw(st.sampled_from(self.claims))
-        self.ends(claim, lambda: self.ledger.bury(claim, {"kind": "x"}), "dead")
+        self.ends(claim, lambda: self.ledger.dead_letter(claim, {"kind": "x"}), "dead")
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
@@ -311,7 +312,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ask("update app.jobs set claimed_at = now() - interval '1 minute' where state = 'running'")
         lost = [id for id in self.having("running") if self.jobs[id].worker in self.dead_workers]
         assert set(self.ledger.missing_workers()) == {self.jobs[id].worker for id in lost}
-        self.are_taken_back(lost, self.ledger.sweep_lost(0, MAX_CRASHES))
+        self.are_taken_back(lost, self.ledger.sweep_missing(0, MAX_CRASHES))
 
     @precondition(lambda self: self.having("running"))
     @rule(data=st.data())
@@ -333,7 +334,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def broker_forgets(self, data: st.DataObject) -> None:
         published = sorted(self.having("published"))
         present = data.draw(st.lists(st.sampled_from(published), unique=True)) if published else []
-        assert self.ledger.sweep_forgotten(-1, present) == len(published) - len(present)
+        assert self.ledger.sweep_unclaimed(-1, present) == len(published) - len(present)
         for id in set(published) - set(present):
             self.jobs[id].go("waiting")
 

@@ -36,7 +36,7 @@ def consumer(db_clean: str) -> Iterator[LedgerConsumer]:
 
 
 def publish(consumer: LedgerConsumer, ledger: Ledger) -> list[UUID]:
-    ids = [id for id, _ in ledger.take_due(["lost.job"], 10).jobs]
+    ids = [id for id, _ in ledger.publish_due(["lost.job"], 10).jobs]
     consumer._transport.push("lost", ids)
     return ids
 
@@ -194,13 +194,13 @@ def test_a_worker_without_its_lock_is_missing_and_only_the_ones_that_are_gone_lo
     ledger: Ledger, query: Query
 ) -> None:
     ids = [enqueue(), enqueue()]
-    ledger.take_due(["lost.job"], 2)
+    ledger.publish_due(["lost.job"], 2)
     ledger.claim([ids[0]], 8001)
     ledger.claim([ids[1]], 8002)
     query("update app.jobs set claimed_at = now() - interval '1 minute'")
 
     assert sorted(ledger.missing_workers()) == [8001, 8002]
-    assert ledger.sweep_lost(0, 3, [8002]) == [(ids[1], "waiting")]
+    assert ledger.sweep_missing(0, 3, [8002]) == [(ids[1], "waiting")]
     assert state_of(query, ids[0]) == ("running", 1, 0)
 
 
@@ -208,7 +208,7 @@ def test_a_job_that_is_held_for_longer_than_its_actor_allows_is_taken_back_whoev
     ledger: Ledger, query: Query
 ) -> None:
     late, early = enqueue(), enqueue()
-    ledger.take_due(["lost.job"], 2)
+    ledger.publish_due(["lost.job"], 2)
     (held,) = ledger.claim([late], WORKER)
     ledger.claim([early], WORKER)
     query("select pg_advisory_lock(app.liveness_class(), %s)", WORKER)
@@ -223,19 +223,19 @@ def test_a_job_that_is_held_for_longer_than_its_actor_allows_is_taken_back_whoev
 
 def test_a_job_that_is_taken_back_keeps_its_place(ledger: Ledger, query: Query) -> None:
     unlucky = enqueue()
-    ledger.take_due(["lost.job"], 1)
+    ledger.publish_due(["lost.job"], 1)
     ledger.claim([unlucky], WORKER)
     enqueue()
     query("update app.jobs set claimed_at = now() - interval '11 minutes' where id = %s", unlucky)
     ledger.sweep_overdue({"lost.job": 600.0}, 3)
 
-    assert [id for id, _ in ledger.take_due(["lost.job"], 1).jobs] == [unlucky]
+    assert [id for id, _ in ledger.publish_due(["lost.job"], 1).jobs] == [unlucky]
 
 
 def test_a_job_that_never_ends_is_buried_in_the_end(ledger: Ledger, query: Query) -> None:
     id = enqueue()
     for _ in range(3):
-        ledger.take_due(["lost.job"], 1)
+        ledger.publish_due(["lost.job"], 1)
         ledger.claim([id], WORKER)
         query("update app.jobs set claimed_at = now() - interval '11 minutes'")
         ledger.sweep_overdue({"lost.job": 600.0}, 3)
@@ -249,7 +249,7 @@ def test_a_claim_that_waited_in_its_worker_for_too_long_is_given_back_and_not_st
     started: list[bool] = []
     actor("lost.job", runs_as="system")(lambda: started.append(True))
     id = enqueue()
-    ledger.take_due(["lost.job"], 1)
+    ledger.publish_due(["lost.job"], 1)
     (held,) = ledger.claim([id], 1)
 
     assert (runner.run(held, time.monotonic() - HELD_AT_MOST - 1), started) == ("released", [])
@@ -270,7 +270,7 @@ def test_an_error_that_json_in_the_database_can_not_hold_is_no_reason_to_keep_th
     ledger: Ledger, query: Query, error: Exception
 ) -> None:
     id = enqueue()
-    ledger.take_due(["lost.job"], 1)
+    ledger.publish_due(["lost.job"], 1)
     (held,) = ledger.claim([id], 1)
 
     ledger.retry(held, 0, describe(error))

@@ -39,7 +39,7 @@ def publish(consumer: LedgerConsumer, ledger: Ledger, superuser: connection) -> 
             id = jobs.enqueue("suspects.job").id
         with superuser.cursor() as cursor:
             cursor.execute("update app.jobs set crashes = %s where id = %s", (crashes, id))
-        ids = [id for id, _ in ledger.take_due(["suspects.job"], 10).jobs]
+        ids = [id for id, _ in ledger.publish_due(["suspects.job"], 10).jobs]
         consumer._transport.push("suspects", ids)
         return id
 

@@ -61,10 +61,10 @@ def test_a_replayed_letter_is_the_same_job_with_all_attempts_before_it(admin, bu
 
     assert done.ids == [id]
     assert query("select count(*) from app.dead_jobs") == [(0,)]
-    ((state, attempts, crashes, fence, priority, args, error, lane),) = query(
-        "select state, attempts, crashes, fence, priority, args, error, lane from app.jobs where id = %s", id
+    ((state, attempts, crashes, fence, priority, args, error, tenant_key),) = query(
+        "select state, attempts, crashes, fence, priority, args, error, tenant_key from app.jobs where id = %s", id
     )
-    assert (state, attempts, crashes, priority, args, lane) == ("waiting", 0, 0, 0, ["arg"], brand["id"])
+    assert (state, attempts, crashes, priority, args, tenant_key) == ("waiting", 0, 0, 0, ["arg"], brand["id"])
     assert fence == 1  # The next claim's is 2: a worker of the old life can't be mistaken for one of the new.
     assert error["message"] == "it broke"
 

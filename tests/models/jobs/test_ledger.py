@@ -101,7 +101,10 @@ def test_a_brand_names_nobody_in_a_job_whom_it_does_not_know(ledger: list[UUID])
     ):
         with pytest.raises(Problem) as refused, transaction(brand):
             ask()
-        assert (refused.value.status, refused.value.detail) == (403, "A job is about a person whom the brand knows.")
+        assert (refused.value.status, refused.value.detail) == (
+            403,
+            "A job may name only a person whom the brand knows.",
+        )
 
     assert ledger == []
 

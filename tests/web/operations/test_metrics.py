@@ -116,7 +116,7 @@ def test_the_age_of_the_oldest_due_job_is_told(client: Client, ledger: Ledger, q
 
 def test_the_lag_of_brands_is_told_by_brand(client: Client, ledger: Ledger, query: Query) -> None:
     query(
-        "insert into app.jobs (id, actor, lane, due_at) values"
+        "insert into app.jobs (id, actor, brand_id, due_at) values"
         " (gen_random_uuid(), 'x.y', '0197a000-0000-7000-8000-00000000000a', now() - interval '1 minute')"
     )
 
@@ -140,7 +140,7 @@ def test_what_was_done_lately_is_summarised(client: Client, drain: Drain) -> Non
 def test_dead_letters_are_told(client: Client, ledger: Ledger) -> None:
     enqueue(1)
     (held,) = ledger.claim(take(ledger, "requests.expire"), 1)
-    ledger.bury(held, {"kind": "ValueError", "message": ""})
+    ledger.dead_letter(held, {"kind": "ValueError", "message": ""})
 
     assert scrape(client)['companon_jobs_dead{actor="requests.expire"}'] == 1
 

@@ -48,7 +48,7 @@ def waiting():
 @pytest.fixture
 def announced(ledger: Ledger):
     """Actors that a release has announced."""
-    ledger.announce({"mail": ["test.letter", "test.card"], "default": ["test.one"]})
+    ledger.register_actors({"mail": ["test.letter", "test.card"], "default": ["test.one"]})
 
 
 def test_dead_letters_are_listed_by_what_they_died_of(client, admin, bury, brand):
