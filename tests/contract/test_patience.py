@@ -23,10 +23,11 @@ IMPATIENT = """
 import asyncio
 import pathlib
 
-from web import body, server
+from web.http import body
+from web.server import worker
 
-body.SECONDS = server.HEAD_SECONDS = server.LAST_WORD_SECONDS = 2.0
-server.TAKE_SECONDS = server.CLOSE_SECONDS = 1.0
+body.SECONDS = worker.HEAD_SECONDS = worker.LAST_WORD_SECONDS = 2.0
+worker.TAKE_SECONDS = worker.CLOSE_SECONDS = 1.0
 
 from web.app import create_app
 

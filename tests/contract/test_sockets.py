@@ -14,9 +14,10 @@ from tests.support.gunicorn import asking, gunicorn, read_answer
 from web.app import application
 
 QUICK = """
-from web import body, server
+from web.http import body
+from web.server import worker
 
-server.HEAD_SECONDS = body.SECONDS = 2.0
+worker.HEAD_SECONDS = body.SECONDS = 2.0
 
 from web.app import application
 """

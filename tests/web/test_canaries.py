@@ -25,7 +25,7 @@ from tests.support.gunicorn import asking, gunicorn
 FAILING = """
 import asyncio, logging, threading
 
-from models import context, db
+from models.core import context, database
 from tests.support.canaries import PASSWORD, PERSON, WORDS
 from web.app import create_app
 from web.http.endpoint import endpoint
@@ -47,7 +47,7 @@ class Raises:
 class Asks:
     @endpoint(permission="public")
     def on_get(self, req, resp, number):
-        db.row(*STATEMENTS[int(number)])
+        database.row(*STATEMENTS[int(number)])
 
 
 class Logs:

@@ -13,7 +13,7 @@ from tests.support.gunicorn import PATIENCE, asking, gunicorn, read_answer
 
 STREAM = """
 import asyncio, pathlib, time
-from web import shutdown
+from web.server import shutdown
 from web.app import create_app
 from web.http.endpoint import endpoint
 
