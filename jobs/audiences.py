@@ -1,4 +1,4 @@
-"""Keeping what brands know of people up to date."""
+"""Actors of the domain audiences."""
 
 from uuid import UUID
 
@@ -8,5 +8,5 @@ from models.audiences import contacts
 
 @actor("contact.upsert", runs_as="brand")
 def upsert_contact(user_id: UUID) -> None:
-    """Bring the contact of a person with the brand up to date."""
+    """Create or update the brand's contact of a person."""
     contacts.upsert(user_id)

@@ -1,10 +1,10 @@
-"""What becomes of campaigns."""
+"""Actors of the domain campaigns: the launch."""
 
 from collections.abc import Callable
 from uuid import UUID
 
 from jobs.engine import actor, current_job, own_transaction
-from models.campaigns import campaigns
+from models.campaigns import campaigns, codes, launch
 from models.insights import overview
 
 Step = tuple[str, Callable[[UUID], object]]
@@ -12,28 +12,28 @@ Step = tuple[str, Callable[[UUID], object]]
 
 def _check(campaign_id: UUID) -> None:
     campaign = campaigns.get(campaign_id)
-    # Once it is live, a launch that goes on has nothing left to check.
+    # A resumed launch of an active campaign has nothing left to check.
     if campaign.status == "Draft":
-        campaigns.require_ready(campaign)
+        launch.require_ready(campaign)
 
 
 STEPS: list[Step] = [
-    ("checking that it is ready", _check),
-    ("pinning the key of its devices", campaigns.pin_fingerprint_key),
-    ("making its first code", campaigns.ensure_code),
-    ("going live", campaigns.activate),
+    ("checking readiness", _check),
+    ("pinning the key of its devices", launch.pin_fingerprint_key),
+    ("creating its first code", codes.ensure_first),
+    ("activating", launch.activate),
     ("preparing its overview", lambda campaign_id: overview.refresh(campaign_id, None)),
 ]
-"""The launch. Each step commits by itself and may be repeated, so a launch that broke goes on where it was."""
+"""Steps of the launch. Each step commits by itself and may be repeated, so an interrupted launch resumes."""
 
 
-# Outward only in that it holds no transaction as a whole: its steps are seen, and stay, while it goes on.
+# `outward` because the job holds no transaction as a whole: its steps commit, and are visible, one by one.
 @actor("campaign.launch", runs_as="brand", max_attempts=5, time_limit=60.0, outward=True)
 def launch_campaign(campaign_id: UUID) -> None:
-    """Take a campaign live, step by step."""
+    """Launch a campaign step by step."""
     job = current_job()
     for number, (message, step) in enumerate(STEPS):
         job.progress(number, len(STEPS), message)
         with own_transaction():
             step(campaign_id)
-    job.progress(len(STEPS), len(STEPS), "live")
+    job.progress(len(STEPS), len(STEPS), "active")

@@ -1,4 +1,4 @@
-"""Consents: what of them runs out."""
+"""Actors of the domain consents."""
 
 from jobs.engine import actor
 from models.consents import consents
@@ -9,6 +9,6 @@ BATCH = 1000
 
 @actor("consents.expire", runs_as="system")
 def expire_consents() -> None:
-    """Write down which consents have run out, a batch at a time."""
+    """Close one batch of expired consents; enqueue the next batch if this one was full."""
     if consents.expire(BATCH) == BATCH:
         enqueue("consents.expire")

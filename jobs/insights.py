@@ -1,4 +1,4 @@
-"""Keeping the overview's counts exact."""
+"""Actors of the domain insights."""
 
 from datetime import datetime
 from uuid import UUID
@@ -9,5 +9,5 @@ from models.insights import overview
 
 @actor("overview.refresh", runs_as="brand", time_limit=60.0)
 def refresh_overview(campaign_id: UUID, hour: datetime | None) -> None:
-    """Count an hour of a campaign's scans anew; null: all of its hours."""
+    """Recompute a campaign's rollups for one hour, or for all hours (null)."""
     overview.refresh(campaign_id, hour)

@@ -1,4 +1,4 @@
-"""What brands want their people to know."""
+"""Actors of the domain tenants."""
 
 from uuid import UUID
 
@@ -9,6 +9,6 @@ from models.tenants import members
 
 @actor("brand.announce_second_factor", runs_as="brand")
 def announce_second_factor(brand_id: UUID) -> None:
-    """Have everybody told who needs a second factor and has none: a mail each."""
+    """Enqueue one mail for each member of the brand who needs MFA and has no authenticator."""
     for user_id in members.to_enrol():
         enqueue("mail.second_factor_required", user_id, unique="while_waiting")

@@ -74,7 +74,7 @@ def send_invitation(invitation_id: UUID) -> None:
     with own_transaction():
         invited = invitations.mail(invitation_id)
     if invited:
-        link = Link("accept-invitation", accounts.INVITATION, invitation_id, invitations.LIFETIME)
+        link = Link("accept-invitation", invitations.LINK_PURPOSE, invitation_id, invitations.LIFETIME)
         _send_link("invitation", invited["email"], invited["locale"], link, brand=invited["brand"])
 
 

@@ -1,5 +1,8 @@
-"""Own contacts (CRM) and segments.
+"""Audiences: segments, contacts, and the engagements of fans with campaigns.
 
-Tables: `contacts`, `segments`. Public modules: `contacts`, `segments`.
-Imports `tenants`, `identity`, `consents`, `audit`, `jobs`, `core`.
+Owns the tables `public.audience_segments`, `public.segment_queries`, `public.campaign_audience`, `public.contacts` and
+`public.engagements`.
+
+Public modules: `contacts`, `segments`.
+Imports from: `models.core`.
 """

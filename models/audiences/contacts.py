@@ -1,4 +1,4 @@
-"""Contacts: the people whom a brand knows, because a scan of theirs was accepted."""
+"""Contacts: people whom a brand knows because a scan of theirs was accepted."""
 
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from models.core.locks import lock
 
 
 class Contact(Row):
-    """What a brand knows of a person. `properties.scans` is ours, every other property the brand's own."""
+    """A contact of a brand. The application writes `properties.scans`; the brand owns all other properties."""
 
     id = peewee.UUIDField(primary_key=True)
     brand_id = peewee.UUIDField()
@@ -22,11 +22,12 @@ class Contact(Row):
     last_seen_at = DateTimeTZField(null=True)
 
     class Meta:
-        """Where the table lives."""
+        """Name of the table."""
 
         table_name = "contacts"
 
 
+# The last condition avoids a new row version if nothing has changed.
 _UPSERT = """
 INSERT INTO public.contacts AS known (id, brand_id, user_id, properties, first_seen_at, last_seen_at)
 SELECT %s, s.brand_id, s.user_id,
@@ -46,10 +47,10 @@ WHERE (known.properties -> 'scans', known.first_seen_at, known.last_seen_at)
 
 
 def upsert(user_id: UUID) -> None:
-    """Bring the contact of a person with the job's brand up to date, from that person's accepted scans.
+    """Create or update the job's brand's contact of a person from the person's accepted scans.
 
-    Somebody without an accepted scan is no contact. What the brand has noted in other properties stays.
+    A person without an accepted scan gets no contact. Other properties of the contact stay.
     """
-    # The count that is written last has to be the one that was read last.
+    # Serialise: without the lock, an older count could be written after a newer one.
     lock("contact", user_id)
     execute(_UPSERT, (new_id(), user_id))

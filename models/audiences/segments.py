@@ -1,4 +1,4 @@
-"""Audiences: a brand's segments, what defines them, and which campaigns they are for."""
+"""Segments of a brand's audience, their definitions, and the campaigns that address them."""
 
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
@@ -7,7 +7,7 @@ from models.core.database import Row
 
 
 class AudienceSegment(Row):
-    """A saved segment; `preview` holds the counts that were last made of it."""
+    """A saved segment; `preview` holds the counts of the last preview."""
 
     id = peewee.UUIDField(primary_key=True)
     brand_id = peewee.UUIDField()
@@ -16,13 +16,13 @@ class AudienceSegment(Row):
     created_at = DateTimeTZField()
 
     class Meta:
-        """Where the table lives."""
+        """Name of the table."""
 
         table_name = "audience_segments"
 
 
 class SegmentQuery(Row):
-    """A definition of a segment. A change adds one, so the newest is the one that counts."""
+    """A version of a segment's definition; the newest version is in effect."""
 
     id = peewee.UUIDField(primary_key=True)
     brand_id = peewee.UUIDField()
@@ -31,20 +31,20 @@ class SegmentQuery(Row):
     created_at = DateTimeTZField()
 
     class Meta:
-        """Where the table lives."""
+        """Name of the table."""
 
         table_name = "segment_queries"
 
 
 class CampaignAudience(Row):
-    """A segment that a campaign is for."""
+    """A segment that a campaign addresses."""
 
     brand_id = peewee.UUIDField()
     campaign_id = peewee.UUIDField()
     segment_id = peewee.UUIDField()
 
     class Meta:
-        """Where the table lives."""
+        """Name of the table."""
 
         table_name = "campaign_audience"
         primary_key = peewee.CompositeKey("campaign_id", "segment_id")

@@ -22,11 +22,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import peewee
-from playhouse.postgres_ext import DateTimeTZField
-
 from models.core import keys
-from models.core.database import Row, execute, now, row, rows
+from models.core.database import execute, now, row, rows
 
 Entry = Mapping[str, Any]
 """A row of `audit_logs`: every column by its name, `details` with its numbers as decimals.
@@ -45,36 +42,6 @@ _UNCOVERED = ("mac", "personal")
 
 OVERDUE = 60.0
 """Seconds after which an entry without a seal is a reason for alarm: it takes less than one."""
-
-
-class AuditLog(Row):
-    """An entry of the audit trail."""
-
-    id = peewee.UUIDField(primary_key=True)
-    user_id = peewee.UUIDField(null=True)
-    action = peewee.TextField()
-    table_name = peewee.TextField(null=True)
-    record_id = peewee.UUIDField(null=True)
-    record_key = peewee.TextField(null=True)
-    timestamp = DateTimeTZField()
-    details = peewee.JSONField()
-    brand_id = peewee.UUIDField(null=True)
-    actor_role = peewee.TextField(null=True)
-    session_id = peewee.UUIDField(null=True)
-    job_id = peewee.UUIDField(null=True)
-    outcome = peewee.TextField(default="ok")
-    reason = peewee.TextField(null=True)
-    request_id = peewee.TextField(null=True)
-    personal_hashes = peewee.JSONField(default=dict)
-    seq = peewee.BigIntegerField(null=True)
-    key_version = peewee.IntegerField(null=True)
-    mac = peewee.BlobField(null=True)
-    sealed_at = DateTimeTZField(null=True)
-
-    class Meta:
-        """Where the table lives."""
-
-        table_name = "audit_logs"
 
 
 @dataclass(frozen=True, slots=True)

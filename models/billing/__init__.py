@@ -1,5 +1,7 @@
-"""Own plans, subscriptions and payments.
+"""Billing: mirror of Stripe's subscriptions, payments and coupons. Stripe holds the truth; ids are Stripe's.
 
-Tables: `subscriptions`, `payments`, `coupons`. Public module: `tables`.
-Imports `scans` and the domains below it.
+Owns the tables `public.subscriptions`, `public.payments` and `public.coupons`.
+
+Public modules: `tables`.
+Imports from: `models.core`.
 """

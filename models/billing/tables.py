@@ -1,4 +1,4 @@
-"""Billing: our mirror of what Stripe holds. Stripe is the truth, and ids are Stripe's."""
+"""Tables that mirror Stripe's objects."""
 
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
@@ -7,7 +7,7 @@ from models.core.database import Row
 
 
 class Subscription(Row):
-    """A brand's subscription to a plan, and the person who bought it."""
+    """A brand's subscription to a plan; `user_id` is the person who bought it."""
 
     id = peewee.TextField(primary_key=True)
     user_id = peewee.UUIDField()
@@ -18,13 +18,13 @@ class Subscription(Row):
     ended_at = DateTimeTZField(null=True)
 
     class Meta:
-        """Where the table lives."""
+        """Name of the table."""
 
         table_name = "subscriptions"
 
 
 class Payment(Row):
-    """A payment intent; the amount in minor units of its currency."""
+    """A payment intent. `amount_cents` is in minor units of `currency`."""
 
     id = peewee.TextField(primary_key=True)
     user_id = peewee.UUIDField()
@@ -35,13 +35,13 @@ class Payment(Row):
     created_at = DateTimeTZField()
 
     class Meta:
-        """Where the table lives."""
+        """Name of the table."""
 
         table_name = "payments"
 
 
 class Coupon(Row):
-    """A discount: a share of the price, or an amount in minor units of a currency."""
+    """A discount: either a percentage, or an amount in minor units of `currency`."""
 
     id = peewee.TextField(primary_key=True)
     discount_percent = peewee.IntegerField(null=True)
@@ -50,6 +50,6 @@ class Coupon(Row):
     expires_at = DateTimeTZField(null=True)
 
     class Meta:
-        """Where the table lives."""
+        """Name of the table."""
 
         table_name = "coupons"

@@ -1,5 +1,8 @@
-"""Own campaigns, their configuration and their codes.
+"""Campaigns: configuration, status transitions, launch, and printed codes.
 
-Tables: `campaigns`, `qr_codes`. Public modules: `campaigns` (status transitions), `config`, `codes`.
-Imports `audiences`, `tenants`, `identity`, `consents`, `audit`, `jobs`, `core`.
+Owns the tables `public.campaigns` and `public.qr_codes`.
+
+Public modules: `campaigns` (create, read, replace, transitions), `config` (rules for scans), `launch`, `codes` (printed
+codes and their signed tokens).
+Imports from: `models.core`, `models.jobs`, `models.audit`, `models.consents`, `models.tenants`.
 """

@@ -1,24 +1,40 @@
-"""Printed codes: what a phone reads is the code's id with our signature, so nobody can make one up."""
+"""Printed codes: their rows, and the signed token that a phone reads.
+
+A token is the code's id with a signature, so tokens can't be forged. The signature is not stored.
+"""
 
 import base64
 import binascii
 import hmac
+from typing import NoReturn
 from uuid import UUID
 
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
+from models.campaigns import campaigns
+from models.campaigns.campaigns import Campaign, CampaignCompleted
 from models.core import keys
-from models.core.database import Row
+from models.core.database import Row, new_id, now
+from models.core.errors import Conflict, NotFound
 from settings import settings
 
+FIRST_LABEL = "default"
+"""Label of the code that a launch creates if the campaign has none."""
+
 _PURPOSE = "qr-code"
-_ID, _MAC = 16, 10  # bytes; 80 bits of HMAC-SHA256 can't be guessed over a network, and keep the picture coarse
+_ID, _MAC = 16, 10  # bytes; 80 bits of HMAC-SHA256 can't be guessed over a network and keep the picture small
 _LENGTH = _ID + 1 + _MAC
 
 
+class LabelTaken(Conflict):
+    """The campaign has a code with this label; labels are unique within a campaign."""
+
+    code = "label_taken"
+
+
 class QrCode(Row):
-    """A code of a campaign. Its signature is not stored."""
+    """A code of a campaign."""
 
     id = peewee.UUIDField(primary_key=True)
     brand_id = peewee.UUIDField()
@@ -29,26 +45,82 @@ class QrCode(Row):
     disabled_at = DateTimeTZField(null=True)
 
     class Meta:
-        """Where the table lives."""
+        """Name of the table."""
 
         table_name = "qr_codes"
 
 
-def make_token(code_id: UUID, key_version: int) -> str:
-    """The token of a code: its id, the version of the key and the signature, as base64url without padding (36 letters).
+def add(campaign_id: UUID, label: str) -> QrCode:
+    """Create a code for a campaign.
 
     Raises:
-        KeyError: there is no root secret of that version.
+        NotFound: the brand has no such campaign.
+        CampaignCompleted: the campaign is completed.
+        LabelTaken: the campaign has a code with this label.
+    """
+    campaign = campaigns.get(campaign_id)
+    if campaign.status == "Completed":
+        raise CampaignCompleted
+    return _insert(campaign, label) or _refuse(label)
+
+
+def _insert(campaign: Campaign, label: str) -> QrCode | None:
+    insert = QrCode.insert(
+        id=new_id(),
+        brand_id=campaign.brand_id,
+        campaign_id=campaign.id,
+        label=label,
+        key_version=keys.active_version(),
+        created_at=now(),
+    )
+    unique = (QrCode.brand_id, QrCode.campaign_id, QrCode.label)
+    return next(iter(insert.on_conflict(conflict_target=unique, action="IGNORE").returning(QrCode).execute()), None)
+
+
+def _refuse(label: str) -> NoReturn:
+    raise LabelTaken(f"There is a code with the label {label!r} already.", label=label)
+
+
+def ensure_first(campaign_id: UUID) -> None:
+    """Create a campaign's first code unless it has one."""
+    if not find(campaign_id, limit=1):
+        _insert(campaigns.get(campaign_id), FIRST_LABEL)
+
+
+def find(campaign_id: UUID, *, limit: int, after: UUID | None = None) -> list[QrCode]:
+    """Return up to `limit` codes of a campaign, oldest first, that follow the code with the id `after`."""
+    query = QrCode.select().where(QrCode.campaign_id == campaign_id).order_by(QrCode.id).limit(limit)
+    return list(query if after is None else query.where(QrCode.id > after))
+
+
+def get(campaign_id: UUID, code_id: UUID) -> QrCode:
+    """Return a code of a campaign.
+
+    Raises:
+        NotFound: the campaign has no such code, or the caller may not see it.
+    """
+    found: QrCode | None = QrCode.get_or_none(QrCode.id == code_id, QrCode.campaign_id == campaign_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def make_token(code_id: UUID, key_version: int) -> str:
+    """Return a code's token: id, key version and signature as base64url without padding (36 characters).
+
+    Raises:
+        KeyError: there is no root secret of this version.
     """
     return base64.urlsafe_b64encode(code_id.bytes + bytes([key_version]) + _mac(code_id.bytes, key_version)).decode()
 
 
 def read_token(token: str) -> UUID | None:
-    """The id of the code that a token is for; None if we didn't sign it, or with a key that is no longer known."""
+    """Return the id of a token's code; None if the signature is wrong or its key is no longer known."""
     try:
         raw = base64.urlsafe_b64decode(token.encode("ascii"))
     except (UnicodeEncodeError, binascii.Error):
         return None
+    # Encode again and compare: base64 decoders accept several spellings of the same bytes.
     if len(raw) != _LENGTH or base64.urlsafe_b64encode(raw).decode() != token or raw[_ID] not in keys.versions():
         return None
     genuine = hmac.compare_digest(raw[_ID + 1 :], _mac(raw[:_ID], raw[_ID]))
@@ -56,7 +128,7 @@ def read_token(token: str) -> UUID | None:
 
 
 def url_of(token: str) -> str:
-    """What the picture of a code says: a page of ours that opens the scan."""
+    """Return the URL in the picture of a code: the page that performs the scan."""
     return f"{settings.frontend_url}/s/{token}"
 
 

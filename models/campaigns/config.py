@@ -1,4 +1,4 @@
-"""What a campaign's scans are held against, as brands write it and as it is stored."""
+"""Configuration of a campaign: the rules for its scans, as brands write it and as it is stored."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
@@ -6,18 +6,20 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
+from models.consents.consents import Tier
 from models.core import timezones
 from models.core.errors import Invalid
 
-Tier = Literal["essential", "analytics", "marketing", "ai_processing"]
-
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
-"""Between these every date of a campaign has to lie."""
+"""Bounds of every date of a campaign: from `EARLIEST` on, before `LATEST`."""
 
 
 class Geofence(Struct, frozen=True, forbid_unknown_fields=True):
-    """A circle that a scan has to be made in; the radius in metres."""
+    """A circle in which scans must be made. `radius_m` in metres.
+
+    `when_uncertain`: decision on a scan whose accuracy circle crosses the border.
+    """
 
     lat: Annotated[float, Meta(ge=-90, le=90)]
     lon: Annotated[float, Meta(ge=-180, le=180)]
@@ -26,18 +28,18 @@ class Geofence(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Share(Struct, frozen=True, forbid_unknown_fields=True):
-    """How many scans are accepted in a window, which is a calendar hour or day in the campaign's time zone."""
+    """Maximum number of accepted scans in a window: a calendar hour or day in the campaign's time zone, or for ever."""
 
     count: Annotated[int, Meta(ge=1, le=1_000_000)]
     window: Literal["lifetime", "day", "hour"]
 
 
 class ScanLimit(Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits on accepted scans; null is none.
+    """Limits on accepted scans; null is no limit.
 
-    `per_user` and `per_device` hold for honest phones. A script makes a new anonymous person and a new fingerprint for
-    each scan. Where a scan is worth something, set `requires_account`, `total` and a `geofence` with
-    `when_uncertain: reject` as well. Before rewards are given, check the counts of the rules `network.new_devices`
+    `per_user` and `per_device` limit honest phones. A script creates a new anonymous account and a new fingerprint for
+    each scan. Where a scan has value, also set `requires_account`, `total` and a `geofence` with
+    `when_uncertain: reject`. Before rewards are given, check the counts of the rules `network.new_devices`
     and `scan.late_batch` in the overview.
     """
 
@@ -47,7 +49,7 @@ class ScanLimit(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
-    """Rules for the scans of a campaign. Stored with every key; `record_scans` reads it.
+    """Rules for the scans of a campaign. Stored with every key; the SQL of the scan decision reads it.
 
     `requires_account`: refuse scans of anonymous fans with `account_required`. `per_user` then limits accounts, and
     each account needs an e-mail address of its own.
@@ -67,10 +69,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def canonical(config: Config) -> dict[str, Any]:
-    """The configuration as it is stored: every key, tiers in one order, times in UTC.
+    """Return the configuration in its stored form: every key, tiers in a fixed order, times in UTC.
 
     Raises:
-        Invalid: it contradicts itself; names everything that does.
+        Invalid: the configuration contradicts itself; carries every contradiction.
     """
     if errors := [{"field": f"config.{field}", "reason": reason} for field, reason in contradictions(config)]:
         raise Invalid(errors=errors)
@@ -81,7 +83,7 @@ def canonical(config: Config) -> dict[str, Any]:
 
 
 def contradictions(config: Config) -> list[tuple[str, str]]:
-    """What the types of a configuration can't say, as (field, reason)."""
+    """Return violations of rules that the types can't express, as (field, reason)."""
     found = []
     if len(set(config.consent_tiers)) < len(config.consent_tiers):
         found.append(("consent_tiers", "a tier is named twice"))

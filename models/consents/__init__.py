@@ -1,5 +1,9 @@
-"""Own consent notices and the consents that people give under them.
+"""Consents: notices, the consents that people give under them, and the record of each change.
 
-Tables: `consent_notices`, `consents`, `consent_events`. Public module: `consents`.
-Imports `audit`, `jobs`, `core`.
+Owns the tables `public.consent_notices`, `public.consents` and `public.consent_events`. SQL owns the rules: a
+consent in force is `app.consent_is_in_force`, a notice in force is `app.notice_in_force`, and only SQL functions change
+consents.
+
+Public modules: `consents`, `notices`.
+Imports from: `models.core`.
 """

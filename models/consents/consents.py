@@ -1,67 +1,33 @@
-"""Consents: what a person agreed to, under which words, and whether it still holds.
+"""Consents: list, give and withdraw. `app.grant_consent` and `app.revoke_consent` write, and add an event each time."""
 
-`app.grant_consent` and `app.revoke_consent` write; each change leaves its event.
-"""
-
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import peewee
-from playhouse.postgres_ext import ArrayField, DateTimeTZField, IntervalField
+from playhouse.postgres_ext import DateTimeTZField
 
+from models.consents import notices
+from models.consents.notices import Notice
 from models.core import context
-from models.core.database import Row, new_id, now, row, value
-from models.core.errors import Conflict, Invalid, NotFound
+from models.core.database import Row, new_id, row, value
+from models.core.errors import Invalid, NotFound
 
-DEFAULT_KEY = "default"
-"""Key of the notices of campaigns that name no other."""
+Tier = Literal["essential", "analytics", "marketing", "ai_processing"]
+"""What a consent allows. SQL owns the list (a CHECK constraint); a test compares the two."""
 
-TIERS = ("essential", "analytics", "marketing", "ai_processing")
-
-
-class UnknownNotice(Invalid):
-    """There is no such notice, or it is no longer in force."""
-
-    code = "unknown_notice"
-
-
-class NoticeNotInForce(Conflict):
-    """The notice was shown, but another version is in force; `notice` is that one."""
-
-    code = "notice_not_in_force"
+TIERS: tuple[Tier, ...] = get_args(Tier)
 
 
 class TierNotInNotice(Invalid):
-    """The notice says nothing about the tier."""
+    """The notice does not name the tier."""
 
     code = "tier_not_in_notice"
 
 
-class Notice(Row):
-    """The words that a consent is given under. A published one never changes; `body_sha256` is of its body in UTF-8."""
-
-    id = peewee.UUIDField(primary_key=True)
-    key = peewee.TextField()
-    version = peewee.IntegerField()
-    locale = peewee.TextField()
-    title = peewee.TextField()
-    body = peewee.TextField()
-    body_sha256 = peewee.TextField()
-    tiers = ArrayField(peewee.TextField, index=False)  # type: ignore[no-untyped-call]
-    valid_for = IntervalField()
-    published_at = DateTimeTZField()
-    retired_at = DateTimeTZField(null=True)
-
-    class Meta:
-        """Where it lives."""
-
-        table_name = "consent_notices"
-
-
 class Consent(Row):
-    """What a person agreed to. Without `brand_id` it is given for every brand."""
+    """A consent of a person. `brand_id` is None for a consent for every brand."""
 
     id = peewee.UUIDField(primary_key=True)
     user_id = peewee.UUIDField()
@@ -75,18 +41,19 @@ class Consent(Row):
     expires_at = DateTimeTZField()
 
     class Meta:
-        """Where it lives."""
+        """Name of the table."""
 
         table_name = "consents"
 
-    @property
-    def active(self) -> bool:
-        """Whether it is in force."""
-        return self.revoked_at is None and self.expires_at > now()
+    active: bool
+    """Whether the consent is in force; selected by each query of this module."""
+
+
+_ACTIVE = peewee.Function("app.consent_is_in_force", (Consent.revoked_at, Consent.expires_at))
 
 
 class ConsentEvent(Row):
-    """What happened to a consent, when, and under which words: the truth that `consents` follows from."""
+    """A change of a consent (`grant`, `withdraw`, `expire`), with its time and the hash of its notice."""
 
     id = peewee.UUIDField(primary_key=True)
     consent_id = peewee.UUIDField()
@@ -103,51 +70,17 @@ class ConsentEvent(Row):
     at = DateTimeTZField()
 
     class Meta:
-        """Where it lives."""
+        """Name of the table."""
 
         table_name = "consent_events"
 
 
-def default_notice(locale: str) -> Notice:
-    """Return the default notice in this language, or in the nearest one that there is.
-
-    Raises:
-        NotFound: no default notice is in force.
-    """
-    found: Notice | None = Notice.get_or_none(Notice.id == notice_in_force(DEFAULT_KEY, [locale]))
-    if found is None:
-        raise NotFound
-    return found
-
-
-def notice_in_force(key: str, locales: Sequence[str]) -> UUID | None:
-    """Return the id of the key's notice in force, in the first of these languages that it has."""
-    found: UUID | None = value("SELECT app.notice_in_force(%s, %s)", (key, list(locales)))
-    return found
-
-
-def require_in_force(notice_id: UUID) -> None:
-    """Check that a notice is the one in force for its key and language.
-
-    Raises:
-        UnknownNotice: there is no such notice, or its key has none in force.
-        NoticeNotInForce: another one is in force.
-    """
-    asked: Notice | None = Notice.get_or_none(Notice.id == notice_id)
-    current = asked and Notice.get_or_none(Notice.id == notice_in_force(asked.key, [asked.locale]))
-    if current is None:
-        raise UnknownNotice("notice_id", "not a notice in force")
-    if current != asked:
-        shown = {name: getattr(current, name) for name in ("id", "key", "version", "locale")}
-        raise NoticeNotInForce("Show the notice in force and ask again.", notice=shown)
-
-
 def own(limit: int, after: tuple[datetime, UUID] | None = None) -> list[Consent]:
-    """The caller's consents, newest first.
+    """Return the caller's consents, newest first, also those that are no longer in force.
 
     Args:
-        limit: how many at most.
-        after: `granted_at` and `id` of the last one that has been seen.
+        limit: maximum number of consents.
+        after: `granted_at` and `id` of the last consent of the previous page.
     """
     query = _own().order_by(Consent.granted_at.desc(), Consent.id.desc()).limit(limit)
     if after is not None:
@@ -156,10 +89,10 @@ def own(limit: int, after: tuple[datetime, UUID] | None = None) -> list[Consent]
 
 
 def get(consent_id: UUID) -> Consent:
-    """One of the caller's consents.
+    """Return one of the caller's consents.
 
     Raises:
-        NotFound: there is none, or it is somebody else's.
+        NotFound: the caller has no such consent.
     """
     found: Consent | None = _own().where(Consent.id == consent_id).get_or_none()
     if found is None:
@@ -168,7 +101,7 @@ def get(consent_id: UUID) -> Consent:
 
 
 def _own() -> Any:
-    return Consent.select(Consent, Notice).join(Notice).where(Consent.user_id == _caller())
+    return Consent.select(Consent, Notice, _ACTIVE.alias("active")).join(Notice).where(Consent.user_id == _caller())
 
 
 def grant(
@@ -179,23 +112,26 @@ def grant(
     locale: str | None = None,
     source: str = "api",
 ) -> tuple[Consent, bool]:
-    """Give a consent; it, and whether it is a new one. One that is in force already stays as it is.
+    """Give a consent for the caller. A consent in force stays as it is.
 
     Args:
         tier: one of `TIERS`.
-        brand_id: the brand that it is given to; every one by default.
-        notice_id: the notice that was shown, which has to be in force; by default the default one.
-        locale: the language of the default notice; by default the caller's.
-        source: what it was given through.
+        brand_id: the brand; None for every brand.
+        notice_id: the notice that was shown, which must be in force; None for the default notice.
+        locale: language of the default notice; None for the caller's language.
+        source: where the consent was given, e.g. `api` or `profile`.
+
+    Returns:
+        The consent, and whether it was created.
 
     Raises:
-        UnknownNotice: there is no such notice, or its key has none in force.
+        UnknownNotice: there is no such notice, or no notice of its key is in force.
         NoticeNotInForce: another notice of its key and language is in force.
-        TierNotInNotice: it says nothing about the tier.
+        TierNotInNotice: the notice does not name the tier.
         UnknownBrand: there is no such brand.
     """
     if notice_id is not None:
-        require_in_force(notice_id)
+        notices.require_in_force(notice_id)
     found = row(
         "SELECT id, created FROM app.grant_consent(%s, %s, %s, %s, %s, %s, %s)",
         (new_id(), tier, brand_id, notice_id, locale, source, context.request_info().request_id),
@@ -205,10 +141,10 @@ def grant(
 
 
 def revoke(consent_id: UUID, source: str = "api") -> bool:
-    """Take a consent back, with effect at once; whether it had been in force until now.
+    """Withdraw a consent with immediate effect. Return False if it was withdrawn or closed already.
 
     Raises:
-        NotFound: there is none, or it is somebody else's.
+        NotFound: the caller has no such consent.
     """
     revoked: bool = value(
         "SELECT app.revoke_consent(%s, %s, %s)", (consent_id, source, context.request_info().request_id)
@@ -217,12 +153,15 @@ def revoke(consent_id: UUID, source: str = "api") -> bool:
 
 
 def tiers_in_force() -> list[str]:
-    """The tiers that the caller has agreed to for every brand."""
-    return sorted(_in_force(), key=TIERS.index)
+    """Return the tiers that the caller has consented to for every brand, in the order of `TIERS`."""
+    return sorted(_in_force(), key=list[str](TIERS).index)
 
 
 def set_tiers(tiers: Iterable[str], source: str) -> None:
-    """Have exactly these tiers in force for every brand; what was given to single brands stays."""
+    """Grant and withdraw consents for every brand, so that exactly these tiers are in force.
+
+    Consents for single brands stay as they are.
+    """
     wanted, in_force = set(tiers), _in_force()
     for tier in sorted(wanted - in_force.keys()):
         grant(tier, source=source)
@@ -231,12 +170,12 @@ def set_tiers(tiers: Iterable[str], source: str) -> None:
 
 
 def _in_force() -> dict[str, UUID]:
-    query = _own().where(Consent.brand_id.is_null(), Consent.revoked_at.is_null())
-    return {consent.consent_tier: consent.id for consent in query if consent.active}
+    query = _own().where(Consent.brand_id.is_null(), _ACTIVE)
+    return {consent.consent_tier: consent.id for consent in query}
 
 
 def expire(limit: int) -> int:
-    """Close up to `limit` consents that have run out; how many. They have counted for nothing since they did."""
+    """Close up to `limit` expired consents and return how many. They have had no effect since their expiry."""
     expired: int = value("SELECT app.expire_consents(%s)", (limit,))
     return expired
 

@@ -76,7 +76,7 @@ _TITLES: dict[int, dict[str, str]] = {
         "email_in_use": "An account with this email address already exists",
         "fixed_since_launch": "This field can't be changed after the launch",
         "group_is_over": "The group has ended",
-        "illegal_move": "The campaign's status does not allow this transition",
+        "illegal_transition": "The campaign's status does not allow this transition",
         "invitation_closed": "The invitation has been accepted or revoked",
         "job_is_over": "The job has ended",
         "label_taken": "Another code of the campaign has this label",

@@ -16,10 +16,9 @@ from psycopg2.extensions import connection
 from models.consents import consents
 from models.core import context, emails, keys, timezones
 from models.core.context import SYSTEM_ADMIN
-from models.core.database import Row, after_commit, execute, new_id, row, value
+from models.core.database import Row, execute, new_id, row, value
 from models.core.errors import Conflict, Forbidden
 from models.identity import passwords, totp
-from models.jobs.ledger import ring
 from settings import settings
 
 SIGNUP_LIFETIME = timedelta(hours=24)
@@ -49,8 +48,7 @@ _KEPT = {
 """Kinds of rows that `clean_up` deletes, and how long each is kept once it has expired."""
 
 SIGNUP = "signup"
-INVITATION = "invitation"
-"""Purposes of one-time links."""
+"""Purpose of the link of a sign-up."""
 
 _PROTECTED = ("email", "name", "phone")
 
@@ -131,45 +129,6 @@ def origin() -> str:
 def mail_counter(purpose: str, whose: str) -> bytes:
     """Return the key under which mails of a purpose are counted, for an address or for a person's id."""
     return keys.keyed_hash("mails", purpose.encode(), emails.fingerprint(whose))
-
-
-def invited(invitation_id: UUID) -> str:
-    """The address that an invitation is for.
-
-    Raises:
-        LinkInvalid: the invitation has been used or is too old.
-    """
-    email: str = value("SELECT app.invitation_owner(%s)", (invitation_id,))
-    return email
-
-
-def accept_invitation(invitation_id: UUID, password_hash: str, name: str | None, locale: str) -> str:
-    """Make the member that an invitation is for; the address to sign in with.
-
-    Raises:
-        LinkInvalid: the invitation has been used or is too old.
-        EmailInUse: the address has got an account in the meantime.
-    """
-    after_commit(ring)
-    email: str = value(
-        "SELECT app.accept_invitation(%s, %s, %s, %s, %s, %s)",
-        (invitation_id, new_id(), password_hash, name, locale, origin()),
-    )
-    return email
-
-
-def take_up_invitation(invitation_id: UUID) -> UUID:
-    """Make the caller, a fan, the member that an invitation to their own address is for; the brand.
-
-    The caller's token says what they were, and is refused from then on; the next one says what they are.
-
-    Raises:
-        LinkInvalid: the invitation has been used, is too old, or went to another address.
-        AlreadyMember: the caller is no fan.
-    """
-    after_commit(ring)
-    brand_id: UUID = value("SELECT app.take_up_invitation(%s, %s)", (invitation_id, origin()))
-    return brand_id
 
 
 def me() -> Profile:

@@ -1,5 +1,7 @@
-"""Own the figures that a brand reads: the overview and its buckets.
+"""Insights: hourly rollups of scans and the overview of a brand's campaigns.
 
-Public module: `overview`.
-Imports `billing` and the domains below it.
+Owns the table `public.scan_rollups`. Reads scans, engagements and refusals through SQL.
+
+Public modules: `overview`.
+Imports from: `models.core`, `models.campaigns`.
 """

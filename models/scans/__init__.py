@@ -6,7 +6,7 @@ from models.scans.outcomes import KINDS, Accepted, Outcome, Refused, ScanRefused
 from models.scans.recorder import MAX_BATCH, Attempt, Recorder
 from models.scans.refusals import merge_refusals
 from models.scans.scoring import Scored, Subject, apply, begin_rescoring, begin_scoring, followers, with_history
-from models.scans.tables import DeviceFingerprint, QrScan
+from models.scans.tables import QrScan
 
 __all__ = [
     "KINDS",
@@ -14,7 +14,6 @@ __all__ = [
     "Accepted",
     "Attempt",
     "Description",
-    "DeviceFingerprint",
     "Outcome",
     "QrScan",
     "Recorder",

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from models.campaigns.codes import read_token
-from models.campaigns.config import Tier
-from models.consents.consents import Notice
+from models.consents.consents import Tier
+from models.consents.notices import Notice
 from models.core.database import row
 from models.scans.outcomes import KINDS
 

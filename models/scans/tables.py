@@ -24,22 +24,6 @@ class CidrField(peewee.Field):
     field_type = "cidr"
 
 
-class DeviceFingerprint(Row):
-    """A device as one brand knows it: the hash is keyed per brand, so it ties nobody together across brands."""
-
-    id = peewee.UUIDField(primary_key=True)
-    fingerprint_hash = peewee.TextField()
-    first_seen = DateTimeTZField()
-    last_seen = DateTimeTZField()
-    brand_id = peewee.UUIDField()
-    key_version = peewee.IntegerField()
-
-    class Meta:
-        """Where the table lives."""
-
-        table_name = "device_fingerprints"
-
-
 class QrScan(Row):
     """A scan: what was asked, what was decided and why, and what we think of it since."""
 

@@ -1,5 +1,8 @@
-"""Own brands, their members and invitations.
+"""Tenants: brands, their members, and the invitations by which people become members.
 
-Tables: `brands`, `brand_members`, `invitations`. Public modules: `brands`, `members`, `invitations`.
-Imports `identity`, `consents`, `audit`, `jobs`, `core`.
+Owns the tables `public.brands`, `app.invitations` and `public.campaign_assignments`. Members are rows of
+`public.users`, which the domain identity owns.
+
+Public modules: `brands`, `members`, `invitations`, `assignments`, `timezones`.
+Imports from: `models.core`, `models.jobs`, `models.identity`.
 """

@@ -1,6 +1,5 @@
-"""Brands: the tenants."""
+"""Brands: create, read, change, archive and restore."""
 
-import json
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,14 +9,20 @@ from playhouse.postgres_ext import DateTimeTZField
 
 from models.core import timezones
 from models.core.database import Row, execute, new_id, now, value
-from models.core.errors import NotFound
+from models.core.errors import Conflict, NotFound
 from models.tenants import invitations, members
 
 BRAND_ADMIN = "Brand Admin"
 
 
+class BrandArchived(Conflict):
+    """The brand is archived."""
+
+    code = "brand_archived"
+
+
 class Brand(Row):
-    """A tenant."""
+    """A brand: the tenant that members, campaigns and contacts belong to."""
 
     id = peewee.UUIDField(primary_key=True)
     name = peewee.TextField()
@@ -29,7 +34,7 @@ class Brand(Row):
     mfa_required_from = DateTimeTZField(null=True)
 
     class Meta:
-        """Where it lives."""
+        """Name of the table."""
 
         table_name = "brands"
 
@@ -37,13 +42,13 @@ class Brand(Row):
 def page(
     limit: int, after: tuple[datetime, UUID] | None = None, *, name: str | None = None, archived: bool | None = None
 ) -> list[Brand]:
-    """The brands that the caller may see, newest first.
+    """Return brands that the caller may see, newest first.
 
     Args:
-        limit: how many at most.
-        after: `created_at` and `id` of the last one that has been seen.
-        name: a part of the name, in any case.
-        archived: only those that are, or only those that aren't.
+        limit: maximum number of brands.
+        after: `created_at` and `id` of the last brand of the previous page.
+        name: part of the name, in any case.
+        archived: true for archived brands only, false for live ones only.
     """
     query = Brand.select().order_by(Brand.created_at.desc(), Brand.id.desc()).limit(limit)
     if after is not None:
@@ -56,78 +61,79 @@ def page(
 
 
 def get(brand_id: UUID) -> Brand:
-    """One brand.
+    """Return a brand.
 
     Raises:
-        NotFound: there is none, or none that the caller may know of.
+        NotFound: there is no such brand, or the caller may not see it.
     """
-    found: Brand | None = Brand.get_or_none(Brand.id == brand_id)
-    if found is None:
-        raise NotFound
-    return found
+    return _first(Brand.select().where(Brand.id == brand_id))
 
 
-def lock(brand_id: UUID) -> Brand:
-    """The same, and nobody else changes it before this transaction ends.
+def get_for_update(brand_id: UUID) -> Brand:
+    """Lock a brand's row until the transaction ends and return it.
 
     Raises:
-        NotFound: there is none, or none that the caller may change.
+        NotFound: there is no such brand, or the caller may not change it.
     """
-    # Not against rows that refer to it: whoever has locked a session and writes an entry would wait, and be waited for.
+    # NO KEY UPDATE doesn't block inserts of rows that refer to the brand. FOR UPDATE would deadlock with a request that
+    # has locked a session and then writes an audit entry of the brand.
     locking: Any = "FOR NO KEY UPDATE"
-    found: Brand | None = next(iter(Brand.select().where(Brand.id == brand_id).for_update(locking)), None)
+    return _first(Brand.select().where(Brand.id == brand_id).for_update(locking))
+
+
+def _first(query: Any) -> Brand:
+    found: Brand | None = next(iter(query), None)
     if found is None:
         raise NotFound
     return found
 
 
 def create(name: str, settings: dict[str, Any], admin_email: str) -> tuple[Brand, UUID]:
-    """Make a brand and invite its first admin; it, and the invitation's id.
+    """Create a brand and invite its first Brand Admin.
+
+    Returns:
+        The brand, and the id of the invitation.
 
     Raises:
-        EmailInUse: the address belongs to somebody already.
-        Invalid: there is no such time zone.
+        EmailInUse: the address belongs to an account that is no fan's.
+        Invalid: the time zone does not exist.
     """
-    _require_sane(settings)
-    brand_id = new_id()
-    execute(
-        "INSERT INTO public.brands (id, name, settings) VALUES (%s, %s, %s)", (brand_id, name, json.dumps(settings))
-    )
-    return get(brand_id), invitations.invite(brand_id, admin_email, BRAND_ADMIN)
+    _require_valid(settings)
+    brand = _first(Brand.insert(id=new_id(), name=name, settings=settings).returning(Brand).execute())
+    return brand, invitations.invite(brand.id, admin_email, BRAND_ADMIN)
 
 
 def change(brand: Brand, name: str, settings: dict[str, Any], mfa_required_from: datetime | None) -> Brand:
-    """Change a brand that the caller has locked. Whoever of its people will need a second factor is told by mail.
+    """Change a brand that `get_for_update` has locked. A new `mfa_required_from` notifies members without MFA.
 
     Args:
-        brand: as it was.
-        name: what it is called.
-        settings: all of them.
-        mfa_required_from: from when on sessions of its members are refused that have not shown a second factor.
+        brand: the brand before the change.
+        name: the name.
+        settings: all settings.
+        mfa_required_from: the time from which sessions of members without MFA are refused.
 
     Raises:
-        Invalid: there is no such time zone.
-        TooMany: its people have been told of other days too often.
+        Invalid: the time zone does not exist.
+        TooMany: members have been notified of other times too often today.
     """
-    _require_sane(settings)
+    _require_valid(settings)
     if mfa_required_from not in (None, brand.mfa_required_from):
         members.announce_second_factor(brand.id)
-    said = {"name": name, "settings": settings, "mfa_required_from": mfa_required_from}
-    changes = {**said, "updated_at": now(), "version": Brand.version + 1}
-    changed: Brand = next(iter(Brand.update(**changes).where(Brand.id == brand.id).returning(Brand).execute()))
-    return changed
+    values = {"name": name, "settings": settings, "mfa_required_from": mfa_required_from}
+    changes = {**values, "updated_at": now(), "version": Brand.version + 1}
+    return _first(Brand.update(**changes).where(Brand.id == brand.id).returning(Brand).execute())
 
 
-def _require_sane(settings: dict[str, Any]) -> None:
+def _require_valid(settings: dict[str, Any]) -> None:
     if "timezone" in settings:
         timezones.require(settings["timezone"], field="settings.timezone")
 
 
 def archive(brand_id: UUID) -> list[UUID]:
-    """Archive a brand: its people's sessions end, nobody signs in for it any more, and its live campaigns are paused.
+    """Archive a brand: end its members' sessions, refuse their sign-ins, and pause its active campaigns.
 
     Returns:
-        The campaigns that were live.
+        Ids of the campaigns that were paused.
 
     Raises:
         NotFound: there is no such brand.
@@ -136,17 +142,17 @@ def archive(brand_id: UUID) -> list[UUID]:
     return paused
 
 
-def hold() -> bool:
-    """Whether the caller's brand is live, which it then stays until this transaction ends: archiving waits for it.
+def is_live_for_share() -> bool:
+    """Lock the caller's brand FOR SHARE and return whether it is live. Archiving waits for the end of the transaction.
 
-    To be asked before campaigns are locked, as archiving locks the brand first and then its campaigns.
+    Call it before a campaign is locked: archiving locks the brand first and then its campaigns.
     """
     live: bool = value("SELECT app.brand_is_live_for_share()")
     return live
 
 
 def restore(brand_id: UUID) -> None:
-    """Take it back. Its campaigns stay paused until somebody resumes them.
+    """Restore an archived brand. Its campaigns stay paused until they are resumed.
 
     Raises:
         NotFound: there is no such brand.

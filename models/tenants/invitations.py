@@ -1,4 +1,4 @@
-"""Invitations: how people get into a brand."""
+"""Invitations into a brand: send, send again, revoke, accept."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,21 +8,23 @@ import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
 from models.core import signed_links
-from models.core.database import Row, execute, new_id, now, row, value
+from models.core.database import Row, after_commit, execute, new_id, now, row, value
 from models.core.errors import Conflict, Forbidden, NotFound, TooMany
-from models.jobs.ledger import enqueue
+from models.identity import accounts
+from models.jobs.ledger import enqueue, ring
 
+LINK_PURPOSE = "invitation"
 LIFETIME = timedelta(days=7)
-"""How long an invitation's link is valid once the mail server has accepted it."""
+"""How long the link is valid once the mail server has accepted the mail."""
 _EXPIRY = signed_links.MAIL_PERIOD + LIFETIME
 MOST_A_DAY = 200
-"""Invitations that one brand may make within a day."""
+"""Maximum number of invitations of one brand within a day."""
 MAILS_AN_HOUR = 5
-"""Mails that invitations, of whichever brands, may have sent to one address within an hour."""
+"""Maximum number of invitation mails to one address within an hour, of all brands together."""
 
 
 class AlreadyMember(Conflict):
-    """Whoever is to be invited works for the brand."""
+    """The person is a member of the brand already."""
 
     code = "already_member"
 
@@ -34,37 +36,31 @@ class AlreadyInvited(Conflict):
 
 
 class InvitationClosed(Conflict):
-    """It has been accepted or revoked."""
+    """The invitation has been accepted or revoked."""
 
     code = "invitation_closed"
 
 
-class BrandArchived(Conflict):
-    """Nobody works for the brand any more."""
-
-    code = "brand_archived"
-
-
 class RoleNotGrantable(Forbidden):
-    """The role is above or outside of what the caller may give."""
+    """The caller may not grant this role."""
 
     code = "role_not_grantable"
 
 
 class SentJustNow(TooMany):
-    """The invitation was sent a moment ago."""
+    """The invitation was sent less than a minute ago."""
 
     code = "sent_just_now"
 
 
 class TooManyInvitations(TooMany):
-    """The brand has invited enough people for today."""
+    """The brand has sent its maximum number of invitations for a day."""
 
     code = "too_many_invitations"
 
 
 class Invitation(Row):
-    """An invitation into a brand. Its link is made of its id, and not stored."""
+    """An invitation into a brand. Its link is computed from its id and not stored."""
 
     id = peewee.UUIDField(primary_key=True)
     brand_id = peewee.UUIDField()
@@ -79,7 +75,7 @@ class Invitation(Row):
     mails = peewee.IntegerField()
 
     class Meta:
-        """Where it lives."""
+        """Name of the table."""
 
         table_name = "invitations"
         schema = "app"
@@ -89,22 +85,23 @@ class Invitation(Row):
         """`accepted`, `revoked`, `expired` or `open`."""
         if self.used_at is not None:
             return "accepted"
+        # An expired invitation that a newer one replaces is closed with `revoked_at` = `expires_at`.
         if self.revoked_at is not None and self.revoked_at < self.expires_at:
             return "revoked"
         return "expired" if self.expires_at <= now() else "open"
 
 
 def page(brand_id: UUID, limit: int, after: UUID | None = None) -> list[Invitation]:
-    """A brand's invitations, newest first, as far as the caller may see them."""
+    """Return a brand's invitations that the caller may see, newest first."""
     query = Invitation.select().where(Invitation.brand_id == brand_id).order_by(Invitation.id.desc()).limit(limit)
     return list(query if after is None else query.where(Invitation.id < after))
 
 
 def get(brand_id: UUID, invitation_id: UUID) -> Invitation:
-    """One of them.
+    """Return an invitation of a brand.
 
     Raises:
-        NotFound: there is none, or none that the caller may see.
+        NotFound: there is no such invitation, or the caller may not see it.
     """
     found: Invitation | None = Invitation.get_or_none(Invitation.id == invitation_id, Invitation.brand_id == brand_id)
     if found is None:
@@ -113,21 +110,21 @@ def get(brand_id: UUID, invitation_id: UUID) -> Invitation:
 
 
 def invite(brand_id: UUID, email: str, role: str) -> UUID:
-    """Invite somebody into a brand and have the mail sent; the invitation's id.
+    """Invite a person into a brand and enqueue the mail. Return the invitation's id.
 
     Args:
         brand_id: the brand.
-        email: where the invitation goes, normalised.
+        email: the address, normalised.
         role: `Brand Admin`, `Campaign Manager` or `Creator`.
 
     Raises:
-        NotFound: there is no such brand, or it isn't the caller's.
-        RoleNotGrantable: the role is none that the caller may give.
+        NotFound: there is no such brand, or it is another brand than the caller's.
+        RoleNotGrantable: the caller may not grant this role.
         BrandArchived: the brand is archived.
-        AlreadyMember: the address belongs to somebody who works for the brand.
-        AlreadyInvited: there is an invitation to it.
-        EmailInUse: it belongs to somebody else than a fan; only system admins are told.
-        TooManyInvitations: the brand has invited `MOST_A_DAY` people within a day.
+        AlreadyMember: the address belongs to a member of the brand.
+        AlreadyInvited: there is an open invitation to the address.
+        EmailInUse: the address belongs to an account that is no fan's. Only system admins get this error.
+        TooManyInvitations: the brand has sent `MOST_A_DAY` invitations within a day.
     """
     invitation_id = new_id()
     may_mail = value(
@@ -140,32 +137,32 @@ def invite(brand_id: UUID, email: str, role: str) -> UUID:
 
 
 def renew(brand_id: UUID, invitation_id: UUID) -> None:
-    """Prolong an open invitation and have its mail sent again.
+    """Prolong an invitation and enqueue its mail again.
 
     Raises:
-        NotFound: there is no such invitation in the caller's brand.
-        InvitationClosed: it has been accepted or revoked.
-        BrandArchived: the brand is archived, and the link would be good for nothing.
-        SentJustNow: it was, less than a minute ago.
+        NotFound: the caller's brand has no such invitation.
+        InvitationClosed: the invitation has been accepted or revoked.
+        BrandArchived: the brand is archived.
+        SentJustNow: the invitation was sent less than a minute ago.
     """
     if value("SELECT app.renew_invitation(%s, %s, %s, %s)", (brand_id, invitation_id, _EXPIRY, MAILS_AN_HOUR)):
         enqueue("mail.invitation", invitation_id, brand_id=brand_id)
 
 
 def revoke(brand_id: UUID, invitation_id: UUID) -> None:
-    """Take an open invitation back; its link is good for nothing from then on.
+    """Revoke an invitation. Its link is invalid from then on.
 
     Raises:
-        NotFound: there is no such invitation in the caller's brand.
-        InvitationClosed: it has been accepted or revoked.
+        NotFound: the caller's brand has no such invitation.
+        InvitationClosed: the invitation has been accepted or revoked.
     """
     execute("SELECT app.revoke_invitation(%s, %s)", (brand_id, invitation_id))
 
 
 def mail(invitation_id: UUID) -> dict[str, Any] | None:
-    """What the mail with an invitation needs: `email`, `brand`, and `locale`, which the brand's settings may name.
+    """Return the contents of an invitation's mail: `email`, `brand`, and `locale` (the brand's, else English).
 
-    None if the invitation has been used or revoked, or is too old by now.
+    None if the invitation has been accepted or revoked, or has expired.
     """
     return row(
         "SELECT i.email, coalesce(b.settings ->> 'locale', 'en') AS locale, b.name AS brand"
@@ -173,3 +170,42 @@ def mail(invitation_id: UUID) -> dict[str, Any] | None:
         " WHERE i.id = %s AND i.used_at IS NULL AND i.revoked_at IS NULL AND i.expires_at > now()",
         (invitation_id,),
     )
+
+
+def owner(invitation_id: UUID) -> str:
+    """Return the address that an open invitation is for.
+
+    Raises:
+        LinkInvalid: the invitation has been accepted or revoked, or has expired.
+    """
+    email: str = value("SELECT app.invitation_owner(%s)", (invitation_id,))
+    return email
+
+
+def accept(invitation_id: UUID, password_hash: str, name: str | None, locale: str) -> str:
+    """Create the member that an invitation is for. Return the address to sign in with.
+
+    Raises:
+        LinkInvalid: the invitation has been accepted or revoked, or has expired.
+        EmailInUse: the address belongs to an account that is no fan's.
+    """
+    after_commit(ring)
+    email: str = value(
+        "SELECT app.accept_invitation(%s, %s, %s, %s, %s, %s)",
+        (invitation_id, new_id(), password_hash, name, locale, accounts.origin()),
+    )
+    return email
+
+
+def accept_as_fan(invitation_id: UUID) -> UUID:
+    """Make the caller, a fan, the member that an invitation to the caller's address is for. Return the brand's id.
+
+    The caller's token names the role Fan and is refused from then on.
+
+    Raises:
+        LinkInvalid: the invitation is not open, or is for another address.
+        AlreadyMember: the caller is a member already.
+    """
+    after_commit(ring)
+    brand_id: UUID = value("SELECT app.take_up_invitation(%s, %s)", (invitation_id, accounts.origin()))
+    return brand_id

@@ -1,54 +1,32 @@
-"""Members: who works for a brand, and which creators see which campaigns."""
+"""Members of a brand: list, read, change of role, removal, and the notification that the brand requires MFA."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
-import peewee
-from playhouse.postgres_ext import DateTimeTZField
-
 from models.core import keys
-from models.core.database import Row, execute, row, rows, value
+from models.core.database import execute, row, rows, value
 from models.core.errors import Conflict, NotFound, TooMany
 from models.jobs.ledger import enqueue
 
+MemberRole = Literal["Brand Admin", "Campaign Manager", "Creator"]
+"""Roles within a brand. SQL owns the list (`app.is_member_role`); a test compares the two."""
+
 ANNOUNCEMENTS = 5
-"""Times within a day that a brand's people are mailed from when on they need a second factor."""
+"""Maximum number of MFA notifications of one brand within `DAY`; each one mails all members without MFA."""
 DAY = timedelta(days=1)
 
 
 class LastBrandAdmin(Conflict):
-    """A brand without admins could never have one again; somebody else has to be one first."""
+    """The member is the brand's only Brand Admin who can sign in."""
 
     code = "last_brand_admin"
 
 
-class NotACreator(Conflict):
-    """Only creators are assigned to campaigns; everybody else in the brand sees all of them."""
-
-    code = "not_a_creator"
-
-
-class CampaignAssignment(Row):
-    """That somebody who doesn't see all campaigns of the brand sees this one."""
-
-    brand_id = peewee.UUIDField()
-    campaign_id = peewee.UUIDField()
-    user_id = peewee.UUIDField()
-    assigned_by = peewee.UUIDField(null=True)
-    created_at = DateTimeTZField()
-
-    class Meta:
-        """Where it lives."""
-
-        table_name = "campaign_assignments"
-        primary_key = peewee.CompositeKey("campaign_id", "user_id")
-
-
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Somebody who works for a brand."""
+    """A member of a brand. `has_second_factor` is None if an external identity provider signs the member in."""
 
     id: UUID
     brand_id: UUID
@@ -61,51 +39,38 @@ class Member:
     has_second_factor: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A creator who sees a campaign."""
-
-    user_id: UUID
-    email: str | None
-    name: str | None
-    assigned_by: UUID | None
-    created_at: datetime
-
-
 def announce_second_factor(brand_id: UUID) -> None:
-    """Have everybody who works for a brand and has no second factor told by mail from when on it asks for one.
+    """Enqueue mails to all members of a brand who have no authenticator: the brand is going to require MFA.
 
     Raises:
-        NotFound: there is no such brand, or it isn't the caller's.
-        TooMany: they have been told `ANNOUNCEMENTS` times within a day: nobody's inbox is filled by changing it.
+        NotFound: there is no such brand, or it is another brand than the caller's.
+        TooMany: `ANNOUNCEMENTS` notifications have been sent within a day.
     """
     counted = keys.keyed_hash("mails", b"second-factor-required", brand_id.bytes)
     wait: int = value("SELECT app.count_announcement(%s, %s, %s, %s)", (brand_id, counted, ANNOUNCEMENTS, DAY))
     if wait:
-        raise TooMany("Everybody is mailed each time, and has been often enough today.", retry_after=wait)
+        raise TooMany("Each change mails all members without MFA. Try again tomorrow.", retry_after=wait)
     enqueue("brand.announce_second_factor", brand_id, brand_id=brand_id)
 
 
 def to_enrol() -> list[UUID]:
-    """Who of the brand that a job works for needs a second factor and has none that we know of."""
+    """Return ids of members of the job's brand who need MFA and have no authenticator, ordered by id."""
     return [found["user_id"] for found in rows("SELECT user_id FROM app.members_to_enrol() ORDER BY 1")]
 
 
 def second_factor_mail(user_id: UUID) -> dict[str, Any] | None:
-    """What the mail to one of them needs: `email`, `locale`, `timezone`, `brand`, `required_from`; None if by now there
-    is nothing to tell.
+    """Return the contents of a member's MFA mail: `email`, `locale`, `timezone`, `brand`, `required_from`.
+
+    None if the member has enrolled or left, or the brand no longer requires MFA.
     """
-    return row(
-        "SELECT email, locale, timezone, brand, required_from FROM app.members_to_enrol(%s)",
-        (user_id,),
-    )
+    return row("SELECT email, locale, timezone, brand, required_from FROM app.members_to_enrol(%s)", (user_id,))
 
 
 def page(brand_id: UUID, limit: int, after: UUID | None = None, role: str | None = None) -> list[Member]:
-    """The people of a brand, in the order of their accounts.
+    """Return the members of a brand, ordered by id.
 
     Raises:
-        NotFound: there is no such brand, or it isn't the caller's.
+        NotFound: there is no such brand, or it is another brand than the caller's.
     """
     found = rows(
         "SELECT * FROM app.members(%s) WHERE (%s::uuid IS NULL OR id > %s) AND role = coalesce(%s, role)"
@@ -116,10 +81,10 @@ def page(brand_id: UUID, limit: int, after: UUID | None = None, role: str | None
 
 
 def get(brand_id: UUID, user_id: UUID) -> Member:
-    """One of them.
+    """Return a member of a brand.
 
     Raises:
-        NotFound: nobody of that id works for the brand, or it isn't the caller's.
+        NotFound: the brand has no such member, or it is another brand than the caller's.
     """
     found = row("SELECT * FROM app.members(%s) WHERE id = %s", (brand_id, user_id))
     if found is None:
@@ -127,25 +92,25 @@ def get(brand_id: UUID, user_id: UUID) -> Member:
     return Member(**found)
 
 
-def hold(brand_id: UUID, user_id: UUID) -> Member:
-    """One of them, whom nobody else changes before this transaction ends.
+def get_for_update(brand_id: UUID, user_id: UUID) -> Member:
+    """Lock a member's row until the transaction ends and return the member.
 
     Raises:
-        NotFound: nobody of that id works for the brand, or the caller may not change its members.
+        NotFound: the brand has no such member, or the caller may not change its members.
     """
     execute("SELECT app.lock_member(%s, %s)", (brand_id, user_id))
     return get(brand_id, user_id)
 
 
 def change_role(brand_id: UUID, user_id: UUID, role: str) -> tuple[Member, list[UUID]]:
-    """Change a member's role; tokens with the old role are refused from the next request on.
+    """Change a member's role. Tokens with the old role are refused from the next request on.
 
     Returns:
-        The member, and the open invitations that the member may no longer send, which are revoked.
+        The member, and the ids of open invitations that were revoked because the member may no longer send them.
 
     Raises:
-        NotFound: nobody of that id works for the caller's brand.
-        RoleNotGrantable: the caller may not give this role.
+        NotFound: the caller's brand has no such member.
+        RoleNotGrantable: the caller may not grant this role.
         LastBrandAdmin: the brand would have no Brand Admin.
     """
     revoked = value("SELECT app.change_member_role(%s, %s, %s)", (brand_id, user_id, role))
@@ -153,42 +118,14 @@ def change_role(brand_id: UUID, user_id: UUID, role: str) -> tuple[Member, list[
 
 
 def remove(brand_id: UUID, user_id: UUID) -> list[UUID]:
-    """Remove a member from the brand; the person's sessions end, and the account stays, as a fan's.
+    """Remove a member from the brand and end the member's sessions. The account stays, with the role Fan.
 
     Returns:
-        The open invitations that the person may no longer send, which are revoked.
+        Ids of open invitations that were revoked because the member may no longer send them.
 
     Raises:
-        NotFound: nobody of that id works for the caller's brand.
-        LastBrandAdmin: the brand would be left without one.
+        NotFound: the caller's brand has no such member.
+        LastBrandAdmin: the brand would have no Brand Admin.
     """
     revoked: list[UUID] = value("SELECT app.remove_member(%s, %s)", (brand_id, user_id))
     return revoked
-
-
-def assignments(campaign_id: UUID, limit: int, after: UUID | None = None) -> list[Assignment]:
-    """Who is assigned to a campaign of the caller's brand, in the order of their accounts."""
-    found = rows(
-        "SELECT * FROM app.assignments(%s) WHERE %s::uuid IS NULL OR user_id > %s ORDER BY user_id LIMIT %s",
-        (campaign_id, after, after, limit),
-    )
-    return [Assignment(**assignment) for assignment in found]
-
-
-def assign(campaign_id: UUID, user_id: UUID) -> bool:
-    """Let a creator see a campaign; False if they did already.
-
-    Raises:
-        NotFound: the brand has no such campaign, or no such member.
-        NotACreator: the member sees all of them.
-    """
-    return bool(value("SELECT app.assign_campaign(%s, %s)", (campaign_id, user_id)))
-
-
-def unassign(campaign_id: UUID, user_id: UUID) -> None:
-    """Take a creator's sight of a campaign away.
-
-    Raises:
-        NotFound: they didn't have it.
-    """
-    execute("SELECT app.unassign_campaign(%s, %s)", (campaign_id, user_id))

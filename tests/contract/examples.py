@@ -14,9 +14,9 @@ from uuid import uuid4
 from models.core import signed_links
 from models.core.context import FAN, SYSTEM_ADMIN
 from models.core.database import transaction
-from models.identity import accounts
 from models.jobs import dead_letters
 from models.jobs.dead_letters import Filter
+from models.tenants import invitations
 from tests.contract.wire import Request
 from tests.contract.world import NOBODY, OTHER_PASSWORD, PASSWORD, Caller, World, address, notice_id
 from web.http.pagination import cursor_of
@@ -121,7 +121,7 @@ def _campaign(_: World) -> dict[str, Any]:
 
 def _taking_up(world: World) -> Example:
     fan = world.newcomer()
-    token = signed_links.make(accounts.INVITATION, world.invitation(fan.email))
+    token = signed_links.make(invitations.LINK_PURPOSE, world.invitation(fan.email))
     return Example(("POST", "/api/v1/users/me/invitation"), fan, body={"token": token})
 
 
@@ -129,7 +129,7 @@ EXAMPLES["POST", "/api/v1/users/me/invitation"] = _taking_up
 
 
 def _invitation_token(world: World) -> str:
-    return signed_links.make(accounts.INVITATION, world.invitation())
+    return signed_links.make(invitations.LINK_PURPOSE, world.invitation())
 
 
 def _scan(world: World) -> dict[str, Any]:

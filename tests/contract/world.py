@@ -15,16 +15,17 @@ from psycopg2.extensions import connection
 from psycopg2.extras import Json
 
 from models.audit import trail
-from models.campaigns import campaigns, codes
-from models.campaigns.campaigns import Campaign, Config
-from models.consents import consents
+from models.campaigns import campaigns, codes, launch
+from models.campaigns.campaigns import Campaign
+from models.campaigns.config import Config
+from models.consents import consents, notices
 from models.core import context, signed_links
 from models.core.context import FAN, SYSTEM_ADMIN, Identity
 from models.core.database import execute, transaction, value
 from models.identity import access_tokens, accounts, api_keys, credentials, mfa, passwords, sessions, signups, totp
 from models.identity.sessions import Session
 from models.jobs import dead_letters, ledger
-from models.tenants import brands, invitations, members
+from models.tenants import assignments, brands, invitations
 from tests.fixtures.accounts import TOTP_SECRET, sign_in_admin
 
 PASSWORD = "correct horse battery"
@@ -164,7 +165,7 @@ class World:
         with transaction(self.callers[SYSTEM_ADMIN].identity):
             invitation_id = invitations.invite(self.brand_id, email, role)
         with transaction(context.nobody().on_credentials()):
-            accounts.accept_invitation(invitation_id, _hash(), None, "en")
+            invitations.accept(invitation_id, _hash(), None, "en")
         with self.superuser.cursor() as cursor:
             cursor.execute("select id from public.users where email = %s", (email,))
             return UUID(str((cursor.fetchone() or (None,))[0]))
@@ -195,7 +196,7 @@ class World:
         assert self.live is not None
         user_id = self.member()
         with transaction(self.callers["Campaign Manager"].identity):
-            members.assign(self.live.id, user_id)
+            assignments.assign(self.live.id, user_id)
         return {"campaign_id": self.live.id, "user_id": user_id}
 
     def signup_token(self) -> str:
@@ -257,7 +258,7 @@ class World:
         """The job of a launch that has been asked for."""
         campaign = _campaign(caller, launched=False)
         with transaction(caller.identity):
-            return campaigns.launch(campaign.id).id
+            return launch.start(campaign.id).id
 
 
 def address() -> str:
@@ -288,7 +289,7 @@ def _things(world: World, brand_id: UUID, campaign: Campaign, staff: dict[str, C
     assert creator is not None
     with transaction(manager.identity):
         code_id = value("SELECT id FROM public.qr_codes WHERE campaign_id = %s", (campaign.id,))
-        members.assign(campaign.id, creator)
+        assignments.assign(campaign.id, creator)
     with transaction(world.callers[SYSTEM_ADMIN].identity):
         invitation_id = invitations.invite(brand_id, address(), "Creator")
     return {
@@ -335,7 +336,7 @@ def _member(admin: Caller, brand_id: UUID, role: str) -> Caller:
     with transaction(admin.identity):
         invitation_id = invitations.invite(brand_id, email, role)
     with transaction(context.nobody().on_credentials()):
-        accounts.accept_invitation(invitation_id, _hash(), None, "en")
+        invitations.accept(invitation_id, _hash(), None, "en")
     return _signed_in(email)
 
 
@@ -351,7 +352,7 @@ def _fan(world: World, password: str = PASSWORD) -> Caller:
 def notice_id() -> UUID:
     """The notice in force."""
     with transaction(context.nobody()):
-        return consents.default_notice("en").id
+        return notices.default("en").id
 
 
 def _signup_token(world: World, email: str) -> str:
@@ -376,8 +377,8 @@ def _campaign(by: Caller, *, launched: bool) -> Campaign:
     if not launched:
         return made
     with transaction(context.for_brand_job(made.brand_id)):
-        campaigns.pin_fingerprint_key(made.id)
-        campaigns.ensure_code(made.id)
-        campaigns.activate(made.id)
+        launch.pin_fingerprint_key(made.id)
+        codes.ensure_first(made.id)
+        launch.activate(made.id)
     with transaction(by.identity):
         return campaigns.get(made.id)

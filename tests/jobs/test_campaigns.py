@@ -6,20 +6,20 @@ import pytest
 
 import jobs.campaigns
 from jobs.engine.worker.current import CurrentJob
-from models.campaigns import campaigns
-from models.campaigns.campaigns import Config
+from models.campaigns import campaigns, codes, launch
+from models.campaigns.config import Config
 from models.core import context, keys
 from models.core.database import transaction, value
-from models.jobs import ledger as ledger_of
+from models.jobs import ledger
 
 
 @pytest.fixture
-def launch(manager):
-    """Ask for the launch of a campaign; the job's id."""
+def start(manager):
+    """Start the launch of a campaign. Return the job's id."""
 
     def ask(campaign) -> UUID:
         with manager.acting():
-            return campaigns.launch(campaign.id).id
+            return launch.start(campaign.id).id
 
     return ask
 
@@ -31,41 +31,43 @@ def read(account, campaign):
 
 def job_of(account, job_id):
     with account.acting():
-        return ledger_of.get(job_id)
+        return ledger.get(job_id)
 
 
-def test_a_launch_takes_a_draft_live(campaign, manager, launch, drain):
-    draft = campaign(launched=False)
-    job_id = launch(draft)
+def test_launch_of_draft_makes_it_active(campaign, manager, start, drain):
+    draft, other = campaign(launched=False), campaign(launched=False)
+    job_id = start(draft)
 
     ran = drain()
 
-    live = read(manager, draft)
+    active = read(manager, draft)
     assert "campaign.launch" in ran
-    assert (live.status, live.launch_job_id) == ("Active", None)
-    assert live.launched_at > draft.created_at
-    assert live.fingerprint_key_version == keys.active_version()
+    assert (active.status, active.launch_job_id) == ("Active", None)
+    assert active.launched_at > draft.created_at
+    assert active.fingerprint_key_version == keys.active_version()
     job = job_of(manager, job_id)
-    assert (job.state, job.progress_done, job.progress_total, job.progress_message) == ("done", 5, 5, "live")
+    assert (job.state, job.progress_done, job.progress_total, job.progress_message) == ("done", 5, 5, "active")
+    untouched = read(manager, other)
+    assert (untouched.status, untouched.fingerprint_key_version) == ("Draft", None)
 
 
-def test_a_campaign_without_codes_gets_its_first_one_and_others_keep_theirs(campaign, manager, launch, drain):
+def test_launch_creates_first_code_only_where_there_is_none(campaign, manager, start, drain):
     bare, printed = campaign(launched=False), campaign(launched=False)
     with manager.acting():
-        campaigns.add_code(printed.id, "Entrance")
+        codes.add(printed.id, "Entrance")
     for draft in (bare, printed):
-        launch(draft)
+        start(draft)
 
     drain()
 
     with manager.acting():
-        labels = [[code.label for code in campaigns.codes_of(draft.id, limit=9)] for draft in (bare, printed)]
+        labels = [[code.label for code in codes.find(draft.id, limit=9)] for draft in (bare, printed)]
     assert labels == [["default"], ["Entrance"]]
 
 
 @pytest.fixture
 def within(monkeypatch):
-    """`within(number, do)`: have `do(step, campaign_id)` called in place of a step of the launch."""
+    """`within(number, do)`: call `do(step, campaign_id)` in place of a step of the launch."""
 
     def replace(number, do):
         steps = list(jobs.campaigns.STEPS)
@@ -78,7 +80,7 @@ def within(monkeypatch):
 
 @pytest.fixture
 def between(monkeypatch):
-    """`between(number, do)`: have `do()` called after so many steps of a launch have committed."""
+    """`between(number, do)`: call `do()` after `number` steps of a launch have committed."""
 
     def replace(number, do):
         report = CurrentJob.progress
@@ -94,7 +96,7 @@ def between(monkeypatch):
 
 
 def once(do):
-    """`do`, the first time only."""
+    """Return a function that calls `do` the first time only."""
     waiting = [do]
 
     def perhaps():
@@ -109,7 +111,7 @@ def breaking():
 
 
 @pytest.mark.parametrize("number", range(len(jobs.campaigns.STEPS)))
-def test_a_launch_that_breaks_within_a_step_takes_it_again(campaign, manager, launch, drain, within, number):
+def test_launch_interrupted_within_step_repeats_it(campaign, manager, start, drain, within, number):
     draft = campaign(launched=False)
     breaks = once(breaking)
 
@@ -119,28 +121,32 @@ def test_a_launch_that_breaks_within_a_step_takes_it_again(campaign, manager, la
 
     within(number, step_and_break)
 
-    _is_launched_in_two_attempts(draft, manager, launch, drain)
+    _assert_launched_in_two_attempts(draft, manager, start, drain)
 
 
 @pytest.mark.parametrize("number", range(len(jobs.campaigns.STEPS) + 1))
-def test_a_launch_that_breaks_between_steps_goes_on_there(campaign, manager, launch, drain, between, number):
+def test_launch_interrupted_between_steps_resumes(campaign, manager, start, drain, between, number):
     draft = campaign(launched=False)
     between(number, once(breaking))
 
-    _is_launched_in_two_attempts(draft, manager, launch, drain)
+    _assert_launched_in_two_attempts(draft, manager, start, drain)
 
 
-def _is_launched_in_two_attempts(draft, manager, launch, drain):
-    job_id = launch(draft)
+def _assert_launched_in_two_attempts(draft, manager, start, drain):
+    job_id = start(draft)
 
     ran = drain()
 
     assert ran.count("campaign.launch") == 2
     assert job_of(manager, job_id).state == "done"
-    live = read(manager, draft)
-    assert (live.status, live.launch_job_id, live.fingerprint_key_version) == ("Active", None, keys.active_version())
+    active = read(manager, draft)
+    assert (active.status, active.launch_job_id, active.fingerprint_key_version) == (
+        "Active",
+        None,
+        keys.active_version(),
+    )
     with manager.acting():
-        assert len(campaigns.codes_of(draft.id, limit=9)) == 1
+        assert len(codes.find(draft.id, limit=9)) == 1
     assert _activations(draft) == 1
 
 
@@ -150,28 +156,26 @@ def _activations(campaign):
         return value(sql, (campaign.id,))
 
 
-def test_what_was_done_with_a_live_campaign_is_not_undone_by_the_end_of_its_launch(
-    campaign, manager, launch, drain, between
-):
+def test_resumed_launch_keeps_later_pause(campaign, manager, start, drain, between):
     draft = campaign(launched=False)
 
     def pause_and_break():
         with manager.acting():
-            campaigns.move(draft.id, "pause")
+            campaigns.transition(draft.id, "pause")
         raise ConnectionResetError
 
     between(4, once(pause_and_break))
-    launch(draft)
+    start(draft)
 
     assert drain().count("campaign.launch") == 2
 
     assert read(manager, draft).status == "Paused"
 
 
-def test_a_dead_launch_stands_in_nobodys_way(campaign, manager, launch, drain, superuser):
+def test_dead_launch_does_not_block_the_next_one(campaign, manager, start, drain, superuser):
     draft = campaign(launched=False)
-    first = launch(draft)
-    with superuser.cursor() as cursor:  # time passes
+    first = start(draft)
+    with superuser.cursor() as cursor:  # the campaign's end passes before the job runs
         cursor.execute(
             """update public.campaigns set config = config || '{"ends_at": "2020-01-01T00:00:00Z"}' where id = %s""",
             (draft.id,),
@@ -181,17 +185,17 @@ def test_a_dead_launch_stands_in_nobodys_way(campaign, manager, launch, drain, s
     assert "has passed" in job_of(manager, first).error["message"]
 
     with manager.acting():
-        campaigns.replace(campaigns.lock(draft.id), name="Again", kind="QR", config=Config())
-    second = launch(draft)
+        campaigns.replace(campaigns.get_for_update(draft.id), name="Again", kind="QR", config=Config())
+    second = start(draft)
     drain()
 
     assert second != first
     assert read(manager, draft).status == "Active"
 
 
-def test_while_it_is_launched_its_progress_is_seen(campaign, manager, launch, drain, within):
+def test_progress_of_running_launch_is_visible(campaign, manager, start, drain, within):
     draft = campaign(launched=False)
-    job_id = launch(draft)
+    job_id = start(draft)
     seen = []
 
     def step_and_look(step, campaign_id):
@@ -202,4 +206,4 @@ def test_while_it_is_launched_its_progress_is_seen(campaign, manager, launch, dr
     within(2, step_and_look)
     drain()
 
-    assert seen == [("running", 2, 5, "making its first code")]
+    assert seen == [("running", 2, 5, "creating its first code")]

@@ -1,15 +1,14 @@
 """Types of fields that several resources take. A pattern ends in `$(?!\\n)`, since Python's `$` lets a newline pass."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
+from models.consents.consents import TIERS, Tier
 from models.core import texts
 from models.core.emails import MAX_LENGTH
 from models.core.errors import Invalid
 from web.http.normalise import NORMALISE
-
-Tier = Literal["essential", "analytics", "marketing", "ai_processing"]
 
 Text200 = Annotated[
     str,
@@ -70,7 +69,9 @@ Timezone = Annotated[
 Phone = Annotated[
     str, msgspec.Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="E.164.", examples=["+34600000000"])
 ]
-Tiers = Annotated[list[Tier], msgspec.Meta(max_length=4, description="Consents for every brand's activations.")]
+Tiers = Annotated[
+    list[Tier], msgspec.Meta(max_length=len(TIERS), description="Consents for every brand's activations.")
+]
 ActorName = Annotated[
     str,
     msgspec.Meta(max_length=100, pattern=r"^[a-z0-9_.]+$(?!\n)", description="A kind of job.", examples=["scan.score"]),

@@ -9,21 +9,21 @@ import msgspec
 import segno
 from falcon.asgi import Request, Response
 
-from models.campaigns import campaigns, codes
+from models.campaigns import campaigns, codes, launch
 from models.campaigns.campaigns import (
     CampaignCompleted,
-    Config,
     FixedSinceLaunch,
-    IllegalMove,
+    IllegalTransition,
     Kind,
-    LabelTaken,
     LaunchInProgress,
-    NotReady,
     Status,
 )
+from models.campaigns.codes import LabelTaken
+from models.campaigns.config import Config
+from models.campaigns.launch import NotReady
 from models.core import texts
 from models.core.errors import PreconditionFailed
-from models.tenants.invitations import BrandArchived
+from models.tenants.brands import BrandArchived
 from web.http.accepted import JobOut
 from web.http.datetimes import Instant
 from web.http.endpoint import Page, PageQuery, accept, after, audited, changes, endpoint, etag, page_of, require_match
@@ -108,7 +108,7 @@ class Campaigns:
         """List campaigns, newest first."""
         asked: CampaignFilter = req.context.query
         scope = f"campaigns:{asked.status}:{asked.type}"
-        found = campaigns.matching(
+        found = campaigns.find(
             limit=asked.limit + 1,
             after=after(asked.cursor, tuple[datetime, UUID], scope=scope),
             status=asked.status,
@@ -155,7 +155,7 @@ class Campaign:
     def on_put(self, req: Request, resp: Response, campaign_id: UUID) -> None:
         """Replace a campaign's name, type and configuration. The type and the time zone are fixed by its launch."""
         asked: CampaignReplacement = req.context.body
-        campaign = campaigns.lock(campaign_id)
+        campaign = campaigns.get_for_update(campaign_id)
         require_match(req, campaign.version)
         replaced = campaigns.replace(campaign, name=asked.name, kind=asked.type, config=asked.config)
         before, now = changes(_content(campaign), _content(replaced))
@@ -173,11 +173,11 @@ class CampaignLaunch:
         permission="campaigns:launch",
         audit="campaign.launch",
         idempotent=True,
-        problems=(BrandArchived, IllegalMove, NotReady),
+        problems=(BrandArchived, IllegalTransition, NotReady),
     )
     def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
         """Launch a campaign. While a launch is under way, asking again answers with the same job."""
-        job = campaigns.launch(campaign_id)
+        job = launch.start(campaign_id)
         audited(req, table="campaigns", record_id=campaign_id, after={"launch_job_id": job.id})
         accept(resp, job)
 
@@ -190,7 +190,7 @@ class CampaignCodes:
         """List a campaign's codes, oldest first."""
         asked: PageQuery = req.context.query
         scope = f"codes:{campaigns.get(campaign_id).id}"
-        found = campaigns.codes_of(campaign_id, limit=asked.limit + 1, after=after(asked.cursor, UUID, scope=scope))
+        found = codes.find(campaign_id, limit=asked.limit + 1, after=after(asked.cursor, UUID, scope=scope))
         resp.media = page_of([CodeOut.of(code) for code in found], asked.limit, lambda item: item.id, scope=scope)
 
     @endpoint(
@@ -205,7 +205,7 @@ class CampaignCodes:
     def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
         """Make a code for a campaign."""
         asked: CodeIn = req.context.body
-        code = campaigns.add_code(campaign_id, asked.label)
+        code = codes.add(campaign_id, asked.label)
         after = {"campaign_id": campaign_id, "label": code.label, "key_version": code.key_version}
         audited(req, table="qr_codes", record_id=code.id, after=after)
         resp.location = f"/api/v1/campaigns/{campaign_id}/codes/{code.id}"
@@ -218,7 +218,7 @@ class CampaignCode:
     @endpoint(response=CodeOut, permission="campaigns:read")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
         """Read a code."""
-        resp.media = CodeOut.of(campaigns.code(campaign_id, code_id))
+        resp.media = CodeOut.of(codes.get(campaign_id, code_id))
 
 
 class CampaignCodeImage:
@@ -227,7 +227,7 @@ class CampaignCodeImage:
     @endpoint(permission="campaigns:read", media="image/svg+xml")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
         """Draw a code as SVG. It is ready for print at any size, and readable with a quarter of it gone."""
-        code = CodeOut.of(campaigns.code(campaign_id, code_id))
+        code = CodeOut.of(codes.get(campaign_id, code_id))
         picture = io.BytesIO()
         segno.make(code.url, error="q", micro=False).save(picture, kind="svg", scale=8, title=texts.for_xml(code.label))
         resp.content_type = "image/svg+xml"

@@ -7,13 +7,14 @@ from uuid import UUID
 import msgspec
 from falcon.asgi import Request, Response
 
-from models.consents import consents
-from models.consents.consents import NoticeNotInForce, TierNotInNotice, UnknownNotice
+from models.consents import consents, notices
+from models.consents.consents import Tier, TierNotInNotice
+from models.consents.notices import NoticeNotInForce, UnknownNotice
 from models.core.errors import NotFound
 from models.identity.users import UnknownBrand
 from web.http.datetimes import Instant
 from web.http.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of
-from web.http.fields import Locale, Tier
+from web.http.fields import Locale
 
 _LIST = "consents"
 
@@ -36,7 +37,7 @@ class NoticeOut(msgspec.Struct):
     tiers: list[str]
 
     @classmethod
-    def of(cls, notice: consents.Notice) -> "NoticeOut":
+    def of(cls, notice: notices.Notice) -> "NoticeOut":
         """A notice as it is to be shown."""
         return cls(
             notice.id, notice.version, notice.locale, notice.title, notice.body, notice.body_sha256, notice.tiers
@@ -140,7 +141,7 @@ class DefaultNotice:
     @endpoint(query=NoticeQuery, response=NoticeOut, permission="public", problems=(NotFound,))
     def on_get(self, req: Request, resp: Response) -> None:
         """Read the notice that consents are given under unless a campaign has its own, in the version in force."""
-        notice = consents.default_notice(req.context.query.locale)
+        notice = notices.default(req.context.query.locale)
         etag(resp, notice.body_sha256)
         resp.set_header("Cache-Control", "public, max-age=60")
         resp.media = NoticeOut.of(notice)

@@ -19,7 +19,8 @@ import psycopg2
 from psycopg2.extensions import connection
 
 from models.campaigns import campaigns
-from models.campaigns.campaigns import Campaign, Config
+from models.campaigns.campaigns import Campaign
+from models.campaigns.config import Config
 from models.core.context import Identity
 from models.core.database import BEGIN, BEGIN_SESSION, connect, transaction
 from scripts.commands.bench.stage import CONFIG, identity_of, signed_in

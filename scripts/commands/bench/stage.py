@@ -14,15 +14,16 @@ from uuid import UUID
 
 import msgspec
 
-from models.campaigns import campaigns, codes
-from models.campaigns.campaigns import Campaign, Config
+from models.campaigns import campaigns, codes, launch
+from models.campaigns.campaigns import Campaign
 from models.campaigns.codes import QrCode
+from models.campaigns.config import Config
 from models.consents import consents
 from models.core import context
 from models.core.database import new_id, now, transaction
 from models.identity import access_tokens, accounts, mfa, passwords, sessions, totp
 from models.scans import Attempt, Recorder
-from models.tenants import brands
+from models.tenants import brands, invitations
 
 LAT, LON = 40.4168, -3.7038
 CONFIG = {
@@ -92,7 +93,7 @@ def signed_in() -> sessions.Session:
         _, invitation = brands.create("Bench", {}, "ana@brand.example")
     hashed = passwords.hash("correct horse battery")
     with transaction(context.nobody().on_credentials()):
-        accounts.accept_invitation(invitation, hashed, "Ana", "en")
+        invitations.accept(invitation, hashed, "Ana", "en")
     return sessions.sign_in("ana@brand.example", "correct horse battery", "bench")
 
 
@@ -101,9 +102,9 @@ def launched() -> Campaign:
     with transaction(identity_of(signed_in().access_token)):
         made = campaigns.create(name="Bench", kind="QR", config=msgspec.convert(CONFIG, Config))
     with transaction(context.for_brand_job(made.brand_id)):
-        campaigns.pin_fingerprint_key(made.id)
-        campaigns.ensure_code(made.id)
-        return campaigns.activate(made.id)
+        launch.pin_fingerprint_key(made.id)
+        codes.ensure_first(made.id)
+        return launch.activate(made.id)
 
 
 def identity_of(access_token: str) -> context.Identity:
@@ -138,7 +139,7 @@ def main(fans: int, host: str, folder: Path) -> None:
     """Make everything and write it down."""
     campaign = launched()
     with transaction(context.for_brand_job(campaign.brand_id)):
-        (code,) = campaigns.codes_of(campaign.id, limit=1)
+        (code,) = codes.find(campaign.id, limit=1)
     token, at = codes.make_token(code.id, code.key_version), now()
     rows = Rows()
     with (folder / "phones.txt").open("w") as phones, (folder / "rows.txt").open("wb") as passed_on:

@@ -21,7 +21,7 @@ from models.core import context, signed_links
 from models.core.database import transaction
 from models.identity import accounts, credentials, signups
 from models.jobs.ledger import enqueue
-from models.tenants import brands
+from models.tenants import brands, invitations
 from settings import settings
 from tests.fixtures.hostile_servers import PATIENCE
 from tests.fixtures.jobs import take
@@ -277,7 +277,7 @@ def test_production_sends_nothing_unencrypted(monkeypatch, mailbox):
 
 LIVES = [
     ("mail.verification", accounts.SIGNUP, "app.signups", "expires_at", timedelta(hours=24)),
-    ("mail.invitation", accounts.INVITATION, "app.invitations", "expires_at", timedelta(days=7)),
+    ("mail.invitation", invitations.LINK_PURPOSE, "app.invitations", "expires_at", timedelta(days=7)),
     ("mail.password_reset", credentials.RESET, "app.password_resets", "expires_at", timedelta(hours=1)),
     ("mail.email_undone", credentials.RESET, "app.password_resets", "expires_at", timedelta(hours=1)),
     ("mail.email_change", credentials.CONFIRM, "app.email_changes", "expires_at", timedelta(hours=24)),

@@ -278,9 +278,11 @@ TAMPERED = {
 }
 
 
-def test_every_column_of_an_entry_is_covered():
+def test_every_column_of_an_entry_is_covered(query):
+    columns = "select attname from pg_attribute where attrelid = 'public.audit_logs'::regclass and attnum > 0"
+
     # seq and brand_id decide which entries are read, and in which order.
-    assert {*TAMPERED, "seq", "brand_id"} == set(seals.AuditLog._meta.columns)
+    assert {*TAMPERED, "seq", "brand_id"} == {name for (name,) in query(columns)}
 
 
 @pytest.mark.parametrize("column", TAMPERED)

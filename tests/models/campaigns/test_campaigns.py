@@ -8,18 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.campaigns import campaigns
+from models.campaigns import campaigns, codes, launch
 from models.campaigns.campaigns import (
-    MOVES,
+    TRANSITIONS,
     CampaignCompleted,
-    Config,
     FixedSinceLaunch,
-    IllegalMove,
-    LabelTaken,
+    IllegalTransition,
     LaunchInProgress,
-    NotReady,
 )
-from models.campaigns.config import canonical
+from models.campaigns.codes import LabelTaken
+from models.campaigns.config import Config, canonical
+from models.campaigns.launch import NotReady
 from models.core import context, keys
 from models.core.database import now, transaction
 from models.core.errors import Invalid, NotFound
@@ -125,9 +124,9 @@ def test_a_launch_is_a_job_and_asking_again_gives_the_same_one(campaign, manager
     draft = campaign(launched=False)
 
     with manager.acting():
-        first = campaigns.launch(draft.id)
+        first = launch.start(draft.id)
     with manager.acting():
-        second = campaigns.launch(draft.id)
+        second = launch.start(draft.id)
         launching = campaigns.get(draft.id)
 
     assert (first.created, second.created) == (True, False)
@@ -138,12 +137,12 @@ def test_a_launch_is_a_job_and_asking_again_gives_the_same_one(campaign, manager
 def test_launches_at_the_same_time_are_one(campaign, manager):
     draft = campaign(launched=False)
 
-    def launch(_):
+    def start(_):
         with manager.acting():
-            return campaigns.launch(draft.id)
+            return launch.start(draft.id)
 
     with ThreadPoolExecutor(4) as pool:
-        jobs = list(pool.map(launch, range(4)))
+        jobs = list(pool.map(start, range(4)))
 
     assert len({job.id for job in jobs}) == 1
     assert sum(job.created for job in jobs) == 1
@@ -152,10 +151,10 @@ def test_launches_at_the_same_time_are_one(campaign, manager):
 def test_while_a_launch_is_under_way_nothing_else_changes(campaign, manager):
     draft = campaign(launched=False)
     with manager.acting():
-        job = campaigns.launch(draft.id)
+        job = launch.start(draft.id)
 
     with pytest.raises(LaunchInProgress) as refused, manager.acting():
-        campaigns.replace(campaigns.lock(draft.id), name="Other", kind="QR", config=Config())
+        campaigns.replace(campaigns.get_for_update(draft.id), name="Other", kind="QR", config=Config())
 
     assert refused.value.extra["job_id"] == job.id
     with manager.acting():
@@ -168,7 +167,7 @@ def test_everything_that_keeps_a_campaign_from_its_launch_is_said_at_once(campai
 
     for draft, reason in ((passed, "has passed"), (endless, "an event needs an end")):
         with pytest.raises(NotReady) as refused, manager.acting():
-            campaigns.launch(draft.id)
+            launch.start(draft.id)
 
         assert refused.value.status == 422
         assert refused.value.extra["errors"] == [{"field": "config.ends_at", "reason": reason}]
@@ -179,7 +178,7 @@ def test_a_draft_may_become_anything(campaign, manager):
 
     with manager.acting():
         changed = campaigns.replace(
-            campaigns.lock(draft.id), name="Winter", kind="Locker", config=config(timezone="Europe/Madrid")
+            campaigns.get_for_update(draft.id), name="Winter", kind="Locker", config=config(timezone="Europe/Madrid")
         )
 
     assert (changed.name, changed.type, changed.config["timezone"]) == ("Winter", "Locker", "Europe/Madrid")
@@ -192,14 +191,14 @@ def test_a_launched_campaign_changes_its_rules_but_neither_type_nor_time_zone(ca
     launched = campaign()
     with manager.acting():
         for name in moves:
-            campaigns.move(launched.id, name)
+            campaigns.transition(launched.id, name)
     stricter = config(scan_limit={"per_user": {"count": 1, "window": "day"}}, consent_tiers=["essential", "analytics"])
 
     with manager.acting():
-        changed = campaigns.replace(campaigns.lock(launched.id), name="Summer", kind="QR", config=stricter)
+        changed = campaigns.replace(campaigns.get_for_update(launched.id), name="Summer", kind="QR", config=stricter)
     with pytest.raises(FixedSinceLaunch) as refused, manager.acting():
         campaigns.replace(
-            campaigns.lock(launched.id), name="Summer", kind="Event", config=config(timezone="Asia/Tokyo")
+            campaigns.get_for_update(launched.id), name="Summer", kind="Event", config=config(timezone="Asia/Tokyo")
         )
 
     assert changed.config["scan_limit"]["per_user"] == {"count": 1, "window": "day"}
@@ -209,42 +208,42 @@ def test_a_launched_campaign_changes_its_rules_but_neither_type_nor_time_zone(ca
 def test_a_completed_campaign_stays_as_it_was(campaign, manager):
     launched = campaign()
     with manager.acting():
-        campaigns.move(launched.id, "complete")
+        campaigns.transition(launched.id, "complete")
 
     with pytest.raises(CampaignCompleted), manager.acting():
-        campaigns.replace(campaigns.lock(launched.id), name="Other", kind="QR", config=Config())
+        campaigns.replace(campaigns.get_for_update(launched.id), name="Other", kind="QR", config=Config())
     with pytest.raises(CampaignCompleted), manager.acting():
-        campaigns.add_code(launched.id, "Late")
+        codes.add(launched.id, "Late")
 
 
 def test_a_completed_campaign_says_why_it_cannot_launch(campaign, manager):
     launched = campaign()
     with manager.acting():
-        campaigns.move(launched.id, "complete")
+        campaigns.transition(launched.id, "complete")
 
-    with pytest.raises(IllegalMove) as refused, manager.acting():
-        campaigns.launch(launched.id)
+    with pytest.raises(IllegalTransition) as refused, manager.acting():
+        launch.start(launched.id)
 
     assert refused.value.current == "Completed"
     assert refused.value.allowed == []
 
 
 @settings(max_examples=15)
-@given(names=st.lists(st.sampled_from(sorted(MOVES)), max_size=6))
+@given(names=st.lists(st.sampled_from(sorted(TRANSITIONS)), max_size=6))
 def test_a_campaign_moves_as_the_table_says_and_never_otherwise(campaign, manager, names):
     subject = campaign(launched=False)
     status = "Draft"
 
     for name in names:
-        if status in MOVES[name].frm:
+        if status in TRANSITIONS[name].sources:
             with manager.acting():
-                status = campaigns.move(subject.id, name).status
-            assert status == MOVES[name].to
+                status = campaigns.transition(subject.id, name).status
+            assert status == TRANSITIONS[name].target
         else:
-            with pytest.raises(IllegalMove) as refused, manager.acting():
-                campaigns.move(subject.id, name)
+            with pytest.raises(IllegalTransition) as refused, manager.acting():
+                campaigns.transition(subject.id, name)
             assert refused.value.current == status
-            assert refused.value.allowed == [move for move, step in MOVES.items() if status in step.frm]
+            assert refused.value.allowed == [move for move, step in TRANSITIONS.items() if status in step.sources]
 
 
 def test_of_two_moves_at_the_same_time_one_is_refused(campaign, manager):
@@ -253,8 +252,8 @@ def test_of_two_moves_at_the_same_time_one_is_refused(campaign, manager):
     def pause(_):
         try:
             with manager.acting():
-                return campaigns.move(launched.id, "pause").status
-        except IllegalMove as refused:
+                return campaigns.transition(launched.id, "pause").status
+        except IllegalTransition as refused:
             return refused.current
 
     with ThreadPoolExecutor(2) as pool:
@@ -268,7 +267,7 @@ def test_the_key_of_devices_is_pinned_once(campaign, monkeypatch):
     monkeypatch.setattr(keys, "active_version", lambda: 99)
 
     with transaction(context.for_brand_job(launched.brand_id)):
-        campaigns.pin_fingerprint_key(launched.id)
+        launch.pin_fingerprint_key(launched.id)
         pinned = campaigns.get(launched.id).fingerprint_key_version
 
     assert pinned == launched.fingerprint_key_version != 99
@@ -278,8 +277,8 @@ def test_campaigns_come_newest_first_and_page_by_page(campaign, manager):
     made = [campaign(f"Number {n}", launched=False) for n in range(5)]
 
     with manager.acting():
-        first = campaigns.matching(limit=3)
-        rest = campaigns.matching(limit=3, after=(first[-1].created_at, first[-1].id))
+        first = campaigns.find(limit=3)
+        rest = campaigns.find(limit=3, after=(first[-1].created_at, first[-1].id))
 
     assert [c.id for c in [*first, *rest]] == [c.id for c in reversed(made)]
 
@@ -290,8 +289,8 @@ def test_campaigns_are_found_by_status_and_type(campaign, manager):
     campaign("Locker", kind="Locker", launched=False)
 
     with manager.acting():
-        active = campaigns.matching(limit=9, status="Active")
-        lockers = campaigns.matching(limit=9, status="Draft", kind="Locker")
+        active = campaigns.find(limit=9, status="Active")
+        lockers = campaigns.find(limit=9, status="Draft", kind="Locker")
 
     assert [c.id for c in active] == [live.id]
     assert [c.name for c in lockers] == ["Locker"]
@@ -303,38 +302,38 @@ def test_another_brands_campaign_is_not_there(campaign, make_brand, member):
 
     for attempt in (
         lambda: campaigns.get(foreign.id),
-        lambda: campaigns.lock(foreign.id),
-        lambda: campaigns.move(foreign.id, "pause"),
-        lambda: campaigns.launch(foreign.id),
-        lambda: campaigns.add_code(foreign.id, "Mine"),
+        lambda: campaigns.get_for_update(foreign.id),
+        lambda: campaigns.transition(foreign.id, "pause"),
+        lambda: launch.start(foreign.id),
+        lambda: codes.add(foreign.id, "Mine"),
     ):
         with pytest.raises(NotFound), stranger.acting():
             attempt()
     with stranger.acting():
-        assert campaigns.matching(limit=9) == []
-        assert campaigns.codes_of(foreign.id, limit=9) == []
+        assert campaigns.find(limit=9) == []
+        assert codes.find(foreign.id, limit=9) == []
 
 
 def test_a_label_names_one_code_of_a_campaign(campaign, manager):
     here, there = campaign(launched=False), campaign(launched=False)
 
     with manager.acting():
-        code = campaigns.add_code(here.id, "Entrance")
-        campaigns.add_code(there.id, "Entrance")
+        code = codes.add(here.id, "Entrance")
+        codes.add(there.id, "Entrance")
     with pytest.raises(LabelTaken) as refused, manager.acting():
-        campaigns.add_code(here.id, "Entrance")
+        codes.add(here.id, "Entrance")
 
     assert refused.value.extra["label"] == "Entrance"
     with manager.acting():
-        assert campaigns.codes_of(here.id, limit=9) == [code]
+        assert codes.find(here.id, limit=9) == [code]
 
 
 def test_a_first_code_is_made_only_where_there_is_none(campaign, manager):
     launched = campaign()
 
     with transaction(context.for_brand_job(launched.brand_id)):
-        campaigns.ensure_code(launched.id)
-        labels = [code.label for code in campaigns.codes_of(launched.id, limit=9)]
+        codes.ensure_first(launched.id)
+        labels = [code.label for code in codes.find(launched.id, limit=9)]
 
     assert labels == ["default"]
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from models.core import signed_links
 from models.core.database import new_id
 from models.identity import accounts, credentials
+from models.tenants import invitations
 
-PURPOSES = (accounts.SIGNUP, accounts.INVITATION, credentials.RESET, credentials.CONFIRM, credentials.UNDO_CHANGE)
+PURPOSES = (accounts.SIGNUP, invitations.LINK_PURPOSE, credentials.RESET, credentials.CONFIRM, credentials.UNDO_CHANGE)
 _before = st.text(" \t\r\n\u00a0", max_size=3)
 _after = st.lists(st.sampled_from(["=", "==", "%3D", "%3d", ".", " ", "\r\n", "\u00a0"]), max_size=4).map("".join)
 

@@ -199,9 +199,9 @@ def test_a_launch_is_accepted_and_carried_by_a_job(client, create, manager, drai
     assert first.json["id"] == again.json["id"]
     assert first.headers["location"] == again.headers["location"] == f"/api/v1/jobs/{first.json['id']}"
     assert (during.status_code, during.json["code"]) == (409, "launch_in_progress")
-    assert (job["state"], job["progress"]) == ("done", {"done": 5, "total": 5, "message": "live"})
+    assert (job["state"], job["progress"]) == ("done", {"done": 5, "total": 5, "message": "active"})
     assert (live["status"], live["launch_job_id"]) == ("Active", None)
-    assert (once_more.status_code, once_more.json["code"]) == (409, "illegal_move")
+    assert (once_more.status_code, once_more.json["code"]) == (409, "illegal_transition")
     assert (once_more.json["current"], once_more.json["allowed"]) == ("Active", ["pause", "complete"])
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.campaigns.campaigns import NotReady, require_ready
+from models.campaigns.launch import NotReady, require_ready
 from models.core.database import new_id
 
 pytestmark = pytest.mark.usefixtures("fresh_limits")

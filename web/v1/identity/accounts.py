@@ -7,7 +7,8 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import UNSET, UnsetType
 
-from models.consents.consents import NoticeNotInForce, TierNotInNotice, UnknownNotice
+from models.consents.consents import Tier, TierNotInNotice
+from models.consents.notices import NoticeNotInForce, UnknownNotice
 from models.core import emails, signed_links
 from models.core.context import nobody
 from models.core.database import transaction
@@ -17,11 +18,12 @@ from models.identity import access_tokens, accounts, passwords, sessions, signup
 from models.identity.accounts import EmailInUse
 from models.identity.sessions import InvalidCredentials
 from models.identity.signups import AlreadyRegistered
+from models.tenants import invitations
 from models.tenants.invitations import AlreadyMember
 from web.http.client_address import partition
 from web.http.datetimes import Instant
 from web.http.endpoint import audited, endpoint, etag, require_match
-from web.http.fields import Email, Locale, NewPassword, Password, Phone, Text200, Tier, Tiers, Timezone, Token
+from web.http.fields import Email, Locale, NewPassword, Password, Phone, Text200, Tiers, Timezone, Token
 
 
 class SignupIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -275,13 +277,13 @@ class Acceptance:
         """Accept an invitation into a brand and choose a password. The link is good once, and for a week."""
         asked: AcceptanceIn = req.context.body
         # Before the password is looked at and hashed: that is work that only our own links may cause.
-        invitation_id = signed_links.read(accounts.INVITATION, asked.token)
+        invitation_id = signed_links.read(invitations.LINK_PURPOSE, asked.token)
         with transaction(req.context.identity):
-            email = accounts.invited(invitation_id)
+            email = invitations.owner(invitation_id)
         passwords.require_good(asked.password, email, asked.name)
         password_hash = passwords.hash(asked.password)
         with transaction(req.context.identity):
-            accounts.accept_invitation(invitation_id, password_hash, asked.name, asked.locale)
+            invitations.accept(invitation_id, password_hash, asked.name, asked.locale)
         resp.media = AcceptanceOut(email)
 
 
@@ -381,7 +383,7 @@ class OwnInvitation:
         The access token in use speaks of a fan, and is refused from then on (401 `session_ended`): refresh it.
         """
         resp.media = TakenUpOut(
-            accounts.take_up_invitation(signed_links.read(accounts.INVITATION, req.context.body.token))
+            invitations.accept_as_fan(signed_links.read(invitations.LINK_PURPOSE, req.context.body.token))
         )
 
 

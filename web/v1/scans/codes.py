@@ -8,12 +8,13 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from models.campaigns.campaigns import Kind
-from models.consents.consents import Notice
+from models.consents.consents import Tier
+from models.consents.notices import Notice
 from models.scans import KINDS, Description, describe
 from models.scans.description import Status
 from web.http.datetimes import Instant
 from web.http.endpoint import endpoint, etag
-from web.http.fields import Locale, Tier
+from web.http.fields import Locale
 from web.http.locales import preferred
 
 PUBLIC_SECONDS = 30

@@ -7,8 +7,8 @@ from falcon.asgi import Request, Response
 
 from models.campaigns import campaigns
 from models.core.errors import PreconditionFailed
-from models.tenants import members
-from models.tenants.members import NotACreator
+from models.tenants import assignments
+from models.tenants.assignments import NotACreator
 from web.http.datetimes import Instant
 from web.http.endpoint import Page, PageQuery, after, audited, endpoint, page_of, require_match
 
@@ -23,7 +23,7 @@ class AssignmentOut(msgspec.Struct):
     created_at: Instant
 
     @classmethod
-    def of(cls, assignment: members.Assignment) -> "AssignmentOut":
+    def of(cls, assignment: assignments.Assignment) -> "AssignmentOut":
         """An assignment as campaign managers see it."""
         return msgspec.convert(assignment, cls, from_attributes=True)
 
@@ -38,7 +38,7 @@ class Assignments:
         """List the creators who see a campaign, the oldest accounts first."""
         asked: PageQuery = req.context.query
         scope = f"assignments:{campaigns.get(campaign_id).id}"
-        found = members.assignments(campaign_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope))
+        found = assignments.page(campaign_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope))
         items = [AssignmentOut.of(assignment) for assignment in found]
         shown = [item.user_id for item in items[: asked.limit]]
         audited(req, table="campaigns", record_id=campaign_id, shown=shown)
@@ -57,13 +57,13 @@ class Assignment:
     def on_put(self, req: Request, resp: Response, campaign_id: UUID, user_id: UUID) -> None:
         """Let a creator see a campaign. Doing so twice changes nothing; an `If-Match` means the campaign."""
         require_match(req, campaigns.get(campaign_id).version)
-        members.assign(campaign_id, user_id)
+        assignments.assign(campaign_id, user_id)
         audited(req, table="campaigns", record_id=campaign_id, after={"creator": user_id})
 
     @endpoint(status=204, permission="campaigns:assign", audit="campaign.unassign")
     def on_delete(self, req: Request, resp: Response, campaign_id: UUID, user_id: UUID) -> None:
         """Take a campaign out of a creator's sight, from the next request on."""
-        members.unassign(campaign_id, user_id)
+        assignments.unassign(campaign_id, user_id)
         audited(req, table="campaigns", record_id=campaign_id, before={"creator": user_id})
 
 

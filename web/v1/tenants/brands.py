@@ -147,7 +147,7 @@ class Brand:
     def on_patch(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """Change a brand. Whether its members need a second factor takes recent authentication."""
         asked: BrandChange = req.context.body
-        brand = brands.lock(brand_id)
+        brand = brands.get_for_update(brand_id)
         require_match(req, brand.version)
         name = brand.name if asked.name is UNSET else asked.name
         required_from = brand.mfa_required_from
@@ -167,7 +167,7 @@ class BrandArchive:
     @endpoint(response=BrandOut, permission="brands:write", audit="brand.archive", problems=(PreconditionFailed,))
     def on_put(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """Archive a brand. Its people's sessions end, nobody signs in for it, and its live campaigns are paused."""
-        before = brands.lock(brand_id)
+        before = brands.get_for_update(brand_id)
         require_match(req, before.version)
         paused = brands.archive(brand_id)
         _answer_archived(req, resp, before, paused_campaigns=paused)

@@ -12,10 +12,10 @@ from models.core.errors import PreconditionFailed
 from models.identity import accounts, permissions
 from models.identity.accounts import EmailInUse
 from models.tenants import brands, invitations, members
+from models.tenants.brands import BrandArchived
 from models.tenants.invitations import (
     AlreadyInvited,
     AlreadyMember,
-    BrandArchived,
     InvitationClosed,
     RoleNotGrantable,
     SentJustNow,
@@ -127,7 +127,7 @@ class Member:
     )
     def on_patch(self, req: Request, resp: Response, brand_id: UUID, user_id: UUID) -> None:
         """Give a member another role. It bites with their next request: tokens with the old role are refused."""
-        before = members.hold(brand_id, user_id)
+        before = members.get_for_update(brand_id, user_id)
         require_match(req, before.role)
         changed, revoked = members.change_role(brand_id, user_id, req.context.body.role)
         was, now = {"role": before.role}, {"role": changed.role} | revoked_with(invitations=revoked)

@@ -10,7 +10,8 @@ import pytest
 
 from models.core import signed_links
 from models.core.errors import Invalid
-from models.identity import access_tokens, accounts, credentials, passwords, sessions, step_up, totp
+from models.identity import access_tokens, credentials, passwords, sessions, step_up, totp
+from models.tenants import invitations
 from tests.fixtures.accounts import PASSWORD, Account, link_token, sign_in, sign_in_admin, text_of
 from tests.support.blocked import until_blocked
 
@@ -310,7 +311,7 @@ def leave(client):
 def assert_removed(client, superuser, left, action):
     """Nothing of what was left gives access, and the trail names what was removed."""
     assert client.get("/api/v1/campaigns", token=left.key["key"]).json["code"] == "api_key_invalid"
-    link = {"token": signed_links.make(accounts.INVITATION, UUID(left.invitation["id"])), "password": NEW}
+    link = {"token": signed_links.make(invitations.LINK_PURPOSE, UUID(left.invitation["id"])), "password": NEW}
     assert client.post("/api/v1/auth/accept-invitation", json=link).json["code"] == "link_invalid"
     assert not is_alive(client, left.session)
     with superuser.cursor() as cursor:

@@ -8,7 +8,8 @@ import pytest
 
 from models.core import signed_links
 from models.core.database import new_id
-from models.identity import accounts, jwks
+from models.identity import jwks
+from models.tenants import invitations
 from tests.fixtures.supabase import SECRET, SupabaseClient
 from tests.fixtures.web import running
 from web.app import application, create_app
@@ -148,7 +149,7 @@ def invited(superuser, brand_id, email):
             " select %s, %s, %s, 2, now() + interval '1 day', u.id from public.users u where u.role_id = 5",
             (id, brand_id, email),
         )
-    return signed_links.make(accounts.INVITATION, id)
+    return signed_links.make(invitations.LINK_PURPOSE, id)
 
 
 def test_a_fan_takes_an_invitation_up_and_is_a_member_with_the_next_token(elsewhere, supabase, brand, superuser):

@@ -112,7 +112,7 @@ def test_description_tells_status_of_campaign(describe, campaign, code_of, manag
     made = campaign()
     for move in moves:
         with manager.acting():
-            campaigns.move(made.id, move)
+            campaigns.transition(made.id, move)
     for field, away in config.items():
         change = "update public.campaigns set config = config || jsonb_build_object(%s, %s)"
         superuser.cursor().execute(change, (field, (now() + away).isoformat()))
@@ -123,7 +123,7 @@ def test_description_tells_status_of_campaign(describe, campaign, code_of, manag
 def test_description_of_draft_is_not_started(describe, campaign, manager):
     draft = campaign(launched=False)
     with manager.acting():
-        code = campaigns.add_code(draft.id, "Door")
+        code = codes.add(draft.id, "Door")
 
     assert describe(codes.make_token(code.id, code.key_version)).json["status"] == "not_started"
 

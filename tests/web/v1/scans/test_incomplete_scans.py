@@ -85,7 +85,7 @@ def test_incomplete_scan_leaves_one_counter_and_nothing_else(
     made = campaign(geofence=FENCE, age=DAY, max_lateness_s=3600, requires_account=asks.get("requires_account", False))
     for move in asks.get("moves", []):
         with manager.acting():
-            campaigns.move(made.id, move)
+            campaigns.transition(made.id, move)
     device = phone(account=fan(*asks.get("consents", [])), place=asks.get("place", (40.4168, -3.7038)))
     if asks.get("ended"):
         superuser.cursor().execute("update app.sessions set revoked_at = now()")

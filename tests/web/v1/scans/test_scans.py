@@ -154,7 +154,7 @@ def test_only_a_running_campaign_takes_scans(phone, campaign, code_of, manager, 
     made = campaign()
     for move in moves:
         with manager.acting():
-            campaigns.move(made.id, move)
+            campaigns.transition(made.id, move)
 
     answer = phone().scan(code_of(made))
 
@@ -165,7 +165,7 @@ def test_only_a_running_campaign_takes_scans(phone, campaign, code_of, manager, 
 def test_a_draft_takes_no_scans(phone, campaign, manager, stored):
     draft = campaign(launched=False)
     with manager.acting():
-        code = campaigns.add_code(draft.id, "Door")
+        code = codes.add(draft.id, "Door")
 
     answer = phone().scan(codes.make_token(code.id, code.key_version))
 
@@ -236,7 +236,7 @@ def test_scan_before_its_campaign_began_is_refused(phone, campaign, code_of, sup
 def test_scan_before_completion_counts_and_one_after_does_not(phone, campaign, code_of, manager, superuser):
     made = campaign(age=timedelta(days=1))
     with manager.acting():
-        campaigns.move(made.id, "complete")
+        campaigns.transition(made.id, "complete")
     superuser.cursor().execute("update public.campaigns set completed_at = completed_at - interval '1 hour'")
     device, code = phone(), code_of(made)
 
@@ -257,12 +257,12 @@ def test_pause_revocation_and_archiving_act_on_receipt(phone, campaign, code_of,
     elif act.startswith("archive"):
         if act == "archive completed":
             with manager.acting():
-                campaigns.move(made.id, "complete")
+                campaigns.transition(made.id, "complete")
         with admin.acting():
             brands.archive(made.brand_id)
     else:
         with manager.acting():
-            campaigns.move(made.id, "pause")
+            campaigns.transition(made.id, "pause")
 
     answer = phone().scan(code, scanned_at=now() - timedelta(hours=1))
 

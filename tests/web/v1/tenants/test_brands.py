@@ -6,12 +6,12 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from models.campaigns import campaigns
-from models.campaigns.campaigns import NotReady
+from models.campaigns import campaigns, launch
+from models.campaigns.launch import NotReady
 from models.core import context
 from models.core.database import close_thread, transaction
 from models.tenants import brands
-from models.tenants.invitations import BrandArchived
+from models.tenants.brands import BrandArchived
 from tests.support.blocked import until_blocked
 
 BRAND = {"name": "Acme", "admin_email": "Boss@Acme.example"}
@@ -293,7 +293,7 @@ def test_a_brand_that_is_archived_while_a_campaign_goes_live_waits_and_pauses_it
 
     with ThreadPoolExecutor(1) as aside:
         with transaction(context.for_brand_job(brand["id"])):
-            campaigns.activate(draft.id)
+            launch.activate(draft.id)
             archiving = aside.submit(client.put, url, token=admin.token)
             until_blocked(superuser)
         assert archiving.result(60).status_code == 200
@@ -308,15 +308,15 @@ def test_a_campaign_that_is_about_to_go_live_while_its_brand_is_archived_does_no
     one = campaign(launched=move == "resume")
     if move == "resume":
         with manager.acting():
-            campaigns.move(one.id, "pause")
+            campaigns.transition(one.id, "pause")
 
     def go_live():
         try:
             with manager.acting():
                 if move == "resume":
-                    campaigns.move(one.id, "resume")
+                    campaigns.transition(one.id, "resume")
                 else:
-                    campaigns.launch(one.id)
+                    launch.start(one.id)
         finally:
             close_thread()
 
@@ -342,12 +342,12 @@ def test_a_launch_that_an_archived_brand_has_asked_for_does_not_go_live(client, 
     client.put(f"/api/v1/brands/{brand['id']}/archive", token=admin.token)
 
     with pytest.raises(NotReady), transaction(context.for_brand_job(brand["id"])):
-        campaigns.activate(draft.id)
+        launch.activate(draft.id)
 
 
 def test_who_locks_a_brand_is_in_the_way_of_nothing_that_refers_to_it(admin, brand, superuser):
     with admin.acting(), closing(psycopg2.connect(superuser.dsn)) as other, other.cursor() as cursor:
-        brands.lock(brand["id"])
+        brands.get_for_update(brand["id"])
         cursor.execute("select from public.brands where id = %s for key share nowait", (brand["id"],))
 
         assert cursor.rowcount == 1

@@ -1,0 +1,91 @@
+"""Enumerations that SQL defines, compared with their copies in Python."""
+
+import re
+from collections.abc import Iterable
+from typing import get_args, get_type_hints
+
+from models.campaigns.campaigns import TRANSITIONS, Kind, Status
+from models.consents.consents import TIERS
+from models.identity.permissions import ROLES
+from models.insights import overview
+from models.scans.fraud import Band
+from models.tenants.members import MemberRole
+from web.v1.identity.users import Role
+
+SQL_ONLY = ()
+"""Python has no list of the values; it names single ones."""
+
+PYTHON: dict[str, Iterable[str]] = {
+    "app.dead_jobs.state": SQL_ONLY,
+    "app.heartbeats.kind": SQL_ONLY,
+    "app.invitations.role_id": get_args(MemberRole),
+    "app.job_groups.kind": SQL_ONLY,
+    "app.job_groups.outcome": SQL_ONLY,
+    "app.job_groups.state": SQL_ONLY,
+    "app.job_history.state": SQL_ONLY,
+    "app.jobs.state": SQL_ONLY,
+    "app.limit_counters.scope": SQL_ONLY,
+    "app.sessions.aal": SQL_ONLY,
+    "public.audit_logs.outcome": SQL_ONLY,
+    "public.campaigns.status": get_args(Status),
+    "public.campaigns.type": get_args(Kind),
+    "public.consent_events.action": SQL_ONLY,
+    "public.consents.consent_tier": TIERS,
+    "public.qr_scans.band": [band.value for band in Band],
+    "public.qr_scans.decision": SQL_ONLY,
+    "public.qr_scans.geofence_status": SQL_ONLY,
+    "public.scan_rollups.kind": overview.KINDS,
+    "public.users.role_id": get_args(MemberRole),
+}
+"""Each column with an enumeration → the values that Python lists."""
+
+CHECKS = r"""
+    select c.conrelid::regclass::text, pg_get_constraintdef(c.oid)
+    from pg_constraint c join pg_class t on t.oid = c.conrelid
+    where c.contype = 'c' and c.connamespace in ('public'::regnamespace, 'app'::regnamespace)
+        and pg_get_constraintdef(c.oid) ~ '= ANY \(|CHECK \(\(\w+ = '''
+"""
+_ENUMERATION = re.compile(r"\((\w+) = (?:ANY \(ARRAY\[(.*?)\]\)|('\w+'::text)\))")
+
+
+def enumerations(query) -> dict[str, set[str]]:
+    """Return column → values for each CHECK constraint that lists the values of one column."""
+    roles = {str(id): name for id, name in query("select id, name from public.roles")}
+    found = {}
+    for table, definition in query(CHECKS):
+        if not (match := _ENUMERATION.match(definition.removeprefix("CHECK ("))) and not (
+            match := _ENUMERATION.match(definition.removeprefix("CHECK (("))
+        ):
+            continue
+        column = f"{table if '.' in table else f'public.{table}'}.{match[1]}"
+        values = re.findall(r"'([^']*)'|\b(\d+)\b", match[2] or match[3])
+        found[column] = {text or roles[number] for text, number in values}
+    return found
+
+
+def test_enumerations_of_check_constraints_equal_those_of_python(query, database):
+    found = enumerations(query)
+
+    assert set(found) == set(PYTHON)
+    copied = {column: set(values) for column, values in PYTHON.items() if values}
+    assert {column: found[column] for column in copied} == copied
+
+
+def test_roles_of_python_equal_the_table_of_roles(query, database):
+    rows = query("select name, app.is_member_role(name) from public.roles order by id")
+
+    assert [name for name, _ in rows] == list(ROLES) == list(get_args(Role))
+    assert [name for name, is_member in rows if is_member] == list(get_args(MemberRole))
+
+
+def test_tiers_of_python_equal_those_of_the_default_notice(query, database):
+    ((in_notice,),) = query("select tiers from public.consent_notices where key = 'default' and locale = 'en'")
+
+    assert tuple(in_notice) == TIERS
+
+
+def test_transitions_name_declared_statuses_only():
+    assert get_type_hints(type(TRANSITIONS["pause"]))["target"] == Status
+    named = {status for rule in TRANSITIONS.values() for status in (*rule.sources, rule.target)}
+
+    assert named == set(get_args(Status))
