@@ -113,6 +113,6 @@ def test_a_search_for_a_callers_own_id_reads_few_pages(db_clean: str, superuser:
         cursor.execute("analyze app.jobs")
     with transaction(ADMIN):
         assert len(control.trail(id)) == 1
-        (plan,) = value("explain (analyze, buffers, format json) select * from app.trail(%s, 10)", (id,))
+        (plan,) = value("explain (analyze, buffers, format json) select * from app.jobs_of_request(%s, 10)", (id,))
 
     assert pages_of(plan) < 300
