@@ -1,10 +1,13 @@
-"""From any Python 3.11 to the project's own: what every command does first."""
+"""Start a command from any Python 3.11: install what it needs and continue in the virtual environment."""
 
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from types import FrameType
 from typing import NoReturn
 
@@ -12,43 +15,70 @@ from scripts.devstack import environment, packages
 from scripts.devstack.progress import SetupError, say
 
 BEGUN = "COMPANON_BEGUN"
-"""When the person pressed Enter, on the monotonic clock: it outlives the change of Python."""
+"""Environment variable: start of the command on the monotonic clock. It outlives the change to `.venv`'s Python."""
 
 
 def begun() -> float:
-    """When this command began; asked once, so that no child takes it for its own."""
+    """Return the start of this command and remove it from the environment, so that no child process inherits it."""
     return float(os.environ.pop(BEGUN, time.monotonic()))
 
 
-def command(main: str, *, lock: str = "runtime", servers: bool = True) -> NoReturn:
-    """Install what is missing, go on in `.venv`'s Python, and run `main` there.
+@dataclass(frozen=True)
+class Needs:
+    """What must be installed before a command runs."""
 
-    Args:
-        main: `module:function`; the function takes the arguments and returns the exit status.
-        lock: what the command needs: "runtime" or "dev".
-        servers: whether it needs PostgreSQL and Redis installed.
+    lock: str | None = "runtime"
+    """The lock file that `.venv` is made from; None: any Python 3.11 will do, and nothing is installed."""
+    servers: bool = True
+    """Whether PostgreSQL and Redis must be installed."""
+
+
+COMMANDS = {
+    "advisories": Needs(lock="dev", servers=False),
+    "audit": Needs(servers=False),
+    "bench": Needs(),
+    "down": Needs(lock=None, servers=False),
+    "keys": Needs(servers=False),
+    "lock": Needs(servers=False),
+    "migrate": Needs(servers=False),
+    "mutate": Needs(lock="dev"),
+    "replay": Needs(servers=False),
+    "soak": Needs(lock="dev"),
+    "test": Needs(lock="dev"),
+    "up": Needs(),
+}
+"""The executables of `scripts/`, and what each needs."""
+
+
+def launch(name: str) -> NoReturn:
+    """Run `scripts/commands/<name>/main.py`: install what is missing, then call `main(arguments)` in `.venv`'s Python.
+
+    `options.parse`, if the command has it, runs first: `--help` and mistakes are answered before anything is installed.
     """
+    package = f"scripts.commands.{name}"
+    if find_spec(f"{package}.options"):
+        import_module(f"{package}.options").parse(sys.argv[1:])
     os.environ.setdefault(BEGUN, str(time.monotonic()))
-    sys.exit(_guarded(lambda: _run(main, lock, servers)))
+    sys.exit(_guarded(lambda: _run(f"{package}.main", COMMANDS[name])))
 
 
-def _run(main: str, lock: str, servers: bool) -> int:
-    if sys.version_info < packages.OLDEST_PYTHON:
-        raise SetupError("This needs Python 3.11 or newer; this one is " + sys.version.split()[0])
-    prepare(lock, servers)
-    environment.keep_bytecode()
-    if not os.path.samefile(sys.prefix, environment.VENV):
-        os.execv(environment.PYTHON, [str(environment.PYTHON), *sys.argv])
-    module, function = main.split(":")
-    run: Callable[[list[str]], int] = getattr(__import__(module, fromlist=[function]), function)
-    return run(sys.argv[1:])
+def _run(module: str, needs: Needs) -> int:
+    if needs.lock is not None:
+        if sys.version_info < packages.OLDEST_PYTHON:
+            raise SetupError("This needs Python 3.11 or newer; this one is " + sys.version.split()[0])
+        prepare(needs.lock, needs.servers)
+        environment.keep_bytecode()
+        if not os.path.samefile(sys.prefix, environment.VENV):
+            os.execv(environment.PYTHON, [str(environment.PYTHON), *sys.argv])
+    main: Callable[[list[str]], int] = import_module(module).main
+    return main(sys.argv[1:])
 
 
 def prepare(lock: str, servers: bool) -> None:
-    """Make this machine able to run the system; nothing happens when it is.
+    """Install missing packages and the virtual environment. Do nothing if all are there.
 
     Raises:
-        SetupError: something is missing that can't be installed from here.
+        SetupError: a missing package can't be installed from here.
     """
     if environment.ready(lock) and not (servers and packages.missing(environment=False)):
         return
@@ -61,7 +91,7 @@ def prepare(lock: str, servers: bool) -> None:
 
 
 def _guarded(run: Callable[[], int]) -> int:
-    """Turn a termination into an exception, so that what is temporary is put back, and errors into messages."""
+    """Return the command's exit status. Print setup errors; turn SIGTERM into an exception, so that clean-up runs."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
         return run()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.commands.migrate import __main__ as migrate
+from scripts.commands.migrate import main as migrate
 
 
 @pytest.mark.parametrize(("argument", "status"), [("--help", 0), ("--dry-run", 2)])

@@ -23,7 +23,7 @@ CALLED = (
 
 def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
-    given = options.parser().parse_args(argv)
+    given = options.parse(argv)
     command = [sys.executable, "-m", "scripts.commands.audit.work", *argv]
     return subprocess.run(command, env=environment(given.var, os.environ), check=False).returncode
 

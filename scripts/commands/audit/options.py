@@ -1,6 +1,7 @@
 """The command line of `./scripts/audit`, known before anything is installed."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.devstack.environment import ROOT
@@ -10,6 +11,11 @@ What is verified here is the system that the environment names, or else the one 
 file is verified anywhere: entries need the keys of `keys --mac`, checkpoints and the file's own head those of `keys`.
 The exit status is 1 when anything is not as it was sealed.
 """
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    return parser().parse_args(argv)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ Ask = Callable[[str], str]
 
 def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
-    given = options.parser().parse_args(argv)
+    given = options.parse(argv)
     try:
         with session(given) as api:
             code = perform(given, api)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ Whoever signs in has to be a System Admin; what is done is in the audit trail un
 as an access token, and --email asks for a password and a code. Without either, a system on this machine is entered as
 its admin.
 """
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    return parser().parse_args(argv)
 
 
 def parser() -> argparse.ArgumentParser:

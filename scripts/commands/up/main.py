@@ -43,7 +43,7 @@ class Options:
 def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
     begun = launch.begun()
-    given = options.parser().parse_args(argv)
+    given = options.parse(argv)
     var = layout(given.var)
     lock = claim(var)
     try:

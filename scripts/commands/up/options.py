@@ -1,9 +1,15 @@
 """The command line of `./scripts/up`, known before anything is installed."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.devstack.environment import ROOT
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    return parser().parse_args(argv)
 
 
 def parser() -> argparse.ArgumentParser:
