@@ -192,7 +192,7 @@ def seal(brand_id: UUID | None, *, limit: int = BATCH) -> int:
     `app.seal_entries` checks that the entries follow the head.
     """
     chain_id = brand_id or PLATFORM
-    head = lock_head(chain_id)
+    head = get_head_for_update(chain_id)
     if head is None:
         return 0
     entries = _entries(_UNSEALED, brand_id, limit) if brand_id else _entries(_UNSEALED_OF_PLATFORM, limit)
@@ -214,7 +214,7 @@ def unsealed_chains() -> list[UUID | None]:
     return [None if chain["chain_id"] == PLATFORM else chain["chain_id"] for chain in found]
 
 
-def lock_head(chain_id: UUID) -> Head | None:
+def get_head_for_update(chain_id: UUID) -> Head | None:
     """Lock the head of a chain until the transaction ends and return it; None while another sealer holds it.
 
     A new tenant gets an empty chain.

@@ -74,7 +74,7 @@ class User(Row):
     is_anonymous = peewee.BooleanField()
     identity_provider = peewee.TextField(null=True)
     email_verified_at = DateTimeTZField(null=True)
-    locked_at = DateTimeTZField(null=True)
+    suspended_at = DateTimeTZField(null=True)
     sessions_since = DateTimeTZField(null=True)
     created_at = DateTimeTZField()
     updated_at = DateTimeTZField()
@@ -151,7 +151,7 @@ def own_name() -> tuple[str | None, str | None]:
     return found[0], found[1]
 
 
-def lock_me() -> Profile:
+def get_own_for_update() -> Profile:
     """The caller's own profile, which nobody else changes before this transaction ends."""
     identity = context.current()
     assert identity is not None

@@ -1,12 +1,28 @@
-"""What each role may do: one table, read by the row policies and by the web tier alike."""
+"""Roles and permissions. SQL owns both; a test compares the types here with the tables."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from models.core import context
 from models.core.database import rows, transaction
 
-ROLES = ("Brand Admin", "Campaign Manager", "Creator", "Fan", "System Admin")
-"""Every role; a role's id is its place in here, from one on."""
+MemberRole = Literal["Brand Admin", "Campaign Manager", "Creator"]
+"""Roles that belong to a brand."""
+Role = MemberRole | Literal["Fan", "System Admin"]
+
+MEMBER_ROLES: tuple[str, ...] = get_args(MemberRole)
+ROLES: tuple[str, ...] = (*MEMBER_ROLES, "Fan", "System Admin")
+"""All roles, ordered by their id in the `roles` table, which begins at 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """A permission, its meaning, the roles that have it, and whether API keys may have it."""
+
+    name: str
+    meaning: str
+    for_machines: bool
+    roles: list[str]
 
 
 def granted() -> frozenset[tuple[str, str]]:
@@ -16,23 +32,13 @@ def granted() -> frozenset[tuple[str, str]]:
     return frozenset((one["role"], one["permission"]) for one in found)
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
-    """Something that can be permitted: what it means, to which roles it is, and whether API keys may have it."""
-
-    name: str
-    meaning: str
-    for_machines: bool
-    roles: list[str]
-
-
 def table() -> list[Permission]:
-    """Every permission, in the order of its name."""
+    """Return all permissions, ordered by name."""
     with transaction(context.nobody()):
         found = rows("SELECT name, meaning, for_machines, roles FROM app.describe_permissions()")
     return sorted((Permission(**one) for one in found), key=lambda permission: permission.name)
 
 
 def role_of(role_id: int) -> str:
-    """The name of a role."""
+    """Return the name of a role."""
     return ROLES[role_id - 1]

@@ -1,4 +1,4 @@
-"""Users: everybody's accounts, as system admins look after them."""
+"""Accounts of all users, as system admins manage them."""
 
 from datetime import datetime
 from typing import Any
@@ -13,19 +13,19 @@ from models.identity.permissions import ROLES
 
 
 class OwnAccount(Conflict):
-    """Nobody locks the own account."""
+    """System admins can't suspend their own account or reset its MFA."""
 
     code = "own_account"
 
 
 class AnonymousAccount(Conflict):
-    """Nobody could sign in to it."""
+    """An anonymous account can only be a fan's: it has no way to sign in."""
 
     code = "anonymous_account"
 
 
 class UnknownBrand(Invalid):
-    """There is no such brand."""
+    """The brand does not exist."""
 
     code = "unknown_brand"
 
@@ -38,10 +38,10 @@ class BrandByRole(Invalid):
 
 _VISIBLE = (
     *(User.id, User.email, User.role_id, User.brand_id, User.name, User.locale, User.timezone, User.phone),
-    *(User.is_anonymous, User.identity_provider, User.email_verified_at, User.locked_at),
+    *(User.is_anonymous, User.identity_provider, User.email_verified_at, User.suspended_at),
     *(User.created_at, User.updated_at),
 )
-"""All but the hash, which nobody reads."""
+"""Columns that system admins may read: all but the password hash and `sessions_since`."""
 
 
 def page(
@@ -51,42 +51,41 @@ def page(
     email: str | None = None,
     role: str | None = None,
     brand_id: UUID | None = None,
-    locked: bool | None = None,
+    suspended: bool | None = None,
 ) -> list[User]:
-    """Accounts, newest first.
+    """List accounts, newest first.
 
     Args:
-        limit: how many at most.
-        after: `created_at` and `id` of the last one that has been seen.
-        email: how the address begins, in any case.
-        role: what they are.
-        brand_id: whom they work for.
-        locked: only those that are, or only those that aren't.
+        limit: maximum number of accounts.
+        after: `created_at` and `id` of the last account of the page before.
+        email: prefix of the address, in upper or lower case.
+        role: role of the account.
+        brand_id: brand of the account.
+        suspended: suspended accounts only, or the others only.
     """
     query = User.select(*_VISIBLE).order_by(User.created_at.desc(), User.id.desc()).limit(limit)
     if after is not None:
         query = query.where(peewee.Tuple(User.created_at, User.id) < after)
     if email is not None:
-        query = query.where(User.email % (_literal(email.lower()) + "%"))
+        query = query.where(User.email % (_escape_like(email.lower()) + "%"))
     if role is not None:
         query = query.where(User.role_id == ROLES.index(role) + 1)
     if brand_id is not None:
         query = query.where(User.brand_id == brand_id)
-    if locked is not None:
-        query = query.where(User.locked_at.is_null(not locked))
+    if suspended is not None:
+        query = query.where(User.suspended_at.is_null(not suspended))
     return list(query)
 
 
-def _literal(text: str) -> str:
-    """A text for LIKE to take as it is."""
+def _escape_like(text: str) -> str:
     return text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
 
 
 def get(user_id: UUID) -> User:
-    """One account.
+    """Return one account.
 
     Raises:
-        NotFound: there is none.
+        NotFound: the account does not exist.
     """
     found: Any = User.select(*_VISIBLE).where(User.id == user_id).first()
     if found is None:
@@ -95,61 +94,61 @@ def get(user_id: UUID) -> User:
     return user
 
 
-def hold(user_id: UUID, brand_id: UUID | None) -> User:
-    """One account that nobody else makes something else before this transaction ends.
+def get_for_update(user_id: UUID, brand_id: UUID | None) -> User:
+    """Lock the rows of an account and of its brands, and return the account.
 
     Args:
-        user_id: whose it is.
-        brand_id: the brand that they may come to.
+        user_id: the account.
+        brand_id: the brand that the account is to belong to; locked, too.
 
     Raises:
-        NotFound: there is none.
+        NotFound: the account does not exist.
     """
-    execute("SELECT app.hold_user(%s, %s)", (user_id, brand_id))
+    execute("SELECT app.lock_user_and_brands(%s, %s)", (user_id, brand_id))
     return get(user_id)
 
 
 def change_role(user_id: UUID, role: str, brand_id: UUID | None) -> tuple[User, list[UUID]]:
-    """Change a person's role and brand; tokens with the old role are refused from the next request on.
+    """Change the role and brand of an account. Access tokens with the old role are refused from the next request on.
 
     Returns:
-        The account, and the open invitations that the person may no longer send, which are revoked.
+        The account, and the ids of open invitations that were revoked because the person may no longer send them.
 
     Raises:
-        NotFound: there is no such account.
-        RoleNotGrantable: system admins are made and unmade by who runs the system.
-        AnonymousAccount: nobody could sign in to it.
-        BrandByRole: members have a brand, and fans have none.
-        UnknownBrand: there is no such brand.
-        LastBrandAdmin: a brand would be left without one.
+        NotFound: the account does not exist.
+        RoleNotGrantable: the old or the new role is System Admin, which only a script grants and removes.
+        AnonymousAccount: the account is anonymous and the new role is not Fan.
+        BrandByRole: a member's role without a brand, or a fan's with one.
+        UnknownBrand: the brand does not exist.
+        LastBrandAdmin: the account is the only active Brand Admin of its brand.
     """
     revoked = value("SELECT app.change_user_role(%s, %s, %s)", (user_id, role, brand_id))
     return get(user_id), revoked
 
 
-def lock(user_id: UUID, *, revoke_api_keys: bool = False) -> dict[str, list[str]]:
-    """Lock an account: its sessions end, and sign-ins are refused.
+def suspend(user_id: UUID, *, revoke_api_keys: bool = False) -> dict[str, list[str]]:
+    """Suspend an account: end its sessions and refuse sign-ins.
 
     Args:
-        user_id: the person.
-        revoke_api_keys: whether the API keys that the person created are revoked.
+        user_id: the account.
+        revoke_api_keys: revoke the API keys that the person created, too.
 
     Returns:
         Ids of the `invitations` and `api_keys` that were revoked.
 
     Raises:
-        NotFound: there is no such account.
-        OwnAccount: it is the caller's.
+        NotFound: the account does not exist.
+        OwnAccount: the account is the caller's.
     """
-    revoked: dict[str, list[str]] = value("SELECT revoked FROM app.lock_user(%s, true, %s)", (user_id, revoke_api_keys))
+    revoked: dict[str, list[str]] = value("SELECT app.suspend_user(%s, %s)", (user_id, revoke_api_keys))
     return revoked
 
 
-def unlock(user_id: UUID) -> None:
-    """Unlock an account, and delete its counters of attempts.
+def reinstate(user_id: UUID) -> None:
+    """Reinstate a suspended account, and delete its counters of attempts. An active account loses the counters only.
 
     Raises:
-        NotFound: there is no such account.
-        OwnAccount: it is the caller's.
+        NotFound: the account does not exist.
+        OwnAccount: the account is the caller's.
     """
-    execute("SELECT app.lock_user(%s, false, false)", (user_id,))
+    execute("SELECT app.reinstate_user(%s)", (user_id,))

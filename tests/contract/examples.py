@@ -261,7 +261,7 @@ _example(
     body=lambda world: {"role": "Campaign Manager", "brand_id": str(world.brand_id)},
 )
 _example(
-    "PUT /api/v1/users/{user_id}/lock",
+    "PUT /api/v1/users/{user_id}/suspension",
     SYSTEM_ADMIN,
     path=lambda world: {"user_id": world.member()},
     body=lambda _: {"reason": "because", "revoke_api_keys": True},
@@ -272,7 +272,7 @@ _example(
     path=lambda world: {"user_id": world.enrolled().identity.user_id},
     body=lambda _: {"reason": "because"},
 )
-_example("DELETE /api/v1/users/{user_id}/lock", SYSTEM_ADMIN, path=lambda world: {"user_id": world.member()})
+_example("DELETE /api/v1/users/{user_id}/suspension", SYSTEM_ADMIN, path=lambda world: {"user_id": world.member()})
 _example("GET /api/v1/api-keys", "Brand Admin", query=_page())
 _example(
     "POST /api/v1/api-keys",

@@ -21,7 +21,7 @@ insert into public.permissions (name, meaning, for_machines) values
     ('members:read', 'see who works for the brand and who is invited', true),
     ('members:write', 'invite people, change what they are, take them out', false),
     ('users:read', 'search and read the accounts of all people', false),
-    ('users:write', 'lock accounts and change what people are', false),
+    ('users:write', 'suspend accounts and change roles', false),
     ('campaigns:read', 'read campaigns and their codes', true),
     ('campaigns:write', 'make and change campaigns and their codes', true),
     ('campaigns:launch', 'launch campaigns', true),
@@ -90,7 +90,7 @@ create table public.users (
     is_anonymous boolean not null default false,
     identity_provider text,
     email_verified_at timestamptz,
-    locked_at timestamptz,                 -- by a system admin; nobody signs in to it
+    suspended_at timestamptz,                 -- by a system admin; nobody signs in to it
     -- Supabase: an unknown session is refused if its person last authenticated before this moment.
     sessions_since timestamptz,
     created_at timestamptz not null default now(),
@@ -263,7 +263,7 @@ grant select (id, email, name) on public.users to app_credentials;
 -- Nobody reads or writes a password hash but the definer functions that sign people in.
 revoke select, update on public.users from app_fan, app_admin;
 grant select (id, email, role_id, brand_id, name, locale, timezone, phone, is_anonymous, identity_provider,
-    email_verified_at, locked_at, created_at, updated_at) on public.users to authenticated, app_fan, app_admin;
+    email_verified_at, suspended_at, created_at, updated_at) on public.users to authenticated, app_fan, app_admin;
 grant update (name, locale, timezone, phone, updated_at) on public.users to authenticated, app_fan, app_admin;
 revoke update on public.brands from authenticated, app_admin;
 grant update (name, settings, mfa_required_from, updated_at, version) on public.brands to authenticated, app_admin;

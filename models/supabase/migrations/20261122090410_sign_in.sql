@@ -228,7 +228,7 @@ create function app.sign_in(
 ) returns setof app.session_person language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     -- The lock comes first: the statement after it sees whether the account has been suspended meanwhile.
-    perform app.hold_credentials(p_user_id);
+    perform app.get_user_for_update(p_user_id);
     update public.users u set password_hash = coalesce(p_new_hash, u.password_hash)
     where u.id = p_user_id and u.password_hash = p_password_hash
         and exists (select from app.active_users a where a.id = u.id);

@@ -88,15 +88,18 @@ end
 $$;
 call app.grant_definer('app.settle_address(uuid)', '{}');
 
--- Has the caller be the only one to change how this person signs in, before anything of it is looked at: two links that
--- are followed at once could else wait for each other.
-create function app.hold_credentials(p_user_id uuid) returns void
+-- Lock the row of an account before its credentials are read. Two links that are followed at once would deadlock
+-- otherwise.
+create function app.get_user_for_update(p_user_id uuid) returns public.users
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    found_user public.users;
 begin
-    perform from public.users u where u.id = p_user_id for no key update;
+    select u.* into found_user from public.users u where u.id = p_user_id for no key update;
+    return found_user;
 end
 $$;
-call app.grant_definer('app.hold_credentials(uuid)', '{}');
+call app.grant_definer('app.get_user_for_update(uuid)', '{}');
 
 -- Puts a link for a new password down and has it mailed, in the letter of the job p_mail.
 create function app.add_password_reset(
@@ -164,7 +167,7 @@ declare
     owner uuid;
     removed jsonb;
 begin
-    perform app.hold_credentials((select r.user_id from app.password_resets r where r.id = p_id));
+    perform app.get_user_for_update((select r.user_id from app.password_resets r where r.id = p_id));
     update app.password_resets r set used_at = now()
     where r.id = p_id and r.used_at is null and r.expires_at > now() returning r.user_id into owner;
     if owner is null then
@@ -244,7 +247,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     change app.email_changes;
 begin
-    perform app.hold_credentials((select c.user_id from app.email_changes c where c.id = p_id));
+    perform app.get_user_for_update((select c.user_id from app.email_changes c where c.id = p_id));
     update app.email_changes c set confirmed_at = now(), undo_until = now() + p_undo
     where c.id = p_id and c.confirmed_at is null and c.expires_at > now() returning * into change;
     update public.users u set email = change.new_email, email_verified_at = now(), updated_at = now()
@@ -310,7 +313,7 @@ declare
     present jsonb;
     removed jsonb;
 begin
-    perform app.hold_credentials((select c.user_id from app.email_changes c where c.id = p_id));
+    perform app.get_user_for_update((select c.user_id from app.email_changes c where c.id = p_id));
     select c.* into change from app.email_changes c
     where c.id = p_id and c.undone_at is null and c.undo_until > now() for update;
     if not found then

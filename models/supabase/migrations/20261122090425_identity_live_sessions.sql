@@ -9,7 +9,7 @@ select u.id, u.email, u.name, u.locale, r.name as role, u.brand_id, u.is_anonymo
 from public.users u
 join public.roles r on r.id = u.role_id
 left join public.brands b on b.id = u.brand_id
-where u.locked_at is null and b.archived_at is null;
+where u.suspended_at is null and b.archived_at is null;
 grant select on app.active_users to app_definer;
 
 -- Sessions that are neither revoked nor expired and belong to an active account.

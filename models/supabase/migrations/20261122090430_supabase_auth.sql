@@ -156,7 +156,7 @@ begin
         perform app.mirror_user(p_user_id, p_email, p_confirmed, p_is_anonymous, p_role, p_brand_id, p_request);
     else
         if not exists (select from app.active_users a where a.id = person.id) then
-            perform app.refuse(401, 'account_locked', 'The account is locked, or its brand archived.');
+            perform app.refuse(401, 'account_suspended', 'The account is suspended, or its brand is archived.');
         end if;
         -- Ignore the contents of an outdated token.
         if coalesce(shown, '-infinity') < person.sessions_since and not exists (

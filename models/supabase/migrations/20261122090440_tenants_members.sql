@@ -53,7 +53,7 @@ call app.grant_definer('app.require_grantable(text)', '{}');
 
 create type app.member as (
     id uuid, brand_id uuid, email text, name text, role text, locale text, created_at timestamptz,
-    locked_at timestamptz,
+    suspended_at timestamptz,
     has_second_factor boolean              -- null: an external identity provider signs the member in
 );
 
@@ -63,7 +63,7 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp a
 begin
     perform app.require_brand(p_brand_id, 'members:read');
     return query
-    select u.id, u.brand_id, u.email, u.name, r.name, u.locale, u.created_at, u.locked_at,
+    select u.id, u.brand_id, u.email, u.name, r.name, u.locale, u.created_at, u.suspended_at,
         case when u.identity_provider is null then exists (
             select from app.totp_factors f where f.user_id = u.id and f.confirmed_at is not null)
         end
@@ -110,7 +110,7 @@ begin
     perform from public.users u where u.id = p_user_id for update;
 end
 $$;
-call app.grant_definer('app.lock_user_and_brands(uuid,uuid)', '{}');
+call app.grant_definer('app.lock_user_and_brands(uuid,uuid)', array['app_admin']);
 
 -- Lock a member's row for a caller who is about to change the member.
 create function app.lock_member(p_brand_id uuid, p_user_id uuid) returns void
@@ -140,7 +140,7 @@ begin
     if person.role = 'Brand Admin' and (p_role, p_brand_id) is distinct from (person.role, person.brand_id)
         and not exists (
             select from public.users u join public.roles r on r.id = u.role_id
-            where u.brand_id = person.brand_id and r.name = 'Brand Admin' and u.id <> p_user_id and u.locked_at is null)
+            where u.brand_id = person.brand_id and r.name = 'Brand Admin' and u.id <> p_user_id and u.suspended_at is null)
     then
         perform app.refuse(409, 'last_brand_admin', 'Make another member Brand Admin first.');
     end if;

@@ -8,7 +8,7 @@ declare
     sender text;
 begin
     select r.name into sender from public.users u join public.roles r on r.id = u.role_id
-    where u.id = p_invitation.invited_by and u.locked_at is null
+    where u.id = p_invitation.invited_by and u.suspended_at is null
         and (r.name = 'System Admin' or u.brand_id = p_invitation.brand_id);
     if sender is null then
         return false;

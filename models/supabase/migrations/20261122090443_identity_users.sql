@@ -1,14 +1,5 @@
 -- Accounts as system admins manage them: role, brand, suspension.
 
--- Lock an account and its brands for a system admin who is about to change the role.
-create function app.hold_user(p_user_id uuid, p_brand_id uuid) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-    perform app.lock_user_and_brands(p_user_id, p_brand_id);
-end
-$$;
-call app.grant_definer('app.hold_user(uuid,uuid)', array['app_admin']);
-
 -- Change a user's role and brand. System admins are made and removed by a script only. Return the ids of the
 -- invitations that were revoked.
 create function app.change_user_role(p_user_id uuid, p_role text, p_brand_id uuid) returns uuid[]
@@ -36,31 +27,39 @@ end
 $$;
 call app.grant_definer('app.change_user_role(uuid,text,uuid)', array['app_admin']);
 
--- Lock an account, which ends its sessions and refuses sign-ins, or unlock it. A lock revokes the open invitations that the
--- person sent and, with p_revoke_keys, the API keys that the person created: `revoked` says which. An unlock also deletes
--- the counters of attempts, whether or not an admin had locked the account.
-create function app.lock_user(
-    p_user_id uuid, p_locked boolean, p_revoke_keys boolean, out changed boolean, out revoked jsonb
-) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Lock the row of an account whose suspension is about to change; refuse the caller's own account.
+create function app.get_suspension_for_update(p_user_id uuid) returns timestamptz
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    keys uuid[] := '{}';
+    caller uuid := (app.claims() ->> 'sub')::uuid;
+    suspended timestamptz;
 begin
-    if p_user_id = (app.claims() ->> 'sub')::uuid then
-        perform app.refuse(409, 'own_account', 'Nobody locks the own account.');
+    if p_user_id = caller then
+        perform app.refuse(409, 'own_account', 'Another system admin has to suspend or reinstate your account.');
     end if;
     perform from public.users u where u.id = p_user_id;
     if not found then
         perform app.refuse(404, 'not_found');
     end if;
-    -- One after the other, or two admins could lock each other out at once, and nobody be left to let them in.
-    perform from public.users u where u.id in (p_user_id, (app.claims() ->> 'sub')::uuid) order by u.id for no key update;
+    -- Lock both accounts in order of their ids. Two admins could otherwise suspend each other at once, and no admin would
+    -- be left.
+    perform from public.users u where u.id in (p_user_id, caller) order by u.id for no key update;
     perform app.require_session();
-    update public.users u set locked_at = case when p_locked then now() end, updated_at = now()
-    where u.id = p_user_id and (u.locked_at is not null) <> p_locked;
-    changed := found;
-    if not p_locked then
-        perform app.forget_attempts(p_user_id);
-        return;
+    select u.suspended_at into suspended from public.users u where u.id = p_user_id;
+    return suspended;
+end
+$$;
+call app.grant_definer('app.get_suspension_for_update(uuid)', '{}');
+
+-- Suspend an account: end its sessions, and revoke the open invitations that the person sent and, with p_revoke_keys,
+-- the API keys that the person created. Return the ids of what was revoked.
+create function app.suspend_user(p_user_id uuid, p_revoke_keys boolean) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    keys uuid[] := '{}';
+begin
+    if app.get_suspension_for_update(p_user_id) is null then
+        update public.users u set suspended_at = now(), updated_at = now() where u.id = p_user_id;
     end if;
     perform app.end_sessions(p_user_id);
     if p_revoke_keys then
@@ -70,7 +69,19 @@ begin
         )
         select coalesce(array_agg(g.id order by g.id), '{}') into keys from gone g;
     end if;
-    revoked := jsonb_build_object('invitations', app.revoke_invitations_of(p_user_id), 'api_keys', keys);
+    return jsonb_build_object('invitations', app.revoke_invitations_of(p_user_id), 'api_keys', keys);
 end
 $$;
-call app.grant_definer('app.lock_user(uuid,boolean,boolean)', array['app_admin']);
+call app.grant_definer('app.suspend_user(uuid,boolean)', array['app_admin']);
+
+-- Reinstate an account, and delete its counters of attempts, whether or not it was suspended.
+create function app.reinstate_user(p_user_id uuid) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if app.get_suspension_for_update(p_user_id) is not null then
+        update public.users u set suspended_at = null, updated_at = now() where u.id = p_user_id;
+    end if;
+    perform app.forget_attempts(p_user_id);
+end
+$$;
+call app.grant_definer('app.reinstate_user(uuid)', array['app_admin']);

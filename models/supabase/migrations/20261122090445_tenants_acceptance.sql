@@ -56,7 +56,7 @@ begin
         password_hash = excluded.password_hash, role_id = excluded.role_id, brand_id = excluded.brand_id,
         name = coalesce(excluded.name, u.name), email_verified_at = coalesce(u.email_verified_at, now()),
         updated_at = now()
-    where u.role_id = (select r.id from public.roles r where r.name = 'Fan') and u.locked_at is null
+    where u.role_id = (select r.id from public.roles r where r.name = 'Fan') and u.suspended_at is null
     returning u.id into p_user_id;
     if not found then
         perform app.refuse(409, 'email_in_use', 'There is an account with this address already.');

@@ -26,7 +26,7 @@ def record(brand_id, times=1):
 
 def trail(brand_id):
     with transaction(context.for_sealer()):
-        return chain.sealed(brand_id), chain.lock_head(brand_id or chain.PLATFORM)
+        return chain.sealed(brand_id), chain.get_head_for_update(brand_id or chain.PLATFORM)
 
 
 def test_sealer_seals_every_tenant_that_has_entries(db_clean):
@@ -66,7 +66,7 @@ def test_chain_held_by_another_sealer_is_left_to_it(db_clean):
             return chain.seal(brand_id)
 
     with ThreadPoolExecutor(1) as pool, transaction(context.for_sealer()):
-        assert chain.lock_head(brand_id).seq == 1
+        assert chain.get_head_for_update(brand_id).seq == 1
         assert pool.submit(seal_beside).result() == 0
 
     assert seal_beside() == 1

@@ -160,7 +160,7 @@ def trail(brand_id):
 
 def head_of(brand_id):
     with transaction(context.for_sealer()):
-        return seals.lock_head(brand_id or seals.PLATFORM)
+        return seals.get_head_for_update(brand_id or seals.PLATFORM)
 
 
 @pytest.mark.parametrize("tenant", [new_id(), None], ids=["a brand", "the platform"])

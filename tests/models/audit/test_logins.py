@@ -154,12 +154,12 @@ MAC = b"m" * 32
 
 def seal_as_sealer(*, after=1, previous=None, chain=BRAND_ID, macs=(MAC,), sealed=False):
     with transaction(context.for_sealer()):
-        head = seals.lock_head(BRAND_ID)
+        head = seals.get_head_for_update(BRAND_ID)
         ids = [
             value("SELECT id FROM public.audit_logs WHERE seq IS NULL"),
             value("SELECT id FROM public.audit_logs WHERE seq = 1"),
         ]
-        seals.lock_head(chain)
+        seals.get_head_for_update(chain)
         execute(
             "SELECT app.seal_entries(%s, %s, %s, 1, now(), %s::uuid[], %s::bytea[])",
             (chain, after, head.mac if previous is None else previous, [ids[sealed]], list(macs)),
@@ -183,7 +183,7 @@ def test_seal_that_does_not_follow_the_head_is_refused(trail, how):
 
     seal_as_sealer()
     with transaction(context.for_sealer()):
-        assert seals.lock_head(BRAND_ID) == seals.Head(2, MAC)
+        assert seals.get_head_for_update(BRAND_ID) == seals.Head(2, MAC)
 
 
 def test_checkpoint_counts_as_stored_only_when_it_is_next(trail):

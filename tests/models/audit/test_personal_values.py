@@ -103,7 +103,7 @@ def test_erasing_a_person_spares_values_of_others(db_clean, superuser):
     member = writer(BRAND_ID)
     context.set_request_info(REQUEST)
     with transaction(replace(member, claims={**member.claims, "sub": str(admin)})):
-        audit.record("user.lock", table="users", record_id=fan, reason="called in")
+        audit.record("user.suspend", table="users", record_id=fan, reason="called in")
         audit.record("invitation.create", table="invitations", record_id=invitation, after={"email": EMAIL})
         audit.record("invitation.create", table="invitations", record_id=new_id(), after={"email": EMAIL})
     context.set_request_info(context.RequestInfo())
@@ -117,7 +117,7 @@ def test_erasing_a_person_spares_values_of_others(db_clean, superuser):
     assert sorted((entry["action"], sorted(entry["contents"])) for entry in left) == [
         ("invitation.create", ["address", "after.email", "user_agent"]),
         ("invitation.create", ["address", "user_agent"]),
-        ("user.lock", ["address", "user_agent"]),
+        ("user.suspend", ["address", "user_agent"]),
     ]
 
 

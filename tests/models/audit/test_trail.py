@@ -130,7 +130,7 @@ def test_a_part_of_a_transaction_takes_its_entries_with_it_when_it_is_rolled_bac
 def test_an_entry_that_can_not_be_written_takes_its_act_with_it(db_clean):
     def act():
         with transaction(context.for_sealer()):
-            chain.lock_head(new_id())
+            chain.get_head_for_update(new_id())
             audit.record("odd.act", outcome="no such outcome")
 
     with pytest.raises(peewee.IntegrityError, match="audit_logs_outcome_check"):

@@ -20,7 +20,7 @@ LIVE = {
     "authenticator of other person": AUTHENTICATOR + "update app.totp_factors set user_id = {other}",
     "other brand demands MFA": "update brands set mfa_required_from = now() where id <> {brand}",
     "other brand archived": "update brands set archived_at = now() where id <> {brand}",
-    "other person suspended": "update users set locked_at = now() where id <> {user}",
+    "other person suspended": "update users set suspended_at = now() where id <> {user}",
     "other sessions revoked": "update app.sessions set revoked_at = now() where user_id <> {user}",
     "other sessions expired": "update app.sessions set expires_at = now() where user_id <> {user}",
 }
@@ -29,7 +29,7 @@ ENDED = {
     "expired": "update app.sessions set expires_at = now() where id = {session}",
     "of other person": "update app.sessions set user_id = {other} where id = {session}",
     "deleted": "delete from app.sessions where id = {session}",
-    "person suspended": "update users set locked_at = now() where id = {user}",
+    "person suspended": "update users set suspended_at = now() where id = {user}",
     "brand archived": "update brands set archived_at = now() where id = {brand}",
     "role changed": "update users set role_id = 1 where id = {user}",
     "brand changed": "update users set brand_id = {other_brand} where id = {user}",
@@ -40,7 +40,7 @@ ENDED = {
 RESET = """
     delete from app.totp_factors;
     update brands set archived_at = null, mfa_required_from = null;
-    update users set locked_at = null;
+    update users set suspended_at = null;
     update users set role_id = 3, brand_id = {brand} where id = {user};
     delete from app.sessions where id = {session};
     insert into app.sessions (id, user_id, expires_at) values ({session}, {user}, now() + interval '1 day');

@@ -467,12 +467,12 @@ def test_whoever_is_locked_stays_out_with_every_token(enter, superuser):
     sub = uuid4()
     enter(sub=sub)
     with superuser.cursor() as cursor:
-        cursor.execute("update users set locked_at = now() where id = %s", (sub,))
+        cursor.execute("update users set suspended_at = now() where id = %s", (sub,))
 
     with pytest.raises(Problem) as refused:
         enter(sub=sub)
 
-    assert (refused.value.status, refused.value.code) == (401, "account_locked")
+    assert (refused.value.status, refused.value.code) == (401, "account_suspended")
 
 
 def invitation(superuser, brand, email):
@@ -510,7 +510,7 @@ def test_where_addresses_are_not_confirmed_they_prove_nothing(enter, supabase, s
         "update app.invitations set revoked_at = now()",
         "update app.invitations set expires_at = now()",
         "update brands set archived_at = now()",
-        "update users set locked_at = now() where role_id = 5",
+        "update users set suspended_at = now() where role_id = 5",
     ],
 )
 def test_an_invitation_that_is_over_makes_nobody_a_member(enter, superuser, brand, spoilt):

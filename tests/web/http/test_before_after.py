@@ -99,18 +99,18 @@ def test_a_member_who_leaves(client, member, brand, told):
     )
 
 
-def test_an_account_that_is_locked_and_a_brand_that_is_archived(client, admin, member, make_brand, told):
+def test_an_account_that_is_suspended_and_a_brand_that_is_archived(client, admin, member, make_brand, told):
     somebody, acme = member(), make_brand("Acme")
-    lock, archive = f"/api/v1/users/{somebody.user_id}/lock", f"/api/v1/brands/{acme['id']}/archive"
+    suspension, archive = f"/api/v1/users/{somebody.user_id}/suspension", f"/api/v1/brands/{acme['id']}/archive"
 
-    locked = client.put(lock, json={"reason": "stolen"}, token=admin.token).json["locked_at"]
+    suspended = client.put(suspension, json={"reason": "stolen"}, token=admin.token).json["suspended_at"]
     archived = client.put(archive, token=admin.token).json["archived_at"]
-    assert moments(told("user.lock"), "locked_at") == [None, locked]
+    assert moments(told("user.suspend"), "suspended_at") == [None, suspended]
     assert moments(told("brand.archive"), "archived_at") == [None, archived]
 
-    client.delete(lock, token=admin.token)
+    client.delete(suspension, token=admin.token)
     client.delete(archive, token=admin.token)
-    assert moments(told("user.unlock"), "locked_at") == [locked, None]
+    assert moments(told("user.reinstate"), "suspended_at") == [suspended, None]
     assert moments(told("brand.restore"), "archived_at") == [archived, None]
 
 

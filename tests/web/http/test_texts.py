@@ -48,7 +48,9 @@ def test_names_and_reasons_follow_the_rule_of_labels(client, admin, member, supe
     person = member("Creator")
 
     renamed = client.put("/api/v1/users/me", json={"name": " Ana\u00a0 Lo\u0301pez "}, token=person.token)
-    refused = client.put(f"/api/v1/users/{person.user_id}/lock", json={"reason": "\u2066\u2069"}, token=admin.token)
+    refused = client.put(
+        f"/api/v1/users/{person.user_id}/suspension", json={"reason": "\u2066\u2069"}, token=admin.token
+    )
     found = client.get("/api/v1/users", params={"email": f" {person.email[:12]} "}, token=admin.token)
 
     assert renamed.json["name"] == "Ana López"

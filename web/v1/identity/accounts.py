@@ -351,7 +351,7 @@ class Me:
         changes = {
             name: value for name, value in msgspec.structs.asdict(req.context.body).items() if value is not UNSET
         }
-        before = accounts.lock_me()
+        before = accounts.get_own_for_update()
         require_match(req, _version(before))
         after = accounts.update_me(before, changes)
         was, now = before.protected(), after.protected()

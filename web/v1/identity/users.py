@@ -1,4 +1,4 @@
-"""Users: everybody's accounts, for system admins."""
+"""`/api/v1/users`: accounts of all users, for system admins."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -10,6 +10,7 @@ from falcon.asgi import Request, Response
 from models.core.errors import PreconditionFailed
 from models.identity import accounts, mfa, permissions, users
 from models.identity.mfa import NotEnrolled
+from models.identity.permissions import MemberRole, Role
 from models.identity.users import AnonymousAccount, BrandByRole, OwnAccount, UnknownBrand
 from models.tenants.invitations import RoleNotGrantable
 from models.tenants.members import LastBrandAdmin
@@ -18,39 +19,39 @@ from web.http.datetimes import Instant
 from web.http.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
 from web.http.fields import Text200
 
-Role = Literal["Brand Admin", "Campaign Manager", "Creator", "Fan", "System Admin"]
-
 
 class UserFilter(PageQuery, kw_only=True):
-    """Which accounts to list."""
+    """Filter of the list of accounts."""
 
-    email: Annotated[Text200, msgspec.Meta(description="How the address begins.")] | None = None
-    role: Annotated[Role, msgspec.Meta(description="What their people are.")] | None = None
+    email: Annotated[Text200, msgspec.Meta(description="Prefix of the address.")] | None = None
+    role: Annotated[Role, msgspec.Meta(description="Role of the account.")] | None = None
     brand_id: UUID | None = None
-    status: Annotated[Literal["open", "locked"], msgspec.Meta(description="Whether they are locked.")] | None = None
+    status: (
+        Annotated[Literal["active", "suspended"], msgspec.Meta(description="Whether the account is suspended.")] | None
+    ) = None
 
 
 class RoleChange(msgspec.Struct, forbid_unknown_fields=True):
-    """What somebody is to be. Members need a brand, and fans have none."""
+    """New role of an account. Members need a brand, and fans have none."""
 
-    role: Literal["Brand Admin", "Campaign Manager", "Creator", "Fan"]
+    role: MemberRole | Literal["Fan"]
     brand_id: UUID | None = None
 
 
 class ReasonIn(msgspec.Struct, forbid_unknown_fields=True):
-    """Why it is done."""
+    """Reason of an administrative act."""
 
     reason: Text200
 
 
-class LockIn(ReasonIn, forbid_unknown_fields=True):
-    """Reason of a lock, and whether it revokes the API keys that the person created."""
+class SuspensionIn(ReasonIn, forbid_unknown_fields=True):
+    """Reason of a suspension, and whether it revokes the API keys that the person created."""
 
     revoke_api_keys: Annotated[
         bool,
         msgspec.Meta(
-            description="Whether the API keys that this person created are revoked. They outlive the person's role and"
-            " lock otherwise."
+            description="Whether to revoke the API keys that this person created. They outlive the person's role and"
+            " suspension otherwise."
         ),
     ] = False
 
@@ -69,19 +70,19 @@ class UserOut(msgspec.Struct, kw_only=True):
     is_anonymous: bool
     identity_provider: str | None
     email_verified_at: Instant | None
-    locked_at: Instant | None
+    suspended_at: Instant | None
     created_at: Instant
     updated_at: Instant
 
     @classmethod
     def of(cls, user: accounts.User) -> "UserOut":
-        """An account as system admins see it."""
+        """Build the response from a row of `users`."""
         fields = {name: getattr(user, name) for name in cls.__struct_fields__ if name != "role"}
         return cls(**fields, role=permissions.role_of(user.role_id))
 
 
 class Users:
-    """`/api/v1/users`: everybody's accounts."""
+    """`/api/v1/users`: accounts of all users."""
 
     @endpoint(query=UserFilter, response=Page[UserOut], permission="users:read", audit="user.search")
     def on_get(self, req: Request, resp: Response) -> None:
@@ -94,7 +95,7 @@ class Users:
             email=asked.email,
             role=asked.role,
             brand_id=asked.brand_id,
-            locked=None if asked.status is None else asked.status == "locked",
+            suspended=None if asked.status is None else asked.status == "suspended",
         )
         audited(req, table="users", after=_asked(asked), shown=[user.id for user in found[: asked.limit]])
         items = [UserOut.of(user) for user in found]
@@ -102,13 +103,13 @@ class Users:
 
 
 def _asked(query: UserFilter) -> dict[str, Any]:
-    said = {name: value for name, value in msgspec.structs.asdict(query).items() if value is not None}
-    said.pop("cursor", None)
-    return {name: accounts.protect(name, value) for name, value in said.items()}
+    given = {name: value for name, value in msgspec.structs.asdict(query).items() if value is not None}
+    given.pop("cursor", None)
+    return {name: accounts.protect(name, value) for name, value in given.items()}
 
 
 class User:
-    """`/api/v1/users/{user_id}`: one of them."""
+    """`/api/v1/users/{user_id}`: one account."""
 
     @endpoint(response=UserOut, permission="users:read", audit="user.read")
     def on_get(self, req: Request, resp: Response, user_id: UUID) -> None:
@@ -125,45 +126,45 @@ class User:
         problems=(AnonymousAccount, BrandByRole, LastBrandAdmin, PreconditionFailed, RoleNotGrantable, UnknownBrand),
     )
     def on_patch(self, req: Request, resp: Response, user_id: UUID) -> None:
-        """Change an account's role. It bites with the next request; system admins are not made or unmade here."""
+        """Change the role of an account from its next request on. The role System Admin is granted by a script only."""
         asked: RoleChange = req.context.body
-        before = users.hold(user_id, asked.brand_id)
+        before = users.get_for_update(user_id, asked.brand_id)
         require_match(req, before.updated_at)
         changed, revoked = users.change_role(user_id, asked.role, asked.brand_id)
         brand_id = changed.brand_id or before.brand_id
-        now = _place(changed) | revoked_with(invitations=revoked)
-        audited(req, table="users", record_id=user_id, brand_id=brand_id, before=_place(before), after=now)
+        now = _membership(changed) | revoked_with(invitations=revoked)
+        audited(req, table="users", record_id=user_id, brand_id=brand_id, before=_membership(before), after=now)
         _answer(resp, changed)
 
 
-class UserLock:
-    """`/api/v1/users/{user_id}/lock`: whether an account is locked."""
+class UserSuspension:
+    """`/api/v1/users/{user_id}/suspension`: suspend or reinstate an account."""
 
     @endpoint(
-        body=LockIn,
+        body=SuspensionIn,
         response=UserOut,
         permission="users:write",
-        audit="user.lock",
+        audit="user.suspend",
         problems=(OwnAccount, PreconditionFailed),
     )
     def on_put(self, req: Request, resp: Response, user_id: UUID) -> None:
-        """Lock an account. Its sessions end at once, sign-ins are refused, and its open invitations are revoked."""
-        asked: LockIn = req.context.body
+        """Suspend an account. Its sessions end, sign-ins are refused, and open invitations that it sent are revoked."""
+        asked: SuspensionIn = req.context.body
         before = users.get(user_id)
         require_match(req, before.updated_at)
-        revoked = users.lock(user_id, revoke_api_keys=asked.revoke_api_keys)
-        _answer_locked(req, resp, before, revoked_with(**revoked), asked.reason)
+        revoked = users.suspend(user_id, revoke_api_keys=asked.revoke_api_keys)
+        _answer_changed(req, resp, before, revoked_with(**revoked), asked.reason)
 
-    @endpoint(response=UserOut, permission="users:write", audit="user.unlock", problems=(OwnAccount,))
+    @endpoint(response=UserOut, permission="users:write", audit="user.reinstate", problems=(OwnAccount,))
     def on_delete(self, req: Request, resp: Response, user_id: UUID) -> None:
-        """Unlock an account."""
+        """Reinstate a suspended account."""
         before = users.get(user_id)
-        users.unlock(user_id)
-        _answer_locked(req, resp, before, {})
+        users.reinstate(user_id)
+        _answer_changed(req, resp, before, {})
 
 
 class UserMfa:
-    """`/api/v1/users/{user_id}/mfa/reset`: the second factor of somebody who has lost it."""
+    """`/api/v1/users/{user_id}/mfa/reset`: remove the authenticator that a person has lost."""
 
     @endpoint(
         own_sign_in=True,
@@ -175,24 +176,25 @@ class UserMfa:
         problems=(NotEnrolled, OwnAccount),
     )
     def on_post(self, req: Request, resp: Response, user_id: UUID) -> None:
-        """Take somebody's authenticator and recovery codes away. Be sure who asks: they are told, and signed out.
+        """Remove the authenticator and recovery codes of an account. Verify the person's identity before this request.
 
-        Whoever has to have an authenticator enrols another when they sign in.
+        The account's sessions end, and the person is notified by mail. If the account must have an authenticator, the
+        person enrols another one at the next sign-in.
         """
         user = users.get(user_id)
         mfa.reset(user_id)
         audited(req, table="users", record_id=user_id, brand_id=user.brand_id, reason=req.context.body.reason)
 
 
-def _place(user: accounts.User) -> dict[str, Any]:
+def _membership(user: accounts.User) -> dict[str, Any]:
     return {"role": permissions.role_of(user.role_id), "brand_id": user.brand_id}
 
 
-def _answer_locked(
+def _answer_changed(
     req: Request, resp: Response, before: accounts.User, revoked: dict[str, Any], reason: str | None = None
 ) -> None:
     user = users.get(before.id)
-    was, now = {"locked_at": before.locked_at}, {"locked_at": user.locked_at} | revoked
+    was, now = {"suspended_at": before.suspended_at}, {"suspended_at": user.suspended_at} | revoked
     audited(req, table="users", record_id=user.id, brand_id=user.brand_id, before=was, after=now, reason=reason)
     _answer(resp, user)
 
@@ -205,6 +207,6 @@ def _answer(resp: Response, user: accounts.User) -> None:
 ROUTES: list[tuple[str, object]] = [
     ("/api/v1/users", Users()),
     ("/api/v1/users/{user_id:uuid}", User()),
-    ("/api/v1/users/{user_id:uuid}/lock", UserLock()),
+    ("/api/v1/users/{user_id:uuid}/suspension", UserSuspension()),
     ("/api/v1/users/{user_id:uuid}/mfa/reset", UserMfa()),
 ]

@@ -1,6 +1,6 @@
 """Members of a brand and invitations into it: for its admins, and for system admins in every brand."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -11,6 +11,7 @@ from models.core.context import FAN
 from models.core.errors import PreconditionFailed
 from models.identity import accounts, permissions
 from models.identity.accounts import EmailInUse
+from models.identity.permissions import MemberRole
 from models.tenants import brands, invitations, members
 from models.tenants.brands import BrandArchived
 from models.tenants.invitations import (
@@ -27,19 +28,17 @@ from web.http.datetimes import Instant
 from web.http.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
 from web.http.fields import Email
 
-BrandRole = Literal["Brand Admin", "Campaign Manager", "Creator"]
-
 
 class MemberFilter(PageQuery, kw_only=True):
     """Which members to list."""
 
-    role: Annotated[BrandRole, msgspec.Meta(description="What they are.")] | None = None
+    role: Annotated[MemberRole, msgspec.Meta(description="What they are.")] | None = None
 
 
 class MemberChange(msgspec.Struct, forbid_unknown_fields=True):
     """What somebody is to be."""
 
-    role: BrandRole
+    role: MemberRole
 
 
 class MemberOut(msgspec.Struct):
@@ -53,7 +52,7 @@ class MemberOut(msgspec.Struct):
     role: str
     locale: str
     created_at: Instant
-    locked_at: Instant | None
+    suspended_at: Instant | None
     has_second_factor: bool | None
 
     @classmethod
@@ -66,7 +65,7 @@ class InvitationIn(msgspec.Struct, forbid_unknown_fields=True):
     """Who is invited, and to be what."""
 
     email: Email
-    role: BrandRole
+    role: MemberRole
 
 
 class InvitationOut(msgspec.Struct):

@@ -107,11 +107,11 @@ def test_lock_revokes_the_persons_keys_if_asked_to(client, boss, make, admin, su
     made = make("campaigns:read")
     body = {"reason": "stolen", "revoke_api_keys": revokes}
 
-    client.put(f"/api/v1/users/{boss.user_id}/lock", json=body, token=admin.token)
+    client.put(f"/api/v1/users/{boss.user_id}/suspension", json=body, token=admin.token)
 
     assert client.get("/api/v1/campaigns", token=made["key"]).status_code == status
     with superuser.cursor() as cursor:
-        cursor.execute("select details -> 'after' -> 'revoked_api_keys' from audit_logs where action = 'user.lock'")
+        cursor.execute("select details -> 'after' -> 'revoked_api_keys' from audit_logs where action = 'user.suspend'")
         assert cursor.fetchall() == [([made["id"]] if revokes else None,)]
 
 

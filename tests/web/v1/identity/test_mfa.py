@@ -607,13 +607,13 @@ def test_whether_members_need_it_is_for_admins_to_say_who_have_just_shown_who_th
 def test_members_without_a_second_factor_are_mailed_when_their_brand_demands_one(
     client, brand, member, make_brand, enrolled, drain, mailbox, superuser
 ):
-    boss, ana, locked = member("Brand Admin"), member("Creator"), member()
+    boss, ana, suspended = member("Brand Admin"), member("Creator"), member()
     stranger = member("Creator", make_brand("Other"))
     drain()
     mailbox.messages.clear()
     with superuser.cursor() as cursor:
         cursor.execute("update users set locale = 'es', timezone = 'Europe/Madrid' where id = %s", (ana.user_id,))
-        cursor.execute("update users set locked_at = now() where id = %s", (locked.user_id,))
+        cursor.execute("update users set suspended_at = now() where id = %s", (suspended.user_id,))
     body = {"mfa_required_from": "2036-12-01T08:00:00Z"}
 
     assert client.patch(f"/api/v1/brands/{brand['id']}", json=body, token=boss.token).status_code == 200
@@ -622,7 +622,7 @@ def test_members_without_a_second_factor_are_mailed_when_their_brand_demands_one
     assert "From 2036-12-01 08:00 (UTC) on" in mailbox.text(boss.email)
     assert mailbox.to(ana.email)[0]["Subject"] == f"{brand['name']} pide un segundo factor"
     assert "A partir de 2036-12-01 09:00 (Europe/Madrid)" in mailbox.text(ana.email)
-    assert [mailbox.to(one.email) for one in (locked, stranger, enrolled[0])] == [[], [], []]
+    assert [mailbox.to(one.email) for one in (suspended, stranger, enrolled[0])] == [[], [], []]
 
 
 def test_whoever_has_enrolled_by_the_time_of_the_mail_gets_none(client, admin, brand, session, drain, mailbox):

@@ -188,11 +188,11 @@ def test_an_invitation_is_nobody_else_s_to_take_up(elsewhere, supabase, brand, s
         assert elsewhere.me(token).json["role"] == "Fan"
 
 
-def test_invitation_whose_sender_was_locked_is_not_taken_up(elsewhere, supabase, brand, superuser):
+def test_invitation_whose_sender_was_suspended_is_refused(elsewhere, supabase, brand, superuser):
     token = supabase.token(email="ana@people.example")
     elsewhere.me(token)
     link = invited(superuser, brand["id"], "ana@people.example")
-    superuser.cursor().execute("update public.users set locked_at = now() where role_id = 5")
+    superuser.cursor().execute("update public.users set suspended_at = now() where role_id = 5")
 
     refused = elsewhere.post("/api/v1/users/me/invitation", json={"token": link}, token=token)
 

@@ -29,8 +29,8 @@ def test_accounts_are_found_by_address_role_brand_and_lock(client, admin, brand,
     assert found(client, admin, email=creator.email.upper()) == [str(creator.user_id)]
     assert found(client, admin, email="%") == found(client, admin, email="_") == []
     assert found(client, admin, role="Fan") == [str(anonymous.user_id)]
-    client.put(f"{URL}/{creator.user_id}/lock", json={"reason": "lost phone"}, token=admin.token)
-    assert found(client, admin, status="locked") == [str(creator.user_id)]
+    client.put(f"{URL}/{creator.user_id}/suspension", json={"reason": "lost phone"}, token=admin.token)
+    assert found(client, admin, status="suspended") == [str(creator.user_id)]
     assert str(creator.user_id) not in found(client, admin, status="open")
 
 
@@ -43,36 +43,36 @@ def test_accounts_come_in_pages_newest_first(client, admin, member):
     assert [one["id"] for one in first["items"] + second["items"]] == [*people[::-1], str(admin.user_id)]
 
 
-def test_a_locked_account_is_out_at_once_and_can_be_unlocked(client, admin, member):
+def test_suspended_account_is_refused_until_reinstated(client, admin, member):
     creator = member("Creator")
     login = {"email": creator.email, "password": creator.password}
 
-    locked = client.put(f"{URL}/{creator.user_id}/lock", json={"reason": "lost phone"}, token=admin.token)
+    suspended = client.put(f"{URL}/{creator.user_id}/suspension", json={"reason": "lost phone"}, token=admin.token)
 
-    assert (locked.status_code, locked.json["locked_at"] is not None) == (200, True)
+    assert (suspended.status_code, suspended.json["suspended_at"] is not None) == (200, True)
     assert client.get("/api/v1/users/me", token=creator.token).json["code"] == "session_ended"
     assert client.post("/api/v1/auth/login", json=login).json["code"] == "invalid_credentials"
-    assert client.delete(f"{URL}/{creator.user_id}/lock", token=admin.token).json["locked_at"] is None
+    assert client.delete(f"{URL}/{creator.user_id}/suspension", token=admin.token).json["suspended_at"] is None
     assert client.post("/api/v1/auth/login", json=login).status_code == 200
 
 
-@pytest.mark.parametrize("was_locked", [True, False])
-def test_unlock_by_an_admin_deletes_the_counters_of_attempts(client, admin, member, was_locked):
+@pytest.mark.parametrize("was_suspended", [True, False])
+def test_reinstatement_deletes_counters_of_attempts(client, admin, member, was_suspended):
     creator = member("Creator")
     login = {"email": creator.email, "password": creator.password}
-    if was_locked:
-        client.put(f"{URL}/{creator.user_id}/lock", json={"reason": "lost phone"}, token=admin.token)
+    if was_suspended:
+        client.put(f"{URL}/{creator.user_id}/suspension", json={"reason": "lost phone"}, token=admin.token)
     for _ in range(sessions.MOST_HERE + 1):
         answer = client.post("/api/v1/auth/login", json={**login, "password": "not the password"})
     assert answer.status_code == 429
 
-    client.delete(f"{URL}/{creator.user_id}/lock", token=admin.token)
+    client.delete(f"{URL}/{creator.user_id}/suspension", token=admin.token)
 
     assert client.post("/api/v1/auth/login", json=login).status_code == 200
 
 
 def test_nobody_locks_the_own_account(client, admin):
-    refused = client.put(f"{URL}/{admin.user_id}/lock", json={"reason": "x"}, token=admin.token)
+    refused = client.put(f"{URL}/{admin.user_id}/suspension", json={"reason": "x"}, token=admin.token)
 
     assert (refused.status_code, refused.json["code"]) == (409, "own_account")
 
@@ -119,7 +119,7 @@ def test_system_admins_are_not_unmade_and_anonymous_fans_not_made_members(client
 def test_nobody_moves_an_account_that_has_changed_since_they_saw_it(client, admin, member):
     url = f"{URL}/{member('Creator').user_id}"
     seen = client.get(url, token=admin.token).headers["ETag"]
-    client.put(f"{url}/lock", json={"reason": "x"}, token=admin.token)
+    client.put(f"{url}/suspension", json={"reason": "x"}, token=admin.token)
 
     late = client.patch(url, json={"role": "Fan"}, token=admin.token, headers={"If-Match": seen})
 
@@ -143,13 +143,13 @@ def test_two_admins_who_lock_each_other_at_once_do_not_both_get_their_way(admin,
     def strike_back():
         try:
             with second.acting():
-                users.lock(admin.user_id)
+                users.suspend(admin.user_id)
         finally:
             close_thread()
 
     with ThreadPoolExecutor(1) as aside:
         with admin.acting():
-            users.lock(second.user_id)
+            users.suspend(second.user_id)
             striking = aside.submit(strike_back)
             until_blocked(superuser)
         with pytest.raises(Problem) as refused:
@@ -157,7 +157,7 @@ def test_two_admins_who_lock_each_other_at_once_do_not_both_get_their_way(admin,
 
     assert (refused.value.status, refused.value.code) == (401, "session_ended")
     with admin.acting():
-        assert users.get(admin.user_id).locked_at is None
+        assert users.get(admin.user_id).suspended_at is None
 
 
 def test_looking_at_accounts_is_on_the_record_without_the_address(client, admin, member):

@@ -99,9 +99,9 @@ def test_one_of_two_admins_may_step_down(client, url, boss, member):
     assert client.patch(f"{url}/members/{boss.user_id}", json={"role": "Creator"}, token=boss.token).status_code == 200
 
 
-def test_locked_admin_is_no_other_brand_admin(client, url, boss, member, admin):
-    locked = member("Brand Admin")
-    client.put(f"/api/v1/users/{locked.user_id}/lock", json={"reason": "lost phone"}, token=admin.token)
+def test_suspended_admin_is_no_other_brand_admin(client, url, boss, member, admin):
+    suspended = member("Brand Admin")
+    client.put(f"/api/v1/users/{suspended.user_id}/suspension", json={"reason": "lost phone"}, token=admin.token)
 
     answer = client.patch(f"{url}/members/{boss.user_id}", json={"role": "Creator"}, token=boss.token)
 
@@ -202,8 +202,8 @@ ENDS = {
     "user.change_role": lambda client, url, one, boss, admin: client.patch(
         f"/api/v1/users/{one}", json={"role": "Fan", "brand_id": None}, token=admin.token
     ),
-    "user.lock": lambda client, url, one, boss, admin: client.put(
-        f"/api/v1/users/{one}/lock", json={"reason": "stolen"}, token=admin.token
+    "user.suspend": lambda client, url, one, boss, admin: client.put(
+        f"/api/v1/users/{one}/suspension", json={"reason": "stolen"}, token=admin.token
     ),
 }
 """Acts after which a member may no longer invite, by their audit action."""
