@@ -27,7 +27,7 @@ _TITLES: dict[int, dict[str, str]] = {
     401: {
         "unauthenticated": "Sign in first",
         "account_closed": "The account has been deleted",
-        "account_locked": "The account is suspended, or its brand is archived",
+        "account_suspended": "The account is suspended, or its brand is archived",
         "api_key_invalid": "The API key is unknown, revoked or expired",
         "invalid_credentials": "The email address or the password is wrong",
         "refresh_token_invalid": "The refresh token is not valid: sign in again",

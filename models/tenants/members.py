@@ -35,7 +35,7 @@ class Member:
     role: str
     locale: str
     created_at: datetime
-    locked_at: datetime | None
+    suspended_at: datetime | None
     has_second_factor: bool | None
 
 

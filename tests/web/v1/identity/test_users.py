@@ -20,7 +20,7 @@ def found(client, admin, **query):
     return [one["id"] for one in client.get(URL, params=query, token=admin.token).json["items"]]
 
 
-def test_accounts_are_found_by_address_role_brand_and_lock(client, admin, brand, member, fan, make_brand):
+def test_accounts_are_found_by_address_role_brand_and_status(client, admin, brand, member, fan, make_brand):
     creator, stranger = member("Creator"), member("Creator", make_brand("Other"))
     anonymous = fan()
 
@@ -31,7 +31,7 @@ def test_accounts_are_found_by_address_role_brand_and_lock(client, admin, brand,
     assert found(client, admin, role="Fan") == [str(anonymous.user_id)]
     client.put(f"{URL}/{creator.user_id}/suspension", json={"reason": "lost phone"}, token=admin.token)
     assert found(client, admin, status="suspended") == [str(creator.user_id)]
-    assert str(creator.user_id) not in found(client, admin, status="open")
+    assert str(creator.user_id) not in found(client, admin, status="active")
 
 
 def test_accounts_come_in_pages_newest_first(client, admin, member):
