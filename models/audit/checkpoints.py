@@ -7,8 +7,6 @@ A document is one line of canonical JSON (`models.audit.chain.canonical`). Its s
 canonical form of everything but `signature`.
 """
 
-import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -23,7 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from models.audit.chain import Head, canonical
-from models.core import keys
+from models.core import base64url, keys
 from models.core.database import execute, now, row, rows, value
 from models.core.errors import Conflict
 from settings import settings
@@ -83,19 +81,22 @@ def _private_keys() -> list[Ed25519PrivateKey]:
     """The active one first. Without any in the settings, they are derived from the root secrets."""
     seeds = [keys.derive(PURPOSE, version) for version in keys.versions()]
     if settings.audit_checkpoint_keys:
-        seeds = [_unpadded(text) for text in settings.audit_checkpoint_keys.split(",")]
+        seeds = [base64url.decode(text) for text in settings.audit_checkpoint_keys.split(",")]
     return [Ed25519PrivateKey.from_private_bytes(seed) for seed in seeds]
 
 
 def new_key() -> str:
     """A new private key, for `AUDIT_CHECKPOINT_KEYS`."""
-    return _text(Ed25519PrivateKey.generate().private_bytes_raw())
+    return base64url.encode(Ed25519PrivateKey.generate().private_bytes_raw())
 
 
 def public_key_set() -> dict[str, Any]:
     """What verifies our checkpoints, as a JWK set (RFC 7517, 8037)."""
     public = [key.public_key() for key in _private_keys()]
-    found = [{"kty": "OKP", "crv": "Ed25519", "x": _text(key.public_bytes_raw()), "kid": _kid(key)} for key in public]
+    found = [
+        {"kty": "OKP", "crv": "Ed25519", "x": base64url.encode(key.public_bytes_raw()), "kid": _kid(key)}
+        for key in public
+    ]
     return {"keys": found}
 
 
@@ -106,7 +107,7 @@ def public_keys(key_set: Mapping[str, Any]) -> PublicKeys:
         ValueError: it is none, or not of Ed25519 keys.
     """
     try:
-        found = [Ed25519PublicKey.from_public_bytes(_unpadded(key["x"])) for key in key_set["keys"]]
+        found = [Ed25519PublicKey.from_public_bytes(base64url.decode(key["x"])) for key in key_set["keys"]]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a set of public keys: {error}") from None
     return {_kid(key): key for key in found}
@@ -120,7 +121,7 @@ def signed(statement: Mapping[str, Any]) -> str:
     """A statement as one line, signed with the active key."""
     key = _private_keys()[0]
     named = {**statement, "key": _kid(key.public_key())}
-    return canonical({**named, "signature": _text(key.sign(canonical(named).encode()))})
+    return canonical({**named, "signature": base64url.encode(key.sign(canonical(named).encode()))})
 
 
 def opened(document: str, public: PublicKeys) -> dict[str, Any]:
@@ -131,15 +132,15 @@ def opened(document: str, public: PublicKeys) -> dict[str, Any]:
     """
     try:
         said = json.loads(document, parse_float=Decimal, parse_int=Decimal)
-        signature = _unpadded(said["signature"])
+        signature = base64url.decode(said["signature"])
         claimed = {name: part for name, part in said.items() if name != "signature"}
         # There is more than one way to write some bytes in base64, and one in which we do.
-        if canonical(said) != document or _text(signature) != said["signature"]:
+        if canonical(said) != document or base64url.encode(signature) != said["signature"]:
             raise Unsigned("it is not in canonical form")
         public[said["key"]].verify(signature, canonical(claimed).encode())
     except KeyError as error:
         raise Unsigned(f"no public key, or no member, of the name {error}") from None
-    except (ValueError, TypeError, AttributeError, RecursionError, binascii.Error):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise Unsigned("it is no signed document") from None
     except InvalidSignature:
         raise Unsigned("its signature is wrong") from None
@@ -263,11 +264,3 @@ def gauges() -> Gauges:
     found = row("SELECT * FROM app.audit_gauges()")
     assert found is not None
     return Gauges(**found)
-
-
-def _text(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _unpadded(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -3,8 +3,6 @@
 A token is the code's id with a signature, so tokens can't be forged. The signature is not stored.
 """
 
-import base64
-import binascii
 import hmac
 from typing import NoReturn
 from uuid import UUID
@@ -14,7 +12,7 @@ from playhouse.postgres_ext import DateTimeTZField
 
 from models.campaigns import campaigns
 from models.campaigns.campaigns import Campaign, CampaignCompleted
-from models.core import keys
+from models.core import base64url, keys
 from models.core.database import Row, new_id, now
 from models.core.errors import Conflict, NotFound
 from settings import settings
@@ -111,17 +109,17 @@ def make_token(code_id: UUID, key_version: int) -> str:
     Raises:
         KeyError: there is no root secret of this version.
     """
-    return base64.urlsafe_b64encode(code_id.bytes + bytes([key_version]) + _mac(code_id.bytes, key_version)).decode()
+    return base64url.encode(code_id.bytes + bytes([key_version]) + _mac(code_id.bytes, key_version))
 
 
 def read_token(token: str) -> UUID | None:
     """Return the id of a token's code; None if the signature is wrong or its key is no longer known."""
     try:
-        raw = base64.urlsafe_b64decode(token.encode("ascii"))
-    except (UnicodeEncodeError, binascii.Error):
+        raw = base64url.decode(token)
+    except ValueError:
         return None
     # Encode again and compare: base64 decoders accept several spellings of the same bytes.
-    if len(raw) != _LENGTH or base64.urlsafe_b64encode(raw).decode() != token or raw[_ID] not in keys.versions():
+    if len(raw) != _LENGTH or base64url.encode(raw) != token or raw[_ID] not in keys.versions():
         return None
     genuine = hmac.compare_digest(raw[_ID + 1 :], _mac(raw[:_ID], raw[_ID]))
     return UUID(bytes=raw[:_ID]) if genuine else None

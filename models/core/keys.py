@@ -4,11 +4,11 @@ One root secret per version, one derived key per purpose (HKDF-SHA256, RFC 5869)
 for one purpose says nothing about the others, and rotating the root is adding a version in front.
 """
 
-import base64
 import hashlib
 import hmac
 from functools import cache
 
+from models.core import base64url
 from settings import settings
 
 
@@ -17,7 +17,7 @@ def _roots() -> dict[int, bytes]:
     roots: dict[int, bytes] = {}
     for item in filter(None, settings.secret_keys.split(",")):
         version, _, text = item.partition(":")
-        roots[int(version)] = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        roots[int(version)] = base64url.decode(text.strip())
     if not roots or any(len(root) < 32 for root in roots.values()):
         raise RuntimeError("SECRET_KEYS must hold at least one version with 32 bytes or more")
     return roots

@@ -1,12 +1,11 @@
 """One-time links: a token that is an id and our keyed hash of it, so that nothing secret is stored anywhere."""
 
-import base64
 import hmac
 import re
 from datetime import timedelta
 from uuid import UUID
 
-from models.core import keys
+from models.core import base64url, keys
 from models.core.database import execute
 from models.core.errors import NotFound
 
@@ -32,7 +31,7 @@ def make(purpose: str, id: UUID) -> str:
         purpose: the only purpose that the token is valid for.
         id: the record.
     """
-    return base64.urlsafe_b64encode(id.bytes + _mac(purpose, id, keys.active_version())).decode().rstrip("=")
+    return base64url.encode(id.bytes + _mac(purpose, id, keys.active_version()))
 
 
 def read(purpose: str, token: str) -> UUID:
@@ -44,7 +43,7 @@ def read(purpose: str, token: str) -> UUID:
     found = _TOKEN.fullmatch(token)
     if found is None:
         raise LinkInvalid
-    raw = base64.urlsafe_b64decode(found[1] + "==")
+    raw = base64url.decode(found[1])
     id = UUID(bytes=raw[:16])
     if not any(hmac.compare_digest(raw[16:], _mac(purpose, id, version)) for version in keys.versions()):
         raise LinkInvalid

@@ -4,8 +4,6 @@ A key is `cpk_` and 36 bytes as base64url: 32 random ones and a check that only 
 ours is refused without a look into the database. Only a keyed hash of it is stored.
 """
 
-import base64
-import binascii
 import hmac
 import secrets
 from datetime import timedelta
@@ -17,7 +15,7 @@ import peewee
 from cachetools import TTLCache
 from playhouse.postgres_ext import ArrayField, DateTimeTZField
 
-from models.core import context, keys
+from models.core import base64url, context, keys
 from models.core.context import Identity
 from models.core.database import Row, new_id, row, rows, transaction, value
 from models.core.errors import Conflict, Invalid, NotFound, Unauthenticated
@@ -149,13 +147,13 @@ def identify(text: str) -> Identity:
 
 def _make() -> str:
     secret = secrets.token_bytes(_SECRET)
-    return PREFIX + base64.urlsafe_b64encode(secret + _check(secret, keys.active_version())).decode()
+    return PREFIX + base64url.encode(secret + _check(secret, keys.active_version()))
 
 
 def _is_ours(text: str) -> bool:
     try:
-        raw = base64.b64decode(text.removeprefix(PREFIX).encode("ascii"), altchars=b"-_", validate=True)
-    except (UnicodeEncodeError, binascii.Error):
+        raw = base64url.decode(text.removeprefix(PREFIX))
+    except ValueError:
         return False
     secret, check = raw[:_SECRET], raw[_SECRET:]
     return any(hmac.compare_digest(check, _check(secret, version)) for version in keys.versions())

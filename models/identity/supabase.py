@@ -4,7 +4,6 @@ A token proves who somebody is, and which session it belongs to. What they may d
 are those of `users`, where a person's first token puts them, and no later one changes them.
 """
 
-import base64
 import math
 import time
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import Key, OctKey
 
-from models.core import context, emails
+from models.core import base64url, context, emails
 from models.core.context import Identity
 from models.core.database import row, transaction
 from models.core.errors import Forbidden, Invalid, SessionEnded, TokenExpired, Unauthenticated, Unavailable
@@ -151,7 +150,7 @@ def head_of(token: str) -> Head:
     """
     text = token.partition(".")[0]
     try:
-        head = _head_of.decode(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+        head = _head_of.decode(base64url.decode(text))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise _invalid() from None
     if head.crit is not None or head.b64 is not None:

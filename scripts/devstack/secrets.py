@@ -10,6 +10,7 @@ from typing import Any
 
 from joserfc.jwk import ECKey
 
+from models.core import base64url
 from scripts.devstack.processes import write_atomically
 
 ADMIN_EMAIL = "admin@companon.example"
@@ -45,14 +46,14 @@ def make() -> Secrets:
         secret_keys="1:" + new_root(),
         auth_jwks=json.dumps({"keys": [new_key(int(time.time()))]}),
         admin_email=ADMIN_EMAIL,
-        admin_password=base64.urlsafe_b64encode(os.urandom(18)).decode(),
+        admin_password=base64url.encode(os.urandom(18)),
         admin_totp_secret=base64.b32encode(os.urandom(20)).decode(),
     )
 
 
 def new_root() -> str:
     """256 bits, as SECRET_KEYS has them."""
-    return base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
+    return base64url.encode(os.urandom(32))
 
 
 def new_key(now: int) -> dict[str, Any]:

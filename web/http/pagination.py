@@ -4,15 +4,13 @@ A list endpoint asks for one item more than the page holds, hands all of them to
 next request's cursor back with `after`. The cursor is the last item's sort key, signed.
 """
 
-import base64
-import binascii
 import hmac
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
-from models.core import keys
+from models.core import base64url, keys
 from models.core.errors import Invalid
 
 T = TypeVar("T")
@@ -58,7 +56,7 @@ def cursor_of(key: Any, scope: str = "") -> str:
     """A signed cursor that points behind `key`."""
     version = keys.active_version()
     payload = msgspec.json.encode([version, key])
-    return _text(_sign(version, payload, scope) + payload)
+    return base64url.encode(_sign(version, payload, scope) + payload)
 
 
 def after(cursor: str | None, kind: type[K], *, scope: str = "") -> K | None:
@@ -70,19 +68,15 @@ def after(cursor: str | None, kind: type[K], *, scope: str = "") -> K | None:
     if cursor is None:
         return None
     try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        raw = base64url.decode(cursor)
         signature, payload = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
         version = msgspec.json.decode(payload, type=tuple[int, msgspec.Raw])[0]
         genuine = hmac.compare_digest(signature, _sign(version, payload, scope))
-        if not genuine or _text(raw) != cursor:  # base64 has several spellings of the same bytes
+        if not genuine or base64url.encode(raw) != cursor:  # base64 has several spellings of the same bytes
             raise Invalid("cursor", "not a cursor of this list")
         return msgspec.json.decode(payload, type=tuple[int, kind])[1]  # type: ignore[valid-type]
-    except (binascii.Error, ValueError, KeyError, msgspec.DecodeError):
+    except (ValueError, KeyError, msgspec.DecodeError):
         raise Invalid("cursor", "not a cursor of this list") from None
-
-
-def _text(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _sign(version: int, payload: bytes, scope: str) -> bytes:

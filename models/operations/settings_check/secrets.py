@@ -1,7 +1,5 @@
 """Check secrets: drawn at random, not published, each for one purpose."""
 
-import base64
-import binascii
 import json
 import re
 from itertools import pairwise
@@ -11,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 import psycopg2
 from cryptography.hazmat.primitives.asymmetric import ec
 from psycopg2.extensions import parse_dsn
+
+from models.core import base64url
 
 ROOT_BYTES = 32
 """Bytes of each root secret."""
@@ -81,7 +81,7 @@ def secret_keys(text: str) -> str | None:
     versions = [item.partition(":")[0].strip() for item in text.split(",")]
     try:
         roots = _roots(text)
-    except binascii.Error:
+    except ValueError:
         roots = []
     if not roots or not all(version.isascii() and version.isdecimal() for version in versions):
         return "has to be version:base64url, newest first, separated by commas"
@@ -95,8 +95,8 @@ def checkpoint_keys(text: str) -> str | None:
     if not text:
         return "is missing"  # keys derived from SECRET_KEYS are known to every process with that variable
     try:
-        seeds = [_unpadded(item.strip()) for item in text.split(",")]
-    except binascii.Error:
+        seeds = [base64url.decode(item.strip()) for item in text.split(",")]
+    except ValueError:
         return "has to be base64url, separated by commas"
     if any(len(seed) > ROOT_BYTES for seed in seeds):
         return f"has a key of more than {ROOT_BYTES} bytes"
@@ -111,7 +111,7 @@ def auth_jwks(text: str) -> str | None:
         keys: list[dict[str, Any]] = json.loads(text)["keys"]
         if not keys or any((key["kty"], key["crv"]) != ("EC", "P-256") for key in keys):
             return "has to hold keys for ES256, and no others"
-        kids, private = [str(key["kid"]) for key in keys], [_unpadded(key["d"]) for key in keys]
+        kids, private = [str(key["kid"]) for key in keys], [base64url.decode(key["d"]) for key in keys]
         is_whole = all(map(_is_pair, keys, private))
     except (ValueError, KeyError, TypeError, AttributeError):
         return "has to be a set of private JWKs, each with a kid"
@@ -126,7 +126,7 @@ def auth_jwks(text: str) -> str | None:
 
 def _is_pair(key: dict[str, Any], private: bytes) -> bool:
     numbers = ec.derive_private_key(int.from_bytes(private, "big"), ec.SECP256R1()).public_key().public_numbers()
-    public = (int.from_bytes(_unpadded(key["x"]), "big"), int.from_bytes(_unpadded(key["y"]), "big"))
+    public = (int.from_bytes(base64url.decode(key["x"]), "big"), int.from_bytes(base64url.decode(key["y"]), "big"))
     return public == (numbers.x, numbers.y)
 
 
@@ -140,9 +140,9 @@ def materials(variable: str, text: str) -> set[bytes]:
         if variable == "SECRET_KEYS":
             return set(_roots(text))
         if variable == "AUDIT_CHECKPOINT_KEYS":
-            return {_unpadded(item.strip()) for item in text.split(",")}
+            return {base64url.decode(item.strip()) for item in text.split(",")}
         if variable == "AUTH_JWKS":
-            return {_unpadded(key["d"]) for key in json.loads(text)["keys"]}
+            return {base64url.decode(key["d"]) for key in json.loads(text)["keys"]}
         if variable.startswith("DATABASE_"):
             found = parse_dsn(text).get("password", "")
         else:
@@ -155,14 +155,10 @@ def materials(variable: str, text: str) -> set[bytes]:
 def _decoded(text: str) -> set[bytes]:
     """Return the bytes that a base64url text stands for: a token may repeat a root secret in that form."""
     try:
-        return {_unpadded(text)}
+        return {base64url.decode(text)}
     except ValueError:
         return set()
 
 
 def _roots(text: str) -> list[bytes]:
-    return [_unpadded(item.partition(":")[2].strip()) for item in text.split(",")]
-
-
-def _unpadded(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    return [base64url.decode(item.partition(":")[2].strip()) for item in text.split(",")]

@@ -1,6 +1,5 @@
 """What verification goes by, from outside the database: checkpoints, exported files, keys."""
 
-import base64
 import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -13,7 +12,7 @@ from models.audit import chain as seals
 from models.audit import checkpoints
 from models.audit.chain import Head, KeyOf, canonical
 from models.audit.checkpoints import PublicKeys, Unsigned
-from models.core import keys
+from models.core import base64url, keys
 from scripts.commands.audit.walk import Fault, Walk
 from scripts.devstack.progress import SetupError
 
@@ -25,7 +24,7 @@ MOST_FAULTS = 20
 def mac_keys() -> dict[str, str]:
     """The keys of all versions that entries are sealed under. Who has them can seal."""
     found = {version: seals.key_of(version) for version in keys.versions()}
-    return {str(version): base64.urlsafe_b64encode(key).decode() for version, key in found.items()}
+    return {str(version): base64url.encode(key) for version, key in found.items()}
 
 
 def key_of(path: Path | None) -> KeyOf:
@@ -38,7 +37,7 @@ def key_of(path: Path | None) -> KeyOf:
         seals.key_of(keys.active_version())
         return seals.key_of
     try:
-        read = {int(version): base64.urlsafe_b64decode(key) for version, key in _json(path).items()}
+        read = {int(version): base64url.decode(key) for version, key in _json(path).items()}
     except (ValueError, AttributeError, TypeError) as error:
         raise SetupError(f"{path}: {error}") from None
     return lambda version: read[int(version)]
