@@ -155,14 +155,14 @@ class Problem(Exception):
     `extra` members go into the problem document beside `detail`, `headers` into the response.
 
     Attributes:
-        is_noted: whether the audit trail records the refusal. False if it has been recorded already, or is routine.
+        is_audited: whether the audit trail records the refusal. False if it has been recorded already, or is routine.
         claims: claims of the refused credentials, if these were valid once.
     """
 
     code = "internal"
     status = REGISTRY[code].status
     title = REGISTRY[code].title
-    is_noted = True
+    is_audited = True
     claims: Mapping[str, Any] | None = None
     _classes: ClassVar[dict[str, type["Problem"]]] = {}
 
@@ -233,7 +233,7 @@ class Unauthenticated(Problem):
 class TokenExpired(Unauthenticated):
     """The access token was valid and has expired. Clients refresh it: this is routine, so it is not audited."""
 
-    is_noted = False
+    is_audited = False
 
     def __init__(self) -> None:
         super().__init__("The access token has expired.")

@@ -35,7 +35,7 @@ class InvalidCredentials(Unauthenticated):
     """The address and the password are not those of an account; it isn't said which of them is wrong."""
 
     code = "invalid_credentials"
-    is_noted = False  # app.fail_sign_in has, with the account that was meant
+    is_audited = False  # app.fail_sign_in has, with the account that was meant
 
 
 class RefreshTokenInvalid(Unauthenticated):
@@ -207,7 +207,7 @@ def refresh(text: str) -> Session:
 
 def _invalid(outcome: str, session_id: UUID | None, person: Mapping[str, Any]) -> RefreshTokenInvalid:
     refusal = RefreshTokenInvalid()
-    refusal.is_noted = outcome != "reused"  # app.refresh_session has
+    refusal.is_audited = outcome != "reused"  # app.refresh_session has
     if session_id is not None:
         metadata = {"brand_id": person["brand_id"] and str(person["brand_id"]), "user_role": person["role"]}
         refusal.claims = {"sub": str(person["id"]), "session_id": str(session_id), "app_metadata": metadata}

@@ -14,7 +14,7 @@ class ScanRefused(Problem):
     """A scan that doesn't count."""
 
     # A refused scan is its own record, or is counted (`app.scan_refusals`).
-    is_noted = False
+    is_audited = False
     shown: tuple[str, ...] = ()
 
 
@@ -90,7 +90,7 @@ def require_accepted(outcome: Outcome) -> Accepted:
     if isinstance(outcome, Refused):
         refusal = _refusal(KINDS[outcome.reason], outcome.details)
         # While a required account, consent or location is missing, nothing personal is stored.
-        refusal.is_noted = refusal.is_noted and not outcome.is_incomplete
+        refusal.is_audited = refusal.is_audited and not outcome.is_incomplete
         raise refusal
     return outcome
 

@@ -87,7 +87,7 @@ def _is_worth_it(declared: Declaration, req: Request, refusal: Problem, names_re
 
     What was typed wrong (422), or changed by somebody else meanwhile (412), is not: that happens all day.
     """
-    if not refusal.is_noted:
+    if not refusal.is_audited:
         return False
     is_sensitive = bool(declared.audit or declared.refused_as)
     match refusal.status:

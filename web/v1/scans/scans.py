@@ -106,7 +106,7 @@ class SessionGuard:
         if self._counts[session_id] > self._per_minute:
             refusal = TooMany("Slow down.", retry_after=60 - second)
             # The consents of the person are unknown here: record no audit entry.
-            refusal.is_noted = False
+            refusal.is_audited = False
             raise refusal
 
 
@@ -168,7 +168,7 @@ async def _bound_incomplete(limiter: Limiter, user_id: UUID) -> None:
     try:
         await limiter.take(INCOMPLETE_RATE, keys.keyed_hash("incomplete-scans", user_id.bytes).hex())
     except TooMany as refusal:
-        refusal.is_noted = False
+        refusal.is_audited = False
         raise
 
 
