@@ -109,11 +109,11 @@ async def _refuse_websocket(receive: Receive, send: Send) -> None:
 
 def kit_of(config: Settings) -> Kit:
     """The collaborators of this installation's endpoints."""
-    pool = Pool("responder", config.web_threads, config.web_queue, on_exit=database.close_thread)
+    pool = Pool("responder", config.web_threads, config.web_queue, on_exit=database.close_thread_connections)
     return Kit(
         pool=pool,
-        slow_pool=Pool("slow", config.slow_threads, config.web_queue, on_exit=database.close_thread),
-        choice_pool=Pool("choice", config.slow_threads, config.web_queue, on_exit=database.close_thread),
+        slow_pool=Pool("slow", config.slow_threads, config.web_queue, on_exit=database.close_thread_connections),
+        choice_pool=Pool("choice", config.slow_threads, config.web_queue, on_exit=database.close_thread_connections),
         limiter=Limiter(config.redis_url),
         verify=verifier(config, pool),
         key_rate=parse_rate("apiKey", config.api_key_rate),
@@ -122,7 +122,7 @@ def kit_of(config: Settings) -> Kit:
         grants=Grants(pool, permissions.granted),
         transaction=database.transaction,
         record=trail.record,
-        refusals=Refusals(pool, refusals.record, on_exit=database.close_thread),
+        refusals=Refusals(pool, refusals.record, on_exit=database.close_thread_connections),
         require_recent=step_up.require_recent,
         idempotency=InDatabase(),
         max_body_bytes=config.max_body_bytes,

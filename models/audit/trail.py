@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from models.core import context
-from models.core.database import new_id, row, rows, send_along
+from models.core.database import execute_deferred, new_id, row, rows
 from models.core.errors import NotFound
 
 _RECORD = "SELECT app.record_audit(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
@@ -50,7 +50,7 @@ def record(
     """
     request = context.request_info()
     details = {name: part for name, part in (("before", before), ("after", after), ("shown", shown)) if part}
-    send_along(
+    execute_deferred(
         _RECORD,
         (
             new_id(),

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from models.core import context
 from models.core.context import Identity
-from models.core.database import after_commit, made_at, new_id, now, row, send_along
+from models.core.database import after_commit, execute_deferred, new_id, now, row, uuid7_time
 from models.core.errors import Forbidden, NotFound
 from models.jobs import wakeup
 
@@ -122,7 +122,7 @@ def enqueue(
     after_commit(ring)
     if key is None or coalesced:
         # There is no other job that it could turn out to be, so nobody has to wait for the answer.
-        send_along(_ENQUEUE, params)
+        execute_deferred(_ENQUEUE, params)
         return JobRef(job_id)
     found = row(_ENQUEUE, params)
     assert found is not None
@@ -162,7 +162,7 @@ def get(job_id: UUID) -> Job:
     Raises:
         NotFound: there is none, or it is somebody else's.
     """
-    found = row(_GET, (job_id, (made_at(job_id) or _EPOCH) - _SKEW, now() + _SKEW))
+    found = row(_GET, (job_id, (uuid7_time(job_id) or _EPOCH) - _SKEW, now() + _SKEW))
     if found is None:
         raise NotFound
     return Job(**found, children=children(job_id))

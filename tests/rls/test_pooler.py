@@ -109,7 +109,7 @@ class Street:
         for _ in range(REQUESTS // THREADS):
             (kind,) = chance.choices(kinds, weights)
             kind(chance.choice(self.callers))
-        db.close_thread()
+        db.close_thread_connections()
 
     def check(self, caller: Caller, kind: str, timeout: float) -> int:
         """Have a look at the transaction that this thread is in, and read; the server's process."""

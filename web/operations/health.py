@@ -73,7 +73,7 @@ class Ready:
         self._required = required
         self._checks = required | wanted
         # Its own threads: whether the database answers has to be found out even when all others wait for it.
-        self._pool = Pool("probe", threads=len(self._checks), queue=0, on_exit=database.close_thread)
+        self._pool = Pool("probe", threads=len(self._checks), queue=0, on_exit=database.close_thread_connections)
         self._started: dict[str, tuple[float, asyncio.Task[str]]] = {}
         self._readiness = Shared(self._check_all)
 

@@ -16,7 +16,7 @@ from jobs.engine.worker.broker import LedgerBroker, runner_name
 from jobs.engine.worker.interrupts import interrupts
 from jobs.engine.worker.liveness import Liveness
 from jobs.engine.worker.runner import Runner
-from models.core.database import close_thread
+from models.core.database import close_thread_connections
 from settings import settings
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Lifecycle(dramatiq.Middleware):
 
     def before_worker_thread_shutdown(self, broker: dramatiq.Broker, thread: Any) -> None:
         """Connections end with their thread."""
-        close_thread()
+        close_thread_connections()
 
 
 def make_broker(url: str) -> LedgerBroker:

@@ -22,7 +22,7 @@ from jobs.engine.relay.relay import Relay, newest_of
 from jobs.engine.transports import connect
 from jobs.engine.transports.base import Transport, TransportError
 from models.core import context
-from models.core.database import close_thread, transaction
+from models.core.database import close_thread_connections, transaction
 from models.jobs import ledger as jobs
 from scripts.devstack import processes
 from scripts.devstack.environment import ROOT
@@ -94,7 +94,7 @@ def enqueue(numbers: range, pause: float = 0.0) -> None:
 
 def enqueue_and_leave(numbers: range, pause: float) -> None:
     enqueue(numbers, pause)
-    close_thread()
+    close_thread_connections()
 
 
 @pytest.mark.usefixtures("crew")

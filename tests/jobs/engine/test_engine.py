@@ -13,7 +13,7 @@ from jobs.engine import RetryLater, actor, current_job, own_transaction
 from jobs.engine.ledger import Claim, Ledger
 from jobs.engine.worker.runner import Runner
 from models.core import context
-from models.core.database import FLUSH, close_thread, db, execute, new_id, row, transaction
+from models.core.database import FLUSH, close_thread_connections, db, execute, new_id, row, transaction
 from models.core.errors import NotFound
 from models.jobs import ledger as jobs
 from tests.fixtures.jobs import take
@@ -240,7 +240,7 @@ def test_unique_key_waits_for_the_transaction_that_holds_it(query: Query, superu
     def ask_meanwhile() -> None:
         with transaction(context.for_system_job()):
             second.append(jobs.enqueue("test.effect", unique="until_done"))
-        close_thread()
+        close_thread_connections()
 
     with transaction(context.for_system_job()):
         first = ask()

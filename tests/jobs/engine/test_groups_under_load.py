@@ -16,7 +16,7 @@ from jobs.engine.relay.relay import Relay
 from jobs.engine.transports import connect
 from jobs.engine.worker.runner import Runner
 from models.core import context
-from models.core.database import close_thread, execute, transaction, value
+from models.core.database import close_thread_connections, execute, transaction, value
 from models.core.errors import NotFound
 from models.jobs import groups
 from models.jobs.groups import Batch, Call, Chain
@@ -178,7 +178,7 @@ class Crew:
             self.is_over.set()
         finally:
             ledger.close()
-            close_thread()
+            close_thread_connections()
 
     def _work(self, ledger: Ledger) -> None:
         while not self.is_over.is_set():

@@ -209,7 +209,7 @@ def test_an_entry_that_commits_late_comes_next(db_clean, monkeypatch):
     brand_id = new_id()
     with transaction(writer(brand_id)):
         with monkeypatch.context() as patched:
-            patched.setattr(audit, "send_along", execute)  # and not with the COMMIT
+            patched.setattr(audit, "execute_deferred", execute)  # and not with the COMMIT
             audit.record("late.act")
         with ThreadPoolExecutor(1) as pool:
             pool.submit(record, brand_id, "early.act").result()

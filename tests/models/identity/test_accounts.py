@@ -9,7 +9,7 @@ import pytest
 
 from models.core import context, emails
 from models.core.context import SYSTEM_ADMIN
-from models.core.database import close_thread, execute, rows, transaction
+from models.core.database import close_thread_connections, execute, rows, transaction
 from models.core.errors import Invalid, Problem, TooMany
 from models.identity import accounts, passwords, sessions, signups
 from models.identity.sessions import InvalidCredentials
@@ -239,7 +239,7 @@ def test_many_sign_ups_at_once_fill_nobody_s_inbox(db_clean, superuser):
             with transaction(context.nobody().on_credentials()):
                 signups.sign_up("victim@example.com", "en")
         finally:
-            close_thread()
+            close_thread_connections()
 
     with ThreadPoolExecutor(8) as strangers:
         list(strangers.map(sign_up, range(5 * signups.MAILS)))

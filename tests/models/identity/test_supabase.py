@@ -15,7 +15,7 @@ import pytest
 from joserfc.jwk import ECKey
 
 from models.core import context
-from models.core.database import close_thread, new_id, row, transaction
+from models.core.database import close_thread_connections, new_id, row, transaction
 from models.core.errors import Problem, SessionEnded, Unauthenticated, Unavailable
 from models.identity import accounts, sessions
 from models.identity.jwks import RemoteKeys
@@ -628,7 +628,7 @@ def test_sixteen_tokens_of_somebody_new_at_once_make_one_person_and_refuse_nobod
         for _ in range(10):
             claims = verifies.verify(supabase.token())
             assert len({identity.user_id for identity in crowd.map(come, [claims] * 16)}) == 1
-        list(crowd.map(lambda _: (together.wait(120), close_thread()), range(16)))
+        list(crowd.map(lambda _: (together.wait(120), close_thread_connections()), range(16)))
 
     with superuser.cursor() as cursor:
         cursor.execute("select count(*) from users")
@@ -651,7 +651,7 @@ def test_whoever_is_being_deleted_is_waited_for_and_does_not_come_back(enter, su
         deleting.commit()
         with pytest.raises(Problem) as refused:
             coming.result(60)
-        aside.submit(close_thread).result(60)
+        aside.submit(close_thread_connections).result(60)
 
     assert refused.value.code == "account_closed"
 

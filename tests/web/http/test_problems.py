@@ -190,7 +190,7 @@ def test_a_transaction_without_a_connection_for_its_login_is_unavailable_and_not
     def refuse(login):
         raise psycopg2.OperationalError("connection refused")
 
-    monkeypatch.setattr(db, "connect", refuse)
+    monkeypatch.setattr("models.core._connection.connect", refuse)
 
     def work():
         with db.transaction(Identity("scan", "app_scan")):

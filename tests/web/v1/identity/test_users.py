@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from models.core.database import close_thread
+from models.core.database import close_thread_connections
 from models.core.errors import Problem
 from models.identity import accounts, sessions, users
 from tests.fixtures.accounts import PASSWORD, TOTP_SECRET, sign_in_admin
@@ -145,7 +145,7 @@ def test_two_admins_who_lock_each_other_at_once_do_not_both_get_their_way(admin,
             with second.acting():
                 users.suspend(admin.user_id)
         finally:
-            close_thread()
+            close_thread_connections()
 
     with ThreadPoolExecutor(1) as aside:
         with admin.acting():

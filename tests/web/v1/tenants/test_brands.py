@@ -9,7 +9,7 @@ import pytest
 from models.campaigns import campaigns, launch
 from models.campaigns.launch import NotReady
 from models.core import context
-from models.core.database import close_thread, transaction
+from models.core.database import close_thread_connections, transaction
 from models.tenants import brands
 from models.tenants.brands import BrandArchived
 from tests.support.blocked import until_blocked
@@ -318,7 +318,7 @@ def test_a_campaign_that_is_about_to_go_live_while_its_brand_is_archived_does_no
                 else:
                     launch.start(one.id)
         finally:
-            close_thread()
+            close_thread_connections()
 
     with ThreadPoolExecutor(1) as aside:
         with admin.acting():

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from models.core.database import close_thread
+from models.core.database import close_thread_connections
 from models.tenants import invitations
 from tests.support.blocked import until_blocked
 
@@ -330,7 +330,7 @@ def test_invitations_of_several_brands_at_once_fill_nobody_s_inbox(member, make_
             with second.acting():
                 invite(second)
         finally:
-            close_thread()
+            close_thread_connections()
 
     with ThreadPoolExecutor(1) as aside:
         with first.acting():
