@@ -24,10 +24,8 @@ from psycopg2.extensions import connection
 from scripts.devstack import database as databases
 from scripts.devstack import sockets
 from scripts.devstack.environment import ROOT
+from tests.support.cleanup import Cleaner
 from tests.support.servers import Servers
-
-REFERENCE = {"roles", "permissions", "role_permissions", "consent_notices"}
-"""Tables whose rows come with the migrations."""
 
 WAITING = ("system", "brokers", "bench", "chaos", "test_up", "test_server", "browser")
 """Groups that wait for processes of their own more than they compute, the longest first."""
@@ -164,56 +162,24 @@ def superuser(database: str) -> Iterator[connection]:
         yield connected
 
 
-CLEAN = """
-do $clean$
-declare
-    filled regclass[];
-    relation regclass;
-    guard record;
-    is_filled boolean;
-begin
-    for relation in
-        select c.oid from pg_class c
-        where c.relkind = 'r' and c.relnamespace::regnamespace::text in ('public', 'app', 'app_partitions')
-            and c.relname <> all (current_setting('test.reference')::text[])
-    loop
-        execute format('select exists (select from %s)', relation) into is_filled;
-        if is_filled then
-            filled := filled || relation;
-        end if;
-    end loop;
-    -- As a replica no trigger runs but those that always do: some tables refuse to be emptied, and rightly so.
-    set local session_replication_role = replica;
-    for guard in select tgrelid::regclass as of, tgname from pg_trigger where tgenabled = 'A' and tgrelid = any (filled)
-    loop
-        execute format('alter table %s disable trigger %I', guard.of, guard.tgname);
-    end loop;
-    foreach relation in array coalesce(filled, '{}') loop
-        -- A few rows are deleted in no time; to truncate makes new files for the table and each of its indexes.
-        execute format(
-            case when pg_relation_size(relation) > 262144 then 'truncate %s cascade' else 'delete from %s' end,
-            relation);
-    end loop;
-    for guard in select t.tgrelid::regclass as of, t.tgname from pg_trigger t
-        where t.tgenabled = 'D' and t.tgrelid = any (filled)
-    loop
-        execute format('alter table %s enable always trigger %I', guard.of, guard.tgname);
-    end loop;
-end
-$clean$
-"""
+@pytest.fixture(scope="session")
+def cleaner(database: str) -> Iterator[Cleaner]:
+    """Yield what empties the tables that tests have filled."""
+    with closing(databases.superuser(servers.postgres, database)) as connected:
+        yield Cleaner(connected)
 
 
 @pytest.fixture(scope="session")
-def clean(superuser: connection) -> Callable[[], None]:
-    """`clean()`: the database is as the migrations leave it, rows of other tests are gone."""
+def clean(cleaner: Cleaner) -> Callable[[], None]:
+    """Return a function that empties the tables which tests have filled."""
+    return cleaner.clean
 
-    def clean() -> None:
-        with superuser.cursor() as cursor:
-            cursor.execute("select set_config('test.reference', %s, false)", ("{" + ",".join(sorted(REFERENCE)) + "}",))
-            cursor.execute(CLEAN)
 
-    return clean
+@pytest.fixture
+def always_triggers(cleaner: Cleaner) -> Iterator[None]:
+    """Let triggers that fire for replicas too do so, which clean-ups between tests prevent."""
+    with cleaner.always_triggers():
+        yield
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def tamper(superuser):
                 cursor.execute(statement, {"brand": BRAND_ID})
             for table in GUARDED:
                 for trigger in TRIGGERS:
-                    cursor.execute(f"alter table {table} enable always trigger {trigger}")
+                    cursor.execute(f"alter table {table} enable trigger {trigger}")
 
     return tamper
 

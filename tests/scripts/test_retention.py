@@ -175,9 +175,6 @@ def tamper(superuser, *statements):
             cursor.execute(statement, {"brand": ACME})
         for table in ("public.audit_logs", "app.audit_chains", "app.audit_starts"):
             cursor.execute(f"alter table {table} enable trigger all")
-            for event in ("update", "delete", "truncate"):
-                cursor.execute(f"alter table {table} enable always trigger append_only_{event}")
-        cursor.execute("alter table app.audit_starts enable always trigger stored_checkpoint")
 
 
 FORGED = "insert into public.audit_logs (action, brand_id, seq, mac, key_version, sealed_at)"

@@ -225,7 +225,7 @@ def test_a_database_that_was_set_back_can_not_write_over_what_is_stored(checkpoi
     with superuser.cursor() as cursor:
         cursor.execute("alter table app.audit_checkpoints disable trigger all")
         cursor.execute("delete from app.audit_checkpoints")
-        cursor.execute("alter table app.audit_checkpoints enable always trigger append_only_delete")
+        cursor.execute("alter table app.audit_checkpoints enable trigger all")
     first = store.get(1)
 
     with pytest.raises(CheckpointConflict):

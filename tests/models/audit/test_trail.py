@@ -48,7 +48,7 @@ def trail(db_clean):
 
 @pytest.mark.parametrize("posing", ["origin", "replica"])
 @pytest.mark.parametrize("statement", FORBIDDEN)
-def test_not_even_a_superuser_changes_the_trail_in_passing(trail, superuser, statement, posing):
+def test_not_even_a_superuser_changes_the_trail_in_passing(trail, superuser, always_triggers, statement, posing):
     with superuser.cursor() as cursor:
         cursor.execute(f"set session_replication_role = {posing}")
         try:
