@@ -1,7 +1,8 @@
-"""Servers, databases and settings for every test.
+"""Servers, databases and settings of all tests.
 
-Servers are started by pytest's first process, with or without pytest-xdist; each process that runs tests has its
-own database and its own Redis database. What the application's settings read is set here before any test imports it.
+The first process of pytest starts the servers, with or without pytest-xdist. Each process that runs tests has a
+database and a Redis database of its own. The environment of the application's settings is set here, before any
+test imports them.
 """
 
 import gc
@@ -27,59 +28,77 @@ from scripts.devstack.environment import ROOT
 from tests.support.cleanup import Cleaner
 from tests.support.servers import Servers
 
-WAITING = ("system", "brokers", "bench", "chaos", "test_up", "test_server", "browser")
-"""Groups that wait for processes of their own more than they compute, the longest first."""
+WAITING = ("system", "brokers", "bench", "chaos", "test_up", "test_worker", "browser")
+"""Groups of tests that mostly wait for their own processes, longest first."""
+SLOW = "--slow"
+"""Option that adds the tests marked `slow`: long chaos and full matrices."""
+SLOW_EXAMPLES = 500
+"""Examples of each property test under `--slow` that sets no number itself; 100 otherwise."""
 
 servers = Servers()
 
 hypothesis.settings.register_profile(
     "steady",
-    # The same examples in every run, and no clock: it fails for what was changed, not by chance or on a busy machine.
+    # Repeatable: the same examples in every run and no deadline, so that a test fails for a change only.
     derandomize=True,
     database=None,
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.register_profile("explore", hypothesis.settings.get_profile("steady"), derandomize=False)
-"""For a person who looks for more: `--hypothesis-profile=explore`."""
+"""Profile for new examples in each run: `--hypothesis-profile=explore`."""
+hypothesis.settings.register_profile(
+    "slow", hypothesis.settings.get_profile("explore"), max_examples=SLOW_EXAMPLES, print_blob=True
+)
 hypothesis.settings.load_profile("steady")
 
 pytest_plugins = [f"tests.fixtures.{module.stem}" for module in sorted((ROOT / "tests" / "fixtures").glob("[a-z]*.py"))]
-"""Every module of fixtures is known by being there."""
+"""All modules of fixtures."""
 pytest.register_assert_rewrite(*pytest_plugins)  # Some import others before pytest does.
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare `--slow`."""
+    parser.addoption(SLOW, action="store_true", help="add long chaos and full matrices")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the servers in the first process."""
+    if config.getoption(SLOW):
+        hypothesis.settings.load_profile("slow")
     if servers.owned and not config.option.collectonly:
         servers.start()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End them, also after Ctrl-C."""
+    """Stop the servers, also after Ctrl-C."""
     if servers.owned:
         servers.stop()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that share something that takes long to make run in one process, which makes it once.
+    """Deselect slow tests, and run tests that share an expensive fixture in one process.
 
-    pytest-xdist begins with the groups, in our order; single tests fill up what is left of the time.
+    pytest-xdist starts with the groups in this order. Single tests fill the rest of the time.
     """
+    if not config.getoption(SLOW):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        items[:] = [item for item in items if item not in slow]
+        config.hook.pytest_deselected(items=slow)
     for item in items:
         if shared := _shared(item):
             item.add_marker(pytest.mark.xdist_group(shared))
         group = item.get_closest_marker("xdist_group")
         if group and hasattr(config, "workerinput"):
-            # pytest-xdist 3.8 says so in a place where pytest 9 doesn't look any more.
+            # pytest-xdist 3.8 writes the group into an attribute that pytest 9 does not read.
             item._id = item.id.parse(f"{item.nodeid}@{group.args[0]}")
     if hasattr(config, "workerinput"):
         items[:] = _spread(items)
 
 
 def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Groups that mostly wait and groups that compute by turns, the longest of each first, then what is in none."""
+    """Alternate waiting groups and computing groups, longest first, then append the tests outside of groups."""
     groups: dict[str, list[pytest.Item]] = {}
     single = []
     for item in items:
@@ -87,12 +106,12 @@ def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
         (groups.setdefault(group.args[0], []) if group else single).append(item)
     waiting = [groups.pop(name) for name in WAITING if name in groups]
     computing = sorted(groups.values(), key=len, reverse=True)
-    by_turns = chain.from_iterable(zip_longest(waiting, computing, fillvalue=[]))
-    return [*chain.from_iterable(by_turns), *single]
+    alternating = chain.from_iterable(zip_longest(waiting, computing, fillvalue=[]))
+    return [*chain.from_iterable(alternating), *single]
 
 
 def _shared(item: pytest.Item) -> str | None:
-    """Return what a test shares with others: the system, the browser, a database's shape, or its module's fixtures."""
+    """Return the group of a test: the system, the browser, the shape of its database, or its module's fixtures."""
     if item.get_closest_marker("xdist_group") or not isinstance(item, pytest.Function):
         return None
     for name in ("system", "browser"):
@@ -106,7 +125,7 @@ def _shared(item: pytest.Item) -> str | None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[Any]:
-    """What is imported and collected stays: nobody looks through it for garbage, then or while tests run."""
+    """Exempt all imported and collected objects from garbage collection, which would visit them in each test."""
     gc.disable()
     try:
         return (yield)
@@ -117,25 +136,25 @@ def pytest_collection() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def throwaway() -> Servers:
-    """The servers of this run, which make databases."""
+    """Return the servers of this run, which create databases."""
     return servers
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Any:
-    """The throwaway PostgreSQL: `dsn(user, dbname)`."""
+    """Return the PostgreSQL of this run: `dsn(user, dbname)`."""
     return servers.postgres
 
 
 @pytest.fixture(scope="session")
 def migrated_cluster() -> Path:
-    """The home of a cluster to begin with a copy of."""
+    """Return the directory of a migrated cluster at rest, for copies."""
     return servers.cluster()
 
 
 @pytest.fixture
 def bare_database() -> Iterator[str]:
-    """The name of a database of this test's own that has been bootstrapped and not migrated."""
+    """Yield the name of a new database that is bootstrapped and not migrated."""
     name = f"bare_{servers.worker}"
     servers.bare_database(name)
     yield name
@@ -144,27 +163,27 @@ def bare_database() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def redis_url() -> str:
-    """This process's own Redis database."""
+    """Return the URL of this process's Redis database."""
     return servers.redis_url
 
 
 @pytest.fixture(scope="session")
 def database() -> str:
-    """The name of this process's own migrated database; the application's settings lead there."""
+    """Create this process's migrated database, which the application's settings name, and return its name."""
     servers.fresh_database(servers.database)
     return servers.database
 
 
 @pytest.fixture(scope="session")
 def superuser(database: str) -> Iterator[connection]:
-    """A connection to it that may do everything, without transactions."""
+    """Yield an autocommit connection of a superuser to this process's database."""
     with closing(databases.superuser(servers.postgres, database)) as connected:
         yield connected
 
 
 @pytest.fixture(scope="session")
 def cleaner(database: str) -> Iterator[Cleaner]:
-    """Yield what empties the tables that tests have filled."""
+    """Yield the cleaner of this process's database."""
     with closing(databases.superuser(servers.postgres, database)) as connected:
         yield Cleaner(connected)
 
@@ -177,34 +196,34 @@ def clean(cleaner: Cleaner) -> Callable[[], None]:
 
 @pytest.fixture
 def always_triggers(cleaner: Cleaner) -> Iterator[None]:
-    """Let triggers that fire for replicas too do so, which clean-ups between tests prevent."""
+    """Restore the triggers that fire for replicas too. Clean-ups need them off."""
     with cleaner.always_triggers():
         yield
 
 
 @pytest.fixture
 def db_clean(clean: Callable[[], None]) -> str:
-    """The name of the database, which is as the migrations leave it."""
+    """Empty the database except for rows of migrations, and return its name."""
     clean()
     return servers.database
 
 
 @dataclass(frozen=True)
 class System:
-    """A complete system: what its `run.json` says, and its directory."""
+    """A running system: its directory and the content of its `run.json`."""
 
     var: Path
     run: dict[str, Any]
 
     @property
     def api(self) -> str:
-        """Where it answers."""
+        """Base URL of the API."""
         return str(self.run["api"])
 
 
 @pytest.fixture
 def system(_system: System) -> System:
-    """The whole system, whose admin may sign in: tests don't wait for the next code of an authenticator."""
+    """Return the running system, with the admin's used TOTP steps forgotten so that no test waits for a new code."""
     with closing(psycopg2.connect(_system.run["database_direct_url"])) as owner, owner, owner.cursor() as cursor:
         cursor.execute("update app.totp_factors set last_step = 0")
     return _system
@@ -212,8 +231,7 @@ def system(_system: System) -> System:
 
 @pytest.fixture(scope="session")
 def _system() -> Iterator[System]:
-    """Everything, as `./scripts/up` starts it; one for all tests that ask for it."""
-    # Not under pytest's own temporary directory, which nobody else may enter: PostgreSQL runs as user postgres.
+    # Not under pytest's own temporary directory: PostgreSQL runs as user postgres, which may not enter it.
     var = Path(tempfile.mkdtemp(prefix="companon-system-", dir="/tmp"))
     port = str(sockets.free_port())
     subprocess.run([ROOT / "scripts" / "up", "--detach", "--var", var, "--port", port], check=True)

@@ -1,4 +1,4 @@
-"""One stage for all tests of this directory: servers take longer to start than most tests run."""
+"""Servers that all chaos tests share, because they take longer to start than most of the tests run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ SEED = 20261122
 
 @pytest.fixture(scope="session")
 def servers_with_faults(migrated_cluster: Path) -> Iterator[Stage]:
-    """Servers behind proxies, and the outside world."""
+    """Yield servers behind proxies and the external service."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Stage, "cluster", migrated_cluster)
         with staged(SEED) as stage:
@@ -22,8 +22,7 @@ def servers_with_faults(migrated_cluster: Path) -> Iterator[Stage]:
 
 @pytest.fixture
 def stage(servers_with_faults: Stage) -> Iterator[Stage]:
-    """The stage, with nobody on it and no jobs."""
-
+    """Yield the servers without jobs, relays and workers."""
     servers_with_faults.clear()
     yield servers_with_faults
     servers_with_faults.end_all()

@@ -1,17 +1,21 @@
-"""Real relays and workers, while what they depend on fails: nothing is lost, nothing happens twice."""
+"""Relays and workers under faults of their dependencies: no job is lost or runs twice."""
 
 import pytest
 
+from scripts.commands.soak.faults import FAULTS
 from scripts.commands.soak.run import Director, Plan
 from scripts.commands.soak.stage import Stage
 from tests.chaos.conftest import SEED
 
 pytestmark = pytest.mark.xdist_group("chaos")
 
+SHORT = Plan(jobs=400, seconds=7.0, faults=8, seed=SEED)
+LONG = Plan(jobs=12_000, seconds=240.0, faults=5 * len(FAULTS), seed=SEED + 1)
+"""Each kind of fault five times."""
 
-def test_whatever_fails_each_job_that_was_asked_for_happens_once(stage: Stage) -> None:
-    plan = Plan(jobs=400, seconds=7.0, faults=8, seed=SEED)
 
+@pytest.mark.parametrize("plan", [SHORT, pytest.param(LONG, marks=pytest.mark.slow)], ids=["short", "long"])
+def test_jobs_under_faults_run_exactly_once(stage: Stage, plan: Plan) -> None:
     report = Director(stage, plan).run()
 
     print(report.numbers())
