@@ -5,24 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from scripts.commands.soak.run import staged
-from scripts.commands.soak.stage import Stage
+from scripts.commands.soak.run import running_testbed
+from scripts.commands.soak.testbed import FaultTestbed
 
 SEED = 20261122
 
 
 @pytest.fixture(scope="session")
-def servers_with_faults(migrated_cluster: Path) -> Iterator[Stage]:
+def _testbed(migrated_cluster: Path) -> Iterator[FaultTestbed]:
     """Yield servers behind proxies and the external service."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stage, "cluster", migrated_cluster)
-        with staged(SEED) as stage:
-            yield stage
+        patch.setattr(FaultTestbed, "cluster", migrated_cluster)
+        with running_testbed(SEED) as testbed:
+            yield testbed
 
 
 @pytest.fixture
-def stage(servers_with_faults: Stage) -> Iterator[Stage]:
+def testbed(_testbed: FaultTestbed) -> Iterator[FaultTestbed]:
     """Yield the servers without jobs, relays and workers."""
-    servers_with_faults.clear()
-    yield servers_with_faults
-    servers_with_faults.end_all()
+    _testbed.clear()
+    yield _testbed
+    _testbed.end_all()

@@ -1,4 +1,4 @@
-"""PostgreSQL crashes while jobs commit without waiting for its disk: an effect and its job's end go together."""
+"""Crashes of PostgreSQL while jobs commit asynchronously: an effect and the end of its job stay together."""
 
 import time
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ import pytest
 
 from models.core.database import FLUSH
 from scripts.commands.soak.faults import crash_postgres
-from scripts.commands.soak.run import LEFT, tally
-from scripts.commands.soak.stage import RELAYS, WORKERS, Stage
+from scripts.commands.soak.run import LEFT, count_results
+from scripts.commands.soak.testbed import RELAYS, WORKERS, FaultTestbed
 
 pytestmark = pytest.mark.xdist_group("chaos")
 
 LONG = 240.0
 JOBS = 600
-ASK = """
+ENQUEUE = """
     with intended as (insert into chaos.intents select n::text, 'insert' from generate_series(1, %s) as n returning key)
     select app.add_job(gen_random_uuid(), 'chaos.insert', jsonb_build_array(key), p_brand_id => gen_random_uuid())
     from intended
@@ -27,40 +27,40 @@ EFFECTS_BESIDE_ENDS = """
 
 
 @pytest.fixture
-def lazy(stage: Stage) -> Iterator[Stage]:
-    """The stage, where what nobody waits for is written down late."""
-    stage.rows("alter system set wal_writer_delay = '10s'")
-    stage.rows("select pg_reload_conf()")
-    yield stage
-    stage.rows("alter system reset wal_writer_delay")
-    stage.rows("select pg_reload_conf()")
+def late_flush(testbed: FaultTestbed) -> Iterator[FaultTestbed]:
+    """Yield the testbed with asynchronous commits flushed after 10 seconds."""
+    testbed.rows("alter system set wal_writer_delay = '10s'")
+    testbed.rows("select pg_reload_conf()")
+    yield testbed
+    testbed.rows("alter system reset wal_writer_delay")
+    testbed.rows("select pg_reload_conf()")
 
 
-def until(stage: Stage, sql: str, *params: object) -> None:
+def until(testbed: FaultTestbed, sql: str, *params: object) -> None:
     """Wait until a query is true."""
     deadline = time.monotonic() + LONG
-    while not stage.rows(sql, params)[0][0]:
-        assert time.monotonic() < deadline, f"{sql} took too long\n{stage.logs()}"
-        time.sleep(0.05)  # each look is a connection
+    while not testbed.rows(sql, params)[0][0]:
+        assert time.monotonic() < deadline, f"{sql} took too long\n{testbed.logs()}"
+        time.sleep(0.05)  # Each poll opens a connection.
 
 
-def test_what_a_crash_takes_back_is_run_again_and_happens_once(lazy: Stage) -> None:
-    lazy.rows(ASK, [JOBS])
-    lazy.enter({"relay-1": RELAYS["relay-1"], "worker-1": WORKERS["worker-1"]})
+def test_jobs_lost_in_crash_run_again_once(late_flush: FaultTestbed) -> None:
+    late_flush.rows(ENQUEUE, [JOBS])
+    late_flush.start_members({"relay-1": RELAYS["relay-1"], "worker-1": WORKERS["worker-1"]})
 
     for share in (0.5, 1):
-        until(lazy, "select count(*) >= %s from chaos.effects", share * JOBS)
-        crash_postgres(lazy)
-        assert lazy.rows(EFFECTS_BESIDE_ENDS) == [(True,)]
-    until(lazy, f"select not exists ({LEFT.replace('count(*)', '')})")
+        until(late_flush, "select count(*) >= %s from chaos.effects", share * JOBS)
+        crash_postgres(late_flush)
+        assert late_flush.rows(EFFECTS_BESIDE_ENDS) == [(True,)]
+    until(late_flush, f"select not exists ({LEFT.replace('count(*)', '')})")
 
-    report = tally(lazy)
+    report = count_results(late_flush)
     assert report.is_clean, report.details
     assert report.jobs == JOBS
 
 
-def test_what_is_about_to_leave_the_database_is_on_the_disk(lazy: Stage) -> None:
-    with closing(lazy.superuser()) as writer, closing(lazy.superuser()) as reader:
+def test_read_of_unflushed_commit_flushes_it_first(late_flush: FaultTestbed) -> None:
+    with closing(late_flush.superuser()) as writer, closing(late_flush.superuser()) as reader:
         with writer.cursor() as cursor:
             cursor.execute("set synchronous_commit = off")
             cursor.execute("insert into chaos.intents values ('seen', 'outward')")

@@ -3,8 +3,8 @@
 import pytest
 
 from scripts.commands.soak.faults import FAULTS
-from scripts.commands.soak.run import Director, Plan
-from scripts.commands.soak.stage import Stage
+from scripts.commands.soak.run import FaultRunner, Plan
+from scripts.commands.soak.testbed import FaultTestbed
 from tests.chaos.conftest import SEED
 
 pytestmark = pytest.mark.xdist_group("chaos")
@@ -15,8 +15,8 @@ LONG = Plan(jobs=12_000, seconds=240.0, faults=5 * len(FAULTS), seed=SEED + 1)
 
 
 @pytest.mark.parametrize("plan", [SHORT, pytest.param(LONG, marks=pytest.mark.slow)], ids=["short", "long"])
-def test_jobs_under_faults_run_exactly_once(stage: Stage, plan: Plan) -> None:
-    report = Director(stage, plan).run()
+def test_jobs_under_faults_run_exactly_once(testbed: FaultTestbed, plan: Plan) -> None:
+    report = FaultRunner(testbed, plan).run()
 
     print(report.numbers())
     assert report.is_clean, f"seed {plan.seed}: {report.numbers()}\n{report.details}"

@@ -1,4 +1,4 @@
-"""The proxy fails as networks do: what a client sees of each failure."""
+"""Failures of the proxy as its clients see them."""
 
 import socket
 import threading
@@ -15,7 +15,7 @@ SHORT = 0.3
 
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[Proxy]:
-    """A proxy in front of a server that says everything back."""
+    """Yield a proxy in front of an echo server."""
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(tmp_path / "echo"))
     server.listen()
@@ -45,27 +45,27 @@ def connect(proxy: Proxy) -> socket.socket:
     return socket.create_connection(("127.0.0.1", proxy.port), timeout=60)
 
 
-def say(client: socket.socket, words: bytes) -> bytes:
+def exchange(client: socket.socket, words: bytes) -> bytes:
     client.sendall(words)
     return client.recv(1000)
 
 
-def test_bytes_go_through_both_ways(proxy: Proxy) -> None:
+def test_proxy_forwards_both_ways(proxy: Proxy) -> None:
     with connect(proxy) as client:
-        assert say(client, b"hello") == b"hello"
+        assert exchange(client, b"hello") == b"hello"
 
 
-def test_a_reset_is_a_reset_and_a_new_connection_works(proxy: Proxy) -> None:
+def test_reset_reaches_client_and_new_connection_works(proxy: Proxy) -> None:
     with connect(proxy) as client:
-        say(client, b"hello")
+        exchange(client, b"hello")
         proxy.reset_all()
         with pytest.raises(ConnectionResetError):
             client.recv(1000)
     with connect(proxy) as another:
-        assert say(another, b"again") == b"again"
+        assert exchange(another, b"again") == b"again"
 
 
-def test_connections_are_refused_until_it_is_healed_and_the_port_stays(proxy: Proxy) -> None:
+def test_refused_port_accepts_again_after_heal(proxy: Proxy) -> None:
     port = proxy.port
     proxy.refuse()
     with pytest.raises(ConnectionRefusedError):
@@ -75,20 +75,20 @@ def test_connections_are_refused_until_it_is_healed_and_the_port_stays(proxy: Pr
 
     assert proxy.port == port
     with connect(proxy) as client:
-        assert say(client, b"hello") == b"hello"
+        assert exchange(client, b"hello") == b"hello"
 
 
-def test_a_black_hole_says_nothing_and_what_lived_through_it_is_reset(proxy: Proxy) -> None:
+def test_blackhole_drops_bytes_and_heal_resets_connections(proxy: Proxy) -> None:
     with connect(proxy) as client:
-        say(client, b"hello")
+        exchange(client, b"hello")
         proxy.blackhole()
         client.settimeout(SHORT)
         with pytest.raises(TimeoutError):
-            say(client, b"anybody?")
+            exchange(client, b"anybody?")
         with connect(proxy) as late:
             late.settimeout(SHORT)
             with pytest.raises(TimeoutError):
-                say(late, b"anybody?")
+                exchange(late, b"anybody?")
 
         proxy.heal()
 
@@ -96,12 +96,12 @@ def test_a_black_hole_says_nothing_and_what_lived_through_it_is_reset(proxy: Pro
             client.recv(1000)
 
 
-def test_latency_is_paid_each_way_and_order_is_kept(proxy: Proxy) -> None:
+def test_latency_delays_each_way_and_keeps_order(proxy: Proxy) -> None:
     with connect(proxy) as client:
-        say(client, b"hello")
+        exchange(client, b"hello")
         proxy.latency(0.1)
         begin = time.monotonic()
-        assert say(client, b"1") == b"1"
+        assert exchange(client, b"1") == b"1"
         assert time.monotonic() - begin >= 0.2
         client.sendall(b"2")
         proxy.heal()
@@ -112,10 +112,10 @@ def test_latency_is_paid_each_way_and_order_is_kept(proxy: Proxy) -> None:
         assert heard == b"23"
 
 
-def test_an_answer_is_cut_in_the_middle(proxy: Proxy) -> None:
+def test_cut_ends_answer_in_the_middle(proxy: Proxy) -> None:
     with connect(proxy) as client:
-        say(client, b"hello")
+        exchange(client, b"hello")
         proxy.cut_after(3)
 
-        assert say(client, b"goodbye") == b"goo"
+        assert exchange(client, b"goodbye") == b"goo"
         assert client.recv(1000) == b""

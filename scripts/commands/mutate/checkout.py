@@ -26,7 +26,7 @@ MIGRATE = "from tests.support.servers import Servers; Servers().fresh_database('
 
 
 class Outcome(StrEnum):
-    """What came of one fault."""
+    """Result of one fault."""
 
     NOTICED = "noticed"
     SURVIVED = "survived"
@@ -38,7 +38,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Trial:
-    """The result of one fault."""
+    """One fault and its result."""
 
     fault: Fault
     outcome: Outcome

@@ -1,120 +1,120 @@
-"""The ways in which things go wrong: each does its harm and says how it is put right again, and when."""
+"""Faults of processes, servers and networks. A fault that lasts returns the function that ends it, and when."""
 
 import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 
-from scripts.commands.soak.stage import Stage
+from scripts.commands.soak.testbed import FaultTestbed
 
 Undo = tuple[float, Callable[[], None]]
-"""Seconds from now, and what ends the fault then."""
-Fault = Callable[[Stage], Undo | None]
+"""Seconds from now, and the function that ends the fault."""
+Fault = Callable[[FaultTestbed], Undo | None]
 
 
-def kill_worker(stage: Stage) -> None:
-    """One worker process of one worker; its master ends the rest."""
-    _signal(stage.one_of("worker").family()[-1], signal.SIGKILL)
+def kill_worker(testbed: FaultTestbed) -> None:
+    """Kill one child process of a worker; its parent ends the others."""
+    _signal(testbed.choose_member("worker").family()[-1], signal.SIGKILL)
 
 
-def kill_worker_whole(stage: Stage) -> None:
-    """A whole worker, as when its machine goes."""
-    os.killpg(stage.one_of("worker").process.pid, signal.SIGKILL)
+def kill_worker_whole(testbed: FaultTestbed) -> None:
+    """Kill a worker with all its processes, as a loss of its machine would."""
+    os.killpg(testbed.choose_member("worker").process.pid, signal.SIGKILL)
 
 
-def kill_relay(stage: Stage) -> None:
-    """A relay."""
-    _signal(stage.one_of("relay").process.pid, signal.SIGKILL)
+def kill_relay(testbed: FaultTestbed) -> None:
+    """Kill a relay."""
+    _signal(testbed.choose_member("relay").process.pid, signal.SIGKILL)
 
 
-def stop_worker(stage: Stage) -> Undo:
-    """A worker stands still, with its locks and connections."""
-    return _stopped(stage.one_of("worker").family(), 2.5)
+def stop_worker(testbed: FaultTestbed) -> Undo:
+    """Stop a worker, which keeps its locks and connections, for 2.5 seconds."""
+    return _stopped(testbed.choose_member("worker").family(), 2.5)
 
 
-def stop_relay(stage: Stage) -> Undo:
-    """A relay stands still."""
-    return _stopped(stage.one_of("relay").family(), 2.5)
+def stop_relay(testbed: FaultTestbed) -> Undo:
+    """Stop a relay for 2.5 seconds."""
+    return _stopped(testbed.choose_member("relay").family(), 2.5)
 
 
-def kill_redis(stage: Stage) -> Undo:
-    """Redis dies and comes back a little later, with what it had written down."""
-    stage.redis.kill()
-    return 0.5, stage.redis.start
+def kill_redis(testbed: FaultTestbed) -> Undo:
+    """Kill Redis and start it half a second later with its persisted data."""
+    testbed.redis.kill()
+    return 0.5, testbed.redis.start
 
 
-def stop_redis(stage: Stage) -> Undo:
-    """Redis stands still for longer than anybody waits for it."""
-    assert stage.redis.process is not None
-    return _stopped([stage.redis.process.pid], 3.5)
+def stop_redis(testbed: FaultTestbed) -> Undo:
+    """Stop Redis for longer than the time limit of its clients."""
+    assert testbed.redis.process is not None
+    return _stopped([testbed.redis.process.pid], 3.5)
 
 
-def flush_redis(stage: Stage) -> None:
-    """Redis forgets everything."""
-    stage.client().flushall()
+def flush_redis(testbed: FaultTestbed) -> None:
+    """Delete all data in Redis."""
+    testbed.client().flushall()
 
 
-def restart_postgres(stage: Stage) -> None:
-    """PostgreSQL is restarted, fast: every session ends."""
-    stage.postgres.restart()
+def restart_postgres(testbed: FaultTestbed) -> None:
+    """Restart PostgreSQL in fast mode, which ends every session."""
+    testbed.postgres.restart()
 
 
-def crash_postgres(stage: Stage) -> None:
-    """PostgreSQL ends without a checkpoint, and recovers from its log."""
-    assert stage.postgres.process is not None
-    stage.postgres.process.send_signal(signal.SIGQUIT)
-    stage.postgres.process.wait()
-    stage.postgres.start()
+def crash_postgres(testbed: FaultTestbed) -> None:
+    """Crash PostgreSQL without a checkpoint, so that it recovers from its log."""
+    assert testbed.postgres.process is not None
+    testbed.postgres.process.send_signal(signal.SIGQUIT)
+    testbed.postgres.process.wait()
+    testbed.postgres.start()
 
 
-def kill_backend(stage: Stage) -> None:
-    """A server process of PostgreSQL's is killed: it ends all the others and recovers, under the same postmaster."""
-    for pid in stage.backends("companon-worker")[:1]:
+def kill_backend(testbed: FaultTestbed) -> None:
+    """Kill one backend of PostgreSQL. The postmaster ends all others and recovers."""
+    for pid in testbed.backends("companon-worker")[:1]:
         _signal(pid, signal.SIGKILL)
 
 
-def reset_postgres(stage: Stage) -> None:
-    """Every connection to PostgreSQL is reset."""
-    stage.to_postgres.reset_all()
+def reset_postgres(testbed: FaultTestbed) -> None:
+    """Reset every connection to PostgreSQL."""
+    testbed.to_postgres.reset_all()
 
 
-def reset_redis(stage: Stage) -> None:
-    """Every connection to Redis is reset."""
-    stage.to_redis.reset_all()
+def reset_redis(testbed: FaultTestbed) -> None:
+    """Reset every connection to Redis."""
+    testbed.to_redis.reset_all()
 
 
-def refuse_postgres(stage: Stage) -> Undo:
-    """PostgreSQL's port is closed."""
-    stage.to_postgres.refuse()
-    return 1.0, stage.to_postgres.heal
+def refuse_postgres(testbed: FaultTestbed) -> Undo:
+    """Close PostgreSQL's port for a second."""
+    testbed.to_postgres.refuse()
+    return 1.0, testbed.to_postgres.heal
 
 
-def blackhole_postgres(stage: Stage) -> Undo:
-    """What is sent to PostgreSQL vanishes."""
-    stage.to_postgres.blackhole()
-    return 2.0, stage.to_postgres.heal
+def blackhole_postgres(testbed: FaultTestbed) -> Undo:
+    """Drop all bytes to and from PostgreSQL for 2 seconds."""
+    testbed.to_postgres.blackhole()
+    return 2.0, testbed.to_postgres.heal
 
 
-def blackhole_redis(stage: Stage) -> Undo:
-    """What is sent to Redis vanishes, for longer than anybody waits for it."""
-    stage.to_redis.blackhole()
-    return 4.0, stage.to_redis.heal
+def blackhole_redis(testbed: FaultTestbed) -> Undo:
+    """Drop all bytes to and from Redis for longer than the time limit of its clients."""
+    testbed.to_redis.blackhole()
+    return 4.0, testbed.to_redis.heal
 
 
-def slow_postgres(stage: Stage) -> Undo:
-    """Every byte takes 20 ms each way."""
-    stage.to_postgres.latency(0.02)
-    return 2.0, stage.to_postgres.heal
+def slow_postgres(testbed: FaultTestbed) -> Undo:
+    """Delay every byte by 20 ms each way for 2 seconds."""
+    testbed.to_postgres.latency(0.02)
+    return 2.0, testbed.to_postgres.heal
 
 
-def cut_postgres(stage: Stage) -> None:
-    """An answer is cut off in the middle; it may be that to a COMMIT or a claim."""
-    stage.to_postgres.cut_after(stage.random.randrange(20, 2000))
+def cut_postgres(testbed: FaultTestbed) -> None:
+    """Cut an answer of PostgreSQL in the middle, such as that to a COMMIT or a claim."""
+    testbed.to_postgres.cut_after(testbed.random.randrange(20, 2000))
 
 
-def cut_redis(stage: Stage) -> None:
-    """An answer is cut off in the middle; it may be ids that Redis no longer holds."""
-    stage.to_redis.cut_after(stage.random.randrange(5, 400))
+def cut_redis(testbed: FaultTestbed) -> None:
+    """Cut an answer of Redis in the middle, such as ids that Redis no longer holds."""
+    testbed.to_redis.cut_after(testbed.random.randrange(5, 400))
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -138,18 +138,18 @@ FAULTS: tuple[Fault, ...] = (
     slow_postgres,
     refuse_postgres,
 )
-"""Every kind of fault, the first ones the likeliest to find something."""
+"""All faults, those first that found most defects."""
 
 
 def _stopped(pids: list[int], seconds: float) -> Undo:
     for pid in pids:
         _signal(pid, signal.SIGSTOP)
 
-    def go_on() -> None:
+    def resume() -> None:
         for pid in pids:
             _signal(pid, signal.SIGCONT)
 
-    return seconds, go_on
+    return seconds, resume
 
 
 def _signal(pid: int, number: int) -> None:

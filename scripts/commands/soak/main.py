@@ -1,4 +1,4 @@
-"""`./scripts/soak`: the chaos suite for as long as you like, and what came of it."""
+"""`./scripts/soak`: run jobs under faults for a chosen time and report the result."""
 
 import argparse
 import json
@@ -9,17 +9,21 @@ from scripts.commands.soak.run import Plan, Report, run
 from scripts.devstack.progress import SetupError, say
 
 RATE = 100
-"""Jobs asked for per second, unless `--minutes` says otherwise."""
+"""Jobs enqueued per second, unless `--minutes` is given."""
 GAP = 2.5
-"""Seconds between two faults."""
+"""Mean seconds between two faults."""
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; 1 when anything was lost, happened twice, or happened that nobody asked for."""
+    """Run the command.
+
+    Returns:
+        1 if an effect was lost, happened twice, or happened without an intent; otherwise 0.
+    """
     given = parser().parse_args(argv)
     seconds = given.minutes * 60 if given.minutes else given.jobs / RATE
     plan = Plan(given.jobs, seconds, max(1, round(seconds / GAP)), given.seed)
-    say(f"{plan.jobs} jobs in {seconds:.0f} s, {plan.faults} faults; --seed {plan.seed} chooses the same again")
+    say(f"{plan.jobs} jobs in {seconds:.0f} s, {plan.faults} faults; --seed {plan.seed} repeats the choices")
     try:
         report = run(plan)
     except SetupError as error:
@@ -33,11 +37,11 @@ def main(argv: list[str]) -> int:
 
 def show(report: Report) -> None:
     """Print the summary."""
-    say(f"{report.jobs} jobs over after {report.seconds:.0f} s, {sum(report.faults.values())} faults")
+    say(f"{report.jobs} jobs finished after {report.seconds:.0f} s, {sum(report.faults.values())} faults")
     table(["fault", "times"], [[kind.replace("_", " "), str(times)] for kind, times in report.faults.items()])
-    say(f"  outside: {report.outside_calls} calls, {report.outside_acts} acts")
-    say(f"  from a fault until the last job that ran at that moment was over: p95 {report.recovery_p95_s} s")
-    columns = ["fault", "job", "attempts", "crashes", "over after s"]
+    say(f"  vendor: {report.vendor_calls} calls, {report.vendor_acts} acts")
+    say(f"  from a fault until the last job that ran at that moment had finished: p95 {report.recovery_p95_s} s")
+    columns = ["fault", "job", "attempts", "crashes", "finished after s"]
     table(columns, [[str(cell) for cell in row[: len(columns)]] for row in report.slowest])
     say(f"  lost {report.lost}, duplicate {report.duplicate}, ghost {report.ghost}")
     if not report.is_clean:
@@ -45,10 +49,12 @@ def show(report: Report) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(prog="scripts/soak", description="Put the job engine under faults and count.")
-    made.add_argument("--jobs", type=int, default=20000, metavar="N", help="jobs to ask for, besides their children")
-    made.add_argument("--minutes", type=float, metavar="N", help="over how long (default: 100 jobs a second)")
-    made.add_argument("--seed", type=int, default=random.randrange(10**6), metavar="N", help="for the same choices")
-    made.add_argument("--json", action="store_true", help="print one object on the last line")
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(prog="scripts/soak", description="Run jobs under faults and count effects.")
+    made.add_argument("--jobs", type=int, default=20000, metavar="N", help="jobs to enqueue, besides their children")
+    made.add_argument("--minutes", type=float, metavar="N", help="duration (default: 100 jobs a second)")
+    made.add_argument(
+        "--seed", type=int, default=random.randrange(10**6), metavar="N", help="repeat the choices of a run"
+    )
+    made.add_argument("--json", action="store_true", help="print a JSON object on the last line")
     return made

@@ -1,4 +1,4 @@
-"""The relay of a system that has the chaos suite's actors too, and less patience: seconds, where there are minutes."""
+"""A relay that also declares the chaos suite's actors and waits seconds instead of minutes."""
 
 import os
 
@@ -6,11 +6,11 @@ import scripts.commands.soak.actors  # noqa: F401  (declares the actors)
 from jobs.engine import registry
 from jobs.engine.relay import relay
 from jobs.engine.relay.__main__ import main
-from scripts.commands.soak.variables import LIMIT
+from scripts.commands.soak.variables import TIME_LIMIT
 
 if __name__ == "__main__":
     relay.RESTART_GRACE = 4.0
     relay.GONE_AFTER = 2.0
-    if LIMIT in os.environ:
+    if TIME_LIMIT in os.environ:
         registry.HELD_AT_MOST = registry.HARD_GRACE = 1.0
     main()

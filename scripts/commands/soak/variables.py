@@ -1,6 +1,6 @@
-"""The environment variables by which the chaos suite's processes are told what is theirs."""
+"""Environment variables of the chaos suite's processes."""
 
-URL = "CHAOS_OUTSIDE"
-"""Where the outside world is."""
-LIMIT = "CHAOS_LIMIT"
-"""The time limit of `chaos.brief`, in seconds; a minute where it isn't said."""
+VENDOR_URL = "CHAOS_VENDOR_URL"
+"""URL of the vendor."""
+TIME_LIMIT = "CHAOS_TIME_LIMIT"
+"""Time limit of `chaos.brief` in seconds, 60 by default."""

@@ -1,4 +1,4 @@
-"""A vendor in the outside world: acts once per idempotency key, and sometimes keeps its answer to itself."""
+"""A vendor that acts once per idempotency key and loses some of its answers."""
 
 import json
 import random
@@ -6,12 +6,12 @@ import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-UNANSWERED = 0.1
-"""Of its answers the part that gets lost after the act."""
+LOST_ANSWERS = 0.1
+"""Share of answers that are lost after the act, 0 to 1."""
 
 
-class Outside:
-    """An HTTP server that remembers which acts it was asked for, by business key and idempotency key."""
+class Vendor:
+    """An HTTP server that records acts by business key and idempotency key."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -24,49 +24,49 @@ class Outside:
 
     @property
     def url(self) -> str:
-        """Where to POST an act."""
+        """URL that accepts acts by POST."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/"
 
     def start(self) -> None:
-        """Listen."""
+        """Start listening."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End."""
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
 
     def act(self, idempotency_key: str, key: str) -> bool:
-        """Act, unless it has been done under this idempotency key; whether the answer is to be lost."""
+        """Act once per idempotency key. Return whether to lose the answer."""
         with self._lock:
             self.calls += 1
             self._acts.setdefault(idempotency_key, key)
-            return self._random.random() < UNANSWERED
+            return self._random.random() < LOST_ANSWERS
 
-    def forget(self) -> None:
-        """Nothing has been done yet."""
+    def clear(self) -> None:
+        """Delete all recorded acts."""
         with self._lock:
             self._acts.clear()
             self.calls = 0
 
     def acts(self) -> Counter[str]:
-        """How often it has acted, by business key."""
+        """Return the number of acts by business key."""
         with self._lock:
             return Counter(self._acts.values())
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        outside = self
+        vendor = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if outside.act(self.headers["Idempotency-Key"], body["key"]):
+                if vendor.act(self.headers["Idempotency-Key"], body["key"]):
                     self.close_connection = True
                     return
                 self.send_response(204)
                 self.end_headers()
 
             def log_message(self, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         return Handler

@@ -1,4 +1,4 @@
-"""What is put under faults: servers of its own behind proxies, two relays and two workers that are started again."""
+"""Servers behind proxies, two relays and two workers, which are restarted when they end."""
 
 import os
 import random
@@ -11,9 +11,9 @@ from pathlib import Path
 from uuid import UUID
 
 from scripts.commands.bench.servers import Bench, python
-from scripts.commands.soak.outside import Outside
 from scripts.commands.soak.proxy import Proxy
-from scripts.commands.soak.variables import URL
+from scripts.commands.soak.variables import VENDOR_URL
+from scripts.commands.soak.vendor import Vendor
 from scripts.devstack import processes
 from scripts.devstack.environment import VENV
 from scripts.devstack.postgres import SUPERUSER
@@ -35,7 +35,7 @@ SCHEMA = """
     grant usage on schema chaos to app_job, app_worker;
     grant insert on chaos.intents, chaos.effects to app_job, app_worker;
 """
-FORGET = """
+CLEAR = """
     truncate app.jobs, app.job_keys, app.job_history, app.dead_jobs, chaos.intents, chaos.effects, chaos.faults,
         chaos.held cascade
 """
@@ -63,8 +63,8 @@ RELAYS = {name: python("scripts.commands.soak.relay") for name in ("relay-1", "r
 
 
 @dataclass
-class Member:
-    """A process that is started again whenever it has ended."""
+class ManagedProcess:
+    """A process that is restarted when it has ended."""
 
     name: str
     argv: Sequence[str]
@@ -73,59 +73,59 @@ class Member:
     starts: int = 1
 
     def family(self) -> list[int]:
-        """The PIDs of the process and its children: they are a session."""
+        """Return the PIDs of the process and its children, which form a session."""
         return sorted(each.pid for each in processes.processes() if each.session == self.process.pid)
 
 
-class Stage(Bench):
-    """Servers, proxies, the outside world, and the cast."""
+class FaultTestbed(Bench):
+    """Servers, proxies, the vendor, relays and workers."""
 
     def __init__(self, base: Path, seed: int) -> None:
         super().__init__(base)
         self.random = random.Random(seed)
-        self.outside = Outside(seed)
+        self.vendor = Vendor(seed)
         self.to_postgres = Proxy(self.postgres.socket_dir / ".s.PGSQL.5432")
         self.to_redis = Proxy(self.redis.socket)
-        self.cast: dict[str, Member] = {}
+        self.members: dict[str, ManagedProcess] = {}
 
     def start(self) -> None:
-        """Bring up everything but the cast."""
+        """Start everything but relays and workers."""
         super().start()
         self.rows(SCHEMA)
-        for part in (self.to_postgres, self.to_redis, self.outside):
+        for part in (self.to_postgres, self.to_redis, self.vendor):
             part.start()
 
     def stop(self) -> None:
-        """End everything."""
+        """Stop everything."""
         super().stop()
-        for part in (self.to_postgres, self.to_redis, self.outside):
+        for part in (self.to_postgres, self.to_redis, self.vendor):
             part.stop()
 
     def environment(self, **more: str) -> dict[str, str]:
-        """The cast's environment: it reaches the servers through the proxies alone."""
+        """Return the environment of relays and workers, which reach the servers through the proxies only."""
         logins = {name: self._through_proxy(login) for name, login in LOGINS.items()}
         redis_url = f"redis://127.0.0.1:{self.to_redis.port}/0"
-        return super().environment(**logins, REDIS_URL=redis_url, **{URL: self.outside.url}, **more)
+        return super().environment(**logins, REDIS_URL=redis_url, **{VENDOR_URL: self.vendor.url}, **more)
 
     def _through_proxy(self, login: str) -> str:
         return f"postgresql://{login}@127.0.0.1:{self.to_postgres.port}/companon?sslmode=disable"
 
-    def enter(self, members: Mapping[str, Sequence[str]], **more: str) -> None:
-        """Start members of the cast, with more in their environment."""
+    def start_members(self, members: Mapping[str, Sequence[str]], **more: str) -> None:
+        """Start relays and workers with additional environment variables."""
         for name, argv in members.items():
-            self.cast[name] = Member(name, argv, more, self._start(name, argv, more))
+            self.members[name] = ManagedProcess(name, argv, more, self._start(name, argv, more))
 
-    def revive(self) -> None:
-        """Start again whoever has ended."""
-        for member in self.cast.values():
+    def restart_ended(self) -> None:
+        """Restart the processes that have ended."""
+        for member in self.members.values():
             if member.process.poll() is not None:
-                _end(member.process.pid)  # children that outlived it
+                _end(member.process.pid)  # Its children may have outlived it.
                 member.process = self._start(member.name, member.argv, member.more)
                 member.starts += 1
 
     def end_all(self) -> None:
-        """End the cast and whatever else was started, at once; what was stopped, too."""
-        self.cast.clear()
+        """Kill all processes, stopped ones included."""
+        self.members.clear()
         super().end_all()
 
     def _start(self, name: str, argv: Sequence[str], more: Mapping[str, str]) -> "subprocess.Popen[bytes]":
@@ -133,8 +133,8 @@ class Stage(Bench):
         program = str(VENV / "bin" / argv[0]) if argv[0] == "dramatiq" else argv[0]
         return self.spawn(name, [program, *argv[1:]], self.environment(**more))
 
-    def ask(self, kind: str, key: str) -> UUID:
-        """Ask for a job, past the proxies; its id."""
+    def enqueue(self, kind: str, key: str) -> UUID:
+        """Enqueue a job without the proxies and return its id."""
         self.rows("insert into chaos.intents values (%s, %s)", [key, kind])
         (found,) = self.rows(
             "select app.add_job(gen_random_uuid(), %s, jsonb_build_array(%s), p_brand_id => gen_random_uuid())",
@@ -143,19 +143,19 @@ class Stage(Bench):
         return UUID(str(found[0]))
 
     def clear(self) -> None:
-        """End the cast and forget its jobs."""
+        """Kill all processes and delete all jobs."""
         self.end_all()
-        self.rows(FORGET)
-        self.outside.forget()
+        self.rows(CLEAR)
+        self.vendor.clear()
         self.to_postgres.heal()
         self.to_redis.heal()
 
-    def one_of(self, prefix: str) -> Member:
-        """A member of the cast that the seed picks."""
-        return self.random.choice([member for name, member in self.cast.items() if name.startswith(prefix)])
+    def choose_member(self, prefix: str) -> ManagedProcess:
+        """Return a process that the seed chooses."""
+        return self.random.choice([member for name, member in self.members.items() if name.startswith(prefix)])
 
     def backends(self, application: str) -> list[int]:
-        """The PIDs of the server's processes that serve an application."""
+        """Return the PIDs of PostgreSQL's backends that serve an application."""
         sql = "select pid from pg_stat_activity where application_name = %s and usename <> %s order by pid"
         return [pid for (pid,) in self.rows(sql, [application, SUPERUSER])]
 
