@@ -5,8 +5,8 @@ from uuid import UUID
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
+from models.core import locks
 from models.core.database import Row, execute, new_id
-from models.core.locks import lock
 
 
 class Contact(Row):
@@ -52,5 +52,5 @@ def upsert(user_id: UUID) -> None:
     A person without an accepted scan gets no contact. Other properties of the contact stay.
     """
     # Serialise: without the lock, an older count could be written after a newer one.
-    lock("contact", user_id)
+    locks.acquire("contact", user_id)
     execute(_UPSERT, (new_id(), user_id))

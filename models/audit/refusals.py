@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from models.core.context import RequestInfo, nobody
+from models.core.context import RequestInfo, unauthenticated
 from models.core.database import new_id, transaction, value
 
 TIMEOUT = 2.0
@@ -50,7 +50,7 @@ def record(refused: Refused) -> bool:
     details = {"operation": refused.operation, "status": refused.status}
     if refused.count > 1:
         details["count"] = refused.count
-    with transaction(nobody(), timeout=TIMEOUT):
+    with transaction(unauthenticated(), timeout=TIMEOUT):
         return bool(
             value(
                 "SELECT app.record_refusal(%s, %s, %s, %s, %s, %s, %s, %s, %s)",

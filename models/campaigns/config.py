@@ -87,7 +87,7 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
     found = []
     if len(set(config.consent_tiers)) < len(config.consent_tiers):
         found.append(("consent_tiers", "a tier is named twice"))
-    if config.timezone not in timezones.known():
+    if config.timezone not in timezones.names():
         found.append(("timezone", "not a time zone of the IANA database"))
     found += [
         (field, f"not between {EARLIEST:%Y} and {LATEST:%Y}")

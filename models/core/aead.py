@@ -1,4 +1,4 @@
-"""Sealing: AES-256-GCM (NIST SP 800-38D) for the little that has to be read again, by us or by whoever has the key."""
+"""Authenticated encryption of small values that have to be read again: AES-256-GCM (NIST SP 800-38D)."""
 
 import os
 
@@ -8,26 +8,31 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 _NONCE_BYTES = 12
 
 
-class Broken(Exception):
-    """What should be opened was sealed with another key, for something else, or has been changed."""
+class DecryptionError(Exception):
+    """The ciphertext was changed, or encrypted with another key or other associated data."""
 
 
-def seal(key: bytes, content: bytes, belongs_to: bytes) -> bytes:
-    """`content`, unreadable without `key` and bound to what it belongs to; the nonce comes first.
+def encrypt(key: bytes, content: bytes, associated: bytes) -> bytes:
+    """Return the nonce and the ciphertext of `content`.
 
-    Nonces are random: one key may seal 2³² times.
+    Nonces are random, so one key may encrypt 2³² times.
+
+    Args:
+        key: 32 bytes.
+        content: the plaintext.
+        associated: data that the ciphertext is bound to, such as the id of its record. Decryption needs it.
     """
     nonce = os.urandom(_NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, content, belongs_to)
+    return nonce + AESGCM(key).encrypt(nonce, content, associated)
 
 
-def unseal(key: bytes, sealed: bytes, belongs_to: bytes) -> bytes:
-    """What was sealed.
+def decrypt(key: bytes, encrypted: bytes, associated: bytes) -> bytes:
+    """Return the plaintext of a result of `encrypt`.
 
     Raises:
-        Broken: with another key, for something else, or it is not whole.
+        DecryptionError: it was changed, or encrypted with another key or other associated data.
     """
     try:
-        return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], belongs_to)
+        return AESGCM(key).decrypt(encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], associated)
     except (InvalidTag, ValueError):
-        raise Broken from None
+        raise DecryptionError from None

@@ -89,7 +89,7 @@ def _uuid(text: str | None) -> UUID | None:
     return UUID(text) if text else None
 
 
-def nobody() -> Identity:
+def unauthenticated() -> Identity:
     """Before anybody is known: may call a short list of functions and nothing else."""
     return Identity("web", "app_public")
 

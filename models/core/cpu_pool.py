@@ -1,7 +1,7 @@
-"""Work that takes the processor, done when nobody else wants it: password hashes beside requests of milliseconds.
+"""Low-priority threads for work that needs much processor time, such as password hashes.
 
-A niced thread of its own, rather than whichever thread asks: that one also talks to the database and holds Python's
-lock meanwhile, and whoever waits for the lock would wait for the system to get round to it.
+A request that takes milliseconds must not wait for a hash of 100 ms. The calling thread can't lower its own priority:
+it also holds Python's lock and a database connection, and other threads would wait for it.
 """
 
 import os
@@ -15,23 +15,26 @@ from typing import ParamSpec, TypeVar
 from settings import settings
 
 NICENESS = 10
-"""Of 19: about a tenth of an ordinary thread's share while both want the same core, and all of it while none does."""
+"""0 to 19. At 10, a thread gets a tenth of a core that an ordinary thread wants, and the whole of an idle core."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def aside(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """What `function` returns or raises, from a thread that steps back for others. It should leave Python's lock."""
+def run(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call `function` in a low-priority thread; return its result or raise its error.
+
+    The function should release Python's lock (GIL) while it computes.
+    """
     return _threads(os.getpid()).submit(function, *args, **kwargs).result()
 
 
 @cache
 def _threads(_process: int) -> ThreadPoolExecutor:
-    """One set for each process: threads don't survive a fork."""
-    return ThreadPoolExecutor(settings.slow_threads, "aside", initializer=_step_back)
+    # One pool per process id: threads do not survive a fork.
+    return ThreadPoolExecutor(settings.slow_threads, "cpu-pool", initializer=_lower_priority)
 
 
-def _step_back() -> None:
-    if sys.platform == "linux":  # elsewhere niceness is the whole process's
+def _lower_priority() -> None:
+    if sys.platform == "linux":  # on other systems niceness applies to the whole process
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,7 +1,7 @@
-"""Purpose keys, derived from the root secrets.
+"""Derived keys: one key for each purpose and version of the root secrets.
 
-One root secret per version, one derived key per purpose (HKDF-SHA256, RFC 5869): a key that leaks
-for one purpose says nothing about the others, and rotating the root is adding a version in front.
+Keys are derived with HKDF-SHA256 (RFC 5869). A key that leaks reveals no key of another purpose. A rotation puts a new
+version in front of SECRET_KEYS; the old versions stay readable.
 """
 
 import hashlib
@@ -24,18 +24,18 @@ def _roots() -> dict[int, bytes]:
 
 
 def active_version() -> int:
-    """The version that new things are made with: the first one named in SECRET_KEYS."""
+    """Return the version for new hashes and ciphertexts: the first one in SECRET_KEYS."""
     return next(iter(_roots()))
 
 
 def versions() -> list[int]:
-    """Every version that is still good for reading, the active one first."""
+    """Return every version that can be read, the active one first."""
     return list(_roots())
 
 
 @cache
 def derive(purpose: str, version: int | None = None) -> bytes:
-    """The 32-byte key for `purpose`, from the root of `version` (the active one by default).
+    """Return the 32-byte key for `purpose`, from the root secret of `version` (default: the active one).
 
     HKDF-SHA256 with the purpose as `info` (RFC 5869, sections 2.2 and 2.3; one block is enough).
 
@@ -48,12 +48,12 @@ def derive(purpose: str, version: int | None = None) -> bytes:
 
 
 def keyed_hash(purpose: str, *parts: bytes, version: int | None = None) -> bytes:
-    """`hash_with` the key for `purpose` of a version (the active one by default)."""
+    """Return `hash_with` under the key for `purpose` of a version (default: the active one)."""
     return hash_with(derive(purpose, version), *parts)
 
 
 def hash_with(key: bytes, *parts: bytes) -> bytes:
-    """HMAC-SHA256 over `parts`, each prefixed with its length so that no two lists collide."""
+    """Return the HMAC-SHA256 of `parts`. Each is prefixed with its length, so that no two lists collide."""
     mac = hmac.new(key, digestmod=hashlib.sha256)
     for part in parts:
         mac.update(len(part).to_bytes(4, "big"))

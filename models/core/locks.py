@@ -1,15 +1,18 @@
-"""Locks on what is no row: they last until the transaction ends, so any pooler is safe."""
+"""Advisory locks for rules that no single row can guard.
+
+They last until the transaction ends, so every connection pooler is safe.
+"""
 
 from uuid import UUID
 
 from models.core.database import execute
 
 
-def lock(purpose: str, *keys: UUID) -> None:
-    """Wait until nobody else holds the lock on `keys` for this purpose.
+def acquire(purpose: str, *keys: UUID) -> None:
+    """Acquire the lock on `keys` for one purpose; wait while another transaction holds it.
 
-    What the next statement reads includes everything that the one before had committed (READ COMMITTED takes its
-    snapshot with each statement).
+    The next statement sees everything that the previous holder committed: READ COMMITTED takes a snapshot for each
+    statement.
     """
     name = ":".join([purpose, *map(str, keys)])
     execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))

@@ -121,10 +121,10 @@ def _at_least_info(level: str) -> str:
 def configure(level: str) -> None:
     """Have this process log that way from now on, also what nobody has caught."""
     logging.config.dictConfig(config(level))
-    catch_all()
+    log_uncaught()
 
 
-def catch_all() -> None:
+def log_uncaught() -> None:
     """Write down what ends the process or one of its threads as everything else is, not as Python would."""
     sys.excepthook = _log_end
     threading.excepthook = lambda ended: _log_end(ended.exc_type, ended.exc_value, ended.exc_traceback)

@@ -19,7 +19,7 @@ _INVISIBLE = re.compile(
 )
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-MOST_OF_A_LINE = 200
+MAX_LINE_CHARACTERS = 200
 """Characters of a name, label or reason."""
 
 
@@ -36,8 +36,8 @@ def line(text: str) -> str:
     found = " ".join(unicodedata.normalize("NFC", text).split())
     if not any(_is_visible(character) for character in found):
         raise ValueError("must contain a visible character")
-    if len(found) > MOST_OF_A_LINE:
-        raise ValueError(f"must have at most {MOST_OF_A_LINE} characters in Unicode's normalization form C")
+    if len(found) > MAX_LINE_CHARACTERS:
+        raise ValueError(f"must have at most {MAX_LINE_CHARACTERS} characters in Unicode's normalization form C")
     return found
 
 

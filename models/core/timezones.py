@@ -1,25 +1,25 @@
-"""Time zones: one list for profiles, brands and campaigns."""
+"""Time zones: the list for profiles, brands and campaigns."""
 
 from functools import cache
 from zoneinfo import available_timezones
 
 from models.core.errors import Invalid
 
-_NOT_PLACES = {"Factory", "localtime", "posixrules"}
-"""In the time zone database, and still no time zones: what they mean depends on the machine."""
+_NOT_ZONES = {"Factory", "localtime", "posixrules"}
+"""Entries of the time zone database whose meaning depends on the machine."""
 
 
 @cache
-def known() -> frozenset[str]:
+def names() -> frozenset[str]:
     """Return the names of all time zones."""
-    return frozenset(available_timezones() - _NOT_PLACES)
+    return frozenset(available_timezones() - _NOT_ZONES)
 
 
 def require(name: str, *, field: str = "timezone") -> None:
-    """Refuse a name that is no time zone.
+    """Refuse an unknown time zone.
 
     Raises:
-        Invalid: names the field.
+        Invalid: the name is unknown; names the field.
     """
-    if name not in known():
+    if name not in names():
         raise Invalid(field, "is not a time zone of the IANA database")

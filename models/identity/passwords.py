@@ -11,7 +11,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from zxcvbn import zxcvbn
 from zxcvbn.matching import L33T_TABLE
 
-from models.core.cpu_pool import aside
+from models.core import cpu_pool
 from models.core.errors import Invalid
 from models.identity import breached_passwords
 
@@ -72,14 +72,14 @@ def strength(password: str, known: list[str]) -> int:
 
 def hash(password: str) -> str:  # noqa: A001
     """The argon2id hash to store; takes tens of milliseconds, so keep transactions out of its way."""
-    return aside(_hasher.hash, _canonical(password))
+    return cpu_pool.run(_hasher.hash, _canonical(password))
 
 
 def verify(stored: str | None, password: str) -> bool:
     """Whether `password` is the one that `stored` was made from. Without `stored` it takes as long, and it is not."""
     nobodys = _nobodys()  # in either case, so that the first time takes as long, too
     try:
-        aside(_hasher.verify, stored or nobodys, _canonical(password))
+        cpu_pool.run(_hasher.verify, stored or nobodys, _canonical(password))
     except (VerificationError, InvalidHashError):
         return False
     return stored is not None

@@ -27,14 +27,14 @@ class Permission:
 
 def granted() -> frozenset[tuple[str, str]]:
     """Return every pair of a role and a permission that it has, e.g. `("Campaign Manager", "campaigns:launch")`."""
-    with transaction(context.nobody()):
+    with transaction(context.unauthenticated()):
         found = rows("SELECT role, permission FROM app.list_permissions()")
     return frozenset((one["role"], one["permission"]) for one in found)
 
 
 def table() -> list[Permission]:
     """Return all permissions, ordered by name."""
-    with transaction(context.nobody()):
+    with transaction(context.unauthenticated()):
         found = rows("SELECT name, meaning, for_machines, roles FROM app.describe_permissions()")
     return sorted((Permission(**one) for one in found), key=lambda permission: permission.name)
 

@@ -21,15 +21,15 @@ class RefreshToken:
 
     def seal(self, successor: "RefreshToken") -> bytes:
         """The successor, readable for nobody but who has this token."""
-        return aead.seal(self._key, successor.text.encode(), self.hash)
+        return aead.encrypt(self._key, successor.text.encode(), self.hash)
 
     def unseal(self, sealed: bytes) -> "RefreshToken":
         """The successor that was sealed with this token.
 
         Raises:
-            Broken: it was sealed with another.
+            DecryptionError: it was sealed with another.
         """
-        return RefreshToken(aead.unseal(self._key, sealed, self.hash).decode())
+        return RefreshToken(aead.decrypt(self._key, sealed, self.hash).decode())
 
     @property
     def _key(self) -> bytes:

@@ -113,16 +113,16 @@ def sign_in(email: str, password: str, network: str) -> Session:
         InvalidCredentials: there is no such account, it is not verified, or this is not its password.
         TooMany: too many attempts on this account; says in how many seconds the next one is.
     """
-    with transaction(context.nobody().on_credentials()):
+    with transaction(context.unauthenticated().on_credentials()):
         attempt, retry_after = _begin(email, network)
     if retry_after:
         raise TooMany("Too many attempts to sign in to this account.", retry_after=retry_after)
     if passwords.verify(attempt.password_hash, password):
         new_hash = passwords.hash(password) if passwords.needs_rehash(attempt.password_hash or "") else None
-        with transaction(context.nobody().on_credentials()):
+        with transaction(context.unauthenticated().on_credentials()):
             if session := _start(attempt, new_hash):
                 return session
-    with transaction(context.nobody().on_credentials()):
+    with transaction(context.unauthenticated().on_credentials()):
         execute("SELECT app.fail_sign_in(%s, %s, %s)", (attempt.user_id, attempt.account, accounts.origin()))
         after_commit(ring)
     raise InvalidCredentials
@@ -182,7 +182,7 @@ def refresh(text: str) -> Session:
         TooManyRefreshes: the session was refreshed `REFRESHES_AN_HOUR` times within the hour.
     """
     token, successor = RefreshToken(text), refresh_tokens.new()
-    with transaction(context.nobody().on_credentials()):
+    with transaction(context.unauthenticated().on_credentials()):
         found = row(
             "SELECT outcome, successor, session_id, (person).* FROM app.refresh_session(%s, %s, %s, %s, %s, %s, %s)",
             (

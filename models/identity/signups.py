@@ -9,7 +9,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from models.core import signed_links
-from models.core.context import Identity, nobody
+from models.core.context import Identity, unauthenticated
 from models.core.database import after_commit, execute, new_id, row, transaction, value
 from models.core.errors import Conflict, Invalid
 from models.identity import accounts, passwords, refresh_tokens, sessions
@@ -88,7 +88,7 @@ def verify(
     if is_fan and not identity.is_anonymous:
         raise AlreadyRegistered
     _require_notice(consent_tiers, notice_id)
-    with transaction(nobody().on_credentials()):
+    with transaction(unauthenticated().on_credentials()):
         email = value("SELECT app.signup_owner(%s)", (signup_id,))
     passwords.require_good(password, email, name)
     password_hash = passwords.hash(password)

@@ -248,7 +248,7 @@ def identity_of(claims: Claims, project: Project) -> Identity:
 
 def _mirrored(claims: Claims, project: Project) -> dict[str, Any]:
     metadata = claims.app_metadata
-    with transaction(context.nobody().on_credentials()):
+    with transaction(context.unauthenticated().on_credentials()):
         found = row(
             "SELECT email, is_anonymous, user_role, brand_id, mfa_pending"
             " FROM app.mirror_session(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",

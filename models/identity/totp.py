@@ -53,17 +53,17 @@ def step_of(secret: str, code: str, at: float | None = None) -> int | None:
 def seal(secret: str, user_id: UUID) -> Sealed:
     """The secret as it is stored, with today's key."""
     version = keys.active_version()
-    return Sealed(aead.seal(keys.derive(_PURPOSE, version), secret.encode(), user_id.bytes), version)
+    return Sealed(aead.encrypt(keys.derive(_PURPOSE, version), secret.encode(), user_id.bytes), version)
 
 
 def unseal(sealed: Sealed, user_id: UUID) -> str:
     """A stored secret.
 
     Raises:
-        Broken: it is somebody else's, or has been changed.
+        DecryptionError: it is somebody else's, or has been changed.
         KeyError: the key that it was sealed with isn't there any more.
     """
-    return aead.unseal(keys.derive(_PURPOSE, sealed.key_version), sealed.secret, user_id.bytes).decode()
+    return aead.decrypt(keys.derive(_PURPOSE, sealed.key_version), sealed.secret, user_id.bytes).decode()
 
 
 def _step(at: float) -> int:

@@ -11,9 +11,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
+from models.core import locks
 from models.core.database import execute, row, rows
 from models.core.errors import NotFound
-from models.core.locks import lock
 from models.scans.fraud import (
     BURST_DEVICES,
     BURST_WINDOW,
@@ -250,7 +250,7 @@ def apply(scan_id: UUID, score: Score) -> bool:
     if changed is None:
         return False
     # The count that is written last has to be the one that was read last.
-    lock("engagement", changed["campaign_id"], changed["user_id"])
+    locks.acquire("engagement", changed["campaign_id"], changed["user_id"])
     execute(_ENGAGED, (changed["campaign_id"], changed["user_id"]))
     return True
 

@@ -48,7 +48,7 @@ class Caller:
     @property
     def identity(self) -> Identity:
         """What their transactions run as."""
-        return context.of_claims(access_tokens.verify(self.token)) if self.token else context.nobody()
+        return context.of_claims(access_tokens.verify(self.token)) if self.token else context.unauthenticated()
 
 
 @dataclass
@@ -68,7 +68,7 @@ class World:
 
     def anonymous(self, *tiers: str) -> Caller:
         """A new fan without an account, who has agreed to these tiers."""
-        with transaction(context.nobody().on_credentials()):
+        with transaction(context.unauthenticated().on_credentials()):
             caller = _caller(sessions.sign_in_anonymously())
         if tiers:
             with transaction(caller.identity):
@@ -120,7 +120,7 @@ class World:
     def reset_token(self) -> str:
         """The token of a link for a new password."""
         caller = _fan(self)
-        with transaction(context.nobody().on_credentials()):
+        with transaction(context.unauthenticated().on_credentials()):
             credentials.forget_password(caller.email or "")
         return signed_links.make(credentials.RESET, self._newest("password_resets", caller))
 
@@ -133,7 +133,7 @@ class World:
         token = signed_links.make(credentials.CONFIRM, id)
         if not confirmed:
             return token
-        with transaction(context.nobody().on_credentials()):
+        with transaction(context.unauthenticated().on_credentials()):
             credentials.confirm_email_change(token)
         return signed_links.make(credentials.UNDO_CHANGE, id)
 
@@ -145,7 +145,7 @@ class World:
 
     def refresh_token(self) -> str:
         """What a new session goes on with."""
-        with transaction(context.nobody().on_credentials()):
+        with transaction(context.unauthenticated().on_credentials()):
             return sessions.sign_in_anonymously().refresh_token
 
     def invitation(self, email: str | None = None) -> UUID:
@@ -164,7 +164,7 @@ class World:
         email = address()
         with transaction(self.callers[SYSTEM_ADMIN].identity):
             invitation_id = invitations.invite(self.brand_id, email, role)
-        with transaction(context.nobody().on_credentials()):
+        with transaction(context.unauthenticated().on_credentials()):
             invitations.accept(invitation_id, _hash(), None, "en")
         with self.superuser.cursor() as cursor:
             cursor.execute("select id from public.users where email = %s", (email,))
@@ -335,7 +335,7 @@ def _member(admin: Caller, brand_id: UUID, role: str) -> Caller:
     email = address()
     with transaction(admin.identity):
         invitation_id = invitations.invite(brand_id, email, role)
-    with transaction(context.nobody().on_credentials()):
+    with transaction(context.unauthenticated().on_credentials()):
         invitations.accept(invitation_id, _hash(), None, "en")
     return _signed_in(email)
 
@@ -344,19 +344,19 @@ def _fan(world: World, password: str = PASSWORD) -> Caller:
     email = address()
     token = _signup_token(world, email)
     signups.verify(
-        context.nobody().on_credentials(), token, password, consent_tiers=["essential"], notice_id=notice_id()
+        context.unauthenticated().on_credentials(), token, password, consent_tiers=["essential"], notice_id=notice_id()
     )
     return _signed_in(email, password)
 
 
 def notice_id() -> UUID:
     """The notice in force."""
-    with transaction(context.nobody()):
+    with transaction(context.unauthenticated()):
         return notices.default("en").id
 
 
 def _signup_token(world: World, email: str) -> str:
-    with transaction(context.nobody().on_credentials()):
+    with transaction(context.unauthenticated().on_credentials()):
         signups.sign_up(email, "en")
     with world.superuser.cursor() as cursor:
         cursor.execute("select id from app.signups where email = %s", (email,))

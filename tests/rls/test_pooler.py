@@ -205,7 +205,7 @@ def callers(fan: Any, member: Any, admin: Any, make_brand: Any, brand: Any) -> l
         made.append(Caller(account.identity, "select user_id as owner from public.consents", {account.user_id}))
     everybody = {owner for caller in made[:4] for owner in caller.owners or ()}
     made.append(Caller(admin.identity, "select id as owner from public.brands", everybody))
-    made.append(Caller(context.nobody(), "select id as owner from public.consent_notices", None))
+    made.append(Caller(context.unauthenticated(), "select id as owner from public.consent_notices", None))
     return made
 
 

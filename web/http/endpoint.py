@@ -12,7 +12,7 @@ from typing import Any, Unpack
 import msgspec
 from falcon.asgi import Request, Response
 
-from models.core.context import Identity, acting_as, nobody
+from models.core.context import Identity, acting_as, unauthenticated
 from models.core.errors import Forbidden, MfaRequired, Problem, Unauthenticated
 from web.http import idempotency
 from web.http.accepted import accept
@@ -118,7 +118,7 @@ class _Operation:
         try:
             identity = await self._identify(kit, req)
         except Unauthenticated:
-            await self._limit(kit, nobody(), req, resp)
+            await self._limit(kit, unauthenticated(), req, resp)
             raise
         req.context.identity = identity.on_credentials() if self.declared.credentials else identity
         forbidden = not await self._allowed(kit, identity)
@@ -147,11 +147,11 @@ class _Operation:
 
     async def _identify(self, kit: Kit, req: Request) -> Identity:
         if self.declared.permission == PUBLIC:
-            return nobody()
+            return unauthenticated()
         authorization = req.auth
         if authorization is None:
             if self.declared.permission == OPTIONAL:
-                return nobody()
+                return unauthenticated()
             raise Unauthenticated
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:

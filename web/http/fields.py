@@ -14,7 +14,7 @@ Text200 = Annotated[
     str,
     msgspec.Meta(
         min_length=1,
-        max_length=texts.MOST_OF_A_LINE,
+        max_length=texts.MAX_LINE_CHARACTERS,
         description="One line with a visible character. Stored in NFC and trimmed, each run of blanks as one space.",
         extra_json_schema={"pattern": rf"^[^{texts.UNSAFE}]*\S[^{texts.UNSAFE}]*$"},
         extra={NORMALISE: texts.line},

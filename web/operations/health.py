@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from models.core import database
-from models.core.context import nobody
+from models.core.context import unauthenticated
 from models.core.migrate import MIGRATIONS
 from models.jobs import wakeup
 from settings import Settings
@@ -139,7 +139,7 @@ def ready(settings: Settings) -> Ready:
 
 
 def _postgres() -> str:
-    with database.transaction(nobody(), timeout=PROBE_TIMEOUT):
+    with database.transaction(unauthenticated(), timeout=PROBE_TIMEOUT):
         database.value("select 1")
     return "answers"
 
@@ -156,7 +156,7 @@ def _broker(bell: wakeup.Doorbell) -> str:
 
 
 def _migrations() -> str:
-    with database.transaction(nobody(), timeout=PROBE_TIMEOUT):
+    with database.transaction(unauthenticated(), timeout=PROBE_TIMEOUT):
         applied = database.value("select app.applied_migrations()")
     missing = sorted(_versions() - set(applied))
     if missing:

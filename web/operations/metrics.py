@@ -13,7 +13,7 @@ from falcon.asgi import Request, Response
 from models.audit import chain as seals
 from models.audit import checkpoints
 from models.core import database
-from models.core.context import nobody
+from models.core.context import unauthenticated
 from models.core.errors import Forbidden, NotFound, Problem
 from models.operations import metrics
 from models.operations.metrics import FRESH, Metric
@@ -42,7 +42,7 @@ class Probe(Generic[T]):
         return await self._shared.get(health.SHARED_SECONDS)
 
     def _run(self) -> T:
-        with database.transaction(nobody(), timeout=health.PROBE_TIMEOUT):
+        with database.transaction(unauthenticated(), timeout=health.PROBE_TIMEOUT):
             return self._query()
 
 

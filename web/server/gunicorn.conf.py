@@ -45,5 +45,5 @@ def post_worker_init(worker: Any) -> None:
     """Set up the process that the application runs in."""
     # A thread that computes gives way to the event loop after half a millisecond instead of five.
     sys.setswitchinterval(0.0005)
-    logs.catch_all()
+    logs.log_uncaught()
     shutdown.watch(worker)

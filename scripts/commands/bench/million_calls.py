@@ -150,8 +150,13 @@ def _questions() -> Iterator[tuple[str, str, Identity, Iterator[Call]]]:
     for name, given in _by_foreign_ids():
         yield "search", name, ADMIN, given
     Ledger().count_jobs()  # As the clock does every few seconds.
-    yield "metrics", "metrics of jobs", context.nobody(), repeat(lambda: list(metrics.job_metrics()))
-    yield "metrics", "metrics of the audit trail", context.nobody(), repeat(lambda: list(metrics.audit_metrics()))
+    yield "metrics", "metrics of jobs", context.unauthenticated(), repeat(lambda: list(metrics.job_metrics()))
+    yield (
+        "metrics",
+        "metrics of the audit trail",
+        context.unauthenticated(),
+        repeat(lambda: list(metrics.audit_metrics())),
+    )
 
 
 def _of_one_job() -> Iterator[tuple[str, Iterator[Call]]]:

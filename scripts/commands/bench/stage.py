@@ -92,7 +92,7 @@ def signed_in() -> sessions.Session:
     with transaction(identity_of(mfa.verify(admin.on_credentials(), totp.code(secret)).access_token)):
         _, invitation = brands.create("Bench", {}, "ana@brand.example")
     hashed = passwords.hash("correct horse battery")
-    with transaction(context.nobody().on_credentials()):
+    with transaction(context.unauthenticated().on_credentials()):
         invitations.accept(invitation, hashed, "Ana", "en")
     return sessions.sign_in("ana@brand.example", "correct horse battery", "bench")
 
@@ -114,7 +114,7 @@ def identity_of(access_token: str) -> context.Identity:
 
 def fan(number: int) -> Fan:
     """An anonymous fan who has agreed to what the campaign asks for."""
-    with transaction(context.nobody().on_credentials()):
+    with transaction(context.unauthenticated().on_credentials()):
         session = sessions.sign_in_anonymously()
     with transaction(identity_of(session.access_token)):
         consents.grant("essential", source="bench")

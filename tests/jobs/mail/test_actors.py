@@ -35,7 +35,7 @@ def sign_up(mailbox, db_clean):
     """Signs somebody up, without HTTP."""
 
     def sign_up(email="ana@example.com", locale="en"):
-        with transaction(context.nobody().on_credentials()):
+        with transaction(context.unauthenticated().on_credentials()):
             signups.sign_up(email, locale)
 
     return sign_up

@@ -1,11 +1,12 @@
-"""Work that takes the processor steps back for everybody else's."""
+"""Low-priority threads."""
 
 import os
 import threading
 
 import pytest
 
-from models.core.cpu_pool import NICENESS, aside
+from models.core import cpu_pool
+from models.core.cpu_pool import NICENESS
 from models.identity import passwords
 
 
@@ -13,20 +14,20 @@ def niceness():
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
-def test_what_is_done_aside_is_nicer_than_who_asks_and_nobody_else_gets_nicer():
+def test_pool_lowers_priority_of_its_threads_only():
     before = niceness()
 
-    assert aside(niceness) == min(19, before + NICENESS)
+    assert cpu_pool.run(niceness) == min(19, before + NICENESS)
     assert niceness() == before
 
 
-def test_a_result_and_an_exception_come_back():
-    assert aside(divmod, 7, 3) == (2, 1)
+def test_pool_returns_result_and_raises_error():
+    assert cpu_pool.run(divmod, 7, 3) == (2, 1)
     with pytest.raises(ZeroDivisionError):
-        aside(divmod, 7, 0)
+        cpu_pool.run(divmod, 7, 0)
 
 
-def test_passwords_are_hashed_and_verified_aside(monkeypatch):
+def test_passwords_are_hashed_and_verified_in_pool(monkeypatch):
     seen = []
 
     class Hasher:

@@ -19,7 +19,7 @@ def backend() -> int:
 
 
 def test_a_transaction_runs_as_whoever_is_asking() -> None:
-    with transaction(context.nobody()):
+    with transaction(context.unauthenticated()):
         assert row("SELECT current_user::text, current_setting('request.jwt.claims') AS claims") == {
             "current_user": "app_public",
             "claims": "{}",

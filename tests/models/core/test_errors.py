@@ -123,7 +123,7 @@ def test_every_error_of_the_openapi_document_is_registered(client):
 
 
 def test_error_of_database_is_caught_by_class_of_its_code(db_clean):
-    with pytest.raises(LastBrandAdmin, match="is needed") as refused, database.transaction(context.nobody()):
+    with pytest.raises(LastBrandAdmin, match="is needed") as refused, database.transaction(context.unauthenticated()):
         database.execute("select app.refuse(409, 'last_brand_admin', 'One is needed.')")
 
     assert (refused.value.status, refused.value.code) == (409, "last_brand_admin")
@@ -131,7 +131,7 @@ def test_error_of_database_is_caught_by_class_of_its_code(db_clean):
 
 
 def test_error_of_database_without_class_has_class_of_its_status(db_clean):
-    with pytest.raises(Conflict) as refused, database.transaction(context.nobody()):
+    with pytest.raises(Conflict) as refused, database.transaction(context.unauthenticated()):
         database.execute("select app.refuse(409, 'group_is_over')")
 
     assert type(refused.value) is Conflict
@@ -139,7 +139,7 @@ def test_error_of_database_without_class_has_class_of_its_status(db_clean):
 
 
 def test_error_of_database_without_session_asks_for_credentials(db_clean):
-    with pytest.raises(Unauthenticated) as refused, database.transaction(context.nobody()):
+    with pytest.raises(Unauthenticated) as refused, database.transaction(context.unauthenticated()):
         database.execute("select app.refuse(401, 'account_closed')")
 
     assert refused.value.headers == {"WWW-Authenticate": "Bearer"}

@@ -29,7 +29,7 @@ def test_accepted_line_is_stable_normalised_and_visible(text):
         assert accepted(stored) == stored
         assert unicodedata.is_normalized("NFC", stored)
         assert stored == " ".join(stored.split())
-        assert 1 <= len(stored) <= texts.MOST_OF_A_LINE
+        assert 1 <= len(stored) <= texts.MAX_LINE_CHARACTERS
         assert not any(character in stored for character in UNSAFE)
         assert texts.for_xml(stored) == stored
         xml.dom.minidom.Document().createTextNode(stored)

@@ -236,7 +236,7 @@ def test_a_device_that_takes_another_ipv6_address_every_day_is_still_known(admin
 def test_many_sign_ups_at_once_fill_nobody_s_inbox(db_clean, superuser):
     def sign_up(_):
         try:
-            with transaction(context.nobody().on_credentials()):
+            with transaction(context.unauthenticated().on_credentials()):
                 signups.sign_up("victim@example.com", "en")
         finally:
             close_thread_connections()
@@ -268,7 +268,7 @@ def test_attempts_that_end_well_are_not_counted(admin):
 
 def test_nobody_reads_accounts_sessions_or_signups(db_clean):
     for table in ("public.users", "app.sessions", "app.signups", "app.invitations", "app.sign_in_attempts"):
-        with pytest.raises(Exception, match="permission denied"), transaction(context.nobody()):
+        with pytest.raises(Exception, match="permission denied"), transaction(context.unauthenticated()):
             execute("SELECT 1 FROM " + table)
 
 
@@ -410,7 +410,7 @@ def test_the_audit_trail_can_compare_names_but_not_read_them():
 
 
 def test_sign_up_row_holds_an_address_and_a_language_alone(db_clean, superuser):
-    with transaction(context.nobody().on_credentials()):
+    with transaction(context.unauthenticated().on_credentials()):
         signups.sign_up("ana@example.com", "es")
 
     (signup_id,) = one(superuser, "select id from app.signups")

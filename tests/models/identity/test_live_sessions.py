@@ -94,7 +94,13 @@ def test_scan_with_token_that_states_mfa_owed_returns_403(phone, member, campaig
 
 
 def test_views_of_sessions_are_readable_by_no_login(fan, member, admin):
-    identities = (context.nobody(), fan().identity, member().identity, admin.identity, context.for_system_job())
+    identities = (
+        context.unauthenticated(),
+        fan().identity,
+        member().identity,
+        admin.identity,
+        context.for_system_job(),
+    )
     for identity in identities:
         for view in ("live_sessions", "active_users"):
             with pytest.raises(Exception, match="permission denied"), transaction(identity):

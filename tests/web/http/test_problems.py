@@ -9,7 +9,7 @@ import pytest
 from psycopg2 import sql
 
 from models.core import database as db
-from models.core.context import Identity, nobody
+from models.core.context import Identity, unauthenticated
 from models.core.errors import Conflict, Invalid, NotFound, Problem
 from web.http.endpoint import endpoint
 from web.http.problems import MethodNotAllowed, of_database, of_status
@@ -100,7 +100,7 @@ def test_a_method_that_http_does_not_know_is_a_bad_request(api, method):
 
 def of(work, identity=None):
     """The problem behind whatever `work` makes the database say."""
-    with pytest.raises(Exception) as error, db.transaction(identity or nobody()):
+    with pytest.raises(Exception) as error, db.transaction(identity or unauthenticated()):
         work()
     return of_database(error.value)
 
@@ -143,7 +143,7 @@ def test_a_connection_that_is_cut_is_unavailable(database, superuser):
     problem = of(cut)
 
     assert (problem.status, problem.code) == (503, "unavailable")
-    with db.transaction(nobody()):
+    with db.transaction(unauthenticated()):
         assert db.value("select 1") == 1
 
 
@@ -177,7 +177,7 @@ def test_statement_is_repeated_after_a_loss_that_has_no_sqlstate(database, monke
     send = peewee.PostgresqlDatabase.execute_sql
     monkeypatch.setattr(peewee.PostgresqlDatabase, "execute_sql", break_first)
 
-    with db.transaction(nobody()):
+    with db.transaction(unauthenticated()):
         assert db.value("select 1") == 1
 
 

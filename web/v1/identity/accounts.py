@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from models.consents.consents import Tier, TierNotInNotice
 from models.consents.notices import NoticeNotInForce, UnknownNotice
 from models.core import emails, signed_links
-from models.core.context import nobody
+from models.core.context import unauthenticated
 from models.core.database import transaction
 from models.core.errors import PreconditionFailed
 from models.core.signed_links import LinkInvalid
@@ -216,7 +216,7 @@ class Signup:
         email = emails.normalise(asked.email)
         if asked.password is not None:
             passwords.require_good(asked.password, email)
-        with transaction(nobody().on_credentials()):
+        with transaction(unauthenticated().on_credentials()):
             signups.sign_up(email, asked.locale)
         resp.media = SignupOut()
 
