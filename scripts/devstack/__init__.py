@@ -1,5 +1,5 @@
-"""What the commands stand on: packages, the virtual environment, private servers and the supervisor.
+"""Packages, virtual environment, private servers and supervisor that the commands use.
 
-`launch`, `packages`, `environment` and `progress` run before anything is installed, so they import
-only the standard library.
+`launch`, `packages`, `environment` and `progress` run before anything is installed. They import only the standard
+library.
 """

@@ -1,4 +1,4 @@
-"""The first System Admin's account: `python -m scripts.devstack.admin SECRETS_FILE`, in the system's environment."""
+"""Create the first System Admin: `python -m scripts.devstack.admin SECRETS_FILE`, in the system's environment."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from scripts.devstack import secrets
 
 
 def main(path: str) -> None:
-    """Make the account that the secrets file names, if there is none."""
+    """Create the account of the secrets file unless it exists."""
     known = secrets.load_or_make(Path(path))
     ensure_system_admin(known.admin_email, known.admin_password, known.admin_totp_secret)
 

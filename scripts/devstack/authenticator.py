@@ -1,4 +1,4 @@
-"""A program's authenticator: what it shows when it signs in as somebody whose secret it has been given."""
+"""Compute one-time codes for a program that signs in with a known TOTP secret."""
 
 import time
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from models.identity import totp
 
 
 def codes(secret: str) -> Iterator[str]:
-    """The codes to show, one after the other until one is taken.
+    """Yield codes until the caller gets one accepted.
 
-    A code is good once. Where the present one has been used (another program has just signed in), the next one is
-    taken, too; where that has been used as well, there is one to wait for.
+    The server accepts each code once. If another program has used the current code, the code of the next time step is
+    accepted, too. If that one is used as well, wait for one time step.
     """
     yield totp.code(secret)
     yield totp.code(secret, time.time() + totp.STEP)

@@ -1,4 +1,4 @@
-"""The database in a private cluster: made, and given what only a superuser may give."""
+"""Create the database in a private cluster and apply `bootstrap.sql` as superuser."""
 
 import hashlib
 from contextlib import closing
@@ -16,14 +16,14 @@ BOOTSTRAP = ROOT / "models" / "supabase" / "bootstrap.sql"
 
 
 def superuser(postgres: PrivatePostgres, database: str = "postgres") -> connection:
-    """A connection without transactions, as the cluster's superuser."""
+    """Connect as the cluster's superuser, in autocommit mode."""
     connected = psycopg2.connect(postgres.dsn(SUPERUSER, database))
     connected.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
     return connected
 
 
 def ensure(postgres: PrivatePostgres, name: str = NAME, bootstrap: Path = BOOTSTRAP) -> None:
-    """Make the database if there is none, and run the bootstrap file if it hasn't been run as it is now."""
+    """Create the database unless it exists. Run the bootstrap file unless this version of it has run."""
     wanted = hashlib.sha256(bootstrap.read_bytes()).hexdigest()
     done = postgres.home / f"{name}.bootstrap"
     if done.exists() and done.read_text() == wanted:
@@ -34,7 +34,7 @@ def ensure(postgres: PrivatePostgres, name: str = NAME, bootstrap: Path = BOOTST
 
 
 def create(postgres: PrivatePostgres, name: str, template: str = "template1") -> None:
-    """Make a database, if there is none of that name, as a copy of `template`."""
+    """Create a database as a copy of `template` unless its name exists."""
     with closing(superuser(postgres)) as db, db.cursor() as cursor:
         cursor.execute("select from pg_database where datname = %s", [name])
         if cursor.fetchone() is None:
@@ -43,6 +43,6 @@ def create(postgres: PrivatePostgres, name: str, template: str = "template1") ->
 
 
 def bootstrapped(postgres: PrivatePostgres, name: str, bootstrap: Path = BOOTSTRAP) -> None:
-    """Run the bootstrap file in a database, all of it or nothing."""
+    """Run the bootstrap file in one transaction."""
     with closing(psycopg2.connect(postgres.dsn(SUPERUSER, name))) as db, db, db.cursor() as cursor:
         cursor.execute(bootstrap.read_text())

@@ -1,4 +1,4 @@
-"""Going on in the background, with the terminal's command waiting for good news."""
+"""Run a function in the background; the command in the terminal waits until it is ready."""
 
 import os
 import signal
@@ -9,13 +9,13 @@ from pathlib import Path
 from scripts.devstack.progress import SetupError, output, say
 
 READY = "\0"
-"""The line by which the background says that it is ready."""
+"""Line that the background process writes when it is ready."""
 
 
 def detached(var: Path, serve: Callable[[Callable[[], None]], int]) -> int:
-    """Run `serve` in the background; return 0 when it has called what it is given, else its exit status.
+    """Run `serve` in the background. Return 0 when it has called its argument, otherwise its exit status.
 
-    Until then what it says is said here, and a request to stop is handed on to it.
+    Until then its output is printed here, and signals to stop are passed on to it.
     """
     read, write = os.pipe()
     child = os.fork()
@@ -57,7 +57,7 @@ def _serve(serve: Callable[[Callable[[], None]], int], write: int) -> int:
         say(f"✗ {error}")
         return 1
     except BaseException:
-        # Nobody above this sees it: the log does.
+        # The parent may be gone: write the traceback to the log.
         sys.excepthook(*sys.exc_info())
         say(f"✗ unexpected; see {os.readlink('/proc/self/fd/2')}")
         return 1

@@ -1,4 +1,4 @@
-"""The virtual environment in `.venv`, made from a lock file with hashes and known by a stamp."""
+"""Create the virtual environment `.venv` from a lock file with hashes. A stamp file marks a finished one."""
 
 import fcntl
 import hashlib
@@ -17,35 +17,35 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "companon.json"
 INCLUDES = {"runtime": ("runtime", "dev"), "dev": ("dev",)}
-"""Which locks serve a need: the development lock holds all that the runtime lock does."""
+"""Lock files that satisfy a need: the development lock contains the runtime lock."""
 
 
 def ready(lock: str) -> bool:
-    """Whether `.venv` is whole and holds what `lock` ("runtime" or "dev") asks for."""
+    """Return whether `.venv` is finished and contains the packages of `lock` ("runtime" or "dev")."""
     stamp = _stamp()
     return _usable(stamp) and any(stamp.get("lock") == _hash(name) for name in INCLUDES[lock])
 
 
 def ensure(lock: str) -> None:
-    """Make `.venv` hold what `lock` asks for.
+    """Install the packages of `lock` into `.venv`; create it if needed.
 
     Raises:
-        SetupError: it can't be made; carries what the installer said.
+        SetupError: the installation failed; carries the installer's output.
     """
     if not os.access(ROOT, os.W_OK):
-        fail(f"{ROOT} isn't writable, and the virtual environment in .venv has to be made or renewed.")
+        fail(f"{ROOT} is not writable, so .venv can't be created or renewed there.")
     if not _usable(_stamp()):
         _create()
-    # Without its stamp an environment is taken for broken: that is what an interrupted installation leaves.
+    # An interrupted installation leaves no stamp, so the next command repeats it.
     STAMP.unlink(missing_ok=True)
     _install(lock)
     _write_stamp(lock)
 
 
 def keep_bytecode() -> None:
-    """Have this command's processes keep what they compile: each of them starts in half the time.
+    """Let the processes of this command store bytecode: each starts in half the time.
 
-    Whoever doesn't want that among the sources (`PYTHONDONTWRITEBYTECODE`) has it in `.venv`.
+    With `PYTHONDONTWRITEBYTECODE` set, the bytecode goes to `.venv` instead of the source directories.
     """
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
         os.environ.setdefault("PYTHONPYCACHEPREFIX", str(VENV / "bytecode"))
@@ -60,7 +60,7 @@ def _stamp() -> dict[str, str]:
 
 
 def _usable(stamp: dict[str, str]) -> bool:
-    """Whether the environment was finished, here (a copied one runs its origin's), on a Python that is still there."""
+    """Return whether the environment was created at this path, not copied here, and its Python exists."""
     return stamp.get("path") == str(VENV) and stamp.get("python") == os.path.realpath(PYTHON) and _runs(PYTHON)
 
 
@@ -85,36 +85,36 @@ def _lock_file(lock: str) -> Path:
 
 def _create() -> None:
     if VENV.is_symlink():
-        fail(f"{VENV} is a link to an environment that does not fit this checkout: remove it (rm {VENV}) and try again")
+        fail(f"{VENV} is a symbolic link to an environment of another checkout: remove it (rm {VENV}) and try again")
     if VENV.exists():
-        say("Replacing .venv: it is unfinished, was copied here, or its Python is gone")
+        say("Replacing .venv: it is unfinished, it was copied here, or its Python is missing")
         shutil.rmtree(VENV)
     interpreter = packages.python() or fail("Missing package: python3-venv")
-    run("Making the virtual environment", [interpreter, "-m", "venv", str(VENV)])
+    run("Creating the virtual environment", [interpreter, "-m", "venv", str(VENV)])
 
 
 def _install(lock: str) -> None:
-    """With uv when it can be had (2 s), else with pip (40 s)."""
+    """Install with uv (2 s). If uv fails, install with pip (40 s)."""
     title = f"Installing Python packages ({lock})"
     requirements = ["--require-hashes", "-r", str(_lock_file(lock))]
     pip = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    code, _ = attempt("Getting uv", [*pip, "--require-hashes", "-r", str(_lock_file("uv"))])
+    code, _ = attempt("Installing uv", [*pip, "--require-hashes", "-r", str(_lock_file("uv"))])
     if code == 0:
         uv = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON), *_cache(), *requirements]
         code, tail = attempt(title, uv, env=_uv_environment())
         if code == 0:
             return
-        say("  uv couldn't (" + (tail[-1] if tail else f"status {code}") + "); trying pip")
+        say("  uv failed (" + (tail[-1] if tail else f"status {code}") + "); trying pip")
     run(title, [*pip, *requirements])
 
 
 def _cache() -> list[str]:
-    """A user without a home can't have a cache."""
+    """Return the options that disable uv's cache for a user without a writable home."""
     return [] if os.access(Path.home(), os.W_OK) else ["--no-cache"]
 
 
 def _uv_environment() -> dict[str, str]:
-    """uv doesn't read pip's settings: hand on those that say where packages come from."""
+    """Translate pip's index settings, which uv doesn't read, into uv's."""
     names = {"PIP_INDEX_URL": "UV_INDEX_URL", "PIP_EXTRA_INDEX_URL": "UV_EXTRA_INDEX_URL", "PIP_CERT": "SSL_CERT_FILE"}
     handed = {theirs: os.environ[ours] for ours, theirs in names.items() if ours in os.environ}
     return {**handed, **os.environ}
@@ -122,13 +122,13 @@ def _uv_environment() -> dict[str, str]:
 
 @contextmanager
 def exclusively() -> Iterator[None]:
-    """One preparation of this checkout at a time."""
+    """Hold the lock of this checkout, so that one preparation runs at a time."""
     folder = os.open(ROOT, os.O_RDONLY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("Another command is preparing this checkout; waiting for it")
+            say("Waiting for another command that prepares this checkout")
             fcntl.flock(folder, fcntl.LOCK_EX)
         yield
     finally:

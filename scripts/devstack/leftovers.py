@@ -1,4 +1,4 @@
-"""Processes of an earlier run that was killed: ended if they are the very ones that were written down."""
+"""Stop processes that a killed run left behind. Only processes that match their record are stopped."""
 
 import signal
 import time
@@ -10,26 +10,26 @@ from scripts.devstack.progress import fail, say
 
 UP = "up"
 GENTLE = {"postgres": signal.SIGINT, "redis": signal.SIGTERM}
-"""Servers have something to write down; the others' work is given back by the ledger."""
+"""Signals of servers, which write their data before they exit. Other processes are killed: their jobs run again."""
 PATIENCE = 10.0
-"""Seconds for the gentle ones, then again for the kernel to remove them all."""
+"""Seconds until servers must have exited, and again until killed processes must be gone."""
 
 
 def end(var: Path) -> None:
-    """End what is left of an earlier run under `var`; the caller holds its lock.
+    """Stop the processes of an earlier run under `var`. The caller holds the lock of `var`.
 
     Raises:
-        SetupError: something doesn't even end when killed.
+        SetupError: a killed process didn't exit.
     """
     for name, record in recorded(var).items():
         if left := record.remains():
-            say(f"Ending what is left of {name} from an earlier run (PID {', '.join(map(str, left))})")
+            say(f"Stopping {name} of an earlier run (PID {', '.join(map(str, left))})")
             _end(record, GENTLE.get(name, signal.SIGKILL))
         (var / "run" / f"{name}.pid").unlink()
 
 
 def recorded(var: Path) -> dict[str, Record]:
-    """Who was started under `var` and not seen to end; servers last, because the others need them."""
+    """Return the recorded processes under `var` that weren't seen to exit; servers last, because others need them."""
     paths = {path.stem: path for path in (var / "run").glob("*.pid") if path.stem != UP}
     records = {name: Record.read(path) for name, path in paths.items()}
     for name in (name for name, record in records.items() if record is None):
@@ -45,7 +45,7 @@ def _end(record: Record, number: int) -> None:
         for pid in record.remains():
             processes.send(pid, signal.SIGKILL)
         if not _gone(record):
-            fail(f"PID {record.pid}, from an earlier run, doesn't end")
+            fail(f"PID {record.pid}, from an earlier run, did not exit after SIGKILL")
 
 
 def _gone(record: Record) -> bool:

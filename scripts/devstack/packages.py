@@ -1,4 +1,4 @@
-"""The operating system's packages: which are missing, and installing them without starting services."""
+"""Find missing packages of the operating system and install them without starting services."""
 
 import os
 import re
@@ -30,12 +30,12 @@ class Postgres:
 
     @property
     def has_postgis(self) -> bool:
-        """Whether `create extension postgis` would work."""
+        """Return whether `create extension postgis` would work."""
         return (self.share / "extension" / "postgis.control").exists()
 
 
 def postgres() -> Postgres | None:
-    """The newest PostgreSQL that will do (≥ 15, PostGIS beside it)."""
+    """Return the newest installed PostgreSQL 15 or later that has PostGIS."""
     return _newest(_debian()) or _newest(_on_path())
 
 
@@ -52,7 +52,7 @@ def _debian() -> Iterator[Postgres]:
 
 
 def _on_path() -> Iterator[Postgres]:
-    """What `pg_config` speaks for, on systems that aren't laid out like Debian."""
+    """Yield the installation that `pg_config` describes, for systems without Debian's layout."""
     if config := shutil.which("pg_config"):
         answers = [_output([config, question]) for question in ("--version", "--bindir", "--sharedir")]
         version = re.search(r"\d+", answers[0])
@@ -61,22 +61,22 @@ def _on_path() -> Iterator[Postgres]:
 
 
 def redis_server() -> str | None:
-    """The path of redis-server."""
+    """Return the path of redis-server."""
     return shutil.which("redis-server", path=os.environ.get("PATH", "") + ":/usr/bin:/usr/local/bin")
 
 
 def rabbitmq_server() -> str | None:
-    """The path of rabbitmq-server itself: what Debian has under /usr/sbin changes the user."""
+    """Return the path of rabbitmq-server. Debian's wrapper in /usr/sbin would change the user."""
     return shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin:" + os.environ.get("PATH", ""))
 
 
 def pgbouncer() -> str | None:
-    """The path of pgbouncer, which Debian keeps where only root looks."""
+    """Return the path of pgbouncer, which Debian installs in /usr/sbin."""
     return shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
 
 
 def python() -> str | None:
-    """A Python for the virtual environment: the system's own, which every user can run, else the one running."""
+    """Return a Python for the virtual environment: the system's, which any user can run, or the running one."""
     return next(filter(_can_make_environments, ("/usr/bin/python3", getattr(sys, "_base_executable", ""))), None)
 
 
@@ -86,7 +86,7 @@ def _can_make_environments(executable: str) -> bool:
 
 
 def missing(*, environment: bool) -> list[str]:
-    """Debian's names of the packages that are not here; `environment` says that a virtual one is to be made."""
+    """Return Debian's names of missing packages, with `environment` also those for a virtual environment."""
     absent = []
     if postgres() is None:
         version = _postgres_to_install()
@@ -99,23 +99,23 @@ def missing(*, environment: bool) -> list[str]:
 
 
 def _postgres_to_install() -> int:
-    """The newest version that this distribution has PostGIS for; Debian 12's when its index can't say."""
+    """Return the newest version that this distribution has PostGIS for; Debian 12's version if its index is empty."""
     names = _output(["apt-cache", "pkgnames", "postgresql-"]).split()
     versions = [int(match[1]) for name in names if (match := re.fullmatch(r"postgresql-(\d+)-postgis-3", name))]
     return max((version for version in versions if version >= OLDEST_POSTGRES), default=OLDEST_POSTGRES)
 
 
 def ensure(*, environment: bool) -> None:
-    """Install what is missing.
+    """Install the missing packages.
 
     Raises:
-        SetupError: something is missing and can't be installed from here; names the packages.
+        SetupError: a package can't be installed from here; names the packages.
     """
     _ensure(lambda: missing(environment=environment))
 
 
 def ensure_program(name: str) -> None:
-    """Install a program that isn't here from the package of the same name.
+    """Install a missing program from the package of the same name.
 
     Raises:
         SetupError: it can't be installed from here; names the package.
@@ -124,7 +124,7 @@ def ensure_program(name: str) -> None:
 
 
 def ensure_rabbitmq() -> None:
-    """Install RabbitMQ, which only some tests need, if it isn't here.
+    """Install RabbitMQ unless it is installed. Only some tests need it.
 
     Raises:
         SetupError: it can't be installed from here; names the package.
@@ -133,7 +133,7 @@ def ensure_rabbitmq() -> None:
 
 
 def ensure_pgbouncer() -> None:
-    """Install PgBouncer, which only tests need, if it isn't here.
+    """Install PgBouncer unless it is installed. Only tests need it.
 
     Raises:
         SetupError: it can't be installed from here; names the package.
@@ -142,7 +142,7 @@ def ensure_pgbouncer() -> None:
 
 
 def ensure_plpgsql_check() -> None:
-    """Install the extension that checks functions in PL/pgSQL, which only tests need.
+    """Install plpgsql_check unless it is installed. Only tests need it.
 
     Raises:
         SetupError: the package can't be installed; names it.
@@ -157,7 +157,7 @@ def ensure_plpgsql_check() -> None:
 
 
 def ensure_browser() -> None:
-    """Install Chromium and its driver, which only tests need, where they are missing.
+    """Install Chromium and its driver unless they are installed. Only tests need them.
 
     Raises:
         SetupError: the packages can't be installed; names them.
@@ -173,7 +173,7 @@ def _ensure(find_absent: Callable[[], list[str]]) -> None:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         fail(_advice(absent))
     with no_services():
-        # What an interrupted installation left half done stops the next one; without any this does nothing.
+        # Finish an interrupted installation: apt-get refuses to work before that.
         run("Checking packages", ["dpkg", "--configure", "-a"], env=_apt_environment())
     run("Updating apt's index", ["apt-get", "update", "-q"], env=_apt_environment())
     absent = find_absent()  # The names depend on the index that was just fetched.
@@ -202,16 +202,16 @@ def _apt_environment() -> dict[str, str]:
 
 @contextmanager
 def no_services() -> Iterator[None]:
-    """Keep packages from making a system cluster and from starting services while the body runs."""
+    """Prevent packages from creating a system cluster and from starting services while the body runs."""
     with temporary(POLICY, POLICY_TEXT, mode=0o755), temporary(CLUSTERS, CLUSTERS_TEXT, mode=0o644):
         yield
 
 
 @contextmanager
 def temporary(path: Path, text: str, *, mode: int) -> Iterator[None]:
-    """Have a file with this text at `path`; put back what was there before, and remove directories made for it.
+    """Write a file for the duration of the body; then restore the previous file and remove new directories.
 
-    A run that was killed before it could do so is made good by the next one.
+    If a run is killed before it restores them, the next run does.
     """
     saved = path.with_name(path.name + ".before-companon")
     made = _make_parents(path)
@@ -230,7 +230,7 @@ def temporary(path: Path, text: str, *, mode: int) -> Iterator[None]:
 
 
 def _make_parents(path: Path) -> list[Path]:
-    """Make the directories above `path`; return those that weren't there, innermost first."""
+    """Create the directories above `path`; return the new ones, innermost first."""
     made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     return made

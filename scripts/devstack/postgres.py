@@ -1,4 +1,4 @@
-"""A private PostgreSQL: one directory, one Unix socket, nobody else's."""
+"""Run a private PostgreSQL: one directory and one Unix socket, no TCP port."""
 
 import os
 import pwd
@@ -27,7 +27,7 @@ SETTINGS = {
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "log_lock_waits": "on",
     "random_page_cost": "1.1",
-    # Short statements under row level security: compiling them costs more than it saves.
+    # Short statements under row security: JIT compilation costs more than it saves.
     "jit": "off",
     "wal_compression": "on",
     "max_wal_size": "2GB",
@@ -45,9 +45,9 @@ _AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-group
 
 
 class PrivatePostgres:
-    """A cluster under `home` with superuser `supabase_admin`; with `durable=False` fast and forgetful.
+    """A cluster under `home` with superuser `supabase_admin`. `durable=False` trades durability for speed.
 
-    `settings` are the server's, besides those that every one of ours has.
+    `settings` are added to the settings of every private server.
     """
 
     def __init__(self, home: Path, *, durable: bool = True, settings: Mapping[str, str] | None = None) -> None:
@@ -62,35 +62,35 @@ class PrivatePostgres:
         self._identity = self._choose_identity()
 
     def dsn(self, user: str, dbname: str = "companon") -> str:
-        """The URL that connects `user` to a database of this cluster."""
+        """Return the URL that connects `user` to a database of this cluster."""
         return f"postgresql://{quote(user)}@/{quote(dbname)}?host={quote(str(self.socket_dir))}"
 
     def prepare(self) -> None:
-        """Make the cluster if there is none, and remove what a dead server left in the way of the next.
+        """Create the cluster unless it exists, and remove lock files of a dead server.
 
         Raises:
-            SetupError: it can't be made; or a server runs on it that isn't this process's.
+            SetupError: initdb failed, or a server that this process didn't start runs on the data directory.
         """
         if not (self.data / "PG_VERSION").exists():
             self._initialise()
         self.clear()
 
     def _initialise(self) -> None:
-        # Under another name until it is whole, so that an interrupted one is never taken for a cluster.
+        # Rename after initdb has finished, so that an interrupted run leaves no half-made cluster.
         unfinished = self.home / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         options = ["-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-instructions", "-k"]
         if not self.durable:
             options.append("--no-sync")
         argv = [*self._identity, str(self.bin / "initdb"), "-D", str(unfinished), *options]
-        run("Making the database cluster", argv, env=self.environment(), cwd=str(self.home))
+        run("Creating the database cluster", argv, env=self.environment(), cwd=str(self.home))
         unfinished.rename(self.data)
 
     def clear(self) -> None:
-        """Remove lock files of a server that is dead, whoever has its PID now, and backends that outlived it."""
+        """Remove lock files of a dead server (even if another process has its PID) and kill its remaining backends."""
         here = [pid for pid in self._servers() if self._is_postmaster(pid)]
         if here:
-            fail(f"A PostgreSQL that this command didn't start (PID {here[0]}) runs on {self.data}; end it first")
+            fail(f"A PostgreSQL that this command didn't start (PID {here[0]}) runs on {self.data}; stop it first")
         for pid in self._servers():
             processes.send(pid, signal.SIGKILL)
         locks = [self.data / "postmaster.pid", *self.socket_dir.glob(".s.PGSQL.*")]
@@ -98,7 +98,7 @@ class PrivatePostgres:
             lock.unlink(missing_ok=True)
 
     def _servers(self) -> list[int]:
-        """PostgreSQL's processes on this very data directory: they work in it."""
+        """Return the PIDs of PostgreSQL processes whose working directory is this data directory."""
         return [one.pid for one in processes.processes() if self._works_here(one.pid)]
 
     def _works_here(self, pid: int) -> bool:
@@ -113,25 +113,25 @@ class PrivatePostgres:
         return recorded.exists() and recorded.read_text().split("\n", 1)[0] == str(pid)
 
     def command(self) -> list[str]:
-        """What runs the server in the foreground; SIGINT ends it quickly and cleanly."""
+        """Return the command that runs the server in the foreground. SIGINT requests a fast, clean shutdown."""
         chosen = SETTINGS | ({} if self.durable else THROWAWAY) | self.settings
         chosen["unix_socket_directories"] = f'"{self.socket_dir}"'
         options = [f"--{name}={value}" for name, value in chosen.items()]
         return self.as_owner([str(self.bin / "postgres"), "-D", str(self.data), *options], dies_by="INT")
 
     def as_owner(self, argv: Sequence[str], *, dies_by: str) -> list[str]:
-        """What runs a command as the server's own user, who may enter its directories; `dies_by` is a signal's name."""
-        # Changing the user clears the signal that the parent's death sends: asked for again behind the change.
+        """Return `argv` prefixed to run as the server's user. `dies_by` names the signal sent when the parent dies."""
+        # Changing the user clears the parent-death signal, so set it again after the change.
         dies = ["setpriv", "--pdeathsig", dies_by, "--"] if self._identity else []
         return [*self._identity, *dies, *argv]
 
     def environment(self) -> dict[str, str]:
-        """The server's environment: a locale that exists everywhere, and nothing of PostgreSQL's own variables."""
+        """Return the server's environment: a locale that exists everywhere, and no PG* variables."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
         return kept | {"LC_ALL": "C.UTF-8", "HOME": str(self.home)}
 
     def is_ready(self) -> bool:
-        """Whether it takes connections."""
+        """Return whether the server accepts connections."""
         try:
             with closing(psycopg2.connect(self.dsn(SUPERUSER, "postgres"), connect_timeout=5)):
                 return True
@@ -139,10 +139,10 @@ class PrivatePostgres:
             return False
 
     def start(self, timeout: float = 30.0) -> None:
-        """Start it without a supervisor and wait until it takes connections.
+        """Start the server without a supervisor and wait until it accepts connections.
 
         Raises:
-            SetupError: it doesn't within `timeout` seconds; carries the end of its log.
+            SetupError: it wasn't ready within `timeout` seconds; carries the end of its log.
         """
         self.prepare()
         log = self.home / "server.log"
@@ -161,15 +161,15 @@ class PrivatePostgres:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """End it: cleanly when it is durable, else at once."""
+        """Stop the server: cleanly if it is durable, otherwise at once."""
         self._finish(signal.SIGINT if self.durable else signal.SIGQUIT)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the server, like a crash."""
         self._finish(signal.SIGKILL)
 
     def restart(self) -> None:
-        """End it and start it again."""
+        """Stop the server and start it again."""
         self.stop()
         self.start()
 
@@ -180,10 +180,9 @@ class PrivatePostgres:
             self.process = None
 
     def _choose_identity(self) -> list[str]:
-        """PostgreSQL refuses to run as root: the prefix that makes it somebody else.
+        """Return the command prefix that changes the user, since PostgreSQL refuses to run as root.
 
-        The user `postgres` where that user can get at the directory; else root's own files, seen from a user
-        namespace in which root is user 1000.
+        Use the user `postgres` if it can access the directory, otherwise a user namespace that maps root to user 1000.
 
         Raises:
             SetupError: neither works.

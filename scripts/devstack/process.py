@@ -10,7 +10,7 @@ from scripts.devstack.environment import ROOT
 
 
 def main(name: str, *more: str) -> NoReturn:
-    """Become the process of that name, with more arguments behind its own."""
+    """Replace this process by the named one, with `more` appended to its arguments."""
     commands = procfile.read(ROOT / "Procfile")
     if name not in commands:
         sys.exit(f"No process {name} in the Procfile: {', '.join(commands)}")

@@ -1,4 +1,4 @@
-"""Starting processes that end with us, knowing them again later, and ending them."""
+"""Start processes that die with their parent, identify them in a later run, and send them signals."""
 
 import ctypes
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 MARK = "COMPANON_SUPERVISED"
-"""The environment variable by which a process of an earlier run is told from a stranger."""
+"""Environment variable that identifies the processes of a run."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -26,9 +26,9 @@ def spawn(
     death_signal: int = signal.SIGTERM,
     pass_fds: Sequence[int] = (),
 ) -> "subprocess.Popen[bytes]":
-    """Start a process in a session of its own, which gets `death_signal` should this process die first.
+    """Start a process in its own session. The kernel sends it `death_signal` when this process dies.
 
-    The terminal's Ctrl-C doesn't reach it. Call this from the main thread: the kernel means the death of the thread.
+    Ctrl-C in the terminal doesn't reach it. Call this from the main thread: the kernel watches the calling thread.
     """
     return subprocess.Popen(
         argv,
@@ -48,7 +48,7 @@ def _die_with_parent(death_signal: int) -> Callable[[], None]:
 
     def ask() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, death_signal)
-        if os.getppid() != parent:  # It died between fork and the line above.
+        if os.getppid() != parent:  # The parent died between fork and prctl.
             os._exit(1)
 
     return ask
@@ -56,7 +56,7 @@ def _die_with_parent(death_signal: int) -> Callable[[], None]:
 
 @dataclass(frozen=True)
 class Stat:
-    """What `/proc/PID/stat` says of a process."""
+    """Fields of `/proc/PID/stat`."""
 
     pid: int
     state: str
@@ -65,23 +65,23 @@ class Stat:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs: a zombie doesn't."""
+        """Return whether the process runs; a zombie doesn't."""
         return self.state not in "ZX"
 
 
 def stat(pid: int) -> Stat | None:
-    """A process's state, or None when there is no such process."""
+    """Return the state of a process, or None if it doesn't exist."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The name, in parentheses, may hold anything; fields are counted from behind it (proc(5): 3 is the state).
+    # The name in parentheses may contain anything, so count fields from its end (proc(5): field 3 is the state).
     after = text.rpartition(")")[2].split()
     return Stat(pid, state=after[0], session=int(after[3]), start=int(after[19]))
 
 
 def processes() -> Iterator[Stat]:
-    """Every living process."""
+    """Yield every running process."""
     for entry in Path("/proc").iterdir():
         found = stat(int(entry.name)) if entry.name.isdigit() else None
         if found is not None and found.alive:
@@ -90,7 +90,7 @@ def processes() -> Iterator[Stat]:
 
 @dataclass(frozen=True)
 class Record:
-    """A process that we started, written down so that a later run knows it from whatever has its PID by then."""
+    """Identity of a process: a later run can tell it from another process with the same PID."""
 
     pid: int
     start: int
@@ -99,30 +99,30 @@ class Record:
 
     @classmethod
     def of(cls, pid: int, mark: str = "") -> "Record":
-        """The record of a process that exists, if only as a zombie."""
+        """Return the record of an existing process or zombie."""
         found = stat(pid)
         return cls(pid, found.start if found else -1, _boot(), mark)
 
     @classmethod
     def read(cls, path: Path) -> "Record | None":
-        """The record in a file; None when there is none or it was cut short."""
+        """Return the record in a file, or None if the file is missing or truncated."""
         try:
             return cls(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def write(self, path: Path) -> None:
-        """Write it so that a reader sees all of it or nothing."""
+        """Write the record atomically."""
         write_atomically(path, json.dumps(asdict(self)) + "\n")
 
     @property
     def alive(self) -> bool:
-        """Whether that very process still runs."""
+        """Return whether the recorded process still runs."""
         found = stat(self.pid)
         return found is not None and found.alive and found.start == self.start and self.boot == _boot()
 
     def remains(self) -> list[int]:
-        """Living processes of its session: itself, and what it left behind (only if it bears our mark)."""
+        """Return the PIDs of its session's running processes: itself, and others that carry the run's mark."""
         if self.boot != _boot():
             return []
         itself = [self.pid] if self.alive else []
@@ -148,7 +148,7 @@ def _boot() -> str:
 
 
 def send(pid: int, number: int) -> None:
-    """Send a signal; a process that has just gone is what was wanted."""
+    """Send a signal. Ignore a process that has exited."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -156,7 +156,7 @@ def send(pid: int, number: int) -> None:
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o600) -> None:
-    """Replace a file's content so that a reader, or a crash, sees the old or the new."""
+    """Replace a file atomically: a reader, or a crash, sees the old or the new content."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""The Procfile: names and command lines."""
+"""Parse the Procfile."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
 
 
 def read(path: Path) -> dict[str, str]:
-    """Command lines by name, in the file's order.
+    """Return command lines by process name, in the file's order.
 
     Raises:
         ValueError: a line is neither empty, nor a comment, nor `name: command`.
@@ -24,5 +24,5 @@ def read(path: Path) -> dict[str, str]:
 
 
 def argv(command: str) -> list[str]:
-    """What runs a command line as one process: the shell expands ${VAR:-default} and is replaced by the command."""
+    """Return the arguments that run a command line: a shell expands ${VAR:-default} and execs the command."""
     return ["/bin/sh", "-c", f"exec {command}"]

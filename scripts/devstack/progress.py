@@ -1,4 +1,4 @@
-"""Telling the person at the terminal what is going on, and for how long it has been."""
+"""Print progress and durations to the terminal."""
 
 import io
 import signal
@@ -14,19 +14,19 @@ from typing import NoReturn, TextIO
 from models.core.texts import escape
 
 HEARTBEAT = 10.0
-"""Seconds between signs of life of a slow step where lines can't be rewritten."""
+"""Seconds between progress lines of a slow step, if the output isn't a terminal."""
 
 
 class SetupError(Exception):
-    """Something that the person has to know or do; its text is the whole message."""
+    """An error that the user has to act on. Its text is the whole message."""
 
 
 class Output:
-    """Where lines go: the terminal and, once there is one, a log or a waiting parent."""
+    """Destinations of output lines: the terminal, and later a log file or a waiting parent process."""
 
     def __init__(self) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # A terminal may not know ✗.
+            sys.stdout.reconfigure(errors="replace")  # The terminal's encoding may lack ✗.
         self.streams: list[TextIO] = [sys.stdout]
         self._lock = threading.Lock()
 
@@ -37,7 +37,7 @@ class Output:
 
     @contextmanager
     def status(self) -> Iterator[Callable[[str], None]]:
-        """Yield a function that rewrites one status line; it does nothing where that isn't possible."""
+        """Yield a function that rewrites one status line; without a terminal it does nothing."""
         terminal = next((stream for stream in self.streams if stream.isatty()), None)
         if terminal is None:
             yield lambda _text: None
@@ -52,7 +52,7 @@ class Output:
 
 
 def _written(stream: TextIO, text: str) -> bool:
-    """Whether the stream could take the text: a closed terminal or pipe must not end what runs behind it."""
+    """Return whether the stream accepted the text: a closed terminal or pipe must not stop the command."""
     try:
         stream.write(text)
         stream.flush()
@@ -65,12 +65,12 @@ output = Output()
 
 
 def say(text: str) -> None:
-    """Print one line, escaped for a terminal: it may hold text from others."""
+    """Print one line, escaped for a terminal: it may contain untrusted text."""
     output.line(escape(text, keep="\n\t"))
 
 
 def fail(text: str) -> NoReturn:
-    """End the command with a message.
+    """Stop the command with a message.
 
     Raises:
         SetupError: always.
@@ -80,7 +80,7 @@ def fail(text: str) -> NoReturn:
 
 @contextmanager
 def step(title: str) -> Iterator[deque[str]]:
-    """Show a step while it goes on and how long it took; its body may append lines of detail to what is yielded."""
+    """Show a step while it runs, and then its duration. The body may append detail lines to the yielded deque."""
     started, ended = time.monotonic(), threading.Event()
     detail: deque[str] = deque(maxlen=40)
     with output.status() as show:
@@ -106,10 +106,10 @@ def _tick(title: str, started: float, ended: threading.Event, detail: deque[str]
 
 
 def run(title: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | None = None) -> None:
-    """Run a command as a step, keeping its output for the case that it fails.
+    """Run a command as a step.
 
     Raises:
-        SetupError: it failed; carries the end of its output.
+        SetupError: the command failed; carries the end of its output.
     """
     code, tail = attempt(title, argv, env=env, cwd=cwd)
     if code != 0:
@@ -119,7 +119,7 @@ def run(title: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None
 def attempt(
     title: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | None = None
 ) -> tuple[int, list[str]]:
-    """Run a command as a step; return its status and the last lines of its output."""
+    """Run a command as a step. Return its exit status and the last lines of its output."""
     with step(title) as detail:
         try:
             child = subprocess.Popen(
@@ -145,7 +145,7 @@ def _collect(child: "subprocess.Popen[bytes]", detail: deque[str]) -> None:
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
-    """Let an interrupted command finish what can't be left half done; insist after 30 seconds."""
+    """Terminate an interrupted command; kill it after 30 seconds."""
     child.send_signal(signal.SIGTERM)
     try:
         child.wait(timeout=30)

@@ -1,4 +1,4 @@
-"""A private RabbitMQ: one directory, ports of the loopback interface, and nothing that outlives it."""
+"""Run a private RabbitMQ: one directory and ports of the loopback interface."""
 
 import os
 import signal
@@ -12,14 +12,14 @@ from scripts.devstack import packages, processes, sockets
 from scripts.devstack.progress import fail
 
 _ERLANG = [
-    # Nobody else's nodes, and no thread that spins while it waits: the machine has other things to do.
+    # Listen on the loopback interface only. Don't let scheduler threads spin while they wait.
     "-kernel inet_dist_use_interface {127,0,0,1}",
     "+sbwt none +sbwtdcpu none +sbwtdio none",
 ]
 
 
 class PrivateRabbitMQ:
-    """A node under `home`, with an Erlang port mapper of its own; `packages.rabbitmq_server()` has to be there."""
+    """A node under `home` with its own Erlang port mapper. RabbitMQ must be installed."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -35,14 +35,14 @@ class PrivateRabbitMQ:
 
     @property
     def url(self) -> str:
-        """The URL of its default virtual host."""
+        """Return the URL of the default virtual host."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
 
     def environment(self) -> dict[str, str]:
-        """The node's environment: it finds everything of its own under `home`, and nothing of the system's."""
+        """Return the node's environment: all its files are under `home`, none of the system's are used."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ", "ERL", "LC_"))}
         return kept | {
-            "HOME": str(self.home),  # Where Erlang keeps the secret that its nodes share.
+            "HOME": str(self.home),  # Erlang stores its cookie there.
             "LC_ALL": "C.UTF-8",
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(self._mapper),
@@ -50,19 +50,19 @@ class PrivateRabbitMQ:
             "RABBITMQ_DIST_PORT": str(self._distribution),
             "RABBITMQ_CONFIG_FILE": str(self.home / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": str(self.home / "none"),
-            # All of them, which is the default, are switched on one by one: half of the time that a start takes.
+            # The default enables every feature flag one by one, which takes half of the start time.
             "RABBITMQ_FEATURE_FLAGS": "quorum_queue",
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.home / "enabled_plugins"),
             "RABBITMQ_LOG_BASE": str(self.home / "log"),
             "RABBITMQ_MNESIA_BASE": str(self.home / "mnesia"),
             "RABBITMQ_PID_FILE": str(self.home / "pid"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(_ERLANG),
-            "RABBITMQ_ALLOW_INPUT": "1",  # The script becomes the node, instead of waiting for it.
+            "RABBITMQ_ALLOW_INPUT": "1",  # The script execs the node instead of waiting for it.
             "RABBITMQ_SERVER_START_ARGS": "-noinput",
         }
 
     def is_ready(self) -> bool:
-        """Whether it takes connections."""
+        """Return whether the node accepts connections."""
         try:
             with closing(brokers.amqp_connection(self.url, patience=2)):
                 return True
@@ -70,14 +70,14 @@ class PrivateRabbitMQ:
             return False
 
     def start(self, timeout: float = 180.0) -> None:
-        """Start it and wait until it takes connections.
+        """Start the node and wait until it accepts connections.
 
         Raises:
-            SetupError: it doesn't within `timeout` seconds; carries the end of its log.
+            SetupError: it wasn't ready within `timeout` seconds; carries the end of its log.
         """
         log = self.home / "server.log"
         with log.open("ab") as output:
-            # Found running, the port mapper isn't started by the node, where it would stay when the node ends.
+            # Start the port mapper here: one that the node started would outlive it.
             for argv in (["epmd", "-address", "127.0.0.1", "-port", str(self._mapper)], [self.binary]):
                 self._running.append(processes.spawn(argv, env=self.environment(), cwd=self.home, output=output))
         deadline = time.monotonic() + timeout
@@ -87,11 +87,11 @@ class PrivateRabbitMQ:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """End it; nothing that it holds is worth an orderly end."""
+        """Kill the node: its data is temporary."""
         self.kill()
 
     def kill(self) -> None:
-        """End it as a crash would, and what it has started."""
+        """Kill the node and its child processes, like a crash."""
         for process in self._running:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

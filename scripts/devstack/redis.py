@@ -1,4 +1,4 @@
-"""A private Redis: one directory, one Unix socket."""
+"""Run a private Redis: one directory and one Unix socket."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ DATABASES = 64
 
 
 class PrivateRedis:
-    """A server under `home`; with `durable=False` it writes nothing down."""
+    """A server under `home`. With `durable=False` it stores nothing on disk."""
 
     def __init__(self, home: Path, *, durable: bool = True) -> None:
         self.home, self.durable = home, durable
@@ -29,15 +29,15 @@ class PrivateRedis:
 
     @property
     def url(self) -> str:
-        """The URL of its first database."""
+        """Return the URL of database 0."""
         return self.url_of(0)
 
     def url_of(self, database: int) -> str:
-        """The URL of a database, 0 to 63."""
+        """Return the URL of a database, 0 to 63."""
         return f"unix://{quote(str(self.socket))}?db={database}"
 
     def command(self) -> list[str]:
-        """What runs the server in the foreground; SIGTERM ends it cleanly."""
+        """Return the command that runs the server in the foreground. SIGTERM requests a clean shutdown."""
         options = {
             "port": "0",
             "unixsocket": str(self.socket),
@@ -52,12 +52,12 @@ class PrivateRedis:
         return [self.binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
 
     def environment(self) -> dict[str, str]:
-        """The server's environment: Redis doesn't start in a locale that isn't installed."""
+        """Return the server's environment. Redis doesn't start in a locale that isn't installed."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
         return kept | {"LC_ALL": "C.UTF-8"}
 
     def is_ready(self) -> bool:
-        """Whether it answers and has read its files."""
+        """Return whether the server answers and has loaded its data."""
         client = redis.Redis.from_url(self.url, socket_timeout=2, retry=Retry(NoBackoff(), 0))
         try:
             return bool(client.ping())
@@ -67,10 +67,10 @@ class PrivateRedis:
             client.close()
 
     def start(self, timeout: float = 30.0) -> None:
-        """Start it without a supervisor and wait until it answers.
+        """Start the server without a supervisor and wait until it answers.
 
         Raises:
-            SetupError: it doesn't within `timeout` seconds; carries the end of its log.
+            SetupError: it wasn't ready within `timeout` seconds; carries the end of its log.
         """
         log = self.home / "server.log"
         with log.open("ab") as output:
@@ -82,15 +82,15 @@ class PrivateRedis:
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """End it cleanly."""
+        """Stop the server cleanly."""
         self._finish(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the server, like a crash."""
         self._finish(signal.SIGKILL)
 
     def restart(self) -> None:
-        """End it and start it again."""
+        """Stop the server and start it again."""
         self.stop()
         self.start()
 

@@ -1,4 +1,4 @@
-"""What this machine keeps secret, made once; `python -m scripts.devstack.secrets` prints new keys for elsewhere."""
+"""Create this machine's secrets once. `python -m scripts.devstack.secrets` prints new ones for another system."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ PASSWORDS = ("POSTGRES", "OWNER", "WEB", "ACCOUNT", "SCAN", "WORKER", "SEAL", "R
 
 @dataclass(frozen=True)
 class Secrets:
-    """Root keys, token keys and the first System Admin's account, with what its authenticator makes its codes of."""
+    """Root secrets, token keys, and the first System Admin's e-mail address, password and TOTP secret."""
 
     secret_keys: str
     auth_jwks: str
@@ -30,7 +30,7 @@ class Secrets:
 
 
 def load_or_make(path: Path) -> Secrets:
-    """The secrets in a file that only its owner reads; those that are missing there are made."""
+    """Read the secrets from a file that only its owner can read. Create missing ones."""
     known = json.loads(path.read_text()) if path.exists() else {}
     secrets = Secrets(**(asdict(make()) | known))
     if asdict(secrets) != known:
@@ -39,8 +39,8 @@ def load_or_make(path: Path) -> Secrets:
 
 
 def make() -> Secrets:
-    """New secrets: one 256-bit root, one ES256 key named by its thumbprint (RFC 7638), 144 bits of password, and 160 of
-    an authenticator.
+    """Create secrets: a 256-bit root, an ES256 key named by its thumbprint (RFC 7638), a 144-bit password and a 160-bit
+    TOTP secret.
     """
     return Secrets(
         secret_keys="1:" + new_root(),
@@ -52,14 +52,14 @@ def make() -> Secrets:
 
 
 def new_root() -> str:
-    """256 bits, as SECRET_KEYS has them."""
+    """Return 256 random bits in the encoding of SECRET_KEYS."""
     return base64url.encode(os.urandom(32))
 
 
 def new_key(now: int) -> dict[str, Any]:
-    """A private ES256 key, named by its thumbprint (RFC 7638), that was made at `now` (Unix time).
+    """Create a private ES256 key, named by its thumbprint (RFC 7638), with issue time `now` (Unix seconds).
 
-    One in 64 thumbprints begins with `-`, like an option of a command. Such a key is not used.
+    One in 64 thumbprints begins with `-`, like an option of a command. Such a key is discarded.
     """
     while True:
         key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"})

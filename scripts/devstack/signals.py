@@ -1,4 +1,4 @@
-"""Signals as events that a loop looks at, so that nothing is interrupted half done."""
+"""Turn signals into events that a loop polls, so that no step is interrupted."""
 
 import os
 import select
@@ -9,11 +9,11 @@ REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):
-    """The person, or the system, asked this command to stop."""
+    """A signal requested this command to stop."""
 
 
 class Signals:
-    """Counts requests to stop, and wakes up when one comes or a child ends."""
+    """Count requests to stop, and wake up on a signal or on the exit of a child process."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -27,22 +27,22 @@ class Signals:
         self.requests += 1
 
     def _ignore(self, _number: int, _frame: FrameType | None) -> None:
-        """A child ended: the byte in the pipe is what matters."""
+        """Do nothing: the byte in the wake-up pipe is enough."""
 
     def wait(self, seconds: float) -> None:
-        """Return when a signal has come, or after `seconds`."""
+        """Return on a signal, or after `seconds`."""
         if select.select([self._read], [], [], seconds)[0]:
             os.read(self._read, 4096)
 
     def check(self) -> None:
-        """Raise what has been requested.
+        """Check for a request to stop.
 
         Raises:
-            Interrupted: somebody asked to stop.
+            Interrupted: a signal requested to stop.
         """
         if self.requests:
             raise Interrupted
 
-    def heard(self) -> None:
-        """Take one request as heard: a second one that came with it still counts."""
+    def acknowledge(self) -> None:
+        """Acknowledge one request. A second request that arrived with it still counts."""
         self.requests = max(0, self.requests - 1)

@@ -1,4 +1,4 @@
-"""Where sockets go: a path may have at most 107 plain bytes, and a checkout's may have others."""
+"""Choose socket directories and free ports. The path of a Unix socket has at most 107 bytes."""
 
 import hashlib
 import os
@@ -13,19 +13,19 @@ from pathlib import Path
 from scripts.devstack.progress import fail
 
 LONGEST = 100
-"""Bytes of the longest path that is used as it is; sockets and their lock files are under it."""
+"""Bytes of the longest path that is used unchanged, including the name of a lock file."""
 PLAIN = re.compile(r"[A-Za-z0-9_./@+=-]+")
-"""A comma in a path makes it two hosts for PostgreSQL's clients; what else may be special isn't tried out."""
+"""Accepted characters: PostgreSQL's clients split a path at a comma, and other characters may be special, too."""
 ELSEWHERE, PREFIX = Path("/tmp"), "companon-sockets-"
 LOCK_NAME = ".s.PGSQL.5432.lock"
 BELOW_EPHEMERAL = range(20_000, 32_768)
 
 
 def directory(preferred: Path) -> Path:
-    """`preferred`, or when its path won't do a private directory under /tmp, always the same one.
+    """Return `preferred`, or if its path is unsuitable a private directory under /tmp that is always the same.
 
     Raises:
-        SetupError: somebody else has made that directory.
+        SetupError: the directory under /tmp belongs to another user.
     """
     if len(os.fsencode(preferred / LOCK_NAME)) <= LONGEST and PLAIN.fullmatch(str(preferred)):
         folder = preferred
@@ -37,25 +37,25 @@ def directory(preferred: Path) -> Path:
 
 
 def remove(folder: Path) -> None:
-    """Remove what `directory` made, if it is under /tmp; a server's own directory stays."""
+    """Remove a directory that `directory` created under /tmp; keep a server's own directory."""
     parent = folder.parent
     if parent.parent == ELSEWHERE and parent.name.startswith(PREFIX):
         shutil.rmtree(parent, ignore_errors=True)
 
 
 def _private(folder: Path) -> Path:
-    # Root's may be entered, not listed: PostgreSQL, which doesn't run as root, has its own directory in there.
+    # PostgreSQL doesn't run as root and has its own directory below root's, so others may enter it.
     mode = 0o711 if os.geteuid() == 0 else 0o700
     folder.mkdir(mode=mode, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        fail(f"{folder} belongs to somebody else; remove it or use a shorter path (--var)")
+        fail(f"{folder} belongs to another user; remove it or use a shorter path (--var)")
     folder.chmod(mode)
     return folder
 
 
 def listening(port: int = 0) -> socket.socket:
-    """A socket that listens on this machine only; port 0 takes a free one.
+    """Return a socket that listens on the loopback interface; port 0 chooses a free port.
 
     Raises:
         OSError: the port is taken.
@@ -64,7 +64,7 @@ def listening(port: int = 0) -> socket.socket:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this port of the loopback interface now."""
+    """Return whether a server could listen on this port of the loopback interface now."""
     try:
         listening(port).close()
     except OSError:
@@ -73,16 +73,13 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that is free now."""
+    """Return a port that is free now."""
     with listening() as found:
         port: int = found.getsockname()[1]
     return port
 
 
 def lasting_ports(count: int) -> list[int]:
-    """Ports that are free now, and not of those that the system gives to whoever opens a connection.
-
-    So a server that was given one, and is started again, finds it free.
-    """
+    """Return free ports outside the ephemeral range, so that a server finds its port free when it restarts."""
     drawn = random.sample(BELOW_EPHEMERAL, len(BELOW_EPHEMERAL))
     return list(islice(filter(is_free, drawn), count))

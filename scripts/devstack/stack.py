@@ -1,4 +1,4 @@
-"""The whole system on this machine: its servers, its Procfile's processes, and where to reach them."""
+"""Run the whole system on this machine: its servers and the processes of its Procfile."""
 
 import http.client
 import json
@@ -21,15 +21,15 @@ from settings import PROCESSES, variables
 
 RELEASE = "release"
 ENDINGS: list[list[str]] = [["worker"], ["seal"], ["mail"], ["redis"], ["postgres"]]
-"""What ends after the rest, in this order: nobody takes new jobs before the workers finish theirs."""
+"""Processes that stop after the rest, in this order: the workers finish their jobs before their servers stop."""
 BUDGETS = {"web": 40.0, "worker": 60.0}
-"""Seconds for open requests and for running jobs."""
+"""Seconds until a process must have exited: open requests and running jobs finish first."""
 WAITS_FOR = {"web": "answering its last requests", "worker": "finishing its running jobs"}
 READY_WITHIN = 90.0
 
 
 class Stack:
-    """Everything under one directory `var`, answering on `port` of the loopback interface."""
+    """A system with all files under `var` and its API on `port` of the loopback interface."""
 
     def __init__(self, var: Path, port: int, signals: Signals, commands: Mapping[str, str]) -> None:
         self.var, self.port, self.commands = var, port, commands
@@ -41,20 +41,20 @@ class Stack:
 
     @property
     def api(self) -> str:
-        """Where the API answers."""
+        """Return the URL of the API."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def mail(self) -> str:
-        """Where the mail sink shows what was sent."""
+        """Return the URL of the mail sink."""
         return f"http://127.0.0.1:{self.inbox.getsockname()[1]}"
 
     def start(self) -> None:
-        """Bring everything up and wait until it is ready.
+        """Start all servers and processes and wait until the API is ready.
 
         Raises:
-            SetupError: something doesn't start; says what, with the end of its log.
-            Interrupted: the person asked to stop.
+            SetupError: a process didn't start; carries its name and the end of its log.
+            Interrupted: a signal requested to stop.
         """
         leftovers.end(self.var)
         self._start_servers()
@@ -101,10 +101,10 @@ class Stack:
             self.once(RELEASE, procfile.argv(command), self.environment_of(RELEASE))
 
     def once(self, name: str, argv: list[str], env: Mapping[str, str] | None = None) -> None:
-        """Run a command of the system's to its end, in `env` or with all that the system has.
+        """Run a command to its end, in `env` or in the system's whole environment.
 
         Raises:
-            SetupError: it failed; carries the end of its log.
+            SetupError: the command failed; carries the end of its log.
         """
         code = self.supervisor.run_once(name, argv, env or self.environment())
         if code != 0:
@@ -125,7 +125,7 @@ class Stack:
                 )
 
     def _mail_sink(self, env: Mapping[str, str]) -> Spec:
-        # It is handed listening sockets, so that its ports stay its own while it is started again.
+        # Pass listening sockets, so that the ports stay reserved while the process restarts.
         fds = [self.smtp.fileno(), self.inbox.fileno()]
         argv = [sys.executable, "-m", "scripts.fakes.mail", *map(str, fds), str(self.var / "mail")]
         return Spec("mail", argv, env, budget=5.0, pass_fds=fds)
@@ -141,15 +141,15 @@ class Stack:
             connection.close()
 
     def environment_of(self, process: str) -> dict[str, str]:
-        """The environment of a process: as in production, it is given nothing that it doesn't read.
+        """Return the environment of a process: as in production, only the variables that it reads.
 
-        One of which `settings` knows nothing is given everything.
+        A process that `settings` doesn't list gets the whole environment.
         """
         others = variables() - variables(process) if process in PROCESSES else ()
         return {name: text for name, text in self.environment().items() if name not in others}
 
     def environment(self) -> dict[str, str]:
-        """Everything: the person's own environment, and what this system is made of."""
+        """Return the caller's environment with all variables of this system."""
         return os.environ | {
             "PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}",
             "PYTHONUNBUFFERED": "1",
@@ -177,11 +177,11 @@ class Stack:
 
     @property
     def run_file(self) -> Path:
-        """Where a running system says how to reach it."""
+        """Return the path of the file that describes the running system."""
         return self.var / "run.json"
 
     def description(self) -> dict[str, Any]:
-        """What `run.json` says; `processes` has every name's main process."""
+        """Return the contents of `run.json`; `processes` lists the main process of each name."""
         return {
             "api": self.api,
             "docs": f"{self.api}/docs",
@@ -204,12 +204,12 @@ class Stack:
         }
 
     def stop(self) -> None:
-        """End everything in order: what makes work, then what does it, then what it needs."""
+        """Stop everything in order: producers of jobs, then workers, then servers."""
         self.ready = False
         self.run_file.unlink(missing_ok=True)
         last = {name for phase in ENDINGS for name in phase}
         first = [name for name in self.supervisor.children if name not in last]
-        # The clock and the relay first, so that no job is started that would have to be waited for.
+        # Stop the clock and the relay first, so that no further job starts.
         first.sort(key=lambda name: ("clock", "relay").index(name) if name in {"clock", "relay"} else 2)
         self.supervisor.stop([first, *ENDINGS])
         for folder in self.socket_dirs:
@@ -217,9 +217,9 @@ class Stack:
 
 
 def ensure_admin(stack: Stack) -> None:
-    """Make the first System Admin's account, with the password and authenticator in `secrets.json`, if there is none.
+    """Create the first System Admin with the password and TOTP secret of `secrets.json`, unless the account exists.
 
     Raises:
-        SetupError: it couldn't be made; carries the end of its log.
+        SetupError: the command failed; carries the end of its log.
     """
     stack.once("admin", [sys.executable, "-m", "scripts.devstack.admin", str(stack.var / "secrets.json")])

@@ -1,7 +1,7 @@
-"""Keeping processes alive, and ending them in order, each with one signal.
+"""Restart processes that exit, and stop them in order with one signal each.
 
-A supervisor of our own, because the usual ones signal whole process groups: dramatiq's workers, signalled by
-their master too, take the second signal for impatience and kill the jobs that they run.
+Common supervisors signal whole process groups. Dramatiq's workers, which their master signals as well, would treat the
+second signal as a request to abort their running jobs.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from scripts.devstack.progress import SetupError, say
 from scripts.devstack.signals import Signals
 
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
-"""Seconds before a process that died is started again: doubled from one to the other."""
+"""Seconds until a process that exited is restarted: the first delay, doubled up to the longest."""
 STEADY = 10.0
-"""A process that ran this many seconds starts over with the first delay."""
+"""Seconds after which the delay of a running process is reset."""
 FAILURES = 3
-"""Deaths of one process that make a start fail."""
+"""Exits of one process that make the start of the system fail."""
 ROTATE = 10_000_000
-"""Bytes of a log that is put aside at the next start."""
+"""Size in bytes at which a log is rotated at the next start."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Spec:
     env: Mapping[str, str] = field(default_factory=dict)
     stop_signal: int = signal.SIGTERM
     budget: float = 30.0
-    """Seconds that it gets to end by itself."""
+    """Seconds until it must have exited after `stop_signal`."""
     waits_for: str = "finishing"
-    """What it does in that time, for the person who waits."""
+    """Activity after `stop_signal`, for progress messages."""
     before: Callable[[], None] = lambda: None
-    """Called before every start: clears what a dead predecessor left."""
+    """Called before every start, e.g. to remove files of a dead predecessor."""
     pass_fds: Sequence[int] = ()
     server: bool = False
-    """Whether the others need it until they have ended."""
+    """Whether other processes need it until they have exited."""
 
 
 @dataclass
 class Child:
-    """A process as it is now."""
+    """State of a supervised process."""
 
     spec: Spec
     process: "subprocess.Popen[bytes] | None" = None
@@ -60,7 +60,7 @@ class Child:
 
 
 class Supervisor:
-    """Runs processes under one directory: logs in `log/`, who they are in `run/*.pid`."""
+    """Run processes with logs in `var/log/` and records in `var/run/*.pid`."""
 
     def __init__(self, var: Path, cwd: Path, signals: Signals, on_change: Callable[[], None] = lambda: None) -> None:
         self.var, self.cwd, self.signals, self.on_change = var, cwd, signals, on_change
@@ -71,7 +71,7 @@ class Supervisor:
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def start(self, spec: Spec) -> None:
-        """Start a process and keep it running."""
+        """Start a process and restart it when it exits."""
         log = self.log(spec.name)
         if log.exists() and log.stat().st_size > ROTATE:
             log.replace(log.with_suffix(".log.1"))
@@ -79,18 +79,18 @@ class Supervisor:
         self._spawn(child)
 
     def log(self, name: str) -> Path:
-        """Where a process's output goes."""
+        """Return the path of a process's log."""
         return self.var / "log" / f"{name}.log"
 
     def pids(self) -> dict[str, list[int]]:
-        """The main process of every name that runs."""
+        """Return the PID of each running process by name."""
         return {name: [child.process.pid] for name, child in self.children.items() if child.process}
 
     def run_once(self, name: str, argv: Sequence[str], env: Mapping[str, str], *, logged: bool = True) -> int:
-        """Run a command to its end while the others are looked after; return its exit status.
+        """Run a command to its end while supervising the others. Return its exit status.
 
         Raises:
-            Interrupted: the person asked to stop; the command was ended.
+            Interrupted: a signal requested to stop; the command was stopped.
         """
         with open(self.log(name), "ab") if logged else contextlib.nullcontext() as output:
             process = processes.spawn(argv, env=env, cwd=self.cwd, output=output)
@@ -101,21 +101,21 @@ class Supervisor:
         return process.returncode
 
     def until(self, condition: Callable[[], bool], *, timeout: float = float("inf"), what: str = "") -> None:
-        """Look after the processes until `condition` holds.
+        """Supervise the processes until `condition` holds.
 
         Raises:
-            Interrupted: the person asked to stop.
-            SetupError: it took longer than `timeout` seconds, or a process keeps dying during the start.
+            Interrupted: a signal requested to stop.
+            SetupError: it took longer than `timeout` seconds, or a process kept exiting during the start.
         """
         deadline = time.monotonic() + timeout
         while not condition():
             self.signals.check()
             if time.monotonic() > deadline:
                 raise SetupError(f"{what} took more than {timeout:.0f} s")
-            self.look_after(0.05)
+            self.supervise(0.05)
 
-    def look_after(self, seconds: float) -> None:
-        """Wait up to `seconds` for something to happen, then start again what has died."""
+    def supervise(self, seconds: float) -> None:
+        """Wait up to `seconds` for a signal or an exit, then restart processes that are due."""
         now = time.monotonic()
         due = [child.due - now for child in self.children.values() if child.process is None]
         self.signals.wait(max(0.0, min([seconds, *due])))
@@ -146,7 +146,7 @@ class Supervisor:
         self.on_change()
 
     def _failed(self, child: Child, how: str) -> None:
-        """Have a process that isn't there started again, later each time that it happens soon."""
+        """Schedule a restart; double the delay if the process failed soon after its start."""
         name = child.spec.name
         child.deaths += 1
         if self.starting and child.deaths >= FAILURES:
@@ -154,13 +154,15 @@ class Supervisor:
         now = time.monotonic()
         if now - child.started > STEADY:
             child.delay = FIRST_DELAY
-        say(f"{name} {how}; starting it again in {child.delay:.1f} s")
+        say(f"{name} {how}; restarting it in {child.delay:.1f} s")
         child.due = now + child.delay
         child.delay = min(child.delay * 2, LONGEST_DELAY)
 
     def _reap(self, child: Child) -> int:
-        """Collect a dead process, first ending what is left of its group: as long as it is a zombie,
-        no stranger can have the group's number."""
+        """Reap a dead process after killing the rest of its group.
+
+        While it is a zombie, the kernel gives its group number to no other process.
+        """
         process = child.process
         assert process is not None
         with contextlib.suppress(ProcessLookupError):
@@ -174,16 +176,16 @@ class Supervisor:
         return self.var / "run" / f"{name}.pid"
 
     def tail(self, name: str, lines: int = 25) -> str:
-        """The end of a process's log, indented."""
+        """Return the last lines of a process's log, indented."""
         text = self.log(name).read_bytes()[-20_000:].decode(errors="replace")
         return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
 
     def stop(self, phases: Iterable[Sequence[str]]) -> None:
-        """End everything: phase by phase, one signal to each main process, then patience up to its budget.
+        """Stop all processes phase by phase: one signal to each, then wait up to its budget and kill it.
 
-        Each further request to stop is impatience: the first ends whatever isn't a server at once, the next those too.
+        A further request to stop kills everything but servers at once; one more kills servers, too.
         """
-        self.signals.heard()
+        self.signals.acknowledge()
         for names in phases:
             self._end([self.children[name] for name in names if name in self.children])
 
@@ -214,13 +216,13 @@ class Supervisor:
         if child.process is None or not (impatient or waited > child.spec.budget):
             return
         if waited > child.spec.budget:
-            say(f"{child.spec.name} didn't end within {child.spec.budget:.0f} s; killing it")
+            say(f"{child.spec.name} did not exit within {child.spec.budget:.0f} s; killing it")
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.process.pid, signal.SIGKILL)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a command that runs for a while, if it hasn't ended."""
+    """Terminate a command unless it has exited; kill it after 5 seconds."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -231,12 +233,12 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _ended(process: "subprocess.Popen[bytes]") -> bool:
-    """Whether it has ended, without collecting it."""
+    """Return whether the process has exited, without reaping it."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def describe(code: int) -> str:
-    """An exit status in words."""
+    """Describe an exit status."""
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
     return f"exited with status {code}"

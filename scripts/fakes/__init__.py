@@ -1,1 +1,1 @@
-"""Stand-ins for what can't be had on a developer's machine."""
+"""Local fakes of external services."""

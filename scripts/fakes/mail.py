@@ -5,7 +5,7 @@
     GET    /messages?to=ADDRESS   {"items": [{"id", "to", "from", "subject", "text", "html", "received_at"}, …]}
     DELETE /messages
 
-One item a recipient, newest last; `to` may be left out. Only requests for a name of this machine are answered.
+One item for each recipient, newest last; `to` is optional. Only requests for a host name of this machine are answered.
 Otherwise a page of another origin could resolve its own name to this machine and read the links.
 """
 
@@ -28,7 +28,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
 class Mailbox:
-    """Messages in a directory, a JSON file each, and in memory."""
+    """Messages in memory and in a directory, one JSON file for each."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,7 +38,7 @@ class Mailbox:
         self._last = int(self._items[-1]["id"]) if self._items else 0
 
     def take(self, sender: str, recipients: list[str], content: bytes) -> None:
-        """Keep a message, once for each recipient."""
+        """Store a message once for each recipient."""
         message = message_from_bytes(content, policy=policy.default)
         with self._lock:
             for recipient in recipients:
@@ -52,12 +52,12 @@ class Mailbox:
         self._items.append(item)
 
     def items(self, to: str | None) -> list[dict[str, Any]]:
-        """What has come, for one address or for all, oldest first."""
+        """Return the messages to one address, or all, oldest first."""
         with self._lock:
             return [item for item in self._items if to is None or item["to"].lower() == to.lower()]
 
     def clear(self) -> None:
-        """Forget everything; ids go on."""
+        """Delete all messages. The numbering of ids continues."""
         with self._lock:
             for item in self._items:
                 (self.folder / f"{item['id']}.json").unlink()
@@ -79,24 +79,24 @@ def _body(message: EmailMessage, kind: str) -> str | None:
 
 
 class Handler:
-    """What the SMTP server calls."""
+    """Callbacks of the SMTP server."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self.mailbox = mailbox
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's
-        """Keep a message before it is acknowledged."""
+        """Store a message, then acknowledge it."""
         content = envelope.content if isinstance(envelope.content, bytes) else str(envelope.content).encode()
         await asyncio.to_thread(self.mailbox.take, envelope.mail_from or "", envelope.rcpt_tos, content)
         return "250 Kept"
 
 
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
-"""Host names that a page of another origin can't have."""
+"""Host names that a page of another origin can't use."""
 
 
 class Inbox(BaseHTTPRequestHandler):
-    """The HTTP side."""
+    """HTTP interface of the mailbox."""
 
     mailbox: Mailbox
     protocol_version = "HTTP/1.1"
@@ -113,7 +113,7 @@ class Inbox(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.OK, json.dumps({"items": self.mailbox.items(to)}).encode())
 
     def do_DELETE(self) -> None:
-        """Forget all messages."""
+        """Delete all messages."""
         if not self._is_local():
             return
         if urlsplit(self.path).path != "/messages":
@@ -140,7 +140,7 @@ class Inbox(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the standard library's
-        """Say nothing: polling an inbox isn't news."""
+        """Log nothing: clients poll the inbox."""
 
 
 def serve_http(listener: socket.socket, mailbox: Mailbox) -> None:
@@ -153,7 +153,7 @@ def serve_http(listener: socket.socket, mailbox: Mailbox) -> None:
 
 
 async def serve_smtp(listener: socket.socket, mailbox: Mailbox) -> None:
-    """Take mail on a listening socket until SIGTERM."""
+    """Receive mail on a listening socket until SIGTERM."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)

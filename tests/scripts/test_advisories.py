@@ -1,4 +1,4 @@
-"""Known holes of what is installed, asked of a server that answers as OSV's does."""
+"""`./scripts/advisories` against a server with OSV's API."""
 
 import json
 import threading
@@ -8,7 +8,7 @@ import pytest
 
 from scripts.commands.advisories import main as advisories
 
-HOLE = {
+VULNERABILITY = {
     "id": "GHSA-xxxx-xxxx-xxxx",
     "aliases": ["CVE-2026-1"],
     "summary": "It is open.",
@@ -26,14 +26,14 @@ HOLE = {
 
 @pytest.fixture
 def osv():
-    """What is asked, and the server's URL; it knows a hole in redis once `holes` has it."""
-    asked, holes = [], {}
+    """Yield the queried packages, the vulnerabilities that the server reports, and its URL."""
+    asked, vulnerabilities = [], {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             asked.append(query["package"]["name"])
-            body = json.dumps({"vulns": holes[asked[-1]]} if asked[-1] in holes else {}).encode()
+            body = json.dumps({"vulns": vulnerabilities[asked[-1]]} if asked[-1] in vulnerabilities else {}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -44,7 +44,7 @@ def osv():
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield asked, holes, f"http://127.0.0.1:{server.server_port}/v1/query"
+    yield asked, vulnerabilities, f"http://127.0.0.1:{server.server_port}/v1/query"
     server.shutdown()
     server.server_close()
 
@@ -56,9 +56,9 @@ def said(monkeypatch):
     return lines
 
 
-def test_every_package_is_asked_about_and_a_hole_is_named(osv, said):
-    asked, holes, url = osv
-    holes["redis"] = [HOLE]
+def test_every_package_is_queried_and_a_vulnerability_is_printed(osv, said):
+    asked, vulnerabilities, url = osv
+    vulnerabilities["redis"] = [VULNERABILITY]
 
     assert advisories.main(["--osv-url", url]) == advisories.FOUND
 
@@ -70,7 +70,7 @@ def test_where_there_is_none_all_is_well(said):
     report = json.dumps({"dependencies": [{"name": "redis", "version": "8.1.0", "vulns": []}], "fixes": []})
 
     assert advisories.judge(report, "No known vulnerabilities found", strict=True) == 0
-    assert said == ["1 packages, 0 known holes"]
+    assert said == ["1 packages, 0 known vulnerabilities"]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_where_there_is_none_all_is_well(said):
 def test_offline_it_says_so_and_fails_only_if_it_should(said, report):
     assert advisories.judge(report, "Traceback\nno route to host", strict=False) == 0
     assert advisories.judge(report, "", strict=True) == advisories.UNKNOWN
-    assert said == ["✗ Advisories can't be had: no route to host", "✗ Advisories can't be had: no answer"]
+    assert said == ["✗ The database can't be queried: no route to host", "✗ The database can't be queried: no answer"]
 
 
 def test_advisories_of_server_that_drips_are_unknown_after_time_limit(wire, said, monkeypatch):

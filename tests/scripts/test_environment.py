@@ -112,7 +112,7 @@ def test_environment_that_is_a_link_is_named_in_one_line(made, tmp_path, monkeyp
     (tmp_path / ".venv").symlink_to(tmp_path / target)
     lay(monkeypatch, tmp_path)
 
-    with pytest.raises(progress.SetupError, match="is a link") as refused:
+    with pytest.raises(progress.SetupError, match="is a symbolic link") as refused:
         environment.ensure("runtime")
 
     assert len(str(refused.value).splitlines()) == 1

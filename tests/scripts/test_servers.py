@@ -120,7 +120,7 @@ def test_somebody_elses_directory_under_tmp_is_not_used(tmp_path, monkeypatch):
     made.rmdir()
     made.symlink_to("/tmp")
 
-    with pytest.raises(SetupError, match="belongs to somebody else"):
+    with pytest.raises(SetupError, match="belongs to another user"):
         sockets.directory(deep)
 
 

@@ -121,7 +121,7 @@ def test_whatever_is_killed_is_started_again(start):
     eventually(lambda: redis_answers(up.run["redis_url"]))
     eventually(lambda: rows(up.run["database_direct_url"], "kept"))
     eventually(lambda: not living(child))
-    assert all(f"{name} was killed by SIGKILL; starting it again" in up.said for name in EVERYTHING)
+    assert all(f"{name} was killed by SIGKILL; restarting it" in up.said for name in EVERYTHING)
     eventually(lambda: connects(up.run["api"]))
     assert answers(mail + "/messages")
 
@@ -158,7 +158,7 @@ def test_a_killed_up_takes_its_processes_along_and_blocks_nothing(start):
     second = start().until_ready()
 
     assert [pid for pid in pids if living(pid)] == []
-    assert "Ending what is left of worker from an earlier run" in second.said
+    assert "Stopping worker of an earlier run" in second.said
     assert answers(second.run["api"])
 
 

@@ -1,4 +1,4 @@
-"""`./scripts/advisories`: whether any package of the lock files has a known hole, as the OSV database says."""
+"""`./scripts/advisories`: check the packages of the lock files for vulnerabilities in the OSV database."""
 
 import argparse
 import json
@@ -9,19 +9,19 @@ from scripts.devstack.environment import ROOT, VENV
 from scripts.devstack.progress import say
 
 LOCKS = ("dev", "uv")
-"""Whose packages are all: what runs is among what is developed with."""
+"""Lock files that together contain every package: the development lock contains the runtime lock."""
 OSV = "https://api.osv.dev/v1/query"
 TIMEOUT = 300.0
-"""Seconds that asking about all packages may take."""
+"""Seconds until the queries of all packages must have finished."""
 FOUND, UNKNOWN = 1, 2
-"""Exit statuses: there is a hole; nobody could be asked."""
+"""Exit statuses: a vulnerability was found; the database could not be queried."""
 
 
 def main(argv: list[str]) -> int:
-    """Ask and say what is known. Offline it only says so, unless it is to be `--strict`."""
+    """Query the database and print vulnerabilities. Without a connection fail only with `--strict`."""
     parser = argparse.ArgumentParser("./scripts/advisories", description=__doc__)
-    parser.add_argument("--strict", action="store_true", help="fail when the database can't be asked, too")
-    parser.add_argument("--osv-url", default=OSV, help="another server that answers as OSV's does")
+    parser.add_argument("--strict", action="store_true", help="also fail if the database can't be queried")
+    parser.add_argument("--osv-url", default=OSV, help="another server with OSV's API")
     asked = parser.parse_args(argv)
     files = [word for lock in LOCKS for word in ("-r", f"requirements/{lock}.txt")]
     options = ["--disable-pip", "--require-hashes", "--progress-spinner", "off", "--format", "json"]
@@ -34,20 +34,20 @@ def main(argv: list[str]) -> int:
 
 
 def judge(report: str, complaint: str, *, strict: bool) -> int:
-    """Say what pip-audit has found, or of what it has complained; the exit status."""
+    """Print the findings or errors of pip-audit. Return the exit status."""
     packages = _packages(report)
     if not packages:
-        say(f"✗ Advisories can't be had: {(complaint.strip().splitlines() or ['no answer'])[-1]}")
+        say(f"✗ The database can't be queried: {(complaint.strip().splitlines() or ['no answer'])[-1]}")
         return UNKNOWN if strict else 0
     holes = {_described(package, hole) for package in packages for hole in package["vulns"]}
     for hole in sorted(holes):
         say(f"✗ {hole}")
-    say(f"{len({package['name'] for package in packages})} packages, {len(holes)} known holes")
+    say(f"{len({package['name'] for package in packages})} packages, {len(holes)} known vulnerabilities")
     return FOUND if holes else 0
 
 
 def _packages(report: str) -> list[dict[str, Any]]:
-    """Those that something is known of; none where the report is none."""
+    """Return the checked packages; none if the report is not valid JSON."""
     try:
         found: list[dict[str, Any]] = json.loads(report)["dependencies"]
     except ValueError:
@@ -57,4 +57,4 @@ def _packages(report: str) -> list[dict[str, Any]]:
 
 def _described(package: dict[str, Any], hole: dict[str, Any]) -> str:
     fixed = ", ".join(hole["fix_versions"]) or "no version"
-    return f"{package['name']} {package['version']}: {hole['id']}, mended in {fixed}"
+    return f"{package['name']} {package['version']}: {hole['id']}, fixed in {fixed}"

@@ -1,4 +1,4 @@
-"""`./scripts/down`: end what `./scripts/up` started, and wait until it has ended."""
+"""`./scripts/down`: stop what `./scripts/up` started and wait until it has exited."""
 
 import argparse
 import fcntl
@@ -15,9 +15,9 @@ from scripts.devstack.progress import SetupError, say
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; return its exit status, 0 also when there was nothing to end."""
-    parser = argparse.ArgumentParser(prog="scripts/down", description="End what ./scripts/up started.")
-    parser.add_argument("--var", type=Path, default=ROOT / "var", help="where its data, logs and sockets are")
+    """Run the command. Return its exit status: 0 also if nothing was running."""
+    parser = argparse.ArgumentParser(prog="scripts/down", description="Stop what ./scripts/up started.")
+    parser.add_argument("--var", type=Path, default=ROOT / "var", help="directory of data, logs and sockets")
     var: Path = parser.parse_args(argv).var.absolute()
     record = Record.read(var / "run" / f"{UP}.pid")
     if record is not None and record.alive:
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
 
 
 def _end(var: Path, record: Record) -> int:
-    """Ask once, pass on what it says, and ask again for every Ctrl-C."""
+    """Send SIGTERM, print the log until the process exits, and send SIGTERM again on each Ctrl-C."""
     signal.signal(signal.SIGINT, lambda *_: processes.send(record.pid, signal.SIGTERM))
     log = var / "log" / "up.log"
     position = log.stat().st_size if log.exists() else 0
@@ -53,7 +53,7 @@ def _follow(log: Path, position: int) -> int:
 
 
 def _clean(var: Path) -> int:
-    """End what a killed `up` left behind."""
+    """Stop processes that a killed `up` left behind."""
     if not (var / "run").exists():
         say("Nothing is running")
         return 0
@@ -62,7 +62,7 @@ def _clean(var: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         leftovers.end(var)
     except BlockingIOError:
-        say("A start is under way; end it there, or try again in a moment")
+        say("A start is in progress; stop it in its terminal, or try again later")
         return 1
     finally:
         os.close(lock)

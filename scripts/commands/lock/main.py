@@ -1,4 +1,4 @@
-"""`./scripts/lock`: the lock files, made from setup.cfg for every platform, with hashes and without addresses."""
+"""`./scripts/lock`: write the lock files from setup.cfg, for every platform, with hashes and without index URLs."""
 
 from scripts.devstack.environment import ROOT, VENV
 from scripts.devstack.progress import run
@@ -12,7 +12,7 @@ LOCKS = {
 
 
 def main(argv: list[str]) -> int:
-    """Resolve again; arguments go to `uv pip compile` (`--upgrade`, `--upgrade-package NAME`)."""
+    """Resolve the dependencies. Arguments go to `uv pip compile` (`--upgrade`, `--upgrade-package NAME`)."""
     for name, sources in LOCKS.items():
         output = ["--output-file", f"requirements/{name}.txt", "--custom-compile-command", "./scripts/lock"]
         command = [str(VENV / "bin" / "uv"), "pip", "compile", *sources, *COMMON, *output, *argv]

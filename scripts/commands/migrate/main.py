@@ -17,7 +17,7 @@ RUN = ROOT / "var" / "run.json"
 
 
 def main(argv: list[str]) -> int:
-    """Apply what is missing and say what was applied; 1 when it can't be."""
+    """Apply the missing migrations and print their versions. Return 1 if that fails."""
     argparse.ArgumentParser(prog="scripts/migrate", description=__doc__).parse_args(argv)
     settings_check.require_fit(settings, "release")
     try:
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
 
 
 def _dsn() -> str:
-    """What the environment names, else the system that `./scripts/up` runs here."""
+    """Return the DSN of the environment, or that of the system that `./scripts/up` runs here."""
     if "DATABASE_DIRECT_URL" not in os.environ and RUN.exists():
         return str(json.loads(RUN.read_text())["database_direct_url"])
     return settings.database_direct_url

@@ -1,4 +1,4 @@
-"""`./scripts/test`: every check beside the tests, whose summary is the last thing said."""
+"""`./scripts/test`: run pytest, and every other check at the same time. pytest's summary is the last line."""
 
 import os
 import signal
@@ -23,16 +23,16 @@ CHECKS = {
     "squawk": ["squawk", "models/supabase/migrations/*.sql"],
 }
 WITH_RABBITMQ = "--with-rabbitmq"
-"""What pytest, too, is told: without it there are no tests with RabbitMQ, and it needn't be installed."""
+"""Option for this command and for pytest: without it, tests with RabbitMQ are left out."""
 
 
 def main(argv: list[str]) -> int:
-    """Run everything; 0 only if nothing failed. Arguments go to pytest.
+    """Run all checks and tests. Return 0 only if nothing failed. Arguments go to pytest.
 
     Raises:
-        SetupError: something that only the tests need can't be installed.
+        SetupError: a package that only the tests need can't be installed.
     """
-    packages.ensure_program("curl")  # for the README's tour
+    packages.ensure_program("curl")  # for the tour of docs/tour.md
     packages.ensure_pgbouncer()
     packages.ensure_plpgsql_check()
     packages.ensure_browser()  # for the pages
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     env = os.environ | {"PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}"}
     with tempfile.TemporaryDirectory() as folder:
         outcome = Path(folder) / "failed"
-        # pytest is busy with one thing after the other when it begins: there is a processor for them.
+        # pytest uses one processor while it collects, so run the checks meanwhile.
         checking = threading.Thread(target=_check, args=(env, outcome))
         checking.start()
         code = _pytest(argv, env | {OUTCOME: str(outcome)})
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
 
 
 def _check(env: dict[str, str], outcome: Path) -> None:
-    """Run all checks at once, and write down which failed."""
+    """Run all checks at once and write the names of those that failed."""
     with ThreadPoolExecutor(len(CHECKS)) as at_once:
         passed = list(at_once.map(lambda name: _passes(name, CHECKS[name], env), CHECKS))
     unfinished = outcome.with_suffix(".unfinished")
@@ -69,10 +69,10 @@ def _passes(name: str, command: list[str], env: dict[str, str]) -> bool:
 
 
 def _pytest(argv: list[str], env: dict[str, str]) -> int:
-    """Ctrl-C reaches pytest from the terminal; this process only has to outlive it."""
-    # A process of tests that dies is a failure to be looked at; pytest-xdist can stand still after replacing one.
+    """Run pytest. Ctrl-C reaches it from the terminal; this process waits for its exit."""
+    # Don't replace a test process that died: pytest-xdist can hang afterwards.
     stays = ["--max-worker-restart", "0"]
-    # One more than two processors: tests that wait for other processes leave theirs to the next one. The order is ours.
+    # Use one more process than processors, because some tests wait for others. Keep the order of tests/conftest.py.
     spread = ["-n", "3", "--dist", "loadgroup", "--no-loadscope-reorder", *stays]
     command = [sys.executable, "-m", "pytest", "-p", "scripts.commands.test.pytest_plugin", *spread, *argv]
     tests = subprocess.Popen(command, cwd=ROOT, env=env)

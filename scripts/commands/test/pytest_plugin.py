@@ -1,4 +1,4 @@
-"""The part that pytest has in `./scripts/test`: its summary waits for the checks, and names those that failed."""
+"""pytest plugin of `./scripts/test`: its summary waits for the other checks and names those that failed."""
 
 import os
 import time
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 OUTCOME = "COMPANON_CHECKS"
-"""Names the file that is there when all checks are over: the names of those that have failed."""
+"""Environment variable: path of the file with the names of failed checks, written when all have finished."""
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say above the last line which checks have failed."""
+    """Print the failed checks above the last line."""
     outcome = Path(os.environ[OUTCOME])
     while not outcome.exists():
         time.sleep(0.05)
     if failed := outcome.read_text():
-        terminalreporter.section("failed beside the tests", red=True)
+        terminalreporter.section("failed checks", red=True)
         terminalreporter.line(f"{failed} (details are above)")

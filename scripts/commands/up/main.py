@@ -1,4 +1,4 @@
-"""`./scripts/up`: start the whole system and look after it until somebody ends it."""
+"""`./scripts/up`: start the whole system and supervise it until a signal stops it."""
 
 import fcntl
 import json
@@ -25,19 +25,19 @@ DEFAULT_PORT = 8000
 OPEN_FILES = 65_536
 DEMO = [sys.executable, "-m", "scripts.commands.demo"]
 INTERRUPTED = 130
-"""Exit status of a start that was ended before it was ready."""
+"""Exit status of a start that was interrupted before the system was ready."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is to be started."""
+    """Options of a start."""
 
     var: Path
     port: int
     commands: dict[str, str]
     demo: bool
     begun: float
-    """When the command began, on the monotonic clock."""
+    """Start of the command on the monotonic clock, in seconds."""
 
 
 def main(argv: list[str]) -> int:
@@ -64,9 +64,9 @@ def _commands(path: Path) -> dict[str, str]:
 
 
 def layout(var: Path) -> Path:
-    """The directory of a system, made if need be.
+    """Return the directory of a system; create it if needed.
 
-    Root's may be entered by others, though nothing in it: PostgreSQL runs as user postgres in there.
+    If root runs the command, others may enter the directory: PostgreSQL runs below it as user postgres.
     """
     var = var.absolute()
     mode = 0o711 if os.geteuid() == 0 else 0o700
@@ -77,10 +77,10 @@ def layout(var: Path) -> Path:
 
 
 def claim(var: Path) -> int:
-    """Hold the directory's lock as long as the returned descriptor is open, here or in a child.
+    """Acquire the directory's lock. It is held while the returned descriptor is open, here or in a child process.
 
     Raises:
-        SetupError: a system runs there; says where it answers.
+        SetupError: a system runs there; carries its URL.
     """
     lock = os.open(var / "run" / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -95,27 +95,27 @@ def _running(var: Path) -> str:
     record = Record.read(var / "run" / f"{UP}.pid")
     who = f" (PID {record.pid})" if record else ""
     if (var / "run.json").exists():
-        return f"Already running{who}: {json.loads((var / 'run.json').read_text())['api']}; ./scripts/down ends it"
+        return f"Already running{who}: {json.loads((var / 'run.json').read_text())['api']}; ./scripts/down stops it"
     return f"Already starting or stopping{who} in {var}"
 
 
 def choose_port(wanted: int | None) -> int:
-    """The port asked for; else 8000, or a free one when that is taken.
+    """Return the wanted port; without one 8000, or a free port if 8000 is in use.
 
     Raises:
-        SetupError: the port asked for is in use.
+        SetupError: the wanted port is in use.
     """
     if wanted is None:
         return DEFAULT_PORT if sockets.is_free(DEFAULT_PORT) else sockets.free_port()
     if not sockets.is_free(wanted):
-        fail(f"Port {wanted} is in use; name another with --port, or none to have a free one")
+        fail(f"Port {wanted} is in use; choose another with --port, or omit it to get a free one")
     return wanted
 
 
 def serve(options: Options, ready: Callable[[], None] | None = None) -> int:
-    """Start the system, say so, look after it until a request to stop, end it; return the exit status.
+    """Start the system, supervise it until a request to stop, and stop it. Return the exit status.
 
-    With `ready`, which it calls when everything answers, the demonstration is the caller's.
+    `ready` is called when the API is ready; with it, the caller runs the demonstration.
     """
     signals = Signals()
     _allow_open_files()
@@ -134,7 +134,7 @@ def serve(options: Options, ready: Callable[[], None] | None = None) -> int:
             code = _demonstrate_beside(stack)
         stack.supervisor.until(lambda: False)
     except Interrupted:
-        say("Stopping (Ctrl-C again doesn't wait for running jobs)")
+        say("Stopping (press Ctrl-C again to abort running jobs)")
     except SetupError as error:
         say(f"✗ {error}")
         code = 1
@@ -147,18 +147,18 @@ def serve(options: Options, ready: Callable[[], None] | None = None) -> int:
 
 def _demonstrate_beside(stack: Stack) -> int:
     code = stack.supervisor.run_once("demo", DEMO, _demo_environment(stack.var), logged=False)
-    say(f"The demonstration ended with status {code}; the system runs on at {stack.api} (Ctrl-C ends it)")
+    say(f"The demonstration exited with status {code}; the system keeps running at {stack.api} (Ctrl-C stops it)")
     return code
 
 
 def _allow_open_files() -> None:
-    """Every open feed is a file: let the processes have many, if the system allows it."""
+    """Raise the limit of open files: each live feed uses one."""
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, min(most, OPEN_FILES)), most))
 
 
 def announce(stack: Stack, seconds: float) -> None:
-    """Say where everything is."""
+    """Print the addresses of the system."""
     say(f"Ready after {seconds:.1f} s")
     say(f"  API            {stack.api}/api/v1")
     say(f"  Documentation  {stack.api}/docs")
@@ -168,9 +168,9 @@ def announce(stack: Stack, seconds: float) -> None:
 
 
 def demonstrate(options: Options) -> int:
-    """Run the demonstration against a detached system; return its exit status."""
+    """Run the demonstration against a detached system. Return its exit status."""
     code = subprocess.run(DEMO, env=_demo_environment(options.var), cwd=ROOT, check=False).returncode
-    say(f"The demonstration ended with status {code}; the system runs on (./scripts/down ends it)")
+    say(f"The demonstration exited with status {code}; the system keeps running (./scripts/down stops it)")
     return code
 
 
