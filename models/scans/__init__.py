@@ -1,33 +1,11 @@
-"""Scans: decided by the database in `app.record_scans`, scored afterwards."""
+"""Scans of codes: the decision, its storage, the fraud score.
 
-from models.scans.counters import expire_counters
-from models.scans.description import Description, describe
-from models.scans.outcomes import KINDS, Accepted, Outcome, Refused, ScanRefused, require_accepted
-from models.scans.recorder import MAX_BATCH, Attempt, Recorder
-from models.scans.refusals import merge_refusals
-from models.scans.scoring import Scored, Subject, apply, begin_rescoring, begin_scoring, followers, with_history
-from models.scans.tables import QrScan
+Tables: `qr_scans`, `device_fingerprints`, `scan_rollups`, `app.limit_counters`, `app.scan_refusals`. The database
+decides and stores scans in `app.record_scans` (migrations `*_scans_*.sql`).
 
-__all__ = [
-    "KINDS",
-    "MAX_BATCH",
-    "Accepted",
-    "Attempt",
-    "Description",
-    "Outcome",
-    "QrScan",
-    "Recorder",
-    "Refused",
-    "ScanRefused",
-    "Scored",
-    "Subject",
-    "apply",
-    "begin_rescoring",
-    "begin_scoring",
-    "describe",
-    "expire_counters",
-    "followers",
-    "merge_refusals",
-    "require_accepted",
-    "with_history",
-]
+Public modules: `recorder` (send batches of scans to the database), `outcomes` (accepted or refused, with the reason),
+`description` (requirements of a code), `fraud` (rules and bands), `scoring` (history of scans, effects of scores),
+`limit_counters`, `refusal_counts` (retention), `tables`.
+
+May import: `campaigns`, `tenants`, `identity`, `consents`, `core`, and the domains between them.
+"""

@@ -1,4 +1,4 @@
-"""Descriptions of codes: what a code shows and needs before it is scanned."""
+"""Describe a code before it is scanned: brand, campaign, and the requirements of a scan."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from models.campaigns.codes import read_token
 from models.consents.consents import Tier
 from models.consents.notices import Notice
 from models.core.database import row
-from models.scans.outcomes import KINDS
+from models.scans.outcomes import REFUSALS
 
 Status = Literal["not_started", "active", "paused", "ended"]
 
@@ -19,7 +19,10 @@ _DESCRIBE = "SELECT * FROM app.describe_code(%s, %s)"
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A code's brand and campaign, what a scan of it needs, and the notice to show."""
+    """A code's brand and campaign, the requirements of a scan, and the notice to show.
+
+    `account_missing` and `missing_tiers` are None unless a person is signed in.
+    """
 
     brand: dict[str, Any]
     campaign: dict[str, Any]
@@ -38,14 +41,14 @@ def describe(token: str, locales: Sequence[str]) -> Description:
     """Describe the code of a token. `locales`: preferred languages of the notice, best first.
 
     Raises:
-        ScanRefused: `bad_token` for a token without our signature, `unknown_code` for an unknown or disabled code.
+        ScanRefused: `bad_token` for a token without a valid signature, `unknown_code` for an unknown or disabled code.
     """
     code_id = read_token(token)
     if code_id is None:
-        raise KINDS["bad_token"]
+        raise REFUSALS["bad_token"]
     found = row(_DESCRIBE, (code_id, list(locales)))
     if found is None:
-        raise KINDS["unknown_code"]
+        raise REFUSALS["unknown_code"]
     notice_id: UUID | None = found.pop("notice_id")
     return Description(
         brand={name: found.pop(f"brand_{name}") for name in ("id", "name", "color")},

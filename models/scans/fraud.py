@@ -1,9 +1,8 @@
 """Fraud rules and the score that combines their evidence.
 
-Rules are pure: a `Case` in, `Evidence` or nothing out. A case holds facts of stored scans and never a score, so scans
-get the same scores in whatever order they arrive and are scored (docs/decisions/0022-fraud-scores-without-order.md).
-A score is evidence, not a verdict: people decide on what is not clear (`Band.REVIEW`), and on what is held back
-(`Band.REJECT`).
+Rules are pure functions from a `Case` to `Evidence` or None. A case holds facts of stored scans and never a score.
+So scores don't depend on the order of arrival and of scoring (docs/decisions/0022-fraud-scores-without-order.md).
+A score is evidence, not a verdict: a person decides on scans in the bands `REVIEW` and `REJECT`.
 """
 
 import math
@@ -15,31 +14,31 @@ from typing import Any
 
 REVIEW_FROM = 0.3
 REJECT_FROM = 0.7
-"""Where the bands begin: below the first a scan is accepted, from the second on it is held."""
+"""Lowest scores of the bands `REVIEW` and `REJECT`. Lower scores are in the band `ACCEPT`."""
 
 VELOCITY_WINDOW = timedelta(minutes=10)
 VELOCITY_SCANS = 5
-"""So many scans of a device within the window are more than somebody makes who looks at what they scan."""
+"""Scans of one device within the window: more than a person makes who reads the results."""
 
 SHARING_WINDOW = timedelta(hours=24)
 SHARING_PEOPLE = 3
-"""So many people with one device within the window are more than a couple that shares one."""
+"""People with one device within the window: more than a couple that shares it."""
 
 AIRLINER_KMH = 900.0
 MIN_TRAVEL_KM = 100.0
-"""Below it, errors of positioning that nobody reported look like travel."""
+"""Shorter distances are ignored: unreported positioning errors look like travel."""
 
 LATE_BATCH_WINDOW = timedelta(minutes=10)
 LATE_BATCH_SCANS = 5
-"""Late scans of one person or device within the window: more than a phone stores while it is offline."""
+"""Late scans of one person or device that arrive within the window: more than a phone stores while it is offline."""
 
 BURST_WINDOW = timedelta(minutes=10)
 BURST_DEVICES = 10
-"""New devices of one network (IPv4 /24, IPv6 /64) on one code within the window. Higher counts are cut off."""
+"""New devices of one network (IPv4 /24, IPv6 /64) on one code within the window. Counting stops here."""
 
 
 class Band(Enum):
-    """What a score means for the scan."""
+    """The consequence of a score: count the scan, let a person review it, or hold it back."""
 
     ACCEPT = "accept"
     REVIEW = "review"
@@ -47,15 +46,15 @@ class Band(Enum):
 
     @classmethod
     def of(cls, score: float) -> "Band":
-        """The band that a score falls into."""
+        """Return the band of a score."""
         if score < REVIEW_FROM:
             return cls.ACCEPT
         return cls.REVIEW if score < REJECT_FROM else cls.REJECT
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where somebody was and when: degrees on WGS-84, metres of 68 % accuracy."""
+class Position:
+    """A reported position: degrees on WGS-84, accuracy in metres (68 % certainty), and the time of the scan."""
 
     lat: float
     lon: float
@@ -65,10 +64,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """The places of the nearest scans before and after a scan, in the order of (scan time, id)."""
+    """Positions of the nearest scans before and after a scan, ordered by (scan time, id)."""
 
-    before: Place | None = None
-    after: Place | None = None
+    before: Position | None = None
+    after: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,9 @@ class Case:
     """The facts of a scan and of the scans around it.
 
     Attributes:
+        geofence_status: `none`, `inside`, `outside`, `uncertain` or `unknown`.
+        overshoot_m: metres by which the position, at the limit of its accuracy, is outside the geofence; at least 0.
+        flag_uncertain: whether the campaign flags scans with the geofence status `uncertain`.
         person: neighbours of the scan among the person's scans with this brand that have a position.
         device: neighbours of the scan among the device's scans that have a position.
         device_scans: scans of the device in the `VELOCITY_WINDOW` that ends with this scan, itself included.
@@ -89,10 +91,10 @@ class Case:
     scanned_at: datetime
     received_at: datetime
     late: bool
-    fence: str
+    geofence_status: str
     overshoot_m: float
-    wants_review: bool
-    place: Place | None
+    flag_uncertain: bool
+    position: Position | None
     person: Neighbours
     device: Neighbours
     device_scans: int
@@ -103,7 +105,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a rule found: the value, what it was held against, and how much it weighs (0 to 1)."""
+    """The finding of a rule: the observed value, its threshold, their unit, and a weight from 0 to 1."""
 
     rule: str
     observed: float
@@ -113,40 +115,40 @@ class Evidence:
 
     @classmethod
     def over(cls, threshold: float, *, observed: float, unit: str) -> "Evidence | None":
-        """Evidence if `observed` is `threshold` or more. The rule's name and weight are put on by `rule`."""
+        """Return evidence if `observed` is at least `threshold`. The decorator `rule` adds name and weight."""
         return cls("", observed, threshold, unit, 0.0) if observed >= threshold else None
 
-    def stored(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the evidence as JSON. An infinite value is null, because JSON has no number for it."""
         return asdict(self) | {"observed": self.observed if math.isfinite(self.observed) else None}
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How suspicious a scan is, from 0 to 1, and why: the heaviest evidence first."""
+    """The suspicion of a scan from 0 to 1, and its evidence with the heaviest first."""
 
     value: float
     evidence: tuple[Evidence, ...]
 
     @property
     def band(self) -> Band:
-        """What it means."""
+        """The band of the score."""
         return Band.of(self.value)
 
 
 Rule = Callable[[Case], Evidence | None]
 RULES: dict[str, Rule] = {}
-"""Every rule, by its name."""
+"""All rules by name."""
 
 
 def rule(name: str, *, weight: float) -> Callable[[Rule], Rule]:
-    """Declare a rule whose evidence weighs `weight`: how likely, by itself, it makes a scan not genuine.
+    """Declare a rule. `weight` (0 to 1): the probability that a scan with this evidence alone is not genuine.
 
     Raises:
-        ValueError: the name is taken, or the weight is not between 0 and 1.
+        ValueError: the name exists already, or the weight is not between 0 and 1.
     """
     if not 0 < weight < 1 or name in RULES:
-        raise ValueError(f"{name}: the name has to be new and the weight between 0 and 1")
+        raise ValueError(f"{name}: the name must be new and the weight between 0 and 1")
 
     def declare(function: Rule) -> Rule:
         def named(case: Case) -> Evidence | None:
@@ -160,19 +162,19 @@ def rule(name: str, *, weight: float) -> Callable[[Rule], Rule]:
 
 
 def score(case: Case) -> Score:
-    """Hold a case against every rule."""
-    return combined(found for examine in RULES.values() if (found := examine(case)) is not None)
+    """Evaluate every rule on a case."""
+    return combine(found for examine in RULES.values() if (found := examine(case)) is not None)
 
 
-def combined(evidence: Iterable[Evidence]) -> Score:
-    """The score of a body of evidence: 1 − Π(1 − wᵢ), as if each were an independent reason (noisy or; Pearl 1988)."""
+def combine(evidence: Iterable[Evidence]) -> Score:
+    """Combine evidence to 1 − Π(1 − wᵢ), as of independent reasons (noisy or; Pearl 1988)."""
     ordered = tuple(sorted(evidence, key=lambda found: (-found.weight, found.rule)))
     return Score(1.0 - math.prod(1.0 - found.weight for found in ordered), ordered)
 
 
-def distance_km(one: Place, other: Place) -> float:
-    """How far apart two places are on the WGS-84 ellipsoid (Karney 2013, through geopy)."""
-    # Not on top: it brings geocoders and an HTTP client along, and every process would wait for them when it starts.
+def distance_km(one: Position, other: Position) -> float:
+    """Return the distance in km on the WGS-84 ellipsoid (Karney 2013, from geopy)."""
+    # Import here: geopy imports geocoders and an HTTP client, which would delay the start of every process.
     from geopy.distance import geodesic
 
     return float(geodesic((one.lat, one.lon), (other.lat, other.lon)).km)
@@ -180,13 +182,13 @@ def distance_km(one: Place, other: Place) -> float:
 
 @rule("device.velocity", weight=0.55)
 def velocity(case: Case) -> Evidence | None:
-    """One device scans faster than somebody who looks at what they scan."""
+    """Detect a device that scans faster than a person who reads the results."""
     return Evidence.over(VELOCITY_SCANS, observed=case.device_scans, unit="scans/10min")
 
 
 @rule("device.shared", weight=0.4)
 def shared_device(case: Case) -> Evidence | None:
-    """One device scans for several people."""
+    """Detect a device that scans for several people."""
     return Evidence.over(SHARING_PEOPLE, observed=case.device_people, unit="people/24h")
 
 
@@ -196,14 +198,14 @@ def impossible_travel(case: Case) -> Evidence | None:
 
     Speed in km/h against `AIRLINER_KMH` (see `speed_kmh`).
     """
-    if case.place is None:
+    if case.position is None:
         return None
     neighbours = (case.person.before, case.person.after, case.device.before, case.device.after)
-    speed = max((speed_kmh(case.place, place) for place in neighbours if place is not None), default=0.0)
+    speed = max((speed_kmh(case.position, other) for other in neighbours if other is not None), default=0.0)
     return Evidence.over(AIRLINER_KMH, observed=speed, unit="km/h")
 
 
-def speed_kmh(one: Place, other: Place) -> float:
+def speed_kmh(one: Position, other: Position) -> float:
     """Return the lowest speed in km/h that takes a traveller from one place to the other.
 
     The distance is that on the ellipsoid less both reported accuracies. Below `MIN_TRAVEL_KM` the speed is 0;
@@ -216,39 +218,39 @@ def speed_kmh(one: Place, other: Place) -> float:
     return km / hours if hours else math.inf
 
 
-def changes_travel(place: Place | None, neighbours: Neighbours) -> bool:
-    """Return whether a scan at `place` can change the travel evidence of its neighbours.
+def changes_travel(position: Position | None, neighbours: Neighbours) -> bool:
+    """Return whether a scan at `position` can change the travel evidence of its neighbours.
 
     Before this scan arrived, its two neighbours were neighbours of each other. Now each has this scan as its neighbour.
     """
-    if place is None:
+    if position is None:
         return False
-    pairs = ((neighbours.before, place), (place, neighbours.after), (neighbours.before, neighbours.after))
+    pairs = ((neighbours.before, position), (position, neighbours.after), (neighbours.before, neighbours.after))
     return any(one and other and speed_kmh(one, other) >= AIRLINER_KMH for one, other in pairs)
 
 
 @rule("fence.outside", weight=0.4)
-def outside_the_fence(case: Case) -> Evidence | None:
-    """Certainly not where the activation takes place. The scan was refused; that it was tried counts."""
-    return Evidence.over(0.0, observed=case.overshoot_m, unit="m") if case.fence == "outside" else None
+def outside_geofence(case: Case) -> Evidence | None:
+    """Detect a scan that is certainly outside the geofence. It was rejected; the attempt is evidence."""
+    return Evidence.over(0.0, observed=case.overshoot_m, unit="m") if case.geofence_status == "outside" else None
 
 
 @rule("fence.uncertain", weight=0.15)
-def near_the_fence(case: Case) -> Evidence | None:
-    """The position allows for having been outside; observed is by how much, in metres."""
-    return Evidence.over(0.0, observed=case.overshoot_m, unit="m") if case.fence == "uncertain" else None
+def uncertain_geofence(case: Case) -> Evidence | None:
+    """Detect a scan that may be outside the geofence. Observed: the overshoot in metres."""
+    return Evidence.over(0.0, observed=case.overshoot_m, unit="m") if case.geofence_status == "uncertain" else None
 
 
 @rule("fence.flagged", weight=0.3)
-def flagged_by_the_campaign(case: Case) -> Evidence | None:
-    """The campaign wants somebody to look at each scan that may have been made outside."""
-    flagged = case.fence == "uncertain" and case.wants_review
+def flagged_by_campaign(case: Case) -> Evidence | None:
+    """Detect a scan that may be outside the geofence of a campaign which flags such scans for review."""
+    flagged = case.geofence_status == "uncertain" and case.flag_uncertain
     return Evidence.over(0.0, observed=case.overshoot_m, unit="m") if flagged else None
 
 
 @rule("scan.late", weight=0.1)
 def late_arrival(case: Case) -> Evidence | None:
-    """It arrived long after it was made. Phones do lose the network, so this says little by itself."""
+    """Detect a late scan. The weight is low: honest phones lose the network, too."""
     delay = (case.received_at - case.scanned_at) / timedelta(seconds=1)
     return Evidence.over(0.0, observed=delay, unit="s") if case.late else None
 
@@ -263,10 +265,10 @@ def late_batch(case: Case) -> Evidence | None:
 
 
 @rule("network.new_devices", weight=0.25)
-def burst_of_new_devices(case: Case) -> Evidence | None:
+def new_device_burst(case: Case) -> Evidence | None:
     """Detect a burst of devices that one network introduces on one code.
 
-    A client can make any number of anonymous people and fingerprints, so limits per person and per device don't bind a
+    A client can create any number of anonymous people and fingerprints, so limits per person and device don't stop a
     script. A crowd behind one address looks the same: alone, this evidence stays below `REVIEW_FROM`.
     """
     return Evidence.over(BURST_DEVICES, observed=case.new_devices, unit="new devices/10min")

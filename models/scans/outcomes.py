@@ -1,4 +1,4 @@
-"""What becomes of a scan, and how it is said."""
+"""Outcomes of scans: accepted, or refused with a reason that is an error class."""
 
 import math
 from dataclasses import dataclass
@@ -18,44 +18,44 @@ class ScanRefused(Problem):
     shown: tuple[str, ...] = ()
 
 
-def _kind(code: str, *shown: str) -> type[Problem]:
-    """Return the exception class of a code. `shown`: the members of its details that the response contains."""
+def _refusal(code: str, *shown: str) -> type[Problem]:
+    """Return the error class of a reason. `shown`: the details that the response contains."""
     return type(code.title().replace("_", ""), (ScanRefused,), {"code": code, "shown": shown})
 
 
-KINDS: dict[str, type[Problem]] = {
-    kind.code: kind
-    for kind in (
+REFUSALS: dict[str, type[Problem]] = {
+    refusal.code: refusal
+    for refusal in (
         # The audit trail records a caller without a valid session.
         SessionEnded,
-        _kind("account_required"),
-        _kind("consent_required", "missing", "notice"),
-        _kind("geofence_outside"),
-        _kind("geofence_uncertain"),
-        _kind("unknown_code"),
-        _kind("campaign_not_active"),
-        _kind("cap_exhausted", "scope"),
-        _kind("client_scan_id_reused"),
-        _kind("campaign_ended"),
-        _kind("bad_token"),
-        _kind("location_inaccurate"),
-        _kind("location_stale"),
-        _kind("scan_time_invalid"),
-        _kind("scan_too_old"),
-        _kind("location_required"),
-        _kind("limit_reached", "scope", "window"),
-        # Nothing was stored; the same request may be made again.
-        _kind("busy"),
-        _kind("changed_meanwhile"),
-        _kind("failed"),
+        _refusal("account_required"),
+        _refusal("consent_required", "missing", "notice"),
+        _refusal("geofence_outside"),
+        _refusal("geofence_uncertain"),
+        _refusal("unknown_code"),
+        _refusal("campaign_not_active"),
+        _refusal("cap_exhausted", "scope"),
+        _refusal("client_scan_id_reused"),
+        _refusal("campaign_ended"),
+        _refusal("bad_token"),
+        _refusal("location_inaccurate"),
+        _refusal("location_stale"),
+        _refusal("scan_time_invalid"),
+        _refusal("scan_too_old"),
+        _refusal("location_required"),
+        _refusal("limit_reached", "scope", "window"),
+        # Nothing was stored. The client may repeat the request.
+        _refusal("busy"),
+        _refusal("changed_meanwhile"),
+        _refusal("failed"),
     )
 }
-"""The exception class of each reason for which a scan doesn't count, by its code."""
+"""The error class of each reason for which a scan doesn't count, by its code. A test compares them with SQL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A scan that counts. `replayed`: an earlier request with the same `client_scan_id` had been told so."""
+    """A scan that counts. `replayed`: an earlier request with the same `client_scan_id` was accepted already."""
 
     id: UUID
     campaign_id: UUID
@@ -67,7 +67,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A scan that doesn't count, why, and what belongs to the reason."""
+    """A scan that doesn't count: the reason and its details."""
 
     reason: str
     details: dict[str, Any]
@@ -82,28 +82,29 @@ Outcome = Accepted | Refused
 
 
 def require_accepted(outcome: Outcome) -> Accepted:
-    """Return the outcome of a scan that counts.
+    """Return an accepted outcome.
 
     Raises:
-        Problem: it doesn't count; the reason is the `code`.
+        Problem: the scan doesn't count; the reason is the error's `code`.
     """
     if isinstance(outcome, Refused):
-        refusal = _refusal(KINDS[outcome.reason], outcome.details)
+        error = _error(REFUSALS[outcome.reason], outcome.details)
         # While a required account, consent or location is missing, nothing personal is stored.
-        refusal.is_audited = refusal.is_audited and not outcome.is_incomplete
-        raise refusal
+        error.is_audited = error.is_audited and not outcome.is_incomplete
+        raise error
     return outcome
 
 
-def _refusal(kind: type[Problem], details: dict[str, Any]) -> Problem:
-    extra = {name: details[name] for name in getattr(kind, "shown", ()) if name in details}
-    if kind.status == 429:
+def _error(refusal: type[Problem], details: dict[str, Any]) -> Problem:
+    shown = {name: details[name] for name in getattr(refusal, "shown", ()) if name in details}
+    if refusal.status == 429:
         seconds = _seconds_until(details["until"])
-        return kind(headers={"Retry-After": str(seconds)}, retry_after=seconds, **extra)
-    if kind.status == 503:
-        return kind(headers={"Retry-After": "1"}, **extra)
-    return kind(**extra)
+        return refusal(headers={"Retry-After": str(seconds)}, retry_after=seconds, **shown)
+    if refusal.status == 503:
+        return refusal(headers={"Retry-After": "1"}, **shown)
+    return refusal(**shown)
 
 
-def _seconds_until(moment: str) -> int:
-    return max(1, math.ceil((datetime.fromisoformat(moment) - now()).total_seconds()))
+def _seconds_until(until: str) -> int:
+    """Return the whole seconds until an ISO 8601 time, at least 1."""
+    return max(1, math.ceil((datetime.fromisoformat(until) - now()).total_seconds()))

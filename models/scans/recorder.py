@@ -1,4 +1,4 @@
-"""Handing scans to the database, many at a time."""
+"""Send batches of scans to the database, over a connection of its own."""
 
 import logging
 import time
@@ -19,11 +19,11 @@ from models.scans.outcomes import Accepted, Outcome, Refused
 logger = logging.getLogger(__name__)
 
 MAX_BATCH = 64
-"""Scans that one transaction takes; more would only make the first of them wait."""
+"""Scans in one transaction. A larger batch would make its first scans wait longer."""
 
 REMEMBERED_CODES = 10_000
 BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Seconds without another try after PostgreSQL could not be reached for the first, second, … time in a row."""
+"""Seconds until the next attempt to connect after the first, second, … failure in a row."""
 
 _RECORD = (
     "SELECT reason, details, scan_id, campaign_id, scanned_at, received_at, late FROM app.record_scans(%s) ORDER BY n"
@@ -31,10 +31,10 @@ _RECORD = (
 _CODE = "SELECT campaign_id, brand_id, key_version FROM app.scan_code(%s)"
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """A scan as it was asked for: by whom, of what, when, where and with which device; distances in metres.
+class ScanRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A scan that a phone reports (`app.scan_request` in SQL). Accuracy in metres, positions in degrees (WGS-84).
 
-    `code_id` is None where the code's signature is not ours. `member_of` is the brand in the caller's claims.
+    `code_id` is None if the token has no valid signature. `member_of` is the brand in the caller's claims.
     """
 
     code_id: UUID | None
@@ -68,7 +68,7 @@ _UNKNOWN = _Code(None, None, None)
 
 
 class _Codes:
-    """What is known of codes; lasts as long as it can't change, which is from their campaign's launch on."""
+    """Cache codes from their campaign's launch on: then a code's campaign, brand and key version can't change."""
 
     def __init__(self, look_up: Callable[[UUID], _Code]) -> None:
         self._look_up = look_up
@@ -85,7 +85,7 @@ class _Codes:
 
 
 class Recorder:
-    """Records scans over a connection of its own. For one thread."""
+    """Record scans. Use it in one thread only."""
 
     def __init__(self, connect: Callable[[], connection] = lambda: database.connect("scan")) -> None:
         self._connect = connect
@@ -94,18 +94,18 @@ class Recorder:
         self._not_before = 0.0
         self._codes = _Codes(self._find_code)
 
-    def record(self, attempts: Sequence[Attempt]) -> list[Outcome]:
-        """Decide up to `MAX_BATCH` scans in one transaction, which has committed when this returns.
+    def record(self, requests: Sequence[ScanRequest]) -> list[Outcome]:
+        """Decide and commit up to `MAX_BATCH` scans in one transaction.
 
-        Where the connection breaks before PostgreSQL has answered, nobody knows whether it committed; the same
-        batch goes there once more, which is safe, because what had been stored is answered again.
+        If the connection breaks before the result arrives, the batch is sent once more: it may have committed or not.
+        That is safe, because a stored scan returns its outcome again.
 
         Raises:
-            Unavailable: PostgreSQL can't be reached or was too slow. The same request may be made again.
+            Unavailable: PostgreSQL can't be reached or was too slow. The client may repeat the request.
         """
-        rows = [self._row(attempt) for attempt in attempts]
-        answers = self._ask(_RECORD, (msgspec.json.encode(rows).decode(),))
-        return [_outcome(row["id"], answer) for row, answer in zip(rows, answers, strict=True)]
+        rows = [self._row(request) for request in requests]
+        results = self._query(_RECORD, (msgspec.json.encode(rows).decode(),))
+        return [_outcome(row["id"], result) for row, result in zip(rows, results, strict=True)]
 
     def close(self) -> None:
         """Close the connection."""
@@ -113,10 +113,10 @@ class Recorder:
             self._connection.close()
             self._connection = None
 
-    def _row(self, attempt: Attempt) -> dict[str, Any]:
-        """What `app.record_scans` takes for an attempt."""
-        code = self._codes.get(attempt.code_id) if attempt.code_id else _UNKNOWN
-        row = msgspec.structs.asdict(attempt)
+    def _row(self, request: ScanRequest) -> dict[str, Any]:
+        """Add ids and the fingerprint's hash to a request."""
+        code = self._codes.get(request.code_id) if request.code_id else _UNKNOWN
+        row = msgspec.structs.asdict(request)
         row |= {"id": database.new_id(), "job_id": database.new_id()}
         fingerprint = row.pop("fingerprint").encode()
         if code.brand_id is not None:
@@ -127,58 +127,58 @@ class Recorder:
         return row
 
     def _find_code(self, code_id: UUID) -> _Code:
-        ((campaign_id, brand_id, key_version),) = self._ask(_CODE, (code_id,))
+        ((campaign_id, brand_id, key_version),) = self._query(_CODE, (code_id,))
         return _Code(campaign_id, brand_id, key_version)
 
-    def _ask(self, sql: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    def _query(self, sql: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         try:
             return self._fetch(sql, params)
         except psycopg2.Error as error:
             self._require_lost(error)
-            logger.warning("scans: connection lost, asking again: %s", error)
+            logger.warning("scans: connection lost, repeating the statement: %s", error)
         try:
             return self._fetch(sql, params)
         except psycopg2.Error as error:
             self._require_lost(error)
-            raise Unavailable("The database does not answer.") from error
+            raise Unavailable("The database can't be reached.") from error
 
     def _require_lost(self, error: psycopg2.Error) -> None:
-        """Let go of a connection that broke. For that psycopg2 has several errors, which mean other things, too.
+        """Drop a broken connection. The error's class alone doesn't show whether the connection broke.
 
         Raises:
-            Unavailable: it is whole, and the statement took too long.
-            psycopg2.Error: it is whole, and the statement is wrong.
+            Unavailable: the connection is open, and the statement took too long.
+            psycopg2.Error: the connection is open, and the statement is wrong.
         """
         if self._connection is None or self._connection.closed:
             self._connection = None
         elif isinstance(error, psycopg2.OperationalError):
-            raise Unavailable("It took too long.") from error
+            raise Unavailable("The database took too long.") from error
         else:
             raise error
 
     def _fetch(self, sql: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        with self._connected().cursor() as cursor:
+        with self._open_connection().cursor() as cursor:
             cursor.execute(sql, params)
             return cursor.fetchall()
 
-    def _connected(self) -> connection:
+    def _open_connection(self) -> connection:
         if self._connection is None:
             if time.monotonic() < self._not_before:
-                raise Unavailable("The database does not answer.")
+                raise Unavailable("The database can't be reached.")
             try:
                 self._connection = self._connect()
             except psycopg2.OperationalError as error:
                 self._not_before = time.monotonic() + BACK_OFF[min(self._failures, len(BACK_OFF) - 1)]
                 self._failures += 1
-                logger.warning("scans: no connection: %s", error)
-                raise Unavailable("The database does not answer.") from error
+                logger.warning("scans: connection failed: %s", error)
+                raise Unavailable("The database can't be reached.") from error
             self._failures = 0
         return self._connection
 
 
-def _outcome(id: UUID, answer: tuple[Any, ...]) -> Outcome:
-    reason, details, scan_id, campaign_id, scanned_at, received_at, late = answer
+def _outcome(id: UUID, result: tuple[Any, ...]) -> Outcome:
+    reason, details, scan_id, campaign_id, scanned_at, received_at, late = result
     if reason is not None:
         return Refused(reason, details or {})
-    # Stored under another id than the one we gave it: an earlier request's.
+    # Another id than the row's: the outcome of an earlier request.
     return Accepted(scan_id, campaign_id, scanned_at, received_at, late, replayed=scan_id != id)

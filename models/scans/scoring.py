@@ -1,7 +1,7 @@
-"""The history of scans, and the effects of their scores. Runs as a job of the scans' brand.
+"""Load the history of scans and apply their fraud scores. Runs in a job of the scans' brand.
 
-Scoring is independent of the order in which scans arrive and are scored. Two rules make it so: a scan's row is locked
-before its history is read, and the first scoring of a scan names the scans whose history it has changed.
+Scores don't depend on the order in which scans arrive and are scored, for two reasons. A scan's row is locked before
+its history is read. The first scoring of a scan finds the scans whose history it has changed.
 """
 
 import json
@@ -23,53 +23,53 @@ from models.scans.fraud import (
     Band,
     Case,
     Neighbours,
-    Place,
+    Position,
     Score,
     changes_travel,
 )
 
 Subject = Literal["device", "person"]
 
-MOST_LATE = timedelta(hours=25)
-"""No stored scan arrived later than this after its scan time: campaigns accept at most 24 hours, clocks may differ."""
+MAX_LATENESS = timedelta(hours=25)
+"""Bound of the time between a stored scan and its receipt: 24 hours that a campaign accepts, and wrong clocks."""
 
-# The windows' bounds. Under row security only leakproof operators use an index, and none that adds an interval is one:
-# `offset 0` has the bounds computed apart from the comparisons. Nothing here may depend on `now()`.
+# Bounds of the windows. `OFFSET 0` computes them before the comparisons: under row security only leakproof operators
+# use an index, and no operator that adds an interval is leakproof. Nothing here may depend on `now()`.
 _BOUNDS = """CROSS JOIN LATERAL (SELECT
     s.scan_time - %(velocity)s AS velocity_from, s.scan_time - %(sharing)s AS sharing_from,
     s.scan_time + %(sharing)s AS sharing_to, s.received_at - %(late_batch)s AS late_from,
-    s.received_at + %(late_batch)s AS late_to, s.received_at - %(late_batch)s - %(most_late)s AS made_from,
+    s.received_at + %(late_batch)s AS late_to, s.received_at - %(late_batch)s - %(max_lateness)s AS made_from,
     s.received_at - %(burst)s AS burst_from, s.received_at + %(burst)s AS burst_to
     OFFSET 0) AS w"""
 
 _OF_DEVICE = "public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id"
 _OF_PERSON = "public.qr_scans p WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id"
-_PLACE = (
+_POSITION = (
     "json_build_array(extensions.st_y(p.location::extensions.geometry),"
     " extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time)"
 )
 
-_HISTORY = f"""
+HISTORY = f"""
 SELECT s.id, s.campaign_id, s.user_id, s.device_fp_id, s.decision, s.scan_time, s.received_at, s.late,
-    s.geofence_status AS fence,
+    s.geofence_status,
     coalesce(s.distance_m + s.accuracy_m - (c.config #>> '{{geofence,radius_m}}')::float8, 0) AS overshoot_m,
-    coalesce(s.details ->> 'when_uncertain' = 'flag', false) AS wants_review,
+    coalesce(s.details ->> 'when_uncertain' = 'flag', false) AS flag_uncertain,
     extensions.st_y(s.location::extensions.geometry) AS lat, extensions.st_x(s.location::extensions.geometry) AS lon,
     s.accuracy_m, around.*, counted.*
 FROM public.qr_scans s
 JOIN public.campaigns c ON c.id = s.campaign_id
 {_BOUNDS}
 CROSS JOIN LATERAL (SELECT
-    (SELECT {_PLACE} FROM {_OF_PERSON} AND p.location IS NOT NULL
+    (SELECT {_POSITION} FROM {_OF_PERSON} AND p.location IS NOT NULL
             AND (p.scan_time, p.id) < (s.scan_time, s.id)
         ORDER BY p.scan_time DESC, p.id DESC LIMIT 1) AS person_before,
-    (SELECT {_PLACE} FROM {_OF_PERSON} AND p.location IS NOT NULL
+    (SELECT {_POSITION} FROM {_OF_PERSON} AND p.location IS NOT NULL
             AND (p.scan_time, p.id) > (s.scan_time, s.id)
         ORDER BY p.scan_time, p.id LIMIT 1) AS person_after,
-    (SELECT {_PLACE} FROM {_OF_DEVICE} AND p.location IS NOT NULL
+    (SELECT {_POSITION} FROM {_OF_DEVICE} AND p.location IS NOT NULL
             AND (p.scan_time, p.id) < (s.scan_time, s.id)
         ORDER BY p.scan_time DESC, p.id DESC LIMIT 1) AS device_before,
-    (SELECT {_PLACE} FROM {_OF_DEVICE} AND p.location IS NOT NULL
+    (SELECT {_POSITION} FROM {_OF_DEVICE} AND p.location IS NOT NULL
             AND (p.scan_time, p.id) > (s.scan_time, s.id)
         ORDER BY p.scan_time, p.id LIMIT 1) AS device_after
 ) AS around
@@ -95,9 +95,9 @@ CROSS JOIN LATERAL (SELECT
 WHERE s.id = ANY(%(ids)s::uuid[])
 """  # noqa: S608
 
-# Scans whose history contains this one, and that may have been scored without it. The query does not test for a score:
-# an uncommitted score is not visible.
-_FOLLOWERS = f"""
+# Find the scans whose history contains this scan, and which may have been scored without it. The query doesn't test for
+# a score, because an uncommitted score is not visible.
+AFFECTED = f"""
 SELECT
     EXISTS (SELECT FROM {_OF_DEVICE}
         AND (p.scan_time, p.id) > (s.scan_time, s.id) AND p.scan_time < w.sharing_to) AS device_later,
@@ -107,8 +107,7 @@ SELECT
     s.late AND EXISTS (SELECT FROM {_OF_PERSON} AND p.late
         AND p.scan_time > w.made_from AND p.scan_time < w.late_to AND (p.received_at, p.id) > (s.received_at, s.id)
         AND p.received_at < w.late_to) AS person_late,
-    -- Those that have reached the number of new devices, and would not have without this scan. Behind as many devices
-    -- as the number, they reach it anyway.
+    -- Scans that reach BURST_DEVICES only with this scan. Scans after as many new devices reach it without this scan.
     ARRAY(SELECT f.id FROM (
             SELECT p.id, p.received_at, p.received_at - %(burst)s AS burst_from FROM public.qr_scans p
             WHERE s.new_device AND p.new_device AND p.code_id = s.code_id AND p.network = s.network
@@ -124,17 +123,17 @@ FROM public.qr_scans s
 WHERE s.id = %(id)s
 """  # noqa: S608
 
-_WINDOWS = {
+WINDOWS = {
     "velocity": VELOCITY_WINDOW,
     "sharing": SHARING_WINDOW,
     "late_batch": LATE_BATCH_WINDOW,
-    "most_late": MOST_LATE,
+    "max_lateness": MAX_LATENESS,
     "burst": BURST_WINDOW,
     "burst_devices": BURST_DEVICES,
 }
 
-# The scans that a scan of that day can change: those around the day, and the nearest with a position on both sides.
-_AROUND = {
+# Find the scans that a scan of a day can affect: those around the day, and the nearest with a position on both sides.
+AROUND_DAY = {
     subject: f"""
 SELECT id FROM public.qr_scans
     WHERE {of_subject} AND scan_time >= %(from)s AND scan_time < %(to)s
@@ -149,24 +148,24 @@ UNION ALL (SELECT id FROM public.qr_scans
     )
 }
 
-# Sorted, so that two scorings of several scans never wait for each other.
+# Lock in sorted order: two jobs that score several scans would deadlock otherwise.
 _LOCK = """
 SELECT id, scored_at IS NOT NULL AS is_scored FROM public.qr_scans WHERE id = ANY(%s::uuid[])
 ORDER BY id FOR NO KEY UPDATE
 """
 
-_SCORED = """
+_STORE_SCORE = """
 UPDATE public.qr_scans SET score = %(score)s, band = %(band)s, evidence = %(evidence)s, flagged = %(flagged)s,
     scored_at = now()
 WHERE id = %(id)s AND (scored_at IS NULL OR (score, evidence) IS DISTINCT FROM (%(score)s::real, %(evidence)s::jsonb))
 RETURNING campaign_id, user_id
 """
 
-# Counted anew each time, so that it doesn't matter how often or in which order scans are scored.
-_ENGAGED = """
+# Recompute the counts each time: then the number and the order of scorings don't matter.
+_UPSERT_ENGAGEMENT = """
 WITH counted AS (
     SELECT s.brand_id, s.campaign_id, s.user_id, min(s.scan_time) AS first_at, max(s.scan_time) AS last_at,
-        count(*) FILTER (WHERE s.band IN ('accept', 'review')) AS accepted
+        count(*) FILTER (WHERE app.is_counted_band(s.band)) AS accepted
     FROM public.qr_scans s
     WHERE s.campaign_id = %s AND s.user_id = %s AND s.decision = 'accepted' AND s.band IS NOT NULL
     GROUP BY s.brand_id, s.campaign_id, s.user_id
@@ -179,8 +178,8 @@ ON CONFLICT (campaign_id, user_id) DO UPDATE SET accepted_scans = excluded.accep
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """A scan to be scored: its subjects and its case."""
+class ScanCase:
+    """A scan and the facts that the fraud rules read."""
 
     id: UUID
     campaign_id: UUID
@@ -191,8 +190,8 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class Followers:
-    """Scans whose evidence a new scan may have changed: all of these subjects around its day, and these scans."""
+class AffectedScans:
+    """Scans whose evidence a new scan may have changed: all scans of `subjects` around `day`, and `scan_ids`."""
 
     subjects: tuple[tuple[Subject, UUID], ...]
     day: date
@@ -200,7 +199,7 @@ class Followers:
 
 
 def begin_scoring(scan_id: UUID) -> bool:
-    """Lock a scan until the transaction ends; return whether it has no score yet.
+    """Lock a scan until the transaction ends. Return whether it has no score yet.
 
     Raises:
         NotFound: the brand has no such scan.
@@ -212,69 +211,69 @@ def begin_scoring(scan_id: UUID) -> bool:
 
 
 def begin_rescoring(subject: Subject, subject_id: UUID, day: date) -> list[UUID]:
-    """Lock the scans that a scan of this subject on this day (UTC) can have changed; return those with a score.
+    """Lock the scans that a scan of this subject on this day (UTC) can affect. Return the ids of those with a score.
 
-    Scans without a score are left to their own job, which names their followers.
+    The first scoring of the others is their own job's, which finds the scans that they affect.
     """
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     end = start + timedelta(days=1)
-    params = {"subject": subject_id, "day": start, "end": end, "from": start - MOST_LATE, "to": end + MOST_LATE}
-    found = [one["id"] for one in rows(_AROUND[subject], params)]
+    params = {"subject": subject_id, "day": start, "end": end, "from": start - MAX_LATENESS, "to": end + MAX_LATENESS}
+    found = [one["id"] for one in rows(AROUND_DAY[subject], params)]
     return [one["id"] for one in rows(_LOCK, (found,)) if one["is_scored"]]
 
 
-def with_history(scan_ids: Sequence[UUID]) -> list[Scored]:
+def load_with_history(scan_ids: Sequence[UUID]) -> list[ScanCase]:
     """Return scans of the job's brand with all facts that the fraud rules read."""
-    return [_scored(found) for found in rows(_HISTORY, _WINDOWS | {"ids": list(scan_ids)})]
+    return [_scan_case(found) for found in rows(HISTORY, WINDOWS | {"ids": list(scan_ids)})]
 
 
-def followers(scan: Scored) -> Followers:
-    """Return what a scan that has just arrived may have changed for others."""
-    found = row(_FOLLOWERS, _WINDOWS | {"id": scan.id})
+def find_affected(scan: ScanCase) -> AffectedScans:
+    """Return the scans whose evidence a newly arrived scan may have changed."""
+    found = row(AFFECTED, WINDOWS | {"id": scan.id})
     assert found is not None
     case = scan.case
     subjects: list[tuple[Subject, UUID]] = []
-    if found["device_later"] or found["device_late"] or changes_travel(case.place, case.device):
+    if found["device_later"] or found["device_late"] or changes_travel(case.position, case.device):
         subjects.append(("device", scan.device_id))
-    if found["person_late"] or changes_travel(case.place, case.person):
+    if found["person_late"] or changes_travel(case.position, case.person):
         subjects.append(("person", scan.user_id))
-    return Followers(tuple(subjects), case.scanned_at.astimezone(UTC).date(), tuple(found["introduced"]))
+    return AffectedScans(tuple(subjects), case.scanned_at.astimezone(UTC).date(), tuple(found["introduced"]))
 
 
-def apply(scan_id: UUID, score: Score) -> bool:
-    """Store a score and recount the person's part in the campaign; return whether the scan had another score before."""
-    evidence = json.dumps([found.stored() for found in score.evidence])
+def apply_score(scan_id: UUID, score: Score) -> bool:
+    """Store a score and recompute the person's engagement. Return whether the score has changed."""
+    evidence = json.dumps([found.to_json() for found in score.evidence])
     flagged = score.band is not Band.ACCEPT
     params = {"id": scan_id, "score": score.value, "band": score.band.value, "evidence": evidence, "flagged": flagged}
-    changed = row(_SCORED, params)
+    changed = row(_STORE_SCORE, params)
     if changed is None:
         return False
-    # The count that is written last has to be the one that was read last.
+    # Without the lock, a concurrent scoring could overwrite this count with an older one.
     locks.acquire("engagement", changed["campaign_id"], changed["user_id"])
-    execute(_ENGAGED, (changed["campaign_id"], changed["user_id"]))
+    execute(_UPSERT_ENGAGEMENT, (changed["campaign_id"], changed["user_id"]))
     return True
 
 
-def _scored(found: dict[str, Any]) -> Scored:
+def _scan_case(found: dict[str, Any]) -> ScanCase:
     accepted = found["decision"] == "accepted"
     ids = (found["id"], found["campaign_id"], found["user_id"], found["device_fp_id"])
-    return Scored(*ids, accepted, _case(found))
+    return ScanCase(*ids, accepted, _case(found))
 
 
 def _case(found: dict[str, Any]) -> Case:
-    place = None
+    position = None
     if found["lat"] is not None:
-        place = Place(found["lat"], found["lon"], found["accuracy_m"], found["scan_time"])
+        position = Position(found["lat"], found["lon"], found["accuracy_m"], found["scan_time"])
     return Case(
         scanned_at=found["scan_time"],
         received_at=found["received_at"],
         late=found["late"],
-        fence=found["fence"],
+        geofence_status=found["geofence_status"],
         overshoot_m=max(0.0, found["overshoot_m"]),
-        wants_review=found["wants_review"],
-        place=place,
-        person=Neighbours(_place(found["person_before"]), _place(found["person_after"])),
-        device=Neighbours(_place(found["device_before"]), _place(found["device_after"])),
+        flag_uncertain=found["flag_uncertain"],
+        position=position,
+        person=Neighbours(_position(found["person_before"]), _position(found["person_after"])),
+        device=Neighbours(_position(found["device_before"]), _position(found["device_after"])),
         device_scans=found["device_scans"],
         device_people=found["device_people"],
         late_batch=found["late_batch"],
@@ -282,8 +281,8 @@ def _case(found: dict[str, Any]) -> Case:
     )
 
 
-def _place(packed: list[Any] | None) -> Place | None:
+def _position(packed: list[Any] | None) -> Position | None:
     if packed is None:
         return None
     lat, lon, accuracy_m, at = packed
-    return Place(lat, lon, accuracy_m, datetime.fromisoformat(at))
+    return Position(lat, lon, accuracy_m, datetime.fromisoformat(at))

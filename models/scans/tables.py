@@ -1,4 +1,4 @@
-"""The tables of scans."""
+"""Table models of scans."""
 
 import peewee
 from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
@@ -7,25 +7,25 @@ from models.core.database import Row
 
 
 class GeographyField(peewee.Field):
-    """A point on the WGS-84 ellipsoid, as PostGIS stores it."""
+    """A PostGIS point on the WGS-84 ellipsoid."""
 
     field_type = "geography"
 
 
 class RealField(peewee.Field):
-    """A number of single precision."""
+    """A single-precision number."""
 
     field_type = "real"
 
 
 class CidrField(peewee.Field):
-    """A network of IPv4 or IPv6."""
+    """An IPv4 or IPv6 network."""
 
     field_type = "cidr"
 
 
 class QrScan(Row):
-    """A scan: what was asked, what was decided and why, and what we think of it since."""
+    """A scan: the request, the decision with its reason, and the fraud score."""
 
     id = peewee.UUIDField(primary_key=True)
     brand_id = peewee.UUIDField()

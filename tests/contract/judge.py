@@ -6,14 +6,14 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator
 
-from models.scans.outcomes import KINDS
+from models.scans.outcomes import REFUSALS
 from tests.contract.examples import Operation
 from tests.contract.wire import Answer
 from web.app import application
 from web.http.problems import PROBLEM_JSON
 from web.openapi.document import document
 
-DECISIONS = KINDS.keys() - {"session_ended", "unknown_code", "bad_token", "client_scan_id_reused"}
+DECISIONS = REFUSALS.keys() - {"session_ended", "unknown_code", "bad_token", "client_scan_id_reused"}
 """A scan that doesn't count is kept all the same, with the reason; but for these, which are none."""
 
 OF_ANY_REQUEST = {"406", "408", "414", "431"}

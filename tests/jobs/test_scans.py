@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 
 from jobs.scans import score_scan
-from models import scans
 from models.core import context
 from models.core.database import new_id, now, transaction
 from models.core.errors import NotFound
-from models.scans.fraud import Evidence, combined
+from models.scans import scoring
+from models.scans.fraud import Evidence, combine
 from tests.fixtures.scans import MADRID, NEW_YORK
 from tests.support.blocked import until_blocked
 
@@ -135,7 +135,7 @@ def test_a_person_takes_part_with_the_scans_that_are_not_held_back(phone, campai
 
 def held_back():
     """A score in the reject band."""
-    return combined([Evidence("one", 1, 0, "1", 0.6), Evidence("other", 1, 0, "1", 0.6)])
+    return combine([Evidence("one", 1, 0, "1", 0.6), Evidence("other", 1, 0, "1", 0.6)])
 
 
 def test_a_scan_that_is_held_back_later_leaves_the_count(phone, campaign, code_of, drain, superuser, stored):
@@ -146,7 +146,7 @@ def test_a_scan_that_is_held_back_later_leaves_the_count(phone, campaign, code_o
     drain()
 
     with transaction(context.for_brand_job(made.brand_id)):
-        scans.apply(stored()[0]["id"], held_back())
+        scoring.apply_score(stored()[0]["id"], held_back())
 
     assert engagements(superuser)[device.account.user_id][0] == 1
     assert stored()[0]["band"] == "reject"
@@ -174,11 +174,11 @@ def test_two_scans_of_a_person_scored_at_the_same_time_both_count(phone, campaig
 
     def score(scan_id):
         with transaction(context.for_brand_job(made.brand_id)):
-            scans.apply(scan_id, combined([]))
+            scoring.apply_score(scan_id, combine([]))
 
     with ThreadPoolExecutor(1) as elsewhere:
         with transaction(context.for_brand_job(made.brand_id)):
-            scans.apply(first, combined([]))
+            scoring.apply_score(first, combine([]))
             other = elsewhere.submit(score, second)
             until_blocked(superuser)
         other.result(60)
@@ -191,10 +191,10 @@ def test_a_brand_s_job_knows_no_other_brand_s_scans(phone, campaign, code_of, ma
     (scan,) = stored()
 
     with transaction(context.for_brand_job(make_brand("Other")["id"])):
-        assert scans.with_history([scan["id"]]) == []
-        assert scans.apply(scan["id"], held_back()) is False
+        assert scoring.load_with_history([scan["id"]]) == []
+        assert scoring.apply_score(scan["id"], held_back()) is False
         with pytest.raises(NotFound):
-            scans.begin_scoring(scan["id"])
+            scoring.begin_scoring(scan["id"])
 
 
 def test_a_scan_that_is_gone_is_not_scored(db_clean):

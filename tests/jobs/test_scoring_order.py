@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.scans import score_scan
-from models import scans
 from models.core import context
 from models.core.database import now, transaction
 from models.scans import fraud, scoring
@@ -94,7 +93,7 @@ class Store:
         self.cursor.execute("select id from public.qr_scans")
         ids = [id for (id,) in self.cursor.fetchall()]
         with transaction(context.for_brand_job(self.campaign.brand_id)):
-            scores = {scan.id: fraud.score(scan.case) for scan in scans.with_history(ids)}
+            scores = {scan.id: fraud.score(scan.case) for scan in scoring.load_with_history(ids)}
         return {id: (score.value, [found.rule for found in score.evidence]) for id, score in scores.items()}
 
     def scores(self) -> dict[UUID, tuple[float, list[str]]]:
@@ -124,7 +123,7 @@ def low_thresholds(monkeypatch) -> None:
     """Few scans are enough for each rule, so that few scans test all of them."""
     for name in ("VELOCITY_SCANS", "SHARING_PEOPLE", "LATE_BATCH_SCANS", "BURST_DEVICES"):
         monkeypatch.setattr(fraud, name, 2)
-    monkeypatch.setitem(scoring._WINDOWS, "burst_devices", 2)
+    monkeypatch.setitem(scoring.WINDOWS, "burst_devices", 2)
 
 
 MINUTES = [-1500, -30, -9, -9, -4, 0, 0, 0.01, 5, 11, 300, 1430, 1445]
@@ -271,12 +270,12 @@ def test_scoring_that_began_before_a_scan_arrived_is_corrected(store, drain, sup
 
     with ThreadPoolExecutor(1) as elsewhere:
         with transaction(context.for_brand_job(store.campaign.brand_id)):
-            scans.begin_scoring(tokyo)
-            (early,) = scans.with_history([tokyo])
+            scoring.begin_scoring(tokyo)
+            (early,) = scoring.load_with_history([tokyo])
             store.put(Fact(2, place="Madrid", at=-5))
             others = elsewhere.submit(lambda: (store.score(UUID(int=2)), drain()))
             until_blocked(superuser)
-            scans.apply(tokyo, fraud.score(early.case))
+            scoring.apply_score(tokyo, fraud.score(early.case))
         others.result(60)
 
     assert store.rules() == [["travel.impossible"]] * 2

@@ -107,10 +107,10 @@ def test_a_hot_query_uses_an_index_and_asks_once_who_is_asking(caller: Caller, q
 
 
 SCORING = {
-    "the history of scans": (scoring._HISTORY, {"ids": "{%(thing)s}"}),
-    "what a scan changes for others": (scoring._FOLLOWERS, {"id": "%(thing)s"}),
-    "scans around a device's day": (scoring._AROUND["device"], {"subject": "%(thing)s"}),
-    "scans around a person's day": (scoring._AROUND["person"], {"subject": "%(thing)s"}),
+    "the history of scans": (scoring.HISTORY, {"ids": "{%(thing)s}"}),
+    "what a scan changes for others": (scoring.AFFECTED, {"id": "%(thing)s"}),
+    "scans around a device's day": (scoring.AROUND_DAY["device"], {"subject": "%(thing)s"}),
+    "scans around a person's day": (scoring.AROUND_DAY["person"], {"subject": "%(thing)s"}),
 }
 
 
@@ -126,7 +126,7 @@ SCORING_INDEXES = {
 @pytest.mark.parametrize(("query", "params"), SCORING.values(), ids=SCORING)
 def test_scoring_reads_scans_by_index(query: str, params: dict[str, str], world: World) -> None:
     start = datetime(2026, 11, 22, tzinfo=UTC)
-    given = scoring._WINDOWS | dict.fromkeys(("day", "end", "from", "to"), start)
+    given = scoring.WINDOWS | dict.fromkeys(("day", "end", "from", "to"), start)
     given |= {name: text % {"thing": world.mine.thing_id} for name, text in params.items()}
     asked = world.cur.mogrify(query, given).decode().replace("%", "%%")
 

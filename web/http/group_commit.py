@@ -1,7 +1,7 @@
 """Group commit: requests that arrive together share a transaction.
 
-While one batch is on its way to the database, the next one gathers behind it; nobody waits for a batch to fill up.
-One thread writes. The event loop hands it rows through a bounded queue and gets every batch's results in one call.
+While the database writes one batch, the next batch collects; no batch waits until it is full. One thread writes. The
+event loop passes rows to it through a bounded queue, and gets the results of a batch in one call.
 """
 
 import asyncio
@@ -21,41 +21,42 @@ Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
-class _Waiting(Generic[Row, Result]):
+class _Pending(Generic[Row, Result]):
     row: Row
-    done: "asyncio.Future[Result]"
+    future: "asyncio.Future[Result]"
 
 
 @dataclass(frozen=True, slots=True)
-class _Settled(Generic[Row, Result]):
-    """What became of one row: a result, or an error."""
+class _Done(Generic[Row, Result]):
+    """A written row: its result or its error."""
 
-    waiting: _Waiting[Row, Result]
+    pending: _Pending[Row, Result]
     result: Result | None = None
     error: Exception | None = None
 
     def deliver(self) -> None:
-        done = self.waiting.done
-        if done.done():
-            return  # whoever asked has gone; what was written stays written
+        future = self.pending.future
+        if future.done():
+            return  # The caller has stopped waiting. The row stays written.
         if self.error is not None:
-            done.set_exception(self.error)
+            future.set_exception(self.error)
         else:
-            done.set_result(self.result)  # type: ignore[arg-type]
+            future.set_result(self.result)  # type: ignore[arg-type]
 
 
 class GroupCommit(Generic[Row, Result]):
-    """Writes rows in batches, one batch at a time.
+    """Write rows in batches, one batch at a time.
 
     Args:
-        write: writes a batch and returns a result for each row, in order, once they are committed. A `Problem`
-            that it raises is every row's answer. At any other error the rows are written one by one, so that it
-            is the answer of those alone that cause it.
-        size: rows that a batch may have.
-        queue: rows that may wait in front of it.
-        patience: seconds that a row's result is waited for.
-        committed: called in the writer's thread after each batch, when its results are on their way. Must not raise.
-        closed: called in the writer's thread when it ends.
+        name: name of the thread, and in logs.
+        write: writes a batch and returns one result for each row, in order, after the commit. If it raises a
+            `Problem`, every row of the batch fails with it. After any other error the rows are written one by one,
+            so that only the rows that cause it fail.
+        max_batch: most rows of a batch.
+        max_queued: most rows that wait for a batch.
+        timeout: seconds to wait for a row's result.
+        on_commit: called in the writer's thread after each batch. Must not raise.
+        on_close: called in the writer's thread when it ends.
     """
 
     def __init__(
@@ -63,53 +64,53 @@ class GroupCommit(Generic[Row, Result]):
         name: str,
         write: Callable[[Sequence[Row]], Sequence[Result]],
         *,
-        size: int,
-        queue: int,
-        patience: float,
-        committed: Callable[[], None] = lambda: None,
-        closed: Callable[[], None] = lambda: None,
+        max_batch: int,
+        max_queued: int,
+        timeout: float,
+        on_commit: Callable[[], None] = lambda: None,
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self._write = write
-        self._size = size
-        self._capacity = size + queue
-        self._patience = patience
-        self._committed = committed
-        self._closed = closed
-        self._rows: SimpleQueue[_Waiting[Row, Result] | None] = SimpleQueue()
+        self._max_batch = max_batch
+        self._capacity = max_batch + max_queued
+        self._timeout = timeout
+        self._on_commit = on_commit
+        self._on_close = on_close
+        self._queue: SimpleQueue[_Pending[Row, Result] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._admitted = 0
         self._is_closing = False
 
     async def submit(self, row: Row) -> Result:
-        """Have `row` written, and wait for its result. In one event loop only.
+        """Write `row` and return its result. Call it in one event loop only.
 
-        Whoever stops waiting doesn't take the row back: it is written all the same.
+        The row is written even if the caller stops waiting.
 
         Raises:
-            Unavailable: too many rows wait already, the writer is being closed, or it took too long.
+            Unavailable: the queue is full, the writer is closing, or `timeout` has passed.
         """
         if self._is_closing or self._admitted >= self._capacity:
             raise Unavailable("Too many requests are waiting.")
-        waiting: _Waiting[Row, Result] = _Waiting(row, asyncio.get_running_loop().create_future())
+        pending: _Pending[Row, Result] = _Pending(row, asyncio.get_running_loop().create_future())
         self._admitted += 1
-        self._rows.put(waiting)
+        self._queue.put(pending)
         if self._thread is None:
-            # At the first row and not before: gunicorn forks, and threads don't survive a fork.
-            self._thread = threading.Thread(target=self._work, name=self.name, daemon=True)
+            # Start at the first row, not earlier: gunicorn forks, and a thread doesn't survive a fork.
+            self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
             self._thread.start()
         try:
-            async with asyncio.timeout(self._patience):
-                return await waiting.done
+            async with asyncio.timeout(self._timeout):
+                return await pending.future
         except TimeoutError:
-            raise Unavailable("It took too long.") from None
+            raise Unavailable("The request took too long.") from None
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Admit nothing more, write what was admitted, end; False if `timeout` seconds were too few."""
+        """Admit no more rows, write the admitted ones, end the thread. Return False after `timeout` seconds."""
         self._is_closing = True
         if self._thread is None:
             return True
-        self._rows.put(None)
+        self._queue.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -119,52 +120,52 @@ class GroupCommit(Generic[Row, Result]):
             self._thread = None
         self._is_closing = False
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         try:
             while batch := self._next_batch():
-                self._hand_back(self._settle(batch))
-                self._committed()
+                self._return_results(self._write_batch(batch))
+                self._on_commit()
         finally:
-            self._closed()
+            self._on_close()
 
-    def _next_batch(self) -> list[_Waiting[Row, Result]]:
-        """What waits, after waiting for a first row; empty at the end."""
-        first = self._rows.get()
+    def _next_batch(self) -> list[_Pending[Row, Result]]:
+        """Wait for a row and return it with the other queued rows. An empty list ends the thread."""
+        first = self._queue.get()
         if first is None:
             return []
         batch = [first]
-        while len(batch) < self._size:
+        while len(batch) < self._max_batch:
             try:
-                waiting = self._rows.get_nowait()
+                pending = self._queue.get_nowait()
             except Empty:
                 break
-            if waiting is None:
-                self._rows.put(None)  # this batch first
+            if pending is None:
+                self._queue.put(None)  # End after this batch.
                 break
-            batch.append(waiting)
+            batch.append(pending)
         return batch
 
-    def _settle(self, batch: list[_Waiting[Row, Result]]) -> list[_Settled[Row, Result]]:
+    def _write_batch(self, batch: list[_Pending[Row, Result]]) -> list[_Done[Row, Result]]:
         try:
-            results = self._write([waiting.row for waiting in batch])
-            return [_Settled(waiting, result) for waiting, result in zip(batch, results, strict=True)]
+            results = self._write([pending.row for pending in batch])
+            return [_Done(pending, result) for pending, result in zip(batch, results, strict=True)]
         except Problem as problem:
-            return [_Settled(waiting, error=problem) for waiting in batch]
+            return [_Done(pending, error=problem) for pending in batch]
         except Exception as error:
-            logger.exception("%s: a batch of %d failed", self.name, len(batch))
+            logger.exception("%s: a batch of %d rows failed", self.name, len(batch))
             if len(batch) == 1:
-                return [_Settled(batch[0], error=error)]
-        return [settled for waiting in batch for settled in self._settle([waiting])]
+                return [_Done(batch[0], error=error)]
+        return [done for pending in batch for done in self._write_batch([pending])]
 
-    def _hand_back(self, settled: list[_Settled[Row, Result]]) -> None:
-        loop = settled[0].waiting.done.get_loop()
+    def _return_results(self, batch: list[_Done[Row, Result]]) -> None:
+        loop = batch[0].pending.future.get_loop()
         try:
-            loop.call_soon_threadsafe(self._deliver, settled)
+            loop.call_soon_threadsafe(self._deliver, batch)
         except RuntimeError:
-            # The loop was closed while we wrote: nobody waits any more.
-            self._admitted -= len(settled)
+            # The loop was closed during the write: no caller waits any more.
+            self._admitted -= len(batch)
 
-    def _deliver(self, settled: list[_Settled[Row, Result]]) -> None:
-        self._admitted -= len(settled)
-        for one in settled:
-            one.deliver()
+    def _deliver(self, batch: list[_Done[Row, Result]]) -> None:
+        self._admitted -= len(batch)
+        for done in batch:
+            done.deliver()

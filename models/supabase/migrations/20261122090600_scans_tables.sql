@@ -107,6 +107,11 @@ call app.secure('app.scan_refusals', p_admin => 'select', p_system => 'select,in
 call app.secure('public.scan_rollups', p_job => 'select,insert,update,delete',
     p_campaign_column => 'campaign_id', p_member => '{"select": "analytics:read"}');
 
+-- Return whether scans of a band count towards reach. The bands and their scores are defined in models/scans/fraud.py.
+create function app.is_counted_band(p_band text) returns boolean language sql immutable
+    return p_band in ('accept', 'review');
+call app.grant_definer('app.is_counted_band(text)', array['app_job']);
+
 -- A fan may read the decision on a scan, but not its fraud score.
 revoke select on public.qr_scans from app_fan;
 grant select (id, campaign_id, code_id, user_id, client_scan_id, location, accuracy_m, captured_at, scan_time,

@@ -30,7 +30,7 @@ begin
             where c.brand_id = brand and (p_campaign_id is null or c.id = p_campaign_id)
                 and coalesce(c.id = any (own), true))
         and s.scan_time >= coalesce(p_from, '-infinity') and s.scan_time < coalesce(p_to, 'infinity')
-        and s.decision = 'accepted' and s.band in ('accept', 'review')
+        and s.decision = 'accepted' and app.is_counted_band(s.band)
     group by grouping sets ((s.campaign_id), ());
 end
 $$;

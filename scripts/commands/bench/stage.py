@@ -22,7 +22,7 @@ from models.consents import consents
 from models.core import context
 from models.core.database import new_id, now, transaction
 from models.identity import access_tokens, accounts, mfa, passwords, sessions, totp
-from models.scans import Attempt, Recorder
+from models.scans.recorder import Recorder, ScanRequest
 from models.tenants import brands, invitations
 
 LAT, LON = 40.4168, -3.7038
@@ -54,9 +54,9 @@ class Fan:
         asked = {"code": token, "client_scan_id": MARK, "scanned_at": at.isoformat(), "location": place}
         return asked | {"device": device}
 
-    def attempt(self, code: QrCode, at: datetime) -> Attempt:
+    def attempt(self, code: QrCode, at: datetime) -> ScanRequest:
         """The same scan, as the web tier hands it to the recorder."""
-        return Attempt(
+        return ScanRequest(
             code_id=code.id,
             client_scan_id=new_id(),
             request_digest=hashlib.sha256(self.fingerprint.encode()).hexdigest(),
@@ -79,7 +79,7 @@ class Fan:
 class Rows(Recorder):
     """Makes the rows that `app.record_scans` takes, without handing them over."""
 
-    def row(self, attempt: Attempt) -> bytes:
+    def row(self, attempt: ScanRequest) -> bytes:
         """One row, as JSON."""
         return msgspec.json.encode(self._row(attempt))
 

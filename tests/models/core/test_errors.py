@@ -16,7 +16,7 @@ import schedules
 import web
 from models.core import context, database
 from models.core.errors import _TITLES, REGISTRY, Conflict, Invalid, Problem, Unauthenticated
-from models.scans.outcomes import KINDS
+from models.scans.outcomes import REFUSALS
 from models.tenants.members import LastBrandAdmin
 from web.http.problems import _BY_STATUS
 
@@ -96,7 +96,7 @@ def test_every_registered_code_is_raised_somewhere(classes, sources):
     raised = {kind.code for name, kind in classes.items() if name in instantiated}
     # Falcon's errors become these; `app.record_scans` returns its reasons as text.
     raised |= {kind.code for kind in _BY_STATUS.values()} | {"internal"}
-    reasons = {code for code in KINDS if any(f"'{code}'" in source for source in sources)}
+    reasons = {code for code in REFUSALS if any(f"'{code}'" in source for source in sources)}
     looked_up = {"bad_token", "unknown_code"}
 
     assert set(REGISTRY) - raised - set(sql_codes(sources)) - reasons - looked_up == set()

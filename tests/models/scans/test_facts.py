@@ -9,7 +9,7 @@ import pytest
 
 from models.core.database import new_id, now
 from models.scans.outcomes import Accepted
-from tests.fixtures.scans import MADRID, NEW_YORK, attempt
+from tests.fixtures.scans import MADRID, NEW_YORK, scan_request
 
 FENCE = {"lat": MADRID[0], "lon": MADRID[1], "radius_m": 500}
 ONCE = {"count": 1, "window": "lifetime"}
@@ -33,7 +33,7 @@ def other_campaign(campaign, make_brand, member):
 
 def test_session_of_another_person_or_with_another_role_or_brand_has_ended(campaign, code_of, fan, member, recorder):
     code, person, other = code_of(campaign()), fan("essential"), fan("essential")
-    scan = attempt(person, code)
+    scan = scan_request(person, code)
 
     outcomes = recorder.record(
         [
@@ -53,14 +53,14 @@ def test_session_that_has_ended_ends_no_session_beside_it(campaign, code_of, fan
     code, person, other = code_of(campaign()), fan("essential"), fan("essential")
     superuser.cursor().execute(f"update app.sessions set {change} where id = %s", (person.identity.session_id,))
 
-    outcomes = recorder.record([attempt(person, code), attempt(other, code)])
+    outcomes = recorder.record([scan_request(person, code), scan_request(other, code)])
 
     assert verdicts(outcomes) == ["session_ended", "accepted"]
 
 
 def test_disabled_code_disables_no_code_beside_it(campaign, code_of, fan, recorder, superuser):
     codes, person = [code_of(campaign()), code_of(campaign("Other"))], fan("essential")
-    scans = [attempt(person, code) for code in codes]
+    scans = [scan_request(person, code) for code in codes]
     superuser.cursor().execute("update public.qr_codes set disabled_at = now() where id = %s", (scans[0].code_id,))
 
     assert verdicts(recorder.record(scans)) == ["unknown_code", "accepted"]
@@ -68,7 +68,7 @@ def test_disabled_code_disables_no_code_beside_it(campaign, code_of, fan, record
 
 def test_unsigned_code_is_reported_before_an_unknown_one(fan, recorder):
     person = fan("essential")
-    unknown = attempt(person, "nonsense")
+    unknown = scan_request(person, "nonsense")
 
     assert verdicts(recorder.record([unknown, changed(unknown, code_id=uuid4())])) == ["bad_token", "unknown_code"]
 
@@ -83,11 +83,11 @@ def test_consent_and_account_are_those_of_the_person_and_brand(
     become_account(only_here)
     superuser.cursor().execute(
         "update public.consents set brand_id = (select brand_id from public.qr_codes where id = %s) where user_id = %s",
-        (attempt(owner, here).code_id, only_here.user_id),
+        (scan_request(owner, here).code_id, only_here.user_id),
     )
 
     outcomes = recorder.record(
-        [attempt(person, code) for person in (owner, anonymous, only_here) for code in (here, there)]
+        [scan_request(person, code) for person in (owner, anonymous, only_here) for code in (here, there)]
     )
 
     assert verdicts(outcomes) == [
@@ -107,10 +107,10 @@ def test_missing_account_consent_and_location_each_keep_a_scan_from_being_stored
 
     outcomes = recorder.record(
         [
-            attempt(anonymous, code),
-            attempt(without_consent, code),
-            changed(attempt(complete, code), lat=None, lon=None, accuracy_m=None, captured_at=None),
-            attempt(complete, code),
+            scan_request(anonymous, code),
+            scan_request(without_consent, code),
+            changed(scan_request(complete, code), lat=None, lon=None, accuracy_m=None, captured_at=None),
+            scan_request(complete, code),
         ]
     )
 
@@ -124,7 +124,7 @@ def test_notice_of_a_missing_consent_is_in_the_scan_s_language_or_the_person_s(
     person, code = fan(), code_of(campaign())
     superuser.cursor().execute("update public.users set locale = 'es' where id = %s", (person.user_id,))
 
-    outcomes = recorder.record([attempt(person, code, locale=locale) for locale in ("en", None)])
+    outcomes = recorder.record([scan_request(person, code, locale=locale) for locale in ("en", None)])
 
     assert [outcome.details["notice"]["locale"] for outcome in outcomes] == ["en", "es"]
 
@@ -132,16 +132,16 @@ def test_notice_of_a_missing_consent_is_in_the_scan_s_language_or_the_person_s(
 def test_earlier_scan_is_of_same_campaign_and_of_same_person_or_device(campaign, code_of, fan, recorder, stored):
     code, elsewhere = code_of(campaign()), code_of(campaign("Other"))
     person, sharer, stranger = fan("essential"), fan("essential"), fan("essential")
-    scan = attempt(person, code)
+    scan = scan_request(person, code)
     (first,) = recorder.record([scan])
     same_id = {"client_scan_id": scan.client_scan_id}
 
     outcomes = recorder.record(
         [
             changed(scan, fingerprint="the person's other device"),
-            attempt(sharer, code, fingerprint=scan.fingerprint, **same_id),
-            attempt(stranger, code, **same_id),
-            attempt(person, elsewhere, **same_id),
+            scan_request(sharer, code, fingerprint=scan.fingerprint, **same_id),
+            scan_request(stranger, code, **same_id),
+            scan_request(person, elsewhere, **same_id),
             changed(scan, client_scan_id=new_id()),
         ]
     )
@@ -153,7 +153,7 @@ def test_earlier_scan_is_of_same_campaign_and_of_same_person_or_device(campaign,
 
 def test_replay_prefers_the_scan_of_the_person_to_that_of_the_device(campaign, code_of, fan, recorder):
     code, people, shared = code_of(campaign()), [fan("essential"), fan("essential")], new_id()
-    own = [attempt(person, code, client_scan_id=shared) for person in people]
+    own = [scan_request(person, code, client_scan_id=shared) for person in people]
     outcomes = [recorder.record([scan])[0] for scan in own]
 
     crossed = [
@@ -167,11 +167,11 @@ def test_replay_prefers_the_scan_of_the_person_to_that_of_the_device(campaign, c
 def test_device_is_new_once_for_each_brand(campaign, other_campaign, code_of, fan, recorder, stored):
     here, again, there = code_of(campaign()), code_of(campaign("Again")), code_of(other_campaign())
     person = fan("essential")
-    asked = [attempt(person, code, fingerprint="one device") for code in (here, again, there)]
+    asked = [scan_request(person, code, fingerprint="one device") for code in (here, again, there)]
 
     for scan in asked:
         recorder.record([scan])
-    recorder.record([attempt(person, here, fingerprint="another device")])
+    recorder.record([scan_request(person, here, fingerprint="another device")])
 
     assert [scan["new_device"] for scan in stored("new_device")] == [True, False, True, True]
 
@@ -179,7 +179,7 @@ def test_device_is_new_once_for_each_brand(campaign, other_campaign, code_of, fa
 def test_scans_of_one_batch_share_a_new_device(campaign, code_of, fan, recorder, stored):
     code, people = code_of(campaign()), [fan("essential") for _ in range(3)]
 
-    recorder.record([attempt(person, code, fingerprint="one device") for person in people])
+    recorder.record([scan_request(person, code, fingerprint="one device") for person in people])
 
     assert len({scan["device_fp_id"] for scan in stored("device_fp_id")}) == 1
 
@@ -189,13 +189,13 @@ def test_scans_of_one_batch_share_a_new_device(campaign, code_of, fan, recorder,
 )
 def test_device_s_last_scan_is_noted_once_a_minute(campaign, code_of, fan, recorder, superuser, last_seen, moves):
     code, person, other = code_of(campaign()), fan("essential"), fan("essential")
-    recorder.record([attempt(person, code), attempt(other, code)])
+    recorder.record([scan_request(person, code), scan_request(other, code)])
     seen = "select last_seen from public.device_fingerprints order by last_seen desc"
     with superuser.cursor() as cursor:
         cursor.execute(f"update public.device_fingerprints set last_seen = {last_seen}")
         cursor.execute(seen)
         before = [row[0] for row in cursor.fetchall()]
-        recorder.record([attempt(person, code)])
+        recorder.record([scan_request(person, code)])
         cursor.execute(seen)
         after = [row[0] for row in cursor.fetchall()]
 
@@ -206,10 +206,10 @@ def test_limits_of_a_campaign_count_no_scans_of_another(campaign, code_of, fan, 
     limits = {"per_user": ONCE, "per_device": ONCE, "total": {"count": 2, "window": "lifetime"}}
     codes = [code_of(campaign(name, scan_limit=limits)) for name in ("First", "Second")]
     people = [fan("essential") for _ in range(3)]
-    batch = [attempt(person, code) for person in people for code in codes]
+    batch = [scan_request(person, code) for person in people for code in codes]
 
     outcomes = recorder.record(batch)
-    again = recorder.record([attempt(person, code) for person in people[:1] for code in codes])
+    again = recorder.record([scan_request(person, code) for person in people[:1] for code in codes])
 
     assert verdicts(outcomes) == ["accepted"] * 4 + ["cap_exhausted"] * 2
     assert verdicts(again) == ["cap_exhausted"] * 2
@@ -219,7 +219,7 @@ def test_scans_of_a_batch_are_decided_in_its_order(campaign, code_of, fan, recor
     code = code_of(campaign(scan_limit={"total": {"count": 2, "window": "lifetime"}, "per_device": ONCE}))
     people = sorted((fan("essential") for _ in range(4)), key=lambda person: person.user_id, reverse=True)
 
-    outcomes = recorder.record([attempt(person, code) for person in people])
+    outcomes = recorder.record([scan_request(person, code) for person in people])
 
     assert verdicts(outcomes) == ["accepted", "accepted", "cap_exhausted", "cap_exhausted"]
 
@@ -227,14 +227,13 @@ def test_scans_of_a_batch_are_decided_in_its_order(campaign, code_of, fan, recor
 def test_full_limits_are_reported_by_person_then_device_then_campaign(campaign, code_of, fan, recorder):
     limits = [("per_user", "user"), ("per_device", "device"), ("total", "campaign")]
     scopes = []
-    for first in range(3):
-        code = code_of(campaign(f"From {first}", scan_limit={name: ONCE for name, _ in limits[first:]}))
+    for start in range(3):
+        code = code_of(campaign(f"From {start}", scan_limit={name: ONCE for name, _ in limits[start:]}))
         person = fan("essential")
-        scopes.append(
-            [outcome.details["scope"] for outcome in recorder.record([attempt(person, code) for _ in range(2)])[1:]]
-        )
+        _, second = recorder.record([scan_request(person, code) for _ in range(2)])
+        scopes.append(second.details["scope"])
 
-    assert scopes == [[scope] for _, scope in limits]
+    assert scopes == [scope for _, scope in limits]
 
 
 def test_limit_counts_the_counter_of_its_campaign_scope_subject_and_window(campaign, superuser):
@@ -265,13 +264,13 @@ def test_limit_counts_the_counter_of_its_campaign_scope_subject_and_window(campa
 def test_refusals_are_counted_by_campaign_and_reason(campaign, code_of, fan, recorder, superuser):
     codes = [code_of(campaign(name, geofence=FENCE)) for name in ("First", "Second")]
     complete = fan("essential")
-    ended = changed(attempt(complete, codes[0]), session_id=uuid4())
+    ended = changed(scan_request(complete, codes[0]), session_id=uuid4())
     without_place = [
-        changed(attempt(complete, code), lat=None, lon=None, accuracy_m=None, captured_at=None) for code in codes
+        changed(scan_request(complete, code), lat=None, lon=None, accuracy_m=None, captured_at=None) for code in codes
     ]
 
-    without_consent = [attempt(fan(), code) for code in (codes[0], codes[0], codes[1])]
-    recorder.record([*without_consent, *without_place, ended, attempt(complete, "nonsense")])
+    without_consent = [scan_request(fan(), code) for code in (codes[0], codes[0], codes[1])]
+    recorder.record([*without_consent, *without_place, ended, scan_request(complete, "nonsense")])
 
     with superuser.cursor() as cursor:
         cursor.execute(
@@ -291,7 +290,7 @@ def test_request_hashed_for_another_brand_campaign_or_key_is_repeated(
     campaign, other_campaign, code_of, fan, superuser
 ):
     made, sibling, foreign = campaign(), campaign("Sibling"), other_campaign()
-    scan = attempt(fan("essential"), code_of(made))
+    scan = scan_request(fan("essential"), code_of(made))
     request = {
         "code_id": str(scan.code_id),
         "campaign_id": str(made.id),
@@ -331,9 +330,9 @@ def test_certain_scan_has_no_policy_in_its_details(campaign, code_of, fan, recor
 
     recorder.record(
         [
-            attempt(person, code),
-            attempt(person, code, lat=edge, accuracy_m=50.0),
-            attempt(person, code, lat=NEW_YORK[0], lon=NEW_YORK[1]),
+            scan_request(person, code),
+            scan_request(person, code, lat=edge, accuracy_m=50.0),
+            scan_request(person, code, lat=NEW_YORK[0], lon=NEW_YORK[1]),
         ]
     )
 
@@ -345,6 +344,6 @@ def test_certain_scan_has_no_policy_in_its_details(campaign, code_of, fan, recor
 def test_outcome_and_stored_scan_agree_about_lateness(campaign, code_of, fan, recorder, stored, lateness):
     code = code_of(campaign(age=timedelta(days=1)))
 
-    (outcome,) = recorder.record([attempt(fan("essential"), code, scanned_at=now() - lateness)])
+    (outcome,) = recorder.record([scan_request(fan("essential"), code, scanned_at=now() - lateness)])
 
     assert [scan["late"] for scan in stored("late")] == [outcome.late] == [lateness > timedelta(minutes=2)]

@@ -11,25 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.scans import fraud
-from models.scans.fraud import RULES, Band, Case, Evidence, Neighbours, Place, combined, score
+from models.scans.fraud import RULES, Band, Case, Evidence, Neighbours, Position, combine, score
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MADRID, NEW_YORK, TOLEDO = (40.4168, -3.7038), (40.7580, -73.9855), (39.8628, -4.0273)
 NORTH_OF_MADRID = (41.0, -3.7)
 
 
-def at(place: tuple[float, float], minutes: float = 0, accuracy_m: float = 10) -> Place:
-    return Place(*place, accuracy_m, NOON + timedelta(minutes=minutes))
+def at(place: tuple[float, float], minutes: float = 0, accuracy_m: float = 10) -> Position:
+    return Position(*place, accuracy_m, NOON + timedelta(minutes=minutes))
 
 
 HARMLESS = Case(
     scanned_at=NOON,
     received_at=NOON + timedelta(seconds=1),
     late=False,
-    fence="inside",
+    geofence_status="inside",
     overshoot_m=0.0,
-    wants_review=False,
-    place=at(MADRID),
+    flag_uncertain=False,
+    position=at(MADRID),
     person=Neighbours(before=at(MADRID, -30)),
     device=Neighbours(),
     device_scans=1,
@@ -80,7 +80,7 @@ def test_evidence_without_time_between_two_places_is_stored_as_json():
     (found,) = score(replace(HARMLESS, person=Neighbours(before=at(NEW_YORK, 0)))).evidence
 
     assert found.observed == math.inf
-    assert json.loads(json.dumps(found.stored(), allow_nan=False))["observed"] is None
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["observed"] is None
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_both_accuracies_are_taken_off_the_distance():
 
 
 def test_without_a_position_nothing_is_said_about_travel():
-    assert rules_that_speak(place=None, person=Neighbours(before=at(NEW_YORK, -60))) == []
+    assert rules_that_speak(position=None, person=Neighbours(before=at(NEW_YORK, -60))) == []
 
 
 def test_distances_are_those_on_the_ellipsoid():
@@ -140,10 +140,10 @@ def test_evidence_carries_what_was_observed_and_what_it_was_held_against():
 @pytest.mark.parametrize(
     ("changes", "said", "band"),
     [
-        ({"fence": "outside", "overshoot_m": 3000}, ["fence.outside"], Band.REVIEW),
-        ({"fence": "uncertain", "overshoot_m": 8}, ["fence.uncertain"], Band.ACCEPT),
+        ({"geofence_status": "outside", "overshoot_m": 3000}, ["fence.outside"], Band.REVIEW),
+        ({"geofence_status": "uncertain", "overshoot_m": 8}, ["fence.uncertain"], Band.ACCEPT),
         (
-            {"fence": "uncertain", "overshoot_m": 8, "wants_review": True},
+            {"geofence_status": "uncertain", "overshoot_m": 8, "flag_uncertain": True},
             ["fence.flagged", "fence.uncertain"],
             Band.REVIEW,
         ),
@@ -189,7 +189,7 @@ bodies = st.lists(
 
 @given(bodies)
 def test_a_score_lies_between_nothing_and_certainty(evidence):
-    assert 0.0 <= combined(evidence).value <= 1.0
+    assert 0.0 <= combine(evidence).value <= 1.0
 
 
 @given(bodies, st.randoms())
@@ -197,23 +197,23 @@ def test_the_order_of_the_evidence_makes_no_difference(evidence, chance: random.
     shuffled = list(evidence)
     chance.shuffle(shuffled)
 
-    assert combined(shuffled).value == pytest.approx(combined(evidence).value)
+    assert combine(shuffled).value == pytest.approx(combine(evidence).value)
 
 
 @given(bodies, weights)
 def test_more_evidence_never_lowers_a_score(evidence, weight):
     more = Evidence("one.more", 1, 0, "1", weight)
 
-    assert combined([*evidence, more]).value >= combined(evidence).value
+    assert combine([*evidence, more]).value >= combine(evidence).value
 
 
 @given(bodies)
 def test_a_score_is_never_below_its_heaviest_evidence(evidence):
-    assert combined(evidence).value >= max((found.weight for found in evidence), default=0.0) - 1e-12
+    assert combine(evidence).value >= max((found.weight for found in evidence), default=0.0) - 1e-12
 
 
 places = st.none() | st.builds(
-    Place,
+    Position,
     st.floats(-90, 90),
     st.floats(-180, 180),
     st.floats(0, 1e6),
@@ -226,10 +226,10 @@ cases = st.builds(
     scanned_at=st.just(NOON),
     received_at=st.timedeltas(timedelta(0), timedelta(days=1)).map(lambda delay: NOON + delay),
     late=st.booleans(),
-    fence=st.sampled_from(["none", "inside", "outside", "uncertain", "unknown"]),
+    geofence_status=st.sampled_from(["none", "inside", "outside", "uncertain", "unknown"]),
     overshoot_m=st.floats(0, 2e7),
-    wants_review=st.booleans(),
-    place=places,
+    flag_uncertain=st.booleans(),
+    position=places,
     person=st.builds(Neighbours, places, places),
     device=st.builds(Neighbours, places, places),
     device_scans=st.integers(1, 10_000),
@@ -243,6 +243,6 @@ cases = st.builds(
 def test_every_case_can_be_scored(case):
     found = score(case)
 
-    assert found.value == pytest.approx(combined(found.evidence).value)
+    assert found.value == pytest.approx(combine(found.evidence).value)
     assert {one.rule for one in found.evidence} <= set(RULES)
     assert all(one.observed >= one.threshold and 0 < one.weight < 1 for one in found.evidence)

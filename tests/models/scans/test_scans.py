@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import scans
 from models.core import context, database
 from models.core.database import transaction
 from models.core.errors import Unavailable
-from models.scans import MAX_BATCH, Accepted, Recorder, Refused
-from tests.fixtures.scans import attempt
+from models.scans import limit_counters
+from models.scans.outcomes import Accepted, Refused
+from models.scans.recorder import MAX_BATCH, Recorder
+from tests.fixtures.scans import scan_request
 
 
 def verdicts(outcomes) -> list[str]:
@@ -39,15 +40,15 @@ def test_a_batch_is_answered_in_its_order(campaign, code_of, fan, recorder):
     code = code_of(campaign())
     people = [fan("essential") if n % 3 else fan() for n in range(12)]
 
-    outcomes = recorder.record([attempt(person, code) for person in people])
+    outcomes = recorder.record([scan_request(person, code) for person in people])
 
     assert verdicts(outcomes) == ["accepted" if n % 3 else "consent_required" for n in range(12)]
 
 
 def test_two_of_one_batch_may_be_the_same_scan(campaign, code_of, fan, recorder, stored):
-    asked = attempt(fan("essential"), code_of(campaign()))
+    asked = scan_request(fan("essential"), code_of(campaign()))
 
-    first, again, other = recorder.record([asked, asked, attempt_with_other_content(asked)])
+    first, again, other = recorder.record([asked, asked, with_other_content(asked)])
 
     assert isinstance(first, Accepted)
     assert isinstance(again, Accepted)
@@ -57,7 +58,7 @@ def test_two_of_one_batch_may_be_the_same_scan(campaign, code_of, fan, recorder,
     assert len(stored()) == 1
 
 
-def attempt_with_other_content(asked):
+def with_other_content(asked):
     return type(asked)(
         **{name: getattr(asked, name) for name in asked.__struct_fields__} | {"request_digest": "ff" * 32}
     )
@@ -70,9 +71,9 @@ def test_sixty_four_scans_at_once_over_several_connections_take_exactly_ten_shar
     code = code_of(campaign(scan_limit=limits))
     people = [fan("essential") for _ in range(16)]
     at = database.now()  # all of them in one hour
-    on_one_device = [attempt(person, code, fingerprint="the one device", scanned_at=at) for person in people * 4]
+    on_one_device = [scan_request(person, code, fingerprint="the one device", scanned_at=at) for person in people * 4]
     elsewhere = [
-        attempt(person, code, fingerprint=f"device {n % 7}", scanned_at=at) for n, person in enumerate(people * 4)
+        scan_request(person, code, fingerprint=f"device {n % 7}", scanned_at=at) for n, person in enumerate(people * 4)
     ]
 
     outcomes = at_once(on_one_device + elsewhere, connections=8)
@@ -124,8 +125,8 @@ def at_once(attempts, *, connections: int):
 def test_batches_that_want_the_same_in_opposite_order_do_not_deadlock(campaign, code_of, fan, stored):
     code = code_of(campaign(scan_limit={"total": {"count": 100_000, "window": "lifetime"}}))
     people = [fan("essential") for _ in range(8)]
-    forwards = [[attempt(person, code) for person in people] for _ in range(10)]
-    backwards = [[attempt(person, code) for person in reversed(people)] for _ in range(10)]
+    forwards = [[scan_request(person, code) for person in people] for _ in range(10)]
+    backwards = [[scan_request(person, code) for person in reversed(people)] for _ in range(10)]
 
     with ThreadPoolExecutor(2) as pool:
         outcomes = [one for lot in pool.map(record_all, [forwards, backwards]) for one in lot]
@@ -190,7 +191,7 @@ def test_limits_are_what_they_would_be_one_scan_after_the_other(campaign, code_o
         attempts = []
         for person, device, minutes_ago, again in batch:
             at = begun - timedelta(minutes=minutes_ago)
-            new = attempt(people[person], code, fingerprint=f"device {device}", scanned_at=at)
+            new = scan_request(people[person], code, fingerprint=f"device {device}", scanned_at=at)
             attempts.append(seen[minutes_ago % len(seen)] if again and seen else new)
             seen.append(attempts[-1])
 
@@ -215,7 +216,7 @@ def test_counters_of_past_windows_expire_and_those_of_a_lifetime_stay(campaign, 
         )
 
     with transaction(context.for_system_job()):
-        expired = scans.expire_counters()
+        expired = limit_counters.expire()
 
     assert expired == 2
     with superuser.cursor() as cursor:
@@ -274,7 +275,7 @@ def test_a_key_that_somebody_holds_fails_only_the_scans_that_need_it(
 ):
     made = campaign()
     blocked, free = fan("essential"), fan("essential")
-    batch = [attempt(blocked, code_of(made)), attempt(free, code_of(made))]
+    batch = [scan_request(blocked, code_of(made)), scan_request(free, code_of(made))]
     key = f"(app.scan_keys('{made.id}', '{blocked.user_id}', ''))[1]"
 
     with held_by_somebody_else(superuser.dsn, key):
@@ -293,7 +294,7 @@ def test_an_error_fails_only_the_scan_that_causes_it(campaign, code_of, fan, rec
         )
     person = fan("essential")
 
-    outcomes = recorder.record([attempt(person, code_of(made)) for made in (whole, broken, whole)])
+    outcomes = recorder.record([scan_request(person, code_of(made)) for made in (whole, broken, whole)])
 
     assert verdicts(outcomes) == ["accepted", "failed", "accepted"]
     assert {scan["campaign_id"] for scan in stored()} == {whole.id}
@@ -302,7 +303,7 @@ def test_an_error_fails_only_the_scan_that_causes_it(campaign, code_of, fan, rec
 def test_a_limit_that_was_set_a_moment_ago_is_not_overrun(campaign, code_of, fan, superuser):
     """The database refuses to count what it has not locked; the phone asks again."""
     made = campaign(scan_limit={"total": {"count": 1, "window": "lifetime"}})
-    asked = attempt(fan("essential"), code_of(made))
+    asked = scan_request(fan("essential"), code_of(made))
     row = {"code_id": str(asked.code_id), "campaign_id": str(made.id), "brand_id": str(made.brand_id)}
     row |= {"key_version": made.fingerprint_key_version, "user_id": str(asked.user_id)}
     row |= {"session_id": str(asked.session_id), "user_role": "Fan"}
@@ -368,7 +369,7 @@ def test_a_batch_whose_answer_got_lost_is_not_counted_twice(campaign, code_of, f
     person = fan("essential")
     connections = iter([Breaking(database.connect("scan"), error), database.connect("scan")])
     recorder = Recorder(lambda: next(connections))
-    asked = [attempt(person, code), attempt(person, code)]
+    asked = [scan_request(person, code), scan_request(person, code)]
 
     outcomes = recorder.record(asked)
 
@@ -404,22 +405,22 @@ def test_a_statement_that_takes_too_long_is_not_repeated(recorder):
         cursor.execute("set statement_timeout = '20ms'")
 
     with pytest.raises(Unavailable, match="too long"):
-        recorder._ask("SELECT pg_sleep(%s)", (5,))
+        recorder._query("SELECT pg_sleep(%s)", (5,))
 
     assert recorder._connection.closed == 0
 
 
 def test_a_statement_that_is_wrong_is_said_to_be(recorder):
     with pytest.raises(psycopg2.errors.InvalidTextRepresentation):
-        recorder._ask("SELECT %s::uuid", ("not one",))
+        recorder._query("SELECT %s::uuid", ("not one",))
 
-    assert recorder._ask("SELECT 1", ()) == [(1,)]
+    assert recorder._query("SELECT 1", ()) == [(1,)]
 
 
 def test_a_full_batch_is_taken(campaign, code_of, fan, recorder):
     code = code_of(campaign())
     people = [fan("essential") for _ in range(4)]
 
-    outcomes = recorder.record([attempt(people[n % 4], code) for n in range(MAX_BATCH)])
+    outcomes = recorder.record([scan_request(people[n % 4], code) for n in range(MAX_BATCH)])
 
     assert verdicts(outcomes) == ["accepted"] * MAX_BATCH

@@ -33,9 +33,9 @@ class Table:
 
 
 def committing(
-    table: Table, *, size: int = 4, queue: int = 8, patience: float = PATIENCE, **hooks
+    table: Table, *, max_batch: int = 4, max_queued: int = 8, timeout: float = PATIENCE, **hooks
 ) -> GroupCommit[int, int]:
-    return GroupCommit("test", table.write, size=size, queue=queue, patience=patience, **hooks)
+    return GroupCommit("test", table.write, max_batch=max_batch, max_queued=max_queued, timeout=timeout, **hooks)
 
 
 async def begun(table: Table) -> int:
@@ -76,7 +76,7 @@ def test_a_batch_has_its_size_at_most():
     table = Table()
 
     async def scenario():
-        tasks = await gathering(committing(table, size=2), table, [1, 2, 3, 4, 5])
+        tasks = await gathering(committing(table, max_batch=2), table, [1, 2, 3, 4, 5])
         table.gate.set()
         await asyncio.gather(*tasks)
 
@@ -88,7 +88,7 @@ def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room():
     table = Table()
 
     async def scenario():
-        group = committing(table, size=2, queue=2)
+        group = committing(table, max_batch=2, max_queued=2)
         tasks = await gathering(group, table, [1, 2, 3, 4])
         with pytest.raises(Unavailable) as refused:
             await group.submit(5)
@@ -154,7 +154,7 @@ def test_whoever_has_waited_long_enough_is_told_to_ask_again():
     table = Table()
 
     async def scenario():
-        group = committing(table, patience=0.05)
+        group = committing(table, timeout=0.05)
         table.gate.clear()
         with pytest.raises(Unavailable, match="too long"):
             await group.submit(1)
@@ -169,7 +169,7 @@ def test_closing_writes_what_was_admitted_and_admits_nothing_more():
     table, closed = Table(), []
 
     async def scenario():
-        group = committing(table, size=2, closed=lambda: closed.append(threading.current_thread().name))
+        group = committing(table, max_batch=2, on_close=lambda: closed.append(threading.current_thread().name))
         tasks = await gathering(group, table, [1, 2, 3, 4, 5])
         assert group.close(timeout=0) is False
         with pytest.raises(Unavailable):
@@ -205,7 +205,7 @@ def test_the_bell_rings_once_for_a_batch_and_after_its_answers_are_on_their_way(
     table, rung = Table(), []
 
     async def scenario():
-        group = committing(table, committed=lambda: rung.append(len(table.batches)))
+        group = committing(table, on_commit=lambda: rung.append(len(table.batches)))
         tasks = await gathering(group, table, [1, 2, 3])
         table.gate.set()
         await asyncio.gather(*tasks)

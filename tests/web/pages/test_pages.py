@@ -8,7 +8,7 @@ import pytest
 from falcon import inspect
 
 from models.campaigns.codes import make_token
-from models.scans import KINDS
+from models.scans.outcomes import REFUSALS
 from web.app import application
 from web.openapi.document import document
 from web.pages.mail_pages import ELSEWHERE, SHARED, MailPage
@@ -204,7 +204,7 @@ def words_in(locale):
 @pytest.mark.parametrize("locale", ["en", "es"])
 def test_the_page_of_a_code_has_words_for_every_outcome(locale):
     # Those are answered with a new session, and by asking again.
-    told = {code for code, kind in KINDS.items() if kind.status not in (401, 503)} | {"accepted", "replay"}
+    told = {code for code, kind in REFUSALS.items() if kind.status not in (401, 503)} | {"accepted", "replay"}
 
     assert told <= set(re.findall(r"^      (\w+): \[", words_in(locale), re.MULTILINE))
 

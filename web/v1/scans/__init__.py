@@ -1,1 +1,1 @@
-"""Endpoints of scans and of codes as fans see them."""
+"""Endpoints of scans: report a scan, describe a code before it is scanned."""

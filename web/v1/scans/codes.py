@@ -1,4 +1,4 @@
-"""Codes as fans see them: what a code shows and needs before it is scanned."""
+"""Describe a code before it is scanned."""
 
 import hashlib
 from typing import Annotated
@@ -10,19 +10,19 @@ from falcon.asgi import Request, Response
 from models.campaigns.campaigns import Kind
 from models.consents.consents import Tier
 from models.consents.notices import Notice
-from models.scans import KINDS, Description, describe
-from models.scans.description import Status
+from models.scans.description import Description, Status, describe
+from models.scans.outcomes import REFUSALS
 from web.http.datetimes import Instant
 from web.http.endpoint import endpoint, etag
 from web.http.fields import Locale
 from web.http.locales import preferred
 
 PUBLIC_SECONDS = 30
-"""How long a cache may keep the description for a caller who is not signed in, in seconds."""
+"""Seconds for which a cache may keep the description of an anonymous caller."""
 
 
 class CodeQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """Language of the notice; without it `Accept-Language` decides."""
+    """Language of the notice. Default: the best match of `Accept-Language`."""
 
     locale: Locale | None = None
 
@@ -56,12 +56,12 @@ class ScanNoticeOut(msgspec.Struct):
 
     @classmethod
     def of(cls, notice: Notice) -> "ScanNoticeOut":
-        """Build the answer for a notice."""
+        """Build the response."""
         return msgspec.convert(notice, cls, from_attributes=True)
 
 
 class CodeDescriptionOut(msgspec.Struct):
-    """Contents and requirements of a code.
+    """Brand, campaign and requirements of a code.
 
     `account_required`: scans of anonymous fans are refused. `account_missing`: the caller is an anonymous fan and needs
     an account. `account_missing` and `missing_tiers` are null unless a person is signed in.
@@ -81,7 +81,7 @@ class CodeDescriptionOut(msgspec.Struct):
 
     @classmethod
     def of(cls, found: Description) -> "CodeDescriptionOut":
-        """Build the answer for a description."""
+        """Build the response."""
         return cls(
             brand=ScanBrandOut(**found.brand),
             campaign=ScanCampaignOut(**found.campaign),
@@ -98,21 +98,21 @@ class CodeDescriptionOut(msgspec.Struct):
 
 
 class ScanCode:
-    """`/api/v1/qr/codes/{token}`: what a code shows and needs before it is scanned."""
+    """`/api/v1/qr/codes/{token}`: the description of a code."""
 
     @endpoint(
         query=CodeQuery,
         response=CodeDescriptionOut,
         permission="optional",
-        problems=(KINDS["bad_token"], KINDS["unknown_code"]),
+        problems=(REFUSALS["bad_token"], REFUSALS["unknown_code"]),
     )
     def on_get(self, req: Request, resp: Response, token: str) -> None:
-        """Read what a code shows and needs. This is not a scan: nothing is stored or counted.
+        """Describe a code and the requirements of a scan. Nothing is stored or counted.
 
-        Ask this first: then a scan carries the account, the consents and the location that its campaign requires.
+        Call this before a scan, to send the account, the consents and the location that the campaign requires.
         """
-        asked: CodeQuery = req.context.query
-        locales = [asked.locale] if asked.locale else preferred(req.get_header("Accept-Language"))
+        query: CodeQuery = req.context.query
+        locales = [query.locale] if query.locale else preferred(req.get_header("Accept-Language"))
         found = CodeDescriptionOut.of(describe(token, locales))
         etag(resp, hashlib.sha256(msgspec.json.encode(found)).hexdigest())
         resp.append_header("Vary", "Accept-Language, Authorization")

@@ -1,4 +1,4 @@
-"""Scans: where phones report what they have scanned."""
+"""Report a scan of a code."""
 
 import hashlib
 import time
@@ -16,25 +16,26 @@ from models.core import keys
 from models.core.context import Identity, RequestInfo
 from models.core.errors import Invalid, TooMany
 from models.jobs import ledger
-from models.scans import KINDS, MAX_BATCH, Accepted, Attempt, Outcome, Recorder, Refused, require_accepted
+from models.scans.outcomes import REFUSALS, Accepted, Outcome, Refused, require_accepted
+from models.scans.recorder import MAX_BATCH, Recorder, ScanRequest
 from web.http.datetimes import Instant
 from web.http.endpoint import endpoint
 from web.http.fields import DeviceLocale, Timezone
 from web.http.group_commit import GroupCommit
 from web.http.rate_limits import Limiter, parse_rate
 
-QUEUE = 512
-"""Scans that may wait in each web process before it answers 503."""
+MAX_QUEUED = 512
+"""Scans that may wait in each web process. More are refused with 503."""
 
-ANSWER_WITHIN = 10.0
-"""Seconds until a phone is told to ask again."""
+TIMEOUT = 10.0
+"""Seconds until a scan that is not decided is refused with 503."""
 
-PER_MINUTE = 60
-"""Scans that one session may send to one web process in a minute."""
+MAX_PER_MINUTE = 60
+"""Scans of one session that one web process accepts in a minute."""
 
 
 class LocationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Where the phone was: degrees on WGS-84, the radius in metres that it was in with 68 % certainty, and when."""
+    """Position of the phone: degrees on WGS-84, accuracy in metres (68 % certainty), and the time of the position."""
 
     lat: Annotated[float, msgspec.Meta(ge=-90, le=90)]
     lon: Annotated[float, msgspec.Meta(ge=-180, le=180)]
@@ -43,7 +44,7 @@ class LocationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class DeviceIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The phone. Of the fingerprint only a hash is kept, keyed per brand."""
+    """The phone. Only a hash of the fingerprint is stored, keyed per brand."""
 
     fingerprint: Annotated[str, msgspec.Meta(min_length=8, max_length=256, examples=["3f1b2c4d5e6f7a8b"])]
     platform: Literal["ios", "android", "web"] | None = None
@@ -52,12 +53,12 @@ class DeviceIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ScanIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A scan, as the phone saw it.
+    """A scan by the phone's clock and position.
 
-    The phone makes up `client_scan_id` once for each scan and keeps it when it sends the scan again.
+    The phone generates `client_scan_id` once for each scan, and sends the same id when it repeats the request.
     """
 
-    code: Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="The token that the code holds.")]
+    code: Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="The token in the code's URL.")]
     client_scan_id: UUID
     scanned_at: Instant
     location: LocationIn | None = None
@@ -65,7 +66,7 @@ class ScanIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ScanOut(msgspec.Struct):
-    """A scan that counts. `late`: it arrived long after it was made."""
+    """A scan that counts. `late`: it was received more than two minutes after the scan."""
 
     id: UUID
     status: Literal["accepted"]
@@ -76,27 +77,27 @@ class ScanOut(msgspec.Struct):
 
     @classmethod
     def of(cls, scan: Accepted) -> "ScanOut":
-        """A scan as its phone sees it; what we think of it is not the phone's business."""
+        """Build the response. It shows no fraud score: a flagged scan looks the same."""
         return cls(scan.id, "accepted", scan.campaign_id, scan.scanned_at, scan.received_at, scan.late)
 
 
 INCOMPLETE_RATE = parse_rate("incompleteScans", "60 per 30 minute")
-"""Most unstored refusals of one person, to bound guesses. Counted for an hour at most."""
+"""Limit of one person's incomplete scans, which are not stored. Counted for an hour at most."""
 
 
-class SessionGuard:
-    """Bounds what one session asks of one web process in a minute. Lives in one event loop, so it needs no lock."""
+class SessionRateLimit:
+    """Limit the scans of each session in one web process by the minute. For one event loop, so it needs no lock."""
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute
         self._minute = 0
         self._counts: Counter[UUID | None] = Counter()
 
-    def admit(self, session_id: UUID | None) -> None:
+    def take(self, session_id: UUID | None) -> None:
         """Count a request of a session.
 
         Raises:
-            TooMany: it has had its share of this minute.
+            TooMany: the session has reached the limit of this minute.
         """
         minute, second = divmod(int(time.time()), 60)
         if minute != self._minute:
@@ -104,34 +105,40 @@ class SessionGuard:
             self._counts.clear()
         self._counts[session_id] += 1
         if self._counts[session_id] > self._per_minute:
+<<<<<<< HEAD
             refusal = TooMany("Slow down.", retry_after=60 - second)
             # The consents of the person are unknown here: record no audit entry.
             refusal.is_audited = False
+=======
+            refusal = TooMany("The session sends too many scans.", retry_after=60 - second)
+            # The consents of the person are not known here, so record no audit entry.
+            refusal.is_noted = False
+>>>>>>> 094b3f4 (scans: name modules, types and fields by the field's terms)
             raise refusal
 
 
 class Scans:
-    """`/api/v1/qr/scan`: where phones send their scans."""
+    """`/api/v1/qr/scan`: scans that phones report."""
 
     def __init__(self) -> None:
         recorder = Recorder()
-        self._guard = SessionGuard(PER_MINUTE)
-        self.writer: GroupCommit[Attempt, Outcome] = GroupCommit(
+        self._rate_limit = SessionRateLimit(MAX_PER_MINUTE)
+        self.writer: GroupCommit[ScanRequest, Outcome] = GroupCommit(
             "scans",
             recorder.record,
-            size=MAX_BATCH,
-            queue=QUEUE,
-            patience=ANSWER_WITHIN,
-            committed=ledger.ring,
-            closed=recorder.close,
+            max_batch=MAX_BATCH,
+            max_queued=MAX_QUEUED,
+            timeout=TIMEOUT,
+            on_commit=ledger.ring,
+            on_close=recorder.close,
         )
 
     def open(self) -> None:
-        """Take scans."""
+        """Admit scans."""
         self.writer.open()
 
     def close(self, timeout: float) -> bool:
-        """Write down what has been taken, and take no more; False if `timeout` seconds were too few."""
+        """Admit no more scans and store the admitted ones. Return False if `timeout` seconds were too few."""
         return self.writer.close(timeout)
 
     @endpoint(
@@ -140,30 +147,30 @@ class Scans:
         status=201,
         also={200: ScanOut},
         permission="authenticated",
-        refused_as="scan.record",  # before it is one: a scan that has been decided is its own record
-        rate=None,  # where a scan comes from, and how often, is evidence; limits are the campaign's
+        refused_as="scan.record",  # A decided scan is its own record.
+        rate=None,  # Origin and frequency are evidence of fraud. Limits are the campaign's.
         mode="async",
-        problems=(*KINDS.values(), TooMany),
+        problems=(*REFUSALS.values(), TooMany),
     )
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Report a scan. 201 if it counts, 200 if it had been reported before; otherwise why it doesn't."""
+        """Report a scan. 201 if it counts, 200 if it was reported before, otherwise the reason."""
         identity: Identity = req.context.identity
-        self._guard.admit(identity.session_id)
-        attempt = _attempt(req.context.body, identity, req.context.info)
-        outcome = await self.writer.submit(attempt)
+        self._rate_limit.take(identity.session_id)
+        request = _scan_request(req.context.body, identity, req.context.info)
+        outcome = await self.writer.submit(request)
         if isinstance(outcome, Refused) and outcome.is_incomplete:
-            await _bound_incomplete(req.context.kit.limiter, attempt.user_id)
+            await _limit_incomplete(req.context.kit.limiter, request.user_id)
         scan = require_accepted(outcome)
         if scan.replayed:
             resp.status = 200
         resp.media = ScanOut.of(scan)
 
 
-async def _bound_incomplete(limiter: Limiter, user_id: UUID) -> None:
-    """Count an unstored refusal under a keyed hash of the person.
+async def _limit_incomplete(limiter: Limiter, user_id: UUID) -> None:
+    """Count an incomplete scan under a keyed hash of the person.
 
     Raises:
-        TooMany: the person has had too many of them.
+        TooMany: the person has reached the limit.
     """
     try:
         await limiter.take(INCOMPLETE_RATE, keys.keyed_hash("incomplete-scans", user_id.bytes).hex())
@@ -172,30 +179,29 @@ async def _bound_incomplete(limiter: Limiter, user_id: UUID) -> None:
         raise
 
 
-def _attempt(asked: ScanIn, identity: Identity, info: RequestInfo) -> Attempt:
-    """What was asked, and who asks from where."""
+def _scan_request(body: ScanIn, identity: Identity, info: RequestInfo) -> ScanRequest:
     assert identity.user_id is not None
     assert identity.session_id is not None
-    _require_sane("scanned_at", asked.scanned_at)
-    place = asked.location
-    if place is not None:
-        _require_sane("location.captured_at", place.captured_at)
-    return Attempt(
-        code_id=read_token(asked.code),
-        client_scan_id=asked.client_scan_id,
-        request_digest=hashlib.sha256(msgspec.json.encode(asked)).hexdigest(),
-        scanned_at=asked.scanned_at,
-        fingerprint=asked.device.fingerprint,
+    _require_plausible("scanned_at", body.scanned_at)
+    location = body.location
+    if location is not None:
+        _require_plausible("location.captured_at", location.captured_at)
+    return ScanRequest(
+        code_id=read_token(body.code),
+        client_scan_id=body.client_scan_id,
+        request_digest=hashlib.sha256(msgspec.json.encode(body)).hexdigest(),
+        scanned_at=body.scanned_at,
+        fingerprint=body.device.fingerprint,
         user_id=identity.user_id,
         session_id=identity.session_id,
         user_role=identity.user_role or "",
         member_of=identity.brand_id,
-        lat=place.lat if place else None,
-        lon=place.lon if place else None,
-        # To the millimetre: what is much finer than that, the column's single precision can't hold.
-        accuracy_m=round(place.accuracy_m, 3) if place else None,
-        captured_at=place.captured_at if place else None,
-        locale=asked.device.locale,
+        lat=location.lat if location else None,
+        lon=location.lon if location else None,
+        # Round to the millimetre: the column's single precision can't store tiny positive numbers.
+        accuracy_m=round(location.accuracy_m, 3) if location else None,
+        captured_at=location.captured_at if location else None,
+        locale=body.device.locale,
         address=info.address,
         user_agent=info.user_agent,
         request_id=info.request_id,
@@ -204,10 +210,14 @@ def _attempt(asked: ScanIn, identity: Identity, info: RequestInfo) -> Attempt:
     )
 
 
-def _require_sane(field: str, moment: datetime) -> None:
-    """Refuse what is no time of any phone, before it gets to where years have limits."""
-    if not EARLIEST <= moment < LATEST:
-        raise Invalid(field, f"not between {EARLIEST:%Y} and {LATEST:%Y}")
+def _require_plausible(field: str, at: datetime) -> None:
+    """Refuse years that PostgreSQL or the phone's clock can't mean.
+
+    Raises:
+        Invalid: the time is not between `EARLIEST` and `LATEST`.
+    """
+    if not EARLIEST <= at < LATEST:
+        raise Invalid(field, f"must be between {EARLIEST:%Y} and {LATEST:%Y}")
 
 
 SCANS = Scans()

@@ -9,8 +9,8 @@ from models.campaigns import campaigns
 from models.core import context
 from models.core.database import now, transaction, value
 from models.insights import overview
-from models.scans import merge_refusals
-from tests.fixtures.scans import attempt
+from models.scans import refusal_counts
+from tests.fixtures.scans import scan_request
 from web.http.rate_limits import parse_rate
 from web.v1.scans import scans as resource
 
@@ -103,7 +103,7 @@ def test_incomplete_scan_leaves_one_counter_and_nothing_else(
 def test_incomplete_scans_of_one_batch_are_one_counter_row(recorder, fan, campaign, code_of, counted):
     code = code_of(campaign())
 
-    recorder.record([attempt(fan(), code) for _ in range(5)])
+    recorder.record([scan_request(fan(), code) for _ in range(5)])
 
     assert counted() == [("consent_required", 5)]
 
@@ -145,7 +145,7 @@ def test_account_is_required_before_consent_and_location(phone, fan, campaign, c
 
 
 def test_flood_of_one_session_leaves_nothing_in_the_trail(phone, fan, campaign, code_of, dump, monkeypatch):
-    monkeypatch.setattr(resource.SCANS, "_guard", resource.SessionGuard(per_minute=0))
+    monkeypatch.setattr(resource.SCANS, "_rate_limit", resource.SessionRateLimit(per_minute=0))
     device, code = phone(account=fan()), code_of(campaign())
     before = dump()
 
@@ -219,7 +219,7 @@ def test_counts_of_incomplete_scans_are_merged_and_expire(campaign, superuser, c
         )
 
     with transaction(context.for_system_job()):
-        merge_refusals()
+        refusal_counts.merge()
 
     assert counted() == [
         ("consent_required", 5),

@@ -649,7 +649,7 @@ def test_what_is_no_scan_is_invalid(phone, campaign, code_of, stored, change):
 
 
 def test_one_session_has_its_share_of_a_minute(phone, campaign, code_of, monkeypatch):
-    monkeypatch.setattr(resource.SCANS, "_guard", resource.SessionGuard(per_minute=3))
+    monkeypatch.setattr(resource.SCANS, "_rate_limit", resource.SessionRateLimit(per_minute=3))
     code = code_of(campaign())
     device, other = phone(), phone()
 

@@ -1,11 +1,11 @@
-"""Merge and delete the counts of unstored scans (`app.scan_refusals`)."""
+"""Merge and delete the counts of scans that are not stored (`app.scan_refusals`)."""
 
 from datetime import timedelta
 
 from models.core.database import execute
 
 KEEP_REFUSALS = timedelta(days=400)
-"""How long the counts are kept."""
+"""Retention of the counts."""
 
 _MERGE = """
 WITH merged AS (
@@ -17,8 +17,8 @@ SELECT brand_id, campaign_id, hour, reason, sum(n) FROM merged GROUP BY brand_id
 """
 
 
-def merge_refusals() -> None:
-    """Merge the rows of each past hour into one for each campaign and reason; delete those past `KEEP_REFUSALS`.
+def merge() -> None:
+    """Merge the rows of each past hour into one per campaign and reason. Delete rows older than `KEEP_REFUSALS`.
 
     Batches only insert into the current hour, so a merge waits for no batch.
     """

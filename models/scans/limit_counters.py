@@ -1,15 +1,15 @@
-"""Delete the counters of scan limits (`app.limit_counters`) whose window is over."""
+"""Delete limit counters (`app.limit_counters`) of past windows."""
 
 from datetime import timedelta
 
 from models.core.database import execute
 
 KEEP_WINDOWS = timedelta(days=3)
-"""How long the counters of a calendar hour or day are kept: longer than any time zone differs from UTC."""
+"""Retention of the counters of a calendar hour or day; longer than any time zone differs from UTC."""
 
 
-def expire_counters() -> int:
-    """Delete the counters of windows older than `KEEP_WINDOWS`. Return how many.
+def expire() -> int:
+    """Delete the counters of windows older than `KEEP_WINDOWS`. Return their number.
 
     Limits count by the time of receipt, so no later scan reads them. Counters of a campaign's lifetime stay.
     """
