@@ -311,7 +311,7 @@ def test_whoever_goes_on_scanning_in_a_session_that_has_ended_is_known_and_does_
     client, phone, campaign, code_of, entries, stored
 ):
     device, made = phone(), campaign()
-    asked = device.asks(code_of(made))
+    asked = device.body(code_of(made))
     client.post("/api/v1/auth/logout", token=device.account.token)
 
     answers = [device.send(asked) for _ in range(PER_CALLER + 3)]

@@ -17,7 +17,7 @@ def shown(client, phone, fan, campaign, code_of, publish_notice):
     def ask(key="default"):
         code, person = code_of(campaign(notice_key=key)), fan()
         device = phone(account=person)
-        asked = device.asks(code)
+        asked = device.body(code)
         asked["device"]["locale"] = "en"
         by_scan = device.send(asked).json["notice"]["id"]
         by_code = client.get(f"/api/v1/qr/codes/{code}", params={"locale": "en"}).json["notice"]["id"]

@@ -110,7 +110,7 @@ def test_incomplete_scans_of_one_batch_are_one_counter_row(recorder, fan, campai
 
 def test_incomplete_scan_sent_again_with_consent_counts(phone, fan, client, campaign, code_of, stored):
     device = phone(account=fan())
-    asked = device.asks(code_of(campaign()))
+    asked = device.body(code_of(campaign()))
     first = device.send(asked)
     client.post("/api/v1/consents", json={"tier": "essential"}, token=device.account.token)
 
@@ -124,7 +124,7 @@ def test_scan_of_anonymous_fan_sent_again_with_account_counts(
     phone, fan, client, campaign, code_of, manager, become_account
 ):
     device = phone(account=fan("essential"))
-    asked = device.asks(code_of(campaign(requires_account=True)))
+    asked = device.body(code_of(campaign(requires_account=True)))
     first = device.send(asked)
     become_account(device.account)
 

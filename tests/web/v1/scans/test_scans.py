@@ -73,7 +73,7 @@ def test_a_score_is_asked_for_with_every_stored_scan(phone, campaign, code_of, s
 
 def test_the_same_request_again_is_answered_the_same_and_counts_once(phone, campaign, code_of, stored, superuser):
     device = phone()
-    asked = device.asks(code_of(campaign(scan_limit={"per_user": {"count": 5, "window": "lifetime"}})))
+    asked = device.body(code_of(campaign(scan_limit={"per_user": {"count": 5, "window": "lifetime"}})))
     first = device.send(asked)
 
     again = [device.send(asked) for _ in range(3)]
@@ -87,7 +87,7 @@ def test_the_same_request_again_is_answered_the_same_and_counts_once(phone, camp
 
 def test_a_client_scan_id_belongs_to_one_scan(phone, campaign, code_of, stored):
     device = phone()
-    asked = device.asks(code_of(campaign()))
+    asked = device.body(code_of(campaign()))
     device.send(asked)
 
     answer = device.send(asked | {"scanned_at": (now() - timedelta(seconds=1)).isoformat()})
@@ -107,7 +107,7 @@ def test_two_people_may_happen_on_the_same_client_scan_id(phone, campaign, code_
 
 def test_a_refused_scan_sent_again_is_refused_for_the_same_reason(phone, campaign, code_of, stored):
     device = phone(place=NEW_YORK)
-    asked = device.asks(code_of(campaign(geofence=FENCE)))
+    asked = device.body(code_of(campaign(geofence=FENCE)))
 
     answers = [device.send(asked) for _ in range(2)]
 
@@ -296,7 +296,7 @@ def test_session_that_has_run_out_scans_no_more(phone, campaign, code_of, superu
 def test_scan_of_another_person_on_same_device_is_a_replay(phone, campaign, code_of, stored, superuser):
     code = code_of(campaign(scan_limit={"per_user": {"count": 1, "window": "lifetime"}}))
     first, second = phone(fingerprint="the one device"), phone(fingerprint="the one device")
-    asked = first.asks(code)
+    asked = first.body(code)
 
     answers = [device.send(asked) for device in (first, second)]
     other = second.send(asked | {"scanned_at": (now() - timedelta(seconds=9)).isoformat()})
@@ -310,7 +310,7 @@ def test_scan_of_another_person_on_same_device_is_a_replay(phone, campaign, code
 
 def test_scan_of_many_people_on_one_device_at_once_counts_once(phone, campaign, code_of, stored):
     crowd = [phone(fingerprint="the one device") for _ in range(8)]
-    asked = crowd[0].asks(code_of(campaign()))
+    asked = crowd[0].body(code_of(campaign()))
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda device: device.send(asked), crowd))
@@ -348,7 +348,7 @@ def test_fence_measures_distance_on_the_ellipsoid(phone, campaign, code_of, cent
 @pytest.mark.parametrize("field", ["scanned_at", "captured_at"])
 def test_what_is_no_time_of_any_phone_is_invalid(phone, campaign, code_of, stored, field, year):
     device = phone()
-    asked = device.asks(code_of(campaign()))
+    asked = device.body(code_of(campaign()))
     (asked if field == "scanned_at" else asked["location"])[field] = year
 
     answer = device.send(asked)
@@ -414,7 +414,7 @@ def test_without_a_fence_no_position_is_needed(phone, campaign, code_of, stored)
 def test_a_position_has_to_be_of_the_moment_of_the_scan(phone, campaign, code_of, age, status):
     device = phone()
 
-    answer = device.send(device.asks(code_of(campaign(geofence=FENCE, max_location_age_s=120)), age=age))
+    answer = device.send(device.body(code_of(campaign(geofence=FENCE, max_location_age_s=120)), age=age))
 
     assert answer.status_code == status
     assert answer.json.get("code") == (None if status == 201 else "location_stale")
@@ -562,7 +562,7 @@ def test_sixty_four_phones_at_once_never_get_more_than_there_is(phone, campaign,
 
 def test_the_same_request_many_times_at_once_counts_once(phone, campaign, code_of, stored):
     device = phone()
-    asked = device.asks(code_of(campaign()))
+    asked = device.body(code_of(campaign()))
 
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(device.send, [asked] * 16))
@@ -581,7 +581,7 @@ def test_members_of_a_brand_scan_as_anybody_does(phone, member, client, campaign
 
 def test_nobody_scans_without_a_session_that_lives(phone, client, campaign, code_of, stored):
     device = phone()
-    asked = device.asks(code_of(campaign()))
+    asked = device.body(code_of(campaign()))
 
     nobody = client.post("/api/v1/qr/scan", json=asked)
     client.post("/api/v1/auth/logout", token=device.account.token)
@@ -642,7 +642,7 @@ def test_a_campaign_keeps_knowing_a_device_when_keys_change(phone, campaign, cod
 def test_what_is_no_scan_is_invalid(phone, campaign, code_of, stored, change):
     device = phone()
 
-    answer = device.send(device.asks(code_of(campaign())) | change)
+    answer = device.send(device.body(code_of(campaign())) | change)
 
     assert (answer.status_code, answer.json["code"]) == (422, "invalid")
     assert stored() == []
