@@ -105,15 +105,9 @@ class SessionRateLimit:
             self._counts.clear()
         self._counts[session_id] += 1
         if self._counts[session_id] > self._per_minute:
-<<<<<<< HEAD
-            refusal = TooMany("Slow down.", retry_after=60 - second)
-            # The consents of the person are unknown here: record no audit entry.
-            refusal.is_audited = False
-=======
             refusal = TooMany("The session sends too many scans.", retry_after=60 - second)
             # The consents of the person are not known here, so record no audit entry.
-            refusal.is_noted = False
->>>>>>> 094b3f4 (scans: name modules, types and fields by the field's terms)
+            refusal.is_audited = False
             raise refusal
 
 
