@@ -224,10 +224,8 @@ def test_late_scan_affects_late_scans_received_in_ten_minutes_after_it(scan_stor
 
 @pytest.mark.parametrize("punctual", ["this scan", "the other scan"])
 def test_scan_that_is_not_late_affects_no_late_batch(scan_store, punctual):
-    delays = (2, 60) if punctual == "this scan" else (60, 2)
-    scan_store.put(
-        *(scan(id, at=-delay, delay=delay + (id == 101)) for id, delay in zip((SCAN, 101), delays, strict=True))
-    )
+    first, second = (2, 60) if punctual == "this scan" else (60, 2)
+    scan_store.put(scan(at=-first, delay=first), scan(101, at=1 - second, delay=second))
 
     assert "person" not in affected_by(scan_store)[0]
 
