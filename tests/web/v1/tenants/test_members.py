@@ -245,6 +245,29 @@ def test_invitation_whose_sender_lost_the_permission_is_not_accepted(
     assert client.post("/api/v1/auth/accept-invitation", json=accepted).json["code"] == "link_invalid"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update brands set archived_at = now() where id = %(brand)s",
+        "update users set suspended_at = now() where id = %(sender)s",
+        "update users set brand_id = %(other)s where id = %(sender)s",
+        "update app.invitations set expires_at = now()",
+    ],
+)
+def test_invitation_voided_after_it_was_sent_is_not_accepted(
+    client, url, brand, make_brand, boss, admin, member, drain, mailbox, superuser, change
+):
+    sender = admin if "brands" in change else member("Brand Admin")
+    client.post(f"{url}/invitations", json={"email": "new@acme.example", "role": "Creator"}, token=sender.token)
+    drain()
+    with superuser.cursor() as cursor:
+        cursor.execute(change, {"brand": brand["id"], "other": make_brand()["id"], "sender": sender.user_id})
+
+    accepted = {"token": mailbox.token("new@acme.example"), "password": "a new colleague"}
+
+    assert client.post("/api/v1/auth/accept-invitation", json=accepted).json["code"] == "link_invalid"
+
+
 def test_invitations_whose_sender_was_deleted_are_listed_and_void(client, url, boss, member, drain, mailbox, superuser):
     sender = member("Brand Admin")
     made = client.post(f"{url}/invitations", json={"email": "new@acme.example", "role": "Creator"}, token=sender.token)
