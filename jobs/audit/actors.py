@@ -1,4 +1,4 @@
-"""Report unsealed audit entries. The seal process seals them (`jobs.audit.seal`)."""
+"""Report entries that the seal process (`jobs.audit.seal`) has not sealed, and overdue checkpoints."""
 
 import logging
 
@@ -10,10 +10,10 @@ logger = logging.getLogger(__name__)
 
 @actor("audit.sweep", runs_as="system")
 def sweep_unsealed() -> None:
-    """Report audit entries without a seal for too long, and overdue checkpoints."""
-    for brand_id, seconds in chain.unsealed_since(chain.OVERDUE):
+    """Log an error for each tenant whose entries have been unsealed for too long, and for overdue checkpoints."""
+    for brand_id, seconds in chain.overdue_tenants(chain.OVERDUE):
         logger.error(
-            "audit entries of %s have waited %.0f s for their seal",
+            "audit entries of %s have been unsealed for %.0f s",
             brand_id or "the platform",
             seconds,
             extra={"brand_id": str(brand_id) if brand_id else None},

@@ -1,4 +1,4 @@
-"""Refusals in the audit trail: each committed by itself, whoever was refused, known or not."""
+"""Record refused requests in the audit trail, each in its own transaction."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,24 +9,27 @@ from models.core.context import RequestInfo, unauthenticated
 from models.core.database import new_id, transaction, value
 
 TIMEOUT = 2.0
-"""Seconds that writing one may take."""
+"""Seconds that the transaction of one entry may take."""
 
 NOT_FOUND = "not_found"
+"""Reason of the refusal of a request for a record that does not exist or is out of reach."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """Somebody was refused.
+    """Refused request.
 
     Attributes:
-        action: what they wanted, as `subject.verb`.
-        reason: the problem's code.
-        status: the answer's.
+        action: the refused act, as `subject.verb`.
+        reason: the code of the problem.
+        status: the HTTP status of the answer.
         operation: the endpoint: method and path template.
-        claims: of the token or key that they showed, if we gave it out; its session may have ended.
-        table: of the record that they named, with its id or key.
-        request: where they asked from.
-        count: how many times, where it is more than can be told one by one; the rest tells of the last one.
+        claims: claims of the presented token or key, if it is one of ours; its session may have ended.
+        table: the table of the record that the request names.
+        record_id: the id of that record, if its key is a UUID.
+        record_key: the key of that record otherwise.
+        request: the id, address and user agent of the request.
+        count: the number of refusals if they are too many for one entry each; the other attributes describe the last.
     """
 
     action: str
@@ -42,9 +45,9 @@ class Refused:
 
 
 def record(refused: Refused) -> bool:
-    """Write an entry, in a transaction of its own; whether there was anything to write.
+    """Record a refusal in its own transaction. Return whether an entry was written.
 
-    What was not found is worth an entry only if it is there and somebody else's (`out_of_reach`).
+    A record that was not found is worth an entry only if it exists and belongs to another person (`out_of_reach`).
     """
     request = refused.request
     details = {"operation": refused.operation, "status": refused.status}

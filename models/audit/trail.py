@@ -1,4 +1,4 @@
-"""The audit trail: who did what to which record, written with the act itself and sealed soon after."""
+"""Audit trail: record sensitive acts in the transaction of the act, and list and read entries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,23 +30,24 @@ def record(
     reason: str | None = None,
     brand_id: UUID | None = None,
 ) -> None:
-    """Write an entry in the caller's transaction, so that it commits with the act.
+    """Record an act in the caller's transaction, so that the entry commits with the act.
 
-    Who and where from are taken from the context. It goes to the server with the next statement, or with COMMIT, which
-    saves a round trip.
+    The context supplies the actor, the request id and the address. The statement is sent with the next one or with
+    COMMIT, which saves a round trip.
 
     Args:
-        action: what was done, as `subject.verb`.
+        action: the act, as `subject.verb`; one of `models.audit.actions`.
         table: the table of the record, if the act was on one.
-        record_id: the record, where its key is a UUID.
-        record_key: the record, where it is not.
-        before: what of it was changed, as it was.
-        after: likewise, as it is now. Personal values of both go to a table of their own and can be erased there:
-            keyed hashes (`accounts.protect`), and texts named `address`, `email`, `phone` or `user_agent`.
-        shown: the people or records that a list has told of.
+        record_id: the id of the record, if its key is a UUID.
+        record_key: the key of the record otherwise.
+        before: the changed members of the record before the act.
+        after: the changed members of the record after the act. Personal values of `before` and `after` are stored in a
+            separate table, from which they can be erased: keyed hashes (`accounts.protect`), and texts named
+            `address`, `email`, `phone` or `user_agent`.
+        shown: the people or records that a list has shown.
         outcome: `ok`, `refused` or `failed`.
-        reason: why it was refused, or why the person did it.
-        brand_id: whose trail it belongs into, where the caller is a system admin or a system job.
+        reason: the code of a refusal, or the reason that the person gave.
+        brand_id: the tenant of the entry, if the caller is a system admin or a system job.
     """
     request = context.request_info()
     details = {name: part for name, part in (("before", before), ("after", after), ("shown", shown)) if part}
@@ -71,10 +72,10 @@ def record(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which entries; None is no condition.
+    """Conditions on entries; None is no condition.
 
-    `action` ends in `.*` for all of a subject; `record` is what was acted on, or shown in a list; `field` is what was
-    changed of it; `until` is excluded.
+    `action` may end in `.*` for all acts on a subject. `record` is the record of the act, or one that a list has
+    shown. `field` is a changed member of the record. `until` is exclusive.
     """
 
     action: str | None = None
@@ -93,7 +94,7 @@ class Filter:
 
     @property
     def params(self) -> dict[str, Any]:
-        """For the query."""
+        """Return the parameters of the query."""
         named = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {**named, "record_id": _uuid(self.record), "subject": self.action and _subject(self.action)}
 
@@ -111,10 +112,10 @@ def _subject(action: str) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """An entry of the trail.
+    """Entry of the audit trail.
 
-    `seq` is its place in its tenant's chain, null as long as it has no seal. `erased` names the personal values that
-    have been erased: `address`, `user_agent`, `reason`, or a path in `details`, such as `before.email`.
+    `seq` is the position in the chain of its tenant; None until the entry is sealed. `erased` names the erased personal
+    values: `address`, `user_agent`, `reason`, or a path in `details` such as `before.email`.
     """
 
     id: UUID
@@ -168,24 +169,24 @@ _CONDITIONS = """
         AND (%(at)s::timestamptz IS NULL OR (timestamp, l.id) < (%(at)s, %(id)s::uuid))
     ORDER BY timestamp DESC, id DESC LIMIT %(limit)s
 """
-# Indexes for searching are of what is sealed; what isn't yet are the last second's, which have one of their own.
+# Searches use indexes of sealed entries. The unsealed entries, those of the last second, have their own index.
 _SEALED = _COLUMNS + " WHERE seq IS NOT NULL AND " + _CONDITIONS
 _UNSEALED = _COLUMNS + " WHERE seq IS NULL AND " + _CONDITIONS
 _PAGE = "(" + _SEALED + ") UNION ALL (" + _UNSEALED + ") ORDER BY timestamp DESC, id DESC LIMIT %(limit)s"
 
 
-def page(which: Filter, limit: int, after: tuple[datetime, UUID] | None = None) -> list[Entry]:
-    """Up to `limit` entries that the caller may see, newest first, from `after` (time and id) on."""
+def find(conditions: Filter, limit: int, after: tuple[datetime, UUID] | None = None) -> list[Entry]:
+    """Return up to `limit` entries that the caller may read, newest first, after the entry `after` (time and id)."""
     at, id = after or (None, None)
-    found = rows(_PAGE, {**which.params, "at": at, "id": id, "limit": limit})
+    found = rows(_PAGE, {**conditions.params, "at": at, "id": id, "limit": limit})
     return [_entry(entry) for entry in found]
 
 
 def get(entry_id: UUID) -> Entry:
-    """One entry.
+    """Return one entry.
 
     Raises:
-        NotFound: there is none, or the caller may not see it.
+        NotFound: there is no entry with this id, or the caller may not read it.
     """
     found = row(_COLUMNS + " WHERE l.id = %s", (entry_id,))
     if found is None:
@@ -194,7 +195,7 @@ def get(entry_id: UUID) -> Entry:
 
 
 def _entry(found: dict[str, Any]) -> Entry:
-    """Make an entry of a row, with its personal values back in their places."""
+    """Return a row as an entry, with its personal values restored in `details`."""
     hashes, contents = found.pop("personal_hashes"), found.pop("contents") or {}
     for path in hashes:
         part, dot, name = path.partition(".")

@@ -19,7 +19,7 @@ import redis
 from pika.exceptions import AMQPError
 from redis.sentinel import MasterNotFoundError
 
-from jobs.audit import checkpoint_stores
+from jobs.audit.stores import by_url
 from jobs.mail import smtp
 from models.core import database
 from models.identity import jwks
@@ -247,7 +247,7 @@ def test_keys_are_taken_from_a_server_under_its_own_name_alone(https, trusting, 
 def test_checkpoints_are_left_with_a_server_under_its_own_name(https, trusting):
     host, authority = GOOD
     trusting(authority)
-    store = checkpoint_stores.store_at(f"https://{host}:{https.port}/audit")
+    store = by_url.store_at(f"https://{host}:{https.port}/audit")
 
     store.put(1, "a document")
 
@@ -259,6 +259,6 @@ def test_checkpoints_are_left_nowhere_else(https, trusting, host, authority):
     trusting(authority)
 
     with pytest.raises(ssl.SSLCertVerificationError):
-        checkpoint_stores.store_at(f"https://{host}:{https.port}/audit").put(1, "a document")
+        by_url.store_at(f"https://{host}:{https.port}/audit").put(1, "a document")
 
     assert https.documents == {}

@@ -12,7 +12,7 @@ import pytest
 
 from models.audit import trail as audit
 from models.core.database import new_id, transaction
-from scripts.commands.audit import work
+from scripts.commands.audit import commands
 from scripts.devstack import progress
 from scripts.devstack.environment import ROOT
 from settings import settings
@@ -31,9 +31,9 @@ def run(db_clean, tmp_path, monkeypatch):
     def run(*arguments):
         said = io.StringIO()
         with monkeypatch.context() as patch:
-            patch.setattr(work, "settings", own)
+            patch.setattr(commands, "settings", own)
             patch.setattr(progress.output, "streams", [said])
-            return work.main([*map(str, arguments)]), said.getvalue()
+            return commands.main([*map(str, arguments)]), said.getvalue()
 
     return run
 
@@ -44,7 +44,7 @@ def run_alone(tmp_path):
 
     def run(*arguments, **environment):
         env = os.environ | {"AUDIT_CHECKPOINT_URL": f"file://{tmp_path / 'checkpoints'}"} | environment
-        command = [sys.executable, "-m", "scripts.commands.audit.work", *map(str, arguments)]
+        command = [sys.executable, "-m", "scripts.commands.audit.commands", *map(str, arguments)]
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, done.stdout
@@ -132,14 +132,14 @@ TAMPERED = {
 def faults(run, *arguments):
     status, said = run("verify", "--json", *arguments)
     report = json.loads(said)
-    assert status == (0 if report["whole"] else 1)
+    assert status == (0 if report["intact"] else 1)
     return [(fault["chain"], fault["seq"]) for fault in report["faults"]]
 
 
 def test_a_trail_that_nobody_touched_is_whole(run, trail):
     record(3)
 
-    assert run("verify") == (0, "15 entries in 2 chains, 1 checkpoints: whole\n")
+    assert run("verify") == (0, "15 entries in 2 chains, 1 checkpoints: intact\n")
 
 
 @pytest.mark.parametrize("how", TAMPERED)
@@ -165,7 +165,7 @@ def test_without_a_checkpoint_it_is_said_what_can_not_be_found(run):
     status, said = run("verify")
 
     assert status == 0
-    assert "cut off at the end of a chain together with its head are not missed" in said
+    assert "cut off at the end of a chain with its head can't be found" in said
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def offline(run, path, *arguments, **environment):
 def test_an_export_is_verified_where_there_is_neither_database_nor_secret(run_alone, exported):
     nothing = {name: "" for name in os.environ if name.startswith("DATABASE_") or name in ("SECRET_KEYS", "AUTH_JWKS")}
 
-    assert offline(run_alone, exported, **nothing) == (0, "12 entries in 2 chains, 1 checkpoints: whole\n")
+    assert offline(run_alone, exported, **nothing) == (0, "12 entries in 2 chains, 1 checkpoints: intact\n")
 
 
 def change(lines, at):
@@ -296,7 +296,7 @@ def test_one_brand_s_export_is_whole_by_itself(run, trail, tmp_path):
 
     assert run("export", path, "--brand", BRAND_ID)[0] == 0
 
-    assert run("verify", path) == (0, "10 entries in 1 chains, 1 checkpoints: whole\n")
+    assert run("verify", path) == (0, "10 entries in 1 chains, 1 checkpoints: intact\n")
 
 
 def test_a_file_is_never_written_over(run, exported):

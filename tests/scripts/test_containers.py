@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.audit import checkpoint_stores
+from jobs.audit.stores import by_url
 from scripts.devstack.environment import ROOT
 from settings import PROCESSES, Settings
 
@@ -57,8 +57,8 @@ def as_nobody(function):
 
 
 def test_default_store_in_image_layout_takes_checkpoint_of_other_user(layout, monkeypatch):
-    monkeypatch.setattr(checkpoint_stores, "ROOT", layout)
-    store = checkpoint_stores.store_at(Settings().audit_checkpoint_url)
+    monkeypatch.setattr(by_url, "ROOT", layout)
+    store = by_url.store_at(Settings().audit_checkpoint_url)
 
     assert as_nobody(lambda: store.put(1, "a document")) == 0
 

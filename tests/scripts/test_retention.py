@@ -9,13 +9,13 @@ from functools import partial
 import psycopg2
 import pytest
 
-from jobs.audit import upkeep
-from jobs.audit.checkpoint_stores import store_at
+from jobs.audit import maintenance
+from jobs.audit.stores.by_url import store_at
 from models.audit import chain, checkpoints, retention
 from models.audit import trail as audit
 from models.core import context
 from models.core.database import new_id, now, transaction, value
-from scripts.commands.audit import work
+from scripts.commands.audit import commands
 from settings import settings
 from tests.fixtures.audit import seal, writer
 
@@ -32,8 +32,8 @@ OLD = """
 def folder(tmp_path, monkeypatch):
     """Where checkpoints go."""
     url = f"file://{tmp_path / 'checkpoints'}"
-    monkeypatch.setattr(work, "settings", replace(settings, audit_checkpoint_url=url))
-    monkeypatch.setattr(checkpoints, "take", partial(checkpoints.take, unless_younger_than=timedelta()))
+    monkeypatch.setattr(commands, "settings", replace(settings, audit_checkpoint_url=url))
+    monkeypatch.setattr(checkpoints, "create", partial(checkpoints.create, min_age=timedelta()))
     return tmp_path / "checkpoints"
 
 
@@ -50,7 +50,7 @@ def trail(db_clean, superuser, folder):
     with superuser.cursor() as cursor:
         cursor.execute(OLD, (ACME, LONG_AGO, 8))
     seal(ACME)
-    upkeep.store_checkpoint(f"file://{folder}")
+    maintenance.store_checkpoint(f"file://{folder}")
     record(ACME, 4)
     record(OTHER, 2)
 
@@ -61,7 +61,7 @@ def prune(folder):
 
     def prune(years=7):
         runs = 1
-        while upkeep.drop_outdated(f"file://{folder}", years):
+        while maintenance.delete_expired(f"file://{folder}", years):
             runs += 1
         seal(ACME, OTHER, None)
         return runs
@@ -73,12 +73,12 @@ def prune(folder):
 def verify(monkeypatch):
     """`./scripts/audit verify --json …`: (what is wrong, notes)."""
     said = []
-    monkeypatch.setattr(work, "say", said.append)
+    monkeypatch.setattr(commands, "say", said.append)
 
     def verify(*arguments):
-        status = work.main(["verify", "--json", *map(str, arguments)])
+        status = commands.main(["verify", "--json", *map(str, arguments)])
         report = json.loads(said.pop())
-        assert status == (0 if report["whole"] else 1)
+        assert status == (0 if report["intact"] else 1)
         return [(fault["chain"], fault["seq"]) for fault in report["faults"]], report["notes"]
 
     return verify
@@ -86,7 +86,7 @@ def verify(monkeypatch):
 
 def held(brand_id):
     with transaction(context.for_system_job()):
-        return [entry["seq"] for entry in chain.sealed(brand_id)]
+        return [entry["seq"] for entry in chain.sealed_entries(brand_id)]
 
 
 def test_what_is_old_enough_goes_and_the_rest_is_whole_and_says_from_where(trail, prune, verify, folder):
@@ -96,19 +96,19 @@ def test_what_is_old_enough_goes_and_the_rest_is_whole_and_says_from_where(trail
     assert held(OTHER) == [1, 2]
     faults, notes = verify()
     assert faults == []
-    assert notes == [f"brand {ACME} is held from 9 on: checkpoint 2 of {_taken(folder, 2)} says so"]
+    assert notes == [f"brand {ACME} starts at 9, as checkpoint 2 of {_taken(folder, 2)} says"]
 
 
 def _taken(folder, number):
     public = checkpoints.public_keys(checkpoints.public_key_set())
-    return checkpoints.opened(store_at(f"file://{folder}").get(number), public)["at"][:19]
+    return checkpoints.verify_document(store_at(f"file://{folder}").get(number), public)["at"][:19]
 
 
 def test_that_it_went_is_in_the_chain_that_it_went_from(trail, prune):
     prune()
 
     with transaction(context.for_system_job()):
-        entry = chain.sealed(ACME)[-1]
+        entry = chain.sealed_entries(ACME)[-1]
     assert (entry["action"], entry["brand_id"], entry["actor_role"]) == ("audit.prune", ACME, "app_sealer")
     assert entry["details"]["before"] == {"held_after": 0}
     assert {name: entry["details"]["after"][name] for name in ("held_after", "entries")} == {
@@ -133,7 +133,7 @@ def test_with_0_years_everything_is_kept(trail, prune):
 
 
 def test_what_takes_more_than_one_run_is_finished_by_the_next(trail, prune, verify, monkeypatch):
-    monkeypatch.setattr(retention, "MOST", 3)
+    monkeypatch.setattr(retention, "MAX_PER_RUN", 3)
     monkeypatch.setattr(retention, "BATCH", 2)
 
     assert prune() == 3
@@ -193,7 +193,7 @@ def test_whoever_cuts_more_off_the_front_is_found_out(trail, prune, verify, supe
 def test_a_start_that_somebody_wrote_into_the_database_is_none(trail, prune, verify, superuser, folder):
     forged = "insert into app.audit_starts select brand_id, seq, mac, 1 from public.audit_logs where seq = 10"
     tamper(superuser, forged, f"{CUT}10")
-    upkeep.store_checkpoint(f"file://{folder}")  # which doesn't say so either
+    maintenance.store_checkpoint(f"file://{folder}")  # which doesn't say so either
 
     assert verify()[0][0] == (f"brand {ACME}", 1)
 
@@ -201,7 +201,7 @@ def test_a_start_that_somebody_wrote_into_the_database_is_none(trail, prune, ver
 def test_entries_that_were_made_old_don_t_go(trail, prune, superuser, caplog):
     tamper(superuser, "update public.audit_logs set timestamp = timestamp - interval '9 years' where seq = 10")
 
-    with pytest.raises(upkeep.BrokenChain):
+    with pytest.raises(maintenance.BrokenChain):
         prune()
 
     assert held(ACME)[0] == 1
@@ -213,12 +213,12 @@ def half_pruned(trail, prune, monkeypatch):
     """Of the eight that may go, three have gone."""
     with monkeypatch.context() as patch:
         patch.setattr(retention, "BATCH", 3)
-        patch.setattr(upkeep, "drop_announced", lambda: None)
+        patch.setattr(maintenance, "delete_announced", lambda: None)
         prune()
         with transaction(context.for_sealer()):
             number, starts = checkpoints.newest_stored()
-            retention.begin_after(ACME, starts[ACME], number)
-            assert retention.drop(ACME) == 3
+            retention.begin_chain_after(ACME, starts[ACME], number)
+            assert retention.delete_expired(ACME) == 3
 
 
 def test_while_entries_are_going_the_chain_is_whole_from_where_the_checkpoint_says(half_pruned, verify):
@@ -227,7 +227,7 @@ def test_while_entries_are_going_the_chain_is_whole_from_where_the_checkpoint_sa
     faults, notes = verify()
 
     assert faults == []
-    assert notes[0].endswith("; 5 older ones have not been dropped yet")
+    assert notes[0].endswith("; 5 older entries are not deleted yet")
 
 
 @pytest.mark.parametrize(
@@ -259,9 +259,9 @@ def test_an_export_from_before_is_verified_whole_and_one_from_after_from_its_sta
     trail, prune, verify, tmp_path, folder
 ):
     early, late = tmp_path / "early.jsonl", tmp_path / "late.jsonl"
-    assert work.main(["export", str(early), "--brand", str(ACME)]) == 0
+    assert commands.main(["export", str(early), "--brand", str(ACME)]) == 0
     prune()
-    assert work.main(["export", str(late), "--brand", str(ACME)]) == 0
+    assert commands.main(["export", str(late), "--brand", str(ACME)]) == 0
 
     assert verify(early) == ([], [])
     assert verify(late)[0] == []
@@ -290,12 +290,12 @@ def test_nobody_lets_anything_go_that_no_stored_checkpoint_speaks_of(trail, prun
 
 def test_not_even_a_vouched_start_lets_go_of_what_is_younger_than_a_year(trail, superuser, folder):
     with transaction(context.for_sealer()):
-        ends = retention.due(now(), {})
+        ends = retention.expired_ends(now(), {})
         retention.announce(ends, {}, now())
-    upkeep.store_waiting(f"file://{folder}")
+    maintenance.store_pending(f"file://{folder}")
     with transaction(context.for_sealer()):
         number, starts = checkpoints.newest_stored()
-        retention.begin_after(ACME, starts[ACME], number)
+        retention.begin_chain_after(ACME, starts[ACME], number)
         assert value("SELECT seq FROM app.audit_starts WHERE chain_id = %s", (ACME,)) == 12
 
     with superuser.cursor() as cursor, pytest.raises(psycopg2.Error, match="audit_is_append_only"):

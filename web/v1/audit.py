@@ -164,7 +164,7 @@ class AuditLogs:
         """Search the audit trail, the newest entries first."""
         asked: AuditQuery = req.context.query
         scope = f"audit-logs:{asked.filter}"
-        found = trail.page(asked.filter, asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=scope))
+        found = trail.find(asked.filter, asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=scope))
         _say_what_was_read(req, asked)
         items = [EntryOut.of(entry) for entry in found]
         resp.media = page_of(items, asked.limit, lambda entry: (entry.at, entry.id), scope=scope)
@@ -249,7 +249,7 @@ async def _texts(
 
 def _read(kit: Kit, identity: Identity, which: trail.Filter, place: tuple[datetime, UUID] | None) -> list[trail.Entry]:
     with kit.transaction(identity, timeout=30.0):
-        return trail.page(which, EXPORT_PAGE, place)
+        return trail.find(which, EXPORT_PAGE, place)
 
 
 def _say_what_was_read(req: Request, asked: AuditFilter) -> None:

@@ -1,1 +1,1 @@
-"""`./scripts/audit`: whether the audit trail is what was sealed, here and offline."""
+"""`./scripts/audit`: verify the audit trail in the database or in an export file, and export it."""

@@ -1,4 +1,4 @@
-"""`./scripts/audit`: finds the system that is meant, and works in its environment."""
+"""Run `./scripts/audit` in the environment of the chosen system."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from scripts.devstack import secrets
 from scripts.devstack.environment import ROOT
 from scripts.devstack.progress import SetupError
 
-CALLED = (
+DATABASE_VARIABLES = (
     "DATABASE_URL",
     "DATABASE_ACCOUNT_URL",
     "DATABASE_SCAN_URL",
@@ -22,17 +22,23 @@ CALLED = (
 
 
 def main(argv: list[str]) -> int:
+<<<<<<< HEAD
     """Run the command; return its exit status."""
     given = options.parse(argv)
     command = [sys.executable, "-m", "scripts.commands.audit.work", *argv]
+=======
+    """Run the command and return its exit status."""
+    given = options.parser().parse_args(argv)
+    command = [sys.executable, "-m", "scripts.commands.audit.commands", *argv]
+>>>>>>> 951a4a3 (audit: standard names for chain, checkpoints, retention and stores)
     return subprocess.run(command, env=environment(given.var, os.environ), check=False).returncode
 
 
 def environment(var: os.PathLike[str], own: Mapping[str, str]) -> dict[str, str]:
-    """The person's own, or with what a system of this machine is made of where that names no other.
+    """Return the caller's environment. If it names no system, add the settings of this machine's system.
 
     Raises:
-        SetupError: what that system says of itself can't be read.
+        SetupError: the files of that system can't be read.
     """
     folder = ROOT / var
     env = {**own, "PYTHONPATH": str(ROOT)}
@@ -43,7 +49,7 @@ def environment(var: os.PathLike[str], own: Mapping[str, str]) -> dict[str, str]
         env["AUDIT_CHECKPOINT_URL"] = f"file://{folder.resolve() / 'checkpoints'}"
         if (folder / "run.json").exists():
             run = json.loads((folder / "run.json").read_text())
-            env |= {name: run[name.lower()] for name in CALLED}
+            env |= {name: run[name.lower()] for name in DATABASE_VARIABLES}
     except (OSError, ValueError, KeyError) as error:
         raise SetupError(f"{folder}: {error}") from None
     return env

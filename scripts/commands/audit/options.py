@@ -1,4 +1,4 @@
-"""The command line of `./scripts/audit`, known before anything is installed."""
+"""Command line of `./scripts/audit`. It needs no installed package."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from pathlib import Path
 from scripts.devstack.environment import ROOT
 
 EPILOG = """
-What is verified here is the system that the environment names, or else the one that runs on this machine. An exported
-file is verified anywhere: entries need the keys of `keys --mac`, checkpoints and the file's own head those of `keys`.
-The exit status is 1 when anything is not as it was sealed.
+Commands work on the system that the environment names, or else on the one that runs on this machine. An exported file
+can be verified on any machine: entries need the keys of `keys --mac`, checkpoints and the file's first line those of
+`keys`. The exit status is 1 if anything differs from the sealed chain.
 """
 
 
@@ -19,26 +19,28 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(prog="scripts/audit", description="The audit trail: whether it is what was sealed.")
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(prog="scripts/audit", description="Verify and export the audit trail.")
     made.epilog = EPILOG.strip()
     verbs = made.add_subparsers(dest="verb", required=True, metavar="{verify,export,checkpoint,keys,versions}")
-    verify = verbs.add_parser("verify", help="find what was changed, removed, reordered, inserted or cut off")
+    verify = verbs.add_parser("verify", help="find changed, removed, reordered, inserted and cut-off entries")
     verify.add_argument("file", nargs="?", type=Path, help="an exported file (default: the database)")
     verify.add_argument("--checkpoints", metavar="URL", help="a folder, or a URL (default: the system's own)")
     verify.add_argument("--public-keys", type=Path, metavar="FILE", help="of `keys` (default: the system's own)")
-    verify.add_argument("--mac-keys", type=Path, metavar="FILE", help="of `keys --mac` (default: the system's own)")
     verify.add_argument(
-        "--without-mac-keys", action="store_true", help="compare with the checkpoints only: changes are not found"
+        "--mac-keys", type=Path, metavar="FILE", help="output of `keys --mac` (default: the system's own)"
+    )
+    verify.add_argument(
+        "--without-mac-keys", action="store_true", help="check positions and checkpoints only, not contents"
     )
     verify.add_argument("--json", action="store_true", help="print one object")
-    export = verbs.add_parser("export", help="write sealed entries, as they are verified, to a file")
-    export.add_argument("file", type=Path, help="which must not exist")
+    export = verbs.add_parser("export", help="write sealed entries to a file that can be verified")
+    export.add_argument("file", type=Path, help="a file that does not exist")
     export.add_argument("--brand", metavar="ID", help="one brand's chain (default: all), or `platform`")
-    verbs.add_parser("checkpoint", help="make a checkpoint now, and store it")
+    verbs.add_parser("checkpoint", help="create a checkpoint now and store it")
     keys = verbs.add_parser("keys", help="print the public keys that verify checkpoints")
-    keys.add_argument("--mac", action="store_true", help="the secret keys that verify entries instead")
-    verbs.add_parser("versions", help="how many entries are sealed under each version of the root secrets")
+    keys.add_argument("--mac", action="store_true", help="print the secret keys that verify entries instead")
+    verbs.add_parser("versions", help="print the number of sealed entries by version of the root secret")
     for verb in verbs.choices.values():
-        verb.add_argument("--var", type=Path, default=ROOT / "var", help="where a system of this machine lives")
+        verb.add_argument("--var", type=Path, default=ROOT / "var", help="folder of a system on this machine")
     return made

@@ -39,7 +39,7 @@ def _entries_by_version(var: Path | None) -> dict[str, int] | None:
         if not (var / "run.json").exists():
             return None
         env = environment(var, {name: text for name, text in env.items() if name != "SECRET_KEYS"})
-    command = [sys.executable, "-m", "scripts.commands.audit.work", "versions"]
+    command = [sys.executable, "-m", "scripts.commands.audit.commands", "versions"]
     done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, check=False)
     found: dict[str, int] | None = json.loads(done.stdout) if done.returncode == 0 else None
     return found

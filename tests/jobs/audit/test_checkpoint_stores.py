@@ -16,14 +16,16 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from jobs.audit import checkpoint_buckets, checkpoint_stores, upkeep
-from jobs.audit.checkpoint_stores import CheckpointConflict, store_at
+from jobs.audit import maintenance
+from jobs.audit.stores import base
+from jobs.audit.stores.base import CheckpointConflict
+from jobs.audit.stores.by_url import store_at
 from models.audit import checkpoints, trail
 from models.core import context
 from models.core.database import transaction
 from models.jobs.ledger import enqueue
-from scripts.commands.audit import papers
-from scripts.commands.audit.walk import Walk
+from scripts.commands.audit import sources
+from scripts.commands.audit.verification import Verification
 from tests.fixtures.audit import seal, writer
 from tests.support.authority import Authority
 
@@ -98,13 +100,13 @@ def checkpoint(db_clean, monkeypatch):
 
     Returns the number of attempts.
     """
-    monkeypatch.setattr(checkpoints, "AT_MOST_EVERY", checkpoints.AT_MOST_EVERY * 0)
-    monkeypatch.setattr(checkpoints, "take", partial(checkpoints.take, unless_younger_than=checkpoints.AT_MOST_EVERY))
+    monkeypatch.setattr(checkpoints, "MIN_INTERVAL", checkpoints.MIN_INTERVAL * 0)
+    monkeypatch.setattr(checkpoints, "create", partial(checkpoints.create, min_age=checkpoints.MIN_INTERVAL))
 
     def run(url):
         for attempt in range(1, 6):
             with suppress(OSError):
-                upkeep.store_checkpoint(url)
+                maintenance.store_checkpoint(url)
                 return attempt
         return attempt
 
@@ -136,7 +138,7 @@ def test_a_server_that_fails_is_asked_again(server, checkpoint, mood):
 def test_a_server_that_does_not_answer_is_not_waited_for_for_ever(server, checkpoint, monkeypatch):
     kept, url = server
     over = threading.Event()
-    monkeypatch.setattr(checkpoint_stores, "TIMEOUT", 0.5)
+    monkeypatch.setattr(base, "TIMEOUT", 0.5)
 
     def waits(handler):
         over.wait(60)
@@ -248,7 +250,7 @@ def test_server_that_keeps_another_document_fails(server):
 
 def test_answer_above_size_limit_is_not_read(server, monkeypatch):
     kept, url = server
-    monkeypatch.setattr(checkpoint_stores, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(base, "MAX_BYTES", 10_000)
     kept.moods = [endless]
 
     with pytest.raises(OSError, match=r"longer|more than"):
@@ -258,11 +260,11 @@ def test_answer_above_size_limit_is_not_read(server, monkeypatch):
 def test_verification_of_endless_list_ends(server):
     kept, url = server
     kept.moods = [lambda handler: answer(handler, 200, b"{}\n")] * 1_000
-    walk = Walk(None)
+    verification = Verification(None)
 
-    papers.take_checkpoints(walk, store_at(url), {})
+    sources.check_checkpoints(verification, store_at(url), {})
 
-    assert len(walk.other) == papers.MOST_FAULTS + 1
+    assert len(verification.other) == sources.MAX_FAULTS + 1
     assert len(kept.asked) < 100
 
 
@@ -345,7 +347,7 @@ def test_bucket_of_hostile_server_fails(client, wire, parts):
 
 
 def test_bucket_of_server_that_drips_fails_at_deadline(client, wire, monkeypatch):
-    monkeypatch.setattr(checkpoint_buckets, "TIMEOUT", 0.2)
+    monkeypatch.setattr(base, "TIMEOUT", 0.2)
     server = wire([b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9000\r\n\r\n"], b"x")
 
     with pytest.raises(OSError, match=r"too long|timed out"):
@@ -435,7 +437,7 @@ def test_what_has_no_bucket_yet_is_stored_once_there_is_one(bucket, client, chec
     checkpoint(f"s3://{name}/companon?endpoint={s3}&region=us-east-1")
 
     assert len(list(store.numbers())) >= 2
-    said = checkpoints.opened(store.get(1), checkpoints.public_keys(checkpoints.public_key_set()))
+    said = checkpoints.verify_document(store.get(1), checkpoints.public_keys(checkpoints.public_key_set()))
     assert said["number"] == 1
 
 

@@ -7,9 +7,10 @@ from functools import partial
 
 import pytest
 
-from jobs.audit import upkeep as trail_upkeep
-from jobs.audit.checkpoint_stores import CheckpointConflict, store_at
-from jobs.audit.seal import Sealer, Upkeep
+from jobs.audit import maintenance
+from jobs.audit.seal import Maintenance, Sealer
+from jobs.audit.stores.base import CheckpointConflict
+from jobs.audit.stores.by_url import store_at
 from models.audit import chain, checkpoints
 from models.audit import trail as audit
 from models.core import context
@@ -26,7 +27,11 @@ def record(brand_id, times=1):
 
 def trail(brand_id):
     with transaction(context.for_sealer()):
+<<<<<<< HEAD
         return chain.sealed(brand_id), chain.get_head_for_update(brand_id or chain.PLATFORM)
+=======
+        return chain.sealed_entries(brand_id), chain.get_head_for_update(brand_id or chain.PLATFORM)
+>>>>>>> 951a4a3 (audit: standard names for chain, checkpoints, retention and stores)
 
 
 def test_sealer_seals_every_tenant_that_has_entries(db_clean):
@@ -76,14 +81,14 @@ def test_chain_that_can_not_be_sealed_keeps_no_other_from_it(db_clean, monkeypat
     broken, whole = sorted([new_id(), new_id()])
     record(broken)
     record(whole)
-    chained = chain.chained
+    chained = chain.link
 
     def fail_for_one(entries, head, at):
         if entries[0]["brand_id"] == broken:
             raise TypeError
         return chained(entries, head, at)
 
-    monkeypatch.setattr(chain, "chained", fail_for_one)
+    monkeypatch.setattr(chain, "link", fail_for_one)
     sealer = Sealer()
     sealer.step()
     sealer.step()
@@ -99,11 +104,11 @@ def test_upkeep_that_fails_is_tried_again_in_a_minute(monkeypatch, caplog):
         asked.append("checkpoint")
         raise OSError("no store")
 
-    monkeypatch.setattr(trail_upkeep, "store_checkpoint", fail)
-    monkeypatch.setattr(trail_upkeep, "drop_outdated", lambda *_: asked.append("drop"))
-    upkeep = Upkeep()
+    monkeypatch.setattr(maintenance, "store_checkpoint", fail)
+    monkeypatch.setattr(maintenance, "delete_expired", lambda *_: asked.append("drop"))
+    periodic = Maintenance()
     for moment in (1.0, 30.0, 62.0):
-        upkeep.step(moment)
+        periodic.step(moment)
 
     assert asked == ["checkpoint", "drop", "checkpoint"]
     assert "no store" in caplog.text
@@ -141,18 +146,18 @@ def test_the_sweep_is_quiet_about_what_has_just_been_written(drain, caplog):
 def store(db_clean, tmp_path, monkeypatch):
     """A folder that checkpoints go to."""
     url = f"file://{tmp_path / 'checkpoints'}"
-    monkeypatch.setattr(checkpoints, "AT_MOST_EVERY", checkpoints.AT_MOST_EVERY * 0)
-    monkeypatch.setattr(checkpoints, "take", partial(checkpoints.take, unless_younger_than=checkpoints.AT_MOST_EVERY))
+    monkeypatch.setattr(checkpoints, "MIN_INTERVAL", checkpoints.MIN_INTERVAL * 0)
+    monkeypatch.setattr(checkpoints, "create", partial(checkpoints.create, min_age=checkpoints.MIN_INTERVAL))
     return store_at(url)
 
 
 @pytest.fixture
 def checkpoint(store, tmp_path):
-    return partial(trail_upkeep.store_checkpoint, f"file://{tmp_path / 'checkpoints'}")
+    return partial(maintenance.store_checkpoint, f"file://{tmp_path / 'checkpoints'}")
 
 
 def opened(store, number):
-    return checkpoints.opened(store.get(number), checkpoints.public_keys(checkpoints.public_key_set()))
+    return checkpoints.verify_document(store.get(number), checkpoints.public_keys(checkpoints.public_key_set()))
 
 
 def test_a_checkpoint_says_what_every_chains_head_is(checkpoint, store):
@@ -186,7 +191,7 @@ def test_what_could_not_be_stored_is_stored_by_the_next(checkpoint, store, monke
     with pytest.raises(OSError):
         store.put(1, "{}")
     with transaction(context.for_sealer()):
-        checkpoints.take()
+        checkpoints.create()
     blocked.unlink()
 
     checkpoint()
@@ -196,8 +201,8 @@ def test_what_could_not_be_stored_is_stored_by_the_next(checkpoint, store, monke
 
 def test_a_checkpoint_is_not_made_twice_by_an_upkeep_that_is_tried_again(db_clean):
     with transaction(context.for_sealer()):
-        assert checkpoints.take() is not None
-        assert checkpoints.take() is None
+        assert checkpoints.create() is not None
+        assert checkpoints.create() is None
 
 
 def test_a_folder_takes_a_checkpoint_once_and_never_another_in_its_place(tmp_path):
@@ -237,7 +242,7 @@ def test_a_database_that_was_set_back_can_not_write_over_what_is_stored(checkpoi
 @pytest.mark.parametrize("change", ["number", "chains", "signature", "key", "spelling"])
 def test_a_changed_checkpoint_is_found(db_clean, change):
     public = checkpoints.public_keys(checkpoints.public_key_set())
-    document = checkpoints.signed({"number": 1, "chains": []})
+    document = checkpoints.sign({"number": 1, "chains": []})
     said = json.loads(document)
     if change == "spelling":
         changed = json.dumps(said)
@@ -245,6 +250,6 @@ def test_a_changed_checkpoint_is_found(db_clean, change):
         said[change] = {"number": 2, "chains": [{"seq": 1}], "signature": "A" * 86, "key": "0" * 16}[change]
         changed = chain.canonical(said)
 
-    assert checkpoints.opened(document, public)["number"] == 1
-    with pytest.raises(checkpoints.Unsigned):
-        checkpoints.opened(changed, public)
+    assert checkpoints.verify_document(document, public)["number"] == 1
+    with pytest.raises(checkpoints.InvalidSignedDocument):
+        checkpoints.verify_document(changed, public)

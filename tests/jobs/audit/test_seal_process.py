@@ -54,4 +54,4 @@ def test_seal_process_works_through_lost_connections_until_sigterm(process, supe
 
 
 def test_sealer_looks_more_than_once_a_second():
-    assert seal.LOOK_EVERY < 1.0
+    assert seal.POLL_INTERVAL < 1.0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from models.audit import chain as seals
 from models.audit import trail as audit
-from models.audit.chain import Head, canonical, chained, sealed, verify
+from models.audit.chain import Head, canonical, link, sealed_entries, verify
 from models.core import context
 from models.core.database import execute, new_id, transaction, value
 from tests.fixtures.audit import writer
@@ -44,7 +44,7 @@ entries = st.lists(
 
 
 def chain_of(found):
-    return chained(found, Head(), AT)
+    return link(found, Head(), AT)
 
 
 @given(entries)
@@ -99,7 +99,7 @@ def test_another_order_is_found(found, shuffler: random.Random):
 @given(entries)
 def test_entries_of_another_chain_with_our_numbers_are_found(found):
     ours = chain_of([{"id": UUID(int=1), "details": {}}])
-    theirs = chained(found, Head(1, b"another chain's mac"), AT)
+    theirs = link(found, Head(1, b"another chain's mac"), AT)
 
     assert verify([*ours, *theirs]) == 2
 
@@ -108,7 +108,7 @@ def test_what_was_sealed_under_an_older_key_still_verifies(monkeypatch):
     monkeypatch.setattr("models.core.keys._roots", lambda: {1: b"1" * 32})
     first = chain_of([{"id": UUID(int=1)}])
     monkeypatch.setattr("models.core.keys._roots", lambda: {2: b"2" * 32, 1: b"1" * 32})
-    second = chained([{"id": UUID(int=2)}], Head(1, first[0]["mac"]), AT)
+    second = link([{"id": UUID(int=2)}], Head(1, first[0]["mac"]), AT)
 
     assert (first[0]["key_version"], second[0]["key_version"]) == (1, 2)
     assert verify([*first, *second]) is None
@@ -155,7 +155,7 @@ def seal(brand_id, **options):
 
 def trail(brand_id):
     with transaction(context.for_system_job()):
-        return sealed(brand_id)
+        return sealed_entries(brand_id)
 
 
 def head_of(brand_id):
@@ -309,7 +309,7 @@ def test_who_waits_too_long_for_a_seal_is_noticed(db_clean):
     seal(None)
 
     with transaction(context.for_system_job()):
-        ((waiting, seconds),) = seals.unsealed_since(0)
+        ((waiting, seconds),) = seals.overdue_tenants(0)
         assert (waiting, seconds > 0) == (brand_id, True)
-        assert seals.unsealed_since(60) == []
+        assert seals.overdue_tenants(60) == []
         assert value("SELECT count(*) FROM public.audit_logs WHERE seq IS NULL") == 1

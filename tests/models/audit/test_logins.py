@@ -189,7 +189,7 @@ def test_seal_that_does_not_follow_the_head_is_refused(trail, how):
 def test_checkpoint_counts_as_stored_only_when_it_is_next(trail):
     with transaction(context.for_sealer()):
         for _ in range(2):
-            checkpoints.take(unless_younger_than=checkpoints.AT_MOST_EVERY * 0)
+            checkpoints.create(min_age=checkpoints.MIN_INTERVAL * 0)
 
     def mark(number):
         with transaction(context.for_sealer()):
@@ -218,4 +218,4 @@ def test_checkpoint_that_does_not_say_what_the_chains_are_is_refused(trail, chan
 
 def test_chain_begins_after_no_entry_that_it_does_not_have(trail):
     with refused("audit_start_invalid"), transaction(context.for_sealer()):
-        retention.begin_after(BRAND_ID, seals.Head(7, MAC), 1)
+        retention.begin_chain_after(BRAND_ID, seals.Head(7, MAC), 1)

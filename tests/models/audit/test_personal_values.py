@@ -11,7 +11,7 @@ from models.audit.chain import changed_values, erased_values, verify
 from models.core import context
 from models.core.database import new_id, row, rows, transaction, value
 from models.identity import accounts
-from scripts.commands.audit import work
+from scripts.commands.audit import commands
 from settings import settings
 from tests.fixtures.audit import seal, writer
 
@@ -42,12 +42,12 @@ def person(db_clean):
 
 def trail():
     with transaction(context.for_system_job()):
-        return chain.sealed(BRAND_ID, personal=True)
+        return chain.sealed_entries(BRAND_ID, personal=True)
 
 
 def read(user_id):
     with transaction(context.for_system_job()):
-        (found,) = audit.page(audit.Filter(user_id=user_id), 5)
+        (found,) = audit.find(audit.Filter(user_id=user_id), 5)
         return found
 
 
@@ -138,27 +138,29 @@ def test_changed_value_is_found_by_verification(person, superuser, monkeypatch, 
     (entry,) = trail()
     assert changed_values(entry) == ["phone" if how == "another path" else "address"]
     said = []
-    monkeypatch.setattr(work, "say", said.append)
-    monkeypatch.setattr(work, "settings", replace(settings, audit_checkpoint_url=f"file://{tmp_path}"))
-    assert work.main(["verify", "--json"]) == 1
+    monkeypatch.setattr(commands, "say", said.append)
+    monkeypatch.setattr(commands, "settings", replace(settings, audit_checkpoint_url=f"file://{tmp_path}"))
+    assert commands.main(["verify", "--json"]) == 1
     assert [fault["seq"] for fault in json.loads(said.pop())["faults"]] == [1]
 
 
 def test_export_carries_values_and_tells_erased_ones(person, superuser, monkeypatch, tmp_path):
-    monkeypatch.setattr(work, "settings", replace(settings, audit_checkpoint_url=f"file://{tmp_path / 'checkpoints'}"))
+    monkeypatch.setattr(
+        commands, "settings", replace(settings, audit_checkpoint_url=f"file://{tmp_path / 'checkpoints'}")
+    )
     said = []
-    monkeypatch.setattr(work, "say", said.append)
+    monkeypatch.setattr(commands, "say", said.append)
     seal(BRAND_ID)
     before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
 
-    assert work.main(["export", str(before)]) == 0
+    assert commands.main(["export", str(before)]) == 0
     erase(superuser, person)
-    assert work.main(["export", str(after)]) == 0
+    assert commands.main(["export", str(after)]) == 0
 
     assert "192.0.2.7" in before.read_text()
     assert "192.0.2.7" not in after.read_text()
     said.clear()
-    assert [work.main(["verify", "--json", str(path)]) for path in (before, after)] == [0, 0]
+    assert [commands.main(["verify", "--json", str(path)]) for path in (before, after)] == [0, 0]
     assert [json.loads(text)["erased"] for text in said] == [0, len(PATHS)]
     before.write_text(before.read_text().replace("192.0.2.7", "192.0.2.8"))
-    assert work.main(["verify", str(before)]) == 1
+    assert commands.main(["verify", str(before)]) == 1

@@ -41,7 +41,7 @@ def trail(db_clean):
         audit.record("sealed.act")
     with transaction(context.for_sealer()):
         chain.seal(BRAND.brand_id)
-        checkpoints.mark_stored(checkpoints.take().number)
+        checkpoints.mark_stored(checkpoints.create().number)
     with transaction(BRAND):
         audit.record("unsealed.act")
 
