@@ -190,6 +190,12 @@ def test_an_export_is_verified_where_there_is_neither_database_nor_secret(run_al
     assert offline(run_alone, exported, **nothing) == (0, "12 entries in 2 chains, 1 checkpoints: intact\n")
 
 
+def replace(lines, old, new):
+    """Replace a text in the first line that contains it."""
+    at = next(number for number, line in enumerate(lines) if old in line)
+    lines[at] = lines[at].replace(old, new, 1)
+
+
 def change(lines, at):
     lines[at] = lines[at].replace("test.act", "test.bct")
 
@@ -214,12 +220,12 @@ EDITS = {
     "one doubled": lambda lines: lines.insert(3, lines[3]),
     "two exchanged": lambda lines: lines.__setitem__(slice(3, 5), lines[4:2:-1]),
     "the tail cut": lambda lines: lines.__delitem__(slice(-1, None)),
-    "its head changed": lambda lines: lines.__setitem__(0, lines[0].replace('"seq":10', '"seq":9')),
+    "its head changed": lambda lines: replace(lines, '"seq":10', '"seq":9'),
     "no line any more": lambda lines: lines.__setitem__(3, lines[3][:40] + "\n"),
     "another spelling": lambda lines: lines.__setitem__(3, lines[3].replace('":', '": ', 1)),
     "capitals in a seal": lambda lines: lines.__setitem__(3, capitals(lines[3])),
-    "a number written otherwise": lambda lines: lines.__setitem__(3, lines[3].replace('"seq":3', '"seq":3.0')),
-    "a number as a text": lambda lines: lines.__setitem__(3, lines[3].replace('"seq":3', '"seq":"3"')),
+    "a number written otherwise": lambda lines: replace(lines, '"seq":3', '"seq":3.0'),
+    "a number as a text": lambda lines: replace(lines, '"seq":3', '"seq":"3"'),
     "its signature written otherwise": lambda lines: lines.__setitem__(0, respelled(lines[0])),
     "a member twice": lambda lines: lines.__setitem__(3, lines[3].replace("{", '{"action":"x",', 1)),
 }
