@@ -1,4 +1,4 @@
-"""Letting go of what has been kept long enough."""
+"""Delete rows whose retention is over."""
 
 from jobs.engine import actor
 from models.operations import housekeeping
@@ -6,11 +6,11 @@ from models.operations import housekeeping
 
 @actor("requests.expire", runs_as="system")
 def expire_answers() -> None:
-    """Forget old answers kept for `Idempotency-Key`."""
+    """Delete expired answers stored for `Idempotency-Key`."""
     housekeeping.expire_answers()
 
 
 @actor("jobs.prune", runs_as="system", time_limit=300.0)
 def prune_jobs() -> None:
-    """Forget old finished jobs."""
+    """Delete finished jobs, dead letters, job keys and heartbeats whose retention is over."""
     housekeeping.prune_jobs()

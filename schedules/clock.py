@@ -67,7 +67,7 @@ def make_scheduler(ledger: Ledger) -> BackgroundScheduler:
         scheduler.add_job(tick, schedule.trigger(), args=[ledger, schedule], id=schedule.do)
     scheduler.add_job(beat, "interval", seconds=EVERY, args=[Heartbeat("clock", ledger)], id=BEAT)
     # On a connection of its own: where many jobs wait it takes a while, and ticks don't.
-    every = metrics.COUNTED_EVERY.total_seconds()
+    every = metrics.COUNT_INTERVAL.total_seconds()
     scheduler.add_job(count, "interval", seconds=every, args=[Ledger()], id=COUNTS)
     return scheduler
 

@@ -24,7 +24,7 @@ from web.http.middleware import Context, Cors
 from web.http.rate_limits import Limiter, parse_rate
 from web.http.refusals import Refusals
 from web.http.thread_pool import Pool
-from web.operations import health, metrics
+from web.operations import health, metrics, probes
 from web.pages import pages
 from web.v1 import ROUTES
 
@@ -168,7 +168,8 @@ def create_app(config: Settings = settings, kit: Kit | None = None, routes: Rout
         routes: its resources by URI template.
     """
     kit = kit or kit_of(config)
-    routes = [("/healthz", health.Health()), ("/readyz", health.ready(config)), *metrics.routes(), *routes]
+    operations = [("/healthz", health.Health()), ("/readyz", health.ready(config)), *metrics.ROUTES, *probes.routes()]
+    routes = [*operations, *routes]
     context = Context(kit, config, AccessLog(enabled=config.log_level in ("DEBUG", "INFO")))
     app = Application(middleware=[context, Cors(config.cors_origins), _Lifespan(kit, routes)])
     problems.install(app)

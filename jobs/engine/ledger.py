@@ -197,7 +197,7 @@ class Ledger:
     def count_jobs(self) -> bool:
         """Count the jobs for `/metrics`, unless somebody just has; whether it was done."""
         sql = "SELECT app.refresh_job_counts(%s, %s, %s)"
-        return bool(self._rows(sql, (metrics.COUNTED_EVERY, metrics.WINDOW, metrics.BRANDS))[0][0])
+        return bool(self._rows(sql, (metrics.COUNT_INTERVAL, metrics.WINDOW, metrics.MAX_BRANDS))[0][0])
 
     def beat(self, kind: str, process: str) -> None:
         """Write down a sign of life of a process."""

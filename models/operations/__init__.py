@@ -1,5 +1,7 @@
-"""Own what operators need: metrics, housekeeping and the check of settings before production.
+"""Own the data and rules of operators: metrics, housekeeping and the check of settings before production.
 
-Public modules: `metrics`, `housekeeping`, `settings_check`.
+Tables: `heartbeats`, `job_counts`, `schedule_occurrences`.
+Public modules: `metrics` reads metrics of jobs and of the audit trail; `housekeeping` deletes rows whose retention is
+over; `settings_check` refuses settings that are not fit for production; `personal_data` declares personal data.
 Imports every domain below it.
 """

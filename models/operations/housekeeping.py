@@ -1,4 +1,4 @@
-"""What is kept for a while and then let go: answers to repeated requests, and the history of jobs."""
+"""Delete rows whose retention is over: stored answers, job history, dead letters and stale heartbeats."""
 
 from datetime import timedelta
 
@@ -6,16 +6,19 @@ from models.core.database import execute, rows
 from models.jobs import groups
 
 KEEP_ANSWERS = timedelta(days=1)
+"""Retention of answers stored for `Idempotency-Key`."""
 KEEP_DONE = timedelta(days=30)
+"""Retention of finished jobs, groups and occurrences of schedules."""
 KEEP_DEAD = timedelta(days=365)
+"""Retention of dead letters."""
 KEEP_SILENT = timedelta(days=1)
-"""How long a process without heartbeats stays listed."""
+"""Time for which a process without heartbeats stays listed."""
 DAYS_AHEAD = 14
-"""Partitions of the history that are there before they are needed."""
+"""Daily partitions of the job history that are created ahead."""
 
 
 def expire_answers() -> int:
-    """Forget the answers kept for `Idempotency-Key` that are older than `KEEP_ANSWERS`; how many."""
+    """Delete the answers stored for `Idempotency-Key` that are older than `KEEP_ANSWERS`. Return their number."""
     return execute("DELETE FROM app.idempotency_keys WHERE created_at < now() - %s", (KEEP_ANSWERS,))
 
 

@@ -1,46 +1,39 @@
-"""Measures of jobs and of the audit trail, from their tables themselves; nothing beside can drift.
+"""Metrics of jobs and of the audit trail, read from their tables at each scrape.
 
-Where many jobs wait it takes a while to count them, so the clock does it every few seconds, and says when.
+The process that answers a scrape holds no counters, so it does not matter which web process does. Counting a million
+waiting jobs takes long, so the clock counts them every few seconds, and `companon_jobs_counted_age_seconds` is the age
+of its counts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily
 
 from models.audit import checkpoints
 from models.core.database import row, rows
 
 WINDOW = timedelta(minutes=5)
-"""Times are of the jobs that ended within it."""
+"""Period of the summaries: they cover the jobs that finished within it."""
 
-COUNTED_EVERY = timedelta(seconds=5)
-"""Time between two counts of the clock's at the least."""
+COUNT_INTERVAL = timedelta(seconds=5)
+"""Least time between two counts by the clock."""
 
-STALE = timedelta(seconds=30)
-"""What the clock has counted longer ago is counted by whoever asks."""
+STALE_AFTER = timedelta(seconds=30)
+"""Age of the clock's counts from which a scrape counts the jobs itself."""
 
-BRANDS = 50
-"""Brands whose lag is told: those that wait longest."""
+MAX_BRANDS = 50
+"""Brands with a lag in the metrics: the ones with the longest."""
 
-FRESH = 15.0
-"""Seconds since a process's last sign of life after which it is taken for stuck or gone."""
-
-Labels = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One measure: its name and meaning, and a value for each set of labels."""
-
-    name: str
-    help: str
-    samples: list[tuple[Labels, float]]
+HEARTBEAT_TIMEOUT = 15.0
+"""Seconds without a heartbeat after which a process counts as stuck."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was counted of the jobs, as rows, and how many seconds ago."""
+    """Counts of jobs as rows of `app.job_counts`, and their age in seconds."""
 
     gauges: list[dict[str, Any]]
     summaries: list[dict[str, Any]]
@@ -48,45 +41,56 @@ class Counts:
     age: float
 
 
-def job_metrics() -> Iterator[Metric]:
-    """Every measure of the jobs, in the caller's transaction."""
-    found = counts()
-    yield from gauges(found)
-    yield from summaries(found)
+def gauge(
+    name: str, help_text: str, samples: Iterable[tuple[Mapping[str, str], float]], labels: tuple[str, ...] = ()
+) -> GaugeMetricFamily:
+    """Return a gauge with one value for each set of labels."""
+    family = GaugeMetricFamily(name, help_text, labels=labels)
+    for values, number in samples:
+        family.add_metric([values[label] for label in labels], number)
+    return family
+
+
+def job_metrics() -> Iterator[GaugeMetricFamily]:
+    """Return the metrics of jobs, in the caller's transaction."""
+    found = job_counts()
+    yield from job_gauges(found)
+    yield from job_summaries(found)
     yield brand_lags(found)
-    yield Metric(
+    yield gauge(
         "companon_jobs_counted_age_seconds",
-        "Time since the jobs were counted: of that moment is what is said of them, dead letters excepted.",
+        "Age of the counts of jobs. Dead letters are counted at each scrape.",
         [({}, found.age)],
     )
     yield dead_letters()
-    yield Metric(
+    yield gauge(
         "companon_heartbeat_age_seconds",
-        "Time since the last sign of life of a kind of process; +Inf if there never was one.",
+        "Time since the newest heartbeat of a kind of process; +Inf if there never was one.",
         [({"process": kind}, age) for kind, age in heartbeat_ages().items()],
+        ("process",),
     )
 
 
-def counts() -> Counts:
-    """What the clock has counted lately; if no clock has, what there is now."""
-    found = row("SELECT counts, age FROM app.job_counts(%s, %s, %s)", (STALE, WINDOW, BRANDS))
+def job_counts() -> Counts:
+    """Return the clock's newest counts. Count the jobs now if these are older than `STALE_AFTER`."""
+    found = row("SELECT counts, age FROM app.job_counts(%s, %s, %s)", (STALE_AFTER, WINDOW, MAX_BRANDS))
     assert found is not None
-    return Counts(**{what: counted or [] for what, counted in found["counts"].items()}, age=found["age"])
+    return Counts(**{name: counted or [] for name, counted in found["counts"].items()}, age=found["age"])
 
 
-def audit_metrics() -> Iterator[Metric]:
-    """Every measure of the audit trail, in the caller's transaction."""
+def audit_metrics() -> Iterator[GaugeMetricFamily]:
+    """Return the metrics of the audit trail, in the caller's transaction."""
     found = checkpoints.gauges()
-    yield Metric("companon_audit_unsealed", "Audit entries that have no seal yet.", [({}, found.unsealed)])
-    yield Metric(
+    yield gauge("companon_audit_unsealed", "Audit entries without a seal.", [({}, found.unsealed)])
+    yield gauge(
         "companon_audit_oldest_unsealed_seconds",
-        "For how long the oldest of them has had none.",
+        "Age of the oldest audit entry without a seal; 0 if there is none.",
         [({}, found.oldest_unsealed_seconds)],
     )
     age = found.checkpoint_seconds
-    yield Metric(
+    yield gauge(
         "companon_audit_checkpoint_age_seconds",
-        "Time since the newest stored checkpoint was made; +Inf if there never was one.",
+        "Age of the newest stored checkpoint; +Inf if there never was one.",
         [({}, float("inf") if age is None else age)],
     )
 
@@ -97,55 +101,64 @@ def heartbeat_ages() -> dict[str, float]:
     return {r["kind"]: float("inf") if r["seconds"] is None else r["seconds"] for r in found}
 
 
-def dead_letters() -> Metric:
-    """How many dead letters of each actor there are."""
+def dead_letters() -> GaugeMetricFamily:
+    """Return the number of dead letters by actor."""
     dead = rows("SELECT actor, dead FROM app.dead_letter_gauges()")
-    return Metric("companon_jobs_dead", "Dead letters.", [({"actor": r["actor"]}, r["dead"]) for r in dead])
+    return gauge("companon_jobs_dead", "Dead letters.", [(r, r["dead"]) for r in dead], ("actor",))
 
 
-def brand_lags(found: Counts) -> Metric:
-    """How far behind the system is, brand by brand."""
-    return Metric(
+def brand_lags(found: Counts) -> GaugeMetricFamily:
+    """Return the age of the oldest due job of the brands that wait longest."""
+    return gauge(
         "companon_brand_lag_seconds",
         "Age of the oldest due job of the brands that wait longest.",
         [({"brand": r["brand_id"]}, r["seconds"]) for r in found.brand_lags],
+        ("brand",),
     )
 
 
-def gauges(found: Counts) -> Iterator[Metric]:
-    """How many jobs of each actor are in which state, and for how long the oldest has been due."""
+def job_gauges(found: Counts) -> Iterator[GaugeMetricFamily]:
+    """Return the number of jobs by actor and state, and the age of the oldest due job by actor."""
     states = ("waiting", "due", "published", "running")
-    yield Metric(
+    yield gauge(
         "companon_jobs",
-        "Jobs that are not over, by actor and state; those that are due are among those that wait.",
+        "Jobs that are not finished, by actor and state. Waiting jobs include due jobs.",
         [({"actor": r["actor"], "state": state}, r[state]) for r in found.gauges for state in states],
+        ("actor", "state"),
     )
-    yield Metric(
+    yield gauge(
         "companon_jobs_oldest_due_seconds",
-        "For how long the oldest due job has been waiting to be published.",
-        [({"actor": r["actor"]}, r["oldest_due_seconds"]) for r in found.gauges],
+        "Time for which the oldest due job has waited to be published.",
+        [(r, r["oldest_due_seconds"]) for r in found.gauges],
+        ("actor",),
     )
 
 
-def summaries(found: Counts) -> Iterator[Metric]:
-    """What can be said of the jobs that ended lately."""
-    of_actor = [({"actor": r["actor"]}, r) for r in found.summaries]
-    yield Metric(
+def job_summaries(found: Counts) -> Iterator[GaugeMetricFamily]:
+    """Return the number, attempts and times of the jobs that finished within `WINDOW`, by actor."""
+    yield gauge(
         "companon_jobs_ended_recently",
-        f"Jobs that were done within the last {WINDOW.total_seconds():.0f} s.",
-        [(labels, r["ended"]) for labels, r in of_actor],
+        f"Jobs that finished within the last {WINDOW.total_seconds():.0f} s.",
+        [(r, r["ended"]) for r in found.summaries],
+        ("actor",),
     )
-    yield Metric(
+    yield gauge(
         "companon_jobs_attempts_recently",
-        "Attempts that these jobs took.",
-        [(labels, r["attempts"]) for labels, r in of_actor],
+        "Attempts of the jobs in companon_jobs_ended_recently.",
+        [(r, r["attempts"]) for r in found.summaries],
+        ("actor",),
     )
-    for name, column, what in (
-        ("companon_job_start_seconds", "start", "Time from the moment they were asked for to their last start"),
-        ("companon_job_run_seconds", "run", "Time from there to their end"),
+    for name, column, help_text in (
+        ("companon_job_start_seconds", "start", "Time from the creation of a job to its last start."),
+        ("companon_job_run_seconds", "run", "Time from the last start of a job to its end."),
     ):
-        yield Metric(
+        yield gauge(
             name,
-            f"{what}.",
-            [({**labels, "quantile": f"0.{q}"}, r[f"{column}_p{q}"]) for labels, r in of_actor for q in ("50", "95")],
+            help_text,
+            [
+                ({"actor": r["actor"], "quantile": f"0.{q}"}, r[f"{column}_p{q}"])
+                for r in found.summaries
+                for q in ("50", "95")
+            ],
+            ("actor", "quantile"),
         )

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from web.http.endpoint_spec import OPEN, Declaration
-from web.operations import metrics
+from web.operations import metrics, probes
 from web.v1 import ROUTES
 
 WRITES_ITS_OWN_ENTRY = {
@@ -39,7 +39,7 @@ PERSONAL = {"email", "by_email", "admin_email", "phone", "address", "user_agent"
 
 def declared() -> dict[str, Declaration]:
     found = {}
-    for template, resource in [*metrics.routes(), *ROUTES]:
+    for template, resource in [*metrics.ROUTES, *probes.routes(), *ROUTES]:
         for name in dir(resource):
             declaration = getattr(getattr(resource, name), "declaration", None)
             if declaration is not None and name != "on_head":

@@ -14,7 +14,7 @@ from web.http import rate_limits
 from web.http.client_address import partition
 from web.http.endpoint import endpoint
 from web.http.rate_limits import Limiter, Standing, headers, parse_rate
-from web.operations import health, metrics
+from web.operations import health, metrics, probes
 from web.v1 import ROUTES
 from web.v1.identity.accounts import Anonymous
 
@@ -436,7 +436,8 @@ def test_what_has_no_limit_at_all_is_scans_and_what_watches_over_us():
 
 
 def declarations():
-    routes = [("/healthz", health.Health()), ("/readyz", health.ready(settings)), *metrics.routes(), *ROUTES]
+    operations = [("/healthz", health.Health()), ("/readyz", health.ready(settings)), *metrics.ROUTES, *probes.routes()]
+    routes = [*operations, *ROUTES]
     for path, resource in routes:
         for method in ("get", "post", "put", "patch", "delete"):
             responder = getattr(resource, f"on_{method}", None)

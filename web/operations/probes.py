@@ -1,0 +1,106 @@
+"""`/healthz/{process}` and `/healthz/audit`: probes of processes that don't speak HTTP, and of the audit trail."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import msgspec
+from falcon.asgi import Request, Response
+
+from models.audit import chain, checkpoints
+from models.core import database
+from models.core.context import nobody
+from models.core.errors import NotFound, Problem
+from models.operations import metrics
+from web.http.endpoint import endpoint
+from web.http.shared_result import Shared
+from web.http.thread_pool import Pool
+from web.operations import health
+
+T = TypeVar("T")
+
+
+class Probe(Generic[T]):
+    """Query whose result all callers share for `health.SHARED_SECONDS`: these paths are public."""
+
+    def __init__(self, query: Callable[[], T]) -> None:
+        self._query = query
+        self._shared: Shared[T] | None = None
+
+    async def get(self, pool: Pool) -> T:
+        """Return the result of the query, at most `health.SHARED_SECONDS` old. It runs in a thread of `pool`."""
+        if self._shared is None:
+            self._shared = Shared(lambda: pool.run(self._run))
+        return await self._shared.get(health.SHARED_SECONDS)
+
+    def _run(self) -> T:
+        with database.transaction(nobody(), timeout=health.PROBE_TIMEOUT):
+            return self._query()
+
+
+class NoHeartbeat(Problem):
+    """A process has shown no heartbeat for longer than `metrics.HEARTBEAT_TIMEOUT`."""
+
+    code = "no_heartbeat"
+
+
+class Heartbeat(msgspec.Struct):
+    """Kind of process and the seconds since its newest heartbeat."""
+
+    process: str
+    seconds: float
+
+
+class ProcessHealth:
+    """`/healthz/{process}`: health of the relay, worker, clock and seal processes."""
+
+    def __init__(self) -> None:
+        self._ages = Probe(metrics.heartbeat_ages)
+
+    @endpoint(permission="public", rate=None, mode="async", response=Heartbeat, problems=(NoHeartbeat,))
+    async def on_get(self, req: Request, resp: Response, process: str) -> None:
+        """Check the heartbeat of a kind of process. 503 if no such process has shown one lately."""
+        ages = await self._ages.get(req.context.kit.pool)
+        if process not in ages:
+            raise NotFound
+        if ages[process] > metrics.HEARTBEAT_TIMEOUT:
+            raise NoHeartbeat(f"No {process} has shown a heartbeat within {metrics.HEARTBEAT_TIMEOUT:.0f} s.")
+        resp.media = Heartbeat(process, round(ages[process], 1))
+
+
+class AuditBehind(Problem):
+    """An entry has been unsealed, or sealed entries without a stored checkpoint, for too long."""
+
+    code = "audit_behind"
+
+
+class AuditHealthOut(msgspec.Struct):
+    """Number of unsealed entries, age of the oldest of them, and age of the newest stored checkpoint, in seconds."""
+
+    unsealed: int
+    oldest_unsealed_seconds: float
+    checkpoint_seconds: float | None
+
+
+class AuditHealth:
+    """`/healthz/audit`: health of sealing and checkpoints."""
+
+    def __init__(self) -> None:
+        self._gauges = Probe(checkpoints.gauges)
+
+    @endpoint(permission="public", rate=None, mode="async", response=AuditHealthOut, problems=(AuditBehind,))
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Check the sealing and the checkpoints of the audit trail. 503 if either is overdue."""
+        found = await self._gauges.get(req.context.kit.pool)
+        if found.oldest_unsealed_seconds > chain.OVERDUE:
+            raise AuditBehind(f"An entry has been unsealed for {found.oldest_unsealed_seconds:.0f} s.")
+        if found.checkpoint_overdue:
+            raise AuditBehind(f"No checkpoint has been stored within {checkpoints.OVERDUE:.0f} s.")
+        age = found.checkpoint_seconds
+        resp.media = AuditHealthOut(
+            found.unsealed, round(found.oldest_unsealed_seconds, 1), None if age is None else round(age, 1)
+        )
+
+
+def routes() -> list[tuple[str, object]]:
+    """Return the probes of one application by URI template. Their shared results belong to its event loop."""
+    return [("/healthz/audit", AuditHealth()), ("/healthz/{process}", ProcessHealth())]
