@@ -87,13 +87,8 @@ def _private_keys() -> list[Ed25519PrivateKey]:
 
 
 def new_key() -> str:
-<<<<<<< HEAD
-    """A new private key, for `AUDIT_CHECKPOINT_KEYS`."""
-    return base64url.encode(Ed25519PrivateKey.generate().private_bytes_raw())
-=======
     """Return a new private key for `AUDIT_CHECKPOINT_KEYS`."""
-    return _text(Ed25519PrivateKey.generate().private_bytes_raw())
->>>>>>> 951a4a3 (audit: standard names for chain, checkpoints, retention and stores)
+    return base64url.encode(Ed25519PrivateKey.generate().private_bytes_raw())
 
 
 def public_key_set() -> dict[str, Any]:
@@ -137,32 +132,18 @@ def verify_document(document: str, public: PublicKeys) -> dict[str, Any]:
         InvalidSignedDocument: the line was changed, or was signed with none of these keys.
     """
     try:
-<<<<<<< HEAD
-        said = json.loads(document, parse_float=Decimal, parse_int=Decimal)
-        signature = base64url.decode(said["signature"])
-        claimed = {name: part for name, part in said.items() if name != "signature"}
-        # There is more than one way to write some bytes in base64, and one in which we do.
-        if canonical(said) != document or base64url.encode(signature) != said["signature"]:
-            raise Unsigned("it is not in canonical form")
-        public[said["key"]].verify(signature, canonical(claimed).encode())
-    except KeyError as error:
-        raise Unsigned(f"no public key, or no member, of the name {error}") from None
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        raise Unsigned("it is no signed document") from None
-=======
         statement = json.loads(document, parse_float=Decimal, parse_int=Decimal)
-        signature = _unpadded(statement["signature"])
+        signature = base64url.decode(statement["signature"])
         claimed = {name: part for name, part in statement.items() if name != "signature"}
         # Several base64 texts decode to the same bytes. Accept the one that `sign` writes, so that no character can
         # be changed.
-        if canonical(statement) != document or _text(signature) != statement["signature"]:
+        if canonical(statement) != document or base64url.encode(signature) != statement["signature"]:
             raise InvalidSignedDocument("it is not in canonical form")
         public[statement["key"]].verify(signature, canonical(claimed).encode())
     except KeyError as error:
         raise InvalidSignedDocument(f"no public key, or no member, of the name {error}") from None
-    except (ValueError, TypeError, AttributeError, RecursionError, binascii.Error):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise InvalidSignedDocument("it is no signed document") from None
->>>>>>> 951a4a3 (audit: standard names for chain, checkpoints, retention and stores)
     except InvalidSignature:
         raise InvalidSignedDocument("its signature is wrong") from None
     return dict(claimed)

@@ -23,7 +23,7 @@ from settings import settings
 
 def main(argv: list[str]) -> int:
     """Run the command and return its exit status."""
-    given = options.parser().parse_args(argv)
+    given = options.parse(argv)
     try:
         return COMMANDS[given.verb](given)
     except (SetupError, OSError, CheckpointConflict, peewee.DatabaseError, RuntimeError) as error:

@@ -1,6 +1,5 @@
 """Read and write the keys of verification."""
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,14 @@ from typing import Any
 from models.audit import chain, checkpoints
 from models.audit.chain import KeyLookup
 from models.audit.checkpoints import PublicKeys
-from models.core import keys
+from models.core import base64url, keys
 from scripts.devstack.progress import SetupError
 
 
 def mac_keys() -> dict[str, str]:
     """Return the MAC keys of all root versions. A holder of these keys can seal entries."""
     found = {version: chain.mac_key(version) for version in keys.versions()}
-    return {str(version): base64.urlsafe_b64encode(key).decode() for version, key in found.items()}
+    return {str(version): base64url.encode(key) for version, key in found.items()}
 
 
 def key_lookup(path: Path | None) -> KeyLookup:
@@ -28,7 +27,7 @@ def key_lookup(path: Path | None) -> KeyLookup:
         chain.mac_key(keys.active_version())
         return chain.mac_key
     try:
-        read = {int(version): base64.urlsafe_b64decode(key) for version, key in _json(path).items()}
+        read = {int(version): base64url.decode(key) for version, key in _json(path).items()}
     except (ValueError, AttributeError, TypeError) as error:
         raise SetupError(f"{path}: {error}") from None
     return lambda version: read[int(version)]

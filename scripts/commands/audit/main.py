@@ -22,15 +22,9 @@ DATABASE_VARIABLES = (
 
 
 def main(argv: list[str]) -> int:
-<<<<<<< HEAD
-    """Run the command; return its exit status."""
-    given = options.parse(argv)
-    command = [sys.executable, "-m", "scripts.commands.audit.work", *argv]
-=======
     """Run the command and return its exit status."""
-    given = options.parser().parse_args(argv)
+    given = options.parse(argv)
     command = [sys.executable, "-m", "scripts.commands.audit.commands", *argv]
->>>>>>> 951a4a3 (audit: standard names for chain, checkpoints, retention and stores)
     return subprocess.run(command, env=environment(given.var, os.environ), check=False).returncode
 
 

@@ -27,11 +27,7 @@ def record(brand_id, times=1):
 
 def trail(brand_id):
     with transaction(context.for_sealer()):
-<<<<<<< HEAD
-        return chain.sealed(brand_id), chain.get_head_for_update(brand_id or chain.PLATFORM)
-=======
         return chain.sealed_entries(brand_id), chain.get_head_for_update(brand_id or chain.PLATFORM)
->>>>>>> 951a4a3 (audit: standard names for chain, checkpoints, retention and stores)
 
 
 def test_sealer_seals_every_tenant_that_has_entries(db_clean):
