@@ -8,7 +8,7 @@ from falcon.asgi import Request, Response
 
 from models.audit import chain, checkpoints
 from models.core import database
-from models.core.context import nobody
+from models.core.context import unauthenticated
 from models.core.errors import NotFound, Problem
 from models.operations import metrics
 from web.http.endpoint import endpoint
@@ -33,7 +33,7 @@ class Probe(Generic[T]):
         return await self._shared.get(health.SHARED_SECONDS)
 
     def _run(self) -> T:
-        with database.transaction(nobody(), timeout=health.PROBE_TIMEOUT):
+        with database.transaction(unauthenticated(), timeout=health.PROBE_TIMEOUT):
             return self._query()
 
 
