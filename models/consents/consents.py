@@ -15,7 +15,7 @@ from models.core.database import Row, new_id, row, value
 from models.core.errors import Invalid, NotFound
 
 Tier = Literal["essential", "analytics", "marketing", "ai_processing"]
-"""What a consent allows. SQL owns the list (a CHECK constraint); a test compares the two."""
+"""Purposes that a consent allows. SQL owns the list (a CHECK constraint); a test compares the two."""
 
 TIERS: tuple[Tier, ...] = get_args(Tier)
 

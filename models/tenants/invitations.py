@@ -15,7 +15,7 @@ from models.jobs.ledger import enqueue, ring
 
 LINK_PURPOSE = "invitation"
 LIFETIME = timedelta(days=7)
-"""How long the link is valid once the mail server has accepted the mail."""
+"""Validity of the link, counted from the delivery to the mail server."""
 _EXPIRY = signed_links.MAIL_PERIOD + LIFETIME
 MOST_A_DAY = 200
 """Maximum number of invitations of one brand within a day."""

@@ -19,6 +19,7 @@ SUBJECTS = (
     "scans.scans",
     "tenants.assignments",
     "tenants.brands",
+    "tenants.invitations",
     "tenants.members",
 )
 

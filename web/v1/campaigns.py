@@ -1,4 +1,4 @@
-"""Campaigns, their launch and their codes."""
+"""Resources of campaigns, their launch and their printed codes."""
 
 import io
 from datetime import datetime
@@ -33,14 +33,14 @@ CampaignType = Annotated[Kind, msgspec.Meta(description="A Locker Drop, an Event
 
 
 class CampaignFilter(PageQuery, kw_only=True):
-    """Which campaigns to list."""
+    """Filter of the list of campaigns."""
 
-    status: Annotated[Status, msgspec.Meta(description="How far they are.")] | None = None
+    status: Annotated[Status, msgspec.Meta(description="Only campaigns with this status.")] | None = None
     type: CampaignType | None = None
 
 
 class CampaignIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A campaign to be made. What the configuration leaves out has its default."""
+    """A new campaign. Fields that the configuration leaves out get their defaults."""
 
     name: Text200
     type: CampaignType
@@ -48,7 +48,7 @@ class CampaignIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class CampaignReplacement(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What takes the place of all that can be changed of a campaign."""
+    """New values of all fields of a campaign that can be changed."""
 
     name: Text200
     type: CampaignType
@@ -71,18 +71,18 @@ class CampaignOut(msgspec.Struct):
 
     @classmethod
     def of(cls, campaign: campaigns.Campaign) -> "CampaignOut":
-        """A campaign as the members of its brand see it."""
+        """Build the response for a campaign."""
         return msgspec.convert(campaign, cls, from_attributes=True)
 
 
 class CodeIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A code to be made. The label tells it from the campaign's other codes: where it hangs, say."""
+    """A new code. The label is unique within the campaign, e.g. the place of the code."""
 
     label: Text200
 
 
 class CodeOut(msgspec.Struct):
-    """A signed code: `url` is what its picture says, `token` what a scan sends."""
+    """A signed code. `url` is the contents of its picture; a scan sends `token`."""
 
     id: UUID
     campaign_id: UUID
@@ -94,28 +94,28 @@ class CodeOut(msgspec.Struct):
 
     @classmethod
     def of(cls, code: codes.QrCode) -> "CodeOut":
-        """A code as the members of its brand see it. The token is signed anew each time, and the same each time."""
+        """Build the response for a code. The token is computed; the result is the same each time."""
         token = codes.make_token(code.id, code.key_version)
         url = codes.url_of(token)
         return cls(code.id, code.campaign_id, code.label, token, url, code.created_at, code.disabled_at)
 
 
 class Campaigns:
-    """`/api/v1/campaigns`: a brand's campaigns."""
+    """`/api/v1/campaigns`: the campaigns of a brand."""
 
     @endpoint(query=CampaignFilter, response=Page[CampaignOut], permission="campaigns:read")
     def on_get(self, req: Request, resp: Response) -> None:
         """List campaigns, newest first."""
-        asked: CampaignFilter = req.context.query
-        scope = f"campaigns:{asked.status}:{asked.type}"
+        query: CampaignFilter = req.context.query
+        scope = f"campaigns:{query.status}:{query.type}"
         found = campaigns.find(
-            limit=asked.limit + 1,
-            after=after(asked.cursor, tuple[datetime, UUID], scope=scope),
-            status=asked.status,
-            kind=asked.type,
+            limit=query.limit + 1,
+            after=after(query.cursor, tuple[datetime, UUID], scope=scope),
+            status=query.status,
+            kind=query.type,
         )
         items = [CampaignOut.of(campaign) for campaign in found]
-        resp.media = page_of(items, asked.limit, lambda item: (item.created_at, item.id), scope=scope)
+        resp.media = page_of(items, query.limit, lambda item: (item.created_at, item.id), scope=scope)
 
     @endpoint(
         body=CampaignIn,
@@ -126,9 +126,9 @@ class Campaigns:
         idempotent=True,
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Make a campaign, as a draft."""
-        asked: CampaignIn = req.context.body
-        campaign = campaigns.create(name=asked.name, kind=asked.type, config=asked.config)
+        """Create a draft campaign."""
+        body: CampaignIn = req.context.body
+        campaign = campaigns.create(name=body.name, kind=body.type, config=body.config)
         audited(req, table="campaigns", record_id=campaign.id, after=_content(campaign))
         resp.location = f"/api/v1/campaigns/{campaign.id}"
         etag(resp, campaign.version)
@@ -153,11 +153,11 @@ class Campaign:
         problems=(CampaignCompleted, FixedSinceLaunch, LaunchInProgress, PreconditionFailed),
     )
     def on_put(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """Replace a campaign's name, type and configuration. The type and the time zone are fixed by its launch."""
-        asked: CampaignReplacement = req.context.body
+        """Replace a campaign's name, type and configuration. The launch fixes type and time zone."""
+        body: CampaignReplacement = req.context.body
         campaign = campaigns.get_for_update(campaign_id)
         require_match(req, campaign.version)
-        replaced = campaigns.replace(campaign, name=asked.name, kind=asked.type, config=asked.config)
+        replaced = campaigns.replace(campaign, name=body.name, kind=body.type, config=body.config)
         before, now = changes(_content(campaign), _content(replaced))
         audited(req, table="campaigns", record_id=campaign_id, before=before, after=now)
         etag(resp, replaced.version)
@@ -165,7 +165,7 @@ class Campaign:
 
 
 class CampaignLaunch:
-    """`/api/v1/campaigns/{campaign_id}/launch`: start the launch and answer with the job that carries it."""
+    """`/api/v1/campaigns/{campaign_id}/launch`: start the launch job."""
 
     @endpoint(
         response=JobOut,
@@ -176,7 +176,7 @@ class CampaignLaunch:
         problems=(BrandArchived, IllegalTransition, NotReady),
     )
     def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """Launch a campaign. While a launch is under way, asking again answers with the same job."""
+        """Launch a campaign. Return the running launch job if there is one."""
         job = launch.start(campaign_id)
         audited(req, table="campaigns", record_id=campaign_id, after={"launch_job_id": job.id})
         accept(resp, job)
@@ -188,10 +188,10 @@ class CampaignCodes:
     @endpoint(query=PageQuery, response=Page[CodeOut], permission="campaigns:read")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
         """List a campaign's codes, oldest first."""
-        asked: PageQuery = req.context.query
+        query: PageQuery = req.context.query
         scope = f"codes:{campaigns.get(campaign_id).id}"
-        found = codes.find(campaign_id, limit=asked.limit + 1, after=after(asked.cursor, UUID, scope=scope))
-        resp.media = page_of([CodeOut.of(code) for code in found], asked.limit, lambda item: item.id, scope=scope)
+        found = codes.find(campaign_id, limit=query.limit + 1, after=after(query.cursor, UUID, scope=scope))
+        resp.media = page_of([CodeOut.of(code) for code in found], query.limit, lambda item: item.id, scope=scope)
 
     @endpoint(
         body=CodeIn,
@@ -203,9 +203,9 @@ class CampaignCodes:
         problems=(CampaignCompleted, LabelTaken),
     )
     def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """Make a code for a campaign."""
-        asked: CodeIn = req.context.body
-        code = codes.add(campaign_id, asked.label)
+        """Create a code for a campaign."""
+        body: CodeIn = req.context.body
+        code = codes.add(campaign_id, body.label)
         after = {"campaign_id": campaign_id, "label": code.label, "key_version": code.key_version}
         audited(req, table="qr_codes", record_id=code.id, after=after)
         resp.location = f"/api/v1/campaigns/{campaign_id}/codes/{code.id}"
@@ -213,7 +213,7 @@ class CampaignCodes:
 
 
 class CampaignCode:
-    """`/api/v1/campaigns/{campaign_id}/codes/{code_id}`: one of them."""
+    """`/api/v1/campaigns/{campaign_id}/codes/{code_id}`: one code."""
 
     @endpoint(response=CodeOut, permission="campaigns:read")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
@@ -222,11 +222,11 @@ class CampaignCode:
 
 
 class CampaignCodeImage:
-    """`/api/v1/campaigns/{campaign_id}/codes/{code_id}/image`: its picture."""
+    """`/api/v1/campaigns/{campaign_id}/codes/{code_id}/image`: the picture of a code."""
 
     @endpoint(permission="campaigns:read", media="image/svg+xml")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
-        """Draw a code as SVG. It is ready for print at any size, and readable with a quarter of it gone."""
+        """Return a code as SVG for print at any size. It is readable with up to a quarter of it damaged."""
         code = CodeOut.of(codes.get(campaign_id, code_id))
         picture = io.BytesIO()
         segno.make(code.url, error="q", micro=False).save(picture, kind="svg", scale=8, title=texts.for_xml(code.label))

@@ -1,4 +1,4 @@
-"""Consents: one's own, and the notice that they are given under."""
+"""Resources of the caller's consents, and of the default notice."""
 
 from datetime import datetime
 from typing import Any
@@ -20,13 +20,13 @@ _LIST = "consents"
 
 
 class NoticeQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """Which language a notice is wanted in; English where there is none in it."""
+    """Language of the notice; English if the notice is not available in it."""
 
     locale: Locale = "en"
 
 
 class NoticeOut(msgspec.Struct):
-    """The words that consents are given under; `sha256` is of the body in UTF-8. A version never changes."""
+    """A version of a notice; it never changes. `sha256`: SHA-256 of the body in UTF-8."""
 
     id: UUID
     version: int
@@ -38,14 +38,14 @@ class NoticeOut(msgspec.Struct):
 
     @classmethod
     def of(cls, notice: notices.Notice) -> "NoticeOut":
-        """A notice as it is to be shown."""
+        """Build the response for a notice."""
         return cls(
             notice.id, notice.version, notice.locale, notice.title, notice.body, notice.body_sha256, notice.tiers
         )
 
 
 class ConsentIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What is agreed to. Without `brand_id` for every brand, without `notice_id` under the default notice."""
+    """A consent to give. Without `brand_id`: for every brand. Without `notice_id`: under the default notice."""
 
     tier: Tier
     brand_id: UUID | None = None
@@ -54,7 +54,7 @@ class ConsentIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ConsentOut(msgspec.Struct):
-    """A consent; `active` while it is in force."""
+    """A consent. `active`: neither withdrawn nor expired."""
 
     id: UUID
     tier: str
@@ -68,7 +68,7 @@ class ConsentOut(msgspec.Struct):
 
     @classmethod
     def of(cls, consent: consents.Consent) -> "ConsentOut":
-        """A consent as its giver sees it."""
+        """Build the response for a consent."""
         return cls(
             id=consent.id,
             tier=consent.consent_tier,
@@ -83,15 +83,15 @@ class ConsentOut(msgspec.Struct):
 
 
 class Consents:
-    """`/api/v1/consents`: one's own consents."""
+    """`/api/v1/consents`: the caller's consents."""
 
     @endpoint(query=PageQuery, response=Page[ConsentOut], permission="authenticated")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List the caller's consents, newest first, also those that are over."""
-        asked: PageQuery = req.context.query
-        found = consents.own(asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=_LIST))
+        """List the caller's consents, newest first, also those that are no longer in force."""
+        query: PageQuery = req.context.query
+        found = consents.own(query.limit + 1, after(query.cursor, tuple[datetime, UUID], scope=_LIST))
         items = [ConsentOut.of(consent) for consent in found]
-        resp.media = page_of(items, asked.limit, lambda c: (c.granted_at, c.id), scope=_LIST)
+        resp.media = page_of(items, query.limit, lambda c: (c.granted_at, c.id), scope=_LIST)
 
     @endpoint(
         body=ConsentIn,
@@ -103,10 +103,10 @@ class Consents:
         problems=(NoticeNotInForce, TierNotInNotice, UnknownBrand, UnknownNotice),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Give a consent. If it is in force already, the answer is 200 and nothing changes."""
-        asked: ConsentIn = req.context.body
+        """Give a consent. A consent in force stays as it is (200)."""
+        body: ConsentIn = req.context.body
         consent, created = consents.grant(
-            asked.tier, brand_id=asked.brand_id, notice_id=asked.notice_id, locale=asked.locale
+            body.tier, brand_id=body.brand_id, notice_id=body.notice_id, locale=body.locale
         )
         audited(req, table="consents", record_id=consent.id, after={**_content(consent), "new": created})
         if not created:
@@ -116,7 +116,7 @@ class Consents:
 
 
 class Consent:
-    """`/api/v1/consents/{consent_id}`: one of one's own consents."""
+    """`/api/v1/consents/{consent_id}`: one of the caller's consents."""
 
     @endpoint(response=ConsentOut, permission="authenticated")
     def on_get(self, req: Request, resp: Response, consent_id: UUID) -> None:
@@ -125,7 +125,7 @@ class Consent:
 
     @endpoint(status=204, permission="authenticated", audit="consent.revoke")
     def on_delete(self, req: Request, resp: Response, consent_id: UUID) -> None:
-        """Take a consent back, with effect at once. Taking it back again changes nothing."""
+        """Withdraw a consent with immediate effect. A withdrawn consent stays as it is."""
         consent = consents.get(consent_id)
         changed = consents.revoke(consent_id)
         audited(req, table="consents", record_id=consent_id, before=_content(consent), after={"changed": changed})
@@ -136,11 +136,11 @@ def _content(consent: consents.Consent) -> dict[str, Any]:
 
 
 class DefaultNotice:
-    """`/api/v1/consent-notices/default`: the words that consents are given under unless a campaign has its own."""
+    """`/api/v1/consent-notices/default`: the notice of campaigns that name no other."""
 
     @endpoint(query=NoticeQuery, response=NoticeOut, permission="public", problems=(NotFound,))
     def on_get(self, req: Request, resp: Response) -> None:
-        """Read the notice that consents are given under unless a campaign has its own, in the version in force."""
+        """Read the default notice in the version in force. It applies unless a campaign names another notice."""
         notice = notices.default(req.context.query.locale)
         etag(resp, notice.body_sha256)
         resp.set_header("Cache-Control", "public, max-age=60")

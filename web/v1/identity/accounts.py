@@ -9,17 +9,14 @@ from msgspec import UNSET, UnsetType
 
 from models.consents.consents import Tier, TierNotInNotice
 from models.consents.notices import NoticeNotInForce, UnknownNotice
-from models.core import emails, signed_links
+from models.core import emails
 from models.core.context import unauthenticated
 from models.core.database import transaction
 from models.core.errors import PreconditionFailed
 from models.core.signed_links import LinkInvalid
 from models.identity import access_tokens, accounts, passwords, sessions, signups
-from models.identity.accounts import EmailInUse
 from models.identity.sessions import InvalidCredentials
 from models.identity.signups import AlreadyRegistered
-from models.tenants import invitations
-from models.tenants.invitations import AlreadyMember
 from web.http.client_address import partition
 from web.http.datetimes import Instant
 from web.http.endpoint import audited, endpoint, etag, require_match
@@ -64,22 +61,6 @@ class VerificationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     locale: Locale = "en"
     consent_tiers: Tiers = []
     notice_id: NoticeId | None = None
-
-
-class AcceptanceIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Who accepts an invitation."""
-
-    token: Token
-    password: NewPassword
-    name: Text200 | None = None
-    locale: Locale = "en"
-
-
-class AcceptanceOut(msgspec.Struct):
-    """The member is there, and can sign in with this address."""
-
-    email: str
-    status: Literal["accepted"] = "accepted"
 
 
 class LoginIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -143,13 +124,6 @@ class VerifiedOut(msgspec.Struct):
 
     status: Literal["verified"] = "verified"
     session: SessionOut | None = None
-
-
-class TakenUpOut(msgspec.Struct):
-    """The caller works for this brand, and gets a token that says so next."""
-
-    brand_id: UUID
-    status: Literal["accepted"] = "accepted"
 
 
 class KeySetOut(msgspec.Struct):
@@ -257,36 +231,6 @@ class Verification:
         resp.media = VerifiedOut(session=SessionOut.of(session) if session else None)
 
 
-class Acceptance:
-    """`/api/v1/auth/accept-invitation`: follow the link of an invitation."""
-
-    @endpoint(
-        credentials=True,
-        own_sign_in=True,
-        body=AcceptanceIn,
-        response=AcceptanceOut,
-        permission="public",
-        refused_as="invitation.accept",
-        rate="30/minute",
-        slow=True,
-        chooses_password=True,
-        outward=True,
-        problems=(LinkInvalid, EmailInUse),
-    )
-    def on_post(self, req: Request, resp: Response) -> None:
-        """Accept an invitation into a brand and choose a password. The link is good once, and for a week."""
-        asked: AcceptanceIn = req.context.body
-        # Before the password is looked at and hashed: that is work that only our own links may cause.
-        invitation_id = signed_links.read(invitations.LINK_PURPOSE, asked.token)
-        with transaction(req.context.identity):
-            email = invitations.owner(invitation_id)
-        passwords.require_good(asked.password, email, asked.name)
-        password_hash = passwords.hash(asked.password)
-        with transaction(req.context.identity):
-            invitations.accept(invitation_id, password_hash, asked.name, asked.locale)
-        resp.media = AcceptanceOut(email)
-
-
 class Login:
     """`/api/v1/auth/login`: sign in."""
 
@@ -367,26 +311,6 @@ class Me:
         resp.media = ProfileOut.of(after)
 
 
-class OwnInvitation:
-    """`/api/v1/users/me/invitation`: an invitation to one's own address."""
-
-    @endpoint(
-        credentials=True,
-        body=TokenIn,
-        response=TakenUpOut,
-        permission="authenticated",
-        problems=(LinkInvalid, AlreadyMember),
-    )
-    def on_post(self, req: Request, resp: Response) -> None:
-        """Take up an invitation with the account that one has. A fan becomes a member of the brand.
-
-        The access token in use speaks of a fan, and is refused from then on (401 `session_ended`): refresh it.
-        """
-        resp.media = TakenUpOut(
-            invitations.accept_as_fan(signed_links.read(invitations.LINK_PURPOSE, req.context.body.token))
-        )
-
-
 def _version(profile: accounts.Profile) -> str:
     return f"{profile.updated_at.isoformat()};{','.join(profile.consent_tiers)}"
 
@@ -406,10 +330,8 @@ class KeySet:
 ROUTES: list[tuple[str, object]] = [
     ("/api/v1/auth/signup", Signup()),
     ("/api/v1/auth/verify", Verification()),
-    ("/api/v1/auth/accept-invitation", Acceptance()),
     ("/api/v1/auth/login", Login()),
     ("/api/v1/auth/anonymous", Anonymous()),
     ("/api/v1/users/me", Me()),
-    ("/api/v1/users/me/invitation", OwnInvitation()),
     ("/.well-known/jwks.json", KeySet()),
 ]

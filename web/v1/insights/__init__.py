@@ -1,1 +1,1 @@
-"""Endpoints of the overview."""
+"""Resources of the domain insights: the overview."""

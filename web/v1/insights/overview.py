@@ -1,4 +1,4 @@
-"""Analytics: how a brand's campaigns do."""
+"""Resource of the overview: the numbers of a brand's campaigns."""
 
 from typing import Annotated
 from uuid import UUID
@@ -16,7 +16,7 @@ Hour = Annotated[Instant, msgspec.Meta(description="RFC 3339; a whole hour in UT
 
 
 class OverviewQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename={"start": "from", "end": "to"}):
-    """What to look at: one campaign or all of them, all time or a part of it."""
+    """Selection: one campaign or all campaigns, all time or a window."""
 
     campaign_id: UUID | None = None
     start: Hour | None = None
@@ -24,14 +24,14 @@ class OverviewQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, re
 
 
 class WindowOut(msgspec.Struct, rename={"start": "from", "end": "to"}):
-    """The hours that were looked at; null is no bound."""
+    """The window of the numbers; null is no bound."""
 
     start: Instant | None
     end: Instant | None
 
 
 class NumbersOut(msgspec.Struct):
-    """The numbers of one campaign, or of all of them. `definitions` says what each of them means."""
+    """The numbers of one campaign, or of all campaigns together. `definitions` of the overview defines each number."""
 
     scans: int
     accepted: int
@@ -50,7 +50,7 @@ class NumbersOut(msgspec.Struct):
 
     @classmethod
     def of(cls, numbers: Numbers) -> "NumbersOut":
-        """Numbers as they are shown: what nobody has recorded yet is null, with the reason."""
+        """Build the response for numbers. A number without data is null and has a reason."""
         return cls(
             scans=numbers.scans,
             accepted=numbers.accepted,
@@ -78,7 +78,7 @@ class CampaignNumbersOut(NumbersOut):
 
 
 class OverviewOut(msgspec.Struct):
-    """The overview. Once it is `settled`, only new scans change it."""
+    """The overview. If `settled` is true, only new scans change it."""
 
     as_of: Instant
     window: WindowOut
@@ -91,7 +91,7 @@ class OverviewOut(msgspec.Struct):
 
     @classmethod
     def of(cls, found: overview.Overview) -> "OverviewOut":
-        """An overview as the members of the brand see it."""
+        """Build the response for an overview."""
         return cls(
             as_of=found.as_of,
             window=WindowOut(found.window.start, found.window.end),
@@ -112,19 +112,19 @@ class OverviewOut(msgspec.Struct):
         )
 
 
-class AnalyticsOverview:
-    """`/api/v1/analytics/overview`: what a brand's campaigns have reached."""
+class Overview:
+    """`/api/v1/analytics/overview`: the numbers of a brand's campaigns."""
 
     @endpoint(query=OverviewQuery, response=OverviewOut, permission="analytics:read", problems=(NotFound,))
     def on_get(self, req: Request, resp: Response) -> None:
-        """Read what a brand's campaigns have reached. Every number says what it means, and how settled it is."""
-        asked: OverviewQuery = req.context.query
-        window = Window.of(asked.start, asked.end)
-        if asked.start and asked.end and asked.start >= asked.end:
+        """Read the numbers of a brand's campaigns, with their definitions and their provisional share."""
+        query: OverviewQuery = req.context.query
+        window = Window.of(query.start, query.end)
+        if query.start and query.end and query.start >= query.end:
             raise Invalid("to", "not after from")
-        found = overview.overview(asked.campaign_id, window)
+        found = overview.overview(query.campaign_id, window)
         resp.cache_control = ["no-store"]
         resp.media = OverviewOut.of(found)
 
 
-ROUTES: list[tuple[str, object]] = [("/api/v1/analytics/overview", AnalyticsOverview())]
+ROUTES: list[tuple[str, object]] = [("/api/v1/analytics/overview", Overview())]

@@ -1,1 +1,1 @@
-"""Endpoints of brands, members and assignments."""
+"""Resources of the domain tenants: brands, members, invitations and their acceptance, assignments."""

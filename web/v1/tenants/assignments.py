@@ -1,4 +1,4 @@
-"""Assignments: which creators see which campaigns."""
+"""Resources of assignments: the campaigns that a Creator may see."""
 
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from web.http.endpoint import Page, PageQuery, after, audited, endpoint, page_of
 
 
 class AssignmentOut(msgspec.Struct):
-    """A creator who sees the campaign. Where people sign in elsewhere, they may have no address here."""
+    """An assignment. `email` may be null if an external identity provider signs the Creator in."""
 
     user_id: UUID
     email: str | None
@@ -24,29 +24,29 @@ class AssignmentOut(msgspec.Struct):
 
     @classmethod
     def of(cls, assignment: assignments.Assignment) -> "AssignmentOut":
-        """An assignment as campaign managers see it."""
+        """Build the response for an assignment."""
         return msgspec.convert(assignment, cls, from_attributes=True)
 
 
 class Assignments:
-    """`/api/v1/campaigns/{campaign_id}/assignments`: the creators who see a campaign."""
+    """`/api/v1/campaigns/{campaign_id}/assignments`: the Creators who are assigned to a campaign."""
 
     @endpoint(
         query=PageQuery, response=Page[AssignmentOut], permission="campaigns:assign", audit="campaign.list_assigned"
     )
     def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """List the creators who see a campaign, the oldest accounts first."""
-        asked: PageQuery = req.context.query
+        """List the Creators who are assigned to a campaign, ordered by id."""
+        query: PageQuery = req.context.query
         scope = f"assignments:{campaigns.get(campaign_id).id}"
-        found = assignments.page(campaign_id, asked.limit + 1, after(asked.cursor, UUID, scope=scope))
+        found = assignments.page(campaign_id, query.limit + 1, after(query.cursor, UUID, scope=scope))
         items = [AssignmentOut.of(assignment) for assignment in found]
-        shown = [item.user_id for item in items[: asked.limit]]
+        shown = [item.user_id for item in items[: query.limit]]
         audited(req, table="campaigns", record_id=campaign_id, shown=shown)
-        resp.media = page_of(items, asked.limit, lambda item: item.user_id, scope=scope)
+        resp.media = page_of(items, query.limit, lambda item: item.user_id, scope=scope)
 
 
 class Assignment:
-    """`/api/v1/campaigns/{campaign_id}/assignments/{user_id}`: whether a creator does."""
+    """`/api/v1/campaigns/{campaign_id}/assignments/{user_id}`: one assignment."""
 
     @endpoint(
         status=204,
@@ -55,14 +55,14 @@ class Assignment:
         problems=(NotACreator, PreconditionFailed),
     )
     def on_put(self, req: Request, resp: Response, campaign_id: UUID, user_id: UUID) -> None:
-        """Let a creator see a campaign. Doing so twice changes nothing; an `If-Match` means the campaign."""
+        """Assign a Creator to a campaign. An existing assignment stays. `If-Match` refers to the campaign."""
         require_match(req, campaigns.get(campaign_id).version)
         assignments.assign(campaign_id, user_id)
         audited(req, table="campaigns", record_id=campaign_id, after={"creator": user_id})
 
     @endpoint(status=204, permission="campaigns:assign", audit="campaign.unassign")
     def on_delete(self, req: Request, resp: Response, campaign_id: UUID, user_id: UUID) -> None:
-        """Take a campaign out of a creator's sight, from the next request on."""
+        """Delete an assignment. The Creator loses access with the next request."""
         assignments.unassign(campaign_id, user_id)
         audited(req, table="campaigns", record_id=campaign_id, before={"creator": user_id})
 

@@ -1,4 +1,4 @@
-"""Brands: the tenants."""
+"""Resources of brands."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -31,9 +31,9 @@ Color = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}$(?!\n)", description
 
 
 class BrandSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """What a brand can set; what is left out stays as it is, and null takes it away.
+    """Settings of a brand. A setting that is left out stays as it is; null removes it.
 
-    `locale` is the language of its mails, `timezone` what its calendar goes by.
+    `locale`: language of the brand's mails. `timezone`: time zone of the brand's calendar.
     """
 
     locale: Locale | UnsetType | None = UNSET
@@ -43,22 +43,22 @@ class BrandSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fr
     color: Color | UnsetType | None = UNSET
 
     def over(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """The settings with these in place of what they were."""
-        said = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not UNSET}
-        if said.get("support_email"):
-            said["support_email"] = emails.normalise(said["support_email"], field="settings.support_email")
-        return {name: value for name, value in {**settings, **said}.items() if value is not None}
+        """Return the settings with these changes applied."""
+        given = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not UNSET}
+        if given.get("support_email"):
+            given["support_email"] = emails.normalise(given["support_email"], field="settings.support_email")
+        return {name: value for name, value in {**settings, **given}.items() if value is not None}
 
 
 class BrandFilter(PageQuery, kw_only=True):
-    """Which brands to list."""
+    """Filter of the list of brands."""
 
-    name: Annotated[Text200, msgspec.Meta(description="A part of the name.")] | None = None
-    status: Annotated[Literal["active", "archived"], msgspec.Meta(description="Whether archived.")] | None = None
+    name: Annotated[Text200, msgspec.Meta(description="Part of the name, in any case.")] | None = None
+    status: Annotated[Literal["active", "archived"], msgspec.Meta(description="Live or archived only.")] | None = None
 
 
 class BrandIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A brand, and who is invited to be its first admin."""
+    """A new brand; `admin_email` is invited as its first Brand Admin."""
 
     name: Text200
     admin_email: Email
@@ -66,10 +66,10 @@ class BrandIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class BrandChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What to change of a brand; what is left out stays.
+    """Changes of a brand. A field that is left out stays as it is.
 
-    `mfa_required_from`: from then on its members have to have a second factor, and their sessions may do nothing before
-    it is enrolled and shown; null: they may have one. Whoever has none is told by mail.
+    `mfa_required_from`: time from which sessions of members without MFA are refused; null makes MFA optional. Members
+    without an authenticator are notified by mail.
     """
 
     name: Text200 | UnsetType = UNSET
@@ -90,22 +90,22 @@ class BrandOut(msgspec.Struct):
 
     @classmethod
     def of(cls, brand: brands.Brand) -> "BrandOut":
-        """A brand as its members and system admins see it."""
+        """Build the response for a brand."""
         return msgspec.convert(brand, cls, from_attributes=True)
 
 
 class Brands:
-    """`/api/v1/brands`: all brands, for system admins."""
+    """`/api/v1/brands`: all brands. For system admins."""
 
     @endpoint(query=BrandFilter, response=Page[BrandOut], permission="brands:read")
     def on_get(self, req: Request, resp: Response) -> None:
         """List brands, newest first."""
-        asked: BrandFilter = req.context.query
-        scope = f"brands:{asked.status}:{asked.name}"
-        key = after(asked.cursor, tuple[datetime, UUID], scope=scope)
-        archived = None if asked.status is None else asked.status == "archived"
-        found = brands.page(asked.limit + 1, key, name=asked.name, archived=archived)
-        resp.media = page_of([BrandOut.of(b) for b in found], asked.limit, lambda b: (b.created_at, b.id), scope=scope)
+        query: BrandFilter = req.context.query
+        scope = f"brands:{query.status}:{query.name}"
+        key = after(query.cursor, tuple[datetime, UUID], scope=scope)
+        archived = None if query.status is None else query.status == "archived"
+        found = brands.page(query.limit + 1, key, name=query.name, archived=archived)
+        resp.media = page_of([BrandOut.of(b) for b in found], query.limit, lambda b: (b.created_at, b.id), scope=scope)
 
     @endpoint(
         body=BrandIn,
@@ -117,10 +117,10 @@ class Brands:
         problems=(EmailInUse,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Make a brand, and send its first admin an invitation."""
-        asked: BrandIn = req.context.body
-        email = emails.normalise(asked.admin_email, field="admin_email")
-        brand, invitation_id = brands.create(asked.name, asked.settings.over({}), email)
+        """Create a brand and invite its first Brand Admin."""
+        body: BrandIn = req.context.body
+        email = emails.normalise(body.admin_email, field="admin_email")
+        brand, invitation_id = brands.create(body.name, body.settings.over({}), email)
         invited = {"invitation": invitation_id, "admin_email": accounts.protect("email", email)}
         _, made = changes({}, _content(brand) | invited)
         audited(req, table="brands", record_id=brand.id, brand_id=brand.id, after=made)
@@ -130,12 +130,12 @@ class Brands:
 
 
 class Brand:
-    """`/api/v1/brands/{brand_id}`: a brand, for its members and system admins."""
+    """`/api/v1/brands/{brand_id}`: one brand. For its members and system admins."""
 
     @endpoint(response=BrandOut, permission="brand:read")
     def on_get(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """Read a brand."""
-        _answer(resp, brands.get(brand_id))
+        _respond(resp, brands.get(brand_id))
 
     @endpoint(
         body=BrandChange,
@@ -145,55 +145,55 @@ class Brand:
         problems=(PreconditionFailed, RecentAuthenticationRequired, TooMany),
     )
     def on_patch(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """Change a brand. Whether its members need a second factor takes recent authentication."""
-        asked: BrandChange = req.context.body
+        """Change a brand. A change of `mfa_required_from` needs recent authentication (step-up)."""
+        body: BrandChange = req.context.body
         brand = brands.get_for_update(brand_id)
         require_match(req, brand.version)
-        name = brand.name if asked.name is UNSET else asked.name
+        name = brand.name if body.name is UNSET else body.name
         required_from = brand.mfa_required_from
-        if asked.mfa_required_from is not UNSET:
-            required_from = in_utc("mfa_required_from", asked.mfa_required_from)
+        if body.mfa_required_from is not UNSET:
+            required_from = in_utc("mfa_required_from", body.mfa_required_from)
         if required_from != brand.mfa_required_from:
             step_up.require_recent()
-        changed = brands.change(brand, name, asked.settings.over(brand.settings), required_from)
+        changed = brands.change(brand, name, body.settings.over(brand.settings), required_from)
         before, now = changes(_content(brand), _content(changed))
         audited(req, table="brands", record_id=brand_id, brand_id=brand_id, before=before, after=now)
-        _answer(resp, changed)
+        _respond(resp, changed)
 
 
 class BrandArchive:
-    """`/api/v1/brands/{brand_id}/archive`: whether a brand is archived."""
+    """`/api/v1/brands/{brand_id}/archive`: archive or restore a brand."""
 
     @endpoint(response=BrandOut, permission="brands:write", audit="brand.archive", problems=(PreconditionFailed,))
     def on_put(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """Archive a brand. Its people's sessions end, nobody signs in for it, and its live campaigns are paused."""
+        """Archive a brand: end its members' sessions, refuse their sign-ins, and pause its active campaigns."""
         before = brands.get_for_update(brand_id)
         require_match(req, before.version)
         paused = brands.archive(brand_id)
-        _answer_archived(req, resp, before, paused_campaigns=paused)
+        _respond_archived(req, resp, before, paused_campaigns=paused)
 
     @endpoint(response=BrandOut, permission="brands:write", audit="brand.restore")
     def on_delete(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """Take a brand out of the archive. Its campaigns stay paused."""
+        """Restore an archived brand. Its campaigns stay paused."""
         before = brands.get(brand_id)
         brands.restore(brand_id)
-        _answer_archived(req, resp, before)
+        _respond_archived(req, resp, before)
 
 
-def _answer_archived(req: Request, resp: Response, before: brands.Brand, **with_it: Any) -> None:
+def _respond_archived(req: Request, resp: Response, before: brands.Brand, **more: Any) -> None:
     brand = brands.get(before.id)
-    was, now = {"archived_at": before.archived_at}, {"archived_at": brand.archived_at, **with_it}
+    was, now = {"archived_at": before.archived_at}, {"archived_at": brand.archived_at, **more}
     audited(req, table="brands", record_id=brand.id, brand_id=brand.id, before=was, after=now)
-    _answer(resp, brand)
+    _respond(resp, brand)
 
 
-def _answer(resp: Response, brand: brands.Brand) -> None:
+def _respond(resp: Response, brand: brands.Brand) -> None:
     etag(resp, brand.version)
     resp.media = BrandOut.of(brand)
 
 
 def _content(brand: brands.Brand) -> dict[str, Any]:
-    """What can be changed of it; addresses protected."""
+    """Return the fields that can be changed, for the audit trail; addresses as keyed hashes."""
     settings = dict(brand.settings)
     if "support_email" in settings:
         settings["support_email"] = accounts.protect("email", settings["support_email"])
