@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from models.core import keys
 from models.core.database import execute, row, rows, value
 from models.core.errors import Conflict, NotFound, TooMany
 from models.jobs.ledger import enqueue
-
-MemberRole = Literal["Brand Admin", "Campaign Manager", "Creator"]
-"""Roles within a brand. SQL owns the list (`app.is_member_role`); a test compares the two."""
 
 ANNOUNCEMENTS = 5
 """Maximum number of MFA notifications of one brand within `DAY`; each one mails all members without MFA."""

@@ -140,7 +140,8 @@ begin
     if person.role = 'Brand Admin' and (p_role, p_brand_id) is distinct from (person.role, person.brand_id)
         and not exists (
             select from public.users u join public.roles r on r.id = u.role_id
-            where u.brand_id = person.brand_id and r.name = 'Brand Admin' and u.id <> p_user_id and u.suspended_at is null)
+            where u.brand_id = person.brand_id and r.name = 'Brand Admin' and u.id <> p_user_id
+                and u.suspended_at is null)
     then
         perform app.refuse(409, 'last_brand_admin', 'Make another member Brand Admin first.');
     end if;

@@ -303,7 +303,7 @@ def test_invitation_of_sender_who_may_not_invite_is_not_accepted(member, make_br
     sender, boss = member(), member()
     sent, kept = put(sender.brand_id, "a@b.example", sender), put(boss.brand_id, "b@b.example", boss)
     change = {
-        "suspended": "update public.users set locked_at = now() where id = %s",
+        "suspended": "update public.users set suspended_at = now() where id = %s",
         "moved": f"update public.users set brand_id = '{make_brand('Other')['id']}' where id = %s",
         "deleted": "delete from public.users where id = %s",
     }

@@ -32,7 +32,7 @@ def enrol(query):
 @pytest.fixture
 def suspend(query):
     """`suspend(account)`: suspend an account, as a system admin does."""
-    return lambda account: query("update public.users set locked_at = now() where id = %s", account.user_id)
+    return lambda account: query("update public.users set suspended_at = now() where id = %s", account.user_id)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_last_brand_admin_counts_active_admins_of_own_brand(member, make_brand, 
     with refused(LastBrandAdmin, boss):
         members.remove(own["id"], boss.user_id)
 
-    query("update public.users set locked_at = null where id = %s", second.user_id)
+    query("update public.users set suspended_at = null where id = %s", second.user_id)
     with boss.acting():
         assert members.change_role(own["id"], boss.user_id, "Creator")[0].role == "Creator"
 
@@ -174,7 +174,7 @@ def test_get_for_update_locks_the_member_and_the_brand_only(member, make_brand, 
     other = make_brand("Other")
 
     def is_locked(table, id):
-        free = query(f"select from public.{table} where id = %s for no key update skip locked", id)
+        free = query(f"select id from public.{table} where id = %s for no key update skip locked", id)
         return free == []
 
     with boss.acting():

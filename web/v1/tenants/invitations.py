@@ -11,6 +11,7 @@ from models.core.database import transaction
 from models.core.signed_links import LinkInvalid
 from models.identity import accounts, passwords, permissions
 from models.identity.accounts import EmailInUse
+from models.identity.permissions import MemberRole
 from models.tenants import brands, invitations
 from models.tenants.brands import BrandArchived
 from models.tenants.invitations import (
@@ -21,7 +22,6 @@ from models.tenants.invitations import (
     SentJustNow,
     TooManyInvitations,
 )
-from models.tenants.members import MemberRole
 from web.http.datetimes import Instant
 from web.http.endpoint import Page, PageQuery, after, audited, endpoint, page_of
 from web.http.fields import Email, Locale, NewPassword, Text200, Token

@@ -8,9 +8,10 @@ from falcon.asgi import Request, Response
 
 from models.core.context import FAN
 from models.core.errors import PreconditionFailed
+from models.identity.permissions import MemberRole
 from models.tenants import members
 from models.tenants.invitations import RoleNotGrantable
-from models.tenants.members import LastBrandAdmin, MemberRole
+from models.tenants.members import LastBrandAdmin
 from web.http.auditing import revoked_with
 from web.http.datetimes import Instant
 from web.http.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
