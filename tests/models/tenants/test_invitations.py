@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from models.core import context
-from models.core.context import nobody
+from models.core.context import unauthenticated
 from models.core.database import new_id, now, transaction
 from models.core.errors import NotFound
 from models.core.signed_links import LinkInvalid
@@ -260,7 +260,7 @@ def test_sender_may_invite_while_the_role_includes_the_invited_one(member, brand
 
 
 def accept(invitation_id):
-    with transaction(nobody().on_credentials()):
+    with transaction(unauthenticated().on_credentials()):
         return invitations.accept(invitation_id, _password_hash(), None, "en")
 
 
@@ -283,7 +283,7 @@ def test_closed_invitation_is_not_accepted(member, put, state):
 
     with pytest.raises(LinkInvalid):
         accept(closed)
-    with pytest.raises(LinkInvalid), transaction(nobody().on_credentials()):
+    with pytest.raises(LinkInvalid), transaction(unauthenticated().on_credentials()):
         invitations.owner(closed)
 
 
