@@ -35,6 +35,9 @@ SLOW = "--slow"
 SLOW_EXAMPLES = 500
 """Examples of each property test under `--slow` that sets no number itself; 100 otherwise."""
 
+COSTLY = ("test_bodies", "test_document", "test_callers", "test_roles", "test_queries", "test_consequences")
+"""Groups of few tests that each send thousands of requests, the longest first."""
+
 servers = Servers()
 
 hypothesis.settings.register_profile(
@@ -105,7 +108,8 @@ def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
         group = item.get_closest_marker("xdist_group")
         (groups.setdefault(group.args[0], []) if group else single).append(item)
     waiting = [groups.pop(name) for name in WAITING if name in groups]
-    computing = sorted(groups.values(), key=len, reverse=True)
+    costly = [groups.pop(name) for name in COSTLY if name in groups]
+    computing = costly + sorted(groups.values(), key=len, reverse=True)
     alternating = chain.from_iterable(zip_longest(waiting, computing, fillvalue=[]))
     return [*chain.from_iterable(alternating), *single]
 

@@ -1,4 +1,4 @@
-"""The application, and somebody in every role, for all tests of a module."""
+"""Fixtures of the contract tests: seeded callers and records, a raw client, a detector of database writes."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -7,22 +7,22 @@ import pytest
 from psycopg2.extensions import connection
 
 from models.audit import chain, checkpoints
-from tests.contract.traces import Traces
-from tests.contract.wire import Wire
-from tests.contract.world import World, build
+from tests.contract.raw_client import RawClient
+from tests.contract.seed import Seed, build
+from tests.contract.writes import Writes
 from tests.fixtures.web import Client
 
 
 @pytest.fixture(scope="module")
-def world(superuser: connection, clean: Callable[[], None]) -> World:
-    """Who and what is there: nothing of others, which would be looked at after each request."""
+def seed(superuser: connection, clean: Callable[[], None]) -> Seed:
+    """Seed an empty database with callers of every role and their records."""
     clean()
     return build(superuser)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nobody_seals() -> Iterator[None]:
-    """Entries of the audit trail wait for their seals as long as the tests take, and that is no reason for alarm."""
+def no_overdue_seals() -> Iterator[None]:
+    """Disable the alarm for unsealed audit entries: no seal process runs during these tests."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (chain, checkpoints):
             patch.setattr(module, "OVERDUE", float("inf"))
@@ -30,20 +30,20 @@ def nobody_seals() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def wire(_client: Client) -> Iterator[Wire]:
-    """Sends requests to the real application."""
-    return Wire(_client)
+def raw_client(_client: Client) -> Iterator[RawClient]:
+    """Send requests to the real application."""
+    return RawClient(_client)
 
 
 @pytest.fixture(scope="module")
-def traces(superuser: connection, world: World) -> Traces:
-    """Whether anything has been written."""
-    return Traces(superuser)
+def writes(superuser: connection, seed: Seed) -> Writes:
+    """Detect database writes."""
+    return Writes(superuser)
 
 
 @pytest.fixture(autouse=True)
-def our_fault(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Whatever a client sends is the client's fault: nothing is logged as an error of ours."""
+def no_logged_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail if a request is logged as an error: a client's request is never a server error."""
     caplog.set_level(logging.WARNING)
     yield
     assert [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR] == []

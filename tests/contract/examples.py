@@ -17,8 +17,8 @@ from models.core.database import transaction
 from models.jobs import dead_letters
 from models.jobs.dead_letters import Filter
 from models.tenants import invitations
-from tests.contract.wire import Request
-from tests.contract.world import NOBODY, OTHER_PASSWORD, PASSWORD, Caller, World, address, notice_id
+from tests.contract.raw_client import Request
+from tests.contract.seed import NOBODY, OTHER_PASSWORD, PASSWORD, Caller, Seed, address, notice_id
 from web.http.pagination import cursor_of
 from web.v1.jobs.dead_letters import REPLAY
 
@@ -61,25 +61,25 @@ def _bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("latin-1")
 
 
-Builder = Callable[[World], Example]
+Builder = Callable[[Seed], Example]
 EXAMPLES: dict[Operation, Builder] = {}
 
 
-def _example(operation: str, role: str = NOBODY, **parts: Callable[[World], Any]) -> None:
+def _example(operation: str, role: str = NOBODY, **parts: Callable[[Seed], Any]) -> None:
     method, path = operation.split()
 
-    def build(world: World) -> Example:
-        made = {"caller": world.callers[role], **{name: make(world) for name, make in parts.items()}}
+    def build(seed: Seed) -> Example:
+        made = {"caller": seed.callers[role], **{name: make(seed) for name, make in parts.items()}}
         return Example((method, path), **made)
 
     EXAMPLES[method, path] = build
 
 
-def _own(*names: str) -> Callable[[World], dict[str, Any]]:
-    return lambda world: {name: world.own[name] for name in names}
+def _own(*names: str) -> Callable[[Seed], dict[str, Any]]:
+    return lambda seed: {name: seed.own[name] for name in names}
 
 
-def _page(**more: Any) -> Callable[[World], dict[str, Any]]:
+def _page(**more: Any) -> Callable[[Seed], dict[str, Any]]:
     return lambda _: {"limit": 2, **more}
 
 
@@ -111,45 +111,45 @@ SETTINGS = {
 }
 
 
-def _sent_invitation(world: World) -> dict[str, Any]:
-    return {"brand_id": world.brand_id, "invitation_id": world.sent_invitation()}
+def _sent_invitation(seed: Seed) -> dict[str, Any]:
+    return {"brand_id": seed.brand_id, "invitation_id": seed.sent_invitation()}
 
 
-def _campaign(_: World) -> dict[str, Any]:
+def _campaign(_: Seed) -> dict[str, Any]:
     return {"name": "Summer", "type": "QR", "config": CONFIG}
 
 
-def _taking_up(world: World) -> Example:
-    fan = world.newcomer()
-    token = signed_links.make(invitations.LINK_PURPOSE, world.invitation(fan.email))
+def _taking_up(seed: Seed) -> Example:
+    fan = seed.newcomer()
+    token = signed_links.make(invitations.LINK_PURPOSE, seed.invitation(fan.email))
     return Example(("POST", "/api/v1/users/me/invitation"), fan, body={"token": token})
 
 
 EXAMPLES["POST", "/api/v1/users/me/invitation"] = _taking_up
 
 
-def _invitation_token(world: World) -> str:
-    return signed_links.make(invitations.LINK_PURPOSE, world.invitation())
+def _invitation_token(seed: Seed) -> str:
+    return signed_links.make(invitations.LINK_PURPOSE, seed.invitation())
 
 
-def _scan(world: World) -> dict[str, Any]:
+def _scan(seed: Seed) -> dict[str, Any]:
     at = datetime.now(UTC) - timedelta(seconds=2)
     place = {"lat": 40.4168, "lon": -3.7038, "accuracy_m": 10.0, "captured_at": at.isoformat()}
     phone = {"fingerprint": f"device-{uuid4()}", "platform": "ios", "locale": "es-ES", "timezone": "Europe/Madrid"}
-    scan = {"code": world.code_token(), "client_scan_id": str(uuid4()), "scanned_at": at.isoformat()}
+    scan = {"code": seed.code_token(), "client_scan_id": str(uuid4()), "scanned_at": at.isoformat()}
     return {**scan, "location": place, "device": phone}
 
 
-def _letters(world: World) -> dict[str, Any]:
+def _letters(seed: Seed) -> dict[str, Any]:
     """What a new dead letter is found by."""
-    letter = world.letter_in_full()
+    letter = seed.letter_in_full()
     period = {"from": "2026-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
     return {name: str(letter[name]) for name in ("fingerprint", "brand_id", "actor")} | period
 
 
-def _replay(world: World) -> dict[str, Any]:
-    found = _letters(world)
-    with transaction(world.callers[SYSTEM_ADMIN].identity):
+def _replay(seed: Seed) -> dict[str, Any]:
+    found = _letters(seed)
+    with transaction(seed.callers[SYSTEM_ADMIN].identity):
         (letter,) = dead_letters.page(Filter(fingerprint=found["fingerprint"]), 1)
     past = datetime(2026, 1, 1, tzinfo=UTC)
     cursor = cursor_of((datetime.now(UTC) + timedelta(hours=1), 0, past, uuid4()), REPLAY)
@@ -157,9 +157,9 @@ def _replay(world: World) -> dict[str, Any]:
     return {**found, **single, "rate": 2.5, "dry_run": False, "cursor": cursor}
 
 
-def _announced(name: str) -> Callable[[World], dict[str, Any]]:
-    def path(world: World) -> dict[str, Any]:
-        world.announce("test.announced", "announced")
+def _announced(name: str) -> Callable[[Seed], dict[str, Any]]:
+    def path(seed: Seed) -> dict[str, Any]:
+        seed.announce("test.announced", "announced")
         return {"name": name}
 
     return path
@@ -167,7 +167,7 @@ def _announced(name: str) -> Callable[[World], dict[str, Any]]:
 
 _example("GET /healthz")
 _example("GET /healthz/audit")
-_example("GET /healthz/{process}", path=lambda world: {"process": world.beat("relay")})
+_example("GET /healthz/{process}", path=lambda seed: {"process": seed.beat("relay")})
 _example("GET /readyz")
 _example("GET /metrics", address=lambda _: "127.0.0.1")
 _example("GET /.well-known/jwks.json")
@@ -181,8 +181,8 @@ _example(
 )
 _example(
     "POST /api/v1/auth/verify",
-    body=lambda world: {
-        "token": world.signup_token(),
+    body=lambda seed: {
+        "token": seed.signup_token(),
         "password": PASSWORD,
         "name": "Ana",
         "locale": "es-ES",
@@ -192,64 +192,64 @@ _example(
 )
 _example(
     "POST /api/v1/auth/accept-invitation",
-    body=lambda world: {
-        "token": _invitation_token(world),
+    body=lambda seed: {
+        "token": _invitation_token(seed),
         "password": PASSWORD,
         "name": "Ana",
         "locale": "es",
     },
 )
-_example("POST /api/v1/auth/login", body=lambda world: {"email": world.callers[FAN].email, "password": PASSWORD})
+_example("POST /api/v1/auth/login", body=lambda seed: {"email": seed.callers[FAN].email, "password": PASSWORD})
 _example("POST /api/v1/auth/anonymous", body=lambda _: {"locale": "es"})
-_example("POST /api/v1/auth/refresh", body=lambda world: {"refresh_token": world.refresh_token()})
-_example("POST /api/v1/auth/logout", caller=lambda world: world.anonymous(), body=lambda _: {"scope": "this"})
-_example("GET /api/v1/users/me/sessions", caller=lambda world: world.again(FAN), query=_page())
+_example("POST /api/v1/auth/refresh", body=lambda seed: {"refresh_token": seed.refresh_token()})
+_example("POST /api/v1/auth/logout", caller=lambda seed: seed.anonymous(), body=lambda _: {"scope": "this"})
+_example("GET /api/v1/users/me/sessions", caller=lambda seed: seed.again(FAN), query=_page())
 _example(
     "DELETE /api/v1/users/me/sessions/{session_id}",
     FAN,
-    path=lambda world: {"session_id": world.again(FAN).identity.session_id},
+    path=lambda seed: {"session_id": seed.again(FAN).identity.session_id},
 )
 _example(
     "POST /api/v1/auth/reauthenticate",
-    caller=lambda world: world.again(FAN),
+    caller=lambda seed: seed.again(FAN),
     body=lambda _: {"password": PASSWORD, "code": None},
 )
 _example(
     "POST /api/v1/auth/mfa/verify",
-    caller=lambda world: world.owing(),
-    body=lambda world: {"code": world.code(), "recovery_code": None},
+    caller=lambda seed: seed.owing(),
+    body=lambda seed: {"code": seed.code(), "recovery_code": None},
 )
 _example("GET /api/v1/users/me/mfa", FAN)
 _example("POST /api/v1/auth/password/forgot", body=lambda _: {"email": address()})
 _example(
     "POST /api/v1/auth/password/reset",
-    body=lambda world: {"token": world.reset_token(), "password": PASSWORD},
+    body=lambda seed: {"token": seed.reset_token(), "password": PASSWORD},
 )
 _example(
     "POST /api/v1/users/me/password",
-    caller=lambda world: world.changing(),
+    caller=lambda seed: seed.changing(),
     body=lambda _: {"password": OTHER_PASSWORD, "new_password": PASSWORD},
 )
-_example("POST /api/v1/users/me/email", caller=lambda world: world.again(FAN), body=lambda _: {"email": address()})
-_example("POST /api/v1/auth/email/confirm", body=lambda world: {"token": world.change_token(confirmed=False)})
-_example("POST /api/v1/auth/email/undo", body=lambda world: {"token": world.change_token(confirmed=True)})
-_example("POST /api/v1/users/me/mfa", caller=lambda world: world.again(FAN))
-_example("DELETE /api/v1/users/me/mfa", caller=lambda world: world.enrolled())
+_example("POST /api/v1/users/me/email", caller=lambda seed: seed.again(FAN), body=lambda _: {"email": address()})
+_example("POST /api/v1/auth/email/confirm", body=lambda seed: {"token": seed.change_token(confirmed=False)})
+_example("POST /api/v1/auth/email/undo", body=lambda seed: {"token": seed.change_token(confirmed=True)})
+_example("POST /api/v1/users/me/mfa", caller=lambda seed: seed.again(FAN))
+_example("DELETE /api/v1/users/me/mfa", caller=lambda seed: seed.enrolled())
 _example(
     "POST /api/v1/users/me/mfa/confirm",
-    caller=lambda world: world.enrolling(),
-    body=lambda world: {"code": world.code()},
+    caller=lambda seed: seed.enrolling(),
+    body=lambda seed: {"code": seed.code()},
 )
-_example("POST /api/v1/users/me/mfa/recovery-codes", caller=lambda world: world.enrolled())
+_example("POST /api/v1/users/me/mfa/recovery-codes", caller=lambda seed: seed.enrolled())
 _example("GET /api/v1/users/me", FAN)
 _example(
     "GET /api/v1/users",
     SYSTEM_ADMIN,
-    query=lambda world: {
+    query=lambda seed: {
         "limit": 2,
         "email": "a",
         "role": "Creator",
-        "brand_id": world.brand_id,
+        "brand_id": seed.brand_id,
         "status": "open",
     },
 )
@@ -257,22 +257,22 @@ _example("GET /api/v1/users/{user_id}", SYSTEM_ADMIN, path=_own("user_id"))
 _example(
     "PATCH /api/v1/users/{user_id}",
     SYSTEM_ADMIN,
-    path=lambda world: {"user_id": world.member()},
-    body=lambda world: {"role": "Campaign Manager", "brand_id": str(world.brand_id)},
+    path=lambda seed: {"user_id": seed.member()},
+    body=lambda seed: {"role": "Campaign Manager", "brand_id": str(seed.brand_id)},
 )
 _example(
     "PUT /api/v1/users/{user_id}/suspension",
     SYSTEM_ADMIN,
-    path=lambda world: {"user_id": world.member()},
+    path=lambda seed: {"user_id": seed.member()},
     body=lambda _: {"reason": "because", "revoke_api_keys": True},
 )
 _example(
     "POST /api/v1/users/{user_id}/mfa/reset",
     SYSTEM_ADMIN,
-    path=lambda world: {"user_id": world.enrolled().identity.user_id},
+    path=lambda seed: {"user_id": seed.enrolled().identity.user_id},
     body=lambda _: {"reason": "because"},
 )
-_example("DELETE /api/v1/users/{user_id}/suspension", SYSTEM_ADMIN, path=lambda world: {"user_id": world.member()})
+_example("DELETE /api/v1/users/{user_id}/suspension", SYSTEM_ADMIN, path=lambda seed: {"user_id": seed.member()})
 _example("GET /api/v1/api-keys", "Brand Admin", query=_page())
 _example(
     "POST /api/v1/api-keys",
@@ -280,7 +280,7 @@ _example(
     body=lambda _: {"name": "till", "scopes": ["campaigns:read", "jobs:read"], "expires_in_days": 30},
 )
 _example("GET /api/v1/api-keys/{api_key_id}", "Brand Admin", path=_own("api_key_id"))
-_example("DELETE /api/v1/api-keys/{api_key_id}", "Brand Admin", path=lambda world: {"api_key_id": world.api_key()[0]})
+_example("DELETE /api/v1/api-keys/{api_key_id}", "Brand Admin", path=lambda seed: {"api_key_id": seed.api_key()[0]})
 _example(
     "PUT /api/v1/users/me",
     FAN,
@@ -295,22 +295,22 @@ _example(
 _example(
     "GET /api/v1/analytics/overview",
     "Creator",
-    query=lambda world: {
-        "campaign_id": world.own["campaign_id"],
+    query=lambda seed: {
+        "campaign_id": seed.own["campaign_id"],
         "from": "2026-01-01T00:00:00Z",
         "to": "2027-01-01T00:00:00Z",
     },
 )
 
 
-def _entries(world: World) -> dict[str, Any]:
+def _entries(seed: Seed) -> dict[str, Any]:
     conditions = {"action": "campaign.*", "actor": str(uuid4()), "table": "campaigns", "record": str(uuid4())}
-    conditions |= {"outcome": "ok", "request_id": str(uuid4()), "brand_id": str(world.brand_id)}
+    conditions |= {"outcome": "ok", "request_id": str(uuid4()), "brand_id": str(seed.brand_id)}
     conditions |= {"session_id": str(uuid4()), "field": "name", "reason": "forbidden", "address": "192.0.2.1"}
     return conditions | {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
 
 
-_example("GET /api/v1/audit-logs", "Brand Admin", query=lambda world: {**_entries(world), "limit": 2})
+_example("GET /api/v1/audit-logs", "Brand Admin", query=lambda seed: {**_entries(seed), "limit": 2})
 _example("GET /api/v1/audit-logs/{entry_id}", "Brand Admin", path=_own("entry_id"))
 _example("GET /api/v1/audit-logs/export.csv", SYSTEM_ADMIN, query=_entries)
 _example("GET /api/v1/audit-logs/export.json", "Brand Admin", query=_entries)
@@ -326,8 +326,8 @@ _example(
     path=_own("brand_id"),
     body=lambda _: {"name": "Acme", "settings": SETTINGS, "mfa_required_from": "2099-12-31T00:00:00Z"},
 )
-_example("PUT /api/v1/brands/{brand_id}/archive", SYSTEM_ADMIN, path=lambda world: {"brand_id": world.brand()})
-_example("DELETE /api/v1/brands/{brand_id}/archive", SYSTEM_ADMIN, path=lambda world: {"brand_id": world.brand()})
+_example("PUT /api/v1/brands/{brand_id}/archive", SYSTEM_ADMIN, path=lambda seed: {"brand_id": seed.brand()})
+_example("DELETE /api/v1/brands/{brand_id}/archive", SYSTEM_ADMIN, path=lambda seed: {"brand_id": seed.brand()})
 _example(
     "GET /api/v1/brands/{brand_id}/members", "Campaign Manager", path=_own("brand_id"), query=_page(role="Creator")
 )
@@ -335,13 +335,13 @@ _example("GET /api/v1/brands/{brand_id}/members/{user_id}", "Campaign Manager", 
 _example(
     "PATCH /api/v1/brands/{brand_id}/members/{user_id}",
     "Brand Admin",
-    path=lambda world: {"brand_id": world.brand_id, "user_id": world.member()},
+    path=lambda seed: {"brand_id": seed.brand_id, "user_id": seed.member()},
     body=lambda _: {"role": "Campaign Manager"},
 )
 _example(
     "DELETE /api/v1/brands/{brand_id}/members/{user_id}",
     "Brand Admin",
-    path=lambda world: {"brand_id": world.brand_id, "user_id": world.member()},
+    path=lambda seed: {"brand_id": seed.brand_id, "user_id": seed.member()},
 )
 _example("GET /api/v1/brands/{brand_id}/invitations", "Campaign Manager", path=_own("brand_id"), query=_page())
 _example(
@@ -360,7 +360,7 @@ _example("POST /api/v1/brands/{brand_id}/invitations/{invitation_id}/resend", "B
 _example(
     "GET /api/v1/campaigns/{campaign_id}/assignments",
     "Campaign Manager",
-    path=lambda world: {"campaign_id": world.assigned()["campaign_id"]},
+    path=lambda seed: {"campaign_id": seed.assigned()["campaign_id"]},
     query=_page(),
 )
 _example(
@@ -371,7 +371,7 @@ _example(
 _example(
     "DELETE /api/v1/campaigns/{campaign_id}/assignments/{user_id}",
     "Campaign Manager",
-    path=lambda world: world.assigned(),
+    path=lambda seed: seed.assigned(),
 )
 _example("GET /api/v1/brands/{brand_id}", "Creator", path=_own("brand_id"))
 _example("GET /api/v1/campaigns", "Campaign Manager", query=_page(status="Active", type="QR"))
@@ -380,13 +380,13 @@ _example("GET /api/v1/campaigns/{campaign_id}", "Creator", path=_own("campaign_i
 _example(
     "PUT /api/v1/campaigns/{campaign_id}",
     "Campaign Manager",
-    path=lambda world: {"campaign_id": world.draft().id},
+    path=lambda seed: {"campaign_id": seed.draft().id},
     body=_campaign,
 )
 _example(
     "POST /api/v1/campaigns/{campaign_id}/launch",
     "Campaign Manager",
-    path=lambda world: {"campaign_id": world.draft().id},
+    path=lambda seed: {"campaign_id": seed.draft().id},
 )
 _example("GET /api/v1/campaigns/{campaign_id}/codes", "Creator", path=_own("campaign_id"), query=_page())
 _example(
@@ -401,9 +401,9 @@ _example("GET /api/v1/consents", FAN, query=_page())
 _example(
     "POST /api/v1/consents",
     FAN,
-    body=lambda world: {
+    body=lambda seed: {
         "tier": "analytics",
-        "brand_id": str(world.own["brand_id"]),
+        "brand_id": str(seed.own["brand_id"]),
         "notice_id": "0197a000-0000-7000-8000-000000000001",
         "locale": "es",
     },
@@ -412,16 +412,16 @@ _example("GET /api/v1/consents/{consent_id}", FAN, path=_own("consent_id"))
 _example(
     "DELETE /api/v1/consents/{consent_id}",
     FAN,
-    path=lambda world: {"consent_id": world.consent(world.callers[FAN], "ai_processing")},
+    path=lambda seed: {"consent_id": seed.consent(seed.callers[FAN], "ai_processing")},
 )
 _example("GET /api/v1/consent-notices/default", query=lambda _: {"locale": "es"})
 _example("GET /api/v1/jobs/{job_id}", "Campaign Manager", path=_own("job_id"))
-_example("GET /api/v1/dead-jobs", SYSTEM_ADMIN, query=lambda world: {"limit": 2, **_letters(world)})
-_example("GET /api/v1/dead-jobs/groups", SYSTEM_ADMIN, query=lambda world: {"limit": 2, **_letters(world)})
+_example("GET /api/v1/dead-jobs", SYSTEM_ADMIN, query=lambda seed: {"limit": 2, **_letters(seed)})
+_example("GET /api/v1/dead-jobs/groups", SYSTEM_ADMIN, query=lambda seed: {"limit": 2, **_letters(seed)})
 _example("GET /api/v1/dead-jobs/{dead_job_id}", SYSTEM_ADMIN, path=_own("dead_job_id"))
 _example("POST /api/v1/dead-jobs/replay", SYSTEM_ADMIN, body=_replay)
 _example("GET /api/v1/jobs/trail", SYSTEM_ADMIN, query=lambda _: {"request_id": "a-request-s-id"})
-_example("POST /api/v1/jobs/{job_id}/cancel", SYSTEM_ADMIN, path=lambda world: {"job_id": world.waiting_job()})
+_example("POST /api/v1/jobs/{job_id}/cancel", SYSTEM_ADMIN, path=lambda seed: {"job_id": seed.waiting_job()})
 _example("GET /api/v1/actors", SYSTEM_ADMIN)
 for what, named in (("actors", "test.announced"), ("queues", "announced")):
     _example(
@@ -429,6 +429,6 @@ for what, named in (("actors", "test.announced"), ("queues", "announced")):
     )
     _example(f"DELETE /api/v1/{what}/{{name}}/pause", SYSTEM_ADMIN, path=_announced(named))
 _example(
-    "GET /api/v1/qr/codes/{token}", path=lambda world: {"token": world.code_token()}, query=lambda _: {"locale": "es"}
+    "GET /api/v1/qr/codes/{token}", path=lambda seed: {"token": seed.code_token()}, query=lambda _: {"locale": "es"}
 )
-_example("POST /api/v1/qr/scan", caller=lambda world: world.anonymous("essential"), body=_scan)
+_example("POST /api/v1/qr/scan", caller=lambda seed: seed.anonymous("essential"), body=_scan)

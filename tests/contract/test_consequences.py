@@ -1,4 +1,4 @@
-"""What is taken although it is odd has no odd consequences: every job that follows from it ends well."""
+"""Jobs that follow from odd but valid values succeed."""
 
 import pytest
 
@@ -19,13 +19,13 @@ ADDRESSES = [
 
 
 def texts():
-    """Odd texts without the quotes of JSON."""
+    """Return odd texts without the quotes of JSON."""
     return {name: text.removeprefix('"').removesuffix('"').replace("\\\\", "\\") for name, text in ODD.items()}
 
 
 @pytest.fixture
 def done(drain, superuser):
-    """Do everything that waits; what has died of it."""
+    """Return a function that runs all queued jobs and returns the dead letters."""
 
     def do():
         drain(allow_dead=True)
@@ -36,7 +36,7 @@ def done(drain, superuser):
     return do
 
 
-def test_invitations_of_brands_with_odd_names_are_sent(client, admin, mailbox, done):
+def test_invitations_of_brands_with_odd_names_are_mailed(client, admin, mailbox, done):
     taken = 0
     for number, text in enumerate(texts().values()):
         brand = {"name": text, "admin_email": f"first-{number}@x.example"}
@@ -48,7 +48,7 @@ def test_invitations_of_brands_with_odd_names_are_sent(client, admin, mailbox, d
     assert len(mailbox.messages) == taken > 20
 
 
-def test_people_with_odd_names_and_addresses_get_their_accounts(client, fresh_limits, mailbox, done):
+def test_people_with_odd_names_and_addresses_can_sign_up(client, fresh_limits, mailbox, done):
     names = {f"p{number}@x.example": text for number, text in enumerate(texts().values())}
     asked = [*names, *ADDRESSES]
     taken = 0
@@ -73,7 +73,7 @@ def test_people_with_odd_names_and_addresses_get_their_accounts(client, fresh_li
     assert done() == []
 
 
-def test_scans_that_say_odd_things_are_scored_and_counted(client, phone, campaign, code_of, manager, done, stored):
+def test_scans_with_odd_values_are_scored_and_counted(client, phone, campaign, code_of, manager, done, stored):
     made = campaign(geofence={"lat": 0.0, "lon": 180.0, "radius_m": 100_000.0}, max_accuracy_m=5000.0)
     places = [(0.0, -180.0), (0.0, 180.0), (5e-324, 180.0), (-0.0, 180.0), (90.0, 0.0), (-90.0, 180.0)]
     for place in places:
@@ -89,7 +89,7 @@ def test_scans_that_say_odd_things_are_scored_and_counted(client, phone, campaig
     assert overview["totals"]["scans"] == len(stored()) > 20
 
 
-def test_a_campaign_with_every_extreme_is_launched(client, manager, done, superuser):
+def test_campaigns_with_extreme_settings_can_be_launched(client, manager, done, superuser):
     extremes = [
         {"starts_at": "2000-01-01T00:00:00Z", "ends_at": "2199-12-31T23:59:59.999999Z"},
         {"starts_at": "2000-01-01T23:59:59.999999+23:59"},

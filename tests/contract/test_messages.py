@@ -1,22 +1,20 @@
-"""Whole bodies that are none, and header fields that say something else than the body is."""
+"""Whole bodies that are not JSON objects, and header fields that contradict the body."""
 
 import gzip
 import json
 from dataclasses import replace
 
-import pytest
-
 from settings import settings
 from tests.contract.examples import EXAMPLES
-from tests.contract.judge import body_schema, declared, faults, operations
-from tests.contract.wire import Request
+from tests.contract.expected import REPRESENTATIVES, body_schema, declared, faults, operations, require_none
+from tests.contract.raw_client import Request
 
 LIMIT = settings.max_body_bytes
 LARGE = b'{"a":"' + b"x" * (10 << 20) + b'"}'
 
 
 def refused_bodies(body: bytes):
-    """Bodies made of a right one, and the only statuses that are right for them."""
+    """Yield invalid bodies made of a valid one, with the statuses that may refuse them."""
     yield "empty", b"", (400,)
     yield "white space", b" \r\n\t ", (400,)
     yield "NUL", b"\0", (400,)
@@ -51,15 +49,15 @@ def refused_bodies(body: bytes):
 
 
 def refused_messages(request: Request):
-    """The right request with other words about its body."""
+    """Yield the valid request with header fields that contradict its body, with the statuses that may refuse them."""
     body = request.body
 
-    def told(*headers, parts=(body,), cut=False, drop=()):
+    def described(*headers, parts=(body,), cut=False, drop=()):
         said = request.with_headers(*headers, without=drop)
         return replace(said, body=parts[0], more=tuple(parts[1:]), cut=cut)
 
     def typed(content_type):
-        return told(("Content-Type", content_type))
+        return described(("Content-Type", content_type))
 
     chunked = ("Transfer-Encoding", "chunked")
     for content_type in (
@@ -82,76 +80,74 @@ def refused_messages(request: Request):
         "application/json, text/plain",
     ):
         yield f"content type {content_type[:40]!r}", typed(content_type), (415,)
-    yield "no content type", told(drop=["Content-Type"]), (415,)
+    yield "no content type", described(drop=["Content-Type"]), (415,)
     for coding in ("gzip", "deflate", "br", "zstd", "x", "gzip, gzip", "identity, gzip"):
-        yield f"encoded as {coding}", told(("Content-Encoding", coding)), (415,)
-    yield "gzip that is", told(("Content-Encoding", "gzip"), parts=[gzip.compress(body)]), (415,)
+        yield f"encoded as {coding}", described(("Content-Encoding", coding)), (415,)
+    yield "gzip that is", described(("Content-Encoding", "gzip"), parts=[gzip.compress(body)]), (415,)
     for length in ("-1", "1.5", "1e3", "abc", "0x10", " ", "+5", "1_0", "٣", "9" * 30, "1, 2"):
-        yield f"length {length!r}", told(("Content-Length", length.encode())), (400, 413)
-    yield "announces too much", told(("Content-Length", str(LIMIT + 1))), (413,)
-    yield "announces 2**64", told(("Content-Length", str(2**64))), (413,)
-    yield "10 MB", told(("Content-Length", str(len(LARGE))), parts=[LARGE]), (413,)
-    yield "10 MB in chunks", told(chunked, parts=chunks(LARGE), drop=["Content-Length"]), (413,)
-    yield "endless chunks", told(chunked, parts=[b" " * 1000] * 1000, drop=["Content-Length"]), (413,)
-    yield "announces more than comes", told(("Content-Length", str(len(body) + 1)), cut=True), (400,)
-    yield "goes away", told(parts=[body[:3]], cut=True), (400,)
-    yield "goes away in chunks", told(chunked, parts=[body[:3]], cut=True, drop=["Content-Length"]), (400,)
-    yield "goes away before the end of its chunks", told(chunked, cut=True, drop=["Content-Length"]), (400,)
-    yield "gzip in chunks", told(("Transfer-Encoding", "gzip, chunked"), drop=["Content-Length"]), (415,)
-    yield "goes away before the body", told(parts=[b""], cut=True), (400,)
+        yield f"length {length!r}", described(("Content-Length", length.encode())), (400, 413)
+    yield "announces too much", described(("Content-Length", str(LIMIT + 1))), (413,)
+    yield "announces 2**64", described(("Content-Length", str(2**64))), (413,)
+    yield "10 MB", described(("Content-Length", str(len(LARGE))), parts=[LARGE]), (413,)
+    yield "10 MB in chunks", described(chunked, parts=chunks(LARGE), drop=["Content-Length"]), (413,)
+    yield "endless chunks", described(chunked, parts=[b" " * 1000] * 1000, drop=["Content-Length"]), (413,)
+    yield "announces more than comes", described(("Content-Length", str(len(body) + 1)), cut=True), (400,)
+    yield "goes away", described(parts=[body[:3]], cut=True), (400,)
+    yield "goes away in chunks", described(chunked, parts=[body[:3]], cut=True, drop=["Content-Length"]), (400,)
+    yield "goes away before the end of its chunks", described(chunked, cut=True, drop=["Content-Length"]), (400,)
+    yield "gzip in chunks", described(("Transfer-Encoding", "gzip, chunked"), drop=["Content-Length"]), (415,)
+    yield "goes away before the body", described(parts=[b""], cut=True), (400,)
 
 
 def chunks(body: bytes) -> list[bytes]:
     return [body[start : start + 65_536] for start in range(0, len(body), 65_536)]
 
 
-TAKING_BODIES = [operation for operation in operations() if body_schema(operation)]
+TAKING_BODIES = [operation for operation in REPRESENTATIVES if body_schema(operation)]
+OPTIONAL_BODY = [o for o in operations() if body_schema(o) and not declared(o)["requestBody"]["required"]]
 
 
-@pytest.mark.parametrize("operation", TAKING_BODIES, ids=" ".join)
-def test_a_body_that_is_none_is_refused_and_changes_nothing(operation, world, wire, traces):
-    example = EXAMPLES[operation](world)
-    before, right = traces.look(), example.request()
-    cases = [(name, example.request(raw=raw), statuses) for name, raw, statuses in refused_bodies(right.body)]
-    if not declared(operation)["requestBody"]["required"]:
-        cases = [case for case in cases if case[1].body]
+def test_body_that_is_not_a_json_object_is_refused_and_writes_nothing(seed, raw_client, writes):
+    def check(operation):
+        example = EXAMPLES[operation](seed)
+        before, right = writes.snapshot(), example.request()
+        cases = [(name, example.request(raw=raw), statuses) for name, raw, statuses in refused_bodies(right.body)]
+        if operation in OPTIONAL_BODY:
+            cases = [case for case in cases if case[1].body]
+        yield from message_faults(raw_client, [*cases, *refused_messages(right)])
+        yield from writes.tables_changed_since(before)
 
-    wrong = complaints(wire, [*cases, *refused_messages(right)])
-
-    assert not wrong, "\n".join(wrong)
-    assert traces.since(before) == []
+    require_none([*TAKING_BODIES, *OPTIONAL_BODY], check)
 
 
-def complaints(wire, cases):
-    """What is wrong with the answers to them."""
-    answers = wire.send_all([request for _, request, _ in cases])
-    found = []
+def message_faults(raw_client, cases):
+    """Send the requests. Yield a fault for each answer with another status than expected."""
+    answers = raw_client.send_all([request for _, request, _ in cases])
     for (name, _, statuses), answer in zip(cases, answers, strict=True):
-        bad = faults(answer) or (
-            [] if answer.status in statuses else [f"{answer.status} {answer.code}, not {statuses}"]
-        )
-        found += [f"{name}: {fault}" for fault in bad]
-    return found
+        yield from (f"{name}: {fault}" for fault in faults(answer))
+        if answer.status not in statuses:
+            yield f"{name}: {answer.status} {answer.code}, not {statuses}"
 
 
-@pytest.mark.parametrize("operation", TAKING_BODIES, ids=" ".join)
-def test_a_body_is_the_same_in_whatever_pieces_it_comes(operation, world, wire):
-    right = EXAMPLES[operation](world).request()
-    pieces = tuple(right.body[n : n + 1] for n in range(len(right.body)))
-    chunked = right.with_headers(("Transfer-Encoding", "chunked"), without=["Content-Length"])
+def test_chunked_body_has_the_effect_of_a_whole_body(seed, raw_client):
+    def check(operation):
+        right = EXAMPLES[operation](seed).request()
+        pieces = tuple(right.body[n : n + 1] for n in range(len(right.body)))
+        chunked = right.with_headers(("Transfer-Encoding", "chunked"), without=["Content-Length"])
+        answer = raw_client.send(replace(chunked, body=b"", more=(*pieces, b"")))
+        if answer.status >= 300:
+            yield f"{answer.status} {answer.body!r}"
 
-    answer = wire.send(replace(chunked, body=b"", more=(*pieces, b"")))
-
-    assert answer.status < 300, answer.body
+    require_none(TAKING_BODIES, check)
 
 
-@pytest.mark.parametrize("operation", [o for o in operations() if o not in TAKING_BODIES], ids=" ".join)
-def test_a_body_that_nobody_asked_for_is_not_read(operation, world, wire):
-    right = EXAMPLES[operation](world).request()
-    typed = right.with_headers(("Content-Type", "application/json"), ("Content-Length", str(len(LARGE))))
-    before = declared(operation)["responses"]
+def test_undeclared_body_is_not_read(seed, raw_client):
+    def check(operation):
+        right = EXAMPLES[operation](seed).request()
+        typed = right.with_headers(("Content-Type", "application/json"), ("Content-Length", str(len(LARGE))))
+        answer = raw_client.send(replace(typed, body=LARGE))
+        if answer.status >= 300 or str(answer.status) not in declared(operation)["responses"]:
+            yield f"{answer.status} {answer.body!r}"
 
-    answer = wire.send(replace(typed, body=LARGE))
-
-    assert str(answer.status) in before
-    assert answer.status < 300
+    without_body = [o for o in REPRESENTATIVES if o not in TAKING_BODIES]
+    require_none([*without_body, ("POST", "/api/v1/campaigns/{campaign_id}/launch")], check)

@@ -1,11 +1,18 @@
-"""Query strings: every parameter of every operation, and parameters that there are none of."""
+"""Query strings: every parameter of every operation, and unknown parameters."""
 
 from urllib.parse import quote_plus, urlencode
 
-import pytest
-
 from tests.contract.examples import EXAMPLES
-from tests.contract.judge import declared, faults, fits_parameter, names, operations, undeclared
+from tests.contract.expected import (
+    REPRESENTATIVES,
+    declared,
+    faults,
+    fits_parameter,
+    names,
+    operations,
+    require_none,
+    undeclared,
+)
 
 UNREADABLE = {
     "NUL": "%00",
@@ -15,7 +22,7 @@ UNREADABLE = {
     "surrogate": "%ed%a0%80",
     "overlong": "%c0%80",
 }
-"""No text at all."""
+"""Byte sequences that are not text."""
 
 TEXTS = {
     "empty": "",
@@ -58,9 +65,9 @@ TEXTS = {
     "without zone": "2026-01-01T00:00:00",
     "zone as a space": "2026-01-01T00:00:00 02:00",
 }
-"""Texts that may or may not be what was asked for."""
+"""Texts that may be valid values, depending on the parameter."""
 
-NEVER_A_PARAMETER = (
+UNKNOWN = (
     "unexpected=1",
     "=1",
     "limit[]=1",
@@ -77,12 +84,15 @@ NEVER_A_PARAMETER = (
 
 
 def parameters(operation):
-    """The query parameters that the document knows."""
+    """Return the query parameters of an operation."""
     return [p["name"] for p in declared(operation)["parameters"] if p["in"] == "query"]
 
 
-def attacks(operation, query):
-    """(what it is, the field that it is about, the query, whether it might be right)."""
+WITH_PARAMETERS = [operation for operation in operations() if parameters(operation)]
+
+
+def parameter_attacks(operation, query):
+    """Yield attacks on each parameter: a name, the fields it is about, the query, and whether it may be valid."""
     for name in parameters(operation):
         others = {other: value for other, value in query.items() if other != name}
         for what, escaped in UNREADABLE.items():
@@ -90,50 +100,63 @@ def attacks(operation, query):
         for what, text in TEXTS.items():
             yield f"{name}: {what}", (name,), urlencode({**others, name: text}), fits_parameter(operation, name, text)
         yield f"{name}: twice", (name,), urlencode([*query.items(), (name, query.get(name, "x"))]), name not in query
-        yield (
-            f"{name}: key without a value",
-            (name,),
-            f"{urlencode(others)}&{name}",
-            fits_parameter(operation, name, ""),
-        )
+        empty = fits_parameter(operation, name, "")
+        yield f"{name}: key without a value", (name,), f"{urlencode(others)}&{name}", empty
         yield f"{name}: raw bytes", (name, "query"), f"{urlencode(others)}&{name}=\xff\xfe", False
-    for unknown in NEVER_A_PARAMETER:
+
+
+def unknown_parameters(query):
+    """Yield queries with an unknown parameter, in the form of `parameter_attacks`."""
+    for unknown in UNKNOWN:
         field = quote_plus(unknown.partition("=")[0])
         yield f"unknown {unknown[:20]}", (field,), f"{urlencode(query)}&{unknown}", False
 
 
-@pytest.mark.parametrize("operation", operations(), ids=" ".join)
-def test_a_query_that_is_not_what_it_should_be_is_refused(operation, world, wire, traces):
-    example, before, wrong = EXAMPLES[operation](world), traces.look(), []
-    cases = list(attacks(operation, example.query))
-    answers = wire.send_all([example.request(query=query) for _, _, query, _ in cases])
-
-    for (name, fields, _, may_be_right), answer in zip(cases, answers, strict=True):
-        wrong += [f"{name}: {fault}" for fault in undeclared(operation, answer)]
-        if may_be_right and 200 <= answer.status < 300:
+def query_faults(raw_client, operation, example, cases):
+    """Send the queries and yield the faults of their answers."""
+    answers = raw_client.send_all([example.request(query=query) for _, _, query, _ in cases])
+    for (name, fields, _, may_be_valid), answer in zip(cases, answers, strict=True):
+        yield from (f"{name}: {fault}" for fault in undeclared(operation, answer))
+        if may_be_valid and 200 <= answer.status < 300:
             continue
-        wrong += [f"{name}: {fault}" for fault in faults(answer)]
-        if not may_be_right and answer.status != 422:
-            wrong.append(f"{name}: {answer.status} {answer.code}, not 422")
+        yield from (f"{name}: {fault}" for fault in faults(answer))
+        if not may_be_valid and answer.status != 422:
+            yield f"{name}: {answer.status} {answer.code}, not 422"
         if name[:7] != "unknown" and answer.status == 422 and not any(names(answer, field) for field in fields):
-            wrong.append(f"{name}: names {answer.json.get('errors')}")
-
-    assert not wrong, "\n".join(wrong)
-    assert operation[0] != "GET" or traces.since(before) == []
+            yield f"{name}: names {answer.json.get('errors')}"
 
 
-@pytest.mark.parametrize("operation", operations(), ids=" ".join)
-def test_a_query_that_is_too_long_is_refused(operation, world, wire):
-    example = EXAMPLES[operation](world)
+def test_invalid_parameter_value_returns_422_with_its_name(seed, raw_client, writes):
+    def check(operation):
+        example, before = EXAMPLES[operation](seed), writes.snapshot()
+        yield from query_faults(raw_client, operation, example, list(parameter_attacks(operation, example.query)))
+        yield from writes.tables_changed_since(before) if operation[0] == "GET" else ()
 
-    answer = wire.send(example.request(query="a=" + "x" * 5000))
-
-    assert faults(answer) == []
-    assert answer.status == 414
+    require_none(WITH_PARAMETERS, check)
 
 
-@pytest.mark.parametrize("operation", [o for o in operations() if parameters(o)], ids=" ".join)
-def test_an_example_spells_out_every_parameter(operation, world):
-    known = set(EXAMPLES[operation](world).query)
+def test_unknown_parameter_returns_422(seed, raw_client, writes):
+    def check(operation):
+        example, before = EXAMPLES[operation](seed), writes.snapshot()
+        yield from query_faults(raw_client, operation, example, list(unknown_parameters(example.query)))
+        yield from writes.tables_changed_since(before)
 
-    assert known == set(parameters(operation)) - {"cursor"}
+    require_none(REPRESENTATIVES, check)
+
+
+def test_too_long_query_returns_414(seed, raw_client):
+    def check(operation):
+        answer = raw_client.send(EXAMPLES[operation](seed).request(query="a=" + "x" * 5000))
+        yield from faults(answer)
+        if answer.status != 414:
+            yield f"{answer.status}, not 414"
+
+    require_none(REPRESENTATIVES, check)
+
+
+def test_examples_contain_every_parameter(seed):
+    def check(operation):
+        missing = set(parameters(operation)) - {"cursor"} - set(EXAMPLES[operation](seed).query)
+        return map(str, missing)
+
+    require_none(WITH_PARAMETERS, check)

@@ -1,4 +1,4 @@
-"""Access tokens that are almost ours."""
+"""Access tokens that are almost valid."""
 
 import base64
 import hmac
@@ -13,13 +13,13 @@ from joserfc.jwk import ECKey
 
 from models.core.context import FAN, SYSTEM_ADMIN
 from models.identity import access_tokens
-from tests.contract.world import Caller
+from tests.contract.seed import Caller
 from tests.fixtures.supabase import SupabaseProject
 
 
 @cache
 def forged(caller: Caller) -> list[tuple[str, str]]:
-    """Tokens made of a right one, by what is wrong with them."""
+    """Return tokens made of a valid one, each with the name of its fault."""
     assert caller.token is not None
     role = json.loads(_decoded(caller.token.split(".")[1]))["app_metadata"]["user_role"]
     another = FAN if role == SYSTEM_ADMIN else SYSTEM_ADMIN
@@ -28,7 +28,7 @@ def forged(caller: Caller) -> list[tuple[str, str]]:
 
 
 def forged_of(project: SupabaseProject) -> list[tuple[str, str]]:
-    """The same of a Supabase project's, whose tokens may speak of people and sessions that we have not seen yet."""
+    """Return faulty tokens of a Supabase project. They may name unknown people and sessions."""
     return list(_forged(project.token(), project.key, CLAIMS | THEIRS))
 
 
@@ -85,7 +85,7 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "without a session": {"session_id": ...},
     "with a session that is none": {"session_id": ["x"]},
 }
-"""Rightly signed, which only a mistake of the signer's could bring about: still refused."""
+"""Faults of correctly signed tokens. Only a mistake of the signer can cause them."""
 
 PERSONS: dict[str, dict[str, Any]] = {
     "with a session of nobody": {"session_id": "0197a000-ffff-7000-8000-ffffffffffff"},
@@ -95,7 +95,7 @@ PERSONS: dict[str, dict[str, Any]] = {
         "app_metadata": {"user_role": "Brand Admin", "brand_id": "0197a000-ffff-7000-8000-ffffffffffff"}
     },
 }
-"""The same, as long as all people and sessions are made by us."""
+"""Faults of correctly signed tokens where this installation creates all people and sessions."""
 
 THEIRS: dict[str, dict[str, Any]] = {
     "of an API key": {"role": "service_role", "sub": ..., "session_id": ..., "aud": ...},
@@ -113,7 +113,7 @@ THEIRS: dict[str, dict[str, Any]] = {
     },
     "in a role of a brand that is none": {"app_metadata": {"user_role": "Brand Admin", "brand_id": "\0"}},
 }
-"""What a Supabase project may sign, and we don't let in."""
+"""Faults of tokens that a Supabase project may sign."""
 
 
 def _signed(claims: dict[str, Any], key: Any, kid: str) -> str:
@@ -121,7 +121,7 @@ def _signed(claims: dict[str, Any], key: Any, kid: str) -> str:
 
 
 def _by_public_key(claims: dict[str, Any], key: Any, kid: str) -> str:
-    """What a verifier takes that lets the token choose the algorithm. No library makes it any more."""
+    """Return a token signed with the public key as an HMAC secret. No library makes such a token any more."""
     head = _encoded(json.dumps({"alg": "HS256", "kid": kid}).encode())
     signed = f"{head}.{_encoded(json.dumps(claims).encode())}"
     return f"{signed}.{_encoded(hmac.digest(key.as_pem(private=False), signed.encode(), 'sha256'))}"

@@ -1,6 +1,6 @@
-"""What is sent in place of what was asked for, and how a body is spelled with it.
+"""Values for attacks on bodies, and functions that build a body with such a value.
 
-Values are JSON texts, since most of them are nothing that Python's encoder would write.
+Values are JSON texts: Python's encoder can't write most of them.
 """
 
 import json
@@ -11,7 +11,7 @@ Path = tuple[str | int, ...]
 
 
 class Raw(str):
-    """A JSON text that stands for itself."""
+    """A JSON text that is inserted unchanged."""
 
 
 NEVER_JSON = {
@@ -43,7 +43,7 @@ NEVER_JSON = {
     "nested without end": "[" * 3000,
     "5000 digits": "9" * 5000,
 }
-"""Not JSON at all, or nothing that I-JSON (RFC 7493) or a text column knows."""
+"""Invalid JSON, and JSON that I-JSON (RFC 7493) or a text column excludes."""
 
 TOO_LARGE = {
     "2**63": str(2**63),
@@ -53,7 +53,7 @@ TOO_LARGE = {
     "2**63 under NUL": '{"\\u0000": ' + str(2**63) + "}",
     "2**63 under a long key": '{"' + "k" * 5000 + '": ' + str(2**63) + "}",
 }
-"""Integers that 64 bits don't hold, also where the field's name is nothing to be told."""
+"""Integers of more than 64 bits, also under names that can't be repeated in an answer."""
 
 NUMBERS = {
     "0": "0",
@@ -128,22 +128,22 @@ OTHERS = {
 }
 
 ODD_ONES = ("0", "-1", "2**53", "1e400", "-0.0", "empty string", "spaces", "emoji", "a number as text", "nil UUID")
-"""Of numbers where text was asked for, and of texts where it wasn't."""
+"""Numbers sent for text fields, and texts sent for other fields."""
 
 
 def values_for(right: Any) -> dict[str, str]:
-    """JSON that may or may not be what was asked for, where this is right."""
+    """Return JSON texts to replace a valid value. Some of them may be valid, too."""
     fitting, others = (TEXTS, NUMBERS) if isinstance(right, str) else (NUMBERS, TEXTS)
     return OTHERS | fitting | {name: text for name, text in others.items() if name in ODD_ONES}
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, for lists that are long."""
+    """Return the words of a text; shortens long lists."""
     return text.split()
 
 
 def spell(tree: Any) -> str:
-    """A JSON text; `Raw` values in it as they are."""
+    """Return a tree as JSON text. `Raw` values are inserted unchanged."""
     if isinstance(tree, Raw):
         return str(tree)
     if isinstance(tree, dict):
@@ -154,7 +154,7 @@ def spell(tree: Any) -> str:
 
 
 def paths(tree: Any, path: Path = ()) -> Iterator[Path]:
-    """The way to every field in it, and to the first item of every array."""
+    """Yield the path of every field, and of the first item of every array."""
     items = tree.items() if isinstance(tree, dict) else list(enumerate(tree))[:1] if isinstance(tree, list) else ()
     for key, value in items:
         yield (*path, key)
@@ -162,7 +162,7 @@ def paths(tree: Any, path: Path = ()) -> Iterator[Path]:
 
 
 def objects(tree: Any, path: Path = ()) -> Iterator[Path]:
-    """The way to every object in it, itself included."""
+    """Yield the path of every object, including the tree itself."""
     if isinstance(tree, dict):
         yield path
         for key, value in tree.items():
@@ -170,12 +170,12 @@ def objects(tree: Any, path: Path = ()) -> Iterator[Path]:
 
 
 def at(tree: Any, path: Path) -> Any:
-    """What is there."""
+    """Return the value at a path."""
     return at(tree[path[0]], path[1:]) if path else tree
 
 
 def changed(tree: Any, path: Path, value: Any) -> Any:
-    """A copy with another value there."""
+    """Return a copy with another value at a path."""
     if not path:
         return value
     copy = dict(tree) if isinstance(tree, dict) else list(tree)
@@ -184,13 +184,13 @@ def changed(tree: Any, path: Path, value: Any) -> Any:
 
 
 def without(tree: Any, path: Path) -> Any:
-    """A copy without the field there."""
+    """Return a copy without the field at a path."""
     parent = {key: value for key, value in at(tree, path[:-1]).items() if key != path[-1]}
     return changed(tree, path[:-1], parent)
 
 
 def name_of(path: Path) -> str:
-    """The way as problem documents spell it: `config.consent_tiers[0]`."""
+    """Return a path in the form of problem documents: `config.consent_tiers[0]`."""
     name = ""
     for key in path:
         name += f"[{key}]" if isinstance(key, int) else f".{key}" if name else key

@@ -1,6 +1,6 @@
-"""Requests as bytes: what gunicorn makes of a connection's bytes, handed to the application without a socket.
+"""Send requests to the application as gunicorn would pass them on, without a socket.
 
-A client library would repair or refuse most of what these tests send.
+A client library would repair or refuse most of these requests.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from tests.fixtures.web import Client
 Headers = tuple[tuple[str, str | bytes], ...]
 
 _addresses = (f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in count(1))
-"""Rate limits are counted by address: each request comes from its own, unless it says another."""
+"""Client addresses. Rate limits count by address, so each request gets its own unless it sets one."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request; `more` is what comes of the body after its first part, `cut` says that the client then goes away."""
+    """A request. `more`: the body's parts after the first. `cut`: the client disconnects after them."""
 
     method: str
     target: str | bytes
@@ -32,13 +32,13 @@ class Request:
     address: str | None = None
 
     def with_headers(self, *added: tuple[str, str | bytes], without: Sequence[str] = ()) -> "Request":
-        """The same with these header fields in place of those of the same name."""
+        """Return a copy with header fields that replace those of the same name."""
         gone = {name.lower() for name, _ in added} | {name.lower() for name in without}
         kept = tuple((name, value) for name, value in self.headers if name.lower() not in gone)
         return replace(self, headers=(*kept, *added))
 
     def scope(self) -> dict[str, Any]:
-        """What gunicorn tells the application."""
+        """Return the ASGI scope that gunicorn would pass on."""
         target = self.target if isinstance(self.target, bytes) else self.target.encode("latin-1")
         path, _, query = target.partition(b"?")
         return {
@@ -66,7 +66,7 @@ def _bytes(value: str | bytes) -> bytes:
 
 @dataclass
 class Answer:
-    """What came back. `crash` is what the application let through, which gunicorn answers with 500."""
+    """An answer. `crash`: an exception that the application raised; gunicorn would answer 500."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The document in it; None if there is none."""
+        """Return the JSON body; None if it isn't JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -83,19 +83,19 @@ class Answer:
 
     @property
     def code(self) -> str | None:
-        """The problem's code, if it is one."""
+        """Return the problem's code; None if the body is no problem document."""
         document = self.json
         return document.get("code") if isinstance(document, dict) else None
 
     @property
     def fields(self) -> list[str]:
-        """The fields that the problem names."""
+        """Return the fields that the problem names."""
         document = self.json
         errors = document.get("errors", []) if isinstance(document, dict) else []
         return [error["field"] for error in errors]
 
 
-class Wire:
+class RawClient:
     """Sends requests to the application, one after another."""
 
     def __init__(self, client: Client) -> None:
@@ -103,11 +103,11 @@ class Wire:
         self._client = client
 
     def send(self, request: Request) -> Answer:
-        """Send one."""
+        """Send one request."""
         return self.send_all([request])[0]
 
     def send_all(self, requests: Sequence[Request]) -> list[Answer]:
-        """Send them one by one, without a detour through this thread in between."""
+        """Send requests one by one within the event loop."""
 
         async def all_of_them() -> Any:
             return [await self._exchange(request) for request in requests]

@@ -1,14 +1,16 @@
-"""What is right to answer: by the API's own document, and by what RFC 9457 and this project say of refusals."""
+"""Expected answers: by the OpenAPI document, by RFC 9457, and by the rules of this project for refusals."""
 
 import re
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
+import pytest
 from jsonschema_rs import Draft202012Validator
 
 from models.scans.outcomes import REFUSALS
 from tests.contract.examples import Operation
-from tests.contract.wire import Answer
+from tests.contract.raw_client import Answer
 from web.app import application
 from web.http.problems import PROBLEM_JSON
 from web.openapi.document import document
@@ -17,36 +19,43 @@ DECISIONS = REFUSALS.keys() - {"session_ended", "unknown_code", "bad_token", "cl
 """A scan that doesn't count is kept all the same, with the reason; but for these, which are none."""
 
 OF_ANY_REQUEST = {"406", "408", "414", "431"}
-"""What may be wrong with a request whatever it asks for, so that no operation says it of itself."""
+"""Statuses that any operation may return; the document does not list them per operation."""
 
 MEMBERS = {"type": str, "title": str, "status": int, "code": str, "request_id": str}
 
 
+def require_none(operations: Iterable[Operation], check: Callable[[Operation], Iterable[str]]) -> None:
+    """Run a check for each operation. Fail with all faults that it found, each with its operation."""
+    found = [f"{' '.join(operation)}: {fault}" for operation in operations for fault in check(operation)]
+    if found:
+        pytest.fail("\n".join(found), pytrace=False)
+
+
 @cache
 def api() -> dict[str, Any]:
-    """The document."""
+    """Return the OpenAPI document."""
     return document(application)
 
 
 def operations() -> list[Operation]:
-    """Everything that it says can be done."""
+    """Return all operations of the document."""
     return [(method.upper(), path) for path, item in api()["paths"].items() for method in item]
 
 
 def declared(operation: Operation) -> dict[str, Any]:
-    """What it says of one operation."""
+    """Return the document's description of one operation."""
     method, path = operation
     found: dict[str, Any] = api()["paths"][path][method.lower()]
     return found
 
 
 def is_public(operation: Operation) -> bool:
-    """Whether nobody has to be signed in."""
+    """Return whether an operation accepts requests without an access token."""
     return {} in declared(operation)["security"] or not declared(operation)["security"]
 
 
 def body_schema(operation: Operation) -> dict[str, Any] | None:
-    """The schema of the body, if it takes one."""
+    """Return the schema of the body, or None if the operation takes no body."""
     content = declared(operation).get("requestBody", {}).get("content", {})
     return content.get("application/json", {}).get("schema")
 
@@ -58,14 +67,14 @@ def _validator(reference: str) -> Draft202012Validator:
 
 
 def fits(operation: Operation, body: Any) -> bool:
-    """Whether the document's schema allows this body."""
+    """Return whether the document's schema allows a body."""
     schema = body_schema(operation)
     assert schema is not None
     return bool(_validator(schema["$ref"]).is_valid(body))
 
 
 def fits_parameter(operation: Operation, name: str, text: str) -> bool:
-    """Whether the document allows this text for this parameter."""
+    """Return whether the document allows a text as the value of a parameter."""
     is_integer, validator = _parameter(operation, name)
     value: Any = int(text) if is_integer and _INTEGER.fullmatch(text) else text
     return bool(validator.is_valid(value))
@@ -73,7 +82,7 @@ def fits_parameter(operation: Operation, name: str, text: str) -> bool:
 
 @cache
 def _parameter(operation: Operation, name: str) -> tuple[bool, Draft202012Validator]:
-    """Whether it is an integer, and what knows all that it may be."""
+    """Return whether a parameter is an integer, and the validator of its schema."""
     schema = next(p["schema"] for p in declared(operation)["parameters"] if p["name"] == name)
     validator = Draft202012Validator(schema | {"components": api()["components"]}, validate_formats=True)
     return schema.get("type") == "integer", validator
@@ -83,13 +92,13 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]{,99})")
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema in place of a reference to it."""
+    """Return the schema that a reference names; any other schema unchanged."""
     reference = schema.get("$ref")
     return api()["components"]["schemas"][reference.rpartition("/")[2]] if reference else schema
 
 
 def faults(answer: Answer) -> list[str]:
-    """What is wrong with it as an answer to anything hostile: it has to be a refusal, and a whole problem document."""
+    """Return the faults of an answer that has to be a 4xx with a complete problem document."""
     if answer.crash is not None:
         return [f"crashed: {answer.crash!r}"]
     if not 400 <= answer.status < 500:
@@ -101,9 +110,9 @@ def faults(answer: Answer) -> list[str]:
         f"{name}: {document.get(name)!r}" for name, kind in MEMBERS.items() if type(document.get(name)) is not kind
     ]
     if document["status"] != answer.status:
-        found.append(f"says {document['status']} and is {answer.status}")
+        found.append(f"status in the document is {document['status']}, status of the answer is {answer.status}")
     if document["request_id"] != answer.headers.get("x-request-id"):
-        found.append(f"is request {answer.headers.get('x-request-id')} and says {document['request_id']}")
+        found.append(f"X-Request-Id is {answer.headers.get('x-request-id')}, request_id is {document['request_id']}")
     if answer.status == 401 and "www-authenticate" not in answer.headers:
         found.append("401 without WWW-Authenticate")
     if answer.status == 429 and "retry-after" not in answer.headers:
@@ -112,17 +121,17 @@ def faults(answer: Answer) -> list[str]:
 
 
 def undeclared(operation: Operation, answer: Answer) -> list[str]:
-    """The status, if the document doesn't know that this operation answers with it."""
+    """Return a fault if the document does not list the answer's status for the operation."""
     known = declared(operation)["responses"].keys() | OF_ANY_REQUEST
     return [] if str(answer.status) in known else [f"{answer.status} {answer.code} is not in the document"]
 
 
-def is_kept(answer: Answer) -> bool:
-    """Whether something is meant to be written."""
+def is_stored(answer: Answer) -> bool:
+    """Return whether the request is meant to write to the database."""
     return answer.status < 300 or answer.code in DECISIONS
 
 
 def names(answer: Answer, field: str) -> bool:
-    """Whether the problem names this field, or a part of it. Keys that the client made up are `[...]`."""
+    """Return whether the problem names a field or a part of it. `[...]` stands for keys that the client chose."""
     same = (field, f"{field.rpartition('.')[0]}[...]")
     return any(named in same or named.startswith((f"{field}.", f"{field}[")) for named in answer.fields)

@@ -52,7 +52,7 @@ class Caller:
 
 
 @dataclass
-class World:
+class Seed:
     """Everybody, and what belongs to whom.
 
     `own` and `foreign` are ids by the name of the path parameter, `strangers` the other brand's people by role.
@@ -266,31 +266,31 @@ def address() -> str:
     return f"{uuid4().hex}@people.example"
 
 
-def build(superuser: connection) -> World:
+def build(superuser: connection) -> Seed:
     """Make it."""
-    world = World(superuser)
-    world.callers[NOBODY] = Caller()
-    world.callers[SYSTEM_ADMIN] = admin = world.admin()
-    world.brand_id, staff = _brand(admin)
-    world.callers |= staff
-    world.callers[ANONYMOUS] = world.anonymous("essential")
-    world.callers[FAN] = _fan(world)
-    world.live = _campaign(staff["Campaign Manager"], launched=True)
-    world.own = _things(world, world.brand_id, world.live, staff, world.callers[FAN])
+    seed = Seed(superuser)
+    seed.callers[NOBODY] = Caller()
+    seed.callers[SYSTEM_ADMIN] = admin = seed.admin()
+    seed.brand_id, staff = _brand(admin)
+    seed.callers |= staff
+    seed.callers[ANONYMOUS] = seed.anonymous("essential")
+    seed.callers[FAN] = _fan(seed)
+    seed.live = _campaign(staff["Campaign Manager"], launched=True)
+    seed.own = _things(seed, seed.brand_id, seed.live, staff, seed.callers[FAN])
     brand_id, strangers = _brand(admin)
-    world.strangers = strangers
+    seed.strangers = strangers
     theirs = _campaign(strangers["Campaign Manager"], launched=True)
-    world.foreign = _things(world, brand_id, theirs, strangers, world.anonymous())
-    return world
+    seed.foreign = _things(seed, brand_id, theirs, strangers, seed.anonymous())
+    return seed
 
 
-def _things(world: World, brand_id: UUID, campaign: Campaign, staff: dict[str, Caller], fan: Caller) -> dict[str, UUID]:
+def _things(seed: Seed, brand_id: UUID, campaign: Campaign, staff: dict[str, Caller], fan: Caller) -> dict[str, UUID]:
     manager, creator = staff["Campaign Manager"], staff["Creator"].identity.user_id
     assert creator is not None
     with transaction(manager.identity):
         code_id = value("SELECT id FROM public.qr_codes WHERE campaign_id = %s", (campaign.id,))
         assignments.assign(campaign.id, creator)
-    with transaction(world.callers[SYSTEM_ADMIN].identity):
+    with transaction(seed.callers[SYSTEM_ADMIN].identity):
         invitation_id = invitations.invite(brand_id, address(), "Creator")
     return {
         "brand_id": brand_id,
@@ -299,9 +299,9 @@ def _things(world: World, brand_id: UUID, campaign: Campaign, staff: dict[str, C
         "api_key_id": _api_key(staff["Brand Admin"], "campaigns:read")[0],
         "campaign_id": campaign.id,
         "code_id": code_id,
-        "consent_id": world.consent(fan),
-        "job_id": world.launch_job(manager),
-        "dead_job_id": world.letter(brand_id),
+        "consent_id": seed.consent(fan),
+        "job_id": seed.launch_job(manager),
+        "dead_job_id": seed.letter(brand_id),
         "session_id": fan.identity.session_id,
         "entry_id": _entry(manager),
     }
@@ -340,9 +340,9 @@ def _member(admin: Caller, brand_id: UUID, role: str) -> Caller:
     return _signed_in(email)
 
 
-def _fan(world: World, password: str = PASSWORD) -> Caller:
+def _fan(seed: Seed, password: str = PASSWORD) -> Caller:
     email = address()
-    token = _signup_token(world, email)
+    token = _signup_token(seed, email)
     signups.verify(
         context.unauthenticated().on_credentials(), token, password, consent_tiers=["essential"], notice_id=notice_id()
     )
@@ -355,10 +355,10 @@ def notice_id() -> UUID:
         return notices.default("en").id
 
 
-def _signup_token(world: World, email: str) -> str:
+def _signup_token(seed: Seed, email: str) -> str:
     with transaction(context.unauthenticated().on_credentials()):
         signups.sign_up(email, "en")
-    with world.superuser.cursor() as cursor:
+    with seed.superuser.cursor() as cursor:
         cursor.execute("select id from app.signups where email = %s", (email,))
         return signed_links.make(accounts.SIGNUP, (cursor.fetchone() or (None,))[0])
 

@@ -1,4 +1,4 @@
-"""What requests leave behind: a mark for every table that changes with any row written, changed or deleted in it."""
+"""Detect database writes: compare one mark per table before and after a request."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,24 +7,24 @@ from uuid import uuid4
 from psycopg2 import sql
 from psycopg2.extensions import connection
 
-FROM_REFUSALS = ("public.audit_logs", "app.audit_personal_values", "app.sign_in_attempts", "app.scan_refusals")
-"""Where refused requests are written down or counted, and are meant to be."""
+WRITTEN_BY_REFUSALS = ("public.audit_logs", "app.audit_personal_values", "app.sign_in_attempts", "app.scan_refusals")
+"""Tables that record or count refused requests. They are not compared."""
 
 
 @dataclass(frozen=True)
-class Marks:
-    """The marks of all tables, and how many transactions had begun to write in the whole server."""
+class Snapshot:
+    """The marks of all tables, and the newest transaction id of the server."""
 
-    writers: int
+    newest_transaction: int
     tables: dict[str, list[int]]
 
 
-class Traces:
-    """Looks at all tables at once."""
+class Writes:
+    """Compares all tables with one prepared query."""
 
     def __init__(self, superuser: connection) -> None:
         self._connection = superuser
-        self._name = sql.Identifier(f"traces_{uuid4().hex}")
+        self._name = sql.Identifier(f"writes_{uuid4().hex}")
         with superuser.cursor() as cursor:
             marks = [_mark(schema, table) for schema, table in _tables(cursor)]
             query = sql.SQL(" union all ").join(marks)
@@ -32,24 +32,25 @@ class Traces:
                 sql.SQL("prepare {} as select json_object_agg(name, mark) from ({}) as marks").format(self._name, query)
             )
 
-    def look(self) -> Marks:
-        """The marks, as they are now."""
+    def snapshot(self) -> Snapshot:
+        """Return the current marks."""
         with self._connection.cursor() as cursor:
-            writers = _writers(cursor)
+            newest = _newest_transaction(cursor)
             cursor.execute(sql.SQL("execute {}").format(self._name))
             (tables,) = cursor.fetchone() or ({},)
-            return Marks(writers, tables)
+            return Snapshot(newest, tables)
 
-    def since(self, before: Marks) -> list[str]:
-        """The tables in which anything has been written since."""
+    def tables_changed_since(self, before: Snapshot) -> list[str]:
+        """Return the tables with a row written, changed or deleted since a snapshot."""
         with self._connection.cursor() as cursor:
-            if _writers(cursor) == before.writers:
-                return []  # most of the time, and for a tenth of the work
-        now = self.look().tables
+            # The usual case, for a tenth of the work: no transaction has written since.
+            if _newest_transaction(cursor) == before.newest_transaction:
+                return []
+        now = self.snapshot().tables
         return sorted(name for name in now if now[name] != before.tables[name])
 
 
-def _writers(cursor: Any) -> int:
+def _newest_transaction(cursor: Any) -> int:
     cursor.execute("select pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
     return int(cursor.fetchone()[0])
 
@@ -62,7 +63,7 @@ def _tables(cursor: Any) -> list[tuple[str, str]]:
         order by 1, 2
         """
     )
-    return [(schema, table) for schema, table in cursor.fetchall() if f"{schema}.{table}" not in FROM_REFUSALS]
+    return [(schema, table) for schema, table in cursor.fetchall() if f"{schema}.{table}" not in WRITTEN_BY_REFUSALS]
 
 
 def _mark(schema: str, table: str) -> sql.Composed:

@@ -1,0 +1,31 @@
+"""Every route is built by `@endpoint`, so that tests of the framework on a few endpoints hold for all."""
+
+from web.app import application
+from web.http import endpoint
+
+PAGES = {"/", "/docs", "/api/v1/openapi.json", "/s/{token}"}
+MAIL_PAGES = {"/verify-email", "/accept-invitation", "/reset-password", "/confirm-email", "/undo-email"}
+"""Routes without `@endpoint`: static pages and the document. They read no body and no token."""
+
+
+def routes(nodes):
+    """Yield the URI template and the responders of each route."""
+    for node in nodes:
+        if node.resource is not None:
+            yield node.uri_template, node.method_map
+        yield from routes(node.children)
+
+
+def test_routes_except_pages_are_built_by_endpoint():
+    built, pages = set(), set()
+    for template, responders in routes(application._router._roots):
+        for method, responder in responders.items():
+            if getattr(responder, "__module__", "").startswith("falcon."):
+                continue  # OPTIONS, and 405 for a method that the resource lacks
+            # A responder that wraps `@endpoint` again, or copies its declaration, has other code.
+            is_built = hasattr(responder, "declaration") and responder.__code__.co_filename == endpoint.__file__
+            (built if is_built else pages).add((template, method))
+
+    assert {template for template, _ in pages if not template.startswith("/static/")} == PAGES | MAIL_PAGES
+    assert {method for _, method in pages} == {"GET", "HEAD"}
+    assert len(built) > 90
