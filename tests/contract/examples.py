@@ -250,7 +250,7 @@ _example(
         "email": "a",
         "role": "Creator",
         "brand_id": seed.brand_id,
-        "status": "open",
+        "status": "active",
     },
 )
 _example("GET /api/v1/users/{user_id}", SYSTEM_ADMIN, path=_own("user_id"))
