@@ -15,8 +15,19 @@ from web.app import application
 from web.http.problems import PROBLEM_JSON
 from web.openapi.document import document
 
+REPRESENTATIVES: list[Operation] = [
+    ("GET", "/api/v1/campaigns"),
+    ("PUT", "/api/v1/campaigns/{campaign_id}"),
+    ("POST", "/api/v1/qr/scan"),
+]
+"""Endpoints that stand for all in tests of the endpoint framework.
+
+A list with query and cursor; an audited change with path id, body and permission; an asynchronous endpoint without
+a transaction of its own. `test_routes.py` checks that every route is built by `@endpoint`.
+"""
+
 DECISIONS = REFUSALS.keys() - {"session_ended", "unknown_code", "bad_token", "client_scan_id_reused"}
-"""A scan that doesn't count is kept all the same, with the reason; but for these, which are none."""
+"""Refusal codes of scans that are stored with their reason. The subtracted codes store nothing."""
 
 OF_ANY_REQUEST = {"406", "408", "414", "431"}
 """Statuses that any operation may return; the document does not list them per operation."""
