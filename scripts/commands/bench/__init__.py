@@ -1,1 +1,1 @@
-"""Benchmarks: ratios to plain tools on the same machine in the same run, with loss and duplicates beside speed."""
+"""Benchmarks: ratios to independent tools on the same machine in the same run, with lost and duplicate counts."""

@@ -1,7 +1,8 @@
-"""`bench audit`: what an entry of the trail costs the write that it belongs to, and how soon and how fast it is sealed.
+"""`bench audit`: cost of an audit entry for its transaction, and delay and rate of appending entries to the chain.
 
-The cost is of a transaction of two writes with and without an entry, by turns. Sealing is by the real seal
-process, of one tenant's entries, while 32 writers commit 1,000 of them a second; commit times are PostgreSQL's own.
+The cost compares transactions of two writes with and without an entry, alternating. The chain is written by the real
+seal process for one tenant's entries, while 32 writers commit 1,000 of them per second. PostgreSQL supplies commit
+times.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from scripts.devstack.progress import say, step
 
 RATE, WRITERS = 1_000, 32
 STALLED = 15.0
-"""Seconds without a new seal after which what is left is taken for forgotten."""
+"""Seconds without a new sealed entry after which the rest counts as forgotten."""
 
 SCHEMA = """
     create schema bench;
@@ -32,14 +33,14 @@ BACKLOG = """
         '{"before": {"status": "Draft", "number": 1}, "after": {"status": "Active", "number": 2}}', %s, 'Brand Admin',
         'ok', gen_random_uuid()::text from generate_series(1, %s)
 """
-# From the moment an entry was written, as a part of its transaction, to the commit of its seal.
+# From the writing of an entry, within its transaction, to the commit of its seal.
 LAG = """
     select percentile_cont(array[0.5, 0.95]) within group (
         order by 1000 * extract(epoch from pg_xact_commit_timestamp(xmin) - timestamp)::float8)
     from public.audit_logs where brand_id = %s and seq > %s
 """
 LEFT = "select count(*) from public.audit_logs where seq is null"
-# Numbers of the chain that nobody has, or somebody has twice.
+# Sequence numbers of the chain that are missing or duplicate.
 GAPS = """
     select (max(seq) - count(*)) + (count(*) - count(distinct seq)) + count(*) filter (where seq is null)
     from public.audit_logs where brand_id = %s
@@ -48,17 +49,15 @@ BRAND_ID = "00000000-0000-0000-0000-000000000007"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
-    parser.add_argument("--pairs", type=int, default=400, metavar="N", help="transactions with and without, each round")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of them")
-    parser.add_argument(
-        "--backlog", type=int, default=20_000, metavar="N", help="entries that are sealed at full speed"
-    )
-    parser.add_argument("--seconds", type=int, default=8, metavar="N", help="how long entries come at a steady rate")
+    """Add the options of this benchmark."""
+    parser.add_argument("--pairs", type=int, default=400, metavar="N", help="pairs of transactions per round")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="number of rounds")
+    parser.add_argument("--backlog", type=int, default=20_000, metavar="N", help="entries sealed at full speed")
+    parser.add_argument("--seconds", type=int, default=8, metavar="N", help="duration of the steady rate")
 
 
 def measure(given: argparse.Namespace) -> Numbers:
-    """The price of an audit entry, and how fast and how soon entries are sealed."""
+    """Cost of an audit entry, and rate and delay of sealing entries."""
     with bench() as servers:
         servers.rows(SCHEMA)
         plain, audited = _costs(servers, given)
@@ -71,19 +70,19 @@ def measure(given: argparse.Namespace) -> Numbers:
 
 
 def _costs(servers: Bench, given: argparse.Namespace) -> tuple[float, float]:
-    """The middle of each round's medians, of transactions without and with an entry, in µs."""
+    """Return the median time in µs of transactions without and with an entry, of the round with the median ratio."""
     found = []
     with step(f"{given.rounds} × {given.pairs} writes without and with an entry"):
         for _ in range(given.rounds):
             found.append(_writers(servers, "cost", given.pairs))
-            # Nobody seals meanwhile; neither kind is to look through what the other left behind.
+            # The seal process doesn't run: both kinds must find tables without dead rows of the other.
             servers.rows("vacuum (analyze) public.audit_logs, bench.counts")
     best = sorted(found, key=lambda one: one["audited_us"] / one["plain_us"])[len(found) // 2]
     return best["plain_us"], best["audited_us"]
 
 
 def _full_speed(servers: Bench, count: int) -> float:
-    """Seal `count` entries of one tenant that are all there; how many a second, from the first seal to the last."""
+    """Seal `count` existing entries of one tenant. Return entries per second, from the first seal to the last."""
     with step(f"Sealing {count} entries at full speed"):
         servers.rows(BACKLOG, [BRAND_ID, count])
         started = servers.rows("select clock_timestamp()")[0][0]
@@ -99,10 +98,10 @@ def _full_speed(servers: Bench, count: int) -> float:
 
 
 def _steady(servers: Bench, seconds: int) -> dict[str, float]:
-    """How long entries of one tenant wait for their seal, while its 32 writers commit 1,000 of them a second."""
+    """Measure the delay of sealing while one tenant's 32 writers commit 1,000 entries per second."""
     with step(f"{RATE} entries/s by {WRITERS} writers for {seconds} s"):
         _start(servers)
-        _writers(servers, "paced", RATE, RATE, WRITERS)  # connections are opened by the first ones
+        _writers(servers, "paced", RATE, RATE, WRITERS)  # The first entries open the connections.
         _await_seals(servers)
         since = servers.rows("select max(seq) from public.audit_logs where brand_id = %s", [BRAND_ID])[0][0]
         wrote = _writers(servers, "paced", RATE * seconds, RATE, WRITERS)
@@ -131,7 +130,7 @@ def _writers(servers: Bench, *arguments: object) -> dict[str, float]:
 
 
 def _await_seals(servers: Bench) -> None:
-    """Wait until nothing is left to seal, or nothing has been sealed for a while."""
+    """Wait until every entry is sealed, or none has been sealed for `STALLED` seconds."""
     left, since = None, time.monotonic()
     while left != 0 and time.monotonic() - since < STALLED:
         time.sleep(0.1)

@@ -1,8 +1,7 @@
-"""Writers of audit entries for the benchmark, in a process of their own; what they found goes out as JSON.
+"""Write audit entries in a separate process and print measurements as JSON.
 
-`python -m scripts.commands.bench.auditors cost PAIRS` times transactions of two writes with and without an entry, by
-turns.
-`… paced COUNT RATE WRITERS` writes entries of one tenant at fixed moments, each in a transaction of its own.
+`python -m scripts.commands.bench.auditors cost PAIRS` times alternating transactions of two writes with and without an
+entry. `… paced COUNT RATE WRITERS` writes entries of one tenant at fixed times, one per transaction.
 """
 
 import json
@@ -21,16 +20,16 @@ BRAND_ID = UUID(int=7)
 METADATA = {"brand_id": str(BRAND_ID), "user_role": "Brand Admin"}
 BRAND = Identity("web", "authenticated", {"app_metadata": METADATA})
 WARM_UP = 20
-"""Pairs that aren't counted: connections are opened, and plans are made."""
+"""Pairs that are not counted: they open connections and prepare plans."""
 
 
 def cost(pairs: int) -> dict[str, float]:
-    """The time of a transaction of two writes in µs, and of one with an audit entry beside them."""
+    """Measure transactions of two writes without and with an audit entry, in µs."""
     plain: list[float] = []
     audited: list[float] = []
     for number in range(pairs + WARM_UP):
         turns = [(plain, _write), (audited, _write_and_record)]
-        # Each has the first turn every other time: whatever else the machine does comes and goes.
+        # Alternate the order: the load of the machine changes over time.
         for times, act in turns if number % 2 else reversed(turns):
             started = time.perf_counter()
             act(number)
@@ -60,7 +59,7 @@ def _record(number: int) -> None:
 
 
 def paced(count: int, rate: int, writers: int) -> dict[str, float]:
-    """Write `count` entries, `rate` a second; how late the latest of them was begun, in s, and the rate."""
+    """Write `count` entries, `rate` per second. Return the greatest delay in seconds and the rate."""
     begin = time.perf_counter() + 0.2
     latest = [0.0] * writers
 

@@ -1,6 +1,6 @@
-"""Medians of one request, and of its query with and without context, policies and session, which take turns.
+"""Measure one request, and its query with and without context, policies and session check, alternating.
 
-`python -m scripts.commands.bench.contexts PORT COUNT` makes a brand with campaigns, and prints µs as JSON.
+`python -m scripts.commands.bench.contexts PORT COUNT` creates a brand with campaigns and prints medians in µs as JSON.
 """
 
 import http.client
@@ -28,20 +28,20 @@ from settings import settings
 
 REQUEST = "request"
 CAMPAIGNS = 200
-"""So many that an index is worth having."""
+"""Enough rows for the planner to use an index."""
 
 STEPS = {
     "of_context": ("context", "plain"),
     "of_policies": ("policies", "context"),
     "of_session": ("session", "policies"),
 }
-"""What is added from one side to the next."""
+"""Variants to subtract: each name is the cost of the step from the second variant to the first."""
 
 Measured = Callable[[], object]
 
 
 def opening(identity: Identity) -> tuple[str, list[Any]]:
-    """What begins a transaction of theirs, as `models.core.database` sends it."""
+    """Return the statement and parameters that begin a transaction, as `models.core.database` sends them."""
     claims = msgspec.json.encode(dict(identity.claims)).decode()
     return BEGIN_SESSION if identity.is_session else BEGIN, [identity.role, claims, "10000"]
 
@@ -49,7 +49,7 @@ def opening(identity: Identity) -> tuple[str, list[Any]]:
 def within(
     connected: connection, begin: Callable[[], tuple[str, Sequence[Any]]], query: tuple[str, list[Any]]
 ) -> Measured:
-    """The query in a transaction of its own: what begins it goes with it, in one message."""
+    """Return a function that runs the query in a transaction; its first message begins the transaction, too."""
     cursor = connected.cursor()
 
     def run() -> None:
@@ -62,7 +62,7 @@ def within(
 
 
 def request(port: int, path: str, token: str) -> Measured:
-    """A request over a connection that stays open."""
+    """Return a function that sends a request over a persistent connection."""
     client = http.client.HTTPConnection("127.0.0.1", port)
 
     def run() -> None:
@@ -74,10 +74,10 @@ def request(port: int, path: str, token: str) -> Measured:
 
 
 def in_turns(sides: dict[str, Measured], count: int) -> list[dict[str, float]]:
-    """How long each took, in µs, turn by turn, in an order of chance; the first tenth is for warming up.
+    """Measure every variant `count` times in random order, in µs. Discard the first tenth as warm-up.
 
-    A request goes before each of the others, as in a process that answers requests: whoever comes after its own like
-    finds connection and caches warm, and would seem to cost nothing.
+    Send a request before each variant, as in a process that answers requests. Otherwise a variant that follows its like
+    would find a warm connection and warm caches, and would seem to cost nothing.
     """
     turns: list[dict[str, float]] = []
     chance = random.Random(1)
@@ -98,7 +98,7 @@ def _timed(run: Measured) -> float:
 
 
 def figures(turns: list[dict[str, float]]) -> dict[str, float]:
-    """Medians in µs: of each side, and of what one takes more than another in the same turn."""
+    """Return medians in µs: of each variant, and of the difference of two variants in the same round."""
     return {
         **{name: median(turn[name] for turn in turns) for name in turns[0]},
         **{name: median(turn[more] - turn[less] for turn in turns) for name, (more, less) in STEPS.items()},
@@ -106,7 +106,7 @@ def figures(turns: list[dict[str, float]]) -> dict[str, float]:
 
 
 def main(port: int, count: int) -> None:
-    """Measure, and say what came of it."""
+    """Measure and print the medians."""
     session = signed_in()
     identity = identity_of(session.access_token)
     for number in range(CAMPAIGNS):

@@ -1,6 +1,6 @@
-"""What it costs a transaction of two statements to enqueue one job as well.
+"""Cost of enqueueing one job in a transaction of two statements.
 
-The relay doesn't run: what is measured is what a request pays, and that ends with the doorbell.
+The relay doesn't run: the measurement covers what a request pays, up to the wake-up.
 """
 
 import argparse
@@ -22,23 +22,25 @@ SCHEMA = """
     call app.secure('shop.accounts', p_job => 'select,insert,update');
     call app.secure('shop.orders', p_job => 'select,insert');
 """
-"""Tables as the system has them: a row policy, a key, an index."""
+"""Tables with a row policy, a key and an index, like the system's."""
 
 PARTS = {
     "without_ms": "insert, update, commit",
     "with_ms": "the same, and a job",
     "enqueue_ms": "thereof: the call of enqueue",
-    "doorbell_ms": "thereof: the doorbell, after the commit",
+    "wakeup_ms": "thereof: the wake-up after the commit",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
-    parser.add_argument("--transactions", type=int, default=1000, metavar="N", help="with a job, and as many without")
+    """Add the options of this benchmark."""
+    parser.add_argument(
+        "--transactions", type=int, default=1000, metavar="N", help="transactions with a job, and without"
+    )
 
 
 def measure(servers: Bench, rounds: int) -> Numbers:
-    """Compare transactions with and without a job, by turns; the time that the job adds, by the time without it."""
+    """Compare alternating transactions with and without a job. Return the relative added time."""
     servers.rows(SCHEMA)
     with step(f"{rounds} transactions with a job, and as many without"):
         found = json.loads(
@@ -47,4 +49,4 @@ def measure(servers: Bench, rounds: int) -> Numbers:
     say(f"A transaction of two statements, and the same with a job: median of {rounds}")
     table(["", "ms"], [[meaning, f"{found[name]:.3f}"] for name, meaning in PARTS.items()])
     say(f"  a job adds {found['cost']:.2f} of the time without it")
-    return {"enqueue_cost": round(found["cost"], 3), "doorbell_ms": round(found["doorbell_ms"], 3)}
+    return {"enqueue_cost": round(found["cost"], 3), "wakeup_ms": round(found["wakeup_ms"], 3)}

@@ -1,19 +1,16 @@
-"""What a brand that asks for far too much costs the others: how much longer they wait than they do alone.
+"""Effect of an overloading brand on others: their waiting time relative to their waiting time alone.
 
-Jobs take 20 ms, in which they need no processor; 1 process of 4 threads runs them, so that a small machine is enough.
-First its capacity is measured, on a backlog. Then, over the same seconds and at the same moments, as chance has them
-(Poisson), nine quiet brands ask for jobs: by turns alone and beside a noisy brand, a few times, since whatever else the
-machine does comes and goes. What is told is the middle one of the ratios of neighbours in time. Beside the noisy brand
-everybody together asks for ten times what can be done, of which its share is the larger part; all of its jobs are there
-before the first of the others' comes, which is worse for these than if they came by and by. What is left of them when
-the others are done is taken out of the ledger.
+Jobs take 20 ms and use no processor. One process with 4 threads runs them, so that a small machine is enough. First its
+capacity is measured on a backlog. Then nine quiet brands enqueue jobs at Poisson-distributed times, the same in every
+round. Rounds alternate: the quiet brands alone, and beside a noisy brand. The result is the median ratio of
+neighbouring rounds. Beside the noisy brand all brands together request ten times the capacity. All jobs of the noisy
+brand exist before the first quiet job, which is worse for the others than gradual arrival. The rest is removed
+afterwards.
 
-The noisy share is 92 %, not 90 %: nine times in ten of a tenfold overload would leave the others exactly what can be
-done. Alone they would have no room to spare, so how long they wait would be a matter of chance and of how long one
-measures, and beside a tenth brand, whose turn is as good as theirs, their queues would grow for ever. So they ask for
-four fifths of what can be done, and the noisy brand for the rest of the ten times.
+The quiet brands request four fifths of the capacity, and the noisy brand the rest of the tenfold load. With a tenth of
+the load for each, the quiet brands alone would fill the capacity exactly, and their queues would depend on chance.
 
-A wait is the time from a job's commit to its start, at the database; of all jobs of the quiet brands.
+A waiting time lasts from a job's commit to its start, by the database's clock, over all jobs of the quiet brands.
 """
 
 import argparse
@@ -21,20 +18,20 @@ import time
 from collections.abc import Sequence
 from statistics import median
 
-from scripts.commands.bench.crew import Crew, tally
 from scripts.commands.bench.offers import NOISE
 from scripts.commands.bench.report import Numbers, table
 from scripts.commands.bench.servers import Bench, python
+from scripts.commands.bench.worker_group import WorkerGroup, tally
 from scripts.devstack.progress import say, step
 
 PROCESSES, THREADS = 1, 4
 OVERLOAD, QUIET_SHARE = 10.0, 0.8
-"""What everybody together, and the quiet brands, ask for: times the capacity."""
+"""Requested load as a multiple of the capacity: of all brands, and of the quiet ones."""
 CALIBRATION = 400
 SETTLED = 20.0
-"""Seconds after the last job was asked for, after which what is missing is taken for lost."""
+"""Seconds after the last enqueue after which missing jobs count as lost."""
 
-# The first ones open connections.
+# The first jobs open the connections.
 RATE = """
     select 0.75 * count(*) / extract(epoch from max(at) - percentile_disc(0.25) within group (order by at))::float8
     from bench.effects
@@ -44,7 +41,7 @@ WAITS = """
         order by 1000 * extract(epoch from e.at - pg_xact_commit_timestamp(i.xmin))::float8)
     from bench.intents i join bench.effects e on e.n = i.n where i.n < %s
 """
-# What of the noisy brand has not been taken when the others are done: it is neither lost nor done.
+# Remove jobs of the noisy brand that were not claimed: they are neither lost nor done.
 WITHDRAW = """
     with withdrawn as (
         delete from app.jobs where state = 'waiting' and (args ->> 0)::bigint >= %s returning (args ->> 0)::bigint as n
@@ -54,21 +51,21 @@ WITHDRAW = """
 
 
 Waits = tuple[float, float]
-"""How long the quiet brands' jobs wait, in ms: the 50th and 95th percentile."""
+"""Waiting times of the quiet brands' jobs in ms: 50th and 95th percentile."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
-    parser.add_argument("--fairness-seconds", type=int, default=3, metavar="N", help="how long a brand is noisy")
+    """Add the options of this benchmark."""
+    parser.add_argument("--fairness-seconds", type=int, default=3, metavar="N", help="duration of each round")
     parser.add_argument(
-        "--fairness-rounds", type=int, default=5, metavar="N", help="how often it is, and how often not"
+        "--fairness-rounds", type=int, default=5, metavar="N", help="rounds with the noisy brand, and without"
     )
 
 
 def measure(servers: Bench, seconds: int, rounds: int) -> Numbers:
-    """How many times as long nine brands wait beside a noisy one as they do alone, at the 95th percentile."""
-    crew = Crew(servers, PROCESSES, THREADS)
-    crew.start()
+    """Ratio of nine brands' 95th percentile waiting time beside a noisy brand to that alone."""
+    workers = WorkerGroup(servers, PROCESSES, THREADS)
+    workers.start()
     capacity, *counted = _capacity(servers), tally(servers)
     rate = round(QUIET_SHARE * capacity)
     noisy = round((OVERLOAD * capacity - rate) * seconds)
@@ -80,7 +77,7 @@ def measure(servers: Bench, seconds: int, rounds: int) -> Numbers:
             for found, noise in turns if number % 2 else reversed(turns):
                 found.append(_run(servers, rate * seconds, rate, noise))
                 counted.append(tally(servers))
-    crew.end()
+    workers.end()
     ratios = [more / less for (_, more), (_, less) in zip(beside, alone, strict=True)]
     _show(capacity, rate, alone, beside, ratios)
     return {
@@ -92,7 +89,7 @@ def measure(servers: Bench, seconds: int, rounds: int) -> Numbers:
 
 
 def _capacity(servers: Bench) -> float:
-    """Jobs per second of a brand's that has many."""
+    """Measure the capacity in jobs per second on a backlog of one brand."""
     with step("20 ms jobs, as fast as it goes"):
         _offer(servers, "noisy", CALIBRATION)
         _await_effects(servers, CALIBRATION)
@@ -100,7 +97,7 @@ def _capacity(servers: Bench) -> float:
 
 
 def _run(servers: Bench, quiet: int, rate: int, noisy: int) -> Waits:
-    """Let the quiet brands ask for so many jobs, beside so many of a noisy one; nothing of these is left."""
+    """Enqueue `quiet` jobs of the quiet brands beside `noisy` ones of another. Remove the rest of the noisy ones."""
     if noisy:
         _offer(servers, "noisy", noisy)
     _offer(servers, "quiet", quiet, rate)
@@ -116,7 +113,7 @@ def _offer(servers: Bench, *arguments: object) -> None:
 
 
 def _await_effects(servers: Bench, count: int, below: int = 2**62) -> None:
-    """Wait until `count` of the jobs whose number is below that have run, or nothing can be expected any more."""
+    """Wait until `count` jobs with a number under `below` have run, or for `SETTLED` seconds."""
     deadline = time.monotonic() + SETTLED
     ran = "select count(*) from bench.effects where n < %s"
     while time.monotonic() < deadline and servers.rows(ran, [below])[0][0] < count:
@@ -124,7 +121,7 @@ def _await_effects(servers: Bench, count: int, below: int = 2**62) -> None:
 
 
 def _await_none(servers: Bench) -> None:
-    """Wait until what was taken has ended."""
+    """Wait until claimed jobs have finished."""
     deadline = time.monotonic() + SETTLED
     while time.monotonic() < deadline and servers.rows("select count(*) from app.jobs")[0][0]:
         time.sleep(0.05)

@@ -1,7 +1,7 @@
-"""Password hashes at a steady rate, by a process that takes of the processors only what nobody else wants.
+"""Hash passwords at a steady rate in a process with idle scheduling priority.
 
-`python -m scripts.commands.bench.hashes RATE SECONDS`; what it does to others is the machine's doing: memory and
-caches.
+`python -m scripts.commands.bench.hashes RATE SECONDS`. It uses only idle processor time, so it affects others through
+memory and caches alone.
 """
 
 import os
@@ -15,8 +15,8 @@ THREADS = 4
 
 
 def keep_hashing(rate: int, seconds: int) -> None:
-    """Hash `rate` passwords a second; what is late is not made up for."""
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # of this thread, and of those that it begins
+    """Hash `rate` passwords per second. Late hashes are not made up for."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # Applies to this thread and the threads that it starts.
     end = time.monotonic() + seconds
 
     def hash_in_turn(number: int) -> None:

@@ -1,9 +1,9 @@
-"""`bench jobs`: how fast the ledger drains beside stock Dramatiq, and how soon after its commit a job starts.
+"""`bench jobs`: rate of draining the ledger beside stock Dramatiq, and delay from a job's commit to its start.
 
-All do the same INSERT per job through the same driver on the same durable servers, as the same login, with the same
-processes, threads and log level, in a transaction each; a second Dramatiq commits by itself, in a single round trip.
-Dramatiq's commits wait for the disk. Ours needn't: a job that a crash takes back is in the ledger and runs again.
-Commit times are PostgreSQL's own; intents are counted against effects.
+Both run the same INSERT per job in a transaction, with the same driver, servers, login, processes, threads and log
+level. A second Dramatiq commits in autocommit mode, in one round trip. Dramatiq's commits wait for the disk. Ours
+don't: a job that a crash rolls back is in the ledger and runs again. PostgreSQL supplies commit times. Intents are
+compared with effects.
 """
 
 import argparse
@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from scripts.commands.bench import enqueue, fairness, million, timers
-from scripts.commands.bench.crew import TALLY
 from scripts.commands.bench.report import Numbers, merged, table
 from scripts.commands.bench.servers import Bench, bench, python
+from scripts.commands.bench.worker_group import TALLY
 from scripts.devstack.environment import VENV
 from scripts.devstack.progress import say, step
 
 PROCESSES, THREADS = 2, 8
 STEADY_RATE, IDLE_RATE = 300, 2
-"""Jobs per second while the time from commit to start is measured."""
+"""Jobs per second while the delay from commit to start is measured."""
 STALLED = 15.0
-"""Seconds without a new effect after which what is missing is taken for lost."""
+"""Seconds without a new effect after which missing jobs count as lost."""
 
 SCHEMA = """
     create schema bench;
@@ -45,8 +45,8 @@ COMMIT_TO_START = """
 
 
 @dataclass
-class Contestant:
-    """Who drains, and what came of it."""
+class System:
+    """One system under test and its results."""
 
     name: str
     producer: str
@@ -55,7 +55,7 @@ class Contestant:
     environment: dict[str, str] = field(default_factory=dict)
     drained: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
-    """Processor time per job in µs, the servers' included."""
+    """Processor time per job in µs, including the servers'."""
     enqueued: list[float] = field(default_factory=list)
     lost: int = 0
     duplicate: int = 0
@@ -63,11 +63,11 @@ class Contestant:
 
     @property
     def processes(self) -> int:
-        """How many come to the start line."""
+        """Return the number of processes at the start line."""
         return PROCESSES + (1 if self.relay else 0)
 
     def start(self, servers: Bench) -> None:
-        """Bring its processes to the start line."""
+        """Start its processes; they wait at the start line."""
         env = servers.environment(**self.environment)
         if self.relay:
             servers.spawn("relay", python(self.relay), env)
@@ -76,73 +76,71 @@ class Contestant:
         servers.line_up(self.processes)
 
     def tally(self, servers: Bench) -> None:
-        """Count what happened beside what was to happen, and empty the tables for the next time."""
+        """Add up lost, duplicate and ghost jobs, and clear the tables."""
         lost, duplicate, ghost = servers.rows(TALLY)[0]
         self.lost, self.duplicate, self.ghost = self.lost + lost, self.duplicate + duplicate, self.ghost + ghost
         servers.rows("truncate bench.intents, bench.effects")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
+    """Add the options of this benchmark."""
     parser.add_argument("--jobs", type=int, default=5000, metavar="N", help="jobs in each drain")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="drains of each, by turns")
-    parser.add_argument("--seconds", type=int, default=6, metavar="N", help="how long jobs come at a steady rate")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="alternating drains of each")
+    parser.add_argument("--seconds", type=int, default=6, metavar="N", help="duration of the steady rate")
     parser.add_argument("--timers", type=int, default=10_000, metavar="N", help="delayed jobs")
-    parser.add_argument("--timer-seconds", type=int, default=29, metavar="N", help="over how long they fall due")
+    parser.add_argument("--timer-seconds", type=int, default=29, metavar="N", help="time span of the due times")
     fairness.add_arguments(parser)
     enqueue.add_arguments(parser)
     million.add_arguments(parser)
 
 
 def measure(given: argparse.Namespace) -> Numbers:
-    """Drain the ledger beside stock Dramatiq; the time from a job's commit to its start."""
-    ours = Contestant("ours", "ledger", "scripts.commands.bench.ours", "scripts.commands.bench.relay")
-    stock = Contestant("dramatiq", "dramatiq", "scripts.commands.bench.stock")
-    eager = Contestant(
-        "  autocommit", "dramatiq", "scripts.commands.bench.stock", environment={"STOCK_AUTOCOMMIT": "1"}
-    )
-    contestants = [ours, stock, eager]
+    """Rate of draining the ledger beside stock Dramatiq, and delay from a job's commit to its start."""
+    ours = System("ours", "ledger", "scripts.commands.bench.ours", "scripts.commands.bench.relay")
+    stock = System("dramatiq", "dramatiq", "scripts.commands.bench.stock")
+    eager = System("  autocommit", "dramatiq", "scripts.commands.bench.stock", environment={"STOCK_AUTOCOMMIT": "1"})
+    systems = [ours, stock, eager]
     with bench() as servers:
         servers.rows(SCHEMA)
         for number in range(1, given.rounds + 1):
-            # Each has the first turn now and then: whatever else the machine does comes and goes.
-            for contestant in contestants if number % 2 else reversed(contestants):
-                _drain(servers, contestant, given.jobs)
-            say(f"  Round {number}: " + ", ".join(f"{one.name.strip()} {one.drained[-1]:.0f}" for one in contestants))
+            # Alternate the order: the load of the machine changes over time.
+            for system in systems if number % 2 else reversed(systems):
+                _drain(servers, system, given.jobs)
+            say(f"  Round {number}: " + ", ".join(f"{one.name.strip()} {one.drained[-1]:.0f}" for one in systems))
         waits = _waits(servers, ours, given.seconds)
         others = [
             enqueue.measure(servers, given.transactions),
             timers.measure(servers, given.timers, given.timer_seconds),
             fairness.measure(servers, given.fairness_seconds, given.fairness_rounds),
-            # The last one: it leaves the ledger full.
+            # Run this one last: it leaves the ledger full.
             million.measure(servers, given.million, given.rows, plans=given.plans),
         ]
-    _show(given, contestants, waits)
-    return merged(_numbers(given, contestants, waits), *others)
+    _show(given, systems, waits)
+    return merged(_numbers(given, systems, waits), *others)
 
 
-def _drain(servers: Bench, contestant: Contestant, count: int) -> None:
-    """Enqueue everything, then let it be drained, from the word to the last commit."""
-    contestant.enqueued.append(_produce(servers, contestant.producer, count)["per_s"])
-    if contestant.producer == "dramatiq":
+def _drain(servers: Bench, system: System, count: int) -> None:
+    """Enqueue all jobs, then drain them; measure from the start signal to the last commit."""
+    system.enqueued.append(_produce(servers, system.producer, count)["per_s"])
+    if system.producer == "dramatiq":
         servers.rows("insert into bench.intents select n from generate_series(0, %s - 1) as n", [count])
     servers.rows("vacuum (analyze) app.jobs")
-    contestant.start(servers)
+    system.start(servers)
     started = servers.rows("select clock_timestamp()")[0]
     cpu = servers.cpu_seconds()
-    servers.go(contestant.processes)
+    servers.go(system.processes)
     _await_effects(servers, count)
-    contestant.cpu_us.append(1e6 * (servers.cpu_seconds() - cpu) / count)
+    system.cpu_us.append(1e6 * (servers.cpu_seconds() - cpu) / count)
     servers.end_all()
-    contestant.drained.append(servers.rows(RATE, started)[0][0])
-    contestant.tally(servers)
+    system.drained.append(servers.rows(RATE, started)[0][0])
+    system.tally(servers)
 
 
-def _waits(servers: Bench, ours: Contestant, seconds: int) -> dict[str, float]:
-    """How long jobs wait from their commit to their start, in ms, while they come steadily and when hardly any do."""
+def _waits(servers: Bench, ours: System, seconds: int) -> dict[str, float]:
+    """Measure the delay from commit to start in ms, at a steady rate and when nearly idle."""
     ours.start(servers)
     servers.go(ours.processes)
-    _wait(servers, ours, STEADY_RATE, 1)  # Connections are opened by the first jobs.
+    _wait(servers, ours, STEADY_RATE, 1)  # The first jobs open the connections.
     steady = _wait(servers, ours, STEADY_RATE, seconds)
     idle = _wait(servers, ours, IDLE_RATE, 2 * seconds)
     servers.end_all()
@@ -154,7 +152,7 @@ def _waits(servers: Bench, ours: Contestant, seconds: int) -> dict[str, float]:
     }
 
 
-def _wait(servers: Bench, ours: Contestant, rate: int, seconds: int) -> tuple[float, float]:
+def _wait(servers: Bench, ours: System, rate: int, seconds: int) -> tuple[float, float]:
     with step(f"{rate} jobs/s for {seconds} s"):
         _produce(servers, "paced", rate * seconds, rate)
         _await_effects(servers, rate * seconds)
@@ -170,7 +168,7 @@ def _produce(servers: Bench, *arguments: object) -> dict[str, float]:
 
 
 def _await_effects(servers: Bench, count: int) -> None:
-    """Wait until there are `count`, or none has been added for a while."""
+    """Wait until there are `count` effects, or none has been added for `STALLED` seconds."""
     seen, since = 0, time.monotonic()
     while seen < count and time.monotonic() - since < STALLED:
         time.sleep(0.2)
@@ -179,8 +177,8 @@ def _await_effects(servers: Bench, count: int) -> None:
             seen, since = now, time.monotonic()
 
 
-def _show(given: argparse.Namespace, contestants: Sequence[Contestant], waits: Mapping[str, float]) -> None:
-    ours, stock, eager = contestants
+def _show(given: argparse.Namespace, systems: Sequence[System], waits: Mapping[str, float]) -> None:
+    ours, stock, eager = systems
     say(
         f"Drain of {given.jobs} jobs, one insert each; {PROCESSES} processes × {THREADS} threads that log warnings only"
     )
@@ -193,7 +191,7 @@ def _show(given: argparse.Namespace, contestants: Sequence[Contestant], waits: M
             f"{median(one.enqueued):.0f}",
             *(str(count) for count in (one.lost, one.duplicate, one.ghost)),
         ]
-        for one in contestants
+        for one in systems
     ]
     table(["", "jobs/s", "in each round", "CPU µs/job", "enqueued/s", "lost", "duplicate", "ghost"], rows)
     say(f"  ratio {_ratio(ours, stock):.2f}; to the one that commits by itself {_ratio(ours, eager):.2f}")
@@ -202,15 +200,13 @@ def _show(given: argparse.Namespace, contestants: Sequence[Contestant], waits: M
     table(["", "p50", "p95"], [[f"{STEADY_RATE} jobs/s", *named[0]], [f"{IDLE_RATE} jobs/s", *named[1]]])
 
 
-def _ratio(ours: Contestant, stock: Contestant) -> float:
-    """Of neighbours in time, the middle one."""
+def _ratio(ours: System, stock: System) -> float:
+    """Return the median ratio of neighbouring rounds."""
     return median(mine / theirs for mine, theirs in zip(ours.drained, stock.drained, strict=True))
 
 
-def _numbers(
-    given: argparse.Namespace, contestants: Sequence[Contestant], waits: Mapping[str, float]
-) -> dict[str, float]:
-    ours, stock, eager = contestants
+def _numbers(given: argparse.Namespace, systems: Sequence[System], waits: Mapping[str, float]) -> dict[str, float]:
+    ours, stock, eager = systems
     return {
         "ratio_dramatiq": round(_ratio(ours, stock), 3),
         "ratio_dramatiq_autocommit": round(_ratio(ours, eager), 3),

@@ -1,11 +1,11 @@
-"""`bench logins`: as many sign-ins as the web tier takes, and what other requests feel of them.
+"""`bench logins`: sign-ins per second and core, and their effect on other requests.
 
-Many clients sign in with the right password, each as soon as the last answer is there: that is how many a core can do.
-A few others read their profiles at a calm pace (25 a second each): alone before and after, beside sign-ins at the rate
-that a core has to bear, and beside the flood.
+Many clients sign in with the right password, each as soon as its last response has arrived. That is the rate of one
+core. Other clients read their profiles at 25 requests per second each: alone before and after, beside sign-ins at the
+rate that a core must sustain, and beside the flood.
 
-Hashes of 19 MiB slow whatever shares the machine's memory with them, whoever makes them. So the yardstick is all the
-rest of the work, sign-ins of fans without an account, and as many hashes by a process that steps back for everybody.
+Hashes of 19 MiB slow down every process that shares the memory. So the yardstick is the same work without hashes, i.e.
+sign-ins of fans without an account, beside the same number of hashes by a process with idle priority.
 """
 
 import argparse
@@ -24,13 +24,13 @@ from scripts.devstack.environment import ROOT
 from scripts.devstack.progress import fail, say, step
 
 PEOPLE = 300
-"""More than can be signing in at once, so that nobody's attempts run out."""
+"""More people than concurrent sign-ins, so that no attempt limit is reached."""
 FLOOD, OTHERS = 24, 4
-"""Connections."""
+"""Number of connections."""
 RATE = 20
-"""Sign-ins a second and core that nobody else should feel."""
+"""Sign-ins per second and core that other requests must not notice."""
 Said = dict[str, Any]
-"""What wrk said at the end, by `logins.lua`."""
+"""JSON object that `logins.lua` prints at the end."""
 SCRIPT = str(ROOT / "scripts" / "commands" / "bench" / "logins.lua")
 
 
@@ -41,43 +41,43 @@ ALONE, WITHOUT, YARDSTICK, BESIDE, FLOODED = SIDES = (
     f"beside {RATE} a core",
     "in the flood",
 )
-"""Beside what the others' requests were timed."""
+"""Load beside which the other requests were timed."""
 
 
 @dataclass
 class Found:
-    """What came of it so far, round by round."""
+    """Results, one element for each round."""
 
     per_s: list[float] = field(default_factory=list)
     per_cpu_s: list[float] = field(default_factory=list)
-    """Sign-ins per second of processor time of the web tier and the servers: what one core does."""
+    """Sign-ins per second of processor time of the web tier and the servers: the rate of one core."""
     others_ms: dict[str, list[float]] = field(default_factory=lambda: {side: [] for side in SIDES})
-    """Other requests' 95th percentile."""
+    """95th percentile of the other requests, in ms."""
     offered_share: list[float] = field(default_factory=list)
-    """How many of the sign-ins that were to be borne came about."""
+    """Share of the offered sign-ins that succeeded, 0 to 1."""
     answers: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
 class Attempts:
-    """Sign-ins: `rate` a second (0: as many as are answered), by people with so many `accounts` (0: without)."""
+    """Sign-ins: `rate` per second (0: as fast as they are answered) by people with `accounts` accounts (0: none)."""
 
     number: int
     seconds: int
     rate: int = 0
     accounts: int = PEOPLE
     hashes: bool = False
-    """As many password hashes meanwhile, by somebody else."""
+    """Whether another process hashes as many passwords meanwhile."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
-    parser.add_argument("--seconds", type=int, default=4, metavar="N", help="how long each flood lasts")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="floods")
+    """Add the options of this benchmark."""
+    parser.add_argument("--seconds", type=int, default=4, metavar="N", help="duration of each flood")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="number of floods")
 
 
 def measure(given: argparse.Namespace) -> Numbers:
-    """Sign-ins per second and core, and other requests beside them."""
+    """Sign-ins per second and core, and their effect on other requests."""
     packages.ensure_program("wrk")
     found = Found()
     with bench() as servers:
@@ -130,7 +130,7 @@ def _round(servers: Bench, url: str, token: str, number: int, seconds: int, foun
 
 
 def _both(servers: Bench, url: str, token: str, attempts: Attempts) -> tuple[Said, Said]:
-    """Sign-ins, and others beside them."""
+    """Run sign-ins and other requests at the same time."""
     with ThreadPoolExecutor(3) as together:
         signing_in = together.submit(_sign_in, servers, url, attempts)
         others = together.submit(_ask, servers, url, token, attempts.seconds)
@@ -160,7 +160,7 @@ def _wrk(servers: Bench, url: str, connections: int, seconds: int, *arguments: s
 
 
 def _ratio(found: Found, side: str, to: str) -> float:
-    """Of neighbours in time, the middle one."""
+    """Return the median ratio of neighbouring rounds."""
     return median(one / other for one, other in zip(found.others_ms[side], found.others_ms[to], strict=True))
 
 

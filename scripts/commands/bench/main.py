@@ -1,4 +1,4 @@
-"""`./scripts/bench audit|jobs|logins|rls|scan`: run one benchmark on servers of its own, and print what came of it."""
+"""`./scripts/bench audit|jobs|logins|rls|scan`: run one benchmark on its own servers and print the results."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ _ARGUMENTS = {
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; return its exit status: 1 when something was lost or happened twice."""
+    """Run a benchmark. Return 1 if a job, scan or entry was lost or duplicated."""
     given = parser().parse_args(argv)
     try:
         numbers = BENCHMARKS[given.benchmark](given)
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Build the parser of the command line."""
     made = argparse.ArgumentParser(prog="scripts/bench", description=main.__doc__)
     kinds = made.add_subparsers(dest="benchmark", required=True)
     for name, describe in _ARGUMENTS.items():

@@ -1,4 +1,4 @@
-"""The ledger after a month: what its functions and the console's queries take beside a million finished jobs."""
+"""Times of the ledger's functions and of the console's queries beside a million finished jobs."""
 
 import argparse
 import json
@@ -12,9 +12,9 @@ from scripts.devstack.progress import say, step
 FILL = Path(__file__).with_suffix(".sql")
 CALLS = 200
 DEAD_IN = 500
-"""One dead letter to so many finished jobs."""
+"""Finished jobs for each dead letter."""
 TAKEN_BY_CALL = 64
-"""So many have to wait for each call, for some to be left when all have been made."""
+"""Waiting jobs needed for each call, so that the last call still finds some."""
 
 TELL_PLANS = """
     alter database companon set session_preload_libraries = 'auto_explain';
@@ -25,21 +25,21 @@ TELL_PLANS = """
     alter database companon set auto_explain.log_timing = off;
     alter database companon set client_min_messages = log;
 """
-"""Functions' own statements have plans only where they are run; new connections are told all of them."""
+"""Settings that print the plan of every statement within functions, for new connections."""
 
 Found = dict[str, dict[str, Any]]
-"""By what was called: `kind`, `p50` and `p95` in ms, the `scans` of big tables, and `plans`."""
+"""Results by name of the call: `kind`, `p50` and `p95` in ms, `scans` of big tables, and `plans`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
+    """Add the options of this benchmark."""
     parser.add_argument("--million", type=int, default=1_000_000, metavar="N", help="finished jobs in a full ledger")
-    parser.add_argument("--rows", type=int, default=100_000, metavar="N", help="jobs that wait in it")
-    parser.add_argument("--plans", action="store_true", help="print how each call is run there")
+    parser.add_argument("--rows", type=int, default=100_000, metavar="N", help="waiting jobs in it")
+    parser.add_argument("--plans", action="store_true", help="print the plan of each call")
 
 
 def measure(servers: Bench, finished: int, waiting: int, *, plans: bool) -> Numbers:
-    """Fill a ledger, and time the engine's calls and the console's; `plans` prints how each is run."""
+    """Fill a ledger, and time the calls of the engine and the console. `plans` prints their plans."""
     with step(f"{finished} finished jobs, {waiting} that wait"):
         _fill(servers, finished, waiting)
     with step("Calls of the engine and of the console"):

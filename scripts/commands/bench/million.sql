@@ -1,5 +1,5 @@
--- A ledger after a month: finished jobs of thirty days, dead letters, and what waits, of fifty brands and ten actors.
--- {finished}, {waiting} and {dead} are how many.
+-- A ledger after a month: finished jobs of thirty days, dead letters, and waiting jobs, of fifty brands and ten actors.
+-- {finished}, {waiting} and {dead} are numbers of jobs.
 set synchronous_commit = off;
 set work_mem = '64MB';
 set maintenance_work_mem = '128MB';
@@ -8,7 +8,7 @@ create function pg_temp.id_at(at timestamptz, n bigint, kind text) returns uuid 
     select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '7' || left(md5(kind || n), 3) || '8'
         || right(md5(kind || n), 15))::uuid
 $$;
--- In the order of time, as requests' ids are.
+-- Ascending in time, like the ids of requests.
 create function pg_temp.request(n bigint) returns text language sql immutable as $$
     select lpad(to_hex(n + (1::bigint << 40)), 12, '0') || left(md5('request' || n), 20)
 $$;
@@ -30,7 +30,7 @@ begin
 end
 $$;
 
--- An index is made of all rows at once in a fraction of the time that they take one by one.
+-- Build each index after the rows: it takes a fraction of the time.
 create temporary table indexes as
 select i.indexrelid::regclass::text as name, replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ') as definition
 from pg_index i where i.indrelid = 'app.job_history'::regclass and not i.indisprimary;

@@ -1,7 +1,6 @@
-"""Calls the engine's functions and the console's queries on a ledger that `million` has filled; prints JSON.
+"""Time the engine's functions and the console's queries on a ledger that `million` has filled; print JSON.
 
-`python -m scripts.commands.bench.million_calls times CALLS` or `… plans 1`: a process of its own, as production's
-logins.
+`python -m scripts.commands.bench.million_calls times CALLS` or `… plans 1`. The process uses production's logins.
 """
 
 import json
@@ -27,10 +26,10 @@ from models.operations import metrics
 
 ACTORS = [f"bench.actor{number}" for number in range(10)]
 ROOM, BATCH = 32, 8
-"""How many jobs a relay takes at a time, and a worker."""
+"""Jobs that a relay publishes and a worker claims at a time."""
 PAGE = 51
 ENOUGH = 1.0
-"""Seconds that one query of the console is repeated at the most."""
+"""Longest time in seconds for the repetitions of one console query."""
 
 ADMIN = Identity("account", "app_admin", {"app_metadata": {"user_role": context.SYSTEM_ADMIN}})
 _SCAN = re.compile(r"(Index Only Scan|Index Scan|Bitmap Index Scan|Seq Scan)(?: Backward)?(?: using (\S+))? on (\S+)")
@@ -40,11 +39,11 @@ _PARTITION = re.compile(r"^job_history_(\d{8}|default)")
 Call = Callable[[], object]
 
 heard: deque[str] = deque()
-"""What the server has told its client since the last call; psycopg2's own list forgets."""
+"""Server messages since the last call. psycopg2's own list keeps only the last 50."""
 
 
 class Step(NamedTuple):
-    """A call, what it is for (`engine`, `console`, `search` or `metrics`), and its name."""
+    """A call with its purpose (`engine`, `console`, `search` or `metrics`) and its name."""
 
     kind: str
     name: str
@@ -52,7 +51,7 @@ class Step(NamedTuple):
 
 
 def times(calls: int) -> dict[str, dict[str, Any]]:
-    """The 50th and 95th percentile of each call, in ms."""
+    """Return the 50th and 95th percentile of each call, in ms."""
     taken: dict[tuple[str, str], list[float]] = {}
     for kind, name, call in _steps(calls):
         started = time.perf_counter()
@@ -67,7 +66,7 @@ def _percentiles(ms: list[float]) -> dict[str, float]:
 
 
 def plans(calls: int) -> dict[str, dict[str, Any]]:
-    """How each call is run the first time, as the server tells its client."""
+    """Return the plans of the first execution of each call."""
     found: dict[str, dict[str, Any]] = {}
     for _, name, call in _steps(calls):
         heard.clear()
@@ -77,13 +76,15 @@ def plans(calls: int) -> dict[str, dict[str, Any]]:
 
 
 def _readable(notices: deque[str]) -> list[str]:
-    """Each statement's plan once, without what is of no interest."""
+    """Return each plan once, without irrelevant lines."""
     shown = {notice.partition("\n")[2].partition("  ->")[0]: notice for notice in reversed(notices)}
     return [re.sub(r"\n +(?:Planning|Output|Buckets|Sort Method).*", "", notice).strip() for notice in shown.values()]
 
 
 def _scans(notices: deque[str]) -> list[str]:
-    """By what the big tables were found; partitions are one table. What was never executed doesn't count."""
+    """Return the scan types of the big tables; partitions count as one table. Steps that were not executed are left
+    out.
+    """
     lines = [line for notice in notices for line in notice.splitlines() if "(never executed)" not in line]
     found = {_named(*match.groups()) for match in map(_SCAN.search, lines) if match}
     return sorted(found - {""})
@@ -95,18 +96,18 @@ def _named(how: str, index: str | None, on: str) -> str:
 
 
 def _steps(calls: int) -> Iterator[Step]:
-    """Everything that is measured, so many times each at the most."""
+    """Yield every call, at most `count` times each."""
     yield from _engine(calls)
     for kind, name, identity, given in _questions():
         until = time.monotonic() + ENOUGH
         for number in range(calls):
             yield Step(kind, name, partial(_asked, identity, next(given)))
             if number and time.monotonic() > until:
-                break  # What is slow needn't be called so often to be seen.
+                break  # Repeat slow calls fewer times.
 
 
 def _engine(calls: int) -> Iterator[Step]:
-    """The relay takes, a worker claims and finishes; fewer times where fewer jobs wait."""
+    """Yield the calls of relay and worker, fewer where fewer jobs wait."""
     engine = _Engine()
     for _ in range(calls):
         yield Step("engine", "publish_due", engine.take)
@@ -144,12 +145,12 @@ class _Engine:
 
 
 def _questions() -> Iterator[tuple[str, str, Identity, Iterator[Call]]]:
-    """What a system admin's console asks for, what is searched for by other people's ids, and what is measured."""
+    """Yield the console's queries, searches by external ids, and metrics."""
     for name, given in (*_of_one_job(), *_of_dead_jobs(), ("actors", repeat(control.actors))):
         yield "console", name, ADMIN, given
     for name, given in _by_foreign_ids():
         yield "search", name, ADMIN, given
-    Ledger().count_jobs()  # As the clock does every few seconds.
+    Ledger().count_jobs()  # The clock counts every few seconds.
     yield "metrics", "metrics of jobs", context.unauthenticated(), repeat(lambda: list(metrics.job_metrics()))
     yield (
         "metrics",
@@ -174,7 +175,7 @@ def _of_one_job() -> Iterator[tuple[str, Iterator[Call]]]:
 
 
 def _by_foreign_ids() -> Iterator[tuple[str, Iterator[Call]]]:
-    """Ids that callers brought along."""
+    """Return correlation ids of callers."""
     for what, ids in {
         "trail by correlation id": (
             "SELECT correlation_id FROM app.job_history WHERE correlation_id IS DISTINCT FROM request_id"
@@ -207,7 +208,7 @@ def _of_dead_jobs() -> Iterator[tuple[str, Iterator[Call]]]:
 
 
 def _some(sql: str) -> list[tuple[Any, ...]]:
-    """Of the rows of a table with ids some here and there."""
+    """Return some rows spread over a table."""
     with transaction(ADMIN):
         return [tuple(found.values()) for found in database.rows(sql + " ORDER BY md5(id::text) LIMIT 200")]
 

@@ -1,4 +1,4 @@
-"""Enqueues delayed jobs, or those of a noisy brand or of quiet ones, in a process of its own; its answer is JSON.
+"""Enqueue delayed jobs, or jobs of a noisy brand or of quiet brands, in a separate process; print JSON.
 
 `python -m scripts.commands.bench.offers timers COUNT SECONDS`, `… noisy COUNT` or `… quiet COUNT RATE`.
 """
@@ -22,18 +22,18 @@ BATCH = 100
 THREADS = 4
 QUIET = 9
 FIRST_DUE = 1.0
-"""Seconds from when all timers should have been enqueued to the first one."""
+"""Seconds from the expected end of enqueueing to the first due time."""
 SEED = 1
 NOISE = 1_000_000
-"""The number of the noisy brand's first job; the others' come before it."""
+"""Number of the noisy brand's first job; quiet jobs have smaller numbers."""
 
 
 class _NotThisTime(Exception):
-    """Rolls a rehearsal back."""
+    """Roll back a rehearsal."""
 
 
 def timers(count: int, seconds: int) -> dict[str, float]:
-    """Enqueue jobs that fall due over `seconds` seconds; how long before the first of them that was done, in s."""
+    """Enqueue jobs that fall due over `seconds` seconds. Return the seconds left before the first due time."""
     brand = context.for_brand_job(new_id())
     first_due = time.perf_counter() + FIRST_DUE + 2 * count / BATCH * _rehearse(brand)
     for first in range(0, count, BATCH):
@@ -45,7 +45,7 @@ def timers(count: int, seconds: int) -> dict[str, float]:
 
 
 def _rehearse(brand: Identity) -> float:
-    """How many seconds a batch takes, about: the first one, which also connects, and isn't committed."""
+    """Return the approximate seconds for one batch: a first one that also connects and is rolled back."""
     begun = time.perf_counter()
     with suppress(_NotThisTime), transaction(brand):
         for n in range(BATCH):
@@ -62,7 +62,7 @@ def _timer(n: int, seconds: float) -> None:
 
 
 def noisy(count: int) -> dict[str, float]:
-    """Enqueue a brand's jobs, as fast as it goes; their rate."""
+    """Enqueue jobs of one brand as fast as possible. Return jobs per second."""
     brand, begun = context.for_brand_job(new_id()), time.perf_counter()
     for first in range(0, count, BATCH):
         _naps(brand, [NOISE + n for n in range(first, min(first + BATCH, count))])
@@ -70,9 +70,9 @@ def noisy(count: int) -> dict[str, float]:
 
 
 def quiet(count: int, rate: int) -> dict[str, float]:
-    """Enqueue jobs of several brands, at moments as chance has them, whether or not earlier ones have run.
+    """Enqueue jobs of several brands at Poisson-distributed times, independent of the execution of earlier jobs.
 
-    The moments are the same every time. How late the latest of them was, in s.
+    The times are the same in every run. Return the greatest delay in seconds.
     """
     brands = [context.for_brand_job(new_id()) for _ in range(QUIET)]
     begin = time.perf_counter() + 0.1

@@ -1,6 +1,6 @@
-"""What our workers run in the benchmark: every actor of the system, one that does one insert, and one that takes 20 ms.
+"""Workers of the benchmark: every actor of the system, one that inserts a row, and one that takes 20 ms.
 
-`dramatiq scripts.commands.bench.ours` are the workers, `python -m scripts.commands.bench.relay` is the relay.
+`dramatiq scripts.commands.bench.ours` runs the workers, `python -m scripts.commands.bench.relay` the relay.
 """
 
 import time
@@ -21,13 +21,13 @@ NAP, NAP_SECONDS = "bench.nap", 0.02
 
 @actor(ACTOR)
 def insert(n: int) -> None:
-    """Write down that job `n` ran."""
+    """Record that job `n` ran."""
     execute(INSERT, (n,))
 
 
 @actor(NAP)
 def nap(n: int) -> None:
-    """Write down that job `n` runs, and be busy for a while with something that needs no processor."""
+    """Record that job `n` ran, and wait without using the processor."""
     execute(INSERT, (n,))
     time.sleep(NAP_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Transactions with and without a job, by turns on one connection, in a process of their own; prints medians as JSON.
+"""Alternate transactions with and without a job on one connection, in a separate process; print medians as JSON.
 
 `python -m scripts.commands.bench.pairs ROUNDS`.
 """
@@ -19,14 +19,14 @@ AS_BRAND = context.for_brand_job(BRAND)
 WARM_UP = 30
 
 Timings = dict[str, list[float]]
-"""Milliseconds in each round, by what took them."""
+"""Milliseconds in each round, by variant."""
 
 
 def pairs(rounds: int) -> dict[str, float]:
-    """The medians; `cost` is that of the neighbours in time."""
+    """Return the medians; `cost` is the median of the neighbouring rounds' relative difference."""
     with transaction(AS_BRAND):
         execute("INSERT INTO shop.accounts (brand_id) VALUES (%s)", (BRAND,))
-    _timed(min(rounds, WARM_UP))  # Connections are opened, statements planned and pages fetched by the first.
+    _timed(min(rounds, WARM_UP))  # The first rounds open connections, plan statements and load pages.
     found = _timed(rounds)
     both = zip(found["with_ms"], found["without_ms"], strict=True)
     return {
@@ -36,13 +36,13 @@ def pairs(rounds: int) -> dict[str, float]:
 
 
 def _timed(rounds: int) -> Timings:
-    found: Timings = {"without_ms": [], "with_ms": [], "enqueue_ms": [], "doorbell_ms": []}
+    found: Timings = {"without_ms": [], "with_ms": [], "enqueue_ms": [], "wakeup_ms": []}
     for number in range(rounds):
         turns = [("without_ms", lambda: _order()), ("with_ms", lambda: _order_with_job(found["enqueue_ms"]))]
-        # Each goes first every other time: what a commit leaves to the next is shared.
+        # Alternate the order: a commit leaves work to the next one.
         for name, do in turns if number % 2 else reversed(turns):
             found[name].append(_ms(do))
-        found["doorbell_ms"].append(_ms(ring))
+        found["wakeup_ms"].append(_ms(ring))
     return found
 
 

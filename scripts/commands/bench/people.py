@@ -17,7 +17,7 @@ INSERT = """
 
 
 def main(count: int) -> None:
-    """Make so many fans with one password, and sign the first one in."""
+    """Create `count` fans with one password, and sign in the first one."""
     hashed = passwords.hash(PASSWORD)
     with closing(psycopg2.connect(settings.database_direct_url)) as db, db, db.cursor() as cursor:
         cursor.executemany(INSERT, [(new_id(), f"person{n}@bench.example", hashed) for n in range(count)])

@@ -1,4 +1,4 @@
-"""Puts jobs into the ledger or into Dramatiq's Redis, in a process of its own, and prints how that went as JSON.
+"""Enqueue jobs in the ledger or in Dramatiq's Redis, in a separate process; print the rate as JSON.
 
 `python -m scripts.commands.bench.producer ledger COUNT`, `… dramatiq COUNT` or `… paced COUNT RATE`.
 """
@@ -15,13 +15,13 @@ from models.jobs.ledger import enqueue
 
 BRAND = context.for_brand_job(new_id())
 SINGLE = 500
-"""Jobs that are enqueued one a transaction, as a request would, to see how fast that goes; the rest in batches."""
+"""Jobs that are enqueued one per transaction, like requests, to measure the rate; the rest is enqueued in batches."""
 BATCH = 100
 THREADS = 4
 
 
 def ledger(count: int) -> dict[str, float]:
-    """Enqueue jobs 0 to `count`; the rate of single ones."""
+    """Enqueue jobs 0 to `count`. Return the rate of single transactions."""
     single = min(SINGLE, count)
     started = time.perf_counter()
     for n in range(single):
@@ -33,7 +33,7 @@ def ledger(count: int) -> dict[str, float]:
 
 
 def dramatiq(count: int) -> dict[str, float]:
-    """Send messages 0 to `count` to Dramatiq; their rate."""
+    """Send messages 0 to `count` to Dramatiq. Return the rate."""
     from scripts.commands.bench.stock import insert
 
     started = time.perf_counter()
@@ -43,7 +43,7 @@ def dramatiq(count: int) -> dict[str, float]:
 
 
 def paced(count: int, rate: int) -> dict[str, float]:
-    """Enqueue jobs at fixed moments, whether or not earlier ones have run; how late the latest of them was, in s."""
+    """Enqueue jobs at fixed times, independent of earlier ones. Return the greatest delay in seconds."""
     begin = time.perf_counter() + 0.1
     latest = [0.0] * THREADS
 
@@ -63,7 +63,7 @@ def paced(count: int, rate: int) -> dict[str, float]:
 
 
 def _commit(numbers: Iterable[int]) -> None:
-    """A transaction that intends these jobs, and remembers so where it can be counted."""
+    """Enqueue jobs in one transaction and record them in `bench.intents`."""
     with transaction(BRAND):
         for n in numbers:
             execute("INSERT INTO bench.intents (n) VALUES (%s)", (n,))

@@ -1,4 +1,4 @@
-"""The start line: processes that are measured say that they are ready, and begin when they are told to."""
+"""Start line: measured processes report that they are ready and wait for the start signal."""
 
 import dramatiq
 import redis
@@ -8,18 +8,20 @@ from settings import settings
 
 
 def await_start() -> None:
-    """Say that this process is ready, and wait for the word."""
+    """Report that this process is ready and wait for the start signal."""
     client = redis.Redis.from_url(settings.redis_url)
     client.rpush(READY, 1)
-    # For a second at a time: the client gives up on a server that says nothing for 5 s, and others take longer to come.
+    # Poll once per second: the client gives up on a server that is silent for 5 s.
     while client.blpop([GO], 1) is None:
-        """Not yet."""
+        """Wait for another second."""
     client.close()
 
 
 class StartLine(dramatiq.Middleware):
-    """Holds a worker process there before its threads start. It costs a little, and both contestants the same."""
+    """Hold a worker process at the start line before its threads start. The cost is the same for all systems under
+    test.
+    """
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Wait."""
+        """Wait for the start signal."""
         await_start()

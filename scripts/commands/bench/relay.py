@@ -1,4 +1,4 @@
-"""The relay of a system that has the benchmark's actor too."""
+"""Relay of a system with the benchmark's actors."""
 
 import scripts.commands.bench.ours  # noqa: F401  (declares the actor)
 from jobs.engine.relay import __main__ as relay

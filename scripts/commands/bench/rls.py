@@ -1,8 +1,8 @@
-"""`bench rls`: what the context (role, claims, time limit), the policies and the session's check cost of a request.
+"""`bench rls`: share of context (role, claims, time limit), policies and session check in the time of a request.
 
-The yardstick is the same query, with the tenant in its WHERE, by the owner, whom no policy applies to; then the same
-with a context, then by a member under the policies, then with the session looked up. All of them and a GET through
-the running application that does the same take turns on the same server.
+The yardstick is the same query by the owner, whom no policy restricts, with the tenant in its WHERE. The other variants
+add a context, then the policies of a member, then the session check. They alternate with a GET through the running
+application that runs the same query on the same server.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from scripts.devstack.progress import say, step
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
-    parser.add_argument("--requests", type=int, default=3000, metavar="N", help="how many of each")
+    """Add the options of this benchmark."""
+    parser.add_argument("--requests", type=int, default=3000, metavar="N", help="number of each variant")
 
 
 def measure(given: argparse.Namespace) -> Numbers:
-    """A request's query with its context and policies beside the same query without."""
+    """Share of context, policies and session check in the time of a request."""
     with bench() as servers:
         port = sockets.free_port()
         env = servers.environment(PORT=str(port), PUBLIC_URL=f"http://127.0.0.1:{port}", WEB_CONCURRENCY="1")

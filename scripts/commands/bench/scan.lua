@@ -1,5 +1,5 @@
--- Phones: each request is another fan's, with the id of a scan that was never sent before. For wrk, one thread.
--- Arguments: the number of the round, the file of the phones' requests, and a file for the ids of accepted scans.
+-- Phones: each request is another fan's and has a new scan id. For wrk, one thread.
+-- Arguments: number of the round, file of the phones' requests, file for the ids of accepted scans.
 
 local phones, sent = {}, 0
 local round, out

@@ -1,7 +1,7 @@
-"""`bench scan`: scans over HTTP beside `pgbench` calling the same function on the same server, one row a commit.
+"""`bench scan`: scans over HTTP beside `pgbench` calling the same SQL function on the same server, one row per commit.
 
-Phones (wrk) keep their connections open and wait for each answer. `pgbench` passes rows as the web tier makes them, on
-as many connections as suit it best; it has no HTTP, JSON or signatures to deal with. They take turns.
+Phones (wrk) keep their connections open and wait for each response. `pgbench` passes prepared rows on the number of
+connections that is fastest for it; it has no HTTP, JSON or signatures to process. The two alternate.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from scripts.devstack.progress import fail, say, step
 
 CONNECTIONS, WEB_PROCESSES = 64, 2
 FANS = 1000
-"""So many that nobody is told to slow down."""
+"""Enough fans that no rate limit is reached."""
 CLIENTS = (8, 16, 32, 64)
-"""Of pgbench: whichever is fastest is what we are compared with."""
+"""Numbers of pgbench connections; the fastest is the yardstick."""
 TRIAL = 1
-"""Seconds that each of them is tried, and that the web tier warms up."""
+"""Seconds of each trial and of the web tier's warm-up."""
 SCRIPTS = ROOT / "scripts" / "commands" / "bench"
 
 SCHEMA = """
@@ -54,28 +54,28 @@ TALLY = """
 
 @dataclass
 class Side:
-    """What one of the two has done so far, round by round."""
+    """Results of one side, one element for each round."""
 
     per_s: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
-    """Processor time per scan in µs: the servers' and the web tier's, without that of wrk and pgbench."""
+    """Processor time per scan in µs: of the servers and the web tier, without wrk and pgbench."""
     refused: int = 0
     """Scans that were not accepted."""
 
 
 @dataclass
 class Phones(Side):
-    """The phones' side, and what they were told."""
+    """Results of the phones' side and their responses."""
 
     p50_ms: list[float] = field(default_factory=list)
     p95_ms: list[float] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
-    """By status, and `broken` for what had none."""
+    """Number of responses by status; `broken` counts connections without a response."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """Where scans go, and how: what every round has in common."""
+    """Parameters that all rounds have in common."""
 
     servers: Bench
     port: int
@@ -84,15 +84,15 @@ class Course:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
-    parser.add_argument("--seconds", type=int, default=4, metavar="N", help="how long each round of each lasts")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of each, by turns")
-    parser.add_argument("--fans", type=int, default=FANS, metavar="N", help="phones that take turns")
-    parser.add_argument("--with-workers", action="store_true", help="let relay and workers score scans meanwhile")
+    """Add the options of this benchmark."""
+    parser.add_argument("--seconds", type=int, default=4, metavar="N", help="duration of each round")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="alternating rounds of each")
+    parser.add_argument("--fans", type=int, default=FANS, metavar="N", help="number of phones")
+    parser.add_argument("--with-workers", action="store_true", help="run relay and workers, too")
 
 
 def measure(given: argparse.Namespace) -> Numbers:
-    """Scans over HTTP beside pgbench calling the same function."""
+    """Scans over HTTP beside pgbench calling the same SQL function."""
     packages.ensure_program("wrk")
     phones, single = Phones(), Side()
     with bench() as servers:
@@ -119,7 +119,7 @@ def measure(given: argparse.Namespace) -> Numbers:
 
 def _stage(servers: Bench, env: dict[str, str], fans: int) -> None:
     with step(f"Making a campaign and {fans} fans"):
-        # Nothing is measured yet: don't wait for the disk.
+        # Set-up isn't measured, so don't wait for the disk.
         env = env | {"PGOPTIONS": "-c synchronous_commit=off"}
         host = env["PUBLIC_URL"].removeprefix("http://")
         servers.run("stage", python("scripts.commands.bench.stage", str(fans), host, str(servers.base)), env)
@@ -137,7 +137,7 @@ def _start(servers: Bench, env: dict[str, str], *, with_workers: bool) -> None:
 
 
 def _warm_up(course: Course) -> int:
-    """Have everything cached, compiled and counted that soon would be anyway; pgbench's best number of connections."""
+    """Warm up caches, plans and statistics. Return pgbench's fastest number of connections."""
     trial = replace(course, seconds=TRIAL)
     rates: dict[int, float] = {}
     with step("Warming up, and finding pgbench's best number of connections"):
@@ -151,7 +151,7 @@ def _warm_up(course: Course) -> int:
 
 
 def _scan(course: Course, phones: Phones, number: int) -> None:
-    """Have phones scan for a while, and write down what they were answered."""
+    """Run the phones for a while and record their responses."""
     servers, ids = course.servers, course.servers.base / "answered.txt"
     url = f"http://127.0.0.1:{course.port}/api/v1/qr/scan"
     options = ["-t", "1", "-c", str(CONNECTIONS), "-d", f"{course.seconds}s", "-s", str(SCRIPTS / "scan.lua"), url]
@@ -173,12 +173,12 @@ def _scan(course: Course, phones: Phones, number: int) -> None:
 
 
 def _call(course: Course, single: Side, clients: int) -> None:
-    """Have pgbench call the function for a while.
+    """Run pgbench for a while.
 
-    Only accepted scans are counted: on a busy machine one may wait too long for its campaign's counter, and be refused.
+    Only accepted scans count: on a busy machine a scan can wait too long for its campaign's counter and be refused.
 
     Raises:
-        SetupError: none was accepted.
+        SetupError: no scan was accepted.
     """
     servers, earlier = course.servers, _passed_on(course.servers)
     options = ["-n", "-M", "prepared", "-c", str(clients), "-T", str(course.seconds), "-f", str(SCRIPTS / "scan.sql")]
@@ -197,7 +197,7 @@ def _call(course: Course, single: Side, clients: int) -> None:
 
 
 def _passed_on(servers: Bench) -> int:
-    """Scans of pgbench's that were accepted: their ids are like no others."""
+    """Return the number of accepted scans of pgbench, recognised by their ids."""
     found = "select count(*) from public.qr_scans where decision = 'accepted' and id::text like '%-8001-%'"
     return int(servers.rows(found)[0][0])
 
@@ -225,7 +225,7 @@ def _rates(side: Side) -> list[str]:
 
 
 def _ratio(phones: Phones, single: Side) -> float:
-    """Of neighbours in time, the middle one."""
+    """Return the median ratio of neighbouring rounds."""
     return median(scans / calls for scans, calls in zip(phones.per_s, single.per_s, strict=True))
 
 

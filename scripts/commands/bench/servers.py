@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis of one run's own, as durable as in production, and the processes that are measured on them."""
+"""Private PostgreSQL and Redis as durable as in production, and the processes that are measured on them."""
 
 import os
 import shutil
@@ -25,16 +25,15 @@ from scripts.devstack.progress import fail, step
 from scripts.devstack.redis import PrivateRedis
 
 READY, GO = "bench:ready", "bench:go"
-"""The Redis lists by which processes say that they are ready to be measured, and are told to begin."""
+"""Redis lists by which processes report that they are ready and receive the start signal."""
 READY_WITHIN = 30.0
 
 
 class Bench:
-    """Servers under a temporary directory, a migrated database, and whatever is started beside them."""
+    """Servers under a temporary directory, a migrated database, and processes beside them."""
 
     cluster: ClassVar[Path | None] = None
-    """The home of a migrated cluster to begin with a copy of: for tests, who have better things to do than to make it
-    again each time."""
+    """Home of a migrated cluster to copy, so that tests don't create it each time."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
@@ -46,7 +45,7 @@ class Bench:
         self._running: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
-        """Bring the servers up, with commits that can be asked when they happened, and migrate."""
+        """Start the servers with commit timestamps, and migrate."""
         with step("Starting PostgreSQL and Redis"):
             self.postgres.start()
             self.redis.start()
@@ -55,7 +54,7 @@ class Bench:
             migrate(self.postgres.dsn("postgres"))
 
     def stop(self) -> None:
-        """End everything and forget the data."""
+        """Stop all processes and delete the data."""
         self.end_all()
         self.redis.stop()
         self.postgres.stop()
@@ -63,7 +62,7 @@ class Bench:
         sockets.remove(self.redis.socket.parent)
 
     def environment(self, **more: str) -> dict[str, str]:
-        """The environment of the processes that are measured."""
+        """Return the environment of the measured processes."""
         return {
             **os.environ,
             "PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}",
@@ -77,37 +76,37 @@ class Bench:
             "SECRET_KEYS": self._secrets.secret_keys,
             "AUTH_JWKS": self._secrets.auth_jwks,
             "LOG_LEVEL": "WARNING",
-            "PERSON_RATE": "100000000 per minute",  # counted as ever, and in nobody's way
+            "PERSON_RATE": "100000000 per minute",  # Counted as usual, but never reached.
             "ADDRESS_RATE": "100000000 per minute",
             **more,
         }
 
     def superuser(self) -> connection:
-        """A connection to the database that may do everything, without transactions."""
+        """Connect to the database as superuser in autocommit mode."""
         return database.superuser(self.postgres, database.NAME)
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """What a query answers, asked as the superuser."""
+        """Run a query as superuser and return its rows."""
         with closing(self.superuser()) as db, db.cursor() as cursor:
             cursor.execute(sql, params or None)
             return cursor.fetchall() if cursor.description else []
 
     def client(self) -> redis.Redis:
-        """A client of the private Redis."""
+        """Return a client of the private Redis."""
         return redis.Redis.from_url(self.redis.url, decode_responses=True)
 
     def spawn(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-        """Start a process that runs until `end_all`; what it says goes to a file."""
+        """Start a process that runs until `end_all`; its output goes to a file."""
         with self._log(name).open("ab") as output:
             process = processes.spawn(argv, env=env, cwd=ROOT, output=output)
         self._running.append(process)
         return process
 
     def run(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> str:
-        """Run a command to its end; what it prints.
+        """Run a command to its end and return its output.
 
         Raises:
-            SetupError: it failed; carries the end of what it said.
+            SetupError: the command failed; carries the end of its output.
         """
         done = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -115,10 +114,10 @@ class Bench:
         return done.stdout
 
     def line_up(self, count: int) -> None:
-        """Wait until `count` processes have said that they are ready.
+        """Wait until `count` processes are ready.
 
         Raises:
-            SetupError: one of them died, or takes too long; carries what was said.
+            SetupError: a process exited or took too long; carries its output.
         """
         with closing(self.client()) as client:
             for _ in range(count):
@@ -129,10 +128,10 @@ class Bench:
                         fail(f"a process didn't become ready:\n{self.logs()}")
 
     def go(self, count: int) -> None:
-        """Let `count` processes begin.
+        """Give `count` processes the start signal.
 
         Raises:
-            SetupError: one of them has died while it waited; carries what was said.
+            SetupError: a process exited while it waited; carries its output.
         """
         if any(process.poll() is not None for process in self._running):
             fail(f"a process died at the start line:\n{self.logs()}")
@@ -140,10 +139,10 @@ class Bench:
             client.rpush(GO, *range(count))
 
     def until_answers(self, url: str) -> None:
-        """Wait until a GET of `url` is answered with 200.
+        """Wait until a GET of `url` returns 200.
 
         Raises:
-            SetupError: a process died, or it takes too long; carries what was said.
+            SetupError: a process exited or took too long; carries its output.
         """
         deadline = time.monotonic() + READY_WITHIN
         while not _answers(url):
@@ -152,26 +151,26 @@ class Bench:
             time.sleep(0.1)
 
     def cpu_seconds(self) -> float:
-        """Processor time that the servers, and what has been spawned and not ended, have taken so far.
+        """Return the processor time in seconds of the servers and of running spawned processes.
 
-        Unlike rates it hardly depends on what else the machine is doing.
+        Unlike a rate, it hardly depends on the load of the machine.
         """
         assert self.postgres.process is not None
         assert self.redis.process is not None
         return sum(_cpu_seconds(process.pid) for process in (self.postgres.process, self.redis.process, *self._running))
 
     def logs(self) -> str:
-        """The end of what each process has said."""
+        """Return the end of each process's output."""
         files = sorted((self.base / "log").glob("*.log"))
         return "\n".join(f"{file.stem}:\n{file.read_text(errors='replace')[-2000:]}" for file in files)
 
     def end_all(self) -> None:
-        """End what `spawn` started, at once: when a measurement is over, nothing that they hold is needed."""
+        """Kill all processes that `spawn` started: their data is not needed any more."""
         for process in list(self._running):
             self.kill(process)
 
     def kill(self, process: "subprocess.Popen[bytes]") -> None:
-        """End something that `spawn` started, with all its children, as when its machine goes."""
+        """Kill a spawned process with all its children, like the loss of its machine."""
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -184,7 +183,7 @@ class Bench:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Of a process, its children that have ended, and its descendants that run."""
+    """Return the finished children of a process and its running descendants."""
     process = psutil.Process(pid)
     times = process.cpu_times()
     running = sum(_own_cpu_seconds(child) for child in process.children(recursive=True))
@@ -195,7 +194,7 @@ def _own_cpu_seconds(process: psutil.Process) -> float:
     try:
         times = process.cpu_times()
     except psutil.NoSuchProcess:
-        return 0.0  # Ended just now; its parent has it in its own account.
+        return 0.0  # It has just exited, so its parent's times include it.
     return float(times.user + times.system)
 
 
@@ -208,13 +207,13 @@ def _answers(url: str) -> bool:
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """What runs a module in this Python."""
+    """Return the command that runs a module in this Python."""
     return [sys.executable, "-m", module, *arguments]
 
 
 @contextmanager
 def bench() -> Iterator[Bench]:
-    """Servers for the block."""
+    """Run servers for the duration of the block."""
     with temporary("companon-bench-") as base:
         servers = Bench(base)
         try:
@@ -226,9 +225,9 @@ def bench() -> Iterator[Bench]:
 
 @contextmanager
 def temporary(prefix: str) -> Iterator[Path]:
-    """A directory for the block, on a disk: /tmp may be memory, and commits there for nothing."""
+    """Create a directory on a disk for the duration of the block: /tmp may be memory, where commits cost nothing."""
     base = Path(tempfile.mkdtemp(prefix=prefix, dir="/var/tmp"))
-    # User postgres has to get to its own directory when root measures.
+    # User postgres must be able to enter its directory when root measures.
     base.chmod(0o711 if os.geteuid() == 0 else 0o700)
     try:
         yield base

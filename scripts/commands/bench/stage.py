@@ -1,7 +1,7 @@
-"""What scans need: a brand's running campaign, its code, and fans whose phones are about to scan it.
+"""Prepare scans: an active campaign of a brand, its code, and fans with phones.
 
-`python -m scripts.commands.bench.stage FANS HOST FOLDER` makes them through the models, and writes into the folder what
-phones will send (`phones.txt`, for `scan.lua`) and what the web tier will pass on of it (`rows.txt`, for `pgbench`).
+`python -m scripts.commands.bench.stage FANS HOST FOLDER` creates them through the models. It writes requests of
+phones to `phones.txt` (for `scan.lua`), and the rows that the web tier would pass on to `rows.txt` (for `pgbench`).
 """
 
 import hashlib
@@ -35,27 +35,27 @@ CONFIG = {
     "consent_tiers": ["essential"],
     "timezone": "Europe/Madrid",
 }
-"""Every check has something to look at, and every scan passes. A total limit would make single rows wait in a line."""
+"""Configuration in which every check applies and every scan passes. A total limit would serialise single rows."""
 MARK = "@"
-"""Where a phone's request has the id that it makes up."""
+"""Placeholder of the scan's id in a phone's request."""
 
 
 @dataclass(frozen=True)
 class Fan:
-    """Somebody without an account, and their phone."""
+    """An anonymous fan with a phone."""
 
     session: sessions.Session
     fingerprint: str
 
     def scan(self, token: str, at: datetime) -> dict[str, Any]:
-        """What the phone sends for a scan at that moment, but for the scan's id."""
+        """Return the body of a scan at a given time, without the scan's id."""
         place = {"lat": LAT, "lon": LON, "accuracy_m": 8.0, "captured_at": (at - timedelta(seconds=1)).isoformat()}
         device = {"fingerprint": self.fingerprint, "platform": "ios", "locale": "es-ES", "timezone": "Europe/Madrid"}
         asked = {"code": token, "client_scan_id": MARK, "scanned_at": at.isoformat(), "location": place}
         return asked | {"device": device}
 
     def attempt(self, code: QrCode, at: datetime) -> ScanRequest:
-        """The same scan, as the web tier hands it to the recorder."""
+        """Return the scan as the web tier passes it to the recorder."""
         return ScanRequest(
             code_id=code.id,
             client_scan_id=new_id(),
@@ -77,15 +77,15 @@ class Fan:
 
 
 class Rows(Recorder):
-    """Makes the rows that `app.record_scans` takes, without handing them over."""
+    """Build the rows that `app.record_scans` takes, without passing them on."""
 
     def row(self, attempt: ScanRequest) -> bytes:
-        """One row, as JSON."""
+        """Return one row as JSON."""
         return msgspec.json.encode(self._row(attempt))
 
 
 def signed_in() -> sessions.Session:
-    """The session of a new brand's admin, who comes by invitation."""
+    """Sign in the admin of a new brand, who accepts an invitation."""
     secret = totp.new_secret()
     accounts.ensure_system_admin("root@companon.example", "correct horse battery", secret)
     admin = identity_of(sessions.sign_in("root@companon.example", "correct horse battery", "bench").access_token)
@@ -98,7 +98,7 @@ def signed_in() -> sessions.Session:
 
 
 def launched() -> Campaign:
-    """A running campaign of a brand, made by those who make them."""
+    """Create and launch a campaign through the models."""
     with transaction(identity_of(signed_in().access_token)):
         made = campaigns.create(name="Bench", kind="QR", config=msgspec.convert(CONFIG, Config))
     with transaction(context.for_brand_job(made.brand_id)):
@@ -108,12 +108,12 @@ def launched() -> Campaign:
 
 
 def identity_of(access_token: str) -> context.Identity:
-    """What a person's transactions run as."""
+    """Return the identity of a person's transactions."""
     return context.of_claims(access_tokens.verify(access_token))
 
 
 def fan(number: int) -> Fan:
-    """An anonymous fan who has agreed to what the campaign asks for."""
+    """Create an anonymous fan with the consents that the campaign requires."""
     with transaction(context.unauthenticated().on_credentials()):
         session = sessions.sign_in_anonymously()
     with transaction(identity_of(session.access_token)):
@@ -122,7 +122,7 @@ def fan(number: int) -> Fan:
 
 
 def request(fan: Fan, token: str, host: str, at: datetime) -> str:
-    """A request as it goes over the wire, up to the scan's id, and from there on."""
+    """Return the bytes of a request before and after the scan's id."""
     body = msgspec.json.encode(fan.scan(token, at)).decode()
     before, after = body.split(f'"{MARK}"')
     head = [
@@ -136,7 +136,7 @@ def request(fan: Fan, token: str, host: str, at: datetime) -> str:
 
 
 def main(fans: int, host: str, folder: Path) -> None:
-    """Make everything and write it down."""
+    """Create everything and write the files."""
     campaign = launched()
     with transaction(context.for_brand_job(campaign.brand_id)):
         (code,) = codes.find(campaign.id, limit=1)

@@ -1,3 +1,3 @@
-"""The one statement that a job of the benchmark consists of."""
+"""The statement that a job of the benchmark runs."""
 
 INSERT = "INSERT INTO bench.effects (n) VALUES (%s)"

@@ -1,7 +1,7 @@
-"""Dramatiq as it comes: its Redis broker with its default middleware, and one connection a thread.
+"""Stock Dramatiq: its Redis broker with the default middleware, and one connection per thread.
 
-The job's statement is a transaction as psycopg2 makes one, or where STOCK_AUTOCOMMIT is set a commit of its own: fewer
-round trips, for jobs of no more than one statement.
+The job's statement runs in a psycopg2 transaction. With STOCK_AUTOCOMMIT it commits by itself: fewer round trips, for
+jobs of one statement.
 """
 
 import os
@@ -33,7 +33,7 @@ def _connection() -> psycopg2.extensions.connection:
 
 @dramatiq.actor(actor_name="bench.insert")
 def insert(n: int) -> None:
-    """Write down that job `n` ran."""
+    """Record that job `n` ran."""
     connection = _connection()
     with connection.cursor() as cursor:
         cursor.execute(INSERT, (n,))

@@ -1,10 +1,9 @@
-"""How late delayed jobs start while their workers and their broker are killed.
+"""Lateness of delayed jobs while their workers and their broker are killed.
 
-Jobs are enqueued first, and fall due one by one over a while. Meanwhile the whole group of workers is killed (-9) and
-started again at once, then Redis is, then both are together. A job's lateness is the time from the moment at which it
-was due to its start, less what of that time was an outage: from a kill until all worker processes say that they are
-ready, or Redis answers. So what counts is noticing that a worker died while it held a job, taking the job back, and
-what has piled up meanwhile. All moments are the database's.
+Jobs are enqueued first and fall due one by one. Meanwhile the whole group of workers is killed (SIGKILL) and restarted
+at once, then Redis, then both together. The lateness of a job lasts from its due time to its start, minus outages
+within that time. An outage lasts from a kill until all worker processes are ready, or until Redis answers. So the
+lateness covers the detection of a dead worker, the recovery of its jobs, and the backlog. All times are the database's.
 """
 
 import json
@@ -12,14 +11,14 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from scripts.commands.bench.crew import Crew, tally
 from scripts.commands.bench.report import Numbers, table
 from scripts.commands.bench.servers import Bench, python
+from scripts.commands.bench.worker_group import WorkerGroup, tally
 from scripts.devstack.progress import say, step
 
 PROCESSES, THREADS = 2, 8
 SETTLED = 20.0
-"""Seconds after the last job was due, and the last outage, after which what is missing is taken for lost."""
+"""Seconds after the last due time and the last outage after which missing jobs count as lost."""
 
 SCHEMA = """
     create table bench.timers (n bigint not null, due_at timestamptz not null);
@@ -45,47 +44,47 @@ FORGET = "drop table bench.timers, bench.outages"
 
 
 def measure(servers: Bench, count: int, seconds: int) -> Numbers:
-    """Let `count` jobs fall due over `seconds` seconds, with three outages; how late they started, in ms."""
+    """Let `count` jobs fall due over `seconds` seconds with three outages. Return their lateness in ms."""
     servers.rows(SCHEMA)
-    crew = Crew(servers, PROCESSES, THREADS)
-    crew.start()
+    workers = WorkerGroup(servers, PROCESSES, THREADS)
+    workers.start()
     with step(f"{count} timers over {seconds} s"):
         words = python("scripts.commands.bench.offers", "timers", str(count), str(seconds))
         spare = json.loads(servers.run("timers", words, servers.environment()))["spare_s"]
-        _strike(crew)
+        _strike(workers)
         _await_all(servers, count)
-    crew.end()
+    workers.end()
     p50, p99, most = servers.rows(LATENESS)[0][0] or (0.0, 0.0, 0.0)
     _show(servers, count, spare, (p50, p99, most))
     servers.rows(FORGET)
     return {"timer_lateness_p50_ms": round(p50, 1), "timer_lateness_p99_ms": round(p99, 1), **tally(servers)}
 
 
-def _strike(crew: Crew) -> None:
-    """Let the three outages happen at their time."""
-    first, last = crew.servers.rows("select min(due_at), max(due_at) from bench.timers")[0]
-    kinds: list[tuple[str, Callable[[Crew], None]]] = [("workers", _workers), ("Redis", _redis), ("both", _both)]
+def _strike(workers: WorkerGroup) -> None:
+    """Cause the three outages at their times."""
+    first, last = workers.servers.rows("select min(due_at), max(due_at) from bench.timers")[0]
+    kinds: list[tuple[str, Callable[[WorkerGroup], None]]] = [("workers", _workers), ("Redis", _redis), ("both", _both)]
     for number, (name, strike) in enumerate(kinds, start=1):
-        _sleep_until(crew.servers, first + (last - first) * number / (len(kinds) + 1))
-        began = _clock(crew.servers)
-        strike(crew)
-        crew.servers.rows("insert into bench.outages values (%s, %s, clock_timestamp())", [name, began])
+        _sleep_until(workers.servers, first + (last - first) * number / (len(kinds) + 1))
+        began = _clock(workers.servers)
+        strike(workers)
+        workers.servers.rows("insert into bench.outages values (%s, %s, clock_timestamp())", [name, began])
 
 
-def _workers(crew: Crew) -> None:
-    crew.kill_workers()
-    crew.start_workers()
+def _workers(workers: WorkerGroup) -> None:
+    workers.kill_workers()
+    workers.start_workers()
 
 
-def _redis(crew: Crew) -> None:
-    crew.servers.redis.kill()
-    crew.servers.redis.start()
+def _redis(workers: WorkerGroup) -> None:
+    workers.servers.redis.kill()
+    workers.servers.redis.start()
 
 
-def _both(crew: Crew) -> None:
-    crew.kill_workers()
-    _redis(crew)
-    crew.start_workers()
+def _both(workers: WorkerGroup) -> None:
+    workers.kill_workers()
+    _redis(workers)
+    workers.start_workers()
 
 
 def _clock(servers: Bench) -> datetime:
@@ -98,7 +97,7 @@ def _sleep_until(servers: Bench, moment: datetime) -> None:
 
 
 def _await_all(servers: Bench, count: int) -> None:
-    """Wait until every job has run, or nothing can be expected any more."""
+    """Wait until every job has run, or for `SETTLED` seconds after the last due time."""
     (last,) = servers.rows("select max(due_at) from bench.timers")[0]
     deadline = time.monotonic() + SETTLED + max(0.0, (last - _clock(servers)).total_seconds())
     while time.monotonic() < deadline and servers.rows("select count(*) from bench.effects")[0][0] < count:

@@ -1,4 +1,4 @@
-"""A relay and workers that can be killed and started again while they are measured."""
+"""A relay and workers that can be killed and restarted while they are measured."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ FORGET = "truncate app.jobs, app.job_history, bench.intents, bench.effects casca
 
 
 @dataclass
-class Crew:
+class WorkerGroup:
     """One relay and one group of workers."""
 
     servers: Bench
@@ -24,14 +24,14 @@ class Crew:
     _workers: "Popen[bytes] | None" = field(default=None, init=False)
 
     def start(self) -> None:
-        """Start the relay and the workers; returns when all are ready."""
+        """Start the relay and the workers. Return when all are ready."""
         self.servers.spawn("relay", python("scripts.commands.bench.relay"), self.servers.environment())
         self.servers.line_up(1)
         self.servers.go(1)
         self.start_workers()
 
     def start_workers(self) -> None:
-        """Start the workers, who needn't be told to begin; returns when they are ready."""
+        """Start the workers, which begin at once. Return when they are ready."""
         options = ["--processes", str(self.processes), "--threads", str(self.threads), "--skip-logging"]
         words = [str(VENV / "bin" / "dramatiq"), "scripts.commands.bench.ours", *options]
         self.servers.go(self.processes)
@@ -39,18 +39,18 @@ class Crew:
         self.servers.line_up(self.processes)
 
     def kill_workers(self) -> None:
-        """End all workers at once, as when their machine goes."""
+        """Kill all workers at once, like the loss of their machine."""
         assert self._workers is not None
         self.servers.kill(self._workers)
 
     def end(self) -> None:
-        """End everybody, and let the broker forget what was meant for them."""
+        """Stop all processes and delete their messages at the broker."""
         self.servers.end_all()
         self.servers.client().flushall()
 
 
 def tally(servers: Bench) -> Mapping[str, float]:
-    """Count what happened beside what was to happen, and forget both."""
+    """Count lost, duplicate and ghost jobs, and clear the tables."""
     lost, duplicate, ghost = servers.rows(TALLY)[0]
     servers.rows(FORGET)
     return {"lost": lost, "duplicate": duplicate, "ghost": ghost}
