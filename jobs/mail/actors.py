@@ -1,4 +1,4 @@
-"""Mails: one actor a letter. Each is sent at least once, and a second time under the same Message-ID."""
+"""Send mails, one actor for each kind. A mail is sent at least once; repetitions have the same Message-ID."""
 
 import logging
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 WAITS = (5.0, 30.0, 120.0, 600.0, 900.0)
 """Seconds between attempts. A server that greylists accepts a repetition after some minutes (RFC 6647)."""
 
-letter = partial(
+mail_actor = partial(
     actor,
     queue="mail",
     runs_as="system",
@@ -28,12 +28,12 @@ letter = partial(
     give_up_after=signed_links.MAIL_PERIOD,
     waits=WAITS,
 )
-"""Declares the actor of one letter."""
+"""Declare the actor of one kind of mail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One-time link in a mail: the page that it opens, its record, and its lifetime once it is mailed."""
+    """One-time link in a mail: the page that it opens, its record, and its lifetime after the mail."""
 
     page: str
     purpose: str
@@ -49,9 +49,9 @@ class Link:
         return f"{settings.frontend_url}/{self.page}{query}#token={signed_links.make(self.purpose, self.id)}"
 
 
-@letter("mail.verification")
+@mail_actor("mail.verification")
 def send_verification(signup_id: UUID) -> None:
-    """Send the link that makes an account of a sign-up, unless it has become one or is too old."""
+    """Send the link that confirms a sign-up, unless it is confirmed or expired."""
     with own_transaction():
         signup = accounts.signup_mail(signup_id)
     if signup:
@@ -59,18 +59,18 @@ def send_verification(signup_id: UUID) -> None:
         _send_link("verification", signup["email"], signup["locale"], link)
 
 
-@letter("mail.account_exists")
+@mail_actor("mail.account_exists")
 def send_account_exists(signup_id: UUID) -> None:
-    """Tell the owner of an account that somebody tried to sign up with their address."""
+    """Notify the owner of an account of a sign-up with their address."""
     with own_transaction():
         signup = accounts.signup_mail(signup_id)
     if signup:
         _send("account_exists", signup["email"], signup["locale"], link=settings.frontend_url)
 
 
-@letter("mail.invitation", runs_as="brand")
+@mail_actor("mail.invitation", runs_as="brand")
 def send_invitation(invitation_id: UUID) -> None:
-    """Send the link that makes a member of whoever is invited, unless it has been used or is too old."""
+    """Send the link that accepts an invitation, unless it is used or expired."""
     with own_transaction():
         invited = invitations.mail(invitation_id)
     if invited:
@@ -78,35 +78,35 @@ def send_invitation(invitation_id: UUID) -> None:
         _send_link("invitation", invited["email"], invited["locale"], link, brand=invited["brand"])
 
 
-@letter("mail.second_factor_required", runs_as="brand")
+@mail_actor("mail.second_factor_required", runs_as="brand")
 def send_second_factor_required(user_id: UUID) -> None:
-    """Tell somebody from when on their brand asks for a second factor, unless they have one by now."""
+    """Notify a member of the date from which their brand requires MFA, unless they have set it up."""
     with own_transaction():
-        told = members.second_factor_mail(user_id)
-    if told:
-        at = told["required_from"].astimezone(ZoneInfo(told["timezone"]))
+        notice = members.second_factor_mail(user_id)
+    if notice:
+        at = notice["required_from"].astimezone(ZoneInfo(notice["timezone"]))
         _send(
             "second_factor_required",
-            told["email"],
-            told["locale"],
+            notice["email"],
+            notice["locale"],
             link=settings.frontend_url,
-            brand=told["brand"],
-            when=f"{at:%Y-%m-%d %H:%M} ({told['timezone']})",
+            brand=notice["brand"],
+            when=f"{at:%Y-%m-%d %H:%M} ({notice['timezone']})",
         )
 
 
-@letter("mail.account_notice")
-def send_account_notice(user_id: UUID, what: str) -> None:
-    """Tell somebody what has happened to their account; `what` is the name of the letter."""
+@mail_actor("mail.account_notice")
+def send_account_notice(user_id: UUID, template: str) -> None:
+    """Notify a person of a change of their account, with the named template."""
     with own_transaction():
         owner = accounts.owner(user_id)
     if owner:
-        _send(what, owner["email"], owner["locale"], link=settings.frontend_url)
+        _send(template, owner["email"], owner["locale"], link=settings.frontend_url)
 
 
-@letter("mail.password_reset")
+@mail_actor("mail.password_reset")
 def send_password_reset(reset_id: UUID) -> None:
-    """Send the link for a new password, unless nobody has the address, or it has been used or is too old."""
+    """Send the link for a new password, unless no account has the address, or the link is used or expired."""
     with own_transaction():
         owner = credentials.reset_mail(reset_id)
     if owner:
@@ -114,9 +114,9 @@ def send_password_reset(reset_id: UUID) -> None:
         _send_link("password_reset", owner["email"], owner["locale"], link)
 
 
-@letter("mail.email_undone")
+@mail_actor("mail.email_undone")
 def send_email_undone(reset_id: UUID) -> None:
-    """Tell somebody who has taken their account back what has been done, with the link for a new password."""
+    """Confirm to a person that the change of their address was undone, with the link for a new password."""
     with own_transaction():
         owner = credentials.reset_mail(reset_id)
     if owner:
@@ -124,9 +124,9 @@ def send_email_undone(reset_id: UUID) -> None:
         _send_link("email_undone", owner["email"], owner["locale"], link)
 
 
-@letter("mail.email_change")
+@mail_actor("mail.email_change")
 def send_email_change(change_id: UUID) -> None:
-    """Send the link that makes an address an account's to that address."""
+    """Send the link that confirms the new address of an account to that address."""
     with own_transaction():
         change = credentials.change_mail(change_id)
     if change:
@@ -134,18 +134,18 @@ def send_email_change(change_id: UUID) -> None:
         _send_link("email_change", change["new_email"], change["locale"], link)
 
 
-@letter("mail.email_taken")
+@mail_actor("mail.email_taken")
 def send_email_taken(change_id: UUID) -> None:
-    """Tell the owner of an account that somebody wanted their address for another one."""
+    """Notify the owner of an account of a request to use their address for another account."""
     with own_transaction():
         change = credentials.change_mail(change_id)
     if change:
         _send("email_taken", change["new_email"], change["locale"], link=settings.frontend_url)
 
 
-@letter("mail.email_changed")
+@mail_actor("mail.email_changed")
 def send_email_changed(change_id: UUID) -> None:
-    """Tell the old address that the account has another one, with the link that undoes it."""
+    """Notify the old address of the change to a new one, with the link that undoes it."""
     with own_transaction():
         change = credentials.change_mail(change_id)
     if change:
@@ -154,7 +154,7 @@ def send_email_changed(change_id: UUID) -> None:
 
 
 def _send_link(name: str, to: str, locale: str, link: Link, **values: str) -> None:
-    """Send a mail with a one-time link. The link's life begins when the server has accepted the mail."""
+    """Send a mail with a one-time link. The link's lifetime begins when the server has accepted the mail."""
     _send(name, to, locale, link=link.url(templates.language(name, locale)), **values)
     with own_transaction():
         signed_links.begin(link.purpose, link.id, link.lifetime)
@@ -165,9 +165,9 @@ def _send(name: str, to: str, locale: str, **values: str) -> None:
 
 
 def _compose(name: str, to: str, locale: str, values: dict[str, str]) -> smtp.Mail:
-    """Compose a mail. An error here depends on the job alone, so a retry would fail as well."""
+    """Compose a mail. An error here depends on the job only, so a retry would fail as well."""
     try:
-        return smtp.compose(templates.write(name, locale, **values), to, current_job().idempotency_key)
+        return smtp.compose(templates.render(name, locale, **values), to, current_job().idempotency_key)
     except Exception as error:
         logger.exception("the mail %s can't be composed", name)
         raise smtp.Undeliverable(f"{type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""The way out for mail: one message to one recipient over SMTP."""
+"""Compose a mail and send it to one recipient over SMTP."""
 
 import re
 import smtplib
@@ -14,22 +14,22 @@ from hashlib import sha256
 from typing import BinaryIO
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from jobs.mail.templates import Letter
+from jobs.mail.templates import RenderedMail
 from models.core import emails
 from models.core.errors import Problem
 from settings import settings
 
 TIMEOUT = 5.0
-"""Seconds that one exchange with the server may take."""
+"""Longest time of one exchange with the server, in seconds."""
 
-ANSWER_BYTES = 65_536
-"""Bytes of answers that are read of one connection. `smtplib` reads an answer of any number of lines into memory."""
+MAX_ANSWER_BYTES = 65_536
+"""Most bytes of answers that are read on one connection. `smtplib` would read any number of lines into memory."""
 
 _WORD_BYTES = 39
 """UTF-8 bytes in one encoded word: the line of `Subject: ` stays within 76 characters (RFC 2047, section 2)."""
 _PLAIN_SUBJECT = re.compile(r"(?=.{1,66}\Z)[!-~]+( [!-~]+)*")
 _PLAIN_NAME = re.compile(r"(?=.{1,66}\Z)[\w!#$%&'*+/=?^`{|}~-]+( [\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
-"""Texts that a header holds as they are: printable ASCII in one line; for a name, RFC 5322's atoms."""
+"""Texts that need no encoding in a header: printable ASCII in one line; for a name, atoms of RFC 5322."""
 
 
 class Undeliverable(Problem):
@@ -39,17 +39,17 @@ class Undeliverable(Problem):
 
 
 class _Answers:
-    """The answers of the server as `smtplib` reads them, up to `ANSWER_BYTES`."""
+    """Answers of the server as `smtplib` reads them, limited to `MAX_ANSWER_BYTES`."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._left = ANSWER_BYTES
+        self._left = MAX_ANSWER_BYTES
 
     def readline(self, size: int) -> bytes:
         line = self._file.readline(size)
         self._left -= len(line)
         if self._left < 0:
-            raise OSError(f"the answers have more than {ANSWER_BYTES} bytes")
+            raise OSError(f"the answers have more than {MAX_ANSWER_BYTES} bytes")
         return line
 
     def close(self) -> None:
@@ -76,11 +76,11 @@ class Mail:
     content: bytes
 
 
-def compose(letter: Letter, to: str, idempotency_key: str) -> Mail:
-    """Compose the message with this letter. Its Message-ID depends on the key alone, so a repetition is recognised.
+def compose(mail: RenderedMail, to: str, idempotency_key: str) -> Mail:
+    """Compose the message of a mail. Its Message-ID depends on the key only, so a repetition can be recognised.
 
     This function writes the header itself. The package `email` decodes encoded words in its input, and in some releases
-    a line end in them becomes a line end of the header.
+    a line end in such a word becomes a line end of the header.
 
     Raises:
         Invalid: `to` or `MAIL_FROM` is not an address.
@@ -90,27 +90,27 @@ def compose(letter: Letter, to: str, idempotency_key: str) -> Mail:
     head = {
         "From": f"{_encode(name, _PLAIN_NAME)}\r\n <{sender}>" if name else sender,
         "To": recipient,
-        "Subject": _encode(letter.subject, _PLAIN_SUBJECT),
+        "Subject": _encode(mail.subject, _PLAIN_SUBJECT),
         "Date": formatdate(),
         "Message-ID": f"<{sha256(idempotency_key.encode()).hexdigest()[:32]}@{sender.rpartition('@')[2]}>",
         "Auto-Submitted": "auto-generated",
     }
     body = EmailMessage(policy=policy.SMTP)
-    body.set_content(letter.text)
-    body.add_alternative(letter.html, subtype="html")
+    body.set_content(mail.text)
+    body.add_alternative(mail.html, subtype="html")
     lines = "".join(f"{field}: {value}\r\n" for field, value in head.items())
     return Mail(sender, recipient, lines.encode("ascii") + body.as_bytes())
 
 
 def _encode(text: str, plain: re.Pattern[str]) -> str:
-    """Return the text as it stands in a header: unchanged where that is safe, otherwise as encoded words (RFC 2047)."""
+    """Return the text for a header: unchanged if that is safe, otherwise as encoded words (RFC 2047)."""
     if plain.fullmatch(text) and "=?" not in text:
         return text
     return "\r\n ".join(f"=?utf-8?b?{b64encode(word).decode()}?=" for word in _words(text))
 
 
 def _words(text: str) -> Iterator[bytes]:
-    """Split the text's UTF-8 between characters into at most `_WORD_BYTES` each: a word must be decodable by itself."""
+    """Split the UTF-8 of a text between characters into words of at most `_WORD_BYTES`. Each word decodes by itself."""
     word = b""
     for character in text:
         encoded = character.encode(errors="replace")
@@ -122,28 +122,28 @@ def _words(text: str) -> Iterator[bytes]:
 
 
 def send(mail: Mail) -> None:
-    """Hand the message to the server. Once the server has accepted the content, nothing raises.
+    """Send the message. After the server has accepted the content, no error is raised.
 
     Raises:
         Undeliverable: the server answered 5xx to the sender, the recipient or the content; a retry is useless.
-        OSError, smtplib.SMTPException: there is no connection, the server refuses all mail for now (5xx to the
-            connection or the login included), or it answered 4xx; a retry may succeed.
+        OSError, smtplib.SMTPException: there is no connection, the server refuses all mail (also by 5xx to the
+            connection or the login), or it answered 4xx; a retry may succeed.
     """
     url = urlsplit(settings.smtp_url)
     try:
         with _session(url) as server:
             server.sendmail(mail.sender, [mail.recipient], mail.content)
     except smtplib.SMTPRecipientsRefused as refused:
-        code, said = next(iter(refused.recipients.values()))
-        raise _permanent(code, said) or refused from None
+        code, answer = next(iter(refused.recipients.values()))
+        raise _permanent(code, answer) or refused from None
     except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as refused:
         raise _permanent(refused.smtp_code, refused.smtp_error) or refused from None
 
 
-def _permanent(code: int, said: bytes | str) -> Undeliverable | None:
+def _permanent(code: int, answer: bytes | str) -> Undeliverable | None:
     if code < 500:
         return None
-    text = said.decode(errors="replace") if isinstance(said, bytes) else said
+    text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
     return Undeliverable(f"{code} {text}")
 
 
@@ -155,7 +155,7 @@ def _session(url: SplitResult) -> Iterator[smtplib.SMTP]:
             server.login(unquote(url.username), unquote(url.password or ""))
         yield server
     finally:
-        # Don't wait for the answer to QUIT: an error here would send an accepted mail again.
+        # Don't wait for the answer to QUIT: an error here would cause a retry of an accepted mail.
         with suppress(OSError):
             server.putcmd("QUIT")
         server.close()

@@ -1,4 +1,4 @@
-"""Letters: the text of a mail, made from the templates beside this file, in text and HTML, by language.
+"""Render mails from the templates in `template_files`, in text and HTML, by language.
 
 `<name>.<language>.txt` begins with a line `Subject: …` and an empty one; `<name>.<language>.html` goes into
 `layout.html`. A `$name` is replaced by its value, which is escaped in HTML.
@@ -15,32 +15,32 @@ FALLBACK = "en"
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """What a mail says."""
+class RenderedMail:
+    """Subject and content of a mail."""
 
     subject: str
     text: str
     html: str
 
 
-def write(name: str, locale: str, **values: str) -> Letter:
-    """The letter `name` in the language of `locale`, or in English where there is none in it.
+def render(name: str, locale: str, **values: str) -> RenderedMail:
+    """Render the template `name` in the language of `locale`, or in English if it has no template in that language.
 
     Raises:
-        FileNotFoundError: there is no such letter.
-        KeyError: the letter has a place for a value that isn't given.
+        FileNotFoundError: there is no such template.
+        KeyError: the template needs a value that is not given.
     """
-    written = language(name, locale)
-    head, _, body = _template(f"{name}.{written}.txt").substitute(values).partition("\n\n")
+    chosen = language(name, locale)
+    head, _, body = _template(f"{name}.{chosen}.txt").substitute(values).partition("\n\n")
     subject = " ".join(head.removeprefix("Subject:").split())
     escaped = {key: html.escape(value) for key, value in values.items()}
-    content = _template(f"{name}.{written}.html").substitute(escaped)
-    page = _template("layout.html").substitute(locale=written, subject=html.escape(subject), content=content)
-    return Letter(subject, body, page)
+    content = _template(f"{name}.{chosen}.html").substitute(escaped)
+    page = _template("layout.html").substitute(locale=chosen, subject=html.escape(subject), content=content)
+    return RenderedMail(subject, body, page)
 
 
 def language(name: str, locale: str) -> str:
-    """Return the language that the letter `name` is written in for `locale`."""
+    """Return the language in which the template `name` is rendered for `locale`."""
     wanted = locale.partition("-")[0].lower()
     return wanted if wanted in _languages(name) else FALLBACK
 
