@@ -270,7 +270,8 @@ def test_refusals_are_counted_by_campaign_and_reason(campaign, code_of, fan, rec
     ]
 
     without_consent = [scan_request(fan(), code) for code in (codes[0], codes[0], codes[1])]
-    recorder.record([*without_consent, *without_place, ended, scan_request(complete, "nonsense")])
+    unsigned = scan_request(complete, "nonsense")
+    recorder.record([*without_consent, *without_place, ended, unsigned, changed(unsigned, code_id=uuid4())])
 
     with superuser.cursor() as cursor:
         cursor.execute(
@@ -283,6 +284,7 @@ def test_refusals_are_counted_by_campaign_and_reason(campaign, code_of, fan, rec
             ("Second", "consent_required", 1),
             ("Second", "location_required", 1),
             (None, "bad_token", 1),
+            (None, "unknown_code", 1),
         ]
 
 
@@ -347,3 +349,42 @@ def test_outcome_and_stored_scan_agree_about_lateness(campaign, code_of, fan, re
     (outcome,) = recorder.record([scan_request(fan("essential"), code, scanned_at=now() - lateness)])
 
     assert [scan["late"] for scan in stored("late")] == [outcome.late] == [lateness > timedelta(minutes=2)]
+
+
+def test_scan_outside_the_fence_keeps_its_reason_and_takes_nothing_of_a_limit(campaign, code_of, fan, recorder):
+    code, person = code_of(campaign(geofence=FENCE, scan_limit={"per_user": ONCE})), fan("essential")
+    outside = {"lat": NEW_YORK[0], "lon": NEW_YORK[1]}
+
+    batch = recorder.record([scan_request(person, code, **outside), scan_request(person, code)])
+    (after,) = recorder.record([scan_request(person, code, **outside)])
+
+    assert verdicts(batch) == ["geofence_outside", "accepted"]
+    assert after.reason == "geofence_outside"
+
+
+def test_missing_consents_are_those_of_the_brand_unless_the_session_has_ended(
+    campaign, code_of, fan, recorder, superuser
+):
+    made, person = campaign(consent_tiers=["essential", "marketing"]), fan("marketing")
+    superuser.cursor().execute(
+        "update public.consents set brand_id = %s where user_id = %s", (made.brand_id, person.user_id)
+    )
+    scan = scan_request(person, code_of(made))
+
+    missing, ended = recorder.record([scan, changed(scan, session_id=uuid4())])
+
+    assert (missing.reason, missing.details["missing"]) == ("consent_required", ["essential"])
+    assert (ended.reason, ended.details) == ("session_ended", {"incomplete": True})
+
+
+@pytest.mark.parametrize(
+    ("timezone", "until"), [("UTC", "2026-11-22T11:00:00+00:00"), ("Asia/Kolkata", "2026-11-22T10:30:00+00:00")]
+)
+def test_hour_of_limit_ends_at_next_full_hour_of_zone(superuser, timezone, until):
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select app.describe_limit('user', (1, 'hour')::app.scan_limit, '2026-11-22T10:15Z', %s)", (timezone,)
+        )
+        ((found,),) = cursor.fetchall()
+
+    assert (found["scope"], found["window"], found["until"]) == ("user", "hour", until)
