@@ -157,7 +157,7 @@ def _send_link(name: str, to: str, locale: str, link: Link, **values: str) -> No
     """Send a mail with a one-time link. The link's lifetime begins when the server has accepted the mail."""
     _send(name, to, locale, link=link.url(templates.language(name, locale)), **values)
     with own_transaction():
-        signed_links.begin(link.purpose, link.id, link.lifetime)
+        signed_links.start_lifetime(link.purpose, link.id, link.lifetime)
 
 
 def _send(name: str, to: str, locale: str, **values: str) -> None:

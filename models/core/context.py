@@ -1,4 +1,7 @@
-"""Who is asking, and within which request: what a transaction runs as and what audit and jobs remember."""
+"""The identity that a transaction runs as, and the request that caused it.
+
+The audit trail and jobs record both.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,51 +15,51 @@ Login = Literal["web", "account", "scan", "worker", "seal"]
 FAN = "Fan"
 SYSTEM_ADMIN = "System Admin"
 API_KEY = "API Key"
-"""What stands in place of a role where a machine acts for a brand."""
+"""Takes the place of a role if an API key acts for a brand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The login, the database role and the claims that a transaction runs with."""
+    """Login, database role and claims of a transaction."""
 
     login: Login
     role: str
     claims: Mapping[str, Any] = field(default_factory=dict)
-    is_session: bool = False  # a person's session, which has to be alive
+    is_session: bool = False  # the session of a person; each transaction checks that it is valid
 
     @property
     def user_id(self) -> UUID | None:
-        """The person, if there is one."""
+        """The id of the person; None for an API key, a job or an unauthenticated request."""
         return None if self.is_api_key else self.actor_id
 
     @property
     def actor_id(self) -> UUID | None:
-        """Whoever acts: the person, or the API key."""
+        """The id of the person or the API key."""
         return _uuid(self.claims.get("sub"))
 
     @property
     def is_api_key(self) -> bool:
-        """A machine that acts for a brand, with an API key."""
+        """Whether an API key acts for a brand."""
         return self.user_role == API_KEY
 
     @property
     def is_checked(self) -> bool:
-        """Each transaction begins by asking whether the session or the API key is still good."""
+        """Whether each transaction first checks that the session or the API key is valid."""
         return self.is_session or self.is_api_key
 
     @property
     def scopes(self) -> frozenset[str]:
-        """What an API key may do; of a person, the role says it."""
+        """The permissions of an API key; empty for a person, whose role decides."""
         return frozenset(self._metadata.get("scopes") or ())
 
     @property
     def session_id(self) -> UUID | None:
-        """The session that the person's token belongs to."""
+        """The id of the session of the person's token."""
         return _uuid(self.claims.get("session_id"))
 
     @property
     def brand_id(self) -> UUID | None:
-        """The brand that is acted for; None for fans, system admins and system jobs."""
+        """The id of the brand of a member, an API key or a job; None for fans, system admins and system jobs."""
         return _uuid(self._metadata.get("brand_id"))
 
     @property
@@ -66,18 +69,18 @@ class Identity:
 
     @property
     def is_anonymous(self) -> bool:
-        """A fan who has not signed up."""
+        """Whether the person is a fan without an account."""
         return bool(self.claims.get("is_anonymous"))
 
     @property
     def mfa_pending(self) -> bool:
-        """The session owes the second factor. A system admin's always does without one (`aal2`)."""
+        """Whether the session must verify a second factor; system admins always must (`aal2`)."""
         return bool(self.claims.get("mfa_pending")) or (
             self.user_role == SYSTEM_ADMIN and self.claims.get("aal") != "aal2"
         )
 
     def on_credentials(self) -> "Identity":
-        """Return this identity with the login and the role of requests that read or change credentials or sessions."""
+        """Return this identity with the login and role for requests that read or change credentials or sessions."""
         return replace(self, login="account", role="app_credentials")
 
     @property
@@ -90,12 +93,15 @@ def _uuid(text: str | None) -> UUID | None:
 
 
 def unauthenticated() -> Identity:
-    """Before anybody is known: may call a short list of functions and nothing else."""
+    """Return the identity of a request without credentials. It may call a short list of SQL functions only."""
     return Identity("web", "app_public")
 
 
 def of_claims(claims: Mapping[str, Any]) -> Identity:
-    """The identity behind a verified access token. A system admin without the second factor is nobody's member."""
+    """Return the identity of a verified access token.
+
+    A system admin who has not verified the second factor gets the role of members, without a brand.
+    """
     person = Identity("web", "authenticated", claims, is_session=True)
     if person.user_role == FAN:
         return replace(person, role="app_fan")
@@ -105,35 +111,35 @@ def of_claims(claims: Mapping[str, Any]) -> Identity:
 
 
 def of_api_key(key_id: UUID, brand_id: UUID, scopes: list[str]) -> Identity:
-    """A machine that acts for a brand, within its key's scopes."""
+    """Return the identity of an API key, which acts for a brand within its scopes."""
     metadata = {"brand_id": str(brand_id), "user_role": API_KEY, "scopes": scopes}
     return Identity("web", "authenticated", {"sub": str(key_id), "role": "authenticated", "app_metadata": metadata})
 
 
 def for_brand_job(brand_id: UUID, job_id: UUID | None = None) -> Identity:
-    """A job that works for one brand and can reach no other's rows."""
+    """Return the identity of a brand's job. It can access rows of this brand only."""
     claims = {"app_metadata": {"brand_id": str(brand_id)}, "job_id": job_id and str(job_id)}
     return Identity("worker", "app_job", claims)
 
 
 def for_fan_job(user_id: UUID, job_id: UUID | None = None) -> Identity:
-    """A job that works for one fan and can reach no other's rows."""
+    """Return the identity of a fan's job. It can access rows of this fan only."""
     return Identity("worker", "app_fan", {"sub": str(user_id), "job_id": job_id and str(job_id)})
 
 
 def for_system_job(job_id: UUID | None = None) -> Identity:
-    """A job that works across brands; actors have to be declared as such by name."""
+    """Return the identity of a system job, which works across brands. Its actor must be declared so."""
     return Identity("worker", "app_system", {"job_id": job_id and str(job_id)})
 
 
 def for_sealer() -> Identity:
-    """Return the identity of the process that seals the audit trail, stores checkpoints and drops old entries."""
+    """Return the identity of the process that seals the audit trail, stores checkpoints and deletes old entries."""
     return Identity("seal", "app_sealer")
 
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """Where an act comes from: the ids that tie its consequences together."""
+    """Origin of an act. Its ids link the act to its log lines, audit entries and jobs."""
 
     request_id: str = ""
     correlation_id: str = ""
@@ -147,13 +153,13 @@ _request: ContextVar[RequestInfo] = ContextVar("request", default=RequestInfo())
 
 
 def current() -> Identity | None:
-    """Whoever is asking at this point of the code."""
+    """Return the identity of the current context, if it has one."""
     return _identity.get()
 
 
 @contextmanager
 def acting_as(identity: Identity) -> Iterator[None]:
-    """Be `identity` within the block."""
+    """Set the identity of the current context within the block."""
     token = _identity.set(identity)
     try:
         yield
@@ -162,10 +168,10 @@ def acting_as(identity: Identity) -> Iterator[None]:
 
 
 def request_info() -> RequestInfo:
-    """The request (or the job's originating request) being worked on."""
+    """Return the current request; in a job, the request that enqueued it."""
     return _request.get()
 
 
 def set_request_info(info: RequestInfo) -> None:
-    """Say which request the code that follows in this context belongs to."""
+    """Set the request of the current context."""
     _request.set(info)

@@ -1,4 +1,4 @@
-"""E-mail addresses: one text for one mailbox."""
+"""Email addresses: one text for one mailbox."""
 
 from email_validator import EmailNotValidError, validate_email
 
@@ -10,14 +10,14 @@ MAX_LENGTH = 254
 
 
 def normalise(text: str, field: str = "email") -> str:
-    """Return the address in the form that identifies an account: lower case, the domain in ASCII (IDNA).
+    """Return the address in the form that identifies an account: lower case, with the domain in ASCII (IDNA).
 
     The domain is not looked up.
 
     Raises:
-        Invalid: no mail can be sent to the address, or it holds an encoded word (RFC 2047). Names `field`.
+        Invalid: the text is no mail address, or holds an encoded word (RFC 2047). Names `field`.
     """
-    # A mail program may decode `=?…?=`: several texts would reach one mailbox, and each would have limits of its own.
+    # Mail programs may decode `=?…?=`: several texts would reach one mailbox, and each would have its own limits.
     if "=?" in text:
         raise Invalid(field, "must not contain `=?`")
     try:
@@ -40,12 +40,12 @@ def parse_sender(text: str) -> tuple[str, str]:
     """Split `Name <address>` into the name (may be empty) and the normalised address.
 
     Raises:
-        Invalid: the address is none.
+        Invalid: the address is not valid.
     """
     name, _, address = text.strip().rpartition("<")
     return name.strip().strip('"'), normalise(address.removesuffix(">").strip(), "MAIL_FROM")
 
 
 def fingerprint(address: str) -> bytes:
-    """A keyed hash of a normalised address, for what has to recognise it without saying it."""
+    """Return a keyed hash of a normalised address, to recognise the address without storing it."""
     return keys.keyed_hash("email", address.encode())

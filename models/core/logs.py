@@ -1,4 +1,4 @@
-"""JSON lines on standard error, without secrets and without people; the same in every process."""
+"""Logging of every process: JSON lines on standard error, with secrets and personal data redacted."""
 
 import logging.config
 import re
@@ -17,16 +17,16 @@ _PERSONAL = (
     r"e-?mail|phone|address|full_name|lat|lon|lng|latitude|longitude|location|fingerprint|code_verifier|totp_code"
 )
 _NAME = rf"(?:[\w-]{{0,40}}(?:{_SECRET})|(?:[\w-]{{0,40}}[_-])?(?:{_PERSONAL}))s?"
-"""Whatever stands under such a name is taken out."""
+"""Names of fields whose values are redacted."""
 
-MOST = 20_000
-"""Characters of one text that are kept."""
+MAX_TEXT_CHARACTERS = 20_000
+"""Longer texts are truncated."""
 
-# Each begins at the beginning of a word or is bounded: what a client makes long must not make this slow.
+# Each pattern starts at a word boundary or is bounded: a long text from a client must not make it slow.
 _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     # PostgreSQL quotes rows: `Key (email)=(ann@example.com)`, `Failing row contains (1, ann@example.com)`.
     (re.compile(r"(?s)(\bKey \([^)]*\)=|\bFailing row contains ).*?\)(?= |\.|$|\n)"), r"\1([values])"),
-    # So does it the statement, in which the driver has put the values, and what is no number.
+    # PostgreSQL quotes the statement, into which the driver has put the values, and texts of a wrong type.
     (re.compile(r"(?m)^(LINE \d{1,6}: ).*$"), r"\1[statement]"),
     (re.compile(r"(?s)(\binvalid (?:input )?(?:syntax|value) for [\w ]{1,60}: )\".*?\"(?=$|\n)"), r"\1[value]"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), r"\1 [token]"),
@@ -42,39 +42,39 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[\w.%+'-]{1,64}@(?:[\w-]{1,63}\.){1,9}[\w-]{2,63}"), "[e-mail]"),
     (re.compile(r"(?<![\w+])\+\d(?:[ ().-]?\d){7,14}(?!\w)"), "[phone]"),
     (re.compile(r"-?\b\d{1,3}\.\d{3,20}\s{0,3}[,; ]\s{0,3}-?\d{1,3}\.\d{3,20}\b"), "[position]"),
-    # 24 letters of base64url or more, in both cases and with a digit: a token of somebody's, named or not.
+    # 24 or more base64url characters with both cases and a digit: a token, whatever its field is called.
     (re.compile(r"(?<![\w/.-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])(?=[\w-]*\d)[\w-]{24,}={0,2}(?![\w/.])"), "[token]"),
 )
 
 
 def redact(text: str) -> str:
-    """`text` without what must not leave the house: tokens, passwords, and what says who or where somebody is."""
-    text = text if len(text) <= MOST else text[:MOST] + "…"
+    """Return `text` with secrets, personal data and positions replaced."""
+    text = text if len(text) <= MAX_TEXT_CHARACTERS else text[:MAX_TEXT_CHARACTERS] + "…"
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
 
 
-def redacted(value: Any) -> Any:
-    """A value of a log line, with every text in it redacted, however deep."""
+def redact_value(value: Any) -> Any:
+    """Return a value of a log line with every text in it redacted, at any depth."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
         return {str(name): _redacted_as(str(name), item) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [redacted(item) for item in value]
+        return [redact_value(item) for item in value]
     return value if isinstance(value, int | float | None) else redact(str(value))
 
 
 def _redacted_as(name: str, value: Any) -> Any:
-    return "[secret]" if _SECRET_NAME.fullmatch(name) and value is not None else redacted(value)
+    return "[secret]" if _SECRET_NAME.fullmatch(name) and value is not None else redact_value(value)
 
 
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 
 
 class Formatter(MsgspecFormatter):
-    """One JSON object a line, redacted, with the ids of the request that is being worked on."""
+    """Format a record as one line of JSON, redacted, with the ids of the current request."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -84,7 +84,7 @@ class Formatter(MsgspecFormatter):
         )
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        """Add the ids, and redact every text."""
+        """Add the ids of the request, and redact every text."""
         info = request_info()
         if info.request_id:
             log_data["request_id"] = info.request_id
@@ -93,7 +93,7 @@ class Formatter(MsgspecFormatter):
 
 
 def config(level: str) -> dict[str, Any]:
-    """The `logging.config.dictConfig` of a process whose every line is JSON on standard error."""
+    """Return the argument of `logging.config.dictConfig` for JSON lines on standard error."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -114,18 +114,18 @@ def config(level: str) -> dict[str, Any]:
 
 
 def _at_least_info(level: str) -> str:
-    """For who writes URLs and parameters at DEBUG."""
+    # Some libraries log URLs and parameters at DEBUG.
     return "INFO" if level.upper() in ("DEBUG", "NOTSET") else level
 
 
 def configure(level: str) -> None:
-    """Have this process log that way from now on, also what nobody has caught."""
+    """Configure the logging of this process, including uncaught errors."""
     logging.config.dictConfig(config(level))
     log_uncaught()
 
 
 def log_uncaught() -> None:
-    """Write down what ends the process or one of its threads as everything else is, not as Python would."""
+    """Log uncaught errors of the process and its threads as JSON, instead of Python's plain traceback."""
     sys.excepthook = _log_end
     threading.excepthook = lambda ended: _log_end(ended.exc_type, ended.exc_value, ended.exc_traceback)
 

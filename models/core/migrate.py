@@ -1,7 +1,6 @@
-"""Migrations by the Supabase CLI's rules: its layout, its history table, one transaction a file.
+"""Apply migrations by the rules of the Supabase CLI: its layout, its history table, one transaction per file.
 
-Added to them: a lock, so that two runners are as good as one, and a check that what was applied is still
-what the files say.
+Two additions: a lock, so that two concurrent runners are safe, and a check that applied files have not changed.
 """
 
 import re
@@ -35,12 +34,12 @@ HISTORY = """
 
 
 class MigrationError(Exception):
-    """The migrations can't be applied; names the file and what is wrong with it."""
+    """The migrations can't be applied; names the file and the fault."""
 
 
 @dataclass(frozen=True)
 class Migration:
-    """One file."""
+    """One migration file."""
 
     path: Path
     version: str
@@ -49,10 +48,10 @@ class Migration:
 
 
 def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
-    """Apply every migration that the database doesn't have yet; return their versions.
+    """Apply every pending migration and return the applied versions.
 
     Raises:
-        MigrationError: the files and the history disagree, or a file fails; the failing one has left nothing.
+        MigrationError: the files contradict the history, or a file fails; its transaction is rolled back.
         psycopg2.OperationalError: the database can't be reached.
     """
     files = load(folder)
@@ -67,10 +66,11 @@ def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
 
 
 def load(folder: Path) -> list[Migration]:
-    """The migrations in a folder, in order.
+    """Return the migrations in a folder, ordered by version.
 
     Raises:
-        MigrationError: a file's name isn't `<digits>_<name>.sql`, two have one version, or one has transaction control.
+        MigrationError: a file name is not `<digits>_<name>.sql`, a version occurs twice, or a file contains transaction
+            control.
     """
     files = [_read(path) for path in sorted(folder.glob("*.sql"))]
     for earlier, later in pairwise(files):
@@ -82,39 +82,42 @@ def load(folder: Path) -> list[Migration]:
 def _read(path: Path) -> Migration:
     named = NAME.fullmatch(path.name)
     if named is None:
-        raise MigrationError(f"{path.name} isn't named <digits>_<name>.sql")
+        raise MigrationError(f"{path.name} is not named <digits>_<name>.sql")
     try:
         statements = tuple(split(path.read_text(encoding="utf-8-sig")))
     except ValueError as error:
         raise MigrationError(f"{path.name}: {error}") from None
     for statement in statements:
         if (word := verb(statement)) in TRANSACTION_CONTROL:
-            raise MigrationError(f"{path.name} says {word.upper()}: a file is one transaction, the runner's")
+            raise MigrationError(f"{path.name} contains {word.upper()}: the runner puts each file into one transaction")
     return Migration(path, named[1], named[2], statements)
 
 
 def pending(files: Sequence[Migration], recorded: dict[str, list[str] | None]) -> list[Migration]:
-    """Which files are to be applied to a database with this history (version → statements).
+    """Return the files to apply to a database with this history (version → statements).
 
     Raises:
-        MigrationError: the database has a version that isn't here, has passed a file by, or had another text of it.
+        MigrationError: the database has an unknown version, has a newer version than a pending file, or a file changed
+            after it was applied.
     """
     here = {migration.version for migration in files}
     if unknown := sorted(set(recorded) - here):
-        raise MigrationError(f"The database has migrations that aren't here: {', '.join(unknown)}")
+        raise MigrationError(f"The database has migrations without a file: {', '.join(unknown)}")
     newest = max(recorded, default="")
     for migration in files:
         if migration.version in recorded:
             _check_drift(migration, recorded[migration.version])
         elif migration.version < newest:
-            raise MigrationError(f"{migration.path.name} comes before {newest}, which the database has: renumber it")
+            raise MigrationError(
+                f"{migration.path.name} is older than {newest}, which the database has: give it a newer version"
+            )
     return [migration for migration in files if migration.version not in recorded]
 
 
 def _check_drift(migration: Migration, applied: list[str] | None) -> None:
-    # Without statements it was recorded by hand (`supabase migration repair`): nothing to compare.
+    # `supabase migration repair` records a version without statements: there is nothing to compare.
     if applied is not None and canonical(applied) != canonical(migration.statements):
-        raise MigrationError(f"{migration.path.name} has been changed since it was applied: write a new migration")
+        raise MigrationError(f"{migration.path.name} was changed after it was applied: write a new migration")
 
 
 def _history(db: connection) -> dict[str, list[str] | None]:

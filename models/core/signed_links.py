@@ -1,4 +1,7 @@
-"""One-time links: a token that is an id and our keyed hash of it, so that nothing secret is stored anywhere."""
+"""One-time links: a token is an id and a keyed hash of it, so no secret is stored.
+
+The record of the id decides whether the link is still valid.
+"""
 
 import hmac
 import re
@@ -10,7 +13,7 @@ from models.core.database import execute
 from models.core.errors import NotFound
 
 MAIL_PERIOD = timedelta(hours=24)
-"""Time after the request within which a link's mail is attempted. The link's life begins then at the latest."""
+"""Time after the request in which the mail is attempted. The lifetime of the link begins then at the latest."""
 
 _MAC_BYTES = 18
 # 34 bytes are 46 characters of base64url. The last one has two bits of content: it is A, Q, g or w. Mail programs
@@ -19,7 +22,7 @@ _TOKEN = re.compile(r"\s*([A-Za-z0-9_-]{46})(?:=|%3[Dd]|[\s.])*")
 
 
 class LinkInvalid(NotFound):
-    """The link was not made here, has been used, or is too old."""
+    """The link is unknown, expired or already used."""
 
     code = "link_invalid"
 
@@ -35,10 +38,10 @@ def make(purpose: str, id: UUID) -> str:
 
 
 def read(purpose: str, token: str) -> UUID:
-    """Return the id that a token was made for. Ignore padding, blanks, line ends and full stops around it.
+    """Return the id in a token. Ignore padding, blanks, line ends and full stops around it.
 
     Raises:
-        LinkInvalid: our signature for this purpose is missing or wrong.
+        LinkInvalid: the signature for this purpose is missing or wrong.
     """
     found = _TOKEN.fullmatch(token)
     if found is None:
@@ -50,10 +53,10 @@ def read(purpose: str, token: str) -> UUID:
     return id
 
 
-def begin(purpose: str, id: UUID, lifetime: timedelta) -> None:
-    """Start the life of a link whose mail the mail server has accepted. Do nothing if it has started.
+def start_lifetime(purpose: str, id: UUID, lifetime: timedelta) -> None:
+    """Start the lifetime of a link after the mail server has accepted its mail. Do nothing if it has started.
 
-    Until then the record expires `MAIL_PERIOD + lifetime` after the request. Called by the jobs that send mail.
+    Until then the record expires `MAIL_PERIOD + lifetime` after the request.
     """
     execute("SELECT app.begin_link(%s, %s, %s)", (purpose, id, lifetime))
 

@@ -1,4 +1,4 @@
-"""SQL text as statements: where one ends, which is not at every semicolon."""
+"""Split SQL text into statements. Not every semicolon ends one."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -21,17 +21,17 @@ _BLOCK = re.compile(r"/\*|\*/")
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of SQL: `kind` is a group of the pattern above."""
+    """Lexical token of SQL; `kind` is the name of a group in `_TOKEN`."""
 
     kind: str
     text: str
 
 
 def tokens(sql: str) -> Iterator[Token]:
-    """The pieces of `sql`; joined, they are `sql` again.
+    """Yield the tokens of `sql`. Joined, they equal `sql`.
 
     Raises:
-        ValueError: a string, a quoted name or a comment doesn't end.
+        ValueError: a string, a quoted name or a comment is not terminated.
     """
     position = 0
     while found := _TOKEN.match(sql, position):
@@ -42,7 +42,7 @@ def tokens(sql: str) -> Iterator[Token]:
         elif found.group() == "/*":
             end = _after_comment(sql, end)
         elif found.group() in {"'", '"'}:
-            raise ValueError(f"{found.group()} without its end on line {sql.count(chr(10), 0, position) + 1}")
+            raise ValueError(f"{found.group()} is not terminated, line {sql.count(chr(10), 0, position) + 1}")
         yield Token(kind, sql[position:end])
         position = end
 
@@ -50,29 +50,29 @@ def tokens(sql: str) -> Iterator[Token]:
 def _after(sql: str, delimiter: str, start: int) -> int:
     end = sql.find(delimiter, start)
     if end < 0:
-        raise ValueError(f"{delimiter} without its end")
+        raise ValueError(f"{delimiter} is not terminated")
     return end + len(delimiter)
 
 
 def _after_comment(sql: str, start: int) -> int:
-    """The end of a block comment, which may hold others."""
+    """Return the end of a block comment. Block comments nest."""
     depth, position = 1, start
     while depth:
         found = _BLOCK.search(sql, position)
         if found is None:
-            raise ValueError("/* without its end")
+            raise ValueError("/* is not terminated")
         depth += 1 if found.group() == "/*" else -1
         position = found.end()
     return position
 
 
 def split(sql: str) -> Iterator[str]:
-    """The statements of `sql` without their semicolons; comments stay with the statement that they precede.
+    """Yield the statements of `sql` without their semicolons. A comment belongs to the statement after it.
 
-    A semicolon ends none in brackets (`create rule … do (a; b)`) or in a function's body (`begin atomic a; b; end`).
+    Semicolons in brackets (`create rule … do (a; b)`) and in a function body (`begin atomic a; b; end`) end none.
 
     Raises:
-        ValueError: a string, a quoted name or a comment doesn't end.
+        ValueError: a string, a quoted name or a comment is not terminated.
     """
     statement: list[Token] = []
     depth = brackets = 0
@@ -92,10 +92,8 @@ def split(sql: str) -> Iterator[str]:
 
 
 def _deeper(word: str, previous: str, depth: int) -> int:
-    """How a word changes the nesting in a function body `begin atomic … end`, where `case` has an `end` too.
-
-    After a dot or `as` the word is a name.
-    """
+    """Return the change of nesting by a word in a function body `begin atomic … end`; `case` has an `end`, too."""
+    # After a dot or `as` the word is a name.
     if previous in {".", "as"}:
         return 0
     if word == "atomic" and previous == "begin":
@@ -111,13 +109,13 @@ def _whole(statement: list[Token]) -> Iterator[str]:
 
 
 def verb(statement: str) -> str:
-    """The first word of a statement in lower case, and the second one if that is `transaction`."""
+    """Return the first word of a statement in lower case, with the second one if that is `transaction`."""
     words = [token.text.lower() for token in tokens(statement) if token.kind == "word"][:2]
     return " ".join(words[: 2 if words[1:] == ["transaction"] and words[0] in {"start", "prepare"} else 1])
 
 
 def canonical(statements: Iterable[str]) -> list[str]:
-    """Statements without comments and layout: equal for texts that differ in nothing else."""
+    """Return the statements without comments and layout, for comparison."""
     return [_canonical(statement) for statement in statements]
 
 

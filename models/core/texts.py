@@ -1,4 +1,4 @@
-"""Texts from outside: which are accepted, the form that is stored, and how they are shown at a terminal.
+"""Texts from clients: validation, the stored form, and escaping for a terminal.
 
 Standard library only: `scripts/devstack` imports this module before any package is installed.
 """
@@ -9,7 +9,7 @@ import unicodedata
 from typing import Any
 
 UNSAFE = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
-"""Inside a character class: C0, DEL, C1, line and paragraph separator, and the controls of a text's direction."""
+"""Characters for a regular expression's class: C0, DEL, C1, line and paragraph separators, direction controls."""
 
 _UNSAFE = re.compile(f"[{UNSAFE}]")
 # Default_Ignorable_Code_Point of Unicode 15 (DerivedCoreProperties.txt), and U+2800, a Braille cell without dots.
@@ -20,14 +20,14 @@ _INVISIBLE = re.compile(
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 MAX_LINE_CHARACTERS = 200
-"""Characters of a name, label or reason."""
+"""Maximum length of a name, label or reason."""
 
 
 def line(text: str) -> str:
-    """Return a name, label or reason as it is stored: NFC, trimmed, each run of blanks as one space.
+    """Return the stored form of a name, label or reason: NFC, trimmed, each run of blanks as one space.
 
     Raises:
-        ValueError: it can't be shown as one line, has no visible character, or is too long. Says why.
+        ValueError: the text is not one line, has no visible character, or is too long; names the reason.
     """
     if _UNSAFE.search(text):
         raise ValueError("must not contain control characters, line breaks or text direction controls")
@@ -51,12 +51,12 @@ def _is_visible(character: str) -> bool:
 
 
 def for_xml(text: str) -> str:
-    """Return the text without the characters that no XML 1.0 document may hold."""
+    """Return the text without characters that XML 1.0 forbids."""
     return _NOT_XML.sub("", text)
 
 
 UNDETERMINED = "und"
-"""The language of a tag that names none (ISO 639-2)."""
+"""Language code for an unknown language (ISO 639-2)."""
 
 _TAG = re.compile(r"[A-Za-z0-9]{1,8}(?:[-_][A-Za-z0-9]{1,8})*", re.ASCII)
 
@@ -67,7 +67,7 @@ def locale(tag: str) -> str:
     Scripts, variants, extensions and private use are dropped. A tag without a language of 2 or 3 letters is `und`.
 
     Raises:
-        ValueError: it is not a language tag.
+        ValueError: the text is not a language tag.
     """
     if not _TAG.fullmatch(tag):
         raise ValueError("must be a language tag, such as es or es-MX")
@@ -84,7 +84,7 @@ def locale(tag: str) -> str:
 
 
 def locale_or_none(tag: str) -> str | None:
-    """Reduce a language tag as `locale` does; None if it is none."""
+    """Return the language and region of a tag as `locale` does, or None if the text is not a language tag."""
     try:
         return locale(tag)
     except ValueError:
@@ -92,11 +92,11 @@ def locale_or_none(tag: str) -> str | None:
 
 
 def escape(text: str, *, keep: str = "") -> str:
-    r"""Return the text for a terminal: control characters and direction controls as `\x1b`, except those in `keep`."""
+    r"""Return the text for a terminal: control and direction characters become `\x1b`, except those in `keep`."""
     return _UNSAFE.sub(lambda m: m[0] if m[0] in keep else m[0].encode("unicode_escape").decode(), text)
 
 
 def json_for_terminal(value: Any) -> str:
-    r"""Return indented JSON for a terminal: what `escape` would escape is `\u001b`, everything else is readable."""
+    r"""Return indented JSON for a terminal. Control and direction characters become `\u001b`."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return _UNSAFE.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text)

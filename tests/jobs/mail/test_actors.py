@@ -338,7 +338,7 @@ def test_link_lifetime_begins_at_the_first_accepted_mail(
 
     query(f"update {table} set {expiry} = {expiry} - interval '30 minutes'")
     with transaction(identity_of(registry.find(mail), claim)):
-        signed_links.begin(purpose, UUID(claim.args[0]), lifetime)
+        signed_links.start_lifetime(purpose, UUID(claim.args[0]), lifetime)
     assert remaining() <= lifetime - timedelta(minutes=29)
 
 

@@ -1,4 +1,4 @@
-"""Transactions: who they run as, how they begin and end, and what a lost connection leaves."""
+"""Transactions: identity, begin and end, deferred statements, lost connections."""
 
 import peewee
 import pytest
@@ -18,7 +18,7 @@ def backend() -> int:
     return int(value("SELECT pg_backend_pid()"))
 
 
-def test_a_transaction_runs_as_whoever_is_asking() -> None:
+def test_transaction_runs_with_role_and_claims_of_identity() -> None:
     with transaction(context.unauthenticated()):
         assert row("SELECT current_user::text, current_setting('request.jwt.claims') AS claims") == {
             "current_user": "app_public",
@@ -26,7 +26,7 @@ def test_a_transaction_runs_as_whoever_is_asking() -> None:
         }
 
 
-def test_nothing_is_carried_over_to_the_next_transaction_of_a_connection() -> None:
+def test_next_transaction_of_a_connection_starts_clean() -> None:
     with transaction(context.for_system_job()):
         first = backend()
     with transaction(ENGINE):
@@ -35,13 +35,13 @@ def test_nothing_is_carried_over_to_the_next_transaction_of_a_connection() -> No
         assert value("SELECT current_setting('request.jwt.claims', true)") == "{}"
 
 
-def test_without_an_identity_there_is_no_transaction() -> None:
+def test_statement_without_an_identity_fails() -> None:
     with pytest.raises(peewee.InterfaceError):
         rows("SELECT 1")
 
 
 @pytest.mark.parametrize("params", [(), ("x",)], ids=["without parameters", "with parameters"])
-def test_percent_signs_in_claims_survive_whatever_the_first_statement_is(params: tuple[str, ...]) -> None:
+def test_percent_signs_in_claims_are_kept(params: tuple[str, ...]) -> None:
     asking = Identity("worker", "none", {"email": "100%s%%@example.org"})
     ask = "SELECT current_setting('request.jwt.claims')::jsonb ->> 'email'"
 
@@ -49,13 +49,13 @@ def test_percent_signs_in_claims_survive_whatever_the_first_statement_is(params:
         assert value(ask + " WHERE %s = 'x'" if params else ask, params) == "100%s%%@example.org"
 
 
-def test_a_transaction_without_a_statement_ends_quietly() -> None:
+def test_transaction_without_a_statement_sends_nothing() -> None:
     with transaction(ENGINE):
         assert db.in_transaction()
     assert not db.in_transaction()
 
 
-def test_a_session_that_is_not_alive_is_refused_even_when_nothing_else_is_asked() -> None:
+def test_invalid_session_is_refused_without_any_statement() -> None:
     claims = {"sub": "0197a000-0000-7000-8000-000000000009", "session_id": "0197a000-0000-7000-8000-000000000008"}
     stranger = context.of_claims({**claims, "app_metadata": {"user_role": "Fan"}})
 
@@ -68,7 +68,7 @@ def test_a_session_that_is_not_alive_is_refused_even_when_nothing_else_is_asked(
     assert (refused.value.status, refused.value.code) == (401, "session_ended")
 
 
-def test_the_closing_statement_commits_with_the_rest(superuser: connection) -> None:
+def test_closing_statement_is_committed_with_the_others(superuser: connection) -> None:
     closing = ("SELECT set_config('application_name', %s, false)", ("closed",))
     with transaction(ENGINE, closing=closing):
         pid = backend()
@@ -78,7 +78,7 @@ def test_the_closing_statement_commits_with_the_rest(superuser: connection) -> N
         assert cursor.fetchone() == ("closed", "idle")
 
 
-def test_only_a_transaction_that_need_not_be_durable_does_without_the_disk() -> None:
+def test_commit_is_asynchronous_only_if_not_durable() -> None:
     def chosen(*, durable: bool) -> tuple[str, bool]:
         with transaction(ENGINE, durable=durable):
             found = row("SELECT setting, source = 'session' AS here FROM pg_settings WHERE name = 'synchronous_commit'")
@@ -89,7 +89,7 @@ def test_only_a_transaction_that_need_not_be_durable_does_without_the_disk() -> 
     assert chosen(durable=True)[1] is False
 
 
-def test_a_connection_that_went_stale_while_idle_is_replaced_unnoticed(superuser: connection) -> None:
+def test_connection_closed_while_idle_is_replaced(superuser: connection) -> None:
     with transaction(ENGINE):
         pid = backend()
     with superuser.cursor() as cursor:
@@ -99,7 +99,7 @@ def test_a_connection_that_went_stale_while_idle_is_replaced_unnoticed(superuser
         assert backend() != pid
 
 
-def test_a_connection_that_is_lost_in_the_middle_is_an_error_and_the_next_transaction_works(
+def test_connection_lost_in_a_transaction_is_an_error_once(
     superuser: connection,
 ) -> None:
     def work() -> None:
@@ -115,7 +115,7 @@ def test_a_connection_that_is_lost_in_the_middle_is_an_error_and_the_next_transa
         assert value("SELECT 1") == 1
 
 
-def test_a_statement_that_takes_longer_than_it_may_is_cut_off() -> None:
+def test_statement_longer_than_its_time_limit_is_cancelled() -> None:
     def work() -> None:
         with transaction(ENGINE, timeout=0.05):
             execute("SELECT pg_sleep(5)")
@@ -124,7 +124,7 @@ def test_a_statement_that_takes_longer_than_it_may_is_cut_off() -> None:
         work()
 
 
-def test_a_transaction_inside_another_of_the_same_login_is_refused_and_the_outer_one_goes_on() -> None:
+def test_nested_transaction_of_one_login_is_refused() -> None:
     with transaction(ENGINE):
         with pytest.raises(RuntimeError, match="open already"), transaction(ENGINE):
             pass

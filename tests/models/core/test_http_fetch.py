@@ -1,4 +1,4 @@
-"""Requests to servers that drip, cut off, send too much or never end: each ends in time, and with an error."""
+"""Requests to servers that send slowly, too much or an incomplete response: each fails before its deadline."""
 
 import socket
 import threading
@@ -59,16 +59,16 @@ HEADS = {
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
-def test_fetch_from_server_that_drips_ends_at_deadline(wire, head):
+def test_fetch_from_slow_server_ends_at_deadline(wire, head):
     fails_in_time(wire([head], b"0"), OSError)
 
 
 @pytest.mark.parametrize("head", ["closed, without a length", "HTTP/1.0", "chunks"])
-def test_fetch_over_tls_from_server_that_drips_ends_at_deadline(wire, tls, head):
+def test_fetch_over_tls_from_slow_server_ends_at_deadline(wire, tls, head):
     fails_in_time(wire([HEADS[head]], b"0", context=tls), TimeoutError)
 
 
-def test_fetch_from_server_that_informs_for_ever_ends_at_deadline(wire):
+def test_fetch_of_endless_interim_responses_ends_at_deadline(wire):
     fails_in_time(wire([b""], b"HTTP/1.1 100 Continue\r\n\r\n"), OSError)
 
 
@@ -114,14 +114,14 @@ CUT = {
 
 @pytest.mark.parametrize("sent", CUT.values(), ids=CUT)
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
-def test_fetch_of_answer_that_is_cut_off_fails(wire, tls, sent, encrypted):
+def test_fetch_of_truncated_response_fails(wire, tls, sent, encrypted):
     server = wire([sent], context=tls if encrypted else None, is_clean=False)
 
     with pytest.raises(OSError):
         ask(server, max_bytes=5000, timeout=PATIENCE)
 
 
-def test_fetch_takes_answer_without_length_that_tls_ends(wire, tls):
+def test_fetch_accepts_response_without_length_ended_by_tls(wire, tls):
     assert ask(wire([OK + b"Connection: close\r\n\r\nwhole"], context=tls), timeout=PATIENCE) == b"whole"
 
 
@@ -135,7 +135,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("parts", ENDLESS.values(), ids=ENDLESS)
-def test_fetch_of_answer_above_size_limit_fails(wire, parts):
+def test_fetch_of_response_above_size_limit_fails(wire, parts):
     with pytest.raises(FetchError):
         ask(wire(parts), timeout=PATIENCE)
 
@@ -173,7 +173,7 @@ def framed(content, how, sizes):
     sizes=st.lists(st.integers(1, 50), max_size=5),
     missing=st.integers(0, 40),
 )
-def test_fetch_of_any_answer_is_whole_or_fails(content, how, sizes, missing):
+def test_fetch_of_any_response_is_complete_or_fails(content, how, sizes, missing):
     sent = framed(content, how, sizes)
     server = Wire([sent[: len(sent) - missing]])
     try:

@@ -1,9 +1,7 @@
-"""Logs: one JSON object a line, and nothing in it that must not leave the house."""
+"""Logs: one JSON object per line, without secrets and personal data."""
 
 import json
 import logging
-
-import pytest
 
 from models.core.context import RequestInfo, request_info, set_request_info
 from models.core.logs import Formatter, redact
@@ -11,34 +9,30 @@ from models.core.logs import Formatter, redact
 JWT = "eyJhbGciOiJFUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"Authorization: Bearer {JWT}",
-        f"token was {JWT}",
-        "Bearer hush-hush",
-        "password=hush-hush",
-        "{'password': 'hush-hush', 'name': 'x'}",
-        '{"new_password": "hush-hush and more", "name": "x"}',
-        "api_key: hush-hush",
-        "refresh_token=hush-hush&x=1",
-        "postgresql://app:hush-hush@db.internal/companon",
-        "mail to hush-hush@example.com failed",
-    ],
+SECRET = (
+    f"Authorization: Bearer {JWT}",
+    f"token was {JWT}",
+    "Bearer hush-hush",
+    "password=hush-hush",
+    "{'password': 'hush-hush', 'name': 'x'}",
+    '{"new_password": "hush-hush and more", "name": "x"}',
+    "api_key: hush-hush",
+    "refresh_token=hush-hush&x=1",
+    "postgresql://app:hush-hush@db.internal/companon",
+    "mail to hush-hush@example.com failed",
 )
-def test_secrets_and_addresses_are_taken_out(text):
-    redacted = redact(text)
-
-    assert "hush" not in redacted
-    assert JWT not in redacted
-    assert "[" in redacted
 
 
-@pytest.mark.parametrize(
-    "text", ["campaign.launch took 12 ms", "3 rows @ 5/s", "GET /api/v1/campaigns", "passwords table"]
-)
-def test_what_is_harmless_stays(text):
-    assert redact(text) == text
+def test_secrets_and_personal_data_are_redacted():
+    redacted = [redact(text) for text in SECRET]
+
+    assert [text for text in redacted if "hush" in text or JWT in text or "[" not in text] == []
+
+
+def test_harmless_text_is_unchanged():
+    texts = ["campaign.launch took 12 ms", "3 rows @ 5/s", "GET /api/v1/campaigns", "passwords table"]
+
+    assert [redact(text) for text in texts] == texts
 
 
 def formatted(message, *args, error=None):
@@ -46,7 +40,7 @@ def formatted(message, *args, error=None):
     return Formatter().format(logging.LogRecord("web.x", logging.WARNING, "x.py", 1, message, args, exc_info))
 
 
-def test_a_line_is_json_with_the_ids_of_its_request():
+def test_log_line_is_json_with_the_ids_of_its_request():
     before = request_info()
     set_request_info(RequestInfo(request_id="request-77", correlation_id="journey-7"))
     try:
@@ -60,7 +54,7 @@ def test_a_line_is_json_with_the_ids_of_its_request():
     assert line["at"].startswith("20")
 
 
-def test_a_traceback_is_redacted_too():
+def test_traceback_is_redacted():
     try:
         raise ValueError("password=hush-hush")
     except ValueError as error:

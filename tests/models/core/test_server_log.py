@@ -1,4 +1,4 @@
-"""PostgreSQL's own log: nothing of what people are, whatever fails."""
+"""The server log of PostgreSQL: no values of statements, whatever fails."""
 
 from contextlib import closing
 from uuid import uuid4
@@ -18,7 +18,7 @@ FAILING = {
 
 
 def fails(dsn, statement):
-    """Run a statement, which may fail."""
+    """Execute a statement that may fail."""
     with closing(psycopg2.connect(dsn)) as connected, connected.cursor() as cursor:
         try:
             cursor.execute(statement)
@@ -28,12 +28,12 @@ def fails(dsn, statement):
 
 @pytest.fixture
 def logged(postgres):
-    """`logged(text)`: whether the server has written that down. It does so before it answers."""
+    """`logged(text)`: whether the server log contains the text. The server logs before it responds."""
     return lambda text: text in (postgres.home / "server.log").read_text(errors="replace")
 
 
 @pytest.mark.parametrize("login", sorted(set(LOGINS.values()) - {"postgres"}))
-def test_the_server_s_log_holds_no_value_of_a_statement_of_ours(postgres, database, logged, login):
+def test_server_log_has_no_value_of_a_statement(postgres, database, logged, login):
     markers = {kind: f"canary-{uuid4().hex}@people.example" for kind in FAILING}
 
     for kind, statement in FAILING.items():
@@ -42,7 +42,7 @@ def test_the_server_s_log_holds_no_value_of_a_statement_of_ours(postgres, databa
     assert [kind for kind, marker in markers.items() if logged(marker)] == []
 
 
-def test_it_would_be_there_of_anybody_else(postgres, database, logged):
+def test_server_log_has_values_of_other_logins(postgres, database, logged):
     marker = uuid4().hex
 
     fails(postgres.dsn("supabase_admin", database), f"select '{marker}'::int")

@@ -1,4 +1,4 @@
-"""Tokens of one-time links, and what mail programs do to them."""
+"""Tokens of one-time links, and their changes by mail programs."""
 
 import pytest
 from hypothesis import given
@@ -30,7 +30,9 @@ def test_link_of_one_purpose_is_refused_for_another():
             signed_links.read(purpose, token)
 
 
-@pytest.mark.parametrize("spoil", [lambda t: t[:-1], lambda t: t[1:], lambda t: t + "A", lambda t: "\u212a" + t[1:]])
-def test_token_with_other_letters_is_refused(spoil):
-    with pytest.raises(signed_links.LinkInvalid):
-        signed_links.read(credentials.RESET, spoil(signed_links.make(credentials.RESET, new_id())))
+def test_token_with_other_letters_is_refused():
+    token = signed_links.make(credentials.RESET, new_id())
+
+    for changed in (token[:-1], token[1:], f"{token}A", f"\u212a{token[1:]}"):
+        with pytest.raises(signed_links.LinkInvalid):
+            signed_links.read(credentials.RESET, changed)
