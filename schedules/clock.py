@@ -32,7 +32,7 @@ def propose(ledger: Ledger, schedule: Schedule, moment: datetime) -> int:
     for due_at in schedule.missed(ledger.last_occurrence(schedule.do), moment):
         enqueued += ledger.enqueue_occurrence(schedule.do, due_at, new_id(), schedule.do)
     if enqueued:
-        jobs.ring()
+        jobs.notify_relay()
     return enqueued
 
 

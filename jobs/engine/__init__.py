@@ -1,4 +1,8 @@
-"""The job engine: what an actor's author needs."""
+"""The job engine. This module holds the names that the author of an actor needs.
+
+`relay` publishes due jobs to the broker, `transports` carries their ids, `worker` claims, runs and finishes them.
+`registry` knows the actors, `ledger` calls the SQL functions of the job ledger.
+"""
 
 from jobs.engine.errors import JobCancelled, RetryLater
 from jobs.engine.registry import actor

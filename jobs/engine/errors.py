@@ -1,18 +1,18 @@
-"""How a job's body says that something other than «done» is to happen, and how it is told to stop."""
+"""Exceptions between a job's body and the engine."""
 
 
 class RetryLater(Exception):
-    """Run the job again, in `delay` seconds: something that we depend on has said so."""
+    """Retry the job in `delay` seconds. Raised by a body when a dependency has asked for it."""
 
     def __init__(self, delay: float, reason: str = "") -> None:
-        super().__init__(reason or f"again in {delay:g} s")
+        super().__init__(reason or f"retry in {delay:g} s")
         self.delay = delay
 
 
 class JobInterrupted(BaseException):
-    """Raised inside a job's body, between any two instructions, when its time is over.
+    """Interrupt a job's body, between any two instructions, when its time is over.
 
-    Not an `Exception`, so that a body's own handlers let it pass. `reason` is `time_limit` or `shutdown`.
+    Not an `Exception`, so that a body's own handlers do not catch it. `reason` is `time_limit` or `shutdown`.
     """
 
     def __init__(self, reason: str | None = None) -> None:
@@ -21,4 +21,4 @@ class JobInterrupted(BaseException):
 
 
 class JobCancelled(BaseException):
-    """Raised inside a job's body, where it asks, when somebody has cancelled the job. Handlers let it pass, too."""
+    """End a job's body at a check because the job is cancelled. Not an `Exception`: handlers do not catch it."""

@@ -1,4 +1,4 @@
-"""Signs of life: written by the loop that does the work, so a process that is alive and does nothing falls silent."""
+"""Heartbeats. The loop that does the work writes them, so a process that is alive but stuck has none."""
 
 import os
 import socket
@@ -7,11 +7,11 @@ import time
 from jobs.engine.ledger import Ledger
 
 EVERY = 5.0
-"""Seconds between two signs of life at the least."""
+"""Maximum seconds between two heartbeats."""
 
 
 class Heartbeat:
-    """The signs of life of one process, of the kind `relay`, `worker` or `clock`."""
+    """The heartbeats of one process, of the kind `relay`, `worker` or `clock`."""
 
     def __init__(self, kind: str, ledger: Ledger) -> None:
         self._kind = kind
@@ -20,10 +20,10 @@ class Heartbeat:
         self._beaten_at = float("-inf")
 
     def beat(self) -> None:
-        """Show that this process works, if it is time to.
+        """Record a heartbeat if one is due.
 
         Raises:
-            LedgerUnavailable: nobody can be told now.
+            LedgerUnavailable: the database does not answer.
         """
         if time.monotonic() - self._beaten_at < EVERY * 0.9:
             return

@@ -1,31 +1,30 @@
-"""The actors that this release knows, by name."""
+"""The actors of this release, by name."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_type_hints
+from typing import Any, Literal, TypedDict, Unpack, get_type_hints
 
 import msgspec
 
 from jobs.engine.backoff import full_jitter, scheduled
-
-if TYPE_CHECKING:
-    from jobs.engine.worker.current import CurrentJob
+from jobs.engine.ledger import ActorLimits
 
 RunsAs = Literal["brand", "fan", "system"]
 Body = Callable[..., None]
-Lookup = Callable[["CurrentJob"], bool | None]
+Lookup = Callable[..., bool | None]
+"""Takes the `CurrentJob`, whose module imports this one."""
 Upcast = Callable[[list[Any]], list[Any]]
 
 HARD_GRACE = 10.0
-"""Seconds after its time limit at which a job that would not stop takes its process down."""
-HELD_AT_MOST = 60.0
-"""Seconds that a worker holds a claimed job before it starts it; after that, it gives the job back instead."""
+"""Seconds after its time limit at which a job that does not stop ends its process."""
+MAX_WAIT_TO_START = 60.0
+"""Maximum seconds between a job's claim and its start. After that the worker releases the job instead."""
 
 
 class Options(TypedDict, total=False):
-    """The arguments of `@actor(…)`; `ActorSpec` says what they mean."""
+    """The arguments of `@actor(…)`. `ActorSpec` describes them."""
 
     queue: str
     runs_as: RunsAs
@@ -45,28 +44,28 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActorSpec:
-    """One kind of job: its body and how the engine treats it.
+    """An actor: its body and the way the engine runs it.
 
     Attributes:
-        name: `subject.verb`, what rules enqueue it by.
-        body: the function that does it.
+        name: `subject.verb`, the name under which jobs are enqueued.
+        body: the function that runs.
         parameters: the types of the body's arguments.
-        queue: which queue it waits in once it is due.
-        runs_as: whose rows it can reach: its brand's, its fan's, or (`system`) everybody's.
-        max_attempts: how often it is tried before it is a dead letter; None: `give_up_after` alone decides.
-        give_up_after: time since the job's creation after which no further attempt starts. A replayed dead letter that
-            is older is attempted once.
+        queue: the queue of its due jobs.
+        runs_as: the rows its body can reach: its brand's, its fan's, or all (`system`).
+        max_attempts: attempts before the job is a dead letter; None: `give_up_after` alone decides.
+        give_up_after: time since the job's creation after which no further attempt starts. An older dead letter that
+            is replayed has one attempt.
         waits: seconds between attempts, in order; the last one repeats. Without any, exponential backoff with jitter.
-        time_limit: seconds that one attempt may take.
-        outward: it talks to the world: no transaction is open while it runs (see `own_transaction`).
-        max_running: how many of its jobs may be published or running at once.
-        max_per_brand: likewise, of one brand.
-        rate: how many may start per second, `burst` of them at once.
-        burst: see `rate`; without one, it means nothing.
-        lookup: asks the vendor whether an outward job's act has been done, before it is tried once more. Only True says
-            so, and then the body doesn't run; what the body would have written down is the lookup's to write.
-        version: of the form of its arguments. A job of a newer one waits for a release that knows it.
-        upcast: for every older version the function that makes its arguments those of the next.
+        time_limit: maximum seconds of one attempt.
+        outward: whether it calls other systems. No transaction is open while it runs (see `own_transaction`).
+        max_running: maximum number of its jobs that are published or running.
+        max_per_brand: maximum number of its jobs of one brand that are published or running.
+        rate: jobs that may start per second.
+        burst: jobs that may start at once if there is a `rate`.
+        lookup: asks the vendor whether an outward job's effect has happened, before it is attempted again. If it
+            returns True, the body does not run; the lookup then writes the rows that the body would have written.
+        version: version of its arguments. A job of a newer version waits for a release that knows it.
+        upcast: for each older version, the function that converts its arguments to the next version.
     """
 
     name: str
@@ -89,34 +88,34 @@ class ActorSpec:
 
     def __post_init__(self) -> None:
         if self.max_attempts is None and self.give_up_after is None:
-            raise ValueError(f"{self.name!r} would be retried forever; max_attempts or give_up_after is missing")
+            raise ValueError(f"{self.name!r} would be retried forever: set max_attempts or give_up_after")
         if self.lookup is not None and not self.outward:
-            raise ValueError(f"{self.name!r} talks to nobody who could be asked; outward=True is missing")
+            raise ValueError(f"{self.name!r} has a lookup and calls no vendor: set outward=True")
         if set(self.upcast) != set(range(1, self.version)):
-            raise ValueError(
-                f"{self.name!r} needs an upcast from each of the versions before {self.version}, and no other"
-            )
+            raise ValueError(f"{self.name!r} needs exactly one upcast from each version before {self.version}")
 
     @property
-    def is_limited(self) -> bool:
-        """Whether the relay has to count its jobs before it publishes more."""
-        return not (self.max_running is None and self.max_per_brand is None and self.rate is None)
+    def limits(self) -> ActorLimits | None:
+        """The limits that the relay applies to its jobs, or None."""
+        if self.max_running is None and self.max_per_brand is None and self.rate is None:
+            return None
+        return ActorLimits(self.name, self.max_running, self.max_per_brand, self.rate, self.burst)
 
     def wait_after(self, attempt: int) -> float:
-        """Return the seconds that a job waits after its `attempt`-th attempt has failed."""
+        """Return the seconds between a failed `attempt` and the next."""
         return scheduled(attempt, self.waits) if self.waits else full_jitter(attempt)
 
     def may_retry(self, attempts: int, created_at: datetime, due_at: datetime) -> bool:
-        """Return whether a job with this number of attempts may have another one at `due_at`."""
+        """Return whether a job with this number of attempts may be attempted again at `due_at`."""
         if self.max_attempts is not None and attempts >= self.max_attempts:
             return False
         return self.give_up_after is None or due_at <= created_at + self.give_up_after
 
     def call(self, args: Sequence[Any], version: int) -> None:
-        """Call the body with arguments from the ledger, brought up to date and converted to its annotations.
+        """Call the body with arguments from the ledger, upgraded to its version and converted to its annotations.
 
         Raises:
-            msgspec.ValidationError: they are not what the body takes.
+            msgspec.ValidationError: the arguments do not fit the body's parameters.
         """
         for older in range(version, self.version):
             args = self.upcast[older](list(args))
@@ -129,11 +128,11 @@ _specs: dict[str, ActorSpec] = {}
 
 
 def actor(name: str, **options: Unpack[Options]) -> Callable[[Body], Body]:
-    """Declare the function as the body of the jobs called `name`. It stays a plain function.
+    """Declare the function as the body of the actor `name`. It stays a plain function.
 
     Raises:
-        ValueError: the name is taken, nothing limits the retries, there is a lookup and no vendor, or an older version
-            without an upcast.
+        ValueError: the name is taken, the retries have no limit, there is a lookup without a vendor, or an older
+            version without an upcast.
     """
 
     def declare(body: Body) -> Body:
@@ -148,27 +147,27 @@ def actor(name: str, **options: Unpack[Options]) -> Callable[[Body], Body]:
 
 
 def find(name: str) -> ActorSpec | None:
-    """The actor of that name, if this release knows it."""
+    """Return the actor of that name, or None if this release does not know it."""
     return _specs.get(name)
 
 
 def all_specs() -> list[ActorSpec]:
-    """Every actor that has been declared."""
+    """Return every declared actor."""
     return list(_specs.values())
 
 
-def limited() -> list[ActorSpec]:
-    """The actors that have limits."""
-    return [spec for spec in _specs.values() if spec.is_limited]
+def limits() -> list[ActorLimits]:
+    """Return the limits of the actors that have any."""
+    return [spec.limits for spec in _specs.values() if spec.limits is not None]
 
 
-def held_at_most() -> dict[str, float]:
-    """For each actor the seconds after which no worker that is well holds a job of it any more."""
-    return {spec.name: HELD_AT_MOST + spec.time_limit + HARD_GRACE for spec in _specs.values()}
+def max_hold_seconds() -> dict[str, float]:
+    """Return for each actor the seconds after which no healthy worker holds a job of it."""
+    return {spec.name: MAX_WAIT_TO_START + spec.time_limit + HARD_GRACE for spec in _specs.values()}
 
 
 def names_by_queue() -> dict[str, list[str]]:
-    """The names of the actors in each queue."""
+    """Return the names of the actors in each queue."""
     queues: dict[str, list[str]] = {}
     for spec in _specs.values():
         queues.setdefault(spec.queue, []).append(spec.name)

@@ -1,37 +1,37 @@
-"""How many jobs to decide on ahead: as many as go while the next are fetched, and no more.
+"""Number of jobs to prefetch: as many as are finished while the next are fetched, and no more.
 
-What has been decided stands before whatever comes later, however urgent and whoever's. Where jobs are short many have
-to be at hand, or threads would wait for the ledger; where they are long one or two will do.
+A prefetched job runs before every later one, even a more urgent one. Short jobs need many at hand, or threads wait for
+the ledger. Long jobs need one or two.
 """
 
 import time
 from collections.abc import Callable
 
-_LEAD = 0.01  # seconds; to look, fetch and claim takes about as long
+_FETCH_SECONDS = 0.01  # about the time to poll, fetch and claim
 _MANY, _BATCHES = 3, 5
-_WINDOW = 0.1  # seconds over which jobs that went are counted
+_WINDOW = 0.1  # seconds over which jobs are counted
 
 
-class Pace:
-    """The pace at which jobs go. Not for several threads."""
+class Throughput:
+    """Jobs per second that leave a queue or a worker. Not thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._per_s = 0.0
-        self._gone = 0
+        self._count = 0
         self._since = clock()
 
-    def gone(self, count: int) -> None:
-        """Count jobs that went."""
-        self._gone += count
+    def record(self, count: int) -> None:
+        """Count jobs that have left."""
+        self._count += count
 
-    def ahead(self, most: int) -> int:
-        """How many to have at hand: between 1 and `most`.
+    def lookahead(self, most: int) -> int:
+        """Return the number of jobs to have at hand, between 1 and `most`.
 
-        Where many go in a moment, that of several: a fetch costs as much as a few jobs then.
+        At a high throughput that is several fetches' worth: a fetch then costs as much as a few jobs.
         """
         elapsed = self._clock() - self._since
         if elapsed >= _WINDOW:
-            self._per_s, self._gone, self._since = self._gone / elapsed, 0, self._since + elapsed
-        few = int(self._per_s * _LEAD)
+            self._per_s, self._count, self._since = self._count / elapsed, 0, self._since + elapsed
+        few = int(self._per_s * _FETCH_SECONDS)
         return max(1, min(most, few if few < _MANY else _BATCHES * few))

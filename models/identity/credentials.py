@@ -12,7 +12,7 @@ from models.core.database import after_commit, execute, new_id, row, transaction
 from models.core.errors import Conflict
 from models.identity import accounts, passwords, step_up
 from models.identity.step_up import WrongPassword
-from models.jobs.ledger import ring
+from models.jobs.ledger import notify_relay
 
 RESET_LIFETIME = timedelta(hours=1)
 CHANGE_LIFETIME = timedelta(hours=24)
@@ -48,7 +48,7 @@ def forget_password(email: str) -> None:
             *(_expiry(RESET_LIFETIME), accounts.origin()),
         ),
     )
-    after_commit(ring)
+    after_commit(notify_relay)
 
 
 def reset_password(identity: Identity, token: str, password: str) -> None:
@@ -69,7 +69,7 @@ def reset_password(identity: Identity, token: str, password: str) -> None:
     password_hash = passwords.hash(password)
     with transaction(identity):
         execute("SELECT app.reset_password(%s, %s, %s)", (reset_id, password_hash, accounts.origin()))
-        after_commit(ring)
+        after_commit(notify_relay)
 
 
 def change_password(identity: Identity, present: str, new: str) -> None:
@@ -99,7 +99,7 @@ def change_password(identity: Identity, present: str, new: str) -> None:
         )
         if done:
             trail.record("password.change", table="users", record_id=identity.user_id)
-        after_commit(ring)
+        after_commit(notify_relay)
     if not done:
         raise WrongPassword
 
@@ -126,7 +126,7 @@ def ask_email_change(identity: Identity, email: str) -> dict[str, Any]:
         "SELECT app.ask_email_change(%s, %s, %s, %s, %s, %s, %s, %s)",
         (new_id(), email, audited, counted, MAILS, MAIL_WINDOW, _expiry(CHANGE_LIFETIME), accounts.origin()),
     )
-    after_commit(ring)
+    after_commit(notify_relay)
     return audited
 
 
@@ -138,7 +138,7 @@ def confirm_email_change(token: str) -> None:
     """
     change_id = signed_links.read(CONFIRM, token)
     execute("SELECT app.confirm_email_change(%s, %s, %s)", (change_id, _expiry(UNDO), accounts.origin()))
-    after_commit(ring)
+    after_commit(notify_relay)
 
 
 def undo_email_change(identity: Identity, token: str) -> None:
@@ -157,7 +157,7 @@ def undo_email_change(identity: Identity, token: str) -> None:
             "SELECT app.undo_email_change(%s, %s, %s, %s, %s)",
             (change_id, unknown, new_id(), _expiry(RESET_LIFETIME), accounts.origin()),
         )
-        after_commit(ring)
+        after_commit(notify_relay)
 
 
 def reset_mail(reset_id: UUID) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from models.core.database import after_commit, execute, new_id, row, transaction
 from models.core.errors import Conflict, Forbidden, TooMany
 from models.identity import accounts, sessions, totp
 from models.identity.sessions import Person
-from models.jobs.ledger import ring
+from models.jobs.ledger import notify_relay
 
 WINDOW = timedelta(minutes=15)
 MOST = 5
@@ -115,7 +115,7 @@ def confirm(identity: Identity, code: str) -> tuple[Raised, list[str]]:
     hashes = [_hash(identity, code) for code in codes]
 
     def take(factor: dict[str, Any], step: int) -> dict[str, Any] | None:
-        after_commit(ring)
+        after_commit(notify_relay)
         return row(
             "SELECT * FROM app.confirm_totp(%s, %s, %s, %s, %s)",
             (factor["id"], step, hashes, _key(identity), accounts.origin()),
@@ -158,7 +158,7 @@ def recover(identity: Identity, recovery_code: str) -> Raised:
         found = row("SELECT * FROM app.take_recovery_code(%s, %s, %s)", (hashes, _key(identity), accounts.origin()))
         if found:
             _record_shown(identity, VERIFY, recovery=True)
-        after_commit(ring)
+        after_commit(notify_relay)
     if found is None:
         raise InvalidCode
     return _raised(identity, found)
@@ -173,7 +173,7 @@ def replace_recovery_codes(identity: Identity) -> list[str]:
     codes = _new_recovery_codes()
     hashes = [_hash(identity, code) for code in codes]
     execute("SELECT app.replace_recovery_codes(%s, %s)", (hashes, accounts.origin()))
-    after_commit(ring)
+    after_commit(notify_relay)
     return codes
 
 
@@ -185,7 +185,7 @@ def remove() -> None:
         NotEnrolled: there is none.
     """
     execute("SELECT app.remove_totp(%s)", (accounts.origin(),))
-    after_commit(ring)
+    after_commit(notify_relay)
 
 
 def reset(user_id: UUID) -> None:
@@ -197,7 +197,7 @@ def reset(user_id: UUID) -> None:
         NotEnrolled: there is none.
     """
     execute("SELECT app.reset_second_factor(%s, %s)", (user_id, accounts.origin()))
-    after_commit(ring)
+    after_commit(notify_relay)
 
 
 def _show(
@@ -229,7 +229,7 @@ def _begin(identity: Identity, *, confirmed: bool) -> dict[str, Any]:
             "SELECT * FROM app.begin_code(%s, %s, %s, %s, %s)",
             (confirmed, _key(identity), MOST, WINDOW, accounts.origin()),
         )
-        after_commit(ring)
+        after_commit(notify_relay)
     assert found is not None
     if found["retry_after"]:
         raise TooMany("Too many attempts.", retry_after=found["retry_after"])

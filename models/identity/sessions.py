@@ -11,7 +11,7 @@ from models.core.database import after_commit, execute, new_id, row, rows, trans
 from models.core.errors import TooMany, Unauthenticated
 from models.identity import access_tokens, accounts, passwords, refresh_tokens
 from models.identity.refresh_tokens import RefreshToken
-from models.jobs.ledger import ring
+from models.jobs.ledger import notify_relay
 from settings import settings
 
 Scope = Literal["this", "others", "all"]
@@ -124,7 +124,7 @@ def sign_in(email: str, password: str, network: str) -> Session:
                 return session
     with transaction(context.unauthenticated().on_credentials()):
         execute("SELECT app.fail_sign_in(%s, %s, %s)", (attempt.user_id, attempt.account, accounts.origin()))
-        after_commit(ring)
+        after_commit(notify_relay)
     raise InvalidCredentials
 
 
@@ -155,7 +155,7 @@ def _start(attempt: _Attempt, new_hash: str | None) -> Session | None:
             accounts.origin(),
         ),
     )
-    after_commit(ring)
+    after_commit(notify_relay)
     return started(session_id, refresh_token, Person(**found)) if found else None
 
 
@@ -195,7 +195,7 @@ def refresh(text: str) -> Session:
                 accounts.origin(),
             ),
         )
-        after_commit(ring)
+        after_commit(notify_relay)
     assert found is not None
     outcome, sealed, session_id = found.pop("outcome"), found.pop("successor"), found.pop("session_id")
     if outcome == "too_many":

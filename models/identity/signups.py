@@ -14,7 +14,7 @@ from models.core.database import after_commit, execute, new_id, row, transaction
 from models.core.errors import Conflict, Invalid
 from models.identity import accounts, passwords, refresh_tokens, sessions
 from models.identity.sessions import Person, Session
-from models.jobs.ledger import ring
+from models.jobs.ledger import notify_relay
 
 MAIL_WINDOW = timedelta(hours=1)
 MAILS = 5
@@ -49,7 +49,7 @@ def sign_up(email: str, locale: str) -> None:
             accounts.origin(),
         ),
     )
-    after_commit(ring)
+    after_commit(notify_relay)
 
 
 def verify(
@@ -102,7 +102,7 @@ def verify(
                 *(refresh_token.hash, accounts.origin()),
             ),
         )
-        after_commit(ring)
+        after_commit(notify_relay)
     assert found is not None
     return sessions.started(session_id, refresh_token, Person(**found)) if session_id else None
 

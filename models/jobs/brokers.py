@@ -1,6 +1,6 @@
-"""The URLs of what carries job ids, and clients for them: Redis, Redis behind Sentinels, RabbitMQ.
+"""Broker URLs and clients: Redis, Redis behind Sentinels, RabbitMQ.
 
-A client tries once and waits a short time: whoever calls decides what a server that is gone means.
+A client tries once and waits a short time. Its caller handles a server that is out of reach.
 """
 
 import logging
@@ -14,44 +14,44 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-DOORBELL = "companon:doorbell"
-"""The list or queue that the relay waits at; what lies in it means nothing but «look into the ledger»."""
+WAKEUP = "companon:wakeup"
+"""The list or queue at which the relay waits for wake-ups. Its items have no content."""
 
 AMQP_ERRORS = (AMQPError, OSError)
-"""What Pika raises when RabbitMQ is out of reach, refuses, or goes away."""
+"""Raised by Pika when RabbitMQ is out of reach, refuses, or goes away."""
 
-DOORBELL_OPTIONS = {"x-max-length": 1, "x-overflow": "drop-head"}
-"""However often it is rung while nobody listens, it has rung once."""
+WAKEUP_OPTIONS = {"x-max-length": 1, "x-overflow": "drop-head"}
+"""Keep one wake-up at most."""
 
 HEARTBEAT = 20
-"""Seconds within which RabbitMQ and a client notice that the other is gone without a word."""
+"""Seconds within which RabbitMQ and a client detect a silent loss of the other."""
 
 _REDIS = {"redis", "rediss", "unix"}
 _SENTINEL_PORT = 26379
 
-# Pika writes a traceback for each try of a connection. Its callers say once what went wrong.
+# Pika logs a traceback for each attempt to connect. Its callers log one line.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
 def is_amqp(url: str) -> bool:
-    """Whether the URL leads to RabbitMQ; if not, it leads to Redis.
+    """Return whether the URL is one of RabbitMQ. Otherwise it is one of Redis.
 
     Raises:
-        ValueError: it leads to neither.
+        ValueError: the scheme is neither RabbitMQ's nor Redis's.
     """
     scheme = urlsplit(url).scheme
     if scheme not in _REDIS | {"sentinel", "amqp", "amqps"}:
-        raise ValueError(f"a broker's URL begins with redis, rediss, unix, sentinel, amqp or amqps, not {scheme!r}")
+        raise ValueError(f"a broker URL must begin with redis, rediss, unix, sentinel, amqp or amqps, not {scheme!r}")
     return scheme in {"amqp", "amqps"}
 
 
 def redis_client(url: str, *, patience: float, connect_patience: float) -> redis.Redis:
-    """A client of Redis or, behind Sentinels, of whichever server is the primary. Connects when it is first used.
+    """Return a client of Redis or, behind Sentinels, of the current primary. It connects on first use.
 
     Args:
         url: `redis://`, `rediss://`, `unix://` or `sentinel://`.
-        patience: seconds that an answer may take.
-        connect_patience: seconds that a connection may take.
+        patience: maximum seconds for an answer.
+        connect_patience: maximum seconds for a connection.
 
     Raises:
         ValueError: the URL is not one of these.
@@ -61,7 +61,7 @@ def redis_client(url: str, *, patience: float, connect_patience: float) -> redis
         "socket_timeout": patience,
         "socket_connect_timeout": connect_patience,
         "decode_responses": True,
-        # Contents that are no UTF-8 are read like any other; their reader discards them.
+        # Contents that are not UTF-8 must not raise: the reader discards them.
         "encoding_errors": "surrogateescape",
     }
     parts = urlsplit(url)
@@ -71,12 +71,12 @@ def redis_client(url: str, *, patience: float, connect_patience: float) -> redis
 
 
 def _primary(parts: SplitResult, options: dict[str, Any]) -> redis.Redis:
-    """The URL's user and password are the servers' own; the Sentinels' is `sentinel_password`."""
+    """Return a client of the primary. Its user and password are the URL's; Sentinels use `sentinel_password`."""
     userinfo, _, hosts = parts.netloc.rpartition("@")
     user, _, password = userinfo.partition(":")
     service, _, database = parts.path.strip("/").partition("/")
     if not service or not hosts:
-        raise ValueError("a Sentinel's URL is sentinel://host:port,host:port/service/db")
+        raise ValueError("a Sentinel URL must be sentinel://host:port,host:port/service/db")
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     shared = options | {"ssl": query.get("tls") == "1"}
     sentinels = Sentinel(  # type: ignore[no-untyped-call]
@@ -99,15 +99,15 @@ def _address(host: str) -> tuple[str, int]:
 
 
 def amqp_connection(url: str, *, patience: float, heartbeat: int = HEARTBEAT) -> Any:
-    """A connection to RabbitMQ (Pika's blocking one, for one thread at a time).
+    """Open a connection to RabbitMQ (Pika's blocking one, for one thread at a time).
 
     Args:
         url: `amqp://user:password@host:port/vhost` or `amqps://…`.
-        patience: seconds that connecting, each step of it, or a server that takes nothing may last.
-        heartbeat: seconds between signs of life; 0 for none.
+        patience: maximum seconds of each step of connecting, and of a blocked connection.
+        heartbeat: seconds between heartbeats; 0 for none.
 
     Raises:
-        AMQP_ERRORS: it can't be made.
+        AMQP_ERRORS: the connection fails.
     """
     parameters = pika.URLParameters(url)
     parameters.connection_attempts = 1
@@ -118,6 +118,14 @@ def amqp_connection(url: str, *, patience: float, heartbeat: int = HEARTBEAT) ->
     return pika.BlockingConnection(parameters)
 
 
-def declare_doorbell(channel: Any) -> None:
-    """Make the doorbell's queue, if there is none."""
-    channel.queue_declare(DOORBELL, durable=True, arguments=DOORBELL_OPTIONS)
+def close_quietly(connection: Any) -> None:
+    """Close a connection to RabbitMQ that may be broken already."""
+    try:
+        connection.close()
+    except AMQP_ERRORS:
+        return
+
+
+def declare_wakeup_queue(channel: Any) -> None:
+    """Create the queue of wake-ups if it does not exist."""
+    channel.queue_declare(WAKEUP, durable=True, arguments=WAKEUP_OPTIONS)

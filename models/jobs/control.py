@@ -1,4 +1,4 @@
-"""What system admins do about jobs that are not over: cancel one, pause and resume actors, follow a request."""
+"""Control of jobs by system admins: cancel a job, pause and resume actors, list the jobs of a request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from uuid import UUID
 
 from models.core.database import after_commit, execute, rows, value
 from models.core.errors import NotFound
-from models.jobs.ledger import ring
+from models.jobs.ledger import notify_relay
 
-MOST_LINKS = 2000
-"""Jobs that one trail shows."""
-MOST_COUNTED = 1_000
-"""Waiting jobs of an actor that are counted for its list; how many there are exactly is among the metrics."""
+MAX_TRAIL = 2000
+"""Maximum number of jobs in the trail of a request."""
+MAX_COUNTED = 1_000
+"""Limit of the count of an actor's waiting jobs. The metrics have the exact count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A kind of job, as a release has announced it; None where none has and its name is known all the same."""
+    """An actor that a release has registered, or a paused one; `queue` is None if no release has registered it."""
 
     name: str
     queue: str | None
@@ -32,14 +32,14 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """A job is cancelled, or while it is `running` asked to stop; and whose job it is."""
+    """The result of a cancellation: `running` means that the job was asked to stop."""
 
     state: Literal["cancelled", "running"]
     brand_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class TrailJob:
     """A job in the trail of a request."""
 
     id: UUID
@@ -60,9 +60,9 @@ class Link:
 
 
 def cancel(job_id: UUID) -> Cancelled:
-    """Cancel a job that has not been started, or ask the one that runs to stop.
+    """Cancel a job that has not started, or ask a running one to stop.
 
-    A body that runs ends where it next says how far it is, or asks; one that never does simply finishes.
+    A running body ends at its next progress report or check. A body without either finishes.
 
     Raises:
         Problem: there is no such job (404), or it is over (409).
@@ -72,7 +72,7 @@ def cancel(job_id: UUID) -> Cancelled:
 
 
 def actors() -> list[Actor]:
-    """Every actor that a release has announced or that is paused; its jobs that wait are counted to `MOST_COUNTED`."""
+    """Return every registered or paused actor. Waiting jobs are counted up to `MAX_COUNTED`."""
     found = rows(
         "SELECT coalesce(a.name, p.actor) AS name, a.queue, a.seen_at, w.waiting, p.paused_at,"
         " p.paused_by, u.email AS paused_by_email, p.reason"
@@ -80,30 +80,30 @@ def actors() -> list[Actor]:
         " LEFT JOIN public.users AS u ON u.id = p.paused_by"
         " CROSS JOIN LATERAL (SELECT count(*) AS waiting FROM (SELECT FROM app.jobs AS j WHERE j.published_at IS NULL"
         " AND j.actor = coalesce(a.name, p.actor) LIMIT %s) AS few) AS w ORDER BY 1",
-        (MOST_COUNTED,),
+        (MAX_COUNTED,),
     )
     return [Actor(**actor) for actor in found]
 
 
 def actor(name: str) -> list[Actor]:
-    """The actor of that name, as a list of one.
+    """Return the actor of that name, as a list of one.
 
     Raises:
-        NotFound: no release has announced it.
+        NotFound: no release has registered it.
     """
-    return _some(actor for actor in actors() if actor.name == name)
+    return _require_any(actor for actor in actors() if actor.name == name)
 
 
 def queue(name: str) -> list[Actor]:
-    """The actors of a queue.
+    """Return the actors of a queue.
 
     Raises:
-        NotFound: no release has announced one.
+        NotFound: no release has registered one.
     """
-    return _some(actor for actor in actors() if actor.queue == name)
+    return _require_any(actor for actor in actors() if actor.queue == name)
 
 
-def _some(found: Any) -> list[Actor]:
+def _require_any(found: Any) -> list[Actor]:
     listed = list(found)
     if not listed:
         raise NotFound
@@ -111,26 +111,26 @@ def _some(found: Any) -> list[Actor]:
 
 
 def pause(paused: Sequence[Actor], reason: str) -> None:
-    """Let jobs of these actors wait until `resume`. Those that run, or are published, go on."""
+    """Let the waiting jobs of these actors wait until `resume`. Published and running ones continue."""
     execute("SELECT app.pause_actors(%s, %s)", ([actor.name for actor in paused], reason))
 
 
 def resume(paused: Sequence[Actor]) -> None:
-    """Let the jobs of these actors go on."""
+    """Publish the jobs of these actors again."""
     execute("SELECT app.resume_actors(%s)", ([actor.name for actor in paused],))
-    after_commit(ring)
+    after_commit(notify_relay)
 
 
-def trail(id: str) -> list[Link]:
-    """The jobs that there are because of a request, wherever they are, in the order they were asked for.
+def trail(id: str) -> list[TrailJob]:
+    """Return the live and ended jobs that a request caused, in the order in which they were enqueued.
 
     Args:
-        id: the request's id; else a correlation id, or the trace id of a `traceparent`.
+        id: the id of the request; else a correlation id, or the trace id of a `traceparent`.
     """
     found = rows(
         "SELECT id, actor, state, attempts, brand_id, subject_type, subject_id, parent_id, request_id, correlation_id,"
         " nullif(split_part(traceparent, '-', 2), '') AS trace_id, error, created_at, claimed_at, finished_at"
         " FROM app.jobs_of_request(%s, %s)",
-        (id, MOST_LINKS),
+        (id, MAX_TRAIL),
     )
-    return [Link(**link) for link in found]
+    return [TrailJob(**job) for job in found]

@@ -1,7 +1,7 @@
-"""Dead letters: jobs that were given up, what they died of, and how they become jobs again. For system admins.
+"""Search and replay dead letters, for system admins.
 
-Letters that died of the same share a fingerprint. A replayed one keeps its id, so whoever follows the job goes on
-following it, and its fence goes on counting, so an outward job knows that it has been tried before.
+Dead letters with the same reason share a fingerprint. A replayed job keeps its id, so its status URL stays valid, and
+its fence continues, so that an outward job can detect earlier attempts.
 """
 
 import json
@@ -14,16 +14,16 @@ from uuid import UUID
 from models.core import context
 from models.core.database import after_commit, row, rows, value
 from models.core.errors import NotFound
-from models.jobs.ledger import ring
+from models.jobs.ledger import notify_relay
 
 BATCH = 1000
-"""How many are replayed in one transaction; who has more asks again, with the place that was reached."""
+"""Maximum number of jobs in one transaction of a replay. The next call continues at the returned place."""
 SAMPLE = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which dead letters; None is no condition. Times are when they died, `until` excluded."""
+    """Conditions on dead letters. A None is no condition. They died between `since` and `until` (excluded)."""
 
     ids: Sequence[UUID] | None = None
     fingerprint: str | None = None
@@ -34,14 +34,14 @@ class Filter:
 
     @property
     def params(self) -> tuple[Any, ...]:
-        """For `app.matching_dead_jobs`."""
+        """Parameters of `app.matching_dead_jobs`."""
         ids = None if self.ids is None else list(self.ids)
         return (ids, self.fingerprint, self.brand_id, self.actor, self.since, self.until)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Dead letters that died of the same; `error` is the newest one's."""
+    """Dead letters with one fingerprint. `error` is that of the newest."""
 
     fingerprint: str
     actor: str
@@ -71,8 +71,8 @@ class DeadJob:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadJobInFull(DeadJob):
-    """One dead letter, with all that is known of it."""
+class DeadJobDetail(DeadJob):
+    """One dead letter, with its arguments."""
 
     args: list[Any]
     version: int
@@ -86,12 +86,12 @@ class DeadJobInFull(DeadJob):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How far a replay has come that takes several batches.
+    """The place that a replay in several batches has reached.
 
     Attributes:
-        began_at: when it began; what dies later is not part of it, and its first job was due then.
-        revived: how many it has brought back, which is what the next one's due time follows from.
-        died_at, id: the last letter that it looked at.
+        began_at: start of the replay. Its first job is due then, and jobs that die later are not part of it.
+        revived: number of replayed jobs so far, which determines the next due time.
+        died_at, id: the last dead letter that was handled.
     """
 
     began_at: datetime
@@ -102,7 +102,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A letter that stays dead, since another job has its unique key."""
+    """A dead letter that cannot be replayed, because the job `held_by` has its unique key."""
 
     id: UUID
     held_by: UUID
@@ -110,7 +110,7 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Revived:
-    """What a batch of a replay did. `place` is where the next one begins; None when there is nothing left."""
+    """The result of one batch of a replay. `place` is the start of the next batch, or None after the last."""
 
     ids: list[UUID]
     blocked: list[Blocked]
@@ -120,7 +120,7 @@ class Revived:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a replay would do."""
+    """The result that a replay would have."""
 
     matching: int
     blocked: int
@@ -128,7 +128,7 @@ class Forecast:
 
 
 def groups(which: Filter, limit: int, after: tuple[int, str] | None = None) -> list[Group]:
-    """Up to `limit` groups, the largest first, that come after the one with this count and fingerprint."""
+    """Return up to `limit` groups, the largest first, after the one with this count and fingerprint."""
     count, fingerprint = after or (None, None)
     sql = (
         "WITH g AS (SELECT fingerprint, min(actor) AS actor, count(*) AS count, count(DISTINCT brand_id) AS brands,"
@@ -143,7 +143,7 @@ def groups(which: Filter, limit: int, after: tuple[int, str] | None = None) -> l
 
 
 def page(which: Filter, limit: int, after: tuple[datetime, UUID] | None = None) -> list[DeadJob]:
-    """Up to `limit` letters, the newest first, that come after the one that died then with this id."""
+    """Return up to `limit` dead letters, the newest first, after the one with this time of death and id."""
     died_at, id = after or (None, None)
     sql = (
         "SELECT id, actor, fingerprint, error, attempts, crashes, brand_id, subject_type, subject_id, request_id,"
@@ -154,11 +154,11 @@ def page(which: Filter, limit: int, after: tuple[datetime, UUID] | None = None) 
     return [DeadJob(**found) for found in rows(sql, (*which.params, died_at, died_at, id, limit))]
 
 
-def get(id: UUID) -> DeadJobInFull:
-    """One letter, with its arguments.
+def get(id: UUID) -> DeadJobDetail:
+    """Return one dead letter, with its arguments.
 
     Raises:
-        NotFound: no job of that id is dead.
+        NotFound: no dead letter has this id.
     """
     found = row(
         "SELECT id, actor, fingerprint, error, attempts, crashes, brand_id, subject_type, subject_id, request_id,"
@@ -168,11 +168,11 @@ def get(id: UUID) -> DeadJobInFull:
     )
     if found is None:
         raise NotFound
-    return DeadJobInFull(**found)
+    return DeadJobDetail(**found)
 
 
 def forecast(which: Filter) -> Forecast:
-    """What a replay of these would do now. Changes nothing."""
+    """Return the result that a replay would have now. Change nothing."""
     sql = (
         "SELECT count(*) AS matching, count(*) FILTER (WHERE unique_key IS NOT NULL"
         " AND app.other_key_holder(unique_key, id) IS NOT NULL) AS blocked"
@@ -183,7 +183,7 @@ def forecast(which: Filter) -> Forecast:
 
 
 def batch(which: Filter, began_at: datetime, place: Place | None = None) -> list[dict[str, Any]]:
-    """Of these letters those that a replay brings back next: `id` and `finished_at` of each, the oldest first."""
+    """Return the next dead letters of a replay, the oldest first: `id` and `finished_at` of each."""
     return rows(
         "SELECT id, finished_at FROM app.matching_dead_jobs(%s::uuid[], %s, %s, %s, %s, %s) WHERE finished_at <= %s"
         " AND (%s::timestamptz IS NULL OR (finished_at, id) > (%s, %s)) ORDER BY finished_at, id LIMIT %s",
@@ -194,16 +194,16 @@ def batch(which: Filter, began_at: datetime, place: Place | None = None) -> list
 def replay(
     which: Filter, *, args: list[Any] | None = None, rate: float | None = None, place: Place | None = None
 ) -> Revived:
-    """Make letters jobs again, the oldest first, at most `BATCH` of them; an audit entry each.
+    """Replay dead letters, the oldest first, at most `BATCH` of them. Write an audit entry for each.
 
     Args:
-        which: of those that were dead when the replay began.
-        args: what a single letter is to run with instead.
-        rate: how many are to run a second; all at once by default.
-        place: where the batch before ended.
+        which: conditions; only jobs that were dead when the replay began are replayed.
+        args: new arguments for a single dead letter.
+        rate: jobs per second; all at once by default.
+        place: the place that the previous batch reached.
 
     Raises:
-        NotFound: a single letter is asked for, and no job of that id is dead.
+        NotFound: one id is given, and no dead letter has it.
     """
     began_at = place.began_at if place else value("SELECT now()")
     found = batch(which, began_at, place)
@@ -213,20 +213,20 @@ def replay(
         return Revived([], [], None, None)
     spacing = timedelta(seconds=1 / rate) if rate else timedelta()
     before = place.revived if place else 0
-    done = _revive([letter["id"] for letter in found], args, began_at + before * spacing, spacing)
-    ids = [letter["id"] for letter in done if letter["held_by"] is None]
+    done = _revive([job["id"] for job in found], args, began_at + before * spacing, spacing)
+    ids = [job["id"] for job in done if job["held_by"] is None]
     last, full = found[-1], len(found) == BATCH
     return Revived(
         ids,
-        [Blocked(letter["id"], letter["held_by"]) for letter in done if letter["held_by"]],
-        max((letter["due_at"] for letter in done if letter["due_at"]), default=None),
+        [Blocked(job["id"], job["held_by"]) for job in done if job["held_by"]],
+        max((job["due_at"] for job in done if job["due_at"]), default=None),
         Place(began_at, before + len(ids), last["finished_at"], last["id"]) if full else None,
     )
 
 
 def _revive(ids: list[UUID], args: list[Any] | None, first_at: datetime, spacing: timedelta) -> list[dict[str, Any]]:
     request = context.request_info()
-    after_commit(ring)
+    after_commit(notify_relay)
     return rows(
         "SELECT id, due_at, held_by FROM app.replay_jobs(%s, %s::jsonb, %s, %s, %s, %s, %s)",
         (

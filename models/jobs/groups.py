@@ -1,8 +1,8 @@
-"""Groups of jobs: a batch runs its children side by side, a chain one after the other; then it calls back.
+"""Groups of jobs: a batch runs its children in parallel, a chain one after the other. Then the group calls back.
 
-A child is over when it is done, dead or cancelled. `then` is called once, when all are over, however they ended;
-`on_success` once, when all of them are done, be it only after a dead letter has been replayed. The callback asks
-`children(current_job().id)` how it went. How it works is said in the migration `…_groups.sql`.
+A child is over when it is done, dead or cancelled. `then` is called once, when all children are over. `on_success` is
+called once, when all children are done, even if only after the replay of a dead letter. The callback reads its group's
+counts with `children(current_job().id)`. The migration `…_jobs_groups.sql` defines groups.
 """
 
 import json
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from models.core import context
 from models.core.database import after_commit, execute, new_id, value
-from models.jobs.ledger import Children, children, ring
+from models.jobs.ledger import Children, children, notify_relay
 
 __all__ = ["Batch", "Call", "Chain", "Children", "GroupRef", "add", "batch", "cancel", "chain", "children", "prune"]
 
@@ -22,7 +22,7 @@ _ADD = "SELECT app.add_groups(%s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 class Call:
-    """A job to be: what `jobs.enqueue` takes."""
+    """A job of a group, with the arguments of `ledger.enqueue`."""
 
     __slots__ = ("args", "brand_id", "delay", "name", "priority", "subject", "user_id", "version")
 
@@ -49,7 +49,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Chain:
-    """Jobs that run one after the other. It stops at the first that dies, and goes on if that is replayed."""
+    """Jobs that run one after the other. A dead letter stops the chain; its replay continues it."""
 
     jobs: Sequence[Call]
     then: Call | None = None
@@ -58,7 +58,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Batch:
-    """Jobs that run side by side. A batch or chain among them counts as one, over when its callbacks are."""
+    """Jobs that run in parallel. A batch or chain among them is one child, which is over when its callbacks are."""
 
     jobs: Sequence["Call | Batch | Chain"]
     then: Call | None = None
@@ -67,7 +67,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class GroupRef:
-    """A group that has been started, and the jobs that it will call back with."""
+    """A started group and the jobs that it calls back."""
 
     id: UUID
     then_id: UUID | None
@@ -81,17 +81,17 @@ def batch(
     on_success: Call | None = None,
     within: bool = False,
 ) -> GroupRef:
-    """Start jobs side by side, in the caller's transaction. An empty batch calls back at once.
+    """Start jobs in parallel, in the caller's transaction. An empty batch calls back at once.
 
     Args:
-        jobs: the children; thousands of them are one statement.
-        then: called when all of them are over, however they ended.
-        on_success: called when all of them are done.
-        within: the batch becomes a child of the group of the job that asks.
+        jobs: the children; one statement, even for thousands.
+        then: called when all children are over.
+        on_success: called when all children are done.
+        within: make the batch a child of the calling job's group.
 
     Raises:
-        Conflict: the job that asks is in no group, or its group has been cancelled.
-        Forbidden: a job would be another brand's or fan's.
+        Conflict: the calling job is in no group, or its group is cancelled.
+        Forbidden: a job would belong to another brand or fan.
         ValueError: a callback or a chain's step has a delay.
     """
     return _start(Batch(jobs, then, on_success), within)
@@ -100,20 +100,20 @@ def batch(
 def chain(
     jobs: Sequence[Call], *, then: Call | None = None, on_success: Call | None = None, within: bool = False
 ) -> GroupRef:
-    """Start jobs that run one after the other, each when the one before is done; otherwise as `batch`.
+    """Start jobs that run one after the other, in the caller's transaction. Arguments and errors are those of `batch`.
 
-    A step that starts a batch `within` its chain is done when that is. When a step dies, `then` is called, and the
-    steps behind it wait for somebody to replay it; when a step is cancelled, so are they.
+    A step that starts a batch `within` its chain is done when the batch is. When a step is dead, `then` is called, and
+    the later steps wait for its replay. When a step is cancelled, the later steps are cancelled, too.
     """
     return _start(Chain(jobs, then, on_success), within)
 
 
 def add(jobs: Sequence[Call]) -> None:
-    """Add children to the group of the job that asks: beside the others, or behind them in a chain.
+    """Add children to the calling job's group: in parallel, or at the end of a chain.
 
     Raises:
-        Conflict: the job that asks is in no group, or its group has been cancelled.
-        Forbidden: a job would be another brand's or fan's.
+        Conflict: the calling job is in no group, or its group is cancelled.
+        Forbidden: a job would belong to another brand or fan.
     """
     plan = _Plan()
     for call in jobs:
@@ -122,17 +122,17 @@ def add(jobs: Sequence[Call]) -> None:
 
 
 def cancel(group_id: UUID) -> int:
-    """Cancel every child that is not over yet, in nested groups too; how many. The group calls back as always.
+    """Cancel every live child, also in nested groups, and return their number. The group calls back as usual.
 
     Raises:
-        NotFound: it is another brand's.
+        NotFound: the group belongs to another brand.
     """
-    after_commit(ring)
+    after_commit(notify_relay)
     return int(value("SELECT app.cancel_group(%s)", (group_id,)))
 
 
 def prune(keep: timedelta) -> int:
-    """Forget groups that were over `keep` ago; how many."""
+    """Delete groups that finished `keep` ago. Return their number."""
     return int(value("SELECT app.prune_groups(%s)", (keep,)))
 
 
@@ -145,13 +145,13 @@ def _start(group: Batch | Chain, within: bool) -> GroupRef:
 
 @dataclass
 class _Plan:
-    """The rows of some groups and of their jobs, with every id, before any of them is written."""
+    """The rows of groups and of their jobs, before any is written."""
 
     groups: list[dict[str, Any]] = field(default_factory=list)
     jobs: list[dict[str, Any]] = field(default_factory=list)
 
     def group(self, group: Batch | Chain, parent_id: UUID | None) -> GroupRef:
-        """Plan a group, what is in it, and what it calls back."""
+        """Plan a group, its children and its callbacks."""
         ref = GroupRef(new_id(), self._callback(group.then), self._callback(group.on_success))
         kind = "chain" if isinstance(group, Chain) else "batch"
         self.groups.append(
@@ -171,10 +171,10 @@ class _Plan:
         return ref
 
     def job(self, call: Call, group_id: UUID | None, *, held: bool = False, joins: bool = False) -> UUID:
-        """Plan a job. Steps of a chain are in the order of their ids."""
+        """Plan a job. The steps of a chain are in the order of their ids."""
         if held and call.delay:
-            raise ValueError(f"{call.name} waits for others and can't have a delay of its own")
-        id, (kind, subject_id), who = new_id(), call.subject, context.current()
+            raise ValueError(f"{call.name} waits for other jobs, so it must not have a delay")
+        id, (kind, subject_id), identity = new_id(), call.subject, context.current()
         self.jobs.append(
             {
                 "id": id,
@@ -188,8 +188,8 @@ class _Plan:
                 "joins": joins,
                 "subject_type": kind,
                 "subject_id": subject_id,
-                "brand_id": call.brand_id or (who.brand_id if who else None),
-                "user_id": call.user_id or (who.user_id if who and who.role == "app_fan" else None),
+                "brand_id": call.brand_id or (identity.brand_id if identity else None),
+                "user_id": call.user_id or (identity.user_id if identity and identity.role == "app_fan" else None),
             }
         )
         return id
@@ -198,22 +198,22 @@ class _Plan:
         return None if call is None else self.job(call, None, held=True)
 
     def write(self, within: bool) -> None:
-        """Write everything in one call, and wake the relay after the commit."""
-        who, request = context.current(), context.request_info()
+        """Insert all rows in one call, and wake the relay after the commit."""
+        identity, request = context.current(), context.request_info()
         execute(
             _ADD,
             (
                 _json(self.groups),
                 _json(self.jobs),
                 within,
-                who.brand_id if who else None,
-                who.user_id if who and who.role == "app_fan" else None,
+                identity.brand_id if identity else None,
+                identity.user_id if identity and identity.role == "app_fan" else None,
                 request.request_id,
                 request.correlation_id,
                 request.traceparent,
             ),
         )
-        after_commit(ring)
+        after_commit(notify_relay)
 
 
 def _json(rows: list[dict[str, Any]]) -> str:

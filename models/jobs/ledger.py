@@ -1,6 +1,6 @@
-"""The ledger of jobs, as the rules see it: ask for a job within the transaction that needs it, and look it up.
+"""Enqueue a job within the caller's transaction, and look jobs up.
 
-What a job does is said in `jobs/`, by name; how the ledger moves it is said in the migration `…_jobs.sql`.
+`jobs/` holds the bodies of jobs, by actor name. The migrations `…_jobs_*.sql` define the ledger.
 """
 
 import json
@@ -17,8 +17,12 @@ from models.jobs import wakeup
 
 Unique = Literal["while_waiting", "until_done", "within"]
 
+LIVE_STATES = ("waiting", "published", "running")
+ENDED_STATES = ("done", "cancelled", "dead")
+"""States of `app.jobs`, and those of `app.job_history` and `app.dead_jobs`."""
+
 _ENQUEUE = "CALL app.enqueue(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, NULL)"
-# History has a partition for each day: of those in which the job can't have ended, none is even planned for.
+# The history has a partition for each day. Partitions of days on which the job cannot have ended are not planned.
 _GET = (
     "SELECT id, actor, state, attempts, crashes, subject_type, subject_id, progress_done, progress_total,"
     " progress_message, error, created_at, claimed_at, finished_at FROM app.job_status"
@@ -26,13 +30,13 @@ _GET = (
 )
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _SKEW = timedelta(days=1)
-"""How far the clocks of those who make ids, of this process and of the database may be apart."""
+"""Maximum difference between the clocks of the creators of ids, this process and the database."""
 _encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
 class JobRef:
-    """A job in the ledger. `created` is false where one with the same unique key was there already."""
+    """A job in the ledger. `created` is False if a job with the same unique key existed already."""
 
     id: UUID
     created: bool = True
@@ -40,7 +44,7 @@ class JobRef:
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """How far a group is. What is neither done nor dead nor cancelled is still to come."""
+    """Counts of a group's children. The rest of `total` is not over yet."""
 
     total: int
     done: int
@@ -50,7 +54,7 @@ class Children:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What can be known about a job from outside."""
+    """The public state of a job."""
 
     id: UUID
     actor: str
@@ -83,45 +87,49 @@ def enqueue(
     brand_id: UUID | None = None,
     user_id: UUID | None = None,
 ) -> JobRef:
-    """Ask for the job `name`, in the caller's transaction: rolled back, it never was; committed, it is never lost.
+    """Enqueue a job in the caller's transaction. It exists if, and only if, the transaction commits.
 
     Args:
-        name: the actor's name, e.g. `"scan.score"`.
-        args: its arguments; ids, as JSON.
-        delay: how long it has to wait at least.
-        priority: 0 (first) to 3 (last), among the jobs of one actor and queue.
-        unique: `"until_done"` returns the job with the same key that is not over, if there is one;
-            `"while_waiting"` lets all that wait under one key run as one, which starts after the last one committed;
-            `"within"` returns the job that was enqueued under the key within the last `window`, over or not.
-        unique_key: the key; whose job it is, its name and its arguments by default.
-        window: how long a key of `"within"` holds.
-        replace: give these arguments to the one that waits under the key, and start its delay anew (debounce). Callers
-            of one key then wait for each other's commit.
-        version: of the arguments' form; the actor brings older ones up to date.
-        subject: what the job is about, as (kind, id); the first argument by default.
-        brand_id: whose job it is, where the caller is nobody's; a member's job is the member's brand's.
-        user_id: likewise, the fan's.
+        name: actor name, e.g. `"scan.score"`.
+        args: arguments as JSON; ids only.
+        delay: minimum delay before the job runs.
+        priority: 0 (most urgent) to 3, among the jobs of one actor.
+        unique: `"until_done"`: return the job with the same key that is not over, if there is one. `"within"`: return
+            the job with the key from the last `window`, over or not. `"while_waiting"`: waiting jobs with one key run
+            as one job, which starts after the last of them has committed.
+        unique_key: the key; by default made of the owner, the name and the arguments.
+        window: lifetime of a key of `"within"`.
+        replace: give a waiting job with the key these arguments and this delay (debounce). Callers of one key wait for
+            each other's commit.
+        version: version of the arguments.
+        subject: the (type, id) of the object that the job is about; by default the first argument.
+        brand_id: the owner, if the caller has no brand.
+        user_id: the owner, if the caller is not a fan.
 
     Raises:
-        ValueError: a window without `"within"`, or the other way round.
-        Forbidden: the caller asks for a job of another brand or fan.
+        ValueError: `window` without `"within"`, or `"within"` without `window`.
+        Forbidden: the job would belong to another brand or fan.
     """
     if (unique == "within") != (window is not None):
-        raise ValueError('a window and unique="within" belong together')
-    request, (brand_id, user_id) = context.request_info(), _owners(brand_id, user_id)
+        raise ValueError('window and unique="within" must be used together')
+    request, (brand_id, user_id) = context.request_info(), _owner(brand_id, user_id)
     key = (unique_key or f"{brand_id or user_id or ''}:{name}:{_encode(args)}") if unique else None
-    coalesced = unique == "while_waiting" and not replace
+    is_coalesced = unique == "while_waiting" and not replace
     job_id = new_id()
     params = (
         *(job_id, name, _encode(args), delay, priority),
-        *((None, key) if coalesced else (key, None)),
+        *((None, key) if is_coalesced else (key, None)),
         *_subject(name, args, subject),
         *(brand_id, user_id, request.request_id, request.correlation_id, request.traceparent),
         *(window, replace, version),
     )
-    after_commit(ring)
-    if key is None or coalesced:
-        # There is no other job that it could turn out to be, so nobody has to wait for the answer.
+    return _call_enqueue(params, job_id, may_exist=key is not None and not is_coalesced)
+
+
+def _call_enqueue(params: tuple[Any, ...], job_id: UUID, *, may_exist: bool) -> JobRef:
+    """Call `app.enqueue`. If no other job can hold the key, do not wait for the answer."""
+    after_commit(notify_relay)
+    if not may_exist:
         execute_deferred(_ENQUEUE, params)
         return JobRef(job_id)
     found = row(_ENQUEUE, params)
@@ -134,22 +142,26 @@ def _subject(name: str, args: tuple[Any, ...], subject: tuple[str, Any] | None) 
     return kind, None if subject_id is None else str(subject_id)
 
 
-def _owners(brand_id: UUID | None, user_id: UUID | None) -> tuple[UUID | None, UUID | None]:
-    """Whose job it is: the caller's own, if nobody is named.
+def _owner(brand_id: UUID | None, user_id: UUID | None) -> tuple[UUID | None, UUID | None]:
+    """Return the owner of a job: the given one, or the caller.
 
     Raises:
-        Forbidden: what `app.enqueue` would say, before the message in which it would say so.
+        Forbidden: the job would belong to another brand or fan.
     """
     identity = context.current()
     if identity is None:
         return brand_id, user_id
     brand_id = brand_id or identity.brand_id
     user_id = user_id or (identity.user_id if identity.role == "app_fan" else None)
-    _require_own(identity, brand_id, user_id)
+    _require_owner(identity, brand_id, user_id)
     return brand_id, user_id
 
 
-def _require_own(identity: Identity, brand_id: UUID | None, user_id: UUID | None) -> None:
+def _require_owner(identity: Identity, brand_id: UUID | None, user_id: UUID | None) -> None:
+    """Refuse what `app.job_owner_refusal` refuses, at once: `enqueue` does not wait for the database's answer.
+
+    A test compares the two.
+    """
     if identity.role in ("authenticated", "app_job") and brand_id != identity.brand_id:
         raise Forbidden("A job must belong to the brand that enqueues it.")
     if identity.role == "app_fan" and (user_id != identity.user_id or brand_id is not None):
@@ -157,10 +169,10 @@ def _require_own(identity: Identity, brand_id: UUID | None, user_id: UUID | None
 
 
 def get(job_id: UUID) -> Job:
-    """Look a job up, running or over, as far as the caller may see it.
+    """Return a live or ended job that the caller may see.
 
     Raises:
-        NotFound: there is none, or it is somebody else's.
+        NotFound: the caller can see no job with this id.
     """
     found = row(_GET, (job_id, (uuid7_time(job_id) or _EPOCH) - _SKEW, now() + _SKEW))
     if found is None:
@@ -169,11 +181,15 @@ def get(job_id: UUID) -> Job:
 
 
 def children(job_id: UUID) -> Children | None:
-    """How far the group is that will call the job back, or else those that the job has started; None without any."""
+    """Count the children of the group that calls the job back, or else of those that the job has started.
+
+    Returns:
+        None if there is no such group.
+    """
     found = row("SELECT total, done, dead, cancelled FROM app.children_of(%s)", (job_id,))
     return None if found is None else Children(**found)
 
 
-def ring() -> None:
-    """Wake the relay. Best effort; never raises, since what it is called after has committed."""
-    wakeup.ring()
+def notify_relay() -> None:
+    """Wake the relay. Best effort: never raises, because the caller's transaction has committed."""
+    wakeup.notify()

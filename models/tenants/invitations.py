@@ -11,7 +11,7 @@ from models.core import signed_links
 from models.core.database import Row, after_commit, execute, new_id, now, row, value
 from models.core.errors import Conflict, Forbidden, NotFound, TooMany
 from models.identity import accounts
-from models.jobs.ledger import enqueue, ring
+from models.jobs.ledger import enqueue, notify_relay
 
 LINK_PURPOSE = "invitation"
 LIFETIME = timedelta(days=7)
@@ -189,7 +189,7 @@ def accept(invitation_id: UUID, password_hash: str, name: str | None, locale: st
         LinkInvalid: the invitation has been accepted or revoked, or has expired.
         EmailInUse: the address belongs to an account that is no fan's.
     """
-    after_commit(ring)
+    after_commit(notify_relay)
     email: str = value(
         "SELECT app.accept_invitation(%s, %s, %s, %s, %s, %s)",
         (invitation_id, new_id(), password_hash, name, locale, accounts.origin()),
@@ -206,6 +206,6 @@ def accept_as_fan(invitation_id: UUID) -> UUID:
         LinkInvalid: the invitation is not open, or is for another address.
         AlreadyMember: the caller is a member already.
     """
-    after_commit(ring)
+    after_commit(notify_relay)
     brand_id: UUID = value("SELECT app.take_up_invitation(%s, %s)", (invitation_id, accounts.origin()))
     return brand_id

@@ -133,8 +133,8 @@ def ready(settings: Settings) -> Ready:
     # knowing, and no reason for a load balancer to turn phones away.
     wanted = {"redis": lambda: _redis(client)}
     if settings.broker_url:
-        bell = wakeup.connect(settings.broker_url)
-        wanted["broker"] = lambda: _broker(bell)
+        notifier = wakeup.connect(settings.broker_url)
+        wanted["broker"] = lambda: _broker(notifier)
     return Ready(required={"postgres": _postgres, "migrations": _migrations}, wanted=wanted)
 
 
@@ -149,8 +149,8 @@ def _redis(client: "redis.Redis") -> str:
     return "answers"
 
 
-def _broker(bell: wakeup.Doorbell) -> str:
-    if not bell.ring():
+def _broker(notifier: wakeup.Notifier) -> str:
+    if not notifier.notify():
         raise ConnectionError("the broker doesn't answer")
     return "answers"
 

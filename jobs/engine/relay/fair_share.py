@@ -1,8 +1,8 @@
-"""The turns that brands have had lately: whoever has had fewer goes first.
+"""Recent dispatches of each tenant: the tenant with fewer is served first.
 
-Without a memory a brand that asks for far too much has its turn in every round, and in most rounds only one or two
-others have anything waiting: half of the turns are the noisy one's. With a memory it has what the others leave, for as
-long as they ask for less than their share.
+Without a memory, a tenant with too many jobs is served in every round, and in most rounds only one or two other tenants
+have waiting jobs: half of the dispatches go to the noisy tenant. With a memory it gets the capacity that the others do
+not use, as long as they use less than their share.
 """
 
 import math
@@ -11,31 +11,31 @@ from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
 MEMORY = 1.0
-"""Seconds after which a turn counts for 1/e of one."""
-MOST = 32
-"""Brands whose turns are told: those that have had most."""
-_FORGOTTEN = 0.5
+"""Seconds after which a dispatch counts as 1/e of one."""
+MAX_TENANTS = 32
+"""Number of tenants that are reported: those with the most recent dispatches."""
+_NEGLIGIBLE = 0.5
 
 
-class Turns:
-    """The turns that each brand has had in one queue, as far as this relay has given them. Not for several threads."""
+class FairShare:
+    """Recent dispatches of each tenant in one queue, as recorded by this relay. Not thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._had: dict[UUID, float] = {}
-        self._at = clock()
+        self._dispatched: dict[UUID, float] = {}
+        self._decayed_at = clock()
 
-    def given(self, tenant_keys: Iterable[UUID]) -> None:
-        """Note that a job of each of these has been taken."""
+    def record(self, tenant_keys: Iterable[UUID]) -> None:
+        """Count one published job for each tenant key."""
         for tenant_key in tenant_keys:
-            self._had[tenant_key] = self._had.get(tenant_key, 0.0) + 1.0
+            self._dispatched[tenant_key] = self._dispatched.get(tenant_key, 0.0) + 1.0
 
-    def lately(self) -> Mapping[UUID, float]:
-        """By how many turns brands are ahead: of those that are not named."""
+    def recent(self) -> Mapping[UUID, float]:
+        """Return the recent dispatches of the heaviest tenants, less those of the heaviest tenant that is left out."""
         now = self._clock()
-        share, self._at = math.exp((self._at - now) / MEMORY), now
-        self._had = {tenant_key: had * share for tenant_key, had in self._had.items() if had * share >= _FORGOTTEN}
-        if len(self._had) <= MOST:
-            return self._had
-        first, *heaviest = sorted(self._had.items(), key=lambda each: each[1])[-MOST - 1 :]
-        return {tenant_key: had - first[1] for tenant_key, had in heaviest}
+        decay, self._decayed_at = math.exp((self._decayed_at - now) / MEMORY), now
+        self._dispatched = {key: n * decay for key, n in self._dispatched.items() if n * decay >= _NEGLIGIBLE}
+        if len(self._dispatched) <= MAX_TENANTS:
+            return self._dispatched
+        first, *heaviest = sorted(self._dispatched.items(), key=lambda each: each[1])[-MAX_TENANTS - 1 :]
+        return {key: n - first[1] for key, n in heaviest}

@@ -1,18 +1,22 @@
-"""Workers that are without their lock: for a moment, because their connection was lost, or for good."""
+"""Track workers whose liveness lock is missing: for a moment after a lost connection, or because they are dead."""
 
 import time
 from collections.abc import Iterable
 
 
-class Absences:
-    """Remembers since when each worker has been missing."""
+class MissingWorkers:
+    """The time since which each worker has been missing."""
 
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
         self._since: dict[int, float] = {}
 
-    def long(self, missing: Iterable[int]) -> list[int]:
-        """Of those that are missing now, the ones that have been at every look for `patience` seconds."""
+    def overdue(self, missing: Iterable[int]) -> list[int]:
+        """Return the workers that have been missing at every call for `grace` seconds.
+
+        Args:
+            missing: workers without their lock now.
+        """
         now = time.monotonic()
         self._since = {worker: self._since.get(worker, now) for worker in missing}
-        return [worker for worker, since in self._since.items() if now - since >= self._patience]
+        return [worker for worker, since in self._since.items() if now - since >= self._grace]

@@ -1,40 +1,41 @@
-"""How many ids a queue at the broker should hold: as many as workers fetch while the relay looks again, and no more.
+"""Number of ids that a queue at the broker should hold: enough until the relay polls again, and no more.
 
-What lies there has been decided: a job that comes later, however urgent and whoever's, is behind it.
+The order of the ids at the broker is final. A later job goes behind them, even if it is more urgent or belongs to a
+tenant with fewer recent dispatches.
 """
 
 import time
 from collections.abc import Callable
 
-from jobs.engine.throughput import Pace
+from jobs.engine.throughput import Throughput
 
-LEAST = 3
-MOST = 256
-_STARVING = 3  # looks in a row that found it empty
+MIN_TARGET = 3
+MAX_TARGET = 256
+_STARVING_POLLS = 3  # consecutive polls that found the queue empty
 
 
-class Depth:
-    """The target of one queue."""
+class Prefetch:
+    """The target length of one queue."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.target = LEAST
+        self.target = MIN_TARGET
         self._filled_to = 0
-        self._found_empty = 0
-        self._pace = Pace(clock)
+        self._empty_polls = 0
+        self._throughput = Throughput(clock)
 
-    def room(self, present: int) -> int:
-        """How many ids to add to a queue that holds `present`; learns from what has gone since the last time."""
-        self._pace.gone(max(0, self._filled_to - present))
-        wanted = max(LEAST, self._pace.ahead(MOST))
-        self._found_empty = self._found_empty + 1 if self._filled_to >= self.target and present == 0 else 0
-        if self._found_empty >= _STARVING:
-            # What is missing can't be seen in the pace: workers would have fetched more.
-            self.target = min(MOST, max(wanted, 2 * self.target))
+    def capacity(self, present: int) -> int:
+        """Return the number of ids to add to a queue that holds `present`, and adapt the target to the throughput."""
+        self._throughput.record(max(0, self._filled_to - present))
+        wanted = max(MIN_TARGET, self._throughput.lookahead(MAX_TARGET))
+        self._empty_polls = self._empty_polls + 1 if self._filled_to >= self.target and present == 0 else 0
+        if self._empty_polls >= _STARVING_POLLS:
+            # The throughput is too low as a measure: the workers would have fetched more.
+            self.target = min(MAX_TARGET, max(wanted, 2 * self.target))
         else:
             self.target = max(wanted, self.target * 3 // 4)
         self._filled_to = present
         return max(0, self.target - present)
 
-    def filled(self, present: int, added: int) -> None:
-        """Note what the queue holds now."""
+    def record_filled(self, present: int, added: int) -> None:
+        """Record the queue's length after ids were added."""
         self._filled_to = present + added

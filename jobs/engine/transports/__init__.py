@@ -1,4 +1,4 @@
-"""The brokers that job ids can travel by."""
+"""Transports of job ids: Redis and RabbitMQ."""
 
 from jobs.engine.transports.base import Transport
 from jobs.engine.transports.rabbitmq import RabbitTransport
@@ -9,9 +9,9 @@ __all__ = ["connect"]
 
 
 def connect(url: str) -> Transport:
-    """The transport over the broker at `url`. Nothing is sent before it is used.
+    """Return the transport over the broker at `url`. It connects on first use.
 
     Raises:
-        ValueError: no broker has such a URL.
+        ValueError: the URL's scheme is not one of a broker.
     """
     return RabbitTransport(url) if brokers.is_amqp(url) else RedisTransport(url)

@@ -1,7 +1,7 @@
-"""What carries job ids from the relay to the workers: a short queue each, ids and nothing else.
+"""The interface of a transport: short queues of job ids from the relay to the workers.
 
-A broker may lose any of it at any time. The ledger knows what was published, and the relay publishes it again. So an id
-is taken for good when it is popped, nothing is acknowledged later, and nothing is written to a disk.
+A broker may lose ids at any time: the ledger knows which jobs are published, and the relay publishes lost ones again.
+So a popped id is not acknowledged later, and nothing is written to a disk.
 """
 
 import logging
@@ -16,43 +16,43 @@ _ID_LENGTH = len(str(UUID(int=0)))
 
 
 class TransportError(Exception):
-    """The broker is out of reach or refuses; what was under way may have arrived or not."""
+    """The broker is out of reach or refuses. The ids of the failed call may have arrived or not."""
 
 
 class Transport(Protocol):
-    """A connection to a broker, for one thread; made when it is needed, and anew after an error.
+    """A connection to a broker, for one thread. It is opened on first use, and again after an error.
 
     Every method but `close` raises `TransportError`.
     """
 
     def push(self, queue: str, ids: Sequence[UUID]) -> None:
-        """Append ids to a queue; what returns without an error has arrived."""
+        """Append ids to a queue. They have arrived when the call returns without an error."""
 
     def pop(self, queue: str, most: int, timeout: float) -> list[UUID]:
-        """Take up to `most` ids off the front, waiting up to `timeout` seconds for the first."""
+        """Remove and return up to `most` ids from the front. Wait up to `timeout` seconds for the first."""
 
     def present(self, queues: Sequence[str]) -> Mapping[str, list[UUID]] | None:
-        """The ids that lie in each queue, or None where the broker can't tell without taking them."""
+        """Return the ids in each queue, or None if the broker cannot list them without removing them."""
 
     def depths(self, queues: Sequence[str]) -> tuple[str, Mapping[str, int]]:
-        """The epoch, which is another one when the broker may have lost everything, and each queue's length."""
+        """Return the epoch and each queue's length. The epoch changes when the broker may have lost all ids."""
 
-    def wait_for_doorbell(self, timeout: float) -> None:
-        """Return when `models.jobs.wakeup` was rung since the last return, or after `timeout` seconds."""
+    def wait_for_wakeup(self, timeout: float) -> None:
+        """Return after a `models.jobs.wakeup` since the last return, or after `timeout` seconds."""
 
     def close(self) -> None:
         """Close the connection."""
 
 
 def job_ids(queue: str, contents: Iterable[str | bytes]) -> list[UUID]:
-    """Return the job ids in a queue's contents. Log the number of other items.
+    """Return the job ids in a queue's contents, and log the number of other items.
 
     The broker is not trusted: a foreign item must neither end a process nor delay the ids behind it.
     """
     items = list(contents)
     ids = [id for id in map(_job_id, items) if id is not None]
     if len(ids) < len(items):
-        log.warning("%s: discarded %d items that are no job ids", queue, len(items) - len(ids))
+        log.warning("%s: discarded %d items that are not job ids", queue, len(items) - len(ids))
     return ids
 
 

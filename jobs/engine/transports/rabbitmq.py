@@ -1,9 +1,9 @@
-"""Job ids in RabbitMQ (3.10 or newer), one queue each: transient messages whose body is an id.
+"""Job ids in RabbitMQ (3.10 or newer), one queue for each queue of jobs: transient messages whose body is an id.
 
-The queues are durable and the messages are not: a server that restarts has its queues and nothing in them, on a cluster
-they may be quorum queues (the virtual host's default type decides), and nothing of it slows a push. A message is
-acknowledged as it is popped, before its job is claimed, for the ledger repairs what is lost in between. RabbitMQ can't
-show what lies in a queue without handing it out, so `present` says nothing, and the relay goes by how many there are.
+The queues are durable and the messages are not: after a restart the server has empty queues. On a cluster they may be
+quorum queues, as the virtual host's default type says. A message is acknowledged when it is popped, before its job is
+claimed: the ledger recovers ids that are lost in between. RabbitMQ cannot list a queue without delivering its messages,
+so `present` returns None, and the relay uses the queues' lengths.
 """
 
 import logging
@@ -19,8 +19,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from jobs.engine.transports.base import TransportError, job_ids
 from models.jobs import brokers
-from models.jobs.brokers import AMQP_ERRORS, DOORBELL, DOORBELL_OPTIONS, HEARTBEAT
-from models.jobs.wakeup import abandon
+from models.jobs.brokers import AMQP_ERRORS, HEARTBEAT, WAKEUP, WAKEUP_OPTIONS, close_quietly
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ _MARK_OPTIONS = {"x-max-length": 1, "x-overflow": "drop-head"}
 _TRANSIENT = BasicProperties(delivery_mode=DeliveryMode.Transient)
 
 _PATIENCE = 3.0
-_STALE = HEARTBEAT / 2  # seconds unused after which a connection is made anew, before the server misses its heartbeats
+_STALE = HEARTBEAT / 2  # seconds unused after which a connection is replaced, before the server misses its heartbeats
 
 
 class RabbitTransport:
@@ -42,11 +41,11 @@ class RabbitTransport:
         self._used_at = 0.0
         self._declared: set[str] = set()
         self._epoch = ""
-        self._rung: list[int] = []
+        self._woken: list[int] = []
         self._listening = False
 
     def push(self, queue: str, ids: Sequence[UUID]) -> None:
-        """Publish ids; the answer to the declaration behind them says that the server has them all."""
+        """Publish ids. The reply to the declaration after them confirms that the server has received all."""
         with self._channel() as channel:
             self._declare(channel, queue)
             for id in ids:
@@ -54,7 +53,7 @@ class RabbitTransport:
             channel.queue_declare(_name(queue), passive=True)
 
     def pop(self, queue: str, most: int, timeout: float) -> list[UUID]:
-        """Consume for as long as it takes to get something: what is not wanted now stays for other workers."""
+        """Consume until something arrives. Messages beyond `most` stay for other workers."""
         taken: list[bytes] = []
         last = 0
 
@@ -71,15 +70,15 @@ class RabbitTransport:
             self._drain(channel, taken, most)
             if taken:
                 channel.basic_ack(last, multiple=True)
-            channel.basic_cancel(consumer)  # What has arrived meanwhile goes back to its place.
+            channel.basic_cancel(consumer)  # The server requeues messages that have arrived meanwhile.
         return job_ids(queue, taken)
 
     def present(self, queues: Sequence[str]) -> Mapping[str, list[UUID]] | None:
-        """Unknown."""
+        """Return None: RabbitMQ cannot list a queue without delivering its messages."""
         return None
 
     def depths(self, queues: Sequence[str]) -> tuple[str, Mapping[str, int]]:
-        """The epoch is this connection's own, for as long as a mark that it has left with the server lies there."""
+        """Return the epoch and the lengths. The epoch is new if the mark that this connection has left is gone."""
         with self._channel() as channel:
             if self._count(channel, _MARK, _MARK_OPTIONS) == 0 or not self._epoch:
                 channel.basic_publish("", _MARK, b"", _TRANSIENT)
@@ -87,17 +86,17 @@ class RabbitTransport:
             counts = {queue: self._count(channel, _name(queue)) for queue in queues}
         return self._epoch, counts
 
-    def wait_for_doorbell(self, timeout: float) -> None:
-        """Listen from the first call on; one ring is held at most, and let go when it is heard."""
+    def wait_for_wakeup(self, timeout: float) -> None:
+        """Consume wake-ups from the first call on. At most one is unacknowledged."""
         with self._channel() as channel:
             if not self._listening:
-                self._count(channel, DOORBELL, DOORBELL_OPTIONS)
+                self._count(channel, WAKEUP, WAKEUP_OPTIONS)
                 channel.basic_qos(prefetch_count=1)
-                channel.basic_consume(DOORBELL, lambda _channel, method, *_: self._rung.append(method.delivery_tag))
+                channel.basic_consume(WAKEUP, lambda _channel, method, *_: self._woken.append(method.delivery_tag))
                 self._listening = True
-            self._await(channel, lambda: bool(self._rung), timeout)
-            if self._rung:
-                channel.basic_ack(self._rung.pop())
+            self._await(channel, lambda: bool(self._woken), timeout)
+            if self._woken:
+                channel.basic_ack(self._woken.pop())
 
     def close(self) -> None:
         """Close the connection."""
@@ -105,7 +104,7 @@ class RabbitTransport:
 
     @contextmanager
     def _channel(self) -> Iterator[Any]:
-        """The channel for the block, on a new connection if there is none that can be trusted."""
+        """Open the channel for the block, on a new connection if the current one is missing or stale."""
         try:
             if time.monotonic() - self._used_at > _STALE:
                 self._drop()
@@ -117,16 +116,16 @@ class RabbitTransport:
             self._drop()
             raise TransportError(str(error) or type(error).__name__) from error
         except BaseException:
-            # Whatever it was, the channel may be in the middle of something.
+            # The channel may be in the middle of a call.
             self._drop()
             raise
 
     def _drop(self) -> None:
         channel, self._open = self._open, None
         self._declared.clear()
-        self._epoch, self._rung, self._listening = "", [], False
+        self._epoch, self._woken, self._listening = "", [], False
         if channel is not None:
-            abandon(channel.connection)
+            close_quietly(channel.connection)
 
     def _declare(self, channel: Any, queue: str) -> None:
         if queue not in self._declared:
@@ -136,13 +135,13 @@ class RabbitTransport:
     def _count(self, channel: Any, name: str, options: Mapping[str, Any] | None = None) -> int:
         """Declare a queue and return its number of messages.
 
-        A queue of this name with other options is deleted: the error is raised all the same, and the next try succeeds.
+        Delete a queue of this name with other options. The error is raised nevertheless, and the next call succeeds.
         """
         try:
             return int(channel.queue_declare(name, durable=True, arguments=options).method.message_count)
         except ChannelClosedByBroker as error:
             if error.reply_code == _PRECONDITION_FAILED:
-                log.warning("discarded the queue %s, which had other options", name)
+                log.warning("deleted the queue %s, which had other options", name)
                 channel.connection.channel().queue_delete(name)
             raise
 
@@ -152,7 +151,7 @@ class RabbitTransport:
             channel.connection.process_data_events(left)
 
     def _drain(self, channel: Any, taken: list[bytes], most: int) -> None:
-        """Take what came along with the first one."""
+        """Process messages that arrived together with the first one."""
         before = 0
         while before < len(taken) < most:
             before = len(taken)

@@ -1,7 +1,7 @@
-"""Job ids in Redis (7 or newer), one list a queue; also in whichever server Sentinels say is the primary.
+"""Job ids in Redis (7 or newer), one list for each queue; also in the primary that Sentinels name.
 
-A primary that has become a replica answers READONLY; the client then drops the connection and asks the Sentinels
-again. What a failover loses (replication is asynchronous) is what any other loss is: published, and in no list.
+A primary that has become a replica answers READONLY. The client then drops the connection and asks the Sentinels
+again. Replication is asynchronous: ids lost in a failover are published again, like all lost ids.
 """
 
 import logging
@@ -14,13 +14,13 @@ import redis
 
 from jobs.engine.transports.base import TransportError, job_ids
 from models.jobs import brokers
-from models.jobs.brokers import DOORBELL
+from models.jobs.brokers import WAKEUP
 
 log = logging.getLogger(__name__)
 
 _EPOCH = "companon:epoch"
 
-# In one step: a key that another process has replaced meanwhile stays.
+# In one step, so that a key which another process has replaced meanwhile stays.
 _DISCARD_UNLESS_TYPE = """
 local found = redis.call('TYPE', KEYS[1]).ok
 if found == 'none' or found == ARGV[1] then return 0 end
@@ -40,13 +40,13 @@ class RedisTransport:
             self._client.rpush(_key(queue), *map(str, ids))
 
     def pop(self, queue: str, most: int, timeout: float) -> list[UUID]:
-        """Take ids in one command that waits in Redis, so an idle worker costs nothing."""
+        """Pop ids with one command that waits in Redis, so that an idle worker does not poll."""
         with self._errors([queue]):
             answer = self._client.blmpop(timeout, 1, _key(queue), direction="LEFT", count=most)
         return job_ids(queue, cast("list[str]", answer[1])) if answer else []
 
     def present(self, queues: Sequence[str]) -> Mapping[str, list[UUID]] | None:
-        """The lists as they are."""
+        """Return the contents of the lists."""
         with self._errors(queues), self._client.pipeline(transaction=False) as pipe:
             for queue in queues:
                 pipe.lrange(_key(queue), 0, -1)
@@ -54,7 +54,7 @@ class RedisTransport:
         return {queue: job_ids(queue, items) for queue, items in zip(queues, lists, strict=True)}
 
     def depths(self, queues: Sequence[str]) -> tuple[str, Mapping[str, int]]:
-        """The epoch is a key that whoever misses it sets; it goes when Redis forgets everything."""
+        """Return the epoch and the lists' lengths. The epoch is a key, set again when Redis has lost its data."""
         with self._errors(queues), self._client.pipeline(transaction=False) as pipe:
             pipe.set(_EPOCH, str(uuid4()), nx=True)
             pipe.get(_EPOCH)
@@ -63,10 +63,10 @@ class RedisTransport:
             _, epoch, *lengths = pipe.execute()
         return epoch, dict(zip(queues, lengths, strict=True))
 
-    def wait_for_doorbell(self, timeout: float) -> None:
-        """Wait in Redis."""
+    def wait_for_wakeup(self, timeout: float) -> None:
+        """Wait in Redis for a wake-up."""
         with self._errors([]):
-            self._client.blpop([DOORBELL], timeout)
+            self._client.blpop([WAKEUP], timeout)
 
     def close(self) -> None:
         """Close the connections."""
@@ -74,7 +74,7 @@ class RedisTransport:
 
     @contextmanager
     def _errors(self, queues: Sequence[str]) -> Iterator[None]:
-        """Raise Redis's errors as `TransportError`. A key of another type is discarded first: the next try succeeds."""
+        """Raise Redis's errors as `TransportError`. Delete a key of another type, so that the next call succeeds."""
         try:
             yield
         except redis.RedisError as error:
@@ -83,11 +83,11 @@ class RedisTransport:
             raise TransportError(str(error)) from error
 
     def _discard_foreign_keys(self, queues: Sequence[str]) -> None:
-        types = {_EPOCH: "string", DOORBELL: "list"} | {_key(queue): "list" for queue in queues}
+        types = {_EPOCH: "string", WAKEUP: "list"} | {_key(queue): "list" for queue in queues}
         with suppress(redis.RedisError):
             for key, expected in types.items():
                 if self._client.eval(_DISCARD_UNLESS_TYPE, 1, key, expected):
-                    log.warning("discarded the key %s, which was no %s", key, expected)
+                    log.warning("deleted the key %s, which was not a %s", key, expected)
 
 
 def _key(queue: str) -> str:

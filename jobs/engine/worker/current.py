@@ -1,4 +1,4 @@
-"""The job that is being run, as its body sees it."""
+"""The running job, as its body sees it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from models.core.database import FLUSH, transaction
 
 @dataclass(frozen=True, slots=True)
 class CurrentJob:
-    """The attempt under way."""
+    """The current attempt of a job."""
 
     claim: Claim
     identity: Identity
@@ -29,34 +29,34 @@ class CurrentJob:
 
     @property
     def attempt(self) -> int:
-        """1 for the first attempt."""
+        """Number of the attempt, beginning with 1."""
         return self.claim.attempts
 
     @property
     def idempotency_key(self) -> str:
-        """What to call a vendor with, so that a second attempt is recognised as the same act."""
+        """Key for calls to a vendor, the same in every attempt, so that the vendor acts once."""
         return f"job-{self.claim.id}"
 
     def progress(self, done: int, total: int, message: str = "") -> None:
-        """Say how far the job is; seen at once by whoever watches it, whatever becomes of its transaction.
+        """Record the job's progress. It is visible at once, even if the job's transaction is rolled back.
 
         Raises:
-            JobCancelled: somebody has cancelled the job; as `check_cancelled`.
+            JobCancelled: the job's cancellation was requested. The engine handles it.
         """
         with interrupts.masked():
-            is_unwanted = self.ledger.report_progress(self.claim, done, total, message)
-        if is_unwanted:
+            is_requested = self.ledger.report_progress(self.claim, done, total, message)
+        if is_requested:
             raise JobCancelled
 
     def check_cancelled(self) -> None:
-        """End the job here if somebody has cancelled it. What its transaction wrote is rolled back.
+        """End the job here if its cancellation was requested. Its transaction is rolled back.
 
         Raises:
-            JobCancelled: somebody has; it is for the engine to handle.
+            JobCancelled: the job's cancellation was requested. The engine handles it.
         """
         with interrupts.masked():
-            is_unwanted = self.ledger.is_cancel_requested(self.claim)
-        if is_unwanted:
+            is_requested = self.ledger.is_cancel_requested(self.claim)
+        if is_requested:
             raise JobCancelled
 
 
@@ -64,17 +64,17 @@ _current: ContextVar[CurrentJob] = ContextVar("current_job")
 
 
 def current_job() -> CurrentJob:
-    """The job that the calling code is part of.
+    """Return the job that the calling code is part of.
 
     Raises:
-        LookupError: it is part of none.
+        LookupError: no job is running in this thread.
     """
     return _current.get()
 
 
 @contextmanager
 def running(job: CurrentJob) -> Iterator[None]:
-    """Be that job within the block."""
+    """Set the current job within the block."""
     token = _current.set(job)
     try:
         yield
@@ -84,9 +84,9 @@ def running(job: CurrentJob) -> Iterator[None]:
 
 @contextmanager
 def own_transaction() -> Iterator[None]:
-    """A short transaction of an outward actor, as the job's brand or fan. It is not interrupted half-way.
+    """Open a short transaction of an outward actor, as the job's brand or fan. It is not interrupted.
 
-    What it has read outlives a crash of PostgreSQL: the actor is about to tell the world.
+    The commit flushes the WAL: the actor is about to send the read data to another system.
     """
     job = current_job()
     with interrupts.masked(), transaction(job.identity, timeout=job.time_limit, closing=FLUSH):

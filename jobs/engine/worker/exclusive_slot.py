@@ -1,8 +1,8 @@
-"""How many jobs a worker process holds, and whether one of them has to be the only one.
+"""Count the jobs that a worker process holds, and give the process to one quarantined job at a time.
 
-A job whose worker died while holding it is suspected of having killed it. It is run when its process holds nothing
-else, so that the next death is charged to it alone. A process that is never idle makes room for its suspects after a
-while: it claims nothing more until it is empty, and then runs suspects, one by one, for a turn.
+A job whose worker died while holding it is quarantined: it may have killed the worker. It runs when its process holds
+nothing else, so that the next death is charged to it alone. A busy process makes room for its quarantined jobs after a
+while: it claims nothing more until it is empty, and then runs quarantined jobs, one by one, for a limited time.
 """
 
 import threading
@@ -11,30 +11,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PATIENCE = 1.0
-"""Seconds that a suspect waits for its process to be empty by chance."""
-TURN = 2.0
-"""Seconds that suspects have the process for, once it is empty: after that the others' jobs come first again."""
-LAPSE = 3.0
-"""Seconds after which a wish that nobody repeats is forgotten."""
+"""Seconds that a quarantined job waits for its process to become empty by chance."""
+PRIORITY_SECONDS = 2.0
+"""Seconds that quarantined jobs have priority once the process is empty. After that other jobs go first again."""
+REQUEST_EXPIRES = 3.0
+"""Seconds after which a request that is not repeated is void."""
 
 
-class Occupancy:
-    """Shared by the consumers of one process."""
+class ExclusiveSlot:
+    """The jobs held by one process. Shared by its consumers."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._held = 0
         self._claiming = 0
-        self._alone = False
-        self._wished_since = 0.0
-        self._wished_at = 0.0
-        self._turn_until = 0.0
+        self._is_exclusive = False
+        self._requested_since = 0.0
+        self._requested_at = 0.0
+        self._priority_until = 0.0
 
     @contextmanager
-    def among_others(self) -> Iterator[None]:
-        """Claim within the block; waits while a suspect has the process for itself."""
+    def shared(self) -> Iterator[None]:
+        """Claim several jobs within the block. Wait while a quarantined job has the process for itself."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._alone)
+            self._changed.wait_for(lambda: not self._is_exclusive)
             self._claiming += 1
         try:
             yield
@@ -43,55 +43,61 @@ class Occupancy:
                 self._claiming -= 1
                 self._changed.notify_all()
 
-    def await_others_turn(self, timeout: float) -> bool:
-        """Wait until it is right to fetch more jobs; false if after `timeout` seconds it still is suspects' turn."""
+    def wait_for_shared(self, timeout: float) -> bool:
+        """Wait until shared jobs may be fetched. Return False if quarantined jobs still go first after `timeout` s."""
         with self._changed:
-            return self._changed.wait_for(lambda: not (self._alone or self._is_suspects_turn()), timeout)
+            return self._changed.wait_for(lambda: not (self._is_exclusive or self._has_quarantine_priority()), timeout)
 
-    def try_alone(self) -> bool:
-        """Have the process for oneself, if nothing is held or being claimed just now. Settle it with `decided`.
+    def try_exclusive(self) -> bool:
+        """Reserve the process for one quarantined job if it is empty now. End the reservation with `settle`.
 
-        Whoever asks again and again is made room for.
+        A caller that keeps asking makes the process stop fetching until it is empty.
         """
         with self._changed:
             now = time.monotonic()
-            if self._held or self._claiming or self._alone:
-                if now - self._wished_at > LAPSE:
-                    self._wished_since = now
-                self._wished_at = now
+            if self._held or self._claiming or self._is_exclusive:
+                self._request_exclusive(now)
                 return False
-            if self._is_suspects_turn() and now >= self._turn_until:
-                self._turn_until = now + TURN
-            self._wished_at = 0.0
-            self._alone = True
+            self._start_priority(now)
+            self._is_exclusive = True
             return True
 
-    def decided(self, *, alone: bool) -> None:
-        """Keep the process for oneself until the job is given back, or let the others in again."""
+    def settle(self, *, exclusive: bool) -> None:
+        """Keep the process exclusive until its job is released or over, or share it again."""
         with self._changed:
-            self._alone = alone
+            self._is_exclusive = exclusive
             self._changed.notify_all()
 
-    def end_turn(self) -> None:
-        """There are no suspects left."""
+    def end_priority(self) -> None:
+        """Share the process again, because no quarantined job is left."""
         with self._changed:
-            self._turn_until = self._wished_at = 0.0
+            self._priority_until = self._requested_at = 0.0
             self._changed.notify_all()
 
     def add(self, count: int) -> None:
-        """`count` jobs have been claimed."""
+        """Count claimed jobs."""
         with self._changed:
             self._held += count
 
     def remove(self, count: int) -> None:
-        """`count` jobs have been given back or are over."""
+        """Count jobs that were released or are over."""
         with self._changed:
             self._held -= count
             if self._held == 0:
-                self._alone = False
+                self._is_exclusive = False
             self._changed.notify_all()
 
-    def _is_suspects_turn(self) -> bool:
+    def _request_exclusive(self, now: float) -> None:
+        if now - self._requested_at > REQUEST_EXPIRES:
+            self._requested_since = now
+        self._requested_at = now
+
+    def _start_priority(self, now: float) -> None:
+        if self._has_quarantine_priority() and now >= self._priority_until:
+            self._priority_until = now + PRIORITY_SECONDS
+        self._requested_at = 0.0
+
+    def _has_quarantine_priority(self) -> bool:
         now = time.monotonic()
-        has_waited = now - self._wished_at <= LAPSE and now - self._wished_since >= PATIENCE
-        return has_waited or now < self._turn_until
+        has_waited = now - self._requested_at <= REQUEST_EXPIRES and now - self._requested_since >= PATIENCE
+        return has_waited or now < self._priority_until

@@ -1,9 +1,9 @@
-"""Stopping a job's body: once per attempt, never outside the body.
+"""Interrupt a job's body: at most once per attempt, and never outside the body.
 
-An asynchronous exception strikes between any two instructions, so it is armed around the body alone. Disarming
-happens under the lock that the shot is fired under, and takes back a shot that has not struck yet: after `disarm`
-returns, nothing can interrupt what follows (finish and COMMIT). At most one shot is fired for each arming, so a
-handler of `JobInterrupted` is itself never interrupted.
+An asynchronous exception strikes between any two instructions, so it is armed around the body alone. Disarming takes
+the lock under which the exception is set, and withdraws one that has not struck yet: after `disarm` returns, nothing
+can interrupt the following code (finish and COMMIT). At most one exception is set for each arming, so a handler of
+`JobInterrupted` is never interrupted.
 """
 
 import ctypes
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 Reason = Literal["time_limit", "shutdown"]
 
-_HEARTBEAT = 5.0  # seconds between two signs of life to the watchdog
-_STDERR = 2  # the descriptor: what `sys.stderr` has been replaced with may have none, and that would end the watch
+_WATCHDOG_EVERY = 5.0  # seconds between two resets of the watchdog
+_STDERR = 2  # the descriptor: a replaced `sys.stderr` may have none, which would end the watch thread
 _set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
-_NOTHING = ctypes.py_object()  # a null pointer: takes back an exception that has not been raised yet
+_NOTHING = ctypes.py_object()  # a null pointer: withdraws an exception that has not been raised yet
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Armed:
 
 
 class Interrupts:
-    """Watches the bodies that run in this process and interrupts the ones whose time is over."""
+    """Watches the bodies that run in this process and interrupts the overdue ones."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,9 +54,10 @@ class Interrupts:
         self._wakes_at = 0.0
 
     def arm(self, limit: float, grace: float) -> Armed:
-        """From now on the calling thread may be interrupted, after `limit` seconds.
+        """Allow an interrupt of the calling thread after `limit` seconds.
 
-        After another `grace` seconds without an end the whole process is killed: its jobs are taken back by the sweep.
+        If the body has not ended after another `grace` seconds, the process is killed. The relay then reclaims its
+        jobs.
         """
         deadline = time.monotonic() + limit
         armed = Armed(deadline, deadline + grace)
@@ -68,10 +69,10 @@ class Interrupts:
         return armed
 
     def disarm(self, armed: Armed) -> None:
-        """End what `arm` began. May be called twice.
+        """Allow no further interrupt. May be called twice.
 
         Raises:
-            JobInterrupted: the shot was fired, whether or not it struck.
+            JobInterrupted: the exception was set, whether or not it has struck.
         """
         with self._lock:
             mine = self._armed.pop(armed.thread_id, None)
@@ -82,7 +83,7 @@ class Interrupts:
 
     @contextmanager
     def masked(self) -> Iterator[None]:
-        """Hold interruptions of the calling thread back during the block."""
+        """Delay interrupts of the calling thread until the end of the block. Blocks may be nested."""
         armed = self._armed.get(threading.get_ident())
         if armed is None:
             yield
@@ -116,14 +117,14 @@ class Interrupts:
                 now = time.monotonic()
                 for armed in list(self._armed.values()):
                     self._check(armed, now)
-                self._feed_watchdog(now)
+                self._reset_watchdog(now)
                 pause = self._pause(now)
                 self._wakes_at = now + pause
                 self._changed.wait(pause)
 
     def _check(self, armed: Armed, now: float) -> None:
         if now >= armed.hard_deadline:
-            log.critical("a job did not stop when told to; ending this process")
+            log.critical("a job did not stop after its interrupt; ending this process")
             os.kill(os.getpid(), signal.SIGKILL)
         if now >= armed.deadline:
             self._fire_unless_masked(armed)
@@ -135,12 +136,12 @@ class Interrupts:
 
     def _pause(self, now: float) -> float:
         times = [a.hard_deadline if a.fired or a.masked else a.deadline for a in self._armed.values()]
-        return max(0.001, min([_HEARTBEAT, *(t - now for t in times)]))
+        return max(0.001, min([_WATCHDOG_EVERY, *(t - now for t in times)]))
 
-    def _feed_watchdog(self, now: float) -> None:
-        """A body that never lets go of the interpreter starves this thread too; a timer in C ends the process then."""
+    def _reset_watchdog(self, now: float) -> None:
+        """Reset a timer in C that ends the process if a body holds the interpreter lock and blocks this thread."""
         last = max((a.hard_deadline for a in self._armed.values()), default=now)
-        faulthandler.dump_traceback_later(last - now + 12 * _HEARTBEAT, exit=True, file=_STDERR)
+        faulthandler.dump_traceback_later(last - now + 12 * _WATCHDOG_EVERY, exit=True, file=_STDERR)
 
 
 interrupts = Interrupts()

@@ -1,4 +1,4 @@
-"""What happens around Dramatiq's worker: its number and lock, its runners, and an orderly end."""
+"""The life cycle of a Dramatiq worker process: its number and lock, its runner and its shutdown."""
 
 import ctypes
 import logging
@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Lifecycle(dramatiq.Middleware):
-    """Brings a worker process up and takes it down."""
+    """Starts and stops the parts of a worker process."""
 
     def __init__(self) -> None:
         self._liveness = Liveness()
@@ -33,38 +33,38 @@ class Lifecycle(dramatiq.Middleware):
         self.runner: Runner | None = None
 
     def after_process_boot(self, broker: dramatiq.Broker) -> None:
-        """A worker that outlived its master would be stopped by nobody."""
+        """End this process with its master, which is the process that stops workers."""
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         master = multiprocessing.parent_process()
         if master is not None and os.getppid() != master.pid:
             raise SystemExit("the master process is gone")
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Lock before the first claim."""
+        """Acquire the liveness lock before the first claim."""
         assert isinstance(broker, LedgerBroker)
-        broker.worker_id = self._liveness.start(broker.count_outage)
+        broker.worker_id = self._liveness.start(broker.record_lock_loss)
         self.runner = Runner(Ledger(), broker.worker_id)
         log.info("worker %d is ready", broker.worker_id, extra={"worker_id": broker.worker_id})
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Running jobs may end by themselves, for a while; then they are released."""
+        """Let running jobs end for `WORKER_DRAIN` seconds, then interrupt them, which releases them."""
         self._drain = threading.Timer(settings.worker_drain, interrupts.interrupt_all, ["shutdown"])
         self._drain.daemon = True
         self._drain.start()
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Nothing is held any more."""
+        """Release the liveness lock: no job is held any more."""
         if self._drain is not None:
             self._drain.cancel()
         self._liveness.stop()
 
     def before_worker_thread_shutdown(self, broker: dramatiq.Broker, thread: Any) -> None:
-        """Connections end with their thread."""
+        """Close the thread's database connection."""
         close_thread_connections()
 
 
 def make_broker(url: str) -> LedgerBroker:
-    """The broker of this process, with one Dramatiq actor for each queue that an actor names."""
+    """Return the broker of this process, with one Dramatiq actor for each queue."""
     lifecycle = Lifecycle()
     broker = LedgerBroker(url, [lifecycle])
 

@@ -1,8 +1,8 @@
-"""Run one claimed job: its body, and then exactly one of finish, retry, bury, release, whatever happens.
+"""Run one claimed job: its body, then exactly one of finish, retry, dead-letter, cancel and release.
 
-Everything that the body wrote commits together with «done», in one message, under the fence of this claim. If
-somebody else has claimed the job meanwhile, the fence refuses and nothing of it commits. That commit waits for no disk:
-a crash of PostgreSQL takes effect and «done» back together, and the job, which is in the ledger still, runs again.
+The body's writes commit together with the job's end, in one message, under the fence of this claim. If another worker
+has claimed the job meanwhile, the fence is refused and nothing commits. The commit does not wait for the disk: a crash
+of PostgreSQL loses the writes and the end together, and the job, which is still in the ledger, runs again.
 """
 
 import logging
@@ -29,21 +29,21 @@ from models.core.errors import Problem
 from models.core.logs import redact
 from models.core.texts import escape
 from models.jobs import wakeup
+from models.jobs.ledger import ENDED_STATES
 
 log = logging.getLogger("jobs")
 
-UNKNOWN_TO_THIS_RELEASE = 5.0
-"""Seconds that a job waits whose actor, or form of arguments, this release does not know, for one that does."""
+UNKNOWN_ACTOR_DELAY = 5.0
+"""Seconds that a job waits for another release if this one does not know its actor or the version of its arguments."""
 
-_OVER = ("done", "dead", "cancelled")
 _ENGINE = Identity("worker", "none")
 _FINISH = "CALL app.finish(%s, %s)"
 _FINISH_FOR = {"app_fan": "SET LOCAL role = 'none'; CALL app.finish(%s, %s)"}
-"""Where the role of a job's body may not finish jobs itself: it is what people have, too."""
+"""For roles that may not finish jobs, because requests of people have them, too."""
 
 
 class StaleClaim(Exception):
-    """Somebody else holds the job by now; nothing that this attempt did has any effect."""
+    """Another worker has the job by now. Nothing of this attempt commits."""
 
 
 class Runner:
@@ -54,47 +54,52 @@ class Runner:
         self._worker_id = worker_id
 
     def run(self, claim: Claim, claimed_at: float | None = None) -> str:
-        """Run a job that was claimed then (`time.monotonic`) to its end for now; that end's word, as it is logged."""
+        """Run one attempt of a claimed job. Return its ending, as it is logged.
+
+        Args:
+            claim: the claim.
+            claimed_at: time of the claim (`time.monotonic`), if the job has waited in this process.
+        """
         started = time.perf_counter()
         spec = registry.find(claim.actor)
         if spec is None or claim.version > spec.version:
-            self._insist(lambda: self._ledger.release([claim.id], self._worker_id, UNKNOWN_TO_THIS_RELEASE))
+            self._report(lambda: self._ledger.release([claim.id], self._worker_id, UNKNOWN_ACTOR_DELAY))
             ending = "unknown_actor" if spec is None else "newer_version"
-        elif claimed_at is not None and time.monotonic() - claimed_at > registry.HELD_AT_MOST:
-            # It waited behind others, or the process was stopped: by now the relay may have taken it back.
-            self._insist(lambda: self._ledger.release([claim.id], self._worker_id))
+        elif claimed_at is not None and time.monotonic() - claimed_at > registry.MAX_WAIT_TO_START:
+            # It waited behind other jobs, or the process was stopped. The relay may have reclaimed it.
+            self._report(lambda: self._ledger.release([claim.id], self._worker_id))
             ending = "released"
         else:
             context.set_request_info(_request_of(claim))
             ending = self._attempt(spec, claim)
-        if claim.group_id is not None and ending in _OVER:
-            wakeup.ring()  # it may have been the last child of its group
+        if claim.group_id is not None and ending in ENDED_STATES:
+            wakeup.notify()  # It may have been the last child of its group.
         _log_end(claim, ending, time.perf_counter() - started)
         return ending
 
     def _attempt(self, spec: ActorSpec, claim: Claim) -> str:
         try:
-            self._work(spec, claim)
+            self._execute(spec, claim)
         except StaleClaim:
             return "stale"
         except JobCancelled:
-            return self._insist(lambda: self._ledger.cancel(claim), "cancelled")
+            return self._report(lambda: self._ledger.finish_cancelled(claim), "cancelled")
         except JobInterrupted as interrupted:
             return self._after_interrupt(spec, claim, interrupted.reason)
         except RetryLater as later:
-            return self._again(spec, claim, later, later.delay)
+            return self._retry(spec, claim, later, later.delay)
         except (Problem, msgspec.ValidationError) as problem:
             if isinstance(problem, Problem) and problem.status >= 500:
-                return self._again(spec, claim, problem)
-            return self._bury(claim, problem)
+                return self._retry(spec, claim, problem)
+            return self._dead_letter(claim, problem)
         except Exception as error:
             if is_connection_loss(error):
-                # The error may have come during COMMIT. Read its outcome from the ledger.
-                return self._after_doubt(spec, claim, error)
-            return self._again(spec, claim, error)
+                # The connection may have been lost during COMMIT. Read its outcome from the ledger.
+                return self._after_connection_loss(spec, claim, error)
+            return self._retry(spec, claim, error)
         return "done"
 
-    def _work(self, spec: ActorSpec, claim: Claim) -> None:
+    def _execute(self, spec: ActorSpec, claim: Claim) -> None:
         if claim.is_cancelled:
             raise JobCancelled
         identity = identity_of(spec, claim)
@@ -107,7 +112,7 @@ class Runner:
                 if (not spec.outward)
                 else nullcontext(),
             ):
-                _interruptible(spec, job)
+                _call_interruptible(spec, job)
             if spec.outward:
                 with transaction(_ENGINE, closing=closing):
                     pass
@@ -118,41 +123,39 @@ class Runner:
 
     def _after_interrupt(self, spec: ActorSpec, claim: Claim, reason: str | None) -> str:
         if reason == "shutdown":
-            self._insist(lambda: self._ledger.release([claim.id], self._worker_id))
-            return "released"
-        return self._again(spec, claim, TimeoutError(f"longer than {spec.time_limit:g} s"))
+            return self._report(lambda: self._ledger.release([claim.id], self._worker_id), "released")
+        return self._retry(spec, claim, TimeoutError(f"longer than {spec.time_limit:g} s"))
 
-    def _after_doubt(self, spec: ActorSpec, claim: Claim, error: Exception) -> str:
+    def _after_connection_loss(self, spec: ActorSpec, claim: Claim, error: Exception) -> str:
         outcomes: list[str] = []
-        self._insist(lambda: outcomes.append(self._ledger.outcome(claim)))
+        self._report(lambda: outcomes.append(self._ledger.outcome(claim)))
         if outcomes[-1] == "running":
-            return self._again(spec, claim, error)
+            return self._retry(spec, claim, error)
         return "done" if outcomes[-1] == "done" else "stale"
 
-    def _again(self, spec: ActorSpec, claim: Claim, error: Exception, delay: float | None = None) -> str:
+    def _retry(self, spec: ActorSpec, claim: Claim, error: Exception, delay: float | None = None) -> str:
         wait = spec.wait_after(claim.attempts) if delay is None else delay
         if not spec.may_retry(claim.attempts, claim.created_at, now() + timedelta(seconds=wait)):
-            return self._bury(claim, error)
-        log.warning(
-            "%s will be tried again in %.1f s: %s", claim.actor, wait, _words(error), exc_info=_unexpected(error)
-        )
-        return self._insist(lambda: self._ledger.retry(claim, wait, describe(error)), "retry")
+            return self._dead_letter(claim, error)
+        log.warning("%s will be retried in %.1f s: %s", claim.actor, wait, _message(error), exc_info=_unexpected(error))
+        return self._report(lambda: self._ledger.retry(claim, wait, describe(error)), "retry")
 
-    def _bury(self, claim: Claim, error: Exception) -> str:
-        log.error("%s is a dead letter: %s", claim.actor, _words(error), exc_info=_unexpected(error))
-        return self._insist(lambda: self._ledger.dead_letter(claim, describe(error)), "dead")
+    def _dead_letter(self, claim: Claim, error: Exception) -> str:
+        log.error("%s is a dead letter: %s", claim.actor, _message(error), exc_info=_unexpected(error))
+        return self._report(lambda: self._ledger.dead_letter(claim, describe(error)), "dead")
 
-    def _insist(self, report: Callable[[], None], word: str = "") -> str:
-        """Tell the ledger, however long it takes: while this process lives nobody else will say it.
+    def _report(self, report: Callable[[], None], ending: str = "") -> str:
+        """Call the ledger until it answers: while this process lives, no other process reports the end of its job.
 
-        A stale fence means that somebody else has the job, and then there is nothing to say.
+        Returns:
+            `ending`, or `stale` if another worker has the job by now.
         """
         attempt = 0
         while True:
             attempt += 1
             try:
                 report()
-                return word
+                return ending
             except LedgerUnavailable:
                 time.sleep(full_jitter(attempt, base=0.1, ceiling=2.0))
             except Exception as error:
@@ -161,7 +164,7 @@ class Runner:
                 raise
 
 
-def _interruptible(spec: ActorSpec, job: CurrentJob) -> None:
+def _call_interruptible(spec: ActorSpec, job: CurrentJob) -> None:
     armed = interrupts.arm(spec.time_limit, HARD_GRACE)
     try:
         try:
@@ -175,12 +178,12 @@ def _interruptible(spec: ActorSpec, job: CurrentJob) -> None:
 
 
 def _is_done_already(spec: ActorSpec, job: CurrentJob) -> bool:
-    """Whether an earlier attempt got through to the vendor, as far as the vendor can be asked."""
+    """Return whether the vendor confirms that an earlier attempt has had its effect."""
     return spec.lookup is not None and not job.claim.is_first and bool(spec.lookup(job))
 
 
 def _disarm_again(armed: Armed) -> None:
-    """The shot may have struck on the way into `disarm`. There is no second one, so this time it gets through."""
+    """Disarm after an interrupt that may have struck on the way into `disarm`. There is no second one."""
     try:
         interrupts.disarm(armed)
     except JobInterrupted:
@@ -188,10 +191,10 @@ def _disarm_again(armed: Armed) -> None:
 
 
 def identity_of(spec: ActorSpec, claim: Claim) -> Identity:
-    """Whom a job runs as: its brand, its fan, or the system, as its actor declares.
+    """Return the identity that a job runs as: its brand, its fan, or the system, as its actor declares.
 
     Raises:
-        Problem: the actor is a brand's (a fan's) and the job has none.
+        msgspec.ValidationError: the actor runs as a brand or fan and the job has none.
     """
     if spec.runs_as == "system":
         return context.for_system_job(claim.id)
@@ -199,7 +202,7 @@ def identity_of(spec: ActorSpec, claim: Claim) -> Identity:
         return context.for_brand_job(claim.brand_id, claim.id)
     if spec.runs_as == "fan" and claim.user_id is not None:
         return context.for_fan_job(claim.user_id, claim.id)
-    raise msgspec.ValidationError(f"{spec.name} runs as a {spec.runs_as}, and the job has none")
+    raise msgspec.ValidationError(f"{spec.name} runs as a {spec.runs_as}, but the job has none")
 
 
 def _request_of(claim: Claim) -> RequestInfo:
@@ -211,22 +214,22 @@ def _request_of(claim: Claim) -> RequestInfo:
 
 
 def describe(error: Exception) -> dict[str, Any]:
-    """What the ledger keeps of an error: kind, words, and where it came from; never arguments or values."""
+    """Return an error as the ledger keeps it: kind, message and innermost places; no arguments, no values."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return {
         "kind": type(error).__name__,
-        "message": _words(error)[:500],
+        "message": _message(error)[:500],
         "where": [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames],
     }
 
 
-def _words(error: Exception) -> str:
-    """Return an error's text as the ledger keeps it: redacted, without lone surrogates and control characters."""
+def _message(error: Exception) -> str:
+    """Return an error's message as the ledger keeps it: redacted, without lone surrogates and control characters."""
     try:
-        said = str(error)
+        text = str(error)
     except Exception as another:
-        said = f"says nothing: {type(another).__name__}"
-    return escape(redact(said.encode(errors="replace").decode()), keep="\n\t")
+        text = f"no message: {type(another).__name__}"
+    return escape(redact(text.encode(errors="replace").decode()), keep="\n\t")
 
 
 def _unexpected(error: Exception) -> Exception | None:
@@ -234,7 +237,7 @@ def _unexpected(error: Exception) -> Exception | None:
 
 
 def _log_end(claim: Claim, ending: str, seconds: float) -> None:
-    # What was done is in the ledger's history; only what ended otherwise is worth a line each.
+    # Jobs that are done are in the ledger's history. Only other endings are logged by default.
     level = logging.DEBUG if ending == "done" else logging.INFO
     if not log.isEnabledFor(level):
         return

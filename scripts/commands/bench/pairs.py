@@ -12,7 +12,7 @@ from uuid import UUID
 
 from models.core import context
 from models.core.database import execute, new_id, transaction
-from models.jobs.ledger import enqueue, ring
+from models.jobs.ledger import enqueue, notify_relay
 
 BRAND = new_id()
 AS_BRAND = context.for_brand_job(BRAND)
@@ -42,7 +42,7 @@ def _timed(rounds: int) -> Timings:
         # Alternate the order: a commit leaves work to the next one.
         for name, do in turns if number % 2 else reversed(turns):
             found[name].append(_ms(do))
-        found["wakeup_ms"].append(_ms(ring))
+        found["wakeup_ms"].append(_ms(notify_relay))
     return found
 
 

@@ -10,7 +10,7 @@ from scripts.commands.soak.variables import TIME_LIMIT
 
 if __name__ == "__main__":
     relay.RESTART_GRACE = 4.0
-    relay.GONE_AFTER = 2.0
+    relay.MISSING_AFTER = 2.0
     if TIME_LIMIT in os.environ:
-        registry.HELD_AT_MOST = registry.HARD_GRACE = 1.0
+        registry.MAX_WAIT_TO_START = registry.HARD_GRACE = 1.0
     main()

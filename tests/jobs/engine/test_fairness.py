@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from jobs.engine import actor, registry
 from jobs.engine.ledger import LAST_TENANT_KEY, Ledger
-from jobs.engine.relay import fair_share as turns_module
-from jobs.engine.relay.fair_share import MEMORY, Turns
-from jobs.engine.relay.prefetch import LEAST, MOST, Depth
+from jobs.engine.relay import fair_share as fair_share_module
+from jobs.engine.relay.fair_share import MEMORY, FairShare
+from jobs.engine.relay.prefetch import MAX_TARGET, MIN_TARGET, Prefetch
 from models.core import context
 from models.core.database import transaction
 from models.jobs import ledger as jobs
@@ -35,7 +35,7 @@ def enqueue(name: str, brand_id: UUID | None, count: int, **options: Any) -> lis
 
 def published_tenants(ledger: Ledger, room: int, *names: str) -> list[UUID]:
     """The brands of the next jobs, as a relay with the declared limits takes them."""
-    return [tenant_key for _, tenant_key in ledger.publish_due(names, room, registry.limited()).jobs]
+    return [tenant_key for _, tenant_key in ledger.publish_due(names, room, registry.limits()).jobs]
 
 
 def test_brands_take_turns_however_much_one_of_them_has_waiting(ledger: Ledger, brands: list[UUID]) -> None:
@@ -56,7 +56,8 @@ def test_turns_that_brands_have_had_lately_count_although_nothing_of_theirs_runs
         enqueue("t.x", brand, 20)
 
     taken = [
-        tenant_key for _, tenant_key in ledger.publish_due(["t.x"], 13, turns={brands[0]: 9.0, brands[1]: 3.0}).jobs
+        tenant_key
+        for _, tenant_key in ledger.publish_due(["t.x"], 13, dispatched={brands[0]: 9.0, brands[1]: 3.0}).jobs
     ]
 
     assert [taken.count(brand) for brand in brands] == [0, 5, 8]
@@ -64,16 +65,16 @@ def test_turns_that_brands_have_had_lately_count_although_nothing_of_theirs_runs
 
 def test_turns_are_forgotten_by_and_by_and_told_of_those_who_have_had_most() -> None:
     now = [0.0]
-    turns = Turns(lambda: now[0])
+    fair_share = FairShare(lambda: now[0])
     few, many = [UUID(int=n) for n in range(100)], UUID(int=1000)
-    turns.given([*few, *few, *[many] * 50])
+    fair_share.record([*few, *few, *[many] * 50])
 
     now[0] = MEMORY
-    assert dict(turns.lately()).keys() > {many}
-    assert len(turns.lately()) == turns_module.MOST
-    assert turns.lately()[many] == pytest.approx(48 / math.e)
+    assert dict(fair_share.recent()).keys() > {many}
+    assert len(fair_share.recent()) == fair_share_module.MAX_TENANTS
+    assert fair_share.recent()[many] == pytest.approx(48 / math.e)
     now[0] = 10 * MEMORY
-    assert turns.lately() == {}
+    assert fair_share.recent() == {}
 
 
 def test_a_brand_of_more_weight_has_more_jobs_in_each_turn(ledger: Ledger, brands: list[UUID], query: Query) -> None:
@@ -126,7 +127,7 @@ def test_room_comes_from_what_is_live_and_from_nothing_else(ledger: Ledger, bran
     actor("t.capped", runs_as="system", max_running=2)(lambda: None)
     enqueue("t.capped", brands[0], 5)
 
-    held = ledger.claim([id for id, _ in ledger.publish_due(["t.capped"], 10, registry.limited()).jobs], 1)
+    held = ledger.claim([id for id, _ in ledger.publish_due(["t.capped"], 10, registry.limits()).jobs], 1)
     assert len(held) == 2
     assert published_tenants(ledger, 10, "t.capped") == []
     ledger.dead_letter(held[0], {})
@@ -230,7 +231,7 @@ def test_a_key_within_a_window_holds_when_its_job_is_long_done(ledger: Ledger, q
 
 
 def test_a_window_belongs_to_its_scope() -> None:
-    with pytest.raises(ValueError, match="belong together"):
+    with pytest.raises(ValueError, match="must be used together"):
         jobs.enqueue("t.x", unique="until_done", window=timedelta(minutes=1))
 
 
@@ -264,31 +265,31 @@ def test_a_debounced_job_that_has_gone_is_followed_by_another(ledger: Ledger, db
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=200))
 def test_a_queue_is_never_filled_beyond_its_bounds(fetched: list[int]) -> None:
-    depth, present = Depth(), 0
+    prefetch, present = Prefetch(), 0
     for count in fetched:
-        room = depth.room(present)
-        assert 0 <= room <= MOST
-        assert LEAST <= depth.target <= MOST
-        depth.filled(present, room)
+        room = prefetch.capacity(present)
+        assert 0 <= room <= MAX_TARGET
+        assert MIN_TARGET <= prefetch.target <= MAX_TARGET
+        prefetch.record_filled(present, room)
         present = max(0, present + room - count)
 
 
 def test_a_queue_holds_what_is_fetched_within_a_moment() -> None:
     looks = iter(range(10**6))
-    depth = Depth(lambda: 0.002 * next(looks))
+    prefetch = Prefetch(lambda: 0.002 * next(looks))
     for _ in range(100):  # 1,000 ids a second go
-        depth.filled(depth.target - 2, depth.room(depth.target - 2))
-    busy = depth.target
+        prefetch.record_filled(prefetch.target - 2, prefetch.capacity(prefetch.target - 2))
+    busy = prefetch.target
     for _ in range(200):
-        depth.filled(depth.target, depth.room(depth.target))
+        prefetch.record_filled(prefetch.target, prefetch.capacity(prefetch.target))
 
     assert 30 <= busy <= 60
-    assert depth.target == LEAST
+    assert prefetch.target == MIN_TARGET
 
 
 def test_a_queue_that_is_found_empty_is_given_more_although_little_was_fetched() -> None:
-    depth = Depth(lambda: 0.0)
+    prefetch = Prefetch(lambda: 0.0)
     for _ in range(6):
-        depth.filled(0, depth.room(0))
+        prefetch.record_filled(0, prefetch.capacity(0))
 
-    assert depth.target >= 8 * LEAST
+    assert prefetch.target >= 8 * MIN_TARGET

@@ -373,7 +373,7 @@ def test_a_cancelled_group_ends_what_waits_asks_what_runs_and_calls_back(
     assert query("select id, cancel_requested_at is not null from app.jobs where group_id is not null") == [
         (running.id, True)
     ]
-    ledger.cancel(running)
+    ledger.finish_cancelled(running)
     drain()
 
     assert said == [("inner", 1, 0, 0, 1), ("over", 3, 0, 0, 3)]

@@ -281,7 +281,7 @@ class LedgerMachine(RuleBasedStateMachine):
         job, refused = self.jobs[claim.id], ""
         is_mine = job.state not in OVER and job.fence == claim.fence
         try:
-            self.ledger.cancel(claim)
+            self.ledger.finish_cancelled(claim)
         except psycopg2.Error as error:
             refused = error.pgcode or "lost"
         assert refused == ("" if is_mine else "PT409")

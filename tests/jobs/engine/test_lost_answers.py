@@ -10,8 +10,8 @@ import pytest
 
 from jobs.engine import actor
 from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
-from jobs.engine.registry import HELD_AT_MOST
-from jobs.engine.relay.missing_workers import Absences
+from jobs.engine.registry import MAX_WAIT_TO_START
+from jobs.engine.relay.missing_workers import MissingWorkers
 from jobs.engine.worker.broker import LedgerBroker, LedgerConsumer
 from jobs.engine.worker.runner import Runner, describe
 from models.core import context
@@ -91,8 +91,8 @@ def test_a_job_that_was_claimed_again_is_not_given_back_for_the_earlier_claim(
     publish(consumer, ledger)
     next(consumer)
 
-    consumer._doubts._next = 0.0
-    consumer._release_doubtful()
+    consumer._unconfirmed._next = 0.0
+    consumer._release_unconfirmed()
 
     assert state_of(query, id)[0] == "running"
 
@@ -109,7 +109,7 @@ def test_jobs_whose_end_a_crash_of_postgresql_has_taken_back_are_given_back_by_t
         if message.args[0].id == ended:
             consumer.ack(message)  # its finish has committed, and is gone
 
-    consumer._broker.count_outage()
+    consumer._broker.record_lock_loss()
     assert next(consumer) is None
 
     assert state_of(query, ended) == ("waiting", 0, 0)
@@ -127,7 +127,7 @@ def test_what_could_not_be_given_back_takes_no_room(consumer: LedgerConsumer, le
         consumer.requeue([message])
 
     consumer._ledger = ledger_of_consumer
-    assert (len(consumer._held), consumer._broker.occupancy.try_alone()) == (0, True)
+    assert (len(consumer._held), consumer._broker.slot.try_exclusive()) == (0, True)
 
 
 class Cut:
@@ -180,12 +180,12 @@ class OutOfReach(Ledger):
 def test_a_worker_is_gone_when_it_has_been_missing_at_every_look_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("jobs.engine.relay.missing_workers.time.monotonic", lambda: now[0])
-    absences = Absences(patience=5.0)
+    missing_workers = MissingWorkers(grace=5.0)
 
     looks = []
     for at, missing in ((100.0, [1, 2]), (103.0, [1]), (104.0, [1, 2]), (105.5, [1, 2]), (109.5, [1, 2])):
         now[0] = at
-        looks.append(absences.long(missing))
+        looks.append(missing_workers.overdue(missing))
 
     assert looks == [[], [], [], [1], [1, 2]]
 
@@ -252,7 +252,7 @@ def test_a_claim_that_waited_in_its_worker_for_too_long_is_given_back_and_not_st
     ledger.publish_due(["lost.job"], 1)
     (held,) = ledger.claim([id], 1)
 
-    assert (runner.run(held, time.monotonic() - HELD_AT_MOST - 1), started) == ("released", [])
+    assert (runner.run(held, time.monotonic() - MAX_WAIT_TO_START - 1), started) == ("released", [])
     assert state_of(query, id) == ("waiting", 0, 0)
 
 

@@ -10,7 +10,7 @@ from psycopg2.extensions import connection
 from jobs.engine.ledger import Ledger
 from jobs.engine.worker import exclusive_slot
 from jobs.engine.worker.broker import LedgerBroker, LedgerConsumer
-from jobs.engine.worker.exclusive_slot import Occupancy
+from jobs.engine.worker.exclusive_slot import ExclusiveSlot
 from models.core import context
 from models.core.database import transaction
 from models.jobs import ledger as jobs
@@ -101,36 +101,36 @@ def test_a_job_that_is_over_or_taken_is_no_suspect(consumer: LedgerConsumer, pub
     ledger.claim([taken], 1)
 
     assert next(consumer) is None
-    assert list(consumer._suspects) == [suspect]
+    assert list(consumer._quarantined) == [suspect]
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_wish_that_nobody_repeats_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("jobs.engine.worker.exclusive_slot.time.monotonic", lambda: now[0])
-    shared = Occupancy()
-    shared.add(1)
-    shared.try_alone()
-    assert not shared.await_others_turn(0)
+    slot = ExclusiveSlot()
+    slot.add(1)
+    slot.try_exclusive()
+    assert not slot.wait_for_shared(0)
 
-    now[0] += exclusive_slot.LAPSE + 1
+    now[0] += exclusive_slot.REQUEST_EXPIRES + 1
 
-    assert shared.await_others_turn(0)
+    assert slot.wait_for_shared(0)
 
 
 def test_suspects_have_the_process_for_a_turn_and_then_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("jobs.engine.worker.exclusive_slot.time.monotonic", lambda: now[0])
-    shared = Occupancy()
-    shared.add(1)
-    shared.try_alone()
+    slot = ExclusiveSlot()
+    slot.add(1)
+    slot.try_exclusive()
     now[0] += exclusive_slot.PATIENCE
-    shared.try_alone()
-    shared.remove(1)
+    slot.try_exclusive()
+    slot.remove(1)
 
-    assert shared.try_alone()
-    shared.decided(alone=False)
+    assert slot.try_exclusive()
+    slot.settle(exclusive=False)
 
-    assert not shared.await_others_turn(0)
-    now[0] += exclusive_slot.TURN
-    assert shared.await_others_turn(0)
+    assert not slot.wait_for_shared(0)
+    now[0] += exclusive_slot.PRIORITY_SECONDS
+    assert slot.wait_for_shared(0)

@@ -39,8 +39,8 @@ def transport(broker: Broker, another: Connect) -> Transport:
     """A transport over the broker, which holds nothing."""
     broker.forget()
     transport = another()
-    transport.wait_for_doorbell(0.01)
-    transport.wait_for_doorbell(0.01)
+    transport.wait_for_wakeup(0.01)
+    transport.wait_for_wakeup(0.01)
     return transport
 
 
@@ -67,16 +67,16 @@ def seconds(run: Callable[[], object]) -> float:
 
 def is_woken(transport: Transport) -> bool:
     """Whether somebody who would wait at the doorbell for ever goes on."""
-    return waiting_at_doorbell(transport).wait(PATIENCE)
+    return waiting_for_wakeup(transport).wait(PATIENCE)
 
 
-def waiting_at_doorbell(transport: Transport) -> threading.Event:
+def waiting_for_wakeup(transport: Transport) -> threading.Event:
     """What is set when it has rung, and not when waiting for it has failed."""
     woken = threading.Event()
 
     def wait() -> None:
         with suppress(TransportError):
-            transport.wait_for_doorbell(100 * PATIENCE)
+            transport.wait_for_wakeup(100 * PATIENCE)
             woken.set()
 
     threading.Thread(target=wait, daemon=True).start()
@@ -185,7 +185,7 @@ def test_foreign_contents_of_a_queue_are_discarded_and_reported(
     assert transport.depths(QUEUES)[1] == {"a": 0, "b": 0}
 
 
-@pytest.mark.parametrize("name", ["companon:queue:a", "companon:epoch", "companon:doorbell"])
+@pytest.mark.parametrize("name", ["companon:queue:a", "companon:epoch", "companon:wakeup"])
 def test_key_or_queue_of_another_kind_is_replaced(
     another: Connect, broker: Broker, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -198,13 +198,13 @@ def test_key_or_queue_of_another_kind_is_replaced(
         refused += 1
 
     assert refused == 1
-    assert f"discarded the {'queue' if broker.url.startswith('amqp') else 'key'} {name}" in caplog.text
+    assert f"deleted the {'queue' if broker.url.startswith('amqp') else 'key'} {name}" in caplog.text
 
 
 def works(transport: Transport, ids: list[UUID]) -> bool:
     """Whether every operation succeeds and the pushed ids come out."""
     try:
-        transport.wait_for_doorbell(0.01)
+        transport.wait_for_wakeup(0.01)
         transport.depths(QUEUES)
         transport.push("a", ids)
         return pop_all(transport, "a") == ids
@@ -233,29 +233,29 @@ def test_a_broker_that_has_lost_everything_has_another_epoch(transport: Transpor
 
 
 def test_the_doorbell_wakes_who_waits(transport: Transport, broker: Broker) -> None:
-    bell = wakeup.connect(broker.url)
-    assert bell.ring()
-    transport.wait_for_doorbell(5)
-    woken = waiting_at_doorbell(transport)
+    notifier = wakeup.connect(broker.url)
+    assert notifier.notify()
+    transport.wait_for_wakeup(5)
+    woken = waiting_for_wakeup(transport)
 
-    assert bell.ring()
+    assert notifier.notify()
     assert woken.wait(PATIENCE)
 
 
 def test_a_ring_that_nobody_heard_is_heard_later_and_many_are_few(transport: Transport, broker: Broker) -> None:
-    bell = wakeup.connect(broker.url)
+    notifier = wakeup.connect(broker.url)
     for _ in range(50):
-        bell.ring()
+        notifier.notify()
 
     assert is_woken(transport)
     heard = 1
-    while heard < 25 and seconds(lambda: transport.wait_for_doorbell(0.3)) < 0.25:
+    while heard < 25 and seconds(lambda: transport.wait_for_wakeup(0.3)) < 0.25:
         heard += 1
     assert heard < 25
 
 
 def test_without_a_ring_the_wait_ends_when_it_is_time(transport: Transport) -> None:
-    assert seconds(lambda: transport.wait_for_doorbell(0.3)) > 0.25
+    assert seconds(lambda: transport.wait_for_wakeup(0.3)) > 0.25
 
 
 def test_a_closed_transport_opens_again_when_it_is_used(transport: Transport) -> None:
@@ -268,25 +268,25 @@ def test_a_closed_transport_opens_again_when_it_is_used(transport: Transport) ->
 
 
 def test_transports_and_doorbells_outlive_their_broker(transport: Transport, another: Connect, broker: Broker) -> None:
-    bell, consumer = wakeup.connect(broker.url), another()
+    notifier, consumer = wakeup.connect(broker.url), another()
     transport.depths(QUEUES)
     consumer.pop("a", 5, 0.01)
-    bell.ring()
+    notifier.notify()
 
     broker.kill()
-    rang, worked = bell.ring(), usable(transport)
+    rang, worked = notifier.notify(), usable(transport)
     with pytest.raises(TransportError):
         consumer.pop("a", 5, 0.1)
     broker.recover()
 
     assert (rang, worked) == (False, False)
     until(lambda: usable(transport) and usable(consumer))
-    until(bell.ring)
+    until(notifier.notify)
     ids = some(20)
     transport.push("a", ids)
     assert [id for id in pop_all(consumer, "a") if id in ids] == ids
-    transport.wait_for_doorbell(0.01)
-    assert bell.ring()
+    transport.wait_for_wakeup(0.01)
+    assert notifier.notify()
     assert is_woken(transport)
 
 

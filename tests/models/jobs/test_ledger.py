@@ -128,7 +128,7 @@ class Stuck:
     def __init__(self) -> None:
         self.answer, self.called, self.calls = threading.Event(), threading.Semaphore(0), 0
 
-    def ring(self) -> bool:
+    def notify(self) -> bool:
         self.calls += 1
         self.called.release()
         return self.answer.wait(10)
@@ -136,12 +136,12 @@ class Stuck:
 
 def test_whoever_rings_does_not_wait_for_the_broker_and_rings_meanwhile_are_one() -> None:
     stuck = Stuck()
-    ringer = wakeup._Ringer(stuck)
+    background = wakeup._BackgroundNotifier(stuck)
 
-    ringer.ring()
+    background.notify()
     assert stuck.called.acquire(timeout=60)
     for _ in range(100):
-        ringer.ring()
+        background.notify()
     stuck.answer.set()
 
     assert stuck.called.acquire(timeout=60)

@@ -1,1 +1,1 @@
-"""Endpoints of jobs and dead letters."""
+"""Endpoints of jobs, actors, queues and dead letters."""

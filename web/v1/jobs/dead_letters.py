@@ -1,4 +1,4 @@
-"""Dead letters, for system admins: what died of what, and how it is made to run again."""
+"""Dead letters, for system admins: search and replay."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from web.http.fields import ActorName
 from web.http.pagination import cursor_of
 
 REPLAY = "dead-jobs.replay"
-"""What the cursors of replays are made for."""
+"""Scope of the cursors of replays."""
 
 _PERIOD = {"since": "from", "until": "to"}
 
@@ -24,14 +24,14 @@ Fingerprint = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^[0-9a-f]{12}$(?!\n)",
-        description="What jobs have in common that died of the same.",
+        description="Identifies dead letters with the same actor and cause.",
         examples=["3f1b2c4d5e6f"],
     ),
 ]
 
 
 class DeadJobQuery(PageQuery, kw_only=True, rename=_PERIOD):
-    """Which dead letters: `from` ≤ when they died < `to`."""
+    """Conditions on dead letters. They died at or after `from` and before `to`."""
 
     fingerprint: Fingerprint | None = None
     brand_id: UUID | None = None
@@ -41,7 +41,7 @@ class DeadJobQuery(PageQuery, kw_only=True, rename=_PERIOD):
 
     @property
     def filter(self) -> Filter:
-        """As the rules take it."""
+        """The conditions for the data layer."""
         return Filter(None, self.fingerprint, self.brand_id, self.actor, *_period(self.since, self.until))
 
 
@@ -50,7 +50,7 @@ def _period(since: datetime | None, until: datetime | None) -> tuple[datetime | 
 
 
 class ErrorOut(msgspec.Struct):
-    """What a job died of; `where` are the innermost places in the code."""
+    """The error of a dead letter. `where` lists the innermost places in the code."""
 
     kind: str
     message: str
@@ -58,12 +58,12 @@ class ErrorOut(msgspec.Struct):
 
     @classmethod
     def of(cls, error: dict[str, Any]) -> "ErrorOut":
-        """From what the ledger keeps."""
+        """Return the error from the ledger's JSON."""
         return cls(str(error.get("kind", "")), str(error.get("message", "")), list(error.get("where", [])))
 
 
 class GroupOut(msgspec.Struct):
-    """Dead letters that died of the same, of `brands` brands; the error is the newest one's."""
+    """Dead letters with one fingerprint, of `brands` brands. The error is that of the newest."""
 
     fingerprint: str
     actor: str
@@ -75,7 +75,7 @@ class GroupOut(msgspec.Struct):
 
     @classmethod
     def of(cls, group: dead_letters.Group) -> "GroupOut":
-        """As admins see it."""
+        """Return the group as the API shows it."""
         error = ErrorOut.of(group.error)
         return cls(group.fingerprint, group.actor, group.count, group.brands, group.first_at, group.last_at, error)
 
@@ -98,11 +98,11 @@ class DeadJobOut(msgspec.Struct, kw_only=True):
 
     @classmethod
     def of(cls, job: dead_letters.DeadJob) -> "DeadJobOut":
-        """As admins see it in a list."""
+        """Return the dead letter as the API shows it."""
         return msgspec.convert(_shown(job), cls)
 
 
-class DeadJobInFullOut(DeadJobOut, kw_only=True):
+class DeadJobDetailOut(DeadJobOut, kw_only=True):
     """A dead letter with its arguments."""
 
     args: list[Any]
@@ -121,7 +121,7 @@ def _shown(job: dead_letters.DeadJob) -> dict[str, Any]:
 
 
 class ReplayIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename=_PERIOD):
-    """Which dead letters to replay and how fast. All conditions have to hold, and there has to be one."""
+    """The dead letters to replay, and the rate. All conditions must hold; at least one is required."""
 
     ids: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=dead_letters.BATCH)] | None = None
     fingerprint: Fingerprint | None = None
@@ -129,55 +129,56 @@ class ReplayIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename=
     actor: ActorName | None = None
     since: Instant | None = None
     until: Instant | None = None
-    args: Annotated[list[Any], msgspec.Meta(max_length=32, description="Other arguments, for a single one.")] | None = (
-        None
-    )
-    rate: (
-        Annotated[float, msgspec.Meta(ge=0.001, le=1000, description="Jobs a second; all at once by default.")] | None
+    args: (
+        Annotated[list[Any], msgspec.Meta(max_length=32, description="New arguments, for a single job named in `ids`.")]
+        | None
     ) = None
-    dry_run: Annotated[bool, msgspec.Meta(description="Say what would be done, and change nothing.")] = False
-    cursor: Annotated[str, msgspec.Meta(max_length=1000, description="`next_cursor` of the batch before.")] | None = (
+    rate: (
+        Annotated[float, msgspec.Meta(ge=0.001, le=1000, description="Jobs per second; all at once by default.")] | None
+    ) = None
+    dry_run: Annotated[bool, msgspec.Meta(description="Return the expected result and change nothing.")] = False
+    cursor: Annotated[str, msgspec.Meta(max_length=1000, description="`next_cursor` of the previous batch.")] | None = (
         None
     )
 
     @property
     def filter(self) -> Filter:
-        """As the rules take it.
+        """The conditions for the data layer.
 
         Raises:
-            Invalid: everything would be replayed, or many with the same arguments.
+            Invalid: there is no condition, or new arguments are given for several jobs.
         """
         conditions = (self.ids, self.fingerprint, self.brand_id, self.actor, self.since, self.until)
         if all(condition is None for condition in conditions):
-            raise Invalid("ids", "say which: ids, fingerprint, brand_id, actor, from or to")
+            raise Invalid("ids", "at least one of ids, fingerprint, brand_id, actor, from and to is required")
         if self.args is not None and (self.ids is None or len(self.ids) != 1):
-            reason = "other arguments are for a single one, named in ids"
+            reason = "new arguments need exactly one id in `ids`"
             raise Invalid(errors=[{"field": "args", "reason": reason}, {"field": "ids", "reason": reason}])
         return Filter(*conditions[:4], *_period(self.since, self.until))
 
 
 class BlockedOut(msgspec.Struct):
-    """A letter that stays dead, since the job `held_by` has its unique key."""
+    """A dead letter that cannot be replayed, because the job `held_by` has its unique key."""
 
     id: UUID
     held_by: UUID
 
     @classmethod
     def of(cls, blocked: Blocked) -> "BlockedOut":
-        """As admins see it."""
+        """Return the blocked dead letter as the API shows it."""
         return cls(blocked.id, blocked.held_by)
 
 
 class ReplayOut(msgspec.Struct, kw_only=True):
-    """What was done, or in a dry run would be.
+    """The result of a replay, or the expected result of a dry run.
 
     Attributes:
-        matching: how many there are; in a batch, how many it took on.
-        replayed: how many wait again now.
-        blocked: how many stay dead, because another job has their unique key; `blocked_by` says which.
-        sample: a few of those that match, in a dry run.
-        last_due_at: when the last of them is due.
-        next_cursor: where the next batch begins, if there is more.
+        matching: number of matching dead letters; in a batch, number of handled ones.
+        replayed: number of replayed jobs.
+        blocked: number of dead letters whose unique key another job has; `blocked_by` lists them.
+        sample: some of the matching dead letters, in a dry run.
+        last_due_at: due time of the last replayed job.
+        next_cursor: start of the next batch, if there is one.
     """
 
     dry_run: bool
@@ -206,11 +207,11 @@ class DeadJobs:
 
 
 class DeadJobGroups:
-    """`/api/v1/dead-jobs/groups`: dead letters by what they died of."""
+    """`/api/v1/dead-jobs/groups`: dead letters by fingerprint."""
 
     @endpoint(query=DeadJobQuery, response=Page[GroupOut], permission="jobs:write")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List what dead letters died of, the largest group first."""
+        """List groups of dead letters with the same cause, the largest first."""
         asked: DeadJobQuery = req.context.query
         scope = f"dead-job-groups:{asked.filter}"
         found = dead_letters.groups(asked.filter, asked.limit + 1, after(asked.cursor, tuple[int, str], scope=scope))
@@ -221,15 +222,15 @@ class DeadJobGroups:
 class DeadJob:
     """`/api/v1/dead-jobs/{dead_job_id}`: one dead letter."""
 
-    @endpoint(response=DeadJobInFullOut, permission="jobs:write", audit="dead_job.read")
+    @endpoint(response=DeadJobDetailOut, permission="jobs:write", audit="dead_job.read")
     def on_get(self, req: Request, resp: Response, dead_job_id: UUID) -> None:
         """Read a dead letter, with its arguments."""
         audited(req, table="dead_jobs", record_id=dead_job_id)
-        resp.media = DeadJobInFullOut.of(dead_letters.get(dead_job_id))
+        resp.media = DeadJobDetailOut.of(dead_letters.get(dead_job_id))
 
 
 class Replay:
-    """`/api/v1/dead-jobs/replay`: make dead letters jobs again."""
+    """`/api/v1/dead-jobs/replay`: replay dead letters."""
 
     @endpoint(
         body=ReplayIn,
@@ -240,14 +241,14 @@ class Replay:
         problems=(NotFound,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Replay a batch of dead letters, or say what that would do. Each has an entry in its brand's audit trail.
+        """Replay a batch of dead letters, or return the expected result. Each gets an entry in its brand's audit trail.
 
-        A job keeps its id. `next_cursor`, sent back with the same conditions, goes on where the batch ended.
+        A job keeps its id. Send `next_cursor` with the same conditions to replay the next batch.
         """
         asked: ReplayIn = req.context.body
         resp.media = done = _forecast(asked) if asked.dry_run else _replay(asked)
-        said = msgspec.to_builtins(asked)
-        conditions = {name: said[name] for name in said if said[name] is not None and name not in ("cursor", "args")}
+        sent = msgspec.to_builtins(asked)
+        conditions = {name: sent[name] for name in sent if sent[name] is not None and name not in ("cursor", "args")}
         audited(req, table="dead_jobs", after={**conditions, "matching": done.matching, "replayed": done.replayed})
 
 
@@ -258,7 +259,7 @@ def _forecast(asked: ReplayIn) -> ReplayOut:
 
 
 def _replay(asked: ReplayIn) -> ReplayOut:
-    # A place is written as its fields in order, which is how it is read.
+    # The cursor holds the fields of the place in their order.
     place = after(asked.cursor, tuple[datetime, int, datetime, UUID], scope=REPLAY)
     done = dead_letters.replay(asked.filter, args=asked.args, rate=asked.rate, place=place and Place(*place))
     then = done.place

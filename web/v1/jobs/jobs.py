@@ -1,4 +1,4 @@
-"""Jobs: where work goes on that a request was accepted for, and for system admins what can be done about them."""
+"""Jobs: the progress of accepted requests, and their control by system admins."""
 
 from typing import Annotated
 from uuid import UUID
@@ -8,7 +8,7 @@ from falcon.asgi import Request, Response
 
 from models.core.errors import Conflict, PreconditionFailed
 from models.jobs import control, ledger
-from models.jobs.control import Actor, Link
+from models.jobs.control import Actor, TrailJob
 from web.http.accepted import JobOut
 from web.http.datetimes import Instant
 from web.http.endpoint import audited, endpoint, etag, require_match
@@ -16,19 +16,19 @@ from web.http.fields import Text200
 
 
 class JobIsOver(Conflict):
-    """The job has ended, one way or another."""
+    """The job is over: done, cancelled or dead."""
 
     code = "job_is_over"
 
 
 class PauseIn(msgspec.Struct, forbid_unknown_fields=True):
-    """Why jobs are to wait."""
+    """The reason of a pause."""
 
     reason: Text200
 
 
 class PauseOut(msgspec.Struct):
-    """Since when jobs wait, and who wants that why."""
+    """The start of a pause, the admin who began it, and the reason."""
 
     since: Instant
     by: UUID | None
@@ -37,7 +37,7 @@ class PauseOut(msgspec.Struct):
 
 
 class ActorOut(msgspec.Struct):
-    """A kind of job: its queue, how many of it wait, and whether they are to."""
+    """An actor: its queue, the number of its waiting jobs, and its pause, if any."""
 
     name: str
     queue: str | None
@@ -47,7 +47,7 @@ class ActorOut(msgspec.Struct):
 
     @classmethod
     def of(cls, actor: Actor) -> "ActorOut":
-        """As admins see it."""
+        """Return the actor as the API shows it."""
         paused = None
         if actor.paused_at is not None:
             paused = PauseOut(actor.paused_at, actor.paused_by, actor.paused_by_email, actor.reason)
@@ -55,24 +55,24 @@ class ActorOut(msgspec.Struct):
 
 
 class ActorsOut(msgspec.Struct):
-    """Kinds of jobs."""
+    """Actors."""
 
     items: list[ActorOut]
 
     @classmethod
     def of(cls, actors: list[Actor]) -> "ActorsOut":
-        """As admins see them."""
+        """Return actors as the API shows them."""
         return cls([ActorOut.of(actor) for actor in actors])
 
 
 class TrailQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Whose trail: an `X-Request-Id`, an `X-Correlation-Id` or the trace id of a `traceparent`."""
+    """The request: an `X-Request-Id`, an `X-Correlation-Id` or the trace id of a `traceparent`."""
 
     request_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{8,64}$(?!\n)", description="One of these ids.")]
 
 
-class LinkOut(msgspec.Struct, kw_only=True):
-    """A job that there is because of the request; `parent_id` is the job that asked for it, null the request itself."""
+class TrailJobOut(msgspec.Struct, kw_only=True):
+    """A job that the request caused. `parent_id` is the job that enqueued it, or null for the request itself."""
 
     id: UUID
     actor: str
@@ -91,35 +91,35 @@ class LinkOut(msgspec.Struct, kw_only=True):
     finished_at: Instant | None
 
     @classmethod
-    def of(cls, link: Link) -> "LinkOut":
-        """As admins see it."""
-        fields = {name: getattr(link, name) for name in link.__dataclass_fields__}
+    def of(cls, job: TrailJob) -> "TrailJobOut":
+        """Return the actor as the API shows it."""
+        fields = {name: getattr(job, name) for name in job.__dataclass_fields__}
         error, started_at = fields.pop("error"), fields.pop("claimed_at")
-        said = f"{error.get('kind', '')}: {error.get('message', '')}" if error else None
-        return cls(**fields, error=said, started_at=started_at)
+        text = f"{error.get('kind', '')}: {error.get('message', '')}" if error else None
+        return cls(**fields, error=text, started_at=started_at)
 
 
 class TrailOut(msgspec.Struct):
-    """What happened because of a request, in the order it was asked for."""
+    """The jobs that a request caused, in the order in which they were enqueued."""
 
-    items: list[LinkOut]
+    items: list[TrailJobOut]
 
 
 class Job:
-    """`/api/v1/jobs/{job_id}`: how far a job is."""
+    """`/api/v1/jobs/{job_id}`: the progress of a job."""
 
     @endpoint(response=JobOut, permission="authenticated", scope="jobs:read")
     def on_get(self, req: Request, resp: Response, job_id: UUID) -> None:
-        """Look up a job of the caller's."""
+        """Return a job that the caller may see."""
         resp.media = JobOut.of(ledger.get(job_id))
 
 
 class JobCancel:
-    """`/api/v1/jobs/{job_id}/cancel`: a job that nobody wants any more."""
+    """`/api/v1/jobs/{job_id}/cancel`: cancel a job."""
 
     @endpoint(response=JobOut, permission="jobs:write", audit="job.cancel", problems=(JobIsOver,), also={202: JobOut})
     def on_post(self, req: Request, resp: Response, job_id: UUID) -> None:
-        """Cancel a job. One that runs is asked to stop (202): where it looks it ends as cancelled, else it finishes."""
+        """Cancel a job. A running job is asked to stop (202): it ends at its next check, or finishes if it has none."""
         done = control.cancel(job_id)
         audited(req, table="jobs", record_id=job_id, brand_id=done.brand_id, after={"state": done.state})
         if done.state == "running":
@@ -128,25 +128,25 @@ class JobCancel:
 
 
 class Trail:
-    """`/api/v1/jobs/trail`: what happened because of a request."""
+    """`/api/v1/jobs/trail`: the jobs that a request caused."""
 
     @endpoint(query=TrailQuery, response=TrailOut, permission="jobs:write")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List the jobs that a request has set off, also those that are over. By the request's own id it is quick."""
-        resp.media = TrailOut([LinkOut.of(link) for link in control.trail(req.context.query.request_id)])
+        """List the jobs that a request caused, live or over. The search is fastest by the id of the request."""
+        resp.media = TrailOut([TrailJobOut.of(job) for job in control.trail(req.context.query.request_id)])
 
 
 class Actors:
-    """`/api/v1/actors`: the kinds of jobs."""
+    """`/api/v1/actors`: the actors."""
 
     @endpoint(response=ActorsOut, permission="jobs:write")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List the kinds of jobs."""
+        """List the actors and their pauses."""
         resp.media = ActorsOut.of(control.actors())
 
 
 class ActorPause:
-    """`/api/v1/actors/{name}/pause`: whether jobs of one kind wait."""
+    """`/api/v1/actors/{name}/pause`: the pause of one actor."""
 
     @endpoint(
         body=PauseIn,
@@ -156,7 +156,7 @@ class ActorPause:
         problems=(PreconditionFailed,),
     )
     def on_put(self, req: Request, resp: Response, name: str) -> None:
-        """Pause a kind of job. Those that run go on, and so do the few that have been handed out."""
+        """Pause an actor: its waiting jobs stay waiting. Running and published jobs continue."""
         paused = control.actor(name)
         require_match(req, _version(paused))
         control.pause(paused, req.context.body.reason)
@@ -165,14 +165,14 @@ class ActorPause:
 
     @endpoint(response=ActorsOut, permission="jobs:write", audit="actor.resume")
     def on_delete(self, req: Request, resp: Response, name: str) -> None:
-        """Resume a kind of job."""
+        """Resume an actor."""
         control.resume(control.actor(name))
         audited(req, table="paused_actors", record_key=name)
         _answer(resp, control.actor(name))
 
 
 class QueuePause:
-    """`/api/v1/queues/{name}/pause`: whether the jobs of all kinds in a queue wait."""
+    """`/api/v1/queues/{name}/pause`: the pauses of all actors of a queue."""
 
     @endpoint(
         body=PauseIn,
@@ -182,7 +182,7 @@ class QueuePause:
         problems=(PreconditionFailed,),
     )
     def on_put(self, req: Request, resp: Response, name: str) -> None:
-        """Pause all kinds of jobs in a queue."""
+        """Pause all actors of a queue."""
         paused = control.queue(name)
         require_match(req, _version(paused))
         control.pause(paused, req.context.body.reason)
@@ -192,7 +192,7 @@ class QueuePause:
 
     @endpoint(response=ActorsOut, permission="jobs:write", audit="queue.resume")
     def on_delete(self, req: Request, resp: Response, name: str) -> None:
-        """Resume all kinds of jobs in a queue, also those that were paused one by one."""
+        """Resume all actors of a queue, also those that were paused one by one."""
         resumed = control.queue(name)
         control.resume(resumed)
         audited(req, table="paused_actors", record_key=name, after={"actors": [actor.name for actor in resumed]})
@@ -200,7 +200,7 @@ class QueuePause:
 
 
 def _version(actors: list[Actor]) -> str:
-    """What an `If-Match` guards: that nobody else has paused or resumed them meanwhile."""
+    """Return the version for `If-Match`. It changes when an actor is paused or resumed."""
     return ";".join(f"{actor.name}={actor.paused_at.isoformat() if actor.paused_at else ''}" for actor in actors)
 
 

@@ -123,7 +123,7 @@ class Scans:
             max_batch=MAX_BATCH,
             max_queued=MAX_QUEUED,
             timeout=TIMEOUT,
-            on_commit=ledger.ring,
+            on_commit=ledger.notify_relay,
             on_close=recorder.close,
         )
 
