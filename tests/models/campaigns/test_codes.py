@@ -3,8 +3,7 @@
 import base64
 from uuid import UUID, uuid4
 
-import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.campaigns import codes
@@ -14,12 +13,12 @@ VERSION = keys.active_version()
 
 
 @given(st.uuids())
-def test_a_token_says_which_code_it_is_for(code_id: UUID):
+def test_token_contains_the_id_of_its_code(code_id: UUID):
     assert codes.read_token(codes.make_token(code_id, VERSION)) == code_id
 
 
 @given(st.uuids(), st.integers(0, 26), st.integers(1, 255))
-def test_a_token_with_any_byte_changed_says_nothing(code_id: UUID, position: int, difference: int):
+def test_token_with_any_byte_changed_is_refused(code_id: UUID, position: int, difference: int):
     raw = bytearray(base64.urlsafe_b64decode(codes.make_token(code_id, VERSION)))
 
     raw[position] ^= difference
@@ -27,23 +26,24 @@ def test_a_token_with_any_byte_changed_says_nothing(code_id: UUID, position: int
     assert codes.read_token(base64.urlsafe_b64encode(raw).decode()) is None
 
 
+@settings(max_examples=50)
 @given(st.text(max_size=60))
-def test_whatever_else_a_phone_reads_is_no_code(text: str):
+def test_other_text_is_refused(text: str):
     assert codes.read_token(text) is None
 
 
-@pytest.mark.parametrize(
-    "change", [lambda t: t + "=", lambda t: " " + t, lambda t: t + "\n", lambda t: t[:-1], lambda t: t * 2]
-)
-def test_a_token_is_written_in_one_way_only(change):
-    assert codes.read_token(change(codes.make_token(uuid4(), VERSION))) is None
+def test_other_spellings_of_a_token_are_refused():
+    token = codes.make_token(uuid4(), VERSION)
+
+    for other in (token + "=", " " + token, token + "\n", token[:-1], token * 2, token.replace("-", "+") + "==="):
+        assert codes.read_token(other) is None
 
 
-def test_a_token_fits_into_a_coarse_picture():
+def test_token_has_36_characters():
     assert len(codes.make_token(uuid4(), VERSION)) == 36
 
 
-def test_tokens_of_a_key_that_is_no_longer_active_are_still_read(monkeypatch):
+def test_token_of_a_previous_key_is_read(monkeypatch):
     code_id = uuid4()
     old = codes.make_token(code_id, VERSION)
     fresh = {VERSION + 1: b"n" * 32, VERSION: keys._roots()[VERSION]}
@@ -54,14 +54,14 @@ def test_tokens_of_a_key_that_is_no_longer_active_are_still_read(monkeypatch):
     assert old != codes.make_token(code_id, VERSION + 1)
 
 
-def test_tokens_of_a_key_that_is_gone_say_nothing(monkeypatch):
+def test_token_of_a_deleted_key_is_refused(monkeypatch):
     old = codes.make_token(uuid4(), VERSION)
     monkeypatch.setattr(keys, "_roots", lambda: {VERSION + 1: b"n" * 32})
 
     assert codes.read_token(old) is None
 
 
-def test_the_url_of_a_code_leads_to_the_front_end():
+def test_url_of_a_code_leads_to_the_scan_page():
     token = codes.make_token(uuid4(), VERSION)
 
     assert codes.url_of(token).endswith(f"/s/{token}")
