@@ -1,4 +1,4 @@
-"""Keeping contacts up to date, as a job."""
+"""Upsert of contacts, as a job."""
 
 from models.audiences.contacts import Contact
 from models.core import context
@@ -6,9 +6,10 @@ from models.core.database import transaction
 from models.jobs.ledger import enqueue
 
 
-def test_the_job_makes_the_contact(campaign, put_scan, fan, member, drain):
+def test_job_creates_the_contact(campaign, put_scan, fan, member, drain):
     summer, user = campaign(), fan().user_id
     put_scan(summer, user)
+    put_scan(summer, fan().user_id)
     with transaction(context.for_brand_job(summer.brand_id)):
         enqueue("contact.upsert", user, unique="while_waiting")
 

@@ -1,4 +1,4 @@
-"""What of consents runs out, through the ledger."""
+"""Expiry of consents, as a job."""
 
 import jobs.consents
 from models.core import context
@@ -6,16 +6,14 @@ from models.core.database import transaction
 from models.jobs.ledger import enqueue
 
 
-def test_consents_are_expired_a_batch_a_job(drain, fan, monkeypatch, superuser):
+def test_expiry_closes_one_batch_for_each_job(drain, fan, monkeypatch, query):
     monkeypatch.setattr(jobs.consents, "BATCH", 2)
     fan("essential", "analytics", "marketing")
-    superuser.cursor().execute("update consents set expires_at = now()")
+    query("update consents set expires_at = now()")
     with transaction(context.for_system_job()):
         enqueue("consents.expire")
 
     ran = drain()
 
-    with superuser.cursor() as cursor:
-        cursor.execute("select count(*) from consents where revoked_at is null")
-        assert cursor.fetchone() == (0,)
+    assert query("select count(*) from consents where revoked_at is null") == [(0,)]
     assert ran == ["consents.expire", "consents.expire"]

@@ -1,4 +1,4 @@
-"""Contacts: the people whom a brand knows."""
+"""Contacts: people whom a brand knows."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -20,7 +20,7 @@ def known_to(account):
         return list(Contact.select())
 
 
-def test_somebody_with_an_accepted_scan_is_a_contact(campaign, put_scan, fan, member):
+def test_person_with_accepted_scans_becomes_a_contact(campaign, put_scan, fan, member):
     summer, winter, user = campaign(), campaign("Winter"), fan().user_id
     put_scan(summer, user, scan_time=NOON + timedelta(hours=2), rules=("device.shared",))
     put_scan(winter, user)
@@ -34,7 +34,7 @@ def test_somebody_with_an_accepted_scan_is_a_contact(campaign, put_scan, fan, me
     assert contact.properties == {"scans": {"accepted": 2, "flagged": 1, "campaigns": 2}}
 
 
-def test_somebody_without_an_accepted_scan_is_no_contact(campaign, put_scan, fan, member):
+def test_person_without_accepted_scan_gets_no_contact(campaign, put_scan, fan, member):
     summer, user = campaign(), fan().user_id
     put_scan(summer, user, decision="rejected", reason="geofence_outside")
 
@@ -43,7 +43,7 @@ def test_somebody_without_an_accepted_scan_is_no_contact(campaign, put_scan, fan
     assert known_to(member()) == []
 
 
-def test_what_the_brand_noted_stays_and_nothing_changes_without_news(campaign, put_scan, fan, member, superuser):
+def test_upsert_keeps_other_properties_and_writes_changes_only(campaign, put_scan, fan, member, superuser):
     summer, user = campaign(), fan().user_id
     put_scan(summer, user)
     upsert(summer, user)
@@ -63,10 +63,11 @@ def test_what_the_brand_noted_stays_and_nothing_changes_without_news(campaign, p
     assert after.id == before.id
 
 
-def test_a_contact_is_of_one_brand(campaign, put_scan, fan, make_brand, member):
+def test_contact_counts_scans_of_its_brand_and_person(campaign, put_scan, fan, make_brand, member):
     other = member("Brand Admin", make_brand("Other"))
     summer, theirs, user = campaign(), campaign("Theirs", by=other), fan().user_id
     put_scan(summer, user)
+    put_scan(summer, fan().user_id)
     put_scan(theirs, user)
 
     upsert(summer, user)
@@ -75,7 +76,7 @@ def test_a_contact_is_of_one_brand(campaign, put_scan, fan, make_brand, member):
     assert [contact.properties["scans"]["accepted"] for contact in known_to(member())] == [1]
 
 
-def test_upserts_at_the_same_time_make_one_contact(campaign, put_scan, fan, member):
+def test_concurrent_upserts_create_one_contact(campaign, put_scan, fan, member):
     summer, user = campaign(), fan().user_id
     for _ in range(3):
         put_scan(summer, user)

@@ -1,4 +1,4 @@
-"""Consents beneath HTTP: the state, its events, and that nothing goes around them."""
+"""Consents beneath HTTP: state, events, and which rows each condition of the SQL functions selects."""
 
 import psycopg2
 import pytest
@@ -7,25 +7,156 @@ from models.consents import consents
 from models.core import context
 from models.core.database import execute, transaction, value
 
+FIRST = "0197a000-0000-7000-8000-000000000001"
+"""The default notice in English."""
 
-def test_setting_tiers_grants_what_is_missing_and_revokes_the_rest(fan):
-    phone = fan("essential", "marketing")
+
+@pytest.fixture
+def expire_at(query):
+    """`expire_at(account, interval)`: have an account's open consents expire after an interval from now."""
+    return lambda account, after: query(
+        "update consents set expires_at = now() + %s::interval where user_id = %s and revoked_at is null",
+        after,
+        account.user_id,
+    )
+
+
+@pytest.fixture
+def missing(query):
+    """`missing(account, brand_id, *tiers)`: the tiers that have no consent in force towards a brand."""
+
+    def ask(account, brand_id, *tiers):
+        ((found,),) = query("select app.missing_consents(%s, %s, %s)", account.user_id, brand_id, list(tiers))
+        return found
+
+    return ask
+
+
+def events_of(account):
+    with account.acting():
+        return value("SELECT array_agg(action || ' ' || consent_tier ORDER BY at, consent_tier) FROM consent_events")
+
+
+def test_set_tiers_grants_missing_and_withdraws_other_tiers(fan):
+    phone, other = fan("essential", "marketing"), fan("marketing")
 
     with phone.acting():
         consents.set_tiers(["essential", "ai_processing"], source="test")
         assert consents.tiers_in_force() == ["essential", "ai_processing"]
 
-    with phone.acting():
-        actions = value("SELECT array_agg(action || ' ' || consent_tier ORDER BY at, consent_tier) FROM consent_events")
-    assert sorted(actions) == ["grant ai_processing", "grant essential", "grant marketing", "withdraw marketing"]
+    assert sorted(events_of(phone)) == [
+        "grant ai_processing",
+        "grant essential",
+        "grant marketing",
+        "withdraw marketing",
+    ]
+    assert events_of(other) == ["grant marketing"]
 
 
-def test_setting_the_tiers_that_are_in_force_changes_nothing(fan):
+def test_set_tiers_in_force_changes_nothing(fan):
     phone = fan("essential")
 
     with phone.acting():
         consents.set_tiers(["essential"], source="test")
-        assert value("SELECT count(*) FROM consent_events") == 1
+
+    assert events_of(phone) == ["grant essential"]
+
+
+def test_set_tiers_keeps_consents_for_single_brands(fan, brand):
+    phone = fan("essential")
+    with phone.acting():
+        single, created = consents.grant("marketing", brand_id=brand["id"])
+        consents.set_tiers([], source="test")
+
+        assert created
+        assert consents.tiers_in_force() == []
+        assert consents.get(single.id).active
+
+
+def test_consent_is_in_force_until_it_is_withdrawn_or_expires(fan, brand, missing, expire_at):
+    current, expired, withdrawn = (fan("essential", "marketing") for _ in range(3))
+    expire_at(current, "1 second")
+    expire_at(expired, "0")
+    with withdrawn.acting():
+        consents.set_tiers(["essential"], source="test")
+
+    lacking = [missing(one, brand["id"], "essential", "marketing") for one in (current, expired, withdrawn)]
+    shown = []
+    for one in (current, expired, withdrawn):
+        with one.acting():
+            shown.append({consent.consent_tier: consent.active for consent in consents.own(9)})
+
+    assert lacking == [[], ["essential", "marketing"], ["marketing"]]
+    assert shown == [
+        {"essential": True, "marketing": True},
+        {"essential": False, "marketing": False},
+        {"essential": True, "marketing": False},
+    ]
+
+
+def test_consent_for_one_brand_is_missing_for_another(fan, make_brand, missing):
+    phone, own, other = fan(), make_brand("Own"), make_brand("Other")
+    with phone.acting():
+        consents.grant("marketing", brand_id=own["id"])
+
+    assert missing(phone, own["id"], "marketing", "essential") == ["essential"]
+    assert missing(phone, other["id"], "marketing") == ["marketing"]
+    with phone.acting():
+        _, created = consents.grant("marketing")
+        assert created
+    assert missing(phone, other["id"], "marketing") == []
+
+
+def test_second_grant_of_a_tier_returns_the_first_consent(fan, brand):
+    phone, other = fan(), fan()
+    with other.acting():
+        consents.grant("essential")
+
+    with phone.acting():
+        calls = [consents.grant("essential"), consents.grant("essential"), consents.grant("marketing")]
+        calls += [consents.grant("essential", brand_id=brand["id"]) for _ in range(2)]
+
+    assert [created for _, created in calls] == [True, False, True, True, False]
+    assert len({consent.id for consent, _ in calls}) == 3
+
+
+def test_grant_after_expiry_closes_the_expired_consent(fan, expire_at, query):
+    phone = fan("essential", "marketing")
+    expire_at(phone, "0")
+
+    with phone.acting():
+        _, created = consents.grant("essential")
+
+    assert created
+    rows = query("select consent_tier, revoked_at = expires_at from consents where user_id = %s", phone.user_id)
+    assert sorted(rows, key=str) == [("essential", None), ("essential", True), ("marketing", None)]
+    assert sorted(events_of(phone)) == ["expire essential", "grant essential", "grant essential", "grant marketing"]
+
+
+def test_withdrawal_concerns_one_consent_of_the_caller(fan):
+    phone, other = fan("essential", "marketing"), fan("essential")
+    with phone.acting():
+        ids = {consent.consent_tier: consent.id for consent in consents.own(9)}
+        answers = [consents.revoke(ids["marketing"]) for _ in range(2)]
+        assert consents.tiers_in_force() == ["essential"]
+
+    assert answers == [True, False]
+    with pytest.raises(consents.NotFound), other.acting():
+        consents.revoke(ids["essential"])
+    with other.acting():
+        assert consents.tiers_in_force() == ["essential"]
+
+
+def test_consents_are_listed_newest_first_page_by_page(fan, query):
+    phone = fan("essential", "analytics", "marketing")
+    query("update consents set granted_at = now()")
+    ids = sorted((id for (id,) in query("select id from consents")), reverse=True)
+
+    with phone.acting():
+        first = consents.own(1)
+        rest = consents.own(9, (first[0].granted_at, first[0].id))
+
+    assert [consent.id for consent in (*first, *rest)] == ids
 
 
 @pytest.mark.parametrize(
@@ -39,13 +170,13 @@ def test_setting_the_tiers_that_are_in_force_changes_nothing(fan):
         "SELECT app.add_consent(gen_random_uuid(), gen_random_uuid(), 'marketing', null, null, 'x', null)",
     ],
 )
-def test_no_consent_is_changed_without_its_event(admin, fan, member, sql):
-    for somebody in (fan("essential"), member(), admin):
-        with pytest.raises(Exception, match="permission denied"), somebody.acting():
+def test_consents_are_changed_by_functions_only(admin, fan, member, sql):
+    for account in (fan("essential"), member(), admin):
+        with pytest.raises(Exception, match="permission denied"), account.acting():
             execute(sql)
 
 
-def test_a_brands_members_and_its_jobs_read_no_persons_consents(brand, fan, member):
+def test_members_and_jobs_of_a_brand_read_no_consents(brand, fan, member):
     fan("essential")
 
     with member().acting():
@@ -54,39 +185,59 @@ def test_a_brands_members_and_its_jobs_read_no_persons_consents(brand, fan, memb
         value("SELECT count(*) FROM consents")
 
 
-def test_a_persons_consents_and_their_events_are_seen_by_that_person_alone(admin, fan, member):
+def test_consents_and_events_are_visible_to_their_person_only(admin, fan, member):
     mine = fan("essential")
-    for somebody in (fan("marketing", "analytics"), member(), admin):
-        with somebody.acting():
+    for account in (fan("marketing", "analytics"), member(), admin):
+        with account.acting():
             for table in ("consents", "consent_events"):
                 assert value(f"SELECT count(*) FROM {table} WHERE user_id = %s", (mine.user_id,)) == 0
 
 
 @pytest.mark.parametrize("sql", ["update consent_events set source = 'x'", "delete from consent_events"])
-def test_events_are_never_changed_by_anybody(fan, superuser, sql):
+def test_events_are_append_only(fan, superuser, sql):
     fan("essential")
 
     with pytest.raises(psycopg2.Error, match="consent_events_are_append_only"):
         superuser.cursor().execute(sql)
 
 
-def test_a_published_notice_never_changes(superuser, db_clean):
-    with pytest.raises(psycopg2.Error, match="notice_is_published"):
-        superuser.cursor().execute("update consent_notices set body = body || '.'")
+def test_published_notice_is_immutable(superuser, db_clean):
+    for sql in ("update consent_notices set body = body || '.'", f"delete from consent_notices where id = '{FIRST}'"):
+        with pytest.raises(psycopg2.Error, match="notice_is_published"):
+            superuser.cursor().execute(sql)
 
 
-def test_expiry_closes_what_has_run_out_with_an_event_each(fan, superuser):
-    over, in_force = fan("essential", "marketing"), fan("essential")
-    superuser.cursor().execute(
-        "update consents set expires_at = now() - interval '1 day' where user_id = %s", (over.user_id,)
-    )
+def test_expiry_closes_expired_consents_in_batches_with_an_event_each(fan, expire_at, query):
+    expired, in_force, withdrawn = fan("essential", "marketing"), fan("essential"), fan("essential")
+    with withdrawn.acting():
+        consents.set_tiers([], source="test")
+    expire_at(expired, "-1 day")
+    query("update consents set expires_at = now() - interval '1 day' where user_id = %s", withdrawn.user_id)
+    query("update consents set expires_at = now() - interval '2 days' where consent_tier = 'marketing'")
 
     with transaction(context.for_system_job()):
-        batches = [consents.expire(1), consents.expire(10), consents.expire(10)]
+        first = consents.expire(1)
+    closed = query("select consent_tier from consents where revoked_at = expires_at")
+    with transaction(context.for_system_job()):
+        batches = [first, consents.expire(10), consents.expire(10)]
 
+    assert closed == [("marketing",)]
     assert batches == [1, 1, 0]
-    with over.acting():
+    with expired.acting():
         assert value("SELECT count(*) FROM consents WHERE revoked_at = expires_at") == 2
         assert value("SELECT count(*) FROM consent_events WHERE action = 'expire'") == 2
     with in_force.acting():
         assert consents.tiers_in_force() == ["essential"]
+    assert events_of(withdrawn) == ["grant essential", "withdraw essential"]
+
+
+def test_event_holds_the_hash_and_the_language_of_its_notice(fan, query):
+    phone = fan()
+    with phone.acting():
+        consents.grant("essential", locale="es")
+
+    found = query(
+        "select n.locale, e.locale, e.notice_sha256 = n.body_sha256, e.expires_at = c.expires_at from consent_events e"
+        " join consents c on c.id = e.consent_id join consent_notices n on n.id = e.notice_id"
+    )
+    assert found == [("es", "es", True, True)]
