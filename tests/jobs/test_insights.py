@@ -1,4 +1,4 @@
-"""Refreshing the overview, as a job."""
+"""Refresh of the overview, as a job."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from tests.fixtures.campaigns import NOON
 
 
 @pytest.mark.parametrize("hour", [NOON, None])
-def test_a_refresh_counts_the_hour_it_was_asked_for(campaign, put_scan, fan, manager, drain, hour):
+def test_refresh_counts_the_requested_hour(campaign, put_scan, fan, manager, drain, hour):
     summer, user = campaign(), fan().user_id
     put_scan(summer, user)
     put_scan(summer, user, scan_time=NOON + timedelta(hours=1))
@@ -25,7 +25,7 @@ def test_a_refresh_counts_the_hour_it_was_asked_for(campaign, put_scan, fan, man
         assert overview.overview().totals.accepted == (1 if hour else 2)
 
 
-def test_refreshes_that_wait_together_run_as_one(campaign, drain):
+def test_refreshes_that_wait_together_run_once(campaign, drain):
     summer = campaign()
     for _ in range(3):
         with transaction(context.for_brand_job(summer.brand_id)):
@@ -34,7 +34,7 @@ def test_refreshes_that_wait_together_run_as_one(campaign, drain):
     assert drain() == ["overview.refresh"]
 
 
-def test_a_brands_job_counts_nothing_of_another_brand(campaign, put_scan, fan, make_brand, manager, drain):
+def test_refresh_of_campaign_of_another_brand_counts_nothing(campaign, put_scan, fan, make_brand, manager, drain):
     summer, other = campaign(), make_brand("Other")
     put_scan(summer, fan().user_id)
     with transaction(context.for_brand_job(other["id"])):

@@ -1,4 +1,4 @@
-"""The overview: exact counts by the hour, whatever happened in between."""
+"""The overview: exact counts by hour, whatever changes between two refreshes."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +43,7 @@ def engage(superuser, campaign, user_id, accepted_scans=1):
         )
 
 
-def test_an_hour_is_counted_by_decision_reason_rule_and_band(campaign, put_scan, fan):
+def test_hour_is_counted_by_decision_reason_rule_and_band(campaign, put_scan, fan):
     summer, user = campaign(), fan().user_id
     put_scan(summer, user)
     put_scan(summer, user, rules=("device.shared", "travel.impossible"), band="review")
@@ -67,7 +67,7 @@ def test_an_hour_is_counted_by_decision_reason_rule_and_band(campaign, put_scan,
     }
 
 
-def test_a_rule_that_speaks_twice_of_a_scan_counts_it_once(campaign, put_scan, fan):
+def test_scan_with_two_items_of_one_rule_counts_once(campaign, put_scan, fan):
     summer = campaign()
     put_scan(summer, fan().user_id, rules=("device.shared", "device.shared"))
 
@@ -76,7 +76,7 @@ def test_a_rule_that_speaks_twice_of_a_scan_counts_it_once(campaign, put_scan, f
     assert buckets(summer)[NOON, "rule", "device.shared"] == 1
 
 
-def test_evidence_on_a_scan_that_is_not_flagged_counts_under_no_rule(campaign, put_scan, fan):
+def test_evidence_of_unflagged_scan_counts_under_no_rule(campaign, put_scan, fan):
     summer = campaign()
     put_scan(summer, fan().user_id, rules=("late",), flagged=False)
 
@@ -85,7 +85,7 @@ def test_evidence_on_a_scan_that_is_not_flagged_counts_under_no_rule(campaign, p
     assert not [key for key in buckets(summer) if key[1] == "rule"]
 
 
-def test_a_correction_reaches_its_bucket_and_empties_the_one_it_left(campaign, put_scan, fan, superuser):
+def test_correction_moves_the_scan_between_buckets(campaign, put_scan, fan, superuser):
     summer = campaign()
     scan = put_scan(summer, fan().user_id, rules=("device.shared",), band="review")
     refresh(summer, NOON)
@@ -97,7 +97,7 @@ def test_a_correction_reaches_its_bucket_and_empties_the_one_it_left(campaign, p
     assert buckets(summer) == {(NOON, "decision", "accepted"): 1, (NOON, "band", "accept"): 1}
 
 
-def test_a_refresh_touches_no_other_hour_and_no_other_campaign(campaign, put_scan, fan):
+def test_refresh_changes_one_hour_of_one_campaign(campaign, put_scan, fan):
     summer, winter, user = campaign(), campaign("Winter"), fan().user_id
     for subject in (summer, winter):
         put_scan(subject, user)
@@ -140,7 +140,7 @@ def expected(stored):
 
 @settings(max_examples=20)
 @given(drawn=scans)
-def test_buckets_equal_a_count_of_the_scans_whatever_was_refreshed_when(campaign, put_scan, fan, drawn):
+def test_buckets_equal_a_count_of_the_scans_in_any_order_of_refreshes(campaign, put_scan, fan, drawn):
     summer, user = campaign(), fan().user_id
     stored = []
 
@@ -157,7 +157,7 @@ def test_buckets_equal_a_count_of_the_scans_whatever_was_refreshed_when(campaign
     assert buckets(summer) == expected(stored)
 
 
-def test_refreshes_at_the_same_time_agree_in_the_end(campaign, put_scan, fan):
+def test_concurrent_refreshes_end_with_exact_counts(campaign, put_scan, fan):
     summer, user = campaign(), fan().user_id
 
     def scan_and_refresh(number):
@@ -171,7 +171,7 @@ def test_refreshes_at_the_same_time_agree_in_the_end(campaign, put_scan, fan):
     assert buckets(summer) == {(NOON, "decision", "accepted"): 12, (NOON, "band", "accept"): 12}
 
 
-def test_a_refresh_that_had_to_wait_counts_what_was_committed_meanwhile(campaign, put_scan, fan):
+def test_waiting_refresh_counts_scans_committed_meanwhile(campaign, put_scan, fan):
     summer, user = campaign(), fan().user_id
     with ThreadPoolExecutor(1) as pool:
         with transaction(context.for_brand_job(summer.brand_id)):
@@ -183,7 +183,7 @@ def test_a_refresh_that_had_to_wait_counts_what_was_committed_meanwhile(campaign
     assert buckets(summer)[NOON, "decision", "accepted"] == 1
 
 
-def test_the_overview_adds_up(campaign, put_scan, fan, manager):
+def test_totals_are_the_sum_of_the_campaigns(campaign, put_scan, fan, manager):
     summer, winter, user = campaign(), campaign("Winter"), fan().user_id
     put_scan(summer, user)
     put_scan(summer, user, rules=("device.shared",), band="review")
@@ -208,7 +208,7 @@ def test_the_overview_adds_up(campaign, put_scan, fan, manager):
 
 
 @pytest.mark.parametrize("decision", ["accepted", "rejected"])
-def test_the_overview_is_settled_when_nothing_waits_for_a_score_or_a_count(
+def test_overview_is_settled_without_pending_scores_and_refreshes(
     campaign, put_scan, fan, manager, superuser, drain, decision
 ):
     summer, reason = campaign(), None if decision == "accepted" else "cap_exhausted"
@@ -231,7 +231,7 @@ def test_the_overview_is_settled_when_nothing_waits_for_a_score_or_a_count(
     assert counted.totals.scans == 1
 
 
-def test_overview_with_a_waiting_rescoring_is_not_settled(campaign, manager, fan):
+def test_overview_with_waiting_rescoring_is_not_settled(campaign, manager, fan):
     summer = campaign()
     with transaction(context.for_brand_job(summer.brand_id)):
         enqueue("scan.rescore", "person", fan().user_id, "2026-11-22", unique="while_waiting")
@@ -239,7 +239,7 @@ def test_overview_with_a_waiting_rescoring_is_not_settled(campaign, manager, fan
     assert not read(manager).settled
 
 
-def test_without_scans_the_overview_is_of_now(campaign, manager):
+def test_overview_without_scans_is_as_of_now(campaign, manager):
     campaign()
     before = now()
 
@@ -249,7 +249,7 @@ def test_without_scans_the_overview_is_of_now(campaign, manager):
     assert (found.totals.scans, found.totals.provisional_share, found.pending) == (0, None, 0)
 
 
-def test_the_overview_is_as_old_as_its_oldest_bucket(campaign, put_scan, fan, manager):
+def test_overview_is_as_of_its_oldest_bucket(campaign, put_scan, fan, manager):
     summer, user = campaign(), fan().user_id
     put_scan(summer, user)
     put_scan(summer, user, scan_time=NOON + HOUR)
@@ -261,7 +261,7 @@ def test_the_overview_is_as_old_as_its_oldest_bucket(campaign, put_scan, fan, ma
     assert before <= read(manager).as_of <= between
 
 
-def test_reach_counts_people_once_and_not_those_held_for_fraud(campaign, fan, manager, superuser):
+def test_reach_counts_each_person_once_and_none_held_for_fraud(campaign, fan, manager, superuser):
     summer, winter = campaign(), campaign("Winter")
     everywhere, once, fraudster = fan().user_id, fan().user_id, fan().user_id
     engage(superuser, summer, everywhere, 3)
@@ -276,7 +276,7 @@ def test_reach_counts_people_once_and_not_those_held_for_fraud(campaign, fan, ma
     assert read(manager, summer.id).totals.reach == 2
 
 
-def test_within_a_window_everything_is_counted_by_the_time_of_the_scan(campaign, put_scan, fan, manager):
+def test_window_counts_by_the_time_of_the_scan(campaign, put_scan, fan, manager):
     summer, here, there = campaign(), fan().user_id, fan().user_id
     put_scan(summer, here)
     put_scan(summer, here, scan_time=NOON + timedelta(minutes=30))
@@ -294,15 +294,42 @@ def test_within_a_window_everything_is_counted_by_the_time_of_the_scan(campaign,
     assert (since.totals.accepted, since.totals.reach, since.campaigns[0][1].reach) == (3, 1, 1)
 
 
+def test_window_includes_its_start_and_excludes_its_end(campaign, put_scan, fan, manager):
+    summer = campaign()
+    for at in (NOON - HOUR, NOON, NOON + HOUR):
+        put_scan(summer, fan().user_id, scan_time=at)
+        put_scan(summer, fan().user_id, scan_time=at, band=None, scored_at=None)
+        put_scan(summer, fan().user_id, scan_time=at, decision="rejected", reason="cap_exhausted", band="accept")
+    refresh(summer)
+
+    found = read(manager, None, Window.of(NOON, NOON + HOUR))
+
+    assert (found.totals.accepted, found.totals.rejected, found.totals.reach, found.pending) == (2, 1, 1, 1)
+    assert found.campaigns[0][1] == found.totals
+
+
+def test_reach_within_a_window_is_by_campaign_and_together(campaign, put_scan, fan, manager):
+    summer, winter = campaign("Summer"), campaign("Winter")
+    both, one = fan().user_id, fan().user_id
+    for subject, user in ((summer, both), (winter, both), (summer, one)):
+        put_scan(subject, user, band="review")
+
+    window = Window.of(NOON, NOON + HOUR)
+    together, alone = read(manager, None, window), read(manager, winter.id, window)
+
+    assert {c.name: n.reach for c, n in together.campaigns} == {"Summer": 2, "Winter": 1}
+    assert (together.totals.reach, alone.totals.reach) == (2, 1)
+
+
 @pytest.mark.parametrize("bound", ["start", "end"])
-def test_a_window_beyond_every_scan_is_refused(bound):
+def test_window_out_of_range_is_refused(bound):
     far = now().replace(year=9999)
 
     with pytest.raises(Invalid):
         Window.of(**{"start": None, "end": None} | {bound: far})
 
 
-def test_one_campaign_alone_can_be_looked_at(campaign, put_scan, fan, manager):
+def test_overview_of_one_campaign_counts_it_only(campaign, put_scan, fan, manager):
     summer, winter, user = campaign(), campaign("Winter"), fan().user_id
     for subject in (summer, winter):
         put_scan(subject, user)
@@ -314,7 +341,7 @@ def test_one_campaign_alone_can_be_looked_at(campaign, put_scan, fan, manager):
     assert found.totals.scans == 1
 
 
-def test_another_brand_sees_nothing_of_it(campaign, put_scan, fan, make_brand, member, superuser):
+def test_overview_of_another_brand_is_empty(campaign, put_scan, fan, make_brand, member, superuser):
     stranger = member("Creator", make_brand("Other"))
     summer, user = campaign(), fan().user_id
     put_scan(summer, user, band=None, scored_at=None)
@@ -330,7 +357,7 @@ def test_another_brand_sees_nothing_of_it(campaign, put_scan, fan, make_brand, m
         read(stranger, summer.id)
 
 
-def test_a_creator_sees_of_an_assigned_campaign_what_an_admin_sees(campaign, put_scan, fan, member, superuser, assign):
+def test_creator_sees_all_numbers_of_an_assigned_campaign(campaign, put_scan, fan, member, superuser, assign):
     summer, user = campaign(), fan().user_id
     creator = assign(summer, member("Creator"))
     put_scan(summer, user)
@@ -344,7 +371,7 @@ def test_a_creator_sees_of_an_assigned_campaign_what_an_admin_sees(campaign, put
     assert seen[0].totals.reach == 1
 
 
-def test_a_creators_totals_are_those_of_the_own_campaigns(campaign, put_scan, fan, member, superuser, assign):
+def test_totals_of_creator_include_assigned_campaigns_only(campaign, put_scan, fan, member, superuser, assign):
     own, other = campaign("Own"), campaign("Other")
     creator = assign(own, member("Creator"))
     for one, scans in ((own, 1), (other, 2)):
@@ -363,7 +390,7 @@ def test_a_creators_totals_are_those_of_the_own_campaigns(campaign, put_scan, fa
         read(creator, other.id)
 
 
-def test_a_brand_with_many_campaigns_is_told_that_there_are_more(campaign, monkeypatch, manager, put_scan, fan):
+def test_overview_of_many_campaigns_lists_the_newest(campaign, monkeypatch, manager, put_scan, fan):
     monkeypatch.setattr(overview, "MAX_CAMPAIGNS", 2)
     oldest = campaign("Oldest")
     put_scan(oldest, fan().user_id)

@@ -6,7 +6,7 @@ import pytest
 
 from models.core import context
 from models.core.database import new_id, transaction
-from models.core.errors import Forbidden, NotFound
+from models.core.errors import Forbidden, NotFound, TooMany
 from models.identity import users
 from models.tenants import assignments, members
 from models.tenants.invitations import RoleNotGrantable
@@ -233,3 +233,27 @@ def test_members_to_enrol_can_sign_in_and_lack_an_authenticator(
         assert members.to_enrol() == _ids(lacking, began)
         mails = [members.second_factor_mail(account.user_id) for account in (lacking, enrolled, suspended)]
     assert [mail and mail["email"] for mail in mails] == [lacking.email, None, None]
+
+
+def test_unknown_brand_is_not_found_by_system_admins(admin, brand):
+    with refused(NotFound, admin):
+        members.page(new_id(), 9)
+
+
+def test_mfa_notifications_are_limited_by_brand_and_for_its_own_admins(member, make_brand, brand, query, monkeypatch):
+    monkeypatch.setattr(members, "ANNOUNCEMENTS", 2)
+    boss, stranger = member(), member(brand=make_brand("Other"))
+
+    for _ in range(2):
+        with boss.acting():
+            members.announce_second_factor(brand["id"])
+    with pytest.raises(TooMany) as limited, boss.acting():
+        members.announce_second_factor(brand["id"])
+    with refused(NotFound, stranger):
+        members.announce_second_factor(brand["id"])
+    with stranger.acting():
+        members.announce_second_factor(stranger.brand_id)
+
+    assert 0 < int(limited.value.headers["Retry-After"]) <= 86_400
+    jobs = query("select brand_id from app.jobs where actor = 'brand.announce_second_factor' order by id")
+    assert jobs == [(brand["id"],), (brand["id"],), (stranger.brand_id,)]

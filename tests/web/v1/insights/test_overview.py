@@ -1,4 +1,4 @@
-"""The overview over HTTP."""
+"""Overview over HTTP."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ URL = "/api/v1/analytics/overview"
 
 @pytest.fixture
 def played(campaign, put_scan, fan):
-    """A campaign with scans of two hours, counted."""
+    """A campaign with counted scans of two hours."""
     summer, user = campaign(), fan().user_id
     put_scan(summer, user)
     put_scan(summer, user, rules=("device.shared",), band="review")
@@ -25,7 +25,7 @@ def played(campaign, put_scan, fan):
     return summer
 
 
-def test_the_overview_tells_every_number_and_what_it_means(client, played, manager):
+def test_overview_contains_every_number_and_its_definition(client, played, manager):
     response = client.get(URL, token=manager.token)
 
     assert response.status_code == 200
@@ -54,7 +54,7 @@ def test_the_overview_tells_every_number_and_what_it_means(client, played, manag
     assert set(numbers) - {"engagement_rate_reason", "roi_reason"} <= set(found["definitions"])
 
 
-def test_overview_of_whole_hours_counts_these_alone(client, played, manager):
+def test_overview_of_window_counts_scans_of_its_hours(client, played, manager):
     window = {"from": "2026-11-22T13:00:00+01:00", "to": "2026-11-22T13:00:00Z", "campaign_id": str(played.id)}
 
     found = client.get(URL, params=window, token=manager.token).json
@@ -78,19 +78,19 @@ def test_overview_of_whole_hours_counts_these_alone(client, played, manager):
         ({"since": "2026"}, "since"),
     ],
 )
-def test_a_question_that_has_no_answer_is_refused_by_its_field(client, manager, query, field):
+def test_invalid_query_is_refused_by_field(client, manager, query, field):
     response = client.get(URL, params=query, token=manager.token)
 
     assert (response.status_code, [error["field"] for error in response.json["errors"]]) == (422, [field])
 
 
-def test_without_campaigns_there_is_nothing_and_no_error(client, manager):
+def test_overview_without_campaigns_is_empty(client, manager):
     found = client.get(URL, token=manager.token).json
 
     assert (found["totals"]["scans"], found["campaigns"], found["pending"]) == (0, [], 0)
 
 
-def test_the_overview_is_for_those_who_may_see_analytics(client, played, fan, admin, member, make_brand, assign):
+def test_overview_needs_permission_and_shows_the_own_brand(client, played, fan, admin, member, make_brand, assign):
     stranger = member("Brand Admin", make_brand("Other"))
 
     assert client.get(URL).status_code == 401
