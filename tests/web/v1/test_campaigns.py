@@ -16,7 +16,7 @@ FENCE = {"lat": 40.4168, "lon": -3.7038, "radius_m": 250}
 
 @pytest.fixture
 def create(client, manager):
-    """`create(**body)`: a campaign, over HTTP; the response's JSON."""
+    """`create(**body)`: create a campaign over HTTP. Return the response's JSON."""
 
     def post(**body):
         response = client.post(URL, json={"name": "Summer", "type": "QR"} | body, token=manager.token)
@@ -40,7 +40,7 @@ def entries(action, record_id=None):
         )
 
 
-def test_a_campaign_is_created_as_a_draft(client, manager):
+def test_campaign_is_created_as_draft(client, manager):
     response = client.post(
         URL, json={"name": "Summer", "type": "QR", "config": {"geofence": FENCE}}, token=manager.token
     )
@@ -55,7 +55,7 @@ def test_a_campaign_is_created_as_a_draft(client, manager):
     assert client.get(response.headers["location"], token=manager.token).json == made
 
 
-def test_a_creation_is_on_the_record(create, manager):
+def test_new_campaign_has_an_audit_entry(create, manager):
     made = create()
 
     (entry,) = entries("campaign.create")
@@ -87,14 +87,14 @@ def test_a_creation_is_on_the_record(create, manager):
         ),
     ],
 )
-def test_what_is_wrong_with_a_campaign_is_said_by_its_field(client, manager, body, field):
+def test_invalid_campaign_is_refused_by_field(client, manager, body, field):
     response = client.post(URL, json=body, token=manager.token)
 
     assert (response.status_code, response.json["code"]) == (422, "invalid")
     assert [error["field"] for error in response.json["errors"]] == [field]
 
 
-def test_an_idempotency_key_makes_one_campaign_of_two_requests(client, manager):
+def test_idempotency_key_creates_one_campaign(client, manager):
     headers = {"Idempotency-Key": "summer-1"}
 
     first, second = (
@@ -119,7 +119,7 @@ def test_campaigns_are_listed_page_by_page(client, create, manager):
     assert seen == made[::-1]
 
 
-def test_a_list_is_filtered_and_its_cursor_is_good_for_no_other(client, create, manager):
+def test_cursor_is_valid_for_its_filter_only(client, create, manager):
     for n in range(3):
         create(name=f"QR {n}")
     create(name="Drop", type="Locker")
@@ -133,11 +133,11 @@ def test_a_list_is_filtered_and_its_cursor_is_good_for_no_other(client, create, 
 
 
 @pytest.mark.parametrize("query", ["status=draft", "type=", "limit=0", "limit=101", "cursor=x", "color=red"])
-def test_a_question_that_no_list_answers_is_refused(client, manager, query):
+def test_invalid_query_is_refused(client, manager, query):
     assert client.get(f"{URL}?{query}", token=manager.token).status_code == 422
 
 
-def test_a_put_replaces_all_that_can_be_changed(client, create, manager):
+def test_put_replaces_all_fields(client, create, manager):
     made = create(config={"geofence": FENCE})
 
     response = put(client, manager, made, {"If-Match": '"1"'}, name="Winter", config={"timezone": "Europe/Madrid"})
@@ -158,7 +158,7 @@ def test_a_put_replaces_all_that_can_be_changed(client, create, manager):
     assert "type" not in after
 
 
-def test_nobody_overwrites_what_they_have_not_seen(client, create, manager):
+def test_put_of_outdated_campaign_is_refused(client, create, manager):
     made = create()
     put(client, manager, made, name="First")
 
@@ -168,7 +168,7 @@ def test_nobody_overwrites_what_they_have_not_seen(client, create, manager):
     assert client.get(f"{URL}/{made['id']}", token=manager.token).json["name"] == "First"
 
 
-def test_a_put_without_a_configuration_does_not_guess_one(client, create, manager):
+def test_put_without_configuration_is_refused(client, create, manager):
     made = create()
 
     response = client.put(f"{URL}/{made['id']}", json={"name": "x", "type": "QR"}, token=manager.token)
@@ -176,7 +176,7 @@ def test_a_put_without_a_configuration_does_not_guess_one(client, create, manage
     assert (response.status_code, response.json["errors"][0]["field"]) == (422, "config")
 
 
-def test_what_is_known_already_is_not_sent_again(client, create, manager):
+def test_matching_etag_returns_304(client, create, manager):
     made = create()
 
     response = client.get(f"{URL}/{made['id']}", token=manager.token, headers={"If-None-Match": '"1"'})
@@ -184,7 +184,7 @@ def test_what_is_known_already_is_not_sent_again(client, create, manager):
     assert (response.status_code, response.content) == (304, b"")
 
 
-def test_a_launch_is_accepted_and_carried_by_a_job(client, create, manager, drain):
+def test_launch_runs_as_a_job(client, create, manager, drain):
     made = create()
 
     first = client.post(f"{URL}/{made['id']}/launch", token=manager.token)
@@ -205,7 +205,7 @@ def test_a_launch_is_accepted_and_carried_by_a_job(client, create, manager, drai
     assert (once_more.json["current"], once_more.json["allowed"]) == ("Active", ["pause", "complete"])
 
 
-def test_a_campaign_that_is_not_ready_says_what_is_missing(client, create, manager):
+def test_launch_of_incomplete_campaign_names_what_is_missing(client, create, manager):
     made = create(type="Event")
 
     response = client.post(f"{URL}/{made['id']}/launch", token=manager.token)
@@ -214,13 +214,13 @@ def test_a_campaign_that_is_not_ready_says_what_is_missing(client, create, manag
     assert response.json["errors"] == [{"field": "config.ends_at", "reason": "an event needs an end"}]
 
 
-def test_an_event_with_an_end_is_launched(client, create, manager):
+def test_event_with_end_is_launched(client, create, manager):
     made = create(type="Event", config={"ends_at": (now() + timedelta(days=1)).isoformat()})
 
     assert client.post(f"{URL}/{made['id']}/launch", token=manager.token).status_code == 202
 
 
-def test_what_is_fixed_by_the_launch_is_named(client, campaign, manager):
+def test_put_of_fixed_fields_names_them(client, campaign, manager):
     live = client.get(f"{URL}/{campaign().id}", token=manager.token).json
 
     response = put(client, manager, live, type="Locker", config=live["config"] | {"timezone": "Asia/Tokyo"})
@@ -233,7 +233,7 @@ def test_what_is_fixed_by_the_launch_is_named(client, campaign, manager):
     assert (refused["outcome"], refused["reason"]) == ("refused", "fixed_since_launch")
 
 
-def test_a_code_is_made_and_signed_the_same_each_time(client, create, manager):
+def test_code_has_the_same_token_each_time(client, create, manager):
     made = create()
 
     response = client.post(f"{URL}/{made['id']}/codes", json={"label": "Entrance"}, token=manager.token)
@@ -250,7 +250,7 @@ def test_a_code_is_made_and_signed_the_same_each_time(client, create, manager):
     assert code["token"] not in str(entry)
 
 
-def test_a_label_is_taken_once(client, create, manager):
+def test_second_code_with_one_label_is_refused(client, create, manager):
     made = create()
     client.post(f"{URL}/{made['id']}/codes", json={"label": "Entrance"}, token=manager.token)
 
@@ -274,7 +274,7 @@ def test_codes_are_listed_page_by_page(client, create, manager):
     assert rest["next_cursor"] is None
 
 
-def test_the_picture_of_a_code_is_an_svg(client, create, manager):
+def test_picture_of_code_is_svg(client, create, manager):
     made = create()
     code = client.post(f"{URL}/{made['id']}/codes", json={"label": 'Bar <&> "Grill"'}, token=manager.token).json
 
@@ -287,7 +287,7 @@ def test_the_picture_of_a_code_is_an_svg(client, create, manager):
     assert picture[0].text == 'Bar <&> "Grill"'
 
 
-def test_a_picture_may_be_asked_for_as_a_picture_and_as_nothing_else(client, create, manager):
+def test_picture_is_served_as_svg_only(client, create, manager):
     made = create()
     code = client.post(f"{URL}/{made['id']}/codes", json={"label": "Bar"}, token=manager.token).json
 
@@ -308,14 +308,14 @@ WRITES = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), [*((*read, None) for read in READS), *WRITES])
-def test_nobody_gets_in_without_a_token(client, db_clean, method, path, body):
+def test_request_without_token_is_refused(client, db_clean, method, path, body):
     url = URL + path.format(id=new_id(), code=new_id())
 
     assert client.request(method, url, json=body).status_code == 401
 
 
 @pytest.mark.parametrize(("method", "path", "body"), WRITES)
-def test_who_may_only_read_changes_nothing(client, campaign, member, assign, method, path, body):
+def test_creator_does_not_change_campaigns(client, campaign, member, assign, method, path, body):
     draft = campaign(launched=False)
     creator = assign(draft, member("Creator"))
 
@@ -326,14 +326,14 @@ def test_who_may_only_read_changes_nothing(client, campaign, member, assign, met
 
 
 @pytest.mark.parametrize(("method", "path", "body"), [*((*read, None) for read in READS), *WRITES])
-def test_a_fan_has_no_business_here(client, fan, method, path, body):
+def test_fan_is_refused(client, fan, method, path, body):
     url = URL + path.format(id=new_id(), code=new_id())
 
     assert client.request(method, url, json=body, token=fan().token).status_code == 403
 
 
 @pytest.mark.parametrize(("method", "path", "body"), [*((*read, None) for read in READS[1:]), *WRITES[1:]])
-def test_another_brands_campaign_is_not_found(client, campaign, make_brand, member, method, path, body):
+def test_campaign_of_another_brand_is_not_found(client, campaign, make_brand, member, method, path, body):
     foreign = campaign(launched=False)
     stranger = member("Brand Admin", make_brand("Other"))
 
@@ -343,7 +343,7 @@ def test_another_brands_campaign_is_not_found(client, campaign, make_brand, memb
 
 
 @pytest.mark.parametrize("path", ["/42", "/not-a-uuid/launch", "/00000000-0000-0000-0000-00000000000g"])
-def test_what_is_no_id_is_not_found(client, manager, path):
+def test_malformed_id_is_not_found(client, manager, path):
     response = client.get(URL + path, token=manager.token)
 
     assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")

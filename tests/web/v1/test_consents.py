@@ -1,4 +1,4 @@
-"""Consents over HTTP: given under a notice, taken back at once, one's own and nobody else's."""
+"""Consents over HTTP."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,7 @@ def missing(superuser, account, brand, *tiers):
         return cursor.fetchone()[0]
 
 
-def test_the_notice_can_be_read_by_anybody_and_checked_against_its_hash(client):
+def test_default_notice_is_public_and_matches_its_hash(client):
     notice = client.get("/api/v1/consent-notices/default", params={"locale": "es"})
 
     assert notice.status_code == 200
@@ -36,13 +36,13 @@ def test_the_notice_can_be_read_by_anybody_and_checked_against_its_hash(client):
 
 
 @pytest.mark.parametrize(("asked", "given"), [("es-MX", "es"), ("en-GB", "en"), ("fr", "en"), (None, "en")])
-def test_the_notice_comes_in_the_nearest_language(client, asked, given):
+def test_notice_is_in_the_nearest_language(client, asked, given):
     notice = client.get("/api/v1/consent-notices/default", params={"locale": asked} if asked else {})
 
     assert notice.json["locale"] == given
 
 
-def test_a_notice_that_the_client_has_is_not_sent_again(client):
+def test_notice_with_matching_etag_returns_304(client):
     first = client.get("/api/v1/consent-notices/default")
 
     again = client.get("/api/v1/consent-notices/default", headers={"If-None-Match": first.headers["ETag"]})
@@ -50,7 +50,7 @@ def test_a_notice_that_the_client_has_is_not_sent_again(client):
     assert (again.status_code, again.text) == (304, "")
 
 
-def test_a_consent_is_given_under_the_exact_notice_and_its_event_kept(client, fan, superuser):
+def test_consent_has_an_event_with_its_exact_notice(client, fan, superuser):
     phone = fan()
     notice = client.get("/api/v1/consent-notices/default", params={"locale": "es"}).json
 
@@ -63,7 +63,7 @@ def test_a_consent_is_given_under_the_exact_notice_and_its_event_kept(client, fa
     assert events_of(superuser, phone) == [("grant", "marketing", notice["sha256"], "es", "api")]
 
 
-def test_the_notice_is_in_the_persons_language_unless_another_is_asked_for(client):
+def test_consent_uses_the_notice_in_the_language_of_the_person(client):
     spanish = client.post("/api/v1/auth/anonymous", json={"locale": "es-AR"}).json["access_token"]
 
     given = client.post("/api/v1/consents", json={"tier": "essential"}, token=spanish)
@@ -71,7 +71,7 @@ def test_the_notice_is_in_the_persons_language_unless_another_is_asked_for(clien
     assert given.json["notice"]["locale"] == "es"
 
 
-def test_a_consent_in_force_is_returned_and_not_given_again(client, fan, superuser):
+def test_second_consent_returns_the_one_in_force(client, fan, superuser):
     phone = fan()
 
     first, again = (client.post("/api/v1/consents", json={"tier": "essential"}, token=phone.token) for _ in range(2))
@@ -81,7 +81,7 @@ def test_a_consent_in_force_is_returned_and_not_given_again(client, fan, superus
     assert len(events_of(superuser, phone)) == 1
 
 
-def test_a_consent_given_by_many_requests_at_once_is_one(client, fan, superuser):
+def test_concurrent_consents_create_one(client, fan, superuser):
     phone = fan()
     with ThreadPoolExecutor(8) as pool:
         asked = [
@@ -95,7 +95,7 @@ def test_a_consent_given_by_many_requests_at_once_is_one(client, fan, superuser)
     assert len(events_of(superuser, phone)) == 1
 
 
-def test_a_consent_taken_back_is_missing_at_once(client, brand, fan, superuser):
+def test_withdrawn_consent_is_missing_at_once(client, brand, fan, superuser):
     phone = fan()
     given = client.post("/api/v1/consents", json={"tier": "marketing"}, token=phone.token).json
     before = missing(superuser, phone, brand, "essential", "marketing")
@@ -110,7 +110,7 @@ def test_a_consent_taken_back_is_missing_at_once(client, brand, fan, superuser):
     assert (listed["active"], listed["revoked_at"] is None) == (False, False)
 
 
-def test_taking_a_consent_back_twice_changes_nothing(client, fan, superuser):
+def test_second_withdrawal_changes_nothing(client, fan, superuser):
     phone = fan()
     given = client.post("/api/v1/consents", json={"tier": "marketing"}, token=phone.token).json
 
@@ -120,7 +120,7 @@ def test_taking_a_consent_back_twice_changes_nothing(client, fan, superuser):
     assert len(events_of(superuser, phone)) == 2
 
 
-def test_a_consent_can_be_given_again_after_it_was_taken_back(client, fan):
+def test_withdrawn_consent_can_be_given_again(client, fan):
     phone = fan()
     first = client.post("/api/v1/consents", json={"tier": "marketing"}, token=phone.token).json
     client.delete(f"/api/v1/consents/{first['id']}", token=phone.token)
@@ -131,7 +131,7 @@ def test_a_consent_can_be_given_again_after_it_was_taken_back(client, fan):
     assert second.json["id"] != first["id"]
 
 
-def test_a_consent_for_one_brand_holds_for_no_other(client, fan, make_brand, superuser):
+def test_consent_for_one_brand_is_missing_for_another(client, fan, make_brand, superuser):
     phone, own, other = fan(), make_brand("Own"), make_brand("Other")
 
     given = client.post("/api/v1/consents", json={"tier": "marketing", "brand_id": str(own["id"])}, token=phone.token)
@@ -141,7 +141,7 @@ def test_a_consent_for_one_brand_holds_for_no_other(client, fan, make_brand, sup
     assert missing(superuser, phone, other, "marketing") == ["marketing"]
 
 
-def test_a_consent_that_has_run_out_is_missing_and_can_be_given_again(client, brand, fan, superuser):
+def test_expired_consent_is_missing_and_can_be_given_again(client, brand, fan, superuser):
     phone = fan("essential")
     superuser.cursor().execute("update consents set expires_at = now()")
 
@@ -155,7 +155,7 @@ def test_a_consent_that_has_run_out_is_missing_and_can_be_given_again(client, br
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_somebody_elses_consent_is_not_found(client, fan, method, superuser):
+def test_consent_of_another_person_is_not_found(client, fan, method, superuser):
     mine, yours = fan(), fan("essential")
     (given,) = client.get("/api/v1/consents", token=yours.token).json["items"]
 
@@ -177,7 +177,7 @@ def test_somebody_elses_consent_is_not_found(client, fan, method, superuser):
         ("unknown_notice", {"tier": "essential", "notice_id": str(new_id())}),
     ],
 )
-def test_a_consent_that_makes_no_sense_is_refused(client, fan, superuser, code, body):
+def test_invalid_consent_is_refused(client, fan, superuser, code, body):
     phone = fan()
 
     refused = client.post("/api/v1/consents", json=body, token=phone.token)
@@ -186,7 +186,7 @@ def test_a_consent_that_makes_no_sense_is_refused(client, fan, superuser, code, 
     assert events_of(superuser, phone) == []
 
 
-def test_consents_are_listed_in_pages_newest_first(client, fan):
+def test_consents_are_listed_newest_first_page_by_page(client, fan):
     phone = fan()
     tiers = ["essential", "analytics", "marketing"]
     for tier in tiers:

@@ -1,4 +1,4 @@
-"""Which notice is in force: every place that shows or takes a notice gives the same answer."""
+"""Notice in force: every request that shows or takes a notice uses the same one."""
 
 import pytest
 
@@ -12,7 +12,7 @@ DEFAULT_EN, DEFAULT_ES = (f"0197a000-0000-7000-8000-00000000000{number}" for num
 
 @pytest.fixture
 def shown(client, phone, fan, campaign, code_of, publish_notice):
-    """`shown(key)`: ids of the notice that a scan, a code, the default and a consent without notice show in English."""
+    """`shown(key)`: ids of the notices that a scan, a code, the default and a consent without notice use in English."""
 
     def ask(key="default"):
         code, person = code_of(campaign(notice_key=key)), fan()

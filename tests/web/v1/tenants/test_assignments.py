@@ -1,4 +1,4 @@
-"""Assignments: a creator sees the campaigns that they are assigned to and no others, in SQL already."""
+"""Assignments over HTTP and in the row policies: a Creator sees assigned campaigns only."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def seen(client, creator):
     return [one["name"] for one in client.get(URL, token=creator.token).json["items"]]
 
 
-def test_a_creator_sees_a_campaign_from_its_assignment_on_and_until_it_ends(client, campaign, manager, creator):
+def test_creator_sees_a_campaign_while_assigned(client, campaign, manager, creator):
     own, other = campaign("Own"), campaign("Other")
     path = f"{URL}/{own.id}/assignments/{creator.user_id}"
     before = seen(client, creator)
@@ -33,7 +33,7 @@ def test_a_creator_sees_a_campaign_from_its_assignment_on_and_until_it_ends(clie
     assert (given, taken, other_reads, codes) == ([204, 204], [204, 404], [404, 404], [1, 0])
 
 
-def test_a_creator_follows_no_job_since_jobs_are_of_all_campaigns(client, campaign, manager, creator, superuser):
+def test_creator_reads_no_jobs(client, campaign, manager, creator, superuser):
     other = campaign("Other", launched=False)
     job = client.post(f"/api/v1/campaigns/{other.id}/launch", token=manager.token).json["id"]
 
@@ -51,9 +51,7 @@ def test_a_creator_follows_no_job_since_jobs_are_of_all_campaigns(client, campai
     "table",
     ["campaigns", "qr_codes", "engagements", "scan_rollups", "campaign_audience", "qr_scans", "campaign_assignments"],
 )
-def test_the_database_itself_shows_a_creator_nothing_of_other_campaigns(
-    table, campaign, creator, assign, put_scan, fan, superuser
-):
+def test_row_policies_hide_other_campaigns_from_creator(table, campaign, creator, assign, put_scan, fan, superuser):
     own, other = campaign("Own"), campaign("Other")
     assign(own, creator)
     for one in (own, other):
@@ -76,7 +74,7 @@ def test_the_database_itself_shows_a_creator_nothing_of_other_campaigns(
     assert mine == (0 if table in ("qr_scans", "campaign_assignments") else 1)
 
 
-def test_assignments_are_listed_with_whoever_made_them(client, campaign, manager, creator, assign, member):
+def test_assignments_are_listed_with_their_author(client, campaign, manager, creator, assign, member):
     summer, second = campaign(), member("Creator")
     for one in (creator, second):
         assign(summer, one)
@@ -104,7 +102,7 @@ def test_only_creators_of_the_own_brand_are_assigned(client, campaign, manager, 
     assert put(fan()) == (404, "not_found")
 
 
-def test_another_brand_assigns_nobody_to_a_campaign(client, campaign, creator, member, make_brand):
+def test_another_brand_does_not_assign_to_a_campaign(client, campaign, creator, member, make_brand):
     summer, stranger = campaign(), member("Brand Admin", make_brand("Other"))
     path = f"{URL}/{summer.id}/assignments"
 
@@ -117,14 +115,14 @@ def test_another_brand_assigns_nobody_to_a_campaign(client, campaign, creator, m
     assert [answer.status_code for answer in answers] == [404] * 3
 
 
-def test_creators_assign_nobody_not_even_themselves(client, campaign, creator):
+def test_creator_does_not_assign(client, campaign, creator):
     path = f"{URL}/{campaign().id}/assignments"
 
     assert client.get(path, token=creator.token).status_code == 403
     assert client.put(f"{path}/{creator.user_id}", token=creator.token).status_code == 403
 
 
-def test_assignments_end_when_somebody_is_no_creator_any_more(client, campaign, creator, assign, member, superuser):
+def test_assignments_end_with_the_role_creator(client, campaign, creator, assign, member, superuser):
     boss, second = member("Brand Admin"), member("Creator")
     summer = campaign()
     for one in (creator, second):
@@ -140,7 +138,7 @@ def test_assignments_end_when_somebody_is_no_creator_any_more(client, campaign, 
         assert cursor.fetchone() == (0,)
 
 
-def test_an_assignment_is_on_the_record(client, campaign, manager, creator, superuser):
+def test_assignment_has_an_audit_entry(client, campaign, manager, creator, superuser):
     summer = campaign()
     client.put(f"{URL}/{summer.id}/assignments/{creator.user_id}", token=manager.token)
 

@@ -1,4 +1,4 @@
-"""Brands over HTTP: made by system admins, seen by their own members."""
+"""Brands over HTTP."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("fresh_limits")
 
 @pytest.fixture
 def invited(client, admin, drain, mailbox):
-    """A brand has been made and its first admin's mail has arrived; the brand and the token in the link."""
+    """A new brand, and the token in the mail to its first admin."""
     made = client.post("/api/v1/brands", json=BRAND, token=admin.token)
     drain()
     return made.json, mailbox.token("boss@acme.example")
@@ -32,7 +32,7 @@ def accept(client, token, **fields):
     return client.post("/api/v1/auth/accept-invitation", json=body)
 
 
-def test_a_system_admin_makes_a_brand_and_its_first_admin_follows_the_link(client, invited):
+def test_first_admin_of_new_brand_accepts_and_signs_in(client, invited):
     brand, token = invited
 
     accepted = accept(client, token)
@@ -45,7 +45,7 @@ def test_a_system_admin_makes_a_brand_and_its_first_admin_follows_the_link(clien
     assert client.get(f"/api/v1/brands/{brand['id']}", token=session["access_token"]).json == brand
 
 
-def test_a_new_brand_says_where_it_is(client, admin):
+def test_new_brand_has_a_location(client, admin):
     made = client.post("/api/v1/brands", json={**BRAND, "settings": {"locale": "es"}}, token=admin.token)
 
     assert made.status_code == 201
@@ -54,7 +54,7 @@ def test_a_new_brand_says_where_it_is(client, admin):
     assert client.get(made.headers["Location"], token=admin.token).json == made.json
 
 
-def test_making_a_brand_twice_under_one_key_makes_one(client, admin, drain, mailbox):
+def test_idempotency_key_creates_one_brand(client, admin, drain, mailbox):
     headers = {"Idempotency-Key": "one"}
 
     answers = [client.post("/api/v1/brands", json=BRAND, token=admin.token, headers=headers) for _ in range(2)]
@@ -66,7 +66,7 @@ def test_making_a_brand_twice_under_one_key_makes_one(client, admin, drain, mail
     assert len(mailbox.to("boss@acme.example")) == 1
 
 
-def test_an_invitation_is_good_once(client, invited):
+def test_invitation_is_accepted_once(client, invited):
     _, token = invited
     accept(client, token)
 
@@ -75,7 +75,7 @@ def test_an_invitation_is_good_once(client, invited):
     assert (again.status_code, again.json["code"]) == (404, "link_invalid")
 
 
-def test_an_invitation_runs_out(client, invited, superuser):
+def test_expired_invitation_is_refused(client, invited, superuser):
     _, token = invited
     superuser.cursor().execute("update app.invitations set expires_at = now()")
 
@@ -84,7 +84,7 @@ def test_an_invitation_runs_out(client, invited, superuser):
     assert (late.status_code, late.json["code"]) == (404, "link_invalid")
 
 
-def test_an_invitation_stays_good_while_the_password_is_refused(client, invited):
+def test_refused_password_leaves_the_invitation_open(client, invited):
     _, token = invited
 
     refused = accept(client, token, password="boss@acme.example")
@@ -93,7 +93,7 @@ def test_an_invitation_stays_good_while_the_password_is_refused(client, invited)
     assert accept(client, token).status_code == 200
 
 
-def test_the_link_of_a_sign_up_is_no_invitation(client, drain, mailbox, db_clean):
+def test_link_of_sign_up_is_refused_as_invitation(client, drain, mailbox, db_clean):
     client.post("/api/v1/auth/signup", json={"email": "ana@example.com", "password": "una clave muy larga"})
     drain()
 
@@ -102,7 +102,7 @@ def test_the_link_of_a_sign_up_is_no_invitation(client, drain, mailbox, db_clean
     assert (refused.status_code, refused.json["code"]) == (404, "link_invalid")
 
 
-def test_a_fan_who_accepts_an_invitation_becomes_the_member_with_the_new_password(client, drain, mailbox, invited):
+def test_fan_who_accepts_becomes_member_with_new_password(client, drain, mailbox, invited):
     brand, token = invited
     client.post("/api/v1/auth/signup", json={"email": "boss@acme.example", "password": "una clave muy larga"})
     drain()
@@ -119,7 +119,7 @@ def test_a_fan_who_accepts_an_invitation_becomes_the_member_with_the_new_passwor
     assert client.get("/api/v1/users/me", token=fan["access_token"]).status_code == 401
 
 
-def test_a_brand_for_an_address_with_an_account_is_not_made(client, admin):
+def test_brand_for_address_with_account_is_not_created(client, admin):
     refused = client.post("/api/v1/brands", json={**BRAND, "admin_email": admin.email}, token=admin.token)
 
     assert (refused.status_code, refused.json["code"]) == (409, "email_in_use")
@@ -140,13 +140,13 @@ def test_a_brand_for_an_address_with_an_account_is_not_made(client, admin):
         ("id", {**BRAND, "id": "01a2031c-841c-7709-875d-666ded17ceb1"}),
     ],
 )
-def test_a_brand_that_is_not_valid_is_refused_by_field(client, admin, field, body):
+def test_invalid_brand_is_refused_by_field(client, admin, field, body):
     refused = client.post("/api/v1/brands", json=body, token=admin.token)
 
     assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, field)
 
 
-def test_brands_are_listed_in_pages_newest_first(client, admin, make_brand):
+def test_brands_are_listed_newest_first_page_by_page(client, admin, make_brand):
     names = [make_brand(f"Brand {number}")["name"] for number in range(5)]
 
     listed, cursor = [], None
@@ -161,7 +161,7 @@ def test_brands_are_listed_in_pages_newest_first(client, admin, make_brand):
     assert listed == names[::-1]
 
 
-def test_a_cursor_of_another_list_is_refused(client, admin, fan, make_brand):
+def test_cursor_of_another_list_is_refused(client, admin, fan, make_brand):
     for _ in range(2):
         make_brand()
     cursor = client.get("/api/v1/brands", params={"limit": 1}, token=admin.token).json["next_cursor"]
@@ -171,7 +171,7 @@ def test_a_cursor_of_another_list_is_refused(client, admin, fan, make_brand):
     assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "cursor")
 
 
-def test_a_member_sees_the_own_brand_and_no_other(client, make_brand, member):
+def test_member_reads_the_own_brand_only(client, make_brand, member):
     own, other = make_brand("Own"), make_brand("Other")
     for role in ("Brand Admin", "Campaign Manager", "Creator"):
         token = member(role, own).token
@@ -180,7 +180,7 @@ def test_a_member_sees_the_own_brand_and_no_other(client, make_brand, member):
         assert (refused.status_code, refused.json["code"]) == (404, "not_found")
 
 
-def test_only_system_admins_list_and_make_brands(client, brand, fan, member, superuser):
+def test_only_system_admins_list_and_create_brands(client, brand, fan, member, superuser):
     for somebody in (member(), fan()):
         assert client.get("/api/v1/brands", token=somebody.token).status_code == 403
         assert client.post("/api/v1/brands", json=BRAND, token=somebody.token).status_code == 403
@@ -192,7 +192,7 @@ def test_only_system_admins_list_and_make_brands(client, brand, fan, member, sup
         assert cursor.fetchall() == [("refused", "forbidden")] * 2
 
 
-def test_making_a_brand_is_in_its_own_trail_without_the_address(client, admin, superuser):
+def test_audit_entry_of_new_brand_hides_the_address(client, admin, superuser):
     made = client.post("/api/v1/brands", json=BRAND, token=admin.token).json
 
     with superuser.cursor() as cursor:
@@ -205,7 +205,7 @@ def test_making_a_brand_is_in_its_own_trail_without_the_address(client, admin, s
     assert "boss" not in str(details).lower()
 
 
-def test_brands_are_found_by_a_part_of_their_name(client, admin, make_brand):
+def test_brands_are_found_by_part_of_their_name(client, admin, make_brand):
     for name in ("Acme Shoes", "100% Acme", "Other"):
         make_brand(name)
 
@@ -217,7 +217,7 @@ def test_brands_are_found_by_a_part_of_their_name(client, admin, make_brand):
     assert found(name="acme", status="archived") == []
 
 
-def test_a_brand_admin_changes_name_and_settings_of_the_own_brand(client, brand, member, superuser):
+def test_brand_admin_changes_name_and_settings(client, brand, member, superuser):
     boss, url = member(), f"/api/v1/brands/{brand['id']}"
     client.patch(url, json={"settings": {"locale": "es", "color": "#ff8800"}}, token=boss.token)
 
@@ -239,7 +239,7 @@ def test_a_brand_admin_changes_name_and_settings_of_the_own_brand(client, brand,
 NEW = ("settings.timezone", "settings.support_email")
 
 
-def test_nobody_overwrites_a_brand_that_they_have_not_seen(client, brand, member):
+def test_change_of_outdated_brand_is_refused(client, brand, member):
     boss, url = member(), f"/api/v1/brands/{brand['id']}"
     seen = client.get(url, token=boss.token).headers["ETag"]
     client.patch(url, json={"name": "Meanwhile"}, token=boss.token)
@@ -249,7 +249,7 @@ def test_nobody_overwrites_a_brand_that_they_have_not_seen(client, brand, member
     assert (late.status_code, client.get(url, token=boss.token).json["name"]) == (412, "Meanwhile")
 
 
-def test_only_admins_change_a_brand_and_only_their_own(client, make_brand, member, admin):
+def test_only_admins_change_their_own_brand(client, make_brand, member, admin):
     own, other = make_brand("Own"), make_brand("Other")
     url = f"/api/v1/brands/{own['id']}"
     change = {"json": {"name": "x"}}
@@ -259,7 +259,7 @@ def test_only_admins_change_a_brand_and_only_their_own(client, make_brand, membe
     assert client.patch(url, token=admin.token, **change).status_code == 200
 
 
-def test_an_archived_brand_has_nobody_who_acts_for_it(client, admin, brand, member, campaign):
+def test_archived_brand_has_no_sessions_and_no_active_campaigns(client, admin, brand, member, campaign):
     boss, live = member(), campaign()
     url = f"/api/v1/brands/{brand['id']}"
 
@@ -277,7 +277,7 @@ def test_an_archived_brand_has_nobody_who_acts_for_it(client, admin, brand, memb
     assert client.get(f"/api/v1/campaigns/{live.id}", token=token).json["status"] == "Paused"
 
 
-def test_archiving_twice_changes_nothing(client, admin, brand):
+def test_second_archiving_changes_nothing(client, admin, brand):
     url = f"/api/v1/brands/{brand['id']}/archive"
 
     first, second = (client.put(url, token=admin.token).json for _ in range(2))
@@ -285,9 +285,7 @@ def test_archiving_twice_changes_nothing(client, admin, brand):
     assert first == second
 
 
-def test_a_brand_that_is_archived_while_a_campaign_goes_live_waits_and_pauses_it(
-    client, admin, brand, campaign, manager, superuser
-):
+def test_archiving_waits_for_an_activation_and_pauses_it(client, admin, brand, campaign, manager, superuser):
     draft = campaign(launched=False)
     url = f"/api/v1/brands/{brand['id']}/archive"
 
@@ -302,9 +300,7 @@ def test_a_brand_that_is_archived_while_a_campaign_goes_live_waits_and_pauses_it
 
 
 @pytest.mark.parametrize("move", ["launch", "resume"])
-def test_a_campaign_that_is_about_to_go_live_while_its_brand_is_archived_does_not(
-    admin, brand, campaign, manager, superuser, move
-):
+def test_transition_to_active_waits_for_archiving_and_is_refused(admin, brand, campaign, manager, superuser, move):
     one = campaign(launched=move == "resume")
     if move == "resume":
         with manager.acting():
@@ -337,7 +333,7 @@ def status_of(superuser, campaign_id):
         return cursor.fetchone()[0]
 
 
-def test_a_launch_that_an_archived_brand_has_asked_for_does_not_go_live(client, admin, brand, campaign, manager):
+def test_launch_of_archived_brand_does_not_activate(client, admin, brand, campaign, manager):
     draft = campaign(launched=False)
     client.put(f"/api/v1/brands/{brand['id']}/archive", token=admin.token)
 
@@ -345,7 +341,7 @@ def test_a_launch_that_an_archived_brand_has_asked_for_does_not_go_live(client, 
         launch.activate(draft.id)
 
 
-def test_who_locks_a_brand_is_in_the_way_of_nothing_that_refers_to_it(admin, brand, superuser):
+def test_locked_brand_does_not_block_rows_that_refer_to_it(admin, brand, superuser):
     with admin.acting(), closing(psycopg2.connect(superuser.dsn)) as other, other.cursor() as cursor:
         brands.get_for_update(brand["id"])
         cursor.execute("select from public.brands where id = %s for key share nowait", (brand["id"],))

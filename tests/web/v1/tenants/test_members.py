@@ -1,4 +1,4 @@
-"""Members of a brand over HTTP: who they are, what they become, how they come and go."""
+"""Members and invitations over HTTP."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,7 +32,7 @@ def trail(superuser, action):
         return cursor.fetchall()
 
 
-def test_members_are_listed_in_pages_and_by_role(client, url, boss, member):
+def test_members_are_listed_page_by_page_and_by_role(client, url, boss, member):
     creators = [member("Creator") for _ in range(3)]
 
     first = client.get(f"{url}/members", params={"role": "Creator", "limit": 2}, token=boss.token).json
@@ -43,7 +43,7 @@ def test_members_are_listed_in_pages_and_by_role(client, url, boss, member):
     assert len(client.get(f"{url}/members", token=boss.token).json["items"]) == 4
 
 
-def test_a_new_role_bites_at_the_next_request(client, url, boss, member, superuser):
+def test_change_of_role_ends_tokens_with_the_old_role(client, url, boss, member, superuser):
     creator = member("Creator")
 
     changed = client.patch(f"{url}/members/{creator.user_id}", json={"role": "Campaign Manager"}, token=boss.token)
@@ -55,7 +55,7 @@ def test_a_new_role_bites_at_the_next_request(client, url, boss, member, superus
     assert details == {"before": {"role": "Creator"}, "after": {"role": "Campaign Manager"}}
 
 
-def test_whoever_is_taken_out_of_a_brand_is_out_at_once_and_keeps_the_account(client, url, boss, member):
+def test_removed_member_loses_access_and_keeps_the_account(client, url, boss, member):
     manager = member("Campaign Manager")
 
     removed = client.delete(f"{url}/members/{manager.user_id}", token=boss.token)
@@ -67,7 +67,7 @@ def test_whoever_is_taken_out_of_a_brand_is_out_at_once_and_keeps_the_account(cl
     assert (user["id"], user["role"], user["brand_id"]) == (str(manager.user_id), "Fan", None)
 
 
-def test_whoever_was_taken_out_can_be_invited_again(client, url, boss, member, drain, mailbox):
+def test_removed_member_can_be_invited_again(client, url, boss, member, drain, mailbox):
     manager = member("Campaign Manager")
     client.delete(f"{url}/members/{manager.user_id}", token=boss.token)
 
@@ -79,7 +79,7 @@ def test_whoever_was_taken_out_can_be_invited_again(client, url, boss, member, d
     assert client.get(f"{url}/members/{manager.user_id}", token=boss.token).json["role"] == "Creator"
 
 
-def test_the_last_brand_admin_stays_one(client, url, boss, member, admin):
+def test_last_brand_admin_is_neither_demoted_nor_removed(client, url, boss, member, admin):
     member("Campaign Manager")
     own = f"{url}/members/{boss.user_id}"
 
@@ -93,13 +93,13 @@ def test_the_last_brand_admin_stays_one(client, url, boss, member, admin):
     assert client.patch(own, json={"role": "Brand Admin"}, token=boss.token).status_code == 200
 
 
-def test_one_of_two_admins_may_step_down(client, url, boss, member):
+def test_one_of_two_admins_may_be_demoted(client, url, boss, member):
     member("Brand Admin")
 
     assert client.patch(f"{url}/members/{boss.user_id}", json={"role": "Creator"}, token=boss.token).status_code == 200
 
 
-def test_suspended_admin_is_no_other_brand_admin(client, url, boss, member, admin):
+def test_suspended_admin_does_not_count_as_other_brand_admin(client, url, boss, member, admin):
     suspended = member("Brand Admin")
     client.put(f"/api/v1/users/{suspended.user_id}/suspension", json={"reason": "lost phone"}, token=admin.token)
 
@@ -108,7 +108,7 @@ def test_suspended_admin_is_no_other_brand_admin(client, url, boss, member, admi
     assert answer.json["code"] == "last_brand_admin"
 
 
-def test_two_admins_who_take_each_other_out_leave_one(client, url, boss, member):
+def test_concurrent_removals_leave_one_admin(client, url, boss, member):
     other = member("Brand Admin")
 
     with ThreadPoolExecutor(2) as pool:
@@ -119,7 +119,7 @@ def test_two_admins_who_take_each_other_out_leave_one(client, url, boss, member)
 
 
 @pytest.mark.parametrize("role", ["System Admin", "Fan", "Owner", ""])
-def test_nobody_becomes_in_a_brand_what_nobody_in_a_brand_is(client, url, boss, member, role, admin):
+def test_role_outside_of_brands_is_refused_by_field(client, url, boss, member, role, admin):
     creator = member("Creator")
     for token in (boss.token, admin.token):
         changed = client.patch(f"{url}/members/{creator.user_id}", json={"role": role}, token=token)
@@ -130,7 +130,7 @@ def test_nobody_becomes_in_a_brand_what_nobody_in_a_brand_is(client, url, boss, 
 
 
 @pytest.mark.parametrize("role", ROLES[1:])
-def test_only_admins_change_who_belongs_to_the_brand(client, url, member, role, superuser, boss):
+def test_only_brand_admins_change_members(client, url, member, role, superuser, boss):
     somebody, creator = member(role), member("Creator")
     answers = [
         client.patch(f"{url}/members/{somebody.user_id}", json={"role": "Brand Admin"}, token=somebody.token),
@@ -142,7 +142,7 @@ def test_only_admins_change_who_belongs_to_the_brand(client, url, member, role, 
     assert [outcome for *_, outcome, _ in trail(superuser, "member.change_role")] == ["refused"]
 
 
-def test_another_brands_members_are_not_there(client, url, boss, make_brand, member):
+def test_members_of_another_brand_are_not_found(client, url, boss, make_brand, member):
     other = make_brand("Other")
     stranger, theirs = member("Brand Admin", other), f"/api/v1/brands/{other['id']}"
     for brand_url in (url, theirs):
@@ -158,7 +158,7 @@ def test_another_brands_members_are_not_there(client, url, boss, make_brand, mem
     assert client.post(f"{theirs}/invitations", **invite).status_code == 404
 
 
-def test_an_invitation_is_made_listed_and_accepted(client, url, boss, drain, mailbox):
+def test_invitation_is_sent_listed_and_accepted(client, url, boss, drain, mailbox):
     made = client.post(f"{url}/invitations", json={"email": "New@Acme.example", "role": "Creator"}, token=boss.token)
     drain()
     opened = client.get(made.headers["Location"], token=boss.token).json
@@ -171,7 +171,7 @@ def test_an_invitation_is_made_listed_and_accepted(client, url, boss, drain, mai
     assert {one["email"]: one["status"] for one in found}["new@acme.example"] == "accepted"
 
 
-def test_a_mail_is_written_in_the_brands_language(client, url, boss, drain, mailbox):
+def test_mail_is_written_in_the_language_of_the_brand(client, url, boss, drain, mailbox):
     client.patch(url, json={"settings": {"locale": "es"}}, token=boss.token)
     client.post(f"{url}/invitations", json={"email": "new@acme.example", "role": "Creator"}, token=boss.token)
     drain()
@@ -179,7 +179,7 @@ def test_a_mail_is_written_in_the_brands_language(client, url, boss, drain, mail
     assert mailbox.to("new@acme.example")[0]["Subject"].startswith("Te invitan")
 
 
-def test_a_revoked_invitation_is_good_for_nothing(client, url, boss, drain, mailbox):
+def test_revoked_invitation_is_invalid(client, url, boss, drain, mailbox):
     made = client.post(f"{url}/invitations", json={"email": "new@acme.example", "role": "Creator"}, token=boss.token)
     drain()
 
@@ -206,11 +206,11 @@ ENDS = {
         f"/api/v1/users/{one}/suspension", json={"reason": "stolen"}, token=admin.token
     ),
 }
-"""Acts after which a member may no longer invite, by their audit action."""
+"""Requests after which a member may no longer invite, by their audit action."""
 
 
 @pytest.mark.parametrize("action", ENDS)
-def test_invitation_by_a_member_who_may_no_longer_invite_is_revoked(
+def test_invitation_of_sender_who_may_no_longer_invite_is_revoked(
     client, url, boss, member, admin, drain, mailbox, superuser, action
 ):
     sender = member("Brand Admin")
@@ -281,7 +281,7 @@ def test_invitations_whose_sender_was_deleted_are_listed_and_void(client, url, b
     assert {one["id"]: one["invited_by"] for one in listed}[made.json["id"]] is None
 
 
-def test_an_invitation_is_sent_again_and_good_for_another_week(client, url, boss, drain, mailbox, superuser):
+def test_invitation_sent_again_is_valid_for_another_week(client, url, boss, drain, mailbox, superuser):
     made = client.post(f"{url}/invitations", json={"email": "new@acme.example", "role": "Creator"}, token=boss.token)
     resend = made.headers["Location"] + "/resend"
     at_once = client.post(resend, token=boss.token)
@@ -308,7 +308,7 @@ def test_invitation_sent_again_on_several_days_is_mailed_each_time(client, url, 
     assert len(mailbox.to("new@acme.example")) == invitations.MAILS_AN_HOUR + 1
 
 
-def test_no_invitation_into_an_archived_brand_is_sent_again(client, url, boss, admin, superuser):
+def test_invitation_into_archived_brand_is_not_sent_again(client, url, boss, admin, superuser):
     made = client.post(f"{url}/invitations", json={"email": "new@acme.example", "role": "Creator"}, token=boss.token)
     superuser.cursor().execute("update app.invitations set sent_at = sent_at - interval '2 minutes'")
     client.put(f"{url}/archive", token=admin.token)
@@ -318,7 +318,7 @@ def test_no_invitation_into_an_archived_brand_is_sent_again(client, url, boss, a
     assert (refused.status_code, refused.json["code"]) == (409, "brand_archived")
 
 
-def test_an_address_is_invited_once_until_the_invitation_is_over(client, url, boss, superuser):
+def test_address_has_one_open_invitation_of_a_brand(client, url, boss, superuser):
     body = {"email": "new@acme.example", "role": "Creator"}
     answers = [client.post(f"{url}/invitations", json=body, token=boss.token) for _ in range(2)]
     superuser.cursor().execute("update app.invitations set expires_at = now()")
@@ -331,7 +331,7 @@ def test_an_address_is_invited_once_until_the_invitation_is_over(client, url, bo
     assert states == ["open", "expired"]
 
 
-def test_a_brand_admin_does_not_learn_who_has_an_account(client, url, boss, admin, make_brand, member):
+def test_brand_admin_does_not_learn_who_has_an_account(client, url, boss, admin, make_brand, member):
     stranger = member("Creator", make_brand("Other"))
     answers = [
         client.post(f"{url}/invitations", json={"email": email, "role": "Creator"}, token=boss.token)
@@ -341,7 +341,7 @@ def test_a_brand_admin_does_not_learn_who_has_an_account(client, url, boss, admi
     assert [answer.status_code for answer in answers] == [201] * 3
 
 
-def test_invitations_of_several_brands_at_once_fill_nobody_s_inbox(member, make_brand, superuser, monkeypatch):
+def test_concurrent_invitations_of_brands_keep_the_limit_of_mails(member, make_brand, superuser, monkeypatch):
     monkeypatch.setattr(invitations, "MAILS_AN_HOUR", 1)
     first, second = (member(brand=make_brand(name)) for name in ("First", "Second"))
 
@@ -367,9 +367,7 @@ def test_invitations_of_several_brands_at_once_fill_nobody_s_inbox(member, make_
         assert cursor.fetchone() == (1,)
 
 
-def test_somebody_elses_member_is_not_taken_over_by_an_invitation(
-    client, url, boss, make_brand, member, drain, mailbox
-):
+def test_member_of_another_brand_does_not_accept_an_invitation(client, url, boss, make_brand, member, drain, mailbox):
     stranger = member("Brand Admin", make_brand("Other"))
     client.post(f"{url}/invitations", json={"email": stranger.email, "role": "Creator"}, token=boss.token)
     drain()
@@ -381,7 +379,7 @@ def test_somebody_elses_member_is_not_taken_over_by_an_invitation(
     assert client.get("/api/v1/users/me", token=stranger.token).json["role"] == "Brand Admin"
 
 
-def test_nobodys_inbox_is_filled_by_brands_that_invite_them(client, make_brand, member, drain, mailbox):
+def test_mails_to_one_address_are_limited_across_brands(client, make_brand, member, drain, mailbox):
     brands = [make_brand(f"Brand {number}") for number in range(7)]
     for brand in brands:
         url = f"/api/v1/brands/{brand['id']}/invitations"
@@ -393,7 +391,7 @@ def test_nobodys_inbox_is_filled_by_brands_that_invite_them(client, make_brand, 
     assert len(mailbox.to("victim@example.com")) == 5
 
 
-def test_a_brand_invites_so_many_people_a_day(client, url, boss, brand, superuser):
+def test_brand_has_a_daily_limit_of_invitations(client, url, boss, brand, superuser):
     superuser.cursor().execute(
         "insert into app.invitations (id, brand_id, email, role_id, expires_at)"
         " select gen_random_uuid(), %s, n || '@many.example', 3, now() + interval '7 days'"
@@ -406,7 +404,7 @@ def test_a_brand_invites_so_many_people_a_day(client, url, boss, brand, superuse
     assert (refused.status_code, refused.json["code"]) == (429, "too_many_invitations")
 
 
-def test_an_invitation_is_on_the_record_without_the_address(client, url, boss, superuser):
+def test_audit_entry_of_invitation_hides_the_address(client, url, boss, superuser):
     client.post(f"{url}/invitations", json={"email": "new@acme.example", "role": "Creator"}, token=boss.token)
 
     ((user_id, _, outcome, details),) = trail(superuser, "invitation.create")
