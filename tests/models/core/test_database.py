@@ -1,17 +1,33 @@
 """Transactions: identity, begin and end, deferred statements, lost connections."""
 
+from datetime import timedelta
+from uuid import UUID, uuid4
+
 import peewee
 import pytest
 from psycopg2.extensions import connection
 
 from models.core import context
 from models.core.context import Identity
-from models.core.database import db, execute, row, rows, transaction, value
-from models.core.errors import Problem
+from models.core.database import (
+    after_commit,
+    db,
+    execute,
+    execute_deferred,
+    new_id,
+    now,
+    row,
+    rows,
+    transaction,
+    uuid7_time,
+    value,
+)
+from models.core.errors import Conflict, Problem
 
 pytestmark = pytest.mark.usefixtures("db_clean")
 
 ENGINE = Identity("worker", "none")
+APPEND = "SELECT set_config('test.said', trim(coalesce(current_setting('test.said', true), '') || ' ' || %s), true)"
 
 
 def backend() -> int:
@@ -129,3 +145,112 @@ def test_nested_transaction_of_one_login_is_refused() -> None:
         with pytest.raises(RuntimeError, match="open already"), transaction(ENGINE):
             pass
         assert value("SELECT 1") == 1
+
+
+def test_deferred_statements_run_in_order_before_the_next_one() -> None:
+    with transaction(ENGINE):
+        for text in ("first", "second", "third"):
+            execute_deferred(APPEND, (text,))
+        assert value("SELECT current_setting('test.said')") == "first second third"
+
+
+def test_deferred_statements_run_before_a_statement_with_named_parameters() -> None:
+    with transaction(ENGINE):
+        execute_deferred(APPEND, ("100%s",))
+        assert row("SELECT current_setting('test.said') AS said, %(n)s AS n", {"n": 7}) == {"said": "100%s", "n": 7}
+
+
+def test_deferred_statement_without_a_next_one_runs_with_commit(superuser: connection) -> None:
+    with transaction(ENGINE):
+        execute_deferred("SELECT set_config('application_name', %s, false)", ("deferred",))
+    with transaction(ENGINE):
+        assert value("SELECT current_setting('application_name')") == "deferred"
+        execute_deferred("SELECT set_config('application_name', 'again', false)")
+        value("SELECT 1")
+        assert value("SELECT current_setting('application_name')") == "again"
+
+
+def test_deferred_statement_does_not_run_after_a_rollback() -> None:
+    def work() -> None:
+        with transaction(ENGINE):
+            value("SELECT 1")
+            execute_deferred("SELECT set_config('application_name', 'lost', false)")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        work()
+    with transaction(ENGINE):
+        assert value("SELECT current_setting('application_name')") != "lost"
+
+
+def test_error_of_a_deferred_statement_is_raised_by_the_next_one() -> None:
+    def work(*, with_next: bool) -> None:
+        with transaction(context.unauthenticated()):
+            execute_deferred("SELECT app.refuse(409, 'group_is_over')")
+            if with_next:
+                value("SELECT 1")
+                raise AssertionError("the error comes with the next statement")
+
+    for with_next in (True, False):
+        with pytest.raises(Conflict) as refused:
+            work(with_next=with_next)
+        assert refused.value.code == "group_is_over"
+
+
+def test_transaction_that_failed_to_commit_leaves_a_usable_connection() -> None:
+    with pytest.raises(Conflict), transaction(ENGINE, closing=("SELECT app.refuse(409, 'conflict')", ())):
+        first = backend()
+
+    with transaction(ENGINE):
+        assert (backend(), value("SELECT current_user::text")) == (first, "app_worker")
+
+
+def test_connection_lost_after_the_first_statement_is_not_retried(superuser: connection) -> None:
+    ran = []
+
+    def work() -> None:
+        with transaction(ENGINE):
+            ran.append(backend())
+            with superuser.cursor() as cursor:
+                cursor.execute("select pg_terminate_backend(%s, 2000)", (ran[0],))
+            execute_deferred("SELECT 1")
+            ran.append(backend())
+
+    with pytest.raises(peewee.OperationalError):
+        work()
+    assert len(ran) == 1
+
+
+def test_after_commit_calls_back_once_and_not_after_a_rollback() -> None:
+    called: list[str] = []
+    with transaction(ENGINE):
+        after_commit(lambda: called.append("committed"))
+        value("SELECT 1")
+        assert called == []
+
+    def fail() -> None:
+        with transaction(ENGINE):
+            after_commit(lambda: called.append("rolled back"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    with transaction(ENGINE):
+        value("SELECT 1")
+    assert called == ["committed"]
+
+
+def test_transactions_of_two_logins_are_independent() -> None:
+    with transaction(ENGINE):
+        with transaction(context.unauthenticated()):
+            assert value("SELECT current_user::text") == "app_public"
+        assert value("SELECT current_user::text") == "app_worker"
+
+
+def test_uuid7_time_is_the_creation_time_or_none() -> None:
+    made = uuid7_time(new_id())
+
+    assert made is not None
+    assert abs(now() - made) < timedelta(minutes=1)
+    assert uuid7_time(uuid4()) is None
+    assert uuid7_time(UUID(int=0xFFFFFFFFFFFF << 80 | 7 << 76 | 2 << 62)) is None
