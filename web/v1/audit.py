@@ -1,4 +1,4 @@
-"""The audit trail: who did what to which record. Whoever reads it is in it."""
+"""`/api/v1/audit-logs`: search and export the audit trail. Reading it is recorded in it."""
 
 import csv
 import io
@@ -24,47 +24,55 @@ from web.http.pagination import Cursor, Limit
 from web.http.thread_pool import patiently
 
 EXPORT_PAGE = 500
-"""Entries that an export holds in memory at a time."""
+"""Entries of an export that are in memory at a time."""
 
 _PERIOD = {"since": "from", "until": "to", "actor_id": "actor"}
 _BYTE_ORDER_MARK = "\ufeff"  # Without it, spreadsheets on Windows read UTF-8 as a code page.
-_FORMULA_SIGNS = "=+-@"
-_BLANK_SIGNS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols without a visible shape
+_FORMULA_STARTS = "=+-@"
+_BLANK_CHARACTERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols without a visible shape
 
 Action = Annotated[
     str,
     msgspec.Meta(
         max_length=100,
         pattern=r"^[a-z0-9_-]+\.([a-z0-9_.-]+|\*)$(?!\n)",
-        description="`campaign.update`, or `campaign.*` for all of a subject.",
+        description="`campaign.update`, or `campaign.*` for all acts on a subject.",
     ),
 ]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
-RECORD = "The record's id or key: what was acted on, or shown in a list."
-FIELD = "What was changed of the record: `name`, or `config.scan_limit` for all that is below."
+RECORD = "Id or key of the record: of the act, or shown in a list."
+FIELD = "Changed member of the record: `name`, or `config.scan_limit` with all its members."
 RequestId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{8,64}$(?!\n)", description="An `X-Request-Id`.")]
 
 
 class AuditFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename=_PERIOD):
-    """Which entries: `from` ≤ when it was done < `to`."""
+    """Conditions on entries. `from` is inclusive, `to` exclusive."""
 
     action: Action | None = None
-    actor_id: Annotated[UUID, msgspec.Meta(description="The person, or the API key, that did it.")] | None = None
+    actor_id: Annotated[UUID, msgspec.Meta(description="Person or API key that acted.")] | None = None
     session_id: UUID | None = None
-    table: Annotated[Name, msgspec.Meta(description="The table of the record, e.g. `campaigns`.")] | None = None
+    table: Annotated[Name, msgspec.Meta(description="Table of the record, for example `campaigns`.")] | None = None
     record: Annotated[Name, msgspec.Meta(description=RECORD)] | None = None
     field: Annotated[Name, msgspec.Meta(description=FIELD)] | None = None
-    outcome: Annotated[Literal["ok", "refused", "failed"], msgspec.Meta(description="How it ended.")] | None = None
-    reason: Annotated[Name, msgspec.Meta(description="Why it was refused, e.g. `out_of_reach`.")] | None = None
+    outcome: Annotated[Literal["ok", "refused", "failed"], msgspec.Meta(description="Outcome of the act.")] | None = (
+        None
+    )
+    reason: (
+        Annotated[
+            Name,
+            msgspec.Meta(description="Code of the refusal, e.g. `out_of_reach`, or a person's reason."),
+        ]
+        | None
+    ) = None
     request_id: RequestId | None = None
-    address: Annotated[Name, msgspec.Meta(description="Where it came from.")] | None = None
+    address: Annotated[Name, msgspec.Meta(description="Address of the client.")] | None = None
     brand_id: UUID | None = None
     since: Instant | None = None
     until: Instant | None = None
 
     @property
     def filter(self) -> trail.Filter:
-        """As the rules take it."""
+        """Return the conditions of the data layer."""
         return trail.Filter(
             action=self.action,
             user_id=self.actor_id,
@@ -83,14 +91,14 @@ class AuditFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rena
 
 
 class AuditQuery(AuditFilter, kw_only=True, rename=_PERIOD):
-    """Which entries, and which page of them."""
+    """Conditions on entries, and the page of the result."""
 
     limit: Limit = 25
     cursor: Cursor | None = None
 
 
-class DoneByOut(msgspec.Struct):
-    """Who did it; `job_id` where a job did."""
+class AuditActorOut(msgspec.Struct):
+    """Person, API key or job that acted. `job_id` is null unless a job acted."""
 
     user_id: UUID | None
     role: str | None
@@ -98,8 +106,8 @@ class DoneByOut(msgspec.Struct):
     job_id: UUID | None
 
 
-class TargetOut(msgspec.Struct):
-    """What it was done to."""
+class AuditTargetOut(msgspec.Struct):
+    """Record of the act."""
 
     table: str | None
     record_id: UUID | None
@@ -107,22 +115,23 @@ class TargetOut(msgspec.Struct):
 
 
 class EntryOut(msgspec.Struct, kw_only=True):
-    """An entry. `details` has `before` and `after` of what was changed, personal values as keyed hashes.
+    """Entry of the audit trail.
 
-    `erased` names personal values that have been erased and are null here: `address`, `user_agent`, `reason`, or a
-    path in `details`, such as `before.email`.
+    `details` has `before` and `after` with the changed members of the record, personal values as keyed hashes. For a
+    list, `shown` has the ids of the people or records in it. For a refusal, `operation` and `status` describe the
+    request, and `count` is the number of refusals that the entry combines.
 
-    For a list, `shown` has the ids of the people or records in it. For a refusal, `operation` and `status` are those of
-    the request, and `count` is the number of refusals that the entry combines.
+    `erased` names personal values that have been erased and are null here: `address`, `user_agent`, `reason`, or a path
+    in `details`, such as `before.email`.
 
-    `seq` is its place in its brand's chain; it has one within a second.
+    `seq` is the position in the chain of the brand. It is set within a second.
     """
 
     id: UUID
     at: Instant
     action: str
-    actor: DoneByOut
-    target: TargetOut
+    actor: AuditActorOut
+    target: AuditTargetOut
     outcome: str
     reason: str | None
     details: dict[str, Any]
@@ -136,13 +145,13 @@ class EntryOut(msgspec.Struct, kw_only=True):
 
     @classmethod
     def of(cls, entry: trail.Entry) -> "EntryOut":
-        """An entry as those see it who may."""
+        """Return the entry as the API shows it."""
         return cls(
             id=entry.id,
             at=entry.timestamp,
             action=entry.action,
-            actor=DoneByOut(entry.user_id, entry.actor_role, entry.session_id, entry.job_id),
-            target=TargetOut(entry.table_name, entry.record_id, entry.record_key),
+            actor=AuditActorOut(entry.user_id, entry.actor_role, entry.session_id, entry.job_id),
+            target=AuditTargetOut(entry.table_name, entry.record_id, entry.record_key),
             outcome=entry.outcome,
             reason=entry.reason,
             details=entry.details,
@@ -157,7 +166,7 @@ class EntryOut(msgspec.Struct, kw_only=True):
 
 
 class AuditLogs:
-    """`/api/v1/audit-logs`: a brand's audit trail; a system admin's is everybody's."""
+    """`/api/v1/audit-logs`: the audit trail of a brand, or of all brands for a system admin."""
 
     @endpoint(query=AuditQuery, response=Page[EntryOut], permission="audit:read", audit="audit.read")
     def on_get(self, req: Request, resp: Response) -> None:
@@ -165,7 +174,7 @@ class AuditLogs:
         asked: AuditQuery = req.context.query
         scope = f"audit-logs:{asked.filter}"
         found = trail.find(asked.filter, asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=scope))
-        _say_what_was_read(req, asked)
+        _record_conditions(req, asked)
         items = [EntryOut.of(entry) for entry in found]
         resp.media = page_of(items, asked.limit, lambda entry: (entry.at, entry.id), scope=scope)
 
@@ -181,7 +190,7 @@ class AuditLog:
 
 
 class AuditCsv:
-    """`/api/v1/audit-logs/export.csv`: the trail for a spreadsheet."""
+    """`/api/v1/audit-logs/export.csv`: the audit trail for a spreadsheet."""
 
     @endpoint(
         query=AuditFilter,
@@ -193,7 +202,7 @@ class AuditCsv:
     def on_get(self, req: Request, resp: Response) -> None:
         """Export the audit trail as CSV (UTF-8 with a byte order mark), the newest entries first.
 
-        A cell that a spreadsheet would run as a formula begins with a `'`.
+        A `'` is put before a cell that a spreadsheet would run as a formula.
         """
         _export(req, resp, _csv_head(), _csv, "")
         resp.content_type = "text/csv; charset=utf-8"
@@ -201,7 +210,7 @@ class AuditCsv:
 
 
 class AuditJson:
-    """`/api/v1/audit-logs/export.json`: the trail for programs."""
+    """`/api/v1/audit-logs/export.json`: the audit trail for programs."""
 
     @endpoint(
         query=AuditFilter,
@@ -211,48 +220,50 @@ class AuditJson:
         recent=True,
     )
     def on_get(self, req: Request, resp: Response) -> None:
-        """Export the audit trail as JSON, the newest entries first. An export that was cut short is no JSON."""
+        """Export the audit trail as JSON, the newest entries first. An incomplete export is not valid JSON."""
         _export(req, resp, "[", _json, "\n]\n")
         resp.content_type = "application/json"
         resp.downloadable_as = "audit-logs.json"
 
 
 Render = Callable[[Sequence[trail.Entry], bool], str]
-"""Some entries as text; whether they are the first ones."""
+"""Function that returns entries as text; its second argument is whether they are the first ones."""
 
 
 def _export(req: Request, resp: Response, head: str, render: Render, foot: str) -> None:
     asked: AuditFilter = req.context.query
-    _say_what_was_read(req, asked)
-    which, at = asked.filter, now()
-    # What is written from now on, the entry of this export for one, doesn't prolong it.
-    which = replace(which, until=min(which.until or at, at))
-    resp.stream = _texts(req.context.kit, req.context.identity, which, (head, render, foot))
+    _record_conditions(req, asked)
+    conditions, at = asked.filter, now()
+    # Leave out entries from now on. Otherwise the entry of this export would be part of it.
+    conditions = replace(conditions, until=min(conditions.until or at, at))
+    resp.stream = _texts(req.context.kit, req.context.identity, conditions, (head, render, foot))
 
 
 async def _texts(
-    kit: Kit, identity: Identity, which: trail.Filter, form: tuple[str, Render, str]
+    kit: Kit, identity: Identity, conditions: trail.Filter, form: tuple[str, Render, str]
 ) -> AsyncIterator[bytes]:
-    """An export, page by page, each read in a transaction of its own: a session that ends, ends it."""
+    """Yield an export page by page. Each page has its own transaction, so the end of the session ends the export."""
     head, render, foot = form
     yield head.encode()
-    place: tuple[datetime, UUID] | None = None
+    position: tuple[datetime, UUID] | None = None
     while True:
-        found: list[trail.Entry] = await patiently(kit.pool, _read, kit, identity, which, place)
+        found: list[trail.Entry] = await patiently(kit.pool, _read, kit, identity, conditions, position)
         if found:
-            yield render(found, place is None).encode()
-            place = (found[-1].timestamp, found[-1].id)
+            yield render(found, position is None).encode()
+            position = (found[-1].timestamp, found[-1].id)
         if len(found) < EXPORT_PAGE:
             break
     yield foot.encode()
 
 
-def _read(kit: Kit, identity: Identity, which: trail.Filter, place: tuple[datetime, UUID] | None) -> list[trail.Entry]:
+def _read(
+    kit: Kit, identity: Identity, conditions: trail.Filter, position: tuple[datetime, UUID] | None
+) -> list[trail.Entry]:
     with kit.transaction(identity, timeout=30.0):
-        return trail.find(which, EXPORT_PAGE, place)
+        return trail.find(conditions, EXPORT_PAGE, position)
 
 
-def _say_what_was_read(req: Request, asked: AuditFilter) -> None:
+def _record_conditions(req: Request, asked: AuditFilter) -> None:
     conditions = {name: part for name, part in msgspec.to_builtins(asked).items() if part is not None}
     audited(req, table="audit_logs", after=conditions, brand_id=asked.brand_id)
 
@@ -280,7 +291,7 @@ def _lines(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A value as a spreadsheet may show it: what begins like a formula, which it would run, begins with a quote."""
+    """Return a value as the text of a cell, with a `'` before a text that a spreadsheet would run as a formula."""
     match value:
         case None:
             return ""
@@ -297,14 +308,14 @@ def _cell(value: Any) -> str:
 
 
 def _is_formula(text: str) -> bool:
-    """Return whether a spreadsheet may run this text: its first visible sign, full-width or not, begins a formula."""
-    first = next((sign for sign in text if not _is_invisible(sign)), "")
-    return text[:1] in ("\t", "\r", "\n") or unicodedata.normalize("NFKC", first).startswith(tuple(_FORMULA_SIGNS))
+    """Return whether a spreadsheet may run this text: its first visible character begins a formula."""
+    first = next((character for character in text if not _is_invisible(character)), "")
+    return text[:1] in ("\t", "\r", "\n") or unicodedata.normalize("NFKC", first).startswith(tuple(_FORMULA_STARTS))
 
 
-def _is_invisible(sign: str) -> bool:
+def _is_invisible(character: str) -> bool:
     """Return whether this is a blank, a control or format character, or a combining mark."""
-    return unicodedata.category(sign)[0] in "ZCM" or sign in _BLANK_SIGNS
+    return unicodedata.category(character)[0] in "ZCM" or character in _BLANK_CHARACTERS
 
 
 ROUTES: list[tuple[str, object]] = [
