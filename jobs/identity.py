@@ -7,4 +7,4 @@ from models.identity import accounts
 @actor("accounts.expire", runs_as="system")
 def expire_accounts() -> None:
     """Delete expired sign-ups, sessions, links and counters, and idle anonymous people who took part in nothing."""
-    accounts.clean_up()
+    accounts.delete_expired()

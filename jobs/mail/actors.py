@@ -78,15 +78,15 @@ def send_invitation(invitation_id: UUID) -> None:
         _send_link("invitation", invited["email"], invited["locale"], link, brand=invited["brand"])
 
 
-@mail_actor("mail.second_factor_required", runs_as="brand")
-def send_second_factor_required(user_id: UUID) -> None:
+@mail_actor("mail.mfa_required", runs_as="brand")
+def send_mfa_required(user_id: UUID) -> None:
     """Notify a member of the date from which their brand requires MFA, unless they have set it up."""
     with own_transaction():
-        notice = members.second_factor_mail(user_id)
+        notice = members.mfa_mail(user_id)
     if notice:
         at = notice["required_from"].astimezone(ZoneInfo(notice["timezone"]))
         _send(
-            "second_factor_required",
+            "mfa_required",
             notice["email"],
             notice["locale"],
             link=settings.frontend_url,
@@ -99,7 +99,7 @@ def send_second_factor_required(user_id: UUID) -> None:
 def send_account_notice(user_id: UUID, template: str) -> None:
     """Notify a person of a change of their account, with the named template."""
     with own_transaction():
-        owner = accounts.owner(user_id)
+        owner = accounts.mail_recipient(user_id)
     if owner:
         _send(template, owner["email"], owner["locale"], link=settings.frontend_url)
 

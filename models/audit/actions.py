@@ -59,7 +59,7 @@ ACTIONS = {
     "request.refuse": "be refused at an endpoint whose acts are not recorded",
     "scan.record": "be refused while recording a scan",
     "session.end": "end a session",
-    "session.reauthenticate": "confirm the identity again",
+    "session.step_up": "confirm the identity again",
     "session.refresh": "refresh a session",
     "session.start": "sign in",
     "session.verify": "show the second factor",

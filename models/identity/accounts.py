@@ -45,7 +45,7 @@ _KEPT = {
     "authenticators": SIGNUP_LIFETIME,
     "sign_in_attempts": timedelta(),
 }
-"""Kinds of rows that `clean_up` deletes, and how long each is kept once it has expired."""
+"""Kinds of rows that `delete_expired` deletes, and how long each is kept once it has expired."""
 
 SIGNUP = "signup"
 """Purpose of the link of a sign-up."""
@@ -121,7 +121,7 @@ def protect(field: str, content: Any) -> Any:
     return f"hmac:{keys.keyed_hash('audit-value', field.encode(), str(content).encode()).hex()[:32]}"
 
 
-def origin() -> str:
+def request_origin() -> str:
     """Where the request in hand comes from, as JSON for the functions that act before identity."""
     return json.dumps(asdict(context.request_info()))
 
@@ -131,7 +131,7 @@ def mail_counter(purpose: str, whose: str) -> bytes:
     return keys.keyed_hash("mails", purpose.encode(), emails.fingerprint(whose))
 
 
-def me() -> Profile:
+def own_profile() -> Profile:
     """The caller's own profile."""
     identity = context.current()
     assert identity is not None
@@ -141,7 +141,7 @@ def me() -> Profile:
     return Profile(**found, role=identity.user_role or "", consent_tiers=consents.tiers_in_force())
 
 
-def own_name() -> tuple[str | None, str | None]:
+def own_email_and_name() -> tuple[str | None, str | None]:
     """Return the caller's own address and name; for requests about credentials, which read no more of the profile."""
     identity = context.current()
     assert identity is not None
@@ -151,15 +151,15 @@ def own_name() -> tuple[str | None, str | None]:
     return found[0], found[1]
 
 
-def get_own_for_update() -> Profile:
+def get_own_profile_for_update() -> Profile:
     """The caller's own profile, which nobody else changes before this transaction ends."""
     identity = context.current()
     assert identity is not None
     execute("SELECT FROM public.users WHERE id = %s FOR NO KEY UPDATE", (identity.user_id,))
-    return me()
+    return own_profile()
 
 
-def update_me(before: Profile, changes: Mapping[str, Any]) -> Profile:
+def update_own_profile(before: Profile, changes: Mapping[str, Any]) -> Profile:
     """Change the caller's own profile; how it is then.
 
     Args:
@@ -179,10 +179,10 @@ def update_me(before: Profile, changes: Mapping[str, Any]) -> Profile:
         User.update(**fields, updated_at=peewee.fn.clock_timestamp()).where(User.id == before.id).execute()
     if tiers is not None:
         consents.set_tiers(tiers, source="profile")
-    return me()
+    return own_profile()
 
 
-def clean_up() -> dict[str, int]:
+def delete_expired() -> dict[str, int]:
     """Delete expired sign-ups, sessions, links and counters, and idle anonymous people who took part in nothing.
 
     Returns:
@@ -196,7 +196,7 @@ def signup_mail(signup_id: UUID) -> dict[str, Any] | None:
     return row("SELECT * FROM app.signup_mail(%s)", (signup_id,))
 
 
-def owner(user_id: UUID) -> dict[str, Any] | None:
+def mail_recipient(user_id: UUID) -> dict[str, Any] | None:
     """Who is written to about an account: `email`, `locale`; None if there is nobody any more. For system jobs."""
     return row("SELECT * FROM app.account_mail(%s)", (user_id,))
 

@@ -21,7 +21,7 @@ from models.core.database import Row, new_id, row, rows, transaction, value
 from models.core.errors import Conflict, Invalid, NotFound, Unauthenticated
 
 PREFIX = "cpk_"
-MOST = 50
+MAX_KEYS = 50
 """Keys of one brand that are good at a time."""
 
 _SECRET, _CHECK = 32, 4  # bytes
@@ -40,7 +40,7 @@ class ApiKeyInvalid(Unauthenticated):
 
 
 class TooManyApiKeys(Conflict):
-    """The brand has `MOST` keys that are good."""
+    """The brand has `MAX_KEYS` keys that are good."""
 
     code = "too_many_api_keys"
 
@@ -95,7 +95,7 @@ def create(name: str, scopes: list[str], lifetime: timedelta) -> tuple[ApiKey, s
 
     Raises:
         Invalid: a scope is none that the caller may give to a key.
-        TooManyApiKeys: the brand has `MOST` of them.
+        TooManyApiKeys: the brand has `MAX_KEYS` of them.
     """
     grantable = {found["scope"] for found in rows("SELECT app.grantable_scopes() AS scope")}
     if unknown := sorted(set(scopes) - grantable):
@@ -103,7 +103,7 @@ def create(name: str, scopes: list[str], lifetime: timedelta) -> tuple[ApiKey, s
     key_id, text = new_id(), _make()
     value(
         "SELECT app.create_api_key(%s, %s, %s, %s, %s, %s, %s)",
-        (key_id, name, text[:_SHOWN], _hash(text, keys.active_version()), sorted(set(scopes)), lifetime, MOST),
+        (key_id, name, text[:_SHOWN], _hash(text, keys.active_version()), sorted(set(scopes)), lifetime, MAX_KEYS),
     )
     return get(key_id), text
 

@@ -35,17 +35,17 @@ class SamePassword(Conflict):
     code = "same_password"
 
 
-def forget_password(email: str) -> None:
+def request_password_reset(email: str) -> None:
     """Have a link for a new password mailed to whoever has this address; it takes as long if nobody does.
 
     Args:
         email: the address, normalised.
     """
     execute(
-        "SELECT app.forget_password(%s, %s, %s, %s, %s, %s, %s)",
+        "SELECT app.request_password_reset(%s, %s, %s, %s, %s, %s, %s)",
         (
             *(new_id(), email, accounts.mail_counter(RESET, email), MAILS, MAIL_WINDOW),
-            *(_expiry(RESET_LIFETIME), accounts.origin()),
+            *(_expiry(RESET_LIFETIME), accounts.request_origin()),
         ),
     )
     after_commit(notify_relay)
@@ -68,7 +68,7 @@ def reset_password(identity: Identity, token: str, password: str) -> None:
     passwords.require_good(password, owner["email"], owner["name"])
     password_hash = passwords.hash(password)
     with transaction(identity):
-        execute("SELECT app.reset_password(%s, %s, %s)", (reset_id, password_hash, accounts.origin()))
+        execute("SELECT app.reset_password(%s, %s, %s)", (reset_id, password_hash, accounts.request_origin()))
         after_commit(notify_relay)
 
 
@@ -87,7 +87,7 @@ def change_password(identity: Identity, present: str, new: str) -> None:
     if not passwords.verify(stored, present):
         raise WrongPassword
     with transaction(identity):
-        email, name = accounts.own_name()
+        email, name = accounts.own_email_and_name()
     passwords.require_good(new, email or "", name, field="new_password")
     if present == new:
         raise SamePassword
@@ -95,7 +95,7 @@ def change_password(identity: Identity, present: str, new: str) -> None:
     with transaction(identity):
         done = value(
             "SELECT app.change_password(%s, %s, %s, %s)",
-            (stored, new_hash, step_up.key(identity), accounts.origin()),
+            (stored, new_hash, step_up.key(identity), accounts.request_origin()),
         )
         if done:
             trail.record("password.change", table="users", record_id=identity.user_id)
@@ -104,7 +104,7 @@ def change_password(identity: Identity, present: str, new: str) -> None:
         raise WrongPassword
 
 
-def ask_email_change(identity: Identity, email: str) -> dict[str, Any]:
+def request_email_change(identity: Identity, email: str) -> dict[str, Any]:
     """Have a link mailed to the address that the caller wants, or word that it has an account.
 
     Returns what the audit trail may show of it: `before` and `after`.
@@ -116,15 +116,15 @@ def ask_email_change(identity: Identity, email: str) -> dict[str, Any]:
     Raises:
         Forbidden: no account of the caller's signs in with an address here.
     """
-    present, _ = accounts.own_name()
+    present, _ = accounts.own_email_and_name()
     audited = {
         "before": {"email": accounts.protect("email", present)},
         "after": {"email": accounts.protect("email", email)},
     }
     counted = [accounts.mail_counter(CONFIRM, whose) for whose in (email, str(identity.user_id))]
     execute(
-        "SELECT app.ask_email_change(%s, %s, %s, %s, %s, %s, %s, %s)",
-        (new_id(), email, audited, counted, MAILS, MAIL_WINDOW, _expiry(CHANGE_LIFETIME), accounts.origin()),
+        "SELECT app.request_email_change(%s, %s, %s, %s, %s, %s, %s, %s)",
+        (new_id(), email, audited, counted, MAILS, MAIL_WINDOW, _expiry(CHANGE_LIFETIME), accounts.request_origin()),
     )
     after_commit(notify_relay)
     return audited
@@ -137,7 +137,7 @@ def confirm_email_change(token: str) -> None:
         LinkInvalid: the link is not ours, has been used, is too old, or another account has the address by now.
     """
     change_id = signed_links.read(CONFIRM, token)
-    execute("SELECT app.confirm_email_change(%s, %s, %s)", (change_id, _expiry(UNDO), accounts.origin()))
+    execute("SELECT app.confirm_email_change(%s, %s, %s)", (change_id, _expiry(UNDO), accounts.request_origin()))
     after_commit(notify_relay)
 
 
@@ -155,7 +155,7 @@ def undo_email_change(identity: Identity, token: str) -> None:
     with transaction(identity):
         execute(
             "SELECT app.undo_email_change(%s, %s, %s, %s, %s)",
-            (change_id, unknown, new_id(), _expiry(RESET_LIFETIME), accounts.origin()),
+            (change_id, unknown, new_id(), _expiry(RESET_LIFETIME), accounts.request_origin()),
         )
         after_commit(notify_relay)
 

@@ -18,7 +18,7 @@ from models.identity.sessions import Person
 from models.jobs.ledger import notify_relay
 
 WINDOW = timedelta(minutes=15)
-MOST = 5
+MAX_ATTEMPTS = 5
 """Codes that may be tried within `WINDOW` by whoever knows the password."""
 
 RECOVERY_CODES = 10
@@ -57,7 +57,7 @@ class Enrolment:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class MfaStatus:
     """Since when there is an authenticator, if there is one, how many recovery codes are left, and from when on the
     person's role or brand asks for one, if it does.
     """
@@ -68,18 +68,18 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Raised:
+class ElevatedSession:
     """A session that has shown the second factor, and the token that acts in it now."""
 
     access_token: str
     person: Person
 
 
-def standing() -> Standing:
+def status() -> MfaStatus:
     """The caller's."""
-    found = row("SELECT * FROM app.second_factor()")
+    found = row("SELECT * FROM app.mfa_status()")
     assert found is not None
-    return Standing(**found)
+    return MfaStatus(**found)
 
 
 def enrol(identity: Identity, label: str) -> Enrolment:
@@ -99,7 +99,7 @@ def enrol(identity: Identity, label: str) -> Enrolment:
     return Enrolment(secret, totp.uri(secret, label))
 
 
-def confirm(identity: Identity, code: str) -> tuple[Raised, list[str]]:
+def confirm(identity: Identity, code: str) -> tuple[ElevatedSession, list[str]]:
     """Make the authenticator that has been enrolled the caller's, and end their other sessions.
 
     Opens its own transactions, as `verify` does.
@@ -118,14 +118,14 @@ def confirm(identity: Identity, code: str) -> tuple[Raised, list[str]]:
         after_commit(notify_relay)
         return row(
             "SELECT * FROM app.confirm_totp(%s, %s, %s, %s, %s)",
-            (factor["id"], step, hashes, _key(identity), accounts.origin()),
+            (factor["id"], step, hashes, _key(identity), accounts.request_origin()),
         )
 
     record = partial(trail.record, "mfa.confirm", table="users", record_id=identity.user_id)
     return _show(identity, code, take, record, confirmed=False), codes
 
 
-def verify(identity: Identity, code: str, action: str = VERIFY) -> Raised:
+def verify(identity: Identity, code: str, action: str = VERIFY) -> ElevatedSession:
     """Take a code of the caller's authenticator, once; the session may do everything from then on.
 
     Opens its own transactions: an attempt counts, however it ends. `action` names the audit entry of the success.
@@ -138,14 +138,14 @@ def verify(identity: Identity, code: str, action: str = VERIFY) -> Raised:
     def take(factor: dict[str, Any], step: int) -> dict[str, Any] | None:
         sealed = _with_present_key(identity, factor)
         return row(
-            "SELECT * FROM app.take_code(%s, %s, %s, %s, %s)",
+            "SELECT * FROM app.use_totp_code(%s, %s, %s, %s, %s)",
             (factor["id"], step, sealed and sealed.secret, sealed and sealed.key_version, _key(identity)),
         )
 
     return _show(identity, code, take, partial(_record_shown, identity, action, recovery=False), confirmed=True)
 
 
-def recover(identity: Identity, recovery_code: str) -> Raised:
+def recover(identity: Identity, recovery_code: str) -> ElevatedSession:
     """Take a recovery code in place of the authenticator's; each is good once.
 
     Raises:
@@ -155,7 +155,9 @@ def recover(identity: Identity, recovery_code: str) -> Raised:
     _begin(identity, confirmed=True)
     hashes = [_hash(identity, recovery_code, version) for version in keys.versions()]
     with transaction(identity):
-        found = row("SELECT * FROM app.take_recovery_code(%s, %s, %s)", (hashes, _key(identity), accounts.origin()))
+        found = row(
+            "SELECT * FROM app.use_recovery_code(%s, %s, %s)", (hashes, _key(identity), accounts.request_origin())
+        )
         if found:
             _record_shown(identity, VERIFY, recovery=True)
         after_commit(notify_relay)
@@ -172,7 +174,7 @@ def replace_recovery_codes(identity: Identity) -> list[str]:
     """
     codes = _new_recovery_codes()
     hashes = [_hash(identity, code) for code in codes]
-    execute("SELECT app.replace_recovery_codes(%s, %s)", (hashes, accounts.origin()))
+    execute("SELECT app.replace_recovery_codes(%s, %s)", (hashes, accounts.request_origin()))
     after_commit(notify_relay)
     return codes
 
@@ -184,7 +186,7 @@ def remove() -> None:
         Mandatory: a system admin has to have one, and a member of a brand that demands it.
         NotEnrolled: there is none.
     """
-    execute("SELECT app.remove_totp(%s)", (accounts.origin(),))
+    execute("SELECT app.remove_totp(%s)", (accounts.request_origin(),))
     after_commit(notify_relay)
 
 
@@ -196,7 +198,7 @@ def reset(user_id: UUID) -> None:
         OwnAccount: it is the caller's.
         NotEnrolled: there is none.
     """
-    execute("SELECT app.reset_second_factor(%s, %s)", (user_id, accounts.origin()))
+    execute("SELECT app.reset_mfa(%s, %s)", (user_id, accounts.request_origin()))
     after_commit(notify_relay)
 
 
@@ -207,7 +209,7 @@ def _show(
     record: Callable[[], None],
     *,
     confirmed: bool,
-) -> Raised:
+) -> ElevatedSession:
     factor = _begin(identity, confirmed=confirmed)
     if factor["id"] is not None:
         step = totp.step_of(totp.unseal(_sealed(factor), _user(identity)), _plain(code))
@@ -226,8 +228,8 @@ def _record_shown(identity: Identity, action: str, *, recovery: bool) -> None:
 def _begin(identity: Identity, *, confirmed: bool) -> dict[str, Any]:
     with transaction(identity):
         found = row(
-            "SELECT * FROM app.begin_code(%s, %s, %s, %s, %s)",
-            (confirmed, _key(identity), MOST, WINDOW, accounts.origin()),
+            "SELECT * FROM app.begin_mfa_attempt(%s, %s, %s, %s, %s)",
+            (confirmed, _key(identity), MAX_ATTEMPTS, WINDOW, accounts.request_origin()),
         )
         after_commit(notify_relay)
     assert found is not None
@@ -236,10 +238,10 @@ def _begin(identity: Identity, *, confirmed: bool) -> dict[str, Any]:
     return found
 
 
-def _raised(identity: Identity, found: dict[str, Any]) -> Raised:
+def _raised(identity: Identity, found: dict[str, Any]) -> ElevatedSession:
     person = Person(**found)
     assert identity.session_id is not None
-    return Raised(sessions.access_token(identity.session_id, person), person)
+    return ElevatedSession(sessions.access_token(identity.session_id, person), person)
 
 
 def _sealed(factor: dict[str, Any]) -> totp.Sealed:

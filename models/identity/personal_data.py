@@ -119,7 +119,7 @@ PERSONAL = (
         ),
     ),
     Table(
-        name="app.departed_users",
+        name="app.deleted_users",
         purpose="Refuse the old tokens of a deleted account.",
         retention="without limit",
         found_by="user_id",

@@ -18,16 +18,16 @@ Scope = Literal["this", "others", "all"]
 
 MfaStep = Literal["verify", "enrol"]
 
-GRACE = timedelta(seconds=10)
+REUSE_GRACE = timedelta(seconds=10)
 """How long a refresh token that has been used leads to its successor, although that has been used, too."""
 
-REFRESHES_AN_HOUR = 60
+MAX_REFRESHES_PER_HOUR = 60
 """How often one session may be refreshed within an hour; an access token lasts for an hour."""
 
 WINDOW = timedelta(minutes=15)
-MOST_HERE = 10
+MAX_ATTEMPTS_PER_NETWORK = 10
 """Attempts to sign in to one account from one network within `WINDOW`."""
-MOST_EVERYWHERE = 100
+MAX_ATTEMPTS_PER_ACCOUNT = 100
 """Attempts to sign in to one account within `WINDOW`, from networks that it has not been used from lately."""
 
 
@@ -35,7 +35,7 @@ class InvalidCredentials(Unauthenticated):
     """The address and the password are not those of an account; it isn't said which of them is wrong."""
 
     code = "invalid_credentials"
-    is_audited = False  # app.fail_sign_in has, with the account that was meant
+    is_audited = False  # app.record_failed_sign_in has, with the account that was meant
 
 
 class RefreshTokenInvalid(Unauthenticated):
@@ -77,7 +77,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class SessionSummary:
     """A session that lives, as its person sees it."""
 
     id: UUID
@@ -123,7 +123,10 @@ def sign_in(email: str, password: str, network: str) -> Session:
             if session := _start(attempt, new_hash):
                 return session
     with transaction(context.unauthenticated().on_credentials()):
-        execute("SELECT app.fail_sign_in(%s, %s, %s)", (attempt.user_id, attempt.account, accounts.origin()))
+        execute(
+            "SELECT app.record_failed_sign_in(%s, %s, %s)",
+            (attempt.user_id, attempt.account, accounts.request_origin()),
+        )
         after_commit(notify_relay)
     raise InvalidCredentials
 
@@ -133,7 +136,7 @@ def _begin(email: str, network: str) -> tuple[_Attempt, int]:
     here = keys.keyed_hash("sign-in", account, network.encode())
     found = row(
         "SELECT user_id, password_hash, retry_after FROM app.begin_sign_in(%s, %s, %s, %s, %s, %s, %s)",
-        (email, here, account, MOST_HERE, MOST_EVERYWHERE, WINDOW, network),
+        (email, here, account, MAX_ATTEMPTS_PER_NETWORK, MAX_ATTEMPTS_PER_ACCOUNT, WINDOW, network),
     )
     assert found is not None
     return _Attempt(found["user_id"], found["password_hash"], account, here), found["retry_after"]
@@ -152,7 +155,7 @@ def _start(attempt: _Attempt, new_hash: str | None) -> Session | None:
             refresh_token.hash,
             attempt.here,
             attempt.account,
-            accounts.origin(),
+            accounts.request_origin(),
         ),
     )
     after_commit(notify_relay)
@@ -164,7 +167,7 @@ def sign_in_anonymously(locale: str = "en") -> Session:
     session_id, user_id, refresh_token = new_id(), new_id(), refresh_tokens.new()
     execute(
         "SELECT app.sign_in_anonymously(%s, %s, %s, %s, %s, %s, %s)",
-        (session_id, user_id, locale, *lifetimes(), refresh_token.hash, accounts.origin()),
+        (session_id, user_id, locale, *lifetimes(), refresh_token.hash, accounts.request_origin()),
     )
     person = Person(user_id, None, None, locale, context.FAN, None, is_anonymous=True)
     return started(session_id, refresh_token, person)
@@ -173,13 +176,13 @@ def sign_in_anonymously(locale: str = "en") -> Session:
 def refresh(text: str) -> Session:
     """Go on with a session: another access token, which says what the person is now, and another refresh token.
 
-    A token is good once. Sent again within `GRACE` (two tabs asked at once), or while its successor has not been used
+    A token is good once. Sent again within `REUSE_GRACE` (two tabs asked at once), or while its successor has not been used
     (the answer got lost), it leads to the same successor. Otherwise two have the token, and the session ends. Opens its
     own transaction.
 
     Raises:
         RefreshTokenInvalid: it is none of ours, its session is over, or this has just ended it.
-        TooManyRefreshes: the session was refreshed `REFRESHES_AN_HOUR` times within the hour.
+        TooManyRefreshes: the session was refreshed `MAX_REFRESHES_PER_HOUR` times within the hour.
     """
     token, successor = RefreshToken(text), refresh_tokens.new()
     with transaction(context.unauthenticated().on_credentials()):
@@ -189,10 +192,10 @@ def refresh(text: str) -> Session:
                 token.hash,
                 successor.hash,
                 token.seal(successor),
-                GRACE,
+                REUSE_GRACE,
                 lifetimes()[0],
-                REFRESHES_AN_HOUR,
-                accounts.origin(),
+                MAX_REFRESHES_PER_HOUR,
+                accounts.request_origin(),
             ),
         )
         after_commit(notify_relay)
@@ -214,7 +217,7 @@ def _invalid(outcome: str, session_id: UUID | None, person: Mapping[str, Any]) -
     return refusal
 
 
-def own(limit: int, after: tuple[datetime, UUID] | None = None) -> list[Open]:
+def list_own(limit: int, after: tuple[datetime, UUID] | None = None) -> list[SessionSummary]:
     """The caller's own sessions that live, newest first.
 
     Args:
@@ -222,7 +225,8 @@ def own(limit: int, after: tuple[datetime, UUID] | None = None) -> list[Open]:
         after: `created_at` and `id` of the one that they come behind.
     """
     return [
-        Open(**found) for found in rows("SELECT * FROM app.own_sessions(%s, %s, %s)", (*(after or (None, None)), limit))
+        SessionSummary(**found)
+        for found in rows("SELECT * FROM app.own_sessions(%s, %s, %s)", (*(after or (None, None)), limit))
     ]
 
 

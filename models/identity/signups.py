@@ -46,7 +46,7 @@ def sign_up(email: str, locale: str) -> None:
             MAILS,
             MAIL_WINDOW,
             signed_links.MAIL_PERIOD + accounts.SIGNUP_LIFETIME,
-            accounts.origin(),
+            accounts.request_origin(),
         ),
     )
     after_commit(notify_relay)
@@ -89,7 +89,7 @@ def verify(
         raise AlreadyRegistered
     _require_notice(consent_tiers, notice_id)
     with transaction(unauthenticated().on_credentials()):
-        email = value("SELECT app.signup_owner(%s)", (signup_id,))
+        email = value("SELECT app.signup_email(%s)", (signup_id,))
     passwords.require_good(password, email, name)
     password_hash = passwords.hash(password)
     session_id, refresh_token = new_id() if is_fan else None, refresh_tokens.new()
@@ -99,7 +99,7 @@ def verify(
             (
                 *(signup_id, new_id(), password_hash, name, locale, sorted(set(consent_tiers)), notice_id, session_id),
                 *sessions.lifetimes(),
-                *(refresh_token.hash, accounts.origin()),
+                *(refresh_token.hash, accounts.request_origin()),
             ),
         )
         after_commit(notify_relay)

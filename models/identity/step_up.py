@@ -12,7 +12,7 @@ RECENT = timedelta(minutes=10)
 """How long whoever has shown a password or a code counts as having just done so."""
 
 WINDOW = timedelta(minutes=15)
-MOST = 10
+MAX_ATTEMPTS = 10
 """Attempts to show a password or a code that one account has within `WINDOW`, from all of its sessions."""
 
 
@@ -49,8 +49,8 @@ def with_password(identity: context.Identity, password: str) -> None:
     stored = own_password(identity)
     if passwords.verify(stored, password):
         with transaction(identity):
-            if value("SELECT app.reauthenticate(%s, %s)", (key(identity), stored)):
-                trail.record("session.reauthenticate", table="sessions", record_id=identity.session_id)
+            if value("SELECT app.step_up(%s, %s)", (key(identity), stored)):
+                trail.record("session.step_up", table="sessions", record_id=identity.session_id)
                 return
     raise WrongPassword
 
@@ -63,7 +63,7 @@ def own_password(identity: context.Identity) -> str:
         TooMany: there have been too many.
     """
     with transaction(identity):
-        found = row("SELECT * FROM app.begin_reauthentication(%s, %s, %s)", (key(identity), MOST, WINDOW))
+        found = row("SELECT * FROM app.begin_step_up(%s, %s, %s)", (key(identity), MAX_ATTEMPTS, WINDOW))
     assert found is not None
     if found["retry_after"]:
         raise TooMany("Too many attempts.", retry_after=found["retry_after"])
@@ -75,4 +75,4 @@ def own_password(identity: context.Identity) -> str:
 def key(identity: context.Identity) -> bytes:
     """What attempts of one account are counted under."""
     assert identity.user_id is not None
-    return keys.keyed_hash("reauthenticate", identity.user_id.bytes)
+    return keys.keyed_hash("step-up", identity.user_id.bytes)

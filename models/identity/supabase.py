@@ -264,7 +264,7 @@ def _mirrored(claims: Claims, project: Project) -> dict[str, Any]:
                 claims.authenticated_at,
                 claims.iat or None,
                 timedelta(days=settings.session_idle_days),
-                accounts.origin(),
+                accounts.request_origin(),
             ),
         )
         if found is not None and found["user_role"] == context.SYSTEM_ADMIN and claims.is_legacy:

@@ -118,7 +118,7 @@ def change(brand: Brand, name: str, settings: dict[str, Any], mfa_required_from:
     """
     _require_valid(settings)
     if mfa_required_from not in (None, brand.mfa_required_from):
-        members.announce_second_factor(brand.id)
+        members.announce_mfa(brand.id)
     values = {"name": name, "settings": settings, "mfa_required_from": mfa_required_from}
     changes = {**values, "updated_at": now(), "version": Brand.version + 1}
     return _first(Brand.update(**changes).where(Brand.id == brand.id).returning(Brand).execute())

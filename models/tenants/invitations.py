@@ -192,7 +192,7 @@ def accept(invitation_id: UUID, password_hash: str, name: str | None, locale: st
     after_commit(notify_relay)
     email: str = value(
         "SELECT app.accept_invitation(%s, %s, %s, %s, %s, %s)",
-        (invitation_id, new_id(), password_hash, name, locale, accounts.origin()),
+        (invitation_id, new_id(), password_hash, name, locale, accounts.request_origin()),
     )
     return email
 
@@ -207,5 +207,5 @@ def accept_as_fan(invitation_id: UUID) -> UUID:
         AlreadyMember: the caller is a member already.
     """
     after_commit(notify_relay)
-    brand_id: UUID = value("SELECT app.take_up_invitation(%s, %s)", (invitation_id, accounts.origin()))
+    brand_id: UUID = value("SELECT app.accept_invitation_as_fan(%s, %s)", (invitation_id, accounts.request_origin()))
     return brand_id

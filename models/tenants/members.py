@@ -23,7 +23,7 @@ class LastBrandAdmin(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of a brand. `has_second_factor` is None if an external identity provider signs the member in."""
+    """A member of a brand. `has_mfa` is None if an external identity provider signs the member in."""
 
     id: UUID
     brand_id: UUID
@@ -33,10 +33,10 @@ class Member:
     locale: str
     created_at: datetime
     suspended_at: datetime | None
-    has_second_factor: bool | None
+    has_mfa: bool | None
 
 
-def announce_second_factor(brand_id: UUID) -> None:
+def announce_mfa(brand_id: UUID) -> None:
     """Enqueue mails to all members of a brand who have no authenticator: the brand is going to require MFA.
 
     Raises:
@@ -47,7 +47,7 @@ def announce_second_factor(brand_id: UUID) -> None:
     wait: int = value("SELECT app.count_announcement(%s, %s, %s, %s)", (brand_id, counted, ANNOUNCEMENTS, DAY))
     if wait:
         raise TooMany("Each change mails all members without MFA. Try again tomorrow.", retry_after=wait)
-    enqueue("brand.announce_second_factor", brand_id, brand_id=brand_id)
+    enqueue("brand.announce_mfa", brand_id, brand_id=brand_id)
 
 
 def to_enrol() -> list[UUID]:
@@ -55,7 +55,7 @@ def to_enrol() -> list[UUID]:
     return [found["user_id"] for found in rows("SELECT user_id FROM app.members_to_enrol() ORDER BY 1")]
 
 
-def second_factor_mail(user_id: UUID) -> dict[str, Any] | None:
+def mfa_mail(user_id: UUID) -> dict[str, Any] | None:
     """Return the contents of a member's MFA mail: `email`, `locale`, `timezone`, `brand`, `required_from`.
 
     None if the member has enrolled or left, or the brand no longer requires MFA.

@@ -210,7 +210,7 @@ _example(
     path=lambda seed: {"session_id": seed.again(FAN).identity.session_id},
 )
 _example(
-    "POST /api/v1/auth/reauthenticate",
+    "POST /api/v1/auth/step-up",
     caller=lambda seed: seed.again(FAN),
     body=lambda _: {"password": PASSWORD, "code": None},
 )

@@ -121,14 +121,14 @@ class Seed:
         """The token of a link for a new password."""
         caller = _fan(self)
         with transaction(context.unauthenticated().on_credentials()):
-            credentials.forget_password(caller.email or "")
+            credentials.request_password_reset(caller.email or "")
         return signed_links.make(credentials.RESET, self._newest("password_resets", caller))
 
     def change_token(self, *, confirmed: bool) -> str:
         """The token of a link that confirms another address, or undoes that."""
         caller = _fan(self)
         with transaction(caller.identity.on_credentials()):
-            credentials.ask_email_change(caller.identity, address())
+            credentials.request_email_change(caller.identity, address())
         id = self._newest("email_changes", caller)
         token = signed_links.make(credentials.CONFIRM, id)
         if not confirmed:
@@ -181,7 +181,7 @@ class Seed:
             cursor.execute("update app.invitations set sent_at = now() - interval '1 day' where id = %s", (id,))
         return id
 
-    def demand_no_second_factor(self) -> None:
+    def demand_no_mfa(self) -> None:
         """Let the brand's people in again, whatever has been demanded of them."""
         with self.superuser.cursor() as cursor:
             cursor.execute("update public.brands set mfa_required_from = null where id = %s", (self.brand_id,))

@@ -78,7 +78,7 @@ def conformance(operation, mode, seed, raw_client):
 
     check()
     # A valid change of the brand may require MFA of its members, and lock them out of the next operations.
-    seed.demand_no_second_factor()
+    seed.demand_no_mfa()
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=str)

@@ -128,7 +128,7 @@ def test_forged_claims_of_the_account_login_obtain_credentials(world: World) -> 
     called = {one.name: one for one in functions(world, "app_credentials")}
     before = state(world)
 
-    said, _ = forge(world, "app_credentials", called["app.begin_reauthentication"])
+    said, _ = forge(world, "app_credentials", called["app.begin_step_up"])
     _, after = forge(world, "app_credentials", called["app.end_session"])
 
     assert HASH in said

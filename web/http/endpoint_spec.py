@@ -80,7 +80,7 @@ class Declaration:
         slow: runs in the small pool for password hashing and the like.
         chooses_password: runs in the pool for choices of passwords instead; every endpoint that takes a new one.
         outward: opens no transaction: the responder calls somebody else, and opens its own around that.
-        recent: the caller has to have shown a password or a code within the last minutes (`reauthentication.RECENT`).
+        recent: the caller has to have shown a password or a code within the last minutes (`step_up.RECENT`).
         own_sign_in: belongs to our own signing in, and isn't there where Supabase does that (`sign_in_is_elsewhere`).
         before_mfa: open to sessions that owe the second factor, too.
         credentials: reads or changes a password hash, address, factor, recovery code, session or one-time link; its

@@ -54,7 +54,7 @@ call app.grant_definer('app.require_grantable(text)', '{}');
 create type app.member as (
     id uuid, brand_id uuid, email text, name text, role text, locale text, created_at timestamptz,
     suspended_at timestamptz,
-    has_second_factor boolean              -- null: an external identity provider signs the member in
+    has_mfa boolean              -- null: an external identity provider signs the member in
 );
 
 -- Return the members of a brand.
@@ -77,7 +77,7 @@ create function app.count_announcement(p_brand_id uuid, p_key bytea, p_most int,
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_brand(p_brand_id, 'brand:write');
-    return app.count_sign_in(p_key, p_most, p_window);
+    return app.count_attempt(p_key, p_most, p_window);
 end
 $$;
 call app.grant_definer('app.count_announcement(uuid,bytea,int,interval)', array['authenticated', 'app_admin']);
@@ -153,7 +153,7 @@ begin
     set role_id = (select r.id from public.roles r where r.name = p_role), brand_id = p_brand_id, updated_at = now()
     where u.id = p_user_id;
     if p_brand_id is distinct from person.brand_id and p_brand_id is not null then
-        perform app.settle_address(p_user_id);
+        perform app.end_address_changes(p_user_id);
     end if;
     return app.revoke_invitations_of(p_user_id);
 end

@@ -81,7 +81,7 @@ begin
     if app.get_suspension_for_update(p_user_id) is not null then
         update public.users u set suspended_at = null, updated_at = now() where u.id = p_user_id;
     end if;
-    perform app.forget_attempts(p_user_id);
+    perform app.reset_attempts(p_user_id);
 end
 $$;
 call app.grant_definer('app.reinstate_user(uuid)', array['app_admin']);

@@ -47,7 +47,7 @@ declare
     was jsonb;
     removed jsonb;
 begin
-    select app.place_of(u.id) into was from public.users u where u.email = invitation.email;
+    select app.membership_of(u.id) into was from public.users u where u.email = invitation.email;
     -- Create the account, or turn the fan's account into the member's. An account with another role stays as it is.
     insert into public.users as u (id, email, password_hash, role_id, brand_id, name, locale, email_verified_at)
     values (p_user_id, invitation.email, p_password_hash, invitation.role_id, invitation.brand_id, p_name, p_locale,
@@ -63,11 +63,11 @@ begin
     end if;
     -- End everything that an earlier owner of the mailbox could still use.
     perform app.end_sessions(p_user_id);
-    perform app.settle_address(p_user_id);
-    perform app.forget_attempts(p_user_id);
+    perform app.end_address_changes(p_user_id);
+    perform app.reset_attempts(p_user_id);
     removed := app.remove_access(p_user_id, p_request);
     perform app.add_account_audit('invitation.accept', p_user_id, jsonb_build_object('invitation', p_invitation_id,
-        'before', was, 'after', app.place_of(p_user_id), 'removed', removed), p_request);
+        'before', was, 'after', app.membership_of(p_user_id), 'removed', removed), p_request);
     return invitation.email;
 end
 $$;
@@ -75,12 +75,12 @@ call app.grant_definer('app.accept_invitation(uuid,uuid,text,text,text,jsonb)', 
 
 -- Make the caller, a fan with an account, the member that an invitation to the account's own address is for. Return the
 -- brand. The caller's token names the role Fan and is refused from then on.
-create function app.take_up_invitation(p_invitation_id uuid, p_request jsonb) returns uuid
+create function app.accept_invitation_as_fan(p_invitation_id uuid, p_request jsonb) returns uuid
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     person public.users;
     invitation app.invitations;
-    was jsonb := app.place_of((app.claims() ->> 'sub')::uuid);
+    was jsonb := app.membership_of((app.claims() ->> 'sub')::uuid);
     removed jsonb;
 begin
     -- Lock in the order of app.accept_invitation: the invitation, then the user.
@@ -93,14 +93,14 @@ begin
     update public.users u set role_id = invitation.role_id, brand_id = invitation.brand_id, updated_at = now(),
         email_verified_at = coalesce(u.email_verified_at, now())
     where u.id = person.id;
-    perform app.settle_address(person.id);
+    perform app.end_address_changes(person.id);
     removed := app.remove_access(person.id, p_request);
     perform app.end_own_sessions('others');
     -- The authenticator of this session was removed.
     update app.sessions s set aal = 'aal1' where s.id = (app.claims() ->> 'session_id')::uuid;
     perform app.add_account_audit('invitation.accept', person.id, jsonb_build_object('invitation', invitation.id,
-        'before', was, 'after', app.place_of(person.id), 'removed', removed), p_request);
+        'before', was, 'after', app.membership_of(person.id), 'removed', removed), p_request);
     return invitation.brand_id;
 end
 $$;
-call app.grant_definer('app.take_up_invitation(uuid,jsonb)', array['app_credentials']);
+call app.grant_definer('app.accept_invitation_as_fan(uuid,jsonb)', array['app_credentials']);

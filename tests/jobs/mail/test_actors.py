@@ -252,7 +252,7 @@ def test_sender_name_of_any_text_stays_a_name(text):
 
 def test_subject_with_brand_name_arrives_as_the_template_says(mailbox):
     brands = ("=?utf-8?q?x=0ABcc:=20evil=40evil.example=0A=0Aowned?=", "Señora Muñoz Peña Ibáñez Núñez " * 3)
-    cases = product(brands, ("invitation", "second_factor_required"), ("en", "es"))
+    cases = product(brands, ("invitation", "mfa_required"), ("en", "es"))
     for number, (brand, name, language) in enumerate(cases):
         mail = templates.render(name, language, brand=brand, link="x", when="x")
 

@@ -108,7 +108,7 @@ def test_ensuring_the_admin_again_changes_nothing(admin):
     accounts.ensure_system_admin(admin.email, admin.password)
 
     with admin.acting():
-        assert accounts.me().id == admin.user_id
+        assert accounts.own_profile().id == admin.user_id
 
 
 def test_another_password_for_the_admin_ends_their_sessions(admin):
@@ -198,7 +198,7 @@ def test_sessions_of_other_people_do_not_lift_the_account_wide_limit(admin, memb
 
 
 def test_attempt_never_prolongs_the_window_of_a_counter(admin, superuser):
-    for _ in range(sessions.MOST_HERE):
+    for _ in range(sessions.MAX_ATTEMPTS_PER_NETWORK):
         with pytest.raises(InvalidCredentials):
             sessions.sign_in(admin.email, "not the password", network="test")
     superuser.cursor().execute("update app.sign_in_attempts set resets_at = resets_at - interval '5 minutes'")
@@ -259,7 +259,7 @@ def test_a_session_that_began_while_its_brand_was_archived_is_refused(member, br
 
 
 def test_attempts_that_end_well_are_not_counted(admin):
-    for _ in range(sessions.MOST_HERE + 2):
+    for _ in range(sessions.MAX_ATTEMPTS_PER_NETWORK + 2):
         sessions.sign_in(admin.email, admin.password, network="test")
 
     with pytest.raises(InvalidCredentials):
@@ -339,7 +339,7 @@ def test_what_has_run_out_is_deleted_and_nothing_else(admin, superuser, fan):
         )
 
     with transaction(context.for_system_job()):
-        gone = accounts.clean_up()
+        gone = accounts.delete_expired()
 
     assert gone == {
         "anonymous_people": 0,
@@ -371,7 +371,7 @@ def test_used_refresh_tokens_expire_but_the_one_whose_answer_may_be_lost(fan, su
         )
 
     with transaction(context.for_system_job()):
-        gone = accounts.clean_up()
+        gone = accounts.delete_expired()
 
     assert gone["refresh_tokens"] == 2
     with superuser.cursor() as cursor:
@@ -393,7 +393,7 @@ def test_only_idle_anonymous_people_without_a_part_are_deleted(fan, campaign, pu
         )
 
     with transaction(context.for_system_job()):
-        gone = accounts.clean_up()
+        gone = accounts.delete_expired()
 
     assert gone["anonymous_people"] == 2
     with superuser.cursor() as cursor:

@@ -113,7 +113,7 @@ def test_only_brand_admins_make_keys(member, role):
 
 
 def test_a_brand_has_so_many_keys_at_a_time(make, member, monkeypatch):
-    monkeypatch.setattr(api_keys, "MOST", 2)
+    monkeypatch.setattr(api_keys, "MAX_KEYS", 2)
     boss = member("Brand Admin")
     first, _ = make("campaigns:read", by=boss)
     make("campaigns:read", by=boss)

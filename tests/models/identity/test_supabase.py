@@ -388,7 +388,7 @@ def test_ended_session_is_refused_after_the_clean_up_of_its_row(enter, superuser
             cursor.execute("update app.sessions set revoked_at = now() - interval '91 days' where id = %s", (ended,))
             cursor.execute("update app.sessions set expires_at = expires_at - %s::interval where id = %s", (age, ended))
         with transaction(context.for_system_job()):
-            return accounts.clean_up()["sessions"]
+            return accounts.delete_expired()["sessions"]
 
     assert clean_up("0") == 0
     assert clean_up("121 days") == 1
@@ -453,9 +453,9 @@ def test_deleted_idle_anonymous_person_returns_unless_signed_out(enter, superuse
         )
 
     with transaction(context.for_system_job()):
-        assert accounts.clean_up()["anonymous_people"] == 1
+        assert accounts.delete_expired()["anonymous_people"] == 1
 
-    assert count(superuser, "app.departed_users") == int(ended)
+    assert count(superuser, "app.deleted_users") == int(ended)
     if ended:
         with pytest.raises(Problem, match="deleted"):
             enter(**idle)

@@ -203,7 +203,7 @@ def test_members_are_listed_by_id_with_their_own_authenticator(member, make_bran
         rest = members.page(brand["id"], 9, first[-1].id)
 
     assert [member.id for member in listed] == _ids(boss, enrolled, began, external)
-    assert [member.has_second_factor for member in listed] == [False, True, False, None]
+    assert [member.has_mfa for member in listed] == [False, True, False, None]
     assert [*first, *rest] == listed
 
 
@@ -231,7 +231,7 @@ def test_members_to_enrol_can_sign_in_and_lack_an_authenticator(
 
     with transaction(context.for_brand_job(brand["id"])):
         assert members.to_enrol() == _ids(lacking, began)
-        mails = [members.second_factor_mail(account.user_id) for account in (lacking, enrolled, suspended)]
+        mails = [members.mfa_mail(account.user_id) for account in (lacking, enrolled, suspended)]
     assert [mail and mail["email"] for mail in mails] == [lacking.email, None, None]
 
 
@@ -246,14 +246,14 @@ def test_mfa_notifications_are_limited_by_brand_and_for_its_own_admins(member, m
 
     for _ in range(2):
         with boss.acting():
-            members.announce_second_factor(brand["id"])
+            members.announce_mfa(brand["id"])
     with pytest.raises(TooMany) as limited, boss.acting():
-        members.announce_second_factor(brand["id"])
+        members.announce_mfa(brand["id"])
     with refused(NotFound, stranger):
-        members.announce_second_factor(brand["id"])
+        members.announce_mfa(brand["id"])
     with stranger.acting():
-        members.announce_second_factor(stranger.brand_id)
+        members.announce_mfa(stranger.brand_id)
 
     assert 0 < int(limited.value.headers["Retry-After"]) <= 86_400
-    jobs = query("select brand_id from app.jobs where actor = 'brand.announce_second_factor' order by id")
+    jobs = query("select brand_id from app.jobs where actor = 'brand.announce_mfa' order by id")
     assert jobs == [(brand["id"],), (brand["id"],), (stranger.brand_id,)]

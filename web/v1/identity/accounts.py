@@ -279,7 +279,7 @@ class Me:
     @endpoint(response=ProfileOut, permission="authenticated")
     def on_get(self, req: Request, resp: Response) -> None:
         """Read the caller's profile."""
-        profile = accounts.me()
+        profile = accounts.own_profile()
         etag(resp, _version(profile))
         resp.media = ProfileOut.of(profile)
 
@@ -295,9 +295,9 @@ class Me:
         changes = {
             name: value for name, value in msgspec.structs.asdict(req.context.body).items() if value is not UNSET
         }
-        before = accounts.get_own_for_update()
+        before = accounts.get_own_profile_for_update()
         require_match(req, _version(before))
-        after = accounts.update_me(before, changes)
+        after = accounts.update_own_profile(before, changes)
         was, now = before.protected(), after.protected()
         changed = [field for field in was if was[field] != now[field]]
         audited(

@@ -63,7 +63,7 @@ class ForgottenPassword:
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Ask for a new password. A link is mailed if the address has an account; whether it has, isn't said."""
-        credentials.forget_password(emails.normalise(req.context.body.email))
+        credentials.request_password_reset(emails.normalise(req.context.body.email))
         resp.media = SentOut()
 
 
@@ -137,7 +137,7 @@ class OwnEmail:
         """
         identity = req.context.identity
         audited(req, table="users", record_id=identity.user_id)
-        asked = credentials.ask_email_change(identity, emails.normalise(req.context.body.email))
+        asked = credentials.request_email_change(identity, emails.normalise(req.context.body.email))
         audited(req, table="users", record_id=identity.user_id, **asked)
         resp.media = SentOut()
 

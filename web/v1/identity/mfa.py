@@ -27,14 +27,14 @@ class AuthenticatorCodeIn(msgspec.Struct, forbid_unknown_fields=True):
     code: Code
 
 
-class FactorIn(msgspec.Struct, forbid_unknown_fields=True):
+class MfaCodeIn(msgspec.Struct, forbid_unknown_fields=True):
     """What the authenticator shows or, if it is lost, one of the recovery codes."""
 
     code: Code | None = None
     recovery_code: RecoveryCode | None = None
 
 
-class RaisedOut(msgspec.Struct):
+class ElevatedSessionOut(msgspec.Struct):
     """The token that the session acts with from now on; it goes on with the refresh token that it has."""
 
     access_token: str
@@ -43,7 +43,7 @@ class RaisedOut(msgspec.Struct):
     expires_in: int = access_tokens.LIFETIME
 
     @classmethod
-    def of(cls, raised: mfa.Raised) -> "RaisedOut":
+    def of(cls, raised: mfa.ElevatedSession) -> "ElevatedSessionOut":
         """A session as its owner gets it."""
         return cls(raised.access_token, PersonOut.of(raised.person))
 
@@ -64,7 +64,7 @@ class RecoveryCodesOut(msgspec.Struct):
     recovery_codes: list[str]
 
 
-class StandingOut(msgspec.Struct):
+class MfaStatusOut(msgspec.Struct):
     """Since when there is an authenticator, if there is one, and how many recovery codes are left.
 
     `required_from`: from when on there has to be one, for the role or because the brand demands it.
@@ -78,10 +78,10 @@ class StandingOut(msgspec.Struct):
 class Authenticator:
     """`/api/v1/users/me/mfa`: one's own authenticator."""
 
-    @endpoint(credentials=True, own_sign_in=True, response=StandingOut, permission="authenticated", before_mfa=True)
+    @endpoint(credentials=True, own_sign_in=True, response=MfaStatusOut, permission="authenticated", before_mfa=True)
     def on_get(self, req: Request, resp: Response) -> None:
         """See whether the caller has an authenticator, and whether there has to be one."""
-        resp.media = msgspec.convert(mfa.standing(), StandingOut, from_attributes=True)
+        resp.media = msgspec.convert(mfa.status(), MfaStatusOut, from_attributes=True)
 
     @endpoint(
         credentials=True,
@@ -97,7 +97,7 @@ class Authenticator:
         """Get the secret of a new authenticator. It counts, instead of any other, once a code of it is confirmed."""
         identity = req.context.identity
         audited(req, table="users", record_id=identity.user_id)
-        email, _ = accounts.own_name()
+        email, _ = accounts.own_email_and_name()
         made = mfa.enrol(identity, email or "")
         resp.media = EnrolmentOut(made.secret, made.uri)
 
@@ -156,14 +156,14 @@ class RecoveryCodes:
         resp.media = RecoveryCodesOut(mfa.replace_recovery_codes(req.context.identity))
 
 
-class SecondFactor:
+class MfaVerification:
     """`/api/v1/auth/mfa/verify`: show the second factor."""
 
     @endpoint(
         credentials=True,
         own_sign_in=True,
-        body=FactorIn,
-        response=RaisedOut,
+        body=MfaCodeIn,
+        response=ElevatedSessionOut,
         permission="authenticated",
         audit="session.verify",
         outward=True,
@@ -172,19 +172,19 @@ class SecondFactor:
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Show the second factor. The token is that of a session that has shown both (`aal2`); a code is good once."""
-        asked: FactorIn = req.context.body
+        asked: MfaCodeIn = req.context.body
         identity = req.context.identity
         audited(req, table="sessions", record_id=identity.session_id, after={"recovery": asked.code is None})
         if asked.code is not None and asked.recovery_code is None:
-            resp.media = RaisedOut.of(mfa.verify(identity, asked.code))
+            resp.media = ElevatedSessionOut.of(mfa.verify(identity, asked.code))
         elif asked.recovery_code is not None and asked.code is None:
-            resp.media = RaisedOut.of(mfa.recover(identity, asked.recovery_code))
+            resp.media = ElevatedSessionOut.of(mfa.recover(identity, asked.recovery_code))
         else:
             raise either("code", "recovery_code")
 
 
 ROUTES: list[tuple[str, object]] = [
-    ("/api/v1/auth/mfa/verify", SecondFactor()),
+    ("/api/v1/auth/mfa/verify", MfaVerification()),
     ("/api/v1/users/me/mfa", Authenticator()),
     ("/api/v1/users/me/mfa/confirm", Confirmation()),
     ("/api/v1/users/me/mfa/recovery-codes", RecoveryCodes()),

@@ -32,14 +32,14 @@ class LogoutIn(msgspec.Struct, forbid_unknown_fields=True):
     scope: sessions.Scope = "this"
 
 
-class ReauthenticationIn(msgspec.Struct, forbid_unknown_fields=True):
+class StepUpIn(msgspec.Struct, forbid_unknown_fields=True):
     """What shows that it is still the same person: the password, or a code of the authenticator."""
 
     password: Password | None = None
     code: Code | None = None
 
 
-class OpenSessionOut(msgspec.Struct):
+class SessionSummaryOut(msgspec.Struct):
     """A session that lives. `address` and `user_agent` are those that it began with.
 
     `authenticated_at`: when its person last showed a password or a code; null if never, as for anonymous fans.
@@ -55,7 +55,7 @@ class OpenSessionOut(msgspec.Struct):
     user_agent: str | None
 
     @classmethod
-    def of(cls, session: sessions.Open, this: UUID | None) -> "OpenSessionOut":
+    def of(cls, session: sessions.SessionSummary, this: UUID | None) -> "SessionSummaryOut":
         """A session as its person sees it, who asks from `this` one."""
         return cls(
             id=session.id,
@@ -122,16 +122,16 @@ class Logout:
         )
 
 
-class Reauthentication:
-    """`/api/v1/auth/reauthenticate`: show once more who one is."""
+class StepUp:
+    """`/api/v1/auth/step-up`: show once more who one is."""
 
     @endpoint(
         credentials=True,
         own_sign_in=True,
-        body=ReauthenticationIn,
+        body=StepUpIn,
         status=204,
         permission="authenticated",
-        audit="session.reauthenticate",
+        audit="session.step_up",
         slow=True,
         outward=True,
         before_mfa=True,  # whoever has to enrol an authenticator is asked for recent authentication, too
@@ -143,13 +143,13 @@ class Reauthentication:
         A session that owes the enrolment of a second factor shows the password, and may then enrol. One that owes a
         code shows that at `/api/v1/auth/mfa/verify`, and is recent then.
         """
-        asked: ReauthenticationIn = req.context.body
+        asked: StepUpIn = req.context.body
         identity = req.context.identity
         audited(req, table="sessions", record_id=identity.session_id)
         if asked.code is not None and asked.password is None:
             if identity.mfa_pending:
                 raise MfaRequired
-            mfa.verify(identity, asked.code, "session.reauthenticate")
+            mfa.verify(identity, asked.code, "session.step_up")
         elif asked.password is not None and asked.code is None:
             step_up.with_password(identity, asked.password)
         else:
@@ -159,12 +159,12 @@ class Reauthentication:
 class Sessions:
     """`/api/v1/users/me/sessions`: where one is signed in."""
 
-    @endpoint(credentials=True, query=PageQuery, response=Page[OpenSessionOut], permission="authenticated")
+    @endpoint(credentials=True, query=PageQuery, response=Page[SessionSummaryOut], permission="authenticated")
     def on_get(self, req: Request, resp: Response) -> None:
         """List the caller's sessions that live, newest first."""
         asked: PageQuery = req.context.query
-        found = sessions.own(asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=_LIST))
-        items = [OpenSessionOut.of(session, req.context.identity.session_id) for session in found]
+        found = sessions.list_own(asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=_LIST))
+        items = [SessionSummaryOut.of(session, req.context.identity.session_id) for session in found]
         resp.media = page_of(items, asked.limit, lambda s: (s.created_at, s.id), scope=_LIST)
 
 
@@ -181,7 +181,7 @@ class Session:
 ROUTES: list[tuple[str, object]] = [
     ("/api/v1/auth/refresh", Refresh()),
     ("/api/v1/auth/logout", Logout()),
-    ("/api/v1/auth/reauthenticate", Reauthentication()),
+    ("/api/v1/auth/step-up", StepUp()),
     ("/api/v1/users/me/sessions", Sessions()),
     ("/api/v1/users/me/sessions/{session_id:uuid}", Session()),
 ]

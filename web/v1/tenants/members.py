@@ -32,7 +32,7 @@ class MemberChange(msgspec.Struct, forbid_unknown_fields=True):
 class MemberOut(msgspec.Struct):
     """A member of a brand.
 
-    If an external identity provider signs the member in, `email` may be null and `has_second_factor` is null.
+    If an external identity provider signs the member in, `email` may be null and `has_mfa` is null.
     """
 
     id: UUID
@@ -42,7 +42,7 @@ class MemberOut(msgspec.Struct):
     locale: str
     created_at: Instant
     suspended_at: Instant | None
-    has_second_factor: bool | None
+    has_mfa: bool | None
 
     @classmethod
     def of(cls, member: members.Member) -> "MemberOut":

@@ -90,7 +90,7 @@ def test_a_key_runs_out(client, make, superuser):
 
 
 def test_expired_key_leaves_room_for_another(client, boss, make, superuser, monkeypatch):
-    monkeypatch.setattr(api_keys, "MOST", 1)
+    monkeypatch.setattr(api_keys, "MAX_KEYS", 1)
     made = make("campaigns:read")
     body = {"name": "till", "scopes": ["campaigns:read"]}
     refused = client.post(URL, json=body, token=boss.token)

@@ -143,7 +143,7 @@ def test_a_link_with_a_weak_password_stays_good(client, drain, mailbox, member):
 def test_reset_by_mail_lifts_every_lock_out_of_the_account(client, drain, mailbox, member, superuser):
     manager, other = member(), member()
     for somebody in (manager, other):
-        for _ in range(sessions.MOST_HERE):
+        for _ in range(sessions.MAX_ATTEMPTS_PER_NETWORK):
             login(client, somebody.email, "not the password")
     superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
     forget(client, manager.email)
@@ -203,7 +203,7 @@ def test_a_change_of_password_that_is_refused_changes_nothing(client, member, pr
 
 def test_attempts_to_change_a_password_run_out(client, member):
     manager = member()
-    wrong = [change(client, manager, "not the password").status_code for _ in range(step_up.MOST)]
+    wrong = [change(client, manager, "not the password").status_code for _ in range(step_up.MAX_ATTEMPTS)]
 
     assert set(wrong) == {403}
     assert change(client, manager, PASSWORD).status_code == 429
@@ -320,7 +320,7 @@ def assert_removed(client, superuser, left, action):
             (action, left.session.user_id),
         )
         (removed,) = cursor.fetchone()
-    assert removed.pop("second_factor")
+    assert removed.pop("authenticator")
     assert removed == {
         "recovery_codes": len(left.recovery_codes),
         "api_keys": [left.key["id"]],
@@ -594,7 +594,7 @@ def test_nothing_is_hashed_for_who_has_no_password_to_show(client, fan, monkeypa
     monkeypatch.setattr(passwords, "verify", lambda stored, password: asked.append(stored))
     phone = fan()
 
-    shown = client.post("/api/v1/auth/reauthenticate", json={"password": "anything"}, token=phone.token)
+    shown = client.post("/api/v1/auth/step-up", json={"password": "anything"}, token=phone.token)
     changed = change(client, phone, "anything")
 
     assert [shown.json["code"], changed.json["code"]] == ["wrong_password"] * 2

@@ -95,7 +95,7 @@ def test_a_session_that_owes_the_second_factor_may_do_little_until_it_is_shown(c
     for path in (ME, f"{ME}/sessions", "/api/v1/consents"):
         assert client.get(path, token=token).json["code"] == "mfa_required", path
     assert client.get(MFA, token=token).status_code == 200
-    for path in (MFA, f"{MFA}/recovery-codes", "/api/v1/auth/reauthenticate"):
+    for path in (MFA, f"{MFA}/recovery-codes", "/api/v1/auth/step-up"):
         answer = client.post(path, json={"password": manager.password}, token=token)
         assert (answer.status_code, answer.json["code"]) == (403, "mfa_required"), path
 
@@ -116,7 +116,7 @@ def test_endpoints_open_before_the_second_factor_are_known():
 
     assert found == {
         ("post", "/api/v1/auth/logout"),  # of this session alone
-        ("post", "/api/v1/auth/reauthenticate"),
+        ("post", "/api/v1/auth/step-up"),
         ("post", "/api/v1/auth/mfa/verify"),
         ("get", MFA),
         ("head", MFA),
@@ -196,7 +196,7 @@ def test_code_with_blanks_or_hyphens_is_accepted(client, enrolled, superuser, sp
 
     assert verify(client, token, code=spelled).status_code == 200
     forget_code(superuser, manager.user_id)
-    again = client.post("/api/v1/auth/reauthenticate", json={"code": spelled}, token=confirmed["access_token"])
+    again = client.post("/api/v1/auth/step-up", json={"code": spelled}, token=confirmed["access_token"])
     assert again.status_code == 204
 
 
@@ -229,7 +229,7 @@ def test_codes_that_are_tried_run_out_for_the_right_one_too(client, enrolled):
     token = login(client, manager)["access_token"]
     wrong = "000000" if totp.step_of(secret, "000000") is None else "999999"
 
-    refused = [verify(client, token, code=wrong).status_code for _ in range(mfa.MOST)]
+    refused = [verify(client, token, code=wrong).status_code for _ in range(mfa.MAX_ATTEMPTS)]
     late = verify(client, token, code=totp.code(secret))
 
     assert set(refused) == {403}
@@ -245,7 +245,7 @@ def test_the_owner_is_told_once_when_somebody_who_knows_the_password_has_used_al
     drain()
     mailbox.messages.clear()
 
-    tried = [verify(client, token, code=wrong).status_code for _ in range(mfa.MOST)]
+    tried = [verify(client, token, code=wrong).status_code for _ in range(mfa.MAX_ATTEMPTS)]
     drain()
     assert set(tried) == {403}
     assert mailbox.to(manager.email) == []
@@ -406,9 +406,7 @@ def test_a_code_shows_once_more_who_somebody_is(client, enrolled, superuser):
     superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
     assert client.delete(MFA, token=confirmed["access_token"]).json["code"] == "recent_authentication_required"
 
-    shown = client.post(
-        "/api/v1/auth/reauthenticate", json={"code": totp.code(secret)}, token=confirmed["access_token"]
-    )
+    shown = client.post("/api/v1/auth/step-up", json={"code": totp.code(secret)}, token=confirmed["access_token"])
 
     assert shown.status_code == 204
     assert client.delete(MFA, token=confirmed["access_token"]).status_code == 204
@@ -416,7 +414,7 @@ def test_a_code_shows_once_more_who_somebody_is(client, enrolled, superuser):
 
 @pytest.mark.parametrize("shown", [{}, {"password": "x", "code": "000000"}])
 def test_one_sign_of_who_somebody_is_has_to_be_shown_and_no_two(client, member, shown):
-    assert client.post("/api/v1/auth/reauthenticate", json=shown, token=member().token).status_code == 422
+    assert client.post("/api/v1/auth/step-up", json=shown, token=member().token).status_code == 422
 
 
 def test_the_owner_is_told_of_an_authenticator_that_comes_or_goes(client, drain, mailbox, enrolled):
@@ -510,7 +508,7 @@ def test_a_session_that_has_been_open_for_long_shows_the_password_and_enrols_the
     token = client.post("/api/v1/auth/refresh", json={"refresh_token": begun["refresh_token"]}).json["access_token"]
     refused = client.post(MFA, token=token)
     shown = [
-        client.post("/api/v1/auth/reauthenticate", json=body, token=token)
+        client.post("/api/v1/auth/step-up", json=body, token=token)
         for body in ({"code": "000000"}, {"password": "another password"}, {"password": creator.password})
     ]
 
@@ -529,7 +527,7 @@ def test_the_password_shown_once_more_does_not_stand_for_the_code_that_is_owed(c
     superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
 
     for shown in ({"password": manager.password}, {"code": totp.code(secret)}):
-        answer = client.post("/api/v1/auth/reauthenticate", json=shown, token=token)
+        answer = client.post("/api/v1/auth/step-up", json=shown, token=token)
         assert (answer.status_code, answer.json["code"]) == (403, "mfa_required")
 
     raised = verify(client, token, code=totp.code(secret)).json["access_token"]
@@ -541,7 +539,7 @@ def test_an_admin_sees_who_of_the_members_has_enrolled(client, member, brand, en
 
     listed = client.get(f"/api/v1/brands/{brand['id']}/members", token=boss.token).json["items"]
 
-    assert {one["id"]: one["has_second_factor"] for one in listed} == {
+    assert {one["id"]: one["has_mfa"] for one in listed} == {
         str(enrolled[0].user_id): True,
         str(boss.user_id): False,
     }

@@ -93,7 +93,7 @@ def test_refresh_whose_answer_was_lost_is_repeated_however_late(client, phone, s
 
 
 def test_session_refreshed_too_often_waits_and_goes_on(client, phone, superuser, monkeypatch):
-    monkeypatch.setattr(sessions, "REFRESHES_AN_HOUR", 2)
+    monkeypatch.setattr(sessions, "MAX_REFRESHES_PER_HOUR", 2)
     token = refresh(client, refresh(client, phone["refresh_token"]).json["refresh_token"]).json["refresh_token"]
 
     refused = refresh(client, token)
@@ -140,7 +140,7 @@ def test_token_that_a_thief_used_days_ago_still_ends_the_session(client, member,
     thief = refresh(client, refresh(client, stolen).json["refresh_token"]).json
     superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '6 days'")
     with transaction(context.for_system_job()):
-        accounts.clean_up()
+        accounts.delete_expired()
 
     assert refresh(client, stolen).status_code == 401
     assert not is_alive(client, thief)
@@ -294,18 +294,18 @@ def one(superuser, sql):
         return cursor.fetchone()
 
 
-def reauthenticate(client, somebody, password):
-    return client.post("/api/v1/auth/reauthenticate", json={"password": password}, token=somebody.token)
+def show_password(client, somebody, password):
+    return client.post("/api/v1/auth/step-up", json={"password": password}, token=somebody.token)
 
 
 def test_a_session_counts_as_recent_for_ten_minutes_and_again_after_the_password(client, member, superuser):
     manager = member()
     require_recent(manager)
     age(superuser, manager)
-    with pytest.raises(Exception, match="reauthenticate") as refused:
+    with pytest.raises(Exception, match="step-up") as refused:
         require_recent(manager)
 
-    again = reauthenticate(client, manager, manager.password)
+    again = show_password(client, manager, manager.password)
 
     assert (refused.value.status, refused.value.code) == (403, "recent_authentication_required")
     assert again.status_code == 204
@@ -316,15 +316,13 @@ def test_another_password_does_not_make_a_session_recent_and_is_in_the_trail(cli
     manager = member()
     age(superuser, manager)
 
-    refused = reauthenticate(client, manager, "not the password")
+    refused = show_password(client, manager, "not the password")
 
     assert (refused.status_code, refused.json["code"]) == (403, "wrong_password")
-    with pytest.raises(Exception, match="reauthenticate"):
+    with pytest.raises(Exception, match="step-up"):
         require_recent(manager)
     with superuser.cursor() as cursor:
-        cursor.execute(
-            "select outcome, reason, brand_id, user_id from audit_logs where action = 'session.reauthenticate'"
-        )
+        cursor.execute("select outcome, reason, brand_id, user_id from audit_logs where action = 'session.step_up'")
         assert cursor.fetchall() == [("refused", "wrong_password", manager.brand_id, manager.user_id)]
 
 
@@ -333,18 +331,18 @@ def test_one_session_s_proof_is_no_other_s(client, member, superuser, sign_in_ag
     phone = sign_in_again(laptop)
     age(superuser, laptop)
 
-    reauthenticate(client, phone, phone.password)
+    show_password(client, phone, phone.password)
 
-    with pytest.raises(Exception, match="reauthenticate"):
+    with pytest.raises(Exception, match="step-up"):
         require_recent(laptop)
 
 
 def test_attempts_to_show_the_password_run_out_for_all_sessions_of_the_account(client, member, sign_in_again):
     laptop = member()
     phone = sign_in_again(laptop)
-    wrong = [reauthenticate(client, laptop, "not the password").status_code for _ in range(step_up.MOST)]
+    wrong = [show_password(client, laptop, "not the password").status_code for _ in range(step_up.MAX_ATTEMPTS)]
 
-    refused = reauthenticate(client, phone, phone.password)
+    refused = show_password(client, phone, phone.password)
 
     assert set(wrong) == {403}
     assert (refused.status_code, refused.json["code"]) == (429, "rate_limited")
@@ -357,4 +355,4 @@ def test_an_anonymous_fan_has_no_password_to_show_and_needs_none(client, fan, su
 
     require_recent(phone)
 
-    assert reauthenticate(client, phone, "anything at all").json["code"] == "wrong_password"
+    assert show_password(client, phone, "anything at all").json["code"] == "wrong_password"

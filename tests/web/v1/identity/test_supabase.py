@@ -26,7 +26,7 @@ SIGN_IN = [
     ("POST", "/api/v1/auth/login"),
     ("POST", "/api/v1/auth/anonymous"),
     ("POST", "/api/v1/auth/refresh"),
-    ("POST", "/api/v1/auth/reauthenticate"),
+    ("POST", "/api/v1/auth/step-up"),
     ("GET", "/.well-known/jwks.json"),
 ]
 
@@ -134,7 +134,7 @@ def test_members_without_an_address_are_listed_and_assigned_like_others(elsewher
     listed = elsewhere.get(f"/api/v1/brands/{brand['id']}/members", token=token)
     assigned = elsewhere.put(f"/api/v1/campaigns/{launched.id}/assignments/{creator}", token=token)
 
-    found = {one["id"]: (one["email"], one["has_second_factor"]) for one in listed.json["items"]}
+    found = {one["id"]: (one["email"], one["has_mfa"]) for one in listed.json["items"]}
     assert (found[creator], found[boss]) == ((None, None), (None, None))
     assert assigned.status_code in (200, 201, 204)
     assert elsewhere.get(f"/api/v1/campaigns/{launched.id}/assignments", token=token).status_code == 200

@@ -62,7 +62,7 @@ def test_reinstatement_deletes_counters_of_attempts(client, admin, member, was_s
     login = {"email": creator.email, "password": creator.password}
     if was_suspended:
         client.put(f"{URL}/{creator.user_id}/suspension", json={"reason": "lost phone"}, token=admin.token)
-    for _ in range(sessions.MOST_HERE + 1):
+    for _ in range(sessions.MAX_ATTEMPTS_PER_NETWORK + 1):
         answer = client.post("/api/v1/auth/login", json={**login, "password": "not the password"})
     assert answer.status_code == 429
 

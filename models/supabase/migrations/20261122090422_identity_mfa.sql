@@ -23,7 +23,7 @@ call app.secure('app.totp_factors');
 call app.secure('app.recovery_codes');
 
 -- Refuses whoever has an authenticator and has not shown a code of it in this session.
-create function app.require_second_factor() returns void
+create function app.require_mfa() returns void
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if (app.person_of_session((app.claims() ->> 'session_id')::uuid)).mfa_required = 'verify' then
@@ -31,7 +31,7 @@ begin
     end if;
 end
 $$;
-call app.grant_definer('app.require_second_factor()', '{}');
+call app.grant_definer('app.require_mfa()', '{}');
 
 -- Puts down an authenticator for the caller, instead of any that was not confirmed.
 create function app.enrol_totp(p_id uuid, p_secret bytea, p_key_version int) returns void
@@ -39,7 +39,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     caller uuid := (app.claims() ->> 'sub')::uuid;
 begin
-    perform app.require_second_factor();
+    perform app.require_mfa();
     perform from public.users u where u.id = caller and not u.is_anonymous for no key update;
     if not found then
         perform app.refuse(403, 'forbidden', 'Sign up first: there is no first factor.');
@@ -53,24 +53,24 @@ call app.grant_definer('app.enrol_totp(uuid,bytea,int)', array['app_credentials'
 -- Counts an attempt of the caller to show a code, and returns the authenticator that it should be of: the confirmed one,
 -- or the one that waits for it. Only who knows the password gets here, so strangers can't use the attempts up; and so the
 -- owner is told, once in a window, when they are.
-create function app.begin_code(
+create function app.begin_mfa_attempt(
     p_confirmed boolean, p_key bytea, p_most int, p_window interval, p_request jsonb,
     out id uuid, out secret bytea, out key_version int, out retry_after int
 ) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    retry_after := app.count_sign_in(p_key, p_most, p_window, (app.claims() ->> 'sub')::uuid);
+    retry_after := app.count_attempt(p_key, p_most, p_window, (app.claims() ->> 'sub')::uuid);
     if p_confirmed and exists (select from app.sign_in_attempts a where a.key = p_key and a.attempts = p_most + 1) then
         perform app.notify_account((app.claims() ->> 'sub')::uuid, 'codes_used_up', p_request);
     end if;
-    select f.id, f.secret, f.key_version into begin_code.id, begin_code.secret, begin_code.key_version
+    select f.id, f.secret, f.key_version into begin_mfa_attempt.id, begin_mfa_attempt.secret, begin_mfa_attempt.key_version
     from app.totp_factors f
     where f.user_id = (app.claims() ->> 'sub')::uuid and (f.confirmed_at is not null) = p_confirmed;
 end
 $$;
-call app.grant_definer('app.begin_code(boolean,bytea,int,interval,jsonb)', array['app_credentials']);
+call app.grant_definer('app.begin_mfa_attempt(boolean,bytea,int,interval,jsonb)', array['app_credentials']);
 
 -- The caller's session has shown the second factor: it may do everything from now on, and counts as recent.
-create function app.raise_session(p_key bytea) returns app.session_person
+create function app.elevate_session(p_key bytea) returns app.session_person
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.sessions s set aal = 'aal2', authenticated_at = now()
@@ -79,11 +79,11 @@ begin
     return app.person_of_session((app.claims() ->> 'session_id')::uuid);
 end
 $$;
-call app.grant_definer('app.raise_session(bytea)', '{}');
+call app.grant_definer('app.elevate_session(bytea)', '{}');
 
 -- Takes the code of a time step, unless one of that step or a later one has been taken; who the session belongs to.
 -- p_secret and p_key_version seal the secret anew, with today's key; null: it is.
-create function app.take_code(p_id uuid, p_step bigint, p_secret bytea, p_key_version int, p_key bytea)
+create function app.use_totp_code(p_id uuid, p_step bigint, p_secret bytea, p_key_version int, p_key bytea)
 returns setof app.session_person language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.totp_factors f set last_step = p_step, secret = coalesce(p_secret, f.secret),
@@ -91,25 +91,25 @@ begin
     where f.id = p_id and f.user_id = (app.claims() ->> 'sub')::uuid and f.confirmed_at is not null
         and f.last_step < p_step;
     if found then
-        return next app.raise_session(p_key);
+        return next app.elevate_session(p_key);
     end if;
 end
 $$;
-call app.grant_definer('app.take_code(uuid,bigint,bytea,int,bytea)', array['app_credentials']);
+call app.grant_definer('app.use_totp_code(uuid,bigint,bytea,int,bytea)', array['app_credentials']);
 
 -- Takes a recovery code; p_hashes are what it may be stored as. Who the session belongs to; no row if it is none.
-create function app.take_recovery_code(p_hashes bytea[], p_key bytea, p_request jsonb)
+create function app.use_recovery_code(p_hashes bytea[], p_key bytea, p_request jsonb)
 returns setof app.session_person language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.recovery_codes c set used_at = now()
     where c.user_id = (app.claims() ->> 'sub')::uuid and c.hash = any (p_hashes) and c.used_at is null;
     if found then
         perform app.notify_account((app.claims() ->> 'sub')::uuid, 'recovery_code_used', p_request);
-        return next app.raise_session(p_key);
+        return next app.elevate_session(p_key);
     end if;
 end
 $$;
-call app.grant_definer('app.take_recovery_code(bytea[],bytea,jsonb)', array['app_credentials']);
+call app.grant_definer('app.use_recovery_code(bytea[],bytea,jsonb)', array['app_credentials']);
 
 -- Gives the caller other recovery codes than before, and tells them so unless they are told of the authenticator.
 create function app.replace_recovery_codes(p_hashes bytea[], p_request jsonb) returns void
@@ -137,7 +137,7 @@ returns setof app.session_person language plpgsql security definer set search_pa
 declare
     caller uuid := (app.claims() ->> 'sub')::uuid;
 begin
-    perform app.require_second_factor();
+    perform app.require_mfa();
     perform from app.totp_factors f where f.id = p_id and f.user_id = caller and f.confirmed_at is null for update;
     if not found then
         return;
@@ -146,8 +146,8 @@ begin
     update app.totp_factors f set confirmed_at = now(), last_step = p_step where f.id = p_id;
     perform app.replace_recovery_codes(p_hashes, null);
     perform app.end_own_sessions('others');
-    perform app.notify_account(caller, 'second_factor_on', p_request);
-    return next app.raise_session(p_key);
+    perform app.notify_account(caller, 'mfa_enabled', p_request);
+    return next app.elevate_session(p_key);
 end
 $$;
 call app.grant_definer('app.confirm_totp(uuid,bigint,bytea[],bytea,jsonb)',
@@ -159,7 +159,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     caller uuid := (app.claims() ->> 'sub')::uuid;
 begin
-    perform app.require_second_factor();
+    perform app.require_mfa();
     if (select u.mfa_required_from <= now() from app.active_users u where u.id = caller) then
         perform app.refuse(409, 'mfa_mandatory', 'You have to have an authenticator; enrol another instead.');
     end if;
@@ -168,14 +168,14 @@ begin
         perform app.refuse(409, 'mfa_not_enrolled', 'There is no authenticator.');
     end if;
     delete from app.recovery_codes c where c.user_id = caller;
-    perform app.notify_account(caller, 'second_factor_off', p_request);
+    perform app.notify_account(caller, 'mfa_disabled', p_request);
 end
 $$;
 call app.grant_definer('app.remove_totp(jsonb)', array['app_credentials']);
 
 -- Takes somebody's authenticator and recovery codes away, who has lost both: an admin has made sure who they are. All of
 -- their sessions end, and they are told. Where there has to be one, they enrol another before they may do anything else.
-create function app.reset_second_factor(p_user_id uuid, p_request jsonb) returns void
+create function app.reset_mfa(p_user_id uuid, p_request jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if p_user_id = (app.claims() ->> 'sub')::uuid then
@@ -191,20 +191,20 @@ begin
     end if;
     delete from app.totp_factors f where f.user_id = p_user_id;
     delete from app.recovery_codes c where c.user_id = p_user_id;
-    perform app.forget_attempts(p_user_id);
+    perform app.reset_attempts(p_user_id);
     perform app.end_sessions(p_user_id);
-    perform app.notify_account(p_user_id, 'second_factor_off', p_request);
+    perform app.notify_account(p_user_id, 'mfa_disabled', p_request);
 end
 $$;
-call app.grant_definer('app.reset_second_factor(uuid,jsonb)', array['app_admin']);
+call app.grant_definer('app.reset_mfa(uuid,jsonb)', array['app_admin']);
 
 -- Whether the caller has an authenticator, since when, how many recovery codes are left, and from when on there has to be one.
-create function app.second_factor(
+create function app.mfa_status(
     out confirmed_at timestamptz, out recovery_codes_left int, out required_from timestamptz
 )
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    select f.confirmed_at into second_factor.confirmed_at from app.totp_factors f
+    select f.confirmed_at into mfa_status.confirmed_at from app.totp_factors f
     where f.user_id = (app.claims() ->> 'sub')::uuid and f.confirmed_at is not null;
     select count(*) into recovery_codes_left from app.recovery_codes c
     where c.user_id = (app.claims() ->> 'sub')::uuid and c.used_at is null;
@@ -212,4 +212,4 @@ begin
     from app.active_users u where u.id = (app.claims() ->> 'sub')::uuid;
 end
 $$;
-call app.grant_definer('app.second_factor()', array['app_credentials']);
+call app.grant_definer('app.mfa_status()', array['app_credentials']);

@@ -1,22 +1,22 @@
 -- People who sign in at a Supabase project, as rows of ours: their first token makes them.
 
 -- Whoever has been deleted stays so, although their token may say for another while that they are there.
-create table app.departed_users (
+create table app.deleted_users (
     user_id uuid primary key,
-    departed_at timestamptz not null default now()
+    deleted_at timestamptz not null default now()
 );
-call app.secure('app.departed_users');
+call app.secure('app.deleted_users');
 
-create function app.remember_departure() returns trigger
+create function app.record_deleted_user() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    insert into app.departed_users (user_id) values (old.id) on conflict do nothing;
+    insert into app.deleted_users (user_id) values (old.id) on conflict do nothing;
     return null;
 end
 $$;
-call app.grant_definer('app.remember_departure()', '{}');
-create trigger remember_departure after delete on public.users
-    for each row execute function app.remember_departure();
+call app.grant_definer('app.record_deleted_user()', '{}');
+create trigger record_deleted_user after delete on public.users
+    for each row execute function app.record_deleted_user();
 
 -- Makes the person of a verified token, as a Fan unless it says otherwise or an invitation waits for its address.
 -- p_confirmed: the project lets nobody sign in with an address that is not theirs.
@@ -50,7 +50,7 @@ begin
     end if;
     if not p_is_anonymous then
         perform app.add_account_audit('account.mirror', p_id,
-            jsonb_build_object('invitation', invitation.id, 'after', app.place_of(p_id)), p_request);
+            jsonb_build_object('invitation', invitation.id, 'after', app.membership_of(p_id)), p_request);
     end if;
 exception
     when unique_violation then
@@ -63,7 +63,7 @@ call app.grant_definer('app.mirror_user(uuid,text,boolean,boolean,text,uuid,json
 
 -- Takes over what a newer token says of a person: another address, or that an anonymous fan has signed up.
 -- The account has changed hands then: sessions that began before p_since end, and unknown ones are refused.
-create function app.refresh_mirrored(
+create function app.update_mirrored_user(
     p_person public.users, p_email text, p_confirmed boolean, p_is_anonymous boolean, p_since timestamptz
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -90,11 +90,11 @@ begin
         and coalesce(s.authenticated_at, '-infinity') < p_since;
 end
 $$;
-call app.grant_definer('app.refresh_mirrored(public.users,text,boolean,boolean,timestamptz)', '{}');
+call app.grant_definer('app.update_mirrored_user(public.users,text,boolean,boolean,timestamptz)', '{}');
 
 -- Insert the session of a verified token, or update what the token says of it. p_shown: time of its newest
 -- authentication.
-create function app.keep_mirrored_session(
+create function app.save_mirrored_session(
     p_session_id uuid, p_user_id uuid, p_aal text, p_shown timestamptz, p_idle interval, p_request jsonb
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -124,7 +124,7 @@ begin
     end if;
 end
 $$;
-call app.grant_definer('app.keep_mirrored_session(uuid,uuid,text,timestamptz,interval,jsonb)', '{}');
+call app.grant_definer('app.save_mirrored_session(uuid,uuid,text,timestamptz,interval,jsonb)', '{}');
 
 -- The person and the session of a verified token, made or brought up to date; no row if the session has been ended here.
 -- Role and brand are looked at only when the person is made: from then on they are ours to change.
@@ -150,7 +150,7 @@ begin
         select * into person from public.users u where u.id = p_user_id for key share;
     end if;
     if person.id is null then
-        if exists (select from app.departed_users d where d.user_id = p_user_id) then
+        if exists (select from app.deleted_users d where d.user_id = p_user_id) then
             perform app.refuse(401, 'account_closed', 'This account has been deleted.');
         end if;
         perform app.mirror_user(p_user_id, p_email, p_confirmed, p_is_anonymous, p_role, p_brand_id, p_request);
@@ -166,7 +166,7 @@ begin
             where s.id = p_session_id and s.user_id = p_user_id and s.expires_at < now() + p_idle - interval '1 day';
             return;
         end if;
-        perform app.refresh_mirrored(person, p_email, p_confirmed, p_is_anonymous, since);
+        perform app.update_mirrored_user(person, p_email, p_confirmed, p_is_anonymous, since);
         if coalesce(shown, '-infinity') < (select u.sessions_since from public.users u where u.id = p_user_id)
             and not exists (
                 select from app.sessions s where s.id = p_session_id and s.user_id = p_user_id and s.revoked_at is null)
@@ -174,7 +174,7 @@ begin
             return;
         end if;
     end if;
-    perform app.keep_mirrored_session(p_session_id, p_user_id, p_aal, shown, p_idle, p_request);
+    perform app.save_mirrored_session(p_session_id, p_user_id, p_aal, shown, p_idle, p_request);
     -- An older token of a session may have shown less than the session has.
     return query select l.email, l.is_anonymous, l.role, l.brand_id,
             p_aal <> 'aal2' and coalesce(l.mfa_required_from <= now(), false)

@@ -79,14 +79,14 @@ call app.grant_definer('app.void_links(uuid)', '{}');
 
 -- Whoever becomes a member does so with the address that they have: no link to another mailbox changes it, or changes it
 -- back. Whoever has had the account before could else put themselves in the member's place.
-create function app.settle_address(p_user_id uuid) returns void
+create function app.end_address_changes(p_user_id uuid) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.void_links(p_user_id);
     update app.email_changes c set undo_until = now() where c.user_id = p_user_id and c.undo_until > now();
 end
 $$;
-call app.grant_definer('app.settle_address(uuid)', '{}');
+call app.grant_definer('app.end_address_changes(uuid)', '{}');
 
 -- Lock the row of an account before its credentials are read. Two links that are followed at once would deadlock
 -- otherwise.
@@ -128,14 +128,14 @@ call app.grant_definer('app.may_reset_password(public.users)', '{}');
 
 -- Has a link for a new password mailed to whoever has the address. p_key counts what was asked for this address, so that
 -- nobody's inbox is filled by typing it into our form.
-create function app.forget_password(
+create function app.request_password_reset(
     p_id uuid, p_email text, p_key bytea, p_most int, p_window interval, p_lifetime interval, p_request jsonb
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     owner uuid;
 begin
     select u.id into owner from public.users u where u.email = p_email and app.may_reset_password(u);
-    if app.count_sign_in(p_key, p_most, p_window) > 0 then
+    if app.count_attempt(p_key, p_most, p_window) > 0 then
         perform app.add_account_audit('password.forget', owner, '{}', p_request, 'refused', 'rate_limited');
         return;
     end if;
@@ -143,7 +143,7 @@ begin
     perform app.add_account_audit('password.forget', owner, jsonb_build_object('reset', p_id), p_request);
 end
 $$;
-call app.grant_definer('app.forget_password(uuid,text,bytea,int,interval,interval,jsonb)', array['app_credentials']);
+call app.grant_definer('app.request_password_reset(uuid,text,bytea,int,interval,interval,jsonb)', array['app_credentials']);
 
 -- Whose password a link is for: what a new one must not be made of.
 create function app.password_reset_owner(p_id uuid, out email text, out name text)
@@ -177,7 +177,7 @@ begin
     if not found then
         perform app.refuse(404, 'link_invalid', 'Ask the operator of the system.');
     end if;
-    perform app.forget_attempts(owner);
+    perform app.reset_attempts(owner);
     perform app.void_links(owner);
     perform app.end_sessions(owner);
     removed := app.remove_access(owner, p_request);
@@ -199,7 +199,7 @@ begin
     if not found then
         return false;
     end if;
-    perform app.reauthenticate(p_key, p_new_hash);
+    perform app.step_up(p_key, p_new_hash);
     perform app.void_links(caller);
     perform app.end_own_sessions('others');
     perform app.notify_account(caller, 'password_changed', p_request);
@@ -210,7 +210,7 @@ call app.grant_definer('app.change_password(text,text,bytea,jsonb)', array['app_
 
 -- Puts down that the caller wants another address, and has a mail sent there: a link, or word that it has an account
 -- already. Does the same work either way. p_keys count mails for the address, and of the caller.
-create function app.ask_email_change(
+create function app.request_email_change(
     p_id uuid, p_email text, p_audited jsonb, p_keys bytea[], p_most int, p_window interval, p_lifetime interval,
     p_request jsonb
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -225,7 +225,7 @@ begin
         perform app.refuse(403, 'forbidden', 'There is no account that signs in with an address here.');
     end if;
     foreach key in array p_keys loop
-        enough := app.count_sign_in(key, p_most, p_window) > 0 or enough;
+        enough := app.count_attempt(key, p_most, p_window) > 0 or enough;
     end loop;
     if enough then
         return;
@@ -238,7 +238,7 @@ begin
         p_request_id => p_request ->> 'request_id', p_correlation_id => p_request ->> 'correlation_id');
 end
 $$;
-call app.grant_definer('app.ask_email_change(uuid,text,jsonb,bytea[],int,interval,interval,jsonb)',
+call app.grant_definer('app.request_email_change(uuid,text,jsonb,bytea[],int,interval,interval,jsonb)',
     array['app_credentials']);
 
 -- Makes the new address the account's, and tells the old one, with a way to undo it.
@@ -296,7 +296,7 @@ begin
     if p_request is not null and (factor is not null or codes > 0 or keys <> '{}' or invited <> '{}') then
         perform app.notify_account(p_user_id, 'access_removed', p_request);
     end if;
-    return jsonb_build_object('second_factor', factor, 'recovery_codes', codes, 'api_keys', keys,
+    return jsonb_build_object('authenticator', factor, 'recovery_codes', codes, 'api_keys', keys,
         'invitations', invited);
 end
 $$;
@@ -329,7 +329,7 @@ begin
     perform app.void_links(change.user_id);
     perform app.end_sessions(change.user_id);
     removed := app.remove_access(change.user_id);
-    perform app.forget_attempts(change.user_id);
+    perform app.reset_attempts(change.user_id);
     perform app.add_password_reset(p_reset_id, change.user_id, p_lifetime, p_request, 'mail.email_undone');
     perform app.add_account_audit('email.undo', change.user_id,
         jsonb_build_object('change', p_id, 'before', present, 'after', change.audited -> 'before', 'removed', removed),

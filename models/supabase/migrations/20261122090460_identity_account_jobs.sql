@@ -67,7 +67,7 @@ begin
     delete from public.users u where u.id = any (people);
     get diagnostics deleted = row_count;
     -- The person did not ask for the deletion and may return with Supabase's token. Only an ended session stays ended.
-    delete from app.departed_users d where d.user_id = any (people) and d.user_id <> all (ended);
+    delete from app.deleted_users d where d.user_id = any (people) and d.user_id <> all (ended);
     return deleted;
 end
 $$;

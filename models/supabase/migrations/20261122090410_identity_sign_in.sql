@@ -41,7 +41,7 @@ $$;
 call app.grant_definer('app.add_account_audit(text,uuid,jsonb,jsonb,text,text)', '{}');
 
 -- What somebody is, as the trail tells of changes of it.
-create function app.place_of(p_user_id uuid) returns jsonb
+create function app.membership_of(p_user_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return (
@@ -49,7 +49,7 @@ begin
         from public.users u join public.roles r on r.id = u.role_id where u.id = p_user_id);
 end
 $$;
-call app.grant_definer('app.place_of(uuid)', '{}');
+call app.grant_definer('app.membership_of(uuid)', '{}');
 
 -- Store or renew the one open sign-up of an address and mail its link, or mail that the address has an account. Both do
 -- the same work. p_key counts the mails to the address: over the limit, the link that was mailed before stays valid.
@@ -61,7 +61,7 @@ declare
     signup uuid;
     known boolean := exists (select from public.users u where u.email = p_email);
 begin
-    if app.count_sign_in(p_key, p_most, p_window) > 0 then
+    if app.count_attempt(p_key, p_most, p_window) > 0 then
         perform app.add_account_audit('account.signup', null, '{}', p_request, 'refused', 'rate_limited');
         return;
     end if;
@@ -80,7 +80,7 @@ $$;
 call app.grant_definer('app.sign_up(uuid,text,text,bytea,int,interval,interval,jsonb)', array['app_credentials']);
 
 -- Return the address of an open sign-up.
-create function app.signup_owner(p_signup_id uuid) returns text
+create function app.signup_email(p_signup_id uuid) returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     address text;
@@ -92,7 +92,7 @@ begin
     return address;
 end
 $$;
-call app.grant_definer('app.signup_owner(uuid)', array['app_credentials']);
+call app.grant_definer('app.signup_email(uuid)', array['app_credentials']);
 
 -- Make the account of a sign-up with what the reader of the mail chose. If the claims name an anonymous fan, that fan
 -- becomes the account: all sessions of the fan end, and p_session_id begins. Return who that session belongs to.
@@ -117,7 +117,7 @@ begin
         select p_user_id, signup.email, p_password_hash, r.id, p_name, p_locale, now()
         from public.roles r where r.name = 'Fan';
     else
-        was := app.place_of(fan);
+        was := app.membership_of(fan);
         update public.users u set email = signup.email, password_hash = p_password_hash,
             name = coalesce(p_name, u.name), is_anonymous = false, email_verified_at = now(), updated_at = now()
         where u.id = fan and u.is_anonymous returning u.id into p_user_id;
@@ -133,7 +133,7 @@ begin
             p_request ->> 'request_id');
     end loop;
     perform app.add_account_audit('account.verify', p_user_id, jsonb_build_object('signup', p_signup_id, 'before', was,
-        'after', app.place_of(p_user_id) || jsonb_build_object('consent_tiers', p_consent_tiers, 'notice', p_notice_id),
+        'after', app.membership_of(p_user_id) || jsonb_build_object('consent_tiers', p_consent_tiers, 'notice', p_notice_id),
         'removed', removed), p_request);
     return case when fan is not null then app.person_of_session(p_session_id) end;
 exception
@@ -163,8 +163,8 @@ begin
         begin_sign_in.user_id := owner.id;
         begin_sign_in.password_hash := owner.password_hash;
     end if;
-    here := app.count_sign_in(p_here, p_most_here, p_window, owner.id);
-    everywhere := app.count_sign_in(p_everywhere, p_most_everywhere, p_window, owner.id);
+    here := app.count_attempt(p_here, p_most_here, p_window, owner.id);
+    everywhere := app.count_attempt(p_everywhere, p_most_everywhere, p_window, owner.id);
     if everywhere > 0 and exists (
         select from app.sessions s where s.user_id = begin_sign_in.user_id
             and s.created_at > now() - interval '30 days'
@@ -181,8 +181,8 @@ end
 $$;
 
 -- Count one attempt. Return the seconds until the next attempt is allowed; 0 if it is allowed now. An attempt never
--- prolongs the window. p_user_id is the account that the counter can lock; see app.forget_attempts.
-create function app.count_sign_in(p_key bytea, p_most int, p_window interval, p_user_id uuid default null) returns int
+-- prolongs the window. p_user_id is the account that the counter can lock; see app.reset_attempts.
+create function app.count_attempt(p_key bytea, p_most int, p_window interval, p_user_id uuid default null) returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     counted app.sign_in_attempts;
@@ -197,28 +197,28 @@ begin
     return case when counted.attempts > p_most then ceil(extract(epoch from counted.resets_at - now()))::int else 0 end;
 end
 $$;
-call app.grant_definer('app.count_sign_in(bytea,int,interval,uuid)', '{}');
+call app.grant_definer('app.count_attempt(bytea,int,interval,uuid)', '{}');
 
 -- Delete the counters that can lock an account: sign-ins from every network, codes and passwords.
-create function app.forget_attempts(p_user_id uuid) returns void
+create function app.reset_attempts(p_user_id uuid) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     delete from app.sign_in_attempts a where a.user_id = p_user_id;
 end
 $$;
-call app.grant_definer('app.forget_attempts(uuid)', '{}');
+call app.grant_definer('app.reset_attempts(uuid)', '{}');
 
 call app.grant_definer('app.begin_sign_in(text,bytea,bytea,int,int,interval,text)', array['app_credentials']);
 
 -- Writes down that somebody was refused; p_account is the keyed hash of what was typed.
-create function app.fail_sign_in(p_user_id uuid, p_account bytea, p_request jsonb) returns void
+create function app.record_failed_sign_in(p_user_id uuid, p_account bytea, p_request jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.add_account_audit('session.start', p_user_id, jsonb_build_object('account', encode(p_account, 'hex')),
         p_request, 'refused', 'invalid_credentials');
 end
 $$;
-call app.grant_definer('app.fail_sign_in(uuid,bytea,jsonb)', array['app_credentials']);
+call app.grant_definer('app.record_failed_sign_in(uuid,bytea,jsonb)', array['app_credentials']);
 
 -- Begins a session for a person whose password was found right, and takes their attempts back.
 -- p_password_hash is the hash that it was compared with (nobody, if it has changed since), p_new_hash its successor.

@@ -134,7 +134,7 @@ begin
     where s.id = (app.claims() ->> 'session_id')::uuid and s.user_id = (app.claims() ->> 'sub')::uuid
         and (s.authenticated_at > now() - p_within or u.is_anonymous);
     if not found then
-        perform app.refuse(403, 'recent_authentication_required', 'Show who you are once more (POST /api/v1/auth/reauthenticate, or where you sign in), and ask again.');
+        perform app.refuse(403, 'recent_authentication_required', 'Show who you are once more (POST /api/v1/auth/step-up, or where you sign in), and ask again.');
     end if;
 end
 $$;
@@ -144,21 +144,21 @@ call app.grant_definer('app.require_recent(interval)',
 -- Counts an attempt of the caller to show who they are once more, and returns the hash of the own password.
 -- Only who holds a session of the account gets here, so strangers can't use the attempts up. Where there is a second
 -- factor, the password alone shows nothing.
-create function app.begin_reauthentication(
+create function app.begin_step_up(
     p_key bytea, p_most int, p_window interval, out password_hash text, out retry_after int
 ) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    perform app.require_second_factor();
-    retry_after := app.count_sign_in(p_key, p_most, p_window, (app.claims() ->> 'sub')::uuid);
-    select u.password_hash into begin_reauthentication.password_hash
+    perform app.require_mfa();
+    retry_after := app.count_attempt(p_key, p_most, p_window, (app.claims() ->> 'sub')::uuid);
+    select u.password_hash into begin_step_up.password_hash
     from public.users u where u.id = (app.claims() ->> 'sub')::uuid;
 end
 $$;
-call app.grant_definer('app.begin_reauthentication(bytea,int,interval)', array['app_credentials']);
+call app.grant_definer('app.begin_step_up(bytea,int,interval)', array['app_credentials']);
 
 -- Writes down that the caller has just shown who they are, unless the password has changed since it was compared, and
 -- takes their attempts back; whether it did.
-create function app.reauthenticate(p_key bytea, p_password_hash text) returns boolean
+create function app.step_up(p_key bytea, p_password_hash text) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.sessions s set authenticated_at = now()
@@ -172,4 +172,4 @@ begin
     return true;
 end
 $$;
-call app.grant_definer('app.reauthenticate(bytea,text)', array['app_credentials']);
+call app.grant_definer('app.step_up(bytea,text)', array['app_credentials']);
