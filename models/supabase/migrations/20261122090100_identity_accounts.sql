@@ -1,4 +1,4 @@
--- Brands, people, what their roles allow, and their sessions.
+-- Roles, permissions, brands, users and sessions.
 
 create table public.roles (
     id serial primary key,
@@ -7,7 +7,7 @@ create table public.roles (
 insert into public.roles (id, name) values
     (1, 'Brand Admin'), (2, 'Campaign Manager'), (3, 'Creator'), (4, 'Fan'), (5, 'System Admin');
 
--- What can be permitted. Machines are API keys: what is not for them, no key can be given.
+-- Permissions. An API key can have those with for_machines only.
 create table public.permissions (
     name text primary key check (name ~ '^[a-z_]+:[a-z_]+$'),
     meaning text not null,
@@ -15,36 +15,36 @@ create table public.permissions (
 );
 insert into public.permissions (name, meaning, for_machines) values
     ('brand:read', 'read the brand and its settings', true),
-    ('brand:write', 'change its name and settings', false),
+    ('brand:write', 'change the name and settings of the brand', false),
     ('brands:read', 'list all brands', false),
-    ('brands:write', 'make and archive brands', false),
-    ('members:read', 'see who works for the brand and who is invited', true),
-    ('members:write', 'invite people, change what they are, take them out', false),
-    ('users:read', 'search and read the accounts of all people', false),
+    ('brands:write', 'create and archive brands', false),
+    ('members:read', 'read the members and invitations of the brand', true),
+    ('members:write', 'invite people, change the role of members, remove them', false),
+    ('users:read', 'search and read all accounts', false),
     ('users:write', 'suspend accounts and change roles', false),
     ('campaigns:read', 'read campaigns and their codes', true),
-    ('campaigns:write', 'make and change campaigns and their codes', true),
+    ('campaigns:write', 'create and change campaigns and their codes', true),
     ('campaigns:launch', 'launch campaigns', true),
-    ('campaigns:all', 'see all campaigns of the brand, not only those one is assigned to', false),
+    ('campaigns:all', 'read all campaigns of the brand, not only assigned ones', false),
     ('campaigns:assign', 'assign creators to campaigns', false),
     ('assets:read', 'read the assets of campaigns', true),
     ('assets:write', 'add and remove assets', true),
     ('surveys:read', 'read the surveys of campaigns and their answers', true),
-    ('surveys:write', 'make and change surveys', true),
+    ('surveys:write', 'create and change surveys', true),
     ('audiences:read', 'read audience segments', true),
-    ('audiences:write', 'make and change audience segments', true),
-    ('contacts:read', 'read the people whom the brand knows', true),
+    ('audiences:write', 'create and change audience segments', true),
+    ('contacts:read', 'read the contacts of the brand', true),
     ('scans:read', 'read single scans', true),
-    ('analytics:read', 'read what campaigns have reached', true),
-    ('jobs:read', 'follow the work that the brand has caused', true),
-    ('jobs:write', 'look into jobs of all brands, replay, cancel and pause them', false),
+    ('analytics:read', 'read the results of campaigns', true),
+    ('jobs:read', 'read the jobs of the brand', true),
+    ('jobs:write', 'read, replay, cancel and pause the jobs of all brands', false),
     ('billing:read', 'read subscriptions and payments', true),
-    ('billing:write', 'subscribe and pay', false),
+    ('billing:write', 'change the subscription and pay', false),
     ('audit:read', 'read the audit trail', false),
     ('api_keys:read', 'list API keys', false),
-    ('api_keys:write', 'make and revoke API keys', false);
+    ('api_keys:write', 'create and revoke API keys', false);
 
--- The roles' part of them. Fans have none: what they do concerns themselves, and everybody may do that.
+-- Permissions of each role. Fans have none: they read and change their own rows only.
 create table public.role_permissions (
     role text not null references public.roles (name),
     permission text not null references public.permissions (name),
@@ -56,7 +56,8 @@ select role, permission from (values
     ('Brand Admin', array['brand:read', 'brand:write', 'members:read', 'members:write', 'campaigns:read',
         'campaigns:write', 'campaigns:launch', 'campaigns:all', 'campaigns:assign', 'assets:read', 'assets:write',
         'surveys:read', 'surveys:write', 'audiences:read', 'audiences:write', 'contacts:read', 'scans:read',
-        'analytics:read', 'jobs:read', 'audit:read', 'billing:read', 'billing:write', 'api_keys:read', 'api_keys:write']),
+        'analytics:read', 'jobs:read', 'audit:read', 'billing:read', 'billing:write', 'api_keys:read',
+        'api_keys:write']),
     ('Campaign Manager', array['brand:read', 'members:read', 'campaigns:read', 'campaigns:write', 'campaigns:launch',
         'campaigns:all', 'campaigns:assign', 'assets:read', 'assets:write', 'surveys:read', 'surveys:write',
         'audiences:read', 'audiences:write', 'contacts:read', 'scans:read', 'analytics:read', 'jobs:read']),
@@ -72,8 +73,8 @@ create table public.brands (
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     version int not null default 1,
-    archived_at timestamptz,               -- its people can't sign in, its campaigns are paused
-    mfa_required_from timestamptz          -- from when on its members have to have a second factor; null: they may
+    archived_at timestamptz,               -- members can't sign in, and campaigns are paused
+    mfa_required_from timestamptz          -- members must have MFA from then on; null: MFA is optional
 );
 create index brands_created on public.brands (created_at desc, id desc);
 
@@ -90,7 +91,7 @@ create table public.users (
     is_anonymous boolean not null default false,
     identity_provider text,
     email_verified_at timestamptz,
-    suspended_at timestamptz,                 -- by a system admin; nobody signs in to it
+    suspended_at timestamptz,                 -- by a system admin; sign-ins are refused
     -- Supabase: an unknown session is refused if its person last authenticated before this moment.
     sessions_since timestamptz,
     created_at timestamptz not null default now(),
@@ -101,7 +102,7 @@ create table public.users (
     constraint users_brand_by_role check ((role_id in (1, 2, 3)) = (brand_id is not null))
 );
 create unique index users_email on public.users (email) where email is not null;
--- How an address begins is what accounts are searched by.
+-- Accounts are searched by the prefix of the address.
 create index users_email_prefix on public.users (email text_pattern_ops) where email is not null;
 create index users_created on public.users (created_at desc, id desc);
 -- For app.delete_anonymous_people.
@@ -111,23 +112,24 @@ create table app.sessions (
     id uuid primary key,
     user_id uuid not null references public.users (id) on delete cascade,
     created_at timestamptz not null default now(),
-    aal text not null default 'aal1' check (aal in ('aal1', 'aal2')), -- aal2: has shown a second factor, too
-    authenticated_at timestamptz default now(), -- last time its person showed a password or a code; null: never
+    aal text not null default 'aal1' check (aal in ('aal1', 'aal2')), -- aal2: MFA was completed
+    authenticated_at timestamptz default now(), -- last time a password or a code was verified; null: never
     refreshed_at timestamptz not null default now(),
-    expires_at timestamptz not null, -- unless it is refreshed before
-    ends_at timestamptz not null default 'infinity', -- refreshed or not
+    expires_at timestamptz not null, -- moved by each refresh
+    ends_at timestamptz not null default 'infinity', -- no refresh moves expires_at beyond it
     revoked_at timestamptz,
     address text,
     user_agent text
 );
 create index sessions_user on app.sessions (user_id);
 
--- Counted attempts: sign-ins by account and network, codes, passwords, and mails by address. The key is a keyed hash.
+-- Counters of attempts: sign-ins by account and network, codes, passwords, and mails by address. The key is a keyed
+-- hash.
 create table app.sign_in_attempts (
     key bytea primary key,
     attempts int not null,
     resets_at timestamptz not null,
-    -- The account that a lock-out counter belongs to; null: the address has no account, or the counter limits mails.
+    -- The account whose sign-ins the counter limits; null: the address has no account, or the counter limits mails.
     -- No foreign key: its check would take longer for an address that has an account.
     user_id uuid
 );
@@ -138,7 +140,7 @@ create index sign_in_attempts_user on app.sign_in_attempts (user_id);
 create table app.signups (
     id uuid primary key,
     email text not null unique check (email = lower(email)),
-    locale text not null,                  -- of the mail and its page, and of the account at first
+    locale text not null,                  -- of the mail, the page that it links to, and the new account
     created_at timestamptz not null default now(),
     expires_at timestamptz not null                -- shortened by app.begin_link once the link is mailed
 );
@@ -162,13 +164,13 @@ create unique index invitations_open on app.invitations (brand_id, email) where 
 create index invitations_email on app.invitations (email, sent_at);
 create index invitations_inviter on app.invitations (invited_by);
 
--- The brand that a member acts for, if the role has the permission; null, and so no row, otherwise, and as long as the
--- session owes the second factor. An API key has scopes in place of a role's permissions; app.require_api_key has seen
--- that they are its own.
+-- Return the caller's brand if the caller's role has the permission. Return null, so that policies match no row,
+-- otherwise and while the session owes MFA. An API key has scopes in place of a role's permissions;
+-- app.require_api_key has compared them with the stored ones.
 create function app.brand_for(p_permission text) returns uuid
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    -- As app.claims() does, whose call would be a third of the whole: this is in every query's policies.
+    -- Not app.claims(): its call would be a third of the cost, and the policies of every query call this function.
     claims jsonb := nullif(current_setting('request.jwt.claims', true), '');
     user_role text := claims #>> '{app_metadata,user_role}';
 begin
@@ -187,6 +189,7 @@ end
 $$;
 call app.grant_definer('app.brand_for(text)', array['authenticated']);
 
+-- Return each role with its permissions.
 create function app.list_permissions() returns table (role text, permission text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -195,7 +198,7 @@ end
 $$;
 call app.grant_definer('app.list_permissions()', array['app_public']);
 
--- The table of permissions, as the documentation shows it.
+-- Return each permission with its meaning and its roles, for the documentation.
 create function app.describe_permissions() returns table (name text, meaning text, for_machines boolean, roles text[])
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -206,12 +209,12 @@ end
 $$;
 call app.grant_definer('app.describe_permissions()', array['app_public']);
 
--- The campaigns that a member is assigned to; null for whoever sees all of the brand's, as API keys do. Policies of what belongs to
--- campaigns ask (`p_campaign_column` of app.secure).
+-- Return the campaigns that the caller is assigned to; null for API keys and for roles that see all campaigns of the
+-- brand. Row policies of tables that belong to campaigns call it (`p_campaign_column` of app.secure).
 create function app.own_campaigns() returns uuid[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    -- As app.claims() does, whose call would be a third of the whole: this is in every query's policies.
+    -- Not app.claims(): its call would be a third of the cost, and the policies of every query call this function.
     claims jsonb := nullif(current_setting('request.jwt.claims', true), '');
     user_role text := claims #>> '{app_metadata,user_role}';
 begin
@@ -227,7 +230,7 @@ end
 $$;
 call app.grant_definer('app.own_campaigns()', array['authenticated']);
 
--- Ends all sessions of a person; how many.
+-- Revoke all sessions of a user. Return their number.
 create function app.end_sessions(p_user_id uuid) returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -247,20 +250,20 @@ call app.secure('public.brands', p_brand_column => 'id', p_admin => 'select,inse
     p_system => 'select', p_member => '{"select": "brand:read", "update": "brand:write"}');
 call app.secure('public.users', p_fan_column => 'id', p_fan => 'select,update', p_admin => 'select,update',
     p_member => '{}');
--- A login can forge claims. So no role reads or writes the tables of credentials; functions do.
+-- A login can forge claims, so no role has access to the tables of credentials. Definer functions read and write them.
 call app.secure('app.sessions');
 call app.secure('app.sign_in_attempts');
 call app.secure('app.signups');
 call app.secure('app.invitations', p_admin => 'select', p_job => 'select', p_member => '{"select": "members:read"}');
 
--- Every signed-in person has a profile of their own, members of a brand included.
+-- Members of a brand read and change their own profile.
 create policy authenticated_select on public.users for select to authenticated using (id = (select auth.uid()));
 create policy authenticated_update on public.users for update to authenticated
     using (id = (select auth.uid())) with check (id = (select auth.uid()));
 create policy app_credentials_select on public.users for select to app_credentials using (id = (select auth.uid()));
 grant select (id, email, name) on public.users to app_credentials;
 
--- Nobody reads or writes a password hash but the definer functions that sign people in.
+-- Only definer functions read and write password hashes.
 revoke select, update on public.users from app_fan, app_admin;
 grant select (id, email, role_id, brand_id, name, locale, timezone, phone, is_anonymous, identity_provider,
     email_verified_at, suspended_at, created_at, updated_at) on public.users to authenticated, app_fan, app_admin;

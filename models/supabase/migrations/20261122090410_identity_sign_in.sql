@@ -1,22 +1,19 @@
--- What happens before anybody is known: signing up, verifying, accepting an invitation, signing in.
--- Each does one thing whole, and is all that app_public may do to accounts.
+-- Sign-up and sign-in. The callers have no session yet.
 --
--- p_request says where a call comes from: {"request_id", "correlation_id", "address", "user_agent"}.
+-- p_request is the origin of a call: {"request_id", "correlation_id", "address", "user_agent"}.
 
--- Who a session belongs to, as the person's token will say. mfa_required is what the session owes before it may do
--- anything: `verify` a code, or `enrol` an authenticator, which system admins have to have, and members of brands that
--- demand it.
+-- The person of a session, as the access token describes the person. mfa_required: see app.live_sessions.
 create type app.session_person as (
     id uuid, email text, name text, locale text, role text, brand_id uuid, is_anonymous boolean, aal text,
     mfa_required text
 );
 
--- Begins a session: over after p_idle unless it is refreshed, and after p_lifetime in any case.
+-- Insert a session that expires after p_idle without a refresh, and after p_lifetime in any case.
 create function app.start_session(
     p_session_id uuid, p_user_id uuid, p_idle interval, p_lifetime interval, p_refresh_hash bytea, p_request jsonb
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    -- An anonymous fan has agreed to nothing yet: neither address nor user agent is kept.
+    -- An anonymous fan has given no consent yet: store neither address nor user agent.
     insert into app.sessions (id, user_id, expires_at, ends_at, address, user_agent)
     select p_session_id, u.id, now() + least(p_idle, p_lifetime), now() + p_lifetime,
         case when not u.is_anonymous then p_request ->> 'address' end,
@@ -27,9 +24,10 @@ end
 $$;
 call app.grant_definer('app.start_session(uuid,uuid,interval,interval,bytea,jsonb)', '{}');
 
--- The trail of an act of somebody who has no token yet, in the chain of the brand that the person belongs to.
+-- Add an audit entry for a caller without a token, to the chain of the user's brand.
 create function app.add_account_audit(
-    p_action text, p_user_id uuid, p_details jsonb, p_request jsonb, p_outcome text default 'ok', p_reason text default null
+    p_action text, p_user_id uuid, p_details jsonb, p_request jsonb, p_outcome text default 'ok',
+    p_reason text default null
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.add_audit(
@@ -40,7 +38,7 @@ end
 $$;
 call app.grant_definer('app.add_account_audit(text,uuid,jsonb,jsonb,text,text)', '{}');
 
--- What somebody is, as the trail tells of changes of it.
+-- Return the role and the brand of a user, for audit entries.
 create function app.membership_of(p_user_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -95,7 +93,7 @@ $$;
 call app.grant_definer('app.signup_email(uuid)', array['app_credentials']);
 
 -- Make the account of a sign-up with what the reader of the mail chose. If the claims name an anonymous fan, that fan
--- becomes the account: all sessions of the fan end, and p_session_id begins. Return who that session belongs to.
+-- becomes the account: all sessions of the fan end, and p_session_id begins. Return the person of that session.
 create function app.verify_signup(
     p_signup_id uuid, p_user_id uuid, p_password_hash text, p_name text, p_locale text, p_consent_tiers text[],
     p_notice_id uuid, p_session_id uuid, p_idle interval, p_lifetime interval, p_refresh_hash bytea, p_request jsonb
@@ -133,7 +131,8 @@ begin
             p_request ->> 'request_id');
     end loop;
     perform app.add_account_audit('account.verify', p_user_id, jsonb_build_object('signup', p_signup_id, 'before', was,
-        'after', app.membership_of(p_user_id) || jsonb_build_object('consent_tiers', p_consent_tiers, 'notice', p_notice_id),
+        'after', app.membership_of(p_user_id)
+            || jsonb_build_object('consent_tiers', p_consent_tiers, 'notice', p_notice_id),
         'removed', removed), p_request);
     return case when fan is not null then app.person_of_session(p_session_id) end;
 exception
@@ -145,27 +144,32 @@ call app.grant_definer(
     'app.verify_signup(uuid,uuid,text,text,text,text[],uuid,uuid,interval,interval,bytea,jsonb)',
     array['app_credentials']);
 
--- Counts an attempt to sign in, and returns what is needed to decide it. No row tells whether the account exists, but
--- its hash does, and that stays with us. Attempts are counted for the account from one network, and for the account:
--- the second does not hold where the person has signed in from before, or strangers could lock them out. That is an
--- address, or with IPv6, where devices take another one every day, a network: p_network is `2001:db8:1:2::/64` then.
+-- Count an attempt to sign in. Return the account, its password hash, and the seconds until the next attempt is
+-- allowed. Both counters are changed whether or not the account exists, so that the duration does not tell.
+--
+-- The counter of the account and the network always limits. The counter of the account does not limit networks from
+-- which the person signed in during the last 30 days: strangers could lock the person out otherwise. p_network is an
+-- IPv4 address, or an IPv6 network such as `2001:db8:1:2::/64`: devices change their IPv6 address daily.
 create function app.begin_sign_in(
-    p_email text, p_here bytea, p_everywhere bytea, p_most_here int, p_most_everywhere int, p_window interval,
-    p_network text, out user_id uuid, out password_hash text, out retry_after int
+    p_email text, p_network_key bytea, p_account_key bytea, p_most_of_network int, p_most_of_account int,
+    p_window interval, p_network text, out user_id uuid, out password_hash text, out retry_after int
 ) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     owner public.users;
-    here int;
-    everywhere int;
+    network_wait int;
+    account_wait int;
 begin
+    -- Return no hash of an account that can't sign in: the password is then compared with a dummy hash.
     select u.* into owner from public.users u where u.email = p_email;
     if owner.email_verified_at is not null and exists (select from app.active_users a where a.id = owner.id) then
         begin_sign_in.user_id := owner.id;
         begin_sign_in.password_hash := owner.password_hash;
     end if;
-    here := app.count_attempt(p_here, p_most_here, p_window, owner.id);
-    everywhere := app.count_attempt(p_everywhere, p_most_everywhere, p_window, owner.id);
-    if everywhere > 0 and exists (
+    -- Count the attempt.
+    network_wait := app.count_attempt(p_network_key, p_most_of_network, p_window, owner.id);
+    account_wait := app.count_attempt(p_account_key, p_most_of_account, p_window, owner.id);
+    -- Lift the limit of the account for networks of the person's own sessions.
+    if account_wait > 0 and exists (
         select from app.sessions s where s.user_id = begin_sign_in.user_id
             and s.created_at > now() - interval '30 days'
             and case
@@ -174,9 +178,9 @@ begin
                 else s.address = p_network
             end)
     then
-        everywhere := 0;
+        account_wait := 0;
     end if;
-    retry_after := greatest(here, everywhere);
+    retry_after := greatest(network_wait, account_wait);
 end
 $$;
 
@@ -199,7 +203,7 @@ end
 $$;
 call app.grant_definer('app.count_attempt(bytea,int,interval,uuid)', '{}');
 
--- Delete the counters that can lock an account: sign-ins from every network, codes and passwords.
+-- Delete the counters that can lock a user out: sign-ins from every network, codes and passwords.
 create function app.reset_attempts(p_user_id uuid) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -210,7 +214,7 @@ call app.grant_definer('app.reset_attempts(uuid)', '{}');
 
 call app.grant_definer('app.begin_sign_in(text,bytea,bytea,int,int,interval,text)', array['app_credentials']);
 
--- Writes down that somebody was refused; p_account is the keyed hash of what was typed.
+-- Add the audit entry of a refused sign-in. p_account is the keyed hash of the address that was sent.
 create function app.record_failed_sign_in(p_user_id uuid, p_account bytea, p_request jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -220,11 +224,12 @@ end
 $$;
 call app.grant_definer('app.record_failed_sign_in(uuid,bytea,jsonb)', array['app_credentials']);
 
--- Begins a session for a person whose password was found right, and takes their attempts back.
--- p_password_hash is the hash that it was compared with (nobody, if it has changed since), p_new_hash its successor.
+-- Begin a session after the password was verified against p_password_hash, and undo the count of the attempt. Return no
+-- row if the hash has changed since or the account is no longer active. p_new_hash: the password, hashed with the
+-- present parameters; null if unchanged.
 create function app.sign_in(
     p_session_id uuid, p_user_id uuid, p_password_hash text, p_new_hash text, p_idle interval, p_lifetime interval,
-    p_refresh_hash bytea, p_here bytea, p_everywhere bytea, p_request jsonb
+    p_refresh_hash bytea, p_network_key bytea, p_account_key bytea, p_request jsonb
 ) returns setof app.session_person language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     -- The lock comes first: the statement after it sees whether the account has been suspended meanwhile.
@@ -236,8 +241,8 @@ begin
         return;
     end if;
     perform app.start_session(p_session_id, p_user_id, p_idle, p_lifetime, p_refresh_hash, p_request);
-    delete from app.sign_in_attempts a where a.key = p_here;
-    update app.sign_in_attempts a set attempts = a.attempts - 1 where a.key = p_everywhere and a.attempts > 0;
+    delete from app.sign_in_attempts a where a.key = p_network_key;
+    update app.sign_in_attempts a set attempts = a.attempts - 1 where a.key = p_account_key and a.attempts > 0;
     perform app.add_account_audit('session.start', p_user_id, jsonb_build_object('session', p_session_id), p_request);
     return next app.person_of_session(p_session_id);
 end
@@ -245,7 +250,7 @@ $$;
 call app.grant_definer('app.sign_in(uuid,uuid,text,text,interval,interval,bytea,bytea,bytea,jsonb)',
     array['app_credentials']);
 
--- A new fan without an account, and their session. The session's row is the record of it.
+-- Create an anonymous fan and a session. No audit entry: the session's row records the act.
 create function app.sign_in_anonymously(
     p_session_id uuid, p_user_id uuid, p_locale text, p_idle interval, p_lifetime interval, p_refresh_hash bytea,
     p_request jsonb
@@ -254,7 +259,7 @@ begin
     insert into public.users (id, role_id, locale, is_anonymous)
     select p_user_id, r.id, p_locale, true from public.roles r where r.name = 'Fan';
     perform app.start_session(p_session_id, p_user_id, p_idle, p_lifetime, p_refresh_hash, p_request);
-    -- An anonymous fan has shown neither password nor code: after a sign-up, this must not count as recent.
+    -- No password or code was verified. The session must not count as recently authenticated after a sign-up.
     update app.sessions s set authenticated_at = null where s.id = p_session_id;
 end
 $$;

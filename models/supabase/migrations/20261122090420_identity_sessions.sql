@@ -1,13 +1,14 @@
--- What goes on in a session while it lives: it is refreshed, it ends, and its person may have to show who they are.
+-- Refresh, end and step-up of sessions.
 
--- Every refresh token that a session has had. Each is good once and followed by another; only hashes are here, and the
--- successor, sealed with the token that it follows, for whoever asks twice because the first answer was lost.
+-- All refresh tokens of a session, as hashes. Each is valid once and has one successor. The successor is stored
+-- encrypted with the token before it: a client whose response was lost sends the same token again and gets the same
+-- successor.
 create table app.refresh_tokens (
     hash bytea primary key,
     session_id uuid not null references app.sessions (id) on delete cascade,
     created_at timestamptz not null default now(),
     used_at timestamptz,
-    successor bytea,                       -- the next token, sealed with this one
+    successor bytea,                       -- the next token, encrypted with this one
     successor_hash bytea,                  -- finds the next token
     constraint refresh_tokens_used_with_successor check (
         (used_at is null) = (successor is null) and (used_at is null) = (successor_hash is null))
@@ -15,11 +16,10 @@ create table app.refresh_tokens (
 create index refresh_tokens_session on app.refresh_tokens (session_id);
 call app.secure('app.refresh_tokens');
 
--- Use a refresh token and make p_next_hash the session's next one. The same token leads to the same next one within
--- p_grace, and later while the next one has not been used: the answer may have been lost. Otherwise two clients have
--- the token, and the session ends. A session is refreshed p_most times an hour at most: each refresh leaves a row for
--- p_idle.
--- outcome: `ok` (with p_successor, or that of the first), `invalid`, `reused`, or `too_many`.
+-- Use a refresh token and make p_next_hash its successor. A used token returns the same successor within p_grace, and
+-- later while the successor is unused: the response may have been lost. Otherwise two clients have the token, and the
+-- session is revoked. A session is refreshed p_most times an hour at most, because each refresh stores a row for
+-- p_idle. outcome: `ok` (with the successor), `invalid`, `reused` or `too_many`.
 create function app.refresh_session(
     p_hash bytea, p_next_hash bytea, p_successor bytea, p_grace interval, p_idle interval, p_most int,
     p_request jsonb, out outcome text, out successor bytea, out session_id uuid, out person app.session_person
@@ -28,6 +28,7 @@ declare
     token app.refresh_tokens;
     session app.sessions;
 begin
+    -- Lock the token, then its session.
     outcome := 'invalid';
     select t.* into token from app.refresh_tokens t where t.hash = p_hash for update;
     if not found then
@@ -41,12 +42,14 @@ begin
         from public.users u join public.roles r on r.id = u.role_id where u.id = session.user_id;
         return;
     end if;
+    -- Limit the refreshes of an hour.
     if token.used_at is null and p_most <= (
         select count(*) from app.refresh_tokens t
         where t.session_id = session.id and t.used_at > now() - interval '1 hour')
     then
         outcome := 'too_many';
         return;
+    -- First use.
     elsif token.used_at is null then
         update app.refresh_tokens t set used_at = now(), successor = p_successor, successor_hash = p_next_hash
         where t.hash = p_hash;
@@ -54,14 +57,17 @@ begin
         update app.sessions s set refreshed_at = now(), expires_at = least(now() + p_idle, s.ends_at)
         where s.id = session.id;
         successor := p_successor;
+    -- Second use at once, for example by two tabs.
     elsif token.used_at > now() - p_grace then
         successor := token.successor;
+    -- Second use after a lost response.
     elsif exists (
         select from app.refresh_tokens n where n.hash = token.successor_hash and n.used_at is null)
     then
         successor := token.successor;
         perform app.add_account_audit('session.refresh', session.user_id,
             jsonb_build_object('session', session.id, 'repeated', true), p_request);
+    -- Two clients have the token.
     else
         outcome := 'reused';
         update app.sessions s set revoked_at = now() where s.id = session.id;
@@ -76,7 +82,7 @@ end
 $$;
 call app.grant_definer('app.refresh_session(bytea,bytea,bytea,interval,interval,int,jsonb)', array['app_credentials']);
 
--- The caller's own sessions that live, newest first, from behind (p_created_at, p_id) on.
+-- Return the caller's live sessions after (p_created_at, p_id), newest first.
 create function app.own_sessions(p_created_at timestamptz, p_id uuid, p_limit int) returns table (
     id uuid, created_at timestamptz, refreshed_at timestamptz, authenticated_at timestamptz, expires_at timestamptz,
     address text, user_agent text
@@ -91,7 +97,7 @@ end
 $$;
 call app.grant_definer('app.own_sessions(timestamptz,uuid,int)', array['app_credentials']);
 
--- Ends those of the caller's own sessions that are meant: `this` one, `others`, or `all`; how many there were.
+-- Revoke the caller's sessions: `this` one, the `others`, or `all`. Return their number.
 create function app.end_own_sessions(p_scope text) returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -111,7 +117,7 @@ end
 $$;
 call app.grant_definer('app.end_own_sessions(text)', array['app_credentials']);
 
--- Ends one of the caller's own sessions.
+-- Revoke one of the caller's sessions.
 create function app.end_session(p_session_id uuid) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -125,8 +131,8 @@ end
 $$;
 call app.grant_definer('app.end_session(uuid)', array['app_credentials']);
 
--- Refuses a session whose person has shown neither password nor code for p_within. An anonymous fan has neither: the
--- session is all that such a person is known by.
+-- Refuse the caller's session unless a password or a code was verified within p_within. An anonymous fan has neither
+-- and passes: only the session identifies such a person.
 create function app.require_recent(p_within interval) returns void
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -134,16 +140,16 @@ begin
     where s.id = (app.claims() ->> 'session_id')::uuid and s.user_id = (app.claims() ->> 'sub')::uuid
         and (s.authenticated_at > now() - p_within or u.is_anonymous);
     if not found then
-        perform app.refuse(403, 'recent_authentication_required', 'Show who you are once more (POST /api/v1/auth/step-up, or where you sign in), and ask again.');
+        perform app.refuse(403, 'recent_authentication_required',
+            'Confirm your identity (POST /api/v1/auth/step-up, or at the sign-in service), then repeat the request.');
     end if;
 end
 $$;
 call app.grant_definer('app.require_recent(interval)',
     array['authenticated', 'app_fan', 'app_admin', 'app_credentials']);
 
--- Counts an attempt of the caller to show who they are once more, and returns the hash of the own password.
--- Only who holds a session of the account gets here, so strangers can't use the attempts up. Where there is a second
--- factor, the password alone shows nothing.
+-- Count a step-up attempt of the caller. Return the caller's password hash. A session of the account is required, so
+-- strangers can't use up the attempts. With an authenticator the password alone is not enough.
 create function app.begin_step_up(
     p_key bytea, p_most int, p_window interval, out password_hash text, out retry_after int
 ) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -156,8 +162,8 @@ end
 $$;
 call app.grant_definer('app.begin_step_up(bytea,int,interval)', array['app_credentials']);
 
--- Writes down that the caller has just shown who they are, unless the password has changed since it was compared, and
--- takes their attempts back; whether it did.
+-- Mark the caller's session as recently authenticated, and delete the counter of attempts. Return false if the password
+-- has changed since it was verified.
 create function app.step_up(p_key bytea, p_password_hash text) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin

@@ -1,7 +1,7 @@
--- What a person signs in with, changed: and a word about it to whoever reads the account's mail.
+-- Changes of passwords and email addresses. Each is notified by mail.
 
--- A link for a new password. Without user_id nobody has the address, and the job that mails finds nobody to write to:
--- asking costs the same either way.
+-- Links for a new password. user_id is null if no account has the address: the request then takes the same time, and
+-- its mail job finds no recipient.
 create table app.password_resets (
     id uuid primary key,
     user_id uuid references public.users (id) on delete cascade,
@@ -12,7 +12,7 @@ create table app.password_resets (
 create index password_resets_user on app.password_resets (user_id);
 create index password_resets_expiry on app.password_resets (expires_at);
 
--- Another address for an account: confirmed from the new one, and undone from the old one while that may be.
+-- Changes of email addresses: confirmed by a link to the new address, undone by a link to the old one until undo_until.
 create table app.email_changes (
     id uuid primary key,
     user_id uuid not null references public.users (id) on delete cascade,
@@ -32,8 +32,8 @@ call app.secure('app.password_resets');
 call app.secure('app.email_changes');
 
 -- Begin the life of a one-time link whose mail the server has just accepted. p_purpose is the link's, as in
--- models/core/signed_links.py. Until the first accepted mail a link's expiry includes the time that mails are attempted for. After that
--- it is earlier than what a later mail would make of it, so only the first one has an effect.
+-- models/core/signed_links.py. Until the first accepted mail a link's expiry includes the time that mails are attempted
+-- for. After that it is earlier than what a later mail would make of it, so only the first one has an effect.
 create function app.begin_link(p_purpose text, p_id uuid, p_lifetime interval) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -56,7 +56,7 @@ end
 $$;
 call app.grant_definer('app.begin_link(text,uuid,interval)', array['app_job', 'app_system']);
 
--- Has the person told what has happened to their account: p_what is the name of the letter.
+-- Enqueue a mail that notifies a user of a change of the account. p_what is the name of the mail template.
 create function app.notify_account(p_user_id uuid, p_what text, p_request jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -67,7 +67,7 @@ end
 $$;
 call app.grant_definer('app.notify_account(uuid,text,jsonb)', '{}');
 
--- Links that were mailed before a person's way in changed are worth nothing afterwards.
+-- Invalidate the open links of a user. Call it after each change of a credential.
 create function app.void_links(p_user_id uuid) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -77,8 +77,8 @@ end
 $$;
 call app.grant_definer('app.void_links(uuid)', '{}');
 
--- Whoever becomes a member does so with the address that they have: no link to another mailbox changes it, or changes it
--- back. Whoever has had the account before could else put themselves in the member's place.
+-- Invalidate all links that would change a user's address, or change it back. Call it when a user becomes a member: an
+-- earlier owner of the account could otherwise take over the member's account.
 create function app.end_address_changes(p_user_id uuid) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -101,7 +101,7 @@ end
 $$;
 call app.grant_definer('app.get_user_for_update(uuid)', '{}');
 
--- Puts a link for a new password down and has it mailed, in the letter of the job p_mail.
+-- Insert a password reset and enqueue its mail. p_mail is the actor's name.
 create function app.add_password_reset(
     p_id uuid, p_user_id uuid, p_lifetime interval, p_request jsonb, p_mail text default 'mail.password_reset'
 ) returns void
@@ -115,8 +115,8 @@ end
 $$;
 call app.grant_definer('app.add_password_reset(uuid,uuid,interval,jsonb,text)', '{}');
 
--- Whether a mailed link may set the password of an account. It may not for a System Admin: the link also removes the second
--- factor, and a mailbox alone must not lead to the whole platform.
+-- Return whether a mailed link may set the password of an account. Not of a System Admin: the link also removes MFA,
+-- and access to a mailbox must not give access to the platform.
 create function app.may_reset_password(p_user public.users) returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -126,8 +126,8 @@ end
 $$;
 call app.grant_definer('app.may_reset_password(public.users)', '{}');
 
--- Has a link for a new password mailed to whoever has the address. p_key counts what was asked for this address, so that
--- nobody's inbox is filled by typing it into our form.
+-- Mail a link for a new password if the address has an account. p_key counts the mails to the address: nobody can flood
+-- a mailbox through the form.
 create function app.request_password_reset(
     p_id uuid, p_email text, p_key bytea, p_most int, p_window interval, p_lifetime interval, p_request jsonb
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -143,9 +143,10 @@ begin
     perform app.add_account_audit('password.forget', owner, jsonb_build_object('reset', p_id), p_request);
 end
 $$;
-call app.grant_definer('app.request_password_reset(uuid,text,bytea,int,interval,interval,jsonb)', array['app_credentials']);
+call app.grant_definer('app.request_password_reset(uuid,text,bytea,int,interval,interval,jsonb)',
+    array['app_credentials']);
 
--- Whose password a link is for: what a new one must not be made of.
+-- Return the address and name of the account that a link is for; a new password must not contain them.
 create function app.password_reset_owner(p_id uuid, out email text, out name text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -153,7 +154,7 @@ begin
     from app.password_resets r join public.users u on u.id = r.user_id
     where r.id = p_id and r.used_at is null and r.expires_at > now() and app.may_reset_password(u);
     if not found then
-        perform app.refuse(404, 'link_invalid', 'Ask for a new link.');
+        perform app.refuse(404, 'link_invalid', 'Request a new link.');
     end if;
 end
 $$;
@@ -167,16 +168,18 @@ declare
     owner uuid;
     removed jsonb;
 begin
+    -- Use the link.
     perform app.get_user_for_update((select r.user_id from app.password_resets r where r.id = p_id));
     update app.password_resets r set used_at = now()
     where r.id = p_id and r.used_at is null and r.expires_at > now() returning r.user_id into owner;
     if owner is null then
-        perform app.refuse(404, 'link_invalid', 'Ask for a new link.');
+        perform app.refuse(404, 'link_invalid', 'Request a new link.');
     end if;
     update public.users u set password_hash = p_password_hash where u.id = owner and app.may_reset_password(u);
     if not found then
         perform app.refuse(404, 'link_invalid', 'Ask the operator of the system.');
     end if;
+    -- End all other access.
     perform app.reset_attempts(owner);
     perform app.void_links(owner);
     perform app.end_sessions(owner);
@@ -188,8 +191,8 @@ end
 $$;
 call app.grant_definer('app.reset_password(uuid,text,jsonb)', array['app_credentials']);
 
--- Gives the caller a new password, unless it has changed since the present one was compared, and ends their other
--- sessions; whether it did. p_key counts attempts to show the password.
+-- Set the caller's password and revoke the caller's other sessions. Return false if the password has changed since the
+-- present one was verified. p_key: the counter of attempts to verify it.
 create function app.change_password(p_password_hash text, p_new_hash text, p_key bytea, p_request jsonb) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -208,8 +211,8 @@ end
 $$;
 call app.grant_definer('app.change_password(text,text,bytea,jsonb)', array['app_credentials']);
 
--- Puts down that the caller wants another address, and has a mail sent there: a link, or word that it has an account
--- already. Does the same work either way. p_keys count mails for the address, and of the caller.
+-- Insert a change of the caller's address, and mail the new address: a link, or a notice that it has an account
+-- already. Both take the same time. p_keys: the counters of mails to the address and of the caller.
 create function app.request_email_change(
     p_id uuid, p_email text, p_audited jsonb, p_keys bytea[], p_most int, p_window interval, p_lifetime interval,
     p_request jsonb
@@ -218,16 +221,16 @@ declare
     person public.users;
     known boolean := exists (select from public.users u where u.email = p_email);
     key bytea;
-    enough boolean := false;
+    limited boolean := false;
 begin
     select u.* into person from public.users u where u.id = (app.claims() ->> 'sub')::uuid;
     if person.email is null or person.password_hash is null then
-        perform app.refuse(403, 'forbidden', 'There is no account that signs in with an address here.');
+        perform app.refuse(403, 'forbidden', 'The account does not sign in with an email address here.');
     end if;
     foreach key in array p_keys loop
-        enough := app.count_attempt(key, p_most, p_window) > 0 or enough;
+        limited := app.count_attempt(key, p_most, p_window) > 0 or limited;
     end loop;
-    if enough then
+    if limited then
         return;
     end if;
     delete from app.email_changes c where c.user_id = person.id and c.confirmed_at is null;
@@ -241,7 +244,7 @@ $$;
 call app.grant_definer('app.request_email_change(uuid,text,jsonb,bytea[],int,interval,interval,jsonb)',
     array['app_credentials']);
 
--- Makes the new address the account's, and tells the old one, with a way to undo it.
+-- Set the new address of an account, and mail the old address a link that undoes the change.
 create function app.confirm_email_change(p_id uuid, p_undo interval, p_request jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -253,7 +256,7 @@ begin
     update public.users u set email = change.new_email, email_verified_at = now(), updated_at = now()
     where u.id = change.user_id and u.email = change.old_email;
     if not found then
-        perform app.refuse(404, 'link_invalid', 'Ask for the change once more.');
+        perform app.refuse(404, 'link_invalid', 'Request the change again.');
     end if;
     perform app.void_links(change.user_id);
     perform app.add_job(gen_random_uuid(), 'mail.email_changed', jsonb_build_array(p_id),
@@ -263,7 +266,7 @@ begin
         p_request);
 exception
     when unique_violation then
-        perform app.refuse(404, 'link_invalid', 'Ask for the change once more.');
+        perform app.refuse(404, 'link_invalid', 'Request the change again.');
 end
 $$;
 call app.grant_definer('app.confirm_email_change(uuid,interval,jsonb)', array['app_credentials']);
@@ -302,9 +305,9 @@ end
 $$;
 call app.grant_definer('app.remove_access(uuid,jsonb)', '{}');
 
--- Gives the account its old address back, ends all of its sessions, and has a link for a new password sent there: whoever
--- changed the address knew the password, so p_password_hash, of an unknown password, replaces it. Later changes can't
--- be undone any more. All other access to the account ends.
+-- Restore the old address of an account, revoke its sessions and all other access, and mail the address a link for a
+-- new password. The person who changed the address knew the password, so p_password_hash, of a random password,
+-- replaces it. Later changes of the address are undone, too.
 create function app.undo_email_change(
     p_id uuid, p_password_hash text, p_reset_id uuid, p_lifetime interval, p_request jsonb
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -314,6 +317,7 @@ declare
     removed jsonb;
 begin
     perform app.get_user_for_update((select c.user_id from app.email_changes c where c.id = p_id));
+    -- Find the change, and the address of the newest change for the audit entry.
     select c.* into change from app.email_changes c
     where c.id = p_id and c.undone_at is null and c.undo_until > now() for update;
     if not found then
@@ -322,10 +326,12 @@ begin
     select c.audited -> 'after' into present from app.email_changes c
     where c.user_id = change.user_id and c.confirmed_at is not null and c.undone_at is null
     order by c.created_at desc limit 1;
+    -- Undo this change and all later ones.
     update app.email_changes c set undone_at = now()
     where c.user_id = change.user_id and c.created_at >= change.created_at and c.confirmed_at is not null;
     update public.users u set email = change.old_email, password_hash = p_password_hash, updated_at = now()
     where u.id = change.user_id;
+    -- End all access.
     perform app.void_links(change.user_id);
     perform app.end_sessions(change.user_id);
     removed := app.remove_access(change.user_id);
@@ -336,7 +342,7 @@ begin
         p_request);
 exception
     when unique_violation then
-        perform app.refuse(404, 'link_invalid', 'Another account has this address by now.');
+        perform app.refuse(404, 'link_invalid', 'Another account has this address now.');
 end
 $$;
 call app.grant_definer('app.undo_email_change(uuid,text,uuid,interval,jsonb)', array['app_credentials']);

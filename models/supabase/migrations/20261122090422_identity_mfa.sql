@@ -1,4 +1,4 @@
--- The second factor: authenticators (RFC 6238), and codes for the day that one is lost.
+-- MFA: authenticators (RFC 6238), and recovery codes for a lost authenticator.
 
 create table app.totp_factors (
     id uuid primary key,
@@ -6,8 +6,8 @@ create table app.totp_factors (
     secret bytea not null, -- AES-256-GCM, bound to user_id
     key_version int not null,
     created_at timestamptz not null default now(),
-    confirmed_at timestamptz, -- null: nobody has shown a code of it, and it counts for nothing
-    last_step bigint not null default 0 -- the time step of the last code taken: none is good twice
+    confirmed_at timestamptz, -- null: no code was verified yet, so it has no effect
+    last_step bigint not null default 0 -- time step of the last used code: no code is valid twice
 );
 create unique index totp_factors_confirmed on app.totp_factors (user_id) where confirmed_at is not null;
 create unique index totp_factors_asked_for on app.totp_factors (user_id) where confirmed_at is null;
@@ -22,18 +22,18 @@ create table app.recovery_codes (
 call app.secure('app.totp_factors');
 call app.secure('app.recovery_codes');
 
--- Refuses whoever has an authenticator and has not shown a code of it in this session.
+-- Refuse the caller if the account has an authenticator and the session has verified no code of it.
 create function app.require_mfa() returns void
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if (app.person_of_session((app.claims() ->> 'session_id')::uuid)).mfa_required = 'verify' then
-        perform app.refuse(403, 'mfa_required', 'Show the second factor first.');
+        perform app.refuse(403, 'mfa_required', 'Verify a code of the authenticator first.');
     end if;
 end
 $$;
 call app.grant_definer('app.require_mfa()', '{}');
 
--- Puts down an authenticator for the caller, instead of any that was not confirmed.
+-- Insert an unconfirmed authenticator of the caller, in place of any other unconfirmed one.
 create function app.enrol_totp(p_id uuid, p_secret bytea, p_key_version int) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -42,7 +42,7 @@ begin
     perform app.require_mfa();
     perform from public.users u where u.id = caller and not u.is_anonymous for no key update;
     if not found then
-        perform app.refuse(403, 'forbidden', 'Sign up first: there is no first factor.');
+        perform app.refuse(403, 'forbidden', 'Sign up first: an anonymous account has no password.');
     end if;
     delete from app.totp_factors f where f.user_id = caller and f.confirmed_at is null;
     insert into app.totp_factors (id, user_id, secret, key_version) values (p_id, caller, p_secret, p_key_version);
@@ -50,9 +50,9 @@ end
 $$;
 call app.grant_definer('app.enrol_totp(uuid,bytea,int)', array['app_credentials']);
 
--- Counts an attempt of the caller to show a code, and returns the authenticator that it should be of: the confirmed one,
--- or the one that waits for it. Only who knows the password gets here, so strangers can't use the attempts up; and so the
--- owner is told, once in a window, when they are.
+-- Count an attempt of the caller to verify a code. Return the authenticator to verify it with: the confirmed one, or
+-- the unconfirmed one. A session, and so the password, is required: strangers can't use up the attempts. If they are
+-- used up, somebody may know the password, and the account's owner is notified once in a window.
 create function app.begin_mfa_attempt(
     p_confirmed boolean, p_key bytea, p_most int, p_window interval, p_request jsonb,
     out id uuid, out secret bytea, out key_version int, out retry_after int
@@ -62,14 +62,15 @@ begin
     if p_confirmed and exists (select from app.sign_in_attempts a where a.key = p_key and a.attempts = p_most + 1) then
         perform app.notify_account((app.claims() ->> 'sub')::uuid, 'codes_used_up', p_request);
     end if;
-    select f.id, f.secret, f.key_version into begin_mfa_attempt.id, begin_mfa_attempt.secret, begin_mfa_attempt.key_version
+    select f.id, f.secret, f.key_version
+    into begin_mfa_attempt.id, begin_mfa_attempt.secret, begin_mfa_attempt.key_version
     from app.totp_factors f
     where f.user_id = (app.claims() ->> 'sub')::uuid and (f.confirmed_at is not null) = p_confirmed;
 end
 $$;
 call app.grant_definer('app.begin_mfa_attempt(boolean,bytea,int,interval,jsonb)', array['app_credentials']);
 
--- The caller's session has shown the second factor: it may do everything from now on, and counts as recent.
+-- Raise the caller's session to aal2, mark it as recently authenticated, and delete the counter of attempts.
 create function app.elevate_session(p_key bytea) returns app.session_person
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -81,8 +82,8 @@ end
 $$;
 call app.grant_definer('app.elevate_session(bytea)', '{}');
 
--- Takes the code of a time step, unless one of that step or a later one has been taken; who the session belongs to.
--- p_secret and p_key_version seal the secret anew, with today's key; null: it is.
+-- Use the code of a time step. Return the session's person, or no row if a code of that step or a later one was used.
+-- p_secret and p_key_version: the secret, encrypted with the active key; null if it is already.
 create function app.use_totp_code(p_id uuid, p_step bigint, p_secret bytea, p_key_version int, p_key bytea)
 returns setof app.session_person language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -97,7 +98,8 @@ end
 $$;
 call app.grant_definer('app.use_totp_code(uuid,bigint,bytea,int,bytea)', array['app_credentials']);
 
--- Takes a recovery code; p_hashes are what it may be stored as. Who the session belongs to; no row if it is none.
+-- Use a recovery code. p_hashes: its hash under each known root. Return the session's person, or no row if it is not
+-- valid.
 create function app.use_recovery_code(p_hashes bytea[], p_key bytea, p_request jsonb)
 returns setof app.session_person language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -111,7 +113,7 @@ end
 $$;
 call app.grant_definer('app.use_recovery_code(bytea[],bytea,jsonb)', array['app_credentials']);
 
--- Gives the caller other recovery codes than before, and tells them so unless they are told of the authenticator.
+-- Replace the caller's recovery codes. With p_request, notify the caller.
 create function app.replace_recovery_codes(p_hashes bytea[], p_request jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -130,8 +132,8 @@ end
 $$;
 call app.grant_definer('app.replace_recovery_codes(bytea[],jsonb)', array['app_credentials']);
 
--- Makes the authenticator that waits for it the caller's, instead of any other, with new recovery codes. The caller's
--- other sessions end: whoever opened them has not shown a code of it.
+-- Confirm the caller's new authenticator, in place of any other, with new recovery codes. The caller's other sessions
+-- are revoked: no code was verified in them.
 create function app.confirm_totp(p_id uuid, p_step bigint, p_hashes bytea[], p_key bytea, p_request jsonb)
 returns setof app.session_person language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -153,7 +155,7 @@ $$;
 call app.grant_definer('app.confirm_totp(uuid,bigint,bytea[],bytea,jsonb)',
     array['app_credentials']);
 
--- Takes the caller's authenticator and recovery codes away, unless their role or their brand asks for one.
+-- Delete the caller's authenticator and recovery codes, unless the role or the brand requires MFA.
 create function app.remove_totp(p_request jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -161,11 +163,12 @@ declare
 begin
     perform app.require_mfa();
     if (select u.mfa_required_from <= now() from app.active_users u where u.id = caller) then
-        perform app.refuse(409, 'mfa_mandatory', 'You have to have an authenticator; enrol another instead.');
+        perform app.refuse(409, 'mfa_mandatory',
+            'Your role or brand requires an authenticator: enrol another one instead.');
     end if;
     delete from app.totp_factors f where f.user_id = caller and f.confirmed_at is not null;
     if not found then
-        perform app.refuse(409, 'mfa_not_enrolled', 'There is no authenticator.');
+        perform app.refuse(409, 'mfa_not_enrolled', 'The account has no authenticator.');
     end if;
     delete from app.recovery_codes c where c.user_id = caller;
     perform app.notify_account(caller, 'mfa_disabled', p_request);
@@ -173,13 +176,13 @@ end
 $$;
 call app.grant_definer('app.remove_totp(jsonb)', array['app_credentials']);
 
--- Takes somebody's authenticator and recovery codes away, who has lost both: an admin has made sure who they are. All of
--- their sessions end, and they are told. Where there has to be one, they enrol another before they may do anything else.
+-- Delete the authenticator and recovery codes of a user who has lost both, revoke the user's sessions and notify the
+-- user. A system admin has verified the user's identity before.
 create function app.reset_mfa(p_user_id uuid, p_request jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if p_user_id = (app.claims() ->> 'sub')::uuid then
-        perform app.refuse(409, 'own_account', 'Enrol another authenticator instead.');
+        perform app.refuse(409, 'own_account', 'Enrol another authenticator instead of resetting your own.');
     end if;
     perform from public.users u where u.id = p_user_id;
     if not found then
@@ -187,7 +190,7 @@ begin
     end if;
     delete from app.totp_factors f where f.user_id = p_user_id and f.confirmed_at is not null;
     if not found then
-        perform app.refuse(409, 'mfa_not_enrolled', 'There is no authenticator.');
+        perform app.refuse(409, 'mfa_not_enrolled', 'The account has no authenticator.');
     end if;
     delete from app.totp_factors f where f.user_id = p_user_id;
     delete from app.recovery_codes c where c.user_id = p_user_id;
@@ -198,7 +201,8 @@ end
 $$;
 call app.grant_definer('app.reset_mfa(uuid,jsonb)', array['app_admin']);
 
--- Whether the caller has an authenticator, since when, how many recovery codes are left, and from when on there has to be one.
+-- Return the time since when the caller has an authenticator (null: none), the number of unused recovery codes, and the
+-- time from which an authenticator is required (null: it is not).
 create function app.mfa_status(
     out confirmed_at timestamptz, out recovery_codes_left int, out required_from timestamptz
 )

@@ -63,9 +63,9 @@ begin
     if not found then
         perform app.refuse(401, 'session_ended', 'Sign in again.');
     elsif owed is not null and current_setting('role') = 'app_admin' then
-        perform app.refuse(403, 'mfa_required', 'Show the second factor first.');
+        perform app.refuse(403, 'mfa_required', 'Verify a code of the authenticator first.');
     elsif owed is not null and not claims ? 'mfa_pending' then
-        perform app.refuse(401, 'session_ended', 'Refresh the session, and show the second factor.');
+        perform app.refuse(401, 'session_ended', 'Refresh the session, then verify or enrol an authenticator.');
     end if;
 end
 $$;

@@ -41,8 +41,8 @@ begin
     if not found then
         perform app.refuse(404, 'not_found');
     end if;
-    -- Lock both accounts in order of their ids. Two admins could otherwise suspend each other at once, and no admin would
-    -- be left.
+    -- Lock both accounts in order of their ids. Two admins could otherwise suspend each other at once, and no admin
+    -- would be left.
     perform from public.users u where u.id in (p_user_id, caller) order by u.id for no key update;
     perform app.require_session();
     select u.suspended_at into suspended from public.users u where u.id = p_user_id;

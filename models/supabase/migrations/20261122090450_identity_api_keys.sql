@@ -1,16 +1,16 @@
--- API keys: what acts for a brand without being anybody. Of a key only a keyed hash is kept.
+-- API keys of brands. Only a keyed hash of each key is stored.
 
 create table app.api_keys (
     id uuid primary key,
     brand_id uuid not null references public.brands (id),
     name text not null check (length(name) between 1 and 200),
-    prefix text not null,                  -- how its owners tell it from others
+    prefix text not null,                  -- first characters of the key, shown in lists
     key_hash bytea not null,
     scopes text[] not null check (cardinality(scopes) > 0),
     created_by uuid references public.users (id) on delete set null,
     created_at timestamptz not null default now(),
     expires_at timestamptz not null,
-    last_used_at timestamptz,              -- to about a minute
+    last_used_at timestamptz,              -- accurate to about a minute
     revoked_at timestamptz,
     unique (brand_id, id)
 );
@@ -22,7 +22,7 @@ revoke select on app.api_keys from authenticated;
 grant select (id, brand_id, name, prefix, scopes, created_by, created_at, expires_at, last_used_at, revoked_at)
     on app.api_keys to authenticated;
 
--- What the caller may give to a key: what the own role may do, and machines may.
+-- Return the permissions that the caller may grant to a key: those of the caller's role that API keys may have.
 create function app.grantable_scopes() returns setof text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -33,6 +33,7 @@ end
 $$;
 call app.grant_definer('app.grantable_scopes()', array['authenticated']);
 
+-- Insert a key of the caller's brand, which may have p_most live keys.
 create function app.create_api_key(
     p_id uuid, p_name text, p_prefix text, p_key_hash bytea, p_scopes text[], p_lifetime interval, p_most int
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -42,13 +43,15 @@ begin
     if brand is null then
         perform app.refuse(403, 'forbidden');
     elsif exists (select from unnest(p_scopes) as s (scope) where s.scope not in (select app.grantable_scopes())) then
-        perform app.refuse(422, 'unknown_scope', 'A key may do no more than the person who makes it, and than keys may.');
+        perform app.refuse(422, 'unknown_scope',
+            'A key can have permissions of your own role only, and no permission that keys may not have.');
     end if;
+    -- One request of a brand at a time: concurrent ones could exceed the limit together.
     perform from public.brands b where b.id = brand for no key update;
     if (select count(*) from app.api_keys k where k.brand_id = brand and k.revoked_at is null and k.expires_at > now())
         >= p_most
     then
-        perform app.refuse(409, 'too_many_api_keys', 'Revoke one that is not in use first.');
+        perform app.refuse(409, 'too_many_api_keys', 'Revoke an unused key first.');
     end if;
     insert into app.api_keys (id, brand_id, name, prefix, key_hash, scopes, created_by, expires_at)
     values (p_id, brand, p_name, p_prefix, p_key_hash, p_scopes, (app.claims() ->> 'sub')::uuid, now() + p_lifetime);
@@ -56,7 +59,7 @@ end
 $$;
 call app.grant_definer('app.create_api_key(uuid,text,text,bytea,text[],interval,int)', array['authenticated']);
 
--- Revokes a key; false if it was revoked before.
+-- Revoke a key. Return false if it was revoked before.
 create function app.revoke_api_key(p_id uuid) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -74,8 +77,8 @@ end
 $$;
 call app.grant_definer('app.revoke_api_key(uuid)', array['authenticated']);
 
--- Whose a key is, by its hashes under all keys that we know, and whether it is good; no row if it is nobody's. Notes the
--- use, once a minute.
+-- Return the brand and scopes of a key, and whether it is valid; no row for an unknown key. p_hashes: its hash under
+-- each known root. The use is recorded once a minute.
 create function app.identify_api_key(p_hashes bytea[])
 returns table (id uuid, brand_id uuid, scopes text[], is_good boolean)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -90,7 +93,7 @@ end
 $$;
 call app.grant_definer('app.identify_api_key(bytea[])', array['app_public']);
 
--- Refuses a key that has been revoked or has run out since it was looked up, and one whose brand is archived.
+-- Refuse the caller's key if it was revoked or has expired since it was looked up, or if its brand is archived.
 create function app.require_api_key() returns void
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -104,7 +107,7 @@ begin
         and k.expires_at > now()
         and b.archived_at is null;
     if not found then
-        perform app.refuse(401, 'api_key_invalid', 'The key has been revoked or has run out.');
+        perform app.refuse(401, 'api_key_invalid', 'The key was revoked or has expired.');
     end if;
 end
 $$;

@@ -1,5 +1,5 @@
--- Functions of jobs about accounts: read the address of a mail, and delete expired rows. app_system can reach no other
--- credentials.
+-- Functions of jobs about accounts: read the recipient of a mail, and delete expired rows. app_system has no other
+-- access to credentials.
 
 -- Return the address and language of a sign-up's mail; no row once it is verified or expired.
 create function app.signup_mail(p_id uuid) returns table (email text, locale text)
@@ -50,6 +50,7 @@ declare
     ended uuid[];
     deleted bigint;
 begin
+    -- Lock the people to delete. Skip locked ones: they are in use.
     people := array(
         select p.id from public.users p
         where p.is_anonymous and p.created_at < p_idle_since
@@ -61,6 +62,7 @@ begin
             and not exists (select from public.contacts x where x.user_id = p.id)
             and not exists (select from public.engagements x where x.user_id = p.id)
         order by p.created_at limit 20000 for update skip locked);
+    -- Find the people whose Supabase session was revoked here.
     ended := array(
         select s.user_id from app.sessions s
         where s.user_id = any (people) and s.revoked_at is not null and s.ends_at = 'infinity');
@@ -90,7 +92,10 @@ begin
             -- moves expires_at. Once an ended one is deleted, the mark in the person's row refuses its tokens.
             with gone as (
                 delete from app.sessions s
-                where case when s.ends_at = 'infinity' then s.expires_at else least(s.expires_at, s.revoked_at) end < until
+                where until > case
+                    when s.ends_at = 'infinity' then s.expires_at
+                    else least(s.expires_at, s.revoked_at)
+                end
                 returning s.user_id, s.revoked_at, s.ends_at, coalesce(s.authenticated_at, s.created_at) as began
             ), marked as (
                 update public.users u set sessions_since = greatest(u.sessions_since, e.began + interval '1 second')
