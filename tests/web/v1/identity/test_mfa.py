@@ -156,7 +156,7 @@ def test_a_system_admin_without_the_second_factor_is_no_admin_to_the_database(cl
 
     assert context.of_claims(claims).role == "authenticated"
     as_admin = context.Identity("account", "app_admin", claims, is_session=True)
-    with pytest.raises(Exception, match="second factor") as refused, transaction(as_admin):
+    with pytest.raises(Exception, match="authenticator") as refused, transaction(as_admin):
         execute("SELECT 1")
     assert refused.value.code == "mfa_required"
 
