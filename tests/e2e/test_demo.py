@@ -1,4 +1,4 @@
-"""The demonstration against a whole system, undisturbed and not."""
+"""The demonstration against a running system, with and without faults."""
 
 import json
 import os
@@ -15,16 +15,16 @@ import redis
 from scripts.devstack.environment import ROOT
 from tests.support.brokers import until
 
-AGREES = "✓ The overview agrees with what the phones were told"
+AGREES = "✓ The overview agrees with the phones and with the plan"
 
-PATIENTLY = ("--still", "180")
-"""A busy machine may show nothing new for long."""
+PATIENT = ("--still", "180")
+"""A busy machine may need long until a number changes."""
 
-Strike = Callable[..., None]
+Fault = Callable[..., None]
 
 
 def start(system, *options):
-    """A demonstration whose lines can be read while it goes on."""
+    """Start a demonstration with output that can be read while it runs."""
     environment = os.environ | {"COMPANON_RUN": str(system.var / "run.json"), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "scripts.commands.demo", "--limit", "900", *options]
     return subprocess.Popen(
@@ -33,15 +33,15 @@ def start(system, *options):
 
 
 def main_process(system, name):
-    """The process that the supervisor has started under that name."""
+    """Return the first process that the supervisor started under this name."""
     return psutil.Process(json.loads((system.var / "run.json").read_text())["processes"][name][0])
 
 
-def kill(name) -> Strike:
+def kill(name) -> Fault:
     return lambda system: main_process(system, name).kill()
 
 
-def kill_a_child_of(name) -> Strike:
+def kill_a_child_of(name) -> Fault:
     return lambda system: main_process(system, name).children(recursive=True)[-1].kill()
 
 
@@ -50,7 +50,7 @@ def flush(system):
         client.flushall()
 
 
-STRIKES = {
+FAULTS = {
     "a web process is killed": kill_a_child_of("web"),
     "the relay is killed": kill("relay"),
     "a worker process is killed": kill_a_child_of("worker"),
@@ -61,55 +61,55 @@ STRIKES = {
 
 
 @pytest.mark.parametrize("turn", ["first", "second"])
-def test_it_can_be_played_twice_in_a_row_and_every_number_agrees(system, turn):
-    playing = start(system, "--phones", "100", "--seconds", "2", *PATIENTLY)
+def test_demo_run_twice_agrees_with_every_number(system, turn):
+    demo = start(system, "--phones", "100", "--seconds", "2", *PATIENT)
 
-    said, _ = playing.communicate()
+    text, _ = demo.communicate()
 
-    assert playing.returncode == 0, said
-    assert AGREES in said
-    assert "/s/" in said  # the code in the terminal
-    assert all(system.run[name] in said for name in ("api", "docs", "mail"))
+    assert demo.returncode == 0, text
+    assert AGREES in text
+    assert "/s/" in text  # the code in the terminal
+    assert all(system.run[name] in text for name in ("api", "docs", "mail"))
 
 
-@pytest.mark.parametrize("strike", STRIKES.values(), ids=STRIKES)
-def test_no_scan_is_lost_or_counted_twice_when(system, strike):
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_demo_with_fault_loses_and_duplicates_no_scan(system, fault):
     with closing(psycopg2.connect(system.run["database_direct_url"])) as database:
         database.autocommit = True
         before = scored(database)
-        playing = start(system, "--phones", "80", "--seconds", "2.5", *PATIENTLY)
-        until(lambda: scored(database) >= before + 5 or playing.poll() is not None)
+        demo = start(system, "--phones", "80", "--seconds", "2.5", *PATIENT)
+        until(lambda: scored(database) >= before + 5 or demo.poll() is not None)
 
-    strike(system)  # phones are scanning, and workers are scoring
+    fault(system)  # while phones scan and workers score
 
-    said, _ = playing.communicate()
-    assert playing.returncode == 0, said
-    assert AGREES in said
+    text, _ = demo.communicate()
+    assert demo.returncode == 0, text
+    assert AGREES in text
 
 
 def scored(database):
-    """How many scans have a score."""
+    """Return the number of scans with a score."""
     with database.cursor() as cursor:
         cursor.execute("select count(*) from qr_scans where scored_at is not null")
         return cursor.fetchone()[0]
 
 
-def test_it_fails_and_marks_what_disagrees_when_the_brand_is_shown_other_numbers(system):
-    playing = start(system, "--phones", "40", "--seconds", "3", "--still", "3")
-    said = []
+def test_demo_with_falsified_overview_fails_and_marks_the_number(system):
+    demo = start(system, "--phones", "40", "--seconds", "3", "--still", "3")
+    lines = []
 
-    for line in playing.stdout:
-        said.append(line)
+    for line in demo.stdout:
+        lines.append(line)
         if line.startswith("  phones"):
             falsify_a_scan(system)
 
-    assert playing.wait() == 1
-    assert any(line.startswith("  accepted") and line.rstrip().endswith("✗") for line in said)
-    assert not any(AGREES in line for line in said)
+    assert demo.wait() == 1
+    assert any(line.startswith("  accepted") and line.rstrip().endswith("✗") for line in lines)
+    assert not any(AGREES in line for line in lines)
 
 
 def falsify_a_scan(system):
-    """Take one accepted scan away from the newest brand, behind everybody's back."""
+    """Reject one accepted scan of the newest brand in the database."""
     with closing(psycopg2.connect(system.run["database_direct_url"])) as connection, connection:
         connection.cursor().execute(
             """
@@ -120,10 +120,10 @@ def falsify_a_scan(system):
         )
 
 
-def test_without_a_system_it_says_how_to_start_one(tmp_path):
+def test_demo_without_system_names_the_command_that_starts_one(tmp_path):
     command = [sys.executable, "-m", "scripts.commands.demo", "--run", str(tmp_path / "run.json")]
 
-    played = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert played.returncode == 1
-    assert "./scripts/up" in played.stdout
+    assert result.returncode == 1
+    assert "./scripts/up" in result.stdout

@@ -1,4 +1,4 @@
-"""What the demonstration is made of: its plan, its patient client, its books."""
+"""The parts of the demonstration: plan, HTTP client, results."""
 
 import socket
 import threading
@@ -8,145 +8,145 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from scripts.commands.demo import crowd, report
-from scripts.commands.demo.http import Client, GaveUp
-from scripts.commands.demo.tally import UNSTORED, Tally, percentile
+from scripts.commands.demo import plan, report
+from scripts.commands.demo.http_client import Client, DemoFailed
+from scripts.commands.demo.results import UNSTORED, Results, percentile
 
 
 @pytest.fixture
-def gathered():
-    return crowd.gather(500, seed=7, seconds=10)
+def planned():
+    return plan.make(500, seed=7, seconds=10)
 
 
-def test_a_seed_brings_the_same_crowd_again(gathered):
-    assert crowd.gather(500, seed=7, seconds=10) == gathered
-    assert crowd.gather(500, seed=8, seconds=10) != gathered
+def test_plan_of_same_seed_is_the_same(planned):
+    assert plan.make(500, seed=7, seconds=10) == planned
+    assert plan.make(500, seed=8, seconds=10) != planned
 
 
 @pytest.mark.parametrize("number", [1, 5, 11, 12, 60, 500])
-def test_as_many_phones_come_as_were_asked_for(number):
-    phones = crowd.gather(number, seed=1, seconds=1).phones
+def test_plan_has_the_requested_number_of_phones(number):
+    phones = plan.make(number, seed=1, seconds=1).phones
 
     assert len({phone.number for phone in phones}) == number
 
 
-def test_a_crowd_has_every_habit_and_mostly_people_who_do_as_they_should(gathered):
-    habits = Counter(phone.habit for phone in gathered.phones)
-    expected = gathered.expected()
+def test_plan_has_every_behaviour_and_mostly_accepted_scans(planned):
+    behaviours = Counter(phone.behaviour for phone in planned.phones)
+    expected = planned.expected()
 
-    assert set(habits) == {"visitor", "sharer", *(name for _, name, _ in crowd.HABITS)}
+    assert set(behaviours) == {"single", "shared device", *(name for _, name, _ in plan.BEHAVIOURS)}
     assert expected["accepted"] > 0.75 * expected.total()
     assert set(expected) >= {"geofence_outside", "cap_exhausted", "limit_reached", "consent_required", "bad_token"}
 
 
-def test_a_shared_device_is_in_three_hands_or_more(gathered):
-    people = Counter(phone.fingerprint for phone in gathered.phones)
+def test_shared_device_has_at_least_three_people(planned):
+    people = Counter(phone.fingerprint for phone in planned.phones)
 
-    assert {count for count in people.values() if count > 1} == {crowd.SHARERS}
-    assert crowd.SHARERS >= 3
+    assert {count for count in people.values() if count > 1} == {plan.SHARERS}
+    assert plan.SHARERS >= 3
 
 
-def test_a_phone_asks_again_with_the_same_words_until_there_is_a_decision(server):
-    server.answers = [b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n", b"", _ACCEPTED]
+def test_client_repeats_the_same_body_until_a_decision(server):
+    server.responses = [b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n", b"", _ACCEPTED]
     client = Client(server.base, until=time.monotonic() + 120)
 
-    answer = client.ask("POST", "/scan", {"client_scan_id": "one"})
+    response = client.send("POST", "/scan", {"client_scan_id": "one"})
 
-    assert (answer.status, answer.body, answer.tries) == (201, {"id": "a"}, 3)
+    assert (response.status, response.body, response.attempts) == (201, {"id": "a"}, 3)
     assert server.bodies == [b'{"client_scan_id": "one"}'] * 3
 
 
-def test_a_limit_of_a_campaign_is_a_decision_and_a_rate_limit_is_not(server):
-    server.answers = [_problem("rate_limited", retry_after=0), _problem("limit_reached", retry_after=3600)]
+def test_client_repeats_a_rate_limit_but_no_campaign_limit(server):
+    server.responses = [_problem("rate_limited", retry_after=0), _problem("limit_reached", retry_after=3600)]
     client = Client(server.base, until=time.monotonic() + 120)
 
-    answer = client.ask("POST", "/scan", {})
+    response = client.send("POST", "/scan", {})
 
-    assert (answer.code, answer.tries) == ("limit_reached", 2)
+    assert (response.code, response.attempts) == ("limit_reached", 2)
 
 
-def test_a_client_gives_up_when_its_time_is_over_and_says_what_was_wrong():
+def test_client_fails_with_the_reason_when_time_is_over():
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     client = Client(f"http://127.0.0.1:{port}", until=time.monotonic() + 0.3)
 
-    with pytest.raises(GaveUp, match=r"GET /nowhere: .*refused"):
+    with pytest.raises(DemoFailed, match=r"GET /nowhere: .*refused"):
         client.get("/nowhere")
 
 
-def test_an_answer_that_is_a_defect_is_not_asked_for_again(server):
-    server.answers = [b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"]
+def test_client_does_not_repeat_a_server_error(server):
+    server.responses = [b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"]
     client = Client(server.base, until=time.monotonic() + 120)
 
-    with pytest.raises(GaveUp, match="500"):
-        client.ask("GET", "/")
+    with pytest.raises(DemoFailed, match="500"):
+        client.send("GET", "/")
 
 
-def test_the_books_notice_a_scan_that_has_become_two():
-    tally = Tally()
-    tally.decide("accepted", "phone's", "first id", 0.1)
+def test_results_report_a_scan_with_two_ids():
+    results = Results()
+    results.add_outcome("accepted", "client id", "first id", 0.1)
 
-    tally.replay("phone's", "another id", 200)
-    tally.replay("phone's", "first id", 201)
-    tally.decide("accepted", "another phone's", "first id", 0.1)
+    results.add_replay("client id", "another id", 200)
+    results.add_replay("client id", "first id", 201)
+    results.add_outcome("accepted", "another client id", "first id", 0.1)
 
-    assert len(tally.mistakes) == 3
+    assert len(results.mistakes) == 3
 
 
-def test_the_books_count_forged_codes_apart_from_rejected_scans():
-    tally = Tally()
+def test_results_count_forged_codes_apart_from_rejected_scans():
+    results = Results()
     for outcome in ("accepted", "bad_token", "geofence_outside", "limit_reached"):
-        tally.decide(outcome, outcome, outcome, 0.1)
+        results.add_outcome(outcome, outcome, outcome, 0.1)
 
-    assert (tally.accepted, tally.rejected, tally.refused) == (1, 2, 1)
+    assert (results.accepted, results.rejected, results.refused) == (1, 2, 1)
 
 
 @pytest.mark.parametrize(
     ("number", "wrong"),
     [("accepted", "accepted"), ("rejected", "rejected"), ("flagged", "flagged"), ("reach", "people reached")],
 )
-def test_a_number_that_is_off_by_one_is_marked(gathered, number, wrong):
-    tally, totals = _as_planned(gathered)
+def test_report_marks_a_number_that_differs_by_one(planned, number, wrong):
+    results, totals = _as_planned(planned)
     totals[number] += 1
 
-    marked = [row.name for row in report.rows(gathered, tally, totals) if not row.agrees]
+    marked = [row.name for row in report.rows(planned, results, totals) if not row.agrees]
 
     assert marked == [wrong]
 
 
-def test_numbers_that_go_as_planned_agree(gathered):
-    tally, totals = _as_planned(gathered)
+def test_report_marks_no_number_that_goes_as_planned(planned):
+    results, totals = _as_planned(planned)
 
-    assert all(row.agrees for row in report.rows(gathered, tally, totals))
+    assert all(row.agrees for row in report.rows(planned, results, totals))
 
 
-def _as_planned(gathered):
-    """The books and the overview of a day on which everything goes right."""
-    expected = gathered.expected()
-    tally = Tally(decided=Counter(expected))
+def _as_planned(planned):
+    """Return results and an overview that agree with the plan."""
+    expected = planned.expected()
+    results = Results(decided=Counter(expected))
     reasons = {name: count for name, count in expected.items() if name not in ("accepted", *UNSTORED)}
     totals = {
         "accepted": expected["accepted"],
         "rejected": sum(reasons.values()),
         "rejected_by_reason": reasons,
         "unstored_by_reason": {name: expected[name] for name in UNSTORED if name != "bad_token"},
-        "flagged": sum(bool(scan.flags) for scan in gathered.scans),
-        "flagged_by_rule": dict(gathered.flags()),
-        "reach": gathered.reach(),
+        "flagged": sum(bool(scan.flags) for scan in planned.scans),
+        "flagged_by_rule": dict(planned.flags()),
+        "reach": planned.reach(),
     }
-    return tally, totals
+    return results, totals
 
 
-def test_a_percentile_is_the_nearest_rank():
+def test_percentile_is_the_nearest_rank():
     values = [15, 20, 35, 40, 50]
 
     assert [percentile(values, share) for share in (0.05, 0.3, 0.4, 0.5, 1.0)] == [15, 20, 20, 35, 50]
 
 
 class Server(ThreadingHTTPServer):
-    """Gives the answers that the test lays out, byte for byte; an empty one breaks the connection."""
+    """Return the responses of the test, byte for byte. An empty one closes the connection."""
 
-    answers: list[bytes]
+    responses: list[bytes]
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -162,11 +162,11 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self):
-        self.wfile.write(answer := self.server.answers.pop(0))
-        self.close_connection = not answer
+        self.wfile.write(response := self.server.responses.pop(0))
+        self.close_connection = not response
 
     def log_message(self, format, *args):  # noqa: A002 - the standard library's
-        """Nobody reads it."""
+        """Log nothing."""
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""The demonstration: a brand, a campaign and a crowd of phones, played over HTTP by outside clients."""
+"""The demonstration: create a brand with two campaigns and let simulated phones scan their codes over HTTP."""

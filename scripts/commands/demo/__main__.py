@@ -1,4 +1,4 @@
-"""`python -m scripts.commands.demo`: play the demonstration against the running system that COMPANON_RUN describes."""
+"""`python -m scripts.commands.demo`: run the demonstration against the running system that COMPANON_RUN describes."""
 
 import argparse
 import json
@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts.commands.demo import crowd, report, stage
-from scripts.commands.demo.http import GaveUp
-from scripts.commands.demo.street import Street
-from scripts.commands.demo.watch import Watch, follow
+from scripts.commands.demo import brand_setup, plan, report
+from scripts.commands.demo.http_client import DemoFailed
+from scripts.commands.demo.overview_poller import OverviewPoller, wait_until_settled
+from scripts.commands.demo.phone_runner import PhoneRunner
 from scripts.devstack.environment import ROOT
 from scripts.devstack.progress import say
 
@@ -21,27 +21,27 @@ INTERRUPTED = 130
 
 
 def main(argv: list[str]) -> int:
-    """Play it; 0 if every number agrees."""
-    given = parser().parse_args(argv)
+    """Run the demonstration. Return 0 if all numbers agree."""
+    options = parser().parse_args(argv)
     try:
-        return 0 if play(read_run(given.run), given) else 1
-    except GaveUp as error:
-        say(f"✗ The demonstration gave up: {error}")
+        return 0 if run_demo(read_run(options.run), options) else 1
+    except DemoFailed as error:
+        say(f"✗ The demonstration failed: {error}")
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
-        prog="python -m scripts.commands.demo", description="A crowd of phones against the API."
+        prog="python -m scripts.commands.demo", description="Simulate phones that scan codes over the API."
     )
-    made.add_argument("--phones", type=_count, default=500, help="how many (default: 500)")
-    made.add_argument("--seed", type=int, default=2026, help="who comes, and where they stand (default: 2026)")
-    made.add_argument("--seconds", type=float, default=10.0, help="within which they come (default: 10)")
-    made.add_argument("--limit", type=float, default=120.0, help="seconds that all of it may take (default: 120)")
-    made.add_argument("--still", type=float, default=15.0, help="seconds without change that end it (default: 15)")
+    made.add_argument("--phones", type=_count, default=500, help="number of phones (default: 500)")
+    made.add_argument("--seed", type=int, default=2026, help="seed of the plan (default: 2026)")
+    made.add_argument("--seconds", type=float, default=10.0, help="seconds within which phones start (default: 10)")
+    made.add_argument("--limit", type=float, default=120.0, help="most seconds of the whole run (default: 120)")
+    made.add_argument("--still", type=float, default=15.0, help="seconds without change that end the run (default: 15)")
     made.add_argument("--run", type=Path, default=os.environ.get(RUN, ROOT / "var" / "run.json"), help="its run.json")
     return made
 
@@ -49,43 +49,44 @@ def parser() -> argparse.ArgumentParser:
 def _count(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
+        raise argparse.ArgumentTypeError("must be at least 1")
     return number
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """What the running system says about itself.
+    """Read the description of the running system.
 
     Raises:
-        GaveUp: none runs there.
+        DemoFailed: no system is running there.
     """
     try:
         run: dict[str, Any] = json.loads(Path(path).read_text())
     except FileNotFoundError:
-        raise GaveUp(f"there is no {path}: start the system with ./scripts/up") from None
+        raise DemoFailed(f"{path} does not exist: start the system with ./scripts/up") from None
     return run
 
 
-def play(run: Mapping[str, Any], given: argparse.Namespace) -> bool:
-    """From the first sign-in to the last number; whether the numbers agree.
+def run_demo(run: Mapping[str, Any], options: argparse.Namespace) -> bool:
+    """Create the brand, run the phones, and compare the numbers. Return whether they agree.
 
     Raises:
-        GaveUp: it can't be played to its end; says why.
+        DemoFailed: the demonstration could not be completed.
     """
-    until = time.monotonic() + given.limit
-    gathered = crowd.gather(given.phones, given.seed, given.seconds)
-    built = stage.build(run, until)
-    street, watch = Street(run["api"], built.codes, gathered, until), Watch(built.admin, given.still)
-    say(f"  {given.phones} phones come within {given.seconds:g} s (seed {given.seed})")
-    street.open()
-    watch.open()
+    until = time.monotonic() + options.limit
+    planned = plan.make(options.phones, options.seed, options.seconds)
+    brand = brand_setup.create(run, until)
+    runner = PhoneRunner(run["api"], brand.codes, planned, until)
+    poller = OverviewPoller(brand.admin, options.still)
+    say(f"  {options.phones} phones start within {options.seconds:g} s (seed {options.seed})")
+    runner.start()
+    poller.start()
     try:
-        follow(street, watch, given.phones, until)
+        wait_until_settled(runner, poller, options.phones, until)
     finally:
-        street.close()
-        watch.close()
-    agreed = report.show(run, built, gathered, street.tally, watch.overview)
-    report.farewell(run, built)
+        runner.stop()
+        poller.stop()
+    agreed = report.show(run, brand, planned, runner.results, poller.overview)
+    report.show_links(run, brand)
     return agreed
 
 

@@ -1,4 +1,4 @@
-"""What it came to: the plan, what the phones were told and what the brand sees, side by side."""
+"""Compare the plan, the results of the phones, and the brand's overview."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -9,9 +9,9 @@ from typing import Any
 import psycopg2
 import segno
 
-from scripts.commands.demo.crowd import PLAZA_MAYOR, Crowd
-from scripts.commands.demo.stage import Stage
-from scripts.commands.demo.tally import UNSTORED, Tally, percentile
+from scripts.commands.demo.brand_setup import DemoBrand
+from scripts.commands.demo.plan import PLAZA_MAYOR, Plan
+from scripts.commands.demo.results import UNSTORED, Results, percentile
 from scripts.devstack.progress import output, say
 
 MOST_MISTAKES = 10
@@ -24,63 +24,63 @@ _SCORING = """
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One number, as it was planned, told to the phones and shown to the brand; None where it isn't known."""
+    """One number: planned, counted by the phones, and in the overview. None if a source doesn't have it."""
 
     name: str
     planned: int | None
-    told: int | None
-    shown: int | None
+    counted: int | None
+    overview: int | None
 
     @property
     def agrees(self) -> bool:
-        """Whether what is known of it is one number."""
-        return len({n for n in (self.planned, self.told, self.shown) if n is not None}) <= 1
+        """Whether all known values are the same."""
+        return len({n for n in (self.planned, self.counted, self.overview) if n is not None}) <= 1
 
     def __str__(self) -> str:
-        numbers = "".join(f"{'–' if n is None else n:>14}" for n in (self.planned, self.told, self.shown))
+        numbers = "".join(f"{'–' if n is None else n:>14}" for n in (self.planned, self.counted, self.overview))
         return f"  {self.name:<32}{numbers}{'' if self.agrees else '  ✗'}"
 
 
-def rows(crowd: Crowd, tally: Tally, totals: Mapping[str, Any]) -> list[Row]:
-    """What has to agree."""
-    planned = crowd.expected()
+def rows(plan: Plan, results: Results, totals: Mapping[str, Any]) -> list[Row]:
+    """Return the numbers that must agree."""
+    planned = plan.expected()
     reasons, unstored = totals["rejected_by_reason"], totals["unstored_by_reason"]
-    names = sorted({*planned, *tally.decided, *reasons} - {"accepted", *UNSTORED})
+    names = sorted({*planned, *results.decided, *reasons} - {"accepted", *UNSTORED})
     rejected = sum(planned[name] for name in names)
     return [
-        Row("accepted", planned["accepted"], tally.accepted, totals["accepted"]),
-        Row("rejected", rejected, tally.rejected, totals["rejected"]),
-        *(Row(f"  {name}", planned[name], tally.decided[name], reasons.get(name, 0)) for name in names),
-        Row("forged code, not stored", planned["bad_token"], tally.decided["bad_token"], None),
+        Row("accepted", planned["accepted"], results.accepted, totals["accepted"]),
+        Row("rejected", rejected, results.rejected, totals["rejected"]),
+        *(Row(f"  {name}", planned[name], results.decided[name], reasons.get(name, 0)) for name in names),
+        Row("forged code, not stored", planned["bad_token"], results.decided["bad_token"], None),
         *(
-            Row(f"{name}, not stored", planned[name], tally.decided[name], unstored.get(name, 0))
+            Row(f"{name}, not stored", planned[name], results.decided[name], unstored.get(name, 0))
             for name in sorted({*unstored, *UNSTORED} - {"bad_token"})
         ),
-        *_flags(crowd, totals),
-        Row("people reached", crowd.reach(), None, totals["reach"]),
+        *_flags(plan, totals),
+        Row("people reached", plan.reach(), None, totals["reach"]),
     ]
 
 
-def _flags(crowd: Crowd, totals: Mapping[str, Any]) -> Iterator[Row]:
-    """Phones don't get to know of them. What isn't planned is not held against the plan: how late a scan is, say."""
-    planned = crowd.flags()
+def _flags(plan: Plan, totals: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield flags, which phones don't see. A rule that is not planned, like lateness, has no planned number."""
+    planned = plan.flags()
     found = totals["flagged_by_rule"]
-    yield Row("flagged", sum(bool(scan.flags) for scan in crowd.scans), None, totals["flagged"])
+    yield Row("flagged", sum(bool(scan.flags) for scan in plan.scans), None, totals["flagged"])
     for rule in sorted({*planned, *found}):
         yield Row(f"  {rule}", planned.get(rule), None, found.get(rule, 0))
 
 
-def show(run: Mapping[str, Any], stage: Stage, crowd: Crowd, tally: Tally, overview: Mapping[str, Any]) -> bool:
-    """Print everything; whether the numbers agree."""
+def show(run: Mapping[str, Any], brand: DemoBrand, plan: Plan, results: Results, overview: Mapping[str, Any]) -> bool:
+    """Print the comparison. Return whether the numbers agree."""
     totals = overview["totals"]
-    table = rows(crowd, tally, totals)
+    table = rows(plan, results, totals)
     say("")
-    say(f"  {'scans':<32}{'planned':>14}{'phones saw':>14}{'overview':>14}")
+    say(f"  {'scans':<32}{'planned':>14}{'phones':>14}{'overview':>14}")
     for row in table:
         say(str(row))
-    for text in _times(run, stage, tally):
+    for text in _times(run, brand, results):
         say(text)
-    wrong = list(tally.mistakes)
+    wrong = list(results.mistakes)
     if overview["pending"]:
         wrong.append(f"{overview['pending']} accepted scans have no score")
     if not all(row.agrees for row in table):
@@ -89,19 +89,19 @@ def show(run: Mapping[str, Any], stage: Stage, crowd: Crowd, tally: Tally, overv
     for text in wrong[:MOST_MISTAKES]:
         say(f"✗ {text}")
     if not wrong:
-        say("✓ The overview agrees with what the phones were told, and with the plan: none lost, none counted twice")
+        say("✓ The overview agrees with the phones and with the plan: no scan is lost or counted twice")
     return not wrong
 
 
-def _times(run: Mapping[str, Any], stage: Stage, tally: Tally) -> Iterator[str]:
-    p50, p95 = (percentile(tally.seconds, share) * 1000 for share in (0.5, 0.95))
-    again = f", {tally.asked_again} asked again" if tally.asked_again else ""
-    yield f"  {'answer time':<24}p50 {p50:.0f} ms, p95 {p95:.0f} ms  ({len(tally.seconds)} answers{again})"
-    yield f"  {'scan → score':<24}{scoring(run['database_direct_url'], stage.brand_id)}"
+def _times(run: Mapping[str, Any], brand: DemoBrand, results: Results) -> Iterator[str]:
+    p50, p95 = (percentile(results.seconds, share) * 1000 for share in (0.5, 0.95))
+    again = f", {results.repeated} repeated" if results.repeated else ""
+    yield f"  {'response time':<24}p50 {p50:.0f} ms, p95 {p95:.0f} ms  ({len(results.seconds)} responses{again})"
+    yield f"  {'scan → score':<24}{scoring(run['database_direct_url'], brand.brand_id)}"
 
 
 def scoring(dsn: str, brand_id: str) -> str:
-    """How long scans waited for their score; only the database knows, so it is asked, read-only."""
+    """Return the time from receipt to score, read from the database. The API doesn't show it."""
     with closing(psycopg2.connect(dsn)) as connection:
         connection.set_session(readonly=True)
         with connection.cursor() as cursor:
@@ -113,9 +113,9 @@ def scoring(dsn: str, brand_id: str) -> str:
     return f"p50 {p50:.2f} s, p95 {p95:.2f} s  ({scored} of {accepted}, from the database)"
 
 
-def farewell(run: Mapping[str, Any], stage: Stage) -> None:
-    """The code on the lamp post, and where to look further."""
-    code = stage.codes[PLAZA_MAYOR]
+def show_links(run: Mapping[str, Any], brand: DemoBrand) -> None:
+    """Print a code and the links of the running system."""
+    code = brand.codes[PLAZA_MAYOR]
     picture = io.StringIO()
     segno.make(code["url"], error="m", micro=False).terminal(out=picture, border=2, compact=True)
     say(f"\n  The code on {PLAZA_MAYOR.name}, {PLAZA_MAYOR.city}: {code['url']}\n")
