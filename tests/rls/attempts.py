@@ -1,6 +1,6 @@
-"""What somebody may try in order to reach another's rows of a table. Each attempt says what it got hold of.
+"""Attempts of a caller to reach the rows of another party. Each returns whether it succeeded.
 
-Writes are blind, without WHERE and RETURNING: then no SELECT policy stands in for a missing one.
+Writes have neither WHERE nor RETURNING, so that no SELECT policy hides a missing policy for writes.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,11 +14,11 @@ from tests.rls.rows import Table
 from tests.rls.world import SHARED, Caller, World
 
 OUT_OF_REACH = -1
-"""What an attempt touched that was not permitted at all."""
+"""Count of an attempt that lacked the privilege."""
 
 
 def leaks(world: World, caller: Caller, table: Table) -> list[str]:
-    """Every way in which the caller gets at rows that aren't their own."""
+    """Return the successful attempts of a caller on the rows of others in a table."""
     if not caller.is_limited(table):
         return []
     own = world.own_count(caller, table)
@@ -30,21 +30,24 @@ def leaks(world: World, caller: Caller, table: Table) -> list[str]:
 
 
 def touched(world: World, caller: Caller, statement: sql.Composable, params: Any = ()) -> int:
-    """How many rows a statement counts or changes. What a key, check or trigger stops was past the policies: many."""
+    """Return the number of rows that a statement counts or changes.
+
+    A statement that a key, check or trigger stops has passed the policies: it counts as a million rows.
+    """
     with world.acting_as(caller):
         try:
             world.cur.execute(statement, params)
         except psycopg2.errors.InsufficientPrivilege:
             return OUT_OF_REACH
         except psycopg2.errors.ObjectNotInPrerequisiteState:
-            return OUT_OF_REACH  # a view that can't be written to
+            return OUT_OF_REACH  # A view that accepts no writes.
         except (psycopg2.IntegrityError, psycopg2.InternalError):
             return 1_000_000
         return int(world.cur.fetchone()[0]) if world.cur.description else world.cur.rowcount  # type: ignore[index]
 
 
 def reads(world: World, caller: Caller, table: Table, own: int) -> bool:
-    """More rows than their own, or others."""
+    """Return whether the caller reads more rows than their own, or rows of others."""
     if table.full_name in SHARED:
         return False
     if touched(world, caller, sql.SQL("select count(*) from {}").format(table.identifier)) > own:
@@ -58,21 +61,20 @@ def reads(world: World, caller: Caller, table: Table, own: int) -> bool:
 
 
 def changes(world: World, caller: Caller, table: Table, own: int) -> bool:
-    """More rows than their own."""
+    """Return whether the caller updates more rows than their own."""
     return any(
-        touched(world, caller, _update(table, column), (_present(world, table, column),)) > max(own, 0)
-        for column in _one_of(world.columns_for(caller, table, "UPDATE"), caller.column(table))
+        touched(world, caller, _update(table, column), (_existing_value(world, table, column),)) > max(own, 0)
+        for column in _testable_columns(world.columns_for(caller, table, "UPDATE"), caller.column(table))
     )
 
 
-def _one_of(columns: list[str], owner: str | None) -> Iterator[str]:
-    """One will do: policies are by row. Not whose it is, which is an attempt of its own."""
+def _testable_columns(columns: list[str], owner: str | None) -> Iterator[str]:
+    # One column is enough, because policies are by row. The owner column has attempts of its own.
     others = [column for column in columns if column != owner]
     yield from others[:1]
 
 
-def _present(world: World, table: Table, column: str) -> Any:
-    """A value that fits."""
+def _existing_value(world: World, table: Table, column: str) -> Any:
     statement = sql.SQL("select {}::text from {} limit 1").format(sql.Identifier(column), table.identifier)
     return world.value(statement)
 
@@ -83,28 +85,28 @@ def _update(table: Table, column: str) -> sql.Composed:
 
 
 def deletes(world: World, caller: Caller, table: Table, own: int) -> bool:
-    """More rows than their own."""
+    """Return whether the caller deletes more rows than their own."""
     return touched(world, caller, sql.SQL("delete from {}").format(table.identifier)) > max(own, 0)
 
 
-def gives_away(world: World, caller: Caller, table: Table, own: int) -> bool:
-    """Their own rows become another's."""
+def gives_rows_away(world: World, caller: Caller, table: Table, own: int) -> bool:
+    """Return whether the caller assigns their own rows to the other party."""
     column = caller.column(table)
     if column is None or column not in world.columns_for(caller, table, "UPDATE"):
         return False
     return touched(world, caller, _update(table, column), (str(caller.owner(table, world.theirs)),)) > 0
 
 
-def takes(world: World, caller: Caller, table: Table, own: int) -> bool:
-    """Another's rows become their own."""
+def takes_rows(world: World, caller: Caller, table: Table, own: int) -> bool:
+    """Return whether the caller assigns rows of the other party to themselves."""
     column = caller.column(table)
     if column is None or column not in world.columns_for(caller, table, "UPDATE"):
         return False
     return touched(world, caller, _update(table, column), (str(caller.owner(table, world.mine)),)) > own
 
 
-def writes_in_anothers_name(world: World, caller: Caller, table: Table, own: int) -> bool:
-    """A new row of somebody else's."""
+def inserts_for_others(world: World, caller: Caller, table: Table, own: int) -> bool:
+    """Return whether the caller inserts a row of the other party."""
     permitted = world.columns_for(caller, table, "INSERT")
     if not permitted or table.is_partition:
         return False
@@ -116,10 +118,10 @@ def writes_in_anothers_name(world: World, caller: Caller, table: Table, own: int
 
 
 ATTEMPTS: dict[str, Callable[[World, Caller, Table, int], bool]] = {
-    "reads others' rows of": reads,
-    "changes others' rows of": changes,
-    "deletes others' rows of": deletes,
-    "gives rows away in": gives_away,
-    "takes others' rows of": takes,
-    "writes in another's name into": writes_in_anothers_name,
+    "reads rows of others in": reads,
+    "changes rows of others in": changes,
+    "deletes rows of others in": deletes,
+    "gives rows away in": gives_rows_away,
+    "takes rows of others in": takes_rows,
+    "inserts rows for others into": inserts_for_others,
 }

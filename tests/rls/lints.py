@@ -1,7 +1,7 @@
-"""What must not be found in the catalogue: our version of Supabase's splinter, and the house's own rules.
+"""Rules that the catalogue must not break: those of Supabase's splinter and our own.
 
-Each lint is a query for the names of offenders. What one finds and is right nevertheless is said in `allowed`, with the
-reason. `broken` is an offender: the tests make it, and the lint has to find it.
+Each lint is a query for the names of offenders. `allowed` lists the exceptions with their reasons. `broken` creates an
+offender, which the lint must find.
 """
 
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ from psycopg2.extensions import cursor
 
 OURS = "('public', 'app', 'app_partitions')"
 TENANTS = "'{authenticated,app_fan,app_job,app_public}'"
-"""Roles that may see some rows of a table and not others."""
+"""Roles that see only some rows of a table."""
 OPEN = "array(select oid from pg_roles where rolname in ('anon', 'service_role', 'authenticator'))"
-"""Supabase's own roles, which anybody with the project's public or secret key is."""
+"""Supabase's roles for holders of the project's public or secret key."""
 
 RELATIONS = f"""
     relations as (
@@ -51,7 +51,7 @@ RELATIONS = f"""
 
 @dataclass(frozen=True)
 class Lint:
-    """One rule: what it is called, how offenders are found, which are right, and how one is made."""
+    """A rule: its name, the query for offenders, an offender, and the exceptions."""
 
     name: str
     finds: str
@@ -59,26 +59,26 @@ class Lint:
     allowed: dict[str, str] = field(default_factory=dict)
 
     def offenders(self, cur: cursor) -> set[str]:
-        """Names of what breaks the rule."""
+        """Return the names of objects that break the rule."""
         cur.execute(f"with recursive {RELATIONS} {self.finds}")
         return {row[0] for row in cur.fetchall()} - set(self.allowed)
 
-    def idle(self, cur: cursor) -> set[str]:
-        """What is allowed and is not found any more."""
+    def unused_exceptions(self, cur: cursor) -> set[str]:
+        """Return the exceptions that the query no longer finds."""
         cur.execute(f"with recursive {RELATIONS} {self.finds}")
         return set(self.allowed) - {row[0] for row in cur.fetchall()}
 
 
 PINNED = "set search_path = pg_catalog, pg_temp"
-"""The setting of every function: a search path without `pg_temp` searches it first, for types and tables."""
+"""The setting of every function. A search path without `pg_temp` searches it first for types and tables."""
 
 CALL = r"\( SELECT (auth|app)\.\w+\((''[^'']*''::text)?\) AS \w+\)"
-"""A helper in a policy: a subquery of its own (evaluated once), with nothing of the row as its argument."""
+"""A helper in a policy: a subquery without arguments from the row, so that it is evaluated once."""
 
 OWN_CAMPAIGNS = r"\( SELECT app\.own_campaigns\(\) AS own_campaigns\)::uuid\[\]"
 OWN_CAMPAIGN = rf"COALESCE\(\((id|campaign_id) = ANY \({OWN_CAMPAIGNS}\)\), true\)"
 PREDICATE = rf"(\(\w+ = {CALL}\)|\(\(\w+ = {CALL}\) AND {OWN_CAMPAIGN}\))"
-"""One column compared with one helper, and where there is a campaign, whether it is one of the member's."""
+"""One column compared with one helper and, for tables with a campaign, the check of the member's campaigns."""
 
 TABLE = """
     create table public.broken (id uuid primary key, brand_id uuid not null, other_id uuid);
@@ -124,7 +124,7 @@ RLS = [
         "create policy second on public.campaigns for select to authenticated using (true)",
     ),
     Lint(
-        "a policy for everybody, for all commands, or restrictive",
+        "a policy for PUBLIC, for all commands, or restrictive",
         "select name from policies where roles && '{public,anon}' or cmd = 'ALL' or permissive <> 'PERMISSIVE'",
         "create policy everybody on public.campaigns for select to public using (false)",
     ),
@@ -134,25 +134,25 @@ RLS = [
             visible ~ '^{PREDICATE}$' and written ~ '^{PREDICATE}$')""",
         "alter policy authenticated_select on public.campaigns using (brand_id = app.brand_for('a:b') or id is null)",
         {
-            f"public.consent_notices.{role}_select": "what everybody may read before they agree to it"
+            f"public.consent_notices.{role}_select": "public before consent is given"
             for role in ("authenticated", "app_fan", "app_public", "app_job")
         },
     ),
     Lint(
-        "a policy of members doesn't ask whether the campaign is theirs",
+        "a policy of members does not check that the campaign is theirs",
         """select p.name from policies p join relations r on r.name = p.relation
         join pg_attribute a on a.attrelid = r.oid
             and (a.attname = 'campaign_id' or r.name = 'public.campaigns' and a.attname = 'id')
         where p.roles && '{authenticated}' and p.text !~ 'own_campaigns'""",
         "alter policy authenticated_select on public.campaigns using (brand_id = (select app.brand_for('a:b')))",
-        {"public.campaign_assignments.authenticated_select": "of those who see all campaigns"},
+        {"public.campaign_assignments.authenticated_select": "for roles that see all campaigns"},
     ),
     Lint(
-        "a policy that tenants have is always true",
+        "a policy of tenants is always true",
         f"select name from policies where roles && {TENANTS} and 'true' in (visible, written)",
         "alter policy authenticated_update on public.users with check (true)",
         {
-            f"public.consent_notices.{role}_select": "what everybody may read before they agree to it"
+            f"public.consent_notices.{role}_select": "public before consent is given"
             for role in ("authenticated", "app_fan", "app_public", "app_job")
         },
     ),
@@ -166,7 +166,7 @@ RLS = [
         """,
     ),
     Lint(
-        "a policy or function believes user_metadata, which people write themselves",
+        "a policy or function trusts user_metadata, which users write themselves",
         """select name from policies where text ~ 'user_metadata|raw_user_meta_data'
         union select name from functions where prosrc ~ 'user_metadata|raw_user_meta_data'""",
         """alter policy app_admin_select on public.consents using (
@@ -182,13 +182,13 @@ RLS = [
         TABLE + "drop index public.broken_brand_id_idx",
         {
             **{
-                f"app.{table}.{column}": "read by id or request; another index would cost every job"
+                f"app.{table}.{column}": "read by id or request; another index would slow down every job"
                 for table in ("jobs", "job_history", "dead_jobs", "job_groups")
                 for column in ("brand_id", "user_id")
             },
             "app.audit_personal_values.brand_id": "read by entry",
             "app.limit_counters.brand_id": "read by campaign",
-            "public.audit_logs.brand_id": "two begin with it: of entries with a seal, and of those without",
+            "public.audit_logs.brand_id": "two partial indexes begin with it: sealed and unsealed entries",
         },
     ),
 ]
@@ -207,21 +207,21 @@ FUNCTIONS = [
             as 'begin end'""",
     ),
     Lint(
-        "a definer function is planned anew for every statement",
+        "a definer function is planned for every statement",
         """select name from functions
         where prosecdef and prolang <> (select oid from pg_language where lanname = 'plpgsql')""",
         f"create function app.broken() returns int language sql security definer {PINNED} as 'select 1'",
     ),
     Lint(
-        "a function may be called by everybody",
+        "a function may be called by PUBLIC",
         "select name from functions where exists (select from aclexplode(acl) a where a.grantee = 0)",
         f"""
         create function app.broken() returns int language plpgsql {PINNED} as 'begin return 1; end';
         grant execute on function app.broken() to public;
         """,
         {
-            "app.claims()": "reads what the caller set",
-            "app.refuse(integer,text,text)": "raises what the caller says",
+            "app.claims()": "reads the claims that the caller set",
+            "app.refuse(integer,text,text)": "raises the error that the caller names",
         },
     ),
     Lint(
@@ -238,7 +238,7 @@ FUNCTIONS = [
 
 RELATIONS_LINTS = [
     Lint(
-        "a view sees more than who asks it",
+        "a view has more rights than its caller",
         """select name from relations where kind = 'v'
             and not coalesce(reloptions @> array['security_invoker=true'], false)""",
         "create view app.broken as select id from public.users",
@@ -262,7 +262,7 @@ RELATIONS_LINTS = [
         """,
     ),
     Lint(
-        "something is granted to everybody, or to a role of Supabase's API that we don't use",
+        "something is granted to PUBLIC, or to a role of Supabase's API that we don't use",
         f"""select name || ' ' || privilege_type from grants where grantee = 0 or grantee = any ({OPEN})
         union all
         select nspname || ' ' || a.privilege_type from pg_namespace, aclexplode(nspacl) a
@@ -274,7 +274,7 @@ RELATIONS_LINTS = [
         "grant select (name) on public.campaigns to anon",
     ),
     Lint(
-        "what will be made next is granted by itself",
+        "default privileges grant new objects",
         f"""select d.defaclnamespace::regnamespace || ' ' || a.grantee::regrole || ' ' || a.privilege_type
         from pg_default_acl d, aclexplode(d.defaclacl) a
         where d.defaclrole = (select relowner from relations where name = 'public.campaigns')
@@ -294,12 +294,12 @@ RELATIONS_LINTS = [
         "create publication broken for table public.campaigns",
     ),
     Lint(
-        "an extension is among our own things",
+        "an extension is in one of our schemas",
         f"""select extname from pg_extension where extnamespace::regnamespace::text in {OURS}""",
         "create extension btree_gist with schema public",
     ),
     Lint(
-        "a schema that no lint looks into",
+        "a schema that no lint covers",
         """select nspname from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'public',
             'app', 'app_partitions', 'supabase_migrations', 'extensions', 'auth', 'storage', 'realtime', 'vault',
             'graphql_public')""",
@@ -309,12 +309,12 @@ RELATIONS_LINTS = [
 
 ROLES = [
     Lint(
-        "a role may step over row level security",
+        "a role bypasses row level security",
         """select rolname::text from pg_roles where (rolbypassrls or rolsuper) and rolname !~ '^pg_'""",
         "create role broken bypassrls",
         {
-            "postgres": "who owns the database; nobody's login in a request",
-            "service_role": "Supabase's; nothing of ours is granted to it",
+            "postgres": "owner of the database; not a login of requests",
+            "service_role": "Supabase's; has no grants on our objects",
             "supabase_admin": "the platform's superuser",
             "supabase_read_only_user": "the platform's, for its dashboard",
         },

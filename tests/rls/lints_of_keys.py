@@ -1,9 +1,9 @@
-"""Lints of keys, indexes and types: what keeps tenants apart where policies don't look, or makes policies slow."""
+"""Lints of keys, indexes and types that separate tenants where policies do not apply, or that make policies slow."""
 
 from tests.rls.lints import Lint
 
 GLOBAL = "(array['public.brands', 'public.users', 'public.roles', 'public.consent_notices']::regclass[])"
-"""What every tenant may point to: no tenant's own, or the tenant itself."""
+"""Tables that every tenant may reference: shared ones, and the tenant itself."""
 
 KEYS = [
     Lint(
@@ -13,7 +13,7 @@ KEYS = [
         "create table app.broken (id int)",
     ),
     Lint(
-        "a foreign key between tenants' tables doesn't carry the tenant",
+        "a foreign key between tables of tenants does not contain the tenant",
         f"""select c.conname::text from pg_constraint c
         where c.contype = 'f' and c.conparentid = 0 and c.confrelid <> all {GLOBAL}
             and c.conrelid in (select oid from tenants) and c.confrelid in (select oid from tenants)
@@ -23,14 +23,14 @@ KEYS = [
         create table public.broken (id uuid primary key, brand_id uuid not null,
             campaign_id uuid references public.campaigns (id));
         """,
-        {"consent_events_consent_id_fkey": "a consent is a person's: its brand may be none"},
+        {"consent_events_consent_id_fkey": "a consent belongs to a person; its brand may be null"},
     ),
     Lint(
-        "a unique key of a tenant's table doesn't contain the tenant: who has the row is told by an error",
+        "a unique key of a tenant's table lacks the tenant, so an error reveals rows of others",
         """select i.indexrelid::regclass::text from pg_index i join tenants t on t.oid = i.indrelid
         where i.indisunique
             and not coalesce(pg_get_expr(i.indexprs, i.indrelid) ~ 'brand_id', false)
-            -- A UUID that we have made up can't be asked for.
+            -- Callers can't guess a random UUID.
             and not exists (select from pg_attribute a
                 where a.attrelid = i.indrelid and a.attnum = any (i.indkey::int2[])
                 and (a.attname = 'brand_id' or a.attname in ('id', 'campaign_id') and a.atttypid = 'uuid'::regtype))""",
@@ -39,7 +39,7 @@ KEYS = [
             "device_fingerprints_fingerprint_hash_key": "hashed with the brand's own key",
             "payments_pkey": "Stripe's ids",
             "subscriptions_pkey": "Stripe's ids",
-            "users_email": "a person is one, whatever brand they work for; who asks is not told",
+            "users_email": "a person has one account for all brands; the error is not shown",
         },
     ),
     Lint(
@@ -49,10 +49,10 @@ KEYS = [
             join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.attnum)
         from pg_constraint c join relations r on r.oid = c.conrelid
         where c.contype = 'f' and c.conparentid = 0 and not exists (select from pg_index i where i.indrelid = c.conrelid
-            -- An index of some rows finds the others by no key.
+            -- A partial index does not find the other rows.
             and coalesce(pg_get_expr(i.indpred, i.indrelid) ~ 'IS NOT NULL', true)
             and ((i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey
-                -- One that begins with the other part of the key finds few enough.
+                -- An index that begins with another column of the key is selective enough.
                 or exists (select from pg_attribute a where a.attrelid = c.conrelid and a.attnum = i.indkey[0]
                     and a.attnum = any (c.conkey) and a.attname <> 'brand_id')))""",
         "alter table public.campaigns add column other_id uuid references public.users (id)",
@@ -67,11 +67,11 @@ KEYS = [
                 "qr_scans.brand_id,code_id",
                 "users.role_id",
             ),
-            "never searched by, and what it points to is never deleted",
+            "never searched by, and the referenced rows are never deleted",
         ),
     ),
     Lint(
-        "two indexes are the same",
+        "two indexes are equal",
         """select min(i.indexrelid::regclass::text) from pg_index i join relations r on r.oid = i.indrelid
         group by i.indrelid, i.indkey, i.indclass, i.indoption, i.indcollation, pg_get_expr(i.indexprs, i.indrelid),
             pg_get_expr(i.indpred, i.indrelid)
@@ -79,7 +79,7 @@ KEYS = [
         "create index broken_a on public.users (name); create index broken_b on public.users (name)",
     ),
     Lint(
-        "an index is another one's beginning",
+        "an index is a prefix of another index",
         """select i.indexrelid::regclass::text from pg_index i join relations r on r.oid = i.indrelid
         join pg_index longer on longer.indrelid = i.indrelid and longer.indexrelid <> i.indexrelid
         where not i.indisunique and i.indpred is null and longer.indpred is null

@@ -1,4 +1,4 @@
-"""What logins can reach beside rows: credentials through functions, temporary objects, locks, large objects, limits."""
+"""Lints of logins beyond rows: credentials through functions, temporary objects, locks, large objects, limits."""
 
 from tests.rls.lints import PINNED, Lint
 
@@ -18,9 +18,9 @@ CREDENTIAL_TABLES = (
 )
 _NAMES = "|".join(table.removeprefix("app.") for table in CREDENTIAL_TABLES)
 
-_ENDS = "ends sessions and voids links of a member whom the caller may change; gives nothing out"
-_MEMBER = "shows the addresses of a brand's own people and invitations"
-_MAIL = "reads one address that a mail goes to, by the id of the link or account"
+_ENDS = "ends sessions and voids links of a member whom the caller may change; returns no credential"
+_MEMBER = "returns addresses of the brand's own members and invitations"
+_MAIL = "returns the address of one mail, by the id of the link or account"
 MAY_TOUCH = {
     **{
         f"app.{name} → {role}": "only refuses"
@@ -34,7 +34,7 @@ MAY_TOUCH = {
     "app.renew_invitation(uuid,uuid,interval,integer) → authenticated": _MEMBER,
     "app.change_member_role(uuid,uuid,text) → authenticated": _ENDS,
     "app.remove_member(uuid,uuid) → authenticated": _ENDS,
-    "app.record_scans(jsonb) → app_scan": "asks whether the session lives",
+    "app.record_scans(jsonb) → app_scan": "checks that the session is live",
     "app.signup_mail(uuid) → app_system": _MAIL,
     "app.reset_mail(uuid) → app_system": _MAIL,
     "app.change_mail(uuid) → app_system": _MAIL,
@@ -43,7 +43,7 @@ MAY_TOUCH = {
     "app.begin_link(text,uuid,interval) → app_job": "only shortens the life of a link",
     "app.begin_link(text,uuid,interval) → app_system": "only shortens the life of a link",
 }
-"""Functions that touch credentials and are granted to others than the account login's roles, and why they may."""
+"""Functions that touch credentials and are granted to roles of other logins, with the reason."""
 
 LOGINS = [
     Lint(
@@ -88,12 +88,12 @@ LOGINS = [
         },
     ),
     Lint(
-        "a role of ours may create something in a schema",
+        "a role of ours may create objects in a schema",
         """select nspname || ' ' || rolname from pg_namespace, pg_roles
         where rolname ~ '^app_' and has_schema_privilege(pg_roles.oid, pg_namespace.oid, 'CREATE')
             and nspname !~ '^pg_(toast_)?temp_'""",
         "grant create on schema app to app_definer",
-        {"app_partitions app_definer": "partitions of the job history, and nothing else"},
+        {"app_partitions app_definer": "partitions of the job history only"},
     ),
     Lint(
         "a login may make temporary objects",
@@ -102,7 +102,7 @@ LOGINS = [
         "do $$ begin execute format('grant temporary on database %I to app_scan', current_database()); end $$",
     ),
     Lint(
-        "a login has no limit on statements or idle transactions",
+        "a login has no timeout of statements or idle transactions",
         f"""select rolname || ' ' || s.setting from pg_roles,
             unnest(array['statement_timeout', 'idle_in_transaction_session_timeout']) as s (setting)
         where {LOGIN} and not exists (
@@ -122,7 +122,7 @@ LOCKS = {
     "pg_advisory_xact_lock(bigint) app_definer": "addresses, mirrored people, keys of scan limits",
     "pg_try_advisory_xact_lock(bigint) app_definer": "keys of scan limits",
     "pg_advisory_xact_lock(bigint) app_job": "contacts, engagements, overviews",
-    "pg_advisory_lock(integer,integer) app_worker": "a worker's sign of life",
+    "pg_advisory_lock(integer,integer) app_worker": "liveness of a worker",
 }
 BOOTSTRAPPED = Lint(
     "a role may take advisory locks or write large objects",
@@ -132,4 +132,4 @@ BOOTSTRAPPED = Lint(
     "grant execute on function pg_catalog.pg_advisory_lock(bigint) to app_scan",
     LOCKS,
 )
-"""Holds where bootstrap.sql has been run; elsewhere only the platform's superuser could take these away."""
+"""Holds for bootstrapped databases. Elsewhere only the platform's superuser could revoke these."""

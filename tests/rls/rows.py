@@ -1,7 +1,7 @@
-"""A row of any table, made from what the catalogue says about it.
+"""Rows of any table, generated from the catalogue.
 
-Triggers and foreign keys are off while they are written, so a row needs only what its columns and checks demand; what
-a check demands is said in `FITTING`. A new table with a check of its own fails here until it says what fits.
+Rows are written with triggers and foreign keys off, so only column types, NOT NULL and CHECK limit them. `FITTING`
+holds values that satisfy the checks. A new table with a check needs an entry there.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from psycopg2.extensions import cursor
 FITTING: dict[str, Any] = {
     "app.jobs.state": "waiting",
     "app.job_history.state": "done",
-    "app.job_history.finished_at": "2026-01-01T00:00:00Z",  # another moment than that of jobs which end in a test
+    "app.job_history.finished_at": "2026-01-01T00:00:00Z",  # Differs from the time of jobs that finish in a test.
     "app.dead_jobs.state": "dead",
     "app.limit_counters.scope": "user",
     "app.heartbeats.kind": "relay",
@@ -23,8 +23,8 @@ FITTING: dict[str, Any] = {
     "app.sessions.expires_at": "2100-01-01T00:00:00Z",
     "app.totp_factors.confirmed_at": "2026-01-01T00:00:00Z",
     "app.job_groups.kind": "batch",
-    "app.job_groups.parent_id": None,  # no child of its own
-    "app.invitations.sent_at": "2026-01-01T00:00:00Z",  # long enough ago to be sent again
+    "app.job_groups.parent_id": None,  # Not its own child.
+    "app.invitations.sent_at": "2026-01-01T00:00:00Z",  # Long enough ago to be sent again.
     "public.engagements.accepted_scans": 1,
     "public.campaigns.type": "QR",
     "public.campaigns.status": "Draft",
@@ -58,7 +58,7 @@ REFERENCE = ("public.roles", "public.permissions", "public.role_permissions", "p
 
 @dataclass(frozen=True)
 class Party:
-    """A brand, one of its people, and the id that everything of theirs has; the platform's own rows have no owner."""
+    """A brand, a user of it, and the id of all their rows. The platform's rows have no brand and no user."""
 
     brand_id: UUID | None
     user_id: UUID | None
@@ -67,7 +67,7 @@ class Party:
 
 @dataclass(frozen=True)
 class Table:
-    """A relation, and its columns: name → (type, required)."""
+    """A relation and its columns: name → (type, required)."""
 
     schema: str
     name: str
@@ -77,22 +77,22 @@ class Table:
 
     @property
     def full_name(self) -> str:
-        """`schema.table`."""
+        """Name with schema: `schema.table`."""
         return f"{self.schema}.{self.name}"
 
     @property
     def identifier(self) -> sql.Identifier:
-        """For composing statements."""
+        """Quoted name for statements."""
         return sql.Identifier(self.schema, self.name)
 
     @property
     def takes_rows(self) -> bool:
-        """Whether rows are written to it, rather than to what it shows or is a part of."""
+        """True if rows are written to it: not for views, partitions and reference tables."""
         return self.kind in "rp" and not self.is_partition and self.full_name not in REFERENCE
 
 
 def tables(cur: cursor) -> list[Table]:
-    """Every table, partition and view of ours."""
+    """Return all tables, partitions and views of the application."""
     cur.execute(
         """
         select n.nspname, c.relname, c.relkind, c.relispartition,
@@ -113,7 +113,7 @@ def tables(cur: cursor) -> list[Table]:
 
 
 def values(table: Table, party: Party) -> dict[str, Any]:
-    """What a row of theirs has to say: whose it is, what fits, and anything for the rest that is required."""
+    """Return the values of a party's row: its owner, fitting values, and any value for other required columns."""
     row = {column: _value(table, column, party) for column in table.columns}
     if table.full_name == "public.users":
         row |= {"email": f"{party.thing_id}@example.org", "role_id": 1 if party.brand_id else 5}
@@ -136,7 +136,7 @@ def _value(table: Table, column: str, party: Party) -> Any:
 
 
 def owner_columns(table: Table, party: Party) -> dict[str, UUID | None]:
-    """The columns that say whose a row is."""
+    """Return the owner columns of a table and the party's values."""
     if table.full_name == "public.brands":
         return {"id": party.brand_id}
     if table.full_name == "public.users":
@@ -146,7 +146,7 @@ def owner_columns(table: Table, party: Party) -> dict[str, UUID | None]:
 
 
 def insert(cur: cursor, table: Table, row: dict[str, Any]) -> None:
-    """Write a row."""
+    """Insert a row."""
     cur.execute(
         sql.SQL("insert into {} ({}) values ({})").format(
             table.identifier,

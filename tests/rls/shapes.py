@@ -1,4 +1,4 @@
-"""The databases that ours has to be safe in: who owns what, and what is granted by itself, differs between them."""
+"""Kinds of databases that the migrations support. Owners and default grants differ between them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ from scripts.devstack.postgres import SUPERUSER, PrivatePostgres
 from tests.support.servers import Servers
 
 MAKERS: dict[str, Callable[[Servers, str], None]] = {
-    "bare": Servers.fresh_database,  # PostgreSQL with our bootstrap file; migrated by a `postgres` that is no superuser
-    "superuser": Servers.superusers_database,  # the same, migrated by a superuser
-    "supabase": Servers.supabase_database,  # a Supabase project, migrated by the `postgres` that it gives us
+    "bare": Servers.fresh_database,  # Bootstrapped PostgreSQL; migrated by a `postgres` that is no superuser.
+    "superuser": Servers.superusers_database,  # Bootstrapped PostgreSQL; migrated by a superuser.
+    "supabase": Servers.supabase_database,  # A Supabase project; migrated by its `postgres`.
 }
 
 
@@ -27,14 +27,14 @@ class Shape:
     database: str
 
     def connect(self, user: str = SUPERUSER) -> connection:
-        """A connection of its own, in autocommit."""
+        """Return a new connection in autocommit mode."""
         connected = psycopg2.connect(self.postgres.dsn(user, self.database))
         connected.autocommit = True
         return connected
 
     @contextmanager
     def undone(self) -> Iterator[cursor]:
-        """A transaction of the superuser's, rolled back after the block; triggers and foreign keys are off in it."""
+        """Yield a cursor of the superuser in a transaction that is rolled back, with triggers and foreign keys off."""
         with self._superuser.cursor() as cur:
             cur.execute("begin; set local session_replication_role = replica; set local statement_timeout = '120s'")
             try:
@@ -44,12 +44,12 @@ class Shape:
 
     @cached_property
     def _superuser(self) -> connection:
-        """One for all tests: a new one reads all catalogues anew."""
+        # Shared by all tests: a new connection reads all catalogues again.
         return self.connect()
 
 
 def make(servers: Servers, name: str) -> Shape:
-    """The database of that shape, new."""
+    """Create a database of a shape."""
     database = f"{name}_{servers.worker}"
     MAKERS[name](servers, database)
     return Shape(name, servers.postgres, database)

@@ -1,7 +1,6 @@
-"""Who may do what, read from the catalogue, as text that a person can review: `grants.txt` is what is meant.
+"""All grants and policies in the catalogue as text for review; `grants.txt` is the reviewed text.
 
-Partitions of a day are left out (a lint sees to it that none has grants or policies of its own), and so is what every
-owner may do.
+Daily partitions are left out, because a lint forbids grants and policies on them. Rights of owners are left out too.
 """
 
 import re
@@ -14,8 +13,8 @@ from tests.rls.lints import RELATIONS
 
 FILE = Path(__file__).with_name("grants.txt")
 RENEW = "./scripts/test tests/rls/test_snapshot.py --renew-grants"
-HEAD = f"""# Who may do what in the database: roles; tables, views, sequences, functions with grants and policies.
-# Compared with the catalogue by test_snapshot.py. After a change that is meant: {RENEW}
+HEAD = f"""# Rights in the database: roles; tables, views, sequences, functions with grants and policies.
+# Compared with the catalogue by test_snapshot.py. After an intended change: {RENEW}
 """
 
 QUERIES = {
@@ -65,7 +64,7 @@ QUERIES = {
 
 
 def take(cur: cursor) -> str:
-    """The whole text."""
+    """Return the grants and policies of a database as text."""
     return HEAD + "".join(f"\n## {title}\n{section}" for title, section in _sections(cur))
 
 
@@ -76,5 +75,5 @@ def _sections(cur: cursor) -> Iterator[tuple[str, str]]:
 
 
 def _short(text: str) -> str:
-    """Predicates as they were written: `( SELECT app.brand_for('x'::text) AS brand_for)` says no more."""
+    # `( SELECT app.brand_for('x'::text) AS brand_for)` is how PostgreSQL prints `(select app.brand_for('x'))`.
     return re.sub(r"\( SELECT ([\w.]+\([^()]*\)) AS \w+\)", r"(select \1)", text).replace("::text", "")

@@ -1,4 +1,4 @@
-"""No function that tenants may call gives out or changes what is another's, whichever ids it is called with."""
+"""Functions that tenants may call neither return nor change rows of other tenants, for any ids."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from psycopg2 import sql
 
 from tests.rls.rows import Party, Table, owner_columns
 from tests.rls.shapes import Shape
-from tests.rls.world import ADMIN, FAN, JOB, MEMBER, NOBODY, PERSONAL, Caller, World
+from tests.rls.world import ADMIN, ANONYMOUS, FAN, JOB, MEMBER, PERSONAL, Caller, World
 
 ARGUMENTS: dict[str, Any] = {
     "p_actor": "scan.score",
@@ -34,7 +34,7 @@ ARGUMENTS: dict[str, Any] = {
     "p_groups": "[]",
     "p_jobs": "[]",
 }
-"""What arguments of these names have to be for a function to get far; any others have something of their type."""
+"""Values of arguments that functions validate. Other arguments get a value of their type."""
 OF_TYPE = {
     "text": "x",
     "jsonb": "{}",
@@ -50,27 +50,27 @@ OF_TYPE = {
 }
 
 
-MAKES = {"app.enqueue", "app.record_audit", "app.record_refusal", "app.invite", "app.grant_consent"}
-"""Functions whose `p_id` is that of something new."""
-NAME_NOBODY = {"app.enqueue"}
-"""Functions that may name a person, and are called without one, too: a rule about people hides one about brands."""
-DESCRIBE = {"app.describe_code"}
-"""Functions that describe a public thing to every caller."""
-TAKEN = "23505"
-"""SQLSTATE of a unique key that a row of theirs has already."""
+CREATING = {"app.enqueue", "app.record_audit", "app.record_refusal", "app.invite", "app.grant_consent"}
+"""Functions whose `p_id` is the id of a new row."""
+OPTIONAL_USER = {"app.enqueue"}
+"""Functions whose user is optional. Without it, a rule about users can't hide a missing rule about brands."""
+PUBLIC = {"app.describe_code"}
+"""Functions that return public data to every caller."""
+UNIQUE_VIOLATION = "23505"
+"""SQLSTATE of a violated unique key."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function, and its arguments: name → type."""
+    """A function and its arguments: name → type."""
 
     name: str
     arguments: dict[str, str]
     outputs: int | None
-    """Of a procedure, how many arguments only give back; None for a function."""
+    """Number of OUT arguments of a procedure; None for a function."""
 
     def call(self, world: World, caller: Caller, theirs: set[str]) -> tuple[sql.Composable, list[Any]]:
-        """A call in which these arguments are the other party's ids, and other ids the caller's own."""
+        """Return a call with the other party's ids for the arguments in `theirs` and the caller's own for the rest."""
         marks = [sql.SQL("%s::{}").format(sql.SQL(kind)) for kind in self.arguments.values()]
         values = [
             (self._theirs(world, name) if name in theirs else self._own(world, caller, name))
@@ -92,17 +92,17 @@ class Function:
     def _own(self, world: World, caller: Caller, argument: str) -> str | None:
         if argument == "p_notice_id":
             return str(world.value("select id from public.consent_notices limit 1"))
-        if argument == "p_id" and self.name in MAKES:
+        if argument == "p_id" and self.name in CREATING:
             return str(uuid4())
         ids = {"p_brand_id": world.mine.brand_id if caller is not FAN else None, "p_user_id": world.mine.user_id}
-        if argument == "p_user_id" and self.name in NAME_NOBODY and caller is not FAN:
+        if argument == "p_user_id" and self.name in OPTIONAL_USER and caller is not FAN:
             return None
         own = ids.get(argument, world.mine.thing_id)
         return str(own) if own else None
 
     @property
     def ids(self) -> list[set[str]]:
-        """Which arguments may be another's ids: one at a time, and all of them."""
+        """Sets of arguments that get the other party's ids: each id alone, and all."""
         named = [name for name, kind in self.arguments.items() if kind == "uuid"]
         return [*({name} for name in named), *([set(named)] if len(named) > 1 else [])] or [set()]
 
@@ -114,7 +114,7 @@ def world(bare: Shape) -> Iterator[World]:
 
 
 def functions(world: World, role: str) -> list[Function]:
-    """Every function and procedure of ours that a role may call."""
+    """Return the functions and procedures that a role may call."""
     world.cur.execute(
         """
         select n.nspname || '.' || p.proname,
@@ -134,7 +134,7 @@ def functions(world: World, role: str) -> list[Function]:
 
 
 def owned_by(world: World, party: Party) -> dict[str, list[str]]:
-    """Every row of a party's."""
+    """Return all rows of a party by table."""
     found: dict[str, list[str]] = {}
     for table in world.tables:
         columns = _owners(table, party)
@@ -154,7 +154,7 @@ def _owners(table: Table, party: Party) -> dict[str, Any]:
 
 
 def findings(world: World, caller: Caller, function: Function, theirs: set[str]) -> list[str]:
-    """What a call with these arguments of theirs gave out, or did to what is theirs."""
+    """Return the leaks and changes of a call with the other party's ids."""
     statement, values = function.call(world, caller, theirs)
     before, said = owned_by(world, world.theirs), ""
     with world.acting_as(caller):
@@ -173,22 +173,22 @@ def findings(world: World, caller: Caller, function: Function, theirs: set[str])
         f"{world.theirs.thing_id}@",
         *map(str, (world.theirs.brand_id, world.theirs.user_id)),
     ]
-    return [*changed, *(f"{call} says {secret}" for secret in secrets if secret in said and secret not in given)]
+    return [*changed, *(f"{call} returns {secret}" for secret in secrets if secret in said and secret not in given)]
 
 
 @pytest.mark.parametrize("caller", [MEMBER, FAN, JOB], ids=lambda caller: caller.name)
-def test_no_function_gives_out_or_changes_what_is_another_s(caller: Caller, world: World) -> None:
+def test_functions_neither_return_nor_change_rows_of_others(caller: Caller, world: World) -> None:
     called = functions(world, caller.role)
     assert len(called) >= 5
-    calls = [(function, theirs) for function in called if function.name not in DESCRIBE for theirs in function.ids]
+    calls = [(function, theirs) for function in called if function.name not in PUBLIC for theirs in function.ids]
     found = chain.from_iterable(findings(world, caller, function, theirs) for function, theirs in calls)
     assert set(found) == set()
 
 
 @pytest.mark.parametrize("caller", [MEMBER, FAN, JOB], ids=lambda caller: caller.name)
-def test_with_their_own_ids_callers_get_as_far_as_a_rule_of_the_function_s(caller: Caller, world: World) -> None:
+def test_functions_with_own_ids_succeed_or_refuse_by_rule(caller: Caller, world: World) -> None:
     ends = {function.name: _end(world, caller, function) for function in functions(world, caller.role)}
-    assert {name: end for name, end in ends.items() if not end.startswith(("done", "PT", TAKEN))} == {}
+    assert {name: end for name, end in ends.items() if not end.startswith(("done", "PT", UNIQUE_VIOLATION))} == {}
 
 
 def _end(world: World, caller: Caller, function: Function) -> str:
@@ -201,15 +201,15 @@ def _end(world: World, caller: Caller, function: Function) -> str:
     return "done"
 
 
-TELLS = {
-    ("app.grant_consent", "p_brand_id"): "a consent is given to a brand that there is",
-    ("app.describe_code", "p_code_id"): "a code describes its brand and campaign to everybody",
+REVEALING = {
+    ("app.grant_consent", "p_brand_id"): "a consent requires an existing brand",
+    ("app.describe_code", "p_code_id"): "a code is public",
 }
-"""Functions and arguments that tell whether there is something of that id, and why they may."""
+"""Functions and arguments that reveal whether an id exists, with the reason."""
 
 
 def answer(world: World, caller: Caller, function: Function, theirs: set[str], said: dict[str, str]) -> str:
-    """What a call with these arguments of theirs, or what is said in place of them, answers; ids aside."""
+    """Return the result of a call with the other party's ids, or their replacements in `said`, with ids masked."""
     statement, values = function.call(world, caller, theirs)
     values = [said.get(value, value) if isinstance(value, str) else value for value in values]
     with world.acting_as(caller):
@@ -222,19 +222,19 @@ def answer(world: World, caller: Caller, function: Function, theirs: set[str], s
 
 
 @pytest.mark.parametrize("caller", [MEMBER, FAN, JOB], ids=lambda caller: caller.name)
-def test_no_function_tells_what_is_another_s_from_what_nobody_has(caller: Caller, world: World) -> None:
+def test_functions_answer_same_for_foreign_and_unknown_ids(caller: Caller, world: World) -> None:
     party = world.theirs
-    nobody_s = {str(id): str(uuid4()) for id in (party.brand_id, party.user_id, party.thing_id)}
+    unknown = {str(id): str(uuid4()) for id in (party.brand_id, party.user_id, party.thing_id)}
     for function in functions(world, caller.role):
         for theirs in filter(None, function.ids):
-            answers = [answer(world, caller, function, theirs, said) for said in ({}, nobody_s)]
-            # The id of something new: nobody chooses it but us.
-            if not answers[0].startswith(TAKEN) and (function.name, *theirs) not in TELLS:
+            answers = [answer(world, caller, function, theirs, said) for said in ({}, unknown)]
+            # The id of a new row, which callers can't choose.
+            if not answers[0].startswith(UNIQUE_VIOLATION) and (function.name, *theirs) not in REVEALING:
                 assert answers[0] == answers[1], f"{function.name}({', '.join(theirs)})"
 
 
-@pytest.mark.parametrize("caller", [MEMBER, FAN, ADMIN, NOBODY], ids=lambda caller: caller.name)
-def test_an_answer_that_is_kept_is_for_whom_it_was_given_to(caller: Caller, world: World) -> None:
+@pytest.mark.parametrize("caller", [MEMBER, FAN, ADMIN, ANONYMOUS], ids=lambda caller: caller.name)
+def test_idempotent_response_is_refused_to_other_callers(caller: Caller, world: World) -> None:
     theirs = f"user:{world.theirs.user_id}"
     world.cur.execute(
         "insert into app.idempotency_keys (scope, key, digest, body) values (%s, 'one', '', 'secret')", (theirs,)
@@ -255,7 +255,7 @@ LEAKY = {
 
 
 @pytest.mark.parametrize("body", LEAKY.values(), ids=LEAKY)
-def test_a_function_that_forgets_to_ask_whose_it_is_is_found(body: str, world: World) -> None:
+def test_function_without_owner_check_is_found(body: str, world: World) -> None:
     world.cur.execute(
         f"""
         create function app.leaky(p_brand_id uuid) returns setof text language plpgsql security definer

@@ -1,4 +1,4 @@
-"""What has to hold for every table, policy and function of ours, whoever adds one, in every shape of the database."""
+"""Lints of all tables, policies and functions in every shape of the database."""
 
 import pytest
 
@@ -21,27 +21,27 @@ def lint_id(lint: Lint) -> str:
 
 
 @pytest.mark.parametrize("lint", LINTS, ids=lint_id)
-def test_nothing_is_found_in_any_shape_of_the_database(lint: Lint, shape: Shape) -> None:
+def test_lint_finds_no_offender_in_any_shape(lint: Lint, shape: Shape) -> None:
     with shape.undone() as cur:
         assert lint.offenders(cur) == set()
 
 
 @pytest.mark.parametrize("lint", LINTS, ids=lint_id)
-def test_a_broken_object_is_found(lint: Lint, bare: Shape) -> None:
+def test_lint_finds_broken_object(lint: Lint, bare: Shape) -> None:
     with bare.undone() as cur:
         cur.execute(lint.broken)
         assert lint.offenders(cur)
 
 
 @pytest.mark.parametrize("lint", LINTS, ids=lint_id)
-def test_every_exception_is_still_needed(lint: Lint, shape: Shape) -> None:
+def test_lint_needs_each_of_its_exceptions(lint: Lint, shape: Shape) -> None:
     with shape.undone() as cur:
-        assert lint.idle(cur) <= {"supabase_read_only_user"}
+        assert lint.unused_exceptions(cur) <= {"supabase_read_only_user"}
 
 
-def test_locks_and_large_objects_where_bootstrapped_are_granted_by_use(bare: Shape) -> None:
+def test_locks_and_large_objects_are_granted_by_use(bare: Shape) -> None:
     lint = lints_of_logins.BOOTSTRAPPED
     with bare.undone() as cur:
-        assert (lint.offenders(cur), lint.idle(cur)) == (set(), set())
+        assert (lint.offenders(cur), lint.unused_exceptions(cur)) == (set(), set())
         cur.execute(lint.broken)
         assert lint.offenders(cur)

@@ -1,4 +1,4 @@
-"""What each login reaches at worst, with SQL access and claims of its choice; `docs/tenancy.md` says it in words."""
+"""Worst-case reach of each login with SQL access and forged claims, as `docs/tenancy.md` describes it."""
 
 import json
 import re
@@ -28,14 +28,14 @@ REACHES = {
     "app_scan": set(),
     "app_worker": {"public.campaigns", "public.users", "public.qr_scans"},
 }
-"""Some tables that a login reads at worst; where it is none, it reads no table at all."""
+"""Examples of tables that a login reads at worst. A login without examples reads no table."""
 ENDS = {
-    "app.change_member_role": "settles the address of a member of the brand that is claimed",
-    "app.remove_member": "ends the sessions of a member of the brand that is claimed",
+    "app.change_member_role": "settles the address of a member of the claimed brand",
+    "app.remove_member": "ends the sessions of a member of the claimed brand",
     "app.begin_link": "shortens the life of a link",
-    "app.delete_expired": "deletes what has expired",
+    "app.delete_expired": "deletes expired rows",
 }
-"""Functions by which others than the account login change rows of credentials; none makes, moves or reads one."""
+"""Functions by which other logins change rows of credentials. None creates, moves or reads one."""
 
 
 @pytest.fixture
@@ -47,19 +47,19 @@ def world(bare: Shape) -> Iterator[World]:
 
 
 def documented() -> dict[str, set[str]]:
-    """Login → roles that it may take, as `docs/tenancy.md` says it."""
+    """Return the roles of each login that `docs/tenancy.md` names."""
     lines = re.findall(r"^\| `(app_\w+)` \| ([^|]*) \|", TENANCY.read_text(), re.MULTILINE)
     return {login: set(re.findall(r"`(\w+)`", roles)) for login, roles in lines}
 
 
 def state(world: World) -> dict[str, list[str]]:
-    """Every row of credentials."""
+    """Return all rows of credentials."""
     world.cur.execute(" union all ".join(STATE))
     return dict(world.cur.fetchall())
 
 
 def forge(world: World, role: str, function: Function) -> tuple[str, dict[str, list[str]]]:
-    """Call a function with the claims and the ids of the other party: what it answers, and the credentials then."""
+    """Call a function with the claims and ids of the other party. Return its result and the credentials afterwards."""
     party, caller = world.theirs, CLAIMING.get(role, MEMBER)
     claims = caller.claims(party) | {"sub": str(party.user_id), "session_id": str(party.thing_id), "aal": "aal2"}
     ids = {name for name, kind in function.arguments.items() if kind == "uuid"}
@@ -81,16 +81,16 @@ def forge(world: World, role: str, function: Function) -> tuple[str, dict[str, l
 
 
 def secrets(party: Party) -> list[str]:
-    """What nobody but the account login may be told of a party."""
+    """Return a party's values that only the account login may read."""
     return [HASH, party.thing_id.bytes.hex(), str(party.thing_id.bytes)]
 
 
-def test_the_logins_take_the_roles_that_the_documentation_says(world: World) -> None:
+def test_logins_take_the_documented_roles(world: World) -> None:
     assert documented() == {login: set(roles_of(world.cur, login)[1:]) for login in LOGINS}
 
 
 @pytest.mark.parametrize("login", LOGINS)
-def test_no_login_reads_or_writes_a_table_of_credentials(login: str, world: World) -> None:
+def test_login_has_no_privilege_on_credential_tables(login: str, world: World) -> None:
     for role in roles_of(world.cur, login):
         for table in CREDENTIAL_TABLES:
             for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE"):
@@ -99,7 +99,7 @@ def test_no_login_reads_or_writes_a_table_of_credentials(login: str, world: Worl
 
 
 @pytest.mark.parametrize("login", REACHES)
-def test_a_login_reads_the_tables_that_are_known(login: str, world: World) -> None:
+def test_login_reads_the_known_tables(login: str, world: World) -> None:
     roles = roles_of(world.cur, login)
     readable = {
         table.full_name
@@ -113,7 +113,7 @@ def test_a_login_reads_the_tables_that_are_known(login: str, world: World) -> No
 
 
 @pytest.mark.parametrize("login", [login for login in LOGINS if login != "app_account"])
-def test_forged_claims_obtain_no_credential_of_another_person(login: str, world: World) -> None:
+def test_forged_claims_obtain_no_credential_of_others(login: str, world: World) -> None:
     before = state(world)
     for role in roles_of(world.cur, login):
         for function in functions(world, role):
@@ -137,14 +137,14 @@ def test_forged_claims_of_the_account_login_obtain_credentials(world: World) -> 
 
 @pytest.mark.parametrize("login", LOGINS)
 @pytest.mark.parametrize("table", ["app.relay_lock", "app.job_counts"])
-def test_no_login_can_hold_what_the_relay_and_the_counting_lock(table: str, login: str, world: World) -> None:
+def test_logins_cannot_lock_tables_of_relay_and_job_counts(table: str, login: str, world: World) -> None:
     for role in roles_of(world.cur, login):
         # LOCK TABLE asks for one of these in every mode but ACCESS SHARE, which EXCLUSIVE doesn't conflict with.
         for privilege in ("INSERT", "UPDATE", "DELETE", "TRUNCATE"):
             assert not world.value("select has_table_privilege(%s, %s, %s)", (role, table, privilege)), role
 
 
-def test_the_relay_locks_a_table_and_holds_no_advisory_lock(world: World) -> None:
+def test_relay_locks_table_and_no_advisory_lock(world: World) -> None:
     held = "select array_agg(distinct locktype || coalesce(' ' || relation::regclass, '')) from pg_locks where {}"
     with world.undone():
         world.cur.execute("set local role app_worker")

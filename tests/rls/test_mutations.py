@@ -1,4 +1,4 @@
-"""The tests of tenancy can fail: whatever policy, switch or grant is widened, they find it at that very table."""
+"""Tests of tenancy notice every widened policy, grant and row-level-security switch, at its table."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ HALVES = {
     "a": ["with check (true)"],
     "w": ["using (true) with check (true)", "using (true)", "with check (true)"],
 }
-"""What a policy is made by a mutation, by its command (`pg_policy.polcmd`)."""
+"""Mutations of a policy by its command (`pg_policy.polcmd`)."""
 GRANTS = {"r": "select", "a": "insert", "w": "update", "d": "delete"}
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy as the catalogue has it."""
+    """A policy in the catalogue."""
 
     table: Table
     name: str
@@ -39,7 +39,7 @@ def world(bare: Shape) -> Iterator[World]:
 
 
 def policies(world: World) -> list[Policy]:
-    """Every policy of ours."""
+    """Return all policies."""
     by_name = {table.full_name: table for table in world.tables}
     world.cur.execute(
         """
@@ -53,7 +53,7 @@ def policies(world: World) -> list[Policy]:
 
 
 def survives(world: World, caller: Caller, table: Table, *mutation: sql.Composable) -> bool:
-    """Whether the tests of tenancy say nothing about a table that has been mutated."""
+    """Return whether the attempts miss a mutation of a table."""
     with world.undone():
         for statement in mutation:
             world.cur.execute(statement)
@@ -69,7 +69,7 @@ def altered(policy: Policy, to: str) -> sql.Composable:
     return statement.format(sql.Identifier(policy.name), policy.table.identifier, sql.SQL(to))
 
 
-def test_a_policy_whose_predicate_is_true_is_found(world: World) -> None:
+def test_policy_with_true_predicate_is_found(world: World) -> None:
     found = [policy for policy in policies(world) if not policy.is_open]
     assert len(found) >= 50
     for policy in found:
@@ -79,7 +79,7 @@ def test_a_policy_whose_predicate_is_true_is_found(world: World) -> None:
                 assert not survives(world, caller, policy.table, altered(policy, predicate)), f"{policy}: {predicate}"
 
 
-def test_a_policy_of_those_who_see_all_is_found_when_it_is_a_member_s(world: World) -> None:
+def test_open_policy_granted_to_members_is_found(world: World) -> None:
     for policy in policies(world):
         if policy.is_open and not (policy.table.full_name in SHARED and policy.command == "r"):
             widened = altered(policy, "to authenticated")
@@ -89,7 +89,7 @@ def test_a_policy_of_those_who_see_all_is_found_when_it_is_a_member_s(world: Wor
             assert not survives(world, MEMBER, policy.table, widened, granted), str(policy)
 
 
-def test_a_table_whose_row_level_security_is_off_is_found(world: World) -> None:
+def test_disabled_row_level_security_is_found(world: World) -> None:
     tried = 0
     for table in world.tables:
         for caller in OF_ROLE.values():
@@ -100,7 +100,7 @@ def test_a_table_whose_row_level_security_is_off_is_found(world: World) -> None:
     assert tried >= 40
 
 
-def test_a_grant_is_found_where_no_policy_stands_behind_it(world: World) -> None:
+def test_grant_without_policy_is_found(world: World) -> None:
     for table in world.tables:
         if table.kind in "rp" and table.full_name not in SHARED and not table.is_partition:
             for privilege in ("select", "update", "delete"):
@@ -109,7 +109,7 @@ def test_a_grant_is_found_where_no_policy_stands_behind_it(world: World) -> None
                 assert not survives(world, MEMBER, table, off, grant), f"{privilege} on {table.full_name}"
 
 
-def test_a_view_with_its_owner_s_rights_is_found(world: World) -> None:
+def test_view_with_rights_of_owner_is_found(world: World) -> None:
     for table in world.tables:
         if table.kind == "v":
             with_owners = sql.SQL("alter view {} reset (security_invoker)").format(table.identifier)

@@ -1,4 +1,4 @@
-"""Queries that are asked all the time use indexes under the policies, and ask who is asking once, not for every row."""
+"""Plans of frequent queries under the policies: indexes are used and the caller is determined once, not per row."""
 
 import json
 from collections.abc import Iterator
@@ -38,15 +38,15 @@ HOT: dict[str, tuple[Caller, str]] = {
         "select l.id, v.contents from public.audit_logs l left join app.audit_personal_values v using (id)"
         " where seq is not null order by timestamp desc, id desc limit 20",
     ),
-    "a brand's audit entries of a moment ago": (
+    "a brand's unsealed audit entries": (
         MEMBER,
         "select id from public.audit_logs where seq is null order by timestamp desc, id desc limit 20",
     ),
-    "what somebody has done": (
+    "audit entries of a user": (
         MEMBER,
         "select id from public.audit_logs where seq is not null and user_id = %(thing)s",
     ),
-    "what was done to a record": (
+    "audit entries of a record": (
         MEMBER,
         "select id from public.audit_logs where seq is not null and record_id = %(thing)s",
     ),
@@ -65,7 +65,7 @@ SEAL = """
 
 @pytest.fixture(scope="module")
 def world(bare: Shape) -> Iterator[World]:
-    """Some brands with enough rows for plans to matter."""
+    """Yield brands with enough rows for realistic plans."""
     with bare.undone() as cur:
         world = World(cur)
         crowded = [table for table in world.tables if table.full_name in TABLES]
@@ -81,7 +81,7 @@ def world(bare: Shape) -> Iterator[World]:
 
 
 def plan_of(world: World, caller: Caller, query: str) -> dict[str, Any]:
-    """How the caller's query is executed, with what was counted on the way."""
+    """Return the executed plan of a caller's query."""
     with world.acting_as(caller):
         world.cur.execute("explain (analyze, format json) " + query, {"thing": str(world.mine.thing_id)})
         (found,) = world.cur.fetchone() or ()
@@ -89,14 +89,14 @@ def plan_of(world: World, caller: Caller, query: str) -> dict[str, Any]:
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every step of a plan."""
+    """Yield all steps of a plan."""
     yield plan
     for part in plan.get("Plans", []):
         yield from nodes(part)
 
 
 @pytest.mark.parametrize(("caller", "query"), HOT.values(), ids=HOT)
-def test_a_hot_query_uses_an_index_and_asks_once_who_is_asking(caller: Caller, query: str, world: World) -> None:
+def test_frequent_query_uses_index_and_determines_caller_once(caller: Caller, query: str, world: World) -> None:
     steps = list(nodes(plan_of(world, caller, query)))
     assert [step for step in steps if "Index" in step["Node Type"]], json.dumps(steps[0], indent=1)
     assert not [step for step in steps if step["Node Type"] == "Seq Scan"], json.dumps(steps[0], indent=1)
@@ -108,7 +108,7 @@ def test_a_hot_query_uses_an_index_and_asks_once_who_is_asking(caller: Caller, q
 
 SCORING = {
     "the history of scans": (scoring.HISTORY, {"ids": "{%(thing)s}"}),
-    "what a scan changes for others": (scoring.AFFECTED, {"id": "%(thing)s"}),
+    "scans affected by a scan": (scoring.AFFECTED, {"id": "%(thing)s"}),
     "scans around a device's day": (scoring.AROUND_DAY["device"], {"subject": "%(thing)s"}),
     "scans around a person's day": (scoring.AROUND_DAY["person"], {"subject": "%(thing)s"}),
 }
@@ -120,7 +120,7 @@ SCORING_INDEXES = {
     "qr_scans_user": "scan_time",
     "qr_scans_new_devices": "received_at",
 }
-"""The column of each index that a window bounds."""
+"""The column that a time window bounds, by index."""
 
 
 @pytest.mark.parametrize(("query", "params"), SCORING.values(), ids=SCORING)
@@ -137,10 +137,10 @@ def test_scoring_reads_scans_by_index(query: str, params: dict[str, str], world:
     for step in of_scans:
         bound = SCORING_INDEXES.get(step.get("Index Name", ""))
         assert bound, json.dumps(steps[0], indent=1)
-        assert bound not in step.get("Filter", ""), "a window has to bound the part of the index that is read"
+        assert bound not in step.get("Filter", ""), "the window must bound the scanned part of the index"
 
 
-def test_a_policy_that_asks_for_every_row_would_show(world: World) -> None:
+def test_policy_evaluated_per_row_shows_in_plan(world: World) -> None:
     for_every_row = "alter policy authenticated_select on public.campaigns using (brand_id = app.brand_for('a:b'))"
     with world.undone():
         world.cur.execute(for_every_row)
@@ -156,11 +156,11 @@ INLINED = {
     "app.matching_dead_jobs": "select id from app.matching_dead_jobs(null, null, null, null, null, null)",
     "app.brand_for": "select app.brand_for(name) from public.permissions",
 }
-"""Helpers that the planner has to inline, and one that it can't."""
+"""Helpers that the planner must inline, and one that it can't."""
 
 
 @pytest.mark.parametrize(("helper", "query"), INLINED.items(), ids=INLINED)
-def test_a_helper_with_a_standard_body_is_inlined(helper: str, query: str, world: World) -> None:
+def test_helper_with_standard_body_is_inlined(helper: str, query: str, world: World) -> None:
     world.cur.execute("explain (verbose) " + query)
     plan = "\n".join(line for (line,) in world.cur.fetchall())
 

@@ -1,4 +1,4 @@
-"""Behind a pooler in transaction mode nobody finds anything of who used a connection before, whatever happened."""
+"""Isolation behind a pooler in transaction mode: a transaction finds no state of earlier users of its connection."""
 
 import random
 import threading
@@ -36,7 +36,7 @@ SETTINGS_OF = {
 
 @pytest.fixture
 def pooler(postgres: Any, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PrivatePgBouncer]:
-    """A pooler with fewer connections than threads; every login's transactions go through it."""
+    """Yield a pooler with fewer connections than threads, used by all logins."""
     started = PrivatePgBouncer(postgres, tmp_path, POOL)
     try:
         started.start()
@@ -49,7 +49,7 @@ def pooler(postgres: Any, database: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody, a query of rows that have an owner, and whose they all have to be (anybody's, if None)."""
+    """An identity, a query of owned rows, and their permitted owners (any, if None)."""
 
     identity: Identity
     query: str
@@ -57,8 +57,8 @@ class Caller:
 
 
 @dataclass
-class Tally:
-    """What came of the requests."""
+class Results:
+    """Results of the requests."""
 
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, kind: str, pid: int, who: str) -> None:
-        """Count a request, and who was served by which of the server's processes."""
+        """Count a request and record its identity under the backend that served it."""
         with self.lock:
             self.counts[kind] += 1
             self.backends.setdefault(pid, set()).add(who)
@@ -79,31 +79,31 @@ STATE = """
 
 
 LIMIT = "1min"
-"""`statement_timeout` of the login, outside of transactions."""
+"""`statement_timeout` of the logins outside of transactions."""
 
 OVERLONG = "set local statement_timeout = 20; select pg_sleep(600)"
 
 
-class Street:
-    """Everybody's requests, one after the other in each thread and mixed among threads."""
+class Workload:
+    """Mixed requests of all callers, sequential in each thread."""
 
     def __init__(self, callers: list[Caller], pooler: PrivatePgBouncer, database: str, superuser: connection) -> None:
-        self.callers, self.tally, self._superuser = callers, Tally(), superuser
+        self.callers, self.results, self._superuser = callers, Results(), superuser
         self._kill_lock = threading.Lock()
         self._raw = lambda: psycopg2.connect(pooler.dsn("app_web", database))
         self._kinds: list[tuple[Callable[[Caller], None], int]] = [
             (self.read, 70),
             (self.fail, 8),
             (self.refuse, 6),
-            (self.give_up, 6),
+            (self.raise_error, 6),
             (self.take_too_long, 2),
             (self.lose_server, 2),
-            (self.hang_up, 3),
-            (self.look_around, 3),
+            (self.interrupt, 3),
+            (self.check_without_identity, 3),
         ]
 
-    def walk(self, number: int) -> None:
-        """One thread's share."""
+    def run_share(self, number: int) -> None:
+        """Run the requests of one thread."""
         chance = random.Random(number)
         kinds, weights = zip(*self._kinds, strict=True)
         for _ in range(REQUESTS // THREADS):
@@ -112,48 +112,48 @@ class Street:
         db.close_thread_connections()
 
     def check(self, caller: Caller, kind: str, timeout: float) -> int:
-        """Have a look at the transaction that this thread is in, and read; the server's process."""
+        """Check the state and the rows of this thread's transaction. Return the backend's PID."""
         state = db.row(STATE)
         assert state is not None
         pid, role, claims, limit = state.values()
         rows = {row["owner"] for row in db.rows(caller.query)}
-        self.tally.note(kind, pid, f"{role} {caller.identity.user_id or caller.identity.brand_id}")
+        self.results.note(kind, pid, f"{role} {caller.identity.user_id or caller.identity.brand_id}")
         right = (role, claims, float(limit)) == (caller.identity.role, dict(caller.identity.claims), timeout * 1000)
         if not right or not rows or (caller.owners is not None and rows != caller.owners):
-            self.tally.wrong.append(f"{kind}: {caller.identity.role} got {role} {claims} {limit} {rows}")
+            self.results.wrong.append(f"{kind}: {caller.identity.role} got {role} {claims} {limit} {rows}")
         return int(pid)
 
     def request(self, caller: Caller, kind: str, then: Callable[[int], object], timeout: float) -> None:
-        """A transaction that is looked at, and then does something, told the server's process."""
+        """Check a transaction, then call `then` with the backend's PID in it."""
         with db.transaction(caller.identity, timeout=timeout):
             then(self.check(caller, kind, timeout))
 
     def read(self, caller: Caller) -> None:
-        """An ordinary request."""
+        """Commit."""
         self.request(caller, "read", bool, 7.5)
 
     def fail(self, caller: Caller) -> None:
-        """A statement fails."""
+        """Fail in a statement."""
         with pytest.raises(peewee.DatabaseError):
             self.request(caller, "failed", lambda _: db.execute("select 1 / 0"), 10)
 
     def refuse(self, caller: Caller) -> None:
-        """A function refuses."""
+        """Let a function raise a refusal."""
         with pytest.raises(Problem):
             self.request(caller, "refused", lambda _: db.execute("select app.refuse(409, 'conflict')"), 10)
 
-    def give_up(self, caller: Caller) -> None:
-        """The program changes its mind."""
+    def raise_error(self, caller: Caller) -> None:
+        """Raise an exception of the program."""
         with pytest.raises(KeyError):
-            self.request(caller, "gave up", lambda _: {}["nothing"], 10)
+            self.request(caller, "raised error", lambda _: {}["nothing"], 10)
 
     def take_too_long(self, caller: Caller) -> None:
-        """A statement takes longer than it may."""
+        """Exceed the statement timeout."""
         with pytest.raises(peewee.OperationalError, match="statement timeout"):
             self.request(caller, "timed out", lambda _: db.execute(OVERLONG), 10)
 
     def lose_server(self, caller: Caller) -> None:
-        """The server's process is killed under the transaction."""
+        """Kill the backend during the transaction."""
         with pytest.raises(peewee.DatabaseError):
             self.request(caller, "lost", self._kill, 10)
 
@@ -162,13 +162,13 @@ class Street:
             cursor.execute("select pg_terminate_backend(%s, 5000)", (pid,))
         db.execute("select 1")
 
-    def hang_up(self, caller: Caller) -> None:
-        """This side goes away in the middle of a transaction."""
-        with pytest.raises(KeyboardInterrupt):  # what `transaction` closes the connection for
-            self.request(caller, "hung up", _interrupt, 10)
+    def interrupt(self, caller: Caller) -> None:
+        """Interrupt the client during the transaction."""
+        with pytest.raises(KeyboardInterrupt):  # `transaction` closes the connection for it.
+            self.request(caller, "interrupted", _interrupt, 10)
 
-    def look_around(self, _: Caller) -> None:
-        """Somebody comes without a context: nothing of the others' is there, and nothing may be read."""
+    def check_without_identity(self, _: Caller) -> None:
+        """Connect without an identity: no state of others is left, and no table is readable."""
         with closing(self._raw()) as connected:
             connected.autocommit = True
             with connected.cursor() as cursor:
@@ -179,10 +179,10 @@ class Street:
                 )
                 pid, *found = cursor.fetchone() or ()
                 if found not in (["app_web", "app_web", None, LIMIT, 0, -1], ["app_web", "app_web", "", LIMIT, 0, -1]):
-                    self.tally.wrong.append(f"left behind: {found}")
+                    self.results.wrong.append(f"left behind: {found}")
                 with pytest.raises(psycopg2.errors.InsufficientPrivilege):
                     cursor.execute("select from public.campaigns")
-                self.tally.note("looked", pid, "nobody")
+                self.results.note("checked", pid, "nobody")
 
 
 def _interrupt(_: int) -> None:
@@ -191,7 +191,7 @@ def _interrupt(_: int) -> None:
 
 @pytest.fixture
 def callers(fan: Any, member: Any, admin: Any, make_brand: Any, brand: Any) -> list[Caller]:
-    """Two brands' members, jobs, some fans, a system admin and nobody, with rows of their own."""
+    """Return members and jobs of two brands, fans, a system admin and an anonymous caller, with rows of their own."""
     mine = "select brand_id as owner from public.campaigns"
     made = []
     for house in (brand, make_brand("Other")):
@@ -209,17 +209,17 @@ def callers(fan: Any, member: Any, admin: Any, make_brand: Any, brand: Any) -> l
     return made
 
 
-def test_thousands_of_mixed_requests_leave_nothing_behind_and_meet_no_stranger_s_row(
+def test_mixed_requests_through_pooler_stay_isolated(
     callers: list[Caller], pooler: PrivatePgBouncer, database: str, superuser: connection
 ) -> None:
-    street = Street(callers, pooler, database, superuser)
+    workload = Workload(callers, pooler, database, superuser)
     with ThreadPoolExecutor(THREADS) as threads:
-        for done in [threads.submit(street.walk, number) for number in range(THREADS)]:
+        for done in [threads.submit(workload.run_share, number) for number in range(THREADS)]:
             done.result()
-    tally = street.tally
-    assert tally.wrong == []
-    assert sum(tally.counts.values()) == REQUESTS
-    assert len(tally.counts) == 8
-    assert min(tally.counts.values()) >= 20
-    shared = [served for served in tally.backends.values() if len(served) >= 3]
-    assert len(shared) >= POOL, "connections were hardly shared: nothing could have leaked"
+    results = workload.results
+    assert results.wrong == []
+    assert sum(results.counts.values()) == REQUESTS
+    assert len(results.counts) == 8
+    assert min(results.counts.values()) >= 20
+    shared = [served for served in results.backends.values() if len(served) >= 3]
+    assert len(shared) >= POOL, "connections were not shared enough for a leak to show"

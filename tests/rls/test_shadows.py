@@ -1,4 +1,4 @@
-"""A login that shadows names in `pg_temp` gets nothing to run as somebody else: every function, every login."""
+"""Names shadowed in `pg_temp` never run with the rights of another role, in any function and for any login."""
 
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -12,14 +12,14 @@ from psycopg2.extensions import connection, cursor
 
 from tests.rls.shapes import Shape
 from tests.rls.test_functions import Function, functions
-from tests.rls.world import FAN, JOB, MEMBER, NOBODY, Caller, World
+from tests.rls.world import ANONYMOUS, FAN, JOB, MEMBER, Caller, World
 
 LOGINS = ["app_web", "app_account", "app_scan", "app_worker", "app_seal"]
-CLAIMING = {"app_public": NOBODY, "app_fan": FAN, "app_job": JOB}
-"""Whose claims a role comes with; any other has a member's."""
-STOLEN = "runs as somebody else"
+CLAIMING = {"app_public": ANONYMOUS, "app_fan": FAN, "app_job": JOB}
+"""Claims of a role; other roles get those of a member."""
+STOLEN = "runs as another role"
 
-# Runs as the caller of the statement that it is smuggled into. The call's own casts run it too, outside of functions.
+# Runs with the rights of the statement that contains it. Casts of the call run it too, outside of functions.
 TRAP = """
     create function pg_temp.trap(p anyelement) returns pg_catalog.bool language plpgsql as $$
     declare
@@ -29,7 +29,7 @@ TRAP = """
         if context ~ 'function (app|auth|public)[.]'
             or not pg_catalog.pg_has_role(session_user, current_user, 'MEMBER')
         then
-            raise warning 'runs as somebody else: %', current_user;
+            raise warning 'runs as another role: %', current_user;
         end if;
         return true;
     end $$;
@@ -42,7 +42,7 @@ TRAP = """
 
 
 def shadow(cur: cursor) -> int:
-    """Shadow every built-in base type by a domain and every table by a view; return how many there are."""
+    """Shadow built-in base types by domains and tables by views. Return the number of shadowed names."""
     cur.execute(
         "select typname from pg_type where typtype = 'b' and typcategory <> 'A'"
         " and typnamespace = 'pg_catalog'::regnamespace"
@@ -66,13 +66,13 @@ def shadow(cur: cursor) -> int:
             try:
                 cur.execute(statement)
                 made += 1
-            except psycopg2.Error:  # a type that no domain can be of, or a name that is taken
+            except psycopg2.Error:  # A type without domains, or an existing name.
                 cur.execute("rollback to savepoint s")
     return made
 
 
 def roles_of(cur: cursor, login: str) -> list[str]:
-    """The login, and what it may become."""
+    """Return the login and the roles that it may take."""
     cur.execute(
         "select roleid::regrole::text from pg_auth_members where member = %s::regrole order by 1",
         (login,),
@@ -82,7 +82,7 @@ def roles_of(cur: cursor, login: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a function by a role, with arguments that are the caller's own."""
+    """A call of a function by a role with the caller's own arguments."""
 
     caller: Caller
     function: Function
@@ -90,7 +90,7 @@ class Call:
     values: list[Any]
 
     def steals(self, world: World, db: connection) -> bool:
-        """Whether it ran any of the shadowing code as another role than the login may take."""
+        """Return whether shadowing code ran as a role that the login may not take."""
         db.notices.clear()
         with world.acting_as(self.caller), suppress(psycopg2.Error):
             world.cur.execute(self.statement, self.values)
@@ -98,7 +98,7 @@ class Call:
 
 
 def calls(world: World, role: str) -> list[Call]:
-    """A call of every function that a role may call."""
+    """Return a call of each function that a role may call."""
     like = CLAIMING.get(role, MEMBER)
     caller = Caller(role, role, like.user_role, like.owns_by, like.is_known)
     return [Call(caller, function, *function.call(world, like, set())) for function in functions(world, role)]
@@ -106,7 +106,7 @@ def calls(world: World, role: str) -> list[Call]:
 
 @pytest.fixture
 def world(bare: Shape) -> Iterator[tuple[World, connection]]:
-    """Rows, in a session that has resolved no name yet, where TEMPORARY has been granted back."""
+    """Yield rows and a session that has resolved no name yet, with TEMPORARY granted."""
     with closing(bare.connect()) as db, db.cursor() as cur:
         cur.execute("begin; set local session_replication_role = replica; set local statement_timeout = '120s'")
         populated = World(cur).populate()
@@ -117,7 +117,7 @@ def world(bare: Shape) -> Iterator[tuple[World, connection]]:
 
 
 @pytest.mark.parametrize("login", LOGINS)
-def test_shadowed_names_in_every_function_run_as_nobody_else(login: str, world: tuple[World, connection]) -> None:
+def test_shadowed_names_never_run_as_another_role(login: str, world: tuple[World, connection]) -> None:
     rows, db = world
     tried = [call for role in roles_of(rows.cur, login) for call in calls(rows, role)]
     rows.cur.execute(sql.SQL("set local session authorization {}").format(sql.Identifier(login)))
@@ -129,9 +129,9 @@ def test_shadowed_names_in_every_function_run_as_nobody_else(login: str, world: 
     assert len(tried) >= 2
 
 
-def test_functions_that_only_functions_call_search_no_pg_temp(world: tuple[World, connection]) -> None:
+def test_inner_functions_do_not_search_pg_temp(world: tuple[World, connection]) -> None:
     rows, db = world
-    tried = calls(rows, rows.value("select current_user::text"))  # the superuser, who may call each
+    tried = calls(rows, rows.value("select current_user::text"))  # The superuser may call each.
     shadow(rows.cur)
 
     found = [call.function.name for call in tried if call.steals(rows, db)]
@@ -140,7 +140,7 @@ def test_functions_that_only_functions_call_search_no_pg_temp(world: tuple[World
     assert "app.decide_scans" in {call.function.name for call in tried}
 
 
-def test_a_function_that_searches_pg_temp_first_is_found(world: tuple[World, connection]) -> None:
+def test_function_that_searches_pg_temp_first_is_found(world: tuple[World, connection]) -> None:
     rows, db = world
     rows.cur.execute(
         """
@@ -157,7 +157,7 @@ def test_a_function_that_searches_pg_temp_first_is_found(world: tuple[World, con
 
 
 @pytest.mark.parametrize("login", LOGINS)
-def test_a_login_without_temporary_can_shadow_nothing(login: str, shape: Shape) -> None:
+def test_login_without_temporary_cannot_shadow_names(login: str, shape: Shape) -> None:
     with closing(shape.connect(login)) as db, db.cursor() as cur:
         for what in (
             "domain pg_temp.jsonb as pg_catalog.jsonb",

@@ -1,4 +1,4 @@
-"""Every grant and policy is one that somebody has read: a change shows as a change of `grants.txt`."""
+"""Grants and policies equal the reviewed `grants.txt`, so that each change shows in a review."""
 
 import difflib
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.rls.world import OF_ROLE
 
 
 def differences(taken: str) -> str:
-    """What is not as it is meant."""
+    """Return the difference from `grants.txt`."""
     meant = snapshot.FILE.read_text().splitlines()
     return "\n".join(difflib.unified_diff(meant, taken.splitlines(), "grants.txt", "the database", lineterm="", n=1))
 
@@ -26,13 +26,13 @@ def text(request: pytest.FixtureRequest, shape: Shape) -> str:
     return taken
 
 
-def test_grants_and_policies_are_what_is_written_down_in_every_shape(text: str) -> None:
+def test_grants_and_policies_equal_grants_txt_in_every_shape(text: str) -> None:
     changed = differences(text)
-    assert not changed, f"If this is meant: {snapshot.RENEW}\n{changed}"
+    assert not changed, f"If this is intended: {snapshot.RENEW}\n{changed}"
 
 
 @pytest.mark.parametrize("role", [*OF_ROLE, "anon", "public"])
-def test_a_grant_on_any_table_shows(role: str, bare: Shape) -> None:
+def test_grant_on_any_table_shows_in_snapshot(role: str, bare: Shape) -> None:
     with bare.undone() as cur:
         before = snapshot.take(cur).splitlines()
         tables = [table for table in rows.tables(cur) if not (table.is_partition and table.name[-1].isdigit())]
@@ -46,9 +46,9 @@ def test_a_grant_on_any_table_shows(role: str, bare: Shape) -> None:
 MUTATIONS: dict[str, str] = {
     "a policy's predicate": "alter policy authenticated_select on public.campaigns using (true)",
     "a policy's role": "alter policy authenticated_select on public.campaigns to app_fan",
-    "a policy less": "drop policy authenticated_select on public.campaigns",
+    "a dropped policy": "drop policy authenticated_select on public.campaigns",
     "a column's grant": "grant select (password_hash) on public.users to authenticated",
-    "a grant less": "revoke select on public.campaigns from authenticated",
+    "a revoked grant": "revoke select on public.campaigns from authenticated",
     "a function's grant": "grant execute on function app.rotate_job_history(int, interval) to app_fan",
     "a function's rights": "alter function app.brand_for(text) security invoker",
     "a sequence's grant": "grant usage on sequence app.worker_ids to app_fan",
@@ -59,21 +59,21 @@ MUTATIONS: dict[str, str] = {
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=MUTATIONS)
-def test_every_kind_of_change_shows(mutation: str, bare: Shape) -> None:
+def test_each_kind_of_change_shows_in_snapshot(mutation: str, bare: Shape) -> None:
     with bare.undone() as cur:
         before = snapshot.take(cur)
         cur.execute(mutation)
         assert snapshot.take(cur) != before
 
 
-def test_a_failure_says_what_differs_and_how_to_renew(
+def test_difference_names_lines_and_renewal_command(
     bare: Shape, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     meant = tmp_path / "grants.txt"
     meant.write_text("app.claims(): nobody\n")
     monkeypatch.setattr(snapshot, "FILE", meant)
     with bare.undone() as cur, pytest.raises(AssertionError) as failed:
-        test_grants_and_policies_are_what_is_written_down_in_every_shape(snapshot.take(cur))
+        test_grants_and_policies_equal_grants_txt_in_every_shape(snapshot.take(cur))
     assert snapshot.RENEW in str(failed.value)
     assert "-app.claims(): nobody" in str(failed.value)
     assert "+app.claims(): PUBLIC" in str(failed.value)

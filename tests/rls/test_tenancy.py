@@ -1,4 +1,4 @@
-"""Nobody reads or changes what is another's: every table, partition and view, found by itself, as every caller."""
+"""No caller reads or changes rows of others, in any table, partition or view of the catalogue."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def world(shape: Shape) -> Iterator[World]:
         yield World(cur).populate()
 
 
-def test_the_parties_have_a_row_each_wherever_rows_have_an_owner(world: World) -> None:
+def test_each_party_owns_one_row_of_each_table(world: World) -> None:
     for table in world.tables:
         for caller in CALLERS:
             if (column := caller.column(table)) and not table.is_partition:
@@ -32,12 +32,12 @@ def test_the_parties_have_a_row_each_wherever_rows_have_an_owner(world: World) -
 
 
 @pytest.mark.parametrize("caller", CALLERS, ids=lambda caller: caller.name)
-def test_nobody_gets_at_another_s_rows(caller: Caller, world: World) -> None:
+def test_caller_reaches_no_rows_of_others(caller: Caller, world: World) -> None:
     assert [leak for table in world.tables for leak in leaks(world, caller, table)] == []
 
 
 @pytest.mark.parametrize("caller", [MEMBER, FAN, JOB], ids=lambda caller: caller.name)
-def test_everybody_sees_their_own_rows(caller: Caller, world: World) -> None:
+def test_caller_sees_own_rows(caller: Caller, world: World) -> None:
     seen = 0
     for table in world.tables:
         if caller.column(table):
@@ -47,7 +47,7 @@ def test_everybody_sees_their_own_rows(caller: Caller, world: World) -> None:
     assert seen >= 8
 
 
-def test_a_machine_has_no_permission_that_is_not_for_machines_whatever_its_key_says(world: World) -> None:
+def test_api_key_with_all_scopes_has_machine_permissions_only(world: World) -> None:
     world.cur.execute("select name, for_machines from public.permissions")
     permissions = dict(world.cur.fetchall())
     key = Caller("an API key", "authenticated", "API Key", "brand_id", scopes=tuple(permissions))
@@ -59,7 +59,7 @@ def test_a_machine_has_no_permission_that_is_not_for_machines_whatever_its_key_s
 
 
 @pytest.mark.parametrize("login", LOGINS)
-def test_a_login_by_itself_may_read_no_table(login: str, shape: Shape, world: World) -> None:
+def test_login_without_role_reads_no_table(login: str, shape: Shape, world: World) -> None:
     connected = shape.connect(login)
     with connected.cursor() as cur:
         for table in world.tables:
@@ -83,7 +83,7 @@ def test_a_login_by_itself_may_read_no_table(login: str, shape: Shape, world: Wo
         *((login, "app_credentials") for login in ("app_web", "app_scan", "app_worker", "app_seal")),
     ],
 )
-def test_a_login_may_not_become_what_it_is_not_for(login: str, role: str, shape: Shape) -> None:
+def test_login_cannot_take_roles_of_other_logins(login: str, role: str, shape: Shape) -> None:
     connected = shape.connect(login)
     with connected.cursor() as cur, pytest.raises(psycopg2.errors.InsufficientPrivilege):
         cur.execute("select set_config('role', %s, false)", (role,))

@@ -1,4 +1,4 @@
-"""Three parties with a row each in everything, whoever may ask, and the attempts of one to reach the others' rows."""
+"""Three parties with a row in each table, and the callers that try to reach rows of others."""
 
 import json
 from collections.abc import Iterator
@@ -15,18 +15,18 @@ from tests.rls import rows
 from tests.rls.rows import Party, Table
 
 SHARED = {"public.consent_notices"}
-"""What everybody may read."""
+"""Tables that every caller may read."""
 PERSONAL = {"public.consents", "public.consent_events"}
-"""What belongs to a person, also where a brand is named in it."""
+"""Tables whose rows belong to a person although they have a brand."""
 
 
 SCOPES = ("brand:read", "campaigns:read", "campaigns:write", "audiences:write", "scans:read", "jobs:read", "users:read")
-"""What an API key says that it may do, more than it may."""
+"""Scopes claimed by an API key, more than its permissions."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """A database role with claims: what it owns, `brand_id` or `user_id` says (or nothing does)."""
+    """A database role with claims. `owns_by` is the column of ownership: `brand_id`, `user_id` or none."""
 
     name: str
     role: str
@@ -37,7 +37,7 @@ class Caller:
     scopes: tuple[str, ...] = ()
 
     def column(self, table: Table) -> str | None:
-        """The column of `table` that says whose a row is, for this caller."""
+        """Return the owner column of a table for this caller."""
         if not self.is_known or self.owns_by is None:
             return None
         if table.full_name == "public.users":
@@ -49,16 +49,16 @@ class Caller:
         return self.owns_by if self.owns_by in table.columns else None
 
     def is_limited(self, table: Table) -> bool:
-        """Whether this caller may see some rows of the table, or none, but not all."""
+        """Return whether this caller may not see all rows of the table."""
         return not self.sees_all or table.full_name in PERSONAL
 
     def owner(self, table: Table, party: Party) -> UUID | None:
-        """What that column says in the party's own rows."""
+        """Return the value of the owner column in the party's rows."""
         column = self.column(table)
         return rows.owner_columns(table, party).get(column) if column else None
 
     def claims(self, party: Party) -> dict[str, Any]:
-        """What a token of theirs says."""
+        """Return the claims of the party's token."""
         if not self.is_known:
             return {}
         metadata: dict[str, Any] = {"user_role": self.user_role, "brand_id": str(party.brand_id)}
@@ -73,14 +73,14 @@ MEMBER = Caller("Brand Admin", "authenticated", "Brand Admin", "brand_id")
 FAN = Caller("a fan", "app_fan", "Fan", "user_id")
 JOB = Caller("a brand's job", "app_job", None, "brand_id")
 ADMIN = Caller("a system admin", "app_admin", "System Admin", "user_id", sees_all=True)
-NOBODY = Caller("nobody", "app_public", is_known=False)
+ANONYMOUS = Caller("an anonymous caller", "app_public", is_known=False)
 CREDENTIALS = Caller("a request about credentials", "app_credentials", "Fan", "user_id")
 CALLERS = [
     MEMBER,
     FAN,
     JOB,
     ADMIN,
-    NOBODY,
+    ANONYMOUS,
     CREDENTIALS,
     *(Caller(role, "authenticated", role, "brand_id") for role in ("Campaign Manager", "Creator")),
     Caller("an API key", "authenticated", "API Key", "brand_id", scopes=SCOPES),
@@ -97,24 +97,24 @@ CALLERS = [
         for login in ("app_web", "app_account", "app_scan", "app_worker", "app_seal")
     ),
 ]
-OF_ROLE = {caller.role: caller for caller in (MEMBER, FAN, JOB, ADMIN, NOBODY, CREDENTIALS)}
-"""Who stands for a role."""
+OF_ROLE = {caller.role: caller for caller in (MEMBER, FAN, JOB, ADMIN, ANONYMOUS, CREDENTIALS)}
+"""The caller that represents a role."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The parties' rows, within one transaction of the superuser's."""
+    """Rows of the parties within one transaction of the superuser."""
 
     cur: cursor
 
     @cached_property
     def tables(self) -> list[Table]:
-        """Every table, partition and view."""
+        """All tables, partitions and views."""
         return rows.tables(self.cur)
 
     @cached_property
     def mine(self) -> Party:
-        """Whose claims callers have."""
+        """The party of the callers."""
         return self._seeded(Party(uuid4(), uuid4(), uuid4()))
 
     @cached_property
@@ -124,11 +124,11 @@ class World:
 
     @cached_property
     def platform(self) -> Party:
-        """Nobody's brand and nobody's rows."""
+        """Rows without an owner."""
         return self._seeded(Party(None, None, uuid4()))
 
     def _seeded(self, party: Party) -> Party:
-        # It asks whoever writes for a checkpoint, whoever poses as a replica included.
+        # This trigger requires a checkpoint and fires for replicas too.
         self.cur.execute("alter table app.audit_starts disable trigger stored_checkpoint")
         for table in self.tables:
             if table.takes_rows:
@@ -136,7 +136,7 @@ class World:
         return party
 
     def populate(self) -> "World":
-        """Have every party's rows written."""
+        """Write the rows of all parties."""
         assert self.mine
         assert self.theirs
         assert self.platform
@@ -144,7 +144,7 @@ class World:
 
     @contextmanager
     def undone(self) -> Iterator[None]:
-        """What the block does is rolled back, also when it fails."""
+        """Roll back the block's changes, also when it fails."""
         self.cur.execute("savepoint undone")
         try:
             yield
@@ -153,7 +153,7 @@ class World:
 
     @contextmanager
     def acting_as(self, caller: Caller) -> Iterator[None]:
-        """Be the caller, of the party that is `mine`, within the block; what it does is undone."""
+        """Act as the caller, of the party `mine`, within the block, and roll its changes back."""
         with self.undone():
             self.cur.execute(
                 "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true)",
@@ -165,12 +165,12 @@ class World:
         return caller.claims(self.mine)
 
     def value(self, statement: sql.Composable | str, params: Any = ()) -> Any:
-        """What the superuser gets as the first column of the first row."""
+        """Return the first column of the first row, read by the superuser."""
         self.cur.execute(statement, params)
         return (self.cur.fetchone() or (None,))[0]
 
     def own_count(self, caller: Caller, table: Table) -> int:
-        """How many rows of the table are the caller's own."""
+        """Return the number of the caller's own rows in the table."""
         column = caller.column(table)
         if column is None:
             return 0
@@ -178,7 +178,7 @@ class World:
         return int(self.value(count, (caller.owner(table, self.mine),)))
 
     def columns_for(self, caller: Caller, table: Table, privilege: str) -> list[str]:
-        """The columns that the caller has this privilege on."""
+        """Return the columns on which the caller has a privilege."""
         self.cur.execute(
             "select c from unnest(%s) as c where has_column_privilege(%s, %s, c, %s)",
             (list(table.columns), caller.role, table.full_name, privilege),
