@@ -17,7 +17,7 @@ import pytest
 from psycopg2.extensions import connection
 
 from models.campaigns import campaigns
-from models.core import context
+from models.core import _connection, context
 from models.core import database as db
 from models.core.context import Identity
 from models.core.errors import Problem
@@ -41,7 +41,7 @@ def pooler(postgres: Any, database: str, tmp_path: Path, monkeypatch: pytest.Mon
     try:
         started.start()
         urls = {SETTINGS_OF[name]: started.dsn(LOGINS[name], database) for name in SETTINGS_OF}
-        monkeypatch.setattr(db, "settings", replace(settings, **urls))
+        monkeypatch.setattr(_connection, "settings", replace(settings, **urls))
         yield started
     finally:
         started.stop()
