@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from models.core import context
-from models.core.database import new_id, transaction
+from models.core.database import execute, new_id, transaction
 from models.core.errors import Forbidden, NotFound, TooMany
 from models.identity import users
 from models.tenants import assignments, members
@@ -64,6 +64,43 @@ def test_last_brand_admin_counts_active_admins_of_own_brand(member, make_brand, 
     query("update public.users set suspended_at = null where id = %s", second.user_id)
     with boss.acting():
         assert members.change_role(own["id"], boss.user_id, "Creator")[0].role == "Creator"
+
+
+def test_last_brand_admin_may_be_given_the_same_role(member, brand):
+    boss = member()
+
+    with boss.acting():
+        assert members.change_role(brand["id"], boss.user_id, "Brand Admin")[0].role == "Brand Admin"
+
+
+def test_member_without_the_permission_locks_no_member(member, brand):
+    manager, creator = member("Campaign Manager"), member("Creator")
+
+    with refused(NotFound, manager):
+        members.get_for_update(brand["id"], creator.user_id)
+
+
+def test_move_to_another_brand_ends_the_undo_of_an_address_change(member, make_brand, brand, admin, query):
+    """The undo link of an old address must not reach an account that belongs to another brand by now."""
+    promoted, moved, removed, untouched = (member("Creator") for _ in range(4))
+    for account in (promoted, moved, removed, untouched):
+        query(
+            "insert into app.email_changes"
+            " (id, user_id, old_email, new_email, expires_at, confirmed_at, undo_until, audited)"
+            " values (%s, %s, 'old@b.example', 'new@b.example', now(), now(), now() + interval '1 day', '{}')",
+            new_id(),
+            account.user_id,
+        )
+
+    other = make_brand("Other")
+
+    with admin.acting():
+        users.change_role(promoted.user_id, "Campaign Manager", brand["id"])
+        users.change_role(moved.user_id, "Creator", other["id"])
+        users.change_role(removed.user_id, "Fan", None)
+
+    ended = query("select user_id from app.email_changes where undo_until <= now()")
+    assert ended == [(moved.user_id,)]
 
 
 def test_demotion_of_one_admin_is_refused_from_the_second_call_on(member, brand):
@@ -133,6 +170,8 @@ def test_member_of_another_brand_is_not_found(member, make_brand, brand):
         lambda: members.remove(brand["id"], stranger.user_id),
         lambda: members.page(stranger.brand_id, 9),
         lambda: members.get_for_update(stranger.brand_id, stranger.user_id),
+        # The rows of another brand's member are not even locked.
+        lambda: execute("SELECT app.lock_member(%s, %s)", (brand["id"], stranger.user_id)),
     ):
         with refused(NotFound, boss):
             attempt()
