@@ -3,6 +3,6 @@
 Owns the tables `public.audience_segments`, `public.segment_queries`, `public.campaign_audience`, `public.contacts` and
 `public.engagements`.
 
-Public modules: `contacts`, `segments`.
+Public modules: `contacts`, `segments`, `personal_data`.
 Imports from: `models.core`.
 """

@@ -2,6 +2,6 @@
 
 Owns the tables `public.subscriptions`, `public.payments` and `public.coupons`.
 
-Public modules: `tables`.
+Public modules: `tables`, `personal_data`.
 Imports from: `models.core`.
 """

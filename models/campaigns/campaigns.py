@@ -11,8 +11,9 @@ from playhouse.postgres_ext import DateTimeTZField
 
 from models.campaigns.config import Config, canonical
 from models.core import context
-from models.core.database import Row, new_id, now, value
+from models.core.database import Row, new_id, now
 from models.core.errors import Conflict, NotFound
+from models.jobs import ledger
 from models.tenants import brands
 from models.tenants.brands import BrandArchived
 
@@ -201,11 +202,9 @@ def config_of(campaign: Campaign) -> Config:
 
 
 def running_launch(campaign: Campaign) -> UUID | None:
-    """Return the id of the campaign's launch job while it is in the ledger. A dead job doesn't block a new launch."""
-    if campaign.launch_job_id is None:
-        return None
-    running: UUID | None = value("SELECT id FROM app.jobs WHERE id = %s", (campaign.launch_job_id,))
-    return running
+    """Return the id of the campaign's launch job while it is live. A dead job doesn't block a new launch."""
+    job_id: UUID | None = campaign.launch_job_id
+    return job_id if job_id is not None and ledger.is_live(job_id) else None
 
 
 def transition(campaign_id: UUID, name: str, **changes: Any) -> Campaign:

@@ -4,6 +4,6 @@ Owns the tables `public.consent_notices`, `public.consents` and `public.consent_
 consent in force is `app.consent_is_in_force`, a notice in force is `app.notice_in_force`, and only SQL functions change
 consents.
 
-Public modules: `consents`, `notices`.
+Public modules: `consents`, `notices`, `personal_data`.
 Imports from: `models.core`.
 """

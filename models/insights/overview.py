@@ -15,6 +15,7 @@ from models.campaigns.campaigns import Campaign
 from models.campaigns.config import EARLIEST, LATEST
 from models.core.database import execute, now, rows, value
 from models.core.errors import Invalid
+from models.jobs import ledger
 
 MAX_CAMPAIGNS = 100
 """Maximum number of campaigns that one overview lists, newest first. Its totals include all campaigns."""
@@ -159,9 +160,8 @@ class Overview:
     more_campaigns: bool
 
 
-_UNSETTLED = """
-    SELECT EXISTS (SELECT FROM app.jobs WHERE actor IN ('overview.refresh', 'scan.rescore', 'scan.score'))
-"""
+_RECOMPUTING = ("overview.refresh", "scan.rescore", "scan.score")
+"""Actors whose live jobs will change the numbers."""
 
 
 def overview(campaign_id: UUID | None = None, window: Window | None = None) -> Overview:
@@ -175,7 +175,7 @@ def overview(campaign_id: UUID | None = None, window: Window | None = None) -> O
     shown = found[:MAX_CAMPAIGNS]
     pending = value("SELECT app.count_unscored(%s, %s, %s)", (campaign_id, window.start, window.end))
     # Read before the counts: the counts then include a refresh that ends in between.
-    settled = pending == 0 and not value(_UNSETTLED)
+    settled = pending == 0 and not ledger.has_live(*_RECOMPUTING)
     reach = _reach(campaign_id, window)
     totals = rows(_TOTALS, {**window.bounds, "campaign": campaign_id})
     counts = _counts_by_campaign([campaign.id for campaign in shown], window)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from models.core import context
 from models.core.context import Identity
-from models.core.database import after_commit, execute_deferred, new_id, now, row, uuid7_time
+from models.core.database import after_commit, execute_deferred, new_id, now, row, uuid7_time, value
 from models.core.errors import Forbidden, NotFound
 from models.jobs import wakeup
 
@@ -178,6 +178,16 @@ def get(job_id: UUID) -> Job:
     if found is None:
         raise NotFound
     return Job(**found, children=children(job_id))
+
+
+def is_live(job_id: UUID) -> bool:
+    """Report whether a job that the caller may see is in the ledger: neither ended nor dead."""
+    return bool(value("SELECT EXISTS (SELECT FROM app.jobs WHERE id = %s)", (job_id,)))
+
+
+def has_live(*actors: str) -> bool:
+    """Report whether the ledger has a live job of one of these actors that the caller may see."""
+    return bool(value("SELECT EXISTS (SELECT FROM app.jobs WHERE actor = ANY (%s))", (list(actors),)))
 
 
 def children(job_id: UUID) -> Children | None:

@@ -3,6 +3,6 @@
 Owns the tables `public.brands`, `app.invitations` and `public.campaign_assignments`. Members are rows of
 `public.users`, which the domain identity owns.
 
-Public modules: `brands`, `members`, `invitations`, `assignments`, `timezones`.
+Public modules: `brands`, `members`, `invitations`, `assignments`, `personal_data`.
 Imports from: `models.core`, `models.jobs`, `models.identity`.
 """
