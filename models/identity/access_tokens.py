@@ -1,4 +1,4 @@
-"""Access tokens: ES256 JWTs with the claims that Supabase's have."""
+"""Access tokens: JWTs signed with ES256, with the same claims as Supabase's."""
 
 import json
 import time
@@ -15,10 +15,10 @@ from models.core.errors import TokenExpired, Unauthenticated
 from settings import settings
 
 LIFETIME = 3600
-"""Seconds that an access token is good for, as long as its session is."""
+"""Seconds until an access token expires. It is refused earlier if its session ends."""
 
 KEYS_MAX_AGE = 600
-"""Seconds that others may keep our public keys; a new one is published that long before it signs."""
+"""Seconds for which clients may cache the public keys. A new key is published that long before it signs."""
 
 AUDIENCE = "authenticated"
 _ALGORITHMS = ["ES256"]
@@ -27,7 +27,7 @@ _CACHE_SIZE = 10_000
 
 
 def issuer() -> str:
-    """The `iss` of our tokens."""
+    """Return the `iss` claim of our tokens."""
     return f"{settings.public_url.rstrip('/')}/api/v1/auth"
 
 
@@ -39,7 +39,7 @@ def _keys() -> KeySet:
 
 
 def public_keys() -> dict[str, Any]:
-    """The keys that anybody may verify our tokens with, as a JWK set (RFC 7517): those that don't sign yet, too."""
+    """Return the public keys as a JWK set (RFC 7517), including keys that do not sign yet."""
     published = [key.as_dict(private=False) | {"use": "sig", "alg": "ES256"} for key in _keys().keys]
     return {"keys": [{name: key[name] for name in _PUBLISHED} for key in published]}
 
@@ -55,9 +55,9 @@ def issue(
     aal: str = "aal1",
     mfa_pending: bool = False,
 ) -> str:
-    """An access token for a session, good for `LIFETIME` seconds.
+    """Issue an access token for a session. It expires after `LIFETIME` seconds.
 
-    With `mfa_pending`, it is good for little but showing the second factor (`context.Identity.mfa_pending`).
+    With `mfa_pending`, it is accepted by the endpoints for MFA only (`context.Identity.mfa_pending`).
     """
     key = _keys().keys[0]
     issued_at = int(time.time())
@@ -91,12 +91,12 @@ _rules = jwt.JWTClaimsRegistry(
 
 
 def verify(token: str) -> dict[str, Any]:
-    """The claims of an access token that we signed and that has not expired.
+    """Return the claims of an access token, after checking its signature and expiry.
 
-    Whether its session still lives is the database's to say, in every transaction (`app.require_session`).
+    The database checks the session in every transaction (`app.require_session`).
 
     Raises:
-        Unauthenticated: the token is not ours, not whole, or over.
+        Unauthenticated: the token is malformed, expired, or not signed by us.
     """
     claims = _verified.get(token)
     if claims is None:

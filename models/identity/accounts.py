@@ -262,11 +262,11 @@ def _record_ensured(cursor: Any, user_id: UUID, address: str, done: list[str]) -
 
 
 def _enrol_unless_enrolled(cursor: Any, user_id: UUID, secret: str) -> bool:
-    sealed = totp.seal(secret, user_id)
+    encrypted = totp.encrypt(secret, user_id)
     cursor.execute(
         "INSERT INTO app.totp_factors (id, user_id, secret, key_version, confirmed_at) VALUES (%s, %s, %s, %s, now())"
         " ON CONFLICT (user_id) WHERE confirmed_at IS NOT NULL DO NOTHING",
-        (new_id(), user_id, sealed.secret, sealed.key_version),
+        (new_id(), user_id, encrypted.secret, encrypted.key_version),
     )
     return bool(cursor.rowcount)
 

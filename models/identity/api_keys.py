@@ -1,7 +1,7 @@
-"""API keys: what acts for a brand without being anybody.
+"""API keys, with which programs act for a brand.
 
-A key is `cpk_` and 36 bytes as base64url: 32 random ones and a check that only we can make, so that what is no key of
-ours is refused without a look into the database. Only a keyed hash of it is stored.
+A key is `cpk_` and 36 bytes as base64url: 32 random bytes and 4 bytes of a keyed hash of them. The hash lets us refuse
+forged keys without a query. Only a keyed hash of the key is stored.
 """
 
 import hmac
@@ -22,31 +22,31 @@ from models.core.errors import Conflict, Invalid, NotFound, Unauthenticated
 
 PREFIX = "cpk_"
 MAX_KEYS = 50
-"""Keys of one brand that are good at a time."""
+"""Maximum number of live keys of one brand."""
 
-_SECRET, _CHECK = 32, 4  # bytes
-_SHOWN = len(PREFIX) + 8
-_REMEMBERED = 60.0  # seconds; whether a key is still good is asked in every transaction, whatever is remembered here
+_SECRET_BYTES, _CHECK_BYTES = 32, 4  # bytes
+_PREFIX_LENGTH = len(PREFIX) + 8
+_CACHE_SECONDS = 60.0  # seconds; whether a key is still good is asked in every transaction, whatever is remembered here
 _CACHE_SIZE = 10_000
 
-_known: TTLCache[bytes, Identity] = TTLCache(_CACHE_SIZE, _REMEMBERED)
+_known: TTLCache[bytes, Identity] = TTLCache(_CACHE_SIZE, _CACHE_SECONDS)
 _known_lock = Lock()
 
 
 class ApiKeyInvalid(Unauthenticated):
-    """It is no key of ours, or has been revoked or run out."""
+    """The key is unknown, revoked or expired."""
 
     code = "api_key_invalid"
 
 
 class TooManyApiKeys(Conflict):
-    """The brand has `MAX_KEYS` keys that are good."""
+    """The brand has `MAX_KEYS` live keys."""
 
     code = "too_many_api_keys"
 
 
 class ApiKey(Row):
-    """A key, as its brand's admins see it."""
+    """An API key. The column `key_hash` is not readable."""
 
     id = peewee.UUIDField(primary_key=True)
     brand_id = peewee.UUIDField()
@@ -61,7 +61,7 @@ class ApiKey(Row):
     revoked_at = DateTimeTZField(null=True)
 
     class Meta:
-        """Where it lives."""
+        """Name of the table."""
 
         table_name = "api_keys"
         schema = "app"
@@ -73,16 +73,16 @@ def _visible() -> Any:
 
 
 def page(limit: int, after: UUID | None = None) -> list[ApiKey]:
-    """The keys of the caller's brand, newest first; those that are over, too."""
+    """Return the keys of the caller's brand, newest first, including revoked and expired ones."""
     query = _visible().order_by(ApiKey.id.desc()).limit(limit)
     return list(query if after is None else query.where(ApiKey.id < after))
 
 
 def get(key_id: UUID) -> ApiKey:
-    """One of them.
+    """Return one key.
 
     Raises:
-        NotFound: there is none in the caller's brand.
+        NotFound: the caller's brand has no such key.
     """
     found: ApiKey | None = _visible().where(ApiKey.id == key_id).first()
     if found is None:
@@ -91,39 +91,47 @@ def get(key_id: UUID) -> ApiKey:
 
 
 def create(name: str, scopes: list[str], lifetime: timedelta) -> tuple[ApiKey, str]:
-    """Make a key for the caller's brand; it, and its text, which nobody will ever see again.
+    """Create a key for the caller's brand. Return it with its text, which is not stored.
 
     Raises:
-        Invalid: a scope is none that the caller may give to a key.
-        TooManyApiKeys: the brand has `MAX_KEYS` of them.
+        Invalid: the caller may not grant one of the scopes.
+        TooManyApiKeys: the brand has `MAX_KEYS` live keys.
     """
     grantable = {found["scope"] for found in rows("SELECT app.grantable_scopes() AS scope")}
     if unknown := sorted(set(scopes) - grantable):
-        raise Invalid("scopes", f"nothing that you could give to a key: {', '.join(unknown)[:200]}")
-    key_id, text = new_id(), _make()
+        raise Invalid("scopes", f"can't be granted to a key by you: {', '.join(unknown)[:200]}")
+    key_id, text = new_id(), _new_key()
     value(
         "SELECT app.create_api_key(%s, %s, %s, %s, %s, %s, %s)",
-        (key_id, name, text[:_SHOWN], _hash(text, keys.active_version()), sorted(set(scopes)), lifetime, MAX_KEYS),
+        (
+            key_id,
+            name,
+            text[:_PREFIX_LENGTH],
+            _hash(text, keys.active_version()),
+            sorted(set(scopes)),
+            lifetime,
+            MAX_KEYS,
+        ),
     )
     return get(key_id), text
 
 
 def revoke(key_id: UUID) -> bool:
-    """Revoke a key: it is refused from the next request on. False if it was revoked before.
+    """Revoke a key from the next request on. Return False if it was revoked before.
 
     Raises:
-        NotFound: there is none in the caller's brand.
+        NotFound: the caller's brand has no such key.
     """
     return bool(value("SELECT app.revoke_api_key(%s)", (key_id,)))
 
 
 def identify(text: str) -> Identity:
-    """What a key acts as. Looks it up in a transaction of its own, once a minute.
+    """Return the identity of a key. Looks the key up once a minute, in its own transaction.
 
     Raises:
-        ApiKeyInvalid: it is no key of ours, or has been revoked or run out.
+        ApiKeyInvalid: the key is unknown, revoked or expired.
     """
-    if not _is_ours(text):
+    if not _has_valid_check(text):
         raise ApiKeyInvalid
     newest = _hash(text, keys.active_version())
     with _known_lock:
@@ -132,11 +140,11 @@ def identify(text: str) -> Identity:
         return known
     hashes = [_hash(text, version) for version in keys.versions()]
     with transaction(context.unauthenticated()):
-        found = row("SELECT id, brand_id, scopes, is_good FROM app.identify_api_key(%s)", (hashes,))
+        found = row("SELECT id, brand_id, scopes, is_valid FROM app.identify_api_key(%s)", (hashes,))
     if found is None:
         raise ApiKeyInvalid
     identity = context.of_api_key(found["id"], found["brand_id"], found["scopes"])
-    if not found["is_good"]:
+    if not found["is_valid"]:
         refusal = ApiKeyInvalid()
         refusal.claims = identity.claims
         raise refusal
@@ -145,22 +153,22 @@ def identify(text: str) -> Identity:
     return identity
 
 
-def _make() -> str:
-    secret = secrets.token_bytes(_SECRET)
+def _new_key() -> str:
+    secret = secrets.token_bytes(_SECRET_BYTES)
     return PREFIX + base64url.encode(secret + _check(secret, keys.active_version()))
 
 
-def _is_ours(text: str) -> bool:
+def _has_valid_check(text: str) -> bool:
     try:
         raw = base64url.decode(text.removeprefix(PREFIX))
     except ValueError:
         return False
-    secret, check = raw[:_SECRET], raw[_SECRET:]
+    secret, check = raw[:_SECRET_BYTES], raw[_SECRET_BYTES:]
     return any(hmac.compare_digest(check, _check(secret, version)) for version in keys.versions())
 
 
 def _check(secret: bytes, version: int) -> bytes:
-    return keys.keyed_hash("api-key-check", secret, version=version)[:_CHECK]
+    return keys.keyed_hash("api-key-check", secret, version=version)[:_CHECK_BYTES]
 
 
 def _hash(text: str, version: int) -> bytes:

@@ -1,10 +1,10 @@
-"""Passwords that have been stolen somewhere: looked up without being told (Have I Been Pwned's range API, or alike).
+"""Look-up of passwords in a database of known breaches, with the range API of Have I Been Pwned.
 
-The server is sent the first five of forty hex digits of the password's SHA-1, and answers with all that begin so
-(k-anonymity). Where it can't be asked, the password is taken: it has passed all that is looked at here, and nobody is
-kept from signing up by somebody else's server being away. It is then left alone for `PAUSE` seconds.
+The server receives the first five of forty hex digits of the password's SHA-1 and returns all digests with this prefix
+(k-anonymity). If the look-up fails, the password is accepted: sign-ups must not depend on another server. No further
+request is sent for `PAUSE` seconds then.
 
-At most `LOOK_UPS` passwords are looked up at the same time. One more counts as a look-up that failed.
+At most `LOOK_UPS` look-ups run at the same time. A further one counts as failed.
 """
 
 import hashlib
@@ -18,30 +18,30 @@ from settings import settings
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 2.0
-"""Seconds that an answer may take."""
+"""Seconds until a look-up fails."""
 PAUSE = 30.0
-"""Seconds for which a server that has failed isn't asked."""
+"""Seconds without look-ups after a failed one."""
 MAX_BYTES = 262_144
 LOOK_UPS = 8
-"""Most look-ups of one process at the same time. A slow server may occupy so many threads."""
+"""Maximum number of concurrent look-ups of one process, and so of threads that a slow server occupies."""
 
-_NOT_LOOKED_UP = "Stolen passwords can't be looked up: %s: %s"
+_NOT_LOOKED_UP = "Breached passwords can't be looked up: %s: %s"
 _PREFIX = 5
-_again_at = 0.0
-_places = threading.BoundedSemaphore(LOOK_UPS)
+_paused_until = 0.0
+_slots = threading.BoundedSemaphore(LOOK_UPS)
 
 
 def is_breached(password: str) -> bool:
-    """Whether it is among those that are known to have been stolen; False where that can't be known."""
-    if not settings.breached_passwords_url or time.monotonic() < _again_at:
+    """Return whether a password appears in a known data breach; False if the look-up fails."""
+    if not settings.breached_passwords_url or time.monotonic() < _paused_until:
         return False
-    if not _places.acquire(blocking=False):
+    if not _slots.acquire(blocking=False):
         logger.warning(_NOT_LOOKED_UP, "Overloaded", f"{LOOK_UPS} look-ups are still running")
         return False
     try:
         return _is_known(password)
     finally:
-        _places.release()
+        _slots.release()
 
 
 def _is_known(password: str) -> bool:
@@ -49,13 +49,13 @@ def _is_known(password: str) -> bool:
     try:
         found = _suffixes(digest[:_PREFIX])
     except (OSError, ValueError) as error:
-        _leave_alone(error)
+        _pause(error)
         return False
     return digest[_PREFIX:] in found
 
 
 def _suffixes(prefix: str) -> set[str]:
-    """The rest of all digests that begin so. Padding, which hides how many there are, is counted 0 times."""
+    # The response is padded with digests that have a count of 0, which hide the number of matches.
     url = f"{settings.breached_passwords_url.rstrip('/')}/{prefix}"
     lines = (
         fetch(url, timeout=TIMEOUT, max_bytes=MAX_BYTES, headers={"Add-Padding": "true"}).decode("ascii").splitlines()
@@ -64,7 +64,7 @@ def _suffixes(prefix: str) -> set[str]:
     return {suffix.strip().upper() for suffix, _, count in pairs if int(count) > 0}
 
 
-def _leave_alone(error: Exception) -> None:
-    global _again_at
-    _again_at = time.monotonic() + PAUSE
+def _pause(error: Exception) -> None:
+    global _paused_until
+    _paused_until = time.monotonic() + PAUSE
     logger.warning(_NOT_LOOKED_UP, type(error).__name__, error)

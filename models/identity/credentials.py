@@ -1,4 +1,4 @@
-"""Credentials: another password, forgotten or not, and another e-mail address."""
+"""Changes of passwords and email addresses."""
 
 import secrets
 from datetime import timedelta
@@ -17,11 +17,11 @@ from models.jobs.ledger import notify_relay
 RESET_LIFETIME = timedelta(hours=1)
 CHANGE_LIFETIME = timedelta(hours=24)
 UNDO = timedelta(days=7)
-"""How long the old address may take an account back. All three count from when the mail server accepts the link."""
+"""Period in which the old address can undo a change. All three periods begin when the mail server accepts the mail."""
 
 MAIL_WINDOW = timedelta(hours=1)
 MAILS = 3
-"""Mails of a kind that one address is sent, or one account asks for, within `MAIL_WINDOW`."""
+"""Maximum number of mails of one kind to one address, and of one account, within `MAIL_WINDOW`."""
 
 RESET = "password-reset"
 CONFIRM = "email-change"
@@ -30,13 +30,13 @@ UNDO_CHANGE = "email-undo"
 
 
 class SamePassword(Conflict):
-    """The new password is the present one."""
+    """The new password equals the present one."""
 
     code = "same_password"
 
 
 def request_password_reset(email: str) -> None:
-    """Have a link for a new password mailed to whoever has this address; it takes as long if nobody does.
+    """Mail a link for a new password if an account has this address. The duration does not tell whether one has.
 
     Args:
         email: the address, normalised.
@@ -55,11 +55,11 @@ def reset_password(identity: Identity, token: str, password: str) -> None:
     """Set the password of the account that a link is for.
 
     Its sessions, authenticator, recovery codes, API keys and open invitations from before end; the person is notified.
-    Opens its own transactions, none of which is open while the password is hashed.
+    Opens its own transactions. None is open while the password is hashed.
 
     Raises:
-        LinkInvalid: the link is not ours, has been used, or is too old.
-        Invalid: the password is too weak, or is a known stolen one.
+        LinkInvalid: the link is unknown, used or expired.
+        Invalid: the password is too weak, or appears in a known data breach.
     """
     reset_id = signed_links.read(RESET, token)
     with transaction(identity):
@@ -73,15 +73,15 @@ def reset_password(identity: Identity, token: str, password: str) -> None:
 
 
 def change_password(identity: Identity, present: str, new: str) -> None:
-    """Give the caller a new password; their other sessions end.
+    """Change the caller's password and end the caller's other sessions.
 
-    Opens its own transactions, none of which is open while a password is hashed.
+    Opens its own transactions. None is open while a password is hashed.
 
     Raises:
-        WrongPassword: `present` is another, or there is none.
-        SamePassword: both are the same.
-        Invalid: nobody should choose the new one.
-        TooMany: too many attempts; says in how many seconds the next one is.
+        WrongPassword: `present` is wrong, or the account has no password.
+        SamePassword: both passwords are equal.
+        Invalid: the new password is too weak, or appears in a known data breach.
+        TooMany: too many attempts; has the seconds until the next attempt.
     """
     stored = step_up.own_password(identity)
     if not passwords.verify(stored, present):
@@ -105,16 +105,17 @@ def change_password(identity: Identity, present: str, new: str) -> None:
 
 
 def request_email_change(identity: Identity, email: str) -> dict[str, Any]:
-    """Have a link mailed to the address that the caller wants, or word that it has an account.
+    """Mail the caller's new address a link that confirms it, or a notice that it has an account already.
 
-    Returns what the audit trail may show of it: `before` and `after`.
+    Returns:
+        `before` and `after` for the audit entry.
 
     Args:
         identity: the caller.
         email: the new address, normalised.
 
     Raises:
-        Forbidden: no account of the caller's signs in with an address here.
+        Forbidden: the caller does not sign in with an email address here.
     """
     present, _ = accounts.own_email_and_name()
     audited = {
@@ -131,10 +132,10 @@ def request_email_change(identity: Identity, email: str) -> dict[str, Any]:
 
 
 def confirm_email_change(token: str) -> None:
-    """Make the new address the account's, and tell the old one.
+    """Set the account's new address, and mail the old one a link that undoes the change.
 
     Raises:
-        LinkInvalid: the link is not ours, has been used, is too old, or another account has the address by now.
+        LinkInvalid: the link is unknown, used or expired, or another account has the address now.
     """
     change_id = signed_links.read(CONFIRM, token)
     execute("SELECT app.confirm_email_change(%s, %s, %s)", (change_id, _expiry(UNDO), accounts.request_origin()))
@@ -148,7 +149,7 @@ def undo_email_change(identity: Identity, token: str) -> None:
     invitations of the person end. Opens its own transaction, after the replacing password is hashed.
 
     Raises:
-        LinkInvalid: the link is not ours, has been used, or is too old.
+        LinkInvalid: the link is unknown, used or expired.
     """
     change_id = signed_links.read(UNDO_CHANGE, token)
     unknown = passwords.hash(secrets.token_urlsafe(32))
@@ -161,15 +162,15 @@ def undo_email_change(identity: Identity, token: str) -> None:
 
 
 def reset_mail(reset_id: UUID) -> dict[str, Any] | None:
-    """What the mail with a link for a new password needs: `email`, `locale`; None if there is nobody to write to."""
+    """Return `email` and `locale` of the mail with a link for a new password; None if the link is used or expired."""
     return row("SELECT * FROM app.reset_mail(%s)", (reset_id,))
 
 
 def change_mail(change_id: UUID) -> dict[str, Any] | None:
-    """What mails about another address need: `old_email`, `new_email`, `locale`; None if it is undone or over."""
+    """Return `old_email`, `new_email` and `locale` of a change of address; None if it is undone or expired."""
     return row("SELECT * FROM app.change_mail(%s)", (change_id,))
 
 
 def _expiry(lifetime: timedelta) -> timedelta:
-    """Time after the request when a link expires that no mail server has accepted; see `links.begin`."""
+    """Return the period until a link expires whose mail no server has accepted; see `signed_links.begin`."""
     return signed_links.MAIL_PERIOD + lifetime

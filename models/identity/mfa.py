@@ -1,4 +1,4 @@
-"""The second factor: enrolling an authenticator, showing its codes, and the codes for the day that it is lost."""
+"""MFA: enrolment of an authenticator, verification of its codes, and recovery codes for a lost authenticator."""
 
 import secrets
 from collections.abc import Callable
@@ -19,38 +19,38 @@ from models.jobs.ledger import notify_relay
 
 WINDOW = timedelta(minutes=15)
 MAX_ATTEMPTS = 5
-"""Codes that may be tried within `WINDOW` by whoever knows the password."""
+"""Maximum number of codes that one account may try within `WINDOW`."""
 
 RECOVERY_CODES = 10
-_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # nothing that looks like something else
+_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # no characters that look alike
 _LETTERS = 12  # 60 bits
 
 
 VERIFY = "session.verify"
-"""The action that an entry records when a session shows the second factor."""
+"""Audit action of a session that has completed MFA."""
 
 
 class InvalidCode(Forbidden):
-    """It is none of the present codes, or has been used. (401 would say that the session is not good.)"""
+    """The code is wrong, expired or already used. The status is 403: 401 would mean that the session is not valid."""
 
     code = "invalid_code"
 
 
 class NotEnrolled(Conflict):
-    """There is no authenticator."""
+    """The account has no authenticator."""
 
     code = "mfa_not_enrolled"
 
 
 class Mandatory(Conflict):
-    """The role or the brand asks for an authenticator."""
+    """The role or the brand requires an authenticator."""
 
     code = "mfa_mandatory"
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """What goes into the authenticator app; shown once."""
+    """Secret of a new authenticator, as text and as URI of a QR code. It is returned once."""
 
     secret: str
     uri: str
@@ -58,8 +58,12 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True)
 class MfaStatus:
-    """Since when there is an authenticator, if there is one, how many recovery codes are left, and from when on the
-    person's role or brand asks for one, if it does.
+    """MFA of an account.
+
+    Attributes:
+        confirmed_at: time when the authenticator was confirmed; None without one.
+        recovery_codes_left: number of unused recovery codes.
+        required_from: time from which the role or brand requires an authenticator; None if it does not.
     """
 
     confirmed_at: datetime | None
@@ -69,52 +73,52 @@ class MfaStatus:
 
 @dataclass(frozen=True, slots=True)
 class ElevatedSession:
-    """A session that has shown the second factor, and the token that acts in it now."""
+    """A session that has completed MFA (aal2): its new access token and its person."""
 
     access_token: str
     person: Person
 
 
 def status() -> MfaStatus:
-    """The caller's."""
+    """Return the MFA status of the caller."""
     found = row("SELECT * FROM app.mfa_status()")
     assert found is not None
     return MfaStatus(**found)
 
 
 def enrol(identity: Identity, label: str) -> Enrolment:
-    """Make an authenticator for the caller. It counts once a code of it has been shown (`confirm`).
+    """Create an authenticator for the caller. It has no effect until `confirm` has verified a code of it.
 
     Args:
         identity: the caller.
-        label: what the app shows beside its codes.
+        label: text that the app displays beside its codes.
 
     Raises:
-        Forbidden: an anonymous fan has no first factor.
-        MfaRequired: there is an authenticator, and the session has not shown a code of it.
+        Forbidden: the caller is an anonymous fan, who has no password.
+        MfaRequired: there is an authenticator already, and no code of it was verified in this session.
     """
     secret = totp.new_secret()
-    sealed = totp.seal(secret, _user(identity))
-    execute("SELECT app.enrol_totp(%s, %s, %s)", (new_id(), sealed.secret, sealed.key_version))
+    encrypted = totp.encrypt(secret, _user(identity))
+    execute("SELECT app.enrol_totp(%s, %s, %s)", (new_id(), encrypted.secret, encrypted.key_version))
     return Enrolment(secret, totp.uri(secret, label))
 
 
 def confirm(identity: Identity, code: str) -> tuple[ElevatedSession, list[str]]:
-    """Make the authenticator that has been enrolled the caller's, and end their other sessions.
+    """Confirm the caller's new authenticator with a code of it, and end the caller's other sessions.
 
-    Opens its own transactions, as `verify` does.
+    Opens its own transactions: an attempt counts, whether or not it succeeds.
 
     Returns:
-        The session, and the recovery codes; they are shown once.
+        The session, and the recovery codes. They are returned once.
 
     Raises:
-        InvalidCode: the code is none of it, or nothing has been enrolled.
-        TooMany: too many attempts; says in how many seconds the next one is.
+        InvalidCode: the code is wrong, or no authenticator was enrolled.
+        TooMany: too many attempts; has the seconds until the next attempt.
     """
     codes = _new_recovery_codes()
     hashes = [_hash(identity, code) for code in codes]
 
-    def take(factor: dict[str, Any], step: int) -> dict[str, Any] | None:
+    def use(factor: dict[str, Any], step: int) -> dict[str, Any] | None:
         after_commit(notify_relay)
         return row(
             "SELECT * FROM app.confirm_totp(%s, %s, %s, %s, %s)",
@@ -122,35 +126,38 @@ def confirm(identity: Identity, code: str) -> tuple[ElevatedSession, list[str]]:
         )
 
     record = partial(trail.record, "mfa.confirm", table="users", record_id=identity.user_id)
-    return _show(identity, code, take, record, confirmed=False), codes
+    return _verify_code(identity, code, use, record, confirmed=False), codes
 
 
 def verify(identity: Identity, code: str, action: str = VERIFY) -> ElevatedSession:
-    """Take a code of the caller's authenticator, once; the session may do everything from then on.
+    """Verify a code of the caller's authenticator and raise the session to aal2. A code is valid once.
 
-    Opens its own transactions: an attempt counts, however it ends. `action` names the audit entry of the success.
+    Opens its own transactions: an attempt counts, whether or not it succeeds. `action` names the audit entry of a
+    success.
 
     Raises:
         InvalidCode: the code is wrong or has been used.
         TooMany: too many attempts; has the seconds until the next attempt.
     """
 
-    def take(factor: dict[str, Any], step: int) -> dict[str, Any] | None:
-        sealed = _with_present_key(identity, factor)
+    def use(factor: dict[str, Any], step: int) -> dict[str, Any] | None:
+        encrypted = _reencrypted(identity, factor)
         return row(
             "SELECT * FROM app.use_totp_code(%s, %s, %s, %s, %s)",
-            (factor["id"], step, sealed and sealed.secret, sealed and sealed.key_version, _key(identity)),
+            (factor["id"], step, encrypted and encrypted.secret, encrypted and encrypted.key_version, _key(identity)),
         )
 
-    return _show(identity, code, take, partial(_record_shown, identity, action, recovery=False), confirmed=True)
+    return _verify_code(
+        identity, code, use, partial(_record_verified, identity, action, recovery=False), confirmed=True
+    )
 
 
 def recover(identity: Identity, recovery_code: str) -> ElevatedSession:
-    """Take a recovery code in place of the authenticator's; each is good once.
+    """Verify a recovery code in place of the authenticator's code, and raise the session to aal2. It is valid once.
 
     Raises:
-        InvalidCode: it is none, or has been used.
-        TooMany: too many attempts; says in how many seconds the next one is.
+        InvalidCode: the recovery code is wrong or has been used.
+        TooMany: too many attempts; has the seconds until the next attempt.
     """
     _begin(identity, confirmed=True)
     hashes = [_hash(identity, recovery_code, version) for version in keys.versions()]
@@ -159,18 +166,18 @@ def recover(identity: Identity, recovery_code: str) -> ElevatedSession:
             "SELECT * FROM app.use_recovery_code(%s, %s, %s)", (hashes, _key(identity), accounts.request_origin())
         )
         if found:
-            _record_shown(identity, VERIFY, recovery=True)
+            _record_verified(identity, VERIFY, recovery=True)
         after_commit(notify_relay)
     if found is None:
         raise InvalidCode
-    return _raised(identity, found)
+    return _elevated(identity, found)
 
 
 def replace_recovery_codes(identity: Identity) -> list[str]:
-    """Other recovery codes than before; they are shown once.
+    """Replace the caller's recovery codes and return the new ones. They are returned once.
 
     Raises:
-        NotEnrolled: there is no authenticator.
+        NotEnrolled: the caller has no authenticator.
     """
     codes = _new_recovery_codes()
     hashes = [_hash(identity, code) for code in codes]
@@ -180,48 +187,48 @@ def replace_recovery_codes(identity: Identity) -> list[str]:
 
 
 def remove() -> None:
-    """Take the caller's authenticator and recovery codes away.
+    """Delete the caller's authenticator and recovery codes.
 
     Raises:
-        Mandatory: a system admin has to have one, and a member of a brand that demands it.
-        NotEnrolled: there is none.
+        Mandatory: the caller is a system admin, or a member of a brand that requires MFA.
+        NotEnrolled: the caller has no authenticator.
     """
     execute("SELECT app.remove_totp(%s)", (accounts.request_origin(),))
     after_commit(notify_relay)
 
 
 def reset(user_id: UUID) -> None:
-    """Take somebody's authenticator and recovery codes away, who has lost both, and end their sessions; for admins.
+    """Delete the authenticator and recovery codes of a user who has lost both, and end the user's sessions.
 
     Raises:
-        NotFound: there is no such account.
-        OwnAccount: it is the caller's.
-        NotEnrolled: there is none.
+        NotFound: the account does not exist.
+        OwnAccount: the account is the caller's.
+        NotEnrolled: the account has no authenticator.
     """
     execute("SELECT app.reset_mfa(%s, %s)", (user_id, accounts.request_origin()))
     after_commit(notify_relay)
 
 
-def _show(
+def _verify_code(
     identity: Identity,
     code: str,
-    take: Callable[[dict[str, Any], int], dict[str, Any] | None],
+    use: Callable[[dict[str, Any], int], dict[str, Any] | None],
     record: Callable[[], None],
     *,
     confirmed: bool,
 ) -> ElevatedSession:
     factor = _begin(identity, confirmed=confirmed)
     if factor["id"] is not None:
-        step = totp.step_of(totp.unseal(_sealed(factor), _user(identity)), _plain(code))
+        step = totp.step_of(totp.decrypt(_stored_secret(factor), _user(identity)), _plain(code))
         if step is not None:
             with transaction(identity):
-                if found := take(factor, step):
+                if found := use(factor, step):
                     record()
-                    return _raised(identity, found)
+                    return _elevated(identity, found)
     raise InvalidCode
 
 
-def _record_shown(identity: Identity, action: str, *, recovery: bool) -> None:
+def _record_verified(identity: Identity, action: str, *, recovery: bool) -> None:
     trail.record(action, table="sessions", record_id=identity.session_id, after={"recovery": recovery})
 
 
@@ -238,21 +245,21 @@ def _begin(identity: Identity, *, confirmed: bool) -> dict[str, Any]:
     return found
 
 
-def _raised(identity: Identity, found: dict[str, Any]) -> ElevatedSession:
+def _elevated(identity: Identity, found: dict[str, Any]) -> ElevatedSession:
     person = Person(**found)
     assert identity.session_id is not None
     return ElevatedSession(sessions.access_token(identity.session_id, person), person)
 
 
-def _sealed(factor: dict[str, Any]) -> totp.Sealed:
-    return totp.Sealed(bytes(factor["secret"]), factor["key_version"])
+def _stored_secret(factor: dict[str, Any]) -> totp.EncryptedSecret:
+    return totp.EncryptedSecret(bytes(factor["secret"]), factor["key_version"])
 
 
-def _with_present_key(identity: Identity, factor: dict[str, Any]) -> totp.Sealed | None:
-    """The secret as it should be stored by now, if it isn't."""
+def _reencrypted(identity: Identity, factor: dict[str, Any]) -> totp.EncryptedSecret | None:
+    """Return the secret encrypted with the active key; None if it is already."""
     if factor["key_version"] == keys.active_version():
         return None
-    return totp.seal(totp.unseal(_sealed(factor), _user(identity)), _user(identity))
+    return totp.encrypt(totp.decrypt(_stored_secret(factor), _user(identity)), _user(identity))
 
 
 def _new_recovery_codes() -> list[str]:
@@ -261,7 +268,7 @@ def _new_recovery_codes() -> list[str]:
 
 
 def _plain(code: str) -> str:
-    """Remove the blanks and hyphens that apps show within a code, and that people type."""
+    """Remove the blanks and hyphens within a code: apps display them and people type them."""
     return "".join(code.split()).replace("-", "")
 
 

@@ -1,4 +1,4 @@
-"""Refresh tokens: random and opaque; each is good once and makes its successor."""
+"""Refresh tokens: random, opaque, valid once and followed by a successor."""
 
 import hashlib
 import hmac
@@ -10,21 +10,21 @@ from models.core import aead
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    """A token, and what is stored in its place."""
+    """A refresh token. Only its hash is stored."""
 
     text: str
 
     @property
     def hash(self) -> bytes:
-        """What it is found by. There are 256 random bits in a token: nobody guesses one, fast as the hash is."""
+        """Return the hash to store. A fast hash is enough: the token has 256 random bits."""
         return hashlib.sha256(self.text.encode()).digest()
 
     def seal(self, successor: "RefreshToken") -> bytes:
-        """The successor, readable for nobody but who has this token."""
+        """Encrypt the successor with this token."""
         return aead.encrypt(self._key, successor.text.encode(), self.hash)
 
     def unseal(self, sealed: bytes) -> "RefreshToken":
-        """The successor that was sealed with this token.
+        """Decrypt a successor.
 
         Raises:
             DecryptionError: it was sealed with another.
@@ -37,5 +37,5 @@ class RefreshToken:
 
 
 def new() -> RefreshToken:
-    """A token that nobody has seen."""
+    """Return a new random token."""
     return RefreshToken(secrets.token_urlsafe(32))

@@ -1,4 +1,7 @@
-"""Sessions: signing in, going on, and out. What a token may do is decided by its session, and that can be revoked."""
+"""Sessions: sign in, refresh, list and end them.
+
+Each transaction of a request checks that the session of its access token is live (`app.require_session`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,40 +22,40 @@ Scope = Literal["this", "others", "all"]
 MfaStep = Literal["verify", "enrol"]
 
 REUSE_GRACE = timedelta(seconds=10)
-"""How long a refresh token that has been used leads to its successor, although that has been used, too."""
+"""Period after its first use in which a refresh token returns the same successor, even if that has been used."""
 
 MAX_REFRESHES_PER_HOUR = 60
-"""How often one session may be refreshed within an hour; an access token lasts for an hour."""
+"""Maximum number of refreshes of one session within an hour. An access token is valid for an hour."""
 
 WINDOW = timedelta(minutes=15)
 MAX_ATTEMPTS_PER_NETWORK = 10
-"""Attempts to sign in to one account from one network within `WINDOW`."""
+"""Maximum number of attempts to sign in to one account from one network within `WINDOW`."""
 MAX_ATTEMPTS_PER_ACCOUNT = 100
-"""Attempts to sign in to one account within `WINDOW`, from networks that it has not been used from lately."""
+"""Maximum number of attempts within `WINDOW` for one account, from networks without a session in the last 30 days."""
 
 
 class InvalidCredentials(Unauthenticated):
-    """The address and the password are not those of an account; it isn't said which of them is wrong."""
+    """No account has this address and password. The response does not tell which of them is wrong."""
 
     code = "invalid_credentials"
     is_audited = False  # app.record_failed_sign_in has, with the account that was meant
 
 
 class RefreshTokenInvalid(Unauthenticated):
-    """The session can't be gone on with."""
+    """The refresh token is unknown or used, or its session has ended."""
 
     code = "refresh_token_invalid"
 
 
 class TooManyRefreshes(TooMany):
-    """The session was refreshed too often within the hour."""
+    """The session was refreshed `MAX_REFRESHES_PER_HOUR` times within the hour."""
 
     code = "too_many_refreshes"
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whoever has just signed in."""
+    """The person of a session."""
 
     id: UUID
     email: str | None
@@ -63,12 +66,12 @@ class Person:
     is_anonymous: bool
     aal: str = "aal1"
     mfa_required: MfaStep | None = None
-    """What the session owes before it may do anything else."""
+    """Step that the session must do before any other request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session that has just begun or been refreshed, and its tokens: what acts in it, and what it goes on with."""
+    """A session that has just begun or been refreshed, with its tokens."""
 
     id: UUID
     access_token: str
@@ -78,7 +81,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class SessionSummary:
-    """A session that lives, as its person sees it."""
+    """A live session in the list of its person."""
 
     id: UUID
     created_at: datetime
@@ -91,58 +94,58 @@ class SessionSummary:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """What is known of somebody who tries to sign in."""
+    """Account and counter keys of an attempt to sign in. Without an account, `user_id` and `password_hash` are None."""
 
     user_id: UUID | None
     password_hash: str | None
-    account: bytes
-    here: bytes
+    account_key: bytes
+    network_key: bytes
 
 
 def sign_in(email: str, password: str, network: str) -> Session:
-    """Begin a session for whoever has this address and this password.
+    """Begin a session for the account with this address and password.
 
-    Opens its own transactions, none of which is open while the password is hashed.
+    Opens its own transactions. None is open while the password is hashed.
 
     Args:
         email: the address, normalised.
-        password: as it was typed.
-        network: the part of the caller's address that stands for one customer of a provider.
+        password: the password as typed.
+        network: the caller's IPv4 address or IPv6 network (/64), which stands for one customer of a provider.
 
     Raises:
-        InvalidCredentials: there is no such account, it is not verified, or this is not its password.
-        TooMany: too many attempts on this account; says in how many seconds the next one is.
+        InvalidCredentials: no such account, an unverified or suspended one, or a wrong password.
+        TooMany: too many attempts for this account; has the seconds until the next attempt.
     """
     with transaction(context.unauthenticated().on_credentials()):
-        attempt, retry_after = _begin(email, network)
+        attempt, retry_after = _begin_sign_in(email, network)
     if retry_after:
         raise TooMany("Too many attempts to sign in to this account.", retry_after=retry_after)
     if passwords.verify(attempt.password_hash, password):
         new_hash = passwords.hash(password) if passwords.needs_rehash(attempt.password_hash or "") else None
         with transaction(context.unauthenticated().on_credentials()):
-            if session := _start(attempt, new_hash):
+            if session := _start_session(attempt, new_hash):
                 return session
     with transaction(context.unauthenticated().on_credentials()):
         execute(
             "SELECT app.record_failed_sign_in(%s, %s, %s)",
-            (attempt.user_id, attempt.account, accounts.request_origin()),
+            (attempt.user_id, attempt.account_key, accounts.request_origin()),
         )
         after_commit(notify_relay)
     raise InvalidCredentials
 
 
-def _begin(email: str, network: str) -> tuple[_Attempt, int]:
-    account = emails.fingerprint(email)
-    here = keys.keyed_hash("sign-in", account, network.encode())
+def _begin_sign_in(email: str, network: str) -> tuple[_Attempt, int]:
+    account_key = emails.fingerprint(email)
+    network_key = keys.keyed_hash("sign-in", account_key, network.encode())
     found = row(
         "SELECT user_id, password_hash, retry_after FROM app.begin_sign_in(%s, %s, %s, %s, %s, %s, %s)",
-        (email, here, account, MAX_ATTEMPTS_PER_NETWORK, MAX_ATTEMPTS_PER_ACCOUNT, WINDOW, network),
+        (email, network_key, account_key, MAX_ATTEMPTS_PER_NETWORK, MAX_ATTEMPTS_PER_ACCOUNT, WINDOW, network),
     )
     assert found is not None
-    return _Attempt(found["user_id"], found["password_hash"], account, here), found["retry_after"]
+    return _Attempt(found["user_id"], found["password_hash"], account_key, network_key), found["retry_after"]
 
 
-def _start(attempt: _Attempt, new_hash: str | None) -> Session | None:
+def _start_session(attempt: _Attempt, new_hash: str | None) -> Session | None:
     session_id, refresh_token = new_id(), refresh_tokens.new()
     found = row(
         "SELECT * FROM app.sign_in(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
@@ -153,8 +156,8 @@ def _start(attempt: _Attempt, new_hash: str | None) -> Session | None:
             new_hash,
             *lifetimes(),
             refresh_token.hash,
-            attempt.here,
-            attempt.account,
+            attempt.network_key,
+            attempt.account_key,
             accounts.request_origin(),
         ),
     )
@@ -163,7 +166,7 @@ def _start(attempt: _Attempt, new_hash: str | None) -> Session | None:
 
 
 def sign_in_anonymously(locale: str = "en") -> Session:
-    """Make a fan without an account, and their session."""
+    """Create an anonymous fan and a session of the fan."""
     session_id, user_id, refresh_token = new_id(), new_id(), refresh_tokens.new()
     execute(
         "SELECT app.sign_in_anonymously(%s, %s, %s, %s, %s, %s, %s)",
@@ -174,14 +177,14 @@ def sign_in_anonymously(locale: str = "en") -> Session:
 
 
 def refresh(text: str) -> Session:
-    """Go on with a session: another access token, which says what the person is now, and another refresh token.
+    """Refresh a session: return a new access token, with the person's present role, and a new refresh token.
 
-    A token is good once. Sent again within `REUSE_GRACE` (two tabs asked at once), or while its successor has not been used
-    (the answer got lost), it leads to the same successor. Otherwise two have the token, and the session ends. Opens its
-    own transaction.
+    A refresh token is valid once. It returns the same successor within `REUSE_GRACE` (two tabs) and while the successor
+    is unused (a lost response). Otherwise two clients have the token, and the session is revoked. Opens its own
+    transaction.
 
     Raises:
-        RefreshTokenInvalid: it is none of ours, its session is over, or this has just ended it.
+        RefreshTokenInvalid: the token is unknown or was used twice, or its session has ended.
         TooManyRefreshes: the session was refreshed `MAX_REFRESHES_PER_HOUR` times within the hour.
     """
     token, successor = RefreshToken(text), refresh_tokens.new()
@@ -218,11 +221,11 @@ def _invalid(outcome: str, session_id: UUID | None, person: Mapping[str, Any]) -
 
 
 def list_own(limit: int, after: tuple[datetime, UUID] | None = None) -> list[SessionSummary]:
-    """The caller's own sessions that live, newest first.
+    """Return the caller's live sessions, newest first.
 
     Args:
-        limit: how many at most.
-        after: `created_at` and `id` of the one that they come behind.
+        limit: maximum number of sessions.
+        after: `created_at` and `id` of the last session of the page before.
     """
     return [
         SessionSummary(**found)
@@ -231,27 +234,27 @@ def list_own(limit: int, after: tuple[datetime, UUID] | None = None) -> list[Ses
 
 
 def end(scope: Scope = "this") -> int:
-    """End the caller's own sessions: this one, all but this one, or all; how many. Their tokens are refused then."""
+    """End the caller's sessions: this one, the others or all. Return their number."""
     ended: int = value("SELECT app.end_own_sessions(%s)", (scope,))
     return ended
 
 
 def end_one(session_id: UUID) -> None:
-    """End one of the caller's own sessions.
+    """End one of the caller's sessions.
 
     Raises:
-        NotFound: it is none of theirs, or over.
+        NotFound: the caller has no such live session.
     """
     execute("SELECT app.end_session(%s)", (session_id,))
 
 
 def lifetimes() -> tuple[timedelta, timedelta]:
-    """Return how long a session lasts unless it is refreshed, and how long in any case."""
+    """Return the period until a session without refreshes expires, and the period until each session expires."""
     return timedelta(days=settings.session_idle_days), timedelta(days=settings.session_days)
 
 
 def access_token(session_id: UUID, person: Person) -> str:
-    """What acts in a session, for as long as `tokens.LIFETIME` says."""
+    """Issue an access token of a session."""
     return access_tokens.issue(
         user_id=person.id,
         session_id=session_id,

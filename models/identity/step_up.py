@@ -1,4 +1,4 @@
-"""Showing once more who one is: what grave acts ask of a session that has been open for a while."""
+"""Step-up: confirm the caller's identity again before a sensitive act."""
 
 from datetime import timedelta
 
@@ -9,42 +9,42 @@ from models.core.errors import Forbidden, TooMany
 from models.identity import passwords
 
 RECENT = timedelta(minutes=10)
-"""How long whoever has shown a password or a code counts as having just done so."""
+"""Period in which a session counts as recently authenticated."""
 
 WINDOW = timedelta(minutes=15)
 MAX_ATTEMPTS = 10
-"""Attempts to show a password or a code that one account has within `WINDOW`, from all of its sessions."""
+"""Maximum number of passwords that one account may try within `WINDOW`, in all of its sessions together."""
 
 
 class RecentAuthenticationRequired(Forbidden):
-    """It has been a while since the person showed who they are, and this asks for more."""
+    """The act requires a password or code within the last `RECENT` period."""
 
     code = "recent_authentication_required"
 
 
 class WrongPassword(Forbidden):
-    """The session is good, and this is not the password of its account. (401 would say that the session is not.)"""
+    """The password is wrong. The status is 403: 401 would mean that the session is not valid."""
 
     code = "wrong_password"
 
 
 def require_recent() -> None:
-    """Refuse the caller's session unless its person has shown who they are within `RECENT`; anonymous fans can't.
+    """Refuse the caller unless a password or code was verified in the session within `RECENT`. Anonymous fans pass.
 
     Raises:
-        RecentAuthenticationRequired: they have not.
+        RecentAuthenticationRequired: no password or code was verified within `RECENT`.
     """
     execute("SELECT app.require_recent(%s)", (RECENT,))
 
 
 def with_password(identity: context.Identity, password: str) -> None:
-    """Take the caller's password as a sign of who they are; good for `RECENT`.
+    """Verify the caller's password and mark the session as recently authenticated.
 
-    Opens its own transactions, none of which is open while the password is hashed.
+    Opens its own transactions. None is open while the password is hashed.
 
     Raises:
-        WrongPassword: it is another, or the account has none.
-        TooMany: too many attempts; says in how many seconds the next one is.
+        WrongPassword: the password is wrong, or the account has none.
+        TooMany: too many attempts; has the seconds until the next attempt.
     """
     stored = own_password(identity)
     if passwords.verify(stored, password):
@@ -56,11 +56,11 @@ def with_password(identity: context.Identity, password: str) -> None:
 
 
 def own_password(identity: context.Identity) -> str:
-    """The hash of the caller's own password, for one attempt to show it.
+    """Count an attempt, and return the hash of the caller's password.
 
     Raises:
-        WrongPassword: there is none. Nothing is hashed then: anybody may have any number of anonymous sessions.
-        TooMany: there have been too many.
+        WrongPassword: the account has no password. No hash is computed: anonymous sessions are unlimited.
+        TooMany: too many attempts; has the seconds until the next attempt.
     """
     with transaction(identity):
         found = row("SELECT * FROM app.begin_step_up(%s, %s, %s)", (key(identity), MAX_ATTEMPTS, WINDOW))
@@ -73,6 +73,6 @@ def own_password(identity: context.Identity) -> str:
 
 
 def key(identity: context.Identity) -> bytes:
-    """What attempts of one account are counted under."""
+    """Return the key of the counter of the caller's attempts."""
     assert identity.user_id is not None
     return keys.keyed_hash("step-up", identity.user_id.bytes)

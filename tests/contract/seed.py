@@ -102,7 +102,7 @@ class Seed:
         """A new fan whose authenticator, with `TOTP_SECRET`, has shown no code yet."""
         caller = _fan(self)
         assert caller.identity.user_id is not None
-        sealed = totp.seal(TOTP_SECRET, caller.identity.user_id)
+        sealed = totp.encrypt(TOTP_SECRET, caller.identity.user_id)
         with transaction(caller.identity.on_credentials()):
             execute("SELECT app.enrol_totp(%s, %s, %s)", (uuid4(), sealed.secret, sealed.key_version))
         return caller

@@ -80,7 +80,7 @@ call app.grant_definer('app.revoke_api_key(uuid)', array['authenticated']);
 -- Return the brand and scopes of a key, and whether it is valid; no row for an unknown key. p_hashes: its hash under
 -- each known root. The use is recorded once a minute.
 create function app.identify_api_key(p_hashes bytea[])
-returns table (id uuid, brand_id uuid, scopes text[], is_good boolean)
+returns table (id uuid, brand_id uuid, scopes text[], is_valid boolean)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update app.api_keys k set last_used_at = now()

@@ -39,7 +39,7 @@ def test_passwords_are_hashed_and_verified_in_pool(monkeypatch):
             seen.append(niceness())
 
     monkeypatch.setattr(passwords, "_hasher", Hasher())
-    monkeypatch.setattr(passwords, "_nobodys", lambda: "nobody's")
+    monkeypatch.setattr(passwords, "_dummy_hash", lambda: "nobody's")
     passwords.verify(passwords.hash("x"), "x")
 
     assert seen == [min(19, niceness() + NICENESS)] * 2

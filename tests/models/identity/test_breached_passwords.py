@@ -69,7 +69,7 @@ def ranges(monkeypatch):
     server = Ranges()
     monkeypatch.setattr(breached_passwords, "settings", replace(settings, breached_passwords_url=server.url))
     monkeypatch.setattr(breached_passwords, "TIMEOUT", 20.0)
-    monkeypatch.setattr(breached_passwords, "_again_at", 0.0)
+    monkeypatch.setattr(breached_passwords, "_paused_until", 0.0)
     yield server
     server.stop()
 
@@ -127,7 +127,7 @@ def test_a_server_that_is_gone_or_says_nothing_keeps_nobody_from_signing_up(rang
     assert len(ranges.asked) == 1
     nowhere = f"http://127.0.0.1:{sockets.free_port()}"
     monkeypatch.setattr(breached_passwords, "settings", replace(settings, breached_passwords_url=nowhere))
-    monkeypatch.setattr(breached_passwords, "_again_at", 0.0)
+    monkeypatch.setattr(breached_passwords, "_paused_until", 0.0)
 
     choose(STOLEN)
 
@@ -157,7 +157,7 @@ def test_answer_that_is_cut_off_counts_as_failed(wire, monkeypatch, caplog):
     server = wire([b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + known])
     url = f"http://127.0.0.1:{server.port}/range"
     monkeypatch.setattr(breached_passwords, "settings", replace(settings, breached_passwords_url=url))
-    monkeypatch.setattr(breached_passwords, "_again_at", 0.0)
+    monkeypatch.setattr(breached_passwords, "_paused_until", 0.0)
 
     choose(STOLEN)
 
@@ -168,7 +168,7 @@ def test_after_a_while_it_is_asked_again(ranges, monkeypatch):
     ranges.answer = (500, b"")
     choose(STOLEN)
     ranges.knows((STOLEN, 1))
-    monkeypatch.setattr(breached_passwords, "_again_at", 0.0)
+    monkeypatch.setattr(breached_passwords, "_paused_until", 0.0)
 
     with pytest.raises(Invalid):
         choose(STOLEN)

@@ -338,9 +338,9 @@ def test_a_secret_is_stored_encrypted_and_is_nobody_else_s(enrolled, superuser, 
     )
 
     assert secret.encode() not in bytes(sealed)
-    assert totp.unseal(totp.Sealed(bytes(sealed), version), manager.user_id) == secret
+    assert totp.decrypt(totp.EncryptedSecret(bytes(sealed), version), manager.user_id) == secret
     with pytest.raises(aead.DecryptionError):
-        totp.unseal(totp.Sealed(bytes(sealed), version), admin.user_id)
+        totp.decrypt(totp.EncryptedSecret(bytes(sealed), version), admin.user_id)
 
 
 def test_a_secret_is_sealed_with_the_present_key_once_its_code_has_been_shown(client, enrolled, superuser, monkeypatch):
