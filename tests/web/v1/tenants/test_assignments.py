@@ -78,6 +78,7 @@ def test_assignments_are_listed_with_their_author(client, campaign, manager, cre
     summer, second = campaign(), member("Creator")
     for one in (creator, second):
         assign(summer, one)
+    assign(campaign("Other"), second)
 
     first = client.get(f"{URL}/{summer.id}/assignments", params={"limit": 1}, token=manager.token).json
     query = {"limit": 1, "cursor": first["next_cursor"]}
@@ -122,20 +123,54 @@ def test_creator_does_not_assign(client, campaign, creator):
     assert client.put(f"{path}/{creator.user_id}", token=creator.token).status_code == 403
 
 
-def test_assignments_end_with_the_role_creator(client, campaign, creator, assign, member, superuser):
-    boss, second = member("Brand Admin"), member("Creator")
-    summer = campaign()
+def test_unassignment_keeps_other_creators_and_other_campaigns(
+    client, campaign, manager, creator, assign, member, superuser
+):
+    summer, winter, second = campaign(), campaign("Winter"), member("Creator")
     for one in (creator, second):
+        assign(summer, one)
+        assign(winter, one)
+
+    client.delete(f"{URL}/{summer.id}/assignments/{creator.user_id}", token=manager.token)
+
+    assert assigned(superuser) == {
+        (summer.id, second.user_id),
+        (winter.id, creator.user_id),
+        (winter.id, second.user_id),
+    }
+
+
+def test_assignments_end_with_the_role_creator(client, campaign, creator, assign, member, superuser):
+    boss, second, third = member("Brand Admin"), member("Creator"), member("Creator")
+    summer = campaign()
+    for one in (creator, second, third):
         assign(summer, one)
     url = f"/api/v1/brands/{summer.brand_id}/members"
 
     promoted = client.patch(f"{url}/{creator.user_id}", json={"role": "Campaign Manager"}, token=boss.token)
     removed = client.delete(f"{url}/{second.user_id}", token=boss.token)
+    unchanged = client.patch(f"{url}/{third.user_id}", json={"role": "Creator"}, token=boss.token)
 
-    assert (promoted.status_code, removed.status_code) == (200, 204)
+    assert (promoted.status_code, removed.status_code, unchanged.status_code) == (200, 204, 200)
+    assert assigned(superuser) == {(summer.id, third.user_id)}
+
+
+def test_assignments_end_when_creator_moves_to_another_brand(
+    client, campaign, creator, assign, admin, make_brand, superuser
+):
+    assign(campaign(), creator)
+    move = {"role": "Creator", "brand_id": str(make_brand("Other")["id"])}
+
+    moved = client.patch(f"/api/v1/users/{creator.user_id}", json=move, token=admin.token)
+
+    assert moved.status_code == 200
+    assert assigned(superuser) == set()
+
+
+def assigned(superuser):
     with superuser.cursor() as cursor:
-        cursor.execute("select count(*) from campaign_assignments")
-        assert cursor.fetchone() == (0,)
+        cursor.execute("select campaign_id, user_id from campaign_assignments")
+        return set(cursor.fetchall())
 
 
 def test_assignment_has_an_audit_entry(client, campaign, manager, creator, superuser):
