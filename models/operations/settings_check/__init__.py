@@ -13,17 +13,17 @@ from collections.abc import Iterator
 from dataclasses import Field, fields
 from typing import Any
 
-from models.operations.settings_check import pairs, secrets, urls, values
+from models.operations.settings_check import combinations, secrets, urls, values
 from settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_DISGUISES = ("PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGGSSENCMODE", "PGSSLMINPROTOCOLVERSION")
-"""Variables of libpq that replace the server of a DSN, or weaken its connection."""
+_REDIRECTING_VARIABLES = ("PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGGSSENCMODE", "PGSSLMINPROTOCOLVERSION")
+"""Variables of libpq that replace the server of a DSN or weaken its connection."""
 
 
 class UnfitForProduction(SystemExit):
-    """End the process and print all faults on standard error."""
+    """Faults of the settings. It ends the process and prints them on standard error."""
 
 
 def require_fit(settings: Settings, process: str) -> None:
@@ -36,20 +36,20 @@ def require_fit(settings: Settings, process: str) -> None:
     """
     if settings.environment != "production":
         return
-    faults = list(shortcomings(settings, process))
+    faults = list(find_faults(settings, process))
     faults += [
         f"  {name} must not be set: it leads libpq to another server or a weaker connection"
-        for name in _DISGUISES
+        for name in _REDIRECTING_VARIABLES
         if name in os.environ
     ]
     if faults:
         raise UnfitForProduction("\n".join(["✗ These settings are not fit for production:", *faults]))
-    if idle := superfluous(settings, process):
-        logger.warning("%s has no use for %s, and should not be given them", process, ", ".join(idle))
+    if unused := unused_secrets(settings, process):
+        logger.warning("%s does not use %s; remove them from its environment", process, ", ".join(unused))
 
 
-def superfluous(settings: Settings, process: str) -> list[str]:
-    """Return the variables of secrets that a process has and never reads."""
+def unused_secrets(settings: Settings, process: str) -> list[str]:
+    """Return the variables of secrets that a process has and does not read."""
     return [
         declared.metadata["env"]
         for declared in fields(Settings)
@@ -61,11 +61,11 @@ def superfluous(settings: Settings, process: str) -> list[str]:
 
 def _is_read(settings: Settings, declared: Field[Any], process: str) -> bool:
     if declared.name == "redis_url" and settings.broker_url:
-        return process == "web"  # limits are counted there whatever carries job ids
+        return process == "web"  # With a broker, Redis holds only the counters of rate limits.
     return process in declared.metadata["of"]
 
 
-def shortcomings(settings: Settings, process: str) -> Iterator[str]:
+def find_faults(settings: Settings, process: str) -> Iterator[str]:
     """Return the faults of a process's settings, one line for each variable."""
     read = {
         declared.metadata["env"]: (declared.default, getattr(settings, declared.name))
@@ -73,30 +73,30 @@ def shortcomings(settings: Settings, process: str) -> Iterator[str]:
         if _is_read(settings, declared, process)
     }
     found = {variable: _fault(settings, variable, value, default) for variable, (default, value) in read.items()}
-    together = pairs.faults({variable: value for variable, (_, value) in read.items()})
+    combined = combinations.faults({variable: value for variable, (_, value) in read.items()})
     for variable in read:
-        if fault := found[variable] or together.get(variable):
+        if fault := found[variable] or combined.get(variable):
             yield f"  {variable} {fault}"
 
 
 def _fault(settings: Settings, variable: str, value: Any, default: Any) -> str | None:
-    if settings.auth_mode == "supabase" and not value and variable in _ELSEWHERE:
-        return _ELSEWHERE[variable]
+    if settings.auth_mode == "supabase" and not value and variable in _SUPABASE_FAULTS:
+        return _SUPABASE_FAULTS[variable]
     if variable == "TRUSTED_PROXY_NETWORKS" and not value and 1 < settings.trusted_proxies <= values.MAX_PROXIES:
         # If one of them appends nothing, clients choose their address, and only the networks show that.
-        return "is missing: it has to name the networks of the proxies where there are two or more"
+        return "is missing: two or more proxies need the networks of all of them"
     if variable.endswith("_URL") and value and value == default:
-        return "is still that of development"
+        return "has the value of development"
     if variable == "AUDIT_CHECKPOINT_URL" and not value:
         return "is missing"
     if variable.endswith("_URL") or variable == "SUPABASE_ISSUER":
-        return urls.look(variable, value)
-    look = _SECRETS.get(variable) or values.LOOKS.get(variable)
-    return look(value) if look else None
+        return urls.check(variable, value)
+    check = _SECRETS.get(variable) or values.CHECKS.get(variable)
+    return check(value) if check else None
 
 
-_ELSEWHERE = {"AUTH_JWKS": None, "SUPABASE_URL": "is missing"}
-"""Faults of empty variables if Supabase signs people in."""
+_SUPABASE_FAULTS = {"AUTH_JWKS": None, "SUPABASE_URL": "is missing"}
+"""Faults of empty variables if people sign in at Supabase."""
 _SECRETS = {
     "SECRET_KEYS": secrets.secret_keys,
     "AUTH_JWKS": secrets.auth_jwks,

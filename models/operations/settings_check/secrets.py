@@ -1,4 +1,4 @@
-"""Check secrets: drawn at random, not published, each for one purpose."""
+"""Check secrets: each must be random and not published."""
 
 import json
 import re
@@ -15,13 +15,13 @@ from models.core import base64url
 ROOT_BYTES = 32
 """Bytes of each root secret."""
 DISTINCT_BYTES = 16
-"""Fewest different bytes of 32 random ones: fewer than 16 occur once in 10^10 draws. Words and patterns have fewer."""
+"""Least number of different bytes among 32. Random bytes have fewer once in 10^10 draws."""
 TOKEN_CHARACTERS = 32
 DISTINCT_CHARACTERS = 8
-"""Fewest different digits of 32 random hexadecimal ones: fewer occur once in 10^6 draws."""
+"""Least number of different characters among 32. Random hexadecimal digits have fewer once in 10^6 draws."""
 PASSWORD_CHARACTERS = 12
 PASSWORD_SCORE = 4
-"""zxcvbn's highest: more than 10^10 guesses."""
+"""Least score of a password: the highest of zxcvbn, more than 10^10 guesses."""
 
 _KNOWN_KEYS = frozenset(
     {
@@ -31,7 +31,7 @@ _KNOWN_KEYS = frozenset(
 )
 """Published private keys."""
 _WORDS = re.compile("secret|example|change|passw|supabase|token|default|companon", re.IGNORECASE)
-"""Words of published examples, e.g. Supabase's `your-super-secret-jwt-token-with-at-least-32-characters-long`."""
+"""Words of published examples, such as Supabase's `your-super-secret-jwt-token-with-at-least-32-characters-long`."""
 
 
 def password(text: str) -> str | None:
@@ -41,20 +41,20 @@ def password(text: str) -> str | None:
     if len(text) < PASSWORD_CHARACTERS:
         return f"has a password that has fewer than {PASSWORD_CHARACTERS} characters"
     known = ["companon", "postgres", "redis", "rabbitmq", "supabase"]
-    return "has a password that is easily guessed" if strength(text, known) < PASSWORD_SCORE else None
+    return "has a password that is easy to guess" if strength(text, known) < PASSWORD_SCORE else None
 
 
 def token(text: str) -> str | None:
     """Return the fault of a secret text (bearer token or signing secret)."""
     if len(text) < TOKEN_CHARACTERS:
-        return f"has to have {TOKEN_CHARACTERS} characters or more"
+        return f"must have {TOKEN_CHARACTERS} characters or more"
     is_weak = len(set(text)) < DISTINCT_CHARACTERS or _is_repetition(text) or _is_guessed(text)
-    return "is known, or not drawn at random" if is_weak or _WORDS.search(text) else None
+    return "is published or not random" if is_weak or _WORDS.search(text) else None
 
 
 def _is_guessed(text: str) -> bool:
-    """Return whether a text is a sequence, a row of the keyboard or a phrase. A drawn secret has no spaces."""
-    from models.identity.passwords import strength  # as above
+    """Return whether a text is a sequence, a row of the keyboard or a phrase. A random secret has no spaces."""
+    from models.identity.passwords import strength  # imported here for the same reason
 
     return " " in text or strength(text, []) < PASSWORD_SCORE
 
@@ -64,9 +64,9 @@ def randomness(root: bytes) -> str | None:
     if len(root) < ROOT_BYTES:
         return f"has a secret of fewer than {ROOT_BYTES} bytes"
     printable = all(0x20 <= byte < 0x7F for byte in root)
-    steps = {(after - before) % 256 for before, after in pairwise(root)}  # few in a sequence
+    steps = {(after - before) % 256 for before, after in pairwise(root)}  # a sequence has few different steps
     if min(len(set(root)), len(steps)) < DISTINCT_BYTES or printable or _is_repetition(root):
-        return "has a secret that was not drawn at random"
+        return "has a secret that is not random"
     return None
 
 
@@ -84,7 +84,7 @@ def secret_keys(text: str) -> str | None:
     except ValueError:
         roots = []
     if not roots or not all(version.isascii() and version.isdecimal() for version in versions):
-        return "has to be version:base64url, newest first, separated by commas"
+        return "must be version:base64url, newest first, separated by commas"
     if len({int(version) for version in versions}) < len(versions):
         return "has one version twice"
     return _twice(roots) or next((fault for fault in map(randomness, roots) if fault), None)
@@ -97,7 +97,7 @@ def checkpoint_keys(text: str) -> str | None:
     try:
         seeds = [base64url.decode(item.strip()) for item in text.split(",")]
     except ValueError:
-        return "has to be base64url, separated by commas"
+        return "must be base64url, separated by commas"
     if any(len(seed) > ROOT_BYTES for seed in seeds):
         return f"has a key of more than {ROOT_BYTES} bytes"
     return _twice(seeds) or next((fault for fault in map(randomness, seeds) if fault), None)
@@ -110,12 +110,12 @@ def auth_jwks(text: str) -> str | None:
     try:
         keys: list[dict[str, Any]] = json.loads(text)["keys"]
         if not keys or any((key["kty"], key["crv"]) != ("EC", "P-256") for key in keys):
-            return "has to hold keys for ES256, and no others"
+            return "must hold keys for ES256 only"
         kids, private = [str(key["kid"]) for key in keys], [base64url.decode(key["d"]) for key in keys]
-        is_whole = all(map(_is_pair, keys, private))
+        is_consistent = all(map(_is_pair, keys, private))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return "has to be a set of private JWKs, each with a kid"
-    if not is_whole:
+        return "must be a set of private JWKs, each with a kid"
+    if not is_consistent:
         return "holds a key whose public half belongs to another key"
     if len(set(kids)) < len(kids):
         return "has one kid twice"
@@ -153,7 +153,7 @@ def materials(variable: str, text: str) -> set[bytes]:
 
 
 def _decoded(text: str) -> set[bytes]:
-    """Return the bytes that a base64url text stands for: a token may repeat a root secret in that form."""
+    """Return the bytes of a base64url text: a token may repeat a root secret in that form."""
     try:
         return {base64url.decode(text)}
     except ValueError:

@@ -1,4 +1,4 @@
-"""Settings that production compares: logins and secrets that have to differ, addresses that have to fit."""
+"""Check combinations of settings: logins and secrets must differ, addresses must match."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -31,15 +31,15 @@ def _shared_secrets(read: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for material in secrets.materials(variable, text):
             other = known.setdefault(material, variable)
             if other != variable and not _is_one_server(read, variable, other):
-                yield variable, f"has a secret of {other}: each purpose needs its own"
+                yield variable, f"has a secret of {other}: each purpose needs its own secret"
 
 
 def _is_one_server(read: Mapping[str, Any], variable: str, other: str) -> bool:
-    """Return whether limits and job ids are in one Redis."""
-    return {variable, other} == {"REDIS_URL", "BROKER_URL"} and _place(read[variable]) == _place(read[other])
+    """Return whether both variables name one Redis server, which has one password."""
+    return {variable, other} == {"REDIS_URL", "BROKER_URL"} and _server(read[variable]) == _server(read[other])
 
 
-def _place(text: str) -> tuple[str, str]:
+def _server(text: str) -> tuple[str, str]:
     parts = urlsplit(text)
     return parts.scheme, parts.netloc
 
