@@ -136,21 +136,21 @@ def faults(run, *arguments):
     return [(fault["chain"], fault["seq"]) for fault in report["faults"]]
 
 
-def test_a_trail_that_nobody_touched_is_whole(run, trail):
+def test_unchanged_trail_is_intact(run, trail):
     record(3)
 
     assert run("verify") == (0, "15 entries in 2 chains, 1 checkpoints: intact\n")
 
 
 @pytest.mark.parametrize("how", TAMPERED)
-def test_what_was_done_to_a_chain_is_found_where_it_was_done(run, trail, tamper, how):
+def test_manipulation_of_a_chain_is_reported_at_its_place(run, trail, tamper, how):
     statements, seq = TAMPERED[how]
     tamper(*statements)
 
     assert faults(run)[0] == (CHAIN, seq)
 
 
-def test_a_tail_that_was_cut_and_sealed_anew_is_found_by_the_checkpoint(run, trail, tamper):
+def test_tail_that_was_cut_and_sealed_again_is_reported(run, trail, tamper):
     tamper(
         TAMPERED["the tail's seals taken off"][0][0], HEAD.format(7), "delete from public.audit_logs where seq is null"
     )
@@ -159,7 +159,7 @@ def test_a_tail_that_was_cut_and_sealed_anew_is_found_by_the_checkpoint(run, tra
     assert faults(run)[0] == (CHAIN, 10)
 
 
-def test_without_a_checkpoint_it_is_said_what_can_not_be_found(run):
+def test_missing_checkpoints_are_noted(run):
     record(2)
 
     status, said = run("verify")
@@ -184,7 +184,7 @@ def offline(run, path, *arguments, **environment):
     return run("verify", path, "--checkpoints", folder / "checkpoints", *with_keys, *arguments, **environment)
 
 
-def test_an_export_is_verified_where_there_is_neither_database_nor_secret(run_alone, exported):
+def test_export_is_verified_without_database_and_secrets(run_alone, exported):
     nothing = {name: "" for name in os.environ if name.startswith("DATABASE_") or name in ("SECRET_KEYS", "AUTH_JWKS")}
 
     assert offline(run_alone, exported, **nothing) == (0, "12 entries in 2 chains, 1 checkpoints: intact\n")
@@ -232,7 +232,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("how", EDITS)
-def test_an_export_that_was_edited_is_found_out(run, exported, how):
+def test_edited_export_is_reported(run, exported, how):
     lines = exported.read_text().splitlines(keepends=True)
     EDITS[how](lines)
     exported.write_text("".join(lines))
@@ -243,7 +243,7 @@ def test_an_export_that_was_edited_is_found_out(run, exported, how):
     assert said.startswith("✗ ")
 
 
-def test_without_the_mac_keys_only_what_is_missing_is_found(run, exported):
+def test_verification_without_mac_keys_finds_missing_entries_only(run, exported):
     lines = exported.read_text().splitlines(keepends=True)
     change(lines, 3)
     exported.write_text("".join(lines))
@@ -255,7 +255,7 @@ def test_without_the_mac_keys_only_what_is_missing_is_found(run, exported):
 
 
 @pytest.mark.parametrize(("number", "how"), [(2, "changed"), (2, "removed"), (3, "removed")])
-def test_a_checkpoint_that_was_changed_or_removed_is_found(run, trail, tmp_path, number, how):
+def test_changed_or_removed_checkpoint_is_reported(run, trail, tmp_path, number, how):
     for _ in range(2):
         run("checkpoint")
     path = tmp_path / "checkpoints" / f"checkpoint-{number:010d}.json"
@@ -280,7 +280,7 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("what", STRANGE)
-def test_what_is_no_checkpoint_is_said_to_be_none(run, exported, what):
+def test_document_that_is_no_checkpoint_is_reported(run, exported, what):
     path = exported.parent / "checkpoints" / "checkpoint-0000000001.json"
     content = STRANGE[what](exported)
     path.chmod(0o644)
@@ -289,7 +289,7 @@ def test_what_is_no_checkpoint_is_said_to_be_none(run, exported, what):
     assert faults(run)[0] == ("checkpoints", 1)
 
 
-def test_another_key_s_checkpoints_are_none(run, run_alone, trail):
+def test_checkpoint_of_another_key_is_reported(run, run_alone, trail):
     assert faults(run) == []
 
     status, said = run_alone("verify", AUDIT_CHECKPOINT_KEYS="A" * 43)
@@ -297,7 +297,7 @@ def test_another_key_s_checkpoints_are_none(run, run_alone, trail):
     assert (status, "no public key" in said) == (1, True)
 
 
-def test_one_brand_s_export_is_whole_by_itself(run, trail, tmp_path):
+def test_export_of_one_brand_is_intact(run, trail, tmp_path):
     path = tmp_path / "brand.jsonl"
 
     assert run("export", path, "--brand", BRAND_ID)[0] == 0
@@ -305,5 +305,5 @@ def test_one_brand_s_export_is_whole_by_itself(run, trail, tmp_path):
     assert run("verify", path) == (0, "10 entries in 1 chains, 1 checkpoints: intact\n")
 
 
-def test_a_file_is_never_written_over(run, exported):
+def test_export_does_not_overwrite_a_file(run, exported):
     assert run("export", exported)[0] == 1

@@ -89,7 +89,7 @@ def held(brand_id):
         return [entry["seq"] for entry in chain.sealed_entries(brand_id)]
 
 
-def test_what_is_old_enough_goes_and_the_rest_is_whole_and_says_from_where(trail, prune, verify, folder):
+def test_expired_entries_are_deleted_and_the_rest_is_intact(trail, prune, verify, folder):
     prune()
 
     assert held(ACME) == [9, 10, 11, 12, 13]
@@ -104,7 +104,7 @@ def _taken(folder, number):
     return checkpoints.verify_document(store_at(f"file://{folder}").get(number), public)["at"][:19]
 
 
-def test_that_it_went_is_in_the_chain_that_it_went_from(trail, prune):
+def test_deletion_is_recorded_in_its_chain(trail, prune):
     prune()
 
     with transaction(context.for_system_job()):
@@ -117,7 +117,7 @@ def test_that_it_went_is_in_the_chain_that_it_went_from(trail, prune):
     }
 
 
-def test_nothing_goes_twice_and_nothing_where_nothing_is_old(trail, prune, folder):
+def test_second_run_deletes_nothing(trail, prune, folder):
     prune()
     stored = len(list(folder.iterdir()))
     prune()
@@ -126,13 +126,13 @@ def test_nothing_goes_twice_and_nothing_where_nothing_is_old(trail, prune, folde
     assert len(list(folder.iterdir())) == stored
 
 
-def test_with_0_years_everything_is_kept(trail, prune):
+def test_retention_of_0_years_keeps_all_entries(trail, prune):
     prune(years=0)
 
     assert held(ACME) == list(range(1, 13))
 
 
-def test_what_takes_more_than_one_run_is_finished_by_the_next(trail, prune, verify, monkeypatch):
+def test_more_entries_than_one_run_deletes_go_with_the_next(trail, prune, verify, monkeypatch):
     monkeypatch.setattr(retention, "MAX_PER_RUN", 3)
     monkeypatch.setattr(retention, "BATCH", 2)
 
@@ -142,7 +142,7 @@ def test_what_takes_more_than_one_run_is_finished_by_the_next(trail, prune, veri
     assert verify()[0] == []
 
 
-def test_a_chain_whose_entries_all_went_is_held_from_the_next_one(db_clean, superuser, folder, prune, verify):
+def test_chain_without_entries_starts_at_the_next_one(db_clean, superuser, folder, prune, verify):
     with superuser.cursor() as cursor:
         cursor.execute(OLD, (ACME, LONG_AGO, 3))
     seal(ACME)
@@ -152,7 +152,7 @@ def test_a_chain_whose_entries_all_went_is_held_from_the_next_one(db_clean, supe
     assert verify()[0] == []
 
 
-def test_what_could_not_be_stored_keeps_the_entries_here(trail, prune, folder, verify):
+def test_unstored_checkpoint_keeps_the_entries(trail, prune, folder, verify):
     shutil.move(folder, folder.with_name("kept"))
     folder.write_text("no folder")
     with pytest.raises(OSError, match="checkpoints"):
@@ -182,7 +182,7 @@ CUT = "delete from public.audit_logs where brand_id = %(brand)s and seq <= "
 
 
 @pytest.mark.parametrize(("before", "upto", "found"), [(True, 5, 1), (True, 8, 1), (False, 11, 9)])
-def test_whoever_cuts_more_off_the_front_is_found_out(trail, prune, verify, superuser, before, upto, found):
+def test_entries_cut_off_at_the_front_are_reported(trail, prune, verify, superuser, before, upto, found):
     if not before:
         prune()
     tamper(superuser, f"{CUT}{upto}")
@@ -190,7 +190,7 @@ def test_whoever_cuts_more_off_the_front_is_found_out(trail, prune, verify, supe
     assert verify()[0][0] == (f"brand {ACME}", found)
 
 
-def test_a_start_that_somebody_wrote_into_the_database_is_none(trail, prune, verify, superuser, folder):
+def test_start_that_was_written_into_the_database_is_ignored(trail, prune, verify, superuser, folder):
     forged = "insert into app.audit_starts select brand_id, seq, mac, 1 from public.audit_logs where seq = 10"
     tamper(superuser, forged, f"{CUT}10")
     maintenance.store_checkpoint(f"file://{folder}")  # which doesn't say so either
@@ -198,7 +198,7 @@ def test_a_start_that_somebody_wrote_into_the_database_is_none(trail, prune, ver
     assert verify()[0][0] == (f"brand {ACME}", 1)
 
 
-def test_entries_that_were_made_old_don_t_go(trail, prune, superuser, caplog):
+def test_entries_with_a_changed_time_are_not_deleted(trail, prune, superuser, caplog):
     tamper(superuser, "update public.audit_logs set timestamp = timestamp - interval '9 years' where seq = 10")
 
     with pytest.raises(maintenance.BrokenChain):
@@ -221,7 +221,7 @@ def half_pruned(trail, prune, monkeypatch):
             assert retention.delete_expired(ACME) == 3
 
 
-def test_while_entries_are_going_the_chain_is_whole_from_where_the_checkpoint_says(half_pruned, verify):
+def test_chain_is_intact_during_the_deletion(half_pruned, verify):
     assert held(ACME)[:6] == [4, 5, 6, 7, 8, 9]
 
     faults, notes = verify()
@@ -241,23 +241,21 @@ def test_while_entries_are_going_the_chain_is_whole_from_where_the_checkpoint_sa
     ],
     ids=["changed", "its seal changed", "removed", "the last removed", "inserted"],
 )
-def test_what_has_not_gone_yet_is_as_it_was_sealed(half_pruned, verify, superuser, statement, found):
+def test_changed_entry_before_the_start_is_reported(half_pruned, verify, superuser, statement, found):
     tamper(superuser, statement)
 
     assert verify()[0][0] == (f"brand {ACME}", found)
 
 
 @pytest.mark.parametrize("seq", [3, 8])
-def test_nobody_writes_history_where_it_has_been_dropped(trail, prune, verify, superuser, seq):
+def test_entry_written_before_the_start_is_reported(trail, prune, verify, superuser, seq):
     prune()
     tamper(superuser, f"{FORGED} values ('old.act', %(brand)s, {seq}, '', 1, now())")
 
     assert verify()[0] == [(f"brand {ACME}", seq)]
 
 
-def test_an_export_from_before_is_verified_whole_and_one_from_after_from_its_start(
-    trail, prune, verify, tmp_path, folder
-):
+def test_exports_from_before_and_after_a_deletion_are_intact(trail, prune, verify, tmp_path, folder):
     early, late = tmp_path / "early.jsonl", tmp_path / "late.jsonl"
     assert commands.main(["export", str(early), "--brand", str(ACME)]) == 0
     prune()
@@ -281,14 +279,14 @@ def test_an_export_from_before_is_verified_whole_and_one_from_after_from_its_sta
         "truncate app.audit_starts",
     ],
 )
-def test_nobody_lets_anything_go_that_no_stored_checkpoint_speaks_of(trail, prune, superuser, statement):
+def test_deletion_without_a_stored_checkpoint_is_refused(trail, prune, superuser, statement):
     if "update" in statement or "from app" in statement or "truncate" in statement:
         prune()
     with superuser.cursor() as cursor, pytest.raises(psycopg2.Error, match="audit_is_append_only"):
         cursor.execute(statement, {"brand": ACME})
 
 
-def test_not_even_a_vouched_start_lets_go_of_what_is_younger_than_a_year(trail, superuser, folder):
+def test_entry_younger_than_a_year_is_not_deleted(trail, superuser, folder):
     with transaction(context.for_sealer()):
         ends = retention.expired_ends(now(), {})
         retention.announce(ends, {}, now())
@@ -302,7 +300,7 @@ def test_not_even_a_vouched_start_lets_go_of_what_is_younger_than_a_year(trail, 
         cursor.execute("delete from public.audit_logs where brand_id = %s and seq = 12", (ACME,))
 
 
-def test_years_are_counted_in_days_that_are_never_too_few():
+def test_retention_counts_years_as_366_days():
     assert retention.cutoff(0) is None
     cutoff = retention.cutoff(7)
     assert cutoff is not None

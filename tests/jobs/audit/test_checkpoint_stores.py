@@ -123,7 +123,7 @@ def hangs_up(handler):
 
 
 @pytest.mark.parametrize("mood", [fails, hangs_up])
-def test_a_server_that_fails_is_asked_again(server, checkpoint, mood):
+def test_store_on_a_failing_server_is_retried(server, checkpoint, mood):
     kept, url = server
     kept.moods = [mood, lambda _: False, mood]  # one time before, and one time while it takes it
 
@@ -135,7 +135,7 @@ def test_a_server_that_fails_is_asked_again(server, checkpoint, mood):
         assert checkpoints.unstored() == []
 
 
-def test_a_server_that_does_not_answer_is_not_waited_for_for_ever(server, checkpoint, monkeypatch):
+def test_store_on_a_silent_server_times_out(server, checkpoint, monkeypatch):
     kept, url = server
     over = threading.Event()
     monkeypatch.setattr(base, "TIMEOUT", 0.5)
@@ -153,7 +153,7 @@ def test_a_server_that_does_not_answer_is_not_waited_for_for_ever(server, checkp
     assert len(kept.documents) >= 1
 
 
-def test_while_nothing_can_be_stored_the_alarm_is_raised(server, checkpoint, drain, monkeypatch, caplog):
+def test_overdue_checkpoint_is_logged_as_an_error(server, checkpoint, drain, monkeypatch, caplog):
     kept, url = server
     with transaction(writer(None)):
         trail.record("test.act")
@@ -172,7 +172,7 @@ def test_while_nothing_can_be_stored_the_alarm_is_raised(server, checkpoint, dra
 
 
 @pytest.mark.parametrize("is_deaf", [False, True], ids=["as it should", "and knows of no conditions"])
-def test_a_server_that_has_another_checkpoint_of_that_number_keeps_it(server, is_deaf):
+def test_store_with_another_checkpoint_keeps_it(server, is_deaf):
     kept, url = server
     store = store_at(url)
     store.put(1, '{"a":1}')
@@ -188,7 +188,7 @@ def test_a_server_that_has_another_checkpoint_of_that_number_keeps_it(server, is
     assert list(store.numbers()) == [1]
 
 
-def test_of_two_who_write_at_once_one_is_told(server):
+def test_one_of_two_concurrent_writers_gets_a_conflict(server):
     kept, url = server
 
     def somebody_else_is_faster(handler):
@@ -203,7 +203,7 @@ def test_of_two_who_write_at_once_one_is_told(server):
     assert kept.documents == {f"/audit/{NAME}": b"theirs\n"}
 
 
-def test_a_store_that_leads_elsewhere_is_not_followed(server):
+def test_redirect_of_a_store_is_not_followed(server):
     kept, url = server
     kept.moods = [lambda handler: answer(handler, 307)]
 
@@ -224,7 +224,7 @@ def endless(handler):
         handler.wfile.write(b"x" * 65_536)
 
 
-def test_server_that_accepts_and_keeps_nothing_fails(server, checkpoint):
+def test_store_that_keeps_nothing_fails(server, checkpoint):
     kept, url = server
     kept.moods = [lambda _: False, accepts] * 20
 
@@ -235,7 +235,7 @@ def test_server_that_accepts_and_keeps_nothing_fails(server, checkpoint):
         assert checkpoints.unstored() != []
 
 
-def test_server_that_keeps_another_document_fails(server):
+def test_store_that_keeps_another_document_fails(server):
     kept, url = server
 
     def keeps_another(handler):
@@ -293,7 +293,7 @@ def hard_linked(path, folder):
     ],
     ids=["link", "hard link", "dangling link", "pipe", "folder"],
 )
-def test_folder_with_other_file_than_regular_one_refuses(tmp_path, obstacle):
+def test_folder_refuses_files_that_are_not_regular(tmp_path, obstacle):
     folder = tmp_path / "store"
     folder.mkdir()
     target = obstacle(folder / NAME, tmp_path)
@@ -308,7 +308,7 @@ def test_folder_with_other_file_than_regular_one_refuses(tmp_path, obstacle):
             store_at(f"file://{folder}").get(1)
 
 
-def test_folder_is_readable_by_its_owner_alone(tmp_path):
+def test_folder_is_readable_by_its_owner_only(tmp_path):
     store_at(f"file://{tmp_path / 'store'}").put(1, "ours")
 
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "store", tmp_path / "store" / NAME)]
@@ -389,7 +389,7 @@ def bucket(client, s3):
 KEY = f"companon/{NAME}"
 
 
-def test_a_bucket_takes_a_checkpoint_once_and_never_another_in_its_place(bucket):
+def test_bucket_stores_a_checkpoint_once(bucket):
     store, _ = bucket
     assert store.get(1) is None
     store.put(2, "two")
@@ -402,7 +402,7 @@ def test_a_bucket_takes_a_checkpoint_once_and_never_another_in_its_place(bucket)
     assert (store.get(1), list(store.numbers())) == ("one", [1, 2])
 
 
-def test_of_two_who_write_into_a_bucket_at_once_one_is_told(bucket, client, monkeypatch):
+def test_one_of_two_concurrent_writers_to_a_bucket_gets_a_conflict(bucket, client, monkeypatch):
     store, name = bucket
     client.put_object(Bucket=name, Key=KEY, Body=b"theirs\n")
     get, answers = store.get, [None]
@@ -414,7 +414,7 @@ def test_of_two_who_write_into_a_bucket_at_once_one_is_told(bucket, client, monk
     assert store.get(1) == "theirs"
 
 
-def test_what_is_written_over_or_deleted_in_a_bucket_is_there_all_the_same(bucket, client):
+def test_overwritten_or_deleted_object_keeps_its_first_version(bucket, client):
     store, name = bucket
     store.put(1, "one")
     (version,) = client.list_object_versions(Bucket=name)["Versions"]
@@ -428,7 +428,7 @@ def test_what_is_written_over_or_deleted_in_a_bucket_is_there_all_the_same(bucke
     assert (store.get(1), list(store.numbers())) == ("one", [1])
 
 
-def test_what_has_no_bucket_yet_is_stored_once_there_is_one(bucket, client, checkpoint, s3):
+def test_checkpoint_without_a_bucket_is_stored_later(bucket, client, checkpoint, s3):
     store, name = bucket
     missing = f"s3://missing-{name}?endpoint={s3}&region=us-east-1"
     checkpoint(missing)
@@ -442,7 +442,7 @@ def test_what_has_no_bucket_yet_is_stored_once_there_is_one(bucket, client, chec
 
 
 @pytest.mark.parametrize("change", ["no credentials", "nobody there", "no such bucket"])
-def test_a_bucket_that_can_not_be_used_is_a_store_that_fails(bucket, s3, monkeypatch, change, tmp_path):
+def test_unusable_bucket_fails(bucket, s3, monkeypatch, change, tmp_path):
     if change == "no credentials":
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
@@ -457,6 +457,6 @@ def test_a_bucket_that_can_not_be_used_is_a_store_that_fails(bucket, s3, monkeyp
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3:///prefix", "s3://bucket?lock=1", "ftp://host/x"])
-def test_what_names_no_store_is_said(url):
+def test_url_of_no_store_is_refused(url):
     with pytest.raises(ValueError, match=r"bucket|store"):
         store_at(url)

@@ -30,7 +30,7 @@ def trail(brand_id):
         return chain.sealed_entries(brand_id), chain.get_head_for_update(brand_id or chain.PLATFORM)
 
 
-def test_sealer_seals_every_tenant_that_has_entries(db_clean):
+def test_sealer_seals_the_entries_of_every_tenant(db_clean):
     tenants = [new_id(), None, new_id(), new_id()]
     for tenant in tenants:
         record(tenant, times=2)
@@ -43,7 +43,7 @@ def test_sealer_seals_every_tenant_that_has_entries(db_clean):
         assert chain.verify(entries, head=head) is None
 
 
-def test_sealer_takes_a_long_trail_in_batches(db_clean, monkeypatch):
+def test_sealer_seals_many_entries_in_batches(db_clean, monkeypatch):
     monkeypatch.setattr(chain, "BATCH", 2)
     monkeypatch.setattr(chain, "seal", partial(chain.seal, limit=2))
     brand_id, sealer = new_id(), Sealer()
@@ -56,7 +56,7 @@ def test_sealer_takes_a_long_trail_in_batches(db_clean, monkeypatch):
     assert chain.verify(entries, head=head) is None
 
 
-def test_chain_held_by_another_sealer_is_left_to_it(db_clean):
+def test_locked_chain_is_left_to_its_sealer(db_clean):
     brand_id = new_id()
     record(brand_id)
     seal(brand_id)
@@ -73,7 +73,7 @@ def test_chain_held_by_another_sealer_is_left_to_it(db_clean):
     assert seal_beside() == 1
 
 
-def test_chain_that_can_not_be_sealed_keeps_no_other_from_it(db_clean, monkeypatch, caplog):
+def test_failing_chain_does_not_block_the_others(db_clean, monkeypatch, caplog):
     broken, whole = sorted([new_id(), new_id()])
     record(broken)
     record(whole)
@@ -93,7 +93,7 @@ def test_chain_that_can_not_be_sealed_keeps_no_other_from_it(db_clean, monkeypat
     assert [said.args for said in caplog.records] == [(broken,)]
 
 
-def test_upkeep_that_fails_is_tried_again_in_a_minute(monkeypatch, caplog):
+def test_failed_maintenance_is_retried_after_a_minute(monkeypatch, caplog):
     asked = []
 
     def fail(*_):
@@ -115,7 +115,7 @@ def sweep():
         enqueue("audit.sweep")
 
 
-def test_the_sweep_raises_the_alarm_about_what_lies_unsealed(drain, monkeypatch, caplog):
+def test_sweep_logs_overdue_entries(drain, monkeypatch, caplog):
     brand_id = new_id()
     record(brand_id)
     record(None)
@@ -128,7 +128,7 @@ def test_the_sweep_raises_the_alarm_about_what_lies_unsealed(drain, monkeypatch,
     assert {said.args[0] for said in caplog.records} == {brand_id, "the platform"}
 
 
-def test_the_sweep_is_quiet_about_what_has_just_been_written(drain, caplog):
+def test_sweep_does_not_log_new_entries(drain, caplog):
     record(new_id())
     sweep()
 
@@ -156,7 +156,7 @@ def opened(store, number):
     return checkpoints.verify_document(store.get(number), checkpoints.public_keys(checkpoints.public_key_set()))
 
 
-def test_a_checkpoint_says_what_every_chains_head_is(checkpoint, store):
+def test_checkpoint_contains_the_heads_of_all_chains(checkpoint, store):
     tenants = [new_id(), new_id(), None]
     for tenant in tenants:
         record(tenant, times=2)
@@ -172,7 +172,7 @@ def test_a_checkpoint_says_what_every_chains_head_is(checkpoint, store):
     assert (said["number"], said["previous"], said["unsealed"]) == (1, None, 1)
 
 
-def test_each_checkpoint_names_the_one_before_by_its_hash(checkpoint, store):
+def test_checkpoint_names_the_one_before_by_its_hash(checkpoint, store):
     for _ in range(3):
         checkpoint()
 
@@ -181,7 +181,7 @@ def test_each_checkpoint_names_the_one_before_by_its_hash(checkpoint, store):
         assert opened(store, number)["previous"] == checkpoints.digest(store.get(number - 1)).hex()
 
 
-def test_what_could_not_be_stored_is_stored_by_the_next(checkpoint, store, monkeypatch, tmp_path):
+def test_unstored_checkpoint_is_stored_with_the_next(checkpoint, store, monkeypatch, tmp_path):
     blocked = tmp_path / "checkpoints"
     blocked.write_text("no folder")
     with pytest.raises(OSError):
@@ -195,13 +195,13 @@ def test_what_could_not_be_stored_is_stored_by_the_next(checkpoint, store, monke
     assert list(store.numbers()) == [1, 2]
 
 
-def test_a_checkpoint_is_not_made_twice_by_an_upkeep_that_is_tried_again(db_clean):
+def test_retried_maintenance_creates_no_second_checkpoint(db_clean):
     with transaction(context.for_sealer()):
         assert checkpoints.create() is not None
         assert checkpoints.create() is None
 
 
-def test_a_folder_takes_a_checkpoint_once_and_never_another_in_its_place(tmp_path):
+def test_folder_stores_a_checkpoint_once(tmp_path):
     store = store_at(f"file://{tmp_path}")
     store.put(1, '{"a":1}')
     store.put(1, '{"a":1}')
@@ -213,15 +213,7 @@ def test_a_folder_takes_a_checkpoint_once_and_never_another_in_its_place(tmp_pat
     assert (tmp_path / "checkpoint-0000000001.json").stat().st_mode & 0o222 == 0
 
 
-def test_what_a_power_cut_left_half_written_is_completed(tmp_path):
-    (tmp_path / "checkpoint-0000000001.json").write_text('{"a"')
-
-    store_at(f"file://{tmp_path}").put(1, '{"a":1}')
-
-    assert store_at(f"file://{tmp_path}").get(1) == '{"a":1}'
-
-
-def test_a_database_that_was_set_back_can_not_write_over_what_is_stored(checkpoint, store, superuser):
+def test_database_that_was_set_back_gets_a_conflict(checkpoint, store, superuser):
     checkpoint()
     with superuser.cursor() as cursor:
         cursor.execute("alter table app.audit_checkpoints disable trigger all")
@@ -236,7 +228,7 @@ def test_a_database_that_was_set_back_can_not_write_over_what_is_stored(checkpoi
 
 
 @pytest.mark.parametrize("change", ["number", "chains", "signature", "key", "spelling"])
-def test_a_changed_checkpoint_is_found(db_clean, change):
+def test_changed_checkpoint_is_refused(db_clean, change):
     public = checkpoints.public_keys(checkpoints.public_key_set())
     document = checkpoints.sign({"number": 1, "chains": []})
     said = json.loads(document)

@@ -38,7 +38,7 @@ def _unsealed():
         return value("SELECT count(*) FROM public.audit_logs WHERE seq IS NULL")
 
 
-def test_seal_process_works_through_lost_connections_until_sigterm(process, superuser, tmp_path):
+def test_seal_process_survives_lost_connections_until_sigterm(process, superuser, tmp_path):
     record_and_await_seal()
     until(lambda: list((tmp_path / "checkpoints").glob("*.json")))
     with superuser.cursor() as cursor:
@@ -53,5 +53,5 @@ def test_seal_process_works_through_lost_connections_until_sigterm(process, supe
     assert process.wait(30) == 0
 
 
-def test_sealer_looks_more_than_once_a_second():
+def test_sealer_polls_more_than_once_a_second():
     assert seal.POLL_INTERVAL < 1.0

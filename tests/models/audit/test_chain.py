@@ -48,7 +48,7 @@ def chain_of(found):
 
 
 @given(entries)
-def test_a_sealed_chain_verifies(found):
+def test_sealed_chain_verifies(found):
     chain = chain_of(found)
 
     assert [entry["seq"] for entry in chain] == list(range(1, len(found) + 1))
@@ -57,7 +57,7 @@ def test_a_sealed_chain_verifies(found):
 
 
 @given(entries, st.data())
-def test_a_change_in_any_column_is_found_where_it_is(found, data):
+def test_changed_column_breaks_the_chain_at_its_entry(found, data):
     chain = chain_of(found)
     broken = data.draw(st.integers(0, len(chain) - 1))
     column = data.draw(st.sampled_from(sorted(chain[broken])))
@@ -76,7 +76,7 @@ def test_a_change_in_any_column_is_found_where_it_is(found, data):
 
 
 @given(entries.filter(lambda found: len(found) > 1), st.data())
-def test_an_entry_that_is_taken_out_is_missed(found, data):
+def test_removed_entry_breaks_the_chain(found, data):
     chain = chain_of(found)
     gone = data.draw(st.integers(0, len(chain) - 1))
     head = Head(len(chain), chain[-1]["mac"])
@@ -85,7 +85,7 @@ def test_an_entry_that_is_taken_out_is_missed(found, data):
 
 
 @given(entries.filter(lambda found: len(found) > 1), st.randoms(use_true_random=False))
-def test_another_order_is_found(found, shuffler: random.Random):
+def test_reordered_entries_break_the_chain(found, shuffler: random.Random):
     chain = chain_of(found)
     other = list(chain)
     shuffler.shuffle(other)
@@ -97,14 +97,14 @@ def test_another_order_is_found(found, shuffler: random.Random):
 
 
 @given(entries)
-def test_entries_of_another_chain_with_our_numbers_are_found(found):
+def test_entries_of_another_chain_break_the_chain(found):
     ours = chain_of([{"id": UUID(int=1), "details": {}}])
     theirs = link(found, Head(1, b"another chain's mac"), AT)
 
     assert verify([*ours, *theirs]) == 2
 
 
-def test_what_was_sealed_under_an_older_key_still_verifies(monkeypatch):
+def test_chain_with_an_older_key_verifies(monkeypatch):
     monkeypatch.setattr("models.core.keys._roots", lambda: {1: b"1" * 32})
     first = chain_of([{"id": UUID(int=1)}])
     monkeypatch.setattr("models.core.keys._roots", lambda: {2: b"2" * 32, 1: b"1" * 32})
@@ -115,14 +115,14 @@ def test_what_was_sealed_under_an_older_key_still_verifies(monkeypatch):
 
 
 @given(documents)
-def test_the_canonical_form_is_json_and_independent_of_the_order_of_keys(document):
+def test_canonical_form_does_not_depend_on_the_order_of_keys(document):
     text = canonical(document)
 
     assert json.loads(text, parse_float=Decimal, parse_int=Decimal) == document
     assert canonical(json.loads(text, parse_float=Decimal, parse_int=Decimal)) == text
 
 
-def test_the_canonical_form_is_that_of_rfc_8785():
+def test_canonical_form_is_that_of_rfc_8785():
     # The strings and the order of keys are those of the RFC's examples in sections 3.2.2 and 3.2.3.
     names = {"\u20ac": 1, "\r": 2, "\ufb33": 3, "1": 4, "\U0001f600": 5, "\x80": 6, "\u00f6": 7}
 
@@ -130,14 +130,14 @@ def test_the_canonical_form_is_that_of_rfc_8785():
     assert [pair[1] for pair in json.loads(canonical(names), object_pairs_hook=list)] == [2, 4, 6, 7, 1, 5, 3]
 
 
-def test_numbers_keep_every_digit():
+def test_canonical_form_of_numbers_keeps_every_digit():
     assert canonical(Decimal("0.1000000000000000055511151231257827")) == "0.1000000000000000055511151231257827"
     assert canonical(Decimal("1E+30")) == "1" + "0" * 30
     with pytest.raises(TypeError):
         canonical({"lat": 40.4})
 
 
-def test_a_moment_has_one_form_in_every_time_zone():
+def test_canonical_form_of_a_time_does_not_depend_on_its_zone():
     elsewhere = AT.astimezone(timezone(timedelta(hours=-5)))
 
     assert canonical(elsewhere) == canonical(AT) == '"2026-11-22T12:00:00.000005+00:00"'
@@ -164,7 +164,7 @@ def head_of(brand_id):
 
 
 @pytest.mark.parametrize("tenant", [new_id(), None], ids=["a brand", "the platform"])
-def test_what_was_recorded_is_sealed_in_its_order_and_verifies(db_clean, tenant):
+def test_recorded_entries_are_sealed_in_order_and_verify(db_clean, tenant):
     for number in range(5):
         record(tenant, number=number, share=0.1, text='ñ€\u2028"')
 
@@ -193,7 +193,7 @@ def test_entries_with_random_ids_are_sealed_in_order_of_time(db_clean, superuser
     assert [entry["id"] for entry in trail(tenant)] == ids
 
 
-def test_each_tenant_has_a_chain_of_its_own(db_clean):
+def test_each_tenant_has_its_own_chain(db_clean):
     here, there = new_id(), new_id()
     for tenant in (here, there, here, None):
         record(tenant)
@@ -205,7 +205,7 @@ def test_each_tenant_has_a_chain_of_its_own(db_clean):
     assert verify(trail(there), head=head_of(here)) == 2
 
 
-def test_an_entry_that_commits_late_comes_next(db_clean, monkeypatch):
+def test_entry_that_commits_late_is_sealed_next(db_clean, monkeypatch):
     brand_id = new_id()
     with transaction(writer(brand_id)):
         with monkeypatch.context() as patched:
@@ -223,7 +223,7 @@ def test_an_entry_that_commits_late_comes_next(db_clean, monkeypatch):
     assert verify(entries, head=head_of(brand_id)) is None
 
 
-def test_many_sealers_make_one_chain_without_gaps(db_clean):
+def test_concurrent_sealers_make_one_chain_without_gaps(db_clean):
     brand_id = new_id()
 
     def record_and_seal(number):
@@ -239,7 +239,7 @@ def test_many_sealers_make_one_chain_without_gaps(db_clean):
     assert verify(entries, head=head_of(brand_id)) is None
 
 
-def test_a_seal_that_is_rolled_back_leaves_no_gap(db_clean):
+def test_rolled_back_seal_leaves_no_gap(db_clean):
     brand_id = new_id()
     record(brand_id)
 
@@ -278,7 +278,7 @@ TAMPERED = {
 }
 
 
-def test_every_column_of_an_entry_is_covered(query):
+def test_mac_covers_every_column(query):
     columns = "select attname from pg_attribute where attrelid = 'public.audit_logs'::regclass and attnum > 0"
 
     # seq and brand_id decide which entries are read, and in which order.
@@ -286,7 +286,7 @@ def test_every_column_of_an_entry_is_covered(query):
 
 
 @pytest.mark.parametrize("column", TAMPERED)
-def test_whoever_changes_a_column_in_the_database_is_found_out(db_clean, superuser, column):
+def test_column_changed_in_the_database_breaks_the_chain(db_clean, superuser, column):
     brand_id = new_id()
     for _ in range(3):
         record(brand_id, share=0.1)
@@ -302,7 +302,7 @@ def test_whoever_changes_a_column_in_the_database_is_found_out(db_clean, superus
     assert verify(trail(brand_id), head=head_of(brand_id)) == 2
 
 
-def test_who_waits_too_long_for_a_seal_is_noticed(db_clean):
+def test_tenant_with_overdue_entries_is_reported(db_clean):
     brand_id = new_id()
     record(brand_id)
     record(None)

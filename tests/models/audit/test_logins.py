@@ -71,12 +71,12 @@ def test_worker_login_changes_nothing_of_the_trail(trail, statement):
 
 
 @pytest.mark.parametrize("role", ["app_sealer", "app_admin", "app_audit_definer", "app_audit_owner", "app_definer"])
-def test_worker_login_takes_no_role_that_may(trail, role):
+def test_worker_login_can_not_take_a_sealing_role(trail, role):
     with pytest.raises(peewee.ProgrammingError, match="permission denied"), transaction(Identity("worker", role)):
         execute("SELECT 1")
 
 
-def test_no_role_but_the_definer_updates_seals_or_heads(database, superuser):
+def test_only_the_definer_role_updates_seals_and_heads(database, superuser):
     with superuser.cursor() as cursor:
         cursor.execute(
             """
@@ -103,7 +103,7 @@ def test_worker_login_writes_no_entry_of_a_person_or_of_another_brand(db_clean, 
         record_as(Identity("worker", role, FORGED), brand_id=OTHER)
 
 
-def test_brand_job_is_recorded_as_a_job_whatever_it_claims(db_clean):
+def test_brand_job_is_recorded_as_a_job_despite_its_claims(db_clean):
     record_as(Identity("worker", "app_job", FORGED), brand_id=OTHER)
 
     with transaction(context.for_system_job()):
@@ -134,7 +134,7 @@ def test_running_job_of_a_fan_is_recorded_as_a_job(running, superuser):
     assert entry == {"brand_id": None, "user_id": None, "job_id": running, "actor_role": "app_fan"}
 
 
-def test_running_job_writes_into_the_chain_of_its_brand_alone(running):
+def test_running_job_writes_into_the_chain_of_its_brand_only(running):
     record_as(context.for_brand_job(BRAND_ID, running))
     record_as(context.for_system_job(running), brand_id=BRAND_ID)
     for identity in (context.for_brand_job(OTHER, running), context.for_fan_job(ADMIN, running)):
@@ -186,7 +186,7 @@ def test_seal_that_does_not_follow_the_head_is_refused(trail, how):
         assert seals.get_head_for_update(BRAND_ID) == seals.Head(2, MAC)
 
 
-def test_checkpoint_counts_as_stored_only_when_it_is_next(trail):
+def test_checkpoint_out_of_order_is_not_marked_as_stored(trail):
     with transaction(context.for_sealer()):
         for _ in range(2):
             checkpoints.create(min_age=checkpoints.MIN_INTERVAL * 0)
@@ -206,7 +206,7 @@ def test_checkpoint_counts_as_stored_only_when_it_is_next(trail):
 
 
 @pytest.mark.parametrize("change", [{"number": 2}, {"previous": "00"}, {"chains": None}, {"chains": 7}, {"starts": 7}])
-def test_checkpoint_that_does_not_say_what_the_chains_are_is_refused(trail, change):
+def test_checkpoint_that_differs_from_the_chains_is_refused(trail, change):
     forged = {"chain": str(BRAND_ID), "seq": change.get("chains", change.get("starts")), "mac": "00"}
     said = {"number": 1, "previous": None, "chains": [], "starts": []} | {
         name: [forged] if part == 7 else part for name, part in change.items()
@@ -216,6 +216,6 @@ def test_checkpoint_that_does_not_say_what_the_chains_are_is_refused(trail, chan
         execute("SELECT app.add_checkpoint(1, now(), %s)", (seals.canonical(said),))
 
 
-def test_chain_begins_after_no_entry_that_it_does_not_have(trail):
+def test_chain_start_after_an_unknown_entry_is_refused(trail):
     with refused("audit_start_invalid"), transaction(context.for_sealer()):
         retention.begin_chain_after(BRAND_ID, seals.Head(7, MAC), 1)

@@ -98,7 +98,7 @@ def test_chain_with_erased_values_verifies_as_erased(person, superuser, is_seale
     assert erase(superuser, person) == 0
 
 
-def test_erasing_a_person_spares_values_of_others(db_clean, superuser):
+def test_erasure_of_a_person_keeps_values_of_others(db_clean, superuser):
     admin, fan, invitation = new_id(), new_id(), new_id()
     member = writer(BRAND_ID)
     context.set_request_info(REQUEST)
@@ -144,7 +144,7 @@ def test_changed_value_is_found_by_verification(person, superuser, monkeypatch, 
     assert [fault["seq"] for fault in json.loads(said.pop())["faults"]] == [1]
 
 
-def test_export_carries_values_and_tells_erased_ones(person, superuser, monkeypatch, tmp_path):
+def test_export_has_personal_values_and_counts_erased_ones(person, superuser, monkeypatch, tmp_path):
     monkeypatch.setattr(
         commands, "settings", replace(settings, audit_checkpoint_url=f"file://{tmp_path / 'checkpoints'}")
     )

@@ -48,7 +48,9 @@ def trail(db_clean):
 
 @pytest.mark.parametrize("posing", ["origin", "replica"])
 @pytest.mark.parametrize("statement", FORBIDDEN)
-def test_not_even_a_superuser_changes_the_trail_in_passing(trail, superuser, always_triggers, statement, posing):
+def test_superuser_can_not_change_an_entry_without_disabling_triggers(
+    trail, superuser, always_triggers, statement, posing
+):
     with superuser.cursor() as cursor:
         cursor.execute(f"set session_replication_role = {posing}")
         try:
@@ -58,7 +60,7 @@ def test_not_even_a_superuser_changes_the_trail_in_passing(trail, superuser, alw
             cursor.execute("set session_replication_role = origin")
 
 
-def test_the_trail_belongs_to_a_role_that_nobody_is_and_that_may_change_nothing(database, superuser):
+def test_trail_belongs_to_a_role_without_members_and_rights(database, superuser):
     with superuser.cursor() as cursor:
         cursor.execute(
             """select distinct c.relowner::regrole::text from pg_class c
@@ -76,7 +78,7 @@ def test_the_trail_belongs_to_a_role_that_nobody_is_and_that_may_change_nothing(
         assert cursor.fetchall() == []
 
 
-def test_the_role_that_runs_migrations_can_not_switch_the_triggers_off(database, superuser):
+def test_migrating_role_can_not_disable_the_triggers(database, superuser):
     with superuser.cursor() as cursor:
         cursor.execute("create role migrating nosuperuser createrole bypassrls")
         try:
@@ -105,7 +107,7 @@ def entries():
         return value("SELECT count(*) FROM public.audit_logs")
 
 
-def test_an_entry_is_there_with_its_act_and_not_without_it(db_clean):
+def test_entry_commits_and_rolls_back_with_its_act(db_clean):
     with pytest.raises(RuntimeError), transaction(BRAND):
         record_and_break()
     assert entries() == 0
@@ -115,7 +117,7 @@ def test_an_entry_is_there_with_its_act_and_not_without_it(db_clean):
     assert entries() == 1
 
 
-def test_a_part_of_a_transaction_takes_its_entries_with_it_when_it_is_rolled_back(db_clean):
+def test_rolled_back_savepoint_takes_its_entries_with_it(db_clean):
     with transaction(BRAND):
         audit.record("kept.act")
         with pytest.raises(RuntimeError), db.atomic():
@@ -127,7 +129,7 @@ def test_a_part_of_a_transaction_takes_its_entries_with_it_when_it_is_rolled_bac
         assert value("SELECT array_agg(action ORDER BY timestamp) FROM public.audit_logs") == ["kept.act", "kept.too"]
 
 
-def test_an_entry_that_can_not_be_written_takes_its_act_with_it(db_clean):
+def test_failed_entry_rolls_back_its_act(db_clean):
     def act():
         with transaction(context.for_sealer()):
             chain.get_head_for_update(new_id())
@@ -143,7 +145,7 @@ def test_an_entry_that_can_not_be_written_takes_its_act_with_it(db_clean):
 @pytest.mark.parametrize(
     "details", ["[" * 1000 + "]" * 1000, '"' + "x" * 5_000_000 + '"'], ids=["nested without end", "without measure"]
 )
-def test_what_the_sealer_would_break_on_is_no_entry(db_clean, details):
+def test_details_that_can_not_be_sealed_are_refused(db_clean, details):
     with pytest.raises(peewee.IntegrityError, match="audit_logs_details_bounded"), transaction(BRAND):
         value(
             "select app.record_audit(%s, 'x.y', null, null, null, %s, 'ok', null, null, '', '', '')",
@@ -151,7 +153,7 @@ def test_what_the_sealer_would_break_on_is_no_entry(db_clean, details):
         )
 
 
-def test_an_entry_goes_to_the_server_in_one_message_with_the_commit(db_clean, monkeypatch):
+def test_entry_is_sent_in_one_message_with_the_commit(db_clean, monkeypatch):
     sent = []
     send = db._send
     monkeypatch.setattr(db, "_send", lambda sql, params: (sent.append(sql), send(sql, params))[1])
@@ -165,7 +167,7 @@ def test_an_entry_goes_to_the_server_in_one_message_with_the_commit(db_clean, mo
     assert (sent[1].count("app.record_audit"), sent[1].endswith("; COMMIT")) == (2, True)
 
 
-def test_a_brand_writes_into_its_own_trail_whatever_it_says(db_clean):
+def test_member_writes_into_the_own_chain_only(db_clean):
     other = new_id()
 
     with transaction(BRAND):

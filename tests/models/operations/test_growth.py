@@ -14,7 +14,7 @@ DROPPED = {"app.job_history"}
 """Tables whose partitions are dropped as a whole."""
 
 
-def test_every_table_has_a_rule_for_its_growth(query: Query) -> None:
+def test_growth_page_has_every_table(query: Query) -> None:
     found = query(
         "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where n.nspname in ('app', 'public') and c.relkind in ('r', 'p') and not c.relispartition"
@@ -24,14 +24,14 @@ def test_every_table_has_a_rule_for_its_growth(query: Query) -> None:
     assert {name for (name,) in found} == set(RULES)
 
 
-def test_every_job_that_bounds_a_table_is_scheduled() -> None:
+def test_jobs_of_the_growth_page_are_scheduled() -> None:
     named = {rule.strip("`") for rule in RULES.values() if rule.startswith("`")}
 
     assert named
     assert named <= {schedule.do for schedule in SCHEDULES}
 
 
-def test_every_table_that_something_bounds_is_deleted_from() -> None:
+def test_bounded_tables_are_deleted_from() -> None:
     sources = [*(ROOT / "models").rglob("*.sql"), *(ROOT / "models").rglob("*.py")]
     deleted = re.findall(
         r"delete from ([a-z_]+[.][a-z_]+)", " ".join(source.read_text() for source in sources), re.IGNORECASE

@@ -34,13 +34,13 @@ def fails():
     raise ConnectionRefusedError("host=db.internal password=hunter2")
 
 
-def test_alive_looks_at_nothing(serve):
+def test_liveness_checks_no_dependency(serve):
     answer = serve({}).get("/healthz")
 
     assert (answer.status_code, answer.json) == (200, {"status": "ok"})
 
 
-def test_ready_when_everything_answers(check):
+def test_readiness_with_all_dependencies_is_ok(check):
     answer = check({"a": works}, {"b": works})
 
     assert answer.status_code == 200
@@ -48,27 +48,27 @@ def test_ready_when_everything_answers(check):
     assert answer.json["checks"]["b"]["detail"] == "answers"
 
 
-def test_not_ready_without_what_is_required(check):
+def test_readiness_without_a_required_dependency_is_503(check):
     answer = check({"a": fails, "b": works})
 
     assert (answer.status_code, answer.json["status"]) == (503, "unavailable")
     assert [answer.json["checks"][name]["ok"] for name in "ab"] == [False, True]
 
 
-def test_degraded_without_what_is_only_wanted(check):
+def test_readiness_without_an_optional_dependency_is_degraded(check):
     answer = check({"a": works}, {"b": fails})
 
     assert (answer.status_code, answer.json["status"]) == (200, "degraded")
 
 
-def test_the_answer_does_not_tell_everybody_how_it_failed(check):
+def test_readiness_hides_details_of_a_failure(check):
     answer = check({"a": fails})
 
     assert answer.json["checks"]["a"]["detail"] == "ConnectionRefusedError"
     assert "hunter2" not in answer.text
 
 
-def test_a_check_that_hangs_fails_in_time_and_so_does_the_next_without_waiting(serve, monkeypatch):
+def test_hanging_check_fails_in_time_and_is_not_started_again(serve, monkeypatch):
     monkeypatch.setattr(health, "TIMEOUT", 0.1)
     door, entered = threading.Event(), []
 
@@ -88,7 +88,7 @@ def test_a_check_that_hangs_fails_in_time_and_so_does_the_next_without_waiting(s
 
 
 @pytest.mark.parametrize("seconds", [0.0, 3600.0])
-def test_readiness_asked_by_many_at_once_is_one_check_and_no_refusal(serve, monkeypatch, seconds):
+def test_concurrent_readiness_requests_share_one_check(serve, monkeypatch, seconds):
     monkeypatch.setattr(health, "SHARED_SECONDS", seconds)
     running, most, count = [], [], itertools.count()
 
@@ -107,14 +107,14 @@ def test_readiness_asked_by_many_at_once_is_one_check_and_no_refusal(serve, monk
     assert len(most) == 1 or not seconds
 
 
-def test_readiness_is_checked_again_once_the_answer_is_old(serve):
+def test_readiness_is_checked_again_after_a_second(serve):
     answers = iter(["answers", "answers again"])
     api = serve({"/checked": health.Ready({"a": lambda: next(answers)}, {})})
 
     assert [api.get("/checked").json["checks"]["a"]["detail"] for _ in range(2)] == ["answers", "answers again"]
 
 
-def test_caller_that_goes_away_does_not_end_the_check_of_the_others():
+def test_disconnected_caller_does_not_end_a_shared_check():
     async def main():
         begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -139,7 +139,7 @@ def ready(**changes):
         return api.get("/readyz")
 
 
-def test_a_complete_installation_is_ready(database):
+def test_complete_installation_is_ready(database):
     answer = ready()
 
     assert (answer.status_code, answer.json["status"]) == (200, "ok"), answer.text
@@ -147,7 +147,7 @@ def test_a_complete_installation_is_ready(database):
     assert answer.json["checks"]["migrations"]["detail"] == "at head"
 
 
-def test_without_redis_it_goes_on_and_says_so(database):
+def test_installation_without_redis_is_degraded(database):
     answer = ready(redis_url="unix:///nonexistent/redis.sock?db=0")
 
     assert (answer.status_code, answer.json["status"]) == (200, "degraded")
@@ -155,14 +155,14 @@ def test_without_redis_it_goes_on_and_says_so(database):
 
 
 @pytest.mark.parametrize(("reached", "status"), [(True, "ok"), (False, "degraded")])
-def test_a_broker_beside_redis_is_looked_at_too(database, redis_url, reached, status):
+def test_separate_broker_is_checked(database, redis_url, reached, status):
     answer = ready(broker_url=redis_url if reached else "amqp://127.0.0.1:1/")
 
     assert (answer.status_code, answer.json["status"]) == (200, status)
     assert answer.json["checks"]["broker"]["ok"] == reached
 
 
-def test_a_database_that_is_older_than_this_release_is_not_ready(database, monkeypatch):
+def test_database_older_than_the_release_is_not_ready(database, monkeypatch):
     monkeypatch.setattr(health, "_versions", lambda: frozenset({"29991231235959"}))
 
     answer = ready()

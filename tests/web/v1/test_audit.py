@@ -36,7 +36,7 @@ def anna(member):
     return member("Brand Admin")
 
 
-def test_an_entry_says_who_did_what_to_which_record_and_from_where(client, anna):
+def test_entry_has_actor_action_record_and_address(client, anna):
     thing = new_id()
     context.set_request_info(context.RequestInfo("request-1", "", "", "192.0.2.7", "Phone/1"))
     record(anna, table="things", record_id=thing, before={"name": "a"}, after={"name": "b"}, reason="because")
@@ -52,7 +52,7 @@ def test_an_entry_says_who_did_what_to_which_record_and_from_where(client, anna)
     assert (entry["request_id"], entry["address"], entry["user_agent"]) == ("request-1", "192.0.2.7", "Phone/1")
 
 
-def test_every_filter_finds_what_it_names_and_nothing_else(client, anna, member):
+def test_each_filter_finds_its_entries_only(client, anna, member):
     other = member("Campaign Manager")
     record(anna, "thing.change", table="things", record_key="k1")
     record(other, "other.change", table="others", outcome="failed")
@@ -69,7 +69,7 @@ def test_every_filter_finds_what_it_names_and_nothing_else(client, anna, member)
     assert found(action="thing.chang") == []
 
 
-def test_pages_go_through_all_of_it_newest_first(client, anna):
+def test_pages_contain_all_entries_newest_first(client, anna):
     for number in range(5):
         record(anna, record_key=str(number))
 
@@ -85,7 +85,7 @@ def test_pages_go_through_all_of_it_newest_first(client, anna):
     assert seen == ["4", "3", "2", "1", "0"]
 
 
-def test_what_comes_in_and_is_sealed_meanwhile_moves_no_page(client, anna):
+def test_new_and_newly_sealed_entries_move_no_page(client, anna):
     for number in range(6):
         record(anna, record_key=str(number))
 
@@ -105,7 +105,7 @@ def test_what_comes_in_and_is_sealed_meanwhile_moves_no_page(client, anna):
     assert [entry["target"]["record_key"] for entry in newest][:4] == ["later"] * 3 + ["5"]
 
 
-def test_who_saw_somebody_is_found_by_what_lists_have_shown(client, anna, member):
+def test_filter_by_record_finds_lists_that_showed_it(client, anna, member):
     seen = member("Creator")
     client.get(f"/api/v1/brands/{anna.brand_id}/members", token=anna.token)
     client.get(f"/api/v1/brands/{anna.brand_id}/members/{seen.user_id}", token=anna.token)
@@ -123,7 +123,7 @@ def test_who_saw_somebody_is_found_by_what_lists_have_shown(client, anna, member
     assert [entry["action"] for entry in found].count("member.list") == 1
 
 
-def test_a_page_shows_whom_it_shows_and_not_who_comes_next(client, anna, member):
+def test_entry_of_a_page_has_the_shown_people_only(client, anna, member):
     member("Creator")
     page = client.get(f"/api/v1/brands/{anna.brand_id}/members", token=anna.token, params={"limit": 1}).json
 
@@ -132,7 +132,7 @@ def test_a_page_shows_whom_it_shows_and_not_who_comes_next(client, anna, member)
     assert entry["details"]["shown"] == [page["items"][0]["id"]]
 
 
-def test_who_changed_what_from_what_to_what_is_found_by_the_field(client, anna, campaign):
+def test_filter_by_field_finds_its_changes(client, anna, campaign):
     made = campaign(launched=False)
     path, version = f"/api/v1/campaigns/{made.id}", {}
     for name, cap in (("Summer", None), ("Winter", None), ("Winter", 500)):
@@ -153,7 +153,7 @@ def test_who_changed_what_from_what_to_what_is_found_by_the_field(client, anna, 
 CAP = {"config.scan_limit.total.count": 500, "config.scan_limit.total.window": "day"}
 
 
-def test_what_happened_in_one_session_or_from_one_address_is_found(client, anna, sign_in_again):
+def test_filter_by_session_or_address_finds_its_entries(client, anna, sign_in_again):
     other = sign_in_again(anna)
     context.set_request_info(context.RequestInfo("request-2", "", "", "192.0.2.9", ""))
     record(other, record_key="other", outcome="refused", reason="forbidden")
@@ -168,7 +168,7 @@ def test_what_happened_in_one_session_or_from_one_address_is_found(client, anna,
     assert keys(request_id="request-2") == ["other"]
 
 
-def test_a_cursor_is_of_the_filters_that_it_was_made_for(client, anna):
+def test_cursor_of_other_filters_is_refused(client, anna):
     for _ in range(2):
         record(anna)
     cursor = client.get(LOGS, token=anna.token, params={"action": "thing.*", "limit": 1}).json["next_cursor"]
@@ -176,7 +176,7 @@ def test_a_cursor_is_of_the_filters_that_it_was_made_for(client, anna):
     assert client.get(LOGS, token=anna.token, params={"cursor": cursor}).status_code == 422
 
 
-def test_a_brand_admin_sees_the_own_brands_trail_and_a_system_admin_everybodys(client, anna, member, make_brand, admin):
+def test_brand_admin_reads_the_own_trail_and_system_admin_all(client, anna, member, make_brand, admin):
     other = make_brand("Other")
     bob = member("Brand Admin", other)
     record(anna, "of.acme")
@@ -190,7 +190,7 @@ def test_a_brand_admin_sees_the_own_brands_trail_and_a_system_admin_everybodys(c
     assert actions(search(client, admin, action="of.*", brand_id=str(other["id"]))) == ["of.other"]
 
 
-def test_one_entry_of_the_own_brand_can_be_read_and_no_other(client, anna, member, make_brand):
+def test_entry_of_another_brand_is_not_found(client, anna, member, make_brand):
     bob = member("Brand Admin", make_brand("Other"))
     record(anna)
     (entry,) = search(client, anna, action="thing.*")
@@ -200,7 +200,7 @@ def test_one_entry_of_the_own_brand_can_be_read_and_no_other(client, anna, membe
 
 
 @pytest.mark.parametrize("role", ["Campaign Manager", "Creator"])
-def test_others_may_not_read_it_and_that_they_tried_is_in_it(client, anna, member, role):
+def test_refused_reader_of_the_trail_is_recorded(client, anna, member, role):
     refused = member(role)
 
     assert client.get(LOGS, token=refused.token).status_code == 403
@@ -213,14 +213,14 @@ def test_others_may_not_read_it_and_that_they_tried_is_in_it(client, anna, membe
     )
 
 
-def test_who_reads_it_is_in_it_with_what_they_looked_for(client, anna):
+def test_reader_of_the_trail_is_recorded_with_the_filters(client, anna):
     search(client, anna, action="thing.*", outcome="ok")
 
     (entry,) = search(client, anna, action="audit.read")
     assert entry["details"]["after"] == {"action": "thing.*", "outcome": "ok", "limit": 25}
 
 
-def test_an_export_has_everything_that_matches_however_many_pages_that_takes(client, anna, monkeypatch):
+def test_export_contains_all_pages(client, anna, monkeypatch):
     monkeypatch.setattr(resource, "EXPORT_PAGE", 2)
     for number in range(5):
         record(anna, record_key=str(number), after={"text": 'ñ€"\n,'})
@@ -259,12 +259,12 @@ def test_head_of_an_export_records_no_export(client, anna, form):
     assert search(client, anna, action="audit.export") == []
 
 
-def test_an_export_of_nothing_is_one(client, anna):
+def test_export_without_entries_is_valid(client, anna):
     assert client.get(f"{LOGS}/export.json", token=anna.token, params={"action": "no.such"}).json == []
     assert client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "no.such"}).text.count("\n") == 1
 
 
-def test_an_export_is_in_the_trail_and_asks_for_recent_authentication(client, anna, superuser):
+def test_export_is_recorded_and_needs_recent_authentication(client, anna, superuser):
     assert client.get(f"{LOGS}/export.csv", token=anna.token).status_code == 200
     with superuser.cursor() as cursor:
         cursor.execute("update app.sessions set created_at = created_at - interval '1 hour'")
@@ -287,7 +287,7 @@ FORMULAS += ["\u200b=1", "\ufeff=1", "\u3000\u2060＝1", "\u3164@SUM(1)", "\ufe0
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_what_a_spreadsheet_would_run_is_only_text(client, anna, text):
+def test_formula_in_a_cell_is_only_text(client, anna, text):
     record(anna, record_key=text, reason=text)
 
     told = client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "thing.*"})
@@ -297,7 +297,7 @@ def test_what_a_spreadsheet_would_run_is_only_text(client, anna, text):
     assert _cell(-1) == "-1"
 
 
-def test_an_export_ends_with_the_session_that_asked_for_it(client, anna, monkeypatch, superuser):
+def test_export_ends_with_its_session(client, anna, monkeypatch, superuser):
     monkeypatch.setattr(resource, "EXPORT_PAGE", 1)
     for _ in range(3):
         record(anna)
