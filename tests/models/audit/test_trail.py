@@ -48,7 +48,7 @@ def trail(db_clean):
 
 @pytest.mark.parametrize("posing", ["origin", "replica"])
 @pytest.mark.parametrize("statement", FORBIDDEN)
-def test_superuser_can_not_change_an_entry_without_disabling_triggers(
+def test_superuser_can_not_change_entries_with_triggers(
     trail, superuser, always_triggers, statement, posing
 ):
     with superuser.cursor() as cursor:
