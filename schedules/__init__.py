@@ -1,1 +1,1 @@
-"""Time: the table of recurring jobs, and the clock that enqueues them."""
+"""The table of recurring jobs, and the clock that enqueues them."""

@@ -1,7 +1,7 @@
-"""The clock: APScheduler wakes it, the ledger decides. `python -m schedules.clock` is the process.
+"""The clock: enqueues the jobs of schedules when they are due. `python -m schedules.clock` is the process.
 
-An occurrence is one row keyed by (schedule, due time), so any number of clocks may run. Each tick enqueues whatever
-the schedule's catch-up policy says is missing, so a tick that failed or was slept through is made up by the next.
+An occurrence is one row keyed by (schedule, due time), so several clocks may run. Each tick enqueues the occurrences
+that are missing by the schedule's catch-up policy, so the next tick makes up for one that failed or was late.
 """
 
 import logging
@@ -21,13 +21,13 @@ from schedules.table import SCHEDULES
 
 log = logging.getLogger(__name__)
 
-BEAT = "clock.beat"
+HEARTBEAT = "clock.beat"
 COUNTS = "clock.counts"
-"""APScheduler's own jobs beside those of the table: what happens too often to be an occurrence that is kept."""
+"""Jobs of APScheduler that are too frequent for stored occurrences."""
 
 
-def propose(ledger: Ledger, schedule: Schedule, moment: datetime) -> int:
-    """Enqueue what is missing of a schedule at `moment`; how many occurrences that was."""
+def enqueue_missing(ledger: Ledger, schedule: Schedule, moment: datetime) -> int:
+    """Enqueue the occurrences of a schedule that are missing at `moment`. Return their number."""
     enqueued = 0
     for due_at in schedule.missed(ledger.last_occurrence(schedule.do), moment):
         enqueued += ledger.enqueue_occurrence(schedule.do, due_at, new_id(), schedule.do)
@@ -37,23 +37,23 @@ def propose(ledger: Ledger, schedule: Schedule, moment: datetime) -> int:
 
 
 def tick(ledger: Ledger, schedule: Schedule) -> None:
-    """Propose what is due now. A database that is gone is no reason to stop: the next tick makes up for it."""
+    """Enqueue the missing occurrences now. If the database is out of reach, the next tick does."""
     try:
-        propose(ledger, schedule, datetime.now(UTC))
+        enqueue_missing(ledger, schedule, datetime.now(UTC))
     except LedgerUnavailable as error:
         log.warning("%s was not enqueued: %s", schedule.do, error)
 
 
 def beat(heartbeat: Heartbeat) -> None:
-    """Show that this clock is going."""
+    """Record a heartbeat of this clock."""
     try:
         heartbeat.beat()
     except LedgerUnavailable as error:
-        log.warning("no sign of life could be given: %s", error)
+        log.warning("the heartbeat was not recorded: %s", error)
 
 
 def count(ledger: Ledger) -> None:
-    """Have the jobs counted, for whoever reads the measures."""
+    """Refresh the counts of jobs for the metrics."""
     try:
         ledger.count_jobs()
     except LedgerUnavailable as error:
@@ -61,19 +61,19 @@ def count(ledger: Ledger) -> None:
 
 
 def make_scheduler(ledger: Ledger) -> BackgroundScheduler:
-    """APScheduler with one job for each row of the table."""
+    """Return an APScheduler with one job for each row of the table."""
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True})
     for schedule in SCHEDULES:
         scheduler.add_job(tick, schedule.trigger(), args=[ledger, schedule], id=schedule.do)
-    scheduler.add_job(beat, "interval", seconds=EVERY, args=[Heartbeat("clock", ledger)], id=BEAT)
-    # On a connection of its own: where many jobs wait it takes a while, and ticks don't.
+    scheduler.add_job(beat, "interval", seconds=EVERY, args=[Heartbeat("clock", ledger)], id=HEARTBEAT)
+    # On a connection of its own: counting many waiting jobs is slow and would delay ticks.
     every = metrics.COUNT_INTERVAL.total_seconds()
     scheduler.add_job(count, "interval", seconds=every, args=[Ledger()], id=COUNTS)
     return scheduler
 
 
 def run(ledger: Ledger, stopping: threading.Event) -> None:
-    """Propose what was due while no clock ran, and then each occurrence when it is due, until `stopping` is set."""
+    """Enqueue occurrences that were due while no clock ran, then each when it is due, until `stopping` is set."""
     for schedule in SCHEDULES:
         if stopping.is_set():
             return
@@ -85,7 +85,7 @@ def run(ledger: Ledger, stopping: threading.Event) -> None:
 
 
 def main() -> None:
-    """The `clock` process."""
+    """Run the `clock` process."""
     run(Ledger(), process.begin("clock"))
 
 

@@ -14,15 +14,17 @@ CatchUp = Literal["none", "last", "all"]
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 TOLERANCE = timedelta(minutes=1)
-"""How late an occurrence may start that is not to be caught up."""
+"""Maximum delay of an occurrence that is not caught up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule(ABC):
     """A recurring job.
 
-    `do` names the job. `catch_up` says what becomes of the occurrences that passed while no clock ran: `none` of them
-    runs, the `last` one, or `all` in order. `late_means` says what it costs when it does not run.
+    Attributes:
+        do: actor name.
+        catch_up: occurrences to run that passed while no clock ran: `none`, the `last` one, or `all` in order.
+        late_means: consequence of a delay, for operators.
     """
 
     do: str
@@ -37,18 +39,18 @@ class Schedule(ABC):
     @property
     @abstractmethod
     def first(self) -> datetime:
-        """Some occurrence, from which all others are counted."""
+        """An occurrence in the past, from which all others are counted."""
 
     @abstractmethod
     def trigger(self) -> BaseTrigger:
-        """The same times for APScheduler."""
+        """Return a trigger of APScheduler with the same times."""
 
     def previous(self, moment: datetime) -> datetime:
-        """The newest occurrence that is due at `moment`."""
+        """Return the newest occurrence that is due at `moment`."""
         return self.first + (moment - self.first) // self.period * self.period
 
     def missed(self, last: datetime | None, moment: datetime) -> Iterator[datetime]:
-        """The occurrences to enqueue at `moment`, oldest first, when `last` was the newest that has been."""
+        """Yield the occurrences to enqueue at `moment`, oldest first. `last` is the newest enqueued one."""
         newest = self.previous(moment)
         if last is not None and last >= newest:
             return
@@ -65,7 +67,7 @@ class Schedule(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Every(Schedule):
-    """At a fixed interval, the same moments for every clock."""
+    """A fixed interval, at the same moments for every clock."""
 
     hours: int = 0
     minutes: int = 0
@@ -78,11 +80,11 @@ class Every(Schedule):
 
     @property
     def first(self) -> datetime:
-        """The start of a year that lies behind us."""
+        """The start of a past year."""
         return _EPOCH
 
     def trigger(self) -> BaseTrigger:
-        """An interval that starts at the same moment everywhere."""
+        """Return an interval trigger with a fixed start."""
         return IntervalTrigger(seconds=int(self.period.total_seconds()), start_date=_EPOCH, timezone=UTC)
 
 
@@ -99,9 +101,9 @@ class Daily(Schedule):
 
     @property
     def first(self) -> datetime:
-        """That time on a day that lies behind us."""
+        """The time of day, on a past day."""
         return datetime.combine(_EPOCH.date(), time.fromisoformat(self.at), UTC)
 
     def trigger(self) -> BaseTrigger:
-        """That time, every day."""
+        """Return a trigger for that time every day."""
         return CronTrigger(hour=self.first.hour, minute=self.first.minute, timezone=UTC)

@@ -12,7 +12,7 @@ import pytest
 from psycopg2.extensions import connection
 
 from jobs.engine.ledger import Ledger
-from schedules.clock import BEAT, COUNTS, make_scheduler, propose, run
+from schedules.clock import COUNTS, HEARTBEAT, enqueue_missing, make_scheduler, run
 from schedules.kinds import Every
 from schedules.table import SCHEDULES
 from scripts.devstack.environment import ROOT
@@ -29,9 +29,9 @@ def occurrences(superuser: connection) -> int:
 
 
 def test_an_occurrence_is_enqueued_once(ledger: Ledger, superuser: connection) -> None:
-    assert propose(ledger, HOURLY, NOON) == 1
-    assert propose(ledger, HOURLY, NOON + timedelta(minutes=59)) == 0
-    assert propose(ledger, HOURLY, NOON + timedelta(hours=1)) == 1
+    assert enqueue_missing(ledger, HOURLY, NOON) == 1
+    assert enqueue_missing(ledger, HOURLY, NOON + timedelta(minutes=59)) == 0
+    assert enqueue_missing(ledger, HOURLY, NOON + timedelta(hours=1)) == 1
     assert occurrences(superuser) == 2
 
 
@@ -74,7 +74,7 @@ def test_two_clocks_are_as_good_as_one(ledger: Ledger, superuser: connection) ->
 
     def run(own: Ledger) -> None:
         for hour in range(30):
-            propose(own, HOURLY, NOON + timedelta(hours=hour))
+            enqueue_missing(own, HOURLY, NOON + timedelta(hours=hour))
         own.close()
 
     threads = [threading.Thread(target=run, args=[own]) for own in ledgers]
@@ -89,7 +89,7 @@ def test_two_clocks_are_as_good_as_one(ledger: Ledger, superuser: connection) ->
 def test_every_row_of_the_table_is_a_job_of_the_scheduler(ledger: Ledger) -> None:
     planned = {job.id: job for job in make_scheduler(ledger).get_jobs()}
 
-    assert set(planned) == {schedule.do for schedule in SCHEDULES} | {BEAT, COUNTS}
+    assert set(planned) == {schedule.do for schedule in SCHEDULES} | {HEARTBEAT, COUNTS}
 
 
 def test_apscheduler_fires_when_the_table_says_that_something_is_due(ledger: Ledger) -> None:

@@ -64,7 +64,7 @@ def test_list_shows_what_died_of_what_and_what_is_paused(replay, bury, ledger):
 
     said = replay("jobs", "list").splitlines()
 
-    assert said[0].split() == ["letters", "job", "died", "of", "where", "brands", "first", "last", "group"]
+    assert said[0].split() == ["count", "actor", "error", "place", "brands", "first", "last", "group"]
     assert "test.one" in said[1]
     assert "VendorError: the printer burns" in said[1]
     assert said[1].split()[0] == "3"
@@ -125,7 +125,7 @@ def test_run_says_what_it_would_do_and_asks_first(replay, bury):
     done = replay("jobs", "run", "--actor", "test.one", "--rate", "2", answers=["y"])
 
     assert "… and 2 more" in refused
-    assert "7 would be replayed, 2 a second: 4 s" in refused
+    assert "7 would be replayed, 2 per second: 4 s" in refused
     assert refused.endswith("Nothing was replayed\n")
     assert "7 dead letters" in still_there
     assert "7 wait again; the last is due at" in done
@@ -162,7 +162,7 @@ def test_run_goes_on_until_all_batches_are_done_and_names_what_stays_dead(replay
     said = replay("jobs", "run", "--group", group, "--yes")
 
     assert "4 wait again" in said
-    assert f"{second} stays dead: job {first} has its key" in said
+    assert f"{second} stays dead: job {first} has its unique key" in said
     assert "2 dead letters in 2 groups" in replay("jobs", "list")
 
 
@@ -170,7 +170,7 @@ def test_run_with_nobody_there_needs_a_yes(client, admin, bury):
     id = bury("test.one")
     given = options.parser().parse_args(["jobs", "run", str(id)])
 
-    with pytest.raises(SetupError, match="say --yes"):
+    with pytest.raises(SetupError, match="pass --yes"):
         main.perform(given, InProcess(client, admin.token))
 
 
@@ -179,7 +179,7 @@ def test_a_job_is_cancelled_and_a_queue_paused_and_resumed(replay, ledger):
 
     assert "cancelled" in replay("jobs", "cancel", str(waiting()))
     assert replay("jobs", "pause", "mail", "--queue", "--reason", "because").count("is paused") == 2
-    assert replay("jobs", "resume", "mail", "--queue").count("goes on") == 2
+    assert replay("jobs", "resume", "mail", "--queue").count("continues") == 2
 
 
 def test_what_the_api_refuses_is_said(replay):
@@ -203,7 +203,7 @@ def test_a_trail_is_a_tree_of_what_a_request_set_off(replay, bury, superuser):
         ["test.dead", "dead"],
     ]
     assert said[3].endswith("VendorError: no paper")
-    assert replay("trail", "request-2") == "No job is known of request-2\n"
+    assert replay("trail", "request-2") == "No job belongs to request-2\n"
 
 
 def test_columns_are_as_wide_as_they_have_to_be():
@@ -327,7 +327,7 @@ def test_a_local_admin_s_password_goes_nowhere_else(opened, monkeypatch):
 
 
 def test_without_a_system_it_says_what_is_missing(opened):
-    with pytest.raises(SetupError, match="say where one does with --api"), opened():
+    with pytest.raises(SetupError, match="pass --api"), opened():
         pass
 
 

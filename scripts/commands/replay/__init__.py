@@ -1,1 +1,1 @@
-"""`./scripts/replay`: what a system admin does about jobs, over the API and so under their own name."""
+"""`./scripts/replay`: control of jobs by a system admin, over the API and so under their own name."""

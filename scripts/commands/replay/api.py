@@ -1,4 +1,4 @@
-"""The API as a patient client speaks it: what may be repeated is, until there is an answer."""
+"""An API client that repeats a request until it is answered."""
 
 import http.client
 import json
@@ -12,12 +12,12 @@ from scripts.devstack.progress import SetupError
 TIMEOUT = 30.0
 """Seconds to wait for one answer."""
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before each further try."""
-NOT_NOW = frozenset({429, 502, 503, 504})
+"""Seconds before each further attempt."""
+RETRY_STATUSES = frozenset({429, 502, 503, 504})
 
 
 class Refused(SetupError):
-    """The API said no; its text is why."""
+    """The API refused the request. The message has the reason."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -25,36 +25,36 @@ class Refused(SetupError):
 
 
 class Api(Protocol):
-    """What the commands ask."""
+    """The interface that the commands use."""
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        """The JSON that is answered.
+        """Send a request and return the decoded JSON response.
 
         Raises:
-            Refused: no.
+            Refused: the status is 400 or higher.
         """
 
 
 class HttpApi:
-    """The API at a URL, as the person whose token it is."""
+    """The API at a URL, with an access token."""
 
     def __init__(self, base: str, token: str = "") -> None:
         url = urlsplit(base)
         if url.scheme not in ("http", "https") or not url.hostname:
-            raise SetupError(f"--api is http://… or https://…, not {base!r}")
+            raise SetupError(f"--api must be http://… or https://…, not {base!r}")
         self.base, self.token = base.rstrip("/"), token
         kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(url.hostname, url.port, timeout=TIMEOUT)
         self._prefix = url.path.rstrip("/")
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        """See `Api`. A POST carries a key, so that a repeated one happens once."""
-        asked = {name: value for name, value in query.items() if value is not None}
-        target = self._prefix + quote(path) + ("?" + urlencode(asked) if asked else "")
+        """Send a request. An Idempotency-Key makes a repeated POST take effect once."""
+        given = {name: value for name, value in query.items() if value is not None}
+        target = self._prefix + quote(path) + ("?" + urlencode(given) if given else "")
         payload = None if body is None else json.dumps(body).encode()
         status, text = self._until_answered(method, target, payload, self._headers(payload))
         if status >= 400:
-            raise Refused(status, _why(status, text, f"{method} {path}"))
+            raise Refused(status, _reason(status, text, f"{method} {path}"))
         return json.loads(text) if text else None
 
     def _headers(self, payload: bytes | None) -> dict[str, str]:
@@ -74,7 +74,7 @@ class HttpApi:
                 self._connection.request(method, target, payload, headers)
                 answer = self._connection.getresponse()
                 status, text = answer.status, answer.read().decode()
-                if status not in NOT_NOW or pause is None:
+                if status not in RETRY_STATUSES or pause is None:
                     return status, text
                 problem = f"{status} {text[:200]}"
             except (OSError, http.client.HTTPException) as error:
@@ -85,11 +85,11 @@ class HttpApi:
         raise SetupError(f"{self.base} does not answer: {problem}")
 
 
-def _why(status: int, text: str, what: str) -> str:
+def _reason(status: int, text: str, what: str) -> str:
     try:
         problem = json.loads(text)
         errors = "; ".join(f"{error['field']}: {error['reason']}" for error in problem.get("errors", []))
-        said = errors or problem.get("detail") or problem["title"]
+        reason = errors or problem.get("detail") or problem["title"]
     except (ValueError, KeyError, TypeError, AttributeError):
-        said = text[:300]
-    return f"{what}: {status} {said}"
+        reason = text[:300]
+    return f"{what}: {status} {reason}"

@@ -1,4 +1,4 @@
-"""Dead letters at the terminal: what there is, one of them, and their replay."""
+"""Commands for dead letters: list, show and run (replay)."""
 
 import argparse
 import json
@@ -10,15 +10,15 @@ from scripts.commands.replay.api import Api, Refused
 from scripts.commands.replay.tables import cell, print_json, print_lines, table, when
 from scripts.devstack.progress import SetupError
 
-LETTERS = "/api/v1/dead-jobs"
+DEAD_JOBS = "/api/v1/dead-jobs"
 PAGE = 100
 
-Said = tuple[Any, Iterator[str]]
+Output = tuple[Any, Iterator[str]]
 
 
-def found(given: argparse.Namespace, api: Api) -> Said:
-    """`list`: the groups, and what is paused."""
-    groups = _all(api, f"{LETTERS}/groups", **_conditions(given))
+def list_groups(given: argparse.Namespace, api: Api) -> Output:
+    """`list`: the groups of dead letters, and the paused actors."""
+    groups = _all(api, f"{DEAD_JOBS}/groups", **_conditions(given))
     paused = [actor for actor in api.call("GET", "/api/v1/actors")["items"] if actor["paused"]]
     return {"groups": groups, "paused": paused}, _group_lines(groups, paused)
 
@@ -41,7 +41,7 @@ def _conditions(given: argparse.Namespace) -> dict[str, Any]:
 
 def _group_lines(groups: list[dict[str, Any]], paused: list[dict[str, Any]]) -> Iterator[str]:
     if groups:
-        names = ("letters", "job", "died of", "where", "brands", "first", "last", "group")
+        names = ("count", "actor", "error", "place", "brands", "first", "last", "group")
         yield from table(names, (_group_row(group) for group in groups))
     count = sum(group["count"] for group in groups)
     yield f"{count:,} dead letter{'' if count == 1 else 's'} in {len(groups):,} group{'' if len(groups) == 1 else 's'}"
@@ -53,20 +53,20 @@ def _group_lines(groups: list[dict[str, Any]], paused: list[dict[str, Any]]) -> 
 
 
 def _group_row(group: dict[str, Any]) -> tuple[Any, ...]:
-    error = group["error"]
-    died_of = f"{error['kind']}: {error['message']}"
-    where = error["where"][-1] if error["where"] else ""
+    cause = group["error"]
+    error = f"{cause['kind']}: {cause['message']}"
+    place = cause["where"][-1] if cause["where"] else ""
     times = (when(group["first_at"]), when(group["last_at"]))
-    return (group["count"], group["actor"], died_of, where, group["brands"], *times, group["fingerprint"])
+    return (group["count"], group["actor"], error, place, group["brands"], *times, group["fingerprint"])
 
 
-def show(given: argparse.Namespace, api: Api) -> Said:
-    """`show`: a job, dead or not, or the letters of a group."""
+def show(given: argparse.Namespace, api: Api) -> Output:
+    """`show`: a job, dead or not, or the dead letters of a group."""
     if not _is_id(given.id):
-        letters = _all(api, LETTERS, fingerprint=given.id)
-        return letters, _letter_lines(letters)
+        dead_letters = _all(api, DEAD_JOBS, fingerprint=given.id)
+        return dead_letters, _dead_letter_lines(dead_letters)
     try:
-        job = api.call("GET", f"{LETTERS}/{given.id}")
+        job = api.call("GET", f"{DEAD_JOBS}/{given.id}")
     except Refused as refused:
         if refused.status != 404:
             raise
@@ -89,28 +89,28 @@ def _fields(job: dict[str, Any]) -> Iterator[str]:
             yield f"{name.ljust(width)}  {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
 
 
-def _letter_lines(letters: list[dict[str, Any]]) -> Iterator[str]:
-    names = ("died at", "job", "id", "brand", "about", "tries", "died of")
-    yield from table(names, (_letter_row(letter) for letter in letters))
+def _dead_letter_lines(dead_letters: list[dict[str, Any]]) -> Iterator[str]:
+    names = ("died at", "actor", "id", "brand", "subject", "attempts", "error")
+    yield from table(names, (_dead_letter_row(job) for job in dead_letters))
 
 
-def _letter_row(letter: dict[str, Any]) -> tuple[Any, ...]:
-    about = f"{letter['subject_type'] or ''} {letter['subject_id'] or ''}"
-    died_of = f"{letter['error']['kind']}: {letter['error']['message']}"
-    at = when(letter["died_at"])
-    return (at, letter["actor"], letter["id"], letter["brand_id"], about, letter["attempts"], died_of)
+def _dead_letter_row(job: dict[str, Any]) -> tuple[Any, ...]:
+    about = f"{job['subject_type'] or ''} {job['subject_id'] or ''}"
+    error = f"{job['error']['kind']}: {job['error']['message']}"
+    at = when(job["died_at"])
+    return (at, job["actor"], job["id"], job["brand_id"], about, job["attempts"], error)
 
 
 def run(given: argparse.Namespace, api: Api, ask: Callable[[str], str] | None) -> int:
-    """`run`: say what would be done, and after a yes do it, batch by batch; the exit status.
+    """`run`: show the expected result, ask for confirmation, and replay in batches. Return the exit status.
 
     Raises:
-        SetupError: nobody is there who could say yes, and nobody did in advance.
+        SetupError: there is neither a terminal to ask at nor `--yes`.
     """
     asked = {"ids": given.ids or None, "fingerprint": given.group, **_conditions(given)}
     asked |= {"args": given.args, "rate": given.rate}
     body = {name: value for name, value in asked.items() if value is not None}
-    forecast = api.call("POST", f"{LETTERS}/replay", body | {"dry_run": True})
+    forecast = api.call("POST", f"{DEAD_JOBS}/replay", body | {"dry_run": True})
     if not given.json:
         print_lines("\n".join(_forecast_lines(forecast, given.rate)))
     if given.dry_run or not forecast["matching"]:
@@ -119,7 +119,7 @@ def run(given: argparse.Namespace, api: Api, ask: Callable[[str], str] | None) -
         return 0
     if not given.yes:
         if ask is None:
-            raise SetupError("Nothing was replayed: say --yes, or answer at a terminal")
+            raise SetupError("Nothing was replayed: pass --yes, or confirm at a terminal")
         if ask("Replay? [y/N] ").strip().lower() not in ("y", "yes"):
             print_lines("Nothing was replayed")
             return 1
@@ -131,23 +131,23 @@ def _forecast_lines(forecast: dict[str, Any], rate: float | None) -> Iterator[st
     if not forecast["matching"]:
         yield "No dead letter matches"
         return
-    yield from _letter_lines(forecast["sample"])
+    yield from _dead_letter_lines(forecast["sample"])
     count = forecast["matching"]
     more = count - len(forecast["sample"])
     if more > 0:
         yield f"… and {more:,} more"
-    pace = f", {rate:g} a second: {(count - forecast['blocked']) / rate:,.0f} s" if rate else ", all at once"
-    yield f"{count - forecast['blocked']:,} would be replayed{pace}"
+    rate_text = f", {rate:g} per second: {(count - forecast['blocked']) / rate:,.0f} s" if rate else ", all at once"
+    yield f"{count - forecast['blocked']:,} would be replayed{rate_text}"
     if forecast["blocked"]:
-        yield f"{forecast['blocked']:,} would stay dead: other jobs have their keys"
+        yield f"{forecast['blocked']:,} would stay dead: other jobs have their unique keys"
 
 
 def _replay(api: Api, body: dict[str, Any]) -> dict[str, Any]:
-    """All batches, and what came of them together."""
+    """Replay all batches and return the totals."""
     total: dict[str, Any] = {"replayed": 0, "blocked_by": [], "last_due_at": None}
     cursor = None
     while True:
-        done = api.call("POST", f"{LETTERS}/replay", body | ({"cursor": cursor} if cursor else {}))
+        done = api.call("POST", f"{DEAD_JOBS}/replay", body | ({"cursor": cursor} if cursor else {}))
         total["replayed"] += done["replayed"]
         total["blocked_by"] += done["blocked_by"]
         total["last_due_at"] = done["last_due_at"] or total["last_due_at"]
@@ -163,4 +163,4 @@ def _report(given: argparse.Namespace, total: dict[str, Any]) -> None:
     last = f"; the last is due at {when(total['last_due_at'])} UTC" if given.rate and total["last_due_at"] else ""
     print_lines(f"{total['replayed']:,} wait again{last}")
     for blocked in total["blocked_by"]:
-        print_lines(f"{cell(blocked['id'])} stays dead: job {blocked['held_by']} has its key")
+        print_lines(f"{cell(blocked['id'])} stays dead: job {blocked['held_by']} has its unique key")

@@ -1,4 +1,4 @@
-"""`./scripts/replay`: from a command to the API's answer, in lines or in JSON."""
+"""`./scripts/replay`: run a command against the API and print its result as lines or JSON."""
 
 import argparse
 import os
@@ -15,24 +15,24 @@ Ask = Callable[[str], str]
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; return its exit status."""
+    """Run the command and return its exit status."""
     given = options.parse(argv)
     try:
         with session(given) as api:
             code = perform(given, api)
             sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever reads it, a pager or `head`, has seen enough. What is left in the buffer has nowhere to go.
+        # The reader, a pager or `head`, has closed the pipe. Discard the rest of the buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code
 
 
 def perform(given: argparse.Namespace, api: Api, ask: Ask = input) -> int:
-    """Do what is asked, against this API; return the exit status.
+    """Run the command against this API and return the exit status.
 
     Raises:
-        SetupError: it was refused; says why.
+        SetupError: the API refused the request.
     """
     if given.verb == "run":
         return dead_letters.run(given, api, ask if sys.stdin.isatty() or ask is not input else None)
@@ -45,58 +45,58 @@ def perform(given: argparse.Namespace, api: Api, ask: Ask = input) -> int:
     return 0
 
 
-Said = tuple[Any, Iterator[str]]
+Output = tuple[Any, Iterator[str]]
 
 
-def _cancel(given: argparse.Namespace, api: Api) -> Said:
+def _cancel(given: argparse.Namespace, api: Api) -> Output:
     job = api.call("POST", f"/api/v1/jobs/{given.id}/cancel")
-    said = "cancelled" if job["state"] == "cancelled" else "runs, and ends where it next looks"
-    return job, iter([f"{job['actor']} {job['id']} {said}"])
+    text = "cancelled" if job["state"] == "cancelled" else "is running and ends at its next check"
+    return job, iter([f"{job['actor']} {job['id']} {text}"])
 
 
-def _pause(given: argparse.Namespace, api: Api) -> Said:
+def _pause(given: argparse.Namespace, api: Api) -> Output:
     answer = api.call("PUT", _pause_path(given), {"reason": given.reason})
     return answer, (f"{actor['name']} is paused; {actor['waiting']:,} wait" for actor in answer["items"])
 
 
-def _resume(given: argparse.Namespace, api: Api) -> Said:
+def _resume(given: argparse.Namespace, api: Api) -> Output:
     answer = api.call("DELETE", _pause_path(given))
-    return answer, (f"{actor['name']} goes on; {actor['waiting']:,} wait" for actor in answer["items"])
+    return answer, (f"{actor['name']} continues; {actor['waiting']:,} wait" for actor in answer["items"])
 
 
 def _pause_path(given: argparse.Namespace) -> str:
     return f"/api/v1/{'queues' if given.queue else 'actors'}/{given.name}/pause"
 
 
-def _trail(given: argparse.Namespace, api: Api) -> Said:
+def _trail(given: argparse.Namespace, api: Api) -> Output:
     answer = api.call("GET", "/api/v1/jobs/trail", request_id=given.id)
     return answer, _trail_lines(given.id, answer["items"])
 
 
-def _trail_lines(id: str, links: list[dict[str, Any]]) -> Iterator[str]:
-    if not links:
-        yield f"No job is known of {id}"
+def _trail_lines(id: str, jobs: list[dict[str, Any]]) -> Iterator[str]:
+    if not jobs:
+        yield f"No job belongs to {id}"
         return
     yield from table(
-        ("asked for at", "job", "state", "about", "tries", "ended at", "id", "error"),
+        ("enqueued at", "actor", "state", "subject", "attempts", "ended at", "id", "error"),
         (
             (
-                when(link["created_at"]),
-                lead + link["actor"],
-                link["state"],
-                f"{link['subject_type'] or ''} {link['subject_id'] or ''}",
-                link["attempts"],
-                when(link["finished_at"]),
-                link["id"],
-                link["error"],
+                when(job["created_at"]),
+                lead + job["actor"],
+                job["state"],
+                f"{job['subject_type'] or ''} {job['subject_id'] or ''}",
+                job["attempts"],
+                when(job["finished_at"]),
+                job["id"],
+                job["error"],
             )
-            for lead, link in tree(links)
+            for lead, job in tree(jobs)
         ),
     )
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace, Api], Said]] = {
-    "list": dead_letters.found,
+COMMANDS: dict[str, Callable[[argparse.Namespace, Api], Output]] = {
+    "list": dead_letters.list_groups,
     "show": dead_letters.show,
     "cancel": _cancel,
     "pause": _pause,

@@ -1,4 +1,4 @@
-"""Who is asking: a token, somebody with a password, or a local system's own admin."""
+"""Sign in as a system admin: by a token, a password, or the admin of a local system."""
 
 import argparse
 import getpass
@@ -17,15 +17,15 @@ TOKEN = "COMPANON_TOKEN"
 
 @contextmanager
 def session(options: argparse.Namespace) -> Iterator[Api]:
-    """The API as a system admin, signed out again at the end if it was signed in to for this.
+    """Sign in, yield the API as a system admin, and sign out at the end. A given token is not signed out.
 
     Raises:
-        SetupError: nobody can be signed in.
+        SetupError: the sign-in is not possible.
     """
     run = _run_file(options)
     base = options.api or run.get("api")
     if not base:
-        raise SetupError(f"No system runs here ({options.run} is missing); say where one does with --api")
+        raise SetupError(f"No system is running here ({options.run} is missing); pass --api")
     api = HttpApi(base)
     if token := os.environ.get(TOKEN):
         api.token = token
@@ -49,7 +49,7 @@ def _run_file(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _local_admin(options: argparse.Namespace, run: dict[str, Any]) -> dict[str, str]:
-    # A local admin's password is for the system that it is of, and for nobody at another address.
+    # Send a local admin's password to its own system only, never to another address.
     if not options.email and run and options.api in (None, run["api"]):
         return dict(run["admin"])
     return {}
@@ -62,11 +62,11 @@ def _sign_in(api: HttpApi, options: argparse.Namespace, admin: dict[str, str]) -
         session = api.call("POST", "/api/v1/auth/login", {"email": email, "password": password})
         api.token = session["access_token"]
         if session.get("mfa_required") == "enrol":
-            raise SetupError(f"{email} has no authenticator yet; enrol one first (POST /api/v1/users/me/mfa)")
+            raise SetupError(f"{email} has no authenticator yet: enrol one first (POST /api/v1/users/me/mfa)")
         if session.get("mfa_required"):
             _show_code(api, options, admin)
     except EOFError:
-        raise SetupError(f"Nobody is there to sign in; give an access token in {TOKEN}") from None
+        raise SetupError(f"There is no terminal to sign in at: set an access token in {TOKEN}") from None
 
 
 def _show_code(api: HttpApi, options: argparse.Namespace, admin: dict[str, str]) -> None:

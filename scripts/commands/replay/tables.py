@@ -1,12 +1,12 @@
-"""Answers as people read them: columns, times, and trees."""
+"""Format results for a terminal: columns, times and trees."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from models.core.texts import escape, json_for_terminal
 
-WIDEST = 60
-"""Letters of one cell."""
+MAX_CELL = 60
+"""Maximum characters of one cell."""
 
 
 def print_lines(text: str) -> None:
@@ -20,7 +20,7 @@ def print_json(value: Any) -> None:
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    """Lines of columns; numbers to the right."""
+    """Return the lines of a table. Numbers are aligned to the right."""
     listed = [[cell(value) for value in row] for row in rows]
     right = [all(_is_number(row[at]) for row in listed) and bool(listed) for at in range(len(names))]
     widths = [max(len(row[at]) for row in [list(names), *listed]) for at in range(len(names))]
@@ -34,9 +34,9 @@ def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
 
 
 def cell(value: Any) -> str:
-    """A value on one line, as far as there is room, escaped for a terminal."""
+    """Return a value on one line, shortened to `MAX_CELL` and escaped for a terminal."""
     text = "" if value is None else f"{value:,}" if isinstance(value, int) else escape(" ".join(str(value).split()))
-    return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 
 
 def _is_number(text: str) -> bool:
@@ -44,22 +44,22 @@ def _is_number(text: str) -> bool:
 
 
 def when(text: str | None) -> str:
-    """A time of the API's, to the second."""
+    """Return a time of the API to the second."""
     return (text or "")[:19].replace("T", " ")
 
 
-def tree(links: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """Jobs below the jobs that asked for them, each with the lines that lead to it."""
-    known = {link["id"] for link in links}
+def tree(jobs: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Order jobs below the jobs that enqueued them. Return each with the lines that lead to it."""
+    known = {job["id"] for job in jobs}
     children: dict[str | None, list[dict[str, Any]]] = {}
-    for link in links:
-        children.setdefault(link["parent_id"] if link["parent_id"] in known else None, []).append(link)
+    for job in jobs:
+        children.setdefault(job["parent_id"] if job["parent_id"] in known else None, []).append(job)
     found: list[tuple[str, dict[str, Any]]] = []
-    waiting = [("", "", link) for link in reversed(children.get(None, []))]
+    waiting = [("", "", job) for job in reversed(children.get(None, []))]
     while waiting:
-        lead, below, link = waiting.pop()
-        found.append((lead, link))
-        inner = children.get(link["id"], [])
+        lead, below, job = waiting.pop()
+        found.append((lead, job))
+        inner = children.get(job["id"], [])
         for number, child in reversed(list(enumerate(inner, 1))):
             last = number == len(inner)
             waiting.append((below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "), child))
