@@ -17,13 +17,13 @@ from settings import Settings, settings
 from web.http import problems
 from web.http.access_log import AccessLog
 from web.http.authentication import verifier
-from web.http.dependencies import Kit
+from web.http.dependencies import Dependencies
 from web.http.grants import Grants
-from web.http.idempotency import InDatabase
-from web.http.middleware import Context, Cors
-from web.http.rate_limits import Limiter, parse_rate
+from web.http.idempotency import DatabaseIdempotencyStore
+from web.http.middleware import Cors, RequestContext
+from web.http.rate_limits import RateLimiter, parse_rate
 from web.http.refusals import Refusals
-from web.http.thread_pool import Pool
+from web.http.thread_pool import ThreadPool
 from web.operations import health, metrics, probes
 from web.pages import pages
 from web.v1 import ROUTES
@@ -107,14 +107,16 @@ async def _refuse_websocket(receive: Receive, send: Send) -> None:
     await send({"type": "websocket.close", "code": 1000})
 
 
-def kit_of(config: Settings) -> Kit:
+def build_dependencies(config: Settings) -> Dependencies:
     """The collaborators of this installation's endpoints."""
-    pool = Pool("responder", config.web_threads, config.web_queue, on_exit=database.close_thread_connections)
-    return Kit(
+    pool = ThreadPool("responder", config.web_threads, config.web_queue, on_exit=database.close_thread_connections)
+    return Dependencies(
         pool=pool,
-        slow_pool=Pool("slow", config.slow_threads, config.web_queue, on_exit=database.close_thread_connections),
-        choice_pool=Pool("choice", config.slow_threads, config.web_queue, on_exit=database.close_thread_connections),
-        limiter=Limiter(config.redis_url),
+        slow_pool=ThreadPool("slow", config.slow_threads, config.web_queue, on_exit=database.close_thread_connections),
+        new_password_pool=ThreadPool(
+            "choice", config.slow_threads, config.web_queue, on_exit=database.close_thread_connections
+        ),
+        limiter=RateLimiter(config.redis_url),
         verify=verifier(config, pool),
         key_rate=parse_rate("apiKey", config.api_key_rate),
         person_rate=parse_rate("person", config.person_rate),
@@ -124,7 +126,7 @@ def kit_of(config: Settings) -> Kit:
         record=trail.record,
         refusals=Refusals(pool, refusals.record, on_exit=database.close_thread_connections),
         require_recent=step_up.require_recent,
-        idempotency=InDatabase(),
+        idempotency=DatabaseIdempotencyStore(),
         max_body_bytes=config.max_body_bytes,
         signs_in=config.auth_mode == "own",
     )
@@ -142,9 +144,14 @@ class Closing(Protocol):
 class _Lifespan:
     """Begins and ends what the application works with. Threads and connections come with the first request."""
 
-    def __init__(self, kit: Kit, routes: Routes) -> None:
+    def __init__(self, dependencies: Dependencies, routes: Routes) -> None:
         # In this order at the end: nobody asks a resource's threads any more when the pools are empty.
-        self._closing: list[Closing] = [kit.pool, kit.slow_pool, kit.choice_pool, kit.refusals]
+        self._closing: list[Closing] = [
+            dependencies.pool,
+            dependencies.slow_pool,
+            dependencies.new_password_pool,
+            dependencies.refusals,
+        ]
         self._closing += [resource for _, resource in routes if isinstance(resource, Closing)]
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
@@ -159,23 +166,25 @@ class _Lifespan:
                 logger.error("%s did not end within %.0f s", type(part).__name__, SHUTDOWN_SECONDS)
 
 
-def create_app(config: Settings = settings, kit: Kit | None = None, routes: Routes = ROUTES) -> Application:
+def create_app(
+    config: Settings = settings, dependencies: Dependencies | None = None, routes: Routes = ROUTES
+) -> Application:
     """Put an application together.
 
     Args:
         config: its settings.
-        kit: what its endpoints stand on; made from `config` by default.
+        dependencies: what its endpoints stand on; made from `config` by default.
         routes: its resources by URI template.
     """
-    kit = kit or kit_of(config)
+    dependencies = dependencies or build_dependencies(config)
     operations = [("/healthz", health.Health()), ("/readyz", health.ready(config)), *metrics.ROUTES, *probes.routes()]
     routes = [*operations, *routes]
-    context = Context(kit, config, AccessLog(enabled=config.log_level in ("DEBUG", "INFO")))
-    app = Application(middleware=[context, Cors(config.cors_origins), _Lifespan(kit, routes)])
+    context = RequestContext(dependencies, config, AccessLog(enabled=config.log_level in ("DEBUG", "INFO")))
+    app = Application(middleware=[context, Cors(config.cors_origins), _Lifespan(dependencies, routes)])
     problems.install(app)
     for template, resource in routes:
         app.add_route(template, resource)
-    pages.install(app, signs_in=kit.signs_in)
+    pages.install(app, signs_in=dependencies.signs_in)
     return app
 
 

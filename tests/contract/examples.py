@@ -19,7 +19,7 @@ from models.jobs.dead_letters import Filter
 from models.tenants import invitations
 from tests.contract.raw_client import Request
 from tests.contract.seed import NOBODY, OTHER_PASSWORD, PASSWORD, Caller, Seed, address, notice_id
-from web.http.pagination import cursor_of
+from web.http.pagination import encode_cursor
 from web.v1.jobs.dead_letters import REPLAY
 
 Operation = tuple[str, str]
@@ -152,7 +152,7 @@ def _replay(seed: Seed) -> dict[str, Any]:
     with transaction(seed.callers[SYSTEM_ADMIN].identity):
         (letter,) = dead_letters.page(Filter(fingerprint=found["fingerprint"]), 1)
     past = datetime(2026, 1, 1, tzinfo=UTC)
-    cursor = cursor_of((datetime.now(UTC) + timedelta(hours=1), 0, past, uuid4()), REPLAY)
+    cursor = encode_cursor((datetime.now(UTC) + timedelta(hours=1), 0, past, uuid4()), REPLAY)
     single = {"ids": [str(letter.id)], "args": ["x"]}
     return {**found, **single, "rate": 2.5, "dry_run": False, "cursor": cursor}
 

@@ -8,11 +8,11 @@ from tests.contract.examples import EXAMPLES
 from tests.contract.expected import require_none
 from tests.web.http.test_auditing import WRITES_ITS_OWN_ENTRY
 from web.app import application
-from web.openapi.document import declarations
+from web.openapi.document import endpoint_specs
 
 RECORDED = [
     operation
-    for operation, declared in declarations(application).items()
+    for operation, declared in endpoint_specs(application).items()
     if declared.audit or " ".join(operation) in WRITES_ITS_OWN_ENTRY
 ]
 

@@ -12,9 +12,9 @@ from tests.contract.seed import ANONYMOUS, CALLERS, FAN, MEMBERS, NOBODY, Caller
 from web.app import application
 from web.http.endpoint_spec import AUTHENTICATED, OPEN
 from web.openapi import permission_matrix
-from web.openapi.document import declarations
+from web.openapi.document import endpoint_specs
 
-DECLARED = declarations(application)
+DECLARED = endpoint_specs(application)
 PAGE = ROOT / "docs" / "permissions.md"
 NARROW = "an API key with one scope"
 ENDING_SESSIONS = {("POST", "/api/v1/auth/logout"), ("POST", "/api/v1/auth/verify")}
@@ -38,7 +38,7 @@ def callers(seed, known) -> dict[str, Caller]:
 def is_admitted(known, spec, caller):
     if caller == NARROW:
         return spec.permission in OPEN or "brand:read" in (spec.permission, spec.scope)
-    return permission_matrix.may(known, spec, FAN if caller == ANONYMOUS else caller)
+    return permission_matrix.is_allowed(known, spec, FAN if caller == ANONYMOUS else caller)
 
 
 def request_as(seed, callers, caller, operation, example):

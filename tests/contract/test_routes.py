@@ -23,7 +23,7 @@ def test_routes_except_pages_are_built_by_endpoint():
             if getattr(responder, "__module__", "").startswith("falcon."):
                 continue  # OPTIONS, and 405 for a method that the resource lacks
             # A responder that wraps `@endpoint` again, or copies its declaration, has other code.
-            is_built = hasattr(responder, "declaration") and responder.__code__.co_filename == endpoint.__file__
+            is_built = hasattr(responder, "spec") and responder.__code__.co_filename == endpoint.__file__
             (built if is_built else pages).add((template, method))
 
     assert {template for template, _ in pages if not template.startswith("/static/")} == PAGES | MAIL_PAGES

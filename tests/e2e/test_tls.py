@@ -30,7 +30,7 @@ from settings import settings
 from tests.support.authority import Authority, Certificate
 from tests.support.encrypted import EncryptedPostgres, EncryptedRedis, HttpServer, listening, mail_server
 from web.http import rate_limits
-from web.http.rate_limits import Limiter, parse_rate
+from web.http.rate_limits import RateLimiter, parse_rate
 
 GOOD = ("localhost", "ours")
 REFUSED = [
@@ -168,7 +168,7 @@ def test_rate_limits_are_counted_in_no_redis_but_ours(encrypted_redis, trusting,
     server = redis.Redis.from_url(encrypted_redis.url)
     server.flushall()
 
-    asyncio.run(Limiter(f"rediss://{host}:{encrypted_redis.port}/0").take(parse_rate("things", "5/hour"), "ann"))
+    asyncio.run(RateLimiter(f"rediss://{host}:{encrypted_redis.port}/0").take(parse_rate("things", "5/hour"), "ann"))
 
     assert len(server.keys("limits*")) == counted
 

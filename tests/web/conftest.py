@@ -1,4 +1,4 @@
-"""Small applications for the web kit's tests: real Falcon, real threads, and a notebook in place of the database."""
+"""Small applications for tests of the web framework: real Falcon and threads, a notebook instead of the database."""
 
 import dataclasses
 import time
@@ -16,11 +16,11 @@ from models.core.context import FAN, Identity, acting_as, of_api_key, of_claims
 from models.core.errors import Forbidden, Unauthenticated
 from settings import Settings, settings
 from web.app import create_app
-from web.http.dependencies import Kit
+from web.http.dependencies import Dependencies
 from web.http.grants import Grants
-from web.http.rate_limits import Limiter, parse_rate
+from web.http.rate_limits import RateLimiter, parse_rate
 from web.http.refusals import MINUTE, Refusals
-from web.http.thread_pool import Pool
+from web.http.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
     from tests.fixtures.web import Client
@@ -29,7 +29,7 @@ ALICE = UUID("0198a3f0-0000-7000-8000-00000000000a")
 BOB = UUID("0198a3f0-0000-7000-8000-00000000000b")
 BRAND = UUID("0198a3f0-0000-7000-8000-0000000000b0")
 PEOPLE = {"alice": (ALICE, "Campaign Manager", BRAND), "bob": (BOB, FAN, None)}
-"""Tokens that the fake kit knows."""
+"""Tokens that the fake dependencies knows."""
 GRANTED = {("Campaign Manager", "things:write")}
 
 
@@ -117,18 +117,18 @@ def small_app(
     routes: dict[str, object],
     threads: int = 2,
     queue: int = 4,
-    limiter: Limiter | None = None,
+    limiter: RateLimiter | None = None,
     minute: float = MINUTE,
     **changes: Any,
 ) -> Any:
     """An application with these resources, over the notebook; `changes` are settings."""
     config: Settings = dataclasses.replace(settings, **{"log_level": "WARNING", **changes})
-    pool = Pool("test", threads, queue)
-    kit = Kit(
+    pool = ThreadPool("test", threads, queue)
+    dependencies = Dependencies(
         pool=pool,
-        slow_pool=Pool("test-slow", 1, queue),
-        choice_pool=Pool("test-choice", 1, queue),
-        limiter=limiter or Limiter(None),
+        slow_pool=ThreadPool("test-slow", 1, queue),
+        new_password_pool=ThreadPool("test-choice", 1, queue),
+        limiter=limiter or RateLimiter(None),
         verify=identity_of,
         key_rate=parse_rate("apiKey", "5/minute"),
         person_rate=parse_rate("person", config.person_rate),
@@ -141,7 +141,7 @@ def small_app(
         idempotency=notebook,
         max_body_bytes=config.max_body_bytes,
     )
-    return create_app(config, kit, routes.items())
+    return create_app(config, dependencies, routes.items())
 
 
 @pytest.fixture(autouse=True)

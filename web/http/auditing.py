@@ -9,8 +9,8 @@ from falcon.asgi import Request
 from models.audit.refusals import NOT_FOUND, Refused
 from models.core.context import Identity
 from models.core.errors import Problem
-from web.http.dependencies import Kit
-from web.http.endpoint_spec import OPEN, Declaration
+from web.http.dependencies import Dependencies
+from web.http.endpoint_spec import OPEN, EndpointSpec
 
 UNNAMED = "request.refuse"
 """What refusals of endpoints are recorded as whose acts are not."""
@@ -56,12 +56,12 @@ def _paths(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
-def record_act(kit: Kit, req: Request, action: str) -> None:
+def record_act(dependencies: Dependencies, req: Request, action: str) -> None:
     """Write the entry of an act, within its transaction."""
-    kit.record(action, **getattr(req.context, "audit", {}))
+    dependencies.record(action, **getattr(req.context, "audit", {}))
 
 
-def refused(declared: Declaration, req: Request, path: Mapping[str, Any], refusal: Problem) -> Refused | None:
+def refused(declared: EndpointSpec, req: Request, path: Mapping[str, Any], refusal: Problem) -> Refused | None:
     """What the trail is to know of a refusal; None if it is nobody's business."""
     identity: Identity | None = req.context.identity
     claims = refusal.claims or (identity.claims if identity else {})
@@ -82,7 +82,7 @@ def refused(declared: Declaration, req: Request, path: Mapping[str, Any], refusa
     )
 
 
-def _is_worth_it(declared: Declaration, req: Request, refusal: Problem, names_record: bool) -> bool:
+def _is_worth_it(declared: EndpointSpec, req: Request, refusal: Problem, names_record: bool) -> bool:
     """Whoever is not let in or may not do it; who asks for what is somebody else's; who tries too often.
 
     What was typed wrong (422), or changed by somebody else meanwhile (412), is not: that happens all day.

@@ -13,7 +13,7 @@ from models.identity import access_tokens, api_keys, supabase
 from models.identity.jwks import RemoteKeys
 from models.identity.supabase import Project, Verifier
 from settings import Settings
-from web.http.thread_pool import Pool
+from web.http.thread_pool import ThreadPool
 
 FRESH = 30.0
 """Seconds for which a token of Supabase's isn't looked at again. Its session is, in every transaction."""
@@ -22,7 +22,7 @@ MOST = 10_000
 Verify = Callable[[str], Awaitable[Identity]]
 
 
-def verifier(config: Settings, pool: Pool) -> Verify:
+def verifier(config: Settings, pool: ThreadPool) -> Verify:
     """What this installation's tokens are verified by.
 
     Raises:
@@ -39,7 +39,7 @@ def verifier(config: Settings, pool: Pool) -> Verify:
     return verify
 
 
-def _people(config: Settings, pool: Pool) -> Verify:
+def _people(config: Settings, pool: ThreadPool) -> Verify:
     if config.auth_mode == "own":
         return _own
     if config.auth_mode != "supabase":
@@ -64,7 +64,7 @@ def _expiry(_token: str, _known: _Known, now: float) -> float:
 class SupabaseTokens:
     """Verifies a Supabase project's tokens, and finds or makes whom they speak of; belongs to one event loop."""
 
-    def __init__(self, project: Project, pool: Pool, keys: RemoteKeys | None = None) -> None:
+    def __init__(self, project: Project, pool: ThreadPool, keys: RemoteKeys | None = None) -> None:
         self._project = project
         self._pool = pool
         self._keys = keys or RemoteKeys(project.jwks_url)

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from models.core.context import Identity
 from web.http.grants import Grants
-from web.http.rate_limits import Limiter, Rate
+from web.http.rate_limits import Rate, RateLimiter
 from web.http.refusals import Refusals
-from web.http.thread_pool import Pool
+from web.http.thread_pool import ThreadPool
 
 
 class Transaction(Protocol):
@@ -27,12 +27,12 @@ class IdempotencyStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Kit:
+class Dependencies:
     """The collaborators of all endpoints of one application.
 
     Attributes:
         slow_pool: runs sign-ins, and what else hashes passwords.
-        choice_pool: runs requests that choose a password and ask another server. Sign-ins do not wait for them.
+        new_password_pool: runs requests that choose a password and ask another server. Sign-ins do not wait for them.
         verify: whose access token or API key this is.
         key_rate: what one API key may ask in all.
         person_rate: what one person may ask of all endpoints without a limit of their own.
@@ -42,10 +42,10 @@ class Kit:
         signs_in: whether people sign in here, and not at somebody else's.
     """
 
-    pool: Pool
-    slow_pool: Pool
-    choice_pool: Pool
-    limiter: Limiter
+    pool: ThreadPool
+    slow_pool: ThreadPool
+    new_password_pool: ThreadPool
+    limiter: RateLimiter
     verify: Callable[[str], Awaitable[Identity]]
     key_rate: Rate
     person_rate: Rate

@@ -20,36 +20,47 @@ from web.http.auditing import audited, changes, record_act, refused
 from web.http.body import read_json_bytes
 from web.http.client_address import partition
 from web.http.decode import Body, Query
-from web.http.dependencies import Kit
-from web.http.endpoint_spec import AUTHENTICATED, GENERAL, OPEN, OPTIONAL, PUBLIC, Declaration, Declared
+from web.http.dependencies import Dependencies
+from web.http.endpoint_spec import AUTHENTICATED, GENERAL, OPEN, OPTIONAL, PUBLIC, EndpointOptions, EndpointSpec
 from web.http.negotiation import preferred_type
-from web.http.pagination import Page, PageQuery, after, page_of
+from web.http.pagination import Page, PageQuery, decode_cursor, page_of
 from web.http.preconditions import etag, not_modified, require_match
-from web.http.problems import NotAcceptable, SignInIsElsewhere, of_database
+from web.http.problems import NotAcceptable, SignInIsElsewhere, problem_of_database_error
 from web.http.rate_limits import Rate, headers, parse_rate
 
-__all__ = ["Page", "PageQuery", "accept", "after", "audited", "changes", "endpoint", "etag", "page_of", "require_match"]
+__all__ = [
+    "Page",
+    "PageQuery",
+    "accept",
+    "audited",
+    "changes",
+    "decode_cursor",
+    "endpoint",
+    "etag",
+    "page_of",
+    "require_match",
+]
 
 Responder = Callable[..., Coroutine[Any, Any, None]]
 
 _encode = msgspec.json.Encoder().encode
 
 
-def endpoint(**declared: Unpack[Declared]) -> Callable[[Callable[..., Any]], Responder]:
-    """Make a responder method an endpoint; `Declaration` says what can be declared.
+def endpoint(**declared: Unpack[EndpointOptions]) -> Callable[[Callable[..., Any]], Responder]:
+    """Make a responder method an endpoint; `EndpointSpec` says what can be declared.
 
     `req.context` holds `body`, `query` and `identity` when the responder runs; it sets `resp.media`.
 
     Raises:
         TypeError: the declaration contradicts itself, or doesn't say who may call.
     """
-    declaration = Declaration(**declared)
+    declaration = EndpointSpec(**declared)
 
     def decorate(function: Callable[..., Any]) -> Responder:
         operation = _Operation(declaration, function)
         responder = _asynchronous(operation) if declaration.mode == "async" else _in_pool(operation)
         update_wrapper(responder, function)
-        responder.declaration = declaration  # type: ignore[attr-defined]
+        responder.spec = declaration  # type: ignore[attr-defined]
         return responder
 
     return decorate
@@ -59,11 +70,17 @@ def _in_pool(operation: "_Operation") -> Responder:
     declared = operation.declared
 
     async def respond(resource: Any, req: Request, resp: Response, **path: Any) -> None:
-        kit: Kit = req.context.kit
+        dependencies: Dependencies = req.context.dependencies
         try:
             await operation.admit(req, resp)
             raw = await operation.read(req)
-            pool = kit.choice_pool if declared.chooses_password else kit.slow_pool if declared.slow else kit.pool
+            pool = (
+                dependencies.new_password_pool
+                if declared.chooses_password
+                else dependencies.slow_pool
+                if declared.slow
+                else dependencies.pool
+            )
             await pool.run(operation.perform, resource, req, resp, path, raw)
         except Exception as error:
             await operation.note(req, path, error)
@@ -90,7 +107,7 @@ def _asynchronous(operation: "_Operation") -> Responder:
 class _Operation:
     """One declared endpoint at work."""
 
-    def __init__(self, declared: Declaration, responder: Callable[..., Any]) -> None:
+    def __init__(self, declared: EndpointSpec, responder: Callable[..., Any]) -> None:
         self.declared = declared
         self.responder = responder
         self._body = Body(declared.body) if declared.body is not None else None
@@ -111,41 +128,41 @@ class _Operation:
         Raises:
             Problem: no (401, 403, 404, 406, 429).
         """
-        kit: Kit = req.context.kit
+        dependencies: Dependencies = req.context.dependencies
         _require_acceptable(req, self.declared.media)
-        if self.declared.own_sign_in and not kit.signs_in:
+        if self.declared.own_sign_in and not dependencies.signs_in:
             raise SignInIsElsewhere
         try:
-            identity = await self._identify(kit, req)
+            identity = await self._identify(dependencies, req)
         except Unauthenticated:
-            await self._limit(kit, unauthenticated(), req, resp)
+            await self._limit(dependencies, unauthenticated(), req, resp)
             raise
         req.context.identity = identity.on_credentials() if self.declared.credentials else identity
-        forbidden = not await self._allowed(kit, identity)
-        await self._limit(kit, identity, req, resp)
+        forbidden = not await self._allowed(dependencies, identity)
+        await self._limit(dependencies, identity, req, resp)
         if identity.mfa_pending and not self.declared.before_mfa:
             raise MfaRequired
         if forbidden:
             raise Forbidden
 
-    async def _limit(self, kit: Kit, identity: Identity, req: Request, resp: Response) -> None:
+    async def _limit(self, dependencies: Dependencies, identity: Identity, req: Request, resp: Response) -> None:
         """Count the request towards every limit that it falls under; the last one is told."""
         if identity.is_api_key:
-            standing = await kit.limiter.take(kit.key_rate, str(identity.actor_id))
-            resp.set_headers(headers(kit.key_rate, standing))
+            standing = await dependencies.limiter.take(dependencies.key_rate, str(identity.actor_id))
+            resp.set_headers(headers(dependencies.key_rate, standing))
         who = str(identity.actor_id or partition(req.context.info.address))
         if self._address_rate is not None:
-            await kit.limiter.take(self._address_rate, partition(req.context.info.address))
+            await dependencies.limiter.take(self._address_rate, partition(req.context.info.address))
         if self._rate is not None:
-            standing = await kit.limiter.take(self._rate, who)
+            standing = await dependencies.limiter.take(self._rate, who)
             resp.set_headers(headers(self._rate, standing))
         elif self.declared.rate == GENERAL and not identity.is_api_key:
-            rate = kit.person_rate if identity.actor_id else kit.address_rate
-            resp.set_headers(headers(rate, await kit.limiter.take_some(rate, who)))
+            rate = dependencies.person_rate if identity.actor_id else dependencies.address_rate
+            resp.set_headers(headers(rate, await dependencies.limiter.take_batched(rate, who)))
         if self._total_rate is not None:
-            await kit.limiter.take_some(self._total_rate)
+            await dependencies.limiter.take_batched(self._total_rate)
 
-    async def _identify(self, kit: Kit, req: Request) -> Identity:
+    async def _identify(self, dependencies: Dependencies, req: Request) -> Identity:
         if self.declared.permission == PUBLIC:
             return unauthenticated()
         authorization = req.auth
@@ -156,28 +173,30 @@ class _Operation:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("The Authorization header has to be `Bearer <access token>`.")
-        return await kit.verify(token.strip())
+        return await dependencies.verify(token.strip())
 
-    async def _allowed(self, kit: Kit, identity: Identity) -> bool:
+    async def _allowed(self, dependencies: Dependencies, identity: Identity) -> bool:
         permission = self.declared.permission
         if identity.is_api_key:
             needed = self.declared.scope if permission == AUTHENTICATED else permission
             return permission in OPEN or needed in identity.scopes
-        return permission in OPEN or permission == AUTHENTICATED or await kit.grants.allow(identity, permission)
+        return (
+            permission in OPEN or permission == AUTHENTICATED or await dependencies.grants.allow(identity, permission)
+        )
 
     async def note(self, req: Request, path: Mapping[str, Any], error: Exception) -> None:
         """Have the trail know of a refusal, if that is worth it; after its transaction, and by itself."""
-        refusal = error if isinstance(error, Problem) else of_database(error)
+        refusal = error if isinstance(error, Problem) else problem_of_database_error(error)
         found = refusal and refused(self.declared, req, path, refusal)
         if found:
-            await req.context.kit.refusals.note(found)
+            await req.context.dependencies.refusals.note(found)
 
     async def read(self, req: Request) -> bytes:
         """The body's bytes, if a body is declared."""
         if self._body is None:
             return b""
-        kit: Kit = req.context.kit
-        return await read_json_bytes(req, kit.max_body_bytes)
+        dependencies: Dependencies = req.context.dependencies
+        return await read_json_bytes(req, dependencies.max_body_bytes)
 
     def decode(self, req: Request, raw: bytes) -> None:
         """Put the validated query and body into the request's context."""
@@ -193,10 +212,10 @@ class _Operation:
         if self.declared.outward:
             self._act_outward(req, resp, respond)
             return
-        kit: Kit = req.context.kit
-        with kit.transaction(req.context.identity, timeout=self.declared.timeout):
+        dependencies: Dependencies = req.context.dependencies
+        with dependencies.transaction(req.context.identity, timeout=self.declared.timeout):
             if self.declared.recent:
-                kit.require_recent()
+                dependencies.require_recent()
             self._act(req, resp, raw, respond)
 
     def _act(self, req: Request, resp: Response, raw: bytes, respond: Callable[[], Any]) -> None:
@@ -204,7 +223,7 @@ class _Operation:
         if key is None:
             self._respond(req, resp, respond)
             return
-        kept_answers = req.context.kit.idempotency
+        kept_answers = req.context.dependencies.idempotency
         scope, digest = idempotency.scope_of(req.context.identity), idempotency.digest_of(req, raw)
         kept = kept_answers.begin(scope, key, digest)
         if kept is not None:
@@ -218,15 +237,15 @@ class _Operation:
         respond()
         gives_nothing = req.method == "HEAD" and resp.stream is not None
         if self.declared.audit and not gives_nothing:
-            record_act(req.context.kit, req, self.declared.audit)
+            record_act(req.context.dependencies, req, self.declared.audit)
         _finish(req, resp)
 
     def _act_outward(self, req: Request, resp: Response, respond: Callable[[], Any]) -> None:
-        kit: Kit = req.context.kit
+        dependencies: Dependencies = req.context.dependencies
         identity: Identity = req.context.identity
         if self.declared.recent:
-            with kit.transaction(identity, timeout=self.declared.timeout):
-                kit.require_recent()
+            with dependencies.transaction(identity, timeout=self.declared.timeout):
+                dependencies.require_recent()
         with acting_as(identity):
             respond()
         _finish(req, resp)

@@ -25,8 +25,8 @@ TIMEOUT = 10.0
 SLOW_TIMEOUT = 30.0
 
 
-class Declared(TypedDict, total=False):
-    """The arguments of `@endpoint(…)`; `Declaration` says what they mean."""
+class EndpointOptions(TypedDict, total=False):
+    """The arguments of `@endpoint(…)`; `EndpointSpec` says what they mean."""
 
     permission: Required[str]
     body: Any
@@ -51,11 +51,11 @@ class Declared(TypedDict, total=False):
     credentials: bool
     mode: Mode
     problems: tuple[type[Problem], ...]
-    also: Mapping[int, Any]
+    other_responses: Mapping[int, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Declaration:
+class EndpointSpec:
     """One endpoint, as its `@endpoint(…)` declares it.
 
     Attributes:
@@ -87,7 +87,7 @@ class Declaration:
             transactions use the account login and the role `app_credentials`, which no other request can take.
         mode: `"async"` runs a coroutine in the event loop and opens no transaction.
         problems: refusals of its own, for the documentation.
-        also: other statuses that it answers with and their types, for the documentation.
+        other_responses: other statuses that it answers with and their types, for the documentation.
     """
 
     permission: str
@@ -113,7 +113,7 @@ class Declaration:
     credentials: bool = False
     mode: Mode = "sync"
     problems: tuple[type[Problem], ...] = ()
-    also: Mapping[int, Any] = field(default_factory=dict)
+    other_responses: Mapping[int, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.permission:

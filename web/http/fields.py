@@ -78,7 +78,7 @@ ActorName = Annotated[
 ]
 
 
-def either(one: str, other: str) -> Invalid:
+def exactly_one_of(one: str, other: str) -> Invalid:
     """The refusal of a body that has both of two fields, or neither."""
     return Invalid(
         errors=[

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from cachetools import TTLCache
 
 from models.core.context import Identity
-from web.http.thread_pool import Pool
+from web.http.thread_pool import ThreadPool
 
 MAX_AGE = 30.0
 """Seconds that a copy of all permissions is used. Row policies apply a change at once."""
@@ -17,7 +17,7 @@ Pairs = frozenset[tuple[str, str]]
 class Grants:
     """Decide by a cached copy of the permissions; belongs to one event loop."""
 
-    def __init__(self, pool: Pool, read: Callable[[], Pairs]) -> None:
+    def __init__(self, pool: ThreadPool, read: Callable[[], Pairs]) -> None:
         self._pool = pool
         self._read = read
         self._cache: TTLCache[str, Pairs] = TTLCache(maxsize=1, ttl=MAX_AGE)

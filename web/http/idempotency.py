@@ -24,7 +24,7 @@ class KeyReused(Invalid):
     code = "idempotency_key_reused"
 
 
-class InDatabase:
+class DatabaseIdempotencyStore:
     """The answers, kept in `app.idempotency_keys` within the caller's transaction."""
 
     def begin(self, scope: str, key: str, digest: bytes) -> dict[str, Any] | None:

@@ -12,9 +12,9 @@ from models.core.errors import NotFound
 from settings import Settings
 from web.http.access_log import AccessLog
 from web.http.client_address import Proxies
-from web.http.dependencies import Kit
+from web.http.dependencies import Dependencies
 from web.http.problems import BadRequest, HeadersTooLarge, Misdirected, UriTooLong
-from web.http.trace import continued, id_of, new_id
+from web.http.trace import continue_trace, new_id, valid_id
 
 MAX_URL_BYTES = 4096
 MAX_HEADER_BYTES = 16_384
@@ -54,11 +54,11 @@ def security_headers(settings: Settings) -> dict[str, str]:
     return API_HEADERS
 
 
-class Context:
+class RequestContext:
     """Gives each request its ids and each response the headers that all of them have."""
 
-    def __init__(self, kit: Kit, settings: Settings, access_log: AccessLog) -> None:
-        self._kit = kit
+    def __init__(self, dependencies: Dependencies, settings: Settings, access_log: AccessLog) -> None:
+        self._kit = dependencies
         self._proxies = Proxies(settings.trusted_proxies, settings.proxy_networks)
         self._log = access_log
         self._hosts = settings.hosts
@@ -67,13 +67,13 @@ class Context:
     async def process_request(self, req: Request, resp: Response) -> None:
         """Say who asks from where, before anything can go wrong."""
         req.context.started = time.perf_counter()
-        req.context.kit = self._kit
+        req.context.dependencies = self._kit
         req.context.identity = None
-        request_id = id_of(req.get_header("X-Request-Id")) or new_id()
+        request_id = valid_id(req.get_header("X-Request-Id")) or new_id()
         info = RequestInfo(
             request_id=request_id,
-            correlation_id=id_of(req.get_header("X-Correlation-Id")) or request_id,
-            traceparent=continued(req.get_header("traceparent"), request_id),
+            correlation_id=valid_id(req.get_header("X-Correlation-Id")) or request_id,
+            traceparent=continue_trace(req.get_header("traceparent"), request_id),
             address=self._address(req),
             user_agent=_CONTROL.sub("", req.user_agent or "")[:MAX_USER_AGENT],
         )

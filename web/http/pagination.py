@@ -49,17 +49,17 @@ def page_of(items: Sequence[T], limit: int, key: Callable[[T], Any], *, scope: s
     """
     page = list(items[:limit])
     more = len(items) > limit and page
-    return Page(page, cursor_of(key(page[-1]), scope) if more else None)
+    return Page(page, encode_cursor(key(page[-1]), scope) if more else None)
 
 
-def cursor_of(key: Any, scope: str = "") -> str:
+def encode_cursor(key: Any, scope: str = "") -> str:
     """A signed cursor that points behind `key`."""
     version = keys.active_version()
     payload = msgspec.json.encode([version, key])
     return base64url.encode(_sign(version, payload, scope) + payload)
 
 
-def after(cursor: str | None, kind: type[K], *, scope: str = "") -> K | None:
+def decode_cursor(cursor: str | None, kind: type[K], *, scope: str = "") -> K | None:
     """The key that a cursor points behind, as `kind`, e.g. `tuple[datetime, UUID]`; None without a cursor.
 
     Raises:

@@ -78,13 +78,13 @@ _BY_STATUS: dict[int, type[Problem]] = {
 }
 
 
-def of_status(status: int, detail: str = "", *, headers: dict[str, str] | None = None) -> Problem:
+def problem_of_status(status: int, detail: str = "", *, headers: dict[str, str] | None = None) -> Problem:
     """What is wrong where only a status says so: Falcon's own refusals, and the server's."""
     kind = _BY_STATUS.get(status, Problem if status >= 500 else BadRequest)
     return Problem.of_code(kind.code, detail, status=status, headers=headers)
 
 
-def document_of(problem: Problem, request_id: str) -> dict[str, Any]:
+def problem_document(problem: Problem, request_id: str) -> dict[str, Any]:
     """The problem as RFC 9457 has it."""
     return {
         "type": f"urn:companon:problem:{problem.code}",
@@ -101,7 +101,7 @@ def render(resp: Response, problem: Problem) -> None:
     """Make `resp` say what went wrong."""
     resp.status = problem.status
     resp.content_type = PROBLEM_JSON
-    resp.data = _encode(document_of(problem, request_info().request_id))
+    resp.data = _encode(problem_document(problem, request_info().request_id))
     # What the responder had set belongs to an answer that isn't given.
     for header in ("Location", "ETag"):
         resp.delete_header(header)
@@ -109,7 +109,7 @@ def render(resp: Response, problem: Problem) -> None:
         resp.set_header(name, value)
 
 
-def of_database(error: BaseException) -> Problem | None:
+def problem_of_database_error(error: BaseException) -> Problem | None:
     """What a database error means to the caller; None if it is our own mistake.
 
     Constraint names and values stay inside: a caller that may hear about a conflict gets it from the rule
@@ -150,12 +150,12 @@ async def _on_problem(req: Request, resp: Response, error: Problem, params: dict
 
 
 async def _on_http_error(req: Request, resp: Response, error: falcon.HTTPError, params: dict[str, Any]) -> None:
-    problem = of_status(error.status_code, error.description or "", headers=dict(error.headers or {}))
+    problem = problem_of_status(error.status_code, error.description or "", headers=dict(error.headers or {}))
     await _on_problem(req, resp, problem, params)
 
 
 async def _on_exception(req: Request, resp: Response, error: Exception, params: dict[str, Any]) -> None:
-    problem = of_database(error)
+    problem = problem_of_database_error(error)
     if problem is None:
         logger.error("unhandled %s", type(error).__name__, exc_info=error, extra={"route": req.uri_template})
         problem = Problem("Tell us the request_id and we can find out why.")

@@ -5,7 +5,7 @@ each process counts for itself and asks Redis again after `RETRY_AFTER` seconds:
 the most as many times as large as there are web processes. It isn't divided by them: a client's connections may all
 lead to one of them. Attempts on a password are counted in PostgreSQL and don't depend on this
 (models/identity/sessions.py).
-A limit that everything counts towards is wide, and asked for often: `take_some` takes several requests of it at once,
+A limit that all requests count towards is wide: `take_batched` takes several requests of it at once,
 and hands them out for some seconds without asking Redis.
 The answer carries `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
 """
@@ -33,11 +33,11 @@ RETRY_AFTER = 5.0
 REDIS_TIMEOUT = 0.25
 SHARE = 50
 """The part of a wide limit that is taken at once: one in so many."""
-SHARE_SECONDS = 5.0
+BATCH_SECONDS = 5.0
 """How long what has been taken may be handed out."""
 REFUSAL_SECONDS = 1.0
 """How long whoever has used a wide limit up is refused without asking Redis."""
-MOST_CALLERS = 10_000
+MAX_CALLERS = 10_000
 """Whom a process counts for itself; with one more it begins anew, so that strangers can't fill its memory."""
 
 
@@ -71,7 +71,7 @@ def parse_rate(name: str, text: str) -> Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LimitState:
     """How a caller stands: what is left of the limit nearest to its end, and in how many seconds there is more."""
 
     item: RateLimitItem
@@ -84,15 +84,15 @@ class Standing:
 class _Taken:
     """Requests that were counted at once and not yet handed out."""
 
-    standing: Standing
+    standing: LimitState
     left: int
 
 
 def _expiry(_key: tuple[str, ...], taken: _Taken, now: float) -> float:
-    return now + (REFUSAL_SECONDS if taken.standing.refused else SHARE_SECONDS)
+    return now + (REFUSAL_SECONDS if taken.standing.refused else BATCH_SECONDS)
 
 
-class Limiter:
+class RateLimiter:
     """Counts requests; lives in one event loop."""
 
     def __init__(self, redis_url: str | None) -> None:
@@ -100,9 +100,9 @@ class Limiter:
         self._redis: SlidingWindowCounterRateLimiter | None = None
         self._forget()
         self._redis_again_at = 0.0
-        self._taken: TLRUCache[tuple[str, ...], _Taken] = TLRUCache(MOST_CALLERS, _expiry)
+        self._taken: TLRUCache[tuple[str, ...], _Taken] = TLRUCache(MAX_CALLERS, _expiry)
 
-    async def take(self, rate: Rate, *who: str) -> Standing:
+    async def take(self, rate: Rate, *who: str) -> LimitState:
         """Count one request of `who`, and say how they stand.
 
         Raises:
@@ -113,7 +113,7 @@ class Limiter:
             raise self._refusal(rate, standing)
         return standing
 
-    async def take_some(self, rate: Rate, *who: str) -> Standing:
+    async def take_batched(self, rate: Rate, *who: str) -> LimitState:
         """The same for one wide limit: counted in parts of `SHARE`, so that few requests ask Redis.
 
         What another process has taken and not handed out is lost to `who`: up to one part for each process.
@@ -138,12 +138,12 @@ class Limiter:
         return taken
 
     @staticmethod
-    def _refusal(rate: Rate, standing: Standing) -> TooMany:
+    def _refusal(rate: Rate, standing: LimitState) -> TooMany:
         refusal = TooMany("Slow down.", retry_after=standing.seconds)
         refusal.headers |= headers(rate, standing)
         return refusal
 
-    async def _count(self, rate: Rate, who: Sequence[str], requests: int = 1) -> Standing:
+    async def _count(self, rate: Rate, who: Sequence[str], requests: int = 1) -> LimitState:
         if self._url and time.monotonic() >= self._redis_again_at:
             try:
                 return await _hit(self._shared(self._url), rate, who, requests)
@@ -153,7 +153,7 @@ class Limiter:
                     await self._discard_counters(rate, who)
                 else:
                     self._redis_again_at = time.monotonic() + RETRY_AFTER
-        if len(self._counts.storage) >= MOST_CALLERS:
+        if len(self._counts.storage) >= MAX_CALLERS:
             self._forget()
         return await _hit(self._memory, rate, who, requests)
 
@@ -175,7 +175,7 @@ class Limiter:
         return self._redis
 
 
-def headers(rate: Rate, standing: Standing) -> dict[str, str]:
+def headers(rate: Rate, standing: LimitState) -> dict[str, str]:
     """The header fields that tell a caller how they stand."""
     return {
         "RateLimit-Policy": rate.policy,
@@ -183,18 +183,20 @@ def headers(rate: Rate, standing: Standing) -> dict[str, str]:
     }
 
 
-async def _hit(limiter: SlidingWindowCounterRateLimiter, rate: Rate, who: Sequence[str], requests: int = 1) -> Standing:
+async def _hit(
+    limiter: SlidingWindowCounterRateLimiter, rate: Rate, who: Sequence[str], requests: int = 1
+) -> LimitState:
     standings = [await _hit_one(limiter, item, (rate.name, *who), requests) for item in rate.items]
     return min(standings, key=lambda standing: (not standing.refused, standing.remaining))
 
 
 async def _hit_one(
     limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, who: Sequence[str], requests: int
-) -> Standing:
+) -> LimitState:
     taken = await limiter.hit(item, *who, cost=requests)
     stats = await limiter.get_window_stats(item, *who)
     seconds = max(1, math.ceil(stats.reset_time - time.time()))
-    return Standing(item, stats.remaining if taken else 0, min(seconds, item.get_expiry()), not taken)
+    return LimitState(item, stats.remaining if taken else 0, min(seconds, item.get_expiry()), not taken)
 
 
 def _redis_storage(url: str) -> Storage:

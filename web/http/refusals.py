@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from models.audit.refusals import NOT_FOUND, Refused
 from web.http.client_address import partition
-from web.http.thread_pool import Pool
+from web.http.thread_pool import ThreadPool
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Refusals:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: ThreadPool,
         write: Callable[[Refused], object],
         *,
         minute: float = MINUTE,

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Shared(Generic[T]):
+class SharedResult(Generic[T]):
     """The result of a coroutine function; lives in one event loop."""
 
     def __init__(self, produce: Callable[[], Awaitable[T]]) -> None:

@@ -42,7 +42,7 @@ class _Task:
     """Acquired once: by the thread that begins the call, or by the event loop that gives it up."""
 
 
-class Pool:
+class ThreadPool:
     """`threads` threads with at most `queue` calls waiting for one of them.
 
     Unlike `concurrent.futures`, it refuses instead of growing its queue, runs each call in a copy of the
@@ -148,7 +148,7 @@ PATIENCE = 30.0
 """Seconds that an answer which has begun waits for a thread: it can't be refused any more."""
 
 
-async def patiently(pool: Pool, function: Callable[..., Any], *args: Any) -> Any:
+async def run_when_free(pool: ThreadPool, function: Callable[..., Any], *args: Any) -> Any:
     """`pool.run`, again and again while the pool is full.
 
     Raises:

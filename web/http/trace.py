@@ -10,7 +10,7 @@ _TRACE_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 
 
-def id_of(sent: str | None) -> str | None:
+def valid_id(sent: str | None) -> str | None:
     """What the client calls this request, if it may be called that."""
     return sent if sent is not None and _ID.fullmatch(sent) else None
 
@@ -20,7 +20,7 @@ def new_id() -> str:
     return str(uuid7())
 
 
-def continued(traceparent: str | None, request_id: str) -> str:
+def continue_trace(traceparent: str | None, request_id: str) -> str:
     """Our own span in the caller's trace, or the first span of a new one (W3C Trace Context, section 3.2).
 
     A new trace is called what the request is called, so whoever knows the one can find the other.

@@ -18,7 +18,7 @@ from spectree.response import Response as Responses
 
 from models.core.errors import PreconditionFailed
 from models.identity.step_up import RecentAuthenticationRequired
-from web.http.endpoint_spec import AUTHENTICATED, GENERAL, JSON, OPEN, OPTIONAL, PUBLIC, Declaration
+from web.http.endpoint_spec import AUTHENTICATED, GENERAL, JSON, OPEN, OPTIONAL, PUBLIC, EndpointSpec
 from web.http.problems import PROBLEM_JSON, ProblemOut, SignInIsElsewhere
 from web.openapi.examples import example_of
 from web.openapi.schemas import SCHEMAS, add_missing_items, keep_used, share_nested, with_plain_patterns
@@ -94,7 +94,7 @@ def document(app: App[Any, Any]) -> dict[str, Any]:
     return _finished(spec.spec, backend)
 
 
-def declarations(app: App[Any, Any]) -> dict[tuple[str, str], Declaration]:
+def endpoint_specs(app: App[Any, Any]) -> dict[tuple[str, str], EndpointSpec]:
     """What every endpoint of `app` declares, by method and path as in the document."""
     spec = SpecTree(backend=_Endpoints, model_adapter=get_msgspec_model_adapter())
     spec.app = app
@@ -102,7 +102,7 @@ def declarations(app: App[Any, Any]) -> dict[tuple[str, str], Declaration]:
         (method, _CONVERTER.sub("", route.uri_template)): declared
         for route in spec.backend.find_routes()
         for method, responder in route.method_map.items()
-        if (declared := getattr(responder, "declaration", None)) is not None and method != "HEAD"
+        if (declared := getattr(responder, "spec", None)) is not None and method != "HEAD"
     }
 
 
@@ -131,23 +131,23 @@ def _plain_name(model: Any) -> str:
 
 
 class _Endpoints(FalconAsgiPlugin):
-    """spectree's Falcon plugin, told what to document by our declarations instead of by wrapping responders."""
+    """spectree's Falcon plugin, told what to document by our endpoint_specs instead of by wrapping responders."""
 
     def __init__(self, spectree: SpecTree) -> None:
         super().__init__(spectree)  # type: ignore[no-untyped-call]
-        self.declared: dict[str, Declaration] = {}
+        self.declared: dict[str, EndpointSpec] = {}
         self.subjects: dict[str, str] = {}
 
     def parse_func(self, route: Any) -> Iterator[tuple[str, Callable[..., Any]]]:  # type: ignore[override]
         for method, responder in route.method_map.items():
-            declared: Declaration | None = getattr(responder, "declaration", None)
+            declared: EndpointSpec | None = getattr(responder, "spec", None)
             if declared is not None and method != "HEAD":
                 yield method, self._documented(route, method, responder, declared)
 
     def bypass(self, func: Callable[..., Any], method: str) -> bool:
         return False
 
-    def _documented(self, route: Any, method: str, responder: Any, declared: Declaration) -> Callable[..., Any]:
+    def _documented(self, route: Any, method: str, responder: Any, declared: EndpointSpec) -> Callable[..., Any]:
         operation_id = method.lower() + type(route.resource).__name__ + _suffix(responder)
         self.declared[operation_id] = declared
         tag = responder.__module__.rpartition(".")[2].replace("_", " ")
@@ -168,7 +168,7 @@ class _Endpoints(FalconAsgiPlugin):
         return documented
 
 
-def _headers(declared: Declaration) -> type[msgspec.Struct] | None:
+def _headers(declared: EndpointSpec) -> type[msgspec.Struct] | None:
     if declared.idempotent:
         return IdempotencyHeaders
     return ConditionHeaders if PreconditionFailed in declared.problems else None
@@ -178,7 +178,7 @@ def _suffix(responder: Any) -> str:
     return "".join(part.title() for part in responder.__name__.split("_")[2:])
 
 
-def _explained(resource: Any, responder: Any, declared: Declaration) -> str:
+def _explained(resource: Any, responder: Any, declared: EndpointSpec) -> str:
     own = inspect.getdoc(responder) or inspect.getdoc(type(resource)) or responder.__name__
     summary, *rest = _SENTENCE.split(own, maxsplit=1)
     notes = [*rest, _who(declared)]
@@ -204,7 +204,7 @@ def _explained(resource: Any, responder: Any, declared: Declaration) -> str:
     return "\n\n".join([summary, *filter(None, notes)])
 
 
-def _who(declared: Declaration) -> str:
+def _who(declared: EndpointSpec) -> str:
     permission = declared.permission
     if permission == PUBLIC:
         return "Open to everybody."
@@ -216,7 +216,7 @@ def _who(declared: Declaration) -> str:
     return f"Needs the permission `{permission}`."
 
 
-def _responses(declared: Declaration, template: str) -> Responses:
+def _responses(declared: EndpointSpec, template: str) -> Responses:
     refusals = {503, *(problem.status for problem in declared.problems)}
     if declared.permission != PUBLIC:
         refusals |= {401, 403}
@@ -228,7 +228,7 @@ def _responses(declared: Declaration, template: str) -> Responses:
         refusals.add(429)
     if declared.idempotent:
         refusals |= {409, 422}
-    answers = dict.fromkeys(refusals, ProblemOut) | {declared.status: declared.response, **declared.also}
+    answers = dict.fromkeys(refusals, ProblemOut) | {declared.status: declared.response, **declared.other_responses}
     return Responses(**{f"HTTP_{status}": (model, HTTPStatus(status).phrase) for status, model in answers.items()})
 
 
@@ -266,7 +266,7 @@ def _exemplify(spec: dict[str, Any]) -> None:
                 content["example"] = example_of(content["schema"], spec["components"]["schemas"])
 
 
-def _finish_operation(operation: dict[str, Any], declared: Declaration) -> None:
+def _finish_operation(operation: dict[str, Any], declared: EndpointSpec) -> None:
     if declared.media != JSON:
         operation["responses"][str(declared.status)]["content"] = {declared.media: {"schema": {"type": "string"}}}
     if "requestBody" in operation:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from models.core.context import API_KEY, FAN, SYSTEM_ADMIN
 from models.identity.permissions import Permission
-from web.http.endpoint_spec import AUTHENTICATED, OPEN, Declaration
+from web.http.endpoint_spec import AUTHENTICATED, OPEN, EndpointSpec
 
 NOBODY = "nobody"
 ROLES = (FAN, "Creator", "Campaign Manager", "Brand Admin", SYSTEM_ADMIN)
@@ -33,7 +33,7 @@ read, too. A test compares this page with both, and another one sends every requ
 """
 
 
-def may(permissions: Mapping[str, Permission], declared: Declaration, caller: str) -> bool:
+def is_allowed(permissions: Mapping[str, Permission], declared: EndpointSpec, caller: str) -> bool:
     """Whether an endpoint lets a caller in; an API key, one that has every scope there is."""
     if declared.permission in OPEN:
         return True
@@ -48,7 +48,7 @@ def may(permissions: Mapping[str, Permission], declared: Declaration, caller: st
     return needed is not None and caller in needed.roles
 
 
-def page(declarations: Mapping[Operation, Declaration], permissions: Sequence[Permission]) -> str:
+def page(specs: Mapping[Operation, EndpointSpec], permissions: Sequence[Permission]) -> str:
     """The page, as Markdown."""
     known = {permission.name: permission for permission in permissions}
     held = (
@@ -59,9 +59,9 @@ def page(declarations: Mapping[Operation, Declaration], permissions: Sequence[Pe
         [
             f"`{method} {path}`",
             _needs(declared),
-            *(_mark(may(known, declared, caller)) for caller in CALLERS),
+            *(_mark(is_allowed(known, declared, caller)) for caller in CALLERS),
         ]
-        for (method, path), declared in sorted(declarations.items(), key=lambda item: (item[0][1], item[0][0]))
+        for (method, path), declared in sorted(specs.items(), key=lambda item: (item[0][1], item[0][0]))
     )
     return "\n".join(
         [
@@ -75,7 +75,7 @@ def page(declarations: Mapping[Operation, Declaration], permissions: Sequence[Pe
     )
 
 
-def _needs(declared: Declaration) -> str:
+def _needs(declared: EndpointSpec) -> str:
     if declared.permission in OPEN:
         return "nothing"
     if declared.permission == AUTHENTICATED:

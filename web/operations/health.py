@@ -17,8 +17,8 @@ from models.core.migrate import MIGRATIONS
 from models.jobs import wakeup
 from settings import Settings
 from web.http.endpoint import endpoint
-from web.http.shared_result import Shared
-from web.http.thread_pool import Pool
+from web.http.shared_result import SharedResult
+from web.http.thread_pool import ThreadPool
 
 TIMEOUT = 2.0
 """Seconds that all checks together may take."""
@@ -73,11 +73,11 @@ class Ready:
         self._required = required
         self._checks = required | wanted
         # Its own threads: whether the database answers has to be found out even when all others wait for it.
-        self._pool = Pool("probe", threads=len(self._checks), queue=0, on_exit=database.close_thread_connections)
+        self._pool = ThreadPool("probe", threads=len(self._checks), queue=0, on_exit=database.close_thread_connections)
         self._started: dict[str, tuple[float, asyncio.Task[str]]] = {}
-        self._readiness = Shared(self._check_all)
+        self._readiness = SharedResult(self._check_all)
 
-    @endpoint(response=Readiness, also={503: Readiness}, permission="public", mode="async", rate=None)
+    @endpoint(response=Readiness, other_responses={503: Readiness}, permission="public", mode="async", rate=None)
     async def on_get(self, req: Request, resp: Response) -> None:
         """Ask whether this process can do its work. 503 if it can't, with what is missing."""
         resp.media = await self._readiness.get(SHARED_SECONDS)

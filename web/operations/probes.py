@@ -12,8 +12,8 @@ from models.core.context import unauthenticated
 from models.core.errors import NotFound, Problem
 from models.operations import metrics
 from web.http.endpoint import endpoint
-from web.http.shared_result import Shared
-from web.http.thread_pool import Pool
+from web.http.shared_result import SharedResult
+from web.http.thread_pool import ThreadPool
 from web.operations import health
 
 T = TypeVar("T")
@@ -24,12 +24,12 @@ class Probe(Generic[T]):
 
     def __init__(self, query: Callable[[], T]) -> None:
         self._query = query
-        self._shared: Shared[T] | None = None
+        self._shared: SharedResult[T] | None = None
 
-    async def get(self, pool: Pool) -> T:
+    async def get(self, pool: ThreadPool) -> T:
         """Return the result of the query, at most `health.SHARED_SECONDS` old. It runs in a thread of `pool`."""
         if self._shared is None:
-            self._shared = Shared(lambda: pool.run(self._run))
+            self._shared = SharedResult(lambda: pool.run(self._run))
         return await self._shared.get(health.SHARED_SECONDS)
 
     def _run(self) -> T:
@@ -59,7 +59,7 @@ class ProcessHealth:
     @endpoint(permission="public", rate=None, mode="async", response=Heartbeat, problems=(NoHeartbeat,))
     async def on_get(self, req: Request, resp: Response, process: str) -> None:
         """Check the heartbeat of a kind of process. 503 if no such process has shown one lately."""
-        ages = await self._ages.get(req.context.kit.pool)
+        ages = await self._ages.get(req.context.dependencies.pool)
         if process not in ages:
             raise NotFound
         if ages[process] > metrics.HEARTBEAT_TIMEOUT:
@@ -90,7 +90,7 @@ class AuditHealth:
     @endpoint(permission="public", rate=None, mode="async", response=AuditHealthOut, problems=(AuditBehind,))
     async def on_get(self, req: Request, resp: Response) -> None:
         """Check the sealing and the checkpoints of the audit trail. 503 if either is overdue."""
-        found = await self._gauges.get(req.context.kit.pool)
+        found = await self._gauges.get(req.context.dependencies.pool)
         if found.oldest_unsealed_seconds > chain.OVERDUE:
             raise AuditBehind(f"An entry has been unsealed for {found.oldest_unsealed_seconds:.0f} s.")
         if found.checkpoint_overdue:

@@ -23,7 +23,7 @@ from gunicorn.workers import gasgi  # type: ignore[import-untyped]
 from settings import settings
 from web.http.client_address import Proxies, partition
 from web.http.middleware import security_headers
-from web.http.problems import PROBLEM_JSON, document_of, of_status
+from web.http.problems import PROBLEM_JSON, problem_document, problem_of_status
 from web.http.trace import new_id
 
 HEAD_SECONDS = 10.0
@@ -246,7 +246,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
 
 def _problem(status: int, message: str) -> bytes:
-    return msgspec.json.encode(document_of(of_status(status, message[:200]), new_id()))
+    return msgspec.json.encode(problem_document(problem_of_status(status, message[:200]), new_id()))
 
 
 def _peer(transport: asyncio.Transport) -> str:

@@ -18,10 +18,10 @@ from models.core.context import Identity
 from models.core.database import now
 from models.core.errors import NotFound
 from web.http.datetimes import Instant, in_utc
-from web.http.dependencies import Kit
-from web.http.endpoint import Page, after, audited, endpoint, page_of
+from web.http.dependencies import Dependencies
+from web.http.endpoint import Page, audited, decode_cursor, endpoint, page_of
 from web.http.pagination import Cursor, Limit
-from web.http.thread_pool import patiently
+from web.http.thread_pool import run_when_free
 
 EXPORT_PAGE = 500
 """Entries of an export that are in memory at a time."""
@@ -173,7 +173,9 @@ class AuditLogs:
         """Search the audit trail, the newest entries first."""
         asked: AuditQuery = req.context.query
         scope = f"audit-logs:{asked.filter}"
-        found = trail.find(asked.filter, asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=scope))
+        found = trail.find(
+            asked.filter, asked.limit + 1, decode_cursor(asked.cursor, tuple[datetime, UUID], scope=scope)
+        )
         _record_conditions(req, asked)
         items = [EntryOut.of(entry) for entry in found]
         resp.media = page_of(items, asked.limit, lambda entry: (entry.at, entry.id), scope=scope)
@@ -236,18 +238,20 @@ def _export(req: Request, resp: Response, head: str, render: Render, foot: str) 
     conditions, at = asked.filter, now()
     # Leave out entries from now on. Otherwise the entry of this export would be part of it.
     conditions = replace(conditions, until=min(conditions.until or at, at))
-    resp.stream = _texts(req.context.kit, req.context.identity, conditions, (head, render, foot))
+    resp.stream = _texts(req.context.dependencies, req.context.identity, conditions, (head, render, foot))
 
 
 async def _texts(
-    kit: Kit, identity: Identity, conditions: trail.Filter, form: tuple[str, Render, str]
+    dependencies: Dependencies, identity: Identity, conditions: trail.Filter, form: tuple[str, Render, str]
 ) -> AsyncIterator[bytes]:
     """Yield an export page by page. Each page has its own transaction, so the end of the session ends the export."""
     head, render, foot = form
     yield head.encode()
     position: tuple[datetime, UUID] | None = None
     while True:
-        found: list[trail.Entry] = await patiently(kit.pool, _read, kit, identity, conditions, position)
+        found: list[trail.Entry] = await run_when_free(
+            dependencies.pool, _read, dependencies, identity, conditions, position
+        )
         if found:
             yield render(found, position is None).encode()
             position = (found[-1].timestamp, found[-1].id)
@@ -257,9 +261,9 @@ async def _texts(
 
 
 def _read(
-    kit: Kit, identity: Identity, conditions: trail.Filter, position: tuple[datetime, UUID] | None
+    dependencies: Dependencies, identity: Identity, conditions: trail.Filter, position: tuple[datetime, UUID] | None
 ) -> list[trail.Entry]:
-    with kit.transaction(identity, timeout=30.0):
+    with dependencies.transaction(identity, timeout=30.0):
         return trail.find(conditions, EXPORT_PAGE, position)
 
 

@@ -26,7 +26,18 @@ from models.core.errors import PreconditionFailed
 from models.tenants.brands import BrandArchived
 from web.http.accepted import JobOut
 from web.http.datetimes import Instant
-from web.http.endpoint import Page, PageQuery, accept, after, audited, changes, endpoint, etag, page_of, require_match
+from web.http.endpoint import (
+    Page,
+    PageQuery,
+    accept,
+    audited,
+    changes,
+    decode_cursor,
+    endpoint,
+    etag,
+    page_of,
+    require_match,
+)
 from web.http.fields import Text200
 
 CampaignType = Annotated[Kind, msgspec.Meta(description="A Locker Drop, an Event Partnership or a QR activation.")]
@@ -110,7 +121,7 @@ class Campaigns:
         scope = f"campaigns:{query.status}:{query.type}"
         found = campaigns.find(
             limit=query.limit + 1,
-            after=after(query.cursor, tuple[datetime, UUID], scope=scope),
+            after=decode_cursor(query.cursor, tuple[datetime, UUID], scope=scope),
             status=query.status,
             kind=query.type,
         )
@@ -190,7 +201,7 @@ class CampaignCodes:
         """List a campaign's codes, oldest first."""
         query: PageQuery = req.context.query
         scope = f"codes:{campaigns.get(campaign_id).id}"
-        found = codes.find(campaign_id, limit=query.limit + 1, after=after(query.cursor, UUID, scope=scope))
+        found = codes.find(campaign_id, limit=query.limit + 1, after=decode_cursor(query.cursor, UUID, scope=scope))
         resp.media = page_of([CodeOut.of(code) for code in found], query.limit, lambda item: item.id, scope=scope)
 
     @endpoint(

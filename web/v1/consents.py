@@ -13,7 +13,7 @@ from models.consents.notices import NoticeNotInForce, UnknownNotice
 from models.core.errors import NotFound
 from models.identity.users import UnknownBrand
 from web.http.datetimes import Instant
-from web.http.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of
+from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, etag, page_of
 from web.http.fields import Locale
 
 _LIST = "consents"
@@ -89,7 +89,7 @@ class Consents:
     def on_get(self, req: Request, resp: Response) -> None:
         """List the caller's consents, newest first, also those that are no longer in force."""
         query: PageQuery = req.context.query
-        found = consents.own(query.limit + 1, after(query.cursor, tuple[datetime, UUID], scope=_LIST))
+        found = consents.own(query.limit + 1, decode_cursor(query.cursor, tuple[datetime, UUID], scope=_LIST))
         items = [ConsentOut.of(consent) for consent in found]
         resp.media = page_of(items, query.limit, lambda c: (c.granted_at, c.id), scope=_LIST)
 
@@ -97,7 +97,7 @@ class Consents:
         body=ConsentIn,
         response=ConsentOut,
         status=201,
-        also={200: ConsentOut},
+        other_responses={200: ConsentOut},
         permission="authenticated",
         audit="consent.grant",
         problems=(NoticeNotInForce, TierNotInNotice, UnknownBrand, UnknownNotice),

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from web.http.endpoint_spec import OPEN, Declaration
+from web.http.endpoint_spec import OPEN, EndpointSpec
 from web.operations import metrics, probes
 from web.v1 import ROUTES
 
@@ -37,11 +37,11 @@ PERSONAL = {"email", "by_email", "admin_email", "phone", "address", "user_agent"
 """Names of fields that tell of people; arguments of jobs may."""
 
 
-def declared() -> dict[str, Declaration]:
+def declared() -> dict[str, EndpointSpec]:
     found = {}
     for template, resource in [*metrics.ROUTES, *probes.routes(), *ROUTES]:
         for name in dir(resource):
-            declaration = getattr(getattr(resource, name), "declaration", None)
+            declaration = getattr(getattr(resource, name), "spec", None)
             if declaration is not None and name != "on_head":
                 found[f"{name.removeprefix('on_').upper()} {template.replace(':uuid', '')}"] = declaration
     return found

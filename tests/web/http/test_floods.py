@@ -118,7 +118,7 @@ def has_new_password(body):
 
 def test_endpoint_that_takes_new_password_runs_in_pool_of_choices():
     responders = [getattr(resource, name) for _, resource in ROUTES for name in dir(resource) if name.startswith("on_")]
-    declared = [one.declaration for one in responders if hasattr(one, "declaration")]
+    declared = [one.spec for one in responders if hasattr(one, "spec")]
     choosing = [one for one in declared if one.body and has_new_password(one.body)]
 
     assert choosing

@@ -15,7 +15,7 @@ from tests.web.conftest import serving, small_app
 from web.http import client_address
 from web.http.client_address import Proxies
 from web.http.endpoint import endpoint
-from web.http.trace import continued
+from web.http.trace import continue_trace
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -79,21 +79,21 @@ def test_a_trace_goes_on_with_a_span_of_our_own(api):
     ],
 )
 def test_what_is_no_trace_begins_a_new_one(sent):
-    found = continued(sent, "0197a000-0000-7000-8000-00000000000a")
+    found = continue_trace(sent, "0197a000-0000-7000-8000-00000000000a")
 
     assert re.fullmatch(r"00-0197a00000007000800000000000000a-[0-9a-f]{16}-00", found)
 
 
 @pytest.mark.parametrize("request_id", ["our-own-name-for-it", "0" * 32, "0197A000-0000-7000-8000-00000000000A"])
 def test_a_trace_is_not_called_what_a_trace_may_not_be_called(request_id):
-    found = continued(None, request_id)
+    found = continue_trace(None, request_id)
 
     assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", found)
     assert request_id.lower().replace("-", "") not in found
 
 
 def test_a_later_version_of_a_trace_is_understood_as_far_as_we_know_it():
-    assert continued(f"01-{TRACE}-b7ad6b7169203331-03-future", "").startswith(f"00-{TRACE}-")
+    assert continue_trace(f"01-{TRACE}-b7ad6b7169203331-03-future", "").startswith(f"00-{TRACE}-")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.core import keys
 from models.core.errors import Invalid
-from web.http.pagination import after, cursor_of, page_of
+from web.http.pagination import decode_cursor, encode_cursor, page_of
 
 WHEN = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 WHO = UUID("0198a3f0-0000-7000-8000-000000000001")
@@ -20,7 +20,7 @@ WHO = UUID("0198a3f0-0000-7000-8000-000000000001")
 def test_following_the_cursors_gives_every_item_once_in_order():
     everything, found, cursor = list(range(23)), [], None
     for _ in itertools.count():
-        behind = after(cursor, int)
+        behind = decode_cursor(cursor, int)
         page = page_of([n for n in everything if behind is None or n > behind][:6], 5, lambda n: n)
         found += page.items
         if (cursor := page.next_cursor) is None:
@@ -36,46 +36,46 @@ def test_the_last_page_has_no_cursor_even_when_it_is_full():
 
 
 def test_a_key_comes_back_with_its_types():
-    cursor = cursor_of((WHEN, WHO), "things")
+    cursor = encode_cursor((WHEN, WHO), "things")
 
-    assert after(cursor, tuple[datetime, UUID], scope="things") == (WHEN, WHO)
+    assert decode_cursor(cursor, tuple[datetime, UUID], scope="things") == (WHEN, WHO)
 
 
 def test_without_a_cursor_there_is_nothing_to_begin_behind():
-    assert after(None, int) is None
+    assert decode_cursor(None, int) is None
 
 
 @pytest.mark.parametrize("wrong", ["", "x", "!!!!", "A" * 1000, "é", "null", "eyJhbGciOiJub25lIn0.e30."])
 def test_what_is_no_cursor_is_refused_by_name(wrong):
     with pytest.raises(Invalid) as refusal:
-        after(wrong, int)
+        decode_cursor(wrong, int)
 
     assert refusal.value.extra["errors"] == [{"field": "cursor", "reason": "not a cursor of this list"}]
 
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_a_cursor_that_was_changed_anywhere_is_refused(position, change):
-    raw = bytearray(base64.urlsafe_b64decode(cursor_of(12345) + "=="))
+    raw = bytearray(base64.urlsafe_b64decode(encode_cursor(12345) + "=="))
     raw[position % len(raw)] ^= change
 
     with pytest.raises(Invalid):
-        after(base64.urlsafe_b64encode(bytes(raw)).rstrip(b"=").decode(), int)
+        decode_cursor(base64.urlsafe_b64encode(bytes(raw)).rstrip(b"=").decode(), int)
 
 
 def test_a_cursor_has_one_spelling():
-    cursor = cursor_of("fourteen")
+    cursor = encode_cursor("fourteen")
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
     for other in (cursor + "=", cursor + "==", *(cursor[:-1] + letter for letter in letters if letter != cursor[-1])):
         with pytest.raises(Invalid):
-            after(other, str)
+            decode_cursor(other, str)
 
 
 def test_a_cursor_of_another_list_or_type_is_refused():
     with pytest.raises(Invalid):
-        after(cursor_of(5, "things"), int, scope="others")
+        decode_cursor(encode_cursor(5, "things"), int, scope="others")
     with pytest.raises(Invalid):
-        after(cursor_of("five", "things"), int, scope="things")
+        decode_cursor(encode_cursor("five", "things"), int, scope="things")
 
 
 def test_a_cursor_outlives_a_new_key_and_not_the_end_of_its_own(monkeypatch):
@@ -88,12 +88,12 @@ def test_a_cursor_outlives_a_new_key_and_not_the_end_of_its_own(monkeypatch):
 
     try:
         use(old)
-        cursor = cursor_of(5)
+        cursor = encode_cursor(5)
         use(f"{new},{old}")
-        assert after(cursor, int) == 5
+        assert decode_cursor(cursor, int) == 5
         use(new)
         with pytest.raises(Invalid):
-            after(cursor, int)
+            decode_cursor(cursor, int)
     finally:
         monkeypatch.undo()
         keys._roots.cache_clear()

@@ -12,7 +12,7 @@ from models.core import database as db
 from models.core.context import Identity, unauthenticated
 from models.core.errors import Conflict, Invalid, NotFound, Problem
 from web.http.endpoint import endpoint
-from web.http.problems import MethodNotAllowed, of_database, of_status
+from web.http.problems import MethodNotAllowed, problem_of_database_error, problem_of_status
 
 
 class Failing:
@@ -60,9 +60,12 @@ def test_a_problem_document_has_all_that_rfc_9457_asks_for_and_our_code(api, fai
 
 
 def test_what_only_a_status_says_has_the_code_and_title_of_its_class():
-    assert (of_status(405).code, of_status(405).title) == (MethodNotAllowed.code, MethodNotAllowed.title)
-    assert (of_status(502).code, of_status(502).title) == (Problem.code, Problem.title)
-    assert (of_status(418).code, of_status(418).status) == ("bad_request", 418)
+    assert (problem_of_status(405).code, problem_of_status(405).title) == (
+        MethodNotAllowed.code,
+        MethodNotAllowed.title,
+    )
+    assert (problem_of_status(502).code, problem_of_status(502).title) == (Problem.code, Problem.title)
+    assert (problem_of_status(418).code, problem_of_status(418).status) == ("bad_request", 418)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -102,7 +105,7 @@ def of(work, identity=None):
     """The problem behind whatever `work` makes the database say."""
     with pytest.raises(Exception) as error, db.transaction(identity or unauthenticated()):
         work()
-    return of_database(error.value)
+    return problem_of_database_error(error.value)
 
 
 @pytest.mark.parametrize(
@@ -151,17 +154,19 @@ def test_a_server_that_cannot_be_reached_is_unavailable():
     with pytest.raises(psycopg2.OperationalError) as error:
         psycopg2.connect("postgresql://nobody@/nothing?host=/nonexistent")
 
-    assert of_database(error.value).status == 503
+    assert problem_of_database_error(error.value).status == 503
 
 
 @pytest.mark.parametrize("kind", [psycopg2.DatabaseError, peewee.DatabaseError, psycopg2.InterfaceError])
 def test_driver_error_without_sqlstate_of_a_lost_connection_is_503(kind):
-    assert of_database(kind("error with status PGRES_TUPLES_OK and no message from the libpq")).status == 503
+    assert (
+        problem_of_database_error(kind("error with status PGRES_TUPLES_OK and no message from the libpq")).status == 503
+    )
 
 
 @pytest.mark.parametrize("kind", [psycopg2.DataError, peewee.ProgrammingError, psycopg2.NotSupportedError])
 def test_driver_error_without_sqlstate_of_another_kind_is_ours(kind):
-    assert of_database(kind("no such thing")) is None
+    assert problem_of_database_error(kind("no such thing")) is None
 
 
 def test_statement_is_repeated_after_a_loss_that_has_no_sqlstate(database, monkeypatch):
@@ -182,8 +187,8 @@ def test_statement_is_repeated_after_a_loss_that_has_no_sqlstate(database, monke
 
 
 def test_other_errors_are_none_of_the_databases():
-    assert of_database(ValueError("x")) is None
-    assert of_database(NotFound()) is None
+    assert problem_of_database_error(ValueError("x")) is None
+    assert problem_of_database_error(NotFound()) is None
 
 
 def test_a_transaction_without_a_connection_for_its_login_is_unavailable_and_not_an_accident(api, failing, monkeypatch):
@@ -208,7 +213,7 @@ def test_a_transaction_without_a_connection_for_its_login_is_unavailable_and_not
     thread.start()
     thread.join()
 
-    assert of_database(errors[0]).code == "unavailable"
+    assert problem_of_database_error(errors[0]).code == "unavailable"
 
 
 def cut_connections(superuser):

@@ -13,7 +13,7 @@ from tests.web.conftest import serving, small_app
 from web.http import rate_limits
 from web.http.client_address import partition
 from web.http.endpoint import endpoint
-from web.http.rate_limits import Limiter, Standing, headers, parse_rate
+from web.http.rate_limits import LimitState, RateLimiter, headers, parse_rate
 from web.operations import health, metrics, probes
 from web.v1 import ROUTES
 from web.v1.identity.accounts import Anonymous
@@ -31,7 +31,7 @@ def outcomes(url, rate, callers):
     """For each request whether it was let through, and how its caller stands."""
 
     async def main():
-        limiter, found = Limiter(url), []
+        limiter, found = RateLimiter(url), []
         for who in callers:
             try:
                 found.append(await limiter.take(rate, who))
@@ -45,13 +45,13 @@ def outcomes(url, rate, callers):
 def test_so_many_are_let_through_and_no_more(limiter_url):
     found = outcomes(limiter_url, parse_rate("things", "3/hour"), ["ann"] * 5)
 
-    assert [type(outcome) for outcome in found] == [Standing] * 3 + [TooMany] * 2
+    assert [type(outcome) for outcome in found] == [LimitState] * 3 + [TooMany] * 2
     assert [standing.remaining for standing in found[:3]] == [2, 1, 0]
 
 
 def test_callers_are_counted_apart_and_so_are_endpoints(limiter_url):
-    assert isinstance(outcomes(limiter_url, parse_rate("a", "1/hour"), ["ann", "bob"])[1], Standing)
-    assert isinstance(outcomes(limiter_url, parse_rate("b", "1/hour"), ["ann"])[0], Standing)
+    assert isinstance(outcomes(limiter_url, parse_rate("a", "1/hour"), ["ann", "bob"])[1], LimitState)
+    assert isinstance(outcomes(limiter_url, parse_rate("b", "1/hour"), ["ann"])[0], LimitState)
 
 
 def test_several_limits_hold_together(limiter_url):
@@ -64,7 +64,7 @@ def test_several_limits_hold_together(limiter_url):
 def test_the_limit_that_refuses_decides_also_when_another_is_at_zero(limiter_url):
     found = outcomes(limiter_url, parse_rate("things", "2/minute; 1/hour"), ["ann"] * 2)
 
-    assert [type(outcome) for outcome in found] == [Standing, TooMany]
+    assert [type(outcome) for outcome in found] == [LimitState, TooMany]
     assert found[1].headers["RateLimit"].startswith('"things-3600s";r=0;')
 
 
@@ -79,7 +79,7 @@ def test_a_refusal_says_when_to_come_back(limiter_url):
 def test_the_headers_are_those_of_the_draft():
     rate = parse_rate("login", "10/minute")
 
-    told = headers(rate, Standing(rate.items[0], remaining=7, seconds=42, refused=False))
+    told = headers(rate, LimitState(rate.items[0], remaining=7, seconds=42, refused=False))
 
     assert told == {"RateLimit-Policy": '"login";q=10;w=60', "RateLimit": '"login";r=7;t=42'}
 
@@ -88,7 +88,7 @@ def test_while_redis_is_gone_this_process_counts_and_does_not_ask_again_at_once(
     asked = []
 
     async def main():
-        limiter = Limiter("unix:///nonexistent/redis.sock?db=0")
+        limiter = RateLimiter("unix:///nonexistent/redis.sock?db=0")
         shared = limiter._shared
         limiter._shared = lambda url: asked.append(url) or shared(url)
         rate = parse_rate("things", "2/hour")
@@ -108,7 +108,7 @@ def test_counter_of_foreign_type_is_discarded_and_counted_in_redis_again(redis_u
     server, rate = redis.Redis.from_url(redis_url), parse_rate("things", "2/hour")
 
     async def main():
-        limiter = Limiter(redis_url)
+        limiter = RateLimiter(redis_url)
         await limiter.take(rate, "ann")
         (key,) = server.keys("limits:*things*")
         server.delete(key)
@@ -126,7 +126,7 @@ def test_a_request_does_not_wait_until_a_silent_redis_says_something(tmp_path, m
 
     async def main():
         silent = await asyncio.start_unix_server(lambda reader, writer: None, str(tmp_path / "r"))
-        standing = await Limiter(f"unix://{tmp_path}/r?db=0").take(parse_rate("things", "2/hour"), "ann")
+        standing = await RateLimiter(f"unix://{tmp_path}/r?db=0").take(parse_rate("things", "2/hour"), "ann")
         silent.close()
         return standing
 
@@ -211,12 +211,12 @@ def test_all_callers_together_share_a_total_limit(serve):
 
 
 def test_anonymous_sign_ups_share_a_total_limit():
-    assert Anonymous.on_post.declaration.total_rate
+    assert Anonymous.on_post.spec.total_rate
 
 
 def test_what_is_work_and_open_to_anonymous_sessions_is_limited_by_address_too():
     responders = [getattr(resource, name) for _, resource in ROUTES for name in dir(resource) if name.startswith("on_")]
-    declared = [one.declaration for one in responders if hasattr(one, "declaration")]
+    declared = [one.spec for one in responders if hasattr(one, "spec")]
     costly = [one for one in declared if one.slow and one.permission == "optional"]
 
     assert costly
@@ -254,11 +254,11 @@ def test_while_redis_is_dead_each_process_counts_the_whole_limit_and_together_ag
         found = await asyncio.gather(
             *[process.take(rate, "ann") for process in processes for _ in range(5)], return_exceptions=True
         )
-        assert {type(outcome) for outcome in found} <= {Standing, TooMany}
-        return sum(isinstance(outcome, Standing) for outcome in found)
+        assert {type(outcome) for outcome in found} <= {LimitState, TooMany}
+        return sum(isinstance(outcome, LimitState) for outcome in found)
 
     async def main():
-        processes = [Limiter(killable.url) for _ in range(3)]
+        processes = [RateLimiter(killable.url) for _ in range(3)]
         alive = await let_through(processes)
         killable.kill()
         dead = [await let_through([process]) for process in processes]
@@ -269,7 +269,7 @@ def test_while_redis_is_dead_each_process_counts_the_whole_limit_and_together_ag
 
 
 def test_an_endpoint_goes_on_refusing_and_never_fails_while_redis_is_dead(killable, notebook):
-    app = small_app(notebook, {"/words": Words()}, limiter=Limiter(killable.url))
+    app = small_app(notebook, {"/words": Words()}, limiter=RateLimiter(killable.url))
     with serving(app) as api:
         before = [api.post("/words", json={"text": "a"}).status_code for _ in range(3)]
         killable.kill()
@@ -281,10 +281,10 @@ def test_an_endpoint_goes_on_refusing_and_never_fails_while_redis_is_dead(killab
 
 
 def test_strangers_do_not_fill_the_memory_of_a_process_that_counts_for_itself(monkeypatch):
-    monkeypatch.setattr(rate_limits, "MOST_CALLERS", 10)
+    monkeypatch.setattr(rate_limits, "MAX_CALLERS", 10)
 
     async def main():
-        limiter = Limiter(None)
+        limiter = RateLimiter(None)
         for number in range(35):
             await limiter.take(parse_rate("things", "5/hour"), str(number))
         return len(limiter._counts.storage)
@@ -295,7 +295,7 @@ def test_strangers_do_not_fill_the_memory_of_a_process_that_counts_for_itself(mo
 @pytest.fixture
 def unhurried_shares(monkeypatch):
     """What has been taken at once is handed out however slow the machine is."""
-    monkeypatch.setattr(rate_limits, "SHARE_SECONDS", 600.0)
+    monkeypatch.setattr(rate_limits, "BATCH_SECONDS", 600.0)
     monkeypatch.setattr(rate_limits, "REFUSAL_SECONDS", 600.0)
 
 
@@ -303,12 +303,12 @@ def test_a_wide_limit_is_as_exact_for_one_process_and_hardly_asks(limiter_url, u
     rate = parse_rate("person", "200/hour")
 
     async def main():
-        limiter, found, asked = Limiter(limiter_url), [], []
+        limiter, found, asked = RateLimiter(limiter_url), [], []
         count = limiter._count
         limiter._count = lambda *given: asked.append(given) or count(*given)
         for _ in range(300):
             try:
-                found.append((await limiter.take_some(rate, "ann")).remaining)
+                found.append((await limiter.take_batched(rate, "ann")).remaining)
             except TooMany as refusal:
                 found.append(refusal.headers["RateLimit"].split(";")[1])
         return found, len(asked)
@@ -324,10 +324,10 @@ def test_what_one_process_has_taken_is_not_another_s_to_hand_out(redis_url, fres
     rate = parse_rate("person", "100/hour")
 
     async def main():
-        processes, through = [Limiter(redis_url) for _ in range(4)], 0
+        processes, through = [RateLimiter(redis_url) for _ in range(4)], 0
         for number in range(200):
             try:
-                await processes[number % 4].take_some(rate, "ann")
+                await processes[number % 4].take_batched(rate, "ann")
                 through += 1
             except TooMany:
                 pass
@@ -337,12 +337,12 @@ def test_what_one_process_has_taken_is_not_another_s_to_hand_out(redis_url, fres
 
 
 def test_strangers_do_not_fill_the_memory_that_wide_limits_take(monkeypatch):
-    monkeypatch.setattr(rate_limits, "MOST_CALLERS", 10)
+    monkeypatch.setattr(rate_limits, "MAX_CALLERS", 10)
 
     async def main():
-        limiter = Limiter(None)
+        limiter = RateLimiter(None)
         for number in range(35):
-            await limiter.take_some(parse_rate("person", "5/hour"), str(number))
+            await limiter.take_batched(parse_rate("person", "5/hour"), str(number))
         return len(limiter._taken)
 
     assert asyncio.run(main()) == 10
@@ -417,7 +417,7 @@ def test_what_has_a_limit_of_its_own_or_none_does_not_count_towards_the_general_
 
 
 def test_the_general_limit_holds_in_each_process_while_redis_is_dead(killable, serve):
-    ask = general(serve, limiter=Limiter(killable.url))
+    ask = general(serve, limiter=RateLimiter(killable.url))
     assert [ask(token="alice").status_code for _ in range(5)] == [200, 200, 200, 200, 429]
     killable.kill()
 
@@ -442,4 +442,4 @@ def declarations():
         for method in ("get", "post", "put", "patch", "delete"):
             responder = getattr(resource, f"on_{method}", None)
             if responder is not None:
-                yield path, responder.declaration
+                yield path, responder.spec

@@ -18,7 +18,7 @@ from tests.web.conftest import ALICE, BRAND
 from web.http.auditing import UNNAMED
 from web.http.endpoint import audited, endpoint
 from web.http.refusals import PER_CALLER, Refusals
-from web.http.thread_pool import Pool
+from web.http.thread_pool import ThreadPool
 
 LOGS = "/api/v1/audit-logs"
 PATIENCE = 30.0
@@ -115,7 +115,7 @@ def refused(who=None, **changes):
 
 @pytest.fixture
 def pool():
-    pool = Pool("refusals", 1, 100)
+    pool = ThreadPool("refusals", 1, 100)
     yield pool
     pool.close()
 
@@ -145,7 +145,7 @@ def test_when_the_minute_is_over_one_entry_tells_how_many_more_there_were(loop, 
 def test_what_was_counted_takes_nobody_s_place_in_the_queue_when_the_minute_is_over(loop, monkeypatch):
     monkeypatch.setattr("web.http.refusals.IN_ALL", 0)
     told, all_are_told = [], threading.Event()
-    small = Pool("refusals", 1, 2)
+    small = ThreadPool("refusals", 1, 2)
 
     def write(one):
         told.append(one)

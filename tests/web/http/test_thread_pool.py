@@ -7,14 +7,14 @@ from contextvars import ContextVar
 
 import pytest
 
-from web.http.thread_pool import Overloaded, Pool
+from web.http.thread_pool import Overloaded, ThreadPool
 
 color: ContextVar[str] = ContextVar("color", default="none")
 
 
 @pytest.fixture
 def pool():
-    made = Pool("p", threads=2, queue=1)
+    made = ThreadPool("p", threads=2, queue=1)
     yield made
     assert made.close(timeout=60)
 
@@ -111,7 +111,7 @@ def test_a_caller_that_leaves_in_the_middle_gives_its_place_back_when_the_work_i
 
 def test_closing_finishes_what_was_admitted_ends_the_threads_and_admits_nothing_more():
     ended = []
-    pool = Pool("p", threads=2, queue=8, on_exit=lambda: ended.append(1))
+    pool = ThreadPool("p", threads=2, queue=8, on_exit=lambda: ended.append(1))
     done = []
 
     async def main():
@@ -130,7 +130,7 @@ def test_closing_finishes_what_was_admitted_ends_the_threads_and_admits_nothing_
 
 def test_closing_says_when_something_does_not_end():
     door = threading.Event()
-    pool = Pool("p", threads=1, queue=1)
+    pool = ThreadPool("p", threads=1, queue=1)
 
     async def main():
         call = asyncio.create_task(pool.run(door.wait, 60))
@@ -143,7 +143,7 @@ def test_closing_says_when_something_does_not_end():
 
 
 def test_a_closed_pool_can_be_opened_again():
-    pool = Pool("p", threads=1, queue=1)
+    pool = ThreadPool("p", threads=1, queue=1)
     pool.close()
     pool.open()
 

@@ -12,7 +12,7 @@ from falcon import inspect
 from models.core.errors import Conflict
 from web.app import application
 from web.http.endpoint import Page, PageQuery, endpoint
-from web.openapi.document import declarations, document
+from web.openapi.document import document, endpoint_specs
 
 UNDOCUMENTED = re.compile(
     r"^/(docs|static/.*|verify-email|accept-invitation|reset-password|confirm-email|undo-email|s/{token}|api/v1/openapi\.json)?$"
@@ -169,7 +169,7 @@ def require_sound_operation(path, method, operation, spec):
 
 def test_the_example_of_every_body_is_what_its_operation_takes():
     spec = document(application)
-    bodies = {operation: declared.body for operation, declared in declarations(application).items() if declared.body}
+    bodies = {operation: declared.body for operation, declared in endpoint_specs(application).items() if declared.body}
 
     for (method, path), body in bodies.items():
         content = spec["paths"][path][method.lower()]["requestBody"]["content"]["application/json"]

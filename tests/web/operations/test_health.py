@@ -12,7 +12,7 @@ from settings import settings
 from tests.support.brokers import until
 from tests.web.conftest import serving
 from web.app import create_app
-from web.http.shared_result import Shared
+from web.http.shared_result import SharedResult
 from web.operations import health
 
 
@@ -123,7 +123,7 @@ def test_disconnected_caller_does_not_end_a_shared_check():
             await go_on.wait()
             return "answer"
 
-        shared = Shared(produce)
+        shared = SharedResult(produce)
         gone, other = asyncio.create_task(shared.get(0)), asyncio.create_task(shared.get(0))
         await begun.wait()
         gone.cancel()

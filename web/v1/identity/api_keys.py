@@ -10,7 +10,7 @@ from falcon.asgi import Request, Response
 from models.identity import api_keys
 from models.identity.api_keys import TooManyApiKeys
 from web.http.datetimes import Instant
-from web.http.endpoint import Page, PageQuery, after, audited, endpoint, page_of
+from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, page_of
 from web.http.fields import Text200
 
 _LIST = "api_keys"
@@ -66,7 +66,7 @@ class ApiKeys:
     def on_get(self, req: Request, resp: Response) -> None:
         """List a brand's API keys, newest first. Those that are over are there, too."""
         asked: PageQuery = req.context.query
-        found = api_keys.page(asked.limit + 1, after(asked.cursor, UUID, scope=_LIST))
+        found = api_keys.page(asked.limit + 1, decode_cursor(asked.cursor, UUID, scope=_LIST))
         resp.media = page_of([ApiKeyOut.of(key) for key in found], asked.limit, lambda item: item.id, scope=_LIST)
 
     # Not idempotent: that would keep the answer, and with it the key.

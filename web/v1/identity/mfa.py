@@ -10,7 +10,7 @@ from models.identity import access_tokens, accounts, mfa
 from models.identity.mfa import InvalidCode, Mandatory, NotEnrolled
 from web.http.datetimes import Instant
 from web.http.endpoint import audited, endpoint
-from web.http.fields import Code, RecoveryCode, either
+from web.http.fields import Code, RecoveryCode, exactly_one_of
 from web.v1.identity.accounts import PersonOut
 
 
@@ -180,7 +180,7 @@ class MfaVerification:
         elif asked.recovery_code is not None and asked.code is None:
             resp.media = ElevatedSessionOut.of(mfa.recover(identity, asked.recovery_code))
         else:
-            raise either("code", "recovery_code")
+            raise exactly_one_of("code", "recovery_code")
 
 
 ROUTES: list[tuple[str, object]] = [

@@ -13,8 +13,8 @@ from models.identity.mfa import InvalidCode
 from models.identity.sessions import RefreshTokenInvalid, TooManyRefreshes
 from models.identity.step_up import WrongPassword
 from web.http.datetimes import Instant
-from web.http.endpoint import Page, PageQuery, after, audited, endpoint, page_of
-from web.http.fields import Code, Password, either
+from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, page_of
+from web.http.fields import Code, Password, exactly_one_of
 from web.v1.identity.accounts import SessionOut
 
 _LIST = "sessions"
@@ -153,7 +153,7 @@ class StepUp:
         elif asked.password is not None and asked.code is None:
             step_up.with_password(identity, asked.password)
         else:
-            raise either("password", "code")
+            raise exactly_one_of("password", "code")
 
 
 class Sessions:
@@ -163,7 +163,7 @@ class Sessions:
     def on_get(self, req: Request, resp: Response) -> None:
         """List the caller's sessions that live, newest first."""
         asked: PageQuery = req.context.query
-        found = sessions.list_own(asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=_LIST))
+        found = sessions.list_own(asked.limit + 1, decode_cursor(asked.cursor, tuple[datetime, UUID], scope=_LIST))
         items = [SessionSummaryOut.of(session, req.context.identity.session_id) for session in found]
         resp.media = page_of(items, asked.limit, lambda s: (s.created_at, s.id), scope=_LIST)
 

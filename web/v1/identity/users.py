@@ -16,7 +16,7 @@ from models.tenants.invitations import RoleNotGrantable
 from models.tenants.members import LastBrandAdmin
 from web.http.auditing import revoked_with
 from web.http.datetimes import Instant
-from web.http.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
+from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, etag, page_of, require_match
 from web.http.fields import Text200
 
 
@@ -91,7 +91,7 @@ class Users:
         scope = f"users:{asked.role}:{asked.brand_id}:{asked.status}:{asked.email}"
         found = users.page(
             asked.limit + 1,
-            after(asked.cursor, tuple[datetime, UUID], scope=scope),
+            decode_cursor(asked.cursor, tuple[datetime, UUID], scope=scope),
             email=asked.email,
             role=asked.role,
             brand_id=asked.brand_id,

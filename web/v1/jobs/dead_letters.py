@@ -11,9 +11,9 @@ from models.core.errors import Invalid, NotFound
 from models.jobs import dead_letters
 from models.jobs.dead_letters import Blocked, Filter, Place
 from web.http.datetimes import Instant, in_utc
-from web.http.endpoint import Page, PageQuery, after, audited, endpoint, page_of
+from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, page_of
 from web.http.fields import ActorName
-from web.http.pagination import cursor_of
+from web.http.pagination import encode_cursor
 
 REPLAY = "dead-jobs.replay"
 """Scope of the cursors of replays."""
@@ -200,7 +200,7 @@ class DeadJobs:
         asked: DeadJobQuery = req.context.query
         scope = f"dead-jobs:{asked.filter}"
         found = dead_letters.page(
-            asked.filter, asked.limit + 1, after(asked.cursor, tuple[datetime, UUID], scope=scope)
+            asked.filter, asked.limit + 1, decode_cursor(asked.cursor, tuple[datetime, UUID], scope=scope)
         )
         items = [DeadJobOut.of(job) for job in found]
         resp.media = page_of(items, asked.limit, lambda job: (job.died_at, job.id), scope=scope)
@@ -214,7 +214,9 @@ class DeadJobGroups:
         """List groups of dead letters with the same cause, the largest first."""
         asked: DeadJobQuery = req.context.query
         scope = f"dead-job-groups:{asked.filter}"
-        found = dead_letters.groups(asked.filter, asked.limit + 1, after(asked.cursor, tuple[int, str], scope=scope))
+        found = dead_letters.groups(
+            asked.filter, asked.limit + 1, decode_cursor(asked.cursor, tuple[int, str], scope=scope)
+        )
         items = [GroupOut.of(group) for group in found]
         resp.media = page_of(items, asked.limit, lambda group: (group.count, group.fingerprint), scope=scope)
 
@@ -260,7 +262,7 @@ def _forecast(asked: ReplayIn) -> ReplayOut:
 
 def _replay(asked: ReplayIn) -> ReplayOut:
     # The cursor holds the fields of the place in their order.
-    place = after(asked.cursor, tuple[datetime, int, datetime, UUID], scope=REPLAY)
+    place = decode_cursor(asked.cursor, tuple[datetime, int, datetime, UUID], scope=REPLAY)
     done = dead_letters.replay(asked.filter, args=asked.args, rate=asked.rate, place=place and Place(*place))
     then = done.place
     reached = then and (then.began_at, then.revived, then.died_at, then.id)
@@ -271,7 +273,7 @@ def _replay(asked: ReplayIn) -> ReplayOut:
         blocked=len(done.blocked),
         blocked_by=[BlockedOut.of(blocked) for blocked in done.blocked],
         last_due_at=done.last_due_at,
-        next_cursor=cursor_of(reached, REPLAY) if reached else None,
+        next_cursor=encode_cursor(reached, REPLAY) if reached else None,
     )
 
 

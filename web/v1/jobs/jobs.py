@@ -117,7 +117,13 @@ class Job:
 class JobCancel:
     """`/api/v1/jobs/{job_id}/cancel`: cancel a job."""
 
-    @endpoint(response=JobOut, permission="jobs:write", audit="job.cancel", problems=(JobIsOver,), also={202: JobOut})
+    @endpoint(
+        response=JobOut,
+        permission="jobs:write",
+        audit="job.cancel",
+        problems=(JobIsOver,),
+        other_responses={202: JobOut},
+    )
     def on_post(self, req: Request, resp: Response, job_id: UUID) -> None:
         """Cancel a job. A running job is asked to stop (202): it ends at its next check, or finishes if it has none."""
         done = control.cancel(job_id)

@@ -22,7 +22,7 @@ from web.http.datetimes import Instant
 from web.http.endpoint import endpoint
 from web.http.fields import DeviceLocale, Timezone
 from web.http.group_commit import GroupCommit
-from web.http.rate_limits import Limiter, parse_rate
+from web.http.rate_limits import RateLimiter, parse_rate
 
 MAX_QUEUED = 512
 """Scans that may wait in each web process. More are refused with 503."""
@@ -139,7 +139,7 @@ class Scans:
         body=ScanIn,
         response=ScanOut,
         status=201,
-        also={200: ScanOut},
+        other_responses={200: ScanOut},
         permission="authenticated",
         refused_as="scan.record",  # A decided scan is its own record.
         rate=None,  # Origin and frequency are evidence of fraud. Limits are the campaign's.
@@ -153,14 +153,14 @@ class Scans:
         request = _scan_request(req.context.body, identity, req.context.info)
         outcome = await self.writer.submit(request)
         if isinstance(outcome, Refused) and outcome.is_incomplete:
-            await _limit_incomplete(req.context.kit.limiter, request.user_id)
+            await _limit_incomplete(req.context.dependencies.limiter, request.user_id)
         scan = require_accepted(outcome)
         if scan.replayed:
             resp.status = 200
         resp.media = ScanOut.of(scan)
 
 
-async def _limit_incomplete(limiter: Limiter, user_id: UUID) -> None:
+async def _limit_incomplete(limiter: RateLimiter, user_id: UUID) -> None:
     """Count an incomplete scan under a keyed hash of the person.
 
     Raises:

@@ -10,7 +10,7 @@ from models.core.errors import PreconditionFailed
 from models.tenants import assignments
 from models.tenants.assignments import NotACreator
 from web.http.datetimes import Instant
-from web.http.endpoint import Page, PageQuery, after, audited, endpoint, page_of, require_match
+from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, page_of, require_match
 
 
 class AssignmentOut(msgspec.Struct):
@@ -38,7 +38,7 @@ class Assignments:
         """List the Creators who are assigned to a campaign, ordered by id."""
         query: PageQuery = req.context.query
         scope = f"assignments:{campaigns.get(campaign_id).id}"
-        found = assignments.page(campaign_id, query.limit + 1, after(query.cursor, UUID, scope=scope))
+        found = assignments.page(campaign_id, query.limit + 1, decode_cursor(query.cursor, UUID, scope=scope))
         items = [AssignmentOut.of(assignment) for assignment in found]
         shown = [item.user_id for item in items[: query.limit]]
         audited(req, table="campaigns", record_id=campaign_id, shown=shown)

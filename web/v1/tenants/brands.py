@@ -15,7 +15,7 @@ from models.identity.accounts import EmailInUse
 from models.identity.step_up import RecentAuthenticationRequired
 from models.tenants import brands
 from web.http.datetimes import Instant, in_utc
-from web.http.endpoint import Page, PageQuery, after, audited, changes, endpoint, etag, page_of, require_match
+from web.http.endpoint import Page, PageQuery, audited, changes, decode_cursor, endpoint, etag, page_of, require_match
 from web.http.fields import Email, Locale, Text200, Timezone
 
 Website = Annotated[
@@ -102,7 +102,7 @@ class Brands:
         """List brands, newest first."""
         query: BrandFilter = req.context.query
         scope = f"brands:{query.status}:{query.name}"
-        key = after(query.cursor, tuple[datetime, UUID], scope=scope)
+        key = decode_cursor(query.cursor, tuple[datetime, UUID], scope=scope)
         archived = None if query.status is None else query.status == "archived"
         found = brands.page(query.limit + 1, key, name=query.name, archived=archived)
         resp.media = page_of([BrandOut.of(b) for b in found], query.limit, lambda b: (b.created_at, b.id), scope=scope)

@@ -23,7 +23,7 @@ from models.tenants.invitations import (
     TooManyInvitations,
 )
 from web.http.datetimes import Instant
-from web.http.endpoint import Page, PageQuery, after, audited, endpoint, page_of
+from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, page_of
 from web.http.fields import Email, Locale, NewPassword, Text200, Token
 
 
@@ -69,7 +69,7 @@ class Invitations:
         """List a brand's invitations, newest first."""
         query: PageQuery = req.context.query
         scope = f"invitations:{brands.get(brand_id).id}"
-        found = invitations.page(brand_id, query.limit + 1, after(query.cursor, UUID, scope=scope))
+        found = invitations.page(brand_id, query.limit + 1, decode_cursor(query.cursor, UUID, scope=scope))
         items = [InvitationOut.of(invitation) for invitation in found]
         audited(req, table="invitations", brand_id=brand_id, shown=[item.id for item in items[: query.limit]])
         resp.media = page_of(items, query.limit, lambda item: item.id, scope=scope)

@@ -14,7 +14,7 @@ from models.tenants.invitations import RoleNotGrantable
 from models.tenants.members import LastBrandAdmin
 from web.http.auditing import revoked_with
 from web.http.datetimes import Instant
-from web.http.endpoint import Page, PageQuery, after, audited, endpoint, etag, page_of, require_match
+from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, etag, page_of, require_match
 
 
 class MemberFilter(PageQuery, kw_only=True):
@@ -58,7 +58,7 @@ class Members:
         """List a brand's members, oldest accounts first."""
         query: MemberFilter = req.context.query
         scope = f"members:{brand_id}:{query.role}"
-        found = members.page(brand_id, query.limit + 1, after(query.cursor, UUID, scope=scope), query.role)
+        found = members.page(brand_id, query.limit + 1, decode_cursor(query.cursor, UUID, scope=scope), query.role)
         audited(req, table="users", brand_id=brand_id, shown=[member.id for member in found[: query.limit]])
         items = [MemberOut.of(member) for member in found]
         resp.media = page_of(items, query.limit, lambda item: item.id, scope=scope)

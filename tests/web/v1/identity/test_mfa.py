@@ -111,7 +111,7 @@ def test_endpoints_open_before_the_second_factor_are_known():
         (name.removeprefix("on_"), path)
         for path, resource in ROUTES
         for name in dir(resource)
-        if name.startswith("on_") and getattr(resource, name).declaration.before_mfa
+        if name.startswith("on_") and getattr(resource, name).spec.before_mfa
     }
 
     assert found == {

@@ -113,7 +113,7 @@ def test_many_who_refresh_at_once_stay_signed_in_with_one_next_token(client, pho
 
 
 def test_as_many_as_may_begin_a_session_at_one_address_may_go_on_with_it():
-    assert Refresh.on_post.declaration.rate == Anonymous.on_post.declaration.rate
+    assert Refresh.on_post.spec.rate == Anonymous.on_post.spec.rate
 
 
 def test_a_token_that_comes_again_later_ends_the_session_and_is_in_the_trail(client, member, superuser):

@@ -11,7 +11,7 @@ from models.core.database import transaction
 from models.jobs import dead_letters
 from models.jobs import ledger as jobs
 from tests.fixtures.jobs import take
-from web.http.trace import continued
+from web.http.trace import continue_trace
 
 GROUPS, LETTERS, REPLAY = "/api/v1/dead-jobs/groups", "/api/v1/dead-jobs", "/api/v1/dead-jobs/replay"
 
@@ -280,7 +280,7 @@ def test_a_trail_has_every_job_of_a_request_wherever_it_is(client, admin, waitin
 def test_a_trace_that_began_with_a_request_finds_its_jobs_and_those_of_requests_that_continued_it(client, admin):
     before, request = request_info(), "0197a000-0000-7000-8000-00000000000a"
     for id in (request, "request-that-continues"):
-        set_request_info(RequestInfo(request_id=id, traceparent=continued(continued(None, request), id)))
+        set_request_info(RequestInfo(request_id=id, traceparent=continue_trace(continue_trace(None, request), id)))
         with transaction(context.for_system_job()):
             jobs.enqueue("test.traced")
     set_request_info(before)
