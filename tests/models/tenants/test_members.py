@@ -1,16 +1,18 @@
 """Members beneath HTTP: which rows each condition of the SQL functions selects."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 
 from models.core import context
-from models.core.database import execute, new_id, transaction
+from models.core.database import close_thread_connections, execute, new_id, transaction
 from models.core.errors import Forbidden, NotFound, TooMany
 from models.identity import users
 from models.tenants import assignments, members
 from models.tenants.invitations import RoleNotGrantable
 from models.tenants.members import LastBrandAdmin
+from tests.support.blocked import until_blocked
 
 
 @pytest.fixture
@@ -73,11 +75,35 @@ def test_last_brand_admin_may_be_given_the_same_role(member, brand):
         assert members.change_role(brand["id"], boss.user_id, "Brand Admin")[0].role == "Brand Admin"
 
 
-def test_member_without_the_permission_locks_no_member(member, brand):
+def test_concurrent_demotions_leave_one_admin(member, brand, superuser):
+    first, second = member(), member()
+
+    def demote(account):
+        try:
+            with account.acting():
+                members.change_role(brand["id"], account.user_id, "Creator")
+        finally:
+            close_thread_connections()
+
+    with ThreadPoolExecutor(1) as pool:
+        with first.acting():
+            members.change_role(brand["id"], first.user_id, "Creator")
+            waiting = pool.submit(demote, second)
+            until_blocked(superuser)
+        with pytest.raises(LastBrandAdmin):
+            waiting.result(60)
+
+
+def test_member_without_the_permission_changes_no_member(member, brand):
     manager, creator = member("Campaign Manager"), member("Creator")
 
-    with refused(NotFound, manager):
-        members.get_for_update(brand["id"], creator.user_id)
+    for attempt in (
+        lambda: members.get_for_update(brand["id"], creator.user_id),
+        lambda: members.change_role(brand["id"], creator.user_id, "Creator"),
+        lambda: members.remove(brand["id"], creator.user_id),
+    ):
+        with refused(NotFound, manager):
+            attempt()
 
 
 def test_move_to_another_brand_ends_the_undo_of_an_address_change(member, make_brand, brand, admin, query):
