@@ -8,7 +8,7 @@ import pytest
 
 from models.campaigns import codes
 from models.core import context
-from models.core.database import new_id, now, rows, transaction
+from models.core.database import now, rows, transaction
 
 URL = "/api/v1/campaigns"
 FENCE = {"lat": 40.4168, "lon": -3.7038, "radius_m": 250}
@@ -63,46 +63,36 @@ def test_new_campaign_has_an_audit_entry(create, manager):
     assert entry["details"]["after"]["name"] == "Summer"
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"type": "QR"}, "name"),
-        ({"name": "", "type": "QR"}, "name"),
-        ({"name": " \t", "type": "QR"}, "name"),
-        ({"name": "x" * 201, "type": "QR"}, "name"),
-        ({"name": "x", "type": "Billboard"}, "type"),
-        ({"name": "x", "type": "QR", "status": "Active"}, "status"),
-        ({"name": "x", "type": "QR", "config": None}, "config"),
-        ({"name": "x", "type": "QR", "config": {"geofence": {**FENCE, "lat": 90.1}}}, "config.geofence.lat"),
-        ({"name": "x", "type": "QR", "config": {"geofence": {**FENCE, "lat": "40"}}}, "config.geofence.lat"),
-        ({"name": "x", "type": "QR", "config": {"geofence": {"lat": 1, "lon": 1}}}, "config.geofence.radius_m"),
-        ({"name": "x", "type": "QR", "config": {"limits": {}}}, "config.limits"),
-        ({"name": "x", "type": "QR", "config": {"timezone": "Mars/Olympus"}}, "config.timezone"),
-        ({"name": "x", "type": "QR", "config": {"starts_at": "0001-01-01T00:00:00+14:00"}}, "config.starts_at"),
-        ({"name": "x", "type": "QR", "config": {"starts_at": "tomorrow"}}, "config.starts_at"),
-        ({"name": "x", "type": "QR", "config": {"consent_tiers": ["essential"] * 2}}, "config.consent_tiers"),
-        (
-            {"name": "x", "type": "QR", "config": {"scan_limit": {"total": {"count": 2**63, "window": "day"}}}},
-            "config.scan_limit.total.count",
-        ),
-    ],
-)
-def test_invalid_campaign_is_refused_by_field(client, manager, body, field):
-    response = client.post(URL, json=body, token=manager.token)
-
-    assert (response.status_code, response.json["code"]) == (422, "invalid")
-    assert [error["field"] for error in response.json["errors"]] == [field]
+INVALID = [
+    ({"type": "QR"}, "name"),
+    ({"name": "", "type": "QR"}, "name"),
+    ({"name": " \t", "type": "QR"}, "name"),
+    ({"name": "x" * 201, "type": "QR"}, "name"),
+    ({"name": "x", "type": "Billboard"}, "type"),
+    ({"name": "x", "type": "QR", "status": "Active"}, "status"),
+    ({"name": "x", "type": "QR", "config": None}, "config"),
+    ({"name": "x", "type": "QR", "config": {"geofence": {**FENCE, "lat": 90.1}}}, "config.geofence.lat"),
+    ({"name": "x", "type": "QR", "config": {"geofence": {**FENCE, "lat": "40"}}}, "config.geofence.lat"),
+    ({"name": "x", "type": "QR", "config": {"geofence": {"lat": 1, "lon": 1}}}, "config.geofence.radius_m"),
+    ({"name": "x", "type": "QR", "config": {"limits": {}}}, "config.limits"),
+    ({"name": "x", "type": "QR", "config": {"timezone": "Mars/Olympus"}}, "config.timezone"),
+    ({"name": "x", "type": "QR", "config": {"starts_at": "0001-01-01T00:00:00+14:00"}}, "config.starts_at"),
+    ({"name": "x", "type": "QR", "config": {"starts_at": "tomorrow"}}, "config.starts_at"),
+    ({"name": "x", "type": "QR", "config": {"consent_tiers": ["essential"] * 2}}, "config.consent_tiers"),
+    (
+        {"name": "x", "type": "QR", "config": {"scan_limit": {"total": {"count": 2**63, "window": "day"}}}},
+        "config.scan_limit.total.count",
+    ),
+]
+"""Bodies and the field that is wrong."""
 
 
-def test_idempotency_key_creates_one_campaign(client, manager):
-    headers = {"Idempotency-Key": "summer-1"}
+def test_invalid_campaign_is_refused_by_field(client, manager):
+    for body, field in INVALID:
+        response = client.post(URL, json=body, token=manager.token)
 
-    first, second = (
-        client.post(URL, json={"name": "Summer", "type": "QR"}, token=manager.token, headers=headers) for _ in range(2)
-    )
-
-    assert first.json == second.json
-    assert len(client.get(URL, token=manager.token).json["items"]) == 1
+        assert (response.status_code, response.json["code"]) == (422, "invalid"), body
+        assert [error["field"] for error in response.json["errors"]] == [field], body
 
 
 def test_campaigns_are_listed_page_by_page(client, create, manager):
@@ -119,22 +109,15 @@ def test_campaigns_are_listed_page_by_page(client, create, manager):
     assert seen == made[::-1]
 
 
-def test_cursor_is_valid_for_its_filter_only(client, create, manager):
-    for n in range(3):
-        create(name=f"QR {n}")
+def test_campaigns_are_filtered_by_type_and_status(client, create, manager):
+    create(name="QR")
     create(name="Drop", type="Locker")
 
     drops = client.get(URL, params={"type": "Locker", "status": "Draft"}, token=manager.token).json
-    page = client.get(URL, params={"type": "QR", "limit": 1}, token=manager.token).json
-    elsewhere = client.get(URL, params={"limit": 1, "cursor": page["next_cursor"]}, token=manager.token)
+    active = client.get(URL, params={"status": "Active"}, token=manager.token).json
 
     assert [item["name"] for item in drops["items"]] == ["Drop"]
-    assert (elsewhere.status_code, elsewhere.json["errors"][0]["field"]) == (422, "cursor")
-
-
-@pytest.mark.parametrize("query", ["status=draft", "type=", "limit=0", "limit=101", "cursor=x", "color=red"])
-def test_invalid_query_is_refused(client, manager, query):
-    assert client.get(f"{URL}?{query}", token=manager.token).status_code == 422
+    assert active["items"] == []
 
 
 def test_put_replaces_all_fields(client, create, manager):
@@ -174,14 +157,6 @@ def test_put_without_configuration_is_refused(client, create, manager):
     response = client.put(f"{URL}/{made['id']}", json={"name": "x", "type": "QR"}, token=manager.token)
 
     assert (response.status_code, response.json["errors"][0]["field"]) == (422, "config")
-
-
-def test_matching_etag_returns_304(client, create, manager):
-    made = create()
-
-    response = client.get(f"{URL}/{made['id']}", token=manager.token, headers={"If-None-Match": '"1"'})
-
-    assert (response.status_code, response.content) == (304, b"")
 
 
 def test_launch_runs_as_a_job(client, create, manager, drain):
@@ -296,54 +271,3 @@ def test_picture_is_served_as_svg_only(client, create, manager):
         return client.get(image, token=manager.token, headers={"Accept": accept}).status_code
 
     assert [ask(accept) for accept in ("image/svg+xml", "image/avif,*/*;q=0.8", "application/json")] == [200, 200, 406]
-
-
-READS = [("GET", ""), ("GET", "/{id}"), ("GET", "/{id}/codes"), ("GET", "/{id}/codes/{code}")]
-WRITES = [
-    ("POST", "", {"name": "x", "type": "QR"}),
-    ("PUT", "/{id}", {"name": "x", "type": "QR", "config": {}}),
-    ("POST", "/{id}/launch", None),
-    ("POST", "/{id}/codes", {"label": "x"}),
-]
-
-
-@pytest.mark.parametrize(("method", "path", "body"), [*((*read, None) for read in READS), *WRITES])
-def test_request_without_token_is_refused(client, db_clean, method, path, body):
-    url = URL + path.format(id=new_id(), code=new_id())
-
-    assert client.request(method, url, json=body).status_code == 401
-
-
-@pytest.mark.parametrize(("method", "path", "body"), WRITES)
-def test_creator_does_not_change_campaigns(client, campaign, member, assign, method, path, body):
-    draft = campaign(launched=False)
-    creator = assign(draft, member("Creator"))
-
-    response = client.request(method, URL + path.format(id=draft.id), json=body, token=creator.token)
-
-    assert (response.status_code, response.json["code"]) == (403, "forbidden")
-    assert client.get(f"{URL}/{draft.id}", token=creator.token).json["version"] == 1
-
-
-@pytest.mark.parametrize(("method", "path", "body"), [*((*read, None) for read in READS), *WRITES])
-def test_fan_is_refused(client, fan, method, path, body):
-    url = URL + path.format(id=new_id(), code=new_id())
-
-    assert client.request(method, url, json=body, token=fan().token).status_code == 403
-
-
-@pytest.mark.parametrize(("method", "path", "body"), [*((*read, None) for read in READS[1:]), *WRITES[1:]])
-def test_campaign_of_another_brand_is_not_found(client, campaign, make_brand, member, method, path, body):
-    foreign = campaign(launched=False)
-    stranger = member("Brand Admin", make_brand("Other"))
-
-    response = client.request(method, URL + path.format(id=foreign.id, code=new_id()), json=body, token=stranger.token)
-
-    assert (response.status_code, response.json["code"]) == (404, "not_found")
-
-
-@pytest.mark.parametrize("path", ["/42", "/not-a-uuid/launch", "/00000000-0000-0000-0000-00000000000g"])
-def test_malformed_id_is_not_found(client, manager, path):
-    response = client.get(URL + path, token=manager.token)
-
-    assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")

@@ -63,25 +63,26 @@ def test_overview_of_window_counts_scans_of_its_hours(client, played, manager):
     assert (found["totals"]["accepted"], found["totals"]["reach"], found["pending"]) == (2, 1, 0)
 
 
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ({"from": "2026-11-22T12:00:00Z", "to": "2026-11-22T12:00:00Z"}, "to"),
-        ({"from": "yesterday"}, "from"),
-        ({"from": "9999-01-01T00:00:00Z", "to": "2026-11-22T12:00:00Z"}, "from"),
-        ({"from": "2026-11-22T12:00:00"}, "from"),
-        ({"from": "0001-01-01T00:00:00+14:00"}, "from"),
-        ({"to": "9999-12-31T23:59:59-14:00"}, "to"),
-        ({"from": "2026-11-22T00:00:00+05:30", "to": "2026-11-23T00:00:00Z"}, "from"),
-        ({"to": "2026-11-22T12:00:00.000001Z"}, "to"),
-        ({"campaign_id": "42"}, "campaign_id"),
-        ({"since": "2026"}, "since"),
-    ],
-)
-def test_invalid_query_is_refused_by_field(client, manager, query, field):
-    response = client.get(URL, params=query, token=manager.token)
+INVALID = [
+    ({"from": "2026-11-22T12:00:00Z", "to": "2026-11-22T12:00:00Z"}, "to"),
+    ({"from": "yesterday"}, "from"),
+    ({"from": "9999-01-01T00:00:00Z", "to": "2026-11-22T12:00:00Z"}, "from"),
+    ({"from": "2026-11-22T12:00:00"}, "from"),
+    ({"from": "0001-01-01T00:00:00+14:00"}, "from"),
+    ({"to": "9999-12-31T23:59:59-14:00"}, "to"),
+    ({"from": "2026-11-22T00:00:00+05:30", "to": "2026-11-23T00:00:00Z"}, "from"),
+    ({"to": "2026-11-22T12:00:00.000001Z"}, "to"),
+    ({"campaign_id": "42"}, "campaign_id"),
+    ({"since": "2026"}, "since"),
+]
+"""Queries and the field that is wrong."""
 
-    assert (response.status_code, [error["field"] for error in response.json["errors"]]) == (422, [field])
+
+def test_invalid_query_is_refused_by_field(client, manager):
+    for query, field in INVALID:
+        response = client.get(URL, params=query, token=manager.token)
+
+        assert (response.status_code, [error["field"] for error in response.json["errors"]]) == (422, [field]), query
 
 
 def test_overview_without_campaigns_is_empty(client, manager):
