@@ -1,4 +1,4 @@
-"""docs/security.md says of every line of the standard how it is met, and the tests that it names are there."""
+"""docs/security.md covers every line of the standard, and the tests that it names exist."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ ROW = re.compile(r"^\| (\d+\.\d+\.\d+(?:, \d+\.\d+\.\d+)*) \| (.*) \|$", re.MULT
 NAMED = sorted(set(re.findall(r"`([\w/]+\.py)::(test_\w+)`", TEXT)))
 
 UP_TO = {
-    # ASVS 5.0.0: how many lines of levels 1 and 2 each section begins with; those of level 3 come behind them.
+    # ASVS 5.0.0: number of lines of levels 1 and 2 in each section. The lines of level 3 follow them.
     "1.1": 2, "1.2": 9, "1.3": 11, "1.4": 3, "1.5": 2, "2.1": 3, "2.2": 3, "2.3": 4, "2.4": 1, "3.2": 2, "3.3": 4,
     "3.4": 6, "3.5": 5, "3.7": 2, "4.1": 3, "4.2": 1, "4.3": 2, "4.4": 4, "5.1": 1, "5.2": 3, "5.3": 2, "5.4": 3,
     "6.1": 3, "6.2": 12, "6.3": 4, "6.4": 4, "6.5": 5, "6.6": 3, "6.8": 4, "7.1": 3, "7.2": 4, "7.3": 2, "7.4": 5,
@@ -24,19 +24,19 @@ UP_TO = {
 }  # fmt: skip
 
 
-def test_every_line_of_levels_one_and_two_is_there_once():
+def test_page_has_each_line_of_levels_1_and_2_once():
     said = [line for lines, _ in ROW.findall(TEXT) for line in lines.split(", ")]
 
     assert sorted(said) == sorted(f"{section}.{n}" for section, last in UP_TO.items() for n in range(1, last + 1))
 
 
-def test_which_process_needs_which_secret_is_what_the_settings_say():
+def test_table_of_secrets_equals_the_settings():
     assert f"<!-- secrets -->\n{secrets_table()}\n<!-- /secrets -->" in TEXT
 
 
-def test_a_line_that_is_met_has_a_test_or_says_how_and_any_other_a_reason():
+def test_each_line_names_a_test_or_a_reason():
     for lines, rest in ROW.findall(TEXT):
-        _, mark, how = rest.split(" | ", 2)  # what it asks, whether, how
+        _, mark, how = rest.split(" | ", 2)  # requirement, mark, explanation
 
         assert mark in ("✓", "◐", "○", "–"), lines
         assert "::test_" in how or len(how) >= (20 if mark == "✓" else 4), lines
@@ -48,6 +48,6 @@ def test_named_tests_exist():
 
 @cache
 def names(path):
-    """The tests of a file."""
+    """Return the names of the tests in a file."""
     tree = ast.parse((ROOT / "tests" / path).read_text())
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

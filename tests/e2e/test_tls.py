@@ -1,7 +1,7 @@
-"""TLS to everything that we connect to: a certificate of a known authority for that very host, or nothing is sent.
+"""TLS to every dependency: without a certificate of a trusted authority for the host, nothing is sent.
 
-Each dependency is a real server with a certificate for `localhost`. It is spoken to as that, which works; as
-`127.0.0.1`, which is not its name; and by somebody who knows another authority only.
+Each dependency is a real server with a certificate for `localhost`. The tests connect to that name, which works; to
+`127.0.0.1`, which is not in the certificate; and with another trusted authority.
 """
 
 import asyncio
@@ -41,20 +41,20 @@ REFUSED = [
 
 @pytest.fixture(scope="module")
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Authority]:
-    """The one that has signed, and another."""
+    """Return the authority of the servers, and another one."""
     folder = tmp_path_factory.mktemp("authorities")
     return {name: Authority(folder, name) for name in ("ours", "other")}
 
 
 @pytest.fixture(scope="module")
 def certificate(authorities: dict[str, Authority]) -> Certificate:
-    """What every server here has."""
+    """Return the certificate of all servers."""
     return authorities["ours"].certify("localhost")
 
 
 @pytest.fixture
 def trusting(authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`trusting("ours")`: as on a machine that knows this authority and no other; the file by which it does."""
+    """`trusting("ours")`: trust this authority only; return the file with its certificate."""
 
     def trust(name: str) -> str:
         monkeypatch.setenv("SSL_CERT_FILE", str(authorities[name].root))
@@ -66,7 +66,7 @@ def trusting(authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture(scope="module")
 def encrypted_postgres(throwaway: Any, certificate: Certificate) -> Iterator[EncryptedPostgres]:
-    """A PostgreSQL with `ssl=on`."""
+    """Run PostgreSQL with `ssl=on`."""
     server = EncryptedPostgres(throwaway.base / f"tls-{throwaway.worker}", certificate)
     server.start()
     yield server
@@ -80,7 +80,7 @@ def connected(monkeypatch: pytest.MonkeyPatch, port: int, host: str, root: str) 
     return closing(database.connect("web"))
 
 
-def test_postgresql_is_connected_to_under_its_own_name(encrypted_postgres, trusting, monkeypatch):
+def test_connection_to_postgresql_with_valid_certificate_works(encrypted_postgres, trusting, monkeypatch):
     host, authority = GOOD
     with connected(monkeypatch, encrypted_postgres.port, host, trusting(authority)) as made, made.cursor() as cursor:
         cursor.execute("select ssl, version from pg_stat_ssl where pid = pg_backend_pid()")
@@ -88,17 +88,19 @@ def test_postgresql_is_connected_to_under_its_own_name(encrypted_postgres, trust
 
 
 @pytest.mark.parametrize(("host", "authority"), REFUSED)
-def test_postgresql_is_not_connected_to_otherwise(encrypted_postgres, trusting, monkeypatch, host, authority):
+def test_connection_to_postgresql_with_other_certificate_fails(
+    encrypted_postgres, trusting, monkeypatch, host, authority
+):
     with pytest.raises(psycopg2.OperationalError, match=r"does not match host name|certificate verify failed"):
         connected(monkeypatch, encrypted_postgres.port, host, trusting(authority))
 
 
-def test_a_postgresql_that_has_no_tls_is_told_nothing(trusting, monkeypatch):
+def test_postgresql_without_tls_receives_no_login(trusting, monkeypatch):
     told = []
 
     def answer(client: socket.socket) -> None:
         told.append(client.recv(1024))
-        client.sendall(b"N")  # what a PostgreSQL without TLS answers to SSLRequest
+        client.sendall(b"N")  # response of a PostgreSQL without TLS to SSLRequest
         told.append(client.recv(1024))
 
     with (
@@ -112,7 +114,7 @@ def test_a_postgresql_that_has_no_tls_is_told_nothing(trusting, monkeypatch):
 
 @pytest.fixture(scope="module")
 def encrypted_redis(tmp_path_factory: pytest.TempPathFactory, certificate: Certificate) -> Iterator[EncryptedRedis]:
-    """A Redis with a port for TLS."""
+    """Run Redis with a port for TLS."""
     server = EncryptedRedis(tmp_path_factory.mktemp("redis"), certificate)
     server.start()
     yield server
@@ -123,21 +125,21 @@ def redis_at(url: str) -> redis.Redis:
     return brokers.redis_client(url, patience=20, connect_patience=20)
 
 
-def test_redis_is_connected_to_under_its_own_name(encrypted_redis, trusting):
+def test_connection_to_redis_with_valid_certificate_works(encrypted_redis, trusting):
     host, authority = GOOD
     trusting(authority)
 
     assert redis_at(f"rediss://{host}:{encrypted_redis.port}/0").ping()
 
 
-def test_redis_s_authority_may_be_named_in_the_url(encrypted_redis, trusting, authorities):
+def test_url_of_redis_may_name_the_authority(encrypted_redis, trusting, authorities):
     trusting("other")
 
     assert redis_at(f"rediss://localhost:{encrypted_redis.port}/0?ssl_ca_certs={authorities['ours'].root}").ping()
 
 
 @pytest.mark.parametrize(("host", "authority"), REFUSED)
-def test_redis_is_not_connected_to_otherwise(encrypted_redis, trusting, host, authority):
+def test_connection_to_redis_with_other_certificate_fails(encrypted_redis, trusting, host, authority):
     trusting(authority)
 
     with pytest.raises(redis.ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -145,24 +147,26 @@ def test_redis_is_not_connected_to_otherwise(encrypted_redis, trusting, host, au
 
 
 @pytest.mark.parametrize(("host", "authority"), REFUSED)
-def test_sentinels_are_not_believed_otherwise(encrypted_redis, trusting, host, authority):
+def test_connection_to_sentinel_with_other_certificate_fails(encrypted_redis, trusting, host, authority):
     trusting(authority)
 
     with pytest.raises(MasterNotFoundError, match="network:ConnectionError"):
         redis_at(f"sentinel://{host}:{encrypted_redis.port}/companon/0?tls=1").ping()
 
 
-def test_sentinels_are_asked_under_their_own_name(encrypted_redis, trusting):
+def test_connection_to_sentinel_with_valid_certificate_works(encrypted_redis, trusting):
     host, authority = GOOD
     trusting(authority)
 
-    # It is none, and says so: what it says has come through.
+    # The server is no Sentinel. Its error response shows that the connection works.
     with pytest.raises(redis.ResponseError, match=r"(?i)unknown command.*sentinel"):
         redis_at(f"sentinel://{host}:{encrypted_redis.port}/companon/0?tls=1").ping()
 
 
 @pytest.mark.parametrize(("host", "authority", "counted"), [(*GOOD, 1), *[(*case.values, 0) for case in REFUSED]])
-def test_rate_limits_are_counted_in_no_redis_but_ours(encrypted_redis, trusting, monkeypatch, host, authority, counted):
+def test_rate_limits_use_redis_with_valid_certificate_only(
+    encrypted_redis, trusting, monkeypatch, host, authority, counted
+):
     trusting(authority)
     monkeypatch.setattr(rate_limits, "REDIS_TIMEOUT", 20.0)
     server = redis.Redis.from_url(encrypted_redis.url)
@@ -176,9 +180,7 @@ def test_rate_limits_are_counted_in_no_redis_but_ours(encrypted_redis, trusting,
 @pytest.mark.parametrize(
     ("host", "authority", "shakes_hands"), [(*GOOD, True), *[(*case.values, False) for case in REFUSED]]
 )
-def test_rabbitmq_is_spoken_to_only_behind_a_certificate_of_its_own(
-    certificate, trusting, host, authority, shakes_hands
-):
+def test_rabbitmq_with_other_certificate_receives_no_login(certificate, trusting, host, authority, shakes_hands):
     trusting(authority)
     heard = []
 
@@ -202,7 +204,7 @@ def send_mail(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
-def test_mail_is_handed_to_a_server_under_its_own_name(certificate, trusting, monkeypatch, scheme):
+def test_mail_server_with_valid_certificate_receives_mail(certificate, trusting, monkeypatch, scheme):
     host, authority = GOOD
     trusting(authority)
 
@@ -214,7 +216,7 @@ def test_mail_is_handed_to_a_server_under_its_own_name(certificate, trusting, mo
 
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
 @pytest.mark.parametrize(("host", "authority"), REFUSED)
-def test_mail_is_handed_to_no_other_server_and_no_password_either(
+def test_mail_server_with_other_certificate_receives_nothing(
     certificate, trusting, monkeypatch, scheme, host, authority
 ):
     trusting(authority)
@@ -227,14 +229,14 @@ def test_mail_is_handed_to_no_other_server_and_no_password_either(
 
 @pytest.fixture
 def https(certificate: Certificate) -> Iterator[HttpServer]:
-    """A server that speaks HTTPS."""
+    """Run an HTTPS server."""
     server = HttpServer(certificate)
     yield server
     server.stop()
 
 
 @pytest.mark.parametrize(("host", "authority", "found"), [(*GOOD, True), *[(*case.values, False) for case in REFUSED]])
-def test_keys_are_taken_from_a_server_under_its_own_name_alone(https, trusting, monkeypatch, host, authority, found):
+def test_keys_are_fetched_with_valid_certificate_only(https, trusting, monkeypatch, host, authority, found):
     trusting(authority)
     monkeypatch.setattr(jwks, "TIMEOUT", 20.0)
     keys = RemoteKeys(f"https://{host}:{https.port}/jwks")
@@ -244,7 +246,7 @@ def test_keys_are_taken_from_a_server_under_its_own_name_alone(https, trusting, 
     assert (keys.find(https.key.kid) is not None) is found
 
 
-def test_checkpoints_are_left_with_a_server_under_its_own_name(https, trusting):
+def test_checkpoint_server_with_valid_certificate_gets_document(https, trusting):
     host, authority = GOOD
     trusting(authority)
     store = by_url.store_at(f"https://{host}:{https.port}/audit")
@@ -255,7 +257,7 @@ def test_checkpoints_are_left_with_a_server_under_its_own_name(https, trusting):
 
 
 @pytest.mark.parametrize(("host", "authority"), REFUSED)
-def test_checkpoints_are_left_nowhere_else(https, trusting, host, authority):
+def test_checkpoint_server_with_other_certificate_gets_nothing(https, trusting, host, authority):
     trusting(authority)
 
     with pytest.raises(ssl.SSLCertVerificationError):

@@ -1,4 +1,4 @@
-"""A certificate authority of the tests' own, and servers' certificates by it."""
+"""Certificate authority of the tests, and certificates of servers."""
 
 import ssl
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 @dataclass(frozen=True)
 class Certificate:
-    """A server's, and its key."""
+    """Certificate and key of a server."""
 
     chain: Path
     key: Path
 
     def context(self) -> ssl.SSLContext:
-        """What a server serves with."""
+        """Return the TLS context of a server."""
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         made.load_cert_chain(self.chain, self.key)
         return made
 
 
 class Authority:
-    """Signs servers' certificates; `root` is the file by which it is known."""
+    """Authority that signs certificates of servers; `root` is the file with its own certificate."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
@@ -51,7 +51,7 @@ class Authority:
         self.root.write_bytes(signed.public_bytes(Encoding.PEM))
 
     def certify(self, *hosts: str) -> Certificate:
-        """A certificate for a server by these names or addresses."""
+        """Return a certificate for these names or addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
         names = x509.SubjectAlternativeName([_named(host) for host in hosts])

@@ -1,4 +1,4 @@
-"""Waiting until somebody waits: for tests of what happens when two transactions meet."""
+"""Wait until a transaction is blocked, for tests of two concurrent transactions."""
 
 import time
 
@@ -6,7 +6,7 @@ from psycopg2.extensions import connection
 
 
 def until_blocked(superuser: connection, transactions: int = 1) -> None:
-    """Until so many of this database's transactions wait for another's locks.
+    """Wait until this many transactions of the database wait for locks of others.
 
     Raises:
         AssertionError: after two minutes.

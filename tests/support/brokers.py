@@ -1,4 +1,4 @@
-"""Brokers of the tests' own, which are killed and lose what they hold: Redis, Redis behind a Sentinel, RabbitMQ."""
+"""Brokers that tests may kill: Redis, Redis behind a Sentinel, RabbitMQ."""
 
 import signal
 import subprocess
@@ -21,7 +21,7 @@ QUEUES = ["companon:epoch", *(f"companon:queue:{name}" for name in ("a", "b", "s
 
 
 def until(condition: Callable[[], object], within: float = 120.0) -> None:
-    """Wait until a condition holds, and fail when it doesn't."""
+    """Wait until a condition holds; fail after `within` seconds."""
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "it never came about"
@@ -34,29 +34,29 @@ class Broker(Protocol):
     url: str
 
     def start(self) -> None:
-        """Start it; returns when it can be used."""
+        """Start it and wait until it can be used."""
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
 
     def kill(self) -> None:
-        """End what serves now, as a crash would; returns when nobody answers any more."""
+        """Kill the serving process, and wait until it no longer responds."""
 
     def recover(self) -> None:
-        """Have it serve again, with or without what it held."""
+        """Start serving again, with or without the queued ids."""
 
     def forget(self) -> None:
-        """Make it lose everything, while connections stay."""
+        """Delete all data and keep the connections."""
 
     def inject(self, queue: str, contents: bytes) -> None:
         """Append foreign contents to a queue."""
 
     def occupy(self, name: str) -> None:
-        """Replace the key or queue of this name by one of another kind."""
+        """Replace the key or queue of this name by one of another type."""
 
 
 class OneRedis:
-    """A single server that writes nothing down."""
+    """Single server without persistence."""
 
     def __init__(self, home: Path) -> None:
         self._server = PrivateRedis(home, durable=False)
@@ -79,7 +79,7 @@ class OneRedis:
 
 
 class OneRabbit:
-    """A single node."""
+    """Single node of RabbitMQ."""
 
     def __init__(self, home: Path) -> None:
         self._server = PrivateRabbitMQ(home)
@@ -88,7 +88,7 @@ class OneRabbit:
         self.kill, self.recover = self._server.kill, self._server.start
 
     def forget(self) -> None:
-        """Purge every queue there is."""
+        """Purge every queue."""
         with closing(pika.BlockingConnection(pika.URLParameters(self.url))) as connection:
             for name in QUEUES:
                 channel = connection.channel()
@@ -111,7 +111,7 @@ class OneRabbit:
 
 
 class RedisPair:
-    """A primary and a replica, and a Sentinel that fails over within a second or two."""
+    """Primary, replica, and a Sentinel that fails over within two seconds."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -121,7 +121,7 @@ class RedisPair:
         self.url = f"sentinel://127.0.0.1:{self._sentinel_port}/{SERVICE}/0"
 
     def start(self) -> None:
-        """Start the pair, then the Sentinel, which writes what it learns into its own configuration."""
+        """Start the pair, then the Sentinel, which writes its state into its configuration file."""
         primary, replica = self._ports
         self._serve(primary)
         self._serve(replica, "--replicaof", "127.0.0.1", str(primary))
@@ -136,19 +136,19 @@ class RedisPair:
         until(lambda: self._known_replicas() == {replica})
 
     def stop(self) -> None:
-        """End all three."""
+        """Stop all three."""
         for port in list(self._running):
             self._end(port)
 
     def kill(self) -> None:
         """Kill the primary."""
         primary = self._primary()
-        # Otherwise the Sentinel is as patient as it comes: one that is only slow is not replaced.
+        # At other times the Sentinel waits long, so that it does not replace a slow primary.
         self._be_patient(300)
         self._end(primary)
 
     def recover(self) -> None:
-        """Wait until the replica has been promoted; then the dead one comes back as its replica."""
+        """Wait until the replica has been promoted, then start the old primary as its replica."""
         dead = next(port for port in self._ports if port not in self._running)
         until(lambda: self._primary() != dead and self._role(self._primary()) == "master")
         self._be_patient(30_000)
@@ -207,7 +207,7 @@ class RedisPair:
         return (self._ask(port, "ROLE") or [""] * 4)[3] == "connected"
 
     def _be_patient(self, milliseconds: int) -> None:
-        """How long the primary may say nothing."""
+        """Set the time without a response after which the Sentinel replaces the primary."""
         self._ask(self._sentinel_port, "SENTINEL", "SET", SERVICE, "down-after-milliseconds", str(milliseconds))
 
     def _primary(self) -> int:

@@ -1,4 +1,4 @@
-"""A real browser: headless Chromium, driven over WebDriver (https://www.w3.org/TR/webdriver2/)."""
+"""Headless Chromium, controlled by WebDriver (https://www.w3.org/TR/webdriver2/)."""
 
 import subprocess
 import time
@@ -12,7 +12,7 @@ import httpx
 from scripts.devstack.sockets import free_port
 
 PATIENCE = 60.0
-"""Seconds that anything may take on a machine that has a lot to do."""
+"""Seconds for any action, on a busy machine."""
 
 ARGUMENTS = (
     "--headless=new",
@@ -27,30 +27,30 @@ ARGUMENTS = (
 
 
 class Browser:
-    """A session of the driver's. Elements are named by CSS selectors."""
+    """Session of the driver. CSS selectors name elements."""
 
     def __init__(self, http: httpx.Client, session: str) -> None:
         self._http = http
         self._session = session
 
     def open(self, url: str) -> None:
-        """Go to a page, and wait until it has loaded."""
+        """Open a page and wait until it has loaded."""
         self._ask("POST", "/url", url=url)
 
     def run(self, script: str, *args: Any) -> Any:
-        """Return what a function body returns in the page; a promise's value where it returns one."""
+        """Execute a function body in the page and return its result, or the value of a returned promise."""
         return self._ask("POST", "/execute/sync", script=script, args=list(args))
 
     def before_pages(self, script: str) -> None:
-        """Run a script in every page from now on, before the page's own."""
+        """Run a script in every following page, before the scripts of the page."""
         self.command("Page.addScriptToEvaluateOnNewDocument", source=script)
 
     def command(self, name: str, **params: Any) -> Any:
-        """Give a command of the DevTools protocol."""
+        """Send a command of the DevTools protocol."""
         return self._ask("POST", "/goog/cdp/execute", cmd=name, params=params)
 
     def text(self, selector: str) -> str:
-        """Return the visible text of an element; nothing if it isn't shown."""
+        """Return the visible text of an element; empty if it is not shown."""
         found = "const e = document.querySelector(arguments[0]); return e && e.checkVisibility() ? e.innerText : ''"
         return str(self.run(found, selector))
 
@@ -70,26 +70,26 @@ class Browser:
         return found
 
     def click(self, selector: str) -> None:
-        """Wait until an element is shown, and click it."""
+        """Wait until an element is shown and click it."""
         self.until(selector)
         self._ask("POST", f"/element/{self._find(selector)}/click")
 
     def type(self, selector: str, text: str) -> None:
-        """Type text into a field, as a person does."""
+        """Type text into a field."""
         self._ask("POST", f"/element/{self._find(selector)}/value", text=text)
 
     def new_tab(self) -> str:
-        """Open a tab and go there; its handle."""
+        """Open a tab, switch to it and return its handle."""
         handle = str(self._ask("POST", "/window/new", type="tab")["handle"])
         self.switch_to(handle)
         return handle
 
     def tab(self) -> str:
-        """Return the handle of the tab that commands go to."""
+        """Return the handle of the current tab."""
         return str(self._ask("GET", "/window"))
 
     def switch_to(self, handle: str) -> None:
-        """Have commands go to a tab."""
+        """Make a tab the current one."""
         self._ask("POST", "/window", handle=handle)
 
     def _find(self, selector: str) -> str:

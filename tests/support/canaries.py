@@ -1,4 +1,4 @@
-"""Secrets and personal data that would be recognised anywhere: where one turns up, it has leaked."""
+"""Recognisable secrets and personal data: a place where one appears has leaked it."""
 
 import json
 
@@ -42,9 +42,9 @@ WORDS = [
     f"Key (email)=({EMAIL}) already exists.",
     f"Failing row contains (1, {EMAIL}, {PASSWORD}, {PHONE}, {LAT}).",
 ]
-"""What libraries say of them when something goes wrong."""
+"""Parts of error messages of libraries that quote them."""
 
 
 def found_in(text: str) -> list[str]:
-    """The canaries in a text, however it is escaped."""
+    """Return the canaries in a text, in any escaped form."""
     return [canary for canary in CANARIES if canary in text]

@@ -1,4 +1,4 @@
-"""Servers that speak TLS: PostgreSQL, Redis, mail, HTTPS, and one that says what a test has it say."""
+"""Servers with TLS: PostgreSQL, Redis, mail, HTTPS, and one with a scripted response."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tests.support.authority import Certificate
 
 
 class EncryptedPostgres(PrivatePostgres):
-    """Takes connections by TCP, and only with TLS."""
+    """PostgreSQL that accepts only TCP connections with TLS."""
 
     def __init__(self, home: Path, certificate: Certificate) -> None:
         super().__init__(home, durable=False)
@@ -45,12 +45,12 @@ class EncryptedPostgres(PrivatePostgres):
         return [*super().command(), *more]
 
     def dsn(self, user: str, dbname: str = "companon") -> str:
-        """See `PrivatePostgres`; its socket is named after the port."""
+        """Return the URL of a login. The socket is named after the port."""
         return f"{super().dsn(user, dbname)}&port={self.port}"
 
 
 class EncryptedRedis(PrivateRedis):
-    """Takes connections with TLS, too."""
+    """Redis that also accepts TLS."""
 
     def __init__(self, home: Path, certificate: Certificate) -> None:
         super().__init__(home, durable=False)
@@ -64,25 +64,25 @@ class EncryptedRedis(PrivateRedis):
 
 
 class Mailbox:
-    """Takes whatever it is sent, and any password."""
+    """Mail server that accepts every message and password."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
-        """Take a message."""
+        """Accept a message."""
         self.heard.append("message")
         return "250 OK"
 
     def authenticate(self, *args: Any) -> AuthResult:
-        """Whoever it is."""
+        """Accept every login."""
         self.heard.append("password")
         return AuthResult(success=True)
 
 
 @contextmanager
 def mail_server(certificate: Certificate, scheme: str) -> Iterator[tuple[Mailbox, int]]:
-    """A mail server that speaks TLS at once (`smtps`) or after STARTTLS (`smtp`)."""
+    """Run a mail server with implicit TLS (`smtps`) or STARTTLS (`smtp`)."""
     mailbox, port = Mailbox(), sockets.free_port()
     tls = {"ssl_context": certificate.context()} if scheme == "smtps" else {"tls_context": certificate.context()}
     controller = QuietController(mailbox, "127.0.0.1", port, authenticator=mailbox.authenticate, **tls, **LENIENT)
@@ -94,11 +94,11 @@ def mail_server(certificate: Certificate, scheme: str) -> Iterator[tuple[Mailbox
 
 
 LENIENT = {"auth_require_tls": False, "ready_timeout": 30}
-"""The server would take a password in the clear: it is the client that doesn't say it. And it has time to start."""
+"""The server would accept a password without TLS; the client must refuse to send it."""
 
 
 class QuietController(Controller):
-    """Begins without speaking to itself, for which it would have to trust its own certificate."""
+    """Controller that does not connect to itself at start: it would have to trust its own certificate."""
 
     def _trigger_server(self) -> None:
         self.smtpd = self.factory()
@@ -106,7 +106,7 @@ class QuietController(Controller):
 
 
 class HttpServer:
-    """Speaks HTTPS: publishes a key, and takes and gives back documents."""
+    """HTTPS server that publishes a key, and stores and returns documents."""
 
     def __init__(self, certificate: Certificate) -> None:
         self.key = ECKey.generate_key("P-256", auto_kid=True)
@@ -117,7 +117,7 @@ class HttpServer:
         threading.Thread(target=self._http.serve_forever, args=(0.01,), name="https", daemon=True).start()
 
     def stop(self) -> None:
-        """Nobody listens any more."""
+        """Stop the server."""
         self._http.shutdown()
         self._http.server_close()
 
@@ -141,14 +141,14 @@ class HttpServer:
                 self.wfile.write(body)
 
             def log_message(self, *args: Any) -> None:
-                """Say nothing among the tests' dots."""
+                """Log nothing: the output of pytest must stay readable."""
 
         return Handler
 
 
 @contextmanager
 def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A server on loopback that answers one connection; its port. It has done so when this ends."""
+    """Run a server on loopback for one connection, and return its port. Wait for its end at exit."""
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as aside:
 
         def serve() -> None:

@@ -1,4 +1,4 @@
-"""The real server, spoken to in bytes."""
+"""The web server as a process, with requests and responses as bytes."""
 
 import os
 import re
@@ -16,38 +16,38 @@ from scripts.devstack.environment import ROOT
 from scripts.devstack.sockets import free_port
 
 PATIENCE = 120.0
-"""Seconds that it may take to begin, or to answer, on a machine that has a lot to do."""
+"""Seconds for a start or a response, on a busy machine."""
 
 
 @dataclass
 class Server:
-    """A running gunicorn."""
+    """Running gunicorn."""
 
     process: subprocess.Popen[bytes]
     port: int
     log: Path
 
     def connect(self, source: str | None = None) -> socket.socket:
-        """A connection to it, from one of this machine's addresses if `source` names one."""
+        """Return a connection to the server, from the local address `source` if given."""
         address = (source, 0) if source else None
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE, source_address=address)
 
     def talk(self, sent: bytes, source: str | None = None) -> tuple[int, str, bytes]:
-        """What comes back for these bytes, until the server closes or has answered with a whole body."""
+        """Send bytes and return the response, read until its end or the end of the connection."""
         with self.connect(source) as connection:
-            # Refused before we are done, the answer is there all the same.
+            # The server may refuse the request before it is complete; its response can be read.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(sent)
             return read_answer(connection)
 
     def stop(self) -> int:
-        """End it gently; its status."""
+        """Stop it gracefully and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE)
 
 
 def read_answer(connection: socket.socket, *, bodiless: bool = False) -> tuple[int, str, bytes]:
-    """One answer: its status, its head in lower case, its body; `bodiless` says that it has none (to HEAD)."""
+    """Read one response: status, headers in lower case, body. `bodiless`: the response to HEAD has no body."""
     received = b""
     while not is_whole(received, bodiless) and (chunk := connection.recv(65536)):
         received += chunk
@@ -56,20 +56,20 @@ def read_answer(connection: socket.socket, *, bodiless: bool = False) -> tuple[i
 
 
 def is_whole(received: bytes, bodiless: bool) -> bool:
-    """Whether an answer is all there."""
+    """Return whether a response is complete."""
     head, end, body = received.partition(b"\r\n\r\n")
     length = re.search(rb"\r\ncontent-length: (\d+)", head.lower())
     return bool(end) and (bodiless or (length is not None and len(body) >= int(length[1])))
 
 
 def asking(line: bytes, *headers: bytes, body: bytes = b"") -> bytes:
-    """The bytes of a request."""
+    """Return the bytes of a request."""
     return b"\r\n".join([line + b" HTTP/1.1", b"Host: x", *headers, b"", body])
 
 
 @contextmanager
 def gunicorn(directory: Path, application: str, **more: str) -> Iterator[Server]:
-    """A server of its own for an application, which is looked for in `directory`, too; its log is there.
+    """Run a server for an application, which may be a module in `directory`. Its log is there.
 
     `more` is of its environment.
     """

@@ -1,4 +1,4 @@
-"""A throwaway PgBouncer in transaction mode, before the tests' PostgreSQL."""
+"""Temporary PgBouncer in transaction mode, in front of the PostgreSQL of the tests."""
 
 import signal
 import subprocess
@@ -27,11 +27,11 @@ max_client_conn = 200
 
 
 class PrivatePgBouncer:
-    """It listens on a socket in the server's own directory, and runs as the server's own user."""
+    """PgBouncer that listens on a socket in the directory of PostgreSQL and runs as its user."""
 
     def __init__(self, postgres: PrivatePostgres, home: Path, pool_size: int) -> None:
         self._postgres, self._home = postgres, home
-        self.port = sockets.free_port()  # Of the socket's name only: nothing listens on the network.
+        self.port = sockets.free_port()  # The port is a part of the socket's name only: nothing listens on the network.
         self._process: subprocess.Popen[bytes] | None = None
         self._configuration = postgres.socket_dir / f"pgbouncer-{self.port}.ini"
         self._users = postgres.socket_dir / f"pgbouncer-{self.port}.users"
@@ -42,11 +42,11 @@ class PrivatePgBouncer:
             file.chmod(0o644)
 
     def dsn(self, user: str, database: str) -> str:
-        """The URL that connects a login to a database through the pooler."""
+        """Return the URL that connects a login to a database through the pooler."""
         return f"{self._postgres.dsn(user, database)}&port={self.port}"
 
     def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start it and wait until it accepts connections."""
         argv = self._postgres.as_owner([str(packages.pgbouncer()), str(self._configuration)], dies_by="TERM")
         log = self._home / "pgbouncer.log"
         with log.open("ab") as output:
@@ -65,7 +65,7 @@ class PrivatePgBouncer:
             return False
 
     def stop(self) -> None:
-        """End it, and remove its files."""
+        """Stop it and remove its files."""
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait()

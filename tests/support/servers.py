@@ -1,4 +1,4 @@
-"""Throwaway servers for one run of the tests, and a database for each of its processes."""
+"""Temporary servers for one run of the tests, and a database for each process."""
 
 import atexit
 import fcntl
@@ -20,7 +20,7 @@ from scripts.devstack.progress import output
 from scripts.devstack.redis import PrivateRedis
 
 BASE = "TEST_SERVERS"
-"""Names the servers' directory in the processes that pytest-xdist starts."""
+"""Variable with the directory of the servers, for the processes of pytest-xdist."""
 SUPABASE = Path(__file__).parents[1] / "rls" / "supabase.sql"
 LOGINS = {
     "DATABASE_URL": "app_web",
@@ -33,16 +33,16 @@ LOGINS = {
 
 
 class Servers:
-    """PostgreSQL and Redis in a directory of their own: made, started and ended by pytest's first process."""
+    """PostgreSQL and Redis in a temporary directory; the first process of pytest starts and stops them."""
 
     def __init__(self) -> None:
         self.owned = BASE not in os.environ
-        output.streams = []  # What pytest says last stays last.
+        output.streams = []  # The summary of pytest must stay the last line.
         self.base = Path(os.environ.get(BASE) or tempfile.mkdtemp(prefix="companon-tests-", dir="/tmp"))
         if self.owned:
-            # User postgres has to get to its own directory when root runs the tests.
+            # If root runs the tests, user postgres must be able to enter its directory.
             self.base.chmod(0o711 if os.geteuid() == 0 else 0o700)
-            # Also when pytest doesn't get as far as to configure itself.
+            # Also stop the servers if pytest fails to configure itself.
             atexit.register(shutil.rmtree, self.base)
         self.postgres = PrivatePostgres(self.base / "pg", durable=False)
         self.redis = PrivateRedis(self.base / "redis", durable=False)
@@ -52,15 +52,15 @@ class Servers:
         os.environ.update(self.environment())
 
     def environment(self) -> dict[str, str]:
-        """What the application's settings are read from in this process."""
+        """Return the environment variables of the application in this process."""
         return {
             BASE: str(self.base),
             "TEST_PG_DIR": str(self.postgres.socket_dir),
             "TEST_REDIS_SOCKET": str(self.redis.socket),
             "ENVIRONMENT": "test",
-            "LOG_LEVEL": "WARNING",  # what is written past pytest's capture would stand among its dots
+            "LOG_LEVEL": "WARNING",  # output of other processes is not captured by pytest
             "REDIS_URL": self.redis_url,
-            "PERSON_RATE": "1000000 per minute",  # no test is in anybody's way
+            "PERSON_RATE": "1000000 per minute",  # tests share addresses and must not limit each other
             "ADDRESS_RATE": "1000000 per minute",
             **{name: self.postgres.dsn(login, self.database) for name, login in LOGINS.items()},
             **self._secrets(),
@@ -71,35 +71,35 @@ class Servers:
         return {"SECRET_KEYS": known.secret_keys, "AUTH_JWKS": known.auth_jwks}
 
     def start(self) -> None:
-        """Start both."""
+        """Start both servers."""
         self.postgres.start()
         self.redis.start()
 
     def stop(self) -> None:
-        """End both; their data goes with this process."""
+        """Stop both servers; their data is deleted with the directory."""
         self.redis.stop()
         self.postgres.stop()
 
     def fresh_database(self, name: str) -> None:
-        """Make a migrated database of that name, in place of any other."""
+        """Create a migrated database; replace an existing one."""
         self._copy(self._migrated, name)
 
     def bare_database(self, name: str) -> None:
-        """Make a database of that name that only the bootstrap file has been run on, in place of any other."""
+        """Create a database with the bootstrap only; replace an existing one."""
         self._copy(self._bootstrapped, name)
 
     def supabase_database(self, name: str) -> None:
-        """Make a database of that name in a Supabase project's shape, migrated by the role that it gives us."""
+        """Create a database as a Supabase project has it, migrated by the role that the project offers."""
         files = [SUPABASE, *self._files()]
         self._copy(lambda: self._template("supabase", files, "template1", self._fill_as_supabase), name)
 
     def superusers_database(self, name: str) -> None:
-        """Make a database of that name that was migrated by a superuser, as on a PostgreSQL of one's own."""
+        """Create a database migrated by a superuser, as on a self-hosted PostgreSQL."""
         source = self._bootstrapped
         self._copy(lambda: self._template("superusers", self._files(), source(), self._migrate_as_superuser), name)
 
     def cluster(self) -> Path:
-        """The home of a cluster of which others may begin with a copy: durable, its database migrated, at rest."""
+        """Return the directory of a stopped, durable cluster with a migrated database, to be copied."""
         made = self.base / "cluster"
         with self._locked("cluster.lock"):
             if not made.exists():
@@ -107,13 +107,13 @@ class Servers:
                 unfinished.start()
                 database.ensure(unfinished)
                 migrate(unfinished.dsn("postgres"))
-                unfinished.durable = True  # what is to be kept is ended cleanly
+                unfinished.durable = True  # a durable cluster is shut down cleanly
                 unfinished.stop()
                 unfinished.home.rename(made)
         return made
 
     def drop_database(self, name: str) -> None:
-        """Remove a database, whoever is connected."""
+        """Drop a database, also with open connections."""
         self._administer("drop database if exists {} with (force)", name)
 
     def _copy(self, template: Callable[[], str], name: str) -> None:
@@ -121,7 +121,7 @@ class Servers:
             source = template()
             self.drop_database(name)
             database.create(self.postgres, name, source)
-        # Neither is copied with a database.
+        # CREATE DATABASE copies neither from a template.
         self._administer("alter database {} owner to postgres", name)
         if not self._grants_temporary(source):
             self._administer("revoke temporary on database {} from public", name)
@@ -159,14 +159,14 @@ class Servers:
         migrate(self.postgres.dsn("postgres", name))
 
     def _template(self, kind: str, files: list[Path], source: str, fill: Callable[[str], None]) -> str:
-        """The name of a database that these files have been through; made at the first need."""
+        """Return the name of a template with these files applied, created when first needed."""
         digest = hashlib.sha256(json.dumps([file.read_text() for file in files]).encode()).hexdigest()[:16]
         name = f"{kind}_{digest}"
         with closing(database.superuser(self.postgres)) as db, db.cursor() as cursor:
             cursor.execute("select from pg_database where datname = %s", [name])
             if cursor.fetchone() is not None:
                 return name
-        # Under another name until it is whole.
+        # It has another name until it is complete.
         self.drop_database("unfinished")
         database.create(self.postgres, "unfinished", source)
         fill("unfinished")
@@ -175,7 +175,7 @@ class Servers:
 
     @contextmanager
     def _locked(self, name: str = "template.lock") -> Iterator[None]:
-        """One process at a time: a template that is being copied may have no connections."""
+        """Exclude other processes: a template must have no connections while it is copied."""
         with (self.base / name).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -148,10 +148,11 @@ def test_nested_transaction_of_one_login_is_refused() -> None:
 
 
 def test_deferred_statements_run_in_order_before_the_next_one() -> None:
-    with transaction(ENGINE):
-        for text in ("first", "second", "third"):
+    with transaction(context.unauthenticated()):
+        execute_deferred(APPEND.replace("%s", "current_user"))
+        for text in ("second", "third"):
             execute_deferred(APPEND, (text,))
-        assert value("SELECT current_setting('test.said')") == "first second third"
+        assert value("SELECT current_setting('test.said')") == "app_public second third"
 
 
 def test_deferred_statements_run_before_a_statement_with_named_parameters() -> None:
