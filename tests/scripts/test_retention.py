@@ -305,3 +305,57 @@ def test_retention_counts_years_as_366_days():
     cutoff = retention.cutoff(7)
     assert cutoff is not None
     assert datetime.now(UTC) - cutoff > timedelta(days=7 * 365.25)
+
+
+def test_start_of_one_chain_does_not_release_another(trail, prune, superuser):
+    with superuser.cursor() as cursor:
+        for brand in (OTHER, None):
+            cursor.execute(
+                "insert into public.audit_logs (action, brand_id, timestamp)"
+                " values ('old.act', %s, now() - interval '2 years')",
+                (brand,),
+            )
+    seal(OTHER, None)
+    prune()
+
+    for condition in (f"brand_id = '{OTHER}'", "brand_id is null"):
+        with superuser.cursor() as cursor, pytest.raises(psycopg2.Error, match="audit_is_append_only"):
+            cursor.execute(f"delete from public.audit_logs where {condition} and timestamp < now() - interval '1 year'")
+
+
+def test_start_must_be_the_one_of_its_stored_checkpoint(trail, superuser, folder):
+    with transaction(context.for_sealer()):
+        ends = retention.expired_ends(now(), {})
+        retention.announce(ends, {}, now())
+    insert = "insert into app.audit_starts values (%s, %s, %s, %s)"
+    start = (ACME, ends[ACME].seq, ends[ACME].mac, 2)
+
+    def refuse(*row):
+        with superuser.cursor() as cursor, pytest.raises(psycopg2.Error, match="audit_is_append_only"):
+            cursor.execute(insert, row)
+
+    refuse(*start)
+    maintenance.store_pending(f"file://{folder}")
+    refuse(OTHER, *start[1:])
+    refuse(ACME, start[1] - 1, *start[2:])
+    refuse(ACME, start[1], b"x" * 32, 2)
+    refuse(*start[:3], 1)
+    with superuser.cursor() as cursor:
+        cursor.execute(insert, start)
+
+
+def test_deleted_entries_take_their_personal_values_with_them(trail, prune, superuser):
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "insert into app.audit_personal_values (id, brand_id, contents)"
+            " select id, brand_id, '{}' from public.audit_logs where brand_id = %s and seq in (2, 9)",
+            (ACME,),
+        )
+
+    prune()
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select l.seq from app.audit_personal_values v join public.audit_logs l using (id)")
+        assert cursor.fetchall() == [(9,)]
+        cursor.execute("select count(*) from app.audit_personal_values")
+        assert cursor.fetchone() == (1,)

@@ -1,4 +1,4 @@
-"""What the workers' login may do to the audit trail: write entries of its own jobs, and nothing else."""
+"""Tests of the logins of workers and of the seal process: what each can and can't change in the trail."""
 
 from contextlib import contextmanager
 
@@ -34,7 +34,7 @@ def refused(code):
 
 @pytest.fixture
 def trail(db_clean):
-    """A sealed entry of a brand, and one without a seal."""
+    """Record a sealed and an unsealed entry of a brand."""
     with transaction(writer(BRAND_ID)):
         audit.record("sealed.act")
     seal(BRAND_ID)
@@ -113,7 +113,7 @@ def test_brand_job_is_recorded_as_a_job_despite_its_claims(db_clean):
 
 @pytest.fixture
 def running(db_clean, superuser):
-    """A job of the brand under way; returns its id."""
+    """Start a job of the brand. Return its id."""
     with transaction(context.for_system_job()):
         id = enqueue("test.act", brand_id=BRAND_ID).id
     with superuser.cursor() as cursor:
@@ -149,6 +149,25 @@ def test_running_job_writes_into_the_chain_of_its_brand_only(running):
         ]
 
 
+def test_job_that_is_not_running_writes_no_entry(running, superuser):
+    with superuser.cursor() as cursor:
+        cursor.execute("update app.jobs set state = 'published', worker_id = null, user_id = %s", (ADMIN,))
+
+    for identity in (context.for_brand_job(BRAND_ID, running), context.for_fan_job(ADMIN, running)):
+        with refused("forbidden"):
+            record_as(identity)
+    with refused("forbidden"):
+        record_as(context.for_system_job(running), brand_id=BRAND_ID)
+
+
+def test_job_of_a_fan_writes_no_entry_for_another_fan(running, superuser):
+    with superuser.cursor() as cursor:
+        cursor.execute("update app.jobs set user_id = %s, brand_id = null where id = %s", (ADMIN, running))
+
+    with refused("forbidden"):
+        record_as(context.for_fan_job(OTHER, running))
+
+
 MAC = b"m" * 32
 
 
@@ -172,6 +191,7 @@ WRONG = {
     "another chain": {"chain": OTHER, "after": 0, "previous": b""},
     "a short MAC": {"macs": (b"\0",)},
     "no MAC": {"macs": ()},
+    "a null MAC": {"macs": (None,)},
     "a sealed entry": {"sealed": True},
 }
 
@@ -203,6 +223,43 @@ def test_checkpoint_out_of_order_is_not_marked_as_stored(trail):
     mark(2)
     with transaction(context.for_sealer()):
         assert checkpoints.unstored() == []
+
+
+def test_several_entries_with_a_missing_one_are_not_sealed(trail):
+    with transaction(writer(BRAND_ID)):
+        audit.record("unsealed.act")
+    with transaction(context.for_sealer()):
+        head = seals.get_head_for_update(BRAND_ID)
+        ids = value("SELECT array_agg(id) FROM public.audit_logs WHERE seq IS NULL")
+    call = "SELECT app.seal_entries(%s, 1, %s, 1, now(), %s::uuid[], %s::bytea[])"
+
+    for wrong, macs in (([*ids, new_id()], [MAC] * 3), ([], []), (ids, [MAC])):
+        with refused("audit_"), transaction(context.for_sealer()):
+            execute(call, (BRAND_ID, head.mac, wrong, macs))
+    with transaction(context.for_sealer()):
+        execute(call, (BRAND_ID, head.mac, ids, [MAC, MAC]))
+        assert seals.get_head_for_update(BRAND_ID) == seals.Head(3, MAC)
+
+
+def test_checkpoint_names_entries_by_chain_number_and_mac(trail):
+    seal(BRAND_ID)
+    with transaction(writer(OTHER)):
+        audit.record("other.act")
+    seal(OTHER)
+    with transaction(context.for_system_job()):
+        heads = {entry["seq"]: entry["mac"].hex() for entry in seals.sealed_entries(BRAND_ID)}
+    named = {"number": 1, "previous": None, "chains": [], "starts": []}
+
+    for part in ("chains", "starts"):
+        for chain, seq, mac in ((BRAND_ID, 1, heads[2]), (BRAND_ID, 3, heads[2]), (OTHER, 1, heads[1])):
+            document = seals.canonical({**named, part: [{"chain": str(chain), "seq": seq, "mac": mac}]})
+            with refused("audit_checkpoint_invalid"), transaction(context.for_sealer()):
+                value("SELECT app.add_checkpoint(1, now(), %s)", (document,))
+    right = seals.canonical({**named, "chains": [{"chain": str(BRAND_ID), "seq": 1, "mac": heads[1]}]})
+    with transaction(context.for_sealer()):
+        assert not value("SELECT app.add_checkpoint(2, now(), %s)", (right.replace('"number":1', '"number":2'),))
+        assert value("SELECT app.add_checkpoint(1, now(), %s)", (right,))
+        assert not value("SELECT app.add_checkpoint(1, now(), %s)", (right,))
 
 
 @pytest.mark.parametrize("change", [{"number": 2}, {"previous": "00"}, {"chains": None}, {"chains": 7}, {"starts": 7}])

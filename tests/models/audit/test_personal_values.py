@@ -1,4 +1,4 @@
-"""Personal values of audit entries: the chain covers salted hashes, so a value can be erased and a change is found."""
+"""Tests of personal values of audit entries: a value can be erased, and a changed value is reported."""
 
 import json
 from dataclasses import replace
@@ -23,7 +23,7 @@ PATHS = ["address", "after.email", "reason", "user_agent"]
 
 @pytest.fixture
 def person(db_clean):
-    """Record an act of a person on their own account, with every kind of personal value; returns the person's id."""
+    """Record an act of a person on their own account with each kind of personal value. Return the person's id."""
     user_id = new_id()
     member = writer(BRAND_ID)
     context.set_request_info(REQUEST)
@@ -69,6 +69,47 @@ def test_entry_keeps_hashes_and_readers_see_the_values(person):
     assert not any(text in stored["entry"] for text in ("192.0.2.7", "Phone/1", EMAIL, "Madrid"))
 
 
+def test_personal_members_of_details_are_hashed_and_others_stay(db_clean):
+    name = accounts.protect("name", "Ana")
+    details = {
+        "before": {"phone": "+34600000000", "address": 7, "title": "hmac"},
+        "after": {"name": name, "email": "plain@fans.example", "note": "x"},
+        "filter": {"email": "kept@fans.example", "address": name},
+    }
+    with transaction(writer(BRAND_ID)):
+        value(
+            "SELECT app.record_audit(%s, 'x.y', null, null, null, %s, 'ok', null, null, '', '', '')",
+            (new_id(), json.dumps(details)),
+        )
+
+    with transaction(context.for_system_job()):
+        stored = row("SELECT details, personal_hashes FROM public.audit_logs")
+    assert sorted(stored["personal_hashes"]) == ["after.email", "after.name", "before.phone"]
+    assert stored["details"] == {
+        "before": {"phone": None, "address": 7, "title": "hmac"},
+        "after": {"name": None, "email": None, "note": "x"},
+        "filter": {"email": "kept@fans.example", "address": name},
+    }
+
+
+def test_plain_email_without_any_hash_is_hashed(db_clean):
+    with transaction(writer(BRAND_ID)):
+        audit.record("x.y", after={"email": "plain@fans.example"})
+
+    with transaction(context.for_system_job()):
+        assert value("SELECT personal_hashes ? 'after.email' FROM public.audit_logs")
+
+
+def test_code_of_a_refusal_is_no_personal_value(db_clean):
+    with transaction(writer(BRAND_ID)):
+        audit.record("x.y", outcome="refused", reason="forbidden")
+
+    with transaction(context.for_system_job()):
+        stored = row("SELECT reason, personal_hashes FROM public.audit_logs")
+        assert value("SELECT count(*) FROM app.audit_personal_values") == 0
+    assert stored == {"reason": "forbidden", "personal_hashes": {}}
+
+
 def test_equal_values_have_different_hashes(db_clean):
     context.set_request_info(REQUEST)
     for _ in range(2):
@@ -109,6 +150,7 @@ def test_erasure_of_a_person_keeps_values_of_others(db_clean, superuser):
     context.set_request_info(context.RequestInfo())
 
     assert erase(superuser, fan, invitation) == 2
+    assert erase(superuser, new_id()) == 0
 
     with transaction(context.for_system_job()):
         left = rows(
@@ -119,6 +161,26 @@ def test_erasure_of_a_person_keeps_values_of_others(db_clean, superuser):
         ("invitation.create", ["address", "user_agent"]),
         ("user.suspend", ["address", "user_agent"]),
     ]
+
+
+def test_erasure_of_an_actor_keeps_values_of_the_records(db_clean, superuser):
+    person, fan = new_id(), new_id()
+    member = writer(BRAND_ID)
+    context.set_request_info(REQUEST)
+    with transaction(replace(member, claims={**member.claims, "sub": str(person)})):
+        audit.record("user.search", after={"email": EMAIL})
+        audit.record("user.suspend", table="users", record_id=fan, after={"email": EMAIL})
+    context.set_request_info(context.RequestInfo())
+    seal(BRAND_ID)
+
+    assert erase(superuser, person) == 2
+
+    with transaction(context.for_system_job()):
+        left = rows("SELECT action, contents FROM app.audit_personal_values JOIN public.audit_logs USING (id)")
+    assert {entry["action"]: sorted(entry["contents"]) for entry in left} == {
+        "user.search": [],
+        "user.suspend": ["after.email"],
+    }
 
 
 CHANGES = {

@@ -1,4 +1,7 @@
-"""The trail is append-only, whoever asks, and costs its transaction one statement that goes with the COMMIT."""
+"""Tests of recording: the trail is append-only for every role, and an entry commits with its act."""
+
+import json
+from dataclasses import replace
 
 import peewee
 import psycopg2
@@ -7,7 +10,7 @@ import pytest
 from models.audit import chain
 from models.audit import trail as audit
 from models.core import context
-from models.core.database import db, execute, new_id, transaction, value
+from models.core.database import db, execute, new_id, row, transaction, value
 from tests.fixtures.audit import writer
 
 BRAND = writer(new_id())
@@ -18,11 +21,13 @@ FORBIDDEN = [
     f"update public.audit_logs set seq = seq + 1 {SEALED}",
     f"update public.audit_logs set seq = null, mac = null, key_version = null, sealed_at = null {SEALED}",
     "update public.audit_logs set seq = 9, mac = 'x', key_version = 1, action = 'other' where seq is null",
+    "update public.audit_logs set sealed_at = now() where seq is null",
     "delete from public.audit_logs",
     "truncate public.audit_logs",
     "truncate public.audit_logs cascade",
     "update app.audit_chains set seq = seq - 1",
     "update app.audit_chains set mac = 'x'",
+    "update app.audit_chains set chain_id = gen_random_uuid(), seq = seq + 1",
     "delete from app.audit_chains",
     "truncate app.audit_chains",
     "update app.audit_checkpoints set document = 'x'",
@@ -34,7 +39,7 @@ FORBIDDEN = [
 
 @pytest.fixture
 def trail(db_clean):
-    """A sealed entry, one without a seal, and a stored checkpoint."""
+    """Record a sealed and an unsealed entry, and store a checkpoint."""
     from models.audit import checkpoints
 
     with transaction(BRAND):
@@ -48,9 +53,7 @@ def trail(db_clean):
 
 @pytest.mark.parametrize("posing", ["origin", "replica"])
 @pytest.mark.parametrize("statement", FORBIDDEN)
-def test_superuser_can_not_change_entries_with_triggers(
-    trail, superuser, always_triggers, statement, posing
-):
+def test_superuser_can_not_change_entries_with_triggers(trail, superuser, always_triggers, statement, posing):
     with superuser.cursor() as cursor:
         cursor.execute(f"set session_replication_role = {posing}")
         try:
@@ -175,3 +178,54 @@ def test_member_writes_into_the_own_chain_only(db_clean):
 
     with transaction(context.for_system_job()):
         assert value("SELECT brand_id FROM public.audit_logs") == BRAND.brand_id
+
+
+def recorded():
+    with transaction(context.for_system_job()):
+        return row("SELECT user_id, session_id, actor_role, brand_id, job_id FROM public.audit_logs")
+
+
+def test_entry_of_a_member_has_person_session_role_and_brand(db_clean):
+    person, session = new_id(), new_id()
+    claims = {**BRAND.claims, "sub": str(person), "session_id": str(session)}
+
+    with transaction(replace(BRAND, claims=claims)):
+        audit.record("own.act")
+
+    assert recorded() == {
+        "user_id": person,
+        "session_id": session,
+        "actor_role": "Brand Admin",
+        "brand_id": BRAND.brand_id,
+        "job_id": None,
+    }
+
+
+def test_system_admin_writes_into_the_chain_of_any_brand(db_clean):
+    with transaction(writer(None)):
+        audit.record("own.act", brand_id=BRAND.brand_id)
+
+    assert recorded()["brand_id"] == BRAND.brand_id
+
+
+@pytest.mark.parametrize("person", [None, new_id()], ids=["of the claims", "of the argument"])
+def test_entry_of_a_definer_function_has_its_person(db_clean, superuser, person):
+    caller, session, job = new_id(), new_id(), new_id()
+    claims = {"sub": caller, "session_id": session, "job_id": job, "app_metadata": {"user_role": "System Admin"}}
+    with superuser.cursor() as cursor:
+        cursor.execute("select set_config('request.jwt.claims', %s, false)", (json.dumps(claims, default=str),))
+        try:
+            cursor.execute(
+                "select app.add_audit(null, 'x.y', null, null, null, null, p_brand_id => %s, p_user_id => %s)",
+                (BRAND.brand_id, person),
+            )
+        finally:
+            cursor.execute("select set_config('request.jwt.claims', '', false)")
+
+    assert recorded() == {
+        "user_id": person or caller,
+        "session_id": session,
+        "actor_role": "System Admin",
+        "brand_id": BRAND.brand_id,
+        "job_id": job,
+    }
