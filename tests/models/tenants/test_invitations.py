@@ -227,20 +227,23 @@ def test_revocation_concerns_one_invitation_of_the_brand(member, make_brand, put
             act(boss.brand_id, foreign)
 
 
-@pytest.mark.parametrize("role", ["Creator", "Campaign Manager"])
-def test_demotion_revokes_open_invitations_of_the_member_only(member, brand, put, query, role):
+@pytest.mark.parametrize("role", ["Creator", "Campaign Manager", None])
+def test_lost_permission_revokes_open_invitations_of_the_member_only(member, brand, put, query, role):
     boss, sender = member(), member()
     sent = {state: put(brand["id"], f"{state}@b.example", sender, **columns) for state, columns in STATES.items()}
-    kept = put(brand["id"], "kept@b.example", boss)
+    put(brand["id"], "kept@b.example", boss)
+    put(brand["id"], "void@b.example", by=None)
     before = dict(query("select id, revoked_at from app.invitations"))
 
     with boss.acting():
-        _, revoked = members.change_role(brand["id"], sender.user_id, role)
+        if role is None:
+            revoked = members.remove(brand["id"], sender.user_id)
+        else:
+            _, revoked = members.change_role(brand["id"], sender.user_id, role)
 
-    assert revoked == [sent["open"]]
     after = dict(query("select id, revoked_at from app.invitations"))
+    assert revoked == [sent["open"]]
     assert {id for id, at in after.items() if at != before[id]} == {sent["open"]}
-    assert after[kept] is None
 
 
 def test_sender_may_invite_while_the_role_includes_the_invited_one(member, brand, put, query):
