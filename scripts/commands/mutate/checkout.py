@@ -22,6 +22,7 @@ TEST_SECONDS = 120
 """Seconds that one test may take; a fault that makes a test longer counts as noticed."""
 GRACE_SECONDS = 30
 """Seconds that pytest has to end its processes after SIGINT."""
+NO_TEST = "(no test: pytest ended before)"
 MIGRATE = "from tests.support.servers import Servers; Servers().fresh_database('companon_main')"
 
 
@@ -115,18 +116,22 @@ class Checkout:
         return self._run([sys.executable, "-c", command]) == 0
 
     def _failing_test(self, tests: Sequence[str]) -> str | None:
-        """Return the id of the first test that fails, or None."""
+        """Return the id of the first test that fails, `NO_TEST` if pytest fails without one, or None."""
         failures = self.folder / ".pytest_cache" / "v" / "cache" / "lastfailed"
         failures.unlink(missing_ok=True)
-        options = ["-x", "-q", "--no-header", "--timeout", str(TEST_SECONDS)]
-        if self._run([sys.executable, "-m", "pytest", *options, *tests]) == 0:
+        if self._pytest("-x", "--timeout", str(TEST_SECONDS), *tests) == 0:
             return None
-        return next(iter(json.loads(failures.read_text())), "") if failures.exists() else ""
+        return next(iter(json.loads(failures.read_text())), NO_TEST) if failures.exists() else NO_TEST
 
     def _passes_without_fault(self, test: str) -> bool:
-        if test and test not in self._confirmed and self._failing_test([test]) is None:
+        if test == NO_TEST:
+            return self._pytest("--collect-only", "tests/models") == 0
+        if test not in self._confirmed and self._failing_test([test]) is None:
             self._confirmed.add(test)
-        return not test or test in self._confirmed
+        return test in self._confirmed
+
+    def _pytest(self, *arguments: str) -> int:
+        return self._run([sys.executable, "-m", "pytest", "-q", "--no-header", *arguments])
 
     def _run(self, command: Sequence[str]) -> int:
         """Run a command in the copy, and end all its processes if this one is interrupted."""

@@ -24,6 +24,6 @@ broker = make_broker(settings.transport_url)
 dramatiq.set_broker(broker)
 
 if __name__ == "__main__":
-    from jobs.engine.relay import relay
+    from jobs.engine.relay.__main__ import main
 
-    relay.main()
+    main()
