@@ -255,3 +255,12 @@ def test_uuid7_time_is_the_creation_time_or_none() -> None:
     assert abs(now() - made) < timedelta(minutes=1)
     assert uuid7_time(uuid4()) is None
     assert uuid7_time(UUID(int=0xFFFFFFFFFFFF << 80 | 7 << 76 | 2 << 62)) is None
+
+
+def test_closing_statement_runs_in_a_transaction_without_others() -> None:
+    closing = ("SELECT set_config('application_name', 'closed alone', false)", ())
+    with transaction(ENGINE, closing=closing):
+        pass
+
+    with transaction(ENGINE):
+        assert value("SELECT current_setting('application_name')") == "closed alone"
