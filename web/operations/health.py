@@ -1,4 +1,4 @@
-"""`/healthz`: this process lives. `/readyz`: it can do its work."""
+"""`/healthz`: liveness of this process. `/readyz`: readiness of this process and its dependencies."""
 
 import asyncio
 import time
@@ -21,9 +21,9 @@ from web.http.shared_result import SharedResult
 from web.http.thread_pool import ThreadPool
 
 TIMEOUT = 2.0
-"""Seconds that all checks together may take."""
+"""Longest time of all checks together, in seconds."""
 PROBE_TIMEOUT = 1.0
-"""Seconds that a server gets to answer one of them."""
+"""Longest time of one check, in seconds."""
 SHARED_SECONDS = 1.0
 """Seconds for which all callers share one answer: `/readyz` is public, and each check costs a connection."""
 
@@ -33,17 +33,17 @@ Check = Callable[[], str]
 
 
 class MigrationsMissing(Exception):
-    """The database is older than this release."""
+    """The database lacks migrations of this release."""
 
 
 class Alive(msgspec.Struct):
-    """The process answers."""
+    """Liveness of this process."""
 
     status: str
 
 
 class Dependency(msgspec.Struct):
-    """How one thing that we depend on is."""
+    """State of one dependency. `ms` is the time of its check in milliseconds."""
 
     ok: bool
     detail: str
@@ -51,43 +51,43 @@ class Dependency(msgspec.Struct):
 
 
 class Readiness(msgspec.Struct):
-    """`ok`, `degraded` (something is missing that we can do without for a while) or `unavailable`."""
+    """`ok`, `degraded` (an optional dependency is missing) or `unavailable` (a required one is missing)."""
 
     status: str
     checks: dict[str, Dependency]
 
 
 class Health:
-    """`/healthz`: whether this process is alive."""
+    """`/healthz`: liveness of this process."""
 
     @endpoint(response=Alive, permission="public", mode="async", rate=None)
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Ask whether this process is alive. It looks at nothing else."""
+        """Check whether this process is alive. No dependency is checked."""
         resp.media = Alive("ok")
 
 
 class Ready:
-    """`/readyz`: whether this process can do its work."""
+    """`/readyz`: readiness of this process."""
 
-    def __init__(self, required: dict[str, Check], wanted: dict[str, Check]) -> None:
+    def __init__(self, required: dict[str, Check], optional: dict[str, Check]) -> None:
         self._required = required
-        self._checks = required | wanted
-        # Its own threads: whether the database answers has to be found out even when all others wait for it.
+        self._checks = required | optional
+        # Checks need their own threads: all threads of the responders may be waiting for the database.
         self._pool = ThreadPool("probe", threads=len(self._checks), queue=0, on_exit=database.close_thread_connections)
         self._started: dict[str, tuple[float, asyncio.Task[str]]] = {}
         self._readiness = SharedResult(self._check_all)
 
     @endpoint(response=Readiness, other_responses={503: Readiness}, permission="public", mode="async", rate=None)
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Ask whether this process can do its work. 503 if it can't, with what is missing."""
+        """Check whether this process can serve requests. 503 with the missing dependencies if it can't."""
         resp.media = await self._readiness.get(SHARED_SECONDS)
         resp.status = 503 if resp.media.status == UNAVAILABLE else 200
 
     async def _check_all(self) -> Readiness:
         checks = dict(zip(self._checks, await asyncio.gather(*map(self._check, self._checks)), strict=True))
         ready = all(checks[name].ok for name in self._required)
-        whole = all(dependency.ok for dependency in checks.values())
-        return Readiness("ok" if whole else "degraded" if ready else UNAVAILABLE, checks)
+        complete = all(dependency.ok for dependency in checks.values())
+        return Readiness("ok" if complete else "degraded" if ready else UNAVAILABLE, checks)
 
     async def _check(self, name: str) -> Dependency:
         started, answer = self._answer_of(name)
@@ -98,44 +98,46 @@ class Ready:
             ok, detail = False, f"no answer within {TIMEOUT:.0f} s"
         except MigrationsMissing as error:
             ok, detail = False, str(error)
-        except Exception as error:  # whatever it is: it's what we are here to report, though not in full to everybody
+        except Exception as error:  # Report every failure, but only its type: this path is public.
             ok, detail = False, type(error).__name__
         return Dependency(ok, detail, round((time.perf_counter() - started) * 1000, 1))
 
     def _answer_of(self, name: str) -> tuple[float, "asyncio.Task[str]"]:
-        """Start a check, unless an earlier one still waits for its answer; return its start and its answer to come."""
+        """Start a check, unless the previous one is still running. Return its start time and its task."""
         earlier = self._started.get(name)
         if earlier is not None and not earlier[1].done():
             return earlier
         answer = asyncio.create_task(self._pool.run(self._checks[name]))
-        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # read it: all callers may be gone
+        answer.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # Retrieve the exception: all callers may be gone, and asyncio would log it.
         self._started[name] = started = (time.perf_counter(), answer)
         return started
 
     def open(self) -> None:
-        """Admit checks."""
+        """Start to accept checks."""
         self._pool.open()
 
     def close(self, timeout: float) -> bool:
-        """End the threads; False if `timeout` seconds were too few."""
+        """Stop the threads. Return False if they did not stop within `timeout` seconds."""
         return self._pool.close(timeout)
 
 
 def ready(settings: Settings) -> Ready:
-    """The checks of this installation."""
+    """Return the readiness resource with the checks of this installation."""
     client = redis.Redis.from_url(
         settings.redis_url,
         retry=Retry(NoBackoff(), 0),
         socket_timeout=PROBE_TIMEOUT,
         socket_connect_timeout=PROBE_TIMEOUT,
     )
-    # Without Redis limits are counted in each process, without what carries job ids they wait in the ledger: worth
-    # knowing, and no reason for a load balancer to turn phones away.
-    wanted = {"redis": lambda: _redis(client)}
+    # Without Redis, each process counts limits itself. Without the broker, jobs wait in the ledger. Both are reported,
+    # but a load balancer must not turn phones away for them.
+    optional = {"redis": lambda: _redis(client)}
     if settings.broker_url:
         notifier = wakeup.connect(settings.broker_url)
-        wanted["broker"] = lambda: _broker(notifier)
-    return Ready(required={"postgres": _postgres, "migrations": _migrations}, wanted=wanted)
+        optional["broker"] = lambda: _broker(notifier)
+    return Ready(required={"postgres": _postgres, "migrations": _migrations}, optional=optional)
 
 
 def _postgres() -> str:
@@ -166,5 +168,5 @@ def _migrations() -> str:
 
 @cache
 def _versions() -> frozenset[str]:
-    """What this release needs. A database that is further ahead is fine: the next release's migrations run first."""
+    """Return the migrations of this release. The database may have more: the next release's migrations run first."""
     return frozenset(path.name.partition("_")[0] for path in MIGRATIONS.glob("*.sql"))

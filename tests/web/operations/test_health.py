@@ -18,10 +18,10 @@ from web.operations import health
 
 @pytest.fixture
 def check(serve):
-    """`check(required={…}, wanted={…})`: what /readyz of an application with these checks answers."""
+    """Return a function that returns the answer of /readyz of an application with these checks."""
 
-    def ask(required, wanted=None):
-        return serve({"/checked": health.Ready(required, wanted or {})}).get("/checked")
+    def ask(required, optional=None):
+        return serve({"/checked": health.Ready(required, optional or {})}).get("/checked")
 
     return ask
 
