@@ -17,9 +17,9 @@ LINK_PURPOSE = "invitation"
 LIFETIME = timedelta(days=7)
 """Validity of the link, counted from the delivery to the mail server."""
 _EXPIRY = signed_links.MAIL_PERIOD + LIFETIME
-MOST_A_DAY = 200
+MAX_PER_DAY = 200
 """Maximum number of invitations of one brand within a day."""
-MAILS_AN_HOUR = 5
+MAX_MAILS_PER_HOUR = 5
 """Maximum number of invitation mails to one address within an hour, of all brands together."""
 
 
@@ -124,12 +124,12 @@ def invite(brand_id: UUID, email: str, role: str) -> UUID:
         AlreadyMember: the address belongs to a member of the brand.
         AlreadyInvited: there is an open invitation to the address.
         EmailInUse: the address belongs to an account that is no fan's. Only system admins get this error.
-        TooManyInvitations: the brand has sent `MOST_A_DAY` invitations within a day.
+        TooManyInvitations: the brand has sent `MAX_PER_DAY` invitations within a day.
     """
     invitation_id = new_id()
     may_mail = value(
         "SELECT app.invite(%s, %s, %s, %s, %s, %s, %s)",
-        (invitation_id, brand_id, email, role, _EXPIRY, MOST_A_DAY, MAILS_AN_HOUR),
+        (invitation_id, brand_id, email, role, _EXPIRY, MAX_PER_DAY, MAX_MAILS_PER_HOUR),
     )
     if may_mail:
         enqueue("mail.invitation", invitation_id, brand_id=brand_id)
@@ -145,7 +145,7 @@ def renew(brand_id: UUID, invitation_id: UUID) -> None:
         BrandArchived: the brand is archived.
         SentJustNow: the invitation was sent less than a minute ago.
     """
-    if value("SELECT app.renew_invitation(%s, %s, %s, %s)", (brand_id, invitation_id, _EXPIRY, MAILS_AN_HOUR)):
+    if value("SELECT app.renew_invitation(%s, %s, %s, %s)", (brand_id, invitation_id, _EXPIRY, MAX_MAILS_PER_HOUR)):
         enqueue("mail.invitation", invitation_id, brand_id=brand_id)
 
 

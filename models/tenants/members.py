@@ -10,9 +10,9 @@ from models.core.database import execute, row, rows, value
 from models.core.errors import Conflict, NotFound, TooMany
 from models.jobs.ledger import enqueue
 
-ANNOUNCEMENTS = 5
-"""Maximum number of MFA notifications of one brand within `DAY`; each one mails all members without MFA."""
-DAY = timedelta(days=1)
+MAX_ANNOUNCEMENTS_PER_DAY = 5
+"""Maximum number of MFA announcements of one brand within a day; each one mails all members without MFA."""
+_DAY = timedelta(days=1)
 
 
 class LastBrandAdmin(Conflict):
@@ -41,10 +41,12 @@ def announce_mfa(brand_id: UUID) -> None:
 
     Raises:
         NotFound: there is no such brand, or it is another brand than the caller's.
-        TooMany: `ANNOUNCEMENTS` notifications have been sent within a day.
+        TooMany: `MAX_ANNOUNCEMENTS_PER_DAY` announcements have been made within a day.
     """
     counted = keys.keyed_hash("mails", b"second-factor-required", brand_id.bytes)
-    wait: int = value("SELECT app.count_announcement(%s, %s, %s, %s)", (brand_id, counted, ANNOUNCEMENTS, DAY))
+    wait: int = value(
+        "SELECT app.count_mfa_announcement(%s, %s, %s, %s)", (brand_id, counted, MAX_ANNOUNCEMENTS_PER_DAY, _DAY)
+    )
     if wait:
         raise TooMany("Each change mails all members without MFA. Try again tomorrow.", retry_after=wait)
     enqueue("brand.announce_mfa", brand_id, brand_id=brand_id)

@@ -73,14 +73,14 @@ $$;
 call app.grant_definer('app.members(uuid)', array['authenticated', 'app_admin']);
 
 -- Count one notification of a brand's members about MFA. Return the seconds to wait; 0 if it may be sent now.
-create function app.count_announcement(p_brand_id uuid, p_key bytea, p_most int, p_window interval) returns int
+create function app.count_mfa_announcement(p_brand_id uuid, p_key bytea, p_max int, p_window interval) returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_brand(p_brand_id, 'brand:write');
-    return app.count_attempt(p_key, p_most, p_window);
+    return app.count_attempt(p_key, p_max, p_window);
 end
 $$;
-call app.grant_definer('app.count_announcement(uuid,bytea,int,interval)', array['authenticated', 'app_admin']);
+call app.grant_definer('app.count_mfa_announcement(uuid,bytea,int,interval)', array['authenticated', 'app_admin']);
 
 -- Return the members of the job's brand, or one of them, who can sign in and need MFA but have no authenticator here.
 create function app.members_to_enrol(p_user_id uuid default null)

@@ -61,11 +61,11 @@ $$;
 call app.grant_definer('app.require_invitable(uuid,text)', '{}');
 
 -- Report whether another mail may be sent to an address, whichever brands have invited it.
-create function app.may_mail_invitation(p_email text, p_mails_an_hour int) returns boolean
+create function app.may_mail_invitation(p_email text, p_max_mails_per_hour int) returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return (
-        select coalesce(sum(i.mails), 0) <= p_mails_an_hour from app.invitations i
+        select coalesce(sum(i.mails), 0) <= p_max_mails_per_hour from app.invitations i
         where i.email = p_email and i.sent_at > now() - interval '1 hour');
 end
 $$;
@@ -73,7 +73,8 @@ call app.grant_definer('app.may_mail_invitation(text,int)', '{}');
 
 -- Invite an address. Return whether a mail may be sent to it.
 create function app.invite(
-    p_id uuid, p_brand_id uuid, p_email text, p_role text, p_lifetime interval, p_most_a_day int, p_mails_an_hour int
+    p_id uuid, p_brand_id uuid, p_email text, p_role text, p_lifetime interval, p_max_per_day int,
+    p_max_mails_per_hour int
 ) returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform app.require_brand(p_brand_id, 'members:write');
@@ -88,7 +89,7 @@ begin
     perform app.require_invitable(p_brand_id, p_email);
     if (
         select count(*) from app.invitations i
-        where i.brand_id = p_brand_id and i.created_at > now() - interval '1 day') >= p_most_a_day
+        where i.brand_id = p_brand_id and i.created_at > now() - interval '1 day') >= p_max_per_day
     then
         perform app.refuse(429, 'too_many_invitations', 'The brand has sent its invitations for today.');
     end if;
@@ -103,13 +104,13 @@ begin
     if not found then
         perform app.refuse(409, 'already_invited', 'There is an open invitation to this address; send it again.');
     end if;
-    return app.may_mail_invitation(p_email, p_mails_an_hour);
+    return app.may_mail_invitation(p_email, p_max_mails_per_hour);
 end
 $$;
 call app.grant_definer('app.invite(uuid,uuid,text,text,interval,int,int)', array['authenticated', 'app_admin']);
 
 -- Prolong an open or expired invitation that is sent again. Return whether a mail may be sent.
-create function app.renew_invitation(p_brand_id uuid, p_id uuid, p_lifetime interval, p_mails_an_hour int)
+create function app.renew_invitation(p_brand_id uuid, p_id uuid, p_lifetime interval, p_max_mails_per_hour int)
 returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     invitation app.invitations;
@@ -132,7 +133,7 @@ begin
     update app.invitations i set expires_at = now() + p_lifetime, sent_at = now(),
         mails = case when i.sent_at > now() - interval '1 hour' then i.mails + 1 else 1 end
     where i.id = p_id;
-    return app.may_mail_invitation(invitation.email, p_mails_an_hour);
+    return app.may_mail_invitation(invitation.email, p_max_mails_per_hour);
 end
 $$;
 call app.grant_definer('app.renew_invitation(uuid,uuid,interval,int)', array['authenticated', 'app_admin']);

@@ -113,7 +113,7 @@ def test_only_system_admins_learn_that_an_address_has_an_account(admin, member, 
 
 def test_daily_limit_counts_invitations_of_the_brand_and_the_day(member, make_brand, put, monkeypatch):
     boss, other = member(), member(brand=make_brand("Other"))
-    monkeypatch.setattr(invitations, "MOST_A_DAY", 4)  # each brand has two already: its first admin and the member
+    monkeypatch.setattr(invitations, "MAX_PER_DAY", 4)  # each brand has two already: its first admin and the member
     put(boss.brand_id, "old@b.example", created_at="now() - interval '25 hours'")
     for email in ("a@b.example", "b@b.example"):
         invite(boss, email)
@@ -164,7 +164,7 @@ def test_archived_brand_invites_nobody_and_another_does(admin, member, make_bran
 
 
 def test_mails_to_one_address_are_limited_across_brands_within_an_hour(member, make_brand, put, monkeypatch, mailed):
-    monkeypatch.setattr(invitations, "MAILS_AN_HOUR", 2)
+    monkeypatch.setattr(invitations, "MAX_MAILS_PER_HOUR", 2)
     bosses = [member(brand=make_brand(f"Brand {n}")) for n in range(3)]
     put(bosses[2].brand_id, "old@b.example", sent_at="now() - interval '61 minutes'", mails="2")
 
@@ -191,7 +191,7 @@ def test_renewal_prolongs_and_counts_mails_of_one_invitation(member, put, query)
 
 
 def test_renewal_above_the_limit_of_mails_sends_none(member, put, monkeypatch, mailed):
-    monkeypatch.setattr(invitations, "MAILS_AN_HOUR", 2)
+    monkeypatch.setattr(invitations, "MAX_MAILS_PER_HOUR", 2)
     boss = member()
     full = put(boss.brand_id, "a@b.example", sent_at="now() - interval '2 minutes'", mails="2")
     free = put(boss.brand_id, "b@b.example", sent_at="now() - interval '2 minutes'", mails="1")

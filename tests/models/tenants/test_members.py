@@ -306,7 +306,7 @@ def test_unknown_brand_is_not_found_by_system_admins(admin, brand):
 
 
 def test_mfa_notifications_are_limited_by_brand_and_for_its_own_admins(member, make_brand, brand, query, monkeypatch):
-    monkeypatch.setattr(members, "ANNOUNCEMENTS", 2)
+    monkeypatch.setattr(members, "MAX_ANNOUNCEMENTS_PER_DAY", 2)
     boss, stranger = member(), member(brand=make_brand("Other"))
 
     for _ in range(2):

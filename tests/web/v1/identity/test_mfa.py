@@ -638,7 +638,7 @@ def test_whoever_has_enrolled_by_the_time_of_the_mail_gets_none(client, admin, b
 
 def test_nobody_is_mailed_of_what_stays_or_ends_and_nobody_too_often(client, brand, member, drain, mailbox):
     boss, ana = member("Brand Admin"), member("Creator")
-    for seconds in range(1, members.ANNOUNCEMENTS + 1):
+    for seconds in range(1, members.MAX_ANNOUNCEMENTS_PER_DAY + 1):
         assert demand(client, boss, brand, seconds * 3600).status_code == 200
         drain()
     url = f"/api/v1/brands/{brand['id']}"
@@ -651,4 +651,4 @@ def test_nobody_is_mailed_of_what_stays_or_ends_and_nobody_too_often(client, bra
 
     assert (refused.status_code, refused.json["code"]) == (429, "rate_limited")
     assert (stays.status_code, ends.status_code) == (200, 200)
-    assert len(mailbox.to(ana.email)) == members.ANNOUNCEMENTS
+    assert len(mailbox.to(ana.email)) == members.MAX_ANNOUNCEMENTS_PER_DAY

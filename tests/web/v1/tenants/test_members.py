@@ -332,7 +332,7 @@ def test_brand_admin_does_not_learn_who_has_an_account(client, url, boss, admin,
 
 
 def test_concurrent_invitations_of_brands_keep_the_limit_of_mails(member, make_brand, superuser, monkeypatch):
-    monkeypatch.setattr(invitations, "MAILS_AN_HOUR", 1)
+    monkeypatch.setattr(invitations, "MAX_MAILS_PER_HOUR", 1)
     first, second = (member(brand=make_brand(name)) for name in ("First", "Second"))
 
     def invite(boss):
