@@ -1,4 +1,4 @@
-"""What follows a scan: its score, the person's part in the campaign, the jobs that come after it."""
+"""Jobs that follow a scan: its score, the person's engagement, and dependent jobs."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -11,10 +11,8 @@ from models.core.database import new_id, now, transaction
 from models.core.errors import NotFound
 from models.scans import scoring
 from models.scans.fraud import Evidence, combine
-from tests.fixtures.scans import MADRID, NEW_YORK
+from tests.fixtures.scans import FENCE, MADRID, NEW_YORK
 from tests.support.blocked import until_blocked
-
-FENCE = {"lat": MADRID[0], "lon": MADRID[1], "radius_m": 500}
 
 
 def rules(scan) -> list[str]:
@@ -27,7 +25,7 @@ def engagements(superuser):
         return {user_id: rest for user_id, *rest in cursor.fetchall()}
 
 
-def test_an_ordinary_scan_is_scored_as_such(phone, campaign, code_of, drain, stored):
+def test_ordinary_scan_has_score_zero(phone, campaign, code_of, drain, stored):
     phone().scan(code_of(campaign(geofence=FENCE)))
 
     assert drain() == ["scan.score", "contact.upsert", "overview.refresh"]
@@ -37,7 +35,7 @@ def test_an_ordinary_scan_is_scored_as_such(phone, campaign, code_of, drain, sto
     assert scan["scored_at"] is not None
 
 
-def test_a_person_who_is_elsewhere_minutes_later_is_noticed(phone, campaign, code_of, drain, stored):
+def test_person_in_two_distant_places_is_flagged(phone, campaign, code_of, drain, stored):
     code = code_of(campaign(age=timedelta(days=1)))
     device = phone()
     device.scan(code, scanned_at=now() - timedelta(minutes=10))
@@ -53,7 +51,7 @@ def test_a_person_who_is_elsewhere_minutes_later_is_noticed(phone, campaign, cod
     assert second["evidence"][0]["observed"] > 900
 
 
-def test_a_device_that_is_elsewhere_minutes_later_is_noticed_too(phone, campaign, code_of, drain, stored):
+def test_device_in_two_distant_places_is_flagged(phone, campaign, code_of, drain, stored):
     code = code_of(campaign())
     phone(fingerprint="handed around").scan(code, scanned_at=now() - timedelta(minutes=1))
     phone(fingerprint="handed around", place=NEW_YORK).scan(code)
@@ -62,7 +60,7 @@ def test_a_device_that_is_elsewhere_minutes_later_is_noticed_too(phone, campaign
     assert rules(stored()[1]) == ["travel.impossible"]
 
 
-def test_the_fifth_scan_of_a_device_in_ten_minutes_is_noticed(phone, campaign, code_of, drain, stored):
+def test_fifth_scan_of_device_in_ten_minutes_is_flagged(phone, campaign, code_of, drain, stored):
     code = code_of(campaign())
     device = phone()
     for seconds_ago in (700, 60, 50, 40, 30, 20):
@@ -72,7 +70,7 @@ def test_the_fifth_scan_of_a_device_in_ten_minutes_is_noticed(phone, campaign, c
     assert [rules(scan) for scan in stored()] == [["scan.late"], [], [], [], [], ["device.velocity"]]
 
 
-def test_the_third_person_with_one_device_is_noticed(phone, campaign, code_of, drain, stored):
+def test_third_person_with_one_device_is_flagged(phone, campaign, code_of, drain, stored):
     code = code_of(campaign())
     for _ in range(3):
         phone(fingerprint="shared device").scan(code)
@@ -81,7 +79,7 @@ def test_the_third_person_with_one_device_is_noticed(phone, campaign, code_of, d
     assert [rules(scan) for scan in stored()] == [[], [], ["device.shared"]]
 
 
-def test_another_brand_s_scans_of_a_person_say_nothing(phone, campaign, code_of, drain, stored, make_brand, member):
+def test_scans_of_another_brand_are_no_evidence(phone, campaign, code_of, drain, stored, make_brand, member):
     other = member("Campaign Manager", brand=make_brand("Other"))
     here, there = code_of(campaign()), code_of(campaign(by=other))
     device = phone()
@@ -93,9 +91,7 @@ def test_another_brand_s_scans_of_a_person_say_nothing(phone, campaign, code_of,
     assert [rules(scan) for scan in stored()] == [[], []]
 
 
-def test_a_scan_outside_the_fence_is_evidence_and_no_part_in_the_campaign(
-    phone, campaign, code_of, drain, stored, superuser
-):
+def test_scan_outside_the_fence_is_evidence_and_no_engagement(phone, campaign, code_of, drain, stored, superuser):
     phone(place=NEW_YORK).scan(code_of(campaign(geofence=FENCE)))
 
     assert drain() == ["scan.score", "overview.refresh"]
@@ -107,22 +103,20 @@ def test_a_scan_outside_the_fence_is_evidence_and_no_part_in_the_campaign(
 
 
 @pytest.mark.parametrize(
-    ("policy", "said"), [("accept", ["fence.uncertain"]), ("flag", ["fence.flagged", "fence.uncertain"])]
+    ("policy", "expected"), [("accept", ["fence.uncertain"]), ("flag", ["fence.flagged", "fence.uncertain"])]
 )
-def test_what_an_uncertain_position_means_is_the_campaign_s_choice(
-    phone, campaign, code_of, drain, stored, policy, said
-):
+def test_policy_of_campaign_decides_about_uncertain_position(phone, campaign, code_of, drain, stored, policy, expected):
     made = campaign(geofence=FENCE | {"when_uncertain": policy})
     phone(place=(MADRID[0] + 490 / 111_034, MADRID[1]), accuracy_m=50).scan(code_of(made))
     drain()
 
     (scan,) = stored()
-    assert rules(scan) == said
+    assert rules(scan) == expected
     assert scan["flagged"] is (policy == "flag")
     assert scan["evidence"][0]["observed"] == pytest.approx(40, abs=3)
 
 
-def test_a_person_takes_part_with_the_scans_that_are_not_held_back(phone, campaign, code_of, drain, superuser, stored):
+def test_engagement_counts_scans_that_are_not_held_back(phone, campaign, code_of, drain, superuser, stored):
     code = code_of(campaign(age=timedelta(days=1)))
     device = phone()
     for minutes_ago in (90, 60, 1):
@@ -133,12 +127,12 @@ def test_a_person_takes_part_with_the_scans_that_are_not_held_back(phone, campai
     assert engagements(superuser) == {device.account.user_id: [3, min(times), max(times)]}
 
 
-def held_back():
-    """A score in the reject band."""
+def rejecting_score():
+    """Return a score in the band `REJECT`."""
     return combine([Evidence("one", 1, 0, "1", 0.6), Evidence("other", 1, 0, "1", 0.6)])
 
 
-def test_a_scan_that_is_held_back_later_leaves_the_count(phone, campaign, code_of, drain, superuser, stored):
+def test_engagement_does_not_count_a_scan_held_back_later(phone, campaign, code_of, drain, superuser, stored):
     made = campaign()
     device = phone()
     for _ in range(2):
@@ -146,7 +140,7 @@ def test_a_scan_that_is_held_back_later_leaves_the_count(phone, campaign, code_o
     drain()
 
     with transaction(context.for_brand_job(made.brand_id)):
-        scoring.apply_score(stored()[0]["id"], held_back())
+        scoring.apply_score(stored()[0]["id"], rejecting_score())
 
     assert engagements(superuser)[device.account.user_id][0] == 1
     assert stored()[0]["band"] == "reject"
@@ -165,7 +159,7 @@ def test_scoring_twice_changes_nothing(phone, campaign, code_of, drain, superuse
     assert engagements(superuser) == engaged
 
 
-def test_two_scans_of_a_person_scored_at_the_same_time_both_count(phone, campaign, code_of, superuser, stored):
+def test_engagement_counts_two_scans_scored_at_the_same_time(phone, campaign, code_of, superuser, stored):
     made = campaign()
     device = phone()
     for _ in range(2):
@@ -186,23 +180,23 @@ def test_two_scans_of_a_person_scored_at_the_same_time_both_count(phone, campaig
     assert engagements(superuser)[device.account.user_id][0] == 2
 
 
-def test_a_brand_s_job_knows_no_other_brand_s_scans(phone, campaign, code_of, make_brand, stored):
+def test_job_of_a_brand_scores_no_scan_of_another(phone, campaign, code_of, make_brand, stored):
     phone().scan(code_of(campaign()))
     (scan,) = stored()
 
     with transaction(context.for_brand_job(make_brand("Other")["id"])):
         assert scoring.load_with_history([scan["id"]]) == []
-        assert scoring.apply_score(scan["id"], held_back()) is False
+        assert scoring.apply_score(scan["id"], rejecting_score()) is False
         with pytest.raises(NotFound):
             scoring.begin_scoring(scan["id"])
 
 
-def test_a_scan_that_is_gone_is_not_scored(db_clean):
+def test_scoring_of_missing_scan_raises_not_found(db_clean):
     with transaction(context.for_brand_job(new_id())), pytest.raises(NotFound):
         score_scan(new_id())
 
 
-def test_each_brand_gets_its_contact_of_a_person(phone, campaign, code_of, drain, make_brand, member, superuser):
+def test_each_brand_gets_its_own_contact_of_a_person(phone, campaign, code_of, drain, make_brand, member, superuser):
     other = member("Campaign Manager", brand=make_brand("Other"))
     device = phone()
     for made in (campaign(), campaign(by=other)):

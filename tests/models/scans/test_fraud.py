@@ -1,4 +1,4 @@
-"""Fraud rules, each by itself, and the score over what they find."""
+"""Fraud rules, each by itself, and the score that combines their evidence."""
 
 import json
 import math
@@ -39,44 +39,44 @@ HARMLESS = Case(
 )
 
 
-def rules_that_speak(**changes) -> list[str]:
+def matching_rules(**changes) -> list[str]:
     return [found.rule for found in score(replace(HARMLESS, **changes)).evidence]
 
 
-def test_of_an_ordinary_scan_nothing_is_said():
+def test_ordinary_scan_has_no_evidence():
     assert score(HARMLESS) == fraud.Score(0.0, ())
     assert score(HARMLESS).band is Band.ACCEPT
 
 
-@pytest.mark.parametrize(("scans", "said"), [(4, []), (5, ["device.velocity"]), (50, ["device.velocity"])])
-def test_five_scans_of_a_device_in_ten_minutes_are_too_many(scans, said):
-    assert rules_that_speak(device_scans=scans) == said
+@pytest.mark.parametrize(("scans", "expected"), [(4, []), (5, ["device.velocity"]), (50, ["device.velocity"])])
+def test_five_scans_of_a_device_in_ten_minutes_are_evidence(scans, expected):
+    assert matching_rules(device_scans=scans) == expected
 
 
-@pytest.mark.parametrize(("people", "said"), [(2, []), (3, ["device.shared"])])
-def test_three_people_with_one_device_in_a_day_are_too_many(people, said):
-    assert rules_that_speak(device_people=people) == said
+@pytest.mark.parametrize(("people", "expected"), [(2, []), (3, ["device.shared"])])
+def test_three_people_with_one_device_in_a_day_are_evidence(people, expected):
+    assert matching_rules(device_people=people) == expected
 
 
 @pytest.mark.parametrize(
-    ("neighbours", "said"),
+    ("neighbours", "expected"),
     [
         (Neighbours(before=at(NEW_YORK, -60)), ["travel.impossible"]),  # 5,768 km in an hour
         (Neighbours(after=at(NEW_YORK, 60)), ["travel.impossible"]),
         (Neighbours(before=at(NEW_YORK, 0)), ["travel.impossible"]),  # no time between them
         (Neighbours(after=at(NEW_YORK, 0)), ["travel.impossible"]),
         (Neighbours(before=at(NEW_YORK, -8 * 60)), []),  # in eight hours an airliner does it
-        (Neighbours(before=at(TOLEDO, -1), after=at(TOLEDO, 0)), []),  # 68 km: nearer than errors of positioning reach
+        (Neighbours(before=at(TOLEDO, -1), after=at(TOLEDO, 0)), []),  # 68 km: positioning errors reach as far
         (Neighbours(before=at(MADRID, -10), after=at(NEW_YORK, 60)), ["travel.impossible"]),
         (Neighbours(), []),
     ],
 )
 @pytest.mark.parametrize("of", ["person", "device"])
-def test_nobody_is_faster_than_an_airliner(of, neighbours, said):
-    assert rules_that_speak(**{of: neighbours}) == said
+def test_travel_faster_than_an_airliner_is_evidence(of, neighbours, expected):
+    assert matching_rules(**{of: neighbours}) == expected
 
 
-def test_evidence_without_time_between_two_places_is_stored_as_json():
+def test_infinite_speed_is_null_in_json():
     (found,) = score(replace(HARMLESS, person=Neighbours(before=at(NEW_YORK, 0)))).evidence
 
     assert found.observed == math.inf
@@ -89,48 +89,48 @@ def test_evidence_without_time_between_two_places_is_stored_as_json():
         (at(MADRID, -5), at(TOLEDO, 5), False),
         (at(NEW_YORK, -5), None, True),
         (None, at(NEW_YORK, 5), True),
-        # They were impossible neighbours of each other, and have a possible one now.
+        # Their travel to each other was impossible. To and from this scan it is possible.
         (at(TOLEDO, -1), at(NORTH_OF_MADRID, 1), True),
         (None, None, False),
     ],
 )
-def test_scan_between_two_others_changes_their_travel_only_if_one_is_far(before, after, changes):
+def test_scan_changes_travel_of_neighbours_only_if_one_is_far(before, after, changes):
     assert fraud.changes_travel(at(MADRID, 0), Neighbours(before, after)) is changes
     assert fraud.changes_travel(None, Neighbours(before, after)) is False
 
 
-@pytest.mark.parametrize(("scans", "said"), [(4, ["scan.late"]), (5, ["scan.late_batch", "scan.late"])])
-def test_five_late_scans_that_arrive_together_lead_to_a_review(scans, said):
+@pytest.mark.parametrize(("scans", "expected"), [(4, ["scan.late"]), (5, ["scan.late_batch", "scan.late"])])
+def test_five_late_scans_that_arrive_together_need_a_review(scans, expected):
     changes = {"late": True, "received_at": NOON + timedelta(hours=3), "late_batch": scans}
 
-    assert rules_that_speak(**changes) == said
-    assert score(replace(HARMLESS, **changes)).band is (Band.REVIEW if len(said) == 2 else Band.ACCEPT)
+    assert matching_rules(**changes) == expected
+    assert score(replace(HARMLESS, **changes)).band is (Band.REVIEW if len(expected) == 2 else Band.ACCEPT)
 
 
-@pytest.mark.parametrize(("devices", "said"), [(9, []), (10, ["network.new_devices"])])
-def test_ten_new_devices_of_a_network_are_evidence_below_a_review(devices, said):
-    assert rules_that_speak(new_devices=devices) == said
+@pytest.mark.parametrize(("devices", "expected"), [(9, []), (10, ["network.new_devices"])])
+def test_ten_new_devices_of_a_network_are_evidence_below_review(devices, expected):
+    assert matching_rules(new_devices=devices) == expected
     assert score(replace(HARMLESS, new_devices=devices)).band is Band.ACCEPT
 
 
-def test_both_accuracies_are_taken_off_the_distance():
+def test_distance_is_reduced_by_both_accuracies():
     km = fraud.distance_km(at(NEW_YORK), at(MADRID))
     hours = 6.3
 
     assert km / hours > fraud.AIRLINER_KMH
-    assert rules_that_speak(person=Neighbours(before=at(NEW_YORK, -hours * 60, accuracy_m=150_000))) == []
+    assert matching_rules(person=Neighbours(before=at(NEW_YORK, -hours * 60, accuracy_m=150_000))) == []
 
 
-def test_without_a_position_nothing_is_said_about_travel():
-    assert rules_that_speak(position=None, person=Neighbours(before=at(NEW_YORK, -60))) == []
+def test_scan_without_position_has_no_travel_evidence():
+    assert matching_rules(position=None, person=Neighbours(before=at(NEW_YORK, -60))) == []
 
 
-def test_distances_are_those_on_the_ellipsoid():
+def test_distance_is_measured_on_the_ellipsoid():
     assert fraud.distance_km(at(MADRID), at(NEW_YORK)) == pytest.approx(5769, abs=10)
     assert fraud.distance_km(at(MADRID), at(MADRID)) == 0
 
 
-def test_evidence_carries_what_was_observed_and_what_it_was_held_against():
+def test_evidence_has_observed_value_threshold_and_unit():
     (found,) = score(replace(HARMLESS, person=Neighbours(before=at(NEW_YORK, -60)))).evidence
 
     assert (found.rule, found.threshold, found.unit, found.weight) == ("travel.impossible", 900.0, "km/h", 0.6)
@@ -138,7 +138,7 @@ def test_evidence_carries_what_was_observed_and_what_it_was_held_against():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "band"),
+    ("changes", "expected", "band"),
     [
         ({"geofence_status": "outside", "overshoot_m": 3000}, ["fence.outside"], Band.REVIEW),
         ({"geofence_status": "uncertain", "overshoot_m": 8}, ["fence.uncertain"], Band.ACCEPT),
@@ -159,10 +159,10 @@ def test_evidence_carries_what_was_observed_and_what_it_was_held_against():
         ),
     ],
 )
-def test_one_strong_reason_is_for_a_person_to_look_at_and_two_hold_a_scan_back(changes, said, band):
+def test_one_strong_rule_needs_a_review_and_two_reject(changes, expected, band):
     found = score(replace(HARMLESS, **changes))
 
-    assert [one.rule for one in found.evidence] == said
+    assert [one.rule for one in found.evidence] == expected
     assert found.band is band
 
 
@@ -170,11 +170,11 @@ def test_one_strong_reason_is_for_a_person_to_look_at_and_two_hold_a_scan_back(c
     ("value", "band"),
     [(0.0, "accept"), (0.2999, "accept"), (0.3, "review"), (0.6999, "review"), (0.7, "reject"), (1, "reject")],
 )
-def test_bands_begin_where_they_are_said_to(value, band):
+def test_bands_begin_at_their_thresholds(value, band):
     assert Band.of(value) == Band(band)
 
 
-def test_a_rule_needs_a_name_of_its_own_and_a_weight_that_leaves_doubt():
+def test_rule_with_taken_name_or_weight_out_of_range_is_refused():
     for name, weight in (("device.velocity", 0.5), ("new", 0.0), ("new", 1.0)):
         with pytest.raises(ValueError, match=name):
             fraud.rule(name, weight=weight)
@@ -188,12 +188,12 @@ bodies = st.lists(
 
 
 @given(bodies)
-def test_a_score_lies_between_nothing_and_certainty(evidence):
+def test_score_is_between_0_and_1(evidence):
     assert 0.0 <= combine(evidence).value <= 1.0
 
 
 @given(bodies, st.randoms())
-def test_the_order_of_the_evidence_makes_no_difference(evidence, chance: random.Random):
+def test_score_is_independent_of_the_order_of_evidence(evidence, chance: random.Random):
     shuffled = list(evidence)
     chance.shuffle(shuffled)
 
@@ -201,18 +201,18 @@ def test_the_order_of_the_evidence_makes_no_difference(evidence, chance: random.
 
 
 @given(bodies, weights)
-def test_more_evidence_never_lowers_a_score(evidence, weight):
+def test_more_evidence_never_lowers_the_score(evidence, weight):
     more = Evidence("one.more", 1, 0, "1", weight)
 
     assert combine([*evidence, more]).value >= combine(evidence).value
 
 
 @given(bodies)
-def test_a_score_is_never_below_its_heaviest_evidence(evidence):
+def test_score_is_at_least_its_heaviest_weight(evidence):
     assert combine(evidence).value >= max((found.weight for found in evidence), default=0.0) - 1e-12
 
 
-places = st.none() | st.builds(
+positions = st.none() | st.builds(
     Position,
     st.floats(-90, 90),
     st.floats(-180, 180),
@@ -229,9 +229,9 @@ cases = st.builds(
     geofence_status=st.sampled_from(["none", "inside", "outside", "uncertain", "unknown"]),
     overshoot_m=st.floats(0, 2e7),
     flag_uncertain=st.booleans(),
-    position=places,
-    person=st.builds(Neighbours, places, places),
-    device=st.builds(Neighbours, places, places),
+    position=positions,
+    person=st.builds(Neighbours, positions, positions),
+    device=st.builds(Neighbours, positions, positions),
     device_scans=st.integers(1, 10_000),
     device_people=st.integers(1, 10_000),
     late_batch=st.integers(0, 10_000),
@@ -246,3 +246,38 @@ def test_every_case_can_be_scored(case):
     assert found.value == pytest.approx(combine(found.evidence).value)
     assert {one.rule for one in found.evidence} <= set(RULES)
     assert all(one.observed >= one.threshold and 0 < one.weight < 1 for one in found.evidence)
+
+
+def test_speed_of_the_airliner_is_the_threshold():
+    km = fraud.distance_km(at(MADRID, accuracy_m=0), at(NEW_YORK, accuracy_m=0))
+    minutes = km / fraud.AIRLINER_KMH * 60
+
+    assert matching_rules(position=at(MADRID), person=Neighbours(before=at(NEW_YORK, 0.1 - minutes))) == [
+        "travel.impossible"
+    ]
+    assert matching_rules(position=at(MADRID), person=Neighbours(before=at(NEW_YORK, -0.1 - minutes))) == []
+
+
+@pytest.mark.parametrize(("beyond_m", "speed"), [(1.0, math.inf), (-1.0, 0.0)])
+def test_travel_counts_from_one_hundred_kilometres(beyond_m, speed):
+    far = at(NORTH_OF_MADRID, accuracy_m=0)
+    km = fraud.distance_km(at(MADRID), at(NEW_YORK))
+    accuracy_m = (km - fraud.MIN_TRAVEL_KM) * 1000 - beyond_m
+
+    assert fraud.speed_kmh(at(MADRID, accuracy_m=0), at(NEW_YORK, accuracy_m=accuracy_m)) == speed
+    assert fraud.speed_kmh(at(MADRID, accuracy_m=0), far) == 0.0
+
+
+def test_geofence_rules_match_their_own_status_only():
+    found = {
+        status: matching_rules(geofence_status=status, overshoot_m=8, flag_uncertain=True)
+        for status in ("none", "inside", "outside", "uncertain", "unknown")
+    }
+
+    assert found == {
+        "none": [],
+        "inside": [],
+        "outside": ["fence.outside"],
+        "uncertain": ["fence.flagged", "fence.uncertain"],
+        "unknown": [],
+    }

@@ -1,4 +1,4 @@
-"""Rows that arrive together are written together, and whoever asked gets an answer."""
+"""Rows that arrive together are written together, and every caller gets a result."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ PATIENCE = 60.0
 
 
 class Table:
-    """Where rows are written to: notes the batches, and holds a batch up while its gate is closed."""
+    """Record the written batches. A closed gate blocks the write of a batch."""
 
     def __init__(self, fails: Callable[[Sequence[int]], Exception | None] = lambda rows: None) -> None:
         self.batches: list[list[int]] = []
@@ -32,39 +32,41 @@ class Table:
         return [-row for row in rows]
 
 
-def committing(
+def group_commit(
     table: Table, *, max_batch: int = 4, max_queued: int = 8, timeout: float = PATIENCE, **hooks
 ) -> GroupCommit[int, int]:
     return GroupCommit("test", table.write, max_batch=max_batch, max_queued=max_queued, timeout=timeout, **hooks)
 
 
-async def begun(table: Table) -> int:
+async def wait_for_write(table: Table) -> int:
     """Wait until a batch has reached the table."""
     return await asyncio.to_thread(table.begun.get, True, PATIENCE)
 
 
-async def gathering(group: GroupCommit[int, int], table: Table, rows: Sequence[int]) -> list[asyncio.Task[int]]:
-    """The first row on its way into a closed gate, the others waiting behind it."""
+async def submit_behind_gate(
+    group: GroupCommit[int, int], table: Table, rows: Sequence[int]
+) -> list[asyncio.Task[int]]:
+    """Submit rows: the first is blocked in a closed gate, the others wait for the next batch."""
     table.gate.clear()
     tasks = [asyncio.create_task(group.submit(rows[0]))]
-    await begun(table)
+    await wait_for_write(table)
     tasks += [asyncio.create_task(group.submit(row)) for row in rows[1:]]
     await asyncio.sleep(0)
     return tasks
 
 
-def test_a_lone_row_does_not_wait_for_others():
+def test_single_row_does_not_wait_for_others():
     table = Table()
 
-    assert asyncio.run(committing(table).submit(1)) == -1
+    assert asyncio.run(group_commit(table).submit(1)) == -1
     assert table.batches == [[1]]
 
 
-def test_what_arrives_while_a_batch_is_written_is_the_next_batch():
+def test_rows_that_arrive_during_a_write_are_the_next_batch():
     table = Table()
 
     async def scenario():
-        tasks = await gathering(committing(table), table, [1, 2, 3, 4])
+        tasks = await submit_behind_gate(group_commit(table), table, [1, 2, 3, 4])
         table.gate.set()
         return await asyncio.gather(*tasks)
 
@@ -72,11 +74,11 @@ def test_what_arrives_while_a_batch_is_written_is_the_next_batch():
     assert table.batches == [[1], [2, 3, 4]]
 
 
-def test_a_batch_has_its_size_at_most():
+def test_batch_has_at_most_its_size():
     table = Table()
 
     async def scenario():
-        tasks = await gathering(committing(table, max_batch=2), table, [1, 2, 3, 4, 5])
+        tasks = await submit_behind_gate(group_commit(table, max_batch=2), table, [1, 2, 3, 4, 5])
         table.gate.set()
         await asyncio.gather(*tasks)
 
@@ -84,12 +86,12 @@ def test_a_batch_has_its_size_at_most():
     assert table.batches == [[1], [2, 3], [4, 5]]
 
 
-def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room():
+def test_full_queue_refuses_at_once_until_there_is_room():
     table = Table()
 
     async def scenario():
-        group = committing(table, max_batch=2, max_queued=2)
-        tasks = await gathering(group, table, [1, 2, 3, 4])
+        group = group_commit(table, max_batch=2, max_queued=2)
+        tasks = await submit_behind_gate(group, table, [1, 2, 3, 4])
         with pytest.raises(Unavailable) as refused:
             await group.submit(5)
         table.gate.set()
@@ -102,11 +104,11 @@ def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room():
     assert 5 not in [row for batch in table.batches for row in batch]
 
 
-def test_an_error_is_the_answer_of_the_row_that_causes_it_alone():
+def test_error_is_the_result_of_the_row_that_causes_it():
     table = Table(fails=lambda rows: ValueError("three") if 3 in rows else None)
 
     async def scenario():
-        tasks = await gathering(committing(table), table, [1, 2, 3, 4])
+        tasks = await submit_behind_gate(group_commit(table), table, [1, 2, 3, 4])
         table.gate.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -116,45 +118,45 @@ def test_an_error_is_the_answer_of_the_row_that_causes_it_alone():
     assert table.batches == [[1], [2], [4]]
 
 
-def test_a_refusal_of_the_batch_is_everybody_s_answer_and_the_next_batch_is_written():
+def test_problem_is_the_result_of_every_row_of_the_batch():
     gone = [True]
     table = Table(fails=lambda rows: Conflict("not now") if gone[0] else None)
 
     async def scenario():
-        group = committing(table)
-        tasks = await gathering(group, table, [1, 2, 3])
+        group = group_commit(table)
+        tasks = await submit_behind_gate(group, table, [1, 2, 3])
         table.gate.set()
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
         gone[0] = False
-        return answers, await group.submit(4)
+        return results, await group.submit(4)
 
-    answers, later = asyncio.run(scenario())
-    assert [type(answer) for answer in answers] == [Conflict] * 3
+    results, later = asyncio.run(scenario())
+    assert [type(answer) for answer in results] == [Conflict] * 3
     assert later == -4
 
 
-def test_whoever_goes_away_neither_takes_the_row_back_nor_stops_the_writer():
+def test_row_of_cancelled_caller_is_written():
     table = Table()
 
     async def scenario():
-        group = committing(table)
-        tasks = await gathering(group, table, [1, 2, 3])
+        group = group_commit(table)
+        tasks = await submit_behind_gate(group, table, [1, 2, 3])
         for task in tasks[:2]:
             task.cancel()
         table.gate.set()
         return await asyncio.gather(*tasks, return_exceptions=True), await group.submit(4)
 
-    answers, later = asyncio.run(scenario())
-    assert [type(answer) for answer in answers[:2]] == [asyncio.CancelledError] * 2
-    assert (answers[2], later) == (-3, -4)
+    results, later = asyncio.run(scenario())
+    assert [type(answer) for answer in results[:2]] == [asyncio.CancelledError] * 2
+    assert (results[2], later) == (-3, -4)
     assert table.batches == [[1], [2, 3], [4]]
 
 
-def test_whoever_has_waited_long_enough_is_told_to_ask_again():
+def test_caller_gets_unavailable_after_the_timeout():
     table = Table()
 
     async def scenario():
-        group = committing(table, timeout=0.05)
+        group = group_commit(table, timeout=0.05)
         table.gate.clear()
         with pytest.raises(Unavailable, match="too long"):
             await group.submit(1)
@@ -165,30 +167,30 @@ def test_whoever_has_waited_long_enough_is_told_to_ask_again():
     assert table.batches == [[1]]
 
 
-def test_closing_writes_what_was_admitted_and_admits_nothing_more():
+def test_close_writes_admitted_rows_and_admits_no_more():
     table, closed = Table(), []
 
     async def scenario():
-        group = committing(table, max_batch=2, on_close=lambda: closed.append(threading.current_thread().name))
-        tasks = await gathering(group, table, [1, 2, 3, 4, 5])
+        group = group_commit(table, max_batch=2, on_close=lambda: closed.append(threading.current_thread().name))
+        tasks = await submit_behind_gate(group, table, [1, 2, 3, 4, 5])
         assert group.close(timeout=0) is False
         with pytest.raises(Unavailable):
             await group.submit(6)
         table.gate.set()
         return await asyncio.gather(*tasks), await asyncio.to_thread(group.close)
 
-    answers, in_time = asyncio.run(scenario())
-    assert answers == [-1, -2, -3, -4, -5]
+    results, in_time = asyncio.run(scenario())
+    assert results == [-1, -2, -3, -4, -5]
     assert in_time is True
     assert table.batches == [[1], [2, 3], [4, 5]]
     assert closed == ["test"]
 
 
-def test_it_may_be_opened_again():
+def test_closed_writer_can_be_opened_again():
     table = Table()
 
     async def scenario():
-        group = committing(table)
+        group = group_commit(table)
         await group.submit(1)
         await asyncio.to_thread(group.close)
         group.open()
@@ -197,32 +199,32 @@ def test_it_may_be_opened_again():
     assert asyncio.run(scenario()) == -2
 
 
-def test_nothing_is_left_running_when_nothing_was_written():
-    assert committing(Table()).close() is True
+def test_close_without_rows_returns_at_once():
+    assert group_commit(Table()).close() is True
 
 
-def test_the_bell_rings_once_for_a_batch_and_after_its_answers_are_on_their_way():
-    table, rung = Table(), []
+def test_on_commit_is_called_once_after_each_batch():
+    table, commits = Table(), []
 
     async def scenario():
-        group = committing(table, on_commit=lambda: rung.append(len(table.batches)))
-        tasks = await gathering(group, table, [1, 2, 3])
+        group = group_commit(table, on_commit=lambda: commits.append(len(table.batches)))
+        tasks = await submit_behind_gate(group, table, [1, 2, 3])
         table.gate.set()
         await asyncio.gather(*tasks)
         await asyncio.to_thread(group.close)
 
     asyncio.run(scenario())
-    assert rung == [1, 2]
+    assert commits == [1, 2]
 
 
-def test_a_loop_that_is_gone_does_not_stop_the_writer():
+def test_closed_event_loop_does_not_stop_the_writer():
     table = Table()
-    group = committing(table)
+    group = group_commit(table)
 
     async def leave():
         table.gate.clear()
         task = asyncio.create_task(group.submit(1))
-        await begun(table)
+        await wait_for_write(table)
         task.cancel()
 
     asyncio.run(leave())

@@ -1,4 +1,4 @@
-"""Descriptions of codes over HTTP: what a code shows and needs before it is scanned."""
+"""Describe a code over HTTP before it is scanned."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -9,16 +9,14 @@ from models.campaigns import campaigns, codes
 from models.core import keys
 from models.core.database import now
 from models.tenants import brands
-from tests.fixtures.scans import MADRID
+from tests.fixtures.scans import FENCE
 from tests.support.brokers import until
 from web.http.locales import preferred
-
-FENCE = {"lat": MADRID[0], "lon": MADRID[1], "radius_m": 500}
 
 
 @pytest.fixture
 def describe(client):
-    """`describe(token, account)`: the answer for a code's token, to an account or to nobody."""
+    """`describe(token, account)`: the description of a code, for an account or an anonymous caller."""
 
     def ask(token, account=None, **options):
         return client.get(f"/api/v1/qr/codes/{token}", token=account and account.token, **options)
@@ -50,7 +48,7 @@ def test_description_for_an_ended_session_leaves_no_entry_of_the_fan(describe, c
     client.post("/api/v1/auth/logout", token=phone.token)
 
     answer = describe(code_of(campaign()), phone)
-    client.get("/api/v1/consents", token=phone.token)  # refusals are written in order: this one is kept
+    client.get("/api/v1/consents", token=phone.token)  # Refusals are stored in order: this one is stored.
 
     assert answer.json["code"] == "session_ended"
     kept = "select details ->> 'operation' from audit_logs where outcome = 'refused'"
@@ -75,7 +73,7 @@ def test_description_for_api_key_names_no_missing_tiers(client, member, campaign
     assert (answer.status_code, answer.json["missing_tiers"]) == (200, None)
 
 
-def test_description_tells_whether_the_caller_needs_an_account(describe, fan, campaign, code_of, become_account):
+def test_description_shows_whether_the_caller_needs_an_account(describe, fan, campaign, code_of, become_account):
     codes = [code_of(campaign("For all")), code_of(campaign("For accounts", requires_account=True))]
     person, owner = fan(), fan()
     become_account(owner)
@@ -86,15 +84,15 @@ def test_description_tells_whether_the_caller_needs_an_account(describe, fan, ca
     assert needs == [(False, None), (False, False), (False, False), (True, None), (True, True), (True, False)]
 
 
-def test_description_is_private_for_person_and_public_else(describe, fan, campaign, code_of):
+def test_description_is_private_for_a_person_and_else_public(describe, fan, campaign, code_of):
     code = code_of(campaign())
 
-    nobody, person = describe(code), describe(code, fan())
+    anonymous, person = describe(code), describe(code, fan())
 
-    assert nobody.headers["Cache-Control"] == "public, max-age=30"
+    assert anonymous.headers["Cache-Control"] == "public, max-age=30"
     assert person.headers["Cache-Control"] == "private, no-cache"
-    assert {"Accept-Language", "Authorization"} <= set(nobody.headers["Vary"].split(", "))
-    again = describe(code, headers={"If-None-Match": nobody.headers["ETag"]})
+    assert {"Accept-Language", "Authorization"} <= set(anonymous.headers["Vary"].split(", "))
+    again = describe(code, headers={"If-None-Match": anonymous.headers["ETag"]})
     assert (again.status_code, again.text) == (304, "")
 
 
@@ -108,7 +106,7 @@ def test_description_is_private_for_person_and_public_else(describe, fan, campai
         ("ended", [], {"ends_at": timedelta(hours=-1)}),
     ],
 )
-def test_description_tells_status_of_campaign(describe, campaign, code_of, manager, superuser, status, moves, config):
+def test_description_has_status_of_campaign(describe, campaign, code_of, manager, superuser, status, moves, config):
     made = campaign()
     for move in moves:
         with manager.acting():
@@ -136,7 +134,7 @@ def test_description_of_archived_brand_is_paused(describe, admin, campaign, code
     assert describe(code_of(made)).json["status"] == "paused"
 
 
-def test_description_of_foreign_or_disabled_code_is_refused(describe, campaign, code_of, superuser):
+def test_description_of_unknown_or_disabled_code_is_refused(describe, campaign, code_of, superuser):
     code, unknown = code_of(campaign()), codes.make_token(uuid4(), keys.active_version())
     superuser.cursor().execute("update public.qr_codes set disabled_at = now()")
 

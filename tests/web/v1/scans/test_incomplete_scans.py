@@ -1,4 +1,4 @@
-"""Scans without a required account, consent or location: no answer stores anything about the person."""
+"""Scans without a required account, consent or location: nothing about the person is stored."""
 
 from datetime import timedelta
 
@@ -10,19 +10,18 @@ from models.core import context
 from models.core.database import now, transaction, value
 from models.insights import overview
 from models.scans import refusal_counts
-from tests.fixtures.scans import scan_request
+from tests.fixtures.scans import FENCE, MADRID, scan_request
 from web.http.rate_limits import parse_rate
 from web.v1.scans import scans as resource
 
 pytestmark = pytest.mark.usefixtures("fresh_limits")
 
-FENCE = {"lat": 40.4168, "lon": -3.7038, "radius_m": 500}
 DAY = timedelta(days=1)
 
 
 @pytest.fixture
 def dump(superuser):
-    """`dump()`: every row of every table of the database, as text."""
+    """`dump()`: the text of every row of every table."""
 
     def read():
         with superuser.cursor() as cursor:
@@ -41,7 +40,7 @@ def dump(superuser):
 
 @pytest.fixture
 def counted(superuser):
-    """`counted()`: (reason, n) of every counter row."""
+    """`counted()`: reason and count of every row of `app.scan_refusals`."""
 
     def read():
         with superuser.cursor() as cursor:
@@ -80,18 +79,20 @@ CASES = {
 def test_incomplete_scan_leaves_one_counter_and_nothing_else(
     phone, fan, campaign, code_of, manager, superuser, dump, counted, case
 ):
-    asks = CASES[case]
-    reason = asks.get("code", case)
-    made = campaign(geofence=FENCE, age=DAY, max_lateness_s=3600, requires_account=asks.get("requires_account", False))
-    for move in asks.get("moves", []):
+    config = CASES[case]
+    reason = config.get("code", case)
+    made = campaign(
+        geofence=FENCE, age=DAY, max_lateness_s=3600, requires_account=config.get("requires_account", False)
+    )
+    for move in config.get("moves", []):
         with manager.acting():
             campaigns.transition(made.id, move)
-    device = phone(account=fan(*asks.get("consents", [])), place=asks.get("place", (40.4168, -3.7038)))
-    if asks.get("ended"):
+    device = phone(account=fan(*config.get("consents", [])), place=config.get("place", MADRID))
+    if config.get("ended"):
         superuser.cursor().execute("update app.sessions set revoked_at = now()")
     before = dump()
 
-    answer = device.scan(code_of(made), scanned_at=now() + asks.get("at", timedelta(0)))
+    answer = device.scan(code_of(made), scanned_at=now() + config.get("at", timedelta(0)))
 
     added = dump() - before
     assert answer.json["code"] == reason
@@ -110,25 +111,25 @@ def test_incomplete_scans_of_one_batch_are_one_counter_row(recorder, fan, campai
 
 def test_incomplete_scan_sent_again_with_consent_counts(phone, fan, client, campaign, code_of, stored):
     device = phone(account=fan())
-    asked = device.body(code_of(campaign()))
-    first = device.send(asked)
+    body = device.body(code_of(campaign()))
+    first = device.send(body)
     client.post("/api/v1/consents", json={"tier": "essential"}, token=device.account.token)
 
-    second = device.send(asked)
+    second = device.send(body)
 
     assert (first.status_code, second.status_code) == (403, 201)
-    assert [str(scan["client_scan_id"]) for scan in stored()] == [asked["client_scan_id"]]
+    assert [str(scan["client_scan_id"]) for scan in stored()] == [body["client_scan_id"]]
 
 
 def test_scan_of_anonymous_fan_sent_again_with_account_counts(
     phone, fan, client, campaign, code_of, manager, become_account
 ):
     device = phone(account=fan("essential"))
-    asked = device.body(code_of(campaign(requires_account=True)))
-    first = device.send(asked)
+    body = device.body(code_of(campaign(requires_account=True)))
+    first = device.send(body)
     become_account(device.account)
 
-    second = device.send(asked)
+    second = device.send(body)
 
     assert (first.status_code, first.json["code"], second.status_code) == (403, "account_required", 201)
     numbers = client.get("/api/v1/analytics/overview", token=manager.token).json["totals"]
@@ -144,7 +145,7 @@ def test_account_is_required_before_consent_and_location(phone, fan, campaign, c
     assert set(answer.json) == {"type", "title", "status", "code", "request_id"}
 
 
-def test_flood_of_one_session_leaves_nothing_in_the_trail(phone, fan, campaign, code_of, dump, monkeypatch):
+def test_scan_over_the_session_limit_is_not_audited(phone, fan, campaign, code_of, dump, monkeypatch):
     monkeypatch.setattr(resource.SCANS, "_rate_limit", resource.SessionRateLimit(per_minute=0))
     device, code = phone(account=fan()), code_of(campaign())
     before = dump()
@@ -170,7 +171,7 @@ def test_incomplete_scans_of_one_person_are_limited(phone, fan, campaign, code_o
     assert phone(account=fan()).scan(code).status_code == 403
 
 
-def test_rate_of_incomplete_scans_is_kept_under_a_hash_for_an_hour(phone, fan, campaign, code_of, redis_url):
+def test_rate_of_incomplete_scans_is_stored_by_hash_for_an_hour(phone, fan, campaign, code_of, redis_url):
     device = phone(account=fan())
     device.scan(code_of(campaign()))
 
@@ -182,7 +183,7 @@ def test_rate_of_incomplete_scans_is_kept_under_a_hash_for_an_hour(phone, fan, c
     assert all(0 < seconds <= 3600 for seconds in kept.values())
 
 
-def test_overview_counts_incomplete_scans_beside_the_scans(phone, fan, client, campaign, code_of, manager):
+def test_overview_counts_incomplete_scans_apart(phone, fan, client, campaign, code_of, manager):
     code = code_of(campaign())
     for _ in range(2):
         phone(account=fan()).scan(code)
@@ -236,7 +237,7 @@ def test_other_brand_sees_no_counts_of_incomplete_scans(phone, fan, campaign, co
         assert value("SELECT count(*) FROM app.scan_refusals") == 0
 
 
-def test_anonymous_session_keeps_neither_address_nor_user_agent(client, member, superuser):
+def test_anonymous_session_has_no_address_and_no_user_agent(client, member, superuser):
     client.post("/api/v1/auth/anonymous", json={"locale": "es"}, headers={"User-Agent": "Phone/1.0"})
     account = member()
     signed_in = {"email": account.email, "password": account.password}

@@ -1,4 +1,4 @@
-"""The decision on scans, below HTTP: exact under concurrency, and each scan by itself when something goes wrong."""
+"""Batches of scans: exact limits under concurrency, errors of single scans, and lost connections."""
 
 import random
 import threading
@@ -27,7 +27,7 @@ def verdicts(outcomes) -> list[str]:
     return ["accepted" if isinstance(outcome, Accepted) else outcome.reason for outcome in outcomes]
 
 
-def shares_taken(superuser) -> Counter[tuple[str, str]]:
+def limit_counts_by_subject(superuser) -> Counter[tuple[str, str]]:
     with superuser.cursor() as cursor:
         cursor.execute("select scope, subject::text, used from app.limit_counters")
         taken: Counter[tuple[str, str]] = Counter()
@@ -36,7 +36,7 @@ def shares_taken(superuser) -> Counter[tuple[str, str]]:
         return taken
 
 
-def test_a_batch_is_answered_in_its_order(campaign, code_of, fan, recorder):
+def test_outcomes_are_in_the_order_of_the_batch(campaign, code_of, fan, recorder):
     code = code_of(campaign())
     people = [fan("essential") if n % 3 else fan() for n in range(12)]
 
@@ -45,10 +45,10 @@ def test_a_batch_is_answered_in_its_order(campaign, code_of, fan, recorder):
     assert verdicts(outcomes) == ["accepted" if n % 3 else "consent_required" for n in range(12)]
 
 
-def test_two_of_one_batch_may_be_the_same_scan(campaign, code_of, fan, recorder, stored):
-    asked = scan_request(fan("essential"), code_of(campaign()))
+def test_batch_with_the_same_scan_twice_stores_it_once(campaign, code_of, fan, recorder, stored):
+    scan = scan_request(fan("essential"), code_of(campaign()))
 
-    first, again, other = recorder.record([asked, asked, with_other_content(asked)])
+    first, again, other = recorder.record([scan, scan, with_other_content(scan)])
 
     assert isinstance(first, Accepted)
     assert isinstance(again, Accepted)
@@ -58,49 +58,47 @@ def test_two_of_one_batch_may_be_the_same_scan(campaign, code_of, fan, recorder,
     assert len(stored()) == 1
 
 
-def with_other_content(asked):
-    return type(asked)(
-        **{name: getattr(asked, name) for name in asked.__struct_fields__} | {"request_digest": "ff" * 32}
-    )
+def with_other_content(scan):
+    return type(scan)(**{name: getattr(scan, name) for name in scan.__struct_fields__} | {"request_digest": "ff" * 32})
 
 
-def test_sixty_four_scans_at_once_over_several_connections_take_exactly_ten_shares(
-    campaign, code_of, fan, superuser, stored
-):
+def test_limits_are_exact_over_several_connections(campaign, code_of, fan, superuser, stored):
     limits = {"per_device": {"count": 10, "window": "day"}, "per_user": {"count": 3, "window": "hour"}}
     code = code_of(campaign(scan_limit=limits))
     people = [fan("essential") for _ in range(16)]
     at = database.now()  # all of them in one hour
-    on_one_device = [scan_request(person, code, fingerprint="the one device", scanned_at=at) for person in people * 4]
-    elsewhere = [
+    same_device = [scan_request(person, code, fingerprint="the one device", scanned_at=at) for person in people * 4]
+    other_devices = [
         scan_request(person, code, fingerprint=f"device {n % 7}", scanned_at=at) for n, person in enumerate(people * 4)
     ]
 
-    outcomes = at_once(on_one_device + elsewhere, connections=8)
+    outcomes = at_once(same_device + other_devices, connections=8)
 
-    taken = shares_taken(superuser)
-    device = next(scan["device_fp_id"] for scan in stored() if scan["id"] == accepted_on(outcomes, on_one_device)[0])
-    assert len(accepted_on(outcomes, on_one_device)) == 10
+    taken = limit_counts_by_subject(superuser)
+    device = next(scan["device_fp_id"] for scan in stored() if scan["id"] == accepted_on(outcomes, same_device)[0])
+    assert len(accepted_on(outcomes, same_device)) == 10
     assert taken["device", str(device)] == 10
     assert all(used <= 3 for (scope, _), used in taken.items() if scope == "user")
     assert all(used <= 10 for (scope, _), used in taken.items() if scope == "device")
-    assert sum(taken[key] for key in taken if key[0] == "user") == len(accepted_on(outcomes, on_one_device + elsewhere))
+    assert sum(taken[key] for key in taken if key[0] == "user") == len(
+        accepted_on(outcomes, same_device + other_devices)
+    )
     assert {outcome.reason for outcome in outcomes.values() if isinstance(outcome, Refused)} == {"limit_reached"}
 
 
-def accepted_on(outcomes, attempts):
-    found = [outcomes[asked.client_scan_id] for asked in attempts]
+def accepted_on(outcomes, scans):
+    found = [outcomes[scan.client_scan_id] for scan in scans]
     return [outcome.id for outcome in found if isinstance(outcome, Accepted)]
 
 
-def at_once(attempts, *, connections: int):
-    """Record attempts in batches of random sizes and order, from many connections that begin together.
+def at_once(scans, *, connections: int):
+    """Record scans in batches of random size and order, from connections that start at the same time.
 
-    Who is told that somebody else is at it asks again, as a phone does.
+    Repeat scans that are refused as `busy`, as a phone does.
     """
     chance = random.Random(7)
-    chance.shuffle(attempts)
-    lots = [attempts[n::connections] for n in range(connections)]
+    chance.shuffle(scans)
+    lots = [scans[n::connections] for n in range(connections)]
     together = threading.Barrier(connections)
 
     def record(lot):
@@ -111,10 +109,10 @@ def at_once(attempts, *, connections: int):
         while lot:
             size = chance.randint(1, 6)
             batch, lot = lot[:size], lot[size:]
-            for asked, outcome in zip(batch, recorder.record(batch), strict=True):
+            for scan, outcome in zip(batch, recorder.record(batch), strict=True):
                 if outcome == Refused("busy", {}):
-                    lot.append(asked)
-                outcomes[asked.client_scan_id] = outcome
+                    lot.append(scan)
+                outcomes[scan.client_scan_id] = outcome
         recorder.close()
         return outcomes
 
@@ -122,7 +120,7 @@ def at_once(attempts, *, connections: int):
         return {id: outcome for outcomes in pool.map(record, lots) for id, outcome in outcomes.items()}
 
 
-def test_batches_that_want_the_same_in_opposite_order_do_not_deadlock(campaign, code_of, fan, stored):
+def test_batches_with_keys_in_opposite_order_do_not_deadlock(campaign, code_of, fan, stored):
     code = code_of(campaign(scan_limit={"total": {"count": 100_000, "window": "lifetime"}}))
     people = [fan("essential") for _ in range(8)]
     forwards = [[scan_request(person, code) for person in people] for _ in range(10)]
@@ -140,7 +138,7 @@ def record_all(batches):
     outcomes = []
     for batch in batches:
         while Refused("busy", {}) in (decided := recorder.record(batch)):
-            continue  # what was decided is only answered again
+            continue  # Decided scans are replays.
         outcomes += decided
     recorder.close()
     return outcomes
@@ -150,12 +148,12 @@ limit = st.none() | st.fixed_dictionaries(
     {"count": st.integers(1, 4), "window": st.sampled_from(["lifetime", "day", "hour"])}
 )
 limits = st.fixed_dictionaries({"per_user": limit, "per_device": limit, "total": limit})
-asked = st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 22 * 60), st.booleans())
-batches = st.lists(st.lists(asked, min_size=1, max_size=8), min_size=1, max_size=6)
+drawn = st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 22 * 60), st.booleans())
+batches = st.lists(st.lists(drawn, min_size=1, max_size=8), min_size=1, max_size=6)
 
 
 class Expectation:
-    """Outcomes of scans decided one after the other: limits and replays. All are received in one hour."""
+    """Expected outcomes of scans decided one after the other. All are received in one hour."""
 
     def __init__(self, scan_limit):
         self.limits = scan_limit
@@ -182,28 +180,28 @@ class Expectation:
 
 @settings(max_examples=25)
 @given(scan_limit=limits, batches=batches)
-def test_limits_are_what_they_would_be_one_scan_after_the_other(campaign, code_of, fan, recorder, scan_limit, batches):
+def test_limits_of_batches_equal_those_of_single_scans(campaign, code_of, fan, recorder, scan_limit, batches):
     code = code_of(campaign(scan_limit=scan_limit, timezone="Europe/Madrid", age=timedelta(days=2)))
     people = [fan("essential") for _ in range(3)]
     expectation, seen, begun = Expectation(scan_limit), [], database.now()
 
     for batch in batches:
-        attempts = []
+        scans = []
         for person, device, minutes_ago, again in batch:
             at = begun - timedelta(minutes=minutes_ago)
             new = scan_request(people[person], code, fingerprint=f"device {device}", scanned_at=at)
-            attempts.append(seen[minutes_ago % len(seen)] if again and seen else new)
-            seen.append(attempts[-1])
+            scans.append(seen[minutes_ago % len(seen)] if again and seen else new)
+            seen.append(scans[-1])
 
-        outcomes = recorder.record(attempts)
+        outcomes = recorder.record(scans)
 
-        assert verdicts(outcomes) == [expectation.of(one) for one in attempts]
+        assert verdicts(outcomes) == [expectation.of(one) for one in scans]
 
 
 DAY = "select app.limit_window('day', %s, %s), app.describe_limit('user', row (1, 'day')::app.scan_limit, %s, %s)"
 
 
-def test_counters_of_past_windows_expire_and_those_of_a_lifetime_stay(campaign, superuser):
+def test_counters_of_past_windows_expire_and_others_stay(campaign, superuser):
     made = campaign()
     with superuser.cursor() as cursor:
         cursor.execute(
@@ -247,7 +245,7 @@ def test_day_of_limit_ends_at_next_midnight_of_zone(superuser, timezone, moments
 
 
 @pytest.mark.parametrize(("window", "windows"), [("hour", 2), ("day", 1), ("lifetime", 1)])
-def test_the_hour_that_a_clock_repeats_in_autumn_is_two(superuser, window, windows):
+def test_hour_that_a_clock_repeats_in_autumn_is_two_windows(superuser, window, windows):
     at_half_past_two_in_madrid = ["2026-10-25 00:30Z", "2026-10-25 01:30Z"]
 
     with superuser.cursor() as cursor:
@@ -259,7 +257,7 @@ def test_the_hour_that_a_clock_repeats_in_autumn_is_two(superuser, window, windo
 
 
 @contextmanager
-def held_by_somebody_else(superuser_dsn: str, key_sql: str) -> Iterator[None]:
+def held_by_another_session(superuser_dsn: str, key_sql: str) -> Iterator[None]:
     other = psycopg2.connect(superuser_dsn)
     try:
         with other.cursor() as cursor:
@@ -270,22 +268,20 @@ def held_by_somebody_else(superuser_dsn: str, key_sql: str) -> Iterator[None]:
         other.close()
 
 
-def test_a_key_that_somebody_holds_fails_only_the_scans_that_need_it(
-    campaign, code_of, fan, recorder, stored, superuser
-):
+def test_key_held_by_another_session_fails_only_its_scans(campaign, code_of, fan, recorder, stored, superuser):
     made = campaign()
     blocked, free = fan("essential"), fan("essential")
     batch = [scan_request(blocked, code_of(made)), scan_request(free, code_of(made))]
     key = f"(app.scan_keys('{made.id}', '{blocked.user_id}', ''))[1]"
 
-    with held_by_somebody_else(superuser.dsn, key):
+    with held_by_another_session(superuser.dsn, key):
         assert verdicts(recorder.record(batch)) == ["busy", "accepted"]
 
     assert verdicts(recorder.record(batch)) == ["accepted", "accepted"]
     assert len(stored()) == 2
 
 
-def test_an_error_fails_only_the_scan_that_causes_it(campaign, code_of, fan, recorder, stored, superuser):
+def test_error_fails_only_the_scan_that_causes_it(campaign, code_of, fan, recorder, stored, superuser):
     broken, whole = campaign("Broken", scan_limit={"per_user": {"count": 1, "window": "day"}}), campaign("Whole")
     with superuser.cursor() as cursor:
         cursor.execute(
@@ -300,13 +296,12 @@ def test_an_error_fails_only_the_scan_that_causes_it(campaign, code_of, fan, rec
     assert {scan["campaign_id"] for scan in stored()} == {whole.id}
 
 
-def test_a_limit_that_was_set_a_moment_ago_is_not_overrun(campaign, code_of, fan, superuser):
-    """The database refuses to count what it has not locked; the phone asks again."""
+def test_limit_set_after_the_locking_is_not_exceeded(campaign, code_of, fan, superuser):
     made = campaign(scan_limit={"total": {"count": 1, "window": "lifetime"}})
-    asked = scan_request(fan("essential"), code_of(made))
-    row = {"code_id": str(asked.code_id), "campaign_id": str(made.id), "brand_id": str(made.brand_id)}
-    row |= {"key_version": made.fingerprint_key_version, "user_id": str(asked.user_id)}
-    row |= {"session_id": str(asked.session_id), "user_role": "Fan"}
+    scan = scan_request(fan("essential"), code_of(made))
+    row = {"code_id": str(scan.code_id), "campaign_id": str(made.id), "brand_id": str(made.brand_id)}
+    row |= {"key_version": made.fingerprint_key_version, "user_id": str(scan.user_id)}
+    row |= {"session_id": str(scan.session_id), "user_role": "Fan"}
 
     with superuser.cursor() as cursor:
         cursor.execute(
@@ -318,14 +313,14 @@ def test_a_limit_that_was_set_a_moment_ago_is_not_overrun(campaign, code_of, fan
     assert reason == "changed_meanwhile"
 
 
-def test_the_scan_writer_may_do_nothing_else(recorder):
+def test_login_of_recorder_may_call_nothing_else(recorder):
     for statement in ("SELECT * FROM public.qr_scans", "SELECT app.add_job(null, '', '[]')", "SET ROLE app_definer"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             recorder._fetch(statement, ())
 
 
 class Breaking:
-    """A connection that breaks after the database has committed a batch, and before it could say so."""
+    """A connection that breaks after the commit of a batch and before its result arrives."""
 
     def __init__(self, real, error: type[Exception]) -> None:
         self._real, self._error = real, error
@@ -342,7 +337,7 @@ class Breaking:
 
 
 class BreakingCursor:
-    """Its cursor."""
+    """A cursor of a breaking connection."""
 
     def __init__(self, real, error: type[Exception]) -> None:
         self._real, self._error, self._cursor = real, error, real.cursor()
@@ -364,22 +359,22 @@ class BreakingCursor:
 
 
 @pytest.mark.parametrize("error", [psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.DatabaseError])
-def test_a_batch_whose_answer_got_lost_is_not_counted_twice(campaign, code_of, fan, stored, superuser, error):
+def test_batch_with_lost_result_is_not_counted_twice(campaign, code_of, fan, stored, superuser, error):
     code = code_of(campaign(scan_limit={"per_user": {"count": 1, "window": "lifetime"}}))
     person = fan("essential")
     connections = iter([Breaking(database.connect("scan"), error), database.connect("scan")])
     recorder = Recorder(lambda: next(connections))
-    asked = [scan_request(person, code), scan_request(person, code)]
+    batch = [scan_request(person, code), scan_request(person, code)]
 
-    outcomes = recorder.record(asked)
+    outcomes = recorder.record(batch)
 
     assert verdicts(outcomes) == ["accepted", "cap_exhausted"]
     assert outcomes[0].replayed is False
     assert len(stored()) == 2
-    assert list(shares_taken(superuser).values()) == [1]
+    assert list(limit_counts_by_subject(superuser).values()) == [1]
 
 
-def test_while_the_database_is_gone_it_is_asked_now_and_then(monkeypatch):
+def test_unreachable_database_is_tried_with_backoff(monkeypatch):
     tried = []
     clock = [100.0]
     monkeypatch.setattr("models.scans.recorder.time.monotonic", lambda: clock[0])
@@ -399,7 +394,7 @@ def test_while_the_database_is_gone_it_is_asked_now_and_then(monkeypatch):
     assert all(later - earlier < 2.2 for earlier, later in pairwise(tried))
 
 
-def test_a_statement_that_takes_too_long_is_not_repeated(recorder):
+def test_statement_that_takes_too_long_is_not_repeated(recorder):
     recorder.record([])
     with recorder._connection.cursor() as cursor:
         cursor.execute("set statement_timeout = '20ms'")
@@ -410,14 +405,14 @@ def test_a_statement_that_takes_too_long_is_not_repeated(recorder):
     assert recorder._connection.closed == 0
 
 
-def test_a_statement_that_is_wrong_is_said_to_be(recorder):
+def test_wrong_statement_raises_its_error(recorder):
     with pytest.raises(psycopg2.errors.InvalidTextRepresentation):
         recorder._query("SELECT %s::uuid", ("not one",))
 
     assert recorder._query("SELECT 1", ()) == [(1,)]
 
 
-def test_a_full_batch_is_taken(campaign, code_of, fan, recorder):
+def test_batch_of_the_largest_size_is_accepted(campaign, code_of, fan, recorder):
     code = code_of(campaign())
     people = [fan("essential") for _ in range(4)]
 
