@@ -56,7 +56,7 @@ def _faults(patterns: Sequence[str], count: int, seed: int) -> list[Fault]:
 
 
 def _try(checkout: Checkout, fault: Fault) -> Trial:
-    trial = checkout.try_fault(fault, domains.tests(ROOT, fault.path))
+    trial = checkout.try_fault(fault, domains.tests(checkout.folder, fault.path))
     say(f"{trial.outcome:10} {trial.seconds:4.0f} s  {fault.path}:{fault.line}  {trial.test}")
     if trial.outcome in {Outcome.SURVIVED, Outcome.UNRELIABLE}:
         _show(trial)
