@@ -1,11 +1,13 @@
 """Consents beneath HTTP: state, events, and which rows each condition of the SQL functions selects."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg2
 import pytest
 
 from models.consents import consents
 from models.core import context
-from models.core.database import execute, transaction, value
+from models.core.database import execute, new_id, transaction, value
 
 FIRST = "0197a000-0000-7000-8000-000000000001"
 """The default notice in English."""
@@ -229,6 +231,55 @@ def test_expiry_closes_expired_consents_in_batches_with_an_event_each(fan, expir
     with in_force.acting():
         assert consents.tiers_in_force() == ["essential"]
     assert events_of(withdrawn) == ["grant essential", "withdraw essential"]
+
+
+def test_concurrent_expiry_skips_consents_that_are_being_closed(fan, query):
+    fan("essential", "marketing")
+    query("update consents set expires_at = now()")
+
+    def expire():
+        with transaction(context.for_system_job()):
+            return consents.expire(9)
+
+    with ThreadPoolExecutor(1) as pool, transaction(context.for_system_job()):
+        assert consents.expire(1) == 1
+        assert pool.submit(expire).result(60) == 1
+
+    assert query("select count(*), count(distinct consent_id) from consent_events where action = 'expire'") == [(2, 2)]
+
+
+def test_notice_and_brand_of_a_consent_are_checked_in_the_database(fan, query, publish_notice, retire_notice):
+    person, narrow = fan(), publish_notice(key="narrow", version=1, tiers=["analytics"])
+    retired = publish_notice(key="retired", version=1)
+    newer = publish_notice()
+    retire_notice(retired)
+    add = "select app.add_consent(%s, %s, 'essential', %s, %s, 'test', null)"
+
+    for brand_id, notice_id, code in (
+        (None, new_id(), "unknown_notice"),
+        (None, retired, "unknown_notice"),
+        (None, FIRST, "notice_not_in_force"),
+        (None, narrow, "tier_not_in_notice"),
+        (new_id(), newer, "unknown_brand"),
+    ):
+        with pytest.raises(psycopg2.Error, match=code):
+            query(add, new_id(), person.user_id, brand_id, notice_id)
+    query(add, new_id(), person.user_id, None, newer)
+    assert events_of(person) == ["grant essential"]
+
+
+def test_rule_for_consents_in_force_is_inlined(query, database):
+    plan = "\n".join(
+        line
+        for (line,) in query(
+            "explain (costs off) select from consents where user_id = %s and consent_tier = 'essential'"
+            " and app.consent_is_in_force(revoked_at, expires_at)",
+            new_id(),
+        )
+    )
+
+    assert "consents_in_force" in plan
+    assert "consent_is_in_force" not in plan
 
 
 def test_event_holds_the_hash_and_the_language_of_its_notice(fan, query):

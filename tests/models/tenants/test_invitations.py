@@ -123,23 +123,31 @@ def test_daily_limit_counts_invitations_of_the_brand_and_the_day(member, make_br
     assert invite(other, "c@b.example")
 
 
-def test_expired_invitation_gives_way_to_a_new_one(member, make_brand, put):
+def test_expired_invitation_gives_way_to_a_new_one(member, make_brand, put, query):
     boss, other = member(), make_brand("Other")
     expired = put(boss.brand_id, "new@b.example", **STATES["expired"])
-    used = put(boss.brand_id, "new@b.example", used_at="now()", **STATES["expired"])
-    untouched = [
-        put(boss.brand_id, "else@b.example", **STATES["expired"]),
-        put(other["id"], "new@b.example", **STATES["expired"]),
-    ]
+    put(boss.brand_id, "new@b.example", used_at="now()", **STATES["expired"])
+    put(boss.brand_id, "new@b.example", **STATES["revoked"], **STATES["expired"])
+    put(boss.brand_id, "else@b.example", **STATES["expired"])
+    put(other["id"], "new@b.example", **STATES["expired"])
+    before = dict(query("select id, revoked_at from app.invitations"))
 
-    invite(boss, "new@b.example")
+    new = invite(boss, "new@b.example")
     with pytest.raises(AlreadyInvited):
         invite(boss, "new@b.example")
 
-    closed = {one.id: one.revoked_at for one in invitations_of(boss, boss.brand_id)}
-    assert closed[expired] is not None
-    assert closed[used] is None
-    assert closed[untouched[0]] is None
+    after = dict(query("select id, revoked_at from app.invitations"))
+    assert {id for id, at in after.items() if at != before.get(id)} == {expired}
+    assert after[new] is None
+
+
+def test_invitation_locks_its_brand_only(member, make_brand, query):
+    boss, other = member(), make_brand("Other")
+    free = "select id from public.brands for no key update skip locked"
+
+    with boss.acting():
+        invitations.invite(boss.brand_id, "new@b.example", "Creator")
+        assert query(free) == [(other["id"],)]
 
 
 def invitations_of(account, brand_id):
