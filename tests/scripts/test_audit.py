@@ -1,4 +1,4 @@
-"""`./scripts/audit`: a chain on which anything was done is found, and where; what it needs for that is said."""
+"""Tests of `./scripts/audit`: it reports each manipulation of a chain, a checkpoint or an export."""
 
 import dataclasses
 import io
@@ -25,7 +25,7 @@ TRIGGERS = ("append_only_update", "append_only_delete", "append_only_truncate")
 
 @pytest.fixture
 def run(db_clean, tmp_path, monkeypatch):
-    """The script's commands, in this process: its status, and what it says."""
+    """Return a function that runs a command in this process and returns its exit status and output."""
     own = dataclasses.replace(settings, audit_checkpoint_url=f"file://{tmp_path / 'checkpoints'}")
 
     def run(*arguments):
@@ -40,7 +40,7 @@ def run(db_clean, tmp_path, monkeypatch):
 
 @pytest.fixture
 def run_alone(tmp_path):
-    """The script as a person runs it, in a process and an environment of its own."""
+    """Return a function that runs a command in its own process and environment."""
 
     def run(*arguments, **environment):
         env = os.environ | {"AUDIT_CHECKPOINT_URL": f"file://{tmp_path / 'checkpoints'}"} | environment
@@ -61,7 +61,7 @@ def record(count, brand_id=BRAND_ID):
 
 @pytest.fixture
 def tamper(superuser):
-    """What a superuser can do who takes the trouble: everything."""
+    """Return a function that runs statements with the triggers disabled, as only a superuser can."""
 
     def tamper(*statements):
         with superuser.cursor() as cursor:
@@ -79,7 +79,7 @@ def tamper(superuser):
 
 @pytest.fixture
 def trail(run):
-    """Ten entries of a brand, two of the platform, and a checkpoint."""
+    """Record ten entries of a brand and two of the platform, and store a checkpoint."""
     record(10)
     record(2, None)
     assert run("checkpoint") == (0, "Checkpoint 1 is stored\n")
@@ -170,7 +170,7 @@ def test_missing_checkpoints_are_noted(run):
 
 @pytest.fixture
 def exported(run, trail, tmp_path):
-    """An exported file, and the keys to verify it with elsewhere."""
+    """Export the trail, and the keys for its verification on another machine."""
     path = tmp_path / "trail.jsonl"
     assert run("export", path) == (0, f"12 entries of 2 chains are in {path}\n")
     (tmp_path / "public.json").write_text(run("keys")[1])
@@ -201,14 +201,14 @@ def change(lines, at):
 
 
 def capitals(line):
-    """One letter of the MAC as a capital: one bit, which hexadecimal digits don't mind."""
+    """Return a line with one letter of the MAC in upper case: the same number in hexadecimal."""
     head, mac = line.split('"mac":"')
     (letter,) = re.findall("[a-f]", mac)[:1]
     return f'{head}"mac":"{mac.replace(letter, letter.upper(), 1)}'
 
 
 def respelled(line):
-    """The same signature: the last digit of its base64 has bits that nothing is made of."""
+    """Return a line with another text of the same signature: the last base64 digit has unused bits."""
     digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     head, last, tail = re.fullmatch(r'(.*"signature":"[\w-]{85})([\w-])(".*\n?)', line).groups()
     return head + digits[digits.index(last) ^ 1] + tail

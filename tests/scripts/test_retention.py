@@ -1,4 +1,4 @@
-"""What the trail has kept for long enough goes; the rest is verified as before, and from where it is held is said."""
+"""Tests of retention: expired entries are deleted, and the rest of the chain stays verifiable."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ OLD = """
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where checkpoints go."""
+    """Return the folder of the checkpoints."""
     url = f"file://{tmp_path / 'checkpoints'}"
     monkeypatch.setattr(commands, "settings", replace(settings, audit_checkpoint_url=url))
     monkeypatch.setattr(checkpoints, "create", partial(checkpoints.create, min_age=timedelta()))
@@ -46,7 +46,7 @@ def record(brand_id, times):
 
 @pytest.fixture
 def trail(db_clean, superuser, folder):
-    """Eight entries of a brand from long ago and four of today, two of another's of today; a checkpoint of before."""
+    """Record eight old entries of a brand, store a checkpoint, and record four new ones and two of another brand."""
     with superuser.cursor() as cursor:
         cursor.execute(OLD, (ACME, LONG_AGO, 8))
     seal(ACME)
@@ -57,7 +57,7 @@ def trail(db_clean, superuser, folder):
 
 @pytest.fixture
 def prune(folder):
-    """Drop what is outdated, and seal what is recorded of that; returns the number of runs."""
+    """Return a function that deletes expired entries, seals the new entries and returns the number of runs."""
 
     def prune(years=7):
         runs = 1
@@ -71,7 +71,7 @@ def prune(folder):
 
 @pytest.fixture
 def verify(monkeypatch):
-    """`./scripts/audit verify --json …`: (what is wrong, notes)."""
+    """Return a function that runs `./scripts/audit verify --json` and returns the faults and notes."""
     said = []
     monkeypatch.setattr(commands, "say", said.append)
 
@@ -193,7 +193,7 @@ def test_entries_cut_off_at_the_front_are_reported(trail, prune, verify, superus
 def test_start_that_was_written_into_the_database_is_ignored(trail, prune, verify, superuser, folder):
     forged = "insert into app.audit_starts select brand_id, seq, mac, 1 from public.audit_logs where seq = 10"
     tamper(superuser, forged, f"{CUT}10")
-    maintenance.store_checkpoint(f"file://{folder}")  # which doesn't say so either
+    maintenance.store_checkpoint(f"file://{folder}")  # It must not contain the forged start.
 
     assert verify()[0][0] == (f"brand {ACME}", 1)
 
@@ -210,7 +210,7 @@ def test_entries_with_a_changed_time_are_not_deleted(trail, prune, superuser, ca
 
 @pytest.fixture
 def half_pruned(trail, prune, monkeypatch):
-    """Of the eight that may go, three have gone."""
+    """Delete three of the eight released entries."""
     with monkeypatch.context() as patch:
         patch.setattr(retention, "BATCH", 3)
         patch.setattr(maintenance, "delete_announced", lambda: None)

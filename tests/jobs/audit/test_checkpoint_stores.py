@@ -1,4 +1,4 @@
-"""Where checkpoints are kept: a server or a bucket that fails is asked again, and nothing is ever written over."""
+"""Tests of checkpoint stores: a failing store is retried, and no checkpoint is overwritten."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ _buckets = count(1)
 
 @dataclass
 class Kept:
-    """What a server has; each of `moods` decides about one request before it answers as it should."""
+    """Documents of a server. Each of `moods` handles one request before the server answers normally."""
 
     documents: dict[str, bytes] = field(default_factory=dict)
     moods: list[Callable[[BaseHTTPRequestHandler], bool]] = field(default_factory=list)
@@ -67,7 +67,7 @@ def handler_of(kept):
                 answer(self, 412 if taken else 201)
 
         def log_message(self, *args):
-            """Say nothing among the tests' dots."""
+            """Log nothing."""
 
     return Handler
 
@@ -80,7 +80,7 @@ def certificate(tmp_path_factory):
 
 @pytest.fixture
 def server(certificate, monkeypatch):
-    """(what an HTTPS server keeps, the URL that it is known by)."""
+    """Start an HTTPS server. Return its documents and its URL."""
     root, signed = certificate
     monkeypatch.setenv("SSL_CERT_FILE", str(root))
     kept = Kept()
@@ -96,7 +96,7 @@ def server(certificate, monkeypatch):
 
 @pytest.fixture
 def checkpoint(db_clean, monkeypatch):
-    """`checkpoint(url)`: make a checkpoint and store it there, as often as it fails, up to five times.
+    """Return a function that creates a checkpoint and stores it at a URL, with up to five attempts.
 
     Returns the number of attempts.
     """
@@ -125,7 +125,7 @@ def hangs_up(handler):
 @pytest.mark.parametrize("mood", [fails, hangs_up])
 def test_store_on_a_failing_server_is_retried(server, checkpoint, mood):
     kept, url = server
-    kept.moods = [mood, lambda _: False, mood]  # one time before, and one time while it takes it
+    kept.moods = [mood, lambda _: False, mood]  # once at the read before, and once at the write
 
     assert checkpoint(url) == 3
 
@@ -220,7 +220,7 @@ def accepts(handler):
 def endless(handler):
     handler.send_response(200)
     handler.end_headers()
-    while True:  # until the client hangs up
+    while True:  # until the client closes the connection
         handler.wfile.write(b"x" * 65_536)
 
 
@@ -360,7 +360,7 @@ def bucket_at(server):
 
 @pytest.fixture(scope="module")
 def s3():
-    """A server that speaks S3's protocol: its address."""
+    """Start a server with the protocol of S3. Return its address."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -370,7 +370,7 @@ def s3():
 
 @pytest.fixture
 def client(s3, monkeypatch):
-    """Whoever has the bucket's own credentials."""
+    """Return a client with the credentials of the bucket."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -380,7 +380,7 @@ def client(s3, monkeypatch):
 
 @pytest.fixture
 def bucket(client, s3):
-    """`bucket(**parameters)`: a store in a new bucket with Object Lock, and its name."""
+    """Return a function that returns a store in a new bucket with Object Lock, and the name of the bucket."""
     name = f"audit-{next(_buckets)}"
     client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
     return store_at(f"s3://{name}/companon?endpoint={s3}&region=us-east-1&lock_days=30"), name

@@ -1,4 +1,4 @@
-"""The seal process: sealing the audit trail, checkpointing it, and the alarm about what is not sealed."""
+"""Tests of sealing, of maintenance with checkpoints, and of the sweep that reports overdue entries."""
 
 import json
 import logging
@@ -140,7 +140,7 @@ def test_sweep_does_not_log_new_entries(drain, caplog):
 
 @pytest.fixture
 def store(db_clean, tmp_path, monkeypatch):
-    """A folder that checkpoints go to."""
+    """Return the folder of the checkpoints."""
     url = f"file://{tmp_path / 'checkpoints'}"
     monkeypatch.setattr(checkpoints, "MIN_INTERVAL", checkpoints.MIN_INTERVAL * 0)
     monkeypatch.setattr(checkpoints, "create", partial(checkpoints.create, min_age=checkpoints.MIN_INTERVAL))

@@ -1,4 +1,4 @@
-"""The seal process as a process: it seals and stores checkpoints, outlives lost connections, and ends when told to."""
+"""Tests of the running seal process: it survives lost connections and ends at SIGTERM."""
 
 import os
 import signal

@@ -213,7 +213,7 @@ def test_entry_that_commits_late_is_sealed_next(db_clean, monkeypatch):
     brand_id = new_id()
     with transaction(writer(brand_id)):
         with monkeypatch.context() as patched:
-            patched.setattr(audit, "execute_deferred", execute)  # and not with the COMMIT
+            patched.setattr(audit, "execute_deferred", execute)  # before the COMMIT
             audit.record("late.act")
         with ThreadPoolExecutor(1) as pool:
             pool.submit(record, brand_id, "early.act").result()
@@ -236,7 +236,7 @@ def test_concurrent_sealers_make_one_chain_without_gaps(db_clean):
 
     with ThreadPoolExecutor(6) as pool:
         counts = list(pool.map(record_and_seal, range(60)))
-    counts.append(seal(brand_id))  # one that finds the chain locked leaves its entry to the next
+    counts.append(seal(brand_id))  # A sealer that finds the chain locked seals nothing.
 
     entries = trail(brand_id)
     assert sum(counts) == len(entries) == 60

@@ -1,4 +1,4 @@
-"""Every table has a rule for its growth, in `docs/growth.md`."""
+"""Tests that `docs/growth.md` has a rule for the growth of every table."""
 
 import re
 

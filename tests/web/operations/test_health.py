@@ -1,4 +1,4 @@
-"""Health: alive is cheap, ready is honest, and neither waits for what hangs."""
+"""Tests of `/healthz` and `/readyz`."""
 
 import asyncio
 import dataclasses

@@ -1,4 +1,4 @@
-"""The audit trail over HTTP: who may read what of it, and that whoever reads it is in it."""
+"""Tests of the endpoints of the audit trail: filters, pages, exports and permissions."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ def actions(entries):
 
 @pytest.fixture
 def anna(member):
-    """A Brand Admin."""
+    """Return a Brand Admin."""
     return member("Brand Admin")
 
 
