@@ -58,6 +58,6 @@ class QrScan(Row):
     scored_at = DateTimeTZField(null=True)
 
     class Meta:
-        """Where the table lives."""
+        """Name of the table."""
 
         table_name = "qr_scans"

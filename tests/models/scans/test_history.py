@@ -54,12 +54,13 @@ def test_sharing_counts_people_of_device_in_a_day_up_to_the_scan(scan_store):
         scan(1, at=-DAY, person=1),
         scan(2, at=-1, person=2, device=2),
         scan(101, person=1),
-        scan(3, at=-1, person=0),
         scan(),
     )
     assert case_of(scan_store).device_people == 1
 
-    scan_store.put(scan(4, at=-DAY + SECOND, person=1), scan(5, at=-DAY + 2 * SECOND, person=1), scan(6, person=2))
+    scan_store.put(
+        scan(3, at=-1), scan(4, at=-DAY + SECOND, person=1), scan(5, at=-DAY + 2 * SECOND, person=1), scan(6, person=2)
+    )
     assert case_of(scan_store).device_people == 3
 
 
@@ -227,7 +228,8 @@ def test_scan_that_is_not_late_affects_no_late_batch(scan_store, punctual):
     first, second = (2, 60) if punctual == "this scan" else (60, 2)
     scan_store.put(scan(at=-first, delay=first), scan(101, at=1 - second, delay=second))
 
-    assert "person" not in affected_by(scan_store)[0]
+    later = [] if punctual == "this scan" else ["device"]
+    assert affected_by(scan_store)[0] == later
 
 
 def test_scan_affects_scans_that_reach_the_burst_with_it(scan_store, campaign):
@@ -235,12 +237,23 @@ def test_scan_affects_scans_that_reach_the_burst_with_it(scan_store, campaign):
         return scan(id, at=at, new_device=True, **changes)
 
     scan_store.put(new(SCAN, 0), *(new(id, -1) for id in range(1, BURST_DEVICES - 1)))
-    scan_store.put(new(201, 1, address="198.51.100.1"), scan(202, at=1))
-    scan_store.put(new(203, 1), campaign=campaign("Other"))
+    scan_store.put(new(201, 0.5, address="198.51.100.1"), scan(202, at=0.5))
+    scan_store.put(new(203, 0.5), campaign=campaign("Other"))
+    scan_store.put(*(new(id, -9.5) for id in range(301, 304)))  # more than ten minutes before 101
     scan_store.put(new(101, 1), new(102, 2), new(103, 10))
 
     # 101 is the tenth new device with this scan, and 102 the eleventh.
     assert affected_by(scan_store)[1] == [101]
+
+
+@pytest.mark.parametrize("followers", [BURST_DEVICES - 1, 2 * BURST_DEVICES])
+@pytest.mark.parametrize("is_new", [True, False])
+def test_scan_affects_only_the_scan_that_it_makes_the_tenth(scan_store, followers, is_new):
+    tenth = 100 + BURST_DEVICES - 1
+    scan_store.put(scan(new_device=is_new))
+    scan_store.put(*(scan(100 + n, at=n / 60, new_device=True) for n in range(1, followers + 1)))
+
+    assert affected_by(scan_store)[1] == ([tenth] if is_new else [])
 
 
 def test_rescoring_locks_scored_scans_around_the_day_of_the_subject(scan_store):
@@ -276,10 +289,11 @@ def test_score_is_stored_for_its_scan_and_counts_for_its_person_and_campaign(sca
         scan(3, at=3),
         scan(4, at=4, reason="geofence_outside"),
         scan(5, at=5, person=1),
+        scan(7, at=2),
     )
     scan_store.put(scan(6, at=-6), campaign=other)
     with transaction(context.for_brand_job(scan_store.campaign.brand_id)):
-        for id in (1, 2, 4, 5, 6):
+        for id in (2, 1, 7, 4, 5, 6):
             scoring.apply_score(UUID(int=id), combine([]))
 
     superuser_sql = "select campaign_id, user_id, accepted_scans, first_scan_at, last_scan_at from public.engagements"
@@ -291,9 +305,9 @@ def test_score_is_stored_for_its_scan_and_counts_for_its_person_and_campaign(sca
         assert cursor.fetchone() == (1,)
 
     first, second = scan_store.people[:2]
-    at = {minutes: noon + timedelta(minutes=minutes) for minutes in (-6, -2, -1, 5)}
+    at = {minutes: noon + timedelta(minutes=minutes) for minutes in (-6, -2, 2, 5)}
     assert found == {
-        (scan_store.campaign.id, first): [2, at[-2], at[-1]],
+        (scan_store.campaign.id, first): [3, at[-2], at[2]],
         (scan_store.campaign.id, second): [1, at[5], at[5]],
         (other.id, first): [1, at[-6], at[-6]],
     }
