@@ -233,8 +233,12 @@ def test_several_entries_with_a_missing_one_are_not_sealed(trail):
         ids = value("SELECT array_agg(id) FROM public.audit_logs WHERE seq IS NULL")
     call = "SELECT app.seal_entries(%s, 1, %s, 1, now(), %s::uuid[], %s::bytea[])"
 
-    for wrong, macs in (([*ids, new_id()], [MAC] * 3), ([], []), (ids, [MAC])):
-        with refused("audit_"), transaction(context.for_sealer()):
+    for wrong, macs, code in (
+        ([*ids, new_id()], [MAC] * 3, "audit_entries_differ"),
+        ([], [], "audit_seal_invalid"),
+        (ids, [MAC], "audit_seal_invalid"),
+    ):
+        with refused(code), transaction(context.for_sealer()):
             execute(call, (BRAND_ID, head.mac, wrong, macs))
     with transaction(context.for_sealer()):
         execute(call, (BRAND_ID, head.mac, ids, [MAC, MAC]))
