@@ -308,6 +308,24 @@ def test_window_includes_its_start_and_excludes_its_end(campaign, put_scan, fan,
     assert found.campaigns[0][1] == found.totals
 
 
+def test_unstored_requests_are_counted_by_campaign_and_hour(campaign, make_brand, member, manager, query):
+    summer, winter = campaign("Summer"), campaign("Winter")
+    foreign = campaign("Foreign", by=member("Campaign Manager", make_brand("Other")))
+    for subject, at, n in ((summer, NOON, 1), (summer, NOON + HOUR, 2), (winter, NOON, 4), (foreign, NOON, 8)):
+        query(
+            "insert into app.scan_refusals (brand_id, campaign_id, hour, reason, n) values (%s, %s, %s, 'r', %s)",
+            *(subject.brand_id, subject.id, at, n),
+        )
+
+    always, hour = read(manager), read(manager, None, Window.of(NOON, NOON + HOUR))
+    alone, since = read(manager, summer.id), read(manager, None, Window.of(NOON + HOUR, None))
+
+    assert always.totals.unstored == {"r": 7}
+    assert {c.name: n.unstored for c, n in always.campaigns} == {"Summer": {"r": 3}, "Winter": {"r": 4}}
+    assert (hour.totals.unstored, alone.totals.unstored, since.totals.unstored) == ({"r": 5}, {"r": 3}, {"r": 2})
+    assert {c.name: n.unstored for c, n in hour.campaigns} == {"Summer": {"r": 1}, "Winter": {"r": 4}}
+
+
 def test_reach_within_a_window_is_by_campaign_and_together(campaign, put_scan, fan, manager):
     summer, winter = campaign("Summer"), campaign("Winter")
     both, one = fan().user_id, fan().user_id

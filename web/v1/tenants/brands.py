@@ -27,7 +27,9 @@ Website = Annotated[
         examples=["https://brand.example"],
     ),
 ]
-Color = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}$(?!\n)", description="As in CSS.", examples=["#ff8800"])]
+Color = Annotated[
+    str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}$(?!\n)", description="Colour in CSS notation.", examples=["#ff8800"])
+]
 
 
 class BrandSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -42,7 +44,7 @@ class BrandSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fr
     support_email: Email | UnsetType | None = UNSET
     color: Color | UnsetType | None = UNSET
 
-    def over(self, settings: dict[str, Any]) -> dict[str, Any]:
+    def apply_to(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Return the settings with these changes applied."""
         given = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not UNSET}
         if given.get("support_email"):
@@ -120,7 +122,7 @@ class Brands:
         """Create a brand and invite its first Brand Admin."""
         body: BrandIn = req.context.body
         email = emails.normalise(body.admin_email, field="admin_email")
-        brand, invitation_id = brands.create(body.name, body.settings.over({}), email)
+        brand, invitation_id = brands.create(body.name, body.settings.apply_to({}), email)
         invited = {"invitation": invitation_id, "admin_email": accounts.protect("email", email)}
         _, made = changes({}, _content(brand) | invited)
         audited(req, table="brands", record_id=brand.id, brand_id=brand.id, after=made)
@@ -155,7 +157,7 @@ class Brand:
             required_from = in_utc("mfa_required_from", body.mfa_required_from)
         if required_from != brand.mfa_required_from:
             step_up.require_recent()
-        changed = brands.change(brand, name, body.settings.over(brand.settings), required_from)
+        changed = brands.change(brand, name, body.settings.apply_to(brand.settings), required_from)
         before, now = changes(_content(brand), _content(changed))
         audited(req, table="brands", record_id=brand_id, brand_id=brand_id, before=before, after=now)
         _respond(resp, changed)
