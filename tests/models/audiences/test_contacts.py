@@ -86,3 +86,20 @@ def test_concurrent_upserts_create_one_contact(campaign, put_scan, fan, member):
 
     (contact,) = known_to(member())
     assert contact.properties["scans"]["accepted"] == 3
+
+
+def test_person_is_known_to_brands_as_member_contact_or_participant(campaign, put_scan, fan, make_brand, member, query):
+    other = make_brand("Other")
+    summer, colleague = campaign(), member("Creator")
+    contact, participant, stranger = (fan().user_id for _ in range(3))
+    put_scan(summer, contact)
+    upsert(summer, contact)
+    query("insert into engagements values (%s, %s, %s, 1, now(), now())", summer.brand_id, summer.id, participant)
+    people = (colleague.user_id, contact, participant, stranger)
+
+    known = {
+        brand_id: [query("select app.is_known_to(%s, %s)", brand_id, user)[0][0] for user in people]
+        for brand_id in (summer.brand_id, other["id"])
+    }
+
+    assert known == {summer.brand_id: [True, True, True, False], other["id"]: [False] * 4}

@@ -7,7 +7,8 @@ import pytest
 
 from models.consents import consents
 from models.core import context
-from models.core.database import execute, new_id, transaction, value
+from models.core.database import close_thread_connections, execute, new_id, transaction, value
+from tests.support.blocked import until_blocked
 
 FIRST = "0197a000-0000-7000-8000-000000000001"
 """The default notice in English."""
@@ -231,6 +232,41 @@ def test_expiry_closes_expired_consents_in_batches_with_an_event_each(fan, expir
     with in_force.acting():
         assert consents.tiers_in_force() == ["essential"]
     assert events_of(withdrawn) == ["grant essential", "withdraw essential"]
+
+
+def test_grant_after_withdrawal_leaves_the_withdrawn_consent(fan, query):
+    phone = fan("marketing")
+    with phone.acting():
+        consents.set_tiers([], source="test")
+    before = query("select id, revoked_at from consents")
+
+    with phone.acting():
+        assert consents.grant("marketing")[1]
+
+    assert query("select id, revoked_at from consents where revoked_at is not null") == before
+    assert sorted(events_of(phone)) == ["grant marketing", "grant marketing", "withdraw marketing"]
+
+
+def test_concurrent_grants_after_expiry_close_the_consent_once(fan, expire_at, superuser):
+    phone = fan("essential")
+    expire_at(phone, "0")
+
+    def grant():
+        try:
+            with phone.acting():
+                return consents.grant("essential")[1]
+        finally:
+            close_thread_connections()
+
+    with ThreadPoolExecutor(1) as pool:
+        with phone.acting():
+            first = consents.grant("essential")[1]
+            waiting = pool.submit(grant)
+            until_blocked(superuser)
+        second = waiting.result(60)
+
+    assert (first, second) == (True, False)
+    assert sorted(events_of(phone)) == ["expire essential", "grant essential", "grant essential"]
 
 
 def test_concurrent_expiry_skips_consents_that_are_being_closed(fan, query):

@@ -12,7 +12,14 @@ from models.core.signed_links import LinkInvalid
 from models.identity.accounts import EmailInUse
 from models.tenants import brands, invitations, members
 from models.tenants.brands import BrandArchived
-from models.tenants.invitations import AlreadyInvited, AlreadyMember, InvitationClosed, TooManyInvitations
+from models.tenants.invitations import (
+    AlreadyInvited,
+    AlreadyMember,
+    InvitationClosed,
+    RoleNotGrantable,
+    SentJustNow,
+    TooManyInvitations,
+)
 from tests.fixtures.accounts import _password_hash
 
 STATES = {"open": {}, "used": {"used_at": "now()"}, "revoked": {"revoked_at": "now() - interval '1 hour'"}}
@@ -97,6 +104,37 @@ def test_member_of_the_brand_is_not_invited(member, make_brand):
     with pytest.raises(AlreadyMember):
         invite(boss, colleague.email)
     assert invite(boss, stranger.email)
+
+
+def test_brand_and_role_of_an_invitation_are_checked(member, make_brand, query):
+    boss, manager, other = member(), member("Campaign Manager"), make_brand("Other")
+
+    for account, brand_id in ((boss, other["id"]), (manager, manager.brand_id)):
+        with pytest.raises(NotFound):
+            invite(account, "new@b.example", brand_id=brand_id)
+    for role in ("Fan", "System Admin"):
+        with pytest.raises(RoleNotGrantable):
+            invite(boss, "new@b.example", role)
+    query("insert into public.role_permissions values ('Campaign Manager', 'members:write')")
+    try:
+        with pytest.raises(RoleNotGrantable):
+            invite(manager, "new@b.example", "Brand Admin")
+        assert invite(manager, "new@b.example", "Creator")
+    finally:
+        query("delete from public.role_permissions where role = 'Campaign Manager' and permission = 'members:write'")
+
+
+def test_invitation_is_sent_again_after_a_minute(member, put):
+    boss = member()
+    early = put(boss.brand_id, "a@b.example", sent_at="now() - interval '59 seconds'")
+    late = put(boss.brand_id, "b@b.example", sent_at="now() - interval '61 seconds'")
+
+    with pytest.raises(SentJustNow), boss.acting():
+        invitations.renew(boss.brand_id, early)
+    with boss.acting():
+        invitations.renew(boss.brand_id, late)
+    with pytest.raises(SentJustNow), boss.acting():
+        invitations.renew(boss.brand_id, late)
 
 
 def test_only_system_admins_learn_that_an_address_has_an_account(admin, member, brand, make_brand, fan, query):
