@@ -82,9 +82,9 @@ def test_offline_it_says_so_and_fails_only_if_it_should(said, report):
     assert said == ["✗ The database can't be queried: no route to host", "✗ The database can't be queried: no answer"]
 
 
-def test_advisories_of_server_that_drips_are_unknown_after_time_limit(wire, said, monkeypatch):
+def test_advisories_of_server_that_drips_are_unknown_after_time_limit(hostile_server, said, monkeypatch):
     monkeypatch.setattr(advisories, "TIMEOUT", 0.5)
-    server = wire([b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"], b" ")
+    server = hostile_server([b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"], b" ")
 
     unknown = advisories.main(["--strict", "--osv-url", f"http://127.0.0.1:{server.port}/"])
 

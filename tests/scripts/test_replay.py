@@ -55,11 +55,11 @@ def waiting(name="test.one"):
         return jobs.enqueue(name).id
 
 
-def test_list_shows_what_died_of_what_and_what_is_paused(replay, bury, ledger):
+def test_list_shows_what_died_of_what_and_what_is_paused(replay, make_dead_letter, ledger):
     ledger.register_actors({"default": ["test.one"]})
     for _ in range(3):
-        bury("test.one", message="the printer burns")
-    bury("test.two", message="out of paper")
+        make_dead_letter("test.one", message="the printer burns")
+    make_dead_letter("test.two", message="out of paper")
     replay("jobs", "pause", "test.one", "--reason", "fire")
 
     said = replay("jobs", "list").splitlines()
@@ -87,8 +87,8 @@ CONTROLS = "\x1b]0;owned\x07\x1b[31mAll done\x1b[8m\x9b2J\u202e\u2028"
         ("jobs", "run", "{id}", "--dry-run", "--json"),
     ],
 )
-def test_control_characters_of_an_error_are_escaped_at_the_terminal(replay, bury, argv):
-    id = bury("test.one", message=CONTROLS)
+def test_control_characters_of_an_error_are_escaped_at_the_terminal(replay, make_dead_letter, argv):
+    id = make_dead_letter("test.one", message=CONTROLS)
 
     said = replay(*(part.format(id=id) for part in argv))
 
@@ -97,9 +97,9 @@ def test_control_characters_of_an_error_are_escaped_at_the_terminal(replay, bury
     assert "\\x1b]0;owned" in said or "\\u001b]0;owned" in said
 
 
-def test_list_can_be_read_by_programs(replay, bury):
-    bury("test.one")
-    bury("test.two")
+def test_list_can_be_read_by_programs(replay, make_dead_letter):
+    make_dead_letter("test.one")
+    make_dead_letter("test.two")
 
     said = json.loads(replay("jobs", "list", "--actor", "test.two", "--json"))
 
@@ -107,8 +107,8 @@ def test_list_can_be_read_by_programs(replay, bury):
     assert said["paused"] == []
 
 
-def test_show_tells_all_of_a_letter_and_lists_a_group(replay, bury):
-    id = bury("test.one", "an-argument")
+def test_show_tells_all_of_a_letter_and_lists_a_group(replay, make_dead_letter):
+    id = make_dead_letter("test.one", "an-argument")
     group = json.loads(replay("jobs", "list", "--json"))["groups"][0]["fingerprint"]
 
     assert '["an-argument"]' in replay("jobs", "show", str(id))
@@ -116,9 +116,9 @@ def test_show_tells_all_of_a_letter_and_lists_a_group(replay, bury):
     assert "waiting" in replay("jobs", "show", str(waiting()))
 
 
-def test_run_says_what_it_would_do_and_asks_first(replay, bury):
+def test_run_says_what_it_would_do_and_asks_first(replay, make_dead_letter):
     for _ in range(7):
-        bury("test.one")
+        make_dead_letter("test.one")
 
     refused = replay("jobs", "run", "--actor", "test.one", "--rate", "2", answers=["n"], code=1)
     still_there = replay("jobs", "list")
@@ -132,8 +132,8 @@ def test_run_says_what_it_would_do_and_asks_first(replay, bury):
     assert replay("jobs", "list") == "0 dead letters in 0 groups\n"
 
 
-def test_a_dry_run_asks_nothing_and_does_nothing(replay, bury):
-    id = bury("test.one")
+def test_a_dry_run_asks_nothing_and_does_nothing(replay, make_dead_letter):
+    id = make_dead_letter("test.one")
 
     said = replay("jobs", "run", str(id), "--dry-run")
 
@@ -141,8 +141,8 @@ def test_a_dry_run_asks_nothing_and_does_nothing(replay, bury):
     assert "1 dead letter in 1 group" in replay("jobs", "list")
 
 
-def test_run_takes_one_letter_with_other_arguments(replay, bury, superuser):
-    id = bury("test.one", "wrong")
+def test_run_takes_one_letter_with_other_arguments(replay, make_dead_letter, superuser):
+    id = make_dead_letter("test.one", "wrong")
 
     replay("jobs", "run", str(id), "--args", '["right"]', "--yes")
 
@@ -151,12 +151,12 @@ def test_run_takes_one_letter_with_other_arguments(replay, bury, superuser):
         assert cursor.fetchone() == (["right"],)
 
 
-def test_run_goes_on_until_all_batches_are_done_and_names_what_stays_dead(replay, bury, monkeypatch):
+def test_run_goes_on_until_all_batches_are_done_and_names_what_stays_dead(replay, make_dead_letter, monkeypatch):
     monkeypatch.setattr(dead_letters, "BATCH", 2)
-    first, second = (bury("test.one", unique="until_done") for _ in range(2))
+    first, second = (make_dead_letter("test.one", unique="until_done") for _ in range(2))
     for _ in range(3):
-        bury("test.one")
-    bury("test.two")
+        make_dead_letter("test.one")
+    make_dead_letter("test.two")
     group = json.loads(replay("jobs", "list", "--actor", "test.one", "--json"))["groups"][0]["fingerprint"]
 
     said = replay("jobs", "run", "--group", group, "--yes")
@@ -166,8 +166,8 @@ def test_run_goes_on_until_all_batches_are_done_and_names_what_stays_dead(replay
     assert "2 dead letters in 2 groups" in replay("jobs", "list")
 
 
-def test_run_with_nobody_there_needs_a_yes(client, admin, bury):
-    id = bury("test.one")
+def test_run_with_nobody_there_needs_a_yes(client, admin, make_dead_letter):
+    id = make_dead_letter("test.one")
     given = options.parser().parse_args(["jobs", "run", str(id)])
 
     with pytest.raises(SetupError, match="pass --yes"):
@@ -187,8 +187,8 @@ def test_what_the_api_refuses_is_said(replay):
         replay("jobs", "cancel", str(uuid4()))
 
 
-def test_a_trail_is_a_tree_of_what_a_request_set_off(replay, bury, superuser):
-    parent, dead = waiting("test.parent"), bury("test.dead", message="no paper")
+def test_a_trail_is_a_tree_of_what_a_request_set_off(replay, make_dead_letter, superuser):
+    parent, dead = waiting("test.parent"), make_dead_letter("test.dead", message="no paper")
     with transaction(context.for_system_job(parent)):
         child = jobs.enqueue("test.child").id
     with superuser.cursor() as cursor:

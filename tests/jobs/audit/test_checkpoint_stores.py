@@ -341,14 +341,14 @@ def page(content):
     ],
     ids=["too long", "cut off", "pages without end"],
 )
-def test_bucket_of_hostile_server_fails(client, wire, parts):
+def test_bucket_of_hostile_server_fails(client, hostile_server, parts):
     with pytest.raises(OSError, match=r"."):
-        bucket_at(wire(parts)).numbers()
+        bucket_at(hostile_server(parts)).numbers()
 
 
-def test_bucket_of_server_that_drips_fails_at_deadline(client, wire, monkeypatch):
+def test_bucket_of_server_that_drips_fails_at_deadline(client, hostile_server, monkeypatch):
     monkeypatch.setattr(base, "TIMEOUT", 0.2)
-    server = wire([b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9000\r\n\r\n"], b"x")
+    server = hostile_server([b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9000\r\n\r\n"], b"x")
 
     with pytest.raises(OSError, match=r"too long|timed out"):
         bucket_at(server).get(1)

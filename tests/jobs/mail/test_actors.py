@@ -164,8 +164,8 @@ def test_missing_server_is_an_error_to_retry(monkeypatch):
         smtp.send(message)
 
 
-def test_answer_of_any_number_of_lines_ends_the_connection(monkeypatch, wire):
-    server = wire(silent=True, drip=b"220-" + b"x" * 8_000 + b"\r\n")
+def test_answer_of_any_number_of_lines_ends_the_connection(monkeypatch, hostile_server):
+    server = hostile_server(silent=True, trickle=b"220-" + b"x" * 8_000 + b"\r\n")
     monkeypatch.setattr(smtp, "settings", replace(smtp.settings, smtp_url=f"smtp://127.0.0.1:{server.port}"))
     ended = []
 

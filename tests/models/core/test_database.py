@@ -264,3 +264,32 @@ def test_closing_statement_runs_in_a_transaction_without_others() -> None:
 
     with transaction(ENGINE):
         assert value("SELECT current_setting('application_name')") == "closed alone"
+
+
+def test_interrupted_transaction_discards_its_connection() -> None:
+    pids = []
+
+    def work() -> None:
+        with transaction(ENGINE):
+            pids.append(backend())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    with transaction(ENGINE):
+        assert backend() not in pids
+
+
+def test_connection_left_in_a_transaction_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    pids = []
+
+    def work() -> None:
+        with transaction(ENGINE):
+            pids.append(backend())
+            raise KeyError
+
+    monkeypatch.setattr(db, "rollback", lambda: None)
+    with pytest.raises(KeyError):
+        work()
+    with transaction(ENGINE):
+        assert backend() not in pids

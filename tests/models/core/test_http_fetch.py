@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models.core import http_fetch as fetching
 from models.core.http_fetch import FetchError, fetch, request
 from scripts.devstack import sockets
-from tests.fixtures.hostile_servers import PATIENCE, Wire
+from tests.fixtures.hostile_servers import PATIENCE, HostileServer
 from tests.support.authority import Authority
 
 TIMEOUT = 0.2
@@ -59,22 +59,22 @@ HEADS = {
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
-def test_fetch_from_slow_server_ends_at_deadline(wire, head):
-    fails_in_time(wire([head], b"0"), OSError)
+def test_fetch_from_slow_server_ends_at_deadline(hostile_server, head):
+    fails_in_time(hostile_server([head], b"0"), OSError)
 
 
 @pytest.mark.parametrize("head", ["closed, without a length", "HTTP/1.0", "chunks"])
-def test_fetch_over_tls_from_slow_server_ends_at_deadline(wire, tls, head):
-    fails_in_time(wire([HEADS[head]], b"0", context=tls), TimeoutError)
+def test_fetch_over_tls_from_slow_server_ends_at_deadline(hostile_server, tls, head):
+    fails_in_time(hostile_server([HEADS[head]], b"0", context=tls), TimeoutError)
 
 
-def test_fetch_of_endless_interim_responses_ends_at_deadline(wire):
-    fails_in_time(wire([b""], b"HTTP/1.1 100 Continue\r\n\r\n"), OSError)
+def test_fetch_of_endless_interim_responses_ends_at_deadline(hostile_server):
+    fails_in_time(hostile_server([b""], b"HTTP/1.1 100 Continue\r\n\r\n"), OSError)
 
 
-def test_fetch_with_slow_tls_handshake_ends_at_deadline(wire, tls):
+def test_fetch_with_slow_tls_handshake_ends_at_deadline(hostile_server, tls):
     # The first bytes of a TLS record, so that the client waits for its rest.
-    fails_in_time(wire(context=tls, silent=True, drip=b"\x16\x03\x03\x16"), OSError)
+    fails_in_time(hostile_server(context=tls, silent=True, trickle=b"\x16\x03\x03\x16"), OSError)
 
 
 def test_fetch_with_slow_name_look_up_ends_at_deadline(monkeypatch):
@@ -92,8 +92,8 @@ def test_fetch_with_slow_name_look_up_ends_at_deadline(monkeypatch):
     over.set()
 
 
-def test_fetch_tries_each_address_within_deadline(wire, monkeypatch):
-    server = wire([OK + b"Content-Length: 2\r\n\r\nok"])
+def test_fetch_tries_each_address_within_deadline(hostile_server, monkeypatch):
+    server = hostile_server([OK + b"Content-Length: 2\r\n\r\nok"])
     nowhere = ("127.0.0.1", sockets.free_port())
     known = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", at) for at in (nowhere, ("127.0.0.1", server.port))]
     monkeypatch.setattr(fetching.socket, "getaddrinfo", lambda *_, **__: known)
@@ -114,15 +114,15 @@ CUT = {
 
 @pytest.mark.parametrize("sent", CUT.values(), ids=CUT)
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
-def test_fetch_of_truncated_response_fails(wire, tls, sent, encrypted):
-    server = wire([sent], context=tls if encrypted else None, is_clean=False)
+def test_fetch_of_truncated_response_fails(hostile_server, tls, sent, encrypted):
+    server = hostile_server([sent], context=tls if encrypted else None, is_clean=False)
 
     with pytest.raises(OSError):
         ask(server, max_bytes=5000, timeout=PATIENCE)
 
 
-def test_fetch_accepts_response_without_length_ended_by_tls(wire, tls):
-    assert ask(wire([OK + b"Connection: close\r\n\r\nwhole"], context=tls), timeout=PATIENCE) == b"whole"
+def test_fetch_accepts_response_without_length_ended_by_tls(hostile_server, tls):
+    assert ask(hostile_server([OK + b"Connection: close\r\n\r\nwhole"], context=tls), timeout=PATIENCE) == b"whole"
 
 
 ENDLESS = {
@@ -135,13 +135,13 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("parts", ENDLESS.values(), ids=ENDLESS)
-def test_fetch_of_response_above_size_limit_fails(wire, parts):
+def test_fetch_of_response_above_size_limit_fails(hostile_server, parts):
     with pytest.raises(FetchError):
-        ask(wire(parts), timeout=PATIENCE)
+        ask(hostile_server(parts), timeout=PATIENCE)
 
 
-def test_request_returns_redirect_without_following_it(wire):
-    server = wire([b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"])
+def test_request_returns_redirect_without_following_it(hostile_server):
+    server = hostile_server([b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"])
 
     answer = request("GET", f"http://127.0.0.1:{server.port}/", timeout=PATIENCE, max_bytes=10)
 
@@ -175,7 +175,7 @@ def framed(content, how, sizes):
 )
 def test_fetch_of_any_response_is_complete_or_fails(content, how, sizes, missing):
     sent = framed(content, how, sizes)
-    server = Wire([sent[: len(sent) - missing]])
+    server = HostileServer([sent[: len(sent) - missing]])
     try:
         if missing == 0:
             assert ask(server, timeout=PATIENCE) == content

@@ -152,9 +152,9 @@ def test_look_up_beyond_bound_counts_as_failed(ranges, monkeypatch, caplog):
         choose(STOLEN)
 
 
-def test_answer_that_is_cut_off_counts_as_failed(wire, monkeypatch, caplog):
+def test_answer_that_is_cut_off_counts_as_failed(hostile_server, monkeypatch, caplog):
     known = f"{digest(SAFE)[5:]}:2\r\n".encode()
-    server = wire([b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + known])
+    server = hostile_server([b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + known])
     url = f"http://127.0.0.1:{server.port}/range"
     monkeypatch.setattr(breached_passwords, "settings", replace(settings, breached_passwords_url=url))
     monkeypatch.setattr(breached_passwords, "_paused_until", 0.0)

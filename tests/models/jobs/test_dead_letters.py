@@ -21,12 +21,12 @@ from tests.fixtures.jobs import take
 pytestmark = pytest.mark.usefixtures("temporary_actors")
 
 
-def test_letters_that_died_of_the_same_are_one_group(admin, bury, make_brand):
+def test_letters_that_died_of_the_same_are_one_group(admin, make_dead_letter, make_brand):
     one, other = make_brand("One"), make_brand("Other")
     for brand in (one, one, other):
-        bury("test.one", message=f"no answer to {uuid4()}", brand_id=brand["id"])
-    bury("test.one", where=["vendors.py:99 other"])
-    bury("test.two")
+        make_dead_letter("test.one", message=f"no answer to {uuid4()}", brand_id=brand["id"])
+    make_dead_letter("test.one", where=["vendors.py:99 other"])
+    make_dead_letter("test.two")
 
     with admin.acting():
         groups = dead_letters.groups(Filter(), 10)
@@ -39,8 +39,8 @@ def test_letters_that_died_of_the_same_are_one_group(admin, bury, make_brand):
     assert [(group.fingerprint, group.count) for group in of_other] == [(groups[0].fingerprint, 1)]
 
 
-def test_pages_of_groups_and_letters_leave_nothing_out(admin, bury):
-    ids = {bury(f"test.{name}") for name in ("one", "one", "two", "three")}
+def test_pages_of_groups_and_letters_leave_nothing_out(admin, make_dead_letter):
+    ids = {make_dead_letter(f"test.{name}") for name in ("one", "one", "two", "three")}
 
     with admin.acting():
         first = dead_letters.groups(Filter(), 2)
@@ -53,8 +53,8 @@ def test_pages_of_groups_and_letters_leave_nothing_out(admin, bury):
     assert len(page) == 3
 
 
-def test_a_replayed_letter_is_the_same_job_with_all_attempts_before_it(admin, bury, query, brand):
-    id = bury("test.one", "arg", brand_id=brand["id"], priority=0)
+def test_a_replayed_letter_is_the_same_job_with_all_attempts_before_it(admin, make_dead_letter, query, brand):
+    id = make_dead_letter("test.one", "arg", brand_id=brand["id"], priority=0)
 
     with admin.acting():
         done = dead_letters.replay(Filter(ids=[id]))
@@ -69,8 +69,8 @@ def test_a_replayed_letter_is_the_same_job_with_all_attempts_before_it(admin, bu
     assert error["message"] == "it broke"
 
 
-def test_each_replay_is_in_its_brands_audit_trail_under_the_admins_name(admin, bury, query, brand):
-    id = bury("test.one", brand_id=brand["id"])
+def test_each_replay_is_in_its_brands_audit_trail_under_the_admins_name(admin, make_dead_letter, query, brand):
+    id = make_dead_letter("test.one", brand_id=brand["id"])
 
     with admin.acting():
         dead_letters.replay(Filter(ids=[id]))
@@ -83,8 +83,8 @@ def test_each_replay_is_in_its_brands_audit_trail_under_the_admins_name(admin, b
     assert "args" not in details["before"]
 
 
-def test_a_single_letter_may_be_given_other_arguments_and_both_are_kept(admin, bury, query):
-    id = bury("test.one", "wrong")
+def test_a_single_letter_may_be_given_other_arguments_and_both_are_kept(admin, make_dead_letter, query):
+    id = make_dead_letter("test.one", "wrong")
 
     with admin.acting():
         dead_letters.replay(Filter(ids=[id]), args=["right", 2])
@@ -94,11 +94,11 @@ def test_a_single_letter_may_be_given_other_arguments_and_both_are_kept(admin, b
     assert (details["before"]["args"], details["after"]["args"]) == (["wrong"], ["right", 2])
 
 
-def test_letters_can_be_chosen_by_kind_brand_and_time(admin, bury, brand):
-    mine = bury("test.one", brand_id=brand["id"])
-    bury("test.one")
+def test_letters_can_be_chosen_by_kind_brand_and_time(admin, make_dead_letter, brand):
+    mine = make_dead_letter("test.one", brand_id=brand["id"])
+    make_dead_letter("test.one")
     noon = now()
-    late = bury("test.two")
+    late = make_dead_letter("test.two")
 
     with admin.acting():
         found = [
@@ -114,9 +114,9 @@ def test_letters_can_be_chosen_by_kind_brand_and_time(admin, bury, brand):
     assert found == [{mine}, {late}, {mine}, set()]
 
 
-def test_a_forecast_changes_nothing(admin, bury, query):
-    bury("test.one")
-    bury("test.one")
+def test_a_forecast_changes_nothing(admin, make_dead_letter, query):
+    make_dead_letter("test.one")
+    make_dead_letter("test.one")
 
     with admin.acting():
         seen = dead_letters.forecast(Filter(actor="test.one"))
@@ -126,8 +126,8 @@ def test_a_forecast_changes_nothing(admin, bury, query):
     assert query("select count(*) from public.audit_logs where action = 'job.replay'") == [(0,)]
 
 
-def test_a_letter_whose_key_another_job_has_stays_dead_and_says_so(admin, bury, query):
-    dead = bury("test.one", unique="until_done")
+def test_a_letter_whose_key_another_job_has_stays_dead_and_says_so(admin, make_dead_letter, query):
+    dead = make_dead_letter("test.one", unique="until_done")
     with transaction(context.for_system_job()):
         alive = ledger_rules.enqueue("test.one", unique="until_done").id
 
@@ -141,8 +141,8 @@ def test_a_letter_whose_key_another_job_has_stays_dead_and_says_so(admin, bury, 
     assert query("select count(*) from public.audit_logs where action = 'job.replay'") == [(0,)]
 
 
-def test_a_replayed_letter_holds_its_key_again(admin, bury):
-    first, second = (bury("test.one", unique="until_done") for _ in range(2))
+def test_a_replayed_letter_holds_its_key_again(admin, make_dead_letter):
+    first, second = (make_dead_letter("test.one", unique="until_done") for _ in range(2))
 
     with admin.acting():
         done = dead_letters.replay(Filter(actor="test.one"))
@@ -153,15 +153,17 @@ def test_a_replayed_letter_holds_its_key_again(admin, bury):
     assert (asked.id, asked.created) == (first, False)
 
 
-def test_a_replay_in_batches_keeps_its_rate_and_leaves_out_what_dies_meanwhile(admin, bury, query, monkeypatch):
+def test_a_replay_in_batches_keeps_its_rate_and_leaves_out_what_dies_meanwhile(
+    admin, make_dead_letter, query, monkeypatch
+):
     monkeypatch.setattr(dead_letters, "BATCH", 2)
-    ids = [bury("test.one") for _ in range(5)]
+    ids = [make_dead_letter("test.one") for _ in range(5)]
 
     which = Filter(since=now() - timedelta(hours=1))
 
     with admin.acting():
         done = [dead_letters.replay(which, rate=10)]
-    later = bury("test.two")
+    later = make_dead_letter("test.two")
     while done[-1].place:
         with admin.acting():
             done.append(dead_letters.replay(which, rate=10, place=done[-1].place))
@@ -172,8 +174,8 @@ def test_a_replay_in_batches_keeps_its_rate_and_leaves_out_what_dies_meanwhile(a
     assert query("select id from app.dead_jobs") == [(later,)]
 
 
-def test_what_has_been_replayed_cannot_be_replayed_again(admin, bury):
-    id = bury("test.one")
+def test_what_has_been_replayed_cannot_be_replayed_again(admin, make_dead_letter):
+    id = make_dead_letter("test.one")
 
     with admin.acting():
         dead_letters.replay(Filter(ids=[id]))
@@ -183,8 +185,8 @@ def test_what_has_been_replayed_cannot_be_replayed_again(admin, bury):
             dead_letters.get(id)
 
 
-def test_only_system_admins_replay(bury, member, brand):
-    id = bury("test.one", brand_id=brand["id"])
+def test_only_system_admins_replay(make_dead_letter, member, brand):
+    id = make_dead_letter("test.one", brand_id=brand["id"])
 
     with member("Brand Admin").acting(), pytest.raises(Exception, match="permission denied"):
         dead_letters.replay(Filter(ids=[id]))

@@ -32,9 +32,9 @@ SIGN_IN = [
 
 
 @pytest.mark.parametrize(("method", "path"), SIGN_IN)
-def test_signing_in_is_elsewhere(elsewhere, supabase, method, path):
+def test_signing_in_is_elsewhere(supabase_client, supabase, method, path):
     for token in (None, supabase.token()):
-        answer = elsewhere.request(method, path, json={} if method == "POST" else None, token=token)
+        answer = supabase_client.request(method, path, json={} if method == "POST" else None, token=token)
 
         assert (answer.status_code, answer.json["code"]) == (404, "sign_in_is_elsewhere")
 
@@ -50,94 +50,98 @@ def test_every_part_of_our_own_signing_in_says_whether_it_is_there():
     assert {path for path in document(application)["paths"] if path.startswith("/api/v1/auth/")} - own == OURS_STILL
 
 
-def test_whoever_has_a_token_is_somebody_here(elsewhere, supabase):
+def test_whoever_has_a_token_is_somebody_here(supabase_client, supabase):
     sub = uuid4()
 
-    me = elsewhere.me(supabase.token(sub=sub, email="Ana@people.example"))
+    me = supabase_client.me(supabase.token(sub=sub, email="Ana@people.example"))
 
     assert me.status_code == 200
     assert (me.json["id"], me.json["email"], me.json["role"]) == (str(sub), "ana@people.example", "Fan")
 
 
-def test_the_rest_of_the_api_works_as_ever(elsewhere, supabase):
+def test_the_rest_of_the_api_works_as_ever(supabase_client, supabase):
     admin = supabase.token(app_metadata={"user_role": "System Admin"}, aal="aal2")
-    made = elsewhere.post("/api/v1/brands", json={"name": "Acme", "admin_email": "ana@people.example"}, token=admin)
+    made = supabase_client.post(
+        "/api/v1/brands", json={"name": "Acme", "admin_email": "ana@people.example"}, token=admin
+    )
     assert made.status_code == 201
 
     member = supabase.token(email="ana@people.example")
-    campaign = elsewhere.post("/api/v1/campaigns", json={"name": "Summer", "type": "QR", "config": {}}, token=member)
+    campaign = supabase_client.post(
+        "/api/v1/campaigns", json={"name": "Summer", "type": "QR", "config": {}}, token=member
+    )
     fan = supabase.token()
-    consent = elsewhere.post("/api/v1/consents", json={"tier": "essential"}, token=fan)
+    consent = supabase_client.post("/api/v1/consents", json={"tier": "essential"}, token=fan)
 
-    assert elsewhere.me(member).json["role"] == "Brand Admin"
+    assert supabase_client.me(member).json["role"] == "Brand Admin"
     assert (campaign.status_code, consent.status_code) == (201, 201)
-    assert elsewhere.get("/api/v1/campaigns", token=fan).status_code == 403
+    assert supabase_client.get("/api/v1/campaigns", token=fan).status_code == 403
 
 
-def test_grave_acts_ask_for_a_recent_sign_in_at_supabase_and_keys_made_then_work(elsewhere, supabase, brand):
+def test_grave_acts_ask_for_a_recent_sign_in_at_supabase_and_keys_made_then_work(supabase_client, supabase, brand):
     now = int(time.time())
     early = [{"method": "password", "timestamp": now - 7200}]
     metadata = {"user_role": "Brand Admin", "brand_id": str(brand["id"])}
     claims = supabase.claims(app_metadata=metadata, amr=early)
     wanted = {"name": "till", "scopes": ["campaigns:read"]}
 
-    refused = elsewhere.post("/api/v1/api-keys", json=wanted, token=supabase.sign(claims))
+    refused = supabase_client.post("/api/v1/api-keys", json=wanted, token=supabase.sign(claims))
     claims |= {"amr": [*early, {"method": "totp", "timestamp": now}]}
-    made = elsewhere.post("/api/v1/api-keys", json=wanted, token=supabase.sign(claims))
+    made = supabase_client.post("/api/v1/api-keys", json=wanted, token=supabase.sign(claims))
 
     assert (refused.status_code, refused.json["code"]) == (403, "recent_authentication_required")
     assert made.status_code == 201
-    assert elsewhere.get("/api/v1/campaigns", token=made.json["key"]).status_code == 200
+    assert supabase_client.get("/api/v1/campaigns", token=made.json["key"]).status_code == 200
 
 
-def test_a_system_admin_has_to_have_passed_supabase_s_second_factor(elsewhere, supabase):
+def test_a_system_admin_has_to_have_passed_supabase_s_second_factor(supabase_client, supabase):
     claims = supabase.claims(app_metadata={"user_role": "System Admin"})
 
-    refused = elsewhere.get("/api/v1/brands", token=supabase.sign(claims))
-    let_in = elsewhere.get("/api/v1/brands", token=supabase.sign(claims | {"aal": "aal2"}))
+    refused = supabase_client.get("/api/v1/brands", token=supabase.sign(claims))
+    let_in = supabase_client.get("/api/v1/brands", token=supabase.sign(claims | {"aal": "aal2"}))
 
     assert (refused.status_code, refused.json["code"], let_in.status_code) == (403, "mfa_required", 200)
 
 
 def test_where_a_brand_demands_it_its_members_have_to_have_passed_supabase_s_second_factor(
-    elsewhere, supabase, brand, superuser
+    supabase_client, supabase, brand, superuser
 ):
     claims = supabase.claims(app_metadata={"user_role": "Creator", "brand_id": str(brand["id"])})
     token, url = supabase.sign(claims), f"/api/v1/brands/{brand['id']}"
-    assert elsewhere.get(url, token=token).status_code == 200
+    assert supabase_client.get(url, token=token).status_code == 200
     with superuser.cursor() as cursor:
         cursor.execute("update brands set mfa_required_from = now() where id = %s", (brand["id"],))
 
-    assert elsewhere.get(url, token=token).json["code"] == "session_ended"
+    assert supabase_client.get(url, token=token).json["code"] == "session_ended"
 
     renewed = supabase.sign(claims | {"iat": claims["iat"] - 1})
-    assert elsewhere.get(url, token=renewed).json["code"] == "mfa_required"
-    assert elsewhere.me(renewed).json["code"] == "mfa_required"
-    assert elsewhere.get(url, token=supabase.sign(claims | {"aal": "aal2"})).status_code == 200
+    assert supabase_client.get(url, token=renewed).json["code"] == "mfa_required"
+    assert supabase_client.me(renewed).json["code"] == "mfa_required"
+    assert supabase_client.get(url, token=supabase.sign(claims | {"aal": "aal2"})).status_code == 200
 
 
-def test_address_with_encoded_word_in_a_token_is_dropped(elsewhere, supabase):
-    me = elsewhere.me(supabase.token(email="=?utf-8?q?=66oo?=@people.example"))
+def test_address_with_encoded_word_in_a_token_is_dropped(supabase_client, supabase):
+    me = supabase_client.me(supabase.token(email="=?utf-8?q?=66oo?=@people.example"))
 
     assert (me.status_code, me.json["email"]) == (200, None)
 
 
-def test_members_without_an_address_are_listed_and_assigned_like_others(elsewhere, supabase, brand, campaign):
+def test_members_without_an_address_are_listed_and_assigned_like_others(supabase_client, supabase, brand, campaign):
     def come(role):
         metadata = {"user_role": role, "brand_id": str(brand["id"])}
         token = supabase.token(email="", app_metadata=metadata)
-        return elsewhere.me(token).json["id"], token
+        return supabase_client.me(token).json["id"], token
 
     launched = campaign()
     (creator, _), (boss, token) = come("Creator"), come("Brand Admin")
 
-    listed = elsewhere.get(f"/api/v1/brands/{brand['id']}/members", token=token)
-    assigned = elsewhere.put(f"/api/v1/campaigns/{launched.id}/assignments/{creator}", token=token)
+    listed = supabase_client.get(f"/api/v1/brands/{brand['id']}/members", token=token)
+    assigned = supabase_client.put(f"/api/v1/campaigns/{launched.id}/assignments/{creator}", token=token)
 
     found = {one["id"]: (one["email"], one["has_mfa"]) for one in listed.json["items"]}
     assert (found[creator], found[boss]) == ((None, None), (None, None))
     assert assigned.status_code in (200, 201, 204)
-    assert elsewhere.get(f"/api/v1/campaigns/{launched.id}/assignments", token=token).status_code == 200
+    assert supabase_client.get(f"/api/v1/campaigns/{launched.id}/assignments", token=token).status_code == 200
 
 
 def invited(superuser, brand_id, email):
@@ -152,117 +156,120 @@ def invited(superuser, brand_id, email):
     return signed_links.make(invitations.LINK_PURPOSE, id)
 
 
-def test_a_fan_takes_an_invitation_up_and_is_a_member_with_the_next_token(elsewhere, supabase, brand, superuser):
+def test_a_fan_takes_an_invitation_up_and_is_a_member_with_the_next_token(supabase_client, supabase, brand, superuser):
     claims = supabase.claims(email="ana@people.example")
     token = supabase.sign(claims)
-    assert elsewhere.me(token).json["role"] == "Fan"
+    assert supabase_client.me(token).json["role"] == "Fan"
     link = invited(superuser, brand["id"], "ana@people.example")
 
-    taken = elsewhere.post("/api/v1/users/me/invitation", json={"token": link}, token=token)
+    taken = supabase_client.post("/api/v1/users/me/invitation", json={"token": link}, token=token)
 
     assert (taken.status_code, taken.json["brand_id"]) == (200, str(brand["id"]))
-    assert elsewhere.me(token).json["code"] == "session_ended"
+    assert supabase_client.me(token).json["code"] == "session_ended"
     renewed = supabase.sign(claims | {"iat": claims["iat"] - 1})
-    assert elsewhere.me(renewed).json["role"] == "Campaign Manager"
-    again = elsewhere.post("/api/v1/users/me/invitation", json={"token": link}, token=renewed)
+    assert supabase_client.me(renewed).json["role"] == "Campaign Manager"
+    again = supabase_client.post("/api/v1/users/me/invitation", json={"token": link}, token=renewed)
     assert (again.status_code, again.json["code"]) == (409, "already_member")
 
 
-def test_the_page_that_an_invitation_links_to_asks_for_the_session_that_supabase_gives(elsewhere):
-    page = elsewhere.get("/accept-invitation").text
+def test_the_page_that_an_invitation_links_to_asks_for_the_session_that_supabase_gives(supabase_client):
+    page = supabase_client.get("/accept-invitation").text
 
     assert 'data-to="/api/v1/users/me/invitation"' in page
     assert "Sign in to the app first" in page
     assert "password" not in page
     for other in ("verify-email", "reset-password", "confirm-email", "undo-email"):
-        assert elsewhere.get(f"/{other}").status_code == 404
+        assert supabase_client.get(f"/{other}").status_code == 404
 
 
-def test_an_invitation_is_nobody_else_s_to_take_up(elsewhere, supabase, brand, superuser):
+def test_an_invitation_is_nobody_else_s_to_take_up(supabase_client, supabase, brand, superuser):
     link = invited(superuser, brand["id"], "ana@people.example")
     anonymous = supabase.token(email="", is_anonymous=True)
 
     for token in (supabase.token(email="bob@people.example"), anonymous):
-        refused = elsewhere.post("/api/v1/users/me/invitation", json={"token": link}, token=token)
+        refused = supabase_client.post("/api/v1/users/me/invitation", json={"token": link}, token=token)
         assert (refused.status_code, refused.json["code"]) == (404, "link_invalid")
-        assert elsewhere.me(token).json["role"] == "Fan"
+        assert supabase_client.me(token).json["role"] == "Fan"
 
 
-def test_invitation_whose_sender_was_suspended_is_refused(elsewhere, supabase, brand, superuser):
+def test_invitation_whose_sender_was_suspended_is_refused(supabase_client, supabase, brand, superuser):
     token = supabase.token(email="ana@people.example")
-    elsewhere.me(token)
+    supabase_client.me(token)
     link = invited(superuser, brand["id"], "ana@people.example")
     superuser.cursor().execute("update public.users set suspended_at = now() where role_id = 5")
 
-    refused = elsewhere.post("/api/v1/users/me/invitation", json={"token": link}, token=token)
+    refused = supabase_client.post("/api/v1/users/me/invitation", json={"token": link}, token=token)
 
     assert (refused.status_code, refused.json["code"]) == (404, "link_invalid")
 
 
-def test_logging_out_here_ends_the_session_at_the_next_request(elsewhere, supabase):
+def test_logging_out_here_ends_the_session_at_the_next_request(supabase_client, supabase):
     claims = supabase.claims()
     token, renewed = supabase.sign(claims), supabase.sign(claims | {"iat": claims["iat"] - 1})
-    assert elsewhere.me(token).status_code == 200
+    assert supabase_client.me(token).status_code == 200
 
-    assert elsewhere.post("/api/v1/auth/logout", token=token).status_code == 204
+    assert supabase_client.post("/api/v1/auth/logout", token=token).status_code == 204
 
     for refused in (token, renewed):
-        assert (elsewhere.me(refused).status_code, elsewhere.me(refused).json["code"]) == (401, "session_ended")
+        assert (supabase_client.me(refused).status_code, supabase_client.me(refused).json["code"]) == (
+            401,
+            "session_ended",
+        )
 
 
-def test_a_changed_role_bites_at_the_next_request(elsewhere, supabase, superuser):
+def test_a_changed_role_bites_at_the_next_request(supabase_client, supabase, superuser):
     claims = supabase.claims(app_metadata={"user_role": "System Admin"}, aal="aal2")
     token = supabase.sign(claims)
-    assert elsewhere.get("/api/v1/brands", token=token).status_code == 200
+    assert supabase_client.get("/api/v1/brands", token=token).status_code == 200
     with superuser.cursor() as cursor:
         cursor.execute("update users set role_id = 4 where id = %s", (claims["sub"],))
 
-    answer = elsewhere.get("/api/v1/brands", token=token)
+    answer = supabase_client.get("/api/v1/brands", token=token)
 
     assert (answer.status_code, answer.json["code"]) == (401, "session_ended")
-    assert elsewhere.me(supabase.sign(claims | {"iat": claims["iat"] - 1})).json["role"] == "Fan"
+    assert supabase_client.me(supabase.sign(claims | {"iat": claims["iat"] - 1})).json["role"] == "Fan"
 
 
-def test_a_token_of_ours_is_nothing_there(elsewhere, fan):
-    assert elsewhere.me(fan().token).status_code == 401
+def test_a_token_of_ours_is_nothing_there(supabase_client, fan):
+    assert supabase_client.me(fan().token).status_code == 401
 
 
 def test_a_token_of_theirs_is_nothing_here(client, supabase):
     assert client.get("/api/v1/users/me", token=supabase.token()).status_code == 401
 
 
-def test_a_token_is_refused_when_it_is_over_although_it_is_known(elsewhere, supabase, monkeypatch):
+def test_a_token_is_refused_when_it_is_over_although_it_is_known(supabase_client, supabase, monkeypatch):
     token = supabase.token()
-    assert elsewhere.me(token).status_code == 200
+    assert supabase_client.me(token).status_code == 200
     now = time.time()
     monkeypatch.setattr(authentication.time, "time", lambda: now + 3601)
 
-    assert elsewhere.me(token).status_code == 401
+    assert supabase_client.me(token).status_code == 401
 
 
-def test_a_key_that_is_new_is_fetched_and_one_that_is_none_is_not_fetched_again(elsewhere, supabase, monkeypatch):
+def test_a_key_that_is_new_is_fetched_and_one_that_is_none_is_not_fetched_again(supabase_client, supabase, monkeypatch):
     monkeypatch.setattr(jwks, "PAUSE", 0.0)
-    assert elsewhere.me(supabase.token()).status_code == 200
+    assert supabase_client.me(supabase.token()).status_code == 200
     supabase.rotate()
-    assert elsewhere.me(supabase.token()).status_code == 200
+    assert supabase_client.me(supabase.token()).status_code == 200
     assert supabase.server.fetches == 2
     monkeypatch.setattr(jwks, "PAUSE", 3600.0)
     supabase.rotate(published=False)
 
-    assert {elsewhere.me(supabase.token()).status_code for _ in range(50)} == {401}
+    assert {supabase_client.me(supabase.token()).status_code for _ in range(50)} == {401}
 
     assert supabase.server.fetches == 3
 
 
-def test_key_that_is_published_just_after_a_fetch_is_found_or_told_to_wait(elsewhere, supabase, monkeypatch):
+def test_key_that_is_published_just_after_a_fetch_is_found_or_told_to_wait(supabase_client, supabase, monkeypatch):
     monkeypatch.setattr(jwks, "PAUSE", 3600.0)
-    assert elsewhere.me(supabase.token()).status_code == 200
+    assert supabase_client.me(supabase.token()).status_code == 200
     supabase.rotate()
 
-    assert elsewhere.me(supabase.token()).status_code == 200
-    made_up = [elsewhere.me(supabase.sign(supabase.claims(), kid=f"made-up-{number}")) for number in range(3)]
+    assert supabase_client.me(supabase.token()).status_code == 200
+    made_up = [supabase_client.me(supabase.sign(supabase.claims(), kid=f"made-up-{number}")) for number in range(3)]
     supabase.rotate()
-    answer = elsewhere.me(supabase.token())
+    answer = supabase_client.me(supabase.token())
 
     assert [one.status_code for one in made_up] == [401, 503, 503]
     assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
@@ -271,19 +278,19 @@ def test_key_that_is_published_just_after_a_fetch_is_found_or_told_to_wait(elsew
 
 
 def test_while_the_keys_server_says_nothing_known_keys_go_on_and_nobody_waits_in_a_thread(
-    elsewhere, supabase, monkeypatch
+    supabase_client, supabase, monkeypatch
 ):
     monkeypatch.setattr(jwks, "PAUSE", 0.0)
     monkeypatch.setattr(jwks, "TIMEOUT", 120.0)
     known, fresh = supabase.token(), supabase.token()
-    assert elsewhere.me(known).status_code == 200
+    assert supabase_client.me(known).status_code == 200
     unknown = [supabase.sign(supabase.claims(), supabase.key, kid=f"unknown-{number}") for number in range(40)]
 
     with ThreadPoolExecutor(len(unknown)) as crowd, supabase.server.stuck():
-        waiting = [crowd.submit(elsewhere.me, token) for token in unknown]
+        waiting = [crowd.submit(supabase_client.me, token) for token in unknown]
         assert supabase.server.asked.wait(60)
         # There are fewer threads for responders than requests that wait for the keys.
-        assert [elsewhere.me(token).status_code for token in (known, fresh)] == [200, 200]
+        assert [supabase_client.me(token).status_code for token in (known, fresh)] == [200, 200]
         assert not any(future.done() for future in waiting)
         monkeypatch.setattr(jwks, "PAUSE", float("inf"))  # who has not come yet asks for no other fetch
         supabase.server.released.set()
@@ -293,50 +300,50 @@ def test_while_the_keys_server_says_nothing_known_keys_go_on_and_nobody_waits_in
     assert supabase.server.fetches <= 3
 
 
-def test_without_keys_it_is_not_the_client_s_fault(elsewhere, supabase):
+def test_without_keys_it_is_not_the_client_s_fault(supabase_client, supabase):
     supabase.server.answer = (500, b"")
 
-    answer = elsewhere.me(supabase.token())
+    answer = supabase_client.me(supabase.token())
 
     assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
     assert "Retry-After" in answer.headers
 
 
-def test_keys_that_are_old_are_renewed_behind_the_requests(elsewhere, supabase, monkeypatch):
-    assert elsewhere.me(supabase.token()).status_code == 200
+def test_keys_that_are_old_are_renewed_behind_the_requests(supabase_client, supabase, monkeypatch):
+    assert supabase_client.me(supabase.token()).status_code == 200
     monkeypatch.setattr(jwks, "PAUSE", 0.0)
     monkeypatch.setattr(jwks, "MAX_AGE", 0.0)
 
     with supabase.server.stuck():
-        assert elsewhere.me(supabase.token()).status_code == 200
+        assert supabase_client.me(supabase.token()).status_code == 200
         assert supabase.server.asked.wait(60)
 
     assert supabase.server.fetches == 2
 
 
-def test_tokens_are_looked_at_anew_after_a_while(elsewhere, supabase, monkeypatch):
+def test_tokens_are_looked_at_anew_after_a_while(supabase_client, supabase, monkeypatch):
     monkeypatch.setattr(authentication, "FRESH", 0.0)
     monkeypatch.setattr(jwks, "PAUSE", 0.0)
     monkeypatch.setattr(jwks, "MAX_AGE", 0.0)
     token = supabase.token()
-    assert elsewhere.me(token).status_code == 200
+    assert supabase_client.me(token).status_code == 200
     supabase.rotate(published=False)
     supabase.server.keys = [supabase.key]
 
     # One request has the old key for the last time, and the set fetched.
-    assert elsewhere.me(token).status_code == 200
+    assert supabase_client.me(token).status_code == 200
     until = time.monotonic() + 120
 
-    while elsewhere.me(token).status_code != 401:
+    while supabase_client.me(token).status_code != 401:
         assert time.monotonic() < until
 
 
-def test_many_first_requests_at_once_make_one_person(elsewhere, supabase, superuser):
+def test_many_first_requests_at_once_make_one_person(supabase_client, supabase, superuser):
     with ThreadPoolExecutor(16) as crowd:
         for _ in range(5):
             claims = supabase.claims()
             mine = [supabase.sign(claims | {"iat": claims["iat"] - number % 4}) for number in range(16)]
-            answers = list(crowd.map(elsewhere.me, mine))
+            answers = list(crowd.map(supabase_client.me, mine))
             assert [answer.status_code for answer in answers] == [200] * 16
 
     with superuser.cursor() as cursor:
@@ -348,8 +355,8 @@ def test_many_first_requests_at_once_make_one_person(elsewhere, supabase, superu
         assert cursor.fetchone() == (5, 5, 5, 5)
 
 
-def test_legacy_tokens_are_taken_where_their_secret_is_set(supabase, db_clean, elsewhere):
-    assert elsewhere.me(supabase.legacy_token()).status_code == 401
+def test_legacy_tokens_are_taken_where_their_secret_is_set(supabase, db_clean, supabase_client):
+    assert supabase_client.me(supabase.legacy_token()).status_code == 401
 
     with running(create_app(supabase.config(supabase_jwt_secret=SECRET)), SupabaseClient) as legacy:
         assert legacy.me(supabase.legacy_token()).status_code == 200

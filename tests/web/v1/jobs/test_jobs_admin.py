@@ -51,10 +51,10 @@ def announced(ledger: Ledger):
     ledger.register_actors({"mail": ["test.letter", "test.card"], "default": ["test.one"]})
 
 
-def test_dead_letters_are_listed_by_what_they_died_of(client, admin, bury, brand):
-    bury("test.one", brand_id=brand["id"])
-    bury("test.one")
-    bury("test.two", message="no more paper")
+def test_dead_letters_are_listed_by_what_they_died_of(client, admin, make_dead_letter, brand):
+    make_dead_letter("test.one", brand_id=brand["id"])
+    make_dead_letter("test.one")
+    make_dead_letter("test.two", message="no more paper")
 
     groups = client.get(GROUPS, token=admin.token, params={"limit": 1}).json
     rest = client.get(GROUPS, token=admin.token, params={"limit": 1, "cursor": groups["next_cursor"]}).json
@@ -66,8 +66,8 @@ def test_dead_letters_are_listed_by_what_they_died_of(client, admin, bury, brand
     assert rest["next_cursor"] is None
 
 
-def test_letters_are_found_by_fingerprint_brand_actor_and_time(client, admin, bury, brand):
-    mine, other = bury("test.one", brand_id=brand["id"]), bury("test.two")
+def test_letters_are_found_by_fingerprint_brand_actor_and_time(client, admin, make_dead_letter, brand):
+    mine, other = make_dead_letter("test.one", brand_id=brand["id"]), make_dead_letter("test.two")
 
     def ids(**params):
         answer = client.get(LETTERS, token=admin.token, params=params)
@@ -81,8 +81,8 @@ def test_letters_are_found_by_fingerprint_brand_actor_and_time(client, admin, bu
     assert ids(**{"from": "2999-01-01T00:00:00Z"}) == ids(to="2000-01-01T00:00:00Z") == []
 
 
-def test_a_letter_is_shown_with_its_arguments(client, admin, bury):
-    id = bury("test.one", "an-argument", 7, unique="until_done")
+def test_a_letter_is_shown_with_its_arguments(client, admin, make_dead_letter):
+    id = make_dead_letter("test.one", "an-argument", 7, unique="until_done")
 
     letter = client.get(f"{LETTERS}/{id}", token=admin.token).json
 
@@ -91,8 +91,8 @@ def test_a_letter_is_shown_with_its_arguments(client, admin, bury):
     assert client.get(f"{LETTERS}/{uuid4()}", token=admin.token).status_code == 404
 
 
-def test_a_dry_run_says_what_would_be_done(client, admin, bury):
-    id = bury("test.one", unique="until_done")
+def test_a_dry_run_says_what_would_be_done(client, admin, make_dead_letter):
+    id = make_dead_letter("test.one", unique="until_done")
     with transaction(context.for_system_job()):
         jobs.enqueue("test.one", unique="until_done")
 
@@ -104,9 +104,9 @@ def test_a_dry_run_says_what_would_be_done(client, admin, bury):
     assert client.get(f"{LETTERS}/{id}", token=admin.token).status_code == 200
 
 
-def test_a_replay_makes_jobs_of_letters_and_is_in_the_trail(client, admin, bury, audited):
-    ids = {str(bury("test.one")) for _ in range(3)}
-    left = bury("test.two")
+def test_a_replay_makes_jobs_of_letters_and_is_in_the_trail(client, admin, make_dead_letter, audited):
+    ids = {str(make_dead_letter("test.one")) for _ in range(3)}
+    left = make_dead_letter("test.two")
 
     answer = client.post(REPLAY, token=admin.token, json={"actor": "test.one", "rate": 0.5})
 
@@ -118,8 +118,8 @@ def test_a_replay_makes_jobs_of_letters_and_is_in_the_trail(client, admin, bury,
     assert details["after"] == {"actor": "test.one", "rate": 0.5, "dry_run": False, "matching": 3, "replayed": 3}
 
 
-def test_a_replay_that_is_repeated_with_its_key_happens_once(client, admin, bury):
-    id = bury("test.one")
+def test_a_replay_that_is_repeated_with_its_key_happens_once(client, admin, make_dead_letter):
+    id = make_dead_letter("test.one")
 
     first, second = (
         client.post(REPLAY, token=admin.token, json={"ids": [str(id)]}, headers={"Idempotency-Key": "once"})
@@ -130,8 +130,8 @@ def test_a_replay_that_is_repeated_with_its_key_happens_once(client, admin, bury
     assert first.json == second.json
 
 
-def test_a_single_letter_is_replayed_with_other_arguments(client, admin, bury, superuser):
-    id = bury("test.one", "wrong")
+def test_a_single_letter_is_replayed_with_other_arguments(client, admin, make_dead_letter, superuser):
+    id = make_dead_letter("test.one", "wrong")
 
     client.post(REPLAY, token=admin.token, json={"ids": [str(id)], "args": ["right"]})
 
@@ -140,13 +140,13 @@ def test_a_single_letter_is_replayed_with_other_arguments(client, admin, bury, s
         assert cursor.fetchone() == (["right"],)
 
 
-def test_a_replay_goes_on_behind_its_cursor_and_behind_no_other_lists(client, admin, bury, monkeypatch):
+def test_a_replay_goes_on_behind_its_cursor_and_behind_no_other_lists(client, admin, make_dead_letter, monkeypatch):
     monkeypatch.setattr(dead_letters, "BATCH", 2)
     for _ in range(3):
-        bury("test.one")
+        make_dead_letter("test.one")
 
     first = client.post(REPLAY, token=admin.token, json={"actor": "test.one"}).json
-    bury("test.two")
+    make_dead_letter("test.two")
     listed = client.get(LETTERS, token=admin.token, params={"limit": 1}).json
     other = client.post(REPLAY, token=admin.token, json={"actor": "test.one", "cursor": listed["next_cursor"]})
     second = client.post(REPLAY, token=admin.token, json={"actor": "test.one", "cursor": first["next_cursor"]}).json
@@ -254,8 +254,10 @@ def request_of_the_trail():
     set_request_info(before)
 
 
-def test_a_trail_has_every_job_of_a_request_wherever_it_is(client, admin, waiting, bury, request_of_the_trail):
-    dead, waits, cancelled = bury("test.two"), waiting(), waiting()
+def test_a_trail_has_every_job_of_a_request_wherever_it_is(
+    client, admin, waiting, make_dead_letter, request_of_the_trail
+):
+    dead, waits, cancelled = make_dead_letter("test.two"), waiting(), waiting()
     with transaction(context.for_system_job(waits)):
         child = jobs.enqueue("test.child").id
     client.post(f"/api/v1/jobs/{cancelled}/cancel", token=admin.token)
@@ -290,8 +292,8 @@ def test_a_trace_that_began_with_a_request_finds_its_jobs_and_those_of_requests_
     assert [item["request_id"] for item in found.json["items"]] == [request, "request-that-continues"]
 
 
-def test_others_may_do_none_of_this(client, member, fan, bury, waiting, announced, audited):
-    letter, job = bury("test.one"), waiting("test.two")
+def test_others_may_do_none_of_this(client, member, fan, make_dead_letter, waiting, announced, audited):
+    letter, job = make_dead_letter("test.one"), waiting("test.two")
     calls = [
         ("GET", GROUPS, None),
         ("GET", LETTERS, None),
