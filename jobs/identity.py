@@ -1,4 +1,4 @@
-"""Accounts: what of them runs out."""
+"""Actors of the identity domain."""
 
 from jobs.engine import actor
 from models.identity import accounts

@@ -1,7 +1,6 @@
-"""A JWK set that somebody else publishes: fetched seldom, kept while its server is away, and trusted with nothing else.
+"""The JWK set of another server, cached, and still used for `MAX_STALE` seconds if the server is unavailable.
 
-An instance is shared by threads. Whoever looks a key up never waits; `fetch` is called by one thread at a time, and by
-`needs_fetch` it is known when.
+Threads share an instance. `find` never blocks. `needs_fetch` returns when to call `fetch`, in one thread at a time.
 """
 
 import logging
@@ -21,67 +20,67 @@ from models.core.http_fetch import fetch
 logger = logging.getLogger(__name__)
 
 MAX_AGE = 600.0
-"""Seconds after which the set is fetched anew, while the one that is there goes on being used."""
-PAUSE = 30.0
-"""Length of the window, in seconds, with at most `FETCHES` fetches."""
-FETCHES = 3
-"""Most fetches in the window. More than one, to find a key that was published just after a fetch."""
-PAUSE_WITHOUT = 3.0
-"""The same, as long as there is no set at all."""
-STALE = 6 * 3600.0
-"""Seconds that a set is used for when no newer one can be had."""
+"""Seconds after which the set is fetched again in the background."""
+FETCH_WINDOW = 30.0
+"""Seconds of the window that allows `MAX_FETCHES` fetches."""
+MAX_FETCHES = 3
+"""Maximum number of fetches in the window. More than one, to find a key that was published just after a fetch."""
+FIRST_FETCH_PAUSE = 3.0
+"""Seconds between two fetches while no set was fetched yet."""
+MAX_STALE = 6 * 3600.0
+"""Seconds for which a set is used if no newer one can be fetched."""
 TIMEOUT = 3.0
-"""Seconds that a fetch may take from the first byte to the last."""
+"""Seconds until a fetch fails, from the first byte to the last."""
 MAX_BYTES = 65_536
 MAX_KEYS = 20
-MAX_ASKED = 1000
-"""Most names of unknown keys that are stored."""
+MAX_UNKNOWN_KIDS = 1000
+"""Maximum number of stored ids of unknown keys."""
 MAX_KID = 200
-"""Most characters of a key's name. A longer name is refused."""
+"""Maximum number of characters of a key id. A token with a longer one is refused."""
 MIN_RSA_BITS = 2048
 
 Algorithm = Literal["ES256", "RS256"]
 
 
-class Unusable(Exception):
-    """What was fetched is no JWK set."""
+class InvalidKeySet(Exception):
+    """The response is not a JWK set."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
-    """A public key, and the one algorithm that it verifies: never what a token says of itself."""
+    """A public key and the only algorithm that it is used with, whatever the token's header names."""
 
     algorithm: Algorithm
     key: ECKey | RSAKey
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _KeySet:
     keys: Mapping[str | None, VerifyingKey] = field(default_factory=dict)
     fetched_at: float | None = None
 
 
 class RemoteKeys:
-    """The keys published at a URL."""
+    """The keys that are published at a URL."""
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.url = url
         self._clock = clock
-        self._held = _Held()
-        self._tries: deque[float] = deque(maxlen=FETCHES)
-        self._asked: FIFOCache[str | None, float] = FIFOCache(MAX_ASKED)
+        self._key_set = _KeySet()
+        self._fetches: deque[float] = deque(maxlen=MAX_FETCHES)
+        self._unknown: FIFOCache[str | None, float] = FIFOCache(MAX_UNKNOWN_KIDS)
         self._failed = False
 
     @property
-    def is_uncertain(self) -> bool:
-        """Whether the last fetch failed, or there has been none: an unknown key may be a new one."""
-        return self._failed or self._held.fetched_at is None or self._age() > STALE
+    def may_lack_new_keys(self) -> bool:
+        """Whether an unknown key may be a new one: the last fetch failed, or there was none within `MAX_STALE` seconds."""
+        return self._failed or self._key_set.fetched_at is None or self._age() > MAX_STALE
 
     def find(self, kid: str | None) -> VerifyingKey | None:
-        """The key of that name; without a name, the only key that there is."""
-        if self._age() > STALE:
+        """Return the key with this id; without an id, the only key of the set."""
+        if self._age() > MAX_STALE:
             return None
-        keys = self._held.keys
+        keys = self._key_set.keys
         if kid is None:
             return next(iter(keys.values())) if len(keys) == 1 else None
         return keys.get(kid)
@@ -89,63 +88,63 @@ class RemoteKeys:
     def needs_fetch(self, kid: str | None) -> Literal["no", "soon", "first"]:
         """Return whether to fetch the set for a token with this key: `first`, or `soon` in the background."""
         if self.find(kid) is not None:
-            return "soon" if self._age() > MAX_AGE and self._since_last() >= PAUSE else "no"
-        if len(kid or "") > MAX_KID or (self._was_fetched_for(kid) and self._since_last() < PAUSE):
+            return "soon" if self._age() > MAX_AGE and self._since_last() >= FETCH_WINDOW else "no"
+        if len(kid or "") > MAX_KID or (self._was_fetched_for(kid) and self._since_last() < FETCH_WINDOW):
             return "no"
-        self._ask(kid)
+        self._note_unknown(kid)
         return "no" if self.seconds_to_fetch() > 0 else "first"
 
     def is_absent(self, kid: str | None) -> bool:
         """Return whether an unknown key is invalid: a set was fetched for it, or it may cause no fetch."""
-        return kid not in self._asked or self._was_fetched_for(kid)
+        return kid not in self._unknown or self._was_fetched_for(kid)
 
     def seconds_to_fetch(self) -> float:
         """Return the seconds until the set may be fetched for an unknown key, 0 if it may now."""
-        if self._held.fetched_at is None:
-            return max(0.0, PAUSE_WITHOUT - self._since_last())
-        if len(self._tries) < FETCHES:
+        if self._key_set.fetched_at is None:
+            return max(0.0, FIRST_FETCH_PAUSE - self._since_last())
+        if len(self._fetches) < MAX_FETCHES:
             return 0.0
-        return max(0.0, PAUSE - (self._clock() - self._tries[0]))
+        return max(0.0, FETCH_WINDOW - (self._clock() - self._fetches[0]))
 
     def fetch(self) -> None:
-        """Fetch the set. If that fails, what is there stays, and the log says why."""
+        """Fetch the set. If that fails, keep the present set and log the error."""
         began = self._clock()
-        self._tries.append(began)
+        self._fetches.append(began)
         try:
             keys = parse(fetch(self.url, timeout=TIMEOUT, max_bytes=MAX_BYTES))
-        except (OSError, ValueError, Unusable) as error:
+        except (OSError, ValueError, InvalidKeySet) as error:
             self._failed = True
-            logger.warning("The key set at %s can't be had: %s: %s", self.url, type(error).__name__, error)
+            logger.warning("The key set at %s can't be fetched: %s: %s", self.url, type(error).__name__, error)
             return
-        self._held, self._failed = _Held(keys, began), False
+        self._key_set, self._failed = _KeySet(keys, began), False
 
-    def _ask(self, kid: str | None) -> None:
+    def _note_unknown(self, kid: str | None) -> None:
         if self.is_absent(kid):
-            self._asked[kid] = self._clock()
+            self._unknown[kid] = self._clock()
 
     def _was_fetched_for(self, kid: str | None) -> bool:
-        asked, fetched_at = self._asked.get(kid), self._held.fetched_at
+        asked, fetched_at = self._unknown.get(kid), self._key_set.fetched_at
         return asked is not None and fetched_at is not None and asked <= fetched_at
 
     def _since_last(self) -> float:
-        return self._clock() - self._tries[-1] if self._tries else float("inf")
+        return self._clock() - self._fetches[-1] if self._fetches else float("inf")
 
     def _age(self) -> float:
-        fetched_at = self._held.fetched_at
+        fetched_at = self._key_set.fetched_at
         return float("inf") if fetched_at is None else self._clock() - fetched_at
 
 
 def parse(content: bytes) -> dict[str | None, VerifyingKey]:
-    """The keys of a JWK set that can verify ES256 or RS256; others are passed over, symmetric ones above all.
+    """Return the keys of a JWK set that verify ES256 or RS256. Ignore others: a symmetric key would allow forgery.
 
     Raises:
-        Unusable: it is no JWK set.
+        InvalidKeySet: the content is not a JWK set.
     """
     try:
         members = msgspec.json.decode(content, type=dict[str, Any])["keys"]
         found = [_verifying(member) for member in msgspec.convert(members, list[dict[str, Any]])[:MAX_KEYS]]
     except (msgspec.MsgspecError, KeyError, RecursionError) as error:
-        raise Unusable(f"no JWK set ({type(error).__name__})") from None
+        raise InvalidKeySet(f"not a JWK set ({type(error).__name__})") from None
     keys: dict[str | None, VerifyingKey] = {}
     for named in filter(None, found):
         keys.setdefault(*named)

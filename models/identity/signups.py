@@ -1,11 +1,12 @@
-"""Sign-ups: an address that asks for an account, and the account that the reader of the mail makes.
+"""Sign-ups: a request for an account, and its verification by the link in the mail.
 
-The sender of the sign-up form chooses nothing of the account but the address and the language of the mail. Password,
-name and consents come with the token of the link (docs/decisions/0017-the-mail-decides.md).
+The form sets only the address and the language of the mail. The reader of the mail sets password, name and consents
+together with the token of the link (docs/decisions/0017-the-mail-decides.md).
 """
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from models.core import signed_links
@@ -18,11 +19,11 @@ from models.jobs.ledger import notify_relay
 
 MAIL_WINDOW = timedelta(hours=1)
 MAILS = 5
-"""Mails that sign-ups send to one address within `MAIL_WINDOW`."""
+"""Maximum number of sign-up mails to one address within `MAIL_WINDOW`."""
 
 
 class AlreadyRegistered(Conflict):
-    """The session belongs to an account."""
+    """The session belongs to an account already."""
 
     code = "already_registered"
 
@@ -34,7 +35,7 @@ def sign_up(email: str, locale: str) -> None:
 
     Args:
         email: the address, normalised.
-        locale: the language of the mail and of the page that it links to.
+        locale: language of the mail and of the page that it links to.
     """
     execute(
         "SELECT app.sign_up(%s, %s, %s, %s, %s, %s, %s, %s)",
@@ -62,51 +63,61 @@ def verify(
     consent_tiers: Sequence[str] = (),
     notice_id: UUID | None = None,
 ) -> Session | None:
-    """Make the account that a link is for. An anonymous fan becomes the account, and all sessions of the fan end.
+    """Create the account of a sign-up. An anonymous fan becomes the account, and the fan's sessions end.
 
-    Opens its own transactions, none of which is open while the password is hashed.
+    Opens its own transactions. None is open while the password is hashed.
 
     Args:
-        identity: nobody, or the anonymous fan who becomes the account.
-        token: of the link.
-        password: to sign in with.
-        name: of the person.
-        locale: of a new account; an anonymous fan keeps the own one.
-        consent_tiers: tiers that the person agrees to for every brand.
-        notice_id: the notice that the person has read; needed with `consent_tiers`.
+        identity: the unauthenticated identity, or the anonymous fan who becomes the account.
+        token: token of the link.
+        password: password of the account.
+        name: name of the person.
+        locale: language of a new account; an anonymous fan keeps the present one.
+        consent_tiers: tiers that the person consents to for all brands.
+        notice_id: the notice that the person has read; required with `consent_tiers`.
 
     Returns:
-        The session that replaces the fan's; None without a fan.
+        The session that replaces the fan's sessions; None without a fan.
 
     Raises:
-        LinkInvalid: the link is not ours, has been used, is too old, or the address has an account by now.
+        LinkInvalid: the link is unknown, used or expired, or the address has an account now.
         AlreadyRegistered: the caller has an account.
-        Invalid: nobody should choose this password, or there is no notice in force.
+        Invalid: the password is weak or breached, or no such notice is in force.
     """
     signup_id = signed_links.read(accounts.SIGNUP, token)
     is_fan = identity.actor_id is not None
     if is_fan and not identity.is_anonymous:
         raise AlreadyRegistered
     _require_notice(consent_tiers, notice_id)
-    with transaction(unauthenticated().on_credentials()):
-        email = value("SELECT app.signup_email(%s)", (signup_id,))
-    passwords.require_good(password, email, name)
-    password_hash = passwords.hash(password)
-    session_id, refresh_token = new_id() if is_fan else None, refresh_tokens.new()
-    with transaction(identity):
-        found = row(
-            "SELECT * FROM app.verify_signup(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            (
-                *(signup_id, new_id(), password_hash, name, locale, sorted(set(consent_tiers)), notice_id, session_id),
-                *sessions.lifetimes(),
-                *(refresh_token.hash, accounts.request_origin()),
-            ),
-        )
-        after_commit(notify_relay)
-    assert found is not None
-    return sessions.started(session_id, refresh_token, Person(**found)) if session_id else None
+    password_hash = _hash_password(signup_id, password, name)
+    choices = (password_hash, name, locale, sorted(set(consent_tiers)), notice_id)
+    return _create_account(identity, signup_id, choices, new_id() if is_fan else None)
 
 
 def _require_notice(consent_tiers: Sequence[str], notice_id: UUID | None) -> None:
     if consent_tiers and notice_id is None:
-        raise Invalid("notice_id", "is required with `consent_tiers`: the id of the notice that was shown")
+        raise Invalid("notice_id", "is required with `consent_tiers`: the id of the displayed notice")
+
+
+def _hash_password(signup_id: UUID, password: str, name: str | None) -> str:
+    with transaction(unauthenticated().on_credentials()):
+        email = value("SELECT app.signup_email(%s)", (signup_id,))
+    passwords.require_good(password, email, name)
+    return passwords.hash(password)
+
+
+def _create_account(
+    identity: Identity, signup_id: UUID, choices: tuple[Any, ...], session_id: UUID | None
+) -> Session | None:
+    refresh_token = refresh_tokens.new()
+    origin = accounts.request_origin()
+    with transaction(identity):
+        found = row(
+            "SELECT * FROM app.verify_signup(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            (signup_id, new_id(), *choices, session_id, *sessions.lifetimes(), refresh_token.hash, origin),
+        )
+        after_commit(notify_relay)
+    if session_id is None:
+        return None
+    assert found is not None
+    return sessions.started(session_id, refresh_token, Person(**found))

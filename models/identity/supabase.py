@@ -1,7 +1,7 @@
-"""Signing in by a Supabase project: its access tokens, and the people and sessions that they speak of as rows of ours.
+"""Sign-in through a Supabase project: verification of its access tokens, and rows for their users and sessions.
 
-A token proves who somebody is, and which session it belongs to. What they may do is ours to say: the role and the brand
-are those of `users`, where a person's first token puts them, and no later one changes them.
+A token identifies the user and the session. Role and brand come from `users`: the first token of a user sets them, and
+later tokens do not change them.
 """
 
 import math
@@ -26,28 +26,28 @@ from models.identity.jwks import RemoteKeys
 from settings import Settings, settings
 
 LEEWAY = 30
-"""Seconds that Supabase's clock may be ahead of ours."""
+"""Seconds by which Supabase's clock may be ahead of ours."""
 MIN_SECRET_BYTES = 32
 _ROLE = "authenticated"
 _REFRESHED = ("token_refresh", "anonymous")
-"""Methods in `amr` that show nothing about the person."""
+"""Methods in `amr` that do not authenticate the person."""
 
 
 class UnknownRole(Forbidden):
-    """`app_metadata` names a role, or a brand, that there is none of."""
+    """`app_metadata` names a role or a brand that does not exist."""
 
     code = "unknown_role"
 
 
 class LegacyToken(Forbidden):
-    """A System Admin's token that the legacy secret has signed. The holder of that secret can act as any person."""
+    """A system admin's token was signed with the legacy secret, with which its holder can forge tokens of all users."""
 
     code = "legacy_token"
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A Supabase project, as far as its tokens go."""
+    """Settings of a Supabase project for the verification of its tokens."""
 
     issuer: str
     jwks_url: str
@@ -57,16 +57,16 @@ class Project:
 
     @classmethod
     def of(cls, config: Settings) -> "Project":
-        """As the settings describe it.
+        """Read the project from the settings.
 
         Raises:
-            ValueError: they don't, or it isn't safe; names the setting.
+            ValueError: a setting is missing or unsafe; names the setting.
         """
         url = config.supabase_url.rstrip("/")
         issuer = config.supabase_issuer or (f"{url}/auth/v1" if url else "")
         jwks_url = config.supabase_jwks_url or (f"{issuer}/.well-known/jwks.json" if issuer else "")
         if not issuer or not jwks_url:
-            raise ValueError("SUPABASE_URL is needed with AUTH_MODE=supabase")
+            raise ValueError("SUPABASE_URL is required with AUTH_MODE=supabase")
         if config.supabase_confirms_email not in ("yes", "no"):
             raise ValueError("SUPABASE_CONFIRMS_EMAIL must be yes or no")
         _require_safe(jwks_url, production=config.environment == "production")
@@ -82,11 +82,13 @@ def _require_safe(url: str, *, production: bool) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"SUPABASE_JWKS_URL must be an https URL, not {url!r}")
     if production and parts.scheme != "https":
-        raise ValueError("SUPABASE_JWKS_URL must be an https URL in production: whoever can change it can sign in")
+        raise ValueError(
+            "SUPABASE_JWKS_URL must be an https URL in production: an attacker who changes the response can forge tokens"
+        )
 
 
 class Head(msgspec.Struct):
-    """The JOSE header, as far as we look at it."""
+    """The fields of the JOSE header that are read."""
 
     alg: str
     kid: str | None = None
@@ -99,14 +101,14 @@ UnixTime = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
 
 
 class Method(msgspec.Struct):
-    """An entry of `amr`: how the person showed who they are, and when."""
+    """An entry of `amr`: method and time of an authentication."""
 
     method: str
     timestamp: UnixTime
 
 
 class Claims(msgspec.Struct):
-    """What we take from a token of Supabase's. `user_metadata` is its owner's to write, and so not among it."""
+    """The claims of a Supabase token that are read. Users can write `user_metadata`, so it is ignored."""
 
     iss: str
     aud: str | list[str]
@@ -122,11 +124,11 @@ class Claims(msgspec.Struct):
     amr: list[str | Method] = []
     app_metadata: dict[str, Any] = {}
     is_legacy: bool = False
-    """Whether the legacy secret has signed it. `verify` sets it, whatever the token says."""
+    """Whether the legacy secret signed the token. `verify` sets it and ignores the claim of this name."""
 
     @property
     def authenticated_at(self) -> int | None:
-        """When the person last showed who they are (Unix time); None if that isn't said."""
+        """Unix time of the newest authentication; None if the token has none."""
         methods = [method for method in self.amr if isinstance(method, Method)]
         return max((one.timestamp for one in methods if one.method not in _REFRESHED), default=None)
 
@@ -143,10 +145,10 @@ _claims_of = msgspec.json.Decoder(Claims)
 
 
 def head_of(token: str) -> Head:
-    """What a token says of itself, which decides nothing but the key that it is held against.
+    """Decode the header of a token. It selects the key to verify with and nothing else.
 
     Raises:
-        Unauthenticated: it is no token.
+        Unauthenticated: the text is not a token.
     """
     text = token.partition(".")[0]
     try:
@@ -159,7 +161,7 @@ def head_of(token: str) -> Head:
 
 
 class Verifier:
-    """Holds tokens against the project's keys."""
+    """Verify tokens with the project's keys."""
 
     def __init__(self, project: Project, keys: RemoteKeys) -> None:
         self._project = project
@@ -167,13 +169,13 @@ class Verifier:
         self._secret = OctKey.import_key(project.secret) if project.secret else None
 
     def verify(self, token: str) -> Claims:
-        """The claims of a token that the project signed for a person's session and that has not expired.
+        """Return the claims of a token after checking its signature, expiry, issuer, audience and role.
 
-        Never waits for the project's server.
+        Does not wait for the project's server.
 
         Raises:
-            Unauthenticated: it is no such token.
-            Unavailable: its key isn't known, and the project's keys can't be had.
+            Unauthenticated: the token is not valid.
+            Unavailable: its key is unknown, and the project's keys can't be fetched now.
         """
         head = head_of(token)
         key, algorithm = self._key(head)
@@ -187,18 +189,18 @@ class Verifier:
         return claims
 
     def _key(self, head: Head) -> tuple[Key, str]:
-        """The key, and the only algorithm that it may be used with. A public key is never taken for a secret."""
+        # The algorithm belongs to the key. A public key must never be used as an HMAC secret.
         if head.alg == "HS256":
             if self._secret is None:
                 raise _invalid()
             return self._secret, "HS256"
         found = self._keys.find(head.kid)
-        if found is None and self._keys.is_uncertain:
-            raise Unavailable("The keys of the sign-in service can't be had.", retry_after=5)
+        if found is None and self._keys.may_lack_new_keys:
+            raise Unavailable("The keys of the sign-in service can't be fetched.", retry_after=5)
         if found is None and not self._keys.is_absent(head.kid):
             # The key may be new, and the set has been fetched too often to be fetched for it now.
             retry_after = math.ceil(self._keys.seconds_to_fetch())
-            raise Unavailable("The keys of the sign-in service are fetched again soon.", retry_after=retry_after)
+            raise Unavailable("The keys of the sign-in service will be fetched again soon.", retry_after=retry_after)
         if found is None or found.algorithm != head.alg:
             raise _invalid()
         return found.key, found.algorithm
@@ -219,11 +221,11 @@ def _invalid() -> Unauthenticated:
 
 
 def identity_of(claims: Claims, project: Project) -> Identity:
-    """Whoever a verified token speaks of, as somebody of ours. Their first token makes them; opens its transaction.
+    """Return the identity of a verified token, and insert or update its user and session. Opens its own transaction.
 
     Raises:
-        Unauthenticated: the session, or the account, has been ended here.
-        Forbidden: the account can't be one of ours: its address is another's, its role unknown.
+        Unauthenticated: the session was ended, or the account deleted or suspended, here.
+        Forbidden: the account can't be inserted: its address is in use, or its role does not exist.
     """
     found = _mirrored(claims, project)
     return context.of_claims(
@@ -268,14 +270,14 @@ def _mirrored(claims: Claims, project: Project) -> dict[str, Any]:
             ),
         )
         if found is not None and found["user_role"] == context.SYSTEM_ADMIN and claims.is_legacy:
-            raise LegacyToken  # within the transaction: the token makes no admin, and no session of one
+            raise LegacyToken  # rolls the transaction back: no user and no session is inserted
     if found is None:
         raise SessionEnded
     return found
 
 
 def _address(text: str | None) -> str | None:
-    """None also for what no mail can be sent to: its owner may act all the same."""
+    # A user without a deliverable address may still act.
     try:
         return emails.normalise(text) if text else None
     except Invalid:

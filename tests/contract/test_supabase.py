@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.identity.jwks import FETCHES, PAUSE
+from models.identity.jwks import FETCH_WINDOW, MAX_FETCHES
 from tests.contract.examples import EXAMPLES
 from tests.contract.expected import REPRESENTATIVES, faults, require_none
 from tests.contract.raw_client import RawClient
@@ -43,7 +43,7 @@ def test_forged_token_is_refused_and_creates_no_user(project, seed, elsewhere, w
         yield from writes.tables_changed_since(before)
 
     require_none(REPRESENTATIVES, check)
-    assert project.server.fetches <= FETCHES * (1 + (time.monotonic() - project.began) / PAUSE)
+    assert project.server.fetches <= MAX_FETCHES * (1 + (time.monotonic() - project.began) / FETCH_WINDOW)
 
 
 def test_invalid_token_is_refused(seed, elsewhere, writes):

@@ -9,16 +9,16 @@ from joserfc.jwk import ECKey, OctKey
 
 from models.identity import jwks
 from models.identity.jwks import (
-    FETCHES,
+    FETCH_WINDOW,
+    FIRST_FETCH_PAUSE,
     MAX_AGE,
-    MAX_ASKED,
     MAX_BYTES,
+    MAX_FETCHES,
     MAX_KID,
-    PAUSE,
-    PAUSE_WITHOUT,
-    STALE,
+    MAX_STALE,
+    MAX_UNKNOWN_KIDS,
+    InvalidKeySet,
     RemoteKeys,
-    Unusable,
     parse,
 )
 from tests.fixtures.supabase import rsa_key
@@ -65,37 +65,37 @@ def test_flood_of_unknown_keys_causes_few_fetches(keys, supabase, clock):
         clock.now += 0.125
         assert ask(keys, f"unknown-{number}") is None
 
-    assert supabase.server.fetches == 3 * FETCHES  # in 75 seconds
-    assert not keys.is_uncertain
+    assert supabase.server.fetches == 3 * MAX_FETCHES  # in 75 seconds
+    assert not keys.may_lack_new_keys
 
 
 def test_unknown_key_is_absent_once_a_set_was_fetched_for_it(keys, supabase, clock):
     ask(keys, supabase.key.kid)
-    for number in range(FETCHES - 1):
+    for number in range(MAX_FETCHES - 1):
         ask(keys, f"unknown-{number}")
 
     clock.now += 1
     assert ask(keys, "later") is None
     assert (keys.is_absent("unknown-0"), keys.is_absent("later")) == (True, False)
-    assert keys.seconds_to_fetch() == PAUSE - 1
+    assert keys.seconds_to_fetch() == FETCH_WINDOW - 1
     for _ in range(10):
         ask(keys, "unknown-0")
-    assert supabase.server.fetches == FETCHES
-    clock.now += PAUSE
+    assert supabase.server.fetches == MAX_FETCHES
+    clock.now += FETCH_WINDOW
     ask(keys, "later")
 
     assert keys.is_absent("later")
-    assert supabase.server.fetches == FETCHES + 1
+    assert supabase.server.fetches == MAX_FETCHES + 1
 
 
 def test_names_of_unknown_keys_are_remembered_within_bounds(keys, supabase):
     ask(keys, supabase.key.kid)
 
-    for number in range(2 * MAX_ASKED):
+    for number in range(2 * MAX_UNKNOWN_KIDS):
         ask(keys, f"unknown-{number}")
     ask(keys, "x" * (MAX_KID + 1))
 
-    assert len(keys._asked) == MAX_ASKED
+    assert len(keys._unknown) == MAX_UNKNOWN_KIDS
     assert keys.is_absent("x" * (MAX_KID + 1))
 
 
@@ -111,7 +111,7 @@ def test_a_new_key_is_found_when_a_token_names_it(keys, supabase, clock):
     old = supabase.key.kid
     ask(keys, old)
     new = supabase.rotate().kid
-    clock.now += PAUSE
+    clock.now += FETCH_WINDOW
 
     assert ask(keys, new) is not None
     assert ask(keys, old) is not None
@@ -129,7 +129,7 @@ def test_a_key_that_is_withdrawn_is_given_up_with_the_next_fetch(keys, supabase,
     assert keys.needs_fetch(old) == "soon"
 
     assert ask(keys, old) is None
-    assert not keys.is_uncertain
+    assert not keys.may_lack_new_keys
 
 
 def test_keys_are_kept_while_their_server_is_away_and_not_for_ever(keys, supabase, clock):
@@ -137,9 +137,9 @@ def test_keys_are_kept_while_their_server_is_away_and_not_for_ever(keys, supabas
     ask(keys, kid)
     supabase.server.stop()
 
-    clock.now += STALE
+    clock.now += MAX_STALE
     assert ask(keys, kid) is not None
-    assert keys.is_uncertain
+    assert keys.may_lack_new_keys
     clock.now += 1
     assert ask(keys, kid) is None
 
@@ -150,7 +150,7 @@ def test_without_any_keys_their_server_is_asked_more_often(keys, supabase, clock
     assert keys.needs_fetch(supabase.key.kid) == "no"
 
     supabase.server.answer = None
-    clock.now += PAUSE_WITHOUT
+    clock.now += FIRST_FETCH_PAUSE
 
     assert ask(keys, supabase.key.kid) is not None
 
@@ -182,7 +182,7 @@ def test_garbage_changes_nothing(keys, supabase, clock, answer, caplog):
 
     assert ask(keys, kid) is not None
 
-    assert keys.is_uncertain
+    assert keys.may_lack_new_keys
     assert "can't be had" in caplog.text
 
 
@@ -192,7 +192,7 @@ def test_a_server_that_says_nothing_is_left_alone_after_a_while(keys, supabase, 
     with supabase.server.stuck():
         assert ask(keys, supabase.key.kid) is None
 
-    assert keys.is_uncertain
+    assert keys.may_lack_new_keys
 
 
 def test_a_server_that_dribbles_is_left_alone_after_a_while(keys, drip, monkeypatch):
@@ -201,7 +201,7 @@ def test_a_server_that_dribbles_is_left_alone_after_a_while(keys, drip, monkeypa
     keys.url = drip
     keys.fetch()
 
-    assert keys.is_uncertain
+    assert keys.may_lack_new_keys
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_each_key_verifies_one_algorithm():
 
 def test_an_empty_set_is_one():
     assert parse(b'{"keys": []}') == {}
-    with pytest.raises(Unusable):
+    with pytest.raises(InvalidKeySet):
         parse(b'{"key": []}')
 
 
