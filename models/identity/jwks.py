@@ -73,7 +73,7 @@ class RemoteKeys:
 
     @property
     def may_lack_new_keys(self) -> bool:
-        """Whether an unknown key may be a new one: the last fetch failed, or there was none within `MAX_STALE` seconds."""
+        """Whether an unknown key may be new: the last fetch failed, or there was none within `MAX_STALE` seconds."""
         return self._failed or self._key_set.fetched_at is None or self._age() > MAX_STALE
 
     def find(self, kid: str | None) -> VerifyingKey | None:

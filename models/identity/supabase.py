@@ -82,9 +82,7 @@ def _require_safe(url: str, *, production: bool) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"SUPABASE_JWKS_URL must be an https URL, not {url!r}")
     if production and parts.scheme != "https":
-        raise ValueError(
-            "SUPABASE_JWKS_URL must be an https URL in production: an attacker who changes the response can forge tokens"
-        )
+        raise ValueError("SUPABASE_JWKS_URL must be an https URL in production: its response decides who can sign in")
 
 
 class Head(msgspec.Struct):

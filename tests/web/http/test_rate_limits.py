@@ -16,7 +16,7 @@ from web.http.endpoint import endpoint
 from web.http.rate_limits import LimitState, RateLimiter, headers, parse_rate
 from web.operations import health, metrics, probes
 from web.v1 import ROUTES
-from web.v1.identity.accounts import Anonymous
+from web.v1.identity.sign_in import Anonymous
 
 
 @pytest.fixture(params=["redis", "memory"])

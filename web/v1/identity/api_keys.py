@@ -1,4 +1,4 @@
-"""API keys: how machines act for a brand."""
+"""API keys, with which programs act for a brand."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -20,14 +20,14 @@ Scope = Annotated[
     msgspec.Meta(
         max_length=60,
         pattern=r"^[a-z_]+:[a-z_]+$(?!\n)",
-        description="A permission of yours that keys may have.",
+        description="A permission of the caller that API keys may have.",
         examples=["campaigns:read"],
     ),
 ]
 
 
 class ApiKeyIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A key to be made."""
+    """A new API key."""
 
     name: Text200
     scopes: Annotated[list[Scope], msgspec.Meta(min_length=1, max_length=50)]
@@ -35,7 +35,7 @@ class ApiKeyIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ApiKeyOut(msgspec.Struct, kw_only=True):
-    """A key. `prefix` is how it begins; `last_used_at` is right to about a minute."""
+    """An API key. `prefix`: its first characters. `last_used_at`: accurate to about a minute."""
 
     id: UUID
     name: str
@@ -49,12 +49,12 @@ class ApiKeyOut(msgspec.Struct, kw_only=True):
 
     @classmethod
     def of(cls, key: api_keys.ApiKey) -> "ApiKeyOut":
-        """A key as its brand's admins see it."""
+        """Build the response from a row of `api_keys`."""
         return msgspec.convert(key, cls, from_attributes=True)
 
 
 class NewApiKeyOut(ApiKeyOut):
-    """A key that has just been made: `key` is shown this once."""
+    """A new API key. `key` is returned once."""
 
     key: str
 
@@ -64,7 +64,7 @@ class ApiKeys:
 
     @endpoint(query=PageQuery, response=Page[ApiKeyOut], permission="api_keys:read")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List a brand's API keys, newest first. Those that are over are there, too."""
+        """List a brand's API keys, newest first, including revoked and expired ones."""
         asked: PageQuery = req.context.query
         found = api_keys.page(asked.limit + 1, decode_cursor(asked.cursor, UUID, scope=_LIST))
         resp.media = page_of([ApiKeyOut.of(key) for key in found], asked.limit, lambda item: item.id, scope=_LIST)
@@ -80,7 +80,7 @@ class ApiKeys:
         problems=(TooManyApiKeys,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Make an API key with a part of the caller's permissions. Send it as `Authorization: Bearer cpk_…`."""
+        """Create an API key with permissions of the caller. Send it as `Authorization: Bearer cpk_…`."""
         asked: ApiKeyIn = req.context.body
         made, text = api_keys.create(asked.name, asked.scopes, timedelta(days=asked.expires_in_days))
         shown = {"name": made.name, "prefix": made.prefix, "scopes": made.scopes, "expires_at": made.expires_at}
@@ -90,7 +90,7 @@ class ApiKeys:
 
 
 class ApiKey:
-    """`/api/v1/api-keys/{api_key_id}`: one of them."""
+    """`/api/v1/api-keys/{api_key_id}`: one key of a brand."""
 
     @endpoint(response=ApiKeyOut, permission="api_keys:read")
     def on_get(self, req: Request, resp: Response, api_key_id: UUID) -> None:

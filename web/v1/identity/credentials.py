@@ -1,4 +1,4 @@
-"""Credentials: another password, forgotten or not, and another e-mail address."""
+"""Changes of the password and of the email address."""
 
 from typing import Literal
 
@@ -13,17 +13,22 @@ from models.identity.credentials import SamePassword
 from models.identity.step_up import WrongPassword
 from web.http.endpoint import audited, endpoint
 from web.http.fields import Email, NewPassword, Password, Token
-from web.v1.identity.accounts import TokenIn
+
+
+class TokenIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The token of a one-time link."""
+
+    token: Token
 
 
 class AddressIn(msgspec.Struct, forbid_unknown_fields=True):
-    """An e-mail address."""
+    """An email address."""
 
     email: Email
 
 
 class SentOut(msgspec.Struct):
-    """The same answer for every address."""
+    """The response, equal for every address."""
 
     status: Literal["mail_sent"] = "mail_sent"
 
@@ -43,13 +48,13 @@ class PasswordIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ChangedOut(msgspec.Struct):
-    """It is done."""
+    """The change was made."""
 
     status: Literal["changed"] = "changed"
 
 
 class ForgottenPassword:
-    """`/api/v1/auth/password/forgot`: ask for a new password."""
+    """`/api/v1/auth/password/forgot`: request a link for a new password."""
 
     @endpoint(
         credentials=True,
@@ -62,13 +67,13 @@ class ForgottenPassword:
         rate="30/minute; 300/hour",
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Ask for a new password. A link is mailed if the address has an account; whether it has, isn't said."""
+        """Request a new password. Mail a link if the address has an account. The response does not tell whether it has."""
         credentials.request_password_reset(emails.normalise(req.context.body.email))
         resp.media = SentOut()
 
 
 class PasswordReset:
-    """`/api/v1/auth/password/reset`: follow the link for a new password."""
+    """`/api/v1/auth/password/reset`: set a new password with the link."""
 
     @endpoint(
         credentials=True,
@@ -84,10 +89,10 @@ class PasswordReset:
         problems=(LinkInvalid,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Choose a new password. The link is good once, and for an hour.
+        """Set a new password. The link is valid once and for an hour.
 
         Sessions, authenticator, recovery codes, API keys and open invitations of the account end, and the person is
-        notified. The password of a System Admin is not reset by mail.
+        notified. The password of a System Admin can't be reset by mail.
         """
         asked: ResetIn = req.context.body
         credentials.reset_password(req.context.identity, asked.token, asked.password)
@@ -95,7 +100,7 @@ class PasswordReset:
 
 
 class OwnPassword:
-    """`/api/v1/users/me/password`: one's own password."""
+    """`/api/v1/users/me/password`: the caller's password."""
 
     @endpoint(
         credentials=True,
@@ -110,14 +115,14 @@ class OwnPassword:
         problems=(WrongPassword, SamePassword, TooMany),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Change the caller's password, which takes the present one. Their other sessions end."""
+        """Change the caller's password. The present one is required, and the caller's other sessions end."""
         asked: PasswordIn = req.context.body
         audited(req, table="users", record_id=req.context.identity.user_id)
         credentials.change_password(req.context.identity, asked.password, asked.new_password)
 
 
 class OwnEmail:
-    """`/api/v1/users/me/email`: one's own e-mail address."""
+    """`/api/v1/users/me/email`: the caller's email address."""
 
     @endpoint(
         credentials=True,
@@ -130,10 +135,10 @@ class OwnEmail:
         recent=True,
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Ask for another e-mail address. The link that is mailed there makes it the caller's.
+        """Request another email address. A link that is mailed to it confirms the change.
 
-        If that address has an account, its owner is told so. The old address is told of the change, and can undo it for
-        a week.
+        If the address has an account, a notice is mailed instead. After the change, the old address gets a mail with a
+        link that undoes it, valid for a week.
         """
         identity = req.context.identity
         audited(req, table="users", record_id=identity.user_id)
@@ -143,7 +148,7 @@ class OwnEmail:
 
 
 class EmailConfirmation:
-    """`/api/v1/auth/email/confirm`: follow the link of another address."""
+    """`/api/v1/auth/email/confirm`: confirm another email address."""
 
     @endpoint(
         credentials=True,
@@ -156,13 +161,13 @@ class EmailConfirmation:
         problems=(LinkInvalid,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Confirm another e-mail address, which is then the account's. The link is good once, and for a day."""
+        """Confirm another email address of an account. The link is valid once and for a day."""
         credentials.confirm_email_change(req.context.body.token)
         resp.media = ChangedOut()
 
 
 class EmailUndo:
-    """`/api/v1/auth/email/undo`: follow the link that the old address got."""
+    """`/api/v1/auth/email/undo`: restore the old email address."""
 
     @endpoint(
         credentials=True,
@@ -177,9 +182,9 @@ class EmailUndo:
         problems=(LinkInvalid,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Undo a change of e-mail address. The link is good once, and for a week, unless a fan became a member since.
+        """Undo a change of the email address. The link is valid once, for a week, until a fan becomes a member.
 
-        The account has its old address again, no sessions and no password, and a link for a new one is mailed there.
+        The account's sessions end, its password is replaced, and a link for a new one is mailed to the old address.
         Authenticator, recovery codes, API keys and open invitations of the account end.
         """
         credentials.undo_email_change(req.context.identity, req.context.body.token)

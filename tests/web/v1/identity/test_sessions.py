@@ -7,8 +7,8 @@ import pytest
 from models.core import aead, context
 from models.core.database import transaction
 from models.identity import access_tokens, accounts, sessions, step_up
-from web.v1.identity.accounts import Anonymous
 from web.v1.identity.sessions import Refresh
+from web.v1.identity.sign_in import Anonymous
 
 pytestmark = pytest.mark.usefixtures("fresh_limits")
 
