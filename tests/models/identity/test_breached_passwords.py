@@ -85,7 +85,7 @@ def test_a_password_that_has_been_stolen_is_refused(ranges):
         choose(STOLEN)
 
     (error,) = refused.value.extra["errors"]
-    assert (error["field"], "stolen" in error["reason"]) == ("new_password", True)
+    assert (error["field"], "breach" in error["reason"]) == ("new_password", True)
     choose(SAFE)  # known 0 times: that is padding
 
 
@@ -135,7 +135,7 @@ def test_a_server_that_is_gone_or_says_nothing_keeps_nobody_from_signing_up(rang
 
 
 def test_look_up_beyond_bound_counts_as_failed(ranges, monkeypatch, caplog):
-    monkeypatch.setattr(breached_passwords, "_places", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(breached_passwords, "_slots", threading.BoundedSemaphore(1))
     ranges.hold()
     first = threading.Thread(target=choose, args=(SAFE,))
     first.start()

@@ -183,7 +183,7 @@ def test_garbage_changes_nothing(keys, supabase, clock, answer, caplog):
     assert ask(keys, kid) is not None
 
     assert keys.may_lack_new_keys
-    assert "can't be had" in caplog.text
+    assert "can't be fetched" in caplog.text
 
 
 def test_a_server_that_says_nothing_is_left_alone_after_a_while(keys, supabase, monkeypatch):

@@ -67,7 +67,7 @@ class ForgottenPassword:
         rate="30/minute; 300/hour",
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Request a new password. Mail a link if the address has an account. The response does not tell whether it has."""
+        """Request a new password. A link is mailed if the address has an account. The response does not tell."""
         credentials.request_password_reset(emails.normalise(req.context.body.email))
         resp.media = SentOut()
 
