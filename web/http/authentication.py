@@ -1,4 +1,4 @@
-"""Whose access token it is: an API key, one of ours, or one of the Supabase project's that signs people in."""
+"""Verification of bearer tokens: API keys, own access tokens, or access tokens of a Supabase project."""
 
 import asyncio
 import time
@@ -15,31 +15,31 @@ from models.identity.supabase import Project, Verifier
 from settings import Settings
 from web.http.thread_pool import ThreadPool
 
-FRESH = 30.0
-"""Seconds for which a token of Supabase's isn't looked at again. Its session is, in every transaction."""
-MOST = 10_000
+CACHE_SECONDS = 30.0
+"""Seconds for which a verified Supabase token is cached. Every transaction checks its session."""
+MAX_CACHED = 10_000
 
 Verify = Callable[[str], Awaitable[Identity]]
 
 
 def verifier(config: Settings, pool: ThreadPool) -> Verify:
-    """What this installation's tokens are verified by.
+    """Return the function that verifies tokens according to the settings.
 
     Raises:
-        ValueError: the settings don't say, or say something that isn't safe.
+        ValueError: a setting is missing or unsafe.
     """
-    people = _people(config, pool)
+    verify_session = _sessions_verifier(config, pool)
 
     async def verify(token: str) -> Identity:
         if token.startswith(api_keys.PREFIX):
             key: Identity = await pool.run(api_keys.identify, token)
             return key
-        return await people(token)
+        return await verify_session(token)
 
     return verify
 
 
-def _people(config: Settings, pool: ThreadPool) -> Verify:
+def _sessions_verifier(config: Settings, pool: ThreadPool) -> Verify:
     if config.auth_mode == "own":
         return _own
     if config.auth_mode != "supabase":
@@ -52,51 +52,51 @@ async def _own(token: str) -> Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _Cached:
     identity: Identity
     expires_at: int
 
 
-def _expiry(_token: str, _known: _Known, now: float) -> float:
-    return now + FRESH
+def _expiry(_token: str, _cache: _Cached, now: float) -> float:
+    return now + CACHE_SECONDS
 
 
 class SupabaseTokens:
-    """Verifies a Supabase project's tokens, and finds or makes whom they speak of; belongs to one event loop."""
+    """Verify a Supabase project's tokens, and insert or update their users. Belongs to one event loop."""
 
     def __init__(self, project: Project, pool: ThreadPool, keys: RemoteKeys | None = None) -> None:
         self._project = project
         self._pool = pool
         self._keys = keys or RemoteKeys(project.jwks_url)
         self._verifier = Verifier(project, self._keys)
-        self._known: TLRUCache[str, _Known] = TLRUCache(MOST, _expiry)
+        self._cache: TLRUCache[str, _Cached] = TLRUCache(MAX_CACHED, _expiry)
         self._fetching: asyncio.Task[None] | None = None
 
     async def __call__(self, token: str) -> Identity:
-        """Whose it is.
+        """Return the identity of a token.
 
         Raises:
-            Problem: nobody's whom we let in (401, 403), or that can't be known now (503).
+            Problem: the token is refused (401, 403), or the project's keys can't be fetched (503).
         """
-        known = self._known.get(token)
+        known = self._cache.get(token)
         if known is None:
-            known = await self._look(token)
+            known = await self._verify(token)
         if known.expires_at <= time.time():
             raise TokenExpired
         return known.identity
 
-    async def _look(self, token: str) -> _Known:
+    async def _verify(self, token: str) -> _Cached:
         head = supabase.head_of(token)
         if head.alg != "HS256":
-            await self._have_key(head.kid)
+            await self._ensure_key(head.kid)
         claims = self._verifier.verify(token)
         identity = await self._pool.run(supabase.identity_of, claims, self._project)
-        known = self._known[token] = _Known(identity, claims.exp)
+        known = self._cache[token] = _Cached(identity, claims.exp)
         return known
 
-    async def _have_key(self, kid: str | None) -> None:
-        """See to it that the key is there, if it can be had. All who wait, wait for one fetch and in no thread."""
-        for _ in range(2):  # a fetch that had begun before the token came may have missed its key
+    async def _ensure_key(self, kid: str | None) -> None:
+        """Fetch the key set if the key is unknown and a fetch is allowed. All requests wait for the same fetch."""
+        for _ in range(2):  # a fetch that began before the token arrived may lack its key
             need = self._keys.needs_fetch(kid)
             if self._fetching is None and need != "no":
                 self._fetching = asyncio.create_task(asyncio.to_thread(self._keys.fetch))

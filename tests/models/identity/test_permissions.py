@@ -50,10 +50,10 @@ def test_member_roles_need_a_brand_and_others_have_none(superuser, brand):
 def test_permissions_of_endpoints_are_those_of_the_table(db_clean):
     stored = {permission.name: permission.roles for permission in permissions.table()}
     asked = {
-        responder.declaration.permission
+        responder.spec.permission
         for _, resource in ROUTES
         for responder in (getattr(resource, f"on_{verb}", None) for verb in ("get", "post", "put", "patch", "delete"))
-        if hasattr(responder, "declaration")
+        if hasattr(responder, "spec")
     }
 
     assert asked - {"public", "optional", "authenticated"} <= set(stored)

@@ -1,4 +1,4 @@
-"""The second factor: enrolling an authenticator, and showing its codes."""
+"""MFA: enrolment of an authenticator, and verification of its codes."""
 
 from typing import Literal
 
@@ -11,31 +11,31 @@ from models.identity.mfa import InvalidCode, Mandatory, NotEnrolled
 from web.http.datetimes import Instant
 from web.http.endpoint import audited, endpoint
 from web.http.fields import Code, RecoveryCode, exactly_one_of
-from web.v1.identity.accounts import PersonOut
+from web.v1.identity.sign_in import PersonOut
 
 
 class EnrolmentOut(msgspec.Struct):
-    """What goes into the authenticator app, as a text and as what a QR code of it says. Shown once."""
+    """Secret of the authenticator app, as text and as URI of a QR code. It is returned once."""
 
     secret: str
     uri: str
 
 
 class AuthenticatorCodeIn(msgspec.Struct, forbid_unknown_fields=True):
-    """What the authenticator shows."""
+    """A code of the authenticator."""
 
     code: Code
 
 
 class MfaCodeIn(msgspec.Struct, forbid_unknown_fields=True):
-    """What the authenticator shows or, if it is lost, one of the recovery codes."""
+    """A code of the authenticator or, if that is lost, a recovery code."""
 
     code: Code | None = None
     recovery_code: RecoveryCode | None = None
 
 
 class ElevatedSessionOut(msgspec.Struct):
-    """The token that the session acts with from now on; it goes on with the refresh token that it has."""
+    """The new access token of the session. Its refresh token stays valid."""
 
     access_token: str
     user: PersonOut
@@ -43,13 +43,13 @@ class ElevatedSessionOut(msgspec.Struct):
     expires_in: int = access_tokens.LIFETIME
 
     @classmethod
-    def of(cls, raised: mfa.ElevatedSession) -> "ElevatedSessionOut":
-        """A session as its owner gets it."""
-        return cls(raised.access_token, PersonOut.of(raised.person))
+    def of(cls, elevated: mfa.ElevatedSession) -> "ElevatedSessionOut":
+        """Build the response from a session that has completed MFA."""
+        return cls(elevated.access_token, PersonOut.of(elevated.person))
 
 
 class ConfirmedOut(msgspec.Struct):
-    """The session, and codes to keep for the day that the authenticator is lost. They are shown once."""
+    """The session, and recovery codes for a lost authenticator. They are returned once."""
 
     access_token: str
     user: PersonOut
@@ -59,15 +59,16 @@ class ConfirmedOut(msgspec.Struct):
 
 
 class RecoveryCodesOut(msgspec.Struct):
-    """Codes to keep for the day that the authenticator is lost. They are shown once."""
+    """Recovery codes for a lost authenticator. They are returned once."""
 
     recovery_codes: list[str]
 
 
 class MfaStatusOut(msgspec.Struct):
-    """Since when there is an authenticator, if there is one, and how many recovery codes are left.
+    """MFA of an account.
 
-    `required_from`: from when on there has to be one, for the role or because the brand demands it.
+    `confirmed_at`: time when the authenticator was confirmed; null without one. `required_from`: time from which the
+    role or the brand requires one; null if it does not.
     """
 
     confirmed_at: Instant | None
@@ -76,11 +77,11 @@ class MfaStatusOut(msgspec.Struct):
 
 
 class Authenticator:
-    """`/api/v1/users/me/mfa`: one's own authenticator."""
+    """`/api/v1/users/me/mfa`: the caller's authenticator."""
 
     @endpoint(credentials=True, own_sign_in=True, response=MfaStatusOut, permission="authenticated", before_mfa=True)
     def on_get(self, req: Request, resp: Response) -> None:
-        """See whether the caller has an authenticator, and whether there has to be one."""
+        """Read whether the caller has an authenticator, and whether one is required."""
         resp.media = msgspec.convert(mfa.status(), MfaStatusOut, from_attributes=True)
 
     @endpoint(
@@ -94,7 +95,7 @@ class Authenticator:
         before_mfa=True,
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Get the secret of a new authenticator. It counts, instead of any other, once a code of it is confirmed."""
+        """Create an authenticator and return its secret. It replaces any other once a code of it is confirmed."""
         identity = req.context.identity
         audited(req, table="users", record_id=identity.user_id)
         email, _ = accounts.own_email_and_name()
@@ -111,13 +112,13 @@ class Authenticator:
         problems=(Mandatory, NotEnrolled),
     )
     def on_delete(self, req: Request, resp: Response) -> None:
-        """Take the caller's authenticator and recovery codes away, unless the role or the brand asks for them."""
+        """Delete the caller's authenticator and recovery codes, unless the role or the brand requires them."""
         audited(req, table="users", record_id=req.context.identity.user_id)
         mfa.remove()
 
 
 class Confirmation:
-    """`/api/v1/users/me/mfa/confirm`: show that the new authenticator works."""
+    """`/api/v1/users/me/mfa/confirm`: confirm a new authenticator."""
 
     @endpoint(
         credentials=True,
@@ -131,14 +132,14 @@ class Confirmation:
         problems=(InvalidCode, TooMany),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Confirm the new authenticator. Other sessions end, and this one has then shown both factors."""
+        """Confirm the new authenticator with a code. The caller's other sessions end, and this one completes MFA."""
         audited(req, table="users", record_id=req.context.identity.user_id)
-        raised, codes = mfa.confirm(req.context.identity, req.context.body.code)
-        resp.media = ConfirmedOut(raised.access_token, PersonOut.of(raised.person), codes)
+        elevated, codes = mfa.confirm(req.context.identity, req.context.body.code)
+        resp.media = ConfirmedOut(elevated.access_token, PersonOut.of(elevated.person), codes)
 
 
 class RecoveryCodes:
-    """`/api/v1/users/me/mfa/recovery-codes`: codes for the day that the authenticator is lost."""
+    """`/api/v1/users/me/mfa/recovery-codes`: recovery codes for a lost authenticator."""
 
     @endpoint(
         credentials=True,
@@ -151,13 +152,13 @@ class RecoveryCodes:
         problems=(NotEnrolled,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Get new recovery codes. The old ones are worth nothing then."""
+        """Create new recovery codes. The old ones become invalid."""
         audited(req, table="users", record_id=req.context.identity.user_id)
         resp.media = RecoveryCodesOut(mfa.replace_recovery_codes(req.context.identity))
 
 
 class MfaVerification:
-    """`/api/v1/auth/mfa/verify`: show the second factor."""
+    """`/api/v1/auth/mfa/verify`: complete MFA in this session."""
 
     @endpoint(
         credentials=True,
@@ -171,7 +172,7 @@ class MfaVerification:
         problems=(InvalidCode, TooMany, Invalid),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Show the second factor. The token is that of a session that has shown both (`aal2`); a code is good once."""
+        """Verify a code and get an access token of level `aal2`. A code is valid once."""
         asked: MfaCodeIn = req.context.body
         identity = req.context.identity
         audited(req, table="sessions", record_id=identity.session_id, after={"recovery": asked.code is None})

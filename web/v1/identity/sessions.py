@@ -1,4 +1,4 @@
-"""Sessions: going on with one, ending it, and what its person has to show meanwhile."""
+"""Sessions: refresh, sign out, step up and list them."""
 
 from datetime import datetime
 from typing import Annotated
@@ -15,34 +15,34 @@ from models.identity.step_up import WrongPassword
 from web.http.datetimes import Instant
 from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, page_of
 from web.http.fields import Code, Password, exactly_one_of
-from web.v1.identity.accounts import SessionOut
+from web.v1.identity.sign_in import SessionOut
 
 _LIST = "sessions"
 
 
 class RefreshIn(msgspec.Struct, forbid_unknown_fields=True):
-    """What a session goes on with."""
+    """Refresh-token request body."""
 
     refresh_token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
 class LogoutIn(msgspec.Struct, forbid_unknown_fields=True):
-    """Which of one's own sessions end: this one, the others, or all."""
+    """Sessions to end: this one, the others or all."""
 
     scope: sessions.Scope = "this"
 
 
 class StepUpIn(msgspec.Struct, forbid_unknown_fields=True):
-    """What shows that it is still the same person: the password, or a code of the authenticator."""
+    """The password, or a code of the authenticator."""
 
     password: Password | None = None
     code: Code | None = None
 
 
 class SessionSummaryOut(msgspec.Struct):
-    """A session that lives. `address` and `user_agent` are those that it began with.
+    """A live session. `address` and `user_agent` are those of the sign-in.
 
-    `authenticated_at`: when its person last showed a password or a code; null if never, as for anonymous fans.
+    `authenticated_at`: time when a password or a code was last verified; null if never, as for anonymous fans.
     """
 
     id: UUID
@@ -56,7 +56,7 @@ class SessionSummaryOut(msgspec.Struct):
 
     @classmethod
     def of(cls, session: sessions.SessionSummary, this: UUID | None) -> "SessionSummaryOut":
-        """A session as its person sees it, who asks from `this` one."""
+        """Build the response from a session. `this` is the session of the request."""
         return cls(
             id=session.id,
             is_this=session.id == this,
@@ -70,9 +70,9 @@ class SessionSummaryOut(msgspec.Struct):
 
 
 class Refresh:
-    """`/api/v1/auth/refresh`: go on with a session."""
+    """`/api/v1/auth/refresh`: refresh a session."""
 
-    # A stadium shares one address.
+    # All fans in a stadium may share one address.
     @endpoint(
         credentials=True,
         own_sign_in=True,
@@ -85,10 +85,10 @@ class Refresh:
         problems=(RefreshTokenInvalid, TooManyRefreshes),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Refresh a session. The access token says what the person may do now, and there is another refresh token.
+        """Refresh a session. Return an access token with the person's present role, and a new refresh token.
 
-        A refresh token is good once. Sent again within ten seconds, or later while the next one has not been used, it
-        leads to the same next one. Otherwise the session ends, since two have the token and one is not its owner.
+        A refresh token is valid once. Sent again within ten seconds, or later while its successor is unused, it returns
+        the same successor. Otherwise two clients have the token, and the session ends.
         """
         resp.media = SessionOut.of(sessions.refresh(req.context.body.refresh_token))
 
@@ -106,9 +106,9 @@ class Logout:
         before_mfa=True,
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Sign out of this session, of the others, or of all. Their tokens are refused from then on.
+        """End this session, the caller's other sessions, or all of them. Their tokens are refused from then on.
 
-        A session that owes the second factor can end only itself.
+        A session that owes MFA can end itself only.
         """
         scope = req.context.body.scope
         if scope != "this" and req.context.identity.mfa_pending:
@@ -123,7 +123,7 @@ class Logout:
 
 
 class StepUp:
-    """`/api/v1/auth/step-up`: show once more who one is."""
+    """`/api/v1/auth/step-up`: confirm the caller's identity again."""
 
     @endpoint(
         credentials=True,
@@ -134,14 +134,14 @@ class StepUp:
         audit="session.step_up",
         slow=True,
         outward=True,
-        before_mfa=True,  # whoever has to enrol an authenticator is asked for recent authentication, too
+        before_mfa=True,  # enrolment of an authenticator requires recent authentication
         problems=(WrongPassword, InvalidCode, TooMany, Invalid),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Show once more who one is. This session may then do what asks for recent authentication, for ten minutes.
+        """Confirm the caller's identity. The session counts as recently authenticated for ten minutes.
 
-        A session that owes the enrolment of a second factor shows the password, and may then enrol. One that owes a
-        code shows that at `/api/v1/auth/mfa/verify`, and is recent then.
+        A session that owes the enrolment of an authenticator sends the password. A session that owes a code sends it to
+        `/api/v1/auth/mfa/verify`, which has the same effect.
         """
         asked: StepUpIn = req.context.body
         identity = req.context.identity
@@ -157,11 +157,11 @@ class StepUp:
 
 
 class Sessions:
-    """`/api/v1/users/me/sessions`: where one is signed in."""
+    """`/api/v1/users/me/sessions`: the caller's sessions."""
 
     @endpoint(credentials=True, query=PageQuery, response=Page[SessionSummaryOut], permission="authenticated")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List the caller's sessions that live, newest first."""
+        """List the caller's live sessions, newest first."""
         asked: PageQuery = req.context.query
         found = sessions.list_own(asked.limit + 1, decode_cursor(asked.cursor, tuple[datetime, UUID], scope=_LIST))
         items = [SessionSummaryOut.of(session, req.context.identity.session_id) for session in found]
@@ -169,7 +169,7 @@ class Sessions:
 
 
 class Session:
-    """`/api/v1/users/me/sessions/{session_id}`: one of one's own sessions."""
+    """`/api/v1/users/me/sessions/{session_id}`: one session of the caller."""
 
     @endpoint(credentials=True, status=204, permission="authenticated", audit="session.end")
     def on_delete(self, req: Request, resp: Response, session_id: UUID) -> None:
