@@ -11,6 +11,8 @@ from tests.rls.rows import Table
 from tests.rls.shapes import Shape
 from tests.rls.world import MEMBER, OF_ROLE, SHARED, Caller, World
 
+pytestmark = pytest.mark.slow
+
 HALVES = {
     "r": ["using (true)"],
     "d": ["using (true)"],
