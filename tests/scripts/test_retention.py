@@ -15,6 +15,7 @@ from models.audit import chain, checkpoints, retention
 from models.audit import trail as audit
 from models.core import context
 from models.core.database import new_id, now, transaction, value
+from models.core.errors import Problem
 from scripts.commands.audit import commands
 from settings import settings
 from tests.fixtures.audit import seal, writer
@@ -359,3 +360,18 @@ def test_deleted_entries_take_their_personal_values_with_them(trail, prune, supe
         assert cursor.fetchall() == [(9,)]
         cursor.execute("select count(*) from app.audit_personal_values")
         assert cursor.fetchone() == (1,)
+
+
+def test_checkpoint_with_another_mac_of_a_start_is_refused(trail, prune):
+    prune()
+    with transaction(context.for_sealer()):
+        number = checkpoints.last_stored_number()
+        document = value("SELECT document FROM app.audit_checkpoints WHERE number = %s", (number,))
+    statement = json.loads(document)
+    statement |= {"number": number + 1, "previous": checkpoints.digest(document).hex(), "chains": []}
+    statement["starts"][0]["mac"] = "00" * 32
+
+    with pytest.raises(Problem) as refusal, transaction(context.for_sealer()):
+        value("SELECT app.add_checkpoint(%s, now(), %s)", (number + 1, chain.canonical(statement)))
+
+    assert refusal.value.code == "audit_checkpoint_invalid"

@@ -265,27 +265,27 @@ declare
     job_id uuid := (p_claims ->> 'job_id')::uuid;
     job_brand uuid;
     job_user uuid;
-    is_running boolean := false;
     claimed_brand uuid := (p_claims #>> '{app_metadata,brand_id}')::uuid;
 begin
     if p_role = 'app_sealer' then
         return p_brand_id;
     end if;
     if job_id is not null then
-        select true, j.brand_id, j.user_id into is_running, job_brand, job_user
+        -- Both stay null for a job that is not running, so no comparison below is true.
+        select j.brand_id, j.user_id into job_brand, job_user
         from app.jobs j where j.id = job_id and j.state = 'running';
     end if;
     case p_role
         when 'app_job' then
-            if claimed_brand is not null and (job_id is null or is_running and job_brand = claimed_brand) then
+            if claimed_brand is not null and (job_id is null or job_brand = claimed_brand) then
                 return claimed_brand;
             end if;
         when 'app_fan' then
-            if is_running and job_user = (p_claims ->> 'sub')::uuid then
+            if job_user = (p_claims ->> 'sub')::uuid then
                 return null;
             end if;
         when 'app_system' then
-            if p_brand_id is null or is_running and p_brand_id = job_brand then
+            if p_brand_id is null or p_brand_id = job_brand then
                 return p_brand_id;
             end if;
         else null;

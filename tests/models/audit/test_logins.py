@@ -186,20 +186,21 @@ def seal_as_sealer(*, after=1, previous=None, chain=BRAND_ID, macs=(MAC,), seale
 
 
 WRONG = {
-    "a gap": {"after": 9},
-    "another predecessor": {"previous": b"another"},
-    "another chain": {"chain": OTHER, "after": 0, "previous": b""},
-    "a short MAC": {"macs": (b"\0",)},
-    "no MAC": {"macs": ()},
-    "a null MAC": {"macs": (None,)},
-    "a sealed entry": {"sealed": True},
+    "a gap": ("audit_chain_has_moved", {"after": 9}),
+    "another predecessor": ("audit_chain_has_moved", {"previous": b"another"}),
+    "another chain": ("audit_entries_differ", {"chain": OTHER, "after": 0, "previous": b""}),
+    "a short MAC": ("audit_seal_invalid", {"macs": (b"\0",)}),
+    "no MAC": ("audit_seal_invalid", {"macs": ()}),
+    "a null MAC": ("audit_seal_invalid", {"macs": (None,)}),
+    "a sealed entry": ("audit_entries_differ", {"sealed": True}),
 }
 
 
 @pytest.mark.parametrize("how", WRONG)
 def test_seal_that_does_not_follow_the_head_is_refused(trail, how):
-    with refused("audit_"):
-        seal_as_sealer(**WRONG[how])
+    code, arguments = WRONG[how]
+    with refused(code):
+        seal_as_sealer(**arguments)
 
     seal_as_sealer()
     with transaction(context.for_sealer()):
