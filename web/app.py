@@ -1,4 +1,4 @@
-"""The composition root of the web tier: `application` is what gunicorn serves."""
+"""Composition root of the web tier: gunicorn serves `application`."""
 
 import asyncio
 import logging
@@ -38,7 +38,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Application(falcon.asgi.App[Any, Any]):
-    """Falcon's application, made safe against what Falcon would fail at before our error handlers see it."""
+    """Falcon's application for requests that Falcon fails on before an error handler runs."""
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:  # type: ignore[override]
         """Serve one connection of the ASGI protocol."""
@@ -46,38 +46,38 @@ class Application(falcon.asgi.App[Any, Any]):
             await _refuse_websocket(receive, send)
             return
         if scope["type"] == "http":
-            receive = _begun(receive)
+            receive = _with_immediate_start(receive)
             if not _is_readable(scope):
                 scope = _readable(scope)
         await super().__call__(scope, receive, send)
 
     def add_route(self, uri_template: str, resource: object, **options: Any) -> None:
-        """Add a resource, and answer HEAD wherever it answers GET (RFC 9110, section 9.3.2)."""
+        """Add a resource. HEAD is answered like GET (RFC 9110, section 9.3.2)."""
         get = getattr(resource, "on_get", None)
         if get is not None and not hasattr(resource, "on_head"):
             resource.on_head = get  # type: ignore[attr-defined]
         super().add_route(uri_template, resource, **options)
 
 
-def _begun(receive: Receive) -> Receive:
-    """Says at once that there is a request, and then what `receive` says.
+def _with_immediate_start(receive: Receive) -> Receive:
+    """Return a `receive` that first yields an empty event, then the events of the original.
 
-    Falcon looks at no request before the first part of its body is there, and lets it go without an answer where that
-    doesn't come: who may not ask at all would be told so too late, and who sends nothing would be told 500.
+    Falcon handles a request only after the first part of its body. Without the empty event, a refusal would wait for
+    the body, and a client that sends no body would get a 500.
     """
-    has_begun = False
+    started = False
 
     async def next_event() -> Any:
-        nonlocal has_begun
-        if has_begun:
+        nonlocal started
+        if started:
             return await receive()
-        has_begun = True
-        return _BEGINNING
+        started = True
+        return _EMPTY_START
 
     return next_event
 
 
-_BEGINNING = {"type": "http.request", "body": b"", "more_body": True}
+_EMPTY_START = {"type": "http.request", "body": b"", "more_body": True}
 
 
 def _is_readable(scope: dict[str, Any]) -> bool:
@@ -85,12 +85,14 @@ def _is_readable(scope: dict[str, Any]) -> bool:
 
 
 def _readable(scope: dict[str, Any]) -> dict[str, Any]:
-    """As Falcon can read it: without what stands before the path of a whole URL (RFC 9112, section 3.2.2), with a
-    query escaped as RFC 3986 asks, and with an unknown method in place of one that means more to Falcon.
+    """Return a scope that Falcon can read.
+
+    An absolute URL is reduced to its path (RFC 9112, section 3.2.2), the query is escaped (RFC 3986), and a method
+    with a special meaning in Falcon is replaced by an unknown one.
     """
     headers = scope["headers"]
     if named := _ABSOLUTE.match(scope["path"]):
-        # The URL's host is the one that counts (RFC 9112, section 3.2.2), not what the field says besides.
+        # The host of the URL replaces the Host field (RFC 9112, section 3.2.2).
         headers = [field for field in headers if field[0] != b"host"] + [(b"host", named[1].encode("latin-1"))]
     query = quote_from_bytes(scope["query_string"], safe="=&%+").encode()
     method = "UNKNOWN" if scope["method"] == "WEBSOCKET" else scope["method"]
@@ -102,13 +104,13 @@ _ABSOLUTE = re.compile(r"^https?://([^/]*)/?", re.IGNORECASE)
 
 
 async def _refuse_websocket(receive: Receive, send: Send) -> None:
-    """We have none. Closed before it is accepted, the handshake is answered with 403."""
+    """Close a WebSocket before it is accepted, which answers its handshake with 403."""
     await receive()
     await send({"type": "websocket.close", "code": 1000})
 
 
 def build_dependencies(config: Settings) -> Dependencies:
-    """The collaborators of this installation's endpoints."""
+    """Build the dependencies of this installation's endpoints."""
     pool = ThreadPool("responder", config.web_threads, config.web_queue, on_exit=database.close_thread_connections)
     return Dependencies(
         pool=pool,
@@ -133,8 +135,8 @@ def build_dependencies(config: Settings) -> Dependencies:
 
 
 @runtime_checkable
-class Closing(Protocol):
-    """What has threads of its own: the pools, and some resources."""
+class Closable(Protocol):
+    """An object with threads: the pools, and some resources."""
 
     def open(self) -> None: ...
 
@@ -142,26 +144,26 @@ class Closing(Protocol):
 
 
 class _Lifespan:
-    """Begins and ends what the application works with. Threads and connections come with the first request."""
+    """Opens and closes objects with threads. Threads and connections start with the first request."""
 
     def __init__(self, dependencies: Dependencies, routes: Routes) -> None:
-        # In this order at the end: nobody asks a resource's threads any more when the pools are empty.
-        self._closing: list[Closing] = [
+        # Closed in this order: calls in the pools may use the threads of resources.
+        self._closables: list[Closable] = [
             dependencies.pool,
             dependencies.slow_pool,
             dependencies.new_password_pool,
             dependencies.refusals,
         ]
-        self._closing += [resource for _, resource in routes if isinstance(resource, Closing)]
+        self._closables += [resource for _, resource in routes if isinstance(resource, Closable)]
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
-        """Admit requests."""
-        for part in self._closing:
+        """Accept requests."""
+        for part in self._closables:
             part.open()
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
-        """Let the threads finish what they do, and close their connections."""
-        for part in self._closing:
+        """Let the threads finish their calls and close their connections."""
+        for part in self._closables:
             if not await asyncio.to_thread(part.close, SHUTDOWN_SECONDS):
                 logger.error("%s did not end within %.0f s", type(part).__name__, SHUTDOWN_SECONDS)
 
@@ -169,12 +171,12 @@ class _Lifespan:
 def create_app(
     config: Settings = settings, dependencies: Dependencies | None = None, routes: Routes = ROUTES
 ) -> Application:
-    """Put an application together.
+    """Build an application.
 
     Args:
-        config: its settings.
-        dependencies: what its endpoints stand on; made from `config` by default.
-        routes: its resources by URI template.
+        config: the settings.
+        dependencies: dependencies of the endpoints; built from `config` by default.
+        routes: resources by URI template.
     """
     dependencies = dependencies or build_dependencies(config)
     operations = [("/healthz", health.Health()), ("/readyz", health.ready(config)), *metrics.ROUTES, *probes.routes()]

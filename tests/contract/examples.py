@@ -18,7 +18,7 @@ from models.jobs import dead_letters
 from models.jobs.dead_letters import Filter
 from models.tenants import invitations
 from tests.contract.raw_client import Request
-from tests.contract.seed import NOBODY, OTHER_PASSWORD, PASSWORD, Caller, Seed, address, notice_id
+from tests.contract.seed import OTHER_PASSWORD, PASSWORD, UNAUTHENTICATED, Caller, Seed, address, notice_id
 from web.http.pagination import encode_cursor
 from web.v1.jobs.dead_letters import REPLAY
 
@@ -65,7 +65,7 @@ Builder = Callable[[Seed], Example]
 EXAMPLES: dict[Operation, Builder] = {}
 
 
-def _example(operation: str, role: str = NOBODY, **parts: Callable[[Seed], Any]) -> None:
+def _example(operation: str, role: str = UNAUTHENTICATED, **parts: Callable[[Seed], Any]) -> None:
     method, path = operation.split()
 
     def build(seed: Seed) -> Example:

@@ -30,10 +30,10 @@ from tests.fixtures.accounts import TOTP_SECRET, sign_in_admin
 
 PASSWORD = "correct horse battery"
 OTHER_PASSWORD = "quite another horse"
-NOBODY = "nobody"
+UNAUTHENTICATED = "unauthenticated"
 ANONYMOUS = "anonymous fan"
 MEMBERS = ("Brand Admin", "Campaign Manager", "Creator")
-CALLERS = (NOBODY, ANONYMOUS, FAN, *MEMBERS, SYSTEM_ADMIN)
+CALLERS = (UNAUTHENTICATED, ANONYMOUS, FAN, *MEMBERS, SYSTEM_ADMIN)
 
 _hash = cache(lambda password=PASSWORD: passwords.hash(password))
 
@@ -269,7 +269,7 @@ def address() -> str:
 def build(superuser: connection) -> Seed:
     """Make it."""
     seed = Seed(superuser)
-    seed.callers[NOBODY] = Caller()
+    seed.callers[UNAUTHENTICATED] = Caller()
     seed.callers[SYSTEM_ADMIN] = admin = seed.admin()
     seed.brand_id, staff = _brand(admin)
     seed.callers |= staff

@@ -12,7 +12,7 @@ from tests.contract.expected import (
     require_none,
     undeclared,
 )
-from tests.contract.seed import CALLERS, NOBODY
+from tests.contract.seed import CALLERS, UNAUTHENTICATED
 from tests.contract.tokens import forged
 from tests.contract.values import words
 
@@ -64,7 +64,7 @@ def test_every_role_gets_a_declared_answer_or_writes_nothing(seed, raw_client, w
                 if 200 <= answer.status < 300 and raw is None:
                     continue
                 yield from (f"{role}: {fault}" for fault in faults(answer))
-                if role == NOBODY and not is_public(operation) and answer.status != 401:
+                if role == UNAUTHENTICATED and not is_public(operation) and answer.status != 401:
                     yield f"anonymous: {answer.status} {answer.code}"
                 if not is_stored(answer) and (tables := writes.tables_changed_since(before)):
                     yield f"{role}: {answer.status} {answer.code} has written to {tables}"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.brokers import until
 from tests.support.gunicorn import PATIENCE, asking, gunicorn, read_answer
-from web.server.worker import FREE_FRAMING
+from web.server.worker import MAX_FRAMING
 
 CONNECTIONS = 12
 SHARE = CONNECTIONS // 2
@@ -26,8 +26,8 @@ import pathlib
 from web.http import body
 from web.server import worker
 
-body.SECONDS = worker.HEAD_SECONDS = worker.LAST_WORD_SECONDS = 2.0
-worker.TAKE_SECONDS = worker.CLOSE_SECONDS = 1.0
+body.SECONDS = worker.HEAD_SECONDS = worker.HALF_CLOSED_SECONDS = 2.0
+worker.WRITE_SECONDS = worker.CLOSE_SECONDS = 1.0
 
 from web.app import create_app
 
@@ -231,7 +231,7 @@ def test_chunks_beyond_the_framing_limit_are_not_parsed(server):
 
     assert status == 400
     until(taken.exists)
-    assert int(taken.read_text()) <= FREE_FRAMING // len(b"1\r\n\r\n") + 1
+    assert int(taken.read_text()) <= MAX_FRAMING // len(b"1\r\n\r\n") + 1
 
 
 def test_chunks_of_one_read_are_delivered_together(server):

@@ -8,7 +8,7 @@ from models.identity.permissions import ROLES, Permission
 from scripts.devstack.environment import ROOT
 from tests.contract.examples import EXAMPLES
 from tests.contract.expected import faults, operations, require_none
-from tests.contract.seed import ANONYMOUS, CALLERS, FAN, MEMBERS, NOBODY, Caller
+from tests.contract.seed import ANONYMOUS, CALLERS, FAN, MEMBERS, UNAUTHENTICATED, Caller
 from web.app import application
 from web.http.endpoint_spec import AUTHENTICATED, OPEN
 from web.openapi import permission_matrix
@@ -59,7 +59,7 @@ def test_endpoints_admit_exactly_the_permitted_callers(seed, raw_client, known, 
                 yield f"{caller}: {answer.crash or answer.status}"
             elif not allowed:
                 yield from (f"{caller}: {fault}" for fault in faults(answer))
-                if answer.status != (401 if caller == NOBODY else 403):
+                if answer.status != (401 if caller == UNAUTHENTICATED else 403):
                     yield f"{caller}: {answer.status} {answer.code}, not refused"
             elif caller == ANONYMOUS and answer.code == "forbidden":
                 continue  # the act needs an account

@@ -1,4 +1,4 @@
-"""`202 Accepted`: the answer to a request whose work goes on in a job."""
+"""`202 Accepted`: the answer to a request whose work continues in a job."""
 
 from dataclasses import asdict
 from uuid import UUID
@@ -14,7 +14,7 @@ POLL_AFTER = "1"  # seconds
 
 
 class Progress(msgspec.Struct):
-    """How far a job is: `done` of `total` steps, in words."""
+    """Progress of a job: `done` of `total` steps, and a message."""
 
     done: int
     total: int | None
@@ -22,14 +22,14 @@ class Progress(msgspec.Struct):
 
 
 class JobError(msgspec.Struct):
-    """Why a job failed."""
+    """Error of a failed job."""
 
     code: str
     message: str
 
 
 class ChildrenOut(msgspec.Struct):
-    """The jobs of a group. What is neither done nor dead nor cancelled is still to come."""
+    """Numbers of jobs of a group. The rest of `total` has not ended."""
 
     total: int
     done: int
@@ -38,7 +38,7 @@ class ChildrenOut(msgspec.Struct):
 
 
 class JobOut(msgspec.Struct):
-    """A job: what happens after a request has been accepted."""
+    """A job that continues the work of an accepted request."""
 
     id: UUID
     actor: str
@@ -53,7 +53,7 @@ class JobOut(msgspec.Struct):
 
     @classmethod
     def of(cls, job: Job) -> "JobOut":
-        """A job as it is shown to its owner."""
+        """Return a job as its owner sees it."""
         return cls(
             id=job.id,
             actor=job.actor,
@@ -75,7 +75,7 @@ def _error(job: Job) -> JobError | None:
 
 
 def accept(resp: Response, job: JobRef) -> None:
-    """Answer that the work goes on in `job`, and where to look. The caller has to be signed in to see it."""
+    """Answer 202 with the job and its `Location`. The caller must be signed in to read the job."""
     resp.status = 202
     resp.location = f"/api/v1/jobs/{job.id}"
     resp.set_header("Retry-After", POLL_AFTER)

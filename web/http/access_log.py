@@ -1,6 +1,6 @@
-"""The access log. Everything else goes through `logging` (models/core/logs.py).
+"""The access log. All other logs go through `logging` (models/core/logs.py).
 
-It is written in batches: a line costs microseconds instead of tens of them, and a kill loses at most
+Lines are written in batches, which costs a tenth of writing each line. A killed process loses at most
 `FLUSH_SECONDS` of lines.
 """
 
@@ -27,7 +27,7 @@ def _to_stderr(text: str) -> None:
 
 
 class AccessLog:
-    """One JSON line a request: route, status, time, size, ids; no URL, no query, no body, no address."""
+    """Writes one JSON line per request: route, status, time, size, ids; no URL, query, body or address."""
 
     def __init__(self, *, enabled: bool = True, out: Callable[[str], None] = _to_stderr) -> None:
         self._enabled = enabled
@@ -36,7 +36,7 @@ class AccessLog:
         self._flush_is_due = False
 
     def write(self, req: Request, resp: Response, info: RequestInfo) -> None:
-        """Note one request; has to be called in the event loop."""
+        """Add one request. Runs in the event loop."""
         if not self._enabled:
             return
         self._lines.append(_line(req, resp, info))
@@ -47,7 +47,7 @@ class AccessLog:
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
 
     def flush(self) -> None:
-        """Write down what is waiting."""
+        """Write the buffered lines."""
         self._flush_is_due = False
         lines, self._lines = self._lines, []
         if lines:

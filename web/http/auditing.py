@@ -1,4 +1,4 @@
-"""What of a request goes into the audit trail: its act, written with it, or that it was refused."""
+"""Audit entries of requests: of an act, written in its transaction, or of a refusal."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
@@ -13,13 +13,13 @@ from web.http.dependencies import Dependencies
 from web.http.endpoint_spec import OPEN, EndpointSpec
 
 UNNAMED = "request.refuse"
-"""What refusals of endpoints are recorded as whose acts are not."""
+"""Action of recorded refusals of endpoints that declare no audit action."""
 
 _OTHER_TABLES = {"code_id": "qr_codes", "entry_id": "audit_logs"}
 
 
 class Details(TypedDict, total=False):
-    """What an entry says of the act; `shown` are the people or records that a list has told of."""
+    """Details of an audit entry. `shown`: ids of the people or records that a list returned."""
 
     table: str
     record_id: UUID | None
@@ -32,7 +32,7 @@ class Details(TypedDict, total=False):
 
 
 def audited(req: Request, **details: Unpack[Details]) -> None:
-    """Say which record a responder acts on, and how; goes into the entry that its `audit=` declares."""
+    """Set the details of the audit entry that the endpoint's `audit=` declares."""
     req.context.audit = {name: detail for name, detail in details.items() if detail is not None}
 
 
@@ -42,7 +42,7 @@ def revoked_with(**ids: Sequence[UUID | str]) -> dict[str, Any]:
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What differs, as it was and as it is, by its path (`config.scan_limit.total.count`); null where it wasn't."""
+    """Return the values that differ, before and after, by path (`config.scan_limit.total.count`); None if absent."""
     was, now = dict(_paths(before)), dict(_paths(after))
     changed = [name for name in {**was, **now} if was.get(name) != now.get(name)]
     return {name: was.get(name) for name in changed}, {name: now.get(name) for name in changed}
@@ -62,12 +62,12 @@ def record_act(dependencies: Dependencies, req: Request, action: str) -> None:
 
 
 def refused(declared: EndpointSpec, req: Request, path: Mapping[str, Any], refusal: Problem) -> Refused | None:
-    """What the trail is to know of a refusal; None if it is nobody's business."""
+    """Return the audit entry of a refusal; None if it is not recorded."""
     identity: Identity | None = req.context.identity
     claims = refusal.claims or (identity.claims if identity else {})
     target = getattr(req.context, "audit", {})
     table, record_id, record_key = _target(path)
-    if not _is_worth_it(declared, req, refusal, bool(claims and record_id)):
+    if not _is_recorded(declared, req, refusal, bool(claims and record_id)):
         return None
     return Refused(
         action=declared.audit or declared.refused_as or UNNAMED,
@@ -82,17 +82,18 @@ def refused(declared: EndpointSpec, req: Request, path: Mapping[str, Any], refus
     )
 
 
-def _is_worth_it(declared: EndpointSpec, req: Request, refusal: Problem, names_record: bool) -> bool:
-    """Whoever is not let in or may not do it; who asks for what is somebody else's; who tries too often.
+def _is_recorded(declared: EndpointSpec, req: Request, refusal: Problem, names_record: bool) -> bool:
+    """Decide by status whether a refusal is recorded.
 
-    What was typed wrong (422), or changed by somebody else meanwhile (412), is not: that happens all day.
+    Recorded: failed authentication, missing permission, foreign records, exceeded limits of sensitive endpoints.
+    Not recorded: invalid input (422) and concurrent changes (412), which are ordinary mistakes.
     """
     if not refusal.is_audited:
         return False
     is_sensitive = bool(declared.audit or declared.refused_as)
     match refusal.status:
         case 401:
-            # A public endpoint that guards nothing keeps nothing of its callers: they may have agreed to nothing yet.
+            # A public endpoint without a guarded act stores nothing about its callers: they have not consented yet.
             return is_sensitive if declared.permission in OPEN else req.auth is not None
         case 403:
             return True
@@ -104,7 +105,7 @@ def _is_worth_it(declared: EndpointSpec, req: Request, refusal: Problem, names_r
 
 
 def _target(path: Mapping[str, Any]) -> tuple[str | None, UUID | None, str | None]:
-    """The record that a path names: the last one, as its parameter says (`campaign_id`: of `campaigns`)."""
+    """Return the table and id of the last record in a path. `campaign_id` names a row of `campaigns`."""
     if not path:
         return None, None, None
     name, value = list(path.items())[-1]

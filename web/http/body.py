@@ -1,4 +1,4 @@
-"""Reading a request's body in the event loop, and no more of it than allowed."""
+"""Read request bodies in the event loop, up to a size and within a time limit."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from models.core.errors import Malformed
 from web.http.problems import TooLarge, TooSlow, UnsupportedMediaType
 
 SECONDS = 20.0
-"""That a body has to arrive in, however slow the network is."""
+"""Seconds in which a whole body has to arrive."""
 
 STALL_SECONDS = 8.0
 """Seconds in which `LEAST_BYTES` more of a body have to arrive, or the rest of it."""
@@ -17,7 +17,7 @@ LEAST_BYTES = 1024
 
 
 async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
-    """The body's bytes.
+    """Return the bytes of a JSON body.
 
     Raises:
         TooLarge: more than `max_bytes`, announced or sent in chunks.
@@ -27,21 +27,23 @@ async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
     """
     length = req.content_length
     if length is not None and length > max_bytes:
-        raise TooLarge(f"More than {max_bytes} bytes.")
+        raise TooLarge(f"The body has more than {max_bytes} bytes.")
     if length != 0 or req.content_type is not None:
         _require_json(req)
     try:
         async with asyncio.timeout(min(STALL_SECONDS, SECONDS)) as limit:
             body = await _read(req, max_bytes, limit)
     except TimeoutError:
-        raise TooSlow(f"No whole body within {SECONDS:.0f} s, or too little within {STALL_SECONDS:.0f} s.") from None
+        raise TooSlow(
+            f"Send the whole body within {SECONDS:.0f} s, and {LEAST_BYTES} bytes of it within {STALL_SECONDS:.0f} s."
+        ) from None
     if length is not None and len(body) != length:
-        raise Malformed("The body ended early.")
+        raise Malformed("The body ended before its announced length.")
     return body
 
 
 async def _read(req: Request, max_bytes: int, limit: asyncio.Timeout) -> bytes:
-    # Falcon's stream ends in the same way whether the body does or the client has gone.
+    # Falcon's stream does not tell a complete body from a disconnected client.
     receive = req._receive  # noqa: SLF001
     loop = asyncio.get_running_loop()
     latest, marked = loop.time() + SECONDS, 0
@@ -49,14 +51,14 @@ async def _read(req: Request, max_bytes: int, limit: asyncio.Timeout) -> bytes:
     while more:
         event = await receive()
         if limit.expired():
-            # Gunicorn waits with `asyncio.wait_for`, which Python 3.11 lets forget that it was cancelled when a byte
-            # comes at that very moment: whoever sends one all the time would be read for ever.
+            # Gunicorn uses `asyncio.wait_for`. In Python 3.11 it loses a cancellation if a byte arrives at the same
+            # moment: without this check, a client that keeps sending would be read without end.
             raise TimeoutError
         if event["type"] == "http.disconnect":
-            raise Malformed("The body ended early.")
+            raise Malformed("The body ended before its announced length.")
         body += event.get("body", b"")
         if len(body) > max_bytes:
-            raise TooLarge(f"More than {max_bytes} bytes.")
+            raise TooLarge(f"The body has more than {max_bytes} bytes.")
         if len(body) - marked >= LEAST_BYTES:
             marked = len(body)
             limit.reschedule(min(loop.time() + STALL_SECONDS, latest))
@@ -67,13 +69,15 @@ async def _read(req: Request, max_bytes: int, limit: asyncio.Timeout) -> bytes:
 def _require_json(req: Request) -> None:
     declared = req.content_type
     if declared is None and req.content_length is None and not req.get_header("Transfer-Encoding"):
-        return  # no body at all, which is an empty one
+        return  # no body counts as an empty body
     if declared != "application/json":
         media_type, _, parameters = (declared or "").partition(";")
         charset = parameters.strip().lower().replace('"', "")
         if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
             raise UnsupportedMediaType
     if (req.get_header("Content-Encoding") or "identity").lower() != "identity":
-        raise UnsupportedMediaType("Compressed bodies are not taken.")
+        raise UnsupportedMediaType("Send the body without `Content-Encoding`: compressed bodies are not accepted.")
     if (req.get_header("Transfer-Encoding") or "chunked").strip().lower() != "chunked":
-        raise UnsupportedMediaType("The only transfer coding that is taken is chunked.")
+        raise UnsupportedMediaType(
+            "Send the body with `Transfer-Encoding: chunked` or with a length: no other coding is accepted."
+        )

@@ -1,4 +1,4 @@
-"""Points in time, as requests and answers say them."""
+"""Date-times in requests and answers."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -8,16 +8,16 @@ import msgspec
 from models.core.errors import Invalid
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339.", examples=["2026-11-22T18:30:00Z"])]
-"""With its offset from UTC: without one, the document has no `format` for it, and a request no meaning."""
+"""Date-time with its offset from UTC. Without an offset it has no `format` in the document and is ambiguous."""
 
 
 def in_utc(field: str, at: datetime | None) -> datetime | None:
-    """An instant in the time zone that it is compared in.
+    """Convert a date-time to UTC.
 
     Raises:
-        Invalid: it is beyond what can be told there.
+        Invalid: the date-time is outside the years 1 to 9999 in UTC.
     """
     try:
         return at and at.astimezone(UTC)
     except OverflowError:
-        raise Invalid(field, "beyond the years 1 to 9999 in UTC") from None
+        raise Invalid(field, "must be within the years 1 to 9999 in UTC") from None

@@ -1,7 +1,7 @@
-"""From bytes to validated structs: strict JSON (RFC 8259, I-JSON's restrictions) and query strings.
+"""Decode bytes to validated structs: strict JSON (RFC 8259 with the restrictions of I-JSON) and query strings.
 
-What isn't JSON at all is 400 `malformed_json`; JSON that isn't what was asked for is 422 `invalid` and names the
-field. Two parsers look at every body: the standard library's tells duplicate keys, msgspec's validates.
+Invalid JSON is 400 `malformed_json`. Valid JSON of another type is 422 `invalid`, which names the field.
+Two parsers read every body: the standard library's finds duplicate keys, msgspec's validates.
 """
 
 import json
@@ -19,7 +19,7 @@ from web.http.schema_errors import invalid
 MAX_DEPTH = 32
 MAX_PARAMETERS = 64
 MAX_PATH = 200
-"""Letters that the name of a field in an answer has at most."""
+"""Maximum length of a field name in an answer, in characters."""
 
 INT64 = range(-(2**63), 2**63)
 
@@ -34,7 +34,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _TooLong(Exception):
-    """An integer that a 64-bit column can't hold."""
+    """An integer of more than 64 bits, which no column holds."""
 
 
 def _int64(text: str) -> int:
@@ -55,11 +55,11 @@ class Body:
         self._normalise = normaliser(kind)
 
     def decode(self, raw: bytes) -> Any:
-        """The validated value in `raw`.
+        """Return the validated value of a body.
 
         Raises:
             Malformed: it is not strict JSON (encoding, syntax, duplicate keys, depth, NUL, lone surrogates).
-            Invalid: it is JSON, and not of the declared type.
+            Invalid: it is JSON, but not of the declared type.
         """
         tree = _parse(raw)
         _inspect(raw, tree)
@@ -89,7 +89,7 @@ def _parse(raw: bytes) -> Any:
 
 
 def _inspect(raw: bytes, tree: Any) -> None:
-    """Look for what both parsers let through, and only where the bytes leave it possible."""
+    """Refuse excessive depth, NUL and lone surrogates, which both parsers accept."""
     if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth(tree) > MAX_DEPTH:
         raise Malformed(f"Nested deeper than {MAX_DEPTH} levels.")
     if b"\\u" in raw:
@@ -105,7 +105,7 @@ def _depth(tree: Any) -> int:
 
 
 def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key and every value that is neither object nor array, with the path to it. Its depth is bounded by now."""
+    """Yield each key and each scalar with its path. Recursion is safe: the depth was checked before."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             here = f"{path}.{key}" if path else key
@@ -119,7 +119,7 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _inspect_strings(tree: Any) -> None:
-    """Refuse what no database column holds."""
+    """Refuse texts that no database column holds."""
     for path, text in _leaves(tree):
         if isinstance(text, str) and (fault := _fault(text)):
             field = _shown(path)
@@ -137,12 +137,12 @@ def _fault(text: str) -> str | None:
 
 
 def _shown(path: str) -> str:
-    """A path as an answer can say it, whatever keys the client has made up."""
+    """Return a path in a form that is safe in an answer: it contains keys that the client chose."""
     return path[:MAX_PATH].encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
 
 
 def _too_long(raw: bytes) -> Problem:
-    """Says which field it is, which the parser's hook can't know."""
+    """Return the problem for a too long integer, with its field. The parser's hook does not know the field."""
     try:
         tree = json.loads(raw)
     except (ValueError, RecursionError):
@@ -155,7 +155,7 @@ def _too_long(raw: bytes) -> Problem:
 
 
 class Query:
-    """Decodes query strings into one struct; without a struct, no parameter is known."""
+    """Decodes query strings into one struct; without a struct, every parameter is unknown."""
 
     def __init__(self, kind: type[msgspec.Struct] | None) -> None:
         self._kind = kind
@@ -164,7 +164,7 @@ class Query:
         self._known = {field.encode_name: _Parameter(field.encode_name, field.type) for field in fields}
 
     def decode(self, query_string: str) -> Any:
-        """The validated struct; None where no struct is declared.
+        """Return the validated struct; None if no struct is declared.
 
         Raises:
             Invalid: a parameter is unknown, repeated, not UTF-8, has a NUL or the wrong type; names it.
@@ -206,10 +206,10 @@ def _pairs(query_string: str) -> list[tuple[str, str]]:
 
 
 class _Parameter:
-    """What one parameter's texts mean.
+    """Converts the texts of one parameter.
 
-    Only what JSON would call a number is a number, and no text is null: msgspec's lax mode takes `null` for an absent
-    value, `1e2` for an integer and `0` for a date in 1970.
+    Numbers are written as in JSON, and no text is null. msgspec's lax mode is not used: it reads `null` as an absent
+    value, `1e2` as an integer and `0` as a date in 1970.
     """
 
     def __init__(self, name: str, kind: Any) -> None:
@@ -222,7 +222,7 @@ class _Parameter:
         self._is_boolean = any(isinstance(scalar, msgspec.inspect.BoolType) for scalar in scalars)
 
     def read(self, text: str) -> Any:
-        """The value that `text` spells; `text` itself where it spells none, which is for the type to judge.
+        """Return the number or boolean that a text spells. Other texts are returned unchanged and validated later.
 
         Raises:
             Invalid: the number is too large.
@@ -239,7 +239,7 @@ class _Parameter:
 
 
 def _options(info: Any) -> list[Any]:
-    """The types that a type may stand for, without what is said about them."""
+    """Return the member types of a union, without metadata."""
     if isinstance(info, msgspec.inspect.Metadata):
         return _options(info.type)
     if isinstance(info, msgspec.inspect.UnionType):

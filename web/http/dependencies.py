@@ -1,4 +1,4 @@
-"""What every endpoint stands on, in one place, so that an application can be put together from other parts."""
+"""Dependencies of the endpoints, collected in one object, so that a test can replace each of them."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
@@ -19,7 +19,7 @@ class Transaction(Protocol):
 
 
 class IdempotencyStore(Protocol):
-    """Where the first answer to an `Idempotency-Key` is kept, within the caller's transaction."""
+    """Stores the first answer to an `Idempotency-Key` within the caller's transaction."""
 
     def begin(self, scope: str, key: str, digest: bytes) -> dict[str, Any] | None: ...
 
@@ -28,18 +28,19 @@ class IdempotencyStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """The collaborators of all endpoints of one application.
+    """The dependencies of all endpoints of one application.
 
     Attributes:
-        slow_pool: runs sign-ins, and what else hashes passwords.
-        new_password_pool: runs requests that choose a password and ask another server. Sign-ins do not wait for them.
-        verify: whose access token or API key this is.
-        key_rate: what one API key may ask in all.
-        person_rate: what one person may ask of all endpoints without a limit of their own.
-        address_rate: what may be asked of them from one address by whoever isn't known.
+        slow_pool: runs sign-ins and other requests that hash passwords.
+        new_password_pool: runs requests that set a password, which query the breach service. Sign-ins do not wait for
+            them.
+        verify: returns the identity of an access token or API key.
+        key_rate: limit of all requests of one API key.
+        person_rate: limit of one person over all endpoints with the general limit.
+        address_rate: limit of anonymous callers of one address over these endpoints.
         record: writes the audit entry of an act.
-        refusals: what refusals go through into the trail.
-        signs_in: whether people sign in here, and not at somebody else's.
+        refusals: records refused requests in the audit trail.
+        signs_in: whether people sign in here, not at a Supabase project.
     """
 
     pool: ThreadPool

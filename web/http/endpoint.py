@@ -1,8 +1,8 @@
-"""`@endpoint(…)`: everything between the route and the responder, declared in one place.
+"""`@endpoint(…)`: all steps between the route and the responder, declared in one place.
 
-A request goes through: route, method, sign-in (401), permission (403), rate limit (429), body and query
-(400, 413, 415, 422), the caller's transaction. The responder runs within that transaction in the thread
-pool, and its answer is encoded there, so that what can't be encoded isn't committed.
+The steps of a request: route, method, authentication (401), permission (403), rate limit (429), body and query
+(400, 413, 415, 422), the caller's transaction. The responder runs within that transaction in the thread pool. The
+answer is encoded before the commit: an answer that can't be encoded rolls the transaction back.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
@@ -47,12 +47,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def endpoint(**declared: Unpack[EndpointOptions]) -> Callable[[Callable[..., Any]], Responder]:
-    """Make a responder method an endpoint; `EndpointSpec` says what can be declared.
+    """Make a responder method an endpoint. `EndpointSpec` explains the options.
 
-    `req.context` holds `body`, `query` and `identity` when the responder runs; it sets `resp.media`.
+    `req.context` holds `body`, `query` and `identity` when the responder runs. The responder sets `resp.media`.
 
     Raises:
-        TypeError: the declaration contradicts itself, or doesn't say who may call.
+        TypeError: options contradict each other, or the permission is missing.
     """
     declaration = EndpointSpec(**declared)
 
@@ -67,7 +67,7 @@ def endpoint(**declared: Unpack[EndpointOptions]) -> Callable[[Callable[..., Any
 
 
 def _in_pool(operation: "_Operation") -> Responder:
-    declared = operation.declared
+    declared = operation.spec
 
     async def respond(resource: Any, req: Request, resp: Response, **path: Any) -> None:
         dependencies: Dependencies = req.context.dependencies
@@ -83,7 +83,7 @@ def _in_pool(operation: "_Operation") -> Responder:
             )
             await pool.run(operation.perform, resource, req, resp, path, raw)
         except Exception as error:
-            await operation.note(req, path, error)
+            await operation.record_refusal(req, path, error)
             raise
 
     return respond
@@ -94,21 +94,21 @@ def _asynchronous(operation: "_Operation") -> Responder:
         try:
             await operation.admit(req, resp)
             operation.decode(req, await operation.read(req))
-            resp.status = operation.declared.status
+            resp.status = operation.spec.status
             await operation.responder(resource, req, resp, **path)
             _finish(req, resp)
         except Exception as error:
-            await operation.note(req, path, error)
+            await operation.record_refusal(req, path, error)
             raise
 
     return respond
 
 
 class _Operation:
-    """One declared endpoint at work."""
+    """Runs the requests of one endpoint."""
 
     def __init__(self, declared: EndpointSpec, responder: Callable[..., Any]) -> None:
-        self.declared = declared
+        self.spec = declared
         self.responder = responder
         self._body = Body(declared.body) if declared.body is not None else None
         self._query = Query(declared.query)
@@ -123,30 +123,30 @@ class _Operation:
             self._address_rate = parse_rate(f"{_rate_name(responder)}Address", declared.address_rate)
 
     async def admit(self, req: Request, resp: Response) -> None:
-        """Decide whether this caller may make this request now.
+        """Authenticate the caller, check the permission, and count the request towards its limits.
 
         Raises:
-            Problem: no (401, 403, 404, 406, 429).
+            Problem: the request is refused (401, 403, 404, 406, 429).
         """
         dependencies: Dependencies = req.context.dependencies
-        _require_acceptable(req, self.declared.media)
-        if self.declared.own_sign_in and not dependencies.signs_in:
+        _require_acceptable(req, self.spec.media)
+        if self.spec.own_sign_in and not dependencies.signs_in:
             raise SignInIsElsewhere
         try:
             identity = await self._identify(dependencies, req)
         except Unauthenticated:
             await self._limit(dependencies, unauthenticated(), req, resp)
             raise
-        req.context.identity = identity.on_credentials() if self.declared.credentials else identity
+        req.context.identity = identity.on_credentials() if self.spec.credentials else identity
         forbidden = not await self._allowed(dependencies, identity)
         await self._limit(dependencies, identity, req, resp)
-        if identity.mfa_pending and not self.declared.before_mfa:
+        if identity.mfa_pending and not self.spec.before_mfa:
             raise MfaRequired
         if forbidden:
             raise Forbidden
 
     async def _limit(self, dependencies: Dependencies, identity: Identity, req: Request, resp: Response) -> None:
-        """Count the request towards every limit that it falls under; the last one is told."""
+        """Count the request towards its limits. The `RateLimit` headers show the last counted limit."""
         if identity.is_api_key:
             standing = await dependencies.limiter.take(dependencies.key_rate, str(identity.actor_id))
             resp.set_headers(headers(dependencies.key_rate, standing))
@@ -156,95 +156,95 @@ class _Operation:
         if self._rate is not None:
             standing = await dependencies.limiter.take(self._rate, who)
             resp.set_headers(headers(self._rate, standing))
-        elif self.declared.rate == GENERAL and not identity.is_api_key:
+        elif self.spec.rate == GENERAL and not identity.is_api_key:
             rate = dependencies.person_rate if identity.actor_id else dependencies.address_rate
             resp.set_headers(headers(rate, await dependencies.limiter.take_batched(rate, who)))
         if self._total_rate is not None:
             await dependencies.limiter.take_batched(self._total_rate)
 
     async def _identify(self, dependencies: Dependencies, req: Request) -> Identity:
-        if self.declared.permission == PUBLIC:
+        if self.spec.permission == PUBLIC:
             return unauthenticated()
         authorization = req.auth
         if authorization is None:
-            if self.declared.permission == OPTIONAL:
+            if self.spec.permission == OPTIONAL:
                 return unauthenticated()
             raise Unauthenticated
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise Unauthenticated("The Authorization header has to be `Bearer <access token>`.")
+            raise Unauthenticated("The Authorization header must be `Bearer <access token>`.")
         return await dependencies.verify(token.strip())
 
     async def _allowed(self, dependencies: Dependencies, identity: Identity) -> bool:
-        permission = self.declared.permission
+        permission = self.spec.permission
         if identity.is_api_key:
-            needed = self.declared.scope if permission == AUTHENTICATED else permission
+            needed = self.spec.scope if permission == AUTHENTICATED else permission
             return permission in OPEN or needed in identity.scopes
         return (
             permission in OPEN or permission == AUTHENTICATED or await dependencies.grants.allow(identity, permission)
         )
 
-    async def note(self, req: Request, path: Mapping[str, Any], error: Exception) -> None:
-        """Have the trail know of a refusal, if that is worth it; after its transaction, and by itself."""
+    async def record_refusal(self, req: Request, path: Mapping[str, Any], error: Exception) -> None:
+        """Record a refusal in the audit trail, after its transaction and in its own one."""
         refusal = error if isinstance(error, Problem) else problem_of_database_error(error)
-        found = refusal and refused(self.declared, req, path, refusal)
+        found = refusal and refused(self.spec, req, path, refusal)
         if found:
-            await req.context.dependencies.refusals.note(found)
+            await req.context.dependencies.refusals.record(found)
 
     async def read(self, req: Request) -> bytes:
-        """The body's bytes, if a body is declared."""
+        """Return the bytes of the body; empty if no body is declared."""
         if self._body is None:
             return b""
         dependencies: Dependencies = req.context.dependencies
         return await read_json_bytes(req, dependencies.max_body_bytes)
 
     def decode(self, req: Request, raw: bytes) -> None:
-        """Put the validated query and body into the request's context."""
+        """Set the validated query and body in the request's context."""
         req.context.query = self._query.decode(req.query_string)
         if self._body is not None:
-            req.context.body = self._body.decode(b"{}" if self.declared.body_optional and not raw else raw)
+            req.context.body = self._body.decode(b"{}" if self.spec.body_optional and not raw else raw)
 
     def perform(self, resource: Any, req: Request, resp: Response, path: dict[str, Any], raw: bytes) -> None:
-        """In a thread: decode, then do it in the caller's transaction."""
+        """Decode the request and run the responder in the caller's transaction. Runs in a thread."""
         self.decode(req, raw)
-        resp.status = self.declared.status
+        resp.status = self.spec.status
         respond = partial(self.responder, resource, req, resp, **path)
-        if self.declared.outward:
+        if self.spec.outward:
             self._act_outward(req, resp, respond)
             return
         dependencies: Dependencies = req.context.dependencies
-        with dependencies.transaction(req.context.identity, timeout=self.declared.timeout):
-            if self.declared.recent:
+        with dependencies.transaction(req.context.identity, timeout=self.spec.timeout):
+            if self.spec.recent:
                 dependencies.require_recent()
             self._act(req, resp, raw, respond)
 
     def _act(self, req: Request, resp: Response, raw: bytes, respond: Callable[[], Any]) -> None:
-        key = idempotency.key_of(req) if self.declared.idempotent else None
+        key = idempotency.key_of(req) if self.spec.idempotent else None
         if key is None:
             self._respond(req, resp, respond)
             return
-        kept_answers = req.context.dependencies.idempotency
+        store = req.context.dependencies.idempotency
         scope, digest = idempotency.scope_of(req.context.identity), idempotency.digest_of(req, raw)
-        kept = kept_answers.begin(scope, key, digest)
+        kept = store.begin(scope, key, digest)
         if kept is not None:
             idempotency.replay(resp, kept, digest)
             return
         self._respond(req, resp, respond)
         body = (resp.data or b"").decode()
-        kept_answers.store(scope, key, resp.status_code, idempotency.kept_headers(resp), body)
+        store.store(scope, key, resp.status_code, idempotency.stored_headers(resp), body)
 
     def _respond(self, req: Request, resp: Response, respond: Callable[[], Any]) -> None:
         respond()
         gives_nothing = req.method == "HEAD" and resp.stream is not None
-        if self.declared.audit and not gives_nothing:
-            record_act(req.context.dependencies, req, self.declared.audit)
+        if self.spec.audit and not gives_nothing:
+            record_act(req.context.dependencies, req, self.spec.audit)
         _finish(req, resp)
 
     def _act_outward(self, req: Request, resp: Response, respond: Callable[[], Any]) -> None:
         dependencies: Dependencies = req.context.dependencies
         identity: Identity = req.context.identity
-        if self.declared.recent:
-            with dependencies.transaction(identity, timeout=self.declared.timeout):
+        if self.spec.recent:
+            with dependencies.transaction(identity, timeout=self.spec.timeout):
                 dependencies.require_recent()
         with acting_as(identity):
             respond()
@@ -252,18 +252,18 @@ class _Operation:
 
 
 def _rate_name(responder: Callable[..., Any]) -> str:
-    """`postLogin`, for `Login.on_post`."""
+    """Return the name of the limit: `postLogin` for `Login.on_post`."""
     resource, _, method = responder.__qualname__.rpartition(".")
     return method.removeprefix("on_") + resource.rpartition(".")[2]
 
 
 def _require_acceptable(req: Request, media: str) -> None:
     if req.accept not in ("*/*", media) and preferred_type(req, media) is None:
-        raise NotAcceptable(f"The answer is {media}.")
+        raise NotAcceptable(f"The answer is {media}: accept it.")
 
 
 def _finish(req: Request, resp: Response) -> None:
-    """Encode the answer now: afterwards it would be too late to fail."""
+    """Encode the answer before the commit, so that a failure rolls back."""
     if req.method in ("GET", "HEAD") and not_modified(req, resp):
         resp.status = 304
         resp.media = None

@@ -1,4 +1,4 @@
-"""What an endpoint says about itself: the source of what it checks and of its documentation."""
+"""Specification of an endpoint: the source of its checks and of its documentation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,22 +11,22 @@ Mode = Literal["sync", "async"]
 JSON = "application/json"
 
 PUBLIC = "public"
-"""Nobody has to be signed in, and it makes no difference if somebody is."""
+"""No access token is needed, and none is read."""
 OPTIONAL = "optional"
-"""Nobody has to be signed in; who is, is known."""
+"""No access token is needed. One that is sent is verified."""
 AUTHENTICATED = "authenticated"
-"""Somebody has to be signed in, whoever it is."""
+"""An access token of any role is needed."""
 OPEN = (PUBLIC, OPTIONAL)
 
 GENERAL = "general"
-"""The limit of all endpoints that don't say otherwise: `PERSON_RATE` and `ADDRESS_RATE`, counted over all of them."""
+"""The default limit: `PERSON_RATE` and `ADDRESS_RATE`, counted over all endpoints that use it."""
 
 TIMEOUT = 10.0
 SLOW_TIMEOUT = 30.0
 
 
 class EndpointOptions(TypedDict, total=False):
-    """The arguments of `@endpoint(…)`; `EndpointSpec` says what they mean."""
+    """The arguments of `@endpoint(…)`; `EndpointSpec` explains them."""
 
     permission: Required[str]
     body: Any
@@ -56,38 +56,38 @@ class EndpointOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSpec:
-    """One endpoint, as its `@endpoint(…)` declares it.
+    """The specification of one endpoint.
 
     Attributes:
-        permission: `"public"`, `"optional"`, `"authenticated"`, or what the caller's role has to be allowed.
-        body: the type of the JSON body (a struct that forbids unknown fields); without it, no body is read.
-        body_optional: an empty body is one without any fields.
-        query: the struct of the query parameters; without it, none is known.
-        scope: what an API key needs where people need nothing but to be signed in; without it, no key will do there.
+        permission: `"public"`, `"optional"`, `"authenticated"`, or the permission that the caller's role needs.
+        body: the type of the JSON body (a struct that forbids unknown fields); without one, no body is read.
+        body_optional: an empty body counts as `{}`.
+        query: the struct of the query parameters; without one, every parameter is unknown.
+        scope: the scope that an API key needs where people need only be signed in; without one, keys are refused.
         response: the type of the answer.
-        status: of the answer, unless the responder says otherwise.
-        media: the answer's media type; for any but JSON, the responder sets `resp.data` and `resp.content_type`.
-        audit: the action that is recorded with the act, as `subject.verb`; refusals are recorded, too. The rules
-            that an outward responder calls record it themselves, in the transaction of the act
+        status: of the answer, unless the responder sets another.
+        media: media type of the answer; unless it is JSON, the responder sets `resp.data` and `resp.content_type`.
+        audit: the action recorded in the audit trail with the act, as `subject.verb`; refusals are recorded, too.
+            The rules that an outward responder calls record it themselves, in the transaction of the act
             (`models.audit.trail.record`).
-        refused_as: the action that refusals are recorded as, where the act writes its own entry, or none.
-        rate: e.g. `"10/minute; 100/day"`, for each person, or for each address before anybody is known; the general
-            limit by default; None: there is none, as for what watches over us and for scans.
-        address_rate: the same for each address besides, for all callers: needed where a request is costly and anonymous
-            callers may send it, because one address may open any number of anonymous sessions.
-        total_rate: the same for all callers together: bounds the rows that callers without an account can create.
+        refused_as: the action of recorded refusals, where the act writes its own entry or no entry.
+        rate: e.g. `"10/minute; 100/day"`, for each person, or for each address of anonymous callers. The default is
+            the general limit. None: no limit, as for health checks and scans.
+        address_rate: an additional limit for each address, for all callers. Needed where a request is costly and
+            anonymous callers may send it: one address may open any number of anonymous sessions.
+        total_rate: a limit for all callers together: bounds the rows that callers without an account can create.
         idempotent: honours `Idempotency-Key`.
-        slow: runs in the small pool for password hashing and the like.
-        chooses_password: runs in the pool for choices of passwords instead; every endpoint that takes a new one.
-        outward: opens no transaction: the responder calls somebody else, and opens its own around that.
-        recent: the caller has to have shown a password or a code within the last minutes (`step_up.RECENT`).
-        own_sign_in: belongs to our own signing in, and isn't there where Supabase does that (`sign_in_is_elsewhere`).
-        before_mfa: open to sessions that owe the second factor, too.
-        credentials: reads or changes a password hash, address, factor, recovery code, session or one-time link; its
-            transactions use the account login and the role `app_credentials`, which no other request can take.
+        slow: runs in the small pool for password hashing and other slow work.
+        chooses_password: sets a new password, and runs in the pool for that instead of the slow pool.
+        outward: opens no transaction. The responder calls another service and opens transactions before and after it.
+        recent: needs step-up: a password or code entered within `step_up.RECENT`.
+        own_sign_in: part of our own sign-in. Where Supabase signs people in, it returns `sign_in_is_elsewhere`.
+        before_mfa: also open to sessions that still need MFA.
+        credentials: reads or changes a password hash, address, factor, recovery code, session or one-time link. Its
+            transactions use the account login and the role `app_credentials`, which other requests can't use.
         mode: `"async"` runs a coroutine in the event loop and opens no transaction.
-        problems: refusals of its own, for the documentation.
-        other_responses: other statuses that it answers with and their types, for the documentation.
+        problems: refusals specific to the endpoint, for the documentation.
+        other_responses: types of answers with other statuses, for the documentation.
     """
 
     permission: str
@@ -117,21 +117,21 @@ class EndpointSpec:
 
     def __post_init__(self) -> None:
         if not self.permission:
-            raise TypeError('say who may call it: permission="public", "optional", "authenticated" or "subject:verb"')
+            raise TypeError('set the permission: "public", "optional", "authenticated" or "subject:verb"')
         if self.scope and self.permission != AUTHENTICATED:
-            raise TypeError("an API key needs what a person needs, unless that is nothing")
+            raise TypeError('`scope` needs the permission "authenticated"')
         if self.idempotent and (self.outward or self.mode == "async"):
-            raise TypeError("an idempotent endpoint keeps its answer in the transaction that @endpoint opens")
+            raise TypeError("`idempotent` needs the transaction that @endpoint opens")
         if self.chooses_password and not (self.slow and self.outward):
             raise TypeError("`chooses_password` needs `slow` and `outward`")
         if self.recent and (self.permission in OPEN or self.mode == "async"):
-            raise TypeError("only a session that is looked up in a transaction can have been authenticated recently")
+            raise TypeError("`recent` needs a session that is read in a transaction")
         if self.audit and self.refused_as:
-            raise TypeError("refusals are recorded as the act is")
+            raise TypeError("set `audit` or `refused_as`, not both")
         if self.audit and self.mode == "async":
-            raise TypeError("an asynchronous endpoint has no transaction that an audit entry could be part of")
+            raise TypeError("`audit` needs a transaction, which an asynchronous endpoint does not have")
 
     @property
     def timeout(self) -> float:
-        """Seconds that a statement may take."""
+        """Return the statement timeout in seconds."""
         return SLOW_TIMEOUT if self.slow else TIMEOUT

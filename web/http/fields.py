@@ -1,4 +1,4 @@
-"""Types of fields that several resources take. A pattern ends in `$(?!\\n)`, since Python's `$` lets a newline pass."""
+"""Types of fields that several resources use. Patterns end in `$(?!\\n)`: Python's `$` allows a final newline."""
 
 from typing import Annotated
 
@@ -30,7 +30,7 @@ NewPassword = Annotated[
     msgspec.Meta(
         min_length=10,
         max_length=128,
-        description="Any characters; not the e-mail address.",
+        description="Any characters; must not be the e-mail address.",
         examples=["paseo por el prado"],
     ),
 ]
@@ -43,8 +43,11 @@ Code = Annotated[
         examples=["123456"],
     ),
 ]
-RecoveryCode = Annotated[str, msgspec.Meta(min_length=1, max_length=40, description="In any spelling.")]
-Token = Annotated[str, msgspec.Meta(min_length=1, max_length=100, description="From the link in the mail.")]
+RecoveryCode = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=40, description="In upper or lower case. Blanks and hyphens are ignored."),
+]
+Token = Annotated[str, msgspec.Meta(min_length=1, max_length=100, description="The token of the link in the mail.")]
 Locale = Annotated[
     str,
     msgspec.Meta(
@@ -79,10 +82,10 @@ ActorName = Annotated[
 
 
 def exactly_one_of(one: str, other: str) -> Invalid:
-    """The refusal of a body that has both of two fields, or neither."""
+    """Return the refusal of a body that has both of two fields, or neither."""
     return Invalid(
         errors=[
-            {"field": one, "reason": f"has to be there, or {other}, and not both"},
-            {"field": other, "reason": f"has to be there, or {one}, and not both"},
+            {"field": one, "reason": f"must be set if {other} is not, and not both"},
+            {"field": other, "reason": f"must be set if {one} is not, and not both"},
         ]
     )

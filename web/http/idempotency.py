@@ -1,7 +1,7 @@
 """`Idempotency-Key`: a repeated request gets the first answer again, and its effects happen once.
 
-The key, the effects and the answer commit together, so there is no state in between: either all of it
-happened or the key is free. A second request that comes while the first runs waits for it in the database.
+The key, the effects and the answer commit together: either all of them are stored or the key is unused. A second
+request that arrives while the first runs waits for it in the database.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from models.core.context import Identity, request_info
 from models.core.errors import Conflict, Invalid
 
 HEADER = "Idempotency-Key"
-KEPT_HEADERS = ("location", "etag", "retry-after", "link")
+STORED_HEADERS = ("location", "etag", "retry-after", "link")
 
 
 class KeyReused(Invalid):
@@ -25,23 +25,23 @@ class KeyReused(Invalid):
 
 
 class DatabaseIdempotencyStore:
-    """The answers, kept in `app.idempotency_keys` within the caller's transaction."""
+    """Stores answers in `app.idempotency_keys` within the caller's transaction."""
 
     def begin(self, scope: str, key: str, digest: bytes) -> dict[str, Any] | None:
-        """Claim `key`; the kept answer if it has been claimed and committed before."""
+        """Claim a key. Return the stored answer if the key was claimed and committed before."""
         kept: dict[str, Any] | None = database.value(
             "select app.claim_idempotency_key(%s, %s, %s)", (scope, key, digest)
         )
         return kept
 
     def store(self, scope: str, key: str, status: int, headers: dict[str, str], body: str) -> None:
-        """Keep the answer to the request that claimed `key`."""
+        """Store the answer to the request that claimed a key."""
         sql = "select app.store_idempotent_response(%s, %s, %s, %s::jsonb, %s)"
         database.execute(sql, (scope, key, status, json.dumps(headers), body))
 
 
 def key_of(req: Request) -> str | None:
-    """The request's key, if it has one.
+    """Return the request's key, or None.
 
     Raises:
         Invalid: it is not 1 to 255 visible ASCII characters.
@@ -50,12 +50,12 @@ def key_of(req: Request) -> str | None:
     if key is None:
         return None
     if not 1 <= len(key) <= 255 or not all("!" <= character <= "~" for character in key):
-        raise Invalid(HEADER, "has to be 1 to 255 visible ASCII characters")
+        raise Invalid(HEADER, "must be 1 to 255 visible ASCII characters")
     return key
 
 
 def scope_of(identity: Identity) -> str:
-    """Whose key it is: the person's, the API key's, or before anybody is known, the address's (hashed)."""
+    """Return the owner of the key: the person, the API key, or the hashed address of an anonymous caller."""
     if identity.is_api_key:
         return f"api-key:{identity.actor_id}"
     if identity.user_id is not None:
@@ -64,20 +64,20 @@ def scope_of(identity: Identity) -> str:
 
 
 def digest_of(req: Request, body: bytes) -> bytes:
-    """What makes a request the same one: method, path, query and body."""
+    """Return a digest of method, path, query and body: it is equal for repeated requests."""
     head = f"{req.method} {req.path}?{req.query_string}\n".encode()
     return hashlib.sha256(head + body).digest()
 
 
 def replay(resp: Response, kept: dict[str, Any], digest: bytes) -> None:
-    """Answer as the first time.
+    """Answer with the stored answer.
 
     Raises:
-        KeyReused: it was another request.
-        Conflict: the first request has not been answered.
+        KeyReused: the key was used with another request.
+        Conflict: the first request has no stored answer.
     """
     if kept["digest"] != digest.hex():
-        raise KeyReused(HEADER, "was used with another request")
+        raise KeyReused(HEADER, "was used with another request: choose a new key for this one")
     if kept["status"] is None:
         raise Conflict("The first request with this key has not been answered.")
     resp.status = kept["status"]
@@ -88,6 +88,6 @@ def replay(resp: Response, kept: dict[str, Any], digest: bytes) -> None:
         resp.data = kept["body"].encode()
 
 
-def kept_headers(resp: Response) -> dict[str, str]:
-    """Those headers of an answer that belong to it and not to the request that it answered."""
-    return {name: value for name, value in resp.headers.items() if name in KEPT_HEADERS}
+def stored_headers(resp: Response) -> dict[str, str]:
+    """Return the headers that are stored with an answer: not those of the single request, such as its id."""
+    return {name: value for name, value in resp.headers.items() if name in STORED_HEADERS}

@@ -1,4 +1,4 @@
-"""What every request passes through: ids, limits on its head, security headers, CORS, the access log."""
+"""Middleware of all requests: ids, limits of the head, security headers, CORS, the access log."""
 
 import re
 import time
@@ -48,14 +48,14 @@ EXPOSED_HEADERS = (
 
 
 def security_headers(settings: Settings) -> dict[str, str]:
-    """What every answer of this installation carries, whoever gives it."""
+    """Return the headers of every answer, also of those that the server sends without the application."""
     if settings.public_url.startswith("https:"):
         return API_HEADERS | {"strict-transport-security": "max-age=63072000; includeSubDomains"}
     return API_HEADERS
 
 
 class RequestContext:
-    """Gives each request its ids and each response the headers that all of them have."""
+    """Sets the ids of each request and the common headers of each response."""
 
     def __init__(self, dependencies: Dependencies, settings: Settings, access_log: AccessLog) -> None:
         self._kit = dependencies
@@ -65,7 +65,7 @@ class RequestContext:
         self._headers = security_headers(settings)
 
     async def process_request(self, req: Request, resp: Response) -> None:
-        """Say who asks from where, before anything can go wrong."""
+        """Set ids and client address, then check host and size of the head."""
         req.context.started = time.perf_counter()
         req.context.dependencies = self._kit
         req.context.identity = None
@@ -82,15 +82,15 @@ class RequestContext:
         _require_host(req, self._hosts)
         _require_small_head(req)
         if "\x00" in req.path:
-            raise NotFound  # no path has it, and no database takes it
+            raise NotFound  # no route contains NUL, and PostgreSQL refuses it
 
     def _address(self, req: Request) -> str:
-        # Health checks and scrapers bypass the proxies: this is no contradiction.
+        # Health checks and scrapers bypass the proxies: do not warn about them.
         report = not PROBES.fullmatch(req.path)
         return self._proxies.client_address(_peer(req), req.get_header("X-Forwarded-For"), report=report)
 
     async def process_response(self, req: Request, resp: Response, resource: Any, req_succeeded: bool) -> None:
-        """Add what every answer carries, and write it down."""
+        """Set the common headers and write the access log."""
         info: RequestInfo = req.context.info
         present = resp.headers
         resp.set_headers({name: value for name, value in self._headers.items() if name not in present})
@@ -99,13 +99,13 @@ class RequestContext:
         self._log.write(req, resp, info)
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
-        """Write down what has not been written."""
+        """Flush the access log."""
         self._log.flush()
 
 
 def _peer(req: Request) -> str:
     client = req.scope.get("client")
-    return str(next(iter(client))) if client else ""  # the protocol promises an iterable, no more
+    return str(next(iter(client))) if client else ""  # ASGI guarantees only an iterable
 
 
 def _require_host(req: Request, ours: frozenset[str]) -> None:
@@ -117,36 +117,36 @@ def _require_host(req: Request, ours: frozenset[str]) -> None:
     host = req._asgi_headers.get(b"host")  # noqa: SLF001
     if host is None:
         if req.scope["http_version"] == "1.1":
-            raise BadRequest("There is no Host.")
+            raise BadRequest("Send a Host field.")
     elif not _HOST.fullmatch(host):
-        raise BadRequest("The Host is none.")
+        raise BadRequest("The Host field is not a valid host.")
     if ours and not PROBES.fullmatch(req.path) and _name_of(host or b"") not in ours:
         raise Misdirected
 
 
 def _name_of(host: bytes) -> str:
-    """A Host field's name in small letters, without port and final dot."""
+    """Return the host name in lower case, without port and final dot."""
     return _PORT.sub(b"", host).rstrip(b".").lower().decode("ascii")
 
 
 def _require_small_head(req: Request) -> None:
     if len(req.path) + len(req.query_string) > MAX_URL_BYTES:
-        raise UriTooLong(f"More than {MAX_URL_BYTES} bytes.")
+        raise UriTooLong(f"The URL has more than {MAX_URL_BYTES} bytes.")
     size = 0
     for name, value in req._asgi_headers.items():  # noqa: SLF001  (`req.headers` would decode all of them)
         size += len(name) + len(value)
     if size > MAX_HEADER_BYTES:
-        raise HeadersTooLarge(f"More than {MAX_HEADER_BYTES} bytes.")
+        raise HeadersTooLarge(f"The header fields have more than {MAX_HEADER_BYTES} bytes.")
 
 
 class Cors:
-    """Lets the named origins' pages call the API. There are no cookies, so credentials never are involved."""
+    """Allows pages of configured origins to call the API. There are no cookies, so credentials are not allowed."""
 
     def __init__(self, origins: str) -> None:
         self._origins = {origin.strip() for origin in origins.split(",") if origin.strip()}
 
     async def process_response(self, req: Request, resp: Response, resource: Any, req_succeeded: bool) -> None:
-        """Answer the browser's question whether it may show the response to the page."""
+        """Set the CORS headers for an allowed origin."""
         if not self._origins:
             return
         resp.append_header("Vary", "Origin")

@@ -1,4 +1,4 @@
-"""Pages by cursor: stable while rows come and go, and nothing in the cursor that a client could change.
+"""Cursor pagination: stable while rows are added and removed. Cursors are signed.
 
 A list endpoint asks for one item more than the page holds, hands all of them to `page_of`, and reads the
 next request's cursor back with `after`. The cursor is the last item's sort key, signed.
@@ -33,19 +33,19 @@ Cursor = Annotated[str, msgspec.Meta(max_length=1000, description="`next_cursor`
 
 
 class PageQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The parameters of every list; a list with filters inherits from it."""
+    """Query parameters of every list. Lists with filters inherit from it."""
 
     limit: Limit = 25
     cursor: Cursor | None = None
 
 
 def page_of(items: Sequence[T], limit: int, key: Callable[[T], Any], *, scope: str = "") -> Page[T]:
-    """The page that `limit` + 1 fetched items make.
+    """Return the page made of `limit` + 1 fetched items.
 
     Args:
-        items: up to `limit` + 1 of them; the last one only tells that there is another page.
+        items: up to `limit` + 1 items; the last one only shows that there is another page.
         key: what the list is sorted by, unique, e.g. `lambda c: (c.created_at, c.id)`.
-        scope: whatever the cursor must not be carried over to: the list's name, its filters.
+        scope: name and filters of the list. A cursor is refused by a list with another scope.
     """
     page = list(items[:limit])
     more = len(items) > limit and page
@@ -53,17 +53,17 @@ def page_of(items: Sequence[T], limit: int, key: Callable[[T], Any], *, scope: s
 
 
 def encode_cursor(key: Any, scope: str = "") -> str:
-    """A signed cursor that points behind `key`."""
+    """Return a signed cursor that points behind a key."""
     version = keys.active_version()
     payload = msgspec.json.encode([version, key])
     return base64url.encode(_sign(version, payload, scope) + payload)
 
 
 def decode_cursor(cursor: str | None, kind: type[K], *, scope: str = "") -> K | None:
-    """The key that a cursor points behind, as `kind`, e.g. `tuple[datetime, UUID]`; None without a cursor.
+    """Return the key of a cursor as `kind`, e.g. `tuple[datetime, UUID]`; None without a cursor.
 
     Raises:
-        Invalid: we didn't make this cursor, or not for this list.
+        Invalid: the cursor was not issued for this list.
     """
     if cursor is None:
         return None
@@ -72,11 +72,11 @@ def decode_cursor(cursor: str | None, kind: type[K], *, scope: str = "") -> K | 
         signature, payload = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
         version = msgspec.json.decode(payload, type=tuple[int, msgspec.Raw])[0]
         genuine = hmac.compare_digest(signature, _sign(version, payload, scope))
-        if not genuine or base64url.encode(raw) != cursor:  # base64 has several spellings of the same bytes
-            raise Invalid("cursor", "not a cursor of this list")
+        if not genuine or base64url.encode(raw) != cursor:  # base64 allows several encodings of the same bytes
+            raise Invalid("cursor", "is not a cursor of this list: send `next_cursor` of its last page")
         return msgspec.json.decode(payload, type=tuple[int, kind])[1]  # type: ignore[valid-type]
     except (ValueError, KeyError, msgspec.DecodeError):
-        raise Invalid("cursor", "not a cursor of this list") from None
+        raise Invalid("cursor", "is not a cursor of this list: send `next_cursor` of its last page") from None
 
 
 def _sign(version: int, payload: bytes, scope: str) -> bytes:

@@ -1,4 +1,4 @@
-"""`ETag`, `If-Match` and `If-None-Match` (RFC 9110, section 13): nobody overwrites what they haven't seen."""
+"""`ETag`, `If-Match` and `If-None-Match` (RFC 9110, section 13): protection against lost updates."""
 
 from datetime import datetime
 
@@ -15,16 +15,16 @@ class PreconditionRequired(Problem):
 
 
 def etag(resp: Response, version: object) -> None:
-    """Tell the client which version it got: a counter, a timestamp, anything whose text has no quotes."""
+    """Set the `ETag` of an answer to a version: a counter, a timestamp, or another text without quotes."""
     resp.etag = ETag(_tag(version))
 
 
 def require_match(req: Request, version: object, *, required: bool = False) -> None:
-    """Hold the request's `If-Match` against the current version.
+    """Compare the request's `If-Match` with the current version.
 
     Raises:
-        PreconditionFailed: the client means another version.
-        PreconditionRequired: it doesn't say which one it means, and `required` says that it has to.
+        PreconditionFailed: `If-Match` names another version.
+        PreconditionRequired: there is no `If-Match`, and `required` is true.
     """
     condition = req.get_header("If-Match")
     if condition is None:
@@ -33,14 +33,14 @@ def require_match(req: Request, version: object, *, required: bool = False) -> N
         return
     if condition.strip() == "*":
         return
-    # A condition that can't be read is one that isn't met: whoever states one doesn't want to overwrite blindly.
+    # A malformed condition counts as unmet: its client does not want to overwrite an unknown version.
     tags = [tag for tag in req.if_match or () if isinstance(tag, ETag) and not tag.is_weak]
     if _tag(version) not in tags:
         raise PreconditionFailed
 
 
 def not_modified(req: Request, resp: Response) -> bool:
-    """Whether the client has what would be sent."""
+    """Return whether the client has the current version."""
     tag = resp.get_header("ETag")
     tags = req.if_none_match
     if not tag or not tags:

@@ -1,4 +1,4 @@
-"""Every error as `application/problem+json` (RFC 9457), rendered in one place."""
+"""Render every error as `application/problem+json` (RFC 9457)."""
 
 import logging
 from typing import Any
@@ -18,7 +18,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ProblemOut(msgspec.Struct):
-    """An error: RFC 9457's members, our stable `code`, the request's id, `errors` with what is wrong by field."""
+    """An error: the members of RFC 9457, a stable `code`, the request's id, and `errors` by field."""
 
     type: str
     title: str
@@ -79,13 +79,13 @@ _BY_STATUS: dict[int, type[Problem]] = {
 
 
 def problem_of_status(status: int, detail: str = "", *, headers: dict[str, str] | None = None) -> Problem:
-    """What is wrong where only a status says so: Falcon's own refusals, and the server's."""
+    """Return the problem for a status, as set by Falcon's own refusals and by the server."""
     kind = _BY_STATUS.get(status, Problem if status >= 500 else BadRequest)
     return Problem.of_code(kind.code, detail, status=status, headers=headers)
 
 
 def problem_document(problem: Problem, request_id: str) -> dict[str, Any]:
-    """The problem as RFC 9457 has it."""
+    """Return the problem document (RFC 9457)."""
     return {
         "type": f"urn:companon:problem:{problem.code}",
         "title": problem.title,
@@ -98,11 +98,11 @@ def problem_document(problem: Problem, request_id: str) -> dict[str, Any]:
 
 
 def render(resp: Response, problem: Problem) -> None:
-    """Make `resp` say what went wrong."""
+    """Render a problem into the response."""
     resp.status = problem.status
     resp.content_type = PROBLEM_JSON
     resp.data = _encode(problem_document(problem, request_info().request_id))
-    # What the responder had set belongs to an answer that isn't given.
+    # The responder set these headers for an answer that is not sent.
     for header in ("Location", "ETag"):
         resp.delete_header(header)
     for name, value in problem.headers.items():
@@ -110,10 +110,10 @@ def render(resp: Response, problem: Problem) -> None:
 
 
 def problem_of_database_error(error: BaseException) -> Problem | None:
-    """What a database error means to the caller; None if it is our own mistake.
+    """Return the problem for a database error; None if the error is a programming mistake.
 
-    Constraint names and values stay inside: a caller that may hear about a conflict gets it from the rule
-    that checks for it; this is the net below.
+    Constraint names and values are not shown. Expected conflicts are reported by the rules that check for them; this
+    function handles the rest.
     """
     state = sqlstate(error)
     if state is None:
@@ -122,22 +122,22 @@ def problem_of_database_error(error: BaseException) -> Problem | None:
         kind, detail = _BY_STATE[state]
         return kind(detail)
     if state.startswith("22"):
-        return Invalid("body", "holds a value that can't be stored")
+        return Invalid("body", "contains a value that can't be stored")
     if state[:2] in _UNAVAILABLE_CLASSES:
         return Unavailable("The database does not answer.")
     return None
 
 
 _BY_STATE: dict[str, tuple[type[Problem], str]] = {
-    "57014": (Unavailable, "It took too long."),
-    "55P03": (Unavailable, "Somebody else is working on it."),
-    "40001": (Unavailable, "Somebody else was working on it."),
-    "40P01": (Unavailable, "Somebody else was working on it."),
-    "25P03": (Unavailable, "It took too long."),
+    "57014": (Unavailable, "The database took too long. Send the request again."),
+    "55P03": (Unavailable, "Another request is changing the record. Send the request again."),
+    "40001": (Unavailable, "Another request changed the record at the same time. Send the request again."),
+    "40P01": (Unavailable, "Another request changed the record at the same time. Send the request again."),
+    "25P03": (Unavailable, "The database took too long. Send the request again."),
     "42501": (Forbidden, ""),
-    "23505": (Conflict, "There is one already."),
-    "23503": (Conflict, "It refers to something that does not exist, or something refers to it."),
-    "23P01": (Conflict, "It overlaps with another one."),
+    "23505": (Conflict, "A record with the same value exists."),
+    "23503": (Conflict, "It refers to a record that does not exist, or another record refers to it."),
+    "23P01": (Conflict, "It overlaps with another record."),
 }
 # 08 connection lost, 53 out of resources, 57 shut down by an operator, 58 the system's I/O
 _UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
@@ -158,14 +158,14 @@ async def _on_exception(req: Request, resp: Response, error: Exception, params: 
     problem = problem_of_database_error(error)
     if problem is None:
         logger.error("unhandled %s", type(error).__name__, exc_info=error, extra={"route": req.uri_template})
-        problem = Problem("Tell us the request_id and we can find out why.")
+        problem = Problem("Report the request_id to support.")
     else:
         logger.warning("database: %s", sqlstate(error) or error, extra={"route": req.uri_template})
     render(resp, problem)
 
 
 def install(app: App[Any, Any]) -> None:
-    """Route every error of `app` through here."""
+    """Install the error handlers."""
     app.add_error_handler(Exception, _on_exception)
     app.add_error_handler(falcon.HTTPError, _on_http_error)
     app.add_error_handler(Problem, _on_problem)

@@ -1,12 +1,11 @@
-"""Rate limits, counted in Redis, and in this process while Redis is gone.
+"""Rate limits, counted in Redis, or in this process while Redis fails.
 
-A limit protects; it is never the reason for a 5xx, and Redis is never the reason that there is none. When Redis fails,
-each process counts for itself and asks Redis again after `RETRY_AFTER` seconds: so long as Redis is gone a limit is at
-the most as many times as large as there are web processes. It isn't divided by them: a client's connections may all
-lead to one of them. Attempts on a password are counted in PostgreSQL and don't depend on this
-(models/identity/sessions.py).
-A limit that all requests count towards is wide: `take_batched` takes several requests of it at once,
-and hands them out for some seconds without asking Redis.
+A limit never causes a 5xx, and a failure of Redis never disables limits. When Redis fails, each process counts for
+itself and tries Redis again after `RETRY_AFTER` seconds. Meanwhile a limit is multiplied by the number of web processes
+at most. It is not divided by them, because all connections of a client may lead to one process. Password attempts are
+counted in PostgreSQL and don't depend on this module (models/identity/sessions.py).
+For a wide limit, which all requests count towards, `take_batched` reserves several requests at once and uses them for
+some seconds without a query of Redis.
 The answer carries `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
 """
 
@@ -30,34 +29,36 @@ from models.core.errors import TooMany
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 5.0
+"""Seconds until Redis is tried again after a failure."""
 REDIS_TIMEOUT = 0.25
-SHARE = 50
-"""The part of a wide limit that is taken at once: one in so many."""
+"""Seconds."""
+BATCH_FRACTION = 50
+"""One batch reserves the limit divided by this number."""
 BATCH_SECONDS = 5.0
-"""How long what has been taken may be handed out."""
+"""Seconds for which a batch may be used."""
 REFUSAL_SECONDS = 1.0
-"""How long whoever has used a wide limit up is refused without asking Redis."""
+"""Seconds for which a caller is refused without a query of Redis after a wide limit was used up."""
 MAX_CALLERS = 10_000
-"""Whom a process counts for itself; with one more it begins anew, so that strangers can't fill its memory."""
+"""Maximum number of callers counted in this process. Beyond it the counters are reset, which bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """One or more limits that hold together, e.g. `10/minute; 100/day`."""
+    """One or more limits that apply together, e.g. `10/minute; 100/day`."""
 
     name: str
     items: tuple[RateLimitItem, ...]
 
     @property
     def policy(self) -> str:
-        """The `RateLimit-Policy` header."""
+        """Return the value of the `RateLimit-Policy` header."""
         return ", ".join(f"{self._label(item)};q={item.amount};w={item.get_expiry()}" for item in self.items)
 
     def _label(self, item: RateLimitItem) -> str:
         return f'"{self.name}"' if len(self.items) == 1 else f'"{self.name}-{item.get_expiry()}s"'
 
     def state(self, item: RateLimitItem, remaining: int, seconds: int) -> str:
-        """The `RateLimit` header for the limit that is nearest to its end."""
+        """Return the value of the `RateLimit` header for one of the limits."""
         return f"{self._label(item)};r={remaining};t={seconds}"
 
 
@@ -65,14 +66,14 @@ def parse_rate(name: str, text: str) -> Rate:
     """Parse `10/minute` or `10/minute; 100/day`.
 
     Raises:
-        ValueError: it can't be parsed.
+        ValueError: the text is not a list of limits.
     """
     return Rate(name, tuple(parse_many(text)))
 
 
 @dataclass(frozen=True, slots=True)
 class LimitState:
-    """How a caller stands: what is left of the limit nearest to its end, and in how many seconds there is more."""
+    """State of a caller's most restrictive limit: remaining requests, and seconds until it is reset."""
 
     item: RateLimitItem
     remaining: int
@@ -81,91 +82,91 @@ class LimitState:
 
 
 @dataclass(slots=True)
-class _Taken:
+class _Batch:
     """Requests that were counted at once and not yet handed out."""
 
-    standing: LimitState
+    state: LimitState
     left: int
 
 
-def _expiry(_key: tuple[str, ...], taken: _Taken, now: float) -> float:
-    return now + (REFUSAL_SECONDS if taken.standing.refused else BATCH_SECONDS)
+def _expiry(_key: tuple[str, ...], batch: _Batch, now: float) -> float:
+    return now + (REFUSAL_SECONDS if batch.state.refused else BATCH_SECONDS)
 
 
 class RateLimiter:
-    """Counts requests; lives in one event loop."""
+    """Counts requests. Belongs to one event loop."""
 
     def __init__(self, redis_url: str | None) -> None:
         self._url = redis_url
         self._redis: SlidingWindowCounterRateLimiter | None = None
-        self._forget()
+        self._reset_memory()
         self._redis_again_at = 0.0
-        self._taken: TLRUCache[tuple[str, ...], _Taken] = TLRUCache(MAX_CALLERS, _expiry)
+        self._batches: TLRUCache[tuple[str, ...], _Batch] = TLRUCache(MAX_CALLERS, _expiry)
 
-    async def take(self, rate: Rate, *who: str) -> LimitState:
-        """Count one request of `who`, and say how they stand.
+    async def take(self, rate: Rate, *caller: str) -> LimitState:
+        """Count one request of a caller. Return the state of the most restrictive limit.
 
         Raises:
             TooMany: one of the limits is used up; carries the headers.
         """
-        standing = await self._count(rate, who)
-        if standing.refused:
-            raise self._refusal(rate, standing)
-        return standing
+        state = await self._count(rate, caller)
+        if state.refused:
+            raise self._refusal(rate, state)
+        return state
 
-    async def take_batched(self, rate: Rate, *who: str) -> LimitState:
-        """The same for one wide limit: counted in parts of `SHARE`, so that few requests ask Redis.
+    async def take_batched(self, rate: Rate, *caller: str) -> LimitState:
+        """Count one request towards a wide limit, in batches that save queries of Redis.
 
-        What another process has taken and not handed out is lost to `who`: up to one part for each process.
+        A batch that another process has reserved and not used is lost to the caller: up to one per process.
 
         Raises:
             TooMany: it is used up; carries the headers.
         """
-        taken = self._taken.get((rate.name, *who))
-        if taken is None or (taken.left == 0 and not taken.standing.refused):
-            taken = await self._take_part(rate, who)
-        if taken.standing.refused:
-            raise self._refusal(rate, taken.standing)
-        taken.left -= 1
-        return replace(taken.standing, remaining=taken.standing.remaining + taken.left)
+        batch = self._batches.get((rate.name, *caller))
+        if batch is None or (batch.left == 0 and not batch.state.refused):
+            batch = await self._reserve_batch(rate, caller)
+        if batch.state.refused:
+            raise self._refusal(rate, batch.state)
+        batch.left -= 1
+        return replace(batch.state, remaining=batch.state.remaining + batch.left)
 
-    async def _take_part(self, rate: Rate, who: Sequence[str]) -> _Taken:
-        part = max(1, rate.items[0].amount // SHARE) if len(rate.items) == 1 else 1
-        standing = await self._count(rate, who, part)
-        if standing.refused and part > 1:
-            part, standing = 1, await self._count(rate, who)
-        taken = self._taken[rate.name, *who] = _Taken(standing, part)
-        return taken
+    async def _reserve_batch(self, rate: Rate, caller: Sequence[str]) -> _Batch:
+        part = max(1, rate.items[0].amount // BATCH_FRACTION) if len(rate.items) == 1 else 1
+        state = await self._count(rate, caller, part)
+        if state.refused and part > 1:
+            part, state = 1, await self._count(rate, caller)
+        batch = self._batches[rate.name, *caller] = _Batch(state, part)
+        return batch
 
     @staticmethod
-    def _refusal(rate: Rate, standing: LimitState) -> TooMany:
-        refusal = TooMany("Slow down.", retry_after=standing.seconds)
-        refusal.headers |= headers(rate, standing)
+    def _refusal(rate: Rate, state: LimitState) -> TooMany:
+        refusal = TooMany("Wait until the limit is reset, then send the request again.", retry_after=state.seconds)
+        refusal.headers |= headers(rate, state)
         return refusal
 
-    async def _count(self, rate: Rate, who: Sequence[str], requests: int = 1) -> LimitState:
+    async def _count(self, rate: Rate, caller: Sequence[str], requests: int = 1) -> LimitState:
         if self._url and time.monotonic() >= self._redis_again_at:
             try:
-                return await _hit(self._shared(self._url), rate, who, requests)
+                return await _hit(self._shared(self._url), rate, caller, requests)
             except (RedisError, OSError) as error:
-                logger.warning("rate limits are counted in this process, Redis fails: %s", error)
+                logger.warning("rate limits are counted in this process because Redis fails: %s", error)
                 if "WRONGTYPE" in str(error):
-                    await self._discard_counters(rate, who)
+                    await self._discard_counters(rate, caller)
                 else:
                     self._redis_again_at = time.monotonic() + RETRY_AFTER
         if len(self._counts.storage) >= MAX_CALLERS:
-            self._forget()
-        return await _hit(self._memory, rate, who, requests)
+            self._reset_memory()
+        return await _hit(self._memory, rate, caller, requests)
 
-    async def _discard_counters(self, rate: Rate, who: Sequence[str]) -> None:
+    async def _discard_counters(self, rate: Rate, caller: Sequence[str]) -> None:
         """Delete the counters of a caller. A key of another type has no expiry: it would fail every later request."""
         assert self._url
         with suppress(RedisError, OSError):
             for item in rate.items:
-                await self._shared(self._url).clear(item, rate.name, *who)
+                await self._shared(self._url).clear(item, rate.name, *caller)
 
-    def _forget(self) -> None:
-        """Begin to count anew in this process."""
+    def _reset_memory(self) -> None:
+        """Reset the counters of this process."""
         self._counts = MemoryStorage()
         self._memory = SlidingWindowCounterRateLimiter(self._counts)
 
@@ -175,28 +176,28 @@ class RateLimiter:
         return self._redis
 
 
-def headers(rate: Rate, standing: LimitState) -> dict[str, str]:
-    """The header fields that tell a caller how they stand."""
+def headers(rate: Rate, state: LimitState) -> dict[str, str]:
+    """Return the `RateLimit` header fields."""
     return {
         "RateLimit-Policy": rate.policy,
-        "RateLimit": rate.state(standing.item, standing.remaining, standing.seconds),
+        "RateLimit": rate.state(state.item, state.remaining, state.seconds),
     }
 
 
 async def _hit(
-    limiter: SlidingWindowCounterRateLimiter, rate: Rate, who: Sequence[str], requests: int = 1
+    limiter: SlidingWindowCounterRateLimiter, rate: Rate, caller: Sequence[str], requests: int = 1
 ) -> LimitState:
-    standings = [await _hit_one(limiter, item, (rate.name, *who), requests) for item in rate.items]
-    return min(standings, key=lambda standing: (not standing.refused, standing.remaining))
+    states = [await _hit_one(limiter, item, (rate.name, *caller), requests) for item in rate.items]
+    return min(states, key=lambda state: (not state.refused, state.remaining))
 
 
 async def _hit_one(
-    limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, who: Sequence[str], requests: int
+    limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, caller: Sequence[str], requests: int
 ) -> LimitState:
-    taken = await limiter.hit(item, *who, cost=requests)
-    stats = await limiter.get_window_stats(item, *who)
+    accepted = await limiter.hit(item, *caller, cost=requests)
+    stats = await limiter.get_window_stats(item, *caller)
     seconds = max(1, math.ceil(stats.reset_time - time.time()))
-    return LimitState(item, stats.remaining if taken else 0, min(seconds, item.get_expiry()), not taken)
+    return LimitState(item, stats.remaining if accepted else 0, min(seconds, item.get_expiry()), not accepted)
 
 
 def _redis_storage(url: str) -> Storage:

@@ -1,7 +1,7 @@
-"""Refusals on their way into the audit trail: the first ones of each caller one by one, what is more as a number.
+"""Record refusals in the audit trail: the first ones of each caller one by one, further ones as a count.
 
-So nobody can fill the trail by being refused, nor have the database do more work than that. A minute begins with the
-first refusal, and everything is counted anew when it is over; counts are each process's own.
+This bounds the entries and the database work that refused requests can cause. A minute begins with the first refusal.
+When it is over, counters are reset and counted refusals are recorded. Each process has its own counters.
 """
 
 import asyncio
@@ -18,21 +18,21 @@ logger = logging.getLogger(__name__)
 
 MINUTE = 60.0
 PER_CALLER = 10
-"""Entries within a minute that one person, API key or address can cause with refusals; more are counted."""
-IN_ALL = 300
-"""Entries within a minute that all callers of a process can cause."""
-COUNTED = 200
-"""Numbers that a process keeps at a time; callers beyond that share one."""
-PATIENCE = 1.0
-"""Seconds that an answer waits for its entry."""
+"""Entries per minute of one person, API key or address; further refusals are counted."""
+IN_TOTAL = 300
+"""Entries per minute of all callers of a process."""
+MAX_COUNTERS = 200
+"""Maximum number of counters of a process. Further callers share one."""
+WAIT_SECONDS = 1.0
+"""Maximum time in seconds that an answer waits for its entry."""
 
-_EVERYBODY = Refused(action="request.refuse", reason="various", status=0, operation="various")
+_SHARED_COUNTER = Refused(action="request.refuse", reason="various", status=0, operation="various")
 
 Key = tuple[str, str, str]
 
 
 class Refusals:
-    """Writes or counts refusals; belongs to one event loop."""
+    """Records or counts refusals. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -51,26 +51,26 @@ class Refusals:
         self._ending: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._due: list[tuple[str, Refused]] = []
-        self._telling: asyncio.Task[None] | None = None
+        self._flushing: asyncio.Task[None] | None = None
 
-    async def note(self, refused: Refused) -> None:
-        """Have a refusal in the trail. It never fails, and takes `PATIENCE` at the most."""
+    async def record(self, refused: Refused) -> None:
+        """Record or count a refusal. Never fails, and waits at most `WAIT_SECONDS`."""
         who = str(refused.claims.get("sub") or partition(refused.request.address))
-        if self._written[who] >= PER_CALLER or self._written.total() >= IN_ALL:
+        if self._written[who] >= PER_CALLER or self._written.total() >= IN_TOTAL:
             self._count(who, refused)
             return
         self._written[who] += 1
-        self._await_end()
+        self._schedule_end()
         task = self._begin(who, refused)
-        # Whether there was something to write must not be seen in how long an answer takes.
+        # Do not wait for 404s: the response time would show whether a foreign record exists.
         if refused.reason != NOT_FOUND:
-            await asyncio.wait({task}, timeout=PATIENCE)
+            await asyncio.wait({task}, timeout=WAIT_SECONDS)
 
     def _count(self, who: str, refused: Refused) -> None:
-        self._await_end()
+        self._schedule_end()
         key, count = (who, refused.action, refused.reason), refused.count
-        if key not in self._counted and len(self._counted) >= COUNTED:
-            key, refused = ("everybody", "", ""), _EVERYBODY
+        if key not in self._counted and len(self._counted) >= MAX_COUNTERS:
+            key, refused = ("shared", "", ""), _SHARED_COUNTER
         known = self._counted.get(key)
         self._counted[key] = replace(refused, count=count + (known.count if known else 0))
 
@@ -84,42 +84,44 @@ class Refusals:
         try:
             await self._pool.run(self._write, refused)
         except Exception as error:
-            logger.warning("the refusal of %s is told later: %s", refused.action, error)
+            logger.warning("the refusal of %s is recorded later: %s", refused.action, error)
             self._count(who, refused)
 
-    def _await_end(self) -> None:
+    def _schedule_end(self) -> None:
         if self._ending is None:
             self._ending = asyncio.get_running_loop().call_later(self._minute, self._end_minute)
 
     def _end_minute(self) -> None:
-        """Count anew, and tell what was counted."""
+        """Reset the counters and record the counted refusals."""
         self._ending = None
         self._written.clear()
         counted, self._counted = self._counted, {}
         if counted:
-            logger.warning("%d refusals were too many to be told one by one", sum(r.count for r in counted.values()))
+            logger.warning(
+                "%d refusals exceeded the limit of entries and were counted", sum(r.count for r in counted.values())
+            )
             self._due.extend((who, refused) for (who, _, _), refused in counted.items())
-            if self._telling is None:
-                self._telling = asyncio.create_task(self._tell_in_turn())
+            if self._flushing is None:
+                self._flushing = asyncio.create_task(self._flush_one_by_one())
 
-    async def _tell_in_turn(self) -> None:
-        """One after the other: all at once, they would take the places of requests that wait for a thread."""
+    async def _flush_one_by_one(self) -> None:
+        """Record one count after the other: all at once would displace requests that wait for a thread."""
         while due := self._due:
             await self._try(*due.pop())
-        self._telling = None
+        self._flushing = None
 
     def open(self) -> None:
-        """Take refusals."""
+        """Accept refusals."""
 
     def close(self, timeout: float) -> bool:
-        """Tell what was counted; for a thread, when no more requests come."""
+        """Record the counted refusals. Runs in a thread when no more requests arrive."""
         counted, self._counted = [*self._counted.values(), *(refused for _, refused in self._due)], {}
         self._due = []
-        told = [self._tell(refused) for refused in counted]
+        recorded = [self._write_now(refused) for refused in counted]
         self._on_exit()
-        return all(told)
+        return all(recorded)
 
-    def _tell(self, refused: Refused) -> bool:
+    def _write_now(self, refused: Refused) -> bool:
         try:
             self._write(refused)
         except Exception:

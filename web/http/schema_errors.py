@@ -1,4 +1,4 @@
-"""msgspec's messages as `{"field": "location.lat", "reason": "…"}`."""
+"""Convert msgspec's messages to `{"field": "location.lat", "reason": "…"}`."""
 
 import re
 
@@ -14,7 +14,7 @@ _ABOUT_A_FIELD = (
 
 
 def invalid(error: msgspec.ValidationError) -> Invalid:
-    """The problem that says which field msgspec stumbled over and why."""
+    """Return the problem with the invalid field and the reason of a validation error."""
     message = str(error)
     path = ""
     if match := _PATH.search(message):

@@ -1,7 +1,7 @@
-"""The bounded thread pool that synchronous responders run in.
+"""Bounded thread pool for synchronous responders.
 
-The event loop hands a function over, waits for its result and stays responsive. Admission is bounded: what a
-queue can't hold is refused at once, because a request that waits for seconds only makes the next one wait too.
+The event loop passes a function to a thread and awaits its result. A call that the queue can't hold is refused at
+once, because a request that waits for seconds only makes the next one wait, too.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any
 from models.core.errors import Unavailable
 
 WAIT_SECONDS = 10.0
-"""Seconds that a call may wait for a thread. Then it is refused, also while every thread is stuck."""
+"""Seconds that a call may wait for a thread. Then it is refused, even if every thread is blocked."""
 
 
 class Overloaded(Unavailable):
@@ -24,8 +24,8 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
-def _fit_for_a_future(error: BaseException) -> Exception:
-    """Futures refuse StopIteration, and SystemExit would end the event loop for one request's sake."""
+def _storable_exception(error: BaseException) -> Exception:
+    """Return an exception that a future accepts. Futures refuse StopIteration; SystemExit would end the event loop."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     wrapped = RuntimeError(f"{type(error).__name__} in a responder")
@@ -39,14 +39,14 @@ class _Task:
     done: "asyncio.Future[Any]"
     loop: asyncio.AbstractEventLoop
     claim: threading.Lock
-    """Acquired once: by the thread that begins the call, or by the event loop that gives it up."""
+    """Acquired once: by the thread that begins the call, or by the event loop when the wait is over."""
 
 
 class ThreadPool:
-    """`threads` threads with at most `queue` calls waiting for one of them.
+    """Runs calls in `threads` threads, with at most `queue` calls waiting.
 
-    Unlike `concurrent.futures`, it refuses instead of growing its queue, runs each call in a copy of the
-    caller's context, and drops calls whose caller has gone before they began.
+    Unlike `concurrent.futures`, the queue is bounded, each call runs in a copy of the caller's context, and a call is
+    dropped if its caller disconnects before it begins.
     """
 
     def __init__(self, name: str, threads: int, queue: int, *, on_exit: Callable[[], None] | None = None) -> None:
@@ -61,11 +61,11 @@ class ThreadPool:
 
     @property
     def admitted(self) -> int:
-        """How many calls are running or waiting."""
+        """Return the number of running and waiting calls."""
         return self._admitted
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call `function(*args)` in a thread and return what it returns; has to be awaited in one event loop.
+        """Call `function(*args)` in a thread and return its result. Belongs to one event loop.
 
         Raises:
             Overloaded: the pool is full, or closed, or no thread became free within `WAIT_SECONDS`.
@@ -80,18 +80,18 @@ class ThreadPool:
         self._admitted += 1
         task = _Task(lambda: context.run(function, *args), done, loop, threading.Lock())
         self._tasks.put(task)
-        giving_up = loop.call_later(WAIT_SECONDS, self._give_up, task)
+        timer = loop.call_later(WAIT_SECONDS, self._refuse_waiting, task)
         try:
             return await done
         finally:
-            giving_up.cancel()
+            timer.cancel()
 
     def open(self) -> None:
-        """Admit calls; a pool is open from the beginning, and again after this."""
+        """Accept calls. A new pool is open; a closed one is reopened."""
         self._closed = False
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Admit nothing more, finish what was admitted, end the threads; False if `timeout` seconds were too few."""
+        """Refuse new calls, finish admitted ones and end the threads. Return False on timeout (seconds)."""
         self._closed = True
         for _ in self._threads:
             self._tasks.put(None)
@@ -101,7 +101,7 @@ class ThreadPool:
         return not any(thread.is_alive() for thread in left)
 
     def _start(self) -> None:
-        # At the first call and not before: gunicorn forks, and threads don't survive a fork.
+        # Started by the first call: gunicorn forks before, and threads don't survive a fork.
         for number in range(self.size):
             thread = threading.Thread(target=self._work, name=f"{self.name}-{number}", daemon=True)
             self._threads.append(thread)
@@ -111,13 +111,13 @@ class ThreadPool:
         try:
             while (task := self._tasks.get()) is not None:
                 self._perform(task)
-                del task  # an idle thread must not keep the last request alive
+                del task  # an idle thread must not keep the last request in memory
         finally:
             if self._on_exit is not None:
                 self._on_exit()
 
-    def _give_up(self, task: _Task) -> None:
-        """Refuse a call that no thread has begun. It keeps its place in the queue until a thread drops it."""
+    def _refuse_waiting(self, task: _Task) -> None:
+        """Refuse a call that no thread has begun. It stays in the queue until a thread drops it."""
         if task.claim.acquire(blocking=False) and not task.done.done():
             task.done.set_exception(Overloaded(retry_after=1))
 
@@ -127,16 +127,16 @@ class ThreadPool:
         if not task.done.cancelled() and task.claim.acquire(blocking=False):
             try:
                 result = task.run()
-            except BaseException as raised:  # whatever it was, the waiting request gets to know
-                error = _fit_for_a_future(raised)
+            except BaseException as raised:  # each error is passed to the waiting request
+                error = _storable_exception(raised)
         try:
             task.loop.call_soon_threadsafe(self._deliver, task.done, result, error)
-        except RuntimeError:  # the loop was closed while we worked: nobody waits any more
+        except RuntimeError:  # the event loop was closed meanwhile: no request waits
             self._admitted -= 1
 
     def _deliver(self, done: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
         self._admitted -= 1
-        if done.done():  # its caller has gone, or was refused
+        if done.done():  # the caller disconnected or was refused
             return
         if error is None:
             done.set_result(result)
@@ -144,17 +144,17 @@ class ThreadPool:
             done.set_exception(error)
 
 
-PATIENCE = 30.0
-"""Seconds that an answer which has begun waits for a thread: it can't be refused any more."""
+STREAM_WAIT_SECONDS = 30.0
+"""Seconds that a streamed answer waits for a thread: after its head is sent, it can't be refused."""
 
 
 async def run_when_free(pool: ThreadPool, function: Callable[..., Any], *args: Any) -> Any:
-    """`pool.run`, again and again while the pool is full.
+    """Call `pool.run`, and repeat it while the pool is full.
 
     Raises:
-        Overloaded: it still is after `PATIENCE` seconds.
+        Overloaded: the pool is still full after `STREAM_WAIT_SECONDS`.
     """
-    deadline = asyncio.get_running_loop().time() + PATIENCE
+    deadline = asyncio.get_running_loop().time() + STREAM_WAIT_SECONDS
     while True:
         try:
             return await pool.run(function, *args)

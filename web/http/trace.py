@@ -1,4 +1,4 @@
-"""Ids that tie a request to its consequences: ours, the caller's, and W3C Trace Context."""
+"""Ids that link a request to its jobs and log lines: our own, the caller's, and W3C Trace Context."""
 
 import re
 import secrets
@@ -11,26 +11,26 @@ _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f
 
 
 def valid_id(sent: str | None) -> str | None:
-    """What the client calls this request, if it may be called that."""
+    """Return the id that a client sent, or None if it is not valid."""
     return sent if sent is not None and _ID.fullmatch(sent) else None
 
 
 def new_id() -> str:
-    """A new id, ordered by time."""
+    """Return a new id, ordered by time."""
     return str(uuid7())
 
 
 def continue_trace(traceparent: str | None, request_id: str) -> str:
-    """Our own span in the caller's trace, or the first span of a new one (W3C Trace Context, section 3.2).
+    """Return a new span in the caller's trace, or in a new trace (W3C Trace Context, section 3.2).
 
-    A new trace is called what the request is called, so whoever knows the one can find the other.
+    A new trace gets the id of the request, so that each can be found by the other.
     """
     trace_id, flags = _parse(traceparent or "") or (_trace_of(request_id), "00")
     return f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
 
 
 def _trace_of(request_id: str) -> str:
-    """Its UUID's digits, or something new where the caller has called the request something else."""
+    """Return the digits of a request id that is a UUID, or a random trace id for other request ids."""
     digits = request_id.replace("-", "")
     return digits if _TRACE_ID.fullmatch(digits) and int(digits, 16) else secrets.token_hex(16)
 

@@ -1,4 +1,4 @@
-"""Examples of request bodies for the document, made of what their fields say of themselves."""
+"""Examples of request bodies for the document, generated from the schemas of their fields."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ _PLAIN: dict[str, Any] = {"string": "text", "integer": 1, "number": 1.0, "boolea
 
 
 def example_of(schema: Schema, schemas: dict[str, Schema]) -> Any:
-    """A value that the schema allows: an object with what it requires, or with one thing where it requires nothing.
+    """Return a valid value: an object with its required fields, or with one field if none is required.
 
     Args:
         schema: of a body or a part of one.
-        schemas: the components of the document, which it may refer to.
+        schemas: the components of the document, to which it may refer.
     """
     schema = _resolved(schema, schemas)
-    if _said(schema):
-        return _said(schema)[0]
+    if _given(schema):
+        return _given(schema)[0]
     if "anyOf" in schema:
         return example_of(schema["anyOf"][0], schemas)
     if "properties" in schema:
-        return {name: example_of(schema["properties"][name], schemas) for name in _worth_showing(schema)}
+        return {name: example_of(schema["properties"][name], schemas) for name in _shown_fields(schema)}
     if schema["type"] == "array":
         return [example_of(schema["items"], schemas)] if schema.get("minItems") else []
     return _FORMATS.get(schema.get("format", ""), _PLAIN[schema["type"]])
@@ -34,8 +34,8 @@ def _resolved(schema: Schema, schemas: dict[str, Schema]) -> Schema:
     return schema
 
 
-def _said(schema: Schema) -> list[Any]:
-    """The examples that it gives itself, or what can stand for them."""
+def _given(schema: Schema) -> list[Any]:
+    """Return the examples of a schema, or its default or enumerated values."""
     if "examples" in schema:
         return list(schema["examples"])
     if schema.get("default") is not None:
@@ -43,5 +43,5 @@ def _said(schema: Schema) -> list[Any]:
     return list(schema.get("enum", []))
 
 
-def _worth_showing(schema: Schema) -> list[str]:
+def _shown_fields(schema: Schema) -> list[str]:
     return schema.get("required") or list(schema["properties"])[:1]

@@ -1,4 +1,4 @@
-"""Who may do what, as a page: of roles and permissions, and of roles and endpoints."""
+"""Generate the permission matrix: roles by permission, and roles by endpoint."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -6,27 +6,26 @@ from models.core.context import API_KEY, FAN, SYSTEM_ADMIN
 from models.identity.permissions import Permission
 from web.http.endpoint_spec import AUTHENTICATED, OPEN, EndpointSpec
 
-NOBODY = "nobody"
+UNAUTHENTICATED = "unauthenticated"
 ROLES = (FAN, "Creator", "Campaign Manager", "Brand Admin", SYSTEM_ADMIN)
-CALLERS = (NOBODY, *ROLES, API_KEY)
+CALLERS = (UNAUTHENTICATED, *ROLES, API_KEY)
 
 Operation = tuple[str, str]
 """Method and path."""
 
 RENEW = "./scripts/test tests/contract/test_roles.py --renew-permissions"
 
-_HEAD = f"""# Who may do what
+_HEAD = f"""# Permissions of roles and endpoints
 
-Made from what the endpoints declare and from the tables `permissions` and `role_permissions`, which the row policies
-read, too. A test compares this page with both, and another one sends every request as every caller. After a change:
+Generated from the endpoint specs and from the tables `permissions` and `role_permissions`, which row policies also
+read. A test compares this page with both, and another test sends every request as every caller. After a change:
 `{RENEW}`.
 
-- Members of a brand (Creator, Campaign Manager, Brand Admin) act within their brand; what is another's is not found.
-- Who lacks `campaigns:all`, a Creator, sees the campaigns that they are assigned to, and of codes, scans, engagements
-  and numbers what belongs to these. The row policies see to that (`app.own_campaigns()`). Jobs are of whole brands,
-  so such a role has no `jobs:read`.
-- Fans have no permission: what they do (scans, consents, their account) concerns themselves, and everybody may do that.
-- System admins look after brands, accounts and jobs of all brands; they see no campaign, contact or number of one.
+- Members of a brand (Creator, Campaign Manager, Brand Admin) act within their brand. Records of other brands are 404.
+- A Creator lacks `campaigns:all`, and sees only assigned campaigns with their codes, scans, engagements and figures.
+  Row policies enforce this (`app.own_campaigns()`). Jobs belong to whole brands, so a Creator has no `jobs:read`.
+- Fans need no permission: their scans, consents and accounts are their own.
+- System admins manage brands, accounts and jobs of all brands. They see no campaign, contact or figure of a brand.
 - An API key acts for its brand within its scopes: permissions of whoever made it that are marked here. It is nobody:
   what people do for themselves, no key does.
 - Nobody is let in by a token alone: session or key, role and brand are looked at in each transaction.
@@ -34,10 +33,10 @@ read, too. A test compares this page with both, and another one sends every requ
 
 
 def is_allowed(permissions: Mapping[str, Permission], declared: EndpointSpec, caller: str) -> bool:
-    """Whether an endpoint lets a caller in; an API key, one that has every scope there is."""
+    """Return whether an endpoint admits a caller. An API key is one with all scopes."""
     if declared.permission in OPEN:
         return True
-    if caller == NOBODY:
+    if caller == UNAUTHENTICATED:
         return False
     if caller == API_KEY:
         needed = permissions.get(declared.scope or declared.permission)
@@ -49,16 +48,16 @@ def is_allowed(permissions: Mapping[str, Permission], declared: EndpointSpec, ca
 
 
 def page(specs: Mapping[Operation, EndpointSpec], permissions: Sequence[Permission]) -> str:
-    """The page, as Markdown."""
+    """Return the page as Markdown."""
     known = {permission.name: permission for permission in permissions}
     held = (
         [f"`{one.name}`", one.meaning, *(_mark(role in one.roles) for role in ROLES), _mark(one.for_machines)]
         for one in permissions
     )
-    doors = (
+    endpoints = (
         [
             f"`{method} {path}`",
-            _needs(declared),
+            _requirement(declared),
             *(_mark(is_allowed(known, declared, caller)) for caller in CALLERS),
         ]
         for (method, path), declared in sorted(specs.items(), key=lambda item: (item[0][1], item[0][0]))
@@ -69,13 +68,13 @@ def page(specs: Mapping[Operation, EndpointSpec], permissions: Sequence[Permissi
             "## Permissions\n",
             *_table(["permission", "to", *ROLES, API_KEY], held),
             "\n## Endpoints\n",
-            *_table(["endpoint", "needs", *CALLERS], doors),
+            *_table(["endpoint", "needs", *CALLERS], endpoints),
             "",
         ]
     )
 
 
-def _needs(declared: EndpointSpec) -> str:
+def _requirement(declared: EndpointSpec) -> str:
     if declared.permission in OPEN:
         return "nothing"
     if declared.permission == AUTHENTICATED:

@@ -1,4 +1,4 @@
-"""The schemas of the OpenAPI document: each there once, under its own name, and as everybody reads them."""
+"""Post-process the schemas of the OpenAPI document: unique names, no unused ones, standard patterns."""
 
 import re
 from typing import Any
@@ -10,7 +10,7 @@ _REFERENCE = re.compile(rf'"{SCHEMAS}([^"]+)"')
 
 
 def share_nested(spec: dict[str, Any]) -> None:
-    """`Parent.Child` becomes `Child` where all parents mean the same."""
+    """Rename `Parent.Child` to `Child` where all parents have an equal child."""
     schemas = spec["components"]["schemas"]
     meanings: dict[str, set[str]] = {}
     for name, schema in schemas.items():
@@ -52,7 +52,7 @@ def _references(value: Any) -> set[str]:
 
 
 def keep_used(spec: dict[str, Any]) -> None:
-    """Leave out what no operation refers to, nor anything that one does."""
+    """Remove schemas that no operation refers to, directly or through other schemas."""
     schemas = spec["components"]["schemas"]
     used: set[str] = set()
     found = _references(spec["paths"])
@@ -63,7 +63,7 @@ def keep_used(spec: dict[str, Any]) -> None:
 
 
 def add_missing_items(value: Any) -> None:
-    """Give every array schema `items`, which client generators demand; `list[Any]` has none in msgspec's schema."""
+    """Add `items` to array schemas without it: client generators need it; msgspec omits it for `list[Any]`."""
     if isinstance(value, dict):
         if value.get("type") == "array" and "prefixItems" not in value:
             value.setdefault("items", {})
@@ -74,6 +74,6 @@ def add_missing_items(value: Any) -> None:
 
 
 def with_plain_patterns(spec: dict[str, Any]) -> dict[str, Any]:
-    """Python's `$` lets a newline pass and ours forbid that; elsewhere it doesn't."""
+    """Remove the look-ahead after `$` from patterns: only Python's `$` allows a final newline."""
     plain: dict[str, Any] = msgspec.json.decode(_text(spec).replace(r'$(?!\\n)"', '$"'))
     return plain

@@ -9,18 +9,18 @@ from models.operations import settings_check
 from settings import settings
 from web.server import shutdown
 
-settings_check.require_fit(settings, "web")  # before anything listens
+settings_check.require_fit(settings, "web")  # before a socket is bound
 
 bind = f"127.0.0.1:{settings.port}"
 workers = settings.web_concurrency
 worker_connections = settings.web_connections
-worker_class = "web.server.worker.Worker"  # the asgi worker, whose own refusals are problem documents, too
+worker_class = "web.server.worker.Worker"  # refuses requests with problem documents, and limits slow clients
 asgi_loop = "uvloop"
 asgi_lifespan = "on"
-# The one that our edges are tested with, whatever else is installed: an older C parser frames bodies in its own way.
+# The C parser accepts requests that tests/contract/test_sockets.py refuses (docs/decisions/0036).
 http_parser = "python"
 
-# The default is one socket in the home directory, shared by every gunicorn of the machine.
+# The default socket is in the home directory and shared by all gunicorns of the machine.
 control_socket_disable = True
 
 timeout = 30
@@ -28,10 +28,10 @@ graceful_timeout = 20
 keepalive = 5
 backlog = 1024
 
-# Nobody's word is taken for scheme or script name; the client's address is ours to find (web/http/middleware.py).
+# Trust no peer for scheme and script name. The client's address is found by web/http/client_address.py.
 forwarded_allow_ips = ""
 
-# Wider than our own limits (web/http/middleware.py), which answer with a problem document; these close the connection.
+# Wider than the limits of web/http/middleware.py, which keep the connection open; these close it.
 limit_request_line = 8190
 limit_request_fields = 100
 limit_request_field_size = 16_380
@@ -42,8 +42,8 @@ logger_class = "web.server.worker.Logger"
 
 
 def post_worker_init(worker: Any) -> None:
-    """Set up the process that the application runs in."""
-    # A thread that computes gives way to the event loop after half a millisecond instead of five.
+    """Set up a process that serves the application."""
+    # A computing thread yields to the event loop after 0.5 ms; the default is 5 ms.
     sys.setswitchinterval(0.0005)
     logs.log_uncaught()
     shutdown.watch(worker)

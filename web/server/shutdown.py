@@ -1,10 +1,10 @@
-"""Whether this process is on its way out, for what would otherwise go on for ever (event streams)."""
+"""Shutdown state of this process, for event streams, which otherwise never end."""
 
 from typing import Protocol
 
 
 class Worker(Protocol):
-    """The part of a gunicorn worker that we look at."""
+    """The attribute of a gunicorn worker that shows its shutdown."""
 
     alive: bool
 
@@ -13,14 +13,14 @@ _worker: Worker | None = None
 
 
 def watch(worker: Worker) -> None:
-    """Remember the gunicorn worker that this process is."""
+    """Set the gunicorn worker of this process."""
     global _worker
     _worker = worker
 
 
 def is_stopping() -> bool:
-    """True from the moment that this process was told to end; always False outside gunicorn.
+    """Return whether this process received the signal to end; False outside gunicorn.
 
-    An open stream that doesn't look here holds the whole process back until `graceful_timeout`.
+    An open stream has to poll this: it delays the end of the process until `graceful_timeout` otherwise.
     """
     return _worker is not None and not _worker.alive

@@ -1,9 +1,9 @@
-"""gunicorn's asgi worker with limits of its own, and problem documents where it answers a request itself.
+"""gunicorn's ASGI worker with timeouts, connection limits and problem documents.
 
-Gunicorn 27's asgi worker waits for clients as long as they like, in every state but one (idle between two requests),
-and takes any number of connections. Here a connection has so long for a request's head, for taking an answer, and for
-going away; and when there are as many as may be, the one that has said nothing for longest makes room. A request whose
-body has not arrived makes room too, and one customer holds half of the connections at most (docs/decisions/0019).
+Gunicorn 27's ASGI worker has only one timeout (idle between two requests) and no limit of connections. This worker
+limits the time for a request's head, for reading an answer and for closing. If the process has the maximum number of
+connections, the one that was idle for longest is closed for a new one, then the one with the oldest unfinished body.
+One address holds half of the connections at most (docs/decisions/0019).
 """
 
 import asyncio
@@ -27,23 +27,22 @@ from web.http.problems import PROBLEM_JSON, problem_document, problem_of_status
 from web.http.trace import new_id
 
 HEAD_SECONDS = 10.0
-"""Seconds from a connection's beginning until its first request's head has to be there."""
+"""Seconds from the start of a connection until the head of its first request is complete."""
 
-LAST_WORD_SECONDS = 30.0
-"""Seconds that a client which has nothing more to say is still answered in."""
+HALF_CLOSED_SECONDS = 30.0
+"""Seconds in which a client that closed its sending side is still answered."""
 
-
-TAKE_SECONDS = 20.0
-"""Seconds that a client may take next to nothing of an answer, while more of it waits than the network holds."""
+WRITE_SECONDS = 20.0
+"""Seconds in which a client has to read `MIN_READ` bytes of a buffered answer."""
 
 CLOSE_SECONDS = 10.0
-"""The same, once all has been said and the connection is to be closed."""
+"""Seconds in which a client has to read `MIN_READ` bytes, after the answer is complete and the connection closes."""
 
-LEAST_TAKEN = 65_536
-"""Bytes: less is next to nothing, unless it is all that waits."""
+MIN_READ = 65_536
+"""Bytes. Reading less is no progress, unless it is all that is buffered."""
 
-FREE_FRAMING = 2048
-"""Bytes of chunk sizes, extensions and trailers that every body may have."""
+MAX_FRAMING = 2048
+"""Bytes of chunk sizes, extensions and trailers that each body may have."""
 
 CONTENT_PER_FRAMING = 128
 """Bytes of content that allow one more byte of framing. Parsing a chunk costs as much as copying kilobytes."""
@@ -80,111 +79,111 @@ class Receiver(BodyReceiver):  # type: ignore[misc]
 
 
 class Protocol(ASGIProtocol):  # type: ignore[misc]
-    """Speaks HTTP with one client."""
+    """HTTP connection with one client."""
 
     worker: "Worker"
-    customer: str | None
-    """Address or network whose connections are counted together; None for a proxy, which carries all clients."""
+    owner: str | None
+    """Address or network whose connections are counted together; None for a proxy, which serves many clients."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Begin, and wait for the client's first request for so long and no longer."""
+        """Start the timeout of the first head. Refuse the connection if there is no room."""
         super().connection_made(transport)
-        self._has_spoken = self._has_ended = False
-        self._late = self.worker.loop.call_later(HEAD_SECONDS, self._head_is_late)
-        self._taking: asyncio.TimerHandle | None = None
+        self._has_received = self._half_closed = False
+        self._head_timer = self.worker.loop.call_later(HEAD_SECONDS, self._on_head_timeout)
+        self._write_timer: asyncio.TimerHandle | None = None
         self._received = self._content = self._progressed = 0
-        self.customer = _customer(transport)
-        self.worker.customers[self] = self.customer
-        if not self.worker.has_room(self.customer):
-            self._send_error_response(503, "There are too many connections.", [("Retry-After", "1")])
+        self.owner = _owner(transport)
+        self.worker.owners[self] = self.owner
+        if not self.worker.has_room(self.owner):
+            self._send_error_response(503, "The server has too many connections. Try again.", [("Retry-After", "1")])
             self._keepalive_timeout()
-        self.worker.waiting[self] = None
+        self.worker.idle[self] = None
 
-    def give_way(self) -> None:
-        """Close this connection, which has no whole request, at once."""
+    def close_for_room(self) -> None:
+        """Close this connection, which has no complete request, at once."""
         self.worker.forget(self)
         self._keepalive_timeout()
-        self._cut()
+        self._reset()
 
     def data_received(self, data: bytes) -> None:
-        """The client says something."""
-        self._has_spoken = True
+        """Count received bytes and parse them."""
+        self._has_received = True
         self._received += len(data)
         super().data_received(data)
 
     def eof_received(self) -> bool:
-        """The client has nothing more to say. If it has asked for something, it may still be listening."""
-        self._has_ended = True
+        """Handle a client that closed its sending side: it may still read the answer to its request."""
+        self._half_closed = True
         if self._current_request is None:
             return False  # closes the connection
         if not self._body_receiver._complete:  # noqa: SLF001
             self._body_receiver.signal_disconnect()
-        self._late = self.worker.loop.call_later(LAST_WORD_SECONDS, self._close_transport)
+        self._head_timer = self.worker.loop.call_later(HALF_CLOSED_SECONDS, self._close_transport)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Remove the connection from all counts."""
         self.worker.forget(self)
-        self._late.cancel()
+        self._head_timer.cancel()
         self._stop_watching()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client doesn't take what we say as fast as we say it: it has so long to take some of it."""
+        """Start the write timeout: the client reads more slowly than the answer is sent."""
         super().pause_writing()
-        self._watch(TAKE_SECONDS)
+        self._watch(WRITE_SECONDS)
 
     def resume_writing(self) -> None:
-        """The client has taken enough for us to go on."""
+        """Stop the write timeout."""
         self._stop_watching()
         super().resume_writing()
 
     def _close_transport(self) -> None:
-        # What is closed stays open until all has been taken, and some clients never take it.
+        # A closing transport stays open until its buffer is read, which some clients never do.
         if not self._closed:
             self._watch(CLOSE_SECONDS)
         super()._close_transport()
 
     def _watch(self, seconds: float) -> None:
-        """See to it that the client takes some of what waits for it."""
+        """Check after some seconds that the client has read enough of the buffer."""
         self._stop_watching()
         waiting = self.transport.get_write_buffer_size()
-        self._taking = self.worker.loop.call_later(seconds, self._look, seconds, waiting)
+        self._write_timer = self.worker.loop.call_later(seconds, self._check_progress, seconds, waiting)
 
     def _stop_watching(self) -> None:
-        if self._taking is not None:
-            self._taking.cancel()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
 
-    def _look(self, seconds: float, before: int) -> None:
-        """Let go a client that has taken next to nothing, and have a look at any other again later."""
-        if before - self.transport.get_write_buffer_size() < max(1, min(LEAST_TAKEN, before)):
-            self._cut()
+    def _check_progress(self, seconds: float, before: int) -> None:
+        """Reset a client without progress; check the others again later."""
+        if before - self.transport.get_write_buffer_size() < max(1, min(MIN_READ, before)):
+            self._reset()
         else:
             self._watch(seconds)
 
-    def _cut(self) -> None:
-        """Reset the connection: closed in peace, the kernel would go on keeping what the client doesn't take."""
+    def _reset(self) -> None:
+        """Reset the connection. After an ordinary close the kernel would keep the unread bytes."""
         if (connected := self.transport.get_extra_info("socket")) is not None:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def _arm_keepalive_timer(self) -> None:
         super()._arm_keepalive_timer()
-        self.worker.waiting[self] = None
+        self.worker.idle[self] = None
 
     def _on_headers_complete(self) -> bool:
-        self._late.cancel()
-        self.worker.waiting.pop(self, None)
+        self._head_timer.cancel()
+        self.worker.idle.pop(self, None)
         super()._on_headers_complete()
         request = self._current_request
         self._body_receiver = Receiver(request, self)
         self._received, self._content, self._progressed = self._unparsed(), 0, 0
         if request.chunked or request.content_length:
-            self.worker.owe(self, self._client())
-        return False  # the body is read, whatever the method
+            self.worker.add_unfinished(self, self._client())
+        return False  # read the body of every method
 
     def _client(self) -> str:
-        """Return the customer that the current request comes from, behind any proxy."""
+        """Return the client of the current request, behind any proxy."""
         forwarded = b",".join(
             value for name, value in self._current_request.headers_bytes if name == b"x-forwarded-for"
         )
@@ -203,37 +202,37 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def _on_message_complete(self) -> None:
         self._require_content()
-        self.worker.owing.pop(self, None)
+        self.worker.unfinished.pop(self, None)
         super()._on_message_complete()
 
     def _require_content(self) -> None:
-        """Refuse a body that is mostly framing, in the middle of parsing: the rest would be parsed, too.
+        """Refuse a body that is mostly framing while it is parsed, before the rest costs time.
 
         Raises:
-            ExcessiveFraming: there are too many chunks, or too long extensions or trailers, for their content.
+            ExcessiveFraming: chunk sizes, extensions and trailers are too long for their content.
         """
         framing = self._received - self._unparsed() - self._content
-        if framing > FREE_FRAMING + self._content // CONTENT_PER_FRAMING:
-            raise ExcessiveFraming("Too little content for so many chunks.")
+        if framing > MAX_FRAMING + self._content // CONTENT_PER_FRAMING:
+            raise ExcessiveFraming("The chunks are too small: send larger ones.")
 
     def _is_websocket_upgrade(self, request: Any) -> bool:
-        # We have none. A server may answer as if nobody had asked (RFC 9110, section 7.8), and so the application does.
+        # There is no WebSocket. A server may ignore an upgrade (RFC 9110, section 7.8).
         return False
 
     def _will_close(self, request: Any, response_requires_close: bool) -> bool:
-        nothing_follows = self._has_ended and not self._callback_parser.remaining()
+        nothing_follows = self._half_closed and not self._callback_parser.remaining()
         # An answer before the whole body is a refusal: do not wait for the rest of the body.
         is_refused = not self._callback_parser.is_complete
         return nothing_follows or is_refused or bool(super()._will_close(request, response_requires_close))
 
-    def _head_is_late(self) -> None:
-        if self._has_spoken:
-            self._send_error_response(408, f"No whole head within {HEAD_SECONDS:.0f} s.")
+    def _on_head_timeout(self) -> None:
+        if self._has_received:
+            self._send_error_response(408, f"Send the whole head within {HEAD_SECONDS:.0f} s.")
         self._keepalive_timeout()
 
     def _send_error_response(self, status: int, message: str, extra_headers: Iterable[tuple[str, str]] = ()) -> None:
         if status == HTTPStatus.NOT_IMPLEMENTED:
-            status = HTTPStatus.BAD_REQUEST.value  # a transfer coding that nobody knows: not ours to mend
+            status = HTTPStatus.BAD_REQUEST.value  # an unknown transfer coding is the client's error
         body = _problem(status, message)
         lines = [
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
@@ -254,64 +253,64 @@ def _peer(transport: asyncio.Transport) -> str:
     return str(name[0]) if isinstance(name, tuple) else ""
 
 
-def _customer(transport: asyncio.Transport) -> str | None:
+def _owner(transport: asyncio.Transport) -> str | None:
     peer = _peer(transport)
     return None if _PROXIES.is_proxy(peer) else partition(peer)
 
 
 class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
-    """One process that serves the application."""
+    """Process that serves the application."""
 
-    waiting: dict[Protocol, None]
-    """Its connections without a request, the one that has been so for longest first."""
+    idle: dict[Protocol, None]
+    """Connections without a request, longest idle first."""
 
-    owing: dict[Protocol, str]
-    """Connections with an unfinished request body and the customer of each, longest without progress first."""
+    unfinished: dict[Protocol, str]
+    """Connections with an unfinished body and the client of each, longest without progress first."""
 
-    customers: dict[Protocol, str | None]
-    """The customer of each connection."""
+    owners: dict[Protocol, str | None]
+    """The owner of each connection: address or network; None for a proxy."""
 
     def init_process(self) -> None:
-        """Begin, with our protocol in the place that the worker takes it from."""
+        """Start the process with our protocol class in place of gunicorn's."""
         gasgi.ASGIProtocol = Protocol
-        self.waiting, self.owing, self.customers = {}, {}, {}
+        self.idle, self.unfinished, self.owners = {}, {}, {}
         super().init_process()
 
     @property
     def share(self) -> int:
-        """Connections that one customer may hold."""
+        """Return the maximum number of connections of one address."""
         return max(1, int(self.worker_connections) // 2)
 
-    def has_room(self, customer: str | None) -> bool:
-        """Return whether one more connection may stay. Close another one without a whole request if necessary."""
-        if customer is not None and _exceeds(self.customers, customer, self.share):
-            return self._spare(customer)
-        return len(self.customers) <= self.worker_connections or self._spare()
+    def has_room(self, owner: str | None) -> bool:
+        """Return whether a new connection may stay. Close one without a complete request if necessary."""
+        if owner is not None and _exceeds(self.owners, owner, self.share):
+            return self._make_room(owner)
+        return len(self.owners) <= self.worker_connections or self._make_room()
 
-    def _spare(self, customer: str | None = None) -> bool:
-        """Close the least important connection without a whole request; return False if there is none."""
-        candidates = chain(self.waiting, self.owing)
-        spared = next((one for one in candidates if customer in (None, one.customer)), None)
-        if spared is not None:
-            spared.give_way()
-        return spared is not None
+    def _make_room(self, owner: str | None = None) -> bool:
+        """Close the least important connection without a complete request. Return False if there is none."""
+        candidates = chain(self.idle, self.unfinished)
+        closed = next((one for one in candidates if owner in (None, one.owner)), None)
+        if closed is not None:
+            closed.close_for_room()
+        return closed is not None
 
-    def owe(self, protocol: Protocol, client: str) -> None:
+    def add_unfinished(self, protocol: Protocol, client: str) -> None:
         """Record an unfinished body of a client. Close the client's oldest one if there are too many."""
-        self.owing[protocol] = client
-        if _exceeds(self.owing, client, self.share):
-            next(one for one, other in self.owing.items() if other == client).give_way()
+        self.unfinished[protocol] = client
+        if _exceeds(self.unfinished, client, self.share):
+            next(one for one, other in self.unfinished.items() if other == client).close_for_room()
 
     def progress(self, protocol: Protocol) -> None:
         """Record that a part of the body has arrived."""
-        if protocol in self.owing:
-            self.owing[protocol] = self.owing.pop(protocol)
+        if protocol in self.unfinished:
+            self.unfinished[protocol] = self.unfinished.pop(protocol)
 
     def forget(self, protocol: Protocol) -> None:
         """Remove a connection from the counts."""
-        for connections in (self.waiting, self.owing, self.customers):
+        for connections in (self.idle, self.unfinished, self.owners):
             connections.pop(protocol, None)
 
 
-def _exceeds(connections: dict[Protocol, Any], customer: str, most: int) -> bool:
-    return len(connections) > most and list(connections.values()).count(customer) > most
+def _exceeds(connections: dict[Protocol, Any], owner: str, most: int) -> bool:
+    return len(connections) > most and list(connections.values()).count(owner) > most

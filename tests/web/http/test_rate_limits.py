@@ -343,7 +343,7 @@ def test_strangers_do_not_fill_the_memory_that_wide_limits_take(monkeypatch):
         limiter = RateLimiter(None)
         for number in range(35):
             await limiter.take_batched(parse_rate("person", "5/hour"), str(number))
-        return len(limiter._taken)
+        return len(limiter._batches)
 
     assert asyncio.run(main()) == 10
 

@@ -58,7 +58,7 @@ THING = f"/things/{ALICE}"
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
     """Answers wait for their entries, however busy the machine is."""
-    monkeypatch.setattr("web.http.refusals.PATIENCE", PATIENCE)
+    monkeypatch.setattr("web.http.refusals.WAIT_SECONDS", PATIENCE)
 
 
 def test_what_was_asked_for_is_in_the_entry_by_path_and_where_the_responder_knows_better_by_that(serve, notebook):
@@ -132,7 +132,7 @@ def test_when_the_minute_is_over_one_entry_tells_how_many_more_there_were(loop, 
 
     async def flood():
         for number in range(PER_CALLER + 7):
-            await gate.note(refused(record_key=str(number)))
+            await gate.record(refused(record_key=str(number)))
 
     # A minute that ends in the middle of the flood would begin another: only the sum is certain.
     loop.run(asyncio.wait_for(flood(), PATIENCE))
@@ -143,7 +143,7 @@ def test_when_the_minute_is_over_one_entry_tells_how_many_more_there_were(loop, 
 
 
 def test_what_was_counted_takes_nobody_s_place_in_the_queue_when_the_minute_is_over(loop, monkeypatch):
-    monkeypatch.setattr("web.http.refusals.IN_ALL", 0)
+    monkeypatch.setattr("web.http.refusals.IN_TOTAL", 0)
     told, all_are_told = [], threading.Event()
     small = ThreadPool("refusals", 1, 2)
 
@@ -156,7 +156,7 @@ def test_what_was_counted_takes_nobody_s_place_in_the_queue_when_the_minute_is_o
 
     async def flood():
         for _ in range(20):
-            await gate.note(refused(who=new_id()))
+            await gate.record(refused(who=new_id()))
         gate._end_minute()
 
     loop.run(flood())
@@ -165,14 +165,14 @@ def test_what_was_counted_takes_nobody_s_place_in_the_queue_when_the_minute_is_o
 
 
 def test_however_many_callers_there_are_a_process_writes_no_more_than_so_many(loop, pool, monkeypatch):
-    monkeypatch.setattr("web.http.refusals.IN_ALL", 5)
-    monkeypatch.setattr("web.http.refusals.COUNTED", 4)
+    monkeypatch.setattr("web.http.refusals.IN_TOTAL", 5)
+    monkeypatch.setattr("web.http.refusals.MAX_COUNTERS", 4)
     told = []
     gate = Refusals(pool, told.append, minute=3600.0)
 
     async def flood():
         for _ in range(100):
-            await gate.note(refused(new_id()))
+            await gate.record(refused(new_id()))
 
     loop.run(asyncio.wait_for(flood(), PATIENCE))
     assert len(told) == 5
@@ -203,7 +203,7 @@ def test_a_refusal_that_could_not_be_written_is_told_later_and_the_answer_stands
 
 
 def test_a_slow_trail_doesn_t_hold_an_answer_up_for_long(loop, pool, monkeypatch):
-    monkeypatch.setattr("web.http.refusals.PATIENCE", 0.01)
+    monkeypatch.setattr("web.http.refusals.WAIT_SECONDS", 0.01)
     released, told = threading.Event(), []
 
     def write(one):
@@ -213,7 +213,7 @@ def test_a_slow_trail_doesn_t_hold_an_answer_up_for_long(loop, pool, monkeypatch
     gate = Refusals(pool, write, minute=3600.0)
 
     async def note():
-        await gate.note(refused())
+        await gate.record(refused())
         assert told == []  # and yet we are here
         released.set()
 
