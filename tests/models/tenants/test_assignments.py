@@ -4,6 +4,7 @@ import pytest
 
 from models.core.errors import NotFound
 from models.tenants import assignments
+from models.tenants.assignments import NotACreator
 
 
 def test_assignment_is_of_one_creator_and_one_campaign(campaign, manager, member):
@@ -25,6 +26,14 @@ def test_assignment_is_of_one_creator_and_one_campaign(campaign, manager, member
     assert (after_second.user_id, after_second.assigned_by) == (third.user_id, manager.user_id)
     with pytest.raises(NotFound), manager.acting():
         assignments.unassign(summer.id, first.user_id)
+
+
+def test_only_creators_are_assigned(campaign, manager, member):
+    summer = campaign()
+
+    for role in ("Brand Admin", "Campaign Manager"):
+        with pytest.raises(NotACreator), manager.acting():
+            assignments.assign(summer.id, member(role).user_id)
 
 
 def test_campaign_of_another_brand_is_not_assigned(campaign, manager, member, make_brand, assign, query):

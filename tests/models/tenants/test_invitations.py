@@ -273,6 +273,16 @@ def test_revocation_concerns_one_invitation_of_the_brand(member, make_brand, put
             act(boss.brand_id, foreign)
 
 
+def test_only_members_with_the_permission_renew_and_revoke(member, make_brand, put):
+    manager, stranger = member("Campaign Manager"), member(brand=make_brand("Other"))
+    sent = put(manager.brand_id, "a@b.example", sent_at="now() - interval '2 minutes'")
+
+    for account in (manager, stranger):
+        for act in (invitations.renew, invitations.revoke):
+            with pytest.raises(NotFound), account.acting():
+                act(manager.brand_id, sent)
+
+
 @pytest.mark.parametrize("role", ["Creator", "Campaign Manager", None])
 def test_lost_permission_revokes_open_invitations_of_the_member_only(member, brand, put, query, role):
     boss, sender = member(), member()
