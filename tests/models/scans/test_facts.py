@@ -97,9 +97,7 @@ def test_consent_and_account_are_those_of_the_person_and_brand(
     ]
 
 
-def test_missing_account_consent_and_location_each_keep_a_scan_from_being_stored(
-    campaign, code_of, fan, become_account, recorder, stored
-):
+def test_missing_account_consent_or_location_stores_no_scan(campaign, code_of, fan, become_account, recorder, stored):
     code = code_of(campaign(requires_account=True, geofence=FENCE))
     anonymous, without_consent, complete = fan("essential"), fan(), fan("essential")
     for person in (without_consent, complete):
@@ -118,9 +116,7 @@ def test_missing_account_consent_and_location_each_keep_a_scan_from_being_stored
     assert len(stored("id")) == 1
 
 
-def test_notice_of_a_missing_consent_is_in_the_scan_s_language_or_the_person_s(
-    campaign, code_of, fan, recorder, superuser
-):
+def test_notice_of_missing_consent_is_in_language_of_scan_or_person(campaign, code_of, fan, recorder, superuser):
     person, code = fan(), code_of(campaign())
     superuser.cursor().execute("update public.users set locale = 'es' where id = %s", (person.user_id,))
 
@@ -187,7 +183,7 @@ def test_scans_of_one_batch_share_a_new_device(campaign, code_of, fan, recorder,
 @pytest.mark.parametrize(
     ("last_seen", "moves"), [("now() - interval '59 seconds'", False), ("now() - interval '61 seconds'", True)]
 )
-def test_device_s_last_scan_is_noted_once_a_minute(campaign, code_of, fan, recorder, superuser, last_seen, moves):
+def test_last_scan_of_a_device_is_stored_once_a_minute(campaign, code_of, fan, recorder, superuser, last_seen, moves):
     code, person, other = code_of(campaign()), fan("essential"), fan("essential")
     recorder.record([scan_request(person, code), scan_request(other, code)])
     seen = "select last_seen from public.device_fingerprints order by last_seen desc"
@@ -325,7 +321,7 @@ def test_request_hashed_for_another_brand_campaign_or_key_is_repeated(
     assert found == [None, "changed_meanwhile", "changed_meanwhile", "changed_meanwhile"]
 
 
-def test_certain_scan_has_no_policy_in_its_details(campaign, code_of, fan, recorder, stored):
+def test_only_uncertain_scan_has_the_policy_in_its_details(campaign, code_of, fan, recorder, stored):
     code = code_of(campaign(geofence=FENCE | {"when_uncertain": "flag"}))
     edge = MADRID[0] + 490 / 111_034
     person = fan("essential")
@@ -351,7 +347,7 @@ def test_outcome_and_stored_scan_agree_about_lateness(campaign, code_of, fan, re
     assert [scan["late"] for scan in stored("late")] == [outcome.late] == [lateness > timedelta(minutes=2)]
 
 
-def test_scan_outside_the_fence_keeps_its_reason_and_takes_nothing_of_a_limit(campaign, code_of, fan, recorder):
+def test_scan_outside_the_fence_keeps_its_reason_beside_a_full_limit(campaign, code_of, fan, recorder):
     code, person = code_of(campaign(geofence=FENCE, scan_limit={"per_user": ONCE})), fan("essential")
     outside = {"lat": NEW_YORK[0], "lon": NEW_YORK[1]}
 
@@ -362,9 +358,7 @@ def test_scan_outside_the_fence_keeps_its_reason_and_takes_nothing_of_a_limit(ca
     assert after.reason == "geofence_outside"
 
 
-def test_missing_consents_are_those_of_the_brand_unless_the_session_has_ended(
-    campaign, code_of, fan, recorder, superuser
-):
+def test_missing_consents_are_those_of_the_brand_and_of_live_sessions(campaign, code_of, fan, recorder, superuser):
     made, person = campaign(consent_tiers=["essential", "marketing"]), fan("marketing")
     superuser.cursor().execute(
         "update public.consents set brand_id = %s where user_id = %s", (made.brand_id, person.user_id)

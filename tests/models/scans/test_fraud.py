@@ -187,29 +187,16 @@ bodies = st.lists(
 )
 
 
-@given(bodies)
-def test_score_is_between_0_and_1(evidence):
-    assert 0.0 <= combine(evidence).value <= 1.0
-
-
-@given(bodies, st.randoms())
-def test_score_is_independent_of_the_order_of_evidence(evidence, chance: random.Random):
+@given(bodies, weights, st.randoms())
+def test_score_is_bounded_grows_with_evidence_and_ignores_its_order(evidence, weight, chance: random.Random):
+    value = combine(evidence).value
     shuffled = list(evidence)
     chance.shuffle(shuffled)
 
-    assert combine(shuffled).value == pytest.approx(combine(evidence).value)
-
-
-@given(bodies, weights)
-def test_more_evidence_never_lowers_the_score(evidence, weight):
-    more = Evidence("one.more", 1, 0, "1", weight)
-
-    assert combine([*evidence, more]).value >= combine(evidence).value
-
-
-@given(bodies)
-def test_score_is_at_least_its_heaviest_weight(evidence):
-    assert combine(evidence).value >= max((found.weight for found in evidence), default=0.0) - 1e-12
+    assert 0.0 <= value <= 1.0
+    assert value >= max((found.weight for found in evidence), default=0.0) - 1e-12
+    assert combine(shuffled).value == pytest.approx(value)
+    assert combine([*evidence, Evidence("one.more", 1, 0, "1", weight)]).value >= value
 
 
 positions = st.none() | st.builds(

@@ -281,7 +281,7 @@ def test_rescoring_locks_scored_scans_around_the_day_of_the_subject(scan_store):
         assert [id.int for id in found] == [2, 3, 6, 8, 9]
 
 
-def test_score_is_stored_for_its_scan_and_counts_for_its_person_and_campaign(scan_store, campaign, superuser):
+def test_score_counts_for_its_scan_person_and_campaign_only(scan_store, campaign, superuser):
     other = campaign("Other")
     scan_store.put(
         scan(1, at=-2),

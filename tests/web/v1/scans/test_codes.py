@@ -97,7 +97,7 @@ def test_description_is_private_for_a_person_and_else_public(describe, fan, camp
 
 
 @pytest.mark.parametrize(
-    ("status", "moves", "config"),
+    ("status", "transitions", "config"),
     [
         ("active", [], {}),
         ("paused", ["pause"], {}),
@@ -106,11 +106,13 @@ def test_description_is_private_for_a_person_and_else_public(describe, fan, camp
         ("ended", [], {"ends_at": timedelta(hours=-1)}),
     ],
 )
-def test_description_has_status_of_campaign(describe, campaign, code_of, manager, superuser, status, moves, config):
+def test_description_has_status_of_campaign(
+    describe, campaign, code_of, manager, superuser, status, transitions, config
+):
     made = campaign()
-    for move in moves:
+    for transition in transitions:
         with manager.acting():
-            campaigns.transition(made.id, move)
+            campaigns.transition(made.id, transition)
     for field, away in config.items():
         change = "update public.campaigns set config = config || jsonb_build_object(%s, %s)"
         superuser.cursor().execute(change, (field, (now() + away).isoformat()))

@@ -55,19 +55,19 @@ CASES = {
     "consent_required": {},
     "location_required": {"place": None, "consents": ["essential"]},
     "paused without account": {
-        "moves": ["pause"],
+        "transitions": ["pause"],
         "code": "campaign_not_active",
         "requires_account": True,
         "consents": ["essential"],
     },
-    "paused": {"moves": ["pause"], "code": "campaign_not_active"},
+    "paused": {"transitions": ["pause"], "code": "campaign_not_active"},
     "paused without location": {
-        "moves": ["pause"],
+        "transitions": ["pause"],
         "code": "campaign_not_active",
         "place": None,
         "consents": ["essential"],
     },
-    "completed": {"moves": ["complete"], "code": "campaign_ended"},
+    "completed": {"transitions": ["complete"], "code": "campaign_ended"},
     "before the launch": {"at": -2 * DAY, "code": "campaign_not_active"},
     "too old": {"at": -DAY / 2, "code": "scan_too_old"},
     "in the future": {"at": DAY, "code": "scan_time_invalid"},
@@ -79,20 +79,20 @@ CASES = {
 def test_incomplete_scan_leaves_one_counter_and_nothing_else(
     phone, fan, campaign, code_of, manager, superuser, dump, counted, case
 ):
-    config = CASES[case]
-    reason = config.get("code", case)
+    options = CASES[case]
+    reason = options.get("code", case)
     made = campaign(
-        geofence=FENCE, age=DAY, max_lateness_s=3600, requires_account=config.get("requires_account", False)
+        geofence=FENCE, age=DAY, max_lateness_s=3600, requires_account=options.get("requires_account", False)
     )
-    for move in config.get("moves", []):
+    for transition in options.get("transitions", []):
         with manager.acting():
-            campaigns.transition(made.id, move)
-    device = phone(account=fan(*config.get("consents", [])), place=config.get("place", MADRID))
-    if config.get("ended"):
+            campaigns.transition(made.id, transition)
+    device = phone(account=fan(*options.get("consents", [])), place=options.get("place", MADRID))
+    if options.get("ended"):
         superuser.cursor().execute("update app.sessions set revoked_at = now()")
     before = dump()
 
-    answer = device.scan(code_of(made), scanned_at=now() + config.get("at", timedelta(0)))
+    answer = device.scan(code_of(made), scanned_at=now() + options.get("at", timedelta(0)))
 
     added = dump() - before
     assert answer.json["code"] == reason
