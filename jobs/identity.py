@@ -6,5 +6,5 @@ from models.identity import accounts
 
 @actor("accounts.expire", runs_as="system")
 def expire_accounts() -> None:
-    """Delete expired sign-ups, sessions, links and counters, and idle anonymous people who took part in nothing."""
+    """Delete expired sign-ups, sessions, links and counters, and idle anonymous people without scans or consents."""
     accounts.delete_expired()

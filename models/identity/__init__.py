@@ -1,9 +1,9 @@
-"""Own people's accounts and every way to prove an identity.
+"""Accounts, sessions, credentials, MFA, access tokens, API keys, permissions and Supabase mode.
 
-Tables: users, credentials, sessions, refresh tokens, authenticators, recovery codes, sign-ups and API keys. Public
-modules:
-`accounts`, `signups`, `users`, `sessions`, `credentials`, `mfa`, `totp`, `passwords`, `breached_passwords`,
-`access_tokens`,
-`refresh_tokens`, `jwks`, `supabase`, `api_keys`, `permissions`, `step_up`.
-Imports `consents`, `audit`, `jobs`, `core`.
+Tables: users, roles, permissions, sessions, refresh tokens, authenticators, recovery codes, sign-ups, password resets,
+changes of addresses, counters of attempts and API keys. Views: `app.active_users` and `app.live_sessions`, the rules of
+session validity and of MFA owed.
+Public modules: `accounts`, `signups`, `users`, `system_admin`, `sessions`, `credentials`, `mfa`, `totp`, `passwords`,
+`breached_passwords`, `access_tokens`, `refresh_tokens`, `jwks`, `supabase`, `api_keys`, `permissions`, `step_up`.
+Imports `consents`, `audit`, `jobs` and `core`.
 """

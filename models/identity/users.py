@@ -1,15 +1,41 @@
-"""Accounts of all users, as system admins manage them."""
+"""The table of users, and its management by system admins."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import peewee
+from playhouse.postgres_ext import DateTimeTZField
 
-from models.core.database import execute, value
+from models.core.database import Row, execute, value
 from models.core.errors import Conflict, Invalid, NotFound
-from models.identity.accounts import User
 from models.identity.permissions import ROLES
+
+
+class User(Row):
+    """A user, anonymous or not. No role may read `password_hash`."""
+
+    id = peewee.UUIDField(primary_key=True)
+    email = peewee.TextField(null=True)
+    password_hash = peewee.TextField(null=True)
+    role_id = peewee.IntegerField()
+    brand_id = peewee.UUIDField(null=True)
+    name = peewee.TextField(null=True)
+    locale = peewee.TextField()
+    timezone = peewee.TextField()
+    phone = peewee.TextField(null=True)
+    is_anonymous = peewee.BooleanField()
+    identity_provider = peewee.TextField(null=True)
+    email_verified_at = DateTimeTZField(null=True)
+    suspended_at = DateTimeTZField(null=True)
+    sessions_since = DateTimeTZField(null=True)
+    created_at = DateTimeTZField()
+    updated_at = DateTimeTZField()
+
+    class Meta:
+        """Name of the table."""
+
+        table_name = "users"
 
 
 class OwnAccount(Conflict):

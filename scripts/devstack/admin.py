@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from models.identity.accounts import ensure_system_admin
+from models.identity.system_admin import ensure_system_admin
 from scripts.devstack import secrets
 
 

@@ -22,7 +22,18 @@ from models.consents import consents, notices
 from models.core import context, signed_links
 from models.core.context import FAN, SYSTEM_ADMIN, Identity
 from models.core.database import execute, transaction, value
-from models.identity import access_tokens, accounts, api_keys, credentials, mfa, passwords, sessions, signups, totp
+from models.identity import (
+    access_tokens,
+    accounts,
+    api_keys,
+    credentials,
+    mfa,
+    passwords,
+    sessions,
+    signups,
+    system_admin,
+    totp,
+)
 from models.identity.sessions import Session
 from models.jobs import dead_letters, ledger
 from models.tenants import assignments, brands, invitations
@@ -85,13 +96,13 @@ class Seed:
     def admin(self) -> Caller:
         """A new system admin, who has shown both factors."""
         email = address()
-        accounts.ensure_system_admin(email, PASSWORD, TOTP_SECRET)
+        system_admin.ensure_system_admin(email, PASSWORD, TOTP_SECRET)
         return Caller(sign_in_admin(self.superuser, email, PASSWORD).token, email)
 
     def owing(self) -> Caller:
         """A new system admin, who has shown the password alone."""
         email = address()
-        accounts.ensure_system_admin(email, PASSWORD, TOTP_SECRET)
+        system_admin.ensure_system_admin(email, PASSWORD, TOTP_SECRET)
         return _signed_in(email)
 
     def code(self) -> str:

@@ -21,7 +21,7 @@ from models.campaigns.config import Config
 from models.consents import consents
 from models.core import context
 from models.core.database import new_id, now, transaction
-from models.identity import access_tokens, accounts, mfa, passwords, sessions, totp
+from models.identity import access_tokens, mfa, passwords, sessions, system_admin, totp
 from models.scans.recorder import Recorder, ScanRequest
 from models.tenants import brands, invitations
 
@@ -87,7 +87,7 @@ class Rows(Recorder):
 def signed_in() -> sessions.Session:
     """Sign in the admin of a new brand, who accepts an invitation."""
     secret = totp.new_secret()
-    accounts.ensure_system_admin("root@companon.example", "correct horse battery", secret)
+    system_admin.ensure_system_admin("root@companon.example", "correct horse battery", secret)
     admin = identity_of(sessions.sign_in("root@companon.example", "correct horse battery", "bench").access_token)
     with transaction(identity_of(mfa.verify(admin.on_credentials(), totp.code(secret)).access_token)):
         _, invitation = brands.create("Bench", {}, "ana@brand.example")

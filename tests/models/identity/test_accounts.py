@@ -11,7 +11,7 @@ from models.core import context, emails
 from models.core.context import SYSTEM_ADMIN
 from models.core.database import close_thread_connections, execute, rows, transaction
 from models.core.errors import Invalid, Problem, TooMany
-from models.identity import accounts, passwords, sessions, signups
+from models.identity import accounts, passwords, sessions, signups, system_admin
 from models.identity.sessions import InvalidCredentials
 
 
@@ -98,21 +98,21 @@ def test_what_is_no_address_is_refused(text):
 
 
 def test_the_first_system_admin_is_made_and_can_sign_in(db_clean):
-    made = accounts.ensure_system_admin("Root@Companon.example", "correct horse battery")
+    made = system_admin.ensure_system_admin("Root@Companon.example", "correct horse battery")
 
     person = sessions.sign_in("root@companon.example", "correct horse battery", network="test").person
     assert (person.id, person.role, person.brand_id) == (made, SYSTEM_ADMIN, None)
 
 
 def test_ensuring_the_admin_again_changes_nothing(admin):
-    accounts.ensure_system_admin(admin.email, admin.password)
+    system_admin.ensure_system_admin(admin.email, admin.password)
 
     with admin.acting():
         assert accounts.own_profile().id == admin.user_id
 
 
 def test_another_password_for_the_admin_ends_their_sessions(admin):
-    accounts.ensure_system_admin(admin.email, "another horse entirely")
+    system_admin.ensure_system_admin(admin.email, "another horse entirely")
 
     with pytest.raises(Exception, match=r"Sign in again") as refused, admin.acting():
         pass
@@ -126,7 +126,7 @@ def test_a_member_is_not_made_system_admin_by_bring_up(member):
     manager = member("Campaign Manager")
 
     with pytest.raises(accounts.EmailInUse):
-        accounts.ensure_system_admin(manager.email, "correct horse battery")
+        system_admin.ensure_system_admin(manager.email, "correct horse battery")
 
 
 def test_a_weaker_hash_is_replaced_when_its_owner_signs_in(admin, superuser, real_hashes):

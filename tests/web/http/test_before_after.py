@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.identity import accounts
+from models.identity import accounts, system_admin
 from tests.fixtures.accounts import PASSWORD
 from tests.fixtures.audit import entries
 
@@ -142,13 +142,13 @@ def test_a_consent_that_is_given_to_a_brand_and_taken_back(client, fan, brand, t
 
 
 def test_a_system_admin_who_is_made_by_whoever_runs_the_system(db_clean, told, superuser):
-    accounts.ensure_system_admin("root@example.com", "correct horse battery", "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
+    system_admin.ensure_system_admin("root@example.com", "correct horse battery", "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
     made = {"role": "System Admin", **email("root@example.com")}
     assert told("account.ensure_admin") == (None, made | {"made": ["account", "password", "authenticator"]})
 
-    accounts.ensure_system_admin("root@example.com", "another horse entirely")
+    system_admin.ensure_system_admin("root@example.com", "another horse entirely")
     assert told("account.ensure_admin") == (None, made | {"made": ["password"]})
-    accounts.ensure_system_admin("root@example.com", "another horse entirely")
+    system_admin.ensure_system_admin("root@example.com", "another horse entirely")
 
     with superuser.cursor() as cursor:
         cursor.execute("select count(*) from audit_logs where action = 'account.ensure_admin'")

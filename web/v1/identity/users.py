@@ -75,7 +75,7 @@ class UserOut(msgspec.Struct, kw_only=True):
     updated_at: Instant
 
     @classmethod
-    def of(cls, user: accounts.User) -> "UserOut":
+    def of(cls, user: users.User) -> "UserOut":
         """Build the response from a row of `users`."""
         fields = {name: getattr(user, name) for name in cls.__struct_fields__ if name != "role"}
         return cls(**fields, role=permissions.role_of(user.role_id))
@@ -186,12 +186,12 @@ class UserMfa:
         audited(req, table="users", record_id=user_id, brand_id=user.brand_id, reason=req.context.body.reason)
 
 
-def _membership(user: accounts.User) -> dict[str, Any]:
+def _membership(user: users.User) -> dict[str, Any]:
     return {"role": permissions.role_of(user.role_id), "brand_id": user.brand_id}
 
 
 def _answer_changed(
-    req: Request, resp: Response, before: accounts.User, revoked: dict[str, Any], reason: str | None = None
+    req: Request, resp: Response, before: users.User, revoked: dict[str, Any], reason: str | None = None
 ) -> None:
     user = users.get(before.id)
     was, now = {"suspended_at": before.suspended_at}, {"suspended_at": user.suspended_at} | revoked
@@ -199,7 +199,7 @@ def _answer_changed(
     _answer(resp, user)
 
 
-def _answer(resp: Response, user: accounts.User) -> None:
+def _answer(resp: Response, user: users.User) -> None:
     etag(resp, user.updated_at)
     resp.media = UserOut.of(user)
 

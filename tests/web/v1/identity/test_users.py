@@ -6,7 +6,7 @@ import pytest
 
 from models.core.database import close_thread_connections
 from models.core.errors import Problem
-from models.identity import accounts, sessions, users
+from models.identity import sessions, system_admin, users
 from tests.fixtures.accounts import PASSWORD, TOTP_SECRET, sign_in_admin
 from tests.fixtures.audit import entries
 from tests.support.blocked import until_blocked
@@ -137,7 +137,7 @@ def test_a_token_of_the_brand_that_somebody_was_moved_from_is_refused(client, ad
 
 
 def test_two_admins_who_lock_each_other_at_once_do_not_both_get_their_way(admin, superuser):
-    accounts.ensure_system_admin("second@companon.example", PASSWORD, TOTP_SECRET)
+    system_admin.ensure_system_admin("second@companon.example", PASSWORD, TOTP_SECRET)
     second = sign_in_admin(superuser, "second@companon.example")
 
     def strike_back():
