@@ -50,7 +50,9 @@ def test_what_is_no_cursor_is_refused_by_name(wrong):
     with pytest.raises(Invalid) as refusal:
         decode_cursor(wrong, int)
 
-    assert refusal.value.extra["errors"] == [{"field": "cursor", "reason": "not a cursor of this list"}]
+    assert refusal.value.extra["errors"] == [
+        {"field": "cursor", "reason": "is not a cursor of this list: send `next_cursor` of its last page"}
+    ]
 
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
