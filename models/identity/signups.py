@@ -1,7 +1,7 @@
 """Sign-ups: a request for an account, and its verification by the link in the mail.
 
 The form sets only the address and the language of the mail. The reader of the mail sets password, name and consents
-together with the token of the link (docs/decisions/0017-the-mail-decides.md).
+together with the token of the link (docs/decisions/0017-reader-of-the-mail-decides.md).
 """
 
 from collections.abc import Sequence
