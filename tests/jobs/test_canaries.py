@@ -1,4 +1,4 @@
-"""No secret and no personal data leave a worker by a log or by what the ledger keeps of an error."""
+"""No secret and no personal data leave a worker in a log or in a stored error."""
 
 import logging
 from io import StringIO
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("temporary_actors")
 
 @pytest.fixture
 def log():
-    """All that this process logs, as it is written."""
+    """Return the log of this process."""
     written = StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(Formatter())
@@ -32,14 +32,14 @@ def log():
 
 
 def kept(superuser):
-    """All that the ledger keeps, but for arguments: those are ids, and a dead letter's owner may see them."""
+    """Return all columns of the ledger except arguments: those are ids, and the owner of a dead letter may see them."""
     with superuser.cursor() as cursor:
         cursor.execute("select error::text from app.dead_jobs union all select error::text from app.jobs")
         return [error for (error,) in cursor.fetchall() if error]
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, Problem, OSError, TimeoutError], ids=lambda kind: kind.__name__)
-def test_a_job_that_dies_of_what_it_must_not_say_says_none_of_it(superuser, drain, log, kind):
+def test_dead_letter_contains_no_secret(superuser, drain, log, kind):
     @actor("canary.dies", runs_as="system", max_attempts=2)
     def dies(number: int) -> None:
         try:
@@ -58,7 +58,7 @@ def test_a_job_that_dies_of_what_it_must_not_say_says_none_of_it(superuser, drai
     assert [line for line in log.getvalue().splitlines() if found_in(line)] == []
 
 
-def test_a_job_whose_statement_fails_says_nothing_of_its_values(superuser, drain, log):
+def test_failed_statement_logs_no_values(superuser, drain, log):
     @actor("canary.asks", runs_as="system", max_attempts=1)
     def asks(number: int) -> None:
         statement = ["select %s::int", "select %s::uuid", "select nothing, %s", "select %s from nowhere"][number]

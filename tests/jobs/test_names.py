@@ -1,4 +1,4 @@
-"""Jobs are asked for by name, from Python and from SQL: every name exists, and is given what its body takes."""
+"""Each actor name that Python or SQL enqueues exists and takes the given arguments."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ ASKING = ("enqueue", "jobs.enqueue", "ledger.enqueue", "Call", "groups.Call")
 
 
 def in_python() -> Iterator[tuple[str, str, int | None]]:
-    """(where, name, number of arguments) of every call of `enqueue`; the number is unknown where one is starred."""
+    """Yield (place, name, number of arguments) of each call of `enqueue`; the number is None if one is starred."""
     for path in sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py")):
         if not WITH_ACTORS_OF_THEIR_OWN.isdisjoint(path.parents):
             continue
@@ -31,7 +31,7 @@ def in_python() -> Iterator[tuple[str, str, int | None]]:
 
 
 def in_sql() -> Iterator[tuple[str, str, int | None]]:
-    """The same of every call of `app.add_job` in a migration."""
+    """Yield (place, name, number of arguments) of each call of `app.add_job` in a migration."""
     call = re.compile(r"app\.add_job\(\s*[^,]+,\s*'([a-z_.]+)',\s*(?:jsonb_build_array\(|'\[\]')")
     for path in sorted((ROOT / "models/supabase/migrations").glob("*.sql")):
         text = path.read_text()
@@ -41,7 +41,7 @@ def in_sql() -> Iterator[tuple[str, str, int | None]]:
 
 
 def arguments(text: str, start: int) -> int:
-    """How many arguments the call has whose opening parenthesis ends at `start`."""
+    """Return the number of arguments of the call whose opening parenthesis ends at `start`."""
     depth, count, position = 1, 1, start
     while depth:
         depth += {"(": 1, ")": -1}.get(text[position], 0)
@@ -54,27 +54,27 @@ CALLS = [*in_python(), *in_sql()]
 
 
 @pytest.mark.parametrize(("where", "name", "count"), CALLS, ids=[f"{where} {name}" for where, name, _ in CALLS])
-def test_a_job_that_is_asked_for_exists_and_takes_its_arguments(where: str, name: str, count: int | None) -> None:
+def test_enqueued_actor_exists_and_takes_its_arguments(where: str, name: str, count: int | None) -> None:
     spec = registry.find(name)
 
     assert spec is not None, f"{where} asks for {name}, and there is no such actor"
     assert count is None or count == len(spec.parameters), f"{where} gives {name} {count} arguments"
 
 
-def test_calls_are_found_in_both_languages() -> None:
+def test_calls_are_found_in_python_and_sql() -> None:
     assert list(in_python())
     assert list(in_sql())
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.do)
-def test_a_scheduled_job_exists_and_takes_no_arguments(schedule: object) -> None:
+def test_scheduled_actor_exists_and_takes_no_arguments(schedule: object) -> None:
     spec = registry.find(schedule.do)  # type: ignore[attr-defined]
 
     assert spec is not None
     assert spec.parameters == ()
 
 
-def test_actors_are_named_by_subject_and_verb_and_live_in_their_subject_s_file() -> None:
+def test_actor_names_are_subject_and_verb() -> None:
     for spec in registry.all_specs():
         assert re.fullmatch(r"[a-z_]+\.[a-z_]+", spec.name), spec.name
         assert ROOT / "jobs" in Path(spec.body.__code__.co_filename).parents, spec.name

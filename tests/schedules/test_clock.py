@@ -1,4 +1,4 @@
-"""The clock, over the real ledger: each occurrence once, however many clocks there are."""
+"""The clock on the real ledger: each occurrence once, with any number of clocks."""
 
 import os
 import signal
@@ -28,14 +28,14 @@ def occurrences(superuser: connection) -> int:
         return int(cursor.fetchone()[0])  # type: ignore[index]
 
 
-def test_an_occurrence_is_enqueued_once(ledger: Ledger, superuser: connection) -> None:
+def test_occurrence_is_enqueued_once(ledger: Ledger, superuser: connection) -> None:
     assert enqueue_missing(ledger, HOURLY, NOON) == 1
     assert enqueue_missing(ledger, HOURLY, NOON + timedelta(minutes=59)) == 0
     assert enqueue_missing(ledger, HOURLY, NOON + timedelta(hours=1)) == 1
     assert occurrences(superuser) == 2
 
 
-def test_clock_that_starts_proposes_what_was_due_before(ledger: Ledger, superuser: connection) -> None:
+def test_starting_clock_enqueues_missed_occurrences(ledger: Ledger, superuser: connection) -> None:
     stopping = threading.Event()
     clock = threading.Thread(target=run, args=[Ledger(), stopping])
     clock.start()
@@ -51,7 +51,7 @@ def test_clock_that_starts_proposes_what_was_due_before(ledger: Ledger, superuse
         assert {name for (name,) in cursor.fetchall()} == {schedule.do for schedule in SCHEDULES}
 
 
-def test_clock_stopped_while_its_database_is_silent_ends_well() -> None:
+def test_clock_stops_while_its_database_is_silent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(60)
         env = os.environ | {"DATABASE_WORKER_URL": f"postgresql://app_worker@127.0.0.1:{silent.getsockname()[1]}/x"}
@@ -62,14 +62,14 @@ def test_clock_stopped_while_its_database_is_silent_ends_well() -> None:
             clock.send_signal(signal.SIGTERM)
             _, said = clock.communicate(timeout=60)
         silent.setblocking(False)
-        with pytest.raises(BlockingIOError):  # it connected for no other schedule once it was told to stop
+        with pytest.raises(BlockingIOError):  # it has tried no other schedule after the stop
             silent.accept()
 
     assert clock.returncode == 0
     assert b"Traceback" not in said
 
 
-def test_two_clocks_are_as_good_as_one(ledger: Ledger, superuser: connection) -> None:
+def test_two_clocks_enqueue_each_occurrence_once(ledger: Ledger, superuser: connection) -> None:
     ledgers = [Ledger() for _ in range(4)]
 
     def run(own: Ledger) -> None:
@@ -86,13 +86,13 @@ def test_two_clocks_are_as_good_as_one(ledger: Ledger, superuser: connection) ->
     assert occurrences(superuser) == 30
 
 
-def test_every_row_of_the_table_is_a_job_of_the_scheduler(ledger: Ledger) -> None:
+def test_each_schedule_is_a_job_of_apscheduler(ledger: Ledger) -> None:
     planned = {job.id: job for job in make_scheduler(ledger).get_jobs()}
 
     assert set(planned) == {schedule.do for schedule in SCHEDULES} | {HEARTBEAT, COUNTS}
 
 
-def test_apscheduler_fires_when_the_table_says_that_something_is_due(ledger: Ledger) -> None:
+def test_apscheduler_fires_at_the_times_of_the_table(ledger: Ledger) -> None:
     now = datetime.now(UTC)
     for schedule in SCHEDULES:
         fires = schedule.trigger().get_next_fire_time(None, now)

@@ -1,4 +1,4 @@
-"""Due times: the same for every clock, and caught up by policy."""
+"""Due times of schedules and their catch-up policies."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -29,7 +29,7 @@ def at(hour: int, minute: int = 0, second: int = 0) -> datetime:
 
 
 @given(schedules, moments)
-def test_the_previous_occurrence_is_the_newest_that_is_due(schedule: Schedule, moment: datetime) -> None:
+def test_previous_occurrence_is_the_newest_due_one(schedule: Schedule, moment: datetime) -> None:
     previous = schedule.previous(moment)
 
     assert previous <= moment < previous + schedule.period
@@ -37,14 +37,14 @@ def test_the_previous_occurrence_is_the_newest_that_is_due(schedule: Schedule, m
 
 
 @given(schedules, moments, st.timedeltas(timedelta(), timedelta(hours=3)))
-def test_nothing_is_missed_twice(schedule: Schedule, last: datetime, outage: timedelta) -> None:
+def test_enqueued_occurrence_is_not_missed_again(schedule: Schedule, last: datetime, outage: timedelta) -> None:
     newest = schedule.previous(last + outage)
 
     assert list(schedule.missed(newest, last + outage)) == []
 
 
 @given(schedules, moments, st.integers(0, 20))
-def test_all_that_passed_in_an_outage_is_made_up_in_order(schedule: Schedule, moment: datetime, periods: int) -> None:
+def test_catch_up_all_yields_missed_occurrences_in_order(schedule: Schedule, moment: datetime, periods: int) -> None:
     last = schedule.previous(moment)
 
     missed = list(schedule.missed(last, last + periods * schedule.period))
@@ -57,14 +57,14 @@ def test_all_that_passed_in_an_outage_is_made_up_in_order(schedule: Schedule, mo
     [("all", [at(8), at(9), at(10)]), ("last", [at(10)]), ("none", [])],
     ids=["all", "last", "none"],
 )
-def test_an_outage_is_made_up_by_policy(catch_up: CatchUp, expected: list[datetime]) -> None:
+def test_catch_up_policy_decides_after_an_outage(catch_up: CatchUp, expected: list[datetime]) -> None:
     assert list(hourly(catch_up).missed(at(7), at(10, 20))) == expected
 
 
 @pytest.mark.parametrize("catch_up", ["all", "last", "none"])
-def test_an_occurrence_that_is_due_just_now_is_enqueued_under_every_policy(catch_up: CatchUp) -> None:
+def test_current_occurrence_is_enqueued_under_every_policy(catch_up: CatchUp) -> None:
     assert list(hourly(catch_up).missed(at(9), at(10, 0, 1))) == [at(10)]
 
 
-def test_a_schedule_that_never_ran_starts_with_its_newest_occurrence() -> None:
+def test_new_schedule_starts_with_its_newest_occurrence() -> None:
     assert list(hourly("all").missed(None, at(10, 20))) == [at(10)]

@@ -1,4 +1,4 @@
-"""`./scripts/replay`: what a person sees of jobs and does about them, against the real API."""
+"""`./scripts/replay` against the real API."""
 
 import json
 import os
@@ -24,13 +24,13 @@ from tests.fixtures.accounts import TOTP_SECRET
 
 
 class InProcess:
-    """The API in this process, as somebody who is signed in."""
+    """The API in this process, with the access token of a session."""
 
     def __init__(self, client, token):
         self._client, self._token = client, token
 
     def call(self, method, path, body=None, **query):
-        """See `scripts.commands.replay.api.Api`."""
+        """Call the API as `scripts.commands.replay.api.Api` does."""
         asked = {name: value for name, value in query.items() if value is not None}
         answer = self._client.request(method, path, json=body, token=self._token, params=asked)
         if answer.status_code >= 400:
@@ -40,7 +40,7 @@ class InProcess:
 
 @pytest.fixture
 def replay(client, admin, capsys):
-    """`replay("jobs", "list")`: what is printed; the answers to questions come from `answers`."""
+    """Return `replay("jobs", "list")`: it returns the output; `answers` are the replies to questions."""
 
     def run(*argv, answers=(), code=0):
         given, answers = options.parser().parse_args(argv), list(answers)
@@ -55,7 +55,7 @@ def waiting(name="test.one"):
         return jobs.enqueue(name).id
 
 
-def test_list_shows_what_died_of_what_and_what_is_paused(replay, make_dead_letter, ledger):
+def test_list_shows_groups_and_paused_actors(replay, make_dead_letter, ledger):
     ledger.register_actors({"default": ["test.one"]})
     for _ in range(3):
         make_dead_letter("test.one", message="the printer burns")
@@ -87,7 +87,7 @@ CONTROLS = "\x1b]0;owned\x07\x1b[31mAll done\x1b[8m\x9b2J\u202e\u2028"
         ("jobs", "run", "{id}", "--dry-run", "--json"),
     ],
 )
-def test_control_characters_of_an_error_are_escaped_at_the_terminal(replay, make_dead_letter, argv):
+def test_control_characters_are_escaped(replay, make_dead_letter, argv):
     id = make_dead_letter("test.one", message=CONTROLS)
 
     said = replay(*(part.format(id=id) for part in argv))
@@ -97,7 +97,7 @@ def test_control_characters_of_an_error_are_escaped_at_the_terminal(replay, make
     assert "\\x1b]0;owned" in said or "\\u001b]0;owned" in said
 
 
-def test_list_can_be_read_by_programs(replay, make_dead_letter):
+def test_list_with_json_prints_json(replay, make_dead_letter):
     make_dead_letter("test.one")
     make_dead_letter("test.two")
 
@@ -107,7 +107,7 @@ def test_list_can_be_read_by_programs(replay, make_dead_letter):
     assert said["paused"] == []
 
 
-def test_show_tells_all_of_a_letter_and_lists_a_group(replay, make_dead_letter):
+def test_show_prints_a_dead_letter_or_a_group(replay, make_dead_letter):
     id = make_dead_letter("test.one", "an-argument")
     group = json.loads(replay("jobs", "list", "--json"))["groups"][0]["fingerprint"]
 
@@ -116,7 +116,7 @@ def test_show_tells_all_of_a_letter_and_lists_a_group(replay, make_dead_letter):
     assert "waiting" in replay("jobs", "show", str(waiting()))
 
 
-def test_run_says_what_it_would_do_and_asks_first(replay, make_dead_letter):
+def test_run_shows_the_forecast_and_asks(replay, make_dead_letter):
     for _ in range(7):
         make_dead_letter("test.one")
 
@@ -132,7 +132,7 @@ def test_run_says_what_it_would_do_and_asks_first(replay, make_dead_letter):
     assert replay("jobs", "list") == "0 dead letters in 0 groups\n"
 
 
-def test_a_dry_run_asks_nothing_and_does_nothing(replay, make_dead_letter):
+def test_dry_run_asks_nothing_and_changes_nothing(replay, make_dead_letter):
     id = make_dead_letter("test.one")
 
     said = replay("jobs", "run", str(id), "--dry-run")
@@ -141,7 +141,7 @@ def test_a_dry_run_asks_nothing_and_does_nothing(replay, make_dead_letter):
     assert "1 dead letter in 1 group" in replay("jobs", "list")
 
 
-def test_run_takes_one_letter_with_other_arguments(replay, make_dead_letter, superuser):
+def test_run_replays_one_job_with_new_arguments(replay, make_dead_letter, superuser):
     id = make_dead_letter("test.one", "wrong")
 
     replay("jobs", "run", str(id), "--args", '["right"]', "--yes")
@@ -151,7 +151,7 @@ def test_run_takes_one_letter_with_other_arguments(replay, make_dead_letter, sup
         assert cursor.fetchone() == (["right"],)
 
 
-def test_run_goes_on_until_all_batches_are_done_and_names_what_stays_dead(replay, make_dead_letter, monkeypatch):
+def test_run_replays_all_batches_and_lists_blocked_jobs(replay, make_dead_letter, monkeypatch):
     monkeypatch.setattr(dead_letters, "BATCH", 2)
     first, second = (make_dead_letter("test.one", unique="until_done") for _ in range(2))
     for _ in range(3):
@@ -166,7 +166,7 @@ def test_run_goes_on_until_all_batches_are_done_and_names_what_stays_dead(replay
     assert "2 dead letters in 2 groups" in replay("jobs", "list")
 
 
-def test_run_with_nobody_there_needs_a_yes(client, admin, make_dead_letter):
+def test_run_without_terminal_requires_yes(client, admin, make_dead_letter):
     id = make_dead_letter("test.one")
     given = options.parser().parse_args(["jobs", "run", str(id)])
 
@@ -174,7 +174,7 @@ def test_run_with_nobody_there_needs_a_yes(client, admin, make_dead_letter):
         main.perform(given, InProcess(client, admin.token))
 
 
-def test_a_job_is_cancelled_and_a_queue_paused_and_resumed(replay, ledger):
+def test_cancel_pause_and_resume_call_the_api(replay, ledger):
     ledger.register_actors({"mail": ["test.one", "test.two"]})
 
     assert "cancelled" in replay("jobs", "cancel", str(waiting()))
@@ -182,12 +182,12 @@ def test_a_job_is_cancelled_and_a_queue_paused_and_resumed(replay, ledger):
     assert replay("jobs", "resume", "mail", "--queue").count("continues") == 2
 
 
-def test_what_the_api_refuses_is_said(replay):
+def test_refusal_of_the_api_is_printed(replay):
     with pytest.raises(SetupError, match="404"):
         replay("jobs", "cancel", str(uuid4()))
 
 
-def test_a_trail_is_a_tree_of_what_a_request_set_off(replay, make_dead_letter, superuser):
+def test_trail_prints_a_tree_of_jobs(replay, make_dead_letter, superuser):
     parent, dead = waiting("test.parent"), make_dead_letter("test.dead", message="no paper")
     with transaction(context.for_system_job(parent)):
         child = jobs.enqueue("test.child").id
@@ -206,7 +206,7 @@ def test_a_trail_is_a_tree_of_what_a_request_set_off(replay, make_dead_letter, s
     assert replay("trail", "request-2") == "No job belongs to request-2\n"
 
 
-def test_columns_are_as_wide_as_they_have_to_be():
+def test_columns_fit_their_contents():
     assert table(("name", "count"), [("a", 5), ("long\nname", 1000)]) == [
         "name       count",
         "a              5",
@@ -215,7 +215,7 @@ def test_columns_are_as_wide_as_they_have_to_be():
     assert table(("text",), [("x" * 100,)])[1] == "x" * 59 + "…"
 
 
-def test_a_tree_shows_who_asked_for_whom():
+def test_tree_shows_parents_and_children():
     links = [{"id": id, "parent_id": parent} for id, parent in (("a", None), ("b", "a"), ("c", "b"), ("d", "a"))]
 
     assert [lead + link["id"] for lead, link in tree(links)] == ["a", "├─ b", "│  └─ c", "└─ d"]
@@ -223,7 +223,7 @@ def test_a_tree_shows_who_asked_for_whom():
 
 @pytest.fixture
 def opened(tmp_path, monkeypatch):
-    """`opened("--api", …, run={…})`: who was signed in where, without anybody there to answer."""
+    """Return `opened("--api", …, run={…})`: it signs in without a terminal and returns the calls."""
     calls, shown, owed = [], [], {}
 
     def call(self, method, path, body=None, **_):
@@ -258,7 +258,7 @@ LOCAL = {
 }
 
 
-def test_a_local_system_is_entered_as_its_admin_and_left_again(opened):
+def test_local_admin_is_signed_in_and_out(opened):
     with opened(run=LOCAL) as (api, calls):
         assert api.token == "theirs"
 
@@ -269,7 +269,7 @@ def test_a_local_system_is_entered_as_its_admin_and_left_again(opened):
     ]
 
 
-def test_a_code_that_somebody_has_just_used_is_followed_by_the_next_and_by_waiting(opened, monkeypatch):
+def test_used_code_is_followed_by_the_next_one(opened, monkeypatch):
     waited = []
     monkeypatch.setattr(authenticator, "time", SimpleNamespace(time=lambda: 3000 + sum(waited), sleep=waited.append))
     monkeypatch.setattr(totp, "time", SimpleNamespace(time=lambda: 3000 + sum(waited)))
@@ -281,7 +281,7 @@ def test_a_code_that_somebody_has_just_used_is_followed_by_the_next_and_by_waiti
     assert waited == [30]
 
 
-def test_a_code_is_asked_for_or_taken_from_the_command_line(opened, monkeypatch):
+def test_code_is_asked_for_or_taken_from_the_options(opened, monkeypatch):
     answers = ["ana@companon.example", "123456 "]
     monkeypatch.setattr("builtins.input", lambda _: answers.pop(0))
     monkeypatch.setattr("getpass.getpass", lambda _: "hers")
@@ -294,12 +294,12 @@ def test_a_code_is_asked_for_or_taken_from_the_command_line(opened, monkeypatch)
     assert opened.shown == ["123456", "654321"]
 
 
-def test_an_admin_without_an_authenticator_is_told_to_enrol_one(opened, monkeypatch):
+def test_admin_without_authenticator_is_refused(opened, monkeypatch):
     with pytest.raises(SetupError, match="enrol one first"), opened(run=LOCAL, mfa="enrol"):
         pass
 
 
-def test_a_code_that_is_refused_ends_it(opened, monkeypatch):
+def test_refused_code_ends_the_command(opened, monkeypatch):
     monkeypatch.setattr("getpass.getpass", lambda _: "hers")
     asked = ("--api", "https://api.example", "--email", "ana@x.example", "--code", "000000")
 
@@ -307,7 +307,7 @@ def test_a_code_that_is_refused_ends_it(opened, monkeypatch):
         pass
 
 
-def test_a_token_is_used_as_it_is(opened, monkeypatch):
+def test_given_token_is_used(opened, monkeypatch):
     monkeypatch.setenv(session.TOKEN, "mine")
 
     with opened("--api", "https://api.example") as (api, calls):
@@ -316,7 +316,7 @@ def test_a_token_is_used_as_it_is(opened, monkeypatch):
     assert calls == []
 
 
-def test_a_local_admin_s_password_goes_nowhere_else(opened, monkeypatch):
+def test_local_admin_password_is_sent_to_its_system_only(opened, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda _: "ana@companon.example")
     monkeypatch.setattr("getpass.getpass", lambda _: "hers")
 
@@ -326,12 +326,12 @@ def test_a_local_admin_s_password_goes_nowhere_else(opened, monkeypatch):
     assert calls[0] == ("https://api.example", "/api/v1/auth/login", "ana@companon.example")
 
 
-def test_without_a_system_it_says_what_is_missing(opened):
+def test_missing_system_is_reported(opened):
     with pytest.raises(SetupError, match="pass --api"), opened():
         pass
 
 
-def test_the_command_reaches_a_running_system(system):
+def test_command_reaches_a_running_system(system):
     env = {name: value for name, value in os.environ.items() if name != session.TOKEN}
     command = [ROOT / "scripts" / "replay", "jobs", "list", "--json", "--run", system.var / "run.json"]
 
@@ -341,7 +341,7 @@ def test_the_command_reaches_a_running_system(system):
     assert set(json.loads(done.stdout)) == {"groups", "paused"}
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(system):
+def test_closed_pipe_is_no_error(system):
     env = {name: value for name, value in os.environ.items() if name != session.TOKEN}
     command = [ROOT / "scripts" / "replay", "jobs", "list", "--run", system.var / "run.json"]
 

@@ -1,4 +1,4 @@
-"""A look for due jobs reads a few pages of the ledger, whatever waits there."""
+"""A poll for due jobs reads few pages of the ledger, whatever the backlog is."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,7 +19,7 @@ ADMIN = Identity("account", "app_admin", {"app_metadata": {"user_role": SYSTEM_A
 WAITING, ROOM = 6_000, 32
 ACTORS = [f"t.backlog{n}" for n in range(4)]
 PAGES = 2_500
-"""Of about 32 pairs of actor and brand, and of the 32 jobs that are published; to make plans takes some, too."""
+"""Maximum pages for about 32 pairs of actor and brand, 32 published jobs, and planning."""
 
 SHAPES = {
     "one brand has most of them": "mod(n, 4), case when mod(n, 10) > 0 then 1 else mod(n, 50) end, mod(n, 4), 0",
@@ -38,18 +38,18 @@ FILL = """
 
 PLANNED = {
     "when nothing is known": "select",
-    # As after an analyze that found hundreds of pages, and nothing in them.
+    # As after an analyze of hundreds of empty pages.
     "when statistics tell of an empty table": "update pg_class set reltuples = 0, relpages = 147"
     " where oid = 'app.jobs'::regclass",
 }
-"""What the planner is told of the ledger."""
+"""Statistics of the ledger that the planner has."""
 
 
 @pytest.fixture(params=["select"])
 def look(db_clean: str, superuser: connection, request: pytest.FixtureRequest) -> Iterator[Look]:
-    """A relay's look; the pages that it reads. How it is planned is decided while a single job waits.
+    """Return a poll of the relay that returns the pages it read. Its plans are made while one job waits.
 
-    What other tests have deleted is not there to be passed over, however long somebody's snapshot still needs it.
+    The table is truncated, so that no dead rows of other tests are read.
     """
     with superuser.cursor() as cursor:
         cursor.execute("truncate app.jobs")
@@ -70,7 +70,7 @@ def look(db_clean: str, superuser: connection, request: pytest.FixtureRequest) -
 
 
 def pages_of(plan: dict[str, Any]) -> int:
-    """How many were looked at, by functions that were called, too."""
+    """Return the number of read pages, including those of called functions."""
     return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
 
 
@@ -81,19 +81,19 @@ def fill(superuser: connection, shape: str, waiting: int = WAITING) -> None:
 
 @pytest.mark.parametrize("look", PLANNED.values(), ids=PLANNED, indirect=True)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_look_reads_few_pages_of_any_backlog(look: Look, superuser: connection, shape: str) -> None:
+def test_poll_of_any_backlog_reads_few_pages(look: Look, superuser: connection, shape: str) -> None:
     fill(superuser, SHAPES[shape])
 
-    look()  # Whose caches are cold, and who plans anew where something was forgotten.
+    look()  # The first poll has cold caches and makes plans.
     planned_early = look()
     with superuser.cursor() as cursor:
         cursor.execute("analyze app.jobs")
-    look()  # Which is planned anew.
+    look()  # The analyze has discarded the plan.
 
     assert max(planned_early, look(), look()) < PAGES
 
 
-def test_jobs_that_their_actors_limits_hold_back_are_not_looked_at(look: Look, superuser: connection) -> None:
+def test_poll_with_exhausted_limits_reads_no_jobs(look: Look, superuser: connection) -> None:
     fill(superuser, SHAPES["a thousand brands"])
     at_most_one_runs = [(name, 1, None, None, None) for name in ACTORS]
     look(limits=at_most_one_runs)
@@ -102,7 +102,7 @@ def test_jobs_that_their_actors_limits_hold_back_are_not_looked_at(look: Look, s
 
 
 @pytest.mark.parametrize("id", ["cafe" * 8, "somebody-s-own"])
-def test_a_search_for_a_callers_own_id_reads_few_pages(db_clean: str, superuser: connection, id: str) -> None:
+def test_trail_of_a_caller_id_reads_few_pages(db_clean: str, superuser: connection, id: str) -> None:
     fill(superuser, SHAPES["a thousand brands"])
     with superuser.cursor() as cursor:
         cursor.execute(

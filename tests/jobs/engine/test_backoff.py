@@ -1,4 +1,4 @@
-"""When a failed job is attempted again, and when no more."""
+"""Retries of failed jobs: delays and limits."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ def body() -> None:
     hours=st.integers(1, 100),
     most=st.none() | st.integers(1, 50),
 )
-def test_retries_follow_the_waits_and_stop_at_the_first_limit(waits: list[float], hours: int, most: int | None) -> None:
+def test_retries_follow_waits_until_the_first_limit(waits: list[float], hours: int, most: int | None) -> None:
     period = timedelta(hours=hours)
     spec = ActorSpec(name="x", body=body, parameters=(), max_attempts=most, give_up_after=period, waits=tuple(waits))
     created = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""What a broker loses, the ledger knows: no job is lost, and none is done twice."""
+"""The ledger recovers ids that a broker loses: no job is lost, and none runs twice."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ from tests.support.brokers import Broker, until
 
 pytestmark = pytest.mark.xdist_group("brokers")
 
-ACTOR = "crew.effect"
+ACTOR = "test.effect"
 BEFORE, MEANWHILE, AFTER = range(150), range(150, 300), range(300, 400)
 
 Query = Callable[[str], list[tuple[Any, ...]]]
@@ -38,29 +38,31 @@ Query = Callable[[str], list[tuple[Any, ...]]]
 
 @pytest.fixture
 def query(db_clean: str, superuser: connection) -> Iterator[Query]:
-    """Asks the database, in which there is a table of effects."""
+    """Return a query function, and create a table of effects."""
 
     def ask(sql: str) -> list[tuple[Any, ...]]:
         with superuser.cursor() as cursor:
             cursor.execute(sql)
             return cursor.fetchall() if cursor.description else []
 
-    ask("drop schema if exists crew cascade; create schema crew; create table crew.effects (n int)")
-    ask("grant usage on schema crew to app_system; grant insert on crew.effects to app_system")
+    ask(
+        "drop schema if exists test_actors cascade; create schema test_actors; create table test_actors.effects (n int)"
+    )
+    ask("grant usage on schema test_actors to app_system; grant insert on test_actors.effects to app_system")
     yield ask
-    ask("drop schema crew cascade")
+    ask("drop schema test_actors cascade")
 
 
 @pytest.fixture
-def crew(broker: Broker, query: Query, tmp_path: Path) -> Iterator[None]:
-    """A relay and a worker of two processes on this broker."""
+def relay_and_worker(broker: Broker, query: Query, tmp_path: Path) -> Iterator[None]:
+    """Start a relay and a worker with two processes on this broker."""
     commands = [
-        [sys.executable, "-m", "tests.jobs.engine.crew"],
+        [sys.executable, "-m", "tests.jobs.engine.effect_actors"],
         [
             sys.executable,
             "-m",
             "dramatiq",
-            "tests.jobs.engine.crew",
+            "tests.jobs.engine.effect_actors",
             "--processes",
             "2",
             "--threads",
@@ -69,7 +71,7 @@ def crew(broker: Broker, query: Query, tmp_path: Path) -> Iterator[None]:
         ],
     ]
     env = os.environ | {"BROKER_URL": broker.url, "LOG_LEVEL": "INFO", "PYTHONPATH": str(ROOT)}
-    log = tmp_path / "crew.log"
+    log = tmp_path / "processes.log"
     with log.open("ab") as output:
         running = [processes.spawn(command, env=env, cwd=ROOT, output=output) for command in commands]
     yield
@@ -97,10 +99,10 @@ def enqueue_and_leave(numbers: range, pause: float) -> None:
     close_thread_connections()
 
 
-@pytest.mark.usefixtures("crew")
-def test_a_broker_that_is_killed_costs_no_job_and_repeats_none(broker: Broker, query: Query) -> None:
+@pytest.mark.usefixtures("relay_and_worker")
+def test_killed_broker_loses_and_repeats_no_job(broker: Broker, query: Query) -> None:
     enqueue(BEFORE)
-    until(lambda: query("select n from crew.effects"))
+    until(lambda: query("select n from test_actors.effects"))
     others = threading.Thread(target=enqueue_and_leave, args=(MEANWHILE, 0.01))
     others.start()
 
@@ -110,33 +112,33 @@ def test_a_broker_that_is_killed_costs_no_job_and_repeats_none(broker: Broker, q
     enqueue(AFTER)
 
     until(lambda: query("select count(*) from app.jobs") == [(0,)])
-    effects = sorted(n for (n,) in query("select n from crew.effects"))
+    effects = sorted(n for (n,) in query("select n from test_actors.effects"))
     assert effects == [*BEFORE, *MEANWHILE, *AFTER]
 
 
-@pytest.mark.usefixtures("crew")
-def test_a_broker_that_forgets_everything_costs_no_job_and_repeats_none(broker: Broker, query: Query) -> None:
+@pytest.mark.usefixtures("relay_and_worker")
+def test_emptied_broker_loses_and_repeats_no_job(broker: Broker, query: Query) -> None:
     others = threading.Thread(target=enqueue_and_leave, args=(MEANWHILE, 0.01))
     others.start()
-    until(lambda: query("select n from crew.effects"))
+    until(lambda: query("select n from test_actors.effects"))
 
     while others.is_alive():
         broker.forget()
         others.join(0.2)
 
     until(lambda: query("select count(*) from app.jobs") == [(0,)])
-    assert sorted(n for (n,) in query("select n from crew.effects")) == list(MEANWHILE)
+    assert sorted(n for (n,) in query("select n from test_actors.effects")) == list(MEANWHILE)
 
 
 @pytest.mark.usefixtures("temporary_actors")
-def test_an_id_that_was_taken_and_not_claimed_is_published_again_while_others_lie_in_its_queue(
+def test_popped_unclaimed_id_is_published_again(
     broker: Broker, ledger: Ledger, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker.forget()
     monkeypatch.setattr(relay, "SWEEP_EVERY", 0.0)
-    actor("crew.idle", runs_as="system")(lambda: None)
+    actor("test.idle", runs_as="system")(lambda: None)
     with transaction(context.for_system_job()):
-        first, *others = [jobs.enqueue("crew.idle").id for _ in range(3)]
+        first, *others = [jobs.enqueue("test.idle").id for _ in range(3)]
     transport = connect(broker.url)
     rounds = Relay(ledger, transport)
     rounds.step()
@@ -155,14 +157,14 @@ def test_an_id_that_was_taken_and_not_claimed_is_published_again_while_others_li
 
 
 @pytest.mark.usefixtures("temporary_actors")
-def test_ids_lost_with_an_error_are_published_again_without_a_sweep(
+def test_ids_lost_with_an_error_are_published_again_at_once(
     broker: Broker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker.forget()
     monkeypatch.setattr(relay, "SWEEP_EVERY", float("inf"))
-    actor("crew.idle", runs_as="system")(lambda: None)
+    actor("test.idle", runs_as="system")(lambda: None)
     with transaction(context.for_system_job()):
-        id = jobs.enqueue("crew.idle").id
+        id = jobs.enqueue("test.idle").id
     losing = LosesFirstPush(connect(broker.url))
     stopping = threading.Event()
     rounds = threading.Thread(target=Relay(Ledger(), losing).run, args=[stopping])
@@ -181,7 +183,7 @@ def test_ids_lost_with_an_error_are_published_again_without_a_sweep(
 
 
 class LosesFirstPush:
-    """A transport whose first push fails, and whose ids don't arrive."""
+    """A transport whose first push fails and loses its ids."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -199,7 +201,7 @@ class LosesFirstPush:
 
 
 @pytest.mark.parametrize(("depth", "present"), [(0, 0), (1, 1), (2, 3), (3, 3), (4, 4), (9, 4)])
-def test_as_many_of_the_newest_are_present_as_a_queue_has_and_who_is_as_new_as_they(depth: int, present: int) -> None:
+def test_newest_of_returns_queue_length_and_ties(depth: int, present: int) -> None:
     now = datetime.now(UTC)
     published = [(uuid4(), now - timedelta(seconds=age)) for age in (0, 1, 1, 2)]
 

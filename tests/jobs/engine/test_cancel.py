@@ -1,4 +1,4 @@
-"""Cancelling: at once while nobody has the job, at the body's own asking once it runs."""
+"""Cancellation: at once before the claim, at the body's next check after it."""
 
 from typing import Any
 from uuid import UUID
@@ -29,7 +29,7 @@ def state_of(query: Query, id: UUID) -> str:
 
 
 @pytest.mark.parametrize("published", [False, True])
-def test_a_job_that_nobody_has_yet_is_over_at_once_and_its_key_is_free(admin, ledger: Ledger, query, published) -> None:
+def test_cancel_of_unclaimed_job_ends_it_and_frees_its_key(admin, ledger: Ledger, query, published) -> None:
     id = enqueue("test.one", unique="until_done")
     if published:
         assert take(ledger, "test.one") == [id]
@@ -42,7 +42,7 @@ def test_a_job_that_nobody_has_yet_is_over_at_once_and_its_key_is_free(admin, le
     assert enqueue("test.one", unique="until_done") != id
 
 
-def test_a_body_that_asks_is_ended_there_and_what_it_wrote_is_undone(admin, ledger, runner: Runner, query) -> None:
+def test_cancelled_body_ends_at_check_and_rolls_back(admin, ledger, runner: Runner, query) -> None:
     reached = []
 
     @actor("test.asking", runs_as="system")
@@ -64,7 +64,7 @@ def test_a_body_that_asks_is_ended_there_and_what_it_wrote_is_undone(admin, ledg
     assert query("select schedule from app.schedule_occurrences") == [("kept",)]
 
 
-def test_a_body_that_says_how_far_it_is_is_ended_there_whatever_it_catches(admin, ledger, runner, query) -> None:
+def test_cancelled_body_ends_at_progress_report(admin, ledger, runner, query) -> None:
     reached = []
 
     @actor("test.steps", runs_as="system", outward=True)
@@ -88,7 +88,7 @@ def test_a_body_that_says_how_far_it_is_is_ended_there_whatever_it_catches(admin
     assert (ending, state_of(query, id), reached) == ("cancelled", "cancelled", [0, 1])
 
 
-def test_a_body_that_never_asks_finishes(admin, ledger, runner, query) -> None:
+def test_cancelled_body_without_checks_finishes(admin, ledger, runner, query) -> None:
     @actor("test.deaf", runs_as="system")
     def body() -> None:
         with transaction(admin.identity):
@@ -101,7 +101,7 @@ def test_a_body_that_never_asks_finishes(admin, ledger, runner, query) -> None:
     assert (runner.run(claim), state_of(query, id)) == ("done", "done")
 
 
-def test_a_job_that_was_to_stop_and_was_given_back_is_not_started_again(admin, ledger, runner, query) -> None:
+def test_released_cancelled_job_is_not_run_again(admin, ledger, runner, query) -> None:
     @actor("test.never", runs_as="system")
     def body() -> None:
         raise AssertionError("it was cancelled")
@@ -117,7 +117,7 @@ def test_a_job_that_was_to_stop_and_was_given_back_is_not_started_again(admin, l
     assert (runner.run(claim), state_of(query, id)) == ("cancelled", "cancelled")
 
 
-def test_what_is_over_can_not_be_cancelled(admin, ledger, query) -> None:
+def test_cancel_of_ended_job_is_refused(admin, ledger, query) -> None:
     done = enqueue("test.one")
     with admin.acting():
         control.cancel(done)

@@ -1,4 +1,4 @@
-"""One release after another: what an old one left behind, what a new one sends ahead, and how a worker makes way."""
+"""Deployments: versions of arguments, worker shutdown, and upkeep of the ledger."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ from tests.support.brokers import until
 
 pytestmark = pytest.mark.usefixtures("temporary_actors", "db_clean")
 
-SHORT, LONG = "slow.short", "slow.long"  # actors of tests.jobs.engine.slow_crew
+SHORT, LONG = "slow.short", "slow.long"  # actors of tests.jobs.engine.slow_actors
 
 
 def enqueue(name: str, *args: Any, **options: Any) -> UUID:
@@ -44,7 +44,7 @@ def enqueue(name: str, *args: Any, **options: Any) -> UUID:
 
 
 def declare_third_version(heard: list[Any]) -> None:
-    """`mail.sent(address)` became `(address, locale)` and then `(recipient: {address, locale})`."""
+    """Declare version 3: `(address)`, then `(address, locale)`, then `(recipient: {address, locale})`."""
 
     @actor(
         "deploy.greet",
@@ -60,9 +60,7 @@ def declare_third_version(heard: list[Any]) -> None:
     ("version", "args"),
     [(1, ["a@b.example"]), (2, ["a@b.example", "en"]), (3, [{"address": "a@b.example", "locale": "en"}])],
 )
-def test_arguments_of_every_older_version_arrive_in_the_newest_form(
-    ledger: Ledger, runner: Runner, version: int, args: list[Any]
-) -> None:
+def test_arguments_of_older_versions_are_upcast(ledger: Ledger, runner: Runner, version: int, args: list[Any]) -> None:
     heard: list[Any] = []
     declare_third_version(heard)
     enqueue("deploy.greet", *args, version=version)
@@ -72,9 +70,7 @@ def test_arguments_of_every_older_version_arrive_in_the_newest_form(
     assert heard == [{"address": "a@b.example", "locale": "en"}]
 
 
-def test_a_job_of_a_newer_version_waits_for_a_release_that_knows_it(
-    ledger: Ledger, runner: Runner, query: Query
-) -> None:
+def test_job_of_newer_version_waits_for_another_release(ledger: Ledger, runner: Runner, query: Query) -> None:
     heard: list[Any] = []
     declare_third_version(heard)
     id = enqueue("deploy.greet", "in", "a form", "of tomorrow", version=4)
@@ -87,7 +83,7 @@ def test_a_job_of_a_newer_version_waits_for_a_release_that_knows_it(
     ]
 
 
-def test_an_upcast_that_fails_is_an_attempt_that_failed(ledger: Ledger, runner: Runner, query: Query) -> None:
+def test_failed_upcast_is_a_failed_attempt(ledger: Ledger, runner: Runner, query: Query) -> None:
     actor("deploy.broken", runs_as="system", version=2, upcast={1: lambda args: [args[7]]})(lambda: None)
     id = enqueue("deploy.broken")
 
@@ -98,7 +94,7 @@ def test_an_upcast_that_fails_is_an_attempt_that_failed(ledger: Ledger, runner: 
 @pytest.mark.parametrize(
     ("version", "upcast"), [(2, {}), (3, {2: list}), (1, {1: list}), (2, {1: list, 2: list})], ids=str
 )
-def test_a_version_without_a_way_to_it_is_noticed_where_it_is_declared(version: int, upcast: Any) -> None:
+def test_version_without_upcast_is_refused_at_declaration(version: int, upcast: Any) -> None:
     with pytest.raises(ValueError, match="needs an upcast"):
         actor("deploy.gap", version=version, upcast=upcast)(lambda: None)
 
@@ -108,8 +104,8 @@ def test_a_version_without_a_way_to_it_is_noticed_where_it_is_declared(version: 
 
 @pytest.fixture
 def worker(tmp_path: Path, redis_url: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A real one, with four threads, that gives running jobs five seconds to end."""
-    command = [sys.executable, "-m", "dramatiq", "tests.jobs.engine.slow_crew", "--processes", "1", "--threads", "4"]
+    """Start a real worker with four threads that drains for five seconds."""
+    command = [sys.executable, "-m", "dramatiq", "tests.jobs.engine.slow_actors", "--processes", "1", "--threads", "4"]
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
         running = processes.spawn(command, env={**os.environ, "WORKER_DRAIN": "5"}, cwd=ROOT, output=output)
@@ -120,7 +116,7 @@ def worker(tmp_path: Path, redis_url: str) -> Iterator["subprocess.Popen[bytes]"
     print(log.read_text()[-5000:])
 
 
-def test_a_worker_that_is_told_to_stop_ends_what_it_can_and_gives_the_rest_back_uncharged(
+def test_stopped_worker_finishes_or_releases_its_jobs(
     worker: "subprocess.Popen[bytes]", ledger: Ledger, query: Query
 ) -> None:
     ids = [enqueue(SHORT) for _ in range(2)]
@@ -143,9 +139,7 @@ def test_a_worker_that_is_told_to_stop_ends_what_it_can_and_gives_the_rest_back_
     assert query("select count(*) from app.dead_jobs") == [(0,)]
 
 
-def test_consumer_that_closes_releases_claims_it_has_not_handed_out(
-    ledger: Ledger, query: Query, redis_url: str
-) -> None:
+def test_closed_consumer_releases_its_claims(ledger: Ledger, query: Query, redis_url: str) -> None:
     actor("deploy.effect", runs_as="system", queue="closing")(lambda: None)
     ids = [enqueue("deploy.effect") for _ in range(5)]
     transport = connect(redis_url)
@@ -169,9 +163,7 @@ def test_consumer_that_closes_releases_claims_it_has_not_handed_out(
 # The ledger
 
 
-def test_history_lies_in_days_that_are_made_ahead_and_dropped_as_a_whole(
-    ledger: Ledger, runner: Runner, query: Query
-) -> None:
+def test_history_partitions_are_created_ahead_and_dropped(ledger: Ledger, runner: Runner, query: Query) -> None:
     actor("deploy.effect", runs_as="system")(lambda: None)
     id = enqueue("deploy.effect")
     runner.run(ledger.claim(take(ledger, "deploy.effect"), 1)[0])
@@ -196,7 +188,7 @@ def test_history_lies_in_days_that_are_made_ahead_and_dropped_as_a_whole(
     ) == [(True,)]
 
 
-def test_prune_keeps_the_newest_occurrence_and_live_processes(db_clean: str, query: Query) -> None:
+def test_prune_keeps_newest_occurrence_and_live_processes(db_clean: str, query: Query) -> None:
     query(
         "insert into app.schedule_occurrences (schedule, due_at, job_id) values"
         " ('rare', now() - interval '400 days', gen_random_uuid()),"
@@ -235,7 +227,7 @@ def add_history(query: Query, *finished_at: str) -> None:
         )
 
 
-def test_rotation_moves_rows_of_new_days_out_of_the_default_partition(db_clean: str, query: Query) -> None:
+def test_rotation_moves_rows_out_of_the_default_partition(db_clean: str, query: Query) -> None:
     for (name,) in query(PARTITIONS + " desc"):
         if name != "job_history_default":
             query(f"drop table app_partitions.{name}")
@@ -255,7 +247,7 @@ def test_rotation_deletes_old_rows_of_the_default_partition(db_clean: str, query
     assert query("select finished_at > now() - interval '30 days' from app.job_history") == [(True,)]
 
 
-def test_rotation_makes_the_same_days_in_every_time_zone(db_clean: str, superuser: connection) -> None:
+def test_rotation_creates_the_same_days_in_every_time_zone(db_clean: str, superuser: connection) -> None:
     made = []
     for zone in ("America/New_York", "Asia/Tokyo", "UTC"):
         with superuser.cursor() as cursor:
@@ -274,9 +266,7 @@ def test_rotation_makes_the_same_days_in_every_time_zone(db_clean: str, superuse
 ROUNDS, A_ROUND = 30, 100
 
 
-def test_the_ledger_stays_small_while_a_transaction_elsewhere_keeps_old_rows_alive(
-    ledger: Ledger, query: Query, superuser: connection
-) -> None:
+def test_ledger_stays_small_during_a_long_transaction(ledger: Ledger, query: Query, superuser: connection) -> None:
     reader = psycopg2.connect(superuser.dsn)
     try:
         with reader.cursor() as cursor:
@@ -289,7 +279,7 @@ def test_the_ledger_stays_small_while_a_transaction_elsewhere_keeps_old_rows_ali
     finally:
         reader.close()
 
-    # Nothing of 3,000 jobs could be vacuumed. What is dead costs a few pages, and less than a page a job to step over.
+    # No row of 3,000 jobs could be vacuumed. Dead rows cost few pages, and less than a page for each job to skip.
     assert index < ROUNDS * A_ROUND / 50
     assert rows < ROUNDS * A_ROUND / 5
     assert after - before < ROUNDS * A_ROUND / 2
@@ -305,9 +295,9 @@ def drain_a_round(ledger: Ledger, query: Query) -> None:
 
 
 def blocks_of_a_round(query: Query) -> int:
-    """How many blocks PostgreSQL has to look at to take what is due, when nothing is."""
+    """Return the blocks that a poll reads when no job is due."""
     looked_at = []
-    for _ in range(3):  # the first time it looks at its catalogues as well
+    for _ in range(3):  # the first poll reads catalogues, too
         ((plan,),) = query(
             "explain (analyze, buffers, format json)"
             " select * from app.publish_due(array['t.x'], 50, '{}'::app.actor_limits[], gen_random_uuid())"
@@ -317,6 +307,6 @@ def blocks_of_a_round(query: Query) -> int:
 
 
 def pages(query: Query) -> tuple[int, int]:
-    """Of the index of what is due, and of the ledger's rows."""
+    """Return the pages of the index of due jobs and of the ledger's table."""
     ((index, rows),) = query("select pg_relation_size('app.jobs_due') / 8192, pg_relation_size('app.jobs') / 8192")
     return index, rows

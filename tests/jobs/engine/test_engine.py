@@ -1,4 +1,4 @@
-"""The engine, through the real ledger: what a job's end commits, and what its failure leaves behind."""
+"""The engine on the real ledger: commits, retries, dead letters, unique keys and sweeps."""
 
 import json
 import threading
@@ -33,7 +33,7 @@ def claim(ledger: Ledger, *names: str) -> list[Claim]:
 
 
 def write_effect() -> None:
-    """Something in the job's own transaction that can be seen afterwards."""
+    """Write a row in the job's transaction."""
     execute("INSERT INTO app.schedule_occurrences (schedule, due_at, job_id) VALUES ('effect', now(), %s)", (new_id(),))
 
 
@@ -53,7 +53,7 @@ def state_of(query: Query, id: UUID) -> str:
     return str(rows[0][0])
 
 
-def test_a_job_of_a_transaction_that_rolls_back_never_was(query: Query) -> None:
+def test_job_of_rolled_back_transaction_does_not_exist(query: Query) -> None:
     def decide_otherwise() -> None:
         with transaction(context.for_system_job()):
             jobs.enqueue("test.effect")
@@ -65,7 +65,7 @@ def test_a_job_of_a_transaction_that_rolls_back_never_was(query: Query) -> None:
     assert query("select count(*) from app.jobs") == [(0,)]
 
 
-def test_what_a_body_wrote_commits_with_its_end(ledger: Ledger, runner: Runner, query: Query) -> None:
+def test_writes_of_a_body_commit_with_its_end(ledger: Ledger, runner: Runner, query: Query) -> None:
     actor("test.effect", runs_as="system")(write_effect)
     id = enqueue("test.effect")
 
@@ -74,9 +74,7 @@ def test_what_a_body_wrote_commits_with_its_end(ledger: Ledger, runner: Runner, 
     assert (ending, state_of(query, id), effects(query)) == ("done", "done", 1)
 
 
-def test_a_body_that_fails_leaves_nothing_and_waits_for_its_next_attempt(
-    ledger: Ledger, runner: Runner, query: Query
-) -> None:
+def test_failed_body_rolls_back_and_waits_for_retry(ledger: Ledger, runner: Runner, query: Query) -> None:
     @actor("test.failing", runs_as="system")
     def body() -> None:
         write_effect()
@@ -91,7 +89,7 @@ def test_a_body_that_fails_leaves_nothing_and_waits_for_its_next_attempt(
     assert (error["kind"], error["message"], later) == ("ValueError", "not this time", True)
 
 
-def test_the_last_attempt_that_fails_makes_a_dead_letter(ledger: Ledger, runner: Runner, query: Query) -> None:
+def test_failed_last_attempt_makes_a_dead_letter(ledger: Ledger, runner: Runner, query: Query) -> None:
     @actor("test.hopeless", runs_as="system", max_attempts=1)
     def body() -> None:
         raise ValueError
@@ -102,10 +100,10 @@ def test_the_last_attempt_that_fails_makes_a_dead_letter(ledger: Ledger, runner:
     assert state_of(query, id) == "dead"
 
 
-def test_words_kept_of_an_error_have_no_control_characters(ledger: Ledger, runner: Runner, query: Query) -> None:
+def test_stored_error_message_has_no_control_characters(ledger: Ledger, runner: Runner, query: Query) -> None:
     @actor("test.hostile", runs_as="system", max_attempts=1)
     def body() -> None:
-        # Logged without its traceback: pytest-xdist can't hand on a log with a lone surrogate.
+        # A TimeoutError is logged without a traceback: pytest-xdist cannot send a log with a lone surrogate.
         raise TimeoutError("\x1b]0;owned\x07\x00\x9b2J\u202e\ud800\nsecond line")
 
     enqueue("test.hostile")
@@ -115,7 +113,7 @@ def test_words_kept_of_an_error_have_no_control_characters(ledger: Ledger, runne
     assert said == "\\x1b]0;owned\\x07\\x00\\x9b2J\\u202e?\nsecond line"
 
 
-def test_actor_with_time_limit_on_retries_is_retried_until_then(ledger: Ledger, runner: Runner, query: Query) -> None:
+def test_actor_with_give_up_after_is_retried_until_then(ledger: Ledger, runner: Runner, query: Query) -> None:
     @actor("test.patient", runs_as="system", max_attempts=None, give_up_after=timedelta(hours=1), waits=(60.0, 600.0))
     def body() -> None:
         raise ValueError
@@ -140,17 +138,17 @@ def test_actor_with_time_limit_on_retries_is_retried_until_then(ledger: Ledger, 
 
 
 def wait_of(query: Query, id: UUID) -> float:
-    """Seconds until a job is due."""
+    """Return the seconds until a job is due."""
     ((seconds,),) = query("select extract(epoch from due_at - now())::float8 from app.jobs where id = %s", id)
     return float(seconds)
 
 
-def test_actor_without_any_limit_on_retries_is_refused() -> None:
+def test_actor_without_retry_limit_is_refused() -> None:
     with pytest.raises(ValueError, match="retried forever"):
         actor("test.endless", max_attempts=None)(write_effect)
 
 
-def test_a_refusal_is_final_at_once(ledger: Ledger, runner: Runner, query: Query) -> None:
+def test_problem_below_500_makes_a_dead_letter_at_once(ledger: Ledger, runner: Runner, query: Query) -> None:
     @actor("test.refused", runs_as="system")
     def body() -> None:
         raise NotFound("it is gone")
@@ -161,7 +159,7 @@ def test_a_refusal_is_final_at_once(ledger: Ledger, runner: Runner, query: Query
     assert state_of(query, id) == "dead"
 
 
-def test_a_body_may_name_its_own_delay(ledger: Ledger, runner: Runner, query: Query) -> None:
+def test_retry_later_sets_the_delay(ledger: Ledger, runner: Runner, query: Query) -> None:
     @actor("test.later", runs_as="system")
     def body() -> None:
         raise RetryLater(6000)
@@ -173,7 +171,7 @@ def test_a_body_may_name_its_own_delay(ledger: Ledger, runner: Runner, query: Qu
     assert 5000 < seconds <= 6000
 
 
-def test_arguments_that_the_actor_does_not_take_are_a_dead_letter(ledger: Ledger, runner: Runner, query: Query) -> None:
+def test_arguments_of_wrong_type_make_a_dead_letter(ledger: Ledger, runner: Runner, query: Query) -> None:
     @actor("test.typed", runs_as="system")
     def body(subject: UUID) -> None:
         write_effect()
@@ -186,7 +184,7 @@ def test_arguments_that_the_actor_does_not_take_are_a_dead_letter(ledger: Ledger
     assert (state_of(query, wrong), state_of(query, right), effects(query)) == ("dead", "done", 1)
 
 
-def test_a_claim_that_is_no_longer_the_newest_commits_nothing(ledger: Ledger, runner: Runner, query: Query) -> None:
+def test_stale_claim_commits_nothing(ledger: Ledger, runner: Runner, query: Query) -> None:
     actor("test.effect", runs_as="system")(write_effect)
     id = enqueue("test.effect")
     (stale,) = claim(ledger, "test.effect")
@@ -199,7 +197,7 @@ def test_a_claim_that_is_no_longer_the_newest_commits_nothing(ledger: Ledger, ru
     assert effects(query) == 1
 
 
-def test_a_released_job_is_not_charged_an_attempt(ledger: Ledger, query: Query) -> None:
+def test_released_job_is_charged_no_attempt(ledger: Ledger, query: Query) -> None:
     actor("test.effect", runs_as="system")(write_effect)
     id = enqueue("test.effect")
     claim(ledger, "test.effect")
@@ -209,16 +207,14 @@ def test_a_released_job_is_not_charged_an_attempt(ledger: Ledger, query: Query) 
     assert query("select state, attempts from app.jobs where id = %s", id) == [("waiting", 0)]
 
 
-def test_an_actor_that_this_release_does_not_know_keeps_its_job_waiting(
-    ledger: Ledger, runner: Runner, query: Query
-) -> None:
+def test_job_of_unknown_actor_keeps_waiting(ledger: Ledger, runner: Runner, query: Query) -> None:
     id = enqueue("test.of_the_next_release")
 
     assert runner.run(claim(ledger, "test.of_the_next_release")[0]) == "unknown_actor"
     assert query("select state, attempts from app.jobs where id = %s", id) == [("waiting", 0)]
 
 
-def test_one_key_until_done_is_one_job(query: Query) -> None:
+def test_unique_key_until_done_returns_the_live_job(query: Query) -> None:
     with transaction(context.for_system_job()):
         first = jobs.enqueue("test.effect", 1, unique="until_done")
         second = jobs.enqueue("test.effect", 1, unique="until_done")
@@ -256,7 +252,7 @@ def test_unique_key_waits_for_the_transaction_that_holds_it(query: Query, superu
     assert query("select id from app.jobs") == [(second[0].id,)]
 
 
-def test_a_key_is_free_again_when_its_job_is_done(ledger: Ledger, runner: Runner) -> None:
+def test_unique_key_is_free_after_its_job_is_done(ledger: Ledger, runner: Runner) -> None:
     @actor("test.keyed", runs_as="system")
     def body(number: int) -> None:
         assert number == 1
@@ -271,7 +267,7 @@ def test_a_key_is_free_again_when_its_job_is_done(ledger: Ledger, runner: Runner
     assert again.id != first
 
 
-def test_jobs_that_wait_under_one_key_run_as_one(ledger: Ledger, query: Query) -> None:
+def test_waiting_jobs_with_one_key_are_coalesced(ledger: Ledger, query: Query) -> None:
     for _ in range(5):
         enqueue("test.effect", unique="while_waiting")
 
@@ -279,7 +275,7 @@ def test_jobs_that_wait_under_one_key_run_as_one(ledger: Ledger, query: Query) -
     assert query("select count(*) from app.jobs") == [(1,)]
 
 
-def test_two_brands_jobs_with_the_same_arguments_are_two_jobs(ledger: Ledger) -> None:
+def test_default_keys_of_two_brands_differ(ledger: Ledger) -> None:
     for brand_id in (uuid4(), uuid4()):
         enqueue("test.effect", 1, unique="while_waiting", brand_id=brand_id)
         enqueue("test.effect", 2, unique="until_done", brand_id=brand_id)
@@ -287,7 +283,7 @@ def test_two_brands_jobs_with_the_same_arguments_are_two_jobs(ledger: Ledger) ->
     assert len(claim(ledger, "test.effect")) == 4
 
 
-def test_a_job_enqueued_while_one_of_its_key_runs_waits_for_its_own_turn(ledger: Ledger) -> None:
+def test_job_enqueued_while_its_key_runs_is_run_later(ledger: Ledger) -> None:
     enqueue("test.effect", unique="while_waiting")
     claim(ledger, "test.effect")
 
@@ -296,7 +292,7 @@ def test_a_job_enqueued_while_one_of_its_key_runs_waits_for_its_own_turn(ledger:
     assert [held.id for held in claim(ledger, "test.effect")] == [later]
 
 
-def test_more_urgent_jobs_go_first_while_they_wait(ledger: Ledger) -> None:
+def test_waiting_urgent_jobs_are_published_first(ledger: Ledger) -> None:
     ordinary, urgent, idle = enqueue("t.x", 1), enqueue("t.x", 2, priority=0), enqueue("t.x", 3, priority=3)
 
     order = [take(ledger, "t.x", most=1)[0] for _ in range(3)]
@@ -304,7 +300,7 @@ def test_more_urgent_jobs_go_first_while_they_wait(ledger: Ledger) -> None:
     assert order == [urgent, ordinary, idle]
 
 
-def test_a_job_that_is_not_due_waits(ledger: Ledger) -> None:
+def test_job_before_its_due_time_waits(ledger: Ledger) -> None:
     from datetime import timedelta
 
     enqueue("t.x", delay=timedelta(minutes=1))
@@ -312,7 +308,7 @@ def test_a_job_that_is_not_due_waits(ledger: Ledger) -> None:
     assert take(ledger, "t.x", most=1) == []
 
 
-def test_the_job_of_a_worker_without_a_lock_is_taken_back_and_counted_as_a_crash(ledger: Ledger, query: Query) -> None:
+def test_job_of_missing_worker_is_reclaimed_with_a_crash(ledger: Ledger, query: Query) -> None:
     id = enqueue("t.x")
     ledger.claim(take(ledger, "t.x", most=1), 424242)
     query("update app.jobs set claimed_at = now() - interval '1 minute' where id = %s", id)
@@ -321,7 +317,7 @@ def test_the_job_of_a_worker_without_a_lock_is_taken_back_and_counted_as_a_crash
     assert query("select state, attempts, crashes from app.jobs where id = %s", id) == [("waiting", 0, 1)]
 
 
-def test_a_job_that_takes_its_workers_down_is_buried(ledger: Ledger, query: Query) -> None:
+def test_job_with_max_crashes_becomes_a_dead_letter(ledger: Ledger, query: Query) -> None:
     id = enqueue("t.x")
     for _ in range(3):
         ledger.claim(take(ledger, "t.x", most=1), 424242)
@@ -331,7 +327,7 @@ def test_a_job_that_takes_its_workers_down_is_buried(ledger: Ledger, query: Quer
     assert query("select state, crashes, error->>'kind' from app.dead_jobs where id = %s", id) == [("dead", 3, "crash")]
 
 
-def test_a_suspect_is_not_claimed_among_others(ledger: Ledger, query: Query) -> None:
+def test_quarantined_job_is_claimed_alone_only(ledger: Ledger, query: Query) -> None:
     suspect, innocent = enqueue("t.x"), enqueue("t.x")
     query("update app.jobs set crashes = 1 where id = %s", suspect)
     ids = take(ledger, "t.x", most=2)
@@ -340,7 +336,7 @@ def test_a_suspect_is_not_claimed_among_others(ledger: Ledger, query: Query) -> 
     assert [held.id for held in ledger.claim([suspect], 1)] == [suspect]
 
 
-def test_a_living_worker_keeps_its_jobs(ledger: Ledger, query: Query) -> None:
+def test_live_worker_keeps_its_jobs(ledger: Ledger, query: Query) -> None:
     from jobs.engine.worker.liveness import Liveness
 
     liveness = Liveness()
@@ -354,7 +350,7 @@ def test_a_living_worker_keeps_its_jobs(ledger: Ledger, query: Query) -> None:
     liveness.stop()
 
 
-def test_published_jobs_that_redis_does_not_hold_wait_again(ledger: Ledger, query: Query) -> None:
+def test_published_job_missing_at_the_broker_waits_again(ledger: Ledger, query: Query) -> None:
     forgotten, present = enqueue("t.x"), enqueue("t.x")
     take(ledger, "t.x", most=2)
 
@@ -362,16 +358,14 @@ def test_published_jobs_that_redis_does_not_hold_wait_again(ledger: Ledger, quer
     assert (state_of(query, forgotten), state_of(query, present)) == ("waiting", "published")
 
 
-def test_an_outward_body_holds_no_transaction_and_has_a_key_that_stays_the_same(
-    ledger: Ledger, runner: Runner, query: Query
-) -> None:
+def test_outward_body_has_no_transaction_and_a_stable_key(ledger: Ledger, runner: Runner, query: Query) -> None:
     seen: list[tuple[bool, str]] = []
 
     @actor("test.outward", runs_as="system", outward=True)
     def body() -> None:
         seen.append((db.in_transaction(), current_job().idempotency_key))
         with own_transaction():
-            assert db._state.closing == FLUSH  # what it has seen is on the disk when the world is told
+            assert db._state.closing == FLUSH  # the WAL is flushed before other systems get the data
             write_effect()
         if current_job().attempt == 1:
             raise RetryLater(0)
@@ -385,7 +379,7 @@ def test_an_outward_body_holds_no_transaction_and_has_a_key_that_stays_the_same(
     assert effects(query) == 2
 
 
-def test_a_brands_job_can_not_be_asked_for_by_another_brand() -> None:
+def test_job_for_another_brand_is_refused() -> None:
     from models.core.errors import Problem
 
     with pytest.raises(Problem) as refused, transaction(context.for_brand_job(uuid4())):
@@ -394,7 +388,7 @@ def test_a_brands_job_can_not_be_asked_for_by_another_brand() -> None:
     assert refused.value.status == 403
 
 
-def test_progress_is_seen_while_the_job_runs(ledger: Ledger, runner: Runner, query: Query) -> None:
+def test_progress_is_visible_while_the_job_runs(ledger: Ledger, runner: Runner, query: Query) -> None:
     seen: list[tuple[Any, ...]] = []
 
     @actor("test.slow", runs_as="system")
@@ -408,7 +402,7 @@ def test_progress_is_seen_while_the_job_runs(ledger: Ledger, runner: Runner, que
     assert seen == [(1, 3, "one of three")]
 
 
-def test_a_job_remembers_the_request_it_came_from(ledger: Ledger, query: Query) -> None:
+def test_job_keeps_the_ids_of_its_request(ledger: Ledger, query: Query) -> None:
     context.set_request_info(context.RequestInfo("req-1", "cor-1", "00-aa-bb-01"))
     id = enqueue("t.x")
     context.set_request_info(context.RequestInfo())

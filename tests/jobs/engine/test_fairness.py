@@ -1,4 +1,4 @@
-"""Who goes next: brands take turns, limits hold, and keys are unique for as long as they say."""
+"""Fair scheduling, limits, windowed and debounced keys, and the prefetch target."""
 
 import math
 from datetime import timedelta
@@ -34,11 +34,11 @@ def enqueue(name: str, brand_id: UUID | None, count: int, **options: Any) -> lis
 
 
 def published_tenants(ledger: Ledger, room: int, *names: str) -> list[UUID]:
-    """The brands of the next jobs, as a relay with the declared limits takes them."""
+    """Publish jobs with the declared limits. Return their tenant keys."""
     return [tenant_key for _, tenant_key in ledger.publish_due(names, room, registry.limits()).jobs]
 
 
-def test_brands_take_turns_however_much_one_of_them_has_waiting(ledger: Ledger, brands: list[UUID]) -> None:
+def test_brands_are_served_in_turn_despite_a_large_backlog(ledger: Ledger, brands: list[UUID]) -> None:
     noisy, *others = brands
     enqueue("t.x", noisy, 100)
     for brand in others:
@@ -49,9 +49,7 @@ def test_brands_take_turns_however_much_one_of_them_has_waiting(ledger: Ledger, 
     assert sorted(taken) == sorted(brands * 2)
 
 
-def test_turns_that_brands_have_had_lately_count_although_nothing_of_theirs_runs(
-    ledger: Ledger, brands: list[UUID]
-) -> None:
+def test_recent_dispatches_count_without_running_jobs(ledger: Ledger, brands: list[UUID]) -> None:
     for brand in brands:
         enqueue("t.x", brand, 20)
 
@@ -63,7 +61,7 @@ def test_turns_that_brands_have_had_lately_count_although_nothing_of_theirs_runs
     assert [taken.count(brand) for brand in brands] == [0, 5, 8]
 
 
-def test_turns_are_forgotten_by_and_by_and_told_of_those_who_have_had_most() -> None:
+def test_recent_dispatches_decay_and_report_the_heaviest() -> None:
     now = [0.0]
     fair_share = FairShare(lambda: now[0])
     few, many = [UUID(int=n) for n in range(100)], UUID(int=1000)
@@ -77,7 +75,7 @@ def test_turns_are_forgotten_by_and_by_and_told_of_those_who_have_had_most() -> 
     assert fair_share.recent() == {}
 
 
-def test_a_brand_of_more_weight_has_more_jobs_in_each_turn(ledger: Ledger, brands: list[UUID], query: Query) -> None:
+def test_brand_with_more_weight_has_more_jobs_per_round(ledger: Ledger, brands: list[UUID], query: Query) -> None:
     heavy, light, _ = brands
     query("insert into app.brand_shares (brand_id, weight) values (%s, 3)", heavy)
     for brand in (heavy, light):
@@ -88,7 +86,7 @@ def test_a_brand_of_more_weight_has_more_jobs_in_each_turn(ledger: Ledger, brand
     assert (taken.count(heavy), taken.count(light)) == (6, 2)
 
 
-def test_turns_are_counted_over_all_of_a_brands_actors(ledger: Ledger, brands: list[UUID]) -> None:
+def test_rounds_count_jobs_of_all_actors_of_a_brand(ledger: Ledger, brands: list[UUID]) -> None:
     busy, other, _ = brands
     for name in ("t.x", "t.y", "t.z"):
         enqueue(name, busy, 20)
@@ -99,7 +97,7 @@ def test_turns_are_counted_over_all_of_a_brands_actors(ledger: Ledger, brands: l
     assert taken.count(other) == 5
 
 
-def test_room_that_most_brands_have_no_use_for_is_the_others(ledger: Ledger, brands: list[UUID], query: Query) -> None:
+def test_unused_capacity_goes_to_other_brands(ledger: Ledger, brands: list[UUID], query: Query) -> None:
     enqueue("t.x", brands[0], 100)
     query(
         "insert into app.jobs (id, actor, brand_id) select gen_random_uuid(), 't.x', md5(n::text)::uuid"
@@ -111,7 +109,7 @@ def test_room_that_most_brands_have_no_use_for_is_the_others(ledger: Ledger, bra
     assert (taken.count(brands[0]), len(set(taken))) == (60, 21)
 
 
-def test_a_brand_runs_no_more_than_its_share(ledger: Ledger, brands: list[UUID], query: Query) -> None:
+def test_brand_at_max_running_gets_no_jobs(ledger: Ledger, brands: list[UUID], query: Query) -> None:
     query("insert into app.brand_shares (brand_id, max_running) values (%s, 2)", brands[0])
     enqueue("t.x", brands[0], 5)
     enqueue("t.y", brands[0], 5)
@@ -123,7 +121,7 @@ def test_a_brand_runs_no_more_than_its_share(ledger: Ledger, brands: list[UUID],
     assert published_tenants(ledger, 10, "t.x", "t.y") == []
 
 
-def test_room_comes_from_what_is_live_and_from_nothing_else(ledger: Ledger, brands: list[UUID]) -> None:
+def test_capacity_depends_on_live_jobs_only(ledger: Ledger, brands: list[UUID]) -> None:
     actor("t.capped", runs_as="system", max_running=2)(lambda: None)
     enqueue("t.capped", brands[0], 5)
 
@@ -136,7 +134,7 @@ def test_room_comes_from_what_is_live_and_from_nothing_else(ledger: Ledger, bran
     assert len(published_tenants(ledger, 10, "t.capped")) == 2
 
 
-def test_an_actors_cap_per_brand_leaves_room_for_the_others(ledger: Ledger, brands: list[UUID]) -> None:
+def test_max_per_brand_leaves_capacity_for_others(ledger: Ledger, brands: list[UUID]) -> None:
     actor("t.each", runs_as="system", max_per_brand=1)(lambda: None)
     for brand in brands:
         enqueue("t.each", brand, 5)
@@ -145,7 +143,7 @@ def test_an_actors_cap_per_brand_leaves_room_for_the_others(ledger: Ledger, bran
     assert published_tenants(ledger, 10, "t.each") == []
 
 
-def test_a_rate_lets_a_burst_start_and_then_one_at_a_time(ledger: Ledger, brands: list[UUID], query: Query) -> None:
+def test_rate_allows_a_burst_and_then_one_at_a_time(ledger: Ledger, brands: list[UUID], query: Query) -> None:
     actor("t.rated", runs_as="system", rate=0.001, burst=3)(lambda: None)
     enqueue("t.rated", brands[0], 20)
 
@@ -155,7 +153,7 @@ def test_a_rate_lets_a_burst_start_and_then_one_at_a_time(ledger: Ledger, brands
     assert len(published_tenants(ledger, 10, "t.rated")) == 2
 
 
-def test_a_paused_actors_jobs_wait(ledger: Ledger, brands: list[UUID], query: Query) -> None:
+def test_jobs_of_paused_actor_wait(ledger: Ledger, brands: list[UUID], query: Query) -> None:
     query("insert into app.paused_actors (actor) values ('t.x')")
     enqueue("t.x", brands[0], 1)
 
@@ -164,7 +162,7 @@ def test_a_paused_actors_jobs_wait(ledger: Ledger, brands: list[UUID], query: Qu
     assert len(take(ledger, "t.x")) == 1
 
 
-def test_all_tenants_are_served_even_when_there_are_more_than_are_looked_at(ledger: Ledger, query: Query) -> None:
+def test_more_tenants_than_one_poll_visits_are_all_served(ledger: Ledger, query: Query) -> None:
     query(
         "insert into app.jobs (id, actor, brand_id) select gen_random_uuid(), 't.x', gen_random_uuid()"
         " from generate_series(1, 1200)"
@@ -179,7 +177,7 @@ def test_all_tenants_are_served_even_when_there_are_more_than_are_looked_at(ledg
     assert len(served) == 1200
 
 
-def test_tenants_with_nothing_due_do_not_hide_the_ones_behind_them(ledger: Ledger, query: Query) -> None:
+def test_tenants_without_due_jobs_do_not_hide_others(ledger: Ledger, query: Query) -> None:
     query(
         "insert into app.jobs (id, actor, brand_id, due_at)"
         " select gen_random_uuid(), 't.x', md5(n::text)::uuid, 'infinity' from generate_series(1, 600) as n"
@@ -197,7 +195,7 @@ def test_tenants_with_nothing_due_do_not_hide_the_ones_behind_them(ledger: Ledge
 
 @settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=40), st.integers(1, 20))
-def test_no_brand_is_served_twice_before_another_is_served_once(
+def test_no_brand_is_served_twice_before_each_is_served(
     ledger: Ledger, brands: list[UUID], query: Query, waiting: list[tuple[int, int]], room: int
 ) -> None:
     query("truncate app.jobs")
@@ -214,7 +212,7 @@ def test_no_brand_is_served_twice_before_another_is_served_once(
         assert counts[brand] <= min(rest, default=len(waiting)) + 1
 
 
-def test_a_key_within_a_window_holds_when_its_job_is_long_done(ledger: Ledger, query: Query, db_clean: str) -> None:
+def test_windowed_key_outlives_its_job_and_is_renewed(ledger: Ledger, query: Query, db_clean: str) -> None:
     def ask() -> jobs.JobRef:
         with transaction(context.for_system_job()):
             return jobs.enqueue("t.x", 1, unique="within", window=timedelta(minutes=10))
@@ -230,12 +228,12 @@ def test_a_key_within_a_window_holds_when_its_job_is_long_done(ledger: Ledger, q
     assert (ask().id, ask().created) == (second.id, False), "a key that is taken over gets a window of its own"
 
 
-def test_a_window_belongs_to_its_scope() -> None:
+def test_window_without_within_is_refused() -> None:
     with pytest.raises(ValueError, match="must be used together"):
         jobs.enqueue("t.x", unique="until_done", window=timedelta(minutes=1))
 
 
-def test_a_debounced_job_runs_once_with_what_was_asked_last(ledger: Ledger, query: Query, db_clean: str) -> None:
+def test_debounced_job_runs_once_with_the_last_arguments(ledger: Ledger, query: Query, db_clean: str) -> None:
     def ask(value: int) -> jobs.JobRef:
         with transaction(context.for_system_job()):
             return jobs.enqueue(
@@ -250,7 +248,7 @@ def test_a_debounced_job_runs_once_with_what_was_asked_last(ledger: Ledger, quer
     assert rows == [(first.id, [2], True)]
 
 
-def test_a_debounced_job_that_has_gone_is_followed_by_another(ledger: Ledger, db_clean: str) -> None:
+def test_debounced_key_after_publication_gets_a_new_job(ledger: Ledger, db_clean: str) -> None:
     def ask(value: int) -> jobs.JobRef:
         with transaction(context.for_system_job()):
             return jobs.enqueue("t.x", value, unique="while_waiting", unique_key="k", replace=True)
@@ -264,7 +262,7 @@ def test_a_debounced_job_that_has_gone_is_followed_by_another(ledger: Ledger, db
 
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=200))
-def test_a_queue_is_never_filled_beyond_its_bounds(fetched: list[int]) -> None:
+def test_prefetch_target_stays_within_its_bounds(fetched: list[int]) -> None:
     prefetch, present = Prefetch(), 0
     for count in fetched:
         room = prefetch.capacity(present)
@@ -274,10 +272,10 @@ def test_a_queue_is_never_filled_beyond_its_bounds(fetched: list[int]) -> None:
         present = max(0, present + room - count)
 
 
-def test_a_queue_holds_what_is_fetched_within_a_moment() -> None:
+def test_prefetch_target_follows_the_throughput() -> None:
     looks = iter(range(10**6))
     prefetch = Prefetch(lambda: 0.002 * next(looks))
-    for _ in range(100):  # 1,000 ids a second go
+    for _ in range(100):  # 1,000 ids are popped per second
         prefetch.record_filled(prefetch.target - 2, prefetch.capacity(prefetch.target - 2))
     busy = prefetch.target
     for _ in range(200):
@@ -287,7 +285,7 @@ def test_a_queue_holds_what_is_fetched_within_a_moment() -> None:
     assert prefetch.target == MIN_TARGET
 
 
-def test_a_queue_that_is_found_empty_is_given_more_although_little_was_fetched() -> None:
+def test_prefetch_target_grows_when_the_queue_starves() -> None:
     prefetch = Prefetch(lambda: 0.0)
     for _ in range(6):
         prefetch.record_filled(0, prefetch.capacity(0))

@@ -1,4 +1,4 @@
-"""Groups through the real ledger: each calls back once, when its children are over, whatever happens to them."""
+"""Groups on the real ledger: each calls back once, when its children are over."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("temporary_actors", "db_clean")
 
 @pytest.fixture
 def said(temporary_actors: None) -> list[Any]:
-    """What the actors below have said, in order: `group.say` its argument, `group.report` how its children did."""
+    """Return the actors' outputs in order: `group.say` its argument, `group.report` the counts of its children."""
     words: list[Any] = []
 
     @actor("group.say", runs_as="system")
@@ -66,11 +66,11 @@ def replay(query: Query, *names: str) -> None:
 
 
 def mend(query: Query) -> None:
-    """What failed would succeed if it were tried again."""
+    """Make failing actors succeed in their next attempt."""
     query("update app.dead_jobs set actor = 'group.say' where actor = 'group.fail'")
 
 
-def test_a_batch_calls_back_once_when_all_its_children_are_over(drain: Drain, said: list[Any]) -> None:
+def test_batch_calls_back_once_after_all_children(drain: Drain, said: list[Any]) -> None:
     start(groups.batch, says("a", "b", "c"), then=Call("group.report", "over"))
 
     drain()
@@ -79,7 +79,7 @@ def test_a_batch_calls_back_once_when_all_its_children_are_over(drain: Drain, sa
     assert said[-1] == ("over", 3, 3, 0, 0)
 
 
-def test_an_empty_batch_calls_back_at_once(drain: Drain, said: list[Any]) -> None:
+def test_empty_batch_calls_back_at_once(drain: Drain, said: list[Any]) -> None:
     start(groups.batch, [], then=Call("group.report", "over"), on_success=Call("group.say", "success"))
 
     drain()
@@ -87,7 +87,7 @@ def test_an_empty_batch_calls_back_at_once(drain: Drain, said: list[Any]) -> Non
     assert sorted(map(str, said)) == ["('over', 0, 0, 0, 0)", "success"]
 
 
-def test_a_group_of_a_transaction_that_rolls_back_never_was(query: Query, said: list[Any]) -> None:
+def test_group_of_rolled_back_transaction_does_not_exist(query: Query, said: list[Any]) -> None:
     def decide_otherwise() -> None:
         with transaction(context.for_system_job()):
             groups.batch(says("a"), then=Call("group.say", "over"))
@@ -99,7 +99,7 @@ def test_a_group_of_a_transaction_that_rolls_back_never_was(query: Query, said: 
     assert query("select (select count(*) from app.jobs) + (select count(*) from app.job_groups)") == [(0,)]
 
 
-def test_a_chain_runs_in_order_and_then_calls_back(drain: Drain, said: list[Any]) -> None:
+def test_chain_runs_in_order_and_calls_back(drain: Drain, said: list[Any]) -> None:
     start(groups.chain, says("1", "2", "3"), then=Call("group.report", "over"))
 
     drain()
@@ -107,7 +107,7 @@ def test_a_chain_runs_in_order_and_then_calls_back(drain: Drain, said: list[Any]
     assert said == ["1", "2", "3", ("over", 3, 3, 0, 0)]
 
 
-def test_a_step_is_not_started_while_the_one_before_waits_for_its_next_attempt(
+def test_step_waits_for_the_retry_of_the_one_before(
     ledger: Ledger, runner: Runner, query: Query, said: list[Any]
 ) -> None:
     @actor("group.shaky", runs_as="system")
@@ -122,7 +122,7 @@ def test_a_step_is_not_started_while_the_one_before_waits_for_its_next_attempt(
     assert take(ledger, "group.say") == []
 
 
-def test_a_batch_with_a_dead_child_calls_back_but_not_for_success(drain: Drain, said: list[Any]) -> None:
+def test_batch_with_dead_child_calls_then_only(drain: Drain, said: list[Any]) -> None:
     start(
         groups.batch,
         [*says("a"), Call("group.fail", "b")],
@@ -136,9 +136,7 @@ def test_a_batch_with_a_dead_child_calls_back_but_not_for_success(drain: Drain, 
     assert "success" not in said
 
 
-def test_a_dead_child_that_succeeds_in_its_replay_calls_back_for_success_and_not_again(
-    drain: Drain, said: list[Any], query: Query
-) -> None:
+def test_replayed_dead_child_calls_on_success_once(drain: Drain, said: list[Any], query: Query) -> None:
     group = start(
         groups.batch,
         [*says("a"), Call("group.fail", "b")],
@@ -158,7 +156,7 @@ def test_a_dead_child_that_succeeds_in_its_replay_calls_back_for_success_and_not
     assert query("select state, outcome from app.job_groups") == [("finished", "done")]
 
 
-def test_a_dead_child_that_is_replayed_before_the_others_are_over_is_waited_for(
+def test_batch_waits_for_replayed_dead_child(
     drain: Drain, ledger: Ledger, runner: Runner, said: list[Any], query: Query
 ) -> None:
     start(groups.batch, [*says("a"), Call("group.fail", "b")], then=Call("group.report", "over"))
@@ -171,7 +169,7 @@ def test_a_dead_child_that_is_replayed_before_the_others_are_over_is_waited_for(
     assert said[-1] == ("over", 2, 2, 0, 0)
 
 
-def test_a_child_that_dies_again_in_its_replay_calls_nobody_back(drain: Drain, said: list[Any], query: Query) -> None:
+def test_child_that_dies_in_its_replay_calls_nothing(drain: Drain, said: list[Any], query: Query) -> None:
     start(
         groups.batch,
         [Call("group.fail", "b")],
@@ -186,7 +184,7 @@ def test_a_child_that_dies_again_in_its_replay_calls_nobody_back(drain: Drain, s
     assert said == ["b", ("over", 1, 0, 1, 0), "b"]
 
 
-def test_a_replay_that_has_not_committed_keeps_its_group_from_closing_over_it(
+def test_uncommitted_replay_keeps_its_group_open(
     ledger: Ledger, said: list[Any], query: Query, superuser: connection, drain: Drain
 ) -> None:
     start(groups.batch, [Call("group.fail", "b")], on_success=Call("group.say", "success"))
@@ -195,16 +193,14 @@ def test_a_replay_that_has_not_committed_keeps_its_group_from_closing_over_it(
 
     query("begin")
     replay(query, "group.say")
-    assert ledger.close_groups() == 0  # it can't know yet how this ends
+    assert ledger.close_groups() == 0  # the replay has not committed
     query("commit")
     drain()
 
     assert said == ["b", "b", "success"]
 
 
-def test_a_chain_stops_at_a_dead_letter_says_so_and_goes_on_when_it_is_replayed(
-    drain: Drain, said: list[Any], query: Query
-) -> None:
+def test_chain_stops_at_dead_letter_until_its_replay(drain: Drain, said: list[Any], query: Query) -> None:
     start(
         groups.chain,
         [*says("1"), Call("group.fail", "2"), *says("3", "4")],
@@ -222,7 +218,7 @@ def test_a_chain_stops_at_a_dead_letter_says_so_and_goes_on_when_it_is_replayed(
     assert said == ["2", "3", "4", ("success", 4, 4, 0, 0)]
 
 
-def test_a_cancelled_step_takes_the_rest_of_its_chain_along(drain: Drain, said: list[Any], query: Query) -> None:
+def test_cancelled_step_cancels_the_later_steps(drain: Drain, said: list[Any], query: Query) -> None:
     start(
         groups.chain,
         says("1", "2", "3"),
@@ -237,9 +233,7 @@ def test_a_cancelled_step_takes_the_rest_of_its_chain_along(drain: Drain, said: 
     assert query("select count(*) from app.jobs") == [(0,)]
 
 
-def test_a_batch_within_a_batch_is_one_child_and_over_when_its_callback_is(
-    ledger: Ledger, drain: Drain, said: list[Any]
-) -> None:
+def test_nested_batch_is_one_child_until_its_callback_ends(ledger: Ledger, drain: Drain, said: list[Any]) -> None:
     inner = Batch(says("a", "b"), then=Call("group.report", "inner"))
     start(groups.batch, [*says("c"), inner, Batch([]), Chain(says("d", "e"))], then=Call("group.report", "outer"))
 
@@ -249,9 +243,7 @@ def test_a_batch_within_a_batch_is_one_child_and_over_when_its_callback_is(
     assert said.index(("inner", 2, 2, 0, 0)) > max(said.index("a"), said.index("b"))
 
 
-def test_a_dead_letter_deep_down_reaches_the_top_and_so_does_its_replay(
-    drain: Drain, said: list[Any], query: Query
-) -> None:
+def test_nested_dead_letter_and_its_replay_reach_the_top(drain: Drain, said: list[Any], query: Query) -> None:
     deep = Batch([Batch([Batch([Call("group.fail", "x")])])])
     top = start(groups.batch, [deep], then=Call("group.report", "over"), on_success=Call("group.say", "success"))
     drain(allow_dead=True)
@@ -265,7 +257,7 @@ def test_a_dead_letter_deep_down_reaches_the_top_and_so_does_its_replay(
     assert children(top.then_id) == Children(total=1, done=1, dead=0, cancelled=0)
 
 
-def test_a_callback_that_dies_is_the_end_of_its_group_all_the_same(drain: Drain, said: list[Any], query: Query) -> None:
+def test_dead_callback_finishes_its_group(drain: Drain, said: list[Any], query: Query) -> None:
     inner = Batch(says("a"), then=Call("group.fail", "inner"))
     start(groups.batch, [inner], then=Call("group.report", "over"))
 
@@ -274,7 +266,7 @@ def test_a_callback_that_dies_is_the_end_of_its_group_all_the_same(drain: Drain,
     assert said == ["a", "inner", ("over", 1, 0, 1, 0)]
 
 
-def test_a_running_child_adds_others_to_its_batch(drain: Drain, said: list[Any]) -> None:
+def test_running_child_adds_children_to_its_batch(drain: Drain, said: list[Any]) -> None:
     @actor("group.spread", runs_as="system")
     def spread(depth: int) -> None:
         said.append(depth)
@@ -288,7 +280,7 @@ def test_a_running_child_adds_others_to_its_batch(drain: Drain, said: list[Any])
     assert said[-1] == ("over", 15, 15, 0, 0)
 
 
-def test_what_a_child_added_in_an_attempt_that_failed_never_was(drain: Drain, said: list[Any]) -> None:
+def test_children_of_a_failed_attempt_do_not_exist(drain: Drain, said: list[Any]) -> None:
     @actor("group.twice", runs_as="system")
     def body() -> None:
         groups.add(says("added"))
@@ -302,7 +294,7 @@ def test_what_a_child_added_in_an_attempt_that_failed_never_was(drain: Drain, sa
     assert said == ["added", ("over", 2, 2, 0, 0)]
 
 
-def test_a_step_that_starts_a_batch_within_its_chain_is_done_when_that_is(drain: Drain, said: list[Any]) -> None:
+def test_step_with_batch_is_done_after_the_batch(drain: Drain, said: list[Any]) -> None:
     @actor("group.fan_out", runs_as="system")
     def body() -> None:
         groups.batch(says("a", "b"), then=Call("group.say", "joined"), within=True)
@@ -314,7 +306,7 @@ def test_a_step_that_starts_a_batch_within_its_chain_is_done_when_that_is(drain:
     assert said[2:] == ["joined", "last", ("over", 3, 3, 0, 0)]
 
 
-def test_a_step_appends_to_its_chain(drain: Drain, said: list[Any]) -> None:
+def test_step_appends_to_its_chain(drain: Drain, said: list[Any]) -> None:
     @actor("group.append", runs_as="system")
     def body() -> None:
         groups.add(says("3", "4"))
@@ -326,14 +318,14 @@ def test_a_step_appends_to_its_chain(drain: Drain, said: list[Any]) -> None:
     assert said == ["2", "3", "4", ("over", 4, 4, 0, 0)]
 
 
-def test_only_a_running_child_may_add_to_a_group(said: list[Any]) -> None:
+def test_add_outside_of_a_running_child_is_refused(said: list[Any]) -> None:
     with pytest.raises(Problem) as refused, transaction(context.for_system_job(uuid4())):
         groups.add(says("late"))
 
     assert (refused.value.status, refused.value.code) == (409, "not_in_a_group")
 
 
-def test_nobody_gives_children_to_a_group_that_was_started_elsewhere(said: list[Any], query: Query) -> None:
+def test_children_for_a_foreign_group_are_refused(said: list[Any], query: Query) -> None:
     group = start(groups.batch, [])
     plan = groups._Plan()
     plan.job(Call("group.say", "x"), group.id)
@@ -344,19 +336,19 @@ def test_nobody_gives_children_to_a_group_that_was_started_elsewhere(said: list[
     assert (refused.value.status, refused.value.code) == (409, "no_such_group")
 
 
-def test_a_brands_group_holds_no_other_brands_jobs() -> None:
+def test_group_with_job_of_another_brand_is_refused() -> None:
     with pytest.raises(Problem) as refused, transaction(context.for_brand_job(uuid4())):
         groups.batch([Call("group.say", "x", brand_id=uuid4())])
 
     assert refused.value.status == 403
 
 
-def test_what_waits_for_others_has_no_delay_of_its_own() -> None:
+def test_delay_of_callback_or_step_is_refused() -> None:
     with pytest.raises(ValueError, match="delay"), transaction(context.for_system_job()):
         groups.batch([], then=Call("group.say", "x", delay=timedelta(seconds=1)))
 
 
-def test_a_cancelled_group_ends_what_waits_asks_what_runs_and_calls_back(
+def test_cancelled_group_cancels_children_and_calls_back(
     ledger: Ledger, runner: Runner, drain: Drain, said: list[Any], query: Query
 ) -> None:
     inner = Batch(says("c"), then=Call("group.report", "inner"))
@@ -380,9 +372,7 @@ def test_a_cancelled_group_ends_what_waits_asks_what_runs_and_calls_back(
     assert query("select count(*) from app.jobs") == [(0,)]
 
 
-def test_what_a_running_child_adds_while_its_group_is_cancelled_is_cancelled_too(
-    drain: Drain, said: list[Any], query: Query
-) -> None:
+def test_child_added_to_cancelled_group_is_cancelled(drain: Drain, said: list[Any], query: Query) -> None:
     @actor("group.late", runs_as="system")
     def body() -> None:
         groups.add(says("added"))
@@ -395,7 +385,7 @@ def test_what_a_running_child_adds_while_its_group_is_cancelled_is_cancelled_too
     assert said == [("over", 2, 1, 0, 1)]
 
 
-def test_a_brands_job_cancels_no_other_brands_group(said: list[Any]) -> None:
+def test_cancel_of_another_brands_group_returns_not_found(said: list[Any]) -> None:
     group = start(groups.batch, says("a"))
 
     with pytest.raises(Problem) as refused, transaction(context.for_brand_job(uuid4())):
@@ -404,7 +394,7 @@ def test_a_brands_job_cancels_no_other_brands_group(said: list[Any]) -> None:
     assert refused.value.status == 404
 
 
-def test_whoever_started_a_group_sees_how_far_it_is(
+def test_starter_of_a_group_sees_its_counts(
     ledger: Ledger, runner: Runner, drain: Drain, said: list[Any], query: Query
 ) -> None:
     @actor("group.start", runs_as="system")
@@ -424,7 +414,7 @@ def test_whoever_started_a_group_sees_how_far_it_is(
         assert jobs.get(job.id).children == Children(2, 2, 0, 0)
 
 
-def test_a_callback_is_seen_waiting_with_its_childrens_progress_before_it_is_its_turn(said: list[Any]) -> None:
+def test_held_callback_shows_the_counts_of_its_children(said: list[Any]) -> None:
     group = start(groups.batch, says("a", "b"), then=Call("group.report", "over"))
     assert group.then_id is not None
 
@@ -434,9 +424,7 @@ def test_a_callback_is_seen_waiting_with_its_childrens_progress_before_it_is_its
     assert (job.state, job.children) == ("waiting", Children(2, 0, 0, 0))
 
 
-def test_groups_are_forgotten_with_what_is_still_held_behind_their_dead_letters(
-    drain: Drain, said: list[Any], query: Query
-) -> None:
+def test_prune_deletes_old_groups_and_their_held_jobs(drain: Drain, said: list[Any], query: Query) -> None:
     start(groups.chain, [Call("group.fail", "1"), *says("2")], on_success=Call("group.say", "success"))
     open_one = start(groups.batch, [Call("group.unknown")])
     drain(allow_dead=True)
@@ -449,7 +437,7 @@ def test_groups_are_forgotten_with_what_is_still_held_behind_their_dead_letters(
     assert query("select actor from app.jobs") == [("group.unknown",)]
 
 
-def test_finished_child_group_is_kept_while_its_parent_is_live(drain: Drain, said: list[Any], query: Query) -> None:
+def test_prune_keeps_child_groups_of_live_parents(drain: Drain, said: list[Any], query: Query) -> None:
     inner = Batch([Call("group.fail", "1")])
     outer = start(groups.batch, [inner, Call("group.unknown")], on_success=Call("group.say", "success"))
     drain(allow_dead=True)
@@ -462,12 +450,12 @@ def test_finished_child_group_is_kept_while_its_parent_is_live(drain: Drain, sai
     assert query("select count(*) from app.job_groups where parent_id = %s and outcome = 'dead'", outer.id) == [(1,)]
 
 
-def test_ten_thousand_children_are_one_statement_and_closing_asks_an_index(query: Query, said: list[Any]) -> None:
+def test_group_of_10000_is_one_statement_and_closes_by_index(query: Query, said: list[Any]) -> None:
     group = start(groups.batch, [Call("group.say", str(n)) for n in range(10_000)], then=Call("group.say", "over"))
 
     assert query("select count(*) from app.jobs where group_id = %s", group.id) == [(10_000,)]
     assert query("select count(distinct xmin::text) from app.jobs") == [(1,)]
-    query("set enable_seqscan = off")  # as app.close_groups has it
+    query("set enable_seqscan = off")  # as app.close_groups sets it
     plan = str(query("explain select from app.jobs where group_id = %s and due_at < 'infinity' limit 1", group.id))
     query("reset enable_seqscan")
     assert "jobs_group" in plan

@@ -1,4 +1,4 @@
-"""Groups when much happens at once: any shape of them, any mixture of ends, workers that are killed in between."""
+"""Groups of any shape under concurrency: mixed outcomes, and workers that are killed."""
 
 import random
 import threading
@@ -26,7 +26,7 @@ from tests.fixtures.queries import Query
 
 pytestmark = pytest.mark.usefixtures("temporary_actors", "db_clean")
 
-Tree = tuple[str, list[Any]]  # ("batch" | "chain", children); a leaf is how it ends
+Tree = tuple[str, list[Any]]  # ("batch" | "chain", children); a leaf is the outcome of a job
 
 
 # Any shape
@@ -41,7 +41,7 @@ TREES = st.recursive(
 
 
 class Expected:
-    """What a tree of groups has to say in the end, worked out without any ledger."""
+    """The expected callbacks of a tree of groups, computed without a ledger."""
 
     def __init__(self) -> None:
         self.reports: dict[str, tuple[int, int, int, int]] = {}
@@ -56,7 +56,7 @@ class Expected:
         counts = Counter(ends)
         self.reports[name] = (len(ends), counts["done"], counts["dead"], counts["cancelled"])
         if counts["cancelled"] or any(f"{name}.{n}" in self.hopeless for n in range(len(children))):
-            self.hopeless.add(name)  # whatever is replayed
+            self.hopeless.add(name)  # after any number of replays
         if counts["dead"] or counts["cancelled"]:
             self.failed.add(name)
         return "dead" if counts["dead"] else "cancelled" if counts["cancelled"] else "done"
@@ -77,7 +77,7 @@ def build(tree: Tree, name: str) -> Batch | Chain:
 
 @pytest.fixture
 def heard() -> tuple[list[Any], list[str]]:
-    """The reports and the successes that groups have called back with."""
+    """Return the callbacks of groups: reports and successes."""
     reports: list[Any] = []
     successes: list[str] = []
 
@@ -104,7 +104,7 @@ def heard() -> tuple[list[Any], list[str]]:
 
 @settings(max_examples=30)
 @given(TREES)
-def test_groups_of_any_shape_call_back_once_and_again_for_nothing(
+def test_groups_of_any_shape_call_back_exactly_once(
     drain: Drain, query: Query, heard: tuple[list[Any], list[str]], tree: Tree
 ) -> None:
     query("truncate app.jobs, app.job_groups, app.job_history, app.dead_jobs")
@@ -135,7 +135,7 @@ def test_groups_of_any_shape_call_back_once_and_again_for_nothing(
     assert query("select count(*) from app.job_groups where state <> 'finished'") == [(0,)]
 
 
-# Much at once
+# Concurrency
 
 CHILDREN = 10_000
 WORKERS = 8
@@ -143,11 +143,11 @@ RELAYS = 2
 
 
 class Killed(BaseException):
-    """The worker is gone, in the middle of a body: nothing hears of it, and its transaction is rolled back."""
+    """The worker is killed during a body: its transaction is rolled back and no end is reported."""
 
 
-class Crew:
-    """Workers that take jobs and are killed now and then, and relays that give their jobs back and close groups."""
+class KilledWorkers:
+    """Workers that are killed at random, and relays that reclaim their jobs and close groups."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
@@ -159,7 +159,7 @@ class Crew:
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        """Until somebody sets `is_over`; what went wrong in a thread is raised here."""
+        """Run until `is_over` is set. Raise the first error of a thread."""
         bodies = [self._work] * WORKERS + [self._relay] * RELAYS
         threads = [threading.Thread(target=self._guarded, args=[body]) for body in bodies]
         for thread in threads:
@@ -202,7 +202,7 @@ class Crew:
         for claim in claims:
             runner.run(claim)
             if random.random() < 0.002:
-                raise Killed  # between two jobs, with the rest of its claims in hand
+                raise Killed  # between two jobs, with the rest of its claims
         for id in set(ids) - {claim.id for claim in claims}:
             suspect: list[Claim] = ledger.claim([id], worker_id)
             if suspect:
@@ -223,48 +223,48 @@ class Crew:
 EFFECT = "INSERT INTO app.schedule_occurrences (schedule, due_at, job_id) VALUES (%s, clock_timestamp(), %s)"
 
 
-def test_ten_thousand_children_of_workers_that_are_killed_call_back_once_and_after_the_last(query: Query) -> None:
+def test_killed_workers_do_not_repeat_a_callback(query: Query) -> None:
     query("grant insert on app.schedule_occurrences to app_system")
     query("drop policy if exists test_insert on app.schedule_occurrences")
     query("create policy test_insert on app.schedule_occurrences for insert to app_system with check (true)")
-    crew = Crew(["crew.child", "crew.over", "crew.all_over"])
+    workers = KilledWorkers(["test.child", "test.over", "test.all_over"])
     seen: list[int] = []
 
-    @actor("crew.child", runs_as="system", max_attempts=10**6)
+    @actor("test.child", runs_as="system", max_attempts=10**6)
     def child(number: int) -> None:
         execute(EFFECT, (f"child {number}", current_job().id))
         if number < CHILDREN and number % 100 == 0:
-            groups.add([Call("crew.child", CHILDREN + number + 1)])
+            groups.add([Call("test.child", CHILDREN + number + 1)])
         if random.random() < 0.002:
             raise Killed
 
-    @actor("crew.over", runs_as="system", max_attempts=10**6)
+    @actor("test.over", runs_as="system", max_attempts=10**6)
     def over(number: int) -> None:
         execute(EFFECT, (f"over {number}", current_job().id))
 
-    @actor("crew.all_over", runs_as="system", max_attempts=10**6)
+    @actor("test.all_over", runs_as="system", max_attempts=10**6)
     def all_over() -> None:
         seen.append(value("SELECT count(DISTINCT schedule) FROM app.schedule_occurrences"))
         execute(EFFECT, ("all over", current_job().id))
-        crew.is_over.set()
+        workers.is_over.set()
 
     share = CHILDREN // 10
     with transaction(context.for_system_job()):
         nested: list[Call | Batch | Chain] = [
-            Batch([Call("crew.child", n) for n in range(part, CHILDREN, 10)], then=Call("crew.over", part))
+            Batch([Call("test.child", n) for n in range(part, CHILDREN, 10)], then=Call("test.over", part))
             for part in range(9)
         ]
-        own = [Call("crew.child", n) for n in range(9, CHILDREN, 10)]
-        top = groups.batch([*nested, *own, Batch([])], then=Call("crew.all_over"))
+        own = [Call("test.child", n) for n in range(9, CHILDREN, 10)]
+        top = groups.batch([*nested, *own, Batch([])], then=Call("test.all_over"))
 
-    crew.run()
+    workers.run()
 
-    assert crew.killed > 10
-    expected = CHILDREN + CHILDREN // 100 + 9  # with those that were added, and the nested batches' callbacks
+    assert workers.killed > 10
+    expected = CHILDREN + CHILDREN // 100 + 9  # including the added ones and the callbacks of nested batches
     assert seen == [expected]
     assert query("select schedule, count(*) from app.schedule_occurrences group by 1 having count(*) > 1") == []
     assert query("select count(*) from app.schedule_occurrences") == [(expected + 1,)]
-    assert query("select count(*) from app.jobs where actor <> 'crew.all_over'") == [(0,)]
+    assert query("select count(*) from app.jobs where actor <> 'test.all_over'") == [(0,)]
     with transaction(context.for_system_job()):
         assert top.then_id is not None
         found = groups.children(top.then_id)
@@ -272,12 +272,10 @@ def test_ten_thousand_children_of_workers_that_are_killed_call_back_once_and_aft
     assert (found.total, found.done, found.dead) == (share + 10, share + 10, 0)
 
 
-# Soon
+# Latency
 
 
-def test_a_relay_publishes_a_callback_in_the_round_in_which_it_finds_nothing_live(
-    ledger: Ledger, query: Query, redis_url: str
-) -> None:
+def test_relay_publishes_a_callback_in_the_same_round(ledger: Ledger, query: Query, redis_url: str) -> None:
     actor("soon.child", runs_as="system", queue="soon")(lambda: None)
     actor("soon.over", runs_as="system", queue="soon")(lambda: None)
     with transaction(context.for_system_job()):

@@ -1,4 +1,4 @@
-"""Interrupts strike anywhere in a body and nowhere else; what they leave behind is all or nothing."""
+"""Interrupts strike within a body only, and its effects are all or nothing."""
 
 import dataclasses
 import io
@@ -27,7 +27,7 @@ ROUNDS = 300
 
 
 def write_much(marker: str) -> None:
-    """Statements, savepoints and rollbacks, so that an interrupt finds peewee and psycopg2 in every state."""
+    """Run statements, savepoints and rollbacks, so that interrupts strike peewee and psycopg2 in every state."""
     for _ in range(3):
         with db.atomic():
             value("SELECT max(due_at) FROM app.schedule_occurrences WHERE schedule = %s", (marker,))
@@ -47,7 +47,7 @@ def insert(marker: str) -> None:
     )
 
 
-def test_interrupts_at_random_moments_leave_no_uncertain_effect_and_no_open_transaction(
+def test_random_interrupts_leave_all_or_nothing(
     ledger: Ledger, runner: Runner, query: Callable[..., list[tuple[Any, ...]]]
 ) -> None:
     query("grant insert on app.schedule_occurrences to app_system")
@@ -56,7 +56,7 @@ def test_interrupts_at_random_moments_leave_no_uncertain_effect_and_no_open_tran
     actor("test.interrupted", runs_as="system", max_attempts=10**6)(write_much)
     spec = registry._specs["test.interrupted"]
     endings: dict[str, int] = {}
-    scale = 0.003  # seconds that a body takes, about, whatever the machine has to do: found out on the way
+    scale = 0.003  # about the seconds that a body takes on this machine; adapted in each round
 
     for number in range(ROUNDS):
         registry._specs["test.interrupted"] = dataclasses.replace(spec, time_limit=random.uniform(0.05, 2) * scale)
@@ -84,7 +84,7 @@ def run_round(ledger: Ledger, runner: Runner, marker: str, endings: dict[str, in
     return claim.id if claim.id != id else id
 
 
-def test_nothing_strikes_after_disarm() -> None:
+def test_no_interrupt_strikes_after_disarm() -> None:
     watched = Interrupts()
 
     for _ in range(300):
@@ -96,7 +96,7 @@ def test_nothing_strikes_after_disarm() -> None:
                 watched.disarm(armed)
         except JobInterrupted:
             disarm_quietly(watched, armed)
-        sum(range(2000))  # an interrupt that came late would fail the test here
+        sum(range(2000))  # a late interrupt would fail the test here
 
     assert watched._armed == {}
 
@@ -108,7 +108,7 @@ def disarm_quietly(watched: Interrupts, armed: Any) -> None:
         return
 
 
-def test_a_masked_block_is_not_interrupted_and_what_follows_it_is() -> None:
+def test_masked_block_delays_the_interrupt() -> None:
     finished: list[bool] = []
     armed = interrupts.arm(60, 60)
 
@@ -127,7 +127,7 @@ def test_a_masked_block_is_not_interrupted_and_what_follows_it_is() -> None:
     assert armed.fired == "shutdown"
 
 
-def test_end_of_an_inner_mask_leaves_the_outer_block_masked() -> None:
+def test_end_of_inner_mask_keeps_the_outer_mask() -> None:
     armed = interrupts.arm(60, 60)
 
     try:
@@ -143,7 +143,7 @@ def test_end_of_an_inner_mask_leaves_the_outer_block_masked() -> None:
     assert fired_within is None
 
 
-def test_the_watch_goes_on_when_standard_error_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watchdog_survives_a_replaced_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Interrupts()
     watched._start()
     monkeypatch.setattr("sys.stderr", io.StringIO())
@@ -162,7 +162,7 @@ def test_the_watch_goes_on_when_standard_error_is_no_file(monkeypatch: pytest.Mo
     assert watched._thread.is_alive()
 
 
-def test_a_shutdown_gives_the_job_back_without_charging_it(
+def test_shutdown_releases_the_job_without_charge(
     ledger: Ledger, runner: Runner, query: Callable[..., list[tuple[Any, ...]]]
 ) -> None:
     @actor("test.stopped", runs_as="system")

@@ -1,7 +1,7 @@
-"""The ledger against a model of it: whatever is done in whatever order, both say the same.
+"""The ledger against a model: after any sequence of operations, both have the same state.
 
-Hypothesis chooses what is enqueued, published, claimed, ended, given back, taken back and forgotten, by workers that
-live and workers that have died. Two ledgers that are broken on purpose show that the machine would notice.
+Hypothesis chooses the sequence: enqueue, publish, claim, end, release, reclaim, loss at the broker, and crashes of
+workers. Ledgers that are broken on purpose show that the machine detects faults.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from jobs.engine.ledger import Claim, Ledger
 ACTOR = "machine.job"
 MAX_CRASHES = 3
 EXAMPLES = 20
-"""Examples of a normal run; enough to find every ledger that is broken on purpose."""
+"""Number of examples. It is enough to detect each broken ledger."""
 
 OVER = ("done", "dead", "cancelled")
 TRANSITIONS = {
@@ -40,11 +40,11 @@ TRANSITIONS = {
     "dead": set(),
     "cancelled": set(),
 }
-"""What the migration documents."""
+"""The transitions that the migration documents."""
 
 
 class LedgerWithFinish(Ledger):
-    """`finish` goes to the server with COMMIT and is no method of the engine's; here it stands alone."""
+    """A ledger with `finish` as a method. The engine sends it together with COMMIT."""
 
     def finish(self, claim: Claim) -> None:
         """End a job."""
@@ -52,7 +52,7 @@ class LedgerWithFinish(Ledger):
 
 
 class FinishIgnoresTheFence(LedgerWithFinish):
-    """Broken: whoever has ever held a job can end it."""
+    """Broken: an old claim can end the job."""
 
     def finish(self, claim: Claim) -> None:
         """End a job under whatever fence is the newest."""
@@ -64,10 +64,10 @@ class FinishIgnoresTheFence(LedgerWithFinish):
 
 
 class EndsIgnoreTheState(LedgerWithFinish):
-    """Broken: a claim that was released ends its job all the same, until the next claim changes the fence."""
+    """Broken: a released claim can end its job until the next claim changes the fence."""
 
     def retry(self, claim: Claim, delay: float, error: dict[str, Any]) -> None:
-        """Retry a job that waits or is published as if it ran."""
+        """Retry a waiting or published job as if it were running."""
         with LedgerMachine.superuser.cursor() as cursor:
             cursor.execute("update app.jobs set due_at = now() where id = %s and fence = %s", (claim.id, claim.fence))
             if cursor.rowcount == 0:
@@ -79,10 +79,10 @@ class EndsIgnoreTheState(LedgerWithFinish):
 
 
 class ClaimTakesWhatRuns(LedgerWithFinish):
-    """Broken: a job that is running already is handed out once more."""
+    """Broken: a running job can be claimed again."""
 
     def claim(self, ids: Sequence[UUID], worker_id: int, *, alone: bool = True) -> list[Claim]:
-        """Claim jobs, taken or not."""
+        """Claim jobs, running or not."""
         with LedgerMachine.superuser.cursor() as cursor:
             cursor.execute(
                 "update app.jobs set state = 'published', worker_id = null where state = 'running' and id = any (%s)",
@@ -93,7 +93,7 @@ class ClaimTakesWhatRuns(LedgerWithFinish):
 
 @dataclass
 class Job:
-    """What the model knows of a job."""
+    """The model of a job."""
 
     key: str | None
     state: str = "new"
@@ -104,14 +104,14 @@ class Job:
     is_unwanted: bool = False
 
     def go(self, state: str) -> None:
-        """Change the state, as documented only."""
+        """Change the state by a documented transition."""
         assert state in TRANSITIONS[self.state], f"{self.state} → {state}"
         self.state = state
         self.worker = self.worker if state == "running" else None
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """What can happen to the ledger, and what it has to come to."""
+    """The operations on the ledger and the model, and their invariants."""
 
     superuser: connection
     kind: type[LedgerWithFinish] = LedgerWithFinish
@@ -150,7 +150,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return job.state == "running" and job.fence == claim.fence
 
     def ends(self, claim: Claim, end: Callable[[], object], state: str) -> None:
-        """An end is accepted under the newest fence, and refused under any other."""
+        """End a claim. Expect success under the newest fence and a refusal under any other."""
         was_newest, refused = self.is_newest(claim), ""
         try:
             end()
@@ -162,7 +162,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize(jobs=st.integers(1, 3))
     def claim_first_jobs(self, jobs: int) -> None:
-        """Begin with running jobs: chance alone seldom claims one within the few examples of a normal run."""
+        """Begin with running jobs: random operations seldom claim one within few examples."""
         self.add_worker()
         for _ in range(jobs):
             self.add_job(None)
@@ -208,7 +208,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.publish(room)
 
     def publish(self, room: int) -> None:
-        # Due by id, and at once: otherwise the clock would choose which jobs are taken, and no example is repeatable.
+        # Make all jobs due, ordered by id: if the clock chose the jobs, examples would not be repeatable.
         self.ask(
             "update app.jobs set due_at = now() - interval '1 hour'"
             " + interval '1 ms' * ('x' || right(id::text, 4))::bit(16)::int where state = 'waiting'"
@@ -253,7 +253,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
-    def bury(self, data: st.DataObject) -> None:
+    def dead_letter(self, data: st.DataObject) -> None:
         claim = data.draw(st.sampled_from(self.claims))
         self.ends(claim, lambda: self.ledger.dead_letter(claim, {"kind": "x"}), "dead")
 
@@ -276,7 +276,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(self.jobs[claim.id].is_unwanted for claim in self.claims))
     @rule(data=st.data())
     def give_in(self, data: st.DataObject) -> None:
-        """The body of a cancelled job stops; the job may have been given back or taken back meanwhile."""
+        """End a cancelled job, which may have been released or reclaimed meanwhile."""
         claim = data.draw(st.sampled_from([claim for claim in self.claims if self.jobs[claim.id].is_unwanted]))
         job, refused = self.jobs[claim.id], ""
         is_mine = job.state not in OVER and job.fence == claim.fence
@@ -375,9 +375,7 @@ def run_machine(kind: type[LedgerWithFinish], superuser: connection, examples: i
     )
 
 
-def test_whatever_happens_in_whatever_order_the_ledger_does_as_the_model_does(
-    db_clean: str, superuser: connection
-) -> None:
+def test_ledger_agrees_with_its_model_in_any_order(db_clean: str, superuser: connection) -> None:
     run_machine(LedgerWithFinish, superuser, EXAMPLES, Phase.generate, Phase.shrink)
 
 
@@ -389,7 +387,7 @@ def test_whatever_happens_in_whatever_order_the_ledger_does_as_the_model_does(
         (ClaimTakesWhatRuns, "only what is published may be claimed"),
     ],
 )
-def test_a_ledger_that_is_broken_is_found_out(
+def test_broken_ledger_is_detected(
     db_clean: str, superuser: connection, broken: type[LedgerWithFinish], found: str
 ) -> None:
     with pytest.raises(AssertionError, match=found):

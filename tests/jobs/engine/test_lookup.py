@@ -1,4 +1,4 @@
-"""An outward job that has been tried before asks its vendor whether the act is done, before it does it again."""
+"""Lookups: a repeated outward job asks its vendor whether an earlier attempt has had its effect."""
 
 import json
 import threading
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("temporary_actors")
 
 
 class Vendor:
-    """Charges whoever asks, however often, and knows by key what it has charged."""
+    """A vendor that charges each request, and knows its charges by key."""
 
     def __init__(self) -> None:
         self.charged: list[str] = []
@@ -33,11 +33,11 @@ class Vendor:
         self.url = ""
 
     def charge(self, key: str) -> None:
-        """POST, as a client without retries does."""
+        """Charge once per request."""
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/{key}", data=b"", method="POST")).close()
 
     def knows(self, key: str) -> bool:
-        """GET."""
+        """Look up a charge."""
         with urllib.request.urlopen(f"{self.url}/{key}") as answer:
             return bool(json.load(answer))
 
@@ -63,7 +63,7 @@ def vendor() -> Iterator[Vendor]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Nobody reads it."""
+            """Discard the access log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     vendor.url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -86,7 +86,7 @@ def enqueue(name: str) -> UUID:
 
 
 @pytest.mark.parametrize("charged_before_it_died", [True, False])
-def test_a_replayed_charge_is_made_once(admin, ledger, runner, vendor: Vendor, charged_before_it_died) -> None:
+def test_replayed_charge_is_made_once(admin, ledger, runner, vendor: Vendor, charged_before_it_died) -> None:
     answers = [charged_before_it_died, True]
 
     def is_charged(job: CurrentJob) -> bool:
@@ -111,7 +111,7 @@ def test_a_replayed_charge_is_made_once(admin, ledger, runner, vendor: Vendor, c
     assert (ending, vendor.charged, vendor.asked) == ("done", [f"job-{id}"], [f"job-{id}"])
 
 
-def test_a_job_whose_worker_is_gone_asks_too_though_no_attempt_was_charged(ledger, runner, vendor: Vendor) -> None:
+def test_reclaimed_job_calls_its_lookup(ledger, runner, vendor: Vendor) -> None:
     @actor("test.charge", runs_as="system", outward=True, lookup=lambda job: vendor.knows(job.idempotency_key))
     def charge() -> None:
         raise AssertionError("it has been charged")
@@ -125,7 +125,7 @@ def test_a_job_whose_worker_is_gone_asks_too_though_no_attempt_was_charged(ledge
     assert vendor.charged == [f"job-{id}"]
 
 
-def test_a_vendor_that_can_not_say_is_asked_for_the_act_again_under_the_same_key(ledger, runner, vendor) -> None:
+def test_unknown_lookup_repeats_the_call_with_the_same_key(ledger, runner, vendor) -> None:
     @actor("test.charge", runs_as="system", outward=True, lookup=lambda job: None)
     def charge() -> None:
         vendor.charge(current_job().idempotency_key)
@@ -138,6 +138,6 @@ def test_a_vendor_that_can_not_say_is_asked_for_the_act_again_under_the_same_key
     assert vendor.charged == [f"job-{id}"]
 
 
-def test_a_lookup_without_a_vendor_is_a_mistake() -> None:
+def test_lookup_of_inward_actor_is_refused() -> None:
     with pytest.raises(ValueError, match="outward=True is missing"):
         actor("test.inward", lookup=lambda job: True)(lambda: None)

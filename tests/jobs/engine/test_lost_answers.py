@@ -1,4 +1,4 @@
-"""What becomes of jobs when a claim, a lock or a report gets lost on its way; nothing waits for a process to end."""
+"""Recovery of jobs after a lost claim, lock or report."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ WORKER = 4711
 
 @pytest.fixture
 def consumer(db_clean: str) -> Iterator[LedgerConsumer]:
-    """A worker's consumer of a queue."""
+    """Return a worker's consumer of a queue."""
     broker = LedgerBroker(settings.transport_url, [])
     broker.worker_id = WORKER
     consumer = broker.consume("lost", prefetch=8)
@@ -60,7 +60,7 @@ def lose_the_answer(consumer: LedgerConsumer, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(consumer._ledger, "claim", claimed_and_lost)
 
 
-def test_a_claim_whose_answer_was_lost_is_given_back_by_the_worker_that_may_hold_it(
+def test_unconfirmed_claim_is_released_by_its_worker(
     consumer: LedgerConsumer, ledger: Ledger, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = enqueue()
@@ -79,7 +79,7 @@ def test_a_claim_whose_answer_was_lost_is_given_back_by_the_worker_that_may_hold
     assert message.args[0].id == id
 
 
-def test_a_job_that_was_claimed_again_is_not_given_back_for_the_earlier_claim(
+def test_reclaimed_job_is_not_released_for_its_old_claim(
     consumer: LedgerConsumer, ledger: Ledger, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = enqueue()
@@ -97,7 +97,7 @@ def test_a_job_that_was_claimed_again_is_not_given_back_for_the_earlier_claim(
     assert state_of(query, id)[0] == "running"
 
 
-def test_jobs_whose_end_a_crash_of_postgresql_has_taken_back_are_given_back_by_the_worker_that_ran_them(
+def test_jobs_with_lost_ends_are_released_by_their_worker(
     consumer: LedgerConsumer, ledger: Ledger, query: Query
 ) -> None:
     actor("lost.job", queue="lost")(lambda: None)
@@ -107,7 +107,7 @@ def test_jobs_whose_end_a_crash_of_postgresql_has_taken_back_are_given_back_by_t
     for message in messages:
         assert message is not None
         if message.args[0].id == ended:
-            consumer.ack(message)  # its finish has committed, and is gone
+            consumer.ack(message)  # its finish has committed, and the crash has undone it
 
     consumer._broker.record_lock_loss()
     assert next(consumer) is None
@@ -116,7 +116,7 @@ def test_jobs_whose_end_a_crash_of_postgresql_has_taken_back_are_given_back_by_t
     assert state_of(query, held) == ("running", 1, 0)
 
 
-def test_what_could_not_be_given_back_takes_no_room(consumer: LedgerConsumer, ledger: Ledger) -> None:
+def test_failed_release_occupies_no_capacity(consumer: LedgerConsumer, ledger: Ledger) -> None:
     enqueue()
     publish(consumer, ledger)
     message = next(consumer)
@@ -131,7 +131,7 @@ def test_what_could_not_be_given_back_takes_no_room(consumer: LedgerConsumer, le
 
 
 class Cut:
-    """A connection that ends under its statement; psycopg2 has more than one kind of error for that."""
+    """A connection that ends during a statement. psycopg2 raises different errors for that."""
 
     def __init__(self, error: psycopg2.Error) -> None:
         self._error = error
@@ -143,17 +143,17 @@ class Cut:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing to end."""
+        """Leave the block."""
 
     def execute(self, *_: object) -> None:
         raise self._error
 
     def close(self) -> None:
-        """It has ended."""
+        """Do nothing."""
 
 
 @pytest.mark.parametrize("kind", [psycopg2.DatabaseError, psycopg2.OperationalError, psycopg2.InterfaceError])
-def test_a_connection_that_ends_under_a_statement_is_a_ledger_out_of_reach(
+def test_lost_connection_raises_ledger_unavailable(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, kind: type[psycopg2.Error]
 ) -> None:
     with monkeypatch.context() as patched:
@@ -165,19 +165,19 @@ def test_a_connection_that_ends_under_a_statement_is_a_ledger_out_of_reach(
     assert ledger.missing_workers() == []
 
 
-def test_what_the_database_refuses_is_an_answer(ledger: Ledger) -> None:
+def test_refusal_of_the_database_is_raised_as_it_is(ledger: Ledger) -> None:
     with pytest.raises(psycopg2.Error, match="does not exist"):
         ledger._rows("SELECT app.no_such_function()")
 
 
 class OutOfReach(Ledger):
-    """A ledger that can't be asked anything."""
+    """A ledger that is out of reach."""
 
     def _rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         raise LedgerUnavailable("no route to host")
 
 
-def test_a_worker_is_gone_when_it_has_been_missing_at_every_look_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_missing_at_every_check_is_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("jobs.engine.relay.missing_workers.time.monotonic", lambda: now[0])
     missing_workers = MissingWorkers(grace=5.0)
@@ -190,9 +190,7 @@ def test_a_worker_is_gone_when_it_has_been_missing_at_every_look_for_a_while(mon
     assert looks == [[], [], [], [1], [1, 2]]
 
 
-def test_a_worker_without_its_lock_is_missing_and_only_the_ones_that_are_gone_lose_their_jobs(
-    ledger: Ledger, query: Query
-) -> None:
+def test_sweep_reclaims_jobs_of_overdue_workers_only(ledger: Ledger, query: Query) -> None:
     ids = [enqueue(), enqueue()]
     ledger.publish_due(["lost.job"], 2)
     ledger.claim([ids[0]], 8001)
@@ -204,9 +202,7 @@ def test_a_worker_without_its_lock_is_missing_and_only_the_ones_that_are_gone_lo
     assert state_of(query, ids[0]) == ("running", 1, 0)
 
 
-def test_a_job_that_is_held_for_longer_than_its_actor_allows_is_taken_back_whoever_holds_it(
-    ledger: Ledger, query: Query
-) -> None:
+def test_overdue_job_of_a_live_worker_is_reclaimed(ledger: Ledger, query: Query) -> None:
     late, early = enqueue(), enqueue()
     ledger.publish_due(["lost.job"], 2)
     (held,) = ledger.claim([late], WORKER)
@@ -221,7 +217,7 @@ def test_a_job_that_is_held_for_longer_than_its_actor_allows_is_taken_back_whoev
     assert ledger.outcome(held) == "lost"
 
 
-def test_a_job_that_is_taken_back_keeps_its_place(ledger: Ledger, query: Query) -> None:
+def test_reclaimed_job_keeps_its_due_time(ledger: Ledger, query: Query) -> None:
     unlucky = enqueue()
     ledger.publish_due(["lost.job"], 1)
     ledger.claim([unlucky], WORKER)
@@ -232,7 +228,7 @@ def test_a_job_that_is_taken_back_keeps_its_place(ledger: Ledger, query: Query) 
     assert [id for id, _ in ledger.publish_due(["lost.job"], 1).jobs] == [unlucky]
 
 
-def test_a_job_that_never_ends_is_buried_in_the_end(ledger: Ledger, query: Query) -> None:
+def test_repeatedly_overdue_job_becomes_a_dead_letter(ledger: Ledger, query: Query) -> None:
     id = enqueue()
     for _ in range(3):
         ledger.publish_due(["lost.job"], 1)
@@ -243,9 +239,7 @@ def test_a_job_that_never_ends_is_buried_in_the_end(ledger: Ledger, query: Query
     assert state_of(query, id)[0] == "dead"
 
 
-def test_a_claim_that_waited_in_its_worker_for_too_long_is_given_back_and_not_started(
-    ledger: Ledger, runner: Runner, query: Query
-) -> None:
+def test_claim_that_waited_too_long_is_released(ledger: Ledger, runner: Runner, query: Query) -> None:
     started: list[bool] = []
     actor("lost.job", runs_as="system")(lambda: started.append(True))
     id = enqueue()
@@ -257,7 +251,7 @@ def test_a_claim_that_waited_in_its_worker_for_too_long_is_given_back_and_not_st
 
 
 class Unspeakable(Exception):
-    """An error that has no words, only another error."""
+    """An error whose message raises another error."""
 
     def __str__(self) -> str:
         raise ValueError("no words")
@@ -266,9 +260,7 @@ class Unspeakable(Exception):
 @pytest.mark.parametrize(
     "error", [ValueError("NUL \0 in it"), ValueError("half a pair \ud800"), Unspeakable()], ids=["nul", "pair", "words"]
 )
-def test_an_error_that_json_in_the_database_can_not_hold_is_no_reason_to_keep_the_job(
-    ledger: Ledger, query: Query, error: Exception
-) -> None:
+def test_error_that_json_cannot_hold_ends_the_job(ledger: Ledger, query: Query, error: Exception) -> None:
     id = enqueue()
     ledger.publish_due(["lost.job"], 1)
     (held,) = ledger.claim([id], 1)

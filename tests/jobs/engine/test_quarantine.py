@@ -1,4 +1,4 @@
-"""Jobs whose worker died while it held them: they run alone, and they do run."""
+"""Quarantined jobs run alone, and they do run."""
 
 from collections.abc import Callable, Iterator
 from uuid import UUID
@@ -22,7 +22,7 @@ Publish = Callable[..., UUID]
 
 @pytest.fixture
 def consumer(db_clean: str) -> Iterator[LedgerConsumer]:
-    """A worker's consumer of a queue."""
+    """Return a worker's consumer of a queue."""
     broker = LedgerBroker(settings.transport_url, [])
     broker.worker_id = WORKER
     consumer = broker.consume("suspects", prefetch=4)
@@ -32,7 +32,7 @@ def consumer(db_clean: str) -> Iterator[LedgerConsumer]:
 
 @pytest.fixture
 def publish(consumer: LedgerConsumer, ledger: Ledger, superuser: connection) -> Publish:
-    """Enqueues a job that has been held by so many workers that died, and publishes it."""
+    """Return a function that enqueues and publishes a job with a number of crashes."""
 
     def publish(crashes: int = 0) -> UUID:
         with transaction(context.for_system_job()):
@@ -52,16 +52,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def held(consumer: LedgerConsumer, id: UUID) -> MessageProxy:
-    """Fetches the job as a worker does."""
+    """Fetch the job as a worker does."""
     message = next(consumer)
     assert message is not None
     assert message.args[0].id == id
     return message
 
 
-def test_a_suspect_waits_until_its_process_holds_nothing_else_also_when_it_comes_by_itself(
-    consumer: LedgerConsumer, publish: Publish
-) -> None:
+def test_quarantined_job_waits_until_its_process_is_empty(consumer: LedgerConsumer, publish: Publish) -> None:
     message = held(consumer, publish())
     suspect = publish(crashes=1)
 
@@ -71,7 +69,7 @@ def test_a_suspect_waits_until_its_process_holds_nothing_else_also_when_it_comes
     held(consumer, suspect)
 
 
-def test_nothing_is_fetched_beside_a_suspect(consumer: LedgerConsumer, publish: Publish) -> None:
+def test_no_job_is_fetched_beside_a_quarantined_one(consumer: LedgerConsumer, publish: Publish) -> None:
     suspect, innocent = publish(crashes=1), publish()
     consumer.ack(held(consumer, innocent))
     message = held(consumer, suspect)
@@ -84,7 +82,7 @@ def test_nothing_is_fetched_beside_a_suspect(consumer: LedgerConsumer, publish: 
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_process_that_is_never_idle_makes_room_for_its_suspects(consumer: LedgerConsumer, publish: Publish) -> None:
+def test_busy_process_makes_room_for_a_quarantined_job(consumer: LedgerConsumer, publish: Publish) -> None:
     message = held(consumer, publish())
     suspect = publish(crashes=1)
     assert next(consumer) is None
@@ -96,7 +94,7 @@ def test_a_process_that_is_never_idle_makes_room_for_its_suspects(consumer: Ledg
     held(consumer, suspect)
 
 
-def test_a_job_that_is_over_or_taken_is_no_suspect(consumer: LedgerConsumer, publish: Publish, ledger: Ledger) -> None:
+def test_claimed_job_is_not_quarantined(consumer: LedgerConsumer, publish: Publish, ledger: Ledger) -> None:
     taken, suspect = publish(), publish(crashes=2)
     ledger.claim([taken], 1)
 
@@ -105,7 +103,7 @@ def test_a_job_that_is_over_or_taken_is_no_suspect(consumer: LedgerConsumer, pub
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_wish_that_nobody_repeats_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unrepeated_exclusive_request_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("jobs.engine.worker.exclusive_slot.time.monotonic", lambda: now[0])
     slot = ExclusiveSlot()
@@ -118,7 +116,7 @@ def test_a_wish_that_nobody_repeats_is_forgotten(monkeypatch: pytest.MonkeyPatch
     assert slot.wait_for_shared(0)
 
 
-def test_suspects_have_the_process_for_a_turn_and_then_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quarantined_jobs_have_priority_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("jobs.engine.worker.exclusive_slot.time.monotonic", lambda: now[0])
     slot = ExclusiveSlot()

@@ -1,4 +1,4 @@
-"""What every transport does, whatever broker the URL names."""
+"""Properties of every transport, on every kind of broker."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ PATIENCE = 60.0
 
 @pytest.fixture
 def another(broker: Broker) -> Iterator[Connect]:
-    """More transports over the broker."""
+    """Return a function that opens more transports over the broker."""
     made: list[Transport] = []
 
     def make() -> Transport:
@@ -36,7 +36,7 @@ def another(broker: Broker) -> Iterator[Connect]:
 
 @pytest.fixture
 def transport(broker: Broker, another: Connect) -> Transport:
-    """A transport over the broker, which holds nothing."""
+    """Return a transport over an empty broker."""
     broker.forget()
     transport = another()
     transport.wait_for_wakeup(0.01)
@@ -66,12 +66,12 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def is_woken(transport: Transport) -> bool:
-    """Whether somebody who would wait at the doorbell for ever goes on."""
+    """Return whether a wake-up ends an endless wait."""
     return waiting_for_wakeup(transport).wait(PATIENCE)
 
 
 def waiting_for_wakeup(transport: Transport) -> threading.Event:
-    """What is set when it has rung, and not when waiting for it has failed."""
+    """Return an event that is set after a wake-up, and not after a failed wait."""
     woken = threading.Event()
 
     def wait() -> None:
@@ -84,7 +84,7 @@ def waiting_for_wakeup(transport: Transport) -> threading.Event:
 
 
 def usable(transport: Transport) -> bool:
-    """Whether it works; while its broker is gone it says so in one way."""
+    """Return whether the transport works. While its broker is gone, it raises TransportError only."""
     try:
         transport.depths(QUEUES)
     except TransportError:
@@ -92,7 +92,7 @@ def usable(transport: Transport) -> bool:
     return True
 
 
-def test_ids_come_out_in_the_order_they_went_in(transport: Transport, another: Connect) -> None:
+def test_ids_are_popped_in_their_order(transport: Transport, another: Connect) -> None:
     ids = some(256)
 
     transport.push("a", ids[:100])
@@ -101,9 +101,7 @@ def test_ids_come_out_in_the_order_they_went_in(transport: Transport, another: C
     assert pop_all(another(), "a") == ids
 
 
-def test_a_pop_takes_no_more_than_it_asks_for_and_the_rest_keeps_its_place(
-    transport: Transport, another: Connect
-) -> None:
+def test_pop_returns_at_most_its_limit_and_keeps_the_rest(transport: Transport, another: Connect) -> None:
     ids = some(10)
     transport.push("a", ids)
     taker = another()
@@ -115,7 +113,7 @@ def test_a_pop_takes_no_more_than_it_asks_for_and_the_rest_keeps_its_place(
     assert pop_all(another(), "a") == ids[3:]
 
 
-def test_queues_know_nothing_of_each_other(transport: Transport) -> None:
+def test_queues_are_separate(transport: Transport) -> None:
     left, right = some(1), some(2)
     transport.push("a", left)
     transport.push("b", right)
@@ -124,7 +122,7 @@ def test_queues_know_nothing_of_each_other(transport: Transport) -> None:
     assert pop_all(transport, "b") == right
 
 
-def test_a_pop_waits_until_something_comes(transport: Transport, another: Connect) -> None:
+def test_pop_waits_for_the_first_id(transport: Transport, another: Connect) -> None:
     (id,) = some(1)
     taken: list[UUID] = []
     waiter = another()
@@ -138,11 +136,11 @@ def test_a_pop_waits_until_something_comes(transport: Transport, another: Connec
     assert taken == [id]
 
 
-def test_a_pop_of_nothing_gives_up_when_it_is_time(transport: Transport) -> None:
-    assert seconds(lambda: transport.pop("a", 5, 0.3)) > 0.25  # brokers' clocks tick more coarsely than ours
+def test_pop_of_empty_queue_ends_at_its_timeout(transport: Transport) -> None:
+    assert seconds(lambda: transport.pop("a", 5, 0.3)) > 0.25  # clocks of brokers are coarser than ours
 
 
-def test_consumers_share_what_there_is(transport: Transport, another: Connect) -> None:
+def test_consumers_share_a_queue(transport: Transport, another: Connect) -> None:
     ids = some(200)
     shares: list[list[UUID]] = [[], [], []]
     consumers = [threading.Thread(target=take_all, args=[another(), mine]) for mine in shares]
@@ -156,7 +154,7 @@ def test_consumers_share_what_there_is(transport: Transport, another: Connect) -
     assert sorted(shares[0] + shares[1] + shares[2] + pop_all(transport, "a")) == sorted(ids)
 
 
-def test_what_lies_in_a_queue_is_told_or_is_unknown(transport: Transport) -> None:
+def test_present_lists_the_ids_or_is_unknown(transport: Transport) -> None:
     ids = some(3)
     transport.push("a", ids)
 
@@ -178,7 +176,7 @@ def test_foreign_contents_of_a_queue_are_discarded_and_reported(
     assert transport.present(QUEUES) in (None, {"a": [first, second], "b": []})
     taken: list[UUID] = []
     while len(taken) < 2 and transport.depths(QUEUES)[1]["a"]:
-        taken += transport.pop("a", 16, 1)  # one that takes nothing but foreign contents returns nothing
+        taken += transport.pop("a", 16, 1)  # a pop of foreign items only returns nothing
 
     assert taken == [first, second]
     assert "discarded 1 items" in caplog.text
@@ -202,7 +200,7 @@ def test_key_or_queue_of_another_kind_is_replaced(
 
 
 def works(transport: Transport, ids: list[UUID]) -> bool:
-    """Whether every operation succeeds and the pushed ids come out."""
+    """Return whether every operation succeeds and the pushed ids are popped."""
     try:
         transport.wait_for_wakeup(0.01)
         transport.depths(QUEUES)
@@ -212,7 +210,7 @@ def works(transport: Transport, ids: list[UUID]) -> bool:
         return False
 
 
-def test_the_epoch_stays_as_long_as_nothing_is_lost(transport: Transport) -> None:
+def test_epoch_stays_while_no_id_is_lost(transport: Transport) -> None:
     first, _ = transport.depths(QUEUES)
     transport.push("a", some(3))
     pop_all(transport, "a")
@@ -220,7 +218,7 @@ def test_the_epoch_stays_as_long_as_nothing_is_lost(transport: Transport) -> Non
     assert transport.depths(QUEUES)[0] == first
 
 
-def test_a_broker_that_has_lost_everything_has_another_epoch(transport: Transport, broker: Broker) -> None:
+def test_emptied_broker_has_another_epoch(transport: Transport, broker: Broker) -> None:
     transport.push("a", some(3))
     first, before = transport.depths(QUEUES)
 
@@ -232,7 +230,7 @@ def test_a_broker_that_has_lost_everything_has_another_epoch(transport: Transpor
     assert transport.depths(QUEUES)[0] == second
 
 
-def test_the_doorbell_wakes_who_waits(transport: Transport, broker: Broker) -> None:
+def test_wakeup_ends_the_wait(transport: Transport, broker: Broker) -> None:
     notifier = wakeup.connect(broker.url)
     assert notifier.notify()
     transport.wait_for_wakeup(5)
@@ -242,7 +240,7 @@ def test_the_doorbell_wakes_who_waits(transport: Transport, broker: Broker) -> N
     assert woken.wait(PATIENCE)
 
 
-def test_a_ring_that_nobody_heard_is_heard_later_and_many_are_few(transport: Transport, broker: Broker) -> None:
+def test_wakeups_are_kept_and_merged(transport: Transport, broker: Broker) -> None:
     notifier = wakeup.connect(broker.url)
     for _ in range(50):
         notifier.notify()
@@ -254,11 +252,11 @@ def test_a_ring_that_nobody_heard_is_heard_later_and_many_are_few(transport: Tra
     assert heard < 25
 
 
-def test_without_a_ring_the_wait_ends_when_it_is_time(transport: Transport) -> None:
+def test_wait_without_wakeup_ends_at_its_timeout(transport: Transport) -> None:
     assert seconds(lambda: transport.wait_for_wakeup(0.3)) > 0.25
 
 
-def test_a_closed_transport_opens_again_when_it_is_used(transport: Transport) -> None:
+def test_closed_transport_opens_again_on_use(transport: Transport) -> None:
     ids = some(2)
     transport.push("a", ids)
 
@@ -267,7 +265,9 @@ def test_a_closed_transport_opens_again_when_it_is_used(transport: Transport) ->
     assert pop_all(transport, "a") == ids
 
 
-def test_transports_and_doorbells_outlive_their_broker(transport: Transport, another: Connect, broker: Broker) -> None:
+def test_transports_and_notifiers_survive_a_broker_restart(
+    transport: Transport, another: Connect, broker: Broker
+) -> None:
     notifier, consumer = wakeup.connect(broker.url), another()
     transport.depths(QUEUES)
     consumer.pop("a", 5, 0.01)
@@ -290,9 +290,7 @@ def test_transports_and_doorbells_outlive_their_broker(transport: Transport, ano
     assert is_woken(transport)
 
 
-def test_a_connection_that_lay_idle_is_made_anew_without_an_error(
-    transport: Transport, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_idle_connection_is_replaced_without_an_error(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rabbitmq, "_STALE", 0.0)
     ids = some(2)
 
@@ -302,7 +300,7 @@ def test_a_connection_that_lay_idle_is_made_anew_without_an_error(
 
 
 @pytest.mark.parametrize("url", ["kafka://localhost", "http://localhost", "redis", "sentinel://localhost:1"])
-def test_a_url_that_leads_to_no_broker_is_refused_at_once(url: str) -> None:
+def test_url_of_unknown_scheme_is_refused_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         connect(url)
     with pytest.raises(ValueError, match="URL"):

@@ -1,4 +1,4 @@
-"""A broker's URL says everything about where job ids travel."""
+"""Broker URLs and their clients."""
 
 import pytest
 from redis.sentinel import SentinelConnectionPool
@@ -12,7 +12,7 @@ def sentinel_pool(url: str) -> SentinelConnectionPool:
     return pool
 
 
-def test_a_sentinels_url_names_the_sentinels_the_service_and_the_database() -> None:
+def test_sentinel_url_names_hosts_service_and_database() -> None:
     pool = sentinel_pool("sentinel://a:1,b/jobs/3")
 
     sentinels = [one.connection_pool.connection_kwargs for one in pool.sentinel_manager.sentinels]
@@ -20,7 +20,7 @@ def test_a_sentinels_url_names_the_sentinels_the_service_and_the_database() -> N
     assert (pool.service_name, pool.connection_kwargs["db"], pool.is_master) == ("jobs", 3, True)
 
 
-def test_the_servers_password_is_not_told_to_the_sentinels() -> None:
+def test_server_password_is_not_sent_to_sentinels() -> None:
     pool = sentinel_pool("sentinel://app:s%40cret@a/jobs?sentinel_password=other")
 
     (sentinel,) = pool.sentinel_manager.sentinels
@@ -40,5 +40,5 @@ def test_the_servers_password_is_not_told_to_the_sentinels() -> None:
         ("amqps://h", True),
     ],
 )
-def test_the_scheme_tells_the_kind(url: str, amqp: bool) -> None:
+def test_scheme_decides_the_kind_of_broker(url: str, amqp: bool) -> None:
     assert brokers.is_amqp(url) == amqp

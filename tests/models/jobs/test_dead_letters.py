@@ -1,4 +1,4 @@
-"""Dead letters: grouped by what they died of, and made jobs again, once each and under the same id."""
+"""Dead letters: groups by cause, and replays under the same id."""
 
 from collections import Counter
 from datetime import timedelta
@@ -21,7 +21,7 @@ from tests.fixtures.jobs import take
 pytestmark = pytest.mark.usefixtures("temporary_actors")
 
 
-def test_letters_that_died_of_the_same_are_one_group(admin, make_dead_letter, make_brand):
+def test_dead_letters_with_one_cause_are_one_group(admin, make_dead_letter, make_brand):
     one, other = make_brand("One"), make_brand("Other")
     for brand in (one, one, other):
         make_dead_letter("test.one", message=f"no answer to {uuid4()}", brand_id=brand["id"])
@@ -39,7 +39,7 @@ def test_letters_that_died_of_the_same_are_one_group(admin, make_dead_letter, ma
     assert [(group.fingerprint, group.count) for group in of_other] == [(groups[0].fingerprint, 1)]
 
 
-def test_pages_of_groups_and_letters_leave_nothing_out(admin, make_dead_letter):
+def test_pages_of_groups_and_dead_letters_are_complete(admin, make_dead_letter):
     ids = {make_dead_letter(f"test.{name}") for name in ("one", "one", "two", "three")}
 
     with admin.acting():
@@ -53,7 +53,7 @@ def test_pages_of_groups_and_letters_leave_nothing_out(admin, make_dead_letter):
     assert len(page) == 3
 
 
-def test_a_replayed_letter_is_the_same_job_with_all_attempts_before_it(admin, make_dead_letter, query, brand):
+def test_replayed_job_keeps_its_id_and_gets_new_attempts(admin, make_dead_letter, query, brand):
     id = make_dead_letter("test.one", "arg", brand_id=brand["id"], priority=0)
 
     with admin.acting():
@@ -65,11 +65,11 @@ def test_a_replayed_letter_is_the_same_job_with_all_attempts_before_it(admin, ma
         "select state, attempts, crashes, fence, priority, args, error, tenant_key from app.jobs where id = %s", id
     )
     assert (state, attempts, crashes, priority, args, tenant_key) == ("waiting", 0, 0, 0, ["arg"], brand["id"])
-    assert fence == 1  # The next claim's is 2: a worker of the old life can't be mistaken for one of the new.
+    assert fence == 1  # The next claim has fence 2, so a claim from before the replay is refused.
     assert error["message"] == "it broke"
 
 
-def test_each_replay_is_in_its_brands_audit_trail_under_the_admins_name(admin, make_dead_letter, query, brand):
+def test_replay_is_audited_for_its_brand_and_admin(admin, make_dead_letter, query, brand):
     id = make_dead_letter("test.one", brand_id=brand["id"])
 
     with admin.acting():
@@ -83,7 +83,7 @@ def test_each_replay_is_in_its_brands_audit_trail_under_the_admins_name(admin, m
     assert "args" not in details["before"]
 
 
-def test_a_single_letter_may_be_given_other_arguments_and_both_are_kept(admin, make_dead_letter, query):
+def test_replay_with_new_arguments_audits_both(admin, make_dead_letter, query):
     id = make_dead_letter("test.one", "wrong")
 
     with admin.acting():
@@ -94,7 +94,7 @@ def test_a_single_letter_may_be_given_other_arguments_and_both_are_kept(admin, m
     assert (details["before"]["args"], details["after"]["args"]) == (["wrong"], ["right", 2])
 
 
-def test_letters_can_be_chosen_by_kind_brand_and_time(admin, make_dead_letter, brand):
+def test_dead_letters_are_filtered_by_actor_brand_and_time(admin, make_dead_letter, brand):
     mine = make_dead_letter("test.one", brand_id=brand["id"])
     make_dead_letter("test.one")
     noon = now()
@@ -114,7 +114,7 @@ def test_letters_can_be_chosen_by_kind_brand_and_time(admin, make_dead_letter, b
     assert found == [{mine}, {late}, {mine}, set()]
 
 
-def test_a_forecast_changes_nothing(admin, make_dead_letter, query):
+def test_forecast_changes_nothing(admin, make_dead_letter, query):
     make_dead_letter("test.one")
     make_dead_letter("test.one")
 
@@ -126,7 +126,7 @@ def test_a_forecast_changes_nothing(admin, make_dead_letter, query):
     assert query("select count(*) from public.audit_logs where action = 'job.replay'") == [(0,)]
 
 
-def test_a_letter_whose_key_another_job_has_stays_dead_and_says_so(admin, make_dead_letter, query):
+def test_dead_letter_with_a_taken_key_is_blocked(admin, make_dead_letter, query):
     dead = make_dead_letter("test.one", unique="until_done")
     with transaction(context.for_system_job()):
         alive = ledger_rules.enqueue("test.one", unique="until_done").id
@@ -141,7 +141,7 @@ def test_a_letter_whose_key_another_job_has_stays_dead_and_says_so(admin, make_d
     assert query("select count(*) from public.audit_logs where action = 'job.replay'") == [(0,)]
 
 
-def test_a_replayed_letter_holds_its_key_again(admin, make_dead_letter):
+def test_replayed_job_holds_its_key_again(admin, make_dead_letter):
     first, second = (make_dead_letter("test.one", unique="until_done") for _ in range(2))
 
     with admin.acting():
@@ -153,9 +153,7 @@ def test_a_replayed_letter_holds_its_key_again(admin, make_dead_letter):
     assert (asked.id, asked.created) == (first, False)
 
 
-def test_a_replay_in_batches_keeps_its_rate_and_leaves_out_what_dies_meanwhile(
-    admin, make_dead_letter, query, monkeypatch
-):
+def test_replay_in_batches_keeps_its_rate_and_its_start(admin, make_dead_letter, query, monkeypatch):
     monkeypatch.setattr(dead_letters, "BATCH", 2)
     ids = [make_dead_letter("test.one") for _ in range(5)]
 
@@ -174,7 +172,7 @@ def test_a_replay_in_batches_keeps_its_rate_and_leaves_out_what_dies_meanwhile(
     assert query("select id from app.dead_jobs") == [(later,)]
 
 
-def test_what_has_been_replayed_cannot_be_replayed_again(admin, make_dead_letter):
+def test_replayed_job_cannot_be_replayed_again(admin, make_dead_letter):
     id = make_dead_letter("test.one")
 
     with admin.acting():
@@ -192,9 +190,7 @@ def test_only_system_admins_replay(make_dead_letter, member, brand):
         dead_letters.replay(Filter(ids=[id]))
 
 
-def test_a_thousand_letters_of_three_kinds_of_which_one_is_mended(
-    admin, brand, ledger: Ledger, runner: Runner, query, drain
-):
+def test_replay_of_one_group_leaves_the_others(admin, brand, ledger: Ledger, runner: Runner, query, drain):
     did: Counter[int] = Counter()
     mended = False
 

@@ -1,4 +1,4 @@
-"""Enqueuing: with the transaction or not at all, in order, and without waiting for anybody."""
+"""Enqueueing within a transaction, and looking jobs up."""
 
 import re
 import threading
@@ -27,7 +27,7 @@ PAST_THE_RULES = """
 
 @pytest.fixture
 def ledger(superuser: connection) -> "list[UUID]":
-    """What lies in the ledger, asked for when it is compared."""
+    """Return a list that compares as the ids in the ledger."""
 
     class Ledger(list[UUID]):
         def __eq__(self, expected: object) -> bool:
@@ -38,14 +38,14 @@ def ledger(superuser: connection) -> "list[UUID]":
     return Ledger()
 
 
-def test_a_transaction_that_does_nothing_else_enqueues(ledger: list[UUID]) -> None:
+def test_transaction_without_other_statements_enqueues(ledger: list[UUID]) -> None:
     with transaction(SYSTEM):
         job = enqueue("test.one")
 
     assert ledger == [job.id]
 
 
-def test_a_transaction_that_is_rolled_back_enqueues_nothing_whatever_came_after_it(ledger: list[UUID]) -> None:
+def test_rolled_back_transaction_enqueues_nothing(ledger: list[UUID]) -> None:
     for statements in (0, 1):
         with suppress(KeyError), transaction(SYSTEM):
             enqueue("test.one")
@@ -56,7 +56,7 @@ def test_a_transaction_that_is_rolled_back_enqueues_nothing_whatever_came_after_
     assert ledger == []
 
 
-def test_later_statements_of_the_transaction_see_the_job() -> None:
+def test_later_statements_see_the_enqueued_job() -> None:
     with transaction(SYSTEM):
         job = enqueue("test.one", "100 %", "%s")
 
@@ -66,7 +66,7 @@ def test_later_statements_of_the_transaction_see_the_job() -> None:
         assert value("SELECT count(*) FROM app.jobs WHERE id = %(id)s", {"id": job.id}) == 1
 
 
-def test_a_savepoint_takes_along_what_was_enqueued_in_it_and_nothing_before(ledger: list[UUID]) -> None:
+def test_rolled_back_savepoint_drops_its_jobs_only(ledger: list[UUID]) -> None:
     with transaction(SYSTEM):
         value("SELECT 1")
         before = enqueue("test.one").id
@@ -79,7 +79,7 @@ def test_a_savepoint_takes_along_what_was_enqueued_in_it_and_nothing_before(ledg
     assert ledger == [before, within]
 
 
-def test_a_brand_enqueues_for_no_other_brand_and_hears_so_at_once(ledger: list[UUID]) -> None:
+def test_job_for_another_brand_is_refused_at_once(ledger: list[UUID]) -> None:
     brand = context.for_brand_job(new_id())
 
     with transaction(brand), pytest.raises(Forbidden):
@@ -91,7 +91,7 @@ def test_a_brand_enqueues_for_no_other_brand_and_hears_so_at_once(ledger: list[U
     assert ledger == []
 
 
-def test_a_brand_names_nobody_in_a_job_whom_it_does_not_know(ledger: list[UUID]) -> None:
+def test_job_that_names_an_unknown_person_is_refused(ledger: list[UUID]) -> None:
     brand, stranger = context.for_brand_job(new_id()), new_id()
 
     for ask in (
@@ -109,7 +109,7 @@ def test_a_brand_names_nobody_in_a_job_whom_it_does_not_know(ledger: list[UUID])
     assert ledger == []
 
 
-def test_a_fan_enqueues_for_nobody_else(ledger: list[UUID]) -> None:
+def test_job_of_a_fan_for_others_is_refused(ledger: list[UUID]) -> None:
     fan = context.for_fan_job(new_id())
 
     with transaction(fan):
@@ -123,7 +123,7 @@ def test_a_fan_enqueues_for_nobody_else(ledger: list[UUID]) -> None:
 
 
 class Stuck:
-    """A doorbell whose broker doesn't answer until it is told to."""
+    """A notifier whose broker answers when the test allows it."""
 
     def __init__(self) -> None:
         self.answer, self.called, self.calls = threading.Event(), threading.Semaphore(0), 0
@@ -134,7 +134,7 @@ class Stuck:
         return self.answer.wait(10)
 
 
-def test_whoever_rings_does_not_wait_for_the_broker_and_rings_meanwhile_are_one() -> None:
+def test_notify_does_not_wait_and_merges_notifications() -> None:
     stuck = Stuck()
     background = wakeup._BackgroundNotifier(stuck)
 
@@ -152,7 +152,7 @@ def test_whoever_rings_does_not_wait_for_the_broker_and_rings_meanwhile_are_one(
 @pytest.mark.parametrize(
     "job_id", [uuid4(), new_id(), UUID(int=2**128 - 1), UUID(f"{2**48 - 1:012x}-7000-8000-{0:012x}")]
 )
-def test_a_job_is_found_by_any_id_whether_it_is_over_or_not(superuser: connection, job_id: UUID, is_over: bool) -> None:
+def test_get_finds_live_and_ended_jobs_by_any_id(superuser: connection, job_id: UUID, is_over: bool) -> None:
     with transaction(SYSTEM):
         execute(PAST_THE_RULES, (job_id, None))
     if is_over:
@@ -163,7 +163,7 @@ def test_a_job_is_found_by_any_id_whether_it_is_over_or_not(superuser: connectio
         assert jobs.get(job_id).state == ("cancelled" if is_over else "waiting")
 
 
-def test_looking_for_a_job_plans_for_the_days_in_which_it_can_have_ended() -> None:
+def test_get_plans_only_possible_partitions() -> None:
     with transaction(SYSTEM):
         # The planner prefers a sequential scan of a partition that holds one row, whatever its indexes are.
         execute("SET LOCAL enable_seqscan = off")

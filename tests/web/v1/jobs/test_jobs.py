@@ -1,4 +1,4 @@
-"""`/api/v1/jobs/{id}`: how far a job is, for those whose job it is."""
+"""`/api/v1/jobs/{id}`: the progress of a job, for its owner."""
 
 import dataclasses
 from uuid import uuid4
@@ -23,7 +23,7 @@ def job_id(manager):
         return ledger.enqueue("test.anything", "an-argument").id
 
 
-def test_a_member_follows_a_job_of_the_brand(client, manager, job_id):
+def test_member_sees_a_job_of_the_brand(client, manager, job_id):
     answer = client.get(f"/api/v1/jobs/{job_id}", token=manager.token)
 
     assert answer.status_code == 200
@@ -35,7 +35,7 @@ def test_a_member_follows_a_job_of_the_brand(client, manager, job_id):
     assert "an-argument" not in answer.text
 
 
-def test_progress_and_failure_are_told(client, manager, job_id, superuser):
+def test_progress_and_error_are_shown(client, manager, job_id, superuser):
     superuser.cursor().execute(
         """
         update app.jobs set progress_done = 2, progress_total = 5, progress_message = 'codes printed', attempts = 3,
@@ -51,7 +51,7 @@ def test_progress_and_failure_are_told(client, manager, job_id, superuser):
     assert job["attempts"] == 3
 
 
-def test_how_far_its_children_are_is_told_of_a_callback(client, manager, superuser, job_id):
+def test_callback_shows_the_counts_of_its_children(client, manager, superuser, job_id):
     with manager.acting():
         group = groups.batch([groups.Call("test.anything", n) for n in range(3)], then=groups.Call("test.report"))
     superuser.cursor().execute(
@@ -64,7 +64,7 @@ def test_how_far_its_children_are_is_told_of_a_callback(client, manager, superus
     assert client.get(f"/api/v1/jobs/{job_id}", token=manager.token).json["children"] is None
 
 
-def test_somebody_elses_job_is_not_found(client, job_id, fan, make_brand, member):
+def test_job_of_another_brand_returns_404(client, job_id, fan, make_brand, member):
     rival = member("Brand Admin", make_brand("Rival"))
 
     for stranger in (rival, fan()):
@@ -72,15 +72,15 @@ def test_somebody_elses_job_is_not_found(client, job_id, fan, make_brand, member
         assert (answer.status_code, answer.json["code"]) == (404, "not_found")
 
 
-def test_a_job_that_never_was_is_not_found(client, manager):
+def test_unknown_job_returns_404(client, manager):
     assert client.get(f"/api/v1/jobs/{uuid4()}", token=manager.token).status_code == 404
 
 
-def test_nobody_sees_jobs(client, job_id):
+def test_request_without_token_sees_no_jobs(client, job_id):
     assert client.get(f"/api/v1/jobs/{job_id}").status_code == 401
 
 
-def test_a_request_that_is_accepted_is_answered_with_its_job(manager):
+def test_accepted_request_returns_202_with_its_job(manager):
     class Launch:
         @endpoint(permission="authenticated", status=202)
         def on_post(self, req, resp):

@@ -1,4 +1,4 @@
-"""What system admins do about jobs over HTTP: dead letters and replays, cancel, pause and resume, trails."""
+"""Control of jobs by system admins over HTTP: dead letters, replay, cancel, pause and trail."""
 
 from uuid import uuid4
 
@@ -18,7 +18,7 @@ GROUPS, LETTERS, REPLAY = "/api/v1/dead-jobs/groups", "/api/v1/dead-jobs", "/api
 
 @pytest.fixture
 def audited(superuser):
-    """The entries of an action: (who, which record, outcome, reason)."""
+    """Return a function for the audit entries of an action: (user, record, outcome, reason)."""
 
     def look(action):
         with superuser.cursor() as cursor:
@@ -36,7 +36,7 @@ def audited(superuser):
 
 @pytest.fixture
 def waiting():
-    """A job that waits."""
+    """Return a function that enqueues a waiting job."""
 
     def make(name="test.one", **options):
         with transaction(context.for_system_job()):
@@ -47,11 +47,11 @@ def waiting():
 
 @pytest.fixture
 def announced(ledger: Ledger):
-    """Actors that a release has announced."""
+    """Register actors as a release does."""
     ledger.register_actors({"mail": ["test.letter", "test.card"], "default": ["test.one"]})
 
 
-def test_dead_letters_are_listed_by_what_they_died_of(client, admin, make_dead_letter, brand):
+def test_dead_letters_are_grouped_by_cause(client, admin, make_dead_letter, brand):
     make_dead_letter("test.one", brand_id=brand["id"])
     make_dead_letter("test.one")
     make_dead_letter("test.two", message="no more paper")
@@ -66,7 +66,7 @@ def test_dead_letters_are_listed_by_what_they_died_of(client, admin, make_dead_l
     assert rest["next_cursor"] is None
 
 
-def test_letters_are_found_by_fingerprint_brand_actor_and_time(client, admin, make_dead_letter, brand):
+def test_dead_letters_are_filtered_by_each_condition(client, admin, make_dead_letter, brand):
     mine, other = make_dead_letter("test.one", brand_id=brand["id"]), make_dead_letter("test.two")
 
     def ids(**params):
@@ -81,7 +81,7 @@ def test_letters_are_found_by_fingerprint_brand_actor_and_time(client, admin, ma
     assert ids(**{"from": "2999-01-01T00:00:00Z"}) == ids(to="2000-01-01T00:00:00Z") == []
 
 
-def test_a_letter_is_shown_with_its_arguments(client, admin, make_dead_letter):
+def test_dead_letter_is_shown_with_its_arguments(client, admin, make_dead_letter):
     id = make_dead_letter("test.one", "an-argument", 7, unique="until_done")
 
     letter = client.get(f"{LETTERS}/{id}", token=admin.token).json
@@ -91,7 +91,7 @@ def test_a_letter_is_shown_with_its_arguments(client, admin, make_dead_letter):
     assert client.get(f"{LETTERS}/{uuid4()}", token=admin.token).status_code == 404
 
 
-def test_a_dry_run_says_what_would_be_done(client, admin, make_dead_letter):
+def test_dry_run_returns_the_expected_result(client, admin, make_dead_letter):
     id = make_dead_letter("test.one", unique="until_done")
     with transaction(context.for_system_job()):
         jobs.enqueue("test.one", unique="until_done")
@@ -104,7 +104,7 @@ def test_a_dry_run_says_what_would_be_done(client, admin, make_dead_letter):
     assert client.get(f"{LETTERS}/{id}", token=admin.token).status_code == 200
 
 
-def test_a_replay_makes_jobs_of_letters_and_is_in_the_trail(client, admin, make_dead_letter, audited):
+def test_replay_makes_jobs_and_is_audited(client, admin, make_dead_letter, audited):
     ids = {str(make_dead_letter("test.one")) for _ in range(3)}
     left = make_dead_letter("test.two")
 
@@ -118,7 +118,7 @@ def test_a_replay_makes_jobs_of_letters_and_is_in_the_trail(client, admin, make_
     assert details["after"] == {"actor": "test.one", "rate": 0.5, "dry_run": False, "matching": 3, "replayed": 3}
 
 
-def test_a_replay_that_is_repeated_with_its_key_happens_once(client, admin, make_dead_letter):
+def test_repeated_replay_with_one_key_takes_effect_once(client, admin, make_dead_letter):
     id = make_dead_letter("test.one")
 
     first, second = (
@@ -130,7 +130,7 @@ def test_a_replay_that_is_repeated_with_its_key_happens_once(client, admin, make
     assert first.json == second.json
 
 
-def test_a_single_letter_is_replayed_with_other_arguments(client, admin, make_dead_letter, superuser):
+def test_single_dead_letter_is_replayed_with_new_arguments(client, admin, make_dead_letter, superuser):
     id = make_dead_letter("test.one", "wrong")
 
     client.post(REPLAY, token=admin.token, json={"ids": [str(id)], "args": ["right"]})
@@ -140,7 +140,7 @@ def test_a_single_letter_is_replayed_with_other_arguments(client, admin, make_de
         assert cursor.fetchone() == (["right"],)
 
 
-def test_a_replay_goes_on_behind_its_cursor_and_behind_no_other_lists(client, admin, make_dead_letter, monkeypatch):
+def test_replay_continues_at_its_own_cursor_only(client, admin, make_dead_letter, monkeypatch):
     monkeypatch.setattr(dead_letters, "BATCH", 2)
     for _ in range(3):
         make_dead_letter("test.one")
@@ -165,18 +165,18 @@ def test_a_replay_goes_on_behind_its_cursor_and_behind_no_other_lists(client, ad
         ({"fingerprint": "no"}, "fingerprint"),
     ],
 )
-def test_a_replay_says_which_letters_it_is_about(client, admin, body, field):
+def test_replay_without_conditions_is_refused(client, admin, body, field):
     answer = client.post(REPLAY, token=admin.token, json=body)
 
     assert answer.status_code == 422
     assert answer.json["errors"][0]["field"] == field
 
 
-def test_a_letter_that_is_not_there_can_not_be_replayed(client, admin):
+def test_replay_of_unknown_id_returns_404(client, admin):
     assert client.post(REPLAY, token=admin.token, json={"ids": [str(uuid4())]}).status_code == 404
 
 
-def test_a_job_that_waits_is_cancelled(client, admin, waiting, audited):
+def test_cancel_of_waiting_job_returns_200(client, admin, waiting, audited):
     id = waiting()
 
     answer = client.post(f"/api/v1/jobs/{id}/cancel", token=admin.token)
@@ -190,7 +190,7 @@ def test_a_job_that_waits_is_cancelled(client, admin, waiting, audited):
     ]
 
 
-def test_a_job_that_runs_is_asked_to_stop(client, admin, waiting, ledger):
+def test_cancel_of_running_job_returns_202(client, admin, waiting, ledger):
     id = waiting()
     ledger.claim(take(ledger, "test.one"), 1)
 
@@ -199,7 +199,7 @@ def test_a_job_that_runs_is_asked_to_stop(client, admin, waiting, ledger):
     assert (answer.status_code, answer.json["state"]) == (202, "running")
 
 
-def test_an_actor_is_paused_and_resumed(client, admin, waiting, ledger, announced, audited):
+def test_actor_is_paused_and_resumed(client, admin, waiting, ledger, announced, audited):
     waiting()
 
     paused = client.put("/api/v1/actors/test.one/pause", token=admin.token, json={"reason": "the vendor is down"})
@@ -217,7 +217,7 @@ def test_an_actor_is_paused_and_resumed(client, admin, waiting, ledger, announce
     assert len(audited("actor.resume")) == 1
 
 
-def test_a_queue_is_its_actors(client, admin, announced):
+def test_queue_pause_applies_to_its_actors(client, admin, announced):
     paused = client.put("/api/v1/queues/mail/pause", token=admin.token, json={"reason": "moving house"})
     everything = client.get("/api/v1/actors", token=admin.token).json["items"]
     client.delete("/api/v1/queues/mail/pause", token=admin.token)
@@ -228,7 +228,7 @@ def test_a_queue_is_its_actors(client, admin, announced):
     assert [actor["name"] for actor in afterwards if actor["paused"]] == []
 
 
-def test_nobody_overwrites_a_pause_that_they_have_not_seen(client, admin, announced):
+def test_pause_with_outdated_etag_returns_412(client, admin, announced):
     path, reason = "/api/v1/actors/test.one/pause", {"reason": "because"}
     seen = client.put(path, token=admin.token, json=reason)
     client.delete(path, token=admin.token)
@@ -239,14 +239,14 @@ def test_nobody_overwrites_a_pause_that_they_have_not_seen(client, admin, announ
 
 
 @pytest.mark.parametrize("path", ["/api/v1/actors/test.nothing/pause", "/api/v1/queues/nothing/pause"])
-def test_what_no_release_has_can_not_be_paused(client, admin, path):
+def test_pause_of_unknown_actor_returns_404(client, admin, path):
     assert client.put(path, token=admin.token, json={"reason": "because"}).status_code == 404
     assert client.delete(path, token=admin.token).status_code == 404
 
 
 @pytest.fixture
 def request_of_the_trail():
-    """A request under which jobs are asked for."""
+    """Return a request that enqueues jobs."""
     before = request_info()
     trace = f"00-{'ab' * 16}-{'cd' * 8}-01"
     set_request_info(RequestInfo(request_id="request-1234", correlation_id="correlation-1", traceparent=trace))
@@ -254,9 +254,7 @@ def request_of_the_trail():
     set_request_info(before)
 
 
-def test_a_trail_has_every_job_of_a_request_wherever_it_is(
-    client, admin, waiting, make_dead_letter, request_of_the_trail
-):
+def test_trail_lists_live_and_ended_jobs_of_a_request(client, admin, waiting, make_dead_letter, request_of_the_trail):
     dead, waits, cancelled = make_dead_letter("test.two"), waiting(), waiting()
     with transaction(context.for_system_job(waits)):
         child = jobs.enqueue("test.child").id
@@ -279,7 +277,7 @@ def test_a_trail_has_every_job_of_a_request_wherever_it_is(
     assert look("some-other-request") == []
 
 
-def test_a_trace_that_began_with_a_request_finds_its_jobs_and_those_of_requests_that_continued_it(client, admin):
+def test_trail_by_trace_id_finds_all_its_requests(client, admin):
     before, request = request_info(), "0197a000-0000-7000-8000-00000000000a"
     for id in (request, "request-that-continues"):
         set_request_info(RequestInfo(request_id=id, traceparent=continue_trace(continue_trace(None, request), id)))
@@ -292,7 +290,7 @@ def test_a_trace_that_began_with_a_request_finds_its_jobs_and_those_of_requests_
     assert [item["request_id"] for item in found.json["items"]] == [request, "request-that-continues"]
 
 
-def test_others_may_do_none_of_this(client, member, fan, make_dead_letter, waiting, announced, audited):
+def test_job_control_requires_jobs_write(client, member, fan, make_dead_letter, waiting, announced, audited):
     letter, job = make_dead_letter("test.one"), waiting("test.two")
     calls = [
         ("GET", GROUPS, None),

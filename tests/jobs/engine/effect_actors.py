@@ -1,7 +1,6 @@
-"""Processes of tests that take something away from them: `dramatiq tests.jobs.engine.crew`, `python -m
-tests.jobs.engine.crew`.
+"""A relay and a worker for tests of lost brokers: `python -m` and `dramatiq tests.jobs.engine.effect_actors`.
 
-Their one actor writes down that it ran, in a table that the test makes.
+The one actor inserts a row into a table of the test.
 """
 
 import dramatiq
@@ -11,13 +10,13 @@ from jobs.engine.worker.process import make_broker
 from models.core.database import execute
 from settings import settings
 
-ACTOR = "crew.effect"
+ACTOR = "test.effect"
 
 
 @actor(ACTOR, runs_as="system")
 def effect(n: int) -> None:
-    """Write down that job `n` ran."""
-    execute("INSERT INTO crew.effects (n) VALUES (%s)", (n,))
+    """Insert a row for job `n`."""
+    execute("INSERT INTO test_actors.effects (n) VALUES (%s)", (n,))
 
 
 broker = make_broker(settings.transport_url)

@@ -1,4 +1,4 @@
-"""A worker process of tests that tell it to stop: `dramatiq tests.jobs.engine.slow_crew`."""
+"""Actors of a worker process that a test stops: `dramatiq tests.jobs.engine.slow_actors`."""
 
 import time
 
@@ -12,7 +12,7 @@ from settings import settings
 
 @actor("slow.short", runs_as="system", time_limit=60)
 def short() -> None:
-    """Ends once somebody lets it."""
+    """End when the test allows it."""
     current_job().progress(0, 1, "started")
     while not value("SELECT count(*) FROM app.job_keys WHERE key = 'slow.go'"):
         time.sleep(0.01)
@@ -20,7 +20,7 @@ def short() -> None:
 
 @actor("slow.long", runs_as="system", time_limit=600)
 def long() -> None:
-    """Doesn't end."""
+    """Run until the interrupt."""
     current_job().progress(0, 1, "started")
     while True:
         time.sleep(0.01)
