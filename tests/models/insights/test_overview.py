@@ -353,12 +353,15 @@ def test_overview_of_one_campaign_counts_it_only(campaign, put_scan, fan, manage
     summer, winter, user = campaign(), campaign("Winter"), fan().user_id
     for subject in (summer, winter):
         put_scan(subject, user)
+        put_scan(subject, user, band=None, scored_at=None)
         refresh(subject)
 
     found = read(manager, winter.id)
 
     assert [c.id for c, _ in found.campaigns] == [winter.id]
-    assert found.totals.scans == 1
+    assert (found.totals.scans, found.totals.reach, found.pending) == (2, 0, 1)
+    assert read(manager, winter.id, Window.of(NOON, None)).totals.reach == 1
+    assert read(manager).pending == 2
 
 
 def test_overview_of_another_brand_is_empty(campaign, put_scan, fan, make_brand, member, superuser):

@@ -36,6 +36,16 @@ def test_only_creators_are_assigned(campaign, manager, member):
             assignments.assign(summer.id, member(role).user_id)
 
 
+def test_assignment_keeps_the_role_until_it_commits(campaign, manager, member, query):
+    """A concurrent change of role deletes the assignments that it finds, so it must find this one."""
+    summer, creator, other = campaign(), member("Creator"), member("Creator")
+    free = "select id from public.users where id = any (%s) for no key update skip locked"
+
+    with manager.acting():
+        assignments.assign(summer.id, creator.user_id)
+        assert query(free, [creator.user_id, other.user_id]) == [(other.user_id,)]
+
+
 def test_campaign_of_another_brand_is_not_assigned(campaign, manager, member, make_brand, assign, query):
     other = make_brand("Other")
     boss, creator = member("Brand Admin", other), member("Creator", other)
