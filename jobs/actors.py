@@ -9,4 +9,4 @@ import jobs.insights
 import jobs.mail.actors
 import jobs.operations
 import jobs.scans
-import jobs.tenants  # noqa: F401
+import jobs.tenants

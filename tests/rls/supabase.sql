@@ -1,6 +1,6 @@
--- A new Supabase project, as far as ours can tell: its roles with their attributes and memberships, who owns which
--- schema, what is granted, and the privileges that tables get by themselves. Run by the platform's superuser on an
--- empty database of a cluster, again for each further one. (supabase/postgres: migrations/db; supabase/auth: migrations)
+-- The parts of a new Supabase project that migrations depend on: roles with attributes and memberships, owners of
+-- schemas, grants, and default privileges. The platform's superuser runs it on each empty database of a cluster.
+-- Sources: supabase/postgres, migrations/db; supabase/auth, migrations.
 
 do $$
 declare

@@ -53,8 +53,8 @@ end
 $$;
 call app.grant_definer('app.count_unscored(uuid,timestamptz,timestamptz)', array['authenticated']);
 
--- Recompute the rollups of a campaign for the hour that begins at p_hour, or for all hours (null). Not SECURITY DEFINER:
--- the caller's row policies apply, so a brand's job counts scans of its brand only.
+-- Recompute the rollups of a campaign for the hour that begins at p_hour, or for all hours (null).
+-- Not SECURITY DEFINER: the caller's row policies apply, so a brand's job counts scans of its brand only.
 create function app.recount_scans(p_campaign_id uuid, p_hour timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

@@ -24,7 +24,8 @@ declare
     day date;
 begin
     for day in select generate_series(current_date - 30, current_date - 1, '1 day')::date loop
-        execute format('create table app_partitions.job_history_%s partition of app.job_history for values from (%L) to (%L)',
+        execute format(
+            'create table app_partitions.job_history_%s partition of app.job_history for values from (%L) to (%L)',
             to_char(day, 'YYYYMMDD'), day, day + 1);
     end loop;
 end
