@@ -67,7 +67,7 @@ def fields_of(kind: Any, seen: set[Any]) -> Iterator[str]:
 ENDPOINTS = declared()
 
 
-def test_whatever_changes_something_is_in_the_trail():
+def test_endpoints_that_write_declare_an_audit_action():
     exempt = WRITES_ITS_OWN_ENTRY | IS_ITS_OWN_RECORD
     silent = {
         operation
@@ -78,7 +78,7 @@ def test_whatever_changes_something_is_in_the_trail():
     assert silent - set(exempt) == set(), "declare audit=, or say here why not"
 
 
-def test_whoever_reads_what_tells_of_others_is_in_the_trail():
+def test_reads_of_personal_data_declare_an_audit_action():
     silent = {
         operation
         for operation, declaration in ENDPOINTS.items()
@@ -96,11 +96,11 @@ def test_whoever_reads_what_tells_of_others_is_in_the_trail():
     [WRITES_ITS_OWN_ENTRY, IS_ITS_OWN_RECORD, OWN_DATA],
     ids=["writes its own", "is its own record", "own data"],
 )
-def test_no_exemption_is_for_what_is_not_there_or_needs_none(exempt):
+def test_audit_exemptions_exist_and_are_needed(exempt):
     assert {operation for operation in exempt if operation not in ENDPOINTS or ENDPOINTS[operation].audit} == set()
 
 
-def test_fields_are_found_however_deep():
+def test_fields_are_found_at_any_depth():
     assert "email" in set(fields_of(ENDPOINTS["GET /api/v1/brands/{brand_id}/members"].response, set()))
     assert "args" in set(fields_of(ENDPOINTS["GET /api/v1/dead-jobs/{dead_job_id}"].response, set()))
 

@@ -38,26 +38,26 @@ def of_size(size):
     return b'{"text":"' + b"x" * (size - 11) + b'"}'
 
 
-def test_a_body_of_exactly_the_limit_is_taken(api):
+def test_body_of_exactly_the_limit_is_accepted(api):
     answer = api.post("/notes", body=of_size(LIMIT), headers=JSON)
 
     assert (answer.status_code, answer.json) == (200, {"length": LIMIT - 11})
 
 
-def test_a_body_that_announces_more_is_refused(api):
+def test_body_that_announces_more_than_the_limit_returns_413(api):
     answer = api.post("/notes", body=of_size(LIMIT + 1), headers=JSON)
 
     assert (answer.status_code, answer.json["code"]) == (413, "content_too_large")
 
 
-def test_a_body_in_chunks_is_refused_when_it_grows_too_large(api):
+def test_chunked_body_over_the_limit_returns_413(api):
     chunked = {**JSON, "Transfer-Encoding": "chunked", "Content-Length": ""}
 
     assert api.post("/notes", body=of_size(LIMIT), headers=chunked).status_code == 200
     assert api.post("/notes", body=of_size(LIMIT + 1), headers=chunked).status_code == 413
 
 
-def test_a_byte_that_comes_just_when_the_time_is_over_buys_no_more_of_it(monkeypatch):
+def test_byte_at_the_deadline_does_not_extend_it(monkeypatch):
     async def receive():
         with suppress(asyncio.CancelledError):  # as `asyncio.wait_for` does in that case
             await asyncio.sleep(3600)
@@ -83,7 +83,7 @@ def test_a_byte_that_comes_just_when_the_time_is_over_buys_no_more_of_it(monkeyp
         (body.LEAST_BYTES, 5, 5.0, True),
     ],
 )
-def test_body_slower_than_the_least_speed_is_refused(size, parts, seconds_apart, is_refused):
+def test_body_slower_than_the_minimum_speed_returns_408(size, parts, seconds_apart, is_refused):
     skipped, left = [0.0], [parts]
 
     def loop_with_its_own_clock():
@@ -116,7 +116,7 @@ def test_body_slower_than_the_least_speed_is_refused(size, parts, seconds_apart,
     "content_type",
     ["application/json", "application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"', "application/json;"],
 )
-def test_json_in_utf8_is_taken(api, content_type):
+def test_json_in_utf8_is_accepted(api, content_type):
     assert api.post("/notes", body=b"{}", headers={"Content-Type": content_type}).status_code == 200
 
 
@@ -131,13 +131,13 @@ def test_json_in_utf8_is_taken(api, content_type):
         {**JSON, "Content-Encoding": "gzip"},
     ],
 )
-def test_anything_else_is_an_unsupported_media_type(api, headers):
+def test_other_media_types_return_415(api, headers):
     answer = api.post("/notes", body=b"{}", headers=headers)
 
     assert (answer.status_code, answer.json["code"]) == (415, "unsupported_media_type")
 
 
-def test_no_body_is_not_an_empty_object(api):
+def test_missing_body_returns_400(api):
     answer = api.post("/notes")
 
     assert (answer.status_code, answer.json["code"]) == (400, "malformed_json")
@@ -165,16 +165,16 @@ class Sent:
 
 
 @pytest.mark.parametrize("length", ["20", None])
-def test_a_body_that_ends_early_is_malformed(length):
+def test_incomplete_body_returns_400(length):
     assert asyncio.run(Sent(length, b"{}", b" {").to(application())) == (400, "malformed_json")
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "1e3"])
-def test_a_length_that_is_none_is_a_bad_request(length):
+def test_invalid_content_length_returns_400(length):
     assert asyncio.run(Sent(length, b"{}").to(application())) == (400, "bad_request")
 
 
-def test_no_more_is_read_than_what_decides_the_refusal():
+def test_reading_stops_when_the_limit_is_exceeded():
     sent = Sent(None, *[b" " * 400] * 100)
 
     assert asyncio.run(sent.to(application())) == (413, "content_too_large")

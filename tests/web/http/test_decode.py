@@ -88,7 +88,7 @@ def decoded(work: Any, raw: Any) -> Any:
         b'{"anything": ' + b'{"a":' * 40 + b"1" + b"}" * 41,
     ],
 )
-def test_what_is_not_strict_json_is_malformed(raw):
+def test_body_that_is_not_strict_json_returns_400(raw):
     problem = refused(body, raw)
 
     assert (problem.status, problem.code) == (400, "malformed_json")
@@ -104,7 +104,7 @@ def test_what_is_not_strict_json_is_malformed(raw):
         (b'{"\\ud800": 1}', "\\ud800", "contains a lone surrogate"),
     ],
 )
-def test_text_that_no_column_holds_is_malformed_and_the_field_is_named(raw, field, reason):
+def test_unstorable_text_returns_400_with_its_field(raw, field, reason):
     problem = refused(body, raw)
 
     assert problem.code == "malformed_json"
@@ -135,14 +135,14 @@ def test_text_that_no_column_holds_is_malformed_and_the_field_is_named(raw, fiel
         (b'{"' + b"k" * 5000 + b'": 9223372036854775808}', "k" * MAX_PATH, "integer does not fit into 64 bits"),
     ],
 )
-def test_json_of_the_wrong_shape_is_invalid_and_names_the_field(raw, field, reason):
+def test_json_of_another_type_returns_422_with_its_field(raw, field, reason):
     problem = refused(body, raw)
 
     assert (problem.status, problem.code) == (422, "invalid")
     assert problem.extra["errors"] == [{"field": field, "reason": reason}]
 
 
-def test_the_limits_themselves_are_allowed():
+def test_values_at_the_limits_are_accepted():
     deep = b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1)
 
     thing = body.decode(
@@ -164,7 +164,7 @@ def test_depth_counts_objects_and_arrays_together(pairs, is_refused):
         body.decode(raw)
 
 
-def test_a_body_full_of_keys_that_are_all_different_but_the_last_is_refused_quickly():
+def test_duplicate_of_last_key_in_large_body_is_found_quickly():
     raw = b"{" + b",".join(b'"k%d":1' % number for number in range(20_000)) + b',"k19999":1}'
 
     problem = refused(body, raw)
@@ -183,14 +183,14 @@ plain = st.recursive(
 
 
 @given(plain, st.booleans())
-def test_all_json_that_a_database_can_hold_comes_through_unchanged(value, escaped):
+def test_storable_json_is_decoded_unchanged(value, escaped):
     raw = json.dumps({"anything": value}, ensure_ascii=escaped).encode()
 
     assert body.decode(raw).anything == value
 
 
 @given(st.binary(max_size=200) | st.text(alphabet='{}[]",:\\u0d8cNa1eE-+. tf', max_size=60).map(str.encode))
-def test_whatever_bytes_come_the_answer_is_a_thing_or_a_refusal_of_the_clients_doing(raw):
+def test_random_bytes_are_decoded_or_refused_as_client_error(raw):
     outcome = decoded(body, raw)
 
     assert isinstance(outcome, (Thing, Malformed, Invalid))
@@ -229,7 +229,7 @@ def test_whatever_bytes_come_the_answer_is_a_thing_or_a_refusal_of_the_clients_d
         ("&".join(f"tags={n}" for n in range(MAX_PARAMETERS + 1)), "query", f"more than {MAX_PARAMETERS} parameters"),
     ],
 )
-def test_a_wrong_query_parameter_is_named(raw, field, reason):
+def test_invalid_query_parameter_returns_422_with_its_name(raw, field, reason):
     problem = refused(query, raw)
 
     assert (problem.status, problem.code) == (422, "invalid")
@@ -243,7 +243,7 @@ def test_query_parameters_are_converted():
     assert found == Filter(limit=7, near=-15.0, text="null", live=True, at=at, tags=["a", "b c"])
 
 
-def test_an_integer_of_too_many_digits_is_refused_in_the_query_too():
+def test_query_integer_over_64_bits_returns_422():
     class Numbers(msgspec.Struct):
         n: int = 0
 
@@ -252,13 +252,13 @@ def test_an_integer_of_too_many_digits_is_refused_in_the_query_too():
     assert problem.extra["errors"] == [{"field": "n", "reason": "integer does not fit into 64 bits"}]
 
 
-def test_where_no_query_is_declared_no_parameter_is_known():
+def test_parameter_of_endpoint_without_query_is_unknown():
     assert Query(None).decode("") is None
     assert refused(Query(None), "utm_source=x").extra["errors"][0]["field"] == "utm_source"
 
 
 @given(st.text(max_size=100))
-def test_whatever_query_string_comes_the_answer_is_a_filter_or_a_refusal(text):
+def test_random_query_string_is_decoded_or_refused(text):
     outcome = decoded(query, text)
 
     if isinstance(outcome, Invalid):

@@ -130,7 +130,7 @@ def api(serve, things):
     )
 
 
-def test_a_responder_runs_in_a_thread_as_its_caller_within_the_callers_transaction(api, things, notebook):
+def test_responder_runs_in_a_thread_within_the_callers_transaction(api, things, notebook):
     answer = api.get("/things", token="alice", headers={"X-Request-Id": "the-request"})
 
     assert answer.status_code == 200
@@ -143,7 +143,7 @@ def test_a_responder_runs_in_a_thread_as_its_caller_within_the_callers_transacti
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer nonsense", "Bearer ", "Basic YTpi", "alice"])
-def test_without_a_token_that_we_trust_it_is_401_and_says_how(api, notebook, authorization):
+def test_missing_or_invalid_token_returns_401(api, notebook, authorization):
     answer = api.get("/things", headers={"Authorization": authorization} if authorization else {})
 
     assert (answer.status_code, answer.json["code"]) == (401, "unauthenticated")
@@ -151,11 +151,11 @@ def test_without_a_token_that_we_trust_it_is_401_and_says_how(api, notebook, aut
     assert notebook.events == ([("refused", "request.refuse", "unauthenticated")] if authorization else [])
 
 
-def test_the_scheme_may_be_written_in_any_case(api):
+def test_authorization_scheme_ignores_case(api):
     assert api.get("/things", headers={"Authorization": "bearer alice"}).status_code == 200
 
 
-def test_without_the_permission_it_is_403_and_that_is_recorded(api, notebook):
+def test_missing_permission_returns_403_and_is_recorded(api, notebook):
     answer = api.post("/things", token="bob", json={"name": "x"})
 
     assert (answer.status_code, answer.json["code"]) == (403, "forbidden")
@@ -169,7 +169,7 @@ def test_permissions_of_all_roles_are_read_once(api, notebook):
     assert notebook.permission_reads == 1
 
 
-def test_the_act_and_its_audit_entry_commit_together(api, notebook):
+def test_act_and_its_audit_entry_commit_together(api, notebook):
     answer = api.post("/things", token="alice", json={"name": "x"})
 
     assert answer.status_code == 201
@@ -178,7 +178,7 @@ def test_the_act_and_its_audit_entry_commit_together(api, notebook):
     assert notebook.events == [("begin", "authenticated"), ("audit", "thing.create", details), "commit"]
 
 
-def test_a_refusal_rolls_back_and_is_recorded_by_itself(api, notebook):
+def test_refusal_rolls_back_and_is_recorded_separately(api, notebook):
     answer = api.post("/things", token="alice", json={"name": "taken"})
 
     assert (answer.status_code, answer.json["detail"]) == (409, "There is one.")
@@ -186,7 +186,7 @@ def test_a_refusal_rolls_back_and_is_recorded_by_itself(api, notebook):
     assert notebook.events == [("begin", "authenticated"), "rollback", refused]
 
 
-def test_an_answer_that_cannot_be_encoded_is_not_committed(api, notebook):
+def test_answer_that_cannot_be_encoded_rolls_back(api, notebook):
     answer = api.post("/things", token="alice", json={"name": "broken"})
 
     assert (answer.status_code, answer.json["code"]) == (500, "internal")
@@ -194,18 +194,18 @@ def test_an_answer_that_cannot_be_encoded_is_not_committed(api, notebook):
     assert "location" not in answer.headers
 
 
-def test_nothing_begins_before_the_body_has_been_understood(api, notebook):
+def test_invalid_body_opens_no_transaction(api, notebook):
     answer = api.post("/things", token="alice", json={"nome": "x"})
 
     assert (answer.status_code, answer.json["errors"]) == (422, [{"field": "nome", "reason": "unknown field"}])
     assert notebook.events == []
 
 
-def test_an_open_endpoint_does_not_look_at_tokens(api):
+def test_public_endpoint_ignores_tokens(api):
     assert api.get("/open", token="nonsense").json["who"] == "app_public"
 
 
-def test_an_optional_token_counts_and_has_to_be_right(api):
+def test_optional_token_is_used_and_verified(api):
     assert api.post("/open").json["who"] == "app_public"
     assert api.post("/open", token="bob").json["who"] == "app_fan"
     assert api.post("/open", token="nonsense").status_code == 401
@@ -216,7 +216,7 @@ def test_endpoint_of_credentials_uses_the_account_login(api, token):
     assert api.put("/open", token=token).json == {"name": "account", "who": "app_credentials"}
 
 
-def test_what_is_decided_first_is_answered_first(api):
+def test_checks_run_in_the_documented_order(api):
     huge = {"name": "x" * 300_000}
 
     assert api.post("/nowhere", json=huge).status_code == 404
@@ -227,14 +227,14 @@ def test_what_is_decided_first_is_answered_first(api):
     assert [api.post("/limited", token="alice", json=huge).status_code for _ in range(3)] == [413, 413, 429]
 
 
-def test_a_method_that_a_resource_does_not_have_is_405_with_those_that_it_has(api):
+def test_missing_method_returns_405_with_allowed_methods(api):
     answer = api.delete("/things")
 
     assert (answer.status_code, answer.json["code"]) == (405, "method_not_allowed")
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST", "OPTIONS"}
 
 
-def test_head_answers_like_get_without_the_body(api):
+def test_head_is_answered_like_get_without_body(api):
     answer = api.request("HEAD", "/things", token="alice")
 
     assert answer.status_code == 200
@@ -242,19 +242,19 @@ def test_head_answers_like_get_without_the_body(api):
     assert int(answer.headers["content-length"]) == len(api.get("/things", token="alice").content)
 
 
-def test_an_empty_answer_is_empty(api):
+def test_answer_with_status_204_has_no_body(api):
     answer = api.delete("/open")
 
     assert (answer.status_code, answer.content) == (204, b"")
 
 
-def test_a_path_that_should_be_a_uuid_and_is_not_is_404(api):
+def test_path_parameter_that_is_no_uuid_returns_404(api):
     for wrong in ("x", "0198a3f0", "%00", "%ff", f"{BRAND}x", "../open"):
         answer = api.get(f"/versioned/{wrong}")
         assert (answer.status_code, answer.json["code"]) == (404, "not_found"), wrong
 
 
-def test_what_the_client_has_is_not_sent_again(api):
+def test_matching_if_none_match_returns_304(api):
     first = api.get(f"/versioned/{BRAND}")
 
     again = api.get(f"/versioned/{BRAND}", headers={"If-None-Match": first.headers["etag"]})
@@ -278,13 +278,13 @@ def test_what_the_client_has_is_not_sent_again(api):
         ('"*"', 412),
     ],
 )
-def test_only_the_version_that_the_client_has_seen_is_overwritten(api, match, status):
+def test_if_match_decides_whether_a_version_is_overwritten(api, match, status):
     answer = api.put(f"/versioned/{BRAND}", headers={"If-Match": match} if match is not None else {})
 
     assert answer.status_code == status
 
 
-def test_an_asynchronous_responder_runs_in_the_event_loop_and_opens_no_transaction(api, notebook):
+def test_async_responder_runs_in_the_event_loop_without_transaction(api, notebook):
     answer = api.post("/async", token="bob", json={"name": "x"})
 
     assert (answer.status_code, answer.json["name"]) == (201, "x")
@@ -292,7 +292,7 @@ def test_an_asynchronous_responder_runs_in_the_event_loop_and_opens_no_transacti
     assert notebook.events == []
 
 
-def test_an_asynchronous_responder_has_the_same_refusals(api):
+def test_async_responder_has_the_same_refusals(api):
     assert api.post("/async", json={"name": "x"}).status_code == 401
     assert api.post("/async", token="bob", json={"name": 1}).status_code == 422
     assert api.post("/async", token="bob", body=b"{", headers={"Content-Type": "application/json"}).status_code == 400
@@ -316,7 +316,7 @@ def test_outward_responder_gets_no_transaction_and_no_entry(api, notebook):
         ("text/html, image/png", 406),
     ],
 )
-def test_an_answer_that_is_not_json_is_given_to_those_who_take_it(api, accepted, status):
+def test_answer_that_is_not_json_is_sent_only_if_accepted(api, accepted, status):
     answer = api.get("/picture", headers={"Accept": accepted})
 
     assert answer.status_code == status
@@ -324,7 +324,7 @@ def test_an_answer_that_is_not_json_is_given_to_those_who_take_it(api, accepted,
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_what_is_grave_asks_before_the_act_whether_the_person_has_just_shown_who_they_are(api, notebook, method):
+def test_step_up_is_checked_before_the_act(api, notebook, method):
     assert api.request(method, "/grave", token="alice").status_code == 200
     assert notebook.events[:2] == [("begin", "authenticated"), "recent?"]
 
@@ -334,7 +334,7 @@ def test_what_is_grave_asks_before_the_act_whether_the_person_has_just_shown_who
     assert refused.status_code == 403
 
 
-def test_a_declaration_has_to_say_who_may_call():
+def test_endpoint_without_permission_raises():
     with pytest.raises(TypeError):
         endpoint()(lambda self, req, resp: None)
     with pytest.raises(TypeError, match="set the permission"):
@@ -350,12 +350,12 @@ def test_a_declaration_has_to_say_who_may_call():
         {"recent": True},
     ],
 )
-def test_a_declaration_may_not_contradict_itself(contradiction):
+def test_contradictory_endpoint_options_raise(contradiction):
     with pytest.raises(TypeError):
         endpoint(permission="public", **contradiction)(lambda self, req, resp: None)
 
 
-def test_ids_in_paths_arrive_as_uuids(serve):
+def test_path_ids_are_passed_as_uuids(serve):
     class Echo:
         @endpoint(permission="public")
         def on_get(self, req, resp, thing_id):
@@ -366,7 +366,7 @@ def test_ids_in_paths_arrive_as_uuids(serve):
     assert answer.json == {"kind": UUID.__name__, "id": str(BRAND)}
 
 
-def test_more_than_can_be_done_is_refused_with_a_time_to_come_back(serve):
+def test_overloaded_pool_returns_503_with_retry_after(serve):
     door = threading.Event()
 
     class Busy:
@@ -397,7 +397,7 @@ class Followed:
         resp.media = ThingOut("followed", str(req.context.identity.actor_id))
 
 
-def test_an_api_key_is_let_in_by_its_scopes_alone(serve, notebook):
+def test_api_key_is_admitted_by_its_scopes_alone(serve, notebook):
     client = serve({"/things": Things(), "/followed": Followed()})
 
     made = client.post("/things", json={"name": "a"}, token="cpk_things:write")
@@ -408,13 +408,13 @@ def test_an_api_key_is_let_in_by_its_scopes_alone(serve, notebook):
     assert notebook.permission_reads == 0
 
 
-def test_an_api_key_is_refused_where_people_act_for_themselves(serve):
+def test_api_key_is_refused_by_endpoints_without_scope(serve):
     refused = serve({"/things": Things()}).get("/things", token="cpk_things:read,authenticated")
 
     assert (refused.status_code, refused.json["code"]) == (403, "forbidden")
 
 
-def test_all_requests_of_an_api_key_count_towards_its_rate(serve):
+def test_all_requests_of_an_api_key_count_towards_its_limit(serve):
     client = serve({"/things": Things(), "/followed": Followed()})
 
     answers = [
@@ -426,6 +426,6 @@ def test_all_requests_of_an_api_key_count_towards_its_rate(serve):
     assert answers[0].headers["RateLimit-Policy"] == '"apiKey";q=5;w=60'
 
 
-def test_a_scope_is_declared_only_where_people_need_nothing():
+def test_scope_with_a_permission_raises():
     with pytest.raises(TypeError, match="scope"):
         endpoint(permission="things:read", scope="things:read")

@@ -42,7 +42,7 @@ def hashing():
     made.goes_on.set()
 
 
-def test_sign_ins_that_do_not_fit_are_told_to_come_back_and_others_do_not_wait_for_those_that_do(serve, hashing):
+def test_full_slow_pool_returns_503_and_delays_no_other_request(serve, hashing):
     api = serve({"/hash": hashing, "/quick": Quick()})
 
     with ThreadPoolExecutor(40) as clients:
@@ -70,7 +70,7 @@ def flood_that_ended(flood, count):
     return ended[:count]
 
 
-def test_caller_of_stuck_pool_is_told_to_come_back(serve, hashing, monkeypatch):
+def test_blocked_pool_returns_503_after_the_wait(serve, hashing, monkeypatch):
     api = serve({"/hash": hashing})
 
     with ThreadPoolExecutor(2) as clients:
@@ -96,7 +96,7 @@ class Choice(Hashing):
         resp.media = {"done": True}
 
 
-def test_sign_in_does_not_wait_for_choice_of_password(serve, hashing):
+def test_sign_in_does_not_wait_for_new_passwords(serve, hashing):
     choice = Choice()
     hashing.goes_on.set()
     api = serve({"/choice": choice, "/hash": hashing})
@@ -116,7 +116,7 @@ def has_new_password(body):
     return any(hint == NewPassword or NewPassword in typing.get_args(hint) for hint in hints.values())
 
 
-def test_endpoint_that_takes_new_password_runs_in_pool_of_choices():
+def test_endpoints_that_set_a_password_run_in_their_own_pool():
     responders = [getattr(resource, name) for _, resource in ROUTES for name in dir(resource) if name.startswith("on_")]
     declared = [one.spec for one in responders if hasattr(one, "spec")]
     choosing = [one for one in declared if one.body and has_new_password(one.body)]

@@ -21,7 +21,7 @@ PUBLIC += ("/api/v1/openapi.json", "/api/v1/consent-notices/")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE", "POST"])
-def test_every_answer_is_kept_from_doing_harm_in_a_browser(client, method):
+def test_answers_have_security_headers_for_browsers(client, method):
     wrong = []
 
     for route in (*ROUTES, "/nowhere"):

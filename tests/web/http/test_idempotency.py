@@ -69,7 +69,7 @@ def post(api, item="tea", headers=KEY, path="/orders", address="203.0.113.1"):
     return api.post(path, json={"item": item}, headers={**headers, "X-Forwarded-For": address})
 
 
-def test_the_second_time_gets_the_first_answer(api, orders):
+def test_repeated_key_returns_the_first_answer(api, orders):
     first, second = post(api), post(api)
 
     assert orders.calls == 1
@@ -81,7 +81,7 @@ def test_the_second_time_gets_the_first_answer(api, orders):
     assert second.headers["x-request-id"] != first.headers["x-request-id"]
 
 
-def test_an_answer_without_a_body_is_repeated_too(api, orders):
+def test_repeated_key_returns_an_empty_first_answer(api, orders):
     answers = [api.delete("/orders", headers=KEY) for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [204, 204]
@@ -89,7 +89,7 @@ def test_an_answer_without_a_body_is_repeated_too(api, orders):
     assert orders.calls == 1
 
 
-def test_another_request_with_the_key_is_refused(api, orders):
+def test_key_with_another_request_returns_422(api, orders):
     post(api)
 
     for answer in (post(api, item="coffee"), post(api, path="/others")):
@@ -98,7 +98,7 @@ def test_another_request_with_the_key_is_refused(api, orders):
     assert orders.calls == 1
 
 
-def test_requests_at_the_same_time_happen_once_and_all_get_the_answer(api, orders):
+def test_concurrent_requests_with_a_key_happen_once(api, orders):
     orders.door.clear()
     with ThreadPoolExecutor(3) as clients:
         answers = [clients.submit(post, api) for _ in range(3)]
@@ -112,14 +112,14 @@ def test_requests_at_the_same_time_happen_once_and_all_get_the_answer(api, order
     assert sorted("idempotent-replayed" in answer.headers for answer in answers) == [False, True, True]
 
 
-def test_what_was_refused_may_be_tried_again(api, orders):
+def test_key_of_refused_request_can_be_used_again(api, orders):
     assert post(api, item="sold out").status_code == 409
     assert post(api, item="sold out").status_code == 409
     assert orders.calls == 2
     assert post(api, item="tea").status_code == 201
 
 
-def test_one_clients_key_is_nothing_to_another(api, orders):
+def test_key_of_another_client_is_independent(api, orders):
     post(api, address="203.0.113.1")
     other = post(api, address="203.0.113.2", item="coffee")
 
@@ -127,7 +127,7 @@ def test_one_clients_key_is_nothing_to_another(api, orders):
     assert other.json["number"] == 2
 
 
-def test_without_a_key_every_request_counts(api, orders):
+def test_requests_without_key_are_all_executed(api, orders):
     post(api, headers={})
     post(api, headers={})
 
@@ -135,14 +135,14 @@ def test_without_a_key_every_request_counts(api, orders):
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "with space", "é", "a\tb"])
-def test_a_key_that_is_none_is_refused_before_anything_happens(api, orders, key):
+def test_invalid_key_returns_422_without_effect(api, orders, key):
     answer = post(api, headers={"Idempotency-Key": key})
 
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "Idempotency-Key")
     assert orders.calls == 0
 
 
-def test_an_endpoint_without_support_ignores_the_key(api, orders):
+def test_key_is_ignored_by_endpoints_without_support(api, orders):
     for _ in range(2):
         assert api.put("/orders", json={"item": "tea"}, headers=KEY).status_code == 200
     assert orders.calls == 2

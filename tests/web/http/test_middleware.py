@@ -39,7 +39,7 @@ def api(serve):
     return serve({"/mirror": Mirror()}, trusted_proxies=1)
 
 
-def test_a_request_keeps_the_ids_that_its_client_gave_it(api):
+def test_valid_ids_of_the_client_are_kept(api):
     answer = api.get("/mirror", headers={"X-Request-Id": "req-12345", "X-Correlation-Id": "journey.42"})
 
     assert (answer.json["request_id"], answer.json["correlation_id"]) == ("req-12345", "journey.42")
@@ -47,18 +47,18 @@ def test_a_request_keeps_the_ids_that_its_client_gave_it(api):
 
 
 @pytest.mark.parametrize("sent", ["short", "x" * 65, "with space", "new\tline1", "é" * 8, "a/b/c/d/e", ""])
-def test_an_id_that_could_do_harm_is_replaced(api, sent):
+def test_invalid_request_id_is_replaced(api, sent):
     answer = api.get("/mirror", headers={"X-Request-Id": sent})
 
     assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}", answer.headers["x-request-id"])
     assert answer.headers["x-correlation-id"] == answer.headers["x-request-id"]
 
 
-def test_errors_carry_the_ids_too(api):
+def test_errors_have_the_request_id(api):
     assert api.get("/nowhere", headers={"X-Request-Id": "req-12345"}).headers["x-request-id"] == "req-12345"
 
 
-def test_a_trace_goes_on_with_a_span_of_our_own(api):
+def test_trace_is_continued_with_a_new_span(api):
     version, trace, span, flags = api.get("/mirror", headers={"traceparent": PARENT}).json["traceparent"].split("-")
 
     assert (version, trace, flags) == ("00", TRACE, "01")
@@ -78,21 +78,21 @@ def test_a_trace_goes_on_with_a_span_of_our_own(api):
         PARENT + "-more",
     ],
 )
-def test_what_is_no_trace_begins_a_new_one(sent):
+def test_invalid_traceparent_starts_a_new_trace(sent):
     found = continue_trace(sent, "0197a000-0000-7000-8000-00000000000a")
 
     assert re.fullmatch(r"00-0197a00000007000800000000000000a-[0-9a-f]{16}-00", found)
 
 
 @pytest.mark.parametrize("request_id", ["our-own-name-for-it", "0" * 32, "0197A000-0000-7000-8000-00000000000A"])
-def test_a_trace_is_not_called_what_a_trace_may_not_be_called(request_id):
+def test_request_id_that_is_no_trace_id_is_not_used_as_one(request_id):
     found = continue_trace(None, request_id)
 
     assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", found)
     assert request_id.lower().replace("-", "") not in found
 
 
-def test_a_later_version_of_a_trace_is_understood_as_far_as_we_know_it():
+def test_later_version_of_traceparent_is_continued():
     assert continue_trace(f"01-{TRACE}-b7ad6b7169203331-03-future", "").startswith(f"00-{TRACE}-")
 
 
@@ -117,7 +117,7 @@ def test_a_later_version_of_a_trace_is_understood_as_far_as_we_know_it():
         ("", None, 0, ""),
     ],
 )
-def test_the_address_is_what_the_outermost_proxy_of_ours_saw(peer, forwarded, proxies, address):
+def test_client_address_is_what_the_outermost_proxy_appended(peer, forwarded, proxies, address):
     assert Proxies(proxies).client_address(peer, forwarded) == address
 
 
@@ -140,12 +140,12 @@ OURS = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
         ("", "6.6.6.6", 2, ""),
     ],
 )
-def test_only_what_a_proxy_of_a_trusted_network_appended_is_believed(peer, forwarded, proxies, address):
+def test_only_addresses_appended_by_trusted_networks_count(peer, forwarded, proxies, address):
     assert Proxies(proxies, OURS).client_address(peer, forwarded) == address
 
 
 @given(st.text(), st.text(), st.integers(0, 3), st.sampled_from([(), OURS]))
-def test_whatever_the_client_claims_an_address_comes_out(peer, forwarded, proxies, networks):
+def test_random_forwarded_for_returns_an_address(peer, forwarded, proxies, networks):
     assert isinstance(Proxies(proxies, networks).client_address(peer, forwarded), str)
 
 
@@ -153,7 +153,7 @@ HOP = st.one_of(st.ip_addresses().map(str), st.just("unknown"), st.just("10.1.2.
 
 
 @given(st.lists(HOP, max_size=4), st.ip_addresses(v=4).filter(lambda address: address not in OURS[0]))
-def test_addresses_that_a_client_invents_change_nothing(invented, client):
+def test_invented_addresses_do_not_change_the_client_address(invented, client):
     appended = [str(client), "10.0.0.2"]
     proxies = Proxies(5, OURS)
 
@@ -196,14 +196,14 @@ def test_later_report_counts_the_contradictions_in_between(caplog, monkeypatch):
     assert f"in {len(asked) - 1} requests" in warnings(caplog)[1]
 
 
-def test_health_checks_past_the_proxies_are_no_contradiction(serve, caplog):
+def test_health_checks_without_proxy_are_not_reported(serve, caplog):
     api = serve({}, trusted_proxies=1)
 
     assert api.get("/healthz").status_code == 200
     assert warnings(caplog) == []
 
 
-def test_networks_that_are_none_are_refused_by_name():
+def test_invalid_networks_setting_raises_with_its_name():
     with pytest.raises(ValueError, match="TRUSTED_PROXY_NETWORKS"):
         _ = Settings(trusted_proxy_networks="10.0.0.1/8").proxy_networks
 
@@ -220,20 +220,20 @@ def test_every_answer_has_the_security_headers(api):
         assert "strict-transport-security" not in headers
 
 
-def test_strict_transport_is_asked_for_where_there_is_https(serve):
+def test_hsts_is_sent_where_public_url_is_https(serve):
     api = serve({}, public_url="https://api.example.com")
 
     assert "max-age=" in api.get("/healthz").headers["strict-transport-security"]
 
 
-def test_an_address_in_several_fields_is_read_from_the_right_and_other_fields_are_not_looked_at(api):
+def test_only_the_last_forwarded_for_address_is_read(api):
     claims = {"X-Real-IP": "6.6.6.6", "Forwarded": "for=6.6.6.6", "Client-IP": "6.6.6.6", "True-Client-IP": "6.6.6.6"}
 
     assert api.get("/mirror", headers=claims).json["address"] == ""
     assert api.get("/mirror", headers={"X-Forwarded-For": "6.6.6.6,203.0.113.9"}).json["address"] == "203.0.113.9"
 
 
-def test_without_a_proxy_of_ours_nobody_says_where_they_come_from(serve):
+def test_forwarded_for_without_trusted_proxy_is_ignored(serve):
     api = serve({"/mirror": Mirror()}, trusted_proxies=0)
 
     assert api.get("/mirror", headers={"X-Forwarded-For": "6.6.6.6"}).json["address"] == ""
@@ -259,7 +259,7 @@ def test_requests_for_other_hosts_are_refused(serve, host, status):
     assert api.get("/mirror", host=host).status_code == status
 
 
-def test_in_production_the_host_is_that_of_the_public_url_unless_said_otherwise(serve):
+def test_host_in_production_is_that_of_public_url_by_default(serve):
     api = serve({"/mirror": Mirror()}, environment="production", public_url="https://api.companon.com:8443")
 
     assert api.get("/mirror", host="api.companon.com").status_code == 200
@@ -277,7 +277,7 @@ def test_host_in_development_is_this_machine_or_public_url(serve, host, status):
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/healthz/relay", "/healthz/audit", "/readyz", "/metrics"])
-def test_who_probes_a_process_needs_to_know_its_address_only(serve, path):
+def test_probes_accept_any_host(serve, path):
     api = serve({}, allowed_hosts="api.companon.com")
 
     assert api.get(path, host="10.0.0.7").status_code != 421
@@ -288,20 +288,20 @@ def test_path_that_only_resembles_a_probe_needs_our_host(serve, path):
     assert serve({}, allowed_hosts="api.companon.com").get(path, host="10.0.0.7").status_code == 421
 
 
-def test_a_long_url_and_large_headers_are_refused(api):
+def test_long_url_and_large_headers_are_refused(api):
     assert api.get("/mirror/" + "x" * 5000).json["code"] == "uri_too_long"
     assert api.get("/mirror", query_string="x=" + "y" * 5000).json["code"] == "uri_too_long"
     assert api.get("/mirror", headers={f"X-{n}": "y" * 2000 for n in range(9)}).json["code"] == "headers_too_large"
 
 
-def test_what_a_client_calls_itself_is_cut_and_cleaned(api):
+def test_user_agent_is_cut_and_cleaned(api):
     answer = api.get("/mirror", headers={"User-Agent": "a\x85b" + "c" * 1000})
 
     assert answer.json["user_agent"].startswith("abccc")
     assert len(answer.json["user_agent"]) == 300
 
 
-def test_a_path_with_nul_in_it_leads_nowhere(serve):
+def test_path_with_nul_returns_404(serve):
     class Named:
         @endpoint(permission="public")
         def on_get(self, req, resp, name):
@@ -313,7 +313,7 @@ def test_a_path_with_nul_in_it_leads_nowhere(serve):
     assert api.get("/named/a%00b").status_code == 404
 
 
-def test_bytes_that_no_url_has_are_an_invalid_query(serve):
+def test_query_that_is_not_utf8_returns_422(serve):
     api = serve({"/mirror": Mirror()})
 
     assert api.get("/mirror", query_string="a=%ff").status_code == 422
@@ -324,7 +324,7 @@ def cors(serve):
     return serve({"/mirror": Mirror()}, cors_origins="https://app.example.com, https://other.example.com")
 
 
-def test_a_page_of_a_named_origin_may_ask_and_read(cors):
+def test_cors_allows_configured_origins(cors):
     asked = cors.request(
         "OPTIONS",
         "/mirror",
@@ -341,14 +341,14 @@ def test_a_page_of_a_named_origin_may_ask_and_read(cors):
     assert "Origin" in read.headers["vary"]
 
 
-def test_a_page_of_another_origin_may_not(cors):
+def test_cors_refuses_other_origins(cors):
     for origin in ("https://evil.example.com", "null", "https://app.example.com.evil.com"):
         headers = cors.get("/mirror", headers={"Origin": origin}).headers
         assert "access-control-allow-origin" not in headers
         assert "Origin" in headers["vary"]
 
 
-def test_a_page_of_another_origin_may_not_even_ask(cors):
+def test_cors_preflight_of_other_origins_gets_no_headers(cors):
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
 
     for origin in ("https://evil.example.com", "null", "http://app.example.com", "https://app.example.com:444", "*"):
@@ -356,7 +356,7 @@ def test_a_page_of_another_origin_may_not_even_ask(cors):
         assert not [name for name in headers if name.startswith("access-control-")]
 
 
-def test_an_answer_to_a_page_that_asks_may_be_kept_for_ten_minutes_and_allows_no_credentials(cors):
+def test_cors_preflight_is_cacheable_and_allows_no_credentials(cors):
     asked = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "PUT"}
     headers = cors.request("OPTIONS", "/mirror", headers=asked).headers
 
@@ -365,13 +365,13 @@ def test_an_answer_to_a_page_that_asks_may_be_kept_for_ten_minutes_and_allows_no
     assert "*" not in headers["access-control-allow-origin"] + headers["access-control-allow-headers"]
 
 
-def test_an_error_can_be_read_by_the_page_too(cors):
+def test_cors_headers_are_set_on_errors(cors):
     answer = cors.get("/nowhere", headers={"Origin": "https://other.example.com"})
 
     assert answer.headers["access-control-allow-origin"] == "https://other.example.com"
 
 
-def test_the_access_log_has_a_line_a_request_without_what_it_must_not_know(notebook, capsys):
+def test_access_log_has_one_line_per_request_without_private_data(notebook, capsys):
     with serving(small_app(notebook, {"/mirror": Mirror()}, log_level="INFO")) as api:
         api.get("/mirror", token="alice", headers={"X-Request-Id": "req-12345"}, query_string="token=s3cret")
         api.get("/nowhere/ann@example.com")

@@ -17,7 +17,7 @@ WHEN = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 WHO = UUID("0198a3f0-0000-7000-8000-000000000001")
 
 
-def test_following_the_cursors_gives_every_item_once_in_order():
+def test_following_cursors_returns_every_item_once_in_order():
     everything, found, cursor = list(range(23)), [], None
     for _ in itertools.count():
         behind = decode_cursor(cursor, int)
@@ -29,24 +29,24 @@ def test_following_the_cursors_gives_every_item_once_in_order():
     assert found == everything
 
 
-def test_the_last_page_has_no_cursor_even_when_it_is_full():
+def test_full_last_page_has_no_cursor():
     assert page_of([1, 2], 2, lambda n: n).next_cursor is None
     assert page_of([], 2, lambda n: n).next_cursor is None
     assert page_of([1, 2, 3], 2, lambda n: n).next_cursor is not None
 
 
-def test_a_key_comes_back_with_its_types():
+def test_cursor_key_is_decoded_with_its_types():
     cursor = encode_cursor((WHEN, WHO), "things")
 
     assert decode_cursor(cursor, tuple[datetime, UUID], scope="things") == (WHEN, WHO)
 
 
-def test_without_a_cursor_there_is_nothing_to_begin_behind():
+def test_missing_cursor_is_decoded_to_none():
     assert decode_cursor(None, int) is None
 
 
 @pytest.mark.parametrize("wrong", ["", "x", "!!!!", "A" * 1000, "é", "null", "eyJhbGciOiJub25lIn0.e30."])
-def test_what_is_no_cursor_is_refused_by_name(wrong):
+def test_malformed_cursor_returns_422_with_its_name(wrong):
     with pytest.raises(Invalid) as refusal:
         decode_cursor(wrong, int)
 
@@ -56,7 +56,7 @@ def test_what_is_no_cursor_is_refused_by_name(wrong):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
-def test_a_cursor_that_was_changed_anywhere_is_refused(position, change):
+def test_cursor_with_any_changed_byte_is_refused(position, change):
     raw = bytearray(base64.urlsafe_b64decode(encode_cursor(12345) + "=="))
     raw[position % len(raw)] ^= change
 
@@ -64,7 +64,7 @@ def test_a_cursor_that_was_changed_anywhere_is_refused(position, change):
         decode_cursor(base64.urlsafe_b64encode(bytes(raw)).rstrip(b"=").decode(), int)
 
 
-def test_a_cursor_has_one_spelling():
+def test_other_encodings_of_a_cursor_are_refused():
     cursor = encode_cursor("fourteen")
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
@@ -73,14 +73,14 @@ def test_a_cursor_has_one_spelling():
             decode_cursor(other, str)
 
 
-def test_a_cursor_of_another_list_or_type_is_refused():
+def test_cursor_of_another_list_or_type_is_refused():
     with pytest.raises(Invalid):
         decode_cursor(encode_cursor(5, "things"), int, scope="others")
     with pytest.raises(Invalid):
         decode_cursor(encode_cursor("five", "things"), int, scope="things")
 
 
-def test_a_cursor_outlives_a_new_key_and_not_the_end_of_its_own(monkeypatch):
+def test_cursor_is_valid_until_its_key_is_retired(monkeypatch):
     old, new = "1:" + "a" * 43, "2:" + "b" * 43
 
     def use(secret_keys):

@@ -32,7 +32,7 @@ def contested(admin, brand, member):
 
 
 @pytest.mark.parametrize("kind", ["profile", "member", "user", "brand", "archive"])
-def test_of_two_who_change_what_both_have_seen_at_once_the_second_is_told(client, superuser, contested, kind):
+def test_second_of_two_concurrent_changes_returns_412(client, superuser, contested, kind):
     url, (method, target, body), caller, hold, held = contested[kind]
     seen = client.get(url, token=caller.token).headers["ETag"]
 

@@ -40,7 +40,7 @@ def api(serve, failing):
     return serve({"/failing": failing})
 
 
-def test_a_problem_document_has_all_that_rfc_9457_asks_for_and_our_code(api, failing):
+def test_problem_document_has_members_of_rfc_9457_and_code(api, failing):
     failing.error = Conflict("It ended yesterday.", ended_at="2026-11-21")
 
     answer = api.get("/failing", headers={"X-Request-Id": "request-77"})
@@ -59,7 +59,7 @@ def test_a_problem_document_has_all_that_rfc_9457_asks_for_and_our_code(api, fai
     assert "location" not in answer.headers
 
 
-def test_what_only_a_status_says_has_the_code_and_title_of_its_class():
+def test_problem_of_status_has_code_and_title_of_its_class():
     assert (problem_of_status(405).code, problem_of_status(405).title) == (
         MethodNotAllowed.code,
         MethodNotAllowed.title,
@@ -69,7 +69,7 @@ def test_what_only_a_status_says_has_the_code_and_title_of_its_class():
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_mistake_of_ours_is_logged_with_its_traceback_and_not_told(api, failing, caplog, method):
+def test_unexpected_exception_is_logged_and_not_shown(api, failing, caplog, method):
     answer = api.request(method, "/failing")
 
     assert (answer.status_code, answer.json["code"]) == (500, "internal")
@@ -78,7 +78,7 @@ def test_a_mistake_of_ours_is_logged_with_its_traceback_and_not_told(api, failin
     assert any(record.exc_info and "hunter2" in str(record.exc_info[1]) for record in caplog.records)
 
 
-def test_a_refusal_names_every_field_that_is_wrong(api, failing):
+def test_refusal_names_every_invalid_field(api, failing):
     wrong = [{"field": "starts_at", "reason": "in the past"}, {"field": "name", "reason": "too short"}]
     failing.error = Invalid(errors=wrong)
 
@@ -87,7 +87,7 @@ def test_a_refusal_names_every_field_that_is_wrong(api, failing):
     assert (answer.status_code, answer.json["errors"]) == (422, wrong)
 
 
-def test_an_unknown_route_is_a_problem_too(api):
+def test_unknown_route_returns_problem_document(api):
     answer = api.get("/nowhere")
 
     assert (answer.status_code, answer.json["code"]) == (404, "not_found")
@@ -95,7 +95,7 @@ def test_an_unknown_route_is_a_problem_too(api):
 
 
 @pytest.mark.parametrize("method", ["FOO", "WEBSOCKET"])
-def test_a_method_that_http_does_not_know_is_a_bad_request(api, method):
+def test_unknown_method_returns_400(api, method):
     answer = api.request(method, "/failing")
 
     assert (answer.status_code, answer.json["code"]) == (400, "bad_request")
@@ -125,7 +125,7 @@ def of(work, identity=None):
         ("do $$ begin raise exception using errcode = '53300'; end $$", 503, "unavailable"),
     ],
 )
-def test_what_the_database_says_has_a_status_of_its_own(database, statement, status, code):
+def test_database_errors_are_mapped_to_statuses(database, statement, status, code):
     problem = of(lambda: db.execute(statement))
 
     assert (problem.status, problem.code) == (status, code)
@@ -133,11 +133,11 @@ def test_what_the_database_says_has_a_status_of_its_own(database, statement, sta
 
 
 @pytest.mark.parametrize("statement", ["select nonsense from nowhere", "select 1/", "select 1 where 1"])
-def test_a_mistake_in_our_sql_is_ours(database, statement):
+def test_invalid_sql_is_not_mapped_to_a_problem(database, statement):
     assert of(lambda: db.execute(statement)) is None
 
 
-def test_a_connection_that_is_cut_is_unavailable(database, superuser):
+def test_lost_connection_returns_503(database, superuser):
     def cut():
         pid = db.value("select pg_backend_pid()")
         superuser.cursor().execute("select pg_terminate_backend(%s, 5000)", [pid])
@@ -150,7 +150,7 @@ def test_a_connection_that_is_cut_is_unavailable(database, superuser):
         assert db.value("select 1") == 1
 
 
-def test_a_server_that_cannot_be_reached_is_unavailable():
+def test_unreachable_database_returns_503():
     with pytest.raises(psycopg2.OperationalError) as error:
         psycopg2.connect("postgresql://nobody@/nothing?host=/nonexistent")
 
@@ -165,11 +165,11 @@ def test_driver_error_without_sqlstate_of_a_lost_connection_is_503(kind):
 
 
 @pytest.mark.parametrize("kind", [psycopg2.DataError, peewee.ProgrammingError, psycopg2.NotSupportedError])
-def test_driver_error_without_sqlstate_of_another_kind_is_ours(kind):
+def test_other_driver_error_without_sqlstate_is_not_mapped(kind):
     assert problem_of_database_error(kind("no such thing")) is None
 
 
-def test_statement_is_repeated_after_a_loss_that_has_no_sqlstate(database, monkeypatch):
+def test_statement_is_repeated_after_a_loss_without_sqlstate(database, monkeypatch):
     sent = []
 
     def break_first(connection, *statement):
@@ -186,12 +186,12 @@ def test_statement_is_repeated_after_a_loss_that_has_no_sqlstate(database, monke
         assert db.value("select 1") == 1
 
 
-def test_other_errors_are_none_of_the_databases():
+def test_other_errors_are_not_mapped():
     assert problem_of_database_error(ValueError("x")) is None
     assert problem_of_database_error(NotFound()) is None
 
 
-def test_a_transaction_without_a_connection_for_its_login_is_unavailable_and_not_an_accident(api, failing, monkeypatch):
+def test_transaction_without_connection_returns_503(api, failing, monkeypatch):
     def refuse(login):
         raise psycopg2.OperationalError("connection refused")
 
@@ -225,7 +225,7 @@ def cut_connections(superuser):
     )
 
 
-def test_connections_that_were_cut_between_requests_are_nobodys_trouble(client, fan, superuser):
+def test_connections_lost_between_requests_cause_no_error(client, fan, superuser):
     token = fan().token
     assert client.get("/api/v1/users/me", token=token).status_code == 200
 
@@ -246,7 +246,7 @@ def closed(superuser, database):
         superuser.cursor().execute(allow.format(sql.Identifier(database), sql.Literal(-1)))
 
 
-def test_while_the_database_lets_nobody_in_it_is_503_and_afterwards_it_goes_on(client, fan, superuser, database):
+def test_closed_database_returns_503_until_it_opens(client, fan, superuser, database):
     token = fan().token
 
     with closed(superuser, database):

@@ -42,33 +42,33 @@ def outcomes(url, rate, callers):
     return asyncio.run(main())
 
 
-def test_so_many_are_let_through_and_no_more(limiter_url):
+def test_limit_admits_its_number_of_requests(limiter_url):
     found = outcomes(limiter_url, parse_rate("things", "3/hour"), ["ann"] * 5)
 
     assert [type(outcome) for outcome in found] == [LimitState] * 3 + [TooMany] * 2
     assert [standing.remaining for standing in found[:3]] == [2, 1, 0]
 
 
-def test_callers_are_counted_apart_and_so_are_endpoints(limiter_url):
+def test_callers_and_endpoints_are_counted_separately(limiter_url):
     assert isinstance(outcomes(limiter_url, parse_rate("a", "1/hour"), ["ann", "bob"])[1], LimitState)
     assert isinstance(outcomes(limiter_url, parse_rate("b", "1/hour"), ["ann"])[0], LimitState)
 
 
-def test_several_limits_hold_together(limiter_url):
+def test_several_limits_apply_together(limiter_url):
     found = outcomes(limiter_url, parse_rate("things", "2/minute; 3/hour"), ["ann"] * 3)
 
     assert isinstance(found[2], TooMany)
     assert found[2].headers["RateLimit-Policy"] == '"things-60s";q=2;w=60, "things-3600s";q=3;w=3600'
 
 
-def test_the_limit_that_refuses_decides_also_when_another_is_at_zero(limiter_url):
+def test_refusing_limit_is_reported_when_another_is_at_zero(limiter_url):
     found = outcomes(limiter_url, parse_rate("things", "2/minute; 1/hour"), ["ann"] * 2)
 
     assert [type(outcome) for outcome in found] == [LimitState, TooMany]
     assert found[1].headers["RateLimit"].startswith('"things-3600s";r=0;')
 
 
-def test_a_refusal_says_when_to_come_back(limiter_url):
+def test_exceeded_limit_returns_429_with_retry_after(limiter_url):
     refusal = outcomes(limiter_url, parse_rate("things", "1/minute"), ["ann"] * 2)[1]
 
     assert (refusal.status, refusal.code) == (429, "rate_limited")
@@ -76,7 +76,7 @@ def test_a_refusal_says_when_to_come_back(limiter_url):
     assert refusal.headers["RateLimit"].startswith('"things";r=0;t=')
 
 
-def test_the_headers_are_those_of_the_draft():
+def test_ratelimit_headers_follow_the_draft():
     rate = parse_rate("login", "10/minute")
 
     told = headers(rate, LimitState(rate.items[0], remaining=7, seconds=42, refused=False))
@@ -84,7 +84,7 @@ def test_the_headers_are_those_of_the_draft():
     assert told == {"RateLimit-Policy": '"login";q=10;w=60', "RateLimit": '"login";r=7;t=42'}
 
 
-def test_while_redis_is_gone_this_process_counts_and_does_not_ask_again_at_once(caplog):
+def test_failed_redis_is_not_queried_again_at_once(caplog):
     asked = []
 
     async def main():
@@ -121,7 +121,7 @@ def test_counter_of_foreign_type_is_discarded_and_counted_in_redis_again(redis_u
     assert "WRONGTYPE" in caplog.text
 
 
-def test_a_request_does_not_wait_until_a_silent_redis_says_something(tmp_path, monkeypatch, caplog):
+def test_silent_redis_delays_a_request_by_its_timeout_only(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(rate_limits, "REDIS_TIMEOUT", 0.05)
 
     async def main():
@@ -147,7 +147,7 @@ def test_a_request_does_not_wait_until_a_silent_redis_says_something(tmp_path, m
         ("unix:", "unknown"),
     ],
 )
-def test_one_customer_of_an_internet_provider_is_one_caller(address, part):
+def test_addresses_of_one_subscriber_are_one_caller(address, part):
     assert partition(address) == part
 
 
@@ -161,7 +161,7 @@ class Words:
         resp.media = {"ok": True}
 
 
-def test_people_are_limited_as_themselves_and_strangers_by_address(serve):
+def test_people_are_limited_by_id_and_anonymous_callers_by_address(serve):
     api = serve({"/words": Words()}, trusted_proxies=1)
     word = {"text": "a"}
 
@@ -180,7 +180,7 @@ class Costly:
         resp.media = {"ok": True}
 
 
-def test_many_people_of_one_address_share_a_limit_where_a_request_is_work(serve):
+def test_address_rate_is_shared_by_people_of_one_address(serve):
     api = serve({"/costly": Costly()}, trusted_proxies=1)
 
     def ask(token, address="203.0.113.1"):
@@ -200,7 +200,7 @@ class Unnamed:
         resp.media = {"ok": True}
 
 
-def test_all_callers_together_share_a_total_limit(serve):
+def test_total_rate_is_shared_by_all_callers(serve):
     api = serve({"/unnamed": Unnamed()}, trusted_proxies=1)
 
     def ask(number):
@@ -210,11 +210,11 @@ def test_all_callers_together_share_a_total_limit(serve):
     assert [ask(1), ask(1), ask(1), ask(2), ask(3)] == [200, 200, 429, 200, 429]
 
 
-def test_anonymous_sign_ups_share_a_total_limit():
+def test_anonymous_sessions_have_a_total_rate():
     assert Anonymous.on_post.spec.total_rate
 
 
-def test_what_is_work_and_open_to_anonymous_sessions_is_limited_by_address_too():
+def test_slow_endpoints_with_optional_token_have_an_address_rate():
     responders = [getattr(resource, name) for _, resource in ROUTES for name in dir(resource) if name.startswith("on_")]
     declared = [one.spec for one in responders if hasattr(one, "spec")]
     costly = [one for one in declared if one.slow and one.permission == "optional"]
@@ -223,7 +223,7 @@ def test_what_is_work_and_open_to_anonymous_sessions_is_limited_by_address_too()
     assert all(one.address_rate for one in costly)
 
 
-def test_a_limited_endpoint_tells_how_its_caller_stands_also_when_it_refuses(serve):
+def test_limit_headers_are_sent_with_refusals(serve):
     api = serve({"/words": Words()})
 
     first = api.post("/words", json={"text": 5})
@@ -246,7 +246,7 @@ def killable(tmp_path):
     server.stop()
 
 
-def test_while_redis_is_dead_each_process_counts_the_whole_limit_and_together_again_afterwards(killable, monkeypatch):
+def test_processes_count_alone_while_redis_is_down(killable, monkeypatch):
     monkeypatch.setattr(rate_limits, "RETRY_AFTER", 0.0)
     rate = parse_rate("things", "2/hour")
 
@@ -268,7 +268,7 @@ def test_while_redis_is_dead_each_process_counts_the_whole_limit_and_together_ag
     assert asyncio.run(main()) == (2, [2, 2, 2], 2)
 
 
-def test_an_endpoint_goes_on_refusing_and_never_fails_while_redis_is_dead(killable, notebook):
+def test_endpoint_keeps_its_limit_while_redis_is_down(killable, notebook):
     app = small_app(notebook, {"/words": Words()}, limiter=RateLimiter(killable.url))
     with serving(app) as api:
         before = [api.post("/words", json={"text": "a"}).status_code for _ in range(3)]
@@ -280,7 +280,7 @@ def test_an_endpoint_goes_on_refusing_and_never_fails_while_redis_is_dead(killab
     assert all("ratelimit" in answer.headers for answer in after)
 
 
-def test_strangers_do_not_fill_the_memory_of_a_process_that_counts_for_itself(monkeypatch):
+def test_counters_in_memory_are_bounded(monkeypatch):
     monkeypatch.setattr(rate_limits, "MAX_CALLERS", 10)
 
     async def main():
@@ -299,7 +299,7 @@ def unhurried_shares(monkeypatch):
     monkeypatch.setattr(rate_limits, "REFUSAL_SECONDS", 600.0)
 
 
-def test_a_wide_limit_is_as_exact_for_one_process_and_hardly_asks(limiter_url, unhurried_shares):
+def test_batched_limit_is_exact_and_saves_queries(limiter_url, unhurried_shares):
     rate = parse_rate("person", "200/hour")
 
     async def main():
@@ -320,7 +320,7 @@ def test_a_wide_limit_is_as_exact_for_one_process_and_hardly_asks(limiter_url, u
     assert asked < 100
 
 
-def test_what_one_process_has_taken_is_not_another_s_to_hand_out(redis_url, fresh_limits, unhurried_shares):
+def test_batches_of_processes_do_not_exceed_the_limit(redis_url, fresh_limits, unhurried_shares):
     rate = parse_rate("person", "100/hour")
 
     async def main():
@@ -336,7 +336,7 @@ def test_what_one_process_has_taken_is_not_another_s_to_hand_out(redis_url, fres
     assert 100 - 4 * 2 <= asyncio.run(main()) <= 100
 
 
-def test_strangers_do_not_fill_the_memory_that_wide_limits_take(monkeypatch):
+def test_number_of_batches_is_bounded(monkeypatch):
     monkeypatch.setattr(rate_limits, "MAX_CALLERS", 10)
 
     async def main():
@@ -379,7 +379,7 @@ def general(serve, **options):
     return ask
 
 
-def test_endpoints_that_declare_no_limit_share_one_for_each_person_and_for_each_address(serve):
+def test_endpoints_without_own_limit_share_the_general_one(serve):
     ask = general(serve)
 
     assert [ask(token="alice", method=method).status_code for method in ("GET", "PUT", "GET", "PUT", "GET")] == [
@@ -395,14 +395,14 @@ def test_endpoints_that_declare_no_limit_share_one_for_each_person_and_for_each_
     assert (refused.json["code"], int(refused.headers["retry-after"]) >= 1) == ("rate_limited", True)
 
 
-def test_tokens_that_are_none_are_counted_for_the_address_that_tries_them(serve):
+def test_requests_with_invalid_token_count_for_their_address(serve):
     ask = general(serve)
 
     assert [ask(token=f"guess{number}").status_code for number in range(5)] == [401, 401, 401, 429, 429]
     assert ask(method="PUT", address="203.0.113.2").status_code == 401
 
 
-def test_what_has_a_limit_of_its_own_or_none_does_not_count_towards_the_general_one(serve):
+def test_endpoints_with_own_or_no_limit_do_not_count_as_general(serve):
     ask = general(serve)
 
     assert {ask("/scans", token="alice").status_code for _ in range(10)} == {200}
@@ -416,7 +416,7 @@ def test_what_has_a_limit_of_its_own_or_none_does_not_count_towards_the_general_
     assert "ratelimit" not in ask("/scans", token="alice").headers
 
 
-def test_the_general_limit_holds_in_each_process_while_redis_is_dead(killable, serve):
+def test_general_limit_is_kept_while_redis_is_down(killable, serve):
     ask = general(serve, limiter=RateLimiter(killable.url))
     assert [ask(token="alice").status_code for _ in range(5)] == [200, 200, 200, 200, 429]
     killable.kill()
@@ -424,7 +424,7 @@ def test_the_general_limit_holds_in_each_process_while_redis_is_dead(killable, s
     assert [ask(token="bob").status_code for _ in range(5)] == [200, 200, 200, 200, 429]
 
 
-def test_what_has_no_limit_at_all_is_scans_and_what_watches_over_us():
+def test_only_scans_and_health_checks_have_no_limit():
     assert {path for path, declared in declarations() if declared.rate is None} == {
         "/api/v1/qr/scan",
         "/healthz",

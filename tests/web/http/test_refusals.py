@@ -61,7 +61,7 @@ def patience(monkeypatch):
     monkeypatch.setattr("web.http.refusals.WAIT_SECONDS", PATIENCE)
 
 
-def test_what_was_asked_for_is_in_the_entry_by_path_and_where_the_responder_knows_better_by_that(serve, notebook):
+def test_refusal_entry_names_the_record_of_path_or_responder(serve, notebook):
     api = serve(ROUTES)
     api.get(THING, token="bob", headers={"X-Request-Id": "the-request"})
     api.put(THING, token="bob", json={"then": "taken"})
@@ -73,7 +73,7 @@ def test_what_was_asked_for_is_in_the_entry_by_path_and_where_the_responder_know
     assert (by_responder.action, by_responder.table, by_responder.record_id) == ("thing.change", "stuff", BRAND)
 
 
-def test_what_was_mistyped_or_is_out_of_date_is_nobody_s_business(serve, notebook):
+def test_invalid_input_and_conflicts_are_not_recorded(serve, notebook):
     api = serve(ROUTES)
     assert api.put(THING, token="alice", json={"then": "stale"}).status_code == 412
     assert api.put(THING, token="alice", json={"than": "stale"}).status_code == 422
@@ -82,7 +82,7 @@ def test_what_was_mistyped_or_is_out_of_date_is_nobody_s_business(serve, noteboo
     assert notebook.refusals == []
 
 
-def test_a_limit_is_in_the_trail_where_it_guards_something(serve, notebook):
+def test_exceeded_limit_of_sensitive_endpoint_is_recorded(serve, notebook):
     api = serve(ROUTES)
     for _ in range(2):
         api.get("/limited")
@@ -91,7 +91,7 @@ def test_a_limit_is_in_the_trail_where_it_guards_something(serve, notebook):
     assert [(one.action, one.reason) for one in notebook.refusals] == [("thing.try", "rate_limited")]
 
 
-def test_after_the_first_ones_a_callers_refusals_are_only_counted_and_told_when_the_minute_is_over(serve, notebook):
+def test_further_refusals_are_counted_until_the_minute_ends(serve, notebook):
     api = serve(ROUTES, minute=3600.0)
     asked = PER_CALLER + 25
     assert {api.get(THING, token="bob").status_code for _ in range(asked)} == {403}
@@ -120,7 +120,7 @@ def pool():
     pool.close()
 
 
-def test_when_the_minute_is_over_one_entry_tells_how_many_more_there_were(loop, pool):
+def test_end_of_minute_records_one_entry_with_the_count(loop, pool):
     told, enough = [], threading.Event()
 
     def write(one):
@@ -142,7 +142,7 @@ def test_when_the_minute_is_over_one_entry_tells_how_many_more_there_were(loop, 
     assert told[-1].record_key == str(PER_CALLER + 6)
 
 
-def test_what_was_counted_takes_nobody_s_place_in_the_queue_when_the_minute_is_over(loop, monkeypatch):
+def test_counted_refusals_are_recorded_one_by_one(loop, monkeypatch):
     monkeypatch.setattr("web.http.refusals.IN_TOTAL", 0)
     told, all_are_told = [], threading.Event()
     small = ThreadPool("refusals", 1, 2)
@@ -164,7 +164,7 @@ def test_what_was_counted_takes_nobody_s_place_in_the_queue_when_the_minute_is_o
     small.close()
 
 
-def test_however_many_callers_there_are_a_process_writes_no_more_than_so_many(loop, pool, monkeypatch):
+def test_entries_of_all_callers_are_bounded(loop, pool, monkeypatch):
     monkeypatch.setattr("web.http.refusals.IN_TOTAL", 5)
     monkeypatch.setattr("web.http.refusals.MAX_COUNTERS", 4)
     told = []
@@ -183,7 +183,7 @@ def test_however_many_callers_there_are_a_process_writes_no_more_than_so_many(lo
     assert (told[-1].action, told[-1].count) == (UNNAMED, 91)
 
 
-def test_a_refusal_that_could_not_be_written_is_told_later_and_the_answer_stands(serve, notebook, caplog):
+def test_failed_entry_is_recorded_later_and_answer_is_unchanged(serve, notebook, caplog):
     failing = [True]
     write = notebook.refuse
 
@@ -202,7 +202,7 @@ def test_a_refusal_that_could_not_be_written_is_told_later_and_the_answer_stands
     assert "is told later: no database" in caplog.text
 
 
-def test_a_slow_trail_doesn_t_hold_an_answer_up_for_long(loop, pool, monkeypatch):
+def test_slow_entry_delays_an_answer_by_its_wait_only(loop, pool, monkeypatch):
     monkeypatch.setattr("web.http.refusals.WAIT_SECONDS", 0.01)
     released, told = threading.Event(), []
 
@@ -248,9 +248,7 @@ def entries(superuser):
     return read
 
 
-def test_whoever_asks_for_what_is_another_brand_s_is_in_the_platform_s_trail(
-    client, anna, member, make_brand, campaign, entries, admin
-):
+def test_access_to_another_brand_is_in_the_platform_trail(client, anna, member, make_brand, campaign, entries, admin):
     theirs = member("Brand Admin", make_brand("Other"))
     mine = campaign()
 
@@ -271,7 +269,7 @@ def test_whoever_asks_for_what_is_another_brand_s_is_in_the_platform_s_trail(
     assert len(client.get(LOGS, token=admin.token, params={"reason": "out_of_reach"}).json["items"]) == 2
 
 
-def test_whoever_asks_for_what_colleagues_keep_from_them_is_in_the_brand_s_own(client, member, campaign, entries):
+def test_access_to_unassigned_record_is_in_the_brands_trail(client, member, campaign, entries):
     creator, made = member("Creator"), campaign()
 
     assert client.get(f"/api/v1/campaigns/{made.id}", token=creator.token).status_code == 404
@@ -281,7 +279,7 @@ def test_whoever_asks_for_what_colleagues_keep_from_them_is_in_the_brand_s_own(c
     assert "owner" not in one["details"]
 
 
-def test_what_is_one_s_own_and_over_or_nobody_s_at_all_is_no_attempt(client, fan, entries):
+def test_404_for_own_or_unknown_record_is_not_recorded(client, fan, entries):
     somebody, other = fan(), fan()
     gone = somebody.identity.session_id
     assert client.delete(f"/api/v1/users/me/sessions/{gone}", token=somebody.token).status_code == 204
@@ -296,7 +294,7 @@ def test_what_is_one_s_own_and_over_or_nobody_s_at_all_is_no_attempt(client, fan
     assert (one["user_id"], one["record_id"], one["table_name"]) == (str(other.user_id), str(gone), "sessions")
 
 
-def test_a_session_that_has_ended_is_known_by_whoever_goes_on_using_it(client, anna, entries):
+def test_use_of_ended_session_is_recorded_with_its_person(client, anna, entries):
     client.post("/api/v1/auth/logout", token=anna.token)
 
     assert client.get("/api/v1/campaigns", token=anna.token).json["code"] == "session_ended"
@@ -307,9 +305,7 @@ def test_a_session_that_has_ended_is_known_by_whoever_goes_on_using_it(client, a
     assert one["details"] == {"operation": "GET /api/v1/campaigns", "status": 401}
 
 
-def test_whoever_goes_on_scanning_in_a_session_that_has_ended_is_known_and_does_not_fill_the_trail(
-    client, phone, campaign, code_of, entries, stored
-):
+def test_scans_of_ended_session_are_recorded_within_bounds(client, phone, campaign, code_of, entries, stored):
     device, made = phone(), campaign()
     asked = device.body(code_of(made))
     client.post("/api/v1/auth/logout", token=device.account.token)
@@ -326,7 +322,7 @@ def test_whoever_goes_on_scanning_in_a_session_that_has_ended_is_known_and_does_
     assert stored() == []
 
 
-def test_a_token_of_another_role_is_known_where_scans_are_written_too(phone, campaign, code_of, superuser, entries):
+def test_scan_with_token_of_former_role_is_recorded(phone, campaign, code_of, superuser, entries):
     device = phone()
     with superuser.cursor() as cursor:
         cursor.execute("update public.users set role_id = 5 where id = %s", (device.account.user_id,))
@@ -337,7 +333,7 @@ def test_a_token_of_another_role_is_known_where_scans_are_written_too(phone, cam
     assert (one["user_id"], one["actor_role"], one["brand_id"]) == (str(device.account.user_id), "Fan", None)
 
 
-def test_a_scan_that_was_decided_is_its_own_record_whatever_was_decided(phone, campaign, code_of, stored, superuser):
+def test_decided_scan_is_not_recorded_as_refusal(phone, campaign, code_of, stored, superuser):
     made = campaign(geofence={"lat": MADRID[0], "lon": MADRID[1], "radius_m": 500})
     code = code_of(made)
 
@@ -350,7 +346,7 @@ def test_a_scan_that_was_decided_is_its_own_record_whatever_was_decided(phone, c
         assert cursor.fetchone() == (0,)
 
 
-def test_a_revoked_key_is_known_by_whoever_goes_on_using_it(client, anna, entries):
+def test_use_of_revoked_api_key_is_recorded(client, anna, entries):
     made = client.post("/api/v1/api-keys", json={"name": "till", "scopes": ["campaigns:read"]}, token=anna.token).json
     client.delete(f"/api/v1/api-keys/{made['id']}", token=anna.token)
 
@@ -360,7 +356,7 @@ def test_a_revoked_key_is_known_by_whoever_goes_on_using_it(client, anna, entrie
     assert (one["user_id"], one["brand_id"], one["actor_role"]) == (made["id"], str(anna.brand_id), "API Key")
 
 
-def test_the_refresh_token_of_an_ended_session_is_known_by_whoever_tries_it(client, fan, entries):
+def test_refresh_token_of_ended_session_is_recorded(client, fan, entries):
     first = client.post("/api/v1/auth/anonymous", json={}).json
     client.post("/api/v1/auth/logout", token=first["access_token"])
 
@@ -374,7 +370,7 @@ def test_the_refresh_token_of_an_ended_session_is_known_by_whoever_tries_it(clie
 
 
 @pytest.mark.parametrize("token", ["nonsense", "cpk_nonsense", "a.b.c"])
-def test_bad_credentials_are_known_by_where_they_came_from(client, entries, token):
+def test_bad_credentials_are_recorded_with_address(client, entries, token):
     address = f"2001:db8:0:{next(_hosts):x}::1"
 
     assert client.get("/api/v1/campaigns", token=token, remote_addr=address).status_code == 401
@@ -383,7 +379,7 @@ def test_bad_credentials_are_known_by_where_they_came_from(client, entries, toke
     assert (one["address"], one["user_id"], one["brand_id"]) == (address, None, None)
 
 
-def test_a_token_that_has_run_out_is_no_news(client, anna, superuser, monkeypatch):
+def test_expired_token_is_not_recorded(client, anna, superuser, monkeypatch):
     monkeypatch.setattr(access_tokens, "LIFETIME", -60)
     person = sessions.Person(anna.user_id, anna.email, None, "en", "Brand Admin", anna.brand_id, is_anonymous=False)
     over = sessions.access_token(anna.identity.session_id, person)
@@ -395,7 +391,7 @@ def test_a_token_that_has_run_out_is_no_news(client, anna, superuser, monkeypatc
         assert cursor.fetchone() == (0,)
 
 
-def test_a_guessed_link_and_a_guesser_who_is_stopped_are_in_the_trail(client, entries, fresh_limits):
+def test_guessed_links_and_their_limit_are_recorded(client, entries, fresh_limits):
     address = f"2001:db8:0:{next(_hosts):x}::1"
     body = {"token": "x" * 40, "password": "una clave muy larga"}
     asked = [client.post("/api/v1/auth/verify", json=body, remote_addr=address).status_code for _ in range(31)]
@@ -404,7 +400,7 @@ def test_a_guessed_link_and_a_guesser_who_is_stopped_are_in_the_trail(client, en
     assert {(one["action"], one["address"]) for one in entries("link_invalid")} == {("account.verify", address)}
 
 
-def test_every_path_that_names_a_record_names_its_table(superuser):
+def test_path_parameters_map_to_existing_tables(superuser):
     from web.http.auditing import _target
     from web.v1 import ROUTES as ALL
 

@@ -19,7 +19,7 @@ def pool():
     assert made.close(timeout=60)
 
 
-def test_a_result_and_an_exception_come_back(pool):
+def test_result_and_exception_of_a_call_are_returned(pool):
     async def main():
         assert await pool.run(divmod, 7, 2) == (3, 1)
         with pytest.raises(ZeroDivisionError):
@@ -30,7 +30,7 @@ def test_a_result_and_an_exception_come_back(pool):
 
 
 @pytest.mark.parametrize("error", [StopIteration, SystemExit, KeyboardInterrupt, GeneratorExit])
-def test_an_exception_that_would_upset_the_event_loop_arrives_as_a_runtime_error(pool, error):
+def test_unsafe_exception_is_raised_as_runtime_error(pool, error):
     def fail():
         raise error
 
@@ -42,7 +42,7 @@ def test_an_exception_that_would_upset_the_event_loop_arrives_as_a_runtime_error
     asyncio.run(main())
 
 
-def test_the_callers_context_goes_along_and_does_not_come_back(pool):
+def test_call_runs_in_a_copy_of_the_callers_context(pool):
     def paint():
         seen = color.get()
         color.set("blue")
@@ -56,7 +56,7 @@ def test_the_callers_context_goes_along_and_does_not_come_back(pool):
     asyncio.run(main())
 
 
-def test_what_does_not_fit_is_refused_at_once_and_everything_admitted_is_done(pool):
+def test_full_pool_refuses_new_calls_and_finishes_admitted_ones(pool):
     door = threading.Event()
 
     async def main():
@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_refused_at_once_and_everything_admitted_is_done(po
     assert results == [True, True, True]
 
 
-def test_a_call_whose_caller_has_gone_before_it_began_is_not_made(pool):
+def test_call_of_cancelled_caller_is_not_begun(pool):
     door, calls = threading.Event(), []
 
     async def main():
@@ -89,7 +89,7 @@ def test_a_call_whose_caller_has_gone_before_it_began_is_not_made(pool):
     assert calls == []
 
 
-def test_a_caller_that_leaves_in_the_middle_gives_its_place_back_when_the_work_is_done(pool):
+def test_cancelled_running_call_frees_its_place_at_its_end(pool):
     started, door = threading.Event(), threading.Event()
 
     def work():
@@ -109,7 +109,7 @@ def test_a_caller_that_leaves_in_the_middle_gives_its_place_back_when_the_work_i
     asyncio.run(asyncio.wait_for(main(), 60))
 
 
-def test_closing_finishes_what_was_admitted_ends_the_threads_and_admits_nothing_more():
+def test_closed_pool_finishes_admitted_calls_and_refuses_new_ones():
     ended = []
     pool = ThreadPool("p", threads=2, queue=8, on_exit=lambda: ended.append(1))
     done = []
@@ -128,7 +128,7 @@ def test_closing_finishes_what_was_admitted_ends_the_threads_and_admits_nothing_
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("p-")]
 
 
-def test_closing_says_when_something_does_not_end():
+def test_close_returns_false_on_timeout():
     door = threading.Event()
     pool = ThreadPool("p", threads=1, queue=1)
 
@@ -142,7 +142,7 @@ def test_closing_says_when_something_does_not_end():
     asyncio.run(main())
 
 
-def test_a_closed_pool_can_be_opened_again():
+def test_closed_pool_can_be_reopened():
     pool = ThreadPool("p", threads=1, queue=1)
     pool.close()
     pool.open()

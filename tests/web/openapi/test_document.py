@@ -83,7 +83,7 @@ def spec(serve):
     )
 
 
-def test_the_document_has_an_operation_for_every_route_and_method_of_the_real_application():
+def test_document_has_every_route_and_method():
     spec = document(application)
     for route in inspect.inspect_app(application).routes:
         if UNDOCUMENTED.match(route.path):
@@ -93,11 +93,11 @@ def test_the_document_has_an_operation_for_every_route_and_method_of_the_real_ap
         assert set(spec["paths"][path]) == wanted, route.path
 
 
-def test_the_real_document_is_sound():
+def test_document_is_valid_openapi():
     require_sound(document(application))
 
 
-def test_every_array_of_the_real_document_says_what_its_items_are():
+def test_every_array_of_the_document_has_items():
     arrays = [schema for schema in nested(document(application)) if schema.get("type") == "array"]
 
     assert {} in [schema.get("items") for schema in arrays]
@@ -114,7 +114,7 @@ def nested(value):
             yield from nested(item)
 
 
-def test_every_operation_schema_and_tag_of_the_real_document_has_a_name_and_words_of_its_own():
+def test_operations_schemas_and_tags_have_unique_names():
     spec = document(application)
     operations = [operation for path in spec["paths"].values() for operation in path.values()]
 
@@ -125,7 +125,7 @@ def test_every_operation_schema_and_tag_of_the_real_document_has_a_name_and_word
     assert not [tag["name"] for tag in spec["tags"] if not tag["description"]]
 
 
-def test_a_document_of_every_kind_of_endpoint_is_sound(spec):
+def test_document_of_every_kind_of_endpoint_is_valid(spec):
     require_sound(spec)
 
 
@@ -167,7 +167,7 @@ def require_sound_operation(path, method, operation, spec):
     assert "requestBody" not in operation or method in ("post", "put", "patch"), where
 
 
-def test_the_example_of_every_body_is_what_its_operation_takes():
+def test_example_of_every_body_is_valid():
     spec = document(application)
     bodies = {operation: declared.body for operation, declared in endpoint_specs(application).items() if declared.body}
 
@@ -176,7 +176,7 @@ def test_the_example_of_every_body_is_what_its_operation_takes():
         assert msgspec.convert(content["example"], body), (method, path)
 
 
-def test_an_operation_says_what_its_declaration_says(spec):
+def test_operation_describes_its_endpoint_spec(spec):
     listing, making = spec["paths"]["/api/v1/things"]["get"], spec["paths"]["/api/v1/things"]["post"]
 
     assert listing["summary"] == "List things."
@@ -197,11 +197,11 @@ def test_an_operation_says_what_its_declaration_says(spec):
     assert spec["paths"]["/api/v1/things"]["delete"]["responses"]["204"] == {"description": "No Content"}
 
 
-def test_an_answer_that_is_not_json_is_documented_as_what_it_is(spec):
+def test_media_type_of_other_answers_is_documented(spec):
     assert list(spec["paths"]["/picture"]["get"]["responses"]["200"]["content"]) == ["image/svg+xml"]
 
 
-def test_schemas_that_several_answers_share_are_there_once(spec):
+def test_shared_schemas_appear_once(spec):
     schemas = spec["components"]["schemas"]
 
     assert {"Spot", "ThingIn", "ThingOut", "ThingOutPage", "ProblemOut"} <= set(schemas)
@@ -209,7 +209,7 @@ def test_schemas_that_several_answers_share_are_there_once(spec):
     assert schemas["ThingIn"]["additionalProperties"] is False
 
 
-def test_structs_of_one_name_that_say_different_things_are_kept_apart(serve):
+def test_different_structs_of_one_name_stay_separate(serve):
     def place(fields):
         return msgspec.defstruct("Place", fields)
 
@@ -229,7 +229,7 @@ def test_structs_of_one_name_that_say_different_things_are_kept_apart(serve):
     assert set(schemas["Bar.Place"]["properties"]) == {"stools"}
 
 
-def test_a_browser_that_has_the_document_does_not_get_it_again(serve):
+def test_unchanged_document_returns_304(serve):
     api = serve({})
     tag = api.get("/api/v1/openapi.json").headers["etag"]
 

@@ -26,7 +26,7 @@ def api(serve):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_everything_that_a_page_loads_comes_from_here(api, page):
+def test_pages_load_only_own_files(api, page):
     answer = api.get(page)
     loaded = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
 
@@ -37,7 +37,7 @@ def test_everything_that_a_page_loads_comes_from_here(api, page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_policy_of_a_page_lets_nothing_in_from_elsewhere_and_the_page_keeps_to_it(api, page):
+def test_content_security_policy_of_pages_excludes_other_hosts(api, page):
     answer = api.get(page)
     policy = answer.headers["content-security-policy"]
 
@@ -49,12 +49,12 @@ def test_the_policy_of_a_page_lets_nothing_in_from_elsewhere_and_the_page_keeps_
     assert not re.search(r"\son\w+=|\sstyle=|javascript:", answer.text)
 
 
-def test_no_file_refers_to_another_host():
+def test_static_files_refer_to_no_other_host():
     for file in STATIC.iterdir():
         assert not re.search(r"https?://|//cdn|@import", file.read_text()), file.name
 
 
-def test_every_file_is_served(api):
+def test_every_static_file_is_served(api):
     for file in {path for path in STATIC.iterdir() if path.name != MAIL_LINK}:
         page = SCAN if file.stem == "scan" else f"/{file.stem}"
         path = page if file.suffix == ".html" else f"/static/{file.name}"
@@ -65,7 +65,7 @@ def test_every_file_is_served(api):
 
 @pytest.mark.parametrize("language", SHARED)
 @pytest.mark.parametrize("pages", [*MAIL_PAGES.values(), ELSEWHERE], ids=lambda pages: pages["en"].to)
-def test_what_a_mail_links_to_sends_its_token_to_an_endpoint_that_takes_it_and_all_that_the_form_asks(pages, language):
+def test_mail_page_sends_valid_requests_to_its_endpoint(pages, language):
     page = pages[language]
     schemas = described(application)["components"]["schemas"]
     operation = described(application)["paths"][page.to]["post"]
@@ -80,7 +80,7 @@ def test_what_a_mail_links_to_sends_its_token_to_an_endpoint_that_takes_it_and_a
 
 
 @pytest.mark.parametrize("name", MAIL_PAGES)
-def test_page_of_a_mail_is_in_the_mails_language_or_in_english(api, name):
+def test_mail_page_has_requested_language_or_english(api, name):
     spanish, english = api.get(f"/{name}?lang=es"), api.get(f"/{name}")
 
     assert '<html lang="es">' in spanish.text
@@ -91,7 +91,7 @@ def test_page_of_a_mail_is_in_the_mails_language_or_in_english(api, name):
     assert api.get(f"/{name}?lang=%00").content == english.content
 
 
-def test_words_of_a_page_are_text():
+def test_texts_of_a_mail_page_are_escaped():
     page = MailPage("<b>", "<i>&", "/x", '"><script>', "'\"", sign_in="<u>")
     made = page.render((STATIC / MAIL_LINK).read_text()).decode()
 
@@ -100,7 +100,7 @@ def test_words_of_a_page_are_text():
 
 
 @pytest.mark.parametrize("path", ["/static/", "/static/../app.py", "/static/%2e%2e/app.py", "/static/docs.html"])
-def test_no_other_file_is(api, path):
+def test_other_static_paths_return_404(api, path):
     assert api.get(path).status_code == 404
 
 
@@ -114,7 +114,7 @@ def test_page_url_with_trailing_slash_redirects_to_the_page(api, page):
 
 
 @pytest.mark.parametrize("path", ["/api/v1/users/me/", "/readyz/", "/static/docs.css/", "/api/v1/openapi.json/"])
-def test_trailing_slash_elsewhere_leads_nowhere(api, path):
+def test_other_url_with_trailing_slash_returns_404(api, path):
     assert api.get(path).status_code == 404
 
 
@@ -125,7 +125,7 @@ def served_paths():
 
 
 @pytest.mark.parametrize("path", [*served_paths(), "/api/v1/openapi.json"])
-def test_head_of_a_page_answers_as_get_does_without_a_body(api, path):
+def test_head_of_a_page_is_answered_without_body(api, path):
     path = path.replace("/s/{token}", SCAN)
     own = {"x-request-id", "x-correlation-id"}
 
@@ -139,7 +139,7 @@ def test_head_of_a_page_answers_as_get_does_without_a_body(api, path):
 
 
 @pytest.mark.parametrize("token", ["x", "Ab9-_", "a" * 200])
-def test_a_token_that_was_cut_short_gets_the_page_too_which_says_so_in_words(api, token):
+def test_truncated_token_gets_the_page(api, token):
     assert api.get(f"/s/{token}").content == (STATIC / "scan.html").read_bytes()
 
 
@@ -162,14 +162,14 @@ def test_a_token_that_was_cut_short_gets_the_page_too_which_says_so_in_words(api
         "a%20b/",
     ],
 )
-def test_what_no_token_looks_like_leads_nowhere(api, token):
+def test_malformed_token_returns_404(api, token):
     answer = api.get(f"/s/{token}")
 
     assert (answer.status_code, answer.json["code"]) == (404, "not_found")
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_the_page_of_a_code_may_run_its_scripts_and_ask_this_api_and_nothing_else(api):
+def test_scan_page_policy_allows_only_own_scripts_and_api(api):
     answer = api.get(SCAN)
     policy = dict(part.split(maxsplit=1) for part in answer.headers["content-security-policy"].split("; "))
 
@@ -189,7 +189,7 @@ def test_the_page_of_a_code_may_run_its_scripts_and_ask_this_api_and_nothing_els
     assert not re.search(r"innerHTML|insertAdjacent|document\.write|\beval\b", (STATIC / "scan.js").read_text())
 
 
-def test_the_page_of_a_code_is_light(api):
+def test_scan_page_is_small(api):
     loaded = [SCAN, *re.findall(r'(?:src|href)="([^"]+)"', api.get(SCAN).text)]
 
     assert sum(len(api.get(url).content) for url in loaded) < 50_000
@@ -202,21 +202,21 @@ def words_in(locale):
 
 
 @pytest.mark.parametrize("locale", ["en", "es"])
-def test_the_page_of_a_code_has_words_for_every_outcome(locale):
+def test_scan_page_has_texts_for_every_outcome(locale):
     # Those are answered with a new session, and by asking again.
     told = {code for code, kind in REFUSALS.items() if kind.status not in (401, 503)} | {"accepted", "replay"}
 
     assert told <= set(re.findall(r"^      (\w+): \[", words_in(locale), re.MULTILINE))
 
 
-def test_the_page_of_a_code_says_the_same_things_in_both_languages():
+def test_scan_page_has_equal_texts_in_both_languages():
     english, spanish = (re.findall(r"^ {4,8}(\w+):", words_in(locale), re.MULTILINE) for locale in ("en", "es"))
 
     assert english == spanish
     assert len(english) > 40
 
 
-def test_the_root_sends_people_to_the_documentation_and_tells_programs_where_things_are(api):
+def test_root_redirects_browsers_and_lists_urls_for_programs(api):
     person = api.get("/", headers={"Accept": "text/html,application/xhtml+xml"})
     program = api.get("/")
 
@@ -239,7 +239,7 @@ def test_the_root_sends_people_to_the_documentation_and_tells_programs_where_thi
         ("nonsense", 200),
     ],
 )
-def test_root_answers_with_the_media_type_that_the_client_prefers(api, accept, status):
+def test_root_answers_in_the_preferred_media_type(api, accept, status):
     answer = api.get("/", headers={"Accept": accept})
 
     assert (answer.status_code, answer.headers["vary"]) == (status, "Accept")

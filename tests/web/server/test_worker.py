@@ -68,7 +68,7 @@ def server(tmp_path_factory, database):
         (asking(b"POST /healthz", b"Content-Length: 5", body=b"hello"), 405, "method_not_allowed"),
     ],
 )
-def test_a_request_that_is_none_gets_a_problem_document(server, sent, status, code):
+def test_malformed_request_gets_a_problem_document(server, sent, status, code):
     answered, head, body = server.talk(sent)
 
     assert answered == status
@@ -76,7 +76,7 @@ def test_a_request_that_is_none_gets_a_problem_document(server, sent, status, co
     assert json.loads(body)["code"] == code
 
 
-def test_a_refused_body_does_not_become_the_next_request(server):
+def test_refused_body_is_not_read_as_next_request(server):
     with server.connect() as connection:
         connection.sendall(asking(b"POST /nowhere", b"Content-Length: 7", body=b"GET / H"))
         assert read_answer(connection)[0] == 404
@@ -84,7 +84,7 @@ def test_a_refused_body_does_not_become_the_next_request(server):
         assert read_answer(connection)[0] == 200
 
 
-def test_its_log_is_json_and_knows_the_request(server):
+def test_server_log_is_json_with_the_request_id(server):
     server.talk(asking(b"GET /healthz", b"X-Request-Id: find-this-one"))
 
     until(lambda: "find-this-one" in server.log.read_text())
@@ -101,7 +101,7 @@ def streaming(tmp_path, database):
         yield running
 
 
-def test_it_ends_although_a_stream_and_an_idle_connection_are_open(streaming):
+def test_shutdown_ends_streams_and_idle_connections(streaming):
     with streaming.connect() as stream, streaming.connect() as idle:
         idle.sendall(asking(b"GET /healthz"))
         read_answer(idle)
@@ -114,7 +114,7 @@ def test_it_ends_although_a_stream_and_an_idle_connection_are_open(streaming):
     assert status == 0
 
 
-def test_a_request_that_is_under_way_is_finished_first(streaming, tmp_path):
+def test_shutdown_finishes_running_requests(streaming, tmp_path):
     with streaming.connect() as connection:
         connection.sendall(asking(b"GET /slow"))
         until((tmp_path / "started").exists)
@@ -125,7 +125,7 @@ def test_a_request_that_is_under_way_is_finished_first(streaming, tmp_path):
     assert (answer[0], json.loads(answer[2])) == (200, {"done": True})
 
 
-def test_the_private_part_of_gunicorn_that_we_replace_is_still_there():
+def test_replaced_private_parts_of_gunicorn_exist():
     parts = (
         *("_send_error_response", "_on_headers_complete", "_will_close", "_keepalive_timeout", "_close_transport"),
         *("_arm_keepalive_timer", "_is_websocket_upgrade", "pause_writing", "resume_writing"),
