@@ -247,7 +247,7 @@ def sealed_entries(
 
 
 def sealed_chains() -> list[UUID]:
-    """Return the chains that have sealed entries, without a look at their heads."""
+    """Return the chains that have sealed entries. Their heads are not read."""
     found = rows(
         "SELECT DISTINCT coalesce(brand_id, '00000000-0000-0000-0000-000000000000') AS chain FROM public.audit_logs"
         " WHERE seq IS NOT NULL"

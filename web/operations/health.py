@@ -108,9 +108,8 @@ class Ready:
         if earlier is not None and not earlier[1].done():
             return earlier
         answer = asyncio.create_task(self._pool.run(self._checks[name]))
-        answer.add_done_callback(
-            lambda done: done.cancelled() or done.exception()
-        )  # Retrieve the exception: all callers may be gone, and asyncio would log it.
+        # Retrieve the exception: all callers may be gone, and asyncio would log it.
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._started[name] = started = (time.perf_counter(), answer)
         return started
 

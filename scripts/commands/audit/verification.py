@@ -17,12 +17,12 @@ class Fault:
 
     chain: str
     seq: int
-    what: str
+    detail: str
 
     @property
     def text(self) -> str:
         """Return the fault as one line."""
-        return f"{self.chain}, {self.seq}: {self.what}"
+        return f"{self.chain}, {self.seq}: {self.detail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +139,9 @@ class ChainVerification:
             longest = max(beyond, key=lambda signed: signed.head.seq)
             self.report(self.last.seq + 1, f"cut off: {longest.source} has {longest.head.seq} entries")
 
-    def report(self, seq: int, what: str) -> None:
+    def report(self, seq: int, detail: str) -> None:
         """Add a fault."""
-        self.faults.append(Fault(self.name, seq, what))
+        self.faults.append(Fault(self.name, seq, detail))
 
 
 class Verification:
