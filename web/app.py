@@ -138,9 +138,12 @@ def build_dependencies(config: Settings) -> Dependencies:
 class Closable(Protocol):
     """An object with threads: the pools, and some resources."""
 
-    def open(self) -> None: ...
+    def open(self) -> None:
+        """Start the threads."""
 
-    def close(self, timeout: float) -> bool: ...
+    def close(self, timeout: float) -> bool:
+        """Stop the threads within `timeout` seconds. Return whether all have ended."""
+        ...
 
 
 class _Lifespan:

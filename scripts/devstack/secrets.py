@@ -39,8 +39,10 @@ def load_or_make(path: Path) -> Secrets:
 
 
 def make() -> Secrets:
-    """Create secrets: a 256-bit root, an ES256 key named by its thumbprint (RFC 7638), a 144-bit password and a 160-bit
-    TOTP secret.
+    """Create secrets.
+
+    They are a 256-bit root, an ES256 key named by its thumbprint (RFC 7638), a 144-bit password and a 160-bit TOTP
+    secret.
     """
     return Secrets(
         secret_keys="1:" + new_root(),

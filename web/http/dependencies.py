@@ -21,9 +21,12 @@ class Transaction(Protocol):
 class IdempotencyStore(Protocol):
     """Stores the first answer to an `Idempotency-Key` within the caller's transaction."""
 
-    def begin(self, scope: str, key: str, digest: bytes) -> dict[str, Any] | None: ...
+    def begin(self, scope: str, key: str, digest: bytes) -> dict[str, Any] | None:
+        """Claim a key, or return the answer that is stored for it."""
+        ...
 
-    def store(self, scope: str, key: str, status: int, headers: dict[str, str], body: str) -> None: ...
+    def store(self, scope: str, key: str, status: int, headers: dict[str, str], body: str) -> None:
+        """Store the answer to the request that claimed a key."""
 
 
 @dataclass(frozen=True, slots=True)

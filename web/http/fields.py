@@ -1,4 +1,4 @@
-"""Types of fields that several resources use. Patterns end in `$(?!\\n)`: Python's `$` allows a final newline."""
+r"""Types of fields that several resources use. Patterns end in `$(?!\n)`: Python's `$` allows a final newline."""
 
 from typing import Annotated
 

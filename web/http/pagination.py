@@ -44,7 +44,8 @@ def page_of(items: Sequence[T], limit: int, key: Callable[[T], Any], *, scope: s
 
     Args:
         items: up to `limit` + 1 items; the last one only shows that there is another page.
-        key: what the list is sorted by, unique, e.g. `lambda c: (c.created_at, c.id)`.
+        limit: the most items of a page.
+        key: the unique sort key of an item, e.g. `lambda c: (c.created_at, c.id)`.
         scope: name and filters of the list. A cursor is refused by a list with another scope.
     """
     page = list(items[:limit])

@@ -30,42 +30,62 @@ class ProblemOut(msgspec.Struct):
 
 
 class BadRequest(Problem):
+    """Malformed request."""
+
     code = "bad_request"
 
 
 class SignInIsElsewhere(Problem):
+    """Request for a sign-in that another service provides."""
+
     code = "sign_in_is_elsewhere"
 
 
 class MethodNotAllowed(Problem):
+    """Method that the path does not have."""
+
     code = "method_not_allowed"
 
 
 class NotAcceptable(Problem):
+    """Request for a media type that is not offered."""
+
     code = "not_acceptable"
 
 
 class TooSlow(Problem):
+    """Request whose body arrived too slowly."""
+
     code = "request_timeout"
 
 
 class TooLarge(Problem):
+    """Body over the size limit."""
+
     code = "content_too_large"
 
 
 class UriTooLong(Problem):
+    """Request target over the size limit."""
+
     code = "uri_too_long"
 
 
 class UnsupportedMediaType(Problem):
+    """Body of an unsupported media type."""
+
     code = "unsupported_media_type"
 
 
 class Misdirected(Problem):
+    """Request for another host."""
+
     code = "misdirected_request"
 
 
 class HeadersTooLarge(Problem):
+    """Header fields over the size limit."""
+
     code = "headers_too_large"
 
 

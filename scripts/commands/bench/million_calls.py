@@ -82,9 +82,7 @@ def _readable(notices: deque[str]) -> list[str]:
 
 
 def _scans(notices: deque[str]) -> list[str]:
-    """Return the scan types of the big tables; partitions count as one table. Steps that were not executed are left
-    out.
-    """
+    """Return the executed scan types of the big tables; partitions count as one table."""
     lines = [line for notice in notices for line in notice.splitlines() if "(never executed)" not in line]
     found = {_named(*match.groups()) for match in map(_SCAN.search, lines) if match}
     return sorted(found - {""})

@@ -18,9 +18,7 @@ def await_start() -> None:
 
 
 class StartLine(dramatiq.Middleware):
-    """Hold a worker process at the start line before its threads start. The cost is the same for all systems under
-    test.
-    """
+    """Hold a worker process at the start line before its threads start, in all measured systems alike."""
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         """Wait for the start signal."""
