@@ -104,7 +104,7 @@ def test_a_promotion_can_be_taken_back(keys):
         (["retire", "1", "--roots", "--force"], "active one"),
     ],
 )
-def test_what_makes_no_sense_is_refused_and_changes_nothing(keys, argv, said):
+def test_invalid_step_is_refused_and_changes_nothing(keys, argv, said):
     before = keys.path.read_text()
 
     with pytest.raises(SetupError, match=said):
@@ -167,7 +167,7 @@ def test_list_says_what_each_key_does_and_shows_no_secret(keys):
     assert held["secret_keys"].partition(":")[2] not in keys("list", "--roots")
 
 
-def test_the_file_stays_its_owner_s_and_whole(keys):
+def test_secrets_file_keeps_its_mode_and_content(keys):
     before = json.loads(keys.path.read_text())
 
     keys("add")
@@ -198,7 +198,7 @@ def roots(keys):
     return Roots.read(json.loads(keys.path.read_text())["secret_keys"]).versions
 
 
-def test_a_root_that_audit_entries_are_sealed_under_is_not_dropped_in_passing(db_clean, monkeypatch, capsys):
+def test_root_of_sealed_audit_entries_is_not_retired(db_clean, monkeypatch, capsys):
     with transaction(context.for_system_job()):
         trail.record("test.act")
     seal(None)
@@ -230,7 +230,7 @@ def test_elsewhere_the_new_value_is_printed_and_nothing_else(monkeypatch, capsys
 
 
 @pytest.mark.parametrize("text", ["", "x", "{}", '{"keys": []}', '{"keys": [{"kid": "x"}]}', "[]"])
-def test_what_is_no_key_set_is_refused(text):
+def test_malformed_key_set_is_refused(text):
     with pytest.raises(SetupError, match="AUTH_JWKS"):
         TokenKeys.read(text, NOW)
 

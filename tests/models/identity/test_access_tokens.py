@@ -54,7 +54,7 @@ def changed(text, verb, at):
     return keys.text()
 
 
-def test_a_rotation_logs_nobody_out(restart, clock):
+def test_rotation_of_signing_keys_keeps_sessions(restart, clock):
     texts = [one_key()]
     restart(texts[0])
     first = issue()
@@ -93,7 +93,7 @@ def test_a_rotation_logs_nobody_out(restart, clock):
     assert access_tokens.verify(latest)
 
 
-def test_what_a_retired_key_has_signed_is_refused(restart, clock):
+def test_token_of_retired_key_is_refused(restart, clock):
     old = TokenKeys.read(one_key(), START)
     restart(old.text())
     token = issue()
@@ -124,7 +124,7 @@ def head_of(token):
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
-def test_what_is_published_of_a_key_is_public(restart):
+def test_published_keys_have_no_private_part(restart):
     keys = TokenKeys.read(one_key(), START)
     keys.add()
     keys.promote(None, force=True)

@@ -90,7 +90,7 @@ def test_one_mailbox_has_one_text(typed, stored):
         *("ana@[127.0.0.1]", '"ana b"@example.com', "ana@example..com", "a" * 65 + "@example.com", "Ａna@example.com"),
     ],
 )
-def test_what_is_no_address_is_refused(text):
+def test_malformed_email_address_is_refused(text):
     with pytest.raises(Invalid) as refused:
         emails.normalise(text)
 
@@ -170,7 +170,7 @@ def test_no_transaction_is_open_while_a_password_is_verified(admin, monkeypatch)
     assert seen == [None]
 
 
-def test_strangers_everywhere_do_not_lock_somebody_out_where_they_are_known(admin, superuser):
+def test_account_limit_is_lifted_on_networks_of_own_sessions(admin, superuser):
     context.set_request_info(context.RequestInfo(address="192.0.2.1"))
     sessions.sign_in(admin.email, admin.password, network="192.0.2.1")
     superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
@@ -222,7 +222,7 @@ def test_attempt_never_prolongs_the_window_of_a_counter(admin, superuser):
         ("fe80::1%eth0", "fe80::/64", False),
     ],
 )
-def test_a_device_that_takes_another_ipv6_address_every_day_is_still_known(admin, superuser, before, network, is_known):
+def test_account_limit_is_lifted_for_ipv6_network_of_device(admin, superuser, before, network, is_known):
     superuser.cursor().execute("update app.sessions set address = %s", (before,))
     superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
 
@@ -233,7 +233,7 @@ def test_a_device_that_takes_another_ipv6_address_every_day_is_still_known(admin
             sessions.sign_in(admin.email, admin.password, network=network)
 
 
-def test_many_sign_ups_at_once_fill_nobody_s_inbox(db_clean, superuser):
+def test_concurrent_sign_ups_send_limited_mails(db_clean, superuser):
     def sign_up(_):
         try:
             with transaction(context.unauthenticated().on_credentials()):
@@ -248,7 +248,7 @@ def test_many_sign_ups_at_once_fill_nobody_s_inbox(db_clean, superuser):
     assert one(superuser, "select count(*) from app.signups") == (1,)
 
 
-def test_a_session_that_began_while_its_brand_was_archived_is_refused(member, brand, superuser):
+def test_session_begun_during_archiving_of_brand_is_refused(member, brand, superuser):
     manager = member()
     superuser.cursor().execute("update brands set archived_at = now() where id = %s", (brand["id"],))
 
@@ -266,14 +266,14 @@ def test_attempts_that_end_well_are_not_counted(admin):
         sessions.sign_in(admin.email, "not the password", network="test")
 
 
-def test_nobody_reads_accounts_sessions_or_signups(db_clean):
+def test_unauthenticated_login_reads_no_account_tables(db_clean):
     for table in ("public.users", "app.sessions", "app.signups", "app.invitations", "app.sign_in_attempts"):
         with pytest.raises(Exception, match="permission denied"), transaction(context.unauthenticated()):
             execute("SELECT 1 FROM " + table)
 
 
 @pytest.mark.parametrize("sql", ["SELECT password_hash FROM users", "UPDATE users SET password_hash = 'x'"])
-def test_nobody_at_all_reads_or_writes_a_password_hash(admin, fan, member, sql):
+def test_password_hash_is_readable_and_writable_by_no_role(admin, fan, member, sql):
     for identity in (admin.identity, fan().identity, member().identity, context.for_system_job()):
         with pytest.raises(Exception, match="permission denied"), transaction(identity):
             execute(sql)
@@ -287,13 +287,13 @@ def test_a_fan_or_member_sees_and_changes_the_own_account_alone(fan, member, sup
 
 
 @pytest.mark.parametrize("column", ["role_id", "brand_id", "email", "is_anonymous", "id"])
-def test_nobody_changes_who_they_are(fan, member, column):
+def test_identity_columns_are_not_writable_by_users(fan, member, column):
     for somebody in (fan(), member("Creator")):
         with pytest.raises(Exception, match="permission denied"), somebody.acting():
             execute(f"UPDATE users SET {column} = {column}")
 
 
-def test_a_changed_role_ends_what_the_token_may_do(member, superuser):
+def test_token_of_old_role_is_refused(member, superuser):
     manager = member("Campaign Manager")
     superuser.cursor().execute("update users set role_id = 3 where id = %s", (manager.user_id,))
 
@@ -301,7 +301,7 @@ def test_a_changed_role_ends_what_the_token_may_do(member, superuser):
         pass
 
 
-def test_what_has_run_out_is_deleted_and_nothing_else(admin, superuser, fan):
+def test_expired_rows_are_deleted_and_others_kept(admin, superuser, fan):
     fan()
     kept = one(superuser, "select count(*) from app.sessions")
     with superuser.cursor() as cursor:
@@ -357,7 +357,7 @@ def test_what_has_run_out_is_deleted_and_nothing_else(admin, superuser, fan):
     assert one(superuser, "select email from app.signups") == ("b@example.com",)
 
 
-def test_used_refresh_tokens_expire_but_the_one_whose_answer_may_be_lost(fan, superuser):
+def test_used_refresh_token_with_unused_successor_is_kept(fan, superuser):
     fan()
     with superuser.cursor() as cursor:
         cursor.execute("select id from app.sessions")

@@ -41,7 +41,7 @@ def test_keys_are_never_the_same(make, member):
     assert len({make("campaigns:read", by=boss)[1] for _ in range(5)}) == 5
 
 
-def test_what_is_no_key_of_ours_is_refused_without_a_look_into_the_database(make, monkeypatch):
+def test_forged_api_key_is_refused_without_a_query(make, monkeypatch):
     _, text = make("campaigns:read")
     monkeypatch.setattr(api_keys, "transaction", None)
     flipped = text[:20] + ("A" if text[20] != "A" else "B") + text[21:]
@@ -74,7 +74,7 @@ def test_the_database_refuses_scopes_that_a_key_does_not_have(make):
     assert (refused.value.status, refused.value.code) == (401, "api_key_invalid")
 
 
-def test_a_key_that_was_looked_up_before_it_was_revoked_does_nothing_any_more(make, member):
+def test_cached_api_key_is_refused_once_revoked(make, member):
     boss = member("Brand Admin")
     key, text = make("campaigns:read", by=boss)
     identity = api_keys.identify(text)
@@ -88,14 +88,14 @@ def test_a_key_that_was_looked_up_before_it_was_revoked_does_nothing_any_more(ma
 
 
 @pytest.mark.parametrize("scope", ["members:write", "api_keys:write", "brands:read", "nothing:at_all", "users:read"])
-def test_no_key_gets_what_its_maker_or_no_machine_may_have(make, scope):
+def test_api_key_gets_no_scope_outside_of_creators_permissions(make, scope):
     with pytest.raises(Invalid) as refused:
         make("campaigns:read", scope)
 
     assert refused.value.extra["errors"][0]["field"] == "scopes"
 
 
-def test_the_database_itself_gives_no_key_what_no_machine_may_have(member):
+def test_database_refuses_scopes_that_keys_may_not_have(member):
     with pytest.raises(Problem) as refused, member("Brand Admin").acting():
         value(
             "SELECT app.create_api_key(gen_random_uuid(), 'x', 'cpk_x', '\\x00', %s, %s, 50)", (["members:write"], DAY)
@@ -157,7 +157,7 @@ def test_a_key_made_under_an_older_secret_is_still_known(make, monkeypatch):
 
 
 @pytest.mark.parametrize("sql", ["SELECT key_hash FROM app.api_keys", "UPDATE app.api_keys SET revoked_at = NULL"])
-def test_nobody_reads_hashes_or_writes_keys(member, sql):
+def test_api_key_hashes_are_not_readable_and_keys_not_writable(member, sql):
     from models.core.database import execute
 
     with pytest.raises(Exception) as refused, member("Brand Admin").acting():

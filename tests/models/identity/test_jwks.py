@@ -271,7 +271,7 @@ def test_an_empty_set_is_one():
         parse(b'{"key": []}')
 
 
-def test_a_token_without_a_key_s_name_needs_an_only_key(keys, supabase, clock):
+def test_token_without_kid_needs_a_set_of_one_key(keys, supabase, clock):
     assert ask(keys, None) is not None
     supabase.rotate()
     clock.now += MAX_AGE + 1

@@ -41,7 +41,7 @@ def verifier(supabase):
     return make
 
 
-def test_a_token_of_the_project_s_key_is_good(supabase, verifier):
+def test_token_signed_by_project_key_is_accepted(supabase, verifier):
     claims = verifier().verify(supabase.token(email="Ana@People.example", aal="aal2"))
 
     assert (claims.email, claims.aal, claims.role) == ("Ana@People.example", "aal2", "authenticated")
@@ -153,7 +153,7 @@ def test_a_header_that_asks_for_more_is_refused(supabase, verifier, extra):
 @pytest.mark.parametrize(
     "text", ["", ".", "..", "...", "a.b.c", "é.é.é", "W10.W10.W10", "e30.e30.e30", "." * 5000, "[" * 5000]
 )
-def test_what_is_no_token_is_refused(supabase, verifier, text):
+def test_malformed_token_is_refused(supabase, verifier, text):
     with pytest.raises(Unauthenticated):
         verifier().verify(text)
 
@@ -167,7 +167,7 @@ def encoded(raw):
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def test_a_key_verifies_no_other_s_tokens(supabase, verifier):
+def test_token_of_another_key_is_refused(supabase, verifier):
     supabase.server.keys.append(rsa_key())
     stranger = ECKey.generate_key("P-256")
 
@@ -183,7 +183,7 @@ def test_a_key_verifies_no_other_s_tokens(supabase, verifier):
             verifier().verify(token)
 
 
-def test_a_token_whose_key_can_t_be_looked_up_is_not_called_wrong(supabase):
+def test_token_with_unfetchable_key_returns_503(supabase):
     supabase.server.answer = (500, b"")
     keys = RemoteKeys(supabase.described().jwks_url)
     keys.fetch()
@@ -208,7 +208,7 @@ def test_settings_that_are_not_safe_are_refused(changes, named):
         Project.of(dataclasses.replace(settings, auth_mode="supabase", **changes))
 
 
-def test_where_tokens_come_from_follows_from_the_project_s_url():
+def test_issuer_and_jwks_url_follow_from_project_url():
     project = Project.of(dataclasses.replace(settings, supabase_url="https://abc.supabase.co/"))
 
     assert project.issuer == "https://abc.supabase.co/auth/v1"
@@ -245,7 +245,7 @@ def test_a_first_token_makes_a_fan(enter):
     assert person(identity)["email_verified_at"] is not None
 
 
-def test_what_its_owner_may_write_into_a_token_gives_nobody_a_role(enter, brand):
+def test_user_metadata_grants_no_role(enter, brand):
     wanted = {"user_role": "System Admin", "brand_id": str(brand["id"]), "role": "service_role"}
 
     identity = enter(
@@ -256,7 +256,7 @@ def test_what_its_owner_may_write_into_a_token_gives_nobody_a_role(enter, brand)
     assert "user_metadata" not in identity.claims
 
 
-def test_app_metadata_says_the_role_of_somebody_new(enter, brand):
+def test_app_metadata_sets_role_of_new_user(enter, brand):
     member = enter(app_metadata={"user_role": "Campaign Manager", "brand_id": str(brand["id"])})
     admin = enter(app_metadata={"user_role": "System Admin"}, aal="aal2")
 
@@ -266,7 +266,7 @@ def test_app_metadata_says_the_role_of_somebody_new(enter, brand):
         assert person(identity)
 
 
-def test_a_system_admin_needs_the_second_factor_there_too(enter):
+def test_system_admin_needs_aal2_token_of_supabase(enter):
     admin = enter(app_metadata={"user_role": "System Admin"}, aal="aal1")
 
     assert (admin.role, admin.mfa_pending) == ("authenticated", True)
@@ -286,7 +286,7 @@ def test_a_system_admin_needs_the_second_factor_there_too(enter):
     ],
     ids=str,
 )
-def test_a_role_that_there_is_none_of_makes_nobody(enter, superuser, metadata):
+def test_unknown_role_inserts_no_user(enter, superuser, metadata):
     with pytest.raises(Problem) as refused:
         enter(app_metadata=metadata)
 
@@ -303,7 +303,7 @@ def test_the_role_is_ours_from_then_on(enter, superuser):
     assert enter(sub=sub, app_metadata={"user_role": "System Admin"}).user_role == "Fan"
 
 
-def test_a_changed_role_refuses_who_has_come_in_the_old_one(enter, superuser):
+def test_token_used_before_role_change_is_refused_after_it(enter, superuser):
     identity = enter(app_metadata={"user_role": "System Admin"}, aal="aal2")
     with superuser.cursor() as cursor:
         cursor.execute("update users set role_id = 4 where id = %s", (identity.user_id,))
@@ -314,7 +314,7 @@ def test_a_changed_role_refuses_who_has_come_in_the_old_one(enter, superuser):
     assert (refused.value.status, refused.value.code) == (401, "session_ended")
 
 
-def test_whoever_signs_out_here_stays_out_although_supabase_goes_on(enter):
+def test_session_ended_here_stays_ended_for_supabase_tokens(enter):
     sub, session_id = uuid4(), uuid4()
     identity = enter(sub=sub, session_id=session_id)
     with transaction(identity.on_credentials()):
@@ -327,7 +327,7 @@ def test_whoever_signs_out_here_stays_out_although_supabase_goes_on(enter):
     assert person(enter(sub=sub))
 
 
-def test_nobody_gets_into_another_s_session(enter):
+def test_session_id_of_another_user_is_refused(enter):
     session_id = uuid4()
     enter(session_id=session_id)
 
@@ -335,7 +335,7 @@ def test_nobody_gets_into_another_s_session(enter):
         enter(session_id=session_id)
 
 
-def test_a_session_of_supabase_s_lasts_as_long_as_it_is_used(enter, superuser):
+def test_supabase_session_expires_after_idle_period(enter, superuser):
     identity = enter()
     with superuser.cursor() as cursor:
         cursor.execute("update app.sessions set expires_at = now() - interval '1 hour'")
@@ -345,7 +345,7 @@ def test_a_session_of_supabase_s_lasts_as_long_as_it_is_used(enter, superuser):
     assert person(again)
 
 
-def test_an_anonymous_fan_who_signs_up_stays_the_same(enter):
+def test_anonymous_fan_who_signs_up_keeps_the_user_id(enter):
     sub = uuid4()
     before = enter(sub=sub, email="", is_anonymous=True)
     assert before.is_anonymous
@@ -406,11 +406,11 @@ def test_a_changed_address_is_taken_over(enter):
 
 
 @pytest.mark.parametrize("email", ["", None, "not an address", "a@b\0", "x" * 300 + "@people.example"])
-def test_somebody_without_an_address_that_can_be_written_to_may_act(enter, email):
+def test_user_with_undeliverable_address_is_accepted(enter, email):
     assert person(enter(email=email))["email"] is None
 
 
-def test_twins_of_one_address_are_told_apart(enter, superuser):
+def test_two_users_with_one_address_are_kept_apart(enter, superuser):
     enter(email="ana@people.example")
 
     with pytest.raises(Problem) as refused:
@@ -420,7 +420,7 @@ def test_twins_of_one_address_are_told_apart(enter, superuser):
     assert count(superuser, "users") == 1
 
 
-def test_an_address_that_has_become_another_s_is_nobody_s_twice(enter):
+def test_address_moved_to_another_user_is_removed_from_the_first(enter):
     sub = uuid4()
     enter(sub=sub, email="old@people.example")
     enter(email="ana@people.example")
@@ -428,7 +428,7 @@ def test_an_address_that_has_become_another_s_is_nobody_s_twice(enter):
     assert person(enter(sub=sub, email="ana@people.example"))["email"] is None
 
 
-def test_whoever_has_been_deleted_does_not_come_back(enter, superuser):
+def test_deleted_user_is_not_inserted_again(enter, superuser):
     sub = uuid4()
     enter(sub=sub)
     with superuser.cursor() as cursor:
@@ -463,7 +463,7 @@ def test_deleted_idle_anonymous_person_returns_unless_signed_out(enter, superuse
         assert enter(**idle).is_anonymous
 
 
-def test_whoever_is_locked_stays_out_with_every_token(enter, superuser):
+def test_suspended_user_is_refused_with_every_token(enter, superuser):
     sub = uuid4()
     enter(sub=sub)
     with superuser.cursor() as cursor:
@@ -484,7 +484,7 @@ def invitation(superuser, brand, email):
         )
 
 
-def test_an_invitation_is_taken_up_once_by_whoever_signs_in_with_its_address(enter, superuser, brand):
+def test_invitation_is_accepted_once_by_user_with_its_address(enter, superuser, brand):
     invitation(superuser, brand, "ana@people.example")
 
     identity = enter(email="Ana@people.example")
@@ -513,7 +513,7 @@ def test_where_addresses_are_not_confirmed_they_prove_nothing(enter, supabase, s
         "update users set suspended_at = now() where role_id = 5",
     ],
 )
-def test_an_invitation_that_is_over_makes_nobody_a_member(enter, superuser, brand, spoilt):
+def test_closed_invitation_makes_no_member(enter, superuser, brand, spoilt):
     invitation(superuser, brand, "ana@people.example")
     with superuser.cursor() as cursor:
         cursor.execute(spoilt)
@@ -521,7 +521,7 @@ def test_an_invitation_that_is_over_makes_nobody_a_member(enter, superuser, bran
     assert enter(email="ana@people.example").user_role == "Fan"
 
 
-def test_a_fan_who_is_known_is_made_nobody_s_member_by_being_invited(enter, superuser, brand):
+def test_invitation_of_known_fan_is_not_accepted_by_sign_in(enter, superuser, brand):
     sub = uuid4()
     enter(sub=sub, email="ana@people.example")
     invitation(superuser, brand, "ana@people.example")
@@ -529,7 +529,7 @@ def test_a_fan_who_is_known_is_made_nobody_s_member_by_being_invited(enter, supe
     assert enter(sub=sub, email="ana@people.example").user_role == "Fan"
 
 
-def test_how_somebody_has_shown_who_they_are_is_known_of_the_session(enter, shown_at):
+def test_session_stores_level_and_time_of_authentication(enter, shown_at):
     now = int(time.time())
     amr = [
         {"method": "password", "timestamp": now - 7200},
@@ -544,7 +544,7 @@ def test_how_somebody_has_shown_who_they_are_is_known_of_the_session(enter, show
     assert shown_at(identity) == now - 60
 
 
-def test_a_second_factor_shown_later_counts_from_then_on(enter, shown_at):
+def test_mfa_completed_later_raises_the_session(enter, shown_at):
     now, sub, session_id = int(time.time()), uuid4(), uuid4()
     early = [{"method": "password", "timestamp": now - 7200}]
     enter(sub=sub, session_id=session_id, amr=early)
@@ -565,7 +565,7 @@ def test_how_sure_a_session_is_of_its_person_is_written_down(enter, superuser):
         assert cursor.fetchone() == ("aal2",)
 
 
-def test_a_token_from_the_future_makes_nobody_recent_for_ever(enter, shown_at):
+def test_authentication_time_in_future_is_capped(enter, shown_at):
     identity = enter(amr=[{"method": "password", "timestamp": int(time.time()) + 10**6}])
 
     assert shown_at(identity) <= time.time() + 1
@@ -591,7 +591,7 @@ def shown_at(superuser):
     return read
 
 
-def test_who_comes_is_in_the_audit_trail(enter, superuser):
+def test_new_user_and_session_are_audited(enter, superuser):
     identity = enter()
 
     with superuser.cursor() as cursor:
@@ -614,9 +614,7 @@ def test_anonymous_session_keeps_neither_address_nor_entries(enter, superuser, i
         assert cursor.fetchone() == kept
 
 
-def test_sixteen_tokens_of_somebody_new_at_once_make_one_person_and_refuse_nobody(
-    supabase, verifier, superuser, db_clean
-):
+def test_concurrent_tokens_of_new_user_insert_one_user(supabase, verifier, superuser, db_clean):
     verifies, project = verifier(), supabase.described()
     together = Barrier(16)
 
@@ -635,7 +633,7 @@ def test_sixteen_tokens_of_somebody_new_at_once_make_one_person_and_refuse_nobod
         assert cursor.fetchone() == (10,)
 
 
-def test_whoever_is_being_deleted_is_waited_for_and_does_not_come_back(enter, supabase, superuser, postgres, database):
+def test_token_waits_for_concurrent_deletion_of_its_user(enter, supabase, superuser, postgres, database):
     sub = uuid4()
     enter(sub=sub)
     with (

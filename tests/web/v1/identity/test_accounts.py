@@ -106,7 +106,7 @@ def test_a_domain_in_any_script_is_one_account(client, signed_up):
     assert login(client, "ana@MÜNCHEN.example", PASSWORD).status_code == 200
 
 
-def test_wrong_password_unknown_address_and_unverified_account_get_one_answer(client, signed_up):
+def test_failed_sign_ins_have_equal_responses(client, signed_up):
     signed_up()
     client.post("/api/v1/auth/signup", json={"email": "unverified@example.com", "password": "not yet verified"})
 
@@ -165,7 +165,7 @@ def test_one_password_typed_in_two_unicode_forms_is_one_password(client, signed_
     assert login(client, SIGNUP["email"], "contrasen\u0303a larga").status_code == 200
 
 
-def test_a_link_is_good_once(client, mailbox, signed_up):
+def test_verification_link_is_valid_once(client, mailbox, signed_up):
     signed_up()
 
     again = verify(client, mailbox.token("ana@example.com"))
@@ -185,7 +185,7 @@ def test_a_link_followed_by_many_at_once_makes_one_account(client, drain, mailbo
     assert count(superuser, "select count(*) from consent_events") == 1
 
 
-def test_a_link_is_good_for_a_day(client, drain, mailbox, superuser):
+def test_verification_link_expires_after_a_day(client, drain, mailbox, superuser):
     client.post("/api/v1/auth/signup", json=SIGNUP)
     drain()
     superuser.cursor().execute("update app.signups set expires_at = now() - interval '1 second'")
@@ -232,7 +232,7 @@ def test_repeated_sign_up_mails_the_same_link(client, drain, mailbox, superuser)
     assert verify(client, sent.pop()).status_code == 200
 
 
-def test_sign_up_whose_link_is_too_old_gets_another_link(client, drain, mailbox, superuser):
+def test_sign_up_with_expired_link_gets_a_new_link(client, drain, mailbox, superuser):
     client.post("/api/v1/auth/signup", json=SIGNUP)
     drain()
     old = mailbox.token("ana@example.com")
@@ -323,7 +323,7 @@ def test_link_with_a_weak_password_stays_good(client, drain, mailbox):
     assert verify(client, token).status_code == 200
 
 
-def test_anonymous_fan_whose_token_verifies_becomes_the_account(client, drain, mailbox, signed_up):
+def test_anonymous_fan_who_verifies_becomes_the_account(client, drain, mailbox, signed_up):
     phone = client.post("/api/v1/auth/anonymous", json={"locale": "ca"}).json
     client.put("/api/v1/users/me", json={"consent_tiers": ["analytics"]}, token=phone["access_token"])
     client.post("/api/v1/auth/signup", json=SIGNUP)
@@ -424,7 +424,7 @@ def test_attempts_made_at_once_are_counted_each(client, signed_up):
     assert sorted(answers) == [401] * 10 + [429] * 5
 
 
-def test_attempts_on_an_account_that_does_not_exist_run_out_alike(client):
+def test_attempts_for_unknown_account_are_limited_equally(client):
     answers = [login(client, "nobody@example.com", "not the password").status_code for _ in range(11)]
 
     assert answers == [401] * 10 + [429]
@@ -463,7 +463,7 @@ def test_a_profile_can_be_changed_and_its_version_asked_for(client, signed_up):
     assert (stale.status_code, stale.json["code"]) == (412, "precondition_failed")
 
 
-def test_what_is_left_out_of_a_profile_stays_and_null_clears(client, signed_up):
+def test_profile_keeps_omitted_fields_and_clears_null_ones(client, signed_up):
     token = signed_up(name="Ana", consent_tiers=["essential"])
     client.put("/api/v1/users/me", json={"phone": "+34600000000"}, token=token)
 
@@ -516,7 +516,7 @@ def test_the_tiers_of_a_profile_are_those_in_force_for_every_brand(client, brand
     }
 
 
-def test_a_change_of_a_profile_is_audited_without_saying_who_the_person_is(client, signed_up):
+def test_profile_change_is_audited_without_personal_values(client, signed_up):
     token = signed_up(name="Ana")
     client.put(
         "/api/v1/users/me", json={"name": "Anna", "phone": "+34600000000", "timezone": "Asia/Tokyo"}, token=token
@@ -541,7 +541,7 @@ def test_the_keys_that_verify_our_tokens_are_public_and_hold_no_secret(client):
     assert all("d" not in key and key["crv"] == "P-256" and key["kid"] for key in answer.json["keys"])
 
 
-def test_the_keys_may_be_kept_for_ten_minutes_and_asked_for_anew_without_being_sent(client):
+def test_key_set_is_cacheable_and_has_an_etag(client):
     answer = client.get("/.well-known/jwks.json")
 
     again = client.get("/.well-known/jwks.json", headers={"If-None-Match": answer.headers["ETag"]})
@@ -562,7 +562,7 @@ def test_members_and_admins_are_people_with_profiles_and_consents_too(client, me
 
 @pytest.mark.parametrize("token", [None, "x", "a.b.c", "Bearer"])
 @pytest.mark.parametrize(("method", "path"), [("GET", "users/me"), ("PUT", "users/me"), ("POST", "auth/logout")])
-def test_nobody_has_no_profile_and_no_session(client, method, path, token):
+def test_request_without_token_has_no_profile_and_no_session(client, method, path, token):
     refused = client.request(method, f"/api/v1/{path}", json={} if method == "PUT" else None, token=token)
 
     assert (refused.status_code, refused.json["code"]) == (401, "unauthenticated")

@@ -62,7 +62,7 @@ def test_a_key_makes_and_launches_a_campaign_and_follows_its_job(client, make, s
         assert cursor.fetchall() == [(made["id"], "API Key")]
 
 
-def test_a_key_is_nobody_where_people_act_for_themselves(client, make):
+def test_api_key_is_refused_on_endpoints_of_persons(client, make):
     key = make("campaigns:read", "jobs:read")["key"]
 
     for method, path in (("GET", "/api/v1/users/me"), ("GET", "/api/v1/consents"), ("POST", "/api/v1/auth/logout")):
@@ -103,7 +103,7 @@ def test_expired_key_leaves_room_for_another(client, boss, make, superuser, monk
 
 
 @pytest.mark.parametrize(("revokes", "status"), [(True, 401), (False, 200)])
-def test_lock_revokes_the_persons_keys_if_asked_to(client, boss, make, admin, superuser, revokes, status):
+def test_suspension_revokes_api_keys_on_request(client, boss, make, admin, superuser, revokes, status):
     made = make("campaigns:read")
     body = {"reason": "stolen", "revoke_api_keys": revokes}
 
@@ -122,7 +122,7 @@ def test_the_keys_of_an_archived_brand_do_nothing(client, make, admin, brand):
     assert client.get("/api/v1/campaigns", token=made["key"]).status_code == 401
 
 
-def test_a_key_is_made_by_who_has_just_shown_who_they_are(client, boss, superuser):
+def test_api_key_creation_requires_recent_authentication(client, boss, superuser):
     superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '1 hour'")
 
     refused = client.post(URL, json={"name": "till", "scopes": ["campaigns:read"]}, token=boss.token)
@@ -155,7 +155,7 @@ def test_a_key_that_could_not_be_is_refused_by_field(client, boss, field, change
     assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, field)
 
 
-def test_what_looks_like_a_key_and_is_none_is_refused(client, db_clean):
+def test_malformed_api_key_returns_401(client, db_clean):
     for text in ("cpk_", "cpk_x", "cpk_" + "A" * 48):
         refused = client.get("/api/v1/campaigns", token=text)
         assert (refused.status_code, refused.json["code"]) == (401, "api_key_invalid")

@@ -62,9 +62,7 @@ def trail(superuser, prefix):
         return cursor.fetchall()
 
 
-def test_a_forgotten_password_is_replaced_by_the_link_and_every_session_ends(
-    client, drain, mailbox, member, sign_in_again, superuser
-):
+def test_password_reset_link_ends_every_session(client, drain, mailbox, member, sign_in_again, superuser):
     manager = member()
     other = sign_in_again(manager)
 
@@ -87,9 +85,7 @@ def test_a_forgotten_password_is_replaced_by_the_link_and_every_session_ends(
     ]
 
 
-def test_asking_for_a_new_password_does_the_same_work_whether_there_is_an_account(
-    client, drain, mailbox, member, superuser
-):
+def test_password_reset_request_does_equal_work_for_any_address(client, drain, mailbox, member, superuser):
     manager = member()
 
     known, unknown = forget(client, manager.email), forget(client, "nobody@example.com")
@@ -102,9 +98,7 @@ def test_asking_for_a_new_password_does_the_same_work_whether_there_is_an_accoun
     assert [message["To"] for message in mailbox.messages] == [manager.email]
 
 
-def test_a_link_for_a_new_password_is_good_once_for_an_hour_and_for_nothing_else(
-    client, drain, mailbox, member, superuser
-):
+def test_password_reset_link_is_valid_once_for_an_hour(client, drain, mailbox, member, superuser):
     manager = member()
     for _ in range(2):
         forget(client, manager.email)
@@ -156,7 +150,7 @@ def test_reset_by_mail_lifts_every_lock_out_of_the_account(client, drain, mailbo
     assert login(client, other.email, PASSWORD).status_code == 429
 
 
-def test_nobody_s_inbox_is_filled_by_forgetting_passwords(client, drain, mailbox, member):
+def test_password_reset_mails_to_one_address_are_limited(client, drain, mailbox, member):
     manager = member()
 
     answers = [forget(client, manager.email) for _ in range(credentials.MAILS + 3)]
@@ -166,7 +160,7 @@ def test_nobody_s_inbox_is_filled_by_forgetting_passwords(client, drain, mailbox
     assert len(mailbox.to(manager.email)) == credentials.MAILS
 
 
-def test_a_password_is_changed_by_who_knows_it_and_the_other_sessions_end(
+def test_password_change_needs_present_one_and_ends_other_sessions(
     client, drain, mailbox, member, sign_in_again, superuser
 ):
     manager = member()
@@ -209,7 +203,7 @@ def test_attempts_to_change_a_password_run_out(client, member):
     assert change(client, manager, PASSWORD).status_code == 429
 
 
-def test_another_address_is_confirmed_from_there_and_the_old_one_is_told(client, drain, mailbox, member, superuser):
+def test_email_change_is_confirmed_and_old_address_notified(client, drain, mailbox, member, superuser):
     manager = member()
     asked = ask(client, manager, "New@Example.com")
     drain()
@@ -250,9 +244,7 @@ def test_the_old_address_takes_its_account_back_with_a_new_password(client, drai
     assert ("email.undo", "ok", None, manager.user_id) in trail(superuser, "email")
 
 
-def test_whoever_has_stolen_an_account_with_its_password_is_out_once_the_old_address_takes_it_back(
-    client, drain, mailbox, member
-):
+def test_undo_of_email_change_ends_access_of_a_thief(client, drain, mailbox, member):
     manager = member()
     ask(client, manager, "thief@example.com")
     drain()
@@ -457,7 +449,7 @@ def test_nothing_from_before_survives_the_undo_of_a_change_of_address(
 
 @pytest.mark.parametrize("verb", ["confirm", "undo"])
 @pytest.mark.parametrize("becomes_member", ["accepts", "takes_up", "is_moved"])
-def test_no_link_to_another_mailbox_is_good_once_an_account_has_become_a_member(
+def test_links_to_other_mailboxes_end_when_a_fan_becomes_member(
     client, drain, mailbox, member, make_brand, superuser, verb, becomes_member
 ):
     boss, fan = member(), member("Creator")
@@ -495,9 +487,7 @@ def _become_member(client, how, invitation, fan):
 
 
 @pytest.mark.parametrize("what", ["reset", "confirm", "undo"])
-def test_two_links_of_one_person_that_are_followed_at_once_do_not_wait_for_each_other(
-    client, drain, mailbox, member, superuser, what
-):
+def test_concurrent_links_of_one_person_do_not_deadlock(client, drain, mailbox, member, superuser, what):
     manager = member()
     ask(client, manager, "new@example.com")
     forget(client, manager.email)
@@ -594,7 +584,7 @@ def test_an_anonymous_fan_has_no_address_to_change_and_no_password(client, fan):
     assert change(client, phone, "anything").json["code"] == "wrong_password"
 
 
-def test_nothing_is_hashed_for_who_has_no_password_to_show(client, fan, monkeypatch):
+def test_step_up_without_password_computes_no_hash(client, fan, monkeypatch):
     asked = []
     monkeypatch.setattr(passwords, "verify", lambda stored, password: asked.append(stored))
     phone = fan()

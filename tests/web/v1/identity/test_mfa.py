@@ -57,7 +57,7 @@ def test_codes_are_those_of_rfc_6238():
 
 
 @pytest.mark.parametrize(("off", "step"), [(-61, None), (-30, 99), (0, 100), (30, 101), (61, None)])
-def test_a_code_is_good_for_a_phone_whose_clock_is_off_by_one_step(off, step):
+def test_code_of_adjacent_time_step_is_accepted(off, step):
     assert totp.step_of(TOTP_SECRET, totp.code(TOTP_SECRET, 3000 + off), 3000) == step
 
 
@@ -85,7 +85,7 @@ def test_a_member_enrols_an_authenticator_and_needs_its_code_from_then_on(client
     assert login(client, manager)["mfa_required"] == "verify"
 
 
-def test_a_session_that_owes_the_second_factor_may_do_little_until_it_is_shown(client, enrolled, brand):
+def test_session_owing_mfa_is_limited_until_verified(client, enrolled, brand):
     manager, secret, _ = enrolled
     session = login(client, manager)
     token = session["access_token"]
@@ -106,7 +106,7 @@ def test_a_session_that_owes_the_second_factor_may_do_little_until_it_is_shown(c
     assert (following["mfa_required"], access_tokens.verify(following["access_token"])["aal"]) == (None, "aal2")
 
 
-def test_endpoints_open_before_the_second_factor_are_known():
+def test_endpoints_before_mfa_are_a_known_list():
     found = {
         (name.removeprefix("on_"), path)
         for path, resource in ROUTES
@@ -125,7 +125,7 @@ def test_endpoints_open_before_the_second_factor_are_known():
     }
 
 
-def test_session_before_its_second_factor_ends_only_itself(client, enrolled):
+def test_session_owing_mfa_ends_only_itself(client, enrolled):
     manager, _, confirmed = enrolled
     token, mine = login(client, manager)["access_token"], confirmed["access_token"]
     (other,) = [one for one in client.get(f"{ME}/sessions", token=mine).json["items"] if one["is_this"]]
@@ -139,7 +139,7 @@ def test_session_before_its_second_factor_ends_only_itself(client, enrolled):
     assert client.get(MFA, token=token).json["code"] == "session_ended"
 
 
-def test_the_database_gives_no_row_of_the_brand_to_a_session_that_owes_the_second_factor(client, enrolled):
+def test_session_owing_mfa_reads_no_rows_of_its_brand(client, enrolled):
     manager, secret, _ = enrolled
     token = login(client, manager)["access_token"]
     raised = verify(client, token, code=totp.code(secret)).json["access_token"]
@@ -151,7 +151,7 @@ def test_the_database_gives_no_row_of_the_brand_to_a_session_that_owes_the_secon
     assert seen == {"owes": 0, "raised": 1}
 
 
-def test_a_system_admin_without_the_second_factor_is_no_admin_to_the_database(client, admin):
+def test_database_refuses_system_admin_without_mfa(client, admin):
     claims = access_tokens.verify(login(client, admin)["access_token"])
 
     assert context.of_claims(claims).role == "authenticated"
@@ -161,7 +161,7 @@ def test_a_system_admin_without_the_second_factor_is_no_admin_to_the_database(cl
     assert refused.value.code == "mfa_required"
 
 
-def test_a_system_admin_who_has_no_authenticator_enrols_one_first(client, admin, superuser):
+def test_system_admin_without_authenticator_has_to_enrol(client, admin, superuser):
     superuser.cursor().execute("delete from app.totp_factors")
     session = login(client, admin)
     token = session["access_token"]
@@ -174,7 +174,7 @@ def test_a_system_admin_who_has_no_authenticator_enrols_one_first(client, admin,
     assert client.get("/api/v1/brands", token=confirmed["access_token"]).status_code == 200
 
 
-def test_a_code_is_good_once_for_all_sessions_of_the_account(client, enrolled):
+def test_code_is_valid_once_for_all_sessions_of_the_account(client, enrolled):
     manager, secret, _ = enrolled
     first, second = (login(client, manager)["access_token"] for _ in range(2))
     code = totp.code(secret)
@@ -236,9 +236,7 @@ def test_codes_that_are_tried_run_out_for_the_right_one_too(client, enrolled):
     assert (late.status_code, late.json["code"]) == (429, "rate_limited")
 
 
-def test_the_owner_is_told_once_when_somebody_who_knows_the_password_has_used_all_attempts_up(
-    client, enrolled, drain, mailbox
-):
+def test_owner_is_notified_once_of_used_up_code_attempts(client, enrolled, drain, mailbox):
     manager, secret, _ = enrolled
     token = login(client, manager)["access_token"]
     wrong = "000000" if totp.step_of(secret, "000000") is None else "999999"
@@ -257,7 +255,7 @@ def test_the_owner_is_told_once_when_somebody_who_knows_the_password_has_used_al
     assert told["Subject"] == "Somebody has tried codes of your authenticator"
 
 
-def test_a_recovery_code_is_good_once_in_any_spelling_and_only_hashes_are_stored(client, enrolled, superuser):
+def test_recovery_code_is_valid_once_and_stored_as_hash(client, enrolled, superuser):
     manager, _, confirmed = enrolled
     code = confirmed["recovery_codes"][0]
     token = login(client, manager)["access_token"]
@@ -284,9 +282,7 @@ def test_other_recovery_codes_replace_those_there_were(client, enrolled):
     assert verify(client, token, recovery_code=made.json["recovery_codes"][1]).status_code == 200
 
 
-def test_whoever_has_lost_both_is_let_in_again_by_an_admin_who_has_made_sure_and_is_told(
-    client, enrolled, admin, superuser, drain, mailbox
-):
+def test_mfa_reset_by_admin_lets_the_person_in_and_notifies(client, enrolled, admin, superuser, drain, mailbox):
     manager, _, confirmed = enrolled
     url = f"/api/v1/users/{manager.user_id}/mfa/reset"
     client.post("/api/v1/auth/login", json={"email": manager.email, "password": "not the password"})
@@ -306,7 +302,7 @@ def test_whoever_has_lost_both_is_let_in_again_by_an_admin_who_has_made_sure_and
     assert client.post(url, json={"reason": "again"}, token=admin.token).json["code"] == "mfa_not_enrolled"
 
 
-def test_nobody_else_takes_a_second_factor_away_and_nobody_their_own(client, enrolled, admin, member, superuser):
+def test_mfa_reset_is_for_other_accounts_by_admins_only(client, enrolled, admin, member, superuser):
     manager, _, _ = enrolled
     url = "/api/v1/users/{}/mfa/reset"
     reason = {"reason": "because"}
@@ -318,7 +314,7 @@ def test_nobody_else_takes_a_second_factor_away_and_nobody_their_own(client, enr
     assert late.json["code"] == "recent_authentication_required"
 
 
-def test_people_are_told_when_recovery_codes_are_used_or_replaced(client, enrolled, drain, mailbox):
+def test_use_and_replacement_of_recovery_codes_are_notified(client, enrolled, drain, mailbox):
     manager, _, confirmed = enrolled
     verify(client, login(client, manager)["access_token"], recovery_code=confirmed["recovery_codes"][0])
     client.post(f"{MFA}/recovery-codes", token=confirmed["access_token"])
@@ -331,7 +327,7 @@ def test_people_are_told_when_recovery_codes_are_used_or_replaced(client, enroll
     }
 
 
-def test_a_secret_is_stored_encrypted_and_is_nobody_else_s(enrolled, superuser, admin):
+def test_totp_secret_is_encrypted_and_bound_to_its_user(enrolled, superuser, admin):
     manager, secret, _ = enrolled
     sealed, version = one(
         superuser, f"select secret, key_version from app.totp_factors where user_id = '{manager.user_id}'"
@@ -343,7 +339,7 @@ def test_a_secret_is_stored_encrypted_and_is_nobody_else_s(enrolled, superuser, 
         totp.decrypt(totp.EncryptedSecret(bytes(sealed), version), admin.user_id)
 
 
-def test_a_secret_is_sealed_with_the_present_key_once_its_code_has_been_shown(client, enrolled, superuser, monkeypatch):
+def test_totp_secret_is_reencrypted_with_active_key_when_used(client, enrolled, superuser, monkeypatch):
     manager, secret, _ = enrolled
     token = login(client, manager)["access_token"]
     roots = {2: b"n" * 32, **keys._roots()}
@@ -383,7 +379,7 @@ def test_a_member_removes_the_authenticator_and_a_system_admin_may_not(client, e
     assert (refused.status_code, refused.json["code"]) == (409, "mfa_mandatory")
 
 
-def test_another_authenticator_takes_the_place_of_the_first_once_it_is_confirmed(client, enrolled, superuser):
+def test_confirmed_authenticator_replaces_the_first(client, enrolled, superuser):
     manager, old, confirmed = enrolled
     new = client.post(MFA, token=confirmed["access_token"]).json["secret"]
     assert verify(client, login(client, manager)["access_token"], code=totp.code(old)).status_code == 200
@@ -397,11 +393,11 @@ def test_another_authenticator_takes_the_place_of_the_first_once_it_is_confirmed
     assert verify(client, token, code=totp.code(new)).status_code == 200
 
 
-def test_an_anonymous_fan_has_nothing_to_put_a_second_factor_beside(client, fan):
+def test_anonymous_fan_cannot_enrol_mfa(client, fan):
     assert client.post(MFA, token=fan().token).status_code == 403
 
 
-def test_a_code_shows_once_more_who_somebody_is(client, enrolled, superuser):
+def test_step_up_accepts_a_code(client, enrolled, superuser):
     _, secret, confirmed = enrolled
     superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
     assert client.delete(MFA, token=confirmed["access_token"]).json["code"] == "recent_authentication_required"
@@ -413,11 +409,11 @@ def test_a_code_shows_once_more_who_somebody_is(client, enrolled, superuser):
 
 
 @pytest.mark.parametrize("shown", [{}, {"password": "x", "code": "000000"}])
-def test_one_sign_of_who_somebody_is_has_to_be_shown_and_no_two(client, member, shown):
+def test_step_up_needs_exactly_one_credential(client, member, shown):
     assert client.post("/api/v1/auth/step-up", json=shown, token=member().token).status_code == 422
 
 
-def test_the_owner_is_told_of_an_authenticator_that_comes_or_goes(client, drain, mailbox, enrolled):
+def test_enrolment_and_removal_of_mfa_are_notified(client, drain, mailbox, enrolled):
     manager, _, confirmed = enrolled
     client.delete(MFA, token=confirmed["access_token"])
     drain()
@@ -428,7 +424,7 @@ def test_the_owner_is_told_of_an_authenticator_that_comes_or_goes(client, drain,
     }
 
 
-def test_what_is_done_about_the_second_factor_is_in_the_trail_and_so_are_refusals(client, enrolled, superuser):
+def test_acts_and_refusals_of_mfa_are_audited(client, enrolled, superuser):
     manager, secret, _ = enrolled
     token = login(client, manager)["access_token"]
     code = totp.code(secret)
@@ -476,9 +472,7 @@ def session(client, member):
     return creator, login(client, creator)
 
 
-def test_when_a_brand_demands_it_members_enrol_before_they_may_do_anything_else(
-    client, admin, brand, session, enrolled
-):
+def test_members_of_brand_demanding_mfa_have_to_enrol(client, admin, brand, session, enrolled):
     creator, begun = session
     url = f"/api/v1/brands/{brand['id']}"
     assert client.get(url, token=begun["access_token"]).status_code == 200
@@ -499,9 +493,7 @@ def test_when_a_brand_demands_it_members_enrol_before_they_may_do_anything_else(
     assert (removed.status_code, removed.json["code"]) == (409, "mfa_mandatory")
 
 
-def test_a_session_that_has_been_open_for_long_shows_the_password_and_enrols_then(
-    client, admin, brand, session, superuser
-):
+def test_old_session_enrols_after_step_up_with_password(client, admin, brand, session, superuser):
     creator, begun = session
     demand(client, admin, brand, -1)
     superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
@@ -521,7 +513,7 @@ def test_a_session_that_has_been_open_for_long_shows_the_password_and_enrols_the
     assert client.get(f"/api/v1/brands/{brand['id']}", token=confirmed["access_token"]).status_code == 200
 
 
-def test_the_password_shown_once_more_does_not_stand_for_the_code_that_is_owed(client, enrolled, superuser):
+def test_step_up_with_password_does_not_replace_owed_code(client, enrolled, superuser):
     manager, secret, _ = enrolled
     token = login(client, manager)["access_token"]
     superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
@@ -534,7 +526,7 @@ def test_the_password_shown_once_more_does_not_stand_for_the_code_that_is_owed(c
     assert client.post(MFA, token=raised).status_code == 201
 
 
-def test_an_admin_sees_who_of_the_members_has_enrolled(client, member, brand, enrolled):
+def test_list_of_members_tells_who_has_mfa(client, member, brand, enrolled):
     boss = member("Brand Admin")
 
     listed = client.get(f"/api/v1/brands/{brand['id']}/members", token=boss.token).json["items"]
@@ -545,7 +537,7 @@ def test_an_admin_sees_who_of_the_members_has_enrolled(client, member, brand, en
     }
 
 
-def test_the_database_knows_that_the_brand_demands_it_whatever_the_token_says(client, admin, brand, session):
+def test_database_enforces_mfa_demand_for_older_tokens(client, admin, brand, session):
     creator, _ = session
     demand(client, admin, brand, -1)
 
@@ -557,7 +549,7 @@ def test_the_database_knows_that_the_brand_demands_it_whatever_the_token_says(cl
         assert execute("SELECT id FROM public.brands") == 0
 
 
-def test_until_the_day_comes_members_go_on_and_are_told_when_it_does(client, admin, brand, session, superuser):
+def test_members_act_until_the_day_of_the_mfa_demand(client, admin, brand, session, superuser):
     creator, begun = session
     when = demand(client, admin, brand, 3600).json["mfa_required_from"]
 
@@ -581,9 +573,7 @@ def test_a_brand_that_demands_it_no_more_lets_everybody_go_on(client, admin, bra
     assert client.get(f"/api/v1/brands/{brand['id']}", token=renewed["access_token"]).status_code == 200
 
 
-def test_whether_members_need_it_is_for_admins_to_say_who_have_just_shown_who_they_are(
-    client, brand, member, superuser
-):
+def test_mfa_demand_requires_recent_authentication_of_an_admin(client, brand, member, superuser):
     boss, manager = member("Brand Admin"), member("Campaign Manager")
     assert demand(client, manager, brand, 3600).status_code == 403
     superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
@@ -602,7 +592,7 @@ def test_whether_members_need_it_is_for_admins_to_say_who_have_just_shown_who_th
     assert set(details["after"]) == {"mfa_required_from"}
 
 
-def test_members_without_a_second_factor_are_mailed_when_their_brand_demands_one(
+def test_members_without_mfa_are_mailed_about_the_demand(
     client, brand, member, make_brand, enrolled, drain, mailbox, superuser
 ):
     boss, ana, suspended = member("Brand Admin"), member("Creator"), member()
@@ -623,7 +613,7 @@ def test_members_without_a_second_factor_are_mailed_when_their_brand_demands_one
     assert [mailbox.to(one.email) for one in (suspended, stranger, enrolled[0])] == [[], [], []]
 
 
-def test_whoever_has_enrolled_by_the_time_of_the_mail_gets_none(client, admin, brand, session, drain, mailbox):
+def test_member_enrolled_before_the_mail_gets_none(client, admin, brand, session, drain, mailbox):
     creator, begun = session
     demand(client, admin, brand, 3600)
     secret = client.post(MFA, token=begun["access_token"]).json["secret"]
@@ -636,7 +626,7 @@ def test_whoever_has_enrolled_by_the_time_of_the_mail_gets_none(client, admin, b
     ]
 
 
-def test_nobody_is_mailed_of_what_stays_or_ends_and_nobody_too_often(client, brand, member, drain, mailbox):
+def test_unchanged_or_lifted_mfa_demand_sends_no_mail(client, brand, member, drain, mailbox):
     boss, ana = member("Brand Admin"), member("Creator")
     for seconds in range(1, members.MAX_ANNOUNCEMENTS_PER_DAY + 1):
         assert demand(client, boss, brand, seconds * 3600).status_code == 200

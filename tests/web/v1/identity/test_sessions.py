@@ -62,7 +62,7 @@ def test_a_session_goes_on_with_a_new_token_of_each_kind(client, phone):
     assert is_alive(client, answer.json)
 
 
-def test_signing_in_with_a_password_gives_what_the_session_goes_on_with(client, member):
+def test_sign_in_with_password_returns_a_refresh_token(client, member):
     session = login(client, member())
 
     assert refresh(client, session["refresh_token"]).json["user"] == session["user"]
@@ -76,7 +76,7 @@ def test_a_token_that_comes_again_at_once_leads_to_the_same_next_one(client, pho
     assert refresh(client, again["refresh_token"]).status_code == 200
 
 
-def test_refresh_whose_answer_was_lost_is_repeated_however_late(client, phone, superuser):
+def test_refresh_with_lost_response_is_repeated_later(client, phone, superuser):
     lost = refresh(client, phone["refresh_token"]).json
     superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '20 days'")
 
@@ -103,7 +103,7 @@ def test_session_refreshed_too_often_waits_and_goes_on(client, phone, superuser,
     assert refresh(client, token).status_code == 200
 
 
-def test_many_who_refresh_at_once_stay_signed_in_with_one_next_token(client, phone, superuser):
+def test_concurrent_refreshes_return_one_successor(client, phone, superuser):
     answers = at_once(8, lambda: refresh(client, phone["refresh_token"]))
 
     assert {answer.status_code for answer in answers} == {200}
@@ -116,7 +116,7 @@ def test_as_many_as_may_begin_a_session_at_one_address_may_go_on_with_it():
     assert Refresh.on_post.spec.rate == Anonymous.on_post.spec.rate
 
 
-def test_a_token_that_comes_again_later_ends_the_session_and_is_in_the_trail(client, member, superuser):
+def test_reused_refresh_token_ends_the_session_and_is_audited(client, member, superuser):
     manager = member()
     session = login(client, manager)
     following = refresh(client, session["refresh_token"]).json
@@ -156,7 +156,7 @@ def test_refresh_of_anonymous_fan_with_a_token_of_long_ago_ends_it(client, phone
 
 
 @pytest.mark.parametrize("token", ["x", "é", "A" * 43, "x" * 200])
-def test_what_is_no_refresh_token_is_refused_in_the_same_words(client, phone, superuser, token):
+def test_invalid_refresh_tokens_have_equal_responses(client, phone, superuser, token):
     superuser.cursor().execute("update app.sessions set revoked_at = now()")
     ended = refresh(client, phone["refresh_token"]).json
 
@@ -166,9 +166,7 @@ def test_what_is_no_refresh_token_is_refused_in_the_same_words(client, phone, su
     assert {**refused.json, "request_id": ""} == {**ended, "request_id": ""}
 
 
-def test_only_hashes_of_refresh_tokens_are_stored_and_a_successor_opens_to_its_predecessor_alone(
-    client, phone, superuser
-):
+def test_refresh_tokens_are_stored_as_hashes_and_encrypted(client, phone, superuser):
     following = refresh(client, phone["refresh_token"]).json["refresh_token"]
 
     with superuser.cursor() as cursor:
@@ -196,7 +194,7 @@ def test_a_refresh_moves_the_end_of_a_session_but_not_beyond_its_last_day(client
     assert not is_alive(client, last)
 
 
-def test_a_refreshed_token_says_what_the_person_is_by_now(client, member, superuser):
+def test_refreshed_token_has_the_present_role(client, member, superuser):
     manager = member("Campaign Manager")
     session = login(client, manager)
     superuser.cursor().execute("update users set role_id = 3 where id = %s", (manager.user_id,))
@@ -217,7 +215,7 @@ def test_a_refreshed_token_says_what_the_person_is_by_now(client, member, superu
         ({"scope": "all"}, (False, False, False)),
     ],
 )
-def test_signing_out_ends_this_session_the_others_or_all_and_nobody_else_s(client, member, scope, alive):
+def test_sign_out_ends_the_sessions_of_its_scope_only(client, member, scope, alive):
     manager, other = member(), member()
     open_sessions = [login(client, manager) for _ in range(3)]
 
@@ -239,7 +237,7 @@ def test_signing_out_is_audited_with_how_much_it_ended(client, member, superuser
     assert details["after"] == {"scope": "all", "ended": 2}
 
 
-def test_somebody_sees_where_they_are_signed_in_and_ends_one_session_alone(client, member, sign_in_again):
+def test_person_lists_sessions_and_ends_one_of_them(client, member, sign_in_again):
     laptop = member()
     member()
     phone = sign_in_again(laptop)
@@ -255,7 +253,7 @@ def test_somebody_sees_where_they_are_signed_in_and_ends_one_session_alone(clien
     assert len(client.get("/api/v1/users/me/sessions", token=laptop.token).json["items"]) == 1
 
 
-def test_somebody_else_s_session_is_none_of_one_s_own(client, member, fan):
+def test_session_of_another_person_returns_404(client, member, fan):
     manager, phone = member(), fan()
 
     refused = client.delete(f"/api/v1/users/me/sessions/{manager.identity.session_id}", token=phone.token)
@@ -276,7 +274,7 @@ def test_the_list_of_sessions_comes_in_pages(client, member, sign_in_again):
     assert len({session["id"] for session in first["items"] + rest["items"]}) == 3
 
 
-def test_nobody_may_read_refresh_tokens(fan, member, admin):
+def test_refresh_tokens_are_readable_by_no_role(fan, member, admin):
     for identity in (
         context.unauthenticated(),
         fan().identity,
@@ -298,7 +296,7 @@ def show_password(client, somebody, password):
     return client.post("/api/v1/auth/step-up", json={"password": password}, token=somebody.token)
 
 
-def test_a_session_counts_as_recent_for_ten_minutes_and_again_after_the_password(client, member, superuser):
+def test_session_is_recent_for_ten_minutes_and_after_step_up(client, member, superuser):
     manager = member()
     require_recent(manager)
     age(superuser, manager)
@@ -312,7 +310,7 @@ def test_a_session_counts_as_recent_for_ten_minutes_and_again_after_the_password
     require_recent(manager)
 
 
-def test_another_password_does_not_make_a_session_recent_and_is_in_the_trail(client, member, superuser):
+def test_step_up_with_wrong_password_is_refused_and_audited(client, member, superuser):
     manager = member()
     age(superuser, manager)
 
@@ -326,7 +324,7 @@ def test_another_password_does_not_make_a_session_recent_and_is_in_the_trail(cli
         assert cursor.fetchall() == [("refused", "wrong_password", manager.brand_id, manager.user_id)]
 
 
-def test_one_session_s_proof_is_no_other_s(client, member, superuser, sign_in_again):
+def test_step_up_counts_for_its_session_only(client, member, superuser, sign_in_again):
     laptop = member()
     phone = sign_in_again(laptop)
     age(superuser, laptop)
@@ -337,7 +335,7 @@ def test_one_session_s_proof_is_no_other_s(client, member, superuser, sign_in_ag
         require_recent(laptop)
 
 
-def test_attempts_to_show_the_password_run_out_for_all_sessions_of_the_account(client, member, sign_in_again):
+def test_step_up_attempts_are_limited_for_all_sessions(client, member, sign_in_again):
     laptop = member()
     phone = sign_in_again(laptop)
     wrong = [show_password(client, laptop, "not the password").status_code for _ in range(step_up.MAX_ATTEMPTS)]
@@ -349,7 +347,7 @@ def test_attempts_to_show_the_password_run_out_for_all_sessions_of_the_account(c
     assert int(refused.headers["Retry-After"]) > 0
 
 
-def test_an_anonymous_fan_has_no_password_to_show_and_needs_none(client, fan, superuser):
+def test_anonymous_fan_passes_recency_check_without_password(client, fan, superuser):
     phone = fan()
     age(superuser, phone)
 

@@ -50,7 +50,7 @@ def test_every_part_of_our_own_signing_in_says_whether_it_is_there():
     assert {path for path in document(application)["paths"] if path.startswith("/api/v1/auth/")} - own == OURS_STILL
 
 
-def test_whoever_has_a_token_is_somebody_here(supabase_client, supabase):
+def test_valid_supabase_token_is_accepted(supabase_client, supabase):
     sub = uuid4()
 
     me = supabase_client.me(supabase.token(sub=sub, email="Ana@people.example"))
@@ -78,7 +78,7 @@ def test_the_rest_of_the_api_works_as_ever(supabase_client, supabase):
     assert supabase_client.get("/api/v1/campaigns", token=fan).status_code == 403
 
 
-def test_grave_acts_ask_for_a_recent_sign_in_at_supabase_and_keys_made_then_work(supabase_client, supabase, brand):
+def test_sensitive_acts_need_recent_sign_in_at_supabase(supabase_client, supabase, brand):
     now = int(time.time())
     early = [{"method": "password", "timestamp": now - 7200}]
     metadata = {"user_role": "Brand Admin", "brand_id": str(brand["id"])}
@@ -94,7 +94,7 @@ def test_grave_acts_ask_for_a_recent_sign_in_at_supabase_and_keys_made_then_work
     assert supabase_client.get("/api/v1/campaigns", token=made.json["key"]).status_code == 200
 
 
-def test_a_system_admin_has_to_have_passed_supabase_s_second_factor(supabase_client, supabase):
+def test_supabase_system_admin_needs_aal2(supabase_client, supabase):
     claims = supabase.claims(app_metadata={"user_role": "System Admin"})
 
     refused = supabase_client.get("/api/v1/brands", token=supabase.sign(claims))
@@ -103,9 +103,7 @@ def test_a_system_admin_has_to_have_passed_supabase_s_second_factor(supabase_cli
     assert (refused.status_code, refused.json["code"], let_in.status_code) == (403, "mfa_required", 200)
 
 
-def test_where_a_brand_demands_it_its_members_have_to_have_passed_supabase_s_second_factor(
-    supabase_client, supabase, brand, superuser
-):
+def test_brand_demanding_mfa_needs_aal2_of_supabase(supabase_client, supabase, brand, superuser):
     claims = supabase.claims(app_metadata={"user_role": "Creator", "brand_id": str(brand["id"])})
     token, url = supabase.sign(claims), f"/api/v1/brands/{brand['id']}"
     assert supabase_client.get(url, token=token).status_code == 200
@@ -172,7 +170,7 @@ def test_a_fan_takes_an_invitation_up_and_is_a_member_with_the_next_token(supaba
     assert (again.status_code, again.json["code"]) == (409, "already_member")
 
 
-def test_the_page_that_an_invitation_links_to_asks_for_the_session_that_supabase_gives(supabase_client):
+def test_invitation_page_asks_for_supabase_session(supabase_client):
     page = supabase_client.get("/accept-invitation").text
 
     assert 'data-to="/api/v1/users/me/invitation"' in page
@@ -182,7 +180,7 @@ def test_the_page_that_an_invitation_links_to_asks_for_the_session_that_supabase
         assert supabase_client.get(f"/{other}").status_code == 404
 
 
-def test_an_invitation_is_nobody_else_s_to_take_up(supabase_client, supabase, brand, superuser):
+def test_invitation_of_another_address_is_refused(supabase_client, supabase, brand, superuser):
     link = invited(superuser, brand["id"], "ana@people.example")
     anonymous = supabase.token(email="", is_anonymous=True)
 
@@ -247,7 +245,7 @@ def test_a_token_is_refused_when_it_is_over_although_it_is_known(supabase_client
     assert supabase_client.me(token).status_code == 401
 
 
-def test_a_key_that_is_new_is_fetched_and_one_that_is_none_is_not_fetched_again(supabase_client, supabase, monkeypatch):
+def test_new_key_is_fetched_and_unknown_key_fetched_once(supabase_client, supabase, monkeypatch):
     monkeypatch.setattr(jwks, "PAUSE", 0.0)
     assert supabase_client.me(supabase.token()).status_code == 200
     supabase.rotate()
@@ -261,7 +259,7 @@ def test_a_key_that_is_new_is_fetched_and_one_that_is_none_is_not_fetched_again(
     assert supabase.server.fetches == 3
 
 
-def test_key_that_is_published_just_after_a_fetch_is_found_or_told_to_wait(supabase_client, supabase, monkeypatch):
+def test_key_published_after_a_fetch_is_found_or_returns_503(supabase_client, supabase, monkeypatch):
     monkeypatch.setattr(jwks, "PAUSE", 3600.0)
     assert supabase_client.me(supabase.token()).status_code == 200
     supabase.rotate()
@@ -277,9 +275,7 @@ def test_key_that_is_published_just_after_a_fetch_is_found_or_told_to_wait(supab
     assert supabase.server.fetches == jwks.MAX_FETCHES
 
 
-def test_while_the_keys_server_says_nothing_known_keys_go_on_and_nobody_waits_in_a_thread(
-    supabase_client, supabase, monkeypatch
-):
+def test_known_keys_work_while_the_key_server_hangs(supabase_client, supabase, monkeypatch):
     monkeypatch.setattr(jwks, "PAUSE", 0.0)
     monkeypatch.setattr(jwks, "TIMEOUT", 120.0)
     known, fresh = supabase.token(), supabase.token()
@@ -300,7 +296,7 @@ def test_while_the_keys_server_says_nothing_known_keys_go_on_and_nobody_waits_in
     assert supabase.server.fetches <= 3
 
 
-def test_without_keys_it_is_not_the_client_s_fault(supabase_client, supabase):
+def test_missing_key_set_returns_503(supabase_client, supabase):
     supabase.server.answer = (500, b"")
 
     answer = supabase_client.me(supabase.token())
@@ -321,7 +317,7 @@ def test_keys_that_are_old_are_renewed_behind_the_requests(supabase_client, supa
     assert supabase.server.fetches == 2
 
 
-def test_tokens_are_looked_at_anew_after_a_while(supabase_client, supabase, monkeypatch):
+def test_cached_token_is_verified_again_after_a_while(supabase_client, supabase, monkeypatch):
     monkeypatch.setattr(authentication, "FRESH", 0.0)
     monkeypatch.setattr(jwks, "PAUSE", 0.0)
     monkeypatch.setattr(jwks, "MAX_AGE", 0.0)

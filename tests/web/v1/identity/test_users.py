@@ -71,13 +71,13 @@ def test_reinstatement_deletes_counters_of_attempts(client, admin, member, was_s
     assert client.post("/api/v1/auth/login", json=login).status_code == 200
 
 
-def test_nobody_locks_the_own_account(client, admin):
+def test_suspension_of_own_account_is_refused(client, admin):
     refused = client.put(f"{URL}/{admin.user_id}/suspension", json={"reason": "x"}, token=admin.token)
 
     assert (refused.status_code, refused.json["code"]) == (409, "own_account")
 
 
-def test_a_system_admin_moves_somebody_into_another_brand(client, admin, member, make_brand, superuser):
+def test_system_admin_moves_a_user_into_another_brand(client, admin, member, make_brand, superuser):
     creator, other = member("Creator"), make_brand("Other")
     body = {"role": "Brand Admin", "brand_id": str(other["id"])}
 
@@ -101,7 +101,7 @@ def test_a_system_admin_moves_somebody_into_another_brand(client, admin, member,
         ({"role": "System Admin"}, "invalid"),
     ],
 )
-def test_what_nobody_can_be_is_refused(client, admin, member, body, code):
+def test_impossible_role_change_is_refused(client, admin, member, body, code):
     refused = client.patch(f"{URL}/{member('Creator').user_id}", json=body, token=admin.token)
 
     assert (refused.status_code, refused.json["code"]) == (422, code)
@@ -116,7 +116,7 @@ def test_system_admins_are_not_unmade_and_anonymous_fans_not_made_members(client
     assert (made.status_code, made.json["code"]) == (409, "anonymous_account")
 
 
-def test_nobody_moves_an_account_that_has_changed_since_they_saw_it(client, admin, member):
+def test_role_change_with_outdated_etag_returns_412(client, admin, member):
     url = f"{URL}/{member('Creator').user_id}"
     seen = client.get(url, token=admin.token).headers["ETag"]
     client.put(f"{url}/suspension", json={"reason": "x"}, token=admin.token)
@@ -126,7 +126,7 @@ def test_nobody_moves_an_account_that_has_changed_since_they_saw_it(client, admi
     assert late.status_code == 412
 
 
-def test_a_token_of_the_brand_that_somebody_was_moved_from_is_refused(client, admin, member, make_brand):
+def test_token_of_former_brand_is_refused(client, admin, member, make_brand):
     manager, other = member("Campaign Manager"), make_brand("Other")
     body = {"role": "Campaign Manager", "brand_id": str(other["id"])}
 
@@ -136,7 +136,7 @@ def test_a_token_of_the_brand_that_somebody_was_moved_from_is_refused(client, ad
     assert client.get("/api/v1/campaigns", token=manager.token).json["code"] == "session_ended"
 
 
-def test_two_admins_who_lock_each_other_at_once_do_not_both_get_their_way(admin, superuser):
+def test_concurrent_mutual_suspensions_leave_one_admin(admin, superuser):
     system_admin.ensure_system_admin("second@companon.example", PASSWORD, TOTP_SECRET)
     second = sign_in_admin(superuser, "second@companon.example")
 
