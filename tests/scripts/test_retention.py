@@ -305,7 +305,7 @@ def test_retention_counts_years_as_366_days():
     assert retention.cutoff(0) is None
     cutoff = retention.cutoff(7)
     assert cutoff is not None
-    assert datetime.now(UTC) - cutoff > timedelta(days=7 * 365.25)
+    assert timedelta() <= datetime.now(UTC) - cutoff - timedelta(days=7 * 366 + 1) < timedelta(minutes=1)
 
 
 def test_start_of_one_chain_does_not_release_another(trail, prune, superuser):
@@ -375,3 +375,40 @@ def test_checkpoint_with_another_mac_of_a_start_is_refused(trail, prune):
         value("SELECT app.add_checkpoint(%s, now(), %s)", (number + 1, chain.canonical(statement)))
 
     assert refusal.value.code == "audit_checkpoint_invalid"
+
+
+def test_starts_are_carried_on_by_later_checkpoints(trail, prune):
+    prune()
+
+    with transaction(context.for_sealer()):
+        number, starts = checkpoints.newest_stored()
+        checkpoints.mark_stored(checkpoints.create().number)
+        assert checkpoints.newest_stored() == (number + 1, starts)
+    assert starts[ACME].seq == 8
+
+
+def test_start_of_an_unstored_checkpoint_does_not_count(trail, prune):
+    prune()
+    with transaction(context.for_sealer()):
+        stored = checkpoints.newest_stored()
+        heads = checkpoints.heads([ACME])
+        checkpoints.create(starts=heads)
+
+        assert checkpoints.newest_stored() == stored
+
+
+def test_released_entries_are_not_released_again(trail):
+    with transaction(context.for_sealer()):
+        ends = retention.expired_ends(retention.cutoff(7), {})
+
+        assert ends[ACME].seq == 8
+        assert retention.expired_ends(retention.cutoff(7), ends) == {}
+
+
+def test_break_at_the_end_of_expired_entries_is_found(trail):
+    with transaction(context.for_sealer()):
+        ends = retention.expired_ends(retention.cutoff(7), {})
+
+        assert retention.find_break(ACME, chain.Head(), ends[ACME]) is None
+        assert retention.find_break(ACME, chain.Head(), chain.Head(8, b"another")) == 8
+        assert retention.find_break(ACME, chain.Head(), chain.Head(20, b"another")) == 13

@@ -139,7 +139,8 @@ def test_chain_with_erased_values_verifies_as_erased(person, superuser, is_seale
     assert erase(superuser, person) == 0
 
 
-def test_erasure_of_a_person_keeps_values_of_others(db_clean, superuser):
+@pytest.mark.parametrize("is_sealed", [True, False], ids=["sealed", "unsealed"])
+def test_erasure_of_a_person_keeps_values_of_others(db_clean, superuser, is_sealed):
     admin, fan, invitation = new_id(), new_id(), new_id()
     member = writer(BRAND_ID)
     context.set_request_info(REQUEST)
@@ -148,6 +149,9 @@ def test_erasure_of_a_person_keeps_values_of_others(db_clean, superuser):
         audit.record("invitation.create", table="invitations", record_id=invitation, after={"email": EMAIL})
         audit.record("invitation.create", table="invitations", record_id=new_id(), after={"email": EMAIL})
     context.set_request_info(context.RequestInfo())
+
+    if is_sealed:
+        seal(BRAND_ID)
 
     assert erase(superuser, fan, invitation) == 2
     assert erase(superuser, new_id()) == 0
