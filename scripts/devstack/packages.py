@@ -242,7 +242,7 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _output(argv: Sequence[str]) -> str:
-    """What a command prints; nothing when it isn't here or fails."""
+    """Return the output of a command, or an empty text if it is missing or fails."""
     if shutil.which(argv[0]) is None:
         return ""
     return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()

@@ -19,7 +19,7 @@ TIER = "#tiers label"
 
 @pytest.fixture
 def page(server, campaign, code_of) -> str:
-    """The address of a code whose scans need a consent and a place."""
+    """Return the URL of a code whose scans need a consent and a location."""
     return f"{server}/s/{code_of(campaign('Summer', geofence=FENCE))}"
 
 

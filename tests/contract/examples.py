@@ -38,7 +38,7 @@ class Example:
     address: str | None = None
 
     def request(self, *, raw: bytes | None = None, query: str | bytes | None = None, **path: str) -> Request:
-        """It as bytes, with a raw body, a raw query, or other path parameters (as they stand in the URL)."""
+        """Return the request as bytes, with a raw body, a raw query, or other path parameters as written in the URL."""
         method, template = self.operation
         target = template
         for name, value in {**{name: quote(str(value)) for name, value in self.path.items()}, **path}.items():
@@ -53,7 +53,7 @@ class Example:
         return Request(method, line, headers, raw, address=self.address)
 
     def of(self, caller: Caller) -> "Example":
-        """The same, sent by somebody else."""
+        """Return the request with another caller."""
         return replace(self, caller=caller)
 
 
@@ -141,7 +141,7 @@ def _scan(seed: Seed) -> dict[str, Any]:
 
 
 def _letters(seed: Seed) -> dict[str, Any]:
-    """What a new dead letter is found by."""
+    """Return the query that finds a new dead letter."""
     letter = seed.letter_in_full()
     period = {"from": "2026-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
     return {name: str(letter[name]) for name in ("fingerprint", "brand_id", "actor")} | period

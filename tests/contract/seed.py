@@ -78,7 +78,7 @@ class Seed:
     strangers: dict[str, Caller] = field(default_factory=dict)
 
     def anonymous(self, *tiers: str) -> Caller:
-        """A new fan without an account, who has agreed to these tiers."""
+        """Create an anonymous fan with consent to these tiers."""
         with transaction(context.unauthenticated().on_credentials()):
             caller = _caller(sessions.sign_in_anonymously())
         if tiers:
@@ -94,23 +94,23 @@ class Seed:
         return _signed_in(known.email) if known.email else self.anonymous() if known.token else known
 
     def admin(self) -> Caller:
-        """A new system admin, who has shown both factors."""
+        """Create a system admin with a session of two factors."""
         email = address()
         system_admin.ensure_system_admin(email, PASSWORD, TOTP_SECRET)
         return Caller(sign_in_admin(self.superuser, email, PASSWORD).token, email)
 
     def owing(self) -> Caller:
-        """A new system admin, who has shown the password alone."""
+        """Create a system admin with a session of the password only."""
         email = address()
         system_admin.ensure_system_admin(email, PASSWORD, TOTP_SECRET)
         return _signed_in(email)
 
     def code(self) -> str:
-        """The present code of everybody's authenticator."""
+        """Return the current code of the authenticator that all accounts share."""
         return totp.code(TOTP_SECRET)
 
     def enrolling(self) -> Caller:
-        """A new fan whose authenticator, with `TOTP_SECRET`, has shown no code yet."""
+        """Create a fan with an unconfirmed authenticator of `TOTP_SECRET`."""
         caller = _fan(self)
         assert caller.identity.user_id is not None
         sealed = totp.encrypt(TOTP_SECRET, caller.identity.user_id)
@@ -119,24 +119,24 @@ class Seed:
         return caller
 
     def enrolled(self) -> Caller:
-        """A new fan who has an authenticator."""
+        """Create a fan with an authenticator."""
         caller = self.enrolling()
         raised, _ = mfa.confirm(caller.identity.on_credentials(), totp.code(TOTP_SECRET))
         return Caller(raised.access_token, caller.email)
 
     def changing(self) -> Caller:
-        """A new fan who has another password than everybody else."""
+        """Create a fan with a password of its own."""
         return _fan(self, OTHER_PASSWORD)
 
     def reset_token(self) -> str:
-        """The token of a link for a new password."""
+        """Return the token of a password-reset link."""
         caller = _fan(self)
         with transaction(context.unauthenticated().on_credentials()):
             credentials.request_password_reset(caller.email or "")
         return signed_links.make(credentials.RESET, self._newest("password_resets", caller))
 
     def change_token(self, *, confirmed: bool) -> str:
-        """The token of a link that confirms another address, or undoes that."""
+        """Return the token of a link that confirms or undoes an address change."""
         caller = _fan(self)
         with transaction(caller.identity.on_credentials()):
             credentials.request_email_change(caller.identity, address())
@@ -155,19 +155,19 @@ class Seed:
             return UUID(str((cursor.fetchone() or (None,))[0]))
 
     def refresh_token(self) -> str:
-        """What a new session goes on with."""
+        """Return the refresh token of a new session."""
         with transaction(context.unauthenticated().on_credentials()):
             return sessions.sign_in_anonymously().refresh_token
 
     def invitation(self, email: str | None = None) -> UUID:
-        """A new invitation to the brand."""
+        """Create an invitation to the brand."""
         with self.superuser.cursor() as cursor:  # a brand may invite so many a day, and tests are more
             cursor.execute("update app.invitations set created_at = created_at - interval '2 days'")
         with transaction(self.callers[SYSTEM_ADMIN].identity):
             return invitations.invite(self.brand_id, email or address(), "Creator")
 
     def newcomer(self) -> Caller:
-        """A new fan with an account."""
+        """Create a fan with an account."""
         return _fan(self)
 
     def member(self, role: str = "Creator") -> UUID:
@@ -182,11 +182,11 @@ class Seed:
             return UUID(str((cursor.fetchone() or (None,))[0]))
 
     def api_key(self, *scopes: str) -> tuple[UUID, str]:
-        """A new API key of the brand, and its text."""
+        """Create an API key of the brand and return it with its text."""
         return _api_key(self.callers["Brand Admin"], *scopes or ("campaigns:read",))
 
     def sent_invitation(self) -> UUID:
-        """An invitation whose mail went out a while ago."""
+        """Create an invitation that was mailed long enough ago to be sent again."""
         id = self.invitation()
         with self.superuser.cursor() as cursor:
             cursor.execute("update app.invitations set sent_at = now() - interval '1 day' where id = %s", (id,))
@@ -198,12 +198,12 @@ class Seed:
             cursor.execute("update public.brands set mfa_required_from = null where id = %s", (self.brand_id,))
 
     def brand(self) -> UUID:
-        """A brand that nobody works for."""
+        """Create a brand without members."""
         with transaction(self.callers[SYSTEM_ADMIN].identity):
             return brands.create("Acme", {}, address())[0].id
 
     def assigned(self) -> dict[str, UUID]:
-        """A creator, and the live campaign that they are assigned to."""
+        """Create a Creator who is assigned to the live campaign."""
         assert self.live is not None
         user_id = self.member()
         with transaction(self.callers["Campaign Manager"].identity):
@@ -211,21 +211,21 @@ class Seed:
         return {"campaign_id": self.live.id, "user_id": user_id}
 
     def signup_token(self) -> str:
-        """The token of a new sign-up's link."""
+        """Return the token of a new sign-up link."""
         return _signup_token(self, address())
 
     def draft(self) -> Campaign:
-        """A new campaign of the brand."""
+        """Create a campaign of the brand."""
         return _campaign(self.callers["Campaign Manager"], launched=False)
 
     def beat(self, kind: str) -> str:
-        """A kind of process that has just shown a sign of life."""
+        """Record a heartbeat and return its kind of process."""
         with self.superuser.cursor() as cursor:
             cursor.execute("select app.record_heartbeat(%s, 'test')", (kind,))
         return kind
 
     def letter(self, brand_id: UUID | None = None) -> UUID:
-        """A dead letter, in a group of its own."""
+        """Create a dead letter with a cause that no other has."""
         with transaction(context.for_system_job()):
             id = ledger.enqueue("test.letter", "x", brand_id=brand_id or self.brand_id).id
         error = {"kind": "Error", "message": "it broke", "where": [f"{id}.py:1 body"]}
@@ -238,13 +238,13 @@ class Seed:
         return id
 
     def letter_in_full(self) -> dict[str, Any]:
-        """What there is to say about a new one."""
+        """Create a dead letter and return all that is known about it."""
         id = self.letter()
         with transaction(self.callers[SYSTEM_ADMIN].identity):
             return asdict(dead_letters.get(id))
 
     def waiting_job(self) -> UUID:
-        """A job that nobody takes."""
+        """Enqueue a job that no worker claims."""
         with transaction(context.for_system_job()):
             return ledger.enqueue("test.nobody", brand_id=self.brand_id).id
 
@@ -254,26 +254,26 @@ class Seed:
             cursor.execute("select app.register_actors(%s, %s)", ([name], [queue]))
 
     def code_token(self) -> str:
-        """What the live campaign's printed code says."""
+        """Return the token of the live campaign's printed code."""
         assert self.live is not None
         with self.superuser.cursor() as cursor:
             cursor.execute("select id, key_version from public.qr_codes where campaign_id = %s", (self.live.id,))
             return codes.make_token(*(cursor.fetchone() or ()))
 
     def consent(self, caller: Caller, tier: str = "marketing") -> UUID:
-        """A consent of theirs."""
+        """Create a consent of the fan."""
         with transaction(caller.identity):
             return consents.grant(tier)[0].id
 
     def launch_job(self, caller: Caller) -> UUID:
-        """The job of a launch that has been asked for."""
+        """Request a launch and return its job."""
         campaign = _campaign(caller, launched=False)
         with transaction(caller.identity):
             return launch.start(campaign.id).id
 
 
 def address() -> str:
-    """An address that nobody has."""
+    """Return an unused email address."""
     return f"{uuid4().hex}@people.example"
 
 
@@ -325,7 +325,7 @@ def _api_key(by: Caller, *scopes: str) -> tuple[UUID, str]:
 
 
 def _entry(of: Caller) -> UUID:
-    """An entry of the audit trail of their brand."""
+    """Return an audit entry of the caller's brand."""
     with transaction(of.identity):
         trail.record("test.act")
     with transaction(context.for_system_job()):
@@ -361,7 +361,7 @@ def _fan(seed: Seed, password: str = PASSWORD) -> Caller:
 
 
 def notice_id() -> UUID:
-    """The notice in force."""
+    """Return the consent notice in force."""
     with transaction(context.unauthenticated()):
         return notices.default("en").id
 

@@ -35,7 +35,7 @@ def living(pid: int) -> bool:
 
 @pytest.fixture
 def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that has nothing to do with anything."""
+    """Yield an unrelated process."""
     with subprocess.Popen(["sleep", "1000"]) as process:
         yield process
         process.kill()
@@ -65,7 +65,7 @@ class Up:
         return self.output.read_text()
 
     def log(self, name: str) -> str:
-        """What a process has written."""
+        """Return the output of a process."""
         return (self.var / "log" / f"{name}.log").read_text()
 
     def until_ready(self) -> "Up":
@@ -76,11 +76,11 @@ class Up:
         return self
 
     def pid(self, name: str) -> int:
-        """The main process of a name."""
+        """Return the main process of a name."""
         return self.run["processes"][name][0]
 
     def worker_child(self) -> int:
-        """The child of the toy worker that was started last."""
+        """Return the newest child of the toy worker."""
         return int(self.log("worker").rpartition("child ")[2].split()[0])
 
     def everything(self) -> list[int]:
@@ -98,7 +98,7 @@ class Up:
 
 @pytest.fixture(scope="module")
 def used(migrated_cluster: Path) -> Iterator[Path]:
-    """A directory for systems of this module, on which starts are quick: its database has been made and migrated."""
+    """Return a directory for systems of this module with a migrated database, so that starts are quick."""
     folder = Path(tempfile.mkdtemp(prefix="companon-toys-", dir="/tmp"))
     folder.chmod(0o711)
     subprocess.run(["cp", "--archive", migrated_cluster, folder / "pg"], check=True)

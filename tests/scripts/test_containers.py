@@ -24,7 +24,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 @pytest.fixture
 def layout():
-    """A folder that is laid out as the image is: the code of one user, and what the Dockerfile gives another."""
+    """Return a folder with the layout and the owners of the image."""
     folder = Path(tempfile.mkdtemp(prefix="companon-image-"))
     folder.chmod(0o755)
     install = shlex.split(re.search(r"(install -d [^\n&]+)", DOCKERFILE)[1])

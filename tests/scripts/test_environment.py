@@ -14,7 +14,7 @@ pytestmark = pytest.mark.xdist_group("environment")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A checkout whose locks name no package, with its environment made."""
+    """Return a checkout with empty lock files and an environment."""
     root = tmp_path_factory.mktemp("checkout")
     (root / "requirements").mkdir()
     for lock in ("runtime", "dev", "uv"):
@@ -27,7 +27,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def checkout(made, tmp_path, monkeypatch):
-    """That checkout's requirements and, made for it in place, a stand-in of its environment."""
+    """Return the checkout's requirements and a substitute of its environment."""
     shutil.copytree(made / "requirements", tmp_path / "requirements")
     lay(monkeypatch, tmp_path)
     monkeypatch.setattr(environment, "_create", lambda: shutil.copytree(made / ".venv", tmp_path / ".venv", True))

@@ -11,7 +11,7 @@ from scripts.devstack.progress import SetupError
 
 @pytest.fixture
 def bare(monkeypatch):
-    """A machine on which nothing is installed."""
+    """Simulate a machine without any package."""
     monkeypatch.setattr(packages, "postgres", lambda: None)
     monkeypatch.setattr(packages, "redis_server", lambda: None)
     monkeypatch.setattr(packages, "python", lambda: None)

@@ -28,7 +28,7 @@ def elsewhere():
 
 
 def enterable(folder):
-    """A directory as pytest makes it, closed to other users, as a checkout under /root is.
+    """Return a directory that is closed to other users, as a checkout under /root is.
 
     Where root may not make a user namespace (in a container, say), user postgres has to be let in.
     """
@@ -40,7 +40,7 @@ def enterable(folder):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A durable cluster."""
+    """Yield a durable cluster."""
     made = PrivatePostgres(enterable(tmp_path_factory.mktemp("pg")) / "home")
     made.start()
     yield made

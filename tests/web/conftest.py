@@ -121,7 +121,7 @@ def small_app(
     minute: float = MINUTE,
     **changes: Any,
 ) -> Any:
-    """An application with these resources, over the notebook; `changes` are settings."""
+    """Return an application with these resources over the notebook. `changes` are settings."""
     config: Settings = dataclasses.replace(settings, **{"log_level": "WARNING", **changes})
     pool = ThreadPool("test", threads, queue)
     dependencies = Dependencies(
@@ -146,7 +146,7 @@ def small_app(
 
 @pytest.fixture(autouse=True)
 def amid_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process counts by the clock's minutes and hours: none of them ends during a test."""
+    """Freeze the clock in the middle of a minute, so that no rate-limit window ends during a test."""
     now = time.time()
     middle = now - now % 3600 + 1830
     monkeypatch.setattr(memory, "time", SimpleNamespace(time=lambda: middle))
@@ -154,7 +154,7 @@ def amid_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def notebook() -> Notebook:
-    """What the small application's requests did."""
+    """Return the record of the small application's requests."""
     return Notebook()
 
 

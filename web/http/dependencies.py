@@ -15,7 +15,9 @@ from web.http.thread_pool import ThreadPool
 class Transaction(Protocol):
     """`models.core.database.transaction`."""
 
-    def __call__(self, identity: Identity, *, timeout: float) -> AbstractContextManager[Any]: ...
+    def __call__(self, identity: Identity, *, timeout: float) -> AbstractContextManager[Any]:
+        """Return the context of a transaction; `timeout` is in seconds."""
+        ...
 
 
 class IdempotencyStore(Protocol):

@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(given: argparse.Namespace) -> Numbers:
-    """Scans over HTTP beside pgbench calling the same SQL function."""
+    """Measure scans over HTTP beside pgbench calls of the same SQL function."""
     packages.ensure_program("wrk")
     phones, single = Phones(), Side()
     with bench() as servers:

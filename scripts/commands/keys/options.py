@@ -27,7 +27,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(prog="scripts/keys", description="The keys that sign access tokens, and the roots.")
     made.epilog = " ".join(EPILOG.split())
     common = argparse.ArgumentParser(add_help=False)

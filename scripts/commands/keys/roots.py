@@ -33,7 +33,7 @@ class Roots:
             fail("SECRET_KEYS holds no `version:secret`")
 
     def text(self) -> str:
-        """The value of SECRET_KEYS."""
+        """Return the value of SECRET_KEYS."""
         return ",".join(f"{version}:{root}" for version, root in self.versions.items())
 
     def rows(self) -> list[tuple[str, str, str, str]]:
@@ -50,7 +50,7 @@ class Roots:
         ]
 
     def add(self) -> str:
-        """A new version at the end; what to do next."""
+        """Append a new version and return the next steps."""
         version = max(self.versions) + 1
         if version > MOST:
             fail(f"There are no versions beyond {MOST}")

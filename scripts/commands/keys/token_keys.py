@@ -42,7 +42,7 @@ class TokenKeys:
         return cls(keys, now)
 
     def text(self) -> str:
-        """The value of AUTH_JWKS."""
+        """Return the value of AUTH_JWKS."""
         return json.dumps({"keys": self.keys})
 
     def rows(self) -> list[tuple[str, str, str, str]]:
@@ -50,7 +50,7 @@ class TokenKeys:
         return [(key["kid"], self._state(key), _when(key.get("iat")), self._next(key)) for key in self.keys]
 
     def add(self) -> str:
-        """A new key at the end; what to do next."""
+        """Append a new key and return the next steps."""
         self.keys.append(new_key(self.now))
         ready = _when(self.now + SPREAD)
         return f"{self.keys[-1]['kid']} is published once every process has been restarted; `promote` it after {ready}"

@@ -43,19 +43,19 @@ def _below(kind):
 
 @pytest.fixture
 def sources(query):
-    """The body of every SQL function of the application."""
+    """Return the body of every SQL function of the application."""
     found = query("select prosrc from pg_proc p join pg_namespace n on n.oid = pronamespace where nspname = 'app'")
     return [source for (source,) in found]
 
 
 def python_trees():
-    """The syntax tree of every Python file of the product."""
+    """Return the syntax tree of every Python file of the product."""
     files = (file for package in PACKAGES for file in Path(package.__path__[0]).rglob("*.py"))
     return {file: ast.parse(file.read_text()) for file in files}
 
 
 def sql_codes(sources):
-    """The statuses with which SQL raises each code."""
+    """Return the statuses with which SQL raises each code."""
     found = defaultdict(set)
     for source in sources:
         for status, code in (*REFUSE.findall(source), *RAISE.findall(source)):
@@ -175,7 +175,7 @@ def test_exceptions_named_in_docstrings_exist(classes):
 
 
 def module_of(file):
-    """The dotted name of the module in a file."""
+    """Return the dotted name of the module in a file."""
     return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 

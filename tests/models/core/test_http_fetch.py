@@ -24,7 +24,7 @@ def authority(tmp_path_factory):
 
 @pytest.fixture
 def tls(authority, monkeypatch):
-    """The TLS context of a server whose certificate is trusted as `localhost`."""
+    """Return the TLS context of a server whose certificate is trusted as `localhost`."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
     return authority.certify("localhost").context()
 

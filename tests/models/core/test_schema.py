@@ -69,7 +69,7 @@ def type_of(field: peewee.Field) -> str:
 
 @pytest.fixture(scope="module")
 def live(superuser: connection) -> dict[tuple[str, str], dict[str, tuple[str, bool]]]:
-    """(schema, table) → column → (type, nullable) of the migrated database."""
+    """Return (schema, table) → column → (type, nullable) of the migrated database."""
     with superuser.cursor() as cursor:
         cursor.execute(
             """

@@ -50,12 +50,12 @@ class Ranges:
         threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
 
     def knows(self, *counted):
-        """It knows these passwords, each so many times."""
+        """Set the known passwords and their counts."""
         lines = [f"{digest(password)[5:]}:{times}" for password, times in counted]
         self.answer = (200, "\r\n".join([f"{'0' * 35}:3", *lines, f"{'F' * 35}:0"]).encode())
 
     def hold(self):
-        """It says nothing before it is released, and then that it knows no password."""
+        """Delay the answer until `release`, then know no password."""
         self.answer = None
 
     def stop(self):

@@ -45,7 +45,7 @@ def keys(supabase, clock):
 
 
 def ask(keys, kid):
-    """What whoever verifies a token does."""
+    """Look up a key as a verifier of tokens does."""
     if keys.needs_fetch(kid) != "no":
         keys.fetch()
     return keys.find(kid)
@@ -206,7 +206,7 @@ def test_a_server_that_dribbles_is_left_alone_after_a_while(keys, drip, monkeypa
 
 @pytest.fixture
 def drip():
-    """A server that sends a byte every tenth of a second, for ever."""
+    """Yield a server that sends a byte every 0.1 seconds without end."""
     listening = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()
 

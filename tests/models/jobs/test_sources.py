@@ -65,7 +65,7 @@ def columns(superuser: connection, table: str) -> list[str]:
 
 
 def row(superuser: connection, source: str) -> dict[str, Any]:
-    """The only row of a table or view, with its values as in `VALUES`."""
+    """Return the only row of a table or view, with its values as in `VALUES`."""
     with superuser.cursor() as cursor:
         cursor.execute("set timezone = 'UTC'")
         cursor.execute(f"select to_jsonb(r) from {source} r")

@@ -55,7 +55,7 @@ def columns_of(rows: list[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
 
 @pytest.fixture
 def altered(superuser: connection) -> Iterator[connection]:
-    """A connection whose changes of the schema are rolled back."""
+    """Yield a connection whose changes of the schema are rolled back."""
     superuser.autocommit = False
     yield superuser
     superuser.rollback()

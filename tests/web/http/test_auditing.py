@@ -48,7 +48,7 @@ def declared() -> dict[str, EndpointSpec]:
 
 
 def fields_of(kind: Any, seen: set[Any]) -> Iterator[str]:
-    """The names of all fields of a type, however deep."""
+    """Return the names of all fields of a type, nested ones included."""
     if kind in seen:
         return
     seen.add(kind)

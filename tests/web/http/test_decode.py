@@ -49,7 +49,7 @@ def refused(work: Any, raw: Any) -> Problem:
 
 
 def decoded(work: Any, raw: Any) -> Any:
-    """What comes out of it, one way or the other."""
+    """Return the decoded value or the error."""
     try:
         return work.decode(raw)
     except Problem as problem:

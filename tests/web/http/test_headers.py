@@ -32,7 +32,7 @@ def test_answers_have_security_headers_for_browsers(client, method):
 
 
 def faults(route, answer):
-    """What is missing, or there and shouldn't be."""
+    """Return the missing and the superfluous headers."""
     headers = answer.headers
     policy = headers.get("content-security-policy", "")
     may_be_kept = route == "/" or route.startswith(PUBLIC[1:])

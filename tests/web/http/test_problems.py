@@ -102,7 +102,7 @@ def test_unknown_method_returns_400(api, method):
 
 
 def of(work, identity=None):
-    """The problem behind whatever `work` makes the database say."""
+    """Return the problem that a database error of `work` maps to."""
     with pytest.raises(Exception) as error, db.transaction(identity or unauthenticated()):
         work()
     return problem_of_database_error(error.value)
@@ -236,7 +236,7 @@ def test_connections_lost_between_requests_cause_no_error(client, fan, superuser
 
 @contextmanager
 def closed(superuser, database):
-    """The database lets nobody but superusers in while this lasts."""
+    """Limit the database to superusers within the block."""
     allow = sql.SQL("alter database {} connection limit {}")
     superuser.cursor().execute(allow.format(sql.Identifier(database), sql.Literal(0)))
     cut_connections(superuser)

@@ -239,7 +239,7 @@ def test_limit_headers_are_sent_with_refusals(serve):
 
 @pytest.fixture
 def killable(tmp_path):
-    """A Redis of the test's own."""
+    """Yield a Redis for this test only."""
     server = PrivateRedis(tmp_path / "redis", durable=False)
     server.start()
     yield server
@@ -294,7 +294,7 @@ def test_counters_in_memory_are_bounded(monkeypatch):
 
 @pytest.fixture
 def unhurried_shares(monkeypatch):
-    """What has been taken at once is handed out however slow the machine is."""
+    """Hand out shares that were taken together even on a slow machine."""
     monkeypatch.setattr(rate_limits, "BATCH_SECONDS", 600.0)
     monkeypatch.setattr(rate_limits, "REFUSAL_SECONDS", 600.0)
 

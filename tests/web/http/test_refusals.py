@@ -223,7 +223,7 @@ def test_slow_entry_delays_an_answer_by_its_wait_only(loop, pool, monkeypatch):
 
 @pytest.fixture
 def anna(member):
-    """A Brand Admin."""
+    """Return a Brand Admin."""
     return member("Brand Admin")
 
 

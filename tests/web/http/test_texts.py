@@ -11,7 +11,7 @@ CAMPAIGNS = "/api/v1/campaigns"
 
 @pytest.fixture
 def codes(client, manager):
-    """The URL of a draft campaign's codes."""
+    """Return the URL of a draft campaign's codes."""
     made = client.post(CAMPAIGNS, json={"name": "Summer", "type": "QR"}, token=manager.token).json
     return f"{CAMPAIGNS}/{made['id']}/codes"
 

@@ -130,7 +130,7 @@ def test_document_of_every_kind_of_endpoint_is_valid(spec):
 
 
 def require_sound(spec):
-    """What OpenAPI 3.1.0 demands of the parts that we use."""
+    """Assert the rules of OpenAPI 3.1.0 for the parts that we use."""
     assert spec["openapi"] == "3.1.0"
     assert spec["info"]["title"]
     assert spec["info"]["version"]

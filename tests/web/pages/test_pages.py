@@ -196,7 +196,7 @@ def test_scan_page_is_small(api):
 
 
 def words_in(locale):
-    """The part of the words that is in one language."""
+    """Return the share of words that are in one language."""
     text = (STATIC / "scan-words.js").read_text()
     return text.split(f"\n  {locale}: {{\n")[1].split("\n  },\n")[0]
 

@@ -36,7 +36,7 @@ def verify(client, link, token=None, **chosen):
 
 
 def notice(client, locale="en"):
-    """The notice that a page shows."""
+    """Return the notice that a page shows."""
     return client.get(f"/api/v1/consent-notices/default?locale={locale}").json
 
 
@@ -45,7 +45,7 @@ def login(client, email, password):
 
 
 def essence(answer):
-    """What an answer says, without what differs between any two."""
+    """Return an answer without the parts that differ between any two answers."""
     document = dict(answer.json)
     document.pop("request_id", None)
     return answer.status_code, document

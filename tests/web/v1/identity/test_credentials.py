@@ -259,7 +259,7 @@ def test_undo_of_email_change_ends_access_of_a_thief(client, drain, mailbox, mem
 
 
 def stolen(client, drain, mailbox, somebody):
-    """The link that takes an account back whose address somebody else has changed."""
+    """Return the link that restores an account after a hostile change of its address."""
     ask(client, somebody, "thief@example.com")
     drain()
     follow(client, "confirm", mailbox.token("thief@example.com"))

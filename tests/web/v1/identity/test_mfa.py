@@ -22,7 +22,7 @@ MFA = "/api/v1/users/me/mfa"
 
 
 def login(client, somebody):
-    """A session of somebody who has shown the password alone."""
+    """Return a session of the password only."""
     credentials = {"email": somebody.email, "password": somebody.password}
     return client.post("/api/v1/auth/login", json=credentials).json
 
@@ -39,7 +39,7 @@ def one(superuser, sql):
 
 @pytest.fixture
 def enrolled(client, member, superuser):
-    """A member with an authenticator: the account, its secret, and the recovery codes."""
+    """Return a member with an authenticator: account, secret and recovery codes."""
     manager = member()
     secret = client.post(MFA, token=manager.token).json["secret"]
     confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=manager.token).json
@@ -460,14 +460,14 @@ def test_a_signed_in_fan_may_have_an_authenticator_too(client, fan, superuser):
 
 
 def demand(client, somebody, brand, at):
-    """The brand demands a second factor from so many seconds from now on, or not at all."""
+    """Require MFA of the brand from so many seconds from now, or never."""
     when = None if at is None else (datetime.now(UTC) + timedelta(seconds=at)).isoformat()
     return client.patch(f"/api/v1/brands/{brand['id']}", json={"mfa_required_from": when}, token=somebody.token)
 
 
 @pytest.fixture
 def session(client, member):
-    """A member without an authenticator, and the session that they have signed in to."""
+    """Return a member without an authenticator and the member's session."""
     creator = member("Creator")
     return creator, login(client, creator)
 

@@ -27,7 +27,7 @@ def require_recent(somebody):
 
 @pytest.fixture
 def phone(client):
-    """The session of an anonymous fan, as the app got it."""
+    """Return the session of an anonymous fan as the app received it."""
     return client.post("/api/v1/auth/anonymous", json={"locale": "es"}).json
 
 

@@ -143,7 +143,7 @@ def test_members_without_an_address_are_listed_and_assigned_like_others(supabase
 
 
 def invited(superuser, brand_id, email):
-    """The token in the link of an invitation."""
+    """Return the token in the link of an invitation."""
     id = new_id()
     with superuser.cursor() as cursor:
         cursor.execute(

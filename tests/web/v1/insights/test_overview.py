@@ -14,7 +14,7 @@ URL = "/api/v1/analytics/overview"
 
 @pytest.fixture
 def played(campaign, put_scan, fan):
-    """A campaign with counted scans of two hours."""
+    """Return a campaign with counted scans of two hours."""
     summer, user = campaign(), fan().user_id
     put_scan(summer, user)
     put_scan(summer, user, rules=("device.shared",), band="review")

@@ -40,7 +40,7 @@ def dump(superuser):
 
 @pytest.fixture
 def counted(superuser):
-    """`counted()`: reason and count of every row of `app.scan_refusals`."""
+    """Return `counted()`, which returns reason and count of every row of `app.scan_refusals`."""
 
     def read():
         with superuser.cursor() as cursor:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("fresh_limits")
 
 @pytest.fixture
 def invited(client, admin, drain, mailbox):
-    """A new brand, and the token in the mail to its first admin."""
+    """Create a brand and return it with the token in the mail to its first admin."""
     made = client.post("/api/v1/brands", json=BRAND, token=admin.token)
     drain()
     return made.json, mailbox.token("boss@acme.example")
