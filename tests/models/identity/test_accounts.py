@@ -197,6 +197,29 @@ def test_sessions_of_other_people_do_not_lift_the_account_wide_limit(admin, memb
         sessions.sign_in(admin.email, admin.password, network="198.51.100.1")
 
 
+def test_account_limit_holds_on_networks_of_sessions_older_than_30_days(admin, superuser):
+    superuser.cursor().execute(
+        "update app.sessions set address = '192.0.2.1', created_at = now() - interval '31 days';"
+        "update app.sign_in_attempts set attempts = 1000"
+    )
+
+    with pytest.raises(TooMany):
+        sessions.sign_in(admin.email, admin.password, network="192.0.2.1")
+    superuser.cursor().execute("update app.sessions set created_at = now() - interval '29 days'")
+    assert sessions.sign_in(admin.email, admin.password, network="192.0.2.1")
+
+
+def test_anonymous_person_of_today_is_kept_without_a_live_session(fan, superuser):
+    new, old = fan(), fan()
+    superuser.cursor().execute("update app.sessions set revoked_at = now()")
+    superuser.cursor().execute("update users set created_at = now() - interval '2 days' where id = %s", (old.user_id,))
+
+    with transaction(context.for_system_job()):
+        accounts.delete_expired()
+
+    assert one(superuser, "select array_agg(id) from users where is_anonymous") == ([new.user_id],)
+
+
 def test_attempt_never_prolongs_the_window_of_a_counter(admin, superuser):
     for _ in range(sessions.MAX_ATTEMPTS_PER_NETWORK):
         with pytest.raises(InvalidCredentials):

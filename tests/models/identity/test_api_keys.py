@@ -126,6 +126,29 @@ def test_a_brand_has_so_many_keys_at_a_time(make, member, monkeypatch):
     assert make("campaigns:read", by=boss)
 
 
+def test_limit_of_keys_counts_live_keys_of_the_brand_only(make, member, make_brand, superuser, monkeypatch):
+    monkeypatch.setattr(api_keys, "MAX_KEYS", 1)
+    boss, other = member("Brand Admin"), member("Brand Admin", make_brand("Other"))
+    make("campaigns:read", by=other)
+    first, _ = make("campaigns:read", by=boss)
+    superuser.cursor().execute("update app.api_keys set expires_at = now() where id = %s", (first.id,))
+    second, _ = make("campaigns:read", by=boss)
+    superuser.cursor().execute("update app.api_keys set revoked_at = now() where id = %s", (second.id,))
+
+    assert make("campaigns:read", by=boss)
+
+
+@pytest.mark.parametrize("change", ["revoked_at = now()", "expires_at = now()"])
+def test_key_that_is_no_longer_live_is_not_identified(make, superuser, change):
+    _, text = make("campaigns:read")
+    superuser.cursor().execute(f"update app.api_keys set {change}")
+
+    with pytest.raises(ApiKeyInvalid) as refused:
+        api_keys.identify(text)
+
+    assert refused.value.claims["app_metadata"]["scopes"] == ["campaigns:read"]
+
+
 def test_the_use_of_a_key_is_written_once_a_minute(make, superuser, monkeypatch):
     _, text = make("campaigns:read")
     used = []

@@ -393,6 +393,20 @@ def test_confirmed_authenticator_replaces_the_first(client, enrolled, superuser)
     assert verify(client, token, code=totp.code(new)).status_code == 200
 
 
+def test_confirmation_of_authenticator_ends_the_other_sessions(client, member):
+    manager, other = member(), member()
+    laptop, stranger = login(client, manager), login(client, other)
+    secret = client.post(MFA, token=manager.token).json["secret"]
+
+    client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=manager.token)
+
+    refreshed = [
+        client.post("/api/v1/auth/refresh", json={"refresh_token": session["refresh_token"]}).status_code
+        for session in (laptop, stranger)
+    ]
+    assert refreshed == [401, 200]
+
+
 def test_anonymous_fan_cannot_enrol_mfa(client, fan):
     assert client.post(MFA, token=fan().token).status_code == 403
 
