@@ -97,6 +97,22 @@ def test_correction_moves_the_scan_between_buckets(campaign, put_scan, fan, supe
     assert buckets(summer) == {(NOON, "decision", "accepted"): 1, (NOON, "band", "accept"): 1}
 
 
+def test_refresh_of_all_hours_empties_the_hour_that_a_scan_left(campaign, put_scan, fan, query):
+    summer, winter, user = campaign(), campaign("Winter"), fan().user_id
+    moved = put_scan(summer, user)
+    put_scan(summer, user, scan_time=NOON + HOUR)
+    put_scan(winter, user)
+    for subject in (summer, winter):
+        refresh(subject)
+
+    query("update public.qr_scans set scan_time = %s where id = %s", NOON + 2 * HOUR, moved)
+    refresh(summer)
+
+    hours = {hour for hour, kind, _ in buckets(summer) if kind == "decision"}
+    assert hours == {NOON + HOUR, NOON + 2 * HOUR}
+    assert buckets(winter)[NOON, "decision", "accepted"] == 1
+
+
 def test_refresh_changes_one_hour_of_one_campaign(campaign, put_scan, fan):
     summer, winter, user = campaign(), campaign("Winter"), fan().user_id
     for subject in (summer, winter):

@@ -9,6 +9,7 @@ from models.core.context import unauthenticated
 from models.core.database import new_id, now, transaction
 from models.core.errors import NotFound
 from models.core.signed_links import LinkInvalid
+from models.identity import passwords
 from models.identity.accounts import EmailInUse
 from models.tenants import brands, invitations, members
 from models.tenants.brands import BrandArchived
@@ -20,7 +21,7 @@ from models.tenants.invitations import (
     SentJustNow,
     TooManyInvitations,
 )
-from tests.fixtures.accounts import _password_hash
+from tests.fixtures.accounts import PASSWORD
 
 STATES = {"open": {}, "used": {"used_at": "now()"}, "revoked": {"revoked_at": "now() - interval '1 hour'"}}
 STATES["expired"] = {"expires_at": "now()"}
@@ -320,7 +321,7 @@ def test_sender_may_invite_while_the_role_includes_the_invited_one(member, brand
 
 def accept(invitation_id):
     with transaction(unauthenticated().on_credentials()):
-        return invitations.accept(invitation_id, _password_hash(), None, "en")
+        return invitations.accept(invitation_id, passwords.hash(PASSWORD), None, "en")
 
 
 def test_acceptance_creates_the_member_of_one_invitation(member, make_brand, put, query):
