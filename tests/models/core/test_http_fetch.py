@@ -136,8 +136,26 @@ ENDLESS = {
 
 @pytest.mark.parametrize("parts", ENDLESS.values(), ids=ENDLESS)
 def test_fetch_of_response_above_size_limit_fails(hostile_server, parts):
-    with pytest.raises(FetchError):
+    with pytest.raises(FetchError, match=r"too large|more than"):
         ask(hostile_server(parts), timeout=PATIENCE)
+
+
+def test_request_sends_host_body_and_no_encoding(hostile_server):
+    server = hostile_server([OK + b"Content-Length: 0\r\n\r\n"])
+
+    request("PUT", f"http://u:p@127.0.0.1:{server.port}/a?b=1#c", timeout=PATIENCE, max_bytes=1, content=b"body")
+
+    head, _, body = server.received.partition(b"\r\n\r\n")
+    line, *headers = head.split(b"\r\n")
+    assert (line, body) == (b"PUT /a?b=1 HTTP/1.1", b"body")
+    assert {b"Host: 127.0.0.1:%d" % server.port, b"Accept-Encoding: identity", b"Content-Length: 4"} <= set(headers)
+    assert not any(header.lower().startswith(b"authorization") for header in headers)
+
+
+def test_response_without_content_needs_no_length(hostile_server):
+    server = hostile_server([b"HTTP/1.1 204 No Content\r\n\r\n"])
+
+    assert request("PUT", f"http://127.0.0.1:{server.port}/", timeout=PATIENCE, max_bytes=1).status == 204
 
 
 def test_request_returns_redirect_without_following_it(hostile_server):
