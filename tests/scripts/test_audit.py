@@ -11,8 +11,10 @@ import sys
 import pytest
 
 from models.audit import trail as audit
+from models.audit.chain import Head
 from models.core.database import new_id, transaction
 from scripts.commands.audit import commands
+from scripts.commands.audit.verification import Verification
 from scripts.devstack import progress
 from scripts.devstack.environment import ROOT
 from settings import settings
@@ -307,3 +309,37 @@ def test_export_of_one_brand_is_intact(run, trail, tmp_path):
 
 def test_export_does_not_overwrite_a_file(run, exported):
     assert run("export", exported)[0] == 1
+
+
+def entry_of(seq, mac):
+    return {"seq": seq, "mac": mac, "brand_id": BRAND_ID, "personal_hashes": {}}
+
+
+def test_repeated_entry_is_reported_without_mac_keys():
+    verification = Verification(None)
+    for seq in (1, 2, 2, 3):
+        verification.check(entry_of(seq, b"mac"))
+
+    assert [(fault.seq, fault.detail) for fault in verification.faults()] == [
+        (2, "inserted, or not in order: it comes after 2")
+    ]
+
+
+def test_start_that_differs_from_a_signed_head_is_reported():
+    verification = Verification(None)
+    verification.add_heads({BRAND_ID: Head(8, b"signed")}, "checkpoint 1")
+    verification.add_starts({BRAND_ID: Head(8, b"another")}, "checkpoint 2")
+
+    verification.check(entry_of(9, b"mac"))
+
+    assert [(fault.seq, fault.detail) for fault in verification.faults()] == [
+        (8, "differs from the entry in checkpoint 1")
+    ]
+
+
+def test_chain_whose_entries_are_all_deleted_is_intact():
+    verification = Verification(None)
+    verification.add_heads({BRAND_ID: Head(8, b"signed")}, "checkpoint 1")
+    verification.add_starts({BRAND_ID: Head(8, b"signed")}, "checkpoint 2")
+
+    assert verification.faults() == []

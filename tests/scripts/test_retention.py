@@ -412,3 +412,17 @@ def test_break_at_the_end_of_expired_entries_is_found(trail):
         assert retention.find_break(ACME, chain.Head(), ends[ACME]) is None
         assert retention.find_break(ACME, chain.Head(), chain.Head(8, b"another")) == 8
         assert retention.find_break(ACME, chain.Head(), chain.Head(20, b"another")) == 13
+
+
+def test_expired_entries_of_the_platform_are_deleted(trail, prune, verify, superuser):
+    with superuser.cursor() as cursor:
+        cursor.execute(OLD, (None, LONG_AGO, 3))
+    seal(None)
+    record(None, 1)
+
+    prune()
+
+    assert held(None) == [4, 5]
+    with transaction(context.for_system_job()):
+        assert chain.sealed_entries(None)[-1]["action"] == "audit.prune"
+    assert verify()[0] == []
