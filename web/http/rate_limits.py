@@ -188,7 +188,8 @@ async def _hit(
     limiter: SlidingWindowCounterRateLimiter, rate: Rate, caller: Sequence[str], requests: int = 1
 ) -> LimitState:
     states = [await _hit_one(limiter, item, (rate.name, *caller), requests) for item in rate.items]
-    return min(states, key=lambda state: (not state.refused, state.remaining))
+    # A refusing limit decides. Of several, the one that refuses for longest: an earlier retry would be refused again.
+    return min(states, key=lambda state: (not state.refused, state.remaining, -state.seconds))
 
 
 async def _hit_one(

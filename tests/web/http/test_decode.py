@@ -164,6 +164,30 @@ def test_depth_counts_objects_and_arrays_together(pairs, is_refused):
         body.decode(raw)
 
 
+@pytest.mark.parametrize("opening", [b"[", b'{"a": '])
+@pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1])
+def test_depth_limit_holds_for_each_kind_of_bracket(opening, depth):
+    inner = depth - 1  # the body itself is the first level
+    closing = b"]" if opening == b"[" else b"}"
+    raw = b'{"anything": ' + opening * (inner - 1) + b"[]" + closing * (inner - 1) + b"}"
+
+    outcome = decoded(body, raw)
+
+    assert isinstance(outcome, Thing) == (depth == MAX_DEPTH)
+
+
+def test_many_brackets_side_by_side_are_accepted():
+    raw = b'{"anything": [' + b", ".join([b'{"a": []}'] * (2 * MAX_DEPTH)) + b"]}"
+
+    assert len(body.decode(raw).anything) == 2 * MAX_DEPTH
+
+
+def test_too_long_integer_in_too_deep_body_returns_400():
+    raw = b'{"anything": ' + b"[" * MAX_DEPTH + b"9223372036854775808" + b"]" * MAX_DEPTH + b"}"
+
+    assert refused(body, raw).code == "malformed_json"
+
+
 def test_duplicate_of_last_key_in_large_body_is_found_quickly():
     raw = b"{" + b",".join(b'"k%d":1' % number for number in range(20_000)) + b',"k19999":1}'
 

@@ -262,6 +262,9 @@ def test_matching_if_none_match_returns_304(api):
     assert first.headers["etag"] == '"3"'
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", '"3"')
     assert api.get(f"/versioned/{BRAND}", headers={"If-None-Match": '"2"'}).status_code == 200
+    assert api.get(f"/versioned/{BRAND}", headers={"If-None-Match": '"1", W/"3"'}).status_code == 304
+    assert api.get(f"/versioned/{BRAND}", headers={"If-None-Match": "*"}).status_code == 304
+    assert api.put(f"/versioned/{BRAND}", headers={"If-None-Match": '"3"', "If-Match": '"3"'}).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,13 @@ def test_cursor_of_another_list_or_type_is_refused():
         decode_cursor(encode_cursor("five", "things"), int, scope="things")
 
 
+def test_scope_and_key_of_a_cursor_are_signed_separately():
+    with pytest.raises(Invalid):
+        decode_cursor(encode_cursor("b", "a"), str, scope="ab")
+    with pytest.raises(Invalid):
+        decode_cursor(encode_cursor(5), int, scope="things")
+
+
 def test_cursor_is_valid_until_its_key_is_retired(monkeypatch):
     old, new = "1:" + "a" * 43, "2:" + "b" * 43
 

@@ -68,6 +68,22 @@ def test_refusing_limit_is_reported_when_another_is_at_zero(limiter_url):
     assert found[1].headers["RateLimit"].startswith('"things-3600s";r=0;')
 
 
+@pytest.mark.parametrize("text", ["2/minute; 1/hour; 5/day", "5/day; 1/hour; 2/minute", "1/hour; 1/minute"])
+def test_refusing_limit_is_reported_whatever_the_order(limiter_url, text):
+    found = outcomes(limiter_url, parse_rate("things", text), ["ann"] * 3)
+
+    assert [type(outcome) for outcome in found] == [LimitState, TooMany, TooMany]
+    # The third request is refused by two limits: the one that refuses for longest is reported.
+    assert all(refusal.headers["RateLimit"].startswith('"things-3600s";r=0;') for refusal in found[1:])
+    assert all(int(refusal.headers["Retry-After"]) > 60 for refusal in found[1:])
+
+
+def test_limit_with_fewest_remaining_requests_is_reported(limiter_url):
+    found = outcomes(limiter_url, parse_rate("things", "9/minute; 3/hour; 7/day"), ["ann"] * 2)
+
+    assert [(state.item.get_expiry(), state.remaining) for state in found] == [(3600, 2), (3600, 1)]
+
+
 def test_exceeded_limit_returns_429_with_retry_after(limiter_url):
     refusal = outcomes(limiter_url, parse_rate("things", "1/minute"), ["ann"] * 2)[1]
 
