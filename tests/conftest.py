@@ -28,7 +28,7 @@ from scripts.devstack.environment import ROOT
 from tests.support.cleanup import Cleaner
 from tests.support.servers import Servers
 
-WAITING = ("system", "brokers", "bench", "chaos", "test_up", "test_worker", "browser")
+WAITING = ("system", "brokers", "bench", "chaos", "scripts/test_up", "web/server/test_worker", "browser")
 """Groups of tests that mostly wait for their own processes, longest first."""
 SLOW = "--slow"
 """Option that adds the tests marked `slow`: long chaos and full matrices."""
@@ -124,7 +124,9 @@ def _shared(item: pytest.Item) -> str | None:
     if "_made" in item.fixturenames:
         return f"shape-{item.callspec.params.get('shape', 'bare') if hasattr(item, 'callspec') else 'bare'}"
     scopes = {found[-1].scope for found in item._fixtureinfo.name2fixturedefs.values()}
-    return item.path.stem if "module" in scopes else None
+    if "module" not in scopes:
+        return None
+    return item.path.relative_to(ROOT / "tests").with_suffix("").as_posix()
 
 
 @pytest.hookimpl(wrapper=True)
