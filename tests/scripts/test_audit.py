@@ -10,10 +10,12 @@ import sys
 
 import pytest
 
+from jobs.audit.stores.folder import Folder
+from models.audit import checkpoints
 from models.audit import trail as audit
 from models.audit.chain import Head
 from models.core.database import new_id, transaction
-from scripts.commands.audit import commands
+from scripts.commands.audit import commands, sources
 from scripts.commands.audit.verification import Verification
 from scripts.devstack import progress
 from scripts.devstack.environment import ROOT
@@ -323,6 +325,35 @@ def test_repeated_entry_is_reported_without_mac_keys():
     assert [(fault.seq, fault.detail) for fault in verification.faults()] == [
         (2, "inserted, or not in order: it comes after 2")
     ]
+
+
+def test_exchanged_entries_are_reported_once_without_mac_keys():
+    verification = Verification(None)
+    for seq in (1, 3, 2, 4):
+        verification.check(entry_of(seq, b"mac"))
+
+    assert [fault.seq for fault in verification.faults()] == [2, 2]
+
+
+def test_signed_checkpoint_out_of_sequence_is_reported(tmp_path):
+    def document(number, previous):
+        statement = {"format": checkpoints.FORMAT, "number": number, "previous": previous, "at": "2026-11-30T12:00:00"}
+        return checkpoints.sign({**statement, "chains": [], "starts": []})
+
+    first = document(1, None)
+    second = document(2, checkpoints.digest(first).hex())
+    public = checkpoints.public_keys(checkpoints.public_key_set())
+    for name, documents, wrong in (
+        ("right", (first, second), []),
+        ("other number", (first, document(3, checkpoints.digest(first).hex())), [2]),
+        ("other predecessor", (first, document(2, "00" * 32)), [2]),
+    ):
+        store, verification = Folder(tmp_path / name), Verification(None)
+        for number, text in enumerate(documents, 1):
+            store.put(number, text)
+
+        assert sources.check_checkpoints(verification, store, public) == 2
+        assert [fault.seq for fault in verification.faults()] == wrong, name
 
 
 def test_start_that_differs_from_a_signed_head_is_reported():
