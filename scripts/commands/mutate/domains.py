@@ -6,6 +6,7 @@ from pathlib import Path
 MIGRATIONS = Path("models/supabase/migrations")
 DEFAULT_PATHS = (
     "models/audit/chain.py",
+    "models/core/_connection.py",
     "models/core/context.py",
     "models/core/database.py",
     "models/identity",
@@ -31,7 +32,7 @@ EXTRA_TESTS = {
     "core": ("tests/rls",),
     "tenants": ("tests/rls",),
     "jobs": ("tests/jobs/engine",),
-    "http": ("tests/contract", "tests/hostile"),
+    "http": ("tests/contract",),
 }
 """Tests of a domain in directories of other names."""
 

@@ -11,7 +11,7 @@ from scripts.commands.mutate import domains, python_faults, sql_faults
 from scripts.commands.mutate.checkout import Checkout, Outcome, Trial, private_copy
 from scripts.commands.mutate.faults import Fault, sample
 from scripts.devstack.environment import ROOT
-from scripts.devstack.progress import say
+from scripts.devstack.progress import fail, say
 
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")
 """Faults that change no behaviour: a comment with the reason, then lines as `--list` prints them."""
@@ -51,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _faults(patterns: Sequence[str], count: int, seed: int) -> list[Fault]:
     paths = domains.files(ROOT, list(patterns))
+    if not paths:
+        fail("No Python or SQL file matches: " + " ".join(patterns))
     finders = {path: sql_faults.sites if path.suffix == ".sql" else python_faults.sites for path in paths}
     return sample(ROOT, finders, count, seed, excluded=EQUIVALENT.read_text().splitlines())
 
