@@ -1,5 +1,6 @@
 """Requests to servers that send slowly, too much or an incomplete response: each fails before its deadline."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -99,6 +100,26 @@ def test_fetch_tries_each_address_within_deadline(hostile_server, monkeypatch):
     monkeypatch.setattr(fetching.socket, "getaddrinfo", lambda *_, **__: known)
 
     assert fetch("http://name.example/", timeout=PATIENCE, max_bytes=10) == b"ok"
+
+
+@pytest.fixture
+def silent_port():
+    """Return a port that neither accepts nor refuses a connection: its queue is full."""
+    with contextlib.ExitStack() as opened:
+        server = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            client = opened.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
+
+
+def test_fetch_leaves_time_for_the_next_address(hostile_server, silent_port, monkeypatch):
+    server = hostile_server([OK + b"Content-Length: 2\r\n\r\nok"])
+    known = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in (silent_port, server.port)]
+    monkeypatch.setattr(fetching.socket, "getaddrinfo", lambda *_, **__: known)
+
+    assert fetch("http://name.example/", timeout=2, max_bytes=10) == b"ok"
 
 
 CUT = {
