@@ -91,3 +91,26 @@ def test_strength_is_estimated_with_own_words_only(monkeypatch):
     second.join(10)
 
     assert seen == [("first", ["first"]), ("second", ["second"])]
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        *("password123", "qwertyuiop12", "1234567890a", "aaaaaaaaaaaaaaaa", "x" * 127 + "a"),
+        *("ana.perez@x.example", "Ana Pérez 1"),
+    ],
+)
+def test_guessable_password_is_refused(password):
+    with pytest.raises(Invalid) as refused:
+        passwords.require_good(password, "ana.perez@x.example", "Ana Pérez")
+
+    assert refused.value.extra["errors"][0]["field"] == "password"
+
+
+def test_strength_of_long_password_is_estimated_in_bounded_time(monkeypatch):
+    seen = []
+    monkeypatch.setattr(passwords, "zxcvbn", lambda text, words: seen.append(text) or {"score": 4})
+
+    passwords.require_good("4@8({[<369|1!70$5+%2" * 6, "ana@example.com")
+
+    assert [len(text) for text in seen] == [24, 24]  # two readings of signs as letters
