@@ -199,7 +199,7 @@ def test_failed_entry_is_recorded_later_and_answer_is_unchanged(serve, notebook,
 
     assert (answer.status_code, answer.json["code"]) == (403, "forbidden")
     until(lambda: notebook.refusals)
-    assert "is told later: no database" in caplog.text
+    assert "is recorded later: no database" in caplog.text
 
 
 def test_slow_entry_delays_an_answer_by_its_wait_only(loop, pool, monkeypatch):
