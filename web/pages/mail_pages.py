@@ -1,4 +1,4 @@
-"""The pages that mails link to: one form each, which sends the link's token once and shows the result."""
+"""Pages that mails link to: one form each, which sends the link's token once and shows the result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,10 +6,22 @@ from html import escape
 from string import Template
 
 ENGLISH, SPANISH = "en", "es"
-PASSWORD = '<input name="password" type="password" autocomplete="new-password" required minlength="10" maxlength="128">'
-NAME = '<input name="name" autocomplete="name" required maxlength="200">'
-LOCALE = '<input name="locale" type="hidden" value="{}">'
-"""Field that makes the page's language the language of the account."""
+
+_NEW_PASSWORD = (
+    '<input name="password" type="password" autocomplete="new-password" required minlength="10" maxlength="128">'
+)
+INPUTS = {
+    "name": '<input name="name" autocomplete="name" required maxlength="200">'
+    '<input name="locale" type="hidden" value="{}">',
+    "password": _NEW_PASSWORD,
+    "new_password": _NEW_PASSWORD,
+}
+"""Inputs by field. The hidden one makes the page's language the language of the account."""
+
+LABELS = {
+    ENGLISH: {"name": "Name", "password": "Password", "new_password": "New password"},
+    SPANISH: {"name": "Nombre", "password": "Contraseña", "new_password": "Contraseña nueva"},
+}
 
 SHARED = {
     ENGLISH: {
@@ -47,170 +59,167 @@ SHARED = {
 
 @dataclass(frozen=True, slots=True)
 class MailPage:
-    """One page in one language.
+    """One page in all languages.
 
     Attributes:
-        title: of the page.
-        text: what the form is for.
-        to: the endpoint that takes the token.
-        button: label of the button.
-        done: text after success.
-        fields: label and input of each field of the form.
-        makes_account: the form shows the notice in force and a box for each of its tiers. It offers to keep what an
-            anonymous fan did with this browser.
-        invalid: text for a link that was used or is too old, where it differs from that of other pages.
-        sign_in: the instruction to sign in first, if the endpoint needs a session. The page reads the session from
-            `#access_token=…` in its URL, where Supabase puts it.
+        to: endpoint that the form sends the token to.
+        fields: fields of the form, besides the token.
+        makes_account: the form shows the notice in force and a checkbox for each of its tiers. It offers to keep the
+            data that an anonymous fan created with this browser.
+        texts: by language: `title`; `text`, the purpose of the form; `button`, its label; `done`, shown after success.
+            Optional: `invalid`, shown for a used or expired link instead of the shared text; `sign_in`, the
+            instruction to sign in first, if the endpoint needs a session. The page reads the session from
+            `#access_token=…` in its URL, which Supabase sets.
     """
 
-    title: str
-    text: str
     to: str
-    button: str
-    done: str
-    fields: tuple[tuple[str, str], ...] = ()
+    texts: Mapping[str, Mapping[str, str]]
+    fields: tuple[str, ...] = ()
     makes_account: bool = False
-    invalid: str = ""
-    sign_in: str = ""
 
     def render(self, template: str, language: str = ENGLISH) -> bytes:
         """Return the page as HTML."""
-        labels = (f"<label>{escape(label)} {field}</label>\n" for label, field in self.fields)
-        own = {name: getattr(self, name) for name in ("title", "text", "to", "button", "done", "sign_in")}
+        inputs = [(LABELS[language][name], INPUTS[name].format(language)) for name in self.fields]
+        labels = (f"<label>{escape(label)} {field}</label>\n" for label, field in inputs)
         notice = f"/api/v1/consent-notices/default?locale={language}" if self.makes_account else ""
-        if self.invalid:
-            own["invalid"] = self.invalid
-        words = {name: escape(text) for name, text in {**SHARED[language], **own, "notice": notice}.items()}
-        return Template(template).substitute(words, fields="".join(labels)).encode()
+        texts = {"sign_in": "", **SHARED[language], **self.texts[language], "to": self.to, "notice": notice}
+        escaped = {name: escape(text) for name, text in texts.items()}
+        return Template(template).substitute(escaped, fields="".join(labels)).encode()
 
 
-ELSEWHERE = {
-    ENGLISH: MailPage(
-        title="Accept your invitation",
-        text="You accept it with the account that you sign in with, if that has the address to which the invitation"
-        " went.",
-        to="/api/v1/users/me/invitation",
-        button="Accept",
-        done="Welcome. You work for the brand now: go back to the app, and sign in again or reload it.",
-        sign_in="Sign in to the app first, or sign up there, with the address to which the invitation went. If you are"
-        " new, you may be a member of the brand at once. If you aren't, open the link of the invitation from the app.",
+SUPABASE_INVITATION = MailPage(
+    to="/api/v1/users/me/invitation",
+    texts={
+        ENGLISH: {
+            "title": "Accept your invitation",
+            "text": "You accept it with the account that you sign in with, if that has the address to which the"
+            " invitation went.",
+            "button": "Accept",
+            "done": "Welcome. You work for the brand now: go back to the app, and sign in again or reload it.",
+            "sign_in": "Sign in to the app first, or sign up there, with the address to which the invitation went. If"
+            " you are new, you may be a member of the brand at once. If you aren't, open the link of the invitation"
+            " from the app.",
+        },
+        SPANISH: {
+            "title": "Acepta tu invitación",
+            "text": "La aceptas con la cuenta con la que entras, si tiene la dirección a la que se envió la"
+            " invitación.",
+            "button": "Aceptar",
+            "done": "Te damos la bienvenida. Ya trabajas para la marca: vuelve a la aplicación y entra otra vez o"
+            " recárgala.",
+            "sign_in": "Entra primero en la aplicación, o regístrate en ella, con la dirección a la que se envió la"
+            " invitación. Si no tenías cuenta, puede que ya seas miembro de la marca. Si no lo eres, abre el enlace de"
+            " la invitación desde la aplicación.",
+        },
+    },
+)
+"""Acceptance of an invitation where a Supabase project signs people in."""
+
+PAGES: dict[str, MailPage] = {
+    "verify-email": MailPage(
+        to="/api/v1/auth/verify",
+        fields=("name", "password"),
+        makes_account=True,
+        texts={
+            ENGLISH: {
+                "title": "Confirm your e-mail address",
+                "text": "Choose a name and a password, and your account is ready.",
+                "button": "Make my account",
+                "done": "Thank you. Your account is ready; you can sign in now.",
+                "invalid": "This link was used already or is too old. If you have made your account with it, sign in."
+                " If not, sign up again, and we mail you a new link.",
+            },
+            SPANISH: {
+                "title": "Confirma tu dirección de correo",
+                "text": "Elige un nombre y una contraseña, y tu cuenta estará lista.",
+                "button": "Crear mi cuenta",
+                "done": "Gracias. Tu cuenta está lista; ya puedes entrar.",
+                "invalid": "Este enlace ya se ha usado o es demasiado antiguo. Si ya creaste tu cuenta con él, entra."
+                " Si no, regístrate otra vez y te enviaremos un enlace nuevo.",
+            },
+        },
     ),
-    SPANISH: MailPage(
-        title="Acepta tu invitación",
-        text="La aceptas con la cuenta con la que entras, si tiene la dirección a la que se envió la invitación.",
-        to="/api/v1/users/me/invitation",
-        button="Aceptar",
-        done="Te damos la bienvenida. Ya trabajas para la marca: vuelve a la aplicación y entra otra vez o recárgala.",
-        sign_in="Entra primero en la aplicación, o regístrate en ella, con la dirección a la que se envió la"
-        " invitación. Si no tenías cuenta, puede que ya seas miembro de la marca. Si no lo eres, abre el enlace de la"
-        " invitación desde la aplicación.",
+    "accept-invitation": MailPage(
+        to="/api/v1/auth/accept-invitation",
+        fields=("name", "password"),
+        texts={
+            ENGLISH: {
+                "title": "Accept your invitation",
+                "text": "Choose a name and a password for your account.",
+                "button": "Accept",
+                "done": "Welcome. Your account is ready; you can sign in now.",
+            },
+            SPANISH: {
+                "title": "Acepta tu invitación",
+                "text": "Elige un nombre y una contraseña para tu cuenta.",
+                "button": "Aceptar",
+                "done": "Te damos la bienvenida. Tu cuenta está lista; ya puedes entrar.",
+            },
+        },
+    ),
+    "reset-password": MailPage(
+        to="/api/v1/auth/password/reset",
+        fields=("new_password",),
+        texts={
+            ENGLISH: {
+                "title": "Choose a new password",
+                "text": "You will be signed out everywhere. Your authenticator, recovery codes, API keys and open"
+                " invitations are removed, so that nobody who used the account before gets in.",
+                "button": "Change",
+                "done": "Your password is changed; you can sign in with it now.",
+            },
+            SPANISH: {
+                "title": "Elige una contraseña nueva",
+                "text": "Se cerrarán todas tus sesiones. Se quitan tu autenticador, tus códigos de recuperación, tus"
+                " claves de API y tus invitaciones abiertas, para que no entre nadie que usara la cuenta antes.",
+                "button": "Cambiar",
+                "done": "Tu contraseña ha cambiado; ya puedes entrar con ella.",
+            },
+        },
+    ),
+    "confirm-email": MailPage(
+        to="/api/v1/auth/email/confirm",
+        texts={
+            ENGLISH: {
+                "title": "Confirm your new e-mail address",
+                "text": "One click, and your account has this address.",
+                "button": "Confirm",
+                "done": "Thank you. Your account has this address from now on; you can close this page.",
+            },
+            SPANISH: {
+                "title": "Confirma tu nueva dirección de correo",
+                "text": "Un clic, y tu cuenta tiene esta dirección.",
+                "button": "Confirmar",
+                "done": "Gracias. Tu cuenta tiene esta dirección desde ahora; puedes cerrar esta página.",
+            },
+        },
+    ),
+    "undo-email": MailPage(
+        to="/api/v1/auth/email/undo",
+        texts={
+            ENGLISH: {
+                "title": "Take your account back",
+                "text": "One click, and your account has its old e-mail address again. Everybody is signed out of it."
+                " Its authenticator, recovery codes, API keys and open invitations are removed, and you get a link to"
+                " choose a new password.",
+                "button": "Undo the change",
+                "done": "Your account has its old address again. Look for our mail, and choose a new password.",
+            },
+            SPANISH: {
+                "title": "Recupera tu cuenta",
+                "text": "Un clic, y tu cuenta vuelve a tener su dirección anterior. Se cierran todas sus sesiones. Se"
+                " quitan su autenticador, sus códigos de recuperación, sus claves de API y sus invitaciones abiertas,"
+                " y recibes un enlace para elegir una contraseña nueva.",
+                "button": "Deshacer el cambio",
+                "done": "Tu cuenta vuelve a tener su dirección anterior. Busca nuestro correo y elige una contraseña"
+                " nueva.",
+            },
+        },
     ),
 }
-"""Accepting an invitation where a Supabase project signs people in, by language."""
-
-PAGES: dict[str, dict[str, MailPage]] = {
-    "verify-email": {
-        ENGLISH: MailPage(
-            title="Confirm your e-mail address",
-            text="Choose a name and a password, and your account is ready.",
-            to="/api/v1/auth/verify",
-            button="Make my account",
-            done="Thank you. Your account is ready; you can sign in now.",
-            fields=(("Name", NAME + LOCALE.format(ENGLISH)), ("Password", PASSWORD)),
-            makes_account=True,
-            invalid="This link was used already or is too old. If you have made your account with it, sign in. If not,"
-            " sign up again, and we mail you a new link.",
-        ),
-        SPANISH: MailPage(
-            title="Confirma tu dirección de correo",
-            text="Elige un nombre y una contraseña, y tu cuenta estará lista.",
-            to="/api/v1/auth/verify",
-            button="Crear mi cuenta",
-            done="Gracias. Tu cuenta está lista; ya puedes entrar.",
-            fields=(("Nombre", NAME + LOCALE.format(SPANISH)), ("Contraseña", PASSWORD)),
-            makes_account=True,
-            invalid="Este enlace ya se ha usado o es demasiado antiguo. Si ya creaste tu cuenta con él, entra. Si no,"
-            " regístrate otra vez y te enviaremos un enlace nuevo.",
-        ),
-    },
-    "accept-invitation": {
-        ENGLISH: MailPage(
-            title="Accept your invitation",
-            text="Choose a name and a password for your account.",
-            to="/api/v1/auth/accept-invitation",
-            button="Accept",
-            done="Welcome. Your account is ready; you can sign in now.",
-            fields=(("Name", NAME + LOCALE.format(ENGLISH)), ("Password", PASSWORD)),
-        ),
-        SPANISH: MailPage(
-            title="Acepta tu invitación",
-            text="Elige un nombre y una contraseña para tu cuenta.",
-            to="/api/v1/auth/accept-invitation",
-            button="Aceptar",
-            done="Te damos la bienvenida. Tu cuenta está lista; ya puedes entrar.",
-            fields=(("Nombre", NAME + LOCALE.format(SPANISH)), ("Contraseña", PASSWORD)),
-        ),
-    },
-    "reset-password": {
-        ENGLISH: MailPage(
-            title="Choose a new password",
-            text="You will be signed out everywhere. Your authenticator, recovery codes, API keys and open invitations"
-            " are removed, so that nobody who used the account before gets in.",
-            to="/api/v1/auth/password/reset",
-            button="Change",
-            done="Your password is changed; you can sign in with it now.",
-            fields=(("New password", PASSWORD),),
-        ),
-        SPANISH: MailPage(
-            title="Elige una contraseña nueva",
-            text="Se cerrarán todas tus sesiones. Se quitan tu autenticador, tus códigos de recuperación, tus claves de"
-            " API y tus invitaciones abiertas, para que no entre nadie que usara la cuenta antes.",
-            to="/api/v1/auth/password/reset",
-            button="Cambiar",
-            done="Tu contraseña ha cambiado; ya puedes entrar con ella.",
-            fields=(("Contraseña nueva", PASSWORD),),
-        ),
-    },
-    "confirm-email": {
-        ENGLISH: MailPage(
-            title="Confirm your new e-mail address",
-            text="One click, and your account has this address.",
-            to="/api/v1/auth/email/confirm",
-            button="Confirm",
-            done="Thank you. Your account has this address from now on; you can close this page.",
-        ),
-        SPANISH: MailPage(
-            title="Confirma tu nueva dirección de correo",
-            text="Un clic, y tu cuenta tiene esta dirección.",
-            to="/api/v1/auth/email/confirm",
-            button="Confirmar",
-            done="Gracias. Tu cuenta tiene esta dirección desde ahora; puedes cerrar esta página.",
-        ),
-    },
-    "undo-email": {
-        ENGLISH: MailPage(
-            title="Take your account back",
-            text="One click, and your account has its old e-mail address again. Everybody is signed out of it. Its"
-            " authenticator, recovery codes, API keys and open invitations are removed, and you get a link to choose a"
-            " new password.",
-            to="/api/v1/auth/email/undo",
-            button="Undo the change",
-            done="Your account has its old address again. Look for our mail, and choose a new password.",
-        ),
-        SPANISH: MailPage(
-            title="Recupera tu cuenta",
-            text="Un clic, y tu cuenta vuelve a tener su dirección anterior. Se cierran todas sus sesiones. Se quitan"
-            " su autenticador, sus códigos de recuperación, sus claves de API y sus invitaciones abiertas, y recibes un"
-            " enlace para elegir una contraseña nueva.",
-            to="/api/v1/auth/email/undo",
-            button="Deshacer el cambio",
-            done="Tu cuenta vuelve a tener su dirección anterior. Busca nuestro correo y elige una contraseña nueva.",
-        ),
-    },
-}
-"""The pages by name and language, where we sign people in."""
+"""The pages by name, where people sign in here."""
 
 
-def pages(*, signs_in: bool) -> Mapping[str, Mapping[str, MailPage]]:
+def pages(*, signs_in: bool) -> Mapping[str, MailPage]:
     """Return the pages of an installation. Where Supabase signs people in, only the page of invitations."""
-    return PAGES if signs_in else {"accept-invitation": ELSEWHERE}
+    return PAGES if signs_in else {"accept-invitation": SUPABASE_INVITATION}

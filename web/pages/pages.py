@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +70,8 @@ class Scan:
 class MailLink:
     """A page that mails link to, in the language of the mail: `?lang=es`, or English by default."""
 
-    def __init__(self, template: str, page: Mapping[str, mail_pages.MailPage]) -> None:
-        self._files = {language: File(MAIL_LINK, one.render(template, language)) for language, one in page.items()}
+    def __init__(self, template: str, page: mail_pages.MailPage) -> None:
+        self._files = {language: File(MAIL_LINK, page.render(template, language)) for language in page.texts}
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """Send the page. The token is in the fragment of the link, so no request contains it."""

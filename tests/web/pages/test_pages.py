@@ -11,8 +11,8 @@ from models.campaigns.codes import make_token
 from models.scans.outcomes import REFUSALS
 from web.app import application
 from web.openapi.document import document
-from web.pages.mail_pages import ELSEWHERE, SHARED, MailPage
 from web.pages.mail_pages import PAGES as MAIL_PAGES
+from web.pages.mail_pages import SHARED, SUPABASE_INVITATION, MailPage
 from web.pages.pages import MAIL_LINK, STATIC
 
 described = cache(document)
@@ -64,17 +64,16 @@ def test_every_static_file_is_served(api):
 
 
 @pytest.mark.parametrize("language", SHARED)
-@pytest.mark.parametrize("pages", [*MAIL_PAGES.values(), ELSEWHERE], ids=lambda pages: pages["en"].to)
-def test_mail_page_sends_valid_requests_to_its_endpoint(pages, language):
-    page = pages[language]
+@pytest.mark.parametrize("page", [*MAIL_PAGES.values(), SUPABASE_INVITATION], ids=lambda page: page.to)
+def test_mail_page_sends_valid_requests_to_its_endpoint(page, language):
     schemas = described(application)["components"]["schemas"]
     operation = described(application)["paths"][page.to]["post"]
     body = schemas[operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]]
-    form = page.render((STATIC / MAIL_LINK).read_text()).decode().split("<form")[1]
+    form = page.render((STATIC / MAIL_LINK).read_text(), language).decode().split("<form")[1]
     asked = set(re.findall(r'name="(\w+)"', form))
 
     assert set(body["required"]) <= asked | {"token"} <= set(body["properties"])
-    assert bool(page.sign_in) == bool(operation.get("security"))
+    assert ("sign_in" in page.texts[language]) == bool(operation.get("security"))
     assert page.makes_account == ("notice_id" in body["properties"])
     assert ("locale" in body["properties"]) == (f'name="locale" type="hidden" value="{language}"' in form)
 
@@ -85,14 +84,15 @@ def test_mail_page_has_requested_language_or_english(api, name):
 
     assert '<html lang="es">' in spanish.text
     assert "Esta página necesita JavaScript." in spanish.text
-    assert MAIL_PAGES[name]["en"].title not in spanish.text
+    assert MAIL_PAGES[name].texts["en"]["title"] not in spanish.text
     assert '<html lang="en">' in english.text
     assert api.get(f"/{name}?lang=xx&lang=es").status_code == 200
     assert api.get(f"/{name}?lang=%00").content == english.content
 
 
 def test_texts_of_a_mail_page_are_escaped():
-    page = MailPage("<b>", "<i>&", "/x", '"><script>', "'\"", sign_in="<u>")
+    texts = {"title": "<b>", "text": "<i>&", "button": '"><script>', "done": "'\"", "sign_in": "<u>"}
+    page = MailPage("/x", {"en": texts})
     made = page.render((STATIC / MAIL_LINK).read_text()).decode()
 
     assert not re.search(r"<[biu]>|<script>", made)
