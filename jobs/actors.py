@@ -1,4 +1,4 @@
-"""Every actor, by import: each module declares its own."""
+"""Import each module that declares actors."""
 
 import jobs.audiences
 import jobs.audit.actors

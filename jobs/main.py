@@ -1,4 +1,4 @@
-"""The broker of this process, for every actor: what `dramatiq jobs.main` runs, the `worker` process."""
+"""The `worker` process: `dramatiq jobs.main`. It runs every actor."""
 
 import dramatiq
 

@@ -1,4 +1,4 @@
-"""The beginning of every process that runs until it is told to stop: relay, clock, seal."""
+"""Start a long-running process: relay, clock or seal."""
 
 import signal
 import threading

@@ -115,9 +115,8 @@ def enqueue(
     request, (brand_id, user_id) = context.request_info(), _owner(brand_id, user_id)
     key = (unique_key or f"{brand_id or user_id or ''}:{name}:{_encode(args)}") if unique else None
     is_coalesced = unique == "while_waiting" and not replace
-    job_id = new_id()
     params = (
-        *(job_id, name, _encode(args), delay, priority),
+        *(job_id := new_id(), name, _encode(args), delay, priority),
         *((None, key) if is_coalesced else (key, None)),
         *_subject(name, args, subject),
         *(brand_id, user_id, request.request_id, request.correlation_id, request.traceparent),

@@ -24,13 +24,13 @@ from hypothesis.stateful import (
 from psycopg2.extensions import connection
 
 from jobs.engine.ledger import Claim, Ledger
+from models.jobs.ledger import ENDED_STATES as OVER
 
 ACTOR = "machine.job"
 MAX_CRASHES = 3
 EXAMPLES = 20
 """Number of examples. It is enough to detect each broken ledger."""
 
-OVER = ("done", "dead", "cancelled")
 TRANSITIONS = {
     "new": {"waiting"},
     "waiting": {"published", "cancelled"},
