@@ -4,7 +4,7 @@ import json
 import logging
 
 from models.core.context import RequestInfo, request_info, set_request_info
-from models.core.logs import Formatter, redact
+from models.core.logs import MAX_TEXT_CHARACTERS, Formatter, redact, redact_value
 
 JWT = "eyJhbGciOiJFUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 
@@ -63,3 +63,20 @@ def test_traceback_is_redacted():
     assert "ValueError" in text
     assert "hush" not in text
     assert "\n" not in text
+
+
+def test_long_text_is_truncated():
+    text = redact("ab " * MAX_TEXT_CHARACTERS)
+
+    assert (len(text), text[-1]) == (MAX_TEXT_CHARACTERS + 1, "…")
+
+
+def test_nested_values_and_secret_fields_are_redacted():
+    value = {"who": [{"mail": "ann@example.com"}, ("x", 7)], "api_key": 12, "password": None, "n": 1.5}
+
+    assert redact_value(value) == {
+        "who": [{"mail": "[e-mail]"}, ["x", 7]],
+        "api_key": "[secret]",
+        "password": None,
+        "n": 1.5,
+    }
