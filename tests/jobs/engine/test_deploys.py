@@ -95,7 +95,7 @@ def test_failed_upcast_is_a_failed_attempt(ledger: Ledger, runner: Runner, query
     ("version", "upcast"), [(2, {}), (3, {2: list}), (1, {1: list}), (2, {1: list, 2: list})], ids=str
 )
 def test_version_without_upcast_is_refused_at_declaration(version: int, upcast: Any) -> None:
-    with pytest.raises(ValueError, match="needs an upcast"):
+    with pytest.raises(ValueError, match="needs exactly one upcast"):
         actor("deploy.gap", version=version, upcast=upcast)(lambda: None)
 
 
