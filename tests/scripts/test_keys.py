@@ -51,7 +51,7 @@ def test_a_new_key_is_published_first_and_signs_after_a_while(keys):
     keys("add")
     assert kids(keys)[0] == first
 
-    with pytest.raises(SetupError, match="Not everybody may know"):
+    with pytest.raises(SetupError, match="Clients may not have"):
         keys("promote", at=NOW + SPREAD - 1)
     keys("promote", at=NOW + SPREAD)
 
@@ -64,7 +64,7 @@ def test_the_old_key_stays_until_its_last_token_is_over(keys):
     keys("promote", at=NOW + SPREAD)
     over = NOW + 2 * SPREAD + access_tokens.LIFETIME
 
-    with pytest.raises(SetupError, match="are good until"):
+    with pytest.raises(SetupError, match="are valid until"):
         keys("retire", at=over - 1)
     keys("retire", at=over)
 
@@ -96,7 +96,7 @@ def test_a_promotion_can_be_taken_back(keys):
     ("argv", "said"),
     [
         (["promote"], "`add` one first"),
-        (["retire"], "no key that was promoted away"),
+        (["retire"], "no key that has stopped signing"),
         (["promote", "nobody"], "0 keys have an id"),
         (["promote", "--roots"], "active one already"),
         (["retire", "--roots"], "Say which version"),

@@ -126,8 +126,8 @@ end
 $$;
 call app.grant_definer('app.may_reset_password(public.users)', '{}');
 
--- Mail a link for a new password if the address has an account. p_key counts the mails to the address: nobody can flood
--- a mailbox through the form.
+-- Mail a link for a new password if the address has an account. p_key counts the mails to the address, so that the form
+-- can't be used to flood a mailbox.
 create function app.request_password_reset(
     p_id uuid, p_email text, p_key bytea, p_most int, p_window interval, p_lifetime interval, p_request jsonb
 ) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

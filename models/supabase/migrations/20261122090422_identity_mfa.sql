@@ -52,7 +52,7 @@ call app.grant_definer('app.enrol_totp(uuid,bytea,int)', array['app_credentials'
 
 -- Count an attempt of the caller to verify a code. Return the authenticator to verify it with: the confirmed one, or
 -- the unconfirmed one. A session, and so the password, is required: strangers can't use up the attempts. If they are
--- used up, somebody may know the password, and the account's owner is notified once in a window.
+-- used up, a stranger may know the password, and the account's owner is notified once in a window.
 create function app.begin_mfa_attempt(
     p_confirmed boolean, p_key bytea, p_most int, p_window interval, p_request jsonb,
     out id uuid, out secret bytea, out key_version int, out retry_after int

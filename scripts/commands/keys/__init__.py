@@ -1,1 +1,1 @@
-"""`./scripts/keys`: key rotation in steps, none of which logs anybody out."""
+"""`./scripts/keys`: rotate keys in steps that end no session."""

@@ -1,4 +1,4 @@
-"""`./scripts/keys`: from where the keys are kept to where they are put back."""
+"""`./scripts/keys`: read the keys, change them and store them."""
 
 import argparse
 import dataclasses
@@ -17,7 +17,7 @@ from scripts.devstack.processes import write_atomically
 from scripts.devstack.progress import fail
 from settings import settings
 
-RESTART = "Restart the system to have it known: ./scripts/down, ./scripts/up"
+RESTART = "Restart the system to load the keys: ./scripts/down, ./scripts/up"
 
 
 def main(argv: list[str]) -> int:
@@ -27,10 +27,10 @@ def main(argv: list[str]) -> int:
 
 
 def perform(given: argparse.Namespace, now: int) -> None:
-    """Do what is asked. With --env the new value, and only that, goes to standard output.
+    """Perform the given step. With --env, standard output has the new value and nothing else.
 
     Raises:
-        SetupError: it can't be done, or not yet; says why.
+        SetupError: the step is not possible, or not yet; has the reason.
     """
     held = _read(given, now)
     if given.verb == "list":

@@ -1,4 +1,4 @@
-"""The command line of `./scripts/keys`, known before anything is installed."""
+"""The command line of `./scripts/keys`. Imports nothing that has to be installed first."""
 
 import argparse
 import re

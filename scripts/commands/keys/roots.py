@@ -1,7 +1,7 @@
-"""The root secrets (SECRET_KEYS), and how a new version comes into use.
+"""The root secrets (SECRET_KEYS), and the rotation to a new version.
 
-The first version makes new things; all of them read. A version is needed for as long as something made with it is:
-codes are printed, fingerprints and the audit trail's seals kept. So none is ever dropped without being forced to.
+The first version is used for new values; all versions are used for reading. A version is needed as long as values made
+with it exist: printed codes, fingerprints and the MACs of the audit chain. So none is removed without `--force`.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from scripts.devstack.progress import fail
 from scripts.devstack.secrets import new_root
 
 MOST = 255
-"""A printed code names its version in one byte."""
+"""Highest version: a printed code stores it in one byte."""
 
 
 @dataclass
@@ -21,23 +21,23 @@ class Roots:
 
     @classmethod
     def read(cls, text: str) -> "Roots":
-        """From the value of SECRET_KEYS.
+        """Read the value of SECRET_KEYS.
 
         Raises:
-            SetupError: it holds no versions.
+            SetupError: the value has no versions.
         """
         try:
             split = [item.split(":", 1) for item in text.split(",")]
             return cls({int(version): root for version, root in split})
         except ValueError:
-            fail("SECRET_KEYS holds no `version:secret`")
+            fail("SECRET_KEYS must be a list of `version:secret`")
 
     def text(self) -> str:
         """Return the value of SECRET_KEYS."""
         return ",".join(f"{version}:{root}" for version, root in self.versions.items())
 
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """For each version: its number, what it does, nothing, and what comes next."""
+        """Return the number, use, an empty text, and next step of each version."""
         active, newest = next(iter(self.versions)), max(self.versions)
         return [
             (
@@ -58,22 +58,24 @@ class Roots:
         return f"Version {version} is known once every process has been restarted; `promote` it then"
 
     def promote(self, key: str | None, *, force: bool) -> str:
-        """Let a version make new things from now on; what to do next.
+        """Make a version the active one and return the next step.
 
         Raises:
-            SetupError: there is no such version, or it does already.
+            SetupError: the version does not exist, or is active already.
         """
         version = self._named(key) if key else max(self.versions)
         if version == next(iter(self.versions)):
             fail(f"Version {version} is the active one already; `add` one first")
         self.versions = {version: self.versions.pop(version)} | self.versions
-        return f"Version {version} makes what is new once every process has been restarted; the others go on reading"
+        return (
+            f"Version {version} is used for new values once every process has been restarted; all are used for reading"
+        )
 
     def retire(self, key: str | None, *, force: bool) -> str:
-        """Drop a version; what that means.
+        """Remove a version and return the consequence.
 
         Raises:
-            SetupError: it is the active one, or nobody insists.
+            SetupError: the version is the active one, or `force` is not set.
         """
         version = self._named(key) if key else fail("Say which version")
         if version == next(iter(self.versions)):
@@ -81,7 +83,7 @@ class Roots:
         if not force:
             fail(f"Printed codes, fingerprints and seals of version {version} would be unreadable; --force does it")
         del self.versions[version]
-        return f"Nothing made with version {version} is read any more once every process has been restarted"
+        return f"Values made with version {version} are unreadable once every process has been restarted"
 
     def _named(self, key: str) -> int:
         found = [version for version in self.versions if str(version) == key]

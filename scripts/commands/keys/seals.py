@@ -1,4 +1,4 @@
-"""What would be lost with a root secret: the audit trail's entries that are sealed under it."""
+"""Check for audit entries whose chain needs a root secret that is to be removed."""
 
 import json
 import os
@@ -17,14 +17,14 @@ ADVICE = (
 
 
 def require_none(version: int, var: Path | None) -> None:
-    """Refuse to go on while there are any.
+    """Refuse the removal while there are such entries.
 
     Args:
-        version: of the root secret.
-        var: where the system of this machine lives; None: the environment says which database it is.
+        version: version of the root secret.
+        var: directory of the system on this machine; None: the environment has the database's address.
 
     Raises:
-        SetupError: there are, or the database can't be asked.
+        SetupError: there are such entries, or the database is unavailable.
     """
     entries = _entries_by_version(var)
     if entries is None:

@@ -1,7 +1,7 @@
-"""The key set that signs access tokens (AUTH_JWKS), and how it changes without logging anybody out.
+"""The key set that signs access tokens (AUTH_JWKS), and its rotation without the end of any session.
 
-The first key signs; all are published and verify. What is known of a key's life stands beside it, in members that are
-never published: `iat` (made at), `nbf` (signs since), `exp` (its last token is over then; only once another signs).
+The first key signs; all keys are published and verify. Each key has members that are never published: `iat` (creation),
+`nbf` (start of signing) and `exp` (expiry of its last token, set when another key signs).
 """
 
 import json
@@ -14,31 +14,31 @@ from scripts.devstack.progress import fail
 from scripts.devstack.secrets import new_key
 
 SPREAD = access_tokens.KEYS_MAX_AGE + 300
-"""Seconds until everybody knows a new key set: as long as others keep the old one, and time for restarts."""
+"""Seconds until all clients have a new key set: the period for which they cache the old one, and time for restarts."""
 
 Jwk = dict[str, Any]
 
 
 @dataclass
 class TokenKeys:
-    """A key set, at the moment `now` (Unix time)."""
+    """A key set at the Unix time `now`."""
 
     keys: list[Jwk]
     now: int
 
     @classmethod
     def read(cls, text: str, now: int) -> "TokenKeys":
-        """From the value of AUTH_JWKS.
+        """Read the value of AUTH_JWKS.
 
         Raises:
-            SetupError: it is no key set.
+            SetupError: the value is not a set of private keys.
         """
         try:
             keys = json.loads(text)["keys"]
             if not keys or not all(key["kid"] and key["d"] for key in keys):
                 raise ValueError(text)
         except (ValueError, KeyError, TypeError):
-            fail("AUTH_JWKS holds no private keys with names")
+            fail("AUTH_JWKS must be a set of private keys with ids")
         return cls(keys, now)
 
     def text(self) -> str:
@@ -46,7 +46,7 @@ class TokenKeys:
         return json.dumps({"keys": self.keys})
 
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """For each key: its id, what it does, since when it exists, and what comes next."""
+        """Return the id, state, creation time and next step of each key."""
         return [(key["kid"], self._state(key), _when(key.get("iat")), self._next(key)) for key in self.keys]
 
     def add(self) -> str:
@@ -56,17 +56,17 @@ class TokenKeys:
         return f"{self.keys[-1]['kid']} is published once every process has been restarted; `promote` it after {ready}"
 
     def promote(self, kid: str | None, *, force: bool) -> str:
-        """Let a key sign from now on; what to do next.
+        """Make a key the signing one and return the next step.
 
         Raises:
-            SetupError: there is none, or not everybody may know it yet.
+            SetupError: the key does not exist, or clients may not have it yet.
         """
         chosen = self._named(kid) if kid else self._standby()
         if chosen is self.keys[0]:
             fail(f"{chosen['kid']} signs already")
         ready = chosen.get("iat", 0) + SPREAD
         if self.now < ready and not force:
-            fail(f"Not everybody may know {chosen['kid']} before {_when(ready)}; tokens that it signs would be refused")
+            fail(f"Clients may not have {chosen['kid']} before {_when(ready)} and would refuse its tokens")
         self.keys[0]["exp"] = self.now + SPREAD + access_tokens.LIFETIME
         chosen["nbf"] = self.now
         chosen.pop("exp", None)
@@ -75,18 +75,18 @@ class TokenKeys:
         return f"{chosen['kid']} signs once every process has been restarted; {over}"
 
     def retire(self, kid: str | None, *, force: bool) -> str:
-        """Drop a key; what to do next.
+        """Remove a key and return the next step.
 
         Raises:
-            SetupError: it signs, or tokens that it signed are still good.
+            SetupError: the key signs, or tokens that it signed are still valid.
         """
         chosen = self._named(kid) if kid else self._outgoing()
         if chosen is self.keys[0]:
             fail(f"{chosen['kid']} signs; `promote` another one first")
         if self.now < chosen.get("exp", 0) and not force:
-            fail(f"Tokens of {chosen['kid']} are good until {_when(chosen['exp'])}")
+            fail(f"Tokens of {chosen['kid']} are valid until {_when(chosen['exp'])}")
         self.keys.remove(chosen)
-        return f"{chosen['kid']} verifies nothing any more once every process has been restarted"
+        return f"{chosen['kid']} is removed once every process has been restarted"
 
     def _named(self, kid: str) -> Jwk:
         found = [key for key in self.keys if key["kid"].startswith(kid)]
@@ -98,7 +98,7 @@ class TokenKeys:
 
     def _outgoing(self) -> Jwk:
         found = [key for key in self.keys[1:] if "exp" in key]
-        return min(found, key=lambda key: key["exp"]) if found else fail("There is no key that was promoted away")
+        return min(found, key=lambda key: key["exp"]) if found else fail("There is no key that has stopped signing")
 
     def _state(self, key: Jwk) -> str:
         return "signs" if key is self.keys[0] else "verifies" if "exp" in key else "published"
