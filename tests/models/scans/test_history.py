@@ -251,6 +251,8 @@ def test_scan_affects_scans_that_reach_the_burst_with_it(scan_store, campaign):
 def test_scan_affects_only_the_scan_that_it_makes_the_tenth(scan_store, followers, is_new):
     tenth = 100 + BURST_DEVICES - 1
     scan_store.put(scan(new_device=is_new))
+    if not is_new:  # then an earlier device makes the same scan the tenth
+        scan_store.put(scan(99, at=-SECOND, new_device=True))
     scan_store.put(*(scan(100 + n, at=n / 60, new_device=True) for n in range(1, followers + 1)))
 
     assert affected_by(scan_store)[1] == ([tenth] if is_new else [])

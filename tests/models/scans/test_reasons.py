@@ -83,7 +83,7 @@ BOUNDS: dict[str, list[tuple[dict[str, Any], str | None]]] = {
         ({"status": "Paused"}, "campaign_not_active"),
         ({"status": "Completed"}, None),
         ({"status": "Completed", "archived": True}, "campaign_not_active"),
-        ({"archived": True}, None),  # archiving completes every campaign, in one statement
+        ({"archived": True}, None),  # does not occur: archiving pauses active campaigns
     ],
     "end": [
         ({"ends": 0}, None),

@@ -64,6 +64,15 @@ def test_description_for_person_names_missing_tiers_only(describe, fan, campaign
     assert answers == [["analytics", "essential", "marketing"], ["essential", "marketing"]]
 
 
+def test_description_counts_consents_given_to_its_brand(describe, fan, campaign, code_of, superuser):
+    made, person = campaign(), fan("essential")
+    superuser.cursor().execute(
+        "update public.consents set brand_id = %s where user_id = %s", (made.brand_id, person.user_id)
+    )
+
+    assert describe(code_of(made), person).json["missing_tiers"] == []
+
+
 def test_description_for_api_key_names_no_missing_tiers(client, member, campaign, code_of):
     asked = {"name": "till", "scopes": ["campaigns:read"]}
     key = client.post("/api/v1/api-keys", json=asked, token=member("Brand Admin").token).json["key"]
@@ -128,12 +137,16 @@ def test_description_of_draft_is_not_started(describe, campaign, manager):
     assert describe(codes.make_token(code.id, code.key_version)).json["status"] == "not_started"
 
 
-def test_description_of_archived_brand_is_paused(describe, admin, campaign, code_of):
-    made = campaign()
+def test_description_of_archived_brand_is_paused(describe, admin, campaign, code_of, manager):
+    made, draft = campaign(), campaign("Draft", launched=False)
+    with manager.acting():
+        code = codes.add(draft.id, "Door")
     with admin.acting():
         brands.archive(made.brand_id)
 
-    assert describe(code_of(made)).json["status"] == "paused"
+    answers = [describe(code_of(made)), describe(codes.make_token(code.id, code.key_version))]
+
+    assert [answer.json["status"] for answer in answers] == ["paused", "paused"]
 
 
 def test_description_of_unknown_or_disabled_code_is_refused(describe, campaign, code_of, superuser):
