@@ -1,1 +1,5 @@
-"""The gunicorn worker and its configuration."""
+"""The gunicorn worker, its configuration and its shutdown state.
+
+`worker` limits slow clients and connections and refuses malformed requests with problem documents
+(docs/decisions/0019, 0036). `gunicorn.conf.py` is the configuration; `shutdown` shows event streams that the process ends.
+"""

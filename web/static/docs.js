@@ -1,5 +1,5 @@
 "use strict";
-// Renders /api/v1/openapi.json. Text gets into the page as text nodes only.
+// Render /api/v1/openapi.json. Texts are inserted as text nodes only.
 
 const $ = (id) => document.getElementById(id);
 
@@ -13,7 +13,7 @@ function el(tag, attributes = {}, ...children) {
   return node;
 }
 
-// `code` and **bold**, which is all the markup that our texts have.
+// Convert `code` and **bold**, the only markup of the texts.
 function inline(text) {
   return text.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) =>
     part.startsWith("`") ? el("code", {}, part.slice(1, -1)) : part.startsWith("**") ? el("b", {}, part.slice(2, -2)) : part);
@@ -36,7 +36,7 @@ class Schemas {
     return [].concat(schema.type || "any").join(" | ") + (schema.format ? ` (${schema.format})` : "");
   }
 
-  // Of what may be null, what it is otherwise.
+  // Return the schema of a nullable value without null.
   present(schema) { return schema.anyOf?.find((option) => option.type !== "null") || schema; }
 
   limits(schema) {
@@ -48,7 +48,7 @@ class Schemas {
       .concat(schema.examples ? `e.g. ${JSON.stringify(schema.examples[0])}` : []).join(", ");
   }
 
-  // Every field of a schema as rows, nested objects with their path.
+  // Return all fields of a schema as rows; nested objects have their path.
   rows(schema, path = "", seen = []) {
     const found = this.resolve(schema);
     if (found.type === "array") return this.rows(found.items, `${path}[]`, seen);
@@ -61,7 +61,7 @@ class Schemas {
   }
 }
 
-// Long paths may break behind a dot.
+// Allow line breaks behind the dots of long paths.
 function breakable(name) { return name.split(/(?<=\.)/).flatMap((part) => [part, el("wbr")]); }
 
 function fields(schemas, rows) {

@@ -1,13 +1,13 @@
 "use strict";
 // State of the pages between two visits, and their requests to the API. Used by the page of a code and by mail pages.
 
-const PATIENCE = 15_000; // ms until an answer is no longer waited for; the server gives up after 10 s
+const PATIENCE = 15_000; // ms; timeout of a request. The server's own timeout is 10 s
 const TRIES = 6;
-const LONGEST_WAIT = 60; // s; the API's limits per minute are over by then
+const LONGEST_WAIT = 60; // s; limits per minute are reset by then
 
 class Unreachable extends Error {}
 
-// A browser may be told to keep nothing; then the page remembers only until it is closed.
+// Storage may be disabled in the browser: then the state is kept in memory until the page is closed.
 function storeOf(kind) {
   const memory = new Map();
   let storage = null;
@@ -29,7 +29,7 @@ function storeOf(kind) {
 const kept = storeOf("localStorage");
 const ofThisTab = storeOf("sessionStorage");
 
-// Browsers have crypto.randomUUID only where the page came over HTTPS or from the machine itself.
+// crypto.randomUUID exists only on pages from HTTPS or localhost.
 function randomId() {
   if (crypto.randomUUID) return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -52,7 +52,7 @@ function parsed(text) {
   }
 }
 
-// One request; null if it got no answer of the API's.
+// Send one request. Return null without an answer of the API.
 async function once(method, path, body, token) {
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), PATIENCE);
@@ -69,23 +69,23 @@ async function once(method, path, body, token) {
   }
 }
 
-// Whether the same request is to be made again. A 429 that is a decision about a scan stays what it is.
+// Return whether to repeat the request. A 429 that is the decision about a scan is final.
 function isTemporary(answer) {
   return !answer || answer.status >= 500 || (answer.status === 429 && answer.data.code === "rate_limited");
 }
 
-// A request until it is answered. `pause(seconds, online)` is how to wait; `online` says whether the API was reached.
+// Repeat a request until it is answered. `pause(seconds, online)` waits; `online`: whether the API was reached.
 async function call(method, path, body, token, pause) {
   for (let attempt = 1; ; attempt += 1) {
     const answer = await once(method, path, body, token);
     if (!isTemporary(answer)) return answer;
     const wait = (answer && answer.wait) || Math.min(30, 2 ** (attempt - 1));
     if (attempt === TRIES || wait > LONGEST_WAIT) throw new Unreachable();
-    await pause(wait + Math.random(), Boolean(answer)); // not all phones of a crowd at once
+    await pause(wait + Math.random(), Boolean(answer)); // spreads the requests of many phones
   }
 }
 
-// One step at a time, in all tabs where the browser can do that (over HTTPS, or from the machine itself).
+// Run one step at a time: in all tabs if the browser has Web Locks (HTTPS or localhost), else in this tab.
 let last = Promise.resolve();
 function inTurn(step) {
   if (navigator.locks) return navigator.locks.request("companon.session", step);

@@ -1,5 +1,5 @@
 "use strict";
-// What the page that a code opens says. An outcome is a title, a text and, by scope, another text.
+// Texts of the page of a code. An outcome has a title, a text and, by scope, another text.
 
 const WORDS = {
   en: {

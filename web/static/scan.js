@@ -1,10 +1,10 @@
 "use strict";
 // The page of a code: read the code's needs, ask the person for them, send one scan, and show the answer.
-// A scan is kept until it is answered, and is sent again under the same id, so it counts once whatever happens.
+// A scan is stored until it is answered, and repeated with the same id, so that it counts once.
 
 const DAY = 86_400_000; // ms; older scans are refused
-const FRESH = 30_000; // ms; what a code needs is asked again after that
-const LATE = 120_000; // ms; a scan that was kept for longer isn't the one that the person makes now
+const FRESH = 30_000; // ms; the description of a code is fetched again after that
+const LATE = 120_000; // ms; a scan stored for longer is an earlier one, not the one that the person is making
 const MARKS = { accepted: "good", replay: "good", limit_reached: "wait", account_required: "wait", campaign_not_active: "wait", unreachable: "wait", offline: "wait",
   geofence_outside: "place", geofence_uncertain: "place", location_inaccurate: "place", location_stale: "place" };
 const FINAL = ["accepted", "replay", "cap_exhausted", "limit_reached", "campaign_ended", "unknown_code", "bad_token"];
@@ -24,9 +24,9 @@ const time = (moment) => new Intl.DateTimeFormat(language, new Date(moment).toDa
 
 const STATUS = { not_started: "campaign_not_active", paused: "campaign_not_active", ended: "campaign_ended" };
 
-let described = null; // what the code shows and needs
+let described = null; // the description of the code
 let describedAt = -Infinity;
-let sharesPlace = false; // whether the person has agreed to share where they are
+let sharesPlace = false; // whether the person has agreed to share the location
 
 function show(view) {
   for (const section of document.querySelectorAll("[data-view]")) section.hidden = section.dataset.view !== view;
@@ -41,7 +41,7 @@ function work(text) {
   show("working");
 }
 
-// Waits, and says for how long. What didn't reach the API may be tried earlier: when there is a network again, or by hand.
+// Wait, and show the seconds left. A request that didn't reach the API is repeated earlier, on reconnect or by hand.
 function pause(seconds, online) {
   return new Promise((resolve) => {
     const until = Date.now() + seconds * 1000;
@@ -67,7 +67,7 @@ function pause(seconds, online) {
 
 const ask = (method, path, body, create = false) => callAsFan(method, path, body, { create, locale, pause });
 
-// Runs a step of the page; if the API can't be reached, what was kept can be sent later by `again`.
+// Run a step of the page. If the API can't be reached, a stored scan can be sent later by `again`.
 async function run(step, again) {
   try {
     await step();
@@ -79,7 +79,7 @@ async function run(step, again) {
 
 // ---- the code
 
-// Read the needs of the code, which is no scan. Return whether it can be scanned now; if not, show why.
+// Fetch the description of the code, which does not scan it. Return whether it can be scanned; if not, show the reason.
 async function describe() {
   const answer = await ask("GET", `/api/v1/qr/codes/${code}?locale=${locale}`);
   described = answer.status === 200 ? answer.data : null;
@@ -132,7 +132,7 @@ function pending() {
   return request && Date.now() - Date.parse(request.scanned_at) < DAY ? request : null;
 }
 
-// Ask for what a scan lacks (consent, then a place), or send it. A stored scan comes before a new one.
+// Ask for missing consent, then for the location, or send the scan. A stored scan is sent before a new one.
 async function scan() {
   if (missing().length) return askConsent(missing());
   const waiting = pending();
@@ -148,7 +148,7 @@ async function send(request) {
     // If the campaign needs no consent, the scan itself is the agreement to get a session.
     const isFree = Boolean(described && !described.consent_tiers.length);
     const answer = await ask("POST", "/api/v1/qr/scan", request, isFree);
-    // The session is over, and with it the person who had agreed: the next one agrees first.
+    // The session has ended, and its consent with it: the next person has to agree first.
     if (answer.status === 401 && !isFree) return (await describe()) && scan();
     kept.remove(PENDING);
     await answered(request, answer);
@@ -157,7 +157,7 @@ async function send(request) {
 
 async function answered(request, { status, data, wait }) {
   if (status === 201 || status === 200) {
-    // The API answers 200 also where only its first answer got lost: to the person that is news.
+    // The API answers 200 if only its first answer was lost: show it as a new scan.
     const told = (ofThisTab.get(COUNTED) || {}).client_scan_id === request.client_scan_id;
     ofThisTab.set(COUNTED, request);
     return outcome(told ? "replay" : "accepted", data, anew(request));
@@ -168,7 +168,7 @@ async function answered(request, { status, data, wait }) {
   outcome(data.code, { ...data, until: time(Date.now() + wait * 1000) }, again);
 }
 
-// After the answer to a scan of earlier, the person may still want to make the one they came for.
+// After the answer to an earlier scan, offer the new scan.
 function anew(request) {
   return Date.now() - Date.parse(request.scanned_at) > LATE ? { label: words.anew, act: start } : null;
 }
@@ -226,7 +226,7 @@ async function agree(event) {
   await run(async () => {
     for (const tier of tiers) {
       const given = await ask("POST", "/api/v1/consents", { tier, notice_id: described.notice.id, locale }, true);
-      // The notice that was read may have been replaced meanwhile: then the next one is shown.
+      // The notice may have been replaced meanwhile: show the new one.
       if (given.status >= 300 && given.data.code !== "unknown_notice") {
         return outcome("other", given.data, { label: words.again, act: start });
       }
@@ -244,7 +244,7 @@ function askPlace(trouble) {
 }
 
 // Some receivers count weeks modulo 1,024, and some browsers years from 2001: their positions seem to be years old.
-// The position has just been asked for, with `maximumAge: 0`: a time that is a day or more off says nothing about it.
+// The position was just requested with `maximumAge: 0`: a timestamp that is a day or more off is wrong.
 function takenAt(timestamp) {
   return Math.abs(Date.now() - timestamp) < DAY ? timestamp : Date.now();
 }
@@ -263,12 +263,12 @@ function locate() {
   });
 }
 
-// ---- consents that were given
+// ---- consents in force
 
 async function showMine() {
   work("");
   await run(async () => {
-    const answer = await ask("GET", "/api/v1/consents"); // never as a new person, who has given nothing
+    const answer = await ask("GET", "/api/v1/consents"); // never as a new person, who has no consents
     const active = (answer.data.items || []).filter((consent) => consent.active);
     $("mine-text").textContent = answer.status === 401 ? words.mine.over : active.length ? words.mine.text : words.mine.none;
     $("given").replaceChildren(...active.map(givenRow));
@@ -303,7 +303,7 @@ async function begin() {
   $("consents").onclick = showMine;
   $("back").onclick = () => show("intro");
   show("intro");
-  // A page that is loaded anew, or gone back to, is not another scan: the one that counted is told again.
+  // Reloading the page or going back is not another scan: show the answer to the counted scan.
   const [navigation] = performance.getEntriesByType("navigation");
   const returned = navigation && ["reload", "back_forward"].includes(navigation.type) && ofThisTab.get(COUNTED);
   const request = pending() || returned;
@@ -311,7 +311,7 @@ async function begin() {
   try {
     await describe();
   } catch (error) {
-    if (!(error instanceof Unreachable)) throw error; // `start` asks again
+    if (!(error instanceof Unreachable)) throw error; // `start` repeats the request
   }
 }
 
