@@ -139,5 +139,5 @@ def test_unknown_lookup_repeats_the_call_with_the_same_key(ledger, runner, vendo
 
 
 def test_lookup_of_inward_actor_is_refused() -> None:
-    with pytest.raises(ValueError, match="outward=True is missing"):
+    with pytest.raises(ValueError, match="set outward=True"):
         actor("test.inward", lookup=lambda job: True)(lambda: None)
