@@ -192,7 +192,10 @@ begin
         where k.kind < 3 or m.config #> '{scan_limit,total,count}' is not null
         order by k.key
     loop
-        limited := limited || needed.campaign_id;
+        -- No nulls: `<> all` in app.load_scan_facts would not notice a campaign that is not locked.
+        if needed.campaign_id is not null then
+            limited := limited || needed.campaign_id;
+        end if;
         -- Wait for one lock at most: the whole batch waits with it.
         if not pg_try_advisory_xact_lock(needed.key) and not app.acquire_scan_key(needed.key, busy = '{}') then
             busy := busy || needed.key;

@@ -419,3 +419,18 @@ def test_batch_of_the_largest_size_is_accepted(campaign, code_of, fan, recorder)
     outcomes = recorder.record([scan_request(people[n % 4], code) for n in range(MAX_BATCH)])
 
     assert verdicts(outcomes) == ["accepted"] * MAX_BATCH
+
+
+def test_locked_campaigns_are_those_with_a_total_limit(campaign, superuser):
+    limited, other = campaign("Limited", scan_limit={"total": {"count": 1, "window": "day"}}), campaign("Other")
+    requests = [
+        {"campaign_id": str(made.id), "user_id": str(made.id), "fingerprint_hash": "ab"} for made in (limited, other)
+    ]
+
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select k.limited = array[%s::uuid], k.busy = '{}' from app.lock_scan_keys("
+            "array(select r from jsonb_populate_recordset(null::app.scan_request, %s) r)) k",
+            (str(limited.id), psycopg2.extras.Json(requests)),
+        )
+        assert cursor.fetchone() == (True, True)
