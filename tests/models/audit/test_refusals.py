@@ -39,8 +39,9 @@ def test_refusal_has_the_claims_of_its_caller(db_clean):
     assert entry.details == {"operation": "GET /things/{thing_id}", "status": 403}
 
 
-def test_own_account_and_finished_job_of_another_are_told_apart(db_clean, query):
-    person, stranger, job = new_id(), new_id(), new_id()
+def test_own_records_are_not_recorded_and_records_of_others_are(db_clean, query):
+    person, stranger, job, live = (new_id() for _ in range(4))
+    query("insert into app.jobs (id, actor, user_id) values (%s, 'x.y', %s)", live, person)
     query("insert into public.users (id, role_id, is_anonymous) values (%s, 4, true)", person)
     query(
         "insert into app.job_history (id, actor, args, version, state, attempts, crashes, user_id, created_at)"
@@ -49,7 +50,7 @@ def test_own_account_and_finished_job_of_another_are_told_apart(db_clean, query)
         person,
     )
 
-    for table, record_id in (("users", person), ("jobs", job)):
+    for table, record_id in (("users", person), ("jobs", job), ("jobs", live)):
         assert not refusals.record(refusal(table=table, record_id=record_id, claims={"sub": str(person)})), table
         assert refusals.record(refusal(table=table, record_id=record_id, claims={"sub": str(stranger)})), table
     assert {entry.reason for entry in entries("x.refused")} == {"out_of_reach"}

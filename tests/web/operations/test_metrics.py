@@ -137,6 +137,12 @@ def test_oldest_due_job_has_its_age_in_seconds(client: Client, ledger: Ledger, q
     assert 100 <= age < 130
 
 
+def test_actor_without_due_jobs_has_no_age(client: Client, ledger: Ledger, query: Query) -> None:
+    query("insert into app.jobs (id, actor, due_at) values (gen_random_uuid(), 'x.y', now() + interval '1 hour')")
+
+    assert scrape(client)['companon_jobs_oldest_due_seconds{actor="x.y"}'] == 0
+
+
 def test_lag_is_shown_for_the_brands_that_wait_longest(
     client: Client, ledger: Ledger, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +164,10 @@ def test_lag_is_shown_for_the_brands_that_wait_longest(
     lags = {name: lag for name, lag in found.items() if name.startswith("companon_brand_lag_seconds")}
     assert [name.split('"')[1] for name in lags] == [BRANDS[1], BRANDS[0]]
     assert 120 <= lags[f'companon_brand_lag_seconds{{brand="{BRANDS[1]}"}}'] < 150
+
+    monkeypatch.setattr("models.operations.metrics.MAX_BRANDS", 9)
+    found = scrape(client)
+    assert len([name for name in found if name.startswith("companon_brand_lag_seconds")]) == 3
 
 
 def test_finished_jobs_of_the_last_minutes_are_summarised(client: Client, drain: Drain, query: Query) -> None:
