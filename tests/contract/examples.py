@@ -1,6 +1,6 @@
-"""A request that is right, for every operation of the API: what the hostile ones are made from.
+"""A valid request for every operation of the API. Attacks are made from it.
 
-Bodies and queries spell out every field that the operation knows, so that each of them gets its share of attacks.
+Bodies and queries contain every field of the operation, so that each field is attacked.
 """
 
 import json
@@ -28,7 +28,7 @@ Operation = tuple[str, str]
 
 @dataclass(frozen=True)
 class Example:
-    """A request that is right. `path` and `query` by name; `body` is what becomes JSON."""
+    """A valid request. `path` and `query` by name; `body` is encoded as JSON."""
 
     operation: Operation
     caller: Caller

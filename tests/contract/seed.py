@@ -1,6 +1,6 @@
-"""Who and what is there when hostile requests come: somebody in every role, two brands, and something of everyone's.
+"""Seed callers of every role, two brands, and records of each.
 
-Made once for a module's tests; nothing here expects the database to be empty.
+Built once per test module. Nothing here expects an empty database.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -51,20 +51,20 @@ _hash = cache(lambda password=PASSWORD: passwords.hash(password))
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody who asks; without a token, nobody."""
+    """A caller; without a token, an unauthenticated one."""
 
     token: str | None = None
     email: str | None = None
 
     @property
     def identity(self) -> Identity:
-        """What their transactions run as."""
+        """Return the identity of the caller's transactions."""
         return context.of_claims(access_tokens.verify(self.token)) if self.token else context.unauthenticated()
 
 
 @dataclass
 class Seed:
-    """Everybody, and what belongs to whom.
+    """All callers and their records.
 
     `own` and `foreign` are ids by the name of the path parameter, `strangers` the other brand's people by role.
     """
@@ -87,7 +87,7 @@ class Seed:
         return caller
 
     def again(self, role: str) -> Caller:
-        """Somebody in this role, in a session of its own."""
+        """Return a caller of a role with a new session."""
         if role == SYSTEM_ADMIN:
             return self.admin()
         known = self.callers[role]
@@ -161,7 +161,7 @@ class Seed:
 
     def invitation(self, email: str | None = None) -> UUID:
         """Create an invitation to the brand."""
-        with self.superuser.cursor() as cursor:  # a brand may invite so many a day, and tests are more
+        with self.superuser.cursor() as cursor:  # tests exceed the daily limit of invitations
             cursor.execute("update app.invitations set created_at = created_at - interval '2 days'")
         with transaction(self.callers[SYSTEM_ADMIN].identity):
             return invitations.invite(self.brand_id, email or address(), "Creator")
@@ -171,7 +171,7 @@ class Seed:
         return _fan(self)
 
     def member(self, role: str = "Creator") -> UUID:
-        """Somebody else who works for the brand, and never signs in."""
+        """Create a member of the brand who never signs in."""
         email = address()
         with transaction(self.callers[SYSTEM_ADMIN].identity):
             invitation_id = invitations.invite(self.brand_id, email, role)
@@ -193,7 +193,7 @@ class Seed:
         return id
 
     def demand_no_mfa(self) -> None:
-        """Let the brand's people in again, whatever has been demanded of them."""
+        """Remove the brand's MFA requirement."""
         with self.superuser.cursor() as cursor:
             cursor.execute("update public.brands set mfa_required_from = null where id = %s", (self.brand_id,))
 
@@ -278,7 +278,7 @@ def address() -> str:
 
 
 def build(superuser: connection) -> Seed:
-    """Make it."""
+    """Build the seed."""
     seed = Seed(superuser)
     seed.callers[UNAUTHENTICATED] = Caller()
     seed.callers[SYSTEM_ADMIN] = admin = seed.admin()
