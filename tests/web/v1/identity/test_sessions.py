@@ -131,7 +131,7 @@ def test_reused_refresh_token_ends_the_session_and_is_audited(client, member, su
     assert client.get("/api/v1/users/me", token=manager.token).status_code == 200
     assert one(
         superuser,
-        "select outcome, reason, user_id, brand_id from audit_logs where action = 'session.refresh'",
+        "select outcome, reason, user_id, brand_id from audit_logs where action = 'session.refresh' order by timestamp",
     ) == ("refused", "refresh_token_reused", manager.user_id, manager.brand_id)
 
 
