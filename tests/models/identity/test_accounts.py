@@ -209,6 +209,15 @@ def test_account_limit_holds_on_networks_of_sessions_older_than_30_days(admin, s
     assert sessions.sign_in(admin.email, admin.password, network="192.0.2.1")
 
 
+def test_confirmed_authenticator_is_kept_at_any_age(admin, superuser):
+    superuser.cursor().execute("update app.totp_factors set created_at = now() - interval '1 year'")
+
+    with transaction(context.for_system_job()):
+        accounts.delete_expired()
+
+    assert one(superuser, "select user_id from app.totp_factors") == (admin.user_id,)
+
+
 def test_anonymous_person_of_today_is_kept_without_a_live_session(fan, superuser):
     new, old = fan(), fan()
     superuser.cursor().execute("update app.sessions set revoked_at = now()")

@@ -27,7 +27,7 @@ LIVE = {
 ENDED = {
     "revoked": "update app.sessions set revoked_at = now() where id = {session}",
     "expired": "update app.sessions set expires_at = now() where id = {session}",
-    "of other person": "update app.sessions set user_id = {other} where id = {session}",
+    "of other person": "update app.sessions set user_id = {colleague} where id = {session}",
     "deleted": "delete from app.sessions where id = {session}",
     "person suspended": "update users set suspended_at = now() where id = {user}",
     "brand archived": "update brands set archived_at = now() where id = {brand}",
@@ -51,7 +51,7 @@ RESET = """
 @pytest.fixture
 def ask(client, phone, member, make_brand, campaign, code_of, superuser):
     """Return a function: change the rows of a creator, and return the answers to a request and a scan of theirs."""
-    creator, other = member("Creator"), member("Creator", make_brand("Other"))
+    creator, colleague, other = member("Creator"), member("Creator"), member("Creator", make_brand("Other"))
     device = phone(account=creator)
     code = code_of(campaign(consent_tiers=[]))
     values = {
@@ -59,6 +59,7 @@ def ask(client, phone, member, make_brand, campaign, code_of, superuser):
         "brand": creator.brand_id,
         "session": creator.identity.session_id,
         "other": other.user_id,
+        "colleague": colleague.user_id,
         "other_brand": other.brand_id,
     }
 
