@@ -103,7 +103,7 @@ def test_link_of_a_spanish_mail_opens_a_spanish_page(browser, link):
     assert browser.until("#answer.bad").startswith("Esta contraseña es fácil de adivinar")
 
 
-def test_used_link_in_the_same_tab_says_how_to_go_on(browser, link, look):
+def test_used_link_in_the_same_tab_shows_the_next_steps(browser, link, look):
     address = link()
     browser.open(address)
     submit(browser)

@@ -185,7 +185,7 @@ def test_position_of_a_receiver_1024_weeks_behind_counts(browser, page, look):
 @pytest.mark.parametrize(
     ("status", "says"), [("Completed", "It's over"), ("Paused", "Not running"), (None, "This code is not in use")]
 )
-def test_code_that_can_not_be_scanned_says_why_without_a_scan(browser, page, look, superuser, status, says):
+def test_code_that_is_not_in_use_shows_reason_and_stores_no_scan(browser, page, look, superuser, status, says):
     with superuser.cursor() as cursor:
         if status:
             completed = "case %s when 'Completed' then now() end"

@@ -56,7 +56,7 @@ def said(monkeypatch):
     return lines
 
 
-def test_every_package_is_queried_and_a_vulnerability_is_printed(osv, said):
+def test_advisories_query_every_package_and_print_a_vulnerability(osv, said):
     asked, vulnerabilities, url = osv
     vulnerabilities["redis"] = [VULNERABILITY]
 
@@ -66,7 +66,7 @@ def test_every_package_is_queried_and_a_vulnerability_is_printed(osv, said):
     assert [line for line in said if "redis" in line and "CVE-2026-1" in line and "99.1" in line]
 
 
-def test_where_there_is_none_all_is_well(said):
+def test_advisories_without_vulnerability_return_0(said):
     report = json.dumps({"dependencies": [{"name": "redis", "version": "8.1.0", "vulns": []}], "fixes": []})
 
     assert advisories.judge(report, "No known vulnerabilities found", strict=True) == 0
@@ -76,7 +76,7 @@ def test_where_there_is_none_all_is_well(said):
 @pytest.mark.parametrize(
     "report", ["", "not JSON", '{"dependencies": [{"name": "redis", "skip_reason": "not found"}], "fixes": []}']
 )
-def test_offline_it_says_so_and_fails_only_if_it_should(said, report):
+def test_advisories_without_answer_fail_in_strict_mode_only(said, report):
     assert advisories.judge(report, "Traceback\nno route to host", strict=False) == 0
     assert advisories.judge(report, "", strict=True) == advisories.UNKNOWN
     assert said == ["✗ The database can't be queried: no route to host", "✗ The database can't be queried: no answer"]

@@ -46,13 +46,13 @@ def measured(monkeypatch, migrated_cluster):
     return run
 
 
-def test_what_can_be_measured_is_told():
+def test_bench_help_lists_every_benchmark():
     done = subprocess.run([ROOT / "scripts" / "bench", "--help"], capture_output=True, text=True, check=True)
 
     assert [name for name in main.BENCHMARKS if name not in done.stdout] == []
 
 
-def test_draining_jobs_is_compared_with_stock_dramatiq_and_loses_and_repeats_nothing(measured):
+def test_bench_jobs_compares_with_dramatiq_and_loses_no_job(measured):
     sizes = ("--transactions", "20", "--million", "1000", "--rows", "256")
     times = ("--seconds", "1", "--timers", "100", "--timer-seconds", "2", "--fairness-seconds", "1")
     rounds = ("--rounds", "1", "--fairness-rounds", "1")
@@ -65,7 +65,7 @@ def test_draining_jobs_is_compared_with_stock_dramatiq_and_loses_and_repeats_not
     assert (numbers["lost"], numbers["duplicate"], numbers["ghost"]) == (0, 0, 0)
 
 
-def test_scans_over_http_are_compared_with_pgbench_and_each_accepted_one_is_there_once(measured):
+def test_bench_scan_compares_with_pgbench_and_loses_no_scan(measured):
     numbers = measured("scan", "--rounds", "1", "--seconds", "1", "--fans", "100")
 
     assert {"ratio_pgbench", "p50_ms", "p95_ms"} < set(numbers)
@@ -73,20 +73,20 @@ def test_scans_over_http_are_compared_with_pgbench_and_each_accepted_one_is_ther
     assert (numbers["lost"], numbers["duplicate"]) == (0, 0)
 
 
-def test_sign_ins_are_counted_by_core_and_other_requests_go_on_beside_them(measured):
+def test_bench_logins_measures_logins_and_other_requests(measured):
     numbers = measured("logins", "--rounds", "1", "--seconds", "1")
 
     assert {"logins_per_s_per_core", "offered_share", "others_p95_ms", "others_p95_ratio", "refused"} < set(numbers)
 
 
-def test_an_audit_entry_is_priced_and_every_entry_gets_its_place_in_the_chain(measured):
+def test_bench_audit_measures_cost_and_seals_every_entry(measured):
     numbers = measured("audit", "--pairs", "20", "--rounds", "1", "--backlog", "500", "--seconds", "1")
 
     assert {"audit_cost", "plain_us", "seal_per_s", "seal_lag_p95_ms"} < set(numbers)
     assert (numbers["gaps"], numbers["unsealed"]) == (0, 0)
 
 
-def test_a_request_s_context_policies_and_session_are_each_priced_by_the_same_query_without(measured):
+def test_bench_rls_measures_context_policies_and_session_check(measured):
     numbers = measured("rls", "--requests", "50")
 
     assert {"rls_context_share", "rls_policies_share", "session_check_share", "request_us", "plain_us"} < set(numbers)

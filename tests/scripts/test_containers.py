@@ -78,7 +78,7 @@ def test_seal_keeps_checkpoints_in_volume_of_image_user():
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_container_can_change_nothing_but_its_data(name):
+def test_container_has_read_only_root_and_no_capabilities(name):
     service = SERVICES[name]
 
     assert service["read_only"] is True
@@ -88,7 +88,7 @@ def test_container_can_change_nothing_but_its_data(name):
     assert not any(port for port in service.get("ports", []) if not port.startswith("127.0.0.1:"))
 
 
-def test_servers_ask_for_passwords_on_network_of_their_own():
+def test_servers_require_passwords_on_an_internal_network():
     known = subprocess.run(
         [sys.executable, "-m", "scripts.devstack.secrets"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout

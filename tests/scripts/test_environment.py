@@ -44,14 +44,14 @@ def lay(patch, root):
     patch.setattr(environment, "STAMP", root / ".venv" / "companon.json")
 
 
-def test_it_is_made_from_nothing(made, monkeypatch):
+def test_environment_of_new_checkout_is_ready(made, monkeypatch):
     lay(monkeypatch, made)
 
     assert environment.ready("runtime")
     assert environment.PYTHON.exists()
 
 
-def test_the_development_lock_serves_both_needs(checkout):
+def test_environment_of_dev_lock_is_ready_for_runtime_too(checkout):
     before = (environment.ready("runtime"), environment.ready("dev"))
     environment.ensure("dev")
 
@@ -59,13 +59,13 @@ def test_the_development_lock_serves_both_needs(checkout):
     assert (environment.ready("runtime"), environment.ready("dev")) == (True, True)
 
 
-def test_another_lock_file_asks_for_another_installation(checkout):
+def test_environment_with_changed_lock_file_is_not_ready(checkout):
     (checkout / "requirements" / "runtime.txt").write_text("# newer")
 
     assert not environment.ready("runtime")
 
 
-def test_an_interrupted_installation_is_not_taken_for_whole(checkout, monkeypatch):
+def test_environment_after_interrupted_installation_is_not_ready(checkout, monkeypatch):
     def interrupted(lock):
         raise KeyboardInterrupt
 
@@ -77,7 +77,7 @@ def test_an_interrupted_installation_is_not_taken_for_whole(checkout, monkeypatc
     assert not environment.ready("dev")
 
 
-def test_a_copied_environment_is_not_ours(checkout, tmp_path_factory, monkeypatch):
+def test_environment_copied_from_another_checkout_is_not_ready(checkout, tmp_path_factory, monkeypatch):
     copy = tmp_path_factory.mktemp("copy") / "checkout"
     shutil.copytree(checkout, copy, symlinks=True)
 
@@ -86,14 +86,14 @@ def test_a_copied_environment_is_not_ours(checkout, tmp_path_factory, monkeypatc
     assert not environment.ready("runtime")
 
 
-def test_an_environment_whose_python_is_gone_is_not_ready(checkout):
+def test_environment_without_its_python_is_not_ready(checkout):
     environment.PYTHON.unlink()
     environment.PYTHON.symlink_to("/nowhere/python")
 
     assert not environment.ready("runtime")
 
 
-def test_whoever_wants_no_bytecode_among_the_sources_has_it_in_the_environment(checkout, monkeypatch):
+def test_bytecode_with_dontwritebytecode_is_kept_in_environment(checkout, monkeypatch):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
 
@@ -106,7 +106,7 @@ def test_whoever_wants_no_bytecode_among_the_sources_has_it_in_the_environment(c
 
 
 @pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
-def test_environment_that_is_a_link_is_named_in_one_line(made, tmp_path, monkeypatch, target):
+def test_environment_that_is_a_symbolic_link_is_refused(made, tmp_path, monkeypatch, target):
     shutil.copytree(made / "requirements", tmp_path / "requirements")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".venv").symlink_to(tmp_path / target)

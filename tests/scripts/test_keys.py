@@ -1,4 +1,4 @@
-"""`./scripts/keys`: what it says, what it keeps, and what it refuses to do too early."""
+"""Tests of `./scripts/keys`: steps of a rotation, waiting times, and kept secrets."""
 
 import base64
 import dataclasses
@@ -29,7 +29,7 @@ NOW = 1_800_000_000
 
 @pytest.fixture
 def keys(tmp_path, monkeypatch, capsys):
-    """`keys("add", at=NOW)`: what is printed on standard output, of a system that has just been set up."""
+    """Return `keys("add", at=NOW)`: it changes the keys of a new system and returns the standard output."""
     monkeypatch.setattr(secrets.time, "time", lambda: NOW - SPREAD)
     secrets.load_or_make(tmp_path / "secrets.json")
     monkeypatch.undo()
@@ -46,19 +46,19 @@ def kids(keys):
     return [key["kid"] for key in json.loads(json.loads(keys.path.read_text())["auth_jwks"])["keys"]]
 
 
-def test_a_new_key_is_published_first_and_signs_after_a_while(keys):
+def test_new_key_is_promoted_only_after_the_waiting_time(keys):
     (first,) = kids(keys)
     keys("add")
     assert kids(keys)[0] == first
 
-    with pytest.raises(SetupError, match="Clients may not have"):
+    with pytest.raises(SetupError, match="Verifiers may lack"):
         keys("promote", at=NOW + SPREAD - 1)
     keys("promote", at=NOW + SPREAD)
 
     assert kids(keys)[1] == first
 
 
-def test_the_old_key_stays_until_its_last_token_is_over(keys):
+def test_old_key_is_retired_only_after_its_last_token_expired(keys):
     (first,) = kids(keys)
     keys("add")
     keys("promote", at=NOW + SPREAD)
@@ -71,7 +71,7 @@ def test_the_old_key_stays_until_its_last_token_is_over(keys):
     assert first not in kids(keys)
 
 
-def test_a_key_that_has_leaked_goes_at_once(keys):
+def test_leaked_key_is_retired_at_once_with_force(keys):
     (leaked,) = kids(keys)
     keys("add")
     keys("promote", "--force")
@@ -81,7 +81,7 @@ def test_a_key_that_has_leaked_goes_at_once(keys):
     assert leaked not in kids(keys)
 
 
-def test_a_promotion_can_be_taken_back(keys):
+def test_promotion_of_previous_key_undoes_a_promotion(keys):
     (first,) = kids(keys)
     keys("add")
     keys("promote", at=NOW + SPREAD)
@@ -93,33 +93,33 @@ def test_a_promotion_can_be_taken_back(keys):
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "reason"),
     [
         (["promote"], "`add` one first"),
-        (["retire"], "no key that has stopped signing"),
-        (["promote", "nobody"], "0 keys have an id"),
-        (["promote", "--roots"], "active one already"),
-        (["retire", "--roots"], "Say which version"),
+        (["retire"], "No key can be retired"),
+        (["promote", "unknown"], "0 keys have an id"),
+        (["promote", "--roots"], "already active"),
+        (["retire", "--roots"], "Pass the version"),
         (["retire", "7", "--roots"], "no version 7"),
-        (["retire", "1", "--roots", "--force"], "active one"),
+        (["retire", "1", "--roots", "--force"], "is active"),
     ],
 )
-def test_invalid_step_is_refused_and_changes_nothing(keys, argv, said):
+def test_invalid_step_is_refused_and_changes_nothing(keys, argv, reason):
     before = keys.path.read_text()
 
-    with pytest.raises(SetupError, match=said):
+    with pytest.raises(SetupError, match=reason):
         keys(*argv)
 
     assert keys.path.read_text() == before
 
 
-def test_the_signing_key_is_never_dropped(keys):
-    with pytest.raises(SetupError, match="signs"):
+def test_signing_key_is_not_retired_even_with_force(keys):
+    with pytest.raises(SetupError, match="is the signing key"):
         keys("retire", kids(keys)[0], "--force")
 
 
-def renamed(keys, kid):
-    """Give the newest key of the system another name."""
+def rename_newest(keys, kid):
+    """Change the id of the newest key of the system."""
     known = json.loads(keys.path.read_text())
     jwks = json.loads(known["auth_jwks"])
     jwks["keys"][-1]["kid"] = kid
@@ -130,7 +130,7 @@ def renamed(keys, kid):
 def test_key_whose_id_begins_with_dash_is_promoted_and_retired(keys, given):
     (first,) = kids(keys)
     keys("add")
-    renamed(keys, "-fw6Vs2Gza4QRIa1_qV9mtPjnF-z9h3MHvR3OUUbunQ")
+    rename_newest(keys, "-fw6Vs2Gza4QRIa1_qV9mtPjnF-z9h3MHvR3OUUbunQ")
 
     keys("promote", given, "--force")
     keys("promote", first, "--force")
@@ -145,7 +145,7 @@ def test_new_key_has_no_id_that_begins_with_dash(monkeypatch):
     def generate(*args, **options):
         key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"})
         key.ensure_kid()
-        if len(made) < 3:  # a thumbprint begins with a dash by chance only
+        if len(made) < 3:  # Whether a thumbprint begins with a dash is random.
             key._dict_value["kid"] = "-" + key.kid[1:]
         made.append(key.kid)
         return key
@@ -156,14 +156,14 @@ def test_new_key_has_no_id_that_begins_with_dash(monkeypatch):
     assert len(made) == 4
 
 
-def test_list_says_what_each_key_does_and_shows_no_secret(keys):
+def test_list_shows_the_use_of_each_key_and_no_secret(keys):
     keys("add")
 
-    said = keys("list")
+    printed = keys("list")
 
-    assert [line.split()[1] for line in said.splitlines()[1:]] == ["signs", "published"]
+    assert [line.split()[1] for line in printed.splitlines()[1:]] == ["signs", "published"]
     held = json.loads(keys.path.read_text())
-    assert all(key["d"] not in said for key in json.loads(held["auth_jwks"])["keys"])
+    assert all(key["d"] not in printed for key in json.loads(held["auth_jwks"])["keys"])
     assert held["secret_keys"].partition(":")[2] not in keys("list", "--roots")
 
 
@@ -177,15 +177,15 @@ def test_secrets_file_keeps_its_mode_and_content(keys):
     assert {name for name in before if before[name] != after[name]} == {"auth_jwks"}
 
 
-def test_roots_are_added_behind_and_promoted_to_the_front(keys):
+def test_roots_are_appended_promoted_and_retired(keys):
     keys("add", "--roots")
     assert list(roots(keys)) == [1, 2]
     keys("promote", "--roots")
     assert list(roots(keys)) == [2, 1]
 
-    with pytest.raises(SetupError, match="would be unreadable"):
+    with pytest.raises(SetupError, match="would become unreadable"):
         keys("retire", "1", "--roots")
-    with pytest.raises(SetupError, match="doesn't say whether audit entries"):  # nothing runs there
+    with pytest.raises(SetupError, match="can't be queried"):  # the system doesn't run
         keys("retire", "1", "--roots", "--force")
     assert list(roots(keys)) == [2, 1]
     keys("retire", "1", "--roots", "--force", "--abandon-seals")
@@ -211,14 +211,14 @@ def test_root_of_sealed_audit_entries_is_not_retired(db_clean, monkeypatch, caps
         main.perform(options.parser().parse_args(argv), NOW)
         return list(Roots.read(capsys.readouterr().out.strip()).versions)
 
-    with pytest.raises(SetupError, match=f"1 audit entries are sealed under version {own}: nobody could verify"):
+    with pytest.raises(SetupError, match=f"1 audit entries are sealed under version {own}: they could no longer"):
         retire(own)
 
     assert retire(99) == [98, own]
     assert retire(own, "--abandon-seals") == [98, 99]
 
 
-def test_elsewhere_the_new_value_is_printed_and_nothing_else(monkeypatch, capsys):
+def test_keys_with_env_print_only_the_new_value(monkeypatch, capsys):
     made = secrets.make()
     monkeypatch.setattr(main, "settings", dataclasses.replace(settings, auth_jwks=made.auth_jwks))
 
@@ -226,7 +226,7 @@ def test_elsewhere_the_new_value_is_printed_and_nothing_else(monkeypatch, capsys
 
     printed = capsys.readouterr()
     assert TokenKeys.read(printed.out, NOW).keys[:-1] == json.loads(made.auth_jwks)["keys"]
-    assert "is published once" in printed.err
+    assert "to publish" in printed.err
 
 
 @pytest.mark.parametrize("text", ["", "x", "{}", '{"keys": []}', '{"keys": [{"kid": "x"}]}', "[]"])
@@ -235,10 +235,10 @@ def test_malformed_key_set_is_refused(text):
         TokenKeys.read(text, NOW)
 
 
-def test_the_command_says_where_no_system_lives(tmp_path):
+def test_keys_without_system_fail_and_name_the_directory(tmp_path):
     ended = subprocess.run(
         [ROOT / "scripts" / "keys", "list", "--var", tmp_path], capture_output=True, text=True, check=False
     )
 
     assert ended.returncode == 1
-    assert "No system lives in" in ended.stdout
+    assert "No system in" in ended.stdout

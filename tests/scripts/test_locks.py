@@ -24,7 +24,7 @@ def test_every_requirement_has_a_version_and_hashes(lock):
 
 
 @pytest.mark.parametrize("lock", ["runtime", "dev", "uv"])
-def test_no_lock_says_where_packages_come_from(lock):
+def test_lock_names_no_package_index(lock):
     text = (ROOT / "requirements" / f"{lock}.txt").read_text()
 
     assert re.findall(r"://|--index|--extra-index|--find-links|^-[if] ", text, re.MULTILINE) == []

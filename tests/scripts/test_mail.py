@@ -60,7 +60,7 @@ def letter(subject="Grüße", to="fan@example.org", html=None):
     return message
 
 
-def test_a_message_can_be_read_as_it_was_meant(sink):
+def test_message_with_html_and_accents_is_returned_decoded(sink):
     sink.send(letter(html="<p>Hello £1</p>"))
 
     (item,) = sink.items("FAN@example.org")
@@ -73,7 +73,7 @@ def test_a_message_can_be_read_as_it_was_meant(sink):
     assert item["received_at"]
 
 
-def test_each_recipient_has_an_own_item_and_the_newest_is_last(sink):
+def test_message_to_two_recipients_is_listed_once_for_each(sink):
     sink.send(letter("one"), ["a@example.org", "b@example.org"])
     sink.send(letter("two"), ["a@example.org"])
 
@@ -82,7 +82,7 @@ def test_each_recipient_has_an_own_item_and_the_newest_is_last(sink):
     assert len(sink.items()) == 3
 
 
-def test_messages_outlive_the_sink_and_go_when_told_to(tmp_path):
+def test_messages_survive_a_restart_until_they_are_deleted(tmp_path):
     sink = Sink(tmp_path / "mail")
     with sink.running():
         sink.send(letter("kept"))
@@ -101,7 +101,7 @@ def test_messages_outlive_the_sink_and_go_when_told_to(tmp_path):
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "127.0.0.1@evil.example", "[x", ""]
 )
-def test_inbox_asked_by_another_name_refuses(sink, method, host):
+def test_inbox_with_other_host_header_returns_421(sink, method, host):
     sink.send(letter())
 
     with closing(http.client.HTTPConnection("127.0.0.1", sink.http.getsockname()[1], timeout=60)) as connection:
@@ -114,7 +114,7 @@ def test_inbox_asked_by_another_name_refuses(sink, method, host):
     assert len(sink.items()) == 1
 
 
-def test_inbox_asked_by_local_name_answers(sink):
+def test_inbox_with_local_host_header_returns_200(sink):
     with closing(http.client.HTTPConnection("127.0.0.1", sink.http.getsockname()[1], timeout=60)) as connection:
         connection.request("GET", "/messages", headers={"Host": "localhost:1080"})
 

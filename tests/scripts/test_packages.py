@@ -18,12 +18,12 @@ def bare(monkeypatch):
     monkeypatch.setattr(packages, "_postgres_to_install", lambda: 15)
 
 
-def test_this_machine_has_what_is_needed():
+def test_packages_of_this_machine_are_complete():
     assert packages.missing(environment=True) == []
     assert packages.postgres().version >= 15
 
 
-def test_a_normal_user_is_told_the_packages(bare, monkeypatch):
+def test_missing_packages_are_named_to_user_without_root(bare, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
     with pytest.raises(SetupError) as refused:
@@ -33,7 +33,7 @@ def test_a_normal_user_is_told_the_packages(bare, monkeypatch):
         assert name in str(refused.value)
 
 
-def test_a_normal_user_is_told_of_the_pooler_that_tests_need(monkeypatch):
+def test_missing_pgbouncer_is_named_to_user_without_root(monkeypatch):
     monkeypatch.setattr(packages, "pgbouncer", lambda: None)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
@@ -41,27 +41,27 @@ def test_a_normal_user_is_told_of_the_pooler_that_tests_need(monkeypatch):
         packages.ensure_pgbouncer()
 
 
-def test_a_normal_user_is_told_the_packages_of_the_browser(monkeypatch):
+def test_missing_browser_packages_are_named(monkeypatch):
     monkeypatch.setattr(packages.shutil, "which", lambda *_args, **_rest: None)
 
     with pytest.raises(SetupError, match="chromium chromium-driver"):
         packages.ensure_browser()
 
 
-def test_the_pooler_is_found_where_only_root_looks(monkeypatch):
+def test_pgbouncer_outside_of_path_is_found_in_usr_sbin(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
 
     assert packages.pgbouncer() == "/usr/sbin/pgbouncer"
 
 
-def test_without_apt_the_packages_are_named_too(bare, monkeypatch):
+def test_missing_packages_without_apt_are_named(bare, monkeypatch):
     monkeypatch.setattr(packages.shutil, "which", lambda *_args, **_rest: None)
 
     with pytest.raises(SetupError, match=r"postgresql-15 postgresql-15-postgis-3 redis-server$"):
         packages.ensure(environment=False)
 
 
-def test_a_temporary_file_goes_with_the_directories_made_for_it(tmp_path):
+def test_temporary_file_is_removed_with_its_new_directories(tmp_path):
     path = tmp_path / "made" / "too" / "policy"
 
     with packages.temporary(path, "text", mode=0o755):
@@ -71,7 +71,7 @@ def test_a_temporary_file_goes_with_the_directories_made_for_it(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_there_is_put_back_also_after_an_interrupt(tmp_path):
+def test_temporary_file_after_interrupt_restores_existing_file(tmp_path):
     path = tmp_path / "policy"
     path.write_text("theirs")
     path.chmod(0o700)
@@ -89,7 +89,7 @@ def test_what_was_there_is_put_back_also_after_an_interrupt(tmp_path):
 
 
 @pytest.mark.parametrize("theirs", [None, "theirs"])
-def test_what_a_killed_run_left_is_made_good_by_the_next(tmp_path, theirs):
+def test_temporary_file_after_killed_run_restores_original_file(tmp_path, theirs):
     path = tmp_path / "policy"
     if theirs:
         path.write_text(theirs)

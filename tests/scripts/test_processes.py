@@ -11,7 +11,7 @@ from scripts.devstack.processes import MARK, Record, spawn, stat, write_atomical
 from tests.scripts.conftest import eventually, living
 
 
-def test_a_record_knows_its_process_and_no_other(sleeper):
+def test_record_of_other_start_time_or_boot_is_not_alive(sleeper):
     record = Record.of(sleeper.pid)
 
     assert record.alive
@@ -19,7 +19,7 @@ def test_a_record_knows_its_process_and_no_other(sleeper):
     assert not replace(record, boot="another").alive
 
 
-def test_a_dead_process_is_not_alive_before_it_is_collected(sleeper):
+def test_record_of_zombie_process_is_not_alive(sleeper):
     record = Record.of(sleeper.pid)
 
     sleeper.kill()
@@ -30,14 +30,14 @@ def test_a_dead_process_is_not_alive_before_it_is_collected(sleeper):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', '{"pid": 1, "start": 2, "boot": "", "more": 3}'])
-def test_a_record_that_was_cut_short_is_none(tmp_path, text):
+def test_record_file_with_invalid_content_is_read_as_none(tmp_path, text):
     path = tmp_path / "x.pid"
     path.write_text(text)
 
     assert Record.read(path) is None
 
 
-def test_what_a_dead_leader_left_is_known_by_its_mark(tmp_path):
+def test_children_of_dead_process_are_found_by_their_mark(tmp_path):
     leader = spawn(["sh", "-c", "sleep 1000 & wait"], env=os.environ | {MARK: "m1"}, cwd=tmp_path, output=None)
     record = Record.of(leader.pid, "m1")
     eventually(lambda: len(record.remains()) == 2)
@@ -51,7 +51,7 @@ def test_what_a_dead_leader_left_is_known_by_its_mark(tmp_path):
     eventually(lambda: record.remains() == [])
 
 
-def test_a_process_dies_with_the_one_that_spawned_it(tmp_path):
+def test_spawned_process_is_killed_with_its_parent(tmp_path):
     code = (
         "import os, pathlib, sys; from scripts.devstack.processes import spawn;"
         "print(spawn(['sleep', '1000'], env=os.environ, cwd=pathlib.Path('.'), output=None).pid, flush=True);"
@@ -66,7 +66,7 @@ def test_a_process_dies_with_the_one_that_spawned_it(tmp_path):
     eventually(lambda: not living(child))
 
 
-def test_a_file_is_replaced_whole_and_only_for_its_owner(tmp_path):
+def test_file_is_replaced_atomically_and_readable_by_owner_only(tmp_path):
     path = tmp_path / "run.json"
     path.write_text("old")
 

@@ -10,11 +10,11 @@ from scripts.devstack import procfile
 from scripts.devstack.environment import ROOT
 
 
-def test_ours_names_the_processes():
+def test_procfile_of_the_project_names_its_processes():
     assert list(procfile.read(ROOT / "Procfile")) == ["release", "web", "relay", "worker", "clock", "seal"]
 
 
-def test_comments_and_empty_lines_are_skipped(tmp_path):
+def test_procfile_comments_and_empty_lines_are_skipped(tmp_path):
     path = tmp_path / "Procfile"
     path.write_text("# a: b\n\n web: serve --port $PORT # not a comment of ours\n")
 
@@ -22,7 +22,7 @@ def test_comments_and_empty_lines_are_skipped(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["web", "web:", ": serve", "a b: serve"])
-def test_a_line_that_is_no_process_is_refused(tmp_path, line):
+def test_procfile_line_without_name_or_command_is_refused(tmp_path, line):
     path = tmp_path / "Procfile"
     path.write_text(f"ok: true\n{line}\n")
 
@@ -31,19 +31,19 @@ def test_a_line_that_is_no_process_is_refused(tmp_path, line):
 
 
 @pytest.mark.parametrize(("env", "printed"), [({}, "2\n"), ({"N": "7"}, "7\n")])
-def test_variables_with_defaults_are_filled_in(env, printed):
+def test_procfile_variables_with_defaults_are_expanded(env, printed):
     done = subprocess.run(procfile.argv("echo ${N:-2}"), env=env, capture_output=True, text=True, check=True)
 
     assert done.stdout == printed
 
 
-def test_a_line_is_one_process_without_a_shell_around_it():
+def test_procfile_line_runs_without_a_shell_process():
     process = subprocess.Popen(procfile.argv("python3 -c 'import os; print(os.getpid())'"), stdout=subprocess.PIPE)
 
     assert int(process.communicate()[0]) == process.pid
 
 
-def test_a_process_can_be_started_by_its_name_with_more_arguments(tmp_path):
+def test_process_started_by_name_gets_further_arguments(tmp_path):
     stub = tmp_path / "gunicorn"
     stub.write_text('#!/bin/sh\necho "$@"\n')
     stub.chmod(0o755)
@@ -55,7 +55,7 @@ def test_a_process_can_be_started_by_its_name_with_more_arguments(tmp_path):
     assert done.stdout == "--config web/server/gunicorn.conf.py web.app:application --bind 0.0.0.0:80 80\n"
 
 
-def test_a_process_that_is_not_there_is_named():
+def test_process_with_unknown_name_fails_with_the_known_names():
     argv = [sys.executable, "-m", "scripts.devstack.process", "wbe"]
 
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -53,7 +53,7 @@ def ask(cluster, statement):
         return cursor.fetchone()[0] if cursor.description else None
 
 
-def test_what_was_committed_survives_a_crash(cluster):
+def test_postgres_keeps_committed_rows_after_a_crash(cluster):
     ask(cluster, "create table kept as select 42 as x")
 
     cluster.kill()
@@ -62,20 +62,20 @@ def test_what_was_committed_survives_a_crash(cluster):
     assert ask(cluster, "select x from kept") == 42
 
 
-def test_it_listens_to_nobody_but_its_socket_and_checks_its_pages(cluster):
+def test_postgres_listens_on_socket_only_with_checksums_and_fsync(cluster):
     assert ask(cluster, "select current_setting('listen_addresses')") == ""
     assert ask(cluster, "select current_setting('data_checksums')") == "on"
     assert ask(cluster, "select current_setting('fsync')") == "on"
 
 
-def test_a_second_server_on_the_same_data_is_refused(cluster):
+def test_postgres_on_data_of_running_server_is_refused(cluster):
     with pytest.raises(SetupError, match="runs on"):
         PrivatePostgres(cluster.home).start()
 
     assert ask(cluster, "select 1") == 1
 
 
-def test_an_interrupted_initialisation_is_done_again(tmp_path):
+def test_postgres_after_interrupted_initialisation_starts(tmp_path):
     home = enterable(tmp_path) / "home"
     (home / "data.unfinished").mkdir(parents=True)
     (home / "data.unfinished" / "PG_VERSION").write_text("15")
@@ -88,7 +88,7 @@ def test_an_interrupted_initialisation_is_done_again(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x" * 100, "späces, and 100%41"])
-def test_a_directory_that_will_not_do_has_its_sockets_elsewhere(tmp_path, name):
+def test_redis_in_unsuitable_directory_has_its_socket_under_tmp(tmp_path, name):
     deep = tmp_path / name
     server = PrivateRedis(deep / "redis")
 
@@ -101,7 +101,7 @@ def test_a_directory_that_will_not_do_has_its_sockets_elsewhere(tmp_path, name):
     assert not server.socket.parent.parent.exists()
 
 
-def test_a_cluster_can_be_anywhere(tmp_path):
+def test_postgres_in_directory_with_special_characters_starts(tmp_path):
     cluster = PrivatePostgres(enterable(tmp_path) / "späces, and 'quotes' %41" / "pg", durable=False)
 
     cluster.start()
@@ -111,7 +111,7 @@ def test_a_cluster_can_be_anywhere(tmp_path):
     sockets.remove(cluster.socket_dir)
 
 
-def test_somebody_elses_directory_under_tmp_is_not_used(tmp_path, monkeypatch):
+def test_socket_directory_of_another_user_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(sockets, "ELSEWHERE", tmp_path)
     deep = Path("/" + "x" * 120) / "redis" / "socket"
     sockets.directory(deep)
@@ -124,7 +124,7 @@ def test_somebody_elses_directory_under_tmp_is_not_used(tmp_path, monkeypatch):
         sockets.directory(deep)
 
 
-def test_redis_keeps_what_it_was_told_through_a_restart(tmp_path):
+def test_redis_keeps_its_keys_after_a_restart(tmp_path):
     server = PrivateRedis(tmp_path / "redis")
     server.start()
     redis.Redis.from_url(server.url).set("kept", "yes")
@@ -136,7 +136,7 @@ def test_redis_keeps_what_it_was_told_through_a_restart(tmp_path):
     server.stop()
 
 
-def test_redis_starts_in_a_locale_that_is_not_installed(tmp_path, monkeypatch):
+def test_redis_with_unknown_locale_starts(tmp_path, monkeypatch):
     monkeypatch.setenv("LC_ALL", "tlh_QO.UTF-8")
     server = PrivateRedis(tmp_path / "redis", durable=False)
 

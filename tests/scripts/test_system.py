@@ -13,7 +13,7 @@ from settings import PROCESSES, variables
 from tests.scripts.conftest import living
 
 
-def test_every_process_of_the_procfile_runs_and_the_api_is_ready(system):
+def test_system_runs_each_process_of_the_procfile_and_is_ready(system):
     expected = {"postgres", "redis", "mail", *procfile.read(ROOT / "Procfile")} - {"release"}
 
     with urllib.request.urlopen(f"{system.api}/readyz", timeout=60) as response:
@@ -26,7 +26,7 @@ def test_every_process_of_the_procfile_runs_and_the_api_is_ready(system):
     assert [name for name, pids in processes.items() if not living(pids[0])] == []
 
 
-def test_no_process_is_given_what_it_does_not_read(system):
+def test_process_environment_has_only_variables_that_it_reads(system):
     for name in PROCESSES[1:]:
         pid = json.loads((system.var / "run.json").read_text())["processes"][name][0]
         given = {entry.partition("=")[0] for entry in Path(f"/proc/{pid}/environ").read_text().split("\0")}
@@ -35,7 +35,7 @@ def test_no_process_is_given_what_it_does_not_read(system):
         assert ("SECRET_KEYS" in given) == (name in ("web", "worker", "seal"))
 
 
-def test_it_listens_on_the_loopback_interface_only(system):
+def test_api_listens_on_the_loopback_interface_only(system):
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as routed:
         routed.connect(("192.0.2.1", 9))  # Sends nothing: asks which of our addresses would be used.
         address = routed.getsockname()[0]

@@ -31,7 +31,7 @@ def answers(url: str) -> bool:
         return response.status == 200
 
 
-def test_a_start_says_how_to_reach_everything(start):
+def test_start_writes_urls_of_all_servers_to_the_run_file(start):
     run = start().until_ready().run
 
     assert answers(run["api"] + "/readyz")
@@ -49,7 +49,7 @@ def test_a_start_says_how_to_reach_everything(start):
     assert sorted(run["processes"]) == sorted(EVERYTHING)
 
 
-def test_secrets_are_for_their_owner_and_stay_the_same(start, used):
+def test_secrets_are_private_and_equal_after_a_restart(start, used):
     first = start().until_ready()
     password = first.run["admin"]["password"]
     first.interrupt()
@@ -62,7 +62,7 @@ def test_secrets_are_for_their_owner_and_stay_the_same(start, used):
     assert [path.name for path in used.iterdir() if path.is_dir() and path.stat().st_mode & 0o077] == []
 
 
-def test_a_second_start_on_the_same_directory_says_where_the_first_one_answers(start, used):
+def test_second_start_in_same_directory_fails_with_url_of_first(start, used):
     first = start().until_ready()
     argv = [ROOT / "scripts" / "up", "--var", used, "--procfile", TOY]
 
@@ -73,7 +73,7 @@ def test_a_second_start_on_the_same_directory_says_where_the_first_one_answers(s
     assert answers(first.run["api"])
 
 
-def test_a_port_that_is_taken_is_named(start):
+def test_start_on_used_port_fails_and_names_the_port(start):
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
 
@@ -83,7 +83,7 @@ def test_a_port_that_is_taken_is_named(start):
         assert f"Port {port} is in use" in up.said
 
 
-def test_ctrl_c_sends_each_process_one_signal_and_waits_for_the_running_job(start):
+def test_ctrl_c_sends_one_signal_and_waits_for_the_running_job(start):
     up = start(TOY_JOB="2.5").until_ready()
     pids = up.everything()
 
@@ -96,7 +96,7 @@ def test_ctrl_c_sends_each_process_one_signal_and_waits_for_the_running_job(star
     assert not (up.var / "run.json").exists()
 
 
-def test_a_second_ctrl_c_does_not_wait_for_jobs(start):
+def test_second_ctrl_c_stops_without_waiting_for_jobs(start):
     up = start(TOY_JOB="100").until_ready()
     pids = up.everything()
 
@@ -108,7 +108,7 @@ def test_a_second_ctrl_c_does_not_wait_for_jobs(start):
     assert [pid for pid in pids if living(pid)] == []
 
 
-def test_whatever_is_killed_is_started_again(start):
+def test_killed_process_is_restarted(start):
     up = start().until_ready()
     before, child, mail = up.run["processes"], up.worker_child(), up.run["mail"]
     with closing(psycopg2.connect(up.run["database_direct_url"])) as owner, owner, owner.cursor() as cursor:
@@ -149,7 +149,7 @@ def rows(dsn: str, table: str) -> bool:
         return False
 
 
-def test_a_killed_up_takes_its_processes_along_and_blocks_nothing(start):
+def test_kill_of_up_ends_its_processes_and_allows_a_new_start(start):
     first = start(TOY_JOB="100").until_ready()
     pids = first.everything()
 
@@ -162,7 +162,7 @@ def test_a_killed_up_takes_its_processes_along_and_blocks_nothing(start):
     assert answers(second.run["api"])
 
 
-def test_down_ends_what_a_killed_up_left(start, used):
+def test_down_after_kill_of_up_leaves_no_process(start, used):
     first = start(TOY_JOB="100").until_ready()
     pids = first.everything()
     first.process.kill()
@@ -174,7 +174,7 @@ def test_down_ends_what_a_killed_up_left(start, used):
     assert [pid for pid in pids if living(pid)] == []
 
 
-def test_a_stranger_with_a_remembered_pid_is_left_alone(start, used, sleeper):
+def test_start_with_reused_pid_in_record_kills_no_other_process(start, used, sleeper):
     (used / "run").mkdir(exist_ok=True)
     true = Record.of(sleeper.pid)
     Record(true.pid, true.start - 1, true.boot, "mark").write(used / "run" / "web.pid")
@@ -184,7 +184,7 @@ def test_a_stranger_with_a_remembered_pid_is_left_alone(start, used, sleeper):
     assert sleeper.poll() is None
 
 
-def test_lock_files_of_a_dead_server_do_not_block_even_if_the_pid_lives_again(start, used, sleeper):
+def test_start_with_lock_files_of_dead_servers_succeeds(start, used, sleeper):
     first = start().until_ready()
     first.interrupt()
     first.ends()
@@ -197,7 +197,7 @@ def test_lock_files_of_a_dead_server_do_not_block_even_if_the_pid_lives_again(st
     assert sleeper.poll() is None
 
 
-def test_detached_it_returns_when_it_is_ready_and_down_ends_it(used, start):
+def test_detached_start_returns_when_ready_and_down_ends_it(used, start):
     argv = [ROOT / "scripts" / "up", "--detach", "--var", used, "--procfile", TOY]
 
     up = subprocess.run(argv, capture_output=True, text=True, check=True)
@@ -214,7 +214,7 @@ def test_detached_it_returns_when_it_is_ready_and_down_ends_it(used, start):
     assert [pid for pid in [run["pid"], *pids] if living(pid)] == []
 
 
-def test_a_process_that_keeps_dying_fails_the_start_and_its_log_is_shown(start, tmp_path):
+def test_process_that_exits_three_times_fails_start_and_shows_log(start, tmp_path):
     procfile = tmp_path / "Procfile"
     procfile.write_text(TOY.read_text() + "broken: sh -c 'echo no such colour; exit 3'\n")
 
@@ -224,7 +224,7 @@ def test_a_process_that_keeps_dying_fails_the_start_and_its_log_is_shown(start, 
     assert "broken exited with status 3, 3 times:\n    no such colour" in up.said
 
 
-def test_a_failed_migration_fails_the_start(start, tmp_path):
+def test_start_with_failed_migration_fails(start, tmp_path):
     procfile = tmp_path / "Procfile"
     procfile.write_text(TOY.read_text().replace("python -m scripts.commands.migrate", "sh -c 'echo drifted; exit 1'"))
 
@@ -235,7 +235,7 @@ def test_a_failed_migration_fails_the_start(start, tmp_path):
     assert "drifted" in up.said
 
 
-def test_ctrl_c_before_it_is_ready_ends_what_was_started(start, tmp_path):
+def test_ctrl_c_before_ready_ends_started_processes(start, tmp_path):
     procfile = tmp_path / "Procfile"
     procfile.write_text(TOY.read_text().replace("python -m scripts.commands.migrate", "sleep 1000"))
     up = start(procfile=procfile)
@@ -249,7 +249,7 @@ def test_ctrl_c_before_it_is_ready_ends_what_was_started(start, tmp_path):
     assert [record for record in recorded if record and record.alive] == []
 
 
-def test_nothing_running_is_no_error_for_down(tmp_path):
+def test_down_without_running_system_succeeds(tmp_path):
     done = down(tmp_path / "never")
 
     assert (done.returncode, done.stdout) == (0, "Nothing is running\n")
@@ -258,7 +258,7 @@ def test_nothing_running_is_no_error_for_down(tmp_path):
 @pytest.mark.parametrize(
     ("option", "status", "said"), [("--help", 0, "--demo"), ("--prot", 2, "unrecognized arguments")]
 )
-def test_the_command_line_is_explained_by_a_bare_python(option, status, said):
+def test_up_help_needs_no_installed_package(option, status, said):
     # -S: nothing that is installed can be imported.
     argv = [sys.executable, "-S", ROOT / "scripts" / "up", option]
 
@@ -268,7 +268,7 @@ def test_the_command_line_is_explained_by_a_bare_python(option, status, said):
     assert said in done.stdout + done.stderr
 
 
-def test_a_procfile_that_is_not_there_is_named(start, tmp_path):
+def test_start_with_missing_procfile_names_the_path(start, tmp_path):
     up = start(procfile=tmp_path / "none")
 
     assert up.ends() == 1

@@ -1,1 +1,1 @@
-"""`./scripts/keys`: rotate keys in steps that end no session."""
+"""`./scripts/keys`: rotate token keys and root secrets in steps that keep all sessions valid."""

@@ -1,4 +1,4 @@
-"""`./scripts/keys`: read the keys, change them and store them."""
+"""`./scripts/keys`: read the keys, change them by one step, and write them back."""
 
 import argparse
 import dataclasses
@@ -17,7 +17,7 @@ from scripts.devstack.processes import write_atomically
 from scripts.devstack.progress import fail
 from settings import settings
 
-RESTART = "Restart the system to load the keys: ./scripts/down, ./scripts/up"
+RESTART = "Restart the system to use the new value: ./scripts/down, ./scripts/up"
 
 
 def main(argv: list[str]) -> int:
@@ -27,24 +27,24 @@ def main(argv: list[str]) -> int:
 
 
 def perform(given: argparse.Namespace, now: int) -> None:
-    """Perform the given step. With --env, standard output has the new value and nothing else.
+    """Perform one step. With `--env`, standard output has the new value only; hints go to standard error.
 
     Raises:
-        SetupError: the step is not possible, or not yet; has the reason.
+        SetupError: the step is impossible, or too early. The message has the reason.
     """
     held = _read(given, now)
     if given.verb == "list":
-        print_lines("\n".join(table(("key", "does", "made", "next"), held.rows())))
+        print_lines("\n".join(table(("key", "use", "created", "next step"), held.rows())))
         return
     if given.verb == "add":
-        said = held.add()
+        hint = held.add()
     else:
         change = held.promote if given.verb == "promote" else held.retire
-        said = change(given.key, force=given.force)
+        hint = change(given.key, force=given.force)
     if given.roots and given.verb == "retire" and not given.abandon_seals:
         seals.require_none(int(given.key), None if given.env else given.var)
     _keep(given, held.text())
-    print(escape(said), file=sys.stderr)
+    print(escape(hint), file=sys.stderr)
 
 
 def _read(given: argparse.Namespace, now: int) -> TokenKeys | Roots:
@@ -58,9 +58,7 @@ def _read(given: argparse.Namespace, now: int) -> TokenKeys | Roots:
 
 def _secrets(var: Path) -> secrets.Secrets:
     path = var / "secrets.json"
-    return (
-        secrets.load_or_make(path) if path.exists() else fail(f"No system lives in {var}; --var says where, or --env")
-    )
+    return secrets.load_or_make(path) if path.exists() else fail(f"No system in {var}: pass its --var, or --env")
 
 
 def _keep(given: argparse.Namespace, text: str) -> None:

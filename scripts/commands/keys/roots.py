@@ -1,7 +1,7 @@
-"""The root secrets (SECRET_KEYS), and the rotation to a new version.
+"""Rotate the root secrets (SECRET_KEYS).
 
-The first version is used for new values; all versions are used for reading. A version is needed as long as values made
-with it exist: printed codes, fingerprints and the MACs of the audit chain. So none is removed without `--force`.
+The first version derives the keys of new codes, fingerprints and seals; all versions read existing ones. Codes are
+printed, and fingerprints and seals are stored, so a version may be needed for years. Removal requires `--force`.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from scripts.devstack.progress import fail
 from scripts.devstack.secrets import new_root
 
 MOST = 255
-"""Highest version: a printed code stores it in one byte."""
+"""Highest version: a printed code has one byte for it."""
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Roots:
 
     @classmethod
     def read(cls, text: str) -> "Roots":
-        """Read the value of SECRET_KEYS.
+        """Parse the value of SECRET_KEYS.
 
         Raises:
             SetupError: the value has no versions.
@@ -30,21 +30,21 @@ class Roots:
             split = [item.split(":", 1) for item in text.split(",")]
             return cls({int(version): root for version, root in split})
         except ValueError:
-            fail("SECRET_KEYS must be a list of `version:secret`")
+            fail("SECRET_KEYS must be a list of `version:secret`, separated by commas")
 
     def text(self) -> str:
         """Return the value of SECRET_KEYS."""
         return ",".join(f"{version}:{root}" for version, root in self.versions.items())
 
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """Return the number, use, an empty text, and next step of each version."""
+        """Return the number, use, empty creation time and next step of each version."""
         active, newest = next(iter(self.versions)), max(self.versions)
         return [
             (
                 str(version),
-                "makes" if version == active else "reads",
+                "active" if version == active else "reads",
                 "",
-                "promote once every process knows it" if version == newest != active else "",
+                "promote after a restart of every process" if version == newest != active else "",
             )
             for version in self.versions
         ]
@@ -53,37 +53,35 @@ class Roots:
         """Append a new version and return the next steps."""
         version = max(self.versions) + 1
         if version > MOST:
-            fail(f"There are no versions beyond {MOST}")
+            fail(f"The highest possible version is {MOST}")
         self.versions[version] = new_root()
-        return f"Version {version} is known once every process has been restarted; `promote` it then"
+        return f"Restart every process to load version {version}; then `promote` it"
 
     def promote(self, key: str | None, *, force: bool) -> str:
         """Make a version the active one and return the next step.
 
         Raises:
-            SetupError: the version does not exist, or is active already.
+            SetupError: the version doesn't exist, or is already active.
         """
         version = self._named(key) if key else max(self.versions)
         if version == next(iter(self.versions)):
-            fail(f"Version {version} is the active one already; `add` one first")
+            fail(f"Version {version} is already active; `add` a new one first")
         self.versions = {version: self.versions.pop(version)} | self.versions
-        return (
-            f"Version {version} is used for new values once every process has been restarted; all are used for reading"
-        )
+        return f"Restart every process to make version {version} active; the other versions still read existing data"
 
     def retire(self, key: str | None, *, force: bool) -> str:
         """Remove a version and return the consequence.
 
         Raises:
-            SetupError: the version is the active one, or `force` is not set.
+            SetupError: the version is active, or `force` is false.
         """
-        version = self._named(key) if key else fail("Say which version")
+        version = self._named(key) if key else fail("Pass the version to retire")
         if version == next(iter(self.versions)):
-            fail(f"Version {version} is the active one; `promote` another one first")
+            fail(f"Version {version} is active; `promote` another one first")
         if not force:
-            fail(f"Printed codes, fingerprints and seals of version {version} would be unreadable; --force does it")
+            fail(f"Printed codes, fingerprints and seals of version {version} would become unreadable; use --force")
         del self.versions[version]
-        return f"Values made with version {version} are unreadable once every process has been restarted"
+        return f"Data of version {version} is unreadable after the restart of every process"
 
     def _named(self, key: str) -> int:
         found = [version for version in self.versions if str(version) == key]

@@ -1,4 +1,4 @@
-"""Check for audit entries whose chain needs a root secret that is to be removed."""
+"""Count the audit entries that are sealed under a root secret, before it is retired."""
 
 import json
 import os
@@ -11,24 +11,24 @@ from scripts.devstack.environment import ROOT
 from scripts.devstack.progress import fail
 
 ADVICE = (
-    "nobody could verify them any more. They go by themselves in time (AUDIT_RETENTION_YEARS). Or keep what verifies"
-    " them elsewhere (./scripts/audit export, ./scripts/audit keys --mac), and say --abandon-seals"
+    "they could no longer be verified. Wait until they are deleted (AUDIT_RETENTION_YEARS), or export them with their"
+    " keys (./scripts/audit export, ./scripts/audit keys --mac) and pass --abandon-seals"
 )
 
 
 def require_none(version: int, var: Path | None) -> None:
-    """Refuse the removal while there are such entries.
+    """Fail if audit entries are sealed under a version of the root secret.
 
     Args:
         version: version of the root secret.
-        var: directory of the system on this machine; None: the environment has the database's address.
+        var: directory of the system on this machine; None to use the database of the environment.
 
     Raises:
-        SetupError: there are such entries, or the database is unavailable.
+        SetupError: such entries exist, or the database can't be queried.
     """
     entries = _entries_by_version(var)
     if entries is None:
-        fail("The database doesn't say whether audit entries are sealed under it; --abandon-seals doesn't ask")
+        fail(f"The database can't be queried for audit entries of version {version}; --abandon-seals skips the check")
     if found := entries.get(str(version)):
         fail(f"{found:,} audit entries are sealed under version {version}: {ADVICE}")
 
