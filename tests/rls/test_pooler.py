@@ -17,8 +17,7 @@ import pytest
 from psycopg2.extensions import connection
 
 from models.campaigns import campaigns
-from models.core import _connection, context
-from models.core import database as db
+from models.core import _connection, context, database
 from models.core.context import Identity
 from models.core.errors import Problem
 from settings import settings
@@ -109,14 +108,14 @@ class Workload:
         for _ in range(REQUESTS // THREADS):
             (kind,) = chance.choices(kinds, weights)
             kind(chance.choice(self.callers))
-        db.close_thread_connections()
+        database.close_thread_connections()
 
     def check(self, caller: Caller, kind: str, timeout: float) -> int:
         """Check the state and the rows of this thread's transaction. Return the backend's PID."""
-        state = db.row(STATE)
+        state = database.row(STATE)
         assert state is not None
         pid, role, claims, limit = state.values()
-        rows = {row["owner"] for row in db.rows(caller.query)}
+        rows = {row["owner"] for row in database.rows(caller.query)}
         self.results.note(kind, pid, f"{role} {caller.identity.user_id or caller.identity.brand_id}")
         right = (role, claims, float(limit)) == (caller.identity.role, dict(caller.identity.claims), timeout * 1000)
         if not right or not rows or (caller.owners is not None and rows != caller.owners):
@@ -125,7 +124,7 @@ class Workload:
 
     def request(self, caller: Caller, kind: str, then: Callable[[int], object], timeout: float) -> None:
         """Check a transaction, then call `then` with the backend's PID in it."""
-        with db.transaction(caller.identity, timeout=timeout):
+        with database.transaction(caller.identity, timeout=timeout):
             then(self.check(caller, kind, timeout))
 
     def read(self, caller: Caller) -> None:
@@ -135,12 +134,12 @@ class Workload:
     def fail(self, caller: Caller) -> None:
         """Fail in a statement."""
         with pytest.raises(peewee.DatabaseError):
-            self.request(caller, "failed", lambda _: db.execute("select 1 / 0"), 10)
+            self.request(caller, "failed", lambda _: database.execute("select 1 / 0"), 10)
 
     def refuse(self, caller: Caller) -> None:
         """Let a function raise a refusal."""
         with pytest.raises(Problem):
-            self.request(caller, "refused", lambda _: db.execute("select app.refuse(409, 'conflict')"), 10)
+            self.request(caller, "refused", lambda _: database.execute("select app.refuse(409, 'conflict')"), 10)
 
     def raise_error(self, caller: Caller) -> None:
         """Raise an exception of the program."""
@@ -150,7 +149,7 @@ class Workload:
     def take_too_long(self, caller: Caller) -> None:
         """Exceed the statement timeout."""
         with pytest.raises(peewee.OperationalError, match="statement timeout"):
-            self.request(caller, "timed out", lambda _: db.execute(OVERLONG), 10)
+            self.request(caller, "timed out", lambda _: database.execute(OVERLONG), 10)
 
     def lose_server(self, caller: Caller) -> None:
         """Kill the backend during the transaction."""
@@ -160,7 +159,7 @@ class Workload:
     def _kill(self, pid: int) -> None:
         with self._kill_lock, self._superuser.cursor() as cursor:
             cursor.execute("select pg_terminate_backend(%s, 5000)", (pid,))
-        db.execute("select 1")
+        database.execute("select 1")
 
     def interrupt(self, caller: Caller) -> None:
         """Interrupt the client during the transaction."""

@@ -11,8 +11,7 @@ import sys
 import pytest
 
 from jobs.audit.stores.folder import Folder
-from models.audit import checkpoints
-from models.audit import trail as audit
+from models.audit import checkpoints, trail
 from models.audit.chain import Head
 from models.core.database import new_id, transaction
 from scripts.commands.audit import commands, sources
@@ -59,7 +58,7 @@ def run_alone(tmp_path):
 def record(count, brand_id=BRAND_ID):
     with transaction(writer(brand_id)):
         for number in range(count):
-            audit.record("test.act", after={"number": number, "text": "ñ€", "share": 0.1})
+            trail.record("test.act", after={"number": number, "text": "ñ€", "share": 0.1})
     seal(brand_id)
 
 
@@ -82,7 +81,7 @@ def tamper(superuser):
 
 
 @pytest.fixture
-def trail(run):
+def recorded_trail(run):
     """Record ten entries of a brand and two of the platform, and store a checkpoint."""
     record(10)
     record(2, None)
@@ -140,21 +139,21 @@ def faults(run, *arguments):
     return [(fault["chain"], fault["seq"]) for fault in report["faults"]]
 
 
-def test_unchanged_trail_is_intact(run, trail):
+def test_unchanged_trail_is_intact(run, recorded_trail):
     record(3)
 
     assert run("verify") == (0, "15 entries in 2 chains, 1 checkpoints: intact\n")
 
 
 @pytest.mark.parametrize("how", TAMPERED)
-def test_manipulation_of_a_chain_is_reported_at_its_place(run, trail, tamper, how):
+def test_manipulation_of_a_chain_is_reported_at_its_place(run, recorded_trail, tamper, how):
     statements, seq = TAMPERED[how]
     tamper(*statements)
 
     assert faults(run)[0] == (CHAIN, seq)
 
 
-def test_tail_that_was_cut_and_sealed_again_is_reported(run, trail, tamper):
+def test_tail_that_was_cut_and_sealed_again_is_reported(run, recorded_trail, tamper):
     tamper(
         TAMPERED["the tail's seals taken off"][0][0], HEAD.format(7), "delete from public.audit_logs where seq is null"
     )
@@ -173,7 +172,7 @@ def test_missing_checkpoints_are_noted(run):
 
 
 @pytest.fixture
-def exported(run, trail, tmp_path):
+def exported(run, recorded_trail, tmp_path):
     """Export the trail, and the keys for its verification on another machine."""
     path = tmp_path / "trail.jsonl"
     assert run("export", path) == (0, f"12 entries of 2 chains are in {path}\n")
@@ -259,7 +258,7 @@ def test_verification_without_mac_keys_finds_missing_entries_only(run, exported)
 
 
 @pytest.mark.parametrize(("number", "how"), [(2, "changed"), (2, "removed"), (3, "removed")])
-def test_changed_or_removed_checkpoint_is_reported(run, trail, tmp_path, number, how):
+def test_changed_or_removed_checkpoint_is_reported(run, recorded_trail, tmp_path, number, how):
     for _ in range(2):
         run("checkpoint")
     path = tmp_path / "checkpoints" / f"checkpoint-{number:010d}.json"
@@ -293,7 +292,7 @@ def test_document_that_is_no_checkpoint_is_reported(run, exported, what):
     assert faults(run)[0] == ("checkpoints", 1)
 
 
-def test_checkpoint_of_another_key_is_reported(run, run_alone, trail):
+def test_checkpoint_of_another_key_is_reported(run, run_alone, recorded_trail):
     assert faults(run) == []
 
     status, said = run_alone("verify", AUDIT_CHECKPOINT_KEYS="A" * 43)
@@ -301,7 +300,7 @@ def test_checkpoint_of_another_key_is_reported(run, run_alone, trail):
     assert (status, "no public key" in said) == (1, True)
 
 
-def test_export_of_one_brand_is_intact(run, trail, tmp_path):
+def test_export_of_one_brand_is_intact(run, recorded_trail, tmp_path):
     path = tmp_path / "brand.jsonl"
 
     assert run("export", path, "--brand", BRAND_ID)[0] == 0

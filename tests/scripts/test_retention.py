@@ -11,8 +11,7 @@ import pytest
 
 from jobs.audit import maintenance
 from jobs.audit.stores.by_url import store_at
-from models.audit import chain, checkpoints, retention
-from models.audit import trail as audit
+from models.audit import chain, checkpoints, retention, trail
 from models.core import context
 from models.core.database import new_id, now, transaction, value
 from models.core.errors import Problem
@@ -41,12 +40,12 @@ def folder(tmp_path, monkeypatch):
 def record(brand_id, times):
     with transaction(writer(brand_id)):
         for _ in range(times):
-            audit.record("new.act")
+            trail.record("new.act")
     seal(brand_id)
 
 
 @pytest.fixture
-def trail(db_clean, superuser, folder):
+def recorded_trail(db_clean, superuser, folder):
     """Record eight old entries of a brand, store a checkpoint, and record four new ones and two of another brand."""
     with superuser.cursor() as cursor:
         cursor.execute(OLD, (ACME, LONG_AGO, 8))
@@ -90,7 +89,7 @@ def held(brand_id):
         return [entry["seq"] for entry in chain.sealed_entries(brand_id)]
 
 
-def test_expired_entries_are_deleted_and_the_rest_is_intact(trail, prune, verify, folder):
+def test_expired_entries_are_deleted_and_the_rest_is_intact(recorded_trail, prune, verify, folder):
     prune()
 
     assert held(ACME) == [9, 10, 11, 12, 13]
@@ -105,7 +104,7 @@ def _taken(folder, number):
     return checkpoints.verify_document(store_at(f"file://{folder}").get(number), public)["at"][:19]
 
 
-def test_deletion_is_recorded_in_its_chain(trail, prune):
+def test_deletion_is_recorded_in_its_chain(recorded_trail, prune):
     prune()
 
     with transaction(context.for_system_job()):
@@ -118,7 +117,7 @@ def test_deletion_is_recorded_in_its_chain(trail, prune):
     }
 
 
-def test_second_run_deletes_nothing(trail, prune, folder):
+def test_second_run_deletes_nothing(recorded_trail, prune, folder):
     prune()
     stored = len(list(folder.iterdir()))
     prune()
@@ -127,13 +126,13 @@ def test_second_run_deletes_nothing(trail, prune, folder):
     assert len(list(folder.iterdir())) == stored
 
 
-def test_retention_of_0_years_keeps_all_entries(trail, prune):
+def test_retention_of_0_years_keeps_all_entries(recorded_trail, prune):
     prune(years=0)
 
     assert held(ACME) == list(range(1, 13))
 
 
-def test_more_entries_than_one_run_deletes_go_with_the_next(trail, prune, verify, monkeypatch):
+def test_more_entries_than_one_run_deletes_go_with_the_next(recorded_trail, prune, verify, monkeypatch):
     monkeypatch.setattr(retention, "MAX_PER_RUN", 3)
     monkeypatch.setattr(retention, "BATCH", 2)
 
@@ -153,7 +152,7 @@ def test_chain_without_entries_starts_at_the_next_one(db_clean, superuser, folde
     assert verify()[0] == []
 
 
-def test_unstored_checkpoint_keeps_the_entries(trail, prune, folder, verify):
+def test_unstored_checkpoint_keeps_the_entries(recorded_trail, prune, folder, verify):
     shutil.move(folder, folder.with_name("kept"))
     folder.write_text("no folder")
     with pytest.raises(OSError, match="checkpoints"):
@@ -183,7 +182,7 @@ CUT = "delete from public.audit_logs where brand_id = %(brand)s and seq <= "
 
 
 @pytest.mark.parametrize(("before", "upto", "found"), [(True, 5, 1), (True, 8, 1), (False, 11, 9)])
-def test_entries_cut_off_at_the_front_are_reported(trail, prune, verify, superuser, before, upto, found):
+def test_entries_cut_off_at_the_front_are_reported(recorded_trail, prune, verify, superuser, before, upto, found):
     if not before:
         prune()
     tamper(superuser, f"{CUT}{upto}")
@@ -191,7 +190,7 @@ def test_entries_cut_off_at_the_front_are_reported(trail, prune, verify, superus
     assert verify()[0][0] == (f"brand {ACME}", found)
 
 
-def test_start_that_was_written_into_the_database_is_ignored(trail, prune, verify, superuser, folder):
+def test_start_that_was_written_into_the_database_is_ignored(recorded_trail, prune, verify, superuser, folder):
     forged = "insert into app.audit_starts select brand_id, seq, mac, 1 from public.audit_logs where seq = 10"
     tamper(superuser, forged, f"{CUT}10")
     maintenance.store_checkpoint(f"file://{folder}")  # It must not contain the forged start.
@@ -199,7 +198,7 @@ def test_start_that_was_written_into_the_database_is_ignored(trail, prune, verif
     assert verify()[0][0] == (f"brand {ACME}", 1)
 
 
-def test_entries_with_a_changed_time_are_not_deleted(trail, prune, superuser, caplog):
+def test_entries_with_a_changed_time_are_not_deleted(recorded_trail, prune, superuser, caplog):
     tamper(superuser, "update public.audit_logs set timestamp = timestamp - interval '9 years' where seq = 10")
 
     with pytest.raises(maintenance.BrokenChain):
@@ -210,7 +209,7 @@ def test_entries_with_a_changed_time_are_not_deleted(trail, prune, superuser, ca
 
 
 @pytest.fixture
-def half_pruned(trail, prune, monkeypatch):
+def half_pruned(recorded_trail, prune, monkeypatch):
     """Delete three of the eight released entries."""
     with monkeypatch.context() as patch:
         patch.setattr(retention, "BATCH", 3)
@@ -249,14 +248,14 @@ def test_changed_entry_before_the_start_is_reported(half_pruned, verify, superus
 
 
 @pytest.mark.parametrize("seq", [3, 8])
-def test_entry_written_before_the_start_is_reported(trail, prune, verify, superuser, seq):
+def test_entry_written_before_the_start_is_reported(recorded_trail, prune, verify, superuser, seq):
     prune()
     tamper(superuser, f"{FORGED} values ('old.act', %(brand)s, {seq}, '', 1, now())")
 
     assert verify()[0] == [(f"brand {ACME}", seq)]
 
 
-def test_exports_from_before_and_after_a_deletion_are_intact(trail, prune, verify, tmp_path, folder):
+def test_exports_from_before_and_after_a_deletion_are_intact(recorded_trail, prune, verify, tmp_path, folder):
     early, late = tmp_path / "early.jsonl", tmp_path / "late.jsonl"
     assert commands.main(["export", str(early), "--brand", str(ACME)]) == 0
     prune()
@@ -280,14 +279,14 @@ def test_exports_from_before_and_after_a_deletion_are_intact(trail, prune, verif
         "truncate app.audit_starts",
     ],
 )
-def test_deletion_without_a_stored_checkpoint_is_refused(trail, prune, superuser, statement):
+def test_deletion_without_a_stored_checkpoint_is_refused(recorded_trail, prune, superuser, statement):
     if "update" in statement or "from app" in statement or "truncate" in statement:
         prune()
     with superuser.cursor() as cursor, pytest.raises(psycopg2.Error, match="audit_is_append_only"):
         cursor.execute(statement, {"brand": ACME})
 
 
-def test_entry_younger_than_a_year_is_not_deleted(trail, superuser, folder):
+def test_entry_younger_than_a_year_is_not_deleted(recorded_trail, superuser, folder):
     with transaction(context.for_sealer()):
         ends = retention.expired_ends(now(), {})
         retention.announce(ends, {}, now())
@@ -308,7 +307,7 @@ def test_retention_counts_years_as_366_days():
     assert timedelta() <= datetime.now(UTC) - cutoff - timedelta(days=7 * 366 + 1) < timedelta(minutes=1)
 
 
-def test_start_of_one_chain_does_not_release_another(trail, prune, superuser):
+def test_start_of_one_chain_does_not_release_another(recorded_trail, prune, superuser):
     with superuser.cursor() as cursor:
         for brand in (OTHER, None):
             cursor.execute(
@@ -324,7 +323,7 @@ def test_start_of_one_chain_does_not_release_another(trail, prune, superuser):
             cursor.execute(f"delete from public.audit_logs where {condition} and timestamp < now() - interval '1 year'")
 
 
-def test_start_must_be_the_one_of_its_stored_checkpoint(trail, superuser, folder):
+def test_start_must_be_the_one_of_its_stored_checkpoint(recorded_trail, superuser, folder):
     with transaction(context.for_sealer()):
         ends = retention.expired_ends(now(), {})
         retention.announce(ends, {}, now())
@@ -345,7 +344,7 @@ def test_start_must_be_the_one_of_its_stored_checkpoint(trail, superuser, folder
         cursor.execute(insert, start)
 
 
-def test_deleted_entries_take_their_personal_values_with_them(trail, prune, superuser):
+def test_deleted_entries_take_their_personal_values_with_them(recorded_trail, prune, superuser):
     with superuser.cursor() as cursor:
         cursor.execute(
             "insert into app.audit_personal_values (id, brand_id, contents)"
@@ -362,7 +361,7 @@ def test_deleted_entries_take_their_personal_values_with_them(trail, prune, supe
         assert cursor.fetchone() == (1,)
 
 
-def test_checkpoint_with_another_mac_of_a_start_is_refused(trail, prune):
+def test_checkpoint_with_another_mac_of_a_start_is_refused(recorded_trail, prune):
     prune()
     with transaction(context.for_sealer()):
         number = checkpoints.last_stored_number()
@@ -377,7 +376,7 @@ def test_checkpoint_with_another_mac_of_a_start_is_refused(trail, prune):
     assert refusal.value.code == "audit_checkpoint_invalid"
 
 
-def test_starts_are_carried_on_by_later_checkpoints(trail, prune):
+def test_starts_are_carried_on_by_later_checkpoints(recorded_trail, prune):
     prune()
 
     with transaction(context.for_sealer()):
@@ -387,7 +386,7 @@ def test_starts_are_carried_on_by_later_checkpoints(trail, prune):
     assert starts[ACME].seq == 8
 
 
-def test_start_of_an_unstored_checkpoint_does_not_count(trail, prune):
+def test_start_of_an_unstored_checkpoint_does_not_count(recorded_trail, prune):
     prune()
     with transaction(context.for_sealer()):
         stored = checkpoints.newest_stored()
@@ -397,7 +396,7 @@ def test_start_of_an_unstored_checkpoint_does_not_count(trail, prune):
         assert checkpoints.newest_stored() == stored
 
 
-def test_released_entries_are_not_released_again(trail):
+def test_released_entries_are_not_released_again(recorded_trail):
     with transaction(context.for_sealer()):
         ends = retention.expired_ends(retention.cutoff(7), {})
 
@@ -405,7 +404,7 @@ def test_released_entries_are_not_released_again(trail):
         assert retention.expired_ends(retention.cutoff(7), ends) == {}
 
 
-def test_break_at_the_end_of_expired_entries_is_found(trail):
+def test_break_at_the_end_of_expired_entries_is_found(recorded_trail):
     with transaction(context.for_sealer()):
         ends = retention.expired_ends(retention.cutoff(7), {})
 
@@ -414,7 +413,7 @@ def test_break_at_the_end_of_expired_entries_is_found(trail):
         assert retention.find_break(ACME, chain.Head(), chain.Head(20, b"another")) == 13
 
 
-def test_expired_entries_of_the_platform_are_deleted(trail, prune, verify, superuser):
+def test_expired_entries_of_the_platform_are_deleted(recorded_trail, prune, verify, superuser):
     with superuser.cursor() as cursor:
         cursor.execute(OLD, (None, LONG_AGO, 3))
     seal(None)

@@ -11,8 +11,7 @@ from jobs.audit import maintenance
 from jobs.audit.seal import Maintenance, Sealer
 from jobs.audit.stores.base import CheckpointConflict
 from jobs.audit.stores.by_url import store_at
-from models.audit import chain, checkpoints
-from models.audit import trail as audit
+from models.audit import chain, checkpoints, trail
 from models.core import context
 from models.core.database import new_id, transaction
 from models.jobs.ledger import enqueue
@@ -22,10 +21,10 @@ from tests.fixtures.audit import seal, writer
 def record(brand_id, times=1):
     with transaction(writer(brand_id)):
         for _ in range(times):
-            audit.record("test.act")
+            trail.record("test.act")
 
 
-def trail(brand_id):
+def read_trail_and_head(brand_id):
     with transaction(context.for_sealer()):
         return chain.sealed_entries(brand_id), chain.get_head_for_update(brand_id or chain.PLATFORM)
 
@@ -38,7 +37,7 @@ def test_sealer_seals_the_entries_of_every_tenant(db_clean):
     assert not Sealer().step()
 
     for tenant in tenants:
-        entries, head = trail(tenant)
+        entries, head = read_trail_and_head(tenant)
         assert len(entries) == 2
         assert chain.verify(entries, head=head) is None
 
@@ -51,7 +50,7 @@ def test_sealer_seals_many_entries_in_batches(db_clean, monkeypatch):
 
     assert [sealer.step(), sealer.step(), sealer.step()] == [True, True, False]
 
-    entries, head = trail(brand_id)
+    entries, head = read_trail_and_head(brand_id)
     assert len(entries) == 5
     assert chain.verify(entries, head=head) is None
 
@@ -89,7 +88,7 @@ def test_failing_chain_does_not_block_the_others(db_clean, monkeypatch, caplog):
     sealer.step()
     sealer.step()
 
-    assert [len(trail(tenant)[0]) for tenant in (broken, whole)] == [0, 1]
+    assert [len(read_trail_and_head(tenant)[0]) for tenant in (broken, whole)] == [0, 1]
     assert [said.args for said in caplog.records] == [(broken,)]
 
 
@@ -167,7 +166,7 @@ def test_checkpoint_contains_the_heads_of_all_chains(checkpoint, store):
 
     (number,) = store.numbers()
     said = opened(store, number)
-    heads = {tenant or chain.PLATFORM: trail(tenant)[1] for tenant in tenants}
+    heads = {tenant or chain.PLATFORM: read_trail_and_head(tenant)[1] for tenant in tenants}
     assert checkpoints.heads_of(said) == heads
     assert (said["number"], said["previous"], said["unsealed"]) == (1, None, 1)
 

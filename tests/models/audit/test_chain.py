@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.audit import chain
-from models.audit import trail as audit
+from models.audit import chain, trail
 from models.audit.chain import Head, canonical, link, sealed_entries, verify
 from models.core import context
 from models.core.database import execute, new_id, transaction, value
@@ -149,7 +148,7 @@ def test_canonical_form_of_a_time_does_not_depend_on_its_zone():
 
 def record(brand_id, action="test.act", **details):
     with transaction(writer(brand_id)):
-        audit.record(action, after=details)
+        trail.record(action, after=details)
 
 
 def seal(brand_id, **options):
@@ -157,7 +156,7 @@ def seal(brand_id, **options):
         return chain.seal(brand_id, **options)
 
 
-def trail(brand_id):
+def read_trail(brand_id):
     with transaction(context.for_system_job()):
         return sealed_entries(brand_id)
 
@@ -176,7 +175,7 @@ def test_recorded_entries_are_sealed_in_order_and_verify(db_clean, tenant):
     assert seal(tenant, limit=3) == 2
     assert seal(tenant) == 0
 
-    entries = trail(tenant)
+    entries = read_trail(tenant)
     assert [entry["details"]["after"]["number"] for entry in entries] == list(range(5))
     assert verify(entries, head=head_of(tenant)) is None
 
@@ -194,7 +193,7 @@ def test_entries_with_random_ids_are_sealed_in_order_of_time(db_clean, superuser
 
     assert seal(tenant) == 4
 
-    assert [entry["id"] for entry in trail(tenant)] == ids
+    assert [entry["id"] for entry in read_trail(tenant)] == ids
 
 
 def test_each_tenant_has_its_own_chain(db_clean):
@@ -205,23 +204,23 @@ def test_each_tenant_has_its_own_chain(db_clean):
     for tenant in (here, there, None):
         seal(tenant)
 
-    assert [len(trail(tenant)) for tenant in (here, there, None)] == [2, 1, 1]
-    assert verify(trail(there), head=head_of(here)) == 2
+    assert [len(read_trail(tenant)) for tenant in (here, there, None)] == [2, 1, 1]
+    assert verify(read_trail(there), head=head_of(here)) == 2
 
 
 def test_entry_that_commits_late_is_sealed_next(db_clean, monkeypatch):
     brand_id = new_id()
     with transaction(writer(brand_id)):
         with monkeypatch.context() as patched:
-            patched.setattr(audit, "execute_deferred", execute)  # before the COMMIT
-            audit.record("late.act")
+            patched.setattr(trail, "execute_deferred", execute)  # before the COMMIT
+            trail.record("late.act")
         with ThreadPoolExecutor(1) as pool:
             pool.submit(record, brand_id, "early.act").result()
             pool.submit(seal, brand_id).result()
 
     assert seal(brand_id) == 1
 
-    entries = trail(brand_id)
+    entries = read_trail(brand_id)
     assert [entry["action"] for entry in entries] == ["early.act", "late.act"]
     assert entries[0]["timestamp"] > entries[1]["timestamp"]
     assert verify(entries, head=head_of(brand_id)) is None
@@ -238,7 +237,7 @@ def test_concurrent_sealers_make_one_chain_without_gaps(db_clean):
         counts = list(pool.map(record_and_seal, range(60)))
     counts.append(seal(brand_id))  # A sealer that finds the chain locked seals nothing.
 
-    entries = trail(brand_id)
+    entries = read_trail(brand_id)
     assert sum(counts) == len(entries) == 60
     assert verify(entries, head=head_of(brand_id)) is None
 
@@ -256,8 +255,8 @@ def test_rolled_back_seal_leaves_no_gap(db_clean):
         seal_and_break()
     seal(brand_id)
 
-    assert [entry["seq"] for entry in trail(brand_id)] == [1]
-    assert verify(trail(brand_id), head=head_of(brand_id)) is None
+    assert [entry["seq"] for entry in read_trail(brand_id)] == [1]
+    assert verify(read_trail(brand_id), head=head_of(brand_id)) is None
 
 
 TAMPERED = {
@@ -303,7 +302,7 @@ def test_column_changed_in_the_database_breaks_the_chain(db_clean, superuser, co
         )
         cursor.execute("alter table public.audit_logs enable always trigger append_only_update")
 
-    assert verify(trail(brand_id), head=head_of(brand_id)) == 2
+    assert verify(read_trail(brand_id), head=head_of(brand_id)) == 2
 
 
 def test_tenant_with_overdue_entries_is_reported(db_clean):

@@ -5,9 +5,7 @@ from contextlib import contextmanager
 import peewee
 import pytest
 
-from models.audit import chain as seals
-from models.audit import checkpoints, retention
-from models.audit import trail as audit
+from models.audit import chain, checkpoints, retention, trail
 from models.core import context
 from models.core.context import Identity
 from models.core.database import execute, new_id, row, transaction, value
@@ -33,13 +31,13 @@ def refused(code):
 
 
 @pytest.fixture
-def trail(db_clean):
+def recorded_trail(db_clean):
     """Record a sealed and an unsealed entry of a brand."""
     with transaction(writer(BRAND_ID)):
-        audit.record("sealed.act")
+        trail.record("sealed.act")
     seal(BRAND_ID)
     with transaction(writer(BRAND_ID)):
-        audit.record("unsealed.act")
+        trail.record("unsealed.act")
 
 
 CHANGES = [
@@ -64,14 +62,14 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("statement", CHANGES)
-def test_worker_login_changes_nothing_of_the_trail(trail, statement):
+def test_worker_login_changes_nothing_of_the_trail(recorded_trail, statement):
     for role in ROLES:
         with pytest.raises(peewee.ProgrammingError, match="permission denied"), transaction(Identity("worker", role)):
             execute(statement.replace("%", "%%"))
 
 
 @pytest.mark.parametrize("role", ["app_sealer", "app_admin", "app_audit_definer", "app_audit_owner", "app_definer"])
-def test_worker_login_can_not_take_a_sealing_role(trail, role):
+def test_worker_login_can_not_take_a_sealing_role(recorded_trail, role):
     with pytest.raises(peewee.ProgrammingError, match="permission denied"), transaction(Identity("worker", role)):
         execute("SELECT 1")
 
@@ -94,7 +92,7 @@ def test_only_the_definer_role_updates_seals_and_heads(database, superuser):
 
 def record_as(identity, **options):
     with transaction(identity):
-        audit.record("forged.act", **options)
+        trail.record("forged.act", **options)
 
 
 @pytest.mark.parametrize("role", ["app_system", "app_fan"])
@@ -171,24 +169,24 @@ def test_job_of_a_fan_writes_no_entry_for_another_fan(running, superuser):
 MAC = b"m" * 32
 
 
-def seal_as_sealer(*, after=1, previous=None, chain=BRAND_ID, macs=(MAC,), sealed=False):
+def seal_as_sealer(*, after=1, previous=None, chain_id=BRAND_ID, macs=(MAC,), sealed=False):
     with transaction(context.for_sealer()):
-        head = seals.get_head_for_update(BRAND_ID)
+        head = chain.get_head_for_update(BRAND_ID)
         ids = [
             value("SELECT id FROM public.audit_logs WHERE seq IS NULL"),
             value("SELECT id FROM public.audit_logs WHERE seq = 1"),
         ]
-        seals.get_head_for_update(chain)
+        chain.get_head_for_update(chain_id)
         execute(
             "SELECT app.seal_entries(%s, %s, %s, 1, now(), %s::uuid[], %s::bytea[])",
-            (chain, after, head.mac if previous is None else previous, [ids[sealed]], list(macs)),
+            (chain_id, after, head.mac if previous is None else previous, [ids[sealed]], list(macs)),
         )
 
 
 WRONG = {
     "a gap": ("audit_chain_has_moved", {"after": 9}),
     "another predecessor": ("audit_chain_has_moved", {"previous": b"another"}),
-    "another chain": ("audit_entries_differ", {"chain": OTHER, "after": 0, "previous": b""}),
+    "another chain": ("audit_entries_differ", {"chain_id": OTHER, "after": 0, "previous": b""}),
     "a short MAC": ("audit_seal_invalid", {"macs": (b"\0",)}),
     "no MAC": ("audit_seal_invalid", {"macs": ()}),
     "a null MAC": ("audit_seal_invalid", {"macs": (None,)}),
@@ -197,17 +195,17 @@ WRONG = {
 
 
 @pytest.mark.parametrize("how", WRONG)
-def test_seal_that_does_not_follow_the_head_is_refused(trail, how):
+def test_seal_that_does_not_follow_the_head_is_refused(recorded_trail, how):
     code, arguments = WRONG[how]
     with refused(code):
         seal_as_sealer(**arguments)
 
     seal_as_sealer()
     with transaction(context.for_sealer()):
-        assert seals.get_head_for_update(BRAND_ID) == seals.Head(2, MAC)
+        assert chain.get_head_for_update(BRAND_ID) == chain.Head(2, MAC)
 
 
-def test_checkpoint_out_of_order_is_not_marked_as_stored(trail):
+def test_checkpoint_out_of_order_is_not_marked_as_stored(recorded_trail):
     with transaction(context.for_sealer()):
         for _ in range(2):
             checkpoints.create(min_age=checkpoints.MIN_INTERVAL * 0)
@@ -226,11 +224,11 @@ def test_checkpoint_out_of_order_is_not_marked_as_stored(trail):
         assert checkpoints.unstored() == []
 
 
-def test_several_entries_with_a_missing_one_are_not_sealed(trail):
+def test_several_entries_with_a_missing_one_are_not_sealed(recorded_trail):
     with transaction(writer(BRAND_ID)):
-        audit.record("unsealed.act")
+        trail.record("unsealed.act")
     with transaction(context.for_sealer()):
-        head = seals.get_head_for_update(BRAND_ID)
+        head = chain.get_head_for_update(BRAND_ID)
         ids = value("SELECT array_agg(id) FROM public.audit_logs WHERE seq IS NULL")
     call = "SELECT app.seal_entries(%s, 1, %s, 1, now(), %s::uuid[], %s::bytea[])"
 
@@ -243,24 +241,24 @@ def test_several_entries_with_a_missing_one_are_not_sealed(trail):
             execute(call, (BRAND_ID, head.mac, wrong, macs))
     with transaction(context.for_sealer()):
         execute(call, (BRAND_ID, head.mac, ids, [MAC, MAC]))
-        assert seals.get_head_for_update(BRAND_ID) == seals.Head(3, MAC)
+        assert chain.get_head_for_update(BRAND_ID) == chain.Head(3, MAC)
 
 
-def test_checkpoint_names_entries_by_chain_number_and_mac(trail):
+def test_checkpoint_names_entries_by_chain_number_and_mac(recorded_trail):
     seal(BRAND_ID)
     with transaction(writer(OTHER)):
-        audit.record("other.act")
+        trail.record("other.act")
     seal(OTHER)
     with transaction(context.for_system_job()):
-        heads = {entry["seq"]: entry["mac"].hex() for entry in seals.sealed_entries(BRAND_ID)}
+        heads = {entry["seq"]: entry["mac"].hex() for entry in chain.sealed_entries(BRAND_ID)}
     named = {"number": 1, "previous": None, "chains": [], "starts": []}
 
     for part in ("chains", "starts"):
-        for chain, seq, mac in ((BRAND_ID, 1, heads[2]), (BRAND_ID, 3, heads[2]), (OTHER, 1, heads[1])):
-            document = seals.canonical({**named, part: [{"chain": str(chain), "seq": seq, "mac": mac}]})
+        for chain_id, seq, mac in ((BRAND_ID, 1, heads[2]), (BRAND_ID, 3, heads[2]), (OTHER, 1, heads[1])):
+            document = chain.canonical({**named, part: [{"chain": str(chain_id), "seq": seq, "mac": mac}]})
             with refused("audit_checkpoint_invalid"), transaction(context.for_sealer()):
                 value("SELECT app.add_checkpoint(1, now(), %s)", (document,))
-    right = seals.canonical({**named, "chains": [{"chain": str(BRAND_ID), "seq": 1, "mac": heads[1]}]})
+    right = chain.canonical({**named, "chains": [{"chain": str(BRAND_ID), "seq": 1, "mac": heads[1]}]})
     with transaction(context.for_sealer()):
         assert not value("SELECT app.add_checkpoint(2, now(), %s)", (right.replace('"number":1', '"number":2'),))
         assert value("SELECT app.add_checkpoint(1, now(), %s)", (right,))
@@ -268,16 +266,16 @@ def test_checkpoint_names_entries_by_chain_number_and_mac(trail):
 
 
 @pytest.mark.parametrize("change", [{"number": 2}, {"previous": "00"}, {"chains": None}, {"chains": 7}, {"starts": 7}])
-def test_checkpoint_that_differs_from_the_chains_is_refused(trail, change):
+def test_checkpoint_that_differs_from_the_chains_is_refused(recorded_trail, change):
     forged = {"chain": str(BRAND_ID), "seq": change.get("chains", change.get("starts")), "mac": "00"}
     said = {"number": 1, "previous": None, "chains": [], "starts": []} | {
         name: [forged] if part == 7 else part for name, part in change.items()
     }
 
     with refused("audit_checkpoint_invalid"), transaction(context.for_sealer()):
-        execute("SELECT app.add_checkpoint(1, now(), %s)", (seals.canonical(said),))
+        execute("SELECT app.add_checkpoint(1, now(), %s)", (chain.canonical(said),))
 
 
-def test_chain_start_after_an_unknown_entry_is_refused(trail):
+def test_chain_start_after_an_unknown_entry_is_refused(recorded_trail):
     with refused("audit_start_invalid"), transaction(context.for_sealer()):
-        retention.begin_chain_after(BRAND_ID, seals.Head(7, MAC), 1)
+        retention.begin_chain_after(BRAND_ID, chain.Head(7, MAC), 1)

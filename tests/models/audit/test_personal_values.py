@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from models.audit import chain
-from models.audit import trail as audit
+from models.audit import chain, trail
 from models.audit.chain import changed_values, erased_values, verify
 from models.core import context
 from models.core.database import new_id, row, rows, transaction, value
@@ -28,7 +27,7 @@ def person(db_clean):
     member = writer(BRAND_ID)
     context.set_request_info(REQUEST)
     with transaction(replace(member, claims={**member.claims, "sub": str(user_id)})):
-        audit.record(
+        trail.record(
             "account.update",
             table="users",
             record_id=user_id,
@@ -40,14 +39,14 @@ def person(db_clean):
     return user_id
 
 
-def trail():
+def read_trail():
     with transaction(context.for_system_job()):
         return chain.sealed_entries(BRAND_ID, personal=True)
 
 
 def read(user_id):
     with transaction(context.for_system_job()):
-        (found,) = audit.find(audit.Filter(user_id=user_id), 5)
+        (found,) = trail.find(trail.Filter(user_id=user_id), 5)
         return found
 
 
@@ -94,7 +93,7 @@ def test_personal_members_of_details_are_hashed_and_others_stay(db_clean):
 
 def test_plain_email_without_any_hash_is_hashed(db_clean):
     with transaction(writer(BRAND_ID)):
-        audit.record("x.y", after={"email": "plain@fans.example"})
+        trail.record("x.y", after={"email": "plain@fans.example"})
 
     with transaction(context.for_system_job()):
         assert value("SELECT personal_hashes ? 'after.email' FROM public.audit_logs")
@@ -102,7 +101,7 @@ def test_plain_email_without_any_hash_is_hashed(db_clean):
 
 def test_code_of_a_refusal_is_no_personal_value(db_clean):
     with transaction(writer(BRAND_ID)):
-        audit.record("x.y", outcome="refused", reason="forbidden")
+        trail.record("x.y", outcome="refused", reason="forbidden")
 
     with transaction(context.for_system_job()):
         stored = row("SELECT reason, personal_hashes FROM public.audit_logs")
@@ -114,7 +113,7 @@ def test_equal_values_have_different_hashes(db_clean):
     context.set_request_info(REQUEST)
     for _ in range(2):
         with transaction(writer(BRAND_ID)):
-            audit.record("test.act")
+            trail.record("test.act")
     context.set_request_info(context.RequestInfo())
 
     with transaction(context.for_system_job()):
@@ -129,7 +128,7 @@ def test_chain_with_erased_values_verifies_as_erased(person, superuser, is_seale
     assert erase(superuser, person) == 1
 
     seal(BRAND_ID)
-    (entry,) = trail()
+    (entry,) = read_trail()
     assert verify([entry]) is None
     assert (changed_values(entry), erased_values(entry)) == ([], PATHS)
     found = read(person)
@@ -145,9 +144,9 @@ def test_erasure_of_a_person_keeps_values_of_others(db_clean, superuser, is_seal
     member = writer(BRAND_ID)
     context.set_request_info(REQUEST)
     with transaction(replace(member, claims={**member.claims, "sub": str(admin)})):
-        audit.record("user.suspend", table="users", record_id=fan, reason="called in")
-        audit.record("invitation.create", table="invitations", record_id=invitation, after={"email": EMAIL})
-        audit.record("invitation.create", table="invitations", record_id=new_id(), after={"email": EMAIL})
+        trail.record("user.suspend", table="users", record_id=fan, reason="called in")
+        trail.record("invitation.create", table="invitations", record_id=invitation, after={"email": EMAIL})
+        trail.record("invitation.create", table="invitations", record_id=new_id(), after={"email": EMAIL})
     context.set_request_info(context.RequestInfo())
 
     if is_sealed:
@@ -172,8 +171,8 @@ def test_erasure_of_an_actor_keeps_values_of_the_records(db_clean, superuser):
     member = writer(BRAND_ID)
     context.set_request_info(REQUEST)
     with transaction(replace(member, claims={**member.claims, "sub": str(person)})):
-        audit.record("user.search", after={"email": EMAIL})
-        audit.record("user.suspend", table="users", record_id=fan, after={"email": EMAIL})
+        trail.record("user.search", after={"email": EMAIL})
+        trail.record("user.suspend", table="users", record_id=fan, after={"email": EMAIL})
     context.set_request_info(context.RequestInfo())
     seal(BRAND_ID)
 
@@ -201,7 +200,7 @@ def test_changed_value_is_found_by_verification(person, superuser, monkeypatch, 
     with superuser.cursor() as cursor:
         cursor.execute(f"update app.audit_personal_values set contents = {CHANGES[how]}")
 
-    (entry,) = trail()
+    (entry,) = read_trail()
     assert changed_values(entry) == ["phone" if how == "another path" else "address"]
     said = []
     monkeypatch.setattr(commands, "say", said.append)

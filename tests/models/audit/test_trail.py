@@ -7,8 +7,7 @@ import peewee
 import psycopg2
 import pytest
 
-from models.audit import chain
-from models.audit import trail as audit
+from models.audit import chain, trail
 from models.core import context
 from models.core.database import db, execute, new_id, row, transaction, value
 from tests.fixtures.audit import writer
@@ -38,22 +37,22 @@ FORBIDDEN = [
 
 
 @pytest.fixture
-def trail(db_clean):
+def recorded_trail(db_clean):
     """Record a sealed and an unsealed entry, and store a checkpoint."""
     from models.audit import checkpoints
 
     with transaction(BRAND):
-        audit.record("sealed.act")
+        trail.record("sealed.act")
     with transaction(context.for_sealer()):
         chain.seal(BRAND.brand_id)
         checkpoints.mark_stored(checkpoints.create().number)
     with transaction(BRAND):
-        audit.record("unsealed.act")
+        trail.record("unsealed.act")
 
 
 @pytest.mark.parametrize("posing", ["origin", "replica"])
 @pytest.mark.parametrize("statement", FORBIDDEN)
-def test_superuser_can_not_change_entries_with_triggers(trail, superuser, always_triggers, statement, posing):
+def test_superuser_can_not_change_entries_with_triggers(recorded_trail, superuser, always_triggers, statement, posing):
     with superuser.cursor() as cursor:
         cursor.execute(f"set session_replication_role = {posing}")
         try:
@@ -101,7 +100,7 @@ def test_migrating_role_can_not_disable_the_triggers(database, superuser):
 
 
 def record_and_break():
-    audit.record("lost.act")
+    trail.record("lost.act")
     raise RuntimeError
 
 
@@ -116,17 +115,17 @@ def test_entry_commits_and_rolls_back_with_its_act(db_clean):
     assert entries() == 0
 
     with transaction(BRAND):
-        audit.record("done.act")
+        trail.record("done.act")
     assert entries() == 1
 
 
 def test_rolled_back_savepoint_takes_its_entries_with_it(db_clean):
     with transaction(BRAND):
-        audit.record("kept.act")
+        trail.record("kept.act")
         with pytest.raises(RuntimeError), db.atomic():
             record_and_break()
         with db.atomic():
-            audit.record("kept.too")
+            trail.record("kept.too")
 
     with transaction(context.for_system_job()):
         assert value("SELECT array_agg(action ORDER BY timestamp) FROM public.audit_logs") == ["kept.act", "kept.too"]
@@ -136,7 +135,7 @@ def test_failed_entry_rolls_back_its_act(db_clean):
     def act():
         with transaction(context.for_sealer()):
             chain.get_head_for_update(new_id())
-            audit.record("odd.act", outcome="no such outcome")
+            trail.record("odd.act", outcome="no such outcome")
 
     with pytest.raises(peewee.IntegrityError, match="audit_logs_outcome_check"):
         act()
@@ -163,8 +162,8 @@ def test_entry_is_sent_in_one_message_with_the_commit(db_clean, monkeypatch):
 
     with transaction(BRAND):
         execute("SELECT 1")
-        audit.record("one.act")
-        audit.record("other.act")
+        trail.record("one.act")
+        trail.record("other.act")
 
     assert len(sent) == 2
     assert (sent[1].count("app.record_audit"), sent[1].endswith("; COMMIT")) == (2, True)
@@ -174,7 +173,7 @@ def test_member_writes_into_the_own_chain_only(db_clean):
     other = new_id()
 
     with transaction(BRAND):
-        audit.record("own.act", brand_id=other)
+        trail.record("own.act", brand_id=other)
 
     with transaction(context.for_system_job()):
         assert value("SELECT brand_id FROM public.audit_logs") == BRAND.brand_id
@@ -190,7 +189,7 @@ def test_entry_of_a_member_has_person_session_role_and_brand(db_clean):
     claims = {**BRAND.claims, "sub": str(person), "session_id": str(session)}
 
     with transaction(replace(BRAND, claims=claims)):
-        audit.record("own.act")
+        trail.record("own.act")
 
     assert recorded() == {
         "user_id": person,
@@ -203,7 +202,7 @@ def test_entry_of_a_member_has_person_session_role_and_brand(db_clean):
 
 def test_system_admin_writes_into_the_chain_of_any_brand(db_clean):
     with transaction(writer(None)):
-        audit.record("own.act", brand_id=BRAND.brand_id)
+        trail.record("own.act", brand_id=BRAND.brand_id)
 
     assert recorded()["brand_id"] == BRAND.brand_id
 

@@ -8,8 +8,8 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
-from models.core import database as db
 from models.core.context import Identity, unauthenticated
+from models.core.database import db, execute, transaction, value
 from models.core.errors import Conflict, Invalid, NotFound, Problem
 from web.http.endpoint import endpoint
 from web.http.problems import MethodNotAllowed, problem_of_database_error, problem_of_status
@@ -103,7 +103,7 @@ def test_unknown_method_returns_400(api, method):
 
 def of(work, identity=None):
     """Return the problem that a database error of `work` maps to."""
-    with pytest.raises(Exception) as error, db.transaction(identity or unauthenticated()):
+    with pytest.raises(Exception) as error, transaction(identity or unauthenticated()):
         work()
     return problem_of_database_error(error.value)
 
@@ -126,7 +126,7 @@ def of(work, identity=None):
     ],
 )
 def test_database_errors_are_mapped_to_statuses(database, statement, status, code):
-    problem = of(lambda: db.execute(statement))
+    problem = of(lambda: execute(statement))
 
     assert (problem.status, problem.code) == (status, code)
     assert (problem.status != 503) or problem.headers["Retry-After"]
@@ -134,20 +134,20 @@ def test_database_errors_are_mapped_to_statuses(database, statement, status, cod
 
 @pytest.mark.parametrize("statement", ["select nonsense from nowhere", "select 1/", "select 1 where 1"])
 def test_invalid_sql_is_not_mapped_to_a_problem(database, statement):
-    assert of(lambda: db.execute(statement)) is None
+    assert of(lambda: execute(statement)) is None
 
 
 def test_lost_connection_returns_503(database, superuser):
     def cut():
-        pid = db.value("select pg_backend_pid()")
+        pid = value("select pg_backend_pid()")
         superuser.cursor().execute("select pg_terminate_backend(%s, 5000)", [pid])
-        db.value("select 1")
+        value("select 1")
 
     problem = of(cut)
 
     assert (problem.status, problem.code) == (503, "unavailable")
-    with db.transaction(unauthenticated()):
-        assert db.value("select 1") == 1
+    with transaction(unauthenticated()):
+        assert value("select 1") == 1
 
 
 def test_unreachable_database_returns_503():
@@ -176,14 +176,14 @@ def test_statement_is_repeated_after_a_loss_without_sqlstate(database, monkeypat
         sent.append(statement)
         if len(sent) > 1:
             return send(connection, *statement)
-        db.db.connection().close()
+        db.connection().close()
         raise peewee.DatabaseError("error with status PGRES_TUPLES_OK and no message from the libpq")
 
     send = peewee.PostgresqlDatabase.execute_sql
     monkeypatch.setattr(peewee.PostgresqlDatabase, "execute_sql", break_first)
 
-    with db.transaction(unauthenticated()):
-        assert db.value("select 1") == 1
+    with transaction(unauthenticated()):
+        assert value("select 1") == 1
 
 
 def test_other_errors_are_not_mapped():
@@ -198,7 +198,7 @@ def test_transaction_without_connection_returns_503(api, failing, monkeypatch):
     monkeypatch.setattr("models.core._connection.connect", refuse)
 
     def work():
-        with db.transaction(Identity("scan", "app_scan")):
+        with transaction(Identity("scan", "app_scan")):
             raise AssertionError("there is no connection")
 
     errors = []
