@@ -14,7 +14,7 @@ from jobs.engine import process
 from jobs.engine.heartbeat import EVERY, Heartbeat
 from jobs.engine.ledger import Ledger, LedgerUnavailable
 from models.core.database import new_id
-from models.jobs import ledger as jobs
+from models.jobs.ledger import notify_relay
 from models.operations import metrics
 from schedules.kinds import Schedule
 from schedules.table import SCHEDULES
@@ -32,7 +32,7 @@ def enqueue_missing(ledger: Ledger, schedule: Schedule, moment: datetime) -> int
     for due_at in schedule.missed(ledger.last_occurrence(schedule.do), moment):
         enqueued += ledger.enqueue_occurrence(schedule.do, due_at, new_id(), schedule.do)
     if enqueued:
-        jobs.notify_relay()
+        notify_relay()
     return enqueued
 
 

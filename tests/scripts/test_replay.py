@@ -13,7 +13,7 @@ from models.core import context
 from models.core.database import transaction
 from models.identity import totp
 from models.jobs import dead_letters
-from models.jobs import ledger as jobs
+from models.jobs.ledger import enqueue
 from scripts.commands.replay import main, options, session
 from scripts.commands.replay.api import HttpApi, Refused
 from scripts.commands.replay.tables import table, tree
@@ -52,7 +52,7 @@ def replay(client, admin, capsys):
 
 def waiting(name="test.one"):
     with transaction(context.for_system_job()):
-        return jobs.enqueue(name).id
+        return enqueue(name).id
 
 
 def test_list_shows_groups_and_paused_actors(replay, make_dead_letter, ledger):
@@ -190,7 +190,7 @@ def test_refusal_of_the_api_is_printed(replay):
 def test_trail_prints_a_tree_of_jobs(replay, make_dead_letter, superuser):
     parent, dead = waiting("test.parent"), make_dead_letter("test.dead", message="no paper")
     with transaction(context.for_system_job(parent)):
-        child = jobs.enqueue("test.child").id
+        child = enqueue("test.child").id
     with superuser.cursor() as cursor:
         cursor.execute("update app.jobs set request_id = 'request-1' where id in %s", ((parent, child),))
         cursor.execute("update app.dead_jobs set request_id = 'request-1' where id = %s", (dead,))

@@ -23,7 +23,7 @@ from jobs.engine.transports import connect
 from jobs.engine.transports.base import Transport, TransportError
 from models.core import context
 from models.core.database import close_thread_connections, transaction
-from models.jobs import ledger as jobs
+from models.jobs.ledger import enqueue as enqueue_job
 from scripts.devstack import processes
 from scripts.devstack.environment import ROOT
 from tests.support.brokers import Broker, until
@@ -90,7 +90,7 @@ def enqueue(numbers: range, pause: float = 0.0) -> None:
     paced = threading.Event()
     for n in numbers:
         with transaction(context.for_system_job()):
-            jobs.enqueue(ACTOR, n)
+            enqueue_job(ACTOR, n)
         paced.wait(pause)
 
 
@@ -138,7 +138,7 @@ def test_popped_unclaimed_id_is_published_again(
     monkeypatch.setattr(relay, "SWEEP_EVERY", 0.0)
     actor("test.idle", runs_as="system")(lambda: None)
     with transaction(context.for_system_job()):
-        first, *others = [jobs.enqueue("test.idle").id for _ in range(3)]
+        first, *others = [enqueue_job("test.idle").id for _ in range(3)]
     transport = connect(broker.url)
     rounds = Relay(ledger, transport)
     rounds.step()
@@ -164,7 +164,7 @@ def test_ids_lost_with_an_error_are_published_again_at_once(
     monkeypatch.setattr(relay, "SWEEP_EVERY", float("inf"))
     actor("test.idle", runs_as="system")(lambda: None)
     with transaction(context.for_system_job()):
-        id = jobs.enqueue("test.idle").id
+        id = enqueue_job("test.idle").id
     losing = LosesFirstPush(connect(broker.url))
     stopping = threading.Event()
     rounds = threading.Thread(target=Relay(Ledger(), losing).run, args=[stopping])

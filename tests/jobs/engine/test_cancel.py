@@ -12,7 +12,7 @@ from models.core import context
 from models.core.database import execute, new_id, transaction
 from models.core.errors import Problem
 from models.jobs import control
-from models.jobs import ledger as jobs
+from models.jobs.ledger import enqueue as enqueue_job
 from tests.fixtures.jobs import take
 from tests.fixtures.queries import Query
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("temporary_actors")
 
 def enqueue(name: str, **options: Any) -> UUID:
     with transaction(context.for_system_job()):
-        return jobs.enqueue(name, **options).id
+        return enqueue_job(name, **options).id
 
 
 def state_of(query: Query, id: UUID) -> str:

@@ -21,7 +21,7 @@ from jobs.engine.worker.broker import LedgerBroker
 from jobs.engine.worker.runner import Runner
 from models.core import context
 from models.core.database import transaction, value
-from models.jobs import ledger as jobs
+from models.jobs.ledger import enqueue as enqueue_job
 from models.operations import housekeeping
 from scripts.devstack import processes
 from scripts.devstack.environment import ROOT
@@ -37,7 +37,7 @@ SHORT, LONG = "slow.short", "slow.long"  # actors of tests.jobs.engine.slow_acto
 
 def enqueue(name: str, *args: Any, **options: Any) -> UUID:
     with transaction(context.for_system_job()):
-        return jobs.enqueue(name, *args, **options).id
+        return enqueue_job(name, *args, **options).id
 
 
 # Arguments

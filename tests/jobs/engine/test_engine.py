@@ -15,7 +15,8 @@ from jobs.engine.worker.runner import Runner
 from models.core import context
 from models.core.database import FLUSH, close_thread_connections, db, execute, new_id, row, transaction
 from models.core.errors import NotFound
-from models.jobs import ledger as jobs
+from models.jobs.ledger import JobRef
+from models.jobs.ledger import enqueue as enqueue_job
 from tests.fixtures.jobs import take
 from tests.fixtures.queries import Query
 from tests.support.blocked import until_blocked
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("temporary_actors")
 
 def enqueue(name: str, *args: Any, **options: Any) -> UUID:
     with transaction(context.for_system_job()):
-        return jobs.enqueue(name, *args, **options).id
+        return enqueue_job(name, *args, **options).id
 
 
 def claim(ledger: Ledger, *names: str) -> list[Claim]:
@@ -56,7 +57,7 @@ def state_of(query: Query, id: UUID) -> str:
 def test_job_of_rolled_back_transaction_does_not_exist(query: Query) -> None:
     def decide_otherwise() -> None:
         with transaction(context.for_system_job()):
-            jobs.enqueue("test.effect")
+            enqueue_job("test.effect")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -216,9 +217,9 @@ def test_job_of_unknown_actor_keeps_waiting(ledger: Ledger, runner: Runner, quer
 
 def test_unique_key_until_done_returns_the_live_job(query: Query) -> None:
     with transaction(context.for_system_job()):
-        first = jobs.enqueue("test.effect", 1, unique="until_done")
-        second = jobs.enqueue("test.effect", 1, unique="until_done")
-        other = jobs.enqueue("test.effect", 2, unique="until_done")
+        first = enqueue_job("test.effect", 1, unique="until_done")
+        second = enqueue_job("test.effect", 1, unique="until_done")
+        other = enqueue_job("test.effect", 2, unique="until_done")
 
     assert (second.id, second.created) == (first.id, False)
     assert other.created
@@ -226,16 +227,16 @@ def test_unique_key_until_done_returns_the_live_job(query: Query) -> None:
 
 @pytest.mark.parametrize("commits", [True, False])
 def test_unique_key_waits_for_the_transaction_that_holds_it(query: Query, superuser: connection, commits: bool) -> None:
-    second: list[jobs.JobRef] = []
+    second: list[JobRef] = []
 
-    def ask() -> jobs.JobRef:
-        job = jobs.enqueue("test.effect", unique="until_done")
+    def ask() -> JobRef:
+        job = enqueue_job("test.effect", unique="until_done")
         row("SELECT 1")  # an enqueued job goes to the server with the next statement
         return job
 
     def ask_meanwhile() -> None:
         with transaction(context.for_system_job()):
-            second.append(jobs.enqueue("test.effect", unique="until_done"))
+            second.append(enqueue_job("test.effect", unique="until_done"))
         close_thread_connections()
 
     with transaction(context.for_system_job()):
@@ -261,7 +262,7 @@ def test_unique_key_is_free_after_its_job_is_done(ledger: Ledger, runner: Runner
     runner.run(claim(ledger, "test.keyed")[0])
 
     with transaction(context.for_system_job()):
-        again = jobs.enqueue("test.keyed", 1, unique="until_done")
+        again = enqueue_job("test.keyed", 1, unique="until_done")
 
     assert again.created
     assert again.id != first
@@ -328,12 +329,12 @@ def test_job_with_max_crashes_becomes_a_dead_letter(ledger: Ledger, query: Query
 
 
 def test_quarantined_job_is_claimed_alone_only(ledger: Ledger, query: Query) -> None:
-    suspect, innocent = enqueue("t.x"), enqueue("t.x")
-    query("update app.jobs set crashes = 1 where id = %s", suspect)
+    quarantined, other = enqueue("t.x"), enqueue("t.x")
+    query("update app.jobs set crashes = 1 where id = %s", quarantined)
     ids = take(ledger, "t.x", most=2)
 
-    assert [held.id for held in ledger.claim(ids, 1)] == [innocent]
-    assert [held.id for held in ledger.claim([suspect], 1)] == [suspect]
+    assert [held.id for held in ledger.claim(ids, 1)] == [other]
+    assert [held.id for held in ledger.claim([quarantined], 1)] == [quarantined]
 
 
 def test_live_worker_keeps_its_jobs(ledger: Ledger, query: Query) -> None:
@@ -383,7 +384,7 @@ def test_job_for_another_brand_is_refused() -> None:
     from models.core.errors import Problem
 
     with pytest.raises(Problem) as refused, transaction(context.for_brand_job(uuid4())):
-        jobs.enqueue("t.x", brand_id=uuid4())
+        enqueue_job("t.x", brand_id=uuid4())
 
     assert refused.value.status == 403
 

@@ -16,7 +16,8 @@ from jobs.engine.relay.fair_share import MEMORY, FairShare
 from jobs.engine.relay.prefetch import MAX_TARGET, MIN_TARGET, Prefetch
 from models.core import context
 from models.core.database import transaction
-from models.jobs import ledger as jobs
+from models.jobs.ledger import JobRef
+from models.jobs.ledger import enqueue as enqueue_job
 from tests.fixtures.jobs import take
 from tests.fixtures.queries import Query
 
@@ -30,7 +31,7 @@ def brands(query: Query, db_clean: str) -> list[UUID]:
 
 def enqueue(name: str, brand_id: UUID | None, count: int, **options: Any) -> list[UUID]:
     with transaction(context.for_system_job()):
-        return [jobs.enqueue(name, n, brand_id=brand_id, **options).id for n in range(count)]
+        return [enqueue_job(name, n, brand_id=brand_id, **options).id for n in range(count)]
 
 
 def published_tenants(ledger: Ledger, room: int, *names: str) -> list[UUID]:
@@ -213,9 +214,9 @@ def test_no_brand_is_served_twice_before_each_is_served(
 
 
 def test_windowed_key_outlives_its_job_and_is_renewed(ledger: Ledger, query: Query, db_clean: str) -> None:
-    def ask() -> jobs.JobRef:
+    def ask() -> JobRef:
         with transaction(context.for_system_job()):
-            return jobs.enqueue("t.x", 1, unique="within", window=timedelta(minutes=10))
+            return enqueue_job("t.x", 1, unique="within", window=timedelta(minutes=10))
 
     first = ask()
     (held,) = ledger.claim(take(ledger, "t.x"), 1)
@@ -230,13 +231,13 @@ def test_windowed_key_outlives_its_job_and_is_renewed(ledger: Ledger, query: Que
 
 def test_window_without_within_is_refused() -> None:
     with pytest.raises(ValueError, match="must be used together"):
-        jobs.enqueue("t.x", unique="until_done", window=timedelta(minutes=1))
+        enqueue_job("t.x", unique="until_done", window=timedelta(minutes=1))
 
 
 def test_debounced_job_runs_once_with_the_last_arguments(ledger: Ledger, query: Query, db_clean: str) -> None:
-    def ask(value: int) -> jobs.JobRef:
+    def ask(value: int) -> JobRef:
         with transaction(context.for_system_job()):
-            return jobs.enqueue(
+            return enqueue_job(
                 "t.x", value, unique="while_waiting", unique_key="k", replace=True, delay=timedelta(minutes=30)
             )
 
@@ -249,9 +250,9 @@ def test_debounced_job_runs_once_with_the_last_arguments(ledger: Ledger, query: 
 
 
 def test_debounced_key_after_publication_gets_a_new_job(ledger: Ledger, db_clean: str) -> None:
-    def ask(value: int) -> jobs.JobRef:
+    def ask(value: int) -> JobRef:
         with transaction(context.for_system_job()):
-            return jobs.enqueue("t.x", value, unique="while_waiting", unique_key="k", replace=True)
+            return enqueue_job("t.x", value, unique="while_waiting", unique_key="k", replace=True)
 
     first = ask(1)
     take(ledger, "t.x")

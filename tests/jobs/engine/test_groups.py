@@ -15,8 +15,9 @@ from models.core import context
 from models.core.database import transaction
 from models.core.errors import NotFound, Problem
 from models.jobs import groups
-from models.jobs import ledger as jobs
 from models.jobs.groups import Batch, Call, Chain, Children, GroupRef
+from models.jobs.ledger import enqueue
+from models.jobs.ledger import get as get_job
 from tests.fixtures.jobs import Drain, take
 from tests.fixtures.queries import Query
 
@@ -402,7 +403,7 @@ def test_starter_of_a_group_sees_its_counts(
         groups.batch([*says("a"), Batch(says("b"))])
 
     with transaction(context.for_system_job()):
-        job = jobs.enqueue("group.start")
+        job = enqueue("group.start")
     assert children(job.id) is None
     runner.run(ledger.claim(take(ledger, "group.start"), 1)[0])
     assert children(job.id) == Children(total=2, done=0, dead=0, cancelled=0)
@@ -411,7 +412,7 @@ def test_starter_of_a_group_sees_its_counts(
 
     assert children(job.id) == Children(total=2, done=2, dead=0, cancelled=0)
     with transaction(context.for_system_job()):
-        assert jobs.get(job.id).children == Children(2, 2, 0, 0)
+        assert get_job(job.id).children == Children(2, 2, 0, 0)
 
 
 def test_held_callback_shows_the_counts_of_its_children(said: list[Any]) -> None:
@@ -419,7 +420,7 @@ def test_held_callback_shows_the_counts_of_its_children(said: list[Any]) -> None
     assert group.then_id is not None
 
     with transaction(context.for_system_job()):
-        job = jobs.get(group.then_id)
+        job = get_job(group.then_id)
 
     assert (job.state, job.children) == ("waiting", Children(2, 0, 0, 0))
 

@@ -204,9 +204,9 @@ class KilledWorkers:
             if random.random() < 0.002:
                 raise Killed  # between two jobs, with the rest of its claims
         for id in set(ids) - {claim.id for claim in claims}:
-            suspect: list[Claim] = ledger.claim([id], worker_id)
-            if suspect:
-                runner.run(suspect[0])
+            quarantined: list[Claim] = ledger.claim([id], worker_id)
+            if quarantined:
+                runner.run(quarantined[0])
         if not ids:
             self.is_over.wait(0.005)
 

@@ -18,7 +18,7 @@ from jobs.engine.worker.runner import Runner
 from models.core import context
 from models.core.context import Identity
 from models.core.database import db, new_id, transaction, value
-from models.jobs import ledger as jobs
+from models.jobs.ledger import enqueue
 from tests.fixtures.jobs import take
 
 pytestmark = pytest.mark.usefixtures("temporary_actors")
@@ -77,7 +77,7 @@ def test_random_interrupts_leave_all_or_nothing(
 
 def run_round(ledger: Ledger, runner: Runner, marker: str, endings: dict[str, int]) -> UUID:
     with transaction(context.for_system_job()):
-        id = jobs.enqueue("test.interrupted", marker).id
+        id = enqueue("test.interrupted", marker).id
     (claim,) = ledger.claim(take(ledger, "test.interrupted", most=1), 1)
     ending = runner.run(claim)
     endings[ending] = endings.get(ending, 0) + 1
@@ -172,7 +172,7 @@ def test_shutdown_releases_the_job_without_charge(
             continue
 
     with transaction(context.for_system_job()):
-        id = jobs.enqueue("test.stopped").id
+        id = enqueue("test.stopped").id
 
     assert runner.run(ledger.claim(take(ledger, "test.stopped", most=1), 1)[0]) == "released"
     assert query("select state, attempts from app.jobs where id = %s", id) == [("waiting", 0)]

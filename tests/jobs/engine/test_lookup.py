@@ -17,8 +17,8 @@ from jobs.engine.worker.runner import Runner
 from models.core import context
 from models.core.database import transaction
 from models.jobs import dead_letters
-from models.jobs import ledger as jobs
 from models.jobs.dead_letters import Filter
+from models.jobs.ledger import enqueue as enqueue_job
 from tests.fixtures.jobs import take
 
 pytestmark = pytest.mark.usefixtures("temporary_actors")
@@ -82,7 +82,7 @@ def run(ledger: Ledger, runner: Runner, name: str) -> str:
 
 def enqueue(name: str) -> UUID:
     with transaction(context.for_system_job()):
-        return jobs.enqueue(name).id
+        return enqueue_job(name).id
 
 
 @pytest.mark.parametrize("charged_before_it_died", [True, False])

@@ -16,7 +16,7 @@ from jobs.engine.worker.broker import LedgerBroker, LedgerConsumer
 from jobs.engine.worker.runner import Runner, describe
 from models.core import context
 from models.core.database import transaction
-from models.jobs import ledger as jobs
+from models.jobs.ledger import enqueue as enqueue_job
 from settings import settings
 from tests.fixtures.queries import Query
 
@@ -43,7 +43,7 @@ def publish(consumer: LedgerConsumer, ledger: Ledger) -> list[UUID]:
 
 def enqueue(*args: Any) -> UUID:
     with transaction(context.for_system_job()):
-        return jobs.enqueue("lost.job", *args).id
+        return enqueue_job("lost.job", *args).id
 
 
 def state_of(query: Query, id: UUID) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from jobs.engine.worker.broker import LedgerBroker, LedgerConsumer
 from jobs.engine.worker.exclusive_slot import ExclusiveSlot
 from models.core import context
 from models.core.database import transaction
-from models.jobs import ledger as jobs
+from models.jobs.ledger import enqueue
 from settings import settings
 
 WORKER = 4712
@@ -25,7 +25,7 @@ def consumer(db_clean: str) -> Iterator[LedgerConsumer]:
     """Return a worker's consumer of a queue."""
     broker = LedgerBroker(settings.transport_url, [])
     broker.worker_id = WORKER
-    consumer = broker.consume("suspects", prefetch=4)
+    consumer = broker.consume("test", prefetch=4)
     yield consumer
     consumer.close()
 
@@ -36,11 +36,11 @@ def publish(consumer: LedgerConsumer, ledger: Ledger, superuser: connection) -> 
 
     def publish(crashes: int = 0) -> UUID:
         with transaction(context.for_system_job()):
-            id = jobs.enqueue("suspects.job").id
+            id = enqueue("test.quarantined").id
         with superuser.cursor() as cursor:
             cursor.execute("update app.jobs set crashes = %s where id = %s", (crashes, id))
-        ids = [id for id, _ in ledger.publish_due(["suspects.job"], 10).jobs]
-        consumer._transport.push("suspects", ids)
+        ids = [id for id, _ in ledger.publish_due(["test.quarantined"], 10).jobs]
+        consumer._transport.push("test", ids)
         return id
 
     return publish
@@ -61,18 +61,18 @@ def held(consumer: LedgerConsumer, id: UUID) -> MessageProxy:
 
 def test_quarantined_job_waits_until_its_process_is_empty(consumer: LedgerConsumer, publish: Publish) -> None:
     message = held(consumer, publish())
-    suspect = publish(crashes=1)
+    quarantined = publish(crashes=1)
 
     assert [next(consumer), next(consumer)] == [None, None]
 
     consumer.ack(message)
-    held(consumer, suspect)
+    held(consumer, quarantined)
 
 
 def test_no_job_is_fetched_beside_a_quarantined_one(consumer: LedgerConsumer, publish: Publish) -> None:
-    suspect, innocent = publish(crashes=1), publish()
-    consumer.ack(held(consumer, innocent))
-    message = held(consumer, suspect)
+    quarantined, other = publish(crashes=1), publish()
+    consumer.ack(held(consumer, other))
+    message = held(consumer, quarantined)
     late = publish()
 
     assert next(consumer) is None
@@ -84,22 +84,22 @@ def test_no_job_is_fetched_beside_a_quarantined_one(consumer: LedgerConsumer, pu
 @pytest.mark.usefixtures("impatient")
 def test_busy_process_makes_room_for_a_quarantined_job(consumer: LedgerConsumer, publish: Publish) -> None:
     message = held(consumer, publish())
-    suspect = publish(crashes=1)
+    quarantined = publish(crashes=1)
     assert next(consumer) is None
     publish()
 
-    assert next(consumer) is None, "fetched more although a suspect has waited for long enough"
+    assert next(consumer) is None, "fetched more although a quarantined job has waited for long enough"
 
     consumer.ack(message)
-    held(consumer, suspect)
+    held(consumer, quarantined)
 
 
 def test_claimed_job_is_not_quarantined(consumer: LedgerConsumer, publish: Publish, ledger: Ledger) -> None:
-    taken, suspect = publish(), publish(crashes=2)
+    taken, quarantined = publish(), publish(crashes=2)
     ledger.claim([taken], 1)
 
     assert next(consumer) is None
-    assert list(consumer._quarantined) == [suspect]
+    assert list(consumer._quarantined) == [quarantined]
 
 
 @pytest.mark.usefixtures("impatient")

@@ -14,8 +14,8 @@ from models.core import context
 from models.core.database import now, transaction
 from models.core.errors import NotFound
 from models.jobs import dead_letters
-from models.jobs import ledger as ledger_rules
 from models.jobs.dead_letters import Blocked, Filter
+from models.jobs.ledger import enqueue
 from tests.fixtures.jobs import take
 
 pytestmark = pytest.mark.usefixtures("temporary_actors")
@@ -129,7 +129,7 @@ def test_forecast_changes_nothing(admin, make_dead_letter, query):
 def test_dead_letter_with_a_taken_key_is_blocked(admin, make_dead_letter, query):
     dead = make_dead_letter("test.one", unique="until_done")
     with transaction(context.for_system_job()):
-        alive = ledger_rules.enqueue("test.one", unique="until_done").id
+        alive = enqueue("test.one", unique="until_done").id
 
     with admin.acting():
         seen = dead_letters.forecast(Filter(actor="test.one"))
@@ -147,7 +147,7 @@ def test_replayed_job_holds_its_key_again(admin, make_dead_letter):
     with admin.acting():
         done = dead_letters.replay(Filter(actor="test.one"))
     with transaction(context.for_system_job()):
-        asked = ledger_rules.enqueue("test.one", unique="until_done")
+        asked = enqueue("test.one", unique="until_done")
 
     assert (done.ids, done.blocked) == ([first], [Blocked(second, first)])
     assert (asked.id, asked.created) == (first, False)
@@ -212,7 +212,7 @@ def test_replay_of_one_group_leaves_the_others(admin, brand, ledger: Ledger, run
     with transaction(context.for_system_job()):
         for number in range(1000):
             kind = kinds[min(number % 5, 2)]
-            ledger_rules.enqueue(*(kind, number), brand_id=brand["id"])
+            enqueue(*(kind, number), brand_id=brand["id"])
     while ids := take(ledger, *kinds, most=200):
         for claim in ledger.claim(ids, 1):
             assert runner.run(claim) == "dead"

@@ -13,8 +13,8 @@ from models.core import context
 from models.core.database import db, execute, new_id, now, rows, transaction, value
 from models.core.errors import Forbidden, Problem
 from models.jobs import groups, wakeup
-from models.jobs import ledger as jobs
-from models.jobs.ledger import enqueue
+from models.jobs.ledger import _GET, enqueue
+from models.jobs.ledger import get as get_job
 
 pytestmark = pytest.mark.usefixtures("db_clean")
 
@@ -160,7 +160,7 @@ def test_get_finds_live_and_ended_jobs_by_any_id(superuser: connection, job_id: 
             cursor.execute("select app.close_job(id, fence, 'cancelled') from app.jobs")
 
     with transaction(SYSTEM):
-        assert jobs.get(job_id).state == ("cancelled" if is_over else "waiting")
+        assert get_job(job_id).state == ("cancelled" if is_over else "waiting")
 
 
 def test_get_plans_only_possible_partitions() -> None:
@@ -168,7 +168,7 @@ def test_get_plans_only_possible_partitions() -> None:
         # The planner prefers a sequential scan of a partition that holds one row, whatever its indexes are.
         execute("SET LOCAL enable_seqscan = off")
         parameters = (new_id(), now() - timedelta(days=1), now() + timedelta(days=1))
-        plan = "\n".join(row["QUERY PLAN"] for row in rows(f"EXPLAIN {jobs._GET}", parameters))
+        plan = "\n".join(row["QUERY PLAN"] for row in rows(f"EXPLAIN {_GET}", parameters))
 
     days = set(re.findall(r"job_history_(\d{8})", plan))
     assert 1 <= len(days) <= 3

@@ -1,4 +1,4 @@
-"""Rate limits: exact enough, told to the client, and never the reason for an error."""
+"""Rate limits: exact enough, sent to the client, and never the reason for an error."""
 
 import asyncio
 
@@ -46,7 +46,7 @@ def test_limit_admits_its_number_of_requests(limiter_url):
     found = outcomes(limiter_url, parse_rate("things", "3/hour"), ["ann"] * 5)
 
     assert [type(outcome) for outcome in found] == [LimitState] * 3 + [TooMany] * 2
-    assert [standing.remaining for standing in found[:3]] == [2, 1, 0]
+    assert [state.remaining for state in found[:3]] == [2, 1, 0]
 
 
 def test_callers_and_endpoints_are_counted_separately(limiter_url):
@@ -95,9 +95,9 @@ def test_exceeded_limit_returns_429_with_retry_after(limiter_url):
 def test_ratelimit_headers_follow_the_draft():
     rate = parse_rate("login", "10/minute")
 
-    told = headers(rate, LimitState(rate.items[0], remaining=7, seconds=42, refused=False))
+    sent = headers(rate, LimitState(rate.items[0], remaining=7, seconds=42, refused=False))
 
-    assert told == {"RateLimit-Policy": '"login";q=10;w=60', "RateLimit": '"login";r=7;t=42'}
+    assert sent == {"RateLimit-Policy": '"login";q=10;w=60', "RateLimit": '"login";r=7;t=42'}
 
 
 def test_failed_redis_is_not_queried_again_at_once(caplog):
@@ -113,9 +113,9 @@ def test_failed_redis_is_not_queried_again_at_once(caplog):
             await limiter.take(rate, "ann")
         return results
 
-    standings = asyncio.run(main())
+    states = asyncio.run(main())
 
-    assert not any(standing.refused for standing in standings)
+    assert not any(state.refused for state in states)
     assert len(asked) <= 2
     assert "Redis fails" in caplog.text
 
@@ -142,9 +142,9 @@ def test_silent_redis_delays_a_request_by_its_timeout_only(tmp_path, monkeypatch
 
     async def main():
         silent = await asyncio.start_unix_server(lambda reader, writer: None, str(tmp_path / "r"))
-        standing = await RateLimiter(f"unix://{tmp_path}/r?db=0").take(parse_rate("things", "2/hour"), "ann")
+        state = await RateLimiter(f"unix://{tmp_path}/r?db=0").take(parse_rate("things", "2/hour"), "ann")
         silent.close()
-        return standing
+        return state
 
     assert asyncio.run(main()).remaining == 1
     assert "Redis fails" in caplog.text

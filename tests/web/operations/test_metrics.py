@@ -11,7 +11,7 @@ from jobs.engine.heartbeat import Heartbeat
 from jobs.engine.ledger import Ledger
 from models.core import context, database
 from models.core.database import transaction
-from models.jobs import ledger as jobs
+from models.jobs.ledger import enqueue as enqueue_job
 from tests.fixtures.jobs import Drain, take
 from tests.fixtures.web import Client
 from web.operations import health
@@ -40,7 +40,7 @@ def scrape(client: Client) -> dict[str, float]:
 def enqueue(count: int, name: str = "requests.expire") -> None:
     with transaction(context.for_system_job()):
         for _ in range(count):
-            jobs.enqueue(name)
+            enqueue_job(name)
 
 
 def test_every_metric_has_its_help_and_type(client: Client, ledger: Ledger) -> None:

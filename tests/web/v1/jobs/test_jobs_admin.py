@@ -9,7 +9,7 @@ from models.core import context
 from models.core.context import RequestInfo, request_info, set_request_info
 from models.core.database import transaction
 from models.jobs import dead_letters
-from models.jobs import ledger as jobs
+from models.jobs.ledger import enqueue
 from tests.fixtures.jobs import take
 from web.http.trace import continue_trace
 
@@ -40,7 +40,7 @@ def waiting():
 
     def make(name="test.one", **options):
         with transaction(context.for_system_job()):
-            return jobs.enqueue(name, **options).id
+            return enqueue(name, **options).id
 
     return make
 
@@ -94,7 +94,7 @@ def test_dead_letter_is_shown_with_its_arguments(client, admin, make_dead_letter
 def test_dry_run_returns_the_expected_result(client, admin, make_dead_letter):
     id = make_dead_letter("test.one", unique="until_done")
     with transaction(context.for_system_job()):
-        jobs.enqueue("test.one", unique="until_done")
+        enqueue("test.one", unique="until_done")
 
     answer = client.post(REPLAY, token=admin.token, json={"actor": "test.one", "dry_run": True})
 
@@ -257,7 +257,7 @@ def request_of_the_trail():
 def test_trail_lists_live_and_ended_jobs_of_a_request(client, admin, waiting, make_dead_letter, request_of_the_trail):
     dead, waits, cancelled = make_dead_letter("test.two"), waiting(), waiting()
     with transaction(context.for_system_job(waits)):
-        child = jobs.enqueue("test.child").id
+        child = enqueue("test.child").id
     client.post(f"/api/v1/jobs/{cancelled}/cancel", token=admin.token)
 
     def look(id):
@@ -282,7 +282,7 @@ def test_trail_by_trace_id_finds_all_its_requests(client, admin):
     for id in (request, "request-that-continues"):
         set_request_info(RequestInfo(request_id=id, traceparent=continue_trace(continue_trace(None, request), id)))
         with transaction(context.for_system_job()):
-            jobs.enqueue("test.traced")
+            enqueue("test.traced")
     set_request_info(before)
 
     found = client.get("/api/v1/jobs/trail", token=admin.token, params={"request_id": request.replace("-", "")})
