@@ -1,1 +1,1 @@
-"""Workers: the actors of each subject, and the engine that runs them."""
+"""Workers: the actors of each domain, and the engine that runs them."""

@@ -1,1 +1,1 @@
-"""The data layer: each subject's tables, rules and pure decisions."""
+"""The data layer: tables, rules and pure decisions of each domain."""

@@ -1,1 +1,1 @@
-"""What a person runs."""
+"""Commands for developers and operators."""

@@ -1,4 +1,7 @@
-"""Delete rows whose retention is over: stored answers, job history, dead letters and stale heartbeats."""
+"""Delete expired rows of `core`, `jobs` and `operations`: stored answers, ended jobs, stale heartbeats.
+
+Other domains delete their own rows.
+"""
 
 from datetime import timedelta
 
@@ -25,8 +28,9 @@ def expire_answers() -> int:
 def prune_jobs() -> list[str]:
     """Drop the daily partitions of the job history older than `KEEP_DONE` and create the next ones.
 
-    Delete groups that finished before, dead letters older than `KEEP_DEAD`, keys whose window is over, occurrences of
-    schedules older than `KEEP_DONE` except the newest, and processes without a heartbeat for `KEEP_SILENT`.
+    Delete groups that finished more than `KEEP_DONE` ago, dead letters older than `KEEP_DEAD`, and keys whose window is
+    over. Delete occurrences of schedules older than `KEEP_DONE` except the newest, and processes without a heartbeat
+    for `KEEP_SILENT`.
     Return the names of the dropped partitions.
     """
     groups.prune(KEEP_DONE)

@@ -4,8 +4,8 @@ Tables: `qr_scans`, `device_fingerprints`, `scan_rollups`, `app.limit_counters`,
 decides and stores scans in `app.record_scans` (migrations `*_scans_*.sql`).
 
 Public modules: `recorder` (send batches of scans to the database), `outcomes` (accepted or refused, with the reason),
-`description` (requirements of a code), `fraud` (rules and bands), `scoring` (history of scans, effects of scores),
-`limit_counters`, `refusal_counts` (retention), `tables`.
+`description` (requirements of a code), `fraud` (rules and bands), `scoring` (load the facts of the rules, apply
+scores), `limit_counters`, `refusal_counts` (retention), `tables`.
 
 May import: `campaigns`, `tenants`, `identity`, `consents`, `core`, and the domains between them.
 """

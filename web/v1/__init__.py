@@ -1,4 +1,4 @@
-"""The API, version 1: one module per subject, each with its `ROUTES`."""
+"""The API, version 1: one module for each entry of `SUBJECTS`, each with its `ROUTES`."""
 
 from importlib import import_module
 
