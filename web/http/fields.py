@@ -30,7 +30,7 @@ NewPassword = Annotated[
     msgspec.Meta(
         min_length=10,
         max_length=128,
-        description="Any characters; must not be the e-mail address.",
+        description="Any characters. Refused if it is easy to guess or appears in a known data breach.",
         examples=["paseo por el prado"],
     ),
 ]
@@ -77,7 +77,9 @@ Tiers = Annotated[
 ]
 ActorName = Annotated[
     str,
-    msgspec.Meta(max_length=100, pattern=r"^[a-z0-9_.]+$(?!\n)", description="A kind of job.", examples=["scan.score"]),
+    msgspec.Meta(
+        max_length=100, pattern=r"^[a-z0-9_.]+$(?!\n)", description="Name of an actor.", examples=["scan.score"]
+    ),
 ]
 
 
