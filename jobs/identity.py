@@ -1,4 +1,4 @@
-"""Actors of the identity domain."""
+"""Actors of the domain identity."""
 
 from jobs.engine import actor
 from models.identity import accounts

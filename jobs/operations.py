@@ -1,4 +1,4 @@
-"""Delete rows whose retention is over."""
+"""Actors of the domain operations: delete rows whose retention is over."""
 
 from jobs.engine import actor
 from models.operations import housekeeping

@@ -1,4 +1,4 @@
-"""Actors of scans: score them, score affected scans again, and delete old counters."""
+"""Actors of the domain scans: score scans, rescore affected ones, and delete old counters."""
 
 from datetime import date, timedelta
 from uuid import UUID
@@ -27,7 +27,7 @@ def score_scan(scan_id: UUID) -> None:
 
 @actor("scan.rescore", queue="scans", max_attempts=8, time_limit=60.0)
 def rescore_scans(subject: scoring.Subject, subject_id: UUID, day: date) -> None:
-    """Score the scans again that a scan of this device or person on this day (UTC) can affect."""
+    """Rescore the scans that a scan of this device or person on this day (UTC) can affect."""
     for scan in scoring.load_with_history(scoring.begin_rescoring(subject, subject_id, day)):
         _score(scan)
 
@@ -53,7 +53,7 @@ def _rescore_affected(scan: scoring.ScanCase) -> None:
 
 @actor("scans.merge_refusals", runs_as="system")
 def merge_refusals() -> None:
-    """Merge the counts of scans that are not stored by hour, and delete old counts."""
+    """Merge the counts of refused scans of each past hour, and delete old counts."""
     refusal_counts.merge()
 
 

@@ -31,7 +31,7 @@ def store_checkpoint(url: str) -> list[int]:
         The numbers of the checkpoints stored by this call.
 
     Raises:
-        CheckpointConflict: the store has another checkpoint of this number, so the database was set back.
+        CheckpointConflict: the store has another checkpoint of this number, so the database was restored from a backup.
         OSError: the store can't be reached or refuses the checkpoint.
     """
     with transaction(for_sealer(), timeout=TIMEOUT):
@@ -43,7 +43,7 @@ def store_pending(url: str) -> list[int]:
     """Store the checkpoints that are not stored yet, oldest first. Return their numbers.
 
     Raises:
-        CheckpointConflict: the store has another checkpoint of this number, so the database was set back.
+        CheckpointConflict: the store has another checkpoint of this number, so the database was restored from a backup.
         OSError: the store can't be reached or refuses the checkpoint.
     """
     # Wait for the WAL flush. Otherwise a crash could lose the row of a checkpoint that is stored outside.

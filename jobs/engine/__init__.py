@@ -1,7 +1,7 @@
 """The job engine. This module holds the names that the author of an actor needs.
 
 `relay` publishes due jobs to the broker, `transports` carries their ids, `worker` claims, runs and finishes them.
-`registry` knows the actors, `ledger` calls the SQL functions of the job ledger.
+`registry` lists the actors, `ledger` calls the SQL functions of the job ledger.
 """
 
 from jobs.engine.errors import JobCancelled, RetryLater

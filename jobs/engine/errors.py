@@ -2,7 +2,7 @@
 
 
 class RetryLater(Exception):
-    """Retry the job in `delay` seconds. Raised by a body when a dependency has asked for it."""
+    """Retry the job in `delay` seconds. Raised by a body when a dependency requests a later attempt."""
 
     def __init__(self, delay: float, reason: str = "") -> None:
         super().__init__(reason or f"retry in {delay:g} s")

@@ -62,9 +62,9 @@ class ActorSpec:
         max_per_brand: maximum number of its jobs of one brand that are published or running.
         rate: jobs that may start per second.
         burst: jobs that may start at once if there is a `rate`.
-        lookup: asks the vendor whether an outward job's effect has happened, before it is attempted again. If it
+        lookup: queries the vendor whether an outward job's effect has happened, before the next attempt. If it
             returns True, the body does not run; the lookup then writes the rows that the body would have written.
-        version: version of its arguments. A job of a newer version waits for a release that knows it.
+        version: version of its arguments. A job of a newer version waits for a release that supports it.
         upcast: for each older version, the function that converts its arguments to the next version.
     """
 
@@ -147,7 +147,7 @@ def actor(name: str, **options: Unpack[Options]) -> Callable[[Body], Body]:
 
 
 def find(name: str) -> ActorSpec | None:
-    """Return the actor of that name, or None if this release does not know it."""
+    """Return the actor of that name, or None if this release does not declare it."""
     return _specs.get(name)
 
 

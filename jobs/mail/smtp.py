@@ -23,7 +23,7 @@ TIMEOUT = 5.0
 """Longest time of one exchange with the server, in seconds."""
 
 MAX_ANSWER_BYTES = 65_536
-"""Most bytes of answers that are read on one connection. `smtplib` would read any number of lines into memory."""
+"""Maximum bytes of answers that are read on one connection. `smtplib` would read any number of lines into memory."""
 
 _WORD_BYTES = 39
 """UTF-8 bytes in one encoded word: the line of `Subject: ` stays within 76 characters (RFC 2047, section 2)."""
@@ -110,7 +110,7 @@ def _encode(text: str, plain: re.Pattern[str]) -> str:
 
 
 def _words(text: str) -> Iterator[bytes]:
-    """Split the UTF-8 of a text between characters into words of at most `_WORD_BYTES`. Each word decodes by itself."""
+    """Split the UTF-8 of a text between characters into words of at most `_WORD_BYTES`, each decodable alone."""
     word = b""
     for character in text:
         encoded = character.encode(errors="replace")
@@ -141,6 +141,7 @@ def send(mail: Mail) -> None:
 
 
 def _permanent(code: int, answer: bytes | str) -> Undeliverable | None:
+    """Return the error for a permanent refusal (5xx); None for a temporary one (4xx)."""
     if code < 500:
         return None
     text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer

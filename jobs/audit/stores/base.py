@@ -13,7 +13,7 @@ _NAME = re.compile(r"checkpoint-(\d{10,})\.json")
 
 
 class CheckpointConflict(Exception):
-    """The store has another checkpoint of this number: another database made it, or this one was set back."""
+    """The store has another checkpoint of this number: by another database, or by this one before a restore."""
 
 
 class Store(Protocol):

@@ -9,7 +9,7 @@ from settings import settings
 
 
 def main() -> None:
-    """Run the relay until the process is told to stop."""
+    """Run the relay until SIGTERM or SIGINT."""
     stopping = process.begin("relay")
     Relay(Ledger(), connect(settings.transport_url)).run(stopping)
 

@@ -1,7 +1,7 @@
-"""Number of ids that a queue at the broker should hold: enough until the relay polls again, and no more.
+"""Compute the number of ids that a queue at the broker should hold: enough until the next poll of the relay.
 
-The order of the ids at the broker is final. A later job goes behind them, even if it is more urgent or belongs to a
-tenant with fewer recent dispatches.
+The order of the ids at the broker is final. A later job is queued behind them, even if it is more urgent or belongs to
+a tenant with fewer recent dispatches.
 """
 
 import time
@@ -29,7 +29,7 @@ class Prefetch:
         wanted = max(MIN_TARGET, self._throughput.lookahead(MAX_TARGET))
         self._empty_polls = self._empty_polls + 1 if self._filled_to >= self.target and present == 0 else 0
         if self._empty_polls >= _STARVING_POLLS:
-            # The throughput is too low as a measure: the workers would have fetched more.
+            # The queue ran empty, so the measured throughput is only a lower bound of the workers' rate.
             self.target = min(MAX_TARGET, max(wanted, 2 * self.target))
         else:
             self.target = max(wanted, self.target * 3 // 4)

@@ -1,6 +1,6 @@
 """The interface of a transport: short queues of job ids from the relay to the workers.
 
-A broker may lose ids at any time: the ledger knows which jobs are published, and the relay publishes lost ones again.
+A broker may lose ids at any time: the ledger records the published jobs, and the relay publishes lost ones again.
 So a popped id is not acknowledged later, and nothing is written to a disk.
 """
 
@@ -38,7 +38,7 @@ class Transport(Protocol):
         """Return the epoch and each queue's length. The epoch changes when the broker may have lost all ids."""
 
     def wait_for_wakeup(self, timeout: float) -> None:
-        """Return after a `models.jobs.wakeup` since the last return, or after `timeout` seconds."""
+        """Return when `models.jobs.wakeup` has sent a wake-up since the last return, or after `timeout` seconds."""
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,9 +1,9 @@
 """Job ids in RabbitMQ (3.10 or newer), one queue for each queue of jobs: transient messages whose body is an id.
 
 The queues are durable and the messages are not: after a restart the server has empty queues. On a cluster they may be
-quorum queues, as the virtual host's default type says. A message is acknowledged when it is popped, before its job is
-claimed: the ledger recovers ids that are lost in between. RabbitMQ cannot list a queue without delivering its messages,
-so `present` returns None, and the relay uses the queues' lengths.
+quorum queues, if that is the default type of the virtual host. A message is acknowledged when it is popped, before its
+job is claimed: the ledger recovers ids that are lost in between. RabbitMQ cannot list a queue without delivering its
+messages, so `present` returns None, and the relay uses the queues' lengths.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Job ids in Redis (7 or newer), one list for each queue; also in the primary that Sentinels name.
 
-A primary that has become a replica answers READONLY. The client then drops the connection and asks the Sentinels
-again. Replication is asynchronous: ids lost in a failover are published again, like all lost ids.
+A primary that has become a replica answers READONLY. The client then closes the connection and queries the
+Sentinels again. Replication is asynchronous: ids lost in a failover are published again, like all lost ids.
 """
 
 import logging

@@ -1,8 +1,9 @@
 """Count the jobs that a worker process holds, and give the process to one quarantined job at a time.
 
 A job whose worker died while holding it is quarantined: it may have killed the worker. It runs when its process holds
-nothing else, so that the next death is charged to it alone. A busy process makes room for its quarantined jobs after a
-while: it claims nothing more until it is empty, and then runs quarantined jobs, one by one, for a limited time.
+nothing else, so that the next death is charged to it alone. A busy process gives its quarantined jobs priority after
+`PATIENCE` seconds: it claims nothing more until it is empty, and then runs quarantined jobs, one by one, for a limited
+time.
 """
 
 import threading
@@ -51,7 +52,7 @@ class ExclusiveSlot:
     def try_exclusive(self) -> bool:
         """Reserve the process for one quarantined job if it is empty now. End the reservation with `settle`.
 
-        A caller that keeps asking makes the process stop fetching until it is empty.
+        Repeated calls make the process stop fetching until it is empty.
         """
         with self._changed:
             now = time.monotonic()

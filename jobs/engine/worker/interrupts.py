@@ -1,9 +1,9 @@
 """Interrupt a job's body: at most once per attempt, and never outside the body.
 
-An asynchronous exception strikes between any two instructions, so it is armed around the body alone. Disarming takes
-the lock under which the exception is set, and withdraws one that has not struck yet: after `disarm` returns, nothing
-can interrupt the following code (finish and COMMIT). At most one exception is set for each arming, so a handler of
-`JobInterrupted` is never interrupted.
+An asynchronous exception is raised between any two instructions, so it is armed around the body alone. Disarming
+acquires the lock under which the exception is set, and withdraws one that has not been raised yet: after `disarm`
+returns, nothing can interrupt the following code (finish and COMMIT). At most one exception is set for each arming, so
+a handler of `JobInterrupted` is never interrupted.
 """
 
 import ctypes
@@ -72,7 +72,7 @@ class Interrupts:
         """Allow no further interrupt. May be called twice.
 
         Raises:
-            JobInterrupted: the exception was set, whether or not it has struck.
+            JobInterrupted: the exception was set, whether or not it has been raised.
         """
         with self._lock:
             mine = self._armed.pop(armed.thread_id, None)

@@ -1,7 +1,7 @@
-"""A worker process proves that it lives by an advisory lock, which PostgreSQL releases when the process dies.
+"""Hold an advisory lock while a worker process is alive. PostgreSQL releases it when the process dies.
 
-The lock belongs to a session of the process's own. It is held while the interpreter is stalled, and it is gone
-milliseconds after kill -9. No clocks are compared, and nothing is written while the worker is healthy.
+Each process has its own session for the lock. A stalled interpreter keeps the lock. After `kill -9` it is released
+within milliseconds. No clocks are compared, and nothing is written while the worker is healthy.
 """
 
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 _CHECK = 5.0  # seconds between two checks of a silent connection
 _RETRY = 0.2  # seconds
-# The server probes the client's machine and releases the lock 14 s after it is gone.
+# The server probes a silent client and releases the lock 14 s after the client's machine has failed.
 _KEEPALIVES = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3"
 
 
@@ -73,7 +73,7 @@ class Liveness:
             while not self._stopping.is_set():
                 readable, _, _ = select.select([connection.fileno(), self._woken.fileno()], [], [], _CHECK)
                 if connection.fileno() in readable:
-                    connection.poll()  # Raises if the server has gone. A notice does not.
+                    connection.poll()  # Raises if the server has closed the connection. A notice raises nothing.
                     with connection.cursor() as cursor:
                         cursor.execute("SELECT 1")
         finally:

@@ -34,7 +34,7 @@ from models.jobs.ledger import ENDED_STATES
 log = logging.getLogger("jobs")
 
 UNKNOWN_ACTOR_DELAY = 5.0
-"""Seconds that a job waits for another release if this one does not know its actor or the version of its arguments."""
+"""Seconds that a job waits for another release if this one lacks its actor or the version of its arguments."""
 
 _ENGINE = Identity("worker", "none")
 _FINISH = "CALL app.finish(%s, %s)"
@@ -183,7 +183,7 @@ def _is_done_already(spec: ActorSpec, job: CurrentJob) -> bool:
 
 
 def _disarm_again(armed: Armed) -> None:
-    """Disarm after an interrupt that may have struck on the way into `disarm`. There is no second one."""
+    """Disarm after an interrupt that may have been raised on the way into `disarm`. It is raised once only."""
     try:
         interrupts.disarm(armed)
     except JobInterrupted:
