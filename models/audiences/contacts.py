@@ -1,4 +1,4 @@
-"""Contacts: people whom a brand knows because a scan of theirs was accepted."""
+"""Contacts of a brand: people with an accepted scan."""
 
 from uuid import UUID
 
@@ -47,7 +47,7 @@ WHERE (known.properties -> 'scans', known.first_seen_at, known.last_seen_at)
 
 
 def upsert(user_id: UUID) -> None:
-    """Create or update the job's brand's contact of a person from the person's accepted scans.
+    """Create or update the contact of a person for the brand of the job, from the person's accepted scans.
 
     A person without an accepted scan gets no contact. Other properties of the contact stay.
     """

@@ -67,7 +67,7 @@ def transaction(
         except Exception:
             raise
         except BaseException:
-            # An interrupt can strike between any two instructions: the state of the connection is unknown.
+            # An interrupt can be raised between any two instructions: the state of the connection is unknown.
             db.discard()
             raise
         finally:

@@ -54,7 +54,7 @@ def token(text: str) -> str | None:
 
 def _is_guessed(text: str) -> bool:
     """Return whether a text is a sequence, a row of the keyboard or a phrase. A random secret has no spaces."""
-    from models.identity.passwords import strength  # imported here for the same reason
+    from models.identity.passwords import strength  # imported here: zxcvbn takes long to load its dictionaries
 
     return " " in text or strength(text, []) < PASSWORD_SCORE
 
@@ -93,7 +93,7 @@ def secret_keys(text: str) -> str | None:
 def checkpoint_keys(text: str) -> str | None:
     """Return the fault of AUDIT_CHECKPOINT_KEYS."""
     if not text:
-        return "is missing"  # keys derived from SECRET_KEYS are known to every process with that variable
+        return "is missing"  # every process that reads SECRET_KEYS could derive the keys
     try:
         seeds = [base64url.decode(item.strip()) for item in text.split(",")]
     except ValueError:
@@ -116,7 +116,7 @@ def auth_jwks(text: str) -> str | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         return "must be a set of private JWKs, each with a kid"
     if not is_consistent:
-        return "holds a key whose public half belongs to another key"
+        return "holds a key whose public part belongs to another key"
     if len(set(kids)) < len(kids):
         return "has one kid twice"
     if any(key["d"] in _KNOWN_KEYS for key in keys):
@@ -135,7 +135,10 @@ def _twice(secrets: list[bytes]) -> str | None:
 
 
 def materials(variable: str, text: str) -> set[bytes]:
-    """Return the secrets of a variable as comparable bytes; leave out unreadable ones."""
+    """Return the secrets of a variable as bytes, to find secrets of two variables that are equal.
+
+    Leave out unreadable secrets.
+    """
     try:
         if variable == "SECRET_KEYS":
             return set(_roots(text))

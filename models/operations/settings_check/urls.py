@@ -18,7 +18,7 @@ OWNERS = frozenset({"postgres", "supabase_admin", "supabase_auth_admin", "root"}
 """Superusers and owners, as PostgreSQL and Supabase name them."""
 
 _REDIRECTING_PARAMETERS = ("hostaddr", "service", "servicefile")
-"""Parameters by which libpq connects to another server than `host` says."""
+"""Parameters by which libpq connects to another server than `host` names."""
 _OLD_TLS = frozenset({"TLSv1", "TLSv1.1"})
 _REDIS_PARAMETERS = frozenset(
     {"db", "username", "password", "protocol", "client_name", "health_check_interval", "ssl_cert_reqs"}
