@@ -235,7 +235,7 @@ class Settings:
     breached_passwords_url: str = env(
         "BREACHED_PASSWORDS_URL",
         "",
-        "Server of breached passwords, asked with a part of the hash: `https://api.pwnedpasswords.com/range` or a"
+        "Server of breached passwords, which receives a part of the hash: `https://api.pwnedpasswords.com/range` or a"
         " compatible one; no look-up if empty.",
         of="web",
     )

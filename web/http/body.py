@@ -43,7 +43,7 @@ async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
 
 
 async def _read(req: Request, max_bytes: int, limit: asyncio.Timeout) -> bytes:
-    # Falcon's stream does not tell a complete body from a disconnected client.
+    # Falcon's stream ends in the same way after a complete body and after a disconnect.
     receive = req._receive  # noqa: SLF001
     loop = asyncio.get_running_loop()
     latest, marked = loop.time() + SECONDS, 0

@@ -52,8 +52,8 @@ class Proxies:
     """The trusted proxies in front, each of which appends its caller's address to `X-Forwarded-For`.
 
     Args:
-        count: how many there are, at most if their networks are known.
-        networks: where they are. Only the addresses that a proxy in them has appended are believed.
+        count: number of proxies; with `networks`, the maximum number.
+        networks: networks of the proxies. If given, only addresses that a proxy in them has appended are used.
     """
 
     def __init__(self, count: int, networks: Sequence[Network] = ()) -> None:
@@ -65,8 +65,8 @@ class Proxies:
     def client_address(self, peer: str, forwarded_for: str | None, *, report: bool = True) -> str:
         """Return the address that a request comes from.
 
-        It is the address that the outermost trusted proxy has appended. If the field contradicts the settings, it is
-        the peer's, and with `report` there is a warning, at most once in `REPORT_SECONDS`.
+        It is the address that the outermost trusted proxy has appended. If the field contradicts the settings, return
+        the peer's address. With `report`, log a warning, at most once in `REPORT_SECONDS`.
         """
         near = canonical(peer) or peer
         if not self._count:
@@ -78,7 +78,7 @@ class Proxies:
         return address or near
 
     def _beyond(self, near: str, hops: Sequence[str]) -> tuple[str, str]:
-        """Return the client's address, or why there is none."""
+        """Return the client's address and an empty text; or an empty text and the contradiction."""
         if self._networks:
             return self._followed(near, hops)
         if len(hops) < self._count:
@@ -96,10 +96,10 @@ class Proxies:
                 return "", "one of the addresses is not an IP address"
             if not self._is_trusted(address):
                 break
-        return address, "" if hops else "there is no address"
+        return address, "" if hops else "the field has no address"
 
     def is_proxy(self, peer: str) -> bool:
-        """Report whether a peer is one of the proxies; any peer is if their networks are not known."""
+        """Return whether a peer is one of the proxies. Without `networks`, every peer counts as one."""
         return bool(self._count) and (not self._networks or self._is_trusted(canonical(peer)))
 
     def _is_trusted(self, address: str) -> bool:

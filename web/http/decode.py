@@ -142,7 +142,7 @@ def _shown(path: str) -> str:
 
 
 def _too_long(raw: bytes) -> Problem:
-    """Return the problem for a too long integer, with its field. The parser's hook does not know the field."""
+    """Return the problem for a too long integer, with its field. The parser's hook does not get the field."""
     try:
         tree = json.loads(raw)
     except (ValueError, RecursionError):

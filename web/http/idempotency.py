@@ -19,7 +19,7 @@ STORED_HEADERS = ("location", "etag", "retry-after", "link")
 
 
 class KeyReused(Invalid):
-    """The key came with another request before."""
+    """The key was used with another request."""
 
     code = "idempotency_key_reused"
 

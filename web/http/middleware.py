@@ -111,8 +111,8 @@ def _peer(req: Request) -> str:
 def _require_host(req: Request, ours: frozenset[str]) -> None:
     """Refuse a request with no host, several hosts, or a host that is not ours (RFC 9112, section 3.2).
 
-    An empty host counts as one. Health checks and scrapers know only the address of a process: their paths take any
-    host.
+    An empty host counts as one. Health checks and scrapers use the address of a process: their paths accept
+    any host.
     """
     host = req._asgi_headers.get(b"host")  # noqa: SLF001
     if host is None:

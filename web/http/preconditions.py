@@ -9,7 +9,7 @@ from models.core.errors import PreconditionFailed, Problem
 
 
 class PreconditionRequired(Problem):
-    """The change would be made blindly."""
+    """The request has no `If-Match`, so it could overwrite a version that the client has not read."""
 
     code = "precondition_required"
 
@@ -33,7 +33,7 @@ def require_match(req: Request, version: object, *, required: bool = False) -> N
         return
     if condition.strip() == "*":
         return
-    # A malformed condition counts as unmet: its client does not want to overwrite an unknown version.
+    # A malformed condition counts as unmet: its client must not overwrite an unknown version.
     tags = [tag for tag in req.if_match or () if isinstance(tag, ETag) and not tag.is_weak]
     if _tag(version) not in tags:
         raise PreconditionFailed

@@ -24,7 +24,7 @@ class SharedResult(Generic[T]):
         task = self._task
         if task is None or (task.done() and time.monotonic() - self._ended > max_age):
             task = self._task = asyncio.create_task(self._run())
-        # Shielded: a caller that goes away must not cancel what the others wait for.
+        # Shielded: a caller that disconnects must not cancel the result that the others wait for.
         return await asyncio.shield(task)
 
     async def _run(self) -> T:

@@ -1,7 +1,7 @@
 """Bounded thread pool for synchronous responders.
 
-The event loop passes a function to a thread and awaits its result. A call that the queue can't hold is refused at
-once, because a request that waits for seconds only makes the next one wait, too.
+The event loop passes a function to a thread and awaits its result. A call that the queue can't hold is refused
+immediately: if it waited for seconds, the next requests would wait, too.
 """
 
 import asyncio

@@ -135,7 +135,7 @@ def _plain_name(model: Any) -> str:
 
 
 class _Endpoints(FalconAsgiPlugin):
-    """spectree's Falcon plugin, told what to document by our endpoint_specs instead of by wrapping responders."""
+    """spectree's Falcon plugin. It reads the endpoint specs; spectree would wrap the responders instead."""
 
     def __init__(self, spectree: SpecTree) -> None:
         super().__init__(spectree)  # type: ignore[no-untyped-call]

@@ -26,9 +26,9 @@ read. A test compares this page with both, and another test sends every request 
   Row policies enforce this (`app.own_campaigns()`). Jobs belong to whole brands, so a Creator has no `jobs:read`.
 - Fans need no permission: their scans, consents and accounts are their own.
 - System admins manage brands, accounts and jobs of all brands. They see no campaign, contact or figure of a brand.
-- An API key acts for its brand within its scopes: permissions of whoever made it that are marked here. It is nobody:
-  what people do for themselves, no key does.
-- Nobody is let in by a token alone: session or key, role and brand are looked at in each transaction.
+- An API key acts for its brand within its scopes: permissions of its creator that are marked here. It is not a person:
+  endpoints about the caller's own account, sessions and consents refuse keys.
+- A valid token is not enough: each transaction checks the session or key, the role and the brand.
 """
 
 
@@ -78,8 +78,8 @@ def _requirement(declared: EndpointSpec) -> str:
     if declared.permission in OPEN:
         return "nothing"
     if declared.permission == AUTHENTICATED:
-        return "to be signed in" + (f", a key `{declared.scope}`" if declared.scope else "")
-    return f"`{declared.permission}`" + (", shown recently who one is" if declared.recent else "")
+        return "a signed-in caller" + (f", or a key with `{declared.scope}`" if declared.scope else "")
+    return f"`{declared.permission}`" + (", step-up" if declared.recent else "")
 
 
 def _mark(yes: bool) -> str:

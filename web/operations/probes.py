@@ -1,4 +1,4 @@
-"""`/healthz/{process}` and `/healthz/audit`: probes of processes that don't speak HTTP, and of the audit trail."""
+"""`/healthz/{process}` and `/healthz/audit`: probes of processes without an HTTP server, and of the audit trail."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -38,7 +38,7 @@ class Probe(Generic[T]):
 
 
 class NoHeartbeat(Problem):
-    """A process has shown no heartbeat for longer than `metrics.HEARTBEAT_TIMEOUT`."""
+    """A process has recorded no heartbeat for longer than `metrics.HEARTBEAT_TIMEOUT`."""
 
     code = "no_heartbeat"
 
@@ -58,12 +58,12 @@ class ProcessHealth:
 
     @endpoint(permission="public", rate=None, mode="async", response=Heartbeat, problems=(NoHeartbeat,))
     async def on_get(self, req: Request, resp: Response, process: str) -> None:
-        """Check the heartbeat of a kind of process. 503 if no such process has shown one lately."""
+        """Check the heartbeat of a kind of process. 503 if no such process has recorded one recently."""
         ages = await self._ages.get(req.context.dependencies.pool)
         if process not in ages:
             raise NotFound
         if ages[process] > metrics.HEARTBEAT_TIMEOUT:
-            raise NoHeartbeat(f"No {process} has shown a heartbeat within {metrics.HEARTBEAT_TIMEOUT:.0f} s.")
+            raise NoHeartbeat(f"No {process} has recorded a heartbeat within {metrics.HEARTBEAT_TIMEOUT:.0f} s.")
         resp.media = Heartbeat(process, round(ages[process], 1))
 
 

@@ -67,7 +67,7 @@ class ForgottenPassword:
         rate="30/minute; 300/hour",
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Request a new password. A link is mailed if the address has an account. The response does not tell."""
+        """Mail a link for a new password if an account has the address. Every address gets the same response."""
         credentials.request_password_reset(emails.normalise(req.context.body.email))
         resp.media = SentOut()
 

@@ -92,7 +92,7 @@ class Login:
         problems=(InvalidCredentials,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Sign in. The response does not tell whether the account exists, or which of address and password is wrong."""
+        """Sign in. An address without an account and a wrong password get the same response."""
         asked: LoginIn = req.context.body
         network = partition(req.context.info.address)
         resp.media = SessionOut.of(sessions.sign_in(emails.normalise(asked.email), asked.password, network))

@@ -121,7 +121,7 @@ class Overview:
         query: OverviewQuery = req.context.query
         window = Window.of(query.start, query.end)
         if query.start and query.end and query.start >= query.end:
-            raise Invalid("to", "not after from")
+            raise Invalid("to", "must be later than from")
         found = overview.overview(query.campaign_id, window)
         resp.cache_control = ["no-store"]
         resp.media = OverviewOut.of(found)

@@ -92,7 +92,7 @@ class TrailJobOut(msgspec.Struct, kw_only=True):
 
     @classmethod
     def of(cls, job: TrailJob) -> "TrailJobOut":
-        """Return the actor as the API shows it."""
+        """Return the job as the API shows it."""
         fields = {name: getattr(job, name) for name in job.__dataclass_fields__}
         error, started_at = fields.pop("error"), fields.pop("claimed_at")
         text = f"{error.get('kind', '')}: {error.get('message', '')}" if error else None
@@ -125,7 +125,7 @@ class JobCancel:
         other_responses={202: JobOut},
     )
     def on_post(self, req: Request, resp: Response, job_id: UUID) -> None:
-        """Cancel a job. A running job is asked to stop (202): it ends at its next check, or finishes if it has none."""
+        """Cancel a job. A running job (202) ends at its next check for a cancellation, or finishes if it has none."""
         done = control.cancel(job_id)
         audited(req, table="jobs", record_id=job_id, brand_id=done.brand_id, after={"state": done.state})
         if done.state == "running":
@@ -138,7 +138,7 @@ class Trail:
 
     @endpoint(query=TrailQuery, response=TrailOut, permission="jobs:write")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List the jobs that a request caused, live or over. The search is fastest by the id of the request."""
+        """List the jobs that a request caused, live or ended. The search is fastest by the id of the request."""
         resp.media = TrailOut([TrailJobOut.of(job) for job in control.trail(req.context.query.request_id)])
 
 

@@ -205,7 +205,7 @@ def _scan_request(body: ScanIn, identity: Identity, info: RequestInfo) -> ScanRe
 
 
 def _require_plausible(field: str, at: datetime) -> None:
-    """Refuse years that PostgreSQL or the phone's clock can't mean.
+    """Refuse a time that only a wrong clock reports, or that PostgreSQL can't store.
 
     Raises:
         Invalid: the time is not between `EARLIEST` and `LATEST`.
