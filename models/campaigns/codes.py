@@ -76,7 +76,7 @@ def _insert(campaign: Campaign, label: str) -> QrCode | None:
 
 
 def _refuse(label: str) -> NoReturn:
-    raise LabelTaken(f"There is a code with the label {label!r} already.", label=label)
+    raise LabelTaken(f"Another code of the campaign has the label {label!r}.", label=label)
 
 
 def ensure_first(campaign_id: UUID) -> None:

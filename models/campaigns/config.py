@@ -86,16 +86,16 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
     """Return violations of rules that the types can't express, as (field, reason)."""
     found = []
     if len(set(config.consent_tiers)) < len(config.consent_tiers):
-        found.append(("consent_tiers", "a tier is named twice"))
+        found.append(("consent_tiers", "must not name a tier twice"))
     if config.timezone not in timezones.names():
-        found.append(("timezone", "not a time zone of the IANA database"))
+        found.append(("timezone", "must be a time zone of the IANA database"))
     found += [
-        (field, f"not between {EARLIEST:%Y} and {LATEST:%Y}")
+        (field, f"must be between {EARLIEST:%Y} and {LATEST:%Y}")
         for field, at in _dates(config).items()
         if at is not None and not EARLIEST <= at < LATEST
     ]
     if config.starts_at and config.ends_at and config.starts_at >= config.ends_at:
-        found.append(("ends_at", "not after starts_at"))
+        found.append(("ends_at", "must be later than starts_at"))
     return found
 
 

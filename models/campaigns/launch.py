@@ -54,7 +54,7 @@ def require_ready(campaign: Campaign) -> None:
     found = missing(campaign, now()) + _missing_of_notice(config_of(campaign))
     # PostgreSQL computes calendar windows; its list of time zones may be older than Python's.
     if not value("SELECT count(*) FROM pg_timezone_names WHERE name = %s", (campaign.config["timezone"],)):
-        found.append(("config.timezone", "not known to the database"))
+        found.append(("config.timezone", "must be a time zone of the database"))
     if found:
         raise NotReady(errors=[{"field": field, "reason": reason} for field, reason in found])
 
@@ -62,9 +62,9 @@ def require_ready(campaign: Campaign) -> None:
 def _missing_of_notice(config: Config) -> list[tuple[str, str]]:
     notice = notices.in_force(config.notice_key, ["en"])
     if notice is None:
-        return [("config.notice_key", "no notice of this key is in force")]
+        return [("config.notice_key", "must be the key of a notice in force")]
     if not set(config.consent_tiers) <= set(notice.tiers):
-        return [("config.consent_tiers", "the notice of config.notice_key does not name all of them")]
+        return [("config.consent_tiers", "must be tiers of the notice of config.notice_key")]
     return []
 
 
@@ -75,7 +75,7 @@ def missing(campaign: Campaign, at: datetime) -> list[tuple[str, str]]:
     if config.ends_at is not None and config.ends_at <= at:
         found.append(("config.ends_at", "has passed"))
     if campaign.type == "Event" and config.ends_at is None:
-        found.append(("config.ends_at", "an event needs an end"))
+        found.append(("config.ends_at", "must be set for an event"))
     return found
 
 

@@ -77,7 +77,7 @@ def require_in_force(notice_id: UUID) -> None:
     asked: Notice | None = Notice.get_or_none(Notice.id == notice_id)
     current = asked and in_force(asked.key, [asked.locale])
     if current is None:
-        raise UnknownNotice("notice_id", "not a notice in force")
+        raise UnknownNotice("notice_id", "must be the id of a notice in force")
     if current != asked:
         shown = {name: getattr(current, name) for name in ("id", "key", "version", "locale")}
         raise NoticeNotInForce("Show the notice in force and ask for consent again.", notice=shown)

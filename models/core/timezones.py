@@ -22,4 +22,4 @@ def require(name: str, *, field: str = "timezone") -> None:
         Invalid: the name is unknown; names the field.
     """
     if name not in names():
-        raise Invalid(field, "is not a time zone of the IANA database")
+        raise Invalid(field, "must be a time zone of the IANA database")

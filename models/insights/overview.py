@@ -72,7 +72,7 @@ class Window:
         """
         for name, at in (("from", start), ("to", end)):
             if at is not None and not EARLIEST <= at < LATEST:
-                raise Invalid(name, f"not between {EARLIEST:%Y} and {LATEST:%Y}")
+                raise Invalid(name, f"must be between {EARLIEST:%Y} and {LATEST:%Y}")
             if at is not None and at != hour_of(at):
                 raise Invalid(name, "must be a whole hour in UTC")
         return cls(start and hour_of(start), end and hour_of(end))
@@ -92,7 +92,7 @@ def refresh(campaign_id: UUID, hour: datetime | None) -> None:
     """Recompute a campaign's rollups for one hour, or for all hours (None).
 
     Refreshes of a campaign run one at a time, and each reads after it has acquired the lock. So the rollups are exact
-    for all scans that committed before the last refresh began, in whatever order refreshes run.
+    for all scans that committed before the last refresh began, regardless of the order of refreshes.
     """
     execute("SELECT app.recount_scans(%s, %s)", (campaign_id, hour and hour_of(hour)))
 

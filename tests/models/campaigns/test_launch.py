@@ -63,7 +63,7 @@ def test_campaign_being_launched_is_not_replaced(campaign, manager):
 def test_launch_reports_everything_that_is_missing(campaign, manager):
     drafts = {
         "has passed": campaign(kind="Event", launched=False, ends_at=in_days(-1)),
-        "an event needs an end": campaign(kind="Event", launched=False),
+        "must be set for an event": campaign(kind="Event", launched=False),
     }
 
     for reason, draft in drafts.items():

@@ -186,7 +186,7 @@ def test_launch_of_incomplete_campaign_names_what_is_missing(client, create, man
     response = client.post(f"{URL}/{made['id']}/launch", token=manager.token)
 
     assert (response.status_code, response.json["code"]) == (422, "not_ready")
-    assert response.json["errors"] == [{"field": "config.ends_at", "reason": "an event needs an end"}]
+    assert response.json["errors"] == [{"field": "config.ends_at", "reason": "must be set for an event"}]
 
 
 def test_event_with_end_is_launched(client, create, manager):
