@@ -4,7 +4,7 @@
 --    ^                     |                   |--retry, release, reclaim--> waiting
 --    +--lost by the broker-+                   +--dead_letter--> (dead letters) dead --replay--> waiting
 --
--- A waiting or published job is cancelled at once. A running job is asked to stop, and its body ends it.
+-- A waiting or published job is cancelled immediately. The cancellation of a running job is requested; its body ends.
 -- app.jobs holds only live jobs, so it stays small. An ended job is in app.job_history or app.dead_jobs.
 
 create table app.jobs (

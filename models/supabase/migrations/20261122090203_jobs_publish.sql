@@ -246,7 +246,7 @@ call app.grant_definer('app.choose_due_jobs(text[],int,app.actor_limits[],uuid,u
 -- Publish up to p_capacity due jobs of these actors. Return their ids and tenants.
 --
 -- One poll visits some of many tenants, beginning after p_after. A row without an id names the tenant after which the
--- next poll continues. p_dispatched are the recent dispatches of p_tenant_keys, as the relay remembers them.
+-- next poll continues. p_dispatched are the recent dispatches of p_tenant_keys, as recorded by the relay.
 --
 -- Of the waiting jobs with one coalesce_key one is published and the others are deleted. All of them have committed, so
 -- the published one sees the data of each.
@@ -254,8 +254,8 @@ create function app.publish_due(
     p_actors text[], p_capacity int, p_limits app.actor_limits[], p_after uuid,
     p_tenant_keys uuid[] default '{}', p_dispatched float8[] default '{}'
 ) returns table (id uuid, tenant_key uuid) language plpgsql security definer
--- Planning would take longer than the poll, and there is one every few milliseconds. The cached plan may have been made
--- while the table was empty and must still be good when it is full.
+-- Planning would take longer than the poll, which runs every few milliseconds. The cached plan may have been made while
+-- the table was empty and must still be fast when it is full.
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 #variable_conflict use_column
 declare

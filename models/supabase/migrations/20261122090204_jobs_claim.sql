@@ -40,7 +40,7 @@ end
 $$;
 call app.grant_definer('app.quarantined_jobs(uuid[])', array['app_worker']);
 
--- Release claimed jobs that a worker has not started, was told to stop, or does not know. No attempt is charged.
+-- Release claimed jobs that a worker has not started, has interrupted, or has no actor for. No attempt is charged.
 -- Return the number of released jobs.
 create function app.release(p_ids uuid[], p_worker_id int, p_delay interval default '0') returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -260,8 +260,9 @@ call app.grant_definer('app.reopen_groups_of_dead_job()', '{}');
 create trigger reopen_group after delete on app.dead_jobs
     for each row execute function app.reopen_groups_of_dead_job();
 
--- Cancel the live children of a group and of the groups within it, and return their number. Running children are asked
--- to stop. The relay cancels children that they add meanwhile. Then the group calls back as usual.
+-- Cancel the live children of a group and of the groups within it, and return their number. For running
+-- children, the cancellation is requested. The relay cancels children that they add meanwhile. Then the group calls
+-- back as usual.
 create function app.cancel_group(p_id uuid) returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -204,7 +204,7 @@ begin
     select * into notice from public.consent_notices n where n.id = p_notice_id;
     in_force := app.notice_in_force(notice.key, array[notice.locale]);
     if in_force is null then
-        perform app.refuse(422, 'unknown_notice', 'There is no such notice, or it is no longer in force.');
+        perform app.refuse(422, 'unknown_notice', 'The notice does not exist or is no longer in force.');
     elsif in_force <> notice.id then
         perform app.refuse(409, 'notice_not_in_force', 'Show the notice in force and ask for consent again.');
     end if;
@@ -227,7 +227,7 @@ declare
     consent public.consents;
 begin
     if p_brand_id is not null and not exists (select from public.brands b where b.id = p_brand_id) then
-        perform app.refuse(422, 'unknown_brand', 'There is no such brand.');
+        perform app.refuse(422, 'unknown_brand', 'The brand does not exist.');
     end if;
     loop
         -- Return the consent in force; close one that has expired, since the unique index allows one open consent.

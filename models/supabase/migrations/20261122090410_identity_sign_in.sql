@@ -92,8 +92,9 @@ end
 $$;
 call app.grant_definer('app.signup_email(uuid)', array['app_credentials']);
 
--- Make the account of a sign-up with what the reader of the mail chose. If the claims name an anonymous fan, that fan
--- becomes the account: all sessions of the fan end, and p_session_id begins. Return the person of that session.
+-- Create the account of a sign-up with the values that the reader of the mail chose. If the claims name an anonymous
+-- fan, that fan becomes the account: all sessions of the fan end, and p_session_id begins. Return the person of that
+-- session.
 create function app.verify_signup(
     p_signup_id uuid, p_user_id uuid, p_password_hash text, p_name text, p_locale text, p_consent_tiers text[],
     p_notice_id uuid, p_session_id uuid, p_idle interval, p_lifetime interval, p_refresh_hash bytea, p_request jsonb
@@ -137,7 +138,7 @@ begin
     return case when fan is not null then app.person_of_session(p_session_id) end;
 exception
     when unique_violation then
-        perform app.refuse(404, 'link_invalid', 'There is an account with this address by now.');
+        perform app.refuse(404, 'link_invalid', 'An account with this address was created meanwhile.');
 end
 $$;
 call app.grant_definer(
@@ -145,7 +146,7 @@ call app.grant_definer(
     array['app_credentials']);
 
 -- Count an attempt to sign in. Return the account, its password hash, and the seconds until the next attempt is
--- allowed. Both counters are changed whether or not the account exists, so that the duration does not tell.
+-- allowed. Both counters are changed whether or not the account exists, so that both cases take equally long.
 --
 -- The counter of the account and the network always limits. The counter of the account does not limit networks from
 -- which the person signed in during the last 30 days: strangers could lock the person out otherwise. p_network is an

@@ -177,7 +177,7 @@ begin
     end if;
     update public.users u set password_hash = p_password_hash where u.id = owner and app.may_reset_password(u);
     if not found then
-        perform app.refuse(404, 'link_invalid', 'Ask the operator of the system.');
+        perform app.refuse(404, 'link_invalid', 'Contact the operator of the system.');
     end if;
     -- End all other access.
     perform app.reset_attempts(owner);
@@ -321,7 +321,7 @@ begin
     select c.* into change from app.email_changes c
     where c.id = p_id and c.undone_at is null and c.undo_until > now() for update;
     if not found then
-        perform app.refuse(404, 'link_invalid', 'Ask us for help.');
+        perform app.refuse(404, 'link_invalid', 'Contact the operator of the system.');
     end if;
     select c.audited -> 'after' into present from app.email_changes c
     where c.user_id = change.user_id and c.confirmed_at is not null and c.undone_at is null

@@ -42,8 +42,8 @@ end
 $$;
 call app.grant_definer('app.revoke_invitations_of(uuid)', '{}');
 
--- Refuse an invitee who is a member of the brand already. Whether the address belongs to another account is told to
--- system admins only: a brand must not learn who has an account.
+-- Refuse an invitee who is a member of the brand already. Refuse the address of another
+-- account for system admins only: members could test otherwise which addresses have an account.
 create function app.require_invitable(p_brand_id uuid, p_email text) returns void
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -54,7 +54,7 @@ begin
     if known.brand_id = p_brand_id then
         perform app.refuse(409, 'already_member', 'This person is a member of the brand already.');
     elsif current_setting('role') = 'app_admin' and known.role <> 'Fan' then
-        perform app.refuse(409, 'email_in_use', 'There is an account with this address already.');
+        perform app.refuse(409, 'email_in_use', 'An account with this address exists already.');
     end if;
 end
 $$;
@@ -91,7 +91,7 @@ begin
         select count(*) from app.invitations i
         where i.brand_id = p_brand_id and i.created_at > now() - interval '1 day') >= p_max_per_day
     then
-        perform app.refuse(429, 'too_many_invitations', 'The brand has sent its invitations for today.');
+        perform app.refuse(429, 'too_many_invitations', 'The brand has reached its limit of invitations for today.');
     end if;
     -- Close an expired invitation: the unique index allows one open invitation for each brand and address.
     update app.invitations i set revoked_at = i.expires_at
@@ -102,7 +102,7 @@ begin
     from public.roles r where r.name = p_role
     on conflict (brand_id, email) where used_at is null and revoked_at is null do nothing;
     if not found then
-        perform app.refuse(409, 'already_invited', 'There is an open invitation to this address; send it again.');
+        perform app.refuse(409, 'already_invited', 'An invitation to this address is open; send it again.');
     end if;
     return app.may_mail_invitation(p_email, p_max_mails_per_hour);
 end

@@ -20,7 +20,7 @@ begin
     end if;
     perform from public.brands b where b.id = p_brand_id;
     if p_brand_id is not null and not found then
-        perform app.refuse(422, 'unknown_brand', 'There is no such brand.');
+        perform app.refuse(422, 'unknown_brand', 'The brand does not exist.');
     end if;
     return app.set_role(p_user_id, p_role, p_brand_id);
 end

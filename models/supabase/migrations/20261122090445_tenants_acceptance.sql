@@ -59,7 +59,7 @@ begin
     where u.role_id = (select r.id from public.roles r where r.name = 'Fan') and u.suspended_at is null
     returning u.id into p_user_id;
     if not found then
-        perform app.refuse(409, 'email_in_use', 'There is an account with this address already.');
+        perform app.refuse(409, 'email_in_use', 'An account with this address exists already.');
     end if;
     -- End everything that an earlier owner of the mailbox could still use.
     perform app.end_sessions(p_user_id);

@@ -8,10 +8,10 @@ language sql stable begin atomic
         when p_caller in ('authenticated', 'app_job')
             and p_brand_id is distinct from (p_claims #>> '{app_metadata,brand_id}')::uuid
             then 'A job must belong to the brand that enqueues it.'
-        -- A person sees the jobs that name them, so a brand may name only people whom it knows.
+        -- A person sees the jobs that name them, so a brand may name only these people.
         when p_caller in ('authenticated', 'app_job')
             and p_user_id is not null and not app.is_known_to(p_brand_id, p_user_id)
-            then 'A job may name only a person whom the brand knows.'
+            then 'A job may name only a member, contact or participant of the brand.'
         when p_caller = 'app_fan'
             and (p_user_id is distinct from (p_claims ->> 'sub')::uuid or p_brand_id is not null)
             then 'A job must belong to the fan who enqueues it.'

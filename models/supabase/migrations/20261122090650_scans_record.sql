@@ -40,7 +40,7 @@ end
 $$;
 call app.grant_definer('app.describe_limit(text,app.scan_limit,timestamptz,text)', '{}');
 
--- Return the consents that a person still has to give before a scan counts, and the notice that asks for them.
+-- Return the consents that a person still has to give before a scan counts, and the notice that contains them.
 create function app.describe_missing_consents(p_user_id uuid, p_brand_id uuid, p_rules app.scan_rules, p_locale text)
 returns jsonb language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin

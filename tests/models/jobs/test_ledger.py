@@ -103,7 +103,7 @@ def test_job_that_names_an_unknown_person_is_refused(ledger: list[UUID]) -> None
             ask()
         assert (refused.value.status, refused.value.detail) == (
             403,
-            "A job may name only a person whom the brand knows.",
+            "A job may name only a member, contact or participant of the brand.",
         )
 
     assert ledger == []
