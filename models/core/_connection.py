@@ -76,7 +76,7 @@ class _State(peewee._ConnectionLocal):  # noqa: SLF001  (peewee offers no public
     """Statement to send in one message with COMMIT."""
 
     def take_pending(self) -> tuple[Statement, ...]:
-        """Return the statements that the next message begins with, and forget them."""
+        """Return the statements that the next message begins with, and clear them."""
         pending = (self.begin, *self.deferred) if self.begin else self.deferred
         self.begin, self.deferred = None, ()
         return pending

@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 from settings import settings
 
 NICENESS = 10
-"""0 to 19. At 10, a thread gets a tenth of a core that an ordinary thread wants, and the whole of an idle core."""
+"""0 to 19. At 10, a thread gets a tenth of the time of a busy core, and all the time of an idle core."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

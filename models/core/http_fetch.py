@@ -86,7 +86,7 @@ def request(
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise FetchError("the URL is neither http: nor https:")
     is_encrypted = parts.scheme == "https"
-    # A server may compress only if asked to. Compressed content would pass the size limit.
+    # A server may compress only if the request allows it. Compressed content would pass the size limit.
     sent = {
         "Host": parts.netloc.rpartition("@")[2],
         "Accept-Encoding": "identity",
@@ -117,7 +117,7 @@ def _read(response: httpcore2.Response, max_bytes: int) -> bytes:
 
 
 def _require_framing(response: httpcore2.Response, is_encrypted: bool) -> None:
-    """Refuse a response whose end can't be told from a broken connection."""
+    """Refuse a response whose end can't be distinguished from a broken connection."""
     # Only TLS marks the end of a connection (close_notify). Without the mark, a truncated response looks complete.
     names = {name.lower() for name, _ in response.headers}
     has_end = b"content-length" in names or b"transfer-encoding" in names or response.status in (204, 304)

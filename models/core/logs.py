@@ -42,7 +42,7 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[\w.%+'-]{1,64}@(?:[\w-]{1,63}\.){1,9}[\w-]{2,63}"), "[e-mail]"),
     (re.compile(r"(?<![\w+])\+\d(?:[ ().-]?\d){7,14}(?!\w)"), "[phone]"),
     (re.compile(r"-?\b\d{1,3}\.\d{3,20}\s{0,3}[,; ]\s{0,3}-?\d{1,3}\.\d{3,20}\b"), "[position]"),
-    # 24 or more base64url characters with both cases and a digit: a token, whatever its field is called.
+    # 24 or more base64url characters with both cases and a digit: a token, regardless of the name of its field.
     (re.compile(r"(?<![\w/.-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])(?=[\w-]*\d)[\w-]{24,}={0,2}(?![\w/.])"), "[token]"),
 )
 

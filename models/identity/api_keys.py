@@ -26,7 +26,7 @@ MAX_KEYS = 50
 
 _SECRET_BYTES, _CHECK_BYTES = 32, 4  # bytes
 _PREFIX_LENGTH = len(PREFIX) + 8
-_CACHE_SECONDS = 60.0  # seconds; whether a key is still good is asked in every transaction, whatever is remembered here
+_CACHE_SECONDS = 60.0  # each transaction checks in the database that a cached key is still valid
 _CACHE_SIZE = 10_000
 
 _known: TTLCache[bytes, Identity] = TTLCache(_CACHE_SIZE, _CACHE_SECONDS)

@@ -36,7 +36,7 @@ class SamePassword(Conflict):
 
 
 def request_password_reset(email: str) -> None:
-    """Mail a link for a new password if an account has this address. The duration does not tell whether one has.
+    """Mail a link for a new password if an account has this address. Take equally long otherwise.
 
     Args:
         email: the address, normalised.

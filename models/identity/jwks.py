@@ -48,7 +48,7 @@ class InvalidKeySet(Exception):
 
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
-    """A public key and the only algorithm that it is used with, whatever the token's header names."""
+    """A public key and the only algorithm that it is used with; the token's header can't choose another."""
 
     algorithm: Algorithm
     key: ECKey | RSAKey

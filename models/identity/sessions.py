@@ -35,7 +35,7 @@ MAX_ATTEMPTS_PER_ACCOUNT = 100
 
 
 class InvalidCredentials(Unauthenticated):
-    """No account has this address and password. The response does not tell which of them is wrong."""
+    """No account has this address and password. The response does not show which of them is wrong."""
 
     code = "invalid_credentials"
     is_audited = False  # app.record_failed_sign_in has, with the account that was meant

@@ -45,7 +45,7 @@ def step_of(secret: str, code: str, at: float | None = None) -> int | None:
     now = _step(time.time() if at is None else at)
     generate = pyotp.TOTP(secret).generate_otp
     steps = range(now - _DRIFT, now + _DRIFT + 1)
-    # Compare all codes: the duration would tell which one matched otherwise.
+    # Compare all codes: the duration would show which one matched otherwise.
     found = [step for step in steps if hmac.compare_digest(generate(step).encode(), code.encode())]
     return found[0] if found else None
 

@@ -32,7 +32,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The result of a cancellation: `running` means that the job was asked to stop."""
+    """The result of a cancellation: `running` means that the job ends at its next check."""
 
     state: Literal["cancelled", "running"]
     brand_id: UUID | None
@@ -60,7 +60,7 @@ class TrailJob:
 
 
 def cancel(job_id: UUID) -> Cancelled:
-    """Cancel a job that has not started, or ask a running one to stop.
+    """Cancel a job that has not started, or request that a running one stops.
 
     A running body ends at its next progress report or check. A body without either finishes.
 

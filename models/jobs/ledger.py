@@ -157,7 +157,7 @@ def _owner(brand_id: UUID | None, user_id: UUID | None) -> tuple[UUID | None, UU
 
 
 def _require_owner(identity: Identity, brand_id: UUID | None, user_id: UUID | None) -> None:
-    """Refuse what `app.job_owner_refusal` refuses, at once: `enqueue` does not wait for the database's answer.
+    """Refuse the owners that `app.job_owner_refusal` refuses: `enqueue` does not wait for the database's answer.
 
     A test compares the two.
     """
