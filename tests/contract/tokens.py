@@ -47,7 +47,7 @@ def _forged(token: str, key: Any, changed: dict[str, dict[str, Any]]) -> Iterato
         yield f"alg {alg!r}", f"{_encoded(json.dumps({'alg': alg, 'kid': kid}).encode())}.{payload}.{signature}"
     yield "alg none without signature", f"{_encoded(json.dumps({'alg': 'none'}).encode())}.{payload}."
     yield "signed with the public key as a secret", _by_public_key(claims, key, kid)
-    yield "key of somebody else", _signed(claims, ECKey.generate_key("P-256"), kid)
+    yield "key of account else", _signed(claims, ECKey.generate_key("P-256"), kid)
     yield "key in the header", _with_own_key(claims)
     for name, part in (("kid of nobody", {"kid": "x"}), ("no kid", {}), ("kid is a path", {"kid": "../../dev/null"})):
         yield name, _encoded(json.dumps({"alg": "ES256", **part}).encode()) + f".{payload}.{_flipped(signature)}"
@@ -76,8 +76,8 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "without expiry": {"exp": ...},
     "with a text for an expiry": {"exp": "tomorrow"},
     "not valid yet": {"nbf": int(time.time()) + 3600},
-    "for somebody else": {"aud": "elsewhere"},
-    "from somebody else": {"iss": "https://elsewhere.example"},
+    "for account else": {"aud": "elsewhere"},
+    "from account else": {"iss": "https://elsewhere.example"},
     "without a subject": {"sub": ...},
     "with a subject that is none": {"sub": "x"},
     "with a number for a subject": {"sub": 1},

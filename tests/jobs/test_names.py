@@ -57,7 +57,7 @@ CALLS = [*in_python(), *in_sql()]
 def test_enqueued_actor_exists_and_takes_its_arguments(where: str, name: str, count: int | None) -> None:
     spec = registry.find(name)
 
-    assert spec is not None, f"{where} asks for {name}, and there is no such actor"
+    assert spec is not None, f"{where} enqueues {name}, which is not an actor"
     assert count is None or count == len(spec.parameters), f"{where} gives {name} {count} arguments"
 
 

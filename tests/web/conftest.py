@@ -1,4 +1,4 @@
-"""Small applications for tests of the web framework: real Falcon and threads, a notebook instead of the database."""
+"""Small applications for tests of the web framework: real Falcon and threads, a `Notebook` as the database."""
 
 import dataclasses
 import time
@@ -29,13 +29,13 @@ ALICE = UUID("0198a3f0-0000-7000-8000-00000000000a")
 BOB = UUID("0198a3f0-0000-7000-8000-00000000000b")
 BRAND = UUID("0198a3f0-0000-7000-8000-0000000000b0")
 PEOPLE = {"alice": (ALICE, "Campaign Manager", BRAND), "bob": (BOB, FAN, None)}
-"""Tokens that the fake dependencies knows."""
+"""Tokens that the substitutes accept."""
 GRANTED = {("Campaign Manager", "things:write")}
 
 
 @dataclasses.dataclass
 class Notebook:
-    """What a request did, in order; and the answers kept by Idempotency-Key."""
+    """The calls of a request in their order, and the answers stored by Idempotency-Key."""
 
     events: list[Any] = dataclasses.field(default_factory=list)
     kept: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
@@ -45,7 +45,7 @@ class Notebook:
 
     @contextmanager
     def transaction(self, identity: Identity, *, timeout: float) -> Iterator[None]:
-        """Stands for `models.core.database.transaction`."""
+        """Replace `models.core.database.transaction`."""
         before = dict(self.kept)
         with acting_as(identity):
             self.events.append(("begin", identity.role))
@@ -58,39 +58,39 @@ class Notebook:
             self.events.append("commit")
 
     def record(self, action: str, **details: Any) -> None:
-        """Stands for `models.audit.trail.record`."""
+        """Replace `models.audit.trail.record`."""
         self.events.append(("audit", action, details))
 
     def refuse(self, refused: Refused) -> None:
-        """Stands for `models.audit.refusals.record`."""
+        """Replace `models.audit.refusals.record`."""
         self.events.append(("refused", refused.action, refused.reason))
         self.refusals.append(refused)
 
     def require_recent(self) -> None:
-        """Stands for `models.identity.step_up.require_recent`."""
+        """Replace `models.identity.step_up.require_recent`."""
         self.events.append("recent?")
         if not self.is_recent:
             raise Forbidden
 
     def granted(self) -> frozenset[tuple[str, str]]:
-        """Stands for `models.identity.permissions.granted`."""
+        """Replace `models.identity.permissions.granted`."""
         self.permission_reads += 1
         return frozenset(GRANTED)
 
     def begin(self, scope: str, key: str, digest: bytes) -> dict[str, Any] | None:
-        """Stands for `app.claim_idempotency_key`."""
+        """Replace `app.claim_idempotency_key`."""
         if (scope, key) in self.kept:
             return self.kept[scope, key]
         self.kept[scope, key] = {"digest": digest.hex(), "status": None, "headers": None, "body": None}
         return None
 
     def store(self, scope: str, key: str, status: int, headers: dict[str, str], body: str) -> None:
-        """Stands for `app.store_idempotent_response`."""
+        """Replace `app.store_idempotent_response`."""
         self.kept[scope, key] |= {"status": status, "headers": headers, "body": body}
 
 
 async def identity_of(token: str) -> Identity:
-    """Stands for `models.identity.access_tokens.verify`."""
+    """Replace `models.identity.access_tokens.verify`."""
     if token.startswith("cpk_"):
         return key_of(token)
     if token not in PEOPLE:
@@ -101,13 +101,13 @@ async def identity_of(token: str) -> Identity:
 
 
 def key_of(text: str) -> Identity:
-    """Stands for `models.identity.api_keys.identify`: a key's scopes are written behind its prefix."""
+    """Replace `models.identity.api_keys.identify`: the scopes of a key follow its prefix."""
     return of_api_key(ALICE, BRAND, text.removeprefix("cpk_").split(","))
 
 
 def serving(app: Any) -> AbstractContextManager["Client"]:
-    """Serve `app` in an event loop of its own."""
-    from tests.fixtures.web import Client, running  # not earlier: pytest wants to be the first to import its plugins
+    """Serve `app` in a new event loop."""
+    from tests.fixtures.web import Client, running  # Imported late: pytest must be the first to import its plugins.
 
     return running(app, Client)
 
@@ -160,6 +160,6 @@ def notebook() -> Notebook:
 
 @pytest.fixture
 def serve(notebook: Notebook) -> Iterator[Callable[..., "Client"]]:
-    """`serve({"/things": Things()}, threads=2)`: a client of an application with these resources."""
+    """Return `serve({"/things": Things()}, threads=2)`: start an application and return its client."""
     with ExitStack() as stack:
         yield lambda routes, **options: stack.enter_context(serving(small_app(notebook, routes, **options)))

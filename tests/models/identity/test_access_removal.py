@@ -1,4 +1,4 @@
-"""Removal of access to an account: live rows of the person, and no others."""
+"""Test the removal of access to an account: it changes live rows of the person only."""
 
 import pytest
 
@@ -66,12 +66,12 @@ def test_suspension_revokes_live_keys_of_the_person_only(member, admin, superuse
 
 
 def test_password_link_used_while_a_password_is_hashed_is_refused(member, superuser, monkeypatch):
-    somebody, hash_password = member(), passwords.hash
+    account, hash_password = member(), passwords.hash
     with superuser.cursor() as cursor:
         cursor.execute(
             "insert into app.password_resets (id, user_id, expires_at)"
             " values (gen_random_uuid(), %s, now() + interval '1 hour') returning id",
-            (somebody.user_id,),
+            (account.user_id,),
         )
         (reset_id,) = cursor.fetchone()
     token = signed_links.make(credentials.RESET, reset_id)

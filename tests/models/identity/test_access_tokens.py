@@ -1,4 +1,4 @@
-"""Access tokens: whose key signed them, and what a rotation of keys does to those that are out."""
+"""Test access tokens: signing keys, rotation of keys, and expiry."""
 
 import base64
 import dataclasses
@@ -19,7 +19,7 @@ START = 1_800_000_000
 
 @pytest.fixture
 def restart(monkeypatch):
-    """`restart(key_set)`: what a process that has just begun with this AUTH_JWKS knows."""
+    """Return `restart(key_set)`: reset the module as in a new process with this AUTH_JWKS."""
 
     def begin(text):
         monkeypatch.setattr(access_tokens, "settings", dataclasses.replace(settings, auth_jwks=text))
@@ -59,7 +59,7 @@ def test_rotation_of_signing_keys_keeps_sessions(restart, clock):
     restart(texts[0])
     first = issue()
 
-    # Published, and signs nothing; processes that have not been restarted yet know nothing of it.
+    # The new key is published and signs nothing: processes that have not restarted yet lack it.
     clock.move_to(START + 60)
     texts.append(changed(texts[0], "add", START + 60))
     restart(texts[1])
@@ -69,7 +69,7 @@ def test_rotation_of_signing_keys_keeps_sessions(restart, clock):
         restart(text)
         assert all(access_tokens.verify(token) for token in (first, second))
 
-    # Signs; processes of the step before know it already, and what they still sign is good.
+    # The new key signs: processes of the step before have it, and tokens of their old key stay valid.
     promoted = START + 60 + SPREAD
     clock.move_to(promoted)
     texts.append(changed(texts[1], "promote", promoted))
@@ -81,7 +81,7 @@ def test_rotation_of_signing_keys_keeps_sessions(restart, clock):
         restart(text)
         assert all(access_tokens.verify(token) for token in (first, second, last_of_old, first_of_new))
 
-    # Gone, when the last token that it can have signed is over.
+    # The old key is removed once the last token that it can have signed has expired.
     retired = promoted + SPREAD + access_tokens.LIFETIME
     clock.move_to(retired - 10)
     restart(texts[2])
@@ -109,7 +109,7 @@ def test_token_of_retired_key_is_refused(restart, clock):
         access_tokens.verify(token)
 
 
-def test_a_token_says_which_key_signed_it(restart, clock):
+def test_header_of_token_names_its_signing_key(restart, clock):
     text = changed(one_key(), "add", START)
     restart(text)
 
@@ -134,7 +134,7 @@ def test_published_keys_have_no_private_part(restart):
         assert set(key) == {"kty", "crv", "x", "y", "kid", "use", "alg"}
 
 
-def test_a_token_that_was_good_is_refused_once_it_is_over(restart, clock):
+def test_token_after_its_lifetime_is_refused(restart, clock):
     restart(one_key())
     token = issue()
     assert access_tokens.verify(token)

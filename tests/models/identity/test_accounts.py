@@ -1,4 +1,4 @@
-"""Accounts beneath HTTP: passwords, addresses, the first admin, what runs out."""
+"""Test accounts without HTTP: passwords, addresses, the first system admin, deletion of expired rows."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -22,20 +22,20 @@ def one(superuser, sql, *params):
 
 
 @pytest.fixture
-def real_hashes(quick_hashes, monkeypatch):
-    """Passwords cost here what they cost in life."""
-    monkeypatch.setattr(passwords, "_hasher", quick_hashes)
+def production_hashes(fast_password_hashes, monkeypatch):
+    """Hash passwords with the parameters of production."""
+    monkeypatch.setattr(passwords, "_hasher", fast_password_hashes)
 
 
-def test_passwords_are_hashed_with_argon2id_at_owasps_minimum(real_hashes):
+def test_password_hash_is_argon2id_with_owasp_minimum_parameters(production_hashes):
     assert passwords.hash("correct horse").startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
-def test_a_hash_is_never_the_same_twice():
+def test_two_hashes_of_one_password_differ():
     assert passwords.hash("correct horse") != passwords.hash("correct horse")
 
 
-def test_a_password_is_verified_against_its_hash_only():
+def test_password_is_verified_against_its_own_hash_only():
     stored = passwords.hash("correct horse")
 
     assert passwords.verify(stored, "correct horse")
@@ -43,11 +43,11 @@ def test_a_password_is_verified_against_its_hash_only():
     assert not passwords.verify("not a hash", "correct horse")
 
 
-def test_no_password_is_that_of_an_account_that_does_not_exist():
+def test_password_of_missing_account_is_not_verified():
     assert not passwords.verify(None, "the password of an account that does not exist")
 
 
-def test_a_hash_with_weaker_parameters_is_due_for_another(real_hashes):
+def test_hash_with_weaker_parameters_needs_rehash(production_hashes):
     weaker = argon2.PasswordHasher(memory_cost=8192, time_cost=1, parallelism=1).hash("correct horse")
 
     assert passwords.needs_rehash(weaker)
@@ -63,7 +63,7 @@ def test_a_hash_with_weaker_parameters_is_due_for_another(real_hashes):
         ("ana@xn--mnchen-3ya.example", "ana@xn--mnchen-3ya.example"),
     ],
 )
-def test_one_mailbox_has_one_text(typed, stored):
+def test_spellings_of_one_address_are_stored_alike(typed, stored):
     assert emails.normalise(typed) == stored
 
 
@@ -97,21 +97,21 @@ def test_malformed_email_address_is_refused(text):
     assert refused.value.extra["errors"][0]["field"] == "email"
 
 
-def test_the_first_system_admin_is_made_and_can_sign_in(db_clean):
+def test_created_system_admin_can_sign_in(db_clean):
     made = system_admin.ensure_system_admin("Root@Companon.example", "correct horse battery")
 
     person = sessions.sign_in("root@companon.example", "correct horse battery", network="test").person
     assert (person.id, person.role, person.brand_id) == (made, SYSTEM_ADMIN, None)
 
 
-def test_ensuring_the_admin_again_changes_nothing(admin):
+def test_ensuring_an_existing_system_admin_changes_nothing(admin):
     system_admin.ensure_system_admin(admin.email, admin.password)
 
     with admin.acting():
         assert accounts.own_profile().id == admin.user_id
 
 
-def test_another_password_for_the_admin_ends_their_sessions(admin):
+def test_new_password_of_system_admin_ends_the_sessions(admin):
     system_admin.ensure_system_admin(admin.email, "another horse entirely")
 
     with pytest.raises(Exception, match=r"Sign in again") as refused, admin.acting():
@@ -122,14 +122,14 @@ def test_another_password_for_the_admin_ends_their_sessions(admin):
     assert sessions.sign_in(admin.email, "another horse entirely", network="test")
 
 
-def test_a_member_is_not_made_system_admin_by_bring_up(member):
+def test_ensuring_a_member_as_system_admin_is_refused(member):
     manager = member("Campaign Manager")
 
     with pytest.raises(accounts.EmailInUse):
         system_admin.ensure_system_admin(manager.email, "correct horse battery")
 
 
-def test_a_weaker_hash_is_replaced_when_its_owner_signs_in(admin, superuser, real_hashes):
+def test_sign_in_replaces_a_weaker_hash(admin, superuser, production_hashes):
     weaker = argon2.PasswordHasher(memory_cost=8192, time_cost=1, parallelism=1).hash(admin.password)
     superuser.cursor().execute("update users set password_hash = %s where id = %s", (weaker, admin.user_id))
 
@@ -140,7 +140,7 @@ def test_a_weaker_hash_is_replaced_when_its_owner_signs_in(admin, superuser, rea
     assert passwords.verify(stored, admin.password)
 
 
-def test_a_password_changed_while_it_is_verified_begins_no_session(admin, superuser, monkeypatch):
+def test_sign_in_during_a_password_change_starts_no_session(admin, superuser, monkeypatch):
     verify = passwords.verify
 
     def changed_meanwhile(stored, password):
@@ -156,7 +156,7 @@ def test_a_password_changed_while_it_is_verified_begins_no_session(admin, superu
     assert one(superuser, "select count(*) from app.sessions") == before
 
 
-def test_no_transaction_is_open_while_a_password_is_verified(admin, monkeypatch):
+def test_password_verification_runs_outside_of_transactions(admin, monkeypatch):
     verify, seen = passwords.verify, []
 
     def watch(stored, password):
@@ -218,7 +218,7 @@ def test_confirmed_authenticator_is_kept_at_any_age(admin, superuser):
     assert one(superuser, "select user_id from app.totp_factors") == (admin.user_id,)
 
 
-def test_anonymous_person_of_today_is_kept_without_a_live_session(fan, superuser):
+def test_new_anonymous_person_without_live_session_is_kept(fan, superuser):
     new, old = fan(), fan()
     superuser.cursor().execute("update app.sessions set revoked_at = now()")
     superuser.cursor().execute("update users set created_at = now() - interval '2 days' where id = %s", (old.user_id,))
@@ -290,7 +290,7 @@ def test_session_begun_during_archiving_of_brand_is_refused(member, brand, super
     assert (refused.value.status, refused.value.code) == (401, "session_ended")
 
 
-def test_attempts_that_end_well_are_not_counted(admin):
+def test_successful_sign_ins_are_not_counted_as_attempts(admin):
     for _ in range(sessions.MAX_ATTEMPTS_PER_NETWORK + 2):
         sessions.sign_in(admin.email, admin.password, network="test")
 
@@ -311,17 +311,17 @@ def test_password_hash_is_readable_and_writable_by_no_role(admin, fan, member, s
             execute(sql)
 
 
-def test_a_fan_or_member_sees_and_changes_the_own_account_alone(fan, member, superuser):
-    for somebody in (fan(), member(), member("Creator")):
-        with somebody.acting():
-            assert rows("SELECT id FROM users") == [{"id": somebody.user_id}]
+def test_fan_or_member_reads_and_updates_the_own_row_only(fan, member, superuser):
+    for account in (fan(), member(), member("Creator")):
+        with account.acting():
+            assert rows("SELECT id FROM users") == [{"id": account.user_id}]
             assert execute("UPDATE users SET name = 'mine'") == 1
 
 
 @pytest.mark.parametrize("column", ["role_id", "brand_id", "email", "is_anonymous", "id"])
 def test_identity_columns_are_not_writable_by_users(fan, member, column):
-    for somebody in (fan(), member("Creator")):
-        with pytest.raises(Exception, match="permission denied"), somebody.acting():
+    for account in (fan(), member("Creator")):
+        with pytest.raises(Exception, match="permission denied"), account.acting():
             execute(f"UPDATE users SET {column} = {column}")
 
 
@@ -411,7 +411,7 @@ def test_used_refresh_token_with_unused_successor_is_kept(fan, superuser):
         assert cursor.fetchall() == [("c",), ("d",), ("e",)]
 
 
-def test_only_idle_anonymous_people_without_a_part_are_deleted(fan, campaign, put_scan, superuser):
+def test_idle_anonymous_people_without_scans_or_consents_are_deleted(fan, campaign, put_scan, superuser):
     _idle, signed_out, scanning, refreshed, new, consenting = people = [*(fan() for _ in range(5)), fan("essential")]
     put_scan(campaign(), scanning.user_id)
     old = [one.user_id for one in people if one is not new]
@@ -433,7 +433,7 @@ def test_only_idle_anonymous_people_without_a_part_are_deleted(fan, campaign, pu
         assert {id for (id,) in cursor.fetchall()} == {one.user_id for one in (consenting, scanning, refreshed, new)}
 
 
-def test_the_audit_trail_can_compare_names_but_not_read_them():
+def test_protected_values_are_comparable_but_not_readable():
     assert accounts.protect("name", "Ana") == accounts.protect("name", "Ana")
     assert accounts.protect("name", "Ana") != accounts.protect("phone", "Ana")
     assert "Ana" not in accounts.protect("name", "Ana")
@@ -441,7 +441,7 @@ def test_the_audit_trail_can_compare_names_but_not_read_them():
     assert accounts.protect("timezone", "UTC") == "UTC"
 
 
-def test_sign_up_row_holds_an_address_and_a_language_alone(db_clean, superuser):
+def test_sign_up_row_contains_address_and_language_only(db_clean, superuser):
     with transaction(context.unauthenticated().on_credentials()):
         signups.sign_up("ana@example.com", "es")
 
@@ -453,7 +453,7 @@ def test_sign_up_row_holds_an_address_and_a_language_alone(db_clean, superuser):
         assert {column.name for column in cursor.description} == {"id", "email", "locale", "created_at", "expires_at"}
 
 
-def test_an_account_needs_a_way_to_sign_in(superuser, db_clean):
+def test_account_with_address_and_no_password_is_refused(superuser, db_clean):
     with pytest.raises(psycopg2.errors.CheckViolation):
         superuser.cursor().execute(
             "insert into users (email, role_id, password_hash) values ('ana@example.com', 4, null)"

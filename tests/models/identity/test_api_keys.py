@@ -1,4 +1,4 @@
-"""API keys beneath HTTP: what is stored of them, and what the database itself lets them do."""
+"""Test API keys without HTTP: their stored columns, and the limits that the database enforces."""
 
 from datetime import timedelta
 
@@ -23,7 +23,7 @@ def make(member, brand):
     return made
 
 
-def test_nothing_is_stored_that_a_key_could_be_made_of(make, superuser):
+def test_api_key_is_stored_as_hash_and_prefix_only(make, superuser):
     key, text = make("campaigns:read")
 
     with superuser.cursor() as cursor:
@@ -35,7 +35,7 @@ def test_nothing_is_stored_that_a_key_could_be_made_of(make, superuser):
     assert bytes(key_hash) == keys.keyed_hash("api-key", text.encode())
 
 
-def test_keys_are_never_the_same(make, member):
+def test_api_keys_are_unique(make, member):
     boss = member("Brand Admin")
 
     assert len({make("campaigns:read", by=boss)[1] for _ in range(5)}) == 5
@@ -51,7 +51,7 @@ def test_forged_api_key_is_refused_without_a_query(make, monkeypatch):
             api_keys.identify(wrong)
 
 
-def test_a_key_reads_and_writes_within_its_scopes_and_its_brand(make, campaign, make_brand, member):
+def test_api_key_reads_rows_of_its_scopes_and_brand_only(make, campaign, make_brand, member):
     own = campaign("Own")
     campaign("Other", by=member("Campaign Manager", make_brand("Other")))
     _, text = make("campaigns:read")
@@ -64,7 +64,7 @@ def test_a_key_reads_and_writes_within_its_scopes_and_its_brand(make, campaign, 
     assert own.name == "Own"
 
 
-def test_the_database_refuses_scopes_that_a_key_does_not_have(make):
+def test_database_refuses_scopes_that_the_key_lacks(make):
     key, _ = make("campaigns:read")
     wider = context.of_api_key(key.id, key.brand_id, ["campaigns:read", "campaigns:write"])
 
@@ -81,7 +81,7 @@ def test_cached_api_key_is_refused_once_revoked(make, member):
     with boss.acting():
         assert [api_keys.revoke(key.id), api_keys.revoke(key.id)] == [True, False]
 
-    assert api_keys.identify(text) == identity  # remembered
+    assert api_keys.identify(text) == identity  # from the cache
     with pytest.raises(Problem) as refused, transaction(identity):
         value("SELECT 1")
     assert refused.value.code == "api_key_invalid"
@@ -105,14 +105,14 @@ def test_database_refuses_scopes_that_keys_may_not_have(member):
 
 
 @pytest.mark.parametrize("role", ["Campaign Manager", "Creator"])
-def test_only_brand_admins_make_keys(member, role):
+def test_key_creation_by_other_roles_returns_403(member, role):
     with pytest.raises(Problem) as refused, member(role).acting():
         value("SELECT app.create_api_key(gen_random_uuid(), 'x', 'cpk_x', '\\x00', '{}', %s, 50)", (DAY,))
 
     assert refused.value.status == 403
 
 
-def test_a_brand_has_so_many_keys_at_a_time(make, member, monkeypatch):
+def test_key_above_the_limit_of_the_brand_is_refused(make, member, monkeypatch):
     monkeypatch.setattr(api_keys, "MAX_KEYS", 2)
     boss = member("Brand Admin")
     first, _ = make("campaigns:read", by=boss)
@@ -149,7 +149,7 @@ def test_key_that_is_no_longer_live_is_not_identified(make, superuser, change):
     assert refused.value.claims["app_metadata"]["scopes"] == ["campaigns:read"]
 
 
-def test_the_use_of_a_key_is_written_once_a_minute(make, superuser, monkeypatch):
+def test_use_of_a_key_is_recorded_once_a_minute(make, superuser, monkeypatch):
     _, text = make("campaigns:read")
     used = []
     for _ in range(2):
@@ -168,7 +168,7 @@ def test_the_use_of_a_key_is_written_once_a_minute(make, superuser, monkeypatch)
         assert cursor.fetchone() == (True,)
 
 
-def test_a_key_made_under_an_older_secret_is_still_known(make, monkeypatch):
+def test_api_key_of_an_older_root_secret_is_identified(make, monkeypatch):
     _, text = make("campaigns:read")
     before = keys.versions()
     assert before == [keys.active_version()]

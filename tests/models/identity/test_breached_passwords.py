@@ -1,4 +1,4 @@
-"""Passwords that have been stolen elsewhere: looked up at a real server, by a part of a hash."""
+"""Test the look-up of passwords in known data breaches, at a real server, by a part of their hash."""
 
 import hashlib
 import threading
@@ -22,7 +22,7 @@ def digest(password):
 
 
 class Ranges:
-    """Answers as Have I Been Pwned's range API does, with padding; `answer` is what it says instead."""
+    """Answer like the range API of Have I Been Pwned, with padding. `answer` replaces the normal answer."""
 
     def __init__(self):
         self.asked, self.answer, self.released = [], None, threading.Event()
@@ -43,7 +43,7 @@ class Ranges:
                     self.wfile.write(body)
 
             def log_message(self, *args):
-                """Say nothing among the tests' dots."""
+                """Discard the access log."""
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._http.server_port}/range"
@@ -78,7 +78,7 @@ def choose(password):
     passwords.require_good(password, "ana@people.example", field="new_password")
 
 
-def test_a_password_that_has_been_stolen_is_refused(ranges):
+def test_password_of_a_known_breach_is_refused(ranges):
     ranges.knows((STOLEN, 215), (SAFE, 0))
 
     with pytest.raises(Invalid) as refused:
@@ -86,10 +86,10 @@ def test_a_password_that_has_been_stolen_is_refused(ranges):
 
     (error,) = refused.value.extra["errors"]
     assert (error["field"], "breach" in error["reason"]) == ("new_password", True)
-    choose(SAFE)  # known 0 times: that is padding
+    choose(SAFE)  # a count of 0 is padding
 
 
-def test_the_server_learns_five_digits_of_a_hash_and_nothing_else(ranges):
+def test_breach_server_receives_five_hash_digits_only(ranges):
     ranges.knows()
 
     choose(SAFE)
@@ -100,7 +100,7 @@ def test_the_server_learns_five_digits_of_a_hash_and_nothing_else(ranges):
     assert set(headers) == {"Host", "Accept-Encoding", "Add-Padding"}
 
 
-def test_a_password_that_is_soon_guessed_is_not_even_asked_about(ranges):
+def test_guessable_password_is_refused_without_a_look_up(ranges):
     with pytest.raises(Invalid):
         choose("password1234")
 
@@ -110,13 +110,13 @@ def test_a_password_that_is_soon_guessed_is_not_even_asked_about(ranges):
 @pytest.mark.parametrize(
     "answer", [(500, b""), (302, b""), (200, b"not a list"), (200, b"\xff" * 100), (200, b" " * 300_000)]
 )
-def test_while_the_server_can_not_be_asked_passwords_are_taken(ranges, caplog, answer):
+def test_password_is_accepted_when_the_look_up_fails(ranges, caplog, answer):
     ranges.answer = answer
 
     for _ in range(3):
         choose(STOLEN)
 
-    assert len(ranges.asked) == 1  # it is left alone for a while
+    assert len(ranges.asked) == 1  # the pause after a failure
     assert "can't be looked up" in caplog.text
     assert digest(STOLEN)[:5] not in caplog.text
 
@@ -148,7 +148,7 @@ def test_look_up_beyond_bound_counts_as_failed(ranges, monkeypatch, caplog):
     ranges.released.set()
     first.join(60)
     ranges.knows((STOLEN, 1))
-    with pytest.raises(Invalid):  # the place is free again, and the server isn't left alone
+    with pytest.raises(Invalid):  # the slot is free again, and no pause has begun
         choose(STOLEN)
 
 
@@ -164,7 +164,7 @@ def test_answer_that_is_cut_off_counts_as_failed(hostile_server, monkeypatch, ca
     assert "can't be looked up" in caplog.text
 
 
-def test_after_a_while_it_is_asked_again(ranges, monkeypatch):
+def test_breach_server_is_queried_again_after_the_pause(ranges, monkeypatch):
     ranges.answer = (500, b"")
     choose(STOLEN)
     ranges.knows((STOLEN, 1))
@@ -174,7 +174,7 @@ def test_after_a_while_it_is_asked_again(ranges, monkeypatch):
         choose(STOLEN)
 
 
-def test_where_no_server_is_named_none_is_asked(ranges, monkeypatch):
+def test_no_look_up_happens_without_a_configured_server(ranges, monkeypatch):
     monkeypatch.setattr(breached_passwords, "settings", settings)
 
     choose(STOLEN)

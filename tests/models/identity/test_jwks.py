@@ -1,4 +1,4 @@
-"""Keys that somebody else publishes, by a real server: when they are fetched, kept, and given up."""
+"""Test remote keys with a real server: when they are fetched, kept and removed."""
 
 import json
 import socket
@@ -25,7 +25,7 @@ from tests.fixtures.supabase import rsa_key
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that moves only when a test changes `now`."""
 
     def __init__(self):
         self.now = 1000.0
@@ -51,7 +51,7 @@ def ask(keys, kid):
     return keys.find(kid)
 
 
-def test_a_key_is_fetched_once_and_then_known(keys, supabase):
+def test_known_key_is_fetched_once(keys, supabase):
     for _ in range(50):
         assert ask(keys, supabase.key.kid).algorithm == "ES256"
 
@@ -88,7 +88,7 @@ def test_unknown_key_is_absent_once_a_set_was_fetched_for_it(keys, supabase, clo
     assert supabase.server.fetches == MAX_FETCHES + 1
 
 
-def test_names_of_unknown_keys_are_remembered_within_bounds(keys, supabase):
+def test_number_of_stored_unknown_key_ids_is_bounded(keys, supabase):
     ask(keys, supabase.key.kid)
 
     for number in range(2 * MAX_UNKNOWN_KIDS):
@@ -99,7 +99,7 @@ def test_names_of_unknown_keys_are_remembered_within_bounds(keys, supabase):
     assert keys.is_absent("x" * (MAX_KID + 1))
 
 
-def test_new_key_is_found_at_once_after_a_fetch(keys, supabase, clock):
+def test_new_key_is_found_shortly_after_a_fetch(keys, supabase, clock):
     ask(keys, supabase.key.kid)
     clock.now += 0.1
     new = supabase.rotate().kid
@@ -107,7 +107,7 @@ def test_new_key_is_found_at_once_after_a_fetch(keys, supabase, clock):
     assert ask(keys, new) is not None
 
 
-def test_a_new_key_is_found_when_a_token_names_it(keys, supabase, clock):
+def test_new_and_old_key_are_found_after_a_rotation(keys, supabase, clock):
     old = supabase.key.kid
     ask(keys, old)
     new = supabase.rotate().kid
@@ -118,7 +118,7 @@ def test_a_new_key_is_found_when_a_token_names_it(keys, supabase, clock):
     assert supabase.server.fetches == 2
 
 
-def test_a_key_that_is_withdrawn_is_given_up_with_the_next_fetch(keys, supabase, clock):
+def test_withdrawn_key_is_removed_by_the_next_fetch(keys, supabase, clock):
     old = supabase.key.kid
     ask(keys, old)
     supabase.server.keys = [supabase.rotate(published=False)]
@@ -132,7 +132,7 @@ def test_a_key_that_is_withdrawn_is_given_up_with_the_next_fetch(keys, supabase,
     assert not keys.may_lack_new_keys
 
 
-def test_keys_are_kept_while_their_server_is_away_and_not_for_ever(keys, supabase, clock):
+def test_keys_are_kept_without_their_server_until_max_stale(keys, supabase, clock):
     kid = supabase.key.kid
     ask(keys, kid)
     supabase.server.stop()
@@ -144,7 +144,7 @@ def test_keys_are_kept_while_their_server_is_away_and_not_for_ever(keys, supabas
     assert ask(keys, kid) is None
 
 
-def test_without_any_keys_their_server_is_asked_more_often(keys, supabase, clock):
+def test_first_key_set_is_fetched_again_after_a_shorter_pause(keys, supabase, clock):
     supabase.server.answer = (503, b"")
     assert ask(keys, supabase.key.kid) is None
     assert keys.needs_fetch(supabase.key.kid) == "no"
@@ -174,7 +174,7 @@ def test_without_any_keys_their_server_is_asked_more_often(keys, supabase, clock
     ],
     ids=lambda answer: f"{answer[0]} {answer[1][:14]!r}",
 )
-def test_garbage_changes_nothing(keys, supabase, clock, answer, caplog):
+def test_invalid_key_set_keeps_the_known_keys(keys, supabase, clock, answer, caplog):
     kid = supabase.key.kid
     ask(keys, kid)
     supabase.server.answer = answer
@@ -186,7 +186,7 @@ def test_garbage_changes_nothing(keys, supabase, clock, answer, caplog):
     assert "can't be fetched" in caplog.text
 
 
-def test_a_server_that_says_nothing_is_left_alone_after_a_while(keys, supabase, monkeypatch):
+def test_fetch_from_silent_server_ends_at_the_timeout(keys, supabase, monkeypatch):
     monkeypatch.setattr(jwks, "TIMEOUT", 0.2)
 
     with supabase.server.stuck():
@@ -195,7 +195,7 @@ def test_a_server_that_says_nothing_is_left_alone_after_a_while(keys, supabase, 
     assert keys.may_lack_new_keys
 
 
-def test_a_server_that_dribbles_is_left_alone_after_a_while(keys, drip, monkeypatch):
+def test_fetch_from_slow_server_ends_at_the_timeout(keys, drip, monkeypatch):
     monkeypatch.setattr(jwks, "TIMEOUT", 0.3)
 
     keys.url = drip
@@ -255,7 +255,7 @@ NO_KEYS = {
 
 @pytest.mark.parametrize("member", NO_KEYS.values(), ids=NO_KEYS)
 @pytest.mark.filterwarnings("ignore:Key size")
-def test_a_key_that_verifies_nothing_we_take_is_passed_over(member):
+def test_unusable_key_of_a_set_is_skipped(member):
     assert list(parse(json.dumps({"keys": [member, jwk(EC, kid="good")]}).encode())) == ["good"]
 
 
@@ -265,7 +265,7 @@ def test_each_key_verifies_one_algorithm():
     assert {kid: key.algorithm for kid, key in found.items()} == {"e": "ES256", "r": "RS256"}
 
 
-def test_an_empty_set_is_one():
+def test_empty_key_set_is_valid():
     assert parse(b'{"keys": []}') == {}
     with pytest.raises(InvalidKeySet):
         parse(b'{"key": []}')

@@ -1,4 +1,4 @@
-"""One rule of session validity: requests and scans refuse the same sessions."""
+"""Test the validity of sessions: requests and scans refuse the same sessions."""
 
 import pytest
 
@@ -50,7 +50,7 @@ RESET = """
 
 @pytest.fixture
 def ask(client, phone, member, make_brand, campaign, code_of, superuser):
-    """Return a function: change the rows of a creator, and return the answers to a request and a scan of theirs."""
+    """Return a function: change the rows of a creator; return the answers to a request and a scan of the creator."""
     creator, colleague, other = member("Creator"), member("Creator"), member("Creator", make_brand("Other"))
     device = phone(account=creator)
     code = code_of(campaign(consent_tiers=[]))

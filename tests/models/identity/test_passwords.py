@@ -1,4 +1,4 @@
-"""The strength of passwords: bounded work, whatever the characters, and the words that everybody would try."""
+"""Test the strength of passwords: work is bounded for any characters, and common words are refused."""
 
 import threading
 
@@ -16,7 +16,7 @@ MOST_PASSES = 60
 
 
 class Counted:
-    """Counts the passes that zxcvbn makes over a password and its readings, with all dictionaries."""
+    """Count the passes that zxcvbn makes over a password and its readings, with all dictionaries."""
 
     def __init__(self):
         self.passes = 0

@@ -1,4 +1,4 @@
-"""Roles and permissions: SQL and Python name the same ones."""
+"""Test that SQL and Python define the same roles and permissions."""
 
 from typing import get_args
 

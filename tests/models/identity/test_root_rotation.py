@@ -1,4 +1,4 @@
-"""Root secrets: values that an older root has made are still found after a rotation."""
+"""Test the rotation of root secrets: values of an older root are still found."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -56,13 +56,13 @@ def test_api_key_of_older_root_is_identified_among_others(rotate, member):
 
 
 def test_refresh_token_outlives_all_roots(rotate, member, client):
-    somebody = member()
-    session = sessions.sign_in(somebody.email, somebody.password, network="test")
+    account = member()
+    session = sessions.sign_in(account.email, account.password, network="test")
     rotate(keep=False)
 
     following = sessions.refresh(session.refresh_token)
 
-    assert following.person.id == somebody.user_id
+    assert following.person.id == account.user_id
     assert RefreshToken(following.refresh_token).hash != RefreshToken(session.refresh_token).hash
 
 

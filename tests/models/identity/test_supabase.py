@@ -1,4 +1,4 @@
-"""Users and sessions of a Supabase project: inserted and updated by its access tokens."""
+"""Test users and sessions of a Supabase project, which its access tokens insert and update."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +18,12 @@ from tests.fixtures.supabase import SECRET
 from tests.support.blocked import until_blocked
 
 NOWHERE = "0197a000-ffff-7000-8000-ffffffffffff"
-"""A brand that there is none of."""
+"""The id of no brand."""
 
 
 @pytest.fixture
 def enter(supabase, verifier, db_clean):
-    """`enter(email=…)`: somebody of ours, by a token with these claims."""
+    """Return `enter(email=…)`: verify a token with these claims and return its identity."""
     verifies, project = verifier(), supabase.described(supabase_confirms_email="yes")
 
     def come(project=project, **changes):
@@ -43,7 +43,7 @@ def count(superuser, table):
         return cursor.fetchone()[0]
 
 
-def test_a_first_token_makes_a_fan(enter):
+def test_first_token_of_a_user_creates_a_fan(enter):
     identity = enter(email="Ana@People.example")
 
     assert (identity.user_role, identity.brand_id, identity.role) == ("Fan", None, "app_fan")
@@ -100,7 +100,7 @@ def test_unknown_role_inserts_no_user(enter, superuser, metadata):
     assert count(superuser, "users") == 0
 
 
-def test_the_role_is_ours_from_then_on(enter, superuser):
+def test_stored_role_prevails_over_the_role_of_later_tokens(enter, superuser):
     sub = uuid4()
     enter(sub=sub, app_metadata={"user_role": "System Admin"})
     with superuser.cursor() as cursor:
@@ -204,7 +204,7 @@ def test_ended_session_is_refused_after_the_clean_up_of_its_row(enter, superuser
     assert person(enter(sub=sub, email="a@people.example", **amr(-1)))
 
 
-def test_a_changed_address_is_taken_over(enter):
+def test_changed_address_of_a_token_is_stored(enter):
     sub = uuid4()
     enter(sub=sub, email="old@people.example")
 
@@ -216,7 +216,7 @@ def test_user_with_undeliverable_address_is_accepted(enter, email):
     assert person(enter(email=email))["email"] is None
 
 
-def test_two_users_with_one_address_are_kept_apart(enter, superuser):
+def test_second_user_with_the_same_address_is_refused(enter, superuser):
     enter(email="ana@people.example")
 
     with pytest.raises(Problem) as refused:
@@ -301,7 +301,7 @@ def test_invitation_is_accepted_once_by_user_with_its_address(enter, superuser, 
         assert cursor.fetchone() == (0,)
 
 
-def test_where_addresses_are_not_confirmed_they_prove_nothing(enter, supabase, superuser, brand):
+def test_unconfirmed_address_accepts_no_invitation(enter, supabase, superuser, brand):
     invitation(superuser, brand, "ana@people.example")
 
     identity = enter(supabase.described(), email="ana@people.example")
@@ -360,7 +360,7 @@ def test_mfa_completed_later_raises_the_session(enter, shown_at):
     assert shown_at(identity) == now - 5
 
 
-def test_how_sure_a_session_is_of_its_person_is_written_down(enter, superuser):
+def test_session_stores_the_raised_assurance_level(enter, superuser):
     sub, session_id = uuid4(), uuid4()
     enter(sub=sub, session_id=session_id)
 
@@ -377,13 +377,13 @@ def test_authentication_time_in_future_is_capped(enter, shown_at):
     assert shown_at(identity) <= time.time() + 1
 
 
-def test_a_token_that_does_not_say_when_is_not_recent(enter, shown_at):
+def test_token_without_authentication_time_is_not_recent(enter, shown_at):
     assert shown_at(enter(amr=[])) is None
 
 
 @pytest.fixture
 def shown_at(superuser):
-    """`shown_at(identity)`: when its session's person last showed who they are, in seconds since the epoch."""
+    """Return `shown_at(identity)`: the session's time of authentication, in seconds since the epoch."""
 
     def read(identity):
         with superuser.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Verification of access tokens of a Supabase project."""
+"""Test the verification of access tokens of a Supabase project."""
 
 import base64
 import dataclasses
@@ -21,13 +21,13 @@ def test_token_signed_by_project_key_is_accepted(supabase, verifier):
     assert (claims.email, claims.aal, claims.role) == ("Ana@People.example", "aal2", "authenticated")
 
 
-def test_so_is_one_of_an_rsa_key(supabase, verifier):
+def test_token_signed_by_rsa_key_is_accepted(supabase, verifier):
     supabase.server.keys.append(rsa_key())
 
     assert verifier().verify(supabase.token(rsa_key()))
 
 
-def test_a_legacy_secret_counts_only_if_it_is_set(supabase, verifier):
+def test_legacy_token_is_accepted_only_with_its_secret(supabase, verifier):
     token = supabase.legacy_token()
 
     with pytest.raises(Unauthenticated):
@@ -77,17 +77,17 @@ def test_a_legacy_secret_counts_only_if_it_is_set(supabase, verifier):
     ],
     ids=str,
 )
-def test_a_token_that_says_something_else_is_refused(supabase, verifier, changes):
+def test_token_with_an_invalid_claim_is_refused(supabase, verifier, changes):
     with pytest.raises(Unauthenticated):
         verifier().verify(supabase.token(**changes))
 
 
-def test_an_audience_may_be_one_of_several(supabase, verifier):
+def test_token_with_several_audiences_is_accepted(supabase, verifier):
     assert verifier().verify(supabase.token(aud=["elsewhere", "authenticated"]))
 
 
-def test_algorithms_are_never_confused(supabase, verifier):
-    """With the public key as a secret, in whatever form: what a verifier takes that lets the token choose."""
+def test_token_signed_with_the_public_key_as_secret_is_refused(supabase, verifier):
+    """A verifier that lets the token choose its algorithm would accept these tokens."""
     supabase.server.keys.append(rsa_key())
     configured = [verifier(), verifier(supabase_jwt_secret=SECRET)]
     for key in supabase.server.keys:
@@ -104,7 +104,7 @@ def test_algorithms_are_never_confused(supabase, verifier):
 @pytest.mark.parametrize(
     "alg", ["none", "None", "NONE", "", "HS256", "HS384", "ES384", "RS512", "PS256", "EdDSA", None, 1, []]
 )
-def test_no_other_algorithm_is_taken(supabase, verifier, alg):
+def test_token_of_another_algorithm_is_refused(supabase, verifier, alg):
     _, payload, signature = supabase.token().split(".")
     head = encoded(json.dumps({"alg": alg, "kid": supabase.key.kid}).encode())
 
@@ -116,7 +116,7 @@ def test_no_other_algorithm_is_taken(supabase, verifier, alg):
 @pytest.mark.parametrize(
     "extra", [{"crit": ["b64"], "b64": False}, {"crit": ["x"], "x": 1}, {"b64": False}, {"kid": 1}]
 )
-def test_a_header_that_asks_for_more_is_refused(supabase, verifier, extra):
+def test_token_with_unsupported_header_is_refused(supabase, verifier, extra):
     _, payload, signature = supabase.token().split(".")
     head = encoded(json.dumps({"alg": "ES256", "kid": supabase.key.kid, **extra}).encode())
 
@@ -177,7 +177,7 @@ def test_token_with_unfetchable_key_returns_503(supabase):
         ({"supabase_url": "https://x.example", "supabase_confirms_email": "perhaps"}, "SUPABASE_CONFIRMS_EMAIL"),
     ],
 )
-def test_settings_that_are_not_safe_are_refused(changes, named):
+def test_unsafe_settings_are_refused(changes, named):
     with pytest.raises(ValueError, match=named):
         Project.of(dataclasses.replace(settings, auth_mode="supabase", **changes))
 

@@ -1,4 +1,4 @@
-"""Assignments beneath HTTP: which rows each condition of the SQL functions selects."""
+"""Test assignments without HTTP: the rows that each condition of the SQL functions selects."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Brands beneath HTTP."""
+"""Test brands without HTTP."""
 
 import pytest
 

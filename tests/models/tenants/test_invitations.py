@@ -1,4 +1,4 @@
-"""Invitations beneath HTTP: which rows each condition of the SQL functions selects."""
+"""Test invitations without HTTP: the rows that each condition of the SQL functions selects."""
 
 from datetime import timedelta
 
@@ -138,7 +138,7 @@ def test_invitation_is_sent_again_after_a_minute(member, put):
         invitations.renew(boss.brand_id, late)
 
 
-def test_only_system_admins_learn_that_an_address_has_an_account(admin, member, brand, make_brand, fan, query):
+def test_address_with_account_is_reported_to_system_admins_only(admin, member, brand, make_brand, fan, query):
     stranger, person = member("Creator", make_brand("Other")), fan()
     query(
         "update public.users set is_anonymous = false, password_hash = 'x', email = 'fan@b.example' where id = %s",
@@ -194,7 +194,7 @@ def invitations_of(account, brand_id):
         return invitations.page(brand_id, 99)
 
 
-def test_archived_brand_invites_nobody_and_another_does(admin, member, make_brand, brand, put, query):
+def test_archived_brand_invites_no_one_and_another_brand_does(admin, member, make_brand, brand, put, query):
     archived, boss = make_brand("Archived"), member()
     waiting = put(archived["id"], "old@b.example", sent_at="now() - interval '2 minutes'")
     own = put(brand["id"], "old@b.example", sent_at="now() - interval '2 minutes'")

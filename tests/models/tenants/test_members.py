@@ -1,4 +1,4 @@
-"""Members beneath HTTP: which rows each condition of the SQL functions selects."""
+"""Test members without HTTP: the rows that each condition of the SQL functions selects."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager

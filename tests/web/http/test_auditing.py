@@ -1,4 +1,4 @@
-"""What has to be in the audit trail declares it: found from the routes themselves, so nobody has to remember."""
+"""Test that every endpoint whose act must be audited declares it. The endpoints are found from the routes."""
 
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -75,7 +75,7 @@ def test_endpoints_that_write_declare_an_audit_action():
         if not operation.startswith("GET ") and not declaration.audit
     }
 
-    assert silent - set(exempt) == set(), "declare audit=, or say here why not"
+    assert silent - set(exempt) == set(), "declare audit=, or add it here with the reason"
 
 
 def test_reads_of_personal_data_declare_an_audit_action():
@@ -88,7 +88,7 @@ def test_reads_of_personal_data_declare_an_audit_action():
         and PERSONAL & set(fields_of(declaration.response, set()))
     }
 
-    assert silent - set(OWN_DATA) == set(), "declare audit=, or say here whose data it is"
+    assert silent - set(OWN_DATA) == set(), "declare audit=, or add it here with the owner of the data"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What an act changed stands in its entry, as it was and as it is; of addresses only that they differ."""
+"""Test the old and new values in audit entries. Of addresses, an entry shows only that they differ."""
 
 import pytest
 
@@ -10,13 +10,13 @@ pytestmark = pytest.mark.usefixtures("fresh_limits")
 
 
 @pytest.fixture
-def told(superuser):
-    """Of the newest entry of an action, what was before and after; nothing in it is an address.
+def values_of(superuser):
+    """Return a function: read the values before and after in the newest entry of an action.
 
-    What is sealed has no keyed hash either: those are personal values.
+    No value is an address. Sealed details contain no keyed hash: keyed hashes are personal values.
     """
 
-    def told(action):
+    def values_of(action):
         entry = next(entry for entry in entries(action) if entry.outcome == "ok")
         with superuser.cursor() as cursor:
             cursor.execute("select details::text from audit_logs where id = %s", (entry.id,))
@@ -24,31 +24,31 @@ def told(superuser):
         assert "@" not in str(entry.details)
         return entry.details.get("before"), entry.details.get("after")
 
-    return told
+    return values_of
 
 
 def email(address):
     return {"email": accounts.protect("email", address)}
 
 
-def test_another_address_of_an_account_and_the_way_back(client, drain, mailbox, member, told):
+def test_email_change_and_undo_record_both_values(client, drain, mailbox, member, values_of):
     manager = member()
     for address in ("first@example.com", "second@example.com"):
         client.post("/api/v1/users/me/email", json={"email": address}, token=manager.token)
         drain()
-        asked = told("email.ask")
+        asked = values_of("email.ask")
         client.post("/api/v1/auth/email/confirm", json={"token": mailbox.token(address)})
         drain()
-        assert asked == told("email.change")
+        assert asked == values_of("email.change")
     assert asked == (email("first@example.com"), email("second@example.com"))
 
     undone = client.post("/api/v1/auth/email/undo", json={"token": mailbox.token(manager.email)})
 
     assert undone.status_code == 200
-    assert told("email.undo") == (email("second@example.com"), email(manager.email))
+    assert values_of("email.undo") == (email("second@example.com"), email(manager.email))
 
 
-def test_a_fan_who_signs_up_and_becomes_a_member(client, drain, mailbox, fan, member, brand, told):
+def test_sign_up_and_new_role_record_both_values(client, drain, mailbox, fan, member, brand, values_of):
     boss, phone = member("Brand Admin"), fan()
     client.post("/api/v1/auth/signup", json={"email": "new@example.com"})
     drain()
@@ -58,7 +58,7 @@ def test_a_fan_who_signs_up_and_becomes_a_member(client, drain, mailbox, fan, me
     client.post("/api/v1/auth/verify", json=verified, token=phone.token)
     anonymous = {"role": "Fan", "brand_id": None, "is_anonymous": True}
     person = anonymous | {"is_anonymous": False}
-    assert told("account.verify") == (anonymous, person | {"consent_tiers": ["analytics"], "notice": notice})
+    assert values_of("account.verify") == (anonymous, person | {"consent_tiers": ["analytics"], "notice": notice})
 
     invited = {"email": "new@example.com", "role": "Creator"}
     client.post(f"/api/v1/brands/{brand['id']}/invitations", json=invited, token=boss.token)
@@ -67,10 +67,12 @@ def test_a_fan_who_signs_up_and_becomes_a_member(client, drain, mailbox, fan, me
         "/api/v1/auth/accept-invitation", json={"token": mailbox.token("new@example.com"), "password": PASSWORD}
     )
 
-    assert told("invitation.accept") == (person, person | {"role": "Creator", "brand_id": str(brand["id"])})
+    assert values_of("invitation.accept") == (person, person | {"role": "Creator", "brand_id": str(brand["id"])})
 
 
-def test_an_invitation_that_is_taken_up_or_taken_back(client, drain, mailbox, fan, member, brand, told, superuser):
+def test_accepted_or_revoked_invitation_records_both_values(
+    client, drain, mailbox, fan, member, brand, values_of, superuser
+):
     boss, person = member("Brand Admin"), fan()
     superuser.cursor().execute(
         "update users set email = 'fan@example.com', is_anonymous = false, password_hash = 'x' where id = %s",
@@ -80,74 +82,74 @@ def test_an_invitation_that_is_taken_up_or_taken_back(client, drain, mailbox, fa
     client.post(url, json={"email": "fan@example.com", "role": "Creator"}, token=boss.token)
     drain()
     client.post("/api/v1/users/me/invitation", json={"token": mailbox.token("fan@example.com")}, token=person.token)
-    assert [place["role"] for place in told("invitation.accept")] == ["Fan", "Creator"]
+    assert [place["role"] for place in values_of("invitation.accept")] == ["Fan", "Creator"]
 
     made = client.post(url, json={"email": "other@example.com", "role": "Creator"}, token=boss.token).json
     client.delete(f"{url}/{made['id']}", token=boss.token)
 
-    assert told("invitation.revoke") == ({**email("other@example.com"), "role": "Creator"}, None)
+    assert values_of("invitation.revoke") == ({**email("other@example.com"), "role": "Creator"}, None)
 
 
-def test_a_member_who_leaves(client, member, brand, told):
+def test_removed_member_records_both_values(client, member, brand, values_of):
     boss, creator = member("Brand Admin"), member("Creator")
 
     client.delete(f"/api/v1/brands/{brand['id']}/members/{creator.user_id}", token=boss.token)
 
-    assert told("member.remove") == (
+    assert values_of("member.remove") == (
         {"role": "Creator", "brand_id": str(brand["id"])},
         {"role": "Fan", "brand_id": None},
     )
 
 
-def test_an_account_that_is_suspended_and_a_brand_that_is_archived(client, admin, member, make_brand, told):
-    somebody, acme = member(), make_brand("Acme")
-    suspension, archive = f"/api/v1/users/{somebody.user_id}/suspension", f"/api/v1/brands/{acme['id']}/archive"
+def test_suspension_and_archiving_record_both_values(client, admin, member, make_brand, values_of):
+    account, acme = member(), make_brand("Acme")
+    suspension, archive = f"/api/v1/users/{account.user_id}/suspension", f"/api/v1/brands/{acme['id']}/archive"
 
     suspended = client.put(suspension, json={"reason": "stolen"}, token=admin.token).json["suspended_at"]
     archived = client.put(archive, token=admin.token).json["archived_at"]
-    assert moments(told("user.suspend"), "suspended_at") == [None, suspended]
-    assert moments(told("brand.archive"), "archived_at") == [None, archived]
+    assert moments(values_of("user.suspend"), "suspended_at") == [None, suspended]
+    assert moments(values_of("brand.archive"), "archived_at") == [None, archived]
 
     client.delete(suspension, token=admin.token)
     client.delete(archive, token=admin.token)
-    assert moments(told("user.reinstate"), "suspended_at") == [suspended, None]
-    assert moments(told("brand.restore"), "archived_at") == [archived, None]
+    assert moments(values_of("user.reinstate"), "suspended_at") == [suspended, None]
+    assert moments(values_of("brand.restore"), "archived_at") == [archived, None]
 
 
-def moments(told, field):
-    return [content[field] for content in told]
+def moments(values_of, field):
+    return [content[field] for content in values_of]
 
 
-def test_a_key_that_is_revoked(client, member, told):
+def test_revoked_api_key_records_both_values(client, member, values_of):
     boss = member("Brand Admin")
     made = client.post("/api/v1/api-keys", json={"name": "till", "scopes": ["jobs:read"]}, token=boss.token).json
 
     client.delete(f"/api/v1/api-keys/{made['id']}", token=boss.token)
 
-    before, after = told("api_key.revoke")
+    before, after = values_of("api_key.revoke")
     assert (before["name"], before["scopes"], before["revoked_at"]) == ("till", ["jobs:read"], None)
     assert after["revoked_at"] is not None
 
 
-def test_a_consent_that_is_given_to_a_brand_and_taken_back(client, fan, brand, told):
+def test_given_and_withdrawn_consent_record_both_values(client, fan, brand, values_of):
     phone = fan()
     body = {"tier": "marketing", "brand_id": str(brand["id"])}
 
     given = client.post("/api/v1/consents", json=body, token=phone.token).json
     consent = body | {"notice": given["notice"]["id"]}
-    assert told("consent.grant") == (None, consent | {"new": True})
+    assert values_of("consent.grant") == (None, consent | {"new": True})
     client.delete(f"/api/v1/consents/{given['id']}", token=phone.token)
 
-    assert told("consent.revoke") == (consent, {"changed": True})
+    assert values_of("consent.revoke") == (consent, {"changed": True})
 
 
-def test_a_system_admin_who_is_made_by_whoever_runs_the_system(db_clean, told, superuser):
+def test_system_admin_made_by_operator_records_both_values(db_clean, values_of, superuser):
     system_admin.ensure_system_admin("root@example.com", "correct horse battery", "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
     made = {"role": "System Admin", **email("root@example.com")}
-    assert told("account.ensure_admin") == (None, made | {"made": ["account", "password", "authenticator"]})
+    assert values_of("account.ensure_admin") == (None, made | {"made": ["account", "password", "authenticator"]})
 
     system_admin.ensure_system_admin("root@example.com", "another horse entirely")
-    assert told("account.ensure_admin") == (None, made | {"made": ["password"]})
+    assert values_of("account.ensure_admin") == (None, made | {"made": ["password"]})
     system_admin.ensure_system_admin("root@example.com", "another horse entirely")
 
     with superuser.cursor() as cursor:

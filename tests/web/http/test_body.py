@@ -1,4 +1,4 @@
-"""Reading bodies: no more than allowed, and only JSON."""
+"""Test the reading of bodies: limits of size and time, and JSON only."""
 
 import asyncio
 import dataclasses

@@ -1,4 +1,4 @@
-"""Decoding: what is strict JSON and of the right type gets in, everything else gets the right refusal."""
+"""Test decoding: strict JSON of the right type is accepted, and every other input has its own error."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""`@endpoint`: who gets in, in what order things are decided, and what happens around the responder."""
+"""Test `@endpoint`: admission, the order of checks, and the transaction around the responder."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed

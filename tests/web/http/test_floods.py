@@ -1,4 +1,4 @@
-"""Floods of requests that are work: what doesn't fit is refused at once, and nobody else waits for it."""
+"""Test floods of slow requests: excess requests are refused, and other requests are not delayed."""
 
 import threading
 import typing
@@ -16,7 +16,7 @@ SLOW_CAPACITY = 1 + 4
 
 
 class Hashing:
-    """Stands for a sign-in, as slow as the test wants it."""
+    """A substitute for a sign-in. It lasts until the test releases it."""
 
     def __init__(self):
         self.goes_on, self.entered, self.calls = threading.Event(), threading.Event(), 0
@@ -60,7 +60,7 @@ def test_full_slow_pool_returns_503_and_delays_no_other_request(serve, hashing):
 
 
 def flood_that_ended(flood, count):
-    """So many of these that have an answer, once they have it."""
+    """Wait until this number of requests has an answer, and return them."""
     done = threading.Semaphore(0)
     ended = []
     for one in flood:
@@ -87,7 +87,7 @@ def test_blocked_pool_returns_503_after_the_wait(serve, hashing, monkeypatch):
 
 
 class Choice(Hashing):
-    """Stands for a choice of a password whose look-up gets no answer."""
+    """A substitute for a new password whose breach look-up gets no answer."""
 
     @endpoint(permission="public", slow=True, outward=True, chooses_password=True)
     def on_post(self, req, resp):

@@ -1,4 +1,4 @@
-"""Permissions of roles: decided by a copy that all requests of a process share."""
+"""Test the permissions of roles, which are cached for all requests of a process."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Rows that arrive together are written together, and every caller gets a result."""
+"""Test group commit: rows that arrive together are written in one batch, and every caller gets a result."""
 
 import asyncio
 import threading

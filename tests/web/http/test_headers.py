@@ -1,4 +1,4 @@
-"""What every answer carries: pages, files, documents, refusals, whatever is asked and however."""
+"""Test the security headers of pages, files, documents and refusals."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: once, whatever happens, and the same answer every time. Over the real database."""
+"""Test `Idempotency-Key` with the real database: one execution, and the same answer to every repetition."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Orders:
-    """Makes orders, and counts how often it was called."""
+    """Create orders, and count the calls."""
 
     def __init__(self) -> None:
         self.calls = 0

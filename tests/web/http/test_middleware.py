@@ -1,4 +1,4 @@
-"""What every request passes through."""
+"""Test the middleware: request ids, traces, client addresses, hosts, CORS and the access log."""
 
 import json
 import re
@@ -22,7 +22,7 @@ PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 
 
 class Mirror:
-    """Answers with what is known about the request."""
+    """Answer with the context of the request."""
 
     @endpoint(permission="public")
     def on_get(self, req, resp):

@@ -1,4 +1,4 @@
-"""Pages: every item once, and no cursor but ours."""
+"""Test pagination: every item is listed once, and foreign cursors are refused."""
 
 import base64
 import itertools

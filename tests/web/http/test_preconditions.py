@@ -1,4 +1,4 @@
-"""`If-Match` where it matters: two who have seen the same thing change it at the same moment."""
+"""Test `If-Match`: two callers who have read the same version change it concurrently."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,7 +16,7 @@ HOLD_BRAND = "select from brands where id = %s for update"
 
 @pytest.fixture
 def contested(admin, brand, member):
-    """By kind: what is looked at, how it is changed, who does, and what they have to wait for."""
+    """Return, by kind: the URL, the change, the two callers, and the lock to wait for."""
     boss, creator = member(), member("Creator")
     brand_url, user_url = f"/api/v1/brands/{brand['id']}", f"/api/v1/users/{creator.user_id}"
     member_url = f"{brand_url}/members/{creator.user_id}"

@@ -1,4 +1,4 @@
-"""Errors: whatever goes wrong comes out as one kind of document, and says no more than it should."""
+"""Test errors: every failure returns a problem document without internal details."""
 
 import threading
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from web.http.problems import MethodNotAllowed, problem_of_database_error, probl
 
 
 class Failing:
-    """Raises what its test tells it to."""
+    """Raise the exception that the test sets."""
 
     error: BaseException = RuntimeError("the password is hunter2")
 

@@ -1,4 +1,4 @@
-"""Rate limits: exact enough, sent to the client, and never the reason for an error."""
+"""Test rate limits: their accuracy, their headers, and their behaviour without Redis."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ def limiter_url(request, redis_url):
 
 
 def outcomes(url, rate, callers):
-    """For each request whether it was let through, and how its caller stands."""
+    """Return for each request whether it was admitted, and the state of its limit."""
 
     async def main():
         limiter, found = RateLimiter(url), []
@@ -222,7 +222,7 @@ def test_total_rate_is_shared_by_all_callers(serve):
     def ask(number):
         return api.post("/unnamed", headers={"X-Forwarded-For": f"203.0.113.{number}"}).status_code
 
-    # What one caller's own limit refuses takes nothing of the total.
+    # Requests that the limit of one caller refuses do not count towards the total.
     assert [ask(1), ask(1), ask(1), ask(2), ask(3)] == [200, 200, 429, 200, 429]
 
 
@@ -278,7 +278,7 @@ def test_processes_count_alone_while_redis_is_down(killable, monkeypatch):
         alive = await let_through(processes)
         killable.kill()
         dead = [await let_through([process]) for process in processes]
-        killable.start()  # without what the first one knew
+        killable.start()  # without the counters of the first Redis
         return alive, dead, await let_through(processes)
 
     assert asyncio.run(main()) == (2, [2, 2, 2], 2)
@@ -309,13 +309,13 @@ def test_counters_in_memory_are_bounded(monkeypatch):
 
 
 @pytest.fixture
-def unhurried_shares(monkeypatch):
-    """Hand out shares that were taken together even on a slow machine."""
+def long_shares(monkeypatch):
+    """Prolong the validity of shares, so that a slow machine does not discard them."""
     monkeypatch.setattr(rate_limits, "BATCH_SECONDS", 600.0)
     monkeypatch.setattr(rate_limits, "REFUSAL_SECONDS", 600.0)
 
 
-def test_batched_limit_is_exact_and_saves_queries(limiter_url, unhurried_shares):
+def test_batched_limit_is_exact_and_saves_queries(limiter_url, long_shares):
     rate = parse_rate("person", "200/hour")
 
     async def main():
@@ -336,7 +336,7 @@ def test_batched_limit_is_exact_and_saves_queries(limiter_url, unhurried_shares)
     assert asked < 100
 
 
-def test_batches_of_processes_do_not_exceed_the_limit(redis_url, fresh_limits, unhurried_shares):
+def test_batches_of_processes_do_not_exceed_the_limit(redis_url, fresh_limits, long_shares):
     rate = parse_rate("person", "100/hour")
 
     async def main():

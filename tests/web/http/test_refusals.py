@@ -1,4 +1,4 @@
-"""Refusals in the audit trail: which are worth an entry, what it says, and that nobody can fill the trail with them."""
+"""Test refusals in the audit trail: recorded reasons, the contents of entries, and the bound on their number."""
 
 import asyncio
 import threading
@@ -56,8 +56,8 @@ THING = f"/things/{ALICE}"
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch):
-    """Answers wait for their entries, however busy the machine is."""
+def long_wait(monkeypatch):
+    """Let answers wait for their entries, even on a busy machine."""
     monkeypatch.setattr("web.http.refusals.WAIT_SECONDS", PATIENCE)
 
 
@@ -95,7 +95,7 @@ def test_further_refusals_are_counted_until_the_minute_ends(serve, notebook):
     api = serve(ROUTES, minute=3600.0)
     asked = PER_CALLER + 25
     assert {api.get(THING, token="bob").status_code for _ in range(asked)} == {403}
-    api.put(THING, token="alice", json={"then": "taken"})  # somebody else's are told all the same
+    api.put(THING, token="alice", json={"then": "taken"})  # refusals of another caller are still recorded
 
     assert [one.reason for one in notebook.refusals] == ["forbidden"] * PER_CALLER + ["conflict"]
 
@@ -121,11 +121,11 @@ def pool():
 
 
 def test_end_of_minute_records_one_entry_with_the_count(loop, pool):
-    told, enough = [], threading.Event()
+    written, enough = [], threading.Event()
 
     def write(one):
-        told.append(one)
-        if len(told) > PER_CALLER:
+        written.append(one)
+        if len(written) > PER_CALLER:
             enough.set()
 
     gate = Refusals(pool, write, minute=0.05)
@@ -138,19 +138,19 @@ def test_end_of_minute_records_one_entry_with_the_count(loop, pool):
     loop.run(asyncio.wait_for(flood(), PATIENCE))
     assert loop.run(asyncio.to_thread(enough.wait, PATIENCE))
 
-    assert sum(one.count for one in told) == PER_CALLER + 7
-    assert told[-1].record_key == str(PER_CALLER + 6)
+    assert sum(one.count for one in written) == PER_CALLER + 7
+    assert written[-1].record_key == str(PER_CALLER + 6)
 
 
 def test_counted_refusals_are_recorded_one_by_one(loop, monkeypatch):
     monkeypatch.setattr("web.http.refusals.IN_TOTAL", 0)
-    told, all_are_told = [], threading.Event()
+    written, all_are_written = [], threading.Event()
     small = ThreadPool("refusals", 1, 2)
 
     def write(one):
-        told.append(one)
-        if len(told) == 20:
-            all_are_told.set()
+        written.append(one)
+        if len(written) == 20:
+            all_are_written.set()
 
     gate = Refusals(small, write, minute=3600.0)
 
@@ -160,27 +160,27 @@ def test_counted_refusals_are_recorded_one_by_one(loop, monkeypatch):
         gate._end_minute()
 
     loop.run(flood())
-    assert loop.run(asyncio.to_thread(all_are_told.wait, PATIENCE))
+    assert loop.run(asyncio.to_thread(all_are_written.wait, PATIENCE))
     small.close()
 
 
 def test_entries_of_all_callers_are_bounded(loop, pool, monkeypatch):
     monkeypatch.setattr("web.http.refusals.IN_TOTAL", 5)
     monkeypatch.setattr("web.http.refusals.MAX_COUNTERS", 4)
-    told = []
-    gate = Refusals(pool, told.append, minute=3600.0)
+    written = []
+    gate = Refusals(pool, written.append, minute=3600.0)
 
     async def flood():
         for _ in range(100):
             await gate.record(refused(new_id()))
 
     loop.run(asyncio.wait_for(flood(), PATIENCE))
-    assert len(told) == 5
+    assert len(written) == 5
     gate.close(1)
 
-    assert len(told) == 5 + 4 + 1
-    assert sum(one.count for one in told) == 100
-    assert (told[-1].action, told[-1].count) == (UNNAMED, 91)
+    assert len(written) == 5 + 4 + 1
+    assert sum(one.count for one in written) == 100
+    assert (written[-1].action, written[-1].count) == (UNNAMED, 91)
 
 
 def test_failed_entry_is_recorded_later_and_answer_is_unchanged(serve, notebook, caplog):
@@ -204,21 +204,21 @@ def test_failed_entry_is_recorded_later_and_answer_is_unchanged(serve, notebook,
 
 def test_slow_entry_delays_an_answer_by_its_wait_only(loop, pool, monkeypatch):
     monkeypatch.setattr("web.http.refusals.WAIT_SECONDS", 0.01)
-    released, told = threading.Event(), []
+    released, written = threading.Event(), []
 
     def write(one):
         assert released.wait(PATIENCE)
-        told.append(one)
+        written.append(one)
 
     gate = Refusals(pool, write, minute=3600.0)
 
     async def note():
         await gate.record(refused())
-        assert told == []  # and yet we are here
+        assert written == []  # the answer has not waited for the entry
         released.set()
 
     loop.run(asyncio.wait_for(note(), PATIENCE))
-    until(lambda: told)
+    until(lambda: written)
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def anna(member):
 
 @pytest.fixture
 def entries(superuser):
-    """`entries(reason, …)`: the refusals of a reason, each as a dict; waits for `at_least` of them."""
+    """Return `entries(reason, …)`: wait for `at_least` refusals of a reason and return each as a dict."""
 
     def read(reason, at_least=1):
         def found():
@@ -263,7 +263,7 @@ def test_access_to_another_brand_is_in_the_platform_trail(client, anna, member, 
     for one in found:
         assert (one["user_id"], one["brand_id"]) == (str(theirs.user_id), None)
         assert (one["details"]["owner"], one["details"]["status"]) == (str(anna.brand_id), 404)
-    for reader in (theirs, anna):  # or it would tell what there is elsewhere
+    for reader in (theirs, anna):  # another answer would reveal records of other brands
         params = {"reason": "out_of_reach"}
         assert client.get(LOGS, token=reader.token, params=params).json["items"] == []
     assert len(client.get(LOGS, token=admin.token, params={"reason": "out_of_reach"}).json["items"]) == 2
@@ -280,14 +280,14 @@ def test_access_to_unassigned_record_is_in_the_brands_trail(client, member, camp
 
 
 def test_404_for_own_or_unknown_record_is_not_recorded(client, fan, entries):
-    somebody, other = fan(), fan()
-    gone = somebody.identity.session_id
-    assert client.delete(f"/api/v1/users/me/sessions/{gone}", token=somebody.token).status_code == 204
+    person, other = fan(), fan()
+    gone = person.identity.session_id
+    assert client.delete(f"/api/v1/users/me/sessions/{gone}", token=person.token).status_code == 204
     path = f"/api/v1/users/me/sessions/{gone}"
 
     assert client.delete(path, token=other.token).status_code == 404
     assert client.delete(f"/api/v1/users/me/sessions/{new_id()}", token=other.token).status_code == 404
-    again = client.delete(path, token=somebody.token)
+    again = client.delete(path, token=person.token)
 
     assert again.status_code == 401
     (one,) = entries("out_of_reach")

@@ -1,4 +1,4 @@
-"""Names, labels, language tags and time zones over HTTP, on representative endpoints."""
+"""Test names, labels, language tags and time zones over HTTP, on representative endpoints."""
 
 import unicodedata
 import xml.dom.minidom

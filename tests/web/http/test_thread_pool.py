@@ -1,4 +1,4 @@
-"""The thread pool: bounded, context-keeping, and done when it says so."""
+"""Test the thread pool: bounds, the context of calls, and closing."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Campaigns over HTTP."""
+"""Test campaigns over HTTP."""
 
 import xml.etree.ElementTree as ET
 from datetime import timedelta

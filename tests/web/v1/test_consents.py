@@ -1,4 +1,4 @@
-"""Consents over HTTP."""
+"""Test consents over HTTP."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Notice in force: every request that shows or takes a notice uses the same one."""
+"""Test the notice in force: every request that shows or accepts a notice uses the same one."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Fixtures of the endpoints of identity."""
+"""Fixtures of the tests of identity endpoints."""
 
 import pytest
 

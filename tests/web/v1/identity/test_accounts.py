@@ -1,4 +1,4 @@
-"""Accounts over HTTP: from nobody to somebody, and out again."""
+"""Test accounts over HTTP: sign-up, verification, sign-in, profiles and sign-out."""
 
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("fresh_limits")
 
 @pytest.fixture
 def signed_up(client, drain, mailbox):
-    """Signs up, follows the link in the mail, and signs in; the access token."""
+    """Return a function that signs a person up, verifies the address, signs in and returns the access token."""
 
     def sign_up(email=SIGNUP["email"], password=PASSWORD, token=None, locale="en", **chosen):
         client.post("/api/v1/auth/signup", json={"email": email, "locale": locale})
@@ -51,7 +51,7 @@ def essence(answer):
     return answer.status_code, document
 
 
-def test_a_person_signs_up_follows_the_link_and_signs_in(client, drain, mailbox):
+def test_person_signs_up_verifies_and_signs_in(client, drain, mailbox):
     asked = client.post("/api/v1/auth/signup", json=SIGNUP)
     ran = drain()
     verified = verify(client, mailbox.token("ana@example.com"), name="Ana")
@@ -78,7 +78,7 @@ def test_address_with_encoded_word_returns_422(client, mailbox, drain, path):
     assert drain() == []
 
 
-def test_an_address_with_an_account_gets_the_same_answer_and_another_mail(client, drain, mailbox, signed_up):
+def test_sign_up_of_known_address_has_equal_answer_and_another_mail(client, drain, mailbox, signed_up):
     signed_up()
     unknown = client.post("/api/v1/auth/signup", json={**SIGNUP, "email": "new@example.com"})
     known = client.post("/api/v1/auth/signup", json={**SIGNUP, "password": "a stranger's password"})
@@ -100,7 +100,7 @@ def test_addresses_that_differ_in_case_are_one_account(client, drain, mailbox, s
     assert login(client, twin, PASSWORD).status_code == 200
 
 
-def test_a_domain_in_any_script_is_one_account(client, signed_up):
+def test_unicode_and_punycode_domain_are_one_account(client, signed_up):
     signed_up(email="ana@xn--mnchen-3ya.example")
 
     assert login(client, "ana@MÜNCHEN.example", PASSWORD).status_code == 200
@@ -135,7 +135,7 @@ def test_failed_sign_ins_have_equal_responses(client, signed_up):
         ("locale", {"locale": "english please"}),
     ],
 )
-def test_a_sign_up_that_is_not_valid_is_refused_by_field(client, superuser, field, extra):
+def test_invalid_sign_up_returns_422_with_its_field(client, superuser, field, extra):
     refused = client.post("/api/v1/auth/signup", json={**SIGNUP, **extra})
 
     assert refused.status_code == 422
@@ -146,7 +146,7 @@ def test_a_sign_up_that_is_not_valid_is_refused_by_field(client, superuser, fiel
 @pytest.mark.parametrize(
     "password", ["ñandú y cigüeña", ("otra clave muy larga, " * 6)[:128], "🦩🐢🦜🐙🦔🐿🦥🐌🦂🐝", "   spaces count   "]
 )
-def test_a_password_may_be_any_ten_to_128_characters(client, signed_up, password):
+def test_password_of_any_characters_from_10_to_128_is_accepted(client, signed_up, password):
     token = signed_up(password=password)
 
     assert client.get("/api/v1/users/me", token=token).status_code == 200
@@ -159,7 +159,7 @@ def test_no_character_of_a_password_is_ignored(client, signed_up):
     assert login(client, SIGNUP["email"], long + "b").status_code == 401
 
 
-def test_one_password_typed_in_two_unicode_forms_is_one_password(client, signed_up):
+def test_unicode_forms_of_one_password_are_equal(client, signed_up):
     signed_up(password="contrase\u00f1a larga")
 
     assert login(client, SIGNUP["email"], "contrasen\u0303a larga").status_code == 200
@@ -173,7 +173,7 @@ def test_verification_link_is_valid_once(client, mailbox, signed_up):
     assert (again.status_code, again.json["code"]) == (404, "link_invalid")
 
 
-def test_a_link_followed_by_many_at_once_makes_one_account(client, drain, mailbox, superuser):
+def test_concurrent_verifications_create_one_account(client, drain, mailbox, superuser):
     client.post("/api/v1/auth/signup", json=SIGNUP)
     drain()
     link = mailbox.token("ana@example.com")
@@ -196,13 +196,13 @@ def test_verification_link_expires_after_a_day(client, drain, mailbox, superuser
 
 
 @pytest.mark.parametrize("token", ["x", "é", "A" * 46, "=" * 46, "A" * 45 + "!"])
-def test_a_link_that_we_did_not_make_is_refused(client, token):
+def test_forged_verification_link_is_refused(client, token):
     refused = verify(client, token)
 
     assert (refused.status_code, refused.json["code"]) == (404, "link_invalid")
 
 
-def test_sign_up_by_a_stranger_chooses_nothing_of_the_account(client, drain, mailbox, superuser):
+def test_sign_up_by_a_stranger_sets_nothing_of_the_account(client, drain, mailbox, superuser):
     stranger = client.post("/api/v1/auth/anonymous", json={}).json
     theirs = {**SIGNUP, "password": "the stranger's password"}
     client.post("/api/v1/auth/signup", json={**theirs, "locale": "es"}, token=stranger["access_token"])
@@ -245,7 +245,7 @@ def test_sign_up_with_expired_link_gets_a_new_link(client, drain, mailbox, super
     assert verify(client, mailbox.token("ana@example.com")).status_code == 200
 
 
-def test_many_sign_ups_by_strangers_do_not_starve_the_owner(client, drain, mailbox):
+def test_many_sign_ups_by_strangers_do_not_block_the_owner(client, drain, mailbox):
     answers = [client.post("/api/v1/auth/signup", json=SIGNUP) for _ in range(signups.MAILS + 2)]
     own = client.post("/api/v1/auth/signup", json=SIGNUP)
     drain()
@@ -257,7 +257,7 @@ def test_many_sign_ups_by_strangers_do_not_starve_the_owner(client, drain, mailb
     assert login(client, "ana@example.com", PASSWORD).status_code == 200
 
 
-def test_consents_are_recorded_to_the_notice_that_the_page_showed(client, drain, mailbox, superuser):
+def test_consents_of_a_sign_up_refer_to_the_shown_notice(client, drain, mailbox, superuser):
     client.post("/api/v1/auth/signup", json=SIGNUP)
     drain()
     shown = notice(client, "es")
@@ -274,7 +274,7 @@ def test_consents_are_recorded_to_the_notice_that_the_page_showed(client, drain,
 
 @pytest.fixture
 def notices(superuser):
-    """Notices may change in a test, and are what they were afterwards."""
+    """Restore the consent notices after the test."""
     yield
     superuser.cursor().execute(
         "set session_replication_role = replica; delete from consent_notices where version > 1;"
@@ -295,7 +295,7 @@ def notices(superuser):
         ),
     ],
 )
-def test_consents_to_a_notice_not_in_force_are_refused_and_the_link_stays(
+def test_consent_to_notice_not_in_force_is_refused_and_keeps_the_link(
     client, drain, mailbox, superuser, notices, spoil, status, code
 ):
     client.post("/api/v1/auth/signup", json=SIGNUP)
@@ -311,7 +311,7 @@ def test_consents_to_a_notice_not_in_force_are_refused_and_the_link_stays(
     assert verify(client, token).status_code == 200
 
 
-def test_link_with_a_weak_password_stays_good(client, drain, mailbox):
+def test_verification_link_is_valid_after_a_weak_password(client, drain, mailbox):
     client.post("/api/v1/auth/signup", json=SIGNUP)
     drain()
     token = mailbox.token("ana@example.com")
@@ -358,7 +358,7 @@ def test_anonymous_session_never_counts_as_recent_authentication(client, superus
     assert (refused.status_code, refused.json["code"]) == (403, "recent_authentication_required")
 
 
-def test_token_of_an_account_verifies_no_sign_up(client, drain, mailbox, member, superuser, signed_up):
+def test_sign_up_with_token_of_an_account_is_refused(client, drain, mailbox, member, superuser, signed_up):
     registered = signed_up()
     client.post("/api/v1/auth/signup", json={"email": "other@example.com"})
     drain()
@@ -370,7 +370,7 @@ def test_token_of_an_account_verifies_no_sign_up(client, drain, mailbox, member,
     assert verify(client, link).status_code == 200
 
 
-def test_opening_a_link_many_times_does_not_use_it_up(client, drain, mailbox):
+def test_opening_the_page_does_not_use_the_link(client, drain, mailbox):
     client.post("/api/v1/auth/signup", json=SIGNUP)
     drain()
     link = mailbox.token("ana@example.com")
@@ -381,7 +381,7 @@ def test_opening_a_link_many_times_does_not_use_it_up(client, drain, mailbox):
     assert verify(client, link).status_code == 200
 
 
-def test_a_phone_takes_part_without_an_account(client):
+def test_anonymous_session_has_a_fan_without_address(client):
     session = client.post("/api/v1/auth/anonymous", json={})
 
     assert session.status_code == 201
@@ -390,7 +390,7 @@ def test_a_phone_takes_part_without_an_account(client):
     assert (me["id"], me["role"], me["email"]) == (session.json["user"]["id"], "Fan", None)
 
 
-def test_a_session_that_is_signed_out_of_is_refused_at_once_and_alone(client, signed_up):
+def test_sign_out_ends_the_session_and_no_other(client, signed_up):
     phone = signed_up()
     laptop = login(client, SIGNUP["email"], PASSWORD).json["access_token"]
 
@@ -402,7 +402,7 @@ def test_a_session_that_is_signed_out_of_is_refused_at_once_and_alone(client, si
     assert client.get("/api/v1/users/me", token=laptop).status_code == 200
 
 
-def test_attempts_on_an_account_run_out_and_come_back_with_time(client, superuser, signed_up):
+def test_sign_in_attempts_are_limited_until_the_window_ends(client, superuser, signed_up):
     signed_up()
     wrong = [login(client, "ana@example.com", "not the password").status_code for _ in range(10)]
 
@@ -416,7 +416,7 @@ def test_attempts_on_an_account_run_out_and_come_back_with_time(client, superuse
     assert later.status_code == 200
 
 
-def test_attempts_made_at_once_are_counted_each(client, signed_up):
+def test_concurrent_sign_in_attempts_are_all_counted(client, signed_up):
     signed_up()
 
     answers = at_once(15, lambda: login(client, "ana@example.com", "not the password").status_code)
@@ -430,7 +430,7 @@ def test_attempts_for_unknown_account_are_limited_equally(client):
     assert answers == [401] * 10 + [429]
 
 
-def test_signing_in_and_being_refused_are_in_the_trail_of_the_brand(client, member, superuser):
+def test_sign_in_and_its_refusal_are_audited_for_the_brand(client, member, superuser):
     manager = member("Campaign Manager")
     login(client, manager.email, "not the password")
     login(client, manager.email, manager.password)
@@ -447,7 +447,7 @@ def test_signing_in_and_being_refused_are_in_the_trail_of_the_brand(client, memb
     assert manager.email not in refused[3]
 
 
-def test_a_profile_can_be_changed_and_its_version_asked_for(client, signed_up):
+def test_profile_is_changed_if_its_version_matches(client, signed_up):
     token = signed_up()
     before = client.get("/api/v1/users/me", token=token)
     change = {"name": "Ana", "locale": "es", "timezone": "Europe/Madrid", "phone": "+34600000000"}
@@ -488,7 +488,7 @@ def test_profile_keeps_omitted_fields_and_clears_null_ones(client, signed_up):
         {"consent_tiers": ["essential"] * 5},
     ],
 )
-def test_a_profile_that_is_not_valid_is_refused_whole(client, fan, change):
+def test_invalid_profile_change_returns_422_and_changes_nothing(client, fan, change):
     phone = fan("marketing")
     before = client.get("/api/v1/users/me", token=phone.token).json
 
@@ -498,7 +498,7 @@ def test_a_profile_that_is_not_valid_is_refused_whole(client, fan, change):
     assert client.get("/api/v1/users/me", token=phone.token).json == before
 
 
-def test_the_tiers_of_a_profile_are_those_in_force_for_every_brand(client, brand, fan):
+def test_profile_tiers_replace_consents_for_all_brands_only(client, brand, fan):
     phone = fan("essential", "marketing")
     client.post("/api/v1/consents", json={"tier": "marketing", "brand_id": str(brand["id"])}, token=phone.token)
 
@@ -532,7 +532,7 @@ def test_profile_change_is_audited_without_personal_values(client, signed_up):
     assert "600000000" not in str(details)
 
 
-def test_the_keys_that_verify_our_tokens_are_public_and_hold_no_secret(client):
+def test_key_set_is_public_and_contains_no_private_key(client):
     answer = client.get("/.well-known/jwks.json")
 
     assert answer.status_code == 200
@@ -551,10 +551,10 @@ def test_key_set_is_cacheable_and_has_an_etag(client):
 
 
 @pytest.mark.parametrize("role", ["Brand Admin", "Campaign Manager", "Creator"])
-def test_members_and_admins_are_people_with_profiles_and_consents_too(client, member, admin, role):
-    for somebody in (member(role), admin):
+def test_members_and_admins_have_profiles_and_consents(client, member, admin, role):
+    for account in (member(role), admin):
         changed = client.put(
-            "/api/v1/users/me", json={"name": "Me", "consent_tiers": ["analytics"]}, token=somebody.token
+            "/api/v1/users/me", json={"name": "Me", "consent_tiers": ["analytics"]}, token=account.token
         )
         assert changed.status_code == 200
         assert (changed.json["name"], changed.json["consent_tiers"]) == ("Me", ["analytics"])
@@ -562,7 +562,7 @@ def test_members_and_admins_are_people_with_profiles_and_consents_too(client, me
 
 @pytest.mark.parametrize("token", [None, "x", "a.b.c", "Bearer"])
 @pytest.mark.parametrize(("method", "path"), [("GET", "users/me"), ("PUT", "users/me"), ("POST", "auth/logout")])
-def test_request_without_token_has_no_profile_and_no_session(client, method, path, token):
+def test_request_without_valid_token_returns_401(client, method, path, token):
     refused = client.request(method, f"/api/v1/{path}", json={} if method == "PUT" else None, token=token)
 
     assert (refused.status_code, refused.json["code"]) == (401, "unauthenticated")

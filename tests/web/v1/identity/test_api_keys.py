@@ -1,4 +1,4 @@
-"""API keys over HTTP: made by who has just shown who they are, used by machines, revoked at once."""
+"""Test API keys over HTTP: creation after recent authentication, use within their scopes, and revocation."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def make(client, boss):
     return made
 
 
-def test_a_key_is_shown_once_and_acts_for_its_brand(client, boss, make, campaign):
+def test_api_key_is_shown_once_and_acts_for_its_brand(client, boss, make, campaign):
     summer = campaign()
     made = make("campaigns:read")
 
@@ -38,7 +38,7 @@ def test_a_key_is_shown_once_and_acts_for_its_brand(client, boss, make, campaign
     assert made["key"] not in client.get(URL, token=boss.token).text
 
 
-def test_a_key_is_refused_outside_of_its_scopes(client, make, campaign):
+def test_api_key_outside_of_its_scopes_returns_403(client, make, campaign):
     key = make("campaigns:read")["key"]
     draft = campaign(launched=False)
 
@@ -46,7 +46,7 @@ def test_a_key_is_refused_outside_of_its_scopes(client, make, campaign):
     assert client.get("/api/v1/analytics/overview", token=key).status_code == 403
 
 
-def test_a_key_makes_and_launches_a_campaign_and_follows_its_job(client, make, superuser):
+def test_api_key_creates_and_launches_a_campaign(client, make, superuser):
     made = make("campaigns:read", "campaigns:write", "campaigns:launch", "jobs:read")
     body = {"name": "Summer", "type": "QR"}
     headers = {"Idempotency-Key": "one"}
@@ -70,7 +70,7 @@ def test_api_key_is_refused_on_endpoints_of_persons(client, make):
     assert client.post(URL, json={"name": "x", "scopes": ["campaigns:read"]}, token=key).status_code == 403
 
 
-def test_a_revoked_key_is_refused_from_the_next_request_on(client, boss, make):
+def test_revoked_api_key_is_refused_by_the_next_request(client, boss, make):
     made = make("campaigns:read")
     before = client.get("/api/v1/campaigns", token=made["key"]).status_code
 
@@ -81,7 +81,7 @@ def test_a_revoked_key_is_refused_from_the_next_request_on(client, boss, make):
     assert client.get(f"{URL}/{made['id']}", token=boss.token).json["revoked_at"] is not None
 
 
-def test_a_key_runs_out(client, make, superuser):
+def test_expired_api_key_returns_401(client, make, superuser):
     made = make("campaigns:read", expires_in_days=1)
     client.get("/api/v1/campaigns", token=made["key"])
     superuser.cursor().execute("update app.api_keys set expires_at = now()")
@@ -115,7 +115,7 @@ def test_suspension_revokes_api_keys_on_request(client, boss, make, admin, super
         assert cursor.fetchall() == [([made["id"]] if revokes else None,)]
 
 
-def test_the_keys_of_an_archived_brand_do_nothing(client, make, admin, brand):
+def test_api_key_of_an_archived_brand_returns_401(client, make, admin, brand):
     made = make("campaigns:read")
     client.put(f"/api/v1/brands/{brand['id']}/archive", token=admin.token)
 
@@ -130,7 +130,7 @@ def test_api_key_creation_requires_recent_authentication(client, boss, superuser
     assert (refused.status_code, refused.json["code"]) == (403, "recent_authentication_required")
 
 
-def test_keys_are_not_there_for_another_brand(client, make, member, make_brand):
+def test_api_key_of_another_brand_returns_404(client, make, member, make_brand):
     made = make("campaigns:read")
     stranger = member("Brand Admin", make_brand("Other"))
 
@@ -149,7 +149,7 @@ def test_keys_are_not_there_for_another_brand(client, make, member, make_brand):
         ("name", {"name": ""}),
     ],
 )
-def test_a_key_that_could_not_be_is_refused_by_field(client, boss, field, change):
+def test_invalid_api_key_request_returns_422_with_its_field(client, boss, field, change):
     refused = client.post(URL, json={"name": "till", "scopes": ["campaigns:read"], **change}, token=boss.token)
 
     assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, field)
@@ -162,7 +162,7 @@ def test_malformed_api_key_returns_401(client, db_clean):
         assert refused.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_making_a_key_is_on_the_record_without_the_key(make, superuser):
+def test_creation_of_api_key_is_audited_without_the_key(make, superuser):
     made = make("campaigns:read")
 
     with superuser.cursor() as cursor:

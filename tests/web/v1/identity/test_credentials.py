@@ -1,4 +1,4 @@
-"""Credentials over HTTP: another password, forgotten or not, and another e-mail address."""
+"""Test credentials over HTTP: password change, password reset and email change."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -31,21 +31,21 @@ def reset(client, token, password=NEW):
     return client.post("/api/v1/auth/password/reset", json={"token": token, "password": password})
 
 
-def change(client, somebody, present, new=NEW):
+def change(client, account, present, new=NEW):
     body = {"password": present, "new_password": new}
-    return client.post("/api/v1/users/me/password", json=body, token=somebody.token)
+    return client.post("/api/v1/users/me/password", json=body, token=account.token)
 
 
-def ask(client, somebody, email):
-    return client.post("/api/v1/users/me/email", json={"email": email}, token=somebody.token)
+def ask(client, account, email):
+    return client.post("/api/v1/users/me/email", json={"email": email}, token=account.token)
 
 
 def follow(client, verb, token):
     return client.post(f"/api/v1/auth/email/{verb}", json={"token": token})
 
 
-def is_alive(client, somebody):
-    return client.get("/api/v1/users/me", token=somebody.token).status_code == 200
+def is_alive(client, account):
+    return client.get("/api/v1/users/me", token=account.token).status_code == 200
 
 
 def essence(answer):
@@ -121,7 +121,7 @@ def _tokens(mailbox, address):
     return [link_token(message) for message in mailbox.to(address) if "token=" in text_of(message)]
 
 
-def test_a_link_with_a_weak_password_stays_good(client, drain, mailbox, member):
+def test_reset_link_is_valid_after_a_weak_password(client, drain, mailbox, member):
     manager = member()
     forget(client, manager.email)
     drain()
@@ -133,11 +133,11 @@ def test_a_link_with_a_weak_password_stays_good(client, drain, mailbox, member):
     assert reset(client, token).status_code == 200
 
 
-def test_reset_by_mail_lifts_every_lock_out_of_the_account(client, drain, mailbox, member, superuser):
+def test_reset_by_mail_clears_attempts_of_that_account_only(client, drain, mailbox, member, superuser):
     manager, other = member(), member()
-    for somebody in (manager, other):
+    for account in (manager, other):
         for _ in range(sessions.MAX_ATTEMPTS_PER_NETWORK):
-            login(client, somebody.email, "not the password")
+            login(client, account.email, "not the password")
     superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
     forget(client, manager.email)
     drain()
@@ -159,9 +159,7 @@ def test_password_reset_mails_to_one_address_are_limited(client, drain, mailbox,
     assert len(mailbox.to(manager.email)) == credentials.MAILS
 
 
-def test_password_change_needs_present_one_and_ends_other_sessions(
-    client, drain, mailbox, member, sign_in_again, superuser
-):
+def test_password_change_ends_the_other_sessions(client, drain, mailbox, member, sign_in_again, superuser):
     manager = member()
     other = sign_in_again(manager)
     forget(client, manager.email)
@@ -185,7 +183,7 @@ def test_password_change_needs_present_one_and_ends_other_sessions(
         (PASSWORD, "password123", 422, "invalid"),
     ],
 )
-def test_a_change_of_password_that_is_refused_changes_nothing(client, member, present, new, status, code):
+def test_refused_password_change_keeps_the_password(client, member, present, new, status, code):
     manager = member()
 
     refused = change(client, manager, present, new)
@@ -194,7 +192,7 @@ def test_a_change_of_password_that_is_refused_changes_nothing(client, member, pr
     assert login(client, manager.email, PASSWORD).status_code == 200
 
 
-def test_attempts_to_change_a_password_run_out(client, member):
+def test_password_change_attempts_are_limited(client, member):
     manager = member()
     wrong = [change(client, manager, "not the password").status_code for _ in range(step_up.MAX_ATTEMPTS)]
 
@@ -222,7 +220,7 @@ def test_email_change_is_confirmed_and_old_address_notified(client, drain, mailb
     assert follow(client, "confirm", mailbox.token("new@example.com")).json["code"] == "link_invalid"
 
 
-def test_the_old_address_takes_its_account_back_with_a_new_password(client, drain, mailbox, member, superuser):
+def test_undo_link_restores_the_first_address_and_resets_password(client, drain, mailbox, member, superuser):
     manager = member()
     for address in ("first@example.com", "second@example.com"):
         ask(client, manager, address)
@@ -243,7 +241,7 @@ def test_the_old_address_takes_its_account_back_with_a_new_password(client, drai
     assert ("email.undo", "ok", None, manager.user_id) in trail(superuser, "email")
 
 
-def test_undo_of_email_change_ends_access_of_a_thief(client, drain, mailbox, member):
+def test_undo_of_email_change_ends_access_by_the_old_password(client, drain, mailbox, member):
     manager = member()
     ask(client, manager, "thief@example.com")
     drain()
@@ -257,24 +255,24 @@ def test_undo_of_email_change_ends_access_of_a_thief(client, drain, mailbox, mem
     assert reset(client, mailbox.token(manager.email)).status_code == 200
 
 
-def stolen(client, drain, mailbox, somebody):
+def stolen(client, drain, mailbox, account):
     """Return the link that restores an account after a hostile change of its address."""
-    ask(client, somebody, "thief@example.com")
+    ask(client, account, "thief@example.com")
     drain()
     follow(client, "confirm", mailbox.token("thief@example.com"))
     drain()
-    return mailbox.token(somebody.email)
+    return mailbox.token(account.email)
 
 
 def enrol(client, token):
-    """Add an authenticator; the answer to its first code."""
+    """Enrol an authenticator and return the answer to its first code."""
     secret = client.post("/api/v1/users/me/mfa", token=token).json["secret"]
     return client.post("/api/v1/users/me/mfa/confirm", json={"code": totp.code(secret)}, token=token).json
 
 
 @dataclass
 class Left:
-    """What a person who had got into an account has left there."""
+    """The means of access that an intruder has added to an account."""
 
     recovery_codes: list[str]
     key: dict[str, str]
@@ -284,7 +282,7 @@ class Left:
 
 @pytest.fixture
 def leave(client):
-    """`leave(boss)`: enrol an authenticator, make an API key and invite somebody, as this Brand Admin."""
+    """Return `leave(boss)`: as this Brand Admin, enrol an authenticator, create an API key and invite an address."""
 
     def act(boss):
         confirmed = enrol(client, boss.token)
@@ -300,7 +298,7 @@ def leave(client):
 
 
 def assert_removed(client, superuser, left, action):
-    """Nothing of what was left gives access, and the trail names what was removed."""
+    """Assert that no added means gives access, and that the audit entry lists the removed ones."""
     assert client.get("/api/v1/campaigns", token=left.key["key"]).json["code"] == "api_key_invalid"
     link = {"token": signed_links.make(invitations.LINK_PURPOSE, UUID(left.invitation["id"])), "password": NEW}
     assert client.post("/api/v1/auth/accept-invitation", json=link).json["code"] == "link_invalid"
@@ -319,7 +317,7 @@ def assert_removed(client, superuser, left, action):
     }
 
 
-def test_nothing_from_before_survives_a_reset_by_mail(client, drain, mailbox, member, leave, superuser):
+def test_reset_by_mail_removes_all_earlier_access(client, drain, mailbox, member, leave, superuser):
     boss, other = member("Brand Admin"), member("Brand Admin")
     theirs = client.post("/api/v1/api-keys", json={"name": "x", "scopes": ["campaigns:read"]}, token=other.token).json
     left = leave(boss)
@@ -338,9 +336,7 @@ def test_nothing_from_before_survives_a_reset_by_mail(client, drain, mailbox, me
     }
 
 
-def test_reset_by_mail_demands_another_enrolment_where_mfa_is_required(
-    client, drain, mailbox, member, brand, superuser
-):
+def test_reset_by_mail_requires_new_enrolment_if_mfa_is_required(client, drain, mailbox, member, brand, superuser):
     manager = member()
     enrol(client, manager.token)
     superuser.cursor().execute("update brands set mfa_required_from = now()")
@@ -384,7 +380,7 @@ def test_password_of_a_system_admin_is_not_reset_by_mail(client, drain, mailbox,
     assert login(client, admin.email, PASSWORD).json["mfa_required"] == "verify"
 
 
-def test_nothing_from_before_survives_an_accepted_invitation(client, drain, mailbox, member, leave, admin, superuser):
+def test_accepted_invitation_removes_all_earlier_access(client, drain, mailbox, member, leave, admin, superuser):
     boss, remover = member("Brand Admin"), member("Brand Admin")
     left = leave(boss)
     superuser.cursor().execute("update users set role_id = 4, brand_id = null where id = %s", (boss.user_id,))
@@ -403,7 +399,7 @@ def test_nothing_from_before_survives_an_accepted_invitation(client, drain, mail
     assert mailbox.to(boss.email)[-1]["Subject"] == "Access to your account has been removed"
 
 
-def test_nothing_from_before_survives_an_invitation_that_a_fan_takes_up(
+def test_invitation_accepted_by_fan_removes_all_earlier_access(
     client, drain, mailbox, member, leave, sign_in_again, superuser
 ):
     boss, remover = member("Brand Admin"), member("Brand Admin")
@@ -429,7 +425,7 @@ def test_nothing_from_before_survives_an_invitation_that_a_fan_takes_up(
 
 
 @pytest.mark.parametrize("left_before_the_change", [True, False])
-def test_nothing_from_before_survives_the_undo_of_a_change_of_address(
+def test_undo_of_email_change_removes_all_earlier_access(
     client, drain, mailbox, member, leave, superuser, left_before_the_change
 ):
     boss = member("Brand Admin")
@@ -501,7 +497,7 @@ def test_concurrent_links_of_one_person_do_not_deadlock(client, drain, mailbox, 
         cursor.execute("select from users where id = %s for no key update", (manager.user_id,))
         act = someone.submit(reset, client, token) if what == "reset" else someone.submit(follow, client, what, token)
         until_blocked(superuser)
-        # Whoever has the person gets at all of their links, and is done first.
+        # The holder of the row lock of a user can lock all links of the user without a deadlock.
         cursor.execute("set local lock_timeout = '10s'")
         cursor.execute("select from app.password_resets where user_id = %s for update", (manager.user_id,))
         cursor.execute("select from app.email_changes where user_id = %s for update", (manager.user_id,))
@@ -509,7 +505,7 @@ def test_concurrent_links_of_one_person_do_not_deadlock(client, drain, mailbox, 
         assert act.result().status_code == 200
 
 
-def test_an_undo_comes_too_late_after_a_week(client, drain, mailbox, member, superuser):
+def test_undo_after_a_week_is_refused(client, drain, mailbox, member, superuser):
     manager = member()
     ask(client, manager, "new@example.com")
     drain()
@@ -520,7 +516,7 @@ def test_an_undo_comes_too_late_after_a_week(client, drain, mailbox, member, sup
     assert follow(client, "undo", mailbox.token(manager.email)).json["code"] == "link_invalid"
 
 
-def test_an_address_that_is_taken_gets_the_same_answer_and_another_mail(client, drain, mailbox, member):
+def test_email_change_to_used_address_has_equal_answer_other_mail(client, drain, mailbox, member):
     manager, other = member(), member()
 
     free, taken = ask(client, manager, "free@example.com"), ask(client, manager, other.email)
@@ -531,7 +527,7 @@ def test_an_address_that_is_taken_gets_the_same_answer_and_another_mail(client, 
     assert "token=" not in mailbox.text(other.email)
 
 
-def test_an_address_that_is_taken_meanwhile_is_not_confirmed(client, drain, mailbox, member, superuser):
+def test_confirmation_of_an_address_used_meanwhile_is_refused(client, drain, mailbox, member, superuser):
     manager, other = member(), member()
     ask(client, manager, "new@example.com")
     drain()
@@ -543,7 +539,7 @@ def test_an_address_that_is_taken_meanwhile_is_not_confirmed(client, drain, mail
     assert login(client, manager.email, PASSWORD).status_code == 200
 
 
-def test_a_new_password_voids_links_that_were_mailed_before(client, drain, mailbox, member):
+def test_password_change_invalidates_mailed_links(client, drain, mailbox, member):
     manager = member()
     ask(client, manager, "new@example.com")
     drain()
@@ -569,14 +565,14 @@ def test_mails_of_email_changes_to_one_address_are_limited(client, drain, mailbo
     assert 0 < len(mailbox.to("victim@example.com")) <= credentials.MAILS
 
 
-def test_another_address_asks_for_recent_authentication(client, member, superuser):
+def test_email_change_requires_recent_authentication(client, member, superuser):
     manager = member()
     superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
 
     assert ask(client, manager, "new@example.com").json["code"] == "recent_authentication_required"
 
 
-def test_an_anonymous_fan_has_no_address_to_change_and_no_password(client, fan):
+def test_anonymous_fan_cannot_change_address_or_password(client, fan):
     phone = fan()
 
     assert ask(client, phone, "new@example.com").status_code == 403

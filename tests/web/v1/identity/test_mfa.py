@@ -1,4 +1,4 @@
-"""The second factor over HTTP: enrolling an authenticator, showing its codes, and losing it."""
+"""Test MFA over HTTP: enrolment of an authenticator, codes, recovery codes and removal."""
 
 import time
 
@@ -18,9 +18,9 @@ ME = "/api/v1/users/me"
 MFA = "/api/v1/users/me/mfa"
 
 
-def login(client, somebody):
+def login(client, account):
     """Return a session of the password only."""
-    credentials = {"email": somebody.email, "password": somebody.password}
+    credentials = {"email": account.email, "password": account.password}
     return client.post("/api/v1/auth/login", json=credentials).json
 
 
@@ -34,7 +34,7 @@ def one(superuser, sql):
         return cursor.fetchone()
 
 
-def test_codes_are_those_of_rfc_6238():
+def test_codes_match_rfc_6238():
     # Appendix B, for SHA-1, cut to six digits.
     secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 
@@ -48,7 +48,7 @@ def test_code_of_adjacent_time_step_is_accepted(off, step):
     assert totp.step_of(TOTP_SECRET, totp.code(TOTP_SECRET, 3000 + off), 3000) == step
 
 
-def test_a_member_enrols_an_authenticator_and_needs_its_code_from_then_on(client, member, superuser, sign_in_again):
+def test_member_with_confirmed_authenticator_signs_in_with_a_code(client, member, superuser, sign_in_again):
     manager = member()
     other = sign_in_again(manager)
 
@@ -203,7 +203,7 @@ def test_code_without_six_digits_is_refused(client, enrolled, code):
     assert verify(client, token, code=code).status_code == 422
 
 
-def test_a_code_of_an_earlier_step_than_one_that_was_taken_is_refused(client, enrolled):
+def test_code_of_an_earlier_step_than_the_last_is_refused(client, enrolled):
     manager, secret, _ = enrolled
     token = login(client, manager)["access_token"]
     verify(client, token, code=totp.code(secret, time.time() + totp.STEP))
@@ -211,7 +211,7 @@ def test_a_code_of_an_earlier_step_than_one_that_was_taken_is_refused(client, en
     assert verify(client, token, code=totp.code(secret)).json["code"] == "invalid_code"
 
 
-def test_codes_that_are_tried_run_out_for_the_right_one_too(client, enrolled):
+def test_valid_code_after_too_many_attempts_returns_429(client, enrolled):
     manager, secret, _ = enrolled
     token = login(client, manager)["access_token"]
     wrong = "000000" if totp.step_of(secret, "000000") is None else "999999"
@@ -223,7 +223,7 @@ def test_codes_that_are_tried_run_out_for_the_right_one_too(client, enrolled):
     assert (late.status_code, late.json["code"]) == (429, "rate_limited")
 
 
-def test_owner_is_notified_once_of_used_up_code_attempts(client, enrolled, drain, mailbox):
+def test_owner_is_notified_once_of_exhausted_code_attempts(client, enrolled, drain, mailbox):
     manager, secret, _ = enrolled
     token = login(client, manager)["access_token"]
     wrong = "000000" if totp.step_of(secret, "000000") is None else "999999"
@@ -238,8 +238,8 @@ def test_owner_is_notified_once_of_used_up_code_attempts(client, enrolled, drain
     late = [verify(client, token, code=wrong).status_code for _ in range(3)]
     drain()
     assert late == [429] * 3
-    (told,) = mailbox.to(manager.email)
-    assert told["Subject"] == "Somebody has tried codes of your authenticator"
+    (notice,) = mailbox.to(manager.email)
+    assert notice["Subject"] == "Somebody has tried codes of your authenticator"
 
 
 def test_recovery_code_is_valid_once_and_stored_as_hash(client, enrolled, superuser):
@@ -258,7 +258,7 @@ def test_recovery_code_is_valid_once_and_stored_as_hash(client, enrolled, superu
     assert code.replace("-", "").encode().hex() not in stored
 
 
-def test_other_recovery_codes_replace_those_there_were(client, enrolled):
+def test_new_recovery_codes_replace_the_old_ones(client, enrolled):
     manager, _, confirmed = enrolled
     token = login(client, manager)["access_token"]
 
@@ -269,7 +269,7 @@ def test_other_recovery_codes_replace_those_there_were(client, enrolled):
     assert verify(client, token, recovery_code=made.json["recovery_codes"][1]).status_code == 200
 
 
-def test_mfa_reset_by_admin_lets_the_person_in_and_notifies(client, enrolled, admin, superuser, drain, mailbox):
+def test_mfa_reset_by_admin_allows_sign_in_and_notifies(client, enrolled, admin, superuser, drain, mailbox):
     manager, _, confirmed = enrolled
     url = f"/api/v1/users/{manager.user_id}/mfa/reset"
     client.post("/api/v1/auth/login", json={"email": manager.email, "password": "not the password"})
@@ -354,7 +354,7 @@ def test_recovery_code_is_accepted_after_a_rotation_of_root_secrets(client, enro
     assert taken.status_code == 200
 
 
-def test_a_member_removes_the_authenticator_and_a_system_admin_may_not(client, enrolled, admin, superuser):
+def test_authenticator_is_removed_by_members_not_system_admins(client, enrolled, admin, superuser):
     manager, _, confirmed = enrolled
 
     removed = client.delete(MFA, token=confirmed["access_token"])
@@ -446,7 +446,7 @@ def test_acts_and_refusals_of_mfa_are_audited(client, enrolled, superuser):
         ]
 
 
-def test_a_signed_in_fan_may_have_an_authenticator_too(client, fan, superuser):
+def test_signed_in_fan_can_enrol_an_authenticator(client, fan, superuser):
     phone = fan()
     superuser.cursor().execute(
         "update users set is_anonymous = false, email = 'ana@example.com', password_hash = 'x' where id = %s",

@@ -1,4 +1,4 @@
-"""MFA that a brand demands of its members."""
+"""Test MFA that a brand requires of its members."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -16,9 +16,9 @@ ME = "/api/v1/users/me"
 MFA = "/api/v1/users/me/mfa"
 
 
-def login(client, somebody):
+def login(client, account):
     """Return a session of the password only."""
-    credentials = {"email": somebody.email, "password": somebody.password}
+    credentials = {"email": account.email, "password": account.password}
     return client.post("/api/v1/auth/login", json=credentials).json
 
 
@@ -32,10 +32,10 @@ def one(superuser, sql):
         return cursor.fetchone()
 
 
-def demand(client, somebody, brand, at):
-    """Require MFA of the brand from so many seconds from now, or never."""
+def demand(client, account, brand, at):
+    """Require MFA in the brand `at` seconds from now; None lifts the requirement."""
     when = None if at is None else (datetime.now(UTC) + timedelta(seconds=at)).isoformat()
-    return client.patch(f"/api/v1/brands/{brand['id']}", json={"mfa_required_from": when}, token=somebody.token)
+    return client.patch(f"/api/v1/brands/{brand['id']}", json={"mfa_required_from": when}, token=account.token)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_step_up_with_password_does_not_replace_owed_code(client, enrolled, supe
     assert client.post(MFA, token=raised).status_code == 201
 
 
-def test_list_of_members_tells_who_has_mfa(client, member, brand, enrolled):
+def test_list_of_members_shows_has_mfa(client, member, brand, enrolled):
     boss = member("Brand Admin")
 
     listed = client.get(f"/api/v1/brands/{brand['id']}/members", token=boss.token).json["items"]
@@ -122,7 +122,7 @@ def test_database_enforces_mfa_demand_for_older_tokens(client, admin, brand, ses
         assert execute("SELECT id FROM public.brands") == 0
 
 
-def test_members_act_until_the_day_of_the_mfa_demand(client, admin, brand, session, superuser):
+def test_members_without_mfa_are_admitted_until_it_is_required(client, admin, brand, session, superuser):
     creator, begun = session
     when = demand(client, admin, brand, 3600).json["mfa_required_from"]
 
@@ -134,7 +134,7 @@ def test_members_act_until_the_day_of_the_mfa_demand(client, admin, brand, sessi
     assert client.get(ME, token=begun["access_token"]).json["code"] == "session_ended"
 
 
-def test_a_brand_that_demands_it_no_more_lets_everybody_go_on(client, admin, brand, session):
+def test_lifted_mfa_demand_admits_members_without_mfa(client, admin, brand, session):
     creator, _ = session
     demand(client, admin, brand, -1)
     pending = login(client, creator)["refresh_token"]

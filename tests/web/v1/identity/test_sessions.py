@@ -1,4 +1,4 @@
-"""Sessions over HTTP: what goes on in one after its person has signed in."""
+"""Test sessions over HTTP: refresh, sign-out, the list of sessions and step-up."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,15 +13,15 @@ from web.v1.identity.sign_in import Anonymous
 pytestmark = pytest.mark.usefixtures("fresh_limits")
 
 
-def age(superuser, somebody, by="11 minutes"):
-    """As if somebody had signed in that long ago."""
+def age(superuser, account, by="11 minutes"):
+    """Move the authentication time of the account's sessions into the past."""
     superuser.cursor().execute(
-        "update app.sessions set authenticated_at = now() - %s::interval where user_id = %s", (by, somebody.user_id)
+        "update app.sessions set authenticated_at = now() - %s::interval where user_id = %s", (by, account.user_id)
     )
 
 
-def require_recent(somebody):
-    with somebody.acting():
+def require_recent(account):
+    with account.acting():
         step_up.require_recent()
 
 
@@ -39,9 +39,9 @@ def is_alive(client, session):
     return client.get("/api/v1/users/me", token=session["access_token"]).status_code == 200
 
 
-def login(client, somebody):
-    """Another session of somebody, as an app gets it."""
-    credentials = {"email": somebody.email, "password": somebody.password}
+def login(client, account):
+    """Sign the account in and return the session as the app receives it."""
+    credentials = {"email": account.email, "password": account.password}
     return client.post("/api/v1/auth/login", json=credentials).json
 
 
@@ -50,7 +50,7 @@ def at_once(times, do):
         return [asked.result() for asked in [pool.submit(do) for _ in range(times)]]
 
 
-def test_a_session_goes_on_with_a_new_token_of_each_kind(client, phone):
+def test_refresh_returns_new_tokens_of_the_session(client, phone):
     answer = refresh(client, phone["refresh_token"])
 
     assert answer.status_code == 200
@@ -68,7 +68,7 @@ def test_sign_in_with_password_returns_a_refresh_token(client, member):
     assert refresh(client, session["refresh_token"]).json["user"] == session["user"]
 
 
-def test_a_token_that_comes_again_at_once_leads_to_the_same_next_one(client, phone):
+def test_immediate_repeat_of_a_refresh_returns_the_same_token(client, phone):
     first = refresh(client, phone["refresh_token"]).json
     again = refresh(client, phone["refresh_token"]).json
 
@@ -92,7 +92,7 @@ def test_refresh_with_lost_response_is_repeated_later(client, phone, superuser):
     assert not is_alive(client, again.json)
 
 
-def test_session_refreshed_too_often_waits_and_goes_on(client, phone, superuser, monkeypatch):
+def test_too_frequent_refresh_returns_429_and_keeps_the_session(client, phone, superuser, monkeypatch):
     monkeypatch.setattr(sessions, "MAX_REFRESHES_PER_HOUR", 2)
     token = refresh(client, refresh(client, phone["refresh_token"]).json["refresh_token"]).json["refresh_token"]
 
@@ -112,7 +112,7 @@ def test_concurrent_refreshes_return_one_successor(client, phone, superuser):
     assert one(superuser, "select count(*) from app.refresh_tokens") == (2,)
 
 
-def test_as_many_as_may_begin_a_session_at_one_address_may_go_on_with_it():
+def test_refresh_has_the_rate_of_anonymous_sign_in():
     assert Refresh.on_post.spec.rate == Anonymous.on_post.spec.rate
 
 
@@ -135,7 +135,7 @@ def test_reused_refresh_token_ends_the_session_and_is_audited(client, member, su
     ) == ("refused", "refresh_token_reused", manager.user_id, manager.brand_id)
 
 
-def test_token_that_a_thief_used_days_ago_still_ends_the_session(client, member, superuser):
+def test_refresh_token_reused_days_later_ends_the_session(client, member, superuser):
     stolen = login(client, member())["refresh_token"]
     thief = refresh(client, refresh(client, stolen).json["refresh_token"]).json
     superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '6 days'")
@@ -146,7 +146,7 @@ def test_token_that_a_thief_used_days_ago_still_ends_the_session(client, member,
     assert not is_alive(client, thief)
 
 
-def test_refresh_of_anonymous_fan_with_a_token_of_long_ago_ends_it(client, phone, superuser):
+def test_old_refresh_token_of_anonymous_fan_ends_the_session(client, phone, superuser):
     following = refresh(client, phone["refresh_token"]).json
     superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '1 day'")
     refresh(client, following["refresh_token"])
@@ -180,7 +180,7 @@ def test_refresh_tokens_are_stored_as_hashes_and_encrypted(client, phone, superu
         sessions.RefreshToken(following).unseal(sealed)
 
 
-def test_a_refresh_moves_the_end_of_a_session_but_not_beyond_its_last_day(client, phone, superuser):
+def test_refresh_prolongs_a_session_until_its_last_day(client, phone, superuser):
     superuser.cursor().execute("update app.sessions set expires_at = now() + interval '1 minute'")
     following = refresh(client, phone["refresh_token"]).json
     assert one(superuser, "select expires_at > now() + interval '29 days' from app.sessions") == (True,)
@@ -227,7 +227,7 @@ def test_sign_out_ends_the_sessions_of_its_scope_only(client, member, scope, ali
     assert client.get("/api/v1/users/me", token=other.token).status_code == 200
 
 
-def test_signing_out_is_audited_with_how_much_it_ended(client, member, superuser):
+def test_sign_out_is_audited_with_its_number_of_sessions(client, member, superuser):
     manager = member()
     session = login(client, manager)
 
@@ -262,7 +262,7 @@ def test_session_of_another_person_returns_404(client, member, fan):
     assert client.get("/api/v1/users/me", token=manager.token).status_code == 200
 
 
-def test_the_list_of_sessions_comes_in_pages(client, member, sign_in_again):
+def test_sessions_are_listed_page_by_page(client, member, sign_in_again):
     manager = member()
     for _ in range(2):
         sign_in_again(manager)
@@ -292,8 +292,8 @@ def one(superuser, sql):
         return cursor.fetchone()
 
 
-def show_password(client, somebody, password):
-    return client.post("/api/v1/auth/step-up", json={"password": password}, token=somebody.token)
+def show_password(client, account, password):
+    return client.post("/api/v1/auth/step-up", json={"password": password}, token=account.token)
 
 
 def test_session_is_recent_for_ten_minutes_and_after_step_up(client, member, superuser):

@@ -1,4 +1,4 @@
-"""The API where a Supabase project signs people in: over HTTP, with the project's keys on a real server."""
+"""Test the API with a Supabase project over HTTP. A real server publishes the project's keys."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -32,14 +32,14 @@ SIGN_IN = [
 
 
 @pytest.mark.parametrize(("method", "path"), SIGN_IN)
-def test_signing_in_is_elsewhere(supabase_client, supabase, method, path):
+def test_sign_in_endpoints_are_absent_with_supabase(supabase_client, supabase, method, path):
     for token in (None, supabase.token()):
         answer = supabase_client.request(method, path, json={} if method == "POST" else None, token=token)
 
         assert (answer.status_code, answer.json["code"]) == (404, "sign_in_is_elsewhere")
 
 
-def test_every_part_of_our_own_signing_in_says_whether_it_is_there():
+def test_sign_in_endpoints_document_their_absence_with_supabase():
     own = {
         path
         for path, operations in document(application)["paths"].items()
@@ -59,7 +59,7 @@ def test_valid_supabase_token_is_accepted(supabase_client, supabase):
     assert (me.json["id"], me.json["email"], me.json["role"]) == (str(sub), "ana@people.example", "Fan")
 
 
-def test_the_rest_of_the_api_works_as_ever(supabase_client, supabase):
+def test_other_endpoints_accept_supabase_tokens(supabase_client, supabase):
     admin = supabase.token(app_metadata={"user_role": "System Admin"}, aal="aal2")
     made = supabase_client.post(
         "/api/v1/brands", json={"name": "Acme", "admin_email": "ana@people.example"}, token=admin
@@ -124,7 +124,7 @@ def test_address_with_encoded_word_in_a_token_is_dropped(supabase_client, supaba
     assert (me.status_code, me.json["email"]) == (200, None)
 
 
-def test_members_without_an_address_are_listed_and_assigned_like_others(supabase_client, supabase, brand, campaign):
+def test_members_without_address_are_listed_and_assigned(supabase_client, supabase, brand, campaign):
     def come(role):
         metadata = {"user_role": role, "brand_id": str(brand["id"])}
         token = supabase.token(email="", app_metadata=metadata)
@@ -154,7 +154,7 @@ def invited(superuser, brand_id, email):
     return signed_links.make(invitations.LINK_PURPOSE, id)
 
 
-def test_a_fan_takes_an_invitation_up_and_is_a_member_with_the_next_token(supabase_client, supabase, brand, superuser):
+def test_fan_who_accepts_an_invitation_is_member_in_the_next_token(supabase_client, supabase, brand, superuser):
     claims = supabase.claims(email="ana@people.example")
     token = supabase.sign(claims)
     assert supabase_client.me(token).json["role"] == "Fan"
@@ -201,7 +201,7 @@ def test_invitation_whose_sender_was_suspended_is_refused(supabase_client, supab
     assert (refused.status_code, refused.json["code"]) == (404, "link_invalid")
 
 
-def test_logging_out_here_ends_the_session_at_the_next_request(supabase_client, supabase):
+def test_logout_here_ends_the_supabase_session(supabase_client, supabase):
     claims = supabase.claims()
     token, renewed = supabase.sign(claims), supabase.sign(claims | {"iat": claims["iat"] - 1})
     assert supabase_client.me(token).status_code == 200
@@ -215,7 +215,7 @@ def test_logging_out_here_ends_the_session_at_the_next_request(supabase_client, 
         )
 
 
-def test_a_changed_role_bites_at_the_next_request(supabase_client, supabase, superuser):
+def test_changed_role_is_enforced_at_the_next_request(supabase_client, supabase, superuser):
     claims = supabase.claims(app_metadata={"user_role": "System Admin"}, aal="aal2")
     token = supabase.sign(claims)
     assert supabase_client.get("/api/v1/brands", token=token).status_code == 200
@@ -228,15 +228,15 @@ def test_a_changed_role_bites_at_the_next_request(supabase_client, supabase, sup
     assert supabase_client.me(supabase.sign(claims | {"iat": claims["iat"] - 1})).json["role"] == "Fan"
 
 
-def test_a_token_of_ours_is_nothing_there(supabase_client, fan):
+def test_own_token_is_refused_with_supabase(supabase_client, fan):
     assert supabase_client.me(fan().token).status_code == 401
 
 
-def test_a_token_of_theirs_is_nothing_here(client, supabase):
+def test_supabase_token_is_refused_without_supabase(client, supabase):
     assert client.get("/api/v1/users/me", token=supabase.token()).status_code == 401
 
 
-def test_a_token_is_refused_when_it_is_over_although_it_is_known(supabase_client, supabase, monkeypatch):
+def test_expired_cached_token_is_refused(supabase_client, supabase, monkeypatch):
     token = supabase.token()
     assert supabase_client.me(token).status_code == 200
     now = time.time()
@@ -288,7 +288,7 @@ def test_known_keys_work_while_the_key_server_hangs(supabase_client, supabase, m
         # There are fewer threads for responders than requests that wait for the keys.
         assert [supabase_client.me(token).status_code for token in (known, fresh)] == [200, 200]
         assert not any(future.done() for future in waiting)
-        monkeypatch.setattr(jwks, "PAUSE", float("inf"))  # who has not come yet asks for no other fetch
+        monkeypatch.setattr(jwks, "PAUSE", float("inf"))  # requests that arrive from here on cause no further fetch
         supabase.server.released.set()
         answered = {future.result().status_code for future in waiting}
 
@@ -305,7 +305,7 @@ def test_missing_key_set_returns_503(supabase_client, supabase):
     assert "Retry-After" in answer.headers
 
 
-def test_keys_that_are_old_are_renewed_behind_the_requests(supabase_client, supabase, monkeypatch):
+def test_old_keys_are_renewed_without_delaying_requests(supabase_client, supabase, monkeypatch):
     assert supabase_client.me(supabase.token()).status_code == 200
     monkeypatch.setattr(jwks, "PAUSE", 0.0)
     monkeypatch.setattr(jwks, "MAX_AGE", 0.0)
@@ -326,7 +326,7 @@ def test_cached_token_is_verified_again_after_a_while(supabase_client, supabase,
     supabase.rotate(published=False)
     supabase.server.keys = [supabase.key]
 
-    # One request has the old key for the last time, and the set fetched.
+    # The first request still uses the old key, and causes the fetch of the new set.
     assert supabase_client.me(token).status_code == 200
     until = time.monotonic() + 120
 
@@ -334,7 +334,7 @@ def test_cached_token_is_verified_again_after_a_while(supabase_client, supabase,
         assert time.monotonic() < until
 
 
-def test_many_first_requests_at_once_make_one_person(supabase_client, supabase, superuser):
+def test_concurrent_first_requests_create_one_user(supabase_client, supabase, superuser):
     with ThreadPoolExecutor(16) as crowd:
         for _ in range(5):
             claims = supabase.claims()
@@ -351,7 +351,7 @@ def test_many_first_requests_at_once_make_one_person(supabase_client, supabase, 
         assert cursor.fetchone() == (5, 5, 5, 5)
 
 
-def test_legacy_tokens_are_taken_where_their_secret_is_set(supabase, db_clean, supabase_client):
+def test_legacy_token_is_accepted_with_its_secret_only(supabase, db_clean, supabase_client):
     assert supabase_client.me(supabase.legacy_token()).status_code == 401
 
     with running(create_app(supabase.config(supabase_jwt_secret=SECRET)), SupabaseClient) as legacy:
@@ -359,7 +359,7 @@ def test_legacy_tokens_are_taken_where_their_secret_is_set(supabase, db_clean, s
         assert supabase.server.fetches == 0
 
 
-def test_an_application_with_a_mode_that_there_is_none_of_does_not_start(supabase):
+def test_unknown_auth_mode_raises(supabase):
     config = supabase.config()
     object.__setattr__(config, "auth_mode", "both")
 

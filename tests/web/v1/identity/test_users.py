@@ -1,4 +1,4 @@
-"""Users over HTTP: system admins find, lock and move them."""
+"""Test users over HTTP: system admins list, suspend and move accounts."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,7 +20,7 @@ def found(client, admin, **query):
     return [one["id"] for one in client.get(URL, params=query, token=admin.token).json["items"]]
 
 
-def test_accounts_are_found_by_address_role_brand_and_status(client, admin, brand, member, fan, make_brand):
+def test_accounts_are_filtered_by_address_role_brand_and_status(client, admin, brand, member, fan, make_brand):
     creator, stranger = member("Creator"), member("Creator", make_brand("Other"))
     anonymous = fan()
 
@@ -34,7 +34,7 @@ def test_accounts_are_found_by_address_role_brand_and_status(client, admin, bran
     assert str(creator.user_id) not in found(client, admin, status="active")
 
 
-def test_accounts_come_in_pages_newest_first(client, admin, member):
+def test_accounts_are_listed_newest_first_page_by_page(client, admin, member):
     people = [str(member("Creator").user_id) for _ in range(3)]
 
     first = client.get(URL, params={"limit": 2}, token=admin.token).json
@@ -107,7 +107,7 @@ def test_impossible_role_change_is_refused(client, admin, member, body, code):
     assert (refused.status_code, refused.json["code"]) == (422, code)
 
 
-def test_system_admins_are_not_unmade_and_anonymous_fans_not_made_members(client, admin, fan, brand):
+def test_role_of_system_admin_or_anonymous_fan_is_not_changed(client, admin, fan, brand):
     member = {"role": "Creator", "brand_id": str(brand["id"])}
     unmade = client.patch(f"{URL}/{admin.user_id}", json={"role": "Fan"}, token=admin.token)
     made = client.patch(f"{URL}/{fan().user_id}", json=member, token=admin.token)
@@ -160,7 +160,7 @@ def test_concurrent_mutual_suspensions_leave_one_admin(admin, superuser):
         assert users.get(admin.user_id).suspended_at is None
 
 
-def test_looking_at_accounts_is_on_the_record_without_the_address(client, admin, member):
+def test_reads_of_accounts_are_audited_without_the_address(client, admin, member):
     creator = member("Creator")
     client.get(URL, params={"email": creator.email}, token=admin.token)
     client.get(f"{URL}/{creator.user_id}", token=admin.token)
@@ -171,7 +171,7 @@ def test_looking_at_accounts_is_on_the_record_without_the_address(client, admin,
     assert creator.email not in str(searched)
 
 
-def test_only_system_admins_look_at_accounts(client, member, fan):
-    for somebody in (member("Brand Admin"), fan()):
-        assert client.get(URL, token=somebody.token).status_code == 403
-        assert client.get(f"{URL}/{somebody.user_id}", token=somebody.token).status_code == 403
+def test_other_roles_reading_accounts_get_403(client, member, fan):
+    for account in (member("Brand Admin"), fan()):
+        assert client.get(URL, token=account.token).status_code == 403
+        assert client.get(f"{URL}/{account.user_id}", token=account.token).status_code == 403

@@ -1,4 +1,4 @@
-"""Assignments over HTTP and in the row policies: a Creator sees assigned campaigns only."""
+"""Test assignments over HTTP and in the row policies: a Creator sees assigned campaigns only."""
 
 import pytest
 
@@ -95,8 +95,8 @@ def test_only_creators_of_the_own_brand_are_assigned(client, campaign, manager, 
     summer = campaign()
     stranger = member("Creator", make_brand("Other"))
 
-    def put(somebody):
-        answer = client.put(f"{URL}/{summer.id}/assignments/{somebody.user_id}", token=manager.token)
+    def put(account):
+        answer = client.put(f"{URL}/{summer.id}/assignments/{account.user_id}", token=manager.token)
         return answer.status_code, answer.json["code"]
 
     assert put(member("Brand Admin")) == (409, "not_a_creator")

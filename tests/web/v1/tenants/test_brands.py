@@ -1,4 +1,4 @@
-"""Brands over HTTP."""
+"""Test brands over HTTP."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -172,9 +172,9 @@ def test_member_reads_the_own_brand_only(client, make_brand, member):
 
 
 def test_only_system_admins_list_and_create_brands(client, brand, fan, member, superuser):
-    for somebody in (member(), fan()):
-        assert client.get("/api/v1/brands", token=somebody.token).status_code == 403
-        assert client.post("/api/v1/brands", json=BRAND, token=somebody.token).status_code == 403
+    for account in (member(), fan()):
+        assert client.get("/api/v1/brands", token=account.token).status_code == 403
+        assert client.post("/api/v1/brands", json=BRAND, token=account.token).status_code == 403
     assert client.get("/api/v1/brands").status_code == 401
     assert client.get(f"/api/v1/brands/{brand['id']}", token=fan().token).status_code == 403
 

@@ -1,4 +1,4 @@
-"""Members and invitations over HTTP."""
+"""Test members and invitations over HTTP."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -131,11 +131,11 @@ def test_role_outside_of_brands_is_refused_by_field(client, url, boss, member, r
 
 @pytest.mark.parametrize("role", ROLES[1:])
 def test_only_brand_admins_change_members(client, url, member, role, superuser, boss):
-    somebody, creator = member(role), member("Creator")
+    account, creator = member(role), member("Creator")
     answers = [
-        client.patch(f"{url}/members/{somebody.user_id}", json={"role": "Brand Admin"}, token=somebody.token),
-        client.delete(f"{url}/members/{creator.user_id}", token=somebody.token),
-        client.post(f"{url}/invitations", json={"email": "a@b.example", "role": "Creator"}, token=somebody.token),
+        client.patch(f"{url}/members/{account.user_id}", json={"role": "Brand Admin"}, token=account.token),
+        client.delete(f"{url}/members/{creator.user_id}", token=account.token),
+        client.post(f"{url}/invitations", json={"email": "a@b.example", "role": "Creator"}, token=account.token),
     ]
 
     assert [answer.status_code for answer in answers] == [403] * 3
