@@ -15,7 +15,7 @@ _RETENTION = "without limit, for accounting"
 PERSONAL = (
     Table(
         name="public.subscriptions",
-        purpose="Know the plan of a brand and the member who pays for it.",
+        purpose="Record the plan of a brand and the member who pays for it.",
         retention=_RETENTION,
         found_by="user_id",
         personal=(Personal(("id", "user_id", "plan_id", "status"), Category.FINANCE, Erasure.PSEUDONYM),),

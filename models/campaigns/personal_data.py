@@ -15,7 +15,7 @@ from models.core.personal_data import (
 PERSONAL = (
     Table(
         name="public.campaigns",
-        purpose="Know which member created a campaign.",
+        purpose="Show which member created a campaign.",
         retention=UNTIL_ERASURE,
         found_by="created_by",
         personal=(Personal(("created_by",), Category.IDENTIFIER, Erasure.UNLINK),),
@@ -29,7 +29,7 @@ PERSONAL = (
     Table(name="public.campaign_audience"),
     Table(
         name="public.campaign_assignments",
-        purpose="Know which campaigns a Creator works on.",
+        purpose="Grant a Creator access to assigned campaigns.",
         retention=UNTIL_ERASURE,
         found_by="user_id",
         personal=(

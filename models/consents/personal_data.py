@@ -12,7 +12,7 @@ PERSONAL = (
     ),
     Table(
         name="public.consents",
-        purpose="Know which processing a person agreed to.",
+        purpose="Prove which processing a person agreed to.",
         retention=_RETENTION,
         found_by="user_id",
         personal=(Personal(("user_id", "consent_tier", "locale", "source"), Category.CONSENT, Erasure.PROOF),),

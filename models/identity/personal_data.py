@@ -127,7 +127,7 @@ PERSONAL = (
     ),
     Table(
         name="app.api_keys",
-        purpose="Know which member created a key of the brand.",
+        purpose="Show which member created a key of the brand.",
         retention=UNTIL_ERASURE,
         found_by="created_by",
         personal=(Personal(("created_by",), Category.IDENTIFIER, Erasure.UNLINK),),

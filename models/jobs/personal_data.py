@@ -74,7 +74,7 @@ PERSONAL = (
     Table(name="app.brand_shares"),
     Table(
         name="app.paused_actors",
-        purpose="Know which operator paused an actor.",
+        purpose="Show which operator paused an actor.",
         retention="until the actor continues",
         found_by="paused_by",
         personal=(Personal(("paused_by",), Category.IDENTIFIER, Erasure.PSEUDONYM),),
