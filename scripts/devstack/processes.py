@@ -90,7 +90,7 @@ def processes() -> Iterator[Stat]:
 
 @dataclass(frozen=True)
 class Record:
-    """Identity of a process: a later run can tell it from another process with the same PID."""
+    """Identity of a process: a later run can distinguish it from another process with the same PID."""
 
     pid: int
     start: int

@@ -15,7 +15,7 @@ from scripts.devstack.progress import say, step
 
 RATE, WRITERS = 1_000, 32
 STALLED = 15.0
-"""Seconds without a new sealed entry after which the rest counts as forgotten."""
+"""Seconds without a new sealed entry after which the rest counts as lost."""
 
 SCHEMA = """
     create schema bench;
@@ -140,6 +140,6 @@ def _await_seals(servers: Bench) -> None:
 
 
 def _show(numbers: Numbers) -> None:
-    say("What an entry costs the two writes beside it, and how it is sealed")
+    say("Cost of an audit entry, and rate and delay of sealing")
     names = ("audit_cost", "plain_us", "audited_us", "seal_per_s", "seal_lag_p50_ms", "seal_lag_p95_ms", "gaps")
     table(names, [[f"{numbers[name]:g}" for name in names]])

@@ -1,7 +1,7 @@
--- Sign-ins of one person after another, each from another address, so that nobody is told to slow down; or of fans
--- without an account, who have no password; or, with a token, somebody's own profile, asked for calmly. For wrk, one
--- thread.
--- Arguments: the number of the round, of accounts (0: without), and of sign-ins a second (0: as many as are answered);
+-- Without a token: sign-ins of different people, each from another address, so that no rate limit is reached.
+-- Without accounts: sign-ins of anonymous fans, who have no password. With a token: its owner's profile at a low rate.
+-- For wrk, one thread.
+-- Arguments: the number of the round, of accounts (0: anonymous fans), and of sign-ins per second (0: no limit);
 -- or a token.
 
 local ffi = require("ffi")

@@ -37,7 +37,7 @@ SCRIPT = str(ROOT / "scripts" / "commands" / "bench" / "logins.lua")
 ALONE, WITHOUT, YARDSTICK, BESIDE, FLOODED = SIDES = (
     "alone",
     f"beside {RATE} a core without passwords",
-    f"beside {RATE} a core without, and as many hashes by nobody (yardstick)",
+    f"beside {RATE} a core without, and as many hashes by a separate process (yardstick)",
     f"beside {RATE} a core",
     "in the flood",
 )

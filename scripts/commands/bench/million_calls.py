@@ -182,7 +182,7 @@ def _by_foreign_ids() -> Iterator[tuple[str, Iterator[Call]]]:
         "trail by trace id, waiting": "SELECT split_part(traceparent, '-', 2) FROM app.jobs",
     }.items():
         yield what, cycle([partial(control.trail, id) for (id,) in _some(ids)])
-    yield "trail of nobody", repeat(partial(control.trail, "00000000"))
+    yield "trail of an unknown request", repeat(partial(control.trail, "00000000"))
 
 
 def _of_dead_jobs() -> Iterator[tuple[str, Iterator[Call]]]:

@@ -43,12 +43,12 @@ def measure(given: argparse.Namespace) -> Numbers:
 
 
 def _show(us: dict[str, float]) -> None:
-    say("\nOne campaign asked for, by medians\n")
+    say("\nA request for one campaign, medians\n")
     rows = [
         ("GET /api/v1/campaigns/{id}, one after the other", us["request"]),
         ("its query by the owner, the tenant in WHERE (yardstick)", us["plain"]),
         ("+ context: role, claims and time limit are set", us["of_context"]),
-        ("+ policies: they find the tenant, and whose campaigns", us["of_policies"]),
-        ("+ session: it is looked whether it is alive", us["of_session"]),
+        ("+ policies: rows of the tenant and of assigned campaigns", us["of_policies"]),
+        ("+ session: check that it is live", us["of_session"]),
     ]
     table(("", "µs", "of a request"), [(said, f"{value:.0f}", f"{value / us['request']:.1%}") for said, value in rows])

@@ -3,7 +3,7 @@
 
 local phones, sent = {}, 0
 local round, out
-answered = {}  -- by status; global, so that `done` can ask for it
+answered = {}  -- by status; global, so that `done` can read it
 
 function init(arguments)
    round = tonumber(arguments[1])

@@ -204,7 +204,7 @@ def _passed_on(servers: Bench) -> int:
 
 def _found(pattern: str, text: str) -> str:
     match = re.search(pattern, text)
-    return match[1] if match else fail(f"pgbench didn't say {pattern}:\n{text}")
+    return match[1] if match else fail(f"the output of pgbench lacks {pattern}:\n{text}")
 
 
 def _show(given: argparse.Namespace, phones: Phones, single: Side, clients: int, lost: int, duplicate: int) -> None:

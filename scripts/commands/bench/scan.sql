@@ -1,4 +1,4 @@
--- One scan of another phone than every other connection's, in a commit of its own. For pgbench.
+-- One scan per commit. No two connections use the same phone. For pgbench.
 \set i :i + 1
 \set n (:i * :clients + :client_id) % :fans + 1
 SELECT answer.decision

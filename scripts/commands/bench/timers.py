@@ -108,5 +108,5 @@ def _show(servers: Bench, count: int, spare: float, late: tuple[float, float, fl
     say(f"{count} timers, the first due {spare:.1f} s after the last was enqueued; outages")
     outages = [[what, f"{began:.1f}", f"{lasted:.2f}", str(due)] for what, began, lasted, due in servers.rows(OUTAGES)]
     table(["", "at s", "for s", "due in it"], outages)
-    say(f"Lateness beyond the outages, in ms; {servers.rows(TAKEN_BACK)[0][0]} jobs were taken back from dead workers")
+    say(f"Lateness beyond the outages, in ms; {servers.rows(TAKEN_BACK)[0][0]} jobs were reclaimed from dead workers")
     table(["", "p50", "p99", "most"], [["timers", *(f"{each:.1f}" for each in late)]])

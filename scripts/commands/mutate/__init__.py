@@ -1,1 +1,1 @@
-"""`./scripts/mutate`: put small faults into the code, one at a time, and count those that the tests notice."""
+"""`./scripts/mutate`: put small faults into the code, one at a time, and count those that make a test fail."""

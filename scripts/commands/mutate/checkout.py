@@ -146,7 +146,7 @@ class Checkout:
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
-    """End a process and its session: first as Ctrl-C does, then without asking."""
+    """End a process and its session: send SIGINT, then SIGKILL after `GRACE_SECONDS`."""
     if child.poll() is None:
         child.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):

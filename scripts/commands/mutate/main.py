@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    made = argparse.ArgumentParser(prog="scripts/mutate", description="Count the faults that the tests notice.")
+    made = argparse.ArgumentParser(prog="scripts/mutate", description="Count the faults that make a test fail.")
     add = made.add_argument
     add("paths", nargs="*", metavar="PATH", help="files, directories or globs (default: the cores)")
     add("--seed", type=int, default=random.randrange(10**6), metavar="N", help="choose the same faults again")

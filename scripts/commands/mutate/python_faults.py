@@ -86,7 +86,7 @@ def _mutated(source: str, operator: Operator, occurrence: int) -> str:
 
 
 def _ignored(tree: ast.AST) -> Iterator[tuple[_Position, _Position]]:
-    """Yield the ranges of code whose faults tell nothing about the tests."""
+    """Yield the ranges of code whose faults do not measure the tests."""
     for node in ast.walk(tree):
         for part in (getattr(node, "annotation", None), getattr(node, "returns", None)):
             if isinstance(part, ast.expr):

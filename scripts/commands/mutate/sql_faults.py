@@ -171,7 +171,7 @@ def _constants(tokens: Sequence[Token]) -> Iterator[_Replacement]:
 
 
 _DECLARED = {"null", "valid", "deferrable", "materialized"}
-"""Words that make `not` part of a declaration. `if not exists` of a declaration can't be told from a condition."""
+"""Words that make `not` part of a declaration. `if not exists` of a declaration looks like a condition."""
 
 
 def _nulls(tokens: Sequence[Token]) -> Iterator[_Replacement]:

@@ -69,7 +69,7 @@ def _add_conditions(to: argparse.ArgumentParser) -> None:
 
 
 def _add_control(verbs: Any, common: argparse.ArgumentParser) -> None:
-    cancel = verbs.add_parser("cancel", parents=[common], help="cancel a waiting job, or ask a running one to stop")
+    cancel = verbs.add_parser("cancel", parents=[common], help="cancel a waiting job, or request a running one to stop")
     cancel.add_argument("id", metavar="ID")
     for verb, text in (("pause", "pause an actor or a queue"), ("resume", "resume it")):
         added = verbs.add_parser(verb, parents=[common], help=text)

@@ -1,1 +1,1 @@
-"""The job engine under faults: what was asked for is counted beside what happened."""
+"""Run the job engine under faults and compare the enqueued jobs with their effects."""
