@@ -60,7 +60,7 @@ class TrailJob:
 
 
 def cancel(job_id: UUID) -> Cancelled:
-    """Cancel a job that has not started, or request that a running one stops.
+    """Cancel a job that has not started, or request a running one to stop.
 
     A running body ends at its next progress report or check. A body without either finishes.
 
