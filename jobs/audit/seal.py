@@ -40,7 +40,7 @@ SHUTDOWN_SECONDS = 8.0
 
 
 class Sealer:
-    """Seal every chain in turn, one batch of each. A chain that fails does not block the others."""
+    """Seal one batch of each chain, one chain after the other. A chain that fails does not block the others."""
 
     def __init__(self) -> None:
         self._retry_at: dict[UUID | None, float] = {}

@@ -1,7 +1,7 @@
-"""Number of jobs to prefetch: as many as are finished while the next are fetched, and no more.
+"""Compute the number of jobs to prefetch: as many as finish while the next are fetched.
 
-A prefetched job runs before every later one, even a more urgent one. Short jobs need many at hand, or threads wait for
-the ledger. Long jobs need one or two.
+A prefetched job runs before every later one, even a more urgent one. With short jobs, threads would wait for the ledger
+unless many are prefetched. With long jobs, one or two are enough.
 """
 
 import time
@@ -26,7 +26,7 @@ class Throughput:
         self._count += count
 
     def lookahead(self, most: int) -> int:
-        """Return the number of jobs to have at hand, between 1 and `most`.
+        """Return the number of jobs to prefetch, between 1 and `most`.
 
         At a high throughput that is several fetches' worth: a fetch then costs as much as a few jobs.
         """

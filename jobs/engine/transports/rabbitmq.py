@@ -78,7 +78,7 @@ class RabbitTransport:
         return None
 
     def depths(self, queues: Sequence[str]) -> tuple[str, Mapping[str, int]]:
-        """Return the epoch and the lengths. The epoch is new if the mark that this connection has left is gone."""
+        """Return the epoch and the lengths. The epoch is new if this connection's marker message is missing."""
         with self._channel() as channel:
             if self._count(channel, _MARK, _MARK_OPTIONS) == 0 or not self._epoch:
                 channel.basic_publish("", _MARK, b"", _TRANSIENT)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 PATIENCE = 1.0
 """Seconds that a quarantined job waits for its process to become empty by chance."""
 PRIORITY_SECONDS = 2.0
-"""Seconds that quarantined jobs have priority once the process is empty. After that other jobs go first again."""
+"""Seconds that quarantined jobs have priority once the process is empty. After that other jobs have priority again."""
 REQUEST_EXPIRES = 3.0
 """Seconds after which a request that is not repeated is void."""
 
@@ -45,7 +45,7 @@ class ExclusiveSlot:
                 self._changed.notify_all()
 
     def wait_for_shared(self, timeout: float) -> bool:
-        """Wait until shared jobs may be fetched. Return False if quarantined jobs still go first after `timeout` s."""
+        """Wait until shared jobs may be fetched. Return False if they may not be within `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: not (self._is_exclusive or self._has_quarantine_priority()), timeout)
 

@@ -43,7 +43,7 @@ _FINISH_FOR = {"app_fan": "SET LOCAL role = 'none'; CALL app.finish(%s, %s)"}
 
 
 class StaleClaim(Exception):
-    """Another worker has the job by now. Nothing of this attempt commits."""
+    """Another worker has claimed the job. Nothing of this attempt commits."""
 
 
 class Runner:
@@ -148,7 +148,7 @@ class Runner:
         """Call the ledger until it answers: while this process lives, no other process reports the end of its job.
 
         Returns:
-            `ending`, or `stale` if another worker has the job by now.
+            `ending`, or `stale` if another worker has claimed the job.
         """
         attempt = 0
         while True:
