@@ -47,7 +47,7 @@ class Refused:
 def record(refused: Refused) -> bool:
     """Record a refusal in its own transaction. Return whether an entry was written.
 
-    A record that was not found is worth an entry only if it exists and belongs to another person (`out_of_reach`).
+    A 404 is recorded only if the record exists and belongs to another person (`out_of_reach`).
     """
     request = refused.request
     details = {"operation": refused.operation, "status": refused.status}

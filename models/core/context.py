@@ -49,7 +49,7 @@ class Identity:
 
     @property
     def scopes(self) -> frozenset[str]:
-        """The permissions of an API key; empty for a person, whose role decides."""
+        """The permissions of an API key; empty for a person, who has the permissions of a role."""
         return frozenset(self._metadata.get("scopes") or ())
 
     @property

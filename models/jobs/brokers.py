@@ -18,13 +18,13 @@ WAKEUP = "companon:wakeup"
 """The list or queue at which the relay waits for wake-ups. Its items have no content."""
 
 AMQP_ERRORS = (AMQPError, OSError)
-"""Raised by Pika when RabbitMQ is out of reach, refuses, or goes away."""
+"""Raised by Pika when RabbitMQ can't be reached, refuses, or closes the connection."""
 
 WAKEUP_OPTIONS = {"x-max-length": 1, "x-overflow": "drop-head"}
 """Keep one wake-up at most."""
 
 HEARTBEAT = 20
-"""Seconds within which RabbitMQ and a client detect a silent loss of the other."""
+"""Seconds within which RabbitMQ and a client detect that the other has failed without closing the connection."""
 
 _REDIS = {"redis", "rediss", "unix"}
 _SENTINEL_PORT = 26379

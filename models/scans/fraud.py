@@ -18,7 +18,7 @@ REJECT_FROM = 0.7
 
 VELOCITY_WINDOW = timedelta(minutes=10)
 VELOCITY_SCANS = 5
-"""Scans of one device within the window: more than a person makes who reads the results."""
+"""Scans of one device within the window: more than a person makes after reading each result."""
 
 SHARING_WINDOW = timedelta(hours=24)
 SHARING_PEOPLE = 3
@@ -38,7 +38,7 @@ BURST_DEVICES = 10
 
 
 class Band(Enum):
-    """The consequence of a score: count the scan, let a person review it, or hold it back."""
+    """The consequence of a score: count the scan, let a person review it, or exclude it from reach."""
 
     ACCEPT = "accept"
     REVIEW = "review"
@@ -182,7 +182,7 @@ def distance_km(one: Position, other: Position) -> float:
 
 @rule("device.velocity", weight=0.55)
 def velocity(case: Case) -> Evidence | None:
-    """Detect a device that scans faster than a person who reads the results."""
+    """Detect a device that scans faster than a person can read the results."""
     return Evidence.over(VELOCITY_SCANS, observed=case.device_scans, unit="scans/10min")
 
 

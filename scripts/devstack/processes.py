@@ -122,7 +122,7 @@ class Record:
         return found is not None and found.alive and found.start == self.start and self.boot == _boot()
 
     def remains(self) -> list[int]:
-        """Return the PIDs of its session's running processes: itself, and others that carry the run's mark."""
+        """Return the PIDs of its session's running processes: itself, and others with the run's marker variable."""
         if self.boot != _boot():
             return []
         itself = [self.pid] if self.alive else []

@@ -37,7 +37,7 @@ def audited(req: Request, **details: Unpack[Details]) -> None:
 
 
 def revoked_with(**ids: Sequence[UUID | str]) -> dict[str, Any]:
-    """Return the part of an entry's `after` that names what an act revoked besides; empty if it revoked nothing."""
+    """Return the part of an entry's `after` that names the records that an act revoked as well; may be empty."""
     return {f"revoked_{kind}": list(found) for kind, found in ids.items() if found}
 
 

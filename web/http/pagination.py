@@ -1,6 +1,6 @@
 """Cursor pagination: stable while rows are added and removed. Cursors are signed.
 
-A list endpoint asks for one item more than the page holds, hands all of them to `page_of`, and reads the
+A list endpoint fetches one item more than the page holds, hands all of them to `page_of`, and reads the
 next request's cursor back with `after`. The cursor is the last item's sort key, signed.
 """
 

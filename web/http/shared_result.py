@@ -19,7 +19,7 @@ class SharedResult(Generic[T]):
     async def get(self, max_age: float) -> T:
         """Return the last result if it is at most `max_age` seconds old, else a new one.
 
-        Callers that come while a new one is produced wait for that one.
+        Callers that arrive while a new one is computed wait for it.
         """
         task = self._task
         if task is None or (task.done() and time.monotonic() - self._ended > max_age):

@@ -21,8 +21,8 @@ PER_DEVICE = 5
 SHARERS = 6
 """People who share one device."""
 SUSPICIOUS = {3: ["device.shared"], 4: ["device.shared"], 5: ["device.shared", "device.velocity"]}
-"""Fraud rules that match the third, fourth and fifth scan of a shared device. Both rules together hold the fifth scan
-back, so its person does not count as reached."""
+"""Fraud rules that match the third, fourth and fifth scan of a shared device. Both rules together put the fifth
+scan into the reject band, so its person does not count as reached."""
 METRES_PER_DEGREE = 111_195.0
 
 
@@ -110,7 +110,7 @@ class Plan:
         return Counter(rule for scan in self.scans for rule in scan.flags)
 
     def reach(self) -> int:
-        """Return the number of people with an accepted scan that is not held back."""
+        """Return the number of people with an accepted scan below the reject band."""
         reached = sum(any(scan.expected == "accepted" for scan in phone.scans) for phone in self.phones)
         return reached - sum(group.shares for group in self.groups)
 

@@ -91,7 +91,7 @@ class Checkout:
         self._confirmed: set[str] = set()
 
     def try_fault(self, fault: Fault, tests: Sequence[str]) -> Trial:
-        """Put one fault in, run the tests until the first failure, and take the fault out."""
+        """Insert one fault, run the tests until the first failure, and remove the fault."""
         started = time.monotonic()
         file = self.folder / fault.path
         file.write_text(fault.mutated)

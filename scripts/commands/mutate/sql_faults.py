@@ -1,6 +1,6 @@
 """Faults in SQL: operators, conditions, constants and order, found in the tokens of PostgreSQL's own scanner.
 
-Comments and strings are left alone; the bodies of functions, which are strings to the scanner, are scanned in turn.
+Comments and strings are left alone; the bodies of functions, which are strings to the scanner, are scanned, too.
 """
 
 import re
