@@ -1,6 +1,6 @@
 """Seed callers of every role, two brands, and records of each.
 
-Built once per test module. Nothing here expects an empty database.
+The seed is built once per test module. No function here needs an empty database.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -125,7 +125,7 @@ class Seed:
         return Caller(raised.access_token, caller.email)
 
     def changing(self) -> Caller:
-        """Create a fan with a password of its own."""
+        """Create a fan with a new password."""
         return _fan(self, OTHER_PASSWORD)
 
     def reset_token(self) -> str:
@@ -238,7 +238,7 @@ class Seed:
         return id
 
     def letter_in_full(self) -> dict[str, Any]:
-        """Create a dead letter and return all that is known about it."""
+        """Create a dead letter and return its full record."""
         id = self.letter()
         with transaction(self.callers[SYSTEM_ADMIN].identity):
             return asdict(dead_letters.get(id))
@@ -246,7 +246,7 @@ class Seed:
     def waiting_job(self) -> UUID:
         """Enqueue a job that no worker claims."""
         with transaction(context.for_system_job()):
-            return ledger.enqueue("test.nobody", brand_id=self.brand_id).id
+            return ledger.enqueue("test.unclaimed", brand_id=self.brand_id).id
 
     def announce(self, name: str, queue: str) -> None:
         """Have an actor, as a release has it."""

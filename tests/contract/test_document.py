@@ -77,7 +77,7 @@ def conformance(operation, mode, seed, raw_client):
         case.validate_response(exchange(raw_client, case, example.address), checks=CHECKS)
 
     check()
-    # A valid change of the brand may require MFA of its members, and lock them out of the next operations.
+    # A valid change of the brand may require MFA of its members, which would refuse them in the next operations.
     seed.demand_no_mfa()
 
 

@@ -24,7 +24,7 @@ def refused_bodies(body: bytes):
     yield "a string", b'"a"', (422,)
     yield "an array", b"[" + body + b"]", (422,)
     yield "two documents", body + b"\n" + body, (400,)
-    yield "something behind it", body + b"x", (400,)
+    yield "trailing data", body + b"x", (400,)
     yield "truncated", body[: len(body) // 2], (400,)
     yield "without its last byte", body[:-1], (400,)
     yield "byte order mark", b"\xef\xbb\xbf" + body, (400,)
@@ -41,11 +41,11 @@ def refused_bodies(body: bytes):
     yield "compressed", gzip.compress(body), (400,)
     yield "nested without end", b"[" * LIMIT, (400,)
     yield "nested objects without end", b'{"a":' * (LIMIT // 5), (400,)
-    yield "as many keys as go in", b"{" + b",".join(b'"%d":0' % n for n in range(20_000)) + b"}", (422,)
-    yield "as many items as go in", b"[" + b"0," * (LIMIT // 2 - 2) + b"0]", (422,)
-    yield "a number as long as goes in", b"9" * LIMIT, (400,)
-    yield "a fraction as long as goes in", b'{"a": 0.' + b"9" * (LIMIT - 20) + b"}", (400, 422)
-    yield "a string as long as goes in", b'"' + b"\\u0041" * ((LIMIT - 2) // 6) + b'"', (422,)
+    yield "keys up to the size limit", b"{" + b",".join(b'"%d":0' % n for n in range(20_000)) + b"}", (422,)
+    yield "items up to the size limit", b"[" + b"0," * (LIMIT // 2 - 2) + b"0]", (422,)
+    yield "a number of the maximum size", b"9" * LIMIT, (400,)
+    yield "a fraction of the maximum size", b'{"a": 0.' + b"9" * (LIMIT - 20) + b"}", (400, 422)
+    yield "a string of the maximum size", b'"' + b"\\u0041" * ((LIMIT - 2) // 6) + b'"', (422,)
 
 
 def refused_messages(request: Request):

@@ -92,7 +92,7 @@ def test_record_of_another_tenant_is_refused_to_every_role(seed, raw_client, wri
     require_none(WITH_IDS, check)
 
 
-def test_unknown_path_is_refused_whatever_the_method(raw_client):
+def test_unknown_path_is_refused_for_every_method(raw_client):
     def check(operation):
         method, path = operation
         answer = raw_client.send(Request(method, path))

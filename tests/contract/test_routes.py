@@ -1,4 +1,4 @@
-"""Every route is built by `@endpoint`, so that tests of the framework on a few endpoints hold for all."""
+"""Test that every route is built by `@endpoint`: tests of the framework on a few endpoints then hold for all."""
 
 from web.app import application
 from web.http import endpoint

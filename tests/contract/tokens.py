@@ -47,9 +47,9 @@ def _forged(token: str, key: Any, changed: dict[str, dict[str, Any]]) -> Iterato
         yield f"alg {alg!r}", f"{_encoded(json.dumps({'alg': alg, 'kid': kid}).encode())}.{payload}.{signature}"
     yield "alg none without signature", f"{_encoded(json.dumps({'alg': 'none'}).encode())}.{payload}."
     yield "signed with the public key as a secret", _by_public_key(claims, key, kid)
-    yield "key of account else", _signed(claims, ECKey.generate_key("P-256"), kid)
+    yield "key of another issuer", _signed(claims, ECKey.generate_key("P-256"), kid)
     yield "key in the header", _with_own_key(claims)
-    for name, part in (("kid of nobody", {"kid": "x"}), ("no kid", {}), ("kid is a path", {"kid": "../../dev/null"})):
+    for name, part in (("unknown kid", {"kid": "x"}), ("no kid", {}), ("kid is a path", {"kid": "../../dev/null"})):
         yield name, _encoded(json.dumps({"alg": "ES256", **part}).encode()) + f".{payload}.{_flipped(signature)}"
     yield (
         "critical header",
@@ -66,7 +66,7 @@ def _forged(token: str, key: Any, changed: dict[str, dict[str, Any]]) -> Iterato
         yield f"payload: {name}", f"{header}.{_encoded(text)}.{signature}"
     for name, changes in changed.items():
         kept = {name: value for name, value in (claims | changes).items() if value is not ...}
-        yield f"rightly signed, but {name}", _signed(kept, key, kid)
+        yield f"correctly signed, but {name}", _signed(kept, key, kid)
 
 
 _LONG_AGO = {"exp": int(time.time()) - 3600, "iat": int(time.time()) - 7200}
@@ -74,24 +74,24 @@ _LONG_AGO = {"exp": int(time.time()) - 3600, "iat": int(time.time()) - 7200}
 CLAIMS: dict[str, dict[str, Any]] = {
     "expired": _LONG_AGO,
     "without expiry": {"exp": ...},
-    "with a text for an expiry": {"exp": "tomorrow"},
+    "with a text as expiry": {"exp": "tomorrow"},
     "not valid yet": {"nbf": int(time.time()) + 3600},
-    "for account else": {"aud": "elsewhere"},
-    "from account else": {"iss": "https://elsewhere.example"},
+    "with another audience": {"aud": "elsewhere"},
+    "from another issuer": {"iss": "https://elsewhere.example"},
     "without a subject": {"sub": ...},
-    "with a subject that is none": {"sub": "x"},
-    "with a number for a subject": {"sub": 1},
+    "with an invalid subject": {"sub": "x"},
+    "with a number as subject": {"sub": 1},
     "with NUL in its subject": {"sub": "\0"},
     "without a session": {"session_id": ...},
-    "with a session that is none": {"session_id": ["x"]},
+    "with an invalid session": {"session_id": ["x"]},
 }
 """Faults of correctly signed tokens. Only a mistake of the signer can cause them."""
 
 PERSONS: dict[str, dict[str, Any]] = {
-    "with a session of nobody": {"session_id": "0197a000-ffff-7000-8000-ffffffffffff"},
-    "with a person of nobody": {"sub": "0197a000-ffff-7000-8000-ffffffffffff"},
-    "in a role that there is none of": {"app_metadata": {"user_role": "Root", "brand_id": None}},
-    "in the role of a brand of nobody": {
+    "with an unknown session": {"session_id": "0197a000-ffff-7000-8000-ffffffffffff"},
+    "with an unknown person": {"sub": "0197a000-ffff-7000-8000-ffffffffffff"},
+    "in an unknown role": {"app_metadata": {"user_role": "Root", "brand_id": None}},
+    "in a role of an unknown brand": {
         "app_metadata": {"user_role": "Brand Admin", "brand_id": "0197a000-ffff-7000-8000-ffffffffffff"}
     },
 }
@@ -100,18 +100,18 @@ PERSONS: dict[str, dict[str, Any]] = {
 THEIRS: dict[str, dict[str, Any]] = {
     "of an API key": {"role": "service_role", "sub": ..., "session_id": ..., "aud": ...},
     "for the service": {"role": "service_role"},
-    "for nobody": {"role": "anon"},
+    "for anonymous callers": {"role": "anon"},
     "for another audience": {"aud": ["elsewhere", "else"]},
     "of another project": {"iss": "https://elsewhere.supabase.co/auth/v1"},
     "without a database role": {"role": ...},
     "issued tomorrow": {"iat": int(time.time()) + 86_400},
-    "in a role that there is none of": {"app_metadata": {"user_role": "Root"}},
+    "in an unknown role": {"app_metadata": {"user_role": "Root"}},
     "in a role without its brand": {"app_metadata": {"user_role": "Brand Admin"}},
-    "in a role that is none": {"app_metadata": {"user_role": {"name": "Fan"}}},
-    "in the role of a brand of nobody": {
+    "in a role that is an object": {"app_metadata": {"user_role": {"name": "Fan"}}},
+    "in a role of an unknown brand": {
         "app_metadata": {"user_role": "Brand Admin", "brand_id": "0197a000-ffff-7000-8000-ffffffffffff"}
     },
-    "in a role of a brand that is none": {"app_metadata": {"user_role": "Brand Admin", "brand_id": "\0"}},
+    "in a role of a malformed brand": {"app_metadata": {"user_role": "Brand Admin", "brand_id": "\0"}},
 }
 """Faults of tokens that a Supabase project may sign."""
 

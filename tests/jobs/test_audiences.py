@@ -1,4 +1,4 @@
-"""Upsert of contacts, as a job."""
+"""Test the upsert of contacts, as a job."""
 
 from models.audiences.contacts import Contact
 from models.core import context

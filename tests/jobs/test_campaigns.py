@@ -1,4 +1,4 @@
-"""The launch of a campaign, as a job."""
+"""Test the launch of a campaign, as a job."""
 
 from uuid import UUID
 

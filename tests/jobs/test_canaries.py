@@ -1,4 +1,4 @@
-"""No secret and no personal data leave a worker in a log or in a stored error."""
+"""Test that logs and stored errors of workers contain no secrets and no personal data."""
 
 import logging
 from io import StringIO

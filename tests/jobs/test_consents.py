@@ -1,4 +1,4 @@
-"""Expiry of consents, as a job."""
+"""Test the expiry of consents, as a job."""
 
 import jobs.consents
 from models.core import context

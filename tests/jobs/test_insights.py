@@ -1,4 +1,4 @@
-"""Refresh of the overview, as a job."""
+"""Test the refresh of the overview, as a job."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Each actor name that Python or SQL enqueues exists and takes the given arguments."""
+"""Test that each actor that Python or SQL enqueues exists and takes the given arguments."""
 
 import ast
 import re

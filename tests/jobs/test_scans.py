@@ -1,4 +1,4 @@
-"""Jobs that follow a scan: its score, the person's engagement, and dependent jobs."""
+"""Test the jobs after a scan: its score, the engagement of the person, and dependent jobs."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -105,7 +105,7 @@ def test_scan_outside_the_fence_is_evidence_and_no_engagement(phone, campaign, c
 @pytest.mark.parametrize(
     ("policy", "expected"), [("accept", ["fence.uncertain"]), ("flag", ["fence.flagged", "fence.uncertain"])]
 )
-def test_policy_of_campaign_decides_about_uncertain_position(phone, campaign, code_of, drain, stored, policy, expected):
+def test_uncertain_position_is_judged_by_the_campaign_policy(phone, campaign, code_of, drain, stored, policy, expected):
     made = campaign(geofence=FENCE | {"when_uncertain": policy})
     phone(place=(MADRID[0] + 490 / 111_034, MADRID[1]), accuracy_m=50).scan(code_of(made))
     drain()

@@ -1,4 +1,4 @@
-"""Scores don't depend on the order in which scans arrive and are scored."""
+"""Test that scores do not depend on the order in which scans arrive and are scored."""
 
 import random
 from collections.abc import Callable

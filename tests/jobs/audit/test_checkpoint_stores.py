@@ -35,10 +35,10 @@ _buckets = count(1)
 
 @dataclass
 class Kept:
-    """Documents of a server. Each of `moods` handles one request before the server answers normally."""
+    """Documents of a server. Each function in `overrides` handles one request in place of the normal answer."""
 
     documents: dict[str, bytes] = field(default_factory=dict)
-    moods: list[Callable[[BaseHTTPRequestHandler], bool]] = field(default_factory=list)
+    overrides: list[Callable[[BaseHTTPRequestHandler], bool]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
 
@@ -54,7 +54,7 @@ def handler_of(kept):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             kept.asked.append("GET")
-            if not (kept.moods and kept.moods.pop(0)(self)):
+            if not (kept.overrides and kept.overrides.pop(0)(self)):
                 found = kept.documents.get(self.path)
                 answer(self, 404 if found is None else 200, found or b"")
 
@@ -62,7 +62,7 @@ def handler_of(kept):
             kept.asked.append("PUT")
             sent = self.rfile.read(int(self.headers["Content-Length"]))
             taken = self.headers["If-None-Match"] == "*" and self.path in kept.documents
-            if not (kept.moods and kept.moods.pop(0)(self)):
+            if not (kept.overrides and kept.overrides.pop(0)(self)):
                 kept.documents = kept.documents if taken else kept.documents | {self.path: sent}
                 answer(self, 412 if taken else 201)
 
@@ -117,15 +117,15 @@ def fails(handler):
     return answer(handler, 503)
 
 
-def hangs_up(handler):
+def disconnect(handler):
     handler.close_connection = True
     return True
 
 
-@pytest.mark.parametrize("mood", [fails, hangs_up])
-def test_store_on_a_failing_server_is_retried(server, checkpoint, mood):
+@pytest.mark.parametrize("override", [fails, disconnect])
+def test_store_on_a_failing_server_is_retried(server, checkpoint, override):
     kept, url = server
-    kept.moods = [mood, lambda _: False, mood]  # once at the read before, and once at the write
+    kept.overrides = [override, lambda _: False, override]  # the first read fails, and then the write
 
     assert checkpoint(url) == 3
 
@@ -144,7 +144,7 @@ def test_store_on_a_silent_server_times_out(server, checkpoint, monkeypatch):
         over.wait(60)
         return True
 
-    kept.moods = [waits]
+    kept.overrides = [waits]
 
     attempts = checkpoint(url)
     over.set()
@@ -158,7 +158,7 @@ def test_overdue_checkpoint_is_logged_as_an_error(server, checkpoint, drain, mon
     with transaction(writer(None)):
         trail.record("test.act")
     seal(None)
-    kept.moods = [fails] * 1000
+    kept.overrides = [fails] * 1000
     checkpoint(url)
     monkeypatch.setattr(checkpoints, "OVERDUE", -1.0)
     with transaction(context.for_system_job()):
@@ -171,7 +171,7 @@ def test_overdue_checkpoint_is_logged_as_an_error(server, checkpoint, drain, mon
     assert kept.documents == {}
 
 
-@pytest.mark.parametrize("is_deaf", [False, True], ids=["as it should", "and knows of no conditions"])
+@pytest.mark.parametrize("is_deaf", [False, True], ids=["with conditional writes", "without conditional writes"])
 def test_store_with_another_checkpoint_keeps_it(server, is_deaf):
     kept, url = server
     store = store_at(url)
@@ -179,7 +179,7 @@ def test_store_with_another_checkpoint_keeps_it(server, is_deaf):
     store.put(1, '{"a":1}')
     assert kept.asked == ["GET", "PUT", "GET", "GET"]
     if is_deaf:
-        kept.moods = [lambda _: False]
+        kept.overrides = [lambda _: False]
 
     with pytest.raises(CheckpointConflict):
         store.put(1, '{"a":2}')
@@ -191,11 +191,11 @@ def test_store_with_another_checkpoint_keeps_it(server, is_deaf):
 def test_one_of_two_concurrent_writers_gets_a_conflict(server):
     kept, url = server
 
-    def somebody_else_is_faster(handler):
+    def store_another_first(handler):
         kept.documents[f"/audit/{NAME}"] = b"theirs\n"
         return answer(handler, 404)
 
-    kept.moods = [somebody_else_is_faster]
+    kept.overrides = [store_another_first]
 
     with pytest.raises(CheckpointConflict):
         store_at(url).put(1, "ours")
@@ -205,7 +205,7 @@ def test_one_of_two_concurrent_writers_gets_a_conflict(server):
 
 def test_redirect_of_a_store_is_not_followed(server):
     kept, url = server
-    kept.moods = [lambda handler: answer(handler, 307)]
+    kept.overrides = [lambda handler: answer(handler, 307)]
 
     with pytest.raises(OSError, match="answers 307"):
         store_at(url).put(1, "a document")
@@ -226,7 +226,7 @@ def endless(handler):
 
 def test_store_that_keeps_nothing_fails(server, checkpoint):
     kept, url = server
-    kept.moods = [lambda _: False, accepts] * 20
+    kept.overrides = [lambda _: False, accepts] * 20
 
     checkpoint(url)
 
@@ -242,7 +242,7 @@ def test_store_that_keeps_another_document_fails(server):
         kept.documents[f"/audit/{NAME}"] = b"another\n"
         return answer(handler, 201)
 
-    kept.moods = [lambda _: False, keeps_another]
+    kept.overrides = [lambda _: False, keeps_another]
 
     with pytest.raises(CheckpointConflict):
         store_at(url).put(1, "ours")
@@ -251,7 +251,7 @@ def test_store_that_keeps_another_document_fails(server):
 def test_answer_above_size_limit_is_not_read(server, monkeypatch):
     kept, url = server
     monkeypatch.setattr(base, "MAX_BYTES", 10_000)
-    kept.moods = [endless]
+    kept.overrides = [endless]
 
     with pytest.raises(OSError, match=r"longer|more than"):
         store_at(url).get(1)
@@ -259,7 +259,7 @@ def test_answer_above_size_limit_is_not_read(server, monkeypatch):
 
 def test_verification_of_endless_list_ends(server):
     kept, url = server
-    kept.moods = [lambda handler: answer(handler, 200, b"{}\n")] * 1_000
+    kept.overrides = [lambda handler: answer(handler, 200, b"{}\n")] * 1_000
     verification = Verification(None)
 
     sources.check_checkpoints(verification, store_at(url), {})
@@ -315,7 +315,7 @@ def test_folder_is_readable_by_its_owner_only(tmp_path):
     assert modes == [0o700, 0o400]
 
 
-def test_folder_completes_file_that_power_cut_left(tmp_path):
+def test_folder_completes_a_partly_written_file(tmp_path):
     (tmp_path / NAME).write_bytes(b"ou")
 
     store_at(f"file://{tmp_path}").put(1, "ours")
@@ -441,14 +441,14 @@ def test_checkpoint_without_a_bucket_is_stored_later(bucket, client, checkpoint,
     assert said["number"] == 1
 
 
-@pytest.mark.parametrize("change", ["no credentials", "nobody there", "no such bucket"])
+@pytest.mark.parametrize("change", ["no credentials", "no server", "no such bucket"])
 def test_unusable_bucket_fails(bucket, s3, monkeypatch, change, tmp_path):
     if change == "no credentials":
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
         monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
         monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    endpoint = "http://127.0.0.1:1" if change == "nobody there" else s3
+    endpoint = "http://127.0.0.1:1" if change == "no server" else s3
     name = "missing" if change == "no such bucket" else bucket[1]
     store = store_at(f"s3://{name}?endpoint={endpoint}&region=us-east-1")
 

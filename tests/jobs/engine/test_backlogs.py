@@ -1,4 +1,4 @@
-"""A poll for due jobs reads few pages of the ledger, whatever the backlog is."""
+"""Test that a poll for due jobs reads few pages of the ledger with any backlog."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing

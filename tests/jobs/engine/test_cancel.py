@@ -1,4 +1,4 @@
-"""Cancellation: at once before the claim, at the body's next check after it."""
+"""Test cancellation: immediate before the claim, at the next check of the body after it."""
 
 from typing import Any
 from uuid import UUID
@@ -42,7 +42,7 @@ def test_cancel_of_unclaimed_job_ends_it_and_frees_its_key(admin, ledger: Ledger
     assert enqueue("test.one", unique="until_done") != id
 
 
-def test_cancelled_body_ends_at_check_and_rolls_back(admin, ledger, runner: Runner, query) -> None:
+def test_cancelled_body_ends_at_its_check_and_is_rolled_back(admin, ledger, runner: Runner, query) -> None:
     reached = []
 
     @actor("test.asking", runs_as="system")

@@ -318,7 +318,7 @@ def test_job_of_missing_worker_is_reclaimed_with_a_crash(ledger: Ledger, query: 
     assert query("select state, attempts, crashes from app.jobs where id = %s", id) == [("waiting", 0, 1)]
 
 
-def test_job_with_max_crashes_becomes_a_dead_letter(ledger: Ledger, query: Query) -> None:
+def test_job_at_max_crashes_becomes_a_dead_letter(ledger: Ledger, query: Query) -> None:
     id = enqueue("t.x")
     for _ in range(3):
         ledger.claim(take(ledger, "t.x", most=1), 424242)

@@ -226,7 +226,7 @@ def test_windowed_key_outlives_its_job_and_is_renewed(ledger: Ledger, query: Que
     query("update app.job_keys set expires_at = now() - interval '1 second'")
     second = ask()
     assert second.created
-    assert (ask().id, ask().created) == (second.id, False), "a key that is taken over gets a window of its own"
+    assert (ask().id, ask().created) == (second.id, False), "a key that is taken over gets a new window"
 
 
 def test_window_without_within_is_refused() -> None:

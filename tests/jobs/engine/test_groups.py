@@ -1,4 +1,4 @@
-"""Groups on the real ledger: each calls back once, when its children are over."""
+"""Test groups on the real ledger: each calls back once, when its children have ended."""
 
 from collections.abc import Callable
 from datetime import timedelta

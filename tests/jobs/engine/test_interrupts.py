@@ -1,4 +1,4 @@
-"""Interrupts strike within a body only, and its effects are all or nothing."""
+"""Test interrupts: they occur within a body only, and its effects are all or nothing."""
 
 import dataclasses
 import io
@@ -143,7 +143,7 @@ def test_end_of_inner_mask_keeps_the_outer_mask() -> None:
     assert fired_within is None
 
 
-def test_watchdog_survives_a_replaced_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watchdog_interrupts_with_a_replaced_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Interrupts()
     watched._start()
     monkeypatch.setattr("sys.stderr", io.StringIO())

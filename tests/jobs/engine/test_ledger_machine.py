@@ -55,7 +55,7 @@ class FinishIgnoresTheFence(LedgerWithFinish):
     """Broken: an old claim can end the job."""
 
     def finish(self, claim: Claim) -> None:
-        """End a job under whatever fence is the newest."""
+        """End a job under the newest fence."""
         superuser = LedgerMachine.superuser
         with superuser.cursor() as cursor:
             cursor.execute("select fence from app.jobs where id = %s and state = 'running'", (claim.id,))
@@ -78,7 +78,7 @@ class EndsIgnoreTheState(LedgerWithFinish):
             )
 
 
-class ClaimTakesWhatRuns(LedgerWithFinish):
+class ClaimIncludesRunningJobs(LedgerWithFinish):
     """Broken: a running job can be claimed again."""
 
     def claim(self, ids: Sequence[UUID], worker_id: int, *, alone: bool = True) -> list[Claim]:
@@ -156,7 +156,7 @@ class LedgerMachine(RuleBasedStateMachine):
             end()
         except psycopg2.Error as error:
             refused = error.pgcode or "lost"
-        assert refused == ("" if was_newest else "PT409"), "only the newest claim may end a job, and it may"
+        assert refused == ("" if was_newest else "PT409"), "only the newest claim can end a job"
         if was_newest:
             self.jobs[claim.id].go(state)
 
@@ -230,14 +230,16 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = [id for id in may if (alone and len(wanted) == 1) or not self.jobs[id].crashes]
         assert set(self.ledger.quarantined(wanted)) == {id for id in may if self.jobs[id].crashes}
         claims = self.ledger.claim(wanted, worker, alone=alone)
-        assert sorted(claim.id for claim in claims) == sorted(expected), "only what is published may be claimed"
+        assert sorted(claim.id for claim in claims) == sorted(expected), "only published jobs can be claimed"
         for claim in claims:
             job = self.jobs[claim.id]
             job.go("running")
             job.worker, job.fence, job.attempts = worker, job.fence + 1, job.attempts + 1
             assert (claim.fence, claim.attempts, claim.crashes) == (job.fence, job.attempts, job.crashes)
             assert claim.is_cancelled == job.is_unwanted
-        self.claims += sorted(claims, key=lambda claim: claim.id)  # The database's order differs from run to run.
+        self.claims += sorted(
+            claims, key=lambda claim: claim.id
+        )  # Sort by id: the order of the database differs between runs.
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -312,7 +314,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ask("update app.jobs set claimed_at = now() - interval '1 minute' where state = 'running'")
         lost = [id for id in self.having("running") if self.jobs[id].worker in self.dead_workers]
         assert set(self.ledger.missing_workers()) == {self.jobs[id].worker for id in lost}
-        self.are_taken_back(lost, self.ledger.sweep_missing(0, MAX_CRASHES))
+        self.assert_reclaimed(lost, self.ledger.sweep_missing(0, MAX_CRASHES))
 
     @precondition(lambda self: self.having("running"))
     @rule(data=st.data())
@@ -320,9 +322,9 @@ class LedgerMachine(RuleBasedStateMachine):
         id = data.draw(st.sampled_from(sorted(self.having("running"))))
         self.ask("update app.jobs set claimed_at = now() where state = 'running'")
         self.ask("update app.jobs set claimed_at = now() - interval '1 hour' where id = %s", params=(id,))
-        self.are_taken_back([id], self.ledger.sweep_overdue({ACTOR: 60.0}, MAX_CRASHES))
+        self.assert_reclaimed([id], self.ledger.sweep_overdue({ACTOR: 60.0}, MAX_CRASHES))
 
-    def are_taken_back(self, ids: list[UUID], swept: list[tuple[UUID, str]]) -> None:
+    def assert_reclaimed(self, ids: list[UUID], swept: list[tuple[UUID, str]]) -> None:
         for id in ids:
             job = self.jobs[id]
             job.crashes += 1
@@ -339,7 +341,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.jobs[id].go("waiting")
 
     @invariant()
-    def both_say_the_same(self) -> None:
+    def ledger_equals_model(self) -> None:
         rows = self.ask("select id, state, attempts, crashes from app.job_status")
         assert len(rows) == len({row[0] for row in rows}), "a job is in two states"
         assert {row[0]: row[1:] for row in rows} == {
@@ -351,7 +353,7 @@ class LedgerMachine(RuleBasedStateMachine):
         }
 
     @invariant()
-    def one_key_is_one_live_job(self) -> None:
+    def key_has_one_live_job(self) -> None:
         live = [job.key for job in self.jobs.values() if job.key and job.state not in OVER]
         assert len(live) == len(set(live))
         assert {key for (key,) in self.ask("select key from app.job_keys")} == set(live)
@@ -384,7 +386,7 @@ def test_ledger_agrees_with_its_model_in_any_order(db_clean: str, superuser: con
     [
         (FinishIgnoresTheFence, "only the newest claim may end a job"),
         (EndsIgnoreTheState, "only the newest claim may end a job"),
-        (ClaimTakesWhatRuns, "only what is published may be claimed"),
+        (ClaimIncludesRunningJobs, "only published jobs can be claimed"),
     ],
 )
 def test_broken_ledger_is_detected(

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("temporary_actors")
 
 
 class Vendor:
-    """A vendor that charges each request, and knows its charges by key."""
+    """A vendor that charges each request and finds its charges by key."""
 
     def __init__(self) -> None:
         self.charged: list[str] = []
@@ -36,7 +36,7 @@ class Vendor:
         """Charge once per request."""
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/{key}", data=b"", method="POST")).close()
 
-    def knows(self, key: str) -> bool:
+    def has_charged(self, key: str) -> bool:
         """Look up a charge."""
         with urllib.request.urlopen(f"{self.url}/{key}") as answer:
             return bool(json.load(answer))
@@ -85,12 +85,12 @@ def enqueue(name: str) -> UUID:
         return enqueue_job(name).id
 
 
-@pytest.mark.parametrize("charged_before_it_died", [True, False])
-def test_replayed_charge_is_made_once(admin, ledger, runner, vendor: Vendor, charged_before_it_died) -> None:
-    answers = [charged_before_it_died, True]
+@pytest.mark.parametrize("charged_before_failure", [True, False])
+def test_replayed_charge_is_made_once(admin, ledger, runner, vendor: Vendor, charged_before_failure) -> None:
+    answers = [charged_before_failure, True]
 
     def is_charged(job: CurrentJob) -> bool:
-        return vendor.knows(job.idempotency_key)
+        return vendor.has_charged(job.idempotency_key)
 
     @actor("test.charge", runs_as="system", outward=True, max_attempts=1, lookup=is_charged)
     def charge() -> None:
@@ -98,7 +98,7 @@ def test_replayed_charge_is_made_once(admin, ledger, runner, vendor: Vendor, cha
         if lives:
             vendor.charge(current_job().idempotency_key)
         if len(answers) == 1:
-            raise OSError("the connection broke, who knows when")
+            raise OSError("the connection broke at an unknown moment")
 
     id = enqueue("test.charge")
     assert run(ledger, runner, "test.charge") == "dead"
@@ -112,7 +112,7 @@ def test_replayed_charge_is_made_once(admin, ledger, runner, vendor: Vendor, cha
 
 
 def test_reclaimed_job_calls_its_lookup(ledger, runner, vendor: Vendor) -> None:
-    @actor("test.charge", runs_as="system", outward=True, lookup=lambda job: vendor.knows(job.idempotency_key))
+    @actor("test.charge", runs_as="system", outward=True, lookup=lambda job: vendor.has_charged(job.idempotency_key))
     def charge() -> None:
         raise AssertionError("it has been charged")
 

@@ -1,4 +1,4 @@
-"""Quarantined jobs run alone, and they do run."""
+"""Test quarantined jobs: each runs alone, and other jobs do not delay it for ever."""
 
 from collections.abc import Callable, Iterator
 from uuid import UUID
@@ -82,7 +82,7 @@ def test_no_job_is_fetched_beside_a_quarantined_one(consumer: LedgerConsumer, pu
 
 
 @pytest.mark.usefixtures("impatient")
-def test_busy_process_makes_room_for_a_quarantined_job(consumer: LedgerConsumer, publish: Publish) -> None:
+def test_busy_process_fetches_no_job_while_a_quarantined_one_waits(consumer: LedgerConsumer, publish: Publish) -> None:
     message = held(consumer, publish())
     quarantined = publish(crashes=1)
     assert next(consumer) is None
@@ -103,7 +103,7 @@ def test_claimed_job_is_not_quarantined(consumer: LedgerConsumer, publish: Publi
 
 
 @pytest.mark.usefixtures("impatient")
-def test_unrepeated_exclusive_request_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exclusive_request_without_repetition_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("jobs.engine.worker.exclusive_slot.time.monotonic", lambda: now[0])
     slot = ExclusiveSlot()

@@ -218,7 +218,7 @@ def test_epoch_stays_while_no_id_is_lost(transport: Transport) -> None:
     assert transport.depths(QUEUES)[0] == first
 
 
-def test_emptied_broker_has_another_epoch(transport: Transport, broker: Broker) -> None:
+def test_emptied_broker_has_a_new_epoch(transport: Transport, broker: Broker) -> None:
     transport.push("a", some(3))
     first, before = transport.depths(QUEUES)
 

@@ -133,7 +133,7 @@ def test_refused_mail_waits_longer_each_time_for_a_day(mailbox, ledger, runner, 
         assert runner.run(ledger.claim(take(ledger, "mail.verification"), 1)[0]) == outcome
 
 
-def test_server_that_refuses_every_connection_is_retried(monkeypatch, ledger, runner, sign_up):
+def test_mail_to_server_that_refuses_connections_is_retried(monkeypatch, ledger, runner, sign_up):
     sign_up()
     with listening(lambda client: client.sendall(b"554 No service\r\n")) as port:
         monkeypatch.setattr(smtp, "settings", replace(settings, smtp_url=f"smtp://127.0.0.1:{port}"))
@@ -142,7 +142,7 @@ def test_server_that_refuses_every_connection_is_retried(monkeypatch, ledger, ru
 
 
 @pytest.mark.parametrize("when", ["MAIL", "RCPT", "DATA"])
-def test_mail_refused_with_5xx_is_a_dead_letter_at_once(drain, mailbox, sign_up, superuser, when):
+def test_mail_refused_with_5xx_becomes_a_dead_letter(drain, mailbox, sign_up, superuser, when):
     mailbox.answers[when] = ["550 No such user"]
     sign_up()
 
@@ -192,7 +192,7 @@ def test_quit_answered_with_an_error_leaves_the_mail_sent_once(drain, mailbox, s
         assert len(mailbox.recipients) == sent
 
 
-def test_mail_that_cannot_be_composed_is_a_dead_letter_at_once(drain, mailbox, sign_up, member, superuser):
+def test_mail_that_cannot_be_composed_becomes_a_dead_letter(drain, mailbox, sign_up, member, superuser):
     sign_up()
     superuser.cursor().execute("update app.signups set email = '=?utf-8?q?a=0ab?=@example.com'")
     with transaction(context.for_system_job()):

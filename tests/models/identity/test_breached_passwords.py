@@ -49,7 +49,7 @@ class Ranges:
         self.url = f"http://127.0.0.1:{self._http.server_port}/range"
         threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
 
-    def knows(self, *counted):
+    def set_known(self, *counted):
         """Set the known passwords and their counts."""
         lines = [f"{digest(password)[5:]}:{times}" for password, times in counted]
         self.answer = (200, "\r\n".join([f"{'0' * 35}:3", *lines, f"{'F' * 35}:0"]).encode())
@@ -79,7 +79,7 @@ def choose(password):
 
 
 def test_password_of_a_known_breach_is_refused(ranges):
-    ranges.knows((STOLEN, 215), (SAFE, 0))
+    ranges.set_known((STOLEN, 215), (SAFE, 0))
 
     with pytest.raises(Invalid) as refused:
         choose(STOLEN)
@@ -90,7 +90,7 @@ def test_password_of_a_known_breach_is_refused(ranges):
 
 
 def test_breach_server_receives_five_hash_digits_only(ranges):
-    ranges.knows()
+    ranges.set_known()
 
     choose(SAFE)
 
@@ -147,7 +147,7 @@ def test_look_up_beyond_bound_counts_as_failed(ranges, monkeypatch, caplog):
     assert "can't be looked up" in caplog.text
     ranges.released.set()
     first.join(60)
-    ranges.knows((STOLEN, 1))
+    ranges.set_known((STOLEN, 1))
     with pytest.raises(Invalid):  # the slot is free again, and no pause has begun
         choose(STOLEN)
 
@@ -167,7 +167,7 @@ def test_answer_that_is_cut_off_counts_as_failed(hostile_server, monkeypatch, ca
 def test_breach_server_is_queried_again_after_the_pause(ranges, monkeypatch):
     ranges.answer = (500, b"")
     choose(STOLEN)
-    ranges.knows((STOLEN, 1))
+    ranges.set_known((STOLEN, 1))
     monkeypatch.setattr(breached_passwords, "_paused_until", 0.0)
 
     with pytest.raises(Invalid):

@@ -11,30 +11,30 @@ from web.operations import metrics, probes
 from web.v1 import ROUTES
 
 WRITES_ITS_OWN_ENTRY = {
-    "POST /api/v1/auth/signup": "app.sign_up, what is throttled included",
-    "POST /api/v1/auth/verify": "app.verify_signup, when it is known whose account it is",
-    "POST /api/v1/auth/accept-invitation": "app.accept_invitation, likewise",
+    "POST /api/v1/auth/signup": "app.sign_up, including throttled requests",
+    "POST /api/v1/auth/verify": "app.verify_signup, once the account is known",
+    "POST /api/v1/auth/accept-invitation": "app.accept_invitation, once the account is known",
     "POST /api/v1/auth/login": "app.sign_in and app.record_failed_sign_in",
-    "POST /api/v1/auth/password/forgot": "app.request_password_reset, what is throttled included",
-    "POST /api/v1/auth/password/reset": "app.reset_password, when it is known whose account it is",
-    "POST /api/v1/auth/email/confirm": "app.confirm_email_change, likewise",
-    "POST /api/v1/auth/email/undo": "app.undo_email_change, likewise",
-    "POST /api/v1/users/me/invitation": "the function that takes the invitation up, with its brand",
+    "POST /api/v1/auth/password/forgot": "app.request_password_reset, including throttled requests",
+    "POST /api/v1/auth/password/reset": "app.reset_password, once the account is known",
+    "POST /api/v1/auth/email/confirm": "app.confirm_email_change, once the account is known",
+    "POST /api/v1/auth/email/undo": "app.undo_email_change, once the account is known",
+    "POST /api/v1/users/me/invitation": "the function that accepts the invitation, with its brand",
 }
 IS_ITS_OWN_RECORD = {
-    "POST /api/v1/auth/anonymous": "the session's row says when and where from; nobody is known yet",
+    "POST /api/v1/auth/anonymous": "the session's row has its time and address; no person is identified yet",
     "POST /api/v1/auth/refresh": "the session's row; a token used twice ends the session, which has an entry",
-    "POST /api/v1/qr/scan": "a scan's row has its decision, its reasons, and who was where; nothing ever changes it",
+    "POST /api/v1/qr/scan": "a scan's row has its decision, reasons, person and place; it is never changed",
 }
 OWN_DATA = {
     "GET /api/v1/users/me": "a person's own profile",
     "GET /api/v1/users/me/sessions": "a person's own sessions",
     "GET /api/v1/consents": "a person's own consents",
     "GET /api/v1/consents/{consent_id}": "a person's own consent",
-    "GET /api/v1/actors": "admins see which of them has paused a queue",
+    "GET /api/v1/actors": "the admin who has paused an actor",
 }
 PERSONAL = {"email", "by_email", "admin_email", "phone", "address", "user_agent", "args"}
-"""Names of fields that tell of people; arguments of jobs may."""
+"""Names of fields with personal data; arguments of jobs may contain some."""
 
 
 def declared() -> dict[str, EndpointSpec]:

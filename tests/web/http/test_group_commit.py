@@ -62,7 +62,7 @@ def test_single_row_does_not_wait_for_others():
     assert table.batches == [[1]]
 
 
-def test_rows_that_arrive_during_a_write_are_the_next_batch():
+def test_rows_added_during_a_write_are_the_next_batch():
     table = Table()
 
     async def scenario():
@@ -86,7 +86,7 @@ def test_batch_has_at_most_its_size():
     assert table.batches == [[1], [2, 3], [4, 5]]
 
 
-def test_full_queue_refuses_at_once_until_there_is_room():
+def test_full_queue_refuses_rows_until_there_is_room():
     table = Table()
 
     async def scenario():
@@ -199,7 +199,7 @@ def test_closed_writer_can_be_opened_again():
     assert asyncio.run(scenario()) == -2
 
 
-def test_close_without_rows_returns_at_once():
+def test_close_without_rows_returns_immediately():
     assert group_commit(Table()).close() is True
 
 

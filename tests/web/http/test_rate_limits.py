@@ -69,7 +69,7 @@ def test_refusing_limit_is_reported_when_another_is_at_zero(limiter_url):
 
 
 @pytest.mark.parametrize("text", ["2/minute; 1/hour; 5/day", "5/day; 1/hour; 2/minute", "1/hour; 1/minute"])
-def test_refusing_limit_is_reported_whatever_the_order(limiter_url, text):
+def test_refusing_limit_is_reported_in_any_order(limiter_url, text):
     found = outcomes(limiter_url, parse_rate("things", text), ["ann"] * 3)
 
     assert [type(outcome) for outcome in found] == [LimitState, TooMany, TooMany]
@@ -100,7 +100,7 @@ def test_ratelimit_headers_follow_the_draft():
     assert sent == {"RateLimit-Policy": '"login";q=10;w=60', "RateLimit": '"login";r=7;t=42'}
 
 
-def test_failed_redis_is_not_queried_again_at_once(caplog):
+def test_failed_redis_is_not_queried_during_the_pause(caplog):
     asked = []
 
     async def main():

@@ -17,7 +17,7 @@ def codes(client, manager):
 
 
 @pytest.mark.parametrize("label", ["a\uffff", "a\ufffe", "\u200b", "\u3164", "\u2800", "a\u202eb", "a\x85b", " "])
-def test_label_that_cannot_be_read_returns_422_in_plain_words(client, manager, codes, label):
+def test_unreadable_label_returns_422_with_its_reason(client, manager, codes, label):
     refused = client.post(codes, json={"label": label}, token=manager.token)
 
     ((field, reason),) = [(error["field"], error["reason"]) for error in refused.json["errors"]]
@@ -34,7 +34,7 @@ def test_labels_that_look_alike_are_one_label(client, manager, codes):
     assert first.json["label"] == "Cañón 1"
 
 
-def test_image_of_code_is_well_formed_xml_whatever_is_stored(client, manager, codes, superuser):
+def test_image_of_code_with_any_label_is_well_formed_xml(client, manager, codes, superuser):
     code = client.post(codes, json={"label": "x"}, token=manager.token).json
     superuser.cursor().execute("update public.qr_codes set label = %s", ("a\uffff\x01<b>\u202e",))
 
@@ -78,7 +78,7 @@ def test_language_tag_is_kept_as_language_and_region(client, member, brand, admi
     assert (profile.status_code, profile.json["locale"]) == (200, kept)
 
 
-def test_text_that_is_no_language_tag_returns_422(client):
+def test_invalid_language_tag_returns_422(client):
     refused = client.post("/api/v1/auth/anonymous", json={"locale": "es MX"})
 
     assert (refused.status_code, refused.json["errors"]) == (
@@ -88,7 +88,7 @@ def test_text_that_is_no_language_tag_returns_422(client):
 
 
 @pytest.mark.parametrize("tag", ["en-US-u-mu-celsius", "es_MX", "es MX", "", "C.UTF-8", "a" * 300])
-def test_scan_is_accepted_whatever_its_locale(phone, campaign, code_of, tag):
+def test_scan_with_any_locale_is_accepted(phone, campaign, code_of, tag):
     device = {"fingerprint": "3f1b2c4d5e6f7a8b", "locale": tag}
 
     assert phone().scan(code_of(campaign()), device=device).status_code == 201
@@ -104,7 +104,7 @@ def test_scan_without_consent_shows_notice_in_language_of_device(phone, fan, cam
 
 
 @pytest.mark.parametrize("zone", ["Factory", "localtime"])
-def test_time_zone_that_is_no_place_returns_422_everywhere(client, member, brand, zone):
+def test_unknown_time_zone_returns_422_on_every_endpoint(client, member, brand, zone):
     person = member("Brand Admin")
     brand_now = client.get(f"/api/v1/brands/{brand['id']}", token=person.token)
 

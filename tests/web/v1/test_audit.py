@@ -226,14 +226,14 @@ def test_export_contains_all_pages(client, anna, monkeypatch):
         record(anna, record_key=str(number), after={"text": 'ñ€"\n,'})
 
     listed = client.get(f"{LOGS}/export.json", token=anna.token, params={"action": "thing.*"})
-    told = client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "thing.*"})
+    exported = client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "thing.*"})
 
     assert [entry["target"]["record_key"] for entry in listed.json] == ["4", "3", "2", "1", "0"]
-    lines = list(read_csv(told))
+    lines = list(read_csv(exported))
     assert [line["record_key"] for line in lines] == ["4", "3", "2", "1", "0"]
     assert [line["id"] for line in lines] == [entry["id"] for entry in listed.json]
-    assert told.headers["content-type"].startswith("text/csv")
-    assert 'filename="audit-logs.csv"' in told.headers["content-disposition"]
+    assert exported.headers["content-type"].startswith("text/csv")
+    assert 'filename="audit-logs.csv"' in exported.headers["content-disposition"]
 
 
 def read_csv(answer):
@@ -245,10 +245,10 @@ def test_csv_export_begins_with_one_byte_order_mark(client, anna, monkeypatch):
     for _ in range(2):
         record(anna, record_key="ñ")
 
-    told = client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "thing.*"})
+    exported = client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "thing.*"})
 
-    assert told.content.startswith(b"\xef\xbb\xbfid,")
-    assert told.content.count(b"\xef\xbb\xbf") == 1
+    assert exported.content.startswith(b"\xef\xbb\xbfid,")
+    assert exported.content.count(b"\xef\xbb\xbf") == 1
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
@@ -290,9 +290,9 @@ FORMULAS += ["\u200b=1", "\ufeff=1", "\u3000\u2060＝1", "\u3164@SUM(1)", "\ufe0
 def test_formula_in_a_cell_is_only_text(client, anna, text):
     record(anna, record_key=text, reason=text)
 
-    told = client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "thing.*"})
+    exported = client.get(f"{LOGS}/export.csv", token=anna.token, params={"action": "thing.*"})
 
-    (line,) = read_csv(told)
+    (line,) = read_csv(exported)
     assert (line["record_key"], line["reason"]) == (f"'{text}", f"'{text}")
     assert _cell(-1) == "-1"
 

@@ -180,7 +180,7 @@ def test_launch_runs_as_a_job(client, create, manager, drain):
     assert (once_more.json["current"], once_more.json["allowed"]) == ("Active", ["pause", "complete"])
 
 
-def test_launch_of_incomplete_campaign_names_what_is_missing(client, create, manager):
+def test_launch_of_incomplete_campaign_names_missing_fields(client, create, manager):
     made = create(type="Event")
 
     response = client.post(f"{URL}/{made['id']}/launch", token=manager.token)

@@ -87,7 +87,7 @@ def test_concurrent_consents_create_one(client, fan, superuser):
     assert len(events_of(superuser, phone)) == 1
 
 
-def test_withdrawn_consent_is_missing_at_once(client, brand, fan, superuser):
+def test_withdrawn_consent_is_missing_immediately(client, brand, fan, superuser):
     phone = fan()
     given = client.post("/api/v1/consents", json={"tier": "marketing"}, token=phone.token).json
     before = missing(superuser, phone, brand, "essential", "marketing")

@@ -321,7 +321,7 @@ def test_address_has_one_open_invitation_of_a_brand(client, url, boss, superuser
     assert states == ["open", "expired"]
 
 
-def test_brand_admin_does_not_learn_who_has_an_account(client, url, boss, admin, make_brand, member):
+def test_answer_to_brand_admin_hides_whether_an_account_exists(client, url, boss, admin, make_brand, member):
     stranger = member("Creator", make_brand("Other"))
     answers = [
         client.post(f"{url}/invitations", json={"email": email, "role": "Creator"}, token=boss.token)
