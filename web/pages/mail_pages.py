@@ -164,7 +164,7 @@ PAGES: dict[str, MailPage] = {
             ENGLISH: {
                 "title": "Choose a new password",
                 "text": "You will be signed out everywhere. Your authenticator, recovery codes, API keys and open"
-                " invitations are removed, so that nobody who used the account before gets in.",
+                " invitations are removed, to end all earlier access.",
                 "button": "Change",
                 "done": "Your password is changed; you can sign in with it now.",
             },
