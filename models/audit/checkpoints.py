@@ -110,7 +110,7 @@ def public_keys(key_set: Mapping[str, Any]) -> PublicKeys:
     try:
         found = [Ed25519PublicKey.from_public_bytes(base64url.decode(key["x"])) for key in key_set["keys"]]
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a set of public keys: {error}") from None
+        raise ValueError(f"must be a set of public keys: {error}") from None
     return {_kid(key): key for key in found}
 
 

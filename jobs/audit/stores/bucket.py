@@ -39,7 +39,7 @@ class Bucket:
     def __init__(self, url: SplitResult) -> None:
         parameters = dict(parse_qsl(url.query))
         if unknown := parameters.keys() - _PARAMETERS:
-            raise ValueError(f"a bucket has no {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown options of a bucket: {', '.join(sorted(unknown))}")
         self._bucket = url.netloc
         self._prefix = f"{url.path.strip('/')}/".lstrip("/")
         self._lock = timedelta(days=int(parameters.get("lock_days", 0)))

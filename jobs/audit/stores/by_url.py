@@ -30,4 +30,4 @@ def store_at(url: str) -> Store:
         from jobs.audit.stores.bucket import Bucket  # imported here: the vendor's SDK takes long to load
 
         return Bucket(parts)
-    raise ValueError(f"a checkpoint store is file:…, https://… or s3://…, not {parts.scheme}:")
+    raise ValueError(f"a checkpoint store must be file:…, https://… or s3://…, not {parts.scheme}:")

@@ -50,7 +50,7 @@ class Folder:
                 raise CheckpointConflict(f"{path} is another checkpoint")
             found = os.fstat(file.fileno())
             if found.st_nlink > 1:
-                raise OSError(f"{path} has another name: it is not overwritten")
+                raise OSError(f"{path} has a second hard link, so it is not overwritten")
             os.fchmod(file.fileno(), 0o600)
             with _open_regular(path, os.O_WRONLY | os.O_APPEND) as end:
                 if not os.path.samestat(os.fstat(end.fileno()), found):
