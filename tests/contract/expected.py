@@ -1,4 +1,4 @@
-"""Expected answers: by the OpenAPI document, by RFC 9457, and by the rules of this project for refusals."""
+"""Expected answers by the OpenAPI document, by RFC 9457, and by the rules of this project for refusals."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ REPRESENTATIVES: list[Operation] = [
     ("PUT", "/api/v1/campaigns/{campaign_id}"),
     ("POST", "/api/v1/qr/scan"),
 ]
-"""Endpoints that stand for all in tests of the endpoint framework.
+"""Endpoints that represent all endpoints in tests of the framework.
 
 A list with query and cursor; an audited change with path id, body and permission; an asynchronous endpoint without
 a transaction of its own. `test_routes.py` checks that every route is built by `@endpoint`.

@@ -1,4 +1,4 @@
-"""Bodies: every field of every operation gets every kind of invalid value."""
+"""Test bodies: every field of every operation is sent with every kind of invalid value."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Callers: every role on every endpoint, and invalid access tokens."""
+"""Test every role on every endpoint, and invalid access tokens."""
 
 from tests.contract.examples import EXAMPLES
 from tests.contract.expected import (

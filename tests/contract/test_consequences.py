@@ -1,4 +1,4 @@
-"""Jobs that follow from odd but valid values succeed."""
+"""Test that jobs with unusual but valid values succeed."""
 
 import pytest
 
@@ -19,7 +19,7 @@ ADDRESSES = [
 
 
 def texts():
-    """Return odd texts without the quotes of JSON."""
+    """Return unusual texts without the quotes of JSON."""
     return {name: text.removeprefix('"').removesuffix('"').replace("\\\\", "\\") for name, text in ODD.items()}
 
 

@@ -1,4 +1,4 @@
-"""Cursors: a list accepts its own cursors and refuses all others."""
+"""Test cursors: a list accepts its own cursors and refuses all others."""
 
 import base64
 

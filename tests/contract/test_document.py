@@ -1,4 +1,4 @@
-"""Answers conform to the OpenAPI document: for valid and invalid requests that are generated from it."""
+"""Test that answers to generated valid and invalid requests conform to the OpenAPI document."""
 
 from copy import deepcopy
 from functools import cache

@@ -1,4 +1,4 @@
-"""An act and its audit entry commit together: without the entry, no endpoint changes a row."""
+"""Test that an act and its audit entry commit together: without the entry, no endpoint changes a row."""
 
 from collections.abc import Iterator
 

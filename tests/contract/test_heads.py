@@ -1,4 +1,4 @@
-"""Request heads: conditions, idempotency keys, ids and all other header fields."""
+"""Test request heads: conditions, idempotency keys, ids and all other header fields."""
 
 from tests.contract.examples import EXAMPLES
 from tests.contract.expected import REPRESENTATIVES, declared, faults, operations, require_none, undeclared

@@ -1,4 +1,4 @@
-"""Whole bodies that are not JSON objects, and header fields that contradict the body."""
+"""Test whole bodies that are not JSON objects, and header fields that contradict the body."""
 
 import gzip
 import json

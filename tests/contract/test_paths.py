@@ -1,4 +1,4 @@
-"""Paths: malformed ids, unknown ids, ids of another tenant, and unknown paths."""
+"""Test paths: malformed ids, unknown ids, ids of another tenant, and unknown paths."""
 
 from uuid import UUID, uuid4
 

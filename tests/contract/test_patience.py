@@ -1,4 +1,4 @@
-"""The real server and slow clients, or clients with too many connections."""
+"""Test the real server with slow clients, and with clients that open too many connections."""
 
 import json
 import select
@@ -99,7 +99,7 @@ def wait_until_cut(connection, within=PATIENCE):
     """Wait until the server has reset the connection, without reading from it."""
     poll = select.poll()
     poll.register(connection, select.POLLERR | select.POLLHUP)
-    assert poll.poll(within * 1000), "the server still waits"
+    assert poll.poll(within * 1000), "the server has not closed the connection"
     assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
@@ -160,7 +160,7 @@ def test_idle_connections_are_closed_for_new_ones(server):
 
 
 def owing(server, *fields, source=None):
-    """Return a connection whose request owes its body of 5,000 bytes, once the application waits for it."""
+    """Return a connection whose request lacks its body of 5,000 bytes, once the application waits for the body."""
     connection = server.connect(source)
     connection.sendall(asking(b"POST /taken", b"Content-Length: 5000", b"Expect: 100-continue", *fields))
     assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Query strings: every parameter of every operation, and unknown parameters."""
+"""Test query strings: every parameter of every operation, and unknown parameters."""
 
 from urllib.parse import quote_plus, urlencode
 

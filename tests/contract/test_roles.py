@@ -1,4 +1,4 @@
-"""Every endpoint as every caller: admission follows the table of permissions."""
+"""Test every endpoint as every caller: admission follows the table of permissions."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def is_admitted(known, spec, caller):
 
 
 def request_as(seed, callers, caller, operation, example):
-    """Return the example's request sent by a caller. Operations that end the session get a session of their own."""
+    """Return the example's request sent by a caller. Operations that end the session use a new session."""
     ends = operation in ENDING_SESSIONS and caller in CALLERS
     return example.of(seed.again(caller) if ends else callers[caller]).request()
 

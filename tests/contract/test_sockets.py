@@ -1,4 +1,4 @@
-"""The real server and bytes that are not HTTP, or that two HTTP parsers would read differently."""
+"""Test the real server with bytes that are not HTTP, or that two HTTP parsers would read differently."""
 
 import json
 import re
@@ -382,7 +382,7 @@ def test_slow_client_returns_408_and_delays_no_other(server):
 
 def dribble(server, begun):
     """Send one byte or chunk every 0.1 s until the server answers. Return the answer."""
-    for _ in range(10):  # a reset that meets one of our bytes on the way discards the answer: try again
+    for _ in range(10):  # If a sent byte crosses the reset, the reset discards the answer: try again.
         received = b""
         with server.connect() as slow, suppress(ConnectionResetError, BrokenPipeError):
             slow.sendall(begun)

@@ -1,4 +1,4 @@
-"""Invalid access tokens where a Supabase project signs people in."""
+"""Test invalid access tokens with a Supabase project."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Retries of failed jobs: delays and limits."""
+"""Test retries of failed jobs: delays and limits."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The ledger recovers ids that a broker loses: no job is lost, and none runs twice."""
+"""Test that the ledger recovers ids that a broker loses: no job is lost, and none runs twice."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Deployments: versions of arguments, worker shutdown, and upkeep of the ledger."""
+"""Test deployments: versions of arguments, worker shutdown, and maintenance of the ledger."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The engine on the real ledger: commits, retries, dead letters, unique keys and sweeps."""
+"""Test the engine on the real ledger: commits, retries, dead letters, unique keys and sweeps."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Fair scheduling, limits, windowed and debounced keys, and the prefetch target."""
+"""Test fair scheduling, limits, windowed and debounced keys, and the prefetch target."""
 
 import math
 from datetime import timedelta

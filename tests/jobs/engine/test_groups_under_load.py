@@ -1,4 +1,4 @@
-"""Groups of any shape under concurrency: mixed outcomes, and workers that are killed."""
+"""Test groups of any shape under concurrency: mixed outcomes, and killed workers."""
 
 import random
 import threading
@@ -147,7 +147,7 @@ class Killed(BaseException):
 
 
 class KilledWorkers:
-    """Workers that are killed at random, and relays that reclaim their jobs and close groups."""
+    """Workers that end at random, and relays that reclaim their jobs and close groups."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names

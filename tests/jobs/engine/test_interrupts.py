@@ -65,7 +65,7 @@ def test_random_interrupts_leave_all_or_nothing(
         scale *= 0.95 if endings.get("done", 0) > done else 1.05
         over = bool(query("select from app.job_history where id = %s and state = 'done'", id))
         written = bool(query("select from app.schedule_occurrences where schedule = %s", f"round-{number}"))
-        assert over == written, f"round {number}: done is {over}, written is {written}"
+        assert over == written, f"round {number}: reported as done: {over}, rows written: {written}"
         with context.acting_as(Identity("worker", "none")):
             assert db.is_closed() or db._state.conn.info.transaction_status == TRANSACTION_STATUS_IDLE
 

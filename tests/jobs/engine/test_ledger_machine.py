@@ -1,4 +1,4 @@
-"""The ledger against a model: after any sequence of operations, both have the same state.
+"""Compare the ledger with a model: after any sequence of operations, both have the same state.
 
 Hypothesis chooses the sequence: enqueue, publish, claim, end, release, reclaim, loss at the broker, and crashes of
 workers. Ledgers that are broken on purpose show that the machine detects faults.
@@ -237,9 +237,8 @@ class LedgerMachine(RuleBasedStateMachine):
             job.worker, job.fence, job.attempts = worker, job.fence + 1, job.attempts + 1
             assert (claim.fence, claim.attempts, claim.crashes) == (job.fence, job.attempts, job.crashes)
             assert claim.is_cancelled == job.is_unwanted
-        self.claims += sorted(
-            claims, key=lambda claim: claim.id
-        )  # Sort by id: the order of the database differs between runs.
+        # Sort by id: the order of the database differs between runs.
+        self.claims += sorted(claims, key=lambda claim: claim.id)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())

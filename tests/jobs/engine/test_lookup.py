@@ -1,4 +1,4 @@
-"""Lookups: a repeated outward job asks its vendor whether an earlier attempt has had its effect."""
+"""Test lookups: a repeated outward job queries its vendor for the effect of earlier attempts."""
 
 import json
 import threading

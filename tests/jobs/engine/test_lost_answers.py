@@ -1,4 +1,4 @@
-"""Recovery of jobs after a lost claim, lock or report."""
+"""Test the recovery of jobs after a lost claim, lock or report."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -171,7 +171,7 @@ def test_refusal_of_the_database_is_raised_as_it_is(ledger: Ledger) -> None:
 
 
 class OutOfReach(Ledger):
-    """A ledger that is out of reach."""
+    """A ledger without a connection to the database."""
 
     def _rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         raise LedgerUnavailable("no route to host")

@@ -1,4 +1,4 @@
-"""Properties of every transport, on every kind of broker."""
+"""Test the properties of every transport on every kind of broker."""
 
 import threading
 import time

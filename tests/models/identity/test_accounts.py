@@ -185,7 +185,7 @@ def test_account_limit_is_lifted_on_networks_of_own_sessions(admin, superuser):
     assert int(refused.value.headers["Retry-After"]) > 0
 
 
-def test_sessions_of_other_people_do_not_lift_the_account_wide_limit(admin, member, superuser):
+def test_account_limit_holds_on_networks_of_sessions_of_others(admin, member, superuser):
     other = member()
     superuser.cursor().execute(
         "update app.sessions set address = case user_id when %s then '198.51.100.1' else '192.0.2.1' end",
@@ -280,7 +280,7 @@ def test_concurrent_sign_ups_send_limited_mails(db_clean, superuser):
     assert one(superuser, "select count(*) from app.signups") == (1,)
 
 
-def test_session_begun_during_archiving_of_brand_is_refused(member, brand, superuser):
+def test_session_of_an_archived_brand_is_refused(member, brand, superuser):
     manager = member()
     superuser.cursor().execute("update brands set archived_at = now() where id = %s", (brand["id"],))
 

@@ -88,7 +88,7 @@ def test_cached_api_key_is_refused_once_revoked(make, member):
 
 
 @pytest.mark.parametrize("scope", ["members:write", "api_keys:write", "brands:read", "nothing:at_all", "users:read"])
-def test_api_key_gets_no_scope_outside_of_creators_permissions(make, scope):
+def test_api_key_with_scope_that_its_creator_lacks_is_refused(make, scope):
     with pytest.raises(Invalid) as refused:
         make("campaigns:read", scope)
 

@@ -55,7 +55,7 @@ class Ranges:
         self.answer = (200, "\r\n".join([f"{'0' * 35}:3", *lines, f"{'F' * 35}:0"]).encode())
 
     def hold(self):
-        """Delay the answer until `release`, then know no password."""
+        """Delay the answer until `released` is set, and then return no known password."""
         self.answer = None
 
     def stop(self):
@@ -174,7 +174,7 @@ def test_breach_server_is_queried_again_after_the_pause(ranges, monkeypatch):
         choose(STOLEN)
 
 
-def test_no_look_up_happens_without_a_configured_server(ranges, monkeypatch):
+def test_password_is_accepted_without_a_configured_server(ranges, monkeypatch):
     monkeypatch.setattr(breached_passwords, "settings", settings)
 
     choose(STOLEN)

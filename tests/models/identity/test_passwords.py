@@ -12,7 +12,7 @@ from models.identity import passwords
 
 SIGNS = "".join(sorted({sign for signs in matching.L33T_TABLE.values() for sign in signs}))
 MOST_PASSES = 60
-"""Passes over a password that an estimate may make; an ordinary phrase takes 2, the worst known one took hundreds."""
+"""Passes over a password that an estimate may make; an ordinary phrase takes 2, the slowest known one took hundreds."""
 
 
 class Counted:

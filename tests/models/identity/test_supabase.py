@@ -169,7 +169,7 @@ def amr(ago):
 
 @pytest.mark.parametrize("before", [{"email": "", "is_anonymous": True}, {"email": "old@people.example"}])
 @pytest.mark.parametrize("stale_comes_first", [True, False])
-def test_session_from_before_an_account_changed_hands_is_refused(enter, before, stale_comes_first):
+def test_session_from_before_a_change_of_owner_is_refused(enter, before, stale_comes_first):
     sub, old, unseen = uuid4(), uuid4(), uuid4()
     now = {"email": "new@people.example", "is_anonymous": False}
     enter(sub=sub, session_id=old, **before, **amr(3600))
@@ -460,7 +460,7 @@ def test_token_waits_for_concurrent_deletion_of_its_user(enter, supabase, superu
     assert refused.value.code == "account_closed"
 
 
-def test_legacy_token_makes_no_system_admin_and_acts_as_none(supabase, verifier, enter, superuser):
+def test_legacy_token_is_refused_as_system_admin(supabase, verifier, enter, superuser):
     legacy, project = verifier(supabase_jwt_secret=SECRET), supabase.described(supabase_confirms_email="yes")
     admin = enter(app_metadata={"user_role": "System Admin"}, aal="aal2")
     before = count(superuser, "users"), count(superuser, "app.sessions")

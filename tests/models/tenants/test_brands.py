@@ -19,7 +19,7 @@ def test_brand_whose_admin_cannot_be_invited_is_not_created(admin):
         assert brands.page(10) == []
 
 
-def test_member_sees_only_the_own_brand(make_brand, member):
+def test_member_reads_the_row_of_the_own_brand_only(make_brand, member):
     own, other = make_brand("Own"), make_brand("Other")
 
     with member("Creator", own).acting():
@@ -106,7 +106,7 @@ def test_archive_and_restore_change_one_brand_once(admin, make_brand):
     assert other["name"] == "Other"
 
 
-def test_brand_is_live_by_its_own_row(admin, make_brand):
+def test_brand_is_live_unless_its_row_is_archived(admin, make_brand):
     live, archived = make_brand("Live"), make_brand("Archived")
     with admin.acting():
         brands.archive(archived["id"])

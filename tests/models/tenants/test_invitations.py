@@ -25,7 +25,7 @@ from tests.fixtures.accounts import PASSWORD
 
 STATES = {"open": {}, "used": {"used_at": "now()"}, "revoked": {"revoked_at": "now() - interval '1 hour'"}}
 STATES["expired"] = {"expires_at": "now()"}
-"""States of an invitation → the columns that make it so."""
+"""State of an invitation → the columns that define the state."""
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_mail_of_closed_invitation_has_no_contents(brand, put, state):
         assert invitations.mail(closed) is None
 
 
-def test_job_of_another_brand_does_not_see_an_invitation(admin, brand, make_brand):
+def test_invitation_is_not_found_by_a_job_of_another_brand(admin, brand, make_brand):
     invitation_id = invite(admin, "new@brand.example", brand_id=brand["id"])
 
     with transaction(context.for_brand_job(make_brand("Other")["id"])):
@@ -162,7 +162,7 @@ def test_daily_limit_counts_invitations_of_the_brand_and_the_day(member, make_br
     assert invite(other, "c@b.example")
 
 
-def test_expired_invitation_gives_way_to_a_new_one(member, make_brand, put, query):
+def test_expired_invitation_is_replaced_by_a_new_one(member, make_brand, put, query):
     boss, other = member(), make_brand("Other")
     expired = put(boss.brand_id, "new@b.example", **STATES["expired"])
     put(boss.brand_id, "new@b.example", used_at="now()", **STATES["expired"])

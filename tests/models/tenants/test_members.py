@@ -129,7 +129,7 @@ def test_move_to_another_brand_ends_the_undo_of_an_address_change(member, make_b
     assert ended == [(moved.user_id,)]
 
 
-def test_demotion_of_one_admin_is_refused_from_the_second_call_on(member, brand):
+def test_demotion_of_the_last_admin_is_refused(member, brand):
     first, second = member(), member()
 
     with first.acting():
@@ -305,7 +305,7 @@ def test_unknown_brand_is_not_found_by_system_admins(admin, brand):
         members.page(new_id(), 9)
 
 
-def test_mfa_notifications_are_limited_by_brand_and_for_its_own_admins(member, make_brand, brand, query, monkeypatch):
+def test_mfa_notifications_are_limited_for_each_brand(member, make_brand, brand, query, monkeypatch):
     monkeypatch.setattr(members, "MAX_ANNOUNCEMENTS_PER_DAY", 2)
     boss, stranger = member(), member(brand=make_brand("Other"))
 

@@ -144,7 +144,7 @@ def test_missing_body_returns_400(api):
 
 
 class Sent:
-    """A request as a server would hand it over, byte by byte if need be."""
+    """A request that the application receives from a server, in parts of any size."""
 
     def __init__(self, length, *chunks):
         headers = {**JSON, **({"Content-Length": length} if length else {"Transfer-Encoding": "chunked"})}

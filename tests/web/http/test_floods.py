@@ -12,7 +12,7 @@ from web.http.fields import NewPassword
 from web.v1 import ROUTES
 
 SLOW_CAPACITY = 1 + 4
-"""Of the small application's pool for password hashing: one thread, and four that may wait."""
+"""Capacity of the small application's pool for password hashing: one running call and four queued calls."""
 
 
 class Hashing:

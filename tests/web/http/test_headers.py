@@ -17,7 +17,7 @@ ALL = {
 PUBLIC = ("/", "/docs", "/verify-email", "/accept-invitation", "/reset-password", "/confirm-email", "/undo-email")
 PUBLIC += ("/s/", "/static/", "/.well-known/")
 PUBLIC += ("/api/v1/openapi.json", "/api/v1/consent-notices/")
-"""What is the same for everybody, and may be kept for as long as it is asked about again."""
+"""Paths of answers that are equal for all callers, and cacheable with revalidation."""
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE", "POST"])

@@ -444,7 +444,7 @@ def test_undo_of_email_change_removes_all_earlier_access(
 
 @pytest.mark.parametrize("verb", ["confirm", "undo"])
 @pytest.mark.parametrize("becomes_member", ["accepts", "takes_up", "is_moved"])
-def test_links_to_other_mailboxes_end_when_a_fan_becomes_member(
+def test_links_to_other_addresses_end_when_a_fan_becomes_member(
     client, drain, mailbox, member, make_brand, superuser, verb, becomes_member
 ):
     boss, fan = member(), member("Creator")

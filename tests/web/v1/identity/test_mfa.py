@@ -93,7 +93,7 @@ def test_session_owing_mfa_is_limited_until_verified(client, enrolled, brand):
     assert (following["mfa_required"], access_tokens.verify(following["access_token"])["aal"]) == (None, "aal2")
 
 
-def test_endpoints_before_mfa_are_a_known_list():
+def test_endpoints_admitted_before_mfa_are_listed():
     found = {
         (name.removeprefix("on_"), path)
         for path, resource in ROUTES

@@ -16,8 +16,8 @@ from web.app import application, create_app
 from web.http import authentication
 from web.openapi.document import document
 
-OURS_STILL = {"/api/v1/auth/logout"}
-"""What is under /api/v1/auth and there in both modes: it is about a session, not about getting one."""
+PATHS_IN_BOTH_MODES = {"/api/v1/auth/logout"}
+"""Paths under /api/v1/auth in both modes: they act on an existing session."""
 
 SIGN_IN = [
     ("POST", "/api/v1/auth/signup"),
@@ -47,7 +47,9 @@ def test_sign_in_endpoints_document_their_absence_with_supabase():
         if "sign_in_is_elsewhere" in operation["description"]
     }
 
-    assert {path for path in document(application)["paths"] if path.startswith("/api/v1/auth/")} - own == OURS_STILL
+    assert {
+        path for path in document(application)["paths"] if path.startswith("/api/v1/auth/")
+    } - own == PATHS_IN_BOTH_MODES
 
 
 def test_valid_supabase_token_is_accepted(supabase_client, supabase):
