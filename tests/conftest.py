@@ -35,7 +35,7 @@ SLOW = "--slow"
 SLOW_EXAMPLES = 500
 """Examples of each property test under `--slow` that sets no number itself; 100 otherwise."""
 
-COSTLY = ("test_bodies", "test_document", "test_callers", "test_roles", "test_queries", "test_consequences")
+COSTLY = tuple(f"contract/test_{name}" for name in ("bodies", "document", "callers", "roles", "queries", "consequences"))
 """Groups of few tests that each send thousands of requests, the longest first."""
 
 servers = Servers()

@@ -21,7 +21,7 @@ from redis.sentinel import MasterNotFoundError
 
 from jobs.audit.stores import by_url
 from jobs.mail import smtp
-from models.core import database
+from models.core import _connection, database
 from models.identity import jwks
 from models.identity.jwks import RemoteKeys
 from models.jobs import brokers
@@ -76,7 +76,7 @@ def encrypted_postgres(throwaway: Any, certificate: Certificate) -> Iterator[Enc
 
 def connected(monkeypatch: pytest.MonkeyPatch, port: int, host: str, root: str) -> Any:
     url = f"postgresql://supabase_admin@{host}:{port}/postgres?sslmode=verify-full&sslrootcert={quote(root)}"
-    monkeypatch.setattr(database, "settings", replace(settings, database_url=url))
+    monkeypatch.setattr(_connection, "settings", replace(settings, database_url=url))
     return closing(database.connect("web"))
 
 

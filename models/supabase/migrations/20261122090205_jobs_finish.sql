@@ -50,9 +50,11 @@ call app.grant_definer('app.close_job(uuid,bigint,text,jsonb)', '{}');
 -- the role of fans' requests, too.
 create procedure app.finish(p_id uuid, p_fence bigint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-    state text := app.close_job(p_id, p_fence, 'done');  -- slower as PERFORM
 begin
+    -- An IF evaluates the call as an expression, which is faster than PERFORM.
+    if app.close_job(p_id, p_fence, 'done') is null then
+        return;
+    end if;
 end
 $$;
 call app.grant_definer('app.finish(uuid,bigint)', array['app_worker', 'app_job', 'app_system']);

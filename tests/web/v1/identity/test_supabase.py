@@ -248,12 +248,12 @@ def test_expired_cached_token_is_refused(supabase_client, supabase, monkeypatch)
 
 
 def test_new_key_is_fetched_and_unknown_key_fetched_once(supabase_client, supabase, monkeypatch):
-    monkeypatch.setattr(jwks, "PAUSE", 0.0)
+    monkeypatch.setattr(jwks, "FETCH_WINDOW", 0.0)
     assert supabase_client.me(supabase.token()).status_code == 200
     supabase.rotate()
     assert supabase_client.me(supabase.token()).status_code == 200
     assert supabase.server.fetches == 2
-    monkeypatch.setattr(jwks, "PAUSE", 3600.0)
+    monkeypatch.setattr(jwks, "FETCH_WINDOW", 3600.0)
     supabase.rotate(published=False)
 
     assert {supabase_client.me(supabase.token()).status_code for _ in range(50)} == {401}
@@ -262,7 +262,7 @@ def test_new_key_is_fetched_and_unknown_key_fetched_once(supabase_client, supaba
 
 
 def test_key_published_after_a_fetch_is_found_or_returns_503(supabase_client, supabase, monkeypatch):
-    monkeypatch.setattr(jwks, "PAUSE", 3600.0)
+    monkeypatch.setattr(jwks, "FETCH_WINDOW", 3600.0)
     assert supabase_client.me(supabase.token()).status_code == 200
     supabase.rotate()
 
@@ -278,7 +278,7 @@ def test_key_published_after_a_fetch_is_found_or_returns_503(supabase_client, su
 
 
 def test_known_keys_work_while_the_key_server_hangs(supabase_client, supabase, monkeypatch):
-    monkeypatch.setattr(jwks, "PAUSE", 0.0)
+    monkeypatch.setattr(jwks, "FETCH_WINDOW", 0.0)
     monkeypatch.setattr(jwks, "TIMEOUT", 120.0)
     known, fresh = supabase.token(), supabase.token()
     assert supabase_client.me(known).status_code == 200
@@ -290,7 +290,9 @@ def test_known_keys_work_while_the_key_server_hangs(supabase_client, supabase, m
         # There are fewer threads for responders than requests that wait for the keys.
         assert [supabase_client.me(token).status_code for token in (known, fresh)] == [200, 200]
         assert not any(future.done() for future in waiting)
-        monkeypatch.setattr(jwks, "PAUSE", float("inf"))  # requests that arrive from here on cause no further fetch
+        monkeypatch.setattr(
+            jwks, "FETCH_WINDOW", float("inf")
+        )  # requests that arrive from here on cause no further fetch
         supabase.server.released.set()
         answered = {future.result().status_code for future in waiting}
 
@@ -309,7 +311,7 @@ def test_missing_key_set_returns_503(supabase_client, supabase):
 
 def test_old_keys_are_renewed_without_delaying_requests(supabase_client, supabase, monkeypatch):
     assert supabase_client.me(supabase.token()).status_code == 200
-    monkeypatch.setattr(jwks, "PAUSE", 0.0)
+    monkeypatch.setattr(jwks, "FETCH_WINDOW", 0.0)
     monkeypatch.setattr(jwks, "MAX_AGE", 0.0)
 
     with supabase.server.stuck():
@@ -320,8 +322,8 @@ def test_old_keys_are_renewed_without_delaying_requests(supabase_client, supabas
 
 
 def test_cached_token_is_verified_again_after_a_while(supabase_client, supabase, monkeypatch):
-    monkeypatch.setattr(authentication, "FRESH", 0.0)
-    monkeypatch.setattr(jwks, "PAUSE", 0.0)
+    monkeypatch.setattr(authentication, "CACHE_SECONDS", 0.0)
+    monkeypatch.setattr(jwks, "FETCH_WINDOW", 0.0)
     monkeypatch.setattr(jwks, "MAX_AGE", 0.0)
     token = supabase.token()
     assert supabase_client.me(token).status_code == 200
