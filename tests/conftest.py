@@ -35,7 +35,8 @@ SLOW = "--slow"
 SLOW_EXAMPLES = 500
 """Examples of each property test under `--slow` that sets no number itself; 100 otherwise."""
 
-COSTLY = tuple(f"contract/test_{name}" for name in ("bodies", "document", "callers", "roles", "queries", "consequences"))
+_COSTLY = ("bodies", "document", "callers", "roles", "queries", "consequences")
+COSTLY = tuple(f"contract/test_{name}" for name in _COSTLY)
 """Groups of few tests that each send thousands of requests, the longest first."""
 
 servers = Servers()
