@@ -1,4 +1,4 @@
-"""The page that the link of a sign-up mail opens, in a real browser, against the real server."""
+"""Tests of the page that completes a sign-up, in a real browser against the real server."""
 
 import json
 import re
@@ -12,7 +12,7 @@ PEOPLE = "select count(*) from public.users"
 
 @pytest.fixture
 def link(client, server, drain, mailbox):
-    """`link(locale)`: the link in the mail of a new sign-up."""
+    """Return `link(locale)`: it signs up and returns the link in the mail."""
 
     def sign_up(locale="en"):
         client.post("/api/v1/auth/signup", json={"email": ADDRESS, "locale": locale})
@@ -25,7 +25,7 @@ def link(client, server, drain, mailbox):
 
 
 def submit(browser, password=PASSWORD, *tiers):
-    """Fill in and submit the form, once it is shown."""
+    """Wait for the form, fill it in and submit it."""
     browser.until("#text")
     browser.type("[name=name]", "Ana")
     browser.type("[name=password]", password)
@@ -36,7 +36,7 @@ def submit(browser, password=PASSWORD, *tiers):
 
 
 def profile(client):
-    """Return the profile of the account, signed in to with the chosen password."""
+    """Sign in with the chosen password and return the profile of the account."""
     signed_in = client.post("/api/v1/auth/login", json={"email": ADDRESS, "password": PASSWORD})
     assert signed_in.status_code == 200
     return client.get("/api/v1/users/me", token=signed_in.json["access_token"]).json

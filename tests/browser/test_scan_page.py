@@ -1,4 +1,4 @@
-"""The page of a code, in a real browser, against the real server."""
+"""Tests of the page of a code, in a real browser against the real server."""
 
 import json
 from datetime import timedelta
@@ -36,7 +36,7 @@ def agree(browser: Browser) -> None:
 
 
 def take_part(browser: Browser, page: str) -> None:
-    """Scan for the first time, which counts."""
+    """Make a first scan, which is accepted."""
     browser.open(page)
     agree(browser)
     browser.click("#share")
@@ -48,7 +48,7 @@ def session(browser: Browser) -> dict[str, str]:
 
 
 def let_expire(browser: Browser) -> None:
-    """Have the access token be one of two hours ago, as it is when the person comes back another day."""
+    """Replace the access token by an expired one, as after a pause of two hours."""
     claims = access_tokens.verify(session(browser)["access_token"])
     with time_machine.travel(now() - timedelta(hours=2), tick=False):
         old = access_tokens.issue(
@@ -71,7 +71,7 @@ def test_first_scan_of_a_fan_is_one_accepted_scan(browser, page, look):
     assert browser.until("#whose") == "Summer · Acme"
     browser.click("#start")
     browser.until("#notice-title")
-    assert look(PEOPLE) == 0, "nobody has agreed yet"
+    assert look(PEOPLE) == 0, "no consent is given yet"
     browser.click(TIER)
     browser.click("#agree [type=submit]")
     browser.click("#share")
@@ -137,7 +137,8 @@ def test_two_tabs_refresh_a_session_once(browser, page, look):
     take_part(browser, page)
     let_expire(browser)
     first, before = browser.tab(), look(REFRESHES)
-    # Held until all are refused with the token that is over: one in this tab, two in the other, which asks as it opens.
+    # Hold the lock until three requests were refused for the expired token: one in this tab, two in the other,
+    # which also sends one when it opens.
     browser.run("navigator.locks.request('companon.session', () => new Promise((done) => { window.release = done; }))")
     asking = "window.answer = ask('GET', '/api/v1/consents').then(({ status }) => status)"
     waiting = "return navigator.locks.query().then(({ pending }) => pending.length >= 3)"
@@ -169,7 +170,7 @@ def test_fan_whose_session_was_ended_agrees_again_as_another_person(browser, pag
     browser.click("#start")
     browser.until("#notice-title")
 
-    assert look(PEOPLE) == 1, "nobody has agreed yet"
+    assert look(PEOPLE) == 1, "no consent is given yet"
     assert session(browser) is None
 
 
@@ -183,9 +184,9 @@ def test_position_of_a_receiver_1024_weeks_behind_counts(browser, page, look):
 
 
 @pytest.mark.parametrize(
-    ("status", "says"), [("Completed", "It's over"), ("Paused", "Not running"), (None, "This code is not in use")]
+    ("status", "title"), [("Completed", "It's over"), ("Paused", "Not running"), (None, "This code is not in use")]
 )
-def test_code_that_is_not_in_use_shows_reason_and_stores_no_scan(browser, page, look, superuser, status, says):
+def test_code_that_is_not_in_use_shows_reason_and_stores_no_scan(browser, page, look, superuser, status, title):
     with superuser.cursor() as cursor:
         if status:
             completed = "case %s when 'Completed' then now() end"
@@ -195,5 +196,5 @@ def test_code_that_is_not_in_use_shows_reason_and_stores_no_scan(browser, page, 
 
     browser.open(page)
 
-    assert browser.until("#outcome-title") == says
+    assert browser.until("#outcome-title") == title
     assert look(SCANS) == (0, 0, 0)

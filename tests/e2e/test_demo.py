@@ -1,4 +1,4 @@
-"""The demonstration against a running system, with and without faults."""
+"""Tests of the demonstration against a running system, with and without faults."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.support.brokers import until
 AGREES = "✓ The overview agrees with the phones and with the plan"
 
 PATIENT = ("--still", "180")
-"""A busy machine may need long until a number changes."""
+"""Seconds without change that end the run: a busy machine is slow."""
 
 Fault = Callable[..., None]
 
@@ -60,8 +60,8 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("turn", ["first", "second"])
-def test_demo_run_twice_agrees_with_every_number(system, turn):
+@pytest.mark.parametrize("run", ["first", "second"])
+def test_demo_run_twice_agrees_with_every_number(system, run):
     demo = start(system, "--phones", "100", "--seconds", "2", *PATIENT)
 
     text, _ = demo.communicate()

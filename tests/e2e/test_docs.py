@@ -1,4 +1,4 @@
-"""Documents agree with the code: the tour runs, tables and excerpts are equal to their source, links lead somewhere."""
+"""Tests of the documentation: the tour runs, tables and excerpts equal their sources, and link targets exist."""
 
 import os
 import re
@@ -65,7 +65,7 @@ def test_excerpts_are_in_their_files():
     assert [(page.name, path) for page, path, text in excerpts if text not in (ROOT / path).read_text()] == []
 
 
-def test_links_and_paths_lead_somewhere():
+def test_targets_of_links_and_named_paths_exist():
     broken, found = [], 0
     for page in PAGES:
         text = page.read_text()

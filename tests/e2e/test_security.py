@@ -1,4 +1,4 @@
-"""docs/security.md covers every line of the standard, and the tests that it names exist."""
+"""Tests of docs/security.md: it covers each line of the standard, and the tests that it names exist."""
 
 import ast
 import re
@@ -25,9 +25,9 @@ UP_TO = {
 
 
 def test_page_has_each_line_of_levels_1_and_2_once():
-    said = [line for lines, _ in ROW.findall(TEXT) for line in lines.split(", ")]
+    covered = [line for lines, _ in ROW.findall(TEXT) for line in lines.split(", ")]
 
-    assert sorted(said) == sorted(f"{section}.{n}" for section, last in UP_TO.items() for n in range(1, last + 1))
+    assert sorted(covered) == sorted(f"{section}.{n}" for section, last in UP_TO.items() for n in range(1, last + 1))
 
 
 def test_table_of_secrets_equals_the_settings():

@@ -1,4 +1,4 @@
-"""TLS to every dependency: without a certificate of a trusted authority for the host, nothing is sent.
+"""Tests of TLS to each dependency: without a certificate of a trusted authority for the host, nothing is sent.
 
 Each dependency is a real server with a certificate for `localhost`. The tests connect to that name, which works; to
 `127.0.0.1`, which is not in the certificate; and with another trusted authority.
@@ -54,7 +54,7 @@ def certificate(authorities: dict[str, Authority]) -> Certificate:
 
 @pytest.fixture
 def trusting(authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`trusting("ours")`: trust this authority only; return the file with its certificate."""
+    """Return `trusting("ours")`: it trusts this authority only and returns the file of its certificate."""
 
     def trust(name: str) -> str:
         monkeypatch.setenv("SSL_CERT_FILE", str(authorities[name].root))
@@ -96,12 +96,12 @@ def test_connection_to_postgresql_with_other_certificate_fails(
 
 
 def test_postgresql_without_tls_receives_no_login(trusting, monkeypatch):
-    told = []
+    received = []
 
     def answer(client: socket.socket) -> None:
-        told.append(client.recv(1024))
+        received.append(client.recv(1024))
         client.sendall(b"N")  # response of a PostgreSQL without TLS to SSLRequest
-        told.append(client.recv(1024))
+        received.append(client.recv(1024))
 
     with (
         listening(answer) as port,
@@ -109,7 +109,7 @@ def test_postgresql_without_tls_receives_no_login(trusting, monkeypatch):
     ):
         connected(monkeypatch, port, "localhost", trusting("ours"))
 
-    assert told == [bytes.fromhex("0000000804d2162f"), b""]
+    assert received == [bytes.fromhex("0000000804d2162f"), b""]
 
 
 @pytest.fixture(scope="module")
@@ -178,23 +178,23 @@ def test_rate_limits_use_redis_with_valid_certificate_only(
 
 
 @pytest.mark.parametrize(
-    ("host", "authority", "shakes_hands"), [(*GOOD, True), *[(*case.values, False) for case in REFUSED]]
+    ("host", "authority", "has_handshake"), [(*GOOD, True), *[(*case.values, False) for case in REFUSED]]
 )
-def test_rabbitmq_with_other_certificate_receives_no_login(certificate, trusting, host, authority, shakes_hands):
+def test_rabbitmq_with_other_certificate_receives_no_login(certificate, trusting, host, authority, has_handshake):
     trusting(authority)
-    heard = []
+    received = []
 
     def answer(client: socket.socket) -> None:
         try:
             with certificate.context().wrap_socket(client, server_side=True) as encrypted:
-                heard.append(encrypted.recv(4))
+                received.append(encrypted.recv(4))
         except OSError as error:
-            heard.append(type(error))
+            received.append(type(error))
 
     with listening(answer) as port, pytest.raises((AMQPError, OSError)):
         brokers.amqp_connection(f"amqps://companon:secret@{host}:{port}/companon", patience=20)
 
-    assert (heard == [b"AMQP"]) is shakes_hands
+    assert (received == [b"AMQP"]) is has_handshake
 
 
 def send_mail(monkeypatch: pytest.MonkeyPatch, url: str) -> None:

@@ -1,4 +1,4 @@
-"""Whole systems of toy processes: the real servers, and a Procfile whose processes start at once."""
+"""Fixtures that start systems of toy processes: real servers, and a Procfile whose processes start quickly."""
 
 import json
 import os
@@ -20,15 +20,15 @@ TOY = Path(__file__).parent / "toy" / "Procfile"
 
 
 def eventually(condition: Callable[[], object], within: float = 120.0) -> None:
-    """Wait until a condition holds, and fail when it doesn't."""
+    """Wait until a condition holds; fail after `within` seconds."""
     deadline = time.monotonic() + within
     while not condition():
-        assert time.monotonic() < deadline, "it never came about"
+        assert time.monotonic() < deadline, f"the condition did not hold within {within:g} s"
         time.sleep(0.02)
 
 
-def living(pid: int) -> bool:
-    """Whether a process runs."""
+def is_running(pid: int) -> bool:
+    """Return whether a process runs."""
     found = processes.stat(pid)
     return found is not None and found.alive
 
@@ -42,7 +42,7 @@ def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
 
 
 class Up:
-    """A `scripts/up` in the foreground, on a directory that may have been used before."""
+    """`scripts/up` in the foreground, in a directory that earlier systems may have used."""
 
     def __init__(self, var: Path, *options: object, procfile: Path = TOY, **env: str) -> None:
         self.var = var
@@ -56,12 +56,12 @@ class Up:
 
     @property
     def run(self) -> dict:
-        """What run.json says."""
+        """Return the content of run.json."""
         return json.loads((self.var / "run.json").read_text())
 
     @property
-    def said(self) -> str:
-        """What the terminal shows."""
+    def printed(self) -> str:
+        """Return the output of the terminal."""
         return self.output.read_text()
 
     def log(self, name: str) -> str:
@@ -69,9 +69,9 @@ class Up:
         return (self.var / "log" / f"{name}.log").read_text()
 
     def until_ready(self) -> "Up":
-        """Wait for it."""
-        eventually(lambda: "Ready after" in self.said or self.process.poll() is not None)
-        assert self.process.poll() is None, self.said
+        """Wait until the system is ready."""
+        eventually(lambda: "Ready after" in self.printed or self.process.poll() is not None)
+        assert self.process.poll() is None, self.printed
         eventually(lambda: (self.var / "run.json").exists())
         return self
 
@@ -83,22 +83,22 @@ class Up:
         """Return the newest child of the toy worker."""
         return int(self.log("worker").rpartition("child ")[2].split()[0])
 
-    def everything(self) -> list[int]:
-        """All that it has started, as far as it says so."""
+    def all_pids(self) -> list[int]:
+        """Return the processes of run.json and the child of the worker."""
         return [pid for pids in self.run["processes"].values() for pid in pids] + [self.worker_child()]
 
     def interrupt(self) -> None:
-        """Press Ctrl-C."""
+        """Send the signal of Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
 
-    def ends(self, within: float = 120.0) -> int:
-        """Its exit status."""
+    def exit_status(self, within: float = 120.0) -> int:
+        """Wait for the end and return the exit status."""
         return self.process.wait(timeout=within)
 
 
 @pytest.fixture(scope="module")
 def used(migrated_cluster: Path) -> Iterator[Path]:
-    """Return a directory for systems of this module with a migrated database, so that starts are quick."""
+    """Return a directory with a migrated database for the systems of this module: their starts are quick."""
     folder = Path(tempfile.mkdtemp(prefix="companon-toys-", dir="/tmp"))
     folder.chmod(0o711)
     subprocess.run(["cp", "--archive", migrated_cluster, folder / "pg"], check=True)
@@ -108,7 +108,7 @@ def used(migrated_cluster: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def start(used: Path) -> Iterator[Callable[..., Up]]:
-    """Start a toy system; whatever the test does, nothing of it is left afterwards."""
+    """Return a function that starts a toy system, and end all its processes afterwards."""
     started = []
 
     def begin(*options: object, **rest) -> Up:

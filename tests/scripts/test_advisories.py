@@ -1,4 +1,4 @@
-"""`./scripts/advisories` against a server with OSV's API."""
+"""Tests of `./scripts/advisories` against a server with the API of OSV."""
 
 import json
 import threading
@@ -27,66 +27,71 @@ VULNERABILITY = {
 @pytest.fixture
 def osv():
     """Yield the queried packages, the vulnerabilities that the server reports, and its URL."""
-    asked, vulnerabilities = [], {}
+    queried, vulnerabilities = [], {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append(query["package"]["name"])
-            body = json.dumps({"vulns": vulnerabilities[asked[-1]]} if asked[-1] in vulnerabilities else {}).encode()
+            queried.append(query["package"]["name"])
+            body = json.dumps(
+                {"vulns": vulnerabilities[queried[-1]]} if queried[-1] in vulnerabilities else {}
+            ).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
         def log_message(self, *args):
-            """Say nothing among the tests' dots."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield asked, vulnerabilities, f"http://127.0.0.1:{server.server_port}/v1/query"
+    yield queried, vulnerabilities, f"http://127.0.0.1:{server.server_port}/v1/query"
     server.shutdown()
     server.server_close()
 
 
 @pytest.fixture
-def said(monkeypatch):
+def printed(monkeypatch):
     lines = []
     monkeypatch.setattr(advisories, "say", lines.append)
     return lines
 
 
-def test_advisories_query_every_package_and_print_a_vulnerability(osv, said):
-    asked, vulnerabilities, url = osv
+def test_advisories_query_every_package_and_print_a_vulnerability(osv, printed):
+    queried, vulnerabilities, url = osv
     vulnerabilities["redis"] = [VULNERABILITY]
 
     assert advisories.main(["--osv-url", url]) == advisories.FOUND
 
-    assert {"falcon", "redis", "pytest", "uv"} <= set(asked)
-    assert [line for line in said if "redis" in line and "CVE-2026-1" in line and "99.1" in line]
+    assert {"falcon", "redis", "pytest", "uv"} <= set(queried)
+    assert [line for line in printed if "redis" in line and "CVE-2026-1" in line and "99.1" in line]
 
 
-def test_advisories_without_vulnerability_return_0(said):
+def test_advisories_without_vulnerability_return_0(printed):
     report = json.dumps({"dependencies": [{"name": "redis", "version": "8.1.0", "vulns": []}], "fixes": []})
 
     assert advisories.judge(report, "No known vulnerabilities found", strict=True) == 0
-    assert said == ["1 packages, 0 known vulnerabilities"]
+    assert printed == ["1 packages, 0 known vulnerabilities"]
 
 
 @pytest.mark.parametrize(
     "report", ["", "not JSON", '{"dependencies": [{"name": "redis", "skip_reason": "not found"}], "fixes": []}']
 )
-def test_advisories_without_answer_fail_in_strict_mode_only(said, report):
+def test_advisories_without_answer_fail_in_strict_mode_only(printed, report):
     assert advisories.judge(report, "Traceback\nno route to host", strict=False) == 0
     assert advisories.judge(report, "", strict=True) == advisories.UNKNOWN
-    assert said == ["✗ The database can't be queried: no route to host", "✗ The database can't be queried: no answer"]
+    assert printed == [
+        "✗ The database can't be queried: no route to host",
+        "✗ The database can't be queried: no answer",
+    ]
 
 
-def test_advisories_of_server_that_drips_are_unknown_after_time_limit(hostile_server, said, monkeypatch):
+def test_advisories_of_server_that_drips_are_unknown_after_time_limit(hostile_server, printed, monkeypatch):
     monkeypatch.setattr(advisories, "TIMEOUT", 0.5)
     server = hostile_server([b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"], b" ")
 
     unknown = advisories.main(["--strict", "--osv-url", f"http://127.0.0.1:{server.port}/"])
 
     assert unknown == advisories.UNKNOWN
-    assert "no answer within" in said[0]
+    assert "no answer within" in printed[0]

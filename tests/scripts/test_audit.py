@@ -32,11 +32,11 @@ def run(db_clean, tmp_path, monkeypatch):
     own = dataclasses.replace(settings, audit_checkpoint_url=f"file://{tmp_path / 'checkpoints'}")
 
     def run(*arguments):
-        said = io.StringIO()
+        printed = io.StringIO()
         with monkeypatch.context() as patch:
             patch.setattr(commands, "settings", own)
-            patch.setattr(progress.output, "streams", [said])
-            return commands.main([*map(str, arguments)]), said.getvalue()
+            patch.setattr(progress.output, "streams", [printed])
+            return commands.main([*map(str, arguments)]), printed.getvalue()
 
     return run
 
@@ -133,8 +133,8 @@ TAMPERED = {
 
 
 def faults(run, *arguments):
-    status, said = run("verify", "--json", *arguments)
-    report = json.loads(said)
+    status, printed = run("verify", "--json", *arguments)
+    report = json.loads(printed)
     assert status == (0 if report["intact"] else 1)
     return [(fault["chain"], fault["seq"]) for fault in report["faults"]]
 
@@ -165,10 +165,10 @@ def test_tail_that_was_cut_and_sealed_again_is_reported(run, recorded_trail, tam
 def test_missing_checkpoints_are_noted(run):
     record(2)
 
-    status, said = run("verify")
+    status, printed = run("verify")
 
     assert status == 0
-    assert "cut off at the end of a chain with its head can't be found" in said
+    assert "cut off at the end of a chain with its head can't be found" in printed
 
 
 @pytest.fixture
@@ -240,10 +240,10 @@ def test_edited_export_is_reported(run, exported, how):
     EDITS[how](lines)
     exported.write_text("".join(lines))
 
-    status, said = offline(run, exported)
+    status, printed = offline(run, exported)
 
-    assert status == 1, said
-    assert said.startswith("✗ ")
+    assert status == 1, printed
+    assert printed.startswith("✗ ")
 
 
 def test_verification_without_mac_keys_finds_missing_entries_only(run, exported):
@@ -295,9 +295,9 @@ def test_document_that_is_no_checkpoint_is_reported(run, exported, what):
 def test_checkpoint_of_another_key_is_reported(run, run_alone, recorded_trail):
     assert faults(run) == []
 
-    status, said = run_alone("verify", AUDIT_CHECKPOINT_KEYS="A" * 43)
+    status, printed = run_alone("verify", AUDIT_CHECKPOINT_KEYS="A" * 43)
 
-    assert (status, "no public key" in said) == (1, True)
+    assert (status, "no public key" in printed) == (1, True)
 
 
 def test_export_of_one_brand_is_intact(run, recorded_trail, tmp_path):

@@ -1,6 +1,6 @@
-"""A benchmark runs whole, says every figure it promises, and counts what must be exact.
+"""Tests of `./scripts/bench`: each benchmark runs to its end, prints its figures, and finds nothing lost or duplicated.
 
-No figure of time is judged here: on a busy machine a difference of two of them may be anything, also negative.
+No duration is checked: on a busy machine the difference of two of them can even be negative.
 """
 
 import io
@@ -17,7 +17,7 @@ from scripts.devstack.environment import ROOT
 pytestmark = pytest.mark.xdist_group("bench")
 
 PATIENCE = 300.0
-"""Seconds: on a busy machine nothing is lost only because it isn't there yet."""
+"""Seconds until a missing job counts as lost: a busy machine is slow."""
 WAITING = [
     *((servers, "READY_WITHIN"), (jobs, "STALLED"), (audit, "STALLED"), (timers, "SETTLED"), (fairness, "SETTLED"))
 ]
@@ -27,19 +27,19 @@ SHORT = {fairness: {"CALIBRATION": 80}, scan: {"CLIENTS": (8,)}}
 
 @pytest.fixture
 def measured(monkeypatch, migrated_cluster):
-    """`measured("jobs", "--jobs", "9")`: the numbers that a benchmark prints, of fewer processes and calls."""
+    """Return `measured("jobs", "--jobs", "9")`: it runs a small benchmark and returns the printed numbers."""
     monkeypatch.setattr(servers.Bench, "cluster", migrated_cluster)
     for module, name in WAITING:
         monkeypatch.setattr(module, name, PATIENCE)
     for module, changes in (FEW | SHORT).items():
         for name, value in changes.items():
             monkeypatch.setattr(module, name, value)
-    said = io.StringIO()
-    monkeypatch.setattr(progress.output, "streams", [said])
+    printed = io.StringIO()
+    monkeypatch.setattr(progress.output, "streams", [printed])
 
     def run(*arguments) -> dict[str, float]:
-        assert main.main([*arguments, "--json"]) == 0, said.getvalue()
-        numbers: dict[str, float] = json.loads(said.getvalue().splitlines()[-1])
+        assert main.main([*arguments, "--json"]) == 0, printed.getvalue()
+        numbers: dict[str, float] = json.loads(printed.getvalue().splitlines()[-1])
         assert [name for name, number in numbers.items() if not math.isfinite(number)] == []
         return numbers
 

@@ -1,4 +1,4 @@
-"""Exit status of `./scripts/test`, which CI relies on."""
+"""Tests of the exit status of `./scripts/test`, which CI relies on."""
 
 import signal
 

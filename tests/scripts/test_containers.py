@@ -1,4 +1,4 @@
-"""The image and compose.yaml without Docker: what their files say, and a store of checkpoints in the layout."""
+"""Tests of the Dockerfile and compose.yaml without Docker: their settings, and checkpoints in the image's folders."""
 
 import os
 import re
@@ -24,7 +24,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 @pytest.fixture
 def layout():
-    """Return a folder with the layout and the owners of the image."""
+    """Return a folder with the directories of the image and their owners."""
     folder = Path(tempfile.mkdtemp(prefix="companon-image-"))
     folder.chmod(0o755)
     install = shlex.split(re.search(r"(install -d [^\n&]+)", DOCKERFILE)[1])
@@ -38,7 +38,7 @@ def layout():
 
 
 def as_nobody(function):
-    """Call it in a process of another user, where this one may become another; returns the exit status."""
+    """Call a function in a child process, as user nobody if this user is root. Return the exit status."""
     pid = os.fork()
     if pid == 0:
         status = 1

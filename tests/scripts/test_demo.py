@@ -1,4 +1,4 @@
-"""The parts of the demonstration: plan, HTTP client, results."""
+"""Tests of the parts of the demonstration: plan, HTTP client, results."""
 
 import socket
 import threading
@@ -144,7 +144,7 @@ def test_percentile_is_the_nearest_rank():
 
 
 class Server(ThreadingHTTPServer):
-    """Return the responses of the test, byte for byte. An empty one closes the connection."""
+    """Server that returns the responses of a test byte for byte. An empty response closes the connection."""
 
     responses: list[bytes]
 

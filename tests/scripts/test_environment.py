@@ -1,4 +1,4 @@
-"""The virtual environment: known by its stamp, made again when it isn't whole."""
+"""Tests of the virtual environment: a stamp marks a complete one; an incomplete one is created again."""
 
 import shutil
 import subprocess
@@ -13,30 +13,30 @@ pytestmark = pytest.mark.xdist_group("environment")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def created(tmp_path_factory):
     """Return a checkout with empty lock files and an environment."""
     root = tmp_path_factory.mktemp("checkout")
     (root / "requirements").mkdir()
     for lock in ("runtime", "dev", "uv"):
         (root / "requirements" / f"{lock}.txt").write_text(f"# {lock}\n")
     with pytest.MonkeyPatch.context() as patch:
-        lay(patch, root)
+        use_checkout(patch, root)
         environment.ensure("runtime")
     return root
 
 
 @pytest.fixture
-def checkout(made, tmp_path, monkeypatch):
+def checkout(created, tmp_path, monkeypatch):
     """Return the checkout's requirements and a substitute of its environment."""
-    shutil.copytree(made / "requirements", tmp_path / "requirements")
-    lay(monkeypatch, tmp_path)
-    monkeypatch.setattr(environment, "_create", lambda: shutil.copytree(made / ".venv", tmp_path / ".venv", True))
+    shutil.copytree(created / "requirements", tmp_path / "requirements")
+    use_checkout(monkeypatch, tmp_path)
+    monkeypatch.setattr(environment, "_create", lambda: shutil.copytree(created / ".venv", tmp_path / ".venv", True))
     monkeypatch.setattr(environment, "_install", lambda lock: None)
     environment.ensure("runtime")
     return tmp_path
 
 
-def lay(patch, root):
+def use_checkout(patch, root):
     patch.setattr(progress.output, "streams", [])
     patch.setattr(environment, "ROOT", root)
     patch.setattr(environment, "VENV", root / ".venv")
@@ -44,8 +44,8 @@ def lay(patch, root):
     patch.setattr(environment, "STAMP", root / ".venv" / "companon.json")
 
 
-def test_environment_of_new_checkout_is_ready(made, monkeypatch):
-    lay(monkeypatch, made)
+def test_environment_of_new_checkout_is_ready(created, monkeypatch):
+    use_checkout(monkeypatch, created)
 
     assert environment.ready("runtime")
     assert environment.PYTHON.exists()
@@ -81,7 +81,7 @@ def test_environment_copied_from_another_checkout_is_not_ready(checkout, tmp_pat
     copy = tmp_path_factory.mktemp("copy") / "checkout"
     shutil.copytree(checkout, copy, symlinks=True)
 
-    lay(monkeypatch, copy)
+    use_checkout(monkeypatch, copy)
 
     assert not environment.ready("runtime")
 
@@ -106,11 +106,11 @@ def test_bytecode_with_dontwritebytecode_is_kept_in_environment(checkout, monkey
 
 
 @pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
-def test_environment_that_is_a_symbolic_link_is_refused(made, tmp_path, monkeypatch, target):
-    shutil.copytree(made / "requirements", tmp_path / "requirements")
+def test_environment_that_is_a_symbolic_link_is_refused(created, tmp_path, monkeypatch, target):
+    shutil.copytree(created / "requirements", tmp_path / "requirements")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".venv").symlink_to(tmp_path / target)
-    lay(monkeypatch, tmp_path)
+    use_checkout(monkeypatch, tmp_path)
 
     with pytest.raises(progress.SetupError, match="is a symbolic link") as refused:
         environment.ensure("runtime")

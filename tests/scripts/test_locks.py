@@ -1,4 +1,4 @@
-"""The lock files: everything pinned with hashes, nothing that says where it comes from."""
+"""Tests of the lock files: every package is pinned with hashes, and no index is named."""
 
 import configparser
 import re

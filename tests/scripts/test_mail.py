@@ -1,4 +1,4 @@
-"""The mail sink: what is sent is there, before it is acknowledged, for each recipient, also after a restart."""
+"""Tests of the mail sink: each acknowledged message is listed for each recipient, also after a restart."""
 
 import http.client
 import json
@@ -49,7 +49,7 @@ def sink(tmp_path):
         yield running
 
 
-def letter(subject="Grüße", to="fan@example.org", html=None):
+def make_message(subject="Grüße", to="fan@example.org", html=None):
     message = EmailMessage()
     message["From"] = "Compañon <no-reply@companon.example>"
     message["To"] = to
@@ -61,7 +61,7 @@ def letter(subject="Grüße", to="fan@example.org", html=None):
 
 
 def test_message_with_html_and_accents_is_returned_decoded(sink):
-    sink.send(letter(html="<p>Hello £1</p>"))
+    sink.send(make_message(html="<p>Hello £1</p>"))
 
     (item,) = sink.items("FAN@example.org")
     assert item["subject"] == "Grüße"
@@ -74,8 +74,8 @@ def test_message_with_html_and_accents_is_returned_decoded(sink):
 
 
 def test_message_to_two_recipients_is_listed_once_for_each(sink):
-    sink.send(letter("one"), ["a@example.org", "b@example.org"])
-    sink.send(letter("two"), ["a@example.org"])
+    sink.send(make_message("one"), ["a@example.org", "b@example.org"])
+    sink.send(make_message("two"), ["a@example.org"])
 
     assert [item["subject"] for item in sink.items("a@example.org")] == ["one", "two"]
     assert [item["subject"] for item in sink.items("b@example.org")] == ["one"]
@@ -85,11 +85,11 @@ def test_message_to_two_recipients_is_listed_once_for_each(sink):
 def test_messages_survive_a_restart_until_they_are_deleted(tmp_path):
     sink = Sink(tmp_path / "mail")
     with sink.running():
-        sink.send(letter("kept"))
+        sink.send(make_message("kept"))
     with sink.running():
         kept = sink.items()
         sink.call("DELETE")
-        sink.send(letter("new"))
+        sink.send(make_message("new"))
         after = sink.items()
 
     assert [item["subject"] for item in kept] == ["kept"]
@@ -102,14 +102,14 @@ def test_messages_survive_a_restart_until_they_are_deleted(tmp_path):
     "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "127.0.0.1@evil.example", "[x", ""]
 )
 def test_inbox_with_other_host_header_returns_421(sink, method, host):
-    sink.send(letter())
+    sink.send(make_message())
 
     with closing(http.client.HTTPConnection("127.0.0.1", sink.http.getsockname()[1], timeout=60)) as connection:
         connection.request(method, "/messages", headers={"Host": host})
-        answer = connection.getresponse()
-        content = answer.read()
+        response = connection.getresponse()
+        content = response.read()
 
-    assert answer.status == 421
+    assert response.status == 421
     assert b"fan@example.org" not in content
     assert len(sink.items()) == 1
 

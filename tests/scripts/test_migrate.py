@@ -1,4 +1,4 @@
-"""`./scripts/migrate`, as a person calls it."""
+"""Tests of the command line of `./scripts/migrate`."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The samplers of `./scripts/mutate`: which faults they find, and which places they leave alone."""
+"""Tests of the samplers of `./scripts/mutate`: the faults they generate and the code they skip."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The operating system's packages: what is missing is named, and what is temporary goes."""
+"""Tests of the operating system's packages: missing ones are named, and temporary files are removed."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Knowing a process again: by PID, start time and boot, and its children by the mark that they bear."""
+"""Tests of process records: PID, start time and boot identify a process, and a mark its children."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from scripts.devstack.processes import MARK, Record, spawn, stat, write_atomically
-from tests.scripts.conftest import eventually, living
+from tests.scripts.conftest import eventually, is_running
 
 
 def test_record_of_other_start_time_or_boot_is_not_alive(sleeper):
@@ -63,7 +63,7 @@ def test_spawned_process_is_killed_with_its_parent(tmp_path):
 
         parent.kill()
 
-    eventually(lambda: not living(child))
+    eventually(lambda: not is_running(child))
 
 
 def test_file_is_replaced_atomically_and_readable_by_owner_only(tmp_path):

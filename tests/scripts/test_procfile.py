@@ -1,4 +1,4 @@
-"""The Procfile: what is read, and what its lines become."""
+"""Tests of the Procfile: its syntax, and the processes that its lines start."""
 
 import os
 import subprocess

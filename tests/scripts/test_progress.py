@@ -1,4 +1,4 @@
-"""Output of commands: reasons of failures, and escaped control characters."""
+"""Tests of the output of commands: reasons of failures, and escaped control characters."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""`./scripts/replay` against the real API."""
+"""Tests of `./scripts/replay` against the real API."""
 
 import json
 import os
@@ -62,15 +62,15 @@ def test_list_shows_groups_and_paused_actors(replay, make_dead_letter, ledger):
     make_dead_letter("test.two", message="out of paper")
     replay("jobs", "pause", "test.one", "--reason", "fire")
 
-    said = replay("jobs", "list").splitlines()
+    printed = replay("jobs", "list").splitlines()
 
-    assert said[0].split() == ["count", "actor", "error", "place", "brands", "first", "last", "group"]
-    assert "test.one" in said[1]
-    assert "VendorError: the printer burns" in said[1]
-    assert said[1].split()[0] == "3"
-    assert said[3] == "4 dead letters in 2 groups"
-    assert "test.one is paused since" in said[4]
-    assert said[4].endswith("by root@companon.example: fire (0 wait)")
+    assert printed[0].split() == ["count", "actor", "error", "place", "brands", "first", "last", "group"]
+    assert "test.one" in printed[1]
+    assert "VendorError: the printer burns" in printed[1]
+    assert printed[1].split()[0] == "3"
+    assert printed[3] == "4 dead letters in 2 groups"
+    assert "test.one is paused since" in printed[4]
+    assert printed[4].endswith("by root@companon.example: fire (0 wait)")
 
 
 CONTROLS = "\x1b]0;owned\x07\x1b[31mAll done\x1b[8m\x9b2J\u202e\u2028"
@@ -90,21 +90,21 @@ CONTROLS = "\x1b]0;owned\x07\x1b[31mAll done\x1b[8m\x9b2J\u202e\u2028"
 def test_control_characters_are_escaped(replay, make_dead_letter, argv):
     id = make_dead_letter("test.one", message=CONTROLS)
 
-    said = replay(*(part.format(id=id) for part in argv))
+    printed = replay(*(part.format(id=id) for part in argv))
 
-    assert "owned" in said
-    assert not set(CONTROLS) & set(said) - set("ownedAll done]0;[318m2J")
-    assert "\\x1b]0;owned" in said or "\\u001b]0;owned" in said
+    assert "owned" in printed
+    assert not set(CONTROLS) & set(printed) - set("ownedAll done]0;[318m2J")
+    assert "\\x1b]0;owned" in printed or "\\u001b]0;owned" in printed
 
 
 def test_list_with_json_prints_json(replay, make_dead_letter):
     make_dead_letter("test.one")
     make_dead_letter("test.two")
 
-    said = json.loads(replay("jobs", "list", "--actor", "test.two", "--json"))
+    printed = json.loads(replay("jobs", "list", "--actor", "test.two", "--json"))
 
-    assert [group["actor"] for group in said["groups"]] == ["test.two"]
-    assert said["paused"] == []
+    assert [group["actor"] for group in printed["groups"]] == ["test.two"]
+    assert printed["paused"] == []
 
 
 def test_show_prints_a_dead_letter_or_a_group(replay, make_dead_letter):
@@ -135,9 +135,9 @@ def test_run_shows_the_forecast_and_asks(replay, make_dead_letter):
 def test_dry_run_asks_nothing_and_changes_nothing(replay, make_dead_letter):
     id = make_dead_letter("test.one")
 
-    said = replay("jobs", "run", str(id), "--dry-run")
+    printed = replay("jobs", "run", str(id), "--dry-run")
 
-    assert "1 would be replayed, all at once" in said
+    assert "1 would be replayed, all at once" in printed
     assert "1 dead letter in 1 group" in replay("jobs", "list")
 
 
@@ -159,10 +159,10 @@ def test_run_replays_all_batches_and_lists_blocked_jobs(replay, make_dead_letter
     make_dead_letter("test.two")
     group = json.loads(replay("jobs", "list", "--actor", "test.one", "--json"))["groups"][0]["fingerprint"]
 
-    said = replay("jobs", "run", "--group", group, "--yes")
+    printed = replay("jobs", "run", "--group", group, "--yes")
 
-    assert "4 wait again" in said
-    assert f"{second} stays dead: job {first} has its unique key" in said
+    assert "4 wait again" in printed
+    assert f"{second} stays dead: job {first} has its unique key" in printed
     assert "2 dead letters in 2 groups" in replay("jobs", "list")
 
 
@@ -195,14 +195,14 @@ def test_trail_prints_a_tree_of_jobs(replay, make_dead_letter, superuser):
         cursor.execute("update app.jobs set request_id = 'request-1' where id in %s", ((parent, child),))
         cursor.execute("update app.dead_jobs set request_id = 'request-1' where id = %s", (dead,))
 
-    said = replay("trail", "request-1").splitlines()
+    printed = replay("trail", "request-1").splitlines()
 
-    assert [line.split()[2:4] for line in said[1:]] == [
+    assert [line.split()[2:4] for line in printed[1:]] == [
         ["test.parent", "waiting"],
         ["└─", "test.child"],
         ["test.dead", "dead"],
     ]
-    assert said[3].endswith("VendorError: no paper")
+    assert printed[3].endswith("VendorError: no paper")
     assert replay("trail", "request-2") == "No job belongs to request-2\n"
 
 
@@ -240,8 +240,8 @@ def opened(tmp_path, monkeypatch):
     monkeypatch.delenv(session.TOKEN, raising=False)
 
     @contextmanager
-    def open_session(*argv, run=None, **said):
-        owed.update(said)
+    def open_session(*argv, run=None, **printed):
+        owed.update(printed)
         file = tmp_path / "run.json"
         if run:
             file.write_text(json.dumps(run))
@@ -347,6 +347,6 @@ def test_closed_pipe_is_no_error(system):
 
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
         process.stdout.close()
-        said = process.stderr.read()
+        printed = process.stderr.read()
 
-    assert (process.returncode, said) == (0, "")
+    assert (process.returncode, printed) == (0, "")

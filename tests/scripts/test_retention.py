@@ -72,12 +72,12 @@ def prune(folder):
 @pytest.fixture
 def verify(monkeypatch):
     """Return a function that runs `./scripts/audit verify --json` and returns the faults and notes."""
-    said = []
-    monkeypatch.setattr(commands, "say", said.append)
+    printed = []
+    monkeypatch.setattr(commands, "say", printed.append)
 
     def verify(*arguments):
         status = commands.main(["verify", "--json", *map(str, arguments)])
-        report = json.loads(said.pop())
+        report = json.loads(printed.pop())
         assert status == (0 if report["intact"] else 1)
         return [(fault["chain"], fault["seq"]) for fault in report["faults"]], report["notes"]
 

@@ -1,4 +1,4 @@
-"""The private servers by themselves: what survives what, and where they can live."""
+"""Tests of the private servers: data after crashes and restarts, and directories with unusual names."""
 
 import shutil
 import subprocess
@@ -17,8 +17,8 @@ from scripts.devstack.redis import PrivateRedis
 
 
 @pytest.fixture(scope="module", autouse=True)
-def elsewhere():
-    """Sockets that can't be in their directory are here instead of under /tmp, and go afterwards."""
+def socket_fallback():
+    """Replace the directory under /tmp for sockets whose own path is unsuitable, and remove it afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="companon-", dir="/tmp"))
     folder.chmod(0o711)
     with pytest.MonkeyPatch.context() as patch:
@@ -28,9 +28,9 @@ def elsewhere():
 
 
 def enterable(folder):
-    """Return a directory that is closed to other users, as a checkout under /root is.
+    """Return a directory that other users can't enter, as a checkout under /root.
 
-    Where root may not make a user namespace (in a container, say), user postgres has to be let in.
+    If root can't create a user namespace, as in some containers, user postgres gets access.
     """
     if subprocess.run(["unshare", "--user", "true"], capture_output=True, check=False).returncode != 0:
         for parent in [folder, *folder.parents][:-2]:
@@ -40,39 +40,39 @@ def enterable(folder):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """Yield a durable cluster."""
+    """Run a durable cluster."""
     made = PrivatePostgres(enterable(tmp_path_factory.mktemp("pg")) / "home")
     made.start()
     yield made
     made.stop()
 
 
-def ask(cluster, statement):
+def query(cluster, statement):
     with closing(psycopg2.connect(cluster.dsn(SUPERUSER, "postgres"))) as db, db, db.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchone()[0] if cursor.description else None
 
 
 def test_postgres_keeps_committed_rows_after_a_crash(cluster):
-    ask(cluster, "create table kept as select 42 as x")
+    query(cluster, "create table kept as select 42 as x")
 
     cluster.kill()
     cluster.start()
 
-    assert ask(cluster, "select x from kept") == 42
+    assert query(cluster, "select x from kept") == 42
 
 
 def test_postgres_listens_on_socket_only_with_checksums_and_fsync(cluster):
-    assert ask(cluster, "select current_setting('listen_addresses')") == ""
-    assert ask(cluster, "select current_setting('data_checksums')") == "on"
-    assert ask(cluster, "select current_setting('fsync')") == "on"
+    assert query(cluster, "select current_setting('listen_addresses')") == ""
+    assert query(cluster, "select current_setting('data_checksums')") == "on"
+    assert query(cluster, "select current_setting('fsync')") == "on"
 
 
 def test_postgres_on_data_of_running_server_is_refused(cluster):
     with pytest.raises(SetupError, match="runs on"):
         PrivatePostgres(cluster.home).start()
 
-    assert ask(cluster, "select 1") == 1
+    assert query(cluster, "select 1") == 1
 
 
 def test_postgres_after_interrupted_initialisation_starts(tmp_path):
@@ -83,7 +83,7 @@ def test_postgres_after_interrupted_initialisation_starts(tmp_path):
 
     postgres.start()
 
-    assert ask(postgres, "select 1") == 1
+    assert query(postgres, "select 1") == 1
     postgres.stop()
 
 
@@ -106,7 +106,7 @@ def test_postgres_in_directory_with_special_characters_starts(tmp_path):
 
     cluster.start()
 
-    assert ask(cluster, "select current_setting('data_directory')") == str(cluster.data)
+    assert query(cluster, "select current_setting('data_directory')") == str(cluster.data)
     cluster.stop()
     sockets.remove(cluster.socket_dir)
 

@@ -1,4 +1,4 @@
-"""The real system, as `./scripts/up` starts it."""
+"""Tests of the real system that `./scripts/up` starts."""
 
 import json
 import socket
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from scripts.devstack import procfile
 from scripts.devstack.environment import ROOT
 from settings import PROCESSES, variables
-from tests.scripts.conftest import living
+from tests.scripts.conftest import is_running
 
 
 def test_system_runs_each_process_of_the_procfile_and_is_ready(system):
@@ -21,9 +21,9 @@ def test_system_runs_each_process_of_the_procfile_and_is_ready(system):
 
     assert ready["status"] == "ok"
     assert set(system.run["processes"]) == expected
-    # As it is by now: other tests kill some, and up starts others.
+    # Read the file again: other tests kill processes, and the supervisor replaces them.
     processes = json.loads((system.var / "run.json").read_text())["processes"]
-    assert [name for name, pids in processes.items() if not living(pids[0])] == []
+    assert [name for name, pids in processes.items() if not is_running(pids[0])] == []
 
 
 def test_process_environment_has_only_variables_that_it_reads(system):
@@ -37,7 +37,7 @@ def test_process_environment_has_only_variables_that_it_reads(system):
 
 def test_api_listens_on_the_loopback_interface_only(system):
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as routed:
-        routed.connect(("192.0.2.1", 9))  # Sends nothing: asks which of our addresses would be used.
+        routed.connect(("192.0.2.1", 9))  # Sends no packet; selects the local address of the route.
         address = routed.getsockname()[0]
 
     with closing(socket.socket()) as other:

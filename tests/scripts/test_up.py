@@ -1,4 +1,4 @@
-"""`./scripts/up` and `./scripts/down`, with the real servers and toy processes."""
+"""Tests of `./scripts/up` and `./scripts/down` with real servers and toy processes."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import redis
 
 from scripts.devstack.environment import ROOT
 from scripts.devstack.processes import Record
-from tests.scripts.conftest import TOY, eventually, living
+from tests.scripts.conftest import TOY, eventually, is_running
 from tests.support.servers import LOGINS
 
 EVERYTHING = ["web", "relay", "worker", "clock", "seal", "mail", "redis", "postgres"]
@@ -53,7 +53,7 @@ def test_secrets_are_private_and_equal_after_a_restart(start, used):
     first = start().until_ready()
     password = first.run["admin"]["password"]
     first.interrupt()
-    first.ends()
+    first.exit_status()
 
     second = start().until_ready()
 
@@ -79,33 +79,33 @@ def test_start_on_used_port_fails_and_names_the_port(start):
 
         up = start("--port", port)
 
-        assert up.ends() == 1
-        assert f"Port {port} is in use" in up.said
+        assert up.exit_status() == 1
+        assert f"Port {port} is in use" in up.printed
 
 
 def test_ctrl_c_sends_one_signal_and_waits_for_the_running_job(start):
     up = start(TOY_JOB="2.5").until_ready()
-    pids = up.everything()
+    pids = up.all_pids()
 
     up.interrupt()
 
-    assert up.ends() == 0
+    assert up.exit_status() == 0
     assert up.log("worker").rpartition("child")[2].split("\n", 1)[1] == "TERM\njob finished\n"
-    assert "Waiting: worker is finishing its running jobs" in up.said
-    assert [pid for pid in pids if living(pid)] == []
+    assert "Waiting: worker is finishing its running jobs" in up.printed
+    assert [pid for pid in pids if is_running(pid)] == []
     assert not (up.var / "run.json").exists()
 
 
 def test_second_ctrl_c_stops_without_waiting_for_jobs(start):
     up = start(TOY_JOB="100").until_ready()
-    pids = up.everything()
+    pids = up.all_pids()
 
     up.interrupt()
     eventually(lambda: "TERM" in up.log("worker").rpartition("child")[2])
     up.interrupt()
 
-    assert up.ends() == 0
-    assert [pid for pid in pids if living(pid)] == []
+    assert up.exit_status() == 0
+    assert [pid for pid in pids if is_running(pid)] == []
 
 
 def test_killed_process_is_restarted(start):
@@ -120,8 +120,8 @@ def test_killed_process_is_restarted(start):
     eventually(lambda: all(up.run["processes"].get(name, pids) != pids for name, pids in before.items()))
     eventually(lambda: redis_answers(up.run["redis_url"]))
     eventually(lambda: rows(up.run["database_direct_url"], "kept"))
-    eventually(lambda: not living(child))
-    assert all(f"{name} was killed by SIGKILL; restarting it" in up.said for name in EVERYTHING)
+    eventually(lambda: not is_running(child))
+    assert all(f"{name} was killed by SIGKILL; restarting it" in up.printed for name in EVERYTHING)
     eventually(lambda: connects(up.run["api"]))
     assert answers(mail + "/messages")
 
@@ -151,27 +151,27 @@ def rows(dsn: str, table: str) -> bool:
 
 def test_kill_of_up_ends_its_processes_and_allows_a_new_start(start):
     first = start(TOY_JOB="100").until_ready()
-    pids = first.everything()
+    pids = first.all_pids()
 
     first.process.kill()
     first.process.wait()
     second = start().until_ready()
 
-    assert [pid for pid in pids if living(pid)] == []
-    assert "Stopping worker of an earlier run" in second.said
+    assert [pid for pid in pids if is_running(pid)] == []
+    assert "Stopping worker of an earlier run" in second.printed
     assert answers(second.run["api"])
 
 
 def test_down_after_kill_of_up_leaves_no_process(start, used):
     first = start(TOY_JOB="100").until_ready()
-    pids = first.everything()
+    pids = first.all_pids()
     first.process.kill()
     first.process.wait()
 
     done = down(used)
 
     assert done.returncode == 0
-    assert [pid for pid in pids if living(pid)] == []
+    assert [pid for pid in pids if is_running(pid)] == []
 
 
 def test_start_with_reused_pid_in_record_kills_no_other_process(start, used, sleeper):
@@ -187,7 +187,7 @@ def test_start_with_reused_pid_in_record_kills_no_other_process(start, used, sle
 def test_start_with_lock_files_of_dead_servers_succeeds(start, used, sleeper):
     first = start().until_ready()
     first.interrupt()
-    first.ends()
+    first.exit_status()
     (used / "pg" / "data" / "postmaster.pid").write_text(f"{sleeper.pid}\n{used}/pg/data\n")
     (used / "pg" / "socket" / ".s.PGSQL.5432.lock").write_text(f"{sleeper.pid}\n")
     (used / "redis" / "socket" / "redis.sock").write_text("")
@@ -211,7 +211,7 @@ def test_detached_start_returns_when_ready_and_down_ends_it(used, start):
     assert (first.returncode, second.returncode) == (0, 0)
     assert "Stopped" in first.stdout
     assert "Nothing is running" in second.stdout
-    assert [pid for pid in [run["pid"], *pids] if living(pid)] == []
+    assert [pid for pid in [run["pid"], *pids] if is_running(pid)] == []
 
 
 def test_process_that_exits_three_times_fails_start_and_shows_log(start, tmp_path):
@@ -220,8 +220,8 @@ def test_process_that_exits_three_times_fails_start_and_shows_log(start, tmp_pat
 
     up = start(procfile=procfile)
 
-    assert up.ends() == 1
-    assert "broken exited with status 3, 3 times:\n    no such colour" in up.said
+    assert up.exit_status() == 1
+    assert "broken exited with status 3, 3 times:\n    no such colour" in up.printed
 
 
 def test_start_with_failed_migration_fails(start, tmp_path):
@@ -230,21 +230,21 @@ def test_start_with_failed_migration_fails(start, tmp_path):
 
     up = start("--detach", procfile=procfile)
 
-    assert up.ends() == 1
-    assert "release exited with status 1:" in up.said
-    assert "drifted" in up.said
+    assert up.exit_status() == 1
+    assert "release exited with status 1:" in up.printed
+    assert "drifted" in up.printed
 
 
 def test_ctrl_c_before_ready_ends_started_processes(start, tmp_path):
     procfile = tmp_path / "Procfile"
     procfile.write_text(TOY.read_text().replace("python -m scripts.commands.migrate", "sleep 1000"))
     up = start(procfile=procfile)
-    eventually(lambda: "Starting PostgreSQL and Redis (" in up.said)
+    eventually(lambda: "Starting PostgreSQL and Redis (" in up.printed)
     recorded = [Record.read(path) for path in (up.var / "run").glob("*.pid") if path.stem != "up"]
 
     up.interrupt()
 
-    assert up.ends() == 130
+    assert up.exit_status() == 130
     assert recorded
     assert [record for record in recorded if record and record.alive] == []
 
@@ -256,21 +256,21 @@ def test_down_without_running_system_succeeds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "status", "said"), [("--help", 0, "--demo"), ("--prot", 2, "unrecognized arguments")]
+    ("option", "status", "text"), [("--help", 0, "--demo"), ("--prot", 2, "unrecognized arguments")]
 )
-def test_up_help_needs_no_installed_package(option, status, said):
-    # -S: nothing that is installed can be imported.
+def test_up_help_needs_no_installed_package(option, status, text):
+    # With -S, no installed package can be imported.
     argv = [sys.executable, "-S", ROOT / "scripts" / "up", option]
 
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
 
     assert done.returncode == status
-    assert said in done.stdout + done.stderr
+    assert text in done.stdout + done.stderr
 
 
 def test_start_with_missing_procfile_names_the_path(start, tmp_path):
     up = start(procfile=tmp_path / "none")
 
-    assert up.ends() == 1
-    assert f"'{tmp_path / 'none'}'" in up.said
-    assert sys.executable not in up.said
+    assert up.exit_status() == 1
+    assert f"'{tmp_path / 'none'}'" in up.printed
+    assert sys.executable not in up.printed

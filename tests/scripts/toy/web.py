@@ -1,4 +1,4 @@
-"""Answers 200 to everything, on $PORT."""
+"""Respond to every GET request on $PORT with status 200."""
 
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

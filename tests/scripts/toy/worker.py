@@ -1,4 +1,4 @@
-"""Has a child, as dramatiq has; on SIGTERM finishes a job of so many seconds, and takes a second one for impatience."""
+"""Run a child process, as dramatiq does. On SIGTERM, finish a job of `argv[1]` seconds; on a second, stop."""
 
 import signal
 import subprocess
