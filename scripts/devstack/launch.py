@@ -25,7 +25,7 @@ def begun() -> float:
 
 @dataclass(frozen=True)
 class Needs:
-    """What must be installed before a command runs."""
+    """Packages and environment that a command needs before it runs."""
 
     lock: str | None = "runtime"
     """The lock file that `.venv` is made from; None: any Python 3.11 will do, and nothing is installed."""

@@ -1,4 +1,4 @@
-"""Command line of `./scripts/audit`. It needs no installed package."""
+"""The command line of `./scripts/audit`. It needs no installed packages."""
 
 import argparse
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     verify = verbs.add_parser("verify", help="find changed, removed, reordered, inserted and cut-off entries")
     verify.add_argument("file", nargs="?", type=Path, help="an exported file (default: the database)")
     verify.add_argument("--checkpoints", metavar="URL", help="a folder, or a URL (default: the system's own)")
-    verify.add_argument("--public-keys", type=Path, metavar="FILE", help="of `keys` (default: the system's own)")
+    verify.add_argument("--public-keys", type=Path, metavar="FILE", help="output of `keys` (default: the system's own)")
     verify.add_argument(
         "--mac-keys", type=Path, metavar="FILE", help="output of `keys --mac` (default: the system's own)"
     )

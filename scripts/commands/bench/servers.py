@@ -134,7 +134,7 @@ class Bench:
             SetupError: a process exited while it waited; carries its output.
         """
         if any(process.poll() is not None for process in self._running):
-            fail(f"a process died at the start line:\n{self.logs()}")
+            fail(f"a process ended before the start signal:\n{self.logs()}")
         with closing(self.client()) as client:
             client.rpush(GO, *range(count))
 

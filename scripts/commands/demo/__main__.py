@@ -40,9 +40,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--phones", type=_count, default=500, help="number of phones (default: 500)")
     made.add_argument("--seed", type=int, default=2026, help="seed of the plan (default: 2026)")
     made.add_argument("--seconds", type=float, default=10.0, help="seconds within which phones start (default: 10)")
-    made.add_argument("--limit", type=float, default=120.0, help="most seconds of the whole run (default: 120)")
+    made.add_argument("--limit", type=float, default=120.0, help="longest duration in seconds (default: 120)")
     made.add_argument("--still", type=float, default=15.0, help="seconds without change that end the run (default: 15)")
-    made.add_argument("--run", type=Path, default=os.environ.get(RUN, ROOT / "var" / "run.json"), help="its run.json")
+    made.add_argument("--run", type=Path, default=os.environ.get(RUN, ROOT / "var" / "run.json"), help="its run file")
     return made
 
 

@@ -64,8 +64,8 @@ def _add_dead_letters(verbs: Any, common: argparse.ArgumentParser) -> None:
 def _add_conditions(to: argparse.ArgumentParser) -> None:
     to.add_argument("--actor", help="one actor, e.g. scan.score")
     to.add_argument("--brand", metavar="ID", help="one brand")
-    to.add_argument("--from", dest="since", metavar="TIME", help="died at or after this time (RFC 3339)")
-    to.add_argument("--to", dest="until", metavar="TIME", help="died before this time")
+    to.add_argument("--from", dest="since", metavar="TIME", help="dead since this time or later (RFC 3339)")
+    to.add_argument("--to", dest="until", metavar="TIME", help="dead since before this time")
 
 
 def _add_control(verbs: Any, common: argparse.ArgumentParser) -> None:
