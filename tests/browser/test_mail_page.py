@@ -62,7 +62,7 @@ def test_weak_password_shows_the_reason_and_leaves_the_link_valid(browser, link,
 
     submit(browser, "password123")
 
-    assert browser.until("#answer.bad").startswith("Password is too easily guessed; several words")
+    assert browser.until("#answer.bad").startswith("Password is easy to guess: use several")
     assert browser.run("return document.activeElement.name") == "password"
     browser.run("document.activeElement.value = ''")
     browser.type("[name=password]", PASSWORD)

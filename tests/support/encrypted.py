@@ -149,7 +149,9 @@ class HttpServer:
 @contextmanager
 def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
     """Run a server on loopback for one connection, and return its port. Wait for its end at exit."""
-    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as aside:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+        # A test that fails before it connects must not wait forever.
+        server.settimeout(60)
 
         def serve() -> None:
             client, _ = server.accept()
@@ -157,6 +159,6 @@ def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
                 client.settimeout(120)
                 answer(client)
 
-        done = aside.submit(serve)
+        done = thread.submit(serve)
         yield server.getsockname()[1]
         done.result(120)
