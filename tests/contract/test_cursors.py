@@ -69,7 +69,7 @@ def tampered(cursor):
         yield f"last letter {letter}", cursor[:-1] + letter
     yield "twice", cursor + cursor
     yield "padded", cursor + "%3D"
-    yield "a newline behind it", cursor + "%0A"
+    yield "a trailing newline", cursor + "%0A"
     for payload in (
         b"[1,",
         b"[]",

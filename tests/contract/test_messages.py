@@ -83,20 +83,20 @@ def refused_messages(request: Request):
     yield "no content type", described(drop=["Content-Type"]), (415,)
     for coding in ("gzip", "deflate", "br", "zstd", "x", "gzip, gzip", "identity, gzip"):
         yield f"encoded as {coding}", described(("Content-Encoding", coding)), (415,)
-    yield "gzip that is", described(("Content-Encoding", "gzip"), parts=[gzip.compress(body)]), (415,)
+    yield "gzip body", described(("Content-Encoding", "gzip"), parts=[gzip.compress(body)]), (415,)
     for length in ("-1", "1.5", "1e3", "abc", "0x10", " ", "+5", "1_0", "٣", "9" * 30, "1, 2"):
         yield f"length {length!r}", described(("Content-Length", length.encode())), (400, 413)
-    yield "announces too much", described(("Content-Length", str(LIMIT + 1))), (413,)
-    yield "announces 2**64", described(("Content-Length", str(2**64))), (413,)
+    yield "length above the limit", described(("Content-Length", str(LIMIT + 1))), (413,)
+    yield "length 2**64", described(("Content-Length", str(2**64))), (413,)
     yield "10 MB", described(("Content-Length", str(len(LARGE))), parts=[LARGE]), (413,)
     yield "10 MB in chunks", described(chunked, parts=chunks(LARGE), drop=["Content-Length"]), (413,)
     yield "endless chunks", described(chunked, parts=[b" " * 1000] * 1000, drop=["Content-Length"]), (413,)
-    yield "announces more than comes", described(("Content-Length", str(len(body) + 1)), cut=True), (400,)
-    yield "goes away", described(parts=[body[:3]], cut=True), (400,)
-    yield "goes away in chunks", described(chunked, parts=[body[:3]], cut=True, drop=["Content-Length"]), (400,)
-    yield "goes away before the end of its chunks", described(chunked, cut=True, drop=["Content-Length"]), (400,)
+    yield "length above the body size", described(("Content-Length", str(len(body) + 1)), cut=True), (400,)
+    yield "disconnects within the body", described(parts=[body[:3]], cut=True), (400,)
+    yield "disconnects within chunks", described(chunked, parts=[body[:3]], cut=True, drop=["Content-Length"]), (400,)
+    yield "disconnects before the last chunk", described(chunked, cut=True, drop=["Content-Length"]), (400,)
     yield "gzip in chunks", described(("Transfer-Encoding", "gzip, chunked"), drop=["Content-Length"]), (415,)
-    yield "goes away before the body", described(parts=[b""], cut=True), (400,)
+    yield "disconnects before the body", described(parts=[b""], cut=True), (400,)
 
 
 def chunks(body: bytes) -> list[bytes]:

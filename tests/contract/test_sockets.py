@@ -103,14 +103,14 @@ SMUGGLING = {
     "invalid chunks in an unread body": b"POST /x HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
 }
 NOT_HTTP = {
-    "nothing but lines": b"\r\n\r\n\r\n",
+    "empty lines only": b"\r\n\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n",
     "HTTP/0.9": b"GET /healthz\r\n",
     "HTTP/9.9": HEALTH.replace(b"1.1", b"9.9"),
     "HTTP/2 without negotiation": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "no path": b"GET HTTP/1.1\r\n" + HOST + b"\r\n",
     "no method": b"/healthz HTTP/1.1\r\n" + HOST + b"\r\n",
-    "method in small letters": HEALTH.replace(b"GET", b"get"),
+    "lower-case method": HEALTH.replace(b"GET", b"get"),
     "two spaces": HEALTH.replace(b"GET ", b"GET  "),
     "tabs": HEALTH.replace(b" ", b"\t", 2),
     "a leading space": b" " + HEALTH,
@@ -125,7 +125,7 @@ NOT_HTTP = {
     "NUL in a value": asking(b"GET /healthz", b"X: a\0b"),
     "a carriage return in a value": asking(b"GET /healthz", b"X: a\rb"),
     "two hosts": asking(b"GET /healthz", b"Host: y"),
-    "a proxy's preface": b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + HEALTH,
+    "a PROXY protocol header": b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + HEALTH,
 }
 OVERSIZED = {
     "an endless line": (b"G" * 1_000_000, 414),
@@ -135,7 +135,7 @@ OVERSIZED = {
     "a trailer of 1 MB": (CHUNKED + b"2\r\n{}\r\n0\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n", 431),
     "10 MB": (POST + b"Content-Length: 10000000\r\n\r\n" + b" " * 10_000_000, 413),
     "10 MB in chunks": (CHUNKED + b"10000\r\n" + b" " * 65536 + b"\r\n" + b"ffffff\r\n" + b" " * 10_000_000, 413),
-    "more than any number": (POST + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n{}", 413),
+    "a length beyond 64 bits": (POST + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n{}", 413),
 }
 
 
@@ -372,7 +372,7 @@ SLOW = {
 
 def test_slow_client_returns_408_and_delays_no_other(server):
     with ThreadPoolExecutor(len(SLOW)) as clients:
-        dribbling = [clients.submit(dribble, server, begun) for begun in SLOW.values()]
+        dribbling = [clients.submit(send_slowly, server, begun) for begun in SLOW.values()]
         while wait(dribbling, timeout=0.1).not_done:
             assert server.talk(HEALTH)[0] == 200
 
@@ -380,7 +380,7 @@ def test_slow_client_returns_408_and_delays_no_other(server):
         require_problem(client.result(), 408)
 
 
-def dribble(server, begun):
+def send_slowly(server, begun):
     """Send one byte or chunk every 0.1 s until the server answers. Return the answer."""
     for _ in range(10):  # If a sent byte crosses the reset, the reset discards the answer: try again.
         received = b""

@@ -122,7 +122,7 @@ OTHERS = {
     "prototype": '{"__proto__": {"admin": true}}',
     "empty array": "[]",
     "array of null": "[null]",
-    "array of everything": '[1, "a", null, {}, []]',
+    "array of all types": '[1, "a", null, {}, []]',
     "1000 items": "[" + ",".join(["1"] * 1000) + "]",
     "nested 30 deep": "[" * 25 + "]" * 25,
 }

@@ -31,8 +31,8 @@ def log():
     root.removeHandler(handler)
 
 
-def kept(superuser):
-    """Return all columns of the ledger except arguments: those are ids, and the owner of a dead letter may see them."""
+def stored_errors(superuser):
+    """Return the stored errors of all jobs. Arguments are not searched: they contain ids only."""
     with superuser.cursor() as cursor:
         cursor.execute("select error::text from app.dead_jobs union all select error::text from app.jobs")
         return [error for (error,) in cursor.fetchall() if error]
@@ -40,8 +40,8 @@ def kept(superuser):
 
 @pytest.mark.parametrize("kind", [RuntimeError, Problem, OSError, TimeoutError], ids=lambda kind: kind.__name__)
 def test_dead_letter_contains_no_secret(superuser, drain, log, kind):
-    @actor("canary.dies", runs_as="system", max_attempts=2)
-    def dies(number: int) -> None:
+    @actor("canary.fail", runs_as="system", max_attempts=2)
+    def fail(number: int) -> None:
         try:
             raise ValueError(WORDS[number])
         except ValueError as error:
@@ -49,25 +49,25 @@ def test_dead_letter_contains_no_secret(superuser, drain, log, kind):
 
     with transaction(context.for_system_job()):
         for number in range(len(WORDS)):
-            ledger.enqueue("canary.dies", number)
+            ledger.enqueue("canary.fail", number)
     drain(allow_dead=True)
 
-    assert len(kept(superuser)) == len(WORDS)
-    assert found_in("\n".join(kept(superuser))) == []
-    assert "canary.dies is a dead letter" in log.getvalue()
+    assert len(stored_errors(superuser)) == len(WORDS)
+    assert found_in("\n".join(stored_errors(superuser))) == []
+    assert "canary.fail is a dead letter" in log.getvalue()
     assert [line for line in log.getvalue().splitlines() if found_in(line)] == []
 
 
 def test_failed_statement_logs_no_values(superuser, drain, log):
-    @actor("canary.asks", runs_as="system", max_attempts=1)
-    def asks(number: int) -> None:
+    @actor("canary.query", runs_as="system", max_attempts=1)
+    def query(number: int) -> None:
         statement = ["select %s::int", "select %s::uuid", "select nothing, %s", "select %s from nowhere"][number]
         database.row(statement, (PASSWORD if number else EMAIL,))
 
     with transaction(context.for_system_job()):
         for number in range(4):
-            ledger.enqueue("canary.asks", number)
+            ledger.enqueue("canary.query", number)
     drain(allow_dead=True)
 
-    assert len(kept(superuser)) == 4
-    assert found_in("\n".join(kept(superuser)) + log.getvalue()) == []
+    assert len(stored_errors(superuser)) == 4
+    assert found_in("\n".join(stored_errors(superuser)) + log.getvalue()) == []

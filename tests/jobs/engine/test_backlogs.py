@@ -22,11 +22,11 @@ PAGES = 2_500
 """Maximum pages for about 32 pairs of actor and brand, 32 published jobs, and planning."""
 
 SHAPES = {
-    "one brand has most of them": "mod(n, 4), case when mod(n, 10) > 0 then 1 else mod(n, 50) end, mod(n, 4), 0",
-    "a thousand brands": "mod(n, 4), mod(n, 1000), 1, 0",
-    "one brand's jobs of one actor": "0, 1, 1, 0",
-    "every brand has some of each priority": "mod(n, 4), mod(n, 50), mod(n / 50, 4), 0",
-    "hardly any is due": "mod(n, 4), mod(n, 50), mod(n / 50, 4), case when mod(n, 100) = 0 then 0 else 86400 end",
+    "most jobs of one brand": "mod(n, 4), case when mod(n, 10) > 0 then 1 else mod(n, 50) end, mod(n, 4), 0",
+    "jobs of a thousand brands": "mod(n, 4), mod(n, 1000), 1, 0",
+    "jobs of one brand and one actor": "0, 1, 1, 0",
+    "jobs of each priority in every brand": "mod(n, 4), mod(n, 50), mod(n / 50, 4), 0",
+    "few due jobs": "mod(n, 4), mod(n, 50), mod(n / 50, 4), case when mod(n, 100) = 0 then 0 else 86400 end",
 }
 FILL = """
     insert into app.jobs (id, actor, args, brand_id, priority, due_at)
@@ -37,12 +37,12 @@ FILL = """
 
 
 PLANNED = {
-    "when nothing is known": "select",
+    "without statistics": "select",
     # As after an analyze of hundreds of empty pages.
-    "when statistics tell of an empty table": "update pg_class set reltuples = 0, relpages = 147"
+    "with statistics of an empty table": "update pg_class set reltuples = 0, relpages = 147"
     " where oid = 'app.jobs'::regclass",
 }
-"""Statistics of the ledger that the planner has."""
+"""Statistics of the ledger for the planner."""
 
 
 @pytest.fixture(params=["select"])
@@ -64,7 +64,7 @@ def look(db_clean: str, superuser: connection, request: pytest.FixtureRequest) -
             )
             return pages_of(cursor.fetchone()[0][0])
 
-        fill(superuser, SHAPES["a thousand brands"], 1)
+        fill(superuser, SHAPES["jobs of a thousand brands"], 1)
         look()
         yield look
 
@@ -94,7 +94,7 @@ def test_poll_of_any_backlog_reads_few_pages(look: Look, superuser: connection, 
 
 
 def test_poll_with_exhausted_limits_reads_no_jobs(look: Look, superuser: connection) -> None:
-    fill(superuser, SHAPES["a thousand brands"])
+    fill(superuser, SHAPES["jobs of a thousand brands"])
     at_most_one_runs = [(name, 1, None, None, None) for name in ACTORS]
     look(limits=at_most_one_runs)
 
@@ -103,7 +103,7 @@ def test_poll_with_exhausted_limits_reads_no_jobs(look: Look, superuser: connect
 
 @pytest.mark.parametrize("id", ["cafe" * 8, "account-s-own"])
 def test_trail_of_a_caller_id_reads_few_pages(db_clean: str, superuser: connection, id: str) -> None:
-    fill(superuser, SHAPES["a thousand brands"])
+    fill(superuser, SHAPES["jobs of a thousand brands"])
     with superuser.cursor() as cursor:
         cursor.execute(
             "update app.jobs set request_id = id::text, correlation_id = case when args = '[1]' then 'account-s-own'"

@@ -157,7 +157,7 @@ def test_popped_unclaimed_id_is_published_again(
 
 
 @pytest.mark.usefixtures("temporary_actors")
-def test_ids_lost_with_an_error_are_published_again_at_once(
+def test_ids_lost_with_an_error_are_soon_published_again(
     broker: Broker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker.forget()

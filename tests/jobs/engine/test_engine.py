@@ -55,13 +55,13 @@ def state_of(query: Query, id: UUID) -> str:
 
 
 def test_job_of_rolled_back_transaction_does_not_exist(query: Query) -> None:
-    def decide_otherwise() -> None:
+    def roll_back() -> None:
         with transaction(context.for_system_job()):
             enqueue_job("test.effect")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        decide_otherwise()
+        roll_back()
 
     assert query("select count(*) from app.jobs") == [(0,)]
 
@@ -149,7 +149,7 @@ def test_actor_without_retry_limit_is_refused() -> None:
         actor("test.endless", max_attempts=None)(write_effect)
 
 
-def test_problem_below_500_makes_a_dead_letter_at_once(ledger: Ledger, runner: Runner, query: Query) -> None:
+def test_problem_below_500_becomes_a_dead_letter(ledger: Ledger, runner: Runner, query: Query) -> None:
     @actor("test.refused", runs_as="system")
     def body() -> None:
         raise NotFound("it is gone")

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("temporary_actors", "db_clean")
 
 
 @pytest.fixture
-def said(temporary_actors: None) -> list[Any]:
+def outputs(temporary_actors: None) -> list[Any]:
     """Return the actors' outputs in order: `group.say` its argument, `group.report` the counts of its children."""
     words: list[Any] = []
 
@@ -47,7 +47,7 @@ def said(temporary_actors: None) -> list[Any]:
     return words
 
 
-def says(*words: str) -> list[Call]:
+def say_calls(*words: str) -> list[Call]:
     return [Call("group.say", word) for word in words]
 
 
@@ -66,56 +66,56 @@ def replay(query: Query, *names: str) -> None:
     query("select app.revive_job(d, null, now()) from app.dead_jobs d where actor = any (%s)", list(names))
 
 
-def mend(query: Query) -> None:
+def make_actors_succeed(query: Query) -> None:
     """Make failing actors succeed in their next attempt."""
     query("update app.dead_jobs set actor = 'group.say' where actor = 'group.fail'")
 
 
-def test_batch_calls_back_once_after_all_children(drain: Drain, said: list[Any]) -> None:
-    start(groups.batch, says("a", "b", "c"), then=Call("group.report", "over"))
+def test_batch_calls_back_once_after_all_children(drain: Drain, outputs: list[Any]) -> None:
+    start(groups.batch, say_calls("a", "b", "c"), then=Call("group.report", "over"))
 
     drain()
 
-    assert sorted(said[:-1]) == ["a", "b", "c"]
-    assert said[-1] == ("over", 3, 3, 0, 0)
+    assert sorted(outputs[:-1]) == ["a", "b", "c"]
+    assert outputs[-1] == ("over", 3, 3, 0, 0)
 
 
-def test_empty_batch_calls_back_at_once(drain: Drain, said: list[Any]) -> None:
+def test_empty_batch_calls_back_immediately(drain: Drain, outputs: list[Any]) -> None:
     start(groups.batch, [], then=Call("group.report", "over"), on_success=Call("group.say", "success"))
 
     drain()
 
-    assert sorted(map(str, said)) == ["('over', 0, 0, 0, 0)", "success"]
+    assert sorted(map(str, outputs)) == ["('over', 0, 0, 0, 0)", "success"]
 
 
-def test_group_of_rolled_back_transaction_does_not_exist(query: Query, said: list[Any]) -> None:
-    def decide_otherwise() -> None:
+def test_group_of_rolled_back_transaction_does_not_exist(query: Query, outputs: list[Any]) -> None:
+    def roll_back() -> None:
         with transaction(context.for_system_job()):
-            groups.batch(says("a"), then=Call("group.say", "over"))
+            groups.batch(say_calls("a"), then=Call("group.say", "over"))
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        decide_otherwise()
+        roll_back()
 
     assert query("select (select count(*) from app.jobs) + (select count(*) from app.job_groups)") == [(0,)]
 
 
-def test_chain_runs_in_order_and_calls_back(drain: Drain, said: list[Any]) -> None:
-    start(groups.chain, says("1", "2", "3"), then=Call("group.report", "over"))
+def test_chain_runs_in_order_and_calls_back(drain: Drain, outputs: list[Any]) -> None:
+    start(groups.chain, say_calls("1", "2", "3"), then=Call("group.report", "over"))
 
     drain()
 
-    assert said == ["1", "2", "3", ("over", 3, 3, 0, 0)]
+    assert outputs == ["1", "2", "3", ("over", 3, 3, 0, 0)]
 
 
 def test_step_waits_for_the_retry_of_the_one_before(
-    ledger: Ledger, runner: Runner, query: Query, said: list[Any]
+    ledger: Ledger, runner: Runner, query: Query, outputs: list[Any]
 ) -> None:
     @actor("group.shaky", runs_as="system")
     def body() -> None:
         raise ValueError("not this time")
 
-    start(groups.chain, [Call("group.shaky"), *says("after")])
+    start(groups.chain, [Call("group.shaky"), *say_calls("after")])
     ledger.close_groups()
     assert runner.run(ledger.claim(take(ledger, "group.shaky"), 1)[0]) == "retry"
 
@@ -123,54 +123,54 @@ def test_step_waits_for_the_retry_of_the_one_before(
     assert take(ledger, "group.say") == []
 
 
-def test_batch_with_dead_child_calls_then_only(drain: Drain, said: list[Any]) -> None:
+def test_batch_with_dead_child_calls_then_only(drain: Drain, outputs: list[Any]) -> None:
     start(
         groups.batch,
-        [*says("a"), Call("group.fail", "b")],
+        [*say_calls("a"), Call("group.fail", "b")],
         then=Call("group.report", "over"),
         on_success=Call("group.say", "success"),
     )
 
     drain(allow_dead=True)
 
-    assert said[-1] == ("over", 2, 1, 1, 0)
-    assert "success" not in said
+    assert outputs[-1] == ("over", 2, 1, 1, 0)
+    assert "success" not in outputs
 
 
-def test_replayed_dead_child_calls_on_success_once(drain: Drain, said: list[Any], query: Query) -> None:
+def test_replayed_dead_child_calls_on_success_once(drain: Drain, outputs: list[Any], query: Query) -> None:
     group = start(
         groups.batch,
-        [*says("a"), Call("group.fail", "b")],
+        [*say_calls("a"), Call("group.fail", "b")],
         then=Call("group.report", "over"),
         on_success=Call("group.report", "success"),
     )
     drain(allow_dead=True)
     assert query("select state, outcome from app.job_groups") == [("finished", "dead")]
-    said.clear()
+    outputs.clear()
 
-    mend(query)
+    make_actors_succeed(query)
     replay(query, "group.say")
     drain()
 
-    assert said == ["b", ("success", 2, 2, 0, 0)]
+    assert outputs == ["b", ("success", 2, 2, 0, 0)]
     assert children(group.then_id) == Children(total=2, done=2, dead=0, cancelled=0)
     assert query("select state, outcome from app.job_groups") == [("finished", "done")]
 
 
 def test_batch_waits_for_replayed_dead_child(
-    drain: Drain, ledger: Ledger, runner: Runner, said: list[Any], query: Query
+    drain: Drain, ledger: Ledger, runner: Runner, outputs: list[Any], query: Query
 ) -> None:
-    start(groups.batch, [*says("a"), Call("group.fail", "b")], then=Call("group.report", "over"))
+    start(groups.batch, [*say_calls("a"), Call("group.fail", "b")], then=Call("group.report", "over"))
     runner.run(ledger.claim(take(ledger, "group.fail"), 1)[0])
-    mend(query)
+    make_actors_succeed(query)
     replay(query, "group.say")
 
     drain()
 
-    assert said[-1] == ("over", 2, 2, 0, 0)
+    assert outputs[-1] == ("over", 2, 2, 0, 0)
 
 
-def test_child_that_dies_in_its_replay_calls_nothing(drain: Drain, said: list[Any], query: Query) -> None:
+def test_child_that_fails_in_its_replay_starts_no_callback(drain: Drain, outputs: list[Any], query: Query) -> None:
     start(
         groups.batch,
         [Call("group.fail", "b")],
@@ -182,15 +182,15 @@ def test_child_that_dies_in_its_replay_calls_nothing(drain: Drain, said: list[An
     replay(query, "group.fail")
     drain(allow_dead=True)
 
-    assert said == ["b", ("over", 1, 0, 1, 0), "b"]
+    assert outputs == ["b", ("over", 1, 0, 1, 0), "b"]
 
 
 def test_uncommitted_replay_keeps_its_group_open(
-    ledger: Ledger, said: list[Any], query: Query, superuser: connection, drain: Drain
+    ledger: Ledger, outputs: list[Any], query: Query, superuser: connection, drain: Drain
 ) -> None:
     start(groups.batch, [Call("group.fail", "b")], on_success=Call("group.say", "success"))
     Runner(ledger, 1).run(ledger.claim(take(ledger, "group.fail"), 1)[0])
-    mend(query)
+    make_actors_succeed(query)
 
     query("begin")
     replay(query, "group.say")
@@ -198,31 +198,31 @@ def test_uncommitted_replay_keeps_its_group_open(
     query("commit")
     drain()
 
-    assert said == ["b", "b", "success"]
+    assert outputs == ["b", "b", "success"]
 
 
-def test_chain_stops_at_dead_letter_until_its_replay(drain: Drain, said: list[Any], query: Query) -> None:
+def test_chain_stops_at_dead_letter_until_its_replay(drain: Drain, outputs: list[Any], query: Query) -> None:
     start(
         groups.chain,
-        [*says("1"), Call("group.fail", "2"), *says("3", "4")],
+        [*say_calls("1"), Call("group.fail", "2"), *say_calls("3", "4")],
         then=Call("group.report", "stopped"),
         on_success=Call("group.report", "success"),
     )
     drain(allow_dead=True)
-    assert said == ["1", "2", ("stopped", 4, 1, 1, 0)]
-    said.clear()
+    assert outputs == ["1", "2", ("stopped", 4, 1, 1, 0)]
+    outputs.clear()
 
-    mend(query)
+    make_actors_succeed(query)
     replay(query, "group.say")
     drain()
 
-    assert said == ["2", "3", "4", ("success", 4, 4, 0, 0)]
+    assert outputs == ["2", "3", "4", ("success", 4, 4, 0, 0)]
 
 
-def test_cancelled_step_cancels_the_later_steps(drain: Drain, said: list[Any], query: Query) -> None:
+def test_cancelled_step_cancels_the_later_steps(drain: Drain, outputs: list[Any], query: Query) -> None:
     start(
         groups.chain,
-        says("1", "2", "3"),
+        say_calls("1", "2", "3"),
         then=Call("group.report", "over"),
         on_success=Call("group.say", "success"),
     )
@@ -230,47 +230,53 @@ def test_cancelled_step_cancels_the_later_steps(drain: Drain, said: list[Any], q
 
     drain()
 
-    assert said == [("over", 3, 0, 0, 3)]
+    assert outputs == [("over", 3, 0, 0, 3)]
     assert query("select count(*) from app.jobs") == [(0,)]
 
 
-def test_nested_batch_is_one_child_until_its_callback_ends(ledger: Ledger, drain: Drain, said: list[Any]) -> None:
-    inner = Batch(says("a", "b"), then=Call("group.report", "inner"))
-    start(groups.batch, [*says("c"), inner, Batch([]), Chain(says("d", "e"))], then=Call("group.report", "outer"))
+def test_nested_batch_is_one_child_until_its_callback_ends(ledger: Ledger, drain: Drain, outputs: list[Any]) -> None:
+    inner = Batch(say_calls("a", "b"), then=Call("group.report", "inner"))
+    start(
+        groups.batch,
+        [*say_calls("c"), inner, Batch([]), Chain(say_calls("d", "e"))],
+        then=Call("group.report", "outer"),
+    )
 
     drain()
 
-    assert said[-1] == ("outer", 4, 4, 0, 0)
-    assert said.index(("inner", 2, 2, 0, 0)) > max(said.index("a"), said.index("b"))
+    assert outputs[-1] == ("outer", 4, 4, 0, 0)
+    assert outputs.index(("inner", 2, 2, 0, 0)) > max(outputs.index("a"), outputs.index("b"))
 
 
-def test_nested_dead_letter_and_its_replay_reach_the_top(drain: Drain, said: list[Any], query: Query) -> None:
+def test_nested_dead_letter_and_its_replay_reach_the_outer_group(
+    drain: Drain, outputs: list[Any], query: Query
+) -> None:
     deep = Batch([Batch([Batch([Call("group.fail", "x")])])])
     top = start(groups.batch, [deep], then=Call("group.report", "over"), on_success=Call("group.say", "success"))
     drain(allow_dead=True)
-    assert said == ["x", ("over", 1, 0, 1, 0)]
+    assert outputs == ["x", ("over", 1, 0, 1, 0)]
 
-    mend(query)
+    make_actors_succeed(query)
     replay(query, "group.say")
     drain()
 
-    assert said[2:] == ["x", "success"]
+    assert outputs[2:] == ["x", "success"]
     assert children(top.then_id) == Children(total=1, done=1, dead=0, cancelled=0)
 
 
-def test_dead_callback_finishes_its_group(drain: Drain, said: list[Any], query: Query) -> None:
-    inner = Batch(says("a"), then=Call("group.fail", "inner"))
+def test_dead_callback_finishes_its_group(drain: Drain, outputs: list[Any], query: Query) -> None:
+    inner = Batch(say_calls("a"), then=Call("group.fail", "inner"))
     start(groups.batch, [inner], then=Call("group.report", "over"))
 
     drain(allow_dead=True)
 
-    assert said == ["a", "inner", ("over", 1, 0, 1, 0)]
+    assert outputs == ["a", "inner", ("over", 1, 0, 1, 0)]
 
 
-def test_running_child_adds_children_to_its_batch(drain: Drain, said: list[Any]) -> None:
+def test_running_child_adds_children_to_its_batch(drain: Drain, outputs: list[Any]) -> None:
     @actor("group.spread", runs_as="system")
     def spread(depth: int) -> None:
-        said.append(depth)
+        outputs.append(depth)
         if depth:
             groups.add([Call("group.spread", depth - 1), Call("group.spread", depth - 1)])
 
@@ -278,13 +284,13 @@ def test_running_child_adds_children_to_its_batch(drain: Drain, said: list[Any])
 
     drain()
 
-    assert said[-1] == ("over", 15, 15, 0, 0)
+    assert outputs[-1] == ("over", 15, 15, 0, 0)
 
 
-def test_children_of_a_failed_attempt_do_not_exist(drain: Drain, said: list[Any]) -> None:
+def test_children_of_a_failed_attempt_do_not_exist(drain: Drain, outputs: list[Any]) -> None:
     @actor("group.twice", runs_as="system")
     def body() -> None:
-        groups.add(says("added"))
+        groups.add(say_calls("added"))
         if current_job().attempt == 1:
             raise ValueError("not this time")
 
@@ -292,41 +298,41 @@ def test_children_of_a_failed_attempt_do_not_exist(drain: Drain, said: list[Any]
 
     drain()
 
-    assert said == ["added", ("over", 2, 2, 0, 0)]
+    assert outputs == ["added", ("over", 2, 2, 0, 0)]
 
 
-def test_step_with_batch_is_done_after_the_batch(drain: Drain, said: list[Any]) -> None:
+def test_step_with_batch_is_done_after_the_batch(drain: Drain, outputs: list[Any]) -> None:
     @actor("group.fan_out", runs_as="system")
     def body() -> None:
-        groups.batch(says("a", "b"), then=Call("group.say", "joined"), within=True)
+        groups.batch(say_calls("a", "b"), then=Call("group.say", "joined"), within=True)
 
-    start(groups.chain, [Call("group.fan_out"), *says("last")], then=Call("group.report", "over"))
+    start(groups.chain, [Call("group.fan_out"), *say_calls("last")], then=Call("group.report", "over"))
 
     drain()
 
-    assert said[2:] == ["joined", "last", ("over", 3, 3, 0, 0)]
+    assert outputs[2:] == ["joined", "last", ("over", 3, 3, 0, 0)]
 
 
-def test_step_appends_to_its_chain(drain: Drain, said: list[Any]) -> None:
+def test_step_appends_to_its_chain(drain: Drain, outputs: list[Any]) -> None:
     @actor("group.append", runs_as="system")
     def body() -> None:
-        groups.add(says("3", "4"))
+        groups.add(say_calls("3", "4"))
 
-    start(groups.chain, [Call("group.append"), *says("2")], then=Call("group.report", "over"))
+    start(groups.chain, [Call("group.append"), *say_calls("2")], then=Call("group.report", "over"))
 
     drain()
 
-    assert said == ["2", "3", "4", ("over", 4, 4, 0, 0)]
+    assert outputs == ["2", "3", "4", ("over", 4, 4, 0, 0)]
 
 
-def test_add_outside_of_a_running_child_is_refused(said: list[Any]) -> None:
+def test_add_outside_of_a_running_child_is_refused(outputs: list[Any]) -> None:
     with pytest.raises(Problem) as refused, transaction(context.for_system_job(uuid4())):
-        groups.add(says("late"))
+        groups.add(say_calls("late"))
 
     assert (refused.value.status, refused.value.code) == (409, "not_in_a_group")
 
 
-def test_children_for_a_foreign_group_are_refused(said: list[Any], query: Query) -> None:
+def test_children_for_a_foreign_group_are_refused(outputs: list[Any], query: Query) -> None:
     group = start(groups.batch, [])
     plan = groups._Plan()
     plan.job(Call("group.say", "x"), group.id)
@@ -350,12 +356,12 @@ def test_delay_of_callback_or_step_is_refused() -> None:
 
 
 def test_cancelled_group_cancels_children_and_calls_back(
-    ledger: Ledger, runner: Runner, drain: Drain, said: list[Any], query: Query
+    ledger: Ledger, runner: Runner, drain: Drain, outputs: list[Any], query: Query
 ) -> None:
-    inner = Batch(says("c"), then=Call("group.report", "inner"))
+    inner = Batch(say_calls("c"), then=Call("group.report", "inner"))
     group = start(
         groups.batch,
-        [*says("a", "b"), inner],
+        [*say_calls("a", "b"), inner],
         then=Call("group.report", "over"),
         on_success=Call("group.say", "success"),
     )
@@ -369,25 +375,25 @@ def test_cancelled_group_cancels_children_and_calls_back(
     ledger.finish_cancelled(running)
     drain()
 
-    assert said == [("inner", 1, 0, 0, 1), ("over", 3, 0, 0, 3)]
+    assert outputs == [("inner", 1, 0, 0, 1), ("over", 3, 0, 0, 3)]
     assert query("select count(*) from app.jobs") == [(0,)]
 
 
-def test_child_added_to_cancelled_group_is_cancelled(drain: Drain, said: list[Any], query: Query) -> None:
+def test_child_added_to_cancelled_group_is_cancelled(drain: Drain, outputs: list[Any], query: Query) -> None:
     @actor("group.late", runs_as="system")
     def body() -> None:
-        groups.add(says("added"))
+        groups.add(say_calls("added"))
         query("update app.job_groups set cancel_requested_at = now()")
 
     start(groups.batch, [Call("group.late")], then=Call("group.report", "over"))
 
     drain()
 
-    assert said == [("over", 2, 1, 0, 1)]
+    assert outputs == [("over", 2, 1, 0, 1)]
 
 
-def test_cancel_of_another_brands_group_returns_not_found(said: list[Any]) -> None:
-    group = start(groups.batch, says("a"))
+def test_cancel_of_another_brands_group_returns_not_found(outputs: list[Any]) -> None:
+    group = start(groups.batch, say_calls("a"))
 
     with pytest.raises(Problem) as refused, transaction(context.for_brand_job(uuid4())):
         groups.cancel(group.id)
@@ -396,11 +402,11 @@ def test_cancel_of_another_brands_group_returns_not_found(said: list[Any]) -> No
 
 
 def test_starter_of_a_group_sees_its_counts(
-    ledger: Ledger, runner: Runner, drain: Drain, said: list[Any], query: Query
+    ledger: Ledger, runner: Runner, drain: Drain, outputs: list[Any], query: Query
 ) -> None:
     @actor("group.start", runs_as="system")
     def body() -> None:
-        groups.batch([*says("a"), Batch(says("b"))])
+        groups.batch([*say_calls("a"), Batch(say_calls("b"))])
 
     with transaction(context.for_system_job()):
         job = enqueue("group.start")
@@ -415,8 +421,8 @@ def test_starter_of_a_group_sees_its_counts(
         assert get_job(job.id).children == Children(2, 2, 0, 0)
 
 
-def test_held_callback_shows_the_counts_of_its_children(said: list[Any]) -> None:
-    group = start(groups.batch, says("a", "b"), then=Call("group.report", "over"))
+def test_held_callback_shows_the_counts_of_its_children(outputs: list[Any]) -> None:
+    group = start(groups.batch, say_calls("a", "b"), then=Call("group.report", "over"))
     assert group.then_id is not None
 
     with transaction(context.for_system_job()):
@@ -425,8 +431,8 @@ def test_held_callback_shows_the_counts_of_its_children(said: list[Any]) -> None
     assert (job.state, job.children) == ("waiting", Children(2, 0, 0, 0))
 
 
-def test_prune_deletes_old_groups_and_their_held_jobs(drain: Drain, said: list[Any], query: Query) -> None:
-    start(groups.chain, [Call("group.fail", "1"), *says("2")], on_success=Call("group.say", "success"))
+def test_prune_deletes_old_groups_and_their_held_jobs(drain: Drain, outputs: list[Any], query: Query) -> None:
+    start(groups.chain, [Call("group.fail", "1"), *say_calls("2")], on_success=Call("group.say", "success"))
     open_one = start(groups.batch, [Call("group.unknown")])
     drain(allow_dead=True)
     query("update app.job_groups set finished_at = now() - interval '31 days' where state = 'finished'")
@@ -438,7 +444,7 @@ def test_prune_deletes_old_groups_and_their_held_jobs(drain: Drain, said: list[A
     assert query("select actor from app.jobs") == [("group.unknown",)]
 
 
-def test_prune_keeps_child_groups_of_live_parents(drain: Drain, said: list[Any], query: Query) -> None:
+def test_prune_keeps_child_groups_of_live_parents(drain: Drain, outputs: list[Any], query: Query) -> None:
     inner = Batch([Call("group.fail", "1")])
     outer = start(groups.batch, [inner, Call("group.unknown")], on_success=Call("group.say", "success"))
     drain(allow_dead=True)
@@ -451,7 +457,7 @@ def test_prune_keeps_child_groups_of_live_parents(drain: Drain, said: list[Any],
     assert query("select count(*) from app.job_groups where parent_id = %s and outcome = 'dead'", outer.id) == [(1,)]
 
 
-def test_group_of_10000_is_one_statement_and_closes_by_index(query: Query, said: list[Any]) -> None:
+def test_group_of_10000_is_one_statement_and_closes_by_index(query: Query, outputs: list[Any]) -> None:
     group = start(groups.batch, [Call("group.say", str(n)) for n in range(10_000)], then=Call("group.say", "over"))
 
     assert query("select count(*) from app.jobs where group_id = %s", group.id) == [(10_000,)]

@@ -76,7 +76,7 @@ def build(tree: Tree, name: str) -> Batch | Chain:
 
 
 @pytest.fixture
-def heard() -> tuple[list[Any], list[str]]:
+def outputs() -> tuple[list[Any], list[str]]:
     """Return the callbacks of groups: reports and successes."""
     reports: list[Any] = []
     successes: list[str] = []
@@ -105,10 +105,10 @@ def heard() -> tuple[list[Any], list[str]]:
 @settings(max_examples=30)
 @given(TREES)
 def test_groups_of_any_shape_call_back_exactly_once(
-    drain: Drain, query: Query, heard: tuple[list[Any], list[str]], tree: Tree
+    drain: Drain, query: Query, outputs: tuple[list[Any], list[str]], tree: Tree
 ) -> None:
     query("truncate app.jobs, app.job_groups, app.job_history, app.dead_jobs")
-    reports, successes = heard
+    reports, successes = outputs
     reports.clear()
     successes.clear()
     expected = Expected()
@@ -182,7 +182,7 @@ class KilledWorkers:
 
     def _work(self, ledger: Ledger) -> None:
         while not self.is_over.is_set():
-            worker_id = self._hire()
+            worker_id = self._start_worker()
             try:
                 while not self.is_over.is_set():
                     self._run_some(ledger, Runner(ledger, worker_id), worker_id)
@@ -191,7 +191,7 @@ class KilledWorkers:
                     self.dead.append(worker_id)
                     self.killed += 1
 
-    def _hire(self) -> int:
+    def _start_worker(self) -> int:
         with self._lock:
             self._next_id += 1
             return self._next_id

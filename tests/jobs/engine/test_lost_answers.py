@@ -121,7 +121,7 @@ def test_failed_release_occupies_no_capacity(consumer: LedgerConsumer, ledger: L
     publish(consumer, ledger)
     message = next(consumer)
     assert message is not None
-    ledger_of_consumer, consumer._ledger = consumer._ledger, OutOfReach()
+    ledger_of_consumer, consumer._ledger = consumer._ledger, DisconnectedLedger()
 
     with pytest.raises(LedgerUnavailable):
         consumer.requeue([message])
@@ -170,7 +170,7 @@ def test_refusal_of_the_database_is_raised_as_it_is(ledger: Ledger) -> None:
         ledger._rows("SELECT app.no_such_function()")
 
 
-class OutOfReach(Ledger):
+class DisconnectedLedger(Ledger):
     """A ledger without a connection to the database."""
 
     def _rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -250,15 +250,17 @@ def test_claim_that_waited_too_long_is_released(ledger: Ledger, runner: Runner, 
     assert state_of(query, id) == ("waiting", 0, 0)
 
 
-class Unspeakable(Exception):
+class UnprintableError(Exception):
     """An error whose message raises another error."""
 
     def __str__(self) -> str:
-        raise ValueError("no words")
+        raise ValueError("the message is not available")
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("NUL \0 in it"), ValueError("half a pair \ud800"), Unspeakable()], ids=["nul", "pair", "words"]
+    "error",
+    [ValueError("NUL \0 in it"), ValueError("a lone surrogate \ud800"), UnprintableError()],
+    ids=["nul", "surrogate", "message"],
 )
 def test_error_that_json_cannot_hold_ends_the_job(ledger: Ledger, query: Query, error: Exception) -> None:
     id = enqueue()

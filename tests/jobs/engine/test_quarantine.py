@@ -47,7 +47,7 @@ def publish(consumer: LedgerConsumer, ledger: Ledger, superuser: connection) -> 
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def zero_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exclusive_slot, "PATIENCE", 0.0)
 
 
@@ -81,7 +81,7 @@ def test_no_job_is_fetched_beside_a_quarantined_one(consumer: LedgerConsumer, pu
     held(consumer, late)
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("zero_patience")
 def test_busy_process_fetches_no_job_while_a_quarantined_one_waits(consumer: LedgerConsumer, publish: Publish) -> None:
     message = held(consumer, publish())
     quarantined = publish(crashes=1)
@@ -102,7 +102,7 @@ def test_claimed_job_is_not_quarantined(consumer: LedgerConsumer, publish: Publi
     assert list(consumer._quarantined) == [quarantined]
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("zero_patience")
 def test_exclusive_request_without_repetition_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("jobs.engine.worker.exclusive_slot.time.monotonic", lambda: now[0])

@@ -300,7 +300,7 @@ def test_idle_connection_is_replaced_without_an_error(transport: Transport, monk
 
 
 @pytest.mark.parametrize("url", ["kafka://localhost", "http://localhost", "redis", "sentinel://localhost:1"])
-def test_url_of_unknown_scheme_is_refused_at_once(url: str) -> None:
+def test_url_of_unknown_scheme_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         connect(url)
     with pytest.raises(ValueError, match="URL"):

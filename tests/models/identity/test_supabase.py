@@ -26,10 +26,10 @@ def enter(supabase, verifier, db_clean):
     """Return `enter(email=…)`: verify a token with these claims and return its identity."""
     verifies, project = verifier(), supabase.described(supabase_confirms_email="yes")
 
-    def come(project=project, **changes):
+    def identify(project=project, **changes):
         return identity_of(verifies.verify(supabase.token(**changes)), project)
 
-    return come
+    return identify
 
 
 def person(identity):
@@ -424,14 +424,14 @@ def test_concurrent_tokens_of_new_user_insert_one_user(supabase, verifier, super
     verifies, project = verifier(), supabase.described()
     together = Barrier(16)
 
-    def come(claims):
+    def identify(claims):
         together.wait(120)
         return identity_of(claims, project)
 
     with ThreadPoolExecutor(16) as crowd:
         for _ in range(10):
             claims = verifies.verify(supabase.token())
-            assert len({identity.user_id for identity in crowd.map(come, [claims] * 16)}) == 1
+            assert len({identity.user_id for identity in crowd.map(identify, [claims] * 16)}) == 1
         list(crowd.map(lambda _: (together.wait(120), close_thread_connections()), range(16)))
 
     with superuser.cursor() as cursor:

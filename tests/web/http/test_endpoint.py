@@ -86,7 +86,7 @@ class Outward:
         resp.media = ThingOut("sent", current().role)
 
 
-class Grave:
+class Sensitive:
     @endpoint(permission="things:write", response=ThingOut, recent=True, audit="thing.end")
     def on_post(self, req, resp):
         resp.media = ThingOut("ended")
@@ -125,7 +125,7 @@ def api(serve, things):
             "/outward": Outward(),
             "/limited": Limited(),
             "/picture": Picture(),
-            "/grave": Grave(),
+            "/grave": Sensitive(),
         }
     )
 

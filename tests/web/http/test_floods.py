@@ -47,7 +47,7 @@ def test_full_slow_pool_returns_503_and_delays_no_other_request(serve, hashing):
 
     with ThreadPoolExecutor(40) as clients:
         flood = [clients.submit(api.post, "/hash") for _ in range(40)]
-        refused = [answer.result() for answer in flood_that_ended(flood, 40 - SLOW_CAPACITY)]
+        refused = [answer.result() for answer in first_finished(flood, 40 - SLOW_CAPACITY)]
         others = [api.get("/quick").status_code for _ in range(20)]
         hashing.goes_on.set()
         served = [answer.result() for answer in flood if answer.result().status_code == 200]
@@ -59,7 +59,7 @@ def test_full_slow_pool_returns_503_and_delays_no_other_request(serve, hashing):
     assert len(served) == SLOW_CAPACITY
 
 
-def flood_that_ended(flood, count):
+def first_finished(flood, count):
     """Wait until this number of requests has an answer, and return them."""
     done = threading.Semaphore(0)
     ended = []

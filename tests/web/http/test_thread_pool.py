@@ -43,14 +43,14 @@ def test_unsafe_exception_is_raised_as_runtime_error(pool, error):
 
 
 def test_call_runs_in_a_copy_of_the_callers_context(pool):
-    def paint():
+    def set_color():
         seen = color.get()
         color.set("blue")
         return seen
 
     async def main():
         color.set("red")
-        assert await pool.run(paint) == "red"
+        assert await pool.run(set_color) == "red"
         assert color.get() == "red"
 
     asyncio.run(main())

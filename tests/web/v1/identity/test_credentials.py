@@ -271,7 +271,7 @@ def enrol(client, token):
 
 
 @dataclass
-class Left:
+class AddedAccess:
     """The means of access that an intruder has added to an account."""
 
     recovery_codes: list[str]
@@ -281,8 +281,8 @@ class Left:
 
 
 @pytest.fixture
-def leave(client):
-    """Return `leave(boss)`: as this Brand Admin, enrol an authenticator, create an API key and invite an address."""
+def add_access(client):
+    """Return `add_access(boss)`: as this Brand Admin, enrol MFA, create an API key and invite an address."""
 
     def act(boss):
         confirmed = enrol(client, boss.token)
@@ -292,42 +292,42 @@ def leave(client):
         people = f"/api/v1/brands/{boss.brand_id}/invitations"
         friend = {"email": "friend@example.com", "role": "Brand Admin"}
         invited = client.post(people, json=friend, token=session.token).json
-        return Left(confirmed["recovery_codes"], key, invited, session)
+        return AddedAccess(confirmed["recovery_codes"], key, invited, session)
 
     return act
 
 
-def assert_removed(client, superuser, left, action):
+def assert_removed(client, superuser, access, action):
     """Assert that no added means gives access, and that the audit entry lists the removed ones."""
-    assert client.get("/api/v1/campaigns", token=left.key["key"]).json["code"] == "api_key_invalid"
-    link = {"token": signed_links.make(invitations.LINK_PURPOSE, UUID(left.invitation["id"])), "password": NEW}
+    assert client.get("/api/v1/campaigns", token=access.key["key"]).json["code"] == "api_key_invalid"
+    link = {"token": signed_links.make(invitations.LINK_PURPOSE, UUID(access.invitation["id"])), "password": NEW}
     assert client.post("/api/v1/auth/accept-invitation", json=link).json["code"] == "link_invalid"
-    assert not is_alive(client, left.session)
+    assert not is_alive(client, access.session)
     with superuser.cursor() as cursor:
         cursor.execute(
             "select details -> 'removed' from audit_logs where action = %s and user_id = %s order by timestamp desc",
-            (action, left.session.user_id),
+            (action, access.session.user_id),
         )
         (removed,) = cursor.fetchone()
     assert removed.pop("authenticator")
     assert removed == {
-        "recovery_codes": len(left.recovery_codes),
-        "api_keys": [left.key["id"]],
-        "invitations": [left.invitation["id"]],
+        "recovery_codes": len(access.recovery_codes),
+        "api_keys": [access.key["id"]],
+        "invitations": [access.invitation["id"]],
     }
 
 
-def test_reset_by_mail_removes_all_earlier_access(client, drain, mailbox, member, leave, superuser):
+def test_reset_by_mail_removes_all_earlier_access(client, drain, mailbox, member, add_access, superuser):
     boss, other = member("Brand Admin"), member("Brand Admin")
     theirs = client.post("/api/v1/api-keys", json={"name": "x", "scopes": ["campaigns:read"]}, token=other.token).json
-    left = leave(boss)
+    access = add_access(boss)
     forget(client, boss.email)
     drain()
 
     assert reset(client, mailbox.token(boss.email)).status_code == 200
     drain()
 
-    assert_removed(client, superuser, left, "password.reset")
+    assert_removed(client, superuser, access, "password.reset")
     assert client.get("/api/v1/campaigns", token=theirs["key"]).status_code == 200
     assert login(client, boss.email, NEW).json["mfa_required"] is None
     assert {message["Subject"] for message in mailbox.to(boss.email)[-2:]} == {
@@ -380,9 +380,9 @@ def test_password_of_a_system_admin_is_not_reset_by_mail(client, drain, mailbox,
     assert login(client, admin.email, PASSWORD).json["mfa_required"] == "verify"
 
 
-def test_accepted_invitation_removes_all_earlier_access(client, drain, mailbox, member, leave, admin, superuser):
+def test_accepted_invitation_removes_all_earlier_access(client, drain, mailbox, member, add_access, admin, superuser):
     boss, remover = member("Brand Admin"), member("Brand Admin")
-    left = leave(boss)
+    access = add_access(boss)
     superuser.cursor().execute("update users set role_id = 4, brand_id = null where id = %s", (boss.user_id,))
     people = f"/api/v1/brands/{boss.brand_id}/invitations"
     client.post(people, json={"email": boss.email, "role": "Creator"}, token=remover.token)
@@ -394,16 +394,16 @@ def test_accepted_invitation_removes_all_earlier_access(client, drain, mailbox, 
     assert client.post("/api/v1/auth/accept-invitation", json=link).status_code == 200
     drain()
 
-    assert_removed(client, superuser, left, "invitation.accept")
+    assert_removed(client, superuser, access, "invitation.accept")
     assert login(client, boss.email, NEW).json["mfa_required"] is None
     assert mailbox.to(boss.email)[-1]["Subject"] == "Access to your account has been removed"
 
 
 def test_invitation_accepted_by_fan_removes_all_earlier_access(
-    client, drain, mailbox, member, leave, sign_in_again, superuser
+    client, drain, mailbox, member, add_access, sign_in_again, superuser
 ):
     boss, remover = member("Brand Admin"), member("Brand Admin")
-    left = leave(boss)
+    access = add_access(boss)
     superuser.cursor().execute("update users set role_id = 4, brand_id = null where id = %s", (boss.user_id,))
     superuser.cursor().execute("delete from app.totp_factors where user_id = %s", (boss.user_id,))
     session = login(client, boss.email, PASSWORD).json
@@ -418,25 +418,25 @@ def test_invitation_accepted_by_fan_removes_all_earlier_access(
     done = client.post("/api/v1/users/me/invitation", json=taken_up, token=session["access_token"])
 
     assert done.status_code == 200
-    assert_removed(client, superuser, left, "invitation.accept")
+    assert_removed(client, superuser, access, "invitation.accept")
     assert client.get("/api/v1/users/me/mfa", token=begun).json["code"] == "session_ended"
     renewed = client.post("/api/v1/auth/refresh", json={"refresh_token": session["refresh_token"]}).json
     assert access_tokens.verify(renewed["access_token"])["aal"] == "aal1"
 
 
-@pytest.mark.parametrize("left_before_the_change", [True, False])
+@pytest.mark.parametrize("added_before_change", [True, False])
 def test_undo_of_email_change_removes_all_earlier_access(
-    client, drain, mailbox, member, leave, superuser, left_before_the_change
+    client, drain, mailbox, member, add_access, superuser, added_before_change
 ):
     boss = member("Brand Admin")
-    left = leave(boss) if left_before_the_change else None
-    link = stolen(client, drain, mailbox, left.session if left else boss)
-    left = left or leave(boss)
+    access = add_access(boss) if added_before_change else None
+    link = stolen(client, drain, mailbox, access.session if access else boss)
+    access = access or add_access(boss)
 
     assert follow(client, "undo", link).status_code == 200
     drain()
 
-    assert_removed(client, superuser, left, "email.undo")
+    assert_removed(client, superuser, access, "email.undo")
     (letter,) = [one for one in mailbox.to(boss.email) if one["Subject"] == "Your account has its old address again"]
     assert reset(client, link_token(letter)).status_code == 200
     assert login(client, boss.email, NEW).json["mfa_required"] is None

@@ -137,13 +137,13 @@ def test_reused_refresh_token_ends_the_session_and_is_audited(client, member, su
 
 def test_refresh_token_reused_days_later_ends_the_session(client, member, superuser):
     stolen = login(client, member())["refresh_token"]
-    thief = refresh(client, refresh(client, stolen).json["refresh_token"]).json
+    other_holder = refresh(client, refresh(client, stolen).json["refresh_token"]).json
     superuser.cursor().execute("update app.refresh_tokens set used_at = used_at - interval '6 days'")
     with transaction(context.for_system_job()):
         accounts.delete_expired()
 
     assert refresh(client, stolen).status_code == 401
-    assert not is_alive(client, thief)
+    assert not is_alive(client, other_holder)
 
 
 def test_old_refresh_token_of_anonymous_fan_ends_the_session(client, phone, superuser):

@@ -127,13 +127,13 @@ def test_address_with_encoded_word_in_a_token_is_dropped(supabase_client, supaba
 
 
 def test_members_without_address_are_listed_and_assigned(supabase_client, supabase, brand, campaign):
-    def come(role):
+    def sign_in(role):
         metadata = {"user_role": role, "brand_id": str(brand["id"])}
         token = supabase.token(email="", app_metadata=metadata)
         return supabase_client.me(token).json["id"], token
 
     launched = campaign()
-    (creator, _), (boss, token) = come("Creator"), come("Brand Admin")
+    (creator, _), (boss, token) = sign_in("Creator"), sign_in("Brand Admin")
 
     listed = supabase_client.get(f"/api/v1/brands/{brand['id']}/members", token=token)
     assigned = supabase_client.put(f"/api/v1/campaigns/{launched.id}/assignments/{creator}", token=token)

@@ -140,7 +140,7 @@ def test_concurrent_mutual_suspensions_leave_one_admin(admin, superuser):
     system_admin.ensure_system_admin("second@companon.example", PASSWORD, TOTP_SECRET)
     second = sign_in_admin(superuser, "second@companon.example")
 
-    def strike_back():
+    def suspend_first():
         try:
             with second.acting():
                 users.suspend(admin.user_id)
@@ -150,10 +150,10 @@ def test_concurrent_mutual_suspensions_leave_one_admin(admin, superuser):
     with ThreadPoolExecutor(1) as aside:
         with admin.acting():
             users.suspend(second.user_id)
-            striking = aside.submit(strike_back)
+            pending = aside.submit(suspend_first)
             until_blocked(superuser)
         with pytest.raises(Problem) as refused:
-            striking.result(60)
+            pending.result(60)
 
     assert (refused.value.status, refused.value.code) == (401, "session_ended")
     with admin.acting():

@@ -297,7 +297,7 @@ def test_transition_to_active_waits_for_archiving_and_is_refused(admin, brand, c
         with manager.acting():
             campaigns.transition(one.id, "pause")
 
-    def go_live():
+    def activate_campaign():
         try:
             with manager.acting():
                 if move == "resume":
@@ -310,10 +310,10 @@ def test_transition_to_active_waits_for_archiving_and_is_refused(admin, brand, c
     with ThreadPoolExecutor(1) as aside:
         with admin.acting():
             brands.archive(brand["id"])
-            going_live = aside.submit(go_live)
+            activation = aside.submit(activate_campaign)
             until_blocked(superuser)
         with pytest.raises(BrandArchived):
-            going_live.result(60)
+            activation.result(60)
 
     assert status_of(superuser, one.id) == ("Paused" if move == "resume" else "Draft")
 

@@ -19,7 +19,7 @@ SHARE = CONNECTIONS // 2
 """Connections that one address may hold."""
 LONG = 2.5
 """Seconds: more than twice this server's write timeout."""
-IMPATIENT = """
+SHORT_TIMEOUTS = """
 import asyncio
 import pathlib
 
@@ -71,27 +71,27 @@ SECURITY = ("x-content-type-options: nosniff", "content-security-policy: default
 
 
 @contextmanager
-def impatient(directory, **more):
+def short_timeouts(directory, **more):
     """Run a server with short timeouts."""
-    (directory / "impatient.py").write_text(IMPATIENT)
+    (directory / "short_timeouts.py").write_text(SHORT_TIMEOUTS)
     environment = {"WEB_CONNECTIONS": str(CONNECTIONS), "PUBLIC_URL": "https://api.companon.com"}
     environment["ALLOWED_HOSTS"] = "x, api.companon.com"
     environment["GUNICORN_CMD_ARGS"] = "--keep-alive 1"
-    with gunicorn(directory, "impatient:application", **environment, **more) as running:
+    with gunicorn(directory, "short_timeouts:application", **environment, **more) as running:
         yield running
         assert '"level":"ERROR"' not in running.log.read_text()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, database):
-    with impatient(tmp_path_factory.mktemp("server")) as running:
+    with short_timeouts(tmp_path_factory.mktemp("server")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def proxied(tmp_path_factory, database):
     """Run a server that trusts every peer as a proxy."""
-    with impatient(tmp_path_factory.mktemp("proxied"), TRUSTED_PROXIES="1") as running:
+    with short_timeouts(tmp_path_factory.mktemp("proxied"), TRUSTED_PROXIES="1") as running:
         yield running
 
 
@@ -122,10 +122,10 @@ def test_client_that_reads_nothing_is_disconnected(server):
 
 def test_slow_reader_of_large_answer_gets_all_of_it(server):
     # On a stalled machine the test itself reads too slowly: one of five attempts is enough.
-    assert any(taken_slowly(server) > 30_000_000 for _ in range(5))
+    assert any(read_slowly(server) > 30_000_000 for _ in range(5))
 
 
-def taken_slowly(server):
+def read_slowly(server):
     """Read a large answer slowly for `LONG` seconds. Return the number of bytes received."""
     received, pause, until = 0, threading.Event(), time.monotonic() + LONG
     with server.connect() as slow, suppress(ConnectionResetError):
