@@ -383,8 +383,8 @@ def test_ledger_agrees_with_its_model_in_any_order(db_clean: str, superuser: con
 @pytest.mark.parametrize(
     ("broken", "found"),
     [
-        (FinishIgnoresTheFence, "only the newest claim may end a job"),
-        (EndsIgnoreTheState, "only the newest claim may end a job"),
+        (FinishIgnoresTheFence, "only the newest claim can end a job"),
+        (EndsIgnoreTheState, "only the newest claim can end a job"),
         (ClaimIncludesRunningJobs, "only published jobs can be claimed"),
     ],
 )
