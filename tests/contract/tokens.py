@@ -90,7 +90,7 @@ CLAIMS: dict[str, dict[str, Any]] = {
 PERSONS: dict[str, dict[str, Any]] = {
     "with an unknown session": {"session_id": "0197a000-ffff-7000-8000-ffffffffffff"},
     "with an unknown person": {"sub": "0197a000-ffff-7000-8000-ffffffffffff"},
-    "in an unknown role": {"app_metadata": {"user_role": "Root", "brand_id": None}},
+    "in a role that is unknown": {"app_metadata": {"user_role": "Root", "brand_id": None}},
     "in a role of an unknown brand": {
         "app_metadata": {"user_role": "Brand Admin", "brand_id": "0197a000-ffff-7000-8000-ffffffffffff"}
     },
@@ -105,7 +105,7 @@ THEIRS: dict[str, dict[str, Any]] = {
     "of another project": {"iss": "https://elsewhere.supabase.co/auth/v1"},
     "without a database role": {"role": ...},
     "issued tomorrow": {"iat": int(time.time()) + 86_400},
-    "in an unknown role": {"app_metadata": {"user_role": "Root"}},
+    "in a role that is unknown": {"app_metadata": {"user_role": "Root"}},
     "in a role without its brand": {"app_metadata": {"user_role": "Brand Admin"}},
     "in a role that is an object": {"app_metadata": {"user_role": {"name": "Fan"}}},
     "in a role of an unknown brand": {
