@@ -4,5 +4,5 @@ Owns the tables `public.audience_segments`, `public.segment_queries`, `public.ca
 `public.engagements`.
 
 Public modules: `contacts`, `segments`, `personal_data`.
-Imports from: `models.core`.
+May import: `tenants` and the domains below it.
 """

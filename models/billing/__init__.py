@@ -3,5 +3,5 @@
 Owns the tables `public.subscriptions`, `public.payments` and `public.coupons`.
 
 Public modules: `tables`, `personal_data`.
-Imports from: `models.core`.
+May import: `scans` and the domains below it.
 """

@@ -4,5 +4,5 @@ Owns the tables `public.campaigns` and `public.qr_codes`.
 
 Public modules: `campaigns` (create, read, replace, transitions), `config` (rules for scans), `launch`, `codes` (printed
 codes and their signed tokens), `personal_data`.
-Imports from: `models.core`, `models.jobs`, `models.audit`, `models.consents`, `models.tenants`.
+May import: `audiences` and the domains below it.
 """

@@ -5,5 +5,5 @@ consent in force is `app.consent_is_in_force`, a notice in force is `app.notice_
 consents.
 
 Public modules: `consents`, `notices`, `personal_data`.
-Imports from: `models.core`.
+May import: `jobs`, `audit`, `core`.
 """

@@ -3,5 +3,5 @@
 Owns the table `public.scan_rollups`. Reads scans, engagements and refusals through SQL.
 
 Public modules: `overview`.
-Imports from: `models.core`, `models.jobs`, `models.campaigns`.
+May import: `billing` and the domains below it.
 """

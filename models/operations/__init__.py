@@ -1,8 +1,8 @@
-"""Own the data and rules of operators: metrics, housekeeping and the check of settings before production.
+"""Operations: metrics, housekeeping and the check of settings before production.
 
 Tables: `heartbeats`, `job_counts`, `schedule_occurrences`.
 Public modules: `metrics` reads metrics of jobs and of the audit trail; `housekeeping` deletes expired rows of `core`,
 `jobs` and `operations` (other domains delete their own); `settings_check` refuses settings that are not fit for
 production; `personal_data` declares personal data.
-Imports every domain below it.
+May import: `privacy` and the domains below it.
 """

@@ -7,5 +7,5 @@ Public modules: `recorder` (send batches of scans to the database), `outcomes` (
 `description` (requirements of a code), `fraud` (rules and bands), `scoring` (load the facts of the rules, apply
 scores), `limit_counters`, `refusal_counts` (retention), `tables`.
 
-May import: `campaigns`, `tenants`, `identity`, `consents`, `core`, and the domains between them.
+May import: `campaigns` and the domains below it.
 """

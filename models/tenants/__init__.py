@@ -4,5 +4,5 @@ Owns the tables `public.brands`, `app.invitations` and `public.campaign_assignme
 `public.users`, which the domain identity owns.
 
 Public modules: `brands`, `members`, `invitations`, `assignments`, `personal_data`.
-Imports from: `models.core`, `models.jobs`, `models.identity`.
+May import: `identity` and the domains below it.
 """
