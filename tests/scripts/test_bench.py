@@ -52,6 +52,7 @@ def test_bench_help_lists_every_benchmark():
     assert [name for name in main.BENCHMARKS if name not in done.stdout] == []
 
 
+@pytest.mark.slow
 def test_bench_jobs_compares_with_dramatiq_and_loses_no_job(measured):
     sizes = ("--transactions", "20", "--million", "1000", "--rows", "256")
     times = ("--seconds", "1", "--timers", "100", "--timer-seconds", "2", "--fairness-seconds", "1")
@@ -73,6 +74,7 @@ def test_bench_scan_compares_with_pgbench_and_loses_no_scan(measured):
     assert (numbers["lost"], numbers["duplicate"]) == (0, 0)
 
 
+@pytest.mark.slow
 def test_bench_logins_measures_logins_and_other_requests(measured):
     numbers = measured("logins", "--rounds", "1", "--seconds", "1")
 
