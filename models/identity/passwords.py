@@ -17,10 +17,7 @@ from models.identity import breached_passwords
 
 MIN_LENGTH = 10
 MAX_LENGTH = 128
-"""Code points. The upper bound limits the work of a request. No password is truncated.
-
-`NewPassword` in `web/http/fields.py` and the form in `web/pages/mail_pages.py` have the same bounds.
-"""
+"""Code points. The upper bound limits the work of a request. No password is truncated."""
 
 _MIN_SCORE = 3
 _MAX_ESTIMATED_LENGTH = 24

@@ -5,9 +5,9 @@ from typing import Annotated
 import msgspec
 
 from models.consents.consents import TIERS, Tier
-from models.core import texts
-from models.core.emails import MAX_LENGTH
+from models.core import emails, texts
 from models.core.errors import Invalid
+from models.identity import passwords
 from web.http.normalise import NORMALISE
 
 Text200 = Annotated[
@@ -22,14 +22,16 @@ Text200 = Annotated[
 ]
 Email = Annotated[
     str,
-    msgspec.Meta(min_length=3, max_length=MAX_LENGTH, description="An e-mail address.", examples=["ana@brand.example"]),
+    msgspec.Meta(
+        min_length=3, max_length=emails.MAX_LENGTH, description="An e-mail address.", examples=["ana@brand.example"]
+    ),
 ]
 Password = Annotated[str, msgspec.Meta(min_length=1, max_length=1024, examples=["chocolate con churros"])]
 NewPassword = Annotated[
     str,
     msgspec.Meta(
-        min_length=10,
-        max_length=128,
+        min_length=passwords.MIN_LENGTH,
+        max_length=passwords.MAX_LENGTH,
         description="Any characters. Refused if it is easy to guess or appears in a known data breach.",
         examples=["paseo por el prado"],
     ),

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from html import escape
 from string import Template
 
+from models.identity import passwords
+
 ENGLISH, SPANISH = "en", "es"
 
 _NEW_PASSWORD = (
-    '<input name="password" type="password" autocomplete="new-password" required minlength="10" maxlength="128">'
+    '<input name="password" type="password" autocomplete="new-password" required'
+    f' minlength="{passwords.MIN_LENGTH}" maxlength="{passwords.MAX_LENGTH}">'
 )
 INPUTS = {
     "name": '<input name="name" autocomplete="name" required maxlength="200">'
