@@ -197,7 +197,9 @@ async def _hit_one(
 ) -> LimitState:
     accepted = await limiter.hit(item, *caller, cost=requests)
     stats = await limiter.get_window_stats(item, *caller)
-    seconds = max(1, math.ceil(stats.reset_time - time.time()))
+    # In the millisecond in which a window begins, limits reports a reset after 0 seconds instead of the whole window.
+    wait = stats.reset_time - time.time()
+    seconds = math.ceil(wait) if wait > 0 else item.get_expiry()
     return LimitState(item, stats.remaining if accepted else 0, min(seconds, item.get_expiry()), not accepted)
 
 
