@@ -41,9 +41,8 @@ def record(
         record_id: the id of the record, if its key is a UUID.
         record_key: the key of the record otherwise.
         before: the changed members of the record before the act.
-        after: the changed members of the record after the act. Personal values of `before` and `after` are stored in a
-            separate table, from which they can be erased: keyed hashes (`accounts.protect`), and texts named
-            `address`, `email`, `phone` or `user_agent`.
+        after: the changed members after the act. Keyed hashes (`accounts.protect`) in both, and texts named `address`,
+            `email`, `phone` or `user_agent`, are stored as personal values, which can be erased.
         shown: the people or records that a list has shown.
         outcome: `ok`, `refused` or `failed`.
         reason: the code of a refusal, or the reason that the person gave.

@@ -38,7 +38,7 @@ def layout():
 
 
 def as_nobody(function):
-    """Call a function in a child process, as user nobody if this user is root. Return the exit status."""
+    """Call a function in an unprivileged child process. Return the exit status."""
     pid = os.fork()
     if pid == 0:
         status = 1

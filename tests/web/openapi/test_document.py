@@ -21,27 +21,27 @@ UNDOCUMENTED = re.compile(
 
 
 class Spot(msgspec.Struct):
-    """Somewhere."""
+    """Position, as a nested object."""
 
     lat: float
 
 
 class ThingIn(msgspec.Struct, forbid_unknown_fields=True):
-    """What to make."""
+    """Request body with a nested object."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     spot: Spot | None = None
 
 
 class ThingOut(msgspec.Struct):
-    """What was made."""
+    """Response body with a nested object."""
 
     name: str
     spot: Spot | None
 
 
 class ThingQuery(PageQuery):
-    state: Annotated[str, msgspec.Meta(description="How it is.")] | None = None
+    state: Annotated[str, msgspec.Meta(description="State of the thing.")] | None = None
 
 
 class Picture:
