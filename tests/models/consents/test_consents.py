@@ -314,7 +314,8 @@ def test_rule_for_consents_in_force_is_inlined(query, database):
         )
     )
 
-    assert "consents_in_force" in plan
+    # The choice among the indexes depends on the statistics of a small table, so look at the condition only.
+    assert "expires_at > now()" in plan
     assert "consent_is_in_force" not in plan
 
 
