@@ -355,6 +355,14 @@ def test_delay_of_callback_or_step_is_refused() -> None:
         groups.batch([], then=Call("group.say", "x", delay=timedelta(seconds=1)))
 
 
+def test_delayed_child_of_batch_is_due_after_its_delay(outputs: list[Any], query: Query) -> None:
+    start(groups.batch, [Call("group.say", "now"), Call("group.say", "later", delay=timedelta(hours=1))])
+
+    found = query("select args ->> 0, round(extract(epoch from due_at - created_at)) from app.jobs order by due_at")
+
+    assert found == [("now", 0), ("later", 3600)]
+
+
 def test_cancelled_group_cancels_children_and_calls_back(
     ledger: Ledger, runner: Runner, drain: Drain, outputs: list[Any], query: Query
 ) -> None:
