@@ -43,13 +43,13 @@ def _leave_terminal(var: Path) -> None:
 
 
 def _serve(serve: Callable[[Callable[[], None]], int], write: int) -> int:
-    told = open(write, "w")  # noqa: SIM115 - closed by `ready`, which is called within
-    output.streams = [told]
+    pipe = open(write, "w")  # noqa: SIM115 - closed by `ready`, which is called within
+    output.streams = [pipe]
 
     def ready() -> None:
-        output.streams.remove(told)
-        told.write(READY + "\n")
-        told.close()
+        output.streams.remove(pipe)
+        pipe.write(READY + "\n")
+        pipe.close()
 
     try:
         return serve(ready)

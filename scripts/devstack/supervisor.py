@@ -193,13 +193,13 @@ class Supervisor:
         for child in children:
             if child.process is not None and not _ended(child.process):
                 processes.send(child.process.pid, child.spec.stop_signal)
-        begun = told = time.monotonic()
+        begun = reported_at = time.monotonic()
         while waiting := self._waiting(children):
             now = time.monotonic()
             for child in waiting:
                 self._insist(child, now - begun)
-            if now - told >= 2.0:
-                told = now
+            if now - reported_at >= 2.0:
+                reported_at = now
                 for child in waiting:
                     patience = f"{now - begun:.0f} of at most {child.spec.budget:.0f} s; Ctrl-C doesn't wait"
                     say(f"Waiting: {child.spec.name} is {child.spec.waits_for} ({patience})")

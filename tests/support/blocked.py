@@ -19,4 +19,4 @@ def until_blocked(superuser: connection, transactions: int = 1) -> None:
             )
             if cursor.rowcount >= transactions:
                 return
-    raise AssertionError("nobody waits")
+    raise AssertionError("no session waits")

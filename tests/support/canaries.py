@@ -35,7 +35,7 @@ WORDS = [
     f"rejected {json.dumps(json.dumps(PERSON))}",
     f"https://x/verify-email?token={LINK_TOKEN}&email={EMAIL}&otp={CODE}",
     f"Authorization: Bearer {JWT}",
-    f"a token that nobody named: {REFRESH_TOKEN} {LINK_TOKEN} {JWT}",
+    f"a token that no field names: {REFRESH_TOKEN} {LINK_TOKEN} {JWT}",
     f"at {LAT}, {LON}",
     f"at POINT({LON} {LAT}), lat={LAT} lon={LON}",
     f"postgresql://app:{PASSWORD}@db.internal/companon?password={PASSWORD}",

@@ -29,7 +29,7 @@ FLOOD, OTHERS = 24, 4
 """Number of connections."""
 RATE = 20
 """Sign-ins per second and core that other requests must not notice."""
-Said = dict[str, Any]
+Result = dict[str, Any]
 """JSON object that `logins.lua` prints at the end."""
 SCRIPT = str(ROOT / "scripts" / "commands" / "bench" / "logins.lua")
 
@@ -105,7 +105,7 @@ def _processes() -> str:
 def _round(servers: Bench, url: str, token: str, number: int, seconds: int, found: Found) -> None:
     rate = RATE * int(_processes())
 
-    def both(part: int, rate: int, **more: Any) -> tuple[Said, Said]:
+    def both(part: int, rate: int, **more: Any) -> tuple[Result, Result]:
         return _both(servers, url, token, Attempts(number + part, seconds, rate, **more))
 
     alone = _ask(servers, url, token, seconds)
@@ -125,11 +125,11 @@ def _round(servers: Bench, url: str, token: str, number: int, seconds: int, foun
         found.others_ms[side].append(others["p95_ms"])
     for signing_in in (flood, borne, again):
         found.answers.update(signing_in["answered"])
-    said = ", ".join(f"{found.others_ms[side][-1]:.1f}" for side in SIDES)
-    say(f"  Round {number}: {found.per_s[-1]:.0f} sign-ins/s, {found.per_cpu_s[-1]:.0f} a core; others' p95 {said} ms")
+    p95 = ", ".join(f"{found.others_ms[side][-1]:.1f}" for side in SIDES)
+    say(f"  Round {number}: {found.per_s[-1]:.0f} sign-ins/s, {found.per_cpu_s[-1]:.0f} a core; others' p95 {p95} ms")
 
 
-def _both(servers: Bench, url: str, token: str, attempts: Attempts) -> tuple[Said, Said]:
+def _both(servers: Bench, url: str, token: str, attempts: Attempts) -> tuple[Result, Result]:
     """Run sign-ins and other requests at the same time."""
     with ThreadPoolExecutor(3) as together:
         signing_in = together.submit(_sign_in, servers, url, attempts)
@@ -140,22 +140,22 @@ def _both(servers: Bench, url: str, token: str, attempts: Attempts) -> tuple[Sai
         return signing_in.result(), others.result()
 
 
-def _sign_in(servers: Bench, url: str, attempts: Attempts) -> Said:
+def _sign_in(servers: Bench, url: str, attempts: Attempts) -> Result:
     words = (attempts.number, attempts.accounts, attempts.rate)
     return _wrk(servers, url, FLOOD, attempts.seconds, *map(str, words))
 
 
-def _ask(servers: Bench, url: str, token: str, seconds: int) -> Said:
+def _ask(servers: Bench, url: str, token: str, seconds: int) -> Result:
     asked = _wrk(servers, url, OTHERS, seconds, token)
     if set(asked["answered"]) != {"200"}:
         fail(f"other requests were answered {asked['answered']}:\n{servers.logs()}")
     return asked
 
 
-def _wrk(servers: Bench, url: str, connections: int, seconds: int, *arguments: str) -> Said:
+def _wrk(servers: Bench, url: str, connections: int, seconds: int, *arguments: str) -> Result:
     options = ["-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "20s", "-s", SCRIPT, url]
-    said = servers.run("wrk", ["wrk", *options, "--", *arguments], servers.environment())
-    answer: Said = json.loads(said.splitlines()[-1])
+    output = servers.run("wrk", ["wrk", *options, "--", *arguments], servers.environment())
+    answer: Result = json.loads(output.splitlines()[-1])
     return answer
 
 

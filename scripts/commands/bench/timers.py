@@ -40,7 +40,7 @@ OUTAGES = """
     from bench.outages, (select min(due_at) as first from bench.timers) as due order by began
 """
 TAKEN_BACK = "select count(*) from app.job_history where crashes > 0"
-FORGET = "drop table bench.timers, bench.outages"
+DROP = "drop table bench.timers, bench.outages"
 
 
 def measure(servers: Bench, count: int, seconds: int) -> Numbers:
@@ -51,23 +51,23 @@ def measure(servers: Bench, count: int, seconds: int) -> Numbers:
     with step(f"{count} timers over {seconds} s"):
         words = python("scripts.commands.bench.offers", "timers", str(count), str(seconds))
         spare = json.loads(servers.run("timers", words, servers.environment()))["spare_s"]
-        _strike(workers)
+        _interrupt(workers)
         _await_all(servers, count)
     workers.end()
     p50, p99, most = servers.rows(LATENESS)[0][0] or (0.0, 0.0, 0.0)
     _show(servers, count, spare, (p50, p99, most))
-    servers.rows(FORGET)
+    servers.rows(DROP)
     return {"timer_lateness_p50_ms": round(p50, 1), "timer_lateness_p99_ms": round(p99, 1), **tally(servers)}
 
 
-def _strike(workers: WorkerGroup) -> None:
+def _interrupt(workers: WorkerGroup) -> None:
     """Cause the three outages at their times."""
     first, last = workers.servers.rows("select min(due_at), max(due_at) from bench.timers")[0]
     kinds: list[tuple[str, Callable[[WorkerGroup], None]]] = [("workers", _workers), ("Redis", _redis), ("both", _both)]
-    for number, (name, strike) in enumerate(kinds, start=1):
+    for number, (name, interrupt) in enumerate(kinds, start=1):
         _sleep_until(workers.servers, first + (last - first) * number / (len(kinds) + 1))
         began = _clock(workers.servers)
-        strike(workers)
+        interrupt(workers)
         workers.servers.rows("insert into bench.outages values (%s, %s, clock_timestamp())", [name, began])
 
 

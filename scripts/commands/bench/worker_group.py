@@ -11,7 +11,7 @@ TALLY = """
     select count(*) filter (where e.n is null), coalesce(sum(e.times - 1), 0)::int, count(*) filter (where i.n is null)
     from bench.intents i full join (select n, count(*) as times from bench.effects group by n) as e on e.n = i.n
 """
-FORGET = "truncate app.jobs, app.job_history, bench.intents, bench.effects cascade"
+CLEAR = "truncate app.jobs, app.job_history, bench.intents, bench.effects cascade"
 
 
 @dataclass
@@ -52,5 +52,5 @@ class WorkerGroup:
 def tally(servers: Bench) -> Mapping[str, float]:
     """Count lost, duplicate and ghost jobs, and clear the tables."""
     lost, duplicate, ghost = servers.rows(TALLY)[0]
-    servers.rows(FORGET)
+    servers.rows(CLEAR)
     return {"lost": lost, "duplicate": duplicate, "ghost": ghost}
