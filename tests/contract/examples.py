@@ -19,7 +19,9 @@ from models.jobs.dead_letters import Filter
 from models.tenants import invitations
 from tests.contract.raw_client import Request
 from tests.contract.seed import OTHER_PASSWORD, PASSWORD, UNAUTHENTICATED, Caller, Seed, address, notice_id
+from web.app import application
 from web.http.pagination import encode_cursor
+from web.openapi.document import endpoint_specs
 from web.v1.jobs.dead_letters import REPLAY
 
 Operation = tuple[str, str]
@@ -61,15 +63,23 @@ def _bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("latin-1")
 
 
+DECLARED = endpoint_specs(application)
 Builder = Callable[[Seed], Example]
 EXAMPLES: dict[Operation, Builder] = {}
 
 
 def _example(operation: str, role: str = UNAUTHENTICATED, **parts: Callable[[Seed], Any]) -> None:
+    """Add the request of an operation. `body` overrides members of the documented example.
+
+    Override what must name a real record, be unique, or be present for the attacks on each field.
+    """
     method, path = operation.split()
 
     def build(seed: Seed) -> Example:
         made = {"caller": seed.callers[role], **{name: make(seed) for name, make in parts.items()}}
+        documented = DECLARED[method, path].example
+        if documented is not None:
+            made["body"] = {**documented, **made.get("body", {})}
         return Example((method, path), **made)
 
     EXAMPLES[method, path] = build

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Literal, Required, TypedDict
+
+import msgspec
 
 from models.core.errors import Problem
 
@@ -31,6 +34,7 @@ class EndpointOptions(TypedDict, total=False):
     permission: Required[str]
     body: Any
     body_optional: bool
+    example: Mapping[str, Any]
     query: Any
     scope: str | None
     response: Any
@@ -52,6 +56,10 @@ class EndpointOptions(TypedDict, total=False):
     mode: Mode
     problems: tuple[type[Problem], ...]
     other_responses: Mapping[int, Any]
+    operation_id: str | None
+    deprecated_since: date | None
+    sunset: date | None
+    successor: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +70,7 @@ class EndpointSpec:
         permission: `"public"`, `"optional"`, `"authenticated"`, or the permission that the caller's role needs.
         body: the type of the JSON body (a struct that forbids unknown fields); without one, no body is read.
         body_optional: an empty body counts as `{}`.
+        example: a realistic body, as JSON would hold it. The document shows it, and the contract tests send it.
         query: the struct of the query parameters; without one, every parameter is unknown.
         scope: the scope that an API key needs where people need only be signed in; without one, keys are refused.
         response: the type of the answer.
@@ -88,11 +97,17 @@ class EndpointSpec:
         mode: `"async"` runs a coroutine in the event loop and opens no transaction.
         problems: refusals specific to the endpoint, for the documentation.
         other_responses: types of answers with other statuses, for the documentation.
+        operation_id: name in the document and in generated clients, where the one that `web.openapi.operation_ids`
+            derives reads badly.
+        deprecated_since: first day on which clients are told to stop using the endpoint (`Deprecation`, RFC 9745).
+        sunset: day after which the endpoint may be gone (`Sunset`, RFC 8594).
+        successor: path or URL of the endpoint to use instead, sent as `Link` with `rel="successor-version"`.
     """
 
     permission: str
     body: Any = None
     body_optional: bool = False
+    example: Mapping[str, Any] | None = None
     query: Any = None
     scope: str | None = None
     response: Any = None
@@ -114,6 +129,10 @@ class EndpointSpec:
     mode: Mode = "sync"
     problems: tuple[type[Problem], ...] = ()
     other_responses: Mapping[int, Any] = field(default_factory=dict)
+    operation_id: str | None = None
+    deprecated_since: date | None = None
+    sunset: date | None = None
+    successor: str | None = None
 
     def __post_init__(self) -> None:
         if not self.permission:
@@ -131,7 +150,26 @@ class EndpointSpec:
         if self.audit and self.mode == "async":
             raise TypeError("`audit` needs a transaction, which an asynchronous endpoint does not have")
 
+        self._require_sound_documentation()
+
+    def _require_sound_documentation(self) -> None:
+        if (self.sunset or self.successor) and self.deprecated_since is None:
+            raise TypeError("`sunset` and `successor` need `deprecated_since`: the day on which clients are told")
+        if self.sunset and self.deprecated_since and self.sunset <= self.deprecated_since:
+            raise TypeError("`sunset` must be later than `deprecated_since`: clients need time to change")
+        if self.example is not None:
+            _require_fit(self.example, self.body)
+
     @property
     def timeout(self) -> float:
         """Return the statement timeout in seconds."""
         return SLOW_TIMEOUT if self.slow else TIMEOUT
+
+
+def _require_fit(example: Mapping[str, Any], body: Any) -> None:
+    if body is None:
+        raise TypeError("`example` shows a body, and the endpoint declares none: remove it, or set `body`")
+    try:
+        msgspec.json.decode(msgspec.json.encode(example), type=body)
+    except msgspec.ValidationError as error:
+        raise TypeError(f"`example` does not fit {getattr(body, '__name__', body)}: {error}") from None

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import partial
 from http import HTTPStatus
 from itertools import count
@@ -20,6 +20,8 @@ from models.core.errors import PreconditionFailed
 from models.identity.step_up import RecentAuthenticationRequired
 from web.http.endpoint_spec import AUTHENTICATED, GENERAL, JSON, OPEN, OPTIONAL, PUBLIC, EndpointSpec
 from web.http.problems import PROBLEM_JSON, ProblemOut, SignInIsElsewhere
+from web.openapi import operation_ids
+from web.openapi.enumerations import share_enumerations
 from web.openapi.examples import example_of
 from web.openapi.schemas import SCHEMAS, add_missing_items, keep_used, share_nested, with_plain_patterns
 
@@ -152,7 +154,7 @@ class _Endpoints(FalconAsgiPlugin):
         return False
 
     def _documented(self, route: Any, method: str, responder: Any, declared: EndpointSpec) -> Callable[..., Any]:
-        operation_id = method.lower() + type(route.resource).__name__ + _suffix(responder)
+        operation_id = self._name(route, method, responder, declared)
         self.declared[operation_id] = declared
         tag = responder.__module__.rpartition(".")[2].replace("_", " ")
         self.subjects[tag] = inspect.getdoc(inspect.getmodule(responder)) or ""
@@ -170,6 +172,16 @@ class _Endpoints(FalconAsgiPlugin):
         documented.__name__ = responder.__name__
         documented.__doc__ = _description(route.resource, responder, declared)
         return documented
+
+    def _name(self, route: Any, method: str, responder: Any, declared: EndpointSpec) -> str:
+        resource = type(route.resource).__name__ + _suffix(responder)
+        path = _CONVERTER.sub("", route.uri_template)
+        derived = operation_ids.derive(method.lower(), resource, path, is_list=_is_list(declared.response))
+        return _unique(declared.operation_id or derived, self.declared)
+
+
+def _is_list(answer: Any) -> bool:
+    return "items" in getattr(get_origin(answer) or answer, "__struct_fields__", ())
 
 
 def _headers(declared: EndpointSpec) -> type[msgspec.Struct] | None:
@@ -242,32 +254,31 @@ def _finished(spec: dict[str, Any], backend: _Endpoints) -> dict[str, Any]:
     spec["paths"] = {path.replace("\\", ""): operations for path, operations in spec["paths"].items() if operations}
     for tag in spec["tags"]:
         tag["description"] = backend.subjects[tag["name"]]
-    taken: set[str] = set()
     for operations in spec["paths"].values():
         for operation in operations.values():
             _finish_operation(operation, backend.declared[operation["operationId"]])
-            operation["operationId"] = _unique(operation["operationId"], taken)
     share_nested(spec)
+    share_enumerations(spec)
     keep_used(spec)
     add_missing_items(spec)
-    _exemplify(spec)
+    _exemplify(spec, backend.declared)
     return with_plain_patterns(spec)
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def _unique(name: str, taken: Container[str]) -> str:
     """Return the name, with a number appended if one resource has several paths."""
     numbered = (name if number == 1 else f"{name}{number}" for number in count(1))
-    found = next(candidate for candidate in numbered if candidate not in taken)
-    taken.add(found)
-    return found
+    return next(candidate for candidate in numbered if candidate not in taken)
 
 
-def _exemplify(spec: dict[str, Any]) -> None:
+def _exemplify(spec: dict[str, Any], declared: dict[str, EndpointSpec]) -> None:
     for operations in spec["paths"].values():
         for operation in operations.values():
             if body := operation.get("requestBody"):
                 content = body["content"]["application/json"]
-                content["example"] = example_of(content["schema"], spec["components"]["schemas"])
+                given = declared[operation["operationId"]].example
+                generated = example_of(content["schema"], spec["components"]["schemas"])
+                content["example"] = generated if given is None else given
 
 
 def _finish_operation(operation: dict[str, Any], declared: EndpointSpec) -> None:

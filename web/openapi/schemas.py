@@ -19,7 +19,7 @@ def share_nested(spec: dict[str, Any]) -> None:
     while apart := {_leaf(name) for name in schemas if _leaf(name) in shared and _leaves(schemas[name]) - shared}:
         shared -= apart
     moved = {name: _leaf(name) for name in schemas if "." in name and _leaf(name) in shared}
-    _rewrite(spec, {SCHEMAS + old: SCHEMAS + new for old, new in moved.items()})
+    rewrite(spec, {SCHEMAS + old: SCHEMAS + new for old, new in moved.items()})
     for old, new in moved.items():
         schemas[new] = schemas.pop(old)
 
@@ -29,37 +29,45 @@ def _leaf(name: str) -> str:
 
 
 def _leaves(schema: Any) -> set[str]:
-    return {_leaf(name) for name in _references(schema)}
+    return {_leaf(name) for name in references(schema)}
 
 
-def _rewrite(value: Any, references: dict[str, str]) -> None:
+def rewrite(value: Any, moved: dict[str, str]) -> None:
+    """Replace the references within a value that `moved` has as keys."""
     if isinstance(value, dict):
-        if value.get("$ref") in references:
-            value["$ref"] = references[value["$ref"]]
+        if value.get("$ref") in moved:
+            value["$ref"] = moved[value["$ref"]]
         for item in value.values():
-            _rewrite(item, references)
+            rewrite(item, moved)
     elif isinstance(value, list):
         for item in value:
-            _rewrite(item, references)
+            rewrite(item, moved)
 
 
 def _text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _references(value: Any) -> set[str]:
+def references(value: Any) -> set[str]:
+    """Return the names of the components that a value refers to."""
     return set(_REFERENCE.findall(_text(value)))
 
 
 def keep_used(spec: dict[str, Any]) -> None:
     """Remove schemas that no operation refers to, directly or through other schemas."""
     schemas = spec["components"]["schemas"]
+    used = closure([spec["paths"], spec["components"].get("responses", {})], schemas)
+    spec["components"]["schemas"] = {name: schemas[name] for name in sorted(used)}
+
+
+def closure(value: Any, schemas: dict[str, Any]) -> set[str]:
+    """Return the names of the components that a value refers to, directly or through other components."""
     used: set[str] = set()
-    found = _references(spec["paths"])
+    found = references(value)
     while found - used:
         used |= found
-        found = set().union(*(_references(schemas[name]) for name in found))
-    spec["components"]["schemas"] = {name: schemas[name] for name in sorted(used)}
+        found = set().union(*(references(schemas[name]) for name in found))
+    return used
 
 
 def add_missing_items(value: Any) -> None:

@@ -77,7 +77,14 @@ class Ready:
         self._started: dict[str, tuple[float, asyncio.Task[str]]] = {}
         self._readiness = SharedResult(self._check_all)
 
-    @endpoint(response=Readiness, other_responses={503: Readiness}, permission="public", mode="async", rate=None)
+    @endpoint(
+        operation_id="getReadiness",
+        response=Readiness,
+        other_responses={503: Readiness},
+        permission="public",
+        mode="async",
+        rate=None,
+    )
     async def on_get(self, req: Request, resp: Response) -> None:
         """Check whether this process can serve requests. 503 with the missing dependencies if it can't."""
         resp.media = await self._readiness.get(SHARED_SECONDS)

@@ -195,6 +195,7 @@ class AuditCsv:
     """`/api/v1/audit-logs/export.csv`: the audit trail for a spreadsheet."""
 
     @endpoint(
+        operation_id="exportAuditLogsAsCsv",
         query=AuditFilter,
         permission="audit:read",
         audit="audit.export",
@@ -215,6 +216,7 @@ class AuditJson:
     """`/api/v1/audit-logs/export.json`: the audit trail for programs."""
 
     @endpoint(
+        operation_id="exportAuditLogsAsJson",
         query=AuditFilter,
         response=list[EntryOut],
         permission="audit:read",

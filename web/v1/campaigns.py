@@ -196,7 +196,7 @@ class CampaignLaunch:
 class CampaignCodes:
     """`/api/v1/campaigns/{campaign_id}/codes`: the signed codes of a campaign."""
 
-    @endpoint(query=PageQuery, response=Page[CodeOut], permission="campaigns:read")
+    @endpoint(operation_id="listCodes", query=PageQuery, response=Page[CodeOut], permission="campaigns:read")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
         """List a campaign's codes, oldest first."""
         query: PageQuery = req.context.query
@@ -205,6 +205,7 @@ class CampaignCodes:
         resp.media = page_of([CodeOut.of(code) for code in found], query.limit, lambda item: item.id, scope=scope)
 
     @endpoint(
+        operation_id="createCode",
         body=CodeIn,
         response=CodeOut,
         status=201,
@@ -226,7 +227,7 @@ class CampaignCodes:
 class CampaignCode:
     """`/api/v1/campaigns/{campaign_id}/codes/{code_id}`: one code."""
 
-    @endpoint(response=CodeOut, permission="campaigns:read")
+    @endpoint(operation_id="getCode", response=CodeOut, permission="campaigns:read")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
         """Read a code."""
         resp.media = CodeOut.of(codes.get(campaign_id, code_id))
@@ -235,7 +236,7 @@ class CampaignCode:
 class CampaignCodeImage:
     """`/api/v1/campaigns/{campaign_id}/codes/{code_id}/image`: the picture of a code."""
 
-    @endpoint(permission="campaigns:read", media="image/svg+xml")
+    @endpoint(operation_id="getCodeImage", permission="campaigns:read", media="image/svg+xml")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
         """Return a code as SVG for print at any size. It is readable with up to a quarter of it damaged."""
         code = CodeOut.of(codes.get(campaign_id, code_id))

@@ -94,6 +94,7 @@ class Consents:
         resp.media = page_of(items, query.limit, lambda c: (c.granted_at, c.id), scope=_LIST)
 
     @endpoint(
+        operation_id="giveConsent",
         body=ConsentIn,
         response=ConsentOut,
         status=201,
@@ -123,7 +124,7 @@ class Consent:
         """Read one of the caller's consents."""
         resp.media = ConsentOut.of(consents.get(consent_id))
 
-    @endpoint(status=204, permission="authenticated", audit="consent.revoke")
+    @endpoint(operation_id="withdrawConsent", status=204, permission="authenticated", audit="consent.revoke")
     def on_delete(self, req: Request, resp: Response, consent_id: UUID) -> None:
         """Withdraw a consent with immediate effect. A withdrawn consent stays as it is."""
         consent = consents.get(consent_id)

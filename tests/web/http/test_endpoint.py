@@ -2,7 +2,8 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
+from datetime import date
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -432,3 +433,22 @@ def test_all_requests_of_an_api_key_count_towards_its_limit(serve):
 def test_scope_with_a_permission_raises():
     with pytest.raises(TypeError, match="scope"):
         endpoint(permission="things:read", scope="things:read")
+
+
+class Named(msgspec.Struct, forbid_unknown_fields=True):
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"body": Named, "example": {"name": ""}}, "`example` does not fit Named: .* `\\$.name`"),
+        ({"body": Named, "example": {"name": "a", "size": 1}}, "unknown field `size`"),
+        ({"example": {"name": "a"}}, "declares none"),
+        ({"sunset": date(2027, 1, 1)}, "need `deprecated_since`"),
+        ({"deprecated_since": date(2027, 1, 2), "sunset": date(2027, 1, 2)}, "must be later"),
+    ],
+)
+def test_contradicting_documentation_options_are_refused(options, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        endpoint(permission="public", **options)

@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import pytest
 from falcon import inspect
+from falcon.asgi import App
 
+from models.core.enumerations import enumeration
 from models.core.errors import Conflict
 from web.app import application
 from web.http.endpoint import Page, PageQuery, endpoint
@@ -125,6 +127,13 @@ def test_operations_schemas_and_tags_have_unique_names():
     assert not [tag["name"] for tag in spec["tags"] if not tag["description"]]
 
 
+def test_operation_ids_are_a_verb_and_a_noun():
+    ids = [operation["operationId"] for path in document(application)["paths"].values() for operation in path.values()]
+
+    assert not [name for name in ids if not re.fullmatch(r"[a-z]+([A-Z][a-z]+)+", name)]
+    assert {"listCampaigns", "createCampaign", "getCampaign", "replaceCampaign", "launchCampaign"} <= set(ids)
+
+
 def test_document_of_every_kind_of_endpoint_is_valid(spec):
     require_sound(spec)
 
@@ -227,6 +236,46 @@ def test_different_structs_of_one_name_stay_separate(serve):
 
     assert set(schemas["Inn.Place"]["properties"]) == {"beds"}
     assert set(schemas["Bar.Place"]["properties"]) == {"stools"}
+
+
+def shown_in(**fields):
+    """Return the schemas of the document of an endpoint that answers with a struct of these fields."""
+    app = App()
+    answer = msgspec.defstruct("Answer", list(fields.items()))
+
+    class Resource:
+        @endpoint(permission="public", response=answer)
+        def on_get(self, req, resp): ...
+
+    app.add_route("/answer", Resource())
+    return document(app)["components"]["schemas"]
+
+
+Shape = Annotated[Literal["round", "square"], enumeration("Shape", "The shape of a thing.")]
+
+
+def test_named_enumeration_is_one_schema_with_a_description_per_use():
+    other = Annotated[Shape, msgspec.Meta(description="The shape it had before.")]
+
+    schemas = shown_in(shape=Shape, before=other | None, all=list[Shape])
+
+    reference = {"$ref": "#/components/schemas/Shape"}
+    assert schemas["Shape"]["enum"] == ["round", "square"]
+    assert schemas["Shape"]["type"] == "string"
+    assert schemas["Shape"]["description"] == "The shape of a thing."
+    assert schemas["Answer"]["properties"]["shape"] == reference
+    assert schemas["Answer"]["properties"]["all"]["items"] == reference
+    assert schemas["Answer"]["properties"]["before"]["anyOf"][0] == reference | {
+        "description": "The shape it had before."
+    }
+
+
+@pytest.mark.parametrize(
+    "other", [enumeration("Shape", "Another meaning."), enumeration("Answer", "The name of the struct.")]
+)
+def test_two_types_of_one_enumeration_name_are_refused(other):
+    with pytest.raises(TypeError, match="rename one"):
+        shown_in(shape=Shape, other=Annotated[Literal["round"], other])
 
 
 def test_unchanged_document_returns_304(serve):

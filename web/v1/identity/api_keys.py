@@ -97,7 +97,7 @@ class ApiKey:
         """Read an API key."""
         resp.media = ApiKeyOut.of(api_keys.get(api_key_id))
 
-    @endpoint(status=204, permission="api_keys:write", audit="api_key.revoke")
+    @endpoint(operation_id="revokeApiKey", status=204, permission="api_keys:write", audit="api_key.revoke")
     def on_delete(self, req: Request, resp: Response, api_key_id: UUID) -> None:
         """Revoke an API key. It is refused from the next request on."""
         key = api_keys.get(api_key_id)

@@ -57,6 +57,7 @@ class ForgottenPassword:
     """`/api/v1/auth/password/forgot`: request a link for a new password."""
 
     @endpoint(
+        operation_id="requestPasswordReset",
         credentials=True,
         own_sign_in=True,
         body=AddressIn,
@@ -76,6 +77,7 @@ class PasswordReset:
     """`/api/v1/auth/password/reset`: set a new password with the link."""
 
     @endpoint(
+        operation_id="resetPassword",
         credentials=True,
         own_sign_in=True,
         body=ResetIn,
@@ -103,6 +105,7 @@ class OwnPassword:
     """`/api/v1/users/me/password`: the caller's password."""
 
     @endpoint(
+        operation_id="changePassword",
         credentials=True,
         own_sign_in=True,
         body=PasswordIn,
@@ -125,6 +128,7 @@ class OwnEmail:
     """`/api/v1/users/me/email`: the caller's email address."""
 
     @endpoint(
+        operation_id="requestEmailChange",
         credentials=True,
         own_sign_in=True,
         body=AddressIn,
@@ -151,6 +155,7 @@ class EmailConfirmation:
     """`/api/v1/auth/email/confirm`: confirm another email address."""
 
     @endpoint(
+        operation_id="confirmEmailChange",
         credentials=True,
         own_sign_in=True,
         body=TokenIn,
@@ -170,6 +175,7 @@ class EmailUndo:
     """`/api/v1/auth/email/undo`: restore the old email address."""
 
     @endpoint(
+        operation_id="undoEmailChange",
         credentials=True,
         own_sign_in=True,
         body=TokenIn,

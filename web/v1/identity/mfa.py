@@ -79,12 +79,20 @@ class MfaStatusOut(msgspec.Struct):
 class Authenticator:
     """`/api/v1/users/me/mfa`: the caller's authenticator."""
 
-    @endpoint(credentials=True, own_sign_in=True, response=MfaStatusOut, permission="authenticated", before_mfa=True)
+    @endpoint(
+        operation_id="getMfa",
+        credentials=True,
+        own_sign_in=True,
+        response=MfaStatusOut,
+        permission="authenticated",
+        before_mfa=True,
+    )
     def on_get(self, req: Request, resp: Response) -> None:
         """Read whether the caller has an authenticator, and whether one is required."""
         resp.media = msgspec.convert(mfa.status(), MfaStatusOut, from_attributes=True)
 
     @endpoint(
+        operation_id="enrolMfa",
         credentials=True,
         own_sign_in=True,
         response=EnrolmentOut,
@@ -103,6 +111,7 @@ class Authenticator:
         resp.media = EnrolmentOut(made.secret, made.uri)
 
     @endpoint(
+        operation_id="removeMfa",
         credentials=True,
         own_sign_in=True,
         status=204,
@@ -121,6 +130,7 @@ class Confirmation:
     """`/api/v1/users/me/mfa/confirm`: confirm a new authenticator."""
 
     @endpoint(
+        operation_id="confirmMfa",
         credentials=True,
         own_sign_in=True,
         body=AuthenticatorCodeIn,
@@ -142,6 +152,7 @@ class RecoveryCodes:
     """`/api/v1/users/me/mfa/recovery-codes`: recovery codes for a lost authenticator."""
 
     @endpoint(
+        operation_id="renewRecoveryCodes",
         credentials=True,
         own_sign_in=True,
         response=RecoveryCodesOut,
@@ -161,6 +172,7 @@ class MfaVerification:
     """`/api/v1/auth/mfa/verify`: complete MFA in this session."""
 
     @endpoint(
+        operation_id="verifyMfa",
         credentials=True,
         own_sign_in=True,
         body=MfaCodeIn,

@@ -48,7 +48,7 @@ class ProfileOut(msgspec.Struct):
 class Me:
     """`/api/v1/users/me`: the caller's profile."""
 
-    @endpoint(response=ProfileOut, permission="authenticated")
+    @endpoint(operation_id="getProfile", response=ProfileOut, permission="authenticated")
     def on_get(self, req: Request, resp: Response) -> None:
         """Read the caller's profile."""
         profile = accounts.own_profile()
@@ -56,6 +56,7 @@ class Me:
         resp.media = ProfileOut.of(profile)
 
     @endpoint(
+        operation_id="updateProfile",
         body=ProfileIn,
         response=ProfileOut,
         permission="authenticated",

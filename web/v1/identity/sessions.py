@@ -74,6 +74,7 @@ class Refresh:
 
     # All fans in a stadium may share one address.
     @endpoint(
+        operation_id="refreshSession",
         credentials=True,
         own_sign_in=True,
         body=RefreshIn,
@@ -97,6 +98,7 @@ class Logout:
     """`/api/v1/auth/logout`: sign out."""
 
     @endpoint(
+        operation_id="logOut",
         credentials=True,
         body=LogoutIn,
         body_optional=True,
@@ -126,6 +128,7 @@ class StepUp:
     """`/api/v1/auth/step-up`: confirm the caller's identity again."""
 
     @endpoint(
+        operation_id="stepUp",
         credentials=True,
         own_sign_in=True,
         body=StepUpIn,
@@ -171,7 +174,7 @@ class Sessions:
 class Session:
     """`/api/v1/users/me/sessions/{session_id}`: one session of the caller."""
 
-    @endpoint(credentials=True, status=204, permission="authenticated", audit="session.end")
+    @endpoint(operation_id="endSession", credentials=True, status=204, permission="authenticated", audit="session.end")
     def on_delete(self, req: Request, resp: Response, session_id: UUID) -> None:
         """End one of the caller's sessions. Its tokens are refused from then on."""
         sessions.end_one(session_id)

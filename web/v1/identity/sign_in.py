@@ -80,6 +80,7 @@ class Login:
     """`/api/v1/auth/login`: sign in with a password."""
 
     @endpoint(
+        operation_id="logIn",
         credentials=True,
         own_sign_in=True,
         body=LoginIn,
@@ -103,6 +104,7 @@ class Anonymous:
 
     # All fans in a stadium may share one address.
     @endpoint(
+        operation_id="startAnonymousSession",
         credentials=True,
         own_sign_in=True,
         body=AnonymousIn,

@@ -64,6 +64,7 @@ class Signup:
     """`/api/v1/auth/signup`: request an account."""
 
     @endpoint(
+        operation_id="signUp",
         credentials=True,
         own_sign_in=True,
         body=SignupIn,
@@ -96,6 +97,7 @@ class Verification:
     """`/api/v1/auth/verify`: create the account of a sign-up."""
 
     @endpoint(
+        operation_id="verifyEmail",
         credentials=True,
         own_sign_in=True,
         body=VerificationIn,

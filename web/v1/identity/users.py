@@ -141,6 +141,7 @@ class UserSuspension:
     """`/api/v1/users/{user_id}/suspension`: suspend or reinstate an account."""
 
     @endpoint(
+        operation_id="suspendUser",
         body=SuspensionIn,
         response=UserOut,
         permission="users:write",
@@ -155,7 +156,13 @@ class UserSuspension:
         revoked = users.suspend(user_id, revoke_api_keys=asked.revoke_api_keys)
         _answer_changed(req, resp, before, revoked_with(**revoked), asked.reason)
 
-    @endpoint(response=UserOut, permission="users:write", audit="user.reinstate", problems=(OwnAccount,))
+    @endpoint(
+        operation_id="reinstateUser",
+        response=UserOut,
+        permission="users:write",
+        audit="user.reinstate",
+        problems=(OwnAccount,),
+    )
     def on_delete(self, req: Request, resp: Response, user_id: UUID) -> None:
         """Reinstate a suspended account."""
         before = users.get(user_id)
@@ -167,6 +174,7 @@ class UserMfa:
     """`/api/v1/users/{user_id}/mfa/reset`: remove the authenticator that a person has lost."""
 
     @endpoint(
+        operation_id="resetUserMfa",
         own_sign_in=True,
         body=ReasonIn,
         status=204,

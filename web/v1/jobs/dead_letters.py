@@ -235,6 +235,7 @@ class Replay:
     """`/api/v1/dead-jobs/replay`: replay dead letters."""
 
     @endpoint(
+        operation_id="replayDeadJobs",
         body=ReplayIn,
         response=ReplayOut,
         permission="jobs:write",

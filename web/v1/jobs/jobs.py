@@ -136,7 +136,7 @@ class JobCancel:
 class Trail:
     """`/api/v1/jobs/trail`: the jobs that a request caused."""
 
-    @endpoint(query=TrailQuery, response=TrailOut, permission="jobs:write")
+    @endpoint(operation_id="listJobsOfRequest", query=TrailQuery, response=TrailOut, permission="jobs:write")
     def on_get(self, req: Request, resp: Response) -> None:
         """List the jobs that a request caused, live or ended. The search is fastest by the id of the request."""
         resp.media = TrailOut([TrailJobOut.of(job) for job in control.trail(req.context.query.request_id)])
@@ -169,7 +169,7 @@ class ActorPause:
         audited(req, table="paused_actors", record_key=name, reason=req.context.body.reason)
         _answer(resp, control.actor(name))
 
-    @endpoint(response=ActorsOut, permission="jobs:write", audit="actor.resume")
+    @endpoint(operation_id="resumeActor", response=ActorsOut, permission="jobs:write", audit="actor.resume")
     def on_delete(self, req: Request, resp: Response, name: str) -> None:
         """Resume an actor."""
         control.resume(control.actor(name))
@@ -196,7 +196,7 @@ class QueuePause:
         audited(req, table="paused_actors", record_key=name, after={"actors": names}, reason=req.context.body.reason)
         _answer(resp, control.queue(name))
 
-    @endpoint(response=ActorsOut, permission="jobs:write", audit="queue.resume")
+    @endpoint(operation_id="resumeQueue", response=ActorsOut, permission="jobs:write", audit="queue.resume")
     def on_delete(self, req: Request, resp: Response, name: str) -> None:
         """Resume all actors of a queue, also those that were paused one by one."""
         resumed = control.queue(name)

@@ -101,6 +101,7 @@ class ScanCode:
     """`/api/v1/qr/codes/{token}`: the description of a code."""
 
     @endpoint(
+        operation_id="describeCode",
         query=CodeQuery,
         response=CodeDescriptionOut,
         permission="optional",

@@ -49,6 +49,7 @@ class Assignment:
     """`/api/v1/campaigns/{campaign_id}/assignments/{user_id}`: one assignment."""
 
     @endpoint(
+        operation_id="createAssignment",
         status=204,
         permission="campaigns:assign",
         audit="campaign.assign",

@@ -166,7 +166,13 @@ class Brand:
 class BrandArchive:
     """`/api/v1/brands/{brand_id}/archive`: archive or restore a brand."""
 
-    @endpoint(response=BrandOut, permission="brands:write", audit="brand.archive", problems=(PreconditionFailed,))
+    @endpoint(
+        operation_id="archiveBrand",
+        response=BrandOut,
+        permission="brands:write",
+        audit="brand.archive",
+        problems=(PreconditionFailed,),
+    )
     def on_put(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """Archive a brand: end its members' sessions, refuse their sign-ins, and pause its active campaigns."""
         before = brands.get_for_update(brand_id)
@@ -174,7 +180,7 @@ class BrandArchive:
         paused = brands.archive(brand_id)
         _respond_archived(req, resp, before, paused_campaigns=paused)
 
-    @endpoint(response=BrandOut, permission="brands:write", audit="brand.restore")
+    @endpoint(operation_id="restoreBrand", response=BrandOut, permission="brands:write", audit="brand.restore")
     def on_delete(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """Restore an archived brand. Its campaigns stay paused."""
         before = brands.get(brand_id)

@@ -103,7 +103,13 @@ class Invitation:
         audited(req, table="invitations", record_id=invitation_id, brand_id=brand_id)
         resp.media = InvitationOut.of(invitations.get(brand_id, invitation_id))
 
-    @endpoint(status=204, permission="members:write", audit="invitation.revoke", problems=(InvitationClosed,))
+    @endpoint(
+        operation_id="revokeInvitation",
+        status=204,
+        permission="members:write",
+        audit="invitation.revoke",
+        problems=(InvitationClosed,),
+    )
     def on_delete(self, req: Request, resp: Response, brand_id: UUID, invitation_id: UUID) -> None:
         """Revoke an invitation. Its link is invalid from then on."""
         invitation = invitations.get(brand_id, invitation_id)
@@ -148,6 +154,7 @@ class Acceptance:
     """`/api/v1/auth/accept-invitation`: accept an invitation by its link."""
 
     @endpoint(
+        operation_id="acceptInvitation",
         credentials=True,
         own_sign_in=True,
         body=AcceptanceIn,
@@ -191,6 +198,7 @@ class OwnInvitation:
     """`/api/v1/users/me/invitation`: accept an invitation to the caller's own address."""
 
     @endpoint(
+        operation_id="acceptOwnInvitation",
         credentials=True,
         body=InvitationTokenIn,
         response=OwnInvitationOut,

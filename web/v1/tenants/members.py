@@ -89,7 +89,13 @@ class Member:
         audited(req, table="users", record_id=user_id, brand_id=brand_id, before=was, after=now)
         _respond(resp, changed)
 
-    @endpoint(status=204, permission="members:write", audit="member.remove", problems=(LastBrandAdmin,))
+    @endpoint(
+        operation_id="removeMember",
+        status=204,
+        permission="members:write",
+        audit="member.remove",
+        problems=(LastBrandAdmin,),
+    )
     def on_delete(self, req: Request, resp: Response, brand_id: UUID, user_id: UUID) -> None:
         """Remove a member from a brand and end the member's sessions. The account stays, with the role Fan."""
         before = members.get(brand_id, user_id)
