@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -13,6 +13,9 @@ from models.core.database import execute_deferred, new_id, row, rows
 from models.core.errors import NotFound
 
 _RECORD = "SELECT app.record_audit(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+
+AuditOutcome = Literal["ok", "refused", "failed"]
+"""Outcome of an act. A CHECK constraint lists the same values; a test compares the two."""
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -26,7 +29,7 @@ def record(
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
     shown: Sequence[UUID] = (),
-    outcome: str = "ok",
+    outcome: AuditOutcome = "ok",
     reason: str | None = None,
     brand_id: UUID | None = None,
 ) -> None:
@@ -120,7 +123,7 @@ class Entry:
     id: UUID
     timestamp: datetime
     action: str
-    outcome: str
+    outcome: AuditOutcome
     reason: str | None
     brand_id: UUID | None
     user_id: UUID | None

@@ -17,8 +17,8 @@ from models.jobs import ledger
 from models.tenants import brands
 from models.tenants.brands import BrandArchived
 
-Kind = Literal["Locker", "Event", "QR"]
-Status = Literal["Draft", "Active", "Paused", "Completed"]
+CampaignType = Literal["Locker", "Event", "QR"]
+CampaignStatus = Literal["Draft", "Active", "Paused", "Completed"]
 """Status of a campaign. A CHECK constraint lists the same values; a test compares the two."""
 
 
@@ -50,8 +50,8 @@ class Campaign(Row):
 class Transition:
     """A change of status: allowed from each of `sources`, ends in `target`."""
 
-    sources: tuple[Status, ...]
-    target: Status
+    sources: tuple[CampaignStatus, ...]
+    target: CampaignStatus
 
 
 TRANSITIONS = {

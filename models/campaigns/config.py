@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from models.consents.consents import Tier
+from models.consents.consents import ConsentTier
 from models.core import timezones
 from models.core.errors import Invalid
 
@@ -15,27 +15,63 @@ LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 """Bounds of every date of a campaign: from `EARLIEST` on, before `LATEST`."""
 
 
+WhenUncertain = Literal["accept", "flag", "reject"]
+"""Decision on a scan whose accuracy circle crosses the border of the geofence."""
+
+LimitWindow = Literal["lifetime", "day", "hour"]
+"""Period in which a limit counts accepted scans."""
+
+
 class Geofence(Struct, frozen=True, forbid_unknown_fields=True):
-    """A circle in which scans must be made. `radius_m` in metres.
+    """A circle in which scans must be made. Phones must then send their position."""
 
-    `when_uncertain`: decision on a scan whose accuracy circle crosses the border.
-    """
-
-    lat: Annotated[float, Meta(ge=-90, le=90)]
-    lon: Annotated[float, Meta(ge=-180, le=180)]
-    radius_m: Annotated[float, Meta(ge=1, le=100_000)]
-    when_uncertain: Literal["accept", "flag", "reject"] = "accept"
+    lat: Annotated[
+        float,
+        Meta(
+            ge=-90,
+            le=90,
+            description="Latitude of the centre in degrees (WGS-84), north positive.",
+            examples=[40.41541],
+        ),
+    ]
+    lon: Annotated[
+        float,
+        Meta(
+            ge=-180,
+            le=180,
+            description="Longitude of the centre in degrees (WGS-84), east positive.",
+            examples=[-3.7074],
+        ),
+    ]
+    radius_m: Annotated[float, Meta(ge=1, le=100_000, description="Radius in metres.", examples=[300])]
+    when_uncertain: Annotated[
+        WhenUncertain,
+        Meta(
+            description="Decision on a position that may be inside or outside within its accuracy: `accept` counts the "
+            "scan, `flag` counts it and sends it to review, `reject` refuses it with `geofence_uncertain`. "
+            "Default: `accept`."
+        ),
+    ] = "accept"
 
 
 class Share(Struct, frozen=True, forbid_unknown_fields=True):
-    """Maximum number of accepted scans in a window: a calendar hour or day in the campaign's time zone, or for ever."""
+    """Maximum number of accepted scans in a window."""
 
-    count: Annotated[int, Meta(ge=1, le=1_000_000)]
-    window: Literal["lifetime", "day", "hour"]
+    count: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000, description="Accepted scans in one window; the next scan is refused.", examples=[3]),
+    ]
+    window: Annotated[
+        LimitWindow,
+        Meta(
+            description="`hour` and `day`: a calendar hour or day in the campaign's time zone, by the time of receipt; "
+            "then a refusal is `limit_reached`. `lifetime`: the whole campaign; then it is `cap_exhausted`."
+        ),
+    ]
 
 
 class ScanLimit(Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits on accepted scans; null is no limit.
+    """Limits on accepted scans.
 
     `per_user` and `per_device` limit honest phones. A script creates a new anonymous account and a new fingerprint for
     each scan. Where a scan has value, also set `requires_account`, `total` and a `geofence` with
@@ -43,29 +79,105 @@ class ScanLimit(Struct, frozen=True, forbid_unknown_fields=True):
     and `scan.late_batch` in the overview.
     """
 
-    per_user: Share | None = None
-    per_device: Share | None = None
-    total: Share | None = None
+    per_user: Annotated[Share | None, Meta(description="Limit for each person; null: no limit. Default: null.")] = None
+    per_device: Annotated[
+        Share | None,
+        Meta(description="Limit for each device, by its fingerprint; null: no limit. Default: null."),
+    ] = None
+    total: Annotated[
+        Share | None, Meta(description="Limit for all scans of the campaign; null: no limit. Default: null.")
+    ] = None
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
-    """Rules for the scans of a campaign. Stored with every key; the SQL of the scan decision reads it.
+    """Rules for the scans of a campaign. An answer has every member, with its default if none was sent."""
 
-    `requires_account`: refuse scans of anonymous fans with `account_required`. `per_user` then limits accounts, and
-    each account needs an e-mail address of its own.
-    """
-
-    geofence: Geofence | None = None
-    scan_limit: ScanLimit = ScanLimit()
-    consent_tiers: list[Tier] = msgspec.field(default_factory=lambda: ["essential"])
-    timezone: Annotated[str, Meta(max_length=64)] = "UTC"
-    starts_at: Annotated[datetime, Meta(tz=True)] | None = None
-    ends_at: Annotated[datetime, Meta(tz=True)] | None = None
-    max_accuracy_m: Annotated[float, Meta(ge=10, le=5_000)] = 200.0
-    max_location_age_s: Annotated[int, Meta(ge=1, le=3_600)] = 120
-    max_lateness_s: Annotated[int, Meta(ge=0, le=86_400)] = 86_400
-    requires_account: bool = False
-    notice_key: Annotated[str, Meta(max_length=64, pattern=r"^[a-z][a-z0-9_-]*$(?!\n)")] = "default"
+    # Stored with every key: the SQL of the scan decision reads it.
+    geofence: Annotated[
+        Geofence | None,
+        Meta(description="Area of valid scans; null: scans count anywhere, without a position. Default: null."),
+    ] = None
+    scan_limit: Annotated[ScanLimit, Meta(description="Limits on accepted scans. Default: no limits.")] = ScanLimit()
+    consent_tiers: Annotated[
+        list[ConsentTier],
+        Meta(
+            description="Consents that a scan needs, for this brand or for all brands; without one it is refused with "
+            "`consent_required`. Each tier at most once. Default: `essential` alone.",
+            examples=[["essential", "analytics"]],
+        ),
+    ] = msgspec.field(default_factory=lambda: ["essential"])
+    timezone: Annotated[
+        str,
+        Meta(
+            max_length=64,
+            description="Time zone of the windows `hour` and `day`: a name from the IANA database. The launch fixes "
+            "it. Default: `UTC`.",
+            examples=["Europe/Madrid"],
+        ),
+    ] = "UTC"
+    starts_at: Annotated[
+        Annotated[datetime, Meta(tz=True)] | None,
+        Meta(
+            description="Scans before this time are refused with `campaign_not_active`, with a tolerance of 5 minutes; "
+            "null: from the launch on. From 2000 to 2199. Default: null.",
+            examples=["2026-12-01T09:00:00Z"],
+        ),
+    ] = None
+    ends_at: Annotated[
+        Annotated[datetime, Meta(tz=True)] | None,
+        Meta(
+            description="Scans after this time are refused with `campaign_ended`; null: no end. Later than "
+            "`starts_at`, up to 2199. An `Event` needs it for its launch. Default: null.",
+            examples=["2026-12-24T22:00:00Z"],
+        ),
+    ] = None
+    max_accuracy_m: Annotated[
+        float,
+        Meta(
+            ge=10,
+            le=5_000,
+            description="Largest accepted `accuracy_m` of a position, in metres; a larger one is refused with "
+            "`location_inaccurate`. Read only with a `geofence`. Default: 200.",
+            examples=[200],
+        ),
+    ] = 200.0
+    max_location_age_s: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=3_600,
+            description="Most seconds between the scan and the measurement of its position; more are refused with "
+            "`location_stale`. Read only with a `geofence`. Default: 120.",
+            examples=[120],
+        ),
+    ] = 120
+    max_lateness_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Most seconds between a scan and its receipt, for phones without a network, with a tolerance "
+            "of 5 minutes; later ones are refused with `scan_too_old`. Default: 86400 (a day).",
+            examples=[86_400],
+        ),
+    ] = 86_400
+    requires_account: Annotated[
+        bool,
+        Meta(
+            description="Whether scans of anonymous fans are refused with `account_required`. `per_user` then limits "
+            "accounts, and each account needs an email address of its own. Default: false."
+        ),
+    ] = False
+    notice_key: Annotated[
+        str,
+        Meta(
+            max_length=64,
+            pattern=r"^[a-z][a-z0-9_-]*$(?!\n)",
+            description="Key of the consent notice that fans see. For a launch, a notice with this key must be in "
+            "force and contain all `consent_tiers`. Default: `default`.",
+            examples=["default"],
+        ),
+    ] = "default"
 
 
 def canonical(config: Config) -> dict[str, Any]:
@@ -77,7 +189,7 @@ def canonical(config: Config) -> dict[str, Any]:
     if errors := [{"field": f"config.{field}", "reason": reason} for field, reason in contradictions(config)]:
         raise Invalid(errors=errors)
     in_utc = {field: at and at.astimezone(UTC) for field, at in _dates(config).items()}
-    ordered = sorted(config.consent_tiers, key=get_args(Tier).index)
+    ordered = sorted(config.consent_tiers, key=get_args(ConsentTier).index)
     stored: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(config, consent_tiers=ordered, **in_utc))
     return stored
 

@@ -14,10 +14,10 @@ from models.core import context
 from models.core.database import Row, new_id, row, value
 from models.core.errors import Invalid, NotFound
 
-Tier = Literal["essential", "analytics", "marketing", "ai_processing"]
+ConsentTier = Literal["essential", "analytics", "marketing", "ai_processing"]
 """Purposes that a consent allows. SQL owns the list (a CHECK constraint); a test compares the two."""
 
-TIERS: tuple[Tier, ...] = get_args(Tier)
+TIERS: tuple[ConsentTier, ...] = get_args(ConsentTier)
 
 
 class TierNotInNotice(Invalid):

@@ -31,7 +31,7 @@ UNSTORED = "unstored"
 DEFINITIONS = {
     "scans": "Scans of signed codes that were decided on, accepted or rejected.",
     "accepted": "Scans that met the campaign's status, dates, geofence, consents and limits.",
-    "rejected": "Scans that did not.",
+    "rejected": "Scans that did not meet one of these conditions of the campaign.",
     "rejected_by_reason": "Rejected scans, each under the first reason that was found.",
     "flagged": "Accepted scans whose fraud score is above the band that is accepted without review.",
     "flagged_by_rule": "Flagged scans under every rule that found evidence; the sum may exceed `flagged`.",

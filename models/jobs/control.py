@@ -8,7 +8,7 @@ from uuid import UUID
 
 from models.core.database import after_commit, execute, rows, value
 from models.core.errors import NotFound
-from models.jobs.ledger import notify_relay
+from models.jobs.ledger import JobState, notify_relay
 
 MAX_TRAIL = 2000
 """Maximum number of jobs in the trail of a request."""
@@ -44,7 +44,7 @@ class TrailJob:
 
     id: UUID
     actor: str
-    state: str
+    state: JobState
     attempts: int
     brand_id: UUID | None
     subject_type: str | None

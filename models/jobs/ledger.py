@@ -17,6 +17,9 @@ from models.jobs import wakeup
 
 Unique = Literal["while_waiting", "until_done", "within"]
 
+JobState = Literal["waiting", "published", "running", "done", "cancelled", "dead"]
+"""State of a job. CHECK constraints list the same values; a test compares the two."""
+
 LIVE_STATES = ("waiting", "published", "running")
 ENDED_STATES = ("done", "cancelled", "dead")
 """States of `app.jobs`, and those of `app.job_history` and `app.dead_jobs`."""
@@ -58,7 +61,7 @@ class Job:
 
     id: UUID
     actor: str
-    state: str
+    state: JobState
     attempts: int
     crashes: int
     subject_type: str | None

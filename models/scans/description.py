@@ -7,12 +7,12 @@ from typing import Any, Literal
 from uuid import UUID
 
 from models.campaigns.codes import read_token
-from models.consents.consents import Tier
+from models.consents.consents import ConsentTier
 from models.consents.notices import Notice
 from models.core.database import row
 from models.scans.outcomes import REFUSALS
 
-Status = Literal["not_started", "active", "paused", "ended"]
+CodeStatus = Literal["not_started", "active", "paused", "ended"]
 
 _DESCRIBE = "SELECT * FROM app.describe_code(%s, %s)"
 
@@ -26,14 +26,14 @@ class Description:
 
     brand: dict[str, Any]
     campaign: dict[str, Any]
-    status: Status
+    status: CodeStatus
     starts_at: datetime | None
     ends_at: datetime | None
     location_required: bool
     account_required: bool
     account_missing: bool | None
-    consent_tiers: list[Tier]
-    missing_tiers: list[Tier] | None
+    consent_tiers: list[ConsentTier]
+    missing_tiers: list[ConsentTier] | None
     notice: Notice | None
 
 

@@ -1,55 +1,102 @@
 """`202 Accepted`: the answer to a request whose work continues in a job."""
 
 from dataclasses import asdict
-from uuid import UUID
+from typing import Annotated
 
 import msgspec
 from falcon.asgi import Response
+from msgspec import Meta
 
 from models.jobs import ledger
-from models.jobs.ledger import Job, JobRef
+from models.jobs.ledger import Job, JobRef, JobState
 from web.http.datetimes import Instant
+from web.http.fields import CreatedAt, Id
+
+StateOfJob = Annotated[
+    JobState,
+    Meta(
+        description="`waiting`: not due, paused, or before a retry. `published`: a worker will take it. `running`: a "
+        "worker runs it. `done`: succeeded. `cancelled`: stopped by a system admin. `dead`: failed for good; a "
+        "system admin can replay it, and it then waits again under the same id.",
+        examples=["done"],
+    ),
+]
+Attempts = Annotated[
+    int,
+    Meta(
+        description="Attempts so far, the running one included. Attempts that the end of a worker interrupted don't "
+        "count.",
+        examples=[1],
+    ),
+]
+StartedAt = Annotated[
+    Instant | None, Meta(description="Start of the last attempt, in UTC; null before the first attempt.")
+]
+FinishedAt = Annotated[Instant | None, Meta(description="End of the job, in UTC; null until it ends.")]
 
 POLL_AFTER = "1"  # seconds
 
 
 class Progress(msgspec.Struct):
-    """Progress of a job: `done` of `total` steps, and a message."""
+    """Progress of a job."""
 
-    done: int
-    total: int | None
-    message: str | None
+    done: Annotated[int, Meta(description="Completed steps; 0 if the job reports no progress.", examples=[3])]
+    total: Annotated[
+        int | None,
+        Meta(description="All steps; null until the job has reported them, or if it reports none.", examples=[5]),
+    ]
+    message: Annotated[
+        str | None,
+        Meta(
+            description="Present step, in English; null if the job reports none.", examples=["creating its first code"]
+        ),
+    ]
 
 
 class JobError(msgspec.Struct):
-    """Error of a failed job."""
+    """Error of the job's last failed attempt."""
 
-    code: str
-    message: str
+    code: Annotated[
+        str,
+        Meta(
+            description="Code of the error, as in problem documents; `failed` for an unexpected error.",
+            examples=["not_ready"],
+        ),
+    ]
+    message: Annotated[
+        str, Meta(description="Explanation for people, in English.", examples=["config.ends_at: has passed"])
+    ]
 
 
 class ChildrenOut(msgspec.Struct):
-    """Numbers of jobs of a group. The rest of `total` has not ended."""
+    """Numbers of jobs that the job has started as a group. The rest of `total` has not ended."""
 
-    total: int
-    done: int
-    dead: int
-    cancelled: int
+    total: Annotated[int, Meta(description="Jobs of the group.", examples=[40])]
+    done: Annotated[int, Meta(description="Jobs that ended successfully.", examples=[37])]
+    dead: Annotated[int, Meta(description="Jobs that failed for good.", examples=[1])]
+    cancelled: Annotated[int, Meta(description="Cancelled jobs.", examples=[0])]
 
 
 class JobOut(msgspec.Struct):
-    """A job that continues the work of an accepted request."""
+    """A job: work that continues after the answer to its request."""
 
-    id: UUID
-    actor: str
-    state: str
-    progress: Progress
-    attempts: int
-    created_at: Instant
-    started_at: Instant | None
-    finished_at: Instant | None
-    error: JobError | None
-    children: ChildrenOut | None
+    id: Id
+    actor: Annotated[str, Meta(description="Kind of work, as `subject.verb`.", examples=["campaign.launch"])]
+    state: StateOfJob
+    progress: Annotated[Progress, Meta(description="Progress that the job has reported.")]
+    attempts: Attempts
+    created_at: CreatedAt
+    started_at: StartedAt
+    finished_at: FinishedAt
+    error: Annotated[
+        JobError | None,
+        Meta(
+            description="Error of the last failed attempt, also while the job waits for the next one; null without one."
+        ),
+    ]
+    children: Annotated[
+        ChildrenOut | None, Meta(description="Jobs that it has started as a group; null without a group.")
+    ]
 
     @classmethod
     def of(cls, job: Job) -> "JobOut":

@@ -7,7 +7,12 @@ import msgspec
 
 from models.core.errors import Invalid
 
-Instant = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339.", examples=["2026-11-22T18:30:00Z"])]
+Instant = Annotated[
+    datetime,
+    msgspec.Meta(
+        tz=True, description="Date and time with the offset from UTC (RFC 3339).", examples=["2026-11-22T18:30:00Z"]
+    ),
+]
 """Date-time with its offset from UTC. Without an offset it has no `format` in the document and is ambiguous."""
 
 

@@ -1,14 +1,87 @@
 r"""Types of fields that several resources use. Patterns end in `$(?!\n)`: Python's `$` allows a final newline."""
 
 from typing import Annotated
+from uuid import UUID
 
 import msgspec
 
-from models.consents.consents import TIERS, Tier
+from models.consents.consents import TIERS, ConsentTier
 from models.core import emails, texts
 from models.core.errors import Invalid
 from models.identity import passwords
+from web.http.datetimes import Instant
 from web.http.normalise import NORMALISE
+
+Id = Annotated[
+    UUID,
+    msgspec.Meta(
+        description="Id of the record: a UUID of version 7, so ids sort by the time of creation.",
+        examples=["01941f29-7c00-7a3b-8d5e-3f1b2c4d5e6f"],
+    ),
+]
+BrandId = Annotated[
+    UUID, msgspec.Meta(description="Id of the brand.", examples=["01941f29-7c00-7b10-9c4e-6a1d0e8f2b35"])
+]
+CampaignId = Annotated[
+    UUID, msgspec.Meta(description="Id of the campaign.", examples=["01941f2b-1a40-7c52-8e0f-94b7d3a6c1f8"])
+]
+UserId = Annotated[
+    UUID,
+    msgspec.Meta(
+        description="Id of the person: the `sub` of the person's access tokens.",
+        examples=["01941f28-5de0-7f06-b3a9-0c7e2d4b8a61"],
+    ),
+]
+SessionId = Annotated[
+    UUID,
+    msgspec.Meta(
+        description="Id of the session: the `session_id` of its access tokens.",
+        examples=["01941f2c-90f0-7e8d-a2b6-5d3c1f7e4a09"],
+    ),
+]
+NoticeId = Annotated[
+    UUID,
+    msgspec.Meta(
+        description="Id of the notice in this version and language. Send it as `notice_id` with each consent.",
+        examples=["0197a000-0000-7000-8000-000000000002"],
+    ),
+]
+NoticeVersion = Annotated[int, msgspec.Meta(description="Number of the notice's version, from 1.", examples=[1])]
+NoticeLocale = Annotated[str, msgspec.Meta(description="Language of the notice (BCP 47).", examples=["es"])]
+NoticeTitle = Annotated[
+    str, msgspec.Meta(description="Heading of the notice.", examples=["Tus datos en esta activación"])
+]
+NoticeBody = Annotated[
+    str,
+    msgspec.Meta(
+        description="Text of the notice: show all of it before a person consents. Plain text, without markup.",
+        examples=["Compañon y la marca en cuya activación participas tratan tu escaneo: hora, lugar …"],
+    ),
+]
+NoticeTiers = Annotated[
+    list[ConsentTier],
+    msgspec.Meta(description="Consents that can be given under the notice.", examples=[["essential", "analytics"]]),
+]
+CreatedAt = Annotated[Instant, msgspec.Meta(description="Time of creation, in UTC.")]
+UpdatedAt = Annotated[
+    Instant, msgspec.Meta(description="Time of the last change, in UTC; the time of creation if there was none.")
+]
+Version = Annotated[
+    int,
+    msgspec.Meta(
+        ge=1,
+        description="Version of the record: 1 when created, one more after each change. In quotes it is the `ETag`.",
+        examples=[3],
+    ),
+]
+RequestId = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z0-9._-]{8,64}$(?!\n)",
+        description="Id of a request, as in the header `X-Request-Id` of its answer.",
+        examples=["0f6b2c1d4e5a4f7b9c8d7e6f5a4b3c2d"],
+    ),
+]
 
 Text200 = Annotated[
     str,
@@ -75,7 +148,7 @@ Phone = Annotated[
     str, msgspec.Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="E.164.", examples=["+34600000000"])
 ]
 Tiers = Annotated[
-    list[Tier], msgspec.Meta(max_length=len(TIERS), description="Consents for every brand's activations.")
+    list[ConsentTier], msgspec.Meta(max_length=len(TIERS), description="Consents for every brand's activations.")
 ]
 ActorName = Annotated[
     str,

@@ -21,15 +21,36 @@ SIGNATURE_BYTES = 16
 MAX_LIMIT = 100
 
 
+_CURSOR = "Vnq0m3yq0c5m1s4kq8xv2FsxLFsiMjAyNi0xMS0yMlQxODozMDowMFoiXV0"
+NextCursor = Annotated[
+    str | None,
+    msgspec.Meta(
+        description="Send it as `cursor` to get the next page; null on the last page. Clients can't read it: its "
+        "contents may change.",
+        examples=[_CURSOR],
+    ),
+]
+
+
 class Page(msgspec.Struct, Generic[T]):
-    """One page of a list. `next_cursor` is null on the last one."""
+    """One page of a list."""
 
-    items: list[T]
-    next_cursor: str | None = None
+    items: Annotated[list[T], msgspec.Meta(description="Items of this page, in the order of the list.")]
+    next_cursor: NextCursor = None
 
 
-Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT, description="Items per page.")]
-Cursor = Annotated[str, msgspec.Meta(max_length=1000, description="`next_cursor` of the page before.")]
+Limit = Annotated[
+    int, msgspec.Meta(ge=1, le=MAX_LIMIT, description="Maximum number of items of the page. Default: 25.")
+]
+Cursor = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=1000,
+        description="`next_cursor` of the previous page, unchanged; without it, the first page. It is valid for the "
+        "same list with the same filters only.",
+        examples=[_CURSOR],
+    ),
+]
 
 
 class PageQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -4,10 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import cache
+from typing import Annotated, Literal
 
 import msgspec
 import redis
 from falcon.asgi import Request, Response
+from msgspec import Meta
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -27,7 +29,8 @@ PROBE_TIMEOUT = 1.0
 SHARED_SECONDS = 1.0
 """Seconds for which all callers share one answer: `/readyz` is public, and each check costs a connection."""
 
-UNAVAILABLE = "unavailable"
+ReadinessStatus = Literal["ok", "degraded", "unavailable"]
+UNAVAILABLE: ReadinessStatus = "unavailable"
 
 Check = Callable[[], str]
 
@@ -39,22 +42,36 @@ class MigrationsMissing(Exception):
 class Alive(msgspec.Struct):
     """Liveness of this process."""
 
-    status: str
+    status: Annotated[Literal["ok"], Meta(description="Always `ok`: a process that can't serve does not answer.")]
 
 
 class Dependency(msgspec.Struct):
-    """State of one dependency. `ms` is the time of its check in milliseconds."""
+    """State of one dependency."""
 
-    ok: bool
-    detail: str
-    ms: float
+    ok: Annotated[bool, Meta(description="Whether the dependency answered in time.", examples=[True])]
+    detail: Annotated[
+        str, Meta(description="What the check found, or the kind of its failure, in English.", examples=["answers"])
+    ]
+    ms: Annotated[float, Meta(description="Time of the check in milliseconds.", examples=[1.8])]
 
 
 class Readiness(msgspec.Struct):
-    """`ok`, `degraded` (an optional dependency is missing) or `unavailable` (a required one is missing)."""
+    """Readiness of this process and its dependencies."""
 
-    status: str
-    checks: dict[str, Dependency]
+    status: Annotated[
+        ReadinessStatus,
+        Meta(
+            description="`ok`: everything answers. `degraded`: an optional dependency (`redis`, `broker`) fails; "
+            "requests are served. `unavailable`: a required one (`postgres`, `migrations`) fails (503)."
+        ),
+    ]
+    checks: Annotated[
+        dict[str, Dependency],
+        Meta(
+            description="State of each dependency by name: `postgres`, `migrations`, `redis` and, if one is set, "
+            "`broker`."
+        ),
+    ]
 
 
 class Health:
@@ -62,7 +79,10 @@ class Health:
 
     @endpoint(response=Alive, permission="public", mode="async", rate=None)
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Check whether this process is alive. No dependency is checked."""
+        """Check whether this process is alive. No dependency is checked.
+
+        For the liveness check of a platform: restart the process if it does not answer.
+        """
         resp.media = Alive("ok")
 
 
@@ -86,7 +106,10 @@ class Ready:
         rate=None,
     )
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Check whether this process can serve requests. 503 with the missing dependencies if it can't."""
+        """Check whether this process can serve requests. 503 with the missing dependencies if it can't.
+
+        For the health check of a load balancer. All callers within a second share one answer.
+        """
         resp.media = await self._readiness.get(SHARED_SECONDS)
         resp.status = 503 if resp.media.status == UNAVAILABLE else 200
 

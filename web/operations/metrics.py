@@ -22,9 +22,9 @@ class Metrics:
 
     @endpoint(permission="public", rate=None, media=CONTENT_TYPE_PLAIN_0_0_4, problems=(Forbidden,))
     def on_get(self, req: Request, resp: Response) -> None:
-        """Read metrics of jobs and of the audit trail.
+        """Read metrics of jobs and of the audit trail, in Prometheus's text format.
 
-        Requests from this machine only, unless METRICS_TOKEN is set and sent as a bearer token.
+        Requests from this machine only, unless `METRICS_TOKEN` is set and sent as a bearer token.
         """
         _require_reader(req)
         resp.data = generate_latest(_Scrape(chain(metrics.job_metrics(), metrics.audit_metrics())))

@@ -1,10 +1,11 @@
 """`/healthz/{process}` and `/healthz/audit`: probes of processes without an HTTP server, and of the audit trail."""
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import Meta
 
 from models.audit import chain, checkpoints
 from models.core import database
@@ -44,10 +45,14 @@ class NoHeartbeat(Problem):
 
 
 class Heartbeat(msgspec.Struct):
-    """Kind of process and the seconds since its newest heartbeat."""
+    """The newest heartbeat of a kind of process."""
 
-    process: str
-    seconds: float
+    process: Annotated[
+        str, Meta(description="Kind of process: `relay`, `worker`, `clock` or `seal`.", examples=["relay"])
+    ]
+    seconds: Annotated[
+        float, Meta(description="Seconds since the newest heartbeat of any such process.", examples=[2.1])
+    ]
 
 
 class ProcessHealth:
@@ -56,9 +61,12 @@ class ProcessHealth:
     def __init__(self) -> None:
         self._ages = Probe(metrics.heartbeat_ages)
 
-    @endpoint(permission="public", rate=None, mode="async", response=Heartbeat, problems=(NoHeartbeat,))
+    @endpoint(permission="public", rate=None, mode="async", response=Heartbeat, problems=(NoHeartbeat, NotFound))
     async def on_get(self, req: Request, resp: Response, process: str) -> None:
-        """Check the heartbeat of a kind of process. 503 if no such process has recorded one recently."""
+        """Check the heartbeat of a kind of process. 503 if no such process has recorded one recently.
+
+        For processes without an HTTP server. A kind of which no process has ever run is 404.
+        """
         ages = await self._ages.get(req.context.dependencies.pool)
         if process not in ages:
             raise NotFound
@@ -74,11 +82,16 @@ class AuditBehind(Problem):
 
 
 class AuditHealthOut(msgspec.Struct):
-    """Number of unsealed entries, age of the oldest of them, and age of the newest stored checkpoint, in seconds."""
+    """State of the sealing and the checkpoints of the audit trail."""
 
-    unsealed: int
-    oldest_unsealed_seconds: float
-    checkpoint_seconds: float | None
+    unsealed: Annotated[int, Meta(description="Entries that are not in a chain yet.", examples=[3])]
+    oldest_unsealed_seconds: Annotated[
+        float, Meta(description="Age of the oldest of these entries in seconds; 0 if there are none.", examples=[0.4])
+    ]
+    checkpoint_seconds: Annotated[
+        float | None,
+        Meta(description="Age of the newest stored checkpoint in seconds; null if none is stored.", examples=[1260.0]),
+    ]
 
 
 class AuditHealth:

@@ -7,19 +7,23 @@ import unicodedata
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import Meta
 
 from models.audit import trail
+from models.audit.actions import ACTIONS
+from models.audit.trail import AuditOutcome
 from models.core.context import Identity
 from models.core.database import now
 from models.core.errors import NotFound
 from web.http.datetimes import Instant, in_utc
 from web.http.dependencies import Dependencies
 from web.http.endpoint import Page, audited, decode_cursor, endpoint, page_of
+from web.http.fields import Id, RequestId
 from web.http.pagination import Cursor, Limit
 from web.http.thread_pool import run_when_free
 
@@ -31,44 +35,88 @@ _BYTE_ORDER_MARK = "\ufeff"  # Without it, spreadsheets on Windows read UTF-8 as
 _FORMULA_STARTS = "=+-@"
 _BLANK_CHARACTERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols without a visible shape
 
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
 Action = Annotated[
     str,
-    msgspec.Meta(
-        max_length=100,
-        pattern=r"^[a-z0-9_-]+\.([a-z0-9_.-]+|\*)$(?!\n)",
-        description="`campaign.update`, or `campaign.*` for all acts on a subject.",
+    Meta(
+        description="Act, as `subject.verb`:\n\n" + "\n".join(f"- `{name}`: {act}" for name, act in ACTIONS.items()),
+        examples=["campaign.update"],
+        extra_json_schema={"enum": list(ACTIONS)},
     ),
 ]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
-RECORD = "Id or key of the record: of the act, or shown in a list."
-FIELD = "Changed member of the record: `name`, or `config.scan_limit` with all its members."
-RequestId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{8,64}$(?!\n)", description="An `X-Request-Id`.")]
 
 
 class AuditFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename=_PERIOD):
-    """Conditions on entries. `from` is inclusive, `to` exclusive."""
+    """Conditions on entries; all must hold."""
 
-    action: Action | None = None
-    actor_id: Annotated[UUID, msgspec.Meta(description="Person or API key that acted.")] | None = None
-    session_id: UUID | None = None
-    table: Annotated[Name, msgspec.Meta(description="Table of the record, for example `campaigns`.")] | None = None
-    record: Annotated[Name, msgspec.Meta(description=RECORD)] | None = None
-    field: Annotated[Name, msgspec.Meta(description=FIELD)] | None = None
-    outcome: Annotated[Literal["ok", "refused", "failed"], msgspec.Meta(description="Outcome of the act.")] | None = (
+    action: Annotated[
+        Annotated[str, Meta(max_length=100, pattern=r"^[a-z0-9_-]+\.([a-z0-9_.-]+|\*)$(?!\n)")] | None,
+        Meta(
+            description="Only this act, or with `*` as the verb all acts on a subject. Default: all acts.",
+            examples=["campaign.update", "campaign.*"],
+        ),
+    ] = None
+    actor_id: Annotated[
+        UUID | None, Meta(description="Only acts of the person or API key with this id. Default: of all.")
+    ] = None
+    session_id: Annotated[UUID | None, Meta(description="Only acts of the session with this id. Default: of all.")] = (
         None
     )
-    reason: (
-        Annotated[
-            Name,
-            msgspec.Meta(description="Code of the refusal, e.g. `out_of_reach`, or a person's reason."),
-        ]
-        | None
-    ) = None
-    request_id: RequestId | None = None
-    address: Annotated[Name, msgspec.Meta(description="Address of the client.")] | None = None
-    brand_id: UUID | None = None
-    since: Instant | None = None
-    until: Instant | None = None
+    table: Annotated[
+        Name | None, Meta(description="Only acts on records of this table. Default: of all.", examples=["campaigns"])
+    ] = None
+    record: Annotated[
+        Name | None,
+        Meta(
+            description="Only acts on the record with this id or key, and lists that have shown it. Default: all.",
+            examples=["01941f2b-1a40-7c52-8e0f-94b7d3a6c1f8"],
+        ),
+    ] = None
+    field: Annotated[
+        Name | None,
+        Meta(
+            description="Only acts that changed this member of the record; `config.scan_limit` includes its members. "
+            "Default: all.",
+            examples=["config.scan_limit"],
+        ),
+    ] = None
+    outcome: Annotated[
+        AuditOutcome | None, Meta(description="Only acts with this outcome. Default: all.", examples=["refused"])
+    ] = None
+    reason: Annotated[
+        Name | None,
+        Meta(
+            description="Only refusals with this error code, or acts for which a person gave exactly this reason. "
+            "Default: all.",
+            examples=["forbidden"],
+        ),
+    ] = None
+    request_id: Annotated[
+        RequestId | None,
+        Meta(
+            description="Only acts of the request with this `X-Request-Id`. Default: all.",
+            examples=["0f6b2c1d4e5a4f7b9c8d7e6f5a4b3c2d"],
+        ),
+    ] = None
+    address: Annotated[
+        Name | None,
+        Meta(description="Only acts from this IP address of a client. Default: all.", examples=["203.0.113.7"]),
+    ] = None
+    brand_id: Annotated[
+        UUID | None,
+        Meta(
+            description="Only entries of the brand with this id. Members see their own brand in any case. Default: all "
+            "entries that the caller may read."
+        ),
+    ] = None
+    since: Annotated[
+        Instant | None,
+        Meta(description="Only entries at or after this time. Default: no bound.", examples=["2026-11-01T00:00:00Z"]),
+    ] = None
+    until: Annotated[
+        Instant | None,
+        Meta(description="Only entries before this time. Default: no bound.", examples=["2026-12-01T00:00:00Z"]),
+    ] = None
 
     @property
     def filter(self) -> trail.Filter:
@@ -98,50 +146,110 @@ class AuditQuery(AuditFilter, kw_only=True, rename=_PERIOD):
 
 
 class AuditActorOut(msgspec.Struct):
-    """Person, API key or job that acted. `job_id` is null unless a job acted."""
+    """Person, API key or job that acted."""
 
-    user_id: UUID | None
-    role: str | None
-    session_id: UUID | None
-    job_id: UUID | None
+    user_id: Annotated[
+        UUID | None,
+        Meta(description="Id of the person or, with the role `API Key`, of the key; null for others."),
+    ]
+    role: Annotated[
+        str | None,
+        Meta(
+            description="Role of the person at the time of the act, or `API Key`; the database role (`app_…`) of a "
+            "job or of a caller without a session; null if unknown.",
+            examples=["Campaign Manager"],
+        ),
+    ]
+    session_id: Annotated[UUID | None, Meta(description="Id of the person's session; null without one.")]
+    job_id: Annotated[UUID | None, Meta(description="Id of the job that acted; null unless a job acted.")]
 
 
 class AuditTargetOut(msgspec.Struct):
-    """Record of the act."""
+    """Record of the act. All members are null for an act without a record."""
 
-    table: str | None
-    record_id: UUID | None
-    record_key: str | None
+    table: Annotated[str | None, Meta(description="Table of the record.", examples=["campaigns"])]
+    record_id: Annotated[
+        UUID | None, Meta(description="Id of the record; null for a record that is identified by a key.")
+    ]
+    record_key: Annotated[
+        str | None,
+        Meta(description="Key of a record that has no UUID, such as the name of an actor.", examples=["scan.score"]),
+    ]
 
 
 class EntryOut(msgspec.Struct, kw_only=True):
-    """Entry of the audit trail.
+    """Entry of the audit trail. It never changes, except that personal values can be erased from it."""
 
-    `details` has `before` and `after` with the changed members of the record, personal values as keyed hashes. For a
-    list, `shown` has the ids of the people or records in it. For a refusal, `operation` and `status` describe the
-    request, and `count` is the number of refusals that the entry combines.
-
-    `erased` names personal values that have been erased and are null here: `address`, `user_agent`, `reason`, or a path
-    in `details`, such as `before.email`.
-
-    `seq` is the position in the chain of the brand. It is set within a second.
-    """
-
-    id: UUID
-    at: Instant
-    action: str
-    actor: AuditActorOut
-    target: AuditTargetOut
-    outcome: str
-    reason: str | None
-    details: dict[str, Any]
-    brand_id: UUID | None
-    request_id: str | None
-    address: str | None
-    user_agent: str | None
-    seq: int | None
-    sealed_at: Instant | None
-    erased: list[str]
+    id: Id
+    at: Annotated[Instant, Meta(description="Time of the act, in UTC.")]
+    action: Action
+    actor: Annotated[AuditActorOut, Meta(description="Person, API key or job that acted.")]
+    target: Annotated[AuditTargetOut, Meta(description="Record of the act.")]
+    outcome: Annotated[
+        AuditOutcome,
+        Meta(
+            description="`ok`: done. `refused`: not permitted, or not possible in the present state; nothing changed. "
+            "`failed`: ended by an error; nothing changed."
+        ),
+    ]
+    reason: Annotated[
+        str | None,
+        Meta(
+            description="Error code of a refusal (`out_of_reach` for a record of another brand), or the reason that "
+            "a person gave for the act; null without one.",
+            examples=["forbidden"],
+        ),
+    ]
+    details: Annotated[
+        dict[str, Any],
+        Meta(
+            description="`before` and `after`: the changed members of the record by path, personal values as keyed "
+            "hashes. `shown`: ids of the people or records in a list. For a refusal, `operation` and `status` "
+            "describe the request, and `count` is the number of refusals that the entry combines.",
+            examples=[{"before": {"name": "Plaza"}, "after": {"name": "Plaza Mayor"}}],
+        ),
+    ]
+    brand_id: Annotated[
+        UUID | None, Meta(description="Id of the brand whose trail has the entry; null: the platform's.")
+    ]
+    request_id: Annotated[
+        str | None,
+        Meta(
+            description="`X-Request-Id` of the request, also of the request that caused a job; null or empty without "
+            "one.",
+            examples=["0f6b2c1d4e5a4f7b9c8d7e6f5a4b3c2d"],
+        ),
+    ]
+    address: Annotated[
+        str | None,
+        Meta(description="IP address of the client; null without a client or once erased.", examples=["203.0.113.7"]),
+    ]
+    user_agent: Annotated[
+        str | None,
+        Meta(
+            description="`User-Agent` of the client; null without a client or once erased.",
+            examples=["Mozilla/5.0 (X11; Linux x86_64)"],
+        ),
+    ]
+    seq: Annotated[
+        int | None,
+        Meta(
+            description="Position in the audit chain of the brand or of the platform, from 1; null for about a "
+            "second, until the entry is sealed.",
+            examples=[4711],
+        ),
+    ]
+    sealed_at: Annotated[
+        Instant | None, Meta(description="Time at which the entry was added to the chain, in UTC; null until then.")
+    ]
+    erased: Annotated[
+        list[str],
+        Meta(
+            description="Personal values that have been erased, and are null here: `address`, `user_agent`, "
+            "`reason`, or a path in `details`.",
+            examples=[["address", "before.email"]],
+        ),
+    ]
 
     @classmethod
     def of(cls, entry: trail.Entry) -> "EntryOut":
@@ -170,7 +278,11 @@ class AuditLogs:
 
     @endpoint(query=AuditQuery, response=Page[EntryOut], permission="audit:read", audit="audit.read")
     def on_get(self, req: Request, resp: Response) -> None:
-        """Search the audit trail, the newest entries first."""
+        """Search the audit trail, the newest entries first.
+
+        A Brand Admin reads the trail of the brand, a System Admin all trails. The search itself is recorded, with its
+        conditions.
+        """
         asked: AuditQuery = req.context.query
         scope = f"audit-logs:{asked.filter}"
         found = trail.find(
@@ -186,7 +298,7 @@ class AuditLog:
 
     @endpoint(response=EntryOut, permission="audit:read", audit="audit.read", problems=(NotFound,))
     def on_get(self, req: Request, resp: Response, entry_id: UUID) -> None:
-        """Read an entry of the audit trail."""
+        """Read an entry of the audit trail. The reading is recorded in it, too."""
         audited(req, table="audit_logs", record_id=entry_id)
         resp.media = EntryOut.of(trail.get(entry_id))
 
@@ -203,9 +315,10 @@ class AuditCsv:
         media="text/csv",
     )
     def on_get(self, req: Request, resp: Response) -> None:
-        """Export the audit trail as CSV (UTF-8 with a byte order mark), the newest entries first.
+        """Export the audit trail as CSV for a spreadsheet, the newest entries first.
 
-        A `'` is put before a cell that a spreadsheet would run as a formula.
+        The text is UTF-8 with a byte order mark; the first line names the columns. A `'` is put before a cell that a
+        spreadsheet would run as a formula. The export ends at the time of the request, and with the caller's session.
         """
         _export(req, resp, _csv_head(), _csv, "")
         resp.content_type = "text/csv; charset=utf-8"
@@ -224,7 +337,11 @@ class AuditJson:
         recent=True,
     )
     def on_get(self, req: Request, resp: Response) -> None:
-        """Export the audit trail as JSON, the newest entries first. An incomplete export is not valid JSON."""
+        """Export the audit trail as JSON for programs, the newest entries first.
+
+        The export ends at the time of the request, and with the caller's session. An incomplete export is not valid
+        JSON.
+        """
         _export(req, resp, "[", _json, "\n]\n")
         resp.content_type = "application/json"
         resp.downloadable_as = "audit-logs.json"

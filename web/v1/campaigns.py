@@ -8,15 +8,16 @@ from uuid import UUID
 import msgspec
 import segno
 from falcon.asgi import Request, Response
+from msgspec import Meta
 
 from models.campaigns import campaigns, codes, launch
 from models.campaigns.campaigns import (
     CampaignCompleted,
+    CampaignStatus,
+    CampaignType,
     FixedSinceLaunch,
     IllegalTransition,
-    Kind,
     LaunchInProgress,
-    Status,
 )
 from models.campaigns.codes import LabelTaken
 from models.campaigns.config import Config
@@ -38,47 +39,103 @@ from web.http.endpoint import (
     page_of,
     require_match,
 )
-from web.http.fields import Text200
+from web.http.fields import CampaignId, CreatedAt, Id, Text200, UpdatedAt, Version
 
-CampaignType = Annotated[Kind, msgspec.Meta(description="A Locker Drop, an Event Partnership or a QR activation.")]
+Name = Annotated[
+    Text200, Meta(description="Name of the campaign; fans see it before a scan.", examples=["Plaza Mayor"])
+]
+Type = Annotated[
+    CampaignType,
+    Meta(
+        description="`Locker`: a Locker Drop. `Event`: an Event Partnership; it needs `config.ends_at` for its launch. "
+        "`QR`: a QR activation. The launch fixes it.",
+        examples=["QR"],
+    ),
+]
+ConfigField = Annotated[Config, Meta(description="Rules for the scans of the campaign.")]
+
+CAMPAIGN = {
+    "name": "Plaza Mayor",
+    "type": "QR",
+    "config": {
+        "geofence": {"lat": 40.41541, "lon": -3.7074, "radius_m": 300, "when_uncertain": "flag"},
+        "scan_limit": {
+            "per_user": {"count": 1, "window": "day"},
+            "per_device": {"count": 3, "window": "day"},
+            "total": {"count": 5000, "window": "lifetime"},
+        },
+        "consent_tiers": ["essential", "analytics"],
+        "timezone": "Europe/Madrid",
+        "starts_at": "2026-12-01T09:00:00Z",
+        "ends_at": "2036-12-24T22:00:00Z",
+    },
+}
+"""Example of a campaign that can be launched."""
 
 
 class CampaignFilter(PageQuery, kw_only=True):
     """Filter of the list of campaigns."""
 
-    status: Annotated[Status, msgspec.Meta(description="Only campaigns with this status.")] | None = None
-    type: CampaignType | None = None
+    status: Annotated[
+        CampaignStatus | None, Meta(description="Only campaigns with this status. Default: all.", examples=["Active"])
+    ] = None
+    type: Annotated[
+        CampaignType | None, Meta(description="Only campaigns of this type. Default: all.", examples=["QR"])
+    ] = None
 
 
 class CampaignIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A new campaign. Fields that the configuration leaves out get their defaults."""
+    """A new campaign."""
 
-    name: Text200
-    type: CampaignType
-    config: Config = Config()
+    name: Name
+    type: Type
+    config: Annotated[
+        Config, Meta(description="Rules for the scans of the campaign. Default: each rule has its own default.")
+    ] = Config()
 
 
 class CampaignReplacement(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """New values of all fields of a campaign that can be changed."""
 
-    name: Text200
-    type: CampaignType
-    config: Config
+    name: Name
+    type: Type
+    config: Annotated[
+        Config,
+        Meta(
+            description="All rules for the scans of the campaign. A rule that is left out gets its default: it does "
+            "not keep its value."
+        ),
+    ]
 
 
 class CampaignOut(msgspec.Struct):
     """A campaign."""
 
-    id: UUID
-    type: Kind
-    name: str
-    status: Status
-    config: Config
-    version: int
-    launch_job_id: UUID | None
-    launched_at: Instant | None
-    created_at: Instant
-    updated_at: Instant
+    id: Id
+    type: Type
+    name: Name
+    status: Annotated[
+        CampaignStatus,
+        Meta(
+            description="`Draft`: not launched; codes can be created, scans are refused. `Active`: scans are decided. "
+            "`Paused`: scans are refused with `campaign_not_active`; archiving the brand does this. `Completed`: ended "
+            "for ever; it can't be changed."
+        ),
+    ]
+    config: ConfigField
+    version: Version
+    launch_job_id: Annotated[
+        UUID | None,
+        Meta(
+            description="Id of the launch job that runs or has failed, for `GET /api/v1/jobs/{job_id}`; null before "
+            "the launch and after its success."
+        ),
+    ]
+    launched_at: Annotated[
+        Instant | None, Meta(description="Time at which the campaign became active, in UTC; null for a draft.")
+    ]
+    created_at: CreatedAt
+    updated_at: UpdatedAt
 
     @classmethod
     def of(cls, campaign: campaigns.Campaign) -> "CampaignOut":
@@ -86,22 +143,51 @@ class CampaignOut(msgspec.Struct):
         return msgspec.convert(campaign, cls, from_attributes=True)
 
 
-class CodeIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A new code. The label is unique within the campaign, e.g. the place of the code."""
+TOKEN = "AZQfKXwAejuNXj8bLE1ebwGhqK-2vcTL0tng"
+"""Example of a token."""
 
-    label: Text200
+CodeLabel = Annotated[
+    Text200,
+    Meta(
+        description="Label of the code, for example its place; unique within the campaign. Fans don't see it.",
+        examples=["Door on Calle Mayor"],
+    ),
+]
+
+
+class CodeIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A new code."""
+
+    label: CodeLabel
 
 
 class CodeOut(msgspec.Struct):
-    """A signed code. `url` is the contents of its picture; a scan sends `token`."""
+    """A signed code."""
 
-    id: UUID
-    campaign_id: UUID
-    label: str
-    token: str
-    url: str
-    created_at: Instant
-    disabled_at: Instant | None
+    id: Id
+    campaign_id: CampaignId
+    label: CodeLabel
+    token: Annotated[
+        str,
+        Meta(
+            description="Signed text that identifies the code: the last part of `url`, and `code` of a scan.",
+            examples=[TOKEN],
+        ),
+    ]
+    url: Annotated[
+        str,
+        Meta(
+            description="URL in the picture of the code. The page there performs the scan in a browser.",
+            examples=[f"https://app.companon.example/s/{TOKEN}"],
+        ),
+    ]
+    created_at: CreatedAt
+    disabled_at: Annotated[
+        Instant | None,
+        Meta(
+            description="Time from which scans of the code are refused with `unknown_code`; null while it is enabled."
+        ),
+    ]
 
     @classmethod
     def of(cls, code: codes.QrCode) -> "CodeOut":
@@ -116,7 +202,10 @@ class Campaigns:
 
     @endpoint(query=CampaignFilter, response=Page[CampaignOut], permission="campaigns:read")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List campaigns, newest first."""
+        """List campaigns, newest first.
+
+        A Creator sees assigned campaigns only. Their figures are in `GET /api/v1/analytics/overview`.
+        """
         query: CampaignFilter = req.context.query
         scope = f"campaigns:{query.status}:{query.type}"
         found = campaigns.find(
@@ -137,7 +226,11 @@ class Campaigns:
         idempotent=True,
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Create a draft campaign."""
+        """Create a draft campaign.
+
+        Scans of its codes are refused until `POST /api/v1/campaigns/{campaign_id}/launch`. Rules that a launch needs,
+        such as the end of an `Event`, may be missing in a draft.
+        """
         body: CampaignIn = req.context.body
         campaign = campaigns.create(name=body.name, kind=body.type, config=body.config)
         audited(req, table="campaigns", record_id=campaign.id, after=_content(campaign))
@@ -151,7 +244,10 @@ class Campaign:
 
     @endpoint(response=CampaignOut, permission="campaigns:read")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """Read a campaign."""
+        """Read a campaign.
+
+        Send its `ETag` as `If-Match` with the next `PUT`, so that the change of another member is not overwritten.
+        """
         campaign = campaigns.get(campaign_id)
         etag(resp, campaign.version)
         resp.media = CampaignOut.of(campaign)
@@ -164,7 +260,12 @@ class Campaign:
         problems=(CampaignCompleted, FixedSinceLaunch, LaunchInProgress, PreconditionFailed),
     )
     def on_put(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """Replace a campaign's name, type and configuration. The launch fixes type and time zone."""
+        """Replace a campaign's name, type and configuration.
+
+        Members of `config` that are left out get their defaults: read the campaign, change it, and send all of it. The
+        rules apply to scans that are received from then on. The launch fixes `type` and `config.timezone`
+        (`fixed_since_launch` names the fields). While the launch job runs, the campaign can't be changed.
+        """
         body: CampaignReplacement = req.context.body
         campaign = campaigns.get_for_update(campaign_id)
         require_match(req, campaign.version)
@@ -187,7 +288,13 @@ class CampaignLaunch:
         problems=(BrandArchived, IllegalTransition, NotReady),
     )
     def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """Launch a campaign. Return the running launch job if there is one."""
+        """Launch a campaign. Return the running launch job if there is one.
+
+        The answer is the job `campaign.launch`: poll its `Location` until `state` is `done`. The job checks the
+        campaign again, creates a code with the label `default` if the campaign has none, and makes the campaign
+        `Active`. Before that, `not_ready` names everything that is missing in `errors`. After a failed job (`dead`),
+        launch again.
+        """
         job = launch.start(campaign_id)
         audited(req, table="campaigns", record_id=campaign_id, after={"launch_job_id": job.id})
         accept(resp, job)
@@ -198,7 +305,10 @@ class CampaignCodes:
 
     @endpoint(operation_id="listCodes", query=PageQuery, response=Page[CodeOut], permission="campaigns:read")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """List a campaign's codes, oldest first."""
+        """List a campaign's codes, oldest first.
+
+        A launch creates the first code, with the label `default`, if there is none.
+        """
         query: PageQuery = req.context.query
         scope = f"codes:{campaigns.get(campaign_id).id}"
         found = codes.find(campaign_id, limit=query.limit + 1, after=decode_cursor(query.cursor, UUID, scope=scope))
@@ -215,7 +325,11 @@ class CampaignCodes:
         problems=(CampaignCompleted, LabelTaken),
     )
     def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
-        """Create a code for a campaign."""
+        """Create a code for a campaign.
+
+        Print a code for each place, to tell their scans apart. A code of a draft can be printed before the launch;
+        scans made before its creation are refused with `campaign_not_active`.
+        """
         body: CodeIn = req.context.body
         code = codes.add(campaign_id, body.label)
         after = {"campaign_id": campaign_id, "label": code.label, "key_version": code.key_version}
@@ -229,7 +343,7 @@ class CampaignCode:
 
     @endpoint(operation_id="getCode", response=CodeOut, permission="campaigns:read")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
-        """Read a code."""
+        """Read a code, with its token and URL. Both are the same each time."""
         resp.media = CodeOut.of(codes.get(campaign_id, code_id))
 
 

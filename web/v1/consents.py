@@ -1,40 +1,73 @@
 """Resources of the caller's consents, and of the default notice."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import Meta
 
 from models.consents import consents, notices
-from models.consents.consents import Tier, TierNotInNotice
+from models.consents.consents import ConsentTier, TierNotInNotice
 from models.consents.notices import NoticeNotInForce, UnknownNotice
 from models.core.errors import NotFound
 from models.identity.users import UnknownBrand
 from web.http.datetimes import Instant
 from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, etag, page_of
-from web.http.fields import Locale
+from web.http.fields import (
+    Id,
+    Locale,
+    NoticeBody,
+    NoticeId,
+    NoticeLocale,
+    NoticeTiers,
+    NoticeTitle,
+    NoticeVersion,
+)
 
 _LIST = "consents"
 
 
-class NoticeQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """Language of the notice; English if the notice is not available in it."""
+TierField = Annotated[
+    ConsentTier,
+    Meta(
+        description="Purpose: `essential`: process the scan and prevent fraud. `analytics`: measure the activation. "
+        "`marketing`: contact the person. `ai_processing`: analyse texts of the person by an AI service.",
+        examples=["analytics"],
+    ),
+]
 
-    locale: Locale = "en"
+
+class NoticeQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Language of the notice."""
+
+    locale: Annotated[
+        Locale,
+        Meta(
+            description="Language of the notice, a language tag (BCP 47). Without a notice in this language: in "
+            "English. Default: `en`.",
+            examples=["es"],
+        ),
+    ] = "en"
 
 
 class NoticeOut(msgspec.Struct):
-    """A version of a notice; it never changes. `sha256`: SHA-256 of the body in UTF-8."""
+    """A version of a consent notice in one language. A published notice never changes."""
 
-    id: UUID
-    version: int
-    locale: str
-    title: str
-    body: str
-    sha256: str
-    tiers: list[str]
+    id: NoticeId
+    version: NoticeVersion
+    locale: NoticeLocale
+    title: NoticeTitle
+    body: NoticeBody
+    sha256: Annotated[
+        str,
+        Meta(
+            description="SHA-256 of `body` in UTF-8, hexadecimal: proves which text a person has seen.",
+            examples=["2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"],
+        ),
+    ]
+    tiers: NoticeTiers
 
     @classmethod
     def of(cls, notice: notices.Notice) -> "NoticeOut":
@@ -45,33 +78,68 @@ class NoticeOut(msgspec.Struct):
 
 
 class ConsentIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A consent to give. Without `brand_id`: for every brand. Without `notice_id`: under the default notice."""
+    """A consent to give."""
 
-    tier: Tier
-    brand_id: UUID | None = None
-    notice_id: UUID | None = None
-    locale: Locale | None = None
+    tier: TierField
+    brand_id: Annotated[
+        UUID | None,
+        Meta(
+            description="Id of the brand that the consent is for, as in the description of a code. Default: null, "
+            "for every brand."
+        ),
+    ] = None
+    notice_id: Annotated[
+        UUID | None,
+        Meta(
+            description="Id of the notice that the person has seen; it must be in force and contain the tier. Default: "
+            "null, the default notice."
+        ),
+    ] = None
+    locale: Annotated[
+        Locale | None,
+        Meta(
+            description="Language in which the default notice was shown; read only without `notice_id`. Default: "
+            "null, the language of the profile.",
+            examples=["es"],
+        ),
+    ] = None
 
 
 class ConsentOut(msgspec.Struct):
-    """A consent. `active`: neither withdrawn nor expired."""
+    """A consent of the caller."""
 
-    id: UUID
-    tier: str
-    brand_id: UUID | None
-    active: bool
-    granted_at: Instant
-    expires_at: Instant
-    revoked_at: Instant | None
-    source: str
-    notice: NoticeOut
+    id: Id
+    tier: TierField
+    brand_id: Annotated[
+        UUID | None, Meta(description="Id of the brand that the consent is for; null: for every brand.")
+    ]
+    active: Annotated[
+        bool, Meta(description="Whether the consent is in force now: neither withdrawn nor expired.", examples=[True])
+    ]
+    granted_at: Annotated[Instant, Meta(description="Time at which the person gave the consent, in UTC.")]
+    expires_at: Annotated[
+        Instant,
+        Meta(description="Time from which the consent has no effect, in UTC. The person is then asked again."),
+    ]
+    revoked_at: Annotated[
+        Instant | None, Meta(description="Time of the withdrawal or of the closing after expiry, in UTC; null before.")
+    ]
+    source: Annotated[
+        str,
+        Meta(
+            description="Where the person gave it: `api` (this endpoint, also for the page of a code), `signup` or "
+            "`profile`.",
+            examples=["api"],
+        ),
+    ]
+    notice: Annotated[NoticeOut, Meta(description="Notice that the person has seen.")]
 
     @classmethod
     def of(cls, consent: consents.Consent) -> "ConsentOut":
         """Build the response for a consent."""
         return cls(
             id=consent.id,
-            tier=consent.consent_tier,
+            tier=cast(ConsentTier, consent.consent_tier),
             brand_id=consent.brand_id,
             active=consent.active,
             granted_at=consent.granted_at,
@@ -87,7 +155,10 @@ class Consents:
 
     @endpoint(query=PageQuery, response=Page[ConsentOut], permission="authenticated")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List the caller's consents, newest first, also those that are no longer in force."""
+        """List the caller's consents, newest first.
+
+        The list includes consents that were withdrawn or have expired (`active` is false).
+        """
         query: PageQuery = req.context.query
         found = consents.own(query.limit + 1, decode_cursor(query.cursor, tuple[datetime, UUID], scope=_LIST))
         items = [ConsentOut.of(consent) for consent in found]
@@ -104,7 +175,12 @@ class Consents:
         problems=(NoticeNotInForce, TierNotInNotice, UnknownBrand, UnknownNotice),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Give a consent. A consent in force stays as it is (200)."""
+        """Give a consent. A consent in force for the same tier and brand stays as it is (200).
+
+        Before a scan, `GET /api/v1/qr/codes/{token}` names the missing tiers and the notice to show: give one consent
+        for each tier, with the `id` of that notice as `notice_id`. If another version is in force meanwhile, the answer
+        is `notice_not_in_force` with that `notice`: show it and ask again. Anonymous fans give consents, too.
+        """
         body: ConsentIn = req.context.body
         consent, created = consents.grant(
             body.tier, brand_id=body.brand_id, notice_id=body.notice_id, locale=body.locale
@@ -121,12 +197,16 @@ class Consent:
 
     @endpoint(response=ConsentOut, permission="authenticated")
     def on_get(self, req: Request, resp: Response, consent_id: UUID) -> None:
-        """Read one of the caller's consents."""
+        """Read one of the caller's consents, with the notice that was shown."""
         resp.media = ConsentOut.of(consents.get(consent_id))
 
     @endpoint(operation_id="withdrawConsent", status=204, permission="authenticated", audit="consent.revoke")
     def on_delete(self, req: Request, resp: Response, consent_id: UUID) -> None:
-        """Withdraw a consent with immediate effect. A withdrawn consent stays as it is."""
+        """Withdraw a consent with immediate effect.
+
+        Without another consent of the tier in force, scans of campaigns that need it are refused with
+        `consent_required`. Earlier scans stay. A consent that is withdrawn or closed already stays as it is.
+        """
         consent = consents.get(consent_id)
         changed = consents.revoke(consent_id)
         audited(req, table="consents", record_id=consent_id, before=_content(consent), after={"changed": changed})
@@ -141,7 +221,11 @@ class DefaultNotice:
 
     @endpoint(query=NoticeQuery, response=NoticeOut, permission="public", problems=(NotFound,))
     def on_get(self, req: Request, resp: Response) -> None:
-        """Read the default notice in the version in force. It applies unless a campaign names another notice."""
+        """Read the default notice in the version in force.
+
+        It applies at sign-up, and for campaigns whose `notice_key` is `default`. For the notice of a code, call
+        `GET /api/v1/qr/codes/{token}`.
+        """
         notice = notices.default(req.context.query.locale)
         etag(resp, notice.body_sha256)
         resp.set_header("Cache-Control", "public, max-age=60")

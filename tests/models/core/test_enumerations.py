@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterable
 from typing import get_args, get_type_hints
 
-from models.campaigns.campaigns import TRANSITIONS, Kind, Status
+from models.audit.trail import AuditOutcome
+from models.campaigns.campaigns import TRANSITIONS, CampaignStatus, CampaignType
 from models.consents.consents import TIERS
 from models.identity.permissions import ROLES, MemberRole
 from models.insights import overview
+from models.jobs.ledger import ENDED_STATES, LIVE_STATES, JobState
 from models.scans.fraud import Band
 
 SQL_ONLY = ()
@@ -21,12 +23,12 @@ PYTHON: dict[str, Iterable[str]] = {
     "app.job_groups.outcome": SQL_ONLY,
     "app.job_groups.state": SQL_ONLY,
     "app.job_history.state": SQL_ONLY,
-    "app.jobs.state": SQL_ONLY,
+    "app.jobs.state": LIVE_STATES,
     "app.limit_counters.scope": SQL_ONLY,
     "app.sessions.aal": SQL_ONLY,
-    "public.audit_logs.outcome": SQL_ONLY,
-    "public.campaigns.status": get_args(Status),
-    "public.campaigns.type": get_args(Kind),
+    "public.audit_logs.outcome": get_args(AuditOutcome),
+    "public.campaigns.status": get_args(CampaignStatus),
+    "public.campaigns.type": get_args(CampaignType),
     "public.consent_events.action": SQL_ONLY,
     "public.consents.consent_tier": TIERS,
     "public.qr_scans.band": [band.value for band in Band],
@@ -82,8 +84,12 @@ def test_tiers_of_python_equal_those_of_the_default_notice(query, database):
     assert tuple(in_notice) == TIERS
 
 
+def test_states_of_jobs_are_those_of_live_and_ended_jobs():
+    assert get_args(JobState) == LIVE_STATES + ENDED_STATES
+
+
 def test_transitions_name_declared_statuses_only():
-    assert get_type_hints(type(TRANSITIONS["pause"]))["target"] == Status
+    assert get_type_hints(type(TRANSITIONS["pause"]))["target"] == CampaignStatus
     named = {status for rule in TRANSITIONS.values() for status in (*rule.sources, rule.target)}
 
-    assert named == set(get_args(Status))
+    assert named == set(get_args(CampaignStatus))

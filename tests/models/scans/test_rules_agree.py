@@ -9,7 +9,7 @@ from msgspec.inspect import type_info
 
 from models.campaigns.config import Config, Geofence, ScanLimit, Share
 from models.core.errors import TooMany
-from models.scans.description import Status
+from models.scans.description import CodeStatus
 from models.scans.fraud import Band
 from models.scans.outcomes import REFUSALS
 from models.scans.scoring import MAX_LATENESS
@@ -102,7 +102,7 @@ def test_geofence_statuses_are_those_that_sql_sets(allowed, source_of):
 
 
 def test_statuses_of_a_described_code_are_those_that_sql_returns(source_of):
-    assert set(re.findall(r"(?:then|else) '(\w+)'", source_of("describe_code"))) == set(get_args(Status))
+    assert set(re.findall(r"(?:then|else) '(\w+)'", source_of("describe_code"))) == set(get_args(CodeStatus))
 
 
 def test_rules_of_sql_are_fields_of_the_configuration(superuser):

@@ -6,7 +6,7 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import UNSET, UnsetType
 
-from models.consents.consents import Tier
+from models.consents.consents import ConsentTier
 from models.core.errors import PreconditionFailed
 from models.identity import accounts
 from web.http.datetimes import Instant
@@ -36,7 +36,7 @@ class ProfileOut(msgspec.Struct):
     role: str
     brand_id: UUID | None
     is_anonymous: bool
-    consent_tiers: list[Tier]
+    consent_tiers: list[ConsentTier]
     created_at: Instant
 
     @classmethod

@@ -1,52 +1,112 @@
 """Resource of the overview: the numbers of a brand's campaigns."""
 
-from typing import Annotated
+from typing import Annotated, cast
 from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import Meta
 
+from models.campaigns.campaigns import CampaignStatus
 from models.core.errors import Invalid, NotFound
 from models.insights import overview
-from models.insights.overview import Numbers, Window
+from models.insights.overview import DEFINITIONS, Numbers, Window
+from models.scans.fraud import RULES
 from web.http.datetimes import Instant
 from web.http.endpoint import endpoint
-
-Hour = Annotated[Instant, msgspec.Meta(description="RFC 3339; a whole hour in UTC.")]
+from web.http.fields import CampaignId
 
 
 class OverviewQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename={"start": "from", "end": "to"}):
     """Selection: one campaign or all campaigns, all time or a window."""
 
-    campaign_id: UUID | None = None
-    start: Hour | None = None
-    end: Hour | None = None
+    campaign_id: Annotated[
+        UUID | None, Meta(description="Only the campaign with this id. Default: all campaigns that the caller may see.")
+    ] = None
+    start: Annotated[
+        Instant | None,
+        Meta(
+            description="Only scans made at or after this time: a date and time with its offset, at a whole hour in "
+            "UTC. A date alone is refused: send the beginning of the day in your time zone. Default: no bound.",
+            examples=["2026-11-22T00:00:00+01:00"],
+        ),
+    ] = None
+    end: Annotated[
+        Instant | None,
+        Meta(
+            description="Only scans made before this time, which must be later than `from`: a date and time with its "
+            "offset, at a whole hour in UTC. Default: no bound.",
+            examples=["2026-11-23T00:00:00+01:00"],
+        ),
+    ] = None
 
 
 class WindowOut(msgspec.Struct, rename={"start": "from", "end": "to"}):
-    """The window of the numbers; null is no bound."""
+    """The window of the numbers, by the time of the scans."""
 
-    start: Instant | None
-    end: Instant | None
+    start: Annotated[Instant | None, Meta(description="Start, included, in UTC; null: no bound.")]
+    end: Annotated[Instant | None, Meta(description="End, excluded, in UTC; null: no bound.")]
 
 
 class NumbersOut(msgspec.Struct):
-    """The numbers of one campaign, or of all campaigns together. `definitions` of the overview defines each number."""
+    """The numbers of one campaign, or of all campaigns together."""
 
-    scans: int
-    accepted: int
-    rejected: int
-    rejected_by_reason: dict[str, int]
-    unstored_by_reason: dict[str, int]
-    flagged: int
-    flagged_by_rule: dict[str, int]
-    under_review: int
-    provisional_share: float | None
-    reach: int
-    engagement_rate: float | None
-    engagement_rate_reason: str | None
-    roi: float | None
-    roi_reason: str | None
+    scans: Annotated[int, Meta(description=DEFINITIONS["scans"], examples=[1250])]
+    accepted: Annotated[int, Meta(description=DEFINITIONS["accepted"], examples=[1100])]
+    rejected: Annotated[int, Meta(description=DEFINITIONS["rejected"], examples=[150])]
+    rejected_by_reason: Annotated[
+        dict[str, int],
+        Meta(
+            description=f"{DEFINITIONS['rejected_by_reason']} A reason is the error code of the refusal; reasons "
+            "without a scan are left out.",
+            examples=[{"geofence_outside": 90, "limit_reached": 60}],
+        ),
+    ]
+    unstored_by_reason: Annotated[
+        dict[str, int],
+        Meta(
+            description=f"{DEFINITIONS['unstored_by_reason']} The reasons are `account_required`, `consent_required` "
+            "and `location_required`.",
+            examples=[{"consent_required": 40}],
+        ),
+    ]
+    flagged: Annotated[int, Meta(description=DEFINITIONS["flagged"], examples=[12])]
+    flagged_by_rule: Annotated[
+        dict[str, int],
+        Meta(
+            description=f"{DEFINITIONS['flagged_by_rule']} The rules are "
+            + ", ".join(f"`{name}`" for name in RULES)
+            + ".",
+            examples=[{"device.velocity": 7, "travel.impossible": 5}],
+        ),
+    ]
+    under_review: Annotated[int, Meta(description=DEFINITIONS["under_review"], examples=[9])]
+    provisional_share: Annotated[float | None, Meta(description=DEFINITIONS["provisional_share"], examples=[0.0082])]
+    reach: Annotated[int, Meta(description=DEFINITIONS["reach"], examples=[830])]
+    engagement_rate: Annotated[
+        float | None,
+        Meta(
+            description=f"{DEFINITIONS['engagement_rate']} A share from 0 to 1; null for the reason in "
+            "`engagement_rate_reason`."
+        ),
+    ]
+    engagement_rate_reason: Annotated[
+        str | None,
+        Meta(
+            description="Why `engagement_rate` is null, in English; null if it has a value.",
+            examples=[overview.NO_CONVERSIONS],
+        ),
+    ]
+    roi: Annotated[
+        float | None,
+        Meta(
+            description=f"Return on investment: {DEFINITIONS['roi']} 0.5 is 50 %; null for the reason in `roi_reason`."
+        ),
+    ]
+    roi_reason: Annotated[
+        str | None,
+        Meta(description="Why `roi` is null, in English; null if it has a value.", examples=[overview.NO_COSTS]),
+    ]
 
     @classmethod
     def of(cls, numbers: Numbers) -> "NumbersOut":
@@ -72,22 +132,35 @@ class NumbersOut(msgspec.Struct):
 class CampaignNumbersOut(NumbersOut):
     """The numbers of one campaign."""
 
-    id: UUID
-    name: str
-    status: str
+    id: CampaignId
+    name: Annotated[str, Meta(description="Name of the campaign.", examples=["Plaza Mayor"])]
+    status: Annotated[CampaignStatus, Meta(description="Status of the campaign, as in `GET /api/v1/campaigns`.")]
 
 
 class OverviewOut(msgspec.Struct):
-    """The overview. If `settled` is true, only new scans change it."""
+    """The overview of a brand's campaigns."""
 
-    as_of: Instant
-    window: WindowOut
-    pending: int
-    settled: bool
-    totals: NumbersOut
-    campaigns: list[CampaignNumbersOut]
-    more_campaigns: bool
-    definitions: dict[str, str]
+    as_of: Annotated[Instant, Meta(description=DEFINITIONS["as_of"])]
+    window: Annotated[WindowOut, Meta(description=DEFINITIONS["window"])]
+    pending: Annotated[int, Meta(description=DEFINITIONS["pending"], examples=[0])]
+    settled: Annotated[bool, Meta(description=DEFINITIONS["settled"], examples=[True])]
+    totals: Annotated[
+        NumbersOut, Meta(description="Numbers of all selected campaigns together, also of those that are not listed.")
+    ]
+    campaigns: Annotated[
+        list[CampaignNumbersOut], Meta(description="Numbers of each selected campaign, the newest first, at most 100.")
+    ]
+    more_campaigns: Annotated[
+        bool,
+        Meta(description="Whether there are campaigns that are not listed: ask for one of them by `campaign_id`."),
+    ]
+    definitions: Annotated[
+        dict[str, str],
+        Meta(
+            description="Definition of each number, in English, to be shown beside it.",
+            examples=[{"reach": DEFINITIONS["reach"]}],
+        ),
+    ]
 
     @classmethod
     def of(cls, found: overview.Overview) -> "OverviewOut":
@@ -103,7 +176,7 @@ class OverviewOut(msgspec.Struct):
                     **msgspec.structs.asdict(NumbersOut.of(numbers)),
                     id=campaign.id,
                     name=campaign.name,
-                    status=campaign.status,
+                    status=cast(CampaignStatus, campaign.status),
                 )
                 for campaign, numbers in found.campaigns
             ],
@@ -117,7 +190,11 @@ class Overview:
 
     @endpoint(query=OverviewQuery, response=OverviewOut, permission="analytics:read", problems=(NotFound,))
     def on_get(self, req: Request, resp: Response) -> None:
-        """Read the numbers of a brand's campaigns, with their definitions and their provisional share."""
+        """Read the numbers of a brand's campaigns, with their definitions.
+
+        Jobs count a scan within about a second, and score it. `pending` and `provisional_share` show how much can still
+        change; while `settled` is false, ask again after some seconds. A Creator sees assigned campaigns only.
+        """
         query: OverviewQuery = req.context.query
         window = Window.of(query.start, query.end)
         if query.start and query.end and query.start >= query.end:

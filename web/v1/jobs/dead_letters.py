@@ -6,14 +6,25 @@ from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import Meta
 
 from models.core.errors import Invalid, NotFound
 from models.jobs import dead_letters
 from models.jobs.dead_letters import Blocked, Filter, Place
+from web.http.accepted import Attempts
 from web.http.datetimes import Instant, in_utc
 from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, page_of
-from web.http.fields import ActorName
+from web.http.fields import ActorName, CreatedAt, Id
 from web.http.pagination import encode_cursor
+from web.v1.jobs.jobs import (
+    ActorField,
+    BrandOfJob,
+    CausingRequest,
+    Correlation,
+    ParentId,
+    SubjectId,
+    SubjectType,
+)
 
 REPLAY = "dead-jobs.replay"
 """Scope of the cursors of replays."""
@@ -24,20 +35,43 @@ Fingerprint = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^[0-9a-f]{12}$(?!\n)",
-        description="Identifies dead letters with the same actor and cause.",
+        description="Identifies dead letters with the same actor and cause: kind of error and place in the code.",
         examples=["3f1b2c4d5e6f"],
     ),
 ]
 
 
-class DeadJobQuery(PageQuery, kw_only=True, rename=_PERIOD):
-    """Conditions on dead letters. They died at or after `from` and before `to`."""
+DeadFrom = Annotated[
+    Instant | None,
+    Meta(
+        description="Only jobs that died at or after this time. Default: no bound.", examples=["2026-11-22T00:00:00Z"]
+    ),
+]
+DeadTo = Annotated[
+    Instant | None,
+    Meta(description="Only jobs that died before this time. Default: no bound.", examples=["2026-11-23T00:00:00Z"]),
+]
+OnlyFingerprint = Annotated[
+    Fingerprint | None,
+    Meta(
+        description="Only dead letters with this fingerprint, from `GET /api/v1/dead-jobs/groups`. Default: all.",
+        examples=["3f1b2c4d5e6f"],
+    ),
+]
+OnlyBrand = Annotated[UUID | None, Meta(description="Only jobs of the brand with this id. Default: all.")]
+OnlyActor = Annotated[
+    ActorName | None, Meta(description="Only jobs of this actor. Default: all.", examples=["scan.score"])
+]
 
-    fingerprint: Fingerprint | None = None
-    brand_id: UUID | None = None
-    actor: ActorName | None = None
-    since: Instant | None = None
-    until: Instant | None = None
+
+class DeadJobQuery(PageQuery, kw_only=True, rename=_PERIOD):
+    """Conditions on dead letters; all must hold."""
+
+    fingerprint: OnlyFingerprint = None
+    brand_id: OnlyBrand = None
+    actor: OnlyActor = None
+    since: DeadFrom = None
+    until: DeadTo = None
 
     @property
     def filter(self) -> Filter:
@@ -50,11 +84,29 @@ def _period(since: datetime | None, until: datetime | None) -> tuple[datetime | 
 
 
 class ErrorOut(msgspec.Struct):
-    """The error of a dead letter. `where` lists the innermost places in the code."""
+    """The error of a dead letter."""
 
-    kind: str
-    message: str
-    where: list[str]
+    kind: Annotated[
+        str,
+        Meta(
+            description="Class of the error; `crash` for a job that ended its worker several times.",
+            examples=["TimeoutError"],
+        ),
+    ]
+    message: Annotated[
+        str,
+        Meta(
+            description="Message of the error, without secrets and personal data.",
+            examples=["the mail server did not answer"],
+        ),
+    ]
+    where: Annotated[
+        list[str],
+        Meta(
+            description="Innermost places in the code, the outermost first: file, line and function.",
+            examples=[["actors.py:41 send", "smtp.py:88 deliver"]],
+        ),
+    ]
 
     @classmethod
     def of(cls, error: dict[str, Any]) -> "ErrorOut":
@@ -63,15 +115,15 @@ class ErrorOut(msgspec.Struct):
 
 
 class GroupOut(msgspec.Struct):
-    """Dead letters with one fingerprint, of `brands` brands. The error is that of the newest."""
+    """Dead letters with one fingerprint."""
 
-    fingerprint: str
-    actor: str
-    count: int
-    brands: int
-    first_at: Instant
-    last_at: Instant
-    error: ErrorOut
+    fingerprint: Fingerprint
+    actor: ActorField
+    count: Annotated[int, Meta(description="Dead letters with this fingerprint.", examples=[128])]
+    brands: Annotated[int, Meta(description="Different brands that the jobs belong to.", examples=[3])]
+    first_at: Annotated[Instant, Meta(description="Time at which the first of them died, in UTC.")]
+    last_at: Annotated[Instant, Meta(description="Time at which the last of them died, in UTC.")]
+    error: Annotated[ErrorOut, Meta(description="Error of the newest of them.")]
 
     @classmethod
     def of(cls, group: dead_letters.Group) -> "GroupOut":
@@ -81,20 +133,20 @@ class GroupOut(msgspec.Struct):
 
 
 class DeadJobOut(msgspec.Struct, kw_only=True):
-    """A dead letter."""
+    """A dead letter: a job that failed for good."""
 
-    id: UUID
-    actor: str
-    fingerprint: str
-    error: ErrorOut
-    attempts: int
-    crashes: int
-    brand_id: UUID | None
-    subject_type: str | None
-    subject_id: str | None
-    request_id: str | None
-    created_at: Instant
-    died_at: Instant
+    id: Id
+    actor: ActorField
+    fingerprint: Fingerprint
+    error: Annotated[ErrorOut, Meta(description="Error of the last attempt.")]
+    attempts: Attempts
+    crashes: Annotated[int, Meta(description="Workers that died while they ran the job.", examples=[0])]
+    brand_id: BrandOfJob
+    subject_type: SubjectType
+    subject_id: SubjectId
+    request_id: CausingRequest
+    created_at: CreatedAt
+    died_at: Annotated[Instant, Meta(description="Time of the last failure, in UTC.")]
 
     @classmethod
     def of(cls, job: dead_letters.DeadJob) -> "DeadJobOut":
@@ -105,14 +157,36 @@ class DeadJobOut(msgspec.Struct, kw_only=True):
 class DeadJobDetailOut(DeadJobOut, kw_only=True):
     """A dead letter with its arguments."""
 
-    args: list[Any]
-    version: int
-    user_id: UUID | None
-    parent_id: UUID | None
-    group_id: UUID | None
-    correlation_id: str | None
-    traceparent: str | None
-    unique_key: str | None
+    args: Annotated[
+        list[Any],
+        Meta(
+            description="Arguments of the job, in the order of the actor's parameters.",
+            examples=[["01941f2b-1a40-7c52-8e0f-94b7d3a6c1f8"]],
+        ),
+    ]
+    version: Annotated[
+        int, Meta(description="Version of the arguments; the actor converts those of older releases.", examples=[1])
+    ]
+    user_id: Annotated[UUID | None, Meta(description="Id of the fan for whom the job works; null for another job.")]
+    parent_id: ParentId
+    group_id: Annotated[UUID | None, Meta(description="Id of the group of jobs that it is part of; null without one.")]
+    correlation_id: Correlation
+    traceparent: Annotated[
+        str | None,
+        Meta(
+            description="`traceparent` of the request that caused the job (W3C Trace Context); null or empty without "
+            "one.",
+            examples=["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
+        ),
+    ]
+    unique_key: Annotated[
+        str | None,
+        Meta(
+            description="Key that only one live job may have; null without one. While another job has it, a replay is "
+            "blocked.",
+            examples=["01941f29-7c00-7b10-9c4e-6a1d0e8f2b35:campaign.launch"],
+        ),
+    ]
 
 
 def _shown(job: dead_letters.DeadJob) -> dict[str, Any]:
@@ -123,23 +197,30 @@ def _shown(job: dead_letters.DeadJob) -> dict[str, Any]:
 class ReplayIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename=_PERIOD):
     """The dead letters to replay, and the rate. All conditions must hold; at least one is required."""
 
-    ids: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=dead_letters.BATCH)] | None = None
-    fingerprint: Fingerprint | None = None
-    brand_id: UUID | None = None
-    actor: ActorName | None = None
-    since: Instant | None = None
-    until: Instant | None = None
-    args: (
-        Annotated[list[Any], msgspec.Meta(max_length=32, description="New arguments, for a single job named in `ids`.")]
-        | None
-    ) = None
-    rate: (
-        Annotated[float, msgspec.Meta(ge=0.001, le=1000, description="Jobs per second; all at once by default.")] | None
-    ) = None
-    dry_run: Annotated[bool, msgspec.Meta(description="Return the expected result and change nothing.")] = False
-    cursor: Annotated[str, msgspec.Meta(max_length=1000, description="`next_cursor` of the previous batch.")] | None = (
-        None
-    )
+    ids: Annotated[
+        Annotated[list[UUID], Meta(min_length=1, max_length=dead_letters.BATCH)] | None,
+        Meta(description="Only the dead letters with these ids, at most 1000. Default: all."),
+    ] = None
+    fingerprint: OnlyFingerprint = None
+    brand_id: OnlyBrand = None
+    actor: OnlyActor = None
+    since: DeadFrom = None
+    until: DeadTo = None
+    args: Annotated[
+        Annotated[list[Any], Meta(max_length=32)] | None,
+        Meta(description="New arguments for the single job that `ids` then names. Default: the arguments stay."),
+    ] = None
+    rate: Annotated[
+        Annotated[float, Meta(ge=0.001, le=1000)] | None,
+        Meta(description="Jobs per second that become due. Default: all at once.", examples=[10]),
+    ] = None
+    dry_run: Annotated[
+        bool, Meta(description="Whether to return the expected result and change nothing. Default: false.")
+    ] = False
+    cursor: Annotated[
+        Annotated[str, Meta(max_length=1000)] | None,
+        Meta(description="`next_cursor` of the previous batch, with the same conditions. Default: the first batch."),
+    ] = None
 
     @property
     def filter(self) -> Filter:
@@ -158,10 +239,10 @@ class ReplayIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename=
 
 
 class BlockedOut(msgspec.Struct):
-    """A dead letter that cannot be replayed, because the job `held_by` has its unique key."""
+    """A dead letter that can't be replayed now."""
 
-    id: UUID
-    held_by: UUID
+    id: Annotated[UUID, Meta(description="Id of the dead letter.")]
+    held_by: Annotated[UUID, Meta(description="Id of the live job that has the same unique key.")]
 
     @classmethod
     def of(cls, blocked: Blocked) -> "BlockedOut":
@@ -170,25 +251,37 @@ class BlockedOut(msgspec.Struct):
 
 
 class ReplayOut(msgspec.Struct, kw_only=True):
-    """The result of a replay, or the expected result of a dry run.
+    """The result of a replay, or the expected result of a dry run."""
 
-    Attributes:
-        matching: number of matching dead letters; in a batch, number of handled ones.
-        replayed: number of replayed jobs.
-        blocked: number of dead letters whose unique key another job has; `blocked_by` lists them.
-        sample: some of the matching dead letters, in a dry run.
-        last_due_at: due time of the last replayed job.
-        next_cursor: start of the next batch, if there is one.
-    """
-
-    dry_run: bool
-    matching: int
-    replayed: int
-    blocked: int
-    blocked_by: list[BlockedOut] = []
-    sample: list[DeadJobOut] = []
-    last_due_at: Instant | None = None
-    next_cursor: str | None = None
+    dry_run: Annotated[bool, Meta(description="Whether this is the expected result: nothing has changed.")]
+    matching: Annotated[
+        int, Meta(description="Handled dead letters of this batch; in a dry run, all matching ones.", examples=[128])
+    ]
+    replayed: Annotated[
+        int, Meta(description="Replayed jobs of this batch: each waits again, under its old id.", examples=[127])
+    ]
+    blocked: Annotated[
+        int,
+        Meta(
+            description="Dead letters that can't be replayed, because another live job has their unique key.",
+            examples=[1],
+        ),
+    ]
+    blocked_by: Annotated[
+        list[BlockedOut], Meta(description="The blocked dead letters of this batch; empty in a dry run.")
+    ] = []
+    sample: Annotated[
+        list[DeadJobOut], Meta(description="In a dry run, up to 5 of the matching dead letters, newest first.")
+    ] = []
+    last_due_at: Annotated[
+        Instant | None,
+        Meta(
+            description="Time at which the last replayed job of this batch is due, in UTC; null if none was replayed."
+        ),
+    ] = None
+    next_cursor: Annotated[
+        str | None, Meta(description="Send it as `cursor` to replay the next batch; null after the last batch.")
+    ] = None
 
 
 class DeadJobs:
@@ -196,7 +289,10 @@ class DeadJobs:
 
     @endpoint(query=DeadJobQuery, response=Page[DeadJobOut], permission="jobs:write")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List dead letters, the newest first."""
+        """List dead letters, the newest first.
+
+        For an overview after an incident, begin with `GET /api/v1/dead-jobs/groups`.
+        """
         asked: DeadJobQuery = req.context.query
         scope = f"dead-jobs:{asked.filter}"
         found = dead_letters.page(
@@ -211,7 +307,10 @@ class DeadJobGroups:
 
     @endpoint(query=DeadJobQuery, response=Page[GroupOut], permission="jobs:write")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List groups of dead letters with the same cause, the largest first."""
+        """List groups of dead letters with the same cause, the largest first.
+
+        Remove the cause, then replay a group by its `fingerprint` (`POST /api/v1/dead-jobs/replay`).
+        """
         asked: DeadJobQuery = req.context.query
         scope = f"dead-job-groups:{asked.filter}"
         found = dead_letters.groups(
@@ -226,7 +325,10 @@ class DeadJob:
 
     @endpoint(response=DeadJobDetailOut, permission="jobs:write", audit="dead_job.read")
     def on_get(self, req: Request, resp: Response, dead_job_id: UUID) -> None:
-        """Read a dead letter, with its arguments."""
+        """Read a dead letter, with its arguments.
+
+        Arguments may identify people, so each reading is recorded.
+        """
         audited(req, table="dead_jobs", record_id=dead_job_id)
         resp.media = DeadJobDetailOut.of(dead_letters.get(dead_job_id))
 
@@ -244,9 +346,11 @@ class Replay:
         problems=(NotFound,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Replay a batch of dead letters, or return the expected result. Each gets an entry in its brand's audit trail.
+        """Replay a batch of dead letters, or return the expected result (`dry_run`).
 
-        A job keeps its id. Send `next_cursor` with the same conditions to replay the next batch.
+        The oldest come first, at most 1000 in one request. Send `next_cursor` with the same conditions to replay the
+        next batch. A replayed job keeps its id and waits again. Each gets an entry `job.replay` in its brand's audit
+        trail. A single unknown id is refused with `not_found`; of several ids, unknown ones are ignored.
         """
         asked: ReplayIn = req.context.body
         resp.media = done = _forecast(asked) if asked.dry_run else _replay(asked)

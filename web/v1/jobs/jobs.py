@@ -5,14 +5,15 @@ from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import Meta
 
 from models.core.errors import Conflict, PreconditionFailed
 from models.jobs import control, ledger
 from models.jobs.control import Actor, TrailJob
-from web.http.accepted import JobOut
+from web.http.accepted import Attempts, FinishedAt, JobOut, StartedAt, StateOfJob
 from web.http.datetimes import Instant
 from web.http.endpoint import audited, endpoint, etag, require_match
-from web.http.fields import Text200
+from web.http.fields import CreatedAt, Id, Text200
 
 
 class JobIsOver(Conflict):
@@ -21,29 +22,90 @@ class JobIsOver(Conflict):
     code = "job_is_over"
 
 
+PAUSE = {"reason": "The mail server refuses our mails until its operator raises the limit."}
+"""Example of the reason of a pause."""
+
+PauseReason = Annotated[
+    Text200, Meta(description="Reason for the pause, for other system admins.", examples=[PAUSE["reason"]])
+]
+ActorField = Annotated[str, Meta(description="Name of the actor, as `subject.verb`.", examples=["scan.score"])]
+SubjectType = Annotated[
+    str | None, Meta(description="Kind of record that the job is about; null without one.", examples=["campaign"])
+]
+SubjectId = Annotated[
+    str | None,
+    Meta(
+        description="Id of the record that the job is about; null without one.",
+        examples=["01941f2b-1a40-7c52-8e0f-94b7d3a6c1f8"],
+    ),
+]
+BrandOfJob = Annotated[
+    UUID | None,
+    Meta(description="Id of the brand for which the job works; null for a job of a fan or of the platform."),
+]
+CausingRequest = Annotated[
+    str | None,
+    Meta(
+        description="Id of the request that caused the job (`X-Request-Id`); null or empty for a scheduled job.",
+        examples=["0f6b2c1d4e5a4f7b9c8d7e6f5a4b3c2d"],
+    ),
+]
+Correlation = Annotated[
+    str | None,
+    Meta(
+        description="`X-Correlation-Id` of that request, which a client may send to connect several requests; by "
+        "default the id of the request.",
+        examples=["order-2026-1188"],
+    ),
+]
+ParentId = Annotated[
+    UUID | None, Meta(description="Id of the job that enqueued this one; null if a request or the schedule did.")
+]
+
+
 class PauseIn(msgspec.Struct, forbid_unknown_fields=True):
     """The reason of a pause."""
 
-    reason: Text200
+    reason: PauseReason
 
 
 class PauseOut(msgspec.Struct):
-    """The start of a pause, the admin who began it, and the reason."""
+    """A pause of an actor."""
 
-    since: Instant
-    by: UUID | None
-    by_email: str | None
-    reason: str | None
+    since: Annotated[Instant, Meta(description="Start of the pause, in UTC.")]
+    by: Annotated[
+        UUID | None, Meta(description="Id of the system admin who began the pause; null if the account is gone.")
+    ]
+    by_email: Annotated[
+        str | None,
+        Meta(description="Email address of that system admin; null if unknown.", examples=["root@companon.example"]),
+    ]
+    reason: Annotated[str | None, Meta(description="Reason that the system admin gave.", examples=[PAUSE["reason"]])]
 
 
 class ActorOut(msgspec.Struct):
-    """An actor: its queue, the number of its waiting jobs, and its pause, if any."""
+    """An actor: a kind of job."""
 
-    name: str
-    queue: str | None
-    waiting: int
-    seen_at: Instant | None
-    paused: PauseOut | None
+    name: ActorField
+    queue: Annotated[
+        str | None,
+        Meta(
+            description="Queue of its jobs; null for a paused actor that no release has registered.", examples=["scans"]
+        ),
+    ]
+    waiting: Annotated[
+        int,
+        Meta(
+            description="Waiting jobs, those of later due times included. The count stops at 1000; `/metrics` has "
+            "the exact number.",
+            examples=[12],
+        ),
+    ]
+    seen_at: Annotated[
+        Instant | None,
+        Meta(description="Time at which a worker last registered the actor at its start, in UTC; null if none has."),
+    ]
+    paused: Annotated[PauseOut | None, Meta(description="Pause of the actor; null while its jobs run.")]
 
     @classmethod
     def of(cls, actor: Actor) -> "ActorOut":
@@ -55,9 +117,9 @@ class ActorOut(msgspec.Struct):
 
 
 class ActorsOut(msgspec.Struct):
-    """Actors."""
+    """Actors, ordered by name."""
 
-    items: list[ActorOut]
+    items: Annotated[list[ActorOut], Meta(description="All actors of the request; the list has no pages.")]
 
     @classmethod
     def of(cls, actors: list[Actor]) -> "ActorsOut":
@@ -66,29 +128,49 @@ class ActorsOut(msgspec.Struct):
 
 
 class TrailQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The request: an `X-Request-Id`, an `X-Correlation-Id` or the trace id of a `traceparent`."""
+    """The request whose jobs are listed."""
 
-    request_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{8,64}$(?!\n)", description="One of these ids.")]
+    request_id: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9._-]{8,64}$(?!\n)",
+            description="`X-Request-Id` or `X-Correlation-Id` of a request, or the trace id of its `traceparent` (32 "
+            "hexadecimal digits).",
+            examples=["0f6b2c1d4e5a4f7b9c8d7e6f5a4b3c2d"],
+        ),
+    ]
 
 
 class TrailJobOut(msgspec.Struct, kw_only=True):
-    """A job that the request caused. `parent_id` is the job that enqueued it, or null for the request itself."""
+    """A job that a request caused, directly or through other jobs."""
 
-    id: UUID
-    actor: str
-    state: str
-    attempts: int
-    brand_id: UUID | None
-    subject_type: str | None
-    subject_id: str | None
-    parent_id: UUID | None
-    request_id: str | None
-    correlation_id: str | None
-    trace_id: str | None
-    error: str | None
-    created_at: Instant
-    started_at: Instant | None
-    finished_at: Instant | None
+    id: Id
+    actor: ActorField
+    state: StateOfJob
+    attempts: Attempts
+    brand_id: BrandOfJob
+    subject_type: SubjectType
+    subject_id: SubjectId
+    parent_id: ParentId
+    request_id: CausingRequest
+    correlation_id: Correlation
+    trace_id: Annotated[
+        str | None,
+        Meta(
+            description="Trace id of the request's `traceparent` (W3C Trace Context); null without one.",
+            examples=["4bf92f3577b34da6a3ce929d0e0e4736"],
+        ),
+    ]
+    error: Annotated[
+        str | None,
+        Meta(
+            description="Kind and message of the last failed attempt; null without one.",
+            examples=["NotReady: config.ends_at: has passed"],
+        ),
+    ]
+    created_at: CreatedAt
+    started_at: StartedAt
+    finished_at: FinishedAt
 
     @classmethod
     def of(cls, job: TrailJob) -> "TrailJobOut":
@@ -102,7 +184,7 @@ class TrailJobOut(msgspec.Struct, kw_only=True):
 class TrailOut(msgspec.Struct):
     """The jobs that a request caused, in the order in which they were enqueued."""
 
-    items: list[TrailJobOut]
+    items: Annotated[list[TrailJobOut], Meta(description="At most 2000 jobs; the list has no pages.")]
 
 
 class Job:
@@ -110,7 +192,11 @@ class Job:
 
     @endpoint(response=JobOut, permission="authenticated", scope="jobs:read")
     def on_get(self, req: Request, resp: Response, job_id: UUID) -> None:
-        """Return a job that the caller may see."""
+        """Read the state and progress of a job.
+
+        Poll the `Location` of a 202 answer until `finished_at` is set, not more often than its `Retry-After` says.
+        Members see the jobs of their brand, except Creators; fans see their own.
+        """
         resp.media = JobOut.of(ledger.get(job_id))
 
 
@@ -125,7 +211,12 @@ class JobCancel:
         other_responses={202: JobOut},
     )
     def on_post(self, req: Request, resp: Response, job_id: UUID) -> None:
-        """Cancel a job. A running job (202) ends at its next check for a cancellation, or finishes if it has none."""
+        """Cancel a job.
+
+        A job that does not run yet ends at once (200). A running job (202) ends at its next progress report or check; a
+        job without either finishes. Poll `GET /api/v1/jobs/{job_id}` for the result. A job that has ended is refused
+        with `job_is_over`.
+        """
         done = control.cancel(job_id)
         audited(req, table="jobs", record_id=job_id, brand_id=done.brand_id, after={"state": done.state})
         if done.state == "running":
@@ -138,7 +229,11 @@ class Trail:
 
     @endpoint(operation_id="listJobsOfRequest", query=TrailQuery, response=TrailOut, permission="jobs:write")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List the jobs that a request caused, live or ended. The search is fastest by the id of the request."""
+        """List the jobs that a request caused, in the order in which they were enqueued.
+
+        The list has live and ended jobs, and the jobs that these have enqueued. It answers "what happened after this
+        request?"; the search is fastest by the `X-Request-Id`.
+        """
         resp.media = TrailOut([TrailJobOut.of(job) for job in control.trail(req.context.query.request_id)])
 
 
@@ -147,7 +242,7 @@ class Actors:
 
     @endpoint(response=ActorsOut, permission="jobs:write")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List the actors and their pauses."""
+        """List the actors, the number of their waiting jobs, and their pauses."""
         resp.media = ActorsOut.of(control.actors())
 
 
@@ -162,7 +257,10 @@ class ActorPause:
         problems=(PreconditionFailed,),
     )
     def on_put(self, req: Request, resp: Response, name: str) -> None:
-        """Pause an actor: its waiting jobs stay waiting. Running and published jobs continue."""
+        """Pause an actor: its waiting jobs stay waiting.
+
+        Running and published jobs continue. New jobs are accepted and wait, too. A second pause replaces the reason.
+        """
         paused = control.actor(name)
         require_match(req, _version(paused))
         control.pause(paused, req.context.body.reason)
@@ -171,7 +269,7 @@ class ActorPause:
 
     @endpoint(operation_id="resumeActor", response=ActorsOut, permission="jobs:write", audit="actor.resume")
     def on_delete(self, req: Request, resp: Response, name: str) -> None:
-        """Resume an actor."""
+        """Resume an actor: its waiting jobs run again. An actor without a pause stays as it is."""
         control.resume(control.actor(name))
         audited(req, table="paused_actors", record_key=name)
         _answer(resp, control.actor(name))
@@ -188,7 +286,10 @@ class QueuePause:
         problems=(PreconditionFailed,),
     )
     def on_put(self, req: Request, resp: Response, name: str) -> None:
-        """Pause all actors of a queue."""
+        """Pause all actors of a queue.
+
+        Each of them gets a pause of its own, as by `PUT /api/v1/actors/{name}/pause`, and can be resumed alone.
+        """
         paused = control.queue(name)
         require_match(req, _version(paused))
         control.pause(paused, req.context.body.reason)

@@ -2,19 +2,29 @@
 
 import hashlib
 from typing import Annotated
-from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import Meta
 
-from models.campaigns.campaigns import Kind
-from models.consents.consents import Tier
+from models.campaigns.campaigns import CampaignType
+from models.consents.consents import ConsentTier
 from models.consents.notices import Notice
-from models.scans.description import Description, Status, describe
+from models.scans.description import CodeStatus, Description, describe
 from models.scans.outcomes import REFUSALS
 from web.http.datetimes import Instant
 from web.http.endpoint import endpoint, etag
-from web.http.fields import Locale
+from web.http.fields import (
+    BrandId,
+    CampaignId,
+    Locale,
+    NoticeBody,
+    NoticeId,
+    NoticeLocale,
+    NoticeTiers,
+    NoticeTitle,
+    NoticeVersion,
+)
 from web.http.locales import preferred
 
 PUBLIC_SECONDS = 30
@@ -22,37 +32,52 @@ PUBLIC_SECONDS = 30
 
 
 class CodeQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """Language of the notice. Default: the best match of `Accept-Language`."""
+    """Language of the notice."""
 
-    locale: Locale | None = None
+    locale: Annotated[
+        Locale | None,
+        Meta(
+            description="Language of the notice, a language tag (BCP 47). Default: the best match of "
+            "`Accept-Language`.",
+            examples=["es"],
+        ),
+    ] = None
 
 
 class ScanBrandOut(msgspec.Struct):
     """The brand of a code."""
 
-    id: UUID
-    name: str
-    color: Annotated[str, msgspec.Meta(description="As in CSS.", examples=["#ff8800"])] | None
+    id: BrandId
+    name: Annotated[str, Meta(description="Name of the brand, to show to fans.", examples=["Churros Ana"])]
+    color: Annotated[
+        str | None,
+        Meta(description="Colour of the brand as in CSS (`#` and six digits); null if not set.", examples=["#ff8800"]),
+    ]
 
 
 class ScanCampaignOut(msgspec.Struct):
     """The campaign of a code."""
 
-    id: UUID
-    name: str
-    type: Kind
+    id: CampaignId
+    name: Annotated[str, Meta(description="Name of the campaign, to show to fans.", examples=["Plaza Mayor"])]
+    type: Annotated[
+        CampaignType,
+        Meta(description="`Locker`: a Locker Drop. `Event`: an Event Partnership. `QR`: a QR activation."),
+    ]
 
 
 class ScanNoticeOut(msgspec.Struct):
-    """The notice to show. Send its `id` as `notice_id` with each consent."""
+    """The notice to show before a person consents."""
 
-    id: UUID
-    key: str
-    version: int
-    locale: str
-    title: str
-    body: str
-    tiers: list[Tier]
+    id: NoticeId
+    key: Annotated[
+        str, Meta(description="Key of the notice, the same in all languages and versions.", examples=["default"])
+    ]
+    version: NoticeVersion
+    locale: NoticeLocale
+    title: NoticeTitle
+    body: NoticeBody
+    tiers: NoticeTiers
 
     @classmethod
     def of(cls, notice: Notice) -> "ScanNoticeOut":
@@ -61,23 +86,48 @@ class ScanNoticeOut(msgspec.Struct):
 
 
 class CodeDescriptionOut(msgspec.Struct):
-    """Brand, campaign and requirements of a code.
+    """Brand, campaign and requirements of a code."""
 
-    `account_required`: scans of anonymous fans are refused. `account_missing`: the caller is an anonymous fan and needs
-    an account. `account_missing` and `missing_tiers` are null unless a person is signed in.
-    """
-
-    brand: ScanBrandOut
-    campaign: ScanCampaignOut
-    status: Status
-    starts_at: Instant | None
-    ends_at: Instant | None
-    location_required: bool
-    account_required: bool
-    account_missing: bool | None
-    consent_tiers: list[Tier]
-    missing_tiers: list[Tier] | None
-    notice: ScanNoticeOut | None
+    brand: Annotated[ScanBrandOut, Meta(description="The brand of the code.")]
+    campaign: Annotated[ScanCampaignOut, Meta(description="The campaign of the code.")]
+    status: Annotated[
+        CodeStatus,
+        Meta(
+            description="Whether a scan made now can count: only with `active`. `not_started`: before the launch or "
+            "`starts_at`. `paused`: stopped for now. `ended`: no more scans."
+        ),
+    ]
+    starts_at: Annotated[Instant | None, Meta(description="Start of the campaign, in UTC; null: its launch.")]
+    ends_at: Annotated[Instant | None, Meta(description="End of the campaign, in UTC; null: none is set.")]
+    location_required: Annotated[
+        bool, Meta(description="Whether a scan needs `location`; otherwise it is refused with `location_required`.")
+    ]
+    account_required: Annotated[
+        bool, Meta(description="Whether scans of anonymous fans are refused with `account_required`.")
+    ]
+    account_missing: Annotated[
+        bool | None,
+        Meta(
+            description="Whether the caller is an anonymous fan and needs an account; null unless a person is signed "
+            "in."
+        ),
+    ]
+    consent_tiers: Annotated[
+        list[ConsentTier],
+        Meta(description="Consents that a scan needs, for this brand or for every brand.", examples=[["essential"]]),
+    ]
+    missing_tiers: Annotated[
+        list[ConsentTier] | None,
+        Meta(
+            description="Those of `consent_tiers` that the caller has not given: send them to `POST "
+            "/api/v1/consents`; null unless a person is signed in.",
+            examples=[["essential"]],
+        ),
+    ]
+    notice: Annotated[
+        ScanNoticeOut | None,
+        Meta(description="Notice to show for the consents, in the best language; null if none is in force."),
+    ]
 
     @classmethod
     def of(cls, found: Description) -> "CodeDescriptionOut":
@@ -110,7 +160,8 @@ class ScanCode:
     def on_get(self, req: Request, resp: Response, token: str) -> None:
         """Describe a code and the requirements of a scan. Nothing is stored or counted.
 
-        Call this before a scan, to send the account, the consents and the location that the campaign requires.
+        Call this before `POST /api/v1/qr/scan`, to collect the account, the consents and the position that the campaign
+        requires. With the access token of a person the answer says what is missing.
         """
         query: CodeQuery = req.context.query
         locales = [query.locale] if query.locale else preferred(req.get_header("Accept-Language"))
