@@ -4,6 +4,7 @@ A token is the code's id with a signature, so tokens can't be forged. The signat
 """
 
 import hmac
+import re
 from typing import NoReturn
 from uuid import UUID
 
@@ -23,6 +24,7 @@ FIRST_LABEL = "default"
 _PURPOSE = "qr-code"
 _ID, _MAC = 16, 10  # bytes; 80 bits of HMAC-SHA256 can't be guessed over a network and keep the picture small
 _LENGTH = _ID + 1 + _MAC
+_URL = re.compile(r"https?://[^?#\s]+/s/([A-Za-z0-9_-]+)/?(?:[?#].*)?", re.IGNORECASE)
 
 
 class LabelTaken(Conflict):
@@ -123,6 +125,15 @@ def read_token(token: str) -> UUID | None:
         return None
     genuine = hmac.compare_digest(raw[_ID + 1 :], _mac(raw[:_ID], raw[_ID]))
     return UUID(bytes=raw[:_ID]) if genuine else None
+
+
+def token_in(text: str) -> str:
+    """Return the token of a code's URL, whatever its host and query; return other texts unchanged.
+
+    Only the token is signed. A URL of another host with a genuine token is worth as much as the token alone.
+    """
+    found = _URL.fullmatch(text)
+    return found[1] if found else text
 
 
 def url_of(token: str) -> str:

@@ -39,6 +39,21 @@ def test_other_spellings_of_a_token_are_refused():
         assert codes.read_token(other) is None
 
 
+def test_token_in_url_of_a_code_is_found():
+    token = codes.make_token(uuid4(), VERSION)
+    urls = (codes.url_of(token), f"HTTPS://app.example/es/s/{token}/", f"https://app.example:8443/s/{token}?utm=x#top")
+
+    assert [codes.token_in(url) for url in urls] == [token] * len(urls)
+
+
+def test_text_that_is_no_url_of_a_code_stays_unchanged():
+    token = codes.make_token(uuid4(), VERSION)
+    others = (token, f"app.example/s/{token}", f"https://app.example/x?s=/s/{token}", f"https://app.example/s/{token}/x")
+
+    assert [codes.token_in(other) for other in others] == list(others)
+    assert codes.token_in("http://[/s/") == "http://[/s/"
+
+
 def test_token_has_36_characters():
     assert len(codes.make_token(uuid4(), VERSION)) == 36
 

@@ -9,8 +9,9 @@ from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import Meta
 
-from models.campaigns.codes import read_token
+from models.campaigns.codes import read_token, token_in
 from models.campaigns.config import EARLIEST, LATEST
 from models.core import keys
 from models.core.context import Identity, RequestInfo
@@ -20,8 +21,9 @@ from models.scans.outcomes import REFUSALS, Accepted, Outcome, Refused, require_
 from models.scans.recorder import MAX_BATCH, Recorder, ScanRequest
 from web.http.datetimes import Instant
 from web.http.endpoint import endpoint
-from web.http.fields import DeviceLocale, Timezone
+from web.http.fields import CampaignId, DeviceLocale, Id, Timezone
 from web.http.group_commit import GroupCommit
+from web.http.normalise import NORMALISE
 from web.http.rate_limits import RateLimiter, parse_rate
 
 MAX_QUEUED = 512
@@ -34,46 +36,145 @@ MAX_PER_MINUTE = 60
 """Scans of one session that one web process accepts in a minute."""
 
 
-class LocationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Position of the phone: degrees on WGS-84, accuracy in metres (68 % certainty), and the time of the position."""
+Platform = Literal["ios", "android", "web"]
 
-    lat: Annotated[float, msgspec.Meta(ge=-90, le=90)]
-    lon: Annotated[float, msgspec.Meta(ge=-180, le=180)]
-    accuracy_m: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
-    captured_at: Instant
+CodeOrUrl = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=500,
+        description="Token of the code: the last part of the code's URL. The whole URL is accepted, too.",
+        examples=[
+            "AZQfKXwAejuNXj8bLE1ebwGhqK-2vcTL0tng",
+            "https://app.companon.example/s/AZQfKXwAejuNXj8bLE1ebwGhqK-2vcTL0tng",
+        ],
+        extra={NORMALISE: token_in},
+    ),
+]
+
+
+class LocationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Position of the phone."""
+
+    lat: Annotated[
+        float, Meta(ge=-90, le=90, description="Latitude in degrees (WGS-84), north positive.", examples=[40.4156])
+    ]
+    lon: Annotated[
+        float, Meta(ge=-180, le=180, description="Longitude in degrees (WGS-84), east positive.", examples=[-3.7071])
+    ]
+    accuracy_m: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Radius in metres within which the position is with 68 % certainty, as phones report it. A "
+            "radius over the campaign's `max_accuracy_m` is refused with `location_inaccurate`.",
+            examples=[12],
+        ),
+    ]
+    captured_at: Annotated[
+        Instant,
+        Meta(
+            description="Time of the measurement. Further from `scanned_at` than the campaign's "
+            "`max_location_age_s`, the scan is refused with `location_stale`."
+        ),
+    ]
 
 
 class DeviceIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The phone. Only a hash of the fingerprint is stored, keyed per brand."""
+    """The phone."""
 
-    fingerprint: Annotated[str, msgspec.Meta(min_length=8, max_length=256, examples=["3f1b2c4d5e6f7a8b"])]
-    platform: Literal["ios", "android", "web"] | None = None
-    locale: DeviceLocale | None = None
-    timezone: Timezone | None = None
+    fingerprint: Annotated[
+        str,
+        Meta(
+            min_length=8,
+            max_length=256,
+            description="Text that stays the same on this phone and differs on others. Only a hash is stored, with a "
+            "key per brand.",
+            examples=["3f1b2c4d5e6f7a8b"],
+        ),
+    ]
+    platform: Annotated[
+        Platform | None,
+        Meta(
+            description="System of the app: `ios`, `android`, or `web` for a browser on any system. Default: null, "
+            "unknown.",
+            examples=["ios"],
+        ),
+    ] = None
+    locale: Annotated[
+        DeviceLocale | None,
+        Meta(
+            description="Language of the phone, a language tag (BCP 47); ignored if it is none. Default: null, "
+            "unknown.",
+            examples=["es-MX"],
+        ),
+    ] = None
+    timezone: Annotated[
+        Timezone | None,
+        Meta(
+            description="Time zone of the phone, a name from the IANA database. Default: null, unknown.",
+            examples=["Europe/Madrid"],
+        ),
+    ] = None
 
 
 class ScanIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A scan by the phone's clock and position.
+    """A scan by the phone's clock and position."""
 
-    The phone generates `client_scan_id` once for each scan, and sends the same id when it repeats the request.
-    """
+    code: CodeOrUrl
+    client_scan_id: Annotated[
+        UUID,
+        Meta(
+            description="Id that the phone generates once for each scan. Send the same id when you repeat the "
+            "request: the scan then counts once. With other contents it is refused with `client_scan_id_reused`.",
+            examples=["7d0c1e52-6a7f-4c0b-9f3e-2b8d4a6c5e10"],
+        ),
+    ]
+    scanned_at: Annotated[
+        Instant,
+        Meta(
+            description="Time of the scan by the phone's clock. At most 5 minutes in the future "
+            "(`scan_time_invalid`); a phone without a network may send it later, within the campaign's "
+            "`max_lateness_s` (`scan_too_old`)."
+        ),
+    ]
+    location: Annotated[
+        LocationIn | None,
+        Meta(
+            description="Position at the time of the scan. A campaign with a geofence needs it (`location_required`). "
+            "Default: null, no position."
+        ),
+    ] = None
+    device: Annotated[DeviceIn, Meta(description="The phone that scanned the code.")]
 
-    code: Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="The token in the code's URL.")]
-    client_scan_id: UUID
-    scanned_at: Instant
-    location: LocationIn | None = None
-    device: DeviceIn
+
+SCAN = {
+    "code": "AZQfKXwAejuNXj8bLE1ebwGhqK-2vcTL0tng",
+    "client_scan_id": "7d0c1e52-6a7f-4c0b-9f3e-2b8d4a6c5e10",
+    "scanned_at": "2026-12-02T18:30:00Z",
+    "location": {"lat": 40.4156, "lon": -3.7071, "accuracy_m": 12, "captured_at": "2026-12-02T18:29:58Z"},
+    "device": {"fingerprint": "3f1b2c4d5e6f7a8b", "platform": "ios", "locale": "es-ES", "timezone": "Europe/Madrid"},
+}
+"""Example of a scan."""
 
 
 class ScanOut(msgspec.Struct):
-    """A scan that counts. `late`: it was received more than two minutes after the scan."""
+    """A scan that counts."""
 
-    id: UUID
-    status: Literal["accepted"]
-    campaign_id: UUID
-    scanned_at: Instant
-    received_at: Instant
-    late: bool
+    id: Id
+    status: Annotated[
+        Literal["accepted"], Meta(description="Always `accepted`: other scans are answered with a problem document.")
+    ]
+    campaign_id: CampaignId
+    scanned_at: Annotated[Instant, Meta(description="Time of the scan, as sent, in UTC.")]
+    received_at: Annotated[
+        Instant, Meta(description="Time of the first request for this scan, in UTC. Limits count by this time.")
+    ]
+    late: Annotated[
+        bool,
+        Meta(description="Whether the scan was received more than two minutes after it was made.", examples=[False]),
+    ]
 
     @classmethod
     def of(cls, scan: Accepted) -> "ScanOut":
@@ -147,7 +248,13 @@ class Scans:
         problems=(*REFUSALS.values(), TooMany),
     )
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Report a scan. 201 if it counts, 200 if it was reported before, otherwise the reason."""
+        """Report a scan. 201 if it counts, 200 if the same scan was reported before, otherwise the reason.
+
+        Call `GET /api/v1/qr/codes/{token}` before, and give the missing consents. The scan is stored before the answer.
+        Jobs then score it for fraud and count it in the brand's overview; the answer doesn't show the score. Without a
+        network, keep the request and send it later, unchanged. Repeat it after 429 and 503 when `Retry-After` has
+        passed. A scan without a required account, consent or position is refused and not stored.
+        """
         identity: Identity = req.context.identity
         self._rate_limit.take(identity.session_id)
         request = _scan_request(req.context.body, identity, req.context.info)

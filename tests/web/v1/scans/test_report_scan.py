@@ -63,6 +63,17 @@ def test_repeated_request_returns_200_and_counts_once(phone, campaign, code_of, 
     assert limit_counts("user") == [1]
 
 
+def test_scan_of_the_whole_url_counts_as_scan_of_its_token(phone, campaign, code_of, stored):
+    token, device = code_of(campaign()), phone()
+    body = device.body(codes.url_of(token))
+
+    by_url, by_token = device.send(body), device.send({**body, "code": token})
+
+    assert (by_url.status_code, by_token.status_code) == (201, 200)
+    assert by_token.json == by_url.json
+    assert len(stored()) == 1
+
+
 def test_repeated_rejected_scan_has_the_same_reason(phone, campaign, code_of, stored):
     device = phone(place=NEW_YORK)
     body = device.body(code_of(campaign(geofence=FENCE)))
