@@ -48,7 +48,12 @@ def test_token_in_url_of_a_code_is_found():
 
 def test_text_that_is_no_url_of_a_code_stays_unchanged():
     token = codes.make_token(uuid4(), VERSION)
-    others = (token, f"app.example/s/{token}", f"https://app.example/x?s=/s/{token}", f"https://app.example/s/{token}/x")
+    others = (
+        token,
+        f"app.example/s/{token}",
+        f"https://app.example/x?s=/s/{token}",
+        f"https://app.example/s/{token}/x",
+    )
 
     assert [codes.token_in(other) for other in others] == list(others)
     assert codes.token_in("http://[/s/") == "http://[/s/"
