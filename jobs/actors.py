@@ -1,12 +1,6 @@
-"""Import each module that declares actors."""
+"""Import each module that declares actors: `jobs/<domain>.py` and `jobs/<domain>/actors.py`."""
 
-import jobs.audiences
-import jobs.audit.actors
-import jobs.campaigns
-import jobs.consents
-import jobs.identity
-import jobs.insights
-import jobs.mail.actors
-import jobs.operations
-import jobs.scans
-import jobs.tenants
+import jobs
+from jobs.engine.discovery import declare_all
+
+declare_all("jobs", jobs.__path__, without=("actors", "engine", "main"))

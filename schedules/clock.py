@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
+import jobs.actors  # noqa: F401  (declares them)
 from jobs.engine import process
 from jobs.engine.heartbeat import EVERY, Heartbeat
 from jobs.engine.ledger import Ledger, LedgerUnavailable
 from models.core.database import new_id
 from models.jobs.ledger import notify_relay
 from models.operations import metrics
+from schedules.check import require_runnable
 from schedules.kinds import Schedule
 from schedules.table import SCHEDULES
 
@@ -85,7 +87,12 @@ def run(ledger: Ledger, stopping: threading.Event) -> None:
 
 
 def main() -> None:
-    """Run the `clock` process."""
+    """Run the `clock` process.
+
+    Raises:
+        TypeError: the job of a schedule could not run.
+    """
+    require_runnable(SCHEDULES)
     run(Ledger(), process.begin("clock"))
 
 

@@ -149,6 +149,14 @@ def sqlstate(error: BaseException) -> str | None:
     return None
 
 
+def denied_access(error: BaseException) -> str | None:
+    """Return PostgreSQL's message for a denied access (42501), which names objects and no values; None otherwise."""
+    for candidate in (error, error.__cause__, error.__context__, *error.args):
+        if isinstance(candidate, psycopg2.Error) and candidate.pgcode == "42501":
+            return candidate.diag.message_primary
+    return None
+
+
 _LOSSES = (
     psycopg2.OperationalError,
     psycopg2.InterfaceError,

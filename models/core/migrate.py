@@ -117,7 +117,10 @@ def pending(files: Sequence[Migration], recorded: dict[str, list[str] | None]) -
 def _check_drift(migration: Migration, applied: list[str] | None) -> None:
     # `supabase migration repair` records a version without statements: there is nothing to compare.
     if applied is not None and canonical(applied) != canonical(migration.statements):
-        raise MigrationError(f"{migration.path.name} was changed after it was applied: write a new migration")
+        raise MigrationError(
+            f"{migration.path.name} was changed after it was applied: undo the change and write a new migration. On a"
+            " developer's machine, `./scripts/up --fresh` deletes the data and applies all migrations again"
+        )
 
 
 def _history(db: connection) -> dict[str, list[str] | None]:

@@ -10,9 +10,43 @@ MemberRole = Literal["Brand Admin", "Campaign Manager", "Creator"]
 """Roles that belong to a brand."""
 Role = MemberRole | Literal["Fan", "System Admin"]
 
+PermissionName = Literal[
+    "analytics:read",
+    "api_keys:read",
+    "api_keys:write",
+    "assets:read",
+    "assets:write",
+    "audiences:read",
+    "audiences:write",
+    "audit:read",
+    "billing:read",
+    "billing:write",
+    "brand:read",
+    "brand:write",
+    "brands:read",
+    "brands:write",
+    "campaigns:all",
+    "campaigns:assign",
+    "campaigns:launch",
+    "campaigns:read",
+    "campaigns:write",
+    "contacts:read",
+    "jobs:read",
+    "jobs:write",
+    "members:read",
+    "members:write",
+    "scans:read",
+    "surveys:read",
+    "surveys:write",
+    "users:read",
+    "users:write",
+]
+"""Permissions of members and system admins. Migrations define them; a test compares the two."""
+
 MEMBER_ROLES: tuple[str, ...] = get_args(MemberRole)
 ROLES: tuple[str, ...] = (*MEMBER_ROLES, "Fan", "System Admin")
 """All roles, ordered by their id in the `roles` table, which begins at 1."""
+PERMISSIONS: tuple[str, ...] = get_args(PermissionName)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import pytest
 
 import jobs.actors  # noqa: F401  (declares every actor)
 from jobs.engine import registry
-from schedules.table import SCHEDULES
 from scripts.devstack.environment import ROOT
 
 PACKAGES = ("models", "jobs", "web", "schedules", "scripts")
@@ -57,7 +56,7 @@ CALLS = [*in_python(), *in_sql()]
 def test_enqueued_actor_exists_and_takes_its_arguments(where: str, name: str, count: int | None) -> None:
     spec = registry.find(name)
 
-    assert spec is not None, f"{where} enqueues {name}, which is not an actor"
+    assert spec is not None, f"{where} enqueues {name!r}, which is no actor: declare it with @actor in jobs/<domain>.py"
     assert count is None or count == len(spec.parameters), f"{where} gives {name} {count} arguments"
 
 
@@ -66,12 +65,23 @@ def test_calls_are_found_in_python_and_sql() -> None:
     assert list(in_sql())
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.do)
-def test_scheduled_actor_exists_and_takes_no_arguments(schedule: object) -> None:
-    spec = registry.find(schedule.do)  # type: ignore[attr-defined]
+def decorated() -> Iterator[tuple[Path, str]]:
+    """Yield the file and the name of each `@actor` in the sources of the jobs."""
+    for path in sorted((ROOT / "jobs").rglob("*.py")):
+        functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+        for call in (decorator for function in functions for decorator in function.decorator_list):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "actor":
+                yield path.relative_to(ROOT), ast.literal_eval(call.args[0])
 
-    assert spec is not None
-    assert spec.parameters == ()
+
+def test_each_actor_in_the_sources_is_declared() -> None:
+    found = list(decorated())
+
+    assert found
+    for path, name in found:
+        assert registry.find(name), (
+            f"{path} is not imported: declare its actors in jobs/<domain>.py or jobs/<domain>/actors.py"
+        )
 
 
 def test_actor_names_are_subject_and_verb() -> None:

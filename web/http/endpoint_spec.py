@@ -8,8 +8,11 @@ from typing import Any, Literal, Required, TypedDict
 import msgspec
 
 from models.core.errors import Problem
+from models.identity.permissions import PermissionName
 
 Mode = Literal["sync", "async"]
+Requirement = PermissionName | Literal["public", "optional", "authenticated"]
+"""Values of `permission`. `web.http.routes.collect` refuses others."""
 
 JSON = "application/json"
 
@@ -31,12 +34,12 @@ SLOW_TIMEOUT = 30.0
 class EndpointOptions(TypedDict, total=False):
     """The arguments of `@endpoint(…)`; `EndpointSpec` explains them."""
 
-    permission: Required[str]
+    permission: Required[Requirement]
     body: Any
     body_optional: bool
     example: Mapping[str, Any]
     query: Any
-    scope: str | None
+    scope: PermissionName | None
     response: Any
     status: int
     media: str

@@ -8,7 +8,7 @@ import msgspec
 from falcon.asgi import App, Request, Response
 
 from models.core.context import request_info
-from models.core.database import is_connection_loss, sqlstate
+from models.core.database import denied_access, is_connection_loss, sqlstate
 from models.core.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -179,9 +179,21 @@ async def _on_exception(req: Request, resp: Response, error: Exception, params: 
     if problem is None:
         logger.error("unhandled %s", type(error).__name__, exc_info=error, extra={"route": req.uri_template})
         problem = Problem("Report the request_id to support.")
+    elif denied := denied_access(error):
+        logger.warning(
+            "database: 42501 as %s: %s. %s", _role(req), denied, _HOW_TO_GRANT, extra={"route": req.uri_template}
+        )
     else:
         logger.warning("database: %s", sqlstate(error) or error, extra={"route": req.uri_template})
     render(resp, problem)
+
+
+_HOW_TO_GRANT = "If the role needs it: grant it with app.secure or app.grant_definer in a migration (docs/tenancy.md)."
+
+
+def _role(req: Request) -> str:
+    identity = getattr(req.context, "identity", None)
+    return identity.role if identity is not None else "nobody"
 
 
 def install(app: App[Any, Any]) -> None:

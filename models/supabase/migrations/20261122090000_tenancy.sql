@@ -139,6 +139,30 @@ begin
 end
 $$;
 
+-- Refuse useless rights of app.secure: no role at all, or an unknown permission.
+create procedure app.check_rights(p_table regclass, p_member jsonb, p_others text, p_definer_only boolean)
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    unknown text;
+begin
+    if (p_member = '{}' and p_others = '') <> p_definer_only then
+        raise exception 'app.secure(%): %', quote_literal(p_table), case
+            when p_definer_only then 'p_definer_only => true contradicts the named roles'
+            else 'no role may read or change the table: name roles (p_member, p_fan, p_job, p_admin, p_system), or set'
+                ' p_definer_only => true if only definer functions use it (docs/tenancy.md)'
+        end;
+    end if;
+    if p_member <> '{}' then
+        select m.value into unknown from jsonb_each_text(p_member) m
+        where not exists (select from public.permissions p where p.name = m.value) limit 1;
+        if unknown is not null then
+            raise exception 'app.secure(%): the permission % does not exist: insert it into public.permissions first',
+                quote_literal(p_table), quote_literal(unknown);
+        end if;
+    end if;
+end
+$$;
+
 -- Enable row security on a table, with one permissive policy and one grant for each pair of role and command.
 -- Arguments name the commands of a role:
 --   p_member  {"select": "campaigns:read", "insert": "campaigns:write"}: members of a brand, by permission
@@ -146,6 +170,7 @@ $$;
 --   p_job     rows of the job's brand
 --   p_admin, p_system, p_sealer: every row
 --   p_campaign_column  column with the row's campaign: members who may not see all campaigns see rows of their own
+--   p_definer_only     true: no role has a right; only definer functions read and change the table
 create procedure app.secure(
     p_table regclass,
     p_member jsonb default '{}',
@@ -156,12 +181,14 @@ create procedure app.secure(
     p_sealer text default '',
     p_brand_column text default 'brand_id',
     p_fan_column text default 'user_id',
-    p_campaign_column text default null
+    p_campaign_column text default null,
+    p_definer_only boolean default false
 ) language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     rule record;
     predicate text;
 begin
+    call app.check_rights(p_table, p_member, concat(p_fan, p_job, p_admin, p_system, p_sealer), p_definer_only);
     execute format('alter table %s enable row level security', p_table);
     execute format('alter table %s force row level security', p_table);
     execute format('revoke all on table %s from public, anon, authenticated, service_role', p_table);

@@ -251,9 +251,9 @@ call app.secure('public.brands', p_brand_column => 'id', p_admin => 'select,inse
 call app.secure('public.users', p_fan_column => 'id', p_fan => 'select,update', p_admin => 'select,update',
     p_member => '{}');
 -- A login can forge claims, so no role has access to the tables of credentials. Definer functions read and write them.
-call app.secure('app.sessions');
-call app.secure('app.sign_in_attempts');
-call app.secure('app.signups');
+call app.secure('app.sessions', p_definer_only => true);
+call app.secure('app.sign_in_attempts', p_definer_only => true);
+call app.secure('app.signups', p_definer_only => true);
 call app.secure('app.invitations', p_admin => 'select', p_job => 'select', p_member => '{"select": "members:read"}');
 
 -- Members of a brand read and change their own profile.

@@ -21,7 +21,7 @@ call app.secure('app.paused_actors', p_admin => 'select');
 -- Locked as a whole by app.publish_due, so that one relay publishes at a time. It holds no rows. A table lock writes
 -- nothing, and no login can take it. Advisory locks are open to every login where their functions cannot be revoked.
 create table app.relay_lock (id uuid primary key);
-call app.secure('app.relay_lock');
+call app.secure('app.relay_lock', p_definer_only => true);
 
 -- Rate limits: the time at which an actor would have used up its published jobs (theoretical arrival time of GCRA).
 create table app.actor_rates (

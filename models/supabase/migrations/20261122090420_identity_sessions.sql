@@ -14,7 +14,7 @@ create table app.refresh_tokens (
         (used_at is null) = (successor is null) and (used_at is null) = (successor_hash is null))
 );
 create index refresh_tokens_session on app.refresh_tokens (session_id);
-call app.secure('app.refresh_tokens');
+call app.secure('app.refresh_tokens', p_definer_only => true);
 
 -- Use a refresh token and make p_next_hash its successor. A used token returns the same successor within p_grace, and
 -- later while the successor is unused: the response may have been lost. Otherwise two clients have the token, and the

@@ -28,8 +28,8 @@ create table app.email_changes (
 );
 create index email_changes_user on app.email_changes (user_id, created_at);
 
-call app.secure('app.password_resets');
-call app.secure('app.email_changes');
+call app.secure('app.password_resets', p_definer_only => true);
+call app.secure('app.email_changes', p_definer_only => true);
 
 -- Begin the life of a one-time link whose mail the server has just accepted. p_purpose is the link's, as in
 -- models/core/signed_links.py. Until the first accepted mail a link's expiry includes the time that mails are attempted

@@ -19,8 +19,8 @@ create table app.recovery_codes (
     primary key (user_id, hash)
 );
 
-call app.secure('app.totp_factors');
-call app.secure('app.recovery_codes');
+call app.secure('app.totp_factors', p_definer_only => true);
+call app.secure('app.recovery_codes', p_definer_only => true);
 
 -- Refuse the caller if the account has an authenticator and the session has verified no code of it.
 create function app.require_mfa() returns void

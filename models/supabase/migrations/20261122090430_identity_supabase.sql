@@ -5,7 +5,7 @@ create table app.deleted_users (
     user_id uuid primary key,
     deleted_at timestamptz not null default now()
 );
-call app.secure('app.deleted_users');
+call app.secure('app.deleted_users', p_definer_only => true);
 
 create function app.record_deleted_user() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -64,7 +64,10 @@ def altered(superuser: connection) -> Iterator[connection]:
 
 def test_register_of_all_tables_matches_the_catalogue(catalogue: dict[str, dict[str, str]]) -> None:
     assert len(catalogue) > 40
-    assert register.faults(catalogue) == []
+    assert register.faults(catalogue) == [], (
+        "declare them in PERSONAL of models/<domain>/personal_data.py, and write docs/privacy.md with"
+        " ./scripts/test tests/models/privacy --renew-privacy"
+    )
 
 
 def test_new_columns_of_a_table_without_declaration_are_faults(altered: connection) -> None:
