@@ -3,6 +3,12 @@
 Every action that an endpoint, a rule or an SQL function records is listed here, and nothing else: a test compares.
 """
 
+from typing import Annotated
+
+import msgspec
+
+from models.core.enumerations import enumeration
+
 ACTIONS = {
     "account.ensure_admin": "create the first system admin, from the command line",
     "account.mirror": "create or update the account of a person who signed in at Supabase",
@@ -70,3 +76,12 @@ ACTIONS = {
     "user.search": "search accounts",
     "user.suspend": "suspend an account",
 }
+
+AuditAction = Annotated[
+    str,
+    enumeration(
+        "AuditAction",
+        "Act, as `subject.verb`:\n\n" + "\n".join(f"- `{name}`: {meaning}" for name, meaning in ACTIONS.items()),
+    ),
+    msgspec.Meta(extra_json_schema={"enum": list(ACTIONS)}),
+]

@@ -3,19 +3,27 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 
 from models.core import context
 from models.core.database import execute_deferred, new_id, row, rows
+from models.core.enumerations import enumeration
 from models.core.errors import NotFound
 
 _RECORD = "SELECT app.record_audit(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
-AuditOutcome = Literal["ok", "refused", "failed"]
-"""Outcome of an act. A CHECK constraint lists the same values; a test compares the two."""
+AuditOutcome = Annotated[
+    Literal["ok", "refused", "failed"],
+    enumeration(
+        "AuditOutcome",
+        "Outcome of an act. `ok`: done. `refused`: not permitted, or not possible in the present state; nothing "
+        "changed. `failed`: ended by an error; nothing changed.",
+    ),
+]
+"""A CHECK constraint lists the same values; a test compares the two."""
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 from uuid import UUID
 
 import msgspec
@@ -12,14 +12,30 @@ from playhouse.postgres_ext import DateTimeTZField
 from models.campaigns.config import Config, canonical
 from models.core import context
 from models.core.database import Row, new_id, now
+from models.core.enumerations import enumeration
 from models.core.errors import Conflict, NotFound
 from models.jobs import ledger
 from models.tenants import brands
 from models.tenants.brands import BrandArchived
 
-CampaignType = Literal["Locker", "Event", "QR"]
-CampaignStatus = Literal["Draft", "Active", "Paused", "Completed"]
-"""Status of a campaign. A CHECK constraint lists the same values; a test compares the two."""
+CampaignType = Annotated[
+    Literal["Locker", "Event", "QR"],
+    enumeration(
+        "CampaignType",
+        "Type of a campaign. `Locker`: a Locker Drop. `Event`: an Event Partnership, which must have an end. `QR`: a "
+        "QR activation.",
+    ),
+]
+CampaignStatus = Annotated[
+    Literal["Draft", "Active", "Paused", "Completed"],
+    enumeration(
+        "CampaignStatus",
+        "Status of a campaign. `Draft`: not launched; codes can be created, scans are refused. `Active`: scans are "
+        "decided. `Paused`: scans are refused with `campaign_not_active`; archiving the brand does this. `Completed`: "
+        "ended for ever; it can't be changed.",
+    ),
+]
+"""CHECK constraints list the values of both types; a test compares them."""
 
 
 class Campaign(Row):

@@ -1,13 +1,14 @@
 """Configuration of a campaign: the rules for its scans, as brands write it and as it is stored."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from models.consents.consents import ConsentTier
+from models.consents.consents import TIERS, ConsentTier
 from models.core import timezones
+from models.core.enumerations import enumeration
 from models.core.errors import Invalid
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -15,11 +16,23 @@ LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 """Bounds of every date of a campaign: from `EARLIEST` on, before `LATEST`."""
 
 
-WhenUncertain = Literal["accept", "flag", "reject"]
-"""Decision on a scan whose accuracy circle crosses the border of the geofence."""
-
-LimitWindow = Literal["lifetime", "day", "hour"]
-"""Period in which a limit counts accepted scans."""
+WhenUncertain = Annotated[
+    Literal["accept", "flag", "reject"],
+    enumeration(
+        "WhenUncertain",
+        "Decision on a position that may be inside or outside the geofence within its accuracy. `accept`: count the "
+        "scan. `flag`: count it and send it to review. `reject`: refuse it with `geofence_uncertain`.",
+    ),
+]
+LimitWindow = Annotated[
+    Literal["lifetime", "day", "hour"],
+    enumeration(
+        "LimitWindow",
+        "Window of a limit. `hour`, `day`: a calendar hour or day in the campaign's time zone, by the time of "
+        "receipt; a scan over the limit is refused with `limit_reached`. `lifetime`: the whole campaign; it is "
+        "refused with `cap_exhausted`.",
+    ),
+]
 
 
 class Geofence(Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,11 +59,7 @@ class Geofence(Struct, frozen=True, forbid_unknown_fields=True):
     radius_m: Annotated[float, Meta(ge=1, le=100_000, description="Radius in metres.", examples=[300])]
     when_uncertain: Annotated[
         WhenUncertain,
-        Meta(
-            description="Decision on a position that may be inside or outside within its accuracy: `accept` counts the "
-            "scan, `flag` counts it and sends it to review, `reject` refuses it with `geofence_uncertain`. "
-            "Default: `accept`."
-        ),
+        Meta(description="Decision on positions near the border. Default: `accept`."),
     ] = "accept"
 
 
@@ -63,10 +72,7 @@ class Share(Struct, frozen=True, forbid_unknown_fields=True):
     ]
     window: Annotated[
         LimitWindow,
-        Meta(
-            description="`hour` and `day`: a calendar hour or day in the campaign's time zone, by the time of receipt; "
-            "then a refusal is `limit_reached`. `lifetime`: the whole campaign; then it is `cap_exhausted`."
-        ),
+        Meta(description="Window in which the scans are counted."),
     ]
 
 
@@ -189,7 +195,7 @@ def canonical(config: Config) -> dict[str, Any]:
     if errors := [{"field": f"config.{field}", "reason": reason} for field, reason in contradictions(config)]:
         raise Invalid(errors=errors)
     in_utc = {field: at and at.astimezone(UTC) for field, at in _dates(config).items()}
-    ordered = sorted(config.consent_tiers, key=get_args(ConsentTier).index)
+    ordered = sorted(config.consent_tiers, key=TIERS.index)
     stored: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(config, consent_tiers=ordered, **in_utc))
     return stored
 

@@ -1,5 +1,7 @@
 """Names of enumerated types in the OpenAPI document."""
 
+from typing import Any, get_args
+
 import msgspec
 
 
@@ -15,6 +17,11 @@ def enumeration(name: str, meaning: str) -> msgspec.Meta:
         meaning: of the type, and of each value that its name does not explain.
     """
     return msgspec.Meta(title=name, description=meaning, extra_json_schema={MEANING: meaning})
+
+
+def values_of(kind: Any) -> tuple[Any, ...]:
+    """Return the values of an enumerated type that `enumeration` names, in their order."""
+    return get_args(get_args(kind)[0])
 
 
 MEANING = "x-meaning"

@@ -6,19 +6,28 @@
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from models.core import context
 from models.core.context import Identity
 from models.core.database import after_commit, execute_deferred, new_id, now, row, uuid7_time, value
+from models.core.enumerations import enumeration
 from models.core.errors import Forbidden, NotFound
 from models.jobs import wakeup
 
 Unique = Literal["while_waiting", "until_done", "within"]
 
-JobState = Literal["waiting", "published", "running", "done", "cancelled", "dead"]
-"""State of a job. CHECK constraints list the same values; a test compares the two."""
+JobState = Annotated[
+    Literal["waiting", "published", "running", "done", "cancelled", "dead"],
+    enumeration(
+        "JobState",
+        "State of a job. `waiting`: not due, paused, or before a retry. `published`: a worker will take it. "
+        "`running`: a worker runs it. `done`: it succeeded. `cancelled`: a system admin stopped it. `dead`: it "
+        "failed for good; a system admin can replay it, and it then waits again under the same id.",
+    ),
+]
+"""CHECK constraints list the same values; a test compares the two."""
 
 LIVE_STATES = ("waiting", "published", "running")
 ENDED_STATES = ("done", "cancelled", "dead")

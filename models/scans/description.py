@@ -3,16 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from models.campaigns.codes import read_token
 from models.consents.consents import ConsentTier
 from models.consents.notices import Notice
 from models.core.database import row
+from models.core.enumerations import enumeration
 from models.scans.outcomes import REFUSALS
 
-CodeStatus = Literal["not_started", "active", "paused", "ended"]
+CodeStatus = Annotated[
+    Literal["not_started", "active", "paused", "ended"],
+    enumeration(
+        "CodeStatus",
+        "Whether a scan of a code can count now: only with `active`. `not_started`: before the launch or the start "
+        "of the campaign. `paused`: stopped for now. `ended`: no more scans count.",
+    ),
+]
 
 _DESCRIBE = "SELECT * FROM app.describe_code(%s, %s)"
 

@@ -22,7 +22,9 @@ from tests.contract.seed import OTHER_PASSWORD, PASSWORD, UNAUTHENTICATED, Calle
 from web.app import application
 from web.http.pagination import encode_cursor
 from web.openapi.document import endpoint_specs
+from web.v1.campaigns import CAMPAIGN
 from web.v1.jobs.dead_letters import REPLAY
+from web.v1.scans.scans import SCAN
 
 Operation = tuple[str, str]
 """Method and path, as in the document."""
@@ -93,25 +95,6 @@ def _page(**more: Any) -> Callable[[Seed], dict[str, Any]]:
     return lambda _: {"limit": 2, **more}
 
 
-CONFIG = {
-    "geofence": {"lat": 40.4168, "lon": -3.7038, "radius_m": 500.0, "when_uncertain": "flag"},
-    "scan_limit": {
-        "per_user": {"count": 3, "window": "day"},
-        "per_device": {"count": 5, "window": "hour"},
-        "total": {"count": 1000, "window": "lifetime"},
-    },
-    "consent_tiers": ["essential", "analytics"],
-    "timezone": "Europe/Madrid",
-    "starts_at": "2026-01-01T00:00:00Z",
-    "ends_at": "2030-01-01T00:00:00Z",
-    "max_accuracy_m": 100.0,
-    "max_location_age_s": 60,
-    "max_lateness_s": 3600,
-    "requires_account": False,
-    "notice_key": "default",
-}
-
-
 SETTINGS = {
     "locale": "es",
     "timezone": "Europe/Madrid",
@@ -125,8 +108,9 @@ def _sent_invitation(seed: Seed) -> dict[str, Any]:
     return {"brand_id": seed.brand_id, "invitation_id": seed.sent_invitation()}
 
 
-def _campaign(_: Seed) -> dict[str, Any]:
-    return {"name": "Summer", "type": "QR", "config": CONFIG}
+def _every_rule(_: Seed) -> dict[str, Any]:
+    more = {"max_accuracy_m": 100.0, "max_location_age_s": 60, "max_lateness_s": 3600}
+    return {"config": {**CAMPAIGN["config"], **more, "requires_account": False, "notice_key": "default"}}
 
 
 def _taking_up(seed: Seed) -> Example:
@@ -143,11 +127,14 @@ def _invitation_token(seed: Seed) -> str:
 
 
 def _scan(seed: Seed) -> dict[str, Any]:
-    at = datetime.now(UTC) - timedelta(seconds=2)
-    place = {"lat": 40.4168, "lon": -3.7038, "accuracy_m": 10.0, "captured_at": at.isoformat()}
-    phone = {"fingerprint": f"device-{uuid4()}", "platform": "ios", "locale": "es-ES", "timezone": "Europe/Madrid"}
-    scan = {"code": seed.code_token(), "client_scan_id": str(uuid4()), "scanned_at": at.isoformat()}
-    return {**scan, "location": place, "device": phone}
+    at = (datetime.now(UTC) - timedelta(seconds=2)).isoformat()
+    return {
+        "code": seed.code_token(),
+        "client_scan_id": str(uuid4()),
+        "scanned_at": at,
+        "location": {**SCAN["location"], "captured_at": at},
+        "device": {**SCAN["device"], "fingerprint": f"device-{uuid4()}"},
+    }
 
 
 def _letters(seed: Seed) -> dict[str, Any]:
@@ -385,13 +372,13 @@ _example(
 )
 _example("GET /api/v1/brands/{brand_id}", "Creator", path=_own("brand_id"))
 _example("GET /api/v1/campaigns", "Campaign Manager", query=_page(status="Active", type="QR"))
-_example("POST /api/v1/campaigns", "Campaign Manager", body=_campaign)
+_example("POST /api/v1/campaigns", "Campaign Manager", body=_every_rule)
 _example("GET /api/v1/campaigns/{campaign_id}", "Creator", path=_own("campaign_id"))
 _example(
     "PUT /api/v1/campaigns/{campaign_id}",
     "Campaign Manager",
     path=lambda seed: {"campaign_id": seed.draft().id},
-    body=_campaign,
+    body=_every_rule,
 )
 _example(
     "POST /api/v1/campaigns/{campaign_id}/launch",
@@ -411,12 +398,7 @@ _example("GET /api/v1/consents", FAN, query=_page())
 _example(
     "POST /api/v1/consents",
     FAN,
-    body=lambda seed: {
-        "tier": "analytics",
-        "brand_id": str(seed.own["brand_id"]),
-        "notice_id": "0197a000-0000-7000-8000-000000000001",
-        "locale": "es",
-    },
+    body=lambda seed: {"brand_id": str(seed.own["brand_id"]), "locale": "es"},
 )
 _example("GET /api/v1/consents/{consent_id}", FAN, path=_own("consent_id"))
 _example(
@@ -434,9 +416,7 @@ _example("GET /api/v1/jobs/trail", SYSTEM_ADMIN, query=lambda _: {"request_id": 
 _example("POST /api/v1/jobs/{job_id}/cancel", SYSTEM_ADMIN, path=lambda seed: {"job_id": seed.waiting_job()})
 _example("GET /api/v1/actors", SYSTEM_ADMIN)
 for what, named in (("actors", "test.announced"), ("queues", "announced")):
-    _example(
-        f"PUT /api/v1/{what}/{{name}}/pause", SYSTEM_ADMIN, path=_announced(named), body=lambda _: {"reason": "because"}
-    )
+    _example(f"PUT /api/v1/{what}/{{name}}/pause", SYSTEM_ADMIN, path=_announced(named))
     _example(f"DELETE /api/v1/{what}/{{name}}/pause", SYSTEM_ADMIN, path=_announced(named))
 _example(
     "GET /api/v1/qr/codes/{token}", path=lambda seed: {"token": seed.code_token()}, query=lambda _: {"locale": "es"}

@@ -13,13 +13,7 @@ from web.http.datetimes import Instant
 from web.http.fields import CreatedAt, Id
 
 StateOfJob = Annotated[
-    JobState,
-    Meta(
-        description="`waiting`: not due, paused, or before a retry. `published`: a worker will take it. `running`: a "
-        "worker runs it. `done`: succeeded. `cancelled`: stopped by a system admin. `dead`: failed for good; a "
-        "system admin can replay it, and it then waits again under the same id.",
-        examples=["done"],
-    ),
+    JobState, Meta(description="State of the job; it ends with `done`, `cancelled` or `dead`.", examples=["done"])
 ]
 Attempts = Annotated[
     int,

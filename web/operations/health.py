@@ -15,6 +15,7 @@ from redis.retry import Retry
 
 from models.core import database
 from models.core.context import unauthenticated
+from models.core.enumerations import enumeration
 from models.core.migrate import MIGRATIONS
 from models.jobs import wakeup
 from settings import Settings
@@ -29,7 +30,14 @@ PROBE_TIMEOUT = 1.0
 SHARED_SECONDS = 1.0
 """Seconds for which all callers share one answer: `/readyz` is public, and each check costs a connection."""
 
-ReadinessStatus = Literal["ok", "degraded", "unavailable"]
+ReadinessStatus = Annotated[
+    Literal["ok", "degraded", "unavailable"],
+    enumeration(
+        "ReadinessStatus",
+        "Readiness of a process. `ok`: everything answers. `degraded`: an optional dependency (`redis`, `broker`) "
+        "fails; requests are served. `unavailable`: a required one (`postgres`, `migrations`) fails.",
+    ),
+]
 UNAVAILABLE: ReadinessStatus = "unavailable"
 
 Check = Callable[[], str]
@@ -60,10 +68,7 @@ class Readiness(msgspec.Struct):
 
     status: Annotated[
         ReadinessStatus,
-        Meta(
-            description="`ok`: everything answers. `degraded`: an optional dependency (`redis`, `broker`) fails; "
-            "requests are served. `unavailable`: a required one (`postgres`, `migrations`) fails (503)."
-        ),
+        Meta(description="Readiness of the process; `unavailable` comes with 503.", examples=["ok"]),
     ]
     checks: Annotated[
         dict[str, Dependency],

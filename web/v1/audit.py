@@ -15,7 +15,7 @@ from falcon.asgi import Request, Response
 from msgspec import Meta
 
 from models.audit import trail
-from models.audit.actions import ACTIONS
+from models.audit.actions import AuditAction
 from models.audit.trail import AuditOutcome
 from models.core.context import Identity
 from models.core.database import now
@@ -36,14 +36,6 @@ _FORMULA_STARTS = "=+-@"
 _BLANK_CHARACTERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols without a visible shape
 
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
-Action = Annotated[
-    str,
-    Meta(
-        description="Act, as `subject.verb`:\n\n" + "\n".join(f"- `{name}`: {act}" for name, act in ACTIONS.items()),
-        examples=["campaign.update"],
-        extra_json_schema={"enum": list(ACTIONS)},
-    ),
-]
 
 
 class AuditFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename=_PERIOD):
@@ -182,15 +174,12 @@ class EntryOut(msgspec.Struct, kw_only=True):
 
     id: Id
     at: Annotated[Instant, Meta(description="Time of the act, in UTC.")]
-    action: Action
+    action: Annotated[AuditAction, Meta(description="Act that the entry records.", examples=["campaign.update"])]
     actor: Annotated[AuditActorOut, Meta(description="Person, API key or job that acted.")]
     target: Annotated[AuditTargetOut, Meta(description="Record of the act.")]
     outcome: Annotated[
         AuditOutcome,
-        Meta(
-            description="`ok`: done. `refused`: not permitted, or not possible in the present state; nothing changed. "
-            "`failed`: ended by an error; nothing changed."
-        ),
+        Meta(description="Outcome of the act.", examples=["ok"]),
     ]
     reason: Annotated[
         str | None,

@@ -44,14 +44,7 @@ from web.http.fields import CampaignId, CreatedAt, Id, Text200, UpdatedAt, Versi
 Name = Annotated[
     Text200, Meta(description="Name of the campaign; fans see it before a scan.", examples=["Plaza Mayor"])
 ]
-Type = Annotated[
-    CampaignType,
-    Meta(
-        description="`Locker`: a Locker Drop. `Event`: an Event Partnership; it needs `config.ends_at` for its launch. "
-        "`QR`: a QR activation. The launch fixes it.",
-        examples=["QR"],
-    ),
-]
+Type = Annotated[CampaignType, Meta(description="Type of the campaign; fixed by the launch.", examples=["QR"])]
 ConfigField = Annotated[Config, Meta(description="Rules for the scans of the campaign.")]
 
 CAMPAIGN = {
@@ -116,11 +109,7 @@ class CampaignOut(msgspec.Struct):
     name: Name
     status: Annotated[
         CampaignStatus,
-        Meta(
-            description="`Draft`: not launched; codes can be created, scans are refused. `Active`: scans are decided. "
-            "`Paused`: scans are refused with `campaign_not_active`; archiving the brand does this. `Completed`: ended "
-            "for ever; it can't be changed."
-        ),
+        Meta(description="Present status: `Draft` until the launch, then `Active`.", examples=["Active"]),
     ]
     config: ConfigField
     version: Version
@@ -224,6 +213,7 @@ class Campaigns:
         permission="campaigns:write",
         audit="campaign.create",
         idempotent=True,
+        example=CAMPAIGN,
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Create a draft campaign.
@@ -258,6 +248,7 @@ class Campaign:
         permission="campaigns:write",
         audit="campaign.update",
         problems=(CampaignCompleted, FixedSinceLaunch, LaunchInProgress, PreconditionFailed),
+        example=CAMPAIGN,
     )
     def on_put(self, req: Request, resp: Response, campaign_id: UUID) -> None:
         """Replace a campaign's name, type and configuration.
@@ -323,6 +314,7 @@ class CampaignCodes:
         audit="code.create",
         idempotent=True,
         problems=(CampaignCompleted, LabelTaken),
+        example={"label": "Door on Calle Mayor"},
     )
     def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
         """Create a code for a campaign.

@@ -29,14 +29,7 @@ from web.http.fields import (
 _LIST = "consents"
 
 
-TierField = Annotated[
-    ConsentTier,
-    Meta(
-        description="Purpose: `essential`: process the scan and prevent fraud. `analytics`: measure the activation. "
-        "`marketing`: contact the person. `ai_processing`: analyse texts of the person by an AI service.",
-        examples=["analytics"],
-    ),
-]
+TierField = Annotated[ConsentTier, Meta(description="Purpose that the consent allows.", examples=["analytics"])]
 
 
 class NoticeQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -173,6 +166,11 @@ class Consents:
         permission="authenticated",
         audit="consent.grant",
         problems=(NoticeNotInForce, TierNotInNotice, UnknownBrand, UnknownNotice),
+        example={
+            "tier": "analytics",
+            "brand_id": "01941f29-7c00-7b10-9c4e-6a1d0e8f2b35",
+            "notice_id": "0197a000-0000-7000-8000-000000000001",
+        },
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Give a consent. A consent in force for the same tier and brand stays as it is (200).

@@ -344,6 +344,7 @@ class Replay:
         audit="dead_jobs.replay",
         idempotent=True,
         problems=(NotFound,),
+        example={"fingerprint": "3f1b2c4d5e6f", "rate": 10, "dry_run": True},
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Replay a batch of dead letters, or return the expected result (`dry_run`).

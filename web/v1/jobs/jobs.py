@@ -255,6 +255,7 @@ class ActorPause:
         permission="jobs:write",
         audit="actor.pause",
         problems=(PreconditionFailed,),
+        example=PAUSE,
     )
     def on_put(self, req: Request, resp: Response, name: str) -> None:
         """Pause an actor: its waiting jobs stay waiting.
@@ -284,6 +285,7 @@ class QueuePause:
         permission="jobs:write",
         audit="queue.pause",
         problems=(PreconditionFailed,),
+        example=PAUSE,
     )
     def on_put(self, req: Request, resp: Response, name: str) -> None:
         """Pause all actors of a queue.

@@ -62,7 +62,7 @@ class ScanCampaignOut(msgspec.Struct):
     name: Annotated[str, Meta(description="Name of the campaign, to show to fans.", examples=["Plaza Mayor"])]
     type: Annotated[
         CampaignType,
-        Meta(description="`Locker`: a Locker Drop. `Event`: an Event Partnership. `QR`: a QR activation."),
+        Meta(description="Type of the campaign.", examples=["QR"]),
     ]
 
 
@@ -92,10 +92,7 @@ class CodeDescriptionOut(msgspec.Struct):
     campaign: Annotated[ScanCampaignOut, Meta(description="The campaign of the code.")]
     status: Annotated[
         CodeStatus,
-        Meta(
-            description="Whether a scan made now can count: only with `active`. `not_started`: before the launch or "
-            "`starts_at`. `paused`: stopped for now. `ended`: no more scans."
-        ),
+        Meta(description="Whether a scan made now can count.", examples=["active"]),
     ]
     starts_at: Annotated[Instant | None, Meta(description="Start of the campaign, in UTC; null: its launch.")]
     ends_at: Annotated[Instant | None, Meta(description="End of the campaign, in UTC; null: none is set.")]

@@ -15,6 +15,7 @@ from models.campaigns.codes import read_token, token_in
 from models.campaigns.config import EARLIEST, LATEST
 from models.core import keys
 from models.core.context import Identity, RequestInfo
+from models.core.enumerations import enumeration
 from models.core.errors import Invalid, TooMany
 from models.jobs import ledger
 from models.scans.outcomes import REFUSALS, Accepted, Outcome, Refused, require_accepted
@@ -36,7 +37,12 @@ MAX_PER_MINUTE = 60
 """Scans of one session that one web process accepts in a minute."""
 
 
-Platform = Literal["ios", "android", "web"]
+Platform = Annotated[
+    Literal["ios", "android", "web"],
+    enumeration(
+        "DevicePlatform", "System of a phone's app. `ios` and `android`: an app. `web`: a browser on any system."
+    ),
+]
 
 CodeOrUrl = Annotated[
     str,
@@ -97,8 +103,7 @@ class DeviceIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     platform: Annotated[
         Platform | None,
         Meta(
-            description="System of the app: `ios`, `android`, or `web` for a browser on any system. Default: null, "
-            "unknown.",
+            description="System of the app. Default: null, unknown.",
             examples=["ios"],
         ),
     ] = None
@@ -246,6 +251,7 @@ class Scans:
         rate=None,  # Origin and frequency are evidence of fraud. Limits are the campaign's.
         mode="async",
         problems=(*REFUSALS.values(), TooMany),
+        example=SCAN,
     )
     async def on_post(self, req: Request, resp: Response) -> None:
         """Report a scan. 201 if it counts, 200 if the same scan was reported before, otherwise the reason.
