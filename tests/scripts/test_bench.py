@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from scripts.commands.bench import audit, fairness, jobs, main, scan, servers, timers
+from scripts.commands.bench import audit, fairness, jobs, main, requests, scan, servers, timers
 from scripts.devstack import progress
 from scripts.devstack.environment import ROOT
 
@@ -92,3 +92,23 @@ def test_bench_rls_measures_context_policies_and_session_check(measured):
     numbers = measured("rls", "--requests", "50")
 
     assert {"rls_context_share", "rls_policies_share", "session_check_share", "request_us", "plain_us"} < set(numbers)
+
+
+def test_bench_requests_figures_compare_each_kind_with_the_other_checkout():
+    costs = {
+        (side, kind): [cost * factor, cost * factor * 3]
+        for side, factor in (("ours", 2.0), ("theirs", 1.0))
+        for kind, cost in (("health", 100.0), ("get", 400.0), ("post", 800.0))
+    }
+
+    numbers = requests.figures(costs)
+
+    assert (numbers["get_us"], numbers["their_get_us"], numbers["get_of_theirs"]) == (1600, 800, 2)
+    assert (numbers["post_of_health"], numbers["post_of_theirs"]) == (8, 2)
+
+
+@pytest.mark.slow
+def test_bench_requests_measures_two_systems_side_by_side(measured):
+    numbers = measured("requests", "--requests", "20", "--rounds", "1", "--against", str(ROOT))
+
+    assert {"get_us", "post_us", "health_us", "get_of_theirs", "post_of_theirs"} < set(numbers)

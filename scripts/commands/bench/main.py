@@ -1,10 +1,10 @@
-"""`./scripts/bench audit|jobs|logins|rls|scan`: run one benchmark on its own servers and print the results."""
+"""`./scripts/bench audit|jobs|logins|requests|rls|scan`: run one benchmark on its own servers and print the results."""
 
 import argparse
 import json
 from collections.abc import Callable
 
-from scripts.commands.bench import audit, jobs, logins, rls, scan
+from scripts.commands.bench import audit, jobs, logins, requests, rls, scan
 from scripts.commands.bench.report import Numbers
 from scripts.devstack.progress import SetupError, say
 
@@ -12,6 +12,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Numbers]] = {
     "audit": audit.measure,
     "jobs": jobs.measure,
     "logins": logins.measure,
+    "requests": requests.measure,
     "rls": rls.measure,
     "scan": scan.measure,
 }
@@ -19,6 +20,7 @@ _ARGUMENTS = {
     "audit": audit.add_arguments,
     "jobs": jobs.add_arguments,
     "logins": logins.add_arguments,
+    "requests": requests.add_arguments,
     "rls": rls.add_arguments,
     "scan": scan.add_arguments,
 }

@@ -157,7 +157,9 @@ class Bench:
         """
         assert self.postgres.process is not None
         assert self.redis.process is not None
-        return sum(_cpu_seconds(process.pid) for process in (self.postgres.process, self.redis.process, *self._running))
+        return sum(
+            cpu_seconds_of(process.pid) for process in (self.postgres.process, self.redis.process, *self._running)
+        )
 
     def logs(self) -> str:
         """Return the end of each process's output."""
@@ -182,8 +184,8 @@ class Bench:
         return folder / f"{name}.log"
 
 
-def _cpu_seconds(pid: int) -> float:
-    """Return the finished children of a process and its running descendants."""
+def cpu_seconds_of(pid: int) -> float:
+    """Return the processor time in seconds of a process, its finished children and its running descendants."""
     process = psutil.Process(pid)
     times = process.cpu_times()
     running = sum(_own_cpu_seconds(child) for child in process.children(recursive=True))

@@ -44,7 +44,7 @@ def create(run: Mapping[str, Any], until: float) -> DemoBrand:
     name, email = f"Churros Valor {mark}", f"ana.{mark}@brand.example"
     with step("A system admin creates a brand") as detail:
         detail.append(name)
-        brand_id = _create_brand(Client(run["api"], until=until), run["admin"], name, email)
+        brand_id = create_brand(Client(run["api"], until=until), run["admin"], name, email)
     with step(f"Its first admin accepts the invitation sent to {email}"):
         admin = Client(run["api"], until=until)
         _join(admin, Client(run["mail"], until=until), email)
@@ -70,7 +70,12 @@ def _verify_code(client: Client, secret: str) -> None:
     raise DemoFailed(f"the admin's MFA code was refused: {response.text[:500]}")
 
 
-def _create_brand(client: Client, admin: Mapping[str, str], name: str, email: str) -> str:
+def create_brand(client: Client, admin: Mapping[str, str], name: str, email: str) -> str:
+    """Create a brand as a system admin, and invite its first admin. Return the brand's id.
+
+    Raises:
+        DemoFailed: a request was refused.
+    """
     sign_in(client, admin["email"], admin["password"])
     _verify_code(client, admin["totp_secret"])
     brand = client.post("/api/v1/brands", {"name": name, "admin_email": email}, key=_key())
