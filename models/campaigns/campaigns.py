@@ -13,7 +13,8 @@ from models.campaigns.config import Config, canonical
 from models.core import context
 from models.core.database import Row, new_id, now
 from models.core.enumerations import enumeration
-from models.core.errors import Conflict, NotFound
+from models.core.errors import Conflict, Members, NotFound
+from models.core.messages import Message
 from models.jobs import ledger
 from models.tenants import brands
 from models.tenants.brands import BrandArchived
@@ -62,6 +63,9 @@ class Campaign(Row):
         table_name = "campaigns"
 
 
+TransitionName = Literal["launch", "pause", "resume", "complete"]
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """A change of status: allowed from each of `sources`, ends in `target`."""
@@ -70,7 +74,7 @@ class Transition:
     target: CampaignStatus
 
 
-TRANSITIONS = {
+TRANSITIONS: dict[TransitionName, Transition] = {
     "launch": Transition(sources=("Draft",), target="Active"),
     "pause": Transition(sources=("Active",), target="Paused"),
     "resume": Transition(sources=("Paused",), target="Active"),
@@ -79,21 +83,39 @@ TRANSITIONS = {
 """All transitions. `app.archive_brand` applies `pause` in SQL; a test compares the two."""
 
 
+class IllegalTransitionMembers(Members):
+    """The status of the campaign and the transitions that it allows."""
+
+    current: Annotated[CampaignStatus, msgspec.Meta(description="Present status of the campaign.")]
+    allowed: Annotated[
+        list[TransitionName], msgspec.Meta(description="Transitions that this status allows; may be empty.")
+    ]
+
+
 class IllegalTransition(Conflict):
     """The campaign's status does not allow the transition. `allowed` names the transitions that it allows."""
 
     code = "illegal_transition"
+    members = IllegalTransitionMembers
 
-    def __init__(self, name: str, current: str) -> None:
+    def __init__(self, name: TransitionName, current: str) -> None:
         self.current = current
         self.allowed = [other for other, rule in TRANSITIONS.items() if current in rule.sources]
-        super().__init__(f"{name}: the campaign is {current}.", current=current, allowed=self.allowed)
+        detail = Message("{transition}: the campaign is {status}.", transition=name, status=current)
+        super().__init__(detail, current=current, allowed=self.allowed)
+
+
+class LaunchInProgressMembers(Members):
+    """The running launch job."""
+
+    job_id: Annotated[UUID, msgspec.Meta(description="The launch job: `GET /api/v1/jobs/{job_id}` shows its progress.")]
 
 
 class LaunchInProgress(Conflict):
     """A launch job of the campaign is running; the campaign can't be changed before it ends."""
 
     code = "launch_in_progress"
+    members = LaunchInProgressMembers
 
 
 class CampaignCompleted(Conflict):
@@ -102,10 +124,20 @@ class CampaignCompleted(Conflict):
     code = "campaign_completed"
 
 
+class FixedSinceLaunchMembers(Members):
+    """The fields that can't be changed."""
+
+    fields: Annotated[
+        list[str],
+        msgspec.Meta(description="Paths of the fields that the request would change.", examples=[["config.timezone"]]),
+    ]
+
+
 class FixedSinceLaunch(Conflict):
     """The change concerns fields that are fixed by the launch; `fields` names them."""
 
     code = "fixed_since_launch"
+    members = FixedSinceLaunchMembers
 
 
 def find(
@@ -199,7 +231,7 @@ def _require_unchanged(changes: dict[str, bool]) -> None:
     fields = [field for field, changed in changes.items() if changed]
     if fields:
         # Limits count by calendar days of the time zone; another time zone would count the same scans in other days.
-        raise FixedSinceLaunch(f"Fixed since the launch: {', '.join(fields)}.", fields=fields)
+        raise FixedSinceLaunch(Message("Fixed since the launch: {fields}.", fields=", ".join(fields)), fields=fields)
 
 
 def update(campaign_id: UUID, **changes: Any) -> Campaign:
@@ -223,7 +255,7 @@ def running_launch(campaign: Campaign) -> UUID | None:
     return job_id if job_id is not None and ledger.is_live(job_id) else None
 
 
-def transition(campaign_id: UUID, name: str, **changes: Any) -> Campaign:
+def transition(campaign_id: UUID, name: TransitionName, **changes: Any) -> Campaign:
     """Apply one status transition atomically, together with other changes of columns.
 
     Raises:
@@ -246,5 +278,5 @@ def transition(campaign_id: UUID, name: str, **changes: Any) -> Campaign:
     return changed or _refuse(campaign_id, name)
 
 
-def _refuse(campaign_id: UUID, name: str) -> NoReturn:
+def _refuse(campaign_id: UUID, name: TransitionName) -> NoReturn:
     raise IllegalTransition(name, get(campaign_id).status)

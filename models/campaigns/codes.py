@@ -5,9 +5,10 @@ A token is the code's id with a signature, so tokens can't be forged. The signat
 
 import hmac
 import re
-from typing import NoReturn
+from typing import Annotated, NoReturn
 from uuid import UUID
 
+import msgspec
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
@@ -15,7 +16,8 @@ from models.campaigns import campaigns
 from models.campaigns.campaigns import Campaign, CampaignCompleted
 from models.core import base64url, keys
 from models.core.database import Row, new_id, now
-from models.core.errors import Conflict, NotFound
+from models.core.errors import Conflict, Members, NotFound
+from models.core.messages import Message
 from settings import settings
 
 FIRST_LABEL = "default"
@@ -27,10 +29,17 @@ _LENGTH = _ID + 1 + _MAC
 _URL = re.compile(r"https?://[^?#\s]+/s/([A-Za-z0-9_-]+)/?(?:[?#].*)?", re.IGNORECASE)
 
 
+class LabelTakenMembers(Members):
+    """The label."""
+
+    label: Annotated[str, msgspec.Meta(description="The label in its stored form.", examples=["Entrance"])]
+
+
 class LabelTaken(Conflict):
     """The campaign has a code with this label; labels are unique within a campaign."""
 
     code = "label_taken"
+    members = LabelTakenMembers
 
 
 class QrCode(Row):
@@ -78,7 +87,7 @@ def _insert(campaign: Campaign, label: str) -> QrCode | None:
 
 
 def _refuse(label: str) -> NoReturn:
-    raise LabelTaken(f"Another code of the campaign has the label {label!r}.", label=label)
+    raise LabelTaken(Message("Another code of the campaign has the label “{label}”.", label=label), label=label)
 
 
 def ensure_first(campaign_id: UUID) -> None:

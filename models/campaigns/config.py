@@ -9,11 +9,15 @@ from msgspec import Meta, Struct
 from models.consents.consents import TIERS, ConsentTier
 from models.core import timezones
 from models.core.enumerations import enumeration
-from models.core.errors import Invalid
+from models.core.errors import FieldError, Invalid
+from models.core.messages import Message
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 """Bounds of every date of a campaign: from `EARLIEST` on, before `LATEST`."""
+
+OUT_OF_RANGE = Message("must be from {first} on and before {last}", first=EARLIEST.year, last=LATEST.year)
+"""Reason for a date outside of the bounds."""
 
 
 WhenUncertain = Annotated[
@@ -192,7 +196,7 @@ def canonical(config: Config) -> dict[str, Any]:
     Raises:
         Invalid: the configuration contradicts itself; carries every contradiction.
     """
-    if errors := [{"field": f"config.{field}", "reason": reason} for field, reason in contradictions(config)]:
+    if errors := contradictions(config):
         raise Invalid(errors=errors)
     in_utc = {field: at and at.astimezone(UTC) for field, at in _dates(config).items()}
     ordered = sorted(config.consent_tiers, key=TIERS.index)
@@ -200,20 +204,20 @@ def canonical(config: Config) -> dict[str, Any]:
     return stored
 
 
-def contradictions(config: Config) -> list[tuple[str, str]]:
-    """Return violations of rules that the types can't express, as (field, reason)."""
+def contradictions(config: Config) -> list[FieldError]:
+    """Return violations of rules that the types can't express."""
     found = []
     if len(set(config.consent_tiers)) < len(config.consent_tiers):
-        found.append(("consent_tiers", "must not name a tier twice"))
+        found.append(FieldError("config.consent_tiers", "must not name a tier twice"))
     if config.timezone not in timezones.names():
-        found.append(("timezone", "must be a time zone of the IANA database"))
+        found.append(FieldError("config.timezone", timezones.UNKNOWN))
     found += [
-        (field, f"must be between {EARLIEST:%Y} and {LATEST:%Y}")
+        FieldError(f"config.{field}", OUT_OF_RANGE)
         for field, at in _dates(config).items()
         if at is not None and not EARLIEST <= at < LATEST
     ]
     if config.starts_at and config.ends_at and config.starts_at >= config.ends_at:
-        found.append(("ends_at", "must be later than starts_at"))
+        found.append(FieldError("config.ends_at", "must be later than `starts_at`"))
     return found
 
 

@@ -10,7 +10,7 @@ from models.campaigns.config import Config, contradictions
 from models.consents import notices
 from models.core import keys
 from models.core.database import now, value
-from models.core.errors import Invalid
+from models.core.errors import FieldError, Invalid
 from models.jobs.ledger import JobRef, enqueue
 from models.tenants import brands
 from models.tenants.brands import BrandArchived
@@ -54,28 +54,28 @@ def require_ready(campaign: Campaign) -> None:
     found = missing(campaign, now()) + _missing_of_notice(config_of(campaign))
     # PostgreSQL computes calendar windows; its list of time zones may be older than Python's.
     if not value("SELECT count(*) FROM pg_timezone_names WHERE name = %s", (campaign.config["timezone"],)):
-        found.append(("config.timezone", "must be a time zone of the database"))
+        found.append(FieldError("config.timezone", "must be a time zone of the database"))
     if found:
-        raise NotReady(errors=[{"field": field, "reason": reason} for field, reason in found])
+        raise NotReady(errors=found)
 
 
-def _missing_of_notice(config: Config) -> list[tuple[str, str]]:
+def _missing_of_notice(config: Config) -> list[FieldError]:
     notice = notices.in_force(config.notice_key, ["en"])
     if notice is None:
-        return [("config.notice_key", "must be the key of a notice in force")]
+        return [FieldError("config.notice_key", "must be the key of a notice in force")]
     if not set(config.consent_tiers) <= set(notice.tiers):
-        return [("config.consent_tiers", "must be tiers of the notice of config.notice_key")]
+        return [FieldError("config.consent_tiers", "must be tiers of the notice of `config.notice_key`")]
     return []
 
 
-def missing(campaign: Campaign, at: datetime) -> list[tuple[str, str]]:
-    """Return the reasons that prevent a launch at `at`, as (field, reason)."""
+def missing(campaign: Campaign, at: datetime) -> list[FieldError]:
+    """Return the fields that prevent a launch at `at`, with their reasons."""
     config = config_of(campaign)
-    found = [(f"config.{field}", reason) for field, reason in contradictions(config)]
+    found = contradictions(config)
     if config.ends_at is not None and config.ends_at <= at:
-        found.append(("config.ends_at", "has passed"))
+        found.append(FieldError("config.ends_at", "has passed: must be later than now"))
     if campaign.type == "Event" and config.ends_at is None:
-        found.append(("config.ends_at", "must be set for an event"))
+        found.append(FieldError("config.ends_at", "must be set for an event"))
     return found
 
 

@@ -1,13 +1,16 @@
 """Consent notices: the texts that consents are given under."""
 
 from collections.abc import Sequence
+from typing import Annotated
 from uuid import UUID
 
+import msgspec
 import peewee
+from msgspec import UNSET, UnsetType
 from playhouse.postgres_ext import ArrayField, DateTimeTZField, IntervalField
 
 from models.core.database import Row, value
-from models.core.errors import Conflict, Invalid, NotFound
+from models.core.errors import Conflict, Invalid, Members, NotFound
 
 DEFAULT_KEY = "default"
 """Key of the notices of campaigns that name no other key."""
@@ -19,10 +22,29 @@ class UnknownNotice(Invalid):
     code = "unknown_notice"
 
 
+class NoticeInForce(msgspec.Struct, frozen=True, kw_only=True):
+    """The notice to show: `GET /api/v1/consent-notices/{id}` has its text."""
+
+    id: Annotated[UUID, msgspec.Meta(description="Id of the notice. Send it as `notice_id` with the consent.")]
+    key: Annotated[str, msgspec.Meta(description="Key of the notice.", examples=["default"])]
+    version: Annotated[int, msgspec.Meta(description="Number of the version, from 1 on.")]
+    locale: Annotated[str, msgspec.Meta(description="Language of the notice (BCP 47).", examples=["es"])]
+
+
+class NoticeNotInForceMembers(Members):
+    """The notice that is in force."""
+
+    notice: (
+        Annotated[NoticeInForce, msgspec.Meta(description="The notice to show instead. Absent after a race.")]
+        | UnsetType
+    ) = UNSET
+
+
 class NoticeNotInForce(Conflict):
     """Another notice of the same key and language is in force; `notice` describes it."""
 
     code = "notice_not_in_force"
+    members = NoticeNotInForceMembers
 
 
 class Notice(Row):
@@ -79,5 +101,5 @@ def require_in_force(notice_id: UUID) -> None:
     if current is None:
         raise UnknownNotice("notice_id", "must be the id of a notice in force")
     if current != asked:
-        shown = {name: getattr(current, name) for name in ("id", "key", "version", "locale")}
+        shown = NoticeInForce(id=current.id, key=current.key, version=current.version, locale=current.locale)
         raise NoticeNotInForce("Show the notice in force and ask for consent again.", notice=shown)

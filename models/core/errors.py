@@ -4,11 +4,21 @@
 raises it. A class with a `code` takes both from there. `Problem.of_code` returns an instance of that class, so
 `except LastBrandAdmin` also catches an error of the database. A code without a class of its own has the class of its
 status, e.g. `Conflict` for 409.
+
+A problem document has further members for some codes, e.g. `errors` for `invalid`. The class declares them as a struct
+in `members`. Raising it with a member that the struct does not have, or without one that it requires, is a TypeError.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Annotated, Any, ClassVar
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from models.core.messages import Joined, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +159,79 @@ REGISTRY: dict[str, ErrorCode] = {
 """Every error code. The first code of a status is the general one: it is used where only the status is known."""
 
 
+class Members(msgspec.Struct, kw_only=True):
+    """Members of a problem document besides those that every problem has."""
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """An invalid field and the reason."""
+
+    field: Annotated[
+        str,
+        msgspec.Meta(
+            description="Path of the field in the body, or name of the parameter or header. `body` and `query` are the "
+            "whole body and the whole query.",
+            examples=["config.geofence.lat", "items[2].name"],
+        ),
+    ]
+    reason: Annotated[
+        str,
+        msgspec.Meta(
+            description="The reason in plain words, in the language of the answer.",
+            examples=["must be at most 90"],
+        ),
+    ]
+
+
+MAX_ERRORS = 50
+"""Maximum number of invalid fields that an answer lists."""
+
+MAX_IN_DETAIL = 3
+"""Maximum number of invalid fields that the detail names."""
+
+
+class InvalidMembers(Members):
+    """The invalid fields."""
+
+    errors: Annotated[
+        list[FieldError],
+        msgspec.Meta(description="Every invalid, missing and unknown field, up to 50. Empty if no single field is it."),
+    ] = []
+
+
+class ForbiddenMembers(Members):
+    """The missing permission or scope."""
+
+    permission: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                description="The permission that the caller's role lacks. Absent if no permission would be enough.",
+                examples=["campaigns:write"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    scope: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                description="The scope that the API key lacks. Absent for people.", examples=["campaigns:write"]
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
 class Problem(Exception):
     """An error that the caller can understand, in the terms of RFC 9457.
 
-    `extra` members go into the problem document beside `detail`, `headers` into the response.
+    The `members` go into the problem document beside `detail`, the `headers` into the response.
 
     Attributes:
+        members: struct of the further members of the document.
+        inherited: the same for subclasses with another code that declare no `members`.
+        values: the further members of this problem.
         is_audited: whether the audit trail records the refusal. False if it has been recorded already, or is routine.
         claims: claims of the refused credentials, if these were valid once.
     """
@@ -162,6 +239,8 @@ class Problem(Exception):
     code = "internal"
     status = REGISTRY[code].status
     title = REGISTRY[code].title
+    members: ClassVar[type[Members]] = Members
+    inherited: ClassVar[type[Members]] = Members
     is_audited = True
     claims: Mapping[str, Any] | None = None
     _classes: ClassVar[dict[str, type["Problem"]]] = {}
@@ -177,6 +256,14 @@ class Problem(Exception):
         if Problem._classes.setdefault(code, cls) is not cls:
             raise TypeError(f"{cls.__name__}: {code!r} belongs to {Problem._classes[code].__name__}")
         cls.status, cls.title = entry.status, entry.title
+        if "members" not in vars(cls):
+            cls.members = cls.inherited
+
+    @staticmethod
+    def class_of(code: str) -> type["Problem"]:
+        """Return the class of a code, or the general class of its status. Its module must have been imported."""
+        general = next(iter(_TITLES[REGISTRY[code].status]))
+        return Problem._classes.get(code) or Problem._classes.get(general) or Problem
 
     @classmethod
     def of_code(
@@ -190,19 +277,23 @@ class Problem(Exception):
             status: HTTP status, if it differs from that of the code.
             headers: response headers.
         """
-        entry = REGISTRY[code]
-        general = next(iter(_TITLES[entry.status]))
-        kind = Problem._classes.get(code) or Problem._classes.get(general) or Problem
+        entry, kind = REGISTRY[code], Problem.class_of(code)
         problem = kind.__new__(kind)
         Problem.__init__(problem, detail or entry.title, headers=headers)
         problem.code, problem.status, problem.title, problem.detail = code, status or entry.status, entry.title, detail
         return problem
 
-    def __init__(self, detail: str = "", *, headers: dict[str, str] | None = None, **extra: Any) -> None:
+    def __init__(self, detail: str = "", *, headers: dict[str, str] | None = None, **members: Any) -> None:
         super().__init__(detail or self.title)
         self.detail = detail
         self.headers = dict(headers or {})
-        self.extra = extra
+        self.values = self.members(**members)
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """The further members of the document, by name."""
+        found: dict[str, Any] = msgspec.to_builtins(self.values, builtin_types=(UUID, datetime), enc_hook=str)
+        return found
 
 
 class Malformed(Problem):
@@ -215,10 +306,22 @@ class Invalid(Problem):
     """The request is well formed, but a value is not valid; `errors` names each field and the reason."""
 
     code = "invalid"
+    members = inherited = InvalidMembers
+    values: InvalidMembers
 
-    def __init__(self, field: str = "", reason: str = "", **extra: Any) -> None:
-        errors = extra.pop("errors", None) or ([{"field": field, "reason": reason}] if field else [])
-        super().__init__("; ".join(f"{e['field']}: {e['reason']}" for e in errors), errors=errors, **extra)
+    def __init__(self, field: str = "", reason: str = "", *, errors: Iterable[FieldError] = ()) -> None:
+        found = list(errors) or ([FieldError(field, reason)] if field else [])
+        super().__init__(_summary(found), errors=found[:MAX_ERRORS])
+
+
+def _summary(errors: Sequence[FieldError]) -> str:
+    """Return the first errors as one text, and the number of the others."""
+    parts = [Message("{field}: {reason}", field=error.field, reason=error.reason) for error in errors[:MAX_IN_DETAIL]]
+    if len(errors) > MAX_ERRORS:
+        parts.append(Message("and more than {count} others", count=MAX_ERRORS - MAX_IN_DETAIL))
+    elif len(errors) > MAX_IN_DETAIL:
+        parts.append(Message("and {count} more", count=len(errors) - MAX_IN_DETAIL))
+    return Joined(parts)
 
 
 class Unauthenticated(Problem):
@@ -226,8 +329,8 @@ class Unauthenticated(Problem):
 
     code = "unauthenticated"
 
-    def __init__(self, detail: str = "", **extra: Any) -> None:
-        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"}, **extra)
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 class TokenExpired(Unauthenticated):
@@ -249,6 +352,7 @@ class Forbidden(Problem):
     """The caller is known and not permitted to do this."""
 
     code = "forbidden"
+    members = ForbiddenMembers
 
 
 class MfaRequired(Forbidden):
@@ -280,8 +384,8 @@ class TooMany(Problem):
 
     code = "rate_limited"
 
-    def __init__(self, detail: str = "", *, retry_after: int = 1, **extra: Any) -> None:
-        super().__init__(detail, headers={"Retry-After": str(max(1, retry_after))}, **extra)
+    def __init__(self, detail: str = "", *, retry_after: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(max(1, retry_after))})
 
 
 class Unavailable(Problem):
@@ -289,5 +393,5 @@ class Unavailable(Problem):
 
     code = "unavailable"
 
-    def __init__(self, detail: str = "", *, retry_after: int = 1, **extra: Any) -> None:
-        super().__init__(detail, headers={"Retry-After": str(max(1, retry_after))}, **extra)
+    def __init__(self, detail: str = "", *, retry_after: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(max(1, retry_after))})

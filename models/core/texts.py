@@ -8,6 +8,8 @@ import re
 import unicodedata
 from typing import Any
 
+from models.core.messages import Message
+
 UNSAFE = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 """Characters for a regular expression's class: C0, DEL, C1, line and paragraph separators, direction controls."""
 
@@ -30,14 +32,14 @@ def line(text: str) -> str:
         ValueError: the text is not one line, has no visible character, or is too long; names the reason.
     """
     if _UNSAFE.search(text):
-        raise ValueError("must not contain control characters, line breaks or text direction controls")
+        raise ValueError(Message("must not contain control characters, line breaks or text direction controls"))
     if any(_is_noncharacter(character) for character in text):
-        raise ValueError("must not contain Unicode noncharacters, such as U+FFFE")
+        raise ValueError(Message("must not contain Unicode noncharacters, such as U+FFFE"))
     found = " ".join(unicodedata.normalize("NFC", text).split())
     if not any(_is_visible(character) for character in found):
-        raise ValueError("must contain a visible character")
+        raise ValueError(Message("must contain a visible character"))
     if len(found) > MAX_LINE_CHARACTERS:
-        raise ValueError(f"must have at most {MAX_LINE_CHARACTERS} characters in Unicode's normalization form C")
+        raise ValueError(Message("must have at most {most} characters", most=MAX_LINE_CHARACTERS))
     return found
 
 
@@ -70,7 +72,7 @@ def locale(tag: str) -> str:
         ValueError: the text is not a language tag.
     """
     if not _TAG.fullmatch(tag):
-        raise ValueError("must be a language tag, such as es or es-MX")
+        raise ValueError(Message("must be a language tag, such as es or es-MX"))
     language, *rest = re.split("[-_]", tag)
     if not re.fullmatch("[A-Za-z]{2,3}", language):
         return UNDETERMINED

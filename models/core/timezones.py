@@ -4,6 +4,10 @@ from functools import cache
 from zoneinfo import available_timezones
 
 from models.core.errors import Invalid
+from models.core.messages import Message
+
+UNKNOWN = Message("must be a time zone of the IANA database, such as Europe/Madrid")
+"""Reason for a name that is unknown."""
 
 _NOT_ZONES = {"Factory", "localtime", "posixrules"}
 """Entries of the time zone database whose meaning depends on the machine."""
@@ -22,4 +26,4 @@ def require(name: str, *, field: str = "timezone") -> None:
         Invalid: the name is unknown; names the field.
     """
     if name not in names():
-        raise Invalid(field, "must be a time zone of the IANA database")
+        raise Invalid(field, UNKNOWN)

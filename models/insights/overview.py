@@ -12,9 +12,9 @@ from uuid import UUID
 
 from models.campaigns import campaigns
 from models.campaigns.campaigns import Campaign
-from models.campaigns.config import EARLIEST, LATEST
+from models.campaigns.config import EARLIEST, LATEST, OUT_OF_RANGE
 from models.core.database import execute, now, rows, value
-from models.core.errors import Invalid
+from models.core.errors import FieldError, Invalid
 from models.jobs import ledger
 
 MAX_CAMPAIGNS = 100
@@ -68,13 +68,18 @@ class Window:
         """Return the window between two times.
 
         Raises:
-            Invalid: a bound is out of range, or is not a whole hour in UTC.
+            Invalid: a bound is out of range or no whole hour in UTC, or the window is empty; names each such bound.
         """
+        errors = []
         for name, at in (("from", start), ("to", end)):
             if at is not None and not EARLIEST <= at < LATEST:
-                raise Invalid(name, f"must be between {EARLIEST:%Y} and {LATEST:%Y}")
-            if at is not None and at != hour_of(at):
-                raise Invalid(name, "must be a whole hour in UTC")
+                errors.append(FieldError(name, OUT_OF_RANGE))
+            elif at is not None and at != hour_of(at):
+                errors.append(FieldError(name, "must be a whole hour in UTC, such as 2026-11-22T18:00:00Z"))
+        if not errors and start and end and start >= end:
+            errors.append(FieldError("to", "must be later than `from`"))
+        if errors:
+            raise Invalid(errors=errors)
         return cls(start and hour_of(start), end and hour_of(end))
 
     @property

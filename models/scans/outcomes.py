@@ -3,11 +3,15 @@
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import msgspec
+
+from models.consents.consents import ConsentTier
+from models.consents.notices import NoticeInForce
 from models.core.database import now
-from models.core.errors import Problem, SessionEnded
+from models.core.errors import Members, Problem, SessionEnded
 
 
 class ScanRefused(Problem):
@@ -15,12 +19,44 @@ class ScanRefused(Problem):
 
     # A refused scan is its own record, or is counted (`app.scan_refusals`).
     is_audited = False
-    shown: tuple[str, ...] = ()
 
 
-def _refusal(code: str, *shown: str) -> type[Problem]:
-    """Return the error class of a reason. `shown`: the details that the response contains."""
-    return type(code.title().replace("_", ""), (ScanRefused,), {"code": code, "shown": shown})
+class ConsentRequiredMembers(Members):
+    """The missing consents and the notice to show."""
+
+    missing: Annotated[
+        list[ConsentTier], msgspec.Meta(description="Tiers that the person has to consent to; at least one.")
+    ]
+    notice: Annotated[
+        NoticeInForce | None,
+        msgspec.Meta(description="The notice to show before the consent. Null if no notice is in force."),
+    ]
+
+
+class CapExhaustedMembers(Members):
+    """The exhausted limit."""
+
+    scope: Annotated[
+        Literal["user", "device", "campaign"],
+        msgspec.Meta(description="Whose limit it is: that of the person, of the phone, or of the whole campaign."),
+    ]
+
+
+class LimitReachedMembers(CapExhaustedMembers):
+    """The limit that is reached, and when it ends."""
+
+    window: Annotated[
+        Literal["day", "hour"],
+        msgspec.Meta(description="The limit counts by calendar days or hours in the campaign's time zone."),
+    ]
+    retry_after: Annotated[
+        int, msgspec.Meta(description="Seconds until the next window begins, at least 1; also in `Retry-After`.")
+    ]
+
+
+def _refusal(code: str, members: type[Members] = Members) -> type[Problem]:
+    """Return the error class of a reason. `members`: the details that the response contains."""
+    return type(code.title().replace("_", ""), (ScanRefused,), {"code": code, "members": members})
 
 
 REFUSALS: dict[str, type[Problem]] = {
@@ -29,12 +65,12 @@ REFUSALS: dict[str, type[Problem]] = {
         # The audit trail records a caller without a valid session.
         SessionEnded,
         _refusal("account_required"),
-        _refusal("consent_required", "missing", "notice"),
+        _refusal("consent_required", ConsentRequiredMembers),
         _refusal("geofence_outside"),
         _refusal("geofence_uncertain"),
         _refusal("unknown_code"),
         _refusal("campaign_not_active"),
-        _refusal("cap_exhausted", "scope"),
+        _refusal("cap_exhausted", CapExhaustedMembers),
         _refusal("client_scan_id_reused"),
         _refusal("campaign_ended"),
         _refusal("bad_token"),
@@ -43,7 +79,7 @@ REFUSALS: dict[str, type[Problem]] = {
         _refusal("scan_time_invalid"),
         _refusal("scan_too_old"),
         _refusal("location_required"),
-        _refusal("limit_reached", "scope", "window"),
+        _refusal("limit_reached", LimitReachedMembers),
         # Nothing was stored. The client may repeat the request.
         _refusal("busy"),
         _refusal("changed_meanwhile"),
@@ -96,13 +132,14 @@ def require_accepted(outcome: Outcome) -> Accepted:
 
 
 def _error(refusal: type[Problem], details: dict[str, Any]) -> Problem:
-    shown = {name: details[name] for name in getattr(refusal, "shown", ()) if name in details}
+    headers = {}
     if refusal.status == 429:
-        seconds = _seconds_until(details["until"])
-        return refusal(headers={"Retry-After": str(seconds)}, retry_after=seconds, **shown)
-    if refusal.status == 503:
-        return refusal(headers={"Retry-After": "1"}, **shown)
-    return refusal(**shown)
+        details = details | {"retry_after": _seconds_until(details["until"])}
+        headers["Retry-After"] = str(details["retry_after"])
+    elif refusal.status == 503:
+        headers["Retry-After"] = "1"
+    shown = {name: details[name] for name in refusal.members.__struct_fields__}
+    return refusal(headers=headers, **shown)
 
 
 def _seconds_until(until: str) -> int:

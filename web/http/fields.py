@@ -7,7 +7,8 @@ import msgspec
 
 from models.consents.consents import TIERS, ConsentTier
 from models.core import emails, texts
-from models.core.errors import Invalid
+from models.core.errors import FieldError, Invalid
+from models.core.messages import Message
 from models.identity import passwords
 from web.http.datetimes import Instant
 from web.http.normalise import NORMALISE
@@ -162,7 +163,7 @@ def exactly_one_of(one: str, other: str) -> Invalid:
     """Return the refusal of a body that has both of two fields, or neither."""
     return Invalid(
         errors=[
-            {"field": one, "reason": f"must be set if {other} is not, and not both"},
-            {"field": other, "reason": f"must be set if {one} is not, and not both"},
+            FieldError(name, Message("must be set if `{other}` is not, and must not be set with it", other=rest))
+            for name, rest in ((one, other), (other, one))
         ]
     )

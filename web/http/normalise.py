@@ -51,7 +51,7 @@ def _by_rule(rule: Callable[[str], str | None]) -> Step:
         try:
             return rule(value)
         except ValueError as error:
-            raise Invalid(path or "body", str(error)) from None
+            raise Invalid(path or "body", error.args[0]) from None
 
     return apply
 

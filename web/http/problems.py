@@ -111,7 +111,7 @@ def problem_document(problem: Problem, request_id: str) -> dict[str, Any]:
         "title": problem.title,
         "status": problem.status,
         "code": problem.code,
-        **({"detail": problem.detail} if problem.detail else {}),
+        **({"detail": str(problem.detail)} if problem.detail else {}),
         "request_id": request_id,
         **problem.extra,
     }

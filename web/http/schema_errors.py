@@ -1,28 +1,22 @@
-"""Convert msgspec's messages to `{"field": "location.lat", "reason": "…"}`."""
+"""Read the invalid field from msgspec's messages: ` - at `$.location.lat``."""
 
 import re
 
 import msgspec
 
-from models.core.errors import Invalid
-
 _PATH = re.compile(r" - at `(?:key` in `)?\$(?P<path>[^`]*)`$", re.DOTALL)
-_ABOUT_A_FIELD = (
-    (re.compile(r"^Object missing required field `(?P<field>[^`]*)`$"), "required"),
-    (re.compile(r"^Object contains unknown field `(?P<field>.*)`$", re.DOTALL), "unknown field"),
+_ABOUT_A_FIELD = re.compile(
+    r"^Object (?:missing required|contains unknown) field `(?P<field>.*?)`(?: - at|$)", re.DOTALL
 )
 
 
-def invalid(error: msgspec.ValidationError) -> Invalid:
-    """Return the problem with the invalid field and the reason of a validation error."""
+def field_of(error: msgspec.ValidationError) -> str:
+    """Return the path of the field that msgspec names, with `[...]` for any key of a dictionary."""
     message = str(error)
     path = ""
     if match := _PATH.search(message):
         path = match["path"].lstrip(".")
-        message = message[: match.start()]
-    for pattern, reason in _ABOUT_A_FIELD:
-        if found := pattern.match(message):
-            name = found["field"][:80] or '""'
-            return Invalid(f"{path}.{name}" if path else name, reason)
-    reason = message.replace("`", "")
-    return Invalid(path or "body", reason[:1].lower() + reason[1:])
+    if found := _ABOUT_A_FIELD.match(message):
+        name = found["field"][:80] or '""'
+        return f"{path}.{name}" if path else name
+    return path or "body"

@@ -11,6 +11,7 @@ from models.campaigns.config import Config
 from models.campaigns.launch import NotReady
 from models.core import context, keys
 from models.core.database import now, transaction
+from models.core.errors import FieldError
 
 
 def in_days(days):
@@ -62,7 +63,7 @@ def test_campaign_being_launched_is_not_replaced(campaign, manager):
 
 def test_launch_reports_everything_that_is_missing(campaign, manager):
     drafts = {
-        "has passed": campaign(kind="Event", launched=False, ends_at=in_days(-1)),
+        "has passed: must be later than now": campaign(kind="Event", launched=False, ends_at=in_days(-1)),
         "must be set for an event": campaign(kind="Event", launched=False),
     }
 
@@ -77,7 +78,8 @@ def test_launch_reports_everything_that_is_missing(campaign, manager):
 def test_end_at_the_time_of_the_check_has_passed(campaign):
     draft, at = campaign(launched=False, ends_at=in_days(1)), campaigns.config_of
 
-    assert launch.missing(draft, at(draft).ends_at) == [("config.ends_at", "has passed")]
+    passed = FieldError("config.ends_at", "has passed: must be later than now")
+    assert launch.missing(draft, at(draft).ends_at) == [passed]
     assert launch.missing(draft, at(draft).ends_at - timedelta(microseconds=1)) == []
 
 

@@ -15,7 +15,7 @@ import models
 import schedules
 import web
 from models.core import context, database
-from models.core.errors import _TITLES, REGISTRY, Conflict, Invalid, Problem, Unauthenticated
+from models.core.errors import _TITLES, REGISTRY, Conflict, Forbidden, Invalid, Problem, Unauthenticated
 from models.scans.outcomes import REFUSALS
 from models.tenants.members import LastBrandAdmin
 from web.http.problems import _BY_STATUS
@@ -120,6 +120,24 @@ def test_every_error_of_the_openapi_document_is_registered(client):
 
     assert len(described) > 100
     assert {(code, status) for code, status in described if REGISTRY[code].status != status} == set()
+
+
+def test_problem_raised_with_undeclared_member_is_refused(classes):
+    with pytest.raises(TypeError, match="Unexpected keyword argument 'job_id'"):
+        LastBrandAdmin(job_id="1")
+    with pytest.raises(TypeError, match="Missing required argument 'job_id'"):
+        classes["LaunchInProgress"]()
+
+
+def test_members_of_a_code_are_those_of_its_own_class(classes):
+    assert classes["NotReady"].members is Invalid.members
+    assert [kind.code for kind in classes.values() if kind.members is Forbidden.members] == ["forbidden"]
+
+
+def test_code_that_sql_raises_requires_no_member(classes, sources):
+    """SQL raises a code and a detail only."""
+    for code in sql_codes(sources):
+        assert Problem.of_code(code, "Why.").detail == "Why."
 
 
 def test_error_of_database_is_caught_by_class_of_its_code(db_clean):

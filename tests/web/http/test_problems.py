@@ -10,7 +10,7 @@ from psycopg2 import sql
 
 from models.core.context import Identity, unauthenticated
 from models.core.database import db, execute, transaction, value
-from models.core.errors import Conflict, Invalid, NotFound, Problem
+from models.core.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, Problem
 from web.http.endpoint import endpoint
 from web.http.problems import MethodNotAllowed, problem_of_database_error, problem_of_status
 
@@ -41,20 +41,20 @@ def api(serve, failing):
 
 
 def test_problem_document_has_members_of_rfc_9457_and_code(api, failing):
-    failing.error = Conflict("It ended yesterday.", ended_at="2026-11-21")
+    failing.error = Forbidden("Ask an administrator.", permission="things:write")
 
     answer = api.get("/failing", headers={"X-Request-Id": "request-77"})
 
     assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.status_code == 409
+    assert answer.status_code == 403
     assert answer.json == {
-        "type": "urn:companon:problem:conflict",
-        "title": Conflict.title,
-        "status": 409,
-        "code": "conflict",
-        "detail": "It ended yesterday.",
+        "type": "urn:companon:problem:forbidden",
+        "title": Forbidden.title,
+        "status": 403,
+        "code": "forbidden",
+        "detail": "Ask an administrator.",
         "request_id": "request-77",
-        "ended_at": "2026-11-21",
+        "permission": "things:write",
     }
     assert "location" not in answer.headers
 
@@ -79,12 +79,15 @@ def test_unexpected_exception_is_logged_and_not_shown(api, failing, caplog, meth
 
 
 def test_refusal_names_every_invalid_field(api, failing):
-    wrong = [{"field": "starts_at", "reason": "in the past"}, {"field": "name", "reason": "too short"}]
-    failing.error = Invalid(errors=wrong)
+    failing.error = Invalid(errors=[FieldError("starts_at", "has passed"), FieldError("name", "is too short")])
 
     answer = api.get("/failing")
 
-    assert (answer.status_code, answer.json["errors"]) == (422, wrong)
+    assert (answer.status_code, answer.json["detail"]) == (422, "starts_at: has passed; name: is too short")
+    assert answer.json["errors"] == [
+        {"field": "starts_at", "reason": "has passed"},
+        {"field": "name", "reason": "is too short"},
+    ]
 
 
 def test_unknown_route_returns_problem_document(api):

@@ -8,7 +8,7 @@ from falcon.asgi import Request, Response
 from msgspec import Meta
 
 from models.campaigns.campaigns import CampaignStatus
-from models.core.errors import Invalid, NotFound
+from models.core.errors import NotFound
 from models.insights import overview
 from models.insights.overview import DEFINITIONS, Numbers, Window
 from models.scans.fraud import RULES
@@ -197,8 +197,6 @@ class Overview:
         """
         query: OverviewQuery = req.context.query
         window = Window.of(query.start, query.end)
-        if query.start and query.end and query.start >= query.end:
-            raise Invalid("to", "must be later than from")
         found = overview.overview(query.campaign_id, window)
         resp.cache_control = ["no-store"]
         resp.media = OverviewOut.of(found)

@@ -8,7 +8,7 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import Meta
 
-from models.core.errors import Invalid, NotFound
+from models.core.errors import FieldError, Invalid, NotFound
 from models.jobs import dead_letters
 from models.jobs.dead_letters import Blocked, Filter, Place
 from web.http.accepted import Attempts
@@ -231,10 +231,10 @@ class ReplayIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename=
         """
         conditions = (self.ids, self.fingerprint, self.brand_id, self.actor, self.since, self.until)
         if all(condition is None for condition in conditions):
-            raise Invalid("ids", "at least one of ids, fingerprint, brand_id, actor, from and to is required")
+            raise Invalid("ids", "is required if `fingerprint`, `brand_id`, `actor`, `from` and `to` are absent")
         if self.args is not None and (self.ids is None or len(self.ids) != 1):
-            reason = "new arguments need exactly one id in `ids`"
-            raise Invalid(errors=[{"field": "args", "reason": reason}, {"field": "ids", "reason": reason}])
+            reason = "must be exactly one id if `args` is given"
+            raise Invalid(errors=[FieldError("args", "needs exactly one id in `ids`"), FieldError("ids", reason)])
         return Filter(*conditions[:4], *_period(self.since, self.until))
 
 

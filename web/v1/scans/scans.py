@@ -12,11 +12,11 @@ from falcon.asgi import Request, Response
 from msgspec import Meta
 
 from models.campaigns.codes import read_token, token_in
-from models.campaigns.config import EARLIEST, LATEST
+from models.campaigns.config import EARLIEST, LATEST, OUT_OF_RANGE
 from models.core import keys
 from models.core.context import Identity, RequestInfo
 from models.core.enumerations import enumeration
-from models.core.errors import Invalid, TooMany
+from models.core.errors import FieldError, Invalid, TooMany
 from models.jobs import ledger
 from models.scans.outcomes import REFUSALS, Accepted, Outcome, Refused, require_accepted
 from models.scans.recorder import MAX_BATCH, Recorder, ScanRequest
@@ -289,10 +289,9 @@ async def _limit_incomplete(limiter: RateLimiter, user_id: UUID) -> None:
 def _scan_request(body: ScanIn, identity: Identity, info: RequestInfo) -> ScanRequest:
     assert identity.user_id is not None
     assert identity.session_id is not None
-    _require_plausible("scanned_at", body.scanned_at)
     location = body.location
-    if location is not None:
-        _require_plausible("location.captured_at", location.captured_at)
+    captured_at = location.captured_at if location else None
+    _require_plausible({"scanned_at": body.scanned_at, "location.captured_at": captured_at})
     return ScanRequest(
         code_id=read_token(body.code),
         client_scan_id=body.client_scan_id,
@@ -307,7 +306,7 @@ def _scan_request(body: ScanIn, identity: Identity, info: RequestInfo) -> ScanRe
         lon=location.lon if location else None,
         # Round to the millimetre: the column's single precision can't store tiny positive numbers.
         accuracy_m=round(location.accuracy_m, 3) if location else None,
-        captured_at=location.captured_at if location else None,
+        captured_at=captured_at,
         locale=body.device.locale,
         address=info.address,
         user_agent=info.user_agent,
@@ -317,14 +316,15 @@ def _scan_request(body: ScanIn, identity: Identity, info: RequestInfo) -> ScanRe
     )
 
 
-def _require_plausible(field: str, at: datetime) -> None:
-    """Refuse a time that only a wrong clock reports, or that PostgreSQL can't store.
+def _require_plausible(times: dict[str, datetime | None]) -> None:
+    """Refuse times that only a wrong clock reports, or that PostgreSQL can't store.
 
     Raises:
-        Invalid: the time is not between `EARLIEST` and `LATEST`.
+        Invalid: a time is not between `EARLIEST` and `LATEST`; names the field of each.
     """
-    if not EARLIEST <= at < LATEST:
-        raise Invalid(field, f"must be between {EARLIEST:%Y} and {LATEST:%Y}")
+    errors = [FieldError(field, OUT_OF_RANGE) for field, at in times.items() if at and not EARLIEST <= at < LATEST]
+    if errors:
+        raise Invalid(errors=errors)
 
 
 SCANS = Scans()

@@ -78,6 +78,14 @@ INVALID = [
 """Queries and the field that is wrong."""
 
 
+def test_both_invalid_bounds_of_the_window_are_named(client, manager):
+    bounds = {"from": "9999-01-01T00:00:00Z", "to": "2026-11-22T12:00:00.5Z"}
+
+    refused = client.get(URL, params=bounds, token=manager.token)
+
+    assert [error["field"] for error in refused.json["errors"]] == ["from", "to"]
+
+
 def test_invalid_query_is_refused_by_field(client, manager):
     for query, field in INVALID:
         response = client.get(URL, params=query, token=manager.token)
