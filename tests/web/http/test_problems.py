@@ -10,7 +10,7 @@ from psycopg2 import sql
 
 from models.core.context import Identity, unauthenticated
 from models.core.database import db, execute, transaction, value
-from models.core.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, Problem
+from models.core.errors import FieldError, Forbidden, Invalid, NotFound, Problem
 from web.http.endpoint import endpoint
 from web.http.problems import MethodNotAllowed, problem_of_database_error, problem_of_status
 
