@@ -1,16 +1,20 @@
 """Declare every environment variable of the system, with its type, meaning and readers.
 
-`settings` is read once, at import. `python -m settings` prints the table of docs/configuration.md from the fields
-below. In production each process is checked for its own variables only (`models.operations.settings_check`).
+`settings` is read once, at its first import. `python -m settings` prints the table of docs/configuration.md from the
+fields below. In production each process is checked for its own variables only (`models.operations.settings_check`).
 """
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
+
+VERSION = "0.2.0"
+"""Version of this release, of its API and of `setup.cfg`."""
 
 Network = IPv4Network | IPv6Network
 
@@ -287,29 +291,60 @@ class Settings:
         return (self.app_url or self.public_url).rstrip("/")
 
 
+class InvalidSettings(ValueError):
+    """Variables with a value of the wrong type, or one that is not allowed. `faults` has one line for each."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("\n".join(self.faults))
+
+
 def load(environ: Mapping[str, str]) -> Settings:
     """Read the settings from `environ`.
 
     Raises:
-        ValueError: a variable has a value of the wrong type, or one that is not allowed; names the variable.
+        InvalidSettings: names every variable that can't be read, without its value.
     """
-    values: dict[str, Any] = {}
-    for declared in fields(Settings):
-        name = declared.metadata["env"]
-        if name in environ:
-            values[declared.name] = _typed(name, environ[name], type(declared.default))
-    loaded = Settings(**values)
-    if loaded.environment not in ENVIRONMENTS:
-        # A misspelt "production" must not start as development.
-        raise ValueError(f"ENVIRONMENT must be one of {', '.join(ENVIRONMENTS)}")
+    loaded, faults = read(environ)
+    if faults:
+        raise InvalidSettings(faults.values())
     return loaded
 
 
-def _typed(name: str, text: str, kind: type) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"{name} must be of type {kind.__name__}") from None
+def read(environ: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
+    """Return the settings, and a line for each variable that can't be read. Such a setting has its default."""
+    values: dict[str, Any] = {}
+    faults: dict[str, str] = {}
+    for declared in fields(Settings):
+        name: str = declared.metadata["env"]
+        kind: type = type(declared.default)
+        if name not in environ:
+            continue
+        try:
+            values[declared.name] = kind(environ[name])
+        except ValueError:
+            faults[name] = f"{name} must be {_KINDS[kind]}"
+    if values.get("environment", "test") not in ENVIRONMENTS:
+        # A misspelt "production" must not start as development.
+        faults["ENVIRONMENT"] = f"ENVIRONMENT must be one of {', '.join(ENVIRONMENTS)}"
+        del values["environment"]
+    return Settings(**values), faults
+
+
+_KINDS = {int: "a whole number", float: "a number"}
+
+SIMILAR = 0.87
+"""Similarity (0 to 1, as `difflib` measures it) from which an unknown name counts as a misspelt variable."""
+
+
+def misspelt(names: Iterable[str]) -> dict[str, str]:
+    """Return the names that are no variable of ours but resemble one, each with that variable.
+
+    The rest of the environment (`PATH`, `PGHOST`, variables of the platform) resembles none.
+    """
+    known = variables()
+    suspects = {name: get_close_matches(name.upper(), known, 1, SIMILAR) for name in names if name not in known}
+    return {name: close[0] for name, close in sorted(suspects.items()) if close}
 
 
 def variables(process: str | None = None) -> frozenset[str]:
@@ -338,7 +373,23 @@ def secrets_table() -> str:
     return "\n".join(rows)
 
 
-settings = load(cast(Mapping[str, str], os.environ))
+if TYPE_CHECKING:
+    settings: Settings
+    """The settings of this process."""
+else:
+
+    def __getattr__(name: str) -> Settings:
+        """Read `settings` when it is first imported: `./scripts/settings` reports what can't be read itself."""
+        if name != "settings":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            loaded = load(os.environ)
+        except InvalidSettings as invalid:
+            # No traceback: the operator who misspelt a number has to read one line.
+            sys.exit("\n".join(["✗ These settings can't be read:", *(f"  {fault}" for fault in invalid.faults)]))
+        globals()["settings"] = loaded
+        return loaded
+
 
 if __name__ == "__main__":
     print(secrets_table() if sys.argv[1:] == ["secrets"] else table())

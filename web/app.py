@@ -14,7 +14,7 @@ from models.core import database
 from models.identity import permissions, step_up
 from models.operations import settings_check
 from settings import Settings, settings
-from web.http import problems
+from web.http import problems, request_metrics
 from web.http.access_log import AccessLog
 from web.http.authentication import verifier
 from web.http.dependencies import Dependencies
@@ -158,14 +158,18 @@ class _Lifespan:
             dependencies.refusals,
         ]
         self._closables += [resource for _, resource in routes if isinstance(resource, Closable)]
+        self._sampler: asyncio.Task[None] | None = None
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Accept requests."""
         for part in self._closables:
             part.open()
+        self._sampler = asyncio.create_task(request_metrics.sample(self._closables))
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Let the threads finish their calls and close their connections."""
+        if self._sampler is not None:
+            self._sampler.cancel()
         for part in self._closables:
             if not await asyncio.to_thread(part.close, SHUTDOWN_SECONDS):
                 logger.error("%s did not end within %.0f s", type(part).__name__, SHUTDOWN_SECONDS)
@@ -186,6 +190,7 @@ def create_app(
     routes = [*operations, *routes]
     context = RequestContext(dependencies, config, AccessLog(enabled=config.log_level in ("DEBUG", "INFO")))
     app = Application(middleware=[context, Cors(config.cors_origins), _Lifespan(dependencies, routes)])
+    request_metrics.begin()
     problems.install(app)
     for template, resource in routes:
         app.add_route(template, resource)

@@ -5,7 +5,7 @@ import threading
 from types import FrameType
 
 from models.core import logs
-from models.operations import settings_check
+from models.operations import settings_check, startup
 from settings import settings
 
 
@@ -20,6 +20,7 @@ def begin(name: str) -> threading.Event:
     """
     settings_check.require_fit(settings, name)
     logs.configure(settings.log_level)
+    startup.announce(settings, name)
     stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

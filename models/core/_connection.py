@@ -4,8 +4,10 @@ Every message costs a round trip. BEGIN therefore waits for the first statement 
 statement waits for the next one: they are sent together, and the server answers with the last one's result.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import WeakSet
 
 import msgspec
 import peewee
@@ -60,7 +62,19 @@ def connect(login: Login) -> psycopg2.extensions.connection:
         application_name=f"companon-{login}",
     )
     connection.autocommit = True
+    with _opened_lock:
+        _opened.add(connection)
     return connection
+
+
+_opened: "WeakSet[psycopg2.extensions.connection]" = WeakSet()
+_opened_lock = threading.Lock()
+
+
+def open_connections() -> int:
+    """Return the number of open connections of this process."""
+    with _opened_lock:
+        return sum(not connection.closed for connection in _opened)
 
 
 class _State(peewee._ConnectionLocal):  # noqa: SLF001  (peewee offers no public way to extend the state)

@@ -22,6 +22,7 @@ from models.core._connection import DEFAULT_TIMEOUT, URLS, ContextDatabase
 from models.core._connection import FLUSH as FLUSH
 from models.core._connection import Statement as Statement
 from models.core._connection import connect as connect
+from models.core._connection import open_connections as open_connections
 from models.core.context import Identity
 
 db = ContextDatabase()

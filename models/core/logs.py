@@ -5,6 +5,7 @@ import re
 import sys
 import threading
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -73,6 +74,11 @@ def _redacted_as(name: str, value: Any) -> Any:
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 
 
+def timestamp(moment: float) -> str:
+    """Return a Unix time as every log line has it: RFC 3339, UTC, milliseconds (`2026-11-30T21:33:00.123Z`)."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
 class Formatter(MsgspecFormatter):
     """Format a record as one line of JSON, redacted, with the ids of the current request."""
 
@@ -80,8 +86,12 @@ class Formatter(MsgspecFormatter):
         super().__init__(
             "%(levelname)s %(name)s %(message)s",
             rename_fields={"levelname": "level", "name": "logger"},
-            timestamp="at",
         )
+
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        """Add the fields of the record and its time."""
+        super().add_fields(log_data, record, message_dict)
+        log_data["at"] = timestamp(record.created)
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """Add the ids of the request, and redact every text."""
@@ -121,6 +131,7 @@ def _at_least_info(level: str) -> str:
 def configure(level: str) -> None:
     """Configure the logging of this process, including uncaught errors."""
     logging.config.dictConfig(config(level))
+    logging.captureWarnings(True)
     log_uncaught()
 
 

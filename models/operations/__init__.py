@@ -3,6 +3,6 @@
 Tables: `heartbeats`, `job_counts`, `schedule_occurrences`.
 Public modules: `metrics` reads metrics of jobs and of the audit trail; `housekeeping` deletes expired rows of `core`,
 `jobs` and `operations` (other domains delete their own); `settings_check` refuses settings that are not fit for
-production; `personal_data` declares personal data.
+production; `startup` reports the start of a process; `personal_data` declares personal data.
 May import: `privacy` and the domains below it.
 """

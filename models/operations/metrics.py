@@ -36,6 +36,7 @@ class Counts:
     """Counts of jobs as rows of `app.job_counts`, and their age in seconds."""
 
     gauges: list[dict[str, Any]]
+    failing_mails: list[dict[str, Any]]
     summaries: list[dict[str, Any]]
     brand_lags: list[dict[str, Any]]
     age: float
@@ -57,6 +58,12 @@ def job_metrics() -> Iterator[GaugeMetricFamily]:
     yield from job_gauges(found)
     yield from job_summaries(found)
     yield brand_lags(found)
+    yield gauge(
+        "companon_mails_failing",
+        "Mails that wait for another attempt after one has failed, by actor.",
+        [(r, r["mails"]) for r in found.failing_mails],
+        ("actor",),
+    )
     yield gauge(
         "companon_jobs_counted_age_seconds",
         "Age of the counts of jobs. Dead letters are counted at each scrape.",

@@ -43,6 +43,7 @@ COMMANDS = {
     "migrate": Needs(servers=False),
     "mutate": Needs(lock="dev"),
     "replay": Needs(servers=False),
+    "settings": Needs(servers=False),
     "soak": Needs(lock="dev"),
     "test": Needs(lock="dev"),
     "up": Needs(),

@@ -48,6 +48,16 @@ def partition(address: str) -> str:
     return str(parsed if parsed.version == 4 else ip_network((parsed, 64), strict=False))
 
 
+@lru_cache(maxsize=4096)
+def network(address: str) -> str:
+    """Return the network of a client's address, for logs: an IPv4 /24 or an IPv6 /48, which name no household."""
+    try:
+        parsed = _unwrapped(ip_address(address))
+    except ValueError:
+        return "unknown"
+    return str(ip_network((parsed, 24 if parsed.version == 4 else 48), strict=False))
+
+
 class Proxies:
     """The trusted proxies in front, each of which appends its caller's address to `X-Forwarded-For`.
 

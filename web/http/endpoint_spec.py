@@ -13,6 +13,7 @@ from models.identity.permissions import PermissionName
 Mode = Literal["sync", "async"]
 Requirement = PermissionName | Literal["public", "optional", "authenticated"]
 """Values of `permission`. `web.http.routes.collect` refuses others."""
+Counts = Literal["scans", "sign_ins"]
 
 JSON = "application/json"
 
@@ -56,6 +57,7 @@ class EndpointOptions(TypedDict, total=False):
     own_sign_in: bool
     before_mfa: bool
     credentials: bool
+    counts: Counts | None
     mode: Mode
     problems: tuple[type[Problem], ...]
     other_responses: Mapping[int, Any]
@@ -97,6 +99,7 @@ class EndpointSpec:
         before_mfa: also open to sessions that still need MFA.
         credentials: reads or changes a password hash, address, factor, recovery code, session or one-time link. Its
             transactions use the account login and the role `app_credentials`, which other requests can't use.
+        counts: the metric of outcomes that counts the answers: `"scans"` or `"sign_ins"` (web/http/request_metrics.py).
         mode: `"async"` runs a coroutine in the event loop and opens no transaction.
         problems: refusals specific to the endpoint, for the documentation.
         other_responses: types of answers with other statuses, for the documentation.
@@ -129,6 +132,7 @@ class EndpointSpec:
     own_sign_in: bool = False
     before_mfa: bool = False
     credentials: bool = False
+    counts: Counts | None = None
     mode: Mode = "sync"
     problems: tuple[type[Problem], ...] = ()
     other_responses: Mapping[int, Any] = field(default_factory=dict)

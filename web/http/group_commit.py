@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from models.core.errors import Problem, Unavailable
+from web.http.request_metrics import Load
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,12 @@ class GroupCommit(Generic[Row, Result]):
         self._thread: threading.Thread | None = None
         self._admitted = 0
         self._is_closing = False
+
+    @property
+    def load(self) -> Load:
+        """Return the admitted rows: the present batch, and those that wait for the next one."""
+        running = min(self._admitted, self._max_batch)
+        return Load(self.name, running, self._admitted - running, self._capacity)
 
     async def submit(self, row: Row) -> Result:
         """Write `row` and return its result. Call it in one event loop only.

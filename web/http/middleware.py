@@ -14,6 +14,7 @@ from web.http.access_log import AccessLog
 from web.http.client_address import Proxies
 from web.http.dependencies import Dependencies
 from web.http.problems import BadRequest, HeadersTooLarge, Misdirected, UriTooLong
+from web.http.request_metrics import measure
 from web.http.trace import continue_trace, new_id, valid_id
 
 MAX_URL_BYTES = 4096
@@ -96,6 +97,7 @@ class RequestContext:
         resp.set_headers({name: value for name, value in self._headers.items() if name not in present})
         resp.set_header("X-Request-Id", info.request_id)
         resp.set_header("X-Correlation-Id", info.correlation_id)
+        measure(req, resp, resource)
         self._log.write(req, resp, info)
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:

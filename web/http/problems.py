@@ -120,6 +120,7 @@ def problem_document(problem: Problem, request_id: str) -> dict[str, Any]:
 def render(resp: Response, problem: Problem) -> None:
     """Render a problem into the response."""
     resp.status = problem.status
+    resp.context.code = problem.code  # for the metrics
     resp.content_type = PROBLEM_JSON
     resp.data = _encode(problem_document(problem, request_info().request_id))
     # The responder set these headers for an answer that is not sent.

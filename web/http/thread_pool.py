@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from models.core.errors import Unavailable
+from web.http.request_metrics import Load
 
 WAIT_SECONDS = 10.0
 """Seconds that a call may wait for a thread. Then it is refused, even if every thread is blocked."""
@@ -63,6 +64,12 @@ class ThreadPool:
     def admitted(self) -> int:
         """Return the number of running and waiting calls."""
         return self._admitted
+
+    @property
+    def load(self) -> Load:
+        """Return the running and waiting calls."""
+        running = min(self._admitted, self.size)
+        return Load(self.name, running, self._admitted - running, self.capacity)
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function(*args)` in a thread and return its result. Belongs to one event loop.

@@ -1,15 +1,17 @@
 # ruff: noqa: N999  (the name that gunicorn looks for)
 """gunicorn's configuration: `gunicorn --config web/server/gunicorn.conf.py web.app:application`."""
 
+import logging
 import sys
 from typing import Any
 
 from models.core import logs
-from models.operations import settings_check
+from models.operations import settings_check, startup
 from settings import settings
-from web.server import shutdown
+from web.server import shared_metrics, shutdown
 
 settings_check.require_fit(settings, "web")  # before a socket is bound
+shared_metrics.begin()  # before any import of prometheus-client, which chooses its mode then
 
 bind = f"127.0.0.1:{settings.port}"
 workers = settings.web_concurrency
@@ -39,6 +41,22 @@ limit_request_field_size = 16_380
 proc_name = "companon-web"
 logconfig_dict = logs.config(settings.log_level)
 logger_class = "web.server.worker.Logger"
+
+
+def on_starting(server: Any) -> None:
+    """Report the start in the log. Runs in the master, after its log is configured."""
+    logging.captureWarnings(True)
+    startup.announce(settings, "web")
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Keep the counters of a process that has ended. Runs in the master."""
+    shared_metrics.retire(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    """Delete the files of the metrics. Runs in the master."""
+    shared_metrics.end()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -24,6 +24,7 @@ from settings import settings
 from web.http.client_address import Proxies, partition
 from web.http.middleware import security_headers
 from web.http.problems import PROBLEM_JSON, problem_document, problem_of_status
+from web.http.request_metrics import count_refusal
 from web.http.trace import new_id
 
 HEAD_SECONDS = 10.0
@@ -233,6 +234,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     def _send_error_response(self, status: int, message: str, extra_headers: Iterable[tuple[str, str]] = ()) -> None:
         if status == HTTPStatus.NOT_IMPLEMENTED:
             status = HTTPStatus.BAD_REQUEST.value  # an unknown transfer coding is the client's error
+        count_refusal(problem_of_status(status).code)
         body = _problem(status, message)
         lines = [
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",

@@ -1,7 +1,6 @@
 """The life cycle of a Dramatiq worker process: its number and lock, its runner and its shutdown."""
 
 import ctypes
-import logging
 import multiprocessing
 import os
 import signal
@@ -14,12 +13,12 @@ from jobs.engine import registry
 from jobs.engine.ledger import Claim, Ledger
 from jobs.engine.worker.broker import LedgerBroker, runner_name
 from jobs.engine.worker.interrupts import interrupts
+from jobs.engine.worker.job_log import JobLog
 from jobs.engine.worker.liveness import Liveness
 from jobs.engine.worker.runner import Runner
 from models.core.database import close_thread_connections
+from models.operations import startup
 from settings import settings
-
-log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 
@@ -29,6 +28,7 @@ class Lifecycle(dramatiq.Middleware):
 
     def __init__(self) -> None:
         self._liveness = Liveness()
+        self._job_log = JobLog()
         self._drain: threading.Timer | None = None
         self.runner: Runner | None = None
 
@@ -43,8 +43,9 @@ class Lifecycle(dramatiq.Middleware):
         """Acquire the liveness lock before the first claim."""
         assert isinstance(broker, LedgerBroker)
         broker.worker_id = self._liveness.start(broker.record_lock_loss)
-        self.runner = Runner(Ledger(), broker.worker_id)
-        log.info("worker %d is ready", broker.worker_id, extra={"worker_id": broker.worker_id})
+        self._job_log.open()
+        self.runner = Runner(Ledger(), broker.worker_id, self._job_log)
+        startup.announce(settings, "worker", worker_id=broker.worker_id)
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         """Let running jobs end for `WORKER_DRAIN` seconds, then interrupt them, which releases them."""
@@ -57,6 +58,7 @@ class Lifecycle(dramatiq.Middleware):
         if self._drain is not None:
             self._drain.cancel()
         self._liveness.stop()
+        self._job_log.flush()
 
     def before_worker_thread_shutdown(self, broker: dramatiq.Broker, thread: Any) -> None:
         """Close the thread's database connection."""

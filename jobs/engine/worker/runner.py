@@ -22,6 +22,7 @@ from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
 from jobs.engine.registry import HARD_GRACE, ActorSpec
 from jobs.engine.worker.current import CurrentJob, running
 from jobs.engine.worker.interrupts import Armed, interrupts
+from jobs.engine.worker.job_log import JobLog
 from models.core import context
 from models.core.context import Identity, RequestInfo
 from models.core.database import Statement, is_connection_loss, now, transaction
@@ -49,9 +50,10 @@ class StaleClaim(Exception):
 class Runner:
     """Runs jobs for one worker process."""
 
-    def __init__(self, ledger: Ledger, worker_id: int) -> None:
+    def __init__(self, ledger: Ledger, worker_id: int, job_log: JobLog | None = None) -> None:
         self._ledger = ledger
         self._worker_id = worker_id
+        self._job_log = job_log
 
     def run(self, claim: Claim, claimed_at: float | None = None) -> str:
         """Run one attempt of a claimed job. Return its ending, as it is logged.
@@ -74,7 +76,8 @@ class Runner:
             ending = self._attempt(spec, claim)
         if claim.group_id is not None and ending in ENDED_STATES:
             wakeup.notify()  # It may have been the last child of its group.
-        _log_end(claim, ending, time.perf_counter() - started)
+        if self._job_log is not None:
+            self._job_log.write(claim, ending, time.perf_counter() - started)
         return ending
 
     def _attempt(self, spec: ActorSpec, claim: Claim) -> str:
@@ -234,25 +237,3 @@ def _message(error: Exception) -> str:
 
 def _unexpected(error: Exception) -> Exception | None:
     return None if isinstance(error, Problem | RetryLater | TimeoutError) else error
-
-
-def _log_end(claim: Claim, ending: str, seconds: float) -> None:
-    # Jobs that are done are in the ledger's history. Only other endings are logged by default.
-    level = logging.DEBUG if ending == "done" else logging.INFO
-    if not log.isEnabledFor(level):
-        return
-    log.log(
-        level,
-        "%s %s",
-        claim.actor,
-        ending,
-        extra={
-            "job_id": str(claim.id),
-            "actor": claim.actor,
-            "ending": ending,
-            "attempt": claim.attempts,
-            "ms": round(seconds * 1000, 2),
-            "request_id": claim.request_id,
-            "correlation_id": claim.correlation_id,
-        },
-    )

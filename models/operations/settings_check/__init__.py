@@ -7,16 +7,13 @@ Connections to other machines must use TLS with a verified certificate and name.
 published or a development default. Faults name the variables and never show their values.
 """
 
-import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields
 from typing import Any
 
 from models.operations.settings_check import combinations, secrets, urls, values
 from settings import Settings
-
-logger = logging.getLogger(__name__)
 
 _REDIRECTING_VARIABLES = ("PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGGSSENCMODE", "PGSSLMINPROTOCOLVERSION")
 """Variables of libpq that replace the server of a DSN or weaken its connection."""
@@ -29,23 +26,23 @@ class UnfitForProduction(SystemExit):
 def require_fit(settings: Settings, process: str) -> None:
     """Check that a production process (its name in the Procfile) has settings that are fit for it.
 
-    Log the names of secrets that the process has and does not read.
-
     Raises:
         UnfitForProduction: names each faulty variable and its fault.
     """
     if settings.environment != "production":
         return
-    faults = list(find_faults(settings, process))
-    faults += [
-        f"  {name} must not be set: it leads libpq to another server or a weaker connection"
-        for name in _REDIRECTING_VARIABLES
-        if name in os.environ
-    ]
+    faults = [*find_faults(settings, process), *redirections(os.environ)]
     if faults:
         raise UnfitForProduction("\n".join(["✗ These settings are not fit for production:", *faults]))
-    if unused := unused_secrets(settings, process):
-        logger.warning("%s does not use %s; remove them from its environment", process, ", ".join(unused))
+
+
+def redirections(environ: Mapping[str, str]) -> list[str]:
+    """Return a line for each variable that leads libpq to another server."""
+    return [
+        f"  {name} must not be set: it leads libpq to another server or a weaker connection"
+        for name in _REDIRECTING_VARIABLES
+        if name in environ
+    ]
 
 
 def unused_secrets(settings: Settings, process: str) -> list[str]:

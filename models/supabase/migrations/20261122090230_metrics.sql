@@ -58,6 +58,19 @@ end
 $$;
 call app.grant_definer('app.job_gauges()', '{}');
 
+-- Return the number of mails of each actor that wait for another attempt after one has failed.
+create function app.failing_mails() returns table (actor text, mails bigint)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    -- By equality with each actor, which the index jobs_due finds: a million other jobs may be waiting.
+    return query
+    select a.name, count(j.id)
+    from app.actors a left join app.jobs j on j.actor = a.name and j.published_at is null and j.attempts > 0
+    where a.name like 'mail.%' group by a.name;
+end
+$$;
+call app.grant_definer('app.failing_mails()', '{}');
+
 -- Return the number of dead letters of each actor.
 create function app.dead_letter_gauges() returns table (actor text, dead bigint)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -101,7 +114,7 @@ call app.grant_definer('app.brand_lags(int)', '{}');
 -- The newest counts that the clock made. Counting 100,000 waiting jobs takes too long for a request.
 create table app.job_counts (
     kind text primary key,                 -- 'all'; there is one row
-    counts jsonb not null,                 -- {"gauges": [...], "summaries": [...], "brand_lags": [...]}
+    counts jsonb not null,                 -- the results of four functions, see app.count_jobs_now
     counted_at timestamptz not null,
     took interval not null
 );
@@ -113,6 +126,7 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     return jsonb_build_object(
         'gauges', (select jsonb_agg(g) from app.job_gauges() as g),
+        'failing_mails', (select jsonb_agg(m) from app.failing_mails() as m),
         'summaries', (select jsonb_agg(s) from app.job_summaries(p_window) as s),
         'brand_lags', (select jsonb_agg(l) from app.brand_lags(p_brands) as l));
 end

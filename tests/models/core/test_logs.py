@@ -2,9 +2,14 @@
 
 import json
 import logging
+import re
+import threading
 
 from models.core.context import RequestInfo, request_info, set_request_info
-from models.core.logs import MAX_TEXT_CHARACTERS, Formatter, redact, redact_value
+from models.core.log_lines import MAX_WRITE_BYTES, LogLines
+from models.core.logs import MAX_TEXT_CHARACTERS, Formatter, redact, redact_value, timestamp
+
+AT = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 JWT = "eyJhbGciOiJFUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 
@@ -51,7 +56,7 @@ def test_log_line_is_json_with_the_ids_of_its_request():
     assert line["message"] == "two\nlines of [e-mail]"
     assert (line["level"], line["logger"]) == ("WARNING", "web.x")
     assert (line["request_id"], line["correlation_id"]) == ("request-77", "journey-7")
-    assert line["at"].startswith("20")
+    assert re.fullmatch(AT, line["at"])
 
 
 def test_traceback_is_redacted():
@@ -80,3 +85,50 @@ def test_nested_values_and_secret_fields_are_redacted():
         "password": None,
         "n": 1.5,
     }
+
+
+def test_timestamp_is_utc_with_milliseconds():
+    assert timestamp(0.0) == "1970-01-01T00:00:00.000Z"
+    assert timestamp(1_796_074_380.1239) == "2026-11-30T21:33:00.123Z"
+
+
+def test_extra_member_does_not_replace_the_time_of_a_line():
+    record = logging.makeLogRecord({"msg": "x", "at": "never"})
+
+    assert re.fullmatch(AT, json.loads(Formatter().format(record))["at"])
+
+
+def test_batched_lines_are_written_whole_and_in_small_writes():
+    written = []
+    lines = LogLines(written.append)
+    sizes = [10, 4000, 100, 9000, 1, *[300] * 40]
+    for number, size in enumerate(sizes):
+        lines.add({"number": number, "text": "x" * size})
+
+    lines.flush()
+    lines.flush()
+
+    assert [json.loads(line)["number"] for text in written for line in text.splitlines()] == list(range(len(sizes)))
+    assert all(text.endswith("\n") for text in written)
+    assert [len(text) for text in written if len(text) > MAX_WRITE_BYTES and text.count("\n") > 1] == []
+    assert len(written) < 10
+
+
+def test_lines_of_several_threads_are_written_once_each():
+    written = []
+    lines = LogLines(written.append)
+
+    def add(start):
+        for number in range(start, start + 2000):
+            lines.add(number)
+            if number % 7 == 0:
+                lines.flush()
+
+    threads = [threading.Thread(target=add, args=(start,)) for start in (0, 2000, 4000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    lines.flush()
+
+    assert sorted(int(line) for text in written for line in text.splitlines()) == list(range(6000))

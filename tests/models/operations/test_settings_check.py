@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.operations import settings_check
+from models.operations import settings_check, startup
 from models.operations.settings_check import UnfitForProduction, find_faults, require_fit, unused_secrets
 from models.operations.settings_check.secrets import randomness, token
 from scripts.devstack import procfile, secrets
@@ -81,12 +81,13 @@ def test_process_needs_no_setting_that_it_does_not_read(caplog):
         own = {one.name: getattr(FIT, one.name) for one in fields(Settings) if reads(process, one.name)}
 
         require_fit(Settings(**own), process)
+        startup.announce(Settings(**own), process)
 
         assert caplog.text == "", process
 
 
 def test_unused_secrets_of_a_process_are_logged_by_name(caplog):
-    require_fit(FIT, "relay")
+    startup.announce(FIT, "relay")
 
     assert unused_secrets(FIT, "relay") == [
         "DATABASE_URL",

@@ -12,7 +12,7 @@ from models.core.context import RequestInfo, request_info
 from settings import Settings
 from tests.support.brokers import until
 from tests.web.conftest import serving, small_app
-from web.http import client_address
+from web.http import access_log, client_address
 from web.http.client_address import Proxies
 from web.http.endpoint import endpoint
 from web.http.trace import continue_trace
@@ -373,9 +373,11 @@ def test_cors_headers_are_set_on_errors(cors):
 
 def test_access_log_has_one_line_per_request_without_private_data(notebook, capsys):
     with serving(small_app(notebook, {"/mirror": Mirror()}, log_level="INFO")) as api:
-        api.get("/mirror", token="alice", headers={"X-Request-Id": "req-12345"}, query_string="token=s3cret")
-        api.get("/nowhere/ann@example.com")
-        api.post("/mirror")
+        from_phone = {"remote_addr": "192.0.2.77"}
+        named = {"X-Request-Id": "req-12345"}
+        api.get("/mirror", token="alice", headers=named, query_string="token=s3cret", **from_phone)
+        api.get("/nowhere/ann@example.com", **from_phone)
+        api.post("/mirror", **from_phone)
 
     written = capsys.readouterr().err
     lines = [json.loads(line) for line in written.splitlines()]
@@ -386,5 +388,38 @@ def test_access_log_has_one_line_per_request_without_private_data(notebook, caps
     ]
     assert lines[0]["request_id"] == "req-12345"
     assert lines[2]["bytes"] == 2
+    assert [line.get("path") for line in lines] == [None, "/nowhere/*", None]
+    assert {line["client"] for line in lines} == {"192.0.2.0/24"}
+    assert all(re.fullmatch(r"[\d-]{10}T[\d:]{8}\.\d{3}Z", line["at"]) for line in lines)
     assert "s3cret" not in written
     assert "ann@example.com" not in written
+
+
+def test_unknown_path_is_logged_without_tokens_ids_and_personal_values():
+    known = {
+        "/wp-login.php": "/wp-login.php",
+        "/api/v2/campaigns/": "/api/v2/campaigns/",
+        "/favicon.ico": "/favicon.ico",
+        "/s/Zm9vYmFyYmF6cXV4Zm9vYmFy/again": "/s/*/again",
+        "/reset/0198a3f0-0000-7000-8000-00000000000a": "/reset/*",
+        "/users/ann@example.com": "/users/*",
+        "/phones/+34600111222": "/phones/*",
+        "/codes/482913": "/codes/*",
+        "/a b/\x1b[31m/é": "/*/*/*",
+        "/" + "x" * 40: "/*",
+        "/a/b/c/d/e/f/g/h/i/j": "/a/b/c/d/e/f/g/h/…",
+    }
+
+    assert {path: access_log.loggable_path(path) for path in known} == known
+
+
+def test_network_of_a_client_names_no_household():
+    known = {
+        "192.0.2.77": "192.0.2.0/24",
+        "2001:db8:1:2::7": "2001:db8:1::/48",
+        "::ffff:192.0.2.77": "192.0.2.0/24",
+        "64:ff9b::192.0.2.77": "192.0.2.0/24",
+        "": "unknown",
+    }
+
+    assert {address: client_address.network(address) for address in known} == known

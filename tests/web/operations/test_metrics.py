@@ -50,8 +50,10 @@ def test_every_metric_has_its_help_and_type(client: Client, ledger: Ledger) -> N
 
     assert "# HELP companon_jobs_dead Dead letters.\n# TYPE companon_jobs_dead gauge\n" in text
     helped = {line.split()[2] for line in text.splitlines() if line.startswith("# HELP companon_")}
-    assert {line.partition("{")[0].split()[0] for line in text.splitlines() if not line.startswith("#")} <= helped
-    assert len(helped) == 13
+    named = {line.partition("{")[0].split()[0] for line in text.splitlines() if not line.startswith("#")}
+    of_histogram = {name for name in named if name.startswith("companon_http_request_seconds")}
+    assert named - of_histogram <= helped
+    assert len(helped) == 22
 
 
 def test_jobs_are_counted_by_actor_and_state(client: Client, ledger: Ledger, query: Query) -> None:
@@ -201,6 +203,30 @@ def test_dead_letters_are_counted_by_actor(client: Client, ledger: Ledger) -> No
         ledger.dead_letter(held, {"kind": "ValueError", "message": ""})
 
     assert scrape(client)['companon_jobs_dead{actor="requests.expire"}'] == 2
+
+
+def test_mails_are_failing_between_a_failed_attempt_and_the_next(client: Client, ledger: Ledger, query: Query) -> None:
+    ledger.register_actors({"mail": ["mail.signup", "mail.invitation"], "default": ["x.y"]})
+    for actor, attempts, published in (
+        ("mail.signup", 1, "null"),
+        ("mail.signup", 3, "null"),
+        ("mail.signup", 0, "null"),
+        ("mail.signup", 1, "now()"),
+        ("x.y", 1, "null"),
+    ):
+        query(
+            "insert into app.jobs (id, actor, attempts, published_at, state) values (gen_random_uuid(), %s, %s,"
+            f" {published}, case when {published} is null then 'waiting' else 'published' end)",
+            actor,
+            attempts,
+        )
+
+    found = scrape(client)
+
+    failing = {name: count for name, count in found.items() if name.startswith("companon_mails_failing")}
+    assert failing['companon_mails_failing{actor="mail.signup"}'] == 2
+    assert failing['companon_mails_failing{actor="mail.invitation"}'] == 0
+    assert not [name for name in failing if "x.y" in name]
 
 
 def test_heartbeat_of_each_process_decides_its_probe(client: Client, ledger: Ledger, query: Query) -> None:

@@ -178,6 +178,7 @@ class MfaVerification:
         body=MfaCodeIn,
         response=ElevatedSessionOut,
         permission="authenticated",
+        counts="sign_ins",
         audit="session.verify",
         outward=True,
         before_mfa=True,

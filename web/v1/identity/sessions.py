@@ -80,6 +80,7 @@ class Refresh:
         body=RefreshIn,
         response=SessionOut,
         permission="public",
+        counts="sign_ins",
         refused_as="session.refresh",
         rate="3000/minute",
         outward=True,

@@ -86,6 +86,7 @@ class Login:
         body=LoginIn,
         response=SessionOut,
         permission="public",
+        counts="sign_ins",
         refused_as="session.start",
         rate="60/minute",
         slow=True,

@@ -26,6 +26,7 @@ from web.http.fields import CampaignId, DeviceLocale, Id, Timezone
 from web.http.group_commit import GroupCommit
 from web.http.normalise import NORMALISE
 from web.http.rate_limits import RateLimiter, parse_rate
+from web.http.request_metrics import Load
 
 MAX_QUEUED = 512
 """Scans that may wait in each web process. More are refused with 503."""
@@ -233,6 +234,11 @@ class Scans:
             on_close=recorder.close,
         )
 
+    @property
+    def load(self) -> Load:
+        """Return the scans that are being written or wait."""
+        return self.writer.load
+
     def open(self) -> None:
         """Admit scans."""
         self.writer.open()
@@ -247,6 +253,7 @@ class Scans:
         status=201,
         other_responses={200: ScanOut},
         permission="authenticated",
+        counts="scans",
         refused_as="scan.record",  # A decided scan is its own record.
         rate=None,  # Origin and frequency are evidence of fraud. Limits are the campaign's.
         mode="async",

@@ -1,0 +1,1 @@
+"""`./scripts/settings`: list and check the settings of this environment."""

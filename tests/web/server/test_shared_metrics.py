@@ -1,0 +1,123 @@
+"""`/metrics` of several web processes: sums that never fall, also when a process ends."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from scripts.devstack.environment import ROOT
+from tests.support.brokers import until
+from tests.support.gunicorn import asking, gunicorn
+from web.server import shared_metrics
+
+HEALTH = 'companon_http_request_seconds_count{method="GET",route="/healthz",status="2xx"}'
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, database):
+    temporary = tmp_path_factory.mktemp("metrics")
+    with gunicorn(temporary, "web.app:application", WEB_CONCURRENCY="2", TMPDIR=str(temporary)) as running:
+        yield running
+
+
+def scrape(server):
+    status, _, body = server.talk(asking(b"GET /metrics"))
+    assert status == 200, body
+    lines = [line for line in body.decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def rising(found):
+    return {name: value for name, value in found.items() if re.search(r"_(total|count|sum|bucket)(\{|$)", name)}
+
+
+def fallen(before, after):
+    return [name for name, value in rising(before).items() if after.get(name, 0.0) < value]
+
+
+def worker_pids(server):
+    lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+    booted = [re.search(r"Booting worker with pid: (\d+)", line.get("message", "")) for line in lines]
+    pids = [int(found[1]) for found in booted if found]
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_fifty_scrapes_of_two_processes_are_monotonic(server):
+    def talk(number):
+        return server.talk(asking(b"GET /healthz"))[0] if number % 2 else scrape(server)
+
+    before = scrape(server)
+    with ThreadPoolExecutor(4) as callers:
+        list(callers.map(talk, range(40)))
+    scrapes = [scrape(server) for _ in range(50)]
+
+    assert scrapes[0][HEALTH] - before.get(HEALTH, 0.0) == 20
+    assert [fallen(one, other) for one, other in zip([before, *scrapes], scrapes, strict=False)] == [[]] * 50
+    assert {found[HEALTH] for found in scrapes} == {scrapes[0][HEALTH]}
+    assert len({found['companon_pool_capacity{pool="responder"}'] for found in scrapes}) == 1
+
+
+def test_counters_survive_the_end_of_a_process(server):
+    for _ in range(20):
+        assert server.talk(asking(b"GET /healthz"))[0] == 200
+    pids = worker_pids(server)
+    assert len(pids) == 2
+    before = scrape(server)
+    directory = next(server.log.parent.glob("companon-metrics-*"))
+
+    os.kill(pids[0], signal.SIGKILL)
+
+    until(lambda: not list(directory.glob(f"*_{pids[0]}.db")) and len(worker_pids(server)) == 2)
+    after = scrape(server)
+    assert after[HEALTH] >= before[HEALTH] >= 20
+    assert fallen(before, after) == []
+    capacity = 'companon_pool_capacity{pool="responder"}'
+    until(lambda: scrape(server)[capacity] == before[capacity])  # the gauge of the dead process is gone
+
+
+def test_refusal_of_the_server_itself_is_counted(server):
+    name = 'companon_http_refusals_total{code="bad_request"}'
+    before = scrape(server).get(name, 0.0)
+
+    assert server.talk(b"GET\r\n\r\n")[0] == 400
+
+    assert scrape(server)[name] == before + 1
+
+
+def test_files_of_the_metrics_are_deleted_at_the_end(tmp_path, database):
+    with gunicorn(tmp_path, "web.app:application", TMPDIR=str(tmp_path)) as running:
+        assert len(list(tmp_path.glob("companon-metrics-*"))) == 1
+        assert running.stop() == 0
+
+    assert list(tmp_path.glob("companon-metrics-*")) == []
+
+
+def test_directory_is_kept_by_a_reload_and_not_by_another_master(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.delenv(shared_metrics.DIRECTORY, raising=False)
+
+    shared_metrics.begin()
+    first = shared_metrics.directory()
+    shared_metrics.begin()
+    assert shared_metrics.directory() == first
+
+    monkeypatch.setattr(shared_metrics.os, "getpid", lambda: 1)
+    shared_metrics.begin()
+    assert shared_metrics.directory() != first
+
+
+def test_configuration_imports_prometheus_client_after_the_directory_exists():
+    script = (
+        "import runpy, sys; from web.server import shared_metrics;"
+        "shared_metrics.begin = lambda: sys.exit('prometheus_client' in sys.modules);"
+        "runpy.run_path('web/server/gunicorn.conf.py')"
+    )
+
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
