@@ -139,7 +139,7 @@ create index sign_in_attempts_user on app.sign_in_attempts (user_id);
 -- consents come from the reader of the mail.
 create table app.signups (
     id uuid primary key,
-    email text not null unique check (email = lower(email)),
+    email text not null unique check (email = lower(email) and length(email) <= 254),
     locale text not null,                  -- of the mail, the page that it links to, and the new account
     created_at timestamptz not null default now(),
     expires_at timestamptz not null                -- shortened by app.begin_link once the link is mailed
@@ -149,7 +149,7 @@ create index signups_expiry on app.signups (expires_at);
 create table app.invitations (
     id uuid primary key,
     brand_id uuid not null references public.brands (id),
-    email text not null check (email = lower(email)),
+    email text not null check (email = lower(email) and length(email) <= 254),
     role_id int not null references public.roles (id) check (role_id in (1, 2, 3)),
     invited_by uuid references public.users (id) on delete set null,
     created_at timestamptz not null default now(),

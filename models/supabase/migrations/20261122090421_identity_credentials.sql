@@ -16,7 +16,7 @@ create index password_resets_expiry on app.password_resets (expires_at);
 create table app.email_changes (
     id uuid primary key,
     user_id uuid not null references public.users (id) on delete cascade,
-    old_email text not null,
+    old_email text not null check (old_email = lower(old_email) and length(old_email) <= 254),
     new_email text not null check (new_email = lower(new_email) and length(new_email) <= 254),
     created_at timestamptz not null default now(),
     expires_at timestamptz not null,

@@ -1,4 +1,4 @@
-"""Enumerations that SQL defines, compared with their copies in Python."""
+"""Enumerations and bounds that SQL defines, compared with their copies in Python."""
 
 import re
 from collections.abc import Iterable
@@ -7,6 +7,7 @@ from typing import get_args, get_type_hints
 from models.audit.trail import AuditOutcome
 from models.campaigns.campaigns import TRANSITIONS, CampaignStatus, CampaignType
 from models.consents.consents import TIERS
+from models.core import emails
 from models.core.enumerations import values_of
 from models.identity.permissions import ROLES, MemberRole
 from models.insights import overview
@@ -62,6 +63,27 @@ def enumerations(query) -> dict[str, set[str]]:
         values = re.findall(r"'([^']*)'|\b(\d+)\b", match[2] or match[3])
         found[column] = {text or roles[number] for text, number in values}
     return found
+
+
+EMAIL_COLUMNS = r"""
+    select a.attrelid::regclass || '.' || a.attname, coalesce(string_agg(pg_get_constraintdef(c.oid), '; '), 'no CHECK')
+    from pg_attribute a
+        join pg_class t on t.oid = a.attrelid and t.relkind in ('r', 'p') and not t.relispartition
+        left join pg_constraint c on c.conrelid = t.oid and c.contype = 'c' and a.attnum = any (c.conkey)
+    where t.relnamespace in ('public'::regnamespace, 'app'::regnamespace) and a.attname ~ '(^|_)email$'
+        and a.atttypid = 'text'::regtype
+    group by 1
+"""
+
+
+def test_every_email_column_is_lower_case_and_has_the_bound_of_python(query, database):
+    wrong = {
+        column: definition
+        for column, definition in query(EMAIL_COLUMNS)
+        if not re.search(rf"\((\w+) = lower\(\1\)\) AND \(length\(\1\) <= {emails.MAX_LENGTH}\)", definition)
+    }
+
+    assert wrong == {}
 
 
 def test_enumerations_of_check_constraints_equal_those_of_python(query, database):

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from web.http.thread_pool import Overloaded, ThreadPool
+from web.http.thread_pool import Overloaded, ThreadPool, run_when_free
 
 color: ContextVar[str] = ContextVar("color", default="none")
 
@@ -70,6 +70,35 @@ def test_full_pool_refuses_new_calls_and_finishes_admitted_ones(pool):
     refusal, results = asyncio.run(main())
     assert (refusal.status, refusal.code, refusal.headers["Retry-After"]) == (503, "overloaded", "1")
     assert results == [True, True, True]
+
+
+def test_run_when_free_waits_until_a_full_pool_has_a_free_place(pool):
+    door = threading.Event()
+
+    async def main():
+        running = [asyncio.create_task(pool.run(door.wait, 60)) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(run_when_free(pool, divmod, 7, 2))
+        await asyncio.sleep(0)
+        door.set()
+        return await asyncio.gather(waiting, *running)
+
+    assert asyncio.run(main()) == [(3, 1), True, True, True]
+
+
+def test_run_when_free_of_pool_that_stays_full_is_refused(pool, monkeypatch):
+    monkeypatch.setattr("web.http.thread_pool.STREAM_WAIT_SECONDS", 0.0)
+    door = threading.Event()
+
+    async def main():
+        running = [asyncio.create_task(pool.run(door.wait, 60)) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await run_when_free(pool, int)
+        door.set()
+        await asyncio.gather(*running)
+
+    asyncio.run(main())
 
 
 def test_call_of_cancelled_caller_is_not_begun(pool):
