@@ -393,7 +393,13 @@ _example(
     body=lambda _: {"label": f"door {uuid4()}"},
 )
 _example("GET /api/v1/campaigns/{campaign_id}/codes/{code_id}", "Creator", path=_own("campaign_id", "code_id"))
-_example("GET /api/v1/campaigns/{campaign_id}/codes/{code_id}/image", "Creator", path=_own("campaign_id", "code_id"))
+for kind, size in (("svg", {}), ("png", {"scale": 4})):
+    _example(
+        f"GET /api/v1/campaigns/{{campaign_id}}/codes/{{code_id}}/image.{kind}",
+        "Creator",
+        path=_own("campaign_id", "code_id"),
+        query=lambda _, size=size: size,
+    )
 _example("GET /api/v1/consents", FAN, query=_page())
 _example(
     "POST /api/v1/consents",

@@ -339,17 +339,55 @@ class CampaignCode:
         resp.media = CodeOut.of(codes.get(campaign_id, code_id))
 
 
-class CampaignCodeImage:
-    """`/api/v1/campaigns/{campaign_id}/codes/{code_id}/image`: the picture of a code."""
+class CampaignCodeSvg:
+    """`/api/v1/campaigns/{campaign_id}/codes/{code_id}/image.svg`: the picture of a code, for print."""
 
-    @endpoint(operation_id="getCodeImage", permission="campaigns:read", media="image/svg+xml")
+    @endpoint(operation_id="getCodeSvg", permission="campaigns:read", media="image/svg+xml")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
-        """Return a code as SVG for print at any size. It is readable with up to a quarter of it damaged."""
+        """Return the picture of a code as SVG, for print at any size.
+
+        The picture contains the code's URL, and is readable with up to a quarter of it damaged. Its title is the label.
+        """
         code = CodeOut.of(codes.get(campaign_id, code_id))
-        picture = io.BytesIO()
-        segno.make(code.url, error="q", micro=False).save(picture, kind="svg", scale=8, title=texts.for_xml(code.label))
+        resp.data = _picture(code.url, kind="svg", scale=8, title=texts.for_xml(code.label))
         resp.content_type = "image/svg+xml"
-        resp.data = picture.getvalue()
+
+
+class PngQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Size of the picture."""
+
+    scale: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=40,
+            description="Pixels per module, the smallest square of a code. A picture has about 50 modules per side, "
+            "its white margin included. Default: 16, about 800 pixels per side.",
+            examples=[16],
+        ),
+    ] = 16
+
+
+class CampaignCodePng:
+    """`/api/v1/campaigns/{campaign_id}/codes/{code_id}/image.png`: the picture of a code, for documents."""
+
+    @endpoint(operation_id="getCodePng", query=PngQuery, permission="campaigns:read", media="image/png")
+    def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
+        """Return the picture of a code as PNG, for documents and programs without SVG.
+
+        The same code as `image.svg`, in black on white.
+        """
+        query: PngQuery = req.context.query
+        code = CodeOut.of(codes.get(campaign_id, code_id))
+        resp.data = _picture(code.url, kind="png", scale=query.scale)
+        resp.content_type = "image/png"
+
+
+def _picture(url: str, **options: Any) -> bytes:
+    picture = io.BytesIO()
+    # Error correction "q": readable with up to a quarter of the modules damaged.
+    segno.make(url, error="q", micro=False).save(picture, **options)
+    return picture.getvalue()
 
 
 def _content(campaign: campaigns.Campaign) -> dict[str, Any]:
@@ -364,5 +402,6 @@ ROUTES: list[tuple[str, object]] = [
     (f"{_ONE}/launch", CampaignLaunch()),
     (f"{_ONE}/codes", CampaignCodes()),
     (f"{_ONE}/codes/{{code_id:uuid}}", CampaignCode()),
-    (f"{_ONE}/codes/{{code_id:uuid}}/image", CampaignCodeImage()),
+    (f"{_ONE}/codes/{{code_id:uuid}}/image.png", CampaignCodePng()),
+    (f"{_ONE}/codes/{{code_id:uuid}}/image.svg", CampaignCodeSvg()),
 ]

@@ -38,7 +38,7 @@ def test_image_of_code_with_any_label_is_well_formed_xml(client, manager, codes,
     code = client.post(codes, json={"label": "x"}, token=manager.token).json
     superuser.cursor().execute("update public.qr_codes set label = %s", ("a\uffff\x01<b>\u202e",))
 
-    image = client.get(f"{codes}/{code['id']}/image", token=manager.token)
+    image = client.get(f"{codes}/{code['id']}/image.svg", token=manager.token)
 
     document = xml.dom.minidom.parseString(image.content)
     assert document.getElementsByTagName("title")[0].firstChild.data == "a<b>\u202e"

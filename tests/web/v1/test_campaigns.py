@@ -11,6 +11,7 @@ from models.core import context
 from models.core.database import now, rows, transaction
 
 URL = "/api/v1/campaigns"
+PNG = b"\x89PNG\r\n\x1a\n"
 FENCE = {"lat": 40.4168, "lon": -3.7038, "radius_m": 250}
 
 
@@ -253,7 +254,7 @@ def test_picture_of_code_is_svg(client, create, manager):
     made = create()
     code = client.post(f"{URL}/{made['id']}/codes", json={"label": 'Bar <&> "Grill"'}, token=manager.token).json
 
-    response = client.get(f"{URL}/{made['id']}/codes/{code['id']}/image", token=manager.token)
+    response = client.get(f"{URL}/{made['id']}/codes/{code['id']}/image.svg", token=manager.token)
 
     assert response.status_code == 200
     assert response.headers["content-type"] == "image/svg+xml"
@@ -262,12 +263,26 @@ def test_picture_of_code_is_svg(client, create, manager):
     assert picture[0].text == 'Bar <&> "Grill"'
 
 
+def test_picture_of_code_is_png_of_the_requested_scale(client, create, manager):
+    made = create()
+    code = client.post(f"{URL}/{made['id']}/codes", json={"label": "Bar"}, token=manager.token).json
+    image = f"{URL}/{made['id']}/codes/{code['id']}/image.png"
+
+    answers = [client.get(image, params=size, token=manager.token) for size in ({}, {"scale": 3})]
+    refused = client.get(image, params={"scale": 41}, token=manager.token)
+
+    assert [(answer.headers["content-type"], answer.content[:8]) for answer in answers] == [("image/png", PNG)] * 2
+    (default, small) = (int.from_bytes(answer.content[16:20], "big") for answer in answers)
+    assert default * 3 == small * 16
+    assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "scale")
+
+
 def test_picture_is_served_as_svg_only(client, create, manager):
     made = create()
     code = client.post(f"{URL}/{made['id']}/codes", json={"label": "Bar"}, token=manager.token).json
 
     def ask(accept):
-        image = f"{URL}/{made['id']}/codes/{code['id']}/image"
+        image = f"{URL}/{made['id']}/codes/{code['id']}/image.svg"
         return client.get(image, token=manager.token, headers={"Accept": accept}).status_code
 
     assert [ask(accept) for accept in ("image/svg+xml", "image/avif,*/*;q=0.8", "application/json")] == [200, 200, 406]
