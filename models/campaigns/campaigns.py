@@ -141,19 +141,27 @@ class FixedSinceLaunch(Conflict):
 
 
 def find(
-    *, limit: int, after: tuple[datetime, UUID] | None = None, status: str | None = None, kind: str | None = None
+    *,
+    limit: int,
+    after: tuple[datetime, UUID] | None = None,
+    name: str | None = None,
+    status: str | None = None,
+    kind: str | None = None,
 ) -> list[Campaign]:
     """Return campaigns of the caller's brand that the caller may see, newest first.
 
     Args:
         limit: maximum number of campaigns.
         after: `created_at` and `id` of the last campaign of the previous page.
+        name: part of the name, in any case.
         status: only campaigns with this status.
         kind: only campaigns of this type.
     """
     query = Campaign.select().order_by(Campaign.created_at.desc(), Campaign.id.desc()).limit(limit)
     if after is not None:
         query = query.where(peewee.Tuple(Campaign.created_at, Campaign.id) < peewee.Tuple(*after))
+    if name is not None:
+        query = query.where(peewee.fn.strpos(peewee.fn.lower(Campaign.name), name.lower()) > 0)
     if status is not None:
         query = query.where(Campaign.status == status)
     if kind is not None:

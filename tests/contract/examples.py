@@ -371,7 +371,7 @@ _example(
     path=lambda seed: seed.assigned(),
 )
 _example("GET /api/v1/brands/{brand_id}", "Creator", path=_own("brand_id"))
-_example("GET /api/v1/campaigns", "Campaign Manager", query=_page(status="Active", type="QR"))
+_example("GET /api/v1/campaigns", "Campaign Manager", query=_page(name="a", status="Active", type="QR"))
 _example("POST /api/v1/campaigns", "Campaign Manager", body=_every_rule)
 _example("GET /api/v1/campaigns/{campaign_id}", "Creator", path=_own("campaign_id"))
 _example(

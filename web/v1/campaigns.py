@@ -67,8 +67,12 @@ CAMPAIGN = {
 
 
 class CampaignFilter(PageQuery, kw_only=True):
-    """Filter of the list of campaigns."""
+    """Filter of the list of campaigns; all conditions must hold."""
 
+    name: Annotated[
+        Text200 | None,
+        Meta(description="Only campaigns with this text in their name, in any case. Default: all.", examples=["plaza"]),
+    ] = None
     status: Annotated[
         CampaignStatus | None, Meta(description="Only campaigns with this status. Default: all.", examples=["Active"])
     ] = None
@@ -196,10 +200,11 @@ class Campaigns:
         A Creator sees assigned campaigns only. Their figures are in `GET /api/v1/analytics/overview`.
         """
         query: CampaignFilter = req.context.query
-        scope = f"campaigns:{query.status}:{query.type}"
+        scope = f"campaigns:{query.status}:{query.type}:{query.name}"
         found = campaigns.find(
             limit=query.limit + 1,
             after=decode_cursor(query.cursor, tuple[datetime, UUID], scope=scope),
+            name=query.name,
             status=query.status,
             kind=query.type,
         )

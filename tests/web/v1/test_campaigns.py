@@ -121,6 +121,18 @@ def test_campaigns_are_filtered_by_type_and_status(client, create, manager):
     assert active["items"] == []
 
 
+def test_campaigns_are_filtered_by_part_of_the_name_in_any_case(client, create, manager):
+    for name in ("Plaza Mayor", "La PLAZA nueva", "100 % Rioja"):
+        create(name=name)
+
+    def named(text):
+        found = client.get(URL, params={"name": text}, token=manager.token).json
+        return [campaign["name"] for campaign in found["items"]]
+
+    assert named("plaza") == ["La PLAZA nueva", "Plaza Mayor"]
+    assert named("%") == ["100 % Rioja"]
+
+
 def test_put_replaces_all_fields(client, create, manager):
     made = create(config={"geofence": FENCE})
 
