@@ -15,9 +15,9 @@ from models.identity import totp
 from models.jobs import dead_letters
 from models.jobs.ledger import enqueue
 from scripts.commands.replay import main, options, session
-from scripts.commands.replay.api import HttpApi, Refused
 from scripts.commands.replay.tables import table, tree
 from scripts.devstack import authenticator
+from scripts.devstack.api import HttpApi, Refused
 from scripts.devstack.environment import ROOT
 from scripts.devstack.progress import SetupError
 from tests.fixtures.accounts import TOTP_SECRET
@@ -30,7 +30,7 @@ class InProcess:
         self._client, self._token = client, token
 
     def call(self, method, path, body=None, **query):
-        """Call the API as `scripts.commands.replay.api.Api` does."""
+        """Call the API as `scripts.devstack.api.Api` does."""
         asked = {name: value for name, value in query.items() if value is not None}
         answer = self._client.request(method, path, json=body, token=self._token, params=asked)
         if answer.status_code >= 400:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
-from scripts.commands.replay.api import Api, Refused
 from scripts.commands.replay.tables import cell, print_json, print_lines, table, when
+from scripts.devstack.api import Api, Refused
 from scripts.devstack.progress import SetupError
 
 DEAD_JOBS = "/api/v1/dead-jobs"

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from scripts.commands.replay import dead_letters, options
-from scripts.commands.replay.api import Api
 from scripts.commands.replay.session import session
 from scripts.commands.replay.tables import print_json, print_lines, table, tree, when
+from scripts.devstack.api import Api
 
 Ask = Callable[[str], str]
 

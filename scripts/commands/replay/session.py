@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from scripts.commands.replay.api import Api, HttpApi, Refused
 from scripts.devstack import authenticator
+from scripts.devstack.api import Api, HttpApi, Refused
 from scripts.devstack.progress import SetupError
 
 TOKEN = "COMPANON_TOKEN"
