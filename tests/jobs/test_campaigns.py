@@ -182,7 +182,9 @@ def test_dead_launch_does_not_block_the_next_one(campaign, manager, start, drain
         )
     drain(allow_dead=True)
     assert job_of(manager, first).state == "dead"
-    assert "has passed" in job_of(manager, first).error["message"]
+    error = job_of(manager, first).error
+    assert error["code"] == "not_ready"
+    assert "has passed" in error["message"]
 
     with manager.acting():
         campaigns.replace(campaigns.get_for_update(draft.id), name="Again", kind="QR", config=Config())

@@ -109,10 +109,14 @@ class JobOut(msgspec.Struct):
         )
 
 
+UNEXPECTED = JobError("failed", "The job failed unexpectedly. System admins see the cause.")
+
+
 def _error(job: Job) -> JobError | None:
+    """Return the error as the owner of a job sees it: messages of unexpected errors are for system admins."""
     if not job.error:
         return None
-    return JobError(str(job.error.get("code", "failed")), str(job.error.get("message", "")))
+    return JobError(job.error["code"], job.error["message"]) if "code" in job.error else UNEXPECTED
 
 
 def accept(resp: Response, job: JobRef) -> None:

@@ -217,9 +217,13 @@ def _request_of(claim: Claim) -> RequestInfo:
 
 
 def describe(error: Exception) -> dict[str, Any]:
-    """Return an error as the ledger keeps it: kind, message and innermost places; no arguments, no values."""
+    """Return an error as the ledger keeps it: kind, message and innermost places; no arguments, no values.
+
+    The `code` of a `Problem` is kept, too: the owner of the job may see such an error.
+    """
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return {
+        **({"code": error.code} if isinstance(error, Problem) else {}),
         "kind": type(error).__name__,
         "message": _message(error)[:500],
         "where": [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames],

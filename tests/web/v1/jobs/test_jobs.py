@@ -51,6 +51,16 @@ def test_progress_and_error_are_shown(client, manager, job_id, superuser):
     assert job["attempts"] == 3
 
 
+def test_message_of_an_unexpected_error_is_not_shown(client, manager, job_id, superuser):
+    error = '{"kind": "KeyError", "message": "a-secret", "where": ["vendors.py:12 call"]}'
+    superuser.cursor().execute("update app.jobs set error = %s where id = %s", [error, job_id])
+
+    answer = client.get(f"/api/v1/jobs/{job_id}", token=manager.token)
+
+    assert answer.json["error"]["code"] == "failed"
+    assert "a-secret" not in answer.text
+
+
 def test_callback_shows_the_counts_of_its_children(client, manager, superuser, job_id):
     with manager.acting():
         group = groups.batch([groups.Call("test.anything", n) for n in range(3)], then=groups.Call("test.report"))
