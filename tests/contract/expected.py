@@ -73,8 +73,12 @@ def body_schema(operation: Operation) -> dict[str, Any] | None:
 
 @cache
 def _validator(reference: str) -> Draft202012Validator:
-    schema = {"$ref": reference, "components": api()["components"]}
-    return Draft202012Validator(schema, validate_formats=True)
+    return validator({"$ref": reference})
+
+
+def validator(schema: dict[str, Any]) -> Draft202012Validator:
+    """Return the validator of a schema of the document."""
+    return Draft202012Validator(schema | {"components": api()["components"]}, validate_formats=True)
 
 
 def fits(operation: Operation, body: Any) -> bool:

@@ -327,7 +327,7 @@ def _api_key(by: Caller, *scopes: str) -> tuple[UUID, str]:
 def _entry(of: Caller) -> UUID:
     """Return an audit entry of the caller's brand."""
     with transaction(of.identity):
-        trail.record("test.act")
+        trail.record("campaign.update")
     with transaction(context.for_system_job()):
         found: UUID = value(
             "SELECT id FROM public.audit_logs WHERE user_id = %s ORDER BY timestamp DESC LIMIT 1",

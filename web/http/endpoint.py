@@ -21,6 +21,7 @@ from web.http.body import read_json_bytes
 from web.http.client_address import partition
 from web.http.decode import Body, Query
 from web.http.dependencies import Dependencies
+from web.http.deprecation import deprecation_headers
 from web.http.endpoint_spec import AUTHENTICATED, GENERAL, OPEN, OPTIONAL, PUBLIC, EndpointOptions, EndpointSpec
 from web.http.negotiation import preferred_type
 from web.http.pagination import Page, PageQuery, decode_cursor, page_of
@@ -115,6 +116,7 @@ class _Operation:
         self._rate: Rate | None = None
         if declared.rate and declared.rate != GENERAL:
             self._rate = parse_rate(_rate_name(responder), declared.rate)
+        self._deprecation = deprecation_headers(declared)
         self._total_rate: Rate | None = None
         if declared.total_rate:
             self._total_rate = parse_rate(f"{_rate_name(responder)}Total", declared.total_rate)
@@ -129,6 +131,8 @@ class _Operation:
             Problem: the request is refused (401, 403, 404, 406, 429).
         """
         dependencies: Dependencies = req.context.dependencies
+        if self._deprecation:
+            resp.set_headers(self._deprecation)
         _require_acceptable(req, self.spec.media)
         if self.spec.own_sign_in and not dependencies.signs_in:
             raise SignInIsElsewhere

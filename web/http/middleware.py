@@ -44,7 +44,8 @@ ALLOWED_HEADERS = (
     " x-correlation-id, x-request-id"
 )
 EXPOSED_HEADERS = (
-    "location, etag, retry-after, ratelimit, ratelimit-policy, idempotent-replayed, x-correlation-id, x-request-id"
+    "location, etag, retry-after, ratelimit, ratelimit-policy, idempotent-replayed, deprecation, sunset, link,"
+    " x-correlation-id, x-request-id"
 )
 
 

@@ -4,49 +4,30 @@ import inspect
 import re
 from collections.abc import Callable, Container, Iterator
 from functools import partial
-from http import HTTPStatus
 from itertools import count
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 from falcon.asgi import App
-from spectree import SecurityScheme, SpecTree
+from spectree import SpecTree
 from spectree.model_adapter import get_msgspec_model_adapter
-from spectree.models import SecureType, SecuritySchemeData, Server
 from spectree.plugins.falcon_plugin import FalconAsgiPlugin
 from spectree.response import Response as Responses
 
 from models.core.errors import PreconditionFailed
-from models.identity.step_up import RecentAuthenticationRequired
-from web.http.endpoint_spec import AUTHENTICATED, GENERAL, JSON, OPEN, OPTIONAL, PUBLIC, EndpointSpec
-from web.http.problems import PROBLEM_JSON, ProblemOut, SignInIsElsewhere
-from web.openapi import operation_ids
+from settings import settings
+from web.http.endpoint_spec import EndpointSpec
+from web.openapi import headers, operation_ids, problems, tags
+from web.openapi.directions import separate_directions
 from web.openapi.enumerations import share_enumerations
 from web.openapi.examples import example_of
-from web.openapi.schemas import SCHEMAS, add_missing_items, keep_used, share_nested, with_plain_patterns
+from web.openapi.introduction import INTRODUCTION, LICENSE, TITLE, VERSION, contact
+from web.openapi.operations import SECURITY_SCHEMES, complete
+from web.openapi.recordings import recordings
+from web.openapi.schemas import add_missing_items, dedent_descriptions, keep_used, share_nested, with_plain_patterns
 
-TITLE = "Compañon API"
-VERSION = "1.0.0"
-DESCRIPTION = """
-Brands run activations, fans scan codes, and dashboards show the results.
-
-**Errors** are `application/problem+json` (RFC 9457). `code` is stable; `errors` names the invalid fields.
-**Sessions** end with 401: on `session_ended`, refresh once; if that fails, sign in again.
-**Lists** are paginated: send `next_cursor` as `cursor` to get the next page.
-**Retries** of a POST are safe with an `Idempotency-Key`, where an endpoint accepts one.
-**Lost updates** are prevented by `If-Match` with the `ETag` that you read.
-**Rate limits** are shown in `RateLimit` and `RateLimit-Policy`. After `429` and `503`, wait for `Retry-After` seconds.
-**Background work** is answered with `202` and the `Location` of its job. Every answer has an `X-Request-Id`.
-"""
 _CONVERTER = re.compile(r":[^}/]*(?=})")
 _SENTENCE = re.compile(r"(?<=[.])\s+(?=[^a-z])")
-_PROBLEM = ProblemOut.__name__
-_IN_PATHS = {
-    "name": "A name that `GET /api/v1/actors` lists.",
-    "process": "`relay`, `worker`, `clock` or `seal`.",
-    "token": "The token of the code: the last part of its URL.",
-}
-"""Descriptions of path parameters other than ids."""
 
 
 class IdempotencyHeaders(msgspec.Struct, rename={"idempotency_key": "Idempotency-Key"}):
@@ -60,6 +41,7 @@ class IdempotencyHeaders(msgspec.Struct, rename={"idempotency_key": "Idempotency
                 max_length=255,
                 pattern="^[!-~]+$",
                 description="A unique text, e.g. a UUID. A repeated request with the same key gets the first answer.",
+                examples=["0199f3a8-6c1e-7d5b-9d0a-3f1b2c4d5e6f"],
             ),
         ]
         | None
@@ -72,32 +54,32 @@ class ConditionHeaders(msgspec.Struct, rename={"if_match": "If-Match"}):
     if_match: (
         Annotated[
             str,
-            msgspec.Meta(description="The `ETag` that you read. If the record has changed since, the answer is 412."),
+            msgspec.Meta(
+                description="The `ETag` that you read. If the record has changed since, the answer is 412.",
+                examples=['"3"'],
+            ),
         ]
         | None
     ) = None
 
 
-def document(app: App[Any, Any]) -> dict[str, Any]:
-    """Return the document for all routes of `app` that are built by `@endpoint`."""
+def document(app: App[Any, Any], server: str = settings.public_url) -> dict[str, Any]:
+    """Return the document for all routes of `app` that are built by `@endpoint`.
+
+    Args:
+        app: the application.
+        server: URL at which clients reach it.
+    """
     spec = SpecTree(
         backend=_Endpoints,
         model_adapter=get_msgspec_model_adapter(),
-        validation_error_model=ProblemOut,
         naming_strategy=_Names().name,
         annotations=False,
-        title=TITLE,
-        version=VERSION,
-        description=DESCRIPTION.strip(),
-        servers=[Server(url="/")],
-        security_schemes=[
-            SecurityScheme("bearer", SecuritySchemeData(type=SecureType.HTTP, scheme="bearer", bearer_format="JWT"))
-        ],
     )
     spec.app = app
     backend = spec.backend
     assert isinstance(backend, _Endpoints)
-    return _finished(spec.spec, backend)
+    return _finished(spec.spec, backend, server)
 
 
 def endpoint_specs(app: App[Any, Any]) -> dict[tuple[str, str], EndpointSpec]:
@@ -142,7 +124,7 @@ class _Endpoints(FalconAsgiPlugin):
     def __init__(self, spectree: SpecTree) -> None:
         super().__init__(spectree)  # type: ignore[no-untyped-call]
         self.declared: dict[str, EndpointSpec] = {}
-        self.subjects: dict[str, str] = {}
+        self.modules: dict[str, str] = {}
 
     def parse_func(self, route: Any) -> Iterator[tuple[str, Callable[..., Any]]]:  # type: ignore[override]
         for method, responder in route.method_map.items():
@@ -156,21 +138,20 @@ class _Endpoints(FalconAsgiPlugin):
     def _documented(self, route: Any, method: str, responder: Any, declared: EndpointSpec) -> Callable[..., Any]:
         operation_id = self._name(route, method, responder, declared)
         self.declared[operation_id] = declared
-        tag = responder.__module__.rpartition(".")[2].replace("_", " ")
-        self.subjects[tag] = inspect.getdoc(inspect.getmodule(responder)) or ""
+        self.modules[responder.__module__] = inspect.getdoc(inspect.getmodule(responder)) or ""
+        answers = {declared.status: declared.response, **declared.other_responses}
         validate = self.spectree.validate(
             query=declared.query,
             json=declared.body,
-            headers=_headers(declared),
-            resp=_responses(declared, route.uri_template),
-            tags=(tag,),
-            security={} if declared.permission in OPEN else {"bearer": []},
+            headers=_request_headers(declared),
+            resp=Responses(**{f"HTTP_{status}": model for status, model in answers.items()}),
+            tags=(tags.tag_of(responder.__module__),),
             operation_id=operation_id,
             skip_validation=True,
         )
         documented: Callable[..., Any] = validate(partial(responder))
         documented.__name__ = responder.__name__
-        documented.__doc__ = _description(route.resource, responder, declared)
+        documented.__doc__ = _description(route.resource, responder)
         return documented
 
     def _name(self, route: Any, method: str, responder: Any, declared: EndpointSpec) -> str:
@@ -184,7 +165,7 @@ def _is_list(answer: Any) -> bool:
     return "items" in getattr(get_origin(answer) or answer, "__struct_fields__", ())
 
 
-def _headers(declared: EndpointSpec) -> type[msgspec.Struct] | None:
+def _request_headers(declared: EndpointSpec) -> type[msgspec.Struct] | None:
     if declared.idempotent:
         return IdempotencyHeaders
     return ConditionHeaders if PreconditionFailed in declared.problems else None
@@ -194,122 +175,60 @@ def _suffix(responder: Any) -> str:
     return "".join(part.title() for part in responder.__name__.split("_")[2:])
 
 
-def _description(resource: Any, responder: Any, declared: EndpointSpec) -> str:
-    own = inspect.getdoc(responder) or inspect.getdoc(type(resource)) or responder.__name__
-    summary, *rest = _SENTENCE.split(own, maxsplit=1)
-    notes = [*rest, _access(declared)]
-    if declared.rate and declared.rate != GENERAL:
-        address = f", {declared.address_rate} for each address" if declared.address_rate else ""
-        total = f", {declared.total_rate} for all callers together" if declared.total_rate else ""
-        notes.append(f"Limited to {declared.rate} for each caller{address}{total}.")
-    if declared.before_mfa:
-        notes.append("Also open to sessions that still need MFA.")
-    if declared.recent:
-        code = RecentAuthenticationRequired.code
-        notes.append(f"Needs step-up within the last ten minutes; otherwise `{code}` (403).")
-    if declared.own_sign_in:
-        notes.append(
-            f"Where a Supabase project signs people in: `{SignInIsElsewhere.code}` ({SignInIsElsewhere.status})."
-        )
-    if declared.audit:
-        notes.append(f"Recorded in the audit trail as `{declared.audit}`.")
-    elif declared.refused_as:
-        notes.append(f"Refusals are recorded in the audit trail as `{declared.refused_as}`.")
-    if declared.problems:
-        notes.append("Specific refusals: " + ", ".join(f"`{p.code}` ({p.status})" for p in declared.problems) + ".")
-    return "\n\n".join([summary, *filter(None, notes)])
-
-
-def _access(declared: EndpointSpec) -> str:
-    permission = declared.permission
-    if permission == PUBLIC:
-        return "Public: no access token needed."
-    if permission == OPTIONAL:
-        return "Public. An access token that is sent is verified, and identifies the caller."
-    if permission == AUTHENTICATED:
-        keys = f"an API key needs the scope `{declared.scope}`" if declared.scope else "API keys are refused"
-        return f"Open to every signed-in caller; {keys}."
-    return f"Needs the permission `{permission}`."
-
-
-def _responses(declared: EndpointSpec, template: str) -> Responses:
-    refusals = {503, *(problem.status for problem in declared.problems)}
-    if declared.permission != PUBLIC:
-        refusals |= {401, 403}
-    if "{" in template or declared.own_sign_in:
-        refusals.add(404)
-    if declared.body is not None:
-        refusals |= {400, 413, 415}
-    if declared.rate:
-        refusals.add(429)
-    if declared.idempotent:
-        refusals |= {409, 422}
-    answers = dict.fromkeys(refusals, ProblemOut) | {declared.status: declared.response, **declared.other_responses}
-    return Responses(**{f"HTTP_{status}": (model, HTTPStatus(status).phrase) for status, model in answers.items()})
-
-
-def _finished(spec: dict[str, Any], backend: _Endpoints) -> dict[str, Any]:
-    """Complete spectree's document with the parts that it does not generate."""
-    spec["openapi"] = "3.1.0"
-    spec["paths"] = {path.replace("\\", ""): operations for path, operations in spec["paths"].items() if operations}
-    for tag in spec["tags"]:
-        tag["description"] = backend.subjects[tag["name"]]
-    for operations in spec["paths"].values():
-        for operation in operations.values():
-            _finish_operation(operation, backend.declared[operation["operationId"]])
-    share_nested(spec)
-    share_enumerations(spec)
-    keep_used(spec)
-    add_missing_items(spec)
-    _exemplify(spec, backend.declared)
-    return with_plain_patterns(spec)
-
-
 def _unique(name: str, taken: Container[str]) -> str:
     """Return the name, with a number appended if one resource has several paths."""
     numbered = (name if number == 1 else f"{name}{number}" for number in count(1))
     return next(candidate for candidate in numbered if candidate not in taken)
 
 
-def _exemplify(spec: dict[str, Any], declared: dict[str, EndpointSpec]) -> None:
-    for operations in spec["paths"].values():
-        for operation in operations.values():
-            if body := operation.get("requestBody"):
-                content = body["content"]["application/json"]
-                given = declared[operation["operationId"]].example
-                generated = example_of(content["schema"], spec["components"]["schemas"])
-                content["example"] = generated if given is None else given
+def _description(resource: Any, responder: Any) -> str:
+    own = inspect.getdoc(responder) or inspect.getdoc(type(resource)) or responder.__name__
+    return "\n\n".join(_SENTENCE.split(own, maxsplit=1))
 
 
-def _finish_operation(operation: dict[str, Any], declared: EndpointSpec) -> None:
-    if declared.media != JSON:
-        operation["responses"][str(declared.status)]["content"] = {declared.media: {"schema": {"type": "string"}}}
+def _finished(spec: dict[str, Any], backend: _Endpoints, server: str) -> dict[str, Any]:
+    """Complete spectree's document with the parts that it does not generate."""
+    sections = tags.tags_of(backend.modules)
+    spec = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": TITLE,
+            "version": VERSION,
+            "description": INTRODUCTION,
+            "contact": contact(server),
+            "license": LICENSE,
+        },
+        "servers": [{"url": server}],
+        "tags": sections,
+        "x-tagGroups": tags.groups_of(sections),
+        "paths": {path.replace("\\", ""): operations for path, operations in spec["paths"].items() if operations},
+        "components": spec["components"],
+    }
+    share_nested(spec)
+    _complete_operations(spec, backend)
+    dedent_descriptions(spec)
+    share_enumerations(spec)
+    add_missing_items(spec)
+    separate_directions(spec)
+    keep_used(spec)
+    problems.add_examples(spec)
+    headers.keep_used(spec)
+    return with_plain_patterns(spec)
+
+
+def _complete_operations(spec: dict[str, Any], backend: _Endpoints) -> None:
+    components = spec["components"]
+    problems.add_schemas(components["schemas"])
+    components["securitySchemes"] = SECURITY_SCHEMES
+    for path, operations in spec["paths"].items():
+        for method, operation in operations.items():
+            declared = backend.declared[operation["operationId"]]
+            _show_generated_example(operation, components["schemas"])
+            complete(operation, declared, recordings().get(f"{method.upper()} {path}"))
+    components["responses"] = problems.shared_answers(spec["paths"])
+
+
+def _show_generated_example(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     if "requestBody" in operation:
-        operation["requestBody"]["required"] = not declared.body_optional
-    for status, response in operation["responses"].items():
-        content = response.get("content", {})
-        if int(status) >= 400 and content["application/json"]["schema"] == {"$ref": SCHEMAS + _PROBLEM}:
-            content[PROBLEM_JSON] = content.pop("application/json")
-    problem = {"schema": {"$ref": SCHEMAS + _PROBLEM}}
-    operation["responses"] = dict(sorted(operation["responses"].items()))
-    operation["responses"]["default"] = {"description": "Any other error", "content": {PROBLEM_JSON: problem}}
-    for parameter in operation["parameters"]:
-        if parameter["in"] != "path":
-            parameter["schema"] = _without_null(parameter["schema"])
-        if not parameter["description"]:
-            parameter["description"] = parameter["schema"].get("description") or _path_description(parameter["name"])
-
-
-def _path_description(parameter: str) -> str:
-    if parameter.endswith("_id"):
-        return f"The `id` of the {parameter.removesuffix('_id').replace('_', ' ')}."
-    return _IN_PATHS.get(parameter, "")
-
-
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Remove `null` from the schema of a parameter: it can be omitted, but a URL has no null."""
-    if "anyOf" not in schema:
-        return schema
-    options = [option for option in schema["anyOf"] if option != {"type": "null"}]
-    rest = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
-    return {**options[0], **rest} if len(options) == 1 else {"anyOf": options, **rest}
+        content = operation["requestBody"]["content"]["application/json"]
+        content["example"] = example_of(content["schema"], schemas)

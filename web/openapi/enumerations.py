@@ -36,6 +36,6 @@ def _reference(use: dict[str, Any], found: dict[str, dict[str, Any]]) -> dict[st
     if found.setdefault(name, schema) != schema:
         raise TypeError(f"Two enumerations with different values or meanings have the name `{name}`: rename one.")
     own: dict[str, Any] = {key: use[key] for key in _OF_USES if key in use}
-    if use["description"] != meaning:
+    if use.get("description", meaning) != meaning:
         own["description"] = use["description"]
     return {"$ref": SCHEMAS + name, **own}

@@ -1,5 +1,6 @@
 """Post-process the schemas of the OpenAPI document: unique names, no unused ones, standard patterns."""
 
+import inspect
 import re
 from typing import Any
 
@@ -79,6 +80,21 @@ def add_missing_items(value: Any) -> None:
     if isinstance(value, list):
         for item in value:
             add_missing_items(item)
+
+
+def dedent_descriptions(spec: dict[str, Any]) -> None:
+    """Remove the indentation of docstrings: Markdown shows indented lines as code."""
+    _dedent(spec["components"]["schemas"])
+
+
+def _dedent(value: Any) -> None:
+    if isinstance(value, dict):
+        if isinstance(value.get("description"), str):
+            value["description"] = inspect.cleandoc(value["description"])
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            _dedent(item)
 
 
 def with_plain_patterns(spec: dict[str, Any]) -> dict[str, Any]:
