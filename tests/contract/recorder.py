@@ -33,11 +33,10 @@ class Recorder:
     def record(self, answer: Answer) -> dict[str, Any]:
         """Return status, headers and body of an answer with stable values."""
         headers = {name: answer.headers[name.lower()] for name in OF_RECORDS if name.lower() in answer.headers}
-        body = answer.json if "json" in answer.headers.get("content-type", "") else answer.body.decode()[:MAX_TEXT]
         return {
             "status": answer.status,
             "headers": {name: self._text(value) for name, value in headers.items()},
-            "body": self._stable(body) if answer.body else None,
+            "body": self._stable(_body(answer)),
         }
 
     def _stable(self, value: Any) -> Any:
@@ -66,6 +65,14 @@ class Recorder:
         if UUID_TEXT.search(text) or not any(character.isdigit() for character in text):
             return text
         return self._secrets.setdefault(text, f"{text[:4]}…{len(self._secrets) + 1}")
+
+
+def _body(answer: Answer) -> Any:
+    """Return the decoded body: JSON, the beginning of a text, or None for other types and for no body."""
+    media = answer.headers.get("content-type", "")
+    if "json" in media:
+        return answer.json
+    return answer.body.decode()[:MAX_TEXT] if media.startswith(("text/", "image/svg")) else None
 
 
 def shape(value: Any) -> Any:

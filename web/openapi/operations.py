@@ -152,12 +152,18 @@ def _complete_answer(answer: dict[str, Any], status: int, declared: EndpointSpec
     answer["description"] = problems.phrase(status)
     names = _headers(declared)
     if declared.media != JSON and status == declared.status:
-        answer["content"] = {declared.media: {"schema": {"type": "string"}}}
+        answer["content"] = {declared.media: {"schema": _schema_of(declared.media)}}
     if recorded is not None and status == recorded.status:
         names |= set(recorded.headers)
         for content in answer.get("content", {}).values():
-            content["example"] = recorded.body
+            if recorded.body is not None:
+                content["example"] = recorded.body
     answer["headers"] = headers.references(names)
+
+
+def _schema_of(media: str) -> dict[str, Any]:
+    text = media.startswith("text/") or media.endswith("+xml")
+    return {"type": "string"} if text else {"type": "string", "format": "binary"}
 
 
 def _headers(declared: EndpointSpec) -> set[str]:
