@@ -21,7 +21,12 @@ DAYS_AHEAD = 14
 
 
 def expire_answers() -> int:
-    """Delete the answers stored for `Idempotency-Key` that are older than `KEEP_ANSWERS`. Return their number."""
+    """Delete the answers stored for `Idempotency-Key` that are older than `KEEP_ANSWERS`. Return their number.
+
+    Answers with secrets lose their body as soon as its retention is over. Their key stays, so that a late repetition
+    does not create another record.
+    """
+    execute("UPDATE app.idempotency_keys SET body = NULL WHERE secret_until <= now() AND body IS NOT NULL")
     return execute("DELETE FROM app.idempotency_keys WHERE created_at < now() - %s", (KEEP_ANSWERS,))
 
 

@@ -241,7 +241,7 @@ def test_idempotent_response_is_refused_to_other_callers(caller: Caller, world: 
     )
     for statement in (
         "select app.claim_idempotency_key(%s, 'one', '')",
-        "select app.store_idempotent_response(%s, 'one', 200, '{}', '')",
+        "select app.store_idempotent_response(%s, 'one', 200, '{}', '', null)",
     ):
         with world.acting_as(caller), pytest.raises(psycopg2.Error, match="forbidden"):
             world.cur.execute(statement, (theirs,))

@@ -81,10 +81,13 @@ class Notebook:
         """Replace `app.claim_idempotency_key`."""
         if (scope, key) in self.kept:
             return self.kept[scope, key]
-        self.kept[scope, key] = {"digest": digest.hex(), "status": None, "headers": None, "body": None}
+        claimed = {"digest": digest.hex(), "status": None, "headers": None, "body": None}
+        self.kept[scope, key] = {**claimed, "is_secret": False, "is_over": False}
         return None
 
-    def store(self, scope: str, key: str, status: int, headers: dict[str, str], body: str) -> None:
+    def store(
+        self, scope: str, key: str, status: int, headers: dict[str, str], body: str, *, is_secret: bool = False
+    ) -> None:
         """Replace `app.store_idempotent_response`."""
         self.kept[scope, key] |= {"status": status, "headers": headers, "body": body}
 

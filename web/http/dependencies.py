@@ -27,8 +27,10 @@ class IdempotencyStore(Protocol):
         """Claim a key, or return the answer that is stored for it."""
         ...
 
-    def store(self, scope: str, key: str, status: int, headers: dict[str, str], body: str) -> None:
-        """Store the answer to the request that claimed a key."""
+    def store(
+        self, scope: str, key: str, status: int, headers: dict[str, str], body: str, *, is_secret: bool = False
+    ) -> None:
+        """Store the answer to the request that claimed a key; encrypted if it contains a secret."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,7 +235,8 @@ class _Operation:
             return
         self._respond(req, resp, respond)
         body = (resp.data or b"").decode()
-        store.store(scope, key, resp.status_code, idempotency.stored_headers(resp), body)
+        kept_headers = idempotency.stored_headers(resp)
+        store.store(scope, key, resp.status_code, kept_headers, body, is_secret=self.spec.secret)
 
     def _respond(self, req: Request, resp: Response, respond: Callable[[], Any]) -> None:
         respond()

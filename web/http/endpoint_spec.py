@@ -50,6 +50,7 @@ class EndpointOptions(TypedDict, total=False):
     address_rate: str | None
     total_rate: str | None
     idempotent: bool
+    secret: bool
     slow: bool
     chooses_password: bool
     outward: bool
@@ -91,6 +92,7 @@ class EndpointSpec:
             anonymous callers may send it: one address may open any number of anonymous sessions.
         total_rate: a limit for all callers together: bounds the rows that callers without an account can create.
         idempotent: honours `Idempotency-Key`.
+        secret: the answer contains a secret that no other answer repeats. It is stored encrypted, for five minutes.
         slow: runs in the small pool for password hashing and other slow work.
         chooses_password: sets a new password, and runs in the pool for that instead of the slow pool.
         outward: opens no transaction. The responder calls another service and opens transactions before and after it.
@@ -125,6 +127,7 @@ class EndpointSpec:
     address_rate: str | None = None
     total_rate: str | None = None
     idempotent: bool = False
+    secret: bool = False
     slow: bool = False
     chooses_password: bool = False
     outward: bool = False

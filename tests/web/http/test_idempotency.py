@@ -8,12 +8,15 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from models.core import database
+from models.core import context, database
+from models.core.database import transaction
 from models.core.errors import Conflict
+from models.operations import housekeeping
 from settings import settings
 from tests.web.conftest import serving
-from web.app import create_app
+from web.app import application, create_app
 from web.http.endpoint import endpoint, etag
+from web.openapi.document import endpoint_specs
 
 KEY = {"Idempotency-Key": "8e03978e-40d5-43e8-bc93-6894a57f9324"}
 
@@ -81,6 +84,67 @@ def test_repeated_key_returns_the_first_answer(api, orders):
     assert second.headers["x-request-id"] != first.headers["x-request-id"]
 
 
+class Secrets:
+    """Return a new secret for each call."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    @endpoint(permission="public", body=Order, status=201, idempotent=True, secret=True)
+    def on_post(self, req, resp):
+        self.calls += 1
+        resp.location = f"/secrets/{self.calls}"
+        resp.media = {"secret": f"swordfish {self.calls}"}
+
+
+@pytest.fixture
+def secrets(db_clean):
+    config = replace(settings, log_level="WARNING", trusted_proxies=1, web_threads=4)
+    with serving(create_app(config, routes=[("/secrets", Secrets())])) as api:
+        yield api
+
+
+def test_answer_with_a_secret_is_stored_encrypted_and_repeated(secrets, query):
+    first, second = post(secrets, path="/secrets"), post(secrets, path="/secrets")
+
+    assert (second.status_code, second.content) == (201, first.content)
+    assert second.headers["location"] == first.headers["location"]
+    ((stored,),) = query("select body from app.idempotency_keys")
+    assert "swordfish" not in stored
+
+
+def test_encrypted_answer_of_one_key_is_no_answer_of_another(secrets, query):
+    post(secrets, path="/secrets")
+    other = {"Idempotency-Key": "another"}
+    post(secrets, path="/secrets", headers=other)
+    query("update app.idempotency_keys set body = (select body from app.idempotency_keys where key <> 'another')")
+
+    assert post(secrets, path="/secrets", headers=other).status_code == 500
+    assert post(secrets, path="/secrets").status_code == 201
+
+
+def test_answer_with_a_secret_is_gone_after_five_minutes(secrets, query):
+    first = post(secrets, path="/secrets")
+    query("update app.idempotency_keys set secret_until = secret_until - interval '5 minutes'")
+
+    late = post(secrets, path="/secrets")
+    with transaction(context.for_system_job()):
+        housekeeping.expire_answers()
+    later = post(secrets, path="/secrets")
+
+    for answer in (late, later):
+        assert (answer.status_code, answer.json["code"]) == (409, "conflict")
+        assert answer.headers["location"] == first.headers["location"]
+    assert query("select body from app.idempotency_keys") == [(None,)]
+
+
+def test_answer_under_a_retired_root_secret_is_gone(secrets, query):
+    post(secrets, path="/secrets")
+    query("update app.idempotency_keys set body = '99' || body")
+
+    assert post(secrets, path="/secrets").status_code == 409
+
+
 def test_repeated_key_returns_an_empty_first_answer(api, orders):
     answers = [api.delete("/orders", headers=KEY) for _ in range(2)]
 
@@ -146,3 +210,43 @@ def test_key_is_ignored_by_endpoints_without_support(api, orders):
     for _ in range(2):
         assert api.put("/orders", json={"item": "tea"}, headers=KEY).status_code == 200
     assert orders.calls == 2
+
+
+HARMLESS = {
+    "/api/v1/auth/accept-invitation": "the link is valid once",
+    "/api/v1/auth/anonymous": "the unused fan is deleted; a key would reveal the session to all who share an address",
+    "/api/v1/auth/email/confirm": "the link is valid once",
+    "/api/v1/auth/email/undo": "the link is valid once",
+    "/api/v1/auth/login": "the unused session expires",
+    "/api/v1/auth/logout": "an ended session stays ended",
+    "/api/v1/auth/mfa/verify": "a code is valid once",
+    "/api/v1/auth/password/reset": "the link is valid once",
+    "/api/v1/auth/refresh": "an unused successor is returned again",
+    "/api/v1/auth/signup": "an address has one open sign-up, and the same link is mailed again",
+    "/api/v1/auth/step-up": "a later confirmation replaces the earlier one",
+    "/api/v1/auth/verify": "the link is valid once",
+    "/api/v1/jobs/{job_id}/cancel": "a cancelled job stays cancelled",
+    "/api/v1/qr/scan": "`client_scan_id` identifies the scan",
+    "/api/v1/users/me/mfa": "an unconfirmed authenticator replaces the earlier one",
+    "/api/v1/users/me/mfa/confirm": "a code is valid once",
+    "/api/v1/users/me/mfa/recovery-codes": "new codes replace the earlier ones",
+    "/api/v1/users/me/password": "the present password is required, and it has changed",
+}
+"""POSTs without `Idempotency-Key`, and why a retry neither creates nor sends a second time."""
+
+
+def test_post_takes_an_idempotency_key_unless_a_retry_is_harmless():
+    specs = endpoint_specs(application)
+
+    without = {path for (method, path), spec in specs.items() if method == "POST" and not spec.idempotent}
+
+    assert without == HARMLESS.keys()
+
+
+def test_idempotent_answer_with_a_secret_is_declared_secret():
+    answers = {path: spec for (_, path), spec in endpoint_specs(application).items() if spec.idempotent}
+    secrets = {"key", "secret", "access_token", "refresh_token", "recovery_codes"}  # the token of a code is printed
+
+    found = {path for path, spec in answers.items() if secrets & set(getattr(spec.response, "__struct_fields__", ()))}
+
+    assert found == {path for path, spec in answers.items() if spec.secret} == {"/api/v1/api-keys"}
