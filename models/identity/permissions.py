@@ -8,7 +8,7 @@ from models.core.database import rows, transaction
 
 MemberRole = Literal["Brand Admin", "Campaign Manager", "Creator"]
 """Roles that belong to a brand."""
-Role = MemberRole | Literal["Fan", "System Admin"]
+Role = Literal["Brand Admin", "Campaign Manager", "Creator", "Fan", "System Admin"]
 
 PermissionName = Literal[
     "analytics:read",
@@ -43,8 +43,8 @@ PermissionName = Literal[
 ]
 """Permissions of members and system admins. Migrations define them; a test compares the two."""
 
-MEMBER_ROLES: tuple[str, ...] = get_args(MemberRole)
-ROLES: tuple[str, ...] = (*MEMBER_ROLES, "Fan", "System Admin")
+MEMBER_ROLES: tuple[MemberRole, ...] = get_args(MemberRole)
+ROLES: tuple[Role, ...] = get_args(Role)
 """All roles, ordered by their id in the `roles` table, which begins at 1."""
 PERMISSIONS: tuple[str, ...] = get_args(PermissionName)
 
@@ -73,6 +73,11 @@ def table() -> list[Permission]:
     return sorted((Permission(**one) for one in found), key=lambda permission: permission.name)
 
 
-def role_of(role_id: int) -> str:
+def member_role_of(role_id: int) -> MemberRole:
+    """Return the name of a member's role."""
+    return MEMBER_ROLES[role_id - 1]
+
+
+def role_of(role_id: int) -> Role:
     """Return the name of a role."""
     return ROLES[role_id - 1]

@@ -1,7 +1,7 @@
 """Invitations into a brand: send, send again, revoke, accept."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import peewee
@@ -12,6 +12,8 @@ from models.core.database import Row, after_commit, execute, new_id, now, row, v
 from models.core.errors import Conflict, Forbidden, NotFound, TooMany
 from models.identity import accounts
 from models.jobs.ledger import enqueue, notify_relay
+
+InvitationStatus = Literal["open", "accepted", "revoked", "expired"]
 
 LINK_PURPOSE = "invitation"
 LIFETIME = timedelta(days=7)
@@ -81,7 +83,7 @@ class Invitation(Row):
         schema = "app"
 
     @property
-    def status(self) -> str:
+    def status(self) -> InvitationStatus:
         """`accepted`, `revoked`, `expired` or `open`."""
         if self.used_at is not None:
             return "accepted"

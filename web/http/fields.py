@@ -123,7 +123,17 @@ RecoveryCode = Annotated[
     str,
     msgspec.Meta(min_length=1, max_length=40, description="In upper or lower case. Blanks and hyphens are ignored."),
 ]
-Token = Annotated[str, msgspec.Meta(min_length=1, max_length=100, description="The token of the link in the mail.")]
+LINK_TOKEN = "AZQfKXwAejuNXj8bLE1eb3c2QmVpc3BpZWwtVG9rZW4gQA"
+"""The token in the document's examples; it is valid for nothing."""
+Token = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=100,
+        description="The token of the link in the mail: the part after `#token=`.",
+        examples=[LINK_TOKEN],
+    ),
+]
 Locale = Annotated[
     str,
     msgspec.Meta(

@@ -165,6 +165,7 @@ class Consents:
         other_responses={200: ConsentOut},
         permission="authenticated",
         audit="consent.grant",
+        idempotent=True,
         problems=(NoticeNotInForce, TierNotInNotice, UnknownBrand, UnknownNotice),
         example={
             "tier": "analytics",

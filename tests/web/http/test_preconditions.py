@@ -23,7 +23,7 @@ def contested(admin, brand, member):
     role = {"role": "Campaign Manager"}
     moved = {**role, "brand_id": str(brand["id"])}
     return {
-        "profile": ("/api/v1/users/me", ("PUT", "/api/v1/users/me", {"name": "Ana"}), boss, HOLD_USER, boss.user_id),
+        "profile": ("/api/v1/users/me", ("PATCH", "/api/v1/users/me", {"name": "Ana"}), boss, HOLD_USER, boss.user_id),
         "member": (member_url, ("PATCH", member_url, role), boss, HOLD_BRAND, brand["id"]),
         "user": (user_url, ("PATCH", user_url, moved), admin, HOLD_BRAND, brand["id"]),
         "brand": (brand_url, ("PATCH", brand_url, {"name": "New"}), boss, HOLD_BRAND, brand["id"]),

@@ -47,7 +47,7 @@ def test_image_of_code_with_any_label_is_well_formed_xml(client, manager, codes,
 def test_names_and_reasons_follow_the_rule_of_labels(client, admin, member, superuser):
     person = member("Creator")
 
-    renamed = client.put("/api/v1/users/me", json={"name": " Ana\u00a0 Lo\u0301pez "}, token=person.token)
+    renamed = client.patch("/api/v1/users/me", json={"name": " Ana\u00a0 Lo\u0301pez "}, token=person.token)
     refused = client.put(
         f"/api/v1/users/{person.user_id}/suspension", json={"reason": "\u2066\u2069"}, token=admin.token
     )
@@ -72,7 +72,7 @@ def test_language_tag_is_kept_as_language_and_region(client, member, brand, admi
     person = member("Brand Admin")
 
     anonymous = client.post("/api/v1/auth/anonymous", json={"locale": tag})
-    profile = client.put("/api/v1/users/me", json={"locale": tag}, token=person.token)
+    profile = client.patch("/api/v1/users/me", json={"locale": tag}, token=person.token)
 
     assert (anonymous.status_code, anonymous.json["user"]["locale"]) == (201, kept)
     assert (profile.status_code, profile.json["locale"]) == (200, kept)
@@ -109,7 +109,7 @@ def test_unknown_time_zone_returns_422_on_every_endpoint(client, member, brand, 
     brand_now = client.get(f"/api/v1/brands/{brand['id']}", token=person.token)
 
     answers = [
-        client.put("/api/v1/users/me", json={"timezone": zone}, token=person.token),
+        client.patch("/api/v1/users/me", json={"timezone": zone}, token=person.token),
         client.patch(
             f"/api/v1/brands/{brand['id']}",
             json={"settings": {"timezone": zone}},

@@ -1,18 +1,19 @@
 """Changes of the password and of the email address."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import Meta
 
 from models.core import emails
-from models.core.errors import TooMany
+from models.core.errors import Forbidden, TooMany
 from models.core.signed_links import LinkInvalid
 from models.identity import credentials
 from models.identity.credentials import SamePassword
 from models.identity.step_up import WrongPassword
 from web.http.endpoint import audited, endpoint
-from web.http.fields import Email, NewPassword, Password, Token
+from web.http.fields import LINK_TOKEN, Email, NewPassword, Password, Token
 
 
 class TokenIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -21,20 +22,28 @@ class TokenIn(msgspec.Struct, forbid_unknown_fields=True):
     token: Token
 
 
-class AddressIn(msgspec.Struct, forbid_unknown_fields=True):
-    """An email address."""
+class ForgottenPasswordIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Request for a link for a new password."""
 
-    email: Email
+    email: Annotated[Email, Meta(description="Address of the account.")]
+
+
+class EmailChangeIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Request for another address of the caller's account."""
+
+    email: Annotated[Email, Meta(description="The new address.", examples=["ana.garcia@brand.example"])]
 
 
 class SentOut(msgspec.Struct):
-    """The response, equal for every address."""
+    """The response, equal for every address: it does not show whether the address has an account."""
 
-    status: Literal["mail_sent"] = "mail_sent"
+    status: Annotated[
+        Literal["mail_sent"], Meta(description="The request was accepted. It does not say that a mail was sent.")
+    ] = "mail_sent"
 
 
 class ResetIn(msgspec.Struct, forbid_unknown_fields=True):
-    """The token of the link, and the new password."""
+    """The token of the mailed link, and the new password."""
 
     token: Token
     password: NewPassword
@@ -43,14 +52,14 @@ class ResetIn(msgspec.Struct, forbid_unknown_fields=True):
 class PasswordIn(msgspec.Struct, forbid_unknown_fields=True):
     """The present password and the new one."""
 
-    password: Password
+    password: Annotated[Password, Meta(description="The present password.")]
     new_password: NewPassword
 
 
 class ChangedOut(msgspec.Struct):
     """The change was made."""
 
-    status: Literal["changed"] = "changed"
+    status: Annotated[Literal["changed"], Meta(description="The change is in force.")] = "changed"
 
 
 class ForgottenPassword:
@@ -60,15 +69,22 @@ class ForgottenPassword:
         operation_id="requestPasswordReset",
         credentials=True,
         own_sign_in=True,
-        body=AddressIn,
+        body=ForgottenPasswordIn,
+        example={"email": "ana@brand.example"},
         response=SentOut,
         status=202,
         permission="public",
+        idempotent=True,
         refused_as="password.forget",
         rate="30/minute; 300/hour",
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Mail a link for a new password if an account has the address. Every address gets the same response."""
+        """Request a mail with a link for a new password.
+
+        Every address gets the same response, and the mail is sent only if the address has an account with a password.
+        The link opens a page that calls `POST /api/v1/auth/password/reset`. It is valid for an hour. An address gets at
+        most three of these mails an hour. System admins get none: an operator sets their password.
+        """
         credentials.request_password_reset(emails.normalise(req.context.body.email))
         resp.media = SentOut()
 
@@ -81,6 +97,7 @@ class PasswordReset:
         credentials=True,
         own_sign_in=True,
         body=ResetIn,
+        example={"token": LINK_TOKEN, "password": "paseo por el prado"},
         response=ChangedOut,
         permission="public",
         refused_as="password.reset",
@@ -91,10 +108,11 @@ class PasswordReset:
         problems=(LinkInvalid,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Set a new password. The link is valid once and for an hour.
+        """Set a new password with the link of `POST /api/v1/auth/password/forgot`.
 
-        Sessions, authenticator, recovery codes, API keys and open invitations of the account end, and the person is
-        notified. The password of a System Admin can't be reset by mail.
+        The link is valid once, for an hour. All other access to the account ends: sessions, authenticator, recovery
+        codes, API keys that the person created, and open invitations that the person sent. The person is notified by
+        mail. Next, sign in with `POST /api/v1/auth/login`.
         """
         asked: ResetIn = req.context.body
         credentials.reset_password(req.context.identity, asked.token, asked.password)
@@ -109,6 +127,7 @@ class OwnPassword:
         credentials=True,
         own_sign_in=True,
         body=PasswordIn,
+        example={"password": "chocolate con churros", "new_password": "paseo por el prado"},
         status=204,
         permission="authenticated",
         audit="password.change",
@@ -118,7 +137,11 @@ class OwnPassword:
         problems=(WrongPassword, SamePassword, TooMany),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Change the caller's password. The present one is required, and the caller's other sessions end."""
+        """Change the caller's password.
+
+        The caller's other sessions end, this one stays, and the person is notified by mail. After ten wrong passwords
+        within 15 minutes the response is 429. Who has forgotten the password uses `POST /api/v1/auth/password/forgot`.
+        """
         asked: PasswordIn = req.context.body
         audited(req, table="users", record_id=req.context.identity.user_id)
         credentials.change_password(req.context.identity, asked.password, asked.new_password)
@@ -131,18 +154,23 @@ class OwnEmail:
         operation_id="requestEmailChange",
         credentials=True,
         own_sign_in=True,
-        body=AddressIn,
+        body=EmailChangeIn,
+        example={"email": "ana.garcia@brand.example"},
         response=SentOut,
         status=202,
         permission="authenticated",
         audit="email.ask",
+        idempotent=True,
         recent=True,
+        problems=(Forbidden,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Request another email address. A link that is mailed to it confirms the change.
+        """Request another email address for the caller's account.
 
-        If the address has an account, a notice is mailed instead. After the change, the old address gets a mail with a
-        link that undoes it, valid for a week.
+        The new address gets a mail with a link, valid for a day, that confirms the change by
+        `POST /api/v1/auth/email/confirm`. Until then the account keeps its present address. If the new address has an
+        account already, its owner gets a notice instead, and the response is the same. A later request replaces an
+        unconfirmed one. An address and an account get at most three of these mails an hour.
         """
         identity = req.context.identity
         audited(req, table="users", record_id=identity.user_id)
@@ -159,6 +187,7 @@ class EmailConfirmation:
         credentials=True,
         own_sign_in=True,
         body=TokenIn,
+        example={"token": LINK_TOKEN},
         response=ChangedOut,
         permission="public",
         refused_as="email.change",
@@ -166,7 +195,11 @@ class EmailConfirmation:
         problems=(LinkInvalid,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Confirm another email address of an account. The link is valid once and for a day."""
+        """Confirm the new email address of an account with the link that was mailed to it.
+
+        The link is valid once, for a day. The person signs in with the new address from then on; sessions stay. The old
+        address gets a mail with a link that undoes the change by `POST /api/v1/auth/email/undo`.
+        """
         credentials.confirm_email_change(req.context.body.token)
         resp.media = ChangedOut()
 
@@ -179,6 +212,7 @@ class EmailUndo:
         credentials=True,
         own_sign_in=True,
         body=TokenIn,
+        example={"token": LINK_TOKEN},
         response=ChangedOut,
         permission="public",
         refused_as="email.undo",
@@ -188,10 +222,11 @@ class EmailUndo:
         problems=(LinkInvalid,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Undo a change of the email address. The link is valid once, for a week, until a fan becomes a member.
+        """Restore the old email address of an account with the link that was mailed to it.
 
-        The account's sessions end, its password is replaced, and a link for a new one is mailed to the old address.
-        Authenticator, recovery codes, API keys and open invitations of the account end.
+        The link is valid once, for a week, and only until a fan becomes a member of a brand. All other access to the
+        account ends: sessions, password, authenticator, recovery codes, API keys that the person created, and open
+        invitations that the person sent. The old address gets a mail with a link for a new password.
         """
         credentials.undo_email_change(req.context.identity, req.context.body.token)
         resp.media = ChangedOut()

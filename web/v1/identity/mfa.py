@@ -1,9 +1,10 @@
 """MFA: enrolment of an authenticator, and verification of its codes."""
 
-from typing import Literal
+from typing import Annotated
 
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import Meta
 
 from models.core.errors import Invalid, TooMany
 from models.identity import access_tokens, accounts, mfa
@@ -11,14 +12,27 @@ from models.identity.mfa import InvalidCode, Mandatory, NotEnrolled
 from web.http.datetimes import Instant
 from web.http.endpoint import audited, endpoint
 from web.http.fields import Code, RecoveryCode, exactly_one_of
-from web.v1.identity.sign_in import PersonOut
+from web.v1.identity.sign_in import ACCESS_TOKEN, ExpiresIn, PersonOut, SessionPerson, TokenType
 
 
 class EnrolmentOut(msgspec.Struct):
-    """Secret of the authenticator app, as text and as URI of a QR code. It is returned once."""
+    """Secret of a new authenticator. It is returned once, and has no effect until a code of it is confirmed."""
 
-    secret: str
-    uri: str
+    secret: Annotated[
+        str,
+        Meta(
+            description="The secret in base32, for people who type it into the authenticator app.",
+            examples=["JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"],
+        ),
+    ]
+    uri: Annotated[
+        str,
+        Meta(
+            description="The secret with the account's name as an `otpauth` URI. Show it as a QR code: authenticator"
+            " apps scan it.",
+            examples=["otpauth://totp/Companon:ana%40brand.example?secret=JBSWY3DPEHPK3PXP&issuer=Companon"],
+        ),
+    ]
 
 
 class AuthenticatorCodeIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -28,19 +42,40 @@ class AuthenticatorCodeIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class MfaCodeIn(msgspec.Struct, forbid_unknown_fields=True):
-    """A code of the authenticator or, if that is lost, a recovery code."""
+    """A code of the authenticator or, if that is lost, a recovery code. Send exactly one of the two."""
 
-    code: Code | None = None
-    recovery_code: RecoveryCode | None = None
+    code: Annotated[
+        Code | None, Meta(description="The code that the authenticator shows now; null with a recovery code.")
+    ] = None
+    recovery_code: Annotated[
+        RecoveryCode | None, Meta(description="An unused recovery code; null with a code of the authenticator.")
+    ] = None
+
+
+ElevatedToken = Annotated[
+    str,
+    Meta(
+        description="Access token of level `aal2`. It replaces the session's access token: send it from now on.",
+        examples=[ACCESS_TOKEN],
+    ),
+]
+NewRecoveryCodes = Annotated[
+    list[str],
+    Meta(
+        description="Ten codes. Each one replaces a code of a lost authenticator once. Show them to the person to keep"
+        " them on paper.",
+        examples=[["K7QH-3MXP-W2RT", "9DVC-LB4N-Z6FJ"]],
+    ),
+]
 
 
 class ElevatedSessionOut(msgspec.Struct):
-    """The new access token of the session. Its refresh token stays valid."""
+    """The session after MFA. Its refresh token stays valid."""
 
-    access_token: str
-    user: PersonOut
-    token_type: Literal["bearer"] = "bearer"
-    expires_in: int = access_tokens.LIFETIME
+    access_token: ElevatedToken
+    user: SessionPerson
+    token_type: TokenType = "bearer"
+    expires_in: ExpiresIn = access_tokens.LIFETIME
 
     @classmethod
     def of(cls, elevated: mfa.ElevatedSession) -> "ElevatedSessionOut":
@@ -49,31 +84,37 @@ class ElevatedSessionOut(msgspec.Struct):
 
 
 class ConfirmedOut(msgspec.Struct):
-    """The session, and recovery codes for a lost authenticator. They are returned once."""
+    """The session after the enrolment, and recovery codes. The codes are returned once."""
 
-    access_token: str
-    user: PersonOut
-    recovery_codes: list[str]
-    token_type: Literal["bearer"] = "bearer"
-    expires_in: int = access_tokens.LIFETIME
+    access_token: ElevatedToken
+    user: SessionPerson
+    recovery_codes: NewRecoveryCodes
+    token_type: TokenType = "bearer"
+    expires_in: ExpiresIn = access_tokens.LIFETIME
 
 
 class RecoveryCodesOut(msgspec.Struct):
-    """Recovery codes for a lost authenticator. They are returned once."""
+    """New recovery codes. They are returned once."""
 
-    recovery_codes: list[str]
+    recovery_codes: NewRecoveryCodes
 
 
 class MfaStatusOut(msgspec.Struct):
-    """MFA of an account.
+    """MFA of an account."""
 
-    `confirmed_at`: time when the authenticator was confirmed; null without one. `required_from`: time from which the
-    role or the brand requires one; null if it does not.
-    """
-
-    confirmed_at: Instant | None
-    recovery_codes_left: int
-    required_from: Instant | None
+    confirmed_at: Annotated[
+        Instant | None, Meta(description="Time when the authenticator was confirmed; null without an authenticator.")
+    ]
+    recovery_codes_left: Annotated[
+        int, Meta(description="Number of unused recovery codes: 0 to 10. At 0, create new ones.", examples=[10])
+    ]
+    required_from: Annotated[
+        Instant | None,
+        Meta(
+            description="Time from which the role or the brand requires an authenticator, and sessions without MFA are"
+            " refused; null if neither does."
+        ),
+    ]
 
 
 class Authenticator:
@@ -88,7 +129,10 @@ class Authenticator:
         before_mfa=True,
     )
     def on_get(self, req: Request, resp: Response) -> None:
-        """Read whether the caller has an authenticator, and whether one is required."""
+        """Read whether the caller has an authenticator, and whether one is required.
+
+        A client shows members without an authenticator the date in `required_from` and offers to enrol one.
+        """
         resp.media = msgspec.convert(mfa.status(), MfaStatusOut, from_attributes=True)
 
     @endpoint(
@@ -103,7 +147,12 @@ class Authenticator:
         before_mfa=True,
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Create an authenticator and return its secret. It replaces any other once a code of it is confirmed."""
+        """Create an authenticator for the caller and return its secret.
+
+        It has no effect until `POST /api/v1/users/me/mfa/confirm` gets a code of it; then it replaces any other one. A
+        repeated request returns another secret, and the earlier unconfirmed one becomes invalid. An unconfirmed one is
+        deleted after a day. Anonymous fans can't enrol: they have no password.
+        """
         identity = req.context.identity
         audited(req, table="users", record_id=identity.user_id)
         email, _ = accounts.own_email_and_name()
@@ -121,7 +170,11 @@ class Authenticator:
         problems=(Mandatory, NotEnrolled),
     )
     def on_delete(self, req: Request, resp: Response) -> None:
-        """Delete the caller's authenticator and recovery codes, unless the role or the brand requires them."""
+        """Delete the caller's authenticator and recovery codes.
+
+        The person is notified by mail. System admins, and members of a brand that requires MFA, can't delete theirs:
+        they enrol another one, which replaces it.
+        """
         audited(req, table="users", record_id=req.context.identity.user_id)
         mfa.remove()
 
@@ -134,6 +187,7 @@ class Confirmation:
         credentials=True,
         own_sign_in=True,
         body=AuthenticatorCodeIn,
+        example={"code": "123456"},
         response=ConfirmedOut,
         permission="authenticated",
         audit="mfa.confirm",
@@ -142,7 +196,12 @@ class Confirmation:
         problems=(InvalidCode, TooMany),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Confirm the new authenticator with a code. The caller's other sessions end, and this one completes MFA."""
+        """Confirm the authenticator of `POST /api/v1/users/me/mfa` with a code of it.
+
+        From now on every sign-in of the account needs a code. The caller's other sessions end, and this one completes
+        MFA: go on with `access_token`. Earlier recovery codes become invalid. The person is notified by mail. After
+        five wrong codes within 15 minutes the response is 429.
+        """
         audited(req, table="users", record_id=req.context.identity.user_id)
         elevated, codes = mfa.confirm(req.context.identity, req.context.body.code)
         resp.media = ConfirmedOut(elevated.access_token, PersonOut.of(elevated.person), codes)
@@ -163,7 +222,11 @@ class RecoveryCodes:
         problems=(NotEnrolled,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Create new recovery codes. The old ones become invalid."""
+        """Create new recovery codes for the caller.
+
+        The old ones become invalid, and the person is notified by mail. A repeated request returns other codes: only
+        those of the last response are valid.
+        """
         audited(req, table="users", record_id=req.context.identity.user_id)
         resp.media = RecoveryCodesOut(mfa.replace_recovery_codes(req.context.identity))
 
@@ -176,6 +239,7 @@ class MfaVerification:
         credentials=True,
         own_sign_in=True,
         body=MfaCodeIn,
+        example={"code": "123456"},
         response=ElevatedSessionOut,
         permission="authenticated",
         counts="sign_ins",
@@ -185,7 +249,12 @@ class MfaVerification:
         problems=(InvalidCode, TooMany, Invalid),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Verify a code and get an access token of level `aal2`. A code is valid once."""
+        """Complete MFA in this session, after a sign-in whose response has `mfa_required: "verify"`.
+
+        Returns an access token of level `aal2`, with which all other requests are allowed. The session also counts as
+        recently authenticated for ten minutes. A code is valid once. After five wrong codes within 15 minutes the
+        response is 429. The use of a recovery code is notified by mail.
+        """
         asked: MfaCodeIn = req.context.body
         identity = req.context.identity
         audited(req, table="sessions", record_id=identity.session_id, after={"recovery": asked.code is None})

@@ -1,43 +1,78 @@
 """`/api/v1/users/me`: the caller's profile."""
 
-from uuid import UUID
+from typing import Annotated
 
 import msgspec
 from falcon.asgi import Request, Response
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from models.consents.consents import ConsentTier
+from models.consents.notices import UnknownNotice
 from models.core.errors import PreconditionFailed
 from models.identity import accounts
-from web.http.datetimes import Instant
 from web.http.endpoint import audited, endpoint, etag, require_match
-from web.http.fields import Locale, Phone, Text200, Tiers, Timezone
+from web.http.fields import CreatedAt, Locale, Phone, Text200, Tiers, Timezone, UserId
+from web.http.person_fields import (
+    IsAnonymous,
+    MemberBrandId,
+    PersonEmail,
+    PersonLocale,
+    PersonName,
+    PersonPhone,
+    PersonRole,
+    PersonTimezone,
+)
 
 
-class ProfileIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Changes of a profile. Omitted fields stay as they are. `consent_tiers` are all tiers that are to be in force."""
+class ProfileChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Changes of a profile. A field that is left out stays as it is."""
 
-    name: Text200 | UnsetType | None = UNSET
-    locale: Locale | UnsetType = UNSET
-    timezone: Timezone | UnsetType = UNSET
-    phone: Phone | UnsetType | None = UNSET
-    consent_tiers: Tiers | UnsetType = UNSET
+    name: Annotated[
+        Text200 | UnsetType | None, Meta(description="Name of the person; null removes it.", examples=["Ana García"])
+    ] = UNSET
+    locale: Annotated[
+        Locale | UnsetType,
+        Meta(description="Language of the person's mails and pages, a language tag (BCP 47).", examples=["es-MX"]),
+    ] = UNSET
+    timezone: Annotated[
+        Timezone | UnsetType,
+        Meta(description="Time zone of times in the person's mails, a name of the IANA database."),
+    ] = UNSET
+    phone: Annotated[
+        Phone | UnsetType | None,
+        Meta(description="Phone number in international form (E.164); null removes it.", examples=["+34600000000"]),
+    ] = UNSET
+    consent_tiers: Annotated[
+        Tiers | UnsetType,
+        Meta(
+            description="All consents for every brand that are to be in force: missing ones are granted under the"
+            " default notice, others are withdrawn. Consents for single brands stay.",
+            examples=[["essential", "analytics"]],
+        ),
+    ] = UNSET
 
 
 class ProfileOut(msgspec.Struct):
-    """The profile of the caller; `consent_tiers` are in force for all brands."""
+    """The profile of the caller."""
 
-    id: UUID
-    email: str | None
-    name: str | None
-    locale: str
-    timezone: str
-    phone: str | None
-    role: str
-    brand_id: UUID | None
-    is_anonymous: bool
-    consent_tiers: list[ConsentTier]
-    created_at: Instant
+    id: UserId
+    email: PersonEmail
+    name: PersonName
+    locale: PersonLocale
+    timezone: PersonTimezone
+    phone: PersonPhone
+    role: PersonRole
+    brand_id: MemberBrandId
+    is_anonymous: IsAnonymous
+    consent_tiers: Annotated[
+        list[ConsentTier],
+        Meta(
+            description="Consents for every brand that are in force. `GET /api/v1/consents` also lists those for single"
+            " brands.",
+            examples=[["essential", "analytics"]],
+        ),
+    ]
+    created_at: CreatedAt
 
     @classmethod
     def of(cls, profile: accounts.Profile) -> "ProfileOut":
@@ -50,21 +85,32 @@ class Me:
 
     @endpoint(operation_id="getProfile", response=ProfileOut, permission="authenticated")
     def on_get(self, req: Request, resp: Response) -> None:
-        """Read the caller's profile."""
+        """Read the caller's profile: account, role, brand and consents for every brand."""
         profile = accounts.own_profile()
         etag(resp, _version(profile))
         resp.media = ProfileOut.of(profile)
 
     @endpoint(
         operation_id="updateProfile",
-        body=ProfileIn,
+        body=ProfileChange,
+        example={
+            "name": "Ana García",
+            "locale": "es-MX",
+            "timezone": "America/Mexico_City",
+            "phone": "+525512345678",
+            "consent_tiers": ["essential", "analytics"],
+        },
         response=ProfileOut,
         permission="authenticated",
         audit="account.update",
-        problems=(PreconditionFailed,),
+        problems=(PreconditionFailed, UnknownNotice),
     )
-    def on_put(self, req: Request, resp: Response) -> None:
-        """Change the caller's profile and the consents that are in force for all brands."""
+    def on_patch(self, req: Request, resp: Response) -> None:
+        """Change the caller's profile and the consents for every brand.
+
+        The address is changed with `POST /api/v1/users/me/email`, the password with `POST /api/v1/users/me/password`,
+        a consent for one brand with `POST /api/v1/consents`.
+        """
         changes = {
             name: value for name, value in msgspec.structs.asdict(req.context.body).items() if value is not UNSET
         }

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import Meta
 
 from models.consents.consents import TierNotInNotice
 from models.consents.notices import NoticeNotInForce, UnknownNotice
@@ -15,49 +16,83 @@ from models.core.signed_links import LinkInvalid
 from models.identity import passwords, signups
 from models.identity.signups import AlreadyRegistered
 from web.http.endpoint import endpoint
-from web.http.fields import Email, Locale, NewPassword, Text200, Tiers, Token
+from web.http.fields import LINK_TOKEN, Email, Locale, NewPassword, Text200, Tiers, Token
 from web.v1.identity.sign_in import SessionOut
 
 
 class SignupIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Sign-up request. Password, name and consents of the account come with `POST /api/v1/auth/verify`.
+    """Sign-up request. Password, name and consents of the account come with `POST /api/v1/auth/verify`."""
 
-    A `password` is checked for strength, so that a form can report a weak one at once, and is not stored. `locale` is
-    the language of the mail and of the page that it links to.
-    """
-
-    email: Email
-    password: NewPassword | None = None
-    locale: Locale = "en"
+    email: Annotated[Email, Meta(description="Address of the new account.")]
+    password: Annotated[
+        NewPassword | None,
+        Meta(
+            description="Checked for strength only, so that a form can report a weak password at once. It is not"
+            " stored: send it again with `POST /api/v1/auth/verify`.",
+        ),
+    ] = None
+    locale: Annotated[
+        Locale,
+        Meta(
+            description="Language of the mail and of the page that it links to, a language tag (BCP 47). Default:"
+            " `en`.",
+            examples=["es-MX"],
+        ),
+    ] = "en"
 
 
 class SignupOut(msgspec.Struct):
-    """The response, equal for every address."""
+    """The response, equal for every address: it does not show whether the address has an account."""
 
-    status: Literal["verification_sent"] = "verification_sent"
-
-
-NoticeId = Annotated[
-    UUID, msgspec.Meta(description="The displayed notice: `id` of `GET /api/v1/consent-notices/default`.")
-]
+    status: Annotated[
+        Literal["verification_sent"], Meta(description="The address gets a mail, unless it got too many before.")
+    ] = "verification_sent"
 
 
 class VerificationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Password, name, language and consents of the account. `notice_id` is required with `consent_tiers`."""
+    """Password, name, language and consents of the new account."""
 
     token: Token
     password: NewPassword
-    name: Text200 | None = None
-    locale: Locale = "en"
-    consent_tiers: Tiers = []
-    notice_id: NoticeId | None = None
+    name: Annotated[
+        Text200 | None, Meta(description="Name of the person, if it is known.", examples=["Ana García"])
+    ] = None
+    locale: Annotated[
+        Locale,
+        Meta(
+            description="Language of the account, a language tag (BCP 47). Default: `en`. An anonymous fan who becomes"
+            " the account keeps the present one.",
+            examples=["es-MX"],
+        ),
+    ] = "en"
+    consent_tiers: Annotated[
+        Tiers,
+        Meta(
+            description="Consents for every brand that the person gives. Default: none.",
+            examples=[["essential", "analytics"]],
+        ),
+    ] = []
+    notice_id: Annotated[
+        UUID | None,
+        Meta(
+            description="The notice that the person has read: `id` of `GET /api/v1/consent-notices/default`. Required"
+            " with `consent_tiers`.",
+            examples=["0197a000-0000-7000-8000-000000000001"],
+        ),
+    ] = None
 
 
 class VerifiedOut(msgspec.Struct):
-    """The account was created, and its owner can sign in. `session` replaces the sessions of an anonymous fan."""
+    """The account was created, and its owner can sign in."""
 
-    status: Literal["verified"] = "verified"
-    session: SessionOut | None = None
+    status: Annotated[Literal["verified"], Meta(description="The account exists.")] = "verified"
+    session: Annotated[
+        SessionOut | None,
+        Meta(
+            description="The session that replaces all sessions of an anonymous fan who became the account. Null"
+            " without an anonymous fan: sign in with `POST /api/v1/auth/login`."
+        ),
+    ] = None
 
 
 class Signup:
@@ -68,6 +103,7 @@ class Signup:
         credentials=True,
         own_sign_in=True,
         body=SignupIn,
+        example={"email": "ana@brand.example", "password": "paseo por el prado", "locale": "es-MX"},
         response=SignupOut,
         status=202,
         permission="optional",
@@ -80,9 +116,11 @@ class Signup:
         outward=True,
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Sign up. Mail the address a link that creates the account, or a notice that the account exists.
+        """Request an account. The address gets a mail with a link that creates it.
 
-        An address has one open sign-up. A repetition mails its link again, up to five times an hour.
+        The link opens a page that calls `POST /api/v1/auth/verify`. It is valid for a day. If the address has an
+        account already, its owner gets a notice instead, and the response is the same. An address has one open sign-up:
+        a repeated request mails the same link again, at most five times an hour.
         """
         asked: SignupIn = req.context.body
         email = emails.normalise(asked.email)
@@ -101,6 +139,14 @@ class Verification:
         credentials=True,
         own_sign_in=True,
         body=VerificationIn,
+        example={
+            "token": LINK_TOKEN,
+            "password": "paseo por el prado",
+            "name": "Ana García",
+            "locale": "es-MX",
+            "consent_tiers": ["essential", "analytics"],
+            "notice_id": "0197a000-0000-7000-8000-000000000001",
+        },
         response=VerifiedOut,
         permission="optional",
         refused_as="account.verify",
@@ -112,10 +158,11 @@ class Verification:
         problems=(LinkInvalid, AlreadyRegistered, NoticeNotInForce, TierNotInNotice, UnknownNotice),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Create the account of a sign-up with the password, name and consents that the reader of the mail chooses.
+        """Create the account of a sign-up with the token of the mailed link.
 
-        The link is valid once and for a day. With an anonymous fan's access token, the fan becomes the account and
-        keeps scans and consents. All sessions of the fan end, and the response has a new one.
+        The link is valid once, for a day. With the access token of an anonymous fan, the fan becomes the account and
+        keeps scans and consents: all sessions of the fan end, and `session` has a new one. Without it, the account
+        is a new person; next, sign in with `POST /api/v1/auth/login`. `consent_tiers` are recorded for `notice_id`.
         """
         asked: VerificationIn = req.context.body
         session = signups.verify(

@@ -6,9 +6,10 @@ from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from models.core import emails
+from models.core.enumerations import enumeration
 from models.core.errors import PreconditionFailed, TooMany
 from models.identity import accounts, step_up
 from models.identity.accounts import EmailInUse
@@ -16,11 +17,11 @@ from models.identity.step_up import RecentAuthenticationRequired
 from models.tenants import brands
 from web.http.datetimes import Instant, in_utc
 from web.http.endpoint import Page, PageQuery, audited, changes, decode_cursor, endpoint, etag, page_of, require_match
-from web.http.fields import Email, Locale, Text200, Timezone
+from web.http.fields import BrandId, CreatedAt, Email, Locale, Text200, Timezone, UpdatedAt
 
 Website = Annotated[
     str,
-    msgspec.Meta(
+    Meta(
         max_length=300,
         pattern=r"^https://[A-Za-z0-9.-]+(/[!-~]*)?$(?!\n)",
         description="An https URL.",
@@ -28,21 +29,40 @@ Website = Annotated[
     ),
 ]
 Color = Annotated[
-    str, msgspec.Meta(pattern=r"^#[0-9a-f]{6}$(?!\n)", description="Colour in CSS notation.", examples=["#ff8800"])
+    str, Meta(pattern=r"^#[0-9a-f]{6}$(?!\n)", description="Colour in CSS notation.", examples=["#ff8800"])
+]
+
+
+BrandName = Annotated[
+    Text200, Meta(description="Name of the brand, as fans and members see it.", examples=["Café Aurora"])
 ]
 
 
 class BrandSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """Settings of a brand. A setting that is left out stays as it is; null removes it.
+    """Settings of a brand. A setting that is left out stays as it is; null removes it."""
 
-    `locale`: language of the brand's mails. `timezone`: time zone of the brand's calendar.
-    """
-
-    locale: Locale | UnsetType | None = UNSET
-    timezone: Timezone | UnsetType | None = UNSET
-    website: Website | UnsetType | None = UNSET
-    support_email: Email | UnsetType | None = UNSET
-    color: Color | UnsetType | None = UNSET
+    locale: Annotated[
+        Locale | UnsetType | None,
+        Meta(
+            description="Language of invitations to people without an account, a language tag (BCP 47); English if"
+            " null.",
+            examples=["es-MX"],
+        ),
+    ] = UNSET
+    timezone: Annotated[
+        Timezone | UnsetType | None,
+        Meta(description="Time zone of the brand's calendar, a name of the IANA database; UTC if null."),
+    ] = UNSET
+    website: Annotated[
+        Website | UnsetType | None, Meta(description="Address of the brand's website, an https URL.")
+    ] = UNSET
+    support_email: Annotated[
+        Email | UnsetType | None,
+        Meta(description="Address where fans get help from the brand.", examples=["help@brand.example"]),
+    ] = UNSET
+    color: Annotated[
+        Color | UnsetType | None, Meta(description="Main colour of the brand: `#` and six hexadecimal digits.")
+    ] = UNSET
 
     def apply_to(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Return the settings with these changes applied."""
@@ -52,48 +72,110 @@ class BrandSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fr
         return {name: value for name, value in {**settings, **given}.items() if value is not None}
 
 
-class BrandFilter(PageQuery, kw_only=True):
-    """Filter of the list of brands."""
+class BrandSettingsOut(msgspec.Struct, kw_only=True):
+    """Settings of a brand. A setting is null if it was never set or was removed."""
 
-    name: Annotated[Text200, msgspec.Meta(description="Part of the name, in any case.")] | None = None
-    status: Annotated[Literal["active", "archived"], msgspec.Meta(description="Live or archived only.")] | None = None
+    locale: Annotated[
+        str | None,
+        Meta(
+            description="Language of invitations to people without an account, a language tag (BCP 47); English if"
+            " null.",
+            examples=["es-MX"],
+        ),
+    ]
+    timezone: Annotated[
+        str | None,
+        Meta(description="Time zone of the brand's calendar; UTC if null.", examples=["America/Mexico_City"]),
+    ]
+    website: Annotated[
+        str | None,
+        Meta(description="Address of the brand's website, an https URL.", examples=["https://brand.example"]),
+    ]
+    support_email: Annotated[
+        str | None, Meta(description="Address where fans get help from the brand.", examples=["help@brand.example"])
+    ]
+    color: Annotated[
+        str | None,
+        Meta(description="Main colour of the brand: `#` and six hexadecimal digits.", examples=["#ff8800"]),
+    ]
+
+
+BrandStatus = Annotated[
+    Literal["active", "archived"],
+    enumeration("BrandStatus", "`active`: the brand is not archived. `archived`: its members can't sign in."),
+]
+
+
+class BrandFilter(PageQuery, kw_only=True):
+    """Filter of the list of brands. Both conditions are combined with "and"."""
+
+    name: (
+        Annotated[Text200, Meta(description="Part of the name, in upper or lower case.", examples=["aurora"])] | None
+    ) = None
+    status: Annotated[BrandStatus, Meta(description="Only brands with this status.", examples=["active"])] | None = None
 
 
 class BrandIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A new brand; `admin_email` is invited as its first Brand Admin."""
+    """A new brand, and the address of its first Brand Admin."""
 
-    name: Text200
-    admin_email: Email
-    settings: BrandSettings = BrandSettings()
+    name: BrandName
+    admin_email: Annotated[
+        Email,
+        Meta(
+            description="Address of the first Brand Admin, who is invited by mail. It belongs to no account, or to a"
+            " fan's.",
+            examples=["boss@aurora.example"],
+        ),
+    ]
+    settings: Annotated[BrandSettings, Meta(description="Settings to set. Default: none; every setting is null.")] = (
+        BrandSettings()
+    )
 
 
 class BrandChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Changes of a brand. A field that is left out stays as it is.
+    """Changes of a brand. A field that is left out stays as it is."""
 
-    `mfa_required_from`: time from which sessions of members without MFA are refused; null makes MFA optional. Members
-    without an authenticator are notified by mail.
-    """
-
-    name: Text200 | UnsetType = UNSET
-    settings: BrandSettings = BrandSettings()
-    mfa_required_from: Instant | UnsetType | None = UNSET
+    name: Annotated[BrandName | UnsetType, Meta(description="Name of the brand, as fans and members see it.")] = UNSET
+    settings: Annotated[BrandSettings, Meta(description="Settings to change. Default: none.")] = BrandSettings()
+    mfa_required_from: Annotated[
+        Instant | UnsetType | None,
+        Meta(
+            description="Time from which sessions of members without MFA are refused; null makes MFA optional. A new"
+            " time is mailed to all members without an authenticator.",
+            examples=["2026-12-31T00:00:00Z"],
+        ),
+    ] = UNSET
 
 
 class BrandOut(msgspec.Struct):
-    """A brand."""
+    """A brand: the tenant that members, campaigns and contacts belong to."""
 
-    id: UUID
-    name: str
-    settings: dict[str, Any]
-    created_at: Instant
-    updated_at: Instant
-    archived_at: Instant | None
-    mfa_required_from: Instant | None
+    id: BrandId
+    name: BrandName
+    settings: Annotated[BrandSettingsOut, Meta(description="All settings; null where none was set.")]
+    created_at: CreatedAt
+    updated_at: UpdatedAt
+    archived_at: Annotated[
+        Instant | None, Meta(description="Time when the brand was archived, in UTC; null if it is active.")
+    ]
+    mfa_required_from: Annotated[
+        Instant | None,
+        Meta(description="Time from which sessions of members without MFA are refused; null if MFA is optional."),
+    ]
 
     @classmethod
     def of(cls, brand: brands.Brand) -> "BrandOut":
         """Build the response for a brand."""
-        return msgspec.convert(brand, cls, from_attributes=True)
+        settings = BrandSettingsOut(**{name: brand.settings.get(name) for name in BrandSettingsOut.__struct_fields__})
+        return cls(
+            id=brand.id,
+            name=brand.name,
+            settings=settings,
+            created_at=brand.created_at,
+            updated_at=brand.updated_at,
+            archived_at=brand.archived_at,
+            mfa_required_from=brand.mfa_required_from,
+        )
 
 
 class Brands:
@@ -101,7 +183,7 @@ class Brands:
 
     @endpoint(query=BrandFilter, response=Page[BrandOut], permission="brands:read")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List brands, newest first."""
+        """List the brands of the platform, newest first. Members read their own brand by its id."""
         query: BrandFilter = req.context.query
         scope = f"brands:{query.status}:{query.name}"
         key = decode_cursor(query.cursor, tuple[datetime, UUID], scope=scope)
@@ -111,6 +193,17 @@ class Brands:
 
     @endpoint(
         body=BrandIn,
+        example={
+            "name": "Café Aurora",
+            "admin_email": "boss@aurora.example",
+            "settings": {
+                "locale": "es-MX",
+                "timezone": "America/Mexico_City",
+                "website": "https://aurora.example",
+                "support_email": "help@aurora.example",
+                "color": "#ff8800",
+            },
+        },
         response=BrandOut,
         status=201,
         permission="brands:write",
@@ -119,7 +212,11 @@ class Brands:
         problems=(EmailInUse,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
-        """Create a brand and invite its first Brand Admin."""
+        """Create a brand and invite its first Brand Admin.
+
+        The address gets a mail with a link that is valid for a week. The Brand Admin accepts it, then invites the other
+        members with `POST /api/v1/brands/{brand_id}/invitations`.
+        """
         body: BrandIn = req.context.body
         email = emails.normalise(body.admin_email, field="admin_email")
         brand, invitation_id = brands.create(body.name, body.settings.apply_to({}), email)
@@ -136,18 +233,33 @@ class Brand:
 
     @endpoint(response=BrandOut, permission="brand:read")
     def on_get(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """Read a brand."""
+        """Read a brand with its settings. Members read their own brand, system admins every one."""
         _respond(resp, brands.get(brand_id))
 
     @endpoint(
         body=BrandChange,
+        example={
+            "name": "Café Aurora",
+            "settings": {
+                "locale": "es-MX",
+                "timezone": "America/Mexico_City",
+                "website": "https://aurora.example",
+                "support_email": "help@aurora.example",
+                "color": "#ff8800",
+            },
+            "mfa_required_from": "2027-01-31T00:00:00Z",
+        },
         response=BrandOut,
         permission="brand:write",
         audit="brand.update",
         problems=(PreconditionFailed, RecentAuthenticationRequired, TooMany),
     )
     def on_patch(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """Change a brand. A change of `mfa_required_from` needs recent authentication (step-up)."""
+        """Change the name, the settings or the MFA rule of a brand.
+
+        A change of `mfa_required_from` needs step-up within the last ten minutes. A new time is mailed to all members
+        without an authenticator, at most five times a day.
+        """
         body: BrandChange = req.context.body
         brand = brands.get_for_update(brand_id)
         require_match(req, brand.version)
@@ -174,7 +286,11 @@ class BrandArchive:
         problems=(PreconditionFailed,),
     )
     def on_put(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """Archive a brand: end its members' sessions, refuse their sign-ins, and pause its active campaigns."""
+        """Archive a brand.
+
+        The sessions of its members end, their sign-ins and API keys are refused, and its active campaigns are paused.
+        Nothing is deleted. `DELETE` on the same path restores the brand. An archived brand stays as it is.
+        """
         before = brands.get_for_update(brand_id)
         require_match(req, before.version)
         paused = brands.archive(brand_id)
@@ -182,7 +298,10 @@ class BrandArchive:
 
     @endpoint(operation_id="restoreBrand", response=BrandOut, permission="brands:write", audit="brand.restore")
     def on_delete(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """Restore an archived brand. Its campaigns stay paused."""
+        """Restore an archived brand.
+
+        Its members can sign in again, and its API keys are valid again. Its campaigns stay paused.
+        """
         before = brands.get(brand_id)
         brands.restore(brand_id)
         _respond_archived(req, resp, before)

@@ -5,44 +5,57 @@ from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import Meta
 
 from models.core.context import FAN
 from models.core.errors import PreconditionFailed
-from models.identity.permissions import MemberRole
 from models.tenants import members
 from models.tenants.invitations import RoleNotGrantable
 from models.tenants.members import LastBrandAdmin
 from web.http.auditing import revoked_with
 from web.http.datetimes import Instant
 from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, etag, page_of, require_match
+from web.http.fields import UserId
+from web.http.person_fields import MemberRole, PersonEmail, PersonLocale, PersonName, SuspendedAt
 
 
 class MemberFilter(PageQuery, kw_only=True):
     """Filter of the list of members."""
 
-    role: Annotated[MemberRole, msgspec.Meta(description="Only members with this role.")] | None = None
+    role: Annotated[MemberRole, Meta(description="Only members with this role.", examples=["Creator"])] | None = None
 
 
 class MemberChange(msgspec.Struct, forbid_unknown_fields=True):
     """New role of a member."""
 
-    role: MemberRole
+    role: Annotated[
+        MemberRole,
+        Meta(
+            description="The new role. Callers can grant only roles whose permissions they have.",
+            examples=["Campaign Manager"],
+        ),
+    ]
 
 
 class MemberOut(msgspec.Struct):
-    """A member of a brand.
+    """A member of a brand."""
 
-    If an external identity provider signs the member in, `email` may be null and `has_mfa` is null.
-    """
-
-    id: UUID
-    email: str | None
-    name: str | None
-    role: str
-    locale: str
-    created_at: Instant
-    suspended_at: Instant | None
-    has_mfa: bool | None
+    id: UserId
+    email: PersonEmail
+    name: PersonName
+    role: Annotated[MemberRole, Meta(description="Role within the brand.", examples=["Campaign Manager"])]
+    locale: PersonLocale
+    created_at: Annotated[
+        Instant, Meta(description="Time when the account was created, in UTC; it may be older than the membership.")
+    ]
+    suspended_at: SuspendedAt
+    has_mfa: Annotated[
+        bool | None,
+        Meta(
+            description="Whether the member has a confirmed authenticator; null where an external identity provider"
+            " signs the member in."
+        ),
+    ]
 
     @classmethod
     def of(cls, member: members.Member) -> "MemberOut":
@@ -55,7 +68,10 @@ class Members:
 
     @endpoint(query=MemberFilter, response=Page[MemberOut], permission="members:read", audit="member.list")
     def on_get(self, req: Request, resp: Response, brand_id: UUID) -> None:
-        """List a brand's members, oldest accounts first."""
+        """List the members of a brand, oldest accounts first.
+
+        The list includes suspended members. Open invitations are listed by `GET /api/v1/brands/{brand_id}/invitations`.
+        """
         query: MemberFilter = req.context.query
         scope = f"members:{brand_id}:{query.role}"
         found = members.page(brand_id, query.limit + 1, decode_cursor(query.cursor, UUID, scope=scope), query.role)
@@ -69,19 +85,25 @@ class Member:
 
     @endpoint(response=MemberOut, permission="members:read", audit="member.read")
     def on_get(self, req: Request, resp: Response, brand_id: UUID, user_id: UUID) -> None:
-        """Read a member of a brand."""
+        """Read a member of a brand. Its `ETag` is the role, for `If-Match` of a change."""
         audited(req, table="users", record_id=user_id, brand_id=brand_id)
         _respond(resp, members.get(brand_id, user_id))
 
     @endpoint(
         body=MemberChange,
+        example={"role": "Campaign Manager"},
         response=MemberOut,
         permission="members:write",
         audit="member.change_role",
         problems=(LastBrandAdmin, RoleNotGrantable, PreconditionFailed),
     )
     def on_patch(self, req: Request, resp: Response, brand_id: UUID, user_id: UUID) -> None:
-        """Change a member's role. Tokens with the old role are refused from the next request on."""
+        """Change the role of a member of a brand.
+
+        Access tokens with the old role are refused from the next request on (401 `session_ended`), and a refreshed one
+        has the new role. Open invitations that the member may no longer send are revoked, and assignments to campaigns
+        end unless the new role is Creator. A brand keeps at least one active Brand Admin.
+        """
         before = members.get_for_update(brand_id, user_id)
         require_match(req, before.role)
         changed, revoked = members.change_role(brand_id, user_id, req.context.body.role)
@@ -97,7 +119,11 @@ class Member:
         problems=(LastBrandAdmin,),
     )
     def on_delete(self, req: Request, resp: Response, brand_id: UUID, user_id: UUID) -> None:
-        """Remove a member from a brand and end the member's sessions. The account stays, with the role Fan."""
+        """Remove a member from a brand.
+
+        The member's sessions end, and open invitations that the member sent are revoked. The account stays, with the
+        role Fan. API keys that the member created stay valid: revoke them with `DELETE /api/v1/api-keys/{api_key_id}`.
+        """
         before = members.get(brand_id, user_id)
         revoked = members.remove(brand_id, user_id)
         was = {"role": before.role, "brand_id": brand_id}

@@ -325,7 +325,7 @@ def test_verification_link_is_valid_after_a_weak_password(client, drain, mailbox
 
 def test_anonymous_fan_who_verifies_becomes_the_account(client, drain, mailbox, signed_up):
     phone = client.post("/api/v1/auth/anonymous", json={"locale": "ca"}).json
-    client.put("/api/v1/users/me", json={"consent_tiers": ["analytics"]}, token=phone["access_token"])
+    client.patch("/api/v1/users/me", json={"consent_tiers": ["analytics"]}, token=phone["access_token"])
     client.post("/api/v1/auth/signup", json=SIGNUP)
     drain()
     link = mailbox.token("ana@example.com")
@@ -452,8 +452,8 @@ def test_profile_is_changed_if_its_version_matches(client, signed_up):
     before = client.get("/api/v1/users/me", token=token)
     change = {"name": "Ana", "locale": "es", "timezone": "Europe/Madrid", "phone": "+34600000000"}
 
-    changed = client.put("/api/v1/users/me", json=change, token=token, headers={"If-Match": before.headers["ETag"]})
-    stale = client.put(
+    changed = client.patch("/api/v1/users/me", json=change, token=token, headers={"If-Match": before.headers["ETag"]})
+    stale = client.patch(
         "/api/v1/users/me", json={"name": "B"}, token=token, headers={"If-Match": before.headers["ETag"]}
     )
 
@@ -465,9 +465,9 @@ def test_profile_is_changed_if_its_version_matches(client, signed_up):
 
 def test_profile_keeps_omitted_fields_and_clears_null_ones(client, signed_up):
     token = signed_up(name="Ana", consent_tiers=["essential"])
-    client.put("/api/v1/users/me", json={"phone": "+34600000000"}, token=token)
+    client.patch("/api/v1/users/me", json={"phone": "+34600000000"}, token=token)
 
-    changed = client.put("/api/v1/users/me", json={"phone": None}, token=token).json
+    changed = client.patch("/api/v1/users/me", json={"phone": None}, token=token).json
 
     assert (changed["name"], changed["phone"], changed["consent_tiers"]) == ("Ana", None, ["essential"])
 
@@ -492,7 +492,7 @@ def test_invalid_profile_change_returns_422_and_changes_nothing(client, fan, cha
     phone = fan("marketing")
     before = client.get("/api/v1/users/me", token=phone.token).json
 
-    refused = client.put("/api/v1/users/me", json={"name": "Ana", "consent_tiers": [], **change}, token=phone.token)
+    refused = client.patch("/api/v1/users/me", json={"name": "Ana", "consent_tiers": [], **change}, token=phone.token)
 
     assert refused.status_code == 422
     assert client.get("/api/v1/users/me", token=phone.token).json == before
@@ -502,7 +502,7 @@ def test_profile_tiers_replace_consents_for_all_brands_only(client, brand, fan):
     phone = fan("essential", "marketing")
     client.post("/api/v1/consents", json={"tier": "marketing", "brand_id": str(brand["id"])}, token=phone.token)
 
-    changed = client.put("/api/v1/users/me", json={"consent_tiers": ["analytics", "essential"]}, token=phone.token)
+    changed = client.patch("/api/v1/users/me", json={"consent_tiers": ["analytics", "essential"]}, token=phone.token)
 
     assert changed.json["consent_tiers"] == ["essential", "analytics"]
     states = {
@@ -518,7 +518,7 @@ def test_profile_tiers_replace_consents_for_all_brands_only(client, brand, fan):
 
 def test_profile_change_is_audited_without_personal_values(client, signed_up):
     token = signed_up(name="Ana")
-    client.put(
+    client.patch(
         "/api/v1/users/me", json={"name": "Anna", "phone": "+34600000000", "timezone": "Asia/Tokyo"}, token=token
     )
 
@@ -553,7 +553,7 @@ def test_key_set_is_cacheable_and_has_an_etag(client):
 @pytest.mark.parametrize("role", ["Brand Admin", "Campaign Manager", "Creator"])
 def test_members_and_admins_have_profiles_and_consents(client, member, admin, role):
     for account in (member(role), admin):
-        changed = client.put(
+        changed = client.patch(
             "/api/v1/users/me", json={"name": "Me", "consent_tiers": ["analytics"]}, token=account.token
         )
         assert changed.status_code == 200
@@ -561,7 +561,7 @@ def test_members_and_admins_have_profiles_and_consents(client, member, admin, ro
 
 
 @pytest.mark.parametrize("token", [None, "x", "a.b.c", "Bearer"])
-@pytest.mark.parametrize(("method", "path"), [("GET", "users/me"), ("PUT", "users/me"), ("POST", "auth/logout")])
+@pytest.mark.parametrize(("method", "path"), [("GET", "users/me"), ("PATCH", "users/me"), ("POST", "auth/logout")])
 def test_request_without_valid_token_returns_401(client, method, path, token):
     refused = client.request(method, f"/api/v1/{path}", json={} if method == "PUT" else None, token=token)
 

@@ -38,6 +38,21 @@ def test_api_key_is_shown_once_and_acts_for_its_brand(client, boss, make, campai
     assert made["key"] not in client.get(URL, token=boss.token).text
 
 
+def test_repeated_request_for_an_api_key_returns_the_same_key(client, boss, superuser):
+    body = {"name": "till", "scopes": ["campaigns:read"]}
+
+    answers = [client.post(URL, json=body, token=boss.token, headers={"Idempotency-Key": "one"}) for _ in range(2)]
+
+    assert answers[0].json == answers[1].json
+    assert answers[1].headers["Idempotent-Replayed"] == "true"
+    assert client.get("/api/v1/campaigns", token=answers[1].json["key"]).status_code == 200
+    assert len(client.get(URL, token=boss.token).json["items"]) == 1
+    with superuser.cursor() as cursor:
+        cursor.execute("select string_agg(k::text, ' ') from app.idempotency_keys k")
+        ((stored,),) = cursor.fetchall()
+    assert answers[0].json["key"][4:] not in stored
+
+
 def test_api_key_outside_of_its_scopes_returns_403(client, make, campaign):
     key = make("campaigns:read")["key"]
     draft = campaign(launched=False)

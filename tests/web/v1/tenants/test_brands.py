@@ -45,11 +45,14 @@ def test_first_admin_of_new_brand_accepts_and_signs_in(client, invited):
     assert client.get(f"/api/v1/brands/{brand['id']}", token=session["access_token"]).json == brand
 
 
+UNSET_SETTINGS = dict.fromkeys(("locale", "timezone", "website", "support_email", "color"))
+
+
 def test_new_brand_has_a_location(client, admin):
     made = client.post("/api/v1/brands", json={**BRAND, "settings": {"locale": "es"}}, token=admin.token)
 
     assert made.status_code == 201
-    assert made.json["settings"] == {"locale": "es"}
+    assert made.json["settings"] == {**UNSET_SETTINGS, "locale": "es"}
     assert made.headers["Location"] == f"/api/v1/brands/{made.json['id']}"
     assert client.get(made.headers["Location"], token=admin.token).json == made.json
 
@@ -218,7 +221,7 @@ def test_brand_admin_changes_name_and_settings(client, brand, member, superuser)
 
     assert changed.status_code == 200
     wanted = {"locale": "es", "timezone": "Europe/Madrid", "support_email": "help@acme.example"}
-    assert (changed.json["name"], changed.json["settings"]) == ("Acme 2", wanted)
+    assert (changed.json["name"], changed.json["settings"]) == ("Acme 2", UNSET_SETTINGS | wanted)
     assert client.get(url, token=boss.token).json == changed.json
     with superuser.cursor() as cursor:
         cursor.execute("select details from audit_logs where action = 'brand.update' order by timestamp desc limit 1")
