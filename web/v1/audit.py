@@ -20,6 +20,7 @@ from models.audit.trail import AuditOutcome
 from models.core.context import Identity
 from models.core.database import now
 from models.core.errors import NotFound
+from models.core.messages import REASON, Message
 from web.http.datetimes import Instant, in_utc
 from web.http.dependencies import Dependencies
 from web.http.endpoint import Page, audited, decode_cursor, endpoint, page_of
@@ -35,18 +36,31 @@ _BYTE_ORDER_MARK = "\ufeff"  # Without it, spreadsheets on Windows read UTF-8 as
 _FORMULA_STARTS = "=+-@"
 _BLANK_CHARACTERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols without a visible shape
 
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
+Name = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)",
+        extra={REASON: Message("must be one line without control characters")},
+    ),
+]
 
 
 class AuditFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename=_PERIOD):
     """Conditions on entries; all must hold."""
 
     action: Annotated[
-        Annotated[str, Meta(max_length=100, pattern=r"^[a-z0-9_-]+\.([a-z0-9_.-]+|\*)$(?!\n)")] | None,
-        Meta(
-            description="Only this act, or with `*` as the verb all acts on a subject. Default: all acts.",
-            examples=["campaign.update", "campaign.*"],
-        ),
+        Annotated[
+            str,
+            Meta(
+                max_length=100,
+                pattern=r"^[a-z0-9_-]+\.([a-z0-9_.-]+|\*)$(?!\n)",
+                examples=["campaign.update", "campaign.*"],
+            ),
+        ]
+        | None,
+        Meta(description="Only this act, or with `*` as the verb all acts on a subject. Default: all acts."),
     ] = None
     actor_id: Annotated[
         UUID | None, Meta(description="Only acts of the person or API key with this id. Default: of all.")

@@ -10,9 +10,10 @@ from msgspec import Meta
 from models.core.errors import Conflict, PreconditionFailed
 from models.jobs import control, ledger
 from models.jobs.control import Actor, TrailJob
+from models.jobs.ledger import JobRef
 from web.http.accepted import Attempts, FinishedAt, JobOut, StartedAt, StateOfJob
 from web.http.datetimes import Instant
-from web.http.endpoint import audited, endpoint, etag, require_match
+from web.http.endpoint import accept, audited, endpoint, etag, require_match
 from web.http.fields import CreatedAt, Id, Text200
 
 
@@ -220,8 +221,9 @@ class JobCancel:
         done = control.cancel(job_id)
         audited(req, table="jobs", record_id=job_id, brand_id=done.brand_id, after={"state": done.state})
         if done.state == "running":
-            resp.status = 202
-        resp.media = JobOut.of(ledger.get(job_id))
+            accept(resp, JobRef(job_id, created=False))
+        else:
+            resp.media = JobOut.of(ledger.get(job_id))
 
 
 class Trail:

@@ -197,6 +197,7 @@ def test_cancel_of_running_job_returns_202(client, admin, waiting, ledger):
     answer = client.post(f"/api/v1/jobs/{id}/cancel", token=admin.token)
 
     assert (answer.status_code, answer.json["state"]) == (202, "running")
+    assert answer.headers["location"] == f"/api/v1/jobs/{id}"
 
 
 def test_actor_is_paused_and_resumed(client, admin, waiting, ledger, announced, audited):
