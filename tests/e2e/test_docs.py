@@ -7,6 +7,7 @@ import sys
 
 from scripts.devstack.environment import ROOT
 from settings import table
+from tests.support.pages import block
 
 PAGES = [
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
@@ -17,13 +18,6 @@ TOPS = (ROOT, ROOT / "tests")
 """Directories that paths in a page are relative to: tests are named without `tests/`."""
 LATER = {"jobs/passport/"}
 """Paths that a page names before they exist."""
-
-
-def block(page, name):
-    """Return the text between the markers of that name, without its fence."""
-    text = (ROOT / page).read_text()
-    (found,) = re.findall(rf"<!-- {name} -->\n(?:```\w*\n)?(.*?)(?:```\n)?<!-- /{name} -->", text, re.DOTALL)
-    return found
 
 
 def test_tour_pasted_into_bash_ends_with_the_numbers_of_its_scans(system):

@@ -1,6 +1,7 @@
 """Tests of the lock files: every package is pinned with hashes, and no index is named."""
 
 import configparser
+import json
 import re
 
 import pytest
@@ -47,3 +48,13 @@ def test_development_has_the_same_versions_as_runtime():
     runtime, dev = pinned("runtime"), pinned("dev")
 
     assert {name: version for name, version in runtime.items() if dev.get(name) != version} == {}
+
+
+def test_every_npm_package_has_an_integrity_hash_and_no_address():
+    folder = ROOT / "tests" / "clients"
+    wanted = json.loads((folder / "package.json").read_text())["devDependencies"]
+    packages = json.loads((folder / "package-lock.json").read_text())["packages"]
+
+    assert packages.pop("")["devDependencies"] == wanted
+    assert [name for name, package in packages.items() if not package["integrity"].startswith("sha512-")] == []
+    assert [name for name, package in packages.items() if "resolved" in package] == []
