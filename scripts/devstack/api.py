@@ -58,7 +58,7 @@ class HttpApi:
         return json.loads(text) if text else None
 
     def _headers(self, payload: bytes | None) -> dict[str, str]:
-        headers = {"Accept": "*/*", "User-Agent": "companon-replay/1", "Idempotency-Key": str(uuid.uuid4())}
+        headers = {"Accept": "*/*", "User-Agent": "companon-scripts/1", "Idempotency-Key": str(uuid.uuid4())}
         if payload is not None:
             headers["Content-Type"] = "application/json"
         if self.token:

@@ -37,6 +37,7 @@ COMMANDS = {
     "advisories": Needs(lock="dev", servers=False),
     "audit": Needs(servers=False),
     "bench": Needs(),
+    "demo": Needs(servers=False),
     "down": Needs(lock=None, servers=False),
     "keys": Needs(servers=False),
     "lock": Needs(servers=False),
@@ -45,7 +46,9 @@ COMMANDS = {
     "replay": Needs(servers=False),
     "settings": Needs(servers=False),
     "soak": Needs(lock="dev"),
+    "status": Needs(servers=False),
     "test": Needs(lock="dev"),
+    "token": Needs(servers=False),
     "up": Needs(),
 }
 """The executables of `scripts/`, and what each needs."""

@@ -183,6 +183,7 @@ class Stack:
     def description(self) -> dict[str, Any]:
         """Return the contents of `run.json`; `processes` lists the main process of each name."""
         return {
+            "environment": os.environ.get("ENVIRONMENT", "development"),
             "api": self.api,
             "docs": f"{self.api}/docs",
             "mail": self.mail,

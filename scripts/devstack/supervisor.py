@@ -5,6 +5,7 @@ second signal as a request to abort their running jobs.
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from scripts.devstack.signals import Signals
 
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 """Seconds until a process that exited is restarted: the first delay, doubled up to the longest."""
+RELOAD_WITHIN = 1.5
+"""Seconds until a process must have exited when its code has changed. Jobs of a killed worker run again."""
 STEADY = 10.0
 """Seconds after which the delay of a running process is reset."""
 FAILURES = 3
@@ -57,6 +60,8 @@ class Child:
     delay: float = FIRST_DELAY
     due: float = 0.0
     deaths: int = 0
+    log_start: int = 0
+    """Size of the log when the process was started."""
 
 
 class Supervisor:
@@ -121,15 +126,33 @@ class Supervisor:
         self.signals.wait(max(0.0, min([seconds, *due])))
         for child in self.children.values():
             if child.process is not None and _ended(child.process):
-                self._failed(child, describe(self._reap(child)))
+                code = self._reap(child)
+                self._failed(child, describe(code), self._reason(child) if code > 0 else "")
             if child.process is None and time.monotonic() >= child.due:
                 self._spawn(child)
+
+    def restart(self, names: Iterable[str]) -> None:
+        """Stop these processes, whatever their state, and start them at once. Kill those that don't exit in time."""
+        children = [self.children[name] for name in names if name in self.children]
+        for child in children:
+            if child.process is not None:
+                processes.send(child.process.pid, child.spec.stop_signal)
+        deadline = time.monotonic() + RELOAD_WITHIN
+        while waiting := self._waiting(children):
+            if time.monotonic() > deadline or self.signals.requests:
+                for child in waiting:
+                    _kill(child)
+            self.signals.wait(0.05)
+        for child in children:
+            child.delay = FIRST_DELAY
+            self._spawn(child)
 
     def _spawn(self, child: Child) -> None:
         spec = child.spec
         spec.before()
         child.started = time.monotonic()
         with open(self.log(spec.name), "ab") as output:
+            child.log_start = output.tell()
             try:
                 child.process = processes.spawn(
                     spec.argv,
@@ -145,7 +168,7 @@ class Supervisor:
         Record.of(child.process.pid, self.mark).write(self._record(spec.name))
         self.on_change()
 
-    def _failed(self, child: Child, how: str) -> None:
+    def _failed(self, child: Child, how: str, reason: str = "") -> None:
         """Schedule a restart; double the delay if the process failed soon after its start."""
         name = child.spec.name
         child.deaths += 1
@@ -154,7 +177,7 @@ class Supervisor:
         now = time.monotonic()
         if now - child.started > STEADY:
             child.delay = FIRST_DELAY
-        say(f"{name} {how}; restarting it in {child.delay:.1f} s")
+        say(f"{name} {how}{reason}; restarting it in {child.delay:.1f} s")
         child.due = now + child.delay
         child.delay = min(child.delay * 2, LONGEST_DELAY)
 
@@ -174,6 +197,15 @@ class Supervisor:
 
     def _record(self, name: str) -> Path:
         return self.var / "run" / f"{name}.pid"
+
+    def _reason(self, child: Child) -> str:
+        """Return the error that a process has logged since its start, or its last line, for a message."""
+        with self.log(child.spec.name).open("rb") as log:
+            log.seek(child.log_start)
+            lines = log.read()[-200_000:].decode(errors="replace").splitlines()
+        errors = [error for line in lines if (error := _logged_error(line))]
+        reason = (errors or lines or [""])[-1].strip()
+        return f" ({reason[:500]})" if reason else ""
 
     def tail(self, name: str, lines: int = 25) -> str:
         """Return the last lines of a process's log, indented."""
@@ -217,6 +249,19 @@ class Supervisor:
             return
         if waited > child.spec.budget:
             say(f"{child.spec.name} did not exit within {child.spec.budget:.0f} s; killing it")
+        _kill(child)
+
+
+def _logged_error(line: str) -> str:
+    """Return the last line of the traceback in a line of JSON, or an empty text."""
+    try:
+        return str(json.loads(line)["exc_info"]).splitlines()[-1]
+    except (ValueError, TypeError, KeyError, IndexError):
+        return ""
+
+
+def _kill(child: Child) -> None:
+    if child.process is not None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.process.pid, signal.SIGKILL)
 

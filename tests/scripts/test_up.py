@@ -14,7 +14,9 @@ import psycopg2
 import pytest
 import redis
 
+from scripts.commands.up.main import erase
 from scripts.devstack.environment import ROOT
+from scripts.devstack.people import PEOPLE
 from scripts.devstack.processes import Record
 from tests.scripts.conftest import TOY, eventually, is_running
 from tests.support.servers import LOGINS
@@ -60,6 +62,17 @@ def test_secrets_are_private_and_equal_after_a_restart(start, used):
     assert second.run["admin"]["password"] == password
     assert [path.stat().st_mode & 0o777 for path in (used / "secrets.json", used / "run.json")] == [0o600, 0o600]
     assert [path.name for path in used.iterdir() if path.is_dir() and path.stat().st_mode & 0o077] == []
+
+
+def test_fresh_start_deletes_data_and_people_and_keeps_secrets(tmp_path):
+    for name in ("pg/data", "redis", "mail", "checkpoints", "log"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("secrets.json", PEOPLE):
+        (tmp_path / name).touch()
+
+    erase(tmp_path)
+
+    assert {path.name for path in tmp_path.iterdir()} == {"log", "secrets.json"}
 
 
 def test_second_start_in_same_directory_fails_with_url_of_first(start, used):

@@ -1,9 +1,8 @@
-"""`python -m scripts.commands.demo`: run the demonstration against the running system that COMPANON_RUN describes."""
+"""`./scripts/demo`: run the demonstration against the running system that COMPANON_RUN describes."""
 
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,9 +33,7 @@ def main(argv: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    made = argparse.ArgumentParser(
-        prog="python -m scripts.commands.demo", description="Simulate phones that scan codes over the API."
-    )
+    made = argparse.ArgumentParser(prog="scripts/demo", description="Simulate phones that scan codes over the API.")
     made.add_argument("--phones", type=_count, default=500, help="number of phones (default: 500)")
     made.add_argument("--seed", type=int, default=2026, help="seed of the plan (default: 2026)")
     made.add_argument("--seconds", type=float, default=10.0, help="seconds within which phones start (default: 10)")
@@ -88,7 +85,3 @@ def run_demo(run: Mapping[str, Any], options: argparse.Namespace) -> bool:
     agreed = report.show(run, brand, planned, runner.results, poller.overview)
     report.show_links(run, brand)
     return agreed
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from scripts.commands.mutate.faults import Fault
-from scripts.devstack.environment import ROOT, VENV
+from scripts.devstack.checkout import copy_sources
 from scripts.devstack.progress import output
 
 TEST_SECONDS = 120
@@ -53,13 +53,7 @@ def private_copy() -> Iterator["Checkout"]:
     """Copy the checkout with its uncommitted changes, and start servers for its tests. Remove both afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="companon-mutate-", dir="/tmp"))
     try:
-        command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-        listed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
-        for name in filter(None, listed.stdout.decode().split("\0")):
-            if (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name)
-        (folder / ".venv").symlink_to(VENV)
+        copy_sources(folder)
         folder.chmod(0o755)  # PostgreSQL of tests runs as another user when root runs the tests.
         with _servers() as environment:
             yield Checkout(folder, environment)

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from scripts.devstack import authenticator
-from scripts.devstack.api import Api, HttpApi, Refused
+from scripts.devstack.api import Api, HttpApi
 from scripts.devstack.progress import SetupError
+from scripts.devstack.sign_in import sign_in
 
 TOKEN = "COMPANON_TOKEN"
 
@@ -59,27 +60,12 @@ def _sign_in(api: HttpApi, options: argparse.Namespace, admin: dict[str, str]) -
     try:
         email = admin.get("email") or options.email or input("E-mail of a System Admin: ")
         password = admin.get("password") or getpass.getpass(f"Password of {email}: ")
-        session = api.call("POST", "/api/v1/auth/login", {"email": email, "password": password})
-        api.token = session["access_token"]
-        if session.get("mfa_required") == "enrol":
-            raise SetupError(f"{email} has no authenticator yet: enrol one first (POST /api/v1/users/me/mfa)")
-        if session.get("mfa_required"):
-            _show_code(api, options, admin)
+        sign_in(api, email, password, lambda: _codes(options, admin))
     except EOFError:
         raise SetupError(f"There is no terminal to sign in at: set an access token in {TOKEN}") from None
 
 
-def _show_code(api: HttpApi, options: argparse.Namespace, admin: dict[str, str]) -> None:
-    secret = admin.get("totp_secret")
-    codes = authenticator.codes(secret) if secret else iter([options.code or input("Code of the authenticator: ")])
-    problem: Refused | None = None
-    for code in codes:
-        try:
-            api.token = api.call("POST", "/api/v1/auth/mfa/verify", {"code": code.strip()})["access_token"]
-            return
-        except Refused as refused:
-            if refused.status != 403:
-                raise
-            problem = refused
-    assert problem is not None
-    raise problem
+def _codes(options: argparse.Namespace, admin: dict[str, str]) -> Iterator[str]:
+    if secret := admin.get("totp_secret"):
+        return authenticator.codes(secret)
+    return iter([options.code or input("Code of the authenticator: ")])

@@ -4,25 +4,31 @@ import fcntl
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from scripts.commands.up import options
-from scripts.devstack import launch, procfile, sockets
+from scripts.devstack import launch, leftovers, procfile, sockets
 from scripts.devstack.detach import detached
 from scripts.devstack.environment import ROOT
 from scripts.devstack.leftovers import UP
+from scripts.devstack.people import PEOPLE
 from scripts.devstack.processes import Record
 from scripts.devstack.progress import SetupError, fail, output, say
+from scripts.devstack.reload import Reloader
 from scripts.devstack.signals import Interrupted, Signals
 from scripts.devstack.stack import Stack
 
 DEFAULT_PORT = 8000
 OPEN_FILES = 65_536
+DATA = ("pg", "redis", "mail", "checkpoints")
+"""Directories below `var` that `--fresh` deletes."""
 DEMO = [sys.executable, "-m", "scripts.commands.demo"]
 INTERRUPTED = 130
 """Exit status of a start that was interrupted before the system was ready."""
@@ -36,6 +42,8 @@ class Options:
     port: int
     commands: dict[str, str]
     demo: bool
+    fresh: bool
+    reload: bool
     begun: float
     """Start of the command on the monotonic clock, in seconds."""
 
@@ -47,7 +55,8 @@ def main(argv: list[str]) -> int:
     var = layout(given.var)
     lock = claim(var)
     try:
-        wanted = Options(var, choose_port(given.port), _commands(given.procfile), given.demo, begun)
+        commands = _commands(given.procfile)
+        wanted = Options(var, choose_port(given.port), commands, given.demo, given.fresh, given.reload, begun)
         if not given.detach:
             return serve(wanted)
         code = detached(var, lambda ready: serve(wanted, ready))
@@ -125,6 +134,9 @@ def serve(options: Options, ready: Callable[[], None] | None = None) -> int:
     stack = Stack(options.var, options.port, signals, options.commands)
     code = INTERRUPTED
     try:
+        if options.fresh:
+            leftovers.end(options.var)
+            erase(options.var)
         stack.start()
         announce(stack, time.monotonic() - options.begun)
         code = 0
@@ -132,7 +144,7 @@ def serve(options: Options, ready: Callable[[], None] | None = None) -> int:
             ready()
         elif options.demo:
             code = _demonstrate_beside(stack)
-        stack.supervisor.until(lambda: False)
+        _supervise(stack, Reloader(ROOT, stack.supervisor) if options.reload else None)
     except Interrupted:
         say("Stopping (press Ctrl-C again to abort running jobs)")
     except SetupError as error:
@@ -143,6 +155,27 @@ def serve(options: Options, ready: Callable[[], None] | None = None) -> int:
         record.unlink(missing_ok=True)
     say("Stopped")
     return code
+
+
+def erase(var: Path) -> None:
+    """Delete the data of an earlier system in this directory. Its secrets and logs stay."""
+    for name in DATA:
+        if (var / name).exists():
+            shutil.rmtree(var / name)
+    (var / PEOPLE).unlink(missing_ok=True)
+
+
+def _supervise(stack: Stack, reloader: Reloader | None) -> NoReturn:
+    """Supervise the processes until a signal requests to stop.
+
+    Raises:
+        Interrupted: always.
+    """
+    while True:
+        stack.supervisor.signals.check()
+        stack.supervisor.supervise(0.05)
+        if reloader:
+            reloader.poll()
 
 
 def _demonstrate_beside(stack: Stack) -> int:

@@ -1,0 +1,1 @@
+"""`./scripts/status`: show the state of a running system."""

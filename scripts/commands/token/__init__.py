@@ -1,0 +1,1 @@
+"""`./scripts/token`: print an access token for the local system."""
