@@ -67,7 +67,8 @@ def make_scheduler(ledger: Ledger) -> BackgroundScheduler:
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True})
     for schedule in SCHEDULES:
         scheduler.add_job(tick, schedule.trigger(), args=[ledger, schedule], id=schedule.do)
-    scheduler.add_job(beat, "interval", seconds=EVERY, args=[Heartbeat("clock", ledger)], id=HEARTBEAT)
+    beats = {"seconds": EVERY, "next_run_time": datetime.now(UTC)}
+    scheduler.add_job(beat, "interval", args=[Heartbeat("clock", ledger)], id=HEARTBEAT, **beats)
     # On a connection of its own: counting many waiting jobs is slow and would delay ticks.
     every = metrics.COUNT_INTERVAL.total_seconds()
     scheduler.add_job(count, "interval", seconds=every, args=[Ledger()], id=COUNTS)
