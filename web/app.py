@@ -17,6 +17,7 @@ from settings import Settings, settings
 from web.http import problems, request_metrics
 from web.http.access_log import AccessLog
 from web.http.authentication import verifier
+from web.http.compression import Compression
 from web.http.dependencies import Dependencies
 from web.http.grants import Grants
 from web.http.idempotency import DatabaseIdempotencyStore
@@ -189,7 +190,8 @@ def create_app(
     operations = [("/healthz", health.Health()), ("/readyz", health.ready(config)), *metrics.ROUTES, *probes.routes()]
     routes = [*operations, *routes]
     context = RequestContext(dependencies, config, AccessLog(enabled=config.log_level in ("DEBUG", "INFO")))
-    app = Application(middleware=[context, Cors(config.cors_origins), _Lifespan(dependencies, routes)])
+    # Answers pass them in reverse: the access log counts the compressed bytes.
+    app = Application(middleware=[context, Compression(), Cors(config.cors_origins), _Lifespan(dependencies, routes)])
     request_metrics.begin()
     problems.install(app)
     for template, resource in routes:

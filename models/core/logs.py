@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
@@ -76,7 +77,14 @@ _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 
 def timestamp(moment: float) -> str:
     """Return a Unix time as every log line has it: RFC 3339, UTC, milliseconds (`2026-11-30T21:33:00.123Z`)."""
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    second = int(moment)
+    return f"{_second(second)}.{int((moment - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(second: int) -> str:
+    # Busy processes log many lines within a second.
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class Formatter(MsgspecFormatter):

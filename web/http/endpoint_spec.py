@@ -58,6 +58,7 @@ class EndpointOptions(TypedDict, total=False):
     own_sign_in: bool
     before_mfa: bool
     credentials: bool
+    shows_secret: bool
     counts: Counts | None
     mode: Mode
     problems: tuple[type[Problem], ...]
@@ -101,6 +102,7 @@ class EndpointSpec:
         before_mfa: also open to sessions that still need MFA.
         credentials: reads or changes a password hash, address, factor, recovery code, session or one-time link. Its
             transactions use the account login and the role `app_credentials`, which other requests can't use.
+        shows_secret: the answer holds a secret outside of `credentials` and `own_sign_in`, so it is not compressed.
         counts: the metric of outcomes that counts the answers: `"scans"` or `"sign_ins"` (web/http/request_metrics.py).
         mode: `"async"` runs a coroutine in the event loop and opens no transaction.
         problems: refusals specific to the endpoint, for the documentation.
@@ -135,6 +137,7 @@ class EndpointSpec:
     own_sign_in: bool = False
     before_mfa: bool = False
     credentials: bool = False
+    shows_secret: bool = False
     counts: Counts | None = None
     mode: Mode = "sync"
     problems: tuple[type[Problem], ...] = ()
@@ -183,3 +186,8 @@ def _require_fit(example: Mapping[str, Any], body: Any) -> None:
         msgspec.json.decode(msgspec.json.encode(example), type=body)
     except msgspec.ValidationError as error:
         raise TypeError(f"`example` does not fit {getattr(body, '__name__', body)}: {error}") from None
+
+
+def spec_of(resource: Any, method: str) -> EndpointSpec | None:
+    """Return the specification of the endpoint that answers a method; None for pages and unknown paths."""
+    return getattr(getattr(resource, f"on_{method.lower()}", None), "spec", None)

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from models.core.database import open_connections
 from models.core.errors import REGISTRY
 from models.scans.outcomes import REFUSALS as SCAN_REFUSALS
+from web.http.endpoint_spec import spec_of
 
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -133,7 +134,7 @@ def count_refusal(code: str) -> None:
 def _series_of(key: tuple[str | None, str, int], resource: object) -> _Series:
     route, method, status_class = key
     labels = (route or OTHER, method if method in METHODS else OTHER, f"{status_class}xx")
-    spec = getattr(getattr(resource, f"on_{method.lower()}", None), "spec", None)
+    spec = spec_of(resource, method)
     found = _Series(LATENCIES.labels(*labels).observe, OUTCOMES.get(spec.counts) if spec and spec.counts else None)
     if method in METHODS:
         _series[key] = found  # the keys are bounded: templates of routes, known methods, five classes

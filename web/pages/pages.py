@@ -9,6 +9,7 @@ import msgspec
 from falcon.asgi import App, Request, Response
 
 from models.core.errors import NotFound
+from web.http.compression import Kept, send_kept
 from web.http.negotiation import preferred_type
 from web.http.preconditions import etag, not_modified
 from web.openapi.document import document
@@ -35,9 +36,9 @@ class File:
     """A file of `web/static`, read once. `content` replaces its content."""
 
     def __init__(self, name: str, content: bytes | None = None) -> None:
-        self._content = (STATIC / name).read_bytes() if content is None else content
+        self._kept = Kept((STATIC / name).read_bytes() if content is None else content)
         self._type = f"{TYPES[Path(name).suffix]}; charset=utf-8"
-        self._version = hashlib.sha256(self._content).hexdigest()[:16]
+        self._version = hashlib.sha256(self._kept.content).hexdigest()[:16]
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """Send the file, or 304 if the browser has it."""
@@ -47,7 +48,7 @@ class File:
             resp.status = 304
             return
         resp.content_type = self._type
-        resp.data = self._content
+        send_kept(resp, self._kept)
 
 
 class Scan:
@@ -100,19 +101,19 @@ class OpenApi:
 
     def __init__(self, app: App[Any, Any]) -> None:
         self._app = app
-        self._content: bytes | None = None
+        self._kept: Kept | None = None
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """Send the document."""
-        if self._content is None:
-            self._content = msgspec.json.encode(document(self._app))
+        if self._kept is None:
+            self._kept = Kept(msgspec.json.encode(document(self._app)))
         resp.set_header("Cache-Control", "no-cache")
-        etag(resp, hashlib.sha256(self._content).hexdigest()[:16])
+        etag(resp, hashlib.sha256(self._kept.content).hexdigest()[:16])
         if not_modified(req, resp):
             resp.status = 304
             return
         resp.content_type = "application/json"
-        resp.data = self._content
+        send_kept(resp, self._kept)
 
 
 async def _redirect_without_slash(req: Request, resp: Response) -> None:

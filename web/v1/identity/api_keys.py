@@ -122,6 +122,7 @@ class ApiKeys:
         idempotent=True,
         secret=True,
         recent=True,
+        shows_secret=True,
         problems=(TooManyApiKeys,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
