@@ -218,8 +218,7 @@ class EntryOut(msgspec.Struct, kw_only=True):
     request_id: Annotated[
         str | None,
         Meta(
-            description="`X-Request-Id` of the request, also of the request that caused a job; null or empty without "
-            "one.",
+            description="`X-Request-Id` of the request, also of the request that caused a job; null without one.",
             examples=["0f6b2c1d4e5a4f7b9c8d7e6f5a4b3c2d"],
         ),
     ]
@@ -267,7 +266,7 @@ class EntryOut(msgspec.Struct, kw_only=True):
             reason=entry.reason,
             details=entry.details,
             brand_id=entry.brand_id,
-            request_id=entry.request_id,
+            request_id=entry.request_id or None,
             address=entry.address,
             user_agent=entry.user_agent,
             seq=entry.seq,

@@ -24,6 +24,7 @@ from web.v1.jobs.jobs import (
     ParentId,
     SubjectId,
     SubjectType,
+    without_empty,
 )
 
 REPLAY = "dead-jobs.replay"
@@ -174,8 +175,7 @@ class DeadJobDetailOut(DeadJobOut, kw_only=True):
     traceparent: Annotated[
         str | None,
         Meta(
-            description="`traceparent` of the request that caused the job (W3C Trace Context); null or empty without "
-            "one.",
+            description="`traceparent` of the request that caused the job (W3C Trace Context); null without one.",
             examples=["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
         ),
     ]
@@ -190,7 +190,7 @@ class DeadJobDetailOut(DeadJobOut, kw_only=True):
 
 
 def _shown(job: dead_letters.DeadJob) -> dict[str, Any]:
-    fields = {name: getattr(job, name) for name in job.__dataclass_fields__}
+    fields = without_empty({name: getattr(job, name) for name in job.__dataclass_fields__})
     return fields | {"error": msgspec.to_builtins(ErrorOut.of(job.error)), "died_at": fields.pop("finished_at")}
 
 

@@ -1,6 +1,6 @@
 """Jobs: the progress of accepted requests, and their control by system admins."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -47,7 +47,7 @@ BrandOfJob = Annotated[
 CausingRequest = Annotated[
     str | None,
     Meta(
-        description="Id of the request that caused the job (`X-Request-Id`); null or empty for a scheduled job.",
+        description="Id of the request that caused the job (`X-Request-Id`); null for a scheduled job.",
         examples=["0f6b2c1d4e5a4f7b9c8d7e6f5a4b3c2d"],
     ),
 ]
@@ -62,6 +62,11 @@ Correlation = Annotated[
 ParentId = Annotated[
     UUID | None, Meta(description="Id of the job that enqueued this one; null if a request or the schedule did.")
 ]
+
+
+def without_empty(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a job with null in place of empty texts: a scheduled job has an empty request id."""
+    return {name: None if value == "" else value for name, value in fields.items()}
 
 
 class PauseIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -176,7 +181,7 @@ class TrailJobOut(msgspec.Struct, kw_only=True):
     @classmethod
     def of(cls, job: TrailJob) -> "TrailJobOut":
         """Return the job as the API shows it."""
-        fields = {name: getattr(job, name) for name in job.__dataclass_fields__}
+        fields = without_empty({name: getattr(job, name) for name in job.__dataclass_fields__})
         error, started_at = fields.pop("error"), fields.pop("claimed_at")
         text = f"{error.get('kind', '')}: {error.get('message', '')}" if error else None
         return cls(**fields, error=text, started_at=started_at)
@@ -303,7 +308,10 @@ class QueuePause:
 
     @endpoint(operation_id="resumeQueue", response=ActorsOut, permission="jobs:write", audit="queue.resume")
     def on_delete(self, req: Request, resp: Response, name: str) -> None:
-        """Resume all actors of a queue, also those that were paused one by one."""
+        """Resume all actors of a queue: their waiting jobs run again.
+
+        Actors that were paused one by one are resumed, too.
+        """
         resumed = control.queue(name)
         control.resume(resumed)
         audited(req, table="paused_actors", record_key=name, after={"actors": [actor.name for actor in resumed]})

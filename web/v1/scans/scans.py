@@ -248,6 +248,7 @@ class Scans:
         return self.writer.close(timeout)
 
     @endpoint(
+        operation_id="reportScan",
         body=ScanIn,
         response=ScanOut,
         status=201,

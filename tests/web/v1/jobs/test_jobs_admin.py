@@ -200,6 +200,12 @@ def test_cancel_of_running_job_returns_202(client, admin, waiting, ledger):
     assert answer.headers["location"] == f"/api/v1/jobs/{id}"
 
 
+def test_dead_letter_without_request_has_null_ids(client, admin, make_dead_letter):
+    answer = client.get(f"{LETTERS}/{make_dead_letter('test.one')}", token=admin.token).json
+
+    assert [answer[name] for name in ("request_id", "correlation_id", "traceparent")] == [None] * 3
+
+
 def test_actor_is_paused_and_resumed(client, admin, waiting, ledger, announced, audited):
     waiting()
 
