@@ -101,7 +101,7 @@ async def _compressed(kept: Kept | None, data: bytes, coding: str) -> bytes:
 
 def holds_secret(spec: EndpointSpec | None) -> bool:
     """Return whether the answers of an endpoint may hold a token, key, code or link."""
-    return spec is not None and (spec.credentials or spec.own_sign_in or spec.shows_secret)
+    return spec is not None and (spec.credentials or spec.own_sign_in or spec.secret)
 
 
 def _repeat_tag(req: Request, resp: Response) -> None:

@@ -58,7 +58,6 @@ class EndpointOptions(TypedDict, total=False):
     own_sign_in: bool
     before_mfa: bool
     credentials: bool
-    shows_secret: bool
     counts: Counts | None
     mode: Mode
     problems: tuple[type[Problem], ...]
@@ -93,7 +92,8 @@ class EndpointSpec:
             anonymous callers may send it: one address may open any number of anonymous sessions.
         total_rate: a limit for all callers together: bounds the rows that callers without an account can create.
         idempotent: honours `Idempotency-Key`.
-        secret: the answer contains a secret that no other answer repeats. It is stored encrypted, for five minutes.
+        secret: the answer contains a secret that no other answer repeats. It is stored encrypted, for five minutes, and
+            never compressed.
         slow: runs in the small pool for password hashing and other slow work.
         chooses_password: sets a new password, and runs in the pool for that instead of the slow pool.
         outward: opens no transaction. The responder calls another service and opens transactions before and after it.
@@ -102,7 +102,6 @@ class EndpointSpec:
         before_mfa: also open to sessions that still need MFA.
         credentials: reads or changes a password hash, address, factor, recovery code, session or one-time link. Its
             transactions use the account login and the role `app_credentials`, which other requests can't use.
-        shows_secret: the answer holds a secret outside of `credentials` and `own_sign_in`, so it is not compressed.
         counts: the metric of outcomes that counts the answers: `"scans"` or `"sign_ins"` (web/http/request_metrics.py).
         mode: `"async"` runs a coroutine in the event loop and opens no transaction.
         problems: refusals specific to the endpoint, for the documentation.
@@ -137,7 +136,6 @@ class EndpointSpec:
     own_sign_in: bool = False
     before_mfa: bool = False
     credentials: bool = False
-    shows_secret: bool = False
     counts: Counts | None = None
     mode: Mode = "sync"
     problems: tuple[type[Problem], ...] = ()

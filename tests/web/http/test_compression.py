@@ -49,7 +49,7 @@ class Shown:
     def on_put(self, req, resp):
         resp.media = {"text": LARGE}
 
-    @endpoint(permission="public", shows_secret=True)
+    @endpoint(permission="public", idempotent=True, secret=True)
     def on_post(self, req, resp):
         resp.media = {"text": LARGE}
 

@@ -122,7 +122,6 @@ class ApiKeys:
         idempotent=True,
         secret=True,
         recent=True,
-        shows_secret=True,
         problems=(TooManyApiKeys,),
     )
     def on_post(self, req: Request, resp: Response) -> None:
