@@ -23,6 +23,10 @@ def test_python_generator_keeps_every_operation_and_schema(python_client):
     assert len(re.findall(r"(?:WARNING|ERROR) parsing", printed)) == len(UNSUPPORTED), printed
 
 
+def test_python_package_has_ascii_name(python_client):
+    assert python_client.name == "companon_api_client"
+
+
 @pytest.mark.slow
 def test_openapi_typescript_keeps_every_operation(typescript):
     text = (typescript / "generated" / "openapi-typescript" / "api.ts").read_text()

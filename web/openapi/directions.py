@@ -57,10 +57,10 @@ def _differs(schema: Schema) -> bool:
 
 
 def _as_request(schema: Schema) -> None:
+    """Move defaults into descriptions, unless those state them: generators make members with a default required."""
     for member in schema.get("properties", {}).values():
-        default = member.pop("default", None)
-        if default is not None and default != {}:
-            described = member.get("description", "")
+        default, described = member.pop("default", None), member.get("description", "")
+        if default is not None and not isinstance(default, dict) and "Default:" not in described:
             member["description"] = f"{described} Default: `{_shown(default)}`.".strip()
 
 

@@ -24,7 +24,14 @@ from web.openapi.examples import example_of
 from web.openapi.introduction import INTRODUCTION, LICENSE, TITLE, VERSION, contact
 from web.openapi.operations import SECURITY_SCHEMES, complete
 from web.openapi.recordings import recordings
-from web.openapi.schemas import add_missing_items, dedent_descriptions, keep_used, share_nested, with_plain_patterns
+from web.openapi.schemas import (
+    add_missing_items,
+    dedent_descriptions,
+    keep_used,
+    share_nested,
+    title_by_name,
+    with_plain_patterns,
+)
 
 _CONVERTER = re.compile(r":[^}/]*(?=})")
 _SENTENCE = re.compile(r"(?<=[.])\s+(?=[^a-z])")
@@ -211,6 +218,7 @@ def _finished(spec: dict[str, Any], backend: _Endpoints, server: str) -> dict[st
     add_missing_items(spec)
     separate_directions(spec)
     keep_used(spec)
+    title_by_name(spec)
     problems.add_examples(spec)
     headers.keep_used(spec)
     return with_plain_patterns(spec)

@@ -25,6 +25,12 @@ def share_nested(spec: dict[str, Any]) -> None:
         schemas[new] = schemas.pop(old)
 
 
+def title_by_name(spec: dict[str, Any]) -> None:
+    """Set each schema's title to its name: some generators name classes by titles, and drop two with equal ones."""
+    for name, schema in spec["components"]["schemas"].items():
+        schema["title"] = name
+
+
 def _leaf(name: str) -> str:
     return name.rpartition(".")[2]
 

@@ -127,6 +127,26 @@ def test_operations_schemas_and_tags_have_unique_names():
     assert not [tag["name"] for tag in spec["tags"] if not tag["description"]]
 
 
+def test_every_schema_is_titled_with_its_name():
+    schemas = document(application)["components"]["schemas"]
+
+    assert {"Config", "ConfigIn"} < schemas.keys()
+    assert [name for name, schema in schemas.items() if schema["title"] != name] == []
+
+
+def test_default_of_a_member_is_stated_once_in_its_description():
+    schemas = document(application)["components"]["schemas"]
+    texts = {f"{name}.{field}": text for name, schema in schemas.items() for field, text in descriptions(schema)}
+
+    assert "Default" in texts["LogoutIn.scope"]
+    assert {name: text for name, text in texts.items() if text.count("Default:") > 1 or "{'" in text} == {}
+
+
+def descriptions(schema):
+    """Return the description of each member of a schema."""
+    return [(name, member.get("description", "")) for name, member in schema.get("properties", {}).items()]
+
+
 def test_operation_ids_are_a_verb_and_a_noun():
     ids = [operation["operationId"] for path in document(application)["paths"].values() for operation in path.values()]
 
