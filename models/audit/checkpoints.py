@@ -24,6 +24,7 @@ from models.audit.chain import Head, canonical
 from models.core import base64url, keys
 from models.core.database import execute, now, row, rows, value
 from models.core.errors import Conflict
+from models.core.messages import Message
 from settings import settings
 
 FORMAT = "companon-audit-checkpoint/1"
@@ -236,7 +237,7 @@ def newest_stored() -> tuple[int, dict[UUID, Head]]:
 
 def _insert(number: int, at: datetime, document: str) -> None:
     if not value("SELECT app.add_checkpoint(%s, %s, %s)", (number, at, document)):
-        raise Conflict(f"Another process has created checkpoint {number}.")
+        raise Conflict(Message("Another process has created checkpoint {number}.", number=number))
 
 
 def unstored() -> list[Checkpoint]:

@@ -98,10 +98,10 @@ class IllegalTransition(Conflict):
     code = "illegal_transition"
     members = IllegalTransitionMembers
 
-    def __init__(self, name: TransitionName, current: str) -> None:
+    def __init__(self, *, transition: TransitionName, current: str) -> None:
         self.current = current
         self.allowed = [other for other, rule in TRANSITIONS.items() if current in rule.sources]
-        detail = Message("{transition}: the campaign is {status}.", transition=name, status=current)
+        detail = Message("{transition}: the campaign is {status}.", transition=transition, status=current)
         super().__init__(detail, current=current, allowed=self.allowed)
 
 
@@ -287,4 +287,4 @@ def transition(campaign_id: UUID, name: TransitionName, **changes: Any) -> Campa
 
 
 def _refuse(campaign_id: UUID, name: TransitionName) -> NoReturn:
-    raise IllegalTransition(name, get(campaign_id).status)
+    raise IllegalTransition(transition=name, current=get(campaign_id).status)

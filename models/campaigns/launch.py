@@ -36,7 +36,7 @@ def start(campaign_id: UUID) -> JobRef:
     if (running := campaigns.running_launch(campaign)) is not None:
         return JobRef(running, created=False)
     if campaign.status not in TRANSITIONS["launch"].sources:
-        raise IllegalTransition("launch", campaign.status)
+        raise IllegalTransition(transition="launch", current=campaign.status)
     if not brand_is_live:
         raise BrandArchived
     require_ready(campaign)

@@ -4,6 +4,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from models.core import keys
 from models.core.errors import Invalid
+from models.core.messages import Message
 from settings import settings
 
 MAX_LENGTH = 254
@@ -28,11 +29,11 @@ def normalise(text: str, field: str = "email") -> str:
             strict=True,
             test_environment=settings.environment != "production",
         )
-    except EmailNotValidError as error:
-        raise Invalid(field, str(error)) from None
+    except EmailNotValidError:
+        raise Invalid(field, "must be an e-mail address, such as ana@brand.example") from None
     ascii_form = (address.ascii_email or address.normalized).lower()
     if len(ascii_form) > MAX_LENGTH:
-        raise Invalid(field, "is too long")
+        raise Invalid(field, Message("must have at most {most} characters", most=MAX_LENGTH))
     return ascii_form
 
 

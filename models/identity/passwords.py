@@ -13,6 +13,7 @@ from zxcvbn.matching import L33T_TABLE
 
 from models.core import cpu_pool
 from models.core.errors import Invalid
+from models.core.messages import Message
 from models.identity import breached_passwords
 
 MIN_LENGTH = 10
@@ -45,7 +46,7 @@ def require_good(password: str, email: str, name: str | None = None, *, field: s
         Invalid: the password is too short, too long, easy to guess, or appears in a known data breach. Names `field`.
     """
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
-        raise Invalid(field, f"must have {MIN_LENGTH} to {MAX_LENGTH} characters")
+        raise Invalid(field, Message("must have {least} to {most} characters", least=MIN_LENGTH, most=MAX_LENGTH))
     known = [email, *_WORDS.split(email), *_WORDS.split(name or ""), name or "", "companon"]
     if strength(_canonical(password), [word for word in known if word]) < _MIN_SCORE:
         raise Invalid(field, "is easy to guess: use several unrelated words")

@@ -5,6 +5,7 @@ import asyncio
 from falcon.asgi import Request
 
 from models.core.errors import Malformed
+from models.core.messages import Message
 from web.http.problems import TooLarge, TooSlow, UnsupportedMediaType
 
 SECONDS = 20.0
@@ -27,7 +28,7 @@ async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
     """
     length = req.content_length
     if length is not None and length > max_bytes:
-        raise TooLarge(f"The body has more than {max_bytes} bytes.")
+        raise TooLarge(Message("The body has more than {most} bytes.", most=max_bytes))
     if length != 0 or req.content_type is not None:
         _require_json(req)
     try:
@@ -35,7 +36,12 @@ async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
             body = await _read(req, max_bytes, limit)
     except TimeoutError:
         raise TooSlow(
-            f"Send the whole body within {SECONDS:.0f} s, and {LEAST_BYTES} bytes of it within {STALL_SECONDS:.0f} s."
+            Message(
+                "Send the whole body within {seconds:.0f} s, and {least} bytes of it within {stall:.0f} s.",
+                seconds=SECONDS,
+                least=LEAST_BYTES,
+                stall=STALL_SECONDS,
+            )
         ) from None
     if length is not None and len(body) != length:
         raise Malformed("The body ended before its announced length.")
@@ -58,7 +64,7 @@ async def _read(req: Request, max_bytes: int, limit: asyncio.Timeout) -> bytes:
             raise Malformed("The body ended before its announced length.")
         body += event.get("body", b"")
         if len(body) > max_bytes:
-            raise TooLarge(f"The body has more than {max_bytes} bytes.")
+            raise TooLarge(Message("The body has more than {most} bytes.", most=max_bytes))
         if len(body) - marked >= LEAST_BYTES:
             marked = len(body)
             limit.reschedule(min(loop.time() + STALL_SECONDS, latest))

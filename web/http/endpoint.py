@@ -14,6 +14,7 @@ from falcon.asgi import Request, Response
 
 from models.core.context import Identity, acting_as, unauthenticated
 from models.core.errors import Forbidden, MfaRequired, Problem, Unauthenticated
+from models.core.messages import Message
 from web.http import idempotency
 from web.http.accepted import accept
 from web.http.auditing import audited, changes, record_act, refused
@@ -264,7 +265,7 @@ def _rate_name(responder: Callable[..., Any]) -> str:
 
 def _require_acceptable(req: Request, media: str) -> None:
     if req.accept not in ("*/*", media) and preferred_type(req, media) is None:
-        raise NotAcceptable(f"The answer is {media}: accept it.")
+        raise NotAcceptable(Message("The answer is {media}: accept it.", media=media))
 
 
 def _finish(req: Request, resp: Response) -> None:

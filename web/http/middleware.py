@@ -9,6 +9,7 @@ from falcon.asgi import Request, Response
 
 from models.core.context import RequestInfo, set_request_info
 from models.core.errors import NotFound
+from models.core.messages import Message
 from settings import Settings
 from web.http.access_log import AccessLog
 from web.http.client_address import Proxies
@@ -134,12 +135,12 @@ def _name_of(host: bytes) -> str:
 
 def _require_small_head(req: Request) -> None:
     if len(req.path) + len(req.query_string) > MAX_URL_BYTES:
-        raise UriTooLong(f"The URL has more than {MAX_URL_BYTES} bytes.")
+        raise UriTooLong(Message("The URL has more than {most} bytes.", most=MAX_URL_BYTES))
     size = 0
     for name, value in req._asgi_headers.items():  # noqa: SLF001  (`req.headers` would decode all of them)
         size += len(name) + len(value)
     if size > MAX_HEADER_BYTES:
-        raise HeadersTooLarge(f"The header fields have more than {MAX_HEADER_BYTES} bytes.")
+        raise HeadersTooLarge(Message("The header fields have more than {most} bytes.", most=MAX_HEADER_BYTES))
 
 
 class Cors:

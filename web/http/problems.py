@@ -9,7 +9,11 @@ from falcon.asgi import App, Request, Response
 
 from models.core.context import request_info
 from models.core.database import denied_access, is_connection_loss, sqlstate
-from models.core.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Unavailable
+from models.core.errors import Conflict, Forbidden, Invalid, InvalidMembers, NotFound, Problem, Unavailable
+from models.core.messages import Message
+from web.http.locales import best
+from web.http.reasons import GENERAL
+from web.http.translations import ENGLISH, LANGUAGES, title, translate
 
 logger = logging.getLogger(__name__)
 
@@ -104,25 +108,35 @@ def problem_of_status(status: int, detail: str = "", *, headers: dict[str, str] 
     return Problem.of_code(kind.code, detail, status=status, headers=headers)
 
 
-def problem_document(problem: Problem, request_id: str) -> dict[str, Any]:
-    """Return the problem document (RFC 9457)."""
-    return {
+def problem_document(problem: Problem, request_id: str, language: str = ENGLISH) -> dict[str, Any]:
+    """Return the problem document (RFC 9457) in a language."""
+    detail = translate(problem.detail, language) if problem.detail else None
+    document = {
         "type": f"urn:companon:problem:{problem.code}",
-        "title": problem.title,
+        "title": title(problem.code, problem.title, language),
         "status": problem.status,
         "code": problem.code,
-        **({"detail": str(problem.detail)} if problem.detail else {}),
+        **({"detail": detail} if detail else {}),
         "request_id": request_id,
         **problem.extra,
     }
+    if isinstance(problem.values, InvalidMembers):
+        document["errors"] = [
+            {"field": error.field, "reason": translate(error.reason, language) or translate(GENERAL, language)}
+            for error in problem.values.errors
+        ]
+    return document
 
 
-def render(resp: Response, problem: Problem) -> None:
-    """Render a problem into the response."""
+def render(req: Request, resp: Response, problem: Problem) -> None:
+    """Render a problem into the response, in the language that the client prefers."""
+    language = best(req.get_header("Accept-Language"), LANGUAGES)
     resp.status = problem.status
     resp.context.code = problem.code  # for the metrics
     resp.content_type = PROBLEM_JSON
-    resp.data = _encode(problem_document(problem, request_info().request_id))
+    resp.data = _encode(problem_document(problem, request_info().request_id, language))
+    resp.set_header("Content-Language", language)
+    resp.append_header("Vary", "Accept-Language")
     # The responder set these headers for an answer that is not sent.
     for header in ("Location", "ETag"):
         resp.delete_header(header)
@@ -150,15 +164,15 @@ def problem_of_database_error(error: BaseException) -> Problem | None:
 
 
 _BY_STATE: dict[str, tuple[type[Problem], str]] = {
-    "57014": (Unavailable, "The database took too long. Send the request again."),
-    "55P03": (Unavailable, "Another request is changing the record. Send the request again."),
-    "40001": (Unavailable, "Another request changed the record at the same time. Send the request again."),
-    "40P01": (Unavailable, "Another request changed the record at the same time. Send the request again."),
-    "25P03": (Unavailable, "The database took too long. Send the request again."),
-    "42501": (Forbidden, ""),
-    "23505": (Conflict, "A record with the same value exists."),
-    "23503": (Conflict, "It refers to a record that does not exist, or another record refers to it."),
-    "23P01": (Conflict, "It overlaps with another record."),
+    "57014": (Unavailable, Message("The database took too long. Send the request again.")),
+    "55P03": (Unavailable, Message("Another request is changing the record. Send the request again.")),
+    "40001": (Unavailable, Message("Another request changed the record at the same time. Send the request again.")),
+    "40P01": (Unavailable, Message("Another request changed the record at the same time. Send the request again.")),
+    "25P03": (Unavailable, Message("The database took too long. Send the request again.")),
+    "42501": (Forbidden, Message("Your role may not read or change this record.")),
+    "23505": (Conflict, Message("A record with the same value exists.")),
+    "23503": (Conflict, Message("It refers to a record that does not exist, or another record refers to it.")),
+    "23P01": (Conflict, Message("It overlaps with another record.")),
 }
 # 08 connection lost, 53 out of resources, 57 shut down by an operator, 58 the system's I/O
 _UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
@@ -167,7 +181,7 @@ _UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
 async def _on_problem(req: Request, resp: Response, error: Problem, params: dict[str, Any]) -> None:
     if error.status >= 500:
         logger.warning("%s: %s", error.code, error, extra={"route": req.uri_template})
-    render(resp, error)
+    render(req, resp, error)
 
 
 async def _on_http_error(req: Request, resp: Response, error: falcon.HTTPError, params: dict[str, Any]) -> None:
@@ -186,7 +200,7 @@ async def _on_exception(req: Request, resp: Response, error: Exception, params: 
         )
     else:
         logger.warning("database: %s", sqlstate(error) or error, extra={"route": req.uri_template})
-    render(resp, problem)
+    render(req, resp, problem)
 
 
 _HOW_TO_GRANT = "If the role needs it: grant it with app.secure or app.grant_definer in a migration (docs/tenancy.md)."

@@ -11,6 +11,7 @@ from models.audit import chain, checkpoints
 from models.core import database
 from models.core.context import unauthenticated
 from models.core.errors import NotFound, Problem
+from models.core.messages import Message
 from models.operations import metrics
 from web.http.endpoint import endpoint
 from web.http.shared_result import SharedResult
@@ -71,7 +72,13 @@ class ProcessHealth:
         if process not in ages:
             raise NotFound
         if ages[process] > metrics.HEARTBEAT_TIMEOUT:
-            raise NoHeartbeat(f"No {process} has recorded a heartbeat within {metrics.HEARTBEAT_TIMEOUT:.0f} s.")
+            raise NoHeartbeat(
+                Message(
+                    "No {process} has recorded a heartbeat within {seconds:.0f} s.",
+                    process=process,
+                    seconds=metrics.HEARTBEAT_TIMEOUT,
+                )
+            )
         resp.media = Heartbeat(process, round(ages[process], 1))
 
 
@@ -105,9 +112,13 @@ class AuditHealth:
         """Check the sealing and the checkpoints of the audit trail. 503 if either is overdue."""
         found = await self._gauges.get(req.context.dependencies.pool)
         if found.oldest_unsealed_seconds > chain.OVERDUE:
-            raise AuditBehind(f"An entry has been unsealed for {found.oldest_unsealed_seconds:.0f} s.")
+            raise AuditBehind(
+                Message("An entry has been unsealed for {seconds:.0f} s.", seconds=found.oldest_unsealed_seconds)
+            )
         if found.checkpoint_overdue:
-            raise AuditBehind(f"No checkpoint has been stored within {checkpoints.OVERDUE:.0f} s.")
+            raise AuditBehind(
+                Message("No checkpoint has been stored within {seconds:.0f} s.", seconds=checkpoints.OVERDUE)
+            )
         age = found.checkpoint_seconds
         resp.media = AuditHealthOut(
             found.unsealed, round(found.oldest_unsealed_seconds, 1), None if age is None else round(age, 1)

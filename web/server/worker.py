@@ -21,11 +21,14 @@ from gunicorn.asgi.protocol import ASGIProtocol, BodyReceiver  # type: ignore[im
 from gunicorn.workers import gasgi  # type: ignore[import-untyped]
 
 from settings import settings
+from models.core.messages import Message
 from web.http.client_address import Proxies, partition
+from web.http.locales import best
 from web.http.middleware import security_headers
 from web.http.problems import PROBLEM_JSON, problem_document, problem_of_status
 from web.http.request_metrics import count_refusal
 from web.http.trace import new_id
+from web.http.translations import LANGUAGES
 
 HEAD_SECONDS = 10.0
 """Seconds from the start of a connection until the head of its first request is complete."""
@@ -47,6 +50,9 @@ MAX_FRAMING = 2048
 
 CONTENT_PER_FRAMING = 128
 """Bytes of content that allow one more byte of framing. Parsing a chunk costs as much as copying kilobytes."""
+
+MAX_MESSAGE = 200
+"""Maximum length of a message of gunicorn in an answer, in characters. It may quote the request."""
 
 PROGRESS = 1024
 """Bytes of a body that count as progress."""
@@ -228,17 +234,20 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def _on_head_timeout(self) -> None:
         if self._has_received:
-            self._send_error_response(408, f"Send the whole head within {HEAD_SECONDS:.0f} s.")
+            self._send_error_response(408, Message("Send the whole head within {seconds:.0f} s.", seconds=HEAD_SECONDS))
         self._keepalive_timeout()
 
     def _send_error_response(self, status: int, message: str, extra_headers: Iterable[tuple[str, str]] = ()) -> None:
         if status == HTTPStatus.NOT_IMPLEMENTED:
             status = HTTPStatus.BAD_REQUEST.value  # an unknown transfer coding is the client's error
         count_refusal(problem_of_status(status).code)
-        body = _problem(status, message)
+        language = best(self._accept_language(), LANGUAGES)
+        body = _problem(status, message, language)
         lines = [
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
             f"Content-Type: {PROBLEM_JSON}",
+            f"Content-Language: {language}",
+            "Vary: Accept-Language",
             f"Content-Length: {len(body)}",
             *(f"{name}: {value}" for name, value in extra_headers),
             "Connection: close",
@@ -246,8 +255,16 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         self._safe_write("\r\n".join([*lines, f"{_HEADERS}\r\n"]).encode("latin-1") + body)
 
 
-def _problem(status: int, message: str) -> bytes:
-    return msgspec.json.encode(problem_document(problem_of_status(status, message[:200]), new_id()))
+    def _accept_language(self) -> str | None:
+        """Return the client's languages; None if the head of its request is not complete, or not readable."""
+        fields = self._current_request.headers_bytes if self._current_request is not None else ()
+        found = [value for name, value in fields if name == b"accept-language"]
+        return b",".join(found).decode("latin-1") or None
+
+
+def _problem(status: int, message: str, language: str) -> bytes:
+    short = message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE]
+    return msgspec.json.encode(problem_document(problem_of_status(status, short), new_id(), language))
 
 
 def _peer(transport: asyncio.Transport) -> str:
