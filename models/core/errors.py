@@ -316,7 +316,10 @@ class Invalid(Problem):
 
 def _summary(errors: Sequence[FieldError]) -> str:
     """Return the first errors as one text, and the number of the others."""
-    parts = [Message("{field}: {reason}", field=error.field, reason=Joined([error.reason])) for error in errors[:MAX_IN_DETAIL]]
+    parts = [
+        Message("{field}: {reason}", field=error.field, reason=Joined([error.reason]))
+        for error in errors[:MAX_IN_DETAIL]
+    ]
     if len(errors) > MAX_ERRORS:
         parts.append(Message("and more than {count} others", count=MAX_ERRORS - MAX_IN_DETAIL))
     elif len(errors) > MAX_IN_DETAIL:

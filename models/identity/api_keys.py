@@ -6,6 +6,7 @@ forged keys without a query. Only a keyed hash of the key is stored.
 
 import hmac
 import secrets
+from dataclasses import dataclass
 from datetime import timedelta
 from threading import Lock
 from typing import Any
@@ -18,7 +19,7 @@ from playhouse.postgres_ext import ArrayField, DateTimeTZField
 from models.core import base64url, context, keys
 from models.core.context import Identity
 from models.core.database import Row, new_id, row, rows, transaction, value
-from models.core.errors import Conflict, Invalid, NotFound, Unauthenticated
+from models.core.errors import Conflict, FieldError, Invalid, NotFound, Unauthenticated
 
 PREFIX = "cpk_"
 MAX_KEYS = 50
@@ -39,10 +40,25 @@ class ApiKeyInvalid(Unauthenticated):
     code = "api_key_invalid"
 
 
+class UnknownScope(Invalid):
+    """The caller may not grant a scope: it does not exist, keys may not have it, or the caller's role lacks it."""
+
+    code = "unknown_scope"
+
+
 class TooManyApiKeys(Conflict):
     """The brand has `MAX_KEYS` live keys."""
 
     code = "too_many_api_keys"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A permission that API keys may have, its meaning, and whether the caller may grant it."""
+
+    scope: str
+    meaning: str
+    grantable: bool
 
 
 class ApiKey(Row):
@@ -94,12 +110,10 @@ def create(name: str, scopes: list[str], lifetime: timedelta) -> tuple[ApiKey, s
     """Create a key for the caller's brand. Return it with its text, which is not stored.
 
     Raises:
-        Invalid: the caller may not grant one of the scopes.
+        UnknownScope: the caller may not grant some of the scopes; names each of them.
         TooManyApiKeys: the brand has `MAX_KEYS` live keys.
     """
-    grantable = {found["scope"] for found in rows("SELECT app.grantable_scopes() AS scope")}
-    if unknown := sorted(set(scopes) - grantable):
-        raise Invalid("scopes", f"can't be granted to a key by you: {', '.join(unknown)[:200]}")
+    _require_grantable(scopes)
     key_id, text = new_id(), _new_key()
     value(
         "SELECT app.create_api_key(%s, %s, %s, %s, %s, %s, %s)",
@@ -114,6 +128,19 @@ def create(name: str, scopes: list[str], lifetime: timedelta) -> tuple[ApiKey, s
         ),
     )
     return get(key_id), text
+
+
+def scopes() -> list[Scope]:
+    """Return every scope that API keys may have, by name."""
+    return [Scope(**found) for found in rows("SELECT scope, meaning, grantable FROM app.describe_scopes()")]
+
+
+def _require_grantable(asked: list[str]) -> None:
+    grantable = {found["scope"] for found in rows("SELECT app.grantable_scopes() AS scope")}
+    reason = "can't be granted by you: `GET /api/v1/api-keys/scopes` lists the scopes that can"
+    unknown = [FieldError(f"scopes[{index}]", reason) for index, scope in enumerate(asked) if scope not in grantable]
+    if unknown:
+        raise UnknownScope(errors=unknown)
 
 
 def revoke(key_id: UUID) -> bool:

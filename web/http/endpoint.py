@@ -146,9 +146,9 @@ class _Operation:
         forbidden = not await self._allowed(dependencies, identity)
         await self._limit(dependencies, identity, req, resp)
         if identity.mfa_pending and not self.spec.before_mfa:
-            raise MfaRequired
+            raise MfaRequired("Verify a code of the authenticator first.")
         if forbidden:
-            raise Forbidden
+            raise self._forbidden(identity)
 
     async def _limit(self, dependencies: Dependencies, identity: Identity, req: Request, resp: Response) -> None:
         """Count the request towards its limits. The `RateLimit` headers show the last counted limit."""
@@ -188,6 +188,16 @@ class _Operation:
         return (
             permission in OPEN or permission == AUTHENTICATED or await dependencies.grants.allow(identity, permission)
         )
+
+    def _forbidden(self, identity: Identity) -> Forbidden:
+        """Return the refusal of a caller, with the permission or scope that is missing."""
+        if not identity.is_api_key:
+            missing = self.spec.permission
+            return Forbidden(Message("Needs the permission `{permission}`.", permission=missing), permission=missing)
+        scope = self.spec.scope if self.spec.permission == AUTHENTICATED else self.spec.permission
+        if scope is None:
+            return Forbidden("API keys can't send this request: sign in as a person.")
+        return Forbidden(Message("The API key needs the scope `{scope}`.", scope=scope), scope=scope)
 
     async def record_refusal(self, req: Request, path: Mapping[str, Any], error: Exception) -> None:
         """Record a refusal in the audit trail, after its transaction and in its own one."""

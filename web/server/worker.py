@@ -20,8 +20,8 @@ from gunicorn.asgi.parser import ParseError  # type: ignore[import-untyped]
 from gunicorn.asgi.protocol import ASGIProtocol, BodyReceiver  # type: ignore[import-untyped]
 from gunicorn.workers import gasgi  # type: ignore[import-untyped]
 
-from settings import settings
 from models.core.messages import Message
+from settings import settings
 from web.http.client_address import Proxies, partition
 from web.http.locales import best
 from web.http.middleware import security_headers
@@ -253,7 +253,6 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             "Connection: close",
         ]
         self._safe_write("\r\n".join([*lines, f"{_HEADERS}\r\n"]).encode("latin-1") + body)
-
 
     def _accept_language(self) -> str | None:
         """Return the client's languages; None if the head of its request is not complete, or not readable."""

@@ -33,6 +33,17 @@ end
 $$;
 call app.grant_definer('app.grantable_scopes()', array['authenticated']);
 
+-- Return every permission that API keys may have, with its meaning and whether the caller may grant it to a key.
+create function app.describe_scopes() returns table (scope text, meaning text, grantable boolean)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return query
+    select p.name, p.meaning, p.name in (select app.grantable_scopes()) from public.permissions p
+    where p.for_machines order by p.name;
+end
+$$;
+call app.grant_definer('app.describe_scopes()', array['authenticated']);
+
 -- Insert a key of the caller's brand, which may have p_most live keys.
 create function app.create_api_key(
     p_id uuid, p_name text, p_prefix text, p_key_hash bytea, p_scopes text[], p_lifetime interval, p_most int
@@ -41,7 +52,7 @@ declare
     brand uuid := app.brand_for('api_keys:write');
 begin
     if brand is null then
-        perform app.refuse(403, 'forbidden');
+        perform app.refuse(403, 'forbidden', 'Needs the permission `api_keys:write`.');
     elsif exists (select from unnest(p_scopes) as s (scope) where s.scope not in (select app.grantable_scopes())) then
         perform app.refuse(422, 'unknown_scope',
             'A key can have permissions of your own role only, and no permission that keys may not have.');

@@ -74,7 +74,8 @@ def test_every_code_of_sql_is_registered_with_its_status(sources):
 
 def test_every_refusal_of_sql_has_a_literal_status_and_code(sources):
     refusals = sum(len(re.findall(r"app\.refuse\s*\(", source)) for source in sources)
-    raises = sum(len(re.findall(r"raise\s+exception", source, re.IGNORECASE)) for source in sources)
+    # An exception with a text and no code refuses the migration that calls `app.secure`, and no request.
+    raises = sum(len(re.findall(r"raise\s+exception\s+(?!')", source, re.IGNORECASE)) for source in sources)
 
     assert refusals == sum(len(REFUSE.findall(source)) for source in sources)
     # The one without a literal is in `app.refuse` itself.

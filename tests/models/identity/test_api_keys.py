@@ -7,9 +7,9 @@ import pytest
 
 from models.core import context, keys
 from models.core.database import rows, transaction, value
-from models.core.errors import Invalid, Problem
+from models.core.errors import Problem
 from models.identity import api_keys
-from models.identity.api_keys import ApiKeyInvalid
+from models.identity.api_keys import ApiKeyInvalid, UnknownScope
 
 DAY = timedelta(days=1)
 
@@ -89,10 +89,22 @@ def test_cached_api_key_is_refused_once_revoked(make, member):
 
 @pytest.mark.parametrize("scope", ["members:write", "api_keys:write", "brands:read", "nothing:at_all", "users:read"])
 def test_api_key_with_scope_that_its_creator_lacks_is_refused(make, scope):
-    with pytest.raises(Invalid) as refused:
+    with pytest.raises(UnknownScope) as refused:
         make("campaigns:read", scope)
 
-    assert refused.value.extra["errors"][0]["field"] == "scopes"
+    assert [error["field"] for error in refused.value.extra["errors"]] == ["scopes[1]"]
+
+
+def test_scopes_show_which_ones_the_caller_may_grant(member):
+    with member("Brand Admin").acting():
+        found = {scope.scope: scope for scope in api_keys.scopes()}
+    with member("Creator").acting():
+        of_creator = {scope.scope for scope in api_keys.scopes() if scope.grantable}
+
+    assert found["campaigns:write"].grantable
+    assert found["campaigns:write"].meaning == "create and change campaigns and their codes"
+    assert found.keys().isdisjoint({"api_keys:write", "members:write", "brands:read"})
+    assert of_creator == {"analytics:read", "assets:read", "brand:read", "campaigns:read", "surveys:read"}
 
 
 def test_database_refuses_scopes_that_keys_may_not_have(member):

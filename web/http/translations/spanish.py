@@ -124,6 +124,8 @@ REASONS: dict[str, str] = {
     "and {count} more": "y {count} más",
     "appears in a known data breach: choose another password": "aparece en una filtración de datos conocida: elige "
     "otra contraseña",
+    "can't be granted by you: `GET /api/v1/api-keys/scopes` lists the scopes that can": "no lo puedes conceder: "
+    "`GET /api/v1/api-keys/scopes` muestra los que sí",
     "contains a value that can't be stored": "contiene un valor que no se puede guardar",
     "does not have the required form": "no tiene la forma exigida",
     "has passed: must be later than now": "ya ha pasado: debe ser posterior a este momento",
@@ -211,6 +213,8 @@ DETAILS: dict[str, str] = {
     "cadena de su marca.",
     "A key can have permissions of your own role only, and no permission that keys may not have.": "Una clave solo "
     "puede tener permisos de tu propio rol que estén permitidos para claves.",
+    "API keys can't send this request: sign in as a person.": "Las claves de API no pueden enviar esta petición: "
+    "inicia sesión como persona.",
     "A number has too many digits.": "Un número tiene demasiadas cifras.",
     "A record with the same value exists.": "Ya existe un registro con el mismo valor.",
     "An account with this address exists already.": "Ya existe una cuenta con esta dirección.",
@@ -248,6 +252,8 @@ DETAILS: dict[str, str] = {
     "Make another member Brand Admin first.": "Primero haz Brand Admin a otro miembro.",
     "Members have a brand, and fans have none.": "Los miembros tienen una marca y los fans no.",
     "Members of a brand can't have this role.": "Los miembros de una marca no pueden tener este rol.",
+    "Needs the permission `api_keys:write`.": "Necesita el permiso `api_keys:write`.",
+    "Needs the permission `{permission}`.": "Necesita el permiso `{permission}`.",
     "No checkpoint has been stored within {seconds:.0f} s.": "No se ha guardado ningún punto de control en "
     "{seconds:.0f} s.",
     "No {process} has recorded a heartbeat within {seconds:.0f} s.": "Ningún proceso {process} ha registrado actividad "
@@ -278,6 +284,7 @@ DETAILS: dict[str, str] = {
     "Sign up first: an anonymous account has no password.": "Primero regístrate: una cuenta anónima no tiene "
     "contraseña.",
     "System admins can't be made or removed here.": "Aquí no se pueden crear ni quitar administradores del sistema.",
+    "The API key needs the scope `{scope}`.": "La clave de API necesita el permiso `{scope}`.",
     "The Authorization header must be `Bearer <access token>`.": "La cabecera Authorization debe ser `Bearer <access "
     "token>`.",
     "The Host field is not a valid host.": "El campo Host no es un host válido.",

@@ -9,7 +9,7 @@ from falcon.asgi import Request, Response
 from msgspec import Meta
 
 from models.identity import api_keys
-from models.identity.api_keys import TooManyApiKeys
+from models.identity.api_keys import TooManyApiKeys, UnknownScope
 from web.http.datetimes import Instant
 from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, page_of
 from web.http.fields import CreatedAt, Id, Text200
@@ -122,7 +122,7 @@ class ApiKeys:
         idempotent=True,
         secret=True,
         recent=True,
-        problems=(TooManyApiKeys,),
+        problems=(TooManyApiKeys, UnknownScope),
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Create an API key for the caller's brand.
@@ -161,7 +161,39 @@ class ApiKey:
         audited(req, table="api_keys", record_id=api_key_id, before=was, after=now)
 
 
+class ScopeOut(msgspec.Struct):
+    """A permission that API keys may have."""
+
+    scope: Annotated[str, msgspec.Meta(description="Name of the permission.", examples=["campaigns:read"])]
+    description: Annotated[
+        str, msgspec.Meta(description="What the permission allows.", examples=["read campaigns and their codes"])
+    ]
+    grantable: Annotated[
+        bool, msgspec.Meta(description="Whether the caller may grant it: only permissions of the caller's own role.")
+    ]
+
+
+class ScopesOut(msgspec.Struct):
+    """All scopes of API keys."""
+
+    items: Annotated[list[ScopeOut], msgspec.Meta(description="Ordered by name. All of them: there are no pages.")]
+
+
+class ApiKeyScopes:
+    """`/api/v1/api-keys/scopes`: the scopes of API keys."""
+
+    @endpoint(response=ScopesOut, permission="api_keys:read")
+    def on_get(self, req: Request, resp: Response) -> None:
+        """List the scopes that API keys may have, and whether the caller may grant them.
+
+        `POST /api/v1/api-keys` accepts the grantable ones. A request with a key that lacks a scope is refused with
+        `forbidden`, and its member `scope` names the missing one.
+        """
+        resp.media = ScopesOut([ScopeOut(one.scope, one.meaning, one.grantable) for one in api_keys.scopes()])
+
+
 ROUTES: list[tuple[str, object]] = [
     ("/api/v1/api-keys", ApiKeys()),
+    ("/api/v1/api-keys/scopes", ApiKeyScopes()),
     ("/api/v1/api-keys/{api_key_id:uuid}", ApiKey()),
 ]

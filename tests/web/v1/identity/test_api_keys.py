@@ -57,8 +57,32 @@ def test_api_key_outside_of_its_scopes_returns_403(client, make, campaign):
     key = make("campaigns:read")["key"]
     draft = campaign(launched=False)
 
-    assert client.post(f"/api/v1/campaigns/{draft.id}/launch", token=key).json["code"] == "forbidden"
-    assert client.get("/api/v1/analytics/overview", token=key).status_code == 403
+    launch = client.post(f"/api/v1/campaigns/{draft.id}/launch", token=key)
+    overview = client.get("/api/v1/analytics/overview", token=key)
+    own = client.get("/api/v1/users/me", token=key)
+
+    assert (launch.status_code, launch.json["code"], launch.json["scope"]) == (403, "forbidden", "campaigns:launch")
+    assert launch.json["detail"] == "The API key needs the scope `campaigns:launch`."
+    assert (overview.status_code, overview.json["scope"]) == (403, "analytics:read")
+    assert (own.status_code, own.json["detail"]) == (403, "API keys can't send this request: sign in as a person.")
+    assert "scope" not in own.json
+
+
+def test_listed_grantable_scopes_are_accepted_for_a_new_key(client, boss, make):
+    listed = client.get(f"{URL}/scopes", token=boss.token).json["items"]
+    grantable = [item["scope"] for item in listed if item["grantable"]]
+
+    assert len(grantable) > 10
+    assert make(*grantable)["scopes"] == grantable
+
+
+def test_refusal_of_a_person_names_the_missing_permission(client, admin, member):
+    by_admin = client.get("/api/v1/campaigns", token=admin.token)
+    by_creator = client.get(f"{URL}/scopes", token=member("Creator").token)
+
+    assert (by_admin.status_code, by_admin.json["permission"]) == (403, "campaigns:read")
+    assert (by_creator.status_code, by_creator.json["permission"]) == (403, "api_keys:read")
+    assert by_creator.json["detail"] == "Needs the permission `api_keys:read`."
 
 
 def test_api_key_creates_and_launches_a_campaign(client, make, superuser):
@@ -158,7 +182,7 @@ def test_api_key_of_another_brand_returns_404(client, make, member, make_brand):
     ("field", "change"),
     [
         ("scopes", {"scopes": []}),
-        ("scopes", {"scopes": ["members:write"]}),
+        ("scopes[0]", {"scopes": ["members:write"]}),
         ("scopes[0]", {"scopes": ["everything"]}),
         ("expires_in_days", {"expires_in_days": 366}),
         ("name", {"name": ""}),
