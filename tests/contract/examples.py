@@ -245,6 +245,7 @@ _example(
 _example("DELETE /api/v1/users/{user_id}/suspension", SYSTEM_ADMIN, path=lambda seed: {"user_id": seed.member()})
 _example("GET /api/v1/api-keys", "Brand Admin", query=_page())
 _example("POST /api/v1/api-keys", "Brand Admin")
+_example("GET /api/v1/api-keys/scopes", "Brand Admin")
 _example("GET /api/v1/api-keys/{api_key_id}", "Brand Admin", path=_own("api_key_id"))
 _example("DELETE /api/v1/api-keys/{api_key_id}", "Brand Admin", path=lambda seed: {"api_key_id": seed.api_key()[0]})
 _example("PATCH /api/v1/users/me", FAN)

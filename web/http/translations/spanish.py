@@ -171,6 +171,7 @@ REASONS: dict[str, str] = {
     "must be tiers of the notice of `config.notice_key`": "deben ser tipos del aviso de `config.notice_key`",
     "must be within the years 1 to 9999 in UTC": "debe estar entre los años 1 y 9999 en UTC",
     "must be {kind}": "debe ser {kind}",
+    "must be one line without control characters": "debe ser una sola línea sin caracteres de control",
     "must contain a visible character": "debe contener un carácter visible",
     "must fit into 64 bits": "debe caber en 64 bits",
     "must have at least 1 character": "debe tener al menos 1 carácter",
@@ -316,6 +317,8 @@ DETAILS: dict[str, str] = {
     "The database took too long. Send the request again.": "La base de datos ha tardado demasiado. Envía la petición "
     "de nuevo.",
     "The first request with this key has not been answered.": "La primera petición con esta clave no se ha respondido.",
+    "The first request with this key succeeded. Its answer contained a secret and is no longer stored.": "La primera "
+    "petición con esta clave tuvo éxito. Su respuesta contenía un secreto y ya no está guardada.",
     "The header fields have more than {most} bytes.": "Las cabeceras tienen más de {most} bytes.",
     "The invitation has been accepted or revoked.": "La invitación se ha aceptado o revocado.",
     "The key was revoked or has expired.": "La clave se ha revocado o ha caducado.",

@@ -164,19 +164,19 @@ class ApiKey:
 class ScopeOut(msgspec.Struct):
     """A permission that API keys may have."""
 
-    scope: Annotated[str, msgspec.Meta(description="Name of the permission.", examples=["campaigns:read"])]
+    scope: Annotated[str, Meta(description="Name of the permission.", examples=["campaigns:read"])]
     description: Annotated[
-        str, msgspec.Meta(description="What the permission allows.", examples=["read campaigns and their codes"])
+        str, Meta(description="What the permission allows.", examples=["read campaigns and their codes"])
     ]
     grantable: Annotated[
-        bool, msgspec.Meta(description="Whether the caller may grant it: only permissions of the caller's own role.")
+        bool, Meta(description="Whether the caller may grant it: only permissions of the caller's own role.")
     ]
 
 
 class ScopesOut(msgspec.Struct):
     """All scopes of API keys."""
 
-    items: Annotated[list[ScopeOut], msgspec.Meta(description="Ordered by name. All of them: there are no pages.")]
+    items: Annotated[list[ScopeOut], Meta(description="Ordered by name. All of them: there are no pages.")]
 
 
 class ApiKeyScopes:
