@@ -318,8 +318,8 @@ DETAILS: dict[str, str] = {
     "de nuevo.",
     "The first request with this key has not been answered.": "La primera petición con esta clave no se ha respondido.",
     "The first request with this key succeeded. Its answer contained a secret and is no longer stored: delete what it "
-    "created (Location), and send a new key.": "La primera petición con esta clave tuvo éxito. Su respuesta contenía un "
-    "secreto y ya no está guardada: borra lo que creó (Location) y envía una clave nueva.",
+    "created (Location), and send a new key.": "La primera petición con esta clave tuvo éxito. Su respuesta contenía "
+    "un secreto y ya no está guardada: borra lo que creó (Location) y envía una clave nueva.",
     "The header fields have more than {most} bytes.": "Las cabeceras tienen más de {most} bytes.",
     "The invitation has been accepted or revoked.": "La invitación se ha aceptado o revocado.",
     "The key was revoked or has expired.": "La clave se ha revocado o ha caducado.",
