@@ -10,7 +10,7 @@ import msgspec
 from models.core.enumerations import enumeration
 
 ACTIONS = {
-    "account.ensure_admin": "create the first system admin, from the command line",
+    "account.ensure_admin": "create a system admin or set its password, from the command line",
     "account.mirror": "create or update the account of a person who signed in at Supabase",
     "account.signup": "request a new account",
     "account.update": "change the own profile",

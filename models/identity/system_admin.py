@@ -1,6 +1,12 @@
-"""Creation of the first system admin by a script, as the owner of the database."""
+"""System admins, managed by the operator of the system as the owner of the database (`./scripts/admin`).
 
-from contextlib import closing
+The first admin can't be invited, a password of an admin is not reset by mail, and the last admin who has lost the
+authenticator has nobody to ask. The audit trail names the operator in each entry.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -10,8 +16,79 @@ from psycopg2.extensions import connection
 from models.core import emails
 from models.core.context import SYSTEM_ADMIN
 from models.core.database import new_id
+from models.core.errors import NotFound
 from models.identity import accounts, passwords, totp
+from models.identity.mfa import NotEnrolled
 from settings import settings
+
+OPERATOR = "by the operator of the system"
+
+
+@dataclass(frozen=True, slots=True)
+class SystemAdmin:
+    """A system admin. `has_mfa`: an authenticator is enrolled."""
+
+    id: UUID
+    email: str
+    suspended: bool
+    has_mfa: bool
+
+
+def system_admins() -> list[SystemAdmin]:
+    """Return all system admins by address."""
+    with _as_owner() as cursor:
+        return _system_admins(cursor)
+
+
+def find_system_admin(email: str) -> SystemAdmin | None:
+    """Return the system admin with this address."""
+    address = emails.normalise(email)
+    return next((admin for admin in system_admins() if admin.email == address), None)
+
+
+def reset_mfa(email: str, reason: str) -> None:
+    """Delete the authenticator and recovery codes of a system admin, end the sessions, and notify the admin by mail.
+
+    The next sign-in enrols another authenticator.
+
+    Args:
+        email: the address.
+        reason: the reason, for the audit trail.
+
+    Raises:
+        NotFound: there is no system admin with this address.
+        NotEnrolled: the account has no authenticator.
+    """
+    admin = find_system_admin(email)
+    if admin is None:
+        raise NotFound(f"{email} is not a System Admin.")
+    with _as_owner() as cursor:
+        cursor.execute("DELETE FROM app.totp_factors WHERE user_id = %s", (admin.id,))
+        if not cursor.rowcount:
+            raise NotEnrolled("The account has no authenticator.")
+        cursor.execute("DELETE FROM app.recovery_codes WHERE user_id = %s", (admin.id,))
+        cursor.execute("SELECT app.reset_attempts(%s), app.end_sessions(%s)", (admin.id, admin.id))
+        cursor.execute("SELECT app.notify_account(%s, 'mfa_disabled', '{}')", (admin.id,))
+        cursor.execute(
+            "SELECT app.add_account_audit('user.reset_mfa', %s, '{}', '{}', 'ok', %s)",
+            (admin.id, f"{OPERATOR}: {reason}"),
+        )
+
+
+@contextmanager
+def _as_owner() -> Iterator[Any]:
+    with closing(psycopg2.connect(settings.database_direct_url)) as owner, owner, owner.cursor() as cursor:
+        yield cursor
+
+
+def _system_admins(cursor: Any) -> list[SystemAdmin]:
+    cursor.execute(
+        "SELECT u.id, u.email, u.suspended_at IS NOT NULL, EXISTS (SELECT FROM app.totp_factors f"
+        " WHERE f.user_id = u.id AND f.confirmed_at IS NOT NULL)"
+        " FROM public.users u JOIN public.roles r ON r.id = u.role_id WHERE r.name = %s ORDER BY u.email",
+        (SYSTEM_ADMIN,),
+    )
+    return [SystemAdmin(UUID(str(id)), email, suspended, has_mfa) for id, email, suspended, has_mfa in cursor]
 
 
 def ensure_system_admin(email: str, password: str, totp_secret: str | None = None) -> UUID:
@@ -63,7 +140,8 @@ def _update_system_admin(cursor: Any, found: tuple[UUID, str | None, str], passw
     if passwords.verify(password_hash, password):
         return []
     cursor.execute("UPDATE public.users SET password_hash = %s WHERE id = %s", (passwords.hash(password), user_id))
-    cursor.execute("UPDATE app.sessions SET revoked_at = now() WHERE user_id = %s", (user_id,))
+    cursor.execute("SELECT app.end_sessions(%s), app.reset_attempts(%s)", (user_id, user_id))
+    cursor.execute("SELECT app.notify_account(%s, 'password_changed', '{}')", (user_id,))
     return ["password"]
 
 
@@ -71,8 +149,8 @@ def _record_ensured(cursor: Any, user_id: UUID, address: str, done: list[str]) -
     # There is no session: the operator of the system runs the command.
     details = {"after": {"role": SYSTEM_ADMIN, "email": accounts.protect("email", address), "made": done}}
     cursor.execute(
-        "SELECT app.add_account_audit('account.ensure_admin', %s, %s, '{}', 'ok', 'by the operator of the system')",
-        (user_id, details),
+        "SELECT app.add_account_audit('account.ensure_admin', %s, %s, '{}', 'ok', %s)",
+        (user_id, details, OPERATOR),
     )
 
 

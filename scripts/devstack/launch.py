@@ -34,6 +34,7 @@ class Needs:
 
 
 COMMANDS = {
+    "admin": Needs(servers=False),
     "advisories": Needs(lock="dev", servers=False),
     "audit": Needs(servers=False),
     "bench": Needs(),

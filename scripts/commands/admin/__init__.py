@@ -1,0 +1,1 @@
+"""`./scripts/admin`: create System Admins, set their passwords and reset their MFA."""
