@@ -63,7 +63,14 @@ class Campaign(Row):
         table_name = "campaigns"
 
 
-TransitionName = Literal["launch", "pause", "resume", "complete"]
+TransitionName = Annotated[
+    Literal["launch", "pause", "resume", "complete"],
+    enumeration(
+        "CampaignTransition",
+        "Change of a campaign's status. `launch`: from `Draft` to `Active`. `pause`: from `Active` to `Paused`. "
+        "`resume`: from `Paused` to `Active`. `complete`: from `Active` or `Paused` to `Completed`.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import msgspec
 from models.consents.consents import ConsentTier
 from models.consents.notices import NoticeInForce
 from models.core.database import now
+from models.core.enumerations import enumeration
 from models.core.errors import Members, Problem, SessionEnded
 
 
@@ -33,13 +34,20 @@ class ConsentRequiredMembers(Members):
     ]
 
 
+LimitScope = Annotated[
+    Literal["user", "device", "campaign"],
+    enumeration(
+        "LimitScope",
+        "Whose limit it is. `user`: that of the person. `device`: that of the phone. `campaign`: that of the whole "
+        "campaign.",
+    ),
+]
+
+
 class CapExhaustedMembers(Members):
     """The exhausted limit."""
 
-    scope: Annotated[
-        Literal["user", "device", "campaign"],
-        msgspec.Meta(description="Whose limit it is: that of the person, of the phone, or of the whole campaign."),
-    ]
+    scope: Annotated[LimitScope, msgspec.Meta(description="Whose limit has no scans left.")]
 
 
 class LimitReachedMembers(CapExhaustedMembers):
