@@ -53,6 +53,7 @@ COMPATIBLE: dict[str, str] = {
     "request-member-made-optional": "the member is optional now",
     "request-opened": "other members are accepted",
     "request-type-widened": "another type is accepted",
+    "request-variant-added": "another kind of object is accepted",
     "request-constraint-widened": "more values are accepted",
     "request-value-added": "another value is accepted",
     "response-member-added": "new member",

@@ -22,6 +22,7 @@ COVERED_BY = {"integer": "number"}
 """Types that are part of another type."""
 
 ANY = "any"
+OBJECT = "object"
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,32 @@ class Comparison:
         if all(pair) and pair in self._open:
             return  # a recursive type
         self._open.append(pair)
-        yield from self._options(_options(old, self.old), _options(new, self.new), where)
+        before, now = _alternatives(old, self.old), _alternatives(new, self.new)
+        yield from self._types(_plain(before), _plain(now), where)
+        yield from self._objects(_objects(before), _objects(now), where)
         self._open.pop()
 
-    def _options(self, old: dict[str, Schema], new: dict[str, Schema], where: str) -> Iterator[Change]:
+    def _types(self, old: dict[str, Schema], new: dict[str, Schema], where: str) -> Iterator[Change]:
         for name in old.keys() - new.keys():
             if not _is_covered(name, new):
                 yield self._change("type-narrowed", where, f"without {name}")
         for name in new.keys() - old.keys():
             if not _is_covered(name, old):
-                variant = self.direction == "response" and "=" in name
-                yield self._change("variant-added" if variant else "type-widened", where, f"with {name}")
-        for name in old.keys() & new.keys():
+                yield self._change("type-widened", where, f"with {name}")
+        for name in (old.keys() & new.keys()) - {OBJECT}:
             yield from self._same_type(old[name], new[name], where)
+
+    def _objects(self, old: dict[str, Schema], new: dict[str, Schema], where: str) -> Iterator[Change]:
+        """Compare objects by the names of their schemas. Objects left over on both sides have been renamed."""
+        pairs = {name: name for name in old.keys() & new.keys()}
+        gone, added = sorted(old.keys() - new.keys()), sorted(new.keys() - old.keys())
+        while gone and added:
+            pairs[gone.pop(0)] = added.pop(0)
+        if pairs:
+            yield from (self._change("type-narrowed", where, f"without {name}") for name in gone)
+            yield from (self._change("variant-added", where, f"with {name}") for name in added)
+        for before, now in pairs.items():
+            yield from self._same_type(old[before], new[now], where)
 
     def _same_type(self, old: Schema, new: Schema, where: str) -> Iterator[Change]:
         yield from self._values(old, new, where)
@@ -127,29 +141,25 @@ class Comparison:
         return Change(where, f"{self.direction}-{kind}", detail)
 
 
-def _options(schema: Schema, components: dict[str, Schema]) -> dict[str, Schema]:
-    """Return the alternatives of a schema by their types. Objects of several kinds differ by their constant members."""
-    found: dict[str, Schema] = {}
-    schema = resolved(schema, components)
-    branches = schema.get("anyOf") or schema.get("oneOf")
-    if branches:
-        for branch in branches:
-            found |= _options(branch, components)
-        return found
-    kinds = schema.get("type", ANY)
-    for kind in kinds if isinstance(kinds, list) else [kinds]:
-        members = schema.get("properties", {}).items()
-        values = [(name, _values(resolved(part, components)) or []) for name, part in members]
-        label = ", ".join(f"{name}={of[0]}" for name, of in sorted(values) if len(of) == 1)
-        found[f"{kind} {label}".strip()] = schema | {"type": kind}
-    return found
-
-
-def resolved(schema: Schema, components: dict[str, Schema]) -> Schema:
-    """Return the schema that a reference leads to; any other schema unchanged."""
+def _alternatives(schema: Schema, components: dict[str, Schema], name: str = "") -> list[tuple[str, Schema]]:
+    """Return the alternatives of a schema, each of one type, with the name of its component."""
     while "$ref" in schema:
-        schema = components[schema["$ref"].rpartition("/")[2]]
-    return schema
+        name = schema["$ref"].rpartition("/")[2]
+        schema = components[name]
+    if branches := schema.get("anyOf") or schema.get("oneOf"):
+        return [found for branch in branches for found in _alternatives(branch, components)]
+    kinds = schema.get("type", ANY)
+    return [(name, schema | {"type": kind}) for kind in (kinds if isinstance(kinds, list) else [kinds])]
+
+
+def _plain(alternatives: list[tuple[str, Schema]]) -> dict[str, Schema]:
+    """Return one schema for each type."""
+    return {schema["type"]: schema for _, schema in alternatives}
+
+
+def _objects(alternatives: list[tuple[str, Schema]]) -> dict[str, Schema]:
+    """Return the objects by name."""
+    return {name: schema for name, schema in alternatives if schema["type"] == OBJECT}
 
 
 def _is_covered(name: str, others: dict[str, Schema]) -> bool:
