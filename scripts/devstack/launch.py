@@ -44,6 +44,7 @@ COMMANDS = {
     "lock": Needs(servers=False),
     "migrate": Needs(servers=False),
     "mutate": Needs(lock="dev"),
+    "openapi": Needs(servers=False),
     "replay": Needs(servers=False),
     "settings": Needs(servers=False),
     "soak": Needs(lock="dev"),

@@ -32,8 +32,7 @@ def unfiltered(example):
 def recorded(answers, request):
     """Return the kept recordings by operation, renewed if this is asked for."""
     if request.config.getoption("--renew-examples"):
-        recorder = Recorder()
-        new = {" ".join(operation): recorder.record(answers[operation]) for operation in operations()}
+        new = {" ".join(operation): Recorder().record(answers[operation]) for operation in operations()}
         FILE.write_text(dump(new))
         recordings.cache_clear()
         api.cache_clear()
