@@ -16,7 +16,7 @@ from companon_api_client.api.consents import give_consent
 from companon_api_client.api.invitations import accept_invitation
 from companon_api_client.api.jobs import get_job
 from companon_api_client.api.overview import get_overview
-from companon_api_client.api.scans import create_scan
+from companon_api_client.api.scans import report_scan
 from companon_api_client.api.sign_in import log_in, start_anonymous_session
 from companon_api_client.api.signups import sign_up, verify_email
 from companon_api_client.models import (
@@ -28,12 +28,12 @@ from companon_api_client.models import (
     CampaignType,
     CodeIn,
     CodeOut,
-    Config,
+    ConfigIn,
     ConsentIn,
     ConsentOut,
     ConsentRequiredProblem,
     DeviceIn,
-    Geofence,
+    GeofenceIn,
     JobOut,
     JobState,
     LimitReachedProblem,
@@ -43,10 +43,10 @@ from companon_api_client.models import (
     NumbersOut,
     OverviewOut,
     ScanIn,
-    ScanLimit,
+    ScanLimitIn,
     ScanOut,
     SessionOut,
-    Share,
+    ShareIn,
     SignupIn,
     SignupOut,
     VerificationIn,
@@ -116,9 +116,9 @@ def invited_member() -> AuthenticatedClient:
 
 def launched_code(member: AuthenticatedClient) -> str:
     """Launch a campaign that accepts one scan of each device, and return the token of a code."""
-    config = Config(
-        geofence=Geofence(LAT, LON, 300),
-        scan_limit=ScanLimit(per_device=Share(1, LimitWindow.DAY)),
+    config = ConfigIn(
+        geofence=GeofenceIn(LAT, LON, 300),
+        scan_limit=ScanLimitIn(per_device=ShareIn(1, LimitWindow.DAY)),
         timezone="Europe/Madrid",
     )
     body = CampaignIn("Plaza Mayor", CampaignType.QR, config)
@@ -142,7 +142,7 @@ def scan(fan: AuthenticatedClient, code: str) -> object:
     body = ScanIn(
         code=code, client_scan_id=uuid4(), scanned_at=at, device=DeviceIn(f"phone of {FAN}"), location=location
     )
-    return create_scan.sync(client=fan, body=body)
+    return report_scan.sync(client=fan, body=body)
 
 
 def consent_after_refusal(fan: AuthenticatedClient, code: str) -> list[str]:

@@ -4,7 +4,7 @@ import {
   acceptInvitation,
   createCampaign,
   createCode,
-  createScan,
+  reportScan,
   getJob,
   getOverview,
   giveConsent,
@@ -53,7 +53,7 @@ async function launchedCode(client: Client): Promise<string> {
 
 /** Scan without consent: the answer names the missing tiers and the notice. Give the consents. */
 async function consentAfterRefusal(client: Client, code: string): Promise<string[]> {
-  const { error } = await createScan({ client, body: scanOf(code) });
+  const { error } = await reportScan({ client, body: scanOf(code) });
   if (error?.code !== "consent_required") return unexpected(error);
   for (const tier of error.missing) {
     ok(await giveConsent({ client, body: { tier, notice_id: error.notice?.id } }));
@@ -63,7 +63,7 @@ async function consentAfterRefusal(client: Client, code: string): Promise<string
 
 /** Scan once more than the campaign accepts: the answer says after how many seconds the limit allows a scan. */
 async function waitAfterLimit(client: Client, code: string): Promise<number> {
-  const { error } = await createScan({ client, body: scanOf(code) });
+  const { error } = await reportScan({ client, body: scanOf(code) });
   if (error?.code !== "limit_reached") return unexpected(error);
   return error.retry_after;
 }
@@ -73,7 +73,7 @@ async function main(): Promise<void> {
   const member = await invitedMember();
   const code = await launchedCode(member);
   const missing = await consentAfterRefusal(fan, code);
-  const scan = ok(await createScan({ client: fan, body: scanOf(code) }));
+  const scan = ok(await reportScan({ client: fan, body: scanOf(code) }));
   if (scan.status !== "accepted") unexpected(scan);
   const wait = await waitAfterLimit(fan, code);
   const totals = await until(async () => {
