@@ -1,7 +1,7 @@
-"""System admins, managed by the operator of the system as the owner of the database (`./scripts/admin`).
+"""Manage system admins as the owner of the database, for `./scripts/admin`.
 
-The first admin can't be invited, a password of an admin is not reset by mail, and the last admin who has lost the
-authenticator has nobody to ask. The audit trail names the operator in each entry.
+The API can't create the first admin, set the password of an admin by mail, or reset MFA of the last admin. The audit
+trail names the operator in each entry.
 """
 
 from collections.abc import Iterator

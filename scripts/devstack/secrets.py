@@ -74,5 +74,6 @@ def new_key(now: int) -> dict[str, Any]:
 if __name__ == "__main__":
     made = make()
     print(f"SECRET_KEYS={made.secret_keys}\nAUTH_JWKS='{made.auth_jwks}'")
+    print(f"AUDIT_CHECKPOINT_KEYS={new_root()}\nMETRICS_TOKEN={os.urandom(24).hex()}")
     for name in PASSWORDS:
         print(f"{name}_PASSWORD={os.urandom(24).hex()}")
