@@ -98,6 +98,25 @@ def test_rounds_count_jobs_of_all_actors_of_a_brand(ledger: Ledger, brands: list
     assert taken.count(other) == 5
 
 
+def test_brand_whose_newest_dispatch_is_oldest_goes_first(ledger: Ledger, brands: list[UUID], query: Query) -> None:
+    minutes = {brands[0]: {"t.x": 10, "t.y": 1}, brands[1]: {"t.x": 5, "t.y": 4}}
+    for brand in minutes:
+        enqueue("t.x", brand, 1)
+        enqueue("t.y", brand, 1)
+    ledger.publish_due(["t.x", "t.y"], 4)
+    for brand, ages in minutes.items():
+        for name, age in ages.items():
+            query(
+                "update app.jobs set published_at = now() - make_interval(mins => %s) where actor = %s and brand_id = %s",
+                age,
+                name,
+                brand,
+            )
+        enqueue("t.x", brand, 1)
+
+    assert published_tenants(ledger, 1, "t.x", "t.y") == [brands[1]]
+
+
 def test_unused_capacity_goes_to_other_brands(ledger: Ledger, brands: list[UUID], query: Query) -> None:
     enqueue("t.x", brands[0], 100)
     query(

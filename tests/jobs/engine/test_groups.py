@@ -452,6 +452,21 @@ def test_prune_deletes_old_groups_and_their_held_jobs(drain: Drain, outputs: lis
     assert query("select actor from app.jobs") == [("group.unknown",)]
 
 
+def test_prune_keeps_group_that_finished_exactly_the_period_ago(
+    drain: Drain, outputs: list[Any], superuser: connection
+) -> None:
+    start(groups.batch, say_calls("a"))
+    drain()
+    with superuser.cursor() as cursor:
+        # now() is the same in all statements of a transaction.
+        cursor.execute("begin; update app.job_groups set finished_at = now() - interval '30 days'")
+        cursor.execute("select app.prune_groups('30 days'), app.prune_groups('29 days 23:59:59.999999')")
+        pruned = cursor.fetchone()
+        cursor.execute("commit")
+
+    assert pruned == (0, 1)
+
+
 def test_prune_keeps_child_groups_of_live_parents(drain: Drain, outputs: list[Any], query: Query) -> None:
     inner = Batch([Call("group.fail", "1")])
     outer = start(groups.batch, [inner, Call("group.unknown")], on_success=Call("group.say", "success"))

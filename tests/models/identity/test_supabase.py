@@ -185,8 +185,8 @@ def test_session_from_before_a_change_of_owner_is_refused(enter, before, stale_c
 
 
 def test_ended_session_is_refused_after_the_clean_up_of_its_row(enter, superuser):
-    sub, ended, other = uuid4(), uuid4(), uuid4()
-    enter(sub=sub, session_id=ended, email="a@people.example", **amr(60))
+    sub, ended, other, began = uuid4(), uuid4(), uuid4(), amr(60)
+    enter(sub=sub, session_id=ended, email="a@people.example", **began)
     enter(sub=sub, session_id=other, email="a@people.example", **amr(0))
 
     def clean_up(age):
@@ -199,7 +199,7 @@ def test_ended_session_is_refused_after_the_clean_up_of_its_row(enter, superuser
     assert clean_up("0") == 0
     assert clean_up("121 days") == 1
     with pytest.raises(SessionEnded):
-        enter(sub=sub, session_id=ended, email="a@people.example", **amr(60))
+        enter(sub=sub, session_id=ended, email="a@people.example", **began)
     assert person(enter(sub=sub, session_id=other, email="a@people.example", **amr(0)))
     assert person(enter(sub=sub, email="a@people.example", **amr(-1)))
 

@@ -13,7 +13,7 @@ from models.core import context
 from models.core.database import db, execute, new_id, now, rows, transaction, value
 from models.core.errors import Forbidden, Problem
 from models.jobs import groups, wakeup
-from models.jobs.ledger import _GET, enqueue
+from models.jobs.ledger import _GET, enqueue, has_live
 from models.jobs.ledger import get as get_job
 
 pytestmark = pytest.mark.usefixtures("db_clean")
@@ -43,6 +43,14 @@ def test_transaction_without_other_statements_enqueues(ledger: list[UUID]) -> No
         job = enqueue("test.one")
 
     assert ledger == [job.id]
+
+
+def test_has_live_finds_jobs_of_the_named_actors_only() -> None:
+    with transaction(SYSTEM):
+        enqueue("test.one")
+
+        assert has_live("test.other", "test.one")
+        assert not has_live("test.other")
 
 
 def test_rolled_back_transaction_enqueues_nothing(ledger: list[UUID]) -> None:
