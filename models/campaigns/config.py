@@ -10,7 +10,7 @@ from models.consents.consents import TIERS, ConsentTier
 from models.core import timezones
 from models.core.enumerations import enumeration
 from models.core.errors import FieldError, Invalid
-from models.core.messages import Message
+from models.core.messages import REASON, Message
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
@@ -186,6 +186,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
             description="Key of the consent notice that fans see. For a launch, a notice with this key must be in "
             "force and contain all `consent_tiers`. Default: `default`.",
             examples=["default"],
+            extra={REASON: Message("must begin with a letter, and have only a to z, digits, hyphens and underscores")},
         ),
     ] = "default"
 

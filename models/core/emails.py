@@ -10,17 +10,17 @@ from settings import settings
 MAX_LENGTH = 254
 
 
-def normalise(text: str, field: str = "email") -> str:
+def canonical(text: str) -> str:
     """Return the address in the form that identifies an account: lower case, with the domain in ASCII (IDNA).
 
     The domain is not looked up.
 
     Raises:
-        Invalid: the text is no mail address, or holds an encoded word (RFC 2047). Names `field`.
+        ValueError: the text is no mail address, or holds an encoded word (RFC 2047).
     """
     # Mail programs may decode `=?…?=`: several texts would reach one mailbox, and each would have its own limits.
     if "=?" in text:
-        raise Invalid(field, "must not contain `=?`")
+        raise ValueError(Message("must not contain `=?`"))
     try:
         address = validate_email(
             text,
@@ -30,11 +30,23 @@ def normalise(text: str, field: str = "email") -> str:
             test_environment=settings.environment != "production",
         )
     except EmailNotValidError:
-        raise Invalid(field, "must be an e-mail address, such as ana@brand.example") from None
+        raise ValueError(Message("must be an e-mail address, such as ana@brand.example")) from None
     ascii_form = (address.ascii_email or address.normalized).lower()
     if len(ascii_form) > MAX_LENGTH:
-        raise Invalid(field, Message("must have at most {most} characters", most=MAX_LENGTH))
+        raise ValueError(Message("must have at most {most} characters", most=MAX_LENGTH))
     return ascii_form
+
+
+def normalise(text: str, field: str = "email") -> str:
+    """Return the address in its canonical form.
+
+    Raises:
+        Invalid: the text is no mail address. Names `field`.
+    """
+    try:
+        return canonical(text)
+    except ValueError as error:
+        raise Invalid(field, error.args[0]) from None
 
 
 def parse_sender(text: str) -> tuple[str, str]:

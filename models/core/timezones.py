@@ -19,6 +19,17 @@ def names() -> frozenset[str]:
     return frozenset(available_timezones() - _NOT_ZONES)
 
 
+def known(name: str) -> str:
+    """Return the name of a time zone.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    if name not in names():
+        raise ValueError(UNKNOWN)
+    return name
+
+
 def require(name: str, *, field: str = "timezone") -> None:
     """Refuse an unknown time zone.
 

@@ -6,9 +6,9 @@ from uuid import UUID
 import msgspec
 
 from models.consents.consents import TIERS, ConsentTier
-from models.core import emails, texts
+from models.core import emails, texts, timezones
 from models.core.errors import FieldError, Invalid
-from models.core.messages import Message
+from models.core.messages import REASON, Message
 from models.identity import passwords
 from web.http.datetimes import Instant
 from web.http.normalise import NORMALISE
@@ -81,6 +81,7 @@ RequestId = Annotated[
         pattern=r"^[A-Za-z0-9._-]{8,64}$(?!\n)",
         description="Id of a request, as in the header `X-Request-Id` of its answer.",
         examples=["0f6b2c1d4e5a4f7b9c8d7e6f5a4b3c2d"],
+        extra={REASON: Message("must have 8 to 64 letters, digits, dots, underscores or hyphens")},
     ),
 ]
 
@@ -97,7 +98,11 @@ Text200 = Annotated[
 Email = Annotated[
     str,
     msgspec.Meta(
-        min_length=3, max_length=emails.MAX_LENGTH, description="An e-mail address.", examples=["ana@brand.example"]
+        min_length=3,
+        max_length=emails.MAX_LENGTH,
+        description="An e-mail address.",
+        examples=["ana@brand.example"],
+        extra={NORMALISE: emails.canonical},
     ),
 ]
 Password = Annotated[str, msgspec.Meta(min_length=1, max_length=1024, examples=["chocolate con churros"])]
@@ -117,6 +122,7 @@ Code = Annotated[
         pattern=r"^[\s-]*([0-9][\s-]*){6}$",
         description="Six digits, from the authenticator. Blanks and hyphens are ignored.",
         examples=["123456"],
+        extra={REASON: Message("must have six digits")},
     ),
 ]
 RecoveryCode = Annotated[
@@ -152,11 +158,28 @@ DeviceLocale = Annotated[
         extra={NORMALISE: texts.locale_or_none},
     ),
 ]
-Timezone = Annotated[
+DeviceTimezone = Annotated[
     str, msgspec.Meta(max_length=64, description="A name from the IANA database.", examples=["Europe/Madrid"])
 ]
+"""Time zone that a device reports. Its database may be newer than the server's, so the name is not checked."""
+
+Timezone = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=64,
+        description="A name from the IANA database.",
+        examples=["Europe/Madrid"],
+        extra={NORMALISE: timezones.known},
+    ),
+]
 Phone = Annotated[
-    str, msgspec.Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="E.164.", examples=["+34600000000"])
+    str,
+    msgspec.Meta(
+        pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)",
+        description="E.164.",
+        examples=["+34600000000"],
+        extra={REASON: Message("must be + and the number with its country code, such as +34600000000")},
+    ),
 ]
 Tiers = Annotated[
     list[ConsentTier], msgspec.Meta(max_length=len(TIERS), description="Consents for every brand's activations.")
@@ -164,7 +187,11 @@ Tiers = Annotated[
 ActorName = Annotated[
     str,
     msgspec.Meta(
-        max_length=100, pattern=r"^[a-z0-9_.]+$(?!\n)", description="Name of an actor.", examples=["scan.score"]
+        max_length=100,
+        pattern=r"^[a-z0-9_.]+$(?!\n)",
+        description="Name of an actor.",
+        examples=["scan.score"],
+        extra={REASON: Message("must be the name of an actor, such as scan.score")},
     ),
 ]
 

@@ -115,6 +115,8 @@ def of_items(least: int | None, most: int | None, length: int) -> str | None:
     if (least or 0) <= length and (most is None or length <= most):
         return None
     if least and most is not None:
+        if least == most:
+            return Message("must have exactly {count} items", count=most)
         return Message("must have {least} to {most} items", least=least, most=most)
     if most is not None:
         return Message("must have at most {most} items", most=most)

@@ -57,6 +57,7 @@ class AuditFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rena
                 max_length=100,
                 pattern=r"^[a-z0-9_-]+\.([a-z0-9_.-]+|\*)$(?!\n)",
                 examples=["campaign.update", "campaign.*"],
+                extra={REASON: Message("must be an action, such as campaign.update, or all of a subject: campaign.*")},
             ),
         ]
         | None,

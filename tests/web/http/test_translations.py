@@ -3,6 +3,7 @@
 import ast
 import re
 import string
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ SPANISH = {**spanish.REASONS, **spanish.DETAILS}
 SQL_DETAIL = re.compile(r"app\.refuse\(\s*\d+,\s*'(\w+)',\s*(?:'((?:[^']|'')*)'|([^')]+))")
 
 
+@cache
 def trees():
     """Return the syntax tree of every file that raises errors for callers."""
     files = [file for folder in ("models", "web") for file in (ROOT / folder).rglob("*.py")]
@@ -42,8 +44,13 @@ def kinds(found, root):
     return names
 
 
+@cache
 def python_texts():
-    """Yield place and node of each text for callers: of messages, details and reasons."""
+    """Return place and node of each text for callers: of messages, details and reasons."""
+    return list(_python_texts())
+
+
+def _python_texts():
     found = trees()
     problems, invalid = kinds(found, "Problem"), kinds(found, "Invalid")
     for file, tree in found.items():

@@ -143,6 +143,11 @@ REASONS: dict[str, str] = {
     "aviso mostrado",
     "is too large for a number": "es demasiado grande para un número",
     "must be 1 to 255 visible ASCII characters": "debe tener de 1 a 255 caracteres ASCII visibles",
+    "must be # and 6 hexadecimal digits in lower case, such as #ff8800": "debe ser # y 6 cifras hexadecimales en "
+    "minúsculas, por ejemplo #ff8800",
+    "must be + and the number with its country code, such as +34600000000": "debe ser + y el número con el prefijo del "
+    "país, por ejemplo +34600000000",
+    "must be 12 hexadecimal digits in lower case": "debe ser 12 cifras hexadecimales en minúsculas",
     "must be a language tag, such as es or es-MX": "debe ser una etiqueta de idioma, por ejemplo es o es-MX",
     "must be a multiple of {factor}": "debe ser múltiplo de {factor}",
     "must be a time zone of the IANA database, such as Europe/Madrid": "debe ser una zona horaria de la base de datos "
@@ -150,6 +155,9 @@ REASONS: dict[str, str] = {
     "must be a time zone of the database": "debe ser una zona horaria de la base de datos",
     "must be a whole hour in UTC, such as 2026-11-22T18:00:00Z": "debe ser una hora en punto en UTC, por ejemplo "
     "2026-11-22T18:00:00Z",
+    "must be an action, such as campaign.update, or all of a subject: campaign.*": "debe ser una acción, por ejemplo "
+    "campaign.update, o todas las de un sujeto: campaign.*",
+    "must be an https URL, such as https://brand.example": "debe ser una URL https, por ejemplo https://brand.example",
     "must be an e-mail address, such as ana@brand.example": "debe ser una dirección de correo, por ejemplo "
     "ana@brand.example",
     "must be at least {least}": "debe ser como mínimo {least}",
@@ -166,14 +174,21 @@ REASONS: dict[str, str] = {
     "must be set for an event": "es obligatorio para un evento",
     "must be set if `{other}` is not, and must not be set with it": "debe enviarse si no se envía `{other}`, y no debe "
     "enviarse a la vez",
+    "must be the name of a scope, such as campaigns:read": "debe ser el nombre de un permiso, por ejemplo "
+    "campaigns:read",
+    "must be the name of an actor, such as scan.score": "debe ser el nombre de un actor, por ejemplo scan.score",
     "must be the id of a notice in force": "debe ser el id de un aviso en vigor",
     "must be the key of a notice in force": "debe ser la clave de un aviso en vigor",
     "must be tiers of the notice of `config.notice_key`": "deben ser tipos del aviso de `config.notice_key`",
     "must be within the years 1 to 9999 in UTC": "debe estar entre los años 1 y 9999 en UTC",
     "must be {kind}": "debe ser {kind}",
+    "must begin with a letter, and have only a to z, digits, hyphens and underscores": "debe empezar por una letra y "
+    "tener solo letras de la a a la z, cifras, guiones y guiones bajos",
     "must be one line without control characters": "debe ser una sola línea sin caracteres de control",
     "must contain a visible character": "debe contener un carácter visible",
     "must fit into 64 bits": "debe caber en 64 bits",
+    "must have 8 to 64 letters, digits, dots, underscores or hyphens": "debe tener de 8 a 64 letras, cifras, puntos, "
+    "guiones bajos o guiones",
     "must have at least 1 character": "debe tener al menos 1 carácter",
     "must have at least 1 item": "debe tener al menos 1 elemento",
     "must have at least {least} characters": "debe tener al menos {least} caracteres",
@@ -183,6 +198,8 @@ REASONS: dict[str, str] = {
     "must have at most {most} parameters": "debe tener como máximo {most} parámetros",
     "must have exactly {count} characters": "debe tener exactamente {count} caracteres",
     "must have the form of {example}": "debe tener la forma de {example}",
+    "must have exactly {count} items": "debe tener exactamente {count} elementos",
+    "must have six digits": "debe tener seis cifras",
     "must have {least} to {most} characters": "debe tener de {least} a {most} caracteres",
     "must have {least} to {most} items": "debe tener de {least} a {most} elementos",
     "must not contain Unicode noncharacters, such as U+FFFE": "no debe contener códigos de Unicode que no son "

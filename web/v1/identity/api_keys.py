@@ -8,6 +8,7 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import Meta
 
+from models.core.messages import REASON, Message
 from models.identity import api_keys
 from models.identity.api_keys import TooManyApiKeys, UnknownScope
 from web.http.datetimes import Instant
@@ -23,6 +24,7 @@ Scope = Annotated[
         pattern=r"^[a-z_]+:[a-z_]+$(?!\n)",
         description="A permission that the caller's role has and that API keys may have, as `subject:verb`.",
         examples=["campaigns:read"],
+        extra={REASON: Message("must be the name of a scope, such as campaigns:read")},
     ),
 ]
 KeyName = Annotated[

@@ -6,7 +6,6 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import Meta
 
-from models.core import emails
 from models.core.errors import Forbidden, TooMany
 from models.core.signed_links import LinkInvalid
 from models.identity import credentials
@@ -85,7 +84,7 @@ class ForgottenPassword:
         The link opens a page that calls `POST /api/v1/auth/password/reset`. It is valid for an hour. An address gets at
         most three of these mails an hour. System admins get none: an operator sets their password.
         """
-        credentials.request_password_reset(emails.normalise(req.context.body.email))
+        credentials.request_password_reset(req.context.body.email)
         resp.media = SentOut()
 
 
@@ -174,7 +173,7 @@ class OwnEmail:
         """
         identity = req.context.identity
         audited(req, table="users", record_id=identity.user_id)
-        asked = credentials.request_email_change(identity, emails.normalise(req.context.body.email))
+        asked = credentials.request_email_change(identity, req.context.body.email)
         audited(req, table="users", record_id=identity.user_id, **asked)
         resp.media = SentOut()
 

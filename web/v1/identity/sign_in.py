@@ -6,7 +6,6 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import Meta
 
-from models.core import emails
 from models.core.errors import TooMany
 from models.identity import access_tokens, sessions
 from models.identity.sessions import InvalidCredentials
@@ -153,7 +152,7 @@ class Login:
         """
         asked: LoginIn = req.context.body
         network = partition(req.context.info.address)
-        resp.media = SessionOut.of(sessions.sign_in(emails.normalise(asked.email), asked.password, network))
+        resp.media = SessionOut.of(sessions.sign_in(asked.email, asked.password, network))
 
 
 class Anonymous:

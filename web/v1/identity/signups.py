@@ -9,7 +9,6 @@ from msgspec import Meta
 
 from models.consents.consents import TierNotInNotice
 from models.consents.notices import NoticeNotInForce, UnknownNotice
-from models.core import emails
 from models.core.context import unauthenticated
 from models.core.database import transaction
 from models.core.signed_links import LinkInvalid
@@ -123,11 +122,10 @@ class Signup:
         a repeated request mails the same link again, at most five times an hour.
         """
         asked: SignupIn = req.context.body
-        email = emails.normalise(asked.email)
         if asked.password is not None:
-            passwords.require_good(asked.password, email)
+            passwords.require_good(asked.password, asked.email)
         with transaction(unauthenticated().on_credentials()):
-            signups.sign_up(email, asked.locale)
+            signups.sign_up(asked.email, asked.locale)
         resp.media = SignupOut()
 
 

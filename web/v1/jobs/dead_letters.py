@@ -9,6 +9,7 @@ from falcon.asgi import Request, Response
 from msgspec import Meta
 
 from models.core.errors import FieldError, Invalid, NotFound
+from models.core.messages import REASON, Message
 from models.jobs import dead_letters
 from models.jobs.dead_letters import Blocked, Filter, Place
 from web.http.accepted import Attempts
@@ -38,6 +39,7 @@ Fingerprint = Annotated[
         pattern=r"^[0-9a-f]{12}$(?!\n)",
         description="Identifies dead letters with the same actor and cause: kind of error and place in the code.",
         examples=["3f1b2c4d5e6f"],
+        extra={REASON: Message("must be 12 hexadecimal digits in lower case")},
     ),
 ]
 

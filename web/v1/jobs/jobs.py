@@ -8,6 +8,7 @@ from falcon.asgi import Request, Response
 from msgspec import Meta
 
 from models.core.errors import Conflict, PreconditionFailed
+from models.core.messages import REASON, Message
 from models.jobs import control, ledger
 from models.jobs.control import Actor, TrailJob
 from models.jobs.ledger import JobRef
@@ -143,6 +144,7 @@ class TrailQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             description="`X-Request-Id` or `X-Correlation-Id` of a request, or the trace id of its `traceparent` (32 "
             "hexadecimal digits).",
             examples=["0f6b2c1d4e5a4f7b9c8d7e6f5a4b3c2d"],
+            extra={REASON: Message("must have 8 to 64 letters, digits, dots, underscores or hyphens")},
         ),
     ]
 

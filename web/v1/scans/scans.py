@@ -22,7 +22,7 @@ from models.scans.outcomes import REFUSALS, Accepted, Outcome, Refused, require_
 from models.scans.recorder import MAX_BATCH, Recorder, ScanRequest
 from web.http.datetimes import Instant
 from web.http.endpoint import endpoint
-from web.http.fields import CampaignId, DeviceLocale, Id, Timezone
+from web.http.fields import CampaignId, DeviceLocale, DeviceTimezone, Id
 from web.http.group_commit import GroupCommit
 from web.http.normalise import NORMALISE
 from web.http.rate_limits import RateLimiter, parse_rate
@@ -117,7 +117,7 @@ class DeviceIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         ),
     ] = None
     timezone: Annotated[
-        Timezone | None,
+        DeviceTimezone | None,
         Meta(
             description="Time zone of the phone, a name from the IANA database. Default: null, unknown.",
             examples=["Europe/Madrid"],

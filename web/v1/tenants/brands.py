@@ -8,9 +8,9 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import UNSET, Meta, UnsetType
 
-from models.core import emails
 from models.core.enumerations import enumeration
 from models.core.errors import PreconditionFailed, TooMany
+from models.core.messages import REASON, Message
 from models.identity import accounts, step_up
 from models.identity.accounts import EmailInUse
 from models.identity.step_up import RecentAuthenticationRequired
@@ -26,10 +26,17 @@ Website = Annotated[
         pattern=r"^https://[A-Za-z0-9.-]+(/[!-~]*)?$(?!\n)",
         description="An https URL.",
         examples=["https://brand.example"],
+        extra={REASON: Message("must be an https URL, such as https://brand.example")},
     ),
 ]
 Color = Annotated[
-    str, Meta(pattern=r"^#[0-9a-f]{6}$(?!\n)", description="Colour in CSS notation.", examples=["#ff8800"])
+    str,
+    Meta(
+        pattern=r"^#[0-9a-f]{6}$(?!\n)",
+        description="Colour in CSS notation.",
+        examples=["#ff8800"],
+        extra={REASON: Message("must be # and 6 hexadecimal digits in lower case, such as #ff8800")},
+    ),
 ]
 
 
@@ -67,8 +74,6 @@ class BrandSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fr
     def apply_to(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Return the settings with these changes applied."""
         given = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not UNSET}
-        if given.get("support_email"):
-            given["support_email"] = emails.normalise(given["support_email"], field="settings.support_email")
         return {name: value for name, value in {**settings, **given}.items() if value is not None}
 
 
@@ -218,9 +223,8 @@ class Brands:
         members with `POST /api/v1/brands/{brand_id}/invitations`.
         """
         body: BrandIn = req.context.body
-        email = emails.normalise(body.admin_email, field="admin_email")
-        brand, invitation_id = brands.create(body.name, body.settings.apply_to({}), email)
-        invited = {"invitation": invitation_id, "admin_email": accounts.protect("email", email)}
+        brand, invitation_id = brands.create(body.name, body.settings.apply_to({}), body.admin_email)
+        invited = {"invitation": invitation_id, "admin_email": accounts.protect("email", body.admin_email)}
         _, made = changes({}, _content(brand) | invited)
         audited(req, table="brands", record_id=brand.id, brand_id=brand.id, after=made)
         resp.location = f"/api/v1/brands/{brand.id}"

@@ -7,7 +7,7 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import Meta
 
-from models.core import emails, signed_links
+from models.core import signed_links
 from models.core.database import transaction
 from models.core.enumerations import enumeration
 from models.core.signed_links import LinkInvalid
@@ -131,7 +131,7 @@ class Invitations:
         invitation is created without a mail.
         """
         body: InvitationIn = req.context.body
-        email = emails.normalise(body.email)
+        email = body.email
         invitation = invitations.get(brand_id, invitations.invite(brand_id, email, body.role))
         content = {"email": accounts.protect("email", email), "role": body.role}
         audited(req, table="invitations", record_id=invitation.id, brand_id=brand_id, after=content)
