@@ -39,11 +39,11 @@ _KINDS: dict[type[inspect.Type], str] = {
     inspect.DictType: Message("an object"),
     inspect.StructType: Message("an object"),
 }
-"""What a JSON value of each type is."""
+"""Descriptions of the JSON values of each type."""
 
 
 def kind_of(info: inspect.Type) -> str:
-    """Return what a value of a type is: `a whole number`."""
+    """Return the description of a value of a type: `a whole number`."""
     if isinstance(info, inspect.LiteralType | inspect.EnumType):
         return Message("one of: {values}", values=", ".join(map(str, values_of(info))))
     if isinstance(info, inspect.CollectionType):
@@ -126,7 +126,7 @@ def of_items(least: int | None, most: int | None, length: int) -> str | None:
 
 
 def of_pattern(metadata: inspect.Metadata | None, reason: str | None) -> str:
-    """Return what the pattern of a field requires: its own text, or that of its example."""
+    """Return the reason for a text that does not match the pattern of its field."""
     if reason:
         return reason
     examples = ((metadata and metadata.extra_json_schema) or {}).get("examples")
