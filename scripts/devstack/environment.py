@@ -34,7 +34,7 @@ def ensure(lock: str) -> None:
     """
     if not os.access(ROOT, os.W_OK):
         fail(f"{ROOT} is not writable, so .venv can't be created or renewed there.")
-    if not _usable(_stamp()):
+    if VENV.is_symlink() or not _usable(_stamp()):
         _create()
     # An interrupted installation leaves no stamp, so the next command repeats it.
     STAMP.unlink(missing_ok=True)
@@ -60,8 +60,9 @@ def _stamp() -> dict[str, str]:
 
 
 def _usable(stamp: dict[str, str]) -> bool:
-    """Return whether the environment was created at this path, not copied here, and its Python exists."""
-    return stamp.get("path") == str(VENV) and stamp.get("python") == os.path.realpath(PYTHON) and _runs(PYTHON)
+    """Return whether the environment was created at this path, or where its link leads, and its Python exists."""
+    here = {"path": os.path.realpath(VENV), "python": os.path.realpath(PYTHON)}
+    return here.items() <= stamp.items() and _runs(PYTHON)
 
 
 def _runs(executable: Path) -> bool:
@@ -69,7 +70,7 @@ def _runs(executable: Path) -> bool:
 
 
 def _write_stamp(lock: str) -> None:
-    stamp = {"path": str(VENV), "python": os.path.realpath(PYTHON), "lock": _hash(lock)}
+    stamp = {"path": os.path.realpath(VENV), "python": os.path.realpath(PYTHON), "lock": _hash(lock)}
     unfinished = STAMP.with_suffix(".new")
     unfinished.write_text(json.dumps(stamp))
     unfinished.replace(STAMP)

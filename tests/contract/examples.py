@@ -67,7 +67,20 @@ def _bytes(text: str | bytes) -> bytes:
 
 DECLARED = endpoint_specs(application)
 Builder = Callable[[Seed], Example]
-EXAMPLES: dict[Operation, Builder] = {}
+
+
+class Examples(dict[Operation, Builder]):
+    """Builders of requests by operation."""
+
+    def __missing__(self, operation: Operation) -> Builder:
+        """Fail with what to do."""
+        raise LookupError(
+            f'{" ".join(operation)} has no example request: add `_example("{" ".join(operation)}", …)` to'
+            " tests/contract/examples.py"
+        )
+
+
+EXAMPLES = Examples()
 
 
 def _example(operation: str, role: str = UNAUTHENTICATED, **parts: Callable[[Seed], Any]) -> None:

@@ -1,7 +1,11 @@
 """Test that every route is built by `@endpoint`: tests of the framework on a few endpoints then hold for all."""
 
+import pytest
+
+from tests.contract.examples import EXAMPLES
 from web.app import application
 from web.http import endpoint
+from web.openapi.document import endpoint_specs
 
 PAGES = {"/", "/docs", "/api/v1/openapi.json", "/s/{token}"}
 MAIL_PAGES = {"/verify-email", "/accept-invitation", "/reset-password", "/confirm-email", "/undo-email"}
@@ -29,3 +33,16 @@ def test_routes_except_pages_are_built_by_endpoint():
     assert {template for template, _ in pages if not template.startswith("/static/")} == PAGES | MAIL_PAGES
     assert {method for _, method in pages} == {"GET", "HEAD"}
     assert len(built) > 90
+
+
+def test_each_operation_has_an_example_request():
+    for operation in endpoint_specs(application):
+        assert EXAMPLES[operation]
+
+
+def test_operation_without_example_fails_with_what_to_do():
+    with pytest.raises(LookupError) as failed:
+        EXAMPLES["POST", "/api/v1/notes"]
+
+    assert "POST /api/v1/notes has no example request" in str(failed.value)
+    assert 'add `_example("POST /api/v1/notes", …)` to tests/contract/examples.py' in str(failed.value)

@@ -86,6 +86,18 @@ def test_environment_copied_from_another_checkout_is_not_ready(checkout, tmp_pat
     assert not environment.ready("runtime")
 
 
+def test_link_to_environment_is_ready_with_the_same_lock_only(checkout, tmp_path_factory, monkeypatch):
+    other = tmp_path_factory.mktemp("linked")
+    shutil.copytree(checkout / "requirements", other / "requirements")
+    (other / ".venv").symlink_to(checkout / ".venv")
+    use_checkout(monkeypatch, other)
+
+    same = environment.ready("runtime")
+    (other / "requirements" / "runtime.txt").write_text("# newer")
+
+    assert (same, environment.ready("runtime")) == (True, False)
+
+
 def test_environment_without_its_python_is_not_ready(checkout):
     environment.PYTHON.unlink()
     environment.PYTHON.symlink_to("/nowhere/python")
