@@ -44,6 +44,12 @@ LimitScope = Annotated[
 ]
 
 
+PassingWindow = Annotated[
+    Literal["day", "hour"],
+    enumeration("PassingWindow", "Window of a limit that ends: a calendar day or hour in the campaign's time zone."),
+]
+
+
 class CapExhaustedMembers(Members):
     """The exhausted limit."""
 
@@ -53,10 +59,7 @@ class CapExhaustedMembers(Members):
 class LimitReachedMembers(CapExhaustedMembers):
     """The limit that is reached, and when it ends."""
 
-    window: Annotated[
-        Literal["day", "hour"],
-        msgspec.Meta(description="The limit counts by calendar days or hours in the campaign's time zone."),
-    ]
+    window: Annotated[PassingWindow, msgspec.Meta(description="Window of the limit, which ends in `retry_after`.")]
     retry_after: Annotated[
         int, msgspec.Meta(description="Seconds until the next window begins, at least 1; also in `Retry-After`.")
     ]
@@ -140,14 +143,12 @@ def require_accepted(outcome: Outcome) -> Accepted:
 
 
 def _error(refusal: type[Problem], details: dict[str, Any]) -> Problem:
-    headers = {}
     if refusal.status == 429:
         details = details | {"retry_after": _seconds_until(details["until"])}
-        headers["Retry-After"] = str(details["retry_after"])
-    elif refusal.status == 503:
-        headers["Retry-After"] = "1"
-    shown = {name: details[name] for name in refusal.members.__struct_fields__}
-    return refusal(headers=headers, **shown)
+    error = refusal(**{name: details[name] for name in refusal.members.__struct_fields__})
+    if refusal.status in (429, 503):
+        error.headers["Retry-After"] = str(details.get("retry_after", 1))
+    return error
 
 
 def _seconds_until(until: str) -> int:

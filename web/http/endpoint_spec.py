@@ -76,7 +76,8 @@ class EndpointSpec:
         permission: `"public"`, `"optional"`, `"authenticated"`, or the permission that the caller's role needs.
         body: the type of the JSON body (a struct that forbids unknown fields); without one, no body is read.
         body_optional: an empty body counts as `{}`.
-        example: a realistic body, as JSON would hold it. The document shows it, and the contract tests send it.
+        example: a realistic body, as JSON would hold it; required with `body`. The document shows it, and the contract
+            tests send it.
         query: the struct of the query parameters; without one, every parameter is unknown.
         scope: the scope that an API key needs where people need only be signed in; without one, keys are refused.
         response: the type of the answer.
@@ -168,6 +169,10 @@ class EndpointSpec:
             raise TypeError("`sunset` and `successor` need `deprecated_since`: the day on which clients are told")
         if self.sunset and self.deprecated_since and self.sunset <= self.deprecated_since:
             raise TypeError("`sunset` must be later than `deprecated_since`: clients need time to change")
+        if self.body is not None and self.example is None:
+            raise TypeError(
+                "Show a realistic body: `example={…}` of @endpoint. The document shows it, and tests send it"
+            )
         if self.example is not None:
             _require_fit(self.example, self.body)
 

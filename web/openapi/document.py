@@ -19,8 +19,7 @@ from settings import settings
 from web.http.endpoint_spec import EndpointSpec
 from web.openapi import headers, operation_ids, problems, tags
 from web.openapi.directions import separate_directions
-from web.openapi.enumerations import share_enumerations
-from web.openapi.examples import example_of
+from web.openapi.enumerations import complete_enumerations, share_enumerations
 from web.openapi.introduction import INTRODUCTION, LICENSE, TITLE, VERSION, contact
 from web.openapi.operations import SECURITY_SCHEMES, complete
 from web.openapi.recordings import recordings
@@ -215,6 +214,7 @@ def _finished(spec: dict[str, Any], backend: _Endpoints, server: str) -> dict[st
     _complete_operations(spec, backend)
     dedent_descriptions(spec)
     share_enumerations(spec)
+    complete_enumerations(spec["components"]["schemas"])
     add_missing_items(spec)
     separate_directions(spec)
     keep_used(spec)
@@ -231,12 +231,5 @@ def _complete_operations(spec: dict[str, Any], backend: _Endpoints) -> None:
     for path, operations in spec["paths"].items():
         for method, operation in operations.items():
             declared = backend.declared[operation["operationId"]]
-            _show_generated_example(operation, components["schemas"])
             complete(operation, declared, recordings().get(f"{method.upper()} {path}"))
     components["responses"] = problems.shared_answers(spec["paths"])
-
-
-def _show_generated_example(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    if "requestBody" in operation:
-        content = operation["requestBody"]["content"]["application/json"]
-        content["example"] = example_of(content["schema"], schemas)

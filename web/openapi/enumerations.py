@@ -21,6 +21,20 @@ def share_enumerations(spec: dict[str, Any]) -> None:
             raise TypeError(f"`{name}` names an enumeration and a struct: rename one of them.")
 
 
+def complete_enumerations(value: Any) -> None:
+    """Add the missing type of enumerations, and write those of one value as a constant: generators need both."""
+    if isinstance(value, dict):
+        values = value.get("enum")
+        if isinstance(values, list) and all(isinstance(one, str) for one in values):
+            value.setdefault("type", "string")
+            if len(values) == 1:
+                value["const"] = value.pop("enum")[0]
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            complete_enumerations(item)
+
+
 def _replace(value: Any, found: dict[str, dict[str, Any]]) -> None:
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in list(children):

@@ -1,4 +1,4 @@
-"""Generate examples from schemas: of the further members of problems, and of bodies without an example."""
+"""Generate examples from schemas, for the further members of problems."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def example_of(schema: Schema, schemas: dict[str, Schema]) -> Any:
     """Return a valid value: an object with its required fields, or with one field if none is required.
 
     Args:
-        schema: of a body or a part of one.
+        schema: of a member or a part of one.
         schemas: the components of the document, to which it may refer.
     """
     if _given(schema):

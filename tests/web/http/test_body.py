@@ -24,7 +24,7 @@ class Note(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Notes:
-    @endpoint(permission="public", body=Note)
+    @endpoint(permission="public", body=Note, example={"text": "a"})
     def on_post(self, req, resp):
         resp.media = {"length": len(req.context.body.text)}
 

@@ -33,7 +33,14 @@ class Things:
         self.seen = {"identity": current(), "request": request_info(), "thread": threading.current_thread().name}
         resp.media = ThingOut("a", str(req.context.identity.user_id))
 
-    @endpoint(permission="things:write", body=ThingIn, response=ThingOut, status=201, audit="thing.create")
+    @endpoint(
+        permission="things:write",
+        body=ThingIn,
+        example={"name": "a"},
+        response=ThingOut,
+        status=201,
+        audit="thing.create",
+    )
     def on_post(self, req, resp):
         if req.context.body.name == "taken":
             raise Conflict("There is one.")
@@ -76,7 +83,9 @@ class Versioned:
 
 
 class Asynchronous:
-    @endpoint(permission="authenticated", body=ThingIn, response=ThingOut, status=201, mode="async")
+    @endpoint(
+        permission="authenticated", body=ThingIn, example={"name": "a"}, response=ThingOut, status=201, mode="async"
+    )
     async def on_post(self, req, resp):
         resp.media = ThingOut(req.context.body.name, threading.current_thread().name)
 
@@ -105,7 +114,7 @@ class Picture:
 
 
 class Limited:
-    @endpoint(permission="things:write", body=ThingIn, rate="2/minute")
+    @endpoint(permission="things:write", body=ThingIn, example={"name": "a"}, rate="2/minute")
     def on_post(self, req, resp):
         pass
 
@@ -445,6 +454,7 @@ class Named(msgspec.Struct, forbid_unknown_fields=True):
         ({"body": Named, "example": {"name": ""}}, "`example` does not fit Named: .* `\\$.name`"),
         ({"body": Named, "example": {"name": "a", "size": 1}}, "unknown field `size`"),
         ({"example": {"name": "a"}}, "declares none"),
+        ({"body": Named}, "Show a realistic body: `example={…}`"),
         ({"sunset": date(2027, 1, 1)}, "need `deprecated_since`"),
         ({"deprecated_since": date(2027, 1, 2), "sunset": date(2027, 1, 2)}, "must be later"),
     ],

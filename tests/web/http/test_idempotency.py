@@ -33,7 +33,7 @@ class Orders:
         self.door = threading.Event()
         self.door.set()
 
-    @endpoint(permission="public", body=Order, status=201, idempotent=True)
+    @endpoint(permission="public", body=Order, example={"item": "a"}, status=201, idempotent=True)
     def on_post(self, req, resp):
         self.calls += 1
         self.door.wait(5)
@@ -51,7 +51,7 @@ class Orders:
     def on_delete(self, req, resp):
         self.calls += 1
 
-    @endpoint(permission="public", body=Order)
+    @endpoint(permission="public", body=Order, example={"item": "a"})
     def on_put(self, req, resp):
         self.calls += 1
 
@@ -90,7 +90,7 @@ class Secrets:
     def __init__(self) -> None:
         self.calls = 0
 
-    @endpoint(permission="public", body=Order, status=201, idempotent=True, secret=True)
+    @endpoint(permission="public", body=Order, example={"item": "a"}, status=201, idempotent=True, secret=True)
     def on_post(self, req, resp):
         self.calls += 1
         resp.location = f"/secrets/{self.calls}"

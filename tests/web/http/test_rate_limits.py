@@ -172,7 +172,7 @@ class Word(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Words:
-    @endpoint(permission="optional", body=Word, rate="2/minute")
+    @endpoint(permission="optional", body=Word, example={"text": "a"}, rate="2/minute")
     def on_post(self, req, resp):
         resp.media = {"ok": True}
 

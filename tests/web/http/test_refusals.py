@@ -31,7 +31,7 @@ class ThingIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Things:
-    @endpoint(permission="authenticated", body=ThingIn, audit="thing.change")
+    @endpoint(permission="authenticated", body=ThingIn, example={"then": "a"}, audit="thing.change")
     def on_put(self, req, resp, thing_id):
         audited(req, table="stuff", record_id=BRAND)
         raise {"taken": Conflict, "stale": PreconditionFailed}[req.context.body.then]

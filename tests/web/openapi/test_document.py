@@ -64,6 +64,7 @@ class Things:
     @endpoint(
         permission="things:write",
         body=ThingIn,
+        example={"name": "a"},
         response=ThingOut,
         status=201,
         idempotent=True,
