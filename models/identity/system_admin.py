@@ -17,6 +17,7 @@ from models.core import emails
 from models.core.context import SYSTEM_ADMIN
 from models.core.database import new_id
 from models.core.errors import NotFound
+from models.core.messages import Message
 from models.identity import accounts, passwords, totp
 from models.identity.mfa import NotEnrolled
 from settings import settings
@@ -61,7 +62,7 @@ def reset_mfa(email: str, reason: str) -> None:
     """
     admin = find_system_admin(email)
     if admin is None:
-        raise NotFound(f"{email} is not a System Admin.")
+        raise NotFound(Message("{email} is not a System Admin.", email=email))
     with _as_owner() as cursor:
         cursor.execute("DELETE FROM app.totp_factors WHERE user_id = %s", (admin.id,))
         if not cursor.rowcount:

@@ -379,6 +379,7 @@ DETAILS: dict[str, str] = {
     "the syntax is not valid": "la sintaxis no es válida",
     "the text that begins here does not end": "el texto que empieza aquí no termina",
     "this escape does not exist": "este escape no existe",
+    "{email} is not a System Admin.": "{email} no es System Admin.",
     "{name} is no number in JSON.": "{name} no es un número en JSON.",
     "{transition}: the campaign is {status}.": "{transition}: el estado de la campaña es {status}.",
 }
