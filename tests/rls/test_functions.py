@@ -13,7 +13,7 @@ from psycopg2 import sql
 
 from tests.rls.rows import Party, Table, owner_columns
 from tests.rls.shapes import Shape
-from tests.rls.world import ADMIN, ANONYMOUS, FAN, JOB, MEMBER, PERSONAL, Caller, World
+from tests.rls.world import ADMIN, ANONYMOUS, CREDENTIALS, FAN, JOB, MEMBER, PERSONAL, Caller, World
 
 ARGUMENTS: dict[str, Any] = {
     "p_actor": "scan.score",
@@ -233,7 +233,7 @@ def test_functions_answer_same_for_foreign_and_unknown_ids(caller: Caller, world
                 assert answers[0] == answers[1], f"{function.name}({', '.join(theirs)})"
 
 
-@pytest.mark.parametrize("caller", [MEMBER, FAN, ADMIN, ANONYMOUS], ids=lambda caller: caller.name)
+@pytest.mark.parametrize("caller", [MEMBER, FAN, ADMIN, ANONYMOUS, CREDENTIALS], ids=lambda caller: caller.name)
 def test_idempotent_response_is_refused_to_other_callers(caller: Caller, world: World) -> None:
     theirs = f"user:{world.theirs.user_id}"
     world.cur.execute(
