@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from jobs.engine import actor, current_job, own_transaction
 from jobs.mail import smtp, templates
@@ -41,12 +40,12 @@ class Link:
     lifetime: timedelta
 
     def url(self, language: str) -> str:
-        """Return the link to the page in the mail's language.
+        """Return the link to the page, which opens in the mail's language.
 
         The token is in the fragment, which browsers don't send: no log and no referrer holds it.
         """
-        query = "" if language == templates.FALLBACK else f"?lang={language}"
-        return f"{settings.frontend_url}/{self.page}{query}#token={signed_links.make(self.purpose, self.id)}"
+        token = signed_links.make(self.purpose, self.id)
+        return f"{settings.frontend_url}/{self.page}?lang={language}#token={token}"
 
 
 @mail_actor("mail.verification")
@@ -65,7 +64,7 @@ def send_account_exists(signup_id: UUID) -> None:
     with own_transaction():
         signup = accounts.signup_mail(signup_id)
     if signup:
-        _send("account_exists", signup["email"], signup["locale"], link=settings.frontend_url)
+        _send_notice("account_exists", signup["email"], signup["locale"])
 
 
 @mail_actor("mail.invitation", runs_as="brand")
@@ -84,15 +83,9 @@ def send_mfa_required(user_id: UUID) -> None:
     with own_transaction():
         notice = members.mfa_mail(user_id)
     if notice:
-        at = notice["required_from"].astimezone(ZoneInfo(notice["timezone"]))
-        _send(
-            "mfa_required",
-            notice["email"],
-            notice["locale"],
-            link=settings.frontend_url,
-            brand=notice["brand"],
-            when=f"{at:%Y-%m-%d %H:%M} ({notice['timezone']})",
-        )
+        language = templates.language("mfa_required", notice["locale"])
+        when = templates.moment(notice["required_from"], notice["timezone"], language)
+        _send_notice("mfa_required", notice["email"], notice["locale"], brand=notice["brand"], when=when)
 
 
 @mail_actor("mail.account_notice")
@@ -101,7 +94,7 @@ def send_account_notice(user_id: UUID, template: str) -> None:
     with own_transaction():
         owner = accounts.mail_recipient(user_id)
     if owner:
-        _send(template, owner["email"], owner["locale"], link=settings.frontend_url)
+        _send_notice(template, owner["email"], owner["locale"])
 
 
 @mail_actor("mail.password_reset")
@@ -131,7 +124,7 @@ def send_email_change(change_id: UUID) -> None:
         change = credentials.change_mail(change_id)
     if change:
         link = Link("confirm-email", credentials.CONFIRM, change_id, credentials.CHANGE_LIFETIME)
-        _send_link("email_change", change["new_email"], change["locale"], link)
+        _send_link("email_change", change["new_email"], change["new_locale"], link)
 
 
 @mail_actor("mail.email_taken")
@@ -140,7 +133,7 @@ def send_email_taken(change_id: UUID) -> None:
     with own_transaction():
         change = credentials.change_mail(change_id)
     if change:
-        _send("email_taken", change["new_email"], change["locale"], link=settings.frontend_url)
+        _send_notice("email_taken", change["new_email"], change["new_locale"])
 
 
 @mail_actor("mail.email_changed")
@@ -150,7 +143,7 @@ def send_email_changed(change_id: UUID) -> None:
         change = credentials.change_mail(change_id)
     if change:
         link = Link("undo-email", credentials.UNDO_CHANGE, change_id, credentials.UNDO)
-        _send_link("email_changed", change["old_email"], change["locale"], link)
+        _send_link("email_changed", change["old_email"], change["old_locale"], link)
 
 
 def _send_link(name: str, to: str, locale: str, link: Link, **values: str) -> None:
@@ -158,6 +151,11 @@ def _send_link(name: str, to: str, locale: str, link: Link, **values: str) -> No
     _send(name, to, locale, link=link.url(templates.language(name, locale)), **values)
     with own_transaction():
         signed_links.start_lifetime(link.purpose, link.id, link.lifetime)
+
+
+def _send_notice(name: str, to: str, locale: str, **values: str) -> None:
+    """Send a mail whose link opens the front end in the mail's language."""
+    _send(name, to, locale, link=f"{settings.frontend_url}/?lang={templates.language(name, locale)}", **values)
 
 
 def _send(name: str, to: str, locale: str, **values: str) -> None:

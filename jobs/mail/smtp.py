@@ -93,6 +93,7 @@ def compose(mail: RenderedMail, to: str, idempotency_key: str) -> Mail:
         "Subject": _encode(mail.subject, _PLAIN_SUBJECT),
         "Date": formatdate(),
         "Message-ID": f"<{sha256(idempotency_key.encode()).hexdigest()[:32]}@{sender.rpartition('@')[2]}>",
+        "Content-Language": mail.language,
         "Auto-Submitted": "auto-generated",
     }
     body = EmailMessage(policy=policy.SMTP)

@@ -167,7 +167,7 @@ def reset_mail(reset_id: UUID) -> dict[str, Any] | None:
 
 
 def change_mail(change_id: UUID) -> dict[str, Any] | None:
-    """Return `old_email`, `new_email` and `locale` of a change of address; None if it is undone or expired."""
+    """Return `old_email`, `old_locale`, `new_email` and `new_locale` of a change; None if it is undone or expired."""
     return row("SELECT * FROM app.change_mail(%s)", (change_id,))
 
 

@@ -162,16 +162,12 @@ def revoke(brand_id: UUID, invitation_id: UUID) -> None:
 
 
 def mail(invitation_id: UUID) -> dict[str, Any] | None:
-    """Return the contents of an invitation's mail: `email`, `brand`, and `locale` (the brand's, else English).
+    """Return the contents of an invitation's mail: `email`, `locale` and `brand`.
 
-    None if the invitation has been accepted or revoked, or has expired.
+    The language is that of the account that the address has, else the brand's, else English. None if the invitation
+    has been accepted or revoked, or has expired.
     """
-    return row(
-        "SELECT i.email, coalesce(b.settings ->> 'locale', 'en') AS locale, b.name AS brand"
-        " FROM app.invitations i JOIN public.brands b ON b.id = i.brand_id"
-        " WHERE i.id = %s AND i.used_at IS NULL AND i.revoked_at IS NULL AND i.expires_at > now()",
-        (invitation_id,),
-    )
+    return row("SELECT * FROM app.invitation_mail(%s)", (invitation_id,))
 
 
 def owner(invitation_id: UUID) -> str:

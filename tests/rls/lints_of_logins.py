@@ -39,6 +39,7 @@ MAY_TOUCH = {
     "app.reset_mail(uuid) → app_system": _MAIL,
     "app.change_mail(uuid) → app_system": _MAIL,
     "app.account_mail(uuid) → app_system": _MAIL,
+    "app.invitation_mail(uuid) → app_job": _MAIL,
     "app.delete_expired(text,interval) → app_system": "deletes rows that have expired",
     "app.begin_link(text,uuid,interval) → app_job": "only shortens the life of a link",
     "app.begin_link(text,uuid,interval) → app_system": "only shortens the life of a link",

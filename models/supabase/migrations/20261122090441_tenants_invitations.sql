@@ -109,6 +109,20 @@ end
 $$;
 call app.grant_definer('app.invite(uuid,uuid,text,text,interval,int,int)', array['authenticated', 'app_admin']);
 
+-- Return address, brand and language of an open invitation's mail: the language of the account that the address has,
+-- else the brand's, else English. No row if the invitation is closed or is not of the job's brand.
+create function app.invitation_mail(p_id uuid) returns table (email text, locale text, brand text)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return query
+    select i.email, coalesce(u.locale, b.settings ->> 'locale', 'en'), b.name
+    from app.invitations i join public.brands b on b.id = i.brand_id left join public.users u on u.email = i.email
+    where i.id = p_id and i.brand_id = (app.claims() #>> '{app_metadata,brand_id}')::uuid
+        and i.used_at is null and i.revoked_at is null and i.expires_at > now();
+end
+$$;
+call app.grant_definer('app.invitation_mail(uuid)', array['app_job']);
+
 -- Prolong an open or expired invitation that is sent again. Return whether a mail may be sent.
 create function app.renew_invitation(p_brand_id uuid, p_id uuid, p_lifetime interval, p_max_mails_per_hour int)
 returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -21,12 +21,14 @@ end
 $$;
 call app.grant_definer('app.reset_mail(uuid)', array['app_system']);
 
--- Return both addresses of a change of address; no row once it is undone or expired.
-create function app.change_mail(p_id uuid) returns table (old_email text, new_email text, locale text)
+-- Return both addresses of a change of address, each with the language of its mails; no row once it is undone or
+-- expired. If the new address has an account, mails to it are in that account's language.
+create function app.change_mail(p_id uuid)
+returns table (old_email text, old_locale text, new_email text, new_locale text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    return query select c.old_email, c.new_email, u.locale
-    from app.email_changes c join public.users u on u.id = c.user_id
+    return query select c.old_email, u.locale, c.new_email, coalesce(o.locale, u.locale)
+    from app.email_changes c join public.users u on u.id = c.user_id left join public.users o on o.email = c.new_email
     where c.id = p_id and c.undone_at is null and coalesce(c.undo_until, c.expires_at) > now();
 end
 $$;

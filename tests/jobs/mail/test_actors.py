@@ -226,7 +226,7 @@ def header_of(content, name):
 @given(HOSTILE)
 def test_subject_of_any_text_decodes_to_that_text(text):
     subject = text.encode(errors="replace").decode()
-    content = smtp.compose(templates.RenderedMail(subject, "text", "html"), "ana@example.com", "job-1").content
+    content = smtp.compose(templates.RenderedMail("en", subject, "text", "html"), "ana@example.com", "job-1").content
 
     head = content.partition(b"\r\n\r\n")[0].decode("ascii")
     assert header_of(content, "Subject")[1] == subject
@@ -235,7 +235,17 @@ def test_subject_of_any_text_decodes_to_that_text(text):
     assert "\r" not in head.replace("\r\n", "")
 
 
-FIELDS = ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"]
+FIELDS = [
+    "From",
+    "To",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "Content-Language",
+    "Auto-Submitted",
+    "MIME-Version",
+    "Content-Type",
+]
 
 
 @given(HOSTILE)
@@ -243,7 +253,7 @@ def test_sender_name_of_any_text_stays_a_name(text):
     name = " ".join(re.sub(r"[<\"\x00-\x20\x7f-\x9f\u2028\u2029]", " ", text).encode(errors="replace").decode().split())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(smtp, "settings", replace(settings, mail_from=f"{name} <no-reply@companon.example>"))
-        content = smtp.compose(templates.RenderedMail("x", "text", "html"), "ana@example.com", "job-1").content
+        content = smtp.compose(templates.RenderedMail("en", "x", "text", "html"), "ana@example.com", "job-1").content
 
     raw, shown = header_of(content, "From")
     assert shown == f"{name} <no-reply@companon.example>".strip() if name else "no-reply@companon.example"

@@ -68,7 +68,7 @@ def test_password_reset_link_ends_every_session(client, drain, mailbox, member, 
     assert forget(client, manager.email).status_code == 202
     drain()
     token = mailbox.token(manager.email)
-    assert "/reset-password#token=" in mailbox.text(manager.email)
+    assert "/reset-password?lang=en#token=" in mailbox.text(manager.email)
     done = reset(client, token)
     drain()
 
@@ -206,7 +206,7 @@ def test_email_change_is_confirmed_and_old_address_notified(client, drain, mailb
     drain()
 
     assert (asked.status_code, asked.json) == (202, {"status": "mail_sent"})
-    assert "/confirm-email#token=" in mailbox.text("new@example.com")
+    assert "/confirm-email?lang=en#token=" in mailbox.text("new@example.com")
     assert login(client, manager.email, PASSWORD).status_code == 200
     confirmed = follow(client, "confirm", mailbox.token("new@example.com"))
     drain()
@@ -214,7 +214,7 @@ def test_email_change_is_confirmed_and_old_address_notified(client, drain, mailb
     assert confirmed.status_code == 200
     assert login(client, "new@example.com", PASSWORD).status_code == 200
     assert login(client, manager.email, PASSWORD).status_code == 401
-    assert "/undo-email#token=" in mailbox.text(manager.email)
+    assert "/undo-email?lang=en#token=" in mailbox.text(manager.email)
     assert is_alive(client, manager)
     assert [entry[0] for entry in trail(superuser, "email")] == ["email.ask", "email.change"]
     assert follow(client, "confirm", mailbox.token("new@example.com")).json["code"] == "link_invalid"

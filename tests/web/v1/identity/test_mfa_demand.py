@@ -180,9 +180,9 @@ def test_members_without_mfa_are_mailed_about_the_demand(
     assert client.patch(f"/api/v1/brands/{brand['id']}", json=body, token=boss.token).status_code == 200
     drain()
 
-    assert "From 2036-12-01 08:00 (UTC) on" in mailbox.text(boss.email)
+    assert "From 1 December 2036 at 08:00 (UTC) on" in mailbox.text(boss.email)
     assert mailbox.to(ana.email)[0]["Subject"] == f"{brand['name']} pide un segundo factor"
-    assert "A partir de 2036-12-01 09:00 (Europe/Madrid)" in mailbox.text(ana.email)
+    assert "A partir del 1 de diciembre de 2036 a las 09:00 (Europe/Madrid)" in mailbox.text(ana.email)
     assert [mailbox.to(one.email) for one in (suspended, stranger, enrolled[0])] == [[], [], []]
 
 
