@@ -1,5 +1,6 @@
 """Tests of the documentation: the tour runs, tables and excerpts equal their sources, and link targets exist."""
 
+import json
 import os
 import re
 import subprocess
@@ -20,8 +21,10 @@ LATER = {"jobs/passport/"}
 """Paths that a page names before they exist."""
 
 
-def test_tour_pasted_into_bash_ends_with_the_numbers_of_its_scans(system):
-    environment = os.environ | {"RUN": str(system.var / "run.json")}
+def test_tour_pasted_into_bash_ends_with_the_numbers_of_its_scans(system, tmp_path):
+    run = tmp_path / "run.json"  # ./scripts/token refuses a system that runs for tests.
+    run.write_text(json.dumps(system.run | {"environment": "development"}))
+    environment = os.environ | {"RUN": str(run)}
     shell = ["bash", "-eu", "-o", "pipefail", "-c", block("docs/tour.md", "tour")]
 
     done = subprocess.run(shell, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
