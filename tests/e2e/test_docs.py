@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+from models.insights.overview import DEFINITIONS
 from scripts.devstack.environment import ROOT
 from settings import table
 from tests.support.pages import block
@@ -79,3 +80,12 @@ def test_targets_of_links_and_named_paths_exist():
 
 def test_readme_is_under_150_lines():
     assert len((ROOT / "README.md").read_text().splitlines()) < 150
+
+
+def test_glossary_is_sorted_and_defines_figures_as_the_api_does():
+    rows = re.findall(r"^\| (?!---|word )`?(.+?) \| (.+) \|$", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    words = [word.lower() for word, _ in rows]
+
+    assert len(words) > 20
+    assert words == sorted(words)
+    assert {word: meaning for word, meaning in rows if not DEFINITIONS.get(word, meaning).startswith(meaning)} == {}
