@@ -74,17 +74,19 @@ def test_byte_at_the_deadline_does_not_extend_it(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("size", "parts", "seconds_apart", "is_refused"),
+    ("sizes", "seconds_apart", "is_refused"),
     [
-        (body.LEAST_BYTES, 10, 1.9, False),
-        (100, 1, 7.0, False),
-        (100, 3, 5.0, True),
-        (body.LEAST_BYTES - 1, 2, 5.0, True),
-        (body.LEAST_BYTES, 5, 5.0, True),
+        ([body.LEAST_BYTES] * 10, 1.9, False),
+        ([100], 7.0, False),
+        ([100] * 3, 5.0, True),
+        ([body.LEAST_BYTES - 1] * 2, 5.0, True),
+        ([body.LEAST_BYTES] * 5, 5.0, True),
+        ([body.LEAST_BYTES, 1, 1], 5.0, True),
+        ([body.LEAST_BYTES, body.LEAST_BYTES, 1], 5.0, False),
     ],
 )
-def test_body_slower_than_the_minimum_speed_returns_408(size, parts, seconds_apart, is_refused):
-    skipped, left = [0.0], [parts]
+def test_body_slower_than_the_minimum_speed_returns_408(sizes, seconds_apart, is_refused):
+    skipped, left = [0.0], list(sizes)
 
     def loop_with_its_own_clock():
         loop = asyncio.SelectorEventLoop()
@@ -94,10 +96,10 @@ def test_body_slower_than_the_minimum_speed_returns_408(size, parts, seconds_apa
 
     async def receive():
         skipped[0] += seconds_apart
-        left[0] -= 1
         for _ in range(3):
             await asyncio.sleep(0)  # timers that are due fire meanwhile
-        return {"type": "http.request", "body": b" " * size, "more_body": left[0] > 0}
+        part = b" " * left.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(left)}
 
     async def read():
         req = testing.create_asgi_req(headers=JSON)
@@ -109,7 +111,7 @@ def test_body_slower_than_the_minimum_speed_returns_408(size, parts, seconds_apa
             with pytest.raises(TooSlow):
                 runner.run(read())
         else:
-            assert runner.run(read()) == size * parts
+            assert runner.run(read()) == sum(sizes)
 
 
 @pytest.mark.parametrize(
