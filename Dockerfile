@@ -3,7 +3,7 @@ FROM python:3.11-slim-bookworm
 
 WORKDIR /srv/companon
 COPY requirements/runtime.txt requirements/
-RUN pip install --no-cache-dir --require-hashes -r requirements/runtime.txt
+RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/runtime.txt
 COPY . .
 
 # The code stays root's. The process writes its checkpoints here, unless AUDIT_CHECKPOINT_URL names another store.

@@ -97,7 +97,8 @@ def _create() -> None:
 def _install(lock: str) -> None:
     """Install with uv (2 s). If uv fails, install with pip (40 s)."""
     title = f"Installing Python packages ({lock})"
-    requirements = ["--require-hashes", "-r", str(_lock_file(lock))]
+    # A lock file is complete, except for dependencies that are left out on purpose (requirements/without.txt).
+    requirements = ["--no-deps", "--require-hashes", "-r", str(_lock_file(lock))]
     pip = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     code, _ = attempt("Installing uv", [*pip, "--require-hashes", "-r", str(_lock_file("uv"))])
     if code == 0:

@@ -319,7 +319,7 @@ def test_get_after_head_on_one_connection_gets_its_own_answer(server):
     paths = [
         b"/healthz",
         b"/docs",
-        b"/static/docs.js",
+        b"/static/pages.css",
         b"/api/v1/openapi.json",
         b"/",
         b"/nowhere",

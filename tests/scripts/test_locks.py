@@ -40,7 +40,8 @@ def test_every_dependency_is_in_its_lock():
     }
 
     for lock, text in needs.items():
-        names = {re.split(r"[<>=\[; ]", line.strip())[0].lower() for line in text.splitlines() if line.strip()}
+        named = {re.split(r"[<>=\[; ]", line.strip())[0].lower() for line in text.splitlines() if line.strip()}
+        names = {name.replace(".", "-") for name in named}
         assert sorted(name for name in names if not name.startswith("#") and name not in pinned(lock)) == []
 
 
@@ -58,3 +59,12 @@ def test_every_npm_package_has_an_integrity_hash_and_no_address():
     assert packages.pop("")["devDependencies"] == wanted
     assert [name for name, package in packages.items() if not package["integrity"].startswith("sha512-")] == []
     assert [name for name, package in packages.items() if "resolved" in package] == []
+
+
+@pytest.mark.parametrize("package", ["flask-openapi", "playwright"])
+def test_lock_leaves_out_what_needs_none_of_our_code(package):
+    without = (ROOT / "requirements" / "without.txt").read_text()
+
+    assert re.search(rf"^{package} ;", without, re.MULTILINE)
+    assert [lock for lock in ("runtime", "dev") if package in pinned(lock)] == []
+    assert "flask" not in pinned("runtime")

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
-from string import Template
 
 from models.identity import passwords
 
@@ -80,14 +79,13 @@ class MailPage:
     fields: tuple[str, ...] = ()
     makes_account: bool = False
 
-    def render(self, template: str, language: str = ENGLISH) -> bytes:
-        """Return the page as HTML."""
+    def values(self, language: str) -> dict[str, str]:
+        """Return the values of the template `mail-link.html`, escaped for HTML."""
         inputs = [(LABELS[language][name], INPUTS[name].format(language)) for name in self.fields]
         labels = (f"<label>{escape(label)} {field}</label>\n" for label, field in inputs)
         notice = f"/api/v1/consent-notices/default?locale={language}" if self.makes_account else ""
         texts = {"sign_in": "", **SHARED[language], **self.texts[language], "to": self.to, "notice": notice}
-        escaped = {name: escape(text) for name, text in texts.items()}
-        return Template(template).substitute(escaped, fields="".join(labels)).encode()
+        return {name: escape(text) for name, text in texts.items()} | {"fields": "".join(labels)}
 
 
 SUPABASE_INVITATION = MailPage(

@@ -1,8 +1,8 @@
-"""HTML pages: the API documentation, the pages that mails link to, and the page of a code."""
+"""HTML pages: the API reference, the pages that mails link to, and the page of a code."""
 
 import hashlib
 import re
-from pathlib import Path
+from string import Template
 from typing import Any
 
 import msgspec
@@ -13,49 +13,82 @@ from web.http.compression import Kept, send_kept
 from web.http.negotiation import preferred_type
 from web.http.preconditions import etag, not_modified
 from web.openapi.document import document
-from web.pages import mail_pages
+from web.pages import assets, mail_pages
+from web.pages.assets import STATIC, Assets, Icon
+from web.pages.languages import LANGUAGES, label, language_of
 
-STATIC = Path(__file__).parents[1] / "static"
+_POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self' data:",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+
+
+def _policy(**changes: str) -> str:
+    """Return the content security policy of a page; `style_src="…"` replaces `style-src`."""
+    parts = _POLICY | {name.replace("_", "-"): value for name, value in changes.items()}
+    return "; ".join(f"{name} {value}" for name, value in parts.items())
+
 
 PAGE_HEADERS = {
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
-        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
+    "content-security-policy": _policy(),
     "permissions-policy": "camera=(), display-capture=(), geolocation=(self), microphone=(), payment=(), usb=()",
     "cache-control": "no-cache",
     "x-robots-tag": "noindex",
 }
+# Scalar creates style elements and style attributes while it runs. They can load nothing: other directives forbid it.
+REFERENCE_HEADERS = PAGE_HEADERS | {"content-security-policy": _policy(style_src="'self' 'unsafe-inline'")}
 TOKEN = re.compile(r"[A-Za-z0-9_-]{1,200}")
 """Tokens that `POST /api/v1/qr/scan` accepts, restricted to base64url."""
-MAIL_LINK = "mail-link.html"
-TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+LOGO = (
+    '<svg viewBox="0 0 64 64" aria-hidden="true"><path d="M10 22V14a4 4 0 0 1 4-4h8M42 10h8a4 4 0 0 1 4 4v8M54 42v8a4 4'
+    ' 0 0 1-4 4h-8M22 54h-8a4 4 0 0 1-4-4v-8"/><path d="M22 22h7v7h-7zM35 22h7v7h-7zM22 35h7v7h-7zM35 35h3M42 35v3M35'
+    ' 42h3M42 42h.1"/></svg>'
+)
 
 
-class File:
-    """A file of `web/static`, read once. `content` replaces its content."""
+class Html:
+    """An HTML page, rendered once."""
 
-    def __init__(self, name: str, content: bytes | None = None) -> None:
-        self._kept = Kept((STATIC / name).read_bytes() if content is None else content)
-        self._type = f"{TYPES[Path(name).suffix]}; charset=utf-8"
+    def __init__(self, content: str, headers: dict[str, str] = PAGE_HEADERS) -> None:
+        self._kept = Kept(content.encode())
+        self._headers = headers
         self._version = hashlib.sha256(self._kept.content).hexdigest()[:16]
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Send the file, or 304 if the browser has it."""
-        resp.set_headers(PAGE_HEADERS)
+        """Send the page, or 304 if the browser has it."""
+        resp.set_headers(self._headers)
         etag(resp, self._version)
         if not_modified(req, resp):
             resp.status = 304
             return
-        resp.content_type = self._type
+        resp.content_type = "text/html; charset=utf-8"
         send_kept(resp, self._kept)
+
+
+class Localized:
+    """A page in the person's language."""
+
+    def __init__(self, pages: dict[str, Html]) -> None:
+        self._pages = pages
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Send the page in the language of `?lang=`, else of `Accept-Language`, else in English."""
+        language = language_of(req)
+        label(resp, language)
+        await self._pages[language].on_get(req, resp)
 
 
 class Scan:
     """`/s/{token}`: the page of a code. The scan request checks the token, this page does not."""
 
-    def __init__(self) -> None:
-        self._file = File("scan.html")
+    def __init__(self, page: Localized) -> None:
+        self._page = page
 
     async def on_get(self, req: Request, resp: Response, token: str) -> None:
         """Send the page, also for a truncated token: the page explains the error.
@@ -65,19 +98,7 @@ class Scan:
         """
         if not TOKEN.fullmatch(token):
             raise NotFound
-        await self._file.on_get(req, resp)
-
-
-class MailLink:
-    """A page that mails link to, in the language of the mail: `?lang=es`, or English by default."""
-
-    def __init__(self, template: str, page: mail_pages.MailPage) -> None:
-        self._files = {language: File(MAIL_LINK, page.render(template, language)) for language in page.texts}
-
-    async def on_get(self, req: Request, resp: Response) -> None:
-        """Send the page. The token is in the fragment of the link, so no request contains it."""
-        language = req.get_param("lang", default=mail_pages.ENGLISH)
-        await self._files.get(language, self._files[mail_pages.ENGLISH]).on_get(req, resp)
+        await self._page.on_get(req, resp)
 
 
 class Root:
@@ -124,17 +145,26 @@ async def _redirect_without_slash(req: Request, resp: Response) -> None:
 
 def install(app: App[Any, Any], *, signs_in: bool) -> None:
     """Add the pages to `app`. `signs_in`: people sign in here, not at a Supabase project."""
+    files = assets.load()
+    static = Assets(files, PAGE_HEADERS)
+
+    def html(name: str, **values: str) -> str:
+        """Return a template of `web/static`, filled in, with links to assets."""
+        text = (STATIC / f"{name}.html").read_text(encoding="utf-8")
+        return static.link(Template(text).substitute(values, logo=LOGO))
+
     app.add_route("/", Root())
     app.add_route("/api/v1/openapi.json", OpenApi(app))
-    app.add_route("/docs", File("docs.html"))
-    template = (STATIC / MAIL_LINK).read_text(encoding="utf-8")
+    app.add_route("/docs", Html(html("reference", signs_in=str(signs_in).lower()), REFERENCE_HEADERS))
     mail_links = mail_pages.pages(signs_in=signs_in)
     for name, page in mail_links.items():
-        app.add_route(f"/{name}", MailLink(template, page))
-    app.add_route("/s/{token}", Scan())
+        app.add_route(
+            f"/{name}", Localized({lang: Html(html("mail-link", **page.values(lang))) for lang in page.texts})
+        )
+    scan = Localized({language: Html(html("scan", lang=language)) for language in LANGUAGES})
+    app.add_route("/s/{token}", Scan(scan))
+    app.add_route("/static/{name}", static)
+    app.add_route("/favicon.ico", Icon(files["favicon.ico"], PAGE_HEADERS))
     names = "|".join(map(re.escape, ("docs", *mail_links)))
     pattern = re.compile(rf"/(?:{names}|s/{TOKEN.pattern})/\Z")
     app.add_sink(_redirect_without_slash, pattern)  # type: ignore[arg-type]  # a sink for WebSockets would have no `resp`
-    scripts = ("docs.js", "mail-link.js", "scan.js", "scan-client.js", "scan-words.js")
-    for name in (*scripts, "docs.css", "pages.css", "scan.css"):
-        app.add_route(f"/static/{name}", File(name))

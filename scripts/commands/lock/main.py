@@ -4,9 +4,10 @@ from scripts.devstack.environment import ROOT, VENV
 from scripts.devstack.progress import run
 
 COMMON = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--quiet"]
+WITHOUT = ["--override", "requirements/without.txt"]
 LOCKS = {
-    "runtime": ["setup.cfg"],
-    "dev": ["setup.cfg", "--extra", "dev", "--constraint", "requirements/runtime.txt"],
+    "runtime": ["setup.cfg", *WITHOUT],
+    "dev": ["setup.cfg", "--extra", "dev", "--constraint", "requirements/runtime.txt", *WITHOUT],
     "uv": ["requirements/uv.in"],
 }
 

@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from string import Template
 from uuid import UUID
 
 import pytest
@@ -11,9 +12,10 @@ from models.campaigns.codes import make_token
 from models.scans.outcomes import REFUSALS
 from web.app import application
 from web.openapi.document import document
+from web.pages import assets
+from web.pages.assets import STATIC
 from web.pages.mail_pages import PAGES as MAIL_PAGES
 from web.pages.mail_pages import SHARED, SUPABASE_INVITATION, MailPage
-from web.pages.pages import MAIL_LINK, STATIC
 
 described = cache(document)
 SCAN = f"/s/{make_token(UUID(int=1), 1)}"
@@ -25,14 +27,23 @@ def api(serve):
     return serve({})
 
 
+def loaded(html):
+    """Return the URLs that a page loads or links to, without links inside it and to its other languages."""
+    return re.findall(r'(?:src|href)="([^"#?]+)"', html)
+
+
+def rendered(page, language="en"):
+    """Return the HTML of a mail page."""
+    return Template((STATIC / "mail-link.html").read_text()).safe_substitute(page.values(language))
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_load_only_own_files(api, page):
     answer = api.get(page)
-    loaded = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
 
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert loaded
-    for url in loaded:
+    assert len(loaded(answer.text)) >= 3
+    for url in loaded(answer.text):
         assert api.get(url).status_code == 200, url
 
 
@@ -42,7 +53,9 @@ def test_content_security_policy_of_pages_excludes_other_hosts(api, page):
     policy = answer.headers["content-security-policy"]
 
     assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
+    assert "script-src 'self';" in policy
+    assert ("unsafe" in policy) == (page == "/docs"), "the library of the reference creates styles"
+    assert policy.count("unsafe-inline") == policy.count("style-src 'self' 'unsafe-inline'") == policy.count("unsafe")
     assert "http" not in policy
     assert "<style" not in answer.text
     assert not re.search(r"<script(?![^>]*\bsrc=)", answer.text)
@@ -50,17 +63,32 @@ def test_content_security_policy_of_pages_excludes_other_hosts(api, page):
 
 
 def test_static_files_refer_to_no_other_host():
-    for file in STATIC.iterdir():
+    for file in [*STATIC.glob("*.html"), *STATIC.glob("*.css"), *STATIC.glob("*.js")]:
         assert not re.search(r"https?://|//cdn|@import", file.read_text()), file.name
 
 
-def test_every_static_file_is_served(api):
-    for file in {path for path in STATIC.iterdir() if path.name != MAIL_LINK}:
-        page = SCAN if file.stem == "scan" else f"/{file.stem}"
-        path = page if file.suffix == ".html" else f"/static/{file.name}"
-        answer = api.get(path)
-        assert (answer.status_code, answer.content) == (200, file.read_bytes())
-        assert api.get(path, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+def test_every_asset_is_served_for_ever_under_the_url_of_its_content(api):
+    files = assets.load()
+
+    for name, asset in files.items():
+        present, other = api.get(asset.url), api.get(f"/static/{name}")
+        assert (present.status_code, present.content) == (200, asset.kept.content)
+        assert present.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert (other.headers["cache-control"], other.content) == ("no-cache", asset.kept.content)
+        assert api.get(asset.url, headers={"If-None-Match": present.headers["etag"]}).status_code == 304
+    assert set(files) - {"scalar.js"} == {file.name for file in STATIC.iterdir() if file.suffix != ".html"}
+
+
+def test_asset_of_another_release_is_the_present_one_without_caching(api):
+    answer = api.get(f"/static/pages.{'0' * 16}.css")
+
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
+
+
+def test_favicon_is_an_icon(api):
+    answer = api.get("/favicon.ico")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/x-icon")
 
 
 @pytest.mark.parametrize("language", SHARED)
@@ -69,37 +97,59 @@ def test_mail_page_sends_valid_requests_to_its_endpoint(page, language):
     schemas = described(application)["components"]["schemas"]
     operation = described(application)["paths"][page.to]["post"]
     body = schemas[operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]]
-    form = page.render((STATIC / MAIL_LINK).read_text(), language).decode().split("<form")[1]
+    form = rendered(page, language).split("<form")[1]
     asked = set(re.findall(r'name="(\w+)"', form))
 
     assert set(body["required"]) <= asked | {"token"} <= set(body["properties"])
-    assert ("sign_in" in page.texts[language]) == bool(operation.get("security"))
+    needs_session = {} not in (operation.get("security") or [{}])
+    assert ("sign_in" in page.texts[language]) == needs_session
     assert page.makes_account == ("notice_id" in body["properties"])
     assert ("locale" in body["properties"]) == (f'name="locale" type="hidden" value="{language}"' in form)
 
 
-@pytest.mark.parametrize("name", MAIL_PAGES)
-def test_mail_page_has_requested_language_or_english(api, name):
-    spanish, english = api.get(f"/{name}?lang=es"), api.get(f"/{name}")
+@pytest.mark.parametrize("page", [*(f"/{name}" for name in MAIL_PAGES), SCAN])
+@pytest.mark.parametrize(
+    ("query", "accepted", "language"),
+    [
+        ("lang=es", "en", "es"),
+        ("lang=en", "es-MX,es;q=0.9", "en"),
+        ("", "es-MX,es;q=0.9,en;q=0.8", "es"),
+        ("", "fr-FR, es;q=0.5, en;q=0.4", "es"),
+        ("", "fr", "en"),
+        ("", "", "en"),
+        ("lang=xx", "es", "es"),
+        ("lang=%00", "", "en"),
+        ("lang=xx&lang=es", "", "es"),
+    ],
+)
+def test_page_is_in_the_language_of_the_link_or_browser(api, page, query, accepted, language):
+    answer = api.get(page, query_string=query, headers={"Accept-Language": accepted})
 
-    assert '<html lang="es">' in spanish.text
-    assert "Esta página necesita JavaScript." in spanish.text
-    assert MAIL_PAGES[name].texts["en"]["title"] not in spanish.text
-    assert '<html lang="en">' in english.text
-    assert api.get(f"/{name}?lang=xx&lang=es").status_code == 200
-    assert api.get(f"/{name}?lang=%00").content == english.content
+    assert f'<html lang="{language}">' in answer.text
+    assert answer.headers["content-language"] == language
+    assert "Accept-Language" in answer.headers["vary"]
+
+
+@pytest.mark.parametrize("name", MAIL_PAGES)
+def test_mail_page_in_spanish_has_no_english_title(api, name):
+    spanish = api.get(f"/{name}?lang=es").text
+
+    assert "Esta página necesita JavaScript." in spanish
+    assert MAIL_PAGES[name].texts["en"]["title"] not in spanish
 
 
 def test_texts_of_a_mail_page_are_escaped():
     texts = {"title": "<b>", "text": "<i>&", "button": '"><script>', "done": "'\"", "sign_in": "<u>"}
     page = MailPage("/x", {"en": texts})
-    made = page.render((STATIC / MAIL_LINK).read_text()).decode()
+    made = rendered(page)
 
     assert not re.search(r"<[biu]>|<script>", made)
     assert 'data-done="&#x27;&quot;"' in made
 
 
-@pytest.mark.parametrize("path", ["/static/", "/static/../app.py", "/static/%2e%2e/app.py", "/static/docs.html"])
+@pytest.mark.parametrize(
+    "path", ["/static/", "/static/../app.py", "/static/%2e%2e/app.py", "/static/reference.html", "/static/pages"]
+)
 def test_other_static_paths_return_404(api, path):
     assert api.get(path).status_code == 404
 
@@ -113,7 +163,7 @@ def test_page_url_with_trailing_slash_redirects_to_the_page(api, page):
     assert api.get(f"{page}//").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/api/v1/users/me/", "/readyz/", "/static/docs.css/", "/api/v1/openapi.json/"])
+@pytest.mark.parametrize("path", ["/api/v1/users/me/", "/readyz/", "/static/pages.css/", "/api/v1/openapi.json/"])
 def test_other_url_with_trailing_slash_returns_404(api, path):
     assert api.get(path).status_code == 404
 
@@ -126,7 +176,7 @@ def served_paths():
 
 @pytest.mark.parametrize("path", [*served_paths(), "/api/v1/openapi.json"])
 def test_head_of_a_page_is_answered_without_body(api, path):
-    path = path.replace("/s/{token}", SCAN)
+    path = path.replace("/s/{token}", SCAN).replace("{name}", "scan.css")
     own = {"x-request-id", "x-correlation-id"}
 
     get, head = api.get(path), api.request("HEAD", path)
@@ -140,7 +190,9 @@ def test_head_of_a_page_is_answered_without_body(api, path):
 
 @pytest.mark.parametrize("token", ["x", "Ab9-_", "a" * 200])
 def test_truncated_token_gets_the_page(api, token):
-    assert api.get(f"/s/{token}").content == (STATIC / "scan.html").read_bytes()
+    answer = api.get(f"/s/{token}")
+
+    assert (answer.status_code, answer.content) == (200, api.get(SCAN).content)
 
 
 @pytest.mark.parametrize(
@@ -190,9 +242,9 @@ def test_scan_page_policy_allows_only_own_scripts_and_api(api):
 
 
 def test_scan_page_is_small(api):
-    loaded = [SCAN, *re.findall(r'(?:src|href)="([^"]+)"', api.get(SCAN).text)]
+    urls = [SCAN, *loaded(api.get(SCAN).text)]
 
-    assert sum(len(api.get(url).content) for url in loaded) < 50_000
+    assert sum(len(api.get(url).content) for url in urls) < 50_000
 
 
 def words_in(locale):
