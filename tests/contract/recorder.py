@@ -14,6 +14,12 @@ TIME_TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)
 SECRET_TEXT = re.compile(r"[A-Za-z0-9_-]{24,}(\.[A-Za-z0-9_-]{4,}){0,2}")
 """Tokens, keys, signatures and hashes: long runs of base64url or hexadecimal digits."""
 
+ADDRESS_TEXT = re.compile(r"[0-9a-f]{32}@people\.example")
+"""Unique addresses of the tests' people."""
+PREFIXES = {"eyJ": "hbGciOiJFZERTQSJ9.", "cpk_": ""}
+"""Beginnings of tokens that say what they are, and what follows in their replacements."""
+NAMES = ("ana", "luis", "marta", "jorge")
+
 FIRST_ID = 0x0199F3A8_6C1E_7D5B_9D0A_3F1B2C4D5E6F
 FIRST_TIME = datetime(2026, 11, 22, 18, 30, tzinfo=UTC)
 MAX_ITEMS = 2
@@ -29,6 +35,7 @@ class Recorder:
         self._ids: dict[str, str] = {}
         self._times: dict[str, str] = {}
         self._secrets: dict[str, str] = {}
+        self._addresses: dict[str, str] = {}
 
     def record(self, answer: Answer) -> dict[str, Any]:
         """Return status, headers and body of an answer with stable values."""
@@ -50,6 +57,7 @@ class Recorder:
         return value
 
     def _text(self, text: str) -> str:
+        text = ADDRESS_TEXT.sub(lambda found: self._address(found[0]), text)
         text = UUID_TEXT.sub(lambda found: self._id(found[0]), text)
         text = TIME_TEXT.sub(lambda found: self._time(found[0]), text)
         return SECRET_TEXT.sub(lambda found: self._secret(found[0]), text)
@@ -64,7 +72,12 @@ class Recorder:
     def _secret(self, text: str) -> str:
         if UUID_TEXT.search(text) or not any(character.isdigit() for character in text):
             return text
-        return self._secrets.setdefault(text, f"{text[:4]}…{len(self._secrets) + 1}")
+        number = len(self._secrets) + 1
+        prefix = next((prefix for prefix in PREFIXES if text.startswith(prefix)), "")
+        return self._secrets.setdefault(text, f"{prefix}{PREFIXES.get(prefix, '')}example-{number}")
+
+    def _address(self, text: str) -> str:
+        return self._addresses.setdefault(text, f"{NAMES[len(self._addresses) % len(NAMES)]}@people.example")
 
 
 def _body(answer: Answer) -> Any:

@@ -7,7 +7,7 @@ from models.identity import permissions
 from models.identity.permissions import ROLES, Permission
 from scripts.devstack.environment import ROOT
 from tests.contract.examples import EXAMPLES
-from tests.contract.expected import faults, operations, require_none
+from tests.contract.expected import declared, faults, operations, require_none
 from tests.contract.seed import ANONYMOUS, CALLERS, FAN, MEMBERS, UNAUTHENTICATED, Caller
 from web.app import application
 from web.http.endpoint_spec import AUTHENTICATED, OPEN
@@ -16,6 +16,7 @@ from web.openapi.document import endpoint_specs
 
 DECLARED = endpoint_specs(application)
 PAGE = ROOT / "docs" / "permissions.md"
+KEY_SCHEME = {"apiKey": []}
 NARROW = "an API key with one scope"
 ENDING_SESSIONS = {("POST", "/api/v1/auth/logout"), ("POST", "/api/v1/auth/verify")}
 OF_A_BRAND = {"brand_id", "campaign_id", "code_id", "job_id", "user_id", "invitation_id", "api_key_id"}
@@ -95,6 +96,15 @@ def test_every_declared_permission_belongs_to_a_role(known):
     asked = {d.scope or d.permission for d in DECLARED.values()} - {*OPEN, AUTHENTICATED}
 
     assert {name for name in asked if name not in known or not known[name].roles} == set()
+
+
+def test_document_offers_api_keys_where_they_are_admitted(known):
+    def check(operation):
+        spec, needed = DECLARED[operation], declared(operation)["security"]
+        if spec.permission not in OPEN and (KEY_SCHEME in needed) != permission_matrix.is_allowed(known, spec, API_KEY):
+            yield f"lists {needed}: see FOR_KEYS in web/openapi/operations.py"
+
+    require_none(operations(), check)
 
 
 def test_role_ids_in_database_match_the_code(superuser, database):

@@ -95,8 +95,12 @@ Text200 = Annotated[
         extra={NORMALISE: texts.line},
     ),
 ]
+EmailText = Annotated[str, msgspec.Meta(extra_json_schema={"format": "email"})]
+"""An address in an answer."""
+UriText = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uri"})]
+"""A URL or another URI with a scheme."""
 Email = Annotated[
-    str,
+    EmailText,
     msgspec.Meta(
         min_length=3,
         max_length=emails.MAX_LENGTH,

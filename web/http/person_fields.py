@@ -8,6 +8,7 @@ from msgspec import Meta
 from models.core.enumerations import enumeration
 from models.identity import permissions, sessions
 from web.http.datetimes import Instant
+from web.http.fields import EmailText
 
 _MEANINGS = (
     "`Brand Admin`: manages the brand, its members and API keys, and its campaigns. `Campaign Manager`: creates and"
@@ -38,7 +39,7 @@ PersonRole = Annotated[
     Role, Meta(description="Present role of the person. Access tokens that name an earlier role are refused.")
 ]
 PersonEmail = Annotated[
-    str | None,
+    EmailText | None,
     Meta(
         description="Address of the account, in lower case. Null for anonymous fans, and for people whom an external"
         " identity provider signs in without an address.",

@@ -47,6 +47,14 @@ FOR_KEYS = frozenset(
 )
 """Permissions that an API key can have as scopes. The table `permissions` decides; a test compares both."""
 
+IF_NONE_MATCH: dict[str, Any] = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "The `ETag` that you have. If the record has not changed since, the answer is 304 without a body.",
+    "schema": {"type": "string", "examples": ['"3"']},
+}
+
 _IN_PATHS = {
     "name": "A name that `GET /api/v1/actors` lists.",
     "process": "`relay`, `worker`, `clock` or `seal`.",
@@ -74,6 +82,7 @@ def complete(operation: dict[str, Any], declared: EndpointSpec, recorded: Record
     for status, answer in own.items():
         _complete_answer(answer, int(status), declared, recorded)
     if recorded is not None and recorded.is_conditional:
+        operation["parameters"].append(IF_NONE_MATCH | {"schema": dict(IF_NONE_MATCH["schema"])})
         own["304"] = {
             "description": "Not Modified: the version is the one of `If-None-Match`.",
             "headers": headers.references({"ETag", "X-Request-Id"}),

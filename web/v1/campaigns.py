@@ -39,7 +39,7 @@ from web.http.endpoint import (
     page_of,
     require_match,
 )
-from web.http.fields import CampaignId, CreatedAt, Id, Text200, UpdatedAt, Version
+from web.http.fields import CampaignId, CreatedAt, Id, Text200, UpdatedAt, UriText, Version
 
 Name = Annotated[
     Text200, Meta(description="Name of the campaign; fans see it before a scan.", examples=["Plaza Mayor"])
@@ -168,7 +168,7 @@ class CodeOut(msgspec.Struct):
         ),
     ]
     url: Annotated[
-        str,
+        UriText,
         Meta(
             description="URL in the picture of the code. The page there performs the scan in a browser.",
             examples=[f"https://app.companon.example/s/{TOKEN}"],

@@ -11,7 +11,7 @@ from models.identity import access_tokens, accounts, mfa
 from models.identity.mfa import InvalidCode, Mandatory, NotEnrolled
 from web.http.datetimes import Instant
 from web.http.endpoint import audited, endpoint
-from web.http.fields import Code, RecoveryCode, exactly_one_of
+from web.http.fields import Code, RecoveryCode, UriText, exactly_one_of
 from web.v1.identity.sign_in import ACCESS_TOKEN, ExpiresIn, PersonOut, SessionPerson, TokenType
 
 
@@ -26,7 +26,7 @@ class EnrolmentOut(msgspec.Struct):
         ),
     ]
     uri: Annotated[
-        str,
+        UriText,
         Meta(
             description="The secret with the account's name as an `otpauth` URI. Show it as a QR code: authenticator"
             " apps scan it.",

@@ -15,7 +15,7 @@ from models.jobs.ledger import JobRef
 from web.http.accepted import Attempts, FinishedAt, JobOut, StartedAt, StateOfJob
 from web.http.datetimes import Instant
 from web.http.endpoint import accept, audited, endpoint, etag, require_match
-from web.http.fields import CreatedAt, Id, Text200
+from web.http.fields import CreatedAt, EmailText, Id, Text200
 
 
 class JobIsOver(Conflict):
@@ -84,7 +84,7 @@ class PauseOut(msgspec.Struct):
         UUID | None, Meta(description="Id of the system admin who began the pause; null if the account is gone.")
     ]
     by_email: Annotated[
-        str | None,
+        EmailText | None,
         Meta(description="Email address of that system admin; null if unknown.", examples=["root@companon.example"]),
     ]
     reason: Annotated[str | None, Meta(description="Reason that the system admin gave.", examples=[PAUSE["reason"]])]

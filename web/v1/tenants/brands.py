@@ -17,10 +17,10 @@ from models.identity.step_up import RecentAuthenticationRequired
 from models.tenants import brands
 from web.http.datetimes import Instant, in_utc
 from web.http.endpoint import Page, PageQuery, audited, changes, decode_cursor, endpoint, etag, page_of, require_match
-from web.http.fields import BrandId, CreatedAt, Email, Locale, Text200, Timezone, UpdatedAt
+from web.http.fields import BrandId, CreatedAt, Email, EmailText, Locale, Text200, Timezone, UpdatedAt, UriText
 
 Website = Annotated[
-    str,
+    UriText,
     Meta(
         max_length=300,
         pattern=r"^https://[A-Za-z0-9.-]+(/[!-~]*)?$(?!\n)",
@@ -93,11 +93,12 @@ class BrandSettingsOut(msgspec.Struct, kw_only=True):
         Meta(description="Time zone of the brand's calendar; UTC if null.", examples=["America/Mexico_City"]),
     ]
     website: Annotated[
-        str | None,
+        UriText | None,
         Meta(description="Address of the brand's website, an https URL.", examples=["https://brand.example"]),
     ]
     support_email: Annotated[
-        str | None, Meta(description="Address where fans get help from the brand.", examples=["help@brand.example"])
+        EmailText | None,
+        Meta(description="Address where fans get help from the brand.", examples=["help@brand.example"]),
     ]
     color: Annotated[
         str | None,

@@ -25,7 +25,18 @@ from models.tenants.invitations import (
 )
 from web.http.datetimes import Instant
 from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, page_of
-from web.http.fields import LINK_TOKEN, BrandId, CreatedAt, Email, Id, Locale, NewPassword, Text200, Token
+from web.http.fields import (
+    LINK_TOKEN,
+    BrandId,
+    CreatedAt,
+    Email,
+    EmailText,
+    Id,
+    Locale,
+    NewPassword,
+    Text200,
+    Token,
+)
 from web.http.person_fields import MemberRole
 
 InvitationStatus = Annotated[
@@ -62,7 +73,7 @@ class InvitationOut(msgspec.Struct):
 
     id: Id
     email: Annotated[
-        str,
+        EmailText,
         Meta(description="Address that the invitation was mailed to, in lower case.", examples=["luis@aurora.example"]),
     ]
     role: Annotated[MemberRole, Meta(description="Role of the future member.", examples=["Creator"])]
@@ -210,7 +221,7 @@ class AcceptanceOut(msgspec.Struct):
     """The person is a member of the brand, and can sign in."""
 
     email: Annotated[
-        str, Meta(description="The address that the new member signs in with.", examples=["luis@aurora.example"])
+        EmailText, Meta(description="The address that the new member signs in with.", examples=["luis@aurora.example"])
     ]
     status: Accepted = "accepted"
 
