@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 VERSION = "0.2.0"
-"""Version of this release, of its API and of `setup.cfg`."""
+"""Version of this release and of its API; setup.cfg has the same. `./scripts/openapi release` keeps its document."""
 
 Network = IPv4Network | IPv6Network
 

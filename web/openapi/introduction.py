@@ -2,8 +2,7 @@
 
 from typing import Any
 
-VERSION = "0.2.0"
-"""Version of the API. setup.cfg has the same; `./scripts/openapi release` keeps the document of each version."""
+from settings import VERSION as VERSION
 
 TITLE = "Companon API"
 """In ASCII: client generators make package and module names of it."""

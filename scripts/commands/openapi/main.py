@@ -54,7 +54,7 @@ def _release(given: argparse.Namespace) -> int:
     document = documents.present()
     version = document["info"]["version"]
     if given.version != version:
-        raise SetupError(f"The document has version {version}: change VERSION in web/openapi/introduction.py first.")
+        raise SetupError(f"The document has version {version}: change VERSION in settings.py first.")
     file = documents.RELEASES / f"{version}.json"
     file.write_text(documents.text(document))
     say(f"Wrote docs/openapi/{file.name}")

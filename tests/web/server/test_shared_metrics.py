@@ -77,8 +77,9 @@ def test_counters_survive_the_end_of_a_process(server):
     after = scrape(server)
     assert after[HEALTH] >= before[HEALTH] >= 20
     assert fallen(before, after) == []
+    assert list(directory.glob("gauge_*_dead.db")) == []
     capacity = 'companon_pool_capacity{pool="responder"}'
-    until(lambda: scrape(server)[capacity] == before[capacity])  # the gauge of the dead process is gone
+    until(lambda: scrape(server)[capacity] == before[capacity])  # the new process has the gauges of the dead one
 
 
 def test_refusal_of_the_server_itself_is_counted(server):
@@ -88,14 +89,6 @@ def test_refusal_of_the_server_itself_is_counted(server):
     assert server.talk(b"GET\r\n\r\n")[0] == 400
 
     assert scrape(server)[name] == before + 1
-
-
-def test_files_of_the_metrics_are_deleted_at_the_end(tmp_path, database):
-    with gunicorn(tmp_path, "web.app:application", TMPDIR=str(tmp_path)) as running:
-        assert len(list(tmp_path.glob("companon-metrics-*"))) == 1
-        assert running.stop() == 0
-
-    assert list(tmp_path.glob("companon-metrics-*")) == []
 
 
 def test_directory_is_kept_by_a_reload_and_not_by_another_master(monkeypatch, tmp_path):
@@ -113,11 +106,19 @@ def test_directory_is_kept_by_a_reload_and_not_by_another_master(monkeypatch, tm
     assert shared_metrics.directory() != first
 
 
-def test_configuration_imports_prometheus_client_after_the_directory_exists():
-    script = (
-        "import runpy, sys; from web.server import shared_metrics;"
-        "shared_metrics.begin = lambda: sys.exit('prometheus_client' in sys.modules);"
-        "runpy.run_path('web/server/gunicorn.conf.py')"
-    )
+def test_master_creates_the_directory_before_prometheus_client_and_deletes_it(tmp_path):
+    script = f"""
+import os, pathlib, runpy, sys
+from web.server import shared_metrics
+begin, early = shared_metrics.begin, []
+shared_metrics.begin = lambda: (early.append("prometheus_client" not in sys.modules), begin())
+master = runpy.run_path("web/server/gunicorn.conf.py")
+assert early == [True], early
+created = pathlib.Path(os.environ["{shared_metrics.DIRECTORY}"])
+assert created.is_dir()
+master["on_exit"](None)
+assert not created.exists()
+"""
+    environ = os.environ | {"TMPDIR": str(tmp_path)}
 
-    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environ, check=True)
