@@ -60,7 +60,9 @@ class Geofence(Struct, frozen=True, forbid_unknown_fields=True):
             examples=[-3.7074],
         ),
     ]
-    radius_m: Annotated[float, Meta(ge=1, le=100_000, description="Radius in metres.", examples=[300])]
+    radius_m: Annotated[
+        float, Meta(ge=1, le=100_000, description="Radius of the circle in metres: from 1 m to 100 km.", examples=[300])
+    ]
     when_uncertain: Annotated[
         WhenUncertain,
         Meta(description="Decision on positions near the border. Default: `accept`."),

@@ -65,10 +65,10 @@ class JobError(msgspec.Struct):
 class ChildrenOut(msgspec.Struct):
     """Numbers of jobs that the job has started as a group. The rest of `total` has not ended."""
 
-    total: Annotated[int, Meta(description="Jobs of the group.", examples=[40])]
+    total: Annotated[int, Meta(description="All jobs of the group, ended or not.", examples=[40])]
     done: Annotated[int, Meta(description="Jobs that ended successfully.", examples=[37])]
     dead: Annotated[int, Meta(description="Jobs that failed for good.", examples=[1])]
-    cancelled: Annotated[int, Meta(description="Cancelled jobs.", examples=[0])]
+    cancelled: Annotated[int, Meta(description="Jobs that a system admin stopped.", examples=[0])]
 
 
 class JobOut(msgspec.Struct):

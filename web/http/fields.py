@@ -21,10 +21,18 @@ Id = Annotated[
     ),
 ]
 BrandId = Annotated[
-    UUID, msgspec.Meta(description="Id of the brand.", examples=["01941f29-7c00-7b10-9c4e-6a1d0e8f2b35"])
+    UUID,
+    msgspec.Meta(
+        description="Id of the brand: the `brand_id` of its members' access tokens.",
+        examples=["01941f29-7c00-7b10-9c4e-6a1d0e8f2b35"],
+    ),
 ]
 CampaignId = Annotated[
-    UUID, msgspec.Meta(description="Id of the campaign.", examples=["01941f2b-1a40-7c52-8e0f-94b7d3a6c1f8"])
+    UUID,
+    msgspec.Meta(
+        description="Id of the campaign, as in `GET /api/v1/campaigns`.",
+        examples=["01941f2b-1a40-7c52-8e0f-94b7d3a6c1f8"],
+    ),
 ]
 UserId = Annotated[
     UUID,

@@ -174,7 +174,10 @@ class AuditActorOut(msgspec.Struct):
 class AuditTargetOut(msgspec.Struct):
     """Record of the act. All members are null for an act without a record."""
 
-    table: Annotated[str | None, Meta(description="Table of the record.", examples=["campaigns"])]
+    table: Annotated[
+        str | None,
+        Meta(description="Name of the record's table; null for an act without a record.", examples=["campaigns"]),
+    ]
     record_id: Annotated[
         UUID | None, Meta(description="Id of the record; null for a record that is identified by a key.")
     ]
@@ -191,10 +194,10 @@ class EntryOut(msgspec.Struct, kw_only=True):
     at: Annotated[Instant, Meta(description="Time of the act, in UTC.")]
     action: Annotated[AuditAction, Meta(description="Act that the entry records.", examples=["campaign.update"])]
     actor: Annotated[AuditActorOut, Meta(description="Person, API key or job that acted.")]
-    target: Annotated[AuditTargetOut, Meta(description="Record of the act.")]
+    target: Annotated[AuditTargetOut, Meta(description="Record that the act read or changed.")]
     outcome: Annotated[
         AuditOutcome,
-        Meta(description="Outcome of the act.", examples=["ok"]),
+        Meta(description="Whether the act was done.", examples=["ok"]),
     ]
     reason: Annotated[
         str | None,

@@ -133,7 +133,13 @@ class CampaignNumbersOut(NumbersOut):
     """The numbers of one campaign."""
 
     id: CampaignId
-    name: Annotated[str, Meta(description="Name of the campaign.", examples=["Plaza Mayor"])]
+    name: Annotated[
+        str,
+        Meta(
+            description="Present name of the campaign, also for scans made under an earlier one.",
+            examples=["Plaza Mayor"],
+        ),
+    ]
     status: Annotated[CampaignStatus, Meta(description="Status of the campaign, as in `GET /api/v1/campaigns`.")]
 
 

@@ -62,7 +62,7 @@ class ScanCampaignOut(msgspec.Struct):
     name: Annotated[str, Meta(description="Name of the campaign, to show to fans.", examples=["Plaza Mayor"])]
     type: Annotated[
         CampaignType,
-        Meta(description="Type of the campaign.", examples=["QR"]),
+        Meta(description="Kind of activation, for the wording of an app.", examples=["QR"]),
     ]
 
 
@@ -88,8 +88,10 @@ class ScanNoticeOut(msgspec.Struct):
 class CodeDescriptionOut(msgspec.Struct):
     """Brand, campaign and requirements of a code."""
 
-    brand: Annotated[ScanBrandOut, Meta(description="The brand of the code.")]
-    campaign: Annotated[ScanCampaignOut, Meta(description="The campaign of the code.")]
+    brand: Annotated[
+        ScanBrandOut, Meta(description="Brand that runs the campaign: show it before you ask for consents.")
+    ]
+    campaign: Annotated[ScanCampaignOut, Meta(description="Campaign that counts scans of the code.")]
     status: Annotated[
         CodeStatus,
         Meta(description="Whether a scan made now can count.", examples=["active"]),
