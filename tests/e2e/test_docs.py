@@ -31,8 +31,9 @@ def test_tour_pasted_into_bash_ends_with_the_numbers_of_its_scans(system, tmp_pa
     done = subprocess.run(shell, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert '["essential"]\nTus datos' in done.stdout
-    assert '"status":"accepted","campaign_id"' in done.stdout
+    assert "curl:" not in done.stderr
+    assert 'missing consents: ["essential"]\nnotice: Tus datos' in done.stdout
+    assert re.findall(r"(?m)^HTTP (\d+)$", done.stdout) == ["201", "200", "403"]
     assert "geofence_outside" in done.stdout
     assert re.search(r'"scans": 2,\s+"accepted": 1,\s+"rejected": 1', done.stdout)
 
