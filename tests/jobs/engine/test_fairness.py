@@ -107,7 +107,8 @@ def test_brand_whose_newest_dispatch_is_oldest_goes_first(ledger: Ledger, brands
     for brand, ages in minutes.items():
         for name, age in ages.items():
             query(
-                "update app.jobs set published_at = now() - make_interval(mins => %s) where actor = %s and brand_id = %s",
+                "update app.jobs set published_at = now() - make_interval(mins => %s)"
+                " where actor = %s and brand_id = %s",
                 age,
                 name,
                 brand,
