@@ -22,7 +22,7 @@ Scope = Annotated[
     Meta(
         max_length=60,
         pattern=r"^[a-z_]+:[a-z_]+$(?!\n)",
-        description="A permission that the caller's role has and that API keys may have, as `subject:verb`.",
+        description="A permission as `subject:verb`, one that `GET /api/v1/api-keys/scopes` lists as grantable.",
         examples=["campaigns:read"],
         extra={REASON: Message("must be the name of a scope, such as campaigns:read")},
     ),

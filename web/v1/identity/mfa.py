@@ -6,7 +6,7 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import Meta
 
-from models.core.errors import Invalid, TooMany
+from models.core.errors import Forbidden, Invalid, MfaRequired, TooMany
 from models.identity import access_tokens, accounts, mfa
 from models.identity.mfa import InvalidCode, Mandatory, NotEnrolled
 from web.http.datetimes import Instant
@@ -145,6 +145,7 @@ class Authenticator:
         audit="mfa.enrol",
         recent=True,
         before_mfa=True,
+        problems=(MfaRequired, Forbidden),
     )
     def on_post(self, req: Request, resp: Response) -> None:
         """Create an authenticator for the caller and return its secret.

@@ -62,7 +62,7 @@ class Assignment:
     """`/api/v1/campaigns/{campaign_id}/assignments/{user_id}`: one assignment."""
 
     @endpoint(
-        operation_id="createAssignment",
+        operation_id="assignCreator",
         status=204,
         permission="campaigns:assign",
         audit="campaign.assign",
@@ -78,7 +78,7 @@ class Assignment:
         assignments.assign(campaign_id, user_id)
         audited(req, table="campaigns", record_id=campaign_id, after={"creator": user_id})
 
-    @endpoint(status=204, permission="campaigns:assign", audit="campaign.unassign")
+    @endpoint(operation_id="unassignCreator", status=204, permission="campaigns:assign", audit="campaign.unassign")
     def on_delete(self, req: Request, resp: Response, campaign_id: UUID, user_id: UUID) -> None:
         """Remove a Creator from a campaign. The Creator loses access to it with the next request."""
         assignments.unassign(campaign_id, user_id)
