@@ -287,3 +287,12 @@ def test_start_with_missing_procfile_names_the_path(start, tmp_path):
     assert up.exit_status() == 1
     assert f"'{tmp_path / 'none'}'" in up.printed
     assert sys.executable not in up.printed
+
+
+def test_misspelt_variable_is_named_at_the_start(start, tmp_path, monkeypatch):
+    monkeypatch.setenv("CORS_ORIGIN", "https://x.example")
+
+    up = start(procfile=tmp_path / "none")
+
+    assert up.exit_status() == 1
+    assert "CORS_ORIGIN is unknown: did you mean CORS_ORIGINS?" in up.printed

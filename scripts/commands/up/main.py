@@ -24,6 +24,7 @@ from scripts.devstack.progress import SetupError, fail, output, say
 from scripts.devstack.reload import Reloader
 from scripts.devstack.signals import Interrupted, Signals
 from scripts.devstack.stack import Stack
+from settings import misspelt
 
 DEFAULT_PORT = 8000
 OPEN_FILES = 65_536
@@ -52,6 +53,8 @@ def main(argv: list[str]) -> int:
     """Run the command; return its exit status."""
     begun = launch.begun()
     given = options.parse(argv)
+    for name, known in misspelt(os.environ).items():
+        say(f"  {name} is unknown: did you mean {known}?")
     var = layout(given.var)
     lock = claim(var)
     try:
