@@ -131,6 +131,22 @@ def test_missing_declarations_fail_named_tests_with_what_to_do(checkout: Path) -
     assert [done.stdout for done in checks if done.returncode] == []
 
 
+@pytest.mark.slow
+def test_edited_migration_is_refused_until_a_fresh_start(checkout: Path) -> None:
+    toy = ("./scripts/up", "--detach", "--procfile", "tests/scripts/toy/Procfile", "--port", sockets.free_port())
+    first = [run(checkout, *toy), run(checkout, "./scripts/down")]
+    migration = next((checkout / "models" / "supabase" / "migrations").glob("*_billing.sql"))
+    migration.write_text(migration.read_text() + "select 1;\n")
+
+    refused = run(checkout, *toy)
+    fresh = [run(checkout, *toy, "--fresh"), run(checkout, "./scripts/down")]
+
+    assert [done.returncode for done in first + fresh] == [0, 0, 0, 0]
+    assert refused.returncode == 1
+    assert f"{migration.name} was changed after it was applied" in refused.stdout
+    assert "`./scripts/up --fresh` deletes the data and applies all migrations again" in refused.stdout
+
+
 @contextmanager
 def up(checkout: Path) -> Iterator[dict[str, str]]:
     """Run `./scripts/up --reload` in the copy; yield the variables of the page's commands."""

@@ -54,10 +54,28 @@ CALLS = [*in_python(), *in_sql()]
 
 @pytest.mark.parametrize(("where", "name", "count"), CALLS, ids=[f"{where} {name}" for where, name, _ in CALLS])
 def test_enqueued_actor_exists_and_takes_its_arguments(where: str, name: str, count: int | None) -> None:
-    spec = registry.find(name)
+    assert fault(where, name, count) == ""
 
-    assert spec is not None, f"{where} enqueues {name!r}, which is no actor: declare it with @actor in jobs/<domain>.py"
-    assert count is None or count == len(spec.parameters), f"{where} gives {name} {count} arguments"
+
+def fault(where: str, name: str, count: int | None) -> str:
+    """Return what is wrong with a call of `enqueue` and what to do, or an empty text."""
+    spec = registry.find(name)
+    if spec is None:
+        return (
+            f"{where} enqueues {name!r}, which is no actor: correct it, or declare it with @actor in jobs/<domain>.py"
+        )
+    if count is not None and count != len(spec.parameters):
+        return (
+            f"{where} gives {name!r} {count} arguments, and its actor takes {len(spec.parameters)}: change one of them"
+        )
+    return ""
+
+
+def test_wrong_call_of_enqueue_is_reported_with_what_to_do() -> None:
+    unknown, other = fault("models/a.py:1", "contact.upsrt", 1), fault("models/a.py:2", "contact.upsert", 2)
+
+    assert unknown.startswith("models/a.py:1 enqueues 'contact.upsrt', which is no actor: correct it, or declare it")
+    assert other == "models/a.py:2 gives 'contact.upsert' 2 arguments, and its actor takes 1: change one of them"
 
 
 def test_calls_are_found_in_python_and_sql() -> None:

@@ -75,7 +75,9 @@ def test_endpoints_that_write_declare_an_audit_action():
         if not operation.startswith("GET ") and not declaration.audit
     }
 
-    assert silent - set(exempt) == set(), "declare audit=, or add it here with the reason"
+    assert silent - set(exempt) == set(), (
+        'declare `audit="subject.verb"` in @endpoint, or add it to an exemption of tests/web/http/test_auditing.py'
+    )
 
 
 def test_reads_of_personal_data_declare_an_audit_action():
