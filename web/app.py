@@ -26,7 +26,7 @@ from web.http.rate_limits import RateLimiter, parse_rate
 from web.http.refusals import Refusals
 from web.http.thread_pool import ThreadPool
 from web.operations import health, metrics, probes
-from web.pages import pages
+from web.pages import error_page, pages
 from web.v1 import ROUTES
 
 logger = logging.getLogger(__name__)
@@ -197,6 +197,7 @@ def create_app(
     for template, resource in routes:
         app.add_route(template, resource)
     pages.install(app, signs_in=dependencies.signs_in)
+    error_page.install(app)
     return app
 
 

@@ -47,7 +47,7 @@ class UnknownScope(Invalid):
 
 
 class TooManyApiKeys(Conflict):
-    """The brand has `MAX_KEYS` live keys."""
+    """The brand has the maximum number of keys that are neither revoked nor expired."""
 
     code = "too_many_api_keys"
 

@@ -48,7 +48,7 @@ class RefreshTokenInvalid(Unauthenticated):
 
 
 class TooManyRefreshes(TooMany):
-    """The session was refreshed `MAX_REFRESHES_PER_HOUR` times within the hour."""
+    """The session was refreshed more often than an hour allows."""
 
     code = "too_many_refreshes"
 

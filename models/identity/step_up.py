@@ -17,7 +17,7 @@ MAX_ATTEMPTS = 10
 
 
 class RecentAuthenticationRequired(Forbidden):
-    """The act requires a password or code within the last `RECENT` period."""
+    """The act requires a password or code within the last ten minutes: call `POST /api/v1/auth/step-up`."""
 
     code = "recent_authentication_required"
 

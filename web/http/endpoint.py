@@ -13,7 +13,7 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from models.core.context import Identity, acting_as, unauthenticated
-from models.core.errors import Forbidden, MfaRequired, Problem, Unauthenticated
+from models.core.errors import Forbidden, Invalid, MfaRequired, Problem, Unauthenticated
 from models.core.messages import Message
 from web.http import idempotency
 from web.http.accepted import accept
@@ -215,9 +215,22 @@ class _Operation:
 
     def decode(self, req: Request, raw: bytes) -> None:
         """Set the validated query and body in the request's context."""
-        req.context.query = self._query.decode(req.query_string)
+        content = b"{}" if self.spec.body_optional and not raw else raw
+        try:
+            req.context.query = self._query.decode(req.query_string)
+        except Invalid as error:
+            raise self._with_errors_of_body(error, content) from None
         if self._body is not None:
-            req.context.body = self._body.decode(b"{}" if self.spec.body_optional and not raw else raw)
+            req.context.body = self._body.decode(content)
+
+    def _with_errors_of_body(self, refusal: Invalid, content: bytes) -> Invalid:
+        """Return the refusal of a query, with the invalid fields of the body as well."""
+        try:
+            if self._body is not None:
+                self._body.decode(content)
+        except Invalid as error:
+            return Invalid(errors=[*refusal.values.errors, *error.values.errors])
+        return refusal
 
     def perform(self, resource: Any, req: Request, resp: Response, path: dict[str, Any], raw: bytes) -> None:
         """Decode the request and run the responder in the caller's transaction. Runs in a thread."""

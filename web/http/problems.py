@@ -11,6 +11,7 @@ from models.core.context import request_info
 from models.core.database import denied_access, is_connection_loss, sqlstate
 from models.core.errors import Conflict, Forbidden, Invalid, InvalidMembers, NotFound, Problem, Unavailable
 from models.core.messages import Message
+from settings import settings
 from web.http.locales import best
 from web.http.reasons import GENERAL
 from web.http.translations import ENGLISH, LANGUAGES, title, translate
@@ -18,6 +19,9 @@ from web.http.translations import ENGLISH, LANGUAGES, title, translate
 logger = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
+CATALOGUE = "/docs/errors"
+"""Path of the page that describes every code."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -108,11 +112,16 @@ def problem_of_status(status: int, detail: str = "", *, headers: dict[str, str] 
     return Problem.of_code(kind.code, detail, status=status, headers=headers)
 
 
+def type_of(code: str, server: str = settings.public_url) -> str:
+    """Return the URL of a code's description, which identifies the kind of problem (RFC 9457, section 3.1.1)."""
+    return f"{server.rstrip('/')}{CATALOGUE}#{code}"
+
+
 def problem_document(problem: Problem, request_id: str, language: str = ENGLISH) -> dict[str, Any]:
     """Return the problem document (RFC 9457) in a language."""
     detail = translate(problem.detail, language) if problem.detail else None
     document = {
-        "type": f"urn:companon:problem:{problem.code}",
+        "type": type_of(problem.code),
         "title": title(problem.code, problem.title, language),
         "status": problem.status,
         "code": problem.code,

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from models.core.errors import REGISTRY, Members, Problem
-from web.http.problems import PROBLEM_JSON
+from web.http.problems import PROBLEM_JSON, type_of
 from web.openapi import headers
 from web.openapi.examples import example_of
 from web.openapi.schemas import SCHEMAS
@@ -33,7 +33,7 @@ _MEMBERS: dict[str, Schema] = {
     "type": {
         "type": "string",
         "format": "uri",
-        "description": "Identifier of the kind of problem.",
+        "description": "URL of the description of this kind of problem. Compare `code` instead.",
     },
     "title": {
         "type": "string",
@@ -185,15 +185,15 @@ def add_examples(spec: dict[str, Any]) -> None:
         *spec["components"]["responses"].values(),
     ]
     shown = {code for one in answers for code in one.get("content", {}).get(PROBLEM_JSON, {}).get("examples", ())}
-    components = spec["components"]["schemas"]
-    spec["components"]["examples"] = {code: _example(code, components) for code in REGISTRY if code in shown}
+    components, server = spec["components"]["schemas"], spec["servers"][0]["url"]
+    spec["components"]["examples"] = {code: _example(code, components, server) for code in REGISTRY if code in shown}
 
 
-def _example(code: str, components: dict[str, Schema]) -> dict[str, Any]:
+def _example(code: str, components: dict[str, Schema], server: str) -> dict[str, Any]:
     entry, schema = REGISTRY[code], components[_name(members_of(code))]
     further = {name: part for name, part in schema["properties"].items() if name not in _MEMBERS}
     value = {
-        "type": f"urn:companon:problem:{code}",
+        "type": type_of(code, server),
         "title": entry.title,
         "status": entry.status,
         "code": code,

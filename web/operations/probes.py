@@ -40,7 +40,7 @@ class Probe(Generic[T]):
 
 
 class NoHeartbeat(Problem):
-    """A process has recorded no heartbeat for longer than `metrics.HEARTBEAT_TIMEOUT`."""
+    """No process of this kind has recorded a heartbeat recently."""
 
     code = "no_heartbeat"
 

@@ -204,6 +204,12 @@ def test_answer_that_cannot_be_encoded_rolls_back(api, notebook):
     assert "location" not in answer.headers
 
 
+def test_invalid_fields_of_query_and_body_are_named_together(api):
+    answer = api.post("/things?utm=x", token="alice", json={"name": 1})
+
+    assert (answer.status_code, [error["field"] for error in answer.json["errors"]]) == (422, ["utm", "name"])
+
+
 def test_invalid_body_opens_no_transaction(api, notebook):
     answer = api.post("/things", token="alice", json={"nome": "x"})
 

@@ -14,7 +14,16 @@ ALL = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
 }
-PUBLIC = ("/", "/docs", "/verify-email", "/accept-invitation", "/reset-password", "/confirm-email", "/undo-email")
+PUBLIC = (
+    "/",
+    "/docs",
+    "/docs/errors",
+    "/verify-email",
+    "/accept-invitation",
+    "/reset-password",
+    "/confirm-email",
+    "/undo-email",
+)
 PUBLIC += ("/s/", "/static/", "/.well-known/")
 PUBLIC += ("/api/v1/openapi.json", "/api/v1/consent-notices/")
 """Paths of answers that are equal for all callers, and cacheable with revalidation."""

@@ -11,6 +11,7 @@ from psycopg2 import sql
 from models.core.context import Identity, unauthenticated
 from models.core.database import db, execute, transaction, value
 from models.core.errors import FieldError, Forbidden, Invalid, NotFound, Problem
+from settings import settings
 from web.http.endpoint import endpoint
 from web.http.problems import MethodNotAllowed, problem_of_database_error, problem_of_status
 
@@ -48,7 +49,7 @@ def test_problem_document_has_members_of_rfc_9457_and_code(api, failing):
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.status_code == 403
     assert answer.json == {
-        "type": "urn:companon:problem:forbidden",
+        "type": f"{settings.public_url}/docs/errors#forbidden",
         "title": Forbidden.title,
         "status": 403,
         "code": "forbidden",

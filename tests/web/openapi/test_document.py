@@ -17,7 +17,8 @@ from web.http.endpoint import Page, PageQuery, endpoint
 from web.openapi.document import document, endpoint_specs
 
 UNDOCUMENTED = re.compile(
-    r"^/(docs|favicon\.ico|static/.*|verify-email|accept-invitation|reset-password|confirm-email|undo-email|s/{token}|api/v1/openapi\.json)?$"
+    r"^/(docs|docs/errors|favicon\.ico|static/.*|verify-email|accept-invitation|reset-password|confirm-email|undo-email"
+    r"|s/{token}|api/v1/openapi\.json)?$"
 )
 """Pages for people, and the document itself."""
 
