@@ -7,7 +7,7 @@ from web.app import application
 from web.http import endpoint
 from web.openapi.document import endpoint_specs
 
-PAGES = {"/", "/docs", "/docs/errors", "/api/v1/openapi.json", "/s/{token}"}
+PAGES = {"/", "/docs", "/docs/errors", "/favicon.ico", "/api/v1/openapi.json", "/s/{token}"}
 MAIL_PAGES = {"/verify-email", "/accept-invitation", "/reset-password", "/confirm-email", "/undo-email"}
 """Routes without `@endpoint`: static pages and the document. They read no body and no token."""
 
