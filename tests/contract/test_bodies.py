@@ -61,7 +61,8 @@ def invalid_json(path, body):
 def decoder_values(path, body):
     """Return attacks with integers of more than 64 bits, and with the field twice."""
     field = name_of(path)
-    found = [Attack(what, field, spelled(body, path, text), (422,)) for what, text in values.TOO_LARGE.items()]
+    never = values.TOO_LARGE | values.NEVER_TEXT
+    found = [Attack(what, field, spelled(body, path, text), (422,)) for what, text in never.items()]
     if isinstance(path[-1], str):
         again = f"{json.dumps(path[-1])}:{spell(values.at(body, path))}"
         both = spell(changed(body, path[:-1], values.at(body, path[:-1]) | {"here": 0})).replace('"here":0', again)

@@ -155,6 +155,6 @@ def has_format(info: inspect.Type, text: str) -> bool:
         kind = Annotated[kind, msgspec.Meta(tz=info.tz)]
     try:
         msgspec.convert(text, kind)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeEncodeError):  # the latter: a lone surrogate
         return False
     return True
