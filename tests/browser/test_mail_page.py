@@ -100,7 +100,7 @@ def test_link_of_a_spanish_mail_opens_a_spanish_page(browser, link):
     assert "Nombre" in page
     assert "Acepto que mi participación se use" in page
     submit(browser, "password123")
-    assert browser.until("#answer.bad").startswith("Esta contraseña es fácil de adivinar")
+    assert browser.until("#answer.bad").startswith("Contraseña es fácil de adivinar")
 
 
 def test_used_link_in_the_same_tab_shows_the_next_steps(browser, link, look):
@@ -112,5 +112,29 @@ def test_used_link_in_the_same_tab_shows_the_next_steps(browser, link, look):
     browser.open(address)
     submit(browser)
 
-    assert "sign in. If not, sign up again" in browser.until("#answer.bad")
+    assert "sign in. If not, have a new link mailed to you." in browser.until("#answer.bad")
     assert look(PEOPLE) == 1
+    browser.type("#renew [name=email]", "new@fans.example")
+    browser.click("#renew [type=submit]")
+    assert browser.until("#answer.good").startswith("Look at your mail")
+    assert look("select email from app.signups where email <> %s", ADDRESS) == "new@fans.example"
+
+
+def test_password_is_shown_on_request_and_its_rule_before_typing(browser, link):
+    browser.open(link())
+
+    assert browser.until("#rule").startswith("At least 10 characters.")
+    browser.type("[name=password]", PASSWORD)
+    browser.click(".secret button")
+    assert browser.run("return document.querySelector('[name=password]').type") == "text"
+    assert browser.text(".secret button") == "Hide"
+
+
+def test_page_in_the_other_language_has_the_token_of_the_link(browser, link, client):
+    browser.open(link())
+    browser.click("#languages a")
+    browser.until_true("return document.documentElement.lang === 'es'")
+    submit(browser)
+
+    assert browser.until("#answer.good").startswith("Gracias.")
+    assert profile(client)["locale"] == "es"

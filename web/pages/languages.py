@@ -14,8 +14,13 @@ def language_of(req: Request) -> str:
     asked = req.get_param("lang", default="")
     if asked in LANGUAGES:
         return asked
-    preferred = (tag.partition("-")[0] for tag in locales.preferred(req.get_header("Accept-Language")))
-    return next((language for language in preferred if language in LANGUAGES), ENGLISH)
+    return locales.best(req.get_header("Accept-Language"), list(LANGUAGES))
+
+
+def links(language: str) -> str:
+    """Return links to the page in the other languages, as HTML."""
+    others = ((code, name) for code, name in LANGUAGES.items() if code != language)
+    return "".join(f'<a href="?lang={code}" hreflang="{code}" lang="{code}">{name}</a>' for code, name in others)
 
 
 def label(resp: Response, language: str) -> None:

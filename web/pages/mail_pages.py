@@ -3,18 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from string import Template
 
 from models.identity import passwords
-
-ENGLISH, SPANISH = "en", "es"
+from web.pages.languages import ENGLISH, SPANISH, links
 
 _NEW_PASSWORD = (
-    '<input name="password" type="password" autocomplete="new-password" required'
-    f' minlength="{passwords.MIN_LENGTH}" maxlength="{passwords.MAX_LENGTH}">'
+    '<div class="secret"><input id="password" name="password" type="password" autocomplete="new-password" required'
+    f' minlength="{passwords.MIN_LENGTH}" maxlength="{passwords.MAX_LENGTH}" aria-describedby="rule"'
+    ' data-rule="rule"><button type="button" class="second" aria-label="$reveal_label">$reveal</button></div>'
+    '<small id="rule">$rule</small>'
 )
 INPUTS = {
-    "name": '<input name="name" autocomplete="name" required maxlength="200">'
-    '<input name="locale" type="hidden" value="{}">',
+    "name": '<input id="name" name="name" autocomplete="name" required maxlength="200">'
+    '<input name="locale" type="hidden" value="$lang">',
     "password": _NEW_PASSWORD,
     "new_password": _NEW_PASSWORD,
 }
@@ -27,7 +29,6 @@ LABELS = {
 
 SHARED = {
     ENGLISH: {
-        "lang": ENGLISH,
         "no_script": "This page needs JavaScript.",
         "incomplete": "This link is not complete. Open it from the mail once more.",
         "invalid": "This link was used already or is too old. If you used it, it has worked. If not, ask for a new"
@@ -35,13 +36,21 @@ SHARED = {
         "unreachable": "The server can't be reached. Try again.",
         "busy": "The server can't do this at the moment. Try again in a minute.",
         "failed": "That did not work.",
-        "weak": "",
         "changed": "The text that you can agree to has changed. Read it, and choose again.",
         "keep": "Keep in this account the scans and consents that were made with this browser.",
         "optional": "You may also agree to the following. You can withdraw it at any time.",
+        "rule": f"At least {passwords.MIN_LENGTH} characters. Several unrelated words are easy to remember and hard to"
+        " guess.",
+        "reveal": "Show",
+        "conceal": "Hide",
+        "reveal_label": "Show the password",
+        "conceal_label": "Hide the password",
+        "email": "Email address",
+        "renew": "Send a new link",
+        "renewed": "Look at your mail: if the address is right, a new link is on its way.",
+        "languages": "Language",
     },
     SPANISH: {
-        "lang": SPANISH,
         "no_script": "Esta página necesita JavaScript.",
         "incomplete": "Este enlace no está completo. Ábrelo otra vez desde el correo.",
         "invalid": "Este enlace ya se ha usado o es demasiado antiguo. Si lo usaste tú, ha funcionado. Si no, pide uno"
@@ -49,14 +58,22 @@ SHARED = {
         "unreachable": "No se puede llegar al servidor. Inténtalo otra vez.",
         "busy": "El servidor no puede hacerlo ahora mismo. Inténtalo otra vez dentro de un minuto.",
         "failed": "No ha funcionado.",
-        "weak": "Esta contraseña es fácil de adivinar o aparece en una filtración de datos. Elige otra: son mejores"
-        " varias palabras que no tengan nada que ver entre sí.",
         "changed": "El texto que puedes aceptar ha cambiado. Léelo y elige otra vez.",
         "keep": "Conservar en esta cuenta los escaneos y consentimientos que se hicieron con este navegador.",
         "optional": "También puedes aceptar lo siguiente. Puedes retirarlo cuando quieras.",
+        "rule": f"Al menos {passwords.MIN_LENGTH} caracteres. Varias palabras sin relación entre sí se recuerdan bien y"
+        " cuesta adivinarlas.",
+        "reveal": "Mostrar",
+        "conceal": "Ocultar",
+        "reveal_label": "Mostrar la contraseña",
+        "conceal_label": "Ocultar la contraseña",
+        "email": "Dirección de correo",
+        "renew": "Enviar un enlace nuevo",
+        "renewed": "Mira tu correo: si la dirección es correcta, un enlace nuevo está en camino.",
+        "languages": "Idioma",
     },
 }
-"""Texts of all pages, by language. `weak` replaces the API's reasons for refusing a password, which are in English."""
+"""Texts of all pages, by language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +83,7 @@ class MailPage:
     Attributes:
         to: endpoint that the form sends the token to.
         fields: fields of the form, besides the token.
+        renews: endpoint that mails a new link to an address; the page offers it for a used or expired link.
         makes_account: the form shows the notice in force and a checkbox for each of its tiers. It offers to keep the
             data that an anonymous fan created with this browser.
         texts: by language: `title`; `text`, the purpose of the form; `button`, its label; `done`, shown after success.
@@ -77,15 +95,29 @@ class MailPage:
     to: str
     texts: Mapping[str, Mapping[str, str]]
     fields: tuple[str, ...] = ()
+    renews: str = ""
     makes_account: bool = False
 
     def values(self, language: str) -> dict[str, str]:
         """Return the values of the template `mail-link.html`, escaped for HTML."""
-        inputs = [(LABELS[language][name], INPUTS[name].format(language)) for name in self.fields]
-        labels = (f"<label>{escape(label)} {field}</label>\n" for label, field in inputs)
         notice = f"/api/v1/consent-notices/default?locale={language}" if self.makes_account else ""
-        texts = {"sign_in": "", **SHARED[language], **self.texts[language], "to": self.to, "notice": notice}
-        return {name: escape(text) for name, text in texts.items()} | {"fields": "".join(labels)}
+        texts = {"sign_in": "", **SHARED[language], **self.texts[language]}
+        plain = {**texts, "lang": language, "to": self.to, "notice": notice, "renews": self.renews}
+        escaped = {name: escape(text) for name, text in plain.items()}
+        fields = "".join(_field(name, language, escaped) for name in self.fields)
+        return escaped | {"fields": fields} | frame(language)
+
+
+def frame(language: str) -> dict[str, str]:
+    """Return the values that the templates of all pages have."""
+    return {"lang": language, "languages": escape(SHARED[language]["languages"]), "switch": links(language)}
+
+
+def _field(name: str, language: str, values: Mapping[str, str]) -> str:
+    """Return a label with its input."""
+    label, target = escape(LABELS[language][name]), "name" if name == "name" else "password"
+    content = Template(INPUTS[name]).substitute(values)
+    return f'<div class="field"><label for="{target}">{label}</label>{content}</div>\n'
 
 
 SUPABASE_INVITATION = MailPage(
@@ -120,15 +152,16 @@ PAGES: dict[str, MailPage] = {
     "verify-email": MailPage(
         to="/api/v1/auth/verify",
         fields=("name", "password"),
+        renews="/api/v1/auth/signup",
         makes_account=True,
         texts={
             ENGLISH: {
-                "title": "Confirm your e-mail address",
+                "title": "Confirm your email address",
                 "text": "Choose a name and a password, and your account is ready.",
                 "button": "Make my account",
                 "done": "Thank you. Your account is ready; you can sign in now.",
                 "invalid": "This link was used already or is too old. If you have made your account with it, sign in."
-                " If not, sign up again, and we mail you a new link.",
+                " If not, have a new link mailed to you.",
             },
             SPANISH: {
                 "title": "Confirma tu dirección de correo",
@@ -136,7 +169,7 @@ PAGES: dict[str, MailPage] = {
                 "button": "Crear mi cuenta",
                 "done": "Gracias. Tu cuenta está lista; ya puedes entrar.",
                 "invalid": "Este enlace ya se ha usado o es demasiado antiguo. Si ya creaste tu cuenta con él, entra."
-                " Si no, regístrate otra vez y te enviaremos un enlace nuevo.",
+                " Si no, pide que te enviemos un enlace nuevo.",
             },
         },
     ),
@@ -149,18 +182,23 @@ PAGES: dict[str, MailPage] = {
                 "text": "Choose a name and a password for your account.",
                 "button": "Accept",
                 "done": "Welcome. Your account is ready; you can sign in now.",
+                "invalid": "This link was used already or is too old. If you have accepted with it, sign in. If not,"
+                " ask the person who invited you for a new invitation.",
             },
             SPANISH: {
                 "title": "Acepta tu invitación",
                 "text": "Elige un nombre y una contraseña para tu cuenta.",
                 "button": "Aceptar",
                 "done": "Te damos la bienvenida. Tu cuenta está lista; ya puedes entrar.",
+                "invalid": "Este enlace ya se ha usado o es demasiado antiguo. Si ya aceptaste con él, entra. Si no,"
+                " pide una invitación nueva a quien te invitó.",
             },
         },
     ),
     "reset-password": MailPage(
         to="/api/v1/auth/password/reset",
         fields=("new_password",),
+        renews="/api/v1/auth/password/forgot",
         texts={
             ENGLISH: {
                 "title": "Choose a new password",
@@ -168,6 +206,8 @@ PAGES: dict[str, MailPage] = {
                 " invitations are removed, to end all earlier access.",
                 "button": "Change",
                 "done": "Your password is changed; you can sign in with it now.",
+                "invalid": "This link was used already or is too old. If you have changed your password with it, sign"
+                " in. If not, have a new link mailed to you.",
             },
             SPANISH: {
                 "title": "Elige una contraseña nueva",
@@ -175,6 +215,8 @@ PAGES: dict[str, MailPage] = {
                 " claves de API y tus invitaciones abiertas, para que no entre nadie que usara la cuenta antes.",
                 "button": "Cambiar",
                 "done": "Tu contraseña ha cambiado; ya puedes entrar con ella.",
+                "invalid": "Este enlace ya se ha usado o es demasiado antiguo. Si ya cambiaste tu contraseña con él,"
+                " entra. Si no, pide que te enviemos un enlace nuevo.",
             },
         },
     ),
@@ -182,16 +224,20 @@ PAGES: dict[str, MailPage] = {
         to="/api/v1/auth/email/confirm",
         texts={
             ENGLISH: {
-                "title": "Confirm your new e-mail address",
+                "title": "Confirm your new email address",
                 "text": "One click, and your account has this address.",
                 "button": "Confirm",
                 "done": "Thank you. Your account has this address from now on; you can close this page.",
+                "invalid": "This link was used already or is too old. If you have confirmed the address with it, it has"
+                " worked. If not, sign in and change the address again.",
             },
             SPANISH: {
                 "title": "Confirma tu nueva dirección de correo",
                 "text": "Un clic, y tu cuenta tiene esta dirección.",
                 "button": "Confirmar",
                 "done": "Gracias. Tu cuenta tiene esta dirección desde ahora; puedes cerrar esta página.",
+                "invalid": "Este enlace ya se ha usado o es demasiado antiguo. Si ya confirmaste la dirección con él,"
+                " ha funcionado. Si no, entra y cambia la dirección otra vez.",
             },
         },
     ),
@@ -200,7 +246,7 @@ PAGES: dict[str, MailPage] = {
         texts={
             ENGLISH: {
                 "title": "Take your account back",
-                "text": "One click, and your account has its old e-mail address again. Everybody is signed out of it."
+                "text": "One click, and your account has its old email address again. Everybody is signed out of it."
                 " Its authenticator, recovery codes, API keys and open invitations are removed, and you get a link to"
                 " choose a new password.",
                 "button": "Undo the change",

@@ -15,6 +15,7 @@ from web.http.preconditions import etag, not_modified
 from web.openapi.document import document
 from web.pages import assets, mail_pages
 from web.pages.assets import STATIC, Assets, Icon
+from web.pages.error_pages import ErrorPages
 from web.pages.languages import LANGUAGES, label, language_of
 
 _POLICY = {
@@ -161,9 +162,16 @@ def install(app: App[Any, Any], *, signs_in: bool) -> None:
         app.add_route(
             f"/{name}", Localized({lang: Html(html("mail-link", **page.values(lang))) for lang in page.texts})
         )
-    scan = Localized({language: Html(html("scan", lang=language)) for language in LANGUAGES})
-    app.add_route("/s/{token}", Scan(scan))
+    scans = {language: Html(html("scan", **mail_pages.frame(language))) for language in LANGUAGES}
+    app.add_route("/s/{token}", Scan(Localized(scans)))
     app.add_route("/static/{name}", static)
+    error = static.link((STATIC / "error.html").read_text(encoding="utf-8"))
+    app.add_middleware(
+        ErrorPages(
+            lambda language, values: Template(error).substitute(values | mail_pages.frame(language), logo=LOGO),
+            PAGE_HEADERS,
+        )
+    )
     app.add_route("/favicon.ico", Icon(files["favicon.ico"], PAGE_HEADERS))
     names = "|".join(map(re.escape, ("docs", *mail_links)))
     pattern = re.compile(rf"/(?:{names}|s/{TOKEN.pattern})/\Z")

@@ -5,12 +5,14 @@ const parameters = new URLSearchParams(location.search);
 const fragment = new URLSearchParams(location.hash.slice(1));
 const token = parameters.get("token") || fragment.get("token") || "";
 const session = fragment.get("access_token") || "";
-const language = parameters.get("lang");
-history.replaceState(null, "", location.pathname + (language ? `?lang=${encodeURIComponent(language)}` : ""));
+const language = document.documentElement.lang;
+const secrets = location.hash; // for the page in another language
+history.replaceState(null, "", `${location.pathname}?lang=${language}`);
 
-const form = document.querySelector("form");
+const form = document.getElementById("form");
+const renew = document.getElementById("renew");
 const words = form.dataset;
-const button = form.querySelector("button");
+const button = form.querySelector("[type=submit]");
 const answer = document.getElementById("answer");
 const keep = document.getElementById("keep");
 let notice = null; // the notice that is shown; consents name its id
@@ -29,7 +31,6 @@ function end(text, good) {
 }
 
 function reasonOf({ field, reason }) {
-  if (field === "password" && words.weak) return words.weak;
   const { labels } = form.elements[field] || {};
   return `${labels ? labels[0].textContent.trim() : field} ${reason}.`;
 }
@@ -44,11 +45,11 @@ function markFields(names) {
   for (const input of form.querySelectorAll("input[name]")) {
     const isWrong = names.includes(input.name);
     input.setAttribute("aria-invalid", isWrong);
-    input.setAttribute("aria-describedby", isWrong ? "answer" : "");
+    input.setAttribute("aria-describedby", [isWrong && "answer", input.dataset.rule].filter(Boolean).join(" "));
   }
   const first = form.querySelector("[aria-invalid=true]");
   if (!first) return button.before(answer);
-  first.closest("label").after(answer);
+  first.closest(".field").append(answer);
   first.focus();
 }
 
@@ -104,7 +105,7 @@ async function send(event) {
     const { status, data } = await post();
     if (status < 300) return end(words.done, true);
     if (status === 401 && words.signIn) return end(words.signIn, false);
-    if (data.code === "link_invalid") return end(words.invalid, false);
+    if (data.code === "link_invalid") return offerNewLink();
     markFields((data.errors || []).map(({ field }) => field));
     say(explain(data), false);
     if (data.code === "notice_not_in_force") await showNotice(); // another one, to be read and agreed to
@@ -115,7 +116,44 @@ async function send(event) {
   button.disabled = false;
 }
 
+// For a used or expired link: mail a new one to the address that the person types.
+function offerNewLink() {
+  end(words.invalid, false);
+  if (!renew.dataset.to) return;
+  answer.after(renew);
+  renew.hidden = false;
+}
+
+async function mailNewLink(event) {
+  event.preventDefault();
+  const send = renew.querySelector("button");
+  send.disabled = true;
+  const email = renew.elements.email.value.trim();
+  const body = renew.dataset.to.endsWith("/signup") ? { email, locale: language } : { email };
+  try {
+    const { status, data } = await call("POST", renew.dataset.to, body, null, refuseToWait);
+    renew.hidden = status < 300;
+    say(status < 300 ? renew.dataset.done : explain(data), status < 300);
+  } catch (error) {
+    say((error instanceof Unreachable && error.message) || words.busy, false);
+  }
+  send.disabled = false;
+  answer.focus();
+}
+
+function reveal({ currentTarget: toggle }) {
+  const input = form.elements.password;
+  const isShown = input.type === "text";
+  input.type = isShown ? "password" : "text";
+  toggle.textContent = isShown ? words.reveal : words.conceal;
+  toggle.setAttribute("aria-label", isShown ? words.revealLabel : words.concealLabel);
+}
+
 form.addEventListener("submit", send);
+renew.addEventListener("submit", mailNewLink);
+for (const toggle of form.querySelectorAll(".secret button")) toggle.addEventListener("click", reveal);
+// The token is no longer in the address bar: take it along to the page in another language.
+for (const link of document.querySelectorAll("#languages a")) link.hash = secrets;
 addEventListener("hashchange", () => location.reload()); // another link was opened in this tab
 if (!token) {
   end(words.incomplete, false);

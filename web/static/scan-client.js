@@ -56,7 +56,9 @@ function parsed(text) {
 async function once(method, path, body, token) {
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), PATIENCE);
-  const headers = { ...(body && { "Content-Type": "application/json" }), ...(token && { Authorization: `Bearer ${token}` }) };
+  // The page may be in another language than the browser prefers.
+  const headers = { "Accept-Language": document.documentElement.lang, ...(body && { "Content-Type": "application/json" }),
+    ...(token && { Authorization: `Bearer ${token}` }) };
   try {
     const response = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal: stop.signal });
     const data = parsed(await response.text());

@@ -11,7 +11,8 @@ const FINAL = ["accepted", "replay", "cap_exhausted", "limit_reached", "campaign
 
 const code = location.pathname.split("/")[2];
 const language = navigator.language || "en";
-const locale = language.split("-")[0] === "es" ? "es" : "en";
+const locale = document.documentElement.lang;
+const format = language.split("-")[0] === locale ? language : locale; // of dates: the browser's region, the page's language
 const words = WORDS[locale];
 const PENDING = `pending.${code}`;
 const COUNTED = `counted.${code}`;
@@ -19,7 +20,7 @@ const COUNTED = `counted.${code}`;
 const $ = (id) => document.getElementById(id);
 const said = (path) => path.split(".").reduce((at, name) => at[name], words);
 const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
-const time = (moment) => new Intl.DateTimeFormat(language, new Date(moment).toDateString() === new Date().toDateString()
+const time = (moment) => new Intl.DateTimeFormat(format, new Date(moment).toDateString() === new Date().toDateString()
   ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" }).format(new Date(moment));
 
 const STATUS = { not_started: "campaign_not_active", paused: "campaign_not_active", ended: "campaign_ended" };
@@ -34,6 +35,7 @@ function show(view) {
   const heading = document.querySelector(`[data-view=${view}] h1`);
   heading.tabIndex = -1;
   if (view !== "intro") heading.focus();
+  if (described) document.title = [...new Set([heading.textContent, described.campaign.name, described.brand.name])].join(" · ");
 }
 
 function work(text) {
@@ -90,7 +92,6 @@ async function describe() {
   }
   const { brand, campaign, location_required: here, account_required: forAccounts } = described;
   $("whose").textContent = `${campaign.name} · ${brand.name}`;
-  document.title = `${campaign.name} · ${brand.name}`;
   $("needs-consent").hidden = !missing().length;
   $("needs-place").hidden = !here;
   $("needs-no-account").hidden = forAccounts;
@@ -292,7 +293,6 @@ function givenRow(consent) {
 // ---- begin
 
 async function begin() {
-  document.documentElement.lang = locale;
   document.title = `${words.intro.title} · Compañon`;
   for (const node of document.querySelectorAll("[data-say]")) node.textContent = said(node.dataset.say);
   $("start").onclick = start;

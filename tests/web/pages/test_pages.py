@@ -221,6 +221,38 @@ def test_malformed_token_returns_404(api, token):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("path", "accepted", "title"),
+    [
+        ("/s/bad!", "en", "This is not one of our codes"),
+        ("/s/bad!", "es", "Este código no es nuestro"),
+        ("/nowhere", "en", "This page does not exist"),
+        ("/nowhere?lang=es", "en", "Esta página no existe"),
+        ("/docs?" + "a" * 5000, "en", "This request can&#x27;t be answered"),
+    ],
+)
+def test_browser_gets_an_error_page_in_its_language(api, path, accepted, title):
+    program = api.get(path, headers={"Accept": "*/*"})
+    person = api.get(path, headers={"Accept": BROWSER, "Accept-Language": accepted})
+
+    assert (program.headers["content-type"], person.status_code) == ("application/problem+json", program.status_code)
+    assert person.headers["content-type"] == "text/html; charset=utf-8"
+    assert f"<h1>{title}</h1>" in person.text
+    assert person.headers["x-request-id"] in person.text
+    assert person.headers["cache-control"] == "no-store"
+    assert "Accept" in person.headers["vary"]
+    assert [url for url in loaded(person.text) if api.get(url).status_code != 200] == []
+
+
+def test_browser_gets_a_problem_document_of_the_api(api):
+    answer = api.get("/api/v1/nowhere", headers={"Accept": BROWSER})
+
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
 def test_scan_page_policy_allows_only_own_scripts_and_api(api):
     answer = api.get(SCAN)
     policy = dict(part.split(maxsplit=1) for part in answer.headers["content-security-policy"].split("; "))
