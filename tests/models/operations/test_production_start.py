@@ -1,6 +1,7 @@
 """Tests that processes of production start with their own settings only, and refuse settings that are not fit."""
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ from models.operations.settings_check import find_faults
 from scripts.devstack import processes, procfile
 from scripts.devstack.environment import ROOT, VENV
 from scripts.devstack.sockets import free_port
-from settings import PROCESSES, Settings, settings, variables
+from settings import PROCESSES, VERSION, Settings, settings, variables
 from tests.models.operations.test_settings_check import COMMANDS, FIT
 from tests.support.brokers import until
 from tests.support.servers import LOGINS
@@ -110,6 +111,11 @@ def test_each_production_process_runs_with_its_own_secrets_only(db_clean, own, b
             cursor.execute("select count(*) from public.audit_logs where outcome = 'refused' and seq is not null")
             return cursor.fetchone() != (0,)
 
+    with superuser.cursor() as cursor:
+        cursor.execute("insert into app.jobs (id, actor, due_at) values (gen_random_uuid(), 'requests.expire', now())")
+    (worker,) = [log for log in logs if log.name == "worker"]
+
+    until(lambda: '"message":"requests.expire done"' in worker.read_text())
     until(lambda: ask(port, "/api/v1/users/me", "none of ours") == 401)  # The refusal is recorded in the audit trail.
     until(sealed)  # The seal process has the key and seals the entry.
 
@@ -118,3 +124,7 @@ def test_each_production_process_runs_with_its_own_secrets_only(db_clean, own, b
     for log in logs:
         assert "does not use" not in log.read_text()
         assert "not fit for production" not in log.read_text()
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        assert [line for line in lines if not re.fullmatch(r"[\d-]{10}T[\d:]{8}\.\d{3}Z", line["at"])] == []
+        (start,) = [line for line in lines if line.get("message") == f"{log.name} starts"]
+        assert (start["version"], start["settings"]["ENVIRONMENT"]) == (VERSION, "production")

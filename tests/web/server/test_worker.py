@@ -1,6 +1,7 @@
 """The real server: gunicorn with our configuration, over a socket."""
 
 import json
+import re
 import signal
 
 import pytest
@@ -91,6 +92,7 @@ def test_server_log_is_json_with_the_request_id(server):
     lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     assert any(line.get("request_id") == "find-this-one" and line["status"] == 200 for line in lines)
     assert any("Listening at" in line.get("message", "") for line in lines)
+    assert [line for line in lines if not re.fullmatch(r"[\d-]{10}T[\d:]{8}\.\d{3}Z", line["at"])] == []
 
 
 @pytest.fixture
