@@ -16,7 +16,7 @@ from scripts.commands.demo.plan import Place
 from scripts.devstack import authenticator
 from scripts.devstack.progress import step
 
-LINK = re.compile(r"https?://\S+/accept-invitation\?lang=\w+#token=[\w=%-]+")
+LINK = re.compile(r"https?://\S+/accept-invitation(?:\?lang=\w+)?#token=[\w=%-]+")
 POLL_SECONDS = 0.1
 """Seconds between two polls of the inbox or of a job."""
 
