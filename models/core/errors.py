@@ -9,7 +9,7 @@ A problem document has further members for some codes, e.g. `errors` for `invali
 in `members`. Raising it with a member that the struct does not have, or without one that it requires, is a TypeError.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
@@ -312,6 +312,22 @@ class Invalid(Problem):
     def __init__(self, field: str = "", reason: str = "", *, errors: Iterable[FieldError] = ()) -> None:
         found = list(errors) or ([FieldError(field, reason)] if field else [])
         super().__init__(_summary(found), errors=found[:MAX_ERRORS])
+
+
+def check_all(*checks: Callable[[], object]) -> None:
+    """Run all checks, and refuse with the invalid fields of all of them.
+
+    Raises:
+        Invalid: at least one check has raised `Invalid`.
+    """
+    errors: list[FieldError] = []
+    for check in checks:
+        try:
+            check()
+        except Invalid as error:
+            errors += error.values.errors
+    if errors:
+        raise Invalid(errors=errors)
 
 
 def _summary(errors: Sequence[FieldError]) -> str:

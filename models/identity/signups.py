@@ -12,7 +12,7 @@ from uuid import UUID
 from models.core import signed_links
 from models.core.context import Identity, unauthenticated
 from models.core.database import after_commit, execute, new_id, row, transaction, value
-from models.core.errors import Conflict, Invalid
+from models.core.errors import Conflict, Invalid, check_all
 from models.identity import accounts, passwords, refresh_tokens, sessions
 from models.identity.sessions import Person, Session
 from models.jobs.ledger import notify_relay
@@ -82,15 +82,16 @@ def verify(
     Raises:
         LinkInvalid: the link is unknown, used or expired, or the address has an account now.
         AlreadyRegistered: the caller has an account.
-        Invalid: the password is weak or breached, or no such notice is in force.
+        Invalid: the password is weak or breached, or the notice is missing; names both fields.
+        UnknownNotice: no such notice is in force.
     """
     signup_id = signed_links.read(accounts.SIGNUP, token)
     is_fan = identity.actor_id is not None
     if is_fan and not identity.is_anonymous:
         raise AlreadyRegistered
-    _require_notice(consent_tiers, notice_id)
-    password_hash = _hash_password(signup_id, password, name)
-    choices = (password_hash, name, locale, sorted(set(consent_tiers)), notice_id)
+    email = _email_of(signup_id)
+    check_all(lambda: _require_notice(consent_tiers, notice_id), lambda: passwords.require_good(password, email, name))
+    choices = (passwords.hash(password), name, locale, sorted(set(consent_tiers)), notice_id)
     return _create_account(identity, signup_id, choices, new_id() if is_fan else None)
 
 
@@ -99,11 +100,9 @@ def _require_notice(consent_tiers: Sequence[str], notice_id: UUID | None) -> Non
         raise Invalid("notice_id", "is required with `consent_tiers`: the id of the displayed notice")
 
 
-def _hash_password(signup_id: UUID, password: str, name: str | None) -> str:
+def _email_of(signup_id: UUID) -> str:
     with transaction(unauthenticated().on_credentials()):
-        email = value("SELECT app.signup_email(%s)", (signup_id,))
-    passwords.require_good(password, email, name)
-    return passwords.hash(password)
+        return str(value("SELECT app.signup_email(%s)", (signup_id,)))
 
 
 def _create_account(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from models.core.errors import Invalid
+from models.core.errors import Invalid, check_all
 
 Instant = Annotated[
     datetime,
@@ -14,6 +14,16 @@ Instant = Annotated[
     ),
 ]
 """Date-time with its offset from UTC. Without an offset it has no `format` in the document and is ambiguous."""
+
+
+def period_in_utc(since: datetime | None, until: datetime | None) -> tuple[datetime | None, datetime | None]:
+    """Convert the parameters `from` and `to` to UTC.
+
+    Raises:
+        Invalid: a date-time is outside the years 1 to 9999 in UTC; names each of them.
+    """
+    check_all(lambda: in_utc("from", since), lambda: in_utc("to", until))
+    return in_utc("from", since), in_utc("to", until)
 
 
 def in_utc(field: str, at: datetime | None) -> datetime | None:

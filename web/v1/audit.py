@@ -21,7 +21,7 @@ from models.core.context import Identity
 from models.core.database import now
 from models.core.errors import NotFound
 from models.core.messages import REASON, Message
-from web.http.datetimes import Instant, in_utc
+from web.http.datetimes import Instant, period_in_utc
 from web.http.dependencies import Dependencies
 from web.http.endpoint import Page, audited, decode_cursor, endpoint, page_of
 from web.http.fields import Id, RequestId
@@ -128,6 +128,7 @@ class AuditFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rena
     @property
     def filter(self) -> trail.Filter:
         """Return the conditions of the data layer."""
+        since, until = period_in_utc(self.since, self.until)
         return trail.Filter(
             action=self.action,
             user_id=self.actor_id,
@@ -140,8 +141,8 @@ class AuditFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rena
             request_id=self.request_id,
             address=self.address,
             brand_id=self.brand_id,
-            since=in_utc("from", self.since),
-            until=in_utc("to", self.until),
+            since=since,
+            until=until,
         )
 
 

@@ -313,3 +313,11 @@ def test_export_ends_with_its_session(client, anna, monkeypatch, superuser):
 
     with pytest.raises(Exception, match="Sign in again"):
         client.get(f"{LOGS}/export.json", token=anna.token)
+
+
+def test_both_impossible_bounds_of_a_period_are_named(client, anna):
+    bounds = {"from": "0001-01-01T00:00:00+14:00", "to": "9999-12-31T23:59:59-14:00"}
+
+    refused = client.get("/api/v1/audit-logs", params=bounds, token=anna.token)
+
+    assert (refused.status_code, [error["field"] for error in refused.json["errors"]]) == (422, ["from", "to"])

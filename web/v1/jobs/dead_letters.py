@@ -13,7 +13,7 @@ from models.core.messages import REASON, Message
 from models.jobs import dead_letters
 from models.jobs.dead_letters import Blocked, Filter, Place
 from web.http.accepted import Attempts
-from web.http.datetimes import Instant, in_utc
+from web.http.datetimes import Instant, period_in_utc
 from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, page_of
 from web.http.fields import ActorName, CreatedAt, Id
 from web.http.pagination import encode_cursor
@@ -79,11 +79,7 @@ class DeadJobQuery(PageQuery, kw_only=True, rename=_PERIOD):
     @property
     def filter(self) -> Filter:
         """The conditions for the data layer."""
-        return Filter(None, self.fingerprint, self.brand_id, self.actor, *_period(self.since, self.until))
-
-
-def _period(since: datetime | None, until: datetime | None) -> tuple[datetime | None, datetime | None]:
-    return in_utc("from", since), in_utc("to", until)
+        return Filter(None, self.fingerprint, self.brand_id, self.actor, *period_in_utc(self.since, self.until))
 
 
 class ErrorOut(msgspec.Struct):
@@ -237,7 +233,7 @@ class ReplayIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename=
         if self.args is not None and (self.ids is None or len(self.ids) != 1):
             reason = "must be exactly one id if `args` is given"
             raise Invalid(errors=[FieldError("args", "needs exactly one id in `ids`"), FieldError("ids", reason)])
-        return Filter(*conditions[:4], *_period(self.since, self.until))
+        return Filter(*conditions[:4], *period_in_utc(self.since, self.until))
 
 
 class BlockedOut(msgspec.Struct):

@@ -311,6 +311,19 @@ def test_consent_to_notice_not_in_force_is_refused_and_keeps_the_link(
     assert verify(client, token).status_code == 200
 
 
+def test_verification_names_a_weak_password_and_a_missing_notice_together(client, drain, mailbox):
+    client.post("/api/v1/auth/signup", json=SIGNUP)
+    drain()
+    token = mailbox.token("ana@example.com")
+
+    refused = verify(client, token, password="password123", consent_tiers=["essential"], notice_id=None)
+
+    assert (refused.status_code, [error["field"] for error in refused.json["errors"]]) == (
+        422,
+        ["notice_id", "password"],
+    )
+
+
 def test_verification_link_is_valid_after_a_weak_password(client, drain, mailbox):
     client.post("/api/v1/auth/signup", json=SIGNUP)
     drain()
