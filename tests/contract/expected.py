@@ -112,6 +112,12 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
     return api()["components"]["schemas"][reference.rpartition("/")[2]] if reference else schema
 
 
+def resolved_answer(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer that a reference names; any other answer unchanged."""
+    reference = answer.get("$ref")
+    return api()["components"]["responses"][reference.rpartition("/")[2]] if reference else answer
+
+
 def faults(answer: Answer) -> list[str]:
     """Return the faults of an answer that has to be a 4xx with a complete problem document."""
     if answer.crash is not None:

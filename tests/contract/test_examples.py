@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.contract.examples import DECLARED, EXAMPLES
-from tests.contract.expected import api, declared, operations, require_none, validator
+from tests.contract.expected import api, declared, operations, require_none, resolved_answer, validator
 from tests.contract.recorder import Recorder, dump, shape
-from web.openapi.headers import OF_RECORDS
+from web.openapi.headers import HEADERS, OF_RECORDS
 from web.openapi.recordings import FILE, recordings
 
 RENEW = "./scripts/test tests/contract/test_examples.py --renew-examples"
@@ -81,5 +81,16 @@ def test_document_lists_the_headers_that_answers_have(answers):
         for name in ("X-Request-Id", "RateLimit", "RateLimit-Policy", *OF_RECORDS):
             if (name in listed) != (name.lower() in present):
                 yield f"{name} is {'not ' * (name.lower() not in present)}sent"
+
+    require_none(operations(), check)
+
+
+def test_document_lists_the_headers_that_refusals_have(seed, raw_client):
+    def check(operation):
+        answer = raw_client.send(EXAMPLES[operation](seed).request(query="unexpected=1"))
+        listed = resolved_answer(declared(operation)["responses"][str(answer.status)])["headers"].keys()
+        sent = {name for name in HEADERS if name.lower() in answer.headers}
+        if answer.status != 422 or not {"X-Request-Id", "Content-Language"} <= sent <= listed:
+            yield f"{answer.status} has {sorted(sent)}, and the document lists {sorted(listed)}"
 
     require_none(operations(), check)

@@ -42,6 +42,11 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "const": "true"},
         "example": "true",
     },
+    "Content-Language": {
+        "description": "Language of the texts for people: the best of `Accept-Language`, or English.",
+        "schema": {"type": "string", "enum": ["en", "es"]},
+        "example": "en",
+    },
     "WWW-Authenticate": {
         "description": "How to authenticate.",
         "schema": {"type": "string"},

@@ -134,7 +134,7 @@ def shared_answers(paths: dict[str, Any]) -> dict[str, Any]:
     used = {int(status) for found in answers for status, one in found.items() if status != "default" and "$ref" in one}
     other = {
         "description": "Any other error",
-        "headers": headers.references({"X-Request-Id", "Retry-After"}),
+        "headers": headers.references({"X-Request-Id", "Content-Language", "Retry-After"}),
         "content": {PROBLEM_JSON: {"schema": {"$ref": SCHEMAS + _name(Members)}}},
     }
     return {_response_name(status): _answer(status, []) for status in sorted(used)} | {ANY_OTHER: other}
@@ -170,7 +170,7 @@ def _listed(codes: list[str]) -> str:
 
 
 def _headers(status: int) -> set[str]:
-    names = {"X-Request-Id", "RateLimit", "RateLimit-Policy"}
+    names = {"X-Request-Id", "Content-Language", "RateLimit", "RateLimit-Policy"}
     if status in (429, 503):
         names.add("Retry-After")
     if status == 401:
