@@ -57,6 +57,7 @@ def test_schedule_of_actor_that_cannot_run_is_refused(names: list[str], text: st
 
 def test_clock_with_wrong_schedule_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "SCHEDULES", [*SCHEDULES, hourly("toy.brand")])
+    monkeypatch.setattr(clock, "run", lambda *_: pytest.fail("the clock runs"))
 
     with pytest.raises(TypeError, match=r"toy\.brand"):
         clock.main()
