@@ -16,11 +16,9 @@ OF_ANY_REQUEST = {405, 406, 408, 414, 421, 431, 500, 503}
 """Statuses that any operation may answer with. The document does not list their codes for each operation."""
 OF_ANY_CALLER = {
     *(code for code, entry in REGISTRY.items() if entry.status == 401),
-    *("email_of_other_account", "legacy_token", "mfa_required", "recent_authentication_required", "unknown_role"),
+    *("email_of_other_account", "legacy_token", "mfa_required", "unknown_role"),
 }
 """Codes about the caller's session, not about the operation."""
-OF_ANY_KEY = {"conflict", "idempotency_key_reused"}
-"""Codes about the `Idempotency-Key`."""
 
 
 def undocumented(method: str, path: str, answer: Result) -> str | None:
@@ -31,7 +29,7 @@ def undocumented(method: str, path: str, answer: Result) -> str | None:
     for verb, pattern, listed in _operations():
         if verb == method and pattern.fullmatch(path.partition("?")[0]):
             code = answer.json["code"]
-            known = listed.get(status, set()) | OF_ANY_CALLER | OF_ANY_KEY | {general_code(status)}
+            known = listed.get(status, set()) | OF_ANY_CALLER | {general_code(status)}
             return None if code in known else f"{method} {path}: {code} ({status})"
     return None
 

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from models.core.errors import Problem
 from models.identity.step_up import RecentAuthenticationRequired
 from web.http.endpoint_spec import AUTHENTICATED, GENERAL, JSON, OPTIONAL, PUBLIC, EndpointSpec
+from web.http.idempotency import KeyReused
 from web.http.problems import SignInIsElsewhere
 from web.openapi import headers, problems
 from web.openapi.comparison.operations import SUNSET
@@ -207,7 +209,13 @@ def _refusals(operation: dict[str, Any], declared: EndpointSpec) -> list[int]:
 
 
 def _refusal(status: int, declared: EndpointSpec) -> dict[str, Any]:
-    return problems.answer(status, tuple(problem for problem in declared.problems if problem.status == status))
+    of_framework: dict[type[Problem], bool] = {
+        KeyReused: declared.idempotent,
+        RecentAuthenticationRequired: declared.recent,
+        SignInIsElsewhere: declared.own_sign_in,
+    }
+    kinds = dict.fromkeys([*declared.problems, *(kind for kind, applies in of_framework.items() if applies)])
+    return problems.answer(status, tuple(kind for kind in kinds if kind.status == status))
 
 
 def _complete_parameter(parameter: dict[str, Any]) -> None:

@@ -26,6 +26,8 @@ _EXAMPLES = "#/components/examples/"
 _PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
 """Phrases of RFC 9110 that Python 3.11 has under older names."""
 
+_OF_BODIES = {400: ["malformed_json"]}
+"""Codes besides the general one that every operation with this status may answer with."""
 _OF_ANY_CALLER = {401, 403}
 """Statuses with codes that any operation may answer with, besides the general one, e.g. `mfa_required`."""
 
@@ -145,7 +147,7 @@ def _response_name(status: int) -> str:
 
 
 def _answer(status: int, codes: list[str]) -> dict[str, Any]:
-    listed = list(dict.fromkeys([*codes, general_code(status)]))
+    listed = list(dict.fromkeys([*codes, *_OF_BODIES.get(status, []), general_code(status)]))
     kinds = {members_of(code) for code in listed} | ({Members} if status in _OF_ANY_CALLER else set())
     references = [{"$ref": SCHEMAS + _name(kind)} for kind in sorted(kinds, key=_order)]
     return {
