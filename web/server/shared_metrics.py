@@ -9,24 +9,47 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable that prometheus-client reads at its import."""
+MIN_AGE = 60.0
+"""Seconds before a directory without a lock counts as left: its master may just have created it."""
+_PREFIX = "companon-metrics-"
 _LOCK = "lock"
 _DEAD = "dead"
 
 
 def begin() -> None:
-    """Create the directory of this master. Call it before prometheus-client is imported."""
-    prefix = f"companon-metrics-{os.getpid()}-"
+    """Create the directory of this master, and delete those of killed ones.
+
+    Call it before prometheus-client is imported.
+    """
+    prefix = f"{_PREFIX}{os.getpid()}-"
     if Path(os.environ.get(DIRECTORY, "")).name.startswith(prefix):
         return  # gunicorn reads its configuration again when it reloads
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        _delete_if_left(left)
     os.environ[DIRECTORY] = tempfile.mkdtemp(prefix=prefix)
     (Path(os.environ[DIRECTORY]) / _LOCK).touch(mode=0o600)
+    # Held until the master and its processes have ended. systemd-tmpfiles, too, spares a locked directory.
+    fcntl.flock(os.open(os.environ[DIRECTORY], os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_SH)
+
+
+def _delete_if_left(path: Path) -> None:
+    with suppress(OSError):  # the lock is held, or the directory is another user's
+        if time.time() - path.stat().st_mtime < MIN_AGE:
+            return
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path)
+        finally:
+            os.close(descriptor)
 
 
 def end() -> None:

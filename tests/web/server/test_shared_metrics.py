@@ -106,6 +106,24 @@ def test_directory_is_kept_by_a_reload_and_not_by_another_master(monkeypatch, tm
     assert shared_metrics.directory() != first
 
 
+def test_directories_of_killed_masters_are_deleted_and_held_ones_kept(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv(shared_metrics.DIRECTORY, raising=False)
+    left, new = tmp_path / "companon-metrics-1-left", tmp_path / "companon-metrics-2-new"
+    for path in (left, new):
+        path.mkdir()
+        (path / "counter_1.db").touch()
+    os.utime(left, (0, 0))
+
+    shared_metrics.begin()
+    held = shared_metrics.directory()
+    os.utime(held, (0, 0))
+    monkeypatch.delenv(shared_metrics.DIRECTORY)
+    shared_metrics.begin()
+
+    assert [path.exists() for path in (left, new, held)] == [False, True, True]
+
+
 def test_master_creates_the_directory_before_prometheus_client_and_deletes_it(tmp_path):
     script = f"""
 import os, pathlib, runpy, sys
