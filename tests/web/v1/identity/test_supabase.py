@@ -177,7 +177,7 @@ def test_invitation_page_asks_for_supabase_session(supabase_client):
 
     assert 'data-to="/api/v1/users/me/invitation"' in page
     assert "Sign in to the app first" in page
-    assert "password" not in page
+    assert 'name="password"' not in page
     for other in ("verify-email", "reset-password", "confirm-email", "undo-email"):
         assert supabase_client.get(f"/{other}").status_code == 404
 
