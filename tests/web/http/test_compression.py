@@ -191,7 +191,7 @@ def test_constant_answer_is_compressed_once(client, monkeypatch):
     calls = []
     monkeypatch.setitem(compression.CODINGS, "gzip", lambda data, once: calls.append(once) or gzip.compress(data))
     url = "/static/scan-words.js"
-    kept = application._router.find(url)[0]._kept
+    kept = application._router.find(url)[0]._assets["scan-words.js"].kept
     monkeypatch.setattr(kept, "_coded", {})
 
     answers = [client.get(url, headers={"Accept-Encoding": "gzip"}) for _ in range(3)]
