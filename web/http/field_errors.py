@@ -73,6 +73,17 @@ def _bare(info: inspect.Type) -> inspect.Type:
     return info
 
 
+def _metadata(info: inspect.Type) -> tuple[dict[str, Any], list[Any]]:
+    """Return `extra` and the examples of a type's metadata. The innermost ones count: a use may only describe it."""
+    extra: dict[str, Any] = {}
+    examples: list[Any] = []
+    while isinstance(info, inspect.Metadata):
+        extra |= info.extra or {}
+        examples = (info.extra_json_schema or {}).get("examples", examples)
+        info = info.type
+    return extra, examples
+
+
 def _accepts(info: inspect.Type, value: Any) -> bool:
     """Return whether a value has the JSON type of `info`."""
     match info:
@@ -169,12 +180,11 @@ def _of_scalar(info: inspect.Type, value: Any) -> str | None:
 
 
 def _of_text(info: inspect.Type, bare: inspect.StrType, text: str) -> str | None:
-    metadata = info if isinstance(info, inspect.Metadata) else None
-    extra = (metadata and metadata.extra) or {}
+    extra, examples = _metadata(info)
     if reason := reasons.of_characters(bare.min_length, bare.max_length, len(text)):
         return reason
     if bare.pattern is not None and not re.search(bare.pattern, text):
-        return reasons.of_pattern(metadata, extra.get(REASON))
+        return extra.get(REASON) or reasons.of_pattern(examples)
     if rule := extra.get(NORMALISE):
         try:
             rule(text)

@@ -1,5 +1,6 @@
 """Reasons for which a field is invalid, in plain words. `web.http.translations` has them in the other languages."""
 
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
@@ -125,11 +126,8 @@ def of_items(least: int | None, most: int | None, length: int) -> str | None:
     return Message("must have at least {least} items", least=least)
 
 
-def of_pattern(metadata: inspect.Metadata | None, reason: str | None) -> str:
-    """Return the reason for a text that does not match the pattern of its field."""
-    if reason:
-        return reason
-    examples = ((metadata and metadata.extra_json_schema) or {}).get("examples")
+def of_pattern(examples: Sequence[Any]) -> str:
+    """Return the reason for a text that does not match the pattern of a field without a reason of its own."""
     if examples:
         return Message("must have the form of {example}", example=examples[0])
     return Message("does not have the required form")

@@ -164,6 +164,81 @@ def test_search_finds_an_error_exactly_if_the_decoder_refuses(data):
     assert refused is None or is_named(refused, found), (kind, refused, found)
 
 
+def structs(info):
+    """Yield the structs of a type and of its parts."""
+    if isinstance(info, inspect.StructType):
+        yield info.cls
+    parts = [field.type for field in getattr(info, "fields", ())]
+    parts += [*getattr(info, "types", ()), *getattr(info, "item_types", ())]
+    parts += [getattr(info, name) for name in ("type", "item_type", "value_type") if hasattr(info, name)]
+    for part in parts:
+        yield from structs(part)
+
+
+def near_limits(info):
+    """Return numbers and texts on, below and above the limits of a type."""
+    numbers, lengths = set(), set()
+    for option in getattr(info, "types", (info,)):
+        bare = option
+        while isinstance(bare, inspect.Metadata):
+            bare = bare.type
+        numbers |= {getattr(bare, name, None) for name in ("ge", "gt", "le", "lt", "multiple_of")} - {None}
+        if isinstance(bare, inspect.StrType):
+            lengths |= {bare.min_length, bare.max_length} - {None}
+    steps = (-1, -0.5, 0, 0.5, 1)
+    return [
+        *(number + step for number in numbers for step in steps),
+        *("x" * max(0, length + step) for length in lengths for step in (-1, 0, 1)),
+    ]
+
+
+VALUES = [
+    *(None, True, False, 0, 1, -1, 2.0, 1.5, [], [None], ["a"], {}, {"a": 1}, "", " ", "a", "Ana", "a\tb", "\u200b"),
+    *(
+        *INSTANTS,
+        "2026-11-22",
+        "UTC",
+        "Europe/Atlantis",
+        "es",
+        "es_MX",
+        "ana@brand.example",
+        "ana@",
+        "#ff8800",
+        "123456",
+    ),
+    *("01939a5c-7d1e-7c3a-9b60-3f1b2c4d5e6f", "+34600000000", "cat", "small", "campaign.*", "https://brand.example"),
+]
+
+
+def test_each_field_alone_is_judged_as_by_the_decoder():
+    """In a body with several fields, an error of one would hide that another was not found."""
+    fields = {
+        (struct.__name__, field.encode_name): field
+        for kind in ALL
+        for struct in structs(inspect.type_info(kind))
+        for field in msgspec.structs.fields(struct)
+    }
+    wrong = []
+    for (struct, name), field in fields.items():
+        alone = msgspec.defstruct("Alone", [("field", field.type)], rename={"field": name})
+        info, decoder, normalise = inspect.type_info(alone), msgspec.json.Decoder(alone), normaliser(alone)
+        for value in [*VALUES, *near_limits(info.fields[0].type)]:
+            body = {name: value}
+            if bool(list(field_errors(info, body))) != is_refused(decoder, normalise, msgspec.json.encode(body)):
+                wrong.append((struct, name, value))
+
+    assert len(fields) > 100
+    assert not wrong
+
+
+def is_refused(decoder, normalise, raw):
+    try:
+        normalise(decoder.decode(raw))
+    except (msgspec.ValidationError, Invalid):
+        return True
+    return False
+
+
 @pytest.mark.parametrize(
     ("value", "field", "reason"),
     [
