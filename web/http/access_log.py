@@ -68,7 +68,7 @@ def _line(req: Request, resp: Response, info: RequestInfo) -> dict[str, object]:
 
 @lru_cache(maxsize=256)
 def loggable_path(path: str) -> str:
-    """Return an unknown path with `*` for each segment that may be a token, an id or personal, and cut if long.
+    """Return an unknown path with `*` for each segment that is no plain word, and cut if long.
 
     A known path needs none of this: its route is logged, without the values in it.
     """
