@@ -6,6 +6,7 @@ so that no counter falls and the number of files stays bounded.
 """
 
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
@@ -14,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable that prometheus-client reads at its import."""
@@ -73,14 +76,27 @@ def files() -> Iterator[list[str]]:
 
 
 def retire(pid: int) -> None:
-    """Move the counters of a process that has ended to the files of the dead, and delete its gauges."""
+    """Move the counters of a process that has ended to the files of the dead, and delete its gauges.
+
+    Log an error instead of raising it: gunicorn's master would end with it, and the service with the master.
+    """
     found = directory()
-    assert found is not None
-    with _locked(found, fcntl.LOCK_EX):
-        for path in found.glob(f"*_{pid}.db"):
-            if not path.name.startswith("gauge_"):
-                _add(path, path.with_name(path.name.replace(f"_{pid}.", f"_{_DEAD}.")))
-            path.unlink()
+    if found is None or not found.is_dir():
+        return
+    try:
+        with _locked(found, fcntl.LOCK_EX):
+            for path in found.glob(f"*_{pid}.db"):
+                _retire_file(path, path.with_name(path.name.replace(f"_{pid}.", f"_{_DEAD}.")))
+    except Exception:
+        logger.exception("the counts of process %d are lost", pid)
+
+
+def _retire_file(path: Path, dead: Path) -> None:
+    try:
+        if not path.name.startswith("gauge_"):
+            _add(path, dead)
+    finally:
+        path.unlink()
 
 
 def _add(source: Path, target: Path) -> None:

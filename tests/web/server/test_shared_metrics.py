@@ -124,6 +124,21 @@ def test_directories_of_killed_masters_are_deleted_and_held_ones_kept(monkeypatc
     assert [path.exists() for path in (left, new, held)] == [False, True, True]
 
 
+def test_unreadable_file_of_an_ended_process_does_not_end_the_master(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv(shared_metrics.DIRECTORY, raising=False)
+    shared_metrics.begin()
+    broken = shared_metrics.directory() / "counter_7.db"
+    broken.write_bytes(b"\xff\xff\xff\x7f" + b"\xff" * 100)
+
+    shared_metrics.retire(7)
+
+    assert "the counts of process 7 are lost" in caplog.text
+    assert not broken.exists()
+    shared_metrics.end()
+    shared_metrics.retire(8)  # gunicorn may report processes after the end
+
+
 def test_master_creates_the_directory_before_prometheus_client_and_deletes_it(tmp_path):
     script = f"""
 import os, pathlib, runpy, sys
