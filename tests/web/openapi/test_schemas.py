@@ -58,11 +58,14 @@ def closed(schemas):
 
 def test_enumerations_are_named_and_have_a_type():
     schemas = own()["components"]["schemas"]
-    enumerations = [schema for schema in nested([own()["paths"], schemas]) if isinstance(schema.get("enum"), list)]
+    found = list(nested([own()["paths"], schemas]))
+    enumerations = [schema for schema in found if isinstance(schema.get("enum"), list)]
+    constants = [schema for schema in found if isinstance(schema.get("const"), str)]
     codes = set(REGISTRY)
     inline = [one for one in enumerations if one not in schemas.values() and not set(one["enum"]) <= codes]
 
-    assert not [one for one in enumerations if one.get("type") != "string"]
+    assert not [one for one in [*enumerations, *constants] if one.get("type") != "string"]
+    assert not [one for one in enumerations if len(one["enum"]) == 1]
     assert not inline, "name them by `enumeration(…)` of models/core/enumerations.py"
 
 
