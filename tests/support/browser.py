@@ -45,6 +45,13 @@ class Browser:
         """Run a script in every following page, before the scripts of the page."""
         self.command("Page.addScriptToEvaluateOnNewDocument", source=script)
 
+    def resize(self, width: int, height: int) -> None:
+        """Show pages at this size in CSS pixels; like a phone if it is narrow."""
+        mobile = width < 600
+        self.command(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile
+        )
+
     def command(self, name: str, **params: Any) -> Any:
         """Send a command of the DevTools protocol."""
         return self._ask("POST", "/goog/cdp/execute", cmd=name, params=params)

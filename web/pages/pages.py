@@ -15,7 +15,7 @@ from web.http.preconditions import etag, not_modified
 from web.openapi.document import document
 from web.pages import assets, mail_pages
 from web.pages.assets import STATIC, Assets, Icon
-from web.pages.error_pages import ErrorPages
+from web.pages.html_errors import ErrorPages
 from web.pages.languages import LANGUAGES, label, language_of
 
 _POLICY = {

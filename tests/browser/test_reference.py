@@ -1,0 +1,124 @@
+"""Tests of the API reference, in a real browser against the real server."""
+
+import json
+
+import pytest
+
+from models.identity import totp
+from tests.fixtures.accounts import PASSWORD, TOTP_SECRET
+
+PROFILE = "#getProfile"
+PRESS = """
+    const found = [...document.querySelectorAll('button')].filter((one) => one.checkVisibility()
+        && one.innerText.trim().startsWith(arguments[0]));
+    if (found.length) found[0].click();
+    return found.length;
+"""
+
+
+@pytest.fixture
+def reference(browser, server):
+    """Return `open(fragment)`: it opens the reference at an operation and waits for it."""
+
+    def open_at(fragment="", awaited="Quick start"):
+        browser.resize(1280, 900)
+        browser.open("about:blank")
+        browser.open(f"{server}/docs{fragment}")
+        browser.until_true(f"return document.body.innerText.includes({json.dumps(awaited)})")
+        return browser
+
+    return open_at
+
+
+def press(browser, text):
+    """Click the first shown button with a text, once there is one."""
+    browser.until_true(f"return ((...arguments) => {{ {PRESS} }})({json.dumps(text)})")
+
+
+def sign_in(browser, **fields):
+    """Submit the form of the sign-in that has these fields."""
+    for name, value in fields.items():
+        browser.type(f"#sign-in [name={name}]", value)
+    browser.click(f"#sign-in form:has([name={name}]) button")
+
+
+def profile_shows(browser, person):
+    """Send `GET /api/v1/users/me` from the reference and wait until the answer shows this person."""
+    press(browser, "Test Request\n(get /api/v1/users/me)")
+    press(browser, "Send\n")
+    browser.until_true(f"return document.body.innerText.includes('{person.user_id}')")
+    return True
+
+
+def test_link_to_an_operation_shows_it_and_loads_nothing_foreign(reference, server):
+    browser = reference("#createCampaign", "createCampaign")
+
+    page = browser.run("return document.body.innerText")
+    assert [text for text in ("Quick start", "JavaScript", "Python", "Authorization: Bearer") if text not in page] == []
+    loaded = browser.run("return performance.getEntriesByType('resource').map(({ name }) => name)")
+    assert len(loaded) >= 4
+    assert [url for url in loaded if not url.startswith(f"{server}/")] == []
+    assert browser.run("return window.violations") == []
+
+
+def test_person_signs_in_with_password_and_sends_requests(reference, member):
+    ana = member("Brand Admin")
+    browser = reference(PROFILE, "getProfile")
+
+    browser.click("#open")
+    sign_in(browser, email=ana.email, password=PASSWORD)
+
+    assert browser.until("#who") == ana.email
+    assert profile_shows(browser, ana)
+    browser = reference()
+    browser.click("#sign-out")
+    assert browser.until("#open") == "Sign in"
+    assert browser.run("return sessionStorage.getItem('companon.docs')") is None
+
+
+def test_wrong_password_shows_the_reason_in_the_form(reference, member):
+    browser = reference()
+
+    browser.click("#open")
+    sign_in(browser, email=member("Creator").email, password="wrong")
+
+    assert browser.until("#trouble") == "The email address or the password is wrong"
+    assert browser.text("#who") == ""
+
+
+def test_system_admin_signs_in_with_password_and_code(reference, admin):
+    browser = reference(PROFILE, "getProfile")
+
+    browser.click("#open")
+    sign_in(browser, email=admin.email, password=PASSWORD)
+    browser.until("#with-code")
+    sign_in(browser, code=totp.code(TOTP_SECRET))
+
+    assert browser.until("#who") == admin.email
+    assert profile_shows(browser, admin)
+
+
+def test_pasted_token_is_sent_and_an_ending_session_refreshed(reference, member, client):
+    ana = member("Creator")
+    browser = reference(PROFILE, "getProfile")
+
+    browser.click("#open")
+    sign_in(browser, token=ana.token)
+    assert browser.until("#who") == "Access token"
+    assert profile_shows(browser, ana)
+
+    session = client.post("/api/v1/auth/login", json={"email": ana.email, "password": PASSWORD}).json
+    ending = {"token": "no longer valid", "refresh": session["refresh_token"], "name": ana.email, "until": 0}
+    browser.run("sessionStorage.setItem('companon.docs', arguments[0])", json.dumps(ending))
+    browser = reference(PROFILE, "getProfile")
+    assert profile_shows(browser, ana)
+
+
+def test_search_finds_an_operation_by_its_id(reference):
+    browser = reference()
+
+    press(browser, "Open Search")
+    browser.until_true("return Boolean(document.querySelector('input[role=combobox]'))")
+    browser.type("input[role=combobox]", "createCampaign")
+
+    browser.until_true("return Boolean(document.querySelector('[role=option][id$=\"/createCampaign\"]'))")
