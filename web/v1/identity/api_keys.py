@@ -1,4 +1,8 @@
-"""API keys, with which programs act for a brand."""
+"""API keys, with which programs act for a brand.
+
+A Brand Admin creates a key with scopes, which are permissions. A program sends the key in place of an access token:
+`Authorization: Bearer cpk_…`.
+"""
 
 from datetime import timedelta
 from typing import Annotated
@@ -132,6 +136,9 @@ class ApiKeys:
         The response is the only one that contains `key`. A program sends it in place of an access token, and acts for
         the brand within `scopes`. A brand has at most 50 keys that are neither revoked nor expired. The key stays valid
         when its creator leaves the brand. A password reset of its creator by mail revokes it.
+
+        A retry with the same `Idempotency-Key` gets the same key for five minutes. After that it gets 409 with the
+        key's `Location`: revoke that key and create another.
         """
         asked: ApiKeyIn = req.context.body
         made, text = api_keys.create(asked.name, asked.scopes, timedelta(days=asked.expires_in_days))

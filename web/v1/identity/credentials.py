@@ -1,4 +1,8 @@
-"""Changes of the password and of the email address."""
+"""Passwords and email addresses: change them, and get access back by a mailed link.
+
+A forgotten password is replaced by a link to the address. A new address is confirmed by a link to it, and the old
+address can undo the change for a week.
+"""
 
 from typing import Annotated, Literal
 

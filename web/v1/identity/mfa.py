@@ -1,4 +1,9 @@
-"""MFA: enrolment of an authenticator, and verification of its codes."""
+"""The second factor (MFA): an authenticator app that shows six-digit codes (TOTP), and recovery codes.
+
+Enrol with `POST /api/v1/users/me/mfa` and confirm with a code of the app. From then on each sign-in needs a code:
+send it to `POST /api/v1/auth/mfa/verify`. System admins must have a second factor, and members of brands that require
+it.
+"""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`/api/v1/users/me`: the caller's profile."""
+"""The caller's own account: name, language, time zone, phone number and consents for every brand."""
 
 from typing import Annotated
 

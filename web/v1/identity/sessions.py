@@ -1,4 +1,8 @@
-"""Sessions: refresh, sign out, step up and list them."""
+"""Sessions: get the next access token, sign out, confirm one's identity again, see all devices.
+
+A request with 401 `session_ended` or an expired access token refreshes the session once; if that fails, the person
+signs in again. A request with 403 `recent_authentication_required` confirms the identity first.
+"""
 
 from datetime import datetime
 from typing import Annotated

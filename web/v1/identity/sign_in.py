@@ -1,4 +1,8 @@
-"""Sign-in with a password or as an anonymous fan, and the public keys of access tokens."""
+"""Sign-in with a password, or as a fan without an account, and the public keys of access tokens.
+
+Both return a session: an access token for an hour, and a refresh token for the next one. If `mfa_required` is not
+null, the session must do that step first.
+"""
 
 from typing import Annotated, Literal
 

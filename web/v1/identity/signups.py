@@ -1,4 +1,9 @@
-"""Sign-up for an account, and its verification by the link in the mail."""
+"""Sign-up: from an email address to an account.
+
+`POST /api/v1/auth/signup` mails a link to the address. The page of the link shows the consent notice, asks for
+password and name, and calls `POST /api/v1/auth/verify`, which creates the account. A fan who took part without an
+account keeps scans and consents if that call carries the fan's access token.
+"""
 
 from typing import Annotated, Literal
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""`/api/v1/users`: accounts of all users, for system admins."""
+"""Accounts of all people, for system admins: search, change roles, suspend, help after the loss of an authenticator."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""Resources of assignments: the campaigns that a Creator may see."""
+"""Assignments: the campaigns that a Creator may see. Members with other roles see all campaigns of their brand."""
 
 from typing import Annotated
 from uuid import UUID

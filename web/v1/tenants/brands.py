@@ -1,4 +1,8 @@
-"""Resources of brands."""
+"""Brands: the tenants that members, campaigns and contacts belong to.
+
+System admins create, archive and restore brands. Brand Admins change the name, the settings and the MFA rule of their
+own.
+"""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal

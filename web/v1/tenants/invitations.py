@@ -1,4 +1,8 @@
-"""Resources of invitations into a brand, and of their acceptance."""
+"""Invitations into a brand, and their acceptance.
+
+A Brand Admin invites an address. The mailed link opens a page that calls `POST /api/v1/auth/accept-invitation`, which
+creates the member's account. A fan who is signed in accepts with `POST /api/v1/users/me/invitation`.
+"""
 
 from typing import Annotated, Literal
 from uuid import UUID

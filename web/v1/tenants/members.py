@@ -1,4 +1,8 @@
-"""Resources of the members of a brand. For members with the permission, and for system admins in every brand."""
+"""Members of a brand, and their roles.
+
+A person becomes a member by an invitation. Members read the list of their own brand, system admins that of every
+brand.
+"""
 
 from typing import Annotated
 from uuid import UUID
