@@ -77,6 +77,36 @@ def test_malformed_request_gets_a_problem_document(server, sent, status, code):
     assert json.loads(body)["code"] == code
 
 
+@pytest.mark.parametrize(
+    ("sent", "language", "title", "detail"),
+    [
+        # The application refuses.
+        (asking(b"GET /nowhere", b"Accept-Language: es-MX"), "es", "No se ha encontrado", None),
+        # The server refuses: within a body, where it knows the head, and within a head, where it does not.
+        (
+            asking(
+                b"POST /api/v1/auth/login",
+                b"Accept-Language: es",
+                b"Transfer-Encoding: chunked",
+                body=b"1;" + b"x" * 3000 + b"\r\n{\r\n",
+            ),
+            "es",
+            "La petición no es HTTP válido",
+            "Los fragmentos son demasiado pequeños: envíalos más grandes.",
+        ),
+        (b"GET / HTTP/1.1\r\nAccept-Language: es\r\nbroken\r\n\r\n", "en", "The request is not valid HTTP", ...),
+    ],
+)
+def test_problem_is_in_the_language_of_the_client(server, sent, language, title, detail):
+    _, head, body = server.talk(sent)
+
+    problem = json.loads(body)
+    assert f"content-language: {language}" in head
+    assert "accept-language" in head[head.index("vary:") :]
+    assert problem["title"] == title
+    assert detail is ... or problem.get("detail") == detail
+
+
 def test_refused_body_is_not_read_as_next_request(server):
     with server.connect() as connection:
         connection.sendall(asking(b"POST /nowhere", b"Content-Length: 7", body=b"GET / H"))
