@@ -25,18 +25,18 @@ The API of **Compañon**: brands run campaigns, fans scan their codes, and dashb
 **1. Sign up.** The person gets a mail with a link; its `token` makes the account.
 
 ```sh
-curl $API/api/v1/auth/signup -H 'Content-Type: application/json' \\
-  -d '{"email": "ana@brand.example", "locale": "es"}'
-curl $API/api/v1/auth/verify -H 'Content-Type: application/json' \\
-  -d '{"token": "…", "password": "chocolate con churros", "name": "Ana"}'
+curl $API/api/v1/auth/signup --json \\
+  '{"email": "ana@brand.example", "locale": "es"}'
+curl $API/api/v1/auth/verify --json \\
+  '{"token": "…", "password": "chocolate con churros", "name": "Ana"}'
 ```
 
 **2. Sign in.** Send `access_token` as `Authorization: Bearer …` with every request. It is valid for some minutes:
 `POST /api/v1/auth/refresh` exchanges the `refresh_token` for a new session.
 
 ```sh
-curl $API/api/v1/auth/login -H 'Content-Type: application/json' \\
-  -d '{"email": "ana@brand.example", "password": "chocolate con churros"}'
+curl $API/api/v1/auth/login --json \\
+  '{"email": "ana@brand.example", "password": "chocolate con churros"}'
 ```
 
 A fan needs no account: `POST /api/v1/auth/anonymous` starts a session without one. People become members of a brand by
@@ -47,19 +47,19 @@ Brand Admin (`POST /api/v1/brands`). Programs use an API key in place of the acc
 is `done`.
 
 ```sh
-curl $API/api/v1/campaigns -H "Authorization: Bearer $MEMBER" -H 'Content-Type: application/json' \\
-  -d '{"name": "Plaza Mayor", "type": "QR", "config": {"timezone": "Europe/Madrid"}}'
+curl $API/api/v1/campaigns -H "Authorization: Bearer $MEMBER" --json \\
+  '{"name": "Plaza Mayor", "type": "QR", "config": {"timezone": "Europe/Madrid"}}'
 curl -X POST $API/api/v1/campaigns/$CAMPAIGN/launch -H "Authorization: Bearer $MEMBER"
 curl $API/api/v1/campaigns/$CAMPAIGN/codes -H "Authorization: Bearer $MEMBER"
 ```
 
-**4. Scan a code**, as a fan. `GET /api/v1/qr/codes/{token}` tells what a scan needs: consents, a position, an account.
+**4. Scan a code**, as a fan. `GET /api/v1/qr/codes/{token}` returns what a scan needs: consents, a position, an account.
 Record missing consents with `POST /api/v1/consents`, then send the scan.
 
 ```sh
-curl $API/api/v1/qr/scan -H "Authorization: Bearer $FAN" -H 'Content-Type: application/json' \\
-  -d '{"code": "…", "client_scan_id": "0199f3a8-6c1e-7d5b-9d0a-3f1b2c4d5e6f",
-       "scanned_at": "2026-11-22T18:30:00Z", "device": {"fingerprint": "3f1b2c4d5e6f7a8b"}}'
+curl $API/api/v1/qr/scan -H "Authorization: Bearer $FAN" --json \\
+  '{"code": "…", "client_scan_id": "0199f3a8-6c1e-7d5b-9d0a-3f1b2c4d5e6f",
+    "scanned_at": "2026-11-22T18:30:00Z", "device": {"fingerprint": "3f1b2c4d5e6f7a8b"}}'
 ```
 
 **5. Read the results.**

@@ -31,6 +31,9 @@ _OF_BODIES = {400: ["malformed_json"]}
 _OF_ANY_CALLER = {401, 403}
 """Statuses with codes that any operation may answer with, besides the general one, e.g. `mfa_required`."""
 
+_SPECIFIC = {410, 412, 428}
+"""Statuses with which an operation answers for the reasons that it declares only."""
+
 _MEMBERS: dict[str, Schema] = {
     "type": {
         "type": "string",
