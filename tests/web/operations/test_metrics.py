@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from psycopg2.extensions import connection
@@ -12,6 +13,7 @@ from jobs.engine.ledger import Ledger
 from models.core import context, database
 from models.core.database import transaction
 from models.jobs.ledger import enqueue as enqueue_job
+from tests.fixtures.accounts import Account
 from tests.fixtures.jobs import Drain, take
 from tests.fixtures.web import Client
 from web.operations import health
@@ -331,3 +333,29 @@ def test_label_values_are_escaped(client: Client, query: Query) -> None:
     query("insert into app.jobs (id, actor, due_at) values (gen_random_uuid(), %s, now())", 'x"\\\ny')
 
     assert '{actor="x\\"\\\\\\ny",state="due"} 1.0' in client.get("/metrics", remote_addr="127.0.0.1").text
+
+
+def test_outcomes_of_scans_and_sign_ins_are_counted(
+    client: Client, phone: Callable[..., Any], campaign: Callable[..., Any], code_of: Callable[..., str], admin: Account
+) -> None:
+    device = phone()
+    body = device.body(code_of(campaign()))
+    before = scrape(client)
+
+    for sent in (body, body, body | {"code": "none of ours"}):
+        device.send(sent)
+    for password in (admin.password, "not the password"):
+        client.post("/api/v1/auth/login", json={"email": admin.email, "password": password})
+    client.post("/api/v1/auth/refresh", json={"refresh_token": "none of ours"})
+
+    after = scrape(client)
+    outcomes = ("companon_scans_total", "companon_sign_ins_total")
+    rises = {name: after[name] - before.get(name, 0) for name in after if name.startswith(outcomes)}
+    assert {name: rise for name, rise in rises.items() if rise} == {
+        'companon_scans_total{outcome="accepted"}': 1,
+        'companon_scans_total{outcome="replayed"}': 1,
+        'companon_scans_total{outcome="bad_token"}': 1,
+        'companon_sign_ins_total{outcome="accepted"}': 1,
+        'companon_sign_ins_total{outcome="invalid_credentials"}': 1,
+        'companon_sign_ins_total{outcome="refresh_token_invalid"}': 1,
+    }
