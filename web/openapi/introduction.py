@@ -53,7 +53,7 @@ curl -X POST $API/api/v1/campaigns/$CAMPAIGN/launch -H "Authorization: Bearer $M
 curl $API/api/v1/campaigns/$CAMPAIGN/codes -H "Authorization: Bearer $MEMBER"
 ```
 
-**4. Scan a code**, as a fan. `GET /api/v1/qr/codes/{token}` returns what a scan needs: consents, a position, an account.
+**4. Scan a code**, as a fan. `GET /api/v1/qr/codes/{token}` lists what a scan needs: consents, a position, an account.
 Record missing consents with `POST /api/v1/consents`, then send the scan.
 
 ```sh
