@@ -64,8 +64,8 @@ def run(checkout: Path, *command: object, **env: str) -> "subprocess.CompletedPr
 
 
 def outside() -> dict[str, str]:
-    """Return the environment of the terminal in which the tests were started, nearly."""
-    ours = {*Servers().environment(), "COMPANON_CHECKS"}
+    """Return the environment of the terminal in which the tests were started, nearly; bytecode stays in the copy."""
+    ours = {*Servers().environment(), "COMPANON_CHECKS", "PYTHONPYCACHEPREFIX"}
     return {name: text for name, text in os.environ.items() if name not in ours and not name.startswith("PYTEST")}
 
 
