@@ -106,7 +106,7 @@ def own_profile() -> Profile:
     assert identity is not None
     found = User.select(*_PROFILE).where(User.id == identity.user_id).dicts().first()
     if found is None:
-        raise Forbidden
+        raise Forbidden("No account belongs to these credentials.")
     return Profile(**found, role=identity.user_role or "", consent_tiers=consents.tiers_in_force())
 
 
@@ -116,7 +116,7 @@ def own_email_and_name() -> tuple[str | None, str | None]:
     assert identity is not None
     found = User.select(User.email, User.name).where(User.id == identity.user_id).tuples().first()
     if found is None:
-        raise Forbidden
+        raise Forbidden("No account belongs to these credentials.")
     return found[0], found[1]
 
 

@@ -58,9 +58,9 @@ def _require_reader(req: Request) -> None:
     if settings.metrics_token:
         scheme, _, token = (req.auth or "").partition(" ")
         if scheme.lower() != "bearer" or not compare_digest(token.encode(), settings.metrics_token.encode()):
-            raise Forbidden
+            raise Forbidden("Send METRICS_TOKEN as a bearer token.")
     elif not ip_address(req.context.info.address or "0.0.0.0").is_loopback:
-        raise Forbidden
+        raise Forbidden("Only this machine may read the metrics: METRICS_TOKEN is not set.")
 
 
 ROUTES: list[tuple[str, object]] = [("/metrics", Metrics())]

@@ -272,10 +272,13 @@ DETAILS: dict[str, str] = {
     "Members of a brand can't have this role.": "Los miembros de una marca no pueden tener este rol.",
     "Needs the permission `api_keys:write`.": "Necesita el permiso `api_keys:write`.",
     "Needs the permission `{permission}`.": "Necesita el permiso `{permission}`.",
+    "No account belongs to these credentials.": "Ninguna cuenta corresponde a estas credenciales.",
     "No checkpoint has been stored within {seconds:.0f} s.": "No se ha guardado ningún punto de control en "
     "{seconds:.0f} s.",
     "No {process} has recorded a heartbeat within {seconds:.0f} s.": "Ningún proceso {process} ha registrado actividad "
     "en {seconds:.0f} s.",
+    "Only this machine may read the metrics: METRICS_TOKEN is not set.": "Solo esta máquina puede leer las métricas: "
+    "METRICS_TOKEN no está definido.",
     "Only a child of the group can add jobs to it.": "Solo una tarea del grupo puede añadirle tareas.",
     "Only a fan can become a member.": "Solo un fan puede hacerse miembro.",
     "Only a running child of a group can add jobs to it.": "Solo una tarea en curso de un grupo puede añadirle tareas.",
@@ -288,6 +291,7 @@ DETAILS: dict[str, str] = {
     "Request the change again.": "Pide el cambio de nuevo.",
     "Revoke an unused key first.": "Primero revoca una clave que no se use.",
     "Send a Host field.": "Envía un campo Host.",
+    "Send METRICS_TOKEN as a bearer token.": "Envía METRICS_TOKEN como token de tipo bearer.",
     "Send the body with `Transfer-Encoding: chunked` or with a length: no other coding is accepted.": "Envía el cuerpo "
     "con `Transfer-Encoding: chunked` o con su longitud: no se acepta otra codificación.",
     "Send the body without `Content-Encoding`: compressed bodies are not accepted.": "Envía el cuerpo sin "
