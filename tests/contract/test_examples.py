@@ -94,3 +94,17 @@ def test_document_lists_the_headers_that_refusals_have(seed, raw_client):
             yield f"{answer.status} has {sorted(sent)}, and the document lists {sorted(listed)}"
 
     require_none(operations(), check)
+
+
+def test_operations_with_a_version_answer_304_to_a_client_that_has_it(seed, raw_client):
+    def check(operation):
+        request = unfiltered(EXAMPLES[operation](seed)).request()
+        answer = raw_client.send(request.with_headers(("If-None-Match", "*")))
+        listed = declared(operation)["responses"]["304"]["headers"].keys()
+        sent = {name for name in HEADERS if name.lower() in answer.headers}
+        if answer.status != 304 or answer.body or not sent <= listed:
+            yield f"{answer.status} has {sorted(sent)}, and the document lists {sorted(listed)}"
+
+    versioned = [operation for operation in operations() if "304" in declared(operation)["responses"]]
+    assert len(versioned) > 5
+    require_none(versioned, check)

@@ -87,7 +87,7 @@ def complete(operation: dict[str, Any], declared: EndpointSpec, recorded: Record
         operation["parameters"].append(IF_NONE_MATCH | {"schema": dict(IF_NONE_MATCH["schema"])})
         own["304"] = {
             "description": "Not Modified: the version is the one of `If-None-Match`.",
-            "headers": headers.references({"ETag", "X-Request-Id"}),
+            "headers": headers.references({"ETag"} | _headers(declared)),
         }
     refused = {str(status): _refusal(status, declared) for status in _refusals(operation, declared)}
     operation["responses"] = dict(sorted((refused | own).items())) | {"default": problems.any_other()}
