@@ -332,7 +332,7 @@ def test_outward_responder_gets_no_transaction_and_no_entry(api, notebook):
         ("image/*", 200),
         ("*/*", 200),
         ("application/json", 406),
-        ("text/html, image/png", 406),
+        ("image/png, text/csv", 406),
     ],
 )
 def test_answer_that_is_not_json_is_sent_only_if_accepted(api, accepted, status):
