@@ -3,8 +3,12 @@
 import re
 from collections.abc import Sequence
 
+from falcon.asgi import Request
+from msgspec import UnsetType
+
 from models.core import texts
 
+ENGLISH = "en"
 MAX_PREFERENCES = 10
 """Languages of one header that are read; the rest is ignored."""
 
@@ -19,6 +23,13 @@ def preferred(accept_language: str | None) -> list[str]:
         for tag, weight in sorted(weighed, key=lambda one: -one[1])
         if tag not in (None, texts.UNDETERMINED) and weight > 0
     ]
+
+
+def chosen(given: str | UnsetType, req: Request) -> str:
+    """Return the language that a body gives, else the first one of `Accept-Language`, else English."""
+    if isinstance(given, str):
+        return given
+    return next(iter(preferred(req.get_header("Accept-Language"))), ENGLISH)
 
 
 def best(accept_language: str | None, offered: Sequence[str]) -> str:

@@ -121,3 +121,26 @@ def test_unknown_time_zone_returns_422_on_every_endpoint(client, member, brand, 
 
     assert zone in zoneinfo.available_timezones()
     assert [answer.status_code for answer in answers] == [422, 422, 422]
+
+
+def test_locale_that_is_left_out_is_the_first_accepted_language(client):
+    def locale_of(body, accepted):
+        headers = {"Accept-Language": accepted} if accepted else {}
+        return client.post("/api/v1/auth/anonymous", json=body, headers=headers).json["user"]["locale"]
+
+    assert locale_of({}, "es-MX,es;q=0.9,en;q=0.8") == "es-MX"
+    assert locale_of({}, "en;q=0.5, fr-CA") == "fr-CA"
+    assert locale_of({"locale": "en"}, "es-MX") == "en"
+    assert locale_of({}, None) == locale_of({}, "*") == "en"
+
+
+def test_sign_up_without_locale_mails_in_the_accepted_language(client, drain, mailbox):
+    headers = {"Accept-Language": "es-MX"}
+    client.post("/api/v1/auth/signup", json={"email": "ana@example.com"}, headers=headers)
+    drain()
+    body = {"token": mailbox.token("ana@example.com"), "password": "paseo por el prado"}
+    client.post("/api/v1/auth/verify", json=body, headers=headers)
+
+    assert mailbox.to("ana@example.com")[0]["Content-Language"] == "es"
+    login = {"email": "ana@example.com", "password": "paseo por el prado"}
+    assert client.post("/api/v1/auth/login", json=login).json["user"]["locale"] == "es-MX"

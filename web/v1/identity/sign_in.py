@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from falcon.asgi import Request, Response
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from models.core.errors import TooMany
 from models.identity import access_tokens, sessions
@@ -16,6 +16,7 @@ from models.identity.sessions import InvalidCredentials
 from web.http.client_address import partition
 from web.http.endpoint import endpoint, etag
 from web.http.fields import Email, Locale, Password, UserId
+from web.http.locales import chosen
 from web.http.person_fields import (
     IsAnonymous,
     MemberBrandId,
@@ -48,8 +49,13 @@ class AnonymousIn(msgspec.Struct, forbid_unknown_fields=True):
     """The fan's language. The body may be `{}`."""
 
     locale: Annotated[
-        Locale, Meta(description="Language of the fan, a language tag (BCP 47). Default: `en`.", examples=["es-MX"])
-    ] = "en"
+        Locale | UnsetType,
+        Meta(
+            description="Language of the fan, a language tag (BCP 47). Default: the first language of"
+            " `Accept-Language`, else `en`.",
+            examples=["es-MX"],
+        ),
+    ] = UNSET
 
 
 class PersonOut(msgspec.Struct):
@@ -182,7 +188,7 @@ class Anonymous:
         The fan can consent and scan at once. To keep scans and consents in an account, send the fan's access token with
         `POST /api/v1/auth/verify`. A repeated request creates another fan: keep the session on the device.
         """
-        resp.media = SessionOut.of(sessions.sign_in_anonymously(req.context.body.locale))
+        resp.media = SessionOut.of(sessions.sign_in_anonymously(chosen(req.context.body.locale, req)))
 
 
 class KeySet:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from models.consents.consents import TierNotInNotice
 from models.consents.notices import NoticeNotInForce, UnknownNotice
@@ -21,6 +21,7 @@ from models.identity import passwords, signups
 from models.identity.signups import AlreadyRegistered
 from web.http.endpoint import endpoint
 from web.http.fields import LINK_TOKEN, Email, Locale, NewPassword, Text200, Tiers, Token
+from web.http.locales import chosen
 from web.v1.identity.sign_in import SessionOut
 
 
@@ -36,13 +37,13 @@ class SignupIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         ),
     ] = None
     locale: Annotated[
-        Locale,
+        Locale | UnsetType,
         Meta(
-            description="Language of the mail and of the page that it links to, a language tag (BCP 47). Default:"
-            " `en`.",
+            description="Language of the mail and of the page that it links to, a language tag (BCP 47). Default: the"
+            " first language of `Accept-Language`, else `en`.",
             examples=["es-MX"],
         ),
-    ] = "en"
+    ] = UNSET
 
 
 class SignupOut(msgspec.Struct):
@@ -62,13 +63,13 @@ class VerificationIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Text200 | None, Meta(description="Name of the person, if it is known.", examples=["Ana García"])
     ] = None
     locale: Annotated[
-        Locale,
+        Locale | UnsetType,
         Meta(
-            description="Language of the account, a language tag (BCP 47). Default: `en`. An anonymous fan who becomes"
-            " the account keeps the present one.",
+            description="Language of the account, a language tag (BCP 47). Default: the first language of"
+            " `Accept-Language`, else `en`. An anonymous fan who becomes the account keeps the present one.",
             examples=["es-MX"],
         ),
-    ] = "en"
+    ] = UNSET
     consent_tiers: Annotated[
         Tiers,
         Meta(
@@ -130,7 +131,7 @@ class Signup:
         if asked.password is not None:
             passwords.require_good(asked.password, asked.email)
         with transaction(unauthenticated().on_credentials()):
-            signups.sign_up(asked.email, asked.locale)
+            signups.sign_up(asked.email, chosen(asked.locale, req))
         resp.media = SignupOut()
 
 
@@ -173,7 +174,7 @@ class Verification:
             asked.token,
             asked.password,
             name=asked.name,
-            locale=asked.locale,
+            locale=chosen(asked.locale, req),
             consent_tiers=asked.consent_tiers,
             notice_id=asked.notice_id,
         )

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from models.core import signed_links
 from models.core.database import transaction
@@ -41,6 +41,7 @@ from web.http.fields import (
     Text200,
     Token,
 )
+from web.http.locales import chosen
 from web.http.person_fields import MemberRole
 
 InvitationStatus = Annotated[
@@ -212,13 +213,13 @@ class AcceptanceIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Meta(description="Name of the new member. Null keeps the name of a fan's account.", examples=["Luis Pérez"]),
     ] = None
     locale: Annotated[
-        Locale,
+        Locale | UnsetType,
         Meta(
             description="Language of the new account, a language tag (BCP 47). A fan's account keeps its language."
-            " Default: `en`.",
+            " Default: the first language of `Accept-Language`, else `en`.",
             examples=["es-MX"],
         ),
-    ] = "en"
+    ] = UNSET
 
 
 class AcceptanceOut(msgspec.Struct):
@@ -263,7 +264,7 @@ class Acceptance:
         passwords.require_good(body.password, email, body.name)
         password_hash = passwords.hash(body.password)
         with transaction(req.context.identity):
-            invitations.accept(invitation_id, password_hash, body.name, body.locale)
+            invitations.accept(invitation_id, password_hash, body.name, chosen(body.locale, req))
         resp.media = AcceptanceOut(email)
 
 
