@@ -35,6 +35,7 @@ def test_mail_pages_and_errors_are_accessible(shape, server):
     for page in (
         *(f"{name}?lang={language}#token=x" for name in MAIL_PAGES),
         f"verify-email?lang={language}",
+        "docs/errors#invalid",
         "nowhere",
     ):
         browser.open("about:blank")
