@@ -93,7 +93,9 @@ one. A cursor belongs to its list and filters. `limit` is the number of items pe
 ## Retries
 
 A repeated `POST` with the same `Idempotency-Key` has its effect once and gets the first answer again, with
-`Idempotent-Replayed: true`. Use a new UUID for each act. A scan is identified by its `client_scan_id` instead.
+`Idempotent-Replayed: true`. Use a new UUID for each act. Answers are kept for a day, one with a secret for five
+minutes. Each `POST` whose retry would create or send something again takes the header. A scan is identified by its
+`client_scan_id` instead.
 
 ## Concurrent changes
 
