@@ -1,11 +1,11 @@
 """Scans of codes: the decision, its storage, the fraud score.
 
-Tables: `qr_scans`, `device_fingerprints`, `scan_rollups`, `app.limit_counters`, `app.scan_refusals`. The database
-decides and stores scans in `app.record_scans` (migrations `*_scans_*.sql`).
+Tables: `public.qr_scans`, `public.device_fingerprints`, `app.limit_counters`, `app.scan_refusals`. The database decides
+and stores scans in `app.record_scans` (migrations `*_scans_*.sql`).
 
 Public modules: `recorder` (send batches of scans to the database), `outcomes` (accepted or refused, with the reason),
 `description` (requirements of a code), `fraud` (rules and bands), `scoring` (load the facts of the rules, apply
-scores), `limit_counters`, `refusal_counts` (retention), `tables`.
+scores), `limit_counters`, `refusal_counts` (retention), `tables` (class of the table of scans), `personal_data`.
 
 May import: `campaigns` and the domains below it.
 """
