@@ -1,4 +1,4 @@
-"""Exceptions between a job's body and the engine."""
+"""Exceptions that a job's body raises for the engine, or the engine raises in the body."""
 
 
 class RetryLater(Exception):
@@ -10,9 +10,9 @@ class RetryLater(Exception):
 
 
 class JobInterrupted(BaseException):
-    """Interrupt a job's body, between any two instructions, when its time is over.
+    """Interrupt a job's body between any two instructions: its time limit is over, or its worker stops.
 
-    Not an `Exception`, so that a body's own handlers do not catch it. `reason` is `time_limit` or `shutdown`.
+    Not an `Exception`, so that handlers in the body do not catch it. `reason` is `time_limit` or `shutdown`.
     """
 
     def __init__(self, reason: str | None = None) -> None:
@@ -21,4 +21,7 @@ class JobInterrupted(BaseException):
 
 
 class JobCancelled(BaseException):
-    """End a job's body at a check because the job is cancelled. Not an `Exception`: handlers do not catch it."""
+    """End the body of a cancelled job at its next check for cancellation.
+
+    Not an `Exception`, so that handlers in the body do not catch it.
+    """

@@ -1,8 +1,8 @@
 """Transactions that run as an identity, queries, and ids.
 
 The first statement of a transaction sends the role, the claims and the time limit. They last until the transaction
-ends, so a connection carries nothing over to the next caller and every pooler is safe. Without an identity there is no
-transaction, and outside a transaction every statement fails: the logins themselves have no rights.
+ends, so a connection carries nothing over to the next caller, and transaction poolers are safe. Without an identity
+there is no transaction. Outside a transaction every statement fails, because the logins themselves have no rights.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,8 +49,8 @@ def transaction(
         identity: gives the login, the role and the claims of every statement.
         timeout: time limit of each statement, in seconds.
         closing: a statement that is sent in one message with COMMIT.
-        durable: COMMIT waits for the disk. Otherwise a crash of PostgreSQL within three times its `wal_writer_delay`
-            (0.6 s) loses the whole transaction.
+        durable: whether COMMIT waits for the disk. If not, a crash of PostgreSQL within 0.6 seconds after COMMIT (three
+            times its `wal_writer_delay`) may lose the whole transaction.
 
     Raises:
         RuntimeError: this thread already has an open transaction of that login.
@@ -59,14 +59,14 @@ def transaction(
     """
     with context.acting_as(identity):
         if db.in_transaction():
-            raise RuntimeError("a transaction of this login is open already; use db.atomic() for a part of it")
+            raise RuntimeError("a transaction of this login is already open; use db.atomic() for a savepoint in it")
         db.open()
         db.prepare(timeout, closing, durable)
         try:
             with db.transaction():
                 yield
         except Exception:
-            raise
+            raise  # `finally` decides whether the connection may be used again
         except BaseException:
             # An interrupt can be raised between any two instructions: the state of the connection is unknown.
             db.discard()
@@ -100,9 +100,9 @@ def execute(sql: str, params: Sequence[Any] = ()) -> int:
 
 
 def execute_deferred(sql: str, params: Sequence[Any] = ()) -> None:
-    """Execute a statement without a result, in one message with the next statement or with COMMIT.
+    """Send a statement together with the next statement or with COMMIT. Its result is discarded.
 
-    Its error is raised by that statement or COMMIT.
+    If it fails, that next statement or COMMIT raises its error.
     """
     db.defer((sql, params))
 

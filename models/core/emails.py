@@ -1,4 +1,4 @@
-"""Email addresses: one text for one mailbox."""
+"""Email addresses: check them, and convert all spellings of one address to one text."""
 
 from email_validator import EmailNotValidError, validate_email
 
@@ -8,6 +8,7 @@ from models.core.messages import Message
 from settings import settings
 
 MAX_LENGTH = 254
+"""Maximum number of characters of an address (RFC 5321: a path of 256 octets, with two angle brackets)."""
 
 
 def canonical(text: str) -> str:

@@ -81,9 +81,9 @@ def change_password(identity: Identity, present: str, new: str) -> None:
         WrongPassword: `present` is wrong, or the account has no password.
         SamePassword: both passwords are equal.
         Invalid: the new password is too weak, or appears in a known data breach.
-        TooMany: too many attempts; has the seconds until the next attempt.
+        TooMany: too many attempts; `retry_after` has the seconds until the next attempt.
     """
-    stored = step_up.own_password(identity)
+    stored = step_up.begin_attempt(identity)
     if not passwords.verify(stored, present):
         raise WrongPassword
     with transaction(identity):

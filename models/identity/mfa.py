@@ -113,7 +113,7 @@ def confirm(identity: Identity, code: str) -> tuple[ElevatedSession, list[str]]:
 
     Raises:
         InvalidCode: the code is wrong, or no authenticator was enrolled.
-        TooMany: too many attempts; has the seconds until the next attempt.
+        TooMany: too many attempts; `retry_after` has the seconds until the next attempt.
     """
     codes = _new_recovery_codes()
     hashes = [_hash(identity, code) for code in codes]
@@ -137,7 +137,7 @@ def verify(identity: Identity, code: str, action: str = VERIFY) -> ElevatedSessi
 
     Raises:
         InvalidCode: the code is wrong or has been used.
-        TooMany: too many attempts; has the seconds until the next attempt.
+        TooMany: too many attempts; `retry_after` has the seconds until the next attempt.
     """
 
     def use(factor: dict[str, Any], step: int) -> dict[str, Any] | None:
@@ -157,7 +157,7 @@ def recover(identity: Identity, recovery_code: str) -> ElevatedSession:
 
     Raises:
         InvalidCode: the recovery code is wrong or has been used.
-        TooMany: too many attempts; has the seconds until the next attempt.
+        TooMany: too many attempts; `retry_after` has the seconds until the next attempt.
     """
     _begin(identity, confirmed=True)
     hashes = [_hash(identity, recovery_code, version) for version in keys.versions()]

@@ -66,7 +66,7 @@ class Person:
     is_anonymous: bool
     aal: str = "aal1"
     mfa_required: MfaStep | None = None
-    """Step that the session must do before any other request."""
+    """Step that the session must complete before any other request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def sign_in(email: str, password: str, network: str) -> Session:
 
     Raises:
         InvalidCredentials: no such account, an unverified or suspended one, or a wrong password.
-        TooMany: too many attempts for this account; has the seconds until the next attempt.
+        TooMany: too many attempts for this account; `retry_after` has the seconds until the next attempt.
     """
     with transaction(context.unauthenticated().on_credentials()):
         attempt, retry_after = _begin_sign_in(email, network)

@@ -9,7 +9,7 @@ from models.core.errors import Forbidden, TooMany
 from models.identity import passwords
 
 RECENT = timedelta(minutes=10)
-"""Period in which a session counts as recently authenticated."""
+"""Period after a verified password or code in which a session counts as recently authenticated."""
 
 WINDOW = timedelta(minutes=15)
 MAX_ATTEMPTS = 10
@@ -44,9 +44,9 @@ def with_password(identity: context.Identity, password: str) -> None:
 
     Raises:
         WrongPassword: the password is wrong, or the account has none.
-        TooMany: too many attempts; has the seconds until the next attempt.
+        TooMany: too many attempts; `retry_after` has the seconds until the next attempt.
     """
-    stored = own_password(identity)
+    stored = begin_attempt(identity)
     if passwords.verify(stored, password):
         with transaction(identity):
             if value("SELECT app.step_up(%s, %s)", (key(identity), stored)):
@@ -55,12 +55,13 @@ def with_password(identity: context.Identity, password: str) -> None:
     raise WrongPassword
 
 
-def own_password(identity: context.Identity) -> str:
-    """Count an attempt, and return the hash of the caller's password.
+def begin_attempt(identity: context.Identity) -> str:
+    """Count an attempt to enter the caller's password. Return the stored hash of the password.
 
     Raises:
-        WrongPassword: the account has no password. No hash is computed: anonymous sessions are unlimited.
-        TooMany: too many attempts; has the seconds until the next attempt.
+        WrongPassword: the account has no password. No hash is computed then: it would be costly, and any client can
+            start any number of anonymous sessions.
+        TooMany: too many attempts; `retry_after` has the seconds until the next attempt.
     """
     with transaction(identity):
         found = row("SELECT * FROM app.begin_step_up(%s, %s, %s)", (key(identity), MAX_ATTEMPTS, WINDOW))

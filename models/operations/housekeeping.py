@@ -23,8 +23,8 @@ DAYS_AHEAD = 14
 def expire_answers() -> int:
     """Delete the answers stored for `Idempotency-Key` that are older than `KEEP_ANSWERS`. Return their number.
 
-    Answers with secrets lose their body as soon as its retention is over. Their key stays, so that a late repetition
-    does not create another record.
+    The body of an answer with secrets is deleted after `secret_until`. The row with the key stays for `KEEP_ANSWERS`:
+    a late repetition does not create another record.
     """
     execute("UPDATE app.idempotency_keys SET body = NULL WHERE secret_until <= now() AND body IS NOT NULL")
     return execute("DELETE FROM app.idempotency_keys WHERE created_at < now() - %s", (KEEP_ANSWERS,))
@@ -33,9 +33,9 @@ def expire_answers() -> int:
 def prune_jobs() -> list[str]:
     """Drop the daily partitions of the job history older than `KEEP_DONE` and create the next ones.
 
-    Delete groups that finished more than `KEEP_DONE` ago, dead letters older than `KEEP_DEAD`, and keys whose window is
-    over. Delete occurrences of schedules older than `KEEP_DONE` except the newest, and processes without a heartbeat
-    for `KEEP_SILENT`.
+    Delete groups that finished more than `KEEP_DONE` ago, dead letters older than `KEEP_DEAD`, and expired unique keys
+    of jobs. Delete occurrences of schedules older than `KEEP_DONE`, except the newest of each schedule, and processes
+    without a heartbeat for `KEEP_SILENT`.
     Return the names of the dropped partitions.
     """
     groups.prune(KEEP_DONE)

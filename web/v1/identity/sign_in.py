@@ -98,7 +98,7 @@ class SessionOut(msgspec.Struct):
     expires_in: ExpiresIn = access_tokens.LIFETIME
     mfa_required: Annotated[
         MfaStep | None,
-        Meta(description="Step that the session must do before any other request; null if there is none."),
+        Meta(description="Step that the session must complete before any other request; null if there is none."),
     ] = None
 
     @classmethod
@@ -168,7 +168,7 @@ class Login:
 class Anonymous:
     """`/api/v1/auth/anonymous`: take part without an account."""
 
-    # All fans in a stadium may share one address.
+    # High rates: all fans in a stadium may share one address.
     @endpoint(
         operation_id="startAnonymousSession",
         credentials=True,
@@ -198,7 +198,8 @@ class KeySet:
     async def on_get(self, req: Request, resp: Response) -> None:
         """Read the public keys that verify access tokens.
 
-        For services that verify our tokens by themselves. Fetch the keys every ten minutes, and for each unknown `kid`.
+        For services that verify our tokens by themselves. Fetch the keys every ten minutes, and for each token with an
+        unknown `kid`.
         """
         keys = access_tokens.public_keys()
         resp.set_header("Cache-Control", f"public, max-age={access_tokens.KEYS_MAX_AGE}")
