@@ -79,6 +79,16 @@ def test_first_scan_of_a_fan_is_one_accepted_scan(browser, page, look):
     assert browser.until("#outcome-title") == "It counts!"
     assert look(SCANS) == (1, 1, 1)
     assert look(PEOPLE) == 1
+    browser.until_true("return document.title === 'It counts! · Summer · Acme'")
+
+
+def test_reload_shows_the_outcome_without_a_box_around_its_title(browser, page):
+    take_part(browser, page)
+
+    browser.command("Page.reload")
+    browser.until_true("return (document.activeElement || {}).id === 'outcome-title'")
+
+    assert browser.run("return getComputedStyle(document.activeElement).outlineStyle") == "none"
 
 
 def test_fan_without_account_is_asked_to_sign_up(browser, server, campaign, code_of, fan, become_account, look):
