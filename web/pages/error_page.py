@@ -34,6 +34,7 @@ p { margin: 4px 0 8px; }
 code { background: var(--soft); padding: 1px 4px; border-radius: 4px; font-size: .92em; }
 table { border-collapse: collapse; width: 100%; font-size: 15px; }
 th, td { text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); padding: 6px 8px 6px 0; }
+th, td:first-child { white-space: nowrap; }
 """
 _DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _HEADERS = {
