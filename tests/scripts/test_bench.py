@@ -7,6 +7,7 @@ import io
 import json
 import math
 import subprocess
+from http.client import HTTPConnection
 
 import pytest
 
@@ -105,6 +106,14 @@ def test_bench_requests_figures_compare_each_kind_with_the_other_checkout():
 
     assert (numbers["get_us"], numbers["their_get_us"], numbers["get_of_theirs"]) == (1600, 800, 2)
     assert (numbers["post_of_health"], numbers["post_of_theirs"]) == (8, 2)
+
+
+def test_bench_requests_block_below_the_kernels_step_costs_one_step(monkeypatch):
+    monkeypatch.setattr(requests, "cpu_seconds_of", lambda pid: 1.0)
+    side = requests.Side(1, HTTPConnection("127.0.0.1"), "token")
+    monkeypatch.setattr(side, "send", lambda kind: None)
+
+    assert side.cost("health", 20) == pytest.approx(500)
 
 
 @pytest.mark.slow

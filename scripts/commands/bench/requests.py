@@ -2,8 +2,8 @@
 
 Each checkout runs as a whole system (`./scripts/up`) with one web process. Blocks of equal requests alternate between
 kinds and checkouts, over one connection for each block. The cost of a block is the processor time of gunicorn and its
-worker, which the kernel counts in steps of 10 ms. Unlike a rate, it hardly depends on the load of the machine. Without
-another checkout, `GET /healthz` is the yardstick.
+worker. Unlike a rate, it hardly depends on the load of the machine. Without another checkout, `GET /healthz` is the
+yardstick.
 """
 
 import argparse
@@ -38,6 +38,8 @@ KINDS = {
 OURS, THEIRS = "ours", "theirs"
 WARM_UP = 200
 """Requests of each kind before the measurement: they open connections and plan statements."""
+STEP = 0.01
+"""Seconds in which the kernel counts processor time. A shorter block counts as one step."""
 SETUP_SECONDS = 120.0
 """Seconds within which a brand must be created in a new system."""
 
@@ -79,7 +81,7 @@ class Side:
         before = cpu_seconds_of(self.pid)
         for _ in range(count):
             self.send(kind)
-        return (cpu_seconds_of(self.pid) - before) / count * 1e6
+        return max(STEP, cpu_seconds_of(self.pid) - before) / count * 1e6
 
 
 Costs = dict[tuple[str, str], list[float]]
