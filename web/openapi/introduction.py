@@ -73,6 +73,7 @@ curl $API/api/v1/analytics/overview -H "Authorization: Bearer $MEMBER"
 Every error is a problem document (RFC 9457, `application/problem+json`). Programs compare `code`, which is stable;
 `title` and `detail` are for people, in English or Spanish as `Accept-Language` asks. Some codes have further members,
 e.g. `errors` with each invalid field, or `missing` with the consents that a scan lacks. Each has a schema of its own.
+`type` is the URL of the description of the code, and [/docs/errors](/docs/errors) describes all of them.
 
 | status | meaning | what to do |
 | --- | --- | --- |
