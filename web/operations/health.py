@@ -1,4 +1,7 @@
-"""`/healthz`: liveness of this process. `/readyz`: readiness of this process and its dependencies."""
+"""Health of a web process: `/healthz` says whether it is alive, `/readyz` whether its dependencies answer.
+
+A load balancer sends requests to processes that are ready. An orchestrator restarts those that are not alive.
+"""
 
 import asyncio
 import time

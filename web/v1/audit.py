@@ -1,4 +1,8 @@
-"""`/api/v1/audit-logs`: search and export the audit trail. Reading it is recorded in it."""
+"""Audit trail: search and export the entries of your brand. Reading it is recorded in it.
+
+Every change and every refused request has an entry: who, what, when, from where, and the values before and after.
+Entries are linked by hash and can't be changed; `docs/audit.md` says how to verify an export offline.
+"""
 
 import csv
 import io

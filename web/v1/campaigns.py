@@ -1,4 +1,8 @@
-"""Resources of campaigns, their launch and their printed codes."""
+"""Campaigns: create, configure and launch them, and print their codes.
+
+A campaign is created as a draft and launched by a job, which checks that nothing is missing. Its codes can be created
+before and after the launch; a scan counts while the campaign is active.
+"""
 
 import io
 from datetime import datetime

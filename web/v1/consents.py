@@ -1,4 +1,8 @@
-"""Resources of the caller's consents, and of the default notice."""
+"""Consents: what the caller has agreed to, by tier, and the text of the notice.
+
+A campaign names the tiers that its scans need. Show the notice of the refusal `consent_required`, then record the
+agreement with the notice's id; the same scan counts afterwards. A revocation takes effect at once.
+"""
 
 from datetime import datetime
 from typing import Annotated, Any, cast

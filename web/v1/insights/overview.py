@@ -1,4 +1,7 @@
-"""Resource of the overview: the numbers of a brand's campaigns."""
+"""Overview: scans, reach and refusals of your brand's campaigns in a period of whole hours.
+
+A number changes while scans are scored or arrive late. `settled` says whether all known scans are counted.
+"""
 
 from typing import Annotated, cast
 from uuid import UUID

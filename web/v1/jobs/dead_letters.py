@@ -1,4 +1,4 @@
-"""Dead letters, for system admins: search and replay."""
+"""Dead letters: jobs that failed for good. System admins search them by cause, and replay them once it is removed."""
 
 from datetime import datetime
 from typing import Annotated, Any

@@ -1,4 +1,7 @@
-"""Jobs: the progress of accepted requests, and their control by system admins."""
+"""Jobs: the progress of accepted requests, and their control by system admins.
+
+An answer 202 has the job's URL in `Location`: read it, after `Retry-After` seconds, until `state` is an ended one.
+"""
 
 from typing import Annotated, Any
 from uuid import UUID

@@ -1,4 +1,7 @@
-"""Describe a code before it is scanned."""
+"""Descriptions of codes: what a scan of a code needs, before anything is recorded.
+
+An app reads this first, asks for the missing consents and the position, and then reports the scan.
+"""
 
 import hashlib
 from typing import Annotated

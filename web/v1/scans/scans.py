@@ -1,4 +1,8 @@
-"""Report a scan of a code."""
+"""Scans: report that a fan has scanned a code, and learn at once whether it counts.
+
+Send the same `client_scan_id` again after a lost answer: a scan counts once. A phone without a connection reports its
+scans later, with their own times, within the bound of the campaign.
+"""
 
 import hashlib
 import time
