@@ -142,7 +142,7 @@ def test_statement_longer_than_its_time_limit_is_cancelled() -> None:
 
 def test_nested_transaction_of_one_login_is_refused() -> None:
     with transaction(ENGINE):
-        with pytest.raises(RuntimeError, match="open already"), transaction(ENGINE):
+        with pytest.raises(RuntimeError, match="already open"), transaction(ENGINE):
             pass
         assert value("SELECT 1") == 1
 
