@@ -14,11 +14,11 @@ from jobs.engine.ledger import ActorLimits
 RunsAs = Literal["brand", "fan", "system"]
 Body = Callable[..., None]
 Lookup = Callable[..., bool | None]
-"""Takes the `CurrentJob`, whose module imports this one."""
+"""Called with the `CurrentJob`. Its type can't be named here: its module imports this one."""
 Upcast = Callable[[list[Any]], list[Any]]
 
 HARD_GRACE = 10.0
-"""Seconds after its time limit at which a job that does not stop ends its process."""
+"""Seconds between the time limit of a job and the kill of its process, if the job does not stop."""
 MAX_WAIT_TO_START = 60.0
 """Maximum seconds between a job's claim and its start. After that the worker releases the job instead."""
 
@@ -51,10 +51,10 @@ class ActorSpec:
         body: the function that runs.
         parameters: the types of the body's arguments.
         queue: the queue of its due jobs.
-        runs_as: the rows its body can reach: its brand's, its fan's, or all (`system`).
+        runs_as: the rows that its body can reach: those of the job's brand, those of the job's fan, or all (`system`).
         max_attempts: attempts before the job is a dead letter; None: `give_up_after` alone decides.
-        give_up_after: time since the job's creation after which no further attempt starts. An older dead letter that
-            is replayed has one attempt.
+        give_up_after: time since the job's creation after which no further attempt starts. The replay of an older
+            dead letter makes one attempt.
         waits: seconds between attempts, in order; the last one repeats. Without any, exponential backoff with jitter.
         time_limit: maximum seconds of one attempt.
         outward: whether it calls other systems. No transaction is open while it runs (see `own_transaction`).
@@ -62,7 +62,7 @@ class ActorSpec:
         max_per_brand: maximum number of its jobs of one brand that are published or running.
         rate: jobs that may start per second.
         burst: jobs that may start at once if there is a `rate`.
-        lookup: queries the vendor whether an outward job's effect has happened, before the next attempt. If it
+        lookup: asks the vendor, before the next attempt, whether an outward job has had its effect. If it
             returns True, the body does not run; the lookup then writes the rows that the body would have written.
         version: version of its arguments. A job of a newer version waits for a release that supports it.
         upcast: for each older version, the function that converts its arguments to the next version.
@@ -131,8 +131,8 @@ def actor(name: str, **options: Unpack[Options]) -> Callable[[Body], Body]:
     """Declare the function as the body of the actor `name`. It stays a plain function.
 
     Raises:
-        ValueError: the name is taken, the retries have no limit, there is a lookup without a vendor, or an older
-            version without an upcast.
+        ValueError: the name is taken, the retries have no limit, there is a lookup without `outward=True`, or an
+            older version without an upcast.
     """
 
     def declare(body: Body) -> Body:

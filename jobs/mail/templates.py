@@ -64,9 +64,9 @@ def moment(at: datetime, timezone: str, language: str) -> str:
     """Return date and time in a time zone as a language writes them, e.g. `1 de mayo de 2027 a las 18:00 (UTC)`.
 
     Args:
-        at: with its offset from UTC.
-        timezone: the reader's, a name of the IANA database.
-        language: one that `language` returns.
+        at: the time, with its offset from UTC.
+        timezone: time zone of the recipient, by its IANA name.
+        language: a result of `language`.
     """
     local = at.astimezone(ZoneInfo(timezone))
     month = _MONTHS[language][local.month - 1]

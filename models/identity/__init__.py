@@ -4,6 +4,7 @@ Tables: users, roles, permissions, sessions, refresh tokens, authenticators, rec
 changes of addresses, counters of attempts, API keys and ids of deleted users. Views: `app.active_users` and
 `app.live_sessions`, the rules of session validity and of MFA owed.
 Public modules: `accounts`, `signups`, `users`, `system_admin`, `sessions`, `credentials`, `mfa`, `totp`, `passwords`,
-`breached_passwords`, `access_tokens`, `refresh_tokens`, `jwks`, `supabase`, `api_keys`, `permissions`, `step_up`.
+`breached_passwords`, `access_tokens`, `refresh_tokens`, `jwks`, `supabase`, `api_keys`, `permissions`, `step_up`,
+`personal_data`.
 May import: `consents`, `jobs`, `audit`, `core`.
 """

@@ -15,7 +15,7 @@ KEEP_DONE = timedelta(days=30)
 KEEP_DEAD = timedelta(days=365)
 """Retention of dead letters."""
 KEEP_SILENT = timedelta(days=1)
-"""Time for which a process without heartbeats stays listed."""
+"""Retention of the last heartbeat of a process."""
 DAYS_AHEAD = 14
 """Daily partitions of the job history that are created ahead."""
 
@@ -24,7 +24,7 @@ def expire_answers() -> int:
     """Delete the answers stored for `Idempotency-Key` that are older than `KEEP_ANSWERS`. Return their number.
 
     The body of an answer with secrets is deleted after `secret_until`. The row with the key stays for `KEEP_ANSWERS`:
-    a late repetition does not create another record.
+    without it, a repeated request would create a second record.
     """
     execute("UPDATE app.idempotency_keys SET body = NULL WHERE secret_until <= now() AND body IS NOT NULL")
     return execute("DELETE FROM app.idempotency_keys WHERE created_at < now() - %s", (KEEP_ANSWERS,))

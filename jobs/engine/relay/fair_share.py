@@ -1,8 +1,8 @@
 """Recent dispatches of each tenant: the tenant with fewer is served first.
 
-Without a memory, a tenant with too many jobs is served in every round, and in most rounds only one or two other tenants
-have waiting jobs: half of the dispatches go to the noisy tenant. With a memory it gets the capacity that the others do
-not use, as long as they use less than their share.
+Without this record, a tenant with too many jobs is served in every round. In most rounds only one or two other tenants
+have waiting jobs, so half of the dispatches go to the noisy tenant. With the record, the noisy tenant gets only the
+capacity that the others do not use, as long as they use less than their share.
 """
 
 import math
@@ -13,8 +13,9 @@ from uuid import UUID
 MEMORY = 1.0
 """Seconds after which a dispatch counts as 1/e of one."""
 MAX_TENANTS = 32
-"""Number of tenants that are reported: those with the most recent dispatches."""
+"""Maximum number of tenants that `FairShare.recent` returns: those with the highest counts."""
 _NEGLIGIBLE = 0.5
+"""Count below which a tenant is removed."""
 
 
 class FairShare:
@@ -31,11 +32,14 @@ class FairShare:
             self._dispatched[tenant_key] = self._dispatched.get(tenant_key, 0.0) + 1.0
 
     def recent(self) -> Mapping[UUID, float]:
-        """Return the recent dispatches of the heaviest tenants, less those of the heaviest tenant that is left out."""
+        """Return the recent dispatches of the `MAX_TENANTS` tenants with the highest counts.
+
+        If other tenants are left out, their highest count is subtracted from each: they count as 0.
+        """
         now = self._clock()
         decay, self._decayed_at = math.exp((self._decayed_at - now) / MEMORY), now
         self._dispatched = {key: n * decay for key, n in self._dispatched.items() if n * decay >= _NEGLIGIBLE}
         if len(self._dispatched) <= MAX_TENANTS:
             return self._dispatched
-        first, *heaviest = sorted(self._dispatched.items(), key=lambda each: each[1])[-MAX_TENANTS - 1 :]
-        return {key: n - first[1] for key, n in heaviest}
+        left_out, *highest = sorted(self._dispatched.items(), key=lambda each: each[1])[-MAX_TENANTS - 1 :]
+        return {key: n - left_out[1] for key, n in highest}

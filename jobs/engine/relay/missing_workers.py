@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class MissingWorkers:
-    """The time since which each worker has been missing."""
+    """Record since when each worker has been missing without interruption."""
 
     def __init__(self, grace: float) -> None:
         self._grace = grace

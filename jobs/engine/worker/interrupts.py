@@ -1,7 +1,7 @@
 """Interrupt a job's body: at most once per attempt, and never outside the body.
 
-An asynchronous exception is raised between any two instructions, so it is armed around the body alone. Disarming
-acquires the lock under which the exception is set, and withdraws one that has not been raised yet: after `disarm`
+An asynchronous exception is raised between any two instructions, so it is armed around the body alone. `disarm`
+acquires the lock under which the exception is set, and withdraws an exception that is set but not raised yet. After it
 returns, nothing can interrupt the following code (finish and COMMIT). At most one exception is set for each arming, so
 a handler of `JobInterrupted` is never interrupted.
 """
@@ -33,7 +33,13 @@ _NOTHING = ctypes.py_object()  # a null pointer: withdraws an exception that has
 
 @dataclass(slots=True)
 class Armed:
-    """One body that may be interrupted. Times are of `time.monotonic`."""
+    """One body that may be interrupted. Times are of `time.monotonic`.
+
+    Attributes:
+        reason: the reason of an interrupt at the deadline.
+        fired: the reason of the interrupt that was set; None before.
+        masked: the number of open `masked` blocks.
+    """
 
     deadline: float
     hard_deadline: float

@@ -2,7 +2,8 @@
 
 The body's writes commit together with the job's end, in one message, under the fence of this claim. If another worker
 has claimed the job meanwhile, the fence is refused and nothing commits. The commit does not wait for the disk: a crash
-of PostgreSQL loses the writes and the end together, and the job, which is still in the ledger, runs again.
+of PostgreSQL loses the writes and the end together, and the job, which is still in the ledger, runs again. An `outward`
+body has committed its own transactions before; its job's end commits alone and waits for the disk.
 """
 
 import logging
@@ -40,7 +41,7 @@ UNKNOWN_ACTOR_DELAY = 5.0
 _ENGINE = Identity("worker", "none")
 _FINISH = "CALL app.finish(%s, %s)"
 _FINISH_FOR = {"app_fan": "SET LOCAL role = 'none'; CALL app.finish(%s, %s)"}
-"""For roles that may not finish jobs, because requests of people have them, too."""
+"""Statements for roles that may not finish jobs: requests of people run in these roles, too."""
 
 
 class StaleClaim(Exception):
@@ -56,7 +57,7 @@ class Runner:
         self._job_log = job_log
 
     def run(self, claim: Claim, claimed_at: float | None = None) -> str:
-        """Run one attempt of a claimed job. Return its ending, as it is logged.
+        """Run one attempt of a claimed job. Return its outcome for the job log.
 
         Args:
             claim: the claim.
@@ -186,7 +187,7 @@ def _is_done_already(spec: ActorSpec, job: CurrentJob) -> bool:
 
 
 def _disarm_again(armed: Armed) -> None:
-    """Disarm after an interrupt that may have been raised on the way into `disarm`. It is raised once only."""
+    """Disarm again: the interrupt may have been raised before `disarm` began. It is raised only once."""
     try:
         interrupts.disarm(armed)
     except JobInterrupted:
@@ -217,7 +218,7 @@ def _request_of(claim: Claim) -> RequestInfo:
 
 
 def describe(error: Exception) -> dict[str, Any]:
-    """Return an error as the ledger keeps it: kind, message and innermost places; no arguments, no values.
+    """Return an error as the ledger keeps it: kind, message and three innermost frames, without arguments and values.
 
     The `code` of a `Problem` is kept, too: the owner of the job may see such an error.
     """

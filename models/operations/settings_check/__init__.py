@@ -5,6 +5,9 @@ secret that it does not use.
 
 Connections to other machines must use TLS with a verified certificate and name. No secret may be missing, weak,
 published or a development default. Faults name the variables and never show their values.
+
+`values` checks numbers, names and lists, `urls` checks URLs, `secrets` checks keys and tokens, and `combinations`
+compares variables.
 """
 
 import os

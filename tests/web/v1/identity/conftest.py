@@ -10,7 +10,7 @@ MFA = "/api/v1/users/me/mfa"
 
 @pytest.fixture
 def enrolled(client, member, superuser):
-    """Return a member with an authenticator: account, secret and recovery codes."""
+    """Return a member with an authenticator: account, secret, and the answer to the first code."""
     manager = member()
     secret = client.post(MFA, token=manager.token).json["secret"]
     confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=manager.token).json

@@ -49,6 +49,7 @@ def is_alive(client, account):
 
 
 def essence(answer):
+    """Return status and body of an answer, without the id of its request."""
     return answer.status_code, {**(answer.json or {}), "request_id": ""}
 
 
@@ -255,8 +256,8 @@ def test_undo_of_email_change_ends_access_by_the_old_password(client, drain, mai
     assert reset(client, mailbox.token(manager.email)).status_code == 200
 
 
-def stolen(client, drain, mailbox, account):
-    """Return the link that restores an account after a hostile change of its address."""
+def undo_link(client, drain, mailbox, account):
+    """Change the address of an account, as a thief would, and return the token that undoes the change."""
     ask(client, account, "thief@example.com")
     drain()
     follow(client, "confirm", mailbox.token("thief@example.com"))
@@ -412,10 +413,10 @@ def test_invitation_accepted_by_fan_removes_all_earlier_access(
     people = f"/api/v1/brands/{boss.brand_id}/invitations"
     client.post(people, json={"email": boss.email, "role": "Creator"}, token=remover.token)
     drain()
-    taken_up = {"token": _tokens(mailbox, boss.email)[-1]}
+    invitation = {"token": _tokens(mailbox, boss.email)[-1]}
     session = client.post("/api/v1/auth/refresh", json={"refresh_token": session["refresh_token"]}).json
 
-    done = client.post("/api/v1/users/me/invitation", json=taken_up, token=session["access_token"])
+    done = client.post("/api/v1/users/me/invitation", json=invitation, token=session["access_token"])
 
     assert done.status_code == 200
     assert_removed(client, superuser, access, "invitation.accept")
@@ -430,7 +431,7 @@ def test_undo_of_email_change_removes_all_earlier_access(
 ):
     boss = member("Brand Admin")
     access = add_access(boss) if added_before_change else None
-    link = stolen(client, drain, mailbox, access.session if access else boss)
+    link = undo_link(client, drain, mailbox, access.session if access else boss)
     access = access or add_access(boss)
 
     assert follow(client, "undo", link).status_code == 200
@@ -443,7 +444,7 @@ def test_undo_of_email_change_removes_all_earlier_access(
 
 
 @pytest.mark.parametrize("verb", ["confirm", "undo"])
-@pytest.mark.parametrize("becomes_member", ["accepts", "takes_up", "is_moved"])
+@pytest.mark.parametrize("becomes_member", ["accepts", "accepts_as_fan", "is_moved"])
 def test_links_to_other_addresses_end_when_a_fan_becomes_member(
     client, drain, mailbox, member, make_brand, superuser, verb, becomes_member
 ):
@@ -476,7 +477,7 @@ def test_links_to_other_addresses_end_when_a_fan_becomes_member(
 
 
 def _become_member(client, how, invitation, fan):
-    if how == "takes_up":
+    if how == "accepts_as_fan":
         return client.post("/api/v1/users/me/invitation", json={"token": invitation}, token=fan.token)
     return client.post("/api/v1/auth/accept-invitation", json={"token": invitation, "password": NEW})
 
@@ -516,7 +517,7 @@ def test_undo_after_a_week_is_refused(client, drain, mailbox, member, superuser)
     assert follow(client, "undo", mailbox.token(manager.email)).json["code"] == "link_invalid"
 
 
-def test_email_change_to_used_address_has_equal_answer_other_mail(client, drain, mailbox, member):
+def test_email_change_to_used_address_returns_same_answer(client, drain, mailbox, member):
     manager, other = member(), member()
 
     free, taken = ask(client, manager, "free@example.com"), ask(client, manager, other.email)
@@ -580,12 +581,12 @@ def test_anonymous_fan_cannot_change_address_or_password(client, fan):
 
 
 def test_step_up_without_password_computes_no_hash(client, fan, monkeypatch):
-    asked = []
-    monkeypatch.setattr(passwords, "verify", lambda stored, password: asked.append(stored))
+    verified = []
+    monkeypatch.setattr(passwords, "verify", lambda stored, password: verified.append(stored))
     phone = fan()
 
-    shown = client.post("/api/v1/auth/step-up", json={"password": "anything"}, token=phone.token)
+    refused = client.post("/api/v1/auth/step-up", json={"password": "anything"}, token=phone.token)
     changed = change(client, phone, "anything")
 
-    assert [shown.json["code"], changed.json["code"]] == ["wrong_password"] * 2
-    assert asked == []
+    assert [refused.json["code"], changed.json["code"]] == ["wrong_password"] * 2
+    assert verified == []

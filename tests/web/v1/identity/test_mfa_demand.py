@@ -17,13 +17,13 @@ MFA = "/api/v1/users/me/mfa"
 
 
 def login(client, account):
-    """Return a session of the password only."""
+    """Sign in with the password only and return the session."""
     credentials = {"email": account.email, "password": account.password}
     return client.post("/api/v1/auth/login", json=credentials).json
 
 
-def verify(client, token, **shown):
-    return client.post("/api/v1/auth/mfa/verify", json=shown, token=token)
+def verify(client, token, **proof):
+    return client.post("/api/v1/auth/mfa/verify", json=proof, token=token)
 
 
 def one(superuser, sql):
@@ -72,7 +72,7 @@ def test_old_session_enrols_after_step_up_with_password(client, admin, brand, se
     superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
     token = client.post("/api/v1/auth/refresh", json={"refresh_token": begun["refresh_token"]}).json["access_token"]
     refused = client.post(MFA, token=token)
-    shown = [
+    answers = [
         client.post("/api/v1/auth/step-up", json=body, token=token)
         for body in ({"code": "000000"}, {"password": "another password"}, {"password": creator.password})
     ]
@@ -81,8 +81,8 @@ def test_old_session_enrols_after_step_up_with_password(client, admin, brand, se
     confirmed = client.post(f"{MFA}/confirm", json={"code": totp.code(secret)}, token=token).json
 
     assert refused.json["code"] == "recent_authentication_required"
-    assert [answer.status_code for answer in shown] == [403, 403, 204]
-    assert [answer.json["code"] for answer in shown[:2]] == ["mfa_required", "wrong_password"]
+    assert [answer.status_code for answer in answers] == [403, 403, 204]
+    assert [answer.json["code"] for answer in answers[:2]] == ["mfa_required", "wrong_password"]
     assert client.get(f"/api/v1/brands/{brand['id']}", token=confirmed["access_token"]).status_code == 200
 
 
@@ -91,8 +91,8 @@ def test_step_up_with_password_does_not_replace_owed_code(client, enrolled, supe
     token = login(client, manager)["access_token"]
     superuser.cursor().execute("update app.sessions set authenticated_at = now() - interval '11 minutes'")
 
-    for shown in ({"password": manager.password}, {"code": totp.code(secret)}):
-        answer = client.post("/api/v1/auth/step-up", json=shown, token=token)
+    for proof in ({"password": manager.password}, {"code": totp.code(secret)}):
+        answer = client.post("/api/v1/auth/step-up", json=proof, token=token)
         assert (answer.status_code, answer.json["code"]) == (403, "mfa_required")
 
     raised = verify(client, token, code=totp.code(secret)).json["access_token"]
