@@ -2,12 +2,16 @@
 
 import io
 import json
+from datetime import UTC, datetime
 
 import pytest
 
 from scripts.commands.openapi import documents
 from scripts.commands.openapi.main import main
+from scripts.devstack.environment import ROOT
 from scripts.devstack.progress import SetupError, output
+from web.openapi.comparison.operations import compare
+from web.openapi.comparison.rules import is_allowed
 from web.openapi.introduction import VERSION
 
 
@@ -83,3 +87,19 @@ def test_release_writes_the_document_of_its_version(keep):
 def test_impossible_command_says_what_is_wrong(keep, arguments, sentence):
     with pytest.raises(SetupError, match=sentence):
         main(arguments)
+
+
+def test_document_has_no_breaking_change_that_its_version_does_not_allow():
+    latest = documents.releases()[-1]
+    changes = compare(documents.kept(latest), documents.present(), today=datetime.now(UTC).date())
+
+    broken = [str(change) for change in changes if change.is_breaking]
+
+    assert not broken or is_allowed(latest, VERSION), (
+        "These changes break clients. Undo them, or raise the version as docs/versioning.md says; before the release of"
+        f" {VERSION}, run `./scripts/openapi release {VERSION}`:\n" + "\n".join(broken)
+    )
+
+
+def test_changelog_has_a_section_for_the_version():
+    assert f"\n## {VERSION}\n" in (ROOT / "CHANGELOG.md").read_text()
