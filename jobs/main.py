@@ -2,7 +2,7 @@
 
 import dramatiq
 
-import jobs.actors  # noqa: F401  (declares them)
+import jobs.actors  # noqa: F401  (declares the actors)
 from jobs.engine.worker.process import make_broker
 from models.core import logs
 from models.operations import settings_check

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-import jobs.actors  # noqa: F401  (declares them)
+import jobs.actors  # noqa: F401  (declares the actors)
 from jobs.engine import process
 from jobs.engine.heartbeat import EVERY, Heartbeat
 from jobs.engine.ledger import Ledger, LedgerUnavailable

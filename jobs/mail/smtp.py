@@ -111,7 +111,7 @@ def _encode(text: str, plain: re.Pattern[str]) -> str:
 
 
 def _words(text: str) -> Iterator[bytes]:
-    """Split the UTF-8 of a text between characters into words of at most `_WORD_BYTES`, each decodable alone."""
+    """Split a text between characters into UTF-8 words of at most `_WORD_BYTES`, each decodable alone."""
     word = b""
     for character in text:
         encoded = character.encode(errors="replace")
@@ -151,7 +151,7 @@ def _permanent(code: int, answer: bytes | str) -> Undeliverable | None:
 
 @contextmanager
 def _session(url: SplitResult) -> Iterator[smtplib.SMTP]:
-    server = _connected(url)
+    server = _connect(url)
     try:
         if url.username:
             server.login(unquote(url.username), unquote(url.password or ""))
@@ -163,7 +163,7 @@ def _session(url: SplitResult) -> Iterator[smtplib.SMTP]:
         server.close()
 
 
-def _connected(url: SplitResult) -> smtplib.SMTP:
+def _connect(url: SplitResult) -> smtplib.SMTP:
     host, tls = url.hostname or "127.0.0.1", ssl.create_default_context()
     if url.scheme == "smtps":
         return _TlsClient(host, url.port or 465, timeout=TIMEOUT, context=tls)

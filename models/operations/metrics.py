@@ -1,4 +1,4 @@
-"""Metrics of jobs and of the audit trail, read from their tables at each scrape.
+"""Metrics of jobs, mails and the audit trail, read from their tables at each scrape.
 
 The process that answers a scrape holds no counters, so it does not matter which web process does. Counting a million
 waiting jobs takes long, so the clock counts them every few seconds, and `companon_jobs_counted_age_seconds` is the age

@@ -16,6 +16,7 @@ UNNAMED = "request.refuse"
 """Action of recorded refusals of endpoints that declare no audit action."""
 
 _OTHER_TABLES = {"code_id": "qr_codes", "entry_id": "audit_logs"}
+"""Tables of path parameters whose names differ from the table's."""
 
 
 class Details(TypedDict, total=False):
@@ -85,7 +86,8 @@ def refused(declared: EndpointSpec, req: Request, path: Mapping[str, Any], refus
 def _is_recorded(declared: EndpointSpec, req: Request, refusal: Problem, names_record: bool) -> bool:
     """Decide by status whether a refusal is recorded.
 
-    Recorded: failed authentication, missing permission, foreign records, exceeded limits of sensitive endpoints.
+    Recorded: failed authentication, missing permission, foreign records, and other refusals (404, 409, 410, 429) of
+    sensitive endpoints.
     Not recorded: invalid input (422) and concurrent changes (412), which are ordinary mistakes.
     """
     if not refusal.is_audited:
@@ -93,7 +95,7 @@ def _is_recorded(declared: EndpointSpec, req: Request, refusal: Problem, names_r
     is_sensitive = bool(declared.audit or declared.refused_as)
     match refusal.status:
         case 401:
-            # A public endpoint without a guarded act stores nothing about its callers: they have not consented yet.
+            # A public endpoint that is not sensitive stores nothing about its callers: they have not consented yet.
             return is_sensitive if declared.permission in OPEN else req.auth is not None
         case 403:
             return True

@@ -2,7 +2,7 @@
 
 Invalid JSON is 400 `malformed_json`. Valid JSON of another type, or with a text or number that no column holds, is 422
 `invalid`, which names every such field. NUL and lone surrogates are such texts: the grammar of JSON allows their
-escapes, so the client has to correct a field and not its encoder.
+escapes, so they are not `malformed_json`.
 
 Two parsers read every body: the standard library's finds duplicate keys, msgspec's validates. The search for all
 invalid fields (`web.http.field_errors`) runs only after a refusal.
@@ -84,6 +84,7 @@ class Body:
             _require_shallow(raw, tree)
             raise Invalid(errors=self._errors(tree)) from None
         _require_shallow(raw, tree)
+        # Only an escape writes NUL or a lone surrogate here. The decoder refuses numbers that are too large.
         if b"\\u" in raw and any(_unstorable(tree)):
             raise Invalid(errors=self._errors(tree))
         try:
@@ -127,7 +128,7 @@ def _parse(text: str, decoder: json.JSONDecoder) -> Any:
     try:
         return decoder.decode(text)
     except json.JSONDecodeError as error:
-        fault = next((plain for start, plain in _SYNTAX_ERRORS.items() if error.msg.startswith(start)), _SYNTAX_ERROR)
+        fault = next((plain for start, plain in _SYNTAX_ERRORS.items() if error.msg.startswith(start)), _OTHER_ERROR)
         place = {"line": error.lineno, "column": error.colno}
         raise Malformed(Message("Line {line}, column {column}: {fault}.", **place, fault=fault)) from None
     except RecursionError:
@@ -154,7 +155,7 @@ _SYNTAX_ERRORS = {
 }
 """Plain words for the messages of the standard library's parser, by their beginning."""
 
-_SYNTAX_ERROR = Message("the syntax is not valid")
+_OTHER_ERROR = Message("the syntax is not valid")
 
 TOO_DEEP = Message("The body is nested deeper than {levels} levels.", levels=MAX_DEPTH)
 
@@ -267,6 +268,7 @@ class Query:
 
 
 def _parameter_name(name: str) -> str:
+    """Return the name of an unknown parameter as a field of an answer; `query` for an empty name."""
     return join("", name.replace("\x00", "")) if name else "query"
 
 
@@ -312,5 +314,6 @@ def _options(info: Any) -> list[Any]:
     return [info]
 
 
+# At most 100 digits: `int` raises ValueError for more than 4,300.
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{,99})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")

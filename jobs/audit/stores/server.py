@@ -26,7 +26,7 @@ class Server:
             self._headers["Authorization"] = f"Basic {b64encode(credentials).decode()}"
 
     def put(self, number: int, document: str) -> None:
-        """Store a checkpoint; see `Store`. Read it first: some servers ignore conditions and would overwrite it."""
+        """Store a checkpoint; see `Store`. Read first: a server that ignores `If-None-Match` would overwrite it."""
         stored = self.get(number)
         if stored is None:
             self._create(number, document)
@@ -35,6 +35,7 @@ class Server:
     def _create(self, number: int, document: str) -> None:
         headers = {"If-None-Match": "*", "Content-Type": "application/json"}
         status, _ = self._request("PUT", number, f"{document}\n".encode(), headers)
+        # 409 and 412: another process may have stored it. `put` reads it again.
         if status not in (409, 412) and not 200 <= status < 300:
             raise OSError(f"{self._url.hostname} answers {status}")
 

@@ -1,6 +1,6 @@
 """The `relay` process: `python -m jobs.engine.relay`."""
 
-import jobs.actors  # noqa: F401  (declares them)
+import jobs.actors  # noqa: F401  (declares the actors)
 from jobs.engine import process
 from jobs.engine.ledger import Ledger
 from jobs.engine.relay.relay import Relay

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-import jobs.actors  # noqa: F401  (declares them)
+import jobs.actors  # noqa: F401  (declares the actors)
 from jobs.engine.ledger import Claim
 from jobs.engine.worker.job_log import FLUSH_LINES, JobLog
 from jobs.engine.worker.runner import Runner

@@ -139,7 +139,7 @@ class CampaignNumbersOut(NumbersOut):
     name: Annotated[
         str,
         Meta(
-            description="Present name of the campaign, also for scans made under an earlier one.",
+            description="Current name of the campaign, also for scans made under an earlier name.",
             examples=["Plaza Mayor"],
         ),
     ]
