@@ -102,7 +102,7 @@ def test_document_offers_api_keys_where_they_are_admitted(known):
     def check(operation):
         spec, needed = DECLARED[operation], declared(operation)["security"]
         if spec.permission not in OPEN and (KEY_SCHEME in needed) != permission_matrix.is_allowed(known, spec, API_KEY):
-            yield f"lists {needed}: see FOR_KEYS in web/openapi/operations.py"
+            yield f"lists {needed}: see FOR_KEYS in models/identity/permissions.py"
 
     require_none(operations(), check)
 

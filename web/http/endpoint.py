@@ -183,8 +183,7 @@ class _Operation:
     async def _allowed(self, dependencies: Dependencies, identity: Identity) -> bool:
         permission = self.spec.permission
         if identity.is_api_key:
-            needed = self.spec.scope if permission == AUTHENTICATED else permission
-            return permission in OPEN or needed in identity.scopes
+            return permission in OPEN or self.spec.key_scope in identity.scopes
         return (
             permission in OPEN or permission == AUTHENTICATED or await dependencies.grants.allow(identity, permission)
         )
@@ -194,7 +193,7 @@ class _Operation:
         if not identity.is_api_key:
             missing = self.spec.permission
             return Forbidden(Message("Needs the permission `{permission}`.", permission=missing), permission=missing)
-        scope = self.spec.scope if self.spec.permission == AUTHENTICATED else self.spec.permission
+        scope = self.spec.key_scope
         if scope is None:
             return Forbidden("API keys can't send this request: sign in as a person.")
         return Forbidden(Message("The API key needs the scope `{scope}`.", scope=scope), scope=scope)

@@ -8,7 +8,7 @@ from typing import Any, Literal, Required, TypedDict
 import msgspec
 
 from models.core.errors import Problem
-from models.identity.permissions import PermissionName
+from models.identity.permissions import FOR_KEYS, PermissionName
 
 Mode = Literal["sync", "async"]
 Requirement = PermissionName | Literal["public", "optional", "authenticated"]
@@ -175,6 +175,12 @@ class EndpointSpec:
             )
         if self.example is not None:
             _require_fit(self.example, self.body)
+
+    @property
+    def key_scope(self) -> str | None:
+        """Return the scope with which an API key may call an endpoint that needs a caller; None if keys are refused."""
+        needed = self.scope or self.permission
+        return needed if needed in FOR_KEYS else None
 
     @property
     def timeout(self) -> float:

@@ -30,25 +30,6 @@ SECURITY_SCHEMES: dict[str, Any] = {
     },
 }
 
-FOR_KEYS = frozenset(
-    f"{subject}:{verb}"
-    for subject, verbs in {
-        "analytics": ("read",),
-        "assets": ("read", "write"),
-        "audiences": ("read", "write"),
-        "billing": ("read",),
-        "brand": ("read",),
-        "campaigns": ("read", "write", "launch"),
-        "contacts": ("read",),
-        "jobs": ("read",),
-        "members": ("read",),
-        "scans": ("read",),
-        "surveys": ("read", "write"),
-    }.items()
-    for verb in verbs
-)
-"""Permissions that an API key can have as scopes. The table `permissions` decides; a test compares both."""
-
 IF_NONE_MATCH: dict[str, Any] = {
     "name": "If-None-Match",
     "in": "header",
@@ -63,12 +44,6 @@ _IN_PATHS = {
     "token": "The token of the code: the last part of its URL.",
 }
 """Descriptions of path parameters other than ids."""
-
-
-def scope_for_keys(declared: EndpointSpec) -> str | None:
-    """Return the scope with which an API key may call an endpoint that needs a caller; None if keys are refused."""
-    needed = declared.scope or declared.permission
-    return needed if needed in FOR_KEYS else None
 
 
 def complete(operation: dict[str, Any], declared: EndpointSpec, recorded: Recording | None) -> None:
@@ -101,7 +76,7 @@ def _security(declared: EndpointSpec) -> list[dict[str, list[str]]]:
     signed_in: list[dict[str, list[str]]] = [{ACCESS_TOKEN: []}]
     if declared.permission == OPTIONAL:
         return [{}, *signed_in]
-    return [*signed_in, {API_KEY: []}] if scope_for_keys(declared) else signed_in
+    return [*signed_in, {API_KEY: []}] if declared.key_scope else signed_in
 
 
 def _notes(declared: EndpointSpec) -> list[str]:
@@ -125,7 +100,7 @@ def _notes(declared: EndpointSpec) -> list[str]:
 
 
 def _access(declared: EndpointSpec) -> str:
-    permission, scope = declared.permission, scope_for_keys(declared)
+    permission, scope = declared.permission, declared.key_scope
     if permission == PUBLIC:
         return "Public: no access token needed."
     if permission == OPTIONAL:

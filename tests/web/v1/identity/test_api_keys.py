@@ -68,6 +68,17 @@ def test_api_key_outside_of_its_scopes_returns_403(client, make, campaign):
     assert "scope" not in own.json
 
 
+@pytest.mark.parametrize("path", ["/api-keys", "/brands", "/users", "/audit-logs", "/dead-jobs"])
+def test_api_key_is_not_told_a_scope_that_no_key_can_have(client, make, path):
+    refused = client.get(f"/api/v1{path}", token=make("campaigns:read")["key"])
+
+    assert (refused.status_code, refused.json["detail"]) == (
+        403,
+        "API keys can't send this request: sign in as a person.",
+    )
+    assert "scope" not in refused.json
+
+
 def test_listed_grantable_scopes_are_accepted_for_a_new_key(client, boss, make):
     listed = client.get(f"{URL}/scopes", token=boss.token).json["items"]
     grantable = [item["scope"] for item in listed if item["grantable"]]
