@@ -10,7 +10,7 @@ from models.consents.consents import TIERS, ConsentTier
 from models.core import timezones
 from models.core.enumerations import enumeration
 from models.core.errors import FieldError, Invalid
-from models.core.messages import REASON, Message
+from models.core.messages import NORMALISE, REASON, Message
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
@@ -125,6 +125,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
             description="Time zone of the windows `hour` and `day`: a name from the IANA database. The launch fixes "
             "it. Default: `UTC`.",
             examples=["Europe/Madrid"],
+            extra={NORMALISE: timezones.known},
         ),
     ] = "UTC"
     starts_at: Annotated[

@@ -37,3 +37,6 @@ class Joined(str):
 
 REASON = "reason"
 """Key in `msgspec.Meta(extra=…)` of the text that says in plain words what the pattern of a field requires."""
+
+NORMALISE = "normalise"
+"""Key in `msgspec.Meta(extra=…)` of the rule of a text (web/http/normalise.py): it returns the text to use instead."""

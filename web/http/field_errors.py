@@ -11,9 +11,8 @@ from typing import Any
 from msgspec import inspect
 
 from models.core.errors import FieldError
-from models.core.messages import REASON
+from models.core.messages import NORMALISE, REASON
 from web.http import reasons
-from web.http.normalise import NORMALISE
 
 MAX_NAME = 80
 """Maximum length of a name that the client chose within a path, in characters."""

@@ -8,10 +8,9 @@ import msgspec
 from models.consents.consents import TIERS, ConsentTier
 from models.core import emails, texts, timezones
 from models.core.errors import FieldError, Invalid
-from models.core.messages import REASON, Message
+from models.core.messages import NORMALISE, REASON, Message
 from models.identity import passwords
 from web.http.datetimes import Instant
-from web.http.normalise import NORMALISE
 
 Id = Annotated[
     UUID,

@@ -11,9 +11,7 @@ import msgspec
 from msgspec import inspect
 
 from models.core.errors import Invalid
-
-NORMALISE = "normalise"
-"""The key of a rule in `msgspec.Meta(extra=…)`."""
+from models.core.messages import NORMALISE
 
 Step = Callable[[Any, str], Any]
 """Function of a decoded value and its path; returns the value to use instead."""

@@ -96,6 +96,15 @@ def test_invalid_campaign_is_refused_by_field(client, manager):
         assert [error["field"] for error in response.json["errors"]] == [field], body
 
 
+def test_unknown_time_zone_is_named_with_the_other_invalid_fields(client, manager):
+    config = {"timezone": "Mars/Olympus", "geofence": {**FENCE, "lat": 90.1}, "limits": {}}
+
+    response = client.post(URL, json={"name": "", "type": "QR", "config": config}, token=manager.token)
+
+    named = {error["field"] for error in response.json["errors"]}
+    assert named == {"name", "config.timezone", "config.geofence.lat", "config.limits"}
+
+
 def test_campaigns_are_listed_page_by_page(client, create, manager):
     made = [create(name=f"Number {n}")["id"] for n in range(5)]
     seen, cursor = [], None

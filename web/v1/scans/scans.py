@@ -21,6 +21,7 @@ from models.core import keys
 from models.core.context import Identity, RequestInfo
 from models.core.enumerations import enumeration
 from models.core.errors import FieldError, Invalid, TooMany
+from models.core.messages import NORMALISE
 from models.jobs import ledger
 from models.scans.outcomes import REFUSALS, Accepted, Outcome, Refused, require_accepted
 from models.scans.recorder import MAX_BATCH, Recorder, ScanRequest
@@ -28,7 +29,6 @@ from web.http.datetimes import Instant
 from web.http.endpoint import endpoint
 from web.http.fields import CampaignId, DeviceLocale, DeviceTimezone, Id
 from web.http.group_commit import GroupCommit
-from web.http.normalise import NORMALISE
 from web.http.rate_limits import RateLimiter, parse_rate
 from web.http.request_metrics import Load
 
