@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 from gunicorn import glogging  # type: ignore[import-untyped]
+from gunicorn.asgi import protocol as asgi_protocol  # type: ignore[import-untyped]
 from gunicorn.asgi.parser import ParseError  # type: ignore[import-untyped]
 from gunicorn.asgi.protocol import ASGIProtocol, BodyReceiver  # type: ignore[import-untyped]
 from gunicorn.workers import gasgi  # type: ignore[import-untyped]
@@ -291,6 +292,8 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         """Start the process with our protocol class in place of gunicorn's."""
         gasgi.ASGIProtocol = Protocol
+        # Gunicorn has no phrase for some statuses, and would answer `412 Unknown`.
+        asgi_protocol._REASON_PHRASES.update({status.value: status.phrase for status in HTTPStatus})  # noqa: SLF001
         self.idle, self.unfinished, self.owners = {}, {}, {}
         super().init_process()
 

@@ -107,6 +107,14 @@ def test_problem_is_in_the_language_of_the_client(server, sent, language, title,
     assert detail is ... or problem.get("detail") == detail
 
 
+def test_status_line_has_the_phrase_of_the_status(server):
+    with server.connect() as connection:
+        connection.sendall(asking(b"GET /healthz", b"Accept: image/png"))
+        line = connection.makefile("rb").readline()
+
+    assert line == b"HTTP/1.1 406 Not Acceptable\r\n"
+
+
 def test_refused_body_is_not_read_as_next_request(server):
     with server.connect() as connection:
         connection.sendall(asking(b"POST /nowhere", b"Content-Length: 7", body=b"GET / H"))
