@@ -69,7 +69,9 @@ def redact_value(value: Any) -> Any:
 
 
 def _redacted_as(name: str, value: Any) -> Any:
-    return "[secret]" if _SECRET_NAME.fullmatch(name) and value is not None else redact_value(value)
+    if value is None or isinstance(value, bool):  # says whether there is one, as `SUPABASE_CONFIRMS_EMAIL`
+        return value
+    return "[secret]" if _SECRET_NAME.fullmatch(name) else redact_value(value)
 
 
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)

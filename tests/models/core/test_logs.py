@@ -77,13 +77,20 @@ def test_long_text_is_truncated():
 
 
 def test_nested_values_and_secret_fields_are_redacted():
-    value = {"who": [{"mail": "ann@example.com"}, ("x", 7)], "api_key": 12, "password": None, "n": 1.5}
+    value = {
+        "who": [{"mail": "ann@example.com"}, ("x", 7)],
+        "api_key": 12,
+        "password": None,
+        "n": 1.5,
+        "confirms_email": True,
+    }
 
     assert redact_value(value) == {
         "who": [{"mail": "[e-mail]"}, ["x", 7]],
         "api_key": "[secret]",
         "password": None,
         "n": 1.5,
+        "confirms_email": True,
     }
 
 
