@@ -9,7 +9,7 @@ from falcon.asgi import Request, Response
 
 from web.http.negotiation import preferred_type
 from web.http.problems import PROBLEM_JSON
-from web.pages.languages import ENGLISH, SPANISH, label, language_of
+from web.pages.languages import ENGLISH, SPANISH, language_of
 
 CODE, MISSING, WAIT, FAILED, REFUSED = "code", "missing", "wait", "failed", "refused"
 TEXTS = {
@@ -54,7 +54,7 @@ class ErrorPages:
         reference = f"{texts['reference']}: {msgspec.json.decode(resp.data)['request_id']}"
         values = {"title": title, "text": text, "reference": reference}
         resp.set_headers(self._headers)
-        label(resp, language)
+        resp.set_header("Content-Language", language)  # `Vary` names it already, as for each problem
         resp.content_type = "text/html; charset=utf-8"
         resp.data = self._render(language, {name: escape(value) for name, value in values.items()}).encode()
 
