@@ -14,10 +14,11 @@ import psycopg2
 import pytest
 import redis
 
-from scripts.commands.up.main import erase
+from scripts.commands.up.main import erase, require_own
 from scripts.devstack.environment import ROOT
 from scripts.devstack.people import PEOPLE
 from scripts.devstack.processes import Record
+from scripts.devstack.progress import SetupError
 from tests.scripts.conftest import TOY, eventually, is_running
 from tests.support.servers import LOGINS
 
@@ -73,6 +74,18 @@ def test_fresh_start_deletes_data_and_people_and_keeps_secrets(tmp_path):
     erase(tmp_path)
 
     assert {path.name for path in tmp_path.iterdir()} == {"log", "secrets.json"}
+
+
+def test_fresh_start_in_directory_of_other_files_is_refused(tmp_path):
+    require_own(tmp_path)
+    require_own(tmp_path / "none")
+    (tmp_path / "mail").mkdir()
+
+    with pytest.raises(SetupError, match="no system has run there: choose another directory with --var"):
+        require_own(tmp_path)
+
+    (tmp_path / "secrets.json").touch()
+    require_own(tmp_path)
 
 
 def test_second_start_in_same_directory_fails_with_url_of_first(start, used):

@@ -28,6 +28,7 @@ from settings import misspelt
 
 DEFAULT_PORT = 8000
 OPEN_FILES = 65_536
+SECRETS = "secrets.json"
 DATA = ("pg", "redis", "mail", "checkpoints")
 """Directories below `var` that `--fresh` deletes."""
 DEMO = [sys.executable, "-m", "scripts.commands.demo"]
@@ -55,6 +56,8 @@ def main(argv: list[str]) -> int:
     given = options.parse(argv)
     for name, known in misspelt(os.environ).items():
         say(f"  {name} is unknown: did you mean {known}?")
+    if given.fresh:
+        require_own(given.var)
     var = layout(given.var)
     lock = claim(var)
     try:
@@ -158,6 +161,16 @@ def serve(options: Options, ready: Callable[[], None] | None = None) -> int:
         record.unlink(missing_ok=True)
     say("Stopped")
     return code
+
+
+def require_own(var: Path) -> None:
+    """Refuse a directory with other files: `--fresh` would delete what has the name of our data.
+
+    Raises:
+        SetupError: the directory is not empty, and no system has run there.
+    """
+    if var.exists() and any(var.iterdir()) and not (var / SECRETS).exists():
+        fail(f"{var} is not empty, and no system has run there: choose another directory with --var")
 
 
 def erase(var: Path) -> None:
