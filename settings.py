@@ -5,6 +5,7 @@ fields below. In production each process is checked for its own variables only (
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -328,7 +329,19 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
         # A misspelt "production" must not start as development.
         faults["ENVIRONMENT"] = f"ENVIRONMENT must be one of {', '.join(ENVIRONMENTS)}"
         del values["environment"]
+    if not all(map(_ORIGIN.fullmatch, _listed(values.get("cors_origins", "")))):
+        # No page has such an origin. Browsers would refuse each answer, and nothing would say why.
+        faults["CORS_ORIGINS"] = "CORS_ORIGINS must be origins such as http://localhost:3000, separated by commas"
+        del values["cors_origins"]
     return Settings(**values), faults
+
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.-]+(:[0-9]+)?|https?://\[[0-9a-f:.]+\](:[0-9]+)?")
+"""Origin as browsers send it: scheme, host and port in lower case, no path."""
+
+
+def _listed(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 _KINDS = {int: "a whole number", float: "a number"}

@@ -53,6 +53,20 @@ def test_check_of_one_process_omits_variables_of_others():
     assert len(list(check(UNREADABLE, PROCESSES))) == len(UNREADABLE)
 
 
+@pytest.mark.parametrize(
+    "wrong", ["localhost:3000", "http://localhost:3000/", "*", "https://a.example,HTTPS://B.example"]
+)
+def test_origin_that_no_page_has_is_a_fault_in_development(wrong):
+    assert [fault.split()[0] for fault in check({"CORS_ORIGINS": wrong}, ["web"])] == ["CORS_ORIGINS"]
+
+
+@pytest.mark.parametrize(
+    "right", ["", "http://localhost:3000", "https://a.example, http://[::1]:80,", "capacitor://localhost"]
+)
+def test_origin_of_a_development_server_is_no_fault(right):
+    assert list(check({"CORS_ORIGINS": right}, ["web"])) == []
+
+
 def test_list_shows_whether_secrets_are_set(capsys, monkeypatch):
     monkeypatch.setenv("SECRET_KEYS", "1:s3cret")
     monkeypatch.setenv("WORKER_DRAIN", "s3cret")
