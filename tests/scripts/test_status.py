@@ -94,6 +94,13 @@ def test_status_without_access_to_metrics_says_what_is_needed():
     assert found["jobs"].ok is None
 
 
+@pytest.mark.parametrize("url", ["nonsense", "http://127.0.0.1:port", "http://[::1"])
+def test_status_of_a_malformed_url_says_that_it_does_not_answer(url):
+    (found,) = [line for line in status.state(status.Probes(url), {}) if line.name == "api"]
+
+    assert (found.ok, found.text.startswith(f"{url} does not answer: ")) == (False, True)
+
+
 def test_status_marks_processes_that_have_ended():
     found = list(status.local_processes({"processes": {"web": [1], "relay": [ENDED]}}))
 

@@ -7,6 +7,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,15 @@ class Probes:
 
     def get(self, path: str) -> tuple[int, str]:
         """Return status and body; status 0 and the reason if the API does not answer."""
-        request = urllib.request.Request(self.base + path, headers={"Accept": "*/*"})
-        if path == "/metrics" and (token := os.environ.get("METRICS_TOKEN")):
-            request.add_header("Authorization", f"Bearer {token}")
         try:
+            request = urllib.request.Request(self.base + path, headers={"Accept": "*/*"})
+            if path == "/metrics" and (token := os.environ.get("METRICS_TOKEN")):
+                request.add_header("Authorization", f"Bearer {token}")
             with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
-        except OSError as error:
+        except (OSError, ValueError, HTTPException) as error:  # also no URL, and no HTTP server
             return 0, str(getattr(error, "reason", error))
 
     def read(self, path: str) -> tuple[bool, Any]:
