@@ -160,7 +160,7 @@ def _replay(seed: Seed) -> dict[str, Any]:
 
 def _announced(name: str) -> Callable[[Seed], dict[str, Any]]:
     def path(seed: Seed) -> dict[str, Any]:
-        seed.announce("test.announced", "announced")
+        seed.announce("report.send", "reports")
         return {"name": name}
 
     return path
@@ -393,7 +393,7 @@ _example("POST /api/v1/dead-jobs/replay", SYSTEM_ADMIN, body=_replay)
 _example("GET /api/v1/jobs/trail", SYSTEM_ADMIN, query=lambda _: {"request_id": "a-request-s-id"})
 _example("POST /api/v1/jobs/{job_id}/cancel", SYSTEM_ADMIN, path=lambda seed: {"job_id": seed.waiting_job()})
 _example("GET /api/v1/actors", SYSTEM_ADMIN)
-for what, named in (("actors", "test.announced"), ("queues", "announced")):
+for what, named in (("actors", "report.send"), ("queues", "reports")):
     _example(f"PUT /api/v1/{what}/{{name}}/pause", SYSTEM_ADMIN, path=_announced(named))
     _example(f"DELETE /api/v1/{what}/{{name}}/pause", SYSTEM_ADMIN, path=_announced(named))
 _example(

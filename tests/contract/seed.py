@@ -6,6 +6,7 @@ The seed is built once per test module. No function here needs an empty database
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import cache
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -45,6 +46,9 @@ UNAUTHENTICATED = "unauthenticated"
 ANONYMOUS = "anonymous fan"
 MEMBERS = ("Brand Admin", "Campaign Manager", "Creator")
 CALLERS = (UNAUTHENTICATED, ANONYMOUS, FAN, *MEMBERS, SYSTEM_ADMIN)
+
+_lines = count(41)
+"""Lines of code: dead letters of one line have one cause."""
 
 _hash = cache(lambda password=PASSWORD: passwords.hash(password))
 
@@ -227,8 +231,12 @@ class Seed:
     def letter(self, brand_id: UUID | None = None) -> UUID:
         """Create a dead letter with a cause that no other has."""
         with transaction(context.for_system_job()):
-            id = ledger.enqueue("test.letter", "x", brand_id=brand_id or self.brand_id).id
-        error = {"kind": "Error", "message": "it broke", "where": [f"{id}.py:1 body"]}
+            id = ledger.enqueue("report.send", str(self.brand_id), brand_id=brand_id or self.brand_id).id
+        error = {
+            "kind": "TimeoutError",
+            "message": "no answer within 10 s",
+            "where": [f"reports.py:{next(_lines)} send"],
+        }
         with self.superuser.cursor() as cursor:
             cursor.execute(
                 "update app.jobs set state = 'running', published_at = now(), worker_id = 1, fence = 1 where id = %s",
@@ -246,7 +254,7 @@ class Seed:
     def waiting_job(self) -> UUID:
         """Enqueue a job that no worker claims."""
         with transaction(context.for_system_job()):
-            return ledger.enqueue("test.unclaimed", brand_id=self.brand_id).id
+            return ledger.enqueue("report.compile", brand_id=self.brand_id).id
 
     def announce(self, name: str, queue: str) -> None:
         """Have an actor, as a release has it."""

@@ -48,6 +48,14 @@ def test_documented_requests_succeed(answers):
     require_none(operations(), check)
 
 
+def test_recorded_answers_name_nothing_of_the_tests(recorded):
+    def check(operation):
+        if "test." in (text := json.dumps(recorded.get(" ".join(operation)))):
+            yield f"names an actor of the tests: {text[:300]}"
+
+    require_none(operations(), check)
+
+
 def test_recorded_answers_have_the_members_of_live_answers(answers, recorded):
     def check(operation):
         answer, kept = answers[operation], recorded.get(" ".join(operation))
