@@ -69,8 +69,8 @@ def redact_value(value: Any) -> Any:
 
 
 def _redacted_as(name: str, value: Any) -> Any:
-    if value is None or isinstance(value, bool):  # says whether there is one, as `SUPABASE_CONFIRMS_EMAIL`
-        return value
+    if value is None or isinstance(value, bool) or value in ("yes", "no"):
+        return value  # an answer about the field, such as `SUPABASE_CONFIRMS_EMAIL`: it contains nothing of it
     return "[secret]" if _SECRET_NAME.fullmatch(name) else redact_value(value)
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 from configparser import ConfigParser
 
+from models.core.logs import redact_value
 from models.operations import startup
 from scripts.devstack.environment import ROOT
 from settings import PROCESSES, VERSION
@@ -21,6 +22,7 @@ def test_start_is_logged_with_version_and_settings_without_secrets(caplog):
     web = lines["web starts"]
     assert (web["version"], web["pid"], web["worker_id"]) == (VERSION, os.getpid(), 7)
     assert web["settings"]["CORS_ORIGINS"] == FIT.cors_origins
+    assert redact_value(web["settings"])["SUPABASE_CONFIRMS_EMAIL"] == "no"
     assert lines["relay starts"]["settings"] == {"ENVIRONMENT": "production", "LOG_LEVEL": "INFO"}
     assert PASSWORD not in str(lines)
     assert FIT.metrics_token not in str(lines)
