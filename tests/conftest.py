@@ -188,6 +188,14 @@ def superuser(database: str) -> Iterator[connection]:
         yield connected
 
 
+@pytest.fixture(autouse=True)
+def no_request() -> None:
+    """Remove the request of an earlier test: jobs that run in the test's own thread leave theirs in the context."""
+    from models.core import context  # not above: it reads the settings
+
+    context.set_request_info(context.RequestInfo())
+
+
 @pytest.fixture(scope="session")
 def cleaner(database: str) -> Iterator[Cleaner]:
     """Yield the cleaner of this process's database."""

@@ -30,7 +30,7 @@ BOB = UUID("0198a3f0-0000-7000-8000-00000000000b")
 BRAND = UUID("0198a3f0-0000-7000-8000-0000000000b0")
 PEOPLE = {"alice": (ALICE, "Campaign Manager", BRAND), "bob": (BOB, FAN, None)}
 """Tokens that the substitutes accept."""
-GRANTED = {("Campaign Manager", "things:write")}
+GRANTED = {("Campaign Manager", "campaigns:write")}
 
 
 @dataclasses.dataclass

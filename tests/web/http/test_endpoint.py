@@ -34,7 +34,7 @@ class Things:
         resp.media = ThingOut("a", str(req.context.identity.user_id))
 
     @endpoint(
-        permission="things:write",
+        permission="campaigns:write",
         body=ThingIn,
         example={"name": "a"},
         response=ThingOut,
@@ -91,17 +91,17 @@ class Asynchronous:
 
 
 class Outward:
-    @endpoint(permission="things:write", response=ThingOut, outward=True, audit="thing.send")
+    @endpoint(permission="campaigns:write", response=ThingOut, outward=True, audit="thing.send")
     def on_post(self, req, resp):
         resp.media = ThingOut("sent", current().role)
 
 
 class Sensitive:
-    @endpoint(permission="things:write", response=ThingOut, recent=True, audit="thing.end")
+    @endpoint(permission="campaigns:write", response=ThingOut, recent=True, audit="thing.end")
     def on_post(self, req, resp):
         resp.media = ThingOut("ended")
 
-    @endpoint(permission="things:write", response=ThingOut, recent=True, outward=True)
+    @endpoint(permission="campaigns:write", response=ThingOut, recent=True, outward=True)
     def on_put(self, req, resp):
         resp.media = ThingOut("sent")
 
@@ -114,7 +114,7 @@ class Picture:
 
 
 class Limited:
-    @endpoint(permission="things:write", body=ThingIn, example={"name": "a"}, rate="2/minute")
+    @endpoint(permission="campaigns:write", body=ThingIn, example={"name": "a"}, rate="2/minute")
     def on_post(self, req, resp):
         pass
 
@@ -411,7 +411,7 @@ def test_overloaded_pool_returns_503_with_retry_after(serve):
 
 
 class Followed:
-    @endpoint(permission="authenticated", scope="things:read", response=ThingOut)
+    @endpoint(permission="authenticated", scope="campaigns:read", response=ThingOut)
     def on_get(self, req, resp):
         resp.media = ThingOut("followed", str(req.context.identity.actor_id))
 
@@ -419,16 +419,18 @@ class Followed:
 def test_api_key_is_admitted_by_its_scopes_alone(serve, notebook):
     client = serve({"/things": Things(), "/followed": Followed()})
 
-    made = client.post("/things", json={"name": "a"}, token="cpk_things:write")
-    narrow = client.post("/things", json={"name": "a"}, token="cpk_things:read")
-    followed = [client.get("/followed", token=f"cpk_{scope}").status_code for scope in ("things:read", "things:write")]
+    made = client.post("/things", json={"name": "a"}, token="cpk_campaigns:write")
+    narrow = client.post("/things", json={"name": "a"}, token="cpk_campaigns:read")
+    followed = [
+        client.get("/followed", token=f"cpk_{scope}").status_code for scope in ("campaigns:read", "campaigns:write")
+    ]
 
     assert (made.status_code, narrow.status_code, followed) == (201, 403, [200, 403])
     assert notebook.permission_reads == 0
 
 
 def test_api_key_is_refused_by_endpoints_without_scope(serve):
-    refused = serve({"/things": Things()}).get("/things", token="cpk_things:read,authenticated")
+    refused = serve({"/things": Things()}).get("/things", token="cpk_campaigns:read,authenticated")
 
     assert (refused.status_code, refused.json["code"]) == (403, "forbidden")
 
@@ -437,7 +439,7 @@ def test_all_requests_of_an_api_key_count_towards_its_limit(serve):
     client = serve({"/things": Things(), "/followed": Followed()})
 
     answers = [
-        client.get(path, token="cpk_things:read")
+        client.get(path, token="cpk_campaigns:read")
         for path in ("/followed", "/followed", "/followed", "/things", "/things", "/followed")
     ]
 
@@ -447,7 +449,7 @@ def test_all_requests_of_an_api_key_count_towards_its_limit(serve):
 
 def test_scope_with_a_permission_raises():
     with pytest.raises(TypeError, match="scope"):
-        endpoint(permission="things:read", scope="things:read")
+        endpoint(permission="campaigns:read", scope="campaigns:read")
 
 
 class Named(msgspec.Struct, forbid_unknown_fields=True):

@@ -36,7 +36,7 @@ class Things:
         audited(req, table="stuff", record_id=BRAND)
         raise {"taken": Conflict, "stale": PreconditionFailed}[req.context.body.then]
 
-    @endpoint(permission="things:write")
+    @endpoint(permission="campaigns:write")
     def on_get(self, req, resp, thing_id):
         raise NotFound
 
