@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from scripts.devstack.environment import ROOT
+from settings import settings
 from tests.support.brokers import until
 from tests.support.gunicorn import asking, gunicorn
 from web.server import shared_metrics
 
+CAPACITY = 'companon_pool_capacity{pool="responder"}'
 HEALTH = 'companon_http_request_seconds_count{method="GET",route="/healthz",status="2xx"}'
 
 
@@ -23,6 +25,8 @@ HEALTH = 'companon_http_request_seconds_count{method="GET",route="/healthz",stat
 def server(tmp_path_factory, database):
     temporary = tmp_path_factory.mktemp("metrics")
     with gunicorn(temporary, "web.app:application", WEB_CONCURRENCY="2", TMPDIR=str(temporary)) as running:
+        # The second process may be ready later than the first one.
+        until(lambda: scrape(running).get(CAPACITY) == 2 * (settings.web_threads + settings.web_queue))
         yield running
 
 
@@ -60,7 +64,7 @@ def test_fifty_scrapes_of_two_processes_are_monotonic(server):
     assert scrapes[0][HEALTH] - before.get(HEALTH, 0.0) == 20
     assert [fallen(one, other) for one, other in zip([before, *scrapes], scrapes, strict=False)] == [[]] * 50
     assert {found[HEALTH] for found in scrapes} == {scrapes[0][HEALTH]}
-    assert len({found['companon_pool_capacity{pool="responder"}'] for found in scrapes}) == 1
+    assert len({found[CAPACITY] for found in scrapes}) == 1
 
 
 def test_counters_survive_the_end_of_a_process(server):
@@ -78,8 +82,7 @@ def test_counters_survive_the_end_of_a_process(server):
     assert after[HEALTH] >= before[HEALTH] >= 20
     assert fallen(before, after) == []
     assert list(directory.glob("gauge_*_dead.db")) == []
-    capacity = 'companon_pool_capacity{pool="responder"}'
-    until(lambda: scrape(server)[capacity] == before[capacity])  # the new process has the gauges of the dead one
+    until(lambda: scrape(server)[CAPACITY] == before[CAPACITY])  # the new process has the gauges of the dead one
 
 
 def test_refusal_of_the_server_itself_is_counted(server):
