@@ -53,8 +53,12 @@ def named(name: str) -> Step:
 
 
 def apply(checkout: Path, *names: str) -> None:
+    """Apply the steps of these names. A file that is edited in several steps has as many of its name."""
     for name in names:
-        named(name).apply(checkout)
+        steps = [step for step in STEPS if step.name == name]
+        assert steps, name
+        for step in steps:
+            step.apply(checkout)
 
 
 def run(checkout: Path, *command: object, **env: str) -> "subprocess.CompletedProcess[str]":
