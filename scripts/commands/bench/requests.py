@@ -77,7 +77,6 @@ class Side:
     def cost(self, kind: str, count: int) -> float:
         """Return the processor time in µs of one request, measured over a block."""
         self.connection.close()  # The server may have closed it while the other side was measured.
-        self.connection.close()  # the server may have closed it during the blocks of the other side
         before = cpu_seconds_of(self.pid)
         for _ in range(count):
             self.send(kind)
