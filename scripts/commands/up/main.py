@@ -143,6 +143,8 @@ def serve(options: Options, ready: Callable[[], None] | None = None) -> int:
         if options.fresh:
             leftovers.end(options.var)
             erase(options.var)
+        # Before the start: a file that changes after a process has read it must restart the process.
+        reloader = Reloader(ROOT, stack.supervisor) if options.reload else None
         stack.start()
         announce(stack, time.monotonic() - options.begun)
         code = 0
@@ -150,7 +152,7 @@ def serve(options: Options, ready: Callable[[], None] | None = None) -> int:
             ready()
         elif options.demo:
             code = _demonstrate_beside(stack)
-        _supervise(stack, Reloader(ROOT, stack.supervisor) if options.reload else None)
+        _supervise(stack, reloader)
     except Interrupted:
         say("Stopping (press Ctrl-C again to abort running jobs)")
     except SetupError as error:
