@@ -22,7 +22,7 @@ from tests.contract.seed import OTHER_PASSWORD, PASSWORD, UNAUTHENTICATED, Calle
 from web.app import application
 from web.http.pagination import encode_cursor
 from web.openapi.document import endpoint_specs
-from web.v1.campaigns import CAMPAIGN
+from web.v1.campaigns._schemas import CAMPAIGN
 from web.v1.jobs.dead_letters import REPLAY
 from web.v1.scans.scans import SCAN
 

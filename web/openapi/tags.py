@@ -19,7 +19,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "api_keys": "API keys",
     },
     "Campaigns": {
-        "campaigns": "Campaigns and codes",
+        "campaigns": "Campaigns",
+        "life_cycle": "Life cycle of campaigns",
+        "printed_codes": "Printed codes",
         "codes": "Descriptions of codes",
         "consents": "Consents",
         "scans": "Scans",
