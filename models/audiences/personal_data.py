@@ -2,9 +2,11 @@
 
 from models.core.personal_data import (
     BRAND_CONTENT,
+    FIXED_LIST,
     UNTIL_ERASURE,
     Category,
     Erasure,
+    Export,
     NotPersonal,
     Personal,
     Table,
@@ -29,5 +31,29 @@ PERSONAL = (
         retention=UNTIL_ERASURE,
         found_by="user_id",
         personal=(Personal(("user_id",), Category.BEHAVIOUR, Erasure.DELETE),),
+    ),
+    Table(
+        name="public.engagement_events",
+        purpose="Record what a person does in a campaign, so that every count can be recomputed.",
+        retention="36 months after the month of the event",
+        deleted_by="engagements.rotate",
+        found_by="user_id",
+        personal=(
+            Personal(("user_id", "contact_id"), Category.IDENTIFIER, Erasure.DELETE),
+            Personal(("id", "source_id", "reversal_of"), Category.BEHAVIOUR, Erasure.DELETE),
+        ),
+        not_personal=(NotPersonal(("kind",), FIXED_LIST),),
+    ),
+    Table(
+        name="app.engagement_outbox",
+        purpose="Fold a person's new events into the counts of the campaign.",
+        retention="seconds: folding an event removes the person",
+        deleted_by="engagements.rotate",
+        found_by="user_id",
+        personal=(
+            Personal(("user_id",), Category.BEHAVIOUR, Erasure.DELETE, Export.INTERNAL),
+            Personal(("event_id", "reversal_of"), Category.IDENTIFIER, Erasure.EXPIRE, Export.INTERNAL),
+        ),
+        not_personal=(NotPersonal(("kind",), FIXED_LIST),),
     ),
 )

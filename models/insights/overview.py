@@ -165,7 +165,7 @@ class Overview:
     more_campaigns: bool
 
 
-_RECOMPUTING = ("overview.refresh", "scan.rescore", "scan.score")
+_RECOMPUTING = ("engagements.fold", "overview.refresh", "scan.rescore", "scan.score")
 """Actors whose live jobs will change the numbers."""
 
 

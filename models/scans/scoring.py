@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from models.core import locks
-from models.core.database import execute, row, rows
+from models.audiences import engagement_events
+from models.core.database import row, rows
 from models.core.errors import NotFound
 from models.scans.fraud import (
     BURST_DEVICES,
@@ -158,22 +158,8 @@ _STORE_SCORE = """
 UPDATE public.qr_scans SET score = %(score)s, band = %(band)s, evidence = %(evidence)s, flagged = %(flagged)s,
     scored_at = now()
 WHERE id = %(id)s AND (scored_at IS NULL OR (score, evidence) IS DISTINCT FROM (%(score)s::real, %(evidence)s::jsonb))
-RETURNING campaign_id, user_id
-"""
-
-# Recompute the counts each time: then the number and the order of scorings don't matter.
-_UPSERT_ENGAGEMENT = """
-WITH counted AS (
-    SELECT s.brand_id, s.campaign_id, s.user_id, min(s.scan_time) AS first_at, max(s.scan_time) AS last_at,
-        count(*) FILTER (WHERE app.is_counted_band(s.band)) AS accepted
-    FROM public.qr_scans s
-    WHERE s.campaign_id = %s AND s.user_id = %s AND s.decision = 'accepted' AND s.band IS NOT NULL
-    GROUP BY s.brand_id, s.campaign_id, s.user_id
-)
-INSERT INTO public.engagements (brand_id, campaign_id, user_id, accepted_scans, first_scan_at, last_scan_at)
-SELECT brand_id, campaign_id, user_id, accepted, first_at, last_at FROM counted
-ON CONFLICT (campaign_id, user_id) DO UPDATE SET accepted_scans = excluded.accepted_scans,
-    first_scan_at = excluded.first_scan_at, last_scan_at = excluded.last_scan_at
+RETURNING brand_id, campaign_id, user_id, scan_time, decision = 'accepted' AS is_accepted,
+    app.is_counted_band(band) AS is_counted
 """
 
 
@@ -241,16 +227,26 @@ def find_affected(scan: ScanCase) -> AffectedScans:
 
 
 def apply_score(scan_id: UUID, score: Score) -> bool:
-    """Store a score and recompute the person's engagement. Return whether the score has changed."""
+    """Store a score. Return whether it has changed.
+
+    An accepted scan in a band that counts is an engagement event. In another band, the event is reversed.
+    """
     evidence = json.dumps([found.to_json() for found in score.evidence])
     flagged = score.band is not Band.ACCEPT
     params = {"id": scan_id, "score": score.value, "band": score.band.value, "evidence": evidence, "flagged": flagged}
     changed = row(_STORE_SCORE, params)
     if changed is None:
         return False
-    # Without the lock, a concurrent scoring could overwrite this count with an older one.
-    locks.acquire("engagement", changed["campaign_id"], changed["user_id"])
-    execute(_UPSERT_ENGAGEMENT, (changed["campaign_id"], changed["user_id"]))
+    if changed["is_accepted"]:
+        engagement_events.record(
+            "scan",
+            brand_id=changed["brand_id"],
+            campaign_id=changed["campaign_id"],
+            user_id=changed["user_id"],
+            source_id=scan_id,
+            occurred_at=changed["scan_time"],
+            reverses=not changed["is_counted"],
+        )
     return True
 
 

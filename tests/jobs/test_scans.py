@@ -2,9 +2,11 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Event
 
 import pytest
 
+from jobs.audiences import fold_engagements
 from jobs.scans import score_scan
 from models.core import context
 from models.core.database import new_id, now, transaction
@@ -12,7 +14,6 @@ from models.core.errors import NotFound
 from models.scans import scoring
 from models.scans.fraud import Evidence, combine
 from tests.fixtures.scans import FENCE, MADRID, NEW_YORK
-from tests.support.blocked import until_blocked
 
 
 def rules(scan) -> list[str]:
@@ -21,14 +22,14 @@ def rules(scan) -> list[str]:
 
 def engagements(superuser):
     with superuser.cursor() as cursor:
-        cursor.execute("select user_id, accepted_scans, first_scan_at, last_scan_at from public.engagements")
+        cursor.execute("select user_id, scans, first_at, last_at from public.engagements")
         return {user_id: rest for user_id, *rest in cursor.fetchall()}
 
 
 def test_ordinary_scan_has_score_zero(phone, campaign, code_of, drain, stored):
     phone().scan(code_of(campaign(geofence=FENCE)))
 
-    assert drain() == ["scan.score", "contact.upsert", "overview.refresh"]
+    assert drain() == ["scan.score", "engagements.fold", "contact.upsert", "overview.refresh"]
 
     (scan,) = stored()
     assert (scan["score"], scan["band"], scan["flagged"], scan["evidence"]) == (0, "accept", False, [])
@@ -141,6 +142,7 @@ def test_engagement_does_not_count_a_scan_held_back_later(phone, campaign, code_
 
     with transaction(context.for_brand_job(made.brand_id)):
         scoring.apply_score(stored()[0]["id"], rejecting_score())
+    drain()
 
     assert engagements(superuser)[device.account.user_id][0] == 1
     assert stored()[0]["band"] == "reject"
@@ -159,25 +161,32 @@ def test_scoring_twice_changes_nothing(phone, campaign, code_of, drain, superuse
     assert engagements(superuser) == engaged
 
 
-def test_engagement_counts_two_scans_scored_at_the_same_time(phone, campaign, code_of, superuser, stored):
+def test_scan_of_a_transaction_that_commits_late_is_folded_later(phone, campaign, code_of, drain, superuser, stored):
     made = campaign()
     device = phone()
     for _ in range(2):
         device.scan(code_of(made))
     first, second = (scan["id"] for scan in stored())
+    is_scored, may_commit = Event(), Event()
 
-    def score(scan_id):
-        with transaction(context.for_brand_job(made.brand_id)):
-            scoring.apply_score(scan_id, combine([]))
-
-    with ThreadPoolExecutor(1) as elsewhere:
+    def score_slowly():
         with transaction(context.for_brand_job(made.brand_id)):
             scoring.apply_score(first, combine([]))
-            other = elsewhere.submit(score, second)
-            until_blocked(superuser)
-        other.result(60)
+            is_scored.set()
+            assert may_commit.wait(60)
 
-    assert engagements(superuser)[device.account.user_id][0] == 2
+    with ThreadPoolExecutor(1) as elsewhere:
+        slow = elsewhere.submit(score_slowly)
+        assert is_scored.wait(60)
+        with transaction(context.for_brand_job(made.brand_id)):
+            scoring.apply_score(second, combine([]))
+            fold_engagements(made.id)
+        before = engagements(superuser)[device.account.user_id][0]
+        may_commit.set()
+        slow.result(60)
+    drain()
+
+    assert (before, engagements(superuser)[device.account.user_id][0]) == (1, 2)
 
 
 def test_job_of_a_brand_scores_no_scan_of_another(phone, campaign, code_of, make_brand, stored):

@@ -81,7 +81,10 @@ drawn = st.lists(
 @settings(max_examples=25)
 @given(drawn, st.randoms(use_true_random=False))
 def test_scores_are_the_same_in_any_order(scan_store, low_thresholds, drain, scans: list[Scan], chance: random.Random):
-    scan_store.cursor.execute("delete from public.engagements; delete from public.qr_scans; delete from app.jobs")
+    scan_store.cursor.execute(
+        "delete from public.engagement_events; delete from app.engagement_outbox; delete from public.engagements;"
+        "delete from public.qr_scans; delete from app.jobs"
+    )
     chance.shuffle(scans)
     unscored: list[UUID] = []
 

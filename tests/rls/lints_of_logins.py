@@ -94,7 +94,7 @@ LOGINS = [
         where rolname ~ '^app_' and has_schema_privilege(pg_roles.oid, pg_namespace.oid, 'CREATE')
             and nspname !~ '^pg_(toast_)?temp_'""",
         "grant create on schema app to app_definer",
-        {"app_partitions app_definer": "partitions of the job history only"},
+        {"app_partitions app_definer": "partitions of the job history and the engagement events only"},
     ),
     Lint(
         "a login may make temporary objects",

@@ -25,7 +25,8 @@ FITTING: dict[str, Any] = {
     "app.job_groups.kind": "batch",
     "app.job_groups.parent_id": None,  # Not its own child.
     "app.invitations.sent_at": "2026-01-01T00:00:00Z",  # Long enough ago to be sent again.
-    "public.engagements.accepted_scans": 1,
+    "public.engagement_events.kind": "scan",
+    "public.engagement_events.reversal_of": None,
     "public.campaigns.type": "QR",
     "public.campaigns.status": "Draft",
     "public.consents.consent_tier": "essential",

@@ -18,6 +18,7 @@ from tests.rls.world import ADMIN, ANONYMOUS, CREDENTIALS, FAN, JOB, MEMBER, PER
 ARGUMENTS: dict[str, Any] = {
     "p_actor": "scan.score",
     "p_email": "new@example.org",
+    "p_engagement": "conversion",
     "p_from": None,
     "p_kind": "batch",
     "p_locale": "en",

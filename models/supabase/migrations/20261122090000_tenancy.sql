@@ -242,7 +242,7 @@ begin
     return (app.claims() #>> '{app_metadata,brand_id}')::uuid;
 end
 $$;
-grant execute on function app.job_brand() to app_job;
+grant execute on function app.job_brand() to app_job, app_definer;
 
 -- Raise an error that clients get as an HTTP problem: SQLSTATE PTnnn is the status, the message is the error code.
 -- Every code is registered in models/core/errors.py.

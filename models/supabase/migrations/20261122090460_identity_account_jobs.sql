@@ -62,7 +62,7 @@ begin
             and not exists (select from public.consent_events x where x.user_id = p.id)
             and not exists (select from public.qr_scans x where x.user_id = p.id)
             and not exists (select from public.contacts x where x.user_id = p.id)
-            and not exists (select from public.engagements x where x.user_id = p.id)
+            and not exists (select from public.engagement_events x where x.user_id = p.id)
         order by p.created_at limit 20000 for update skip locked);
     -- Find the people whose Supabase session was revoked here.
     ended := array(

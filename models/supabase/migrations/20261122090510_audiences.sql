@@ -48,14 +48,21 @@ create table public.contacts (
 );
 create index contacts_user on public.contacts (user_id);
 
--- A fan's participation in a campaign. One row for each pair: reach is the number of rows.
+-- A fan's part in a campaign, folded from public.engagement_events by app.recount_engagements: events in force by kind,
+-- and the times of the first and the last.
 create table public.engagements (
     brand_id uuid not null,
     campaign_id uuid not null,
     user_id uuid not null references public.users (id),
-    accepted_scans int not null default 0,
-    first_scan_at timestamptz not null,
-    last_scan_at timestamptz not null,
+    first_at timestamptz not null,
+    last_at timestamptz not null,
+    scans int not null default 0,
+    surveys int not null default 0,
+    rewards_granted int not null default 0,
+    rewards_claimed int not null default 0,
+    rewards_redeemed int not null default 0,
+    check_ins int not null default 0,
+    conversions int not null default 0,
     primary key (campaign_id, user_id),
     foreign key (brand_id, campaign_id) references public.campaigns (brand_id, id)
 );
@@ -69,7 +76,7 @@ call app.secure('public.segment_queries', p_job => 'select',
 call app.secure('public.campaign_audience', p_job => 'select', p_campaign_column => 'campaign_id',
     p_member => '{"select": "campaigns:read", "insert": "campaigns:write", "delete": "campaigns:write"}');
 call app.secure('public.contacts', p_job => 'select,insert,update', p_member => '{"select": "contacts:read"}');
-call app.secure('public.engagements', p_job => 'select,insert,update', p_fan => 'select',
+call app.secure('public.engagements', p_job => 'select,insert,update,delete', p_fan => 'select',
     p_campaign_column => 'campaign_id', p_member => '{"select": "analytics:read"}');
 
 -- Report whether a user is a member of a brand, has taken part in its campaigns, or is among its contacts.
@@ -78,7 +85,8 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp a
 begin
     return exists (select from public.users u where u.id = p_user_id and u.brand_id = p_brand_id)
         or exists (select from public.contacts c where c.user_id = p_user_id and c.brand_id = p_brand_id)
-        or exists (select from public.engagements e where e.user_id = p_user_id and e.brand_id = p_brand_id);
+        or exists (
+            select from public.engagement_events e where e.user_id = p_user_id and e.brand_id = p_brand_id);
 end
 $$;
 call app.grant_definer('app.is_known_to(uuid,uuid)', '{}');

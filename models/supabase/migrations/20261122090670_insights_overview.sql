@@ -17,7 +17,7 @@ begin
     if p_from is null and p_to is null then
         return query
         select e.campaign_id, count(distinct e.user_id) from public.engagements e
-        where e.brand_id = brand and e.accepted_scans > 0 and (p_campaign_id is null or e.campaign_id = p_campaign_id)
+        where e.brand_id = brand and e.scans > 0 and (p_campaign_id is null or e.campaign_id = p_campaign_id)
             and coalesce(e.campaign_id = any (own), true)
         group by grouping sets ((e.campaign_id), ());
         return;

@@ -3,10 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-from models.audiences import contacts
+from models.audiences import contacts, engagement_events
 from models.audiences.contacts import Contact
 from models.core import context
-from models.core.database import transaction
+from models.core.database import new_id, now, transaction
 from tests.fixtures.campaigns import NOON
 
 
@@ -94,7 +94,9 @@ def test_person_is_known_to_brands_as_member_contact_or_participant(campaign, pu
     contact, participant, stranger = (fan().user_id for _ in range(3))
     put_scan(summer, contact)
     upsert(summer, contact)
-    query("insert into engagements values (%s, %s, %s, 1, now(), now())", summer.brand_id, summer.id, participant)
+    with transaction(context.for_brand_job(summer.brand_id)):
+        owner = {"brand_id": summer.brand_id, "campaign_id": summer.id, "user_id": participant}
+        engagement_events.record("check_in", **owner, source_id=new_id(), occurred_at=now())
     people = (colleague.user_id, contact, participant, stranger)
 
     known = {

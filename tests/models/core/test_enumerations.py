@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import get_args, get_type_hints
 
+from models.audiences.engagement_events import EngagementKind
 from models.audit.trail import AuditOutcome
 from models.campaigns.campaigns import TRANSITIONS, CampaignStatus, CampaignType
 from models.consents.consents import TIERS
@@ -33,6 +34,7 @@ PYTHON: dict[str, Iterable[str]] = {
     "public.campaigns.type": values_of(CampaignType),
     "public.consent_events.action": SQL_ONLY,
     "public.consents.consent_tier": TIERS,
+    "public.engagement_events.kind": values_of(EngagementKind),
     "public.qr_scans.band": [band.value for band in Band],
     "public.qr_scans.decision": SQL_ONLY,
     "public.qr_scans.geofence_status": SQL_ONLY,

@@ -35,11 +35,11 @@ def read(account, *args):
         return overview.overview(*args)
 
 
-def engage(superuser, campaign, user_id, accepted_scans=1):
+def engage(superuser, campaign, user_id, scans=1):
     with superuser.cursor() as cursor:
         cursor.execute(
             "insert into public.engagements values (%s, %s, %s, %s, %s, %s)",
-            (campaign.brand_id, campaign.id, user_id, accepted_scans, NOON, NOON),
+            (campaign.brand_id, campaign.id, user_id, NOON, NOON, scans),
         )
 
 

@@ -10,7 +10,7 @@ from tests.fixtures.queries import Query
 TABLE = (ROOT / "docs" / "growth.md").read_text().partition("<!-- growth -->")[2].partition("<!-- /growth -->")[0]
 RULES = dict(re.findall(r"^\| `([\w.]+)` \|.*\| ([^|]+) \|$", TABLE, re.MULTILINE))
 """The job that deletes rows of a table, or a dash."""
-DROPPED = {"app.job_history"}
+DROPPED = {"app.job_history", "public.engagement_events"}
 """Tables whose partitions are dropped as a whole."""
 
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from models.audiences import engagements
 from models.core import context
 from models.core.database import transaction
 from models.scans import scoring
@@ -297,8 +298,10 @@ def test_score_counts_for_its_scan_person_and_campaign_only(scan_store, campaign
     with transaction(context.for_brand_job(scan_store.campaign.brand_id)):
         for id in (2, 1, 7, 4, 5, 6):
             scoring.apply_score(UUID(int=id), combine([]))
+        for one in (scan_store.campaign, other):
+            engagements.fold(one.id)
 
-    superuser_sql = "select campaign_id, user_id, accepted_scans, first_scan_at, last_scan_at from public.engagements"
+    superuser_sql = "select campaign_id, user_id, scans, first_at, last_at from public.engagements"
     noon = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     with superuser.cursor() as cursor:
         cursor.execute(superuser_sql)

@@ -57,7 +57,7 @@ def test_row_policies_hide_other_campaigns_from_creator(campaign, creator, assig
     assign(own, creator)
     for one in (own, other):
         put_scan(one, user := fan().user_id)
-        query("insert into engagements values (%s, %s, %s, 1, now(), now())", one.brand_id, one.id, user)
+        query("insert into engagements values (%s, %s, %s, now(), now(), 1)", one.brand_id, one.id, user)
         query("insert into scan_rollups values (%s, %s, now(), 'decision', 'accepted', 1, now())", one.brand_id, one.id)
         query(
             "with s as (insert into audience_segments (brand_id, name) values (%s, %s) returning id, brand_id)"
