@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from email import policy
 from email.message import EmailMessage
 from email.utils import formatdate
+from functools import cache
 from hashlib import sha256
 from typing import BinaryIO
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -163,8 +164,14 @@ def _session(url: SplitResult) -> Iterator[smtplib.SMTP]:
         server.close()
 
 
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Return the context of all connections. Reading the machine's certificates takes about 50 ms of a processor."""
+    return ssl.create_default_context()
+
+
 def _connect(url: SplitResult) -> smtplib.SMTP:
-    host, tls = url.hostname or "127.0.0.1", ssl.create_default_context()
+    host, tls = url.hostname or "127.0.0.1", tls_context()
     if url.scheme == "smtps":
         return _TlsClient(host, url.port or 465, timeout=TIMEOUT, context=tls)
     server = _Client(host, url.port or 25, timeout=TIMEOUT)

@@ -16,6 +16,10 @@ PRESS = """
 """
 
 
+LOADS = pytest.mark.slow
+"""Mark of tests that load the reference again: one load takes some seconds of processor time."""
+
+
 @pytest.fixture
 def reference(browser, server):
     """Return `open(fragment)`: it opens the reference at an operation and waits for it."""
@@ -50,7 +54,7 @@ def profile_shows(browser, person):
     return True
 
 
-def test_link_to_an_operation_shows_it_and_loads_nothing_foreign(reference, server):
+def test_operation_is_found_by_link_and_search_and_loads_nothing_foreign(reference, server):
     browser = reference("#createCampaign", "createCampaign")
 
     page = browser.run("return document.body.innerText")
@@ -59,6 +63,11 @@ def test_link_to_an_operation_shows_it_and_loads_nothing_foreign(reference, serv
     assert len(loaded) >= 4
     assert [url for url in loaded if not url.startswith(f"{server}/")] == []
     assert browser.run("return window.violations") == []
+
+    press(browser, "Open Search")
+    browser.until_true("return Boolean(document.querySelector('input[role=combobox]'))")
+    browser.type("input[role=combobox]", "createCampaign")
+    browser.until_true("return Boolean(document.querySelector('[role=option][id$=\"/createCampaign\"]'))")
 
 
 def test_person_signs_in_with_password_and_sends_requests(reference, member):
@@ -76,6 +85,7 @@ def test_person_signs_in_with_password_and_sends_requests(reference, member):
     assert browser.run("return sessionStorage.getItem('companon.docs')") is None
 
 
+@LOADS
 def test_system_admin_signs_in_with_code_after_a_wrong_password(reference, admin, superuser):
     browser = reference(PROFILE, "getProfile")
 
@@ -93,6 +103,7 @@ def test_system_admin_signs_in_with_code_after_a_wrong_password(reference, admin
     assert profile_shows(browser, admin)
 
 
+@LOADS
 def test_pasted_token_is_sent_and_an_ending_session_refreshed(reference, member, client):
     ana = member("Creator")
     browser = reference(PROFILE, "getProfile")
@@ -107,13 +118,3 @@ def test_pasted_token_is_sent_and_an_ending_session_refreshed(reference, member,
     browser.run("sessionStorage.setItem('companon.docs', arguments[0])", json.dumps(ending))
     browser = reference(PROFILE, "getProfile")
     assert profile_shows(browser, ana)
-
-
-def test_search_finds_an_operation_by_its_id(reference):
-    browser = reference()
-
-    press(browser, "Open Search")
-    browser.until_true("return Boolean(document.querySelector('input[role=combobox]'))")
-    browser.type("input[role=combobox]", "createCampaign")
-
-    browser.until_true("return Boolean(document.querySelector('[role=option][id$=\"/createCampaign\"]'))")

@@ -14,6 +14,7 @@ UNSUPPORTED = {"image/png", "image/svg+xml"}
 """Media types that openapi-python-client can't decode: the client returns their bytes with the response."""
 
 
+@pytest.mark.slow
 def test_python_generator_keeps_every_operation_and_schema(python_client):
     printed = (python_client.parents[1] / "printed").read_text()
     modules = [path for path in python_client.glob("api/*/*.py") if path.name != "__init__.py"]
@@ -23,6 +24,7 @@ def test_python_generator_keeps_every_operation_and_schema(python_client):
     assert len(re.findall(r"(?:WARNING|ERROR) parsing", printed)) == len(UNSUPPORTED), printed
 
 
+@pytest.mark.slow
 def test_python_package_has_ascii_name(python_client):
     assert python_client.name == "companon_api_client"
 

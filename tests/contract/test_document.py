@@ -3,6 +3,7 @@
 from copy import deepcopy
 from functools import cache
 from urllib.parse import urlsplit
+from zlib import crc32
 
 import pytest
 import schemathesis
@@ -87,10 +88,17 @@ def conformance(operation, mode, seed, raw_client, *, examples=few, role=None):
     seed.demand_no_mfa()
 
 
-def require_conformance(mode, seed, raw_client, **options):
-    """Compare all operations with the document. Fail with all differences."""
+def selected(mode, whole):
+    """Return the operations to test: all, or for invalid requests without `whole` about a third of them."""
+    if mode.is_positive:
+        return operations()
+    return [one for one in operations() if can_be_wrong(one) and (whole or crc32(" ".join(one).encode()) % 3 == 0)]
+
+
+def require_conformance(mode, seed, raw_client, whole=True, **options):
+    """Compare operations with the document. Fail with all differences."""
     failures = []
-    for operation in filter(None if mode.is_positive else can_be_wrong, operations()):
+    for operation in selected(mode, whole):
         try:
             conformance(operation, mode, seed, raw_client, **options)
         except (Exception, FailureGroup) as failure:
@@ -101,8 +109,8 @@ def require_conformance(mode, seed, raw_client, **options):
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
-def test_answers_conform_to_the_document(mode, seed, raw_client):
-    require_conformance(mode, seed, raw_client)
+def test_answers_conform_to_the_document(mode, seed, raw_client, request):
+    require_conformance(mode, seed, raw_client, whole=request.config.getoption("--slow"))
 
 
 @pytest.mark.slow

@@ -67,6 +67,7 @@ def test_bench_jobs_compares_with_dramatiq_and_loses_no_job(measured):
     assert (numbers["lost"], numbers["duplicate"], numbers["ghost"]) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_bench_scan_compares_with_pgbench_and_loses_no_scan(measured):
     numbers = measured("scan", "--rounds", "1", "--seconds", "1", "--fans", "100")
 
@@ -82,6 +83,7 @@ def test_bench_logins_measures_logins_and_other_requests(measured):
     assert {"logins_per_s_per_core", "offered_share", "others_p95_ms", "others_p95_ratio", "refused"} < set(numbers)
 
 
+@pytest.mark.slow
 def test_bench_audit_measures_cost_and_seals_every_entry(measured):
     numbers = measured("audit", "--pairs", "20", "--rounds", "1", "--backlog", "500", "--seconds", "1")
 
@@ -89,6 +91,7 @@ def test_bench_audit_measures_cost_and_seals_every_entry(measured):
     assert (numbers["gaps"], numbers["unsealed"]) == (0, 0)
 
 
+@pytest.mark.slow
 def test_bench_rls_measures_context_policies_and_session_check(measured):
     numbers = measured("rls", "--requests", "50")
 

@@ -52,17 +52,26 @@ def test_start_writes_urls_of_all_servers_to_the_run_file(start):
     assert sorted(run["processes"]) == sorted(EVERYTHING)
 
 
-def test_secrets_are_private_and_equal_after_a_restart(start, used):
+def test_restart_keeps_private_secrets_and_ignores_stale_lock_files(start, used, sleeper):
     first = start().until_ready()
     password = first.run["admin"]["password"]
     first.interrupt()
     first.exit_status()
+    leave_lock_files(used, sleeper.pid)
 
     second = start().until_ready()
 
+    assert sleeper.poll() is None
     assert second.run["admin"]["password"] == password
     assert [path.stat().st_mode & 0o777 for path in (used / "secrets.json", used / "run.json")] == [0o600, 0o600]
     assert [path.name for path in used.iterdir() if path.is_dir() and path.stat().st_mode & 0o077] == []
+
+
+def leave_lock_files(used: Path, pid: int) -> None:
+    """Write the lock files of dead servers, with the id of another process."""
+    (used / "pg" / "data" / "postmaster.pid").write_text(f"{pid}\n{used}/pg/data\n")
+    (used / "pg" / "socket" / ".s.PGSQL.5432.lock").write_text(f"{pid}\n")
+    (used / "redis" / "socket" / "redis.sock").write_text("")
 
 
 def test_fresh_start_deletes_data_and_people_and_keeps_secrets(tmp_path):
@@ -86,17 +95,6 @@ def test_fresh_start_in_directory_of_other_files_is_refused(tmp_path):
 
     (tmp_path / "secrets.json").touch()
     require_own(tmp_path)
-
-
-def test_second_start_in_same_directory_fails_with_url_of_first(start, used):
-    first = start().until_ready()
-    argv = [ROOT / "scripts" / "up", "--var", used, "--procfile", TOY]
-
-    second = subprocess.run(argv, capture_output=True, text=True, check=False)
-
-    assert second.returncode == 1
-    assert f"Already running (PID {first.process.pid}): {first.run['api']}" in second.stdout
-    assert answers(first.run["api"])
 
 
 def test_start_on_used_port_fails_and_names_the_port(start):
@@ -188,6 +186,7 @@ def test_kill_of_up_ends_its_processes_and_allows_a_new_start(start):
     assert answers(second.run["api"])
 
 
+@pytest.mark.slow
 def test_down_after_kill_of_up_leaves_no_process(start, used):
     first = start(TOY_JOB="100").until_ready()
     pids = first.all_pids()
@@ -200,6 +199,7 @@ def test_down_after_kill_of_up_leaves_no_process(start, used):
     assert [pid for pid in pids if is_running(pid)] == []
 
 
+@pytest.mark.slow
 def test_start_with_reused_pid_in_record_kills_no_other_process(start, used, sleeper):
     (used / "run").mkdir(exist_ok=True)
     true = Record.of(sleeper.pid)
@@ -210,29 +210,19 @@ def test_start_with_reused_pid_in_record_kills_no_other_process(start, used, sle
     assert sleeper.poll() is None
 
 
-def test_start_with_lock_files_of_dead_servers_succeeds(start, used, sleeper):
-    first = start().until_ready()
-    first.interrupt()
-    first.exit_status()
-    (used / "pg" / "data" / "postmaster.pid").write_text(f"{sleeper.pid}\n{used}/pg/data\n")
-    (used / "pg" / "socket" / ".s.PGSQL.5432.lock").write_text(f"{sleeper.pid}\n")
-    (used / "redis" / "socket" / "redis.sock").write_text("")
-
-    start().until_ready()
-
-    assert sleeper.poll() is None
-
-
-def test_detached_start_returns_when_ready_and_down_ends_it(used, start):
+def test_detached_start_refuses_a_second_one_and_down_ends_it(used, start):
     argv = [ROOT / "scripts" / "up", "--detach", "--var", used, "--procfile", TOY]
 
     up = subprocess.run(argv, capture_output=True, text=True, check=True)
     run = json.loads((used / "run.json").read_text())
+    refused = subprocess.run(argv, capture_output=True, text=True, check=False)
     pids = [pid for pids in run["processes"].values() for pid in pids]
     answered = answers(run["api"])
     first, second = down(used), down(used)
 
     assert f"API            {run['api']}/api/v1" in up.stdout
+    assert refused.returncode == 1
+    assert f"Already running (PID {run['pid']}): {run['api']}" in refused.stdout
     assert answered
     assert (first.returncode, second.returncode) == (0, 0)
     assert "Stopped" in first.stdout

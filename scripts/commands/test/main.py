@@ -73,7 +73,7 @@ def _pytest(argv: list[str], env: dict[str, str]) -> int:
     # Don't replace a test process that died: pytest-xdist can hang afterwards.
     stays = ["--max-worker-restart", "0"]
     # Use one more process than processors, because some tests wait for others. Keep the order of tests/conftest.py.
-    spread = ["-n", "3", "--dist", "loadgroup", "--no-loadscope-reorder", *stays]
+    spread = ["-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder", *stays]
     command = [sys.executable, "-m", "pytest", "-p", "scripts.commands.test.pytest_plugin", *spread, *argv]
     tests = subprocess.Popen(command, cwd=ROOT, env=env)
     signal.signal(signal.SIGINT, lambda *_: None)
