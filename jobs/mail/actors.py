@@ -10,6 +10,7 @@ from jobs.engine import actor, current_job, own_transaction
 from jobs.mail import smtp, templates
 from models.core import signed_links
 from models.identity import accounts, credentials
+from models.notifications import kinds, notifications
 from models.tenants import invitations, members
 from settings import settings
 
@@ -95,6 +96,16 @@ def send_account_notice(user_id: UUID, template: str) -> None:
         owner = accounts.mail_recipient(user_id)
     if owner:
         _send_notice(template, owner["email"], owner["locale"])
+
+
+@mail_actor("mail.notification")
+def send_notification(notification_id: UUID) -> None:
+    """Mail a notification, unless it has been read or the person may no longer read it or wants no such mails."""
+    with own_transaction():
+        found = notifications.mail(notification_id)
+    if found:
+        text = kinds.render(found["kind"], templates.language("notification", found["locale"]), found["details"])
+        _send_notice("notification", found["email"], found["locale"], title=text.title, text=text.body)
 
 
 @mail_actor("mail.password_reset")

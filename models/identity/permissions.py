@@ -36,6 +36,7 @@ PermissionName = Literal[
     "jobs:write",
     "members:read",
     "members:write",
+    "notifications:read",
     "scans:read",
     "surveys:read",
     "surveys:write",

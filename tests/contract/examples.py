@@ -386,6 +386,13 @@ _example(
 )
 _example("GET /api/v1/consent-notices/default", query=lambda _: {"locale": "es"})
 _example("GET /api/v1/jobs/{job_id}", "Campaign Manager", path=_own("job_id"))
+_example("GET /api/v1/notifications", "Campaign Manager", query=_page(unread=False))
+_example("PUT /api/v1/notifications/{notification_id}/read", "Campaign Manager", path=_own("notification_id"))
+_example(
+    "PUT /api/v1/notifications/read", "Campaign Manager", body=lambda seed: {"up_to": str(seed.own["notification_id"])}
+)
+_example("GET /api/v1/notifications/preferences", "Campaign Manager")
+_example("PUT /api/v1/notifications/preferences", "Campaign Manager")
 _example("GET /api/v1/dead-jobs", SYSTEM_ADMIN, query=lambda seed: {"limit": 2, **_letters(seed)})
 _example("GET /api/v1/dead-jobs/groups", SYSTEM_ADMIN, query=lambda seed: {"limit": 2, **_letters(seed)})
 _example("GET /api/v1/dead-jobs/{dead_job_id}", SYSTEM_ADMIN, path=_own("dead_job_id"))

@@ -37,6 +37,7 @@ from models.identity import (
 )
 from models.identity.sessions import Session
 from models.jobs import dead_letters, ledger
+from models.notifications import notifications
 from models.tenants import assignments, brands, invitations
 from tests.fixtures.accounts import TOTP_SECRET, sign_in_admin
 
@@ -323,6 +324,7 @@ def _things(seed: Seed, brand_id: UUID, campaign: Campaign, staff: dict[str, Cal
         "dead_job_id": seed.letter(brand_id),
         "session_id": fan.identity.session_id,
         "entry_id": _entry(manager),
+        "notification_id": _notification(brand_id, campaign, manager),
     }
 
 
@@ -342,6 +344,15 @@ def _entry(of: Caller) -> UUID:
             (of.identity.user_id,),
         )
         return found
+
+
+def _notification(brand_id: UUID, campaign: Campaign, reader: Caller) -> UUID:
+    """Notify the brand of a launch, and return the notification of one member."""
+    with transaction(context.for_brand_job(brand_id)):
+        subject = ("campaign", campaign.id)
+        notifications.create("launch_finished", subject, {"campaign": campaign.name}, "campaigns:launch")
+    with transaction(reader.identity):
+        return notifications.find(limit=1)[0].id
 
 
 def _brand(admin: Caller) -> tuple[UUID, dict[str, Caller]]:

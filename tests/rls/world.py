@@ -16,7 +16,7 @@ from tests.rls.rows import Party, Table
 
 SHARED = {"public.consent_notices"}
 """Tables that every caller may read."""
-PERSONAL = {"public.consents", "public.consent_events"}
+PERSONAL = {"public.consents", "public.consent_events", "public.notifications", "public.notification_preferences"}
 """Tables whose rows belong to a person although they have a brand."""
 
 

@@ -17,6 +17,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "invitations": "Invitations",
         "assignments": "Assignments",
         "api_keys": "API keys",
+        "notifications": "Notifications",
     },
     "Campaigns": {
         "campaigns": "Campaigns",

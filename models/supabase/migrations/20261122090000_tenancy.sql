@@ -101,7 +101,7 @@ end
 $$;
 
 -- Grant the advisory locks that are used. bootstrap.sql revokes all from PUBLIC; without it every login has them.
---   app_definer  email addresses, mirrored accounts, keys of scan limits
+--   app_definer  email addresses, mirrored accounts, keys of scan limits, notifications
 --   app_job      contacts, engagements and overviews (models/core/locks.py)
 --   app_worker   liveness lock of a worker (jobs/engine/worker/liveness.py)
 grant execute on function pg_catalog.pg_advisory_xact_lock(bigint) to app_definer, app_job;
@@ -148,8 +148,8 @@ begin
     if (p_member = '{}' and p_others = '') <> p_definer_only then
         raise exception 'app.secure(%): %', quote_literal(p_table), case
             when p_definer_only then 'p_definer_only => true contradicts the named roles'
-            else 'no role may read or change the table: name roles (p_member, p_fan, p_job, p_admin, p_system), or set'
-                ' p_definer_only => true if only definer functions use it (docs/tenancy.md)'
+            else 'no role may read or change the table: name roles (p_member, p_own, p_fan, p_job, p_admin, p_system), or'
+                ' set p_definer_only => true if only definer functions use it (docs/tenancy.md)'
         end;
     end if;
     if p_member <> '{}' then
@@ -167,6 +167,7 @@ $$;
 -- Arguments name the commands of a role:
 --   p_member  {"select": "campaigns:read", "insert": "campaigns:write"}: members of a brand, by permission
 --   p_fan     'select,insert': rows of the fan
+--   p_own     rows of the member or system admin who signed in
 --   p_job     rows of the job's brand
 --   p_admin, p_system, p_sealer: every row
 --   p_campaign_column  column with the row's campaign: members who may not see all campaigns see rows of their own
@@ -182,13 +183,14 @@ create procedure app.secure(
     p_brand_column text default 'brand_id',
     p_fan_column text default 'user_id',
     p_campaign_column text default null,
-    p_definer_only boolean default false
+    p_definer_only boolean default false,
+    p_own text default ''
 ) language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     rule record;
     predicate text;
 begin
-    call app.check_rights(p_table, p_member, concat(p_fan, p_job, p_admin, p_system, p_sealer), p_definer_only);
+    call app.check_rights(p_table, p_member, concat(p_own, p_fan, p_job, p_admin, p_system, p_sealer), p_definer_only);
     execute format('alter table %s enable row level security', p_table);
     execute format('alter table %s force row level security', p_table);
     execute format('revoke all on table %s from public, anon, authenticated, service_role', p_table);
@@ -203,6 +205,9 @@ begin
         union all
         select 'app_fan', trim(command), format('%I = (select auth.uid())', p_fan_column)
         from string_to_table(nullif(p_fan, ''), ',') as command
+        union all
+        select own.role, trim(command), format('%I = (select auth.uid())', p_fan_column)
+        from string_to_table(nullif(p_own, ''), ',') as command, unnest(array['authenticated', 'app_admin']) as own (role)
         union all
         select 'app_job', trim(command), format('%I = (select app.job_brand())', p_brand_column)
         from string_to_table(nullif(p_job, ''), ',') as command

@@ -152,8 +152,11 @@ begin
     update public.users u
     set role_id = (select r.id from public.roles r where r.name = p_role), brand_id = p_brand_id, updated_at = now()
     where u.id = p_user_id;
-    if p_brand_id is distinct from person.brand_id and p_brand_id is not null then
-        perform app.end_address_changes(p_user_id);
+    if p_brand_id is distinct from person.brand_id then
+        delete from public.notifications n where n.user_id = p_user_id;
+        if p_brand_id is not null then
+            perform app.end_address_changes(p_user_id);
+        end if;
     end if;
     return app.revoke_invitations_of(p_user_id);
 end

@@ -12,6 +12,7 @@ from models.core import context
 from models.core.database import transaction
 from models.identity import signups
 from models.jobs.ledger import enqueue
+from models.notifications import kinds, notifications
 from models.tenants import brands, invitations
 from tests.fixtures.accounts import text_of
 
@@ -63,6 +64,8 @@ def ask_for_mails(admin, brand, reader, fan, locale, others):
     with transaction(context.for_system_job()):
         for notice in NOTICES:
             enqueue("mail.account_notice", reader.user_id, notice)
+    with transaction(context.for_brand_job(brand["id"])):
+        notifications.create("payment_failed", ("payment", "1"), {"amount": "10 €"}, "billing:read")
     with admin.acting():
         invitations.invite(brand["id"], fan.email, "Creator")
         found = brands.get_for_update(brand["id"])
@@ -77,7 +80,9 @@ def ask_for_change(client, person, email):
 
 def subjects(language):
     """Return the name of each template by its subject in a language, as mails of the brand Acme have it."""
-    rendered = {name: templates.render(name, language, brand="Acme", link="x", when="x") for name in NAMES}
+    title = kinds.render("payment_failed", language, {}).title
+    values = {"brand": "Acme", "link": "x", "when": "x", "title": title, "text": "x"}
+    rendered = {name: templates.render(name, language, **values) for name in NAMES}
     return {mail.subject: name for name, mail in rendered.items()}
 
 

@@ -13,6 +13,7 @@ from models.core.enumerations import values_of
 from models.identity.permissions import ROLES, MemberRole
 from models.insights import overview
 from models.jobs.ledger import ENDED_STATES, LIVE_STATES, JobState
+from models.notifications.kinds import KINDS
 from models.scans.fraud import Band
 
 SQL_ONLY = ()
@@ -35,6 +36,8 @@ PYTHON: dict[str, Iterable[str]] = {
     "public.consent_events.action": SQL_ONLY,
     "public.consents.consent_tier": TIERS,
     "public.engagement_events.kind": values_of(EngagementKind),
+    "public.notification_preferences.kind": KINDS,
+    "public.notifications.kind": KINDS,
     "public.qr_scans.band": [band.value for band in Band],
     "public.qr_scans.decision": SQL_ONLY,
     "public.qr_scans.geofence_status": SQL_ONLY,

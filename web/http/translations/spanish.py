@@ -200,6 +200,7 @@ REASONS: dict[str, str] = {
     "must have the form of {example}": "debe tener la forma de {example}",
     "must have exactly {count} items": "debe tener exactamente {count} elementos",
     "must have six digits": "debe tener seis cifras",
+    "must name each kind once": "debe nombrar cada tipo una sola vez",
     "must have {least} to {most} characters": "debe tener de {least} a {most} caracteres",
     "must have {least} to {most} items": "debe tener de {least} a {most} elementos",
     "must not contain Unicode noncharacters, such as U+FFFE": "no debe contener códigos de Unicode que no son "
