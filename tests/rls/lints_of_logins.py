@@ -40,6 +40,11 @@ MAY_TOUCH = {
     "app.change_mail(uuid) → app_system": _MAIL,
     "app.account_mail(uuid) → app_system": _MAIL,
     "app.invitation_mail(uuid) → app_job": _MAIL,
+    "app.notification_mail(uuid) → app_system": _MAIL,
+    **{
+        f"app.notification_recipients(text,text,text,text) → {role}": "returns ids of active members only"
+        for role in ("app_job", "app_system")
+    },
     "app.delete_expired(text,interval) → app_system": "deletes rows that have expired",
     "app.begin_link(text,uuid,interval) → app_job": "only shortens the life of a link",
     "app.begin_link(text,uuid,interval) → app_system": "only shortens the life of a link",

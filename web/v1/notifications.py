@@ -112,7 +112,7 @@ class ReadOut(msgspec.Struct):
 
 
 class PreferenceBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Where events of a kind appear."""
+    """Choice for one kind of event."""
 
     kind: KindField
     in_app: InApp

@@ -14,7 +14,7 @@ create table public.notifications (
     subject_type text not null,
     subject_id text not null,
     details jsonb not null,                        -- values of the text
-    permission text not null references public.permissions (name), -- readers lose the mail with it
+    permission text not null,                      -- a reader without it gets no mail
     in_app boolean not null,                       -- false: mailed only
     occurrences int not null default 1 check (occurrences > 0), -- events that this notification reports
     created_at timestamptz not null,
@@ -46,11 +46,11 @@ grant update (read_at) on public.notifications to authenticated, app_admin;
 -- who see assigned campaigns only are left out if the subject is another campaign.
 create function app.notification_readers(
     p_brand_id uuid, p_permission text, p_subject_type text, p_subject_id text
-) returns table (user_id uuid, email text, locale text)
+) returns setof uuid
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
-    select u.id, u.email, u.locale from app.active_users u
+    select u.id from app.active_users u
     where u.brand_id is not distinct from p_brand_id
         and u.role in (select g.role from public.role_permissions g where g.permission = p_permission)
         and (p_subject_type <> 'campaign' or p_brand_id is null
@@ -72,10 +72,10 @@ declare
 begin
     perform pg_advisory_xact_lock(hashtextextended(concat_ws(':', 'notification', brand, p_kind, p_subject_id), 0));
     return query
-    select r.user_id, p.in_app, p.mail
+    select r, p.in_app, p.mail
     from app.notification_readers(brand, p_permission, p_subject_type, p_subject_id) r
-    left join public.notification_preferences p on p.user_id = r.user_id and p.kind = p_kind
-    order by r.user_id;
+    left join public.notification_preferences p on p.user_id = r and p.kind = p_kind
+    order by r;
 end
 $$;
 call app.grant_definer('app.notification_recipients(text,text,text,text)', array['app_job', 'app_system']);
@@ -86,12 +86,11 @@ create function app.notification_mail(p_id uuid) returns table (email text, loca
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
-    select r.email, r.locale, n.kind, n.details
-    from public.notifications n
-    cross join lateral app.notification_readers(n.brand_id, n.permission, n.subject_type, n.subject_id) r
+    select u.email, u.locale, n.kind, n.details
+    from public.notifications n join public.users u on u.id = n.user_id
     left join public.notification_preferences p on p.user_id = n.user_id and p.kind = n.kind
-    where n.id = p_id and r.user_id = n.user_id and n.read_at is null and coalesce(p.mail, true)
-        and r.email is not null;
+    where n.id = p_id and n.read_at is null and coalesce(p.mail, true) and u.email is not null
+        and u.id in (select app.notification_readers(n.brand_id, n.permission, n.subject_type, n.subject_id));
 end
 $$;
 call app.grant_definer('app.notification_mail(uuid)', array['app_system']);
