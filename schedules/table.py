@@ -10,6 +10,6 @@ SCHEDULES: list[Schedule] = [
     Daily(at="03:10", do="consents.expire", catch_up="all", late_means="fans are asked for their consent too late"),
     Daily(at="03:50", do="limit_counters.expire", catch_up="last", late_means="past counters take disk space"),
     Daily(at="03:30", do="engagements.rotate", catch_up="last", late_means="old engagement events take disk space"),
-    Daily(at="03:30", do="notifications.expire", catch_up="last", late_means="old notifications take disk space"),
+    Daily(at="03:25", do="notifications.expire", catch_up="last", late_means="old notifications take disk space"),
     Daily(at="03:40", do="jobs.prune", catch_up="last", late_means="the history of finished jobs grows"),
 ]
