@@ -256,6 +256,12 @@ class Settings:
         "Rate limit of one address for requests without credentials. A whole stadium may share one address.",
         of="web",
     )
+    webhook_local_targets: str = env(
+        "WEBHOOK_LOCAL_TARGETS",
+        "no",
+        "`yes` lets webhook endpoints be `http:` and on this machine (127.0.0.1), for development and tests.",
+        of="web worker",
+    )
     log_level: str = env("LOG_LEVEL", "INFO", "Python log level of every process.", of="web relay worker clock seal")
 
     @property

@@ -75,6 +75,12 @@ ACTIONS = {
     "user.reset_mfa": "remove the second factor of a person",
     "user.search": "search accounts",
     "user.suspend": "suspend an account",
+    "webhook.create": "create a webhook endpoint",
+    "webhook.delete": "delete a webhook endpoint",
+    "webhook.replay": "deliver events to a webhook endpoint again",
+    "webhook.rotate_secret": "replace the secret of a webhook endpoint",
+    "webhook.test": "send a test event to a webhook endpoint",
+    "webhook.update": "change a webhook endpoint",
 }
 
 AuditAction = Annotated[

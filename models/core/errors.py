@@ -103,6 +103,8 @@ _TITLES: dict[int, dict[str, str]] = {
         "same_password": "The new password is the current one",
         "stale_fence": "The claim of the job is no longer the newest",
         "too_many_api_keys": "The brand has the maximum number of valid API keys",
+        "too_many_webhook_endpoints": "The brand has the maximum number of webhook endpoints",
+        "webhook_endpoint_disabled": "The webhook endpoint is disabled",
     },
     410: {"campaign_ended": "The campaign has ended"},
     412: {"precondition_failed": "The resource has changed since you read it"},
@@ -128,6 +130,7 @@ _TITLES: dict[int, dict[str, str]] = {
         "unknown_brand": "The brand does not exist",
         "unknown_notice": "The notice does not exist or is no longer in force",
         "unknown_scope": "The API key can't have this scope",
+        "webhook_url_refused": "The URL of a webhook endpoint may not be called",
     },
     428: {
         "precondition_required": "The If-Match header is missing",

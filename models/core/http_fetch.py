@@ -9,7 +9,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -29,9 +30,13 @@ class FetchError(OSError):
     """The server broke the protocol, or its response is too large, incomplete or not a 200."""
 
 
+class AddressRefused(FetchError):
+    """The server's name resolves to an address that the caller does not allow."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A complete response of any status."""
+    """A response of any status."""
 
     status: int
     headers: Mapping[str, str]
@@ -65,8 +70,10 @@ def request(
     max_bytes: int,
     content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
+    allows: Callable[[str], bool] = lambda address: True,
+    is_cut: bool = False,
 ) -> Response:
-    """Send a request and return the complete response.
+    """Send a request and return the response.
 
     Certificates are verified. Redirects are returned, not followed. Proxies of the environment are not used.
 
@@ -77,8 +84,13 @@ def request(
         max_bytes: maximum size of the response's content.
         content: request body.
         headers: request headers.
+        allows: whether a numeric address may be called. The name is resolved once, and the connection goes to an
+            address that was checked, so the name can't be bound to another one in between.
+        is_cut: whether the content may be cut at `max_bytes`, and be incomplete in other ways: the status alone
+            counts for the caller.
 
     Raises:
+        AddressRefused: `allows` refuses an address of the server.
         FetchError: the response is too large, incomplete or not HTTP.
         OSError: the server can't be reached or exceeds the timeout.
     """
@@ -96,12 +108,14 @@ def request(
     connection = httpcore2.HTTPConnection(
         target.origin,
         ssl_context=_tls_context() if is_encrypted else None,
-        network_backend=_Backend(_Deadline(timeout), max_bytes + FRAMING_BYTES),
+        network_backend=_Backend(_Deadline(timeout), max_bytes + (2 if is_cut else 1) * FRAMING_BYTES, allows),
     )
     try:
         with connection, connection.stream(method, target, headers=list(sent.items()), content=content) as response:
-            _require_framing(response, is_encrypted)
             names = {name.decode("ascii"): value.decode("latin-1") for name, value in response.headers}
+            if is_cut:
+                return Response(response.status, names, _read_beginning(response, max_bytes))
+            _require_framing(response, is_encrypted)
             return Response(response.status, names, _read(response, max_bytes))
     except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol) as error:
         raise FetchError(str(error)) from error
@@ -114,6 +128,17 @@ def _read(response: httpcore2.Response, max_bytes: int) -> bytes:
         if len(content) > max_bytes:
             raise FetchError(f"more than {max_bytes} bytes")
     return bytes(content)
+
+
+def _read_beginning(response: httpcore2.Response, max_bytes: int) -> bytes:
+    """Return up to `max_bytes` of the content: less if the connection breaks or the time is over."""
+    content = bytearray()
+    with suppress(OSError, httpcore2.ProtocolError):
+        for chunk in response.iter_stream():
+            content += chunk
+            if len(content) >= max_bytes:
+                break
+    return bytes(content[:max_bytes])
 
 
 def _require_framing(response: httpcore2.Response, is_encrypted: bool) -> None:
@@ -195,10 +220,10 @@ class _Stream(httpcore2.NetworkStream):
 
 
 class _Backend(httpcore2.NetworkBackend):
-    """Connect within the deadline."""
+    """Connect to an allowed address within the deadline."""
 
-    def __init__(self, deadline: _Deadline, max_bytes: int) -> None:
-        self._deadline, self._max_bytes = deadline, max_bytes
+    def __init__(self, deadline: _Deadline, max_bytes: int, allows: Callable[[str], bool]) -> None:
+        self._deadline, self._max_bytes, self._allows = deadline, max_bytes, allows
 
     def connect_tcp(
         self,
@@ -208,8 +233,14 @@ class _Backend(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> _Stream:
-        """Connect to the first address that accepts; each gets an equal part of the time that is left."""
+        """Connect to the first address that accepts; each gets an equal part of the time that is left.
+
+        Raises:
+            AddressRefused: one of the addresses is not allowed.
+        """
         addresses = _resolve(host, port, self._deadline)
+        if not all(self._allows(str(address[0])) for *_, address in addresses):
+            raise AddressRefused(f"{host} has an address that may not be called")
         failure = OSError(f"{host} has no address")
         for number, (family, kind, protocol, _, address) in enumerate(addresses):
             connected = socket.socket(family, kind, protocol)
@@ -221,6 +252,15 @@ class _Backend(httpcore2.NetworkBackend):
                 connected.close()
                 failure = error
         raise failure
+
+
+def addresses_of(host: str, port: int, *, timeout: float) -> list[str]:
+    """Return the numeric addresses of a name.
+
+    Raises:
+        OSError: the name has none, or the look-up exceeds `timeout` seconds.
+    """
+    return [str(address[0]) for *_, address in _resolve(host, port, _Deadline(timeout))]
 
 
 def _resolve(host: str, port: int, deadline: _Deadline) -> list[Any]:

@@ -42,6 +42,7 @@ PermissionName = Literal[
     "surveys:write",
     "users:read",
     "users:write",
+    "webhooks:manage",
 ]
 """Permissions of members and system admins. Migrations define them; a test compares the two."""
 

@@ -126,6 +126,10 @@ def _taking_up(seed: Seed) -> Example:
 EXAMPLES["POST", "/api/v1/users/me/invitation"] = _taking_up
 
 
+def _webhook_endpoint(seed: Seed) -> dict[str, Any]:
+    return {"endpoint_id": seed.webhook_endpoint()}
+
+
 def _invitation_token(seed: Seed) -> str:
     return signed_links.make(invitations.LINK_PURPOSE, seed.invitation())
 
@@ -262,6 +266,20 @@ _example("GET /api/v1/api-keys/scopes", "Brand Admin")
 _example("GET /api/v1/api-keys/{api_key_id}", "Brand Admin", path=_own("api_key_id"))
 _example("DELETE /api/v1/api-keys/{api_key_id}", "Brand Admin", path=lambda seed: {"api_key_id": seed.api_key()[0]})
 _example("PATCH /api/v1/users/me", FAN)
+_example("GET /api/v1/webhooks/endpoints", "Brand Admin")
+_example("POST /api/v1/webhooks/endpoints", caller=lambda seed: seed.brand_admin())
+_example("GET /api/v1/webhooks/endpoints/{endpoint_id}", "Brand Admin", path=_own("endpoint_id"))
+_example("PATCH /api/v1/webhooks/endpoints/{endpoint_id}", "Brand Admin", path=_own("endpoint_id"))
+_example("DELETE /api/v1/webhooks/endpoints/{endpoint_id}", "Brand Admin", path=_webhook_endpoint)
+_example("POST /api/v1/webhooks/endpoints/{endpoint_id}/secret", "Brand Admin", path=_own("endpoint_id"))
+_example("POST /api/v1/webhooks/endpoints/{endpoint_id}/test", "Brand Admin", path=_own("endpoint_id"))
+_example("POST /api/v1/webhooks/endpoints/{endpoint_id}/replay", "Brand Admin", path=_own("endpoint_id"))
+_example(
+    "GET /api/v1/webhooks/endpoints/{endpoint_id}/deliveries",
+    "Brand Admin",
+    path=_own("endpoint_id"),
+    query=_page(event_id="01941f2d-3c10-7b64-9d21-8f0e5a6c7b13", failed="true"),
+)
 _example(
     "GET /api/v1/analytics/overview",
     "Creator",

@@ -39,6 +39,8 @@ from models.identity.sessions import Session
 from models.jobs import dead_letters, ledger
 from models.notifications import notifications
 from models.tenants import assignments, brands, invitations
+from models.webhooks import endpoints
+from models.webhooks.endpoints import Definition
 from tests.fixtures.accounts import TOTP_SECRET, sign_in_admin
 
 PASSWORD = "correct horse battery"
@@ -190,6 +192,19 @@ class Seed:
         """Create an API key of the brand and return it with its text."""
         return _api_key(self.callers["Brand Admin"], *scopes or ("campaigns:read",))
 
+    def brand_admin(self) -> Caller:
+        """Create a Brand Admin of a new brand."""
+        return _brand(self.callers[SYSTEM_ADMIN])[1]["Brand Admin"]
+
+    def webhook_endpoint(self) -> UUID:
+        """Create a webhook endpoint of the brand, in place of those that tests have created before."""
+        with self.superuser.cursor() as cursor:
+            cursor.execute("delete from app.webhook_endpoints where id <> all (%s::uuid[])", (self._kept_endpoints(),))
+        return _webhook_endpoint(self.callers["Brand Admin"])
+
+    def _kept_endpoints(self) -> list[str]:
+        return [str(things["endpoint_id"]) for things in (self.own, self.foreign)]
+
     def sent_invitation(self) -> UUID:
         """Create an invitation that was mailed long enough ago to be sent again."""
         id = self.invitation()
@@ -325,6 +340,7 @@ def _things(seed: Seed, brand_id: UUID, campaign: Campaign, staff: dict[str, Cal
         "session_id": fan.identity.session_id,
         "entry_id": _entry(manager),
         "notification_id": _notification(brand_id, campaign, manager),
+        "endpoint_id": _webhook_endpoint(staff["Brand Admin"]),
     }
 
 
@@ -332,6 +348,13 @@ def _api_key(by: Caller, *scopes: str) -> tuple[UUID, str]:
     with transaction(by.identity):
         made, text = api_keys.create("till", list(scopes), timedelta(days=1))
     return made.id, text
+
+
+def _webhook_endpoint(by: Caller) -> UUID:
+    url = "https://hooks.brand.example/events"
+    with transaction(by.identity):
+        made, _ = endpoints.create(Definition(url=url, description=None, event_types=None, enabled=True))
+    return made.id
 
 
 def _entry(of: Caller) -> UUID:

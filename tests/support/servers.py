@@ -62,6 +62,7 @@ class Servers:
             "REDIS_URL": self.redis_url,
             "PERSON_RATE": "1000000 per minute",  # tests share addresses and must not limit each other
             "ADDRESS_RATE": "1000000 per minute",
+            "WEBHOOK_LOCAL_TARGETS": "yes",  # receivers of webhooks are servers of this machine
             **{name: self.postgres.dsn(login, self.database) for name, login in LOGINS.items()},
             **self._secrets(),
         }

@@ -88,6 +88,10 @@ def _audience(text: str) -> str | None:
     return None if text.strip() else "is missing: tokens for other audiences would be accepted"
 
 
+def _webhook_local_targets(text: str) -> str | None:
+    return None if text == "no" else "must be no: brands could call services of this machine"
+
+
 CHECKS: dict[str, _Check] = {
     "ADDRESS_RATE": _rate,
     "ALLOWED_HOSTS": _allowed_hosts,
@@ -111,6 +115,7 @@ CHECKS: dict[str, _Check] = {
     "WEB_CONNECTIONS": _between(10, 100_000),
     "WEB_QUEUE": _between(0, 10_000),
     "WEB_THREADS": _between(1, 256),
+    "WEBHOOK_LOCAL_TARGETS": _webhook_local_targets,
     "WORKER_DRAIN": _between(0, 3_600),
     "WORKER_PROCESSES": _between(1, 256),
     "WORKER_THREADS": _between(1, 256),

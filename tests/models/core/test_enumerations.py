@@ -15,6 +15,7 @@ from models.insights import overview
 from models.jobs.ledger import ENDED_STATES, LIVE_STATES, JobState
 from models.notifications.kinds import KINDS
 from models.scans.fraud import Band
+from models.webhooks.endpoints import DisabledReason
 
 SQL_ONLY = ()
 """Python has no list of the values; it names single ones."""
@@ -30,6 +31,7 @@ PYTHON: dict[str, Iterable[str]] = {
     "app.jobs.state": LIVE_STATES,
     "app.limit_counters.scope": SQL_ONLY,
     "app.sessions.aal": SQL_ONLY,
+    "app.webhook_endpoints.disabled_reason": values_of(DisabledReason),
     "public.audit_logs.outcome": values_of(AuditOutcome),
     "public.campaigns.status": values_of(CampaignStatus),
     "public.campaigns.type": values_of(CampaignType),

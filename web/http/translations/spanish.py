@@ -65,6 +65,8 @@ TITLES: dict[str, str] = {
     "same_password": "La contraseña nueva es la actual",
     "stale_fence": "La reserva de la tarea ya no es la más reciente",
     "too_many_api_keys": "La marca tiene el máximo de claves de API válidas",
+    "too_many_webhook_endpoints": "La marca tiene el máximo de destinos de webhooks",
+    "webhook_endpoint_disabled": "El destino de webhooks está desactivado",
     "campaign_ended": "La campaña ha terminado",
     "precondition_failed": "El recurso ha cambiado desde que lo leíste",
     "content_too_large": "El cuerpo es demasiado grande",
@@ -88,6 +90,7 @@ TITLES: dict[str, str] = {
     "unknown_brand": "La marca no existe",
     "unknown_notice": "El aviso no existe o ya no está en vigor",
     "unknown_scope": "La clave de API no puede tener este permiso",
+    "webhook_url_refused": "La URL de un destino de webhooks no se puede llamar",
     "precondition_required": "Falta la cabecera If-Match",
     "location_required": "La campaña exige una posición",
     "rate_limited": "Demasiadas peticiones",
@@ -160,6 +163,9 @@ REASONS: dict[str, str] = {
     "must be an https URL, such as https://brand.example": "debe ser una URL https, por ejemplo https://brand.example",
     "must be an e-mail address, such as ana@brand.example": "debe ser una dirección de correo, por ejemplo "
     "ana@brand.example",
+    "must be an https URL in ASCII, without user name, password and fragment, such as"
+    " https://hooks.brand.example/events": "debe ser una URL https en ASCII, sin usuario, contraseña ni fragmento, por "
+    "ejemplo https://hooks.brand.example/events",
     "must be at least {least}": "debe ser como mínimo {least}",
     "must be at most {most}": "debe ser como máximo {most}",
     "must be encoded in UTF-8": "debe estar codificado en UTF-8",
@@ -181,6 +187,10 @@ REASONS: dict[str, str] = {
     "must be the key of a notice in force": "debe ser la clave de un aviso en vigor",
     "must be tiers of the notice of `config.notice_key`": "deben ser tipos del aviso de `config.notice_key`",
     "must be within the years 1 to 9999 in UTC": "debe estar entre los años 1 y 9999 en UTC",
+    "must name a host of the public internet": "debe nombrar un servidor de la internet pública",
+    "must name its host by a public DNS name, not by an address": "debe nombrar su servidor por un nombre DNS público, "
+    "no por una dirección",
+    "must use port 443 or 8443": "debe usar el puerto 443 u 8443",
     "must be {kind}": "debe ser {kind}",
     "must begin with a letter, and have only a to z, digits, hyphens and underscores": "debe empezar por una letra y "
     "tener solo letras de la a a la z, cifras, guiones y guiones bajos",
@@ -228,6 +238,7 @@ REASONS: dict[str, str] = {
 DETAILS: dict[str, str] = {
     "A job must belong to the brand that enqueues it.": "Una tarea debe pertenecer a la marca que la crea.",
     "A job must belong to the fan who enqueues it.": "Una tarea debe pertenecer al fan que la crea.",
+    "An event must belong to the brand of its cause.": "Un evento debe pertenecer a la marca de su causa.",
     "A job records only its own acts, in the chain of its brand.": "Una tarea solo registra sus propios actos, en la "
     "cadena de su marca.",
     "A key can have permissions of your own role only, and no permission that keys may not have.": "Una clave solo "
@@ -272,6 +283,7 @@ DETAILS: dict[str, str] = {
     "Members have a brand, and fans have none.": "Los miembros tienen una marca y los fans no.",
     "Members of a brand can't have this role.": "Los miembros de una marca no pueden tener este rol.",
     "Needs the permission `api_keys:write`.": "Necesita el permiso `api_keys:write`.",
+    "Needs the permission `webhooks:manage`.": "Necesita el permiso `webhooks:manage`.",
     "Needs the permission `{permission}`.": "Necesita el permiso `{permission}`.",
     "No account belongs to these credentials.": "Ninguna cuenta corresponde a estas credenciales.",
     "No checkpoint has been stored within {seconds:.0f} s.": "No se ha guardado ningún punto de control en "
@@ -290,6 +302,7 @@ DETAILS: dict[str, str] = {
     "Report the request_id to support.": "Comunica el request_id al servicio de soporte.",
     "Request a new link.": "Pide un enlace nuevo.",
     "Request the change again.": "Pide el cambio de nuevo.",
+    "Delete an unused endpoint first.": "Primero elimina un destino que no se use.",
     "Revoke an unused key first.": "Primero revoca una clave que no se use.",
     "Send a Host field.": "Envía un campo Host.",
     "Send METRICS_TOKEN as a bearer token.": "Envía METRICS_TOKEN como token de tipo bearer.",

@@ -1,0 +1,111 @@
+"""Actors of the domain webhooks: deliver events to servers of brands, and delete old ones."""
+
+import logging
+import socket
+import ssl
+import time
+from email.utils import parsedate_to_datetime
+from uuid import UUID
+
+from jobs.engine import actor, current_job, own_transaction
+from models.core import http_fetch
+from models.core.database import now
+from models.core.texts import escape
+from models.webhooks import delivery, outbox, signatures, targets
+from models.webhooks.delivery import Attempt, Delivery, Lease, LeaseLost
+from settings import VERSION
+
+logger = logging.getLogger(__name__)
+
+RUN_SECONDS = 30.0
+"""Time after which a job begins no further delivery, but enqueues its successor."""
+RESPONSE_BYTES = 4096
+"""Maximum number of bytes of a response's body that are read and stored."""
+
+
+@actor(
+    "webhook.deliver",
+    queue="webhooks",
+    outward=True,
+    time_limit=RUN_SECONDS + delivery.TIMEOUT + 10,
+    max_per_brand=2,
+)
+def deliver(endpoint_id: UUID) -> None:
+    """Deliver the events of an endpoint in order, until one fails, none is left or the time is over."""
+    job, started = current_job(), time.monotonic()
+    with own_transaction():
+        current = delivery.begin(Lease(endpoint_id, job.id, job.claim.fence))
+    while current is not None:
+        attempt = send(current)
+        may_continue = time.monotonic() - started < RUN_SECONDS
+        try:
+            with own_transaction():
+                current = delivery.record(current, attempt, may_continue=may_continue).next
+        except LeaseLost:
+            logger.info("the lease of webhook endpoint %s was lost", endpoint_id)
+            return
+
+
+@actor("webhooks.sweep", runs_as="system", time_limit=300.0)
+def sweep() -> None:
+    """Delete old events and attempts, and enqueue deliveries that no job is left for."""
+    outbox.expire()
+    outbox.enqueue_stalled()
+
+
+def send(event: Delivery) -> Attempt:
+    """Send an event once. The outcome is returned, never raised."""
+    started, timestamp = time.monotonic(), int(time.time())
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": f"Companon-Webhooks/{VERSION}",
+        "webhook-id": str(event.event_id),
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signatures.sign(event.secrets, event.event_id, timestamp, event.body),
+    }
+    if not targets.is_allowed(event.url):
+        return Attempt(status=None, error="url_refused", duration=0.0)
+    try:
+        response = http_fetch.request(
+            "POST",
+            event.url,
+            timeout=delivery.TIMEOUT,
+            max_bytes=RESPONSE_BYTES,
+            content=event.body,
+            headers=headers,
+            allows=targets.allows,
+            is_cut=True,
+        )
+    except OSError as error:
+        return Attempt(status=None, error=_kind(error), duration=time.monotonic() - started)
+    return Attempt(
+        status=response.status,
+        error=None if 200 <= response.status < 300 else f"status_{response.status}",
+        duration=time.monotonic() - started,
+        response=escape(response.content.decode(errors="replace"), keep="\n\t"),
+        retry_after=_retry_after(response),
+    )
+
+
+def _kind(error: OSError) -> str:
+    """Return why there was no response. Texts of the operating system are not shown to brands."""
+    kinds: dict[type[Exception], str] = {
+        http_fetch.AddressRefused: "address_refused",
+        TimeoutError: "timeout",
+        ssl.SSLError: "tls_failed",
+        socket.gaierror: "name_unknown",
+        ConnectionError: "connection_failed",
+        http_fetch.FetchError: "no_http",
+    }
+    return next((name for kind, name in kinds.items() if isinstance(error, kind)), "connection_failed")
+
+
+def _retry_after(response: http_fetch.Response) -> float:
+    """Return the seconds that `Retry-After` asks for; 0 without it, or if it can't be read."""
+    text = next((value for name, value in response.headers.items() if name.lower() == "retry-after"), "")
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - now()).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
