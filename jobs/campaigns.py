@@ -1,39 +1,75 @@
-"""Actors of the domain campaigns: the launch."""
+"""Actors of the domain campaigns: the launch, its schedule, and the end."""
 
 from collections.abc import Callable
 from uuid import UUID
 
 from jobs.engine import actor, current_job, own_transaction
-from models.campaigns import campaigns, codes, launch
+from models.campaigns import codes, history, launch, schedule
 from models.insights import overview
 
-Step = tuple[str, Callable[[UUID], object]]
+Step = Callable[[UUID], object]
 
 
-def _check(campaign_id: UUID) -> None:
-    campaign = campaigns.get(campaign_id)
-    # A resumed launch of an active campaign has nothing left to check.
-    if campaign.status == "Draft":
-        launch.require_ready(campaign)
+def _committing(step: Step) -> Step:
+    def run(campaign_id: UUID) -> None:
+        with own_transaction():
+            step(campaign_id)
+
+    return run
 
 
-STEPS: list[Step] = [
-    ("checking readiness", _check),
-    ("pinning the key of its devices", launch.pin_fingerprint_key),
-    ("creating its first code", codes.ensure_first),
-    ("activating", launch.activate),
-    ("preparing its overview", lambda campaign_id: overview.refresh(campaign_id, None)),
-]
-"""Steps of the launch. Each step commits by itself and may be repeated, so an interrupted launch resumes."""
+def _open_service(campaign_id: UUID) -> None:
+    pass
 
 
-# `outward` because the job holds no transaction as a whole: its steps commit, and are visible, one by one.
+STEPS: dict[launch.LaunchStep, tuple[str, Step]] = {
+    "readiness": ("checking readiness", _committing(launch.check)),
+    "device_key": ("pinning the key of its devices", _committing(launch.pin_fingerprint_key)),
+    "service": ("opening it at its service", _open_service),
+    "codes": ("creating its first code", _committing(codes.ensure_first)),
+    "activation": ("activating", _committing(launch.activate)),
+    "overview": ("preparing its overview", _committing(lambda campaign_id: overview.refresh(campaign_id, None))),
+}
+"""Message and function of each step. Each may be repeated, so an interrupted launch resumes at the step it was in."""
+
+
+# `outward` because a step calls a service, and because each step commits, and is visible, by itself.
 @actor("campaign.launch", runs_as="brand", max_attempts=5, time_limit=60.0, outward=True)
 def launch_campaign(campaign_id: UUID) -> None:
     """Launch a campaign step by step."""
     job = current_job()
-    for number, (message, step) in enumerate(STEPS):
+    for number, name in enumerate(launch.STEPS):
+        message, step = STEPS[name]
         job.progress(number, len(STEPS), message)
-        with own_transaction():
-            step(campaign_id)
+        step(campaign_id)
     job.progress(len(STEPS), len(STEPS), "active")
+
+
+@actor("campaigns.sweep", runs_as="system")
+def sweep_campaigns() -> None:
+    """Enqueue the jobs of campaigns whose launch or end is due, and of launches that have failed."""
+    schedule.sweep()
+
+
+@actor("campaign.start_scheduled", runs_as="brand")
+def start_scheduled_launch(campaign_id: UUID) -> None:
+    """Start the launch of a draft at its scheduled time."""
+    schedule.start_launch(campaign_id)
+
+
+@actor("campaign.end", runs_as="brand")
+def end_campaign(campaign_id: UUID) -> None:
+    """Complete a campaign at its end."""
+    schedule.end(campaign_id)
+
+
+@actor("campaign.report_failed_launch", runs_as="brand")
+def report_failed_launch(campaign_id: UUID) -> None:
+    """Record a launch that has failed for good."""
+    launch.report_failure(campaign_id)
+
+
+@actor("campaigns.prune_versions", runs_as="system", time_limit=300.0)
+def prune_versions() -> None:
+    """Delete old versions of campaigns with a very long history."""
+    history.prune()

@@ -3,6 +3,7 @@
 from schedules.kinds import Daily, Every, Schedule
 
 SCHEDULES: list[Schedule] = [
+    Every(minutes=1, do="campaigns.sweep", catch_up="last", late_means="campaigns begin and end too late"),
     Every(minutes=1, do="audit.sweep", catch_up="last", late_means="unsealed entries are not reported"),
     Every(hours=1, do="accounts.expire", catch_up="last", late_means="used and expired links and sessions accumulate"),
     Every(minutes=5, do="requests.expire", catch_up="last", late_means="encrypted secrets of responses stay stored"),
@@ -12,5 +13,6 @@ SCHEDULES: list[Schedule] = [
     Daily(at="03:50", do="limit_counters.expire", catch_up="last", late_means="past counters take disk space"),
     Daily(at="03:30", do="engagements.rotate", catch_up="last", late_means="old engagement events take disk space"),
     Daily(at="03:25", do="notifications.expire", catch_up="last", late_means="old notifications take disk space"),
+    Daily(at="03:20", do="campaigns.prune_versions", catch_up="last", late_means="histories of campaigns grow"),
     Daily(at="03:40", do="jobs.prune", catch_up="last", late_means="the history of finished jobs grows"),
 ]

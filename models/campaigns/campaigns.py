@@ -1,46 +1,37 @@
-"""Campaigns: create, read, replace, and the transitions of their status."""
+"""Campaigns: create, read, replace, archive, and apply the transitions of their status."""
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
 import msgspec
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
+from models.campaigns import history
 from models.campaigns.config import Config, canonical
+from models.campaigns.history import CampaignVersion
+from models.campaigns.statuses import (
+    CHANGEABLE,
+    TRANSITIONS,
+    CampaignStatus,
+    IllegalTransition,
+    TransitionName,
+    refused_changes,
+)
 from models.core import context
 from models.core.database import Row, new_id, now
-from models.core.enumerations import enumeration
 from models.core.errors import Conflict, Members, NotFound
 from models.core.messages import Message
 from models.jobs import ledger
 from models.tenants import brands
 from models.tenants.brands import BrandArchived
 
-CampaignType = Annotated[
-    Literal["Locker", "Event", "QR"],
-    enumeration(
-        "CampaignType",
-        "Type of a campaign. `Locker`: a Locker Drop. `Event`: an Event Partnership, which must have an end. `QR`: a "
-        "QR activation.",
-    ),
-]
-CampaignStatus = Annotated[
-    Literal["Draft", "Active", "Paused", "Completed"],
-    enumeration(
-        "CampaignStatus",
-        "Status of a campaign. `Draft`: not launched; codes can be created, scans are refused. `Active`: scans are "
-        "decided. `Paused`: scans are refused with `campaign_not_active`; archiving the brand does this. `Completed`: "
-        "ended for ever; it can't be changed.",
-    ),
-]
-"""CHECK constraints list the values of both types; a test compares them."""
+ARCHIVABLE: tuple[CampaignStatus, ...] = ("Draft", "Completed")
+"""Statuses in which a campaign can be archived; a CHECK constraint says the same."""
 
 
 class Campaign(Row):
-    """A campaign of a brand."""
+    """A campaign of a brand. PostgreSQL generates `starts_at` and `ends_at` from `config`."""
 
     id = peewee.UUIDField(primary_key=True)
     brand_id = peewee.UUIDField()
@@ -52,64 +43,21 @@ class Campaign(Row):
     updated_at = DateTimeTZField()
     version = peewee.IntegerField(default=1)
     launch_job_id = peewee.UUIDField(null=True)
+    launch_at = DateTimeTZField(null=True)
+    launch_failure_reported_at = DateTimeTZField(null=True)
     launched_at = DateTimeTZField(null=True)
     completed_at = DateTimeTZField(null=True)
+    archived_at = DateTimeTZField(null=True)
+    paused_with_brand = peewee.BooleanField(default=False)
     fingerprint_key_version = peewee.IntegerField(null=True)
     created_by = peewee.UUIDField(null=True)
+    starts_at = DateTimeTZField(null=True)
+    ends_at = DateTimeTZField(null=True)
 
     class Meta:
         """Name of the table."""
 
         table_name = "campaigns"
-
-
-TransitionName = Annotated[
-    Literal["launch", "pause", "resume", "complete"],
-    enumeration(
-        "CampaignTransition",
-        "Change of a campaign's status. `launch`: from `Draft` to `Active`. `pause`: from `Active` to `Paused`. "
-        "`resume`: from `Paused` to `Active`. `complete`: from `Active` or `Paused` to `Completed`.",
-    ),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """A change of status: allowed from each of `sources`, ends in `target`."""
-
-    sources: tuple[CampaignStatus, ...]
-    target: CampaignStatus
-
-
-TRANSITIONS: dict[TransitionName, Transition] = {
-    "launch": Transition(sources=("Draft",), target="Active"),
-    "pause": Transition(sources=("Active",), target="Paused"),
-    "resume": Transition(sources=("Paused",), target="Active"),
-    "complete": Transition(sources=("Active", "Paused"), target="Completed"),
-}
-"""All transitions. `app.archive_brand` applies `pause` in SQL; a test compares the two."""
-
-
-class IllegalTransitionMembers(Members):
-    """The status of the campaign and the transitions that it allows."""
-
-    current: Annotated[CampaignStatus, msgspec.Meta(description="Present status of the campaign.")]
-    allowed: Annotated[
-        list[TransitionName], msgspec.Meta(description="Transitions that this status allows; may be empty.")
-    ]
-
-
-class IllegalTransition(Conflict):
-    """The campaign's status does not allow the transition. `allowed` names the transitions that it allows."""
-
-    code = "illegal_transition"
-    members = IllegalTransitionMembers
-
-    def __init__(self, *, transition: TransitionName, current: str) -> None:
-        self.current = current
-        self.allowed = [other for other, rule in TRANSITIONS.items() if current in rule.sources]
-        detail = Message("{transition}: the campaign is {status}.", transition=transition, status=current)
-        super().__init__(detail, current=current, allowed=self.allowed)
 
 
 class LaunchInProgressMembers(Members):
@@ -131,6 +79,12 @@ class CampaignCompleted(Conflict):
     code = "campaign_completed"
 
 
+class CampaignArchived(Conflict):
+    """An archived campaign can't be changed or launched: unarchive it first."""
+
+    code = "campaign_archived"
+
+
 class FixedSinceLaunchMembers(Members):
     """The fields that can't be changed."""
 
@@ -145,35 +99,6 @@ class FixedSinceLaunch(Conflict):
 
     code = "fixed_since_launch"
     members = FixedSinceLaunchMembers
-
-
-def find(
-    *,
-    limit: int,
-    after: tuple[datetime, UUID] | None = None,
-    name: str | None = None,
-    status: str | None = None,
-    kind: str | None = None,
-) -> list[Campaign]:
-    """Return campaigns of the caller's brand that the caller may see, newest first.
-
-    Args:
-        limit: maximum number of campaigns.
-        after: `created_at` and `id` of the last campaign of the previous page.
-        name: part of the name, in any case.
-        status: only campaigns with this status.
-        kind: only campaigns of this type.
-    """
-    query = Campaign.select().order_by(Campaign.created_at.desc(), Campaign.id.desc()).limit(limit)
-    if after is not None:
-        query = query.where(peewee.Tuple(Campaign.created_at, Campaign.id) < peewee.Tuple(*after))
-    if name is not None:
-        query = query.where(peewee.fn.strpos(peewee.fn.lower(Campaign.name), name.lower()) > 0)
-    if status is not None:
-        query = query.where(Campaign.status == status)
-    if kind is not None:
-        query = query.where(Campaign.type == kind)
-    return list(query)
 
 
 def get(campaign_id: UUID) -> Campaign:
@@ -210,7 +135,7 @@ def create(*, name: str, kind: str, config: Config) -> Campaign:
     stored = canonical(config)
     identity, at = context.current(), now()
     assert identity is not None
-    return Campaign.create(
+    campaign = Campaign.create(
         id=new_id(),
         brand_id=identity.brand_id,
         type=kind,
@@ -220,33 +145,77 @@ def create(*, name: str, kind: str, config: Config) -> Campaign:
         updated_at=at,
         created_by=identity.user_id,
     )
+    history.record(campaign, [], at=at)
+    return campaign
 
 
-def replace(campaign: Campaign, *, name: str, kind: str, config: Config) -> Campaign:
+def clone(campaign: Campaign, *, name: str) -> Campaign:
+    """Create a draft with the type and rules of a campaign, but without codes and past dates."""
+    config, at = config_of(campaign), now()
+    dates = {field: getattr(config, field) for field in ("starts_at", "ends_at")}
+    passed = {field: None for field, date in dates.items() if date is not None and date <= at}
+    return create(name=name, kind=campaign.type, config=msgspec.structs.replace(config, **passed))
+
+
+def replace(
+    campaign: Campaign, *, name: str, kind: str, config: Config, reverted_to: int | None = None
+) -> tuple[Campaign, list[str]]:
     """Replace the name, type and configuration of a campaign that `get_for_update` has locked.
+
+    Returns:
+        The campaign, and the paths of the fields that have changed. Without a change the campaign keeps its version.
 
     Raises:
         Invalid: the configuration contradicts itself.
         LaunchInProgress: a launch job of the campaign is running.
+        CampaignArchived: the campaign is archived.
         CampaignCompleted: the campaign is completed.
-        FixedSinceLaunch: the campaign is launched, and its type or time zone would change.
+        FixedSinceLaunch: the campaign is launched, and a field would change that only a draft may change.
     """
     stored = canonical(config)
+    require_editable(campaign)
+    before = _fields(campaign.name, campaign.type, msgspec.to_builtins(config_of(campaign)))
+    after = _fields(name, kind, stored)
+    changed = [field for field in CHANGEABLE if before.get(field) != after.get(field)]
+    if fixed := refused_changes(changed, campaign.status):
+        raise FixedSinceLaunch(Message("Fixed since the launch: {fields}.", fields=", ".join(fixed)), fields=fixed)
+    if not changed:
+        return campaign, []
+    replaced = update(campaign.id, name=name, type=kind, config=stored)
+    history.record(replaced, changed, at=replaced.updated_at, reverted_to=reverted_to)
+    return replaced, changed
+
+
+def revert(campaign: Campaign, version: int) -> tuple[Campaign, list[str]]:
+    """Replace the contents of a campaign that `get_for_update` has locked with those of an earlier version.
+
+    Raises:
+        NotFound: the history has no such version.
+        Problem: as `replace`.
+    """
+    old = history.get(campaign.id, version)
+    return replace(campaign, name=old.name, kind=old.type, config=config_of(old), reverted_to=version)
+
+
+def require_editable(campaign: Campaign) -> None:
+    """Check that a campaign is neither being launched nor archived nor completed.
+
+    Raises:
+        LaunchInProgress: a launch job of the campaign is running.
+        CampaignArchived: the campaign is archived.
+        CampaignCompleted: the campaign is completed.
+    """
     if running_launch(campaign) is not None:
         raise LaunchInProgress(job_id=campaign.launch_job_id)
+    if campaign.archived_at is not None:
+        raise CampaignArchived
     if campaign.status == "Completed":
         raise CampaignCompleted
-    if campaign.status != "Draft":
-        timezone_changes = campaign.config["timezone"] != config.timezone
-        _require_unchanged({"type": campaign.type != kind, "config.timezone": timezone_changes})
-    return update(campaign.id, name=name, type=kind, config=stored)
 
 
-def _require_unchanged(changes: dict[str, bool]) -> None:
-    fields = [field for field, changed in changes.items() if changed]
-    if fields:
-        # Limits count by calendar days of the time zone; another time zone would count the same scans in other days.
-        raise FixedSinceLaunch(Message("Fixed since the launch: {fields}.", fields=", ".join(fields)), fields=fields)
+def _fields(name: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a campaign's fields by the paths that `CHANGEABLE` uses."""
+    return {"name": name, "type": kind, **{f"config.{member}": value for member, value in config.items()}}
 
 
 def update(campaign_id: UUID, **changes: Any) -> Campaign:
@@ -259,9 +228,9 @@ def update(campaign_id: UUID, **changes: Any) -> Campaign:
     return _first(Campaign.update(**changes).where(Campaign.id == campaign_id).returning(Campaign).execute())
 
 
-def config_of(campaign: Campaign) -> Config:
-    """Return a stored campaign's configuration."""
-    return msgspec.convert(campaign.config, Config)
+def config_of(stored: Campaign | CampaignVersion) -> Config:
+    """Return the configuration of a campaign, or of one of its versions."""
+    return msgspec.convert(stored.config, Config)
 
 
 def running_launch(campaign: Campaign) -> UUID | None:
@@ -281,7 +250,9 @@ def transition(campaign_id: UUID, name: TransitionName, **changes: Any) -> Campa
     rule = TRANSITIONS[name]
     if rule.target == "Active" and not brands.is_live_for_share():
         raise BrandArchived
-    changes |= {"status": rule.target, "updated_at": now(), "version": Campaign.version + 1}
+    changes |= {"status": rule.target, "updated_at": now(), "version": Campaign.version + 1, "paused_with_brand": False}
+    if name == "launch":
+        changes |= {"launched_at": now(), "launch_job_id": None, "launch_at": None}
     if rule.target == "Completed":
         changes["completed_at"] = now()
     statement = (
@@ -295,3 +266,24 @@ def transition(campaign_id: UUID, name: TransitionName, **changes: Any) -> Campa
 
 def _refuse(campaign_id: UUID, name: TransitionName) -> NoReturn:
     raise IllegalTransition(transition=name, current=get(campaign_id).status)
+
+
+def archive(campaign: Campaign) -> Campaign:
+    """Archive a completed campaign or a draft that `get_for_update` has locked. An archived campaign stays as it is.
+
+    Raises:
+        LaunchInProgress: a launch job of the campaign is running.
+        IllegalTransition: the campaign is active or paused: complete it first.
+    """
+    if campaign.archived_at is not None:
+        return campaign
+    if campaign.status not in ARCHIVABLE:
+        raise IllegalTransition(transition="archive", current=campaign.status)
+    if running_launch(campaign) is not None:
+        raise LaunchInProgress(job_id=campaign.launch_job_id)
+    return update(campaign.id, archived_at=now(), launch_at=None)
+
+
+def unarchive(campaign: Campaign) -> Campaign:
+    """Bring an archived campaign back to the lists. A campaign that is not archived stays as it is."""
+    return campaign if campaign.archived_at is None else update(campaign.id, archived_at=None)

@@ -5,7 +5,8 @@ A token is the code's id with a signature, so tokens can't be forged. The signat
 
 import hmac
 import re
-from typing import Annotated, NoReturn
+from collections.abc import Iterable
+from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
 import msgspec
@@ -13,7 +14,7 @@ import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
 from models.campaigns import campaigns
-from models.campaigns.campaigns import Campaign, CampaignCompleted
+from models.campaigns.campaigns import Campaign, CampaignArchived, CampaignCompleted
 from models.core import base64url, keys
 from models.core.database import Row, new_id, now
 from models.core.errors import Conflict, Members, NotFound
@@ -64,10 +65,13 @@ def add(campaign_id: UUID, label: str) -> QrCode:
 
     Raises:
         NotFound: the brand has no such campaign.
+        CampaignArchived: the campaign is archived.
         CampaignCompleted: the campaign is completed.
         LabelTaken: the campaign has a code with this label.
     """
     campaign = campaigns.get(campaign_id)
+    if campaign.archived_at is not None:
+        raise CampaignArchived
     if campaign.status == "Completed":
         raise CampaignCompleted
     return _insert(campaign, label) or _refuse(label)
@@ -96,10 +100,29 @@ def ensure_first(campaign_id: UUID) -> None:
         _insert(campaigns.get(campaign_id), FIRST_LABEL)
 
 
-def find(campaign_id: UUID, *, limit: int, after: UUID | None = None) -> list[QrCode]:
-    """Return up to `limit` codes of a campaign, oldest first, that follow the code with the id `after`."""
+def find(campaign_id: UUID, *, limit: int, after: UUID | None = None, disabled: bool | None = None) -> list[QrCode]:
+    """Return codes of a campaign, oldest first.
+
+    Args:
+        campaign_id: the campaign.
+        limit: maximum number of codes.
+        after: id of the last code of the previous page.
+        disabled: true for disabled codes only, false for enabled ones only.
+    """
     query = QrCode.select().where(QrCode.campaign_id == campaign_id).order_by(QrCode.id).limit(limit)
+    if disabled is not None:
+        query = query.where(QrCode.disabled_at.is_null(not disabled))
     return list(query if after is None else query.where(QrCode.id > after))
+
+
+def counts(campaign_ids: Iterable[UUID]) -> dict[UUID, int]:
+    """Return the number of enabled codes of each campaign that has any."""
+    query: Any = (
+        QrCode.select(QrCode.campaign_id, peewee.fn.count(QrCode.id))
+        .where(QrCode.campaign_id.in_(list(campaign_ids)), QrCode.disabled_at.is_null())
+        .group_by(QrCode.campaign_id)
+    )
+    return dict(query.tuples())
 
 
 def get(campaign_id: UUID, code_id: UUID) -> QrCode:
@@ -112,6 +135,32 @@ def get(campaign_id: UUID, code_id: UUID) -> QrCode:
     if found is None:
         raise NotFound
     return found
+
+
+def disable(campaign_id: UUID, code_id: UUID) -> QrCode:
+    """Refuse the scans of a code from now on. A disabled code keeps the time at which it was disabled.
+
+    Raises:
+        NotFound: the campaign has no such code, or the caller may not change it.
+    """
+    return _set_disabled(campaign_id, code_id, peewee.fn.coalesce(QrCode.disabled_at, now()))
+
+
+def enable(campaign_id: UUID, code_id: UUID) -> QrCode:
+    """Accept the scans of a disabled code again. An enabled code stays as it is.
+
+    Raises:
+        NotFound: the campaign has no such code, or the caller may not change it.
+    """
+    return _set_disabled(campaign_id, code_id, None)
+
+
+def _set_disabled(campaign_id: UUID, code_id: UUID, at: Any) -> QrCode:
+    statement = QrCode.update(disabled_at=at).where(QrCode.id == code_id, QrCode.campaign_id == campaign_id)
+    changed: QrCode | None = next(iter(statement.returning(QrCode).execute()), None)
+    if changed is None:
+        raise NotFound
+    return changed
 
 
 def make_token(code_id: UUID, key_version: int) -> str:

@@ -1,19 +1,56 @@
 """Launch of a campaign: the checks before it, and the steps of the launch job."""
 
-from datetime import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from models.audit import trail
 from models.campaigns import campaigns
-from models.campaigns.campaigns import TRANSITIONS, Campaign, IllegalTransition, config_of
+from models.campaigns.campaigns import Campaign, CampaignArchived, config_of
 from models.campaigns.config import Config, contradictions
+from models.campaigns.statuses import TRANSITIONS, IllegalTransition
 from models.consents import notices
 from models.core import keys
-from models.core.database import now, value
+from models.core.database import now, rows, uuid7_time, value
+from models.core.enumerations import enumeration, values_of
 from models.core.errors import FieldError, Invalid
-from models.jobs.ledger import JobRef, enqueue
+from models.jobs.ledger import LIVE_STATES, JobRef, enqueue
 from models.tenants import brands
 from models.tenants.brands import BrandArchived
+
+LaunchStep = Annotated[
+    Literal["readiness", "device_key", "service", "codes", "activation", "overview"],
+    enumeration(
+        "LaunchStep",
+        "Step of a launch, in this order. `readiness`: check that nothing is missing. `device_key`: store the version "
+        "of the key that hashes devices. `service`: open the campaign at the service of its type. `codes`: create "
+        "the first code if there is none. `activation`: make the campaign active and announce it. `overview`: "
+        "prepare its figures.",
+    ),
+]
+STEPS: tuple[LaunchStep, ...] = values_of(LaunchStep)
+"""Steps of the launch job in their order. `jobs.campaigns` has the function of each."""
+
+LaunchState = Annotated[
+    Literal["running", "failed"],
+    enumeration(
+        "LaunchState",
+        "State of a launch. `running`: its job waits or runs; it may be repeated after an error. `failed`: its job has "
+        "ended without launching the campaign: launch again.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The launch of a draft: its job, and the step that the job has reached."""
+
+    job_id: UUID
+    state: LaunchState
+    step: LaunchStep
+    error: dict[str, Any] | None
 
 
 class NotReady(Invalid):
@@ -28,30 +65,79 @@ def start(campaign_id: UUID) -> JobRef:
     Raises:
         NotFound: the brand has no such campaign.
         IllegalTransition: the campaign is no draft.
+        CampaignArchived: the campaign is archived.
         BrandArchived: the brand is archived.
         NotReady: carries everything that is missing.
     """
+    campaign, running = draft_for_update(campaign_id)
+    if running is not None:
+        return JobRef(running, created=False)
+    require_ready(campaign, at=now())
+    return enqueue_job(campaign_id)
+
+
+def draft_for_update(campaign_id: UUID) -> tuple[Campaign, UUID | None]:
+    """Lock a campaign that can be launched, and return it with its running launch job.
+
+    Raises:
+        NotFound: the brand has no such campaign.
+        IllegalTransition: the campaign is no draft.
+        CampaignArchived: the campaign is archived.
+        BrandArchived: the brand is archived.
+    """
     brand_is_live = brands.is_live_for_share()
     campaign = campaigns.get_for_update(campaign_id)
-    if (running := campaigns.running_launch(campaign)) is not None:
-        return JobRef(running, created=False)
     if campaign.status not in TRANSITIONS["launch"].sources:
         raise IllegalTransition(transition="launch", current=campaign.status)
+    if campaign.archived_at is not None:
+        raise CampaignArchived
     if not brand_is_live:
         raise BrandArchived
-    require_ready(campaign)
+    return campaign, campaigns.running_launch(campaign)
+
+
+def enqueue_job(campaign_id: UUID) -> JobRef:
+    """Enqueue the launch job of a draft that is locked. It replaces a failed launch and a scheduled one."""
     job = enqueue("campaign.launch", campaign_id, unique="until_done", subject=("campaign", campaign_id))
-    campaigns.update(campaign_id, launch_job_id=job.id)
+    campaigns.update(campaign_id, launch_job_id=job.id, launch_at=None, launch_failure_reported_at=None)
     return job
 
 
-def require_ready(campaign: Campaign) -> None:
-    """Check that a campaign can become active now.
+def check(campaign_id: UUID) -> None:
+    """Check a draft again, as the first step of its launch job. A campaign that is no draft has been launched.
+
+    Raises:
+        NotFound: there is no such campaign.
+        NotReady: carries everything that is missing.
+    """
+    brand_is_live = brands.is_live_for_share()
+    campaign = campaigns.get(campaign_id)
+    if campaign.status != "Draft":
+        return
+    if not brand_is_live:
+        raise NotReady("brand", "is archived")
+    require_ready(campaign, at=now())
+
+
+def require_resumable(campaign_id: UUID) -> None:
+    """Check that nothing prevents a paused campaign from being active again. Another campaign is not checked.
+
+    Raises:
+        NotFound: there is no such campaign.
+        NotReady: carries everything that is missing.
+    """
+    campaign = campaigns.get(campaign_id)
+    if campaign.status == "Paused":
+        require_ready(campaign, at=now())
+
+
+def require_ready(campaign: Campaign, *, at: datetime) -> None:
+    """Check that a campaign can become active, or active again, at `at`.
 
     Raises:
         NotReady: carries everything that is missing.
     """
-    found = missing(campaign, now()) + _missing_of_notice(config_of(campaign))
+    found = missing(campaign, at) + _missing_of_notice(config_of(campaign))
     # PostgreSQL computes calendar windows; its list of time zones may be older than Python's.
     if not value("SELECT count(*) FROM pg_timezone_names WHERE name = %s", (campaign.config["timezone"],)):
         found.append(FieldError("config.timezone", "must be a time zone of the database"))
@@ -69,7 +155,7 @@ def _missing_of_notice(config: Config) -> list[FieldError]:
 
 
 def missing(campaign: Campaign, at: datetime) -> list[FieldError]:
-    """Return the fields that prevent a launch at `at`, with their reasons."""
+    """Return the fields that prevent a launch or a resumption at `at`, with their reasons."""
     config = config_of(campaign)
     found = contradictions(config)
     if config.ends_at is not None and config.ends_at <= at:
@@ -103,7 +189,7 @@ def activate(campaign_id: UUID) -> Campaign:
         return campaign
     if not brand_is_live:
         raise NotReady("brand", "is archived")
-    active = campaigns.transition(campaign_id, "launch", launched_at=now(), launch_job_id=None)
+    active = campaigns.transition(campaign_id, "launch")
     trail.record(
         "campaign.launched",
         table="campaigns",
@@ -112,3 +198,40 @@ def activate(campaign_id: UUID) -> Campaign:
         after={"status": active.status, "fingerprint_key_version": active.fingerprint_key_version},
     )
     return active
+
+
+def progress_of(found: Iterable[Campaign]) -> dict[UUID, Progress]:
+    """Return the launches that run or have failed, by campaign, as far as the caller may see their jobs."""
+    campaign_of = {campaign.launch_job_id: campaign.id for campaign in found if campaign.launch_job_id is not None}
+    if not campaign_of:
+        return {}
+    created = [at for job_id in campaign_of if (at := uuid7_time(job_id)) is not None]
+    since = min(created, default=now()) - timedelta(days=1)  # the clocks of the database and of this process differ
+    return {campaign_of[job["id"]]: _progress(job) for job in rows(_JOBS, (list(campaign_of), since))}
+
+
+# Partitions of the history of days before the jobs are not read.
+_JOBS = """
+    SELECT id, state, progress_done, error FROM app.job_status
+    WHERE id = ANY (%s::uuid[]) AND (finished_at IS NULL OR finished_at >= %s)
+"""
+
+
+def _progress(job: dict[str, Any]) -> Progress:
+    step = STEPS[min(job["progress_done"] or 0, len(STEPS) - 1)]
+    return Progress(job["id"], "running" if job["state"] in LIVE_STATES else "failed", step, job["error"])
+
+
+def report_failure(campaign_id: UUID) -> bool:
+    """Record that the launch of a draft has failed, once for each launch job. Return whether it was recorded now."""
+    campaign = campaigns.get_for_update(campaign_id)
+    is_over = campaign.launch_job_id is not None and campaigns.running_launch(campaign) is None
+    if not is_over or campaign.launch_failure_reported_at is not None:
+        return False
+    Campaign.update(launch_failure_reported_at=now()).where(Campaign.id == campaign_id).execute()
+    failed = progress_of([campaign]).get(campaign_id)
+    code = (failed.error or {}).get("code", "failed") if failed else "failed"
+    step = failed.step if failed else None
+    details = {"launch_job_id": campaign.launch_job_id, "step": step, "error": code}
+    trail.record("campaign.launch_failed", table="campaigns", record_id=campaign_id, after=details)
+    return True

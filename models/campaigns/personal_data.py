@@ -1,8 +1,10 @@
 """Declare the personal data of campaigns, codes and assignments."""
 
+from models.campaigns import history
 from models.core.personal_data import (
     BRAND_CONTENT,
     FIXED_LIST,
+    NAME_IN_CODE,
     UNTIL_ERASURE,
     Category,
     Erasure,
@@ -23,6 +25,19 @@ PERSONAL = (
             NotPersonal(("type", "status"), FIXED_LIST),
             NotPersonal(("name", "config"), BRAND_CONTENT),
             NotPersonal(("fingerprint_key_version",), "version of a key"),
+        ),
+    ),
+    Table(
+        name="public.campaign_versions",
+        purpose="Show which member changed a campaign.",
+        retention=f"the newest {history.KEPT} versions of each campaign, or {UNTIL_ERASURE}",
+        deleted_by="campaigns.prune_versions",
+        found_by="created_by",
+        personal=(Personal(("created_by",), Category.IDENTIFIER, Erasure.UNLINK),),
+        not_personal=(
+            NotPersonal(("type",), FIXED_LIST),
+            NotPersonal(("changed",), NAME_IN_CODE),
+            NotPersonal(("name", "config"), BRAND_CONTENT),
         ),
     ),
     Table(name="public.qr_codes", not_personal=(NotPersonal(("label",), BRAND_CONTENT),)),

@@ -78,6 +78,7 @@ _TITLES: dict[int, dict[str, str]] = {
         "audit_checkpoint_not_next": "The checkpoint's number is not the next one",
         "audit_entries_differ": "The audit entries to seal have changed",
         "brand_archived": "The brand is archived",
+        "campaign_archived": "The campaign is archived",
         "campaign_completed": "The campaign is completed",
         "campaign_not_active": "The campaign is not active",
         "cap_exhausted": "The campaign's limit is exhausted",

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from models.campaigns import campaigns
+from models.campaigns import campaigns, search
 from models.campaigns.campaigns import Campaign
 from models.campaigns.config import EARLIEST, LATEST, OUT_OF_RANGE
 from models.core.database import execute, now, rows, value
@@ -176,7 +176,8 @@ def overview(campaign_id: UUID | None = None, window: Window | None = None) -> O
         NotFound: the brand has no such campaign, or the caller may not see it.
     """
     window = window or Window()
-    found = [campaigns.get(campaign_id)] if campaign_id else campaigns.find(limit=MAX_CAMPAIGNS + 1)
+    every = search.Conditions(archived="all")
+    found = [campaigns.get(campaign_id)] if campaign_id else search.find(limit=MAX_CAMPAIGNS + 1, conditions=every)
     shown = found[:MAX_CAMPAIGNS]
     pending = value("SELECT app.count_unscored(%s, %s, %s)", (campaign_id, window.start, window.end))
     # Read before the counts: the counts then include a refresh that ends in between.

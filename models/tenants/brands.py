@@ -8,7 +8,7 @@ import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
 from models.core import timezones
-from models.core.database import Row, execute, new_id, now, value
+from models.core.database import Row, new_id, now, value
 from models.core.errors import Conflict, NotFound
 from models.tenants import invitations, members
 
@@ -151,10 +151,14 @@ def is_live_for_share() -> bool:
     return live
 
 
-def restore(brand_id: UUID) -> None:
-    """Restore an archived brand. Its campaigns stay paused until they are resumed.
+def restore(brand_id: UUID) -> list[UUID]:
+    """Restore an archived brand, and resume the campaigns that its archiving paused, except those that have ended.
+
+    Returns:
+        Ids of the campaigns that were resumed.
 
     Raises:
         NotFound: there is no such brand.
     """
-    execute("SELECT app.restore_brand(%s)", (brand_id,))
+    resumed: list[UUID] = value("SELECT app.restore_brand(%s)", (brand_id,))
+    return resumed

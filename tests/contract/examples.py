@@ -361,7 +361,11 @@ _example(
     path=lambda seed: seed.assigned(),
 )
 _example("GET /api/v1/brands/{brand_id}", "Creator", path=_own("brand_id"))
-_example("GET /api/v1/campaigns", "Campaign Manager", query=_page(name="a", status="Active", type="QR"))
+_example(
+    "GET /api/v1/campaigns",
+    "Campaign Manager",
+    query=_page(q="a", name="a", status="Active", type="QR", archived="all", sort="-created_at"),
+)
 _example("POST /api/v1/campaigns", "Campaign Manager", body=_every_rule)
 _example("GET /api/v1/campaigns/{campaign_id}", "Creator", path=_own("campaign_id"))
 _example(
@@ -369,6 +373,40 @@ _example(
     "Campaign Manager",
     path=lambda seed: {"campaign_id": seed.draft().id},
     body=_every_rule,
+)
+_example(
+    "PATCH /api/v1/campaigns/{campaign_id}",
+    "Campaign Manager",
+    path=lambda seed: {"campaign_id": seed.draft().id},
+)
+_example("POST /api/v1/campaigns/{campaign_id}/clone", "Campaign Manager", path=_own("campaign_id"))
+for act, seeded in (("pause", "active"), ("resume", "paused"), ("complete", "active")):
+    _example(
+        f"POST /api/v1/campaigns/{{campaign_id}}/{act}",
+        "Campaign Manager",
+        path=lambda seed, seeded=seeded: {"campaign_id": getattr(seed, seeded)().id},
+    )
+for method, part in (("PUT", "archive"), ("DELETE", "archive"), ("PUT", "schedule"), ("DELETE", "schedule")):
+    _example(
+        f"{method} /api/v1/campaigns/{{campaign_id}}/{part}",
+        "Campaign Manager",
+        path=lambda seed: {"campaign_id": seed.draft().id},
+    )
+_example(
+    "GET /api/v1/campaigns/{campaign_id}/versions",
+    "Campaign Manager",
+    path=lambda seed: {"campaign_id": seed.renamed().id},
+    query=_page(),
+)
+_example(
+    "GET /api/v1/campaigns/{campaign_id}/versions/{version_number}",
+    "Creator",
+    path=lambda seed: {"campaign_id": seed.own["campaign_id"], "version_number": 1},
+)
+_example(
+    "POST /api/v1/campaigns/{campaign_id}/versions/{version_number}/revert",
+    "Campaign Manager",
+    path=lambda seed: {"campaign_id": seed.draft().id, "version_number": 1},
 )
 _example(
     "POST /api/v1/campaigns/{campaign_id}/launch",
@@ -383,6 +421,12 @@ _example(
     body=lambda _: {"label": f"door {uuid4()}"},
 )
 _example("GET /api/v1/campaigns/{campaign_id}/codes/{code_id}", "Creator", path=_own("campaign_id", "code_id"))
+for method in ("PUT", "DELETE"):
+    _example(
+        f"{method} /api/v1/campaigns/{{campaign_id}}/codes/{{code_id}}/disable",
+        "Campaign Manager",
+        path=lambda seed: seed.printed(),
+    )
 for kind, size in (("svg", {}), ("png", {"scale": 4})):
     _example(
         f"GET /api/v1/campaigns/{{campaign_id}}/codes/{{code_id}}/image.{kind}",

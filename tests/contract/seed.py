@@ -238,6 +238,28 @@ class Seed:
         """Create a campaign of the brand."""
         return _campaign(self.callers["Campaign Manager"], launched=False)
 
+    def renamed(self) -> Campaign:
+        """Create a campaign of the brand and change it: it has two versions."""
+        campaign = self.draft()
+        with transaction(self.callers["Campaign Manager"].identity):
+            return campaigns.replace(campaign, name="Autumn", kind="QR", config=campaigns.config_of(campaign))[0]
+
+    def active(self) -> Campaign:
+        """Create and launch a campaign of the brand."""
+        return _campaign(self.callers["Campaign Manager"], launched=True)
+
+    def paused(self) -> Campaign:
+        """Create a paused campaign of the brand."""
+        campaign = self.active()
+        with transaction(self.callers["Campaign Manager"].identity):
+            return campaigns.transition(campaign.id, "pause")
+
+    def printed(self) -> dict[str, UUID]:
+        """Create a campaign with a code. Return the ids of both."""
+        campaign = self.draft()
+        with transaction(self.callers["Campaign Manager"].identity):
+            return {"campaign_id": campaign.id, "code_id": codes.add(campaign.id, "Entrance").id}
+
     def beat(self, kind: str) -> str:
         """Record a heartbeat and return its kind of process."""
         with self.superuser.cursor() as cursor:

@@ -27,6 +27,7 @@ FITTING: dict[str, Any] = {
     "app.invitations.sent_at": "2026-01-01T00:00:00Z",  # Long enough ago to be sent again.
     "public.engagement_events.kind": "scan",
     "public.engagement_events.reversal_of": None,
+    "public.campaign_versions.type": "QR",
     "public.campaigns.type": "QR",
     "public.campaigns.status": "Draft",
     "public.consents.consent_tier": "essential",

@@ -1,7 +1,7 @@
 """`202 Accepted`: the answer to a request whose work continues in a job."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from falcon.asgi import Response
@@ -104,7 +104,7 @@ class JobOut(msgspec.Struct):
             created_at=job.created_at,
             started_at=job.claimed_at,
             finished_at=job.finished_at,
-            error=_error(job),
+            error=error_of(job.error),
             children=None if job.children is None else ChildrenOut(**asdict(job.children)),
         )
 
@@ -112,11 +112,11 @@ class JobOut(msgspec.Struct):
 UNEXPECTED = JobError("failed", "The job failed unexpectedly. System admins see the cause.")
 
 
-def _error(job: Job) -> JobError | None:
-    """Return the error as the owner of a job sees it: messages of unexpected errors are for system admins."""
-    if not job.error:
+def error_of(error: dict[str, Any] | None) -> JobError | None:
+    """Return the error of a job as its owner sees it: messages of unexpected errors are for system admins."""
+    if not error:
         return None
-    return JobError(job.error["code"], job.error["message"]) if "code" in job.error else UNEXPECTED
+    return JobError(error["code"], error["message"]) if "code" in error else UNEXPECTED
 
 
 def accept(resp: Response, job: JobRef) -> None:

@@ -16,6 +16,9 @@ STALL_SECONDS = 8.0
 
 LEAST_BYTES = 1024
 
+MERGE_PATCH = "application/merge-patch+json"
+"""Media type of RFC 7396. Bodies of PATCH are merge patches, whichever of the two types they declare."""
+
 
 async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
     """Return the bytes of a JSON body.
@@ -79,7 +82,8 @@ def _require_json(req: Request) -> None:
     if declared != "application/json":
         media_type, _, parameters = (declared or "").partition(";")
         charset = parameters.strip().lower().replace('"', "")
-        if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
+        accepted = ("application/json", MERGE_PATCH) if req.method == "PATCH" else ("application/json",)
+        if media_type.strip().lower() not in accepted or charset not in ("", "charset=utf-8"):
             raise UnsupportedMediaType
     if (req.get_header("Content-Encoding") or "identity").lower() != "identity":
         raise UnsupportedMediaType("Send the body without `Content-Encoding`: compressed bodies are not accepted.")

@@ -10,6 +10,9 @@ from models.core.errors import PreconditionFailed, Problem
 SEPARATOR = ";"
 """Between version and coding in an ETag. Versions contain none."""
 
+DETAIL = "~"
+"""Between a version and what the answer shows besides the record. Versions contain none."""
+
 
 class PreconditionRequired(Problem):
     """The request has no `If-Match`, so it could overwrite a version that the client has not read."""
@@ -17,9 +20,16 @@ class PreconditionRequired(Problem):
     code = "precondition_required"
 
 
-def etag(resp: Response, version: object) -> None:
-    """Set the `ETag` of an answer to a version: a counter, a timestamp, or another text without quotes."""
-    resp.etag = ETag(_tag(version))
+def etag(resp: Response, version: object, *details: str) -> None:
+    """Set the `ETag` of an answer to a version: a counter, a timestamp, or another text without quotes.
+
+    Args:
+        resp: the answer.
+        version: of the record; `If-Match` compares it.
+        details: texts that differ where the answer shows something that is no part of the version. `If-None-Match`
+            compares them as well.
+    """
+    resp.etag = ETag(DETAIL.join((_tag(version), *details)))
 
 
 def require_match(req: Request, version: object, *, required: bool = False) -> None:
@@ -37,7 +47,8 @@ def require_match(req: Request, version: object, *, required: bool = False) -> N
     if condition.strip() == "*":
         return
     # A malformed condition counts as unmet: its client must not overwrite an unknown version.
-    tags = [_version(tag) for tag in req.if_match or () if isinstance(tag, ETag) and not tag.is_weak]
+    sent = (tag for tag in req.if_match or () if isinstance(tag, ETag) and not tag.is_weak)
+    tags = [_version(tag).partition(DETAIL)[0] for tag in sent]
     if _tag(version) not in tags:
         raise PreconditionFailed
 

@@ -22,6 +22,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Campaigns": {
         "campaigns": "Campaigns",
         "life_cycle": "Life cycle of campaigns",
+        "versions": "Versions of campaigns",
         "printed_codes": "Printed codes",
         "codes": "Descriptions of codes",
         "consents": "Consents",

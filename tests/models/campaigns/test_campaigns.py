@@ -1,4 +1,4 @@
-"""Campaigns: create, replace, list, and the transitions of their status."""
+"""Campaigns: create, replace, clone, archive, and the transitions of their status."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.campaigns import campaigns, codes, launch
-from models.campaigns.campaigns import TRANSITIONS, CampaignCompleted, FixedSinceLaunch, IllegalTransition
+from models.campaigns.campaigns import CampaignArchived, CampaignCompleted, FixedSinceLaunch, LaunchInProgress
 from models.campaigns.codes import LabelTaken
 from models.campaigns.config import Config
+from models.campaigns.statuses import TRANSITIONS, IllegalTransition
 from models.core.database import now
 from models.core.errors import NotFound
 
@@ -51,7 +52,7 @@ def test_replacement_changes_one_draft(campaign, manager):
 
     with manager.acting():
         for name in ("Autumn", "Winter"):
-            changed = campaigns.replace(
+            changed, _ = campaigns.replace(
                 campaigns.get_for_update(draft.id), name=name, kind="Locker", config=config(timezone="Europe/Madrid")
             )
         untouched = campaigns.get(other.id)
@@ -62,27 +63,17 @@ def test_replacement_changes_one_draft(campaign, manager):
     assert (untouched.name, untouched.version) == (other.name, other.version)
 
 
-@pytest.mark.parametrize("transitions", [[], ["pause"]])
-def test_launched_campaign_keeps_type_and_time_zone(campaign, manager, transitions):
+def test_every_fixed_field_of_a_change_is_named(campaign, manager):
     launched = campaign()
+
+    with pytest.raises(FixedSinceLaunch) as refused, manager.acting():
+        campaigns.replace(
+            campaigns.get_for_update(launched.id), name="Other", kind="Event", config=config(timezone="Asia/Tokyo")
+        )
+
+    assert refused.value.extra["fields"] == ["type", "config.timezone"]
     with manager.acting():
-        for name in transitions:
-            campaigns.transition(launched.id, name)
-    stricter = config(scan_limit={"per_user": {"count": 1, "window": "day"}}, consent_tiers=["essential", "analytics"])
-
-    def replace(kind, new):
-        with manager.acting():
-            return campaigns.replace(campaigns.get_for_update(launched.id), name="Summer", kind=kind, config=new)
-
-    changed = replace("QR", stricter)
-    refused = []
-    for kind, timezone in (("Event", "Asia/Tokyo"), ("Event", "UTC"), ("QR", "Asia/Tokyo")):
-        with pytest.raises(FixedSinceLaunch) as error:
-            replace(kind, config(timezone=timezone))
-        refused.append(error.value.extra["fields"])
-
-    assert changed.config["scan_limit"]["per_user"] == {"count": 1, "window": "day"}
-    assert refused == [["type", "config.timezone"], ["type"], ["config.timezone"]]
+        assert campaigns.get(launched.id).name == launched.name
 
 
 def test_completed_campaign_is_not_changed(campaign, manager):
@@ -135,43 +126,88 @@ def test_one_of_two_concurrent_transitions_is_refused(campaign, manager):
         assert campaigns.get(launched.id).version == launched.version + 1
 
 
-def test_campaigns_are_listed_newest_first_page_by_page(campaign, manager):
-    made = [campaign(f"Number {n}", launched=False) for n in range(5)]
+def test_clone_is_a_draft_without_codes_and_past_dates(campaign, manager):
+    original = campaign(
+        kind="Locker",
+        geofence={"lat": 40.4, "lon": -3.7, "radius_m": 250},
+        starts_at="2026-01-01T00:00:00Z",
+        ends_at="2100-01-01T00:00:00Z",
+    )
 
     with manager.acting():
-        first = campaigns.find(limit=3)
-        rest = campaigns.find(limit=3, after=(first[-1].created_at, first[-1].id))
+        made = campaigns.clone(campaigns.get(original.id), name="Again")
 
-    assert [c.id for c in [*first, *rest]] == [c.id for c in reversed(made)]
+        assert codes.find(made.id, limit=9) == []
+        stored = campaigns.get(made.id)
+    assert (stored.name, stored.type, stored.status, stored.version) == ("Again", "Locker", "Draft", 1)
+    assert (stored.launched_at, stored.fingerprint_key_version) == (None, None)
+    assert stored.config == original.config | {"starts_at": None}
 
 
-def test_campaigns_created_at_one_time_are_listed_by_id(campaign, manager, query):
-    made = sorted(campaign(f"Number {n}", launched=False).id for n in range(3))
-    query("update public.campaigns set created_at = '2026-01-01T00:00:00Z'")
-
+def test_only_drafts_and_completed_campaigns_are_archived(campaign, manager):
+    draft, active, completed, launching = campaign(launched=False), campaign(), campaign(), campaign(launched=False)
     with manager.acting():
-        first = campaigns.find(limit=1)
-        rest = campaigns.find(limit=3, after=(first[0].created_at, first[0].id))
+        campaigns.transition(completed.id, "complete")
+        launch.start(launching.id)
 
-    assert [c.id for c in [*first, *rest]] == made[::-1]
+    def archive(subject):
+        with manager.acting():
+            return campaigns.archive(campaigns.get_for_update(subject.id))
+
+    assert archive(draft).archived_at is not None
+    assert archive(completed).version == archive(completed).version
+    with pytest.raises(IllegalTransition) as refused:
+        archive(active)
+    assert refused.value.allowed == ["pause", "complete"]
+    with pytest.raises(LaunchInProgress):
+        archive(launching)
 
 
-def test_campaigns_are_found_by_status_and_type(campaign, manager):
-    campaign("Draft", launched=False)
-    active = campaign("Active")
-    campaign("Locker", kind="Locker", launched=False)
-
+def test_archived_campaign_is_neither_changed_nor_launched(campaign, manager):
+    draft = campaign(launched=False)
     with manager.acting():
-        by_status = campaigns.find(limit=9, status="Active")
-        by_type = campaigns.find(limit=9, status="Draft", kind="Locker")
+        campaigns.archive(campaigns.get_for_update(draft.id))
 
-    assert [c.id for c in by_status] == [active.id]
-    assert [c.name for c in by_type] == ["Locker"]
+    for attempt in (
+        lambda: campaigns.replace(campaigns.get_for_update(draft.id), name="Other", kind="QR", config=Config()),
+        lambda: launch.start(draft.id),
+        lambda: codes.add(draft.id, "Late"),
+    ):
+        with pytest.raises(CampaignArchived), manager.acting():
+            attempt()
+    with manager.acting():
+        unarchived = campaigns.unarchive(campaigns.get_for_update(draft.id))
+        assert unarchived.archived_at is None
+        assert launch.start(draft.id).created
 
 
-def test_campaign_of_another_brand_is_not_found(campaign, make_brand, member):
+def test_disabled_code_keeps_its_time_until_it_is_enabled(campaign, manager):
+    summer = campaign(launched=False)
+    with manager.acting():
+        code, other = (codes.add(summer.id, label) for label in ("Entrance", "Bar"))
+    with manager.acting():
+        first = codes.disable(summer.id, code.id)
+    with manager.acting():
+        second = codes.disable(summer.id, code.id)
+        found = {disabled: codes.find(summer.id, limit=9, disabled=disabled) for disabled in (True, False)}
+        counted = codes.counts([summer.id])
+        enabled = codes.enable(summer.id, code.id)
+
+    assert first.disabled_at is not None
+    assert second.disabled_at == first.disabled_at
+    assert {disabled: [one.id for one in listed] for disabled, listed in found.items()} == {
+        True: [code.id],
+        False: [other.id],
+    }
+    assert counted == {summer.id: 1}
+    assert enabled.disabled_at is None
+
+
+def test_campaign_of_another_brand_is_not_found(campaign, manager, make_brand, member):
     stranger = member("Brand Admin", make_brand("Other"))
     foreign, own = campaign(), campaign("Own", by=stranger)
+    with manager.acting():
+        foreign_code = codes.find(foreign.id, limit=1)[0].id
 
     for attempt in (
         lambda: campaigns.get(foreign.id),
@@ -179,11 +215,12 @@ def test_campaign_of_another_brand_is_not_found(campaign, make_brand, member):
         lambda: campaigns.transition(foreign.id, "pause"),
         lambda: launch.start(foreign.id),
         lambda: codes.add(foreign.id, "Mine"),
+        lambda: codes.disable(foreign.id, foreign_code),
+        lambda: codes.disable(own.id, foreign_code),
     ):
         with pytest.raises(NotFound), stranger.acting():
             attempt()
     with stranger.acting():
-        assert [c.id for c in campaigns.find(limit=9)] == [own.id]
         assert codes.find(foreign.id, limit=9) == []
 
 

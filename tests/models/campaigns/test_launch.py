@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 
 from models.campaigns import campaigns, codes, launch
-from models.campaigns.campaigns import IllegalTransition, LaunchInProgress
+from models.campaigns.campaigns import LaunchInProgress
 from models.campaigns.config import Config
 from models.campaigns.launch import NotReady
+from models.campaigns.statuses import IllegalTransition
 from models.core import context, keys
 from models.core.database import now, transaction
 from models.core.errors import FieldError

@@ -6,7 +6,7 @@ from typing import get_args, get_type_hints
 
 from models.audiences.engagement_events import EngagementKind
 from models.audit.trail import AuditOutcome
-from models.campaigns.campaigns import TRANSITIONS, CampaignStatus, CampaignType
+from models.campaigns.statuses import TRANSITIONS, CampaignStatus, CampaignType
 from models.consents.consents import TIERS
 from models.core import emails
 from models.core.enumerations import values_of
@@ -33,6 +33,7 @@ PYTHON: dict[str, Iterable[str]] = {
     "app.sessions.aal": SQL_ONLY,
     "app.webhook_endpoints.disabled_reason": values_of(DisabledReason),
     "public.audit_logs.outcome": values_of(AuditOutcome),
+    "public.campaign_versions.type": values_of(CampaignType),
     "public.campaigns.status": values_of(CampaignStatus),
     "public.campaigns.type": values_of(CampaignType),
     "public.consent_events.action": SQL_ONLY,

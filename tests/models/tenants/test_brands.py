@@ -3,7 +3,7 @@
 import pytest
 
 from models.campaigns import campaigns
-from models.campaigns.campaigns import TRANSITIONS
+from models.campaigns.statuses import TRANSITIONS
 from models.core import context
 from models.core.database import transaction
 from models.core.errors import Invalid, NotFound
@@ -75,6 +75,63 @@ def test_archiving_pauses_active_campaigns_of_the_brand_only(admin, brand, make_
     assert (first, second) == ([made["Active"].id], [])
     assert dict(query("select name, version from public.campaigns")) == versions | {"Active": versions["Active"] + 1}
     assert foreign.brand_id != brand["id"]
+
+
+def test_restoring_resumes_the_campaigns_that_archiving_paused(admin, brand, make_brand, member, campaign, query):
+    other = member(brand=make_brand("Other"))
+    names = ("Active", "Paused", "Completed", "Ended")
+    made = {name: campaign(name) for name in names} | {"Draft": campaign("Draft", launched=False)}
+    foreign = campaign("Foreign", by=other)
+    boss = member()
+    with boss.acting():
+        campaigns.transition(made["Paused"].id, "pause")
+        campaigns.transition(made["Completed"].id, "complete")
+    with admin.acting():
+        brands.archive(foreign.brand_id)
+        brands.archive(brand["id"])
+    query(
+        """update campaigns set config = config || '{"ends_at": "2026-01-01T00:00:00Z"}' where id = %s""",
+        made["Ended"].id,
+    )
+
+    with admin.acting():
+        first, second = brands.restore(brand["id"]), brands.restore(brand["id"])
+
+    resume, was_active = TRANSITIONS["resume"], "Active"
+    assert (first, second) == ([made[was_active].id], [])
+    assert dict(query("select name, status from public.campaigns")) == {
+        "Active": resume.target,
+        "Paused": "Paused",
+        "Completed": "Completed",
+        "Ended": "Paused",
+        "Draft": "Draft",
+        "Foreign": "Paused",
+    }
+
+
+def test_campaign_paused_between_two_archivings_stays_paused(admin, brand, member, campaign, query):
+    subject, other = campaign("Subject"), campaign("Other")
+    boss = member()
+
+    def archive_and_restore():
+        with admin.acting():
+            brands.archive(brand["id"])
+        with admin.acting():
+            return brands.restore(brand["id"])
+
+    assert set(archive_and_restore()) == {subject.id, other.id}
+    with boss_again(boss, query).acting():
+        campaigns.transition(subject.id, "pause")
+    assert archive_and_restore() == [other.id]
+    with boss_again(boss, query).acting():
+        campaigns.transition(subject.id, "resume")
+    assert set(archive_and_restore()) == {subject.id, other.id}
+
+
+def boss_again(account, query):
+    """Make a session that archiving has ended valid again."""
+    query("update app.sessions set revoked_at = null where user_id = %s", account.user_id)
+    return account
 
 
 def test_archiving_ends_sessions_of_the_brands_members_only(admin, brand, make_brand, member, fan, query):

@@ -40,6 +40,7 @@ TITLES: dict[str, str] = {
     "audit_checkpoint_not_next": "El número del punto de control no es el siguiente",
     "audit_entries_differ": "Las entradas de auditoría por sellar han cambiado",
     "brand_archived": "La marca está archivada",
+    "campaign_archived": "La campaña está archivada",
     "campaign_completed": "La campaña está completada",
     "campaign_not_active": "La campaña no está activa",
     "cap_exhausted": "El límite de la campaña está agotado",

@@ -1,15 +1,20 @@
 """Schemas of campaigns that several resources use."""
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 import msgspec
+from falcon.asgi import Request, Response
 from msgspec import Meta
 
-from models.campaigns import campaigns
-from models.campaigns.campaigns import CampaignStatus, CampaignType
+from models.campaigns import campaigns, codes, launch
 from models.campaigns.config import Config
+from models.campaigns.launch import LaunchState, LaunchStep
+from models.campaigns.statuses import CampaignStatus, CampaignType
+from web.http.accepted import JobError, error_of
 from web.http.datetimes import Instant
+from web.http.endpoint import etag, require_match
 from web.http.fields import CreatedAt, Id, Text200, UpdatedAt, Version
 
 Name = Annotated[
@@ -37,6 +42,25 @@ CAMPAIGN = {
 """Example of a campaign that can be launched."""
 
 
+class LaunchOut(msgspec.Struct):
+    """The launch of a draft that runs or has failed."""
+
+    job_id: Annotated[UUID, Meta(description="Id of the launch job, for `GET /api/v1/jobs/{job_id}`.")]
+    state: Annotated[LaunchState, Meta(description="`running`, or `failed` until it is launched again.")]
+    step: Annotated[LaunchStep, Meta(description="Step that runs, or in which the launch has failed.")]
+    steps: Annotated[
+        list[LaunchStep], Meta(description="All steps in their order. Those before `step` are done, and stay done.")
+    ]
+    error: Annotated[
+        JobError | None, Meta(description="Error of the last failed attempt, also before the next one; null without.")
+    ]
+
+    @classmethod
+    def of(cls, found: launch.Progress) -> "LaunchOut":
+        """Build the response for a launch."""
+        return cls(found.job_id, found.state, found.step, list(launch.STEPS), error_of(found.error))
+
+
 class CampaignOut(msgspec.Struct):
     """A campaign."""
 
@@ -49,6 +73,16 @@ class CampaignOut(msgspec.Struct):
     ]
     config: ConfigField
     version: Version
+    code_count: Annotated[
+        int, Meta(description="Number of enabled codes. The launch creates one if there is none.", examples=[2])
+    ]
+    launch: Annotated[
+        LaunchOut | None,
+        Meta(
+            description="The launch that runs or has failed; null before the launch and after its success. Null for "
+            "members without `jobs:read`."
+        ),
+    ]
     launch_job_id: Annotated[
         UUID | None,
         Meta(
@@ -56,8 +90,17 @@ class CampaignOut(msgspec.Struct):
             "the launch and after its success."
         ),
     ]
+    launch_at: Annotated[
+        Instant | None, Meta(description="Time of the scheduled launch of a draft, in UTC; null without one.")
+    ]
     launched_at: Annotated[
         Instant | None, Meta(description="Time at which the campaign became active, in UTC; null for a draft.")
+    ]
+    completed_at: Annotated[
+        Instant | None, Meta(description="Time at which the campaign was completed, in UTC; null before.")
+    ]
+    archived_at: Annotated[
+        Instant | None, Meta(description="Time at which the campaign was archived, in UTC; null if it is not archived.")
     ]
     created_at: CreatedAt
     updated_at: UpdatedAt
@@ -65,9 +108,53 @@ class CampaignOut(msgspec.Struct):
     @classmethod
     def of(cls, campaign: campaigns.Campaign) -> "CampaignOut":
         """Build the response for a campaign."""
-        return msgspec.convert(campaign, cls, from_attributes=True)
+        return cls.of_all([campaign])[0]
+
+    @classmethod
+    def of_all(cls, found: Iterable[campaigns.Campaign]) -> list["CampaignOut"]:
+        """Build the responses for campaigns, with one query for all launches and one for all codes."""
+        listed = list(found)
+        launches, enabled = launch.progress_of(listed), codes.counts(campaign.id for campaign in listed)
+        return [
+            cls(
+                id=campaign.id,
+                type=cast(CampaignType, campaign.type),
+                name=campaign.name,
+                status=cast(CampaignStatus, campaign.status),
+                config=campaigns.config_of(campaign),
+                version=campaign.version,
+                code_count=enabled.get(campaign.id, 0),
+                launch=LaunchOut.of(launches[campaign.id]) if campaign.id in launches else None,
+                launch_job_id=campaign.launch_job_id,
+                launch_at=campaign.launch_at,
+                launched_at=campaign.launched_at,
+                completed_at=campaign.completed_at,
+                archived_at=campaign.archived_at,
+                created_at=campaign.created_at,
+                updated_at=campaign.updated_at,
+            )
+            for campaign in listed
+        ]
 
 
 def content_of(campaign: campaigns.Campaign) -> dict[str, Any]:
     """Return the fields of a campaign that a client can change, for its audit entries."""
     return {"name": campaign.name, "type": campaign.type, "config": campaign.config}
+
+
+def require_version(req: Request, campaign: campaigns.Campaign) -> None:
+    """Compare `If-Match` with a locked campaign. An active campaign needs it: fans are scanning by its rules.
+
+    Raises:
+        PreconditionFailed: `If-Match` names another version.
+        PreconditionRequired: the campaign is active, and there is no `If-Match`.
+    """
+    require_match(req, campaign.version, required=campaign.status == "Active")
+
+
+def respond(resp: Response, campaign: campaigns.Campaign) -> None:
+    """Answer with a campaign and its `ETag`."""
+    shown = CampaignOut.of(campaign)
+    progress = shown.launch and f"{shown.launch.step}.{shown.launch.state}.{int(shown.launch.error is not None)}"
+    etag(resp, campaign.version, *(str(part) for part in (shown.code_count, progress) if part))
+    resp.media = shown

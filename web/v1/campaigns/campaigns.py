@@ -1,44 +1,99 @@
-"""Campaigns: list, create, read and configure them.
+"""Campaigns: list, create, read, configure and clone them.
 
 A campaign is created as a draft and launched by a job, which checks that nothing is missing.
 """
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from models.campaigns import campaigns
-from models.campaigns.campaigns import (
-    CampaignCompleted,
-    CampaignStatus,
-    CampaignType,
-    FixedSinceLaunch,
-    LaunchInProgress,
-)
+from models.campaigns import campaigns, search
+from models.campaigns.campaigns import CampaignArchived, CampaignCompleted, FixedSinceLaunch, LaunchInProgress
 from models.campaigns.config import Config
+from models.campaigns.search import Archived, CampaignSort, Conditions
+from models.campaigns.statuses import CampaignStatus, CampaignType, fields_fixed_by_launch
 from models.core.errors import PreconditionFailed
-from web.http.endpoint import Page, PageQuery, audited, changes, decode_cursor, endpoint, etag, page_of, require_match
+from web.http.datetimes import Instant, in_utc
+from web.http.decode import Body
+from web.http.endpoint import Page, PageQuery, audited, changes, decode_cursor, endpoint, page_of
 from web.http.fields import Text200
-from web.v1.campaigns._schemas import CAMPAIGN, CampaignOut, Name, Type, content_of
+from web.http.merge_patch import merge
+from web.http.preconditions import PreconditionRequired
+from web.v1.campaigns._schemas import CAMPAIGN, CampaignOut, Name, Type, content_of, require_version, respond
+
+_CHANGES = (CampaignArchived, CampaignCompleted, FixedSinceLaunch, LaunchInProgress)
+"""Refusals of every change of a campaign's contents."""
 
 
 class CampaignFilter(PageQuery, kw_only=True):
-    """Filter of the list of campaigns; all conditions must hold."""
+    """Filter and order of the list of campaigns; all conditions must hold."""
 
+    q: Annotated[
+        Text200 | None,
+        Meta(
+            description="Words that must all occur in the name, or in the name or address of the venue, in any case. "
+            "Default: all.",
+            examples=["plaza madrid"],
+        ),
+    ] = None
     name: Annotated[
         Text200 | None,
         Meta(description="Only campaigns with this text in their name, in any case. Default: all.", examples=["plaza"]),
     ] = None
     status: Annotated[
-        CampaignStatus | None, Meta(description="Only campaigns with this status. Default: all.", examples=["Active"])
+        list[CampaignStatus] | None,
+        Meta(
+            description="Only campaigns with one of these statuses; repeat the parameter for several. Default: all.",
+            examples=[["Active", "Paused"]],
+        ),
     ] = None
     type: Annotated[
         CampaignType | None, Meta(description="Only campaigns of this type. Default: all.", examples=["QR"])
     ] = None
+    archived: Annotated[Archived, Meta(description="Whether archived campaigns are listed. Default: `no`.")] = "no"
+    created_from: Annotated[
+        Instant | None, Meta(description="Only campaigns created at this time or later. Default: all.")
+    ] = None
+    created_to: Annotated[
+        Instant | None, Meta(description="Only campaigns created before this time. Default: all.")
+    ] = None
+    starts_from: Annotated[
+        Instant | None, Meta(description="Only campaigns with a `starts_at` at this time or later. Default: all.")
+    ] = None
+    starts_to: Annotated[
+        Instant | None, Meta(description="Only campaigns with a `starts_at` before this time. Default: all.")
+    ] = None
+    ends_from: Annotated[
+        Instant | None, Meta(description="Only campaigns with an `ends_at` at this time or later. Default: all.")
+    ] = None
+    ends_to: Annotated[
+        Instant | None, Meta(description="Only campaigns with an `ends_at` before this time. Default: all.")
+    ] = None
+    sort: Annotated[CampaignSort, Meta(description="Order of the list. Default: `-created_at`, the newest first.")] = (
+        "-created_at"
+    )
+
+    def conditions(self) -> Conditions:
+        """Return the conditions of this filter."""
+
+        def period(name: str) -> tuple[datetime | None, datetime | None]:
+            start, end = f"{name}_from", f"{name}_to"
+            return in_utc(start, getattr(self, start)), in_utc(end, getattr(self, end))
+
+        return Conditions(
+            text=self.q,
+            name=self.name,
+            statuses=self.status or (),
+            kind=self.type,
+            archived=self.archived,
+            created=period("created"),
+            starts=period("starts"),
+            ends=period("ends"),
+        )
 
 
 class CampaignIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -65,26 +120,51 @@ class CampaignReplacement(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tr
     ]
 
 
+class CampaignChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Changes of a campaign, as a merge patch (RFC 7396): a member that is left out stays as it is."""
+
+    name: Annotated[Name | UnsetType, Meta(description="New name. Default: unchanged.")] = UNSET
+    type: Annotated[Type | UnsetType, Meta(description="New type of a draft. Default: unchanged.")] = UNSET
+    config: Annotated[
+        dict[str, Any] | UnsetType,
+        Meta(
+            description="Rules to change, in the form of `config` of the campaign; null resets a rule to its default. "
+            "Members of an object change one by one, a list is replaced as a whole. Fixed by the launch: "
+            f"{fields_fixed_by_launch()}.",
+            examples=[{"scan_limit": {"per_user": {"count": 2, "window": "day"}}, "ends_at": None}],
+        ),
+    ] = UNSET
+
+
+class CloneIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The name of the new campaign."""
+
+    name: Name
+
+
+_REPLACEMENT = Body(CampaignReplacement)
+
+
 class Campaigns:
     """`/api/v1/campaigns`: the campaigns of a brand."""
 
     @endpoint(query=CampaignFilter, response=Page[CampaignOut], permission="campaigns:read")
     def on_get(self, req: Request, resp: Response) -> None:
-        """List campaigns, newest first.
+        """List campaigns, the newest first unless `sort` says otherwise. Archived ones are left out by default.
 
         A Creator sees assigned campaigns only. Their figures are in `GET /api/v1/analytics/overview`.
         """
         query: CampaignFilter = req.context.query
-        scope = f"campaigns:{query.status}:{query.type}:{query.name}"
-        found = campaigns.find(
+        conditions = query.conditions()
+        scope = f"campaigns:{query.sort}:{conditions}"
+        found = search.find(
             limit=query.limit + 1,
-            after=decode_cursor(query.cursor, tuple[datetime, UUID], scope=scope),
-            name=query.name,
-            status=query.status,
-            kind=query.type,
+            after=decode_cursor(query.cursor, _KEYS[query.sort.removeprefix("-")], scope=scope),
+            sort=query.sort,
+            conditions=conditions,
         )
-        items = [CampaignOut.of(campaign) for campaign in found]
-        resp.media = page_of(items, query.limit, lambda item: (item.created_at, item.id), scope=scope)
+        page = page_of(found, query.limit, lambda campaign: search.key_of(query.sort, campaign), scope=scope)
+        resp.media = Page(CampaignOut.of_all(page.items), page.next_cursor)
 
     @endpoint(
         body=CampaignIn,
@@ -105,8 +185,15 @@ class Campaigns:
         campaign = campaigns.create(name=body.name, kind=body.type, config=body.config)
         audited(req, table="campaigns", record_id=campaign.id, after=content_of(campaign))
         resp.location = f"/api/v1/campaigns/{campaign.id}"
-        etag(resp, campaign.version)
-        resp.media = CampaignOut.of(campaign)
+        respond(resp, campaign)
+
+
+_KEYS: dict[str, Any] = {
+    "created_at": tuple[datetime, UUID],
+    "name": tuple[str, UUID],
+    "starts_at": tuple[datetime | None, UUID],
+}
+"""Types of the cursor's key, by the order of the list."""
 
 
 class Campaign:
@@ -116,38 +203,89 @@ class Campaign:
     def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
         """Read a campaign.
 
-        Send its `ETag` as `If-Match` with the next `PUT`, so that the change of another member is not overwritten.
+        Send its `ETag` as `If-Match` with the next change, so that the change of another member is not overwritten.
         """
-        campaign = campaigns.get(campaign_id)
-        etag(resp, campaign.version)
-        resp.media = CampaignOut.of(campaign)
+        respond(resp, campaigns.get(campaign_id))
 
     @endpoint(
         body=CampaignReplacement,
         response=CampaignOut,
         permission="campaigns:write",
         audit="campaign.update",
-        problems=(CampaignCompleted, FixedSinceLaunch, LaunchInProgress, PreconditionFailed),
+        problems=(*_CHANGES, PreconditionFailed, PreconditionRequired),
         example=CAMPAIGN,
     )
     def on_put(self, req: Request, resp: Response, campaign_id: UUID) -> None:
         """Replace a campaign's name, type and configuration.
 
-        Members of `config` that are left out get their defaults: read the campaign, change it, and send all of it. The
-        rules apply to scans that are received from then on. The launch fixes `type` and `config.timezone`
-        (`fixed_since_launch` names the fields). While the launch job runs, the campaign can't be changed.
+        Members of `config` that are left out get their defaults: read the campaign, change it, and send all of it, or
+        use `PATCH`. The rules apply to scans that are received from then on. Some fields are fixed by the launch
+        (`fixed_since_launch` names them). An `Active` campaign needs `If-Match`. While the launch job runs, the
+        campaign can't be changed.
         """
         body: CampaignReplacement = req.context.body
         campaign = campaigns.get_for_update(campaign_id)
-        require_match(req, campaign.version)
-        replaced = campaigns.replace(campaign, name=body.name, kind=body.type, config=body.config)
-        before, now = changes(content_of(campaign), content_of(replaced))
-        audited(req, table="campaigns", record_id=campaign_id, before=before, after=now)
-        etag(resp, replaced.version)
-        resp.media = CampaignOut.of(replaced)
+        require_version(req, campaign)
+        _replace(req, resp, campaign, body)
+
+    @endpoint(
+        body=CampaignChange,
+        response=CampaignOut,
+        permission="campaigns:write",
+        audit="campaign.update",
+        problems=(*_CHANGES, PreconditionFailed, PreconditionRequired),
+        example={
+            "name": "Plaza Mayor, evenings",
+            "config": {"scan_limit": {"per_user": {"count": 2, "window": "day"}}, "ends_at": None},
+        },
+    )
+    def on_patch(self, req: Request, resp: Response, campaign_id: UUID) -> None:
+        """Change single fields of a campaign, as a merge patch (RFC 7396).
+
+        The body may declare `application/json` or `application/merge-patch+json`. The result obeys the same rules as
+        `PUT`. An `Active` campaign needs `If-Match`.
+        """
+        body: CampaignChange = req.context.body
+        campaign = campaigns.get_for_update(campaign_id)
+        require_version(req, campaign)
+        present = content_of(campaign) | {"config": msgspec.to_builtins(campaigns.config_of(campaign))}
+        patched = merge(present, msgspec.to_builtins(body))
+        _replace(req, resp, campaign, _REPLACEMENT.decode(msgspec.json.encode(patched)))
+
+
+def _replace(req: Request, resp: Response, campaign: campaigns.Campaign, body: CampaignReplacement) -> None:
+    replaced, _ = campaigns.replace(campaign, name=body.name, kind=body.type, config=body.config)
+    before, now = changes(content_of(campaign), content_of(replaced))
+    audited(req, table="campaigns", record_id=campaign.id, before=before, after=now)
+    respond(resp, replaced)
+
+
+class CampaignClone:
+    """`/api/v1/campaigns/{campaign_id}/clone`: create a campaign from another one."""
+
+    @endpoint(
+        body=CloneIn,
+        response=CampaignOut,
+        status=201,
+        permission="campaigns:write",
+        audit="campaign.clone",
+        idempotent=True,
+        example={"name": "Plaza Mayor, second edition"},
+    )
+    def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
+        """Create a draft with the type and configuration of a campaign in any status.
+
+        Dates that have passed are left out. Codes and assigned Creators are not copied.
+        """
+        body: CloneIn = req.context.body
+        made = campaigns.clone(campaigns.get(campaign_id), name=body.name)
+        audited(req, table="campaigns", record_id=made.id, after={"cloned_from": campaign_id, **content_of(made)})
+        resp.location = f"/api/v1/campaigns/{made.id}"
+        respond(resp, made)
 
 
 ROUTES: list[tuple[str, object]] = [
     ("/api/v1/campaigns", Campaigns()),
     ("/api/v1/campaigns/{campaign_id:uuid}", Campaign()),
+    ("/api/v1/campaigns/{campaign_id:uuid}/clone", CampaignClone()),
 ]

@@ -13,11 +13,12 @@ from falcon.asgi import Request, Response
 from msgspec import Meta
 
 from models.campaigns import campaigns, codes
-from models.campaigns.campaigns import CampaignCompleted
+from models.campaigns.campaigns import CampaignArchived, CampaignCompleted
 from models.campaigns.codes import LabelTaken
 from models.core import texts
+from models.core.errors import PreconditionFailed
 from web.http.datetimes import Instant
-from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, page_of
+from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, etag, page_of, require_match
 from web.http.fields import CampaignId, CreatedAt, Id, Text200, UriText
 
 TOKEN = "AZQfKXwAejuNXj8bLE1ebwGhqK-2vcTL0tng"
@@ -74,18 +75,28 @@ class CodeOut(msgspec.Struct):
         return cls(code.id, code.campaign_id, code.label, token, url, code.created_at, code.disabled_at)
 
 
+class CodeFilter(PageQuery, kw_only=True):
+    """Filter of the list of codes."""
+
+    disabled: Annotated[
+        bool | None,
+        Meta(description="true: only disabled codes. false: only enabled ones. Default: both.", examples=[False]),
+    ] = None
+
+
 class CampaignCodes:
     """`/api/v1/campaigns/{campaign_id}/codes`: the signed codes of a campaign."""
 
-    @endpoint(operation_id="listCodes", query=PageQuery, response=Page[CodeOut], permission="campaigns:read")
+    @endpoint(operation_id="listCodes", query=CodeFilter, response=Page[CodeOut], permission="campaigns:read")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
         """List a campaign's codes, oldest first.
 
         A launch creates the first code, with the label `default`, if there is none.
         """
-        query: PageQuery = req.context.query
-        scope = f"codes:{campaigns.get(campaign_id).id}"
-        found = codes.find(campaign_id, limit=query.limit + 1, after=decode_cursor(query.cursor, UUID, scope=scope))
+        query: CodeFilter = req.context.query
+        scope = f"codes:{campaigns.get(campaign_id).id}:{query.disabled}"
+        after = decode_cursor(query.cursor, UUID, scope=scope)
+        found = codes.find(campaign_id, limit=query.limit + 1, after=after, disabled=query.disabled)
         resp.media = page_of([CodeOut.of(code) for code in found], query.limit, lambda item: item.id, scope=scope)
 
     @endpoint(
@@ -96,7 +107,7 @@ class CampaignCodes:
         permission="campaigns:write",
         audit="code.create",
         idempotent=True,
-        problems=(CampaignCompleted, LabelTaken),
+        problems=(CampaignArchived, CampaignCompleted, LabelTaken),
         example={"label": "Door on Calle Mayor"},
     )
     def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
@@ -119,7 +130,48 @@ class CampaignCode:
     @endpoint(operation_id="getCode", response=CodeOut, permission="campaigns:read")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
         """Read a code, with its token and URL. Both are the same each time."""
-        resp.media = CodeOut.of(codes.get(campaign_id, code_id))
+        code = codes.get(campaign_id, code_id)
+        etag(resp, _state(code))
+        resp.media = CodeOut.of(code)
+
+
+class CampaignCodeDisable:
+    """`/api/v1/campaigns/{campaign_id}/codes/{code_id}/disable`: disable a code, or enable it again."""
+
+    @endpoint(
+        operation_id="disableCode",
+        response=CodeOut,
+        permission="campaigns:write",
+        audit="code.disable",
+        problems=(PreconditionFailed,),
+    )
+    def on_put(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
+        """Disable a code, for example a stolen or copied one.
+
+        Its scans that are received from now on are refused with `unknown_code`, whatever the time of the scan. A
+        disabled code stays as it is.
+        """
+        before = codes.get(campaign_id, code_id)
+        require_match(req, _state(before))
+        _respond_disabled(req, resp, before, codes.disable(campaign_id, code_id))
+
+    @endpoint(operation_id="enableCode", response=CodeOut, permission="campaigns:write", audit="code.enable")
+    def on_delete(self, req: Request, resp: Response, campaign_id: UUID, code_id: UUID) -> None:
+        """Enable a disabled code again. An enabled code stays as it is."""
+        before = codes.get(campaign_id, code_id)
+        _respond_disabled(req, resp, before, codes.enable(campaign_id, code_id))
+
+
+def _respond_disabled(req: Request, resp: Response, before: codes.QrCode, after: codes.QrCode) -> None:
+    was, is_now = {"disabled_at": before.disabled_at}, {"disabled_at": after.disabled_at}
+    audited(req, table="qr_codes", record_id=after.id, before=was, after=is_now)
+    etag(resp, _state(after))
+    resp.media = CodeOut.of(after)
+
+
+def _state(code: codes.QrCode) -> object:
+    """Return what can change of a code, as its version."""
+    return code.disabled_at or "enabled"
 
 
 class CampaignCodeSvg:
@@ -178,6 +230,7 @@ _CODES = "/api/v1/campaigns/{campaign_id:uuid}/codes"
 ROUTES: list[tuple[str, object]] = [
     (_CODES, CampaignCodes()),
     (f"{_CODES}/{{code_id:uuid}}", CampaignCode()),
+    (f"{_CODES}/{{code_id:uuid}}/disable", CampaignCodeDisable()),
     (f"{_CODES}/{{code_id:uuid}}/image.png", CampaignCodePng()),
     (f"{_CODES}/{{code_id:uuid}}/image.svg", CampaignCodeSvg()),
 ]

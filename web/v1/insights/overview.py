@@ -10,7 +10,7 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import Meta
 
-from models.campaigns.campaigns import CampaignStatus
+from models.campaigns.statuses import CampaignStatus
 from models.core.errors import NotFound
 from models.insights import overview
 from models.insights.overview import DEFINITIONS, Numbers, Window

@@ -10,7 +10,7 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import Meta
 
-from models.campaigns.campaigns import CampaignType
+from models.campaigns.statuses import CampaignType
 from models.consents.consents import ConsentTier
 from models.consents.notices import Notice
 from models.scans.description import CodeStatus, Description, describe

@@ -309,11 +309,13 @@ class BrandArchive:
     def on_delete(self, req: Request, resp: Response, brand_id: UUID) -> None:
         """Restore an archived brand.
 
-        Its members can sign in again, and its API keys are valid again. Its campaigns stay paused.
+        Its members can sign in again, and its API keys are valid again. The campaigns that archiving paused are active
+        again, with their codes. Those that a member had paused stay paused, and those whose `ends_at` has passed
+        are completed.
         """
         before = brands.get(brand_id)
-        brands.restore(brand_id)
-        _respond_archived(req, resp, before)
+        resumed = brands.restore(brand_id)
+        _respond_archived(req, resp, before, resumed_campaigns=resumed)
 
 
 def _respond_archived(req: Request, resp: Response, before: brands.Brand, **more: Any) -> None:

@@ -44,3 +44,25 @@ def entries(database):
             )
 
     return find
+
+
+@pytest.fixture
+def patch(client, manager):
+    """`patch(campaign, body, headers)`: change single fields of a campaign."""
+
+    def send(campaign, body, headers=None):
+        return client.request("PATCH", f"{URL}/{campaign['id']}", json=body, token=manager.token, headers=headers)
+
+    return send
+
+
+@pytest.fixture
+def act(client, manager):
+    """`act(campaign, path, method="POST", **json)`: send a request about a campaign."""
+
+    def send(campaign, path, method="POST", headers=None, **body):
+        return client.request(
+            method, f"{URL}/{campaign['id']}/{path}", token=manager.token, headers=headers, json=body or None
+        )
+
+    return send

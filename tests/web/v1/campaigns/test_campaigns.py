@@ -82,27 +82,66 @@ def test_campaigns_are_listed_page_by_page(client, create, manager):
     assert seen == made[::-1]
 
 
-def test_campaigns_are_filtered_by_type_and_status(client, create, manager):
-    create(name="QR")
-    create(name="Drop", type="Locker")
-
-    drops = client.get(URL, params={"type": "Locker", "status": "Draft"}, token=manager.token).json
-    active = client.get(URL, params={"status": "Active"}, token=manager.token).json
-
-    assert [item["name"] for item in drops["items"]] == ["Drop"]
-    assert active["items"] == []
-
-
-def test_campaigns_are_filtered_by_part_of_the_name_in_any_case(client, create, manager):
-    for name in ("Plaza Mayor", "La PLAZA nueva", "100 % Rioja"):
+def test_campaigns_are_sorted_page_by_page(client, create, manager):
+    for name in ("Beta", "alfa", "Gamma"):
         create(name=name)
 
-    def named(text):
-        found = client.get(URL, params={"name": text}, token=manager.token).json
-        return [campaign["name"] for campaign in found["items"]]
+    def listed(sort):
+        names, cursor = [], {}
+        while cursor is not None:
+            page = client.get(URL, params={"limit": 1, "sort": sort, **cursor}, token=manager.token).json
+            names += [item["name"] for item in page["items"]]
+            cursor = page["next_cursor"] and {"cursor": page["next_cursor"]}
+        return names
 
-    assert named("plaza") == ["La PLAZA nueva", "Plaza Mayor"]
-    assert named("%") == ["100 % Rioja"]
+    assert listed("name") == ["alfa", "Beta", "Gamma"]
+    assert listed("-name") == ["Gamma", "Beta", "alfa"]
+    assert listed("created_at") == ["Beta", "alfa", "Gamma"]
+    assert sorted(listed("starts_at")) == sorted(listed("-starts_at")) == ["Beta", "Gamma", "alfa"]
+
+
+def test_cursor_of_another_order_is_refused(client, create, manager):
+    for name in ("Beta", "alfa"):
+        create(name=name)
+    page = client.get(URL, params={"limit": 1, "sort": "name"}, token=manager.token).json
+
+    response = client.get(URL, params={"sort": "-name", "cursor": page["next_cursor"]}, token=manager.token)
+
+    assert (response.status_code, response.json["errors"][0]["field"]) == (422, "cursor")
+
+
+def test_campaigns_are_filtered_by_every_parameter(client, create, manager, act):
+    config = {"starts_at": "2030-03-01T00:00:00Z", "ends_at": "2030-05-01T00:00:00Z"}
+    drop = create(name="Drop", type="Locker", config=config)
+    create(name="La PLAZA nueva, 100 % Rioja")
+    act(create(name="Old"), "archive", "PUT")
+
+    def named(query):
+        answer = client.get(f"{URL}?{query}", token=manager.token)
+        assert answer.status_code == 200, answer.text
+        return {item["name"] for item in answer.json["items"]}
+
+    plaza = "La PLAZA nueva, 100 % Rioja"
+    assert named("status=Draft&status=Paused") == {"Drop", plaza}
+    assert named("status=Active") == set()
+    assert named("type=Locker&status=Draft") == {"Drop"}
+    assert named("archived=only") == {"Old"}
+    assert named("archived=all") == {"Drop", plaza, "Old"}
+    assert named("name=plaza") == named("q=rioja%20nueva") == named("name=%25") == {plaza}
+    assert named(f"created_from={drop['created_at']}") == {"Drop", plaza}
+    assert named(f"created_to={drop['created_at']}") == set()
+    assert named("starts_from=2030-03-01T01:00:00%2B01:00&ends_to=2030-06-01T00:00:00Z") == {"Drop"}
+    assert named("starts_to=2030-03-01T00:00:00Z") == named("ends_from=2030-05-01T00:00:01Z") == set()
+
+
+def test_list_counts_enabled_codes(client, create, manager, act):
+    made = [create(name=name) for name in ("Two", "None")]
+    codes = [act(made[0], "codes", label=label).json for label in ("Entrance", "Bar", "Stage")]
+    act(made[0], f"codes/{codes[0]['id']}/disable", "PUT")
+
+    listed = client.get(URL, token=manager.token).json
+
+    assert {item["name"]: item["code_count"] for item in listed["items"]} == {"Two": 2, "None": 0}
 
 
 def test_put_replaces_all_fields(client, create, manager, put, entries):
@@ -147,11 +186,128 @@ def test_put_without_configuration_is_refused(client, create, manager):
 def test_put_of_fixed_fields_names_them(client, campaign, manager, put, entries):
     live = client.get(f"{URL}/{campaign().id}", token=manager.token).json
 
-    response = put(live, type="Locker", config=live["config"] | {"timezone": "Asia/Tokyo"})
-    allowed = put(live, config=live["config"] | {"geofence": FENCE})
+    current = {"If-Match": f'"{live["version"]}"'}
+    response = put(live, current, type="Locker", config=live["config"] | {"timezone": "Asia/Tokyo"})
+    allowed = put(live, current, config=live["config"] | {"geofence": FENCE})
 
     assert (response.status_code, response.json["code"]) == (409, "fixed_since_launch")
     assert response.json["fields"] == ["type", "config.timezone"]
     assert allowed.status_code == 200
     (refused, _) = entries("campaign.update")
     assert (refused["outcome"], refused["reason"]) == ("refused", "fixed_since_launch")
+
+
+def test_patch_changes_single_fields_and_null_resets(create, patch, entries):
+    limit = {"per_user": {"count": 1, "window": "day"}, "total": {"count": 9, "window": "lifetime"}}
+    made = create(config={"geofence": FENCE, "scan_limit": limit, "max_lateness_s": 60})
+
+    body = {"config": {"geofence": {"radius_m": 99}, "scan_limit": {"total": None}, "max_lateness_s": None}}
+    response = patch(made, body, {"If-Match": '"1"', "Content-Type": "application/merge-patch+json"})
+
+    assert (response.status_code, response.headers["etag"]) == (200, '"2"')
+    changed = response.json
+    expected = {
+        "geofence": made["config"]["geofence"] | {"radius_m": 99},
+        "scan_limit": made["config"]["scan_limit"] | {"total": None},
+        "max_lateness_s": 86400,
+    }
+    assert changed["config"] == made["config"] | expected
+    assert (changed["name"], changed["type"]) == (made["name"], made["type"])
+    (entry,) = entries("campaign.update")
+    assert entry["details"]["after"] == {
+        "config.geofence.radius_m": 99,
+        "config.max_lateness_s": 86400,
+        "config.scan_limit.total": None,
+        "config.scan_limit.total.count": None,
+        "config.scan_limit.total.window": None,
+    }
+
+
+def test_patch_without_a_change_keeps_the_version(create, patch):
+    made = create()
+
+    assert patch(made, {"name": made["name"], "config": {}}).json == made
+    assert patch(made, {}).json == made
+
+
+def test_invalid_patch_is_refused_by_field(create, patch):
+    made = create(config={"geofence": FENCE})
+
+    refused = {
+        "config.geofence.lat": patch(made, {"config": {"geofence": {"lat": 91}}}),
+        "config.limits": patch(made, {"config": {"limits": {}}}),
+        "config.ends_at": patch(made, {"config": {"ends_at": "tomorrow"}}),
+        "name": patch(made, {"name": None}),
+        "status": patch(made, {"status": "Active"}),
+        "config.timezone": patch(made, {"config": {"timezone": "Mars/Olympus"}}),
+    }
+
+    answers = {field: (answer.status_code, answer.json["errors"][0]["field"]) for field, answer in refused.items()}
+    assert answers == {field: (422, field) for field in refused}
+
+
+def test_change_of_active_campaign_needs_its_version(client, campaign, manager, put, patch, act):
+    live = client.get(f"{URL}/{campaign().id}", token=manager.token)
+    made, current, outdated = live.json, {"If-Match": live.headers["etag"]}, {"If-Match": '"1"'}
+
+    def answers(headers):
+        changes = (put(made, headers), patch(made, {}, headers), act(made, "versions/1/revert", headers=headers))
+        return [answer.status_code for answer in changes]
+
+    assert answers(None) == [428] * 3
+    assert answers(outdated) == [412] * 3
+    assert answers(current) == answers({"If-Match": f'"{made["version"]}"'}) == [200] * 3
+    act(made, "pause")
+    assert [put(made).status_code, patch(made, {"name": "Other"}).status_code] == [200, 200]
+
+
+def test_unchanged_campaign_is_not_sent_again(client, create, manager, act):
+    made = create()
+    act(made, "codes", label="Entrance")
+
+    def read(etag):
+        return client.get(f"{URL}/{made['id']}", token=manager.token, headers={"If-None-Match": etag})
+
+    before = read('"0"').headers["etag"]
+    unchanged = read(before)
+    act(made, "codes", label="Bar")
+    changed = read(before)
+
+    assert (unchanged.status_code, changed.status_code, changed.json["code_count"]) == (304, 200, 2)
+
+
+def test_clone_is_a_new_draft(client, create, manager, entries):
+    made = create(config={"geofence": FENCE, "starts_at": "2020-01-01T00:00:00Z"})
+
+    response = client.post(f"{URL}/{made['id']}/clone", json={"name": "Again"}, token=manager.token)
+
+    assert response.status_code == 201
+    clone = response.json
+    assert client.get(response.headers["location"], token=manager.token).json == clone
+    assert (clone["name"], clone["status"], clone["version"]) == ("Again", "Draft", 1)
+    assert clone["config"] == made["config"] | {"starts_at": None}
+    (entry,) = entries("campaign.clone")
+    assert (str(entry["record_id"]), entry["details"]["after"]["cloned_from"]) == (clone["id"], made["id"])
+
+
+def test_versions_are_listed_read_and_reverted(client, create, manager, patch, act, entries):
+    made = create(config={"geofence": FENCE})
+    patch(made, {"name": "Winter", "config": {"geofence": None}})
+
+    def get(path):
+        return client.get(f"{URL}/{made['id']}/versions{path}", token=manager.token).json
+
+    newest = get("?limit=1")
+    oldest = get(f"?limit=1&cursor={newest['next_cursor']}")
+    reverted = act(made, "versions/1/revert")
+
+    assert [one["version"] for one in newest["items"] + oldest["items"]] == [2, 1]
+    assert newest["items"][0]["changed"] == ["name", "config.geofence"]
+    assert newest["items"][0]["created_by"] == str(manager.user_id)
+    assert oldest["items"][0] == get("/1")
+    contents = {name: made[name] for name in ("name", "type", "config")}
+    assert {name: reverted.json[name] for name in contents} == contents
+    assert (reverted.json["version"], get("/3")["reverted_to"]) == (3, 1)
+    (entry,) = entries("campaign.revert")
+    assert (entry["details"]["after"]["reverted_to"], entry["details"]["before"]["name"]) == (1, "Winter")
+    assert act(made, "versions/9/revert").status_code == 404

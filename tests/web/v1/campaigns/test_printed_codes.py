@@ -86,3 +86,24 @@ def test_picture_is_served_as_svg_only(client, create, manager):
         return client.get(image, token=manager.token, headers={"Accept": accept}).status_code
 
     assert [ask(accept) for accept in ("image/svg+xml", "image/avif,*/*;q=0.8", "application/json")] == [200, 200, 406]
+
+
+def test_code_is_disabled_and_enabled(create, act, entries):
+    made = create()
+    code, other = (act(made, "codes", label=label).json for label in ("Bar", "Stage"))
+
+    def listed(value):
+        return [one["id"] for one in act(made, f"codes?disabled={value}", "GET").json["items"]]
+
+    disabled = act(made, f"codes/{code['id']}/disable", "PUT")
+    found = listed("true"), listed("false")
+    again = act(made, f"codes/{code['id']}/disable", "PUT")
+    enabled = act(made, f"codes/{code['id']}/disable", "DELETE")
+
+    assert (disabled.status_code, disabled.json["disabled_at"] is not None) == (200, True)
+    assert again.json == disabled.json
+    assert found == ([code["id"]], [other["id"]])
+    assert (enabled.status_code, enabled.json) == (200, code)
+    (first, _) = entries("code.disable")
+    assert (str(first["record_id"]), first["details"]["before"]["disabled_at"]) == (code["id"], None)
+    assert len(entries("code.enable")) == 1

@@ -268,7 +268,7 @@ def test_archived_brand_has_no_sessions_and_no_active_campaigns(client, admin, b
     restored = client.delete(f"{url}/archive", token=admin.token)
     assert restored.json["archived_at"] is None
     token = client.post("/api/v1/auth/login", json=login).json["access_token"]
-    assert client.get(f"/api/v1/campaigns/{live.id}", token=token).json["status"] == "Paused"
+    assert client.get(f"/api/v1/campaigns/{live.id}", token=token).json["status"] == "Active"
 
 
 def test_second_archiving_changes_nothing(client, admin, brand):

@@ -1,0 +1,78 @@
+"""The table of fields and statuses, tried out field by field, and its documentation."""
+
+import msgspec
+import pytest
+
+from models.campaigns import campaigns
+from models.campaigns.campaigns import CampaignCompleted, FixedSinceLaunch
+from models.campaigns.config import Config
+from models.campaigns.statuses import CHANGEABLE, CampaignStatus, table_of_fields
+from models.core.enumerations import values_of
+from scripts.devstack.environment import ROOT
+
+OTHER_VALUES = {
+    "type": "Locker",
+    "name": "Winter",
+    "config.timezone": "Asia/Tokyo",
+    "config.geofence": {"lat": 40.4, "lon": -3.7, "radius_m": 250},
+    "config.scan_limit": {"total": {"count": 9, "window": "day"}},
+    "config.consent_tiers": ["essential", "analytics"],
+    "config.starts_at": "2026-01-01T00:00:00Z",
+    "config.ends_at": "2100-01-01T00:00:00Z",
+    "config.max_accuracy_m": 90.0,
+    "config.max_location_age_s": 90,
+    "config.max_lateness_s": 90,
+    "config.requires_account": True,
+    "config.notice_key": "other",
+}
+"""A value of each field that differs from the default."""
+
+TRANSITIONS_TO = {"Draft": [], "Active": [], "Paused": ["pause"], "Completed": ["complete"]}
+
+
+def change(campaign_id, field):
+    """Replace a campaign with its own contents and another value of one field. Return the changed fields."""
+    campaign = campaigns.get_for_update(campaign_id)
+    contents = {"name": campaign.name, "type": campaign.type}
+    config = msgspec.to_builtins(campaigns.config_of(campaign))
+    target = config if field.startswith("config.") else contents
+    target[field.removeprefix("config.")] = OTHER_VALUES[field]
+    new = msgspec.convert(config, Config)
+    return campaigns.replace(campaign, name=contents["name"], kind=contents["type"], config=new)[1]
+
+
+def test_table_has_every_field_of_a_campaign():
+    members = {f"config.{field.encode_name}" for field in msgspec.structs.fields(Config)}
+
+    assert set(CHANGEABLE) == {"name", "type"} | members
+    assert set(OTHER_VALUES) == set(CHANGEABLE)
+
+
+@pytest.mark.parametrize("status", values_of(CampaignStatus))
+def test_each_field_changes_in_the_statuses_of_the_table_only(campaign, manager, status):
+    subject = campaign(launched=status != "Draft")
+    with manager.acting():
+        for name in TRANSITIONS_TO[status]:
+            campaigns.transition(subject.id, name)
+    outcomes = {}
+
+    for field in CHANGEABLE:
+        try:
+            with manager.acting():
+                outcomes[field] = change(subject.id, field)
+        except FixedSinceLaunch as refused:
+            outcomes[field] = refused.extra["fields"], "fixed"
+        except CampaignCompleted:
+            outcomes[field] = "completed"
+
+    refusal = {"Completed": lambda field: "completed"}.get(status, lambda field: ([field], "fixed"))
+    assert outcomes == {
+        field: [field] if status in allowed else refusal(field) for field, allowed in CHANGEABLE.items()
+    }
+
+
+def test_documentation_has_the_table_of_fields():
+    page = (ROOT / "docs" / "campaigns.md").read_text()
+
+    shown = page.partition("<!-- fields -->")[2].partition("<!-- /fields -->")[0]
+    assert shown.strip() == table_of_fields(), "put the new table between the comments of docs/campaigns.md"

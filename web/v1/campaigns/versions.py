@@ -1,0 +1,127 @@
+"""History of a campaign's name, type and configuration, and the way back to an earlier version."""
+
+from typing import Annotated, cast
+from uuid import UUID
+
+import msgspec
+from falcon.asgi import Request, Response
+from msgspec import Meta
+
+from models.campaigns import campaigns, history
+from models.campaigns.campaigns import CampaignArchived, CampaignCompleted, FixedSinceLaunch, LaunchInProgress
+from models.campaigns.statuses import CampaignType
+from models.core.errors import PreconditionFailed
+from web.http.endpoint import Page, PageQuery, audited, changes, decode_cursor, endpoint, page_of
+from web.http.fields import CreatedAt, UserId
+from web.http.preconditions import PreconditionRequired
+from web.v1.campaigns._schemas import CampaignOut, ConfigField, Name, Type, content_of, require_version, respond
+
+
+class CampaignVersionOut(msgspec.Struct):
+    """The contents of a campaign after one change."""
+
+    version: Annotated[
+        int,
+        Meta(
+            description="Version of the campaign that the change made. Transitions have versions of the campaign, too, "
+            "and none in this list.",
+            examples=[3],
+        ),
+    ]
+    type: Type
+    name: Name
+    config: ConfigField
+    changed: Annotated[
+        list[str],
+        Meta(
+            description="Paths of the fields that differ from the version before; empty for the first version.",
+            examples=[["name", "config.geofence"]],
+        ),
+    ]
+    reverted_to: Annotated[
+        int | None, Meta(description="Version whose contents the change restored; null if it was no revert.")
+    ]
+    created_by: Annotated[
+        UserId | None,
+        Meta(description="Member who made the change; null for an API key, or if the account was erased."),
+    ]
+    created_at: CreatedAt
+
+    @classmethod
+    def of(cls, found: history.CampaignVersion) -> "CampaignVersionOut":
+        """Build the response for a version."""
+        return cls(
+            version=found.version,
+            type=cast(CampaignType, found.type),
+            name=found.name,
+            config=campaigns.config_of(found),
+            changed=found.changed,
+            reverted_to=found.reverted_to,
+            created_by=found.created_by,
+            created_at=found.created_at,
+        )
+
+
+class CampaignVersions:
+    """`/api/v1/campaigns/{campaign_id}/versions`: the history of a campaign's contents."""
+
+    @endpoint(query=PageQuery, response=Page[CampaignVersionOut], permission="campaigns:read")
+    def on_get(self, req: Request, resp: Response, campaign_id: UUID) -> None:
+        """List the versions of a campaign's contents, the newest first. The newest 1,000 are kept."""
+        query: PageQuery = req.context.query
+        scope = f"versions:{campaigns.get(campaign_id).id}"
+        before = decode_cursor(query.cursor, int, scope=scope)
+        found = history.find(campaign_id, limit=query.limit + 1, before=before)
+        items = [CampaignVersionOut.of(version) for version in found]
+        resp.media = page_of(items, query.limit, lambda item: item.version, scope=scope)
+
+
+class CampaignVersion:
+    """`/api/v1/campaigns/{campaign_id}/versions/{version_number}`: one version."""
+
+    @endpoint(response=CampaignVersionOut, permission="campaigns:read")
+    def on_get(self, req: Request, resp: Response, campaign_id: UUID, version_number: int) -> None:
+        """Read a version of a campaign's contents."""
+        resp.media = CampaignVersionOut.of(history.get(campaign_id, version_number))
+
+
+class CampaignVersionRevert:
+    """`/api/v1/campaigns/{campaign_id}/versions/{version_number}/revert`: restore a version."""
+
+    @endpoint(
+        operation_id="revertCampaign",
+        response=CampaignOut,
+        permission="campaigns:write",
+        audit="campaign.revert",
+        problems=(
+            CampaignArchived,
+            CampaignCompleted,
+            FixedSinceLaunch,
+            LaunchInProgress,
+            PreconditionFailed,
+            PreconditionRequired,
+        ),
+    )
+    def on_post(self, req: Request, resp: Response, campaign_id: UUID, version_number: int) -> None:
+        """Restore the name, type and configuration of an earlier version, as a new version.
+
+        The rules of `PUT` apply: fields that are fixed by the launch must be equal in both, and an `Active` campaign
+        needs `If-Match`.
+        """
+        campaign = campaigns.get_for_update(campaign_id)
+        require_version(req, campaign)
+        reverted, _ = campaigns.revert(campaign, version_number)
+        before, now = changes(content_of(campaign), content_of(reverted))
+        audited(
+            req, table="campaigns", record_id=campaign_id, before=before, after={"reverted_to": version_number, **now}
+        )
+        respond(resp, reverted)
+
+
+_VERSIONS = "/api/v1/campaigns/{campaign_id:uuid}/versions"
+
+ROUTES: list[tuple[str, object]] = [
+    (_VERSIONS, CampaignVersions()),
+    (f"{_VERSIONS}/{{version_number:int(min=1, max=2147483647)}}", CampaignVersion()),
+    (f"{_VERSIONS}/{{version_number:int(min=1, max=2147483647)}}/revert", CampaignVersionRevert()),
+]
