@@ -361,10 +361,15 @@ _example(
     path=lambda seed: seed.assigned(),
 )
 _example("GET /api/v1/brands/{brand_id}", "Creator", path=_own("brand_id"))
+_PERIODS = {
+    f"{date}_{bound}": time
+    for date in ("created", "starts", "ends")
+    for bound, time in (("from", "2001-01-01T00:00:00Z"), ("to", "2101-01-01T00:00:00Z"))
+}
 _example(
     "GET /api/v1/campaigns",
     "Campaign Manager",
-    query=_page(q="a", name="a", status="Active", type="QR", archived="all", sort="-created_at"),
+    query=_page(q="a", name="a", status="Active", type="QR", archived="all", sort="-created_at", **_PERIODS),
 )
 _example("POST /api/v1/campaigns", "Campaign Manager", body=_every_rule)
 _example("GET /api/v1/campaigns/{campaign_id}", "Creator", path=_own("campaign_id"))
@@ -413,7 +418,12 @@ _example(
     "Campaign Manager",
     path=lambda seed: {"campaign_id": seed.draft().id},
 )
-_example("GET /api/v1/campaigns/{campaign_id}/codes", "Creator", path=_own("campaign_id"), query=_page())
+_example(
+    "GET /api/v1/campaigns/{campaign_id}/codes",
+    "Creator",
+    path=_own("campaign_id"),
+    query=lambda _: {"limit": 2, "disabled": "false"},
+)
 _example(
     "POST /api/v1/campaigns/{campaign_id}/codes",
     "Campaign Manager",

@@ -89,18 +89,27 @@ def fits(operation: Operation, body: Any) -> bool:
 
 
 def fits_parameter(operation: Operation, name: str, text: str) -> bool:
-    """Return whether the document allows a text as the value of a parameter."""
-    is_integer, validator = _parameter(operation, name)
-    value: Any = int(text) if is_integer and _INTEGER.fullmatch(text) else text
-    return bool(validator.is_valid(value))
+    """Return whether the document allows a text as the value of a parameter, or as one of its values."""
+    kind, validator = _parameter(operation, name)
+    value: Any = text
+    if kind == "integer" and _INTEGER.fullmatch(text):
+        value = int(text)
+    elif kind == "boolean" and text in ("true", "false"):
+        value = text == "true"
+    return bool(validator.is_valid([value] if kind == "array" else value))
+
+
+def is_repeatable(operation: Operation, name: str) -> bool:
+    """Return whether a parameter may be given several times."""
+    return _parameter(operation, name)[0] == "array"
 
 
 @cache
-def _parameter(operation: Operation, name: str) -> tuple[bool, Draft202012Validator]:
-    """Return whether a parameter is an integer, and the validator of its schema."""
+def _parameter(operation: Operation, name: str) -> tuple[str | None, Draft202012Validator]:
+    """Return the JSON type of a parameter, and the validator of its schema."""
     schema = next(p["schema"] for p in declared(operation)["parameters"] if p["name"] == name)
     validator = Draft202012Validator(schema | {"components": api()["components"]}, validate_formats=True)
-    return schema.get("type") == "integer", validator
+    return schema.get("type"), validator
 
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{,99})")

@@ -11,6 +11,7 @@ from tests.contract.expected import (
     declared,
     faults,
     fits_parameter,
+    is_repeatable,
     names,
     operations,
     require_none,
@@ -105,7 +106,8 @@ def parameter_attacks(operation, query, whole):
         texts = TEXTS if whole or operation in REPRESENTATIVES else share_of(TEXTS, f"{operation} {name}")
         for what, text in texts.items():
             yield f"{name}: {what}", (name,), urlencode({**others, name: text}), fits_parameter(operation, name, text)
-        yield f"{name}: twice", (name,), urlencode([*query.items(), (name, query.get(name, "x"))]), name not in query
+        may_repeat = name not in query or is_repeatable(operation, name)
+        yield f"{name}: twice", (name,), urlencode([*query.items(), (name, query.get(name, "x"))]), may_repeat
         empty = fits_parameter(operation, name, "")
         yield f"{name}: key without a value", (name,), f"{urlencode(others)}&{name}", empty
         yield f"{name}: raw bytes", (name, "query"), f"{urlencode(others)}&{name}=\xff\xfe", False

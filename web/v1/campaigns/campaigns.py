@@ -236,6 +236,7 @@ class Campaign:
         problems=(*_CHANGES, PreconditionFailed, PreconditionRequired),
         example={
             "name": "Plaza Mayor, evenings",
+            "type": "QR",
             "config": {"scan_limit": {"per_user": {"count": 2, "window": "day"}}, "ends_at": None},
         },
     )

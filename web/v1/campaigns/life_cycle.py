@@ -11,10 +11,11 @@ from models.campaigns import campaigns, launch, schedule
 from models.campaigns.campaigns import CampaignArchived, LaunchInProgress
 from models.campaigns.launch import NotReady
 from models.campaigns.statuses import IllegalTransition, TransitionName
+from models.core.errors import PreconditionFailed
 from models.tenants.brands import BrandArchived
 from web.http.accepted import JobOut
 from web.http.datetimes import Instant, in_utc
-from web.http.endpoint import accept, audited, endpoint
+from web.http.endpoint import accept, audited, endpoint, require_match
 from web.v1.campaigns._schemas import CampaignOut, respond
 
 
@@ -63,7 +64,14 @@ class CampaignSchedule:
         response=CampaignOut,
         permission="campaigns:launch",
         audit="campaign.schedule",
-        problems=(BrandArchived, CampaignArchived, IllegalTransition, LaunchInProgress, NotReady),
+        problems=(
+            BrandArchived,
+            CampaignArchived,
+            IllegalTransition,
+            LaunchInProgress,
+            NotReady,
+            PreconditionFailed,
+        ),
         example={"launch_at": "2036-12-01T09:00:00Z"},
     )
     def on_put(self, req: Request, resp: Response, campaign_id: UUID) -> None:
@@ -75,6 +83,7 @@ class CampaignSchedule:
         body: ScheduleIn = req.context.body
         at = in_utc("launch_at", body.launch_at)
         assert at is not None
+        require_match(req, campaigns.get(campaign_id).version)
         scheduled = schedule.set_launch(campaign_id, at)
         audited(req, table="campaigns", record_id=campaign_id, after={"launch_at": scheduled.launch_at})
         respond(resp, scheduled)
@@ -160,7 +169,7 @@ class CampaignArchive:
         response=CampaignOut,
         permission="campaigns:write",
         audit="campaign.archive",
-        problems=(IllegalTransition, LaunchInProgress),
+        problems=(IllegalTransition, LaunchInProgress, PreconditionFailed),
     )
     def on_put(self, req: Request, resp: Response, campaign_id: UUID) -> None:
         """Archive a draft or a completed campaign: the list leaves it out, and it can't be changed.
@@ -168,6 +177,7 @@ class CampaignArchive:
         Complete an `Active` or `Paused` campaign first. An archived campaign stays as it is.
         """
         before = campaigns.get_for_update(campaign_id)
+        require_match(req, before.version)
         _respond_archived(req, resp, before, campaigns.archive(before))
 
     @endpoint(
