@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, Any] = {
     "p_tiers": "{essential}",
     "p_to": None,
     "p_groups": "[]",
+    "p_instant": "2026-01-01T00:00:00Z",
     "p_jobs": "[]",
 }
 """Values of arguments that functions validate. Other arguments get a value of their type."""

@@ -217,7 +217,6 @@ def test_patch_changes_single_fields_and_null_resets(create, patch, entries):
     assert entry["details"]["after"] == {
         "config.geofence.radius_m": 99,
         "config.max_lateness_s": 86400,
-        "config.scan_limit.total": None,
         "config.scan_limit.total.count": None,
         "config.scan_limit.total.window": None,
     }
