@@ -11,6 +11,7 @@ from jobs.engine import actor, current_job, own_transaction
 from models.core import http_fetch
 from models.core.database import now
 from models.core.texts import escape
+from models.notifications.notifications import notify
 from models.webhooks import delivery, outbox, signatures, targets
 from models.webhooks.delivery import Attempt, Delivery, Lease, LeaseLost
 from settings import VERSION
@@ -39,11 +40,25 @@ def deliver(endpoint_id: UUID) -> None:
         attempt = send(current)
         may_continue = time.monotonic() - started < RUN_SECONDS
         try:
-            with own_transaction():
-                current = delivery.record(current, attempt, may_continue=may_continue).next
+            current = _record(current, attempt, may_continue=may_continue)
         except LeaseLost:
             logger.info("the lease of webhook endpoint %s was lost", endpoint_id)
             return
+
+
+def _record(sent: Delivery, attempt: Attempt, *, may_continue: bool) -> Delivery | None:
+    """Record an attempt and return the next delivery. Notify the brand if its endpoint was disabled."""
+    with own_transaction():
+        step = delivery.record(sent, attempt, may_continue=may_continue)
+        if step.disabled is not None:
+            notify(
+                "webhook_disabled",
+                brand_id=sent.brand_id,
+                subject=("webhook_endpoint", sent.lease.endpoint_id),
+                values={"url": targets.origin(sent.url)},
+                permission="webhooks:manage",
+            )
+    return step.next
 
 
 @actor("webhooks.sweep", runs_as="system", time_limit=300.0)

@@ -47,11 +47,12 @@ class Lease:
     fence: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """An event to send to a leased endpoint."""
 
     lease: Lease
+    brand_id: UUID
     event_id: UUID
     type: str
     body: bytes
@@ -75,7 +76,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What follows an attempt: the next delivery, or None; the reason if the endpoint was disabled."""
+    """Result of recording an attempt: the next delivery, if there is one; the reason if the endpoint was disabled."""
 
     next: Delivery | None = None
     disabled: DisabledReason | None = None
@@ -114,7 +115,7 @@ def record(delivery: Delivery, attempt: Attempt, *, may_continue: bool) -> Step:
     endpoint = row(_LOCK, (lease.endpoint_id,))
     if endpoint is None or (endpoint["lease_job"], endpoint["lease_fence"]) != (lease.job_id, lease.fence):
         raise LeaseLost
-    _log(delivery, endpoint["brand_id"], attempt)
+    _log(delivery, attempt)
     if attempt.error is not None:
         return _fail(lease, endpoint, attempt)
     outbox.mark_delivered(lease.endpoint_id, delivery.event_id)
@@ -144,7 +145,15 @@ def _next(lease: Lease, endpoint: dict[str, Any]) -> Delivery | None:
     )
     encrypted = (bytes(secret) for secret in (endpoint["secret"], endpoint["previous_secret"]) if secret is not None)
     secrets = tuple(signatures.decrypt(secret, lease.endpoint_id) for secret in encrypted)
-    return Delivery(lease, event["event_id"], event["type"], event["payload"].encode(), endpoint["url"], secrets)
+    return Delivery(
+        lease=lease,
+        brand_id=endpoint["brand_id"],
+        event_id=event["event_id"],
+        type=event["type"],
+        body=event["payload"].encode(),
+        url=endpoint["url"],
+        secrets=secrets,
+    )
 
 
 def _fail(lease: Lease, endpoint: dict[str, Any], attempt: Attempt) -> Step:
@@ -193,12 +202,12 @@ def _release(lease: Lease) -> None:
     execute("UPDATE app.webhook_endpoints SET leased_until = NULL WHERE id = %s", (lease.endpoint_id,))
 
 
-def _log(delivery: Delivery, brand_id: UUID, attempt: Attempt) -> None:
+def _log(delivery: Delivery, attempt: Attempt) -> None:
     execute(
         "INSERT INTO app.webhook_attempts (id, brand_id, endpoint_id, event_id, type, duration_ms, status, error,"
         " response) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
-            *(new_id(), brand_id, delivery.lease.endpoint_id, delivery.event_id, delivery.type),
+            *(new_id(), delivery.brand_id, delivery.lease.endpoint_id, delivery.event_id, delivery.type),
             *(round(attempt.duration * 1000), attempt.status, attempt.error, attempt.response),
         ),
     )

@@ -76,7 +76,7 @@ class Endpoint(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """What members decide about an endpoint. `event_types`: None for all types."""
+    """Definition of an endpoint by members. `event_types` is None for all types."""
 
     url: str
     description: str | None

@@ -49,6 +49,12 @@ def is_allowed(url: str) -> bool:
     return _refusal(url) is None
 
 
+def origin(url: str) -> str:
+    """Return scheme and host of a stored URL, for texts: its path may contain a secret of the receiver."""
+    parts = _URL.fullmatch(url)
+    return f"{parts['scheme']}://{parts['host']}" if parts else ""
+
+
 def allows(address: str) -> bool:
     """Return whether a connection to a numeric address is allowed."""
     if settings.webhook_local_targets == "yes" and public_addresses.is_loopback(address):

@@ -177,21 +177,25 @@ def test_retry_after_of_receiver_delays_the_next_attempt(
     assert wait - 2 < state(subscribed)["wait"] < wait * 1.1 + 1
 
 
-def test_endpoint_that_answers_410_is_disabled_at_once(subscribe, publish, receiver, drain, state):
-    subscribed = subscribe()
+def test_endpoint_that_answers_410_is_disabled_and_its_brand_notified(
+    client, subscribe, publish, receiver, drain, state, member, mailbox
+):
+    subscribed, ana = subscribe(), member()
     receiver.answer(410)
     publish(2)
 
     drain()
     publish()
 
-    assert (state(subscribed)["disabled_reason"], state(subscribed)["pending"], len(receiver.requests)) == (
-        "gone",
-        2,
-        1,
-    )
+    found = state(subscribed)
+    (notified,) = client.get("/api/v1/notifications", token=ana.token).json["items"]
+    assert (found["disabled_reason"], found["pending"], len(receiver.requests)) == ("gone", 2, 1)
+    assert (notified["kind"], notified["subject_id"]) == ("webhook_disabled", str(subscribed.id))
+    assert "http://127.0.0.1 " in notified["text"]
+    assert len(mailbox.to(ana.email)) == 1
 
 
+@pytest.mark.usefixtures("mailbox")
 def test_endpoint_that_fails_for_three_days_is_disabled(subscribe, publish, receiver, drain, state, elapse):
     subscribed = subscribe()
     publish()
