@@ -4,7 +4,8 @@ from collections.abc import Callable
 from uuid import UUID
 
 from jobs.engine import actor, current_job, own_transaction
-from models.campaigns import codes, history, launch, schedule
+from models.campaigns import campaigns, codes, history, launch, schedule
+from models.campaigns.statuses import TRANSITIONS, TransitionName
 from models.insights import overview
 
 Step = Callable[[UUID], object]
@@ -43,6 +44,14 @@ def launch_campaign(campaign_id: UUID) -> None:
         job.progress(number, len(STEPS), message)
         step(campaign_id)
     job.progress(len(STEPS), len(STEPS), "active")
+
+
+@actor("campaigns.announce", runs_as="brand")
+def announce_transitions(campaign_ids: list[UUID], name: TransitionName) -> None:
+    """Announce transitions that archiving or restoring the brand has applied."""
+    for campaign_id in campaign_ids:
+        campaign = campaigns.get(campaign_id)
+        campaigns.announce(TRANSITIONS[name].event, campaign_id, brand_id=campaign.brand_id)
 
 
 @actor("campaigns.sweep", runs_as="system")

@@ -25,6 +25,8 @@ from models.core.messages import Message
 from models.jobs import ledger
 from models.tenants import brands
 from models.tenants.brands import BrandArchived
+from models.webhooks import outbox
+from models.webhooks.events import EventType
 
 ARCHIVABLE: tuple[CampaignStatus, ...] = ("Draft", "Completed")
 """Statuses in which a campaign can be archived; a CHECK constraint says the same."""
@@ -261,7 +263,15 @@ def transition(campaign_id: UUID, name: TransitionName, **changes: Any) -> Campa
         .returning(Campaign)
     )
     changed: Campaign | None = next(iter(statement.execute()), None)
-    return changed or _refuse(campaign_id, name)
+    if changed is None:
+        _refuse(campaign_id, name)
+    announce(rule.event, changed.id, brand_id=changed.brand_id)
+    return changed
+
+
+def announce(event: EventType, campaign_id: UUID, *, brand_id: UUID) -> None:
+    """Publish a change of a campaign's state to the brand's webhooks."""
+    outbox.publish(event, brand_id=brand_id, data={"campaign_id": campaign_id})
 
 
 def _refuse(campaign_id: UUID, name: TransitionName) -> NoReturn:
@@ -281,7 +291,9 @@ def archive(campaign: Campaign) -> Campaign:
         raise IllegalTransition(transition="archive", current=campaign.status)
     if running_launch(campaign) is not None:
         raise LaunchInProgress(job_id=campaign.launch_job_id)
-    return update(campaign.id, archived_at=now(), launch_at=None)
+    archived = update(campaign.id, archived_at=now(), launch_at=None)
+    announce("campaign.archived", archived.id, brand_id=archived.brand_id)
+    return archived
 
 
 def unarchive(campaign: Campaign) -> Campaign:

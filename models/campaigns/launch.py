@@ -17,6 +17,8 @@ from models.core.database import now, rows, uuid7_time, value
 from models.core.enumerations import enumeration, values_of
 from models.core.errors import FieldError, Invalid
 from models.jobs.ledger import LIVE_STATES, JobRef, enqueue
+from models.notifications.kinds import Kind
+from models.notifications.notifications import notify
 from models.tenants import brands
 from models.tenants.brands import BrandArchived
 
@@ -197,7 +199,18 @@ def activate(campaign_id: UUID) -> Campaign:
         before={"status": campaign.status},
         after={"status": active.status, "fingerprint_key_version": active.fingerprint_key_version},
     )
+    _notify("launch_finished", active)
     return active
+
+
+def _notify(kind: Kind, campaign: Campaign, **values: str) -> None:
+    notify(
+        kind,
+        brand_id=campaign.brand_id,
+        subject=("campaign", campaign.id),
+        values={"campaign": campaign.name, **values},
+        permission="campaigns:read",
+    )
 
 
 def progress_of(found: Iterable[Campaign]) -> dict[UUID, Progress]:
@@ -230,8 +243,12 @@ def report_failure(campaign_id: UUID) -> bool:
         return False
     Campaign.update(launch_failure_reported_at=now()).where(Campaign.id == campaign_id).execute()
     failed = progress_of([campaign]).get(campaign_id)
-    code = (failed.error or {}).get("code", "failed") if failed else "failed"
-    step = failed.step if failed else None
-    details = {"launch_job_id": campaign.launch_job_id, "step": step, "error": code}
+    error = (failed and failed.error) or {}
+    details = {
+        "launch_job_id": campaign.launch_job_id,
+        "step": failed and failed.step,
+        "error": error.get("code", "failed"),
+    }
     trail.record("campaign.launch_failed", table="campaigns", record_id=campaign_id, after=details)
+    _notify("launch_failed", campaign, reason=error["message"] if "code" in error else "an unexpected error")
     return True

@@ -9,6 +9,7 @@ import msgspec
 from models.core.enumerations import enumeration, values_of
 from models.core.errors import Conflict, Members
 from models.core.messages import Message
+from models.webhooks.events import EventType
 
 CampaignType = Annotated[
     Literal["Locker", "Event", "QR"],
@@ -45,7 +46,7 @@ class Transition:
 
     sources: tuple[CampaignStatus, ...]
     target: CampaignStatus
-    event: str
+    event: EventType
 
 
 TRANSITIONS: dict[TransitionName, Transition] = {

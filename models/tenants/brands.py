@@ -10,6 +10,7 @@ from playhouse.postgres_ext import DateTimeTZField
 from models.core import timezones
 from models.core.database import Row, new_id, now, value
 from models.core.errors import Conflict, NotFound
+from models.jobs.ledger import enqueue
 from models.tenants import invitations, members
 
 BRAND_ADMIN = "Brand Admin"
@@ -139,6 +140,8 @@ def archive(brand_id: UUID) -> list[UUID]:
         NotFound: there is no such brand.
     """
     paused: list[UUID] = value("SELECT app.archive_brand(%s)", (brand_id,))
+    if paused:
+        enqueue("campaigns.announce", paused, "pause", brand_id=brand_id, subject=("brand", brand_id))
     return paused
 
 
@@ -161,4 +164,6 @@ def restore(brand_id: UUID) -> list[UUID]:
         NotFound: there is no such brand.
     """
     resumed: list[UUID] = value("SELECT app.restore_brand(%s)", (brand_id,))
+    if resumed:
+        enqueue("campaigns.announce", resumed, "resume", brand_id=brand_id, subject=("brand", brand_id))
     return resumed

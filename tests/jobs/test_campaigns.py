@@ -1,5 +1,6 @@
 """Test the launch of a campaign, as a job."""
 
+import json
 from uuid import UUID
 
 import pytest
@@ -11,6 +12,7 @@ from models.campaigns.config import Config
 from models.core import context, keys
 from models.core.database import transaction, value
 from models.jobs import ledger
+from models.tenants import brands
 
 
 @pytest.fixture
@@ -208,3 +210,100 @@ def test_progress_of_running_launch_is_visible(campaign, manager, start, drain, 
     drain()
 
     assert seen == [("running", 3, 6, "creating its first code")]
+
+
+@pytest.fixture
+def events(subscribe, query):
+    """Subscribe to all events of the brand. Return a function for (type, campaign) of each published event."""
+    subscribe()
+
+    def read_all():
+        found = query("select type, payload from app.webhook_outbox order by event_id")
+        return [(kind, UUID(json.loads(payload)["data"]["campaign_id"])) for kind, payload in found]
+
+    return read_all
+
+
+def test_each_transition_is_announced_once(campaign, manager, start, drain, events):
+    draft = campaign(launched=False)
+    start(draft)
+    drain()
+
+    for name in ("pause", "resume", "complete"):
+        with manager.acting():
+            campaigns.transition(draft.id, name)
+    for _ in range(2):
+        with manager.acting():
+            campaigns.archive(campaigns.get_for_update(draft.id))
+
+    assert [kind for kind, _ in events()] == [
+        "campaign.launched",
+        "campaign.paused",
+        "campaign.resumed",
+        "campaign.completed",
+        "campaign.archived",
+    ]
+    assert {campaign_id for _, campaign_id in events()} == {draft.id}
+
+
+def test_archiving_and_restoring_the_brand_announces_its_campaigns(campaign, admin, drain, events):
+    first, second = campaign("First"), campaign("Second")
+    campaign("Draft", launched=False)
+    published = len(events())
+
+    for act in (brands.archive, brands.restore, brands.restore):
+        with admin.acting():
+            act(first.brand_id)
+        drain()
+
+    assert sorted(events()[published:]) == sorted(
+        (kind, one.id) for kind in ("campaign.paused", "campaign.resumed") for one in (first, second)
+    )
+
+
+def test_members_are_notified_of_finished_and_failed_launches(campaign, start, drain, query, mailbox):
+    fine, broken = campaign("Fine", launched=False), campaign("Broken", launched=False)
+    for draft in (fine, broken):
+        start(draft)
+    query(
+        """update public.campaigns set config = config || '{"ends_at": "2020-01-01T00:00:00Z"}' where id = %s""",
+        broken.id,
+    )
+
+    for _ in range(2):
+        drain(allow_dead=True)
+        with transaction(context.for_system_job()):
+            ledger.enqueue("campaigns.sweep")
+    drain()
+
+    found = query("select kind, subject_id, occurrences, details from public.notifications order by kind desc")
+    assert [row[:3] for row in found] == [
+        ("launch_finished", str(fine.id), 1),
+        ("launch_failed", str(broken.id), 1),
+    ]
+    assert "has passed" in found[1][3]["reason"]
+
+
+def test_launch_during_archiving_of_the_brand_fails_and_is_repeated(campaign, manager, admin, start, drain, between):
+    draft = campaign(launched=False)
+
+    def archive():
+        with admin.acting():
+            brands.archive(draft.brand_id)
+
+    between(4, once(archive))
+    first = start(draft)
+    drain(allow_dead=True)
+    with transaction(context.for_brand_job(draft.brand_id)):
+        failed = campaigns.get(draft.id)
+        assert launch.progress_of([failed])[draft.id].step == "activation"
+        assert ledger.get(first).error["code"] == "not_ready"
+    with admin.acting():
+        brands.restore(draft.brand_id)
+    with transaction(context.for_brand_job(draft.brand_id)):
+        launch.start(draft.id)
+    drain()
+
+    assert failed.status == "Draft"
+    with transaction(context.for_brand_job(draft.brand_id)):
+        assert campaigns.get(draft.id).status == "Active"
