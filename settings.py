@@ -183,6 +183,56 @@ class Settings:
         secret=True,
     )
     mail_from: str = env("MAIL_FROM", "Compañon <no-reply@companon.example>", "Sender of every mail.", of="worker")
+    passport_locker_url: str = env(
+        "PASSPORT_LOCKER_URL", "", "Server of the service locker (reward inventory); the local implementation if empty.", of="web worker"
+    )
+    passport_locker_key: str = env(
+        "PASSPORT_LOCKER_KEY",
+        "",
+        "Key that signs requests to it: `id:base64url` (32 bytes; docs/services/README.md).",
+        of="worker",
+        secret=True,
+    )
+    passport_concierto_url: str = env(
+        "PASSPORT_CONCIERTO_URL", "", "Server of the service concierto (events and check-ins); the local implementation if empty.", of="web worker"
+    )
+    passport_concierto_key: str = env(
+        "PASSPORT_CONCIERTO_KEY",
+        "",
+        "Key that signs requests to it: `id:base64url` (32 bytes; docs/services/README.md).",
+        of="worker",
+        secret=True,
+    )
+    passport_coliseum_url: str = env(
+        "PASSPORT_COLISEUM_URL", "", "Server of the service coliseum (analytics events); the local implementation if empty.", of="web worker"
+    )
+    passport_coliseum_key: str = env(
+        "PASSPORT_COLISEUM_KEY",
+        "",
+        "Key that signs requests to it: `id:base64url` (32 bytes; docs/services/README.md).",
+        of="worker",
+        secret=True,
+    )
+    passport_mediaid_url: str = env(
+        "PASSPORT_MEDIAID_URL", "", "Server of the service mediaid (identities of fans); the local implementation if empty.", of="web worker"
+    )
+    passport_mediaid_key: str = env(
+        "PASSPORT_MEDIAID_KEY",
+        "",
+        "Key that signs requests to it: `id:base64url` (32 bytes; docs/services/README.md).",
+        of="worker",
+        secret=True,
+    )
+    passport_cals_url: str = env(
+        "PASSPORT_CALS_URL", "", "Server of the service cals (contacts and activities); the local implementation if empty.", of="web worker"
+    )
+    passport_cals_key: str = env(
+        "PASSPORT_CALS_KEY",
+        "",
+        "Key that signs requests to it: `id:base64url` (32 bytes; docs/services/README.md).",
+        of="worker",
+        secret=True,
+    )
     port: int = env("PORT", 8000, "Port of the web tier.", of="web")
     web_concurrency: int = env("WEB_CONCURRENCY", 2, "Number of gunicorn worker processes.", of="web")
     web_threads: int = env(

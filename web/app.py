@@ -4,14 +4,18 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import quote_from_bytes
+from uuid import UUID
 
 import falcon.asgi
 
 from models.audit import refusals, trail
 from models.core import database
+from models.core.context import unauthenticated
 from models.identity import permissions, step_up
+from models.jobs import endings
 from models.operations import settings_check
 from settings import Settings, settings
 from web.http import problems, request_metrics
@@ -25,6 +29,7 @@ from web.http.middleware import Cors, RequestContext
 from web.http.rate_limits import RateLimiter, parse_rate
 from web.http.refusals import Refusals
 from web.http.thread_pool import ThreadPool
+from web.http.waiting import JobWaiter
 from web.operations import health, metrics, probes
 from web.pages import error_page, pages
 from web.v1 import ROUTES
@@ -130,9 +135,15 @@ def build_dependencies(config: Settings) -> Dependencies:
         refusals=Refusals(pool, refusals.record, on_exit=database.close_thread_connections),
         require_recent=step_up.require_recent,
         idempotency=DatabaseIdempotencyStore(),
+        jobs=JobWaiter(config.redis_url, partial(pool.run, _ended_jobs)),
         max_body_bytes=config.max_body_bytes,
         signs_in=config.auth_mode == "own",
     )
+
+
+def _ended_jobs(ids: list[UUID]) -> set[UUID]:
+    with database.transaction(unauthenticated()):
+        return endings.ended(ids)
 
 
 @runtime_checkable
@@ -160,6 +171,7 @@ class _Lifespan:
         ]
         self._closables += [resource for _, resource in routes if isinstance(resource, Closable)]
         self._sampler: asyncio.Task[None] | None = None
+        self._jobs = dependencies.jobs
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Accept requests."""
@@ -171,6 +183,7 @@ class _Lifespan:
         """Let the threads finish their calls and close their connections."""
         if self._sampler is not None:
             self._sampler.cancel()
+        self._jobs.stop()
         for part in self._closables:
             if not await asyncio.to_thread(part.close, SHUTDOWN_SECONDS):
                 logger.error("%s did not end within %.0f s", type(part).__name__, SHUTDOWN_SECONDS)

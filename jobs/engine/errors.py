@@ -1,5 +1,7 @@
 """Exceptions that a job's body raises for the engine, or the engine raises in the body."""
 
+from models.core.errors import Unavailable
+
 
 class RetryLater(Exception):
     """Retry the job in `delay` seconds. Raised by a body when a dependency requests a later attempt."""
@@ -7,6 +9,10 @@ class RetryLater(Exception):
     def __init__(self, delay: float, reason: str = "") -> None:
         super().__init__(reason or f"retry in {delay:g} s")
         self.delay = delay
+
+
+class Postponed(Unavailable):
+    """The job has done nothing yet and must wait `retry_after` seconds. It costs the job no attempt."""
 
 
 class JobInterrupted(BaseException):

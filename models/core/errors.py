@@ -9,6 +9,7 @@ A problem document has further members for some codes, e.g. `errors` for `invali
 in `members`. Raising it with a member that the struct does not have, or without one that it requires, is a TypeError.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +48,7 @@ _TITLES: dict[int, dict[str, str]] = {
         "forbidden": "Not allowed",
         "account_required": "The campaign counts scans of people with an account only",
         "audit_is_append_only": "Audit entries can't be changed or deleted",
+        "call_denied": "The job may not call this operation of the service",
         "consent_required": "A required consent is missing",
         "email_of_other_account": "Another account has this email address",
         "geofence_outside": "The position is outside the campaign's area",
@@ -152,8 +154,10 @@ _TITLES: dict[int, dict[str, str]] = {
         "busy": "Scans of the same limit are being decided: try again in a moment",
         "changed_meanwhile": "The campaign changed during the scan: try again in a moment",
         "failed": "The scan could not be recorded: try again in a moment",
+        "job_failed": "The work has failed: system admins see the cause",
         "no_heartbeat": "A process has recorded no heartbeat recently",
         "overloaded": "The server has too many requests to answer",
+        "service_unavailable": "A downstream service does not answer: try again in a moment",
     },
 }
 
@@ -412,9 +416,14 @@ class TooMany(Problem):
 
 
 class Unavailable(Problem):
-    """A service that the request needs does not respond; the caller may try again later."""
+    """A service that the request needs does not respond; the caller may try again later.
+
+    A job that raises it is not retried earlier than after `retry_after` seconds.
+    """
 
     code = "unavailable"
+    retry_after = 0.0
 
-    def __init__(self, detail: str = "", *, retry_after: int = 1) -> None:
-        super().__init__(detail, headers={"Retry-After": str(max(1, retry_after))})
+    def __init__(self, detail: str = "", *, retry_after: float = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(max(1, math.ceil(retry_after)))})
+        self.retry_after = float(retry_after)

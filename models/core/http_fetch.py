@@ -5,10 +5,12 @@ this module adds both: each socket operation gets the time that is left, and rec
 covers name look-up, connect, TLS handshake, request and response.
 """
 
+import select
 import socket
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ import httpcore2
 
 LOOK_UPS = 8
 """Concurrent name look-ups of one process. A look-up can't be interrupted, only abandoned."""
+MAX_IDLE = 8
+"""Idle connections that a client keeps."""
 FRAMING_BYTES = 65_536
 """Bytes that a response may have besides its content: status line, headers and chunk sizes."""
 
@@ -94,31 +98,123 @@ def request(
         FetchError: the response is too large, incomplete or not HTTP.
         OSError: the server can't be reached or exceeds the timeout.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise FetchError("the URL is neither http: nor https:")
-    is_encrypted = parts.scheme == "https"
-    # A server may compress only if the request allows it. Compressed content would pass the size limit.
-    sent = {
-        "Host": parts.netloc.rpartition("@")[2],
-        "Accept-Encoding": "identity",
-        **(headers or {}),
-    }
-    target = httpcore2.URL(url)
-    connection = httpcore2.HTTPConnection(
-        target.origin,
-        ssl_context=_tls_context() if is_encrypted else None,
-        network_backend=_Backend(_Deadline(timeout), max_bytes + (2 if is_cut else 1) * FRAMING_BYTES, allows),
-    )
-    try:
-        with connection, connection.stream(method, target, headers=list(sent.items()), content=content) as response:
-            names = {name.decode("ascii"): value.decode("latin-1") for name, value in response.headers}
-            if is_cut:
-                return Response(response.status, names, _read_beginning(response, max_bytes))
-            _require_framing(response, is_encrypted)
-            return Response(response.status, names, _read(response, max_bytes))
-    except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol) as error:
-        raise FetchError(str(error)) from error
+    with _Connection(url, allows=allows) as connection:
+        return connection.send(method, url, timeout, max_bytes, content, headers, is_cut=is_cut)
+
+
+class Client:
+    """Requests to one server over connections that stay open between requests. May be shared by threads."""
+
+    def __init__(self, url: str, idle_seconds: float = 30.0) -> None:
+        """Prepare requests to the server of `url`. A connection is closed after `idle_seconds` without a request."""
+        self._url, self._idle_seconds = url, idle_seconds
+        self._idle: deque[_Connection] = deque(maxlen=MAX_IDLE)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        timeout: float,
+        max_bytes: int,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Send a request like `request`. A connection that the server has closed is not used."""
+        connection = self._take()
+        try:
+            response = connection.send(method, url, timeout, max_bytes, content, headers)
+        except BaseException:
+            connection.close()
+            raise
+        if connection.is_reusable() and len(self._idle) < MAX_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return response
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _take(self) -> "_Connection":
+        """Return the connection that was used last, or a new one."""
+        with suppress(IndexError):
+            while True:
+                connection = self._idle.pop()
+                if connection.is_alive():
+                    return connection
+                connection.close()
+        return _Connection(self._url, self._idle_seconds)
+
+
+class _Connection:
+    """One connection. Each request has a deadline and a size limit of its own."""
+
+    def __init__(
+        self, url: str, idle_seconds: float = 0.0, allows: Callable[[str], bool] = lambda address: True
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise FetchError("the URL is neither http: nor https:")
+        self._is_encrypted = parts.scheme == "https"
+        self._limits = _Limits()
+        self._http = httpcore2.HTTPConnection(
+            httpcore2.URL(url).origin,
+            ssl_context=_tls_context() if self._is_encrypted else None,
+            keepalive_expiry=idle_seconds,
+            network_backend=_Backend(self._limits, allows),
+        )
+
+    def __enter__(self) -> "_Connection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        timeout: float,
+        max_bytes: int,
+        content: bytes | None,
+        headers: Mapping[str, str] | None,
+        *,
+        is_cut: bool = False,
+    ) -> Response:
+        """Send a request and return the response."""
+        self._limits.begin(timeout, max_bytes + (2 if is_cut else 1) * FRAMING_BYTES)
+        # A server may compress only if the request allows it. Compressed content would pass the size limit.
+        fields = {
+            "Host": urlsplit(url).netloc.rpartition("@")[2],
+            "Accept-Encoding": "identity",
+            **(headers or {}),
+        }
+        try:
+            with self._http.stream(
+                method, httpcore2.URL(url), headers=list(fields.items()), content=content
+            ) as response:
+                names = {name.decode("ascii"): value.decode("latin-1") for name, value in response.headers}
+                if is_cut:
+                    return Response(response.status, names, _read_beginning(response, max_bytes))
+                _require_framing(response, self._is_encrypted)
+                return Response(response.status, names, _read(response, max_bytes))
+        except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol) as error:
+            raise FetchError(str(error)) from error
+
+    def is_reusable(self) -> bool:
+        """Return whether the last response is complete and the server keeps the connection open."""
+        return self._http.is_available()
+
+    def is_alive(self) -> bool:
+        """Return whether an idle connection is neither too old nor closed by the server."""
+        return not self._http.has_expired()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
 
 
 def _read(response: httpcore2.Response, max_bytes: int) -> bytes:
@@ -157,9 +253,16 @@ def _tls_context() -> ssl.SSLContext:
     return context
 
 
-class _Deadline:
-    def __init__(self, seconds: float) -> None:
+class _Limits:
+    """Deadline and remaining bytes of the current request of a connection."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
         self._at = time.monotonic() + seconds
+        self._bytes_left = 0
+
+    def begin(self, seconds: float, max_bytes: int) -> None:
+        """Set the limits of the next request."""
+        self._at, self._bytes_left = time.monotonic() + seconds, max_bytes
 
     def left(self) -> float:
         """Return the seconds that are left, more than 0.
@@ -172,6 +275,16 @@ class _Deadline:
             raise TimeoutError("the response takes too long")
         return seconds
 
+    def count(self, received: int) -> None:
+        """Count received bytes.
+
+        Raises:
+            FetchError: the response is too large.
+        """
+        self._bytes_left -= received
+        if self._bytes_left < 0:
+            raise FetchError("the response is too large")
+
 
 class _Stream(httpcore2.NetworkStream):
     """Connected socket: each operation gets the time that is left, and received bytes are counted.
@@ -179,8 +292,8 @@ class _Stream(httpcore2.NetworkStream):
     The time limits that httpcore2 passes are ignored: this module sets none.
     """
 
-    def __init__(self, connected: socket.socket, deadline: _Deadline, max_bytes: int) -> None:
-        self._socket, self._deadline, self._bytes_left = connected, deadline, max_bytes
+    def __init__(self, connected: socket.socket, limits: _Limits) -> None:
+        self._socket, self._limits = connected, limits
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Receive up to `max_bytes` bytes; none at the end of the stream.
@@ -188,11 +301,9 @@ class _Stream(httpcore2.NetworkStream):
         Raises:
             FetchError: the response is too large.
         """
-        self._socket.settimeout(self._deadline.left())
+        self._socket.settimeout(self._limits.left())
         received = self._socket.recv(max_bytes)
-        self._bytes_left -= len(received)
-        if self._bytes_left < 0:
-            raise FetchError("the response is too large")
+        self._limits.count(len(received))
         return received
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -200,7 +311,7 @@ class _Stream(httpcore2.NetworkStream):
         # One `sendall` would give each part the whole time again.
         rest = memoryview(buffer)
         while rest:
-            self._socket.settimeout(self._deadline.left())
+            self._socket.settimeout(self._limits.left())
             rest = rest[self._socket.send(rest) :]
 
     def start_tls(
@@ -210,20 +321,28 @@ class _Stream(httpcore2.NetworkStream):
         timeout: float | None = None,
     ) -> "_Stream":
         """Return the stream encrypted. One timeout covers all messages of the handshake."""
-        self._socket.settimeout(self._deadline.left())
+        self._socket.settimeout(self._limits.left())
         encrypted = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname, suppress_ragged_eofs=False)
-        return _Stream(encrypted, self._deadline, self._bytes_left)
+        return _Stream(encrypted, self._limits)
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
 
+    def get_extra_info(self, info: str) -> Any:
+        """Return whether an idle socket has data (`is_readable`): then the server has closed the connection."""
+        if info != "is_readable":
+            return None
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
+
 
 class _Backend(httpcore2.NetworkBackend):
     """Connect to an allowed address within the deadline."""
 
-    def __init__(self, deadline: _Deadline, max_bytes: int, allows: Callable[[str], bool]) -> None:
-        self._deadline, self._max_bytes, self._allows = deadline, max_bytes, allows
+    def __init__(self, limits: _Limits, allows: Callable[[str], bool]) -> None:
+        self._limits, self._allows = limits, allows
 
     def connect_tcp(
         self,
@@ -238,16 +357,16 @@ class _Backend(httpcore2.NetworkBackend):
         Raises:
             AddressRefused: one of the addresses is not allowed.
         """
-        addresses = _resolve(host, port, self._deadline)
+        addresses = _resolve(host, port, self._limits)
         if not all(self._allows(str(address[0])) for *_, address in addresses):
             raise AddressRefused(f"{host} has an address that may not be called")
         failure = OSError(f"{host} has no address")
         for number, (family, kind, protocol, _, address) in enumerate(addresses):
             connected = socket.socket(family, kind, protocol)
             try:
-                connected.settimeout(self._deadline.left() / (len(addresses) - number))
+                connected.settimeout(self._limits.left() / (len(addresses) - number))
                 connected.connect(address)
-                return _Stream(connected, self._deadline, self._max_bytes)
+                return _Stream(connected, self._limits)
             except OSError as error:
                 connected.close()
                 failure = error
@@ -260,13 +379,13 @@ def addresses_of(host: str, port: int, *, timeout: float) -> list[str]:
     Raises:
         OSError: the name has none, or the look-up exceeds `timeout` seconds.
     """
-    return [str(address[0]) for *_, address in _resolve(host, port, _Deadline(timeout))]
+    return [str(address[0]) for *_, address in _resolve(host, port, _Limits(timeout))]
 
 
-def _resolve(host: str, port: int, deadline: _Deadline) -> list[Any]:
+def _resolve(host: str, port: int, limits: _Limits) -> list[Any]:
     """Resolve a name in a thread, which is abandoned at the deadline: nothing can interrupt `getaddrinfo`."""
     places = _look_ups
-    if not places.acquire(timeout=deadline.left()):
+    if not places.acquire(timeout=limits.left()):
         raise TimeoutError(f"{LOOK_UPS} name look-ups are still running")
     results: SimpleQueue[list[Any] | Exception] = SimpleQueue()
 
@@ -280,7 +399,7 @@ def _resolve(host: str, port: int, deadline: _Deadline) -> list[Any]:
 
     threading.Thread(target=look_up, name="look-up", daemon=True).start()
     try:
-        result = results.get(timeout=deadline.left())
+        result = results.get(timeout=limits.left())
     except Empty:
         raise TimeoutError(f"the look-up of {host} takes too long") from None
     if isinstance(result, Exception):

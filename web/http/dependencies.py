@@ -10,6 +10,7 @@ from web.http.grants import Grants
 from web.http.rate_limits import Rate, RateLimiter
 from web.http.refusals import Refusals
 from web.http.thread_pool import ThreadPool
+from web.http.waiting import JobWaiter
 
 
 class Transaction(Protocol):
@@ -47,6 +48,7 @@ class Dependencies:
         address_rate: limit of anonymous callers of one address over these endpoints.
         record: writes the audit entry of an act.
         refusals: records refused requests in the audit trail.
+        jobs: wakes requests that wait for the end of a job.
         signs_in: whether people sign in here, not at a Supabase project.
     """
 
@@ -64,5 +66,6 @@ class Dependencies:
     refusals: Refusals
     require_recent: Callable[[], None]
     idempotency: IdempotencyStore
+    jobs: JobWaiter
     max_body_bytes: int
     signs_in: bool = True

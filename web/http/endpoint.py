@@ -6,6 +6,7 @@ answer is encoded before the commit: an answer that can't be encoded rolls the t
 """
 
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from functools import partial, update_wrapper
 from typing import Any, Unpack
 
@@ -29,6 +30,8 @@ from web.http.pagination import Page, PageQuery, decode_cursor, page_of
 from web.http.preconditions import etag, not_modified, require_match
 from web.http.problems import NotAcceptable, SignInIsElsewhere, problem_of_database_error
 from web.http.rate_limits import Rate, headers, parse_rate
+from web.http.thread_pool import Overloaded
+from web.http.waiting import Waiting, read_if_ended, result_of, wait_for
 
 __all__ = [
     "Page",
@@ -41,6 +44,7 @@ __all__ = [
     "etag",
     "page_of",
     "require_match",
+    "wait_for",
 ]
 
 Responder = Callable[..., Coroutine[Any, Any, None]]
@@ -84,6 +88,8 @@ def _in_pool(operation: "_Operation") -> Responder:
                 else dependencies.pool
             )
             await pool.run(operation.perform, resource, req, resp, path, raw)
+            if declared.waits:
+                await operation.await_job(req, resp)
         except Exception as error:
             await operation.record_refusal(req, path, error)
             raise
@@ -267,6 +273,27 @@ class _Operation:
         if self.spec.audit and not gives_nothing:
             record_act(req.context.dependencies, req, self.spec.audit)
         _finish(req, resp)
+
+    async def await_job(self, req: Request, resp: Response) -> None:
+        """Wait for the job that the responder has named, and answer with its result. Otherwise the 202 stays."""
+        waiting: Waiting | None = getattr(req.context, "waiting", None)
+        dependencies: Dependencies = req.context.dependencies
+        if waiting is None or not await dependencies.jobs.wait(waiting.job_id):
+            return
+        with suppress(Overloaded):
+            await dependencies.pool.run(self._conclude, req, resp, waiting)
+
+    def _conclude(self, req: Request, resp: Response, waiting: Waiting) -> None:
+        dependencies: Dependencies = req.context.dependencies
+        with dependencies.transaction(req.context.identity, timeout=self.spec.timeout):
+            job = read_if_ended(waiting.job_id)
+            if job is None:
+                return
+            resp.media = result_of(job, waiting)
+            resp.status = self.spec.status
+            for name in ("Location", "Retry-After"):
+                resp.delete_header(name)
+            _finish(req, resp)
 
     def _act_outward(self, req: Request, resp: Response, respond: Callable[[], Any]) -> None:
         dependencies: Dependencies = req.context.dependencies

@@ -9,6 +9,8 @@ import msgspec
 
 from models.core.errors import Problem
 from models.identity.permissions import FOR_KEYS, PermissionName
+from web.http.accepted import JobOut
+from web.http.waiting import JobFailed
 
 Mode = Literal["sync", "async"]
 Requirement = PermissionName | Literal["public", "optional", "authenticated"]
@@ -54,6 +56,7 @@ class EndpointOptions(TypedDict, total=False):
     slow: bool
     chooses_password: bool
     outward: bool
+    waits: bool
     recent: bool
     own_sign_in: bool
     before_mfa: bool
@@ -98,6 +101,8 @@ class EndpointSpec:
         slow: runs in the small pool for password hashing and other slow work.
         chooses_password: sets a new password, and runs in the pool for that instead of the slow pool.
         outward: opens no transaction. The responder calls another service and opens transactions before and after it.
+        waits: the responder enqueues a job and calls `wait_for` (web/http/waiting.py): the answer is the job's result,
+            or 202 and the job if it takes longer.
         recent: needs step-up: a password or code entered within `step_up.RECENT`.
         own_sign_in: part of our own sign-in. Where Supabase signs people in, it returns `sign_in_is_elsewhere`.
         before_mfa: also open to sessions that still need MFA.
@@ -133,6 +138,7 @@ class EndpointSpec:
     slow: bool = False
     chooses_password: bool = False
     outward: bool = False
+    waits: bool = False
     recent: bool = False
     own_sign_in: bool = False
     before_mfa: bool = False
@@ -161,6 +167,12 @@ class EndpointSpec:
             raise TypeError("set `audit` or `refused_as`, not both")
         if self.audit and self.mode == "async":
             raise TypeError("`audit` needs a transaction, which an asynchronous endpoint does not have")
+
+        if self.waits:
+            if self.outward or self.mode == "async":
+                raise TypeError("`waits` needs the transaction that @endpoint opens, in which the job is enqueued")
+            object.__setattr__(self, "other_responses", {202: JobOut, **self.other_responses})
+            object.__setattr__(self, "problems", (*self.problems, JobFailed))
 
         self._require_sound_documentation()
 

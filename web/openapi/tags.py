@@ -29,7 +29,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "scans": "Scans",
         "overview": "Overview",
     },
-    "Background work": {"jobs": "Jobs", "dead_letters": "Dead letters"},
+    "Background work": {"jobs": "Jobs", "dead_letters": "Dead letters", "passport": "Downstream services"},
     "Administration": {"users": "Accounts of people", "audit": "Audit trail"},
     "Operations": {"health": "Health", "probes": "Health of processes", "metrics": "Metrics"},
 }

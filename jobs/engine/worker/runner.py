@@ -12,13 +12,14 @@ import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from jobs.engine import registry
 from jobs.engine.backoff import full_jitter
-from jobs.engine.errors import JobCancelled, JobInterrupted, RetryLater
+from jobs.engine.errors import JobCancelled, JobInterrupted, Postponed, RetryLater
 from jobs.engine.ledger import Claim, Ledger, LedgerUnavailable
 from jobs.engine.registry import HARD_GRACE, ActorSpec
 from jobs.engine.worker.current import CurrentJob, running
@@ -27,10 +28,10 @@ from jobs.engine.worker.job_log import JobLog
 from models.core import context
 from models.core.context import Identity, RequestInfo
 from models.core.database import Statement, is_connection_loss, now, transaction
-from models.core.errors import Problem
+from models.core.errors import Problem, Unavailable
 from models.core.logs import redact
 from models.core.texts import escape
-from models.jobs import wakeup
+from models.jobs import endings, wakeup
 from models.jobs.ledger import ENDED_STATES
 
 log = logging.getLogger("jobs")
@@ -77,6 +78,8 @@ class Runner:
             ending = self._attempt(spec, claim)
         if claim.group_id is not None and ending in ENDED_STATES:
             wakeup.notify()  # It may have been the last child of its group.
+        if spec is not None and spec.outward and ending in ENDED_STATES:
+            endings.announce(claim.id)  # A request may wait for it.
         if self._job_log is not None:
             self._job_log.write(claim, ending, time.perf_counter() - started)
         return ending
@@ -92,6 +95,8 @@ class Runner:
             return self._after_interrupt(spec, claim, interrupted.reason)
         except RetryLater as later:
             return self._retry(spec, claim, later, later.delay)
+        except Postponed as postponed:
+            return self._postpone(spec, claim, postponed)
         except (Problem, msgspec.ValidationError) as problem:
             if isinstance(problem, Problem) and problem.status >= 500:
                 return self._retry(spec, claim, problem)
@@ -138,11 +143,19 @@ class Runner:
         return "done" if outcomes[-1] == "done" else "stale"
 
     def _retry(self, spec: ActorSpec, claim: Claim, error: Exception, delay: float | None = None) -> str:
-        wait = spec.wait_after(claim.attempts) if delay is None else delay
+        asked = error.retry_after if isinstance(error, Unavailable) else 0.0
+        wait = max(spec.wait_after(claim.attempts), asked) if delay is None else delay
         if not spec.may_retry(claim.attempts, claim.created_at, now() + timedelta(seconds=wait)):
             return self._dead_letter(claim, error)
         log.warning("%s will be retried in %.1f s: %s", claim.actor, wait, _message(error), exc_info=_unexpected(error))
         return self._report(lambda: self._ledger.retry(claim, wait, describe(error)), "retry")
+
+    def _postpone(self, spec: ActorSpec, claim: Claim, postponed: Postponed) -> str:
+        """Release the job without charging an attempt, unless it is older than its actor allows."""
+        if not spec.may_retry(0, claim.created_at, now() + timedelta(seconds=postponed.retry_after)):
+            return self._dead_letter(claim, postponed)
+        release = partial(self._ledger.release, [claim.id], self._worker_id, postponed.retry_after)
+        return self._report(release, "postponed")
 
     def _dead_letter(self, claim: Claim, error: Exception) -> str:
         log.error("%s is a dead letter: %s", claim.actor, _message(error), exc_info=_unexpected(error))

@@ -61,7 +61,8 @@ def unused_secrets(settings: Settings, process: str) -> list[str]:
 
 def _is_read(settings: Settings, declared: Field[Any], process: str) -> bool:
     if declared.name == "redis_url" and settings.broker_url:
-        return process == "web"  # With a broker, Redis holds only the counters of rate limits.
+        # With a broker, Redis holds the counters of rate limits and the health of services.
+        return process in ("web", "worker")
     return process in declared.metadata["of"]
 
 

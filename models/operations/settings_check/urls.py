@@ -181,5 +181,10 @@ _SCHEMES: dict[str, _Checks] = {
     "SUPABASE_URL": _ADDRESS,
     "SUPABASE_ISSUER": _ADDRESS,
     "SUPABASE_JWKS_URL": _ADDRESS,
+    "PASSPORT_LOCKER_URL": _ADDRESS,
+    "PASSPORT_CONCIERTO_URL": _ADDRESS,
+    "PASSPORT_COLISEUM_URL": _ADDRESS,
+    "PASSPORT_MEDIAID_URL": _ADDRESS,
+    "PASSPORT_CALS_URL": _ADDRESS,
 }
 """Allowed schemes of each variable, with the check of each scheme."""

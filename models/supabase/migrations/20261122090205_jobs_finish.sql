@@ -107,3 +107,12 @@ begin
 end
 $$;
 call app.grant_definer('app.claim_outcome(uuid,bigint)', array['app_worker']);
+
+-- Return the ids that belong to no live job. A request polls it while it waits for the end of its job.
+create function app.ended_jobs(p_ids uuid[]) returns setof uuid
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return query select a.id from unnest(p_ids) as a (id) where not exists (select from app.jobs j where j.id = a.id);
+end
+$$;
+call app.grant_definer('app.ended_jobs(uuid[])', array['app_public']);

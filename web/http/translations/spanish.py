@@ -13,6 +13,7 @@ TITLES: dict[str, str] = {
     "forbidden": "No está permitido",
     "account_required": "La campaña solo cuenta escaneos de personas con cuenta",
     "audit_is_append_only": "Las entradas de auditoría no se pueden cambiar ni borrar",
+    "call_denied": "El trabajo no puede llamar a esta operación del servicio",
     "consent_required": "Falta un consentimiento necesario",
     "email_of_other_account": "Otra cuenta tiene esta dirección de correo",
     "geofence_outside": "La posición está fuera de la zona de la campaña",
@@ -106,8 +107,10 @@ TITLES: dict[str, str] = {
     "busy": "Se están decidiendo escaneos del mismo límite: inténtalo de nuevo dentro de un momento",
     "changed_meanwhile": "La campaña ha cambiado durante el escaneo: inténtalo de nuevo dentro de un momento",
     "failed": "No se ha podido registrar el escaneo: inténtalo de nuevo dentro de un momento",
+    "job_failed": "El trabajo ha fallado: los administradores del sistema ven la causa",
     "no_heartbeat": "Un proceso lleva un tiempo sin registrar actividad",
     "overloaded": "El servidor tiene demasiadas peticiones por atender",
+    "service_unavailable": "Un servicio externo no responde: inténtalo de nuevo dentro de un momento",
 }
 """Titles by error code."""
 

@@ -1,0 +1,23 @@
+"""The policy of Passport: the jobs that may call an operation. A call that is not listed is refused."""
+
+from typing import Literal
+
+from models.core.context import Identity
+
+CallerRole = Literal["brand", "fan", "system"]
+"""Role of a job: it acts for a brand, for a fan, or for the platform (`runs_as` of its actor)."""
+
+POLICY: dict[tuple[str, str], frozenset[CallerRole]] = {}
+"""Roles that may call an operation, by service and operation."""
+
+_ROLES: dict[str, CallerRole] = {"app_job": "brand", "app_fan": "fan", "app_system": "system"}
+
+
+def role_of(identity: Identity) -> CallerRole:
+    """Return the role of a job's identity."""
+    return _ROLES[identity.role]
+
+
+def allows(role: CallerRole, service: str, operation: str) -> bool:
+    """Return whether a job of this role may call the operation."""
+    return role in POLICY.get((service, operation), ())

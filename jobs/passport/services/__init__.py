@@ -1,0 +1,1 @@
+"""The downstream services: one package for each, with its contract and its local implementation."""
