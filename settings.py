@@ -184,7 +184,10 @@ class Settings:
     )
     mail_from: str = env("MAIL_FROM", "Compañon <no-reply@companon.example>", "Sender of every mail.", of="worker")
     passport_locker_url: str = env(
-        "PASSPORT_LOCKER_URL", "", "Server of the service locker (reward inventory); the local implementation if empty.", of="web worker"
+        "PASSPORT_LOCKER_URL",
+        "",
+        "Server of the service locker (reward inventory); the local implementation if empty.",
+        of="web worker",
     )
     passport_locker_key: str = env(
         "PASSPORT_LOCKER_KEY",
@@ -194,7 +197,10 @@ class Settings:
         secret=True,
     )
     passport_concierto_url: str = env(
-        "PASSPORT_CONCIERTO_URL", "", "Server of the service concierto (events and check-ins); the local implementation if empty.", of="web worker"
+        "PASSPORT_CONCIERTO_URL",
+        "",
+        "Server of the service concierto (events and check-ins); the local implementation if empty.",
+        of="web worker",
     )
     passport_concierto_key: str = env(
         "PASSPORT_CONCIERTO_KEY",
@@ -204,7 +210,10 @@ class Settings:
         secret=True,
     )
     passport_coliseum_url: str = env(
-        "PASSPORT_COLISEUM_URL", "", "Server of the service coliseum (analytics events); the local implementation if empty.", of="web worker"
+        "PASSPORT_COLISEUM_URL",
+        "",
+        "Server of the service coliseum (analytics events); the local implementation if empty.",
+        of="web worker",
     )
     passport_coliseum_key: str = env(
         "PASSPORT_COLISEUM_KEY",
@@ -214,7 +223,10 @@ class Settings:
         secret=True,
     )
     passport_mediaid_url: str = env(
-        "PASSPORT_MEDIAID_URL", "", "Server of the service mediaid (identities of fans); the local implementation if empty.", of="web worker"
+        "PASSPORT_MEDIAID_URL",
+        "",
+        "Server of the service mediaid (identities of fans); the local implementation if empty.",
+        of="web worker",
     )
     passport_mediaid_key: str = env(
         "PASSPORT_MEDIAID_KEY",
@@ -224,7 +236,10 @@ class Settings:
         secret=True,
     )
     passport_cals_url: str = env(
-        "PASSPORT_CALS_URL", "", "Server of the service cals (contacts and activities); the local implementation if empty.", of="web worker"
+        "PASSPORT_CALS_URL",
+        "",
+        "Server of the service cals (contacts and activities); the local implementation if empty.",
+        of="web worker",
     )
     passport_cals_key: str = env(
         "PASSPORT_CALS_KEY",

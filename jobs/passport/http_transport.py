@@ -91,6 +91,7 @@ class HttpTransport:
             created=created,
             expires=created + VALID_FOR,
             label="companon",
+            tag="companon",
             covered_component_ids=COVERED,
             body=body,
         )

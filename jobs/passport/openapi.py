@@ -27,7 +27,7 @@ _PROBLEM: dict[str, Any] = {
 _HEADERS = (
     ("Idempotency-Key", "Key of the call. Repeat the first answer if it is known; its effect happens once."),
     ("Content-Digest", "SHA-256 of the body (RFC 9530)."),
-    ("Signature-Input", "Components and parameters of the signature `companon` (RFC 9421)."),
+    ("Signature-Input", "Components and parameters of the signature with label and tag `companon` (RFC 9421)."),
     ("Signature", "HMAC-SHA256 signature (RFC 9421)."),
 )
 

@@ -41,13 +41,15 @@ Transport = Annotated[
 """A CHECK constraint lists the same values; a test compares the two."""
 
 _AUDITED: Mapping[str, trail.AuditOutcome] = {"ok": "ok", "refused": "refused", "failed": "failed", "denied": "refused"}
+_INSERT = """
+    INSERT INTO public.passport_calls (brand_id, service, operation, transport, job_id, attempt, outcome, error_code,
+        answer_bytes, id, duration_ms, request_bytes, request)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
 _STORED = (
     "brand_id", "service", "operation", "transport", "job_id", "attempt", "outcome", "error_code", "answer_bytes",
 )  # fmt: skip
-_INSERT = (
-    f"INSERT INTO public.passport_calls ({', '.join(_STORED)}, id, duration_ms, request_bytes, request)"
-    f" VALUES ({', '.join(['%s'] * (len(_STORED) + 4))})"
-)
+"""The first columns of `_INSERT`."""
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 

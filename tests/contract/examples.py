@@ -468,6 +468,20 @@ _example("PUT /api/v1/notifications/preferences", "Campaign Manager")
 _example("GET /api/v1/dead-jobs", SYSTEM_ADMIN, query=lambda seed: {"limit": 2, **_letters(seed)})
 _example("GET /api/v1/dead-jobs/groups", SYSTEM_ADMIN, query=lambda seed: {"limit": 2, **_letters(seed)})
 _example("GET /api/v1/dead-jobs/{dead_job_id}", SYSTEM_ADMIN, path=_own("dead_job_id"))
+_example("GET /api/v1/passport/services", SYSTEM_ADMIN)
+_example(
+    "GET /api/v1/passport/calls",
+    SYSTEM_ADMIN,
+    query=lambda seed: {
+        "limit": 2,
+        "service": "locker",
+        "outcome": "failed",
+        "brand_id": (seed.failed_call(), str(seed.brand_id))[1],
+    },
+)
+_example(
+    "POST /api/v1/passport/calls/{call_id}/replay", SYSTEM_ADMIN, path=lambda seed: {"call_id": seed.failed_call()}
+)
 _example("POST /api/v1/dead-jobs/replay", SYSTEM_ADMIN, body=_replay)
 _example("GET /api/v1/jobs/trail", SYSTEM_ADMIN, query=lambda _: {"request_id": "a-request-s-id"})
 _example("POST /api/v1/jobs/{job_id}/cancel", SYSTEM_ADMIN, path=lambda seed: {"job_id": seed.waiting_job()})

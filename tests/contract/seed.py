@@ -22,7 +22,7 @@ from models.campaigns.config import Config
 from models.consents import consents, notices
 from models.core import context, signed_links
 from models.core.context import FAN, SYSTEM_ADMIN, Identity
-from models.core.database import execute, transaction, value
+from models.core.database import execute, new_id, transaction, value
 from models.identity import (
     access_tokens,
     accounts,
@@ -283,6 +283,17 @@ class Seed:
             cursor.execute("select app.dead_letter(%s, 1, %s)", (id, Json(error)))
         return id
 
+    def failed_call(self, brand_id: UUID | None = None) -> UUID:
+        """Create the record of a call of a service whose job is a dead letter."""
+        job_id, call_id = self.letter(brand_id), new_id()
+        with self.superuser.cursor() as cursor:
+            cursor.execute(
+                "insert into public.passport_calls values (%s, %s, 'locker', 'reserve', 'http', %s, 1, 'failed',"
+                " 'timeout', 5000, 120, 0, '{}', now())",
+                (call_id, brand_id or self.brand_id, job_id),
+            )
+        return call_id
+
     def letter_in_full(self) -> dict[str, Any]:
         """Create a dead letter and return its full record."""
         id = self.letter()
@@ -359,6 +370,7 @@ def _things(seed: Seed, brand_id: UUID, campaign: Campaign, staff: dict[str, Cal
         "consent_id": seed.consent(fan),
         "job_id": seed.launch_job(manager),
         "dead_job_id": seed.letter(brand_id),
+        "call_id": seed.failed_call(brand_id),
         "session_id": fan.identity.session_id,
         "entry_id": _entry(manager),
         "notification_id": _notification(brand_id, campaign, manager),

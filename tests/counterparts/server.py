@@ -136,7 +136,12 @@ class Counterpart:
             key_resolver=MappingKeyResolver(public_keys=self.keys, private_keys={}),
         )
         verifier.verify(
-            message, max_age=timedelta(minutes=5), expect_label="companon", require_components=COVERED, body=body
+            message,
+            max_age=timedelta(minutes=5),
+            expect_tag="companon",
+            expect_label="companon",
+            require_components=COVERED,
+            body=body,
         )
 
 
@@ -155,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     counterpart: Counterpart
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Write no log."""
 
     def do_GET(self) -> None:

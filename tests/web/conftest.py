@@ -21,6 +21,7 @@ from web.http.grants import Grants
 from web.http.rate_limits import RateLimiter, parse_rate
 from web.http.refusals import MINUTE, Refusals
 from web.http.thread_pool import ThreadPool
+from web.http.waiting import JobWaiter
 
 if TYPE_CHECKING:
     from tests.fixtures.web import Client
@@ -56,6 +57,10 @@ class Notebook:
                 self.events.append("rollback")
                 raise
             self.events.append("commit")
+
+    async def ended_jobs(self, ids: list[UUID]) -> set[UUID]:
+        """Replace the poll of the ledger: no job ends."""
+        return set()
 
     def record(self, action: str, **details: Any) -> None:
         """Replace `models.audit.trail.record`."""
@@ -142,6 +147,7 @@ def small_app(
         refusals=Refusals(pool, notebook.refuse, minute=minute),
         require_recent=notebook.require_recent,
         idempotency=notebook,
+        jobs=JobWaiter(config.redis_url, notebook.ended_jobs),
         max_body_bytes=config.max_body_bytes,
     )
     return create_app(config, dependencies, routes.items())

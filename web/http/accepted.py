@@ -7,6 +7,7 @@ import msgspec
 from falcon.asgi import Response
 from msgspec import Meta
 
+from models.core.errors import Unavailable
 from models.jobs import ledger
 from models.jobs.ledger import Job, JobRef, JobState
 from web.http.datetimes import Instant
@@ -107,6 +108,12 @@ class JobOut(msgspec.Struct):
             error=error_of(job.error),
             children=None if job.children is None else ChildrenOut(**asdict(job.children)),
         )
+
+
+class JobFailed(Unavailable):
+    """The job that the request needs has failed for good, or was cancelled."""
+
+    code = "job_failed"
 
 
 UNEXPECTED = JobError("failed", "The job failed unexpectedly. System admins see the cause.")

@@ -9,8 +9,7 @@ import msgspec
 
 from models.core.errors import Problem
 from models.identity.permissions import FOR_KEYS, PermissionName
-from web.http.accepted import JobOut
-from web.http.waiting import JobFailed
+from web.http.accepted import JobFailed, JobOut
 
 Mode = Literal["sync", "async"]
 Requirement = PermissionName | Literal["public", "optional", "authenticated"]

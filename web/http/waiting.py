@@ -20,11 +20,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from models.core.errors import REGISTRY, Problem, Unavailable
+from models.core.errors import REGISTRY, Problem
 from models.jobs import ledger
 from models.jobs.endings import CHANNEL
 from models.jobs.ledger import ENDED_STATES, Job, JobRef
-from web.http.accepted import accept
+from web.http.accepted import JobFailed, accept
 from web.http.thread_pool import Overloaded
 
 logger = logging.getLogger(__name__)
@@ -36,12 +36,6 @@ POLL_SECONDS = 0.25
 IDLE_SECONDS = 30.0
 """Seconds without a waiting request after which the process stops listening."""
 _REDIS_AGAIN_AFTER = 5.0  # seconds
-
-
-class JobFailed(Unavailable):
-    """The job that the request needs has failed for good, or was cancelled."""
-
-    code = "job_failed"
 
 
 @dataclass(frozen=True, slots=True)

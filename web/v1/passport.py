@@ -23,7 +23,7 @@ from web.http.fields import CreatedAt, Id
 
 ServiceName = Annotated[str, Meta(description="Name of the service.", examples=["locker"])]
 Outcome = Annotated[CallOutcome, Meta(description="Outcome of the call.", examples=["failed"])]
-Milliseconds = Annotated[float | None, Meta(ge=0, examples=[12.5])]
+Milliseconds = Annotated[float, Meta(ge=0, examples=[12.5])]
 Count = Annotated[int, Meta(ge=0)]
 
 
@@ -44,9 +44,9 @@ class ServiceOut(msgspec.Struct, kw_only=True):
     error_share: Annotated[
         float, Meta(ge=0, le=1, description="Share of failed calls among all calls, 0 to 1.", examples=[0.0025])
     ]
-    p50_ms: Annotated[Milliseconds, Meta(description="Median duration in milliseconds; null without a call.")]
+    p50_ms: Annotated[Milliseconds | None, Meta(description="Median duration in milliseconds; null without a call.")]
     p95_ms: Annotated[
-        Milliseconds, Meta(description="95th percentile of the duration in milliseconds; null without a call.")
+        Milliseconds | None, Meta(description="95th percentile of the duration in milliseconds; null without a call.")
     ]
     last_success_at: Annotated[
         Instant | None, Meta(description="Time of the newest answered or refused call, in UTC; null without one.")
@@ -152,9 +152,7 @@ class Calls:
         asked: CallQuery = req.context.query
         conditions = calls.Filter(asked.service, asked.outcome, asked.brand_id)
         scope = f"passport-calls:{conditions}"
-        found = calls.find(
-            conditions, asked.limit + 1, decode_cursor(asked.cursor, tuple[datetime, UUID], scope=scope)
-        )
+        found = calls.find(conditions, asked.limit + 1, decode_cursor(asked.cursor, tuple[datetime, UUID], scope=scope))
         items = [CallOut.of(call) for call in found]
         resp.media = page_of(items, asked.limit, lambda call: (call.created_at, call.id), scope=scope)
 

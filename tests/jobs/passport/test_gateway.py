@@ -8,12 +8,11 @@ from uuid import UUID
 import pytest
 from psycopg2.extensions import connection
 
-from jobs.passport import gateway, openapi, policy
-from jobs.passport.contract import CallDenied, NotSent, ServiceRefused, ServiceUnavailable
+from jobs.passport import openapi, policy
+from jobs.passport.contract import ServiceRefused
 from scripts.devstack.environment import ROOT
 from tests.fixtures.queries import Query
-from tests.jobs.passport.conftest import AsJob, Clock
-from tests.support.counterparts import Counterpart
+from tests.jobs.passport.conftest import AsJob
 from tests.support.echo import SERVICE, Note, Noted, echo
 
 COUNTERPART = "echo"
@@ -64,5 +63,9 @@ def test_refusal_has_its_code_and_is_recorded(as_job: AsJob, brand_id: UUID, que
     with as_job(brand_id=brand_id), pytest.raises(ServiceRefused) as refused:
         echo().note(Note(text="full"), key="k")
 
-    assert (refused.value.code, refused.value.status, refused.value.detail) == ("conflict", 409, "The notebook is full.")
+    assert (refused.value.code, refused.value.status, refused.value.detail) == (
+        "conflict",
+        409,
+        "The notebook is full.",
+    )
     assert query("select outcome, error_code from passport_calls") == [("refused", "conflict")]
