@@ -18,6 +18,7 @@ from tests.rls.world import FAN, JOB, MEMBER, Caller, World
 BRANDS, OF_EACH = 30, 30
 TABLES = (
     "public.campaigns",
+    "public.campaign_versions",
     "public.qr_scans",
     "public.contacts",
     "public.audit_logs",
@@ -26,6 +27,25 @@ TABLES = (
 )
 HOT: dict[str, tuple[Caller, str]] = {
     "a brand's campaigns": (MEMBER, "select * from public.campaigns order by id desc limit 20"),
+    "a page of campaigns, by creation": (
+        MEMBER,
+        "select * from public.campaigns where (created_at, id) < (now(), %(thing)s)"
+        " order by created_at desc, id desc limit 20",
+    ),
+    "a page of campaigns, by name": (
+        MEMBER,
+        'select * from public.campaigns where (name collate "und-x-icu", id) > (\'a\', %(thing)s)'
+        ' order by name collate "und-x-icu", id limit 20',
+    ),
+    "a page of campaigns, by start": (
+        MEMBER,
+        "select * from public.campaigns where (coalesce(starts_at, 'infinity'), id) > (now(), %(thing)s)"
+        " order by coalesce(starts_at, 'infinity'), id limit 20",
+    ),
+    "versions of a campaign": (
+        MEMBER,
+        "select * from public.campaign_versions where campaign_id = %(thing)s order by version desc limit 20",
+    ),
     "one campaign": (MEMBER, "select * from public.campaigns where id = %(thing)s"),
     "a campaign, as a job": (JOB, "select * from public.campaigns where id = %(thing)s"),
     "a campaign's newest scans": (

@@ -36,7 +36,9 @@ create table public.campaigns (
 -- The orders of the list: by creation, by name as people sort names, by start.
 create index campaigns_brand on public.campaigns (brand_id, created_at desc, id desc);
 create index campaigns_name on public.campaigns (brand_id, name collate "und-x-icu", id);
-create index campaigns_start on public.campaigns (brand_id, starts_at, id);
+-- Campaigns without a start are the last ones in both directions.
+create index campaigns_start on public.campaigns (brand_id, coalesce(starts_at, 'infinity'), id);
+create index campaigns_start_descending on public.campaigns (brand_id, coalesce(starts_at, '-infinity'), id);
 -- The campaigns that the job campaigns.sweep looks for.
 create index campaigns_ending on public.campaigns (ends_at) where status in ('Active', 'Paused');
 create index campaigns_scheduled on public.campaigns (launch_at) where launch_at is not null;
