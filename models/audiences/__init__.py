@@ -1,9 +1,9 @@
 """Audiences: segments, contacts, and the engagements of fans with campaigns.
 
 Owns the tables `public.audience_segments`, `public.segment_queries`, `public.campaign_audience`, `public.contacts`,
-`public.engagement_events`, `app.engagement_outbox` and `public.engagements`.
+`public.engagement_events`, `app.engagement_outbox`, `public.engagements` and `public.conversions`.
 
-Public modules: `contacts`, `engagement_events` (every domain whose rows are engagements records its events there),
-`engagements` (what is folded from the events), `segments`, `personal_data`.
+Public modules: `contacts`, `conversions`, `engagement_events` (every domain whose rows are engagements records its
+events there), `engagements` (what is folded from the events), `segments`, `personal_data`.
 May import: `tenants` and the domains below it.
 """

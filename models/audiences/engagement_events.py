@@ -94,18 +94,18 @@ def record(
 
 
 def find(
-    campaign_id: UUID,
     *,
+    campaign_id: UUID | None = None,
     kind: EngagementKind | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
     limit: int,
     after: tuple[datetime, UUID] | None = None,
 ) -> list[EngagementEvent]:
-    """Return up to `limit` events of a campaign, latest occurrence first.
+    """Return up to `limit` events of the caller's brand, latest occurrence first.
 
     Args:
-        campaign_id: a campaign that the caller may see; another has no events.
+        campaign_id: only events of this campaign; one that the caller may not see has none.
         kind: only events of this kind.
         start: only events that occurred at this time or later.
         end: only events that occurred before this time.
@@ -113,7 +113,9 @@ def find(
         after: `occurred_at` and `id` of the event before the first one to return.
     """
     event = EngagementEvent
-    query = EngagementEvent.select().where(event.campaign_id == campaign_id)
+    query = EngagementEvent.select()
+    if campaign_id is not None:
+        query = query.where(event.campaign_id == campaign_id)
     if kind is not None:
         query = query.where(event.kind == kind)
     if start is not None:

@@ -4,13 +4,13 @@ A fold recomputes the engagements of the people with new events from all their e
 order events arrive, and how often they are folded.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
-from models.core import locks
+from models.core import context, locks
 from models.core.database import Row, execute, rows
 
 FOLD_BATCH = 2000
@@ -72,9 +72,16 @@ def rotate_events() -> list[str]:
     return [partition["name"] for partition in found]
 
 
-def find_own(*, limit: int, after: tuple[str, UUID] | None = None) -> list[Engagement]:
-    """Return up to `limit` engagements of the calling fan, latest first."""
-    query = Engagement.select()
+def find_own(*, limit: int, after: tuple[datetime, UUID] | None = None) -> list[Engagement]:
+    """Return up to `limit` engagements of the calling person, latest first.
+
+    Args:
+        limit: maximum number of engagements.
+        after: `last_at` and `campaign_id` of the engagement before the first one to return.
+    """
+    identity = context.current()
+    assert identity is not None
+    query = Engagement.select().where(Engagement.user_id == identity.user_id)
     if after is not None:
         query = query.where(peewee.Tuple(Engagement.last_at, Engagement.campaign_id) < after)
     return list(query.order_by(Engagement.last_at.desc(), Engagement.campaign_id.desc()).limit(limit))

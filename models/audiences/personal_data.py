@@ -33,6 +33,17 @@ PERSONAL = (
         personal=(Personal(("user_id",), Category.BEHAVIOUR, Erasure.DELETE),),
     ),
     Table(
+        name="public.conversions",
+        purpose="Let a brand measure what its campaigns earn.",
+        retention=UNTIL_ERASURE,
+        found_by="user_id",
+        personal=(
+            Personal(("user_id", "contact_id"), Category.IDENTIFIER, Erasure.DELETE),
+            Personal(("id", "external_id"), Category.BEHAVIOUR, Erasure.DELETE),
+            Personal(("value_minor", "currency"), Category.FINANCE, Erasure.DELETE),
+        ),
+    ),
+    Table(
         name="public.engagement_events",
         purpose="Record what a person does in a campaign, so that every count can be recomputed.",
         retention="36 months after the month of the event",

@@ -49,6 +49,7 @@ ACTIONS = {
     "code.enable": "enable a disabled QR code",
     "consent.grant": "give consents",
     "consent.revoke": "withdraw a consent",
+    "conversion.record": "record conversions of a campaign",
     "dead_job.read": "read a dead letter",
     "dead_jobs.replay": "replay dead letters",
     "email.ask": "request a new email address of the own account",

@@ -90,6 +90,7 @@ _TITLES: dict[int, dict[str, str]] = {
         "fixed_since_launch": "This field can't be changed after the launch",
         "group_is_over": "The group has ended",
         "illegal_transition": "The campaign's status does not allow this transition",
+        "conversion_reused": "Another conversion has this `external_id`",
         "invitation_closed": "The invitation has been accepted or revoked",
         "job_is_over": "The job has ended",
         "label_taken": "Another code of the campaign has this label",

@@ -280,6 +280,28 @@ _example(
     path=_own("endpoint_id"),
     query=_page(event_id="01941f2d-3c10-7b64-9d21-8f0e5a6c7b13", failed="true"),
 )
+_example("GET /api/v1/users/me/engagements", FAN, query=lambda seed: {"limit": 2} | seed.engagement(()))
+_example(
+    "GET /api/v1/engagement-events",
+    "Campaign Manager",
+    query=lambda seed: {
+        "limit": 2,
+        **seed.engagement(("campaign_id", "kind")),
+        "from": "2026-01-01T00:00:00Z",
+        "to": "2027-01-01T00:00:00Z",
+    },
+)
+
+
+def _conversions(seed: Seed) -> dict[str, Any]:
+    order = {"external_id": f"order-{uuid4()}", "occurred_at": datetime.now(UTC).isoformat()}
+    person = {"user_id": str(seed.member()), "contact_id": None}
+    return {"conversions": [order | person | {"value_minor": 1990, "currency": "EUR"}]}
+
+
+_example(
+    "POST /api/v1/campaigns/{campaign_id}/conversions", "Campaign Manager", path=_own("campaign_id"), body=_conversions
+)
 _example(
     "GET /api/v1/analytics/overview",
     "Creator",

@@ -15,6 +15,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection
 from psycopg2.extras import Json
 
+from models.audiences import engagement_events, engagements
 from models.audit import trail
 from models.campaigns import campaigns, codes, launch
 from models.campaigns.campaigns import Campaign
@@ -22,7 +23,7 @@ from models.campaigns.config import Config
 from models.consents import consents, notices
 from models.core import context, signed_links
 from models.core.context import FAN, SYSTEM_ADMIN, Identity
-from models.core.database import execute, new_id, transaction, value
+from models.core.database import execute, new_id, now, transaction, value
 from models.identity import (
     access_tokens,
     accounts,
@@ -111,6 +112,17 @@ class Seed:
         email = address()
         system_admin.ensure_system_admin(email, PASSWORD, TOTP_SECRET)
         return _signed_in(email)
+
+    def engagement(self, wanted: tuple[str, ...]) -> dict[str, Any]:
+        """Create a campaign with a check-in of the fan, and return these properties of the event."""
+        campaign, fan = self.draft(), self.callers[FAN].identity
+        event = {"campaign_id": campaign.id, "kind": "check_in"}
+        with transaction(context.for_brand_job(campaign.brand_id)):
+            engagement_events.record(
+                **event, brand_id=campaign.brand_id, user_id=fan.user_id, source_id=uuid4(), occurred_at=now()
+            )
+            engagements.fold(campaign.id)
+        return {name: event[name] for name in wanted}
 
     def code(self) -> str:
         """Return the current code of the authenticator that all accounts share."""

@@ -19,6 +19,7 @@ ARGUMENTS: dict[str, Any] = {
     "p_actor": "scan.score",
     "p_email": "new@example.org",
     "p_engagement": "conversion",
+    "p_external_id": "order-1",
     "p_from": None,
     "p_kind": "batch",
     "p_locale": "en",

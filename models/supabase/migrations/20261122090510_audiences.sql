@@ -76,7 +76,7 @@ call app.secure('public.segment_queries', p_job => 'select',
 call app.secure('public.campaign_audience', p_job => 'select', p_campaign_column => 'campaign_id',
     p_member => '{"select": "campaigns:read", "insert": "campaigns:write", "delete": "campaigns:write"}');
 call app.secure('public.contacts', p_job => 'select,insert,update', p_member => '{"select": "contacts:read"}');
-call app.secure('public.engagements', p_job => 'select,insert,update,delete', p_fan => 'select',
+call app.secure('public.engagements', p_job => 'select,insert,update,delete', p_fan => 'select', p_admin => 'select',
     p_campaign_column => 'campaign_id', p_member => '{"select": "analytics:read"}');
 
 -- Report whether a user is a member of a brand, has taken part in its campaigns, or is among its contacts.

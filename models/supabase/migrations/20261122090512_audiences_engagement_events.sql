@@ -31,6 +31,7 @@ create table public.engagement_events (
 ) partition by range (occurred_at);
 create index engagement_events_user on public.engagement_events (user_id, campaign_id);
 create index engagement_events_contact on public.engagement_events (contact_id) where contact_id is not null;
+create index engagement_events_brand on public.engagement_events (brand_id, occurred_at, id);
 create index engagement_events_campaign on public.engagement_events (campaign_id, occurred_at, id);
 
 -- Events that are not folded or not delivered yet. Consumers delete or mark rows instead of remembering a position: an

@@ -246,7 +246,7 @@ def test_events_are_listed_by_time_kind_and_page(campaign, record, manager):
 
     def found(**filters):
         with manager.acting():
-            return engagement_events.find(summer.id, **{"limit": 9} | filters)
+            return engagement_events.find(campaign_id=summer.id, **{"limit": 9} | filters)
 
     window = {"kind": "scan", "start": NOON, "end": NOON + timedelta(minutes=3)}
     whole = found(**window)

@@ -51,6 +51,7 @@ TITLES: dict[str, str] = {
     "fixed_since_launch": "Este campo no se puede cambiar después del lanzamiento",
     "group_is_over": "El grupo ha terminado",
     "illegal_transition": "El estado de la campaña no permite este cambio",
+    "conversion_reused": "Otra conversión tiene este `external_id`",
     "invitation_closed": "La invitación se ha aceptado o revocado",
     "job_is_over": "La tarea ha terminado",
     "label_taken": "Otro código de la campaña tiene esta etiqueta",
@@ -182,8 +183,13 @@ REASONS: dict[str, str] = {
     "must be later than `starts_at`": "debe ser posterior a `starts_at`",
     "must be less than {bound}": "debe ser menor que {bound}",
     "must be set for an event": "es obligatorio para un evento",
+    "must be a person who took part in a campaign of the brand, or one of its contacts": "debe ser una persona que "
+    "haya participado en una campaña de la marca, o uno de sus contactos",
+    "must be set together with `{other}`": "debe enviarse junto con `{other}`",
+    "must be within the last {days} days": "debe estar dentro de los últimos {days} días",
     "must be set if `{other}` is not, and must not be set with it": "debe enviarse si no se envía `{other}`, y no debe "
     "enviarse a la vez",
+    "must be three capital letters, such as EUR": "debe ser tres letras mayúsculas, por ejemplo EUR",
     "must be the name of a scope, such as campaigns:read": "debe ser el nombre de un permiso, por ejemplo "
     "campaigns:read",
     "must be the name of an actor, such as scan.score": "debe ser el nombre de un actor, por ejemplo scan.score",

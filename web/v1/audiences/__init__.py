@@ -1,0 +1,1 @@
+"""Endpoints of audiences: engagement events, conversions, a fan's own engagements."""
