@@ -17,6 +17,7 @@ from tests.rls.world import ADMIN, ANONYMOUS, CREDENTIALS, FAN, JOB, MEMBER, PER
 
 ARGUMENTS: dict[str, Any] = {
     "p_actor": "scan.score",
+    "p_currency": "EUR",
     "p_email": "new@example.org",
     "p_engagement": "conversion",
     "p_external_id": "order-1",
@@ -33,6 +34,7 @@ ARGUMENTS: dict[str, Any] = {
     "p_tier": "essential",
     "p_tiers": "{essential}",
     "p_to": None,
+    "p_value_minor": 1990,
     "p_groups": "[]",
     "p_instant": "2026-01-01T00:00:00Z",
     "p_jobs": "[]",
