@@ -7,7 +7,19 @@ from models.core.context import Identity
 CallerRole = Literal["brand", "fan", "system"]
 """Role of a job: it acts for a brand, for a fan, or for the platform (`runs_as` of its actor)."""
 
-POLICY: dict[tuple[str, str], frozenset[CallerRole]] = {}
+_BRAND: frozenset[CallerRole] = frozenset({"brand"})
+
+POLICY: dict[tuple[str, str], frozenset[CallerRole]] = {
+    ("concierto", "publish"): _BRAND,
+    ("concierto", "close"): _BRAND,
+    ("concierto", "invite"): _BRAND,
+    ("concierto", "uninvite"): _BRAND,
+    ("concierto", "issue_ticket"): _BRAND,
+    ("concierto", "cancel_ticket"): _BRAND,
+    ("concierto", "check_in"): _BRAND,
+    ("concierto", "undo_check_in"): _BRAND,
+    ("concierto", "attendance"): _BRAND,
+}
 """Roles that may call an operation, by service and operation."""
 
 _ROLES: dict[str, CallerRole] = {"app_job": "brand", "app_fan": "fan", "app_system": "system"}

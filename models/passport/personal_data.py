@@ -1,6 +1,16 @@
 """Declare the personal data of Passport."""
 
-from models.core.personal_data import FIXED_LIST, NAME_IN_CODE, Category, Erasure, Export, NotPersonal, Personal, Table
+from models.core.personal_data import (
+    BRAND_CONTENT,
+    FIXED_LIST,
+    NAME_IN_CODE,
+    Category,
+    Erasure,
+    Export,
+    NotPersonal,
+    Personal,
+    Table,
+)
 
 PERSONAL = (
     Table(
@@ -22,6 +32,33 @@ PERSONAL = (
             NotPersonal(("service",), NAME_IN_CODE),
             NotPersonal(("key",), "made of the random id of a job"),
             NotPersonal(("digest",), "a hash of the request"),
+        ),
+    ),
+    Table(
+        name="public.concierto_events",
+        not_personal=(NotPersonal(("name", "venue"), BRAND_CONTENT), NotPersonal(("admission",), FIXED_LIST)),
+    ),
+    Table(name="public.concierto_guests", not_personal=(NotPersonal(("event_id",), "id of a campaign"),)),
+    Table(
+        name="public.concierto_tickets",
+        purpose="Admit a person to an event.",
+        retention="365 days after the end of the event",
+        deleted_by="events.expire",
+        found_by="subject",
+        personal=(Personal(("subject",), Category.IDENTIFIER, Erasure.PSEUDONYM, Export.INTERNAL),),
+        not_personal=(NotPersonal(("event_id",), "id of a campaign"),),
+    ),
+    Table(
+        name="public.concierto_check_ins",
+        purpose="Admit a person to an event once.",
+        retention="365 days after the end of the event",
+        deleted_by="events.expire",
+        found_by="subject",
+        personal=(Personal(("subject",), Category.BEHAVIOUR, Erasure.PSEUDONYM, Export.INTERNAL),),
+        not_personal=(
+            NotPersonal(("event_id",), "id of a campaign"),
+            NotPersonal(("ticket_id", "guest_id"), "ids of other rows"),
+            NotPersonal(("gate",), "name of an entrance"),
         ),
     ),
 )

@@ -29,6 +29,7 @@ FITTING: dict[str, Any] = {
     "public.engagement_events.kind": "scan",
     "public.engagement_events.reversal_of": None,
     "public.campaign_versions.type": "QR",
+    "public.concierto_events.admission": "open",
     "public.campaigns.type": "QR",
     "public.campaigns.status": "Draft",
     "public.consents.consent_tier": "essential",

@@ -14,6 +14,7 @@ from models.identity.permissions import ROLES, MemberRole
 from models.insights import overview
 from models.jobs.ledger import ENDED_STATES, LIVE_STATES, JobState
 from models.notifications.kinds import KINDS
+from models.passport import concierto
 from models.scans.fraud import Band
 from models.webhooks.endpoints import DisabledReason
 
@@ -34,6 +35,7 @@ PYTHON: dict[str, Iterable[str]] = {
     "app.webhook_endpoints.disabled_reason": values_of(DisabledReason),
     "public.audit_logs.outcome": values_of(AuditOutcome),
     "public.campaign_versions.type": values_of(CampaignType),
+    "public.concierto_events.admission": get_args(concierto.Admission),
     "public.campaigns.status": values_of(CampaignStatus),
     "public.campaigns.type": values_of(CampaignType),
     "public.consent_events.action": SQL_ONLY,
