@@ -19,8 +19,11 @@ VERSION = "0.2.0"
 
 Network = IPv4Network | IPv6Network
 
+SERVICES = ("locker", "concierto", "coliseum", "mediaid", "cals")
+"""Downstream services, each with a PASSPORT_*_URL and a PASSPORT_*_KEY."""
+
 PROCESSES = ("release", "web", "relay", "worker", "clock", "seal")
-"""Processes of the Procfile."""
+"""Kinds of processes of the Procfile; `worker` has a line for each latency class."""
 
 
 def env(name: str, default: Any, doc: str, *, of: str, secret: bool = False) -> Any:
@@ -259,7 +262,15 @@ class Settings:
     slow_threads: int = env(
         "SLOW_THREADS", 2, "Threads of one web process for sign-ins, and as many for new passwords.", of="web"
     )
-    worker_processes: int = env("WORKER_PROCESSES", 2, "Number of Dramatiq worker processes.", of="worker")
+    worker_processes: int = env(
+        "WORKER_PROCESSES", 1, "Number of worker processes for ordinary jobs (queue `default`).", of="worker"
+    )
+    scan_worker_processes: int = env(
+        "SCAN_WORKER_PROCESSES", 1, "Number of worker processes for jobs of scans (queue `scans`).", of="worker"
+    )
+    outward_worker_processes: int = env(
+        "OUTWARD_WORKER_PROCESSES", 1, "Number of worker processes for jobs that call other systems.", of="worker"
+    )
     worker_threads: int = env(
         "WORKER_THREADS", 8, "Threads (and database connections) of one worker process.", of="worker"
     )

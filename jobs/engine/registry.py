@@ -50,7 +50,8 @@ class ActorSpec:
         name: `subject.verb`, the name under which jobs are enqueued.
         body: the function that runs.
         parameters: the types of the body's arguments.
-        queue: the queue of its due jobs.
+        queue: the queue of its due jobs; by default `outward` for an outward actor, else `default`. A line of the
+            Procfile serves each queue, so slow calls of other systems delay neither scans nor ordinary jobs.
         runs_as: the rows that its body can reach: those of the job's brand, those of the job's fan, or all (`system`).
         max_attempts: attempts before the job is a dead letter; None: `give_up_after` alone decides.
         give_up_after: time since the job's creation after which no further attempt starts. The replay of an older
@@ -71,7 +72,7 @@ class ActorSpec:
     name: str
     body: Body
     parameters: tuple[Any, ...]
-    queue: str = "default"
+    queue: str = ""
     runs_as: RunsAs = "brand"
     max_attempts: int | None = 8
     give_up_after: timedelta | None = None
@@ -87,6 +88,7 @@ class ActorSpec:
     upcast: Mapping[int, Upcast] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "queue", self.queue or ("outward" if self.outward else "default"))
         if self.max_attempts is None and self.give_up_after is None:
             raise ValueError(f"{self.name!r} would be retried forever: set max_attempts or give_up_after")
         if self.lookup is not None and not self.outward:

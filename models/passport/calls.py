@@ -54,7 +54,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class ServiceCall:
     """One call of a service. `request` is redacted; sizes are in bytes."""
 
     id: UUID
@@ -152,11 +152,11 @@ class Filter:
     brand_id: UUID | None = None
 
 
-def find(conditions: Filter, limit: int, after: tuple[datetime, UUID] | None = None) -> list[Call]:
+def find(conditions: Filter, limit: int, after: tuple[datetime, UUID] | None = None) -> list[ServiceCall]:
     """Return up to `limit` calls, newest first, after the call `after` (time and id)."""
     at, id = after or (None, None)
     named = {name: getattr(conditions, name) for name in conditions.__dataclass_fields__}
-    return [Call(**found) for found in rows(_FIND, {**named, "at": at, "id": id, "limit": limit})]
+    return [ServiceCall(**found) for found in rows(_FIND, {**named, "at": at, "id": id, "limit": limit})]
 
 
 def replay(call_id: UUID) -> UUID:

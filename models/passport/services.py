@@ -7,10 +7,8 @@ from datetime import datetime, timedelta
 from models.core.database import now, rows
 from models.passport.calls import Transport
 from models.passport.health import BreakerState, HealthStore
-from settings import settings
+from settings import SERVICES, settings
 
-NAMES = ("locker", "concierto", "coliseum", "mediaid", "cals")
-"""Services of this release."""
 WINDOW = timedelta(minutes=15)
 """Period of the figures of calls."""
 
@@ -53,7 +51,7 @@ class Report:
 def reports() -> Iterator[Report]:
     """Return the state of each service, those of this release first."""
     found = {row.pop("service"): row for row in rows("SELECT * FROM app.passport_gauges(%s)", (now() - WINDOW,))}
-    for name in dict.fromkeys((*NAMES, *sorted(found))):
+    for name in dict.fromkeys((*SERVICES, *sorted(found))):
         state, is_shared = health.read(name)
         yield Report(
             name=name,

@@ -23,6 +23,11 @@ def read(path: Path) -> dict[str, str]:
     return commands
 
 
+def kind_of(name: str) -> str:
+    """Return the kind of a process, e.g. `worker` of `worker-scans`: its settings and the way it is stopped."""
+    return name.partition("-")[0]
+
+
 def argv(command: str) -> list[str]:
     """Return the arguments that run a command line: a shell expands ${VAR:-default} and execs the command."""
     return ["/bin/sh", "-c", f"exec {command}"]

@@ -20,8 +20,8 @@ from scripts.devstack.supervisor import Spec, Supervisor, describe
 from settings import PROCESSES, variables
 
 RELEASE = "release"
-ENDINGS: list[list[str]] = [["worker"], ["seal"], ["mail"], ["redis"], ["postgres"]]
-"""Processes that stop after the rest, in this order: the workers finish their jobs before their servers stop."""
+ENDINGS = ["worker", "seal", "mail", "redis", "postgres"]
+"""Kinds of processes that stop after the rest, in this order: workers finish their jobs before their servers stop."""
 BUDGETS = {"web": 40.0, "worker": 60.0}
 """Seconds until a process must have exited: open requests and running jobs finish first."""
 WAITS_FOR = {"web": "answering its last requests", "worker": "finishing its running jobs"}
@@ -119,8 +119,8 @@ class Stack:
                         name,
                         procfile.argv(command),
                         self.environment_of(name),
-                        budget=BUDGETS.get(name, 30.0),
-                        waits_for=WAITS_FOR.get(name, "finishing"),
+                        budget=BUDGETS.get(procfile.kind_of(name), 30.0),
+                        waits_for=WAITS_FOR.get(procfile.kind_of(name), "finishing"),
                     )
                 )
 
@@ -145,7 +145,8 @@ class Stack:
 
         A process that `settings` doesn't list gets the whole environment.
         """
-        others = variables() - variables(process) if process in PROCESSES else ()
+        kind = procfile.kind_of(process)
+        others = variables() - variables(kind) if kind in PROCESSES else ()
         return {name: text for name, text in self.environment().items() if name not in others}
 
     def environment(self) -> dict[str, str]:
@@ -208,11 +209,12 @@ class Stack:
         """Stop everything in order: producers of jobs, then workers, then servers."""
         self.ready = False
         self.run_file.unlink(missing_ok=True)
-        last = {name for phase in ENDINGS for name in phase}
-        first = [name for name in self.supervisor.children if name not in last]
+        names = self.supervisor.children
+        phases = [[name for name in names if procfile.kind_of(name) == kind] for kind in ENDINGS]
+        first = [name for name in names if procfile.kind_of(name) not in ENDINGS]
         # Stop the clock and the relay first, so that no further job starts.
         first.sort(key=lambda name: ("clock", "relay").index(name) if name in {"clock", "relay"} else 2)
-        self.supervisor.stop([first, *ENDINGS])
+        self.supervisor.stop([first, *phases])
         for folder in self.socket_dirs:
             sockets.remove(folder)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from scripts.devstack import processes
 from scripts.devstack.processes import Record
+from scripts.devstack.procfile import kind_of
 from scripts.devstack.progress import SetupError, say
 from scripts.devstack.signals import Signals
 
@@ -131,9 +132,10 @@ class Supervisor:
             if child.process is None and time.monotonic() >= child.due:
                 self._spawn(child)
 
-    def restart(self, names: Iterable[str]) -> None:
-        """Stop these processes, whatever their state, and start them at once. Kill those that don't exit in time."""
-        children = [self.children[name] for name in names if name in self.children]
+    def restart(self, kinds: Iterable[str]) -> None:
+        """Stop processes of these kinds, whatever their state, and start them at once. Kill those that don't exit."""
+        wanted = set(kinds)
+        children = [child for name, child in self.children.items() if kind_of(name) in wanted]
         for child in children:
             if child.process is not None:
                 processes.send(child.process.pid, child.spec.stop_signal)

@@ -54,7 +54,7 @@ FAULTS = {
     "Redis is flushed": flush,
     "a web process is killed": kill_a_child_of("web"),
     "the relay is killed": kill("relay"),
-    "a worker process is killed": kill_a_child_of("worker"),
+    "a worker process is killed": kill_a_child_of("worker-scans"),
     "the clock is killed": kill("clock"),
     "Redis is killed": kill("redis"),
 }

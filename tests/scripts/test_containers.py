@@ -120,7 +120,7 @@ def test_servers_require_passwords_and_have_no_network():
     assert "requirepass" in str(SERVICES["redis"]["command"])
     assert "--port 0" in str(SERVICES["redis"]["command"])
     with_network = {name for name, service in SERVICES.items() if service.get("network_mode") != "none"}
-    assert with_network == {"web", "worker", "seal"}
+    assert with_network == {"web", "worker-outward", "seal"}
     assert set(PROCESSES) <= SERVICES.keys()
 
 

@@ -1,17 +1,32 @@
 """Tests of the Procfile: its syntax, and the processes that its lines start."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
+import jobs.actors  # noqa: F401  (declares every actor)
+from jobs.engine import registry
 from scripts.devstack import procfile
 from scripts.devstack.environment import ROOT
 
 
 def test_procfile_of_the_project_names_its_processes():
-    assert list(procfile.read(ROOT / "Procfile")) == ["release", "web", "relay", "worker", "clock", "seal"]
+    names = list(procfile.read(ROOT / "Procfile"))
+
+    assert names == ["release", "web", "relay", "worker-scans", "worker", "worker-outward", "clock", "seal"]
+
+
+def test_each_queue_is_served_by_one_line_of_the_procfile():
+    commands = procfile.read(ROOT / "Procfile").values()
+    lines = [found[1].split() for command in commands if (found := re.search(r"--queues ((?:\w+ )+)", command))]
+
+    served = [queue for line in lines for queue in line]
+
+    assert sorted(served) == sorted(registry.names_by_queue())
+    assert ["scans"] in lines
 
 
 def test_procfile_comments_and_empty_lines_are_skipped(tmp_path):

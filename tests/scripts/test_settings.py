@@ -77,7 +77,7 @@ def test_list_shows_whether_secrets_are_set(capsys, monkeypatch):
     assert "s3cret" not in out
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
     assert rows["SECRET_KEYS"] == ["(secret)", "environment"]
-    assert rows["WORKER_PROCESSES"] == ["2", "default"]
+    assert rows["WORKER_PROCESSES"] == ["1", "default"]
     assert rows["WORKER_DRAIN"] == ["(can't", "be", "read)", "environment"]
     assert "WEB_THREADS" not in rows
 

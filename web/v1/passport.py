@@ -129,7 +129,7 @@ class CallOut(msgspec.Struct, kw_only=True):
     created_at: CreatedAt
 
     @classmethod
-    def of(cls, call: calls.Call) -> "CallOut":
+    def of(cls, call: calls.ServiceCall) -> "CallOut":
         """Return the call as the API shows it."""
         return cls(**{name: getattr(call, name) for name in call.__dataclass_fields__})
 

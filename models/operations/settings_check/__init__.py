@@ -16,7 +16,7 @@ from dataclasses import Field, fields
 from typing import Any
 
 from models.operations.settings_check import combinations, secrets, urls, values
-from settings import Settings
+from settings import SERVICES, Settings
 
 _REDIRECTING_VARIABLES = ("PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGGSSENCMODE", "PGSSLMINPROTOCOLVERSION")
 """Variables of libpq that replace the server of a DSN or weaken its connection."""
@@ -103,5 +103,6 @@ _SECRETS = {
     "AUTH_JWKS": secrets.auth_jwks,
     "AUDIT_CHECKPOINT_KEYS": secrets.checkpoint_keys,
     "SUPABASE_JWT_SECRET": lambda text: secrets.token(text) if text else None,
+    **{f"PASSPORT_{name.upper()}_KEY": lambda text: secrets.service_key(text) if text else None for name in SERVICES},
     "METRICS_TOKEN": secrets.token,  # behind a local proxy, every client would have a local address
 }

@@ -5,13 +5,23 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from models.operations.settings_check import secrets, urls
+from settings import SERVICES
 
-_SECRETS = ("SECRET_KEYS", "AUTH_JWKS", "AUDIT_CHECKPOINT_KEYS", "SUPABASE_JWT_SECRET", "METRICS_TOKEN")
+SERVICE_KEYS = tuple(f"PASSPORT_{name.upper()}_KEY" for name in SERVICES)
+_SECRETS = ("SECRET_KEYS", "AUTH_JWKS", "AUDIT_CHECKPOINT_KEYS", "SUPABASE_JWT_SECRET", "METRICS_TOKEN", *SERVICE_KEYS)
 
 
 def faults(read: Mapping[str, Any]) -> dict[str, str]:
     """Return the faults that variables of one process have in combination, by variable."""
-    return dict([*_addresses(read), *_days(read), *_shared_secrets(read), *_shared_logins(read)])
+    found = [*_addresses(read), *_days(read), *_shared_secrets(read), *_shared_logins(read), *_service_keys(read)]
+    return dict(found)
+
+
+def _service_keys(read: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key in SERVICE_KEYS:
+        url = key.removesuffix("_KEY") + "_URL"
+        if read.get(url) and read.get(key) == "":
+            yield key, f"is missing: requests to {url} are signed"
 
 
 def _shared_logins(read: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

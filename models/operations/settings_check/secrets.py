@@ -74,6 +74,18 @@ def _is_repetition(text: str | bytes) -> bool:
     return (text + text).find(text, 1) < len(text)  # type: ignore[operator, arg-type]
 
 
+def service_key(text: str) -> str | None:
+    """Return the fault of a key that signs requests to a service."""
+    name, _, secret = text.partition(":")
+    try:
+        key = base64url.decode(secret)
+    except ValueError:
+        key = b""
+    if not name or not key:
+        return "must be id:base64url"
+    return randomness(key)
+
+
 def secret_keys(text: str) -> str | None:
     """Return the fault of SECRET_KEYS."""
     if not text:
@@ -146,6 +158,8 @@ def materials(variable: str, text: str) -> set[bytes]:
             return {base64url.decode(item.strip()) for item in text.split(",")}
         if variable == "AUTH_JWKS":
             return {base64url.decode(key["d"]) for key in json.loads(text)["keys"]}
+        if variable.startswith("PASSPORT_") and variable.endswith("_KEY"):
+            return _decoded(text.partition(":")[2])
         if variable.startswith("DATABASE_"):
             found = parse_dsn(text).get("password", "")
         else:

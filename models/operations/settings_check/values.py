@@ -118,5 +118,7 @@ CHECKS: dict[str, _Check] = {
     "WEBHOOK_LOCAL_TARGETS": _webhook_local_targets,
     "WORKER_DRAIN": _between(0, 3_600),
     "WORKER_PROCESSES": _between(1, 256),
+    "SCAN_WORKER_PROCESSES": _between(1, 256),
+    "OUTWARD_WORKER_PROCESSES": _between(1, 256),
     "WORKER_THREADS": _between(1, 256),
 }

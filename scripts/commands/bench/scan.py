@@ -130,7 +130,7 @@ def _stage(servers: Bench, env: dict[str, str], fans: int) -> None:
 
 def _start(servers: Bench, env: dict[str, str], *, with_workers: bool) -> None:
     commands = procfile.read(ROOT / "Procfile")
-    for name in ("web", "relay", "worker") if with_workers else ("web",):
+    for name in ("web", "relay", "worker", "worker-scans") if with_workers else ("web",):
         servers.spawn(name, procfile.argv(commands[name]), env)
     with step("Starting gunicorn"):
         servers.until_answers(env["PUBLIC_URL"] + "/readyz")

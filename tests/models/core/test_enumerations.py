@@ -15,6 +15,7 @@ from models.insights import overview
 from models.jobs.ledger import ENDED_STATES, LIVE_STATES, JobState
 from models.notifications.kinds import KINDS
 from models.passport import concierto
+from models.passport.calls import CallOutcome, Transport
 from models.scans.fraud import Band
 from models.webhooks.endpoints import DisabledReason
 
@@ -43,6 +44,8 @@ PYTHON: dict[str, Iterable[str]] = {
     "public.engagement_events.kind": values_of(EngagementKind),
     "public.notification_preferences.kind": KINDS,
     "public.notifications.kind": KINDS,
+    "public.passport_calls.outcome": values_of(CallOutcome),
+    "public.passport_calls.transport": values_of(Transport),
     "public.qr_scans.band": [band.value for band in Band],
     "public.qr_scans.decision": SQL_ONLY,
     "public.qr_scans.geofence_status": SQL_ONLY,

@@ -66,8 +66,8 @@ def cached_checks():
 
 
 def reads(process, name):
-    """Return whether a process reads a setting. With a broker, only rate limits use Redis."""
-    return process == "web" if name == "redis_url" else name.upper() in variables(process)
+    """Return whether a process reads a setting. With a broker, Redis has limits and health of services."""
+    return process in ("web", "worker") if name == "redis_url" else name.upper() in variables(process)
 
 
 def test_fit_settings_are_accepted_for_each_process():
@@ -108,7 +108,7 @@ def test_unused_secrets_of_a_process_are_logged_by_name(caplog):
 
 
 def test_processes_are_those_of_the_procfile():
-    assert tuple(COMMANDS) == PROCESSES
+    assert tuple(dict.fromkeys(map(procfile.kind_of, COMMANDS))) == PROCESSES
 
 
 def test_supabase_mode_needs_no_signing_key():
@@ -295,6 +295,8 @@ UNFIT = [
     ("max_body_bytes", 10**12),
     ("worker_threads", -1),
     ("worker_processes", 0),
+    ("passport_locker_key", "no key"),
+    ("passport_locker_key", "a:" + base64.urlsafe_b64encode(bytes(16)).decode()),
     ("worker_drain", float("nan")),
     ("audit_retention_years", 1000),
     ("secret_keys", ""),
@@ -474,6 +476,13 @@ def test_all_missing_settings_are_reported_at_once():
         "clock": {"DATABASE_WORKER_URL", "REDIS_URL"},
         "seal": {"DATABASE_SEAL_URL", "SECRET_KEYS", "AUDIT_CHECKPOINT_URL", "AUDIT_CHECKPOINT_KEYS"},
     }
+
+
+def test_service_over_http_needs_tls_and_a_key():
+    routed = replace(FIT, passport_locker_url="http://locker.internal")
+
+    assert [fault.split()[0] for fault in find_faults(routed, "web")] == ["PASSPORT_LOCKER_URL"]
+    assert [line.split()[0] for line in find_faults(routed, "worker")] == ["PASSPORT_LOCKER_URL", "PASSPORT_LOCKER_KEY"]
 
 
 def test_misspelt_environment_is_refused():
