@@ -34,7 +34,7 @@ HOT: dict[str, tuple[Caller, str]] = {
     ),
     "a page of campaigns, by name": (
         MEMBER,
-        'select * from public.campaigns where (name collate "und-x-icu", id) > (\'a\', %(thing)s)'
+        "select * from public.campaigns where (name collate \"und-x-icu\", id) > ('a', %(thing)s)"
         ' order by name collate "und-x-icu", id limit 20',
     ),
     "a page of campaigns, by start": (
