@@ -86,7 +86,7 @@ class JobWaiter:
     """Wakes the requests of this process whose jobs have ended. Belongs to one event loop."""
 
     def __init__(self, redis_url: str, ended: Callable[[list[UUID]], Awaitable[set[UUID]]]) -> None:
-        """Prepare to listen.
+        """Prepare to listen. `is_listening` says whether announcements arrive.
 
         Args:
             redis_url: Redis with the announcements of workers.
@@ -97,19 +97,20 @@ class JobWaiter:
         self._waiting: defaultdict[UUID, set[asyncio.Future[None]]] = defaultdict(set)
         self._tasks: list[asyncio.Task[None]] = []
         self._idle: asyncio.TimerHandle | None = None
+        self.is_listening = False
 
     @property
     def count(self) -> int:
         """Return the number of waiting requests."""
         return sum(map(len, self._waiting.values()))
 
-    async def wait(self, job_id: UUID, seconds: float = WAIT_SECONDS) -> bool:
-        """Wait for the end of a job. Return whether it has ended."""
+    async def wait(self, job_id: UUID) -> bool:
+        """Wait for the end of a job, up to `WAIT_SECONDS`. Return whether it has ended."""
         self._start()
         done = asyncio.get_running_loop().create_future()
         self._waiting[job_id].add(done)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(WAIT_SECONDS):
                 await done
         except TimeoutError:
             return False
@@ -148,11 +149,14 @@ class JobWaiter:
             try:
                 async with client, client.pubsub(ignore_subscribe_messages=True) as subscription:
                     await subscription.subscribe(CHANNEL)
+                    self.is_listening = True
                     async for message in subscription.listen():
                         with suppress(ValueError):
                             self._wake(UUID(message["data"].decode()))
             except (RedisError, OSError) as error:
                 logger.warning("ends of jobs are polled because Redis fails: %s", error)
+            finally:
+                self.is_listening = False
             await asyncio.sleep(_REDIS_AGAIN_AFTER)
 
     async def _poll(self) -> None:
