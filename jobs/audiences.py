@@ -1,10 +1,20 @@
 """Actors of the domain audiences."""
 
+import hashlib
+from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
-from jobs.engine import actor
-from models.audiences import contacts, engagements
+from jobs.engine import actor, own_transaction
+from jobs.passport.services.coliseum import coliseum
+from jobs.passport.services.coliseum.contract import MAX_EVENTS, Batch, Event
+from models.audiences import contacts, engagement_outbox, engagements
+from models.audiences.engagement_outbox import WaitingEvent
 from models.jobs.ledger import enqueue
+from models.passport import coliseum as coliseum_store
+
+MAX_BATCHES = 20
+"""Batches that one delivery sends at most. A further job sends the rest, so that other brands have their turn."""
 
 
 @actor("contact.upsert", runs_as="brand")
@@ -15,12 +25,59 @@ def upsert_contact(user_id: UUID) -> None:
 
 @actor("engagements.fold", runs_as="brand", time_limit=60.0)
 def fold_engagements(campaign_id: UUID) -> None:
-    """Fold the new engagement events of a campaign."""
+    """Fold the new engagement events of a campaign, then deliver them."""
     if engagements.fold(campaign_id):
         enqueue("engagements.fold", campaign_id, unique="while_waiting")
+    engagement_outbox.enqueue_delivery()
+
+
+@actor(
+    "coliseum.deliver",
+    runs_as="brand",
+    outward=True,
+    time_limit=300.0,
+    max_per_brand=1,
+    max_attempts=None,
+    give_up_after=timedelta(days=3),
+)
+def deliver_engagements() -> None:
+    """Deliver the brand's engagement events to Coliseum. An event that is sent twice is counted once, by its id."""
+    for _ in range(MAX_BATCHES):
+        with own_transaction():
+            events = engagement_outbox.waiting(MAX_EVENTS)
+        if not events:
+            return
+        coliseum().ingest(Batch([_event(one) for one in events]), key=_key(events))
+        with own_transaction():
+            engagement_outbox.remove(events)
+        if len(events) < MAX_EVENTS:
+            return
+    with own_transaction():
+        engagement_outbox.enqueue_delivery()
+
+
+def _event(waiting: WaitingEvent) -> Event:
+    return Event(waiting.event_id, waiting.campaign_id, waiting.kind, waiting.occurred_at, waiting.reversal_of)
+
+
+def _key(events: Sequence[WaitingEvent]) -> str:
+    """Return the key of a batch. It depends on the events: the next attempt of a job may send others."""
+    return "events-" + hashlib.sha256(b"".join(event.event_id.bytes for event in events)).hexdigest()
+
+
+@actor("engagements.sweep", runs_as="system", time_limit=60.0)
+def sweep_engagement_events() -> None:
+    """Enqueue the jobs of engagement events whose own jobs have failed for good."""
+    engagement_outbox.sweep()
 
 
 @actor("engagements.rotate", runs_as="system", time_limit=300.0)
 def rotate_engagement_events() -> None:
     """Create the next monthly partitions of the engagement events and drop the oldest."""
     engagements.rotate_events()
+
+
+@actor("coliseum.expire", runs_as="system", time_limit=300.0)
+def expire_coliseum_events() -> None:
+    """Delete the old events of the local Coliseum."""
+    coliseum_store.expire()

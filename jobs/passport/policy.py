@@ -19,6 +19,9 @@ POLICY: dict[tuple[str, str], frozenset[CallerRole]] = {
     ("concierto", "check_in"): _BRAND,
     ("concierto", "undo_check_in"): _BRAND,
     ("concierto", "attendance"): _BRAND,
+    ("coliseum", "open"): frozenset({"brand"}),
+    ("coliseum", "ingest"): frozenset({"brand"}),
+    ("coliseum", "metrics"): frozenset({"brand"}),
 }
 """Roles that may call an operation, by service and operation."""
 

@@ -4,6 +4,7 @@ Owns the tables `public.audience_segments`, `public.segment_queries`, `public.ca
 `public.engagement_events`, `app.engagement_outbox`, `public.engagements` and `public.conversions`.
 
 Public modules: `contacts`, `conversions`, `engagement_events` (every domain whose rows are engagements records its
-events there), `engagements` (what is folded from the events), `segments`, `personal_data`.
+events there), `engagement_outbox` (their way to Coliseum), `engagements` (what is folded from the events), `segments`,
+`personal_data`.
 May import: `tenants` and the domains below it.
 """

@@ -21,6 +21,15 @@ PERSONAL = (
             NotPersonal(("request",), "members that name or describe people are redacted before it is stored"),
         ),
     ),
+    Table(name="public.coliseum_campaigns"),
+    Table(
+        name="public.coliseum_events",
+        not_personal=(
+            NotPersonal(("event_id",), "the id of an event without its person"),
+            NotPersonal(("kind",), FIXED_LIST),
+        ),
+    ),
+    Table(name="public.coliseum_totals", not_personal=(NotPersonal(("kind",), FIXED_LIST),)),
     Table(
         name="app.passport_answers",
         purpose="Answer a repeated call of a local service as the first one was answered.",

@@ -26,6 +26,7 @@ FITTING: dict[str, Any] = {
     "app.job_groups.parent_id": None,  # Not its own child.
     "app.invitations.sent_at": "2026-01-01T00:00:00Z",  # Long enough ago to be sent again.
     "public.conversions.contact_id": None,
+    "public.coliseum_events.n": 1,
     "public.engagement_events.kind": "scan",
     "public.engagement_events.reversal_of": None,
     "public.campaign_versions.type": "QR",

@@ -45,6 +45,7 @@ create table app.engagement_outbox (
     occurred_at timestamptz not null,
     reversal_of uuid,
     folded boolean not null default false,
+    recorded_at timestamptz not null default now(),
     primary key (brand_id, event_id)
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 create index engagement_outbox_unfolded on app.engagement_outbox (campaign_id, event_id) where not folded;

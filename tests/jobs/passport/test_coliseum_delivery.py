@@ -1,0 +1,177 @@
+"""Delivery of engagement events to Coliseum: each arrives once, whatever fails on the way."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from threading import Event
+
+import pytest
+
+import jobs.audiences
+from jobs.passport.services.coliseum import coliseum
+from jobs.passport.services.coliseum.contract import MetricsOf
+from models.audiences import engagement_events, engagement_outbox
+from models.core import context
+from models.core.database import new_id, now, transaction
+from models.jobs.ledger import enqueue
+from tests.fixtures.campaigns import NOON
+
+COUNTERPART = "coliseum"
+
+
+@pytest.fixture
+def record(fan):
+    """`record(campaign, source_id, reverses=False)`: a scan, in the caller's transaction or in one of its own."""
+    person = fan().user_id
+
+    def run(campaign, source_id=None, reverses=False):
+        event = {"brand_id": campaign.brand_id, "campaign_id": campaign.id, "user_id": person, "occurred_at": NOON}
+        return engagement_events.record("scan", **event, source_id=source_id or new_id(), reverses=reverses)
+
+    return run
+
+
+@contextmanager
+def acting_for(campaign):
+    with transaction(context.for_brand_job(campaign.brand_id)):
+        yield
+
+
+@pytest.fixture
+def counted(as_job):
+    """`counted(campaign)`: the number of scans that Coliseum counts."""
+
+    def read(campaign):
+        with as_job(brand_id=campaign.brand_id):
+            found = coliseum().metrics(MetricsOf(campaign.id, NOON), key=str(new_id()))
+        return sum(total.n for total in found.totals)
+
+    return read
+
+
+@pytest.fixture
+def waiting(query):
+    return lambda: query("select count(*) from app.engagement_outbox")[0][0]
+
+
+@pytest.mark.usefixtures("implementation")
+def test_every_event_and_reversal_arrives_in_batches(campaign, record, drain, counted, waiting, monkeypatch):
+    monkeypatch.setattr(jobs.audiences, "MAX_EVENTS", 2)
+    monkeypatch.setattr(jobs.audiences, "MAX_BATCHES", 2)
+    summer, sources = campaign(), [new_id() for _ in range(6)]
+    with acting_for(summer):
+        for source in sources:
+            record(summer, source)
+        record(summer, sources[0], reverses=True)
+
+    ran = drain()
+
+    assert (counted(summer), waiting()) == (5, 0)
+    assert ran.count("coliseum.deliver") == 2
+
+
+@pytest.mark.parametrize("fault", [{"kind": "drop_after"}, {"kind": "drop_before"}, {"kind": "status", "status": 500}])
+def test_events_of_a_failed_delivery_arrive_once(over_http, campaign, record, drain, counted, waiting, fault):
+    summer = campaign()
+    with acting_for(summer):
+        record(summer)
+    over_http.fail(**fault)
+
+    drain()
+
+    assert (counted(summer), waiting()) == (1, 0)
+    assert over_http.counts()["calls"]["ingest"] == 2
+
+
+def test_events_delivered_before_a_crash_are_counted_once(over_http, campaign, record, drain, counted, monkeypatch):
+    summer, remove, crashes = campaign(), engagement_outbox.remove, [True]
+
+    def record_another():
+        with acting_for(summer):
+            record(summer)
+
+    def crash_once(events):
+        if crashes:
+            crashes.pop()
+            with ThreadPoolExecutor(1) as elsewhere:
+                elsewhere.submit(record_another).result(60)  # the next attempt may send another batch
+            raise ConnectionError("the process dies before it removes the events")
+        remove(events)
+
+    monkeypatch.setattr(engagement_outbox, "remove", crash_once)
+    with acting_for(summer):
+        record(summer)
+    drain()
+
+    assert counted(summer) == 2
+    assert over_http.counts()["effects"]["ingest"] == 2
+
+
+def test_event_that_commits_after_later_ones_is_delivered(campaign, record, drain, counted, waiting):
+    summer, is_recorded, may_commit = campaign(), Event(), Event()
+
+    def record_slowly():
+        with acting_for(summer):
+            record(summer)
+            is_recorded.set()
+            assert may_commit.wait(60)
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        slow = elsewhere.submit(record_slowly)
+        assert is_recorded.wait(60)
+        with acting_for(summer):
+            record(summer)
+        drain()
+        before = (counted(summer), waiting())
+        may_commit.set()
+        slow.result(60)
+    drain()
+
+    assert (before, counted(summer), waiting()) == ((1, 0), 2, 0)
+
+
+def test_events_wait_while_coliseum_is_down(over_http, campaign, record, drain, counted, waiting):
+    summer = campaign()
+    with acting_for(summer):
+        record(summer)
+    over_http.fail("status", status=503, times=3)
+    drain()
+
+    assert (counted(summer), waiting()) == (1, 0)
+    assert over_http.counts()["calls"]["ingest"] == 4
+
+
+def test_sweep_revives_events_whose_jobs_have_failed(campaign, record, drain, counted, waiting, query):
+    summer = campaign()
+    with acting_for(summer):
+        record(summer)
+    drain()
+    with acting_for(summer):
+        record(summer)
+    query("delete from app.jobs")
+
+    def sweep():
+        with transaction(context.for_system_job()):
+            enqueue("engagements.sweep")
+        return drain()
+
+    fresh = sweep()
+    query("update app.engagement_outbox set recorded_at = %s", now() - timedelta(minutes=6))
+    late = sweep()
+
+    assert fresh == ["engagements.sweep"]
+    assert late == ["engagements.sweep", "engagements.fold", "coliseum.deliver"]
+    assert (counted(summer), waiting()) == (2, 0)
+
+
+def test_deliveries_of_a_brand_send_its_own_events_only(campaign, record, drain, counted, make_brand, member, query):
+    summer = campaign()
+    other = campaign(by=member("Campaign Manager", brand=make_brand("Other")))
+    for one in (summer, other):
+        with acting_for(one):
+            record(one)
+
+    drain()
+
+    assert (counted(summer), counted(other)) == (1, 1)
+    assert query("select count(*), count(distinct brand_id) from coliseum_totals") == [(2, 2)]
