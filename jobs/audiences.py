@@ -33,6 +33,7 @@ def fold_engagements(campaign_id: UUID) -> None:
 
 @actor(
     "coliseum.deliver",
+    queue="outward",
     runs_as="brand",
     outward=True,
     time_limit=300.0,

@@ -19,9 +19,9 @@ POLICY: dict[tuple[str, str], frozenset[CallerRole]] = {
     ("concierto", "check_in"): _BRAND,
     ("concierto", "undo_check_in"): _BRAND,
     ("concierto", "attendance"): _BRAND,
-    ("coliseum", "open"): frozenset({"brand"}),
-    ("coliseum", "ingest"): frozenset({"brand"}),
-    ("coliseum", "metrics"): frozenset({"brand"}),
+    ("coliseum", "open"): _BRAND,
+    ("coliseum", "ingest"): _BRAND,
+    ("coliseum", "metrics"): _BRAND,
 }
 """Roles that may call an operation, by service and operation."""
 

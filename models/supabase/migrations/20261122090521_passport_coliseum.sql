@@ -14,7 +14,7 @@ create table public.coliseum_events (
     campaign_id uuid not null,
     kind text not null,
     occurred_at timestamptz not null,
-    n smallint not null check (n in (-1, 1)),      -- -1: the reversal of another event
+    n smallint not null check (abs(n) = 1),        -- -1: the reversal of another event
     received_at timestamptz not null default now(),
     primary key (brand_id, event_id)
 );
