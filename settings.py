@@ -332,6 +332,13 @@ class Settings:
         "Rate limit of one address for requests without credentials. A whole stadium may share one address.",
         of="web",
     )
+    webhook_concurrency: int = env(
+        "WEBHOOK_CONCURRENCY",
+        4,
+        "Deliveries of webhooks that run at once, in all workers. Fewer than the threads of `worker-outward`: slow"
+        " servers of brands leave the others for mails and vendor calls.",
+        of="relay worker",
+    )
     webhook_local_targets: str = env(
         "WEBHOOK_LOCAL_TARGETS",
         "no",

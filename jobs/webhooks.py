@@ -14,7 +14,7 @@ from models.core.texts import escape
 from models.notifications.notifications import notify
 from models.webhooks import delivery, outbox, signatures, targets
 from models.webhooks.delivery import Attempt, Delivery, Lease, LeaseLost
-from settings import VERSION
+from settings import VERSION, settings
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ RESPONSE_BYTES = 4096
     outward=True,
     time_limit=RUN_SECONDS + delivery.TIMEOUT + 10,
     max_per_brand=2,
+    max_running=settings.webhook_concurrency,
 )
 def deliver(endpoint_id: UUID) -> None:
     """Deliver the events of an endpoint in order, until one fails, none is left or the time is over."""

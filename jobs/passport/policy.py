@@ -8,6 +8,7 @@ CallerRole = Literal["brand", "fan", "system"]
 """Role of a job: it acts for a brand, for a fan, or for the platform (`runs_as` of its actor)."""
 
 _BRAND: frozenset[CallerRole] = frozenset({"brand"})
+_SYSTEM: frozenset[CallerRole] = frozenset({"system"})
 
 POLICY: dict[tuple[str, str], frozenset[CallerRole]] = {
     ("concierto", "publish"): _BRAND,
@@ -22,6 +23,11 @@ POLICY: dict[tuple[str, str], frozenset[CallerRole]] = {
     ("coliseum", "open"): _BRAND,
     ("coliseum", "ingest"): _BRAND,
     ("coliseum", "metrics"): _BRAND,
+    ("mediaid", "resolve"): _SYSTEM,
+    ("mediaid", "link"): _SYSTEM,
+    ("mediaid", "traits"): _SYSTEM,
+    ("mediaid", "put_traits"): _SYSTEM,
+    ("mediaid", "forget"): _SYSTEM,
 }
 """Roles that may call an operation, by service and operation."""
 

@@ -26,6 +26,16 @@ PERSONAL = (
         ),
     ),
     Table(
+        name="public.fan_traits",
+        purpose="Select contacts by their traits, with their consent to marketing.",
+        retention="until the consent ends, or the person or the brand is erased",
+        found_by="user_id",
+        personal=(
+            Personal(("user_id",), Category.IDENTIFIER, Erasure.CASCADE),
+            Personal(("name", "value"), Category.PROFILE, Erasure.CASCADE),
+        ),
+    ),
+    Table(
         name="public.engagements",
         purpose="Count a person's part in a campaign.",
         retention=UNTIL_ERASURE,

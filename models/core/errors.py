@@ -77,6 +77,7 @@ _TITLES: dict[int, dict[str, str]] = {
         "conflict": "The request conflicts with the current state",
         "already_checked_in": "Checked in already",
         "already_invited": "There is an open invitation to this address",
+        "already_linked": "The anonymous person is linked to another account",
         "already_member": "The person is already a member of a brand",
         "already_registered": "The session already belongs to an account",
         "anonymous_account": "The account is anonymous",

@@ -4,6 +4,7 @@ from models.core.personal_data import (
     BRAND_CONTENT,
     FIXED_LIST,
     NAME_IN_CODE,
+    UNTIL_ERASURE,
     Category,
     Erasure,
     Export,
@@ -68,6 +69,24 @@ PERSONAL = (
             NotPersonal(("event_id",), "id of a campaign"),
             NotPersonal(("ticket_id", "guest_id"), "ids of other rows"),
             NotPersonal(("gate",), "name of an entrance"),
+        ),
+    ),
+    Table(
+        name="public.mediaid_subjects",
+        purpose="Recognise a fan before and after the sign-up.",
+        retention=UNTIL_ERASURE,
+        found_by="subject_id",
+        personal=(Personal(("subject_id", "media_id"), Category.IDENTIFIER, Erasure.DELETE, Export.INTERNAL),),
+        not_personal=(NotPersonal(("kind",), FIXED_LIST),),
+    ),
+    Table(
+        name="public.mediaid_traits",
+        purpose="Select people whom a brand may contact.",
+        retention=UNTIL_ERASURE,
+        found_by="media_id=public.mediaid_subjects.media_id",
+        personal=(
+            Personal(("media_id",), Category.IDENTIFIER, Erasure.DELETE, Export.INTERNAL),
+            Personal(("name", "value"), Category.PROFILE, Erasure.DELETE),
         ),
     ),
 )

@@ -12,12 +12,14 @@ import pytest
 from standardwebhooks import WebhookVerificationError
 
 import jobs.webhooks as actors
+from jobs.engine import registry
 from models.core import context, http_fetch
 from models.core.database import transaction
 from models.webhooks import attempts, delivery, endpoints, outbox, targets
 from models.webhooks.delivery import Lease, LeaseLost
 from scripts.devstack import sockets
 from scripts.devstack.environment import ROOT
+from settings import settings
 from tests.support.authority import Authority
 
 DELIVER = "webhook.deliver"
@@ -280,6 +282,7 @@ CRASHING = """
 import sys
 from uuid import UUID
 import jobs.webhooks as actors
+from jobs.engine import registry
 from models.core import context
 from models.core.database import transaction
 from models.webhooks import delivery
@@ -310,6 +313,13 @@ def test_event_is_sent_again_with_its_id_after_kill_before_the_mark(subscribe, p
     first, again, second = receiver.ids
     assert (output, while_leased, first == again != second) == (b"", 1, True)
     assert state(subscribed)["pending"] == 0
+
+
+def test_slow_endpoints_of_some_brands_leave_threads_for_other_work():
+    limits = registry.find(DELIVER).limits
+
+    assert (limits.max_per_brand, limits.max_running) == (2, settings.webhook_concurrency)
+    assert limits.max_per_brand < limits.max_running < settings.worker_threads
 
 
 def deliver_beside_a_dead_endpoint(events, subscribe, publish, brand, make_brand, drain, superuser):

@@ -115,6 +115,7 @@ CHECKS: dict[str, _Check] = {
     "WEB_CONNECTIONS": _between(10, 100_000),
     "WEB_QUEUE": _between(0, 10_000),
     "WEB_THREADS": _between(1, 256),
+    "WEBHOOK_CONCURRENCY": _between(1, 10_000),
     "WEBHOOK_LOCAL_TARGETS": _webhook_local_targets,
     "WORKER_DRAIN": _between(0, 3_600),
     "WORKER_PROCESSES": _between(1, 256),

@@ -46,6 +46,7 @@ TITLES: dict[str, str] = {
     "tickets_not_offered": "El evento no tiene entradas",
     "conflict": "La petición no es compatible con el estado actual",
     "already_invited": "Ya hay una invitación abierta para esta dirección",
+    "already_linked": "La persona anónima está unida a otra cuenta",
     "already_member": "La persona ya es miembro de una marca",
     "already_registered": "La sesión ya pertenece a una cuenta",
     "anonymous_account": "La cuenta es anónima",
