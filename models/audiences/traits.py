@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from models.core import context
 from models.core.database import execute, row, rows
 from models.jobs.ledger import enqueue
 
@@ -42,13 +41,7 @@ class Fan:
 
 def find_own() -> list[FanTrait]:
     """Return the traits of the caller that brands may use now, by name."""
-    identity = context.current()
-    found = rows(
-        "SELECT name, value, max(observed_at) AS observed_at, max(usable_until) AS usable_until,"
-        " array_agg(brand_id ORDER BY brand_id) AS brand_ids FROM public.fan_traits"
-        " WHERE user_id = %s AND usable_until > now() GROUP BY name, value ORDER BY name, value",
-        (identity.user_id if identity else None,),
-    )
+    found = rows("SELECT name, value, observed_at, usable_until, brand_ids FROM app.own_traits()")
     return [FanTrait(**one) for one in found]
 
 

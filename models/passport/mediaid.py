@@ -9,6 +9,9 @@ from uuid import UUID
 from models.core.database import execute, new_id, rows, value
 from models.core.errors import Conflict
 
+SubjectKind = Literal["anonymous", "account"]
+"""A CHECK constraint lists the same values; a test compares the two."""
+
 
 class AlreadyLinked(Conflict):
     """The anonymous person is linked to another account."""
@@ -20,7 +23,7 @@ class AlreadyLinked(Conflict):
 class Subject:
     """A person, with or without an account."""
 
-    kind: Literal["anonymous", "account"]
+    kind: SubjectKind
     id: UUID
 
 

@@ -83,7 +83,7 @@ PERSONAL = (
         name="public.mediaid_traits",
         purpose="Select people whom a brand may contact.",
         retention=UNTIL_ERASURE,
-        found_by="media_id=public.mediaid_subjects.media_id",
+        found_by="media_id = public.mediaid_subjects.media_id",
         personal=(
             Personal(("media_id",), Category.IDENTIFIER, Erasure.DELETE, Export.INTERNAL),
             Personal(("name", "value"), Category.PROFILE, Erasure.DELETE),

@@ -31,6 +31,7 @@ FITTING: dict[str, Any] = {
     "public.engagement_events.reversal_of": None,
     "public.campaign_versions.type": "QR",
     "public.concierto_events.admission": "open",
+    "public.mediaid_subjects.kind": "anonymous",
     "public.campaigns.type": "QR",
     "public.campaigns.status": "Draft",
     "public.consents.consent_tier": "essential",

@@ -35,7 +35,7 @@ create table public.fan_traits (
 );
 create index fan_traits_user on public.fan_traits (user_id);
 create index fan_traits_refreshed on public.fan_traits (refreshed_at);
-call app.secure('public.fan_traits', p_fan => 'select', p_job => 'select', p_system => 'select',
+call app.secure('public.fan_traits', p_job => 'select', p_system => 'select',
     p_member => '{"select": "contacts:read"}');
 
 -- Return the brands that may use the traits of a person, and until when: those with a contact of the person, and a
@@ -68,6 +68,20 @@ begin
 end
 $$;
 call app.grant_definer('app.find_trait_fan(uuid)', array['app_system']);
+
+-- Return the caller's traits that brands may use now, by name.
+create function app.own_traits()
+returns table (name text, value text, observed_at timestamptz, usable_until timestamptz, brand_ids uuid[])
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return query
+    select t.name, t.value, max(t.observed_at), max(t.usable_until), array_agg(t.brand_id order by t.brand_id)
+    from public.fan_traits t
+    where t.user_id = (app.claims() ->> 'sub')::uuid and t.usable_until > now()
+    group by t.name, t.value order by t.name, t.value;
+end
+$$;
+call app.grant_definer('app.own_traits()', array['authenticated', 'app_fan', 'app_admin']);
 
 -- Replace the traits of a person at all brands that may use them. p_traits: name, value and observed_at of each.
 create function app.store_fan_traits(p_user_id uuid, p_traits jsonb) returns void

@@ -16,6 +16,7 @@ from models.jobs.ledger import ENDED_STATES, LIVE_STATES, JobState
 from models.notifications.kinds import KINDS
 from models.passport import concierto
 from models.passport.calls import CallOutcome, Transport
+from models.passport.mediaid import SubjectKind
 from models.scans.fraud import Band
 from models.webhooks.endpoints import DisabledReason
 
@@ -46,6 +47,7 @@ PYTHON: dict[str, Iterable[str]] = {
     "public.notifications.kind": KINDS,
     "public.passport_calls.outcome": values_of(CallOutcome),
     "public.passport_calls.transport": values_of(Transport),
+    "public.mediaid_subjects.kind": get_args(SubjectKind),
     "public.qr_scans.band": [band.value for band in Band],
     "public.qr_scans.decision": SQL_ONLY,
     "public.qr_scans.geofence_status": SQL_ONLY,
