@@ -2,7 +2,6 @@
 
 import re
 import smtplib
-import ssl
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from email import policy
 from email.message import EmailMessage
 from email.utils import formatdate
-from functools import cache
 from hashlib import sha256
 from typing import BinaryIO
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -18,6 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from jobs.mail.templates import RenderedMail
 from models.core import emails
 from models.core.errors import Problem
+from models.core.tls import client_context
 from settings import settings
 
 TIMEOUT = 5.0
@@ -164,14 +163,8 @@ def _session(url: SplitResult) -> Iterator[smtplib.SMTP]:
         server.close()
 
 
-@cache
-def tls_context() -> ssl.SSLContext:
-    """Return the context of all connections. Reading the machine's certificates takes about 50 ms of a processor."""
-    return ssl.create_default_context()
-
-
 def _connect(url: SplitResult) -> smtplib.SMTP:
-    host, tls = url.hostname or "127.0.0.1", tls_context()
+    host, tls = url.hostname or "127.0.0.1", client_context()
     if url.scheme == "smtps":
         return _TlsClient(host, url.port or 465, timeout=TIMEOUT, context=tls)
     server = _Client(host, url.port or 25, timeout=TIMEOUT)

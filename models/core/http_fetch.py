@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 import httpcore2
 
+from models.core.tls import client_context
+
 LOOK_UPS = 8
 """Concurrent name look-ups of one process. A look-up can't be interrupted, only abandoned."""
 MAX_IDLE = 8
@@ -162,7 +164,7 @@ class _Connection:
         self._limits = _Limits()
         self._http = httpcore2.HTTPConnection(
             httpcore2.URL(url).origin,
-            ssl_context=_tls_context() if self._is_encrypted else None,
+            ssl_context=client_context(requires_close_notify=True) if self._is_encrypted else None,
             keepalive_expiry=idle_seconds,
             network_backend=_Backend(self._limits, allows),
         )
@@ -244,13 +246,6 @@ def _require_framing(response: httpcore2.Response, is_encrypted: bool) -> None:
     has_end = b"content-length" in names or b"transfer-encoding" in names or response.status in (204, 304)
     if not has_end and not is_encrypted:
         raise FetchError("a response without a length")
-
-
-def _tls_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    # Python ignores a missing close_notify by default. Then a truncated response would look complete.
-    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
-    return context
 
 
 class _Limits:
