@@ -172,6 +172,20 @@ class Settings:
         "Years after which audit entries are deleted; 0: never.",
         of="seal",
     )
+    storage_url: str = env(
+        "STORAGE_URL",
+        "file:var/assets",
+        "Storage of uploaded files: a `file:` folder, or `s3://bucket?endpoint=…&region=…`, for example of Supabase"
+        " Storage (docs/assets.md).",
+        of="web worker",
+    )
+    media_url: str = env(
+        "MEDIA_URL",
+        "",
+        "URL under which clients find public files, for example of a CDN in front of `PUBLIC_URL/media`; that one if"
+        " empty.",
+        of="web",
+    )
     public_url: str = env(
         "PUBLIC_URL", "http://127.0.0.1:8000", "URL at which clients reach this API.", of="web worker"
     )

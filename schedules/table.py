@@ -7,6 +7,7 @@ SCHEDULES: list[Schedule] = [
     Every(minutes=1, do="audit.sweep", catch_up="last", late_means="unsealed entries are not reported"),
     Every(hours=1, do="accounts.expire", catch_up="last", late_means="used and expired links and sessions accumulate"),
     Every(minutes=5, do="requests.expire", catch_up="last", late_means="encrypted secrets of responses stay stored"),
+    Every(hours=1, do="assets.clean", catch_up="last", late_means="files without an asset take disk space"),
     Every(hours=1, do="scans.merge_refusals", catch_up="last", late_means="counts of refused scans take disk space"),
     Every(minutes=1, do="webhooks.sweep", catch_up="last", late_means="events of dead webhook endpoints accumulate"),
     Daily(at="04:20", do="mediaid.refresh_old", catch_up="last", late_means="segments use old traits of fans"),

@@ -18,6 +18,7 @@ from models.identity import permissions, step_up
 from models.jobs import endings
 from models.operations import settings_check
 from settings import Settings, settings
+from web import files
 from web.http import problems, request_metrics
 from web.http.access_log import AccessLog
 from web.http.authentication import verifier
@@ -200,7 +201,13 @@ def create_app(
         routes: resources by URI template.
     """
     dependencies = dependencies or build_dependencies(config)
-    operations = [("/healthz", health.Health()), ("/readyz", health.ready(config)), *metrics.ROUTES, *probes.routes()]
+    operations = [
+        ("/healthz", health.Health()),
+        ("/readyz", health.ready(config)),
+        *metrics.ROUTES,
+        *probes.routes(),
+        *files.routes(),
+    ]
     routes = [*operations, *routes]
     context = RequestContext(dependencies, config, AccessLog(enabled=config.log_level in ("DEBUG", "INFO")))
     # Answers pass them in reverse: the access log counts the compressed bytes.

@@ -12,6 +12,8 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor
 
 FITTING: dict[str, Any] = {
+    "public.assets.purpose": "media",
+    "public.assets.state": "pending",
     "app.jobs.state": "waiting",
     "app.job_history.state": "done",
     "app.job_history.finished_at": "2026-01-01T00:00:00Z",  # Differs from the time of jobs that finish in a test.

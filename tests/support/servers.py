@@ -58,6 +58,7 @@ class Servers:
             "TEST_PG_DIR": str(self.postgres.socket_dir),
             "TEST_REDIS_SOCKET": str(self.redis.socket),
             "ENVIRONMENT": "test",
+            "STORAGE_URL": f"file://{self.base / 'assets' / self.worker}",
             "LOG_LEVEL": "WARNING",  # output of other processes is not captured by pytest
             "REDIS_URL": self.redis_url,
             "PERSON_RATE": "1000000 per minute",  # tests share addresses and must not limit each other

@@ -1,6 +1,7 @@
-"""Read request bodies in the event loop, up to a size and within a time limit."""
+"""Read request bodies in the event loop, up to a size or part by part, and within a time limit."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from falcon.asgi import Request
 
@@ -18,6 +19,9 @@ LEAST_BYTES = 1024
 
 MERGE_PATCH = "application/merge-patch+json"
 """Media type of RFC 7396. Bodies of PATCH are merge patches, whichever of the two types they declare."""
+
+STREAM_LEAST_BYTES = 65_536
+"""Bytes of an uploaded file that have to arrive within `STALL_SECONDS`."""
 
 
 async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
@@ -49,6 +53,38 @@ async def read_json_bytes(req: Request, max_bytes: int) -> bytes:
     if length is not None and len(body) != length:
         raise Malformed("The body ended before its announced length.")
     return body
+
+
+async def chunks(req: Request) -> AsyncIterator[bytes]:
+    """Yield the parts of a body of any size as they arrive.
+
+    Raises:
+        TooSlow: less than `STREAM_LEAST_BYTES` arrived within `STALL_SECONDS`.
+        Malformed: the client went away in the middle.
+    """
+    receive = req._receive  # noqa: SLF001 (see `_read`)
+    loop = asyncio.get_running_loop()
+    deadline, arrived, more = loop.time() + STALL_SECONDS, 0, True
+    while more:
+        try:
+            async with asyncio.timeout_at(deadline) as limit:
+                event = await receive()
+        except TimeoutError:
+            raise _too_slow(STREAM_LEAST_BYTES) from None
+        if limit.expired():  # see `_read`
+            raise _too_slow(STREAM_LEAST_BYTES)
+        if event["type"] == "http.disconnect":
+            raise Malformed("The body ended before its announced length.")
+        data = event.get("body", b"")
+        arrived += len(data)
+        if arrived >= STREAM_LEAST_BYTES:
+            deadline, arrived = loop.time() + STALL_SECONDS, 0
+        more = event.get("more_body", False)
+        yield data
+
+
+def _too_slow(least: int) -> TooSlow:
+    return TooSlow(Message("Send {least} bytes of the body within {stall:.0f} s.", least=least, stall=STALL_SECONDS))
 
 
 async def _read(req: Request, max_bytes: int, limit: asyncio.Timeout) -> bytes:

@@ -31,6 +31,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "engagement_events": "Engagement events",
         "engagements": "Own engagements",
         "overview": "Overview",
+        "assets": "Files",
     },
     "Background work": {"jobs": "Jobs", "dead_letters": "Dead letters", "passport": "Downstream services"},
     "Administration": {"users": "Accounts of people", "audit": "Audit trail"},

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import get_args, get_type_hints
 
+from models.assets.types import AssetState, Purpose, RejectionReason
 from models.audiences.engagement_events import EngagementKind
 from models.audit.trail import AuditOutcome
 from models.campaigns.statuses import TRANSITIONS, CampaignStatus, CampaignType
@@ -35,6 +36,9 @@ PYTHON: dict[str, Iterable[str]] = {
     "app.limit_counters.scope": SQL_ONLY,
     "app.sessions.aal": SQL_ONLY,
     "app.webhook_endpoints.disabled_reason": values_of(DisabledReason),
+    "public.assets.purpose": values_of(Purpose),
+    "public.assets.reason": values_of(RejectionReason),
+    "public.assets.state": values_of(AssetState),
     "public.audit_logs.outcome": values_of(AuditOutcome),
     "public.campaign_versions.type": values_of(CampaignType),
     "public.concierto_events.admission": get_args(concierto.Admission),

@@ -49,7 +49,10 @@ TITLES: dict[str, str] = {
     "already_linked": "La persona anónima está unida a otra cuenta",
     "already_member": "La persona ya es miembro de una marca",
     "already_registered": "La sesión ya pertenece a una cuenta",
+    "already_uploaded": "El archivo ya se ha subido",
     "anonymous_account": "La cuenta es anónima",
+    "asset_not_pending": "La subida de este archivo ya se completó antes",
+    "asset_space_used_up": "La marca no tiene espacio para más archivos",
     "audit_chain_has_moved": "La cadena de auditoría tiene entradas nuevas",
     "audit_checkpoint_not_next": "El número del punto de control no es el siguiente",
     "audit_entries_differ": "Las entradas de auditoría por sellar han cambiado",
@@ -184,6 +187,10 @@ REASONS: dict[str, str] = {
     "must be an https URL in ASCII, without user name, password and fragment, such as"
     " https://hooks.brand.example/events": "debe ser una URL https en ASCII, sin usuario, contraseña ni fragmento, por "
     "ejemplo https://hooks.brand.example/events",
+    "must be `media` or `import`: exports are written by jobs": "debe ser `media` o `import`: las exportaciones las "
+    "escriben los trabajos",
+    "must be one of {types}": "debe ser uno de estos: {types}",
+    "must be 64 hexadecimal digits in lower case": "debe ser 64 cifras hexadecimales en minúsculas",
     "must be at least {least}": "debe ser como mínimo {least}",
     "must be at most {most}": "debe ser como máximo {most}",
     "must be encoded in UTF-8": "debe estar codificado en UTF-8",
@@ -333,6 +340,8 @@ DETAILS: dict[str, str] = {
     "con `Transfer-Encoding: chunked` o con su longitud: no se acepta otra codificación.",
     "Send the body without `Content-Encoding`: compressed bodies are not accepted.": "Envía el cuerpo sin "
     "`Content-Encoding`: no se aceptan cuerpos comprimidos.",
+    "Send the file as {media}.": "Envía el archivo como {media}.",
+    "Send {least} bytes of the body within {stall:.0f} s.": "Envía {least} bytes del cuerpo en {stall:.0f} s.",
     "Send the whole body within {seconds:.0f} s, and {least} bytes of it within {stall:.0f} s.": "Envía el cuerpo "
     "entero en {seconds:.0f} s, y {least} bytes de él en {stall:.0f} s.",
     "Send the whole head within {seconds:.0f} s.": "Envía la cabecera entera en {seconds:.0f} s.",
