@@ -16,6 +16,7 @@ from models.assets.content import Checked, Rejected
 from models.assets.storage.base import AREAS, FOR_EVER, NOT_STORED, Area, StoredObject, TooBig
 from models.assets.storage.by_url import storage
 from models.core.database import now
+from models.webhooks import outbox
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ def _keep(asset: Asset, checked: Checked) -> None:
     storage().store(key, checked.path, content_type=asset.content_type, cache_control=cache_control)
     with own_transaction():
         is_kept = assets.accept(asset.id, size=checked.size, sha256=checked.sha256)
+        if is_kept:
+            outbox.publish("asset.ready", brand_id=asset.brand_id, data={"asset_id": asset.id})
     if not is_kept:
         storage().delete(key)
 

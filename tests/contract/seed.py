@@ -16,6 +16,7 @@ from psycopg2.extensions import connection
 from psycopg2.extras import Json
 
 from models.audiences import engagement_events, engagements
+from models.assets import assets
 from models.audit import trail
 from models.campaigns import campaigns, codes, launch
 from models.campaigns.campaigns import Campaign
@@ -208,6 +209,10 @@ class Seed:
         """Create a Brand Admin of a new brand."""
         return _brand(self.callers[SYSTEM_ADMIN])[1]["Brand Admin"]
 
+    def asset(self) -> UUID:
+        """Create an asset that awaits its file."""
+        return _asset(self.callers["Campaign Manager"])
+
     def webhook_endpoint(self) -> UUID:
         """Create a webhook endpoint of the brand, in place of those that tests have created before."""
         with self.superuser.cursor() as cursor:
@@ -385,6 +390,7 @@ def _things(seed: Seed, brand_id: UUID, campaign: Campaign, staff: dict[str, Cal
         "call_id": seed.failed_call(brand_id),
         "session_id": fan.identity.session_id,
         "entry_id": _entry(manager),
+        "asset_id": _asset(manager),
         "notification_id": _notification(brand_id, campaign, manager),
         "endpoint_id": _webhook_endpoint(staff["Brand Admin"]),
     }
@@ -413,6 +419,11 @@ def _entry(of: Caller) -> UUID:
             (of.identity.user_id,),
         )
         return found
+
+
+def _asset(by: Caller) -> UUID:
+    with transaction(by.identity):
+        return assets.reserve(purpose="import", filename="a.csv", content_type="text/csv", size=1)[0].id
 
 
 def _notification(brand_id: UUID, campaign: Campaign, reader: Caller) -> UUID:
