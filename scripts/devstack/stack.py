@@ -164,6 +164,7 @@ class Stack:
             "SECRET_KEYS": self.secrets.secret_keys,
             "AUTH_JWKS": self.secrets.auth_jwks,
             "AUDIT_CHECKPOINT_URL": f"file://{self.var.resolve() / 'checkpoints'}",
+            "STORAGE_URL": f"file://{self.var.resolve() / 'assets'}",
             "PUBLIC_URL": self.api,
             "SMTP_URL": self._smtp_url(),
             "PORT": str(self.port),

@@ -15,8 +15,8 @@ from psycopg2 import sql
 from psycopg2.extensions import connection
 from psycopg2.extras import Json
 
-from models.audiences import engagement_events, engagements
 from models.assets import assets
+from models.audiences import engagement_events, engagements
 from models.audit import trail
 from models.campaigns import campaigns, codes, launch
 from models.campaigns.campaigns import Campaign

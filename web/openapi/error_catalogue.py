@@ -36,10 +36,10 @@ INTERNAL = frozenset(
         *("audit_chain_has_moved", "audit_checkpoint_invalid", "audit_checkpoint_not_next", "audit_entries_differ"),
         *("audit_is_append_only", "audit_seal_invalid", "audit_start_invalid", "consent_events_are_append_only"),
         *("group_is_over", "mail_undeliverable", "no_such_group", "not_in_a_group", "notice_is_published"),
-        "stale_fence",
+        *("already_uploaded", "stale_fence"),
     }
 )
-"""Codes that jobs, commands and the database use among themselves. An answer has one only after a mistake of ours."""
+"""Codes that jobs, commands, signed uploads and the database use. No operation of the document answers with one."""
 
 _HEAD = f"""# Errors
 
@@ -161,7 +161,7 @@ def _source(code: str, specs: Mapping[Operation, EndpointSpec]) -> str:
     if code in ANY_OPERATION:
         return "Any operation."
     if code in INTERNAL:
-        return "No operation: jobs, commands and the database use it among themselves."
+        return "No operation: jobs, commands, signed uploads and the database use it."
     found = sorted(operation for operation, declared in specs.items() if _answers(code, declared))
     return "Operations: " + ", ".join(f"`{method} {path}`" for method, path in found) + "."
 

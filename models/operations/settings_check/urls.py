@@ -3,7 +3,7 @@
 import re
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -151,17 +151,28 @@ def _store(_: str, parts: SplitResult) -> str | None:
     return _password(unquote(parts.password or "")) if parts.username else None
 
 
-def _s3(_: str, parts: SplitResult) -> str | None:
+def _locked_bucket(text: str, parts: SplitResult) -> str | None:
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    # Without a lock, the bucket's credentials are enough to delete checkpoints.
+    lock_days = int(query.get("lock_days", 0))
+    return _bucket(text, parts, {"lock_days"}) or (None if lock_days > 0 else "must have lock_days, of one day or more")
+
+
+def _bucket(_: str, parts: SplitResult, more: Set[str] = frozenset()) -> str | None:
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     endpoint = urlsplit(query.get("endpoint", "https://s3"))
     if not parts.netloc:
         return "names no bucket"
-    if not query.keys() <= {"region", "endpoint", "lock_days"}:
+    if not query.keys() <= {"region", "endpoint"} | more:
         return "has an unknown parameter"
     if endpoint.scheme != "https" or not endpoint.hostname:
         return "has an endpoint without TLS"
-    # Without a lock, the bucket's credentials are enough to delete checkpoints.
-    return None if int(query.get("lock_days", 0)) > 0 else "must have lock_days, of one day or more"
+    return None
+
+
+def _folder(_: str, parts: SplitResult) -> str | None:
+    # A relative path starts at the checkout, which a deployment replaces.
+    return None if parts.path.startswith("/") and not parts.netloc else "must name an absolute path"
 
 
 def _password(text: str | None) -> str | None:
@@ -174,7 +185,9 @@ _SCHEMES: dict[str, _Checks] = {
     "REDIS_URL": {"rediss": _redis, "unix": _redis},
     "BROKER_URL": {"amqps": _amqp, "rediss": _redis, "sentinel": _sentinel, "unix": _redis},
     "SMTP_URL": {"smtp": _smtp, "smtps": _smtp},
-    "AUDIT_CHECKPOINT_URL": {"https": _store, "s3": _s3},
+    "AUDIT_CHECKPOINT_URL": {"https": _store, "s3": _locked_bucket},
+    "STORAGE_URL": {"file": _folder, "s3": _bucket},
+    "MEDIA_URL": _ADDRESS,
     "PUBLIC_URL": _ADDRESS,
     "APP_URL": _ADDRESS,
     "BREACHED_PASSWORDS_URL": _ADDRESS,

@@ -56,6 +56,7 @@ def own(redis_url, tmp_path):
         "AUTH_JWKS": settings.auth_jwks,
         "AUDIT_CHECKPOINT_URL": "https://127.0.0.1:9/checkpoints",
         "AUDIT_CHECKPOINT_KEYS": FIT.audit_checkpoint_keys,
+        "STORAGE_URL": FIT.storage_url,
         "PUBLIC_URL": FIT.public_url,
         "SMTP_URL": FIT.smtp_url.replace("mail.internal:587", "127.0.0.1:9"),
         "MAIL_FROM": FIT.mail_from,

@@ -41,6 +41,7 @@ FIT = Settings(
     broker_url="amqps://companon:Yp6-ftb3-Ka8v-e4c@rabbit.internal/companon",
     secret_keys=MADE.secret_keys,
     audit_checkpoint_url="s3://companon-audit/production?region=eu-central-1&lock_days=3650",
+    storage_url="s3://companon-files?endpoint=https://project.storage.supabase.co/storage/v1/s3&region=eu-central-1",
     audit_checkpoint_keys=secrets.make().secret_keys.partition(":")[2],
     auth_jwks=MADE.auth_jwks,
     public_url="https://api.companon.com",
@@ -312,6 +313,14 @@ UNFIT = [
     ("audit_checkpoint_url", "file:///mnt/checkpoints"),
     ("audit_checkpoint_url", "/mnt/checkpoints"),
     ("audit_checkpoint_url", ""),
+    ("storage_url", "file:var/assets"),
+    ("storage_url", "file:relative"),
+    ("storage_url", "file://host/mnt/assets"),
+    ("storage_url", "https://files.internal"),
+    ("storage_url", "s3:///no-bucket"),
+    ("storage_url", "s3://files?endpoint=http://minio.internal"),
+    ("storage_url", "s3://files?lock_days=1"),
+    ("media_url", "http://cdn.example"),
     ("audit_checkpoint_url", "s3:///no-bucket"),
     ("audit_checkpoint_url", "s3://bucket?endpoint=http://minio.internal"),
     ("audit_checkpoint_keys", ""),
@@ -470,9 +479,10 @@ def test_all_missing_settings_are_reported_at_once():
     web = {"DATABASE_URL", "DATABASE_ACCOUNT_URL", "DATABASE_SCAN_URL", "REDIS_URL", "SECRET_KEYS", "AUTH_JWKS"}
     assert named == {
         "release": {"DATABASE_DIRECT_URL"},
-        "web": web | {"PUBLIC_URL", "METRICS_TOKEN", "TRUSTED_PROXIES"},
+        "web": web | {"PUBLIC_URL", "METRICS_TOKEN", "STORAGE_URL", "TRUSTED_PROXIES"},
         "relay": {"DATABASE_WORKER_URL", "REDIS_URL"},
-        "worker": {"DATABASE_WORKER_URL", "REDIS_URL", "SECRET_KEYS"} | {"PUBLIC_URL", "SMTP_URL", "MAIL_FROM"},
+        "worker": {"DATABASE_WORKER_URL", "REDIS_URL", "SECRET_KEYS"}
+        | {"PUBLIC_URL", "SMTP_URL", "MAIL_FROM", "STORAGE_URL"},
         "clock": {"DATABASE_WORKER_URL", "REDIS_URL"},
         "seal": {"DATABASE_SEAL_URL", "SECRET_KEYS", "AUDIT_CHECKPOINT_URL", "AUDIT_CHECKPOINT_KEYS"},
     }

@@ -18,9 +18,9 @@ from web.openapi.document import document, endpoint_specs
 
 UNDOCUMENTED = re.compile(
     r"^/(docs|docs/errors|favicon\.ico|static/.*|verify-email|accept-invitation|reset-password|confirm-email|undo-email"
-    r"|s/{token}|api/v1/openapi\.json)?$"
+    r"|s/{token}|api/v1/openapi\.json|media/{name}|files/.*)?$"
 )
-"""Pages for people, and the document itself."""
+"""Pages for people, files by signed URLs, and the document itself."""
 
 
 class Spot(msgspec.Struct):

@@ -309,6 +309,7 @@ DETAILS: dict[str, str] = {
     "It refers to a record that does not exist, or another record refers to it.": "Hace referencia a un registro "
     "que no existe, u otro registro hace referencia a él.",
     "Line {line}, column {column}: {fault}.": "Línea {line}, columna {column}: {fault}.",
+    "Delete assets that are not used any more.": "Borra los archivos que ya no se usen.",
     "Make another member Brand Admin first.": "Primero haz Brand Admin a otro miembro.",
     "Members have a brand, and fans have none.": "Los miembros tienen una marca y los fans no.",
     "Members of a brand can't have this role.": "Los miembros de una marca no pueden tener este rol.",
