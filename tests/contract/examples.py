@@ -482,7 +482,7 @@ _example(
 _example("GET /api/v1/consent-notices/default", query=lambda _: {"locale": "es"})
 _example("GET /api/v1/jobs/{job_id}", "Campaign Manager", path=_own("job_id"))
 _example("GET /api/v1/assets", "Creator", query=_page(purpose="import", state="pending"))
-_example("POST /api/v1/assets", "Campaign Manager", body=lambda _: {"sha256": "0" * 64})
+_example("POST /api/v1/assets", "Campaign Manager", body=lambda _: {"sha256": None})
 _example("GET /api/v1/assets/{asset_id}", "Creator", path=_own("asset_id"))
 _example("DELETE /api/v1/assets/{asset_id}", "Campaign Manager", path=lambda seed: {"asset_id": seed.asset()})
 _example("POST /api/v1/assets/{asset_id}/complete", "Campaign Manager", path=lambda seed: {"asset_id": seed.asset()})
