@@ -194,7 +194,7 @@ class DeliveryOut(msgspec.Struct, kw_only=True):
 
     id: Id
     event_id: Annotated[UUID, Meta(description="Id of the event: the `webhook-id` of the request.")]
-    type: EventType
+    type: Annotated[EventType, Meta(description="Type of the event.", examples=["reward.granted"])]
     attempted_at: Annotated[Instant, Meta(description="Time of the attempt, in UTC.")]
     duration_ms: Annotated[int, Meta(description="Duration of the request in milliseconds.", examples=[87])]
     status: Annotated[int | None, Meta(description="Status of the response; null if there was none.", examples=[200])]
