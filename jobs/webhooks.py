@@ -81,6 +81,8 @@ def send(event: Delivery) -> Attempt:
     }
     if not targets.is_allowed(event.url):
         return Attempt(status=None, error="url_refused", duration=0.0)
+    if not event.secrets:
+        return Attempt(status=None, error="secret_unreadable", duration=0.0)
     try:
         response = http_fetch.request(
             "POST",

@@ -14,6 +14,7 @@ from playhouse.postgres_ext import DateTimeTZField
 from models.core.database import Row, new_id, value
 from models.core.enumerations import enumeration
 from models.jobs.ledger import enqueue
+from models.webhooks import outbox
 
 EngagementKind = Annotated[
     Literal["scan", "survey", "reward_granted", "reward_claimed", "reward_redeemed", "check_in", "conversion"],
@@ -90,6 +91,8 @@ def record(
     )
     if is_new:
         enqueue("engagements.fold", campaign_id, unique="while_waiting", delay=FOLD_DELAY)
+        data = {"kind": kind, "source_id": source_id, "campaign_id": campaign_id, "user_id": user_id}
+        outbox.publish("engagement.recorded", brand_id=brand_id, data=data | {"reverses": reverses})
     return is_new
 
 

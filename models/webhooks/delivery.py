@@ -144,7 +144,7 @@ def _next(lease: Lease, endpoint: dict[str, Any]) -> Delivery | None:
         (lease.job_id, lease.fence, LEASE, lease.endpoint_id),
     )
     encrypted = (bytes(secret) for secret in (endpoint["secret"], endpoint["previous_secret"]) if secret is not None)
-    secrets = tuple(signatures.decrypt(secret, lease.endpoint_id) for secret in encrypted)
+    secrets = signatures.decrypt_all(encrypted, lease.endpoint_id)
     return Delivery(
         lease=lease,
         brand_id=endpoint["brand_id"],
@@ -218,5 +218,6 @@ def _reencrypt(endpoint: dict[str, Any]) -> None:
     stored = bytes(endpoint["secret"])
     if signatures.is_current(stored):
         return
-    renewed = signatures.encrypt(signatures.decrypt(stored, endpoint["id"]), endpoint["id"])
-    execute("UPDATE app.webhook_endpoints SET secret = %s WHERE id = %s", (renewed, endpoint["id"]))
+    for secret in signatures.decrypt_all([stored], endpoint["id"]):
+        renewed = signatures.encrypt(secret, endpoint["id"])
+        execute("UPDATE app.webhook_endpoints SET secret = %s WHERE id = %s", (renewed, endpoint["id"]))

@@ -7,6 +7,7 @@ import base64
 import hmac
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from uuid import UUID
 
 from models.core import aead, keys
@@ -36,6 +37,15 @@ def decrypt(encrypted: bytes, endpoint_id: UUID) -> str:
         KeyError: the root secret of its key version is missing.
     """
     return aead.decrypt(keys.derive(_PURPOSE, encrypted[0]), encrypted[1:], endpoint_id.bytes).decode()
+
+
+def decrypt_all(encrypted: Iterable[bytes], endpoint_id: UUID) -> tuple[str, ...]:
+    """Decrypt the stored secrets of an endpoint, without those whose root secret is gone."""
+    found = []
+    for secret in encrypted:
+        with suppress(aead.DecryptionError, KeyError):
+            found.append(decrypt(secret, endpoint_id))
+    return tuple(found)
 
 
 def is_current(encrypted: bytes) -> bool:

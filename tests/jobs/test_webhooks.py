@@ -13,9 +13,10 @@ from standardwebhooks import WebhookVerificationError
 
 import jobs.webhooks as actors
 from jobs.engine import registry
-from models.core import context, http_fetch
+from models.core import context, http_fetch, keys
 from models.core.database import transaction
-from models.webhooks import attempts, delivery, endpoints, outbox, targets
+from models.jobs.ledger import enqueue
+from models.webhooks import attempts, delivery, endpoints, outbox, signatures, targets
 from models.webhooks.delivery import Lease, LeaseLost
 from scripts.devstack import sockets
 from scripts.devstack.environment import ROOT
@@ -278,6 +279,70 @@ def test_result_of_a_lost_lease_is_not_recorded(subscribe, publish, receiver, st
     assert (state(subscribed)["pending"], log(subscribed)) == (1, [])
 
 
+def test_job_whose_earlier_claim_was_lost_tries_again_after_the_lease(subscribe, publish, superuser):
+    subscribed = subscribe()
+    publish()
+    with acting(subscribed):
+        assert delivery.begin(lease(subscribed, 1))
+    with superuser.cursor() as cursor:
+        cursor.execute("delete from app.jobs")
+
+    with acting(subscribed):
+        assert delivery.begin(lease(subscribed, 2)) is None
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select extract(epoch from due_at - now()) from app.jobs where actor = %s", (DELIVER,))
+        ((wait,),) = cursor.fetchall()
+    assert 0 < wait <= delivery.LEASE.total_seconds()
+
+
+def test_secret_is_encrypted_anew_after_a_rotation_of_the_root_secrets(
+    subscribe, publish, receiver, drain, superuser, monkeypatch
+):
+    subscribed = subscribe()
+    with superuser.cursor() as cursor:
+        cursor.execute("select secret from app.webhook_endpoints")
+        old = bytes(cursor.fetchone()[0])
+        roots = keys._roots()
+        monkeypatch.setattr(keys, "_roots", lambda: {9: b"9" * 32, **roots})
+        publish()
+        drain()
+        cursor.execute("select secret from app.webhook_endpoints")
+        new = bytes(cursor.fetchone()[0])
+
+    assert receiver.requests[0].verify(subscribed.secret)
+    assert (old[0] in roots, new[0], signatures.decrypt(new, subscribed.id)) == (True, 9, subscribed.secret)
+
+
+def test_event_with_unreadable_secret_is_not_sent(subscribe, publish, receiver, drain, superuser, log):
+    subscribed = subscribe()
+    with superuser.cursor() as cursor:
+        cursor.execute("update app.webhook_endpoints set secret = '\\xff00'::bytea")
+    publish()
+
+    drain()
+
+    assert (log(subscribed), receiver.requests) == ([(None, "secret_unreadable")], [])
+
+
+def test_sweep_deletes_old_events_and_delivers_stalled_ones(subscribe, publish, receiver, drain, superuser, state):
+    subscribed = subscribe()
+    publish(2)
+    with superuser.cursor() as cursor:
+        cursor.execute("delete from app.jobs")
+        cursor.execute(
+            "update app.webhook_outbox set occurred_at = now() - case when event_id = (select max(event_id::text)::uuid"
+            " from app.webhook_outbox) then interval '2 minutes' else interval '4 days' end"
+        )
+
+    with transaction(context.for_system_job()):
+        enqueue("webhooks.sweep")
+    drain()
+
+    assert [json.loads(request.body)["data"]["number"] for request in receiver.requests] == [1]
+    assert (state(subscribed)["dropped"], state(subscribed)["pending"]) == (1, 0)
+
+
 CRASHING = """
 import sys
 from uuid import UUID
@@ -367,7 +432,10 @@ def test_dead_endpoint_with_100_000_events_delays_no_other_brand(
         101_000, subscribe, publish, brand, make_brand, drain, superuser
     )
 
-    assert (len(receiver.requests), ran) == (2020, 2020 + 2)
+    # Each attempt at the dead endpoint takes two jobs here: `drain` also runs its repetition early. Three attempts are
+    # due within the first half hour.
+    assert len(receiver.requests) == 2020
+    assert ran - 2020 <= 6
     assert (stored, dropped) == (outbox.MAX_EVENTS, 1000)
     assert waiting <= 1
 

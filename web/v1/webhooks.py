@@ -202,7 +202,8 @@ class DeliveryOut(msgspec.Struct, kw_only=True):
         str | None,
         Meta(
             description="Why the attempt failed: `status_` and the status, `timeout`, `name_unknown`,"
-            " `address_refused`, `url_refused`, `connection_failed`, `tls_failed` or `no_http`; null if it succeeded.",
+            " `address_refused`, `url_refused`, `connection_failed`, `tls_failed`, `no_http` or"
+            " `secret_unreadable`; null if it succeeded.",
             examples=["timeout"],
         ),
     ]
