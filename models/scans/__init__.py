@@ -1,7 +1,7 @@
 """Scans of codes: the decision, its storage, the fraud score.
 
-Tables: `public.qr_scans`, `public.device_fingerprints`, `app.limit_counters`, `app.scan_refusals`. The database decides
-and stores scans in `app.record_scans` (migrations `*_scans_*.sql`).
+Tables: `public.qr_scans`, `public.device_fingerprints`, `app.limit_counters`, `app.limit_notices`,
+`app.scan_refusals`. The database decides and stores scans in `app.record_scans` (migrations `*_scans_*.sql`).
 
 Public modules: `recorder` (send batches of scans to the database), `outcomes` (accepted or refused, with the reason),
 `description` (requirements of a code), `fraud` (rules and bands), `scoring` (load the facts of the rules, apply

@@ -13,6 +13,7 @@ from models.core.personal_data import (
 )
 
 PERSONAL = (
+    Table(name="app.limit_notices", not_personal=(NotPersonal(("bucket",), "the key of a time window"),)),
     Table(
         name="public.qr_scans",
         purpose="Decide and count scans, and detect fraud.",
