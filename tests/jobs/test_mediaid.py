@@ -1,5 +1,6 @@
 """A fan's identity at MediaID: links after a sign-up, and the traits that brands may use."""
 
+import threading
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from models.core.database import transaction, value
 from models.identity import accounts, signups
 from models.passport import mediaid
 from models.passport.mediaid import Subject, Trait
+from tests.support.brokers import until
 
 AT = datetime(2026, 11, 22, 18, 30, tzinfo=UTC)
 
@@ -101,6 +103,30 @@ def test_withdrawn_consent_deletes_the_copies_at_once(fan, brand, contact, drain
         traits.store(nora.user_id, [{"name": "team", "value": "a", "observed_at": AT.isoformat()}])
 
     assert (len(before), after, stored()) == (1, [], [])
+
+
+def test_withdrawal_during_a_refresh_deletes_what_the_refresh_stores(fan, brand, contact, drain, stored, superuser):
+    nora = fan("essential", "marketing")
+    contact(nora, brand)
+    drain()
+
+    def withdraw():
+        with nora.acting():
+            consents.set_tiers(["essential"], source="test")
+
+    def is_waiting():
+        with superuser.cursor() as cursor:
+            cursor.execute("select count(*) from pg_locks where not granted")
+            return cursor.fetchone()[0]
+
+    thread = threading.Thread(target=withdraw)
+    with transaction(context.for_system_job()):
+        traits.store(nora.user_id, [{"name": "team", "value": "a", "observed_at": AT.isoformat()}])
+        thread.start()
+        until(lambda: is_waiting() or not thread.is_alive())
+    thread.join()
+
+    assert stored() == []
 
 
 def test_consent_given_later_copies_the_traits(fan, brand, contact, drain, stored):
