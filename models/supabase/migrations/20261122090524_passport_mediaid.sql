@@ -87,6 +87,8 @@ call app.grant_definer('app.own_traits()', array['authenticated', 'app_fan', 'ap
 create function app.store_fan_traits(p_user_id uuid, p_traits jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+    -- Lock the consents before the rows, as a withdrawal does: the two would deadlock otherwise.
+    perform from app.lock_trait_brands(p_user_id);
     delete from public.fan_traits t where t.user_id = p_user_id;
     insert into public.fan_traits (brand_id, user_id, name, value, observed_at, usable_until)
     select b.brand_id, p_user_id, t.name, t.value, t.observed_at, b.usable_until
