@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from jobs.engine.errors import Postponed
-from models.core.errors import REGISTRY, Problem, Unavailable
+from models.core.errors import REGISTRY, DownstreamUnavailable, Problem
 
 KEY_REUSED = "idempotency_key_reused"
 """Refusal of a key that belongs to another request. Every operation may refuse with it."""
@@ -29,10 +29,8 @@ class ServiceRefused(Problem):
         self.code, self.status, self.title = code, entry.status, entry.title
 
 
-class ServiceUnavailable(Unavailable):
+class ServiceUnavailable(DownstreamUnavailable):
     """A service has not answered a call. The job is retried, not earlier than after `retry_after` seconds."""
-
-    code = "service_unavailable"
 
     def __init__(self, retry_after: float = 0.0, *, cause: Cause = "error", detail: str = "") -> None:
         super().__init__(detail or f"The service did not answer: {cause}.", retry_after=retry_after)

@@ -444,3 +444,9 @@ class Unavailable(Problem):
     def __init__(self, detail: str = "", *, retry_after: float = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(max(1, math.ceil(retry_after)))})
         self.retry_after = float(retry_after)
+
+
+class DownstreamUnavailable(Unavailable):
+    """A downstream service that the request needs has not answered (`jobs.passport`)."""
+
+    code = "service_unavailable"

@@ -7,7 +7,7 @@ from typing import Any, Literal, Required, TypedDict
 
 import msgspec
 
-from models.core.errors import Problem
+from models.core.errors import DownstreamUnavailable, Problem
 from models.identity.permissions import FOR_KEYS, PermissionName
 from web.http.accepted import JobFailed, JobOut
 
@@ -171,7 +171,7 @@ class EndpointSpec:
             if self.outward or self.mode == "async":
                 raise TypeError("`waits` needs the transaction that @endpoint opens, in which the job is enqueued")
             object.__setattr__(self, "other_responses", {202: JobOut, **self.other_responses})
-            object.__setattr__(self, "problems", (*self.problems, JobFailed))
+            object.__setattr__(self, "problems", (*self.problems, JobFailed, DownstreamUnavailable))
 
         self._require_sound_documentation()
 

@@ -36,7 +36,7 @@ INTERNAL = frozenset(
         *("audit_chain_has_moved", "audit_checkpoint_invalid", "audit_checkpoint_not_next", "audit_entries_differ"),
         *("audit_is_append_only", "audit_seal_invalid", "audit_start_invalid", "consent_events_are_append_only"),
         *("group_is_over", "mail_undeliverable", "no_such_group", "not_in_a_group", "notice_is_published"),
-        *("already_uploaded", "stale_fence"),
+        *("already_uploaded", "call_denied", "stale_fence"),
     }
 )
 """Codes that jobs, commands, signed uploads and the database use. No operation of the document answers with one."""
