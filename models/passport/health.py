@@ -182,7 +182,7 @@ class HealthStore:
         """Return the health of a service, and whether it is shared: False if it is of this process only."""
         if self._is_redis_tried():
             try:
-                return _decode(self._client.get(_KEY + service)), True
+                return _decode(str(self._client.get(_KEY + service) or "")) or Health(), True
             except redis.RedisError as error:
                 self._give_up(error)
         with self._lock:
@@ -193,7 +193,11 @@ class HealthStore:
             try:
                 for _ in range(_CONFLICTS):
                     stored = str(self._client.get(_KEY + service) or "")
-                    health, result = step(_decode(stored))
+                    before = _decode(stored)
+                    if before is None:
+                        self._client.delete(_KEY + service)
+                        continue
+                    health, result = step(before)
                     changed = _encode(health).decode()
                     if changed == stored or self._replace(service, stored, changed):
                         return result
@@ -214,9 +218,9 @@ class HealthStore:
         self._redis_again_at = time.monotonic() + _REDIS_AGAIN_AFTER
 
 
-def _decode(stored: object) -> Health:
-    """Return the stored health; a healthy state if none is stored or another release wrote it."""
+def _decode(stored: str) -> Health | None:
+    """Return the stored health, a new one if none is stored, or None if another program has written it."""
     try:
-        return msgspec.json.decode(str(stored or ""), type=Health)
-    except msgspec.MsgspecError:
-        return Health()
+        return msgspec.json.decode(stored, type=Health) if stored else Health()
+    except (msgspec.MsgspecError, UnicodeError):
+        return None
