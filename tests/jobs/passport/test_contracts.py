@@ -1,17 +1,15 @@
-"""Test the contracts of all services: their OpenAPI documents, policies and methods."""
+"""Test the contracts of all services: their settings, policies and methods."""
 
 import inspect
-import json
 import pkgutil
 from importlib import import_module
 from typing import Any
 
 import pytest
 
-from jobs.passport import openapi, policy, services
+from jobs.passport import policy, services
 from jobs.passport.contract import Operation, Service
 from models.core.personal_data import TELLING_NAMES
-from scripts.devstack.environment import ROOT
 from settings import SERVICES
 from tests.support.echo import Note, Noted
 
@@ -28,19 +26,6 @@ def contract(name: str) -> tuple[Any, Service]:
 def test_each_service_has_settings_and_a_contract() -> None:
     assert set(NAMES) <= set(SERVICES)
     assert all(contract(name)[1].name == name for name in NAMES)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_openapi_file_equals_the_contract(name: str, request: pytest.FixtureRequest) -> None:
-    package, service = contract(name)
-    file = ROOT / "docs" / "services" / f"{name}.openapi.json"
-    written = json.dumps(openapi.document(service, package.__doc__ or ""), indent=2, ensure_ascii=False) + "\n"
-    if request.config.getoption("--renew-services"):
-        file.write_text(written)
-
-    assert json.loads(file.read_text()) == json.loads(written), (
-        "If this is meant: ./scripts/test tests/jobs/passport/test_contracts.py --renew-services"
-    )
 
 
 def test_policy_lists_the_operations_of_all_services_and_no_others() -> None:
