@@ -10,6 +10,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "profile": "Own account",
         "credentials": "Passwords and addresses",
         "mfa": "Second factor",
+        "traits": "Traits of fans",
     },
     "Brands": {
         "brands": "Brands",
@@ -17,6 +18,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "invitations": "Invitations",
         "assignments": "Assignments",
         "api_keys": "API keys",
+        "webhooks": "Webhooks",
         "notifications": "Notifications",
     },
     "Campaigns": {
