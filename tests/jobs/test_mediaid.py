@@ -129,9 +129,10 @@ def test_withdrawal_during_a_refresh_deletes_what_the_refresh_stores(fan, brand,
     assert stored() == []
 
 
-def test_consent_given_later_copies_the_traits(fan, brand, contact, drain, stored):
+def test_consent_given_later_to_one_brand_copies_the_traits_there(fan, brand, make_brand, contact, drain, stored):
     nora = fan("essential")
     contact(nora, brand)
+    contact(nora, make_brand("Other"))
     drain()
     before = stored()
 
