@@ -1,10 +1,11 @@
 """Audiences: segments, contacts, and the engagements of fans with campaigns.
 
 Owns the tables `public.audience_segments`, `public.segment_queries`, `public.campaign_audience`, `public.contacts`,
-`public.engagement_events`, `app.engagement_outbox`, `public.engagements` and `public.conversions`.
+`public.engagement_events`, `app.engagement_outbox`, `public.engagements`, `public.conversions`, `public.contact_sync`
+and `public.contact_sync_state`.
 
-Public modules: `contacts`, `conversions`, `engagement_events` (every domain whose rows are engagements records its
-events there), `engagement_outbox` (their way to Coliseum), `engagements` (what is folded from the events), `segments`,
-`personal_data`.
+Public modules: `contacts`, `contact_sync` (both directions with CALS), `conversions`, `engagement_events` (every domain
+whose rows are engagements records its events there), `engagement_outbox` (their way to Coliseum), `engagements` (what is
+folded from the events), `segments`, `personal_data`.
 May import: `tenants` and the domains below it.
 """

@@ -43,6 +43,17 @@ PERSONAL = (
         personal=(Personal(("user_id",), Category.BEHAVIOUR, Erasure.DELETE),),
     ),
     Table(
+        name="public.contact_sync",
+        purpose="Synchronise a contact with the brand's CRM: versions of its fields, withdrawal, deletion.",
+        retention=f"{UNTIL_ERASURE}; the tombstone of a deleted contact has no fields",
+        found_by="contact_id = public.contacts.id",
+        personal=(
+            Personal(("contact_id",), Category.IDENTIFIER, Erasure.PSEUDONYM, Export.INTERNAL),
+            Personal(("fields",), Category.PROFILE, Erasure.CLEAR, Export.INTERNAL),
+        ),
+    ),
+    Table(name="public.contact_sync_state", not_personal=(NotPersonal(("pull_cursor",), "a position in a list"),)),
+    Table(
         name="public.conversions",
         purpose="Let a brand measure what its campaigns earn.",
         retention=UNTIL_ERASURE,

@@ -22,6 +22,26 @@ PERSONAL = (
             NotPersonal(("request",), "members that name or describe people are redacted before it is stored"),
         ),
     ),
+    Table(
+        name="public.cals_contacts",
+        purpose="Hold the contacts of brands that use no other CRM, in the local CALS.",
+        retention="until the contact is deleted; its tombstone has no fields",
+        found_by="contact_id",
+        personal=(
+            Personal(("contact_id",), Category.IDENTIFIER, Erasure.PSEUDONYM, Export.INTERNAL),
+            Personal(("fields",), Category.PROFILE, Erasure.CLEAR, Export.INTERNAL),
+        ),
+    ),
+    Table(
+        name="public.cals_activities",
+        purpose="Hold what contacts did, in the local CALS.",
+        retention="until the contact is deleted",
+        found_by="contact_id",
+        personal=(
+            Personal(("contact_id",), Category.IDENTIFIER, Erasure.DELETE, Export.INTERNAL),
+            Personal(("activity_id", "kind"), Category.BEHAVIOUR, Erasure.DELETE, Export.INTERNAL),
+        ),
+    ),
     Table(name="public.coliseum_campaigns"),
     Table(
         name="public.coliseum_events",
