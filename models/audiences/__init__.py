@@ -5,7 +5,7 @@ Owns the tables `public.audience_segments`, `public.segment_queries`, `public.ca
 and `public.contact_sync_state`.
 
 Public modules: `contacts`, `contact_sync` (both directions with CALS), `conversions`, `engagement_events` (every domain
-whose rows are engagements records its events there), `engagement_outbox` (their way to Coliseum), `engagements` (what is
-folded from the events), `segments`, `personal_data`.
+whose rows are engagements records its events there), `engagement_outbox` (their way to Coliseum), `engagements` (folded
+from the events), `segments`, `personal_data`.
 May import: `tenants` and the domains below it.
 """
