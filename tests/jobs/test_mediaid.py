@@ -65,7 +65,7 @@ def learn(kind, fan, **observed):
 
 
 @pytest.mark.usefixtures("mailbox")
-def test_sign_up_of_anonymous_fan_links_both_at_mediaid_once(fan, drain):
+def test_sign_up_of_anonymous_fan_links_both_at_mediaid_once(fan, drain, superuser):
     nora = fan()
     learn("anonymous", nora, team="a")
 
@@ -74,6 +74,9 @@ def test_sign_up_of_anonymous_fan_links_both_at_mediaid_once(fan, drain):
 
     assert ran.count("mediaid.link") == 1
     assert known("account", nora) == known("anonymous", nora) == {"team": "a"}
+    with superuser.cursor() as cursor:
+        cursor.execute("select count(*) from public.mediaid_traits")
+        assert cursor.fetchone() == (1,)  # none is left of the identity that was given up
 
 
 def test_traits_are_copied_to_brands_with_contact_and_consent(fan, brand, make_brand, contact, drain, stored):
