@@ -238,6 +238,29 @@ def test_response_longer_than_the_limit_is_a_success_and_cut(subscribe, publish,
     assert (attempt.status, attempt.error, len(attempt.response)) == (200, None, actors.RESPONSE_BYTES)
 
 
+def test_receiver_that_does_not_answer_in_time_has_failed(subscribe, publish, hostile_server, drain, log, monkeypatch):
+    assert delivery.LEASE.total_seconds() > delivery.TIMEOUT
+    monkeypatch.setattr(delivery, "TIMEOUT", 0.2)
+    server = hostile_server([b"HTTP/1.1 200 OK\r\nX: "], b"x")
+    subscribed = subscribe(url=f"http://127.0.0.1:{server.port}/")
+    publish()
+
+    drain()
+
+    assert log(subscribed) == [(None, "timeout")]
+
+
+def test_answer_with_endless_body_is_a_success(subscribe, publish, hostile_server, drain, log, monkeypatch):
+    monkeypatch.setattr(delivery, "TIMEOUT", 0.2)
+    server = hostile_server([b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n"], b"x")
+    subscribed = subscribe(url=f"http://127.0.0.1:{server.port}/")
+    publish()
+
+    drain()
+
+    assert log(subscribed) == [(200, None)]
+
+
 def test_second_job_sends_nothing_while_one_delivers(subscribe, publish, receiver, drain):
     subscribed, found = subscribe(), []
 
