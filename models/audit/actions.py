@@ -74,6 +74,7 @@ ACTIONS = {
     "mfa.enrol": "begin to set up a second factor",
     "mfa.recovery_codes": "create new recovery codes",
     "mfa.remove": "remove the own second factor",
+    "notification.choose": "choose which notifications are listed and mailed",
     "passport.called": "call a downstream service, by a job",
     "passport.refused": "be refused to call a downstream service, by a job",
     "passport.replay": "replay the job of a call of a downstream service",

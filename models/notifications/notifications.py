@@ -13,6 +13,7 @@ from models.core import context
 from models.core.database import Row, execute, new_id, now, row, rows
 from models.core.errors import NotFound
 from models.identity.permissions import PermissionName
+from models.identity.users import User
 from models.jobs.ledger import enqueue
 from models.notifications.kinds import KINDS, WORDINGS, Kind
 
@@ -182,6 +183,18 @@ def count_unread() -> int:
     return int(Notification.select().where(_own(), Notification.read_at.is_null()).count())
 
 
+def get(notification_id: UUID) -> Notification:
+    """Return a notification of the caller.
+
+    Raises:
+        NotFound: the caller has no such notification.
+    """
+    found = Notification.select().where(_own(), Notification.id == notification_id).first()
+    if found is None:
+        raise NotFound
+    return cast(Notification, found)
+
+
 def mark_read(notification_id: UUID) -> Notification:
     """Mark a notification of the caller as read, and return it. The time of the first reading stays.
 
@@ -189,10 +202,7 @@ def mark_read(notification_id: UUID) -> Notification:
         NotFound: the caller has no such notification.
     """
     _mark(Notification.id == notification_id)
-    found = Notification.select().where(_own(), Notification.id == notification_id).first()
-    if found is None:
-        raise NotFound
-    return cast(Notification, found)
+    return get(notification_id)
 
 
 def mark_all_read(up_to: UUID) -> int:
@@ -220,6 +230,12 @@ def preferences() -> list[Preference]:
         else Preference(kind, True, WORDINGS[kind].mail)
         for kind in KINDS
     ]
+
+
+def preferences_for_update() -> list[Preference]:
+    """Lock the caller's account until the transaction ends and return `preferences`."""
+    list(User.select(User.id).where(User.id == _caller()).for_update())
+    return preferences()
 
 
 def choose(choices: Sequence[Preference]) -> None:

@@ -126,6 +126,11 @@ def _taking_up(seed: Seed) -> Example:
 EXAMPLES["POST", "/api/v1/users/me/invitation"] = _taking_up
 
 
+def _notifications(seed: Seed) -> dict[str, Any]:
+    assert seed.notification()
+    return {"limit": 2, "unread": "false"}
+
+
 def _webhook_endpoint(seed: Seed) -> dict[str, Any]:
     return {"endpoint_id": seed.webhook_endpoint()}
 
@@ -486,10 +491,10 @@ _example("POST /api/v1/assets", "Campaign Manager", body=lambda _: {"sha256": No
 _example("GET /api/v1/assets/{asset_id}", "Creator", path=_own("asset_id"))
 _example("DELETE /api/v1/assets/{asset_id}", "Campaign Manager", path=lambda seed: {"asset_id": seed.asset()})
 _example("POST /api/v1/assets/{asset_id}/complete", "Campaign Manager", path=lambda seed: {"asset_id": seed.asset()})
-_example("GET /api/v1/notifications", "Campaign Manager", query=_page(unread=False))
+_example("GET /api/v1/notifications", "Campaign Manager", query=_notifications)
 _example("PUT /api/v1/notifications/{notification_id}/read", "Campaign Manager", path=_own("notification_id"))
 _example(
-    "PUT /api/v1/notifications/read", "Campaign Manager", body=lambda seed: {"up_to": str(seed.own["notification_id"])}
+    "POST /api/v1/notifications/read", "Campaign Manager", body=lambda seed: {"up_to": str(seed.own["notification_id"])}
 )
 _example("GET /api/v1/notifications/preferences", "Campaign Manager")
 _example("PUT /api/v1/notifications/preferences", "Campaign Manager")

@@ -209,6 +209,10 @@ class Seed:
         """Create a Brand Admin of a new brand."""
         return _brand(self.callers[SYSTEM_ADMIN])[1]["Brand Admin"]
 
+    def notification(self) -> UUID:
+        """Notify the members of the brand, and return the notification of the Campaign Manager."""
+        return _notification(self.brand_id, self.callers["Campaign Manager"])
+
     def asset(self) -> UUID:
         """Create an asset that awaits its file."""
         return _asset(self.callers["Campaign Manager"])
@@ -391,7 +395,7 @@ def _things(seed: Seed, brand_id: UUID, campaign: Campaign, staff: dict[str, Cal
         "session_id": fan.identity.session_id,
         "entry_id": _entry(manager),
         "asset_id": _asset(manager),
-        "notification_id": _notification(brand_id, campaign, manager),
+        "notification_id": _notification(brand_id, manager),
         "endpoint_id": _webhook_endpoint(staff["Brand Admin"]),
     }
 
@@ -426,11 +430,10 @@ def _asset(by: Caller) -> UUID:
         return assets.reserve(purpose="import", filename="a.csv", content_type="text/csv", size=1)[0].id
 
 
-def _notification(brand_id: UUID, campaign: Campaign, reader: Caller) -> UUID:
-    """Notify the brand of a launch, and return the notification of one member."""
+def _notification(brand_id: UUID, reader: Caller) -> UUID:
+    """Notify the brand of an event, and return the notification of one member."""
     with transaction(context.for_brand_job(brand_id)):
-        subject = ("campaign", campaign.id)
-        notifications.create("launch_finished", subject, {"campaign": campaign.name}, "campaigns:launch")
+        notifications.create("launch_finished", ("campaign", uuid4()), {"campaign": "Summer"}, "campaigns:launch")
     with transaction(reader.identity):
         return notifications.find(limit=1)[0].id
 

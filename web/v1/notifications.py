@@ -3,20 +3,20 @@
 Each person has a list, and chooses for each kind of event whether it is listed and whether it is mailed.
 """
 
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 import msgspec
 from falcon.asgi import Request, Response
 from msgspec import Meta
 
-from models.core.errors import FieldError, Invalid
+from models.core.errors import FieldError, Invalid, PreconditionFailed
 from models.notifications import kinds, notifications
 from models.notifications.kinds import KINDS, LANGUAGES, Kind
 from models.notifications.notifications import Preference
 from web.http import locales
 from web.http.datetimes import Instant
-from web.http.endpoint import PageQuery, decode_cursor, endpoint, page_of
+from web.http.endpoint import PageQuery, audited, decode_cursor, endpoint, etag, page_of, require_match
 from web.http.fields import CreatedAt, Id
 from web.http.pagination import NextCursor
 
@@ -151,10 +151,18 @@ class Notifications:
 class NotificationRead:
     """`/api/v1/notifications/{notification_id}/read`: whether a notification has been read."""
 
-    @endpoint(operation_id="markNotificationRead", response=NotificationOut, permission="notifications:read")
+    @endpoint(
+        operation_id="markNotificationRead",
+        response=NotificationOut,
+        permission="notifications:read",
+        problems=(PreconditionFailed,),
+    )
     def on_put(self, req: Request, resp: Response, notification_id: UUID) -> None:
         """Mark a notification as read. One that was read before keeps its time."""
-        resp.media = NotificationOut.of(notifications.mark_read(notification_id), _language(req, resp))
+        require_match(req, notifications.get(notification_id).updated_at)
+        marked = notifications.mark_read(notification_id)
+        etag(resp, marked.updated_at)
+        resp.media = NotificationOut.of(marked, _language(req, resp))
 
 
 class NotificationsRead:
@@ -167,7 +175,7 @@ class NotificationsRead:
         permission="notifications:read",
         example={"up_to": "01941f29-7c00-7a3b-8d5e-3f1b2c4d5e6f"},
     )
-    def on_put(self, req: Request, resp: Response) -> None:
+    def on_post(self, req: Request, resp: Response) -> None:
         """Mark all notifications up to one as read. Notifications that arrived later stay unread."""
         resp.media = ReadOut(notifications.mark_all_read(req.context.body.up_to))
 
@@ -178,12 +186,14 @@ class NotificationPreferences:
     @endpoint(response=PreferencesBody, permission="notifications:read")
     def on_get(self, req: Request, resp: Response) -> None:
         """Read the caller's preferences, with the default of each kind that the caller has not chosen."""
-        resp.media = _preferences()
+        _answer(resp)
 
     @endpoint(
         body=PreferencesBody,
         response=PreferencesBody,
         permission="notifications:read",
+        audit="notification.choose",
+        problems=(PreconditionFailed,),
         example={"preferences": [{"kind": "limit_near", "in_app": True, "mail": False}]},
     )
     def on_put(self, req: Request, resp: Response) -> None:
@@ -195,15 +205,24 @@ class NotificationPreferences:
         chosen = {one.kind: Preference(one.kind, one.in_app, one.mail) for one in body.preferences}
         if len(chosen) < len(body.preferences):
             raise Invalid(errors=[FieldError("preferences", "must name each kind once")])
+        require_match(req, _version(notifications.preferences_for_update()))
         notifications.choose(list(chosen.values()))
-        resp.media = _preferences()
+        after: dict[str, Any] = {one.kind: {"in_app": one.in_app, "mail": one.mail} for one in body.preferences}
+        audited(req, table="notification_preferences", record_id=req.context.identity.user_id, after=after)
+        _answer(resp)
 
 
-def _preferences() -> PreferencesBody:
+def _answer(resp: Response) -> None:
     chosen = notifications.preferences()
-    return PreferencesBody(
+    etag(resp, _version(chosen))
+    resp.media = PreferencesBody(
         preferences=[PreferenceBody(kind=one.kind, in_app=one.in_app, mail=one.mail) for one in chosen]
     )
+
+
+def _version(chosen: list[Preference]) -> str:
+    """Return a text that differs for other preferences: one digit for each kind."""
+    return "".join(str(2 * one.in_app + one.mail) for one in chosen)
 
 
 def _language(req: Request, resp: Response) -> str:

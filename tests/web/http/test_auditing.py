@@ -24,6 +24,8 @@ WRITES_ITS_OWN_ENTRY = {
 IS_ITS_OWN_RECORD = {
     "POST /api/v1/auth/anonymous": "the session's row has its time and address; no person is identified yet",
     "POST /api/v1/auth/refresh": "the session's row; a token used twice ends the session, which has an entry",
+    "POST /api/v1/notifications/read": "each row has the time of reading; only its person reads and changes it",
+    "PUT /api/v1/notifications/{notification_id}/read": "the row has the time of reading, as above",
     "POST /api/v1/qr/scan": "a scan's row has its decision, reasons, person and place; it is never changed",
 }
 OWN_DATA = {

@@ -108,7 +108,7 @@ def test_notification_is_read_once_and_counted(client, member, happen):
     one = client.put(f"{LIST}/{middle['id']}/read", token=boss.token).json
     again = client.put(f"{LIST}/{middle['id']}/read", token=boss.token).json
     foreign = client.put(f"{LIST}/{middle['id']}/read", token=other.token)
-    rest = client.put(f"{LIST}/read", token=boss.token, json={"up_to": middle["id"]})
+    rest = client.post(f"{LIST}/read", token=boss.token, json={"up_to": middle["id"]})
 
     assert one["read_at"] is not None
     assert again == one
@@ -161,6 +161,18 @@ def test_preferences_choose_list_and_mail_of_a_kind(client, member, happen, mail
     assert listed(client, boss)["unread"] == 1
 
 
+def test_stale_change_of_preferences_is_refused(client, member):
+    boss, path = member("Brand Admin"), f"{LIST}/preferences"
+    known = client.get(path, token=boss.token).headers["etag"]
+    chosen = {"preferences": [{"kind": "limit_near", "in_app": False, "mail": False}]}
+
+    first = client.put(path, token=boss.token, json=chosen, headers={"If-Match": known})
+    stale = client.put(path, token=boss.token, json={"preferences": []}, headers={"If-Match": known})
+
+    assert (first.status_code, stale.status_code) == (200, 412)
+    assert client.get(path, token=boss.token).headers["etag"] == first.headers["etag"] != known
+
+
 def test_preferences_left_out_are_defaults(client, member):
     boss, path = member("Brand Admin"), f"{LIST}/preferences"
     chosen = {"kind": "limit_near", "in_app": False, "mail": False}
@@ -198,7 +210,7 @@ def test_mail_of_a_notification_that_was_read_is_not_sent(client, member, drain,
     with transaction(context.for_brand_job(boss.brand_id)):
         notifications.create("limit_near", ("report", "1"), NEAR, "campaigns:launch")
 
-    client.put(f"{LIST}/read", token=boss.token, json={"up_to": listed(client, boss)["items"][0]["id"]})
+    client.post(f"{LIST}/read", token=boss.token, json={"up_to": listed(client, boss)["items"][0]["id"]})
     drain()
 
     assert mailbox.messages == []
