@@ -201,6 +201,7 @@ REASONS: dict[str, str] = {
     "must be greater than {bound}": "debe ser mayor que {bound}",
     "must be later than `from`": "debe ser posterior a `from`",
     "must be later than `starts_at`": "debe ser posterior a `starts_at`",
+    "must be later than now and before {last}": "debe ser posterior a este momento y anterior a {last}",
     "must be less than {bound}": "debe ser menor que {bound}",
     "must be set for an event": "es obligatorio para un evento",
     "must be a person who took part in a campaign of the brand, or one of its contacts": "debe ser una persona que "
@@ -268,6 +269,7 @@ REASONS: dict[str, str] = {
 DETAILS: dict[str, str] = {
     "A job must belong to the brand that enqueues it.": "Una tarea debe pertenecer a la marca que la crea.",
     "A job must belong to the fan who enqueues it.": "Una tarea debe pertenecer al fan que la crea.",
+    "Another live job has the unique key of this job.": "Otra tarea en curso tiene la clave única de esta tarea.",
     "An event must belong to the brand of its cause.": "Un evento debe pertenecer a la marca de su causa.",
     "A job records only its own acts, in the chain of its brand.": "Una tarea solo registra sus propios actos, en la "
     "cadena de su marca.",
