@@ -14,6 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from models.audit import checkpoints
 from models.core.database import row, rows
+from models.passport import services
 
 WINDOW = timedelta(minutes=5)
 """Period of the summaries: they cover the jobs that finished within it."""
@@ -99,6 +100,38 @@ def audit_metrics() -> Iterator[GaugeMetricFamily]:
         "companon_audit_checkpoint_age_seconds",
         "Age of the newest stored checkpoint; +Inf if there never was one.",
         [({}, float("inf") if age is None else age)],
+    )
+
+
+def service_metrics() -> Iterator[GaugeMetricFamily]:
+    """Return the metrics of downstream services, in the caller's transaction."""
+    reports = list(services.reports())
+    yield gauge(
+        "companon_service_calls_recently",
+        f"Calls of a downstream service within the last {services.WINDOW.total_seconds():.0f} s, by outcome.",
+        [
+            ({"service": report.name, "outcome": outcome}, number)
+            for report in reports
+            for outcome, number in report.outcomes.items()
+        ],
+        ("service", "outcome"),
+    )
+    yield gauge(
+        "companon_service_seconds",
+        "Duration of the calls in companon_service_calls_recently.",
+        [
+            ({"service": report.name, "quantile": quantile}, milliseconds / 1000)
+            for report in reports
+            for quantile, milliseconds in (("0.50", report.p50_ms), ("0.95", report.p95_ms))
+            if milliseconds is not None
+        ],
+        ("service", "quantile"),
+    )
+    yield gauge(
+        "companon_service_breaker",
+        "State of a service's circuit breaker: 0 closed, 1 half open, 2 open.",
+        [({"service": report.name}, ("closed", "half_open", "open").index(report.breaker)) for report in reports],
+        ("service",),
     )
 
 

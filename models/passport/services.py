@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from models.core.database import now, rows
-from models.passport.calls import Transport
+from models.passport.calls import CallOutcome, Transport
 from models.passport.health import BreakerState, HealthStore
 from settings import SERVICES, settings
 
@@ -46,6 +46,12 @@ class Report:
     p95_ms: float | None = None
     last_success_at: datetime | None = None
     last_failure_at: datetime | None = None
+
+    @property
+    def outcomes(self) -> dict[CallOutcome, int]:
+        """Return the number of calls by outcome."""
+        ok = self.calls - self.failed - self.refused - self.denied
+        return {"ok": ok, "refused": self.refused, "failed": self.failed, "denied": self.denied}
 
 
 def reports() -> Iterator[Report]:

@@ -30,7 +30,8 @@ class Metrics:
         Requests from this machine only, unless `METRICS_TOKEN` is set and sent as a bearer token.
         """
         _require_reader(req)
-        resp.data = generate_latest(_Scrape(chain(metrics.job_metrics(), metrics.audit_metrics(), _web_metrics())))
+        stored = chain(metrics.job_metrics(), metrics.audit_metrics(), metrics.service_metrics())
+        resp.data = generate_latest(_Scrape(chain(stored, _web_metrics())))
         resp.content_type = CONTENT_TYPE_PLAIN_0_0_4
 
 

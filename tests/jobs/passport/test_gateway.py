@@ -274,7 +274,10 @@ def test_failed_call_is_listed_and_its_job_replayed_once(
     (service,) = [
         found for found in client.get("/api/v1/passport/services", token=token).json["items"] if found["name"] == "echo"
     ]
+    metrics = client.get("/metrics", remote_addr="127.0.0.1").text.splitlines()
 
+    assert 'companon_service_calls_recently{outcome="failed",service="echo"} 1.0' in metrics
+    assert 'companon_service_breaker{service="echo"} 0.0' in metrics
     assert [(call["error_code"], call["transport"]) for call in listed] == [("status", "http")]
     assert (replayed.status_code, replayed.json["id"]) == (202, listed[0]["job_id"])
     assert (again.status_code, again.json["code"]) == (404, "not_found")

@@ -55,7 +55,7 @@ def test_every_metric_has_its_help_and_type(client: Client, ledger: Ledger) -> N
     named = {line.partition("{")[0].split()[0] for line in text.splitlines() if not line.startswith("#")}
     of_histogram = {name for name in named if name.startswith("companon_http_request_seconds")}
     assert named - of_histogram <= helped
-    assert len(helped) == 22
+    assert len(helped) == 25
 
 
 def test_jobs_are_counted_by_actor_and_state(client: Client, ledger: Ledger, query: Query) -> None:
