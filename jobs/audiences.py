@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from jobs.engine import actor, own_transaction
+from jobs.engine import actor, current_job, own_transaction
+from jobs.passport.contract import ServiceUnavailable
 from jobs.passport.services.coliseum import coliseum
-from jobs.passport.services.coliseum.contract import MAX_EVENTS, Batch, Event
-from models.audiences import contacts, engagement_outbox, engagements
+from jobs.passport.services.coliseum.contract import MAX_EVENTS, Batch, Event, MetricsOf
+from models.audiences import contacts, engagement_outbox, engagements, live_metrics
 from models.audiences.engagement_outbox import WaitingEvent
+from models.audiences.live_metrics import LiveMetrics
+from models.core.database import now
 from models.jobs.ledger import enqueue
 from models.passport import coliseum as coliseum_store
 
@@ -64,6 +67,20 @@ def _event(waiting: WaitingEvent) -> Event:
 def _key(events: Sequence[WaitingEvent]) -> str:
     """Return the key of a batch. It depends on the events: the next attempt of a job may send others."""
     return "events-" + hashlib.sha256(b"".join(event.event_id.bytes for event in events)).hexdigest()
+
+
+@actor("coliseum.read", queue="outward", outward=True, max_attempts=3)
+def read_live_metrics(campaign_id: UUID) -> None:
+    """Ask Coliseum for the live metrics of a campaign, and store them. Without an answer, the stored ones stay."""
+    since = now() - live_metrics.SERIES
+    try:
+        found = coliseum().metrics(MetricsOf(campaign_id, since), key=current_job().idempotency_key)
+    except ServiceUnavailable:
+        return
+    minutes = [{"minute": one.minute.isoformat(), "kind": one.kind, "n": one.n} for one in found.minutes]
+    totals: dict[str, int] = {one.kind: one.n for one in found.totals}
+    with own_transaction():
+        live_metrics.store(campaign_id, LiveMetrics(found.as_of, totals, minutes))
 
 
 @actor("engagements.sweep", runs_as="system", time_limit=60.0)

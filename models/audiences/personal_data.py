@@ -42,6 +42,7 @@ PERSONAL = (
         found_by="user_id",
         personal=(Personal(("user_id",), Category.BEHAVIOUR, Erasure.DELETE),),
     ),
+    Table(name="public.campaign_metrics", not_personal=(NotPersonal(("totals", "minutes"), "counts of events"),)),
     Table(
         name="public.contact_sync",
         purpose="Synchronise a contact with the brand's CRM: versions of its fields, withdrawal, deletion.",

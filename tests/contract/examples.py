@@ -299,6 +299,9 @@ _example(
 )
 
 
+_example("GET /api/v1/campaigns/{campaign_id}/live-metrics", "Creator", path=_own("campaign_id"))
+
+
 def _conversions(seed: Seed) -> dict[str, Any]:
     order = {"external_id": f"order-{uuid4()}", "occurred_at": datetime.now(UTC).isoformat()}
     person = {"user_id": str(seed.member()), "contact_id": None}

@@ -32,6 +32,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "conversions": "Conversions",
         "engagement_events": "Engagement events",
         "engagements": "Own engagements",
+        "live_metrics": "Live metrics",
         "overview": "Overview",
         "assets": "Files",
     },
