@@ -299,7 +299,7 @@ _example(
 )
 
 
-_example("GET /api/v1/campaigns/{campaign_id}/live-metrics", "Creator", path=_own("campaign_id"))
+_example("GET /api/v1/campaigns/{campaign_id}/live-metrics", "Campaign Manager", path=_own("campaign_id"))
 
 
 def _conversions(seed: Seed) -> dict[str, Any]:
