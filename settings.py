@@ -127,6 +127,18 @@ class Settings:
         "`own`: this system signs people in; `supabase`: a Supabase project signs people in (docs/auth.md).",
         of="web",
     )
+    geocoder: Literal["gazetteer", "nominatim"] = env(
+        "GEOCODER",
+        "gazetteer",
+        "Source of positions of addresses: `gazetteer` (offline, cities only) or `nominatim`.",
+        of="web worker",
+    )
+    geocoder_url: str = env(
+        "GEOCODER_URL",
+        "",
+        "Nominatim server, if `GEOCODER` is `nominatim`; the public one if empty, which allows one request per second.",
+        of="worker",
+    )
     supabase_url: str = env(
         "SUPABASE_URL", "", "Supabase project that signs people in: `https://<ref>.supabase.co`.", of="web"
     )

@@ -21,5 +21,6 @@ SCHEDULES: list[Schedule] = [
     Every(minutes=15, do="cals.sync", catch_up="last", late_means="changes of contacts are not synchronised"),
     Every(minutes=5, do="engagements.sweep", catch_up="last", late_means="events of failed jobs are not delivered"),
     Daily(at="03:40", do="jobs.prune", catch_up="last", late_means="the history of finished jobs grows"),
-    Daily(at="04:40", do="events.expire", catch_up="last", late_means="past events stay stored"),
+    Daily(at="04:40", do="events.expire", catch_up="last", late_means="guest lists of past events stay stored"),
+    Daily(at="04:45", do="venues.expire", catch_up="last", late_means="old positions of addresses are used again"),
 ]

@@ -31,6 +31,7 @@ POLICY: dict[tuple[str, str], frozenset[CallerRole]] = {
     ("mediaid", "traits"): _SYSTEM,
     ("mediaid", "put_traits"): _SYSTEM,
     ("mediaid", "forget"): _SYSTEM,
+    ("geocoder", "locate"): _BRAND,
 }
 """Roles that may call an operation, by service and operation."""
 

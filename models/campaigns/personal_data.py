@@ -52,4 +52,45 @@ PERSONAL = (
             Personal(("assigned_by",), Category.IDENTIFIER, Erasure.UNLINK, Export.OTHER_PERSON),
         ),
     ),
+    Table(
+        name="public.tickets",
+        purpose="Admit a person to an event.",
+        retention="365 days after the completion of the event",
+        deleted_by="events.expire",
+        found_by="user_id",
+        personal=(
+            Personal(("id", "user_id"), Category.IDENTIFIER, Erasure.DELETE),
+            Personal(("state", "refusal", "job_id"), Category.BEHAVIOUR, Erasure.DELETE),
+        ),
+        not_personal=(NotPersonal(("key_version",), "version of a key"),),
+    ),
+    Table(
+        name="public.guests",
+        purpose="Admit the guests of a brand to an event.",
+        retention="365 days after the completion of the event",
+        deleted_by="events.expire",
+        found_by="user_id",
+        personal=(
+            Personal(("id", "user_id", "contact_id"), Category.IDENTIFIER, Erasure.DELETE),
+            Personal(("name", "email"), Category.CONTACT, Erasure.DELETE),
+            Personal(("state",), Category.BEHAVIOUR, Erasure.DELETE),
+        ),
+    ),
+    Table(
+        name="public.check_ins",
+        purpose="Record who was admitted to an event, and when.",
+        retention="365 days after the completion of the event",
+        deleted_by="events.expire",
+        found_by="user_id",
+        personal=(
+            Personal(("id", "user_id", "ticket_id", "guest_id", "scan_id"), Category.IDENTIFIER, Erasure.DELETE),
+            Personal(("gate", "state", "refusal", "job_id"), Category.BEHAVIOUR, Erasure.DELETE),
+        ),
+    ),
+    Table(
+        name="public.venue_lookups",
+        not_personal=(
+            NotPersonal(("geocoder", "address", "country", "language", "candidates", "attribution"), BRAND_CONTENT),
+        ),
+    ),
 )

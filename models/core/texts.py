@@ -102,3 +102,9 @@ def json_for_terminal(value: Any) -> str:
     r"""Return indented JSON for a terminal. Control and direction characters become `\u001b`."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return _UNSAFE.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text)
+
+
+def folded(text: str) -> str:
+    """Return a text for comparisons: without accents, case and punctuation, and with single blanks."""
+    letters = (one for one in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(one))
+    return " ".join("".join(one if one.isalnum() else " " for one in letters).split())

@@ -35,11 +35,12 @@ ENDED_STATES = ("done", "cancelled", "dead")
 
 _ENQUEUE = "CALL app.enqueue(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, NULL)"
 # The history has a partition for each day. Partitions of days on which the job cannot have ended are not planned.
-_GET = (
+_SHOWN = (
     "SELECT id, actor, state, attempts, crashes, subject_type, subject_id, progress_done, progress_total,"
-    " progress_message, error, created_at, claimed_at, finished_at FROM app.job_status"
-    " WHERE id = %s AND (finished_at IS NULL OR finished_at >= %s AND finished_at < %s)"
+    " progress_message, error, created_at, claimed_at, finished_at FROM "
 )
+_GET = f"{_SHOWN} app.job_status WHERE id = %s AND (finished_at IS NULL OR finished_at >= %s AND finished_at < %s)"
+_AWAITED = f"{_SHOWN} app.awaited_job(%s, %s, %s)"
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _SKEW = timedelta(days=1)
 """Maximum difference between the clocks of the creators of ids, this process and the database."""
@@ -185,7 +186,20 @@ def get(job_id: UUID) -> Job:
     Raises:
         NotFound: the caller can see no job with this id.
     """
-    found = row(_GET, (job_id, (uuid7_time(job_id) or _EPOCH) - _SKEW, now() + _SKEW))
+    return _read(_GET, job_id)
+
+
+def get_awaited(job_id: UUID) -> Job:
+    """Return a job that the caller's request waits for. The caller need not have the permission to read jobs.
+
+    Raises:
+        NotFound: no job with this id belongs to the caller's brand or names the caller.
+    """
+    return _read(_AWAITED, job_id)
+
+
+def _read(sql: str, job_id: UUID) -> Job:
+    found = row(sql, (job_id, (uuid7_time(job_id) or _EPOCH) - _SKEW, now() + _SKEW))
     if found is None:
         raise NotFound
     return Job(**found, children=children(job_id))

@@ -203,7 +203,7 @@ def check_in(event_id: UUID, arrival: Arrival) -> None:
     """Admit people. A check-in that is known, also one that was undone, stays as it is.
 
     Raises:
-        Problem: one of `ARRIVAL_REFUSALS`, or UnknownEvent.
+        Problem: one of `ARRIVAL_REFUSALS`.
     """
     event = _get_for_update(event_id)
     if _check_in(event_id, arrival.check_in) is not None:

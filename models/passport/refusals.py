@@ -100,6 +100,7 @@ ARRIVAL_REFUSALS: tuple[type[Problem], ...] = (
     PartyExceeded,
     TicketCancelled,
     TicketRequired,
+    UnknownEvent,
     UnknownTicket,
 )
-"""Refusals of an arrival at a published event."""
+"""Refusals of an arrival."""

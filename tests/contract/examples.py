@@ -104,6 +104,18 @@ def _own(*names: str) -> Callable[[Seed], dict[str, Any]]:
     return lambda seed: {name: seed.own[name] for name in names}
 
 
+def _own_event(seed: Seed) -> dict[str, Any]:
+    return {"campaign_id": seed.own["event_id"]}
+
+
+def _own_guest(seed: Seed) -> dict[str, Any]:
+    return {"campaign_id": seed.own["event_id"], "guest_id": seed.own["guest_id"]}
+
+
+def _own_check_in(seed: Seed) -> dict[str, Any]:
+    return {"campaign_id": seed.own["event_id"], "check_in_id": seed.own["check_in_id"]}
+
+
 def _page(**more: Any) -> Callable[[Seed], dict[str, Any]]:
     return lambda _: {"limit": 2, **more}
 
@@ -529,3 +541,33 @@ _example(
     "GET /api/v1/qr/codes/{token}", path=lambda seed: {"token": seed.code_token()}, query=lambda _: {"locale": "es"}
 )
 _example("POST /api/v1/qr/scan", caller=lambda seed: seed.anonymous("essential"), body=_scan)
+_example("GET /api/v1/tickets", FAN, query=_page())
+_example("GET /api/v1/tickets/{ticket_id}", FAN, path=_own("ticket_id"))
+_example("POST /api/v1/tickets/{ticket_id}/cancel", FAN, path=_own("ticket_id"))
+_example("POST /api/v1/tickets", FAN, body=lambda seed: {"campaign_id": str(seed.own["event_id"])})
+_example("GET /api/v1/campaigns/{campaign_id}/guests", "Creator", path=_own_event, query=_page(q="ana"))
+_example(
+    "POST /api/v1/campaigns/{campaign_id}/guests",
+    "Campaign Manager",
+    path=_own_event,
+    body=lambda _: {"guests": [{"name": "Ana", "party": 4, "email": address(), "contact_id": None}]},
+)
+_example("DELETE /api/v1/campaigns/{campaign_id}/guests/{guest_id}", "Campaign Manager", path=_own_guest)
+_example("GET /api/v1/campaigns/{campaign_id}/check-ins", "Creator", path=_own_event, query=_page(state="accepted"))
+_example(
+    "POST /api/v1/campaigns/{campaign_id}/check-ins",
+    "Creator",
+    path=_own_event,
+    body=lambda _: {"ticket": None, "guest_id": None, "people": 1, "gate": "North", "scanned_at": None},
+)
+_example("GET /api/v1/campaigns/{campaign_id}/check-ins/{check_in_id}", "Creator", path=_own_check_in)
+_example("POST /api/v1/campaigns/{campaign_id}/check-ins/{check_in_id}/undo", "Creator", path=_own_check_in)
+_example("GET /api/v1/campaigns/{campaign_id}/attendance", "Creator", path=_own_event)
+_example("POST /api/v1/check-ins", FAN, body=lambda seed: seed.own_arrival())
+_example("GET /api/v1/check-ins/{check_in_id}", FAN, path=_own("check_in_id"))
+_example(
+    "POST /api/v1/venues/geocode",
+    "Campaign Manager",
+    body=lambda _: {"address": "Plaza Mayor, Madrid", "country": "ES", "language": "es"},
+)
+_example("GET /api/v1/venues/lookups/{lookup_id}", "Campaign Manager", path=_own("lookup_id"))

@@ -43,6 +43,7 @@ from models.notifications import notifications
 from models.tenants import assignments, brands, invitations
 from models.webhooks import endpoints
 from models.webhooks.endpoints import Definition
+from tests.contract import events
 from tests.fixtures.accounts import TOTP_SECRET, sign_in_admin
 
 PASSWORD = "correct horse battery"
@@ -338,6 +339,10 @@ class Seed:
             cursor.execute("select id, key_version from public.qr_codes where campaign_id = %s", (self.live.id,))
             return codes.make_token(*(cursor.fetchone() or ()))
 
+    def own_arrival(self) -> dict[str, Any]:
+        """Return the body of a check-in by a fresh scan of the fan."""
+        return events.scan(self.superuser, self.own["event_id"], self.callers[FAN].identity.user_id or self.brand_id)
+
     def consent(self, caller: Caller, tier: str = "marketing") -> UUID:
         """Create a consent of the fan."""
         with transaction(caller.identity):
@@ -382,6 +387,7 @@ def _things(seed: Seed, brand_id: UUID, campaign: Campaign, staff: dict[str, Cal
     with transaction(seed.callers[SYSTEM_ADMIN].identity):
         invitation_id = invitations.invite(brand_id, address(), "Creator")
     return {
+        **events.things(seed.superuser, manager.identity, creator, fan.identity.user_id or creator, campaign.id),
         "brand_id": brand_id,
         "user_id": creator,
         "invitation_id": invitation_id,

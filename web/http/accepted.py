@@ -126,9 +126,13 @@ def error_of(error: dict[str, Any] | None) -> JobError | None:
     return JobError(error["code"], error["message"]) if "code" in error else UNEXPECTED
 
 
-def accept(resp: Response, job: JobRef) -> None:
-    """Answer 202 with the job and its `Location`. The caller must be signed in to read the job."""
+def accept(resp: Response, job: JobRef, *, location: str = "") -> None:
+    """Answer 202 with the job and its `Location`.
+
+    The caller must be signed in to read the job. `location` is another resource to poll, for callers who may lack the
+    permission to read jobs.
+    """
     resp.status = 202
-    resp.location = f"/api/v1/jobs/{job.id}"
+    resp.location = location or f"/api/v1/jobs/{job.id}"
     resp.set_header("Retry-After", POLL_AFTER)
-    resp.media = JobOut.of(ledger.get(job.id))
+    resp.media = JobOut.of(ledger.get_awaited(job.id))

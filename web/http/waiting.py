@@ -46,7 +46,7 @@ class Waiting:
     answer: Callable[[], Any]
 
 
-def wait_for(req: Request, resp: Response, job: JobRef, answer: Callable[[], Any]) -> None:
+def wait_for(req: Request, resp: Response, job: JobRef, answer: Callable[[], Any], *, location: str = "") -> None:
     """Answer with `answer()` once the job is done, or with 202 and the job if that takes longer than `WAIT_SECONDS`.
 
     For responders of endpoints with `waits=True`. A job that fails for good answers with the problem of its error.
@@ -56,8 +56,9 @@ def wait_for(req: Request, resp: Response, job: JobRef, answer: Callable[[], Any
         resp: the response.
         job: the enqueued job.
         answer: returns the media. It runs in a transaction of its own, as the caller, after the job is done.
+        location: what to poll after 202, if callers may lack the permission to read jobs. Default: the job.
     """
-    accept(resp, job)
+    accept(resp, job, location=location)
     req.context.waiting = Waiting(job.id, answer)
 
 
@@ -78,7 +79,7 @@ def result_of(job: Job, waiting: Waiting) -> Any:
 
 def read_if_ended(job_id: UUID) -> Job | None:
     """Return a job of the caller if it has ended."""
-    job = ledger.get(job_id)
+    job = ledger.get_awaited(job_id)
     return job if job.state in ENDED_STATES else None
 
 

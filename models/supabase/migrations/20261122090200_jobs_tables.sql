@@ -144,4 +144,4 @@ create view app.job_status with (security_invoker = true) as
         request_id, correlation_id, traceparent, progress_done, progress_total, progress_message, error, created_at,
         claimed_at, finished_at, null
     from app.dead_jobs;
-grant select on app.job_status to authenticated, app_fan, app_admin, app_job, app_system;
+grant select on app.job_status to authenticated, app_fan, app_admin, app_job, app_system, app_definer;

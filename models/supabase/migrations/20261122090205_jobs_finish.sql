@@ -116,3 +116,18 @@ begin
 end
 $$;
 call app.grant_definer('app.ended_jobs(uuid[])', array['app_public']);
+
+-- Return a job that a request of the caller has enqueued: it belongs to the caller's brand, or names the caller.
+-- Callers need no permission to read jobs; system admins read all. Partitions of the history outside p_from and p_to
+-- are not read.
+create function app.awaited_job(p_id uuid, p_from timestamptz, p_to timestamptz) returns setof app.job_status
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return query
+    select s.* from app.job_status s
+    where s.id = p_id and (s.finished_at is null or s.finished_at >= p_from and s.finished_at < p_to)
+        and (current_setting('role') = 'app_admin' or s.brand_id = app.job_brand()
+            or s.user_id = (app.claims() ->> 'sub')::uuid);
+end
+$$;
+call app.grant_definer('app.awaited_job(uuid,timestamptz,timestamptz)', array['authenticated', 'app_fan', 'app_admin']);

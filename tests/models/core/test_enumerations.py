@@ -7,7 +7,10 @@ from typing import get_args, get_type_hints
 from models.assets.types import AssetState, Purpose, RejectionReason
 from models.audiences.engagement_events import EngagementKind
 from models.audit.trail import AuditOutcome
+from models.campaigns.check_ins import CheckInState
+from models.campaigns.guests import GuestState
 from models.campaigns.statuses import TRANSITIONS, CampaignStatus, CampaignType
+from models.campaigns.tickets import TicketState
 from models.consents.consents import TIERS
 from models.core import emails
 from models.core.enumerations import values_of
@@ -42,6 +45,9 @@ PYTHON: dict[str, Iterable[str]] = {
     "public.audit_logs.outcome": values_of(AuditOutcome),
     "public.campaign_versions.type": values_of(CampaignType),
     "public.concierto_events.admission": get_args(concierto.Admission),
+    "public.check_ins.state": values_of(CheckInState),
+    "public.guests.state": values_of(GuestState),
+    "public.tickets.state": values_of(TicketState),
     "public.campaigns.status": values_of(CampaignStatus),
     "public.campaigns.type": values_of(CampaignType),
     "public.consent_events.action": SQL_ONLY,

@@ -22,7 +22,6 @@ PLANNED = {
     "QrScan": "list of a brand's scans",
     "SegmentQuery": "versions of a segment",
     "Subscription": "mirror of Stripe's subscriptions",
-    "Contact": "search, change and merge of contacts",
 }
 """Models that no query uses yet, and what they are kept for (docs/decisions/0034-where-peewee-is-used.md)."""
 

@@ -44,6 +44,10 @@ TITLES: dict[str, str] = {
     "ticket_held": "La persona ya tiene una entrada",
     "ticket_required": "El evento solo admite a personas con entrada",
     "tickets_not_offered": "El evento no tiene entradas",
+    "check_in_not_accepted": "Solo se puede deshacer una llegada admitida",
+    "guest_list_full": "La lista de invitados está llena",
+    "not_an_event": "La campaña no es un evento",
+    "scan_required": "Primero escanea un código del evento",
     "conflict": "La petición no es compatible con el estado actual",
     "already_invited": "Ya hay una invitación abierta para esta dirección",
     "already_linked": "La persona anónima está unida a otra cuenta",
@@ -263,6 +267,12 @@ REASONS: dict[str, str] = {
     "para esta",
     "{field}: {reason}": "{field}: {reason}",
     "{kind} or {other}": "{kind} o {other}",
+    "must be the id of a contact of the brand": "debe ser el id de un contacto de la marca",
+    "must be a guest of the event": "debe ser un invitado del evento",
+    "must not be set with `ticket`": "no debe indicarse junto con `ticket`",
+    "must be 1 with `ticket`": "debe ser 1 con `ticket`",
+    "must not be in the future": "no debe estar en el futuro",
+    "must be within the last 24 hours": "debe estar dentro de las últimas 24 horas",
 }
 """Reasons for invalid fields and their parts, by the English template."""
 
@@ -435,5 +445,6 @@ DETAILS: dict[str, str] = {
     "{email} is not a System Admin.": "{email} no es System Admin.",
     "{name} is no number in JSON.": "{name} no es un número en JSON.",
     "{transition}: the campaign is {status}.": "{transition}: el estado de la campaña es {status}.",
+    "Tickets and check-ins need an account.": "Las entradas y los registros de llegada necesitan una cuenta.",
 }
 """Details and their parts, by the English template."""

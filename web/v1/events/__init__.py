@@ -1,0 +1,1 @@
+"""Resources of events: tickets, guest lists, check-ins and attendance."""
