@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from hypothesis import given, settings
@@ -223,3 +224,75 @@ def test_fetch_of_any_response_is_complete_or_fails(content, how, sizes, missing
                 ask(server, timeout=PATIENCE)
     finally:
         server.stop()
+
+
+class CountingServer(ThreadingHTTPServer):
+    """Answers each request with its path, over HTTP/1.1. `/close` also closes the connection without announcing it."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.connections = 0
+        super().__init__(("127.0.0.1", 0), CountingHandler)
+
+    def process_request(self, request, client_address):
+        self.connections += 1
+        super().process_request(request, client_address)
+
+
+class CountingHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        content = self.path.encode() * (1000 if self.path == "/large" else 1)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        self.close_connection = self.path == "/close"
+
+    def log_message(self, *args):
+        """Write no log."""
+
+
+@pytest.fixture
+def counting():
+    server = CountingServer()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    client = fetching.Client(f"http://127.0.0.1:{server.server_port}")
+
+    def post(path):
+        url = f"http://127.0.0.1:{server.server_port}{path}"
+        return client.request("POST", url, timeout=PATIENCE, max_bytes=1000, content=b"").content.decode()
+
+    yield post, server, client
+    client.close()
+    server.shutdown()
+    server.server_close()
+
+
+def test_client_reuses_its_connection(counting):
+    post, server, _ = counting
+
+    assert [post("/a"), post("/b"), post("/c")] == ["/a", "/b", "/c"]
+    assert server.connections == 1
+
+
+def test_client_replaces_connection_that_the_server_has_closed(counting):
+    post, server, client = counting
+
+    first = post("/close")
+    while client._idle[0].is_alive():
+        threading.Event().wait(0.001)
+
+    assert (first, post("/b"), server.connections) == ("/close", "/b", 2)
+
+
+def test_client_does_not_reuse_connection_of_failed_request(counting):
+    post, server, client = counting
+
+    with pytest.raises(FetchError, match="more than 1000 bytes"):
+        post("/large")
+
+    assert not client._idle
+    assert (post("/b"), server.connections) == ("/b", 2)
