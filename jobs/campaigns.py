@@ -4,6 +4,8 @@ from collections.abc import Callable
 from uuid import UUID
 
 from jobs.engine import actor, current_job, own_transaction
+from jobs.passport.services.coliseum import coliseum
+from jobs.passport.services.coliseum.contract import OpenCampaign
 from models.campaigns import campaigns, codes, history, launch, schedule
 from models.campaigns.statuses import TRANSITIONS, TransitionName
 from models.insights import overview
@@ -19,8 +21,19 @@ def _committing(step: Step) -> Step:
     return run
 
 
+def _open_at_coliseum(campaign_id: UUID) -> None:
+    coliseum().open(OpenCampaign(campaign_id), key=f"open-{campaign_id}")
+
+
+OPENERS: dict[str, Step] = {"QR": _open_at_coliseum}
+"""The call that opens a campaign at the service of its type."""
+
+
 def _open_service(campaign_id: UUID) -> None:
-    pass
+    with own_transaction():
+        kind = campaigns.get(campaign_id).type
+    if kind in OPENERS:
+        OPENERS[kind](campaign_id)
 
 
 STEPS: dict[launch.LaunchStep, tuple[str, Step]] = {

@@ -4,6 +4,7 @@ import json
 from uuid import UUID
 
 import pytest
+import redis
 
 import jobs.campaigns
 from jobs.engine.worker.current import CurrentJob
@@ -12,6 +13,8 @@ from models.campaigns.config import Config
 from models.core import context, keys
 from models.core.database import transaction, value
 from models.jobs import ledger
+from models.passport import services
+from models.passport.health import HealthStore
 from models.tenants import brands
 
 
@@ -36,6 +39,16 @@ def job_of(account, job_id):
         return ledger.get(job_id)
 
 
+@pytest.fixture(autouse=True)
+def health(monkeypatch, redis_url):
+    """Give the services a full retry budget: interrupted launches of other tests would use it up."""
+    client = redis.Redis.from_url(redis_url)
+    for key in client.keys("passport:health:*"):
+        client.delete(key)
+    client.close()
+    monkeypatch.setattr(services, "health", HealthStore(redis_url))
+
+
 def test_launch_of_draft_makes_it_active(campaign, manager, start, drain):
     draft, other = campaign(launched=False), campaign(launched=False)
     job_id = start(draft)
@@ -51,6 +64,18 @@ def test_launch_of_draft_makes_it_active(campaign, manager, start, drain):
     assert (job.state, job.progress_done, job.progress_total, job.progress_message) == ("done", 6, 6, "active")
     untouched = read(manager, other)
     assert (untouched.status, untouched.fingerprint_key_version) == ("Draft", None)
+
+
+def test_launch_opens_a_qr_activation_at_coliseum_once(campaign, start, drain, query):
+    draft, drop = campaign(launched=False), campaign(launched=False, kind="Locker")
+    for one in (draft, drop):
+        start(one)
+        drain()
+    with transaction(context.for_brand_job(draft.brand_id)):
+        ledger.enqueue("campaign.launch", draft.id)
+    drain()
+
+    assert query("select campaign_id from coliseum_campaigns") == [(draft.id,)]
 
 
 def test_launch_creates_first_code_only_where_there_is_none(campaign, manager, start, drain):
