@@ -22,6 +22,10 @@ _URL = re.compile(r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.-]{1,253})(?::(?P<p
 _NAME = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 """A DNS name with two labels or more. The last one begins with a letter: `0x7f.1`, `2130706433` and `127.0.0.1` are
 notations of addresses."""
+MALFORMED = Message(
+    "must be an https URL in ASCII, without user name, password and fragment, such as"
+    " https://hooks.brand.example/events"
+)
 _THIS_MACHINE = ("127.0.0.1", "localhost")
 
 
@@ -67,10 +71,7 @@ def _refusal(url: str) -> Message | None:
         return None
     parts = _URL.fullmatch(url)
     if parts is None or parts["scheme"] != "https":
-        return Message(
-            "must be an https URL in ASCII, without user name, password and fragment, such as"
-            " https://hooks.brand.example/events"
-        )
+        return MALFORMED
     if not _NAME.fullmatch(parts["host"]):
         return Message("must name its host by a public DNS name, not by an address")
     if int(parts["port"] or 443) not in PORTS:

@@ -18,7 +18,16 @@ from models.jobs import dead_letters
 from models.jobs.dead_letters import Filter
 from models.tenants import invitations
 from tests.contract.raw_client import Request
-from tests.contract.seed import OTHER_PASSWORD, PASSWORD, UNAUTHENTICATED, Caller, Seed, address, notice_id
+from tests.contract.seed import (
+    OTHER_PASSWORD,
+    PASSWORD,
+    UNAUTHENTICATED,
+    Caller,
+    Seed,
+    address,
+    notice_id,
+    webhook_endpoint,
+)
 from web.app import application
 from web.http.pagination import encode_cursor
 from web.openapi.document import endpoint_specs
@@ -283,15 +292,28 @@ _example("GET /api/v1/api-keys/scopes", "Brand Admin")
 _example("GET /api/v1/api-keys/{api_key_id}", "Brand Admin", path=_own("api_key_id"))
 _example("DELETE /api/v1/api-keys/{api_key_id}", "Brand Admin", path=lambda seed: {"api_key_id": seed.api_key()[0]})
 _example("PATCH /api/v1/users/me", FAN)
+
+
+def _changed_endpoint(seed: Seed) -> Example:
+    """Return the change of an endpoint by a new person: the rate of changes is limited for each."""
+    operation, admin = ("PATCH", "/api/v1/webhooks/endpoints/{endpoint_id}"), seed.brand_admin()
+    return Example(operation, admin, {"endpoint_id": webhook_endpoint(admin)}, body=DECLARED[operation].example)
+
+
+EXAMPLES["PATCH", "/api/v1/webhooks/endpoints/{endpoint_id}"] = _changed_endpoint
 _example("GET /api/v1/users/me/traits", FAN)
 _example("GET /api/v1/webhooks/endpoints", "Brand Admin")
 _example("POST /api/v1/webhooks/endpoints", caller=lambda seed: seed.brand_admin())
 _example("GET /api/v1/webhooks/endpoints/{endpoint_id}", "Brand Admin", path=_own("endpoint_id"))
-_example("PATCH /api/v1/webhooks/endpoints/{endpoint_id}", "Brand Admin", path=_own("endpoint_id"))
 _example("DELETE /api/v1/webhooks/endpoints/{endpoint_id}", "Brand Admin", path=_webhook_endpoint)
 _example("POST /api/v1/webhooks/endpoints/{endpoint_id}/secret", "Brand Admin", path=_own("endpoint_id"))
 _example("POST /api/v1/webhooks/endpoints/{endpoint_id}/test", "Brand Admin", path=_own("endpoint_id"))
-_example("POST /api/v1/webhooks/endpoints/{endpoint_id}/replay", "Brand Admin", path=_own("endpoint_id"))
+_example(
+    "POST /api/v1/webhooks/endpoints/{endpoint_id}/replay",
+    "Brand Admin",
+    path=_own("endpoint_id"),
+    body=lambda _: {"event_id": None},
+)
 _example(
     "GET /api/v1/webhooks/endpoints/{endpoint_id}/deliveries",
     "Brand Admin",

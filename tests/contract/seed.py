@@ -222,7 +222,7 @@ class Seed:
         """Create a webhook endpoint of the brand, in place of those that tests have created before."""
         with self.superuser.cursor() as cursor:
             cursor.execute("delete from app.webhook_endpoints where id <> all (%s::uuid[])", (self._kept_endpoints(),))
-        return _webhook_endpoint(self.callers["Brand Admin"])
+        return webhook_endpoint(self.callers["Brand Admin"])
 
     def _kept_endpoints(self) -> list[str]:
         return [str(things["endpoint_id"]) for things in (self.own, self.foreign)]
@@ -402,7 +402,7 @@ def _things(seed: Seed, brand_id: UUID, campaign: Campaign, staff: dict[str, Cal
         "entry_id": _entry(manager),
         "asset_id": _asset(manager),
         "notification_id": _notification(brand_id, manager),
-        "endpoint_id": _webhook_endpoint(staff["Brand Admin"]),
+        "endpoint_id": _endpoint_with_deliveries(seed, staff["Brand Admin"]),
     }
 
 
@@ -412,7 +412,21 @@ def _api_key(by: Caller, *scopes: str) -> tuple[UUID, str]:
     return made.id, text
 
 
-def _webhook_endpoint(by: Caller) -> UUID:
+def _endpoint_with_deliveries(seed: Seed, by: Caller) -> UUID:
+    """Create a webhook endpoint with two attempts."""
+    endpoint_id = webhook_endpoint(by)
+    with seed.superuser.cursor() as cursor:
+        cursor.execute(
+            "insert into app.webhook_attempts (id, brand_id, endpoint_id, event_id, type, duration_ms, status)"
+            " select gen_random_uuid(), brand_id, id, gen_random_uuid(), 'webhook.test', 1, 200"
+            " from app.webhook_endpoints, generate_series(1, 2) where id = %s",
+            (endpoint_id,),
+        )
+    return endpoint_id
+
+
+def webhook_endpoint(by: Caller) -> UUID:
+    """Create a webhook endpoint of a Brand Admin."""
     url = "https://hooks.brand.example/events"
     with transaction(by.identity):
         made, _ = endpoints.create(Definition(url=url, description=None, event_types=None, enabled=True))

@@ -11,7 +11,8 @@ from falcon.asgi import Request, Response
 from msgspec import UNSET, Meta, UnsetType
 
 from models.core.errors import PreconditionFailed
-from models.webhooks import attempts, endpoints, outbox
+from models.core.messages import REASON
+from models.webhooks import attempts, endpoints, outbox, targets
 from models.webhooks.endpoints import (
     Definition,
     DisabledReason,
@@ -44,6 +45,8 @@ TargetUrl = Annotated[
     Meta(
         min_length=1,
         max_length=2000,
+        pattern=r"^https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?([/?][!-\"$-~]*)?$(?!\n)",
+        extra={REASON: targets.MALFORMED},
         description="URL that receives events by `POST`: https, port 443 or 8443, a public DNS name. Addresses, user"
         " names, passwords and fragments are refused, also names that resolve to a private or special network.",
         examples=["https://hooks.aurora.example/companon"],

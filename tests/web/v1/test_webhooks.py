@@ -51,13 +51,18 @@ def test_eleventh_endpoint_of_a_brand_is_refused(client, member, receiver):
 
 def test_endpoint_with_inner_address_is_refused(client, endpoint):
     token, path, _ = endpoint
-    for url in ("https://169.254.169.254/latest/meta-data", "http://10.0.0.1/", "https://a@hooks.brand.example/"):
+    for url, code in (
+        ("https://169.254.169.254/latest/meta-data", "webhook_url_refused"),
+        ("http://10.0.0.1/", "webhook_url_refused"),
+        ("https://[::ffff:10.0.0.1]/", "invalid"),
+        ("https://a@hooks.brand.example/", "invalid"),
+    ):
         refused = [
             client.post(ENDPOINTS, token=token, json={"url": url}),
             client.patch(path, token=token, json={"url": url}),
         ]
 
-        assert {(answer.status_code, answer.json["code"]) for answer in refused} == {(422, "webhook_url_refused")}
+        assert {(answer.status_code, answer.json["code"]) for answer in refused} == {(422, code)}
 
 
 def test_change_with_outdated_etag_is_refused(client, endpoint):
