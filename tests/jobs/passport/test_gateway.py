@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -15,7 +17,7 @@ from jobs.engine.worker.runner import Runner
 from jobs.passport import gateway, http_transport, openapi, policy
 from jobs.passport.contract import CallDenied, NotSent, ServiceRefused, ServiceUnavailable
 from models.core import context
-from models.core.database import transaction
+from models.core.database import close_thread_connections, transaction
 from models.jobs.ledger import enqueue
 from models.passport import services
 from models.passport.health import HealthStore
@@ -60,6 +62,22 @@ def test_repeated_call_has_one_effect_and_one_answer(as_job: AsJob, brand_id: UU
 
     assert first == second == Noted(number=1, text="a")
     assert other.number == 2
+
+
+@pytest.mark.usefixtures("implementation")
+def test_concurrent_calls_with_one_key_have_one_effect(as_job: AsJob, brand_id: UUID) -> None:
+    def act() -> Noted:
+        try:
+            return echo().note(Note(text="a"), key="k")
+        finally:
+            close_thread_connections()
+
+    with as_job(brand_id=brand_id), ThreadPoolExecutor(gateway.PLACES) as at_once:
+        answers = list(at_once.map(lambda copy: copy.run(act), [copy_context() for _ in range(gateway.PLACES)]))
+        after = echo().note(Note(text="b"), key="another")
+
+    assert answers == [Noted(number=1, text="a")] * gateway.PLACES
+    assert after.number == 2
 
 
 @pytest.mark.usefixtures("implementation")
