@@ -33,7 +33,7 @@ copies = st.builds(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(st.lists(copies, min_size=1, max_size=4))
 def test_merge_gives_one_result_in_any_order_and_repetition(given_copies):
     def merged(some):
@@ -146,14 +146,14 @@ def test_later_own_change_wins_over_that_of_cals(put, in_cals, sync, properties)
     assert [(one.name, one.value) for one in in_cals()[contact].fields] == [("city", "Bilbao"), ("vip", False)]
 
 
-def test_clock_of_cals_that_is_ahead_does_not_win_for_ever(put, in_cals, sync, properties):
+def test_clock_of_cals_that_is_ahead_does_not_win_for_ever(put, in_cals, sync, query):
     contact = new_id()
     in_cals(changed_in_cals(contact, at=datetime.now(UTC) + timedelta(days=30), city="Sevilla"))
     sync("cals.pull")
     put(contact, at=datetime.now(UTC) + timedelta(seconds=1), city="Bilbao")
     sync("cals.pull")
 
-    assert properties(contact) == {"city": "Bilbao"}
+    assert query("select fields -> 'city' ->> 'value' from contact_sync") == [("Bilbao",)]
 
 
 def test_withdrawal_survives_every_later_synchronisation(put, in_cals, sync, query):
