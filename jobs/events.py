@@ -54,13 +54,13 @@ def publish_event(campaign_id: UUID) -> None:
 
 @event_actor("event.close")
 def close_event(campaign_id: UUID) -> None:
-    """Close a completed event: Concierto admits nobody who arrives later."""
+    """Close a completed event: Concierto refuses later arrivals."""
     with own_transaction():
         campaign = campaigns.get(campaign_id)
     try:
         concierto().close(Close(campaign_id, campaign.completed_at or now()), key=current_job().idempotency_key)
     except ServiceRefused:
-        return  # It was never published, so nobody is admitted.
+        return  # The event was never published.
 
 
 # One at a time: an older job would put a guest back on the list whom a newer one has removed.

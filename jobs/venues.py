@@ -6,8 +6,8 @@ from uuid import UUID
 import msgspec
 
 from jobs.engine import actor, current_job, own_transaction
-from jobs.passport.services.geocoder import geocoder
-from jobs.passport.services.geocoder.contract import Locate
+from jobs.passport.geocoder import geocoder
+from jobs.passport.geocoder.contract import Locate
 from models.campaigns import venues
 from settings import settings
 

@@ -35,7 +35,7 @@ RETENTION = timedelta(days=365)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an event is. `opens_at` None: arrivals count from the publication on. `capacity` None: no limit."""
+    """Plan of an event. `opens_at` None: people are admitted from the publication on. `capacity` None: no limit."""
 
     name: str
     venue: str | None

@@ -24,7 +24,19 @@ UNKNOWN_PATHS = [
 ]
 
 OF_ONE_BRAND = frozenset(
-    ("api_key_id", "asset_id", "campaign_id", "consent_id", "endpoint_id", "notification_id", "session_id")
+    (
+        "api_key_id",
+        "asset_id",
+        "campaign_id",
+        "check_in_id",
+        "consent_id",
+        "endpoint_id",
+        "guest_id",
+        "lookup_id",
+        "notification_id",
+        "session_id",
+        "ticket_id",
+    )
 )
 """Ids in paths whose records system admins don't see."""
 

@@ -41,7 +41,7 @@ class Publish(Struct, frozen=True):
 
 
 class Close(Struct, frozen=True):
-    """An event that admits nobody who arrives after `at`. Earlier arrivals may still be reported."""
+    """An event to close: arrivals after `at` are refused, earlier ones may still be reported."""
 
     event: Event
     at: Annotated[Time, Meta(description="Time of the closing.")]
@@ -129,7 +129,7 @@ class Concierto(Protocol):
         """Store the plan of an event and open it."""
 
     def close(self, request: Close, *, key: str) -> Attendance:
-        """Admit nobody who arrives later."""
+        """Refuse later arrivals."""
 
     def invite(self, request: Invite, *, key: str) -> Attendance:
         """Put guests on the list."""

@@ -30,7 +30,7 @@ class LocalConcierto:
         return once(SERVICE.name, _publish, request, Attendance, key=key)
 
     def close(self, request: Close, *, key: str) -> Attendance:
-        """Admit nobody who arrives later."""
+        """Refuse later arrivals."""
         return once(SERVICE.name, _close, request, Attendance, key=key)
 
     def invite(self, request: Invite, *, key: str) -> Attendance:

@@ -7,7 +7,7 @@ from geopy.exc import GeocoderRateLimited, GeocoderServiceError, GeocoderTimedOu
 from geopy.geocoders import Nominatim
 
 from jobs.passport.contract import ServiceUnavailable
-from jobs.passport.services.geocoder.contract import MAX_CANDIDATES, SERVICE, Candidate, Locate, Located
+from jobs.passport.geocoder.contract import MAX_CANDIDATES, SERVICE, Candidate, Locate, Located
 from settings import settings
 
 PUBLIC_SERVER = "https://nominatim.openstreetmap.org"

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from jobs.passport.gateway import connect
-from jobs.passport.services.geocoder.contract import SERVICE, Geocoder
-from jobs.passport.services.geocoder.local import LocalGeocoder
-from jobs.passport.services.geocoder.nominatim import NominatimGeocoder
+from jobs.passport.geocoder.contract import SERVICE, Geocoder
+from jobs.passport.geocoder.local import LocalGeocoder
+from jobs.passport.geocoder.nominatim import NominatimGeocoder
 from settings import settings
 
 

@@ -1,6 +1,6 @@
 """The local implementation of the geocoder: the offline gazetteer."""
 
-from jobs.passport.services.geocoder.contract import MAX_CANDIDATES, Candidate, Locate, Located
+from jobs.passport.geocoder.contract import MAX_CANDIDATES, Candidate, Locate, Located
 from models.passport import gazetteer
 
 
