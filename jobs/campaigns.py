@@ -4,6 +4,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from jobs.engine import actor, current_job, own_transaction
+from jobs.events import publish_event
 from jobs.passport.services.coliseum import coliseum
 from jobs.passport.services.coliseum.contract import OpenCampaign
 from models.campaigns import campaigns, codes, history, launch, schedule
@@ -25,7 +26,7 @@ def _open_at_coliseum(campaign_id: UUID) -> None:
     coliseum().open(OpenCampaign(campaign_id), key=f"open-{campaign_id}")
 
 
-OPENERS: dict[str, Step] = {"QR": _open_at_coliseum}
+OPENERS: dict[str, Step] = {"Event": publish_event, "QR": _open_at_coliseum}
 """The call that opens a campaign at the service of its type."""
 
 

@@ -184,6 +184,8 @@ def replace(
     if not changed:
         return campaign, []
     replaced = update(campaign.id, name=name, type=kind, config=stored)
+    if kind == "Event" and campaign.status != "Draft":
+        ledger.enqueue("event.publish", campaign.id, unique="while_waiting")
     history.record(replaced, changed, at=replaced.updated_at, reverted_to=reverted_to)
     return replaced, changed
 
@@ -266,6 +268,8 @@ def transition(campaign_id: UUID, name: TransitionName, **changes: Any) -> Campa
     if changed is None:
         _refuse(campaign_id, name)
     announce(rule.event, changed.id, brand_id=changed.brand_id)
+    if changed.type == "Event" and changed.status == "Completed":
+        ledger.enqueue("event.close", campaign_id)
     return changed
 
 

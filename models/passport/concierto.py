@@ -103,7 +103,7 @@ INSERT INTO public.concierto_events AS known
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (brand_id, id) DO UPDATE SET version = excluded.version, name = excluded.name, venue = excluded.venue,
     admission = excluded.admission, capacity = excluded.capacity, opens_at = excluded.opens_at,
-    ends_at = excluded.ends_at, closed_at = NULL
+    ends_at = excluded.ends_at
 WHERE known.version < excluded.version
 """
 _INVITE = """
@@ -125,7 +125,7 @@ DELETE FROM public.concierto_events WHERE id IN (SELECT id FROM past)
 
 
 def publish(event_id: UUID, version: int, plan: Plan) -> Event:
-    """Store the plan of an event and open it. A plan of an older version changes nothing.
+    """Store the plan of an event and open it. A plan of an older version changes nothing. A closed event stays closed.
 
     A capacity below the number of tickets or people takes nothing from them: no more are added.
     """

@@ -57,9 +57,9 @@ def _inside(database: sqlite3.Connection, event: str) -> int:
 
 def publish(database: sqlite3.Connection, request: Request) -> Request:
     """Store a newer plan."""
-    known = _row(database, "select version from events where id = ?", request["event"])
+    known = _row(database, "select version, closed from events where id = ?", request["event"])
     if known is None or known["version"] < request["version"]:
-        times = (_seconds(request["opens_at"]), _seconds(request["ends_at"]), None)
+        times = (_seconds(request["opens_at"]), _seconds(request["ends_at"]), known and known["closed"])
         plan = (request["event"], request["version"], request["admission"], request["capacity"])
         database.execute("insert or replace into events values (?, ?, ?, ?, ?, ?, ?)", (*plan, *times))
     return attendance(database, request)

@@ -115,6 +115,7 @@ def test_arrival_outside_the_hours_is_refused_by_its_own_time() -> None:
     assert refused(lambda: event.arrive(at=NOW + 2 * HOUR)) == "event_not_open"
 
     concierto().close(Close(event.id, NOW), key=_key())
+    event.publish(version=2)
     assert event.arrive(at=NOW - HOUR / 2).inside == 1
     assert refused(lambda: event.arrive(at=NOW + HOUR / 2)) == "event_not_open"
     assert refused(Event().arrive) == "unknown_event"

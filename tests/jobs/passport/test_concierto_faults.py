@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from psycopg2.extensions import connection
 
-from models.campaigns import check_ins, guests
+from models.campaigns import campaigns, check_ins, guests, launch
 from models.campaigns.campaigns import Campaign
 from models.campaigns.guests import Invitation
 from models.core import context
@@ -99,3 +99,25 @@ def test_guest_list_of_a_draft_is_sent_by_the_publication(
     assert before == [(str(ana.id), "pending")]
     assert query("select id::text, state from guests") == [(str(ana.id), "listed")]
     assert over_http.counts()["effects"]["invite"] == 1
+
+
+def test_launch_publishes_an_event_and_its_end_closes_it(
+    over_http: Counterpart, campaign: MakeCampaign, manager: Account, drain: Drain, query: Query
+) -> None:
+    draft = campaign("Night", "Event", launched=False, ends_at=(now() + timedelta(hours=1)).isoformat())
+    over_http.fail("drop_after")
+    with manager.acting():
+        launch.start(draft.id)
+    drain()
+    with manager.acting():
+        changed = campaigns.get_for_update(draft.id)
+        campaigns.replace(changed, name="Long night", kind="Event", config=campaigns.config_of(changed))
+    drain()
+
+    assert query("select status from campaigns") == [("Active",)]
+    # One for the launch, although its answer was lost, and one for the new name.
+    assert over_http.counts()["effects"] == {"publish": 2}
+    with manager.acting():
+        campaigns.transition(draft.id, "complete")
+    drain()
+    assert over_http.counts()["effects"] == {"publish": 2, "close": 1}

@@ -15,9 +15,6 @@ from tests.support.echo import Note, Noted
 
 NAMES = sorted(found.name for found in pkgutil.iter_modules(services.__path__))
 
-VENDORS = {"geocoder"}
-"""Services of other vendors: they have settings and a protocol of their own."""
-
 
 def contract(name: str) -> tuple[Any, Service]:
     """Return the package of a service and its contract."""
@@ -27,7 +24,7 @@ def contract(name: str) -> tuple[Any, Service]:
 
 
 def test_each_service_has_settings_and_a_contract() -> None:
-    assert set(NAMES) <= {*SERVICES, *VENDORS}
+    assert set(NAMES) <= set(SERVICES)
     assert all(contract(name)[1].name == name for name in NAMES)
 
 

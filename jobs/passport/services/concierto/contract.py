@@ -22,7 +22,7 @@ Count = Annotated[int, Meta(ge=0)]
 
 
 class Publish(Struct, frozen=True):
-    """An event to store and to open. A newer version replaces the plan; any other changes nothing."""
+    """An event to store and to open. A newer version replaces the plan; any other changes nothing. Closed is final."""
 
     event: Event
     version: Annotated[int, Meta(ge=1, description="Version of the plan.")]
