@@ -1,10 +1,15 @@
 """Test the delivery of files: headers, ranges, caches, and paths that lead elsewhere."""
 
+import asyncio
+
 import pytest
 
+import web.files
+from models.assets.storage.folder import Incoming
 from tests.fixtures.assets import send
 from tests.support import media
 from tests.web.v1.test_assets import path_of
+from web.http.problems import TooLarge
 
 PNG = media.image("PNG", (64, 64))
 
@@ -83,8 +88,6 @@ def test_upload_with_a_wrong_type_or_without_ticket_is_refused(client, member, a
 
 
 def test_media_of_a_bucket_are_redirected(client, monkeypatch):
-    from web import files as module
-
     class Bucket:
         """A storage elsewhere."""
 
@@ -92,7 +95,7 @@ def test_media_of_a_bucket_are_redirected(client, monkeypatch):
             """Return the URL of a file."""
             return f"https://bucket.example/{name}"
 
-    monkeypatch.setattr(module, "storage", Bucket)
+    monkeypatch.setattr(web.files, "storage", Bucket)
     name = "01941f29-7c00-7a3b-8d5e-3f1b2c4d5e6f-9f86d081884c7d65.png"
 
     answer = client.get(f"/media/{name}")
@@ -100,3 +103,19 @@ def test_media_of_a_bucket_are_redirected(client, monkeypatch):
     assert (answer.status_code, answer.headers["location"]) == (307, f"https://bucket.example/{name}")
     assert answer.headers["cache-control"] == "public, max-age=300"
     assert client.get("/files/private/x").status_code == 404
+    assert client.get("/media/another.png").status_code == 404
+
+
+def test_upload_in_chunks_is_bounded_by_the_signed_size(tmp_path):
+    class Sent:
+        """A request whose body comes in three parts, without a length."""
+
+        left = 3
+
+        async def _receive(self):
+            self.left -= 1
+            return {"type": "http.request", "body": b"12345", "more_body": self.left > 0}
+
+    with Incoming(tmp_path / "file") as incoming, pytest.raises(TooLarge):
+        asyncio.run(web.files._receive(Sent(), incoming, 12))
+    assert list(tmp_path.iterdir()) == []

@@ -148,8 +148,8 @@ begin
     if (p_member = '{}' and p_others = '') <> p_definer_only then
         raise exception 'app.secure(%): %', quote_literal(p_table), case
             when p_definer_only then 'p_definer_only => true contradicts the named roles'
-            else 'no role may read or change the table: name roles (p_member, p_own, p_fan, p_job, p_admin, p_system), or'
-                ' set p_definer_only => true if only definer functions use it (docs/tenancy.md)'
+            else 'no role may read or change the table: name roles (p_member, p_own, p_fan, p_job, p_admin, p_system),'
+                ' or set p_definer_only => true if only definer functions use it (docs/tenancy.md)'
         end;
     end if;
     if p_member <> '{}' then
@@ -207,7 +207,8 @@ begin
         from string_to_table(nullif(p_fan, ''), ',') as command
         union all
         select own.role, trim(command), format('%I = (select auth.uid())', p_fan_column)
-        from string_to_table(nullif(p_own, ''), ',') as command, unnest(array['authenticated', 'app_admin']) as own (role)
+        from string_to_table(nullif(p_own, ''), ',') as command,
+            unnest(array['authenticated', 'app_admin']) as own (role)
         union all
         select 'app_job', trim(command), format('%I = (select app.job_brand())', p_brand_column)
         from string_to_table(nullif(p_job, ''), ',') as command

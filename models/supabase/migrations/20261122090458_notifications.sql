@@ -3,7 +3,8 @@
 insert into public.permissions (name, meaning) values
     ('notifications:read', 'read the own notifications and choose how they arrive');
 insert into public.role_permissions (role, permission)
-select role, 'notifications:read' from unnest(array['Brand Admin', 'Campaign Manager', 'Creator', 'System Admin']) as role;
+select role, 'notifications:read'
+from unnest(array['Brand Admin', 'Campaign Manager', 'Creator', 'System Admin']) as role;
 
 create table public.notifications (
     id uuid primary key,
