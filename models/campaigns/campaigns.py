@@ -7,8 +7,8 @@ import msgspec
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
-from models.campaigns import history
-from models.campaigns.config import Config, canonical
+from models.campaigns import audience, history
+from models.campaigns.config import CONFIGS, Config, canonical, load
 from models.campaigns.history import CampaignVersion
 from models.campaigns.statuses import (
     CHANGEABLE,
@@ -132,9 +132,10 @@ def create(*, name: str, kind: str, config: Config) -> Campaign:
     """Create a draft campaign in the caller's brand.
 
     Raises:
-        Invalid: the configuration contradicts itself.
+        Invalid: the configuration contradicts itself, or names a segment that the brand does not have.
     """
     stored = canonical(config)
+    audience.require_segments(config.segment_ids)
     identity, at = context.current(), now()
     assert identity is not None
     campaign = Campaign.create(
@@ -147,6 +148,7 @@ def create(*, name: str, kind: str, config: Config) -> Campaign:
         updated_at=at,
         created_by=identity.user_id,
     )
+    audience.replace_segments(campaign.brand_id, campaign.id, config.segment_ids)
     history.record(campaign, [], at=at)
     return campaign
 
@@ -168,7 +170,7 @@ def replace(
         The campaign, and the paths of the fields that have changed. Without a change the campaign keeps its version.
 
     Raises:
-        Invalid: the configuration contradicts itself.
+        Invalid: the configuration contradicts itself, or names a segment that the brand does not have.
         LaunchInProgress: a launch job of the campaign is running.
         CampaignArchived: the campaign is archived.
         CampaignCompleted: the campaign is completed.
@@ -176,13 +178,16 @@ def replace(
     """
     stored = canonical(config)
     require_editable(campaign)
-    before = _fields(campaign.name, campaign.type, msgspec.to_builtins(config_of(campaign)))
-    after = _fields(name, kind, stored)
+    before = _fields(campaign.name, campaign.type, _defaults(kind) | msgspec.to_builtins(config_of(campaign)))
+    after = _fields(name, kind, _defaults(campaign.type) | stored)
     changed = [field for field in CHANGEABLE if before.get(field) != after.get(field)]
     if fixed := refused_changes(changed, campaign.status):
         raise FixedSinceLaunch(Message("Fixed since the launch: {fields}.", fields=", ".join(fixed)), fields=fixed)
     if not changed:
         return campaign, []
+    if "config.segment_ids" in changed:
+        audience.require_segments(config.segment_ids)
+        audience.replace_segments(campaign.brand_id, campaign.id, config.segment_ids)
     replaced = update(campaign.id, name=name, type=kind, config=stored)
     if kind == "Event" and campaign.status != "Draft":
         ledger.enqueue("event.publish", campaign.id, unique="while_waiting")
@@ -217,6 +222,12 @@ def require_editable(campaign: Campaign) -> None:
         raise CampaignCompleted
 
 
+def _defaults(kind: str) -> dict[str, Any]:
+    """Return the default of each member of a type's configuration. Of another type, a member has its default."""
+    defaults: dict[str, Any] = msgspec.to_builtins(CONFIGS[kind]())
+    return defaults
+
+
 def _fields(name: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
     """Return the values of a campaign's fields by the paths that `CHANGEABLE` uses."""
     return {"name": name, "type": kind, **{f"config.{member}": value for member, value in config.items()}}
@@ -234,7 +245,7 @@ def update(campaign_id: UUID, **changes: Any) -> Campaign:
 
 def config_of(stored: Campaign | CampaignVersion) -> Config:
     """Return the configuration of a campaign, or of one of its versions."""
-    return msgspec.convert(stored.config, Config)
+    return load(stored.type, stored.config)
 
 
 def running_launch(campaign: Campaign) -> UUID | None:

@@ -7,18 +7,10 @@ from uuid import UUID
 
 from models.campaigns import campaigns
 from models.campaigns.campaigns import Campaign
+from models.campaigns.config import Admission
 from models.core.database import execute, now, row
 from models.core.enumerations import enumeration
 from models.core.errors import Conflict
-
-Admission = Annotated[
-    Literal["open", "guest_list", "tickets"],
-    enumeration(
-        "EventAdmission",
-        "Who may check in. `open`: everyone, up to the capacity. `guest_list`: people on the guest list. `tickets`: "
-        "people with a ticket.",
-    ),
-]
 
 KEEP_DAYS = 365
 """Days after the completion of an event for which its guest list, tickets and check-ins are kept."""

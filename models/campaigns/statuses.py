@@ -90,6 +90,7 @@ CHANGEABLE: dict[str, tuple[CampaignStatus, ...]] = {
     "config.timezone": _UNTIL_LAUNCH,
     "config.geofence": _UNTIL_END,
     "config.scan_limit": _UNTIL_END,
+    "config.scan_windows": _UNTIL_END,
     "config.consent_tiers": _UNTIL_END,
     "config.starts_at": _UNTIL_END,
     "config.ends_at": _UNTIL_END,
@@ -98,6 +99,13 @@ CHANGEABLE: dict[str, tuple[CampaignStatus, ...]] = {
     "config.max_lateness_s": _UNTIL_END,
     "config.requires_account": _UNTIL_END,
     "config.notice_key": _UNTIL_END,
+    "config.venue": _UNTIL_END,
+    "config.survey": _UNTIL_END,
+    "config.budget": _UNTIL_END,
+    "config.goals": _UNTIL_END,
+    "config.segment_ids": _UNTIL_END,
+    "config.rewards": _UNTIL_END,
+    "config.event": _UNTIL_END,
 }
 """The statuses in which each field of a campaign may change. PUT, PATCH and revert obey it, and it is documented."""
 

@@ -92,6 +92,7 @@ _TITLES: dict[int, dict[str, str]] = {
         "campaign_archived": "The campaign is archived",
         "campaign_completed": "The campaign is completed",
         "campaign_not_active": "The campaign is not active",
+        "scan_window_closed": "Scans do not count at this hour",
         "cap_exhausted": "The campaign's limit is exhausted",
         "check_in_not_accepted": "Only an accepted check-in can be undone",
         "client_scan_id_reused": "This client_scan_id belongs to another scan",

@@ -81,6 +81,7 @@ REFUSALS: dict[str, type[Problem]] = {
         _refusal("geofence_uncertain"),
         _refusal("unknown_code"),
         _refusal("campaign_not_active"),
+        _refusal("scan_window_closed"),
         _refusal("cap_exhausted", CapExhaustedMembers),
         _refusal("client_scan_id_reused"),
         _refusal("campaign_ended"),

@@ -52,7 +52,8 @@ _POSITION = (
 HISTORY = f"""
 SELECT s.id, s.campaign_id, s.user_id, s.device_fp_id, s.decision, s.scan_time, s.received_at, s.late,
     s.geofence_status,
-    coalesce(s.distance_m + s.accuracy_m - (c.config #>> '{{geofence,radius_m}}')::float8, 0) AS overshoot_m,
+    coalesce(s.distance_m + s.accuracy_m - coalesce((c.config #>> '{{geofence,radius_m}}')::float8, 0), 0)
+        AS overshoot_m,
     coalesce(s.details ->> 'when_uncertain' = 'flag', false) AS flag_uncertain,
     extensions.st_y(s.location::extensions.geometry) AS lat, extensions.st_x(s.location::extensions.geometry) AS lon,
     s.accuracy_m, around.*, counted.*

@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from models.consents.consents import TIERS, ConsentTier
-from models.core import emails, texts, timezones
+from models.core import emails, text_fields, texts, timezones
 from models.core.errors import FieldError, Invalid
 from models.core.messages import NORMALISE, REASON, Message
 from models.identity import passwords
@@ -92,16 +92,7 @@ RequestId = Annotated[
     ),
 ]
 
-Text200 = Annotated[
-    str,
-    msgspec.Meta(
-        min_length=1,
-        max_length=texts.MAX_LINE_CHARACTERS,
-        description="One line with a visible character. Stored in NFC and trimmed, each run of blanks as one space.",
-        extra_json_schema={"pattern": rf"^[^{texts.UNSAFE}]*\S[^{texts.UNSAFE}]*$"},
-        extra={NORMALISE: texts.line},
-    ),
-]
+Text200 = text_fields.Text200
 EmailText = Annotated[str, msgspec.Meta(extra_json_schema={"format": "email"})]
 """An address in an answer."""
 UriText = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uri"})]

@@ -116,7 +116,8 @@ class _Names:
 def _plain_name(model: Any) -> str:
     origin, arguments = get_origin(model), get_args(model)
     if origin is Annotated:
-        return _plain_name(arguments[0])
+        title = next((meta.title for meta in arguments[1:] if isinstance(meta, msgspec.Meta) and meta.title), None)
+        return title or _plain_name(arguments[0])
     if origin is list:
         return f"{_plain_name(arguments[0])}List"
     if arguments:

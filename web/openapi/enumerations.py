@@ -29,6 +29,7 @@ def complete_enumerations(value: Any) -> None:
             value.setdefault("type", "string")
             if len(values) == 1:
                 value["const"] = value.pop("enum")[0]
+                value.setdefault("description", f"Always `{value['const']}`.")
         value = list(value.values())
     if isinstance(value, list):
         for item in value:

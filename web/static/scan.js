@@ -5,7 +5,7 @@
 const DAY = 86_400_000; // ms; older scans are refused
 const FRESH = 30_000; // ms; the description of a code is fetched again after that
 const LATE = 120_000; // ms; a scan stored for longer is an earlier one, not the one that the person is making
-const MARKS = { accepted: "good", replay: "good", limit_reached: "wait", account_required: "wait", campaign_not_active: "wait", unreachable: "wait", offline: "wait",
+const MARKS = { accepted: "good", replay: "good", limit_reached: "wait", account_required: "wait", campaign_not_active: "wait", scan_window_closed: "wait", unreachable: "wait", offline: "wait",
   geofence_outside: "place", geofence_uncertain: "place", location_inaccurate: "place", location_stale: "place" };
 const FINAL = ["accepted", "replay", "cap_exhausted", "limit_reached", "campaign_ended", "unknown_code", "bad_token"];
 

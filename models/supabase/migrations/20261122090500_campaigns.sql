@@ -6,6 +6,12 @@ create function app.instant(p_instant text) returns timestamptz language sql imm
     return p_instant::timestamptz;
 call app.grant_definer('app.instant(text)', array['authenticated', 'app_job']);
 
+-- Return the polygon of a stored geofence; null for a circle, or without a geofence. Immutable: a column is generated.
+create function app.area_of(p_geofence jsonb) returns extensions.geography language sql immutable
+    return extensions.st_setsrid(
+        extensions.st_geomfromgeojson(nullif(p_geofence -> 'polygon', 'null')::text), 4326)::extensions.geography;
+call app.grant_definer('app.area_of(jsonb)', array['authenticated', 'app_job']);
+
 create table public.campaigns (
     id uuid primary key default gen_random_uuid(),
     brand_id uuid not null references public.brands (id),
@@ -27,6 +33,7 @@ create table public.campaigns (
     created_by uuid references public.users (id) on delete set null,
     starts_at timestamptz generated always as (app.instant(config ->> 'starts_at')) stored,
     ends_at timestamptz generated always as (app.instant(config ->> 'ends_at')) stored,
+    area extensions.geography generated always as (app.area_of(config -> 'geofence')) stored, -- null: no polygon
     unique (brand_id, id),
     constraint campaigns_completed_at check ((status = 'Completed') = (completed_at is not null)),
     constraint campaigns_archived_at check (archived_at is null or status in ('Draft', 'Completed')),

@@ -26,7 +26,7 @@ create table public.qr_scans (
     received_at timestamptz not null default now(),
     late boolean not null default false,    -- see app.is_late
     new_device boolean not null default false, -- the brand's first scan of this device
-    distance_m real,                        -- metres from the centre of the fence
+    distance_m real,                        -- metres: from the centre of a circle, or from the border of a polygon
     geofence_status text not null check (geofence_status in ('none', 'inside', 'outside', 'uncertain', 'unknown')),
     decision text not null check (decision in ('accepted', 'rejected')),
     reason text,                            -- stable code of the rejection

@@ -33,8 +33,8 @@ create type app.scan_fence as (lat float8, lon float8, radius_m float8, when_unc
 create type app.scan_limit as (count bigint, "window" text);
 create type app.scan_limits as (per_user app.scan_limit, per_device app.scan_limit, total app.scan_limit);
 create type app.scan_rules as (
-    geofence app.scan_fence, scan_limit app.scan_limits, consent_tiers text[], timezone text, starts_at timestamptz,
-    ends_at timestamptz, max_accuracy_m float8, max_location_age_s float8,
+    geofence app.scan_fence, scan_limit app.scan_limits, scan_windows jsonb, consent_tiers text[], timezone text,
+    starts_at timestamptz, ends_at timestamptz, max_accuracy_m float8, max_location_age_s float8,
     max_lateness_s float8, notice_key text, requires_account boolean);
 
 -- Return the campaign, the brand and the pinned key version of a code. The web tier needs them to hash a fingerprint.
@@ -110,25 +110,55 @@ create type app.scan_facts as (
     total_first int
 );
 
--- Return the distance in metres between a scan and the centre of a fence, and the scan's geofence status.
+-- Return the geofence status of a scan, and its distance in metres: from the centre of a circle, or from the border of a
+-- polygon (p_area), negative inside. So a position is inside if its distance is at most the radius, 0 for a polygon.
 create function app.locate_scan(
-    p_request app.scan_request, p_fence app.scan_fence, out distance_m float8, out status text
+    p_request app.scan_request, p_fence app.scan_fence, p_area extensions.geography, out distance_m float8,
+    out status text
 ) language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+declare
+    place constant extensions.geography := app.place(p_request.lat, p_request.lon);
+    radius constant float8 := coalesce(p_fence.radius_m, 0);
 begin
     if p_fence is null then
         status := 'none';
         return;
     end if;
-    distance_m := extensions.st_distance(app.place(p_request.lat, p_request.lon), app.place(p_fence.lat, p_fence.lon));
+    if p_area is null then
+        distance_m := extensions.st_distance(place, app.place(p_fence.lat, p_fence.lon));
+    else
+        distance_m := extensions.st_distance(place,
+                extensions.st_boundary(p_area::extensions.geometry)::extensions.geography)
+            * case when extensions.st_covers(p_area, place) then -1 else 1 end;
+    end if;
     status := case
         when distance_m is null then 'unknown'
-        when distance_m + p_request.accuracy_m <= p_fence.radius_m then 'inside'
-        when distance_m - p_request.accuracy_m > p_fence.radius_m then 'outside'
+        when distance_m + p_request.accuracy_m <= radius then 'inside'
+        when distance_m - p_request.accuracy_m > radius then 'outside'
         else 'uncertain'
     end;
 end
 $$;
-call app.grant_definer('app.locate_scan(app.scan_request,app.scan_fence)', '{}');
+call app.grant_definer('app.locate_scan(app.scan_request,app.scan_fence,extensions.geography)', '{}');
+
+-- Return whether an instant is within a weekly window. A window that closes at or before its opening closes on the next
+-- day. Opening and closing are instants of the time zone, so a change of clocks between them doesn't matter.
+create function app.is_in_windows(p_at timestamptz, p_windows jsonb, p_timezone text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+    today constant date := p_at at time zone p_timezone;
+begin
+    return exists (
+        select from jsonb_to_recordset(p_windows) as w (days jsonb, opens time, closes time)
+        cross join unnest(array[today - 1, today]) as opening (day)
+        where w.days ? to_char(opening.day, 'dy')
+            and p_at >= (opening.day + w.opens) at time zone p_timezone
+            and p_at < (opening.day + case when w.closes <= w.opens then 1 else 0 end + w.closes)
+                at time zone p_timezone
+    );
+end
+$$;
+call app.grant_definer('app.is_in_windows(timestamptz,jsonb,text)', '{}');
 
 -- The instants that bound a code's scans, besides those of the campaign's configuration.
 create type app.scan_period as (launched_at timestamptz, code_created_at timestamptz, completed_at timestamptz);
@@ -154,6 +184,8 @@ begin
         when at > least(p_rules.ends_at, p_period.completed_at) then 'campaign_ended'
         when at < greatest(p_period.launched_at, p_rules.starts_at, p_period.code_created_at) - tolerance
             then 'campaign_not_active'
+        when p_rules.scan_windows <> '[]' and not app.is_in_windows(at, p_rules.scan_windows, p_rules.timezone)
+            then 'scan_window_closed'
         when at > now() + tolerance then 'scan_time_invalid'
         when at < now() - tolerance - make_interval(secs => p_rules.max_lateness_s) then 'scan_too_old'
         -- Required account, consents and location: without them nothing is stored.
@@ -244,7 +276,7 @@ begin
         select k.requires_account and (select u.is_anonymous from public.users u where u.id = r.user_id) as account,
             app.missing_consents(r.user_id, c.brand_id, k.consent_tiers) <> '{}' as consents offset 0
     ) lacking
-    cross join lateral app.locate_scan(p_requests[r.ordinality], k.geofence) located
+    cross join lateral app.locate_scan(p_requests[r.ordinality], k.geofence, m.area) located
     cross join lateral app.read_limit(m.id, 'user', r.user_id, (k.scan_limit).per_user, k.timezone) of_user
     cross join lateral app.read_limit(m.id, 'device', d.id, (k.scan_limit).per_device, k.timezone) of_device
     cross join lateral app.read_limit(m.id, 'campaign', m.id, (k.scan_limit).total, k.timezone) of_all

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from models.campaigns import campaigns, codes, launch
 from models.campaigns.campaigns import CampaignArchived, CampaignCompleted, FixedSinceLaunch, LaunchInProgress
 from models.campaigns.codes import LabelTaken
-from models.campaigns.config import Config
+from models.campaigns.config import Config, QrConfig
 from models.campaigns.statuses import TRANSITIONS, IllegalTransition
 from models.core.database import now
-from models.core.errors import NotFound
+from models.core.errors import Invalid, NotFound
 
 
 def config(**values):
@@ -26,7 +26,14 @@ def test_draft_is_stored_with_every_key_of_its_configuration(campaign):
 
     assert draft.status == "Draft"
     assert draft.config == {
-        "geofence": {"lat": 40.4, "lon": -3.7, "radius_m": 250, "when_uncertain": "accept"},
+        "schema_version": 2,
+        "geofence": {"lat": 40.4, "lon": -3.7, "radius_m": 250, "polygon": None, "when_uncertain": "accept"},
+        "scan_windows": [],
+        "venue": None,
+        "survey": None,
+        "budget": None,
+        "goals": [],
+        "segment_ids": [],
         "scan_limit": {"per_user": None, "per_device": None, "total": None},
         "consent_tiers": ["essential"],
         "timezone": "UTC",
@@ -248,3 +255,26 @@ def test_codes_are_listed_oldest_first_page_by_page(campaign, manager):
         rest = codes.find(summer.id, limit=9, after=first[0].id)
 
     assert [*first, *rest] == made
+
+
+def test_segments_of_the_brand_are_kept_as_the_audience(campaign, manager, make_brand, superuser):
+    segments = {}
+    with superuser.cursor() as cursor:
+        for brand_id in (manager.brand_id, make_brand("Other")["id"]):
+            cursor.execute("insert into audience_segments (brand_id, name) values (%s, 'A') returning id", (brand_id,))
+            segments[brand_id] = cursor.fetchone()[0]
+    own, foreign = segments.values()
+
+    made = campaign(launched=False, segment_ids=[str(own)])
+    with manager.acting(), pytest.raises(Invalid) as refused:
+        campaigns.replace(made, name="x", kind="QR", config=QrConfig(segment_ids=[own, foreign]))
+    with superuser.cursor() as cursor:
+        cursor.execute("select segment_id from campaign_audience where campaign_id = %s", (made.id,))
+        kept = cursor.fetchall()
+        with manager.acting():
+            campaigns.replace(campaigns.get_for_update(made.id), name="x", kind="QR", config=QrConfig())
+        cursor.execute("select count(*) from campaign_audience")
+        left = cursor.fetchone()
+
+    assert [error["field"] for error in refused.value.extra["errors"]] == ["config.segment_ids[1]"]
+    assert (kept, left) == ([(own,)], (0,))

@@ -3,12 +3,20 @@
 import msgspec
 import pytest
 
-from models.campaigns.config import Config, canonical
+from models.campaigns.config import CONFIGS, QrConfig, canonical, load
 from models.core.errors import Invalid
+
+END = "2026-12-24T22:00:00Z"
+OPEN = {"days": ["fri"], "opens": "18:00", "closes": "02:00"}
+QUESTION = {"kind": "text", "id": "taste", "text": {"en": "How was it?"}}
+REWARD = {"key": "churros", "name": "Six churros", "quantity": 9}
+SEGMENT = "0197a000-0000-7000-8000-000000000001"
+CITY = {"name": "Madrid", "address": "Madrid", "lat": 40.4165, "lon": -3.7026, "precision": "city"}
+VENUE = {"name": "San Ginés", "address": "Pasadizo de San Ginés 5, Madrid"}
 
 
 def config(**values):
-    return msgspec.convert(values, Config)
+    return msgspec.convert(values, QrConfig)
 
 
 def refused_fields(**values):
@@ -28,7 +36,7 @@ def test_configuration_is_stored_in_one_form():
 
     assert stored["consent_tiers"] == ["essential", "marketing"]
     assert stored["starts_at"] == "2026-12-01T08:00:00Z"
-    assert msgspec.convert(stored, Config) == config(**stored)
+    assert canonical(load("QR", stored)) == stored
 
 
 def test_contradictions_are_reported_together():
@@ -84,3 +92,60 @@ def test_value_out_of_bounds_or_unknown_is_refused():
     for wrong in OUT_OF_BOUNDS:
         with pytest.raises(msgspec.ValidationError):
             config(**wrong)
+
+
+def test_stored_form_of_first_version_is_read_with_defaults():
+    first = {"consent_tiers": ["essential"], "timezone": "Europe/Madrid", "max_lateness_s": 60}
+
+    assert load("QR", first) == config(**first)
+    assert canonical(load("Locker", first))["schema_version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "field"),
+    [
+        ("Locker", {"rewards": [REWARD, REWARD]}, "config.rewards[1].key"),
+        ("Locker", {"rewards": [REWARD | {"per_user": 10}]}, "config.rewards[0].per_user"),
+        ("Event", {"event": {"doors_open_at": END}, "ends_at": END}, "config.event.doors_open_at"),
+        ("Event", {"event": {"doors_open_at": "1999-12-31T23:59:59Z"}}, "config.event.doors_open_at"),
+        ("QR", {"goals": [{"metric": "reach", "target": 1}] * 2}, "config.goals[1].metric"),
+        ("QR", {"segment_ids": [SEGMENT, SEGMENT]}, "config.segment_ids[1]"),
+        ("QR", {"venue": VENUE | {"lat": 40.4}}, "config.venue.lon"),
+        ("QR", {"venue": VENUE | {"precision": "city"}}, "config.venue.precision"),
+        (
+            "QR",
+            {"venue": CITY, "geofence": {"lat": CITY["lat"], "lon": CITY["lon"], "radius_m": 9}},
+            "config.geofence.lat",
+        ),
+        ("QR", {"scan_windows": [OPEN, OPEN]}, "config.scan_windows[1]"),
+        ("QR", {"scan_windows": [OPEN, OPEN | {"days": ["sat"], "opens": "01:59"}]}, "config.scan_windows[1]"),
+        ("QR", {"scan_windows": [OPEN | {"days": ["fri", "fri"]}]}, "config.scan_windows[0].days"),
+        ("QR", {"survey": {"questions": [QUESTION, QUESTION]}}, "config.survey.questions[1].id"),
+        (
+            "QR",
+            {"survey": {"questions": [QUESTION, QUESTION | {"id": "b", "text": {"es": "x"}}]}},
+            "config.survey.questions[1].text",
+        ),
+    ],
+)
+def test_contradiction_of_plans_is_refused_with_its_field(kind, wrong, field):
+    with pytest.raises(Invalid) as refused:
+        canonical(msgspec.convert(wrong, CONFIGS[kind]))
+
+    assert field in [error["field"] for error in refused.value.extra["errors"]]
+
+
+def test_adjacent_windows_and_plans_in_range_are_accepted():
+    saturday = OPEN | {"days": ["sat"], "opens": "02:00"}
+    accepted = {
+        "QR": {
+            "scan_windows": [OPEN, saturday],
+            "survey": {"questions": [QUESTION]},
+            "venue": CITY | {"precision": "street"},
+            "geofence": {"lat": CITY["lat"], "lon": CITY["lon"], "radius_m": 9},
+        },
+        "Locker": {"rewards": [REWARD | {"per_user": 9}, REWARD | {"key": "other"}]},
+        "Event": {"event": {"doors_open_at": "2026-12-24T21:59:59Z"}, "ends_at": END},
+    }
+
+    assert [canonical(msgspec.convert(config, CONFIGS[kind])) is not None for kind, config in accepted.items()]

@@ -5,7 +5,7 @@ import pytest
 
 from models.campaigns import campaigns, history
 from models.campaigns.campaigns import CampaignCompleted, FixedSinceLaunch
-from models.campaigns.config import Config
+from models.campaigns.config import CONFIGS
 from models.core import context
 from models.core.database import transaction
 from models.core.errors import NotFound
@@ -20,7 +20,9 @@ def replace(manager):
     def change(campaign, name, kind="QR", **config):
         with manager.acting():
             locked = campaigns.get_for_update(campaign.id)
-            return campaigns.replace(locked, name=name, kind=kind, config=msgspec.convert(config, Config))[0].version
+            return campaigns.replace(locked, name=name, kind=kind, config=msgspec.convert(config, CONFIGS[kind]))[
+                0
+            ].version
 
     return change
 

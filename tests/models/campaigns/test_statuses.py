@@ -5,10 +5,12 @@ import pytest
 
 from models.campaigns import campaigns
 from models.campaigns.campaigns import CampaignCompleted, FixedSinceLaunch
-from models.campaigns.config import Config
+from models.campaigns.config import CONFIGS
 from models.campaigns.statuses import CHANGEABLE, CampaignStatus, table_of_fields
 from models.core.enumerations import values_of
 from scripts.devstack.environment import ROOT
+
+SEGMENT = "0197a000-0000-7000-8000-000000000001"
 
 OTHER_VALUES = {
     "type": "Locker",
@@ -24,10 +26,28 @@ OTHER_VALUES = {
     "config.max_lateness_s": 90,
     "config.requires_account": True,
     "config.notice_key": "other",
+    "config.scan_windows": [{"days": ["fri"], "opens": "18:00", "closes": "02:00"}],
+    "config.venue": {"name": "San Ginés", "address": "Pasadizo de San Ginés 5, Madrid"},
+    "config.survey": {"questions": [{"kind": "text", "id": "taste", "text": {"en": "How was it?"}}]},
+    "config.budget": {"amount": 250_000, "currency": "EUR"},
+    "config.goals": [{"metric": "reach", "target": 2000}],
+    "config.segment_ids": [SEGMENT],
+    "config.rewards": [{"key": "churros", "name": "Six churros", "quantity": 9}],
+    "config.event": {"capacity": 250},
 }
 """A value of each field that differs from the default."""
 
+TYPES = {"config.rewards": "Locker", "config.event": "Event"}
+"""Type of the campaigns that have a field; `QR` for all others."""
+
 TRANSITIONS_TO = {"Draft": [], "Active": [], "Paused": ["pause"], "Completed": ["complete"]}
+
+
+def add_segment(superuser, brand_id, segment_id=SEGMENT):
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "insert into audience_segments (id, brand_id, name) values (%s, %s, 'Regulars')", (segment_id, brand_id)
+        )
 
 
 def change(campaign_id, field):
@@ -37,29 +57,32 @@ def change(campaign_id, field):
     config = msgspec.to_builtins(campaigns.config_of(campaign))
     target = config if field.startswith("config.") else contents
     target[field.removeprefix("config.")] = OTHER_VALUES[field]
-    new = msgspec.convert(config, Config)
+    new = msgspec.convert(config, CONFIGS[contents["type"]])
     return campaigns.replace(campaign, name=contents["name"], kind=contents["type"], config=new)[1]
 
 
 def test_table_has_every_field_of_a_campaign():
-    members = {f"config.{field.encode_name}" for field in msgspec.structs.fields(Config)}
+    members = {f"config.{field.encode_name}" for kind in CONFIGS.values() for field in msgspec.structs.fields(kind)}
 
     assert set(CHANGEABLE) == {"name", "type"} | members
     assert set(OTHER_VALUES) == set(CHANGEABLE)
 
 
 @pytest.mark.parametrize("status", values_of(CampaignStatus))
-def test_each_field_changes_in_the_statuses_of_the_table_only(campaign, manager, status):
-    subject = campaign(launched=status != "Draft")
-    with manager.acting():
-        for name in TRANSITIONS_TO[status]:
-            campaigns.transition(subject.id, name)
+def test_each_field_changes_in_the_statuses_of_the_table_only(campaign, manager, superuser, status):
+    add_segment(superuser, manager.brand_id)
+    subjects = {}
+    for kind in CONFIGS:
+        subjects[kind] = campaign(kind=kind, launched=status != "Draft").id
+        with manager.acting():
+            for name in TRANSITIONS_TO[status]:
+                campaigns.transition(subjects[kind], name)
     outcomes = {}
 
     for field in CHANGEABLE:
         try:
             with manager.acting():
-                outcomes[field] = change(subject.id, field)
+                outcomes[field] = change(subjects[TYPES.get(field, "QR")], field)
         except FixedSinceLaunch as refused:
             outcomes[field] = refused.extra["fields"], "fixed"
         except CampaignCompleted:

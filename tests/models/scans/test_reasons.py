@@ -1,6 +1,7 @@
 """Reasons for which a scan doesn't count: every condition of `app.scan_reason`, at its exact bound, and their order."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -28,6 +29,8 @@ COUNTS: dict[str, Any] = {
     "accuracy_m": 10.0,
     "max_accuracy_m": 50,
     "archived": False,
+    "scan_windows": [],
+    "timezone": "UTC",
 }
 """A scan that counts. Times are in seconds from now, which is one instant for the whole statement."""
 
@@ -49,7 +52,9 @@ REASON = """
         (%(account)s, %(consents)s)::app.missing_requirements, %(geofence_status)s)
     from at
 """
-RULES = ("max_lateness_s", "max_location_age_s", "max_accuracy_m")
+RULES = ("max_lateness_s", "max_location_age_s", "max_accuracy_m", "scan_windows", "timezone")
+IN_THREE_DAYS = f"{datetime.now(UTC) + timedelta(days=3):%a}".lower()
+CLOSED = [{"days": [IN_THREE_DAYS], "opens": "00:00", "closes": "00:00"}]
 
 ReasonOf = Callable[..., str | None]
 
@@ -146,6 +151,7 @@ IN_ORDER: list[tuple[dict[str, Any], str]] = [
     ({"status": "Paused"}, "campaign_not_active"),
     ({"ends": -2 * DAY}, "campaign_ended"),
     ({"launched": 2 * DAY}, "campaign_not_active"),
+    ({"scan_windows": CLOSED}, "scan_window_closed"),
     ({"at": -DAY}, "scan_too_old"),
     ({"account": True}, "account_required"),
     ({"consents": True}, "consent_required"),
@@ -183,7 +189,7 @@ LOCATED = """
     select located.status, abs(located.distance_m - distance.metres) < 1e-9
     from distance, fence, scan, app.locate_scan(
         jsonb_populate_record(null::app.scan_request, to_jsonb(scan)),
-        (fence.lat, fence.lon, {radius}, 'accept')::app.scan_fence) as located
+        (fence.lat, fence.lon, {radius}, 'accept')::app.scan_fence, null) as located
 """
 
 
@@ -201,3 +207,38 @@ def test_geofence_status_changes_at_radius_with_accuracy(superuser, radius, stat
         cursor.execute(LOCATED.format(radius=radius))
 
         assert cursor.fetchone() == (status, True)
+
+
+FRIDAY_EVENING = [{"days": ["fri"], "opens": "18:00", "closes": "02:00"}]
+SUNDAY_NIGHT = [{"days": ["sun"], "opens": "00:00", "closes": "03:00"}]
+ALL_DAY = [{"days": ["sat"], "opens": "06:00", "closes": "06:00"}]
+
+
+@pytest.mark.parametrize(
+    ("windows", "at", "inside"),
+    [
+        (FRIDAY_EVENING, "2026-11-27T17:59:59.999999", False),
+        (FRIDAY_EVENING, "2026-11-27T18:00:00", True),
+        (FRIDAY_EVENING, "2026-11-28T01:59:59.999999", True),
+        (FRIDAY_EVENING, "2026-11-28T02:00:00", False),
+        (FRIDAY_EVENING, "2026-11-28T18:00:00", False),  # a Saturday
+        (FRIDAY_EVENING, "2026-11-27T01:00:00", False),  # a Friday, before its window
+        (ALL_DAY, "2026-11-29T05:59:59", True),
+        (ALL_DAY, "2026-11-28T05:59:59", False),
+        ([*FRIDAY_EVENING, *ALL_DAY], "2026-11-28T06:00:00", True),
+        # Clocks of Madrid go from 02:00 to 03:00 on 29 March, and from 03:00 to 02:00 on 25 October.
+        (SUNDAY_NIGHT, "2026-03-29T00:59:59+00:00", True),
+        (SUNDAY_NIGHT, "2026-03-29T01:00:00+00:00", False),
+        (SUNDAY_NIGHT, "2026-10-25T01:59:59+00:00", True),
+        (SUNDAY_NIGHT, "2026-10-25T02:00:00+00:00", False),
+    ],
+)
+def test_weekly_window_covers_local_hours_over_midnight_and_clock_changes(superuser, windows, at, inside):
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select app.is_in_windows(case when %(at)s ~ '\\+' then %(at)s::timestamptz"
+            " else %(at)s::timestamp at time zone 'Europe/Madrid' end, %(windows)s, 'Europe/Madrid')",
+            {"at": at, "windows": Json(windows)},
+        )
+
+        assert cursor.fetchone() == (inside,)

@@ -105,6 +105,10 @@ def test_statuses_of_a_described_code_are_those_that_sql_returns(source_of):
     assert set(re.findall(r"(?:then|else) '(\w+)'", source_of("describe_code"))) == set(values_of(CodeStatus))
 
 
+NOT_READ_BY_SQL = {"venue", "survey", "budget", "goals", "segment_ids", "polygon"}
+"""Members of a configuration that decide no scan. SQL reads the polygon from the column `campaigns.area`."""
+
+
 def test_rules_of_sql_are_fields_of_the_configuration(superuser):
     with superuser.cursor() as cursor:
         for name, struct in {
@@ -119,7 +123,7 @@ def test_rules_of_sql_are_fields_of_the_configuration(superuser):
                 (name,),
             )
             ((columns,),) = cursor.fetchall()
-            assert set(columns) == set(struct.__struct_fields__), name
+            assert set(columns) == set(struct.__struct_fields__) - NOT_READ_BY_SQL, name
 
 
 def test_no_stored_scan_is_later_than_scoring_expects(source_of):

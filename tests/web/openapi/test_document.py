@@ -132,7 +132,7 @@ def test_operations_schemas_and_tags_have_unique_names():
 def test_every_schema_is_titled_with_its_name():
     schemas = document(application)["components"]["schemas"]
 
-    assert {"Config", "ConfigIn"} < schemas.keys()
+    assert {"QrConfig", "QrConfigIn"} < schemas.keys()
     assert [name for name, schema in schemas.items() if schema["title"] != name] == []
 
 

@@ -9,7 +9,7 @@ from falcon.asgi import Request, Response
 from msgspec import Meta
 
 from models.campaigns import campaigns, codes, launch
-from models.campaigns.config import Config
+from models.campaigns.config import EventConfig, LockerConfig, QrConfig
 from models.campaigns.launch import LaunchState, LaunchStep
 from models.campaigns.statuses import CampaignStatus, CampaignType
 from web.http.accepted import JobError, error_of
@@ -21,7 +21,10 @@ Name = Annotated[
     Text200, Meta(description="Name of the campaign; fans see it before a scan.", examples=["Plaza Mayor"])
 ]
 Type = Annotated[CampaignType, Meta(description="Type of the campaign; fixed by the launch.", examples=["QR"])]
-ConfigField = Annotated[Config, Meta(description="Rules for the scans of the campaign.")]
+CONFIG = "Rules for the scans of the campaign, and its plans."
+LockerConfigField = Annotated[LockerConfig, Meta(description=CONFIG)]
+EventConfigField = Annotated[EventConfig, Meta(description=CONFIG)]
+QrConfigField = Annotated[QrConfig, Meta(description=CONFIG)]
 
 CAMPAIGN = {
     "name": "Plaza Mayor",
@@ -61,17 +64,13 @@ class LaunchOut(msgspec.Struct):
         return cls(found.job_id, found.state, found.step, list(launch.STEPS), error_of(found.error))
 
 
-class CampaignOut(msgspec.Struct):
-    """A campaign."""
-
+class _Campaign(msgspec.Struct, kw_only=True, tag_field="type"):
     id: Id
-    type: Type
     name: Name
     status: Annotated[
         CampaignStatus,
         Meta(description="Present status: `Draft` until the launch, then `Active`.", examples=["Active"]),
     ]
-    config: ConfigField
     version: Version
     code_count: Annotated[
         int, Meta(description="Number of enabled codes. The launch creates one if there is none.", examples=[2])
@@ -105,36 +104,60 @@ class CampaignOut(msgspec.Struct):
     created_at: CreatedAt
     updated_at: UpdatedAt
 
-    @classmethod
-    def of(cls, campaign: campaigns.Campaign) -> "CampaignOut":
-        """Build the response for a campaign."""
-        return cls.of_all([campaign])[0]
 
-    @classmethod
-    def of_all(cls, found: Iterable[campaigns.Campaign]) -> list["CampaignOut"]:
-        """Build the responses for campaigns, with one query for all launches and one for all codes."""
-        listed = list(found)
-        launches, enabled = launch.progress_of(listed), codes.counts(campaign.id for campaign in listed)
-        return [
-            cls(
-                id=campaign.id,
-                type=cast(CampaignType, campaign.type),
-                name=campaign.name,
-                status=cast(CampaignStatus, campaign.status),
-                config=campaigns.config_of(campaign),
-                version=campaign.version,
-                code_count=enabled.get(campaign.id, 0),
-                launch=LaunchOut.of(launches[campaign.id]) if campaign.id in launches else None,
-                launch_job_id=campaign.launch_job_id,
-                launch_at=campaign.launch_at,
-                launched_at=campaign.launched_at,
-                completed_at=campaign.completed_at,
-                archived_at=campaign.archived_at,
-                created_at=campaign.created_at,
-                updated_at=campaign.updated_at,
-            )
-            for campaign in listed
-        ]
+class LockerCampaignOut(_Campaign, kw_only=True, tag="Locker"):
+    """A Locker Drop."""
+
+    config: LockerConfigField
+
+
+class EventCampaignOut(_Campaign, kw_only=True, tag="Event"):
+    """An Event Partnership."""
+
+    config: EventConfigField
+
+
+class QrCampaignOut(_Campaign, kw_only=True, tag="QR"):
+    """A QR activation."""
+
+    config: QrConfigField
+
+
+CampaignOut = Annotated[
+    LockerCampaignOut | EventCampaignOut | QrCampaignOut,
+    Meta(title="CampaignOut", description="A campaign; `type` says which configuration it has."),
+]
+_OUT: dict[str, type[Any]] = {"Locker": LockerCampaignOut, "Event": EventCampaignOut, "QR": QrCampaignOut}
+
+
+def campaigns_out(found: Iterable[campaigns.Campaign]) -> list[CampaignOut]:
+    """Build the responses for campaigns, with one query for all launches and one for all codes."""
+    listed = list(found)
+    launches, enabled = launch.progress_of(listed), codes.counts(campaign.id for campaign in listed)
+    return [
+        _OUT[campaign.type](
+            id=campaign.id,
+            name=campaign.name,
+            status=cast(CampaignStatus, campaign.status),
+            config=campaigns.config_of(campaign),
+            version=campaign.version,
+            code_count=enabled.get(campaign.id, 0),
+            launch=LaunchOut.of(launches[campaign.id]) if campaign.id in launches else None,
+            launch_job_id=campaign.launch_job_id,
+            launch_at=campaign.launch_at,
+            launched_at=campaign.launched_at,
+            completed_at=campaign.completed_at,
+            archived_at=campaign.archived_at,
+            created_at=campaign.created_at,
+            updated_at=campaign.updated_at,
+        )
+        for campaign in listed
+    ]
+
+
+def kind_of(body: msgspec.Struct) -> str:
+    """Return the campaign type of a decoded body."""
+    return str(body.__struct_config__.tag)
 
 
 def content_of(campaign: campaigns.Campaign) -> dict[str, Any]:
@@ -154,7 +177,7 @@ def require_version(req: Request, campaign: campaigns.Campaign) -> None:
 
 def respond(resp: Response, campaign: campaigns.Campaign) -> None:
     """Answer with a campaign and its `ETag`."""
-    shown = CampaignOut.of(campaign)
+    (shown,) = campaigns_out([campaign])
     progress = shown.launch and f"{shown.launch.step}.{shown.launch.state}.{int(shown.launch.error is not None)}"
     etag(resp, campaign.version, *(str(part) for part in (shown.code_count, progress) if part))
     resp.media = shown

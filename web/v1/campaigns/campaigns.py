@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from models.campaigns import campaigns, search
 from models.campaigns.campaigns import CampaignArchived, CampaignCompleted, FixedSinceLaunch, LaunchInProgress
-from models.campaigns.config import Config
+from models.campaigns.config import EventConfig, LockerConfig, QrConfig, members_for
 from models.campaigns.search import Archived, CampaignSort, Conditions
 from models.campaigns.statuses import CampaignStatus, CampaignType, fields_fixed_by_launch
 from models.core.errors import PreconditionFailed
@@ -23,7 +23,18 @@ from web.http.endpoint import Page, PageQuery, audited, changes, decode_cursor, 
 from web.http.fields import Text200
 from web.http.merge_patch import merge
 from web.http.preconditions import PreconditionRequired
-from web.v1.campaigns._schemas import CAMPAIGN, CampaignOut, Name, Type, content_of, require_version, respond
+from web.v1.campaigns._schemas import (
+    CAMPAIGN,
+    CONFIG,
+    CampaignOut,
+    Name,
+    Type,
+    campaigns_out,
+    content_of,
+    kind_of,
+    require_version,
+    respond,
+)
 
 _CHANGES = (CampaignArchived, CampaignCompleted, FixedSinceLaunch, LaunchInProgress)
 """Refusals of every change of a campaign's contents."""
@@ -96,28 +107,59 @@ class CampaignFilter(PageQuery, kw_only=True):
         )
 
 
-class CampaignIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A new campaign."""
-
+class _Contents(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="type"):
     name: Name
-    type: Type
-    config: Annotated[
-        Config, Meta(description="Rules for the scans of the campaign. Default: each rule has its own default.")
-    ] = Config()
 
 
-class CampaignReplacement(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """New values of all fields of a campaign that can be changed."""
+_NEW = Meta(description=f"{CONFIG} Default: each member has its own default.")
+_ALL = Meta(description=f"{CONFIG} A member that is left out gets its default: it does not keep its value.")
 
-    name: Name
-    type: Type
-    config: Annotated[
-        Config,
-        Meta(
-            description="All rules for the scans of the campaign. A rule that is left out gets its default: it does "
-            "not keep its value."
-        ),
-    ]
+
+class LockerCampaignIn(_Contents, kw_only=True, tag="Locker"):
+    """A new Locker Drop."""
+
+    config: Annotated[LockerConfig, _NEW] = LockerConfig()
+
+
+class EventCampaignIn(_Contents, kw_only=True, tag="Event"):
+    """A new Event Partnership."""
+
+    config: Annotated[EventConfig, _NEW] = EventConfig()
+
+
+class QrCampaignIn(_Contents, kw_only=True, tag="QR"):
+    """A new QR activation."""
+
+    config: Annotated[QrConfig, _NEW] = QrConfig()
+
+
+class LockerCampaignReplacement(_Contents, kw_only=True, tag="Locker"):
+    """New contents of a Locker Drop."""
+
+    config: Annotated[LockerConfig, _ALL]
+
+
+class EventCampaignReplacement(_Contents, kw_only=True, tag="Event"):
+    """New contents of an Event Partnership."""
+
+    config: Annotated[EventConfig, _ALL]
+
+
+class QrCampaignReplacement(_Contents, kw_only=True, tag="QR"):
+    """New contents of a QR activation."""
+
+    config: Annotated[QrConfig, _ALL]
+
+
+_TYPE = "`type`, which the launch fixes, says which configuration it has."
+CampaignIn = Annotated[
+    LockerCampaignIn | EventCampaignIn | QrCampaignIn,
+    Meta(title="CampaignIn", description=f"A new campaign; {_TYPE}"),
+]
+CampaignReplacement = Annotated[
+    LockerCampaignReplacement | EventCampaignReplacement | QrCampaignReplacement,
+    Meta(title="CampaignReplacement", description=f"All fields of a campaign that can be changed; {_TYPE}"),
+]
 
 
 class CampaignChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -164,7 +206,7 @@ class Campaigns:
             conditions=conditions,
         )
         page = page_of(found, query.limit, lambda campaign: search.key_of(query.sort, campaign), scope=scope)
-        resp.media = Page(CampaignOut.of_all(page.items), page.next_cursor)
+        resp.media = Page(campaigns_out(page.items), page.next_cursor)
 
     @endpoint(
         body=CampaignIn,
@@ -182,7 +224,7 @@ class Campaigns:
         such as the end of an `Event`, may be missing in a draft.
         """
         body: CampaignIn = req.context.body
-        campaign = campaigns.create(name=body.name, kind=body.type, config=body.config)
+        campaign = campaigns.create(name=body.name, kind=kind_of(body), config=body.config)
         audited(req, table="campaigns", record_id=campaign.id, after=content_of(campaign))
         resp.location = f"/api/v1/campaigns/{campaign.id}"
         respond(resp, campaign)
@@ -249,13 +291,14 @@ class Campaign:
         body: CampaignChange = req.context.body
         campaign = campaigns.get_for_update(campaign_id)
         require_version(req, campaign)
-        present = content_of(campaign) | {"config": msgspec.to_builtins(campaigns.config_of(campaign))}
+        kind = campaign.type if body.type is UNSET else body.type
+        present = content_of(campaign) | {"config": members_for(kind, campaigns.config_of(campaign))}
         patched = merge(present, msgspec.to_builtins(body))
         _replace(req, resp, campaign, _REPLACEMENT.decode(msgspec.json.encode(patched)))
 
 
 def _replace(req: Request, resp: Response, campaign: campaigns.Campaign, body: CampaignReplacement) -> None:
-    replaced, _ = campaigns.replace(campaign, name=body.name, kind=body.type, config=body.config)
+    replaced, _ = campaigns.replace(campaign, name=body.name, kind=kind_of(body), config=body.config)
     before, now = changes(content_of(campaign), content_of(replaced))
     audited(req, table="campaigns", record_id=campaign.id, before=before, after=now)
     respond(resp, replaced)

@@ -1,6 +1,6 @@
 """History of a campaign's name, type and configuration, and the way back to an earlier version."""
 
-from typing import Annotated, cast
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -9,17 +9,23 @@ from msgspec import Meta
 
 from models.campaigns import campaigns, history
 from models.campaigns.campaigns import CampaignArchived, CampaignCompleted, FixedSinceLaunch, LaunchInProgress
-from models.campaigns.statuses import CampaignType
 from models.core.errors import PreconditionFailed
 from web.http.endpoint import Page, PageQuery, audited, changes, decode_cursor, endpoint, page_of
 from web.http.fields import CreatedAt, UserId
 from web.http.preconditions import PreconditionRequired
-from web.v1.campaigns._schemas import CampaignOut, ConfigField, Name, Type, content_of, require_version, respond
+from web.v1.campaigns._schemas import (
+    CampaignOut,
+    EventConfigField,
+    LockerConfigField,
+    Name,
+    QrConfigField,
+    content_of,
+    require_version,
+    respond,
+)
 
 
-class CampaignVersionOut(msgspec.Struct):
-    """The contents of a campaign after one change."""
-
+class _Version(msgspec.Struct, kw_only=True, tag_field="type"):
     version: Annotated[
         int,
         Meta(
@@ -28,9 +34,7 @@ class CampaignVersionOut(msgspec.Struct):
             examples=[3],
         ),
     ]
-    type: Type
     name: Name
-    config: ConfigField
     changed: Annotated[
         list[str],
         Meta(
@@ -47,19 +51,44 @@ class CampaignVersionOut(msgspec.Struct):
     ]
     created_at: CreatedAt
 
-    @classmethod
-    def of(cls, found: history.CampaignVersion) -> "CampaignVersionOut":
-        """Build the response for a version."""
-        return cls(
-            version=found.version,
-            type=cast(CampaignType, found.type),
-            name=found.name,
-            config=campaigns.config_of(found),
-            changed=found.changed,
-            reverted_to=found.reverted_to,
-            created_by=found.created_by,
-            created_at=found.created_at,
-        )
+
+class LockerVersionOut(_Version, kw_only=True, tag="Locker"):
+    """The contents of a Locker Drop after one change."""
+
+    config: LockerConfigField
+
+
+class EventVersionOut(_Version, kw_only=True, tag="Event"):
+    """The contents of an Event Partnership after one change."""
+
+    config: EventConfigField
+
+
+class QrVersionOut(_Version, kw_only=True, tag="QR"):
+    """The contents of a QR activation after one change."""
+
+    config: QrConfigField
+
+
+CampaignVersionOut = Annotated[
+    LockerVersionOut | EventVersionOut | QrVersionOut,
+    Meta(title="CampaignVersionOut", description="The contents of a campaign after one change."),
+]
+_OUT: dict[str, type[Any]] = {"Locker": LockerVersionOut, "Event": EventVersionOut, "QR": QrVersionOut}
+
+
+def _version_out(found: history.CampaignVersion) -> CampaignVersionOut:
+    """Build the response for a version."""
+    shown: CampaignVersionOut = _OUT[found.type](
+        version=found.version,
+        name=found.name,
+        config=campaigns.config_of(found),
+        changed=found.changed,
+        reverted_to=found.reverted_to,
+        created_by=found.created_by,
+        created_at=found.created_at,
+    )
+    return shown
 
 
 class CampaignVersions:
@@ -72,7 +101,7 @@ class CampaignVersions:
         scope = f"versions:{campaigns.get(campaign_id).id}"
         before = decode_cursor(query.cursor, int, scope=scope)
         found = history.find(campaign_id, limit=query.limit + 1, before=before)
-        items = [CampaignVersionOut.of(version) for version in found]
+        items = [_version_out(version) for version in found]
         resp.media = page_of(items, query.limit, lambda item: item.version, scope=scope)
 
 
@@ -82,7 +111,7 @@ class CampaignVersion:
     @endpoint(response=CampaignVersionOut, permission="campaigns:read")
     def on_get(self, req: Request, resp: Response, campaign_id: UUID, version_number: int) -> None:
         """Read a version of a campaign's contents."""
-        resp.media = CampaignVersionOut.of(history.get(campaign_id, version_number))
+        resp.media = _version_out(history.get(campaign_id, version_number))
 
 
 class CampaignVersionRevert:

@@ -13,7 +13,8 @@ from msgspec import Meta
 
 from models.campaigns import check_ins, events
 from models.campaigns.check_ins import CheckInNotAccepted, CheckInState, ScanRequired
-from models.campaigns.events import Admission, NotAnEvent, Refusal
+from models.campaigns.config import Admission
+from models.campaigns.events import NotAnEvent, Refusal
 from models.jobs.ledger import JobRef
 from models.passport.refusals import ARRIVAL_REFUSALS, UnknownCheckIn, UnknownTicket
 from models.scans import check_ins as own_check_ins

@@ -14,7 +14,7 @@ def test_campaign_is_created_as_draft(client, manager):
     assert response.headers["location"] == f"{URL}/{made['id']}"
     assert response.headers["etag"] == '"1"'
     assert (made["name"], made["type"], made["status"], made["version"]) == ("Summer", "QR", "Draft", 1)
-    assert made["config"]["geofence"] == {**FENCE, "when_uncertain": "accept"}
+    assert made["config"]["geofence"] == {**FENCE, "polygon": None, "when_uncertain": "accept"}
     assert made["config"]["consent_tiers"] == ["essential"]
     assert client.get(response.headers["location"], token=manager.token).json == made
 
