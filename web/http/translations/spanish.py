@@ -259,16 +259,26 @@ REASONS: dict[str, str] = {
     "must not contain the character NUL (U+0000)": "no debe contener el carácter NUL (U+0000)",
     "must not name a tier twice": "no debe repetir un tipo",
     "must be the id of a segment of the brand": "debe ser el identificador de un segmento de la marca",
-    "must be within {most} km of its first position; [{lon}, {lat}] is not": "debe estar a menos de {most} km de su primera posición; [{lon}, {lat}] no lo está",
-    "must not cross or touch itself, as near [{lon}, {lat}]": "no debe cruzarse ni tocarse a sí mismo, como cerca de [{lon}, {lat}]",
-    "must have its holes inside the outer ring and apart; see [{lon}, {lat}]": "debe tener sus huecos dentro del anillo exterior y separados; véase [{lon}, {lat}]",
+    "must be within {most} km of its first position; [{lon}, {lat}] is not": (
+        "debe estar a menos de {most} km de su primera posición; [{lon}, {lat}] no lo está"
+    ),
+    "must not cross or touch itself, as near [{lon}, {lat}]": (
+        "no debe cruzarse ni tocarse a sí mismo, como cerca de [{lon}, {lat}]"
+    ),
+    "must have its holes inside the outer ring and apart; see [{lon}, {lat}]": (
+        "debe tener sus huecos dentro del anillo exterior y separados; véase [{lon}, {lat}]"
+    ),
     "must have an area of at least {least} m²": "debe tener un área de al menos {least} m²",
     "must have at most {most} positions in all rings": "debe tener como máximo {most} posiciones en todos los anillos",
-    "must be a longitude from -180 to 180 and a latitude from -90 to 90": "debe ser una longitud de -180 a 180 y una latitud de -90 a 90",
+    "must be a longitude from -180 to 180 and a latitude from -90 to 90": (
+        "debe ser una longitud de -180 a 180 y una latitud de -90 a 90"
+    ),
     "must end with its first position": "debe terminar con su primera posición",
     "must have at least three different positions": "debe tener al menos tres posiciones diferentes",
     "must be a currency of ISO 4217, such as EUR": "debe ser una moneda de ISO 4217, como EUR",
-    "must be a measured position: the venue's is that of a {precision}": "debe ser una posición medida: la del lugar es la de un {precision}",
+    "must be a measured position: the venue's is that of a {precision}": (
+        "debe ser una posición medida: la del lugar es la de un {precision}"
+    ),
     "must be before `ends_at`": "debe ser anterior a `ends_at`",
     "is required: `lat` and `lon` belong together": "es obligatorio: `lat` y `lon` van juntos",
     "must be null without `lat` and `lon`": "debe ser nulo sin `lat` y `lon`",
@@ -279,7 +289,9 @@ REASONS: dict[str, str] = {
     "must be unique in the list": "debe ser único en la lista",
     "is required without a `polygon`": "es obligatorio sin un `polygon`",
     "must have the languages of the first question: {shown}": "debe tener los idiomas de la primera pregunta: {shown}",
-    "must be a language with or without a region, such as es or es-MX": "debe ser un idioma con o sin región, como es o es-MX",
+    "must be a language with or without a region, such as es or es-MX": (
+        "debe ser un idioma con o sin región, como es o es-MX"
+    ),
     "must be a time of day from 00:00 to 23:59": "debe ser una hora del día de 00:00 a 23:59",
     "needs exactly one id in `ids`": "necesita exactamente un id en `ids`",
     "null": "null",
