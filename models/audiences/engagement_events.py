@@ -42,7 +42,7 @@ class EngagementEvent(Row):
     kind = peewee.TextField()
     source_id = peewee.UUIDField()
     occurred_at = DateTimeTZField()
-    turn = peewee.IntegerField()
+    revision = peewee.IntegerField()
     reversal_of = peewee.UUIDField(null=True)
     received_at = DateTimeTZField()
 
@@ -50,7 +50,7 @@ class EngagementEvent(Row):
         """Name and key of the table."""
 
         table_name = "engagement_events"
-        primary_key = peewee.CompositeKey("brand_id", "kind", "source_id", "occurred_at", "turn")
+        primary_key = peewee.CompositeKey("brand_id", "kind", "source_id", "occurred_at", "revision")
 
 
 def record(

@@ -8,9 +8,9 @@ insert into public.permissions (name, meaning, for_machines) values
 insert into public.role_permissions (role, permission)
 select role, 'conversions:write' from unnest(array['Brand Admin', 'Campaign Manager']) as role;
 
--- The rows of one source (a scan, a reward …) have turns 1, 2, 3 …: an odd turn is the event, an even one the reversal of
--- the row before it. `occurred_at` is a fixed property of the source, so all its rows are in one partition, and the
--- primary key makes recording idempotent. No foreign keys: attaching a partition would lock public.users and
+-- The rows of one source (a scan, a reward …) have revisions 1, 2, 3 …: an odd revision is the event, an even one the
+-- reversal of the row before it. `occurred_at` is a fixed property of the source, so all its rows are in one partition,
+-- and the primary key makes recording idempotent. No foreign keys: attaching a partition would lock public.users and
 -- public.campaigns against writes.
 create table public.engagement_events (
     id uuid not null,
@@ -22,11 +22,11 @@ create table public.engagement_events (
         ('scan', 'survey', 'reward_granted', 'reward_claimed', 'reward_redeemed', 'check_in', 'conversion')),
     source_id uuid not null,
     occurred_at timestamptz not null,
-    turn int not null check (turn > 0),
+    revision int not null check (revision > 0),
     reversal_of uuid,
     received_at timestamptz not null default clock_timestamp(),
-    primary key (brand_id, kind, source_id, occurred_at, turn),
-    constraint engagement_events_reversal_if_even check ((turn % 2 = 0) = (reversal_of is not null)),
+    primary key (brand_id, kind, source_id, occurred_at, revision),
+    constraint engagement_events_reversal_if_even check ((revision % 2 = 0) = (reversal_of is not null)),
     constraint engagement_events_person check (user_id is not null or contact_id is not null)
 ) partition by range (occurred_at);
 create index engagement_events_user on public.engagement_events (user_id, campaign_id);
@@ -54,16 +54,16 @@ call app.secure('public.engagement_events', p_job => 'select', p_campaign_column
     p_member => '{"select": "analytics:read"}');
 call app.secure('app.engagement_outbox', p_job => 'select,update,delete', p_system => 'select');
 
--- Record an event of a source, or its reversal, for the caller's brand. Return whether a row was added: an event that is
--- in force and a reversal without an event in force add none. The caller holds the source's row locked, so the turns of
--- one source are never decided at the same time. Members record conversions only.
+-- Record an event of a source, or its reversal, for the caller's brand. Return whether a row was added: an event that
+-- is in force and a reversal without an event in force add none. The caller holds the source's row locked, so the
+-- revisions of one source are never decided at the same time. Members record conversions only.
 create function app.record_engagement(
-    p_id uuid, p_engagement text, p_brand_id uuid, p_campaign_id uuid, p_user_id uuid, p_contact_id uuid, p_source_id uuid,
-    p_occurred_at timestamptz, p_reverses boolean
+    p_id uuid, p_engagement text, p_brand_id uuid, p_campaign_id uuid, p_user_id uuid, p_contact_id uuid,
+    p_source_id uuid, p_occurred_at timestamptz, p_reverses boolean
 ) returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_last uuid;
-    v_turn int := 0;
+    v_revision int := 0;
 begin
     if p_brand_id is distinct from (case
         when current_setting('role') = 'app_job' then app.job_brand()
@@ -75,21 +75,23 @@ begin
     if not found then
         perform app.refuse(404, 'not_found');
     end if;
-    select e.id, e.turn into v_last, v_turn from public.engagement_events e
-    where e.brand_id = p_brand_id and e.kind = p_engagement and e.source_id = p_source_id and e.occurred_at = p_occurred_at
-    order by e.turn desc limit 1;
-    v_turn := coalesce(v_turn, 0);
-    if p_reverses = (v_turn % 2 = 0) then
+    select e.id, e.revision into v_last, v_revision from public.engagement_events e
+    where e.brand_id = p_brand_id and e.kind = p_engagement and e.source_id = p_source_id
+        and e.occurred_at = p_occurred_at
+    order by e.revision desc limit 1;
+    v_revision := coalesce(v_revision, 0);
+    if p_reverses = (v_revision % 2 = 0) then
         return false;
     end if;
     insert into public.engagement_events (id, brand_id, campaign_id, user_id, contact_id, kind, source_id, occurred_at,
-        turn, reversal_of)
+        revision, reversal_of)
     values (p_id, p_brand_id, p_campaign_id, p_user_id, p_contact_id, p_engagement, p_source_id, p_occurred_at,
-        v_turn + 1, case when p_reverses then v_last end)
+        v_revision + 1, case when p_reverses then v_last end)
     on conflict do nothing;
     if found then
         insert into app.engagement_outbox (event_id, brand_id, campaign_id, user_id, kind, occurred_at, reversal_of)
-        values (p_id, p_brand_id, p_campaign_id, p_user_id, p_engagement, p_occurred_at, case when p_reverses then v_last end);
+        values (p_id, p_brand_id, p_campaign_id, p_user_id, p_engagement, p_occurred_at,
+            case when p_reverses then v_last end);
         return true;
     end if;
     return false;
@@ -106,10 +108,10 @@ begin
     with sources as (
         -- The newest row of a source decides whether the source counts.
         select distinct on (e.user_id, e.kind, e.source_id, e.occurred_at)
-            e.brand_id, e.user_id, e.kind, e.occurred_at, e.turn
+            e.brand_id, e.user_id, e.kind, e.occurred_at, e.revision
         from public.engagement_events e
         where e.campaign_id = p_campaign_id and e.user_id = any (p_users)
-        order by e.user_id, e.kind, e.source_id, e.occurred_at, e.turn desc
+        order by e.user_id, e.kind, e.source_id, e.occurred_at, e.revision desc
     ),
     counted as materialized (
         select s.brand_id, s.user_id, min(s.occurred_at) as first_at, max(s.occurred_at) as last_at,
@@ -120,7 +122,7 @@ begin
             count(*) filter (where s.kind = 'reward_redeemed') as rewards_redeemed,
             count(*) filter (where s.kind = 'check_in') as check_ins,
             count(*) filter (where s.kind = 'conversion') as conversions
-        from sources s where s.turn % 2 = 1 group by s.brand_id, s.user_id
+        from sources s where s.revision % 2 = 1 group by s.brand_id, s.user_id
     ),
     -- Delete the engagements of people without an event in force.
     gone as (
@@ -141,8 +143,8 @@ end
 $$;
 call app.grant_definer('app.recount_engagements(uuid,uuid[])', array['app_job']);
 
--- Create the partition of one month (UTC) and move the month's rows from the default partition into it. The caller holds
--- the default partition's lock: a row inserted there meanwhile would make the new partition fail.
+-- Create the partition of one month (UTC) and move the month's rows from the default partition into it. The caller
+-- holds the default partition's lock: a row inserted there meanwhile would make the new partition fail.
 create function app.create_engagement_month(p_month date) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
@@ -162,9 +164,9 @@ end
 $$;
 call app.grant_definer('app.create_engagement_month(date)', '{}');
 
--- Create the missing partitions from the last month to p_months months ahead. Drop the months that ended p_keep ago, and
--- recompute the engagements that counted their events. Return the names of the dropped partitions. An event whose month
--- has no partition goes to the default partition.
+-- Create the missing partitions from the last month to p_months months ahead. Drop the months that ended p_keep ago,
+-- and recompute the engagements that counted their events. Return the names of the dropped partitions. An event whose
+-- month has no partition goes to the default partition.
 create function app.rotate_engagement_events(p_months int, p_keep interval) returns setof text
 language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare

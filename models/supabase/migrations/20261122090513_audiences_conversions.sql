@@ -23,8 +23,9 @@ call app.secure('public.conversions', p_job => 'select', p_campaign_column => 'c
     p_member => '{"select": "analytics:read"}');
 
 -- Add a conversion of the caller's brand and return its id and person. p_user_id or p_contact_id names the person; a
--- contact with an account is that account. Outcomes: 'recorded'; 'known': the brand has reported it before; 'reused': the
--- brand has reported another conversion with this external id; 'unknown_person': neither a participant nor a contact.
+-- contact with an account is that account. Outcomes: 'recorded'; 'known': the brand has reported it before; 'reused':
+-- the brand has reported another conversion with this external id; 'unknown_person': neither a participant nor a
+-- contact.
 create function app.add_conversion(
     p_id uuid, p_campaign_id uuid, p_external_id text, p_user_id uuid, p_contact_id uuid, p_value_minor bigint,
     p_currency text, p_occurred_at timestamptz

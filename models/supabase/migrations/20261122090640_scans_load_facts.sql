@@ -110,8 +110,8 @@ create type app.scan_facts as (
     total_first int
 );
 
--- Return the geofence status of a scan, and its distance in metres: from the centre of a circle, or from the border of a
--- polygon (p_area), negative inside. So a position is inside if its distance is at most the radius, 0 for a polygon.
+-- Return the geofence status of a scan, and its distance in metres: from the centre of a circle, or from the border of
+-- a polygon (p_area), negative inside. So a position is inside if its distance is at most the radius, 0 for a polygon.
 create function app.locate_scan(
     p_request app.scan_request, p_fence app.scan_fence, p_area extensions.geography, out distance_m float8,
     out status text

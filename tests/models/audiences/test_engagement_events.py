@@ -105,8 +105,8 @@ def test_event_is_recorded_once_reversed_once_and_again(campaign, record, query)
     added = [record(summer, scan, reverses) for reverses in (True, False, False, True, True, False, False)]
 
     assert added == [False, True, False, True, False, True, False]
-    rows = query("select turn, id, reversal_of from engagement_events order by turn")
-    assert [(turn, reversal_of) for turn, _, reversal_of in rows] == [(1, None), (2, rows[0][1]), (3, None)]
+    rows = query("select revision, id, reversal_of from engagement_events order by revision")
+    assert [(revision, reversal_of) for revision, _, reversal_of in rows] == [(1, None), (2, rows[0][1]), (3, None)]
 
 
 def test_sources_of_one_id_and_two_kinds_are_independent(campaign, record, folded):

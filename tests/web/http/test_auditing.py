@@ -34,6 +34,10 @@ OWN_DATA = {
     "GET /api/v1/consents": "a person's own consents",
     "GET /api/v1/consents/{consent_id}": "a person's own consent",
     "GET /api/v1/actors": "the admin who has paused an actor",
+    "GET /api/v1/campaigns": "the address of a venue",
+    "GET /api/v1/campaigns/{campaign_id}": "the address of a venue",
+    "GET /api/v1/campaigns/{campaign_id}/versions": "the address of a venue",
+    "GET /api/v1/campaigns/{campaign_id}/versions/{version}": "the address of a venue",
 }
 PERSONAL = {"email", "by_email", "admin_email", "phone", "address", "user_agent", "args"}
 """Names of fields with personal data; arguments of jobs may contain some."""
