@@ -37,7 +37,7 @@ OWN_DATA = {
     "GET /api/v1/campaigns": "the address of a venue",
     "GET /api/v1/campaigns/{campaign_id}": "the address of a venue",
     "GET /api/v1/campaigns/{campaign_id}/versions": "the address of a venue",
-    "GET /api/v1/campaigns/{campaign_id}/versions/{version}": "the address of a venue",
+    "GET /api/v1/campaigns/{campaign_id}/versions/{version_number:int(min=1, max=2147483647)}": "an address of a venue",
 }
 PERSONAL = {"email", "by_email", "admin_email", "phone", "address", "user_agent", "args"}
 """Names of fields with personal data; arguments of jobs may contain some."""
