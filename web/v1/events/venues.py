@@ -84,7 +84,7 @@ class VenueGeocoding:
         response=VenueLookupOut,
         permission="campaigns:write",
         audit="venue.geocode",
-        rate="30/minute; 500/day",
+        rate="240/minute; 2000/day",
         waits=True,
     )
     def on_post(self, req: Request, resp: Response) -> None:
