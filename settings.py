@@ -14,7 +14,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 """Version of this release and of its API; setup.cfg has the same. `./scripts/openapi release` keeps its document."""
 
 Network = IPv4Network | IPv6Network
