@@ -7,6 +7,7 @@ from jobs.engine import actor, current_job, own_transaction
 from jobs.events import publish_event
 from jobs.passport.services.coliseum import coliseum
 from jobs.passport.services.coliseum.contract import OpenCampaign
+from jobs.rewards import open_inventory
 from models.campaigns import campaigns, codes, history, launch, schedule
 from models.campaigns.statuses import TRANSITIONS, TransitionName
 from models.insights import overview
@@ -26,7 +27,7 @@ def _open_at_coliseum(campaign_id: UUID) -> None:
     coliseum().open(OpenCampaign(campaign_id), key=f"open-{campaign_id}")
 
 
-OPENERS: dict[str, Step] = {"Event": publish_event, "QR": _open_at_coliseum}
+OPENERS: dict[str, Step] = {"Locker": open_inventory, "Event": publish_event, "QR": _open_at_coliseum}
 """The call that opens a campaign at the service of its type."""
 
 

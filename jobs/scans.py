@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from uuid import UUID
 
 from jobs.engine import actor
+from models.campaigns import rewards
 from models.insights.overview import hour_of
 from models.jobs.ledger import enqueue
 from models.scans import fraud, limit_counters, refusal_counts, scoring
@@ -38,6 +39,8 @@ def _score(scan: scoring.ScanCase) -> None:
         return
     if scan.accepted:
         enqueue("contact.upsert", scan.user_id, unique="while_waiting")
+        if scan.has_rewards:
+            rewards.enqueue_settle(scan.id)
     hour = hour_of(scan.case.scanned_at).isoformat()
     enqueue("overview.refresh", scan.campaign_id, hour, unique="while_waiting", delay=REFRESH_DELAY)
 

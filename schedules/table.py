@@ -6,6 +6,9 @@ SCHEDULES: list[Schedule] = [
     Every(minutes=1, do="campaigns.sweep", catch_up="last", late_means="campaigns begin and end too late"),
     Every(minutes=1, do="audit.sweep", catch_up="last", late_means="unsealed entries are not reported"),
     Every(hours=1, do="accounts.expire", catch_up="last", late_means="used and expired links and sessions accumulate"),
+    Every(
+        minutes=5, do="locker.expire", catch_up="last", late_means="the stock shows expired reservations as reserved"
+    ),
     Every(minutes=5, do="requests.expire", catch_up="last", late_means="encrypted secrets of responses stay stored"),
     Every(hours=1, do="assets.clean", catch_up="last", late_means="files without an asset take disk space"),
     Every(hours=1, do="scans.merge_refusals", catch_up="last", late_means="counts of refused scans take disk space"),

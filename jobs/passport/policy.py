@@ -31,6 +31,16 @@ POLICY: dict[tuple[str, str], frozenset[CallerRole]] = {
     ("mediaid", "traits"): _SYSTEM,
     ("mediaid", "put_traits"): _SYSTEM,
     ("mediaid", "forget"): _SYSTEM,
+    ("locker", "open"): _BRAND,
+    ("locker", "reserve"): _BRAND,
+    ("locker", "extend"): _BRAND,
+    ("locker", "grant"): _BRAND,
+    ("locker", "claim"): _BRAND,
+    ("locker", "redeem"): _BRAND,
+    ("locker", "suspend"): _BRAND,
+    ("locker", "reinstate"): _BRAND,
+    ("locker", "release"): _BRAND,
+    ("locker", "stock"): _BRAND,
     ("geocoder", "locate"): _BRAND,
 }
 """Roles that may call an operation, by service and operation."""

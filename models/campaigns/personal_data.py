@@ -43,6 +43,19 @@ PERSONAL = (
     Table(name="public.qr_codes", not_personal=(NotPersonal(("label",), BRAND_CONTENT),)),
     Table(name="public.campaign_audience"),
     Table(
+        name="public.rewards",
+        purpose="Give a person the reward that a scan has earned, and account for it.",
+        retention=UNTIL_ERASURE,
+        found_by="user_id",
+        personal=(
+            Personal(("id", "user_id"), Category.IDENTIFIER, Erasure.DELETE),
+            Personal(("reward_key", "name", "campaign_name", "state"), Category.BEHAVIOUR, Erasure.DELETE),
+            Personal(("code_hash",), Category.CREDENTIAL, Erasure.DELETE, Export.SECRET),
+            Personal(("redeemed_by", "redemption_job_id"), Category.IDENTIFIER, Erasure.DELETE, Export.OTHER_PERSON),
+        ),
+    ),
+    Table(name="public.reward_stocks", not_personal=(NotPersonal(("reward_key", "name", "per_user"), BRAND_CONTENT),)),
+    Table(
         name="public.campaign_assignments",
         purpose="Grant a Creator access to assigned campaigns.",
         retention=UNTIL_ERASURE,

@@ -94,7 +94,7 @@ def value(sql: str, params: Sequence[Any] = ()) -> Any:
     return first[0] if first else None
 
 
-def execute(sql: str, params: Sequence[Any] = ()) -> int:
+def execute(sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> int:
     """Execute a statement and return the number of rows that it changed."""
     return int(db.execute_sql(sql, params).rowcount)
 

@@ -91,6 +91,18 @@ PERSONAL = (
             NotPersonal(("gate",), "name of an entrance"),
         ),
     ),
+    Table(name="public.locker_campaigns"),
+    Table(name="public.locker_rewards", not_personal=(NotPersonal(("key", "name", "per_user"), BRAND_CONTENT),)),
+    Table(
+        name="public.locker_reservations",
+        purpose="Give a person no more units of a reward than allowed.",
+        retention=UNTIL_ERASURE,
+        found_by="subject",
+        personal=(
+            Personal(("id", "subject"), Category.IDENTIFIER, Erasure.PSEUDONYM, Export.INTERNAL),
+            Personal(("reward_key", "state"), Category.BEHAVIOUR, Erasure.PSEUDONYM, Export.INTERNAL),
+        ),
+    ),
     Table(
         name="public.mediaid_subjects",
         purpose="Recognise a fan before and after the sign-up.",

@@ -55,6 +55,7 @@ SELECT s.id, s.campaign_id, s.user_id, s.device_fp_id, s.decision, s.scan_time, 
     coalesce(s.distance_m + s.accuracy_m - coalesce((c.config #>> '{{geofence,radius_m}}')::float8, 0), 0)
         AS overshoot_m,
     coalesce(s.details ->> 'when_uncertain' = 'flag', false) AS flag_uncertain,
+    coalesce(c.config -> 'rewards' <> '[]', false) AS has_rewards,
     extensions.st_y(s.location::extensions.geometry) AS lat, extensions.st_x(s.location::extensions.geometry) AS lon,
     s.accuracy_m, around.*, counted.*
 FROM public.qr_scans s
@@ -173,6 +174,7 @@ class ScanCase:
     user_id: UUID
     device_id: UUID
     accepted: bool
+    has_rewards: bool  # the campaign has rewards
     case: Case
 
 
@@ -254,7 +256,7 @@ def apply_score(scan_id: UUID, score: Score) -> bool:
 def _scan_case(found: dict[str, Any]) -> ScanCase:
     accepted = found["decision"] == "accepted"
     ids = (found["id"], found["campaign_id"], found["user_id"], found["device_fp_id"])
-    return ScanCase(*ids, accepted, _case(found))
+    return ScanCase(*ids, accepted, found["has_rewards"], _case(found))
 
 
 def _case(found: dict[str, Any]) -> Case:

@@ -593,3 +593,14 @@ _example(
     body=lambda _: {"address": "Plaza Mayor, Madrid", "country": "ES", "language": "es"},
 )
 _example("GET /api/v1/venues/lookups/{lookup_id}", "Campaign Manager", path=_own("lookup_id"))
+_example("GET /api/v1/rewards", FAN, query=_page())
+_example("GET /api/v1/rewards/{reward_id}", FAN, path=_own("reward_id"))
+_example("POST /api/v1/rewards/{reward_id}/claim", FAN, path=_own("reward_id"))
+_example("POST /api/v1/rewards/redeem", "Creator", body=lambda seed: {"code": seed.reward_code()})
+_example("GET /api/v1/campaigns/{campaign_id}/rewards", "Creator", path=_own("campaign_id"))
+_example(
+    "GET /api/v1/campaigns/{campaign_id}/rewards/grants",
+    "Creator",
+    path=_own("campaign_id"),
+    query=_page(state="granted"),
+)

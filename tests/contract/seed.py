@@ -18,7 +18,7 @@ from psycopg2.extras import Json
 from models.assets import assets
 from models.audiences import engagement_events, engagements
 from models.audit import trail
-from models.campaigns import campaigns, codes, launch
+from models.campaigns import campaigns, codes, launch, reward_codes
 from models.campaigns.campaigns import Campaign
 from models.campaigns.config import Config
 from models.consents import consents, notices
@@ -343,6 +343,24 @@ class Seed:
         """Return the body of a check-in by a fresh scan of the fan."""
         return events.scan(self.superuser, self.own["event_id"], self.callers[FAN].identity.user_id or self.brand_id)
 
+    def reward(self, campaign: Campaign, fan: Caller) -> UUID:
+        """Create a granted reward of a fan."""
+        id, fan_id = new_id(), fan.identity.user_id
+        with self.superuser.cursor() as cursor:
+            cursor.execute(
+                "insert into public.rewards (id, brand_id, campaign_id, user_id, reward_key, name, campaign_name,"
+                " state) values (%s, %s, %s, %s, 'tote-bag', 'Tote bag', 'Summer', 'granted')",
+                (id, campaign.brand_id, campaign.id, fan_id),
+            )
+        return id
+
+    def reward_code(self) -> str:
+        """Return a one-time code of a new reward of the live campaign."""
+        assert self.live is not None
+        reward_id = self.reward(self.live, self.callers[FAN])
+        with transaction(self.callers[FAN].identity):
+            return reward_codes.issue(reward_id).text
+
     def consent(self, caller: Caller, tier: str = "marketing") -> UUID:
         """Create a consent of the fan."""
         with transaction(caller.identity):
@@ -396,6 +414,7 @@ def _things(seed: Seed, brand_id: UUID, campaign: Campaign, staff: dict[str, Cal
         "code_id": code_id,
         "consent_id": seed.consent(fan),
         "job_id": seed.launch_job(manager),
+        "reward_id": seed.reward(campaign, fan),
         "dead_job_id": seed.letter(brand_id),
         "call_id": seed.failed_call(brand_id),
         "session_id": fan.identity.session_id,

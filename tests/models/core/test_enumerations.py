@@ -9,6 +9,7 @@ from models.audiences.engagement_events import EngagementKind
 from models.audit.trail import AuditOutcome
 from models.campaigns.check_ins import CheckInState
 from models.campaigns.guests import GuestState
+from models.campaigns.rewards import RewardState
 from models.campaigns.statuses import TRANSITIONS, CampaignStatus, CampaignType
 from models.campaigns.tickets import TicketState
 from models.consents.consents import TIERS
@@ -18,7 +19,7 @@ from models.identity.permissions import ROLES, MemberRole
 from models.insights import overview
 from models.jobs.ledger import ENDED_STATES, LIVE_STATES, JobState
 from models.notifications.kinds import KINDS
-from models.passport import concierto
+from models.passport import concierto, locker
 from models.passport.calls import CallOutcome, Transport
 from models.passport.mediaid import SubjectKind
 from models.scans.fraud import Band
@@ -58,9 +59,11 @@ PYTHON: dict[str, Iterable[str]] = {
     "public.passport_calls.outcome": values_of(CallOutcome),
     "public.passport_calls.transport": values_of(Transport),
     "public.mediaid_subjects.kind": get_args(SubjectKind),
+    "public.locker_reservations.state": get_args(locker.State),
     "public.qr_scans.band": [band.value for band in Band],
     "public.qr_scans.decision": SQL_ONLY,
     "public.qr_scans.geofence_status": SQL_ONLY,
+    "public.rewards.state": values_of(RewardState),
     "public.scan_rollups.kind": overview.KINDS,
     "public.users.role_id": get_args(MemberRole),
 }
