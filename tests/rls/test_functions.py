@@ -209,6 +209,7 @@ def _end(world: World, caller: Caller, function: Function) -> str:
 REVEALING = {
     ("app.grant_consent", "p_brand_id"): "a consent requires an existing brand",
     ("app.describe_code", "p_code_id"): "a code is public",
+    ("app.own_rewards", "p_after"): "a page begins after any id, known or not",
     ("app.own_tickets", "p_after"): "a page begins after any id, known or not",
 }
 """Functions and arguments that reveal whether an id exists, with the reason."""

@@ -33,6 +33,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "engagement_events": "Engagement events",
         "engagements": "Own engagements",
         "live_metrics": "Live metrics",
+        "rewards": "Rewards",
         "tickets": "Tickets",
         "guests": "Guest lists",
         "check_ins": "Check-ins",
