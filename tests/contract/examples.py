@@ -133,8 +133,27 @@ def _sent_invitation(seed: Seed) -> dict[str, Any]:
     return {"brand_id": seed.brand_id, "invitation_id": seed.sent_invitation()}
 
 
+_QUESTION = {
+    "kind": "text",
+    "id": "taste",
+    "text": {"en": "Good?", "es": "¿Bien?"},
+    "required": False,
+    "max_length": 200,
+}
+
+
 def _every_rule(_: Seed) -> dict[str, Any]:
-    more = {"max_accuracy_m": 100.0, "max_location_age_s": 60, "max_lateness_s": 3600}
+    more = {
+        "max_accuracy_m": 100.0,
+        "max_location_age_s": 60,
+        "max_lateness_s": 3600,
+        "scan_windows": [{"days": ["fri"], "opens": "18:00", "closes": "02:00"}],
+        "venue": {"name": "x", "address": "y", "lat": 40.4, "lon": -3.7, "precision": "street"},
+        "survey": {"questions": [_QUESTION]},
+        "budget": {"amount": 1, "currency": "EUR"},
+        "goals": [{"metric": "reach", "target": 2000}],
+        "segment_ids": [],
+    }
     return {"config": {**CAMPAIGN["config"], **more, "requires_account": False, "notice_key": "default"}}
 
 

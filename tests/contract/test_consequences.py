@@ -2,7 +2,8 @@
 
 import pytest
 
-from models.campaigns.config import Config
+from models.campaigns.config import CONFIGS
+from models.campaigns.config.scan_rules import WEEKDAYS
 from tests.contract.values import TEXTS
 from tests.fixtures.accounts import PASSWORD
 
@@ -99,10 +100,19 @@ def test_campaigns_with_extreme_settings_can_be_launched(client, manager, done, 
         {"timezone": "Pacific/Kiritimati", "consent_tiers": []},
         {"timezone": "Etc/GMT+12", "max_accuracy_m": 10, "max_location_age_s": 3600},
         {"notice_key": "default", "max_lateness_s": 0, "requires_account": True},
+        {"scan_windows": [{"days": [day], "opens": "00:00", "closes": "00:00"} for day in WEEKDAYS]},
+        {"venue": {"name": "x", "address": "x", "lat": -90, "lon": 180, "precision": "city"}, "segment_ids": []},
+        {"budget": {"amount": 10**15, "currency": "EUR"}, "goals": [{"metric": "reach", "target": 10**9}]},
+        {"survey": {"questions": [{"kind": "text", "id": "a", "text": {"zh-TW": "問"}}]}},
+        {"rewards": [{"key": f"k{n}", "name": "x", "quantity": 1_000_000, "per_user": 1000} for n in range(50)]},
+        {"event": {"capacity": 1_000_000, "admission": "guest_list"}, "ends_at": "2199-12-31T23:59:59Z"},
     ]
-    assert {name for one in extremes for name in one} == set(Config.__struct_fields__)
+    assert {name for one in extremes for name in one} == {
+        name for kind in CONFIGS.values() for name in kind.__struct_fields__
+    } - {"test_mode"}
     for config in extremes:
-        asked = {"name": "Extreme", "type": "QR", "config": config}
+        kind = "Locker" if "rewards" in config else "Event" if "event" in config else "QR"
+        asked = {"name": "Extreme", "type": kind, "config": config}
         made = client.post("/api/v1/campaigns", json=asked, token=manager.token)
         assert made.status_code == 201, made.text
         launch = client.post(f"/api/v1/campaigns/{made.json['id']}/launch", token=manager.token)

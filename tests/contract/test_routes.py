@@ -8,6 +8,8 @@ from web.http import endpoint
 from web.openapi.document import endpoint_specs
 
 PAGES = {"/", "/docs", "/docs/errors", "/favicon.ico", "/api/v1/openapi.json", "/s/{token}"}
+FILES = {"/files/uploads/{name}", "/files/private/{name}", "/media/{name}"}
+"""Routes of files: streams that a signed URL opens. They read no token of a session."""
 MAIL_PAGES = {"/verify-email", "/accept-invitation", "/reset-password", "/confirm-email", "/undo-email"}
 """Routes without `@endpoint`: static pages and the document. They read no body and no token."""
 
@@ -30,8 +32,8 @@ def test_routes_except_pages_are_built_by_endpoint():
             is_built = hasattr(responder, "spec") and responder.__code__.co_filename == endpoint.__file__
             (built if is_built else pages).add((template, method))
 
-    assert {template for template, _ in pages if not template.startswith("/static/")} == PAGES | MAIL_PAGES
-    assert {method for _, method in pages} == {"GET", "HEAD"}
+    assert {template for template, _ in pages if not template.startswith("/static/")} == PAGES | FILES | MAIL_PAGES
+    assert {method for template, method in pages if template not in FILES} == {"GET", "HEAD"}
     assert len(built) > 90
 
 

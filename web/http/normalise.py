@@ -39,6 +39,9 @@ def _step(info: inspect.Type) -> Step | None:
         case inspect.ListType():
             step = _step(info.item_type)
             return _in_list(step) if step else None
+        case inspect.DictType():
+            step = _step(info.value_type)
+            return _in_object(step) if step else None
     return None
 
 
@@ -79,5 +82,14 @@ def _in_list(step: Step) -> Step:
         if not isinstance(value, list):
             return value
         return [step(item, f"{path}[{index}]") for index, item in enumerate(value)]
+
+    return apply
+
+
+def _in_object(step: Step) -> Step:
+    def apply(value: Any, path: str) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: step(member, f"{path}.{name}") for name, member in value.items()}
 
     return apply
