@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,6 +69,8 @@ def test_demo_agrees_with_every_number(system):
     assert demo.returncode == 0, text
     assert AGREES in text
     assert "/s/" in text  # the code in the terminal
+    assert re.search(r"Locker Drop: rewards( +8){3}\n +redeemed( +5){3}\n", text)
+    assert re.search(r"Event Partnership: tickets( +7){3}\n +checked in( +4){3}\n", text)
     assert all(system.run[name] in text for name in ("api", "docs", "mail"))
 
 

@@ -16,7 +16,7 @@ from scripts.commands.demo.plan import Place
 from scripts.devstack import authenticator
 from scripts.devstack.progress import step
 
-LINK = re.compile(r"https?://\S+/accept-invitation(?:\?lang=\w+)?#token=[\w=%-]+")
+LINK = re.compile(r"https?://\S+/(?:accept-invitation|verify-email)(?:\?lang=\w+)?#token=[\w=%-]+")
 POLL_SECONDS = 0.1
 """Seconds between two polls of the inbox or of a job."""
 
@@ -78,24 +78,33 @@ def create_brand(client: Client, admin: Mapping[str, str], name: str, email: str
     """
     sign_in(client, admin["email"], admin["password"])
     _verify_code(client, admin["totp_secret"])
-    brand = client.post("/api/v1/brands", {"name": name, "admin_email": email}, key=_key())
+    brand = client.post("/api/v1/brands", {"name": name, "admin_email": email}, key=new_key())
     client.close()
     return str(brand["id"])
 
 
 def _join(client: Client, inbox: Client, email: str) -> None:
     """Open the invitation's link, choose a password, and sign in."""
-    link = _wait(lambda: _link(inbox.get(f"/messages?to={quote(email)}")["items"]), client.until, "no invitation came")
-    inbox.close()
-    page = urlsplit(str(link))
-    client.require("GET", page.path)
-    token = parse_qs(page.fragment)["token"][0]
+    token = open_link(client, inbox, email)
     password = secrets.token_urlsafe(18)
     accepted = client.send("POST", "/api/v1/auth/accept-invitation", {"token": token, "password": password})
     if accepted.status >= 400 and accepted.attempts == 1:
         raise DemoFailed(f"the invitation was refused with {accepted.status}: {accepted.text[:500]}")
     # After several attempts, a refusal may mean that an earlier one succeeded: then the password is set.
     sign_in(client, email, password)
+
+
+def open_link(client: Client, inbox: Client, email: str) -> str:
+    """Wait for the mail to an address, open the page of its link, and return the token of the link.
+
+    Raises:
+        DemoFailed: no mail came, or the page does not exist.
+    """
+    link = wait(lambda: _link(inbox.get(f"/messages?to={quote(email)}")["items"]), client.until, f"no mail to {email}")
+    inbox.close()
+    page = urlsplit(str(link))
+    client.require("GET", page.path)
+    return parse_qs(page.fragment)["token"][0]
 
 
 def _link(messages: list[dict[str, Any]]) -> str | None:
@@ -105,12 +114,23 @@ def _link(messages: list[dict[str, Any]]) -> str | None:
 
 def _campaign(admin: Client, place: Place, detail: deque[str]) -> dict[str, Any]:
     """Create and launch a campaign. Return its first code."""
-    campaign = admin.post("/api/v1/campaigns", {"name": place.name, "type": "QR", "config": config(place)}, key=_key())
+    body = {"name": place.name, "type": "QR", "config": config(place)}
+    campaign = admin.post("/api/v1/campaigns", body, key=new_key())
     path = f"/api/v1/campaigns/{campaign['id']}"
-    job = admin.require("POST", f"{path}/launch", key=_key()).headers["location"]
-    _wait(lambda: _is_done(admin.get(job), detail), admin.until, "the launch did not finish")
-    code: dict[str, Any] = admin.post(f"{path}/codes", {"label": f"{place.name}, lamp post"}, key=_key())
+    launch(admin, path, detail)
+    code: dict[str, Any] = admin.post(f"{path}/codes", {"label": f"{place.name}, lamp post"}, key=new_key())
     return code
+
+
+def launch(admin: Client, path: str, detail: deque[str] | None = None) -> None:
+    """Launch the campaign at `path` and wait for the end of the job. `detail` receives its progress.
+
+    Raises:
+        DemoFailed: the launch was refused, has failed, or took too long.
+    """
+    job = admin.require("POST", f"{path}/launch", key=new_key()).headers["location"]
+    progress: deque[str] = deque(maxlen=1) if detail is None else detail
+    wait(lambda: _is_done(admin.get(job), progress), admin.until, "the launch did not finish")
 
 
 def config(place: Place) -> dict[str, Any]:
@@ -133,7 +153,12 @@ def _is_done(job: Mapping[str, Any], detail: deque[str]) -> bool:
     return bool(job["state"] == "done")
 
 
-def _wait(poll: Callable[[], Found], until: float, otherwise: str) -> Found:
+def wait(poll: Callable[[], Found | None], until: float, otherwise: str) -> Found:
+    """Poll until there is a true result, and return it.
+
+    Raises:
+        DemoFailed: the time is over; with the text `otherwise`.
+    """
     while not (found := poll()):
         if time.monotonic() > until:
             raise DemoFailed(otherwise)
@@ -141,5 +166,6 @@ def _wait(poll: Callable[[], Found], until: float, otherwise: str) -> Found:
     return found
 
 
-def _key() -> str:
+def new_key() -> str:
+    """Return a new value for the `Idempotency-Key`."""
     return str(uuid.uuid4())

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts.commands.demo import brand_setup, plan, report
+from scripts.commands.demo import brand_setup, campaign_types, plan, report
 from scripts.commands.demo.http_client import DemoFailed
 from scripts.commands.demo.overview_poller import OverviewPoller, wait_until_settled
 from scripts.commands.demo.phone_runner import PhoneRunner
@@ -82,6 +82,7 @@ def run_demo(run: Mapping[str, Any], options: argparse.Namespace) -> bool:
     finally:
         runner.stop()
         poller.stop()
-    agreed = report.show(run, brand, planned, runner.results, poller.overview)
+    types = campaign_types.run(run, brand.admin, until)
+    agreed = report.show(run, brand, planned, runner.results, poller.overview, types)
     report.show_links(run, brand)
     return agreed

@@ -70,20 +70,25 @@ def _flags(plan: Plan, totals: Mapping[str, Any]) -> Iterator[Row]:
         yield Row(f"  {rule}", planned.get(rule), None, found.get(rule, 0))
 
 
-def show(run: Mapping[str, Any], brand: DemoBrand, plan: Plan, results: Results, overview: Mapping[str, Any]) -> bool:
-    """Print the comparison. Return whether the numbers agree."""
+def show(
+    run: Mapping[str, Any],
+    brand: DemoBrand,
+    plan: Plan,
+    results: Results,
+    overview: Mapping[str, Any],
+    types: list[Row],
+) -> bool:
+    """Print the comparison of the scans, and that of the other types of campaigns. Return whether all numbers agree."""
     totals = overview["totals"]
     table = rows(plan, results, totals)
-    say("")
-    say(f"  {'scans':<32}{'planned':>14}{'phones':>14}{'overview':>14}")
-    for row in table:
-        say(str(row))
+    _show_table("scans", "overview", table)
+    _show_table("rewards and tickets", "brand", types)
     for text in _times(run, brand, results):
         say(text)
     wrong = list(results.mistakes)
     if overview["pending"]:
         wrong.append(f"{overview['pending']} accepted scans have no score")
-    if not all(row.agrees for row in table):
+    if not all(row.agrees for row in (*table, *types)):
         wrong.append("The numbers marked above disagree")
     say("")
     for text in wrong[:MOST_MISTAKES]:
@@ -91,6 +96,13 @@ def show(run: Mapping[str, Any], brand: DemoBrand, plan: Plan, results: Results,
     if not wrong:
         say("✓ The overview agrees with the phones and with the plan: no scan is lost or counted twice")
     return not wrong
+
+
+def _show_table(title: str, source: str, table: list[Row]) -> None:
+    say("")
+    say(f"  {title:<32}{'planned':>14}{'phones':>14}{source:>14}")
+    for row in table:
+        say(str(row))
 
 
 def _times(run: Mapping[str, Any], brand: DemoBrand, results: Results) -> Iterator[str]:
