@@ -99,8 +99,8 @@ def _locker_drop(admin: Client, fans: list[Fan], until: float) -> list[Row]:
     path, token = _create(admin, "Locker", "Locker Drop at Sol", rewards=rewards)
     _together(fans, lambda fan: fan.scan(token))
     wait(lambda: _stock(admin, path)["left"] == 0, until, "the rewards were not granted")
-    lists = _together(fans, lambda fan: fan.client.get("/api/v1/rewards")["items"])
-    owners = [(fan, own[0]) for fan, own in zip(fans, lists, strict=True) if own]
+    lists = _together(fans, lambda fan: wait(lambda: _granted(fan), until, "a reward stays reserved"))
+    owners = [(fan, own[0]) for fan, (own,) in zip(fans, lists, strict=True) if own]
     redeemed = [_redeem(admin, fan, reward) for fan, reward in owners[:REDEEMED]]
     stock = _settled_stock(admin, path, until)
     return [
@@ -112,6 +112,12 @@ def _locker_drop(admin: Client, fans: list[Fan], until: float) -> list[Row]:
 def _stock(admin: Client, path: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = admin.get(f"{path}/rewards")["items"][0]
     return found
+
+
+def _granted(fan: Fan) -> tuple[list[Mapping[str, Any]]] | None:
+    """Return the fan's rewards, or None while one is only reserved."""
+    own: list[Mapping[str, Any]] = fan.client.get("/api/v1/rewards")["items"]
+    return None if any(reward["state"] == "reserved" for reward in own) else (own,)
 
 
 def _given(stock: Mapping[str, Any]) -> int:
