@@ -227,7 +227,7 @@ def store_redemption(reward: Reward, outcome: Held | str) -> bool:
 
 def change(reward_id: UUID, revision: int, state: RewardState, held: Held | None = None, **columns: Any) -> bool:
     """Change a reward that has this revision, with everything that follows. Return whether it had the revision."""
-    before = Reward.get_or_none(Reward.id == reward_id, Reward.revision == revision)
+    before = Reward.get_or_none(Reward.id == reward_id)
     if before is None:
         return False
     at = now()

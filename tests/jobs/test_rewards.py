@@ -230,13 +230,17 @@ def test_job_that_others_overtake_ends_with_what_the_scan_has_earned(drop, monke
     overtaken = []
 
     class Overtaken:
-        """Locker that lets the scan be rejected, and another job settle it, before a grant arrives."""
+        """Locker that lets the scan be rejected, and another job settle it, between a grant and its answer."""
 
         def __getattr__(self, name):
-            if name == "grant" and not overtaken:
+            return getattr(real(), name)
+
+        def grant(self, request, *, key):
+            answer = real().grant(request, key=key)
+            if not overtaken:
                 overtaken.append(drop.run("update qr_scans set band = 'reject' where id = %s", scan))
                 reward_jobs.settle_reward(scan)
-            return getattr(real(), name)
+            return answer
 
     monkeypatch.setattr(reward_jobs, "locker", Overtaken)
 
@@ -244,3 +248,18 @@ def test_job_that_others_overtake_ends_with_what_the_scan_has_earned(drop, monke
 
     assert overtaken
     assert (drop.state(scan), drop.at_locker()) == ("released", {"released": 1})
+    assert drop.run("select kind from engagement_events") == []
+
+
+def test_second_redemption_is_refused_while_the_first_waits(drop, manager):
+    drop = drop(gold=1)
+    scan, code = drop.claim(drop.fan())
+    with manager.acting():
+        reward_codes.start_redemption(code)
+
+    with manager.acting(), pytest.raises(reward_codes.AlreadyRedeemed) as refused:
+        reward_codes.start_redemption(code)
+    drop.drain()
+
+    assert refused.value.values.redeemed_at is None
+    assert drop.state(scan) == "redeemed"
