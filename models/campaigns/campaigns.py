@@ -191,6 +191,8 @@ def replace(
     replaced = update(campaign.id, name=name, type=kind, config=stored)
     if kind == "Event" and campaign.status != "Draft":
         ledger.enqueue("event.publish", campaign.id, unique="while_waiting")
+    if "config.rewards" in changed and campaign.status != "Draft":
+        ledger.enqueue("reward.open", campaign.id, unique="while_waiting")
     history.record(replaced, changed, at=replaced.updated_at, reverted_to=reverted_to)
     return replaced, changed
 

@@ -263,3 +263,17 @@ def test_second_redemption_is_refused_while_the_first_waits(drop, manager):
 
     assert refused.value.values.redeemed_at is None
     assert drop.state(scan) == "redeemed"
+
+
+def test_changed_rewards_of_active_campaign_reach_locker(drop, client, manager):
+    drop = drop(gold=1)
+    url = f"/api/v1/campaigns/{drop.campaign.id}"
+    headers = {"If-Match": client.get(url, token=manager.token).headers["etag"]}
+    rewards = [{"key": "gold", "name": "Gold", "quantity": 7, "per_user": 1}]
+
+    answer = client.patch(url, token=manager.token, json={"config": {"rewards": rewards}}, headers=headers)
+    drop.drain()
+
+    assert answer.status_code == 200, answer.json
+    assert drop.run("select quantity from locker_rewards") == [(7,)]
+    assert drop.run("select quantity from reward_stocks") == [(7,)]
