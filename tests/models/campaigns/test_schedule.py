@@ -124,6 +124,20 @@ def test_scheduled_launch_that_is_not_ready_fails_visibly(campaign, manager, swe
     assert (details["after"]["step"], details["after"]["error"]) == ("readiness", "not_ready")
 
 
+def test_second_failure_of_a_launch_is_reported_again(campaign, manager, sweep, end_at, query, mailbox):
+    draft = campaign(launched=False)
+
+    for reports in (1, 2):
+        end_at(draft, now() + HOUR)
+        with manager.acting():
+            launch.start(draft.id)
+        end_at(draft, now() - HOUR)
+        for _ in range(3):
+            sweep()
+
+        assert len(audited(query, "campaign.launch_failed")) == reports
+
+
 def test_launch_is_scheduled_where_it_would_be_possible_only(campaign, manager, end_at):
     draft, running, active = (campaign(name, launched=name == "Active") for name in ("Draft", "Running", "Active"))
     archived = campaign("Archived", launched=False)
