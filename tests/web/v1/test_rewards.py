@@ -132,3 +132,30 @@ def test_kiosk_with_the_scope_redeems_and_others_may_not(client, granted, member
 
     assert (refused.status_code, refused.json["scope"]) == (403, "rewards:redeem")
     assert (done.status_code, done.json["state"]) == (200, "redeemed")
+
+
+@pytest.mark.slow
+def test_64_clients_get_exactly_10_rewards_also_after_reversals(drop, phone, code_of, fan):
+    made = drop(tote=10)
+    code = code_of(made.campaign)
+
+    def scan_at_once(people):
+        phones = [phone(account=fan("essential")) for _ in range(people)]
+        with ThreadPoolExecutor(64) as pool:
+            answers = list(pool.map(lambda one: one.scan(code), phones))
+        made.drain()
+        return [answer.status_code for answer in answers]
+
+    table = [("64 clients", scan_at_once(64).count(201), dict(made.at_locker()))]
+    given = [id for (id,) in made.run("select id from rewards where state = 'granted' order by id limit 3")]
+    for scan in given:
+        made.judge(scan, "reject")
+        made.pass_time(scan)
+        made.judge(scan, "reject")
+    table.append(("3 reversals", 3, dict(made.at_locker())))
+    table.append(("16 more clients", scan_at_once(16).count(201), dict(made.at_locker())))
+
+    for row in table:
+        print(*row)
+    assert [(row[1], row[2].get("granted")) for row in table] == [(64, 10), (3, 7), (16, 10)]
+    assert made.at_locker() == {"granted": 10, "released": 3}
