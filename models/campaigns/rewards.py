@@ -36,7 +36,7 @@ RewardState = Annotated[
 """A CHECK constraint lists the same values; a test compares the two."""
 
 Earned = Literal["reward", "reservation", "nothing"]
-"""What a scan has earned at present."""
+"""Present claim of a scan to a reward."""
 Call = Literal["reserve", "extend", "grant", "claim", "suspend", "reinstate", "release"]
 """Operations at Locker."""
 Operation = Literal[Call, "lose", "recover"]
@@ -123,7 +123,7 @@ class Reward(Row):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a scan has earned at present."""
+    """Present claim of a scan to a reward."""
 
     scan_id: UUID
     campaign_id: UUID

@@ -13,7 +13,7 @@ from models.passport.contact_merge import Copy, from_row, merge, to_json
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What a person did."""
+    """Activity of a person."""
 
     id: UUID
     contact_id: UUID

@@ -1,4 +1,4 @@
-"""What a scan has earned at present: a reward, a reservation while it is reviewed, or nothing."""
+"""Present claim of a scan: a reward, a reservation while it is reviewed, or nothing."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -7,7 +7,7 @@ from models.campaigns.rewards import Earned, Standing
 from models.core.database import row
 
 EARNED: Mapping[str, Earned] = {"accept": "reward", "review": "reservation"}
-"""What an accepted scan earns in each band; nothing in the others, and nothing before its first score."""
+"""Claim of an accepted scan in each band; none in the others, and nothing before its first score."""
 
 _FIND = """
 SELECT s.id AS scan_id, s.campaign_id, s.user_id, c.name AS campaign_name, s.band, s.decision

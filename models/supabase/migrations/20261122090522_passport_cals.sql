@@ -1,6 +1,6 @@
 -- Synchronisation of contacts and activities with CALS: our side, and the store of the local implementation.
 
--- What is known about the fields of a contact on both sides, with the version of each field.
+-- Fields of a contact on both sides, with the version of each field.
 create table public.contact_sync (
     brand_id uuid not null references public.brands (id),
     contact_id uuid not null,              -- no foreign key: the tombstone outlives the contact
@@ -14,7 +14,7 @@ create table public.contact_sync (
 );
 create index contact_sync_dirty on public.contact_sync (brand_id, contact_id) where dirty;
 
--- How far a brand's synchronisation has come.
+-- Progress of a brand's synchronisation.
 create table public.contact_sync_state (
     brand_id uuid primary key references public.brands (id),
     compared_through timestamptz,

@@ -71,7 +71,7 @@ class Changes(Struct, frozen=True):
 
 
 class Activity(Struct, frozen=True):
-    """What a contact did in a campaign."""
+    """Activity of a contact in a campaign."""
 
     id: Annotated[UUID, Meta(description="Id of the activity. It is stored once.")]
     contact: ContactId
