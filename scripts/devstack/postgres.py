@@ -36,6 +36,8 @@ THROWAWAY = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
+    # A query over all tables would start parallel workers, which takes longer than the query.
+    "max_parallel_workers_per_gather": "0",
     "autovacuum": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",

@@ -32,6 +32,7 @@ OF_ONE_BRAND = frozenset(
         "consent_id",
         "endpoint_id",
         "guest_id",
+        "reward_id",
         "lookup_id",
         "notification_id",
         "session_id",

@@ -16,4 +16,4 @@ def test_expiry_closes_one_batch_for_each_job(drain, fan, monkeypatch, query):
     ran = drain()
 
     assert query("select count(*) from consents where revoked_at is null") == [(0,)]
-    assert ran == ["consents.expire", "consents.expire"]
+    assert ran.count("consents.expire") == 2

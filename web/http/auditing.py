@@ -15,7 +15,12 @@ from web.http.endpoint_spec import OPEN, EndpointSpec
 UNNAMED = "request.refuse"
 """Action of recorded refusals of endpoints that declare no audit action."""
 
-_OTHER_TABLES = {"code_id": "qr_codes", "entry_id": "audit_logs"}
+_OTHER_TABLES = {
+    "code_id": "qr_codes",
+    "endpoint_id": "webhook_endpoints",
+    "entry_id": "audit_logs",
+    "lookup_id": "venue_lookups",
+}
 """Tables of path parameters whose names differ from the table's."""
 
 

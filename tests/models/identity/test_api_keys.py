@@ -104,7 +104,8 @@ def test_scopes_show_which_ones_the_caller_may_grant(member):
     assert found["campaigns:write"].grantable
     assert found["campaigns:write"].meaning == "create and change campaigns and their codes"
     assert found.keys().isdisjoint({"api_keys:write", "members:write", "brands:read"})
-    assert of_creator == {"analytics:read", "assets:read", "brand:read", "campaigns:read", "surveys:read"}
+    reads = {"analytics:read", "assets:read", "brand:read", "campaigns:read", "surveys:read"}
+    assert of_creator == reads | {"check_ins:write", "rewards:redeem"}
 
 
 def test_database_refuses_scopes_that_keys_may_not_have(member):

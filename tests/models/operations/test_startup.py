@@ -23,7 +23,11 @@ def test_start_is_logged_with_version_and_settings_without_secrets(caplog):
     assert (web["version"], web["pid"], web["worker_id"]) == (VERSION, os.getpid(), 7)
     assert web["settings"]["CORS_ORIGINS"] == FIT.cors_origins
     assert redact_value(web["settings"])["SUPABASE_CONFIRMS_EMAIL"] == "no"
-    assert lines["relay starts"]["settings"] == {"ENVIRONMENT": "production", "LOG_LEVEL": "INFO"}
+    assert lines["relay starts"]["settings"] == {
+        "ENVIRONMENT": "production",
+        "LOG_LEVEL": "INFO",
+        "WEBHOOK_CONCURRENCY": FIT.webhook_concurrency,
+    }
     assert PASSWORD not in str(lines)
     assert FIT.metrics_token not in str(lines)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from models.campaigns.launch import NotReady, require_ready
-from models.core.database import new_id
+from models.core.database import new_id, now
 
 pytestmark = pytest.mark.usefixtures("fresh_limits")
 
@@ -124,8 +124,8 @@ def test_launch_needs_notice_that_covers_its_tiers(campaign, manager, publish_no
 
     with manager.acting():
         if field is None:
-            require_ready(draft)
+            require_ready(draft, at=now())
             return
         with pytest.raises(NotReady) as refused:
-            require_ready(draft)
+            require_ready(draft, at=now())
     assert [error["field"] for error in refused.value.extra["errors"]] == [field]

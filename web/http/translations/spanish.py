@@ -269,6 +269,7 @@ REASONS: dict[str, str] = {
     "must not contain control characters, line breaks or text direction controls": "no debe contener caracteres de "
     "control, saltos de línea ni controles de dirección del texto",
     "must not contain the character NUL (U+0000)": "no debe contener el carácter NUL (U+0000)",
+    "must be two capital letters, such as ES": "deben ser dos letras mayúsculas, como ES",
     "must not name a tier twice": "no debe repetir un tipo",
     "must be the id of a segment of the brand": "debe ser el identificador de un segmento de la marca",
     "must be within {most} km of its first position; [{lon}, {lat}] is not": (

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from models.campaigns import venues
 from models.campaigns.venues import Precision, Question, VenueLookup
+from models.core.messages import REASON, Message
 from web.http.endpoint import audited, endpoint, wait_for
 from web.http.fields import Id, Locale, Text200
 
@@ -24,7 +25,10 @@ class VenueQuestion(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         ),
     ]
     country: Annotated[
-        Annotated[str, Meta(pattern="^[A-Z]{2}$(?!\n)")] | None,
+        Annotated[
+            str, Meta(pattern="^[A-Z]{2}$(?!\n)", extra={REASON: Message("must be two capital letters, such as ES")})
+        ]
+        | None,
         Meta(description="Country (ISO 3166, two capital letters); null: unknown. Default: null.", examples=["ES"]),
     ] = None
     language: Annotated[Locale, Meta(description="Language of the names (BCP 47). Default: `en`.")] = "en"
