@@ -22,6 +22,8 @@ from tests.support import s3
 DATA = b"\x89PNG" + bytes(range(256)) * 8
 HOUR = timedelta(hours=1)
 
+pytestmark = pytest.mark.xdist_group("models/assets/test_storages")
+
 
 class OverTheApplication:
     """Requests to the application, which serves the files of the directory."""
@@ -68,20 +70,25 @@ class OverHttp:
         self._server.now = real
 
 
+BUCKET = f"files-{uuid4().hex}"
+"""Name of its own: all servers of a process have the same buckets."""
+
+
 @pytest.fixture(scope="module")
 def server():
     with pytest.MonkeyPatch.context() as patch, s3.serving() as server:
         patch.setenv("AWS_ACCESS_KEY_ID", s3.KEY_ID)
         patch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+        patch.setattr(boto3, "DEFAULT_SESSION", None)  # It keeps the credentials of an earlier test.
         boto3.client("s3", endpoint_url=server.endpoint, region_name=s3.REGION).create_bucket(
-            Bucket="files", CreateBucketConfiguration={"LocationConstraint": s3.REGION}
+            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": s3.REGION}
         )
         yield server
 
 
 @pytest.fixture(scope="module")
 def bucket(server):
-    return storage_at(f"s3://files?endpoint={server.endpoint}&region={s3.REGION}")
+    return storage_at(f"s3://{BUCKET}?endpoint={server.endpoint}&region={s3.REGION}")
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -253,7 +260,7 @@ def test_public_file_of_a_bucket_has_a_signed_url(bucket, server, tmp_path):
 def test_failures_of_a_bucket_are_os_errors(server, monkeypatch, tmp_path):
     unreachable = storage_at("s3://files?endpoint=http://127.0.0.1:9&region=x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    refused = storage_at(f"s3://files?endpoint={server.endpoint}&region={s3.REGION}")
+    refused = storage_at(f"s3://{BUCKET}?endpoint={server.endpoint}&region={s3.REGION}")
 
     for storage in (unreachable, refused):
         with pytest.raises(OSError, match="files"):

@@ -27,6 +27,10 @@ def reward(state: str, **columns) -> Reward:
     return Reward(state=state, **{**times, **columns})
 
 
+NOW = now()
+"""The time of all cases, which are made when the module is imported."""
+
+
 @pytest.mark.parametrize("earned", get_args(Earned))
 def test_operations_lead_every_state_to_what_the_scan_has_earned(earned):
     for start in values_of(rewards.RewardState):
@@ -43,16 +47,16 @@ def test_operations_lead_every_state_to_what_the_scan_has_earned(earned):
     [
         ("reward", "granted", {"code_hash": b"x"}, "claim"),
         ("nothing", "granted", {"code_hash": b"x"}, "suspend"),
-        ("reservation", "reserved", {"expires_at": now() + HOLD / 2 - timedelta(minutes=1)}, "extend"),
-        ("reservation", "reserved", {"expires_at": now() + HOLD / 2 + timedelta(minutes=1)}, None),
-        ("reservation", "reserved", {"created_at": now() - REVIEW_PERIOD}, "release"),
-        ("reservation", "reserved", {"created_at": now() - REVIEW_PERIOD + timedelta(minutes=1)}, None),
-        ("nothing", "suspended", {"suspended_at": now() - SUSPENSION}, "release"),
-        ("nothing", "suspended", {"suspended_at": now() - SUSPENSION + timedelta(minutes=1)}, None),
+        ("reservation", "reserved", {"expires_at": NOW + HOLD / 2 - timedelta(minutes=1)}, "extend"),
+        ("reservation", "reserved", {"expires_at": NOW + HOLD / 2 + timedelta(minutes=1)}, None),
+        ("reservation", "reserved", {"created_at": NOW - REVIEW_PERIOD}, "release"),
+        ("reservation", "reserved", {"created_at": NOW - REVIEW_PERIOD + timedelta(minutes=1)}, None),
+        ("nothing", "suspended", {"suspended_at": NOW - SUSPENSION}, "release"),
+        ("nothing", "suspended", {"suspended_at": NOW - SUSPENSION + timedelta(minutes=1)}, None),
     ],
 )
 def test_operation_depends_on_claims_and_times(earned, state, columns, expected):
-    assert rewards.next_operation(earned, reward(state, **columns), now()) == expected
+    assert rewards.next_operation(earned, reward(state, **columns), NOW) == expected
 
 
 @pytest.mark.parametrize(("earned", "expected"), [("reward", "reserve"), ("reservation", "reserve"), ("nothing", None)])
