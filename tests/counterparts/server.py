@@ -157,6 +157,8 @@ class Message:
 class Handler(BaseHTTPRequestHandler):
     """Answers the requests of one connection."""
 
+    disable_nagle_algorithm = True  # Head and body are two writes: the second would wait for an answer to the first.
+
     protocol_version = "HTTP/1.1"
     counterpart: Counterpart
 

@@ -104,6 +104,7 @@ def scored(database):
         return cursor.fetchone()[0]
 
 
+@pytest.mark.slow
 def test_demo_with_falsified_overview_fails_and_marks_the_number(system):
     with closing(psycopg2.connect(system.run["database_direct_url"])) as database:
         database.autocommit = True
