@@ -148,10 +148,12 @@ class JobWaiter:
         while True:
             client = redis.asyncio.Redis.from_url(self._url, retry=Retry(NoBackoff(), 0))
             try:
-                async with client, client.pubsub(ignore_subscribe_messages=True) as subscription:
+                async with client, client.pubsub() as subscription:
                     await subscription.subscribe(CHANNEL)
-                    self.is_listening = True
                     async for message in subscription.listen():
+                        if message["type"] == "subscribe":  # Announcements arrive from now on, not before.
+                            self.is_listening = True
+                            continue
                         with suppress(ValueError):
                             self._wake(UUID(message["data"].decode()))
             except (RedisError, OSError) as error:
