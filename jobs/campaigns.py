@@ -33,9 +33,10 @@ OPENERS: dict[str, Step] = {"Locker": open_inventory, "Event": publish_event, "Q
 
 def _open_service(campaign_id: UUID) -> None:
     with own_transaction():
-        kind = campaigns.get(campaign_id).type
-    if kind in OPENERS:
-        OPENERS[kind](campaign_id)
+        campaign = campaigns.get(campaign_id)
+    # The activation changes the version, and with it the idempotency key: a resumed launch would open it twice.
+    if campaign.status == "Draft" and campaign.type in OPENERS:
+        OPENERS[campaign.type](campaign_id)
 
 
 STEPS: dict[launch.LaunchStep, tuple[str, Step]] = {

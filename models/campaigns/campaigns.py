@@ -1,5 +1,6 @@
 """Campaigns: create, read, replace, archive, and apply the transitions of their status."""
 
+from datetime import datetime
 from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
@@ -8,7 +9,7 @@ import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
 from models.campaigns import audience, history
-from models.campaigns.config import CONFIGS, Config, canonical, load
+from models.campaigns.config import CONFIGS, Config, EventConfig, canonical, load
 from models.campaigns.history import CampaignVersion
 from models.campaigns.statuses import (
     CHANGEABLE,
@@ -156,9 +157,16 @@ def create(*, name: str, kind: str, config: Config) -> Campaign:
 def clone(campaign: Campaign, *, name: str) -> Campaign:
     """Create a draft with the type and rules of a campaign, but without codes and past dates."""
     config, at = config_of(campaign), now()
-    dates = {field: getattr(config, field) for field in ("starts_at", "ends_at")}
-    passed = {field: None for field, date in dates.items() if date is not None and date <= at}
-    return create(name=name, kind=campaign.type, config=msgspec.structs.replace(config, **passed))
+    changes: dict[str, Any] = {
+        field: None for field in ("starts_at", "ends_at") if _has_passed(getattr(config, field), at)
+    }
+    if isinstance(config, EventConfig) and _has_passed(config.event.doors_open_at, at):
+        changes["event"] = msgspec.structs.replace(config.event, doors_open_at=None)
+    return create(name=name, kind=campaign.type, config=msgspec.structs.replace(config, **changes))
+
+
+def _has_passed(date: datetime | None, at: datetime) -> bool:
+    return date is not None and date <= at
 
 
 def replace(

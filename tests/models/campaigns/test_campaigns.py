@@ -151,6 +151,19 @@ def test_clone_is_a_draft_without_codes_and_past_dates(campaign, manager):
     assert stored.config == original.config | {"starts_at": None}
 
 
+def test_clone_of_an_event_keeps_only_a_future_opening(campaign, manager):
+    def opening_of_clone(doors_open_at):
+        event = {"capacity": 9, "doors_open_at": doors_open_at}
+        night = campaign(kind="Event", launched=False, ends_at="2100-01-01T00:00:00Z", event=event)
+        with manager.acting():
+            made = campaigns.clone(campaigns.get(night.id), name="Again")
+        assert made.config["event"]["capacity"] == 9
+        return made.config["event"]["doors_open_at"]
+
+    assert opening_of_clone("2026-01-01T00:00:00Z") is None
+    assert opening_of_clone("2099-01-01T00:00:00Z") == "2099-01-01T00:00:00Z"
+
+
 def test_only_drafts_and_completed_campaigns_are_archived(campaign, manager):
     draft, active, completed, launching = campaign(launched=False), campaign(), campaign(), campaign(launched=False)
     with manager.acting():

@@ -138,6 +138,20 @@ def test_second_failure_of_a_launch_is_reported_again(campaign, manager, sweep, 
         assert len(audited(query, "campaign.launch_failed")) == reports
 
 
+def test_failed_launch_is_reported_once_by_two_jobs(campaign, manager, drain, end_at, query):
+    draft = campaign(launched=False)
+    with manager.acting():
+        launch.start(draft.id)
+    end_at(draft, now() - HOUR)
+    drain(allow_dead=True)
+
+    with transaction(context.for_brand_job(draft.brand_id)):
+        reported = [launch.report_failure(draft.id) for _ in range(2)]
+
+    assert reported == [True, False]
+    assert len(audited(query, "campaign.launch_failed")) == 1
+
+
 def test_launch_is_scheduled_where_it_would_be_possible_only(campaign, manager, end_at):
     draft, running, active = (campaign(name, launched=name == "Active") for name in ("Draft", "Running", "Active"))
     archived = campaign("Archived", launched=False)
