@@ -12,6 +12,11 @@ create function app.area_of(p_geofence jsonb) returns extensions.geography langu
         extensions.st_geomfromgeojson(nullif(p_geofence -> 'polygon', 'null')::text), 4326)::extensions.geography;
 call app.grant_definer('app.area_of(jsonb)', array['authenticated', 'app_job']);
 
+-- Return the border of an area, with the borders of its holes. Computing it takes longer than all else in a decision.
+create function app.border_of(p_area extensions.geography) returns extensions.geography language sql immutable
+    return extensions.st_boundary(p_area::extensions.geometry)::extensions.geography;
+call app.grant_definer('app.border_of(extensions.geography)', array['authenticated', 'app_job']);
+
 create table public.campaigns (
     id uuid primary key default gen_random_uuid(),
     brand_id uuid not null references public.brands (id),
@@ -33,7 +38,12 @@ create table public.campaigns (
     created_by uuid references public.users (id) on delete set null,
     starts_at timestamptz generated always as (app.instant(config ->> 'starts_at')) stored,
     ends_at timestamptz generated always as (app.instant(config ->> 'ends_at')) stored,
+    -- The members of config that decide scans: a scan would otherwise read the texts of a whole survey.
+    scan_config jsonb generated always as (
+        (config - '{venue,survey,budget,goals,segment_ids,rewards,event,schema_version}'::text[])
+            #- '{geofence,polygon}') stored,
     area extensions.geography generated always as (app.area_of(config -> 'geofence')) stored, -- null: no polygon
+    border extensions.geography generated always as (app.border_of(app.area_of(config -> 'geofence'))) stored,
     unique (brand_id, id),
     constraint campaigns_completed_at check ((status = 'Completed') = (completed_at is not null)),
     constraint campaigns_archived_at check (archived_at is null or status in ('Draft', 'Completed')),

@@ -113,8 +113,8 @@ create type app.scan_facts as (
 -- Return the geofence status of a scan, and its distance in metres: from the centre of a circle, or from the border of
 -- a polygon (p_area), negative inside. So a position is inside if its distance is at most the radius, 0 for a polygon.
 create function app.locate_scan(
-    p_request app.scan_request, p_fence app.scan_fence, p_area extensions.geography, out distance_m float8,
-    out status text
+    p_request app.scan_request, p_fence app.scan_fence, p_area extensions.geography, p_border extensions.geography,
+    out distance_m float8, out status text
 ) language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
     place constant extensions.geography := app.place(p_request.lat, p_request.lon);
@@ -127,8 +127,7 @@ begin
     if p_area is null then
         distance_m := extensions.st_distance(place, app.place(p_fence.lat, p_fence.lon));
     else
-        distance_m := extensions.st_distance(place,
-                extensions.st_boundary(p_area::extensions.geometry)::extensions.geography)
+        distance_m := extensions.st_distance(place, p_border)
             * case when extensions.st_covers(p_area, place) then -1 else 1 end;
     end if;
     status := case
@@ -139,7 +138,8 @@ begin
     end;
 end
 $$;
-call app.grant_definer('app.locate_scan(app.scan_request,app.scan_fence,extensions.geography)', '{}');
+call app.grant_definer(
+    'app.locate_scan(app.scan_request,app.scan_fence,extensions.geography,extensions.geography)', '{}');
 
 -- Return whether an instant is within a weekly window. A window that closes at or before its opening closes on the next
 -- day. Opening and closing are instants of the time zone, so a change of clocks between them doesn't matter.
@@ -266,7 +266,7 @@ begin
         select x.* from public.qr_codes x where x.id = r.code_id and x.disabled_at is null offset 0
     ) c on true
     left join lateral (select x.* from public.campaigns x where x.id = c.campaign_id offset 0) m on true
-    left join lateral jsonb_populate_record(null::app.scan_rules, m.config) k on true
+    left join lateral jsonb_populate_record(null::app.scan_rules, m.scan_config) k on true
     left join lateral (
         select x.id, x.last_seen from public.device_fingerprints x
         where x.fingerprint_hash = r.fingerprint_hash offset 0
@@ -276,7 +276,7 @@ begin
         select k.requires_account and (select u.is_anonymous from public.users u where u.id = r.user_id) as account,
             app.missing_consents(r.user_id, c.brand_id, k.consent_tiers) <> '{}' as consents offset 0
     ) lacking
-    cross join lateral app.locate_scan(p_requests[r.ordinality], k.geofence, m.area) located
+    cross join lateral app.locate_scan(p_requests[r.ordinality], k.geofence, m.area, m.border) located
     cross join lateral app.read_limit(m.id, 'user', r.user_id, (k.scan_limit).per_user, k.timezone) of_user
     cross join lateral app.read_limit(m.id, 'device', d.id, (k.scan_limit).per_device, k.timezone) of_device
     cross join lateral app.read_limit(m.id, 'campaign', m.id, (k.scan_limit).total, k.timezone) of_all

@@ -186,10 +186,10 @@ begin
     for needed in
         select distinct k.key, case when k.kind = 3 then m.id end as campaign_id
         from unnest(p_requests) r
-        cross join lateral (select x.id, x.config from public.campaigns x where x.id = r.campaign_id offset 0) m
+        cross join lateral (select x.id, x.scan_config from public.campaigns x where x.id = r.campaign_id offset 0) m
         cross join lateral unnest(app.scan_keys(r.campaign_id, r.user_id, r.fingerprint_hash)) with ordinality
             as k (key, kind)
-        where k.kind < 3 or m.config #> '{scan_limit,total,count}' is not null
+        where k.kind < 3 or m.scan_config #> '{scan_limit,total,count}' is not null
         order by k.key
     loop
         -- No nulls: `<> all` in app.load_scan_facts would not notice a campaign that is not locked.

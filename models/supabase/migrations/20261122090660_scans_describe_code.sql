@@ -26,7 +26,7 @@ begin
     from public.qr_codes c
     join public.campaigns m on m.id = c.campaign_id
     join public.brands b on b.id = c.brand_id
-    cross join lateral jsonb_populate_record(null::app.scan_rules, m.config) k
+    cross join lateral jsonb_populate_record(null::app.scan_rules, m.scan_config) k
     where c.id = p_code_id and c.disabled_at is null;
 end
 $$;

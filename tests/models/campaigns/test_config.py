@@ -149,3 +149,18 @@ def test_adjacent_windows_and_plans_in_range_are_accepted():
     }
 
     assert [canonical(msgspec.convert(config, CONFIGS[kind])) is not None for kind, config in accepted.items()]
+
+
+def test_scan_decision_reads_no_plans_and_no_positions(campaign, query):
+    ring = [[-3.71, 40.41], [-3.70, 40.41], [-3.70, 40.42], [-3.71, 40.41]]
+    survey = {"questions": [{"kind": "text", "id": "taste", "text": {"es": "¿Te ha gustado?"}}]}
+    fence = {"polygon": {"type": "Polygon", "coordinates": [ring]}, "when_uncertain": "flag"}
+    campaign(geofence=fence, survey=survey)
+
+    ((rules, columns),) = query(
+        "select scan_config, (select array_agg(attname::text) from pg_attribute"
+        " where attrelid = 'app.scan_rules'::regclass and attnum > 0) from public.campaigns"
+    )
+
+    assert set(rules) == set(columns)
+    assert set(rules["geofence"]) == {"lat", "lon", "radius_m", "when_uncertain"}

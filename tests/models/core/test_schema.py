@@ -34,7 +34,7 @@ TYPES = {
 """Type names of peewee → type names of PostgreSQL."""
 
 
-READ_BY_SQL_ONLY = {("public", "campaigns"): {"area"}}
+READ_BY_SQL_ONLY = {("public", "campaigns"): {"area", "border", "scan_config"}}
 """Columns that models leave out: each query of a campaign would load its polygon."""
 
 

@@ -16,7 +16,8 @@ SIDE = 1000.0
 LOCATE = """
     select located.status, located.distance_m from app.locate_scan(
         jsonb_populate_record(null::app.scan_request, %(scan)s),
-        jsonb_populate_record(null::app.scan_fence, '{"when_uncertain": "accept"}'), app.area_of(%(fence)s)) located
+        jsonb_populate_record(null::app.scan_fence, '{"when_uncertain": "accept"}'), app.area_of(%(fence)s),
+        app.border_of(app.area_of(%(fence)s))) located
 """
 
 

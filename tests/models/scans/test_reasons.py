@@ -189,7 +189,7 @@ LOCATED = """
     select located.status, abs(located.distance_m - distance.metres) < 1e-9
     from distance, fence, scan, app.locate_scan(
         jsonb_populate_record(null::app.scan_request, to_jsonb(scan)),
-        (fence.lat, fence.lon, {radius}, 'accept')::app.scan_fence, null) as located
+        (fence.lat, fence.lon, {radius}, 'accept')::app.scan_fence, null, null) as located
 """
 
 
