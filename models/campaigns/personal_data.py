@@ -23,7 +23,7 @@ PERSONAL = (
         personal=(Personal(("created_by",), Category.IDENTIFIER, Erasure.UNLINK),),
         not_personal=(
             NotPersonal(("type", "status"), FIXED_LIST),
-            NotPersonal(("name", "config", "area"), BRAND_CONTENT),
+            NotPersonal(("name", "config", "scan_config", "area", "border"), BRAND_CONTENT),
             NotPersonal(("fingerprint_key_version",), "version of a key"),
         ),
     ),

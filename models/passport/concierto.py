@@ -287,9 +287,15 @@ def _require_place_in_party(event_id: UUID, guest_id: UUID, people: int) -> None
         raise PartyExceeded
 
 
+_INSIDE = {
+    "ticket_id": "SELECT FROM public.concierto_check_ins WHERE event_id = %s AND ticket_id = %s AND undone_at IS NULL",
+    "subject": "SELECT FROM public.concierto_check_ins WHERE event_id = %s AND subject = %s AND undone_at IS NULL",
+}
+"""Queries of check-ins that are in force, by the column that names who is inside."""
+
+
 def _require_not_inside(event_id: UUID, column: Literal["ticket_id", "subject"], value: UUID) -> None:
-    sql = f"SELECT FROM public.concierto_check_ins WHERE event_id = %s AND {column} = %s AND undone_at IS NULL"
-    if rows(sql, (event_id, value)):
+    if rows(_INSIDE[column], (event_id, value)):
         raise AlreadyCheckedIn
 
 

@@ -3,12 +3,9 @@
 Bodies and queries contain every field of the operation, so that each field is attacked.
 """
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 from models.core import signed_links
@@ -17,12 +14,11 @@ from models.core.database import transaction
 from models.jobs import dead_letters
 from models.jobs.dead_letters import Filter
 from models.tenants import invitations
-from tests.contract.raw_client import Request
+from tests.contract.example import Example, Operation
 from tests.contract.seed import (
     OTHER_PASSWORD,
     PASSWORD,
     UNAUTHENTICATED,
-    Caller,
     Seed,
     address,
     notice_id,
@@ -34,45 +30,6 @@ from web.openapi.document import endpoint_specs
 from web.v1.campaigns._schemas import CAMPAIGN
 from web.v1.jobs.dead_letters import REPLAY
 from web.v1.scans.scans import SCAN
-
-Operation = tuple[str, str]
-"""Method and path, as in the document."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """A valid request. `path` and `query` by name; `body` is encoded as JSON."""
-
-    operation: Operation
-    caller: Caller
-    path: dict[str, Any] = field(default_factory=dict)
-    query: dict[str, Any] = field(default_factory=dict)
-    body: Any = None
-    address: str | None = None
-
-    def request(self, *, raw: bytes | None = None, query: str | bytes | None = None, **path: str) -> Request:
-        """Return the request as bytes, with a raw body, a raw query, or other path parameters as written in the URL."""
-        method, template = self.operation
-        target = template
-        for name, value in {**{name: quote(str(value)) for name, value in self.path.items()}, **path}.items():
-            target = target.replace(f"{{{name}}}", value)
-        asked = urlencode(self.query) if query is None else query
-        line = target.encode("latin-1") + (b"?" + _bytes(asked) if asked else b"")
-        headers = (("Authorization", f"Bearer {self.caller.token}"),) if self.caller.token else ()
-        if raw is None:
-            raw = b"" if self.body is None else json.dumps(self.body).encode()
-        if self.body is not None:
-            headers += (("Content-Type", "application/json"), ("Content-Length", str(len(raw))))
-        return Request(method, line, headers, raw, address=self.address)
-
-    def of(self, caller: Caller) -> "Example":
-        """Return the request with another caller."""
-        return replace(self, caller=caller)
-
-
-def _bytes(text: str | bytes) -> bytes:
-    return text if isinstance(text, bytes) else text.encode("latin-1")
-
 
 DECLARED = endpoint_specs(application)
 Builder = Callable[[Seed], Example]

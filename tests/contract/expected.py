@@ -9,7 +9,7 @@ import pytest
 from jsonschema_rs import Draft202012Validator
 
 from models.scans.outcomes import REFUSALS
-from tests.contract.examples import Operation
+from tests.contract.example import Operation
 from tests.contract.raw_client import Answer
 from web.app import application
 from web.http.problems import PROBLEM_JSON

@@ -142,19 +142,21 @@ call app.grant_definer(
     'app.locate_scan(app.scan_request,app.scan_fence,extensions.geography,extensions.geography)', '{}');
 
 -- Return whether an instant is within a weekly window. A window that closes at or before its opening closes on the next
--- day. Opening and closing are instants of the time zone, so a change of clocks between them doesn't matter.
+-- day. An open window stays open when clocks change before it closes. A local time that occurs twice is within the
+-- window both times, and an opening that clocks skip is made up for when they have changed.
 create function app.is_in_windows(p_at timestamptz, p_windows jsonb, p_timezone text) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
-    today constant date := p_at at time zone p_timezone;
+    local constant timestamp := p_at at time zone p_timezone;
 begin
     return exists (
         select from jsonb_to_recordset(p_windows) as w (days jsonb, opens time, closes time)
-        cross join unnest(array[today - 1, today]) as opening (day)
-        where w.days ? to_char(opening.day, 'dy')
-            and p_at >= (opening.day + w.opens) at time zone p_timezone
-            and p_at < (opening.day + case when w.closes <= w.opens then 1 else 0 end + w.closes)
-                at time zone p_timezone
+        cross join unnest(array[local::date - 1, local::date]) as opening (day)
+        cross join lateral (select opening.day + w.opens as opens,
+            opening.day + case when w.closes <= w.opens then 1 else 0 end + w.closes as closes) at
+        where w.days ? to_char(opening.day, 'dy') and (
+            local >= at.opens and local < at.closes
+            or p_at >= at.opens at time zone p_timezone and p_at < at.closes at time zone p_timezone)
     );
 end
 $$;

@@ -211,6 +211,8 @@ def test_geofence_status_changes_at_radius_with_accuracy(superuser, radius, stat
 
 FRIDAY_EVENING = [{"days": ["fri"], "opens": "18:00", "closes": "02:00"}]
 SUNDAY_NIGHT = [{"days": ["sun"], "opens": "00:00", "closes": "03:00"}]
+HALF_PAST_TWO = [{"days": ["sun"], "opens": "02:30", "closes": "03:30"}]
+UNTIL_HALF_PAST_TWO = [{"days": ["sat"], "opens": "22:00", "closes": "02:30"}]
 ALL_DAY = [{"days": ["sat"], "opens": "06:00", "closes": "06:00"}]
 
 
@@ -231,6 +233,18 @@ ALL_DAY = [{"days": ["sat"], "opens": "06:00", "closes": "06:00"}]
         (SUNDAY_NIGHT, "2026-03-29T01:00:00+00:00", False),
         (SUNDAY_NIGHT, "2026-10-25T01:59:59+00:00", True),
         (SUNDAY_NIGHT, "2026-10-25T02:00:00+00:00", False),
+        # 02:30 does not occur on 29 March, and occurs twice on 25 October.
+        (HALF_PAST_TWO, "2026-03-29T00:59:59+00:00", False),
+        (HALF_PAST_TWO, "2026-03-29T01:00:00+00:00", True),
+        (HALF_PAST_TWO, "2026-03-29T01:30:00+00:00", False),
+        (HALF_PAST_TWO, "2026-10-25T00:29:59+00:00", False),
+        (HALF_PAST_TWO, "2026-10-25T00:45:00+00:00", True),
+        (HALF_PAST_TWO, "2026-10-25T01:45:00+00:00", True),
+        (HALF_PAST_TWO, "2026-10-25T02:30:00+00:00", False),
+        # It opened before the clocks went back, and closes at the second 02:30.
+        (UNTIL_HALF_PAST_TWO, "2026-10-25T01:15:00+00:00", True),
+        (UNTIL_HALF_PAST_TWO, "2026-10-25T00:45:00+00:00", True),
+        (UNTIL_HALF_PAST_TWO, "2026-10-25T01:30:00+00:00", False),
     ],
 )
 def test_weekly_window_covers_local_hours_over_midnight_and_clock_changes(superuser, windows, at, inside):
