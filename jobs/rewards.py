@@ -139,7 +139,7 @@ def refresh_stock(campaign_id: UUID) -> None:
 def _store_stock(campaign_id: UUID, items: list[Any], as_of: Any) -> None:
     stocks = [reward_stocks.Stock(**msgspec.structs.asdict(item), as_of=as_of) for item in items]
     with own_transaction():
-        reward_stocks.store(campaign_id, stocks)
+        reward_stocks.store(campaign_id, campaigns.get(campaign_id).name, stocks)
 
 
 @actor("locker.expire", runs_as="system", time_limit=300.0)

@@ -8,8 +8,8 @@ import msgspec
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
-from models.campaigns import audience, history
-from models.campaigns.config import CONFIGS, Config, EventConfig, canonical, load
+from models.campaigns import audience, history, reward_stocks
+from models.campaigns.config import CONFIGS, Config, EventConfig, LockerConfig, canonical, load
 from models.campaigns.history import CampaignVersion
 from models.campaigns.statuses import (
     CHANGEABLE,
@@ -183,6 +183,7 @@ def replace(
         CampaignArchived: the campaign is archived.
         CampaignCompleted: the campaign is completed.
         FixedSinceLaunch: the campaign is launched, and a field would change that only a draft may change.
+        BelowGiven: a reward would have fewer units than are given.
     """
     stored = canonical(config)
     require_editable(campaign)
@@ -193,13 +194,16 @@ def replace(
         raise FixedSinceLaunch(Message("Fixed since the launch: {fields}.", fields=", ".join(fixed)), fields=fixed)
     if not changed:
         return campaign, []
+    has_new_rewards = "config.rewards" in changed and campaign.status != "Draft"
+    if has_new_rewards and isinstance(config, LockerConfig):
+        reward_stocks.require_covered(campaign.id, config.rewards)
     if "config.segment_ids" in changed:
         audience.require_segments(config.segment_ids)
         audience.replace_segments(campaign.brand_id, campaign.id, config.segment_ids)
     replaced = update(campaign.id, name=name, type=kind, config=stored)
     if kind == "Event" and campaign.status != "Draft":
         ledger.enqueue("event.publish", campaign.id, unique="while_waiting")
-    if "config.rewards" in changed and campaign.status != "Draft":
+    if has_new_rewards:
         ledger.enqueue("reward.open", campaign.id, unique="while_waiting")
     history.record(replaced, changed, at=replaced.updated_at, reverted_to=reverted_to)
     return replaced, changed

@@ -17,6 +17,7 @@ from playhouse.postgres_ext import DateTimeTZField
 from models.audiences import engagement_events
 from models.audiences.engagement_events import EngagementKind
 from models.audit import trail
+from models.campaigns import reward_stocks
 from models.core import context
 from models.core.database import Row, now
 from models.core.enumerations import enumeration
@@ -155,6 +156,8 @@ def next_step(standing: Standing) -> Step | None:
     """Return the next operation on the reward of a scan; None if nothing is left to do now."""
     reward = Reward.get_or_none(Reward.id == standing.scan_id)
     operation = next_operation(standing.earned, reward, now())
+    if operation == "reserve" and reward_stocks.is_sold_out(standing.campaign_id):
+        return None
     return operation and Step(standing, operation, reward.revision if reward else 0)
 
 
@@ -203,6 +206,8 @@ def store_refusal(step: Step, code: str) -> bool:
     state = STATES_AT_LOCKER.get(code)
     if state is not None:
         change(step.standing.scan_id, step.revision, state)
+    if code == "sold_out":
+        _enqueue_refresh(step.standing.campaign_id)
     return state is not None
 
 
@@ -267,7 +272,13 @@ def _follow(reward: Reward, *, before: str) -> None:
     again = {"reserved": HOLD / 2, "suspended": SUSPENSION}.get(reward.state)
     if again is not None:
         enqueue_settle(reward.id, delay=again + MARGIN)
-    enqueue("reward.refresh_stock", reward.campaign_id, unique="while_waiting", delay=REFRESH_DELAY)
+    if reward.state == "released":
+        reward_stocks.note_return(reward.campaign_id, reward.reward_key)
+    _enqueue_refresh(reward.campaign_id)
+
+
+def _enqueue_refresh(campaign_id: UUID) -> None:
+    enqueue("reward.refresh_stock", campaign_id, unique="while_waiting", delay=REFRESH_DELAY)
 
 
 def _record(reward: Reward, kind: EngagementKind, *, reverses: bool) -> None:

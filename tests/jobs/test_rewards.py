@@ -277,3 +277,107 @@ def test_changed_rewards_of_active_campaign_reach_locker(drop, client, manager):
     assert answer.status_code == 200, answer.json
     assert drop.run("select quantity from locker_rewards") == [(7,)]
     assert drop.run("select quantity from reward_stocks") == [(7,)]
+
+
+@pytest.fixture
+def change_rewards(client, manager):
+    """`change_rewards(drop, gold=3)`: the answer to a PATCH of the quantities of an active campaign."""
+
+    def change(drop, **quantities):
+        url = f"/api/v1/campaigns/{drop.campaign.id}"
+        headers = {"If-Match": client.get(url, token=manager.token).headers["etag"]}
+        rewards = [{"key": key, "name": key.title(), "quantity": n, "per_user": 1} for key, n in quantities.items()]
+        return client.patch(url, token=manager.token, json={"config": {"rewards": rewards}}, headers=headers)
+
+    return change
+
+
+def test_quantity_below_what_is_given_is_refused_at_once(drop, change_rewards):
+    drop = drop(gold=3, silver=1)
+    drop.settle(*(drop.scan(band) for band in ("accept", "accept", "review", "accept")))
+
+    refused = [change_rewards(drop, gold=2, silver=1), change_rewards(drop, gold=3)]
+    accepted = change_rewards(drop, gold=3, silver=1, bronze=1)
+    ran = drop.drain()
+
+    assert [(answer.status_code, answer.json["code"]) for answer in refused] == [(409, "below_given")] * 2
+    assert [answer.json["rewards"] for answer in refused] == [
+        [{"key": "gold", "given": 3}],
+        [{"key": "silver", "given": 1}],
+    ]
+    assert refused[0].json["detail"] == "The quantity must be at least the units given: gold 3."
+    assert (accepted.status_code, ran.count("reward.open")) == (200, 1)
+
+
+def test_unit_given_during_a_change_leaves_a_dead_letter_and_the_stock(drop, change_rewards):
+    drop = drop(gold=2)
+    scans = [drop.scan() for _ in range(2)]
+    drop.settle(scans[0])
+    answer = change_rewards(drop, gold=1)
+    settle_only(drop, scans[1])
+
+    drop.drain(allow_dead=True)
+
+    assert answer.status_code == 200
+    assert drop.run("select actor, error->>'code' from app.dead_jobs") == [("reward.open", "below_given")]
+    assert drop.run("select quantity, granted from reward_stocks") == [(2, 2)]
+
+
+def settle_only(drop, scan):
+    """Settle the reward of a scan, and run no job that follows."""
+    drop.enqueue("reward.settle", scan)
+    own = Ledger()
+    for claim in own.claim(take(own, "reward.settle"), 1):
+        assert Runner(own, 1).run(claim) == "done"
+    own.close()
+
+
+def calls_of(drop, operation="reserve"):
+    return drop.run("select count(*) from passport_calls where operation = %s", operation)[0][0]
+
+
+def test_scans_of_a_sold_out_campaign_do_not_call_locker(drop, change_rewards):
+    drop = drop(gold=1)
+    drop.settle(*(drop.scan() for _ in range(3)))
+    sold_out = calls_of(drop)
+
+    drop.settle(*(drop.scan() for _ in range(20)))
+    meanwhile = calls_of(drop)
+    change_rewards(drop, gold=2)
+    drop.drain()
+    late = drop.scan()
+    drop.settle(late)
+
+    assert (meanwhile - sold_out, calls_of(drop) - meanwhile) == (0, 1)
+    assert drop.state(late) == "granted"
+
+
+def test_unit_that_returns_goes_to_the_next_scan_at_once(drop):
+    drop = drop(gold=1)
+    held, late = drop.scan("review"), drop.scan()
+    drop.settle(held, late)
+
+    drop.run("update qr_scans set band = 'reject' where id = %s", held)
+    settle_only(drop, held)
+    settle_only(drop, late)
+
+    assert (drop.state(held), drop.state(late)) == ("released", "granted")
+
+
+def test_expired_reservation_and_old_answer_are_asked_about_again(drop):
+    drop = drop(gold=1)
+    held, late = drop.scan("review"), drop.scan()
+    drop.settle(held, late)
+    calls = calls_of(drop)
+    drop.run("update reward_stocks set as_of = as_of - interval '1 day'")
+    drop.run("update rewards set expires_at = now() + interval '1 minute'")
+
+    drop.enqueue("reward.refresh_stock", drop.campaign.id)
+    drop.drain()
+
+    ends = drop.run("select s.sold_out_until = r.expires_at from reward_stocks s, rewards r")
+    drop.run("update reward_stocks set sold_out_until = now()")
+    drop.settle(late)
+    assert ends == [(True,)]
+    assert calls_of(drop) - calls == 1
+    assert drop.run("select sold_out_until - as_of < interval '1 minute' from reward_stocks") == [(True,)]

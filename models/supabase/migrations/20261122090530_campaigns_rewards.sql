@@ -35,6 +35,7 @@ create table public.rewards (
 create index rewards_campaign on public.rewards (brand_id, campaign_id, id desc);
 create index rewards_user on public.rewards (user_id, id desc);
 create unique index rewards_code on public.rewards (brand_id, code_hash);
+create index rewards_reserved on public.rewards (campaign_id, expires_at) where state = 'reserved';
 
 -- The stock of a reward as Locker last reported it.
 create table public.reward_stocks (
@@ -51,6 +52,7 @@ create table public.reward_stocks (
     redeemed int not null,
     suspended int not null,
     is_low boolean not null default false, -- whether the members have been notified
+    sold_out_until timestamptz,            -- time until which no unit is expected to return; null: a unit may be free
     as_of timestamptz not null,
     primary key (campaign_id, reward_key),
     foreign key (brand_id, campaign_id) references public.campaigns (brand_id, id)

@@ -459,6 +459,8 @@ DETAILS: dict[str, str] = {
     "obtendrán de nuevo dentro de poco.",
     "The notice does not exist or is no longer in force.": "El aviso no existe o ya no está en vigor.",
     "The notice doesn't name this tier.": "El aviso no contiene este tipo.",
+    "The quantity must be at least the units given: {rewards}.": "La cantidad debe ser al menos la de unidades dadas: "
+    "{rewards}.",
     "The request took too long.": "La petición ha tardado demasiado.",
     "The server has too many connections. Try again.": "El servidor tiene demasiadas conexiones. Inténtalo de nuevo.",
     "The session sends too many scans.": "La sesión envía demasiados escaneos.",

@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from models.campaigns import campaigns, search
 from models.campaigns.campaigns import CampaignArchived, CampaignCompleted, FixedSinceLaunch, LaunchInProgress
 from models.campaigns.config import EventConfig, LockerConfig, QrConfig, members_for
+from models.campaigns.reward_stocks import BelowGiven
 from models.campaigns.search import Archived, CampaignSort, Conditions
 from models.campaigns.statuses import CampaignStatus, CampaignType, fields_fixed_by_launch
 from models.core.errors import PreconditionFailed
@@ -36,7 +37,7 @@ from web.v1.campaigns._schemas import (
     respond,
 )
 
-_CHANGES = (CampaignArchived, CampaignCompleted, FixedSinceLaunch, LaunchInProgress)
+_CHANGES = (BelowGiven, CampaignArchived, CampaignCompleted, FixedSinceLaunch, LaunchInProgress)
 """Refusals of every change of a campaign's contents."""
 
 

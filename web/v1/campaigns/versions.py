@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from models.campaigns import campaigns, history
 from models.campaigns.campaigns import CampaignArchived, CampaignCompleted, FixedSinceLaunch, LaunchInProgress
+from models.campaigns.reward_stocks import BelowGiven
 from models.core.errors import PreconditionFailed
 from web.http.endpoint import Page, PageQuery, audited, changes, decode_cursor, endpoint, page_of
 from web.http.fields import CreatedAt, UserId
@@ -123,6 +124,7 @@ class CampaignVersionRevert:
         permission="campaigns:write",
         audit="campaign.revert",
         problems=(
+            BelowGiven,
             CampaignArchived,
             CampaignCompleted,
             FixedSinceLaunch,
