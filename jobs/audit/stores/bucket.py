@@ -16,7 +16,6 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl
 
-import boto3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -24,7 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from jobs.audit.stores import base
 from jobs.audit.stores.base import number_in, require_stored, text_of
 from models.audit.checkpoints import name_of
-from models.core import http_fetch
+from models.core import http_fetch, s3
 from models.core.database import now
 
 _PARAMETERS = {"region", "endpoint", "lock_days"}
@@ -43,11 +42,9 @@ class Bucket:
         self._bucket = url.netloc
         self._prefix = f"{url.path.strip('/')}/".lstrip("/")
         self._lock = timedelta(days=int(parameters.get("lock_days", 0)))
-        # The default session caches credentials for the life of the process. A new one reads changed credentials.
-        self._client = boto3.Session().client(
-            "s3",
-            region_name=parameters.get("region"),
-            endpoint_url=parameters.get("endpoint"),
+        self._client = s3.client(
+            region=parameters.get("region"),
+            endpoint=parameters.get("endpoint"),
             config=_config("endpoint" in parameters),
         )
         self._client.meta.events.register("before-send.s3", _send)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from models.assets.storage.base import NOT_STORED, Area, SignedUpload, StoredObject, TooBig, attachment, split_key
+from models.core import s3
 from models.core.database import now
 
 _PARAMETERS = {"region", "endpoint"}
@@ -41,9 +41,7 @@ class Bucket:
             retries={"total_max_attempts": 2},
             s3={"addressing_style": "path"} if "endpoint" in parameters else None,
         )
-        self._client = boto3.Session().client(
-            "s3", region_name=parameters.get("region"), endpoint_url=parameters.get("endpoint"), config=config
-        )
+        self._client = s3.client(region=parameters.get("region"), endpoint=parameters.get("endpoint"), config=config)
 
     def sign_upload(self, key: str, *, content_type: str, size: int, expires_at: datetime) -> SignedUpload:
         """Return the request that uploads a file; see `Storage`."""
