@@ -142,7 +142,7 @@ def values_for(right: Any) -> dict[str, str]:
     return OTHERS | fitting | {name: text for name, text in others.items() if name in ODD_ONES}
 
 
-SHARES = 6
+SHARES = 12
 """Without `--slow`, each field of an ordinary operation gets this part of the values: 1 of `SHARES`."""
 
 

@@ -78,7 +78,7 @@ drawn = st.lists(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(drawn, st.randoms(use_true_random=False))
 def test_scores_are_the_same_in_any_order(scan_store, low_thresholds, drain, scans: list[Scan], chance: random.Random):
     scan_store.cursor.execute(

@@ -120,6 +120,7 @@ def test_ctrl_c_sends_one_signal_and_waits_for_the_running_job(start):
     assert not (up.var / "run.json").exists()
 
 
+@pytest.mark.slow
 def test_second_ctrl_c_stops_without_waiting_for_jobs(start):
     up = start(TOY_JOB="100").until_ready()
     pids = up.all_pids()
