@@ -73,8 +73,10 @@ def _key(events: Sequence[WaitingEvent]) -> str:
 def read_live_metrics(campaign_id: UUID) -> None:
     """Ask Coliseum for the live metrics of a campaign, and store them. Without an answer, the stored ones stay."""
     since = now() - live_metrics.SERIES
+    # Each attempt asks about another period, so each has a key of its own.
+    key = f"{current_job().idempotency_key}-{since.isoformat()}"
     try:
-        found = coliseum().metrics(MetricsOf(campaign_id, since), key=current_job().idempotency_key)
+        found = coliseum().metrics(MetricsOf(campaign_id, since), key=key)
     except ServiceUnavailable:
         return
     minutes = [{"minute": one.minute.isoformat(), "kind": one.kind, "n": one.n} for one in found.minutes]

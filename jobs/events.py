@@ -126,7 +126,8 @@ def cancel_ticket(ticket_id: UUID) -> None:
     if ticket is None or ticket.state in ("refused", "cancelled"):
         return
     if ticket.state == "requested":
-        raise RetryLater(1.0, "the ticket is not issued yet")
+        # Concierto may be down for long: the wait grows with the attempts, up to a minute.
+        raise RetryLater(min(float(current_job().attempt), 60.0), "the ticket is not issued yet")
     concierto().cancel_ticket(CancelTicket(ticket.campaign_id, ticket_id), key=current_job().idempotency_key)
     with own_transaction():
         tickets.settle(ticket_id, "cancelled")

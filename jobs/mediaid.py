@@ -1,5 +1,6 @@
 """Actors that call MediaID: link a fan who has signed up, and copy the traits that brands may use."""
 
+import hashlib
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
@@ -30,8 +31,7 @@ def refresh(user_id: UUID) -> None:
     with own_transaction():
         fan = traits.find_fan(user_id)
     if fan is not None:
-        key = f"{current_job().idempotency_key}-put"
-        known = mediaid().put_traits(_observation(user_id, fan), key=key).traits
+        known = mediaid().put_traits(_observation(user_id, fan), key=_key(fan)).traits
         with own_transaction():
             traits.store(user_id, [_stored(trait) for trait in known])
 
@@ -42,9 +42,15 @@ def refresh_old() -> None:
     traits.enqueue_old()
 
 
+def _key(fan: Fan) -> str:
+    """Return the key of an observation. It depends on the profile, which may change before the next attempt."""
+    shown = repr((fan.is_anonymous, sorted(fan.observed.items()))).encode()
+    return f"{current_job().idempotency_key}-{hashlib.sha256(shown).hexdigest()}"
+
+
 def _observation(user_id: UUID, fan: Fan) -> PutTraits:
     subject = Subject(kind="anonymous" if fan.is_anonymous else "account", id=user_id)
-    # The time of the job, the same in every attempt: another request under the same key would be refused.
+    # The time of the job, the same in every attempt: the same observation has the same key.
     at = current_job().claim.created_at
     observed = [Trait(name=name, value=text, observed_at=at) for name, text in sorted(fan.observed.items())]
     return PutTraits(subject=subject, traits=observed)

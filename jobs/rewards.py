@@ -65,8 +65,7 @@ def _take(step: Step) -> bool:
     try:
         answer = _call(operation, step, key)
     except ServiceRefused as refusal:
-        if refusal.code == "unknown_campaign":
-            raise RetryLater(UNOPENED_DELAY, "the inventory of the campaign is not open yet") from None
+        _require_open(refusal)
         with own_transaction():
             return rewards.store_refusal(step, refusal.code)
     with own_transaction():
@@ -93,6 +92,11 @@ def _call(operation: Call, step: Step, key: str) -> Reservation:
             return locker().release(Release(campaign, reservation), key=key)
 
 
+def _require_open(refusal: ServiceRefused) -> None:
+    if refusal.code == "unknown_campaign":
+        raise RetryLater(UNOPENED_DELAY, "the inventory of the campaign is not open yet") from None
+
+
 def _held(answer: Reservation) -> Held:
     return Held(answer.state, answer.reward, answer.name, answer.expires_at)
 
@@ -109,6 +113,7 @@ def redeem_reward(reward_id: UUID) -> None:
         try:
             outcome: Held | str = _held(locker().redeem(request, key=key))
         except ServiceRefused as refusal:
+            _require_open(refusal)
             outcome = refusal.code
         with own_transaction():
             if rewards.store_redemption(reward, outcome):

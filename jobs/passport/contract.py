@@ -11,7 +11,7 @@ from jobs.engine.errors import Postponed
 from models.core.errors import REGISTRY, DownstreamUnavailable, Problem
 
 KEY_REUSED = "idempotency_key_reused"
-"""Refusal of a key that belongs to another request. Every operation may refuse with it."""
+"""Code of `KeyReused`."""
 
 Cause = Literal[
     "bulkhead", "circuit_open", "retry_budget",  # not sent
@@ -20,13 +20,27 @@ Cause = Literal[
 """Reason for which a call had no answer."""
 
 
-class ServiceRefused(Problem):
-    """A service refuses a call for a business reason that its operation lists. The job is not retried."""
+class _OfCode(Problem):
+    """A problem whose code another class owns: it may occur in requests of the API, too."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         entry = REGISTRY[code]
         super().__init__(detail or entry.title)
         self.code, self.status, self.title = code, entry.status, entry.title
+
+
+class ServiceRefused(_OfCode):
+    """A service refuses a call for a business reason that its operation lists. The job is not retried."""
+
+
+class KeyReused(_OfCode):
+    """The idempotency key belongs to another request: a fault of the caller. The job is not retried.
+
+    Every operation may refuse with it. It is no `ServiceRefused`, which actors handle as an answer.
+    """
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(KEY_REUSED, detail)
 
 
 class ServiceUnavailable(DownstreamUnavailable):

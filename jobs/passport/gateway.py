@@ -20,7 +20,6 @@ from jobs.engine.worker.current import CurrentJob, current_job
 from jobs.engine.worker.interrupts import interrupts
 from jobs.passport import policy
 from jobs.passport.contract import (
-    KEY_REUSED,
     CallDenied,
     NotSent,
     Operation,
@@ -57,6 +56,7 @@ class Sender(Protocol):
 
         Raises:
             ServiceRefused: the service refuses for a reason that the operation lists.
+            KeyReused: the key belongs to another request.
             ServiceUnavailable: there is no answer.
         """
         ...
@@ -75,7 +75,7 @@ class LocalSender:
         try:
             return cast(msgspec.Struct, getattr(self._implementation, operation.name)(request, key=key))
         except Problem as problem:
-            if problem.code in (*operation.refusals, KEY_REUSED):
+            if problem.code in operation.refusals:
                 raise ServiceRefused(problem.code, problem.detail) from problem
             raise
 
@@ -120,6 +120,7 @@ def call(service: str, operation: Operation, sender: Sender, request: msgspec.St
         CallDenied: the policy does not allow it.
         NotSent: the breaker is open, the retry budget is used up, or all places are taken.
         ServiceRefused: the service refuses for a reason that the operation lists.
+        KeyReused: the key belongs to another request.
         ServiceUnavailable: there is no answer.
     """
     job = current_job()

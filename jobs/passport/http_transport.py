@@ -12,7 +12,7 @@ from datetime import timedelta
 import msgspec
 from http_message_signatures import HTTPMessageSigner, MappingKeyResolver, algorithms
 
-from jobs.passport.contract import KEY_REUSED, Cause, Operation, ServiceRefused, ServiceUnavailable
+from jobs.passport.contract import KEY_REUSED, Cause, KeyReused, Operation, ServiceRefused, ServiceUnavailable
 from models.core import base64url, context
 from models.core.database import now
 from models.core.http_fetch import Client, FetchError, Response
@@ -103,6 +103,7 @@ def _answer(operation: Operation, response: Response) -> msgspec.Struct:
 
     Raises:
         ServiceRefused: it is a problem document with a code that the operation lists.
+        KeyReused: it is a problem document with the code of this error.
         ServiceUnavailable: it is anything else but an answer.
     """
     if response.status == 200:
@@ -115,7 +116,9 @@ def _answer(operation: Operation, response: Response) -> msgspec.Struct:
             refusal = msgspec.json.decode(response.content, type=_Refusal)
         except msgspec.MsgspecError:
             refusal = _Refusal("")
-        if refusal.code in (*operation.refusals, KEY_REUSED):
+        if refusal.code == KEY_REUSED:
+            raise KeyReused(refusal.detail[:500])
+        if refusal.code in operation.refusals:
             raise ServiceRefused(refusal.code, refusal.detail[:500])
     wait = _retry_after(response)
     raise _unavailable("throttled" if response.status == 429 else "status", f"status {response.status}", wait)

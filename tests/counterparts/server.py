@@ -3,9 +3,10 @@
 `main` serves the operations of a module over HTTP/1.1 and keeps their rows in SQLite. It verifies the signature,
 validates requests and answers, repeats the answer of a known key, and injects faults on demand:
 
-- `PUT /faults` with `{"kind": …, "times": n}`: the next n calls are `slow` (`seconds`), answered with a `status`
-  (`retry_after`), with `garbage`, a `huge` body, a `redirect` or the `wrong_schema`, or their connection is closed
-  before (`drop_before`) or after (`drop_after`) the effect.
+- `PUT /faults` with `{"kind": …, "times": n}`: the next n calls (of an `operation`) are `slow` (`seconds`), or `hang`
+  until the client gives up, or are answered with a `status` (`retry_after`), with `garbage`, a `huge` body, a
+  `redirect` or the `wrong_schema`, or their connection is closed before (`drop_before`) or after (`drop_after`) the
+  effect.
 - `GET /counts`: received calls and effects of each operation. `DELETE /store`: empty the store, counts and faults.
 """
 
@@ -43,11 +44,12 @@ class Refused(Exception):
         self.code, self.detail, self.status = code, detail, status
 
 
-@dataclass
+@dataclass(eq=False)
 class Fault:
     """A fault that the next calls have."""
 
     kind: str
+    operation: str = ""
     times: int = 1
     seconds: float = 0.0
     status: int = 500
@@ -79,15 +81,15 @@ class Counterpart:
                 self.database.execute(f"drop table {name}")
             self.database.executescript(f"{TABLE_OF_KEYS};{self.schema}")
 
-    def next_fault(self) -> Fault | None:
-        """Return the fault of the next call."""
+    def next_fault(self, operation: str) -> Fault | None:
+        """Return the fault of the next call of an operation."""
         with self.lock:
-            if not self.faults:
+            fault = next((one for one in self.faults if one.operation in ("", operation)), None)
+            if fault is None:
                 return None
-            fault = self.faults[0]
             fault.times -= 1
             if fault.times <= 0:
-                self.faults.pop(0)
+                self.faults.remove(fault)
             return fault
 
     def perform(self, name: str, key: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -183,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
         """Perform an operation."""
         body, name = self._read(), self.path.removeprefix("/v1/")
         self.counterpart.calls[name] += 1
-        fault = self.counterpart.next_fault()
+        fault = self.counterpart.next_fault(name)
         if fault is not None and self._fail_before(fault):
             return
         try:
@@ -212,6 +214,9 @@ class Handler(BaseHTTPRequestHandler):
         match fault.kind:
             case "slow":
                 time.sleep(fault.seconds)
+                return False
+            case "hang":
+                self.connection.recv(1, socket.MSG_PEEK)
                 return False
             case "status":
                 headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}

@@ -7,23 +7,28 @@ calls the service within `with as_job(brand_id=…):`.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 import redis
 from psycopg2.extensions import connection
 
 from jobs.engine.ledger import Ledger
 from jobs.engine.worker.current import CurrentJob, running
+from jobs.passport.contract import Operation
+from jobs.passport.http_transport import HttpTransport
 from models.core import context
 from models.core.context import Identity
 from models.core.database import transaction
 from models.jobs.ledger import enqueue
 from models.passport import services
 from models.passport.health import HealthStore, Rules
+from scripts.devstack import sockets
 from scripts.devstack.environment import ROOT
 from tests.fixtures.jobs import take
-from tests.support.counterparts import Counterpart
+from tests.support.counterparts import KEY, Counterpart
 
 AsJob = Callable[..., AbstractContextManager[CurrentJob]]
 
@@ -54,6 +59,95 @@ def health(monkeypatch: pytest.MonkeyPatch, redis_url: str, clock: Clock) -> Hea
     store = HealthStore(redis_url, Rules(), clock)
     monkeypatch.setattr(services, "health", store)
     return store
+
+
+class Outside:
+    """Services over HTTP while they fail."""
+
+    def __init__(self, started: dict[str, Counterpart]) -> None:
+        self._started = started
+        self._used: dict[str, Counterpart] = {}
+        self._short: dict[str, int] = {}
+        self._down: dict[str, int] = {}
+        self._nowhere = HttpTransport(f"http://127.0.0.1:{sockets.free_port()}", KEY)
+
+    def use(self, name: str) -> Counterpart:
+        """Route a service to its empty counterpart, which is started unless it runs."""
+        if name not in self._started:
+            self._started[name] = Counterpart(name, ROOT / "docs" / "services" / f"{name}.openapi.json")
+        self._started[name].reset()
+        self._used[name] = self._started[name]
+        return self._started[name]
+
+    def route(self, name: str) -> services.Route | None:
+        """Return the route to a service that is used."""
+        return self._used[name].route if name in self._used else None
+
+    def fail(self, service: str, operation: str, fault: str, times: int = 1) -> None:
+        """Let the next calls of an operation meet a fault of `FAULTS`."""
+        if fault == "down":
+            self._down[operation] = times
+            return
+        if fault == "hang":
+            self._short[operation] = times
+        self._used[service].fail(operation=operation, times=times, **FAULTS[fault])
+
+    def send(self, sender: HttpTransport, operation: Operation, request: msgspec.Struct, *, key: str) -> msgspec.Struct:
+        """Send a call as `HttpTransport.send`: to nowhere while the service is down, and for `PATIENCE` if it hangs."""
+        if _counted_down(self._down, operation.name):
+            sender = self._nowhere
+        if _counted_down(self._short, operation.name):
+            operation = replace(operation, timeout=PATIENCE)
+        return _send(sender, operation, request, key=key)
+
+
+_send = HttpTransport.send
+PATIENCE = 0.25
+"""Seconds after which a call of a service that hangs is given up."""
+FAULTS: dict[str, dict[str, Any]] = {
+    "hang": {"kind": "hang"},
+    "down": {},
+    "500": {"kind": "status", "status": 500},
+    "429": {"kind": "status", "status": 429, "retry_after": "2"},
+    "garbage": {"kind": "garbage"},
+    "wrong_schema": {"kind": "wrong_schema"},
+    "drop_before": {"kind": "drop_before"},
+    "drop_after": {"kind": "drop_after"},
+}
+"""Faults of a service: slow, refused connection, error, throttled, unreadable answers, and broken connections."""
+CAUSES = {
+    "hang": "timeout",
+    "down": "connection",
+    "500": "status",
+    "429": "throttled",
+    "garbage": "bad_answer",
+    "wrong_schema": "bad_answer",
+    "drop_before": "bad_answer",
+    "drop_after": "bad_answer",
+}
+"""The recorded cause of a failed call, by its fault."""
+
+
+def _counted_down(left: dict[str, int], name: str) -> bool:
+    left[name] = left.get(name, 0) - 1
+    return left[name] >= 0
+
+
+@pytest.fixture(scope="module")
+def _started() -> Iterator[dict[str, Counterpart]]:
+    started: dict[str, Counterpart] = {}
+    yield started
+    for one in started.values():
+        one.stop()
+
+
+@pytest.fixture
+def outside(monkeypatch: pytest.MonkeyPatch, _started: dict[str, Counterpart]) -> Outside:
+    """Return services over HTTP that can fail. None is used before `outside.use(name)`."""
+    outside = Outside(_started)
+    monkeypatch.setattr(services, "route", outside.route)
+    monkeypatch.setattr(HttpTransport, "send", lambda *args, key: outside.send(*args, key=key))
+    return outside
 
 
 @pytest.fixture(scope="module")

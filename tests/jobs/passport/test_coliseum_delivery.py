@@ -70,19 +70,6 @@ def test_every_event_and_reversal_arrives_in_batches(campaign, record, drain, co
     assert ran.count("coliseum.deliver") == 2
 
 
-@pytest.mark.parametrize("fault", [{"kind": "drop_after"}, {"kind": "drop_before"}, {"kind": "status", "status": 500}])
-def test_events_of_a_failed_delivery_arrive_once(over_http, campaign, record, drain, counted, waiting, fault):
-    summer = campaign()
-    with acting_for(summer):
-        record(summer)
-    over_http.fail(**fault)
-
-    drain()
-
-    assert (counted(summer), waiting()) == (1, 0)
-    assert over_http.counts()["calls"]["ingest"] == 2
-
-
 def test_events_delivered_before_a_crash_are_counted_once(over_http, campaign, record, drain, counted, monkeypatch):
     summer, remove, crashes = campaign(), engagement_outbox.remove, [True]
 

@@ -1,28 +1,21 @@
-"""Jobs that call MediaID over HTTP while it fails: nothing is lost, and each effect happens once."""
-
-from typing import Any
-
-import pytest
+"""Jobs that call MediaID while answers are lost and people change their profiles."""
 
 from models.core import context
 from models.core.database import transaction
 from models.jobs.ledger import enqueue
-from tests.fixtures.jobs import Drain
-from tests.support.counterparts import Counterpart
-
-COUNTERPART = "mediaid"
 
 
-@pytest.mark.parametrize("fault", ["status", "garbage", "drop_before", "drop_after"])
-def test_link_while_mediaid_fails_happens_later_and_once(
-    over_http: Counterpart, fan: Any, drain: Drain, fault: str
-) -> None:
-    nora = fan()
-    over_http.fail(fault, times=2)
+def test_profile_that_changes_after_a_lost_answer_is_stored(outside, fan, campaign, drain, query):
+    outside.use("mediaid")
+    nora = fan("essential", "marketing")
+    query("insert into contacts (brand_id, user_id) values (%s, %s)", campaign().brand_id, nora.user_id)
+    query("delete from app.jobs")
     with transaction(context.for_system_job()):
-        enqueue("mediaid.link", nora.user_id, user_id=nora.user_id)
+        enqueue("mediaid.refresh", nora.user_id, user_id=nora.user_id)
+    outside.fail("mediaid", "put_traits", "drop_after")
+    drain(rounds=1)
 
-    ran = drain()
+    query("update users set locale = 'es' where id = %s", nora.user_id)
+    drain()
 
-    assert ran.count("mediaid.link") == 3
-    assert over_http.counts() == {"calls": {"link": 3}, "effects": {"link": 1}}
+    assert query("select name, value from fan_traits") == [("language", "es")]

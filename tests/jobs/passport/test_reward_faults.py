@@ -1,52 +1,18 @@
-"""Faults of Locker: rewards arrive later, and each exactly once."""
+"""A redemption at a Locker that has lost the campaign waits until the inventory is open again."""
 
-from typing import Any
-
-import pytest
-
-from tests.fixtures.rewards import MakeDrop
-from tests.support.counterparts import Counterpart
-
-COUNTERPART = "locker"
-
-FAULTS: list[dict[str, Any]] = [
-    {"kind": "status", "status": 500},
-    {"kind": "status", "status": 429, "retry_after": "1"},
-    {"kind": "garbage"},
-    {"kind": "wrong_schema"},
-    {"kind": "drop_before"},
-    {"kind": "drop_after"},
-]
+from models.campaigns import reward_codes
 
 
-@pytest.fixture
-def locker(over_http: Counterpart) -> Counterpart:
-    """Return the counterpart of Locker, which all calls go to."""
-    return over_http
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault['kind']}-{fault.get('status', '')}")
-def test_reward_arrives_once_whatever_locker_answers(
-    locker: Counterpart, drop: MakeDrop, fault: dict[str, Any]
-) -> None:
-    made = drop(gold=1)
-    scan = made.scan()
-    locker.fail(**fault)  # The first call of the job is the reservation.
-
-    made.settle(scan)
-
-    counts = locker.counts()
-    assert made.state(scan) == "granted"
-    assert (counts["calls"]["reserve"], counts["effects"]["reserve"], counts["effects"]["grant"]) == (2, 1, 1)
-
-
-def test_redemption_whose_answer_is_lost_happens_once(locker: Counterpart, drop: MakeDrop, manager: Any) -> None:
+def test_redemption_waits_for_a_locker_that_does_not_know_the_campaign(outside, drop, manager):
+    locker = outside.use("locker")
     made = drop(gold=1)
     scan, code = made.claim(made.fan())
-    locker.fail(kind="drop_after")
+    locker.reset()
 
-    made.redeem(code, manager)
+    with manager.acting():
+        reward_codes.start_redemption(code)
+    made.drain(rounds=1)
+    waiting = made.run("select actor, error ->> 'kind' from app.jobs where actor = 'reward.redeem'")
 
-    counts = locker.counts()
-    assert made.state(scan) == "redeemed"
-    assert (counts["calls"]["redeem"], counts["effects"]["redeem"]) == (2, 1)
+    assert waiting == [("reward.redeem", "RetryLater")]
+    assert made.state(scan) == "claimed"
