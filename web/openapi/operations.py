@@ -198,6 +198,8 @@ def _complete_parameter(parameter: dict[str, Any]) -> None:
     schema = parameter["schema"]
     if parameter["in"] != "path":
         schema = parameter["schema"] = _without_null(schema)
+    # spectree returns the bounds of Falcon's path converters as text.
+    schema |= {bound: int(schema[bound]) for bound in ("minimum", "maximum") if isinstance(schema.get(bound), str)}
     parameter["description"] = (
         parameter["description"] or schema.pop("description", "") or _path_description(parameter["name"])
     )

@@ -85,7 +85,7 @@ class UploadOut(msgspec.Struct):
         UriText,
         Meta(
             description="URL of the request, for one upload of a file of this type and size.",
-            examples=["https://api.companon.example/files/uploads/01941f29-7c00-7a3b-8d5e-3f1b2c4d5e6f?expires=…"],
+            examples=["https://api.companon.example/files/01941f29-7c00-7a3b-8d5e-3f1b2c4d5e6f?expires=1799000000"],
         ),
     ]
     headers: Annotated[

@@ -45,7 +45,7 @@ TargetUrl = Annotated[
     Meta(
         min_length=1,
         max_length=2000,
-        pattern=r"^https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?([/?][!-\"$-~]*)?$(?!\n)",
+        pattern=r"^https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?([/?][!-\x22$-~]*)?$(?!\n)",
         extra={REASON: targets.MALFORMED},
         description="URL that receives events by `POST`: https, port 443 or 8443, a public DNS name. Addresses, user"
         " names, passwords and fragments are refused, also names that resolve to a private or special network.",

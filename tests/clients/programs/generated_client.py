@@ -11,11 +11,13 @@ from uuid import uuid4
 
 import httpx
 from companon_api_client import AuthenticatedClient, Client
-from companon_api_client.api.campaigns import create_campaign, create_code, launch_campaign
+from companon_api_client.api.campaigns import create_campaign
 from companon_api_client.api.consents import give_consent
 from companon_api_client.api.invitations import accept_invitation
 from companon_api_client.api.jobs import get_job
+from companon_api_client.api.life_cycle import launch_campaign
 from companon_api_client.api.overview import get_overview
+from companon_api_client.api.printed_codes import create_code
 from companon_api_client.api.scans import report_scan
 from companon_api_client.api.sign_in import log_in, start_anonymous_session
 from companon_api_client.api.signups import sign_up, verify_email
@@ -23,12 +25,8 @@ from companon_api_client.models import (
     AcceptanceIn,
     AcceptanceOut,
     AnonymousIn,
-    CampaignIn,
-    CampaignOut,
-    CampaignType,
     CodeIn,
     CodeOut,
-    ConfigIn,
     ConsentIn,
     ConsentOut,
     ConsentRequiredProblem,
@@ -42,6 +40,9 @@ from companon_api_client.models import (
     LoginIn,
     NumbersOut,
     OverviewOut,
+    QrCampaignIn,
+    QrCampaignOut,
+    QrConfigIn,
     ScanIn,
     ScanLimitIn,
     ScanOut,
@@ -116,13 +117,13 @@ def invited_member() -> AuthenticatedClient:
 
 def launched_code(member: AuthenticatedClient) -> str:
     """Launch a campaign that accepts one scan of each device, and return the token of a code."""
-    config = ConfigIn(
+    config = QrConfigIn(
         geofence=GeofenceIn(LAT, LON, 300),
         scan_limit=ScanLimitIn(per_device=ShareIn(1, LimitWindow.DAY)),
         timezone="Europe/Madrid",
     )
-    body = CampaignIn("Plaza Mayor", CampaignType.QR, config)
-    campaign = expect(CampaignOut, create_campaign.sync(client=member, body=body))
+    body = QrCampaignIn("QR", "Plaza Mayor", config)
+    campaign = expect(QrCampaignOut, create_campaign.sync(client=member, body=body))
     launch = expect(JobOut, launch_campaign.sync(campaign.id, client=member))
 
     def finished() -> bool | None:

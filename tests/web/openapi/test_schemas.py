@@ -44,6 +44,27 @@ def test_schemas_have_no_default():
     assert not [schema for schema in nested(own()["components"]["schemas"]) if "default" in schema]
 
 
+def test_bounds_of_schemas_are_numbers():
+    bounds = [schema[name] for schema in nested(own()["paths"]) for name in ("minimum", "maximum") if name in schema]
+
+    assert bounds
+    assert {type(bound) for bound in bounds} == {int}
+
+
+def test_patterns_have_escapes_of_ecmascript_only():
+    patterns = [schema["pattern"] for schema in nested(own()) if isinstance(schema.get("pattern"), str)]
+
+    assert patterns
+    assert not [pattern for pattern in patterns if re.search(r"""\\[^\\^$.*+?()\[\]{}|/\-dDwWsSbBnrtfvxu0]""", pattern)]
+
+
+def test_examples_of_uris_have_ascii_letters_only():
+    uris = [schema for schema in nested(own()) if schema.get("format") == "uri"]
+
+    assert uris
+    assert all(example.isascii() for schema in uris for example in schema.get("examples", []))
+
+
 def test_answers_are_open_and_requests_are_closed():
     schemas = own()["components"]["schemas"]
 
