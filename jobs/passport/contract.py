@@ -11,7 +11,7 @@ from jobs.engine.errors import Postponed
 from models.core.errors import REGISTRY, DownstreamUnavailable, Problem
 
 KEY_REUSED = "idempotency_key_reused"
-"""Code of `KeyReused`."""
+"""Code of `ServiceKeyReused`."""
 
 Cause = Literal[
     "bulkhead", "circuit_open", "retry_budget",  # not sent
@@ -33,7 +33,7 @@ class ServiceRefused(_OfCode):
     """A service refuses a call for a business reason that its operation lists. The job is not retried."""
 
 
-class KeyReused(_OfCode):
+class ServiceKeyReused(_OfCode):
     """The idempotency key belongs to another request: a fault of the caller. The job is not retried.
 
     Every operation may refuse with it. It is no `ServiceRefused`, which actors handle as an answer.

@@ -56,7 +56,7 @@ class Sender(Protocol):
 
         Raises:
             ServiceRefused: the service refuses for a reason that the operation lists.
-            KeyReused: the key belongs to another request.
+            ServiceKeyReused: the key belongs to another request.
             ServiceUnavailable: there is no answer.
         """
         ...
@@ -120,7 +120,7 @@ def call(service: str, operation: Operation, sender: Sender, request: msgspec.St
         CallDenied: the policy does not allow it.
         NotSent: the breaker is open, the retry budget is used up, or all places are taken.
         ServiceRefused: the service refuses for a reason that the operation lists.
-        KeyReused: the key belongs to another request.
+        ServiceKeyReused: the key belongs to another request.
         ServiceUnavailable: there is no answer.
     """
     job = current_job()

@@ -12,7 +12,7 @@ from datetime import timedelta
 import msgspec
 from http_message_signatures import HTTPMessageSigner, MappingKeyResolver, algorithms
 
-from jobs.passport.contract import KEY_REUSED, Cause, KeyReused, Operation, ServiceRefused, ServiceUnavailable
+from jobs.passport.contract import KEY_REUSED, Cause, Operation, ServiceKeyReused, ServiceRefused, ServiceUnavailable
 from models.core import base64url, context
 from models.core.database import now
 from models.core.http_fetch import Client, FetchError, Response
@@ -103,7 +103,7 @@ def _answer(operation: Operation, response: Response) -> msgspec.Struct:
 
     Raises:
         ServiceRefused: it is a problem document with a code that the operation lists.
-        KeyReused: it is a problem document with the code of this error.
+        ServiceKeyReused: it is a problem document with the code of this error.
         ServiceUnavailable: it is anything else but an answer.
     """
     if response.status == 200:
@@ -117,7 +117,7 @@ def _answer(operation: Operation, response: Response) -> msgspec.Struct:
         except msgspec.MsgspecError:
             refusal = _Refusal("")
         if refusal.code == KEY_REUSED:
-            raise KeyReused(refusal.detail[:500])
+            raise ServiceKeyReused(refusal.detail[:500])
         if refusal.code in operation.refusals:
             raise ServiceRefused(refusal.code, refusal.detail[:500])
     wait = _retry_after(response)

@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from jobs.engine.worker.current import own_transaction
-from jobs.passport.contract import KeyReused
+from jobs.passport.contract import ServiceKeyReused
 from models.core.database import execute_deferred, value
 
 Q = TypeVar("Q", bound=msgspec.Struct)
@@ -30,7 +30,7 @@ def once(service: str, act: Callable[[Q], A], request: Q, answer: type[A], *, ke
 
     Raises:
         Problem: `act` refuses.
-        KeyReused: the key belongs to another request.
+        ServiceKeyReused: the key belongs to another request.
     """
     operation = f"{type(request).__qualname__}\n".encode()
     digest = hashlib.sha256(operation + _encode(request)).digest()
@@ -41,5 +41,5 @@ def once(service: str, act: Callable[[Q], A], request: Q, answer: type[A], *, ke
             execute_deferred("SELECT app.store_service_answer(%s, %s, %s)", (service, key, _encode(result).decode()))
             return result
     if kept["digest"] != digest.hex():
-        raise KeyReused("The key was used with another request.")
+        raise ServiceKeyReused("The key was used with another request.")
     return msgspec.convert(kept["answer"], answer, strict=False)

@@ -15,7 +15,7 @@ from jobs.engine import actor, current_job
 from jobs.engine.ledger import Ledger
 from jobs.engine.worker.runner import Runner
 from jobs.passport import gateway, http_transport, openapi, policy
-from jobs.passport.contract import CallDenied, KeyReused, NotSent, ServiceRefused, ServiceUnavailable
+from jobs.passport.contract import CallDenied, NotSent, ServiceKeyReused, ServiceRefused, ServiceUnavailable
 from models.core import context
 from models.core.database import close_thread_connections, transaction
 from models.jobs.ledger import enqueue
@@ -84,7 +84,7 @@ def test_concurrent_calls_with_one_key_have_one_effect(as_job: AsJob, brand_id: 
 def test_key_of_other_request_is_refused(as_job: AsJob, brand_id: UUID) -> None:
     with as_job(brand_id=brand_id):
         echo().note(Note(text="a"), key="k")
-        with pytest.raises(KeyReused):
+        with pytest.raises(ServiceKeyReused):
             echo().note(Note(text="b"), key="k")
 
 

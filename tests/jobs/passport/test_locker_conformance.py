@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from jobs.passport.contract import KeyReused, ServiceRefused
+from jobs.passport.contract import ServiceKeyReused, ServiceRefused
 from jobs.passport.services.locker import locker
 from jobs.passport.services.locker.contract import (
     Claim,
@@ -187,7 +187,7 @@ def test_key_of_redemption_repeats_its_answer_and_others_are_refused(campaign):
     assert first == again
     assert first.state == "redeemed"
     assert code_of(campaign.move, "redeem", held, key="k2") == "already_redeemed"
-    with pytest.raises(KeyReused):
+    with pytest.raises(ServiceKeyReused):
         campaign.move("claim", held, key="k1")
 
 

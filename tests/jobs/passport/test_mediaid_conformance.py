@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from jobs.passport.contract import KeyReused, ServiceRefused
+from jobs.passport.contract import ServiceKeyReused, ServiceRefused
 from jobs.passport.services.mediaid import mediaid
 from jobs.passport.services.mediaid.contract import Forget, GetTraits, Link, PutTraits, Resolve, Subject, Trait
 from tests.jobs.passport.conftest import AsJob
@@ -139,7 +139,7 @@ def test_repeated_key_of_link_has_one_answer_and_other_request_is_refused() -> N
 
     first = mediaid().link(request, key=one)
     again = mediaid().link(request, key=one)
-    with pytest.raises(KeyReused):
+    with pytest.raises(ServiceKeyReused):
         mediaid().link(Link(anonymous=fan.id, account=uuid4()), key=one)
 
     assert first == again
