@@ -9,7 +9,7 @@ import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
 from models.campaigns import audience, history, reward_stocks
-from models.campaigns.config import CONFIGS, Config, EventConfig, LockerConfig, canonical, load
+from models.campaigns.config import CONFIGS, Config, EventConfig, LockerConfig, canonical, load, missing_at_launch
 from models.campaigns.history import CampaignVersion
 from models.campaigns.statuses import (
     CHANGEABLE,
@@ -21,7 +21,7 @@ from models.campaigns.statuses import (
 )
 from models.core import context
 from models.core.database import Row, new_id, now
-from models.core.errors import Conflict, Members, NotFound
+from models.core.errors import Conflict, Invalid, Members, NotFound
 from models.core.messages import Message
 from models.jobs import ledger
 from models.tenants import brands
@@ -178,7 +178,8 @@ def replace(
         The campaign, and the paths of the fields that have changed. Without a change the campaign keeps its version.
 
     Raises:
-        Invalid: the configuration contradicts itself, or names a segment that the brand does not have.
+        Invalid: the configuration contradicts itself, names a segment that the brand does not have, or lacks a member
+            that a launched campaign needs.
         LaunchInProgress: a launch job of the campaign is running.
         CampaignArchived: the campaign is archived.
         CampaignCompleted: the campaign is completed.
@@ -192,6 +193,8 @@ def replace(
     changed = [field for field in CHANGEABLE if before.get(field) != after.get(field)]
     if fixed := refused_changes(changed, campaign.status):
         raise FixedSinceLaunch(Message("Fixed since the launch: {fields}.", fields=", ".join(fixed)), fields=fixed)
+    if campaign.status != "Draft" and (lacking := missing_at_launch(config)):
+        raise Invalid(errors=lacking)
     if not changed:
         return campaign, []
     has_new_rewards = "config.rewards" in changed and campaign.status != "Draft"

@@ -9,7 +9,7 @@ from uuid import UUID
 from models.audit import trail
 from models.campaigns import campaigns
 from models.campaigns.campaigns import Campaign, CampaignArchived, config_of
-from models.campaigns.config import Config, contradictions
+from models.campaigns.config import Config, contradictions, missing_at_launch
 from models.campaigns.statuses import TRANSITIONS, IllegalTransition
 from models.consents import notices
 from models.core import keys
@@ -159,11 +159,9 @@ def _missing_of_notice(config: Config) -> list[FieldError]:
 def missing(campaign: Campaign, at: datetime) -> list[FieldError]:
     """Return the fields that prevent a launch or a resumption at `at`, with their reasons."""
     config = config_of(campaign)
-    found = contradictions(config)
+    found = contradictions(config) + missing_at_launch(config)
     if config.ends_at is not None and config.ends_at <= at:
         found.append(FieldError("config.ends_at", "has passed: must be later than now"))
-    if campaign.type == "Event" and config.ends_at is None:
-        found.append(FieldError("config.ends_at", "must be set for an event"))
     return found
 
 

@@ -32,6 +32,13 @@ def contradictions(config: Config) -> list[FieldError]:
     return found
 
 
+def missing_at_launch(config: Config) -> list[FieldError]:
+    """Return the members that a draft may lack and a launched campaign may not."""
+    if isinstance(config, EventConfig) and config.ends_at is None:
+        return [FieldError("config.ends_at", "must be set for an event")]
+    return []
+
+
 def dates(config: Config) -> dict[str, datetime | None]:
     """Return the dates of a configuration by the path of their field within it."""
     found = {"starts_at": config.starts_at, "ends_at": config.ends_at}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models.campaigns import campaigns, codes, launch
 from models.campaigns.campaigns import CampaignArchived, CampaignCompleted, FixedSinceLaunch, LaunchInProgress
 from models.campaigns.codes import LabelTaken
-from models.campaigns.config import Config, QrConfig
+from models.campaigns.config import CONFIGS, Config, QrConfig
 from models.campaigns.statuses import TRANSITIONS, IllegalTransition
 from models.core.database import now
 from models.core.errors import Invalid, NotFound
@@ -68,6 +68,18 @@ def test_replacement_changes_one_draft(campaign, manager):
     assert changed.version == draft.version + 2
     assert changed.updated_at > draft.updated_at
     assert (untouched.name, untouched.version) == (other.name, other.version)
+
+
+def test_launched_event_keeps_an_end(campaign, manager):
+    event = campaign(kind="Event", ends_at="2036-01-01T00:00:00Z")
+
+    with manager.acting(), pytest.raises(Invalid) as refused:
+        locked = campaigns.get_for_update(event.id)
+        campaigns.replace(locked, name="Summer", kind="Event", config=CONFIGS["Event"]())
+
+    assert [(error.field, error.reason) for error in refused.value.errors] == [
+        ("config.ends_at", "must be set for an event")
+    ]
 
 
 def test_every_fixed_field_of_a_change_is_named(campaign, manager):
