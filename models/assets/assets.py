@@ -26,6 +26,8 @@ KEEP_UNFINISHED = timedelta(days=1)
 """Time for which an asset that was not completed, and a file without an asset, is kept."""
 KEEP_REJECTED = timedelta(days=30)
 KEEP_EXPORTS = timedelta(days=7)
+KEEP_IMPORTS = timedelta(days=30)
+"""Time for which an uploaded table is kept: it holds personal data."""
 MAX_BYTES_PER_BRAND = 5_000_000_000
 MAX_FILES_PER_BRAND = 10_000
 
@@ -168,6 +170,24 @@ def find(
     return list(query)
 
 
+def add_export(asset_id: UUID, *, filename: str, content_type: str, size: int, sha256: str) -> Asset:
+    """Record a file that a job of the brand has written and stored under its `key_of`. Its purpose is `export`."""
+    identity = context.current()
+    assert identity is not None
+    return Asset.create(
+        id=asset_id,
+        brand_id=identity.brand_id,
+        purpose="export",
+        filename=filename,
+        content_type=content_type,
+        size=size,
+        sha256=sha256,
+        state="ready",
+        created_at=now(),
+        checked_at=now(),
+    )
+
+
 def get(asset_id: UUID) -> Asset:
     """Return an asset of the brand.
 
@@ -210,13 +230,14 @@ def url_of(asset: Asset) -> str | None:
 def expire() -> list[UUID]:
     """Delete the assets whose time is over and return their ids.
 
-    These are uploads that were not completed within `KEEP_UNFINISHED`, rejected ones after `KEEP_REJECTED`, and exports
-    after `KEEP_EXPORTS`. An asset in check is left to its job.
+    These are uploads that were not completed within `KEEP_UNFINISHED`, rejected ones after `KEEP_REJECTED`, exports
+    after `KEEP_EXPORTS` and imports after `KEEP_IMPORTS`. An asset in check is left to its job.
     """
     gone = rows(
         "DELETE FROM public.assets WHERE (state = 'pending' AND created_at < %s)"
-        " OR (state = 'rejected' AND created_at < %s) OR (purpose = 'export' AND created_at < %s) RETURNING id",
-        (now() - KEEP_UNFINISHED, now() - KEEP_REJECTED, now() - KEEP_EXPORTS),
+        " OR (state = 'rejected' AND created_at < %s) OR (purpose = 'export' AND created_at < %s)"
+        " OR (purpose = 'import' AND state <> 'checking' AND created_at < %s) RETURNING id",
+        (now() - KEEP_UNFINISHED, now() - KEEP_REJECTED, now() - KEEP_EXPORTS, now() - KEEP_IMPORTS),
     )
     return [found["id"] for found in gone]
 

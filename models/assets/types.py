@@ -52,12 +52,21 @@ IMAGES: Mapping[str, Rule] = {
     "image/webp": Rule("webp", 20 * MB),
 }
 VIDEOS: Mapping[str, Rule] = {"video/mp4": Rule("mp4", 200 * MB), "video/webm": Rule("webm", 200 * MB)}
-TABLES: Mapping[str, Rule] = {"text/csv": Rule("csv", 100 * MB)}
+TABLES: Mapping[str, Rule] = {
+    "text/csv": Rule("csv", 100 * MB),
+    "application/x-ndjson": Rule("jsonl", 100 * MB),
+}
+EXPORTS: Mapping[str, Rule] = {
+    "text/csv": Rule("csv", 2000 * MB),
+    "application/x-ndjson": Rule("jsonl", 2000 * MB),
+    "application/vnd.apache.parquet": Rule("parquet", 2000 * MB),
+}
 
-RULES: Mapping[str, Mapping[str, Rule]] = {"media": {**IMAGES, **VIDEOS}, "import": TABLES, "export": TABLES}
+RULES: Mapping[str, Mapping[str, Rule]] = {"media": {**IMAGES, **VIDEOS}, "import": TABLES, "export": EXPORTS}
 """Allowed types of each purpose. HTML and SVG are missing: they can run scripts."""
 
 MEDIA_TYPES: Mapping[str, str] = {rule.extension: name for name, rule in RULES["media"].items()}
 """Type of a public file by its extension."""
 
-MAX_BYTES = max(rule.max_bytes for rules in RULES.values() for rule in rules.values())
+MAX_BYTES = max(rule.max_bytes for rules in (RULES["media"], TABLES) for rule in rules.values())
+"""Maximum size of an upload."""

@@ -32,7 +32,7 @@ ContentType = Annotated[
         min_length=1,
         max_length=100,
         description="Media type. `media`: `image/gif`, `image/jpeg`, `image/png`, `image/webp`, `video/mp4` or "
-        "`video/webm`; `import`: `text/csv`.",
+        "`video/webm`; `import`: `text/csv` or `application/x-ndjson`.",
         examples=["image/jpeg"],
     ),
 ]

@@ -18,11 +18,17 @@ create table public.assets (
     check (state <> 'ready' or sha256 is not null)
 );
 create index assets_brand on public.assets (brand_id, purpose, id desc);
-create index assets_unfinished on public.assets (created_at) where state <> 'ready' or purpose = 'export';
+create index assets_to_expire on public.assets (created_at) where state <> 'ready' or purpose <> 'media';
 
 call app.secure('public.assets', p_job => 'select,insert,update', p_system => 'select,delete',
     p_member => '{"select": "assets:read", "insert": "assets:write", "update": "assets:write",
         "delete": "assets:write"}');
+
+-- Tables hold personal data: roles that may only see the assets of campaigns see media only.
+create policy authenticated_private on public.assets as restrictive for select to authenticated using (
+    purpose = 'media'
+    or purpose = 'import' and (select app.brand_for('assets:write')) is not null
+    or purpose = 'export' and (select app.brand_for('contacts:export')) is not null);
 
 -- Refuse an upload that would exceed the brand's space. Uploads of a brand are reserved one after the other.
 create function app.reserve_asset_space(p_size bigint, p_most_bytes bigint, p_most_files int) returns void

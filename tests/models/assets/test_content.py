@@ -39,7 +39,8 @@ SOUND = [
     (media.mp4(media.box(b"free", bytes(9))), "video/mp4"),
     (media.webm(), "video/webm"),
     (media.webm(known=False), "video/webm"),
-    ("name;city\nAna;Málaga\n".encode(), "text/csv"),
+    ("name;city\nAna;Málaga\n".encode("utf-16"), "text/csv"),
+    (b'{"name": "Ana"}\n', "application/x-ndjson"),
 ]
 
 HOSTILE = [
@@ -53,7 +54,8 @@ HOSTILE = [
     (b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", "image/png", "wrong_type"),
     (b"%PDF-1.7", "image/jpeg", "wrong_type"),
     (PNG, "text/csv", "wrong_type"),
-    (b"a\0b", "text/csv", "wrong_type"),
+    (b"PK\x03\x04xlsx", "text/csv", "wrong_type"),
+    (b"PAR1", "application/x-ndjson", "wrong_type"),
     (PNG[:50], "image/png", "damaged"),
     (media.image("JPEG", (64, 64))[:-300], "image/jpeg", "damaged"),
     (media.image("WEBP", (64, 64))[:-20], "image/webp", "damaged"),

@@ -94,6 +94,7 @@ def test_upload_of_another_size_than_announced_is_refused(client, member, announ
 def test_import_is_private_to_the_brand(client, member, make_brand, upload):
     ana, eva = member("Campaign Manager"), member("Brand Admin", make_brand("Other"))
 
+    creator = member("Creator")
     asset = upload(ana, CSV, "text/csv", purpose="import", filename="clientes.csv")
     shown = client.get(path_of(asset["url"]))
 
@@ -105,6 +106,8 @@ def test_import_is_private_to_the_brand(client, member, make_brand, upload):
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/complete")):
         assert client.request(method, f"{ASSETS}/{asset['id']}{path}", token=eva.token).status_code == 404
     assert client.get(ASSETS, token=eva.token).json["items"] == []
+    assert client.get(f"{ASSETS}/{asset['id']}", token=creator.token).status_code == 404
+    assert client.get(ASSETS, token=creator.token).json["items"] == []
 
 
 def test_deleted_asset_is_no_longer_served(client, member, upload, drain, files):
