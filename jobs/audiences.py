@@ -9,7 +9,7 @@ from jobs.engine import actor, current_job, own_transaction
 from jobs.passport.contract import ServiceUnavailable
 from jobs.passport.services.coliseum import coliseum
 from jobs.passport.services.coliseum.contract import MAX_EVENTS, Batch, Event, MetricsOf
-from models.audiences import contacts, engagement_outbox, engagements, live_metrics
+from models.audiences import activity, changes, contacts, engagement_outbox, engagements, live_metrics, membership
 from models.audiences.engagement_outbox import WaitingEvent
 from models.audiences.live_metrics import LiveMetrics
 from models.core.database import now
@@ -32,6 +32,38 @@ def fold_engagements(campaign_id: UUID) -> None:
     if engagements.fold(campaign_id):
         enqueue("engagements.fold", campaign_id, unique="while_waiting")
     engagement_outbox.enqueue_delivery()
+
+
+@actor("segments.apply", runs_as="brand", time_limit=60.0, max_per_brand=1)
+def apply_changes() -> None:
+    """Apply changes of the brand's contacts. A further job applies the rest, so that other brands have their turn."""
+    brand_id = _brand()
+    if membership.apply(brand_id):
+        changes.enqueue_apply(brand_id, delay=timedelta())
+
+
+@actor("activity.recompute", queue="outward", outward=True, time_limit=600.0, max_per_brand=1)
+def recompute_activity() -> None:
+    """Fold the activity of all contacts of the brand, in steps: its days are those of a new time zone."""
+    after: UUID | None = None
+    while True:
+        current_job().check_cancelled()
+        with own_transaction():
+            after = activity.recompute(_brand(), after)
+        if after is None:
+            return
+
+
+def _brand() -> UUID:
+    brand_id = current_job().identity.brand_id
+    assert brand_id is not None
+    return brand_id
+
+
+@actor("segments.sweep", runs_as="system", time_limit=60.0)
+def sweep_changes() -> None:
+    """Enqueue the jobs of changes whose own jobs have failed for good."""
+    changes.sweep()
 
 
 @actor(

@@ -21,9 +21,25 @@ PERSONAL = (
         retention=UNTIL_ERASURE,
         found_by="user_id",
         personal=(
-            Personal(("user_id",), Category.IDENTIFIER, Erasure.DELETE),
+            Personal(("user_id", "merged_into"), Category.IDENTIFIER, Erasure.DELETE),
             Personal(("properties",), Category.PROFILE, Erasure.DELETE),
         ),
+    ),
+    Table(
+        name="public.contact_activity",
+        purpose="Select contacts by what they did, and when.",
+        retention="as the engagement events that it counts",
+        found_by="contact_id = public.contacts.id",
+        personal=(Personal(("contact_id", "day"), Category.BEHAVIOUR, Erasure.CASCADE, Export.INTERNAL),),
+        not_personal=(NotPersonal(("event",), FIXED_LIST),),
+    ),
+    Table(
+        name="app.segment_changes",
+        purpose="Apply changes of a contact to segments.",
+        retention="seconds: the job that applies a change deletes it",
+        found_by="contact_id = public.contacts.id",
+        personal=(Personal(("contact_id", "user_id"), Category.IDENTIFIER, Erasure.EXPIRE, Export.INTERNAL),),
+        not_personal=(NotPersonal(("kinds",), FIXED_LIST),),
     ),
     Table(
         name="public.fan_traits",

@@ -105,7 +105,9 @@ def create(name: str, settings: dict[str, Any], admin_email: str) -> tuple[Brand
 
 
 def change(brand: Brand, name: str, settings: dict[str, Any], mfa_required_from: datetime | None) -> Brand:
-    """Change a brand that `get_for_update` has locked. A new `mfa_required_from` notifies members without MFA.
+    """Change a brand that `get_for_update` has locked.
+
+    A new `mfa_required_from` notifies members without MFA. A new time zone moves the activity of contacts to its days.
 
     Args:
         brand: the brand before the change.
@@ -122,6 +124,8 @@ def change(brand: Brand, name: str, settings: dict[str, Any], mfa_required_from:
         members.announce_mfa(brand.id)
     values = {"name": name, "settings": settings, "mfa_required_from": mfa_required_from}
     changes = {**values, "updated_at": now(), "version": Brand.version + 1}
+    if settings.get("timezone", "UTC") != brand.settings.get("timezone", "UTC"):
+        enqueue("activity.recompute", unique="while_waiting", brand_id=brand.id, subject=("brand", brand.id))
     return _first(Brand.update(**changes).where(Brand.id == brand.id).returning(Brand).execute())
 
 

@@ -13,7 +13,7 @@ def test_job_creates_the_contact(campaign, put_scan, fan, member, drain):
     with transaction(context.for_brand_job(summer.brand_id)):
         enqueue("contact.upsert", user, unique="while_waiting")
 
-    assert drain() == ["contact.upsert"]
+    assert drain() == ["contact.upsert", "segments.apply"]
 
     with member().acting():
         assert [contact.user_id for contact in Contact.select()] == [user]

@@ -145,7 +145,10 @@ RLS = [
             and (a.attname = 'campaign_id' or r.name = 'public.campaigns' and a.attname = 'id')
         where p.roles && '{authenticated}' and p.text !~ 'own_campaigns'""",
         "alter policy authenticated_select on public.campaigns using (brand_id = (select app.brand_for('a:b')))",
-        {"public.campaign_assignments.authenticated_select": "for roles that see all campaigns"},
+        {
+            f"public.{table}.authenticated_select": "for roles that see all campaigns"
+            for table in ("campaign_assignments", "contact_activity")
+        },
     ),
     Lint(
         "a policy of tenants is always true",

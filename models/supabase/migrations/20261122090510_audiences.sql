@@ -43,6 +43,7 @@ create table public.contacts (
     updated_at timestamptz not null default now(),
     first_seen_at timestamptz,
     last_seen_at timestamptz,
+    merged_into uuid,                       -- the contact that this one was merged into
     unique (brand_id, user_id),
     unique (brand_id, id)
 );

@@ -92,6 +92,7 @@ begin
         insert into app.engagement_outbox (event_id, brand_id, campaign_id, user_id, kind, occurred_at, reversal_of)
         values (p_id, p_brand_id, p_campaign_id, p_user_id, p_engagement, p_occurred_at,
             case when p_reverses then v_last end);
+        perform app.mark_engagement(p_brand_id, p_user_id, p_contact_id, p_engagement);
         return true;
     end if;
     return false;
@@ -197,6 +198,7 @@ begin
     end loop;
     perform app.recount_engagements(e.campaign_id, array_agg(e.user_id)) from public.engagements e
     where e.first_at < v_kept group by e.campaign_id;
+    perform app.mark_activity_before(v_kept);
 end
 $$;
 call app.grant_definer('app.rotate_engagement_events(int,interval)', array['app_system']);
@@ -208,4 +210,3 @@ revoke create on schema public from app_definer;
 create table app_partitions.engagement_events_default partition of public.engagement_events default;
 alter table app_partitions.engagement_events_default owner to app_definer;
 alter table app_partitions.engagement_events_default enable row level security, force row level security;
-select app.rotate_engagement_events(2, '36 months');

@@ -37,6 +37,10 @@ create index fan_traits_user on public.fan_traits (user_id);
 create index fan_traits_refreshed on public.fan_traits (refreshed_at);
 call app.secure('public.fan_traits', p_job => 'select', p_system => 'select',
     p_member => '{"select": "contacts:read"}');
+create trigger fan_traits_mark_added after insert on public.fan_traits
+    referencing new table as changed for each statement execute function app.mark_traits();
+create trigger fan_traits_mark_deleted after delete on public.fan_traits
+    referencing old table as changed for each statement execute function app.mark_traits();
 
 -- Return the brands that may use the traits of a person, and until when: those with a contact of the person, and a
 -- consent to marketing in force. Lock the consents, so that a withdrawal waits for the caller's commit.
