@@ -29,17 +29,21 @@ def check_asset(asset_id: UUID) -> None:
     """Check an uploaded file and store its clean version under its final key, or reject it."""
     with own_transaction():
         asset = assets.to_check(asset_id)
-    if asset is None:
-        return
+    if asset is not None:
+        _decide(asset)
+    # Also after an attempt that was killed between its decision and this call.
+    storage().delete(assets.upload_key_of(asset_id))
+
+
+def _decide(asset: Asset) -> None:
     with TemporaryDirectory(prefix="asset-") as folder:
         try:
             checked = _check(asset, Path(folder) / "upload")
         except Rejected as rejected:
             with own_transaction():
-                assets.reject(asset_id, rejected.reason)
+                assets.reject(asset.id, rejected.reason)
         else:
             _keep(asset, checked)
-    storage().delete(asset.upload_key)
 
 
 def _check(asset: Asset, path: Path) -> Checked:

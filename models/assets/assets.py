@@ -68,12 +68,17 @@ class Asset(Row):
     @property
     def upload_key(self) -> str:
         """Key of the unchecked upload."""
-        return f"uploads/{self.id}"
+        return upload_key_of(self.id)
 
     @property
     def key(self) -> str:
         """Key of the checked file. That of a public file contains a hash of its content, so it never changes."""
         return key_of(self.id, self.purpose, self.content_type, self.sha256 or "")
+
+
+def upload_key_of(asset_id: UUID) -> str:
+    """Return the key of the unchecked upload of an asset."""
+    return f"uploads/{asset_id}"
 
 
 def key_of(asset_id: UUID, purpose: str, content_type: str, sha256: str) -> str:

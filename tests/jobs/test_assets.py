@@ -13,6 +13,7 @@ from models.core.database import now, transaction
 from models.jobs.ledger import enqueue
 from tests.fixtures.assets import ASSETS, send
 from tests.support import media
+from tests.support.kills import kill_after, kill_before
 
 PNG = media.image("PNG")
 
@@ -145,3 +146,34 @@ def test_clean_up_works_in_batches_and_reports_missing_files(member, upload, cle
     assert reported[-1] == "the storage lacks the files of 2 assets"
     assert len(list(files.list("media"))) == 3
     assert query("select count(*) from assets where created_at < %s", now()) == [(5,)]
+
+
+PLACES = [
+    ("fetch", "before"),
+    ("fetch", "after"),
+    ("store", "before"),
+    ("store", "after"),
+    ("delete", "before"),
+    ("delete", "after"),
+]
+
+
+@pytest.mark.parametrize(
+    ("step", "place"),
+    [pytest.param(*case, marks=() if case == ("store", "after") else pytest.mark.slow) for case in PLACES],
+)
+def test_check_killed_at_a_call_of_the_storage_ends_the_same(
+    client, member, announce, drain_with_kill, files, step, place
+):
+    ana = member("Campaign Manager")
+    made = announce(ana, PNG)
+    send(client, made["upload"], PNG)
+    path = f"{ASSETS}/{made['asset']['id']}"
+    client.post(f"{path}/complete", token=ana.token)
+
+    drain_with_kill(lambda: (kill_before if place == "before" else kill_after)(storage(), step))
+
+    asset = client.get(path, token=ana.token).json
+    assert (drain_with_kill.has_killed, asset["state"]) == (True, "ready")
+    assert [found.key for found in files.list("media")] == [f"media/{asset['url'].rpartition('/')[2]}"]
+    assert list(files.list("uploads")) == []

@@ -1,22 +1,13 @@
 """Launches killed with SIGKILL at every step: the end state is the same, and each effect happens once."""
 
-import os
-import signal
-import threading
-from typing import NoReturn
-
 import pytest
 
 import jobs.campaigns
-from jobs.engine.ledger import Ledger
-from jobs.engine.worker.runner import Runner
 from models.campaigns import campaigns, launch
 from models.core import context
 from models.core.database import transaction, value
-from models.jobs import wakeup
 from tests.fixtures.jobs import take
-
-WORKER = 1
+from tests.support.kills import WORKER, is_killed, kill
 
 CONFIGS = {
     "QR": {},
@@ -35,42 +26,25 @@ BOUNDARIES = [(step, place) for step in launch.STEPS for place in ("before", "af
 """Places of a kill: before a step, and after its effect has committed."""
 
 
-def kill() -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("SIGKILL ends the process")
-
-
 @pytest.fixture
 def run_until_killed(ledger):
-    """`run_until_killed(job_id, step, place)`: run an attempt in a process that is killed at a boundary of a step.
-
-    The process is a copy of this one. It runs the job in a new thread, which opens connections of its own.
-    """
-
-    def work(claim, step, place):
-        message, run = jobs.campaigns.STEPS[step]
-
-        def run_and_die(campaign_id):
-            if place == "before":
-                kill()
-            run(campaign_id)
-            kill()
-
-        jobs.campaigns.STEPS[step] = (message, run_and_die)
-        wakeup.notify = lambda: None  # Its connection is shared with the parent.
-        Runner(Ledger(), WORKER).run(claim)
+    """`run_until_killed(job_id, step, place)`: run an attempt in a process that is killed at a boundary of a step."""
 
     def attempt(job_id, step, place):
+        def arrange():
+            message, run = jobs.campaigns.STEPS[step]
+
+            def run_and_die(campaign_id):
+                if place == "before":
+                    kill()
+                run(campaign_id)
+                kill()
+
+            jobs.campaigns.STEPS[step] = (message, run_and_die)
+
         take(ledger, "campaign.launch")
         (claim,) = ledger.claim([job_id], WORKER)
-        child = os.fork()
-        if child == 0:
-            thread = threading.Thread(target=work, args=(claim, step, place))
-            thread.start()
-            thread.join()
-            os._exit(1)  # The attempt ended without a kill.
-        _, status = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(status), f"{step}, {place}: the launch was not killed"
+        assert is_killed(claim, arrange), f"{step}, {place}: the launch was not killed"
         ledger.release([job_id], WORKER)
 
     return attempt

@@ -22,6 +22,7 @@ from scripts.devstack import sockets
 from scripts.devstack.environment import ROOT
 from settings import settings
 from tests.support.authority import Authority
+from tests.support.kills import kill_after, kill_before
 
 DELIVER = "webhook.deliver"
 
@@ -400,6 +401,27 @@ def test_event_is_sent_again_with_its_id_after_kill_before_the_mark(subscribe, p
 
     first, again, second = receiver.ids
     assert (output, while_leased, first == again != second) == (b"", 1, True)
+    assert state(subscribed)["pending"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arrange", "repeated"), [(kill_before, 0), (kill_after, 1)], ids=["before the request", "after the request"]
+)
+def test_delivery_of_a_killed_worker_goes_on(
+    subscribe, publish, receiver, drain, drain_with_kill, elapse, state, arrange, repeated
+):
+    subscribed = subscribe()
+    publish(2)
+
+    drain_with_kill(lambda: arrange(actors, "send"), rounds=1)
+    while_leased = len(receiver.requests)
+    elapse(seconds=delivery.LEASE.total_seconds() + 1)
+    drain()
+
+    ids = receiver.ids
+    assert (drain_with_kill.has_killed, while_leased) == (True, repeated)
+    assert (len(ids), len(set(ids)), ids[:1] * repeated) == (2 + repeated, 2, ids[1:2] * repeated)
     assert state(subscribed)["pending"] == 0
 
 

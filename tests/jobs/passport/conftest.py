@@ -30,6 +30,8 @@ from scripts.devstack.environment import ROOT
 from tests.fixtures.jobs import take
 from tests.support.counterparts import KEY, Counterpart
 
+pytest.register_assert_rewrite("tests.jobs.passport.callers")
+
 AsJob = Callable[..., AbstractContextManager[CurrentJob]]
 
 
@@ -199,3 +201,11 @@ def _identity(job_id: UUID, brand_id: UUID | None, user_id: UUID | None) -> Iden
     if brand_id is not None:
         return context.for_brand_job(brand_id, job_id)
     return context.for_fan_job(user_id, job_id) if user_id is not None else context.for_system_job(job_id)
+
+
+@pytest.fixture
+def world(campaign: Any, manager: Any, drop: Any, fan: Any, query: Any, drain: Any) -> Any:
+    """Return the fixtures that callers of services use."""
+    from tests.jobs.passport.callers import World  # not above: its assertions are rewritten
+
+    return World(campaign, manager, drop, fan, query, drain)
