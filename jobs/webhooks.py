@@ -4,12 +4,10 @@ import logging
 import socket
 import ssl
 import time
-from email.utils import parsedate_to_datetime
 from uuid import UUID
 
 from jobs.engine import actor, current_job, own_transaction
 from models.core import http_fetch
-from models.core.database import now
 from models.core.texts import escape
 from models.notifications.notifications import notify
 from models.webhooks import delivery, outbox, signatures, targets
@@ -101,7 +99,7 @@ def send(event: Delivery) -> Attempt:
         error=None if 200 <= response.status < 300 else f"status_{response.status}",
         duration=time.monotonic() - started,
         response=escape(response.content.decode(errors="replace"), keep="\n\t"),
-        retry_after=_retry_after(response),
+        retry_after=response.retry_after(),
     )
 
 
@@ -116,14 +114,3 @@ def _kind(error: OSError) -> str:
         http_fetch.FetchError: "no_http",
     }
     return next((name for kind, name in kinds.items() if isinstance(error, kind)), "connection_failed")
-
-
-def _retry_after(response: http_fetch.Response) -> float:
-    """Return the seconds that `Retry-After` asks for; 0 without it, or if it can't be read."""
-    text = next((value for name, value in response.headers.items() if name.lower() == "retry-after"), "")
-    if text.isdecimal():
-        return float(text)
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - now()).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0

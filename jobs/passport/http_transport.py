@@ -4,9 +4,6 @@ The request is signed by RFC 9421 (HMAC-SHA256) over method, URL, `content-type`
 `idempotency-key`. docs/services/README.md describes the protocol for authors of a service.
 """
 
-import email.utils
-import math
-import time
 from datetime import timedelta
 
 import msgspec
@@ -120,18 +117,8 @@ def _answer(operation: Operation, response: Response) -> msgspec.Struct:
             raise ServiceKeyReused(refusal.detail[:500])
         if refusal.code in operation.refusals:
             raise ServiceRefused(refusal.code, refusal.detail[:500])
-    wait = _retry_after(response)
+    wait = min(response.retry_after(), MAX_RETRY_AFTER)
     raise _unavailable("throttled" if response.status == 429 else "status", f"status {response.status}", wait)
-
-
-def _retry_after(response: Response) -> float:
-    """Return the seconds of `Retry-After` (RFC 9110, section 10.2.3), a number or a date; 0 without a readable one."""
-    text = next((value for name, value in response.headers.items() if name.lower() == "retry-after"), "")
-    try:
-        seconds = float(text) if text.isdigit() else email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-    except (ValueError, OverflowError):
-        return 0.0
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER) if math.isfinite(seconds) else 0.0
 
 
 def _unavailable(cause: Cause, detail: str, retry_after: float = 0.0) -> ServiceUnavailable:

@@ -5,6 +5,8 @@ this module adds both: each socket operation gets the time that is left, and rec
 covers name look-up, connect, TLS handshake, request and response.
 """
 
+import email.utils
+import math
 import select
 import socket
 import ssl
@@ -47,6 +49,18 @@ class Response:
     status: int
     headers: Mapping[str, str]
     content: bytes
+
+    def retry_after(self) -> float:
+        """Return the seconds that `Retry-After` (RFC 9110, section 10.2.3) asks for; 0 without a readable one."""
+        text = next((value for name, value in self.headers.items() if name.lower() == "retry-after"), "")
+        try:
+            if text.isdecimal():
+                seconds = float(text)
+            else:
+                seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, OverflowError):  # also a year or an offset that no date has
+            return 0.0
+        return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
 
 
 def fetch(url: str, *, timeout: float, max_bytes: int, headers: Mapping[str, str] | None = None) -> bytes:
