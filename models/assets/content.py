@@ -3,6 +3,7 @@
 Only jobs import this module: it loads Pillow.
 """
 
+import errno
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ from models.assets.types import IMAGES, VIDEOS, RejectionReason
 
 MAX_PIXELS = 25_000_000
 """Maximum number of pixels of an image, in all frames together: 100 MB of memory."""
+MIN_FRAME = 25_000
+"""Pixels for which a frame counts at least: an animation of many tiny frames occupies a worker for minutes."""
+_OF_THE_DISK = frozenset({errno.EDQUOT, errno.EIO, errno.ENOSPC})
+"""Errors that are not the file's: the job is repeated."""
 JPEG_QUALITY = 90
 _FORMATS = {"image/gif": "GIF", "image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
 
@@ -72,14 +77,19 @@ def _clean_image(path: Path, content_type: str) -> Path:
     clean = path.with_name(f"{path.name}-clean")
     try:
         with Image.open(path, formats=[kind]) as image:
-            if image.width * image.height * getattr(image, "n_frames", 1) > MAX_PIXELS:
+            if max(image.width * image.height, MIN_FRAME) * getattr(image, "n_frames", 1) > MAX_PIXELS:
                 raise Rejected("too_many_pixels")
             _encode(image, kind, clean)
     except UnidentifiedImageError:
         raise Rejected("wrong_type") from None
     except Image.DecompressionBombError:
         raise Rejected("too_many_pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Rejected:
+        raise
+    # Pillow raises errors of many kinds for hostile bytes, also IndexError, struct.error and MemoryError.
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise
         raise Rejected("damaged") from error
     return clean
 

@@ -30,7 +30,7 @@ RejectionReason = Annotated[
         "AssetRejection",
         "Reason why a file was rejected. `missing`: it was not uploaded. `wrong_size`, `wrong_hash`, `wrong_type`: it "
         "differs from the announced file. `damaged`: it can't be read to its end. `too_many_pixels`: it has more than "
-        "25 million pixels, in all frames together.",
+        "25 million pixels in all frames together, or more than 1,000 frames.",
     ),
 ]
 

@@ -60,6 +60,8 @@ HOSTILE = [
     (media.image("JPEG", (64, 64))[:-300], "image/jpeg", "damaged"),
     (media.image("WEBP", (64, 64))[:-20], "image/webp", "damaged"),
     (media.huge_png(8, 4), "image/png", "damaged"),
+    (media.gif(3)[:75], "image/gif", "damaged"),  # IndexError of Pillow
+    (media.gif(3)[:83], "image/gif", "damaged"),  # struct.error of Pillow
     (media.huge_png(5001, 5000), "image/png", "too_many_pixels"),
     (media.huge_png(2_000_000, 2_000_000), "image/png", "too_many_pixels"),
     (MP4[:-4], "video/mp4", "damaged"),
@@ -150,7 +152,7 @@ def test_animation_keeps_its_frames(check, monkeypatch):
 
     with Image.open(io.BytesIO(clean)) as image:
         assert image.n_frames == 3
-    monkeypatch.setattr(content, "MAX_PIXELS", 4 * 4 * 3 - 1)
+    monkeypatch.setattr(content, "MAX_PIXELS", content.MIN_FRAME * 3 - 1)
     with pytest.raises(Rejected, match="too_many_pixels"):
         check(media.gif(3), "image/gif")
 
