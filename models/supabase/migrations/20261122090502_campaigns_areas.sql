@@ -7,7 +7,8 @@
 create function app.area_fault(p_polygon jsonb, p_max_extent_m float8, p_min_area_m2 float8)
 returns table (reason text, lat float8, lon float8) language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
-    area extensions.geography;
+    shape constant extensions.geometry :=
+        extensions.st_setsrid(extensions.st_geomfromgeojson(p_polygon::text), 4326);
     corner extensions.geometry;
     sphere constant text := '+proj=longlat +R=6371008.8 +no_defs';
     -- A gnomonic projection shows the shortest lines between positions as straight lines. So the planar check for
@@ -19,12 +20,12 @@ begin
     if jsonb_typeof(p_polygon -> 'coordinates') is distinct from 'array' then
         perform app.refuse(422, 'invalid');
     end if;
-    area := app.area_of(jsonb_build_object('polygon', p_polygon));
-    corner := extensions.st_startpoint(extensions.st_exteriorring(area::extensions.geometry));
+    corner := extensions.st_startpoint(extensions.st_exteriorring(shape));
     plane := format('+proj=gnom +R=6371008.8 +lat_0=%s +lon_0=%s', extensions.st_y(corner), extensions.st_x(corner));
 
-    -- The projection shows less than half of the earth, so distances are checked first.
-    select d.geom into place from extensions.st_dumppoints(area::extensions.geometry) d
+    -- The projection shows less than half of the earth, and PostGIS raises an error for a line between opposite places,
+    -- so distances are checked first, on positions alone.
+    select d.geom into place from extensions.st_dumppoints(shape) d
     where extensions.st_distance(d.geom::extensions.geography, corner::extensions.geography) > p_max_extent_m limit 1;
     if place is not null then
         return query select 'too_wide', extensions.st_y(place), extensions.st_x(place);
@@ -32,7 +33,7 @@ begin
     end if;
 
     select v.valid, v.reason, v.location into detail
-    from extensions.st_isvaliddetail(extensions.st_transform(area::extensions.geometry, sphere, plane)) v;
+    from extensions.st_isvaliddetail(extensions.st_transform(shape, sphere, plane)) v;
     if not detail.valid then
         place := extensions.st_transform(extensions.st_setsrid(detail.location, 0), plane, sphere);
         return query select case when detail.reason ~* 'self-intersection' then 'crossing' else 'outside' end,
@@ -40,7 +41,7 @@ begin
         return;
     end if;
 
-    if extensions.st_area(area) < p_min_area_m2 then
+    if extensions.st_area(shape::extensions.geography) < p_min_area_m2 then
         return query select 'too_small', extensions.st_y(corner), extensions.st_x(corner);
     end if;
 end

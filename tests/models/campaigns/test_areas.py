@@ -76,6 +76,9 @@ def test_polygon_too_wide_or_too_small_or_long_is_refused(errors_of):
 
     assert "within 2500 km" in errors_of(wide)[0][1]
     assert "30.00000" in errors_of(wide)[0][1]
+    # PostGIS raises an error for a line of 180 degrees.
+    assert "within 2500 km" in errors_of(closed((0.0, 0.0), (180.0, 0.0), (90.0, 0.0)))[0][1]
+    assert "within 2500 km" in errors_of(closed((-180.0, -90.0), (180.0, -90.0), (180.0, 90.0)))[0][1]
     assert "100 m²" in errors_of(small)[0][1]
     assert "500 positions" in errors_of(closed(*long), closed(*long))[0][1]
 
