@@ -212,6 +212,13 @@ def test_breaker_opens_and_closes_with_the_server(
     assert over_http.counts()["effects"] == {"note": 11}
 
 
+def test_calls_go_on_while_redis_is_gone(as_job: AsJob, brand_id: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = f"redis://127.0.0.1:{sockets.free_port()}/0"
+    monkeypatch.setattr(services, "health", HealthStore(nowhere))
+
+    assert [note(as_job, brand_id, key=f"k{number}") for number in range(3)] == ["ok"] * 3
+
+
 def test_refusals_do_not_open_the_breaker(as_job: AsJob, brand_id: UUID, over_http: Counterpart) -> None:
     assert {note(as_job, brand_id, "full", f"k{number}") for number in range(15)} == {"conflict"}
     assert note(as_job, brand_id) == "ok"

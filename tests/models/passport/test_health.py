@@ -1,13 +1,18 @@
 """Test the breaker and the retry budget: their rules, and the state that processes share through Redis."""
 
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
 import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.passport import health
-from models.passport.health import Health, HealthStore, Rules
-from scripts.devstack import sockets
+from models.passport.health import Admission, Health, HealthStore, Rules
+from tests.support.brokers import OneRedis
 
 RULES = Rules(window=30, min_calls=4, failure_share=0.5, open_for=15, probe_for=60, retry_share=0.2, min_retries=2)
 NOW = 1_800_000_000.0
@@ -121,25 +126,94 @@ def test_retries_beyond_their_share_are_not_sent(url: str, clock: Clock) -> None
     assert later == ["sent", "sent", "sent", "retry_budget"]
 
 
-def test_processes_share_the_breaker_through_redis(url: str, clock: Clock) -> None:
-    here, there = HealthStore(url, RULES, clock), HealthStore(url, RULES, clock)
+class Process:
+    """A process with a health store of its own."""
 
-    for store in (here, there, here, there):
-        call(store, failed=True)
+    def __init__(self, url: str) -> None:
+        fork = multiprocessing.get_context("fork")
+        self._executor = ProcessPoolExecutor(1, mp_context=fork, initializer=_begin, initargs=(url,))
 
-    assert [call(store, failed=False) for store in (here, there)] == ["circuit_open"] * 2
-    assert here.read("vendor")[1] is True
+    def call(self, *, failed: bool = False, at: float = NOW) -> str:
+        """Make a call at a time in the process. Return `sent`, or the reason for which it was not sent."""
+        return self._executor.submit(_call, failed, at).result()
+
+    def admit(self, at: float) -> Admission:
+        """Ask for a call without reporting its outcome."""
+        return self._executor.submit(_admit, at).result()
+
+    def state(self, at: float = NOW) -> tuple[str, bool]:
+        """Return the state of the breaker in the process, and whether it is shared."""
+        return self._executor.submit(_state, at).result()
+
+    def stop(self) -> None:
+        """End the process."""
+        self._executor.shutdown()
 
 
-def test_each_process_has_its_own_breaker_without_redis(clock: Clock) -> None:
-    nowhere = f"redis://127.0.0.1:{sockets.free_port()}/0"
-    here, there = HealthStore(nowhere, RULES, clock), HealthStore(nowhere, RULES, clock)
+_stores: list[HealthStore] = []
+"""The store of a process."""
 
-    for _ in range(4):
-        call(here, failed=True)
 
-    assert (call(here, failed=False), call(there, failed=False)) == ("circuit_open", "sent")
-    assert here.read("vendor")[1] is False
+def _begin(url: str) -> None:
+    health._REDIS_AGAIN_AFTER = 0.0
+    _stores.append(HealthStore(url, RULES, Clock()))
+
+
+def _at(at: float) -> HealthStore:
+    _stores[0].clock = lambda: at
+    return _stores[0]
+
+
+def _call(failed: bool, at: float) -> str:
+    return call(_at(at), failed=failed)
+
+
+def _admit(at: float) -> Admission:
+    return _at(at).admit("vendor", is_retry=False)
+
+
+def _state(at: float) -> tuple[str, bool]:
+    found, is_shared = _at(at).read("vendor")
+    return found.state(at), is_shared
+
+
+@pytest.fixture
+def processes(server: OneRedis) -> Iterator[list[Process]]:
+    """Return two processes over one Redis, which the test may kill."""
+    started = [Process(server.url) for _ in range(2)]
+    yield started
+    for one in started:
+        one.stop()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[OneRedis]:
+    """Return a Redis of the test."""
+    started = OneRedis(tmp_path)
+    started.start()
+    yield started
+    started.stop()
+
+
+def test_processes_share_the_breaker_and_go_on_alone_without_redis(server: OneRedis, processes: list[Process]) -> None:
+    here, there = processes
+    for process in (here, there, here, there):
+        process.call(failed=True)
+    shared = [process.call() for process in processes]
+    later = NOW + RULES.open_for
+    probes = [process.admit(later) for process in processes]
+
+    server.kill()
+    alone = [process.call(failed=True, at=later) for process in (here, here, here, here, here, there)]
+    states = [process.state(later) for process in processes]
+    server.recover()
+    again = [process.state(later) for process in processes]
+
+    assert shared == ["circuit_open"] * 2
+    assert [(probe.is_probe, probe.refusal) for probe in probes] == [(True, None), (False, "circuit_open")]
+    assert alone == ["sent"] * 4 + ["circuit_open", "sent"]
+    assert states == [("open", False), ("closed", False)]
+    assert again == [("closed", True)] * 2  # this Redis has lost its data
 
 
 def test_unreadable_state_counts_as_healthy(url: str, clock: Clock) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
@@ -13,10 +14,12 @@ from falcon.asgi import Request, Response
 from msgspec import Meta
 
 from jobs.engine import actor
+from jobs.engine.ledger import Ledger
+from jobs.engine.worker.runner import Runner
 from jobs.passport.contract import ServiceRefused, ServiceUnavailable
 from models.jobs.ledger import enqueue
 from settings import settings
-from tests.fixtures.jobs import Drain
+from tests.fixtures.jobs import Drain, take
 from tests.fixtures.web import Client, running
 from web.app import build_dependencies, create_app
 from web.http import waiting
@@ -130,6 +133,35 @@ def test_waiting_requests_hold_no_thread_and_wake_without_redis(
     assert beside.status_code == 200
     assert in_threads <= 1  # the poll
     assert answers == [200] * 20
+
+
+@pytest.mark.slow
+def test_two_hundred_waiting_requests_get_their_result_or_202(
+    application: tuple[Client, Any], member: Any, ledger: Ledger, runner: Runner, monkeypatch: Any
+) -> None:
+    client, dependencies = application
+    monkeypatch.setattr(waiting, "WAIT_SECONDS", 30.0)
+    tokens = [member().token for _ in range(20)]
+
+    def post(number: int) -> int:
+        verb, token = ("done", "refused")[number % 2], tokens[number % len(tokens)]
+        while (answer := client.post(f"/works/{verb}", token=token)).status_code == 503:  # the burst fills the queue
+            NEVER.wait(0.05)
+        return int(answer.status_code)
+
+    with ThreadPoolExecutor(200) as at_once:
+        sent = [at_once.submit(post, number) for number in range(200)]
+        while dependencies.jobs.count < 200:
+            NEVER.wait(0.01)
+        in_threads = dependencies.pool.admitted
+        beside = [client.get("/works/done", token=token).status_code for token in tokens]
+        for claim in ledger.claim(take(ledger, "waited.done", most=200), 1):
+            runner.run(claim)
+        answers = Counter(answer.result() for answer in sent)
+
+    assert in_threads <= 1  # the poll
+    assert beside == [200] * len(tokens)
+    assert answers == {200: 100, 202: 100}
 
 
 def test_announcement_wakes_the_request_before_the_next_poll(
