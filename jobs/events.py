@@ -128,7 +128,12 @@ def cancel_ticket(ticket_id: UUID) -> None:
     if ticket.state == "requested":
         # Concierto may be down for long: the wait grows with the attempts, up to a minute.
         raise RetryLater(min(float(current_job().attempt), 60.0), "the ticket is not issued yet")
-    concierto().cancel_ticket(CancelTicket(ticket.campaign_id, ticket_id), key=current_job().idempotency_key)
+    try:
+        concierto().cancel_ticket(CancelTicket(ticket.campaign_id, ticket_id), key=current_job().idempotency_key)
+    except ServiceRefused as refusal:
+        if refusal.code != "already_checked_in":
+            raise
+        return
     with own_transaction():
         tickets.settle(ticket_id, "cancelled")
 

@@ -26,7 +26,7 @@ from models.webhooks import outbox
 MAX_LATENESS = timedelta(hours=24)
 """Maximum time between an arrival and its receipt: a gate may be without a network."""
 MAX_CLOCK_ERROR = timedelta(minutes=5)
-"""Maximum time by which the clock of a gate may be ahead."""
+"""Maximum time by which the clock of a gate may be wrong."""
 
 CheckInState = Annotated[
     Literal["pending", "accepted", "refused", "undone"],
@@ -105,7 +105,7 @@ def request(
     Raises:
         NotFound: the brand has no such campaign.
         NotAnEvent: the campaign is of another type.
-        EventNotOpen: the event is not launched, or paused.
+        EventNotOpen: the event is paused, or was not launched at the time of the arrival.
         UnknownTicket: the text is no ticket of the event.
         Invalid: the fields contradict each other, or the time is out of range.
     """
@@ -113,6 +113,8 @@ def request(
     if campaign.status not in ("Active", "Completed"):
         raise EventNotOpen
     _require_consistent(ticket, guest_id, people, scanned_at or at, at)
+    if scanned_at is not None and scanned_at < campaign.launched_at - MAX_CLOCK_ERROR:
+        raise EventNotOpen
     shown, guest = _ticket_of(campaign_id, ticket), _guest_of(campaign_id, guest_id)
     id = new_id()
     job = enqueue("check_in.decide", id, subject=("check_in", id))

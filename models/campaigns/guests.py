@@ -14,6 +14,7 @@ from playhouse.postgres_ext import DateTimeTZField
 
 from models.audiences.contacts import Contact
 from models.campaigns import events
+from models.campaigns.campaigns import CampaignArchived, CampaignCompleted
 from models.core.database import Row, new_id, now
 from models.core.enumerations import enumeration
 from models.core.errors import Conflict, FieldError, Invalid, NotFound
@@ -22,7 +23,7 @@ from models.jobs.ledger import JobRef, enqueue
 MAX_AT_ONCE = 500
 """Maximum number of guests in one request."""
 MAX_GUESTS = 20_000
-"""Maximum number of guests of an event."""
+"""Maximum number of guests of an event. Requests at the same time may exceed it together."""
 
 GuestState = Annotated[
     Literal["pending", "listed", "removing"],
@@ -77,10 +78,15 @@ def add(campaign_id: UUID, invitations: Sequence[Invitation]) -> tuple[list[Gues
     Raises:
         NotFound: the brand has no such campaign.
         NotAnEvent: the campaign is of another type.
+        CampaignArchived, CampaignCompleted: nobody can check in any more.
         Invalid: a contact is not one of the brand.
         GuestListFull: the list would be too long.
     """
     campaign = events.get(campaign_id)
+    if campaign.archived_at is not None:
+        raise CampaignArchived
+    if campaign.status == "Completed":
+        raise CampaignCompleted
     people = _people_of_contacts(invitations)
     if Guest.select().where(Guest.campaign_id == campaign_id).count() + len(invitations) > MAX_GUESTS:
         raise GuestListFull

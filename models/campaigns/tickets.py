@@ -15,6 +15,7 @@ from models.core.database import Row, after_commit, new_id, now, rows, value
 from models.core.enumerations import enumeration
 from models.core.errors import NotFound, Problem
 from models.jobs.ledger import JobRef, notify_relay
+from models.passport.refusals import AlreadyCheckedIn
 
 TicketState = Annotated[
     Literal["requested", "issued", "refused", "cancelled"],
@@ -123,6 +124,18 @@ def get_granted(ticket_id: UUID) -> OwnTicket:
     ticket = get_own(ticket_id)
     if ticket.refusal is not None:
         raise Problem.of_code(ticket.refusal)
+    return ticket
+
+
+def get_cancelled(ticket_id: UUID) -> OwnTicket:
+    """Return a ticket of the caller whose cancellation has ended.
+
+    Raises:
+        AlreadyCheckedIn: the person is inside, so the ticket stays.
+    """
+    ticket = get_granted(ticket_id)
+    if ticket.state == "issued":
+        raise AlreadyCheckedIn(checked_in_at=ticket.checked_in_at)
     return ticket
 
 

@@ -8,6 +8,7 @@ from falcon.asgi import Request, Response
 from msgspec import Meta
 
 from models.campaigns import guests
+from models.campaigns.campaigns import CampaignArchived, CampaignCompleted
 from models.campaigns.events import NotAnEvent
 from models.campaigns.guests import Guest, GuestListFull, GuestState, Invitation
 from web.http.accepted import JobOut
@@ -109,7 +110,7 @@ class Guests:
         permission="guests:write",
         audit="guest.add",
         idempotent=True,
-        problems=(NotAnEvent, GuestListFull),
+        problems=(NotAnEvent, CampaignArchived, CampaignCompleted, GuestListFull),
     )
     def on_post(self, req: Request, resp: Response, campaign_id: UUID) -> None:
         """Put guests on the list of an event.

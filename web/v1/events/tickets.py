@@ -1,5 +1,6 @@
 """Tickets of events: fans get them, show their codes at the entrance, and return them."""
 
+from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
 
@@ -152,12 +153,18 @@ class TicketCancellation:
         if job is None:
             resp.media = TicketOut.of(tickets.get_own(ticket_id))
         else:
-            _wait(req, resp, job, ticket_id)
+            _wait(req, resp, job, ticket_id, tickets.get_cancelled)
 
 
-def _wait(req: Request, resp: Response, job: JobRef, ticket_id: UUID) -> None:
+def _wait(
+    req: Request,
+    resp: Response,
+    job: JobRef,
+    ticket_id: UUID,
+    get: Callable[[UUID], OwnTicket] = tickets.get_granted,
+) -> None:
     def answer() -> TicketOut:
-        return TicketOut.of(tickets.get_granted(ticket_id))
+        return TicketOut.of(get(ticket_id))
 
     wait_for(req, resp, job, answer, location=f"/api/v1/tickets/{ticket_id}")
 

@@ -23,11 +23,11 @@ MakeEvent = Callable[..., Campaign]
 
 @pytest.fixture
 def event(campaign: MakeCampaign, superuser: connection) -> MakeEvent:
-    """`event(admission="open", capacity=None)`: an active event that Concierto knows, and that opened an hour ago."""
+    """`event(admission="open", capacity=None)`: an event, launched 3 hours ago, and open at Concierto for 1."""
 
     def make(admission: str = "open", capacity: int | None = None) -> Campaign:
         doors, ends_at = now() - timedelta(hours=1), now() + timedelta(hours=1)
-        made = campaign("Night", "Event", age=timedelta(hours=1), ends_at=ends_at.isoformat())
+        made = campaign("Night", "Event", age=timedelta(hours=3), ends_at=ends_at.isoformat())
         plan = {"event": {"admission": admission, "capacity": capacity, "doors_open_at": doors.isoformat()}}
         with superuser.cursor() as cursor:
             cursor.execute(

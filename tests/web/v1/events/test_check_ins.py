@@ -70,6 +70,10 @@ def test_party_of_guest_arrives_in_two_groups(client, event, gate, manager, serv
     ]  # fmt: skip
     assert ([one["state"] for one in found], others) == (["listed"], [])
     assert gate(night).json["code"] == "not_on_guest_list"
+    for act, code in (("complete", "campaign_completed"), ("archive", "campaign_archived")):
+        client.request("PUT" if act == "archive" else "POST", f"{guests[:-7]}/{act}", token=manager.token)
+        late = client.post(guests, token=manager.token, json={"guests": [{"name": "Eva"}]})
+        assert (late.status_code, late.json["code"]) == (409, code)
 
 
 def test_120_people_at_100_places_leave_20_outside(client, event, gate, manager, drain):
@@ -94,6 +98,8 @@ def test_late_report_is_decided_by_the_time_of_the_arrival(client, event, gate, 
 
     assert outcome(20)["state"] == "accepted"
     assert outcome(90)["refusal"] == "event_not_open"
+    before_launch = gate(night, scanned_at=(now() - timedelta(hours=3, minutes=6)).isoformat())
+    assert (before_launch.status_code, before_launch.json["code"]) == (409, "event_not_open")
     assert _attendance(client, night, manager)["late"] == 1
     for wrong in (-6, 24 * 60 + 6):
         answer = gate(night, scanned_at=(now() - timedelta(minutes=wrong)).isoformat())

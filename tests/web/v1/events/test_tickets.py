@@ -42,6 +42,20 @@ def test_cancelled_ticket_frees_its_place_for_another_fan(client, event, account
     assert other.json["state"] == "issued"
 
 
+def test_cancellation_of_used_ticket_is_refused_without_dead_letter(client, event, account_of, gate, serve, query):
+    night, ana = event("tickets"), account_of()
+    serve()
+    ticket = _request(client, night, ana).json
+    entered = gate(night, ticket=ticket["code"]).json
+
+    refused = client.post(f"/api/v1/tickets/{ticket['id']}/cancel", token=ana.token)
+
+    assert (refused.status_code, refused.json["code"]) == (409, "already_checked_in")
+    assert refused.json["checked_in_at"] == entered["scanned_at"]
+    assert client.get(f"/api/v1/tickets/{ticket['id']}", token=ana.token).json["state"] == "issued"
+    assert query("select count(*) from app.jobs where state = 'dead'") == [(0,)]
+
+
 def test_ticket_needs_an_account_and_an_active_event_with_tickets(client, event, campaign, fan, account_of, serve):
     ana, open_event, draft = account_of(), event("open"), campaign("Draft", "Event", launched=False)
     serve()
