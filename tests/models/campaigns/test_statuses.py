@@ -73,7 +73,8 @@ def test_each_field_changes_in_the_statuses_of_the_table_only(campaign, manager,
     add_segment(superuser, manager.brand_id)
     subjects = {}
     for kind in CONFIGS:
-        subjects[kind] = campaign(kind=kind, launched=status != "Draft").id
+        needed = {"ends_at": "2099-01-01T00:00:00Z"} if kind == "Event" else {}
+        subjects[kind] = campaign(kind=kind, launched=status != "Draft", **needed).id
         with manager.acting():
             for name in TRANSITIONS_TO[status]:
                 campaigns.transition(subjects[kind], name)
