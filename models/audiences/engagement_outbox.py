@@ -54,10 +54,13 @@ def enqueue_delivery(brand_id: UUID | None = None) -> None:
     enqueue("coliseum.deliver", unique="while_waiting", delay=DELIVERY_DELAY, brand_id=brand_id)
 
 
+# Grouped before jobs are looked for: while Coliseum is down, each of many events would meet each job of its brand.
 _STALLED = """
-SELECT DISTINCT o.brand_id, o.folded, CASE WHEN NOT o.folded THEN o.campaign_id END AS campaign_id
-FROM app.engagement_outbox o
-WHERE o.recorded_at < now() - %s AND NOT EXISTS (
+SELECT o.brand_id, o.folded, o.campaign_id FROM (
+    SELECT DISTINCT brand_id, folded, CASE WHEN NOT folded THEN campaign_id END AS campaign_id
+    FROM app.engagement_outbox WHERE recorded_at < now() - %s
+) o
+WHERE NOT EXISTS (
     SELECT FROM app.jobs j
     WHERE j.brand_id = o.brand_id AND CASE
         WHEN o.folded THEN j.actor = 'coliseum.deliver'

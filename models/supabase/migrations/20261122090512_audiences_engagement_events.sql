@@ -178,6 +178,7 @@ declare
         where to_regclass(format('app_partitions.engagement_events_%s', to_char(month, 'YYYYMM'))) is null);
     month date;
     partition record;
+    outdated record;
 begin
     if missing <> '{}' then
         lock table app_partitions.engagement_events_default in access exclusive mode;
@@ -196,8 +197,14 @@ begin
         execute format('drop table app_partitions.%I', partition.relname);
         return next partition.relname;
     end loop;
-    perform app.recount_engagements(e.campaign_id, array_agg(e.user_id)) from public.engagements e
-    where e.first_at < v_kept group by e.campaign_id;
+    for outdated in
+        select e.campaign_id, array_agg(e.user_id) as people from public.engagements e
+        where e.first_at < v_kept group by e.campaign_id order by e.campaign_id
+    loop
+        -- The lock of models/audiences/engagements.py: a fold of the campaign would write between reading and writing.
+        perform pg_advisory_xact_lock(hashtextextended('engagements:' || outdated.campaign_id, 0));
+        perform app.recount_engagements(outdated.campaign_id, outdated.people);
+    end loop;
     perform app.mark_activity_before(v_kept);
 end
 $$;

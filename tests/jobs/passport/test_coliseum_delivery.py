@@ -151,6 +151,32 @@ def test_sweep_revives_events_whose_jobs_have_failed(campaign, record, drain, co
     assert (counted(summer), waiting()) == (2, 0)
 
 
+def test_sweep_compares_jobs_with_brands_not_with_events(campaign, query):
+    summer = campaign()
+    query(
+        "insert into app.engagement_outbox (brand_id, event_id, campaign_id, kind, occurred_at, folded, recorded_at)"
+        " select %s, gen_random_uuid(), %s, 'scan', now(), true, now() - interval '1 hour' from generate_series(1, 100)",
+        *(summer.brand_id, summer.id),
+    )
+    query(
+        "insert into app.jobs (id, actor, brand_id) select gen_random_uuid(), 'scan.score', %s"
+        " from generate_series(1, 100)",
+        summer.brand_id,
+    )
+
+    ((explained,),) = query("explain (analyze, format json) " + engagement_outbox._STALLED, engagement_outbox.STALLED)
+
+    compared = [step.get("Rows Removed by Join Filter", 0) for step in nodes(explained[0]["Plan"])]
+    assert max(compared) == 100
+
+
+def nodes(plan):
+    """Yield all steps of a plan."""
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes(part)
+
+
 def test_deliveries_of_a_brand_send_its_own_events_only(campaign, record, drain, counted, make_brand, member, query):
     summer = campaign()
     other = campaign(by=member("Campaign Manager", brand=make_brand("Other")))

@@ -1,6 +1,7 @@
 """Engagement events: recorded once, reversed, recorded again, and folded into the engagements."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -14,6 +15,7 @@ from models.core import context
 from models.core.database import new_id, transaction
 from models.core.errors import Forbidden, NotFound
 from tests.fixtures.campaigns import NOON
+from tests.support.blocked import until_blocked
 
 COLUMNS = ("scans", "surveys", "rewards_granted", "rewards_claimed", "rewards_redeemed", "check_ins", "conversions")
 COLUMN_OF = {
@@ -236,6 +238,26 @@ def test_rotation_drops_old_months_and_recomputes_their_engagements(campaign, re
     assert dropped == [f"engagement_events_{old:%Y%m}"]
     assert folded() == {0: ({"scans": 1}, NOON, NOON), 2: ({"scans": 1}, NOON, NOON)}
     assert query("select min(occurred_at) from app.engagement_outbox") == [(NOON,)]
+
+
+def test_rotation_waits_for_a_fold_of_the_campaign(campaign, record, folded, query, superuser):
+    summer, old = campaign(), source(at=NOON - timedelta(days=1500))
+    record(summer, old)
+    fold(summer)
+    record(summer, source())
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        with transaction(context.for_brand_job(summer.brand_id)):
+            engagements.fold(summer.id)
+            rotation = elsewhere.submit(rotate)
+            until_blocked(superuser)
+            with superuser.cursor() as cursor:
+                cursor.execute("select objid is not null from pg_locks where locktype = 'advisory' and not granted")
+                waits = cursor.fetchall()
+        rotation.result(60)
+
+    assert waits == [(True,)]
+    assert folded() == {0: ({"scans": 1}, NOON, NOON)}
 
 
 def test_events_are_listed_by_time_kind_and_page(campaign, record, manager):
