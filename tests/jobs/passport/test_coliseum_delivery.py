@@ -155,7 +155,7 @@ def test_sweep_compares_jobs_with_brands_not_with_events(campaign, query):
     summer = campaign()
     query(
         "insert into app.engagement_outbox (brand_id, event_id, campaign_id, kind, occurred_at, folded, recorded_at)"
-        " select %s, gen_random_uuid(), %s, 'scan', now(), true, now() - interval '1 hour' from generate_series(1, 100)",
+        " select %s, gen_random_uuid(), %s, 'scan', now(), true, now() - interval '1 h' from generate_series(1, 100)",
         *(summer.brand_id, summer.id),
     )
     query(
