@@ -2,22 +2,32 @@
 
 `public.contact_sync` holds the version of each field as both sides know it. An own change is found by comparing the
 contact with it, so nothing else has to record versions. A change that came from CALS is equal there, and is not sent
-back.
+back. Fields are named as in `profile.FIELDS`; a property is `properties.<key>`, a tag is `tags.<tag>` with the value
+true.
 """
 
-import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Any, cast
 from uuid import UUID
 
-from models.core import locks
+from models.audiences import profile, properties
+from models.audiences.contacts import Contact
+from models.audiences.profile import FIELDS, ValueType
+from models.audiences.properties import Property
+from models.core import context, locks
 from models.core.database import execute, now, row, rows
+from models.core.errors import Invalid
 from models.passport.contact_merge import Copy, Field, from_row, merge, to_json
 
-OWN = frozenset({"scans"})
-"""Properties that the application writes. They are counts of this system and are not synchronised."""
+SYNCHRONISED = tuple(name for name, field in FIELDS.items() if field.writable and field.type != "list")
+"""Profile fields that both systems know, besides tags and properties."""
+PROPERTY, TAG = "properties.", "tags."
+"""Prefixes of the names of properties and tags."""
+MERGED = "merged_into"
+"""Id of the contact that has taken this one in. A deletion would be final, and a merge can be undone."""
 OVERLAP = timedelta(minutes=15)
 """Contacts that changed this long before the last comparison are compared again: they may have committed late."""
 COMPARED_AT_ONCE = 500
@@ -36,7 +46,9 @@ class Change:
 
 
 _CHANGED = """
-SELECT c.id, c.properties, c.updated_at, s.fields, s.opted_out_at, s.deleted_at, s.contact_id IS NOT NULL AS is_known
+SELECT c.id, c.external_id, c.email, c.phone, c.name, c.locale, c.country, c.city, c.birth_date, c.lat, c.lon, c.source,
+    c.tags, c.properties, c.updated_at, c.opted_out_at AS own_opt_out, c.merged_into, s.fields,
+    s.opted_out_at, s.deleted_at, s.contact_id IS NOT NULL AS is_known
 FROM public.contacts c
 LEFT JOIN public.contact_sync s ON s.brand_id = c.brand_id AND s.contact_id = c.id
 WHERE c.brand_id = (SELECT app.job_brand()) AND s.deleted_at IS NULL AND s.seen_at IS DISTINCT FROM c.updated_at
@@ -62,16 +74,18 @@ WHERE s.brand_id = (SELECT app.job_brand()) AND s.deleted_at IS NULL
 """
 
 
-def own_changes(properties: Mapping[str, Any], at: datetime, known: Mapping[str, Field]) -> dict[str, Field]:
-    """Return the fields of a contact that differ from the known versions, as changed here at a time.
+def values_of(contact: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Return the values of a contact's row that are synchronised, by name. Properties that are lists are not."""
+    found: dict[str, Any] = {name: contact[name] for name in SYNCHRONISED}
+    found[MERGED] = contact["merged_into"] and str(contact["merged_into"])
+    found["birth_date"] = found["birth_date"] and found["birth_date"].isoformat()
+    found |= {f"{PROPERTY}{key}": one for key, one in contact["properties"].items()}
+    found |= {f"{TAG}{tag}": True for tag in contact["tags"]}
+    return {name: one for name, one in found.items() if one is not None and isinstance(one, Scalar)}
 
-    Values that are lists or objects are not synchronised.
-    """
-    values = {
-        name: value
-        for name, value in properties.items()
-        if name not in OWN and (value is None or isinstance(value, Scalar))
-    }
+
+def own_changes(values: Mapping[str, Scalar], at: datetime, known: Mapping[str, Field]) -> dict[str, Field]:
+    """Return the values of a contact that differ from the known versions, as changed here at a time."""
     removed = {name: None for name, field in known.items() if name not in values and field.value is not None}
     return {
         name: Field(value, at, "companon")
@@ -86,10 +100,10 @@ def compare(brand_id: UUID) -> bool:
     found = rows(_CHANGED, (OVERLAP, COMPARED_AT_ONCE))
     for one in found:
         known = from_row(one) if one["is_known"] else Copy()
-        changed = own_changes(one["properties"], one["updated_at"], known.fields)
-        merged = merge(known, Copy(changed))
+        own = Copy(own_changes(values_of(one), one["updated_at"], known.fields), one["own_opt_out"])
+        merged = merge(known, own)
         version = (to_json(merged.fields), merged.opted_out_at, merged.deleted_at, one["updated_at"])
-        execute(_STORE, (one["id"], *version, bool(changed)))
+        execute(_STORE, (one["id"], *version, merged != known or not one["is_known"]))
     execute(_BURY)
     if found:
         execute(_COMPARED, (found[-1]["updated_at"],))
@@ -143,13 +157,18 @@ def _apply_one(contact_id: UUID, copy: Copy) -> bool:
         " WHERE brand_id = (SELECT app.job_brand()) AND contact_id = %s",
         (contact_id,),
     )
-    before, received = from_row(known) if known else Copy(), _acceptable(copy)
+    before = from_row(known) if known else Copy()
+    received = Copy(_acceptable(contact_id, copy.fields), copy.opted_out_at, copy.deleted_at)
     merged = merge(before, received)
     if known is not None and merged == before:
         return False
-    values = {name: kept.value for name, kept in merged.fields.items() if kept.value is not None}
-    removed = [name for name in before.fields if name not in values and name not in OWN]
-    seen_at = _write(contact_id, values, removed) if merged.deleted_at is None else _clear(contact_id)
+    if merged.deleted_at is None:
+        is_new_withdrawal = merged.opted_out_at != before.opted_out_at
+        seen_at = _write(contact_id, merged.fields, merged.opted_out_at if is_new_withdrawal else None)
+    else:
+        # The brand has deleted the contact in its CRM, as `DELETE /api/v1/crm/contacts/{contact_id}` does here.
+        seen_at = None
+        execute("DELETE FROM public.contacts WHERE id = %s", (contact_id,))
     execute(
         _STORE,
         (contact_id, to_json(merged.fields), merged.opted_out_at, merged.deleted_at, seen_at, merged != received),
@@ -157,34 +176,85 @@ def _apply_one(contact_id: UUID, copy: Copy) -> bool:
     return True
 
 
-def _acceptable(copy: Copy) -> Copy:
-    """Return a copy without own properties, and with no change in the future: it would win against all later ones."""
+def _acceptable(contact_id: UUID, fields: Mapping[str, Field]) -> dict[str, Field]:
+    """Return the fields that a contact can hold, in their stored form, and with no change in the future.
+
+    A field that is left out here counts as never received: the own value stays, and is not sent as a removal. A change
+    in the future would win against all later ones.
+    """
     latest = now()
-    fields = {name: Field(kept.value, min(kept.at, latest), kept.source) for name, kept in copy.fields.items()}
-    return Copy({name: kept for name, kept in fields.items() if name not in OWN}, copy.opted_out_at, copy.deleted_at)
+    known = properties.declared(_brand())
+    found: dict[str, Field] = {}
+    for name, kept in fields.items():
+        with suppress(ValueError, Invalid):
+            value = _stored_form(name, kept.value, known)
+            if name not in UNIQUE or value is None or not _is_taken(name, value, contact_id):
+                found[name] = Field(value, min(kept.at, latest), kept.source)
+    return found
 
 
-_WRITE = """
-INSERT INTO public.contacts AS c (id, brand_id, properties, updated_at)
-VALUES (%s, (SELECT app.job_brand()), %s, now())
-ON CONFLICT (id) DO UPDATE SET properties = (c.properties || excluded.properties) - %s::text[], updated_at = now()
-RETURNING updated_at
-"""
+def _stored_form(name: str, given: Scalar, known: dict[str, Property]) -> Scalar:
+    """Return the stored form of a value of CALS. A property that is not declared is declared with the value's type.
+
+    Raises:
+        ValueError: a contact can't hold it.
+    """
+    if name.startswith(TAG):
+        return None if given is None or not profile.normalise("tags", [name.removeprefix(TAG)]) else True
+    if name in SYNCHRONISED:
+        found = profile.normalise(name, given)
+        return found.isoformat() if isinstance(found, date) else cast(Scalar, found)
+    key = name.removeprefix(PROPERTY)
+    if key == name:
+        raise ValueError(name)
+    if key not in known and given is not None:
+        kind: ValueType = "boolean" if isinstance(given, bool) else "text" if isinstance(given, str) else "number"
+        known[key] = properties.declare_found(key, kind)
+    return cast(Scalar, properties.check({key: given}, known)[key])
 
 
-def _write(contact_id: UUID, values: Mapping[str, Scalar], removed: list[str]) -> datetime:
-    found = row(_WRITE, (contact_id, json.dumps(values), removed))
-    assert found is not None
-    at: datetime = found["updated_at"]
+UNIQUE = ("email", "external_id")
+"""Fields that one contact of a brand may have."""
+
+
+def _is_taken(name: str, value: Scalar, contact_id: UUID) -> bool:
+    column = getattr(Contact, name)
+    other = (column == value) & (Contact.id != contact_id) & Contact.merged_into.is_null()
+    return bool(Contact.select().where(Contact.brand_id == _brand(), other).exists())
+
+
+def _brand() -> UUID:
+    identity = context.current()
+    assert identity is not None
+    assert identity.brand_id is not None
+    return identity.brand_id
+
+
+def _write(contact_id: UUID, fields: Mapping[str, Field], opted_out_at: datetime | None) -> datetime:
+    """Create or update a contact, so that it has these values. A property that is a list stays as it is."""
+    at = now()
+    values = {name: kept.value for name, kept in fields.items()}
+    found: dict[str, Any] = {name: value for name, value in values.items() if name in SYNCHRONISED}
+    # A position has both parts, or none.
+    if None in (pair := (found.get("lat"), found.get("lon"))) and pair != (None, None):
+        found["lat"] = found["lon"] = None
+    contact: Contact | None = Contact.get_or_none(Contact.id == contact_id)
+    kept_properties = dict(contact.properties) if contact else {}
+    tags = list(contact.tags) if contact else []
+    for name, value in values.items():
+        if name.startswith(PROPERTY):
+            kept_properties[name.removeprefix(PROPERTY)] = value
+        elif name.startswith(TAG):
+            tags = [tag for tag in tags if tag != name.removeprefix(TAG)] + ([name.removeprefix(TAG)] if value else [])
+    found |= {
+        "properties": {key: value for key, value in kept_properties.items() if value is not None},
+        "tags": tags,
+        "updated_at": at,
+    }
+    if opted_out_at is not None:
+        found["opted_out_at"] = opted_out_at
+    if contact is None:
+        Contact.insert(id=contact_id, brand_id=_brand(), **({"source": "cals"} | found)).execute()
+    else:
+        Contact.update(**found).where(Contact.id == contact_id).execute()
     return at
-
-
-def _clear(contact_id: UUID) -> datetime | None:
-    """Remove all properties of a contact that CALS has deleted, except those that the application writes."""
-    found = row(
-        "UPDATE public.contacts SET updated_at = now(), properties = coalesce("
-        " (SELECT jsonb_object_agg(key, value) FROM jsonb_each(properties) WHERE key = ANY (%s)), '{}')"
-        " WHERE id = %s RETURNING updated_at",
-        (sorted(OWN), contact_id),
-    )
-    return found["updated_at"] if found else None

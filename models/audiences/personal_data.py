@@ -12,6 +12,8 @@ from models.core.personal_data import (
     Table,
 )
 
+_DECLARED = ("key", "type", "label", "options")
+
 PERSONAL = (
     Table(name="public.audience_segments", not_personal=(NotPersonal(("name", "preview"), BRAND_CONTENT),)),
     Table(name="public.segment_queries", not_personal=(NotPersonal(("query_definition",), BRAND_CONTENT),)),
@@ -21,10 +23,14 @@ PERSONAL = (
         retention=UNTIL_ERASURE,
         found_by="user_id",
         personal=(
-            Personal(("user_id", "merged_into"), Category.IDENTIFIER, Erasure.DELETE),
-            Personal(("properties",), Category.PROFILE, Erasure.DELETE),
+            Personal(("id", "user_id", "external_id", "merged_into"), Category.IDENTIFIER, Erasure.DELETE),
+            Personal(("email", "phone", "name"), Category.CONTACT, Erasure.DELETE),
+            Personal(("country", "city", "lat", "lon"), Category.LOCATION, Erasure.DELETE),
+            Personal(("locale",), Category.PREFERENCE, Erasure.DELETE),
+            Personal(("birth_date", "tags", "source", "properties"), Category.PROFILE, Erasure.DELETE),
         ),
     ),
+    Table(name="public.contact_properties", not_personal=(NotPersonal(_DECLARED, BRAND_CONTENT),)),
     Table(
         name="public.contact_activity",
         purpose="Select contacts by what they did, and when.",

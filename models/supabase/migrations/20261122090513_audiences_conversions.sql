@@ -12,7 +12,7 @@ create table public.conversions (
     created_at timestamptz not null default now(),
     unique (brand_id, external_id),
     foreign key (brand_id, campaign_id) references public.campaigns (brand_id, id),
-    foreign key (brand_id, contact_id) references public.contacts (brand_id, id),
+    foreign key (brand_id, contact_id) references public.contacts (brand_id, id) on delete set null (contact_id),
     constraint conversions_value_with_currency check ((value_minor is null) = (currency is null)),
     constraint conversions_person check (user_id is null or contact_id is null)
 );

@@ -57,19 +57,21 @@ def brand_id(make_brand):
 def put(query, brand_id):
     """`put(contact_id, at=NOON, **properties)`: a contact of the brand, changed at a time."""
 
-    def run(contact_id, at=NOON, **properties):
+    def run(contact_id, at=NOON, tags=(), city=None, **properties):
         query(
-            "insert into contacts (id, brand_id, properties, updated_at) values (%s, %s, %s, %s)"
-            " on conflict (id) do update set properties = excluded.properties, updated_at = excluded.updated_at",
-            *(contact_id, brand_id, json.dumps(properties), at),
+            "insert into contacts (id, brand_id, city, tags, properties, updated_at) values (%s, %s, %s, %s, %s, %s)"
+            " on conflict (id) do update set city = excluded.city, tags = excluded.tags,"
+            " properties = excluded.properties, updated_at = excluded.updated_at",
+            *(contact_id, brand_id, city, list(tags), json.dumps(properties), at),
         )
 
     return run
 
 
 @pytest.fixture
-def properties(query):
-    return lambda contact_id: query("select properties from contacts where id = %s", contact_id)[0][0]
+def stored(query):
+    """`stored(contact_id)`: city, tags and properties of a contact."""
+    return lambda contact_id: query("select city, tags, properties from contacts where id = %s", contact_id)[0]
 
 
 @pytest.fixture
@@ -109,41 +111,63 @@ def changed_in_cals(contact, at=None, **values):
 
 def test_own_changes_are_sent_once_and_only_those(put, in_cals, sync, over_http):
     contact = new_id()
-    put(contact, city="Madrid", scans={"accepted": 3}, tags=["a"])
+    put(contact, city="Madrid", tags=["a"], vip=True, likes=["tea"])
     sync("cals.push")
     sync("cals.push")
-    put(contact, at=NOON + timedelta(minutes=1), city="Bilbao", scans={"accepted": 4})
+    put(contact, at=NOON + timedelta(minutes=1), city="Bilbao", vip=True, likes=["tea", "jazz"])
     sync("cals.push")
 
-    assert in_cals()[contact].fields == [Field("city", "Bilbao", NOON + timedelta(minutes=1), "companon")]
+    assert in_cals()[contact].fields == [
+        Field("city", "Bilbao", NOON + timedelta(minutes=1), "companon"),
+        Field("properties.vip", True, NOON, "companon"),
+        Field("tags.a", None, NOON + timedelta(minutes=1), "companon"),
+    ]
     assert over_http.counts()["calls"]["push_contacts"] == 2
 
 
-def test_change_of_cals_is_applied_and_not_sent_back(put, in_cals, sync, properties, over_http):
+def test_change_of_cals_is_applied_and_not_sent_back(put, in_cals, sync, stored, over_http):
     contact, created = new_id(), new_id()
-    put(contact, city="Madrid", scans={"accepted": 3})
+    put(contact, city="Madrid", tags=["a", "b"], likes=["tea"])
     sync("cals.push")
-    in_cals(changed_in_cals(contact, city="Sevilla", scans=7), changed_in_cals(created, city="Vigo"))
+    changes = {"city": "Sevilla", "tags.a": None, "tags.c": True, "properties.vip": True}
+    in_cals(changed_in_cals(contact, **changes), changed_in_cals(created, city="Vigo"))
     pushed = over_http.counts()["calls"]["push_contacts"]
     sync()
     sync()
 
-    assert properties(contact) == {"city": "Sevilla", "scans": {"accepted": 3}}
-    assert properties(created) == {"city": "Vigo"}
+    assert stored(contact) == ("Sevilla", ["b", "c"], {"likes": ["tea"], "vip": True})
+    assert stored(created) == ("Vigo", [], {})
     assert over_http.counts()["calls"]["push_contacts"] == pushed
 
 
-def test_later_own_change_wins_over_that_of_cals(put, in_cals, sync, properties):
+def test_value_of_cals_that_no_contact_can_hold_is_left_out(put, in_cals, sync, query, brand_id):
+    taken, other = new_id(), new_id()
+    query("insert into contacts (id, brand_id, email) values (%s, %s, 'ana@fan.example')", taken, brand_id)
+    query("insert into contacts (id, brand_id, email, phone) values (%s, %s, 'eva@fan.example', '+34600000000')", other,
+          brand_id)
+    query("insert into contact_properties (brand_id, key, type, label) values (%s, 'vip', 'boolean', 'VIP')", brand_id)
+    sync()
+    wrong = {"email": "ana@fan.example", "phone": "12", "properties.vip": "very", "properties.Ño": 1, "shoe": 42}
+    in_cals(changed_in_cals(other, city="Vigo", **wrong))
+    sync()
+    sync()
+
+    found = query("select email, phone, city, properties from contacts where id = %s", other)
+    assert found == [("eva@fan.example", "+34600000000", "Vigo", {})]
+
+
+def test_later_own_change_wins_over_that_of_cals(put, in_cals, sync, stored):
     contact, later = new_id(), NOON + timedelta(minutes=5)
     put(contact, city="Madrid", vip=True)
     sync("cals.push")
-    in_cals(changed_in_cals(contact, at=NOON + timedelta(minutes=1), city="Sevilla", vip=False))
+    in_cals(changed_in_cals(contact, at=NOON + timedelta(minutes=1), city="Sevilla", **{"properties.vip": False}))
     put(contact, at=later, city="Bilbao", vip=True)
     sync("cals.pull")
     sync("cals.push")
 
-    assert properties(contact) == {"city": "Bilbao", "vip": False}
-    assert [(one.name, one.value) for one in in_cals()[contact].fields] == [("city", "Bilbao"), ("vip", False)]
+    assert stored(contact) == ("Bilbao", [], {"vip": False})
+    fields = [(one.name, one.value) for one in in_cals()[contact].fields]
+    assert fields == [("city", "Bilbao"), ("properties.vip", False)]
 
 
 def test_clock_of_cals_that_is_ahead_does_not_win_for_ever(put, in_cals, sync, query):
@@ -159,19 +183,21 @@ def test_clock_of_cals_that_is_ahead_does_not_win_for_ever(put, in_cals, sync, q
 def test_withdrawal_survives_every_later_synchronisation(put, in_cals, sync, query):
     contact = new_id()
     put(contact, city="Madrid")
-    query("insert into contact_sync (brand_id, contact_id, opted_out_at) select brand_id, id, %s from contacts", NOON)
+    query("update contacts set opted_out_at = %s, updated_at = now()", NOON)
+    there = new_id()
+    in_cals(Contact(there, [], opted_out_at=NOON))
     sync()
-    in_cals(changed_in_cals(contact, city="Sevilla"))
+    in_cals(changed_in_cals(contact, city="Sevilla"), changed_in_cals(there, city="Lugo"))
     sync()
 
-    assert query("select opted_out_at from contact_sync") == [(NOON,)]
-    assert in_cals()[contact].opted_out_at == NOON
+    assert query("select city, opted_out_at from contacts order by city") == [("Lugo", NOON), ("Sevilla", NOON)]
+    assert [in_cals()[one].opted_out_at for one in (contact, there)] == [NOON, NOON]
 
 
-def test_deletions_reach_the_other_side_and_are_final(put, in_cals, sync, query, properties):
+def test_deletions_reach_the_other_side_and_are_final(put, in_cals, sync, query):
     here, there = new_id(), new_id()
     put(here, city="Madrid")
-    put(there, city="Vigo", scans={"accepted": 1})
+    put(there, city="Vigo")
     sync()
     query("delete from contacts where id = %s", here)
     in_cals(Contact(there, [], deleted_at=NOON))
@@ -181,8 +207,7 @@ def test_deletions_reach_the_other_side_and_are_final(put, in_cals, sync, query,
 
     assert (in_cals()[here].fields, in_cals()[there].fields) == ([], [])
     assert in_cals()[here].deleted_at is not None
-    assert properties(there) == {"scans": {"accepted": 1}}
-    assert query("select count(*) from contacts") == [(1,)]
+    assert query("select count(*) from contacts") == [(0,)]
 
 
 def test_interrupted_push_is_repeated_without_a_second_effect(put, in_cals, sync, over_http):

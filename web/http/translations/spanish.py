@@ -79,6 +79,9 @@ TITLES: dict[str, str] = {
     "group_is_over": "El grupo ha terminado",
     "illegal_transition": "El estado de la campaña no permite este cambio",
     "conversion_reused": "Otra conversión tiene este `external_id`",
+    "property_exists": "Otra propiedad tiene esta clave",
+    "property_in_use": "Hay contactos con valores que no encajan",
+    "too_many_properties": "La marca tiene el número máximo de propiedades",
     "invitation_closed": "La invitación se ha aceptado o revocado",
     "job_is_over": "La tarea ha terminado",
     "label_taken": "Otro código de la campaña tiene esta etiqueta",
@@ -210,6 +213,23 @@ REASONS: dict[str, str] = {
     "must be 64 hexadecimal digits in lower case": "debe ser 64 cifras hexadecimales en minúsculas",
     "must be at least {least}": "debe ser como mínimo {least}",
     "must be at most {most}": "debe ser como máximo {most}",
+    "each value must have at most {most} characters": "cada valor debe tener como máximo {most} caracteres",
+    "is not a declared property of contacts": "no es una propiedad declarada de los contactos",
+    "is not a field that can be set": "no es un campo que se pueda cambiar",
+    "must be a country code (ISO 3166-1 alpha-2), such as ES": "debe ser un código de país (ISO 3166-1 alfa-2), por "
+    "ejemplo ES",
+    "must be a date from {first} to today": "debe ser una fecha desde {first} hasta hoy",
+    "must be a date, such as 2026-12-31": "debe ser una fecha, por ejemplo 2026-12-31",
+    "must be a list of texts": "debe ser una lista de textos",
+    "must be a number from -{most} to {most}": "debe ser un número de -{most} a {most}",
+    "must be a text with a visible character": "debe ser un texto con un carácter visible",
+    "must be a time with a time zone, such as 2026-12-31T12:00:00Z": "debe ser un instante con zona horaria, por "
+    "ejemplo 2026-12-31T12:00:00Z",
+    "must be one of: {options}": "debe ser uno de: {options}",
+    "must be true or false": "debe ser true o false",
+    "must have at least one value": "debe tener al menos un valor",
+    "must have at most {most} values": "debe tener como máximo {most} valores",
+    "only texts and lists have options": "solo los textos y las listas tienen opciones",
     "must be encoded in UTF-8": "debe estar codificado en UTF-8",
     "must be exactly one id if `args` is given": "debe ser exactamente un id si se envía `args`",
     "must be from {first} on and before {last}": "debe ser a partir de {first} y anterior a {last}",
@@ -326,6 +346,9 @@ REASONS: dict[str, str] = {
 """Reasons for invalid fields and their parts, by the English template."""
 
 DETAILS: dict[str, str] = {
+    "A brand declares at most {most} properties.": "Una marca declara como máximo {most} propiedades.",
+    "Contacts have values of this property that do not fit: change or remove them first.": "Hay contactos con valores "
+    "de esta propiedad que no encajan: cámbialos o quítalos antes.",
     "A job must belong to the brand that enqueues it.": "Una tarea debe pertenecer a la marca que la crea.",
     "A job must belong to the fan who enqueues it.": "Una tarea debe pertenecer al fan que la crea.",
     "Another live job has the unique key of this job.": "Otra tarea en curso tiene la clave única de esta tarea.",
