@@ -41,7 +41,6 @@ class Contact(Row):
     updated_at = DateTimeTZField()
     first_seen_at = DateTimeTZField(null=True)
     last_seen_at = DateTimeTZField(null=True)
-    merged_into = peewee.UUIDField(null=True)
 
     class Meta:
         """Name of the table."""

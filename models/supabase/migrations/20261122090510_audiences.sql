@@ -33,8 +33,8 @@ create table public.campaign_audience (
 );
 create index campaign_audience_segment on public.campaign_audience (brand_id, segment_id);
 
--- Custom properties of contacts, as a brand has declared them. The type of a property never changes while contacts have
--- values of it.
+-- Custom properties of contacts, as a brand has declared them. The type of a property never changes while contacts
+-- have values of it.
 create table public.contact_properties (
     brand_id uuid not null references public.brands (id),
     key text not null check (key ~ '^[a-z][a-z0-9_]{0,49}$'),
@@ -47,15 +47,15 @@ create table public.contact_properties (
     primary key (brand_id, key)
 );
 
--- People whom a brand knows: those with an accepted scan, and contacts without an account (user_id null). A contact that
--- was merged into another one stays as a row with `merged_into`, and keeps its account: what refers to it is found by
--- coalesce(merged_into, id). `models/audiences/profile.py` lists the profile fields.
+-- People whom a brand knows: those with an accepted scan, and contacts without an account (user_id null). A contact
+-- that was merged into another one stays as a row with `merged_into`, and keeps its account: what refers to it is found
+-- by coalesce(merged_into, id). `models/audiences/profile.py` lists the profile fields.
 create table public.contacts (
     id uuid primary key default gen_random_uuid(),
     brand_id uuid not null references public.brands (id),
     user_id uuid references public.users (id),
     external_id text check (length(external_id) between 1 and 200),
-    email text check (email = lower(email) and length(email) between 3 and 254),
+    email text check (email = lower(email) and length(email) <= 254),
     phone text check (phone ~ '^[+][1-9][0-9]{6,14}$'),
     name text check (length(name) between 1 and 200),
     locale text check (length(locale) between 2 and 35),

@@ -143,8 +143,11 @@ def test_change_of_cals_is_applied_and_not_sent_back(put, in_cals, sync, stored,
 def test_value_of_cals_that_no_contact_can_hold_is_left_out(put, in_cals, sync, query, brand_id):
     taken, other = new_id(), new_id()
     query("insert into contacts (id, brand_id, email) values (%s, %s, 'ana@fan.example')", taken, brand_id)
-    query("insert into contacts (id, brand_id, email, phone) values (%s, %s, 'eva@fan.example', '+34600000000')", other,
-          brand_id)
+    query(
+        "insert into contacts (id, brand_id, email, phone) values (%s, %s, 'eva@fan.example', '+34600000000')",
+        other,
+        brand_id,
+    )
     query("insert into contact_properties (brand_id, key, type, label) values (%s, 'vip', 'boolean', 'VIP')", brand_id)
     sync()
     wrong = {"email": "ana@fan.example", "phone": "12", "properties.vip": "very", "properties.Ño": 1, "shoe": 42}
@@ -224,6 +227,7 @@ def test_schedule_syncs_brands_with_changes(put, drain, brand_id, in_cals, make_
     make_brand("Quiet")
     contact = new_id()
     put(contact, city="Madrid")
+    drain()
 
     def scheduled():
         with transaction(context.for_system_job()):

@@ -6,6 +6,7 @@ from typing import get_args, get_type_hints
 
 from models.assets.types import AssetState, Purpose, RejectionReason
 from models.audiences.engagement_events import EngagementKind
+from models.audiences.profile import ValueType
 from models.audit.trail import AuditOutcome
 from models.campaigns.check_ins import CheckInState
 from models.campaigns.guests import GuestState
@@ -53,6 +54,7 @@ PYTHON: dict[str, Iterable[str]] = {
     "public.campaigns.type": values_of(CampaignType),
     "public.consent_events.action": SQL_ONLY,
     "public.consents.consent_tier": TIERS,
+    "public.contact_properties.type": values_of(ValueType),
     "public.engagement_events.kind": values_of(EngagementKind),
     "public.notification_preferences.kind": KINDS,
     "public.notifications.kind": KINDS,
