@@ -26,7 +26,6 @@ from jobs.passport.services.locker.contract import (
 )
 from models.campaigns import campaigns, reward_stocks, rewards
 from models.campaigns.rewards import HOLD, Call, Held, Reward, Step
-from models.core.database import now
 from models.passport import locker as local_locker
 from models.scans import standings
 
@@ -125,10 +124,9 @@ def redeem_reward(reward_id: UUID) -> None:
 def open_inventory(campaign_id: UUID) -> None:
     """Store the inventory of a campaign at Locker, as the configuration has it now."""
     with own_transaction():
-        campaign = campaigns.get(campaign_id)
+        campaign, asked_at = campaigns.get(campaign_id), reward_stocks.clock()
     items = msgspec.convert(campaign.config.get("rewards") or [], list[InventoryItem])
     key = f"{current_job().idempotency_key}-open-{campaign.version}"
-    asked_at = now()
     answer = locker().open(Inventory(campaign_id, campaign.version, items), key=key)
     _store_stock(campaign_id, answer.rewards, asked_at)
 
@@ -136,7 +134,8 @@ def open_inventory(campaign_id: UUID) -> None:
 @reward_actor("reward.refresh_stock", time_limit=30.0)
 def refresh_stock(campaign_id: UUID) -> None:
     """Read the stock of a campaign from Locker."""
-    asked_at = now()
+    with own_transaction():
+        asked_at = reward_stocks.clock()
     answer = locker().stock(StockOf(campaign_id), key=f"{current_job().idempotency_key}-{asked_at.isoformat()}")
     _store_stock(campaign_id, answer.rewards, asked_at)
 

@@ -10,7 +10,7 @@ import msgspec
 
 from models.campaigns.config.plans import Reward
 from models.core import context, locks
-from models.core.database import execute, now, rows, value
+from models.core.database import execute, rows, value
 from models.core.errors import Conflict, Members
 from models.core.messages import Message
 from models.notifications import notifications
@@ -24,7 +24,7 @@ _FIND = """
 SELECT s.reward_key AS key, s.name, s.quantity, s.per_user, s.reserved, s.granted, s.claimed, s.redeemed, s.suspended,
     s.as_of FROM public.reward_stocks s WHERE s.campaign_id = %s ORDER BY s.position
 """
-_SOLD_OUT = "SELECT bool_and(coalesce(sold_out_until > %s, false)) FROM public.reward_stocks WHERE campaign_id = %s"
+_SOLD_OUT = "SELECT bool_and(coalesce(sold_out_until > now(), false)) FROM public.reward_stocks WHERE campaign_id = %s"
 _FIRST_EXPIRY = """
 SELECT min(expires_at) FROM public.rewards WHERE campaign_id = %s AND state = 'reserved' AND expires_at > %s
 """
@@ -117,9 +117,15 @@ def require_covered(campaign_id: UUID, rewards: Sequence[Reward]) -> None:
         )
 
 
+def clock() -> datetime:
+    """Return the time of the database, which orders the answers of Locker that several workers store."""
+    found: datetime = value("SELECT clock_timestamp()")
+    return found
+
+
 def is_sold_out(campaign_id: UUID) -> bool:
     """Report whether Locker had no unit of any reward left, and none can have returned since."""
-    return bool(value(_SOLD_OUT, (now(), campaign_id)))
+    return bool(value(_SOLD_OUT, (campaign_id,)))
 
 
 def note_return(campaign_id: UUID, reward_key: str) -> None:

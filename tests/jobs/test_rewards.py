@@ -1,15 +1,17 @@
 """Tests of the jobs that settle, redeem and count rewards, over the local Locker."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
+import time_machine
 
 from jobs import rewards as reward_jobs
 from jobs.engine.ledger import Ledger
 from jobs.engine.worker.runner import Runner
 from models.campaigns import reward_codes
-from models.core.database import close_thread_connections
+from models.core.database import close_thread_connections, now
 from tests.fixtures.jobs import take
 
 pytestmark = pytest.mark.usefixtures("mailbox")
@@ -381,3 +383,16 @@ def test_expired_reservation_and_old_answer_are_asked_about_again(drop):
     assert ends == [(True,)]
     assert calls_of(drop) - calls == 1
     assert drop.run("select sold_out_until - as_of < interval '1 minute' from reward_stocks") == [(True,)]
+
+
+def test_stock_read_by_a_worker_whose_clock_is_ahead_is_replaced(drop, change_rewards):
+    drop = drop(gold=1)
+    with time_machine.travel(now() + timedelta(hours=1)):
+        drop.settle(drop.scan())
+
+    change_rewards(drop, gold=2)
+    drop.drain()
+
+    late = drop.scan()
+    drop.settle(late)
+    assert drop.state(late) == "granted"
