@@ -52,7 +52,7 @@ class Contact(Row):
 _UPSERT = """
 INSERT INTO public.contacts AS known (id, brand_id, user_id, source, first_seen_at, last_seen_at)
 SELECT %s, s.brand_id, s.user_id, %s, min(s.scan_time), max(s.scan_time)
-FROM public.qr_scans s
+FROM app.real_scans s
 WHERE s.brand_id = (SELECT app.job_brand()) AND s.user_id = %s AND s.decision = 'accepted'
 GROUP BY s.brand_id, s.user_id
 ON CONFLICT (brand_id, user_id) DO UPDATE SET

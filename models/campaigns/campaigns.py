@@ -155,11 +155,12 @@ def create(*, name: str, kind: str, config: Config) -> Campaign:
 
 
 def clone(campaign: Campaign, *, name: str) -> Campaign:
-    """Create a draft with the type and rules of a campaign, but without codes and past dates."""
+    """Create a draft with the type and rules of a campaign, but without codes, past dates and test mode."""
     config, at = config_of(campaign), now()
     changes: dict[str, Any] = {
         field: None for field in ("starts_at", "ends_at") if _has_passed(getattr(config, field), at)
     }
+    changes["test_mode"] = False
     if isinstance(config, EventConfig) and _has_passed(config.event.doors_open_at, at):
         changes["event"] = msgspec.structs.replace(config.event, doors_open_at=None)
     return create(name=name, kind=campaign.type, config=msgspec.structs.replace(config, **changes))
@@ -183,7 +184,8 @@ def replace(
         LaunchInProgress: a launch job of the campaign is running.
         CampaignArchived: the campaign is archived.
         CampaignCompleted: the campaign is completed.
-        FixedSinceLaunch: the campaign is launched, and a field would change that only a draft may change.
+        FixedSinceLaunch: the campaign is launched, and a field would change that only a draft may change, or test mode
+            would be switched on.
         BelowGiven: a reward would have fewer units than are given.
     """
     stored = canonical(config)
@@ -191,7 +193,10 @@ def replace(
     before = _fields(campaign.name, campaign.type, _defaults(kind) | msgspec.to_builtins(config_of(campaign)))
     after = _fields(name, kind, _defaults(campaign.type) | stored)
     changed = [field for field in CHANGEABLE if before.get(field) != after.get(field)]
-    if fixed := refused_changes(changed, campaign.status):
+    fixed = refused_changes(changed, campaign.status)
+    if config.test_mode and "config.test_mode" in changed and campaign.status != "Draft":
+        fixed.append("config.test_mode")
+    if fixed:
         raise FixedSinceLaunch(Message("Fixed since the launch: {fields}.", fields=", ".join(fixed)), fields=fixed)
     if campaign.status != "Draft" and (lacking := missing_at_launch(config)):
         raise Invalid(errors=lacking)
@@ -215,12 +220,17 @@ def replace(
 def revert(campaign: Campaign, version: int) -> tuple[Campaign, list[str]]:
     """Replace the contents of a campaign that `get_for_update` has locked with those of an earlier version.
 
+    After the launch, test mode stays as it is.
+
     Raises:
         NotFound: the history has no such version.
         Problem: as `replace`.
     """
     old = history.get(campaign.id, version)
-    return replace(campaign, name=old.name, kind=old.type, config=config_of(old), reverted_to=version)
+    config = config_of(old)
+    if campaign.status != "Draft":
+        config = msgspec.structs.replace(config, test_mode=config_of(campaign).test_mode)
+    return replace(campaign, name=old.name, kind=old.type, config=config, reverted_to=version)
 
 
 def require_editable(campaign: Campaign) -> None:

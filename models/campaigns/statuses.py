@@ -98,6 +98,8 @@ CHANGEABLE: dict[str, tuple[CampaignStatus, ...]] = {
     "config.max_location_age_s": _UNTIL_END,
     "config.max_lateness_s": _UNTIL_END,
     "config.requires_account": _UNTIL_END,
+    # After the launch it can only be switched off (`campaigns.replace`): scans of fans would be lost.
+    "config.test_mode": _UNTIL_END,
     "config.notice_key": _UNTIL_END,
     "config.venue": _UNTIL_END,
     "config.survey": _UNTIL_END,

@@ -35,6 +35,7 @@ class Description:
     brand: dict[str, Any]
     campaign: dict[str, Any]
     status: CodeStatus
+    test_mode: bool
     starts_at: datetime | None
     ends_at: datetime | None
     location_required: bool

@@ -103,13 +103,17 @@ REFUSALS: dict[str, type[Problem]] = {
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A scan that counts. `replayed`: an earlier request with the same `client_scan_id` was accepted already."""
+    """A scan that counts, or that would count without the test mode of its campaign (`is_test`).
+
+    `replayed`: an earlier request with the same `client_scan_id` was accepted already.
+    """
 
     id: UUID
     campaign_id: UUID
     scanned_at: datetime
     received_at: datetime
     late: bool
+    is_test: bool
     replayed: bool
 
 

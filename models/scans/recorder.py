@@ -26,7 +26,8 @@ BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds until the next attempt to connect after the first, second, … failure in a row."""
 
 _RECORD = (
-    "SELECT reason, details, scan_id, campaign_id, scanned_at, received_at, late FROM app.record_scans(%s) ORDER BY n"
+    "SELECT reason, details, scan_id, campaign_id, scanned_at, received_at, late, is_test"
+    " FROM app.record_scans(%s) ORDER BY n"
 )
 _CODE = "SELECT campaign_id, brand_id, key_version FROM app.scan_code(%s)"
 
@@ -177,8 +178,8 @@ class Recorder:
 
 
 def _outcome(id: UUID, result: tuple[Any, ...]) -> Outcome:
-    reason, details, scan_id, campaign_id, scanned_at, received_at, late = result
+    reason, details, scan_id, campaign_id, scanned_at, received_at, late, is_test = result
     if reason is not None:
         return Refused(reason, details or {})
     # Another id than the row's: the outcome of an earlier request.
-    return Accepted(scan_id, campaign_id, scanned_at, received_at, late, replayed=scan_id != id)
+    return Accepted(scan_id, campaign_id, scanned_at, received_at, late, is_test, replayed=scan_id != id)

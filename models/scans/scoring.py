@@ -42,8 +42,8 @@ _BOUNDS = """CROSS JOIN LATERAL (SELECT
     s.received_at - %(burst)s AS burst_from, s.received_at + %(burst)s AS burst_to
     OFFSET 0) AS w"""
 
-_OF_DEVICE = "public.qr_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id"
-_OF_PERSON = "public.qr_scans p WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id"
+_OF_DEVICE = "app.real_scans p WHERE p.brand_id = s.brand_id AND p.device_fp_id = s.device_fp_id"
+_OF_PERSON = "app.real_scans p WHERE p.brand_id = s.brand_id AND p.user_id = s.user_id"
 _POSITION = (
     "json_build_array(extensions.st_y(p.location::extensions.geometry),"
     " extensions.st_x(p.location::extensions.geometry), p.accuracy_m, p.scan_time)"
@@ -58,7 +58,7 @@ SELECT s.id, s.campaign_id, s.user_id, s.device_fp_id, s.decision, s.scan_time, 
     coalesce(c.config -> 'rewards' <> '[]', false) AS has_rewards,
     extensions.st_y(s.location::extensions.geometry) AS lat, extensions.st_x(s.location::extensions.geometry) AS lon,
     s.accuracy_m, around.*, counted.*
-FROM public.qr_scans s
+FROM app.real_scans s
 JOIN public.campaigns c ON c.id = s.campaign_id
 {_BOUNDS}
 CROSS JOIN LATERAL (SELECT
@@ -89,7 +89,7 @@ CROSS JOIN LATERAL (SELECT
             AND p.received_at > w.late_from AND (p.received_at, p.id) <= (s.received_at, s.id))
     ) ELSE 0 END AS late_batch,
     (SELECT count(*) FROM (
-        SELECT FROM public.qr_scans p
+        SELECT FROM app.real_scans p
         WHERE s.new_device AND p.new_device AND p.code_id = s.code_id AND p.network = s.network
             AND p.received_at > w.burst_from AND (p.received_at, p.id) <= (s.received_at, s.id)
         LIMIT %(burst_devices)s) AS introduced) AS new_devices
@@ -111,16 +111,16 @@ SELECT
         AND p.received_at < w.late_to) AS person_late,
     -- Scans that reach BURST_DEVICES only with this scan. Scans after as many new devices reach it without this scan.
     ARRAY(SELECT f.id FROM (
-            SELECT p.id, p.received_at, p.received_at - %(burst)s AS burst_from FROM public.qr_scans p
+            SELECT p.id, p.received_at, p.received_at - %(burst)s AS burst_from FROM app.real_scans p
             WHERE s.new_device AND p.new_device AND p.code_id = s.code_id AND p.network = s.network
                 AND (p.received_at, p.id) > (s.received_at, s.id) AND p.received_at < w.burst_to
             ORDER BY p.received_at, p.id LIMIT %(burst_devices)s - 1) AS f
         WHERE %(burst_devices)s = (SELECT count(*) FROM (
-            SELECT FROM public.qr_scans p
+            SELECT FROM app.real_scans p
             WHERE p.new_device AND p.code_id = s.code_id AND p.network = s.network
                 AND p.received_at > f.burst_from AND (p.received_at, p.id) <= (f.received_at, f.id)
             LIMIT %(burst_devices)s + 1) AS introduced)) AS introduced
-FROM public.qr_scans s
+FROM app.real_scans s
 {_BOUNDS}
 WHERE s.id = %(id)s
 """  # noqa: S608
@@ -137,11 +137,11 @@ WINDOWS = {
 # Find the scans that a scan of a day can affect: those around the day, and the nearest with a position on both sides.
 AROUND_DAY = {
     subject: f"""
-SELECT id FROM public.qr_scans
+SELECT id FROM app.real_scans
     WHERE {of_subject} AND scan_time >= %(from)s AND scan_time < %(to)s
-UNION ALL (SELECT id FROM public.qr_scans
+UNION ALL (SELECT id FROM app.real_scans
     WHERE {of_subject} AND location IS NOT NULL AND scan_time < %(day)s ORDER BY scan_time DESC, id DESC LIMIT 1)
-UNION ALL (SELECT id FROM public.qr_scans
+UNION ALL (SELECT id FROM app.real_scans
     WHERE {of_subject} AND location IS NOT NULL AND scan_time >= %(end)s ORDER BY scan_time, id LIMIT 1)
 """  # noqa: S608
     for subject, of_subject in (
@@ -152,12 +152,12 @@ UNION ALL (SELECT id FROM public.qr_scans
 
 # Lock in sorted order: two jobs that score several scans would deadlock otherwise.
 _LOCK = """
-SELECT id, scored_at IS NOT NULL AS is_scored FROM public.qr_scans WHERE id = ANY(%s::uuid[])
+SELECT id, scored_at IS NOT NULL AS is_scored FROM app.real_scans WHERE id = ANY(%s::uuid[])
 ORDER BY id FOR NO KEY UPDATE
 """
 
 _STORE_SCORE = """
-UPDATE public.qr_scans SET score = %(score)s, band = %(band)s, evidence = %(evidence)s, flagged = %(flagged)s,
+UPDATE app.real_scans SET score = %(score)s, band = %(band)s, evidence = %(evidence)s, flagged = %(flagged)s,
     scored_at = now()
 WHERE id = %(id)s AND (scored_at IS NULL OR (score, evidence) IS DISTINCT FROM (%(score)s::real, %(evidence)s::jsonb))
 RETURNING brand_id, campaign_id, user_id, scan_time, decision = 'accepted' AS is_accepted,

@@ -11,7 +11,7 @@ EARNED: Mapping[str, Earned] = {"accept": "reward", "review": "reservation"}
 
 _FIND = """
 SELECT s.id AS scan_id, s.campaign_id, s.user_id, c.name AS campaign_name, s.band, s.decision
-FROM public.qr_scans s JOIN public.campaigns c ON c.id = s.campaign_id WHERE s.id = %s
+FROM app.real_scans s JOIN public.campaigns c ON c.id = s.campaign_id WHERE s.id = %s
 """
 
 

@@ -42,6 +42,7 @@ class QrScan(Row):
     received_at = DateTimeTZField()
     late = peewee.BooleanField(default=False)
     new_device = peewee.BooleanField(default=False)
+    is_test = peewee.BooleanField(default=False)
     distance_m = RealField(null=True)
     geofence_status = peewee.TextField()
     decision = peewee.TextField()

@@ -58,6 +58,7 @@ const WORDS = {
     reference: "Reference {id}",
     outcomes: {
       accepted: ["It counts!", "Thank you for taking part."],
+      test: ["Test received", "This activation is being tested. Your scan would count, but tests are not counted."],
       replay: ["Counted already", "We have this scan; it counts once."],
       declined: ["Nothing was counted", "Without your consent your scan doesn't count. You can still agree."],
       unreachable: ["We couldn't get through", "Your scan is kept on this phone. Try again as soon as you have a connection."],
@@ -144,6 +145,7 @@ const WORDS = {
     reference: "Referencia {id}",
     outcomes: {
       accepted: ["¡Cuenta!", "Gracias por participar."],
+      test: ["Prueba recibida", "Esta activación está en pruebas. Tu escaneo contaría, pero las pruebas no se cuentan."],
       replay: ["Ya estaba contado", "Tenemos este escaneo; cuenta una vez."],
       declined: ["No se ha contado nada", "Sin tu consentimiento tu escaneo no cuenta. Puedes cambiar de opinión."],
       unreachable: ["No lo hemos conseguido", "Tu escaneo está guardado en este teléfono. Inténtalo de nuevo cuando tengas conexión."],

@@ -5,7 +5,7 @@
 const DAY = 86_400_000; // ms; older scans are refused
 const FRESH = 30_000; // ms; the description of a code is fetched again after that
 const LATE = 120_000; // ms; a scan stored for longer is an earlier one, not the one that the person is making
-const MARKS = { accepted: "good", replay: "good", limit_reached: "wait", account_required: "wait", campaign_not_active: "wait", scan_window_closed: "wait", unreachable: "wait", offline: "wait",
+const MARKS = { accepted: "good", replay: "good", test: "wait", limit_reached: "wait", account_required: "wait", campaign_not_active: "wait", scan_window_closed: "wait", unreachable: "wait", offline: "wait",
   geofence_outside: "place", geofence_uncertain: "place", location_inaccurate: "place", location_stale: "place" };
 const FINAL = ["accepted", "replay", "cap_exhausted", "limit_reached", "campaign_ended", "unknown_code", "bad_token"];
 
@@ -158,6 +158,8 @@ async function send(request) {
 
 async function answered(request, { status, data, wait }) {
   if (status === 201 || status === 200) {
+    // A test counts for nothing: let the person scan again, for real when the campaign has left test mode.
+    if (data.is_test) return outcome("test", data, { label: words.anew, act: start });
     // The API answers 200 if only its first answer was lost: show it as a new scan.
     const told = (ofThisTab.get(COUNTED) || {}).client_scan_id === request.client_scan_id;
     ofThisTab.set(COUNTED, request);
@@ -180,7 +182,7 @@ function outcome(name, data, again) {
   $("mark").className = `mark ${MARKS[known] || "bad"}`;
   $("outcome-title").textContent = title;
   $("outcome-text").textContent = filled((byScope && byScope[data.scope]) || text, data);
-  const notes = [data.late && words.late, data.scanned_at && filled(words.at, { time: time(data.scanned_at) })];
+  const notes = [data.late && !data.is_test && words.late, data.scanned_at && filled(words.at, { time: time(data.scanned_at) })];
   $("outcome-note").textContent = notes.filter(Boolean).join(" · ");
   const id = data.id || data.request_id;
   $("reference").textContent = id ? filled(words.reference, { id }) : "";

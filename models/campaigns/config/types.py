@@ -107,6 +107,14 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
             "accounts, and each account needs an email address of its own. Default: false."
         ),
     ] = False
+    test_mode: Annotated[
+        bool,
+        Meta(
+            description="Whether scans are tests: decided by the same rules and answered with `is_test`, but counted "
+            "nowhere, without limits, contacts, rewards and check-ins. It is switched on before the launch, and off at "
+            "any time before the end. A scan that is received in test mode is a test. Default: false."
+        ),
+    ] = False
     notice_key: Annotated[
         str,
         Meta(

@@ -4,7 +4,7 @@ create table public.device_fingerprints (
     id uuid primary key default gen_random_uuid(),
     fingerprint_hash text unique not null,  -- keyed per brand: brands can't link a device
     first_seen timestamptz not null default now(),
-    last_seen timestamptz not null default now(),
+    last_seen timestamptz,                  -- the last scan that counts; null: seen in test mode only
     brand_id uuid not null references public.brands (id),
     key_version int not null,
     unique (brand_id, id)
@@ -26,6 +26,7 @@ create table public.qr_scans (
     received_at timestamptz not null default now(),
     late boolean not null default false,    -- see app.is_late
     new_device boolean not null default false, -- the brand's first scan of this device
+    is_test boolean not null default false, -- received while the campaign was in test mode: read app.real_scans
     distance_m real,                        -- metres: from the centre of a circle, or from the border of a polygon
     geofence_status text not null check (geofence_status in ('none', 'inside', 'outside', 'uncertain', 'unknown')),
     decision text not null check (decision in ('accepted', 'rejected')),
@@ -57,6 +58,7 @@ create index qr_scans_campaign on public.qr_scans (campaign_id, scan_time);
 create index qr_scans_device on public.qr_scans (brand_id, device_fp_id, scan_time, id);
 create index qr_scans_user on public.qr_scans (user_id, brand_id, scan_time, id);
 create index qr_scans_new_devices on public.qr_scans (code_id, network, received_at, id) where new_device;
+create index qr_scans_tests on public.qr_scans (brand_id, campaign_id, received_at) where is_test;
 
 -- Accepted scans counted by limit, subject and window.
 create table app.limit_counters (
@@ -107,6 +109,12 @@ call app.secure('app.scan_refusals', p_admin => 'select', p_system => 'select,in
 call app.secure('public.scan_rollups', p_job => 'select,insert,update,delete',
     p_campaign_column => 'campaign_id', p_member => '{"select": "analytics:read"}');
 
+-- Scans that count: all but those of a test mode. Queries read this view, not the table. A test lists the exceptions.
+create view app.real_scans with (security_invoker = true) as
+    select s.* from public.qr_scans s where not s.is_test;
+grant select, update on app.real_scans to app_job;
+grant select on app.real_scans to app_definer;
+
 -- Return whether scans of a band count towards reach. The bands and their scores are defined in models/scans/fraud.py.
 create function app.is_counted_band(p_band text) returns boolean language sql immutable
     return p_band in ('accept', 'review');
@@ -115,4 +123,4 @@ call app.grant_definer('app.is_counted_band(text)', array['app_job']);
 -- A fan may read the decision on a scan, but not its fraud score.
 revoke select on public.qr_scans from app_fan;
 grant select (id, campaign_id, code_id, user_id, client_scan_id, location, accuracy_m, captured_at, scan_time,
-    received_at, late, geofence_status, decision, reason) on public.qr_scans to app_fan;
+    received_at, late, is_test, geofence_status, decision, reason) on public.qr_scans to app_fan;

@@ -35,7 +35,7 @@ create type app.scan_limits as (per_user app.scan_limit, per_device app.scan_lim
 create type app.scan_rules as (
     geofence app.scan_fence, scan_limit app.scan_limits, scan_windows jsonb, consent_tiers text[], timezone text,
     starts_at timestamptz, ends_at timestamptz, max_accuracy_m float8, max_location_age_s float8,
-    max_lateness_s float8, notice_key text, requires_account boolean);
+    max_lateness_s float8, notice_key text, requires_account boolean, test_mode boolean);
 
 -- Return the campaign, the brand and the pinned key version of a code. The web tier needs them to hash a fingerprint.
 create function app.scan_code(p_code_id uuid, out campaign_id uuid, out brand_id uuid, out key_version int)
@@ -97,6 +97,7 @@ create type app.scan_facts as (
     geofence_status text,
     locale text,
     rules app.scan_rules,
+    is_test boolean,               -- the campaign is in test mode: no limit applies, and no job follows
     -- For each limit: the key of the open window, the scans left in it, and the place of the first scan of the batch
     -- with the same counter.
     user_window text,
@@ -251,7 +252,7 @@ begin
             then jsonb_build_object('when_uncertain', (k.geofence).when_uncertain) else '{}' end,
         -- The id of a new device is derived from its hash, so that scans of one batch agree on it.
         coalesce(d.id, left(r.fingerprint_hash, 32)::uuid), d.last_seen,
-        located.distance_m, located.status, coalesce(r.locale, session.locale), k,
+        located.distance_m, located.status, coalesce(r.locale, session.locale), k, coalesce(k.test_mode, false),
         -- The limits. All scans of a batch fall into the windows that are open now.
         of_user.bucket, of_user.remaining, (min(r.ordinality) over (partition by m.id, r.user_id))::int,
         of_device.bucket, of_device.remaining, (min(r.ordinality) over (partition by m.id, r.fingerprint_hash))::int,

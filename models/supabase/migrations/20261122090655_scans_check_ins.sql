@@ -8,9 +8,9 @@ create function app.request_own_check_in(
 declare
     event public.campaigns := app.require_event(p_campaign_id);
     caller uuid := (app.claims() ->> 'sub')::uuid;
-    scan public.qr_scans;
+    scan app.real_scans;
 begin
-    select s.* into scan from public.qr_scans s
+    select s.* into scan from app.real_scans s
     where s.id = p_scan_id and s.user_id = caller and s.campaign_id = p_campaign_id and s.decision = 'accepted'
         and s.scan_time >= now() - p_lifetime;
     if scan.id is null then

@@ -4,8 +4,8 @@
 create function app.describe_code(p_code_id uuid, p_locales text[])
 returns table (
     brand_id uuid, brand_name text, brand_color text, campaign_id uuid, campaign_name text, campaign_type text,
-    status text, starts_at timestamptz, ends_at timestamptz, location_required boolean, account_required boolean,
-    account_missing boolean, consent_tiers text[], missing_tiers text[], notice_id uuid)
+    status text, test_mode boolean, starts_at timestamptz, ends_at timestamptz, location_required boolean,
+    account_required boolean, account_missing boolean, consent_tiers text[], missing_tiers text[], notice_id uuid)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     caller uuid := case when app.claims() ? 'session_id' then (app.claims() ->> 'sub')::uuid end;
@@ -18,7 +18,8 @@ begin
             when m.status = 'Draft' or k.starts_at > now() then 'not_started'
             else 'active'
         end,
-        k.starts_at, k.ends_at, k.geofence is not null, coalesce(k.requires_account, false),
+        coalesce(k.test_mode, false), k.starts_at, k.ends_at, k.geofence is not null,
+        coalesce(k.requires_account, false),
         (select coalesce(k.requires_account, false) and u.is_anonymous from public.users u where u.id = caller),
         k.consent_tiers,
         case when caller is not null then app.missing_consents(caller, b.id, k.consent_tiers) end,

@@ -1,7 +1,8 @@
 -- The overview: hourly counts of scans, and the two numbers that they can't give: reach and scans without a score.
 
 -- For app.count_unscored. Partial: few scans have no score at any time.
-create index qr_scans_unscored on public.qr_scans (brand_id, campaign_id, scan_time) where scored_at is null;
+create index qr_scans_unscored on public.qr_scans (brand_id, campaign_id, scan_time)
+    where scored_at is null and not is_test;
 create index scan_rollups_brand on public.scan_rollups (brand_id, hour);
 
 -- Return the reach of each campaign, and of all of them together (campaign_id null): people with an accepted and scored
@@ -24,7 +25,7 @@ begin
     end if;
     -- For a window, count people in the scans of these campaigns.
     return query
-    select s.campaign_id, count(distinct s.user_id) from public.qr_scans s
+    select s.campaign_id, count(distinct s.user_id) from app.real_scans s
     where s.brand_id = brand and s.campaign_id in (
             select c.id from public.campaigns c
             where c.brand_id = brand and (p_campaign_id is null or c.id = p_campaign_id)
@@ -44,7 +45,7 @@ declare
     own uuid[] := app.own_campaigns();
 begin
     return (
-        select count(*) from public.qr_scans s
+        select count(*) from app.real_scans s
         where s.brand_id = brand and (p_campaign_id is null or s.campaign_id = p_campaign_id)
             and coalesce(s.campaign_id = any (own), true)
             and s.scan_time >= coalesce(p_from, '-infinity') and s.scan_time < coalesce(p_to, 'infinity')
@@ -69,7 +70,7 @@ begin
     with scans as materialized (
         select s.brand_id, date_trunc('hour', s.scan_time, 'UTC') as hour, s.decision, s.reason, s.flagged, s.band,
             s.evidence
-        from public.qr_scans s
+        from app.real_scans s
         where s.campaign_id = p_campaign_id and s.scan_time >= v_start and s.scan_time < v_end
     ),
     -- One row for each fact of a scan that is counted.

@@ -18,7 +18,7 @@ MOST_MISTAKES = 10
 
 _SCORING = """
     select percentile_disc(array[0.5, 0.95]) within group (order by scored_at - received_at), count(*), count(scored_at)
-    from public.qr_scans where brand_id = %s and decision = 'accepted'
+    from app.real_scans where brand_id = %s and decision = 'accepted'
 """
 
 

@@ -25,6 +25,7 @@ OTHER_VALUES = {
     "config.max_location_age_s": 90,
     "config.max_lateness_s": 90,
     "config.requires_account": True,
+    "config.test_mode": False,
     "config.notice_key": "other",
     "config.scan_windows": [{"days": ["fri"], "opens": "18:00", "closes": "02:00"}],
     "config.venue": {"name": "San Ginés", "address": "Pasadizo de San Ginés 5, Madrid"},
@@ -35,7 +36,7 @@ OTHER_VALUES = {
     "config.rewards": [{"key": "churros", "name": "Six churros", "quantity": 9}],
     "config.event": {"capacity": 250},
 }
-"""A value of each field that differs from the default."""
+"""A value of each field that differs from that of the campaigns below."""
 
 TYPES = {"config.rewards": "Locker", "config.event": "Event"}
 """Type of the campaigns that have a field; `QR` for all others."""
@@ -74,7 +75,7 @@ def test_each_field_changes_in_the_statuses_of_the_table_only(campaign, manager,
     subjects = {}
     for kind in CONFIGS:
         needed = {"ends_at": "2099-01-01T00:00:00Z"} if kind == "Event" else {}
-        subjects[kind] = campaign(kind=kind, launched=status != "Draft", **needed).id
+        subjects[kind] = campaign(kind=kind, launched=status != "Draft", test_mode=True, **needed).id
         with manager.acting():
             for name in TRANSITIONS_TO[status]:
                 campaigns.transition(subjects[kind], name)

@@ -12,6 +12,8 @@ from models.campaigns import campaigns, codes, launch
 from models.campaigns.config import EventConfig, LockerConfig, QrConfig
 from models.campaigns.launch import LaunchState, LaunchStep
 from models.campaigns.statuses import CampaignStatus, CampaignType
+from models.scans import received_tests
+from models.scans.received_tests import ReceivedTests
 from web.http.accepted import JobError, error_of
 from web.http.datetimes import Instant
 from web.http.endpoint import etag, require_match
@@ -64,6 +66,18 @@ class LaunchOut(msgspec.Struct):
         return cls(found.job_id, found.state, found.step, list(launch.STEPS), error_of(found.error))
 
 
+class TestScansOut(msgspec.Struct):
+    """Scans that the campaign received in test mode. They count nowhere else."""
+
+    count: Annotated[int, Meta(description="Number of test scans, accepted or rejected.", examples=[0])]
+    last_at: Annotated[Instant | None, Meta(description="Time at which the last one was received, in UTC; null: none.")]
+
+    @classmethod
+    def of(cls, found: ReceivedTests) -> "TestScansOut":
+        """Build the response for the test scans of a campaign."""
+        return cls(found.count, found.last_at)
+
+
 class _Campaign(msgspec.Struct, kw_only=True, tag_field="type"):
     id: Id
     name: Name
@@ -75,6 +89,7 @@ class _Campaign(msgspec.Struct, kw_only=True, tag_field="type"):
     code_count: Annotated[
         int, Meta(description="Number of enabled codes. The launch creates one if there is none.", examples=[2])
     ]
+    test_scans: Annotated[TestScansOut, Meta(description="Scans received in test mode.")]
     launch: Annotated[
         LaunchOut | None,
         Meta(
@@ -131,9 +146,10 @@ _OUT: dict[str, type[Any]] = {"Locker": LockerCampaignOut, "Event": EventCampaig
 
 
 def campaigns_out(found: Iterable[campaigns.Campaign]) -> list[CampaignOut]:
-    """Build the responses for campaigns, with one query for all launches and one for all codes."""
+    """Build the responses for campaigns, with one query each for all launches, codes and test scans."""
     listed = list(found)
     launches, enabled = launch.progress_of(listed), codes.counts(campaign.id for campaign in listed)
+    tests = received_tests.find(campaign.id for campaign in listed)
     return [
         _OUT[campaign.type](
             id=campaign.id,
@@ -142,6 +158,7 @@ def campaigns_out(found: Iterable[campaigns.Campaign]) -> list[CampaignOut]:
             config=campaigns.config_of(campaign),
             version=campaign.version,
             code_count=enabled.get(campaign.id, 0),
+            test_scans=TestScansOut.of(tests.get(campaign.id, ReceivedTests())),
             launch=LaunchOut.of(launches[campaign.id]) if campaign.id in launches else None,
             launch_job_id=campaign.launch_job_id,
             launch_at=campaign.launch_at,
@@ -179,5 +196,5 @@ def respond(resp: Response, campaign: campaigns.Campaign) -> None:
     """Answer with a campaign and its `ETag`."""
     (shown,) = campaigns_out([campaign])
     progress = shown.launch and f"{shown.launch.step}.{shown.launch.state}.{int(shown.launch.error is not None)}"
-    etag(resp, campaign.version, *(str(part) for part in (shown.code_count, progress) if part))
+    etag(resp, campaign.version, *(str(part) for part in (shown.code_count, shown.test_scans.count, progress) if part))
     resp.media = shown

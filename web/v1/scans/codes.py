@@ -99,6 +99,10 @@ class CodeDescriptionOut(msgspec.Struct):
         CodeStatus,
         Meta(description="Whether a scan made now can count.", examples=["active"]),
     ]
+    test_mode: Annotated[
+        bool,
+        Meta(description="Whether the campaign is in test mode: scans are decided but don't count.", examples=[False]),
+    ]
     starts_at: Annotated[Instant | None, Meta(description="Start of the campaign, in UTC; null: its launch.")]
     ends_at: Annotated[Instant | None, Meta(description="End of the campaign, in UTC; null: none is set.")]
     location_required: Annotated[
@@ -138,6 +142,7 @@ class CodeDescriptionOut(msgspec.Struct):
             brand=ScanBrandOut(**found.brand),
             campaign=ScanCampaignOut(**found.campaign),
             status=found.status,
+            test_mode=found.test_mode,
             starts_at=found.starts_at,
             ends_at=found.ends_at,
             location_required=found.location_required,

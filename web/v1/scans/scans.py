@@ -170,7 +170,7 @@ SCAN = {
 
 
 class ScanOut(msgspec.Struct):
-    """A scan that counts."""
+    """A scan that counts, or a test that would count without the test mode of its campaign."""
 
     id: Id
     status: Annotated[
@@ -185,11 +185,19 @@ class ScanOut(msgspec.Struct):
         bool,
         Meta(description="Whether the scan was received more than two minutes after it was made.", examples=[False]),
     ]
+    is_test: Annotated[
+        bool,
+        Meta(
+            description="Whether the campaign was in test mode when the scan was received: it doesn't count, takes no "
+            "share of a limit and earns nothing. The person can scan again when the campaign has left test mode.",
+            examples=[False],
+        ),
+    ]
 
     @classmethod
     def of(cls, scan: Accepted) -> "ScanOut":
         """Build the response. It shows no fraud score: a flagged scan looks the same."""
-        return cls(scan.id, "accepted", scan.campaign_id, scan.scanned_at, scan.received_at, scan.late)
+        return cls(scan.id, "accepted", scan.campaign_id, scan.scanned_at, scan.received_at, scan.late, scan.is_test)
 
 
 INCOMPLETE_RATE = parse_rate("incompleteScans", "60 per 30 minute")
@@ -272,6 +280,9 @@ class Scans:
         Jobs then score it for fraud and count it in the brand's overview; the answer doesn't show the score. Without a
         network, keep the request and send it later, unchanged. Repeat it after 429 and 503 when `Retry-After` has
         passed. A scan without a required account, consent or position is refused and not stored.
+
+        In test mode the decision is the same, except that limits don't apply. The scan counts nowhere, and the answer
+        says `is_test`.
         """
         identity: Identity = req.context.identity
         self._rate_limit.take(identity.session_id)

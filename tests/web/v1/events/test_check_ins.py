@@ -137,6 +137,7 @@ def test_fan_checks_in_by_a_fresh_scan_of_the_event(client, event, account_of, p
         (ana, other, scan),
         (ana, night, put_scan(night, ana.user_id, scan_time=NOON)),
         (ana, night, put_scan(night, ana.user_id, scan_time=now(), decision="rejected", reason="cap_exhausted")),
+        (ana, night, put_scan(night, ana.user_id, scan_time=now(), is_test=True)),
     ):
         assert check_in(person, campaign, scan_id).json["code"] == "scan_required"
 

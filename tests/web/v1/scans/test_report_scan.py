@@ -21,8 +21,8 @@ def test_accepted_scan_returns_201_and_is_stored(phone, campaign, code_of, store
     assert answer.status_code == 201
     assert answer.json["id"] == str(scan["id"])
     assert answer.json["campaign_id"] == str(made.id) == str(scan["campaign_id"])
-    assert set(answer.json) == {"id", "status", "campaign_id", "scanned_at", "received_at", "late"}
-    assert (answer.json["status"], answer.json["late"]) == ("accepted", False)
+    assert set(answer.json) == {"id", "status", "campaign_id", "scanned_at", "received_at", "late", "is_test"}
+    assert (answer.json["status"], answer.json["late"], answer.json["is_test"]) == ("accepted", False, False)
     assert (scan["decision"], scan["reason"], scan["geofence_status"]) == ("accepted", None, "inside")
     assert scan["user_id"] == device.account.user_id
     assert scan["request_id"] == answer.headers["x-request-id"]
