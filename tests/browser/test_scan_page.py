@@ -208,3 +208,15 @@ def test_code_that_is_not_in_use_shows_reason_and_stores_no_scan(browser, page, 
 
     assert browser.until("#outcome-title") == title
     assert look(SCANS) == (0, 0, 0)
+
+
+def test_scan_in_test_mode_says_that_it_is_not_counted(browser, server, campaign, code_of, look):
+    browser.open(f"{server}/s/{code_of(campaign(test_mode=True, consent_tiers=[]))}")
+    browser.click("#start")
+
+    assert browser.until("#outcome-title") == "Test received"
+    first = browser.until("#reference")
+    browser.click("#again")
+    browser.until_true(f"return document.getElementById('reference').textContent !== '{first}'")
+    assert browser.until("#outcome-title") == "Test received"
+    assert look(SCANS) == (2, 2, 1)
