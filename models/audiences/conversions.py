@@ -79,7 +79,10 @@ def record(campaign_id: UUID, reported: Sequence[Conversion]) -> list[Recorded]:
     errors = [error for index, one in enumerate(reported) for error in _faults(index, one)]
     if errors:
         raise Invalid(errors=errors)
-    found = [_store(campaign_id, one) for one in reported]
+    # Sorted, because two requests with the same conversions in other orders would deadlock otherwise.
+    order = sorted(range(len(reported)), key=lambda index: reported[index].external_id)
+    stored = {index: _store(campaign_id, reported[index]) for index in order}
+    found = [stored[index] for index in range(len(reported))]
     unknown = [index for index, one in enumerate(found) if one["outcome"] == "unknown_person"]
     if unknown:
         raise Invalid(errors=[FieldError(_path(index, reported[index]), _UNKNOWN) for index in unknown])

@@ -70,10 +70,12 @@ SELECT
 FROM public.check_ins WHERE campaign_id = %(id)s
 """
 _EXPIRE = """
-WITH past AS (SELECT id FROM public.campaigns WHERE completed_at < now() - make_interval(days => %s)),
-    check_ins AS (DELETE FROM public.check_ins WHERE campaign_id IN (SELECT id FROM past)),
-    tickets AS (DELETE FROM public.tickets WHERE campaign_id IN (SELECT id FROM past))
-DELETE FROM public.guests WHERE campaign_id IN (SELECT id FROM past)
+WITH past AS (
+        SELECT brand_id, id FROM public.campaigns
+        WHERE type = 'Event' AND completed_at < now() - make_interval(days => %s)),
+    check_ins AS (DELETE FROM public.check_ins WHERE (brand_id, campaign_id) IN (SELECT brand_id, id FROM past)),
+    tickets AS (DELETE FROM public.tickets WHERE (brand_id, campaign_id) IN (SELECT brand_id, id FROM past))
+DELETE FROM public.guests WHERE (brand_id, campaign_id) IN (SELECT brand_id, id FROM past)
 """
 
 

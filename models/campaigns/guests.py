@@ -15,7 +15,7 @@ from playhouse.postgres_ext import DateTimeTZField
 from models.audiences.contacts import Contact
 from models.campaigns import events
 from models.campaigns.campaigns import CampaignArchived, CampaignCompleted
-from models.core.database import Row, new_id, now
+from models.core.database import Row, execute, new_id, now
 from models.core.enumerations import enumeration
 from models.core.errors import Conflict, FieldError, Invalid, NotFound
 from models.jobs.ledger import JobRef, enqueue
@@ -88,8 +88,7 @@ def add(campaign_id: UUID, invitations: Sequence[Invitation]) -> tuple[list[Gues
     if campaign.status == "Completed":
         raise CampaignCompleted
     people = _people_of_contacts(invitations)
-    if Guest.select().where(Guest.campaign_id == campaign_id).count() + len(invitations) > MAX_GUESTS:
-        raise GuestListFull
+    execute("SELECT app.reserve_guests(%s, %s, %s)", (campaign_id, len(invitations), MAX_GUESTS))
     listed = [
         {
             "id": new_id(),

@@ -116,10 +116,10 @@ INSERT INTO public.concierto_check_ins (event_id, id, brand_id, ticket_id, guest
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 _EXPIRE = """
-WITH past AS (SELECT id FROM public.concierto_events WHERE ends_at < %s),
-    check_ins AS (DELETE FROM public.concierto_check_ins WHERE event_id IN (SELECT id FROM past)),
-    tickets AS (DELETE FROM public.concierto_tickets WHERE event_id IN (SELECT id FROM past)),
-    guests AS (DELETE FROM public.concierto_guests WHERE event_id IN (SELECT id FROM past))
+WITH past AS (SELECT brand_id, id FROM public.concierto_events WHERE ends_at < %s),
+    check_ins AS (DELETE FROM public.concierto_check_ins WHERE (brand_id, event_id) IN (SELECT brand_id, id FROM past)),
+    tickets AS (DELETE FROM public.concierto_tickets WHERE (brand_id, event_id) IN (SELECT brand_id, id FROM past)),
+    guests AS (DELETE FROM public.concierto_guests WHERE (brand_id, event_id) IN (SELECT brand_id, id FROM past))
 DELETE FROM public.concierto_events WHERE id IN (SELECT id FROM past)
 """
 

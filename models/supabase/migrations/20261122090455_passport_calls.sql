@@ -17,6 +17,7 @@ create table public.passport_calls (
     created_at timestamptz not null default now()
 );
 create index passport_calls_newest on public.passport_calls (created_at desc, id desc);
+create index passport_calls_not_ok on public.passport_calls (outcome, created_at desc, id desc) where outcome <> 'ok';
 create index passport_calls_service on public.passport_calls (service, created_at desc, id desc);
 create index passport_calls_brand on public.passport_calls (brand_id, created_at desc);
 call app.secure('public.passport_calls', p_admin => 'select', p_system => 'select,insert,delete');

@@ -109,5 +109,5 @@ begin
     return reward.state;
 end
 $$;
-call app.grant_definer('app.issue_reward_code(uuid,bytea,interval,jsonb)', 
+call app.grant_definer('app.issue_reward_code(uuid,bytea,interval,jsonb)',
     array['app_fan', 'authenticated', 'app_admin']);

@@ -87,6 +87,22 @@ call app.secure('public.check_ins', p_job => 'select,update', p_system => 'selec
 revoke update on public.guests from authenticated;
 grant update (state) on public.guests to authenticated;
 
+-- Refuse guests that would exceed the limit of an event's list. Requests about one event come one after the other:
+-- concurrent ones could exceed it together.
+create function app.reserve_guests(p_campaign_id uuid, p_more int, p_most int) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    brand uuid := app.brand_for('guests:write');
+begin
+    perform from public.campaigns c where c.id = p_campaign_id and c.brand_id = brand for no key update;
+    if (select count(*) from public.guests g where g.brand_id = brand and g.campaign_id = p_campaign_id) + p_more > p_most
+    then
+        perform app.refuse(409, 'guest_list_full', '');
+    end if;
+end
+$$;
+call app.grant_definer('app.reserve_guests(uuid,int,int)', array['authenticated']);
+
 -- Return up to p_limit tickets of the caller, newest first, that follow the ticket p_after; with p_id this one only. A
 -- person of any role may have tickets, also of other brands, so no row policy shows them.
 create function app.own_tickets(p_id uuid, p_limit int, p_after uuid) returns table (
@@ -150,18 +166,22 @@ create function app.request_ticket(
 declare
     event public.campaigns := app.require_event(p_campaign_id);
     caller uuid := (app.claims() ->> 'sub')::uuid;
+    known uuid;
 begin
-    insert into public.tickets (id, brand_id, campaign_id, user_id, key_version, job_id)
-    values (p_id, event.brand_id, event.id, caller, p_key_version, p_job_id)
-    on conflict do nothing;
-    if found then
-        perform app.add_event_job(p_job_id, 'ticket.issue', 'ticket', p_id, event.brand_id, caller, p_request);
-        return p_id;
-    end if;
-    return (
-        select t.id from public.tickets t
+    loop
+        insert into public.tickets (id, brand_id, campaign_id, user_id, key_version, job_id)
+        values (p_id, event.brand_id, event.id, caller, p_key_version, p_job_id)
+        on conflict (brand_id, campaign_id, user_id) where state in ('requested', 'issued') do nothing;
+        if found then
+            perform app.add_event_job(p_job_id, 'ticket.issue', 'ticket', p_id, event.brand_id, caller, p_request);
+            return p_id;
+        end if;
+        select t.id into known from public.tickets t
         where t.brand_id = event.brand_id and t.campaign_id = event.id and t.user_id = caller
-            and t.state in ('requested', 'issued'));
+            and t.state in ('requested', 'issued');
+        exit when found;  -- Otherwise the ticket was cancelled or refused between the two statements.
+    end loop;
+    return known;
 end
 $$;
 call app.grant_definer('app.request_ticket(uuid,uuid,int,uuid,jsonb)',
@@ -193,10 +213,11 @@ begin
     return query
     select e.scanned_at, e.gate
     from public.check_ins i join public.check_ins e on e.brand_id = i.brand_id and e.campaign_id = i.campaign_id
+        -- Each branch has an index: an event may have a hundred thousand check-ins.
+        and (e.ticket_id = i.ticket_id or e.guest_id = i.guest_id
+            or e.user_id = i.user_id and coalesce(i.ticket_id, i.guest_id, e.ticket_id, e.guest_id) is null)
     where i.id = p_id and e.state = 'accepted'
         and (i.brand_id = app.job_brand() or i.user_id = (app.claims() ->> 'sub')::uuid)
-        and (e.ticket_id, e.guest_id) is not distinct from (i.ticket_id, i.guest_id)
-        and (i.ticket_id is not null or i.guest_id is not null or e.user_id = i.user_id)
     order by e.scanned_at limit 1;
 end
 $$;

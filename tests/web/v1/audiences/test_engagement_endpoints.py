@@ -1,5 +1,7 @@
 """Endpoints of engagement events, conversions and own engagements."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -68,6 +70,18 @@ def test_repeated_conversion_is_known_and_another_is_refused(campaign, participa
     assert [item["outcome"] for item in again.json["items"]] == ["known", "recorded"]
     assert (other.status_code, other.json["code"], other.json["external_id"]) == (409, "conversion_reused", "order-1")
     assert query("select count(*) from conversions") == query("select count(*) from engagement_events") == [(2,)]
+
+
+def test_concurrent_reports_in_opposite_order_are_stored_once(campaign, participant, report, query):
+    summer, sold = campaign(), [order(participant, number) for number in range(100)]
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda batch: report(summer, *batch), (sold, sold[::-1])))
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    outcomes = Counter(item["outcome"] for answer in answers for item in answer.json["items"])
+    assert outcomes == {"recorded": 100, "known": 100}
+    assert query("select count(*) from engagement_events") == [(100,)]
 
 
 def test_contact_without_account_converts_without_an_engagement(campaign, participant, report, drain, query):
