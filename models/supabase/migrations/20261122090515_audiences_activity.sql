@@ -34,14 +34,16 @@ create table app.segment_changes (
 call app.secure('public.contact_activity', p_job => 'select', p_member => '{"select": "audiences:read"}');
 call app.secure('app.segment_changes', p_job => 'select,insert,delete', p_system => 'select');
 
--- Return the time zone of the caller's brand. Days of its contacts' activity are days of this zone.
-create function app.brand_timezone() returns text
+-- Return the time zone of the caller's brand; null for another one. Days of activity are days of this zone.
+create function app.brand_timezone(p_brand_id uuid) returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    return (select coalesce(b.settings ->> 'timezone', 'UTC') from public.brands b where b.id = app.job_brand());
+    return (
+        select coalesce(b.settings ->> 'timezone', 'UTC') from public.brands b
+        where b.id = p_brand_id and b.id = app.job_brand());
 end
 $$;
-call app.grant_definer('app.brand_timezone()', array['authenticated', 'app_job']);
+call app.grant_definer('app.brand_timezone(uuid)', array['authenticated', 'app_job']);
 
 -- Enqueue the job that applies the changes of these brands. Waiting jobs of one brand run as one.
 create function app.add_segment_jobs(p_brands uuid[]) returns void
@@ -62,7 +64,7 @@ create function app.fold_contact_activity(p_contacts uuid[]) returns table (cont
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     brand constant uuid := app.job_brand();
-    zone constant text := app.brand_timezone();
+    zone constant text := app.brand_timezone(brand);
 begin
     return query
     with people as materialized (
