@@ -209,15 +209,18 @@ call app.grant_definer('app.request_cancellation(uuid,uuid,jsonb)', array['app_f
 -- the brand, and for the person whose check-in was refused.
 create function app.earlier_check_in(p_id uuid) returns table (scanned_at timestamptz, gate text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    refused public.check_ins;
 begin
+    select i.* into refused from public.check_ins i
+    where i.id = p_id and (i.brand_id = app.job_brand() or i.user_id = (app.claims() ->> 'sub')::uuid);
     return query
-    select e.scanned_at, e.gate
-    from public.check_ins i join public.check_ins e on e.brand_id = i.brand_id and e.campaign_id = i.campaign_id
-        -- Each branch has an index: an event may have a hundred thousand check-ins.
-        and (e.ticket_id = i.ticket_id or e.guest_id = i.guest_id
-            or e.user_id = i.user_id and coalesce(i.ticket_id, i.guest_id, e.ticket_id, e.guest_id) is null)
-    where i.id = p_id and e.state = 'accepted'
-        and (i.brand_id = app.job_brand() or i.user_id = (app.claims() ->> 'sub')::uuid)
+    select e.scanned_at, e.gate from public.check_ins e
+    where e.brand_id = refused.brand_id and e.campaign_id = refused.campaign_id and e.state = 'accepted'
+        -- Each alternative has an index: an event may have a hundred thousand check-ins.
+        and (e.ticket_id = refused.ticket_id or e.guest_id = refused.guest_id
+            or e.user_id = refused.user_id
+                and coalesce(refused.ticket_id, refused.guest_id, e.ticket_id, e.guest_id) is null)
     order by e.scanned_at limit 1;
 end
 $$;
