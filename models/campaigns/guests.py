@@ -78,7 +78,7 @@ def add(campaign_id: UUID, invitations: Sequence[Invitation]) -> tuple[list[Gues
     Raises:
         NotFound: the brand has no such campaign.
         NotAnEvent: the campaign is of another type.
-        CampaignArchived, CampaignCompleted: nobody can check in any more.
+        CampaignArchived, CampaignCompleted: the event is over.
         Invalid: a contact is not one of the brand.
         GuestListFull: the list would be too long.
     """

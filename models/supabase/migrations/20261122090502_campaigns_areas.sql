@@ -7,8 +7,7 @@
 create function app.area_fault(p_polygon jsonb, p_max_extent_m float8, p_min_area_m2 float8)
 returns table (reason text, lat float8, lon float8) language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
-    shape constant extensions.geometry :=
-        extensions.st_setsrid(extensions.st_geomfromgeojson(p_polygon::text), 4326);
+    shape extensions.geometry;
     corner extensions.geometry;
     sphere constant text := '+proj=longlat +R=6371008.8 +no_defs';
     -- A gnomonic projection shows the shortest lines between positions as straight lines. So the planar check for
@@ -20,6 +19,7 @@ begin
     if jsonb_typeof(p_polygon -> 'coordinates') is distinct from 'array' then
         perform app.refuse(422, 'invalid');
     end if;
+    shape := extensions.st_setsrid(extensions.st_geomfromgeojson(p_polygon::text), 4326);
     corner := extensions.st_startpoint(extensions.st_exteriorring(shape));
     plane := format('+proj=gnom +R=6371008.8 +lat_0=%s +lon_0=%s', extensions.st_y(corner), extensions.st_x(corner));
 
