@@ -14,11 +14,11 @@ from models.core.enumerations import enumeration
 from models.scans.outcomes import REFUSALS
 
 CodeStatus = Annotated[
-    Literal["not_started", "active", "paused", "ended"],
+    Literal["not_started", "active", "closed", "paused", "ended"],
     enumeration(
         "CodeStatus",
         "Whether a scan of a code can count now: only with `active`. `not_started`: before the launch or the start "
-        "of the campaign. `paused`: stopped for now. `ended`: no more scans count.",
+        "of the campaign. `closed`: outside its weekly hours. `paused`: stopped for now. `ended`: no more scans count.",
     ),
 ]
 
@@ -38,6 +38,9 @@ class Description:
     test_mode: bool
     starts_at: datetime | None
     ends_at: datetime | None
+    timezone: str
+    scan_windows: list[dict[str, Any]]
+    opens_at: datetime | None
     location_required: bool
     account_required: bool
     account_missing: bool | None

@@ -44,6 +44,19 @@ LimitScope = Annotated[
 ]
 
 
+class ScanWindowClosedMembers(Members):
+    """When scans count again."""
+
+    opens_at: Annotated[
+        datetime | None,
+        msgspec.Meta(
+            description="Time from which scans count again, in UTC: the next opening of `scan_windows`, or the receipt "
+            "if a window was open then. Null if the campaign ends before.",
+            examples=["2026-11-27T17:00:00Z"],
+        ),
+    ]
+
+
 PassingWindow = Annotated[
     Literal["day", "hour"],
     enumeration("PassingWindow", "Window of a limit that ends: a calendar day or hour in the campaign's time zone."),
@@ -81,7 +94,7 @@ REFUSALS: dict[str, type[Problem]] = {
         _refusal("geofence_uncertain"),
         _refusal("unknown_code"),
         _refusal("campaign_not_active"),
-        _refusal("scan_window_closed"),
+        _refusal("scan_window_closed", ScanWindowClosedMembers),
         _refusal("cap_exhausted", CapExhaustedMembers),
         _refusal("client_scan_id_reused"),
         _refusal("campaign_ended"),
@@ -150,6 +163,8 @@ def require_accepted(outcome: Outcome) -> Accepted:
 def _error(refusal: type[Problem], details: dict[str, Any]) -> Problem:
     if refusal.status == 429:
         details = details | {"retry_after": _seconds_until(details["until"])}
+    if details.get("opens_at"):
+        details = details | {"opens_at": datetime.fromisoformat(details["opens_at"])}
     error = refusal(**{name: details[name] for name in refusal.members.__struct_fields__})
     if refusal.status in (429, 503):
         error.headers["Retry-After"] = str(details.get("retry_after", 1))

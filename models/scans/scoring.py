@@ -52,8 +52,8 @@ _POSITION = (
 HISTORY = f"""
 SELECT s.id, s.campaign_id, s.user_id, s.device_fp_id, s.decision, s.scan_time, s.received_at, s.late,
     s.geofence_status,
-    coalesce(s.distance_m + s.accuracy_m - coalesce((c.config #>> '{{geofence,radius_m}}')::float8, 0), 0)
-        AS overshoot_m,
+    CASE WHEN s.geofence_status IN ('uncertain', 'outside')
+        THEN s.distance_m + s.accuracy_m - coalesce((s.details ->> 'radius_m')::float8, 0) ELSE 0 END AS overshoot_m,
     coalesce(s.details ->> 'when_uncertain' = 'flag', false) AS flag_uncertain,
     coalesce(c.config -> 'rewards' <> '[]', false) AS has_rewards,
     extensions.st_y(s.location::extensions.geometry) AS lat, extensions.st_x(s.location::extensions.geometry) AS lon,

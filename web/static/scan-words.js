@@ -78,7 +78,9 @@ const WORDS = {
         user: "You have had your scans for now. The next one counts from {until}.",
         device: "This phone has had its scans for now. The next one counts from {until}.",
       }],
-      scan_window_closed: ["Closed now", "Scans count at certain hours only. Come back during the opening hours."],
+      scan_window_closed: ["Closed now", "Scans count at certain hours only. Come back during the opening hours.", {
+        opening: "Scans count again from {at}. Come back then.",
+      }],
       campaign_not_active: ["Not running", "This activation hasn't begun yet or takes a break. Come back later."],
       campaign_ended: ["It's over", "This activation has ended. Thank you for coming by."],
       unknown_code: ["This code is not in use", "It was taken out of use, or never came into it."],
@@ -165,7 +167,9 @@ const WORDS = {
         user: "Ya tienes tus escaneos por ahora. Próximo: {until}.",
         device: "Este teléfono ya tiene sus escaneos por ahora. Próximo: {until}.",
       }],
-      scan_window_closed: ["Cerrado ahora", "Los escaneos solo cuentan a ciertas horas. Vuelve en el horario de apertura."],
+      scan_window_closed: ["Cerrado ahora", "Los escaneos solo cuentan a ciertas horas. Vuelve en el horario de apertura.", {
+        opening: "Los escaneos vuelven a contar: {at}. Vuelve entonces.",
+      }],
       campaign_not_active: ["No está en marcha", "Esta activación aún no ha empezado o está en pausa. Vuelve más tarde."],
       campaign_ended: ["Se acabó", "Esta activación ha terminado. Gracias por pasarte."],
       unknown_code: ["Este código no está en uso", "Se retiró, o nunca llegó a usarse."],

@@ -23,7 +23,9 @@ const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[
 const time = (moment) => new Intl.DateTimeFormat(format, new Date(moment).toDateString() === new Date().toDateString()
   ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" }).format(new Date(moment));
 
-const STATUS = { not_started: "campaign_not_active", paused: "campaign_not_active", ended: "campaign_ended" };
+const STATUS = { not_started: "campaign_not_active", paused: "campaign_not_active", closed: "scan_window_closed", ended: "campaign_ended" };
+
+const opening = ({ opens_at: at }) => (at ? { scope: "opening", at: time(at) } : {});
 
 let described = null; // the description of the code
 let describedAt = -Infinity;
@@ -100,7 +102,7 @@ async function describe() {
     outcome("account_required", {}, { label: words.again, act: start });
     return false;
   }
-  outcome(STATUS[described.status], {}, described.status === "ended" ? null : { label: words.again, act: start });
+  outcome(STATUS[described.status], opening(described), described.status === "ended" ? null : { label: words.again, act: start });
   return false;
 }
 
@@ -168,7 +170,7 @@ async function answered(request, { status, data, wait }) {
   if (data.code === "consent_required") return (await describe()) && askConsent(data.missing);
   if (data.code === "location_required") return (await describe()) && askPlace();
   const again = FINAL.includes(data.code) ? anew(request) : { label: words.again, act: start };
-  outcome(data.code, { ...data, until: time(Date.now() + wait * 1000) }, again);
+  outcome(data.code, { ...data, until: time(Date.now() + wait * 1000), ...opening(data) }, again);
 }
 
 // After the answer to an earlier scan, offer the new scan.

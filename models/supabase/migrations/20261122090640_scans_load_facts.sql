@@ -163,6 +163,40 @@ end
 $$;
 call app.grant_definer('app.is_in_windows(timestamptz,jsonb,text)', '{}');
 
+-- Return the first instant from p_at on that is within a weekly window, and before p_ends_at; null: there is none.
+create function app.next_opening(p_at timestamptz, p_windows jsonb, p_timezone text, p_ends_at timestamptz)
+returns timestamptz language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+    local constant timestamp := p_at at time zone p_timezone;
+    found timestamptz;
+begin
+    if app.is_in_windows(p_at, p_windows, p_timezone) then
+        return case when p_at < p_ends_at or p_ends_at is null then p_at end;
+    end if;
+    for found in
+        -- A local time that occurs twice is found by the hour before it, and one that clocks skip by the full hour, at
+        -- which they have changed. Candidates that are within no window are skipped below.
+        select at.candidate
+        from jsonb_to_recordset(p_windows) as w (days jsonb, opens time)
+        cross join generate_series(0, 8) as later (n)
+        cross join lateral (select local::date + later.n + w.opens as opening) next
+        cross join lateral (values (next.opening at time zone p_timezone),
+            ((next.opening - interval '1 hour') at time zone p_timezone + interval '1 hour'),
+            (date_trunc('hour', next.opening at time zone p_timezone))) as at (candidate)
+        where w.days ? to_char(next.opening, 'dy') and at.candidate > p_at
+        order by at.candidate
+    loop
+        if found >= p_ends_at then
+            exit;
+        elsif app.is_in_windows(found, p_windows, p_timezone) then
+            return found;
+        end if;
+    end loop;
+    return null;
+end
+$$;
+call app.grant_definer('app.next_opening(timestamptz,jsonb,text,timestamptz)', '{}');
+
 -- The instants that bound a code's scans, besides those of the campaign's configuration.
 create type app.scan_period as (launched_at timestamptz, code_created_at timestamptz, completed_at timestamptz);
 
@@ -248,8 +282,12 @@ begin
         lacking.account or lacking.consents or located.status = 'unknown',
         app.scan_reason(p_requests[r.ordinality], k, m.status, (m.launched_at, c.created_at, m.completed_at),
             (lacking.account, lacking.consents), located.status),
-        case when located.status = 'uncertain'
-            then jsonb_build_object('when_uncertain', (k.geofence).when_uncertain) else '{}' end,
+        -- Facts of the fence that evidence needs later: the fence may have changed by then.
+        case located.status
+            when 'uncertain' then jsonb_build_object('when_uncertain', (k.geofence).when_uncertain,
+                'radius_m', (k.geofence).radius_m)
+            when 'outside' then jsonb_build_object('radius_m', (k.geofence).radius_m)
+            else '{}' end,
         -- The id of a new device is derived from its hash, so that scans of one batch agree on it.
         coalesce(d.id, left(r.fingerprint_hash, 32)::uuid), d.last_seen,
         located.distance_m, located.status, coalesce(r.locale, session.locale), k, coalesce(k.test_mode, false),

@@ -41,6 +41,16 @@ end
 $$;
 call app.grant_definer('app.describe_limit(text,app.scan_limit,timestamptz,text)', '{}');
 
+-- Return the time from which scans count again, for the answer to a scan outside the weekly windows.
+create function app.describe_opening(p_rules app.scan_rules) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+    return jsonb_build_object('opens_at',
+        app.next_opening(now(), p_rules.scan_windows, p_rules.timezone, p_rules.ends_at));
+end
+$$;
+call app.grant_definer('app.describe_opening(app.scan_rules)', '{}');
+
 -- Return the consents that a person still has to give before a scan counts, and the notice that contains them.
 create function app.describe_missing_consents(p_user_id uuid, p_brand_id uuid, p_rules app.scan_rules, p_locale text)
 returns jsonb language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -80,8 +90,11 @@ call app.grant_definer('app.find_full_limit(app.scan_facts,app.batch_counts)', '
 create function app.refuse_scan(p_request app.scan_request, inout f app.scan_facts)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
-    f.details := case when f.refusal is null and f.reason = 'consent_required'
-        then app.describe_missing_consents(p_request.user_id, p_request.brand_id, f.rules, f.locale) else '{}' end
+    f.details := case when f.refusal is not null then '{}'
+        when f.reason = 'consent_required'
+            then app.describe_missing_consents(p_request.user_id, p_request.brand_id, f.rules, f.locale)
+        when f.reason = 'scan_window_closed' then app.describe_opening(f.rules)
+        else '{}' end
         || case when f.incomplete then '{"incomplete": true}' else '{}' end::jsonb;
     f.reason := coalesce(f.refusal, f.reason);
 end
@@ -132,6 +145,9 @@ begin
             end if;
         end if;
 
+        if f.reason = 'scan_window_closed' then
+            f.details := f.details || app.describe_opening(f.rules);
+        end if;
         decided := decided || f;
         return next (f.n, case when f.reason is null then 'accepted' else 'rejected' end, f.reason, f.details, r.id,
             r.campaign_id, r.scanned_at, now(), app.is_late(r.scanned_at), f.is_test)::app.scan_outcome;

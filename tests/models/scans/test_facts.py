@@ -335,7 +335,8 @@ def test_only_uncertain_scan_has_the_policy_in_its_details(campaign, code_of, fa
     )
 
     found = {scan["geofence_status"]: scan["details"] for scan in stored("geofence_status, details")}
-    assert found == {"inside": {}, "uncertain": {"when_uncertain": "flag"}, "outside": {}}
+    radius = {"radius_m": FENCE["radius_m"]}
+    assert found == {"inside": {}, "uncertain": {"when_uncertain": "flag", **radius}, "outside": radius}
 
 
 @pytest.mark.parametrize("lateness", [timedelta(minutes=1), timedelta(minutes=3)])

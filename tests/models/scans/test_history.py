@@ -168,10 +168,11 @@ def test_scan_of_a_known_device_is_in_no_burst(scan_store):
 
 @pytest.mark.parametrize(
     ("geofence_status", "distance_m", "overshoot_m"),
-    [("none", None, 0), ("uncertain", 495, 5), ("inside", 400, 0), ("outside", 3000, 2510)],
+    [("none", None, 0), ("uncertain", 295, 5), ("inside", 200, 0), ("outside", 3000, 2710)],
 )
-def test_overshoot_is_distance_and_accuracy_beyond_the_radius(scan_store, geofence_status, distance_m, overshoot_m):
-    scan_store.put(scan(geofence_status=geofence_status, distance_m=distance_m, place="Madrid"))
+def test_overshoot_is_beyond_the_radius_at_the_scan(scan_store, geofence_status, distance_m, overshoot_m):
+    # The campaign has a radius of 500 metres now.
+    scan_store.put(scan(geofence_status=geofence_status, distance_m=distance_m, radius_m=300, place="Madrid"))
 
     case = case_of(scan_store)
 

@@ -216,6 +216,29 @@ UNTIL_HALF_PAST_TWO = [{"days": ["sat"], "opens": "22:00", "closes": "02:30"}]
 ALL_DAY = [{"days": ["sat"], "opens": "06:00", "closes": "06:00"}]
 
 
+OPENINGS = [
+    (FRIDAY_EVENING, "2026-11-27T16:00:00+00:00", "2026-11-27T17:00:00+00:00"),
+    (FRIDAY_EVENING, "2026-11-27T20:00:00+00:00", "2026-11-27T20:00:00+00:00"),  # open
+    (FRIDAY_EVENING, "2026-11-28T01:00:00+00:00", "2026-12-04T17:00:00+00:00"),
+    (FRIDAY_EVENING, "2026-12-05T01:00:00+00:00", None),  # the next one is at the end
+    (FRIDAY_EVENING, "2026-12-11T18:00:00+00:00", None),  # after the end
+    ([*FRIDAY_EVENING, *ALL_DAY], "2026-11-28T03:00:00+00:00", "2026-11-28T05:00:00+00:00"),
+    (HALF_PAST_TWO, "2026-03-28T12:00:00+00:00", "2026-03-29T01:00:00+00:00"),
+    (HALF_PAST_TWO, "2026-10-24T12:00:00+00:00", "2026-10-25T00:30:00+00:00"),
+    (HALF_PAST_TWO, "2026-10-25T01:05:00+00:00", "2026-10-25T01:30:00+00:00"),
+]
+"""Windows of Madrid, an instant, and the first instant from it on at which they are open before 11 December, 18:00."""
+
+
+def test_next_opening_is_the_first_instant_within_a_window(superuser):
+    ask = "select app.next_opening(%s, %s, 'Europe/Madrid', '2026-12-11T18:00:00+01:00')"
+    with superuser.cursor() as cursor:
+        for windows, at, opens_at in OPENINGS:
+            cursor.execute(ask, (at, Json(windows)))
+            (found,) = cursor.fetchone()
+            assert found == (opens_at and datetime.fromisoformat(opens_at)), (windows, at)
+
+
 @pytest.mark.parametrize(
     ("windows", "at", "inside"),
     [

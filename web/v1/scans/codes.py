@@ -10,6 +10,7 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import Meta
 
+from models.campaigns.config import ScanWindow
 from models.campaigns.statuses import CampaignType
 from models.consents.consents import ConsentTier
 from models.consents.notices import Notice
@@ -105,6 +106,22 @@ class CodeDescriptionOut(msgspec.Struct):
     ]
     starts_at: Annotated[Instant | None, Meta(description="Start of the campaign, in UTC; null: its launch.")]
     ends_at: Annotated[Instant | None, Meta(description="End of the campaign, in UTC; null: none is set.")]
+    timezone: Annotated[
+        str, Meta(description="Time zone of `scan_windows`, a name from the IANA database.", examples=["Europe/Madrid"])
+    ]
+    scan_windows: Annotated[
+        list[ScanWindow],
+        Meta(
+            description="Weekly hours in which scans count; an empty list: any hour.",
+            examples=[[{"days": ["fri", "sat"], "opens": "18:00", "closes": "02:00"}]],
+        ),
+    ]
+    opens_at: Annotated[
+        Instant | None,
+        Meta(
+            description="Next opening of `scan_windows`, in UTC; null if scans count now, at any hour, or never again."
+        ),
+    ]
     location_required: Annotated[
         bool, Meta(description="Whether a scan needs `location`; otherwise it is refused with `location_required`.")
     ]
@@ -145,6 +162,9 @@ class CodeDescriptionOut(msgspec.Struct):
             test_mode=found.test_mode,
             starts_at=found.starts_at,
             ends_at=found.ends_at,
+            timezone=found.timezone,
+            scan_windows=msgspec.convert(found.scan_windows, list[ScanWindow]),
+            opens_at=found.opens_at,
             location_required=found.location_required,
             account_required=found.account_required,
             account_missing=found.account_missing,

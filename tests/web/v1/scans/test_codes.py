@@ -129,6 +129,24 @@ def test_description_has_status_of_campaign(
     assert describe(code_of(made)).json["status"] == status
 
 
+def test_code_outside_weekly_windows_is_closed_until_the_next(describe, phone, fan, campaign, code_of):
+    opening = (now() + timedelta(days=2)).replace(hour=12, minute=0, second=0, microsecond=0)
+    windows = [{"days": [f"{opening:%a}".lower()], "opens": "12:00", "closes": "13:00"}]
+    code, always = code_of(campaign(scan_windows=windows)), code_of(campaign("Always"))
+    at = opening.isoformat().replace("+00:00", "Z")
+
+    closed, opened = describe(code).json, describe(always).json
+    # Without a consent the scan is not stored; its reason and the opening are the same.
+    refused = [phone(account=fan(*given)).scan(code) for given in ((), ("essential",))]
+
+    assert (closed["status"], closed["scan_windows"], closed["timezone"]) == ("closed", windows, "UTC")
+    assert closed["opens_at"] == at
+    assert (opened["status"], opened["scan_windows"], opened["opens_at"]) == ("active", [], None)
+    assert [(answer.status_code, answer.json["code"], answer.json["opens_at"]) for answer in refused] == [
+        (409, "scan_window_closed", at)
+    ] * 2
+
+
 def test_description_of_draft_is_not_started(describe, campaign, manager):
     draft = campaign(launched=False)
     with manager.acting():
