@@ -170,7 +170,7 @@ def next_operation(earned: Earned, reward: Reward | None, at: datetime) -> Opera
     if earned == "reward" and reward.state == "granted" and reward.code_hash is not None:
         return "claim"
     operation = STEPS[earned].get(reward.state)
-    if operation == "extend" and at < reward.expires_at - HOLD / 2:
+    if operation == "extend" and reward.expires_at is not None and at < reward.expires_at - HOLD / 2:
         return None
     if operation == "release" and reward.state == "suspended" and at < reward.suspended_at + SUSPENSION:
         return None

@@ -49,6 +49,7 @@ def test_operations_lead_every_state_to_what_the_scan_has_earned(earned):
         ("nothing", "granted", {"code_hash": b"x"}, "suspend"),
         ("reservation", "reserved", {"expires_at": NOW + HOLD / 2 - timedelta(minutes=1)}, "extend"),
         ("reservation", "reserved", {"expires_at": NOW + HOLD / 2 + timedelta(minutes=1)}, None),
+        ("reservation", "reserved", {"expires_at": None}, "extend"),
         ("reservation", "reserved", {"created_at": NOW - REVIEW_PERIOD}, "release"),
         ("reservation", "reserved", {"created_at": NOW - REVIEW_PERIOD + timedelta(minutes=1)}, None),
         ("nothing", "suspended", {"suspended_at": NOW - SUSPENSION}, "release"),
