@@ -2,7 +2,8 @@
 
 Owns the tables `public.audience_segments`, `public.segment_queries`, `public.campaign_audience`, `public.contacts`,
 `public.engagement_events`, `app.engagement_outbox`, `public.engagements`, `public.conversions`, `public.contact_sync`,
-`public.contact_sync_state`, `public.fan_traits`, `public.contact_activity`, `app.segment_changes` and `public.campaign_metrics`.
+`public.contact_sync_state`, `public.fan_traits`, `public.contact_activity`, `app.segment_changes` and
+`public.campaign_metrics`.
 
 Public modules: `contacts`, `contact_sync` (both directions with CALS), `conversions`, `engagement_events` (every domain
 whose rows are engagements records its events there), `engagement_outbox` (their way to Coliseum), `engagements` (folded
