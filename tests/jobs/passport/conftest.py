@@ -135,7 +135,7 @@ def _counted_down(left: dict[str, int], name: str) -> bool:
     return left[name] >= 0
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def _started() -> Iterator[dict[str, Counterpart]]:
     started: dict[str, Counterpart] = {}
     yield started
@@ -145,7 +145,10 @@ def _started() -> Iterator[dict[str, Counterpart]]:
 
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch, _started: dict[str, Counterpart]) -> Outside:
-    """Return services over HTTP that can fail. None is used before `outside.use(name)`."""
+    """Return services over HTTP that can fail. None is used before `outside.use(name)`.
+
+    Modules that use it are of one group of pytest-xdist, `services`, so that their servers start once.
+    """
     outside = Outside(_started)
     monkeypatch.setattr(services, "route", outside.route)
     monkeypatch.setattr(HttpTransport, "send", lambda *args, key: outside.send(*args, key=key))

@@ -11,6 +11,8 @@ from tests.fixtures.jobs import Drain
 from tests.fixtures.web import Client
 from tests.jobs.passport.conftest import FAULTS, Clock, Outside
 
+pytestmark = pytest.mark.xdist_group("services")
+
 ATTEMPTS = 5
 """Attempts of a launch (`max_attempts`)."""
 SERVICES = {"Locker": ("locker", "open"), "Event": ("concierto", "publish"), "QR": ("coliseum", "open")}

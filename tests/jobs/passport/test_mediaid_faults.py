@@ -1,8 +1,12 @@
 """Jobs that call MediaID while answers are lost and people change their profiles."""
 
+import pytest
+
 from models.core import context
 from models.core.database import transaction
 from models.jobs.ledger import enqueue
+
+pytestmark = pytest.mark.xdist_group("services")
 
 
 def test_profile_that_changes_after_a_lost_answer_is_stored(outside, fan, campaign, drain, query):

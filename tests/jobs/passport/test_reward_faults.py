@@ -1,6 +1,10 @@
 """A redemption at a Locker that has lost the campaign waits until the inventory is open again."""
 
+import pytest
+
 from models.campaigns import reward_codes
+
+pytestmark = pytest.mark.xdist_group("services")
 
 
 def test_redemption_waits_for_a_locker_that_does_not_know_the_campaign(outside, drop, manager):

@@ -12,6 +12,8 @@ from jobs.passport import gateway
 from tests.jobs.passport.callers import CALLERS, READS
 from tests.support.kills import kill
 
+pytestmark = pytest.mark.xdist_group("services")
+
 BOUNDARIES = ("before", "effect", "record", "done")
 """Places of a kill: before the call, after the effect of the service, after the record of the call, after the body."""
 CALLS = {"before": {1}, "effect": {2}, "record": {2}, "done": {1, 2}}

@@ -18,6 +18,8 @@ from tests.jobs.passport.callers import CALLERS
 from tests.jobs.passport.conftest import Outside
 from tests.support.brokers import until
 
+pytestmark = pytest.mark.xdist_group("services")
+
 RELAY = [sys.executable, "-m", "jobs.engine.relay"]
 QUEUES = ("default", "outward", "webhooks", "scans")
 WORKER = [str(VENV / "bin" / "dramatiq"), "jobs.main", "--processes", "1", "--threads", "2", "--queues", *QUEUES]
