@@ -64,6 +64,42 @@ PERSONAL = (
         found_by="user_id",
         personal=(Personal(("user_id",), Category.BEHAVIOUR, Erasure.DELETE),),
     ),
+    Table(
+        name="public.contact_imports",
+        not_personal=(
+            NotPersonal(("format", "encoding", "state", "unreadable", "match_keys", "overwrite", "region"), FIXED_LIST),
+            NotPersonal(("filename", "mapping", "layout", "asset_id", "errors_asset_id"), BRAND_CONTENT),
+            NotPersonal(("reasons",), "counts of rows"),
+        ),
+    ),
+    Table(
+        name="public.contact_import_rows",
+        purpose="List the rows of a file that were refused, with their values, so that the brand can mend them.",
+        retention="until the import has written them to its file of errors, which is deleted after 7 days",
+        deleted_by="transfers.expire",
+        found_by="import_id",
+        personal=(Personal(("cells",), Category.PROFILE, Erasure.EXPIRE, Export.INTERNAL),),
+        not_personal=(NotPersonal(("import_id", "field", "reason"), FIXED_LIST),),
+    ),
+    Table(
+        name="public.contact_import_keys",
+        purpose="Recognise rows of one file that are about the same contact.",
+        retention="until the import ends",
+        deleted_by="transfers.expire",
+        found_by="contact_id = public.contacts.id",
+        personal=(
+            Personal(("contact_id",), Category.IDENTIFIER, Erasure.EXPIRE, Export.INTERNAL),
+            Personal(("key_hash",), Category.IDENTIFIER, Erasure.EXPIRE, Export.INTERNAL),
+        ),
+        not_personal=(NotPersonal(("import_id",), FIXED_LIST),),
+    ),
+    Table(
+        name="public.contact_exports",
+        not_personal=(
+            NotPersonal(("format", "state"), FIXED_LIST),
+            NotPersonal(("tag", "asset_id"), BRAND_CONTENT),
+        ),
+    ),
     Table(name="public.campaign_metrics", not_personal=(NotPersonal(("totals", "minutes"), "counts of events"),)),
     Table(
         name="public.contact_sync",

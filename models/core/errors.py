@@ -142,6 +142,7 @@ _TITLES: dict[int, dict[str, str]] = {
         "ticket_held": "The person has a ticket already",
         "ticket_required": "The event admits people with a ticket only",
         "tickets_not_offered": "The event has no tickets",
+        "transfer_is_over": "The import or export has ended",
         "too_many_api_keys": "The brand has the maximum number of valid API keys",
         "too_many_webhook_endpoints": "The brand has the maximum number of webhook endpoints",
         "webhook_endpoint_disabled": "The webhook endpoint is disabled",

@@ -504,6 +504,22 @@ _example("POST /api/v1/assets", "Campaign Manager", body=lambda _: {"sha256": No
 _example("GET /api/v1/assets/{asset_id}", "Campaign Manager", path=_own("asset_id"))
 _example("DELETE /api/v1/assets/{asset_id}", "Campaign Manager", path=lambda seed: {"asset_id": seed.asset()})
 _example("POST /api/v1/assets/{asset_id}/complete", "Campaign Manager", path=lambda seed: {"asset_id": seed.asset()})
+_example("GET /api/v1/crm/imports", "Campaign Manager", query=_page())
+_example(
+    "POST /api/v1/crm/imports",
+    "Campaign Manager",
+    body=lambda seed: {"asset_id": str(seed.table()), "encoding": None, "dry_run": True},
+)
+_example("GET /api/v1/crm/imports/{import_id}", "Campaign Manager", path=_own("import_id"))
+_example(
+    "POST /api/v1/crm/imports/{import_id}/cancel", "Campaign Manager", path=lambda seed: {"import_id": seed.an_import()}
+)
+_example("GET /api/v1/crm/exports", "Brand Admin", query=_page())
+_example("POST /api/v1/crm/exports", "Brand Admin", body=lambda _: {"segment_id": None, "tag": "vip"})
+_example("GET /api/v1/crm/exports/{export_id}", "Brand Admin", path=_own("export_id"))
+_example(
+    "POST /api/v1/crm/exports/{export_id}/cancel", "Brand Admin", path=lambda seed: {"export_id": seed.an_export()}
+)
 _example("GET /api/v1/notifications", "Campaign Manager", query=_notifications)
 _example("PUT /api/v1/notifications/{notification_id}/read", "Campaign Manager", path=_own("notification_id"))
 _example(

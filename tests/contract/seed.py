@@ -17,6 +17,8 @@ from psycopg2.extras import Json
 
 from models.assets import assets
 from models.audiences import engagement_events, engagements
+from models.audiences.transfer import exports, imports
+from models.audiences.transfer.cleaning import Conventions
 from models.audit import trail
 from models.campaigns import campaigns, codes, launch, reward_codes
 from models.campaigns.campaigns import Campaign
@@ -217,6 +219,18 @@ class Seed:
     def asset(self) -> UUID:
         """Create an asset that awaits its file."""
         return _asset(self.callers["Campaign Manager"])
+
+    def table(self) -> UUID:
+        """Create a checked asset that can be imported."""
+        return _table(self.callers["Campaign Manager"], self.superuser)
+
+    def an_import(self) -> UUID:
+        """Create an import that waits for its job."""
+        return _import(self.callers["Campaign Manager"], self.superuser)
+
+    def an_export(self) -> UUID:
+        """Create an export that waits for its job."""
+        return _export(self.callers["Brand Admin"])
 
     def webhook_endpoint(self) -> UUID:
         """Create a webhook endpoint of the brand, in place of those that tests have created before."""
@@ -420,6 +434,8 @@ def _things(seed: Seed, brand_id: UUID, campaign: Campaign, staff: dict[str, Cal
         "session_id": fan.identity.session_id,
         "entry_id": _entry(manager),
         "asset_id": _asset(manager),
+        "import_id": _import(manager, seed.superuser),
+        "export_id": _export(staff["Brand Admin"]),
         "notification_id": _notification(brand_id, manager),
         "endpoint_id": _endpoint_with_deliveries(seed, staff["Brand Admin"]),
     }
@@ -467,6 +483,34 @@ def _entry(of: Caller) -> UUID:
 def _asset(by: Caller) -> UUID:
     with transaction(by.identity):
         return assets.reserve(purpose="import", filename="a.csv", content_type="text/csv", size=1)[0].id
+
+
+def _table(by: Caller, superuser: connection) -> UUID:
+    asset_id = _asset(by)
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "update public.assets set state = 'ready', sha256 = repeat('a', 64) where id = %s", (str(asset_id),)
+        )
+    return asset_id
+
+
+def _import(by: Caller, superuser: connection) -> UUID:
+    options = imports.Options(
+        mapping={"E-mail": "email"},
+        match_keys=["email"],
+        overwrite="missing",
+        dry_run=True,
+        encoding=None,
+        conventions=Conventions(),
+    )
+    asset_id = _table(by, superuser)
+    with transaction(by.identity):
+        return imports.create(asset_id, options)[0].id
+
+
+def _export(by: Caller) -> UUID:
+    with transaction(by.identity):
+        return exports.create("csv", segment_id=None, tag=None)[0].id
 
 
 def _notification(brand_id: UUID, reader: Caller) -> UUID:

@@ -44,7 +44,7 @@ def rewrite(value: Any, moved: dict[str, str]) -> None:
     if isinstance(value, dict):
         if value.get("$ref") in moved:
             value["$ref"] = moved[value["$ref"]]
-        if isinstance(mapping := value.get("mapping"), dict):
+        if "propertyName" in value and isinstance(mapping := value.get("mapping"), dict):
             value["mapping"] = {tag: moved.get(name, name) for tag, name in mapping.items()}
         for item in value.values():
             rewrite(item, moved)

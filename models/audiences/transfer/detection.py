@@ -17,15 +17,8 @@ Format = Annotated[
     Literal["csv", "jsonl"],
     enumeration("ImportFormat", "Format of an import. `csv`: text with delimiters. `jsonl`: one JSON object per line."),
 ]
-Unreadable = Annotated[
-    Literal["empty_file", "no_columns", "too_many_columns"],
-    enumeration(
-        "ImportUnreadable",
-        "Reason why a file can't be imported. `empty_file`: it has no text. `no_columns`: its first row names none. "
-        "`too_many_columns`: it has more than 500.",
-    ),
-]
-
+Unreadable = Literal["empty_file", "no_columns", "too_many_columns"]
+"""Reason why a file can't be imported; too many are more than `MAX_COLUMNS`."""
 Encoding = Annotated[
     Literal["utf-8", "utf-16-le", "utf-16-be", "windows-1250", "windows-1251", "windows-1252", "macintosh"],
     enumeration("ImportEncoding", "Encoding of a file. `windows-1252` includes the characters of Latin-1."),

@@ -83,6 +83,7 @@ class Plan:
         created: new contacts.
         updated: known contacts with changes.
         keys: contact of each key that a row of the batch has.
+        freed: keys that contacts have given up.
         targets: contact of each row that was not refused, by its number.
     """
 
@@ -91,6 +92,7 @@ class Plan:
     created: list[Known] = field(default_factory=list)
     updated: list[Known] = field(default_factory=list)
     keys: dict[Key, UUID] = field(default_factory=dict)
+    freed: set[Key] = field(default_factory=set)
     targets: dict[int, UUID] = field(default_factory=dict)
 
 
@@ -134,19 +136,26 @@ class Planner:
             self.plan.outcomes.append("refused")
             return
         contact = self._contact(matched)
-        is_duplicate = any(key in self.plan.keys or key in self._earlier for key in declared)
+        is_duplicate = any(key in self.plan.keys or key in self._earlier for key in declared if self._owners.get(key))
         self.plan.outcomes.append(self._apply(row, contact, is_duplicate))
         self.plan.targets[row.number] = contact.id
         for key in keys:
             if key[0] == ID or contact.values.get(key[0]) == key[1]:
                 self.plan.keys[key] = contact.id
+                self.plan.freed.discard(key)
                 self._owners.setdefault(key, set()).add(contact.id)
+
+    def contact(self, contact_id: UUID) -> Known:
+        """Return a contact of the plan, as the rows so far leave it."""
+        return self._contacts[contact_id]
 
     def _contact(self, matched: set[UUID]) -> Known:
         """Return the contact of a row. One that only a dry run would have created has no values here."""
         found = next(iter(matched)) if matched else self._new_id()
         if found not in self._contacts:
             self._contacts[found] = Known(found, {}, is_new=not matched)
+            if not matched:
+                self.plan.created.append(self._contacts[found])
         return self._contacts[found]
 
     def _fault(self, row: Row, keys: list[Key], declared: list[Key], matched: set[UUID]) -> KeyFault | None:
@@ -169,13 +178,12 @@ class Planner:
         }
         for name in changed & contact.values.keys() & UNIQUE.keys():
             # Another row may use the value that this contact gives up.
-            self._owners.get((name, contact.values[name]), set()).discard(contact.id)
-            self.plan.keys.pop((name, contact.values[name]), None)
+            key = (name, contact.values[name])
+            self._owners.get(key, set()).discard(contact.id)
+            self.plan.keys.pop(key, None)
+            self.plan.freed.add(key)
         contact.values.update((name, row.values[name]) for name in changed)
-        if contact.is_new:
-            if not is_duplicate:
-                self.plan.created.append(contact)
-        elif changed and not contact.changed:
+        if changed and not contact.changed and not contact.is_new:
             self.plan.updated.append(contact)
         contact.changed |= changed
         if is_duplicate:

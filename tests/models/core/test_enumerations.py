@@ -7,6 +7,10 @@ from typing import get_args, get_type_hints
 from models.assets.types import AssetState, Purpose, RejectionReason
 from models.audiences.engagement_events import EngagementKind
 from models.audiences.profile import ValueType
+from models.audiences.transfer.detection import Encoding, Format
+from models.audiences.transfer.imports import CannotImport, TransferState
+from models.audiences.transfer.planning import Overwrite
+from models.audiences.transfer.writing import ExportFormat
 from models.audit.trail import AuditOutcome
 from models.campaigns.check_ins import CheckInState
 from models.campaigns.guests import GuestState
@@ -54,6 +58,13 @@ PYTHON: dict[str, Iterable[str]] = {
     "public.campaigns.type": values_of(CampaignType),
     "public.consent_events.action": SQL_ONLY,
     "public.consents.consent_tier": TIERS,
+    "public.contact_exports.format": values_of(ExportFormat),
+    "public.contact_exports.state": values_of(TransferState),
+    "public.contact_imports.encoding": values_of(Encoding),
+    "public.contact_imports.format": values_of(Format),
+    "public.contact_imports.overwrite": values_of(Overwrite),
+    "public.contact_imports.state": values_of(TransferState),
+    "public.contact_imports.unreadable": values_of(CannotImport),
     "public.contact_properties.type": values_of(ValueType),
     "public.engagement_events.kind": values_of(EngagementKind),
     "public.notification_preferences.kind": KINDS,

@@ -83,6 +83,7 @@ TITLES: dict[str, str] = {
     "property_in_use": "Hay contactos con valores que no encajan",
     "too_many_properties": "La marca tiene el número máximo de propiedades",
     "invitation_closed": "La invitación se ha aceptado o revocado",
+    "transfer_is_over": "La importación o exportación ha terminado",
     "job_is_over": "La tarea ha terminado",
     "label_taken": "Otro código de la campaña tiene esta etiqueta",
     "last_brand_admin": "La marca se quedaría sin ningún Brand Admin activo",
@@ -210,6 +211,14 @@ REASONS: dict[str, str] = {
     "must be `media` or `import`: exports are written by jobs": "debe ser `media` o `import`: las exportaciones las "
     "escriben los trabajos",
     "must be one of {types}": "debe ser uno de estos: {types}",
+    "must be a file with the purpose `import` whose state is `ready`": "debe ser un archivo con el uso `import` cuyo "
+    "estado sea `ready`",
+    "must be a field that can be imported, such as `email` or `properties.<key>` of a declared property": "debe ser un "
+    "campo que se pueda importar, como `email` o `properties.<clave>` de una propiedad declarada",
+    "must not be the field of two columns": "no debe ser el campo de dos columnas",
+    "must contain a field of the mapping": "debe contener un campo de la correspondencia",
+    "must be a country (ISO 3166-1 alpha-2), such as ES": "debe ser un país (ISO 3166-1 alfa-2), como ES",
+    "must be a segment of the brand": "debe ser un segmento de la marca",
     "must be 64 hexadecimal digits in lower case": "debe ser 64 cifras hexadecimales en minúsculas",
     "must be at least {least}": "debe ser como mínimo {least}",
     "must be at most {most}": "debe ser como máximo {most}",

@@ -1,0 +1,1 @@
+"""Endpoints of the CRM: contacts, their imports and exports."""
