@@ -182,5 +182,5 @@ class CallReplay:
 ROUTES: list[tuple[str, object]] = [
     ("/api/v1/passport/services", Services()),
     ("/api/v1/passport/calls", Calls()),
-    ("/api/v1/passport/calls/{call_id}/replay", CallReplay()),
+    ("/api/v1/passport/calls/{call_id:uuid}/replay", CallReplay()),
 ]

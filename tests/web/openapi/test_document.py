@@ -97,6 +97,15 @@ def test_document_has_every_route_and_method():
         assert set(spec["paths"][path]) == wanted, route.path
 
 
+def test_every_id_in_a_path_is_a_uuid():
+    # Without the converter, another text reaches the database: the answer would be 422 instead of 404.
+    paths = [route.path for route in inspect.inspect_app(application).routes]
+    ids = [part for path in paths for part in re.findall(r"\{(\w+_id\b[^}]*)\}", path)]
+
+    assert ids
+    assert {part.partition(":")[2] for part in ids} == {"uuid"}
+
+
 def test_document_is_valid_openapi():
     require_sound(document(application))
 
