@@ -9,7 +9,16 @@ import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
 from models.campaigns import audience, history, reward_stocks
-from models.campaigns.config import CONFIGS, Config, EventConfig, LockerConfig, canonical, load, missing_at_launch
+from models.campaigns.config import (
+    CONFIGS,
+    Config,
+    EventConfig,
+    LockerConfig,
+    canonical,
+    load,
+    missing_at_launch,
+    missing_of_notice,
+)
 from models.campaigns.history import CampaignVersion
 from models.campaigns.statuses import (
     CHANGEABLE,
@@ -21,7 +30,7 @@ from models.campaigns.statuses import (
 )
 from models.core import context
 from models.core.database import Row, new_id, now
-from models.core.errors import Conflict, Invalid, Members, NotFound
+from models.core.errors import Conflict, FieldError, Invalid, Members, NotFound
 from models.core.messages import Message
 from models.jobs import ledger
 from models.tenants import brands
@@ -198,7 +207,7 @@ def replace(
         fixed.append("config.test_mode")
     if fixed:
         raise FixedSinceLaunch(Message("Fixed since the launch: {fields}.", fields=", ".join(fixed)), fields=fixed)
-    if campaign.status != "Draft" and (lacking := missing_at_launch(config)):
+    if campaign.status != "Draft" and (lacking := _lacking(config, changed)):
         raise Invalid(errors=lacking)
     if not changed:
         return campaign, []
@@ -247,6 +256,12 @@ def require_editable(campaign: Campaign) -> None:
         raise CampaignArchived
     if campaign.status == "Completed":
         raise CampaignCompleted
+
+
+def _lacking(config: Config, changed: list[str]) -> list[FieldError]:
+    """Return the members that a launched campaign needs. A notice that was withdrawn prevents no other change."""
+    uses_other_notice = not {"config.notice_key", "config.consent_tiers"}.isdisjoint(changed)
+    return missing_at_launch(config) + (missing_of_notice(config) if uses_other_notice else [])
 
 
 def _defaults(kind: str) -> dict[str, Any]:

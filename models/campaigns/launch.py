@@ -9,9 +9,8 @@ from uuid import UUID
 from models.audit import trail
 from models.campaigns import campaigns
 from models.campaigns.campaigns import Campaign, CampaignArchived, config_of
-from models.campaigns.config import Config, contradictions, missing_at_launch
+from models.campaigns.config import contradictions, missing_at_launch, missing_of_notice
 from models.campaigns.statuses import TRANSITIONS, IllegalTransition
-from models.consents import notices
 from models.core import keys
 from models.core.database import now, rows, uuid7_time, value
 from models.core.enumerations import enumeration, values_of
@@ -139,21 +138,12 @@ def require_ready(campaign: Campaign, *, at: datetime) -> None:
     Raises:
         NotReady: carries everything that is missing.
     """
-    found = missing(campaign, at) + _missing_of_notice(config_of(campaign))
+    found = missing(campaign, at) + missing_of_notice(config_of(campaign))
     # PostgreSQL computes calendar windows; its list of time zones may be older than Python's.
     if not value("SELECT count(*) FROM pg_timezone_names WHERE name = %s", (campaign.config["timezone"],)):
         found.append(FieldError("config.timezone", "must be a time zone of the database"))
     if found:
         raise NotReady(errors=found)
-
-
-def _missing_of_notice(config: Config) -> list[FieldError]:
-    notice = notices.in_force(config.notice_key, ["en"])
-    if notice is None:
-        return [FieldError("config.notice_key", "must be the key of a notice in force")]
-    if not set(config.consent_tiers) <= set(notice.tiers):
-        return [FieldError("config.consent_tiers", "must be tiers of the notice of `config.notice_key`")]
-    return []
 
 
 def missing(campaign: Campaign, at: datetime) -> list[FieldError]:

@@ -8,7 +8,7 @@
 from models.campaigns.config.dates import EARLIEST, LATEST, OUT_OF_RANGE
 from models.campaigns.config.geofence import Geofence, Polygon, WhenUncertain
 from models.campaigns.config.plans import Admission, Budget, EventPlan, Goal, GoalMetric, Reward, Venue
-from models.campaigns.config.rules import contradictions, missing_at_launch
+from models.campaigns.config.rules import contradictions, missing_at_launch, missing_of_notice
 from models.campaigns.config.scan_rules import LimitWindow, ScanLimit, ScanWindow, Share, Weekday
 from models.campaigns.config.stored import SCHEMA_VERSION, canonical, load, members_for
 from models.campaigns.config.survey import ChoiceQuestion, Question, RatingQuestion, Survey, TextQuestion
@@ -49,4 +49,5 @@ __all__ = [
     "load",
     "members_for",
     "missing_at_launch",
+    "missing_of_notice",
 ]

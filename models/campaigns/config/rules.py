@@ -11,6 +11,7 @@ from models.campaigns.config.scan_rules import WEEKDAYS, ScanWindow
 from models.campaigns.config.survey import ChoiceQuestion, Survey
 from models.campaigns.config.types import Config, EventConfig, LockerConfig
 from models.campaigns.venues import FENCE_PRECISIONS
+from models.consents import notices
 from models.core import timezones
 from models.core.errors import FieldError
 from models.core.messages import Message
@@ -36,6 +37,16 @@ def missing_at_launch(config: Config) -> list[FieldError]:
     """Return the members that a draft may lack and a launched campaign may not."""
     if isinstance(config, EventConfig) and config.ends_at is None:
         return [FieldError("config.ends_at", "must be set for an event")]
+    return []
+
+
+def missing_of_notice(config: Config) -> list[FieldError]:
+    """Return the members that a launched campaign needs for its consent notice. Needs a transaction."""
+    notice = notices.in_force(config.notice_key, ["en"])
+    if notice is None:
+        return [FieldError("config.notice_key", "must be the key of a notice in force")]
+    if not set(config.consent_tiers) <= set(notice.tiers):
+        return [FieldError("config.consent_tiers", "must be tiers of the notice of `config.notice_key`")]
     return []
 
 

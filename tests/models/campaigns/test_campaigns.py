@@ -43,6 +43,7 @@ def test_draft_is_stored_with_every_key_of_its_configuration(campaign):
         "max_location_age_s": 120,
         "max_lateness_s": 86400,
         "requires_account": False,
+        "test_mode": False,
         "notice_key": "default",
     }
 
@@ -77,6 +78,26 @@ def test_launched_event_keeps_an_end(campaign, manager):
         campaigns.replace(event, name="Summer", kind="Event", config=CONFIGS["Event"]())
 
     assert refused.value.extra["errors"] == [{"field": "config.ends_at", "reason": "must be set for an event"}]
+
+
+def test_launched_campaign_keeps_a_notice_with_its_tiers(campaign, manager, publish_notice):
+    publish_notice(key="narrow", version=1, tiers=["analytics"])
+    launched, draft = campaign(), campaign("Draft", launched=False)
+    unknown, narrow = {"notice_key": "unknown"}, {"notice_key": "narrow"}
+
+    def fields(made, **changes):
+        try:
+            with manager.acting():
+                campaigns.replace(made, name="Summer", kind=made.type, config=config(**changes))
+        except Invalid as refused:
+            return [error["field"] for error in refused.extra["errors"]]
+        return []
+
+    assert (fields(launched, **unknown), fields(launched, **narrow)) == (
+        ["config.notice_key"],
+        ["config.consent_tiers"],
+    )
+    assert fields(draft, **unknown) == []
 
 
 def test_every_fixed_field_of_a_change_is_named(campaign, manager):

@@ -70,8 +70,9 @@ def test_table_has_every_field_of_a_campaign():
 
 
 @pytest.mark.parametrize("status", values_of(CampaignStatus))
-def test_each_field_changes_in_the_statuses_of_the_table_only(campaign, manager, superuser, status):
+def test_each_field_changes_in_the_statuses_of_the_table_only(campaign, manager, superuser, publish_notice, status):
     add_segment(superuser, manager.brand_id)
+    publish_notice(key=OTHER_VALUES["config.notice_key"], version=1)
     subjects = {}
     for kind in CONFIGS:
         needed = {"ends_at": "2099-01-01T00:00:00Z"} if kind == "Event" else {}
