@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from psycopg2.extensions import cursor
 
 OURS = "('public', 'app', 'app_partitions')"
+NARROWS = "narrows the policy of the brand to media, for roles that see only campaigns"
 TENANTS = "'{authenticated,app_fan,app_job,app_public}'"
 """Roles that see only some rows of a table."""
 OPEN = "array(select oid from pg_roles where rolname in ('anon', 'service_role', 'authenticator'))"
@@ -127,6 +128,7 @@ RLS = [
         "a policy for PUBLIC, for all commands, or restrictive",
         "select name from policies where roles && '{public,anon}' or cmd = 'ALL' or permissive <> 'PERMISSIVE'",
         "create policy everybody on public.campaigns for select to public using (false)",
+        {"public.assets.authenticated_private": NARROWS},
     ),
     Lint(
         "a policy of tenants is more than one column compared with one helper",
@@ -134,8 +136,11 @@ RLS = [
             visible ~ '^{PREDICATE}$' and written ~ '^{PREDICATE}$')""",
         "alter policy authenticated_select on public.campaigns using (brand_id = app.brand_for('a:b') or id is null)",
         {
-            f"public.consent_notices.{role}_select": "public before consent is given"
-            for role in ("authenticated", "app_fan", "app_public", "app_job")
+            "public.assets.authenticated_private": NARROWS,
+            **{
+                f"public.consent_notices.{role}_select": "public before consent is given"
+                for role in ("authenticated", "app_fan", "app_public", "app_job")
+            },
         },
     ),
     Lint(
@@ -190,6 +195,7 @@ RLS = [
                 for column in ("brand_id", "user_id")
             },
             "app.audit_personal_values.brand_id": "read by entry",
+            "public.assets.purpose": NARROWS,
             "app.limit_counters.brand_id": "read by campaign",
             "public.audit_logs.brand_id": "two partial indexes begin with it: sealed and unsealed entries",
         },

@@ -95,7 +95,8 @@ declare
     brand uuid := app.brand_for('guests:write');
 begin
     perform from public.campaigns c where c.id = p_campaign_id and c.brand_id = brand for no key update;
-    if (select count(*) from public.guests g where g.brand_id = brand and g.campaign_id = p_campaign_id) + p_more > p_most
+    if p_more + (select count(*) from public.guests g where g.brand_id = brand and g.campaign_id = p_campaign_id)
+        > p_most
     then
         perform app.refuse(409, 'guest_list_full', '');
     end if;

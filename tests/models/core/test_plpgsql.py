@@ -1,4 +1,4 @@
-"""Static checks of every PL/pgSQL function by plpgsql_check, with the tables of each trigger."""
+"""Static checks of every PL/pgSQL function by plpgsql_check, with the tables and transition tables of each trigger."""
 
 from contextlib import closing
 
@@ -10,10 +10,12 @@ select p.oid::regprocedure::text, r.lineno, r.level, r.message, coalesce(r.detai
 from pg_proc p
     join pg_language l on l.oid = p.prolang and l.lanname = 'plpgsql'
     left join lateral (
-        select distinct t.tgrelid from pg_trigger t where t.tgfoid = p.oid and t.tgparentid = 0
+        select distinct t.tgrelid, t.tgoldtable, t.tgnewtable from pg_trigger t
+        where t.tgfoid = p.oid and t.tgparentid = 0
     ) t on true
     cross join lateral plpgsql_check.plpgsql_check_function_tb(
-        p.oid, coalesce(t.tgrelid, 0), fatal_errors => false, security_warnings => true
+        p.oid, coalesce(t.tgrelid, 0), oldtable => t.tgoldtable, newtable => t.tgnewtable, fatal_errors => false,
+        security_warnings => true
     ) r
 where p.pronamespace in ('app'::regnamespace, 'public'::regnamespace)
     and (t.tgrelid is not null or p.prorettype not in ('trigger'::regtype, 'event_trigger'::regtype))
