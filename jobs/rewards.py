@@ -24,8 +24,9 @@ from jobs.passport.services.locker.contract import (
     StockOf,
     Suspend,
 )
-from models.campaigns import campaigns, reward_stocks, rewards
+from models.campaigns import campaigns, reward_codes, reward_stocks, rewards
 from models.campaigns.rewards import HOLD, Call, Held, Reward, Step
+from models.jobs.ledger import JobRef
 from models.passport import locker as local_locker
 from models.scans import standings
 
@@ -102,12 +103,20 @@ def _held(answer: Reservation) -> Held:
 
 @reward_actor("reward.redeem", time_limit=30.0)
 def redeem_reward(reward_id: UUID) -> None:
-    """Redeem a reward at Locker. A refusal changes its state to the one that Locker reveals."""
+    """Redeem a reward at Locker. A refusal changes its state to the one that Locker reveals.
+
+    The job is done only if it has redeemed the reward: staff may hand it over then.
+
+    Raises:
+        AlreadyRedeemed: the reward was redeemed otherwise.
+        RewardUnavailable: the reward was suspended or released meanwhile, or Locker says so.
+    """
     for _ in range(MAX_STEPS):
         with own_transaction():
             reward = Reward.get_or_none(Reward.id == reward_id)
-        if reward is None or reward.state not in ("granted", "claimed"):
-            return
+            if reward is None or reward.state not in ("granted", "claimed"):
+                reward_codes.redeemed(reward_id, JobRef(current_job().id))
+                return
         request, key = Redeem(reward.campaign_id, reward_id), current_job().idempotency_key
         try:
             outcome: Held | str = _held(locker().redeem(request, key=key))
@@ -115,8 +124,7 @@ def redeem_reward(reward_id: UUID) -> None:
             _require_open(refusal)
             outcome = refusal.code
         with own_transaction():
-            if rewards.store_redemption(reward, outcome):
-                return
+            rewards.store_redemption(reward, outcome)
     raise RetryLater(1.0, "other jobs change the same reward")
 
 

@@ -220,14 +220,15 @@ def store_own(step: Step) -> None:
         trail.record("reward.recover", table="rewards", record_id=reward_id, after={"state": "redeemed"})
 
 
-def store_redemption(reward: Reward, outcome: Held | str) -> bool:
-    """Store a redemption, or the code with which Locker has refused it. Return False if the row has changed meanwhile.
+def store_redemption(reward: Reward, outcome: Held | str) -> None:
+    """Store a redemption, or the code with which Locker has refused it, unless the row has changed meanwhile.
 
     A refusal ends the redemption, and reveals the state of the reward.
     """
     if isinstance(outcome, Held):
-        return change(reward.id, reward.revision, outcome.state, outcome)
-    return change(reward.id, reward.revision, STATES_AT_LOCKER[outcome], redemption_job_id=None, redeemed_by=None)
+        change(reward.id, reward.revision, outcome.state, outcome)
+        return
+    change(reward.id, reward.revision, STATES_AT_LOCKER[outcome], redemption_job_id=None, redeemed_by=None)
 
 
 def change(reward_id: UUID, revision: int, state: RewardState, held: Held | None = None, **columns: Any) -> bool:

@@ -313,7 +313,13 @@ class Problem(Exception):
 
     @classmethod
     def of_code(
-        cls, code: str, detail: str = "", *, status: int | None = None, headers: dict[str, str] | None = None
+        cls,
+        code: str,
+        detail: str = "",
+        *,
+        status: int | None = None,
+        headers: dict[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
     ) -> "Problem":
         """Return the exception for a code, of the code's class.
 
@@ -322,10 +328,11 @@ class Problem(Exception):
             detail: text for the caller.
             status: HTTP status, if it differs from that of the code.
             headers: response headers.
+            members: the further members, by name.
         """
         entry, kind = REGISTRY[code], Problem.class_of(code)
         problem = kind.__new__(kind)
-        Problem.__init__(problem, detail or entry.title, headers=headers)
+        Problem.__init__(problem, detail or entry.title, headers=headers, **(members or {}))
         problem.code, problem.status, problem.title, problem.detail = code, status or entry.status, entry.title, detail
         return problem
 

@@ -127,11 +127,30 @@ def test_redemption_that_locker_refuses_ends_in_lockers_state(drop, manager):
     drop = drop(gold=1)
     scan, code = drop.claim(drop.fan())
     drop.run("update locker_reservations set state = 'suspended'")
+    with manager.acting():
+        reward_codes.start_redemption(code)
 
-    drop.redeem(code, manager)
+    drop.drain(allow_dead=True)
 
+    assert drop.run("select actor, error ->> 'code', error -> 'members' from app.dead_jobs") == [
+        ("reward.redeem", "reward_unavailable", {"state": "suspended"})
+    ]
     assert drop.run("select state, redemption_job_id, redeemed_by from rewards") == [("suspended", None, None)]
     assert drop.judge(scan, "accept") == "claimed"
+
+
+def test_redemption_of_a_reward_suspended_meanwhile_is_no_success(drop, manager):
+    drop = drop(gold=1)
+    scan, code = drop.claim(drop.fan())
+    with manager.acting():
+        job = reward_codes.start_redemption(code)[1]
+    drop.run("update qr_scans set band = 'reject' where id = %s", scan)
+    settle_only(drop, scan)
+
+    drop.drain(allow_dead=True)
+
+    assert drop.state(scan) == "suspended"
+    assert drop.run("select id, error ->> 'code' from app.dead_jobs") == [(job.id, "reward_unavailable")]
 
 
 def test_reservation_in_review_is_extended_until_the_review_is_too_old(drop):

@@ -71,9 +71,9 @@ def result_of(job: Job, waiting: Waiting) -> Any:
     """
     if job.state == "done":
         return waiting.answer()
-    code = (job.error or {}).get("code")
-    if code in REGISTRY:
-        raise Problem.of_code(code, str((job.error or {}).get("message", "")))
+    error = job.error or {}
+    if error.get("code") in REGISTRY:
+        raise Problem.of_code(error["code"], str(error.get("message", "")), members=error.get("members"))
     raise JobFailed("The work was cancelled." if job.state == "cancelled" else "")
 
 

@@ -251,7 +251,7 @@ class RewardRedemption:
 
         Hand the reward over after a 200 only. Of two requests at the same moment, one is refused with
         `already_redeemed`. If Locker does not answer within five seconds, the answer is 202: the reward is redeemed
-        once its job is `done`.
+        once its job is `done`, and refused if the job is `dead`.
         """
         reward, job = reward_codes.start_redemption(req.context.body.code)
         audited(req, table="rewards", record_id=reward.id, after={"redemption_job_id": job.id})

@@ -233,11 +233,12 @@ def _request_of(claim: Claim) -> RequestInfo:
 def describe(error: Exception) -> dict[str, Any]:
     """Return an error as the ledger keeps it: kind, message and three innermost frames, without arguments and values.
 
-    The `code` of a `Problem` is kept, too: the owner of the job may see such an error.
+    The `code` of a `Problem` and its further members are kept, too: the owner of the job may see such an error.
     """
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return {
         **({"code": error.code} if isinstance(error, Problem) else {}),
+        **({"members": error.extra} if isinstance(error, Problem) and error.extra else {}),
         "kind": type(error).__name__,
         "message": _message(error)[:500],
         "where": [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames],

@@ -7,6 +7,7 @@ import pytest
 
 from models.identity import api_keys
 from tests.fixtures.audit import entries
+from tests.support.brokers import until
 
 pytestmark = pytest.mark.usefixtures("mailbox")
 
@@ -159,3 +160,18 @@ def test_64_clients_get_exactly_10_rewards_also_after_reversals(drop, phone, cod
         print(*row)
     assert [(row[1], row[2].get("granted")) for row in table] == [(64, 10), (3, 7), (16, 10)]
     assert made.at_locker() == {"granted": 10, "released": 3}
+
+
+def test_redemption_that_locker_refuses_is_answered_with_the_state(client, granted, manager):
+    made, ana, scan = granted(works=True, tote=10)
+    code = client.post(f"/api/v1/rewards/{scan}/claim", token=ana.token).json["code"]
+    until(lambda: made.state(scan) == "claimed")
+    made.run("update locker_reservations set state = 'suspended'")
+
+    refused = redeem(client, code, manager.token)
+
+    assert (refused.status_code, refused.json["code"], refused.json["state"]) == (
+        409,
+        "reward_unavailable",
+        "suspended",
+    )
