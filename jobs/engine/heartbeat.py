@@ -11,10 +11,11 @@ EVERY = 5.0
 
 
 class Heartbeat:
-    """The heartbeats of one process, of the kind `relay`, `worker` or `clock`."""
+    """The heartbeats of one process, of the kind `relay`, `worker` or `clock`; of a worker, for one of its queues."""
 
-    def __init__(self, kind: str, ledger: Ledger) -> None:
+    def __init__(self, kind: str, ledger: Ledger, queue: str = "") -> None:
         self._kind = kind
+        self._queue = queue
         self._ledger = ledger
         self._process = f"{socket.gethostname()}:{os.getpid()}"
         self._beaten_at = float("-inf")
@@ -27,5 +28,5 @@ class Heartbeat:
         """
         if time.monotonic() - self._beaten_at < EVERY * 0.9:
             return
-        self._ledger.beat(self._kind, self._process)
+        self._ledger.beat(self._kind, self._process, self._queue)
         self._beaten_at = time.monotonic()

@@ -211,9 +211,9 @@ class Ledger:
         sql = "SELECT app.refresh_job_counts(%s, %s, %s)"
         return bool(self._rows(sql, (metrics.COUNT_INTERVAL, metrics.WINDOW, metrics.MAX_BRANDS))[0][0])
 
-    def beat(self, kind: str, process: str) -> None:
-        """Record a heartbeat of a process."""
-        self._rows("SELECT app.record_heartbeat(%s, %s)", (kind, process))
+    def beat(self, kind: str, process: str, queue: str = "") -> None:
+        """Record a heartbeat of a process; of a worker, for one of its queues."""
+        self._rows("SELECT app.record_heartbeat(%s, %s, %s)", (kind, process, queue))
 
     def close(self) -> None:
         """Close the connection. The next call opens another."""

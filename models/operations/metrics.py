@@ -136,7 +136,10 @@ def service_metrics() -> Iterator[GaugeMetricFamily]:
 
 
 def heartbeat_ages() -> dict[str, float]:
-    """Return the seconds since the newest heartbeat of `relay`, `worker`, `clock` and `seal`; infinite without one."""
+    """Return the seconds since the newest heartbeat of each kind of process; infinite without one.
+
+    The kinds are `relay`, `worker`, `clock`, `seal`, and `worker-<queue>` for the workers of each queue.
+    """
     found = rows("SELECT kind, seconds FROM app.heartbeat_ages()")
     return {r["kind"]: float("inf") if r["seconds"] is None else r["seconds"] for r in found}
 

@@ -1,11 +1,14 @@
 """Tests of `./scripts/status` against a running system and against answers of a broken one."""
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from scripts.commands.status import main as status
+from scripts.devstack import procfile
+from scripts.devstack.environment import ROOT
 from scripts.devstack.progress import SetupError, output
 from tests.scripts.conftest import eventually
 
@@ -50,10 +53,20 @@ def test_status_of_running_system_is_well_and_names_each_process(system, monkeyp
     eventually(lambda: said.clear() or status.main(["--run", str(system.var / "run.json")]) == 0)
 
     text = "\n".join(said)
-    assert f"✓ api         {system.api} is ok" in text
-    assert "✓ migrations  at head" in text
-    assert [name for name in status.HEARTBEATS if f"✓ {name:<11} heartbeat" not in text] == []
+    assert f"✓ {'api':<15} {system.api} is ok" in text
+    assert f"✓ {'migrations':<15} at head" in text
+    assert [name for name in status.HEARTBEATS if f"✓ {name:<15} heartbeat" not in text] == []
     assert [name for name in system.run["processes"] if f"{name} " not in text] == []
+
+
+def test_status_checks_the_workers_of_every_queue():
+    lines_of_workers = [line for line in procfile.read(ROOT / "Procfile").values() if "--queues" in line]
+    queues = [line.partition("--queues ")[2].partition(" --")[0].split() for line in lines_of_workers]
+    assert sorted(status.QUEUES) == sorted(chain(*queues))
+
+    found = lines(**{"/healthz/worker-scans": (503, '{"detail": "No worker-scans has recorded a heartbeat"}')})
+
+    assert [line.name for line in found.values() if line.ok is False] == ["worker-scans"]
 
 
 def test_status_adds_the_jobs_of_all_actors():

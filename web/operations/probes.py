@@ -49,7 +49,12 @@ class Heartbeat(msgspec.Struct):
     """The newest heartbeat of a kind of process."""
 
     process: Annotated[
-        str, Meta(description="Kind of process: `relay`, `worker`, `clock` or `seal`.", examples=["relay"])
+        str,
+        Meta(
+            description="Kind of process: `relay`, `worker`, `clock`, `seal`, or `worker-` and the name of a queue for "
+            "the workers of that queue.",
+            examples=["relay"],
+        ),
     ]
     seconds: Annotated[
         float, Meta(description="Seconds since the newest heartbeat of any such process.", examples=[2.1])
@@ -66,7 +71,8 @@ class ProcessHealth:
     async def on_get(self, req: Request, resp: Response, process: str) -> None:
         """Check the heartbeat of a kind of process. 503 if no such process has recorded one recently.
 
-        For processes without an HTTP server. A kind of which no process has ever run is 404.
+        For processes without an HTTP server, and for the workers of one queue (`worker-scans`). An unknown kind is
+        404.
         """
         ages = await self._ages.get(req.context.dependencies.pool)
         if process not in ages:

@@ -83,7 +83,7 @@ class LedgerConsumer(Consumer):
         self._threads = self._low = prefetch // 2  # Dramatiq prefetches two messages per thread.
         self._transport = connect(broker.url)
         self._ledger = Ledger()
-        self._heartbeat = Heartbeat("worker", self._ledger)
+        self._heartbeat = Heartbeat("worker", self._ledger, queue)
         self._unconfirmed = broker.unconfirmed[queue]
         self._held = broker.held[queue]
         self._lock_losses = 0

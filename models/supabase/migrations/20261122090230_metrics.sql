@@ -6,29 +6,37 @@ create index job_history_finished on app.job_history using brin (finished_at) wi
 create table app.heartbeats (
     kind text not null check (kind in ('relay', 'worker', 'clock', 'seal')),
     process text not null,                 -- host and process number
+    queue text not null default '',        -- of a worker: a process has a row for each of its queues
     at timestamptz not null default now(),
-    primary key (kind, process)
+    primary key (kind, process, queue)
 );
 call app.secure('app.heartbeats', p_admin => 'select', p_system => 'select,delete');
 
--- Record the heartbeat of a process.
-create function app.record_heartbeat(p_kind text, p_process text) returns void
+-- Record the heartbeat of a process; of a worker, for one of its queues.
+create function app.record_heartbeat(p_kind text, p_process text, p_queue text default '') returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    insert into app.heartbeats as h (kind, process) values (p_kind, p_process)
-    on conflict (kind, process) do update set at = clock_timestamp();
+    insert into app.heartbeats as h (kind, process, queue) values (p_kind, p_process, p_queue)
+    on conflict (kind, process, queue) do update set at = clock_timestamp();
 end
 $$;
-call app.grant_definer('app.record_heartbeat(text,text)', array['app_worker', 'app_sealer']);
+call app.grant_definer('app.record_heartbeat(text,text,text)', array['app_worker', 'app_sealer']);
 
--- Return the seconds since the newest heartbeat of each kind of process; null without a heartbeat.
+-- Return the seconds since the newest heartbeat of each kind of process, and of the workers of each queue (`worker-`
+-- and its name); null without a heartbeat.
 create function app.heartbeat_ages() returns table (kind text, seconds float8)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
-    select k.kind, extract(epoch from clock_timestamp() - max(h.at))::float8
-    from unnest(array['relay', 'worker', 'clock', 'seal']) as k (kind) left join app.heartbeats h on h.kind = k.kind
-    group by k.kind;
+    select k.name, extract(epoch from clock_timestamp() - max(h.at))::float8
+    from (
+        select p.kind as name, p.kind, null as queue from unnest(array['relay', 'worker', 'clock', 'seal']) as p (kind)
+        -- The actors of the present release; during a deployment also of the one before.
+        union all select distinct 'worker-' || a.queue, 'worker', a.queue from app.actors a
+        where a.seen_at > (select max(x.seen_at) from app.actors x) - interval '1 hour'
+    ) k
+    left join app.heartbeats h on h.kind = k.kind and (k.queue is null or h.queue = k.queue)
+    group by k.name;
 end
 $$;
 call app.grant_definer('app.heartbeat_ages()', array['app_public', 'app_worker']);

@@ -20,7 +20,9 @@ from scripts.devstack.progress import SetupError, say
 
 TIMEOUT = 5.0
 """Seconds to wait for one answer."""
-HEARTBEATS = ("relay", "worker", "clock", "seal")
+QUEUES = ("scans", "default", "outward", "mail", "webhooks")
+"""Queues of jobs. Workers of one queue may run while those of another do not."""
+HEARTBEATS = ("relay", *(f"worker-{queue}" for queue in QUEUES), "clock", "seal")
 STATES = ("waiting", "due", "published", "running")
 
 
@@ -44,7 +46,7 @@ def main(argv: list[str]) -> int:
     lines = list(state(Probes(given.api or run["api"]), run))
     for line in lines:
         mark = {True: "✓", False: "✗", None: " "}[line.ok]
-        say(f"{mark} {line.name:<11} {line.text}")
+        say(f"{mark} {line.name:<15} {line.text}")
     return 1 if any(line.ok is False for line in lines) else 0
 
 

@@ -250,6 +250,17 @@ def test_heartbeat_of_each_process_decides_its_probe(client: Client, ledger: Led
         assert client.get(f"/healthz/{kind}").status_code == 200
 
 
+def test_workers_of_each_queue_have_a_probe(client: Client, ledger: Ledger) -> None:
+    ledger.register_actors({"scans": ["scan.score"], "mail": ["mail.signup"]})
+    Heartbeat("worker", ledger, "scans").beat()
+
+    answers = [
+        client.get(f"/healthz/{kind}").status_code for kind in ("worker", "worker-scans", "worker-mail", "worker-x")
+    ]
+
+    assert answers == [200, 200, 503, 404]
+
+
 @pytest.mark.parametrize("path", ["/healthz/relay", "/healthz/audit"])
 def test_probe_of_many_callers_in_a_second_is_one_query(
     client: Client, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, path: str
