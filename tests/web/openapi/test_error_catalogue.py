@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import jobs.actors  # noqa: F401  (declares the errors of jobs, which the page describes, too)
 from models.core.errors import REGISTRY
 from web.app import application
 from web.openapi import error_catalogue
