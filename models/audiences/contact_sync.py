@@ -67,7 +67,7 @@ _COMPARED = """
 INSERT INTO public.contact_sync_state AS t (brand_id, compared_through) VALUES ((SELECT app.job_brand()), %s)
 ON CONFLICT (brand_id) DO UPDATE SET compared_through = greatest(t.compared_through, excluded.compared_through)
 """
-_BURY = """
+_DELETE_GONE = """
 UPDATE public.contact_sync s SET fields = '{}', deleted_at = now(), dirty = true, version = version + 1
 WHERE s.brand_id = (SELECT app.job_brand()) AND s.deleted_at IS NULL
     AND NOT EXISTS (SELECT FROM public.contacts c WHERE c.id = s.contact_id)
@@ -104,10 +104,12 @@ def compare(brand_id: UUID) -> bool:
         merged = merge(known, own)
         version = (to_json(merged.fields), merged.opted_out_at, merged.deleted_at, one["updated_at"])
         execute(_STORE, (one["id"], *version, merged != known or not one["is_known"]))
-    execute(_BURY)
     if found:
         execute(_COMPARED, (found[-1]["updated_at"],))
-    return len(found) == COMPARED_AT_ONCE
+    may_be_more = len(found) == COMPARED_AT_ONCE
+    if not may_be_more:  # Once, not for each part: it reads all contacts of the brand.
+        execute(_DELETE_GONE)
+    return may_be_more
 
 
 def unsent(limit: int) -> list[Change]:
