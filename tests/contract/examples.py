@@ -111,7 +111,9 @@ def _every_rule(_: Seed) -> dict[str, Any]:
         "goals": [{"metric": "reach", "target": 2000}],
         "segment_ids": [],
     }
-    return {"config": {**CAMPAIGN["config"], **more, "requires_account": False, "notice_key": "default"}}
+    return {
+        "config": {**CAMPAIGN["config"], **more, "requires_account": False, "test_mode": False, "notice_key": "default"}
+    }
 
 
 def _taking_up(seed: Seed) -> Example:
@@ -508,7 +510,13 @@ _example("GET /api/v1/crm/imports", "Campaign Manager", query=_page())
 _example(
     "POST /api/v1/crm/imports",
     "Campaign Manager",
-    body=lambda seed: {"asset_id": str(seed.table()), "encoding": None, "dry_run": True},
+    body=lambda seed: {
+        "asset_id": str(seed.table()),
+        "encoding": None,
+        "day_first": True,
+        "decimal_comma": False,
+        "dry_run": True,
+    },
 )
 _example("GET /api/v1/crm/imports/{import_id}", "Campaign Manager", path=_own("import_id"))
 _example(

@@ -182,6 +182,7 @@ _NOT_USABLE = "must be a file with the purpose `import` whose state is `ready`"
 _NO_FIELD = "must be a field that can be imported, such as `email` or `properties.<key>` of a declared property"
 _TWICE = "must not be the field of two columns"
 _NO_KEY = "must contain a field of the mapping"
+_NO_KEY_MAPPED = "must be one of the match keys for one column"
 
 
 def _faults(options: Options) -> list[FieldError]:
@@ -196,7 +197,7 @@ def _faults(options: Options) -> list[FieldError]:
         elif field is not None and mapped.count(field) > 1:
             errors.append(FieldError(f"mapping.{column}", _TWICE))
     if options.mapping is not None and not errors and not set(mapped) & set(options.match_keys):
-        errors.append(FieldError("match_keys", _NO_KEY))
+        errors += [FieldError("mapping[...]", _NO_KEY_MAPPED), FieldError("match_keys", _NO_KEY)]
     return errors
 
 

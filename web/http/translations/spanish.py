@@ -217,6 +217,7 @@ REASONS: dict[str, str] = {
     "campo que se pueda importar, como `email` o `properties.<clave>` de una propiedad declarada",
     "must not be the field of two columns": "no debe ser el campo de dos columnas",
     "must contain a field of the mapping": "debe contener un campo de la correspondencia",
+    "must be one of the match keys for one column": "debe ser una de las claves de coincidencia en una columna",
     "must be a country (ISO 3166-1 alpha-2), such as ES": "debe ser un país (ISO 3166-1 alfa-2), como ES",
     "must be a segment of the brand": "debe ser un segmento de la marca",
     "must be 64 hexadecimal digits in lower case": "debe ser 64 cifras hexadecimales en minúsculas",
