@@ -6,13 +6,12 @@
 create function app.store_devices(p_requests app.scan_request[], p_decided app.scan_facts[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-    insert into public.device_fingerprints as known (id, fingerprint_hash, brand_id, key_version, last_seen)
+    insert into public.device_fingerprints (id, fingerprint_hash, brand_id, key_version, last_seen)
     select d.device_id, r.fingerprint_hash, r.brand_id, r.key_version, case when bool_or(not d.is_test) then now() end
     from unnest(p_decided) d join unnest(p_requests) with ordinality r on r.ordinality = d.n
     where d.device_last_seen is null
     group by 1, 2, 3, 4
-    on conflict (fingerprint_hash) do update set first_seen = now(), last_seen = excluded.last_seen
-    where excluded.last_seen is not null;
+    on conflict (fingerprint_hash) do update set first_seen = now(), last_seen = excluded.last_seen;
     update public.device_fingerprints set last_seen = now() where id = any (array(
         select d.device_id from unnest(p_decided) d
         where not d.is_test and d.device_last_seen < now() - interval '1 minute'));

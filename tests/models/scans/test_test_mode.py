@@ -172,6 +172,7 @@ def test_rescoring_finds_no_tests_around_a_day(scan_store):
 
 def test_demonstration_times_no_tests(scan_store):
     scan_store.put(StoredScan(1, is_test=True))
+    scan_store.cursor.execute("update public.qr_scans set scored_at = now()")
 
     assert report.scoring(settings.database_direct_url, str(scan_store.campaign.brand_id)) == "none scored"
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from models.core.database import now
+from models.scans import received_tests
 from tests.fixtures.scans import FENCE, NEW_YORK, scan_request
 
 ONE = {"count": 1, "window": "lifetime"}
@@ -121,6 +122,15 @@ def test_device_of_two_campaigns_in_one_batch_is_new_once_it_counts(campaign, co
     assert [scan["is_test"] for scan in stored() if scan["new_device"]] == [False]
 
 
+def test_tests_of_one_batch_are_not_limited(campaign, code_of, fan, recorder, limit_counts):
+    code, person = code_of(campaign(test_mode=True, scan_limit=LIMITS)), fan("essential")
+
+    outcomes = recorder.record([scan_request(person, code) for _ in range(3)])
+
+    assert [outcome.is_test for outcome in outcomes] == [True] * 3
+    assert limit_counts("user") == []
+
+
 def test_disabled_code_of_campaign_in_test_mode_is_not_counted(phone, client, campaign, code_of, manager, rows_of):
     made = campaign(test_mode=True)
     token, url = code_of(made), f"/api/v1/campaigns/{made.id}/codes"
@@ -129,6 +139,16 @@ def test_disabled_code_of_campaign_in_test_mode_is_not_counted(phone, client, ca
 
     assert phone().scan(token).json["code"] == "unknown_code"
     assert rows_of("app.scan_refusals") == 0
+
+
+def test_scan_of_configuration_without_a_test_mode_counts(phone, campaign, code_of, query):
+    made = campaign()
+    query("update public.campaigns set config = config - 'test_mode' returning 1")
+
+    answer = phone().scan(code_of(made))
+
+    assert (answer.status_code, answer.json["is_test"]) == (201, False)
+    assert query("select actor from app.jobs") == [("scan.score",)]
 
 
 def test_code_says_that_its_campaign_is_in_test_mode(client, campaign, code_of, go_live):
@@ -164,7 +184,9 @@ def test_clone_of_campaign_in_test_mode_counts_its_scans(client, campaign, manag
     assert clone.json["config"]["test_mode"] is False
 
 
-def test_members_see_test_scans_of_their_own_campaigns(client, campaign, put_scan, fan, manager, member, assign):
+def test_members_see_test_scans_of_their_own_campaigns(
+    client, campaign, put_scan, fan, manager, member, assign, make_brand
+):
     seen, unseen = campaign(), campaign("Other")
     for made in (seen, seen, unseen):
         put_scan(made, fan().user_id, is_test=True)
@@ -177,6 +199,9 @@ def test_members_see_test_scans_of_their_own_campaigns(client, campaign, put_sca
 
     assert counts(manager) == {"Summer": 2, "Other": 1}
     assert counts(creator) == {"Summer": 2}
+    for account, found in ((creator, {seen.id}), (member(brand=make_brand()), set())):
+        with account.acting():
+            assert set(received_tests.find([seen.id, unseen.id])) == found
     tag = client.get(f"/api/v1/campaigns/{seen.id}", token=manager.token).headers["etag"]
     put_scan(seen, fan().user_id, is_test=True)
     changed = client.get(f"/api/v1/campaigns/{seen.id}", token=manager.token, headers={"If-None-Match": tag})
