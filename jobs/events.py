@@ -59,8 +59,8 @@ def close_event(campaign_id: UUID) -> None:
         campaign = campaigns.get(campaign_id)
     try:
         concierto().close(Close(campaign_id, campaign.completed_at or now()), key=current_job().idempotency_key)
-    except ServiceRefused:
-        return  # The event was never published.
+    except ServiceRefused as refusal:
+        _require_unpublished(refusal)
 
 
 # One at a time: an older job would put a guest back on the list whom a newer one has removed.

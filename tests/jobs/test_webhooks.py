@@ -158,7 +158,7 @@ def test_failed_delivery_is_repeated_with_its_id_before_newer_ones(
     assert log(subscribed) == [(500, "status_500"), (200, None), (200, None)]
 
 
-def test_waits_between_attempts_follow_the_schedule_and_end_after_three_days():
+def test_waits_between_attempts_follow_the_schedule_for_three_days():
     seconds = [round(delivery.wait_after(n, timedelta()) / timedelta(seconds=1)) for n in range(1, 8)]
 
     for wait, scheduled in zip(seconds, (5, 300, 1800, 7200, 18_000, 36_000, 50_400), strict=True):

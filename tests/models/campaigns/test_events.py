@@ -5,10 +5,12 @@ from datetime import UTC, timedelta
 
 import pytest
 
+from jobs.passport.services.concierto.contract import SERVICE
 from models.campaigns import check_ins, events, guests
 from models.campaigns.guests import GuestListFull, Invitation
 from models.core import context
 from models.core.database import new_id, now, transaction
+from models.core.enumerations import values_of
 from models.passport import concierto
 from models.passport.concierto import Arrival, Guest, Plan
 from tests.support.blocked import until_blocked
@@ -43,6 +45,12 @@ def arrive(manager, query):
         return made.id
 
     return add
+
+
+def test_every_refusal_of_concierto_is_a_reason_in_the_api():
+    decided = (SERVICE.by_name["check_in"], SERVICE.by_name["issue_ticket"])
+
+    assert {code for operation in decided for code in operation.refusals} == set(values_of(events.Refusal))
 
 
 def test_concurrent_guests_do_not_exceed_the_limit(event, manager, superuser, monkeypatch, query):

@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 
+from jobs.passport.services.locker.contract import SERVICE
 from models.campaigns import rewards
 from models.campaigns.rewards import HOLD, REVIEW_PERIOD, STATES_AT_LOCKER, SUSPENSION, Earned, Reward
 from models.core.database import now
@@ -68,6 +69,15 @@ def test_scan_without_reward_begins_with_a_reservation(earned, expected):
 def test_refusals_of_locker_reveal_the_state_that_caused_them():
     for state, code in REFUSALS.items():
         assert STATES_AT_LOCKER[code] == state
+
+
+def test_every_refusal_of_a_change_of_a_reservation_reveals_its_state():
+    changes = [
+        SERVICE.by_name[name] for name in ("extend", "grant", "claim", "redeem", "suspend", "reinstate", "release")
+    ]
+    refusals = {code for operation in changes for code in operation.refusals}
+
+    assert refusals - {"unknown_campaign"} == set(STATES_AT_LOCKER)
 
 
 def test_events_of_a_state_include_those_of_the_states_before_it():
