@@ -230,3 +230,19 @@ def test_concurrent_reservations_get_exactly_the_inventory(campaign):
 
     assert outcomes == {"reserved": 5, "sold_out": 15}
     assert campaign.stock() == {"a": {"reserved": 5}}
+
+
+def test_unit_of_every_state_but_released_counts_for_its_person(campaign):
+    campaign.open(a=100)
+    answers = {}
+    for state, path in PATHS.items():
+        person = uuid4()
+        reservation = campaign.reserve(subject=person).reservation
+        for step in path:
+            campaign.move(step, reservation)
+        try:
+            answers[state] = campaign.reserve(subject=person).state
+        except ServiceRefused as refusal:
+            answers[state] = refusal.code
+
+    assert answers == dict.fromkeys(PATHS, "per_user_limit") | {"released": "reserved"}
