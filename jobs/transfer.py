@@ -30,7 +30,7 @@ TIME_LIMIT = 3600.0
 
 
 # One import of a brand at a time: two could create the same contact, and each would have to repeat its batch.
-@actor("import.run", outward=True, queue="default", max_per_brand=1, max_attempts=5, time_limit=TIME_LIMIT)
+@actor("import.run", outward=True, max_per_brand=1, max_attempts=5, time_limit=TIME_LIMIT)
 def run_import(import_id: UUID) -> None:
     """Import a file batch by batch, and write the file of its errors."""
     with own_transaction():
@@ -109,7 +109,7 @@ def store(path: Path, filename: str, content_type: str) -> UUID:
     return asset_id
 
 
-@actor("export.run", outward=True, queue="default", max_per_brand=1, max_attempts=5, time_limit=TIME_LIMIT)
+@actor("export.run", outward=True, max_per_brand=1, max_attempts=5, time_limit=TIME_LIMIT)
 def run_export(export_id: UUID) -> None:
     """Write contacts to a file, page by page. An attempt begins anew: a part of a file is of no use."""
     with own_transaction():

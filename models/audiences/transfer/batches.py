@@ -1,7 +1,8 @@
 """Apply one batch of rows of an import, in one transaction that also advances the import's position."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
@@ -76,11 +77,17 @@ class Preparer:
     def batches(self, opened: Opened, *, position: int, number: int) -> Iterator[Batch]:
         """Yield the batches after a position."""
         records = opened.table.rows(position=position, number=number)
-        start = position
-        while found := list(islice(records, BATCH)):
-            batch = self.prepare(found, start)
-            yield batch
-            start = batch.end
+
+        def next_batch(start: int) -> Batch | None:
+            found = list(islice(records, BATCH))
+            return self.prepare(found, start) if found else None
+
+        # Prepare the next batch while PostgreSQL works on this one.
+        with ThreadPoolExecutor(1, "import") as ahead:
+            prepared = ahead.submit(next_batch, position)
+            while batch := prepared.result():
+                prepared = ahead.submit(next_batch, batch.end)
+                yield batch
 
     def prepare(self, records: Sequence[Record], start: int) -> Batch:
         """Return a batch of records that begin at a position."""
@@ -118,7 +125,7 @@ class Preparer:
             except BadValue as bad:
                 faults.append((name, bad.reason))
             else:
-                if not is_empty(value):
+                if value != []:
                     values[name] = value
         return values, faults
 
@@ -128,26 +135,30 @@ def apply(one: ContactImport, batch: Batch) -> bool:
     state = row("SELECT state, position, listed FROM public.contact_imports WHERE id = %s FOR NO KEY UPDATE", (one.id,))
     if state is None or state["state"] != "running" or state["position"] != batch.start:
         return False
-    planner, earlier = _plan(one, batch)
+    planner, earlier, hashes = _plan(one, batch)
     plan = planner.plan
     notes = batch.notes + [Note(number, "", reason, batch.cells[number]) for number, reason in plan.refused.items()]
     notices = _notices(planner, batch)
     if not one.dry_run:
         contact_rows.update(plan.updated)
         contact_rows.insert(one.brand_id, plan.created)
-    _add_keys(one.id, plan, earlier)
+    _add_keys(one.id, plan, earlier, hashes)
     listed = _add_notes(one.id, [*notes, *notices], MAX_LISTED - state["listed"])
     _advance(one.id, batch, plan, notes, notices, listed)
     return True
 
 
-def _plan(one: ContactImport, batch: Batch) -> tuple[Planner, set[Key]]:
-    """Decide each row. Return the planner, and the keys that rows of earlier batches have had."""
+def _plan(one: ContactImport, batch: Batch) -> tuple[Planner, set[Key], dict[Key, int]]:
+    """Decide each row. Return the planner, the keys that rows of earlier batches have had, and hashes of keys.
+
+    Keys that are remembered have a hash: the match keys, and in a dry run, which stores no contact, the unique values.
+    """
     names = {**dict.fromkeys(one.match_keys), **UNIQUE}
-    keys = {(name, str(found.values[name])) for found in batch.rows for name in names if name in found.values}
+    keys = {(name, found.values[name]) for found in batch.rows for name in names if name in found.values}
+    hashes = {key: _hash(one.id, key) for key in keys if one.dry_run or key[0] in one.match_keys}
     known = contact_rows.load_for_update(contact_rows.find_ids(keys))
     owners = contact_rows.owners_of(known.values(), {key for name, key in keys if name == ID})
-    earlier = _earlier(one.id, keys)
+    earlier = _earlier(one.id, hashes)
     if one.dry_run:
         for key, contact_id in earlier.items():
             owners[key] = set() if contact_id == NOBODY else {contact_id}
@@ -155,7 +166,7 @@ def _plan(one: ContactImport, batch: Batch) -> tuple[Planner, set[Key]]:
     planner = Planner(one.match_keys, cast(Overwrite, one.overwrite), owners, known, seen, new_id)
     for found in batch.rows:
         planner.add(found)
-    return planner, seen
+    return planner, seen, hashes
 
 
 def _hash(import_id: UUID, key: Key) -> int:
@@ -163,14 +174,14 @@ def _hash(import_id: UUID, key: Key) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-def _earlier(import_id: UUID, keys: set[Key]) -> dict[Key, UUID]:
-    hashes = {_hash(import_id, key): key for key in keys}
+def _earlier(import_id: UUID, hashes: Mapping[Key, int]) -> dict[Key, UUID]:
+    keys = {number: key for key, number in hashes.items()}
     found = rows(
         "SELECT key_hash, contact_id FROM public.contact_import_keys"
         " WHERE import_id = %s AND key_hash = ANY (%s::bigint[])",
-        (import_id, _array(hashes)),
+        (import_id, _array(keys)),
     )
-    return {hashes[one["key_hash"]]: one["contact_id"] for one in found}
+    return {keys[one["key_hash"]]: one["contact_id"] for one in found}
 
 
 def _array(values: Iterable[object]) -> str:
@@ -178,8 +189,9 @@ def _array(values: Iterable[object]) -> str:
     return "{" + ",".join(map(str, values)) + "}"
 
 
-def _add_keys(import_id: UUID, plan: Plan, earlier: set[Key]) -> None:
-    new = {_hash(import_id, key): contact_id for key, contact_id in plan.keys.items() if key not in earlier}
+def _add_keys(import_id: UUID, plan: Plan, earlier: set[Key], hashes: Mapping[Key, int]) -> None:
+    found = plan.keys.items()
+    new = {hashes[key]: contact_id for key, contact_id in found if key in hashes and key not in earlier}
     new |= {_hash(import_id, key): NOBODY for key in plan.freed}
     if new:
         execute(

@@ -353,12 +353,22 @@ def expire() -> int:
     """Delete ended imports and exports after `KEEP`, and fail those whose job is dead. Return the number deleted."""
     execute(_FAIL_IMPORTS)
     execute(_FAIL_EXPORTS)
+    execute(_DELETE_KEYS)
+    execute(_DELETE_ROWS)
     before = now() - KEEP
     return execute("DELETE FROM public.contact_imports WHERE finished_at < %s", (before,)) + execute(
         "DELETE FROM public.contact_exports WHERE finished_at < %s", (before,)
     )
 
 
+_DELETE_KEYS = """
+DELETE FROM public.contact_import_keys k
+WHERE NOT EXISTS (SELECT FROM public.contact_imports i WHERE i.id = k.import_id AND i.finished_at IS NULL)
+"""
+_DELETE_ROWS = """
+DELETE FROM public.contact_import_rows r
+WHERE NOT EXISTS (SELECT FROM public.contact_imports i WHERE i.id = r.import_id AND i.finished_at IS NULL)
+"""
 # A job that has just been enqueued may be invisible to this statement's snapshot: five minutes are enough.
 _FAIL_IMPORTS = """
 UPDATE public.contact_imports t SET state = 'failed', finished_at = now()

@@ -127,7 +127,11 @@ class Planner:
 
     def add(self, row: Row) -> None:
         """Decide one row."""
-        keys = [(name, str(row.values[name])) for name in self._key_names if name in row.values]
+        values = row.values
+        keys = [(name, values[name]) for name in self._key_names if name in values]
+        if keys and not any(map(self._owners.get, keys)) and ID not in values and keys[0][0] in self._match:
+            self._create(row, keys)
+            return
         declared = [key for key in keys if key[0] in self._match]
         matched = {one for key in declared for one in self._owners.get(key, ())}
         fault = self._fault(row, keys, declared, matched)
@@ -144,6 +148,18 @@ class Planner:
                 self.plan.keys[key] = contact.id
                 self.plan.freed.discard(key)
                 self._owners.setdefault(key, set()).add(contact.id)
+
+    def _create(self, row: Row, keys: list[Key]) -> None:
+        """Create a contact with the values of a row that shares no key with a known contact."""
+        contact = Known(self._new_id(), row.values, is_new=True)
+        self._contacts[contact.id] = contact
+        self.plan.created.append(contact)
+        self.plan.outcomes.append("created")
+        self.plan.targets[row.number] = contact.id
+        for key in keys:
+            self.plan.keys[key] = contact.id
+            self.plan.freed.discard(key)
+            self._owners[key] = {contact.id}
 
     def contact(self, contact_id: UUID) -> Known:
         """Return a contact of the plan, as the rows so far leave it."""

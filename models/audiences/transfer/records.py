@@ -123,7 +123,13 @@ def _fault_in_text(text: str) -> RowFault | None:
         return "nul_character" if "\0" in text else None
     if "\0" in text:
         return "nul_character"
-    return "not_text" if any(one == "\ufffd" or "\udc80" <= one <= "\udcff" for one in text) else None
+    if "\ufffd" in text:
+        return "not_text"
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # surrogates, which stand for bytes that are no text
+        return "not_text"
+    return None
 
 
 def _object_in(line: str, columns: tuple[str, ...], number: int, end: int) -> Record:

@@ -55,14 +55,14 @@ create table public.contact_import_rows (
     foreign key (brand_id, import_id) references public.contact_imports (brand_id, id) on delete cascade
 );
 
--- Keys that rows of a running import have had, as hashes: a later row with one of them is a duplicate.
+-- Keys that rows of a running import have had, as hashes: a later row with one of them is a duplicate. No foreign key:
+-- its check for each row would take as long as the row. The end of the import deletes them.
 create table public.contact_import_keys (
     brand_id uuid not null,
     import_id uuid not null,
     key_hash bigint not null,              -- hash of the key's name and value
     contact_id uuid not null,              -- in a dry run also a contact that does not exist
-    primary key (import_id, key_hash),
-    foreign key (brand_id, import_id) references public.contact_imports (brand_id, id) on delete cascade
+    primary key (import_id, key_hash)
 );
 
 -- Exports of contacts to files.
@@ -87,8 +87,8 @@ create index contact_exports_finished on public.contact_exports (finished_at);
 
 call app.secure('public.contact_imports', p_job => 'select,update', p_system => 'select,update,delete',
     p_member => '{"select": "contacts:read", "insert": "contacts:write", "update": "contacts:write"}');
-call app.secure('public.contact_import_rows', p_job => 'select,insert,delete');
-call app.secure('public.contact_import_keys', p_job => 'select,insert,update,delete');
+call app.secure('public.contact_import_rows', p_job => 'select,insert,delete', p_system => 'select,delete');
+call app.secure('public.contact_import_keys', p_job => 'select,insert,update,delete', p_system => 'select,delete');
 call app.secure('public.contact_exports', p_job => 'select,update', p_system => 'select,update,delete',
     p_member => '{"select": "contacts:export", "insert": "contacts:export", "update": "contacts:export"}');
 

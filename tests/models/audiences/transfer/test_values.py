@@ -7,7 +7,7 @@ from pyarrow import parquet
 
 from models.audiences.transfer import cleaning, detection, records, writing
 from models.audiences.transfer.cleaning import BadValue, Conventions, cleaner_of
-from models.core import emails
+from models.core import emails, texts
 
 SPANISH = Conventions(region="ES", decimal_comma=True)
 
@@ -97,6 +97,13 @@ def test_quick_check_of_addresses_accepts_what_the_full_check_accepts(address):
         found = None
 
     assert found == expected
+
+
+@given(st.text(st.sampled_from("aÁ1 \t\u00a0\u115f\u0301\u200b.ñ"), max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_quick_check_of_lines_accepts_only_texts_in_their_stored_form(text):
+    if cleaning._is_plain_line(text):
+        assert texts.line(text) == text
 
 
 TEXTS = st.text(st.sampled_from("ab'=+-@,;|\\\"\n\t ñ＝1.\u00a0"), max_size=8) | st.text(max_size=20)
