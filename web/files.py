@@ -17,10 +17,10 @@ from models.assets.storage.base import FOR_EVER, NOT_STORED, attachment
 from models.assets.storage.by_url import storage
 from models.assets.storage.folder import Folder, Incoming
 from models.assets.types import MEDIA_TYPES
-from models.core.errors import Conflict, Malformed, NotFound
+from models.core.errors import Conflict, NotFound
 from models.core.messages import Message
 from web.http import body
-from web.http.problems import TooLarge, UnsupportedMediaType
+from web.http.problems import BadRequest, TooLarge, UnsupportedMediaType
 from web.http.routes import Routes
 
 REDIRECT_SECONDS = 300
@@ -95,7 +95,7 @@ class Upload:
         Raises:
             LinkInvalid: the URL is not signed for this file, or has expired.
             UnsupportedMediaType: the type is another one than the signed one.
-            TooLarge, Malformed: the size is another one than the signed one.
+            TooLarge, BadRequest: the size is another one than the signed one.
             AlreadyUploaded: there is a file already.
         """
         store, key = _folder(), f"uploads/{name}"
@@ -131,7 +131,7 @@ async def _receive(req: Request, incoming: Incoming, size: int) -> None:
             await asyncio.to_thread(incoming.write, bytes(collected))
             collected.clear()
     if received < size:
-        raise Malformed("The body ended before its announced length.")
+        raise BadRequest("The body ended before its announced length.")
     await asyncio.to_thread(incoming.write, bytes(collected))
 
 

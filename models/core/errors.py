@@ -151,7 +151,7 @@ _TITLES: dict[int, dict[str, str]] = {
     412: {"precondition_failed": "The resource has changed since you read it"},
     413: {"content_too_large": "The body is too large"},
     414: {"uri_too_long": "The URL is too long"},
-    415: {"unsupported_media_type": "The body must be application/json in UTF-8"},
+    415: {"unsupported_media_type": "The type or coding of the body is not accepted"},
     421: {"misdirected_request": "This server does not serve the requested host"},
     422: {
         "invalid": "The request is not valid",

@@ -74,14 +74,17 @@ def test_path_that_leads_elsewhere_is_not_found(client, shown, files):
     secret.unlink()
 
 
-def test_upload_with_a_wrong_type_or_without_ticket_is_refused(client, member, announce):
+def test_upload_with_wrong_type_or_size_or_without_ticket_is_refused(client, member, announce):
     made = announce(member("Campaign Manager"), PNG)["upload"]
     path = path_of(made["url"])
 
     wrong = client.put(path, body=PNG, headers={"Content-Type": "text/html"})
+    short = client.put(path, body=PNG[:-1], headers={"Content-Type": "image/png"})
     bare = client.put(path.partition("?")[0], body=PNG, headers=made["headers"])
 
     assert (wrong.status_code, wrong.json["code"]) == (415, "unsupported_media_type")
+    assert "application/json" not in wrong.text
+    assert (short.status_code, short.json["code"]) == (400, "bad_request")
     assert (bare.status_code, bare.json["code"]) == (404, "link_invalid")
     assert send(client, made, PNG) == 201
     assert client.put(path, body=PNG, headers=made["headers"]).json["code"] == "already_uploaded"

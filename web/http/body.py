@@ -120,7 +120,7 @@ def _require_json(req: Request) -> None:
         charset = parameters.strip().lower().replace('"', "")
         accepted = ("application/json", MERGE_PATCH) if req.method == "PATCH" else ("application/json",)
         if media_type.strip().lower() not in accepted or charset not in ("", "charset=utf-8"):
-            raise UnsupportedMediaType
+            raise UnsupportedMediaType("Send the body as application/json in UTF-8.")
     if (req.get_header("Content-Encoding") or "identity").lower() != "identity":
         raise UnsupportedMediaType("Send the body without `Content-Encoding`: compressed bodies are not accepted.")
     if (req.get_header("Transfer-Encoding") or "chunked").strip().lower() != "chunked":

@@ -111,7 +111,7 @@ TITLES: dict[str, str] = {
     "precondition_failed": "El recurso ha cambiado desde que lo leíste",
     "content_too_large": "El cuerpo es demasiado grande",
     "uri_too_long": "La URL es demasiado larga",
-    "unsupported_media_type": "El cuerpo debe ser application/json en UTF-8",
+    "unsupported_media_type": "No se acepta el tipo o la codificación del cuerpo",
     "misdirected_request": "Este servidor no atiende al host pedido",
     "invalid": "La petición no es válida",
     "audit_checkpoint_invalid": "El punto de control no coincide con las cadenas de auditoría",
@@ -435,6 +435,7 @@ DETAILS: dict[str, str] = {
     "con `Transfer-Encoding: chunked` o con su longitud: no se acepta otra codificación.",
     "Send the body without `Content-Encoding`: compressed bodies are not accepted.": "Envía el cuerpo sin "
     "`Content-Encoding`: no se aceptan cuerpos comprimidos.",
+    "Send the body as application/json in UTF-8.": "Envía el cuerpo como application/json en UTF-8.",
     "Send the file as {media}.": "Envía el archivo como {media}.",
     "Send {least} bytes of the body within {stall:.0f} s.": "Envía {least} bytes del cuerpo en {stall:.0f} s.",
     "Send the whole body within {seconds:.0f} s, and {least} bytes of it within {stall:.0f} s.": "Envía el cuerpo "
