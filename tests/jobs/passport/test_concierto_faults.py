@@ -120,3 +120,13 @@ def test_launch_publishes_an_event_and_its_end_closes_it(
         campaigns.transition(draft.id, "complete")
     drain()
     assert over_http.counts()["effects"] == {"publish": 2, "close": 1}
+
+
+def test_cancellation_waits_longer_with_each_attempt_for_the_issue(world: Any, drain: Drain, query: Query) -> None:
+    night = world.event("tickets")
+    with transaction(context.for_brand_job(night.brand_id)):
+        enqueue("ticket.cancel", world.ticket(night))  # The job that issues the ticket has not ended.
+
+    drain(rounds=3)
+
+    assert query("select attempts, due_at > now() + interval '2 seconds' from app.jobs") == [(3, True)]
