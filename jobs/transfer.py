@@ -111,7 +111,7 @@ def store(path: Path, filename: str, content_type: str) -> UUID:
 
 @actor("export.run", outward=True, max_per_brand=1, max_attempts=5, time_limit=TIME_LIMIT)
 def run_export(export_id: UUID) -> None:
-    """Write contacts to a file, page by page. An attempt begins anew: a part of a file is of no use."""
+    """Write contacts to a file, page by page. Each attempt writes the whole file."""
     with own_transaction():
         one = exports.begin(export_id)
         columns = {name: field.type for name, field in exports.columns().items()}

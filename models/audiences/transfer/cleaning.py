@@ -55,7 +55,7 @@ class BadValue(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Conventions:
-    """How a file writes its values.
+    """Conventions of a file for its values.
 
     Attributes:
         region: country of phone numbers without a country code (ISO 3166-1 alpha-2); None refuses them.

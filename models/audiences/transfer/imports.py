@@ -108,13 +108,13 @@ class ContactImport(Row):
 
     @property
     def conventions(self) -> Conventions:
-        """How the file writes its values."""
+        """Conventions of the file for its values."""
         return Conventions(self.region, self.day_first, self.decimal_comma)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a file is imported.
+    """Options of an import.
 
     Attributes:
         mapping: field of each column; columns that are missing or None are ignored. None: as suggested.

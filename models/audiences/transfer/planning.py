@@ -75,7 +75,7 @@ class Known:
 
 @dataclass(slots=True)
 class Plan:
-    """What a batch does.
+    """Decisions about a batch.
 
     Attributes:
         outcomes: outcome of each row, in order.
