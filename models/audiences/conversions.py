@@ -92,7 +92,7 @@ def record(campaign_id: UUID, reported: Sequence[Conversion]) -> list[Recorded]:
 _UNKNOWN = "must be a person who took part in a campaign of the brand, or one of its contacts"
 _ONE_PERSON = "must be set if `{other}` is not, and must not be set with it"
 _TOGETHER = "must be set together with `{other}`"
-_PERIOD = Message("must be within the last {days} days", days=MAX_AGE.days)
+_PERIOD = Message("must be within the last {days} days, and not in the future", days=MAX_AGE.days)
 
 
 def _path(index: int, one: Conversion) -> str:

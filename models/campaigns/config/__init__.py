@@ -7,7 +7,7 @@
 
 from models.campaigns.config.dates import EARLIEST, LATEST, OUT_OF_RANGE
 from models.campaigns.config.geofence import Geofence, Polygon, WhenUncertain
-from models.campaigns.config.plans import Admission, Budget, EventPlan, Goal, GoalMetric, Reward, Venue
+from models.campaigns.config.plans import Admission, Budget, Currency, EventPlan, Goal, GoalMetric, Reward, Venue
 from models.campaigns.config.rules import contradictions, missing_at_launch, missing_of_notice
 from models.campaigns.config.scan_rules import LimitWindow, ScanLimit, ScanWindow, Share, Weekday
 from models.campaigns.config.stored import SCHEMA_VERSION, canonical, load, members_for
@@ -24,6 +24,7 @@ __all__ = [
     "Budget",
     "ChoiceQuestion",
     "Config",
+    "Currency",
     "EventConfig",
     "EventPlan",
     "Geofence",

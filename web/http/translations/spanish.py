@@ -254,10 +254,10 @@ REASONS: dict[str, str] = {
     "must be a person who took part in a campaign of the brand, or one of its contacts": "debe ser una persona que "
     "haya participado en una campaña de la marca, o uno de sus contactos",
     "must be set together with `{other}`": "debe enviarse junto con `{other}`",
-    "must be within the last {days} days": "debe estar dentro de los últimos {days} días",
+    "must be within the last {days} days, and not in the future": "debe estar dentro de los últimos {days} "
+    "días, y no en el futuro",
     "must be set if `{other}` is not, and must not be set with it": "debe enviarse si no se envía `{other}`, y no debe "
     "enviarse a la vez",
-    "must be three capital letters, such as EUR": "debe ser tres letras mayúsculas, por ejemplo EUR",
     "must be the name of a scope, such as campaigns:read": "debe ser el nombre de un permiso, por ejemplo "
     "campaigns:read",
     "must be the name of an actor, such as scan.score": "debe ser el nombre de un actor, por ejemplo scan.score",

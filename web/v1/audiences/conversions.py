@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from models.audiences import conversions
 from models.audiences.conversions import MAX_BATCH, Conversion, ConversionOutcome, ConversionReused
-from models.core.messages import REASON, Message
+from models.campaigns.config import Currency
 from web.http.datetimes import Instant
 from web.http.endpoint import audited, endpoint
 from web.http.fields import Id, Text200
@@ -45,11 +45,7 @@ class ConversionIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         ),
     ] = None
     currency: Annotated[
-        Annotated[
-            str,
-            Meta(pattern=r"^[A-Z]{3}$(?!\n)", extra={REASON: Message("must be three capital letters, such as EUR")}),
-        ]
-        | None,
+        Currency | None,
         Meta(description="Currency of the value (ISO 4217); required with `value_minor`.", examples=["EUR"]),
     ] = None
 

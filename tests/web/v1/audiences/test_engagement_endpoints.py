@@ -121,6 +121,8 @@ def test_conversion_of_wrong_person_time_or_value_is_invalid(campaign, participa
         "conversions[2].contact_id",
         "conversions[3].currency",
     }
+    no_money = report(summer, order(participant, currency="XXX"))
+    assert errors(no_money) == {"conversions[0].currency": "must be a currency of ISO 4217, such as EUR"}
     assert query("select count(*) from conversions") == [(0,)]
 
 
