@@ -24,6 +24,9 @@ TABLES = (
     "public.audit_logs",
     "public.consents",
     "public.users",
+    "public.rewards",
+    "public.check_ins",
+    "app.webhook_outbox",
 )
 HOT: dict[str, tuple[Caller, str]] = {
     "a brand's campaigns": (MEMBER, "select * from public.campaigns order by id desc limit 20"),
@@ -69,6 +72,19 @@ HOT: dict[str, tuple[Caller, str]] = {
     "audit entries of a record": (
         MEMBER,
         "select id from public.audit_logs where seq is not null and record_id = %(thing)s",
+    ),
+    "rewards of a campaign": (
+        MEMBER,
+        "select * from public.rewards where campaign_id = %(thing)s order by id desc limit 20",
+    ),
+    "check-ins of an event": (
+        MEMBER,
+        "select * from public.check_ins where campaign_id = %(thing)s order by id desc limit 20",
+    ),
+    "the oldest event of an endpoint, as a job": (
+        JOB,
+        "select event_id from app.webhook_outbox where endpoint_id = %(thing)s and delivered_at is null"
+        " order by event_id limit 1",
     ),
     "a fan's consents": (FAN, "select * from public.consents"),
     "a fan's account": (FAN, "select id, name from public.users"),

@@ -103,6 +103,19 @@ def test_scheduled_launch_starts_at_its_time(campaign, manager, sweep, query):
     assert (waiting.status, waiting.launch_at is not None) == ("Draft", True)
 
 
+def test_launch_that_was_moved_while_the_job_waited_is_obeyed(campaign, manager, drain):
+    draft = campaign(launched=False)
+    with manager.acting():
+        schedule.set_launch(draft.id, now() + HOUR)
+    with transaction(context.for_system_job()):
+        enqueue("campaign.start_scheduled", draft.id, brand_id=draft.brand_id)
+
+    ran = drain()
+
+    assert ran == ["campaign.start_scheduled"]
+    assert (read(manager, draft).status, read(manager, draft).launch_job_id) == ("Draft", None)
+
+
 def test_scheduled_launch_that_is_not_ready_fails_visibly(campaign, manager, sweep, end_at, query, mailbox):
     draft = campaign(launched=False)
     with manager.acting():
