@@ -85,7 +85,7 @@ def notify(
 
     A job creates the notifications and the mails. The caller is a member or a job of the brand; fans' requests can't
     notify. A Creator is notified of assigned campaigns only. Further events of the kind and subject within `COALESCED`
-    change the unread notification and send no further mail.
+    change the notification, which is unread again, and send no further mail.
 
     Args:
         kind: selects the texts and the people's preferences.
