@@ -5,11 +5,12 @@ import io
 import json
 from functools import partial
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 from pyarrow import parquet
 
-from models.audiences.transfer import batches
+from models.audiences.transfer import batches, fields, imports
 from models.core import context
 from models.core.database import transaction
 from models.jobs.ledger import enqueue
@@ -270,6 +271,24 @@ def test_import_that_is_killed_counts_each_row_once(client, ana, start, drain_wi
     assert one["reasons"] == reasons
     assert len(_errors(download(one["errors_asset_id"]))) == one["outcomes"]["refused"]
     assert query("select count(*), count(distinct email) from public.contacts") == [(counts["created"],) * 2]
+
+
+def test_batch_that_was_applied_is_not_applied_again(start, ana, tmp_path, contacts):
+    made = start("email\na@x.es\n").json
+    (tmp_path / "file").write_text("email\na@x.es\n")
+    identity = context.for_brand_job(ana.brand_id)
+    with transaction(identity):
+        one = imports.begin(UUID(made["id"]))
+        opened = imports.open_file(one, tmp_path / "file", fields.of_brand())
+    (batch,) = batches.Preparer(opened, one.conventions).batches(opened, position=0, number=0)
+
+    applied = []
+    for _ in range(2):
+        with transaction(identity):
+            applied.append(batches.apply(one, batch))
+
+    assert applied == [True, False]
+    assert contacts("email") == [("a@x.es",)]
 
 
 def test_members_and_servers_learn_of_the_end_of_an_import(run, client, ana, query, subscribe, receiver, drain):
