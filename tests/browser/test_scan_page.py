@@ -210,6 +210,17 @@ def test_code_that_is_not_in_use_shows_reason_and_stores_no_scan(browser, page, 
     assert look(SCANS) == (0, 0, 0)
 
 
+def test_code_outside_its_hours_names_the_next_opening(browser, server, campaign, code_of, look):
+    later = f"{now() + timedelta(days=2):%a}".lower()
+    hours = {"scan_windows": [{"days": [later], "opens": "12:00", "closes": "13:00"}]}
+
+    browser.open(f"{server}/s/{code_of(campaign('Evenings', **hours))}")
+
+    assert browser.until("#outcome-title") == "Closed now"
+    assert "Scans count again from" in browser.until("#outcome-text")
+    assert look(SCANS) == (0, 0, 0)
+
+
 def test_scan_in_test_mode_says_that_it_is_not_counted(browser, server, campaign, code_of, look):
     browser.open(f"{server}/s/{code_of(campaign(test_mode=True, consent_tiers=[]))}")
     browser.click("#start")
