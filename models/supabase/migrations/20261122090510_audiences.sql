@@ -1,37 +1,4 @@
--- Audiences: segments, contacts and engagements.
-
--- Saved segments; `preview` holds the counts of the last preview.
-create table public.audience_segments (
-    id uuid primary key default gen_random_uuid(),
-    brand_id uuid not null references public.brands (id),
-    name text not null check (length(name) between 1 and 200),
-    preview jsonb,
-    created_at timestamptz not null default now(),
-    unique (brand_id, id),
-    unique (brand_id, name)
-);
-
--- Definitions of segments, one row for each version; the newest is in effect.
-create table public.segment_queries (
-    id uuid primary key default gen_random_uuid(),
-    brand_id uuid not null,
-    segment_id uuid not null,
-    query_definition jsonb not null,
-    created_at timestamptz not null default now(),
-    foreign key (brand_id, segment_id) references public.audience_segments (brand_id, id)
-);
-create index segment_queries_segment on public.segment_queries (brand_id, segment_id);
-
--- Segments that a campaign addresses.
-create table public.campaign_audience (
-    brand_id uuid not null,
-    campaign_id uuid not null,
-    segment_id uuid not null,
-    primary key (campaign_id, segment_id),
-    foreign key (brand_id, campaign_id) references public.campaigns (brand_id, id),
-    foreign key (brand_id, segment_id) references public.audience_segments (brand_id, id)
-);
-create index campaign_audience_segment on public.campaign_audience (brand_id, segment_id);
+-- Audiences: contacts and engagements.
 
 -- Custom properties of contacts, as a brand has declared them. The type of a property never changes while contacts
 -- have values of it.
@@ -128,12 +95,6 @@ create table public.engagements (
 create index engagements_brand on public.engagements (brand_id, user_id);
 create index engagements_user on public.engagements (user_id);
 
-call app.secure('public.audience_segments', p_job => 'select,update',
-    p_member => '{"select": "audiences:read", "insert": "audiences:write", "update": "audiences:write"}');
-call app.secure('public.segment_queries', p_job => 'select',
-    p_member => '{"select": "audiences:read", "insert": "audiences:write"}');
-call app.secure('public.campaign_audience', p_job => 'select', p_campaign_column => 'campaign_id',
-    p_member => '{"select": "campaigns:read", "insert": "campaigns:write", "delete": "campaigns:write"}');
 call app.secure('public.contact_properties', p_job => 'select,insert',
     p_member => '{"select": "contacts:read", "insert": "contacts:write", "update": "contacts:write"}');
 call app.secure('public.contacts', p_job => 'select,insert,update,delete', p_member => '{"select": "contacts:read",
