@@ -13,7 +13,7 @@ _YEARS = (1000, 9000)
 def shift(day: date, by: Last, sign: int) -> date:
     """Return the day that is `by` calendar units after (`sign` 1) or before (-1) a day.
 
-    A month that is shorter than the day's number ends the shift on its last day: 31 March less one month is 28 February.
+    In a shorter month it is the last day: 31 March less one month is 28 February.
     """
     if by.unit in ("day", "week"):
         return day + sign * timedelta(days=by.n * (7 if by.unit == "week" else 1))

@@ -11,9 +11,10 @@ from typing import Any
 from msgspec import UNSET
 
 from models.audiences import dsl
-from models.audiences._values import Comparison, FieldType, comparison
+from models.audiences._values import Comparison, comparison
 from models.audiences.compiler import Context, bounds
 from models.audiences.dsl import Consent, Event, Node, Profile, Trait
+from models.audiences.profile import ValueType
 from models.core.errors import FieldError, Invalid
 
 _NEVER = "contradicts another condition beside it: no contact can fulfil both"
@@ -71,14 +72,14 @@ def _compatible(one: Any, other: Any) -> bool:
     if isinstance(one[1], Comparison):
         return _comparisons_compatible(one[0], one[1], other[1])
     (low, high), (other_low, other_high) = one, other
-    return max(low, other_low) <= min(_top(high), _top(other_high))
+    return bool(max(low, other_low) <= min(_top(high), _top(other_high)))
 
 
 def _top(high: int | None) -> float:
     return float("inf") if high is None else high
 
 
-def _comparisons_compatible(kind: FieldType, one: Comparison, other: Comparison) -> bool:
+def _comparisons_compatible(kind: ValueType, one: Comparison, other: Comparison) -> bool:
     for first, second in ((one, other), (other, one)):
         if first.op == "set" and first.negated:
             return second.negated

@@ -12,10 +12,10 @@ from msgspec import UNSET
 
 from models.audiences._calendar import shift
 from models.audiences.dsl import Last, Op
+from models.audiences.profile import ValueType
 from models.core.errors import FieldError, Invalid
 from models.core.messages import Message
 
-FieldType = Literal["text", "number", "boolean", "date", "datetime", "list"]
 Positive = Literal["set", "in", "range", "contains", "starts_with"]
 
 _ANY = ("is_set", "is_not_set")
@@ -52,7 +52,7 @@ class Comparison:
     excludes: tuple[bool, bool] = (False, False)
 
 
-def comparison(kind: FieldType, op: Op, value: Any, *, path: str, today: date) -> Comparison:
+def comparison(kind: ValueType, op: Op, value: Any, *, path: str, today: date) -> Comparison:
     """Return the comparison of a leaf with a field of a type.
 
     Args:
@@ -77,7 +77,7 @@ def comparison(kind: FieldType, op: Op, value: Any, *, path: str, today: date) -
         return _period(op, value, path=path, today=today)
     values = _values(kind, op, value, path=f"{path}.value")
     if op in ("contains", "starts_with"):
-        return Comparison("in", values=values) if kind == "list" else Comparison(op, values=values)  # type: ignore[arg-type]
+        return Comparison("in" if kind == "list" else op, values=values)
     if op in ("in", "not_in", "eq", "neq"):
         return Comparison("in", negated=op in ("not_in", "neq"), values=values)
     if op == "between":
@@ -97,7 +97,7 @@ def _period(op: str, value: Any, *, path: str, today: date) -> Comparison:
     return Comparison("range", high=shift(today, value, -1) - timedelta(days=1))
 
 
-def _values(kind: FieldType, op: Op, value: Any, *, path: str) -> tuple[Any, ...]:
+def _values(kind: ValueType, op: Op, value: Any, *, path: str) -> tuple[Any, ...]:
     is_list = op in ("in", "not_in", "between")
     if is_list != isinstance(value, list):
         raise Invalid(path, "must be a list" if is_list else "must be a single value")
@@ -112,7 +112,7 @@ def _values(kind: FieldType, op: Op, value: Any, *, path: str) -> tuple[Any, ...
     return values
 
 
-def _value(kind: FieldType, value: Any, path: str) -> Any:
+def _value(kind: ValueType, value: Any, path: str) -> Any:
     if kind in ("text", "list") and isinstance(value, str):
         if "\x00" in value:
             raise Invalid(path, "must not contain the character U+0000")

@@ -12,15 +12,16 @@ which a definer function reads.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, get_args
+from typing import Any
 from uuid import UUID
 
 from msgspec import UNSET
 
 from models.audiences import _calendar, dsl
-from models.audiences._values import Comparison, FieldType, comparison, require_years
+from models.audiences._values import Comparison, comparison, require_years
 from models.audiences.dsl import Consent, Event, Geo, InCampaign, InSegment, Node, Profile, Trait
 from models.audiences.engagement_events import EngagementKind
+from models.audiences.profile import ValueType
 from models.core.enumerations import values_of
 from models.core.errors import Invalid
 
@@ -28,7 +29,6 @@ BUCKETS = 1024
 """Number of values of `contacts.bucket`, a hash of the id."""
 MAX_EXPANDED = 200
 """Maximum number of leaves with those of the segments that a definition refers to."""
-FIELD_TYPES: tuple[FieldType, ...] = get_args(FieldType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Field:
         key: key of the property.
     """
 
-    type: FieldType
+    type: ValueType
     column: str | None = None
     key: str | None = None
 
@@ -93,7 +93,7 @@ class Compiled:
     leaves: tuple[tuple[str, str], ...]
 
 
-def compile(definition: Node, context: Context) -> Compiled:
+def compile(definition: Node, context: Context) -> Compiled:  # noqa: A001 (the name of the act)
     """Compile a definition.
 
     Raises:
@@ -141,9 +141,7 @@ class _Builder:
 
     def source(self) -> str:
         """Return FROM and WHERE of the contacts of the context."""
-        joins = [
-            f"LEFT JOIN ({query}) {alias} ON {alias}.contact_id = c.id" for query, alias in self._joins.items()
-        ]
+        joins = [f"LEFT JOIN ({query}) {alias} ON {alias}.contact_id = c.id" for query, alias in self._joins.items()]
         where = f"WHERE c.brand_id = {self.brand()} AND c.merged_into IS NULL{self.restriction('c.id', 'c.bucket')}"
         return " ".join(["FROM public.contacts c", *joins, where])
 
@@ -158,9 +156,13 @@ class _Builder:
             sql += f" AND {contact} = ANY ({self.argument(list(self.context.contacts), 'uuid[]')})"
         if self.context.buckets is not None:
             below = self.argument(self.context.buckets, "smallint")
-            sql += f" AND {bucket} < {below}" if bucket else (
-                f" AND {contact} IN (SELECT s.id FROM public.contacts s WHERE s.brand_id = {self.brand()}"
-                f" AND s.bucket < {below})"
+            sql += (
+                f" AND {bucket} < {below}"
+                if bucket
+                else (
+                    f" AND {contact} IN (SELECT s.id FROM public.contacts s WHERE s.brand_id = {self.brand()}"
+                    f" AND s.bucket < {below})"
+                )
             )
         return sql
 
@@ -266,7 +268,8 @@ class _Builder:
         buckets = "NULL" if self.context.buckets is None else self.argument(self.context.buckets, "smallint")
         tier = self.argument(leaf.tier, "text")
         alias = self.join(
-            f"SELECT s.contact_id, s.state FROM app.find_consent_states({self.brand()}, {tier}, {contacts}, {buckets}) s"
+            "SELECT s.contact_id, s.state FROM"
+            f" app.find_consent_states({self.brand()}, {tier}, {contacts}, {buckets}) s"
         )
         if leaf.state == "never":
             return f"({alias}.state IS NULL)"
@@ -326,7 +329,7 @@ class _Builder:
 
 
 _TEXT = "(CASE WHEN jsonb_typeof(c.properties -> KEY) = 'string' THEN c.properties ->> KEY END)"
-_PROPERTIES: dict[FieldType, str] = {
+_PROPERTIES: dict[str, str] = {
     "text": _TEXT,
     "number": "(CASE WHEN jsonb_typeof(c.properties -> KEY) = 'number' THEN (c.properties ->> KEY)::numeric END)",
     "boolean": "(CASE WHEN jsonb_typeof(c.properties -> KEY) = 'boolean' THEN (c.properties ->> KEY)::boolean END)",
@@ -340,7 +343,7 @@ _PROPERTIES: dict[FieldType, str] = {
 Dates and times are stored in one form, of ISO 8601 and in UTC, so that their order is that of their texts.
 """
 
-_CASTS: dict[FieldType, str] = {
+_CASTS: dict[str, str] = {
     "text": "text",
     "number": "numeric",
     "boolean": "boolean",
@@ -350,12 +353,12 @@ _CASTS: dict[FieldType, str] = {
 }
 
 
-def _compared(value: str, compared: Comparison, builder: _Builder, kind: FieldType) -> str:
+def _compared(value: str, compared: Comparison, builder: _Builder, kind: ValueType) -> str:
     positive = f"({_positive(value, compared, builder, kind)} IS TRUE)"
     return f"(NOT {positive})" if compared.negated else positive
 
 
-def _positive(value: str, compared: Comparison, builder: _Builder, kind: FieldType) -> str:
+def _positive(value: str, compared: Comparison, builder: _Builder, kind: ValueType) -> str:
     values = list(compared.values)
     match compared.op:
         case "set":
@@ -375,7 +378,7 @@ def _positive(value: str, compared: Comparison, builder: _Builder, kind: FieldTy
             return _range(value, compared, builder, kind)
 
 
-def _range(value: str, compared: Comparison, builder: _Builder, kind: FieldType) -> str:
+def _range(value: str, compared: Comparison, builder: _Builder, kind: ValueType) -> str:
     """Return the expression of a range. Days of a `datetime` begin at midnight in the time zone of the brand."""
     low, high = compared.low, compared.high
     after, before = compared.excludes

@@ -1,6 +1,6 @@
 """The grammar of segments (DNA Query Builder), version 1.
 
-A node has exactly one member, which says what it is: `all`, `any` and `not` combine nodes; every other member is a leaf.
+A node has exactly one member, which says what it is: `all`, `any` and `not` combine nodes; others are leaves.
 
     {"all": [{"profile": {"field": "country", "op": "in", "value": ["ES", "PT"]}},
              {"event": {"kind": "scan", "count": {"op": "gte", "n": 2}, "window": {"last": {"n": 30, "unit": "day"}}}},
@@ -97,7 +97,8 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """A field of the contact: a built-in one, or `properties.<key>` for a property that the brand has declared."""
 
     field: Annotated[
-        str, Meta(min_length=1, max_length=100, description="Name of the field.", examples=["country", "properties.vip"])
+        str,
+        Meta(min_length=1, max_length=100, description="Name of the field.", examples=["country", "properties.vip"]),
     ]
     op: Annotated[Op, Meta(description="Comparison; the type of the field allows some.")]
     value: Annotated[

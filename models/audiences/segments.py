@@ -10,9 +10,9 @@ import msgspec
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
-from models.audiences import _calendar, _contradictions, dsl
+from models.audiences import _calendar, _contradictions, compiler, dsl
 from models.audiences._fields import fields_of
-from models.audiences.compiler import Compiled, Context, compile
+from models.audiences.compiler import Compiled, Context
 from models.audiences.dsl import InSegment, Node
 from models.core import context, locks
 from models.core.database import Row, execute, new_id, now, rows, value
@@ -174,7 +174,8 @@ def create(*, name: str, definition: Node, description: str | None = None) -> Au
         SegmentNameTaken: another segment has this name.
     """
     identity, at, segment_id = context.current(), now(), new_id()
-    assert identity is not None and identity.brand_id is not None
+    assert identity is not None
+    assert identity.brand_id is not None
     _serialise(identity.brand_id)
     check(definition, identity.brand_id, segment_id=segment_id)
     _require_free(name)
@@ -238,10 +239,7 @@ def archive(segment: AudienceSegment) -> AudienceSegment:
         )
     changes = {"archived_at": now(), "updated_at": now(), "version": segment.version + 1}
     archived = _first(
-        AudienceSegment.update(**changes)
-        .where(AudienceSegment.id == segment.id)
-        .returning(AudienceSegment)
-        .execute()
+        AudienceSegment.update(**changes).where(AudienceSegment.id == segment.id).returning(AudienceSegment).execute()
     )
     SegmentDependency.delete().where(SegmentDependency.segment_id == segment.id).execute()
     return archived
@@ -286,7 +284,7 @@ def check(definition: Node, brand_id: UUID, *, segment_id: UUID | None = None) -
     """
     dsl.require_shape(definition)
     found = context_of(definition, brand_id, segment_id=segment_id)
-    compiled = compile(definition, found)
+    compiled = compiler.compile(definition, found)
     _contradictions.require_consistent(definition, found, _calendar.today(found.zone, found.as_of))
     return compiled
 
@@ -388,13 +386,18 @@ def get_version(segment_id: UUID, version: int) -> SegmentQuery:
 
 
 def diff(before: Node, after: Node, path: str = dsl.ROOT) -> list[Change]:
-    """Return the parts of a definition that differ, with their paths. Parts of `all` and `any` are compared in order."""
+    """Return the parts of a definition that differ, with their paths.
+
+    Parts of `all` and `any` are compared in their order.
+    """
     if before == after:
         return []
     old, new = before.children(), after.children()
     if not old or not new or before.present() != after.present():
         return [Change(path, dsl.dump(before), dsl.dump(after))]
-    found = [change for (step, one), (_, other) in zip(old, new, strict=False) for change in diff(one, other, path + step)]
+    found = [
+        change for (step, one), (_, other) in zip(old, new, strict=False) for change in diff(one, other, path + step)
+    ]
     found += [Change(path + step, dsl.dump(one), None) for step, one in old[len(new) :]]
     found += [Change(path + step, None, dsl.dump(one)) for step, one in new[len(old) :]]
     return found
@@ -403,5 +406,6 @@ def diff(before: Node, after: Node, path: str = dsl.ROOT) -> list[Change]:
 def store_preview(segment: AudienceSegment, preview: dict[str, Any]) -> None:
     """Store the counts of a preview at the segment, unless its definition has changed meanwhile."""
     execute(
-        "SELECT app.keep_segment_preview(%s, %s, %s)", (segment.id, segment.version, msgspec.json.encode(preview).decode())
+        "SELECT app.keep_segment_preview(%s, %s, %s)",
+        (segment.id, segment.version, msgspec.json.encode(preview).decode()),
     )
