@@ -83,6 +83,7 @@ class Compiled:
         source: FROM and WHERE of all contacts, whether they fulfil the definition or not; `c` is the contact.
         condition: expression of the definition.
         leaves: path and expression of each leaf of the definition itself.
+        also: expressions of further definitions, over the same `source`.
     """
 
     sql: str
@@ -91,16 +92,21 @@ class Compiled:
     source: str
     condition: str
     leaves: tuple[tuple[str, str], ...]
+    also: tuple[str, ...] = ()
 
 
-def compile(definition: Node, context: Context) -> Compiled:  # noqa: A001 (the name of the act)
-    """Compile a definition.
+def compile(  # noqa: A001 (the name of the act)
+    definition: Node, context: Context, *, also: Sequence[Node] = ()
+) -> Compiled:
+    """Compile a definition, and others that are evaluated beside it.
 
     Raises:
         Invalid: the definition can't be evaluated; carries the path of each leaf that is wrong.
     """
     builder = _Builder(context)
     condition = builder.node(definition, dsl.ROOT)
+    leaves = tuple(builder.leaves)
+    others = tuple(builder.node(other, dsl.ROOT) for other in also)
     if builder.errors:
         raise Invalid(errors=builder.errors)
     source = builder.source()
@@ -110,7 +116,8 @@ def compile(definition: Node, context: Context) -> Compiled:  # noqa: A001 (the 
         kinds=frozenset(builder.kinds),
         source=source,
         condition=condition,
-        leaves=tuple(builder.leaves),
+        leaves=leaves,
+        also=others,
     )
 
 
@@ -215,7 +222,7 @@ class _Builder:
             f" WHERE t.brand_id = {self.brand()} AND t.name = {name} AND t.usable_until > {as_of}"
             f"{self.restriction('coalesce(m.merged_into, m.id)')} ORDER BY 1, t.observed_at DESC, t.value"
         )
-        return _compared(f"{alias}.value", compared, self, "text")
+        return _compared(f"{alias}.value", compared, self, "text", "text")
 
     def _event(self, leaf: Event, path: str) -> str:
         self.kinds.add(f"event:{leaf.kind}")
@@ -322,10 +329,11 @@ class _Builder:
     def compare(self, found: Field, compared: Comparison) -> str:
         """Return the expression of a comparison with a field."""
         if found.column is not None:
-            value = f"c.{found.column}"
-        else:
-            value = _PROPERTIES[found.type].replace("KEY", self.argument(found.key, "text"))
-        return _compared(value, compared, self, found.type)
+            return _compared(f"c.{found.column}", compared, self, found.type, _CASTS[found.type])
+        value = _PROPERTIES[found.type].replace("KEY", self.argument(found.key, "text"))
+        # Dates of properties are compared as texts: a stored text might be no date.
+        cast = "text" if found.type in ("date", "datetime") else _CASTS[found.type]
+        return _compared(value, compared, self, found.type, cast)
 
 
 _TEXT = "(CASE WHEN jsonb_typeof(c.properties -> KEY) = 'string' THEN c.properties ->> KEY END)"
@@ -353,12 +361,12 @@ _CASTS: dict[str, str] = {
 }
 
 
-def _compared(value: str, compared: Comparison, builder: _Builder, kind: ValueType) -> str:
-    positive = f"({_positive(value, compared, builder, kind)} IS TRUE)"
+def _compared(value: str, compared: Comparison, builder: _Builder, kind: ValueType, cast: str) -> str:
+    positive = f"({_positive(value, compared, builder, kind, cast)} IS TRUE)"
     return f"(NOT {positive})" if compared.negated else positive
 
 
-def _positive(value: str, compared: Comparison, builder: _Builder, kind: ValueType) -> str:
+def _positive(value: str, compared: Comparison, builder: _Builder, kind: ValueType, cast: str) -> str:
     values = list(compared.values)
     match compared.op:
         case "set":
@@ -369,16 +377,16 @@ def _positive(value: str, compared: Comparison, builder: _Builder, kind: ValueTy
             return f"starts_with(lower({value}), lower({builder.argument(values[0], 'text')}))"
         case "in" if kind == "list":
             return f"({value} && {builder.argument(values, 'text[]')})"
-        case "in" if kind == "datetime":
-            days = [_range(value, Comparison("range", low=day, high=day), builder, kind) for day in values]
+        case "in" if kind in ("date", "datetime"):
+            days = [_range(value, Comparison("range", low=day, high=day), builder, kind, cast) for day in values]
             return f"({' OR '.join(days)})"
         case "in":
-            return f"({value} = ANY ({builder.argument(values, _CASTS[kind] + '[]')}))"
+            return f"({value} = ANY ({builder.argument(values, cast + '[]')}))"
         case _:
-            return _range(value, compared, builder, kind)
+            return _range(value, compared, builder, kind, cast)
 
 
-def _range(value: str, compared: Comparison, builder: _Builder, kind: ValueType) -> str:
+def _range(value: str, compared: Comparison, builder: _Builder, kind: ValueType, cast: str) -> str:
     """Return the expression of a range. Days of a `datetime` begin at midnight in the time zone of the brand."""
     low, high = compared.low, compared.high
     after, before = compared.excludes
@@ -389,11 +397,16 @@ def _range(value: str, compared: Comparison, builder: _Builder, kind: ValueType)
         if high is not None:
             high, before = _calendar.start_of(high if before else high + timedelta(days=1), zone), True
     bounds = []
-    if low is not None:
-        bounds.append(f"{value} {'>' if after else '>='} {builder.argument(low, _CASTS[kind])}")
-    if high is not None:
-        bounds.append(f"{value} {'<' if before else '<='} {builder.argument(high, _CASTS[kind])}")
+    for bound, operator in ((low, ">" if after else ">="), (high, "<" if before else "<=")):
+        if bound is not None:
+            sent = _as_text(bound) if cast == "text" else bound
+            bounds.append(f"{value} {operator} {builder.argument(sent, cast)}")
     return f"({' AND '.join(bounds)})"
+
+
+def _as_text(bound: date) -> str:
+    """Return the form in which properties store a date; a time without its zone, so that it sorts before all of it."""
+    return bound.strftime("%Y-%m-%dT%H:%M:%S") if isinstance(bound, datetime) else bound.isoformat()
 
 
 def bounds(count: dsl.Count, path: str) -> tuple[int, int | None]:

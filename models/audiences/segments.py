@@ -219,6 +219,7 @@ def replace(segment: AudienceSegment, *, name: str, definition: Node, descriptio
     )
     if definition != present:
         _store_definition(replaced, definition, at)
+        cancel_previews(preview_key(segment.id))
     return replaced
 
 
@@ -401,6 +402,28 @@ def diff(before: Node, after: Node, path: str = dsl.ROOT) -> list[Change]:
     found += [Change(path + step, dsl.dump(one), None) for step, one in old[len(new) :]]
     found += [Change(path + step, None, dsl.dump(one)) for step, one in new[len(old) :]]
     return found
+
+
+def preview_key(segment_id: UUID) -> str:
+    """Return the name of the lock that the running previews of a segment hold."""
+    return f"preview:segment:{segment_id}"
+
+
+_CANCEL = """
+SELECT pg_cancel_backend(l.pid) FROM pg_locks l CROSS JOIN (SELECT hashtextextended(%s, 0) AS key) k
+WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND l.pid <> pg_backend_pid()
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND ((l.classid::bigint << 32) | l.objid::bigint) = k.key
+"""
+
+
+def cancel_previews(key: str) -> None:
+    """Cancel the statements of the previews that hold a lock: their results are obsolete."""
+    role = value("SELECT current_setting('role')")
+    # Only the login itself may cancel its statements; it has no rights to any table.
+    execute("SELECT set_config('role', 'none', true)")
+    execute(_CANCEL, (key,))
+    execute("SELECT set_config('role', %s, true)", (role,))
 
 
 def store_preview(segment: AudienceSegment, preview: dict[str, Any]) -> None:

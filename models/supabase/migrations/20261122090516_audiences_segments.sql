@@ -148,3 +148,16 @@ begin
 end
 $$;
 call app.grant_definer('app.keep_segment_preview(uuid,int,jsonb)', array['authenticated']);
+
+-- Counts that members of a brand have seen within a day, with the signatures of their contacts: a count that differs
+-- from one of them by a few contacts is withheld.
+create table app.segment_preview_counts (
+    brand_id uuid not null references public.brands (id),
+    slot bytea not null,
+    n bigint not null,
+    parts bytea not null,
+    shown_at timestamptz not null default now(),
+    primary key (brand_id, slot)
+);
+call app.secure('app.segment_preview_counts', p_member => '{"select": "audiences:read", "insert": "audiences:read",
+    "update": "audiences:read", "delete": "audiences:read"}');

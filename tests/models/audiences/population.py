@@ -29,6 +29,13 @@ NOW = datetime.now(UTC)
 """Consents are in force by the clock of the database."""
 
 
+_DEFAULTS: dict[str, Any] = dict.fromkeys(("country", "city", "birth_date", "first_seen_at", "lat", "lon")) | {
+    "created_at": AS_OF,
+    "tags": [],
+}
+"""Columns of contacts that people have, with their values if a person sets none."""
+
+
 @dataclass
 class Person:
     """A contact with everything that segments read."""
@@ -115,12 +122,19 @@ def store(superuser: connection, brand_id: UUID, people: list[Person]) -> None:
             "contact_properties (brand_id, key, type, label)",
             [(brand_id, key, kind, key) for key, kind in PROPERTIES.items()],
         )
-        names = sorted({name for person in people for name in person.columns})
+        names = sorted(_DEFAULTS)
         _insert(
             cursor,
             f"contacts (id, brand_id, user_id, merged_into, properties, {', '.join(names)})",
             [
-                (p.id, brand_id, p.user_id, p.merged_into, json.dumps(p.properties), *(p.columns.get(n) for n in names))
+                (
+                    p.id,
+                    brand_id,
+                    p.user_id,
+                    p.merged_into,
+                    json.dumps(p.properties),
+                    *(p.columns.get(n, _DEFAULTS[n]) for n in names),
+                )
                 for p in people
             ],
         )

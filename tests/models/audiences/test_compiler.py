@@ -175,7 +175,7 @@ def test_compiler_agrees_with_naive_evaluator(brand, member, superuser):
     people = population.generate(60, seed=1)
     population.store(superuser, brand["id"], people)
 
-    agree(brand, member(), people, 120)
+    agree(brand, member(), people, 40)
 
 
 @pytest.mark.slow
