@@ -112,7 +112,7 @@ def explain(segment: AudienceSegment, contact_id: UUID) -> Explanation:
     return Explanation(
         contact_id=known["id"],
         holds=truth["holds"],
-        since=since and since["entered_at"],
+        since=since["entered_at"] if since else None,
         leaves=[(path, truth[f"l{number}"]) for number, (path, _) in enumerate(compiled.leaves)],
         as_of=at.as_of,
     )

@@ -66,11 +66,6 @@ create table public.campaign_members (
 );
 create index campaign_members_contact on public.campaign_members (brand_id, contact_id);
 
--- A hash of the id: previews of large audiences read the contacts of some buckets.
-alter table public.contacts add column bucket smallint not null generated always as ((uuid_hash(id) & 1023)::smallint)
-    stored;
-create index contacts_bucket on public.contacts (brand_id, bucket, id) where merged_into is null;
-
 call app.secure('public.audience_segments', p_job => 'select,update',
     p_member => '{"select": "audiences:read", "insert": "audiences:write", "update": "audiences:write"}');
 call app.secure('public.segment_queries', p_job => 'select',
