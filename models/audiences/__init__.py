@@ -1,6 +1,7 @@
 """Audiences: segments, contacts, and the engagements of fans with campaigns.
 
-Owns the tables `public.audience_segments`, `public.segment_queries`, `public.campaign_audience`, `public.contacts`,
+Owns the tables `public.audience_segments`, `public.segment_queries`, `public.segment_dependencies`,
+`app.segment_preview_counts`, `public.campaign_audience`, `public.campaign_members`, `public.contacts`,
 `public.engagement_events`, `app.engagement_outbox`, `public.engagements`, `public.conversions`, `public.contact_sync`,
 `public.contact_sync_state`, `public.fan_traits`, `public.contact_activity`, `app.segment_changes`,
 `public.contact_imports`, `public.contact_import_rows`, `public.contact_import_keys`, `public.contact_exports` and
@@ -9,6 +10,7 @@ Owns the tables `public.audience_segments`, `public.segment_queries`, `public.ca
 Public modules: `contacts`, `contact_sync` (both directions with CALS), `conversions`, `engagement_events` (every domain
 whose rows are engagements records its events there), `engagement_outbox` (their way to Coliseum), `engagements` (folded
 from the events), `activity` (of contacts, by day), `changes` (marks of changed contacts), `membership` (applies them),
-`live_metrics`, `segments`, `traits` (of fans, copied from MediaID), `transfer` (import and export), `personal_data`.
+`live_metrics`, `segments`, `dsl` (their grammar), `compiler` (to SQL), `preview`, `traits` (of fans, copied from
+MediaID), `transfer` (import and export), `personal_data`.
 May import: `tenants` and the domains below it.
 """

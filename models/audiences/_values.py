@@ -115,7 +115,7 @@ def _values(kind: ValueType, op: Op, value: Any, *, path: str) -> tuple[Any, ...
 def _value(kind: ValueType, value: Any, path: str) -> Any:
     if kind in ("text", "list") and isinstance(value, str):
         if "\x00" in value:
-            raise Invalid(path, "must not contain the character U+0000")
+            raise Invalid(path, "must not contain the character NUL (U+0000)")
         return value
     if kind == "boolean" and isinstance(value, bool):
         return value

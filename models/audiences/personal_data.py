@@ -15,8 +15,34 @@ from models.core.personal_data import (
 _DECLARED = ("key", "type", "label", "options")
 
 PERSONAL = (
-    Table(name="public.audience_segments", not_personal=(NotPersonal(("name", "preview"), BRAND_CONTENT),)),
-    Table(name="public.segment_queries", not_personal=(NotPersonal(("query_definition",), BRAND_CONTENT),)),
+    Table(
+        name="public.audience_segments",
+        purpose="Show which member created a segment.",
+        retention=UNTIL_ERASURE,
+        found_by="created_by",
+        personal=(Personal(("created_by",), Category.IDENTIFIER, Erasure.UNLINK),),
+        not_personal=(NotPersonal(("name", "description", "preview"), BRAND_CONTENT),),
+    ),
+    Table(
+        name="public.segment_queries",
+        purpose="Show which member changed the definition of a segment.",
+        retention=UNTIL_ERASURE,
+        found_by="created_by",
+        personal=(Personal(("created_by",), Category.IDENTIFIER, Erasure.UNLINK),),
+        not_personal=(NotPersonal(("definition",), BRAND_CONTENT),),
+    ),
+    Table(name="public.segment_dependencies", not_personal=(NotPersonal(("depends_on",), "the id of a segment"),)),
+    Table(
+        name="app.segment_preview_counts",
+        not_personal=(NotPersonal(("slot", "parts"), "hashes of definitions, and of sets of at least 10 contacts"),),
+    ),
+    Table(
+        name="public.campaign_members",
+        purpose="Keep the audience of a campaign as it was at the launch.",
+        retention=UNTIL_ERASURE,
+        found_by="contact_id = public.contacts.id",
+        personal=(Personal(("contact_id",), Category.IDENTIFIER, Erasure.CASCADE),),
+    ),
     Table(
         name="public.contacts",
         purpose="Let a brand know the people who take part in its campaigns.",

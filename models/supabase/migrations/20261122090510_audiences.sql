@@ -41,6 +41,8 @@ create table public.contacts (
     first_seen_at timestamptz,
     last_seen_at timestamptz,
     merged_into uuid,                       -- the contact that this one was merged into
+    -- A hash of the id: previews of large audiences read the contacts of some buckets.
+    bucket smallint not null generated always as ((uuid_hash(id) & 1023)::smallint) stored,
     unique (brand_id, user_id),
     unique (brand_id, id),
     foreign key (brand_id, merged_into) references public.contacts (brand_id, id) on delete cascade,
@@ -48,6 +50,7 @@ create table public.contacts (
     constraint contacts_not_merged_into_itself check (merged_into <> id)
 );
 create index contacts_user on public.contacts (user_id);
+create index contacts_bucket on public.contacts (brand_id, bucket, id) where merged_into is null;
 create index contacts_merged on public.contacts (brand_id, merged_into) where merged_into is not null;
 create unique index contacts_email on public.contacts (brand_id, email) where merged_into is null;
 create unique index contacts_external_id on public.contacts (brand_id, external_id) where merged_into is null;

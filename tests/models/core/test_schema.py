@@ -18,7 +18,6 @@ PLANNED = {
     "Coupon": "mirror of Stripe's coupons",
     "Payment": "payment history",
     "QrScan": "list of a brand's scans",
-    "SegmentQuery": "versions of a segment",
     "Subscription": "mirror of Stripe's subscriptions",
 }
 """Models that no query uses yet, and what they are kept for (docs/decisions/0034-where-peewee-is-used.md)."""
@@ -34,7 +33,10 @@ TYPES = {
 """Type names of peewee → type names of PostgreSQL."""
 
 
-READ_BY_SQL_ONLY = {("public", "campaigns"): {"area", "border", "scan_config"}}
+READ_BY_SQL_ONLY = {
+    ("public", "campaigns"): {"area", "border", "scan_config"},
+    ("public", "contacts"): {"bucket"},
+}
 """Columns that models leave out: each query of a campaign would load its polygon."""
 
 

@@ -97,14 +97,19 @@ TITLES: dict[str, str] = {
     "notice_is_published": "Un aviso publicado no se puede cambiar",
     "notice_not_in_force": "Está en vigor otra versión del aviso",
     "own_account": "No puedes hacer esto con tu propia cuenta",
+    "preview_replaced": "Una vista previa más nueva ha sustituido a esta",
     "per_user_limit": "La persona tiene todas las unidades permitidas de la recompensa",
     "reservation_expired": "La reserva ha caducado o se ha liberado",
     "reservation_suspended": "La recompensa está suspendida",
     "reward_unavailable": "El estado de la recompensa no lo permite",
     "same_password": "La contraseña nueva es la actual",
+    "segment_archived": "El segmento está archivado",
+    "segment_in_use": "Otro segmento o una campaña se refiere al segmento",
+    "segment_name_taken": "Otro segmento tiene este nombre",
     "sold_out": "No quedan unidades de la recompensa",
     "stale_fence": "La reserva de la tarea ya no es la más reciente",
     "too_many_api_keys": "La marca tiene el máximo de claves de API válidas",
+    "too_many_previews": "La marca tiene el máximo de vistas previas que se calculan a la vez",
     "too_many_webhook_endpoints": "La marca tiene el máximo de destinos de webhooks",
     "webhook_endpoint_disabled": "El destino de webhooks está desactivado",
     "campaign_ended": "La campaña ha terminado",
@@ -301,6 +306,43 @@ REASONS: dict[str, str] = {
     "must not contain the character NUL (U+0000)": "no debe contener el carácter NUL (U+0000)",
     "must be two capital letters, such as ES": "deben ser dos letras mayúsculas, como ES",
     "must not name a tier twice": "no debe repetir un tipo",
+    "contradicts another condition beside it: no contact can fulfil both": (
+        "contradice otra condición del mismo grupo: ningún contacto puede cumplir ambas"
+    ),
+    "is the opposite of another condition beside it: every contact fulfils one of them": (
+        "es lo contrario de otra condición del mismo grupo: todo contacto cumple una de ellas"
+    ),
+    "must be a period with `n` and `unit`": ("debe ser un periodo con `n` y `unit`"),
+    "must be an operator of the type {type}": ("debe ser un operador del tipo {type}"),
+    "must have two items": ("debe tener dos elementos"),
+    "must have the lower end first": ("debe tener primero el extremo inferior"),
+    "must be from {first} to {last}": ("debe estar entre {first} y {last}"),
+    "must be absent for {operator}": ("debe faltar con {operator}"),
+    "must have exactly one member": ("debe tener exactamente un miembro"),
+    "must have at most {count} levels": ("debe tener como máximo {count} niveles"),
+    "must have at most {count} leaves": ("debe tener como máximo {count} hojas"),
+    "must be set for `between` only": ("solo debe indicarse con `between`"),
+    "must not be less than `n`": ("no debe ser menor que `n`"),
+    "makes the definition too large, with the segments that it refers to": (
+        "hace demasiado grande la definición, con los segmentos a los que se refiere"
+    ),
+    "must be a field of contacts, or `properties.<key>` of a declared property": (
+        "debe ser un campo de los contactos, o `properties.<key>` de una propiedad declarada"
+    ),
+    "must not lead back to the segment": ("no debe llevar de vuelta al segmento"),
+    "must be the id of a segment of the brand that is not archived": (
+        "debe ser el identificador de un segmento de la marca que no esté archivado"
+    ),
+    "must have either `last`, or `from` and `to`": ("debe tener `last`, o bien `from` y `to`"),
+    "must not be before `from`": ("no debe ser anterior a `from`"),
+    "must be the id of a segment that can be evaluated": (
+        "debe ser el identificador de un segmento que se pueda evaluar"
+    ),
+    "must be a list": ("debe ser una lista"),
+    "must be a single value": ("debe ser un solo valor"),
+    "must be a text": ("debe ser un texto"),
+    "must be a number": ("debe ser un número"),
+    "must be a date such as 2026-12-01": ("debe ser una fecha como 2026-12-01"),
     "must be the id of a segment of the brand": "debe ser el identificador de un segmento de la marca",
     "must be within {most} km of its first position; [{lon}, {lat}] is not": (
         "debe estar a menos de {most} km de su primera posición; [{lon}, {lat}] no lo está"
