@@ -24,7 +24,7 @@ from models.audiences.compiler import BUCKETS, Compiled
 from models.audiences.dsl import Consent, Node, Profile
 from models.audiences.segments import AudienceSegment
 from models.core import context, locks
-from models.core.database import execute, now, row, rows, sqlstate, value
+from models.core.database import execute, now, rows, sqlstate, value
 from models.core.errors import Conflict, TooMany
 
 EXACT = 100_000
@@ -50,7 +50,7 @@ class PreviewReplaced(Conflict):
 
 
 class TooManyPreviews(TooMany):
-    """The brand has `RUNNING` previews that run at the same time."""
+    """The brand has the maximum number of previews that run at the same time."""
 
     code = "too_many_previews"
 
@@ -263,17 +263,3 @@ _REMEMBER = """
 INSERT INTO app.segment_preview_counts (brand_id, slot, n, parts) VALUES (%s, %s, %s, %s)
 ON CONFLICT (brand_id, slot) DO UPDATE SET n = excluded.n, parts = excluded.parts, shown_at = excluded.shown_at
 """
-
-
-def in_the_past(segment: AudienceSegment, at: datetime) -> int | None:
-    """Return the number of members that a segment had at a time, from the history of its memberships.
-
-    None if the number is withheld because it is below `SMALL`.
-    """
-    found = row(
-        "SELECT count(*) AS n FROM public.segment_members m WHERE m.brand_id = %s AND m.segment_id = %s"
-        " AND m.entered_at <= %s AND (m.left_at IS NULL OR m.left_at > %s)",
-        (segment.brand_id, segment.id, at, at),
-    )
-    assert found is not None
-    return None if found["n"] < SMALL else int(found["n"])

@@ -23,24 +23,26 @@ def normaliser(kind: Any) -> Callable[[Any], Any]:
     return (lambda value: value) if step is None else lambda value: step(value, "")
 
 
-def _step(info: inspect.Type) -> Step | None:
+def _step(info: inspect.Type, within: frozenset[type] = frozenset()) -> Step | None:
+    """Return the step of a type; None without a rule. Structs that contain themselves (`within`) have no rules."""
     match info:
         case inspect.Metadata(extra=dict(extra)) if NORMALISE in extra:
             return _by_rule(extra[NORMALISE])
         case inspect.Metadata():
-            return _step(info.type)
+            return _step(info.type, within)
         case inspect.UnionType():
-            steps = [step for option in info.types if (step := _step(option))]
+            steps = [step for option in info.types if (step := _step(option, within))]
             return _each(steps) if steps else None
-        case inspect.StructType():
-            fields = [(each.name, each.encode_name, _step(each.type)) for each in info.fields]
+        case inspect.StructType() if info.cls not in within:
+            inner = within | {info.cls}
+            fields = [(each.name, each.encode_name, _step(each.type, inner)) for each in info.fields]
             known = [(name, shown, step) for name, shown, step in fields if step]
             return _in_struct(info.cls, known) if known else None
         case inspect.ListType():
-            step = _step(info.item_type)
+            step = _step(info.item_type, within)
             return _in_list(step) if step else None
         case inspect.DictType():
-            step = _step(info.value_type)
+            step = _step(info.value_type, within)
             return _in_object(step) if step else None
     return None
 
