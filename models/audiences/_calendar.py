@@ -4,13 +4,13 @@ from calendar import monthrange
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from models.audiences.dsl import Last
+from models.audiences.dsl import CalendarPeriod
 
 _YEARS = (1000, 9000)
 """First and last year of a computed day. Contacts have no dates beyond them."""
 
 
-def shift(day: date, by: Last, sign: int) -> date:
+def shift(day: date, by: CalendarPeriod, sign: int) -> date:
     """Return the day that is `by` calendar units after (`sign` 1) or before (-1) a day.
 
     In a shorter month it is the last day: 31 March less one month is 28 February.

@@ -13,7 +13,7 @@ from msgspec import UNSET
 from models.audiences import dsl
 from models.audiences._values import Comparison, comparison
 from models.audiences.compiler import Context, bounds
-from models.audiences.dsl import Consent, Event, Node, Profile, Trait
+from models.audiences.dsl import Condition, ConsentCondition, EventCondition, ProfileCondition, TraitCondition
 from models.audiences.profile import ValueType
 from models.core.errors import FieldError, Invalid
 
@@ -21,7 +21,7 @@ _NEVER = "contradicts another condition beside it: no contact can fulfil both"
 _ALWAYS = "is the opposite of another condition beside it: every contact fulfils one of them"
 
 
-def require_consistent(root: Node, context: Context, today: date) -> None:
+def require_consistent(root: Condition, context: Context, today: date) -> None:
     """Check that the conditions of each `all` and `any` can hold together, and fail together.
 
     Raises:
@@ -32,13 +32,13 @@ def require_consistent(root: Node, context: Context, today: date) -> None:
         raise Invalid(errors=found)
 
 
-def _of_group(path: str, node: Node, context: Context, today: date) -> Iterator[FieldError]:
+def _of_group(path: str, node: Condition, context: Context, today: date) -> Iterator[FieldError]:
     children = [(path + step, child) for step, child in node.children()]
     is_all = node.all_of is not UNSET
-    seen: list[Node] = []
+    seen: list[Condition] = []
     subjects: defaultdict[Any, list[Any]] = defaultdict(list)
     for place, child in children if len(children) > 1 else ():
-        opposite = child.not_of if child.not_of is not UNSET else Node(not_of=child)
+        opposite = child.not_of if child.not_of is not UNSET else Condition(not_of=child)
         if opposite in seen:
             yield FieldError(place, _NEVER if is_all else _ALWAYS)
         seen.append(child)
@@ -50,17 +50,17 @@ def _of_group(path: str, node: Node, context: Context, today: date) -> Iterator[
         subjects[subject].append(condition)
 
 
-def _condition(node: Node, context: Context, today: date) -> tuple[Any, Any]:
+def _condition(node: Condition, context: Context, today: date) -> tuple[Any, Any]:
     """Return what a leaf is about, and the condition on it. Leaves about different things are never compared."""
     leaf = node.leaf()
-    if isinstance(leaf, Profile):
+    if isinstance(leaf, ProfileCondition):
         kind = context.fields[leaf.field].type
         return leaf.field, (kind, comparison(kind, leaf.op, leaf.value, path="", today=today))
-    if isinstance(leaf, Trait):
+    if isinstance(leaf, TraitCondition):
         return ("trait", leaf.name), ("text", comparison("text", leaf.op, leaf.value, path="", today=today))
-    if isinstance(leaf, Event):
+    if isinstance(leaf, EventCondition):
         return (leaf.kind, repr(leaf.window), repr(leaf.where)), bounds(leaf.count, "")
-    if isinstance(leaf, Consent):
+    if isinstance(leaf, ConsentCondition):
         return ("consent", leaf.tier), leaf.state
     return None, None
 

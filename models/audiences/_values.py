@@ -11,7 +11,7 @@ from typing import Any, Literal
 from msgspec import UNSET
 
 from models.audiences._calendar import shift
-from models.audiences.dsl import Last, Op
+from models.audiences.dsl import CalendarPeriod, Op
 from models.audiences.profile import ValueType
 from models.core.errors import FieldError, Invalid
 from models.core.messages import Message
@@ -88,7 +88,7 @@ def comparison(kind: ValueType, op: Op, value: Any, *, path: str, today: date) -
 
 
 def _period(op: str, value: Any, *, path: str, today: date) -> Comparison:
-    if not isinstance(value, Last):
+    if not isinstance(value, CalendarPeriod):
         raise Invalid(f"{path}.value", "must be a period with `n` and `unit`")
     if op == "in_last":
         return Comparison("range", low=shift(today, value, -1), high=today)

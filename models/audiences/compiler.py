@@ -19,7 +19,16 @@ from msgspec import UNSET
 
 from models.audiences import _calendar, dsl
 from models.audiences._values import Comparison, comparison, require_years
-from models.audiences.dsl import Consent, Event, Geo, InCampaign, InSegment, Node, Profile, Trait
+from models.audiences.dsl import (
+    CampaignCondition,
+    Condition,
+    ConsentCondition,
+    EventCondition,
+    GeoCondition,
+    ProfileCondition,
+    SegmentCondition,
+    TraitCondition,
+)
 from models.audiences.engagement_events import EngagementKind
 from models.audiences.profile import ValueType
 from models.core.enumerations import values_of
@@ -65,7 +74,7 @@ class Context:
     zone: str
     as_of: datetime
     fields: Mapping[str, Field]
-    segments: Mapping[UUID, Node] = field(default_factory=dict)
+    segments: Mapping[UUID, Condition] = field(default_factory=dict)
     segment_id: UUID | None = None
     contacts: Sequence[UUID] | None = None
     buckets: int | None = None
@@ -96,7 +105,7 @@ class Compiled:
 
 
 def compile(  # noqa: A001 (the name of the act)
-    definition: Node, context: Context, *, also: Sequence[Node] = ()
+    definition: Condition, context: Context, *, also: Sequence[Condition] = ()
 ) -> Compiled:
     """Compile a definition, and others that are evaluated beside it.
 
@@ -173,7 +182,7 @@ class _Builder:
             )
         return sql
 
-    def node(self, node: Node, path: str) -> str:
+    def node(self, node: Condition, path: str) -> str:
         """Return the expression of a node."""
         if node.not_of is not UNSET:
             return f"(NOT {self.node(node.not_of, path + '.not')})"
@@ -196,9 +205,9 @@ class _Builder:
         self._compiled += 1
         if self._compiled > MAX_EXPANDED:
             raise Invalid(path, "makes the definition too large, with the segments that it refers to")
-        return str(getattr(self, f"_{type(leaf).__name__.lower()}")(leaf, path))
+        return str(getattr(self, f"_{path.rpartition('.')[2]}")(leaf, path))
 
-    def _profile(self, leaf: Profile, path: str) -> str:
+    def _profile(self, leaf: ProfileCondition, path: str) -> str:
         found = self.context.fields.get(leaf.field)
         if found is None:
             raise Invalid(f"{path}.field", "must be a field of contacts, or `properties.<key>` of a declared property")
@@ -211,7 +220,7 @@ class _Builder:
             self.kinds.add("time")
         return self.compare(found, compared)
 
-    def _trait(self, leaf: Trait, path: str) -> str:
+    def _trait(self, leaf: TraitCondition, path: str) -> str:
         compared = comparison("text", leaf.op, leaf.value, path=path, today=self.today)
         self.kinds |= {"traits", "time"}
         # A merged contact's person counts for the contact that it was merged into; the newest observation is used.
@@ -224,7 +233,7 @@ class _Builder:
         )
         return _compared(f"{alias}.value", compared, self, "text", "text")
 
-    def _event(self, leaf: Event, path: str) -> str:
+    def _event(self, leaf: EventCondition, path: str) -> str:
         self.kinds.add(f"event:{leaf.kind}")
         conditions = f" AND a.event = {self.argument(leaf.kind, 'text')}"
         if leaf.window is not UNSET:
@@ -236,7 +245,7 @@ class _Builder:
             conditions += f" AND extract(isodow FROM a.day)::int = ANY ({days})"
         return self._counted(conditions, *bounds(leaf.count, f"{path}.count"))
 
-    def _window(self, window: dsl.Window, path: str) -> str:
+    def _window(self, window: dsl.EventWindow, path: str) -> str:
         if window.last is not UNSET:
             if window.start is not UNSET or window.end is not UNSET:
                 raise Invalid(path, "must have either `last`, or `from` and `to`")
@@ -269,7 +278,7 @@ class _Builder:
             bounds.append(f"{n} <= {self.argument(high, 'bigint')}")
         return f"(({' AND '.join(bounds)}) IS TRUE)" if bounds else "true"
 
-    def _consent(self, leaf: Consent, path: str) -> str:
+    def _consent(self, leaf: ConsentCondition, path: str) -> str:
         self.kinds |= {"consent", "time"}
         contacts = "NULL" if self.context.contacts is None else self.argument(list(self.context.contacts), "uuid[]")
         buckets = "NULL" if self.context.buckets is None else self.argument(self.context.buckets, "smallint")
@@ -282,7 +291,7 @@ class _Builder:
             return f"({alias}.state IS NULL)"
         return f"(({alias}.state = {self.argument(leaf.state, 'text')}) IS TRUE)"
 
-    def _geo(self, leaf: Geo, path: str) -> str:
+    def _geo(self, leaf: GeoCondition, path: str) -> str:
         self.kinds.add("geo")
         lat, lon = self.argument(leaf.lat, "float8"), self.argument(leaf.lon, "float8")
         # Compare latitudes first: 1 degree is at least 110,574 metres.
@@ -294,7 +303,7 @@ class _Builder:
             " IS TRUE)"
         )
 
-    def _incampaign(self, leaf: InCampaign, path: str) -> str:
+    def _campaign(self, leaf: CampaignCondition, path: str) -> str:
         campaign = self.argument(leaf.campaign_id, "uuid")
         if leaf.relation == "took_part":
             self.kinds |= {f"event:{kind}" for kind in values_of(EngagementKind)}
@@ -308,7 +317,7 @@ class _Builder:
         )
         return f"({alias}.contact_id IS NOT NULL)"
 
-    def _insegment(self, leaf: InSegment, path: str) -> str:
+    def _segment(self, leaf: SegmentCondition, path: str) -> str:
         if leaf.segment_id in (*self._within, self.context.segment_id):
             raise Invalid(f"{path}.segment_id", "must not lead back to the segment")
         definition = self.context.segments.get(leaf.segment_id)
@@ -409,7 +418,7 @@ def _as_text(bound: date) -> str:
     return bound.strftime("%Y-%m-%dT%H:%M:%S") if isinstance(bound, datetime) else bound.isoformat()
 
 
-def bounds(count: dsl.Count, path: str) -> tuple[int, int | None]:
+def bounds(count: dsl.EventCount, path: str) -> tuple[int, int | None]:
     """Return the lowest and the highest count that fulfil a condition; None without an upper bound."""
     if (count.to is not UNSET) != (count.op == "between"):
         raise Invalid(f"{path}.to", "must be set for `between` only")

@@ -86,14 +86,14 @@ Text = Annotated[str, Meta(max_length=500)]
 Scalar = Text | int | float | bool
 
 
-class Last(Struct, frozen=True, forbid_unknown_fields=True):
+class CalendarPeriod(Struct, frozen=True, forbid_unknown_fields=True):
     """A number of calendar units before or after today, which is included."""
 
     n: Annotated[int, Meta(ge=0, le=3660, description="Number of units; 0 is today.", examples=[30])]
     unit: Annotated[Unit, Meta(description="Calendar unit. A month ends on its last day if it is shorter.")] = "day"
 
 
-class Profile(Struct, frozen=True, forbid_unknown_fields=True):
+class ProfileCondition(Struct, frozen=True, forbid_unknown_fields=True):
     """A field of the contact: a built-in one, or `properties.<key>` for a property that the brand has declared."""
 
     field: Annotated[
@@ -102,7 +102,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     ]
     op: Annotated[Op, Meta(description="Comparison; the type of the field allows some.")]
     value: Annotated[
-        Scalar | Annotated[list[Scalar], Meta(min_length=1, max_length=500)] | Last | UnsetType,
+        Scalar | Annotated[list[Scalar], Meta(min_length=1, max_length=500)] | CalendarPeriod | UnsetType,
         Meta(
             description="Value to compare with, of the type of the field; dates as `YYYY-MM-DD`, days in the time zone "
             "of the brand. A list for `in` and `not_in`, two items for `between`, a period for `in_last`, "
@@ -112,7 +112,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     ] = UNSET
 
 
-class Trait(Struct, frozen=True, forbid_unknown_fields=True):
+class TraitCondition(Struct, frozen=True, forbid_unknown_fields=True):
     """A DNA trait from MediaID, while the fan's consent to marketing is in force."""
 
     name: Annotated[str, Meta(min_length=1, max_length=100, description="Name of the trait.", examples=["genre"])]
@@ -123,7 +123,7 @@ class Trait(Struct, frozen=True, forbid_unknown_fields=True):
     ] = UNSET
 
 
-class Count(Struct, frozen=True, forbid_unknown_fields=True):
+class EventCount(Struct, frozen=True, forbid_unknown_fields=True):
     """How often. Zero counts contacts without any event."""
 
     op: Annotated[CountOp, Meta(description="Comparison.")] = "gte"
@@ -133,15 +133,15 @@ class Count(Struct, frozen=True, forbid_unknown_fields=True):
     ] = UNSET
 
 
-class Window(Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
+class EventWindow(Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
     """Days in the time zone of the brand: the last ones, or those between two dates. Both ends are included."""
 
-    last: Annotated[Last | UnsetType, Meta(description="The last days, today included.")] = UNSET
+    last: Annotated[CalendarPeriod | UnsetType, Meta(description="The last days, today included.")] = UNSET
     start: Annotated[date | UnsetType, Meta(description="First day. Default: no bound.")] = UNSET
-    end: Annotated[date | UnsetType, Meta(description="Last day. Default: no bound.")] = UNSET
+    end: Annotated[date | UnsetType, Meta(description="CalendarPeriod day. Default: no bound.")] = UNSET
 
 
-class Where(Struct, frozen=True, forbid_unknown_fields=True):
+class EventFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Conditions on the events that count; all must hold."""
 
     campaign_ids: Annotated[
@@ -154,23 +154,23 @@ class Where(Struct, frozen=True, forbid_unknown_fields=True):
     ] = UNSET
 
 
-class Event(Struct, frozen=True, forbid_unknown_fields=True):
+class EventCondition(Struct, frozen=True, forbid_unknown_fields=True):
     """What the contact did, and how often."""
 
     kind: Annotated[EngagementKind, Meta(description="Kind of the engagement event.", examples=["scan"])]
-    count: Annotated[Count, Meta(description="How often. Default: at least once.")] = Count()
-    window: Annotated[Window | UnsetType, Meta(description="When. Default: at any time.")] = UNSET
-    where: Annotated[Where | UnsetType, Meta(description="Which events count. Default: all of the kind.")] = UNSET
+    count: Annotated[EventCount, Meta(description="How often. Default: at least once.")] = EventCount()
+    window: Annotated[EventWindow | UnsetType, Meta(description="When. Default: at any time.")] = UNSET
+    where: Annotated[EventFilter | UnsetType, Meta(description="Which events count. Default: all of the kind.")] = UNSET
 
 
-class Consent(Struct, frozen=True, forbid_unknown_fields=True):
+class ConsentCondition(Struct, frozen=True, forbid_unknown_fields=True):
     """The state of a consent of the contact's person. A contact without an account has given none."""
 
     tier: Annotated[ConsentTier, Meta(description="Tier of the consent.")]
     state: Annotated[ConsentState, Meta(description="State of the consent.")] = "granted"
 
 
-class Geo(Struct, frozen=True, forbid_unknown_fields=True):
+class GeoCondition(Struct, frozen=True, forbid_unknown_fields=True):
     """A circle around a place; a contact without a position is outside."""
 
     lat: Annotated[float, Meta(ge=-90, le=90, description="Latitude in degrees.", examples=[40.4154])]
@@ -178,23 +178,31 @@ class Geo(Struct, frozen=True, forbid_unknown_fields=True):
     radius_m: Annotated[float, Meta(ge=1, le=5_000_000, description="Radius in metres.", examples=[5000])]
 
 
-class InCampaign(Struct, frozen=True, forbid_unknown_fields=True):
+class CampaignCondition(Struct, frozen=True, forbid_unknown_fields=True):
     """A relation with a campaign."""
 
     campaign_id: Annotated[UUID, Meta(description="Id of the campaign.")]
     relation: Annotated[Relation, Meta(description="The relation. Default: `took_part`.")] = "took_part"
 
 
-class InSegment(Struct, frozen=True, forbid_unknown_fields=True):
+class SegmentCondition(Struct, frozen=True, forbid_unknown_fields=True):
     """Membership of another segment of the brand, by its newest definition."""
 
     segment_id: Annotated[UUID, Meta(description="Id of the segment.")]
 
 
-Leaf = Profile | Trait | Event | Consent | Geo | InCampaign | InSegment
+Leaf = (
+    ProfileCondition
+    | TraitCondition
+    | EventCondition
+    | ConsentCondition
+    | GeoCondition
+    | CampaignCondition
+    | SegmentCondition
+)
 
 
-class Node(
+class Condition(
     Struct,
     frozen=True,
     forbid_unknown_fields=True,
@@ -204,21 +212,21 @@ class Node(
     """A condition on contacts. Exactly one member is present."""
 
     all_of: Annotated[
-        Annotated[list["Node"], Meta(min_length=1, max_length=MAX_LEAVES)] | UnsetType,
+        Annotated[list["Condition"], Meta(min_length=1, max_length=MAX_LEAVES)] | UnsetType,
         Meta(description="Every condition holds."),
     ] = UNSET
     any_of: Annotated[
-        Annotated[list["Node"], Meta(min_length=1, max_length=MAX_LEAVES)] | UnsetType,
+        Annotated[list["Condition"], Meta(min_length=1, max_length=MAX_LEAVES)] | UnsetType,
         Meta(description="At least one condition holds."),
     ] = UNSET
-    not_of: Annotated["Node | UnsetType", Meta(description="The condition does not hold.")] = UNSET
-    profile: Annotated[Profile | UnsetType, Meta(description="A field of the contact.")] = UNSET
-    trait: Annotated[Trait | UnsetType, Meta(description="A DNA trait.")] = UNSET
-    event: Annotated[Event | UnsetType, Meta(description="An engagement and its count.")] = UNSET
-    consent: Annotated[Consent | UnsetType, Meta(description="The state of a consent.")] = UNSET
-    geo: Annotated[Geo | UnsetType, Meta(description="A circle around a place.")] = UNSET
-    campaign: Annotated[InCampaign | UnsetType, Meta(description="A relation with a campaign.")] = UNSET
-    segment: Annotated[InSegment | UnsetType, Meta(description="Another segment.")] = UNSET
+    not_of: Annotated["Condition | UnsetType", Meta(description="The condition does not hold.")] = UNSET
+    profile: Annotated[ProfileCondition | UnsetType, Meta(description="A field of the contact.")] = UNSET
+    trait: Annotated[TraitCondition | UnsetType, Meta(description="A DNA trait.")] = UNSET
+    event: Annotated[EventCondition | UnsetType, Meta(description="An engagement and its count.")] = UNSET
+    consent: Annotated[ConsentCondition | UnsetType, Meta(description="The state of a consent.")] = UNSET
+    geo: Annotated[GeoCondition | UnsetType, Meta(description="A circle around a place.")] = UNSET
+    campaign: Annotated[CampaignCondition | UnsetType, Meta(description="A relation with a campaign.")] = UNSET
+    segment: Annotated[SegmentCondition | UnsetType, Meta(description="Another segment.")] = UNSET
 
     def present(self) -> list[str]:
         """Return the names of the members that are present, as a client writes them."""
@@ -232,7 +240,7 @@ class Node(
                 return found  # type: ignore[no-any-return]
         return None
 
-    def children(self) -> list[tuple[str, "Node"]]:
+    def children(self) -> list[tuple[str, "Condition"]]:
         """Return the nodes that this one combines, each with its path from here."""
         if self.not_of is not UNSET:
             return [(".not", self.not_of)]
@@ -246,26 +254,26 @@ ROOT = "definition"
 """Path of the outermost node."""
 
 
-def walk(node: Node, path: str = ROOT) -> Iterator[tuple[str, Node]]:
+def walk(node: Condition, path: str = ROOT) -> Iterator[tuple[str, Condition]]:
     """Yield a node and all nodes below it, each with its path, in the order of the definition."""
     yield path, node
     for step, child in node.children():
         yield from walk(child, path + step)
 
 
-def leaves(node: Node, path: str = ROOT) -> Iterator[tuple[str, Leaf]]:
+def leaves(node: Condition, path: str = ROOT) -> Iterator[tuple[str, Leaf]]:
     """Yield the leaves of a definition with the path of each, e.g. `definition.all[0].profile`."""
     for place, one in walk(node, path):
         if (leaf := one.leaf()) is not None:
             yield f"{place}.{one.present()[0]}", leaf
 
 
-def load(stored: Any) -> Node:
+def load(stored: Any) -> Condition:
     """Return the definition that `dump` has encoded."""
-    return msgspec.convert(stored, Node)
+    return msgspec.convert(stored, Condition)
 
 
-def dump(node: Node) -> dict[str, Any]:
+def dump(node: Condition) -> dict[str, Any]:
     """Return a definition as stored: a JSON object in which members with their defaults are left out."""
     encoded: dict[str, Any] = msgspec.to_builtins(node)
     return encoded
@@ -273,8 +281,8 @@ def dump(node: Node) -> dict[str, Any]:
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a definition."""
-    found = msgspec.json.schema(Node)
-    found["$defs"]["Node"] |= {"minProperties": 1, "maxProperties": 1}
+    found = msgspec.json.schema(Condition)
+    found["$defs"]["Condition"] |= {"minProperties": 1, "maxProperties": 1}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Definition of a segment, dsl_version {DSL_VERSION}",
@@ -282,7 +290,7 @@ def schema() -> dict[str, Any]:
     }
 
 
-def require_shape(root: Node) -> None:
+def require_shape(root: Condition) -> None:
     """Check that each node has one member, and that the definition is neither too deep nor too large.
 
     Raises:
@@ -301,7 +309,7 @@ def require_shape(root: Node) -> None:
         raise Invalid(errors=found)
 
 
-def walk_within(node: Node, levels: int, path: str = ROOT) -> Iterator[tuple[str, Node]]:
+def walk_within(node: Condition, levels: int, path: str = ROOT) -> Iterator[tuple[str, Condition]]:
     """Yield the nodes of the first levels: a definition of any depth may arrive."""
     yield path, node
     if levels > 0:
@@ -309,7 +317,7 @@ def walk_within(node: Node, levels: int, path: str = ROOT) -> Iterator[tuple[str
             yield from walk_within(child, levels - 1, path + step)
 
 
-def _too_deep(node: Node, path: str, levels: int) -> str | None:
+def _too_deep(node: Condition, path: str, levels: int) -> str | None:
     children = node.children()
     if children and levels == 0:
         return path

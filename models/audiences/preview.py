@@ -21,7 +21,7 @@ import psycopg2
 
 from models.audiences import compiler, dsl, segments
 from models.audiences.compiler import BUCKETS, Compiled
-from models.audiences.dsl import Consent, Node, Profile
+from models.audiences.dsl import Condition, ConsentCondition, ProfileCondition
 from models.audiences.segments import AudienceSegment
 from models.core import context, locks
 from models.core.database import execute, now, rows, sqlstate, value
@@ -95,14 +95,14 @@ class _Count:
         return 0 < sum(one != two for one, two in zip(self.parts, other.parts, strict=True)) < SMALL
 
 
-_GRANTED = Node(consent=Consent("marketing", "granted"))
-_OPTED_OUT = Node(profile=Profile("opted_out_at", "is_set"))
-_STATES: Mapping[str, Node] = {
-    "reachable": Node(all_of=[_GRANTED, Node(not_of=_OPTED_OUT)]),
-    "never": Node(consent=Consent("marketing", "never")),
-    "withdrawn": Node(consent=Consent("marketing", "withdrawn")),
-    "expired": Node(consent=Consent("marketing", "expired")),
-    "opted_out": Node(all_of=[_GRANTED, _OPTED_OUT]),
+_GRANTED = Condition(consent=ConsentCondition("marketing", "granted"))
+_OPTED_OUT = Condition(profile=ProfileCondition("opted_out_at", "is_set"))
+_STATES: Mapping[str, Condition] = {
+    "reachable": Condition(all_of=[_GRANTED, Condition(not_of=_OPTED_OUT)]),
+    "never": Condition(consent=ConsentCondition("marketing", "never")),
+    "withdrawn": Condition(consent=ConsentCondition("marketing", "withdrawn")),
+    "expired": Condition(consent=ConsentCondition("marketing", "expired")),
+    "opted_out": Condition(all_of=[_GRANTED, _OPTED_OUT]),
 }
 
 
@@ -120,7 +120,7 @@ def of_segment(segment: AudienceSegment) -> Preview:
     return found
 
 
-def of_definition(definition: Node) -> Preview:
+def of_definition(definition: Condition) -> Preview:
     """Count an unsaved definition. An older preview of the caller that is still running is cancelled.
 
     Raises:
@@ -137,7 +137,7 @@ def of_definition(definition: Node) -> Preview:
     return _limited(definition, identity.brand_id, key)
 
 
-def _limited(definition: Node, brand_id: UUID, key: str, *, segment_id: UUID | None = None) -> Preview:
+def _limited(definition: Condition, brand_id: UUID, key: str, *, segment_id: UUID | None = None) -> Preview:
     """Count a definition while fewer than `RUNNING` others of the brand are being counted."""
     execute("SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))", (key,))
     free = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
@@ -156,7 +156,7 @@ def _message(error: BaseException) -> str:
     return next((str(one) for one in causes if isinstance(one, psycopg2.Error)), str(error))
 
 
-def count(definition: Node, brand_id: UUID, *, segment_id: UUID | None = None) -> Preview:
+def count(definition: Condition, brand_id: UUID, *, segment_id: UUID | None = None) -> Preview:
     """Count a definition for the caller's brand."""
     as_of = now()
     contacts = value(
@@ -183,7 +183,7 @@ def count(definition: Node, brand_id: UUID, *, segment_id: UUID | None = None) -
     )
 
 
-def _evaluate(definition: Node, compiled: Compiled, buckets: int | None) -> list[_Count]:
+def _evaluate(definition: Condition, compiled: Compiled, buckets: int | None) -> list[_Count]:
     """Return the counts of all contacts, of the definition, of each state within it, and of each leaf."""
     whole = msgspec.json.encode(dsl.dump(definition))
     named: list[tuple[bytes, str]] = [(b"contacts", "true"), (whole, compiled.condition)]

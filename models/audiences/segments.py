@@ -13,7 +13,7 @@ from playhouse.postgres_ext import DateTimeTZField
 from models.audiences import _calendar, _contradictions, compiler, dsl
 from models.audiences._fields import fields_of
 from models.audiences.compiler import Compiled, Context
-from models.audiences.dsl import InSegment, Node
+from models.audiences.dsl import Condition, SegmentCondition
 from models.core import context, locks
 from models.core.database import Row, execute, new_id, now, rows, value
 from models.core.errors import Conflict, Members, NotFound
@@ -166,7 +166,7 @@ def _first(query: Any) -> AudienceSegment:
     return found
 
 
-def create(*, name: str, definition: Node, description: str | None = None) -> AudienceSegment:
+def create(*, name: str, definition: Condition, description: str | None = None) -> AudienceSegment:
     """Create a segment in the caller's brand.
 
     Raises:
@@ -192,7 +192,7 @@ def create(*, name: str, definition: Node, description: str | None = None) -> Au
     return made
 
 
-def replace(segment: AudienceSegment, *, name: str, definition: Node, description: str | None) -> AudienceSegment:
+def replace(segment: AudienceSegment, *, name: str, definition: Condition, description: str | None) -> AudienceSegment:
     """Replace the contents of a segment that `get_for_update` has locked. Without a change it keeps its version.
 
     Raises:
@@ -257,7 +257,7 @@ def _require_free(name: str, *, except_id: UUID | None = None) -> None:
         raise SegmentNameTaken
 
 
-def _store_definition(segment: AudienceSegment, definition: Node, at: datetime) -> None:
+def _store_definition(segment: AudienceSegment, definition: Condition, at: datetime) -> None:
     identity = context.current()
     assert identity is not None
     key = {"brand_id": segment.brand_id, "segment_id": segment.id}
@@ -273,11 +273,11 @@ def _store_definition(segment: AudienceSegment, definition: Node, at: datetime) 
         SegmentDependency.insert_many([{**key, "depends_on": one} for one in sorted(referred)]).execute()
 
 
-def _referred(definitions: Iterable[Node]) -> set[UUID]:
-    return {leaf.segment_id for one in definitions for _, leaf in dsl.leaves(one) if isinstance(leaf, InSegment)}
+def _referred(definitions: Iterable[Condition]) -> set[UUID]:
+    return {leaf.segment_id for one in definitions for _, leaf in dsl.leaves(one) if isinstance(leaf, SegmentCondition)}
 
 
-def check(definition: Node, brand_id: UUID, *, segment_id: UUID | None = None) -> Compiled:
+def check(definition: Condition, brand_id: UUID, *, segment_id: UUID | None = None) -> Compiled:
     """Check a definition as it is saved, and return it compiled.
 
     Raises:
@@ -291,7 +291,7 @@ def check(definition: Node, brand_id: UUID, *, segment_id: UUID | None = None) -
 
 
 def context_of(
-    definition: Node,
+    definition: Condition,
     brand_id: UUID,
     *,
     segment_id: UUID | None = None,
@@ -321,9 +321,9 @@ def context_of(
     )
 
 
-def _definitions(wanted: set[UUID]) -> dict[UUID, Node]:
+def _definitions(wanted: set[UUID]) -> dict[UUID, Condition]:
     """Return the newest definitions of segments, and of those that they refer to. Archived segments have none."""
-    known: dict[UUID, Node] = {}
+    known: dict[UUID, Condition] = {}
     while wanted:
         found = {one["segment_id"]: dsl.load(one["definition"]) for one in rows(_NEWEST, (sorted(wanted),))}
         known |= found
@@ -338,7 +338,7 @@ WHERE q.segment_id = ANY (%s::uuid[]) ORDER BY q.segment_id, q.version DESC
 """
 
 
-def definition_of(segment_id: UUID) -> Node:
+def definition_of(segment_id: UUID) -> Condition:
     """Return the definition of a segment that is in effect.
 
     Raises:
@@ -347,7 +347,7 @@ def definition_of(segment_id: UUID) -> Node:
     return definitions_of([segment_id])[segment_id]
 
 
-def definitions_of(segment_ids: Sequence[UUID]) -> dict[UUID, Node]:
+def definitions_of(segment_ids: Sequence[UUID]) -> dict[UUID, Condition]:
     """Return the definitions of segments that are in effect, also of archived segments.
 
     Raises:
@@ -386,7 +386,7 @@ def get_version(segment_id: UUID, version: int) -> SegmentQuery:
     return found[0]
 
 
-def diff(before: Node, after: Node, path: str = dsl.ROOT) -> list[Change]:
+def diff(before: Condition, after: Condition, path: str = dsl.ROOT) -> list[Change]:
     """Return the parts of a definition that differ, with their paths.
 
     Parts of `all` and `any` are compared in their order.

@@ -41,7 +41,12 @@ GROUPS: dict[str, dict[str, str]] = {
         "overview": "Overview",
         "assets": "Files",
     },
-    "Contacts": {"imports": "Imports", "exports": "Exports"},
+    "Contacts": {
+        "segments": "Segments",
+        "previews": "Previews of segments",
+        "imports": "Imports",
+        "exports": "Exports",
+    },
     "Background work": {"jobs": "Jobs", "dead_letters": "Dead letters", "passport": "Downstream services"},
     "Administration": {"users": "Accounts of people", "audit": "Audit trail"},
     "Operations": {"health": "Health", "probes": "Health of processes", "metrics": "Metrics"},

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from geopy.distance import geodesic
 from msgspec import UNSET
 
-from models.audiences.dsl import Last, Node
+from models.audiences.dsl import CalendarPeriod, Condition
 from models.audiences.profile import FIELDS
 from tests.models.audiences.population import NOW, PROPERTIES, Person
 
@@ -23,13 +23,13 @@ class Evaluator:
     people: list[Person]
     zone: str
     as_of: datetime
-    segments: dict[Any, Node]
+    segments: dict[Any, Condition]
 
-    def members(self, node: Node) -> set[Any]:
+    def members(self, node: Condition) -> set[Any]:
         """Return the ids of the contacts that fulfil a definition."""
         return {person.id for person in self.people if person.merged_into is None and self.holds(node, person)}
 
-    def holds(self, node: Node, person: Person) -> bool:
+    def holds(self, node: Condition, person: Person) -> bool:
         """Return whether a contact fulfils a definition."""
         if node.not_of is not UNSET:
             return not self.holds(node.not_of, person)
@@ -44,7 +44,7 @@ class Evaluator:
         """Day in the zone."""
         return self.as_of.astimezone(ZoneInfo(self.zone)).date()
 
-    def back(self, last: Last, sign: int = -1) -> date:
+    def back(self, last: CalendarPeriod, sign: int = -1) -> date:
         """Return the day that is so many units before today."""
         day = self.today
         if last.unit in ("day", "week"):
@@ -78,7 +78,7 @@ class Evaluator:
             return not self.compare({"is_not_set": "is_set", "neq": "eq", "not_in": "in"}[op], found, value, kind)
         if found is None:
             return False
-        if kind in ("date", "datetime") and not isinstance(value, Last):
+        if kind in ("date", "datetime") and not isinstance(value, CalendarPeriod):
             value = [date.fromisoformat(one) for one in value] if isinstance(value, list) else date.fromisoformat(value)
         if kind == "list":
             return bool(set(found) & set(value if isinstance(value, list) else [value]))

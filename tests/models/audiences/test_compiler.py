@@ -11,18 +11,18 @@ from msgspec import UNSET, convert
 from models.audiences import compiler, dsl, segments
 from models.audiences._values import OPERATORS
 from models.audiences.dsl import (
-    Consent,
-    Count,
-    Event,
-    Geo,
-    InCampaign,
-    InSegment,
-    Last,
-    Node,
-    Profile,
-    Trait,
-    Where,
-    Window,
+    CalendarPeriod,
+    CampaignCondition,
+    Condition,
+    ConsentCondition,
+    EventCondition,
+    EventCount,
+    EventFilter,
+    EventWindow,
+    GeoCondition,
+    ProfileCondition,
+    SegmentCondition,
+    TraitCondition,
 )
 from models.core.database import rows
 from models.core.errors import Invalid
@@ -32,13 +32,13 @@ from tests.models.audiences.population import AS_OF, CAMPAIGNS, PROPERTIES, TODA
 
 NESTED = UUID(int=99)
 INNER = convert(
-    {"any": [{"profile": {"field": "country", "op": "eq", "value": "ES"}}, {"event": {"kind": "survey"}}]}, Node
+    {"any": [{"profile": {"field": "country", "op": "eq", "value": "ES"}}, {"event": {"kind": "survey"}}]}, Condition
 )
 
 _DAYS = st.dates(date(2026, 2, 1), date(2026, 4, 3))
 _PERIODS = st.one_of(
-    st.builds(Last, st.integers(0, 40), st.just("day")),
-    st.builds(Last, st.integers(0, 3), st.sampled_from(["week", "month", "year"])),
+    st.builds(CalendarPeriod, st.integers(0, 40), st.just("day")),
+    st.builds(CalendarPeriod, st.integers(0, 3), st.sampled_from(["week", "month", "year"])),
 )
 _VALUES = {
     "text": st.sampled_from(["ES", "PT", "Madrid", "MAD", "", "null", "pro", "Jazz", "jazz", "100%"]),
@@ -76,52 +76,52 @@ def comparisons(draw, kind):
 @st.composite
 def profiles(draw):
     field = draw(st.sampled_from(sorted(_FIELDS)))
-    return Node(profile=Profile(field, *draw(comparisons(_FIELDS[field]))))
+    return Condition(profile=ProfileCondition(field, *draw(comparisons(_FIELDS[field]))))
 
 
 _COUNTS = st.one_of(
-    st.builds(Count, st.sampled_from(["gte", "lte", "eq"]), st.integers(0, 5)),
-    st.builds(lambda low, more: Count("between", low, low + more), st.integers(0, 3), st.integers(0, 3)),
+    st.builds(EventCount, st.sampled_from(["gte", "lte", "eq"]), st.integers(0, 5)),
+    st.builds(lambda low, more: EventCount("between", low, low + more), st.integers(0, 3), st.integers(0, 3)),
 )
 _WINDOWS = st.one_of(
     st.just(UNSET),
-    st.builds(Window, last=_PERIODS),
-    st.builds(lambda day, more: Window(start=day, end=max(day, more)), _DAYS, _DAYS),
+    st.builds(EventWindow, last=_PERIODS),
+    st.builds(lambda day, more: EventWindow(start=day, end=max(day, more)), _DAYS, _DAYS),
 )
 _WHERE = st.builds(
-    Where,
+    EventFilter,
     st.one_of(st.just(UNSET), st.lists(st.sampled_from(CAMPAIGNS), min_size=1, max_size=2)),
     st.one_of(st.just(UNSET), st.lists(st.integers(1, 7), min_size=1, max_size=3)),
 )
 _LEAVES = st.one_of(
     profiles(),
     st.builds(
-        lambda name, compared: Node(trait=Trait(name, *compared)),
+        lambda name, compared: Condition(trait=TraitCondition(name, *compared)),
         st.sampled_from(population.TRAITS),
         comparisons("text"),
     ),
     st.builds(
-        lambda *parts: Node(event=Event(*parts)),
+        lambda *parts: Condition(event=EventCondition(*parts)),
         st.sampled_from(["scan", "survey"]),
         _COUNTS,
         _WINDOWS,
         st.one_of(st.just(UNSET), _WHERE),
     ),
     st.builds(
-        lambda tier, state: Node(consent=Consent(tier, state)),
+        lambda tier, state: Condition(consent=ConsentCondition(tier, state)),
         st.sampled_from(["marketing", "analytics"]),
         st.sampled_from(["granted", "withdrawn", "expired", "never"]),
     ),
-    st.builds(lambda radius: Node(geo=Geo(40.4, -3.7, radius)), st.sampled_from([5000.0, 20_000.0])),
-    st.builds(lambda campaign: Node(campaign=InCampaign(campaign)), st.sampled_from(CAMPAIGNS)),
-    st.just(Node(segment=InSegment(NESTED))),
+    st.builds(lambda radius: Condition(geo=GeoCondition(40.4, -3.7, radius)), st.sampled_from([5000.0, 20_000.0])),
+    st.builds(lambda campaign: Condition(campaign=CampaignCondition(campaign)), st.sampled_from(CAMPAIGNS)),
+    st.just(Condition(segment=SegmentCondition(NESTED))),
 )
 NODES = st.recursive(
     _LEAVES,
     lambda node: st.one_of(
-        st.builds(lambda nodes: Node(all_of=nodes), st.lists(node, min_size=1, max_size=3)),
-        st.builds(lambda nodes: Node(any_of=nodes), st.lists(node, min_size=1, max_size=3)),
-        st.builds(lambda one: Node(not_of=one), node),
+        st.builds(lambda nodes: Condition(all_of=nodes), st.lists(node, min_size=1, max_size=3)),
+        st.builds(lambda nodes: Condition(any_of=nodes), st.lists(node, min_size=1, max_size=3)),
+        st.builds(lambda one: Condition(not_of=one), node),
     ),
     max_leaves=8,
 )
@@ -199,7 +199,7 @@ def members_of(brand, member, superuser):
             for definition in definitions:
                 at = context(brand)
                 at.segments[NESTED] = inner  # type: ignore[index]
-                compiled = compiler.compile(convert(definition, Node), at)
+                compiled = compiler.compile(convert(definition, Condition), at)
                 found.append({number[one] for one in selected(compiled)})
         return found
 
@@ -227,7 +227,7 @@ def test_is_set_and_is_not_set_partition_all_contacts(members_of):
 
 def test_not_in_segment_includes_contacts_of_no_segment(members_of):
     people = people_with("plan", ["pro"] * 3 + ["basic"] * 3 + ["missing"] * 4)
-    pro = convert({"profile": {"field": "properties.plan", "op": "eq", "value": "pro"}}, Node)
+    pro = convert({"profile": {"field": "properties.plan", "op": "eq", "value": "pro"}}, Condition)
 
     (found,) = members_of(people, {"not": {"segment": {"segment_id": str(NESTED)}}}, inner=pro)
 
@@ -292,7 +292,7 @@ def test_definition_that_cannot_be_evaluated_names_the_leaf(definition, path):
     at = compiler.Context(UUID(int=1), ZONE, AS_OF, fields)
 
     with pytest.raises(Invalid) as refused:
-        compiler.compile(convert(definition, Node), at)
+        compiler.compile(convert(definition, Condition), at)
 
     assert [error.field for error in refused.value.values.errors] == [path]
 
@@ -303,7 +303,7 @@ def test_compiled_kinds_name_every_change_that_can_alter_the_result():
         ZONE,
         AS_OF,
         {"tags": compiler.Field("list", "tags"), "properties.plan": compiler.Field("text", key="plan")},
-        {NESTED: convert({"event": {"kind": "check_in", "window": {"last": {"n": 1}}}}, Node)},
+        {NESTED: convert({"event": {"kind": "check_in", "window": {"last": {"n": 1}}}}, Condition)},
     )
     definition = {
         "any": [
@@ -314,6 +314,6 @@ def test_compiled_kinds_name_every_change_that_can_alter_the_result():
         ]
     }
 
-    compiled = compiler.compile(convert(definition, Node), at)
+    compiled = compiler.compile(convert(definition, Condition), at)
 
     assert compiled.kinds == {"contact", "tags", "properties", "geo", f"segment:{NESTED}", "event:check_in", "time"}

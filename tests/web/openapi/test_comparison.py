@@ -468,12 +468,21 @@ def test_document_compared_with_itself_has_no_changes():
     assert compare(own(), deepcopy(own()), today=TODAY) == []
 
 
+def keywords_of(part):
+    """Yield the keys of a document, except for the names of members."""
+    for key, value in part.items() if isinstance(part, dict) else ():
+        yield key
+        yield from keywords_of({"": list(value.values())} if key == "properties" else value)
+    for item in part if isinstance(part, list) else ():
+        yield from keywords_of(item)
+
+
 def test_document_uses_only_what_the_comparison_reads():
-    text = json.dumps([own()["paths"], own()["components"]["schemas"]])
+    unread = {"allOf", "not", "if", "patternProperties", "prefixItems", "dependentSchemas", "contains"}
 
-    keywords = re.findall(r'"(allOf|not|if|patternProperties|prefixItems|dependentSchemas|contains)": ?[{\[]', text)
+    keywords = set(keywords_of([own()["paths"], own()["components"]["schemas"]]))
 
-    assert not keywords
+    assert not keywords & unread
 
 
 @given(st.data())

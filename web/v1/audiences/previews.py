@@ -8,7 +8,7 @@ from falcon.asgi import Request, Response
 from msgspec import Meta
 
 from models.audiences import preview, segments
-from models.audiences.dsl import Node
+from models.audiences.dsl import Condition
 from models.audiences.preview import PreviewReplaced, TooManyPreviews
 from web.http.endpoint import endpoint
 from web.v1.audiences._schemas import DEFINITION, EXAMPLE, Counts, require_contacts
@@ -17,7 +17,7 @@ from web.v1.audiences._schemas import DEFINITION, EXAMPLE, Counts, require_conta
 class PreviewIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A definition that is not saved."""
 
-    definition: Annotated[Node, Meta(description=DEFINITION)]
+    definition: Annotated[Condition, Meta(description=DEFINITION)]
 
 
 class AudiencePreview:

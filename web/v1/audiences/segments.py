@@ -9,7 +9,7 @@ from falcon.asgi import Request, Response
 from msgspec import UNSET, Meta, UnsetType
 
 from models.audiences import dsl, segments
-from models.audiences.dsl import Node
+from models.audiences.dsl import Condition
 from models.audiences.segments import AudienceSegment, SegmentArchived, SegmentInUse, SegmentNameTaken
 from models.core.errors import PreconditionFailed
 from web.http.datetimes import Instant
@@ -32,7 +32,7 @@ Description = Annotated[
     Annotated[str, Meta(min_length=1, max_length=2000)] | None,
     Meta(description="What the segment is for; null without a description.", examples=["For the autumn drop."]),
 ]
-Definition = Annotated[Node, Meta(description=DEFINITION)]
+Definition = Annotated[Condition, Meta(description=DEFINITION)]
 
 
 class AudienceFilter(PageQuery, kw_only=True):
@@ -60,7 +60,9 @@ class AudienceChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     name: Annotated[Name | UnsetType, Meta(description="New name. Default: unchanged.")] = UNSET
     description: Annotated[Description | UnsetType, Meta(description="New description. Default: unchanged.")] = UNSET
-    definition: Annotated[Node | UnsetType, Meta(description="New definition, as a whole. Default: unchanged.")] = UNSET
+    definition: Annotated[
+        Condition | UnsetType, Meta(description="New definition, as a whole. Default: unchanged.")
+    ] = UNSET
 
 
 class AudienceOut(msgspec.Struct, kw_only=True):
@@ -99,8 +101,8 @@ class DefinitionChange(msgspec.Struct):
     """A part of the definition that differs."""
 
     path: Annotated[str, Meta(description="Path of the part.", examples=["definition.all[0]"])]
-    before: Annotated[Node | None, Meta(description="The part in the earlier version; null if it has none.")]
-    after: Annotated[Node | None, Meta(description="The part in the later version; null if it has none.")]
+    before: Annotated[Condition | None, Meta(description="The part in the earlier version; null if it has none.")]
+    after: Annotated[Condition | None, Meta(description="The part in the later version; null if it has none.")]
 
 
 class DiffOut(msgspec.Struct):
@@ -149,7 +151,7 @@ def _respond(resp: Response, segment: AudienceSegment) -> None:
     resp.media = shown
 
 
-def _content(name: str, description: str | None, definition: Node) -> dict[str, Any]:
+def _content(name: str, description: str | None, definition: Condition) -> dict[str, Any]:
     return {"name": name, "description": description, "definition": dsl.dump(definition)}
 
 
@@ -286,7 +288,7 @@ class AudienceVersionDiff:
         )
 
 
-def _part(stored: dict[str, Any] | None) -> Node | None:
+def _part(stored: dict[str, Any] | None) -> Condition | None:
     return None if stored is None else dsl.load(stored)
 
 
