@@ -525,6 +525,31 @@ _example(
 _example("GET /api/v1/crm/exports", "Brand Admin", query=_page())
 _example("POST /api/v1/crm/exports", "Brand Admin", body=lambda _: {"segment_id": None, "tag": "vip"})
 _example("GET /api/v1/crm/exports/{export_id}", "Brand Admin", path=_own("export_id"))
+_example("GET /api/v1/audiences", "Campaign Manager", query=_page(name="seg", archived=True))
+_example("POST /api/v1/audiences", "Campaign Manager", body=lambda _: {"name": str(uuid4()), "description": "All."})
+_example("GET /api/v1/audiences/{segment_id}", "Campaign Manager", path=_own("segment_id"))
+_example(
+    "PATCH /api/v1/audiences/{segment_id}",
+    "Campaign Manager",
+    path=lambda seed: {"segment_id": seed.a_segment()},
+    body=lambda _: {
+        "name": str(uuid4()),
+        "description": "All.",
+        "definition": {"any": [{"profile": {"field": "city", "op": "eq", "value": "Madrid"}}]},
+    },
+)
+_example(
+    "DELETE /api/v1/audiences/{segment_id}", "Campaign Manager", path=lambda seed: {"segment_id": seed.a_segment()}
+)
+_example("GET /api/v1/audiences/{segment_id}/versions", "Campaign Manager", path=_own("segment_id"), query=_page())
+_example(
+    "GET /api/v1/audiences/{segment_id}/versions/{version_number}/diff",
+    "Campaign Manager",
+    path=lambda seed: {"segment_id": seed.own["segment_id"], "version_number": 1},
+    query=lambda _: {"to": 2},
+)
+_example("GET /api/v1/audiences/{segment_id}/preview", "Campaign Manager", path=_own("segment_id"))
+_example("POST /api/v1/audiences/preview", "Campaign Manager")
 _example(
     "POST /api/v1/crm/exports/{export_id}/cancel", "Brand Admin", path=lambda seed: {"export_id": seed.an_export()}
 )

@@ -16,7 +16,8 @@ from psycopg2.extensions import connection
 from psycopg2.extras import Json
 
 from models.assets import assets
-from models.audiences import engagement_events, engagements
+from models.audiences import engagement_events, engagements, segments
+from models.audiences.dsl import Condition, ProfileCondition
 from models.audiences.transfer import exports, imports
 from models.audiences.transfer.cleaning import Conventions
 from models.audit import trail
@@ -228,6 +229,10 @@ class Seed:
         """Create an import that waits for its job."""
         return _import(self.callers["Campaign Manager"], self.superuser)
 
+    def a_segment(self) -> UUID:
+        """Create a segment whose definition has changed once, and return its id."""
+        return _segment(self.callers["Campaign Manager"])
+
     def an_export(self) -> UUID:
         """Create an export that waits for its job."""
         return _export(self.callers["Brand Admin"])
@@ -435,6 +440,7 @@ def _things(seed: Seed, brand_id: UUID, campaign: Campaign, staff: dict[str, Cal
         "entry_id": _entry(manager),
         "asset_id": _asset(manager),
         "import_id": _import(manager, seed.superuser),
+        "segment_id": _segment(staff["Campaign Manager"]),
         "export_id": _export(staff["Brand Admin"]),
         "notification_id": _notification(brand_id, manager),
         "endpoint_id": _endpoint_with_deliveries(seed, staff["Brand Admin"]),
@@ -506,6 +512,15 @@ def _import(by: Caller, superuser: connection) -> UUID:
     asset_id = _table(by, superuser)
     with transaction(by.identity):
         return imports.create(asset_id, options)[0].id
+
+
+def _segment(by: Caller) -> UUID:
+    with transaction(by.identity):
+        leaf = Condition(profile=ProfileCondition("country", "is_set"))
+        made = segments.create(name=f"Segment {new_id()}", definition=leaf)
+        found = segments.get_for_update(made.id)
+        negated = Condition(not_of=leaf)
+        return segments.replace(found, name=made.name, definition=negated, description=None).id
 
 
 def _export(by: Caller) -> UUID:
