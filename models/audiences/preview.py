@@ -23,7 +23,7 @@ from models.audiences import compiler, dsl, segments
 from models.audiences.compiler import BUCKETS, Compiled
 from models.audiences.dsl import Condition, ConsentCondition, ProfileCondition
 from models.audiences.segments import AudienceSegment
-from models.core import context, locks
+from models.core import context
 from models.core.database import execute, now, rows, sqlstate, value
 from models.core.errors import Conflict, TooMany
 
@@ -132,16 +132,14 @@ def of_definition(definition: Condition) -> Preview:
     assert identity is not None
     assert identity.brand_id is not None
     segments.check(definition, identity.brand_id)
-    key = f"preview:{identity.actor_id}"
-    segments.cancel_previews(key)
+    key = f"unsaved:{identity.actor_id}"
+    segments.cancel_previews(identity.brand_id, key)
     return _limited(definition, identity.brand_id, key)
 
 
 def _limited(definition: Condition, brand_id: UUID, key: str, *, segment_id: UUID | None = None) -> Preview:
     """Count a definition while fewer than `RUNNING` others of the brand are being counted."""
-    execute("SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))", (key,))
-    free = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
-    if not any(value(free, (f"preview:{brand_id}:{slot}",)) for slot in range(RUNNING)):
+    if not value("SELECT app.begin_preview(%s, %s)", (key, RUNNING)):
         raise TooManyPreviews(retry_after=1)
     try:
         return count(definition, brand_id, segment_id=segment_id)
@@ -215,7 +213,7 @@ def _statement(compiled: Compiled, expressions: Sequence[str]) -> str:
 def _withhold(brand_id: UUID, counts: Sequence[_Count]) -> list[bool]:
     """Return for each count whether it may be shown, and remember those that may."""
     # Serialise: of two previews at the same time, the later one must see the counts of the other.
-    locks.acquire("segment_previews", brand_id)
+    execute("SELECT app.lock_segments('previews')")
     known = list(_shown_before(brand_id))
     may: list[bool] = []
     for number, one in enumerate(counts):

@@ -14,7 +14,7 @@ from models.audiences import _calendar, _contradictions, compiler, dsl
 from models.audiences._fields import fields_of
 from models.audiences.compiler import Compiled, Context
 from models.audiences.dsl import Condition, SegmentCondition
-from models.core import context, locks
+from models.core import context
 from models.core.database import Row, execute, new_id, now, rows, value
 from models.core.errors import Conflict, Members, NotFound
 
@@ -176,7 +176,7 @@ def create(*, name: str, definition: Condition, description: str | None = None) 
     identity, at, segment_id = context.current(), now(), new_id()
     assert identity is not None
     assert identity.brand_id is not None
-    _serialise(identity.brand_id)
+    _serialise()
     check(definition, identity.brand_id, segment_id=segment_id)
     _require_free(name)
     made = AudienceSegment.create(
@@ -202,7 +202,7 @@ def replace(segment: AudienceSegment, *, name: str, definition: Condition, descr
     """
     if segment.archived_at is not None:
         raise SegmentArchived
-    _serialise(segment.brand_id)
+    _serialise()
     present = definition_of(segment.id)
     if (name, description, definition) == (segment.name, segment.description, present):
         return segment
@@ -219,7 +219,7 @@ def replace(segment: AudienceSegment, *, name: str, definition: Condition, descr
     )
     if definition != present:
         _store_definition(replaced, definition, at)
-        cancel_previews(preview_key(segment.id))
+        cancel_previews(segment.brand_id, preview_key(segment.id))
     return replaced
 
 
@@ -231,7 +231,7 @@ def archive(segment: AudienceSegment) -> AudienceSegment:
     """
     if segment.archived_at is not None:
         return segment
-    _serialise(segment.brand_id)
+    _serialise()
     uses = rows("SELECT kind, id FROM app.find_segment_uses(%s) ORDER BY id", (segment.id,))
     if uses:
         raise SegmentInUse(
@@ -246,9 +246,9 @@ def archive(segment: AudienceSegment) -> AudienceSegment:
     return archived
 
 
-def _serialise(brand_id: UUID) -> None:
+def _serialise() -> None:
     # Without the lock, two definitions saved at once could refer to each other.
-    locks.acquire("segment_definitions", brand_id)
+    execute("SELECT app.lock_segments('definitions')")
 
 
 def _require_free(name: str, *, except_id: UUID | None = None) -> None:
@@ -405,8 +405,8 @@ def diff(before: Condition, after: Condition, path: str = dsl.ROOT) -> list[Chan
 
 
 def preview_key(segment_id: UUID) -> str:
-    """Return the name of the lock that the running previews of a segment hold."""
-    return f"preview:segment:{segment_id}"
+    """Return the key that the running previews of a segment hold."""
+    return f"segment:{segment_id}"
 
 
 _CANCEL = """
@@ -417,12 +417,12 @@ WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND l.pid <> pg_b
 """
 
 
-def cancel_previews(key: str) -> None:
-    """Cancel the statements of the previews that hold a lock: their results are obsolete."""
+def cancel_previews(brand_id: UUID, key: str) -> None:
+    """Cancel the statements of the brand's previews that hold a key: their results are obsolete."""
     role = value("SELECT current_setting('role')")
     # Only the login itself may cancel its statements; it has no rights to any table.
     execute("SELECT set_config('role', 'none', true)")
-    execute(_CANCEL, (key,))
+    execute(_CANCEL, (f"preview:{brand_id}:{key}",))
     execute("SELECT set_config('role', %s, true)", (role,))
 
 

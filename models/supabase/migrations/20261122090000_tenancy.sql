@@ -106,6 +106,7 @@ $$;
 --   app_worker   liveness lock of a worker (jobs/engine/worker/liveness.py)
 grant execute on function pg_catalog.pg_advisory_xact_lock(bigint) to app_definer, app_job;
 grant execute on function pg_catalog.pg_try_advisory_xact_lock(bigint) to app_definer;
+grant execute on function pg_catalog.pg_advisory_xact_lock_shared(bigint) to app_definer;
 grant execute on function pg_catalog.pg_advisory_lock(int, int) to app_worker;
 
 grant app_public, authenticated, app_fan to app_web;

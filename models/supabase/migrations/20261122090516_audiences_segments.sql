@@ -156,3 +156,38 @@ create table app.segment_preview_counts (
 );
 call app.secure('app.segment_preview_counts', p_member => '{"select": "audiences:read", "insert": "audiences:read",
     "update": "audiences:read", "delete": "audiences:read"}');
+
+-- Serialise the members of the caller's brand for one purpose until the transaction ends.
+create function app.lock_segments(p_purpose text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_purpose <> all (array['definitions', 'previews']) or app.brand_for('audiences:read') is null then
+        perform app.refuse(403, 'forbidden');
+    end if;
+    perform pg_advisory_xact_lock(
+        hashtextextended(concat_ws(':', 'segments', p_purpose, app.brand_for('audiences:read')), 0));
+end
+$$;
+call app.grant_definer('app.lock_segments(text)', array['authenticated']);
+
+-- Begin a preview of the caller's brand: hold its key, by which it can be cancelled, and one of the brand's places.
+-- Return false if all p_places are taken. The locks last until the transaction ends.
+create function app.begin_preview(p_key text, p_places int) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    brand constant uuid := app.brand_for('audiences:read');
+    place int;
+begin
+    if brand is null then
+        perform app.refuse(403, 'forbidden');
+    end if;
+    perform pg_advisory_xact_lock_shared(hashtextextended(concat_ws(':', 'preview', brand, p_key), 0));
+    for place in 1 .. p_places loop
+        if pg_try_advisory_xact_lock(hashtextextended(concat_ws(':', 'preview', brand, 'place', place), 0)) then
+            return true;
+        end if;
+    end loop;
+    return false;
+end
+$$;
+call app.grant_definer('app.begin_preview(text,int)', array['authenticated']);
