@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 import jobs.assets as actors
+from models.assets import assets
 from models.assets.storage.by_url import storage
 from models.core import context
 from models.core.database import now, transaction
@@ -177,3 +178,14 @@ def test_check_killed_at_a_call_of_the_storage_ends_the_same(
     assert (drain_with_kill.has_killed, asset["state"]) == (True, "ready")
     assert [found.key for found in files.list("media")] == [f"media/{asset['url'].rpartition('/')[2]}"]
     assert list(files.list("uploads")) == []
+
+
+def test_rejected_file_is_not_accepted_by_a_late_check(manager, files, query):
+    with manager.acting():
+        asset, _ = assets.reserve(purpose="media", filename="a.png", content_type="image/png", size=1)
+    query("update assets set state = 'rejected', reason = 'damaged' where id = %s", asset.id)
+
+    with transaction(context.for_brand_job(asset.brand_id)):
+        accepted = assets.accept(asset.id, size=1, sha256="0" * 64)
+
+    assert (accepted, query("select state from assets")) == (False, [("rejected",)])

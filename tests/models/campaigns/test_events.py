@@ -6,7 +6,7 @@ from datetime import UTC, timedelta
 import pytest
 
 from jobs.passport.services.concierto.contract import SERVICE
-from models.campaigns import check_ins, events, guests
+from models.campaigns import check_ins, events, guests, tickets
 from models.campaigns.guests import GuestListFull, Invitation
 from models.core import context
 from models.core.database import new_id, now, transaction
@@ -100,6 +100,20 @@ def test_earlier_check_in_is_of_the_same_ticket_guest_or_person(event, arrive, m
     assert earlier(guest_id=eva.id) is None
     assert earlier(user_id=person) == "C"
     assert earlier() is None
+
+
+def test_cancelled_ticket_stays_cancelled_after_a_late_decision(event, query, fan):
+    night, ticket = event(), new_id()
+    query(
+        "insert into tickets (id, brand_id, campaign_id, user_id, key_version, state, job_id)"
+        " values (%s, %s, %s, %s, 1, 'cancelled', gen_random_uuid())",
+        *(ticket, night.brand_id, night.id, fan().user_id),
+    )
+
+    with transaction(context.for_brand_job(night.brand_id)):
+        tickets.settle(ticket, "issued")
+
+    assert query("select state from tickets") == [("cancelled",)]
 
 
 def test_expiry_deletes_what_old_events_leave_and_nothing_else(event, arrive, manager, query, fan):
