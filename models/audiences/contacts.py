@@ -1,15 +1,52 @@
 """Contacts of a brand: people with an accepted scan, and people whom the brand has added."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import msgspec
 import peewee
 from playhouse.postgres_ext import ArrayField, DateTimeTZField
 
-from models.core import locks
-from models.core.database import Row, execute, new_id
+from models.audiences import profile, properties
+from models.core import context, locks
+from models.core.database import Row, db, execute, new_id, now, sqlstate
+from models.core.errors import Conflict, Invalid, Members, NotFound, check_all
 
+UNIQUE_VIOLATION = "23505"
+"""SQLSTATE of a key that another row has."""
 FROM_SCANS = "scan"
 """`source` of contacts whom the brand knows by their scans."""
+
+
+class ContactKeyTakenMembers(Members):
+    """The field, and the contact that has the value."""
+
+    field: Annotated[
+        Literal["email", "external_id"], msgspec.Meta(description="Field with the value.", examples=["email"])
+    ]
+    contact_id: Annotated[UUID, msgspec.Meta(description="Id of the contact that has it. Merge the two, or change it.")]
+
+
+class ContactKeyTaken(Conflict):
+    """Another contact of the brand has this `email` or `external_id`; nothing was changed."""
+
+    code = "contact_key_taken"
+    members = ContactKeyTakenMembers
+
+
+class ContactMergedMembers(Members):
+    """The contact to use instead."""
+
+    contact_id: Annotated[UUID, msgspec.Meta(description="Id of the contact that has taken this one in.")]
+
+
+class ContactMerged(Conflict):
+    """Another contact has taken this one in: read and change that one, or undo the merge."""
+
+    code = "contact_merged"
+    members = ContactMergedMembers
 
 
 class Contact(Row):
@@ -84,3 +121,155 @@ def upsert(user_id: UUID) -> None:
     locks.acquire("contact", user_id)
     execute(_UPSERT, (new_id(), FROM_SCANS, user_id))
     execute(_SEEN, (user_id,))
+
+
+def create(values: Mapping[str, Any], *, opted_out: bool = False) -> Contact:
+    """Create a contact of the caller's brand that has no account.
+
+    Args:
+        values: values of writable profile fields by name, and `properties`.
+        opted_out: whether the person told the brand to send no marketing.
+
+    Raises:
+        Invalid: names each value that does not fit; or none of the values names the person.
+        ContactKeyTaken: another contact has the address or the external id.
+    """
+    brand_id = _brand()
+    found = _checked(values, {}, brand_id)
+    if not any(found.get(name) for name in ("email", "phone", "external_id", "name")):
+        raise Invalid("email", "must be set if `phone`, `external_id` and `name` are not")
+    at = now()
+    with keys_free(found, None):
+        contact: Contact = next(
+            iter(
+                Contact.insert(id=new_id(), brand_id=brand_id, opted_out_at=at if opted_out else None, **found)
+                .returning(Contact)
+                .execute()
+            )
+        )
+    return contact
+
+
+def get(contact_id: UUID) -> Contact:
+    """Return a contact of the caller's brand, also one that was merged.
+
+    Raises:
+        NotFound: the brand has no such contact.
+    """
+    return _first(Contact.select().where(Contact.id == contact_id))
+
+
+def get_for_update(contact_id: UUID) -> Contact:
+    """Lock a contact of the caller's brand until the transaction ends and return it.
+
+    Raises:
+        NotFound: the brand has no such contact, or the caller may not change it.
+        ContactMerged: another contact has taken it in.
+    """
+    locking: Any = "FOR NO KEY UPDATE"
+    contact = _first(Contact.select().where(Contact.id == contact_id).for_update(locking))
+    if contact.merged_into is not None:
+        raise ContactMerged(contact_id=contact.merged_into)
+    return contact
+
+
+def change(contact: Contact, values: Mapping[str, Any], *, opted_out: bool = False) -> Contact:
+    """Change a contact that `get_for_update` has locked.
+
+    Args:
+        contact: the contact before the change.
+        values: values of writable profile fields by name, and `properties` to change; None removes a value.
+        opted_out: whether the person told the brand to send no marketing. An opt-out is never removed here.
+
+    Raises:
+        Invalid: names each value that does not fit.
+        ContactKeyTaken: another contact has the address or the external id.
+    """
+    found = _checked(values, contact.properties, contact.brand_id)
+    if opted_out and contact.opted_out_at is None:
+        found["opted_out_at"] = now()
+    if all(getattr(contact, name) == value for name, value in found.items()):
+        return contact
+    return store(contact.id, found)
+
+
+def store(contact_id: UUID, values: Mapping[str, Any]) -> Contact:
+    """Write checked values of a contact and return it.
+
+    Raises:
+        ContactKeyTaken: another contact has the address or the external id.
+    """
+    with keys_free(values, contact_id):
+        query = Contact.update(**values, updated_at=now()).where(Contact.id == contact_id)
+        return _first(query.returning(Contact).execute())
+
+
+def delete(contact_id: UUID) -> None:
+    """Delete a contact of the caller's brand, with its notes, merges and the contacts that it has taken in.
+
+    The person's account, scans, rewards and consents are the person's and stay. A later accepted scan of the person
+    creates a new contact.
+
+    Raises:
+        NotFound: the brand has no such contact.
+    """
+    if not Contact.delete().where(Contact.id == contact_id).execute():
+        raise NotFound
+
+
+def values_of(contact: Contact) -> dict[str, Any]:
+    """Return the writable profile fields and the properties of a contact."""
+    names = [name for name, field in profile.FIELDS.items() if field.writable]
+    return {name: getattr(contact, name) for name in names} | {"properties": contact.properties}
+
+
+def _brand() -> UUID:
+    identity = context.current()
+    assert identity is not None
+    assert identity.brand_id is not None
+    return identity.brand_id
+
+
+def _first(query: Any) -> Contact:
+    found: Contact | None = next(iter(query), None)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def _checked(values: Mapping[str, Any], present: Mapping[str, Any], brand_id: UUID) -> dict[str, Any]:
+    """Return the columns that values give. Properties are those that the contact has then."""
+    found: dict[str, Any] = {}
+    given = values.get("properties") or {}
+    changed: dict[str, Any] = {}
+    check_all(
+        lambda: found.update(profile.check({name: one for name, one in values.items() if name != "properties"})),
+        lambda: changed.update(properties.check(given, properties.declared(brand_id)) if given else {}),
+    )
+    if changed:
+        merged = {**present, **changed}
+        found["properties"] = {key: one for key, one in merged.items() if one is not None}
+    if (found.get("lat") is None) != (found.get("lon") is None):
+        raise Invalid("lat", "must be changed together with `lon`")
+    return found
+
+
+@contextmanager
+def keys_free(values: Mapping[str, Any], contact_id: UUID | None) -> Iterator[None]:
+    """Refuse an address and an external id of another contact of the brand.
+
+    Raises:
+        ContactKeyTaken: names the field and the other contact.
+    """
+    try:
+        with db.atomic():
+            yield
+    except peewee.IntegrityError as error:
+        if sqlstate(error) != UNIQUE_VIOLATION:
+            raise
+        for name in filter(values.get, ("external_id", "email")):
+            other = Contact.merged_into.is_null() & (getattr(Contact, name) == values.get(name))
+            owner = Contact.select().where(other & (Contact.id != contact_id) if contact_id else other).first()
+            if owner is not None:
+                raise ContactKeyTaken(field=name, contact_id=owner.id) from None
+        raise

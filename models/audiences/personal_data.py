@@ -56,6 +56,28 @@ PERSONAL = (
             Personal(("birth_date", "tags", "source", "properties"), Category.PROFILE, Erasure.DELETE),
         ),
     ),
+    Table(
+        name="public.contact_notes",
+        purpose="Let members of a brand remember what they agreed with a person.",
+        retention="until the contact is deleted, or the person or the brand is erased",
+        found_by="contact_id = public.contacts.id",
+        personal=(
+            Personal(("contact_id",), Category.IDENTIFIER, Erasure.CASCADE),
+            Personal(("text",), Category.CONTENT, Erasure.CASCADE),
+            Personal(("created_by",), Category.IDENTIFIER, Erasure.UNLINK, Export.OTHER_PERSON),
+        ),
+    ),
+    Table(
+        name="public.contact_merges",
+        purpose="Undo the merge of two contacts.",
+        retention="until one of the contacts is deleted, or the person or the brand is erased",
+        found_by="survivor_id = public.contacts.id",
+        personal=(
+            Personal(("id", "survivor_id", "merged_id", "moved"), Category.IDENTIFIER, Erasure.CASCADE),
+            Personal(("before", "after"), Category.PROFILE, Erasure.CASCADE, Export.INTERNAL),
+            Personal(("created_by", "undone_by"), Category.IDENTIFIER, Erasure.UNLINK, Export.OTHER_PERSON),
+        ),
+    ),
     Table(name="public.contact_properties", not_personal=(NotPersonal(_DECLARED, BRAND_CONTENT),)),
     Table(
         name="public.contact_activity",

@@ -12,7 +12,7 @@ import peewee
 from playhouse.postgres_ext import ArrayField, DateTimeTZField
 
 from models.audiences.profile import ValueType
-from models.core import context, locks, texts
+from models.core import context, texts
 from models.core.database import Row, now, value
 from models.core.errors import Conflict, FieldError, Invalid, Members, NotFound
 from models.core.messages import Message
@@ -77,8 +77,8 @@ class ContactProperty(Row):
     type = peewee.TextField()
     label = peewee.TextField()
     options = ArrayField(peewee.TextField, index=False, null=True)  # type: ignore[no-untyped-call]
-    version = peewee.IntegerField(default=1)
-    created_at = DateTimeTZField(default=now)
+    version = peewee.IntegerField()
+    created_at = DateTimeTZField()
     archived_at = DateTimeTZField(null=True)
 
     class Meta:
@@ -287,7 +287,7 @@ def _lock() -> UUID:
     identity = context.current()
     assert identity is not None
     assert identity.brand_id is not None
-    locks.acquire("contact_properties", identity.brand_id)
+    value("SELECT app.lock_contact_properties()")
     return identity.brand_id
 
 

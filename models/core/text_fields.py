@@ -17,3 +17,13 @@ Text200 = Annotated[
         extra={NORMALISE: texts.line},
     ),
 ]
+Text100 = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=100,
+        description="One line with a visible character. Stored in NFC and trimmed, each run of blanks as one space.",
+        extra_json_schema={"pattern": rf"^[^{texts.UNSAFE}]*\S[^{texts.UNSAFE}]*$"},
+        extra={NORMALISE: texts.line},
+    ),
+]

@@ -28,6 +28,7 @@ FITTING: dict[str, Any] = {
     "app.job_groups.parent_id": None,  # Not its own child.
     "app.invitations.sent_at": "2026-01-01T00:00:00Z",  # Long enough ago to be sent again.
     "public.contacts.merged_into": None,
+    "public.contact_merges.undone_at": None,
     "public.contact_properties.key": "loyalty",
     "public.contact_properties.type": "text",
     "public.conversions.contact_id": None,

@@ -92,6 +92,7 @@ RequestId = Annotated[
     ),
 ]
 
+Text100 = text_fields.Text100
 Text200 = text_fields.Text200
 EmailText = Annotated[str, msgspec.Meta(extra_json_schema={"format": "email"})]
 """An address in an answer."""

@@ -30,7 +30,9 @@ create table public.engagement_events (
     constraint engagement_events_person check (user_id is not null or contact_id is not null)
 ) partition by range (occurred_at);
 create index engagement_events_user on public.engagement_events (user_id, campaign_id);
-create index engagement_events_contact on public.engagement_events (contact_id) where contact_id is not null;
+create index engagement_events_person on public.engagement_events (brand_id, user_id, occurred_at, id);
+create index engagement_events_contact on public.engagement_events (contact_id, occurred_at, id)
+    where contact_id is not null;
 create index engagement_events_brand on public.engagement_events (brand_id, occurred_at, id);
 create index engagement_events_campaign on public.engagement_events (campaign_id, occurred_at, id);
 

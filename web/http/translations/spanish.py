@@ -79,6 +79,10 @@ TITLES: dict[str, str] = {
     "group_is_over": "El grupo ha terminado",
     "illegal_transition": "El estado de la campaña no permite este cambio",
     "conversion_reused": "Otra conversión tiene este `external_id`",
+    "contact_key_taken": "Otro contacto tiene esta dirección o este id externo",
+    "contact_merged": "Otro contacto ha absorbido a este",
+    "merge_not_last": "Hay una fusión posterior en vigor",
+    "merge_undone": "La fusión ya se había deshecho",
     "property_exists": "Otra propiedad tiene esta clave",
     "property_in_use": "Hay contactos con valores que no encajan",
     "too_many_properties": "La marca tiene el número máximo de propiedades",
@@ -231,6 +235,13 @@ REASONS: dict[str, str] = {
     "each value must have at most {most} characters": "cada valor debe tener como máximo {most} caracteres",
     "is not a declared property of contacts": "no es una propiedad declarada de los contactos",
     "is not a field that can be set": "no es un campo que se pueda cambiar",
+    "must be `key=value` with a declared property": "debe ser `clave=valor` con una propiedad declarada",
+    "must be another contact": "debe ser otro contacto",
+    "must be changed together with `lon`": "debe cambiarse junto con `lon`",
+    "must be set if `phone`, `external_id` and `name` are not": "debe enviarse si no se envían `phone`, `external_id` "
+    "ni `name`",
+    "must begin with a letter and have up to 50 lower-case letters, digits and underscores": "debe empezar por una "
+    "letra y tener hasta 50 letras minúsculas, cifras y guiones bajos",
     "must be a country code (ISO 3166-1 alpha-2), such as ES": "debe ser un código de país (ISO 3166-1 alfa-2), por "
     "ejemplo ES",
     "must be a date from {first} to today": "debe ser una fecha desde {first} hasta hoy",

@@ -1,1 +1,1 @@
-"""Endpoints of the CRM: contacts, their imports and exports."""
+"""Endpoints of the CRM: contacts, their properties, notes, merges and timelines, imports and exports."""
