@@ -274,7 +274,7 @@ def load(stored: Any) -> Condition:
 
 
 def dump(node: Condition) -> dict[str, Any]:
-    """Return a definition as stored: a JSON object in which members with their defaults are left out."""
+    """Return a definition as stored: a JSON object with the defaults of its leaves."""
     encoded: dict[str, Any] = msgspec.to_builtins(node)
     return encoded
 

@@ -219,7 +219,7 @@ def _withhold(brand_id: UUID, counts: Sequence[_Count]) -> list[bool]:
     for number, one in enumerate(counts):
         is_shown = number == 0 or (
             (one.n >= SMALL or (one.n == 0 and number in _PARTITION))
-            and (may[1] or number not in _PARTITION)
+            and (number not in _PARTITION or may[1])
             and not any(one.is_close_to(other) for other in known)
         )
         may.append(is_shown)
