@@ -136,10 +136,11 @@ def _write(one: ContactExport, path: Path, columns: Mapping[str, str]) -> bool:
             with own_transaction():
                 is_open = exports.count(one.id, exported)
                 found = exports.page(one, after)
+                kept = exports.members(one, found)
             if not is_open or not found:
                 return is_open
-            written.write([exports.cells(contact, names) for contact in found])
-            exported, after = exported + len(found), found[-1]["id"]
+            written.write([exports.cells(contact, names) for contact in kept])
+            exported, after = exported + len(kept), found[-1]["id"]
             job.progress(exported, max(exported, one.total or 0), "exporting")
 
 

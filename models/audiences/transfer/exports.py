@@ -7,6 +7,7 @@ from uuid import UUID
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
+from models.audiences import compiler, segments
 from models.audiences.profile import FIELDS
 from models.audiences.transfer import fields
 from models.audiences.transfer.contact_rows import values_of
@@ -117,7 +118,7 @@ def begin(export_id: UUID) -> ContactExport | None:
     if found is None:
         return None
     query = f"SELECT count(*) FROM public.contacts k WHERE {_where(found)}"  # noqa: S608 (no input in it)
-    total = value(query, _parameters(found))
+    total = value(query, _parameters(found)) if found.segment_id is None else None
     ContactExport.update(state="running", total=total, exported=0).where(ContactExport.id == export_id).execute()
     return get(export_id)
 
@@ -130,7 +131,7 @@ def columns() -> Mapping[str, Field]:
 
 
 def page(one: ContactExport, after: UUID | None) -> list[dict[str, Any]]:
-    """Return the next contacts of an export, by id."""
+    """Return the next contacts that an export looks at, by id; `members` says which of them it writes."""
     query = f"SELECT * FROM public.contacts k WHERE {_where(one)} AND k.id > %s ORDER BY k.id LIMIT %s"  # noqa: S608
     return rows(query, (*_parameters(one), after or UUID(int=0), PAGE))
 
@@ -138,18 +139,34 @@ def page(one: ContactExport, after: UUID | None) -> list[dict[str, Any]]:
 def _where(one: ContactExport) -> str:
     """Return the condition of an export. Contacts that were merged into others are left out."""
     conditions = ["k.brand_id = %s", "k.merged_into IS NULL"]
-    if one.segment_id is not None:
-        conditions.append(
-            "EXISTS (SELECT FROM public.segment_members m WHERE m.brand_id = k.brand_id AND m.segment_id = %s"
-            " AND m.contact_id = k.id AND m.left_at IS NULL)"
-        )
     if one.tag is not None:
         conditions.append("k.tags @> ARRAY[%s]")
     return " AND ".join(conditions)
 
 
 def _parameters(one: ContactExport) -> tuple[Any, ...]:
-    return (one.brand_id, *(part for part in (one.segment_id, one.tag) if part is not None))
+    return (one.brand_id,) if one.tag is None else (one.brand_id, one.tag)
+
+
+def members(one: ContactExport, found: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Return those contacts of a page that fulfil the segment of an export, as of its creation.
+
+    Raises:
+        Invalid: the definition can't be evaluated any more.
+    """
+    if one.segment_id is None:
+        return found
+    definition = segments.definition_of(one.segment_id)
+    at = segments.context_of(
+        definition,
+        one.brand_id,
+        segment_id=one.segment_id,
+        as_of=one.created_at,
+        contacts=[contact["id"] for contact in found],
+    )
+    compiled = compiler.compile(definition, at)
+    kept = {row["contact_id"] for row in rows(compiled.sql, compiled.arguments)}
+    return [contact for contact in found if contact["id"] in kept]
 
 
 def cells(contact: Mapping[str, Any], names: Sequence[str]) -> list[Any]:

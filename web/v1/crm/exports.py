@@ -40,7 +40,11 @@ class ExportOut(msgspec.Struct):
     state: Annotated[TransferState, Meta(description="State of the export.", examples=["done"])]
     exported: Annotated[int, Meta(description="Contacts in the file so far.", examples=[1000])]
     total: Annotated[
-        int | None, Meta(description="Contacts at the beginning; null until the job has counted them.", examples=[1000])
+        int | None,
+        Meta(
+            description="Contacts at the beginning; null until the job has counted them, and for a segment.",
+            examples=[1000],
+        ),
     ]
     asset_id: Annotated[
         UUID | None,

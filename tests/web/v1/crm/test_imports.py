@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from pyarrow import parquet
 
+from models.audiences import dsl, segments
 from models.audiences.transfer import batches, fields, imports
 from models.core import context
 from models.core.database import transaction
@@ -389,6 +390,19 @@ def test_export_has_the_members_with_a_tag_and_no_merged_contacts(run, export, q
     table = parquet.read_table(io.BytesIO(content)).to_pylist()
     assert [(row["email"], row["tags"]) for row in table] == [("a@x.es", ["vip"])]
     assert one["exported"] == 1
+
+
+def test_export_of_a_segment_has_its_members_only(run, export, ana):
+    run("email,city\na@x.es,León\nb@x.es,Madrid\nc@x.es,León\n")
+    with ana.acting():
+        segment = segments.create(
+            name="León", definition=dsl.load({"profile": {"field": "city", "op": "eq", "value": "León"}})
+        )
+
+    one, content = export(format="jsonl", segment_id=str(segment.id))
+
+    assert (one["exported"], one["total"]) == (2, None)
+    assert sorted(json.loads(line)["email"] for line in content.splitlines()) == ["a@x.es", "c@x.es"]
 
 
 def test_export_needs_permission_and_a_recent_sign_in(client, member, ana, query):
