@@ -9,7 +9,16 @@ from jobs.engine import actor, current_job, own_transaction
 from jobs.passport.contract import ServiceUnavailable
 from jobs.passport.services.coliseum import coliseum
 from jobs.passport.services.coliseum.contract import MAX_EVENTS, Batch, Event, MetricsOf
-from models.audiences import activity, changes, contacts, engagement_outbox, engagements, live_metrics, membership
+from models.audiences import (
+    activity,
+    changes,
+    contacts,
+    engagement_outbox,
+    engagements,
+    live_metrics,
+    membership,
+    recomputation,
+)
 from models.audiences.engagement_outbox import WaitingEvent
 from models.audiences.live_metrics import LiveMetrics
 from models.core.database import now
@@ -50,14 +59,46 @@ def recompute_activity() -> None:
         current_job().check_cancelled()
         with own_transaction():
             after = activity.recompute(_brand(), after)
+            if after is None:
+                recomputation.request_all(_brand())
         if after is None:
             return
+
+
+@actor("segment.recompute", queue="outward", outward=True, time_limit=600.0, max_per_brand=1)
+def recompute_segment(segment_id: UUID) -> None:
+    """Compute all members of a segment, in steps. An interrupted job begins again: each step is idempotent."""
+    job = current_job()
+    with own_transaction():
+        run = recomputation.begin(_brand(), segment_id)
+    after, done = None, 0
+    while run is not None:
+        job.progress(done, run.contacts, "contacts")
+        with own_transaction():
+            step = recomputation.step(_brand(), segment_id, after)
+            if step is not None and step.is_last:
+                recomputation.finish(segment_id, run)
+        if step is None or step.is_last:
+            return
+        after, done = step.last, done + step.contacts
 
 
 def _brand() -> UUID:
     brand_id = current_job().identity.brand_id
     assert brand_id is not None
     return brand_id
+
+
+@actor("segments.tick", runs_as="system", time_limit=60.0)
+def tick_segments() -> None:
+    """Enqueue the computations of segments that depend on the time, after full hours and midnights of their brands."""
+    recomputation.enqueue_due()
+
+
+@actor("segments.expire", runs_as="system", time_limit=300.0)
+def expire_memberships() -> None:
+    """Delete memberships that ended long ago."""
+    membership.expire()
 
 
 @actor("segments.sweep", runs_as="system", time_limit=60.0)

@@ -23,6 +23,8 @@ SCHEDULES: list[Schedule] = [
     Daily(at="03:35", do="passport.expire", catch_up="last", late_means="records of calls take disk space"),
     Daily(at="03:35", do="coliseum.expire", catch_up="last", late_means="old analytics events take disk space"),
     Every(minutes=15, do="cals.sync", catch_up="last", late_means="changes of contacts are not synchronised"),
+    Every(minutes=15, do="segments.tick", catch_up="last", late_means="windows of segments do not move on"),
+    Daily(at="04:05", do="segments.expire", catch_up="last", late_means="old memberships take disk space"),
     Every(minutes=5, do="segments.sweep", catch_up="last", late_means="changes of failed jobs do not reach segments"),
     Every(minutes=5, do="engagements.sweep", catch_up="last", late_means="events of failed jobs are not delivered"),
     Daily(at="03:40", do="jobs.prune", catch_up="last", late_means="the history of finished jobs grows"),

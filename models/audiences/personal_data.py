@@ -88,6 +88,18 @@ PERSONAL = (
         not_personal=(NotPersonal(("event",), FIXED_LIST),),
     ),
     Table(
+        name="public.segment_members",
+        purpose="Know which contacts belong to a segment, and since when.",
+        retention="400 days after the contact has left the segment, or until it is erased",
+        deleted_by="segments.expire",
+        found_by="contact_id = public.contacts.id",
+        personal=(Personal(("contact_id",), Category.PROFILE, Erasure.CASCADE),),
+    ),
+    Table(
+        name="public.segment_states",
+        not_personal=(NotPersonal(("problem", "kinds"), "says which part of a definition can't be evaluated"),),
+    ),
+    Table(
         name="app.segment_changes",
         purpose="Apply changes of a contact to segments.",
         retention="seconds: the job that applies a change deletes it",

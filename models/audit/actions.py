@@ -25,6 +25,7 @@ ACTIONS = {
     "audience.archive": "archive a segment",
     "audience.create": "create a segment",
     "audience.update": "change a segment",
+    "audience.compute": "evaluate all contacts for a segment again",
     "audit.export": "export audit entries",
     "audit.prune": "delete expired audit entries",
     "audit.read": "read audit entries",

@@ -18,6 +18,8 @@ EventType = Annotated[
         "engagement.recorded",
         "asset.ready",
         "import.finished",
+        "segment.entered",
+        "segment.left",
         "webhook.test",
     ],
     enumeration(

@@ -129,14 +129,13 @@ begin
     with compared as (
         select c.brand_id, c.id, array_remove(array[
             case when (b.user_id, b.merged_into) is distinct from (c.user_id, c.merged_into) then 'contact' end,
+            case when b.opted_out_at is distinct from c.opted_out_at then 'consent' end,
             case when b.properties is distinct from c.properties then 'properties' end,
-            case when v.before -> 'tags' is distinct from v.after -> 'tags' then 'tags' end,
-            case when (v.before -> 'lat', v.before -> 'lon') is distinct from (v.after -> 'lat', v.after -> 'lon')
-                then 'geo' end,
-            case when v.before - v.others is distinct from v.after - v.others then 'profile' end], null) as kinds
+            case when b.tags is distinct from c.tags then 'tags' end,
+            case when (b.lat, b.lon) is distinct from (c.lat, c.lon) then 'geo' end,
+            case when to_jsonb(b) - v.others is distinct from to_jsonb(c) - v.others then 'profile' end], null) as kinds
         from before b join changed c on c.brand_id = b.brand_id and c.id = b.id
-        cross join lateral (select to_jsonb(b) as before, to_jsonb(c) as after,
-            array['properties', 'tags', 'lat', 'lon', 'updated_at', 'version'] as others) v
+        cross join (select array['properties', 'tags', 'lat', 'lon', 'updated_at', 'version'] as others) v
     ),
     marked as (
         insert into app.segment_changes (brand_id, contact_id, kinds)
@@ -156,6 +155,20 @@ call app.grant_definer('app.mark_changed_contacts()', '{}');
 create trigger contacts_mark_changed after update on public.contacts
     referencing old table as before new table as changed
     for each statement execute function app.mark_changed_contacts();
+
+-- Contacts were erased: the activity of those that were merged into others is gone.
+create function app.mark_deleted_contacts() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    insert into app.segment_changes (brand_id, contact_id, kinds)
+    select distinct g.brand_id, g.merged_into, array['contact'] from gone g where g.merged_into is not null;
+    perform app.add_segment_jobs(array(select distinct g.brand_id from gone g where g.merged_into is not null));
+    return null;
+end
+$$;
+call app.grant_definer('app.mark_deleted_contacts()', '{}');
+create trigger contacts_mark_deleted after delete on public.contacts
+    referencing old table as gone for each statement execute function app.mark_deleted_contacts();
 
 -- A consent began, ended or was extended. One without a brand is for all brands that know the person.
 create function app.mark_consent() returns trigger

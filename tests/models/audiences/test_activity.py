@@ -156,6 +156,8 @@ def test_every_writer_marks_its_contacts_with_the_kinds(campaign, record, add_co
 
     for statement in (
         "update contacts set properties = properties || '{\"vip\": true}' where id = %s",
+        "update contacts set tags = '{gold}' where id = %s",
+        "update contacts set lat = 40.4, lon = -3.7 where id = %s",
         "update contacts set last_seen_at = now() where id = %s",
         "update contacts set updated_at = now() where id = %s",
         "update contacts set user_id = null where id = %s",
@@ -168,7 +170,7 @@ def test_every_writer_marks_its_contacts_with_the_kinds(campaign, record, add_co
             ]
         )
 
-    assert marked == [[["properties"]], [["profile"]], [], [["contact", "profile"]]]
+    assert marked == [[["properties"]], [["tags"]], [["geo"]], [["profile"]], [], [["contact", "profile"]]]
 
 
 def test_traits_consents_and_events_mark_the_person(campaign, record, fan, publish_notice, query):

@@ -6,6 +6,7 @@ from typing import get_args, get_type_hints
 
 from models.assets.types import AssetState, Purpose, RejectionReason
 from models.audiences.engagement_events import EngagementKind
+from models.audiences.membership import SegmentState
 from models.audiences.profile import ValueType
 from models.audiences.transfer.detection import Encoding, Format
 from models.audiences.transfer.imports import CannotImport, TransferState
@@ -78,6 +79,7 @@ PYTHON: dict[str, Iterable[str]] = {
     "public.qr_scans.geofence_status": SQL_ONLY,
     "public.rewards.state": values_of(RewardState),
     "public.scan_rollups.kind": overview.KINDS,
+    "public.segment_states.state": values_of(SegmentState),
     "public.users.role_id": get_args(MemberRole),
 }
 """Each column with an enumeration → the values that Python lists."""
