@@ -12,6 +12,7 @@ from playhouse.postgres_ext import ArrayField, DateTimeTZField
 from models.audiences import profile, properties
 from models.core import context, locks
 from models.core.database import Row, db, execute, new_id, now, sqlstate
+from models.core.enumerations import enumeration
 from models.core.errors import Conflict, Invalid, Members, NotFound, check_all
 
 UNIQUE_VIOLATION = "23505"
@@ -20,12 +21,16 @@ FROM_SCANS = "scan"
 """`source` of contacts whom the brand knows by their scans."""
 
 
+ContactKey = Annotated[
+    Literal["email", "external_id"],
+    enumeration("ContactKey", "Field whose value belongs to one contact of a brand."),
+]
+
+
 class ContactKeyTakenMembers(Members):
     """The field, and the contact that has the value."""
 
-    field: Annotated[
-        Literal["email", "external_id"], msgspec.Meta(description="Field with the value.", examples=["email"])
-    ]
+    field: Annotated[ContactKey, msgspec.Meta(description="Field with the value.", examples=["email"])]
     contact_id: Annotated[UUID, msgspec.Meta(description="Id of the contact that has it. Merge the two, or change it.")]
 
 

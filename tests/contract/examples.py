@@ -14,6 +14,7 @@ from models.core.database import transaction
 from models.jobs import dead_letters
 from models.jobs.dead_letters import Filter
 from models.tenants import invitations
+from tests.contract import crm
 from tests.contract.example import Example, Operation
 from tests.contract.seed import (
     OTHER_PASSWORD,
@@ -630,4 +631,54 @@ _example(
     "Creator",
     path=_own("campaign_id"),
     query=_page(state="granted"),
+)
+
+
+def _new_contact(seed: Seed) -> dict[str, Any]:
+    return {"contact_id": crm.contact(seed.callers["Campaign Manager"].identity)}
+
+
+def _new_note(seed: Seed) -> dict[str, Any]:
+    return crm.note(seed.callers["Campaign Manager"].identity)
+
+
+def _new_merge(seed: Seed) -> dict[str, Any]:
+    return crm.merge(seed.callers["Campaign Manager"].identity)
+
+
+def _other_contact(seed: Seed) -> dict[str, Any]:
+    return {"contact_id": str(_new_contact(seed)["contact_id"])}
+
+
+def _profile(_: Seed) -> dict[str, Any]:
+    return {"email": address(), "external_id": uuid4().hex, "properties": {"shoe_size": "small", "vip": True}}
+
+
+_CONTACT = "/api/v1/crm/contacts/{contact_id}"
+_example(
+    "GET /api/v1/crm/contacts",
+    "Campaign Manager",
+    query=_page(q="ana", tag="vip", property="vip=true", email="ana@fan.example", external_id="C-1", sort="name"),
+)
+_example("POST /api/v1/crm/contacts", "Campaign Manager", body=_profile)
+_example(f"GET {_CONTACT}", "Campaign Manager", path=_own("contact_id"))
+_example(f"PATCH {_CONTACT}", "Campaign Manager", path=_new_contact, body=_profile)
+_example(f"DELETE {_CONTACT}", "Campaign Manager", path=_new_contact)
+_example(
+    f"GET {_CONTACT}/timeline",
+    "Campaign Manager",
+    path=_own("contact_id"),
+    query=lambda seed: {"limit": 2, "kind": "note", "campaign_id": seed.own["campaign_id"]},
+)
+_example(f"GET {_CONTACT}/notes", "Campaign Manager", path=_own("contact_id"), query=lambda _: {"limit": 1})
+_example(f"POST {_CONTACT}/notes", "Campaign Manager", path=_own("contact_id"))
+_example(f"PUT {_CONTACT}/notes/{{note_id}}", "Campaign Manager", path=_new_note)
+_example(f"DELETE {_CONTACT}/notes/{{note_id}}", "Campaign Manager", path=_new_note)
+_example(f"POST {_CONTACT}/merges", "Campaign Manager", path=_new_contact, body=_other_contact)
+_example(f"DELETE {_CONTACT}/merges/{{merge_id}}", "Campaign Manager", path=_new_merge)
+_example("GET /api/v1/crm/properties", "Campaign Manager")
+_example("POST /api/v1/crm/properties", "Campaign Manager", body=lambda _: {"key": f"p{uuid4().hex}"})
+_example("GET /api/v1/crm/properties/{property_key}", "Campaign Manager", path=lambda _: {"property_key": "shoe_size"})
+_example(
+    "PATCH /api/v1/crm/properties/{property_key}", "Campaign Manager", path=lambda _: {"property_key": "shoe_size"}
 )

@@ -46,7 +46,7 @@ from models.notifications import notifications
 from models.tenants import assignments, brands, invitations
 from models.webhooks import endpoints
 from models.webhooks.endpoints import Definition
-from tests.contract import events
+from tests.contract import crm, events
 from tests.fixtures.accounts import TOTP_SECRET, sign_in_admin
 
 PASSWORD = "correct horse battery"
@@ -444,6 +444,7 @@ def _things(seed: Seed, brand_id: UUID, campaign: Campaign, staff: dict[str, Cal
         "export_id": _export(staff["Brand Admin"]),
         "notification_id": _notification(brand_id, manager),
         "endpoint_id": _endpoint_with_deliveries(seed, staff["Brand Admin"]),
+        **crm.things(manager.identity),
     }
 
 

@@ -20,6 +20,8 @@ _OTHER_TABLES = {
     "endpoint_id": "webhook_endpoints",
     "entry_id": "audit_logs",
     "lookup_id": "venue_lookups",
+    "merge_id": "contact_merges",
+    "note_id": "contact_notes",
 }
 """Tables of path parameters whose names differ from the table's."""
 

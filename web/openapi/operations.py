@@ -40,6 +40,7 @@ IF_NONE_MATCH: dict[str, Any] = {
 
 _IN_PATHS = {
     "name": "A name that `GET /api/v1/actors` lists.",
+    "property_key": "The `key` of a property of `GET /api/v1/crm/properties`.",
     "process": "`relay`, `worker`, `clock` or `seal`.",
     "version_number": "The `version` of an entry of `GET /api/v1/campaigns/{campaign_id}/versions`.",
     "token": "The token of the code: the last part of its URL.",

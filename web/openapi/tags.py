@@ -44,6 +44,11 @@ GROUPS: dict[str, dict[str, str]] = {
     "Contacts": {
         "segments": "Segments",
         "previews": "Previews of segments",
+        "contacts": "Contacts",
+        "properties": "Properties of contacts",
+        "notes": "Notes about contacts",
+        "merges": "Merges of contacts",
+        "timeline": "Timelines of contacts",
         "imports": "Imports",
         "exports": "Exports",
     },

@@ -45,7 +45,7 @@ revoke update on public.contact_notes, public.contact_merges from authenticated;
 grant update (text, version, updated_at) on public.contact_notes to authenticated;
 grant update (undone_by, undone_at) on public.contact_merges to authenticated;
 
--- Serialise the changes of the declared properties of the caller's brand. Members may hold no advisory locks themselves.
+-- Serialise the changes of the declared properties of the caller's brand. Members may hold no advisory locks.
 create function app.lock_contact_properties() returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin

@@ -119,18 +119,30 @@ class ContactFilter(PageQuery, kw_only=True):
 class ContactIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A new contact without an account. One of `email`, `phone`, `external_id` and `name` is needed."""
 
-    external_id: ExternalId | None = None
-    email: Email | None = None
-    phone: PhoneText | None = None
-    name: Name | None = None
-    locale: Locale | None = None
-    country: Country | None = None
-    city: City | None = None
-    birth_date: BirthDate | None = None
+    external_id: Annotated[
+        ExternalId | None,
+        Meta(description="Id of the person in the brand's system; of one contact only. Default: null."),
+    ] = None
+    email: Annotated[Email | None, Meta(description="E-mail address; of one contact only. Default: null.")] = None
+    phone: Annotated[
+        PhoneText | None,
+        Meta(description="Number with its country code, also with blanks. Kept in the form E.164. Default: null."),
+    ] = None
+    name: Annotated[Name | None, Meta(description="Name of the person. Default: null.")] = None
+    locale: Annotated[
+        Locale | None, Meta(description="Language tag (BCP 47). Kept as language and region. Default: null.")
+    ] = None
+    country: Annotated[Country | None, Meta(description="Country code (ISO 3166-1 alpha-2). Default: null.")] = None
+    city: Annotated[City | None, Meta(description="Name of the city. Default: null.")] = None
+    birth_date: Annotated[BirthDate | None, Meta(description="Date of birth, from 1900 to today. Default: null.")] = (
+        None
+    )
     lat: Annotated[Lat | None, Meta(description="Latitude in degrees (WGS 84); together with `lon`.")] = None
-    lon: Lon | None = None
+    lon: Annotated[
+        Lon | None, Meta(description="Longitude in degrees (WGS 84); together with `lat`. Default: null.")
+    ] = None
     tags: Tags = []
-    source: Source | None = None
+    source: Annotated[Source | None, Meta(description="Where the brand got to know the person. Default: null.")] = None
     properties: Properties = {}
     opted_out: Annotated[
         bool, Meta(description="Whether the person told the brand to send no marketing. Default: false.")
@@ -140,20 +152,29 @@ class ContactIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class ContactChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Changes of a contact, as a merge patch (RFC 7396): a member that is left out stays, null removes the value."""
 
-    external_id: ExternalId | UnsetType | None = UNSET
-    email: Email | UnsetType | None = UNSET
-    phone: PhoneText | UnsetType | None = UNSET
-    name: Name | UnsetType | None = UNSET
-    locale: Locale | UnsetType | None = UNSET
-    country: Country | UnsetType | None = UNSET
-    city: City | UnsetType | None = UNSET
-    birth_date: BirthDate | UnsetType | None = UNSET
+    external_id: Annotated[
+        ExternalId | UnsetType | None, Meta(description="Id of the person in the brand's system; of one contact only.")
+    ] = UNSET
+    email: Annotated[Email | UnsetType | None, Meta(description="E-mail address; of one contact only.")] = UNSET
+    phone: Annotated[
+        PhoneText | UnsetType | None,
+        Meta(description="Number with its country code, also with blanks. Kept in the form E.164."),
+    ] = UNSET
+    name: Annotated[Name | UnsetType | None, Meta(description="Name of the person.")] = UNSET
+    locale: Annotated[
+        Locale | UnsetType | None, Meta(description="Language tag (BCP 47). Kept as language and region.")
+    ] = UNSET
+    country: Annotated[Country | UnsetType | None, Meta(description="Country code (ISO 3166-1 alpha-2).")] = UNSET
+    city: Annotated[City | UnsetType | None, Meta(description="Name of the city.")] = UNSET
+    birth_date: Annotated[BirthDate | UnsetType | None, Meta(description="Date of birth, from 1900 to today.")] = UNSET
     lat: Annotated[Lat | UnsetType | None, Meta(description="Latitude in degrees (WGS 84); together with `lon`.")] = (
         UNSET
     )
-    lon: Lon | UnsetType | None = UNSET
+    lon: Annotated[Lon | UnsetType | None, Meta(description="Longitude in degrees (WGS 84); together with `lat`.")] = (
+        UNSET
+    )
     tags: Tags | UnsetType = UNSET
-    source: Source | UnsetType | None = UNSET
+    source: Annotated[Source | UnsetType | None, Meta(description="Where the brand got to know the person.")] = UNSET
     properties: Properties | UnsetType = UNSET
     opted_out: Annotated[
         bool,
@@ -169,16 +190,19 @@ class ContactOut(msgspec.Struct, kw_only=True):
 
     id: Id
     user_id: Annotated[UUID | None, Meta(description="Id of the person's account; null: the contact has none.")]
-    external_id: ExternalId | None
+    external_id: Annotated[
+        ExternalId | None,
+        Meta(description="Id of the person in the brand's system; of one contact only. Null: unknown."),
+    ]
     email: Annotated[EmailText | None, Meta(description="E-mail address in lower case.", examples=["ana@fan.example"])]
     phone: Annotated[str | None, Meta(description="Number (E.164).", examples=["+34600000000"])]
-    name: Name | None
+    name: Annotated[Name | None, Meta(description="Name of the person. Null: unknown.")]
     locale: Annotated[str | None, Meta(description="Language tag (BCP 47).", examples=["es-ES"])]
-    country: Country | None
-    city: City | None
-    birth_date: BirthDate | None
-    lat: Lat | None
-    lon: Lon | None
+    country: Annotated[Country | None, Meta(description="Country code (ISO 3166-1 alpha-2). Null: unknown.")]
+    city: Annotated[City | None, Meta(description="Name of the city. Null: unknown.")]
+    birth_date: Annotated[BirthDate | None, Meta(description="Date of birth, from 1900 to today. Null: unknown.")]
+    lat: Annotated[Lat | None, Meta(description="Latitude in degrees (WGS 84). Null: unknown.")]
+    lon: Annotated[Lon | None, Meta(description="Longitude in degrees (WGS 84); together with `lat`. Null: unknown.")]
     tags: Tags
     source: Annotated[
         str | None,

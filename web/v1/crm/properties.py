@@ -126,12 +126,12 @@ class ContactProperties:
 
 
 class OneContactProperty:
-    """`/api/v1/crm/properties/{key}`: one property."""
+    """`/api/v1/crm/properties/{property_key}`: one property."""
 
     @endpoint(operation_id="getContactProperty", response=PropertyOut, permission="contacts:read")
-    def on_get(self, req: Request, resp: Response, key: str) -> None:
+    def on_get(self, req: Request, resp: Response, property_key: str) -> None:
         """Read a property."""
-        _respond(resp, properties.get(key))
+        _respond(resp, properties.get(property_key))
 
     @endpoint(
         operation_id="updateContactProperty",
@@ -142,23 +142,23 @@ class OneContactProperty:
         audit="contact_property.update",
         problems=_PROBLEMS,
     )
-    def on_patch(self, req: Request, resp: Response, key: str) -> None:
+    def on_patch(self, req: Request, resp: Response, property_key: str) -> None:
         """Change the label, options or type of a property, archive or restore it.
 
         The type can change only while no contact has a value, and options only if all values are among them.
         """
         body: PropertyChange = req.context.body
-        before = properties.get_for_update(key)
+        before = properties.get_for_update(property_key)
         require_match(req, before.version)
         changed = properties.change(
-            key,
+            property_key,
             kind=cast(ValueType, before.type) if body.type is UNSET else body.type,
             label=before.label if body.label is UNSET else body.label,
             options=before.options if body.options is UNSET else body.options,
             archived=before.archived_at is not None if body.archived is UNSET else body.archived,
         )
         was, now = changes(_content(before), _content(changed))
-        audited(req, table="contact_properties", record_key=key, before=was, after=now)
+        audited(req, table="contact_properties", record_key=property_key, before=was, after=now)
         _respond(resp, changed)
 
 
@@ -173,5 +173,5 @@ def _content(found: ContactProperty) -> dict[str, object]:
 
 ROUTES: list[tuple[str, object]] = [
     ("/api/v1/crm/properties", ContactProperties()),
-    ("/api/v1/crm/properties/{key}", OneContactProperty()),
+    ("/api/v1/crm/properties/{property_key}", OneContactProperty()),
 ]
