@@ -353,3 +353,25 @@ def test_entering_and_leaving_are_published_with_their_contacts(
     assert sizes == [(event, size) for event in ("segment.entered", "segment.left") for size in (2, 1)]
     assert {one["data"]["segment_id"] for one in payloads} == {str(spanish)}
     assert {UUID(id) for one in payloads[:2] for id in one["data"]["contact_ids"]} == people
+
+
+def test_members_and_counts_of_a_time_are_read_from_the_history(segment, add_contact, drain, query, manager):
+    ana, eva = sorted(add_contact(country="ES") for _ in range(2))
+    spanish = segment(SPANISH)
+    drain()
+    at_first = now()
+    query("update contacts set country = 'PT' where id = %s", ana)
+    drain()
+
+    with manager.acting():
+        present = membership.members(spanish, limit=10)
+        past = [contact for contact, _ in membership.members(spanish, limit=10, at=at_first)]
+        second_page = [contact for contact, _ in membership.members(spanish, limit=10, after=ana, at=at_first)]
+        since = membership.member_since(spanish, eva)
+        ended = membership.member_since(spanish, ana)
+        first, last = membership.counts(spanish, [at_first, now()])
+
+    assert present == [(eva, since)]
+    assert (past, second_page, ended) == ([ana, eva], [eva], None)
+    assert (first.members, first.entered, first.left) == (2, 0, 0)
+    assert (last.members, last.entered, last.left) == (1, 0, 1)
