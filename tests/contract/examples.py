@@ -658,7 +658,16 @@ _CONTACT = "/api/v1/crm/contacts/{contact_id}"
 _example(
     "GET /api/v1/crm/contacts",
     "Campaign Manager",
-    query=_page(q="ana", tag="vip", property="vip=true", email="ana@fan.example", external_id="C-1", sort="name"),
+    query=lambda seed: {
+        "limit": 2,
+        "q": "ana",
+        "tag": "vip",
+        "property": "vip=true",
+        "sort": "name",
+        "external_id": "C-1",
+        "email": "ana@fan.example",
+        "segment_id": str(seed.brand_id),
+    },
 )
 _example("POST /api/v1/crm/contacts", "Campaign Manager", body=_profile)
 _example(f"GET {_CONTACT}", "Campaign Manager", path=_own("contact_id"))

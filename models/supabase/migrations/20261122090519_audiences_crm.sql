@@ -88,6 +88,8 @@ begin
             and ($5 is null or app.contact_words(c.name, c.email, c.phone, c.external_id) @@ $5::tsquery)
             and ($6 is null or c.tags @> $6)
             and ($7 is null or c.properties @> $7)
+            and ($8 is null or exists (select from public.segment_members m where m.brand_id = $1
+                and m.segment_id = $8 and m.contact_id = c.id and m.left_at is null))
             and ($9 is null or c.email = $9)
             and ($10 is null or c.phone = $10)
             and ($11 is null or c.external_id = $11)
@@ -228,6 +230,26 @@ end
 $$;
 call app.grant_definer('app.timeline_of_crm(app.timeline_page)', '{}');
 
+-- Return the page's entries of segments that the contacts entered or left. They have no campaign.
+create function app.timeline_of_segments(p_page app.timeline_page) returns setof app.timeline_entry
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return query
+    select e.segment_id, e.kind, e.at, null::uuid, jsonb_build_object('segment_id', e.segment_id, 'name', s.name)
+    from (
+        select m.segment_id, 'segment_entered', m.entered_at from public.segment_members m
+        where m.brand_id = p_page.brand_id and m.contact_id = any (p_page.contacts)
+        union all
+        select m.segment_id, 'segment_left', m.left_at from public.segment_members m
+        where m.brand_id = p_page.brand_id and m.contact_id = any (p_page.contacts) and m.left_at is not null
+    ) as e (segment_id, kind, at)
+    join public.audience_segments s on s.brand_id = p_page.brand_id and s.id = e.segment_id
+    where p_page.campaign_id is null and app.is_on_page(p_page, e.kind, e.at, e.segment_id)
+    order by e.at desc, e.segment_id desc, e.kind desc limit p_page.size;
+end
+$$;
+call app.grant_definer('app.timeline_of_segments(app.timeline_page)', '{}');
+
 -- Return up to p_size entries of the timeline of a contact of the caller's brand, latest first, also of the contacts
 -- that it has taken in. Each source gives one page at most, so a page costs the same at any depth.
 create function app.contact_timeline(
@@ -247,6 +269,7 @@ begin
         union all select * from app.timeline_of_campaigns(page)
         union all select * from app.timeline_of_consents(page)
         union all select * from app.timeline_of_crm(page)
+        union all select * from app.timeline_of_segments(page)
     ) e
     order by e.at desc, e.id desc, e.kind desc limit p_size;
 end

@@ -56,7 +56,7 @@ begin
     )
     select c.brand_id, max(g.expires_at) from public.contacts c
     join given g on g.brand_id is null or g.brand_id = c.brand_id
-    where c.user_id = p_user_id
+    where c.user_id = p_user_id and c.opted_out_at is null
     group by c.brand_id;
 end
 $$;

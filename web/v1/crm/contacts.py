@@ -97,6 +97,9 @@ class ContactFilter(PageQuery, kw_only=True):
             examples=[["shoe_size=38"]],
         ),
     ] = None
+    segment_id: Annotated[
+        UUID | None, Meta(description="Only contacts that are members of this segment now. Default: all.")
+    ] = None
     email: Annotated[Email | None, Meta(description="Only the contact with this address. Default: all.")] = None
     external_id: Annotated[
         ExternalId | None, Meta(description="Only the contact with this external id. Default: all.")
@@ -111,6 +114,7 @@ class ContactFilter(PageQuery, kw_only=True):
             text=self.q,
             tags=self.tag or (),
             properties=contact_list.parse_properties(self.property or ()),
+            segment_id=self.segment_id,
             email=self.email,
             external_id=self.external_id,
         )
@@ -240,12 +244,13 @@ class Contacts:
         Contacts that another one has taken in are left out. The audit trail records the contacts shown.
         """
         query: ContactFilter = req.context.query
-        scope = f"contacts:{query.sort}:{query.q}:{query.tag}:{query.property}:{query.email}:{query.external_id}"
+        conditions = query.conditions()
+        scope = f"contacts:{query.sort}:{conditions}"
         found = contact_list.find(
             limit=query.limit + 1,
             after=decode_cursor(query.cursor, Key, scope=scope),  # type: ignore[arg-type]
             sort=query.sort,
-            conditions=query.conditions(),
+            conditions=conditions,
         )
         page = page_of(found, query.limit, lambda contact: contact_list.key_of(query.sort, contact), scope=scope)
         audited(req, table="contacts", shown=[contact.id for contact in page.items])

@@ -198,3 +198,24 @@ def test_timeline_of_merged_contact_is_complete_and_ordered(
     ]
     assert [entry["kind"] for entry in history(survivor, kind=["scan", "note"])] == ["note", "scan"]
     assert [entry["kind"] for entry in history(str(merged), kind=["merge", "note", "conversion"])] == ["note"]
+
+
+def test_segments_are_part_of_the_timeline_and_a_filter(client, manager, add, history, query):
+    member, former = add(name="Ana"), add(name="Eva")
+    segment = str(new_id())
+    query(
+        "insert into audience_segments (id, brand_id, name) select %s, brand_id, 'Regulars' from contacts limit 1",
+        segment,
+    )
+    for contact, left in ((member, None), (former, NOON)):
+        query(
+            "insert into segment_members select brand_id, %s, id, %s, %s from contacts where id = %s",
+            *(segment, NOON - timedelta(days=1), left, contact),
+        )
+
+    found = client.get(URL, token=manager.token, params={"segment_id": segment}).json["items"]
+    passed = history(former, kind=["segment_entered", "segment_left"])
+
+    assert [one["id"] for one in found] == [member]
+    assert [entry["kind"] for entry in passed] == ["segment_left", "segment_entered"]
+    assert passed[0]["detail"] == {"segment_id": segment, "name": "Regulars"}
