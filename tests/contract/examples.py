@@ -312,6 +312,7 @@ _example(
 )
 
 
+_example("GET /api/v1/audiences/{segment_id}/members", "Campaign Manager", path=_own("segment_id"), query=_page())
 _example("GET /api/v1/audiences/{segment_id}/computation", "Campaign Manager", path=_own("segment_id"))
 _example("POST /api/v1/audiences/{segment_id}/computation", "Campaign Manager", path=_own("segment_id"))
 _example("GET /api/v1/campaigns/{campaign_id}/live-metrics", "Campaign Manager", path=_own("campaign_id"))

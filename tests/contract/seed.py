@@ -440,7 +440,7 @@ def _things(seed: Seed, brand_id: UUID, campaign: Campaign, staff: dict[str, Cal
         "entry_id": _entry(manager),
         "asset_id": _asset(manager),
         "import_id": _import(manager, seed.superuser),
-        "segment_id": _segment(staff["Campaign Manager"]),
+        "segment_id": _segment_with_members(seed, staff["Campaign Manager"]),
         "export_id": _export(staff["Brand Admin"]),
         "notification_id": _notification(brand_id, manager),
         "endpoint_id": _endpoint_with_deliveries(seed, staff["Brand Admin"]),
@@ -513,6 +513,18 @@ def _import(by: Caller, superuser: connection) -> UUID:
     asset_id = _table(by, superuser)
     with transaction(by.identity):
         return imports.create(asset_id, options)[0].id
+
+
+def _segment_with_members(seed: Seed, by: Caller) -> UUID:
+    segment_id = _segment(by)
+    with seed.superuser.cursor() as cursor:
+        cursor.execute(
+            "with added as (insert into public.contacts (brand_id) select %s from generate_series(1, 5) returning id)"
+            " insert into public.segment_members (brand_id, segment_id, contact_id, entered_at)"
+            " select %s, %s, id, now() from added",
+            (by.identity.brand_id, by.identity.brand_id, segment_id),
+        )
+    return segment_id
 
 
 def _segment(by: Caller) -> UUID:

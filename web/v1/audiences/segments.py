@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from models.audiences import dsl, segments
 from models.audiences.dsl import Condition
+from models.audiences.preview import Preview
 from models.audiences.segments import AudienceSegment, SegmentArchived, SegmentInUse, SegmentNameTaken
 from models.core.errors import PreconditionFailed
 from web.http.datetimes import Instant
@@ -135,7 +136,7 @@ def audiences_out(found: list[AudienceSegment]) -> list[AudienceOut]:
             dsl_version=dsl.DSL_VERSION,
             definition=definitions[one.id],
             version=one.version,
-            preview=None if one.preview is None else msgspec.convert(one.preview, Counts),
+            preview=None if one.preview is None else Counts.of(msgspec.convert(one.preview, Preview)),
             archived_at=one.archived_at,
             created_at=one.created_at,
             updated_at=one.updated_at,
