@@ -42,6 +42,7 @@ def _open_service(campaign_id: UUID) -> None:
 STEPS: dict[launch.LaunchStep, tuple[str, Step]] = {
     "readiness": ("checking readiness", _committing(launch.check)),
     "device_key": ("pinning the key of its devices", _committing(launch.pin_fingerprint_key)),
+    "audience": ("storing its audience", _committing(launch.freeze_audience)),
     "service": ("opening it at its service", _open_service),
     "codes": ("creating its first code", _committing(codes.ensure_first)),
     "activation": ("activating", _committing(launch.activate)),

@@ -10,7 +10,7 @@ import msgspec
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
 
-from models.audiences import _calendar, _contradictions, compiler, dsl
+from models.audiences import _calendar, _contradictions, changes, compiler, dsl
 from models.audiences._fields import fields_of
 from models.audiences.compiler import Compiled, Context
 from models.audiences.dsl import Condition, SegmentCondition
@@ -432,3 +432,35 @@ def store_preview(segment: AudienceSegment, preview: dict[str, Any]) -> None:
         "SELECT app.keep_segment_preview(%s, %s, %s)",
         (segment.id, segment.version, msgspec.json.encode(preview).decode()),
     )
+
+
+def freeze(brand_id: UUID, campaign_id: UUID, segment_ids: Sequence[UUID]) -> int:
+    """Store the contacts that are in the segments now as the members of a campaign, in place of earlier ones.
+
+    Returns:
+        The number of members.
+
+    Raises:
+        NotFound: the brand does not have all segments.
+        Invalid: a definition can no longer be evaluated; carries the path of each leaf that is wrong.
+    """
+    execute("DELETE FROM public.campaign_members WHERE brand_id = %s AND campaign_id = %s", (brand_id, campaign_id))
+    stored = 0
+    for segment_id, definition in definitions_of(segment_ids).items():
+        compiled = compiler.compile(definition, context_of(definition, brand_id, segment_id=segment_id))
+        statement = _FREEZE.format(members=compiled.sql)
+        stored += execute(statement, {**compiled.arguments, "brand": brand_id, "campaign": campaign_id})
+    if stored:
+        execute(_MARK_FROZEN, (brand_id, campaign_id))
+        changes.enqueue_apply(brand_id)
+    return stored
+
+
+_FREEZE = """
+INSERT INTO public.campaign_members (brand_id, campaign_id, contact_id)
+SELECT %(brand)s, %(campaign)s, found.contact_id FROM ({members}) found ON CONFLICT DO NOTHING
+"""
+_MARK_FROZEN = """
+INSERT INTO app.segment_changes (brand_id, contact_id, kinds)
+SELECT brand_id, contact_id, '{campaign}' FROM public.campaign_members WHERE brand_id = %s AND campaign_id = %s
+"""

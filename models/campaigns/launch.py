@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from models.audiences import segments
 from models.audit import trail
 from models.campaigns import campaigns
 from models.campaigns.campaigns import Campaign, CampaignArchived, config_of
@@ -22,13 +23,13 @@ from models.tenants import brands
 from models.tenants.brands import BrandArchived
 
 LaunchStep = Annotated[
-    Literal["readiness", "device_key", "service", "codes", "activation", "overview"],
+    Literal["readiness", "device_key", "audience", "service", "codes", "activation", "overview"],
     enumeration(
         "LaunchStep",
         "Step of a launch, in this order. `readiness`: check that nothing is missing. `device_key`: store the version "
-        "of the key that hashes devices. `service`: open the campaign at the service of its type. `codes`: create "
-        "the first code if there is none. `activation`: make the campaign active and announce it. `overview`: "
-        "prepare its figures.",
+        "of the key that hashes devices. `audience`: store the contacts of its segments as they are now. `service`: "
+        "open the campaign at the service of its type. `codes`: create the first code if there is none. `activation`: "
+        "make the campaign active and announce it. `overview`: prepare its figures.",
     ),
 ]
 STEPS: tuple[LaunchStep, ...] = values_of(LaunchStep)
@@ -164,6 +165,18 @@ def pin_fingerprint_key(campaign_id: UUID) -> None:
     Campaign.update(fingerprint_key_version=version).where(
         Campaign.id == campaign_id, Campaign.fingerprint_key_version.is_null()
     ).execute()
+
+
+def freeze_audience(campaign_id: UUID) -> None:
+    """Store the contacts of a draft's segments as its audience. A campaign that is no draft keeps its audience.
+
+    Raises:
+        NotFound: there is no such campaign, or a segment has no definition.
+        Invalid: the definition of a segment can no longer be evaluated.
+    """
+    campaign = campaigns.get_for_update(campaign_id)
+    if campaign.status == "Draft":
+        segments.freeze(campaign.brand_id, campaign_id, config_of(campaign).segment_ids)
 
 
 def activate(campaign_id: UUID) -> Campaign:

@@ -61,7 +61,7 @@ def test_launch_of_draft_makes_it_active(campaign, manager, start, drain):
     assert active.launched_at > draft.created_at
     assert active.fingerprint_key_version == keys.active_version()
     job = job_of(manager, job_id)
-    assert (job.state, job.progress_done, job.progress_total, job.progress_message) == ("done", 6, 6, "active")
+    assert (job.state, job.progress_done, job.progress_total, job.progress_message) == ("done", 7, 7, "active")
     untouched = read(manager, other)
     assert (untouched.status, untouched.fingerprint_key_version) == ("Draft", None)
 
@@ -190,7 +190,7 @@ def test_resumed_launch_keeps_later_pause(campaign, manager, start, drain, betwe
             campaigns.transition(draft.id, "pause")
         raise ConnectionResetError
 
-    between(5, once(pause_and_break))
+    between(6, once(pause_and_break))
     start(draft)
 
     assert drain().count("campaign.launch") == 2
@@ -231,10 +231,10 @@ def test_progress_of_running_launch_is_visible(campaign, manager, start, drain, 
         job = job_of(manager, job_id)
         seen.append((job.state, job.progress_done, job.progress_total, job.progress_message))
 
-    within(3, step_and_look)
+    within(4, step_and_look)
     drain()
 
-    assert seen == [("running", 3, 6, "creating its first code")]
+    assert seen == [("running", 4, 7, "creating its first code")]
 
 
 @pytest.fixture

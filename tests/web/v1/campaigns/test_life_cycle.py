@@ -95,7 +95,7 @@ def test_failed_launch_shows_its_step_and_can_be_repeated(client, create, manage
     act(made, "launch")
     drain()
 
-    steps = ["readiness", "device_key", "service", "codes", "activation", "overview"]
+    steps = ["readiness", "device_key", "audience", "service", "codes", "activation", "overview"]
     assert running == {"job_id": job_id, "state": "running", "step": "readiness", "steps": steps, "error": None}
     assert (failed["job_id"], failed["state"], failed["step"]) == (job_id, "failed", "readiness")
     assert failed["error"]["code"] == "not_ready"
