@@ -24,7 +24,7 @@ def test_launch_runs_as_a_job(client, create, manager, drain, put):
     assert first.json["id"] == again.json["id"]
     assert first.headers["location"] == again.headers["location"] == f"/api/v1/jobs/{first.json['id']}"
     assert (during.status_code, during.json["code"]) == (409, "launch_in_progress")
-    assert (job["state"], job["progress"]) == ("done", {"done": 6, "total": 6, "message": "active"})
+    assert (job["state"], job["progress"]) == ("done", {"done": 7, "total": 7, "message": "active"})
     assert (live["status"], live["launch_job_id"]) == ("Active", None)
     assert (once_more.status_code, once_more.json["code"]) == (409, "illegal_transition")
     assert (once_more.json["current"], once_more.json["allowed"]) == ("Active", ["pause", "complete"])
