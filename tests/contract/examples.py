@@ -5,6 +5,7 @@ Bodies and queries contain every field of the operation, so that each field is a
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -687,7 +688,8 @@ _example(f"DELETE {_CONTACT}/notes/{{note_id}}", "Campaign Manager", path=_new_n
 _example(f"POST {_CONTACT}/merges", "Campaign Manager", path=_new_contact, body=_other_contact)
 _example(f"DELETE {_CONTACT}/merges/{{merge_id}}", "Campaign Manager", path=_new_merge)
 _example("GET /api/v1/crm/properties", "Campaign Manager")
-_example("POST /api/v1/crm/properties", "Campaign Manager", body=lambda _: {"key": f"p{uuid4().hex}"})
+_keys = count(1)
+_example("POST /api/v1/crm/properties", "Campaign Manager", body=lambda _: {"key": f"size_{next(_keys)}"})
 _example("GET /api/v1/crm/properties/{property_key}", "Campaign Manager", path=lambda _: {"property_key": "shoe_size"})
 _example(
     "PATCH /api/v1/crm/properties/{property_key}", "Campaign Manager", path=lambda _: {"property_key": "shoe_size"}
