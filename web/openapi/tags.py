@@ -44,6 +44,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Contacts": {
         "segments": "Segments",
         "previews": "Previews of segments",
+        "segment_members": "Members of segments",
         "computations": "Computations of segments",
         "contacts": "Contacts",
         "properties": "Properties of contacts",
