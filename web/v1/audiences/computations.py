@@ -17,7 +17,7 @@ from web.http.endpoint import accept, audited, endpoint
 class ComputationOut(msgspec.Struct):
     """The computation of a segment's members."""
 
-    state: SegmentState
+    state: Annotated[SegmentState, Meta(description="State of the members.")]
     problem: Annotated[
         str | None,
         Meta(
