@@ -57,7 +57,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a definition is compiled for.
+    """Inputs of a compilation, beside the definition.
 
     Attributes:
         brand_id: brand of the caller.

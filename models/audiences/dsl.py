@@ -124,7 +124,7 @@ class TraitCondition(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EventCount(Struct, frozen=True, forbid_unknown_fields=True):
-    """How often. Zero counts contacts without any event."""
+    """Compare the number of events. Contacts without any event have zero."""
 
     op: Annotated[CountOp, Meta(description="Comparison.")] = "gte"
     n: Annotated[int, Meta(ge=0, le=1_000_000, description="Number of events in force.", examples=[2])] = 1
@@ -155,7 +155,7 @@ class EventFilter(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EventCondition(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the contact did, and how often."""
+    """Count engagement events of the contact."""
 
     kind: Annotated[EngagementKind, Meta(description="Kind of the engagement event.", examples=["scan"])]
     count: Annotated[EventCount, Meta(description="How often. Default: at least once.")] = EventCount()
