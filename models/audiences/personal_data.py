@@ -97,7 +97,10 @@ PERSONAL = (
     ),
     Table(
         name="public.segment_states",
-        not_personal=(NotPersonal(("problem", "kinds"), "says which part of a definition can't be evaluated"),),
+        not_personal=(
+            NotPersonal(("problem", "kinds"), "says which part of a definition can't be evaluated"),
+            NotPersonal(("state",), FIXED_LIST),
+        ),
     ),
     Table(
         name="app.segment_changes",

@@ -5,7 +5,11 @@ from models.core.personal_data import FIXED_LIST, NAME_IN_CODE, NotPersonal, Tab
 PERSONAL = (
     Table(
         name="app.heartbeats",
-        not_personal=(NotPersonal(("kind",), FIXED_LIST), NotPersonal(("process",), "a host and a process number")),
+        not_personal=(
+            NotPersonal(("kind",), FIXED_LIST),
+            NotPersonal(("process",), "a host and a process number"),
+            NotPersonal(("queue",), NAME_IN_CODE),
+        ),
     ),
     Table(
         name="app.job_counts",
