@@ -13,7 +13,8 @@ from models.audiences import profile, properties
 from models.core import context, locks
 from models.core.database import Row, db, execute, new_id, now, sqlstate
 from models.core.enumerations import enumeration
-from models.core.errors import Conflict, Invalid, Members, NotFound, check_all
+from models.core.errors import Conflict, FieldError, Invalid, Members, NotFound, check_all
+from models.core.messages import Message
 
 UNIQUE_VIOLATION = "23505"
 """SQLSTATE of a key that another row has."""
@@ -242,6 +243,9 @@ def _first(query: Any) -> Contact:
     return found
 
 
+_TOGETHER = "must be changed together with `{other}`"
+
+
 def _checked(values: Mapping[str, Any], present: Mapping[str, Any], brand_id: UUID) -> dict[str, Any]:
     """Return the columns that values give. Properties are those that the contact has then."""
     found: dict[str, Any] = {}
@@ -255,7 +259,8 @@ def _checked(values: Mapping[str, Any], present: Mapping[str, Any], brand_id: UU
         merged = {**present, **changed}
         found["properties"] = {key: one for key, one in merged.items() if one is not None}
     if (found.get("lat") is None) != (found.get("lon") is None):
-        raise Invalid("lat", "must be changed together with `lon`")
+        both = (("lat", "lon"), ("lon", "lat"))
+        raise Invalid(errors=[FieldError(name, Message(_TOGETHER, other=other)) for name, other in both])
     return found
 
 

@@ -313,7 +313,12 @@ _example(
 )
 
 
-_example("GET /api/v1/audiences/{segment_id}/members", "Campaign Manager", path=_own("segment_id"), query=_page())
+_example(
+    "GET /api/v1/audiences/{segment_id}/members",
+    "Campaign Manager",
+    path=_own("segment_id"),
+    query=_page(as_of="2026-12-01T00:00:00Z"),
+)
 _example("GET /api/v1/audiences/{segment_id}/computation", "Campaign Manager", path=_own("segment_id"))
 _example("POST /api/v1/audiences/{segment_id}/computation", "Campaign Manager", path=_own("segment_id"))
 _example("GET /api/v1/campaigns/{campaign_id}/live-metrics", "Campaign Manager", path=_own("campaign_id"))
@@ -530,7 +535,7 @@ _example(
 _example("GET /api/v1/crm/exports", "Brand Admin", query=_page())
 _example("POST /api/v1/crm/exports", "Brand Admin", body=lambda _: {"segment_id": None, "tag": "vip"})
 _example("GET /api/v1/crm/exports/{export_id}", "Brand Admin", path=_own("export_id"))
-_example("GET /api/v1/audiences", "Campaign Manager", query=_page(name="seg", archived=True))
+_example("GET /api/v1/audiences", "Campaign Manager", query=_page(name="seg", archived="true"))
 _example("POST /api/v1/audiences", "Campaign Manager", body=lambda _: {"name": str(uuid4()), "description": "All."})
 _example("GET /api/v1/audiences/{segment_id}", "Campaign Manager", path=_own("segment_id"))
 _example(

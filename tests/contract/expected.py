@@ -161,7 +161,10 @@ def is_stored(answer: Answer) -> bool:
     return answer.status < 300 or answer.code in DECISIONS
 
 
-def names(answer: Answer, field: str) -> bool:
-    """Return whether the problem names a field or a part of it. `[...]` stands for keys that the client chose."""
-    same = (field, f"{field.rpartition('.')[0]}[...]")
+def names(answer: Answer, field: str, *others: str) -> bool:
+    """Return whether the problem names a field, a part of it, or one of the others.
+
+    `[...]` stands for keys that the client chose.
+    """
+    same = (field, f"{field.rpartition('.')[0]}[...]", *others)
     return any(named in same or named.startswith((f"{field}.", f"{field}[")) for named in answer.fields)

@@ -122,9 +122,15 @@ def attack_faults(operation, attack: Attack, answer: Answer) -> list[str]:
         found.append(f"is {answer.status} {answer.code}, not {attack.never}")
     if not found and not may_be_right and not attack.never and (answer.status, answer.code) != (422, "invalid"):
         found.append(f"is {answer.status} {answer.code}, not 422 invalid")
-    if not found and (answer.code == "invalid" or answer.fields) and not names(answer, attack.field):
+    if not found and (answer.code == "invalid" or answer.fields) and not names(answer, attack.field, *parents(attack)):
         found.append(f"names {answer.json['errors']}")
     return found
+
+
+def parents(attack: Attack) -> list[str]:
+    """Return what a problem may name instead of a field that is missing."""
+    missing = attack.name == "missing" and attack.field.startswith(ONE_MEMBER)
+    return [attack.field.rpartition(".")[0]] if missing else []
 
 
 def fits_schema(operation, raw: bytes) -> bool:
@@ -143,21 +149,32 @@ def test_examples_contain_every_field(seed):
     require_none(TAKING_BODIES, check)
 
 
-ALTERNATIVES = ("config.geofence.polygon",)
+ALTERNATIVES = ("config.geofence.polygon", "definition.")
 """Fields that exclude others of the same body."""
 
+ONE_MEMBER = "definition."
+"""Beginning of the fields whose parents have exactly one member: without it, the problem names the parent."""
 
-def known_fields(schema, value, path=()):
-    """Yield the names of all fields of a schema; of a union of structs, those of the struct that the value has."""
+
+def known_fields(schema, value, path=(), within=()):
+    """Yield the names of all fields of a schema; of a union of structs, those of the struct that the value has.
+
+    A struct that contains itself (`within`: the structs around it) is read once.
+    """
     schema = resolved(schema)
+    if any(schema is one for one in within):
+        return
+    within = (*within, schema)
     for option in schema.get("anyOf", ()):
         if not is_another_struct(resolved(option), value):
-            yield from known_fields(option, value, path)
+            yield from known_fields(option, value, path, within)
     for name, inner in schema.get("properties", {}).items():
         yield name_of((*path, name))
-        yield from known_fields(inner, value.get(name) if isinstance(value, dict) else None, (*path, name))
+        yield from known_fields(inner, value.get(name) if isinstance(value, dict) else None, (*path, name), within)
     if "items" in schema:
-        yield from known_fields(schema["items"], value[0] if isinstance(value, list) and value else None, (*path, 0))
+        yield from known_fields(
+            schema["items"], value[0] if isinstance(value, list) and value else None, (*path, 0), within
+        )
 
 
 def is_another_struct(schema, value):

@@ -152,7 +152,7 @@ RLS = [
         "alter policy authenticated_select on public.campaigns using (brand_id = (select app.brand_for('a:b')))",
         {
             f"public.{table}.authenticated_select": "for roles that see all campaigns"
-            for table in ("campaign_assignments", "contact_activity")
+            for table in ("campaign_assignments", "campaign_members", "contact_activity")
         },
     ),
     Lint(

@@ -34,6 +34,9 @@ MAY_TOUCH = {
     "app.renew_invitation(uuid,uuid,interval,integer) → authenticated": _MEMBER,
     "app.change_member_role(uuid,uuid,text) → authenticated": _ENDS,
     "app.remove_member(uuid,uuid) → authenticated": _ENDS,
+    "app.find_contacts(integer,boolean,text,uuid,integer,text,text[],jsonb,uuid,text,text,text) → authenticated": (
+        "addresses of a brand's contacts, not of accounts"
+    ),
     "app.record_scans(jsonb) → app_scan": "checks that the session is live",
     "app.signup_mail(uuid) → app_system": _MAIL,
     "app.reset_mail(uuid) → app_system": _MAIL,
@@ -127,6 +130,7 @@ LOGINS = [
 LOCKS = {
     "pg_advisory_xact_lock(bigint) app_definer": "addresses, mirrored people, keys of scan limits",
     "pg_try_advisory_xact_lock(bigint) app_definer": "keys of scan limits",
+    "pg_advisory_xact_lock_shared(bigint) app_definer": "previews of segments at the same time",
     "pg_advisory_xact_lock(bigint) app_job": "contacts, engagements, overviews",
     "pg_advisory_lock(integer,integer) app_worker": "liveness of a worker",
 }

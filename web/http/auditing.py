@@ -16,12 +16,16 @@ UNNAMED = "request.refuse"
 """Action of recorded refusals of endpoints that declare no audit action."""
 
 _OTHER_TABLES = {
+    "call_id": "passport_calls",
     "code_id": "qr_codes",
     "endpoint_id": "webhook_endpoints",
     "entry_id": "audit_logs",
+    "export_id": "contact_exports",
+    "import_id": "contact_imports",
     "lookup_id": "venue_lookups",
     "merge_id": "contact_merges",
     "note_id": "contact_notes",
+    "segment_id": "audience_segments",
 }
 """Tables of path parameters whose names differ from the table's."""
 

@@ -197,7 +197,7 @@ def _add_keys(import_id: UUID, plan: Plan, earlier: set[Key], hashes: Mapping[Ke
         execute(
             "INSERT INTO public.contact_import_keys (brand_id, import_id, key_hash, contact_id)"
             " SELECT (SELECT app.job_brand()), %s, * FROM unnest(%s::bigint[], %s::uuid[]) "
-            " ON CONFLICT (import_id, key_hash) DO UPDATE SET contact_id = excluded.contact_id",
+            " ON CONFLICT (brand_id, import_id, key_hash) DO UPDATE SET contact_id = excluded.contact_id",
             (import_id, _array(new), _array(new.values())),
         )
 

@@ -176,7 +176,6 @@ create function app.begin_preview(p_key text, p_places int) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     brand constant uuid := app.brand_for('audiences:read');
-    place int;
 begin
     if brand is null then
         perform app.refuse(403, 'forbidden');

@@ -66,7 +66,8 @@ begin
         join public.segment_dependencies d on d.brand_id = new.brand_id and d.depends_on = a.id
     )
     select array_agg(a.id order by a.id) into v_segments from affected a;
-    insert into public.segment_states as k (brand_id, segment_id) select new.brand_id, s.id from unnest(v_segments) s (id)
+    insert into public.segment_states as k (brand_id, segment_id)
+    select new.brand_id, s.id from unnest(v_segments) s (id)
     on conflict (brand_id, segment_id) do update
     set state = 'computing', problem = null, revision = k.revision + 1;
     perform app.add_segment_recomputes(new.brand_id, v_segments);

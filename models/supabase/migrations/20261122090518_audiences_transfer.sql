@@ -51,7 +51,7 @@ create table public.contact_import_rows (
     field text not null,                   -- empty: the whole row
     reason text not null,
     cells jsonb not null,                  -- original values
-    primary key (import_id, row_number, field, reason),
+    primary key (brand_id, import_id, row_number, field, reason),
     foreign key (brand_id, import_id) references public.contact_imports (brand_id, id) on delete cascade
 );
 
@@ -62,7 +62,7 @@ create table public.contact_import_keys (
     import_id uuid not null,
     key_hash bigint not null,              -- hash of the key's name and value
     contact_id uuid not null,              -- in a dry run also a contact that does not exist
-    primary key (import_id, key_hash)
+    primary key (brand_id, import_id, key_hash)
 );
 
 -- Exports of contacts to files.

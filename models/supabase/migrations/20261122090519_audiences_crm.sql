@@ -80,6 +80,8 @@ create function app.find_contacts(
 ) returns setof public.contacts language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     brand constant uuid := app.brand_for('contacts:read');
+    chosen constant int := least(greatest(coalesce(p_order, 1), 1), 3);
+    descends constant int := coalesce(p_descending, false)::int;
 begin
     return query execute format($query$
         select c.* from public.contacts c
@@ -95,10 +97,10 @@ begin
             and ($11 is null or c.external_id = $11)
         order by %1$s %4$s, c.id %4$s limit $4 $query$,
         (array['c.created_at', 'coalesce(c.last_seen_at, ''-infinity'')',
-            '(coalesce(c.name, chr(65535)) collate "und-x-icu")'])[p_order],
-        (array['$2::timestamptz', '$2::timestamptz', '$2'])[p_order],
-        (array['>', '<'])[1 + p_descending::int],
-        (array['asc', 'desc'])[1 + p_descending::int])
+            '(coalesce(c.name, chr(65535)) collate "und-x-icu")'])[chosen],
+        (array['$2::timestamptz', '$2::timestamptz', '$2'])[chosen],
+        (array['>', '<'])[1 + descends],
+        (array['asc', 'desc'])[1 + descends])
     using brand, p_after, p_after_id, p_limit, p_words, p_tags, p_properties, p_segment_id, p_email, p_phone,
         p_external_id;
 end

@@ -66,33 +66,33 @@ words = st.sampled_from(
 INSTANTS = ["2026-11-22T18:30:00Z", "2026-11-22T18:30:00+02:00", "2026-11-22T18:30:00", "yesterday"]
 
 
-def values(info):
-    """Return a strategy for values that are valid, or invalid in some parts."""
-    return st.one_of(likely(info), likely(info), likely(info), junk)
+def values(info, within=()):
+    """Return a strategy for values that are valid, or invalid in some parts. `within`: the structs around them."""
+    return st.one_of(likely(info, within), likely(info, within), likely(info, within), junk)
 
 
-def likely(info):
+def likely(info, within):
     """Return a strategy for values of the right JSON type, most of them in range."""
     if isinstance(info, inspect.Metadata):
-        return likely(info.type)
+        return likely(info.type, within)
     if isinstance(info, inspect.UnionType):
-        return st.one_of([likely(option) for option in info.types])
+        return st.one_of([likely(option, within) for option in info.types])
     if isinstance(info, inspect.LiteralType | inspect.EnumType):
         return st.sampled_from([*reasons.values_of(info), "other"])
-    container = of_container(info)
+    container = of_container(info, within)
     return SCALARS.get(type(info), lambda _: words)(info) if container is None else container
 
 
-def of_container(info):
-    """Return a strategy for an object or a list; None for a scalar."""
+def of_container(info, within):
+    """Return a strategy for an object or a list; None for a scalar. A struct contains itself at most once."""
     if isinstance(info, inspect.StructType):
-        return of_struct(info)
+        return junk if within.count(info.cls) > 1 else of_struct(info, (*within, info.cls))
     if isinstance(info, inspect.CollectionType):
-        return st.lists(st.deferred(lambda: values(info.item_type)), max_size=4)
+        return st.lists(st.deferred(lambda: values(info.item_type, within)), max_size=4)
     if isinstance(info, inspect.TupleType):
         return st.lists(junk, max_size=3)
     if isinstance(info, inspect.DictType):
-        items = st.deferred(lambda: values(info.value_type))
+        items = st.deferred(lambda: values(info.value_type, within))
         return st.dictionaries(st.text("abcd", max_size=3), items, max_size=3)
     return None
 
@@ -114,8 +114,8 @@ SCALARS = {
 """Strategies by type; for other types, `words`."""
 
 
-def of_struct(info):
-    fields = {field.encode_name: values(field.type) for field in info.fields}
+def of_struct(info, within):
+    fields = {field.encode_name: values(field.type, within) for field in info.fields}
     if info.tag_field:
         fields[info.tag_field] = st.sampled_from([info.tag, info.tag, "bird", 1])
     required = {field.encode_name for field in info.fields if field.required}
@@ -164,15 +164,18 @@ def test_search_finds_an_error_exactly_if_the_decoder_refuses(data):
     assert refused is None or is_named(refused, found), (kind, refused, found)
 
 
-def structs(info):
+def structs(info, within=()):
     """Yield the structs of a type and of its parts."""
     if isinstance(info, inspect.StructType):
+        if info.cls in within:
+            return
+        within = (*within, info.cls)
         yield info.cls
     parts = [field.type for field in getattr(info, "fields", ())]
     parts += [*getattr(info, "types", ()), *getattr(info, "item_types", ())]
     parts += [getattr(info, name) for name in ("type", "item_type", "value_type") if hasattr(info, name)]
     for part in parts:
-        yield from structs(part)
+        yield from structs(part, within)
 
 
 def near_limits(info):
@@ -280,18 +283,22 @@ def test_no_reason_names_a_type_of_python():
     ]
 
 
-def texts_with_pattern(info, path):
+def texts_with_pattern(info, path, within=()):
     """Yield the path and metadata of each text with a pattern, below a type."""
     bare, extra = info, {}
     while isinstance(bare, inspect.Metadata):
         extra, bare = extra | (bare.extra or {}), bare.type
     if isinstance(bare, inspect.StrType) and bare.pattern:
         yield path, extra
+    if isinstance(bare, inspect.StructType):
+        if bare.cls in within:
+            return
+        within = (*within, bare.cls)
     parts = [(field.type, f"{path}.{field.encode_name}") for field in getattr(bare, "fields", ())]
     parts += [(option, path) for option in getattr(bare, "types", ())]
     parts += [(getattr(bare, name), path) for name in ("item_type", "key_type", "value_type") if hasattr(bare, name)]
     for part, here in parts:
-        yield from texts_with_pattern(part, here)
+        yield from texts_with_pattern(part, here, within)
 
 
 def test_every_pattern_of_the_api_says_in_words_what_it_requires():

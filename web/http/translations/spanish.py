@@ -237,7 +237,7 @@ REASONS: dict[str, str] = {
     "is not a field that can be set": "no es un campo que se pueda cambiar",
     "must be `key=value` with a declared property": "debe ser `clave=valor` con una propiedad declarada",
     "must be another contact": "debe ser otro contacto",
-    "must be changed together with `lon`": "debe cambiarse junto con `lon`",
+    "must be changed together with `{other}`": "debe cambiarse junto con `{other}`",
     "must be set if `phone`, `external_id` and `name` are not": "debe enviarse si no se envían `phone`, `external_id` "
     "ni `name`",
     "must begin with a letter and have up to 50 lower-case letters, digits and underscores": "debe empezar por una "
@@ -314,6 +314,7 @@ REASONS: dict[str, str] = {
     "suelto: la mitad de un par que codifica un carácter",
     "must not contain control characters, line breaks or text direction controls": "no debe contener caracteres de "
     "control, saltos de línea ni controles de dirección del texto",
+    "must have a character other than spaces, and no U+0000": "debe tener un carácter que no sea espacio, y no U+0000",
     "must not contain the character NUL (U+0000)": "no debe contener el carácter NUL (U+0000)",
     "must be two capital letters, such as ES": "deben ser dos letras mayúsculas, como ES",
     "must not name a tier twice": "no debe repetir un tipo",

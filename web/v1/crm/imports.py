@@ -17,6 +17,7 @@ from models.audiences.transfer.detection import Encoding, Format
 from models.audiences.transfer.imports import CannotImport, ContactImport, ImportIsOver, TransferState
 from models.audiences.transfer.planning import Overwrite
 from models.core.enumerations import enumeration
+from models.core.messages import REASON, Message
 from web.http.datetimes import Instant
 from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, page_of
 from web.http.fields import CreatedAt, Id
@@ -65,7 +66,14 @@ class ImportIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ] = "missing"
     dry_run: Annotated[bool, Meta(description="Only count the outcomes; store no contact. Default: false.")] = False
     region: Annotated[
-        Annotated[str, Meta(pattern=r"^[A-Z]{2}$(?!\n)")] | None,
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[A-Z]{2}$(?!\n)",
+                extra={REASON: Message("must be a country (ISO 3166-1 alpha-2), such as ES")},
+            ),
+        ]
+        | None,
         Meta(
             description="Country of phone numbers without a country code (ISO 3166-1 alpha-2). Default: null; such "
             "numbers are refused.",

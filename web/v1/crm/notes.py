@@ -11,6 +11,7 @@ from msgspec import Meta
 from models.audiences import notes
 from models.audiences.notes import MAX_TEXT, Note
 from models.core.errors import PreconditionFailed
+from models.core.messages import REASON, Message
 from web.http.endpoint import Page, PageQuery, audited, decode_cursor, endpoint, etag, page_of, require_match
 from web.http.fields import CreatedAt, Id, UpdatedAt, Version
 
@@ -20,6 +21,7 @@ NoteText = Annotated[
         min_length=1,
         max_length=MAX_TEXT,
         pattern=r"^[^\x00]*\S[^\x00]*$(?!\n)",
+        extra={REASON: Message("must have a character other than spaces, and no U+0000")},
         description="Text of the note, also in several lines. Write only what the person may read: it is part of the "
         "export of the person's data.",
         examples=["Asked for a table near the stage."],
