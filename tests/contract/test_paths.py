@@ -55,7 +55,8 @@ def hostile_ids(right):
     )
     yield from ("\xff", utf8("👾"), utf8("٣") * 32, "0" * 36, "-" * 36, "z" * 36, "x" * 3000, "9" * 3000)
     yield from (f"{right}{added}" for added in words("%00 %0a %20 ;a=1 %2f .json 0"))
-    yield from (f"%00{right}", f"({right})", f"0x{right}", str(right)[:-1], str(right)[:-1] + "g")
+    another = "h" if str(right).endswith("g") else "g"
+    yield from (f"%00{right}", f"({right})", f"0x{right}", str(right)[:-1], str(right)[:-1] + another)
     yield from (str(UUID(int=0)), str(UUID(int=2**128 - 1)), str(uuid4()))
 
 
