@@ -319,7 +319,7 @@ FROM moved ORDER BY at
 
 
 def counts(segment_id: UUID, times: Sequence[datetime]) -> list[Count]:
-    """Return the counts of a segment of the caller's brand at these times, at most `HISTORY` ago.
+    """Count the members of a segment of the caller's brand at these times, at most `HISTORY` ago.
 
     The first time has no period before it: nobody enters or leaves in it.
     """

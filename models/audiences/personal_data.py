@@ -199,6 +199,13 @@ PERSONAL = (
         not_personal=(NotPersonal(("kind",), FIXED_LIST),),
     ),
     Table(
+        name="app.activity_outbox",
+        purpose="Send what contacts did to CALS.",
+        retention="until CALS has the activity; without a contact 1 day",
+        found_by="event_id = public.engagement_events.id",
+        personal=(Personal(("event_id", "occurred_at"), Category.IDENTIFIER, Erasure.EXPIRE, Export.INTERNAL),),
+    ),
+    Table(
         name="app.engagement_outbox",
         purpose="Fold a person's new events into the counts of the campaign.",
         retention="seconds: folding an event removes the person",

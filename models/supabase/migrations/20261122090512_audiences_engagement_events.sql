@@ -56,6 +56,16 @@ call app.secure('public.engagement_events', p_job => 'select', p_campaign_column
     p_member => '{"select": "analytics:read"}');
 call app.secure('app.engagement_outbox', p_job => 'select,update,delete', p_system => 'select');
 
+-- Events that CALS has not received as activities of contacts.
+create table app.activity_outbox (
+    brand_id uuid not null,
+    event_id uuid not null,
+    occurred_at timestamptz not null,
+    recorded_at timestamptz not null default now(),
+    primary key (brand_id, event_id)
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+call app.secure('app.activity_outbox', p_job => 'select,delete', p_system => 'select');
+
 -- Record an event of a source, or its reversal, for the caller's brand. Return whether a row was added: an event that
 -- is in force and a reversal without an event in force add none. The caller holds the source's row locked, so the
 -- revisions of one source are never decided at the same time. Members record conversions only.
@@ -94,6 +104,8 @@ begin
         insert into app.engagement_outbox (event_id, brand_id, campaign_id, user_id, kind, occurred_at, reversal_of)
         values (p_id, p_brand_id, p_campaign_id, p_user_id, p_engagement, p_occurred_at,
             case when p_reverses then v_last end);
+        insert into app.activity_outbox (brand_id, event_id, occurred_at)
+        select p_brand_id, p_id, p_occurred_at where not p_reverses;
         perform app.mark_engagement(p_brand_id, p_user_id, p_contact_id, p_engagement);
         return true;
     end if;

@@ -255,6 +255,18 @@ def _push_contacts(world):
     assert world.enqueue(brand_id, "cals.push").count("cals.push") == 2
 
 
+def _push_activities(world):
+    campaign, nora = world.campaign(), world.fan()
+    world.query("insert into contacts (brand_id, user_id) values (%s, %s)", campaign.brand_id, nora.user_id)
+    with transaction(context.for_brand_job(campaign.brand_id)):
+        event = {"campaign_id": campaign.id, "user_id": nora.user_id, "source_id": new_id()}
+        engagement_events.record("scan", brand_id=campaign.brand_id, occurred_at=NOON, **event)
+    world.run()
+    yield
+    world.enqueue(campaign.brand_id, "cals.push_activities")
+    assert world.query("select event_id from app.activity_outbox") == []
+
+
 def _pull_contacts(world):
     brand_id = world.campaign().brand_id
     yield
@@ -288,11 +300,11 @@ CALLERS = {
     ("mediaid", "put_traits"): _put_traits,
     ("cals", "push_contacts"): _push_contacts,
     ("cals", "pull_contacts"): _pull_contacts,
+    ("cals", "push_activities"): _push_activities,
 }
 """Callers by the operation that they call."""
 UNCALLED = {
     ("concierto", "attendance"),
-    ("cals", "push_activities"),
     ("mediaid", "resolve"),
     ("mediaid", "traits"),
     ("mediaid", "forget"),
