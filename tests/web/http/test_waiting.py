@@ -21,6 +21,7 @@ from models.jobs.ledger import enqueue
 from settings import settings
 from tests.fixtures.jobs import Drain, take
 from tests.fixtures.web import Client, running
+from tests.support.brokers import until
 from web.app import build_dependencies, create_app
 from web.http import waiting
 from web.http.endpoint import endpoint, wait_for
@@ -167,14 +168,14 @@ def test_two_hundred_waiting_requests_get_their_result_or_202(
 def test_announcement_wakes_the_request_before_the_next_poll(
     application: tuple[Client, Any], post: Callable[..., Any], drain: Drain, monkeypatch: Any
 ) -> None:
-    dependencies = application[1]
+    client, jobs = application[0], application[1].jobs
     monkeypatch.setattr(waiting, "WAIT_SECONDS", 60.0)
-    dependencies.jobs.stop()
-    monkeypatch.setattr(dependencies.jobs, "_ended", _never)
+    client.call(jobs.stop)
+    until(lambda: not jobs.is_listening)
+    monkeypatch.setattr(jobs, "_ended", _never)
     with ThreadPoolExecutor(1) as at_once:
         sent = at_once.submit(post, "done")
-        while not dependencies.jobs.is_listening:
-            NEVER.wait(0.01)
+        until(lambda: jobs.is_listening and jobs.count)
         drain()
         assert sent.result().status_code == 200
 

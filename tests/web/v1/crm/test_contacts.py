@@ -44,7 +44,7 @@ def test_wrong_values_are_refused_together_by_name(add):
     nobody, half = add(city="Madrid"), add(name="Ana", lat=40.0)
 
     assert set(reasons(wrong)) == {"phone", "country", "birth_date", "properties.vip"}
-    assert (set(reasons(nobody)), set(reasons(half))) == ({"email"}, {"lat"})
+    assert (set(reasons(nobody)), set(reasons(half))) == ({"email"}, {"lat", "lon"})
 
 
 def test_address_and_external_id_belong_to_one_contact(client, manager, add, make_brand, member):
