@@ -319,9 +319,9 @@ FROM moved ORDER BY at
 
 
 def counts(segment_id: UUID, times: Sequence[datetime]) -> list[Count]:
-    """Count the members of a segment of the caller's brand at these times, at most `HISTORY` ago.
+    """Count the members of one segment of the caller's brand at these times, which lie at most `HISTORY` back.
 
-    The first time has no period before it: nobody enters or leaves in it.
+    The first time has no period before it, so its numbers of contacts that entered and left are 0.
     """
     found = rows(_COUNTS, {"segment": segment_id, "times": list(times)})
     return [Count(**one) for one in found]

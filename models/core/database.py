@@ -8,7 +8,7 @@ there is no transaction. Outside a transaction every statement fails, because th
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import peewee
@@ -37,6 +37,10 @@ class Row(peewee.Model):
         database = db
         schema = "public"
         legacy_table_names = False
+
+    if TYPE_CHECKING:
+        # The stubs type `delete` as a generic variable of the class, and mypy refuses every use of it.
+        delete: Callable[[], peewee.ModelDelete]
 
 
 @contextmanager
