@@ -33,7 +33,7 @@ LaunchStep = Annotated[
     ),
 ]
 STEPS: tuple[LaunchStep, ...] = values_of(LaunchStep)
-"""Steps of the launch job in their order. `jobs.campaigns` has the function of each."""
+"""Steps of the launch job in their order. `jobs.campaigns.actors` has the function of each."""
 
 LaunchState = Annotated[
     Literal["running", "failed"],

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from jobs.audiences import fold_engagements
+from jobs.audiences.actors import fold_engagements
 from jobs.scans import score_scan
 from models.core import context
 from models.core.database import new_id, now, transaction

@@ -47,7 +47,7 @@ def test_module_without_actor_is_refused_with_what_to_do(declared: Declare) -> N
     with pytest.raises(
         TypeError, match=r'/notes\.py declares no actor: add a function with `@actor\("subject\.verb"\)`'
     ):
-        declared({"notes.py": "from jobs.audiences import upsert_contact"})
+        declared({"notes.py": "from jobs.audiences.actors import upsert_contact"})
 
 
 def test_package_without_actors_is_refused_with_what_to_do(declared: Declare) -> None:

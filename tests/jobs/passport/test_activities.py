@@ -2,7 +2,7 @@
 
 import pytest
 
-import jobs.contact_sync
+import jobs.audiences.contact_sync
 from models.audiences import engagement_events
 from models.core import context
 from models.core.database import new_id, transaction
@@ -60,8 +60,8 @@ def stored(query):
 
 
 def test_each_activity_is_sent_once_with_its_contact(record, known, push, stored, query, monkeypatch):
-    monkeypatch.setattr(jobs.contact_sync, "MAX_ACTIVITIES", 2)
-    monkeypatch.setattr(jobs.contact_sync, "MAX_PAGES", 2)
+    monkeypatch.setattr(jobs.audiences.contact_sync, "MAX_ACTIVITIES", 2)
+    monkeypatch.setattr(jobs.audiences.contact_sync, "MAX_PAGES", 2)
     ana, contact = known()
     ben, _ = known(merged_into=contact)
     for person in (ana, ana, ana, ben, ben):

@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 
-import jobs.audiences
+import jobs.audiences.actors
 from jobs.passport.services.coliseum import coliseum
 from jobs.passport.services.coliseum.contract import MetricsOf
 from models.audiences import engagement_events, engagement_outbox
@@ -56,8 +56,8 @@ def waiting(query):
 
 @pytest.mark.usefixtures("implementation")
 def test_every_event_and_reversal_arrives_in_batches(campaign, record, drain, counted, waiting, monkeypatch):
-    monkeypatch.setattr(jobs.audiences, "MAX_EVENTS", 2)
-    monkeypatch.setattr(jobs.audiences, "MAX_BATCHES", 2)
+    monkeypatch.setattr(jobs.audiences.actors, "MAX_EVENTS", 2)
+    monkeypatch.setattr(jobs.audiences.actors, "MAX_BATCHES", 2)
     summer, sources = campaign(), [new_id() for _ in range(6)]
     with acting_for(summer):
         for source in sources:

@@ -2,7 +2,7 @@
 
 import pytest
 
-import jobs.campaigns
+import jobs.campaigns.actors
 from models.campaigns import campaigns, launch
 from models.core import context
 from models.core.database import transaction, value
@@ -32,7 +32,7 @@ def run_until_killed(ledger):
 
     def attempt(job_id, step, place):
         def arrange():
-            message, run = jobs.campaigns.STEPS[step]
+            message, run = jobs.campaigns.actors.STEPS[step]
 
             def run_and_die(campaign_id):
                 if place == "before":
@@ -40,7 +40,7 @@ def run_until_killed(ledger):
                 run(campaign_id)
                 kill()
 
-            jobs.campaigns.STEPS[step] = (message, run_and_die)
+            jobs.campaigns.actors.STEPS[step] = (message, run_and_die)
 
         take(ledger, "campaign.launch")
         (claim,) = ledger.claim([job_id], WORKER)

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 import redis
 
-import jobs.campaigns
+import jobs.campaigns.actors
 from jobs.engine.worker.current import CurrentJob
 from models.campaigns import campaigns, codes, launch
 from models.campaigns.config import Config
@@ -98,8 +98,8 @@ def within(monkeypatch):
 
     def replace(number, do):
         name = launch.STEPS[number]
-        message, step = jobs.campaigns.STEPS[name]
-        monkeypatch.setitem(jobs.campaigns.STEPS, name, (message, lambda campaign_id: do(step, campaign_id)))
+        message, step = jobs.campaigns.actors.STEPS[name]
+        monkeypatch.setitem(jobs.campaigns.actors.STEPS, name, (message, lambda campaign_id: do(step, campaign_id)))
 
     return replace
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 import time_machine
 
-from jobs import rewards as reward_jobs
+from jobs.campaigns import rewards as reward_jobs
 from jobs.engine.ledger import Ledger
 from jobs.engine.worker.runner import Runner
 from models.campaigns import reward_codes

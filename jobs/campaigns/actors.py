@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from uuid import UUID
 
+from jobs.campaigns import venues as venues  # declares its actors
+from jobs.campaigns.events import publish_event
+from jobs.campaigns.rewards import open_inventory
 from jobs.engine import actor, current_job, own_transaction
-from jobs.events import publish_event
 from jobs.passport.services.coliseum import coliseum
 from jobs.passport.services.coliseum.contract import OpenCampaign
-from jobs.rewards import open_inventory
 from models.campaigns import campaigns, codes, history, launch, schedule
 from models.campaigns.statuses import TRANSITIONS, TransitionName
 from models.insights import overview

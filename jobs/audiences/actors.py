@@ -5,6 +5,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
+# These modules declare actors.
+from jobs.audiences import contact_sync as contact_sync
+from jobs.audiences import mediaid as mediaid
+from jobs.audiences import transfer as transfer
 from jobs.engine import actor, current_job, own_transaction
 from jobs.passport.contract import ServiceUnavailable
 from jobs.passport.services.coliseum import coliseum

@@ -1,1 +1,0 @@
-"""Resources of events: tickets, guest lists, check-ins and attendance."""
