@@ -30,6 +30,7 @@ DOMAINS = {
 """Domains of migrations whose names do not begin with their domain."""
 EXTRA_TESTS = {
     "core": ("tests/rls",),
+    "identity": ("tests/jobs/mail",),
     "tenants": ("tests/rls",),
     "jobs": ("tests/jobs/engine",),
     "http": ("tests/contract",),

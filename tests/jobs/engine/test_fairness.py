@@ -142,6 +142,14 @@ def test_brand_at_max_running_gets_no_jobs(ledger: Ledger, brands: list[UUID], q
     assert published_tenants(ledger, 10, "t.x", "t.y") == []
 
 
+def test_brand_below_max_running_gets_all_its_jobs(ledger: Ledger, brands: list[UUID], query: Query) -> None:
+    query("insert into app.brand_shares (brand_id, max_running) values (%s, 3)", brands[0])
+    enqueue("t.x", brands[0], 1)
+    enqueue("t.y", brands[0], 1)
+
+    assert published_tenants(ledger, 10, "t.x", "t.y") == [brands[0]] * 2
+
+
 def test_capacity_depends_on_live_jobs_only(ledger: Ledger, brands: list[UUID]) -> None:
     actor("t.capped", runs_as="system", max_running=2)(lambda: None)
     enqueue("t.capped", brands[0], 5)
