@@ -65,6 +65,14 @@ def test_sql_faults_leave_comments_and_declarations():
     assert lines == {4, 5, 7}
 
 
+def test_sql_faults_leave_indexes_that_are_not_unique():
+    found = changes(
+        "create index a on t (b) where c = 1;\ncreate unique index d on t (b) where c = 1;", sql_faults.sites
+    )
+
+    assert {line.split(" where ")[0] for line in found} == {"create unique index d on t (b)"}
+
+
 def test_python_faults_leave_annotations_docstrings_and_assertions():
     assert changes(RULE, python_faults.sites) == {
         "def rule(a: int | None, *, b: bool = True) -> str | None:",

@@ -34,8 +34,9 @@ EXTRA_TESTS = {
     "tenants": ("tests/rls",),
     "jobs": ("tests/jobs/engine",),
     "http": ("tests/contract",),
+    "scans": ("tests/jobs/test_insights.py",),
 }
-"""Tests of a domain in directories of other names."""
+"""Tests of a domain in files and directories of other names."""
 
 
 def files(root: Path, patterns: list[str]) -> list[Path]:
@@ -66,7 +67,11 @@ def tests(root: Path, path: Path) -> list[str]:
     folders = [root / "tests" / layer / name for layer in ("models", "jobs", "web/v1", "web", "schedules")]
     folders += [root / extra for extra in EXTRA_TESTS.get(name, ())]
     modules = [
-        *(module for folder in folders for module in sorted(folder.glob("**/test_*.py"))),
+        *(
+            module
+            for folder in folders
+            for module in sorted([folder] if folder.is_file() else folder.rglob("test_*.py"))
+        ),
         *sorted((root / "tests").glob(f"*/**/test_{name}.py")),
     ]
     stem = path.stem.split("_")[-1] if path.suffix == ".sql" else path.stem

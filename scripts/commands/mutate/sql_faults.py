@@ -37,6 +37,8 @@ SWAPS = {
     "distinct": ("",),
 }
 """Replacements of one token."""
+_INDEX = re.compile(r"create index [^;]*;", re.IGNORECASE)
+"""An index that is not unique: faults in it change no result."""
 ASSIGNING = {"set", "default"}
 """Words after which `=` assigns."""
 OPENERS = {"where", "having", "when", "if", "elsif", "while", "check", "using"}
@@ -102,9 +104,11 @@ def sites(text: str, start: int = 0, end: int | None = None) -> list[Site]:
     """
     tokens = list(_tokens(text, start, len(text) if end is None else end))
     replacements = [*_swaps(tokens), *_constants(tokens), *_nulls(tokens), *_orders(tokens), *_drops(tokens)]
+    indexes = [found.span() for found in _INDEX.finditer(text)]
     by_offset: dict[int, list[tuple[int, int, str]]] = {}
     for replaced in replacements:
-        by_offset.setdefault(replaced[0], []).append(replaced)
+        if not any(first <= replaced[0] < last for first, last in indexes):
+            by_offset.setdefault(replaced[0], []).append(replaced)
     return [
         Site(
             text.count("\n", 0, offset) + 1,

@@ -24,6 +24,16 @@ def record(brand_id, times=1):
             trail.record("test.act")
 
 
+def test_unsealed_chains_are_those_with_unsealed_entries(db_clean):
+    brand_ids = sorted(new_id() for _ in range(4))
+    for brand_id in [*brand_ids, None]:
+        record(brand_id)
+    seal(brand_ids[1], brand_ids[3], None)
+
+    with transaction(context.for_sealer()):
+        assert chain.unsealed_chains() == [brand_ids[0], brand_ids[2]]
+
+
 def read_trail_and_head(brand_id):
     with transaction(context.for_sealer()):
         return chain.sealed_entries(brand_id), chain.get_head_for_update(brand_id or chain.PLATFORM)

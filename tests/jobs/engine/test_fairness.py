@@ -206,6 +206,12 @@ def test_more_tenants_than_one_poll_visits_are_all_served(ledger: Ledger, query:
     assert len(served) == 1200
 
 
+def test_tenant_that_a_poll_ended_at_is_visited_again(ledger: Ledger, brands: list[UUID]) -> None:
+    enqueue("t.x", brands[0], 1)
+
+    assert len(ledger.publish_due(["t.x"], 10, (), brands[0]).jobs) == 1
+
+
 def test_tenants_without_due_jobs_do_not_hide_others(ledger: Ledger, query: Query) -> None:
     query(
         "insert into app.jobs (id, actor, brand_id, due_at)"

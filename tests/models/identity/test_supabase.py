@@ -47,7 +47,7 @@ def test_first_token_of_a_user_creates_a_fan(enter):
     identity = enter(email="Ana@People.example")
 
     assert (identity.user_role, identity.brand_id, identity.role) == ("Fan", None, "app_fan")
-    assert person(identity)["email"] == "ana@people.example"
+    assert person(identity)["email"] == identity.claims["email"] == "ana@people.example"
     assert person(identity)["email_verified_at"] is not None
 
 

@@ -165,8 +165,12 @@ def test_unicode_forms_of_one_password_are_equal(client, signed_up):
     assert login(client, SIGNUP["email"], "contrasen\u0303a larga").status_code == 200
 
 
-def test_verification_link_is_valid_once(client, mailbox, signed_up):
+def test_verification_link_is_valid_once(client, mailbox, signed_up, superuser):
+    client.post("/api/v1/auth/signup", json=SIGNUP | {"email": "bea@example.com"})
     signed_up()
+    with superuser.cursor() as cursor:
+        cursor.execute("select email from app.signups")
+        assert cursor.fetchall() == [("bea@example.com",)]
 
     again = verify(client, mailbox.token("ana@example.com"))
 

@@ -283,7 +283,8 @@ def test_mfa_reset_by_admin_allows_sign_in_and_notifies(client, enrolled, admin,
     assert done.status_code == 204
     assert client.get(ME, token=confirmed["access_token"]).json["code"] == "session_ended"
     assert login(client, manager)["mfa_required"] is None
-    assert one(superuser, "select array_agg(user_id::text) from app.recovery_codes") == ([str(admin.user_id)],)
+    for table in ("recovery_codes", "totp_factors"):
+        assert one(superuser, f"select array_agg(user_id::text) from app.{table}") == ([str(admin.user_id)],)
     assert mailbox.to(manager.email)[-1]["Subject"] == "The authenticator of your account has been removed"
     (entry,) = entries("user.reset_mfa")
     assert (entry.record_id, entry.reason) == (manager.user_id, "passport seen")
