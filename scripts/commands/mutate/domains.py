@@ -64,14 +64,10 @@ def domain(path: Path) -> str:
 def tests(root: Path, path: Path) -> list[str]:
     """Return the tests of a file, those that bear its name first, as arguments for pytest."""
     name = domain(path)
-    folders = [root / "tests" / layer / name for layer in ("models", "jobs", "web/v1", "web", "schedules")]
-    folders += [root / extra for extra in EXTRA_TESTS.get(name, ())]
+    places = [root / "tests" / layer / name for layer in ("models", "jobs", "web/v1", "web", "schedules")]
+    places += [root / extra for extra in EXTRA_TESTS.get(name, ())]
     modules = [
-        *(
-            module
-            for folder in folders
-            for module in sorted([folder] if folder.is_file() else folder.rglob("test_*.py"))
-        ),
+        *(module for place in places for module in ([place] if place.is_file() else sorted(place.rglob("test_*.py")))),
         *sorted((root / "tests").glob(f"*/**/test_{name}.py")),
     ]
     stem = path.stem.split("_")[-1] if path.suffix == ".sql" else path.stem

@@ -61,8 +61,16 @@ def test_batch_with_the_same_scan_twice_stores_it_once(campaign, code_of, fan, r
 
 @pytest.mark.parametrize(
     "change",
-    ["accuracy_m = -1", "geofence_status = 'near'", "decision = 'maybe'", "score = 1.01", "score = -0.01"]
-    + ["band = 'unsure'", "reason = 'cap_exhausted'", "decision = 'rejected'"],
+    [
+        "accuracy_m = -1",
+        "geofence_status = 'near'",
+        "decision = 'maybe'",
+        "score = 1.01",
+        "score = -0.01",
+        "band = 'unsure'",
+        "reason = 'cap_exhausted'",
+        "decision = 'rejected'",
+    ],
 )
 def test_stored_scan_refuses_a_value_outside_its_range(campaign, code_of, fan, recorder, superuser, change):
     recorder.record([scan_request(fan("essential"), code_of(campaign()))])
