@@ -21,6 +21,7 @@ from models.audiences import (
     engagements,
     live_metrics,
     membership,
+    membership_history,
     recomputation,
 )
 from models.audiences.engagement_outbox import WaitingEvent
@@ -102,7 +103,7 @@ def tick_segments() -> None:
 @actor("segments.expire", runs_as="system", time_limit=300.0)
 def expire_memberships() -> None:
     """Delete memberships that ended long ago."""
-    membership.expire()
+    membership_history.expire()
 
 
 @actor("segments.sweep", runs_as="system", time_limit=60.0)

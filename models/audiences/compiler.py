@@ -92,6 +92,8 @@ class Compiled:
         source: FROM and WHERE of all contacts, whether they fulfil the definition or not; `c` is the contact.
         condition: expression of the definition.
         leaves: path and expression of each leaf of the definition itself.
+        since: for each of these leaves, an expression of the time since when the leaf has its value; null if the data
+            doesn't show it.
         also: expressions of further definitions, over the same `source`.
     """
 
@@ -101,6 +103,7 @@ class Compiled:
     source: str
     condition: str
     leaves: tuple[tuple[str, str], ...]
+    since: tuple[str, ...]
     also: tuple[str, ...] = ()
 
 
@@ -126,8 +129,12 @@ def compile(  # noqa: A001 (the name of the act)
         source=source,
         condition=condition,
         leaves=leaves,
+        since=tuple(builder.since[: len(leaves)]),
         also=others,
     )
+
+
+_UNKNOWN = "NULL::timestamptz"
 
 
 class _Builder:
@@ -139,10 +146,12 @@ class _Builder:
         self.arguments: dict[str, Any] = {}
         self.kinds: set[str] = {"contact"}
         self.leaves: list[tuple[str, str]] = []
+        self.since: list[str] = []
         self.errors: list[Any] = []
         self._joins: dict[str, str] = {}
         self._names: dict[tuple[str, str], str] = {}
         self._compiled = 0
+        self._since = _UNKNOWN
         self._within: tuple[UUID, ...] = ()
 
     def argument(self, value: Any, cast: str) -> str:
@@ -191,6 +200,7 @@ class _Builder:
             return f"({glue.join([self.node(child, path + step) for step, child in children])})"
         leaf = node.leaf()
         place = f"{path}.{node.present()[0]}"
+        self._since = _UNKNOWN
         try:
             expression = self.leaf(leaf, place)
         except Invalid as error:
@@ -198,6 +208,7 @@ class _Builder:
             return "false"
         if not self._within:
             self.leaves.append((place, expression))
+            self.since.append(self._since)
         return expression
 
     def leaf(self, leaf: Any, path: str) -> str:
@@ -272,11 +283,22 @@ class _Builder:
         )
         if high == 0:
             return f"({alias}.n IS NULL)"
+        if high is None:
+            self._since = self._reached(conditions, low)
         n = f"{alias}.n" if low > 0 else f"coalesce({alias}.n, 0)"
         bounds = [f"{n} >= {self.argument(low, 'bigint')}"] if low > 0 else []
         if high is not None:
             bounds.append(f"{n} <= {self.argument(high, 'bigint')}")
         return f"(({' AND '.join(bounds)}) IS TRUE)" if bounds else "true"
+
+    def _reached(self, conditions: str, low: int) -> str:
+        """Return the expression of the beginning of the day on which a contact reached a number of events."""
+        days = (
+            f"SELECT a.day, sum(sum(a.n)) OVER (ORDER BY a.day) AS n FROM public.contact_activity a"
+            f" WHERE a.brand_id = {self.brand()} AND a.contact_id = c.id{conditions} GROUP BY a.day"
+        )
+        day = f"(SELECT min(d.day) FROM ({days}) d WHERE d.n >= {self.argument(low, 'bigint')})"
+        return f"({day}::timestamp AT TIME ZONE {self.argument(self.context.zone, 'text')})"
 
     def _consent(self, leaf: ConsentCondition, path: str) -> str:
         self.kinds |= {"consent", "time"}
@@ -284,12 +306,14 @@ class _Builder:
         buckets = "NULL" if self.context.buckets is None else self.argument(self.context.buckets, "smallint")
         tier = self.argument(leaf.tier, "text")
         alias = self.join(
-            "SELECT s.contact_id, s.state FROM"
+            "SELECT s.contact_id, s.state, s.since FROM"
             f" app.find_consent_states({self.brand()}, {tier}, {contacts}, {buckets}) s"
         )
         if leaf.state == "never":
             return f"({alias}.state IS NULL)"
-        return f"(({alias}.state = {self.argument(leaf.state, 'text')}) IS TRUE)"
+        holds = f"(({alias}.state = {self.argument(leaf.state, 'text')}) IS TRUE)"
+        self._since = f"(CASE WHEN {holds} THEN {alias}.since END)"
+        return holds
 
     def _geo(self, leaf: GeoCondition, path: str) -> str:
         self.kinds.add("geo")
@@ -331,9 +355,19 @@ class _Builder:
             if len(self.errors) > known:
                 del self.errors[known:]
                 raise Invalid(f"{path}.segment_id", "must be the id of a segment that can be evaluated")
+            self._since = self._member_since(leaf.segment_id, expression)
             return expression
         finally:
             self._within = outer
+
+    def _member_since(self, segment_id: UUID, holds: str) -> str:
+        """Return the expression of the time at which a contact entered a segment, or left it if it is no member."""
+        return (
+            f"(SELECT CASE WHEN {holds} THEN max(m.entered_at) FILTER (WHERE m.left_at IS NULL)"
+            " WHEN bool_and(m.left_at IS NOT NULL) THEN max(m.left_at) END FROM public.segment_members m"
+            f" WHERE m.brand_id = {self.brand()} AND m.segment_id = {self.argument(segment_id, 'uuid')}"
+            " AND m.contact_id = c.id)"
+        )
 
     def compare(self, found: Field, compared: Comparison) -> str:
         """Return the expression of a comparison with a field."""

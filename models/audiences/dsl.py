@@ -20,7 +20,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from models.audiences.engagement_events import EngagementKind
 from models.consents.consents import ConsentTier
-from models.core.enumerations import enumeration
+from models.core.enumerations import MEANING, enumeration
 from models.core.errors import FieldError, Invalid
 from models.core.messages import Message
 
@@ -138,7 +138,7 @@ class EventWindow(Struct, frozen=True, forbid_unknown_fields=True, rename={"star
 
     last: Annotated[CalendarPeriod | UnsetType, Meta(description="The last days, today included.")] = UNSET
     start: Annotated[date | UnsetType, Meta(description="First day. Default: no bound.")] = UNSET
-    end: Annotated[date | UnsetType, Meta(description="CalendarPeriod day. Default: no bound.")] = UNSET
+    end: Annotated[date | UnsetType, Meta(description="Last day. Default: no bound.")] = UNSET
 
 
 class EventFilter(Struct, frozen=True, forbid_unknown_fields=True):
@@ -283,11 +283,20 @@ def schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a definition."""
     found = msgspec.json.schema(Condition)
     found["$defs"]["Condition"] |= {"minProperties": 1, "maxProperties": 1}
+    _remove_meanings(found)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Definition of a segment, dsl_version {DSL_VERSION}",
         **found,
     }
+
+
+def _remove_meanings(value: Any) -> None:
+    """Remove the members that only the OpenAPI document needs."""
+    if isinstance(value, dict):
+        value.pop(MEANING, None)
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _remove_meanings(part)
 
 
 def require_shape(root: Condition) -> None:

@@ -2,13 +2,14 @@
 
 The members are kept up to date from the marks of changed contacts (`changes`), and recomputed as a whole when the
 definition changes or time passes (`recomputation`). Both evaluate the same SQL of the compiler for some contacts, and
-apply the difference. `public.segment_members` holds every membership with its beginning and end.
+apply the difference. `public.segment_members` holds every membership with its beginning and end, which
+`membership_history` reads.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -17,14 +18,12 @@ import peewee
 from models.audiences import activity, changes, compiler, segments
 from models.audiences.compiler import Compiled
 from models.audiences.dsl import Condition
-from models.core.database import db, execute, execute_deferred, now, row, rows, sqlstate, value
+from models.core.database import db, execute, execute_deferred, now, row, rows, sqlstate
 from models.core.enumerations import enumeration
 from models.core.errors import Invalid, NotFound
 from models.webhooks import outbox
 from models.webhooks.events import EventType
 
-HISTORY = timedelta(days=400)
-"""Time for which an ended membership is kept. Members and counts of an earlier time are incomplete."""
 EVALUATION_LIMIT = 10.0
 """Seconds that PostgreSQL may evaluate one segment for one batch of contacts. A slower segment is broken."""
 EVENT_CONTACTS = 500
@@ -251,82 +250,3 @@ def find_computation(segment_id: UUID) -> Computation:
     if found is None:
         raise NotFound
     return Computation(**found)
-
-
-_NOW = """
-SELECT contact_id, entered_at FROM public.segment_members
-WHERE segment_id = %(segment)s AND left_at IS NULL AND contact_id > %(after)s ORDER BY contact_id LIMIT %(limit)s
-"""
-_PAST = """
-SELECT contact_id, entered_at FROM public.segment_members
-WHERE segment_id = %(segment)s AND contact_id > %(after)s AND entered_at <= %(at)s
-    AND (left_at IS NULL OR left_at > %(at)s)
-ORDER BY contact_id LIMIT %(limit)s
-"""
-
-
-def members(
-    segment_id: UUID, *, limit: int, after: UUID | None = None, at: datetime | None = None
-) -> list[tuple[UUID, datetime]]:
-    """Return up to `limit` members of a segment of the caller's brand by contact, each with the time of entering.
-
-    Args:
-        segment_id: the segment.
-        limit: maximum number of members.
-        after: the contact before the first one to return.
-        at: members at this time, at most `HISTORY` ago; None for now.
-    """
-    params = {"segment": segment_id, "after": after or UUID(int=0), "at": at, "limit": limit}
-    return [(one["contact_id"], one["entered_at"]) for one in rows(_PAST if at else _NOW, params)]
-
-
-def member_since(segment_id: UUID, contact_id: UUID) -> datetime | None:
-    """Return the time since which a contact is a member of a segment of the caller's brand; None if it is not."""
-    since: datetime | None = value(
-        "SELECT entered_at FROM public.segment_members WHERE segment_id = %s AND contact_id = %s AND left_at IS NULL",
-        (segment_id, contact_id),
-    )
-    return since
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """The number of members at a time, and of contacts that entered and left in the period that ends with it."""
-
-    at: datetime
-    members: int
-    entered: int
-    left: int
-
-
-_COUNTS = """
-WITH times AS (
-    SELECT at, lag(at, 1, '-infinity') OVER (ORDER BY at) AS before FROM unnest(%(times)s::timestamptz[]) AS at
-),
-moved AS (
-    SELECT t.at, t.before,
-        (SELECT count(*) FROM public.segment_members m
-            WHERE m.segment_id = %(segment)s AND m.entered_at > t.before AND m.entered_at <= t.at)::int AS entered,
-        (SELECT count(*) FROM public.segment_members m
-            WHERE m.segment_id = %(segment)s AND m.left_at > t.before AND m.left_at <= t.at)::int AS gone
-    FROM times t
-)
-SELECT at, (sum(entered - gone) OVER (ORDER BY at))::int AS members,
-    CASE WHEN before = '-infinity' THEN 0 ELSE entered END AS entered,
-    CASE WHEN before = '-infinity' THEN 0 ELSE gone END AS "left"
-FROM moved ORDER BY at
-"""
-
-
-def counts(segment_id: UUID, times: Sequence[datetime]) -> list[Count]:
-    """Count the members of one segment of the caller's brand at these times, which lie at most `HISTORY` back.
-
-    The first time has no period before it, so its numbers of contacts that entered and left are 0.
-    """
-    found = rows(_COUNTS, {"segment": segment_id, "times": list(times)})
-    return [Count(**one) for one in found]
-
-
-def expire() -> None:
-    """Delete memberships that ended longer than `HISTORY` ago."""
-    execute("DELETE FROM public.segment_members WHERE left_at < now() - %s", (HISTORY,))

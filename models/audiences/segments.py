@@ -311,7 +311,7 @@ def context_of(
     """
     return Context(
         brand_id=brand_id,
-        zone=value("SELECT app.brand_timezone(%s)", (brand_id,)) or "UTC",
+        zone=timezone(brand_id),
         as_of=as_of or now(),
         fields=fields_of(brand_id),
         segments=_definitions(_referred([definition])),
@@ -319,6 +319,11 @@ def context_of(
         contacts=contacts,
         buckets=buckets,
     )
+
+
+def timezone(brand_id: UUID) -> str:
+    """Return the time zone of a brand, in which windows and periods are calendar units."""
+    return value("SELECT app.brand_timezone(%s)", (brand_id,)) or "UTC"
 
 
 def _definitions(wanted: set[UUID]) -> dict[UUID, Condition]:

@@ -5,7 +5,6 @@ Bodies and queries contain every field of the operation, so that each field is a
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -15,61 +14,25 @@ from models.core.database import transaction
 from models.jobs import dead_letters
 from models.jobs.dead_letters import Filter
 from models.tenants import invitations
-from tests.contract import crm
-from tests.contract.example import Example, Operation
+from tests.contract import audience_examples as audience_examples  # registers its examples
+from tests.contract.example import Example
+from tests.contract.registry import DECLARED as DECLARED
+from tests.contract.registry import EXAMPLES
+from tests.contract.registry import example as _example
+from tests.contract.registry import own as _own
+from tests.contract.registry import page as _page
 from tests.contract.seed import (
     OTHER_PASSWORD,
     PASSWORD,
-    UNAUTHENTICATED,
     Seed,
     address,
     notice_id,
     webhook_endpoint,
 )
-from web.app import application
 from web.http.pagination import encode_cursor
-from web.openapi.document import endpoint_specs
 from web.v1.campaigns._schemas import CAMPAIGN
 from web.v1.jobs.dead_letters import REPLAY
 from web.v1.scans.scans import SCAN
-
-DECLARED = endpoint_specs(application)
-Builder = Callable[[Seed], Example]
-
-
-class Examples(dict[Operation, Builder]):
-    """Builders of requests by operation."""
-
-    def __missing__(self, operation: Operation) -> Builder:
-        """Fail with what to do."""
-        raise LookupError(
-            f'{" ".join(operation)} has no example request: add `_example("{" ".join(operation)}", …)` to'
-            " tests/contract/examples.py"
-        )
-
-
-EXAMPLES = Examples()
-
-
-def _example(operation: str, role: str = UNAUTHENTICATED, **parts: Callable[[Seed], Any]) -> None:
-    """Add the request of an operation. `body` overrides members of the documented example.
-
-    Override what must name a real record, be unique, or be present for the attacks on each field.
-    """
-    method, path = operation.split()
-
-    def build(seed: Seed) -> Example:
-        made = {"caller": seed.callers[role], **{name: make(seed) for name, make in parts.items()}}
-        documented = DECLARED[method, path].example
-        if documented is not None:
-            made["body"] = {**documented, **made.get("body", {})}
-        return Example((method, path), **made)
-
-    EXAMPLES[method, path] = build
-
-
-def _own(*names: str) -> Callable[[Seed], dict[str, Any]]:
-    return lambda seed: {name: seed.own[name] for name in names}
 
 
 def _own_event(seed: Seed) -> dict[str, Any]:
@@ -82,10 +45,6 @@ def _own_guest(seed: Seed) -> dict[str, Any]:
 
 def _own_check_in(seed: Seed) -> dict[str, Any]:
     return {"campaign_id": seed.own["event_id"], "check_in_id": seed.own["check_in_id"]}
-
-
-def _page(**more: Any) -> Callable[[Seed], dict[str, Any]]:
-    return lambda _: {"limit": 2, **more}
 
 
 def _sent_invitation(seed: Seed) -> dict[str, Any]:
@@ -300,39 +259,8 @@ _example(
     path=_own("endpoint_id"),
     query=_page(event_id="01941f2d-3c10-7b64-9d21-8f0e5a6c7b13", failed="true"),
 )
-_example("GET /api/v1/users/me/engagements", FAN, query=lambda seed: {"limit": 2} | seed.engagement(()))
-_example(
-    "GET /api/v1/engagement-events",
-    "Campaign Manager",
-    query=lambda seed: {
-        "limit": 2,
-        **seed.engagement(("campaign_id", "kind")),
-        "from": "2026-01-01T00:00:00Z",
-        "to": "2027-01-01T00:00:00Z",
-    },
-)
 
 
-_example(
-    "GET /api/v1/audiences/{segment_id}/members",
-    "Campaign Manager",
-    path=_own("segment_id"),
-    query=_page(as_of="2026-12-01T00:00:00Z"),
-)
-_example("GET /api/v1/audiences/{segment_id}/computation", "Campaign Manager", path=_own("segment_id"))
-_example("POST /api/v1/audiences/{segment_id}/computation", "Campaign Manager", path=_own("segment_id"))
-_example("GET /api/v1/campaigns/{campaign_id}/live-metrics", "Campaign Manager", path=_own("campaign_id"))
-
-
-def _conversions(seed: Seed) -> dict[str, Any]:
-    order = {"external_id": f"order-{uuid4()}", "occurred_at": datetime.now(UTC).isoformat()}
-    person = {"user_id": str(seed.member()), "contact_id": None}
-    return {"conversions": [order | person | {"value_minor": 1990, "currency": "EUR"}]}
-
-
-_example(
-    "POST /api/v1/campaigns/{campaign_id}/conversions", "Campaign Manager", path=_own("campaign_id"), body=_conversions
-)
 _example(
     "GET /api/v1/analytics/overview",
     "Creator",
@@ -516,53 +444,6 @@ _example("POST /api/v1/assets", "Campaign Manager", body=lambda _: {"sha256": No
 _example("GET /api/v1/assets/{asset_id}", "Campaign Manager", path=_own("asset_id"))
 _example("DELETE /api/v1/assets/{asset_id}", "Campaign Manager", path=lambda seed: {"asset_id": seed.asset()})
 _example("POST /api/v1/assets/{asset_id}/complete", "Campaign Manager", path=lambda seed: {"asset_id": seed.asset()})
-_example("GET /api/v1/crm/imports", "Campaign Manager", query=_page())
-_example(
-    "POST /api/v1/crm/imports",
-    "Campaign Manager",
-    body=lambda seed: {
-        "asset_id": str(seed.table()),
-        "encoding": None,
-        "day_first": True,
-        "decimal_comma": False,
-        "dry_run": True,
-    },
-)
-_example("GET /api/v1/crm/imports/{import_id}", "Campaign Manager", path=_own("import_id"))
-_example(
-    "POST /api/v1/crm/imports/{import_id}/cancel", "Campaign Manager", path=lambda seed: {"import_id": seed.an_import()}
-)
-_example("GET /api/v1/crm/exports", "Brand Admin", query=_page())
-_example("POST /api/v1/crm/exports", "Brand Admin", body=lambda _: {"segment_id": None, "tag": "vip"})
-_example("GET /api/v1/crm/exports/{export_id}", "Brand Admin", path=_own("export_id"))
-_example("GET /api/v1/audiences", "Campaign Manager", query=_page(name="seg", archived="true"))
-_example("POST /api/v1/audiences", "Campaign Manager", body=lambda _: {"name": str(uuid4()), "description": "All."})
-_example("GET /api/v1/audiences/{segment_id}", "Campaign Manager", path=_own("segment_id"))
-_example(
-    "PATCH /api/v1/audiences/{segment_id}",
-    "Campaign Manager",
-    path=lambda seed: {"segment_id": seed.a_segment()},
-    body=lambda _: {
-        "name": str(uuid4()),
-        "description": "All.",
-        "definition": {"any": [{"profile": {"field": "city", "op": "eq", "value": "Madrid"}}]},
-    },
-)
-_example(
-    "DELETE /api/v1/audiences/{segment_id}", "Campaign Manager", path=lambda seed: {"segment_id": seed.a_segment()}
-)
-_example("GET /api/v1/audiences/{segment_id}/versions", "Campaign Manager", path=_own("segment_id"), query=_page())
-_example(
-    "GET /api/v1/audiences/{segment_id}/versions/{version_number}/diff",
-    "Campaign Manager",
-    path=lambda seed: {"segment_id": seed.own["segment_id"], "version_number": 1},
-    query=lambda _: {"to": 2},
-)
-_example("GET /api/v1/audiences/{segment_id}/preview", "Campaign Manager", path=_own("segment_id"))
-_example("POST /api/v1/audiences/preview", "Campaign Manager")
-_example(
-    "POST /api/v1/crm/exports/{export_id}/cancel", "Brand Admin", path=lambda seed: {"export_id": seed.an_export()}
-)
 _example("GET /api/v1/notifications", "Campaign Manager", query=_notifications)
 _example("PUT /api/v1/notifications/{notification_id}/read", "Campaign Manager", path=_own("notification_id"))
 _example(
@@ -638,64 +519,4 @@ _example(
     "Creator",
     path=_own("campaign_id"),
     query=_page(state="granted"),
-)
-
-
-def _new_contact(seed: Seed) -> dict[str, Any]:
-    return {"contact_id": crm.contact(seed.callers["Campaign Manager"].identity)}
-
-
-def _new_note(seed: Seed) -> dict[str, Any]:
-    return crm.note(seed.callers["Campaign Manager"].identity)
-
-
-def _new_merge(seed: Seed) -> dict[str, Any]:
-    return crm.merge(seed.callers["Campaign Manager"].identity)
-
-
-def _other_contact(seed: Seed) -> dict[str, Any]:
-    return {"contact_id": str(_new_contact(seed)["contact_id"])}
-
-
-def _profile(_: Seed) -> dict[str, Any]:
-    return {"email": address(), "external_id": uuid4().hex, "properties": {"shoe_size": "small", "vip": True}}
-
-
-_CONTACT = "/api/v1/crm/contacts/{contact_id}"
-_example(
-    "GET /api/v1/crm/contacts",
-    "Campaign Manager",
-    query=lambda seed: {
-        "limit": 2,
-        "q": "ana",
-        "tag": "vip",
-        "property": "vip=true",
-        "sort": "name",
-        "external_id": "C-1",
-        "email": "ana@fan.example",
-        "segment_id": str(seed.brand_id),
-    },
-)
-_example("POST /api/v1/crm/contacts", "Campaign Manager", body=_profile)
-_example(f"GET {_CONTACT}", "Campaign Manager", path=_own("contact_id"))
-_example(f"PATCH {_CONTACT}", "Campaign Manager", path=_new_contact, body=_profile)
-_example(f"DELETE {_CONTACT}", "Campaign Manager", path=_new_contact)
-_example(
-    f"GET {_CONTACT}/timeline",
-    "Campaign Manager",
-    path=_own("contact_id"),
-    query=lambda seed: {"limit": 2, "kind": "note", "campaign_id": seed.own["campaign_id"]},
-)
-_example(f"GET {_CONTACT}/notes", "Campaign Manager", path=_own("contact_id"), query=lambda _: {"limit": 1})
-_example(f"POST {_CONTACT}/notes", "Campaign Manager", path=_own("contact_id"))
-_example(f"PUT {_CONTACT}/notes/{{note_id}}", "Campaign Manager", path=_new_note)
-_example(f"DELETE {_CONTACT}/notes/{{note_id}}", "Campaign Manager", path=_new_note)
-_example(f"POST {_CONTACT}/merges", "Campaign Manager", path=_new_contact, body=_other_contact)
-_example(f"DELETE {_CONTACT}/merges/{{merge_id}}", "Campaign Manager", path=_new_merge)
-_example("GET /api/v1/crm/properties", "Campaign Manager")
-_keys = count(1)
-_example("POST /api/v1/crm/properties", "Campaign Manager", body=lambda _: {"key": f"size_{next(_keys)}"})
-_example("GET /api/v1/crm/properties/{property_key}", "Campaign Manager", path=lambda _: {"property_key": "shoe_size"})
-_example(
-    "PATCH /api/v1/crm/properties/{property_key}", "Campaign Manager", path=lambda _: {"property_key": "shoe_size"}
 )

@@ -81,9 +81,9 @@ class Recorder:
 
 
 def _body(answer: Answer) -> Any:
-    """Return the decoded body: JSON, the beginning of a text, or None for other types and for no body."""
+    """Return the decoded body: JSON, the beginning of a text, or None for schemas, other types and no body."""
     media = answer.headers.get("content-type", "")
-    if "json" in media:
+    if "json" in media and "schema" not in media:
         return answer.json
     return answer.body.decode()[:MAX_TEXT] if media.startswith(("text/", "image/svg")) else None
 

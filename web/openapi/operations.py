@@ -150,6 +150,8 @@ def _complete_answer(answer: dict[str, Any], status: int, declared: EndpointSpec
 
 
 def _schema_of(media: str) -> dict[str, Any]:
+    if media.endswith("+json"):
+        return {"type": "object"}
     text = media.startswith("text/") or media.endswith("+xml")
     return {"type": "string"} if text else {"type": "string", "format": "binary"}
 

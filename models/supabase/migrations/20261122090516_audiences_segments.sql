@@ -78,10 +78,10 @@ call app.secure('public.campaign_members', p_job => 'select,insert,delete',
     p_member => '{"select": "audiences:read"}');
 
 -- Return the state of a consent for each contact of the caller's brand whose person gave it once: granted, withdrawn or
--- expired. The persons of merged contacts count for the contact that they were merged into. p_contacts restricts the
--- result to contacts, p_buckets to the contacts of the first buckets; null for all.
+-- expired, and since when. The persons of merged contacts count for the contact that they were merged into. p_contacts
+-- restricts the result to contacts, p_buckets to the contacts of the first buckets; null for all.
 create function app.find_consent_states(p_brand_id uuid, p_tier text, p_contacts uuid[], p_buckets smallint)
-returns table (contact_id uuid, state text)
+returns table (contact_id uuid, state text, since timestamptz)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if p_brand_id is distinct from (case
@@ -99,18 +99,23 @@ begin
         join public.contacts k on k.brand_id = c.brand_id and k.id = c.merged_into
         where c.brand_id = p_brand_id and c.merged_into is not null and c.user_id is not null
             and (p_contacts is null or k.id = any (p_contacts)) and (p_buckets is null or k.bucket < p_buckets)
+    ), times as (
+        -- An expired consent is closed at its expiry.
+        select p.contact_id,
+            min(k.granted_at) filter (where app.consent_is_in_force(k.revoked_at, k.expires_at)) as granted,
+            max(k.revoked_at) filter (where k.revoked_at < k.expires_at) as withdrawn,
+            max(k.expires_at) filter (where k.revoked_at is null or k.revoked_at >= k.expires_at) as expired
+        from people p join public.consents k on k.user_id = p.user_id
+        where k.consent_tier = p_tier and (k.brand_id is null or k.brand_id = p_brand_id)
+        group by p.contact_id
     )
-    select p.contact_id, case
-        when bool_or(app.consent_is_in_force(k.revoked_at, k.expires_at)) then 'granted'
-        -- The consent that ended last decides. An expired one is closed at its expiry.
-        when max(k.revoked_at) filter (where k.revoked_at < k.expires_at)
-            >= coalesce(max(k.expires_at) filter (where k.revoked_at is null or k.revoked_at >= k.expires_at),
-                '-infinity') then 'withdrawn'
+    -- Without a consent in force, the one that ended last decides.
+    select t.contact_id, case
+        when t.granted is not null then 'granted'
+        when t.withdrawn >= coalesce(t.expired, '-infinity') then 'withdrawn'
         else 'expired'
-    end
-    from people p join public.consents k on k.user_id = p.user_id
-    where k.consent_tier = p_tier and (k.brand_id is null or k.brand_id = p_brand_id)
-    group by p.contact_id;
+    end, coalesce(t.granted, greatest(t.withdrawn, t.expired))
+    from times t;
 end
 $$;
 call app.grant_definer('app.find_consent_states(uuid,text,uuid[],smallint)', array['authenticated', 'app_job']);

@@ -157,7 +157,8 @@ def agree(brand, account, people, examples):
         assert selected(compiler.compile(node, whole)) == expected
         compiled = compiler.compile(node, part)
         assert selected(compiled) == expected & set(some)
-        leaves = ", ".join(f"{expression} AS l{number}" for number, (_, expression) in enumerate(compiled.leaves))
+        columns = [f"{expression} AS l{number}" for number, (_, expression) in enumerate(compiled.leaves)]
+        leaves = ", ".join([*columns, *compiled.since])
         truth = rows(f"SELECT c.id, {leaves} {compiled.source}", compiled.arguments)
         known = {person.id: person for person in people}
         for number, (path, leaf) in enumerate(dsl.leaves(node)):

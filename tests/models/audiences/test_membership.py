@@ -1,12 +1,14 @@
 """Membership of segments: kept up to date from changes, recomputed as time passes, with its history."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from models.audiences import compiler, dsl, engagement_events, membership, recomputation, segments
+from models.audiences import compiler, dsl, engagement_events, membership, membership_history, recomputation, segments
 from models.core import context
 from models.core.database import new_id, now, transaction
 
@@ -210,9 +212,7 @@ def test_slow_segment_is_broken_and_the_next_one_is_applied(
     def delayed(definition, found):
         made = compiled(definition, found)
         if found.segment_id == slow:
-            made = compiler.Compiled(
-                f"SELECT contact_id FROM ({made.sql}) s, pg_sleep(60)", made.arguments, made.kinds, "", "", ()
-            )
+            made = replace(made, sql=f"SELECT contact_id FROM ({made.sql}) s, pg_sleep(60)")
         return made
 
     monkeypatch.setattr(compiler, "compile", delayed)
@@ -321,7 +321,7 @@ def test_ended_memberships_expire_after_the_history(segment, add_contact, drain,
     drain()
     query("update contacts set country = 'PT'")
     drain()
-    old = membership.HISTORY + timedelta(days=1)
+    old = membership_history.HISTORY + timedelta(days=1)
     query(
         "update segment_members set entered_at = entered_at - %s, left_at = left_at - %s where contact_id = %s",
         old,
@@ -330,7 +330,7 @@ def test_ended_memberships_expire_after_the_history(segment, add_contact, drain,
     )
 
     with transaction(context.for_system_job()):
-        membership.expire()
+        membership_history.expire()
 
     assert query("select contact_id from segment_members") == [(eva,)]
 
@@ -364,14 +364,44 @@ def test_members_and_counts_of_a_time_are_read_from_the_history(segment, add_con
     drain()
 
     with manager.acting():
-        present = membership.members(spanish, limit=10)
-        past = [contact for contact, _ in membership.members(spanish, limit=10, at=at_first)]
-        second_page = [contact for contact, _ in membership.members(spanish, limit=10, after=ana, at=at_first)]
-        since = membership.member_since(spanish, eva)
-        ended = membership.member_since(spanish, ana)
-        first, last = membership.counts(spanish, [at_first, now()])
+        present = membership_history.members(spanish, limit=10)
+        past = [contact for contact, _ in membership_history.members(spanish, limit=10, at=at_first)]
+        second_page = [contact for contact, _ in membership_history.members(spanish, limit=10, after=ana, at=at_first)]
+        since = membership_history.last_membership(spanish, eva)
+        ended = membership_history.last_membership(spanish, ana)
 
-    assert present == [(eva, since)]
-    assert (past, second_page, ended) == ([ana, eva], [eva], None)
-    assert (first.members, first.entered, first.left) == (2, 0, 0)
-    assert (last.members, last.entered, last.left) == (1, 0, 1)
+    assert present == [(eva, since[0])]
+    assert (past, second_page) == ([ana, eva], [eva])
+    assert (since[1], ended[0]) == (None, None)
+    assert ended[1] is not None
+
+
+@pytest.mark.parametrize("interval", ["hour", "day", "week", "month"])
+def test_counts_over_time_agree_with_the_memberships(segment, add_contact, drain, query, manager, interval):
+    """The clock of New York moves in this time, and months have different lengths."""
+    spanish, contacts = segment(SPANISH), [add_contact(country="ES") for _ in range(4)]
+    drain()
+    query("delete from segment_members")
+    stays = [(0, 1, 30), (1, 1, None), (2, 40, 41), (2, 50, None), (3, 3, 3)]
+    for contact, entered, left in stays:
+        query(
+            "insert into segment_members (brand_id, segment_id, contact_id, entered_at, left_at)"
+            " select brand_id, %s, id, now() - make_interval(days => %s), now() - make_interval(days => %s)"
+            " from contacts where id = %s",
+            *(spanish, 60 - entered, None if left is None else 60 - left, contacts[contact]),
+        )
+    today = datetime.now(ZoneInfo("America/New_York")).date()
+    first = today - timedelta(days=20 if interval == "hour" else 65)
+
+    with manager.acting():
+        found = membership_history.counts(spanish, first, today, interval, "America/New_York")
+    stored = query("select entered_at, left_at from segment_members")
+
+    assert [one.start for one in found[1:]] == [one.at for one in found[:-1]]
+    for one in found:
+        assert one.members == sum(a <= one.at and (b is None or b > one.at) for a, b in stored)
+        assert one.entered == sum(one.start < a <= one.at for a, _ in stored)
+        assert one.left == sum(b is not None and one.start < b <= one.at for _, b in stored)
+    assert found[-1].members == 2
+    locals_ = [one.start.astimezone(ZoneInfo("America/New_York")) for one in found]
+    assert interval == "hour" or all((one.hour, one.minute) == (0, 0) for one in locals_)

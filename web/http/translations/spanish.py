@@ -347,6 +347,11 @@ REASONS: dict[str, str] = {
     ),
     "must have either `last`, or `from` and `to`": ("debe tener `last`, o bien `from` y `to`"),
     "must not be before `from`": ("no debe ser anterior a `from`"),
+    "must not be after `to`": "no debe ser posterior a `to`",
+    "must be at most {days} days ago": "debe ser de hace {days} días como máximo",
+    "makes more than {count} periods: choose a longer `interval`": (
+        "da más de {count} periodos: elija un `interval` más largo"
+    ),
     "must be the id of a segment that can be evaluated": (
         "debe ser el identificador de un segmento que se pueda evaluar"
     ),

@@ -14,7 +14,7 @@ from web.http.datetimes import Instant
 
 DEFINITION = (
     "Condition on contacts, in the grammar of `dsl_version` 1: at most 5 levels and 50 leaves. "
-    "docs/audience-definition.schema.json is its JSON Schema."
+    "`GET /api/v1/audiences/schema` returns its JSON Schema."
 )
 EXAMPLE: dict[str, Any] = {
     "name": "Regulars in Spain",

@@ -1,5 +1,6 @@
 """Audiences: segments of a brand's contacts (DNA Query Builder), with the versions of their definitions."""
 
+import hashlib
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -34,6 +35,7 @@ Description = Annotated[
     Meta(description="What the segment is for; null without a description.", examples=["For the autumn drop."]),
 ]
 Definition = Annotated[Condition, Meta(description=DEFINITION)]
+SCHEMA_TYPE = "application/schema+json"
 
 
 class AudienceFilter(PageQuery, kw_only=True):
@@ -295,8 +297,28 @@ def _part(stored: dict[str, Any] | None) -> Condition | None:
 
 _AUDIENCE = "/api/v1/audiences/{segment_id:uuid}"
 
+_SCHEMA = msgspec.json.encode(dsl.schema())
+_SCHEMA_DIGEST = hashlib.sha256(_SCHEMA).hexdigest()[:16]
+
+
+class DefinitionSchema:
+    """`/api/v1/audiences/schema`: the JSON Schema of definitions."""
+
+    @endpoint(operation_id="getDefinitionSchema", permission="public", media=SCHEMA_TYPE, mode="async")
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Return the JSON Schema (2020-12) of the grammar of definitions.
+
+        A definition that fits may still be refused when it is saved: the schema knows neither the fields of a brand nor
+        the limits of levels and leaves.
+        """
+        etag(resp, dsl.DSL_VERSION, _SCHEMA_DIGEST)
+        resp.data = _SCHEMA
+        resp.content_type = SCHEMA_TYPE
+
+
 ROUTES: list[tuple[str, object]] = [
     ("/api/v1/audiences", Audiences()),
+    ("/api/v1/audiences/schema", DefinitionSchema()),
     (_AUDIENCE, Audience()),
     (f"{_AUDIENCE}/versions", AudienceVersions()),
     (f"{_AUDIENCE}/versions/{{version_number:int(min=1, max=2147483647)}}/diff", AudienceVersionDiff()),
