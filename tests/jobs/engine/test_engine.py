@@ -355,6 +355,7 @@ def test_published_job_missing_at_the_broker_waits_again(ledger: Ledger, query: 
     forgotten, present = enqueue("t.x"), enqueue("t.x")
     take(ledger, "t.x", most=2)
 
+    assert ledger.sweep_unclaimed(60, [present]) == 0
     assert ledger.sweep_unclaimed(0, [present]) == 1
     assert (state_of(query, forgotten), state_of(query, present)) == ("waiting", "published")
 

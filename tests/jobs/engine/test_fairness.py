@@ -212,6 +212,21 @@ def test_tenant_that_a_poll_ended_at_is_visited_again(ledger: Ledger, brands: li
     assert len(ledger.publish_due(["t.x"], 10, (), brands[0]).jobs) == 1
 
 
+def test_walk_that_ends_nearest_to_its_start_continues_the_poll(ledger: Ledger, query: Query) -> None:
+    start = UUID("80000000-0000-0000-0000-000000000000")
+    add = (
+        "insert into app.jobs (id, actor, brand_id, due_at) select gen_random_uuid(), %s,"
+        " (%s || lpad(n::text, 6, '0') || '-0000-0000-0000-000000000000')::uuid, 'infinity'"
+        " from generate_series(1, 30) as n"
+    )
+    for name, first in (("t.x", "f0"), ("t.y", "10")):  # t.y wraps; t.x does not.
+        query(add, name, first)
+
+    ended_at = ledger.publish_due(["t.x", "t.y"], 10, (), start).last_tenant
+
+    assert str(ended_at).startswith("f0")
+
+
 def test_tenants_without_due_jobs_do_not_hide_others(ledger: Ledger, query: Query) -> None:
     query(
         "insert into app.jobs (id, actor, brand_id, due_at)"

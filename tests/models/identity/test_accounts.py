@@ -140,6 +140,31 @@ def test_sign_in_replaces_a_weaker_hash(admin, superuser, production_hashes):
     assert passwords.verify(stored, admin.password)
 
 
+@pytest.mark.parametrize("change", ["email_verified_at = null", "suspended_at = now()"])
+def test_hash_of_account_that_can_not_sign_in_is_not_compared(member, admin, superuser, monkeypatch, change):
+    person, compared = member(), []
+    superuser.cursor().execute(f"update public.users set {change} where id = %s", (person.user_id,))
+    monkeypatch.setattr(passwords, "verify", lambda stored, password: bool(compared.append(stored)))
+
+    with pytest.raises(InvalidCredentials):
+        sessions.sign_in(person.email, person.password, network="192.0.2.1")
+
+    assert compared == [None]
+
+
+@pytest.mark.parametrize("email", ["Ana@example.com", "a@" + "x" * 249 + ".com"])
+def test_stored_addresses_are_short_and_in_lower_case(superuser, db_clean, email):
+    statements = [
+        "insert into app.signups (id, email, locale, expires_at) values (gen_random_uuid(), %s, 'en', now())",
+        "insert into app.invitations (id, brand_id, email, role_id, expires_at)"
+        " values (gen_random_uuid(), gen_random_uuid(), %s, 1, now())",
+        "insert into public.users (id, email, role_id) values (gen_random_uuid(), %s, 1)",
+    ]
+    for statement in statements:
+        with superuser.cursor() as cursor, pytest.raises(psycopg2.errors.CheckViolation):
+            cursor.execute(statement, (email,))
+
+
 def test_sign_in_during_a_password_change_starts_no_session(admin, superuser, monkeypatch):
     verify = passwords.verify
 

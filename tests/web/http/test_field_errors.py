@@ -266,6 +266,7 @@ def test_reason_says_in_plain_words_what_is_required(value, field, reason):
     found = {error.field: error.reason for error in field_errors(inspect.type_info(Everything), value)}
 
     assert found[field] == reason
+    assert [name for name in found if name.startswith(field.partition(".")[0])] == [field]
 
 
 def test_no_reason_names_a_type_of_python():

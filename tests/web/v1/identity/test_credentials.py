@@ -222,9 +222,10 @@ def test_email_change_is_confirmed_and_old_address_notified(client, drain, mailb
 
 
 def test_undo_link_restores_the_first_address_and_resets_password(client, drain, mailbox, member, superuser):
-    manager = member()
-    for address in ("first@example.com", "second@example.com"):
-        ask(client, manager, address)
+    manager, other = member(), member()
+    changes = [(manager, "first@example.com"), (manager, "second@example.com"), (other, "other@example.com")]
+    for account, address in changes:
+        ask(client, account, address)
         drain()
         follow(client, "confirm", mailbox.token(address))
         drain()
@@ -240,6 +241,11 @@ def test_undo_link_restores_the_first_address_and_resets_password(client, drain,
     assert reset(client, mailbox.token(manager.email)).status_code == 200
     assert login(client, manager.email, NEW).status_code == 200
     assert ("email.undo", "ok", None, manager.user_id) in trail(superuser, "email")
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "select count(*) from app.email_changes where user_id = %s and undone_at is null", (other.user_id,)
+        )
+        assert cursor.fetchone() == (1,)
 
 
 def test_undo_of_email_change_ends_access_by_the_old_password(client, drain, mailbox, member):

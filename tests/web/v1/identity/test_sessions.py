@@ -227,6 +227,19 @@ def test_sign_out_ends_the_sessions_of_its_scope_only(client, member, scope, ali
     assert client.get("/api/v1/users/me", token=other.token).status_code == 200
 
 
+def test_sign_out_leaves_sessions_that_have_expired(client, member, superuser):
+    manager = member()
+    expired, present = login(client, manager), login(client, manager)
+    session_id = access_tokens.verify(expired["access_token"])["session_id"]
+    superuser.cursor().execute("update app.sessions set expires_at = now() where id = %s", (session_id,))
+
+    client.post("/api/v1/auth/logout", json={"scope": "all"}, token=present["access_token"])
+
+    with superuser.cursor() as cursor:
+        cursor.execute("select id from app.sessions where user_id = %s and revoked_at is null", (manager.user_id,))
+        assert [str(one) for (one,) in cursor.fetchall()] == [session_id]
+
+
 def test_sign_out_is_audited_with_its_number_of_sessions(client, member, superuser):
     manager = member()
     session = login(client, manager)
