@@ -15,6 +15,7 @@ SCHEDULES: list[Schedule] = [
     Every(hours=1, do="transfers.expire", catch_up="last", late_means="failed imports and exports seem to run"),
     Every(minutes=1, do="webhooks.sweep", catch_up="last", late_means="events of dead webhook endpoints accumulate"),
     Daily(at="04:20", do="mediaid.refresh_old", catch_up="last", late_means="segments use old traits of fans"),
+    Daily(at="03:15", do="consents.expire_uses", catch_up="last", late_means="old records of uses take disk space"),
     Daily(at="03:10", do="consents.expire", catch_up="all", late_means="fans are asked for their consent too late"),
     Daily(at="03:50", do="limit_counters.expire", catch_up="last", late_means="past counters take disk space"),
     Daily(at="03:30", do="engagements.rotate", catch_up="last", late_means="old engagement events take disk space"),

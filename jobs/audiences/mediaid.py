@@ -11,6 +11,7 @@ from jobs.passport.services.mediaid import mediaid
 from jobs.passport.services.mediaid.contract import Link, PutTraits, Subject, Trait
 from models.audiences import traits
 from models.audiences.traits import Fan
+from models.consents.uses import require_consent
 from models.jobs.ledger import enqueue
 
 mediaid_actor = partial(actor, runs_as="system", outward=True, max_attempts=None, give_up_after=timedelta(days=7))
@@ -30,6 +31,8 @@ def refresh(user_id: UUID) -> None:
     """Store at MediaID what a fan's profile says, and copy all traits of the fan to the brands that may use them."""
     with own_transaction():
         fan = traits.find_fan(user_id)
+        for brand_id in fan.brand_ids if fan else ():
+            require_consent(user_id, "profiling", brand_id=brand_id)
     if fan is not None:
         known = mediaid().put_traits(_observation(user_id, fan), key=_key(fan)).traits
         with own_transaction():

@@ -5,7 +5,7 @@ the refresh when a consent or a contact begins, and delete the rows when the con
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,10 +33,11 @@ class FanTrait:
 
 @dataclass(frozen=True, slots=True)
 class Fan:
-    """A person whose traits are refreshed: with an account or without, and what the profile says."""
+    """A person whose traits are refreshed: with an account or without, what the profile says, and who may use it."""
 
     is_anonymous: bool
     observed: Mapping[str, str]
+    brand_ids: Sequence[UUID]
 
 
 def find_own() -> list[FanTrait]:
@@ -47,11 +48,12 @@ def find_own() -> list[FanTrait]:
 
 def find_fan(user_id: UUID) -> Fan | None:
     """Return a person whose traits brands may use; None if no brand may."""
-    found = row("SELECT is_anonymous, locale FROM app.find_trait_fan(%s)", (user_id,))
+    found = row("SELECT is_anonymous, locale, brand_ids FROM app.find_trait_fan(%s)", (user_id,))
     if found is None:
         return None
     language, _, region = found["locale"].partition("-")
-    return Fan(found["is_anonymous"], {"language": language} | ({"region": region} if region else {}))
+    observed = {"language": language} | ({"region": region} if region else {})
+    return Fan(found["is_anonymous"], observed, found["brand_ids"])
 
 
 def store(user_id: UUID, traits: Iterable[Mapping[str, Any]]) -> None:

@@ -27,4 +27,12 @@ PERSONAL = (
         ),
         not_personal=(NotPersonal(("notice_sha256",), _NOTICE), NotPersonal(("request_id",), REQUEST_ID)),
     ),
+    Table(
+        name="public.consent_uses",
+        purpose="Prove which uses of personal data relied on which consent.",
+        retention="three years",
+        found_by="user_id",
+        deleted_by="consents.expire_uses",
+        personal=(Personal(("user_id", "purpose", "day"), Category.CONSENT, Erasure.PROOF),),
+    ),
 )

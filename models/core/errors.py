@@ -49,6 +49,7 @@ _TITLES: dict[int, dict[str, str]] = {
         "account_required": "The campaign counts scans of people with an account only",
         "audit_is_append_only": "Audit entries can't be changed or deleted",
         "call_denied": "The job may not call this operation of the service",
+        "consent_missing": "No consent allows this use",
         "consent_required": "A required consent is missing",
         "email_of_other_account": "Another account has this email address",
         "geofence_outside": "The position is outside the campaign's area",

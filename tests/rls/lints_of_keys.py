@@ -23,7 +23,10 @@ KEYS = [
         create table public.broken (id uuid primary key, brand_id uuid not null,
             campaign_id uuid references public.campaigns (id));
         """,
-        {"consent_events_consent_id_fkey": "a consent belongs to a person; its brand may be null"},
+        {
+            "consent_events_consent_id_fkey": "a consent belongs to a person; its brand may be null",
+            "consent_uses_consent_id_fkey": "a consent belongs to a person; its brand may be null",
+        },
     ),
     Lint(
         "a unique key of a tenant's table lacks the tenant, so an error reveals rows of others",

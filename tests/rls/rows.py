@@ -57,6 +57,7 @@ FITTING: dict[str, Any] = {
     "public.contact_imports.row_number": 0,
     "public.consents.consent_tier": "essential",
     "public.consent_events.action": "grant",
+    "public.consent_uses.purpose": "contact",
     "public.qr_scans.geofence_status": "none",
     "public.qr_scans.decision": "accepted",
     "public.notification_preferences.kind": "limit_near",

@@ -36,7 +36,7 @@ INTERNAL = frozenset(
         *("audit_chain_has_moved", "audit_checkpoint_invalid", "audit_checkpoint_not_next", "audit_entries_differ"),
         *("audit_is_append_only", "audit_seal_invalid", "audit_start_invalid", "consent_events_are_append_only"),
         *("group_is_over", "mail_undeliverable", "no_such_group", "not_in_a_group", "notice_is_published"),
-        *("already_uploaded", "call_denied", "stale_fence"),
+        *("already_uploaded", "call_denied", "consent_missing", "stale_fence"),
         *("not_granted", "per_user_limit", "reservation_expired", "reservation_suspended", "sold_out"),
         *("unknown_campaign", "unknown_reservation", "unknown_reward"),
     }

@@ -132,6 +132,52 @@ end
 $$;
 call app.grant_definer('app.missing_consents(uuid,uuid,text[])', '{}');
 
+-- Uses of personal data that relied on a consent, counted for each consent, brand, purpose and day (UTC).
+create table public.consent_uses (
+    brand_id uuid not null references public.brands (id),
+    consent_id uuid not null references public.consents (id),
+    purpose text not null check (purpose in ('contact', 'profiling', 'measurement', 'ai_analysis')),
+    day date not null default (now() at time zone 'UTC')::date,
+    user_id uuid not null references public.users (id),
+    uses int not null default 1,
+    first_at timestamptz not null default now(),
+    last_at timestamptz not null default now(),
+    primary key (brand_id, consent_id, purpose, day)
+);
+create index consent_uses_user on public.consent_uses (user_id, day);
+create index consent_uses_consent on public.consent_uses (consent_id);
+create index consent_uses_day on public.consent_uses (day);
+call app.secure('public.consent_uses', p_fan => 'select', p_own => 'select', p_system => 'select,delete');
+
+-- Return the people whose consent of p_tier towards a brand is in force, and record that p_purpose relies on it now. A
+-- withdrawal waits until the caller's transaction ends. Of several consents the one for the brand counts, then the one
+-- that expires last. A job of a brand may act for its brand only.
+create function app.use_consents(p_user_ids uuid[], p_brand_id uuid, p_purpose text, p_tier text) returns setof uuid
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if current_setting('role') = 'app_job' and p_brand_id is distinct from app.job_brand() then
+        perform app.refuse(403, 'forbidden');
+    end if;
+    return query
+    with locked as materialized (
+        select c.id, c.user_id, c.brand_id, c.expires_at from public.consents c
+        where c.user_id = any (p_user_ids) and c.consent_tier = p_tier
+            and app.consent_is_in_force(c.revoked_at, c.expires_at)
+            and (c.brand_id is null or c.brand_id = p_brand_id)
+        order by c.id for share
+    ), relied_on as (
+        select distinct on (l.user_id) l.id, l.user_id from locked l
+        order by l.user_id, l.brand_id nulls last, l.expires_at desc, l.id
+    ), recorded as (
+        insert into public.consent_uses as u (brand_id, consent_id, purpose, user_id)
+        select p_brand_id, r.id, p_purpose, r.user_id from relied_on r order by r.id
+        on conflict (brand_id, consent_id, purpose, day) do update set uses = u.uses + 1, last_at = now()
+    )
+    select r.user_id from relied_on r;
+end
+$$;
+call app.grant_definer('app.use_consents(uuid[],uuid,text,text)', array['app_job', 'app_system']);
+
 -- Return the id of a key's notice in force: published, not retired, in the first of these languages that it has.
 -- A language matches its own tag before its primary subtag (es-MX, then es). Without a match: English, then any.
 create function app.notice_in_force(p_key text, p_locales text[]) returns uuid

@@ -62,13 +62,15 @@ end
 $$;
 call app.grant_definer('app.lock_trait_brands(uuid)', '{}');
 
--- Return what the profile of a person says. No row if no brand may use traits of the person.
-create function app.find_trait_fan(p_user_id uuid) returns table (is_anonymous boolean, locale text)
+-- Return what the profile of a person says, and the brands that may use traits of the person. No row without brands.
+create function app.find_trait_fan(p_user_id uuid)
+returns table (is_anonymous boolean, locale text, brand_ids uuid[])
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return query
-    select u.is_anonymous, u.locale from public.users u
-    where u.id = p_user_id and exists (select from app.lock_trait_brands(p_user_id));
+    select u.is_anonymous, u.locale, b.brand_ids from public.users u
+    cross join (select array_agg(a.brand_id order by a.brand_id) as brand_ids from app.lock_trait_brands(p_user_id) a) b
+    where u.id = p_user_id and b.brand_ids is not null;
 end
 $$;
 call app.grant_definer('app.find_trait_fan(uuid)', array['app_system']);

@@ -9,7 +9,7 @@ import pytest
 from models.audiences import traits
 from models.consents import consents
 from models.core import context, signed_links
-from models.core.database import transaction, value
+from models.core.database import rows, transaction, value
 from models.identity import accounts, signups
 from models.passport import mediaid
 from models.passport.mediaid import Subject, Trait
@@ -88,6 +88,9 @@ def test_traits_are_copied_to_brands_with_contact_and_consent(fan, brand, make_b
     drain()
 
     assert stored() == [(str(brand["id"]), "language", "en"), (str(brand["id"]), "team", "a")]
+    with transaction(context.for_system_job()):
+        used = rows("SELECT user_id, brand_id, purpose FROM public.consent_uses")
+    assert used == [{"user_id": nora.user_id, "brand_id": brand["id"], "purpose": "profiling"}]
     contact(nora, other)
     drain()
     assert len(stored()) == 4

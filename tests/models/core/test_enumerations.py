@@ -18,6 +18,7 @@ from models.campaigns.guests import GuestState
 from models.campaigns.rewards import RewardState
 from models.campaigns.statuses import TRANSITIONS, CampaignStatus, CampaignType
 from models.campaigns.tickets import TicketState
+from models.consents import uses
 from models.consents.consents import TIERS
 from models.core import emails
 from models.core.enumerations import values_of
@@ -59,6 +60,7 @@ PYTHON: dict[str, Iterable[str]] = {
     "public.campaigns.type": values_of(CampaignType),
     "public.consent_events.action": SQL_ONLY,
     "public.consents.consent_tier": TIERS,
+    "public.consent_uses.purpose": uses.TIERS,
     "public.contact_exports.format": values_of(ExportFormat),
     "public.contact_exports.state": values_of(TransferState),
     "public.contact_imports.encoding": values_of(Encoding),

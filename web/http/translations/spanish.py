@@ -14,6 +14,7 @@ TITLES: dict[str, str] = {
     "account_required": "La campaña solo cuenta escaneos de personas con cuenta",
     "audit_is_append_only": "Las entradas de auditoría no se pueden cambiar ni borrar",
     "call_denied": "El trabajo no puede llamar a esta operación del servicio",
+    "consent_missing": "Ningún consentimiento permite este uso",
     "consent_required": "Falta un consentimiento necesario",
     "email_of_other_account": "Otra cuenta tiene esta dirección de correo",
     "geofence_outside": "La posición está fuera de la zona de la campaña",
