@@ -6,12 +6,15 @@ No duration is checked: on a busy machine the difference of two of them can even
 import io
 import json
 import math
+import os
+import shutil
 import subprocess
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
-from scripts.commands.bench import audit, fairness, jobs, main, requests, scan, servers, timers
+from scripts.commands.bench import audit, fairness, jobs, main, requests, scan, segments, servers, timers
 from scripts.devstack import progress
 from scripts.devstack.environment import ROOT
 
@@ -96,6 +99,22 @@ def test_bench_rls_measures_context_policies_and_session_check(measured):
     numbers = measured("rls", "--requests", "50")
 
     assert {"rls_context_share", "rls_policies_share", "session_check_share", "request_us", "plain_us"} < set(numbers)
+
+
+@pytest.mark.slow
+def test_bench_segments_finds_the_same_contacts_as_sql_by_hand(measured, monkeypatch, tmp_path):
+    monkeypatch.setattr(segments, "KEPT", Path("/var/tmp"))
+    monkeypatch.setattr(segments, "PREFIX", f"companon-test-segments-{os.getpid()}-")
+    few = ("--contacts", "3000", "--events", "9000", "--previews", "3", "--rounds", "1", "--lags", "2", "--rows", "500")
+    try:
+        made = measured("segments", *few, "--plans", str(tmp_path / "plans"))
+        kept = measured("segments", *few)
+    finally:
+        for folder in segments.KEPT.glob(f"{segments.PREFIX}*"):
+            shutil.rmtree(folder)
+
+    assert made.keys() == kept.keys() >= {"preview_p95_ms", "ratio_handwritten", "membership_lag_p95_ms", "page_p95_ms"}
+    assert "regulars by hand" in (tmp_path / "plans").read_text()
 
 
 def test_bench_requests_figures_compare_each_kind_with_the_other_checkout():

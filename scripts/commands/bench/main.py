@@ -1,10 +1,10 @@
-"""`./scripts/bench audit|jobs|logins|requests|rls|scan`: run one benchmark on its own servers and print the results."""
+"""`./scripts/bench audit|jobs|logins|requests|rls|scan|segments`: run one benchmark on its own servers."""
 
 import argparse
 import json
 from collections.abc import Callable
 
-from scripts.commands.bench import audit, jobs, logins, requests, rls, scan
+from scripts.commands.bench import audit, jobs, logins, requests, rls, scan, segments
 from scripts.commands.bench.report import Numbers
 from scripts.devstack.progress import SetupError, say
 
@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Numbers]] = {
     "requests": requests.measure,
     "rls": rls.measure,
     "scan": scan.measure,
+    "segments": segments.measure,
 }
 _ARGUMENTS = {
     "audit": audit.add_arguments,
@@ -23,6 +24,7 @@ _ARGUMENTS = {
     "requests": requests.add_arguments,
     "rls": rls.add_arguments,
     "scan": scan.add_arguments,
+    "segments": segments.add_arguments,
 }
 
 
