@@ -52,7 +52,7 @@ select '{brand}', p.contact_id, p.user_id, 'C-' || p.n, 'person.' || p.n || '@pe
     (array['Ana', 'Begoña', 'Carla', 'Diego', 'Elena', 'Íñigo', 'Julia', 'Marta'])[1 + p.n % 8] || ' ' || p.n, 'es-ES',
     (array['ES', 'ES', 'ES', 'ES', 'PT', 'PT', 'FR', 'IT', 'DE', 'GB'])[1 + floor(p.country * 10)],
     (array['Madrid', 'Málaga', 'León', 'Sevilla', 'Bilbao'])[1 + p.n % 5],
-    date '1950-01-01' + (p.n * 7919 % 20000)::int,
+    date '1950-01-01' + (p.n::bigint * 7919 % 20000)::int,
     case when p.n % 2 = 0 then 36 + 7 * p.place end, case when p.n % 2 = 0 then -9 + 12 * random() end,
     case when p.n % 3 = 0 then array['tag' || p.n % 20, 'tag' || p.n % 7] else '{{}}' end, 'import',
     jsonb_build_object('spend', floor(p.spend * 1000), 'vip', p.spend > 0.95),
