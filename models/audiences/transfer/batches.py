@@ -224,7 +224,7 @@ def _notices(planner: Planner, batch: Batch) -> list[Note]:
 
 def _add_notes(import_id: UUID, notes: Sequence[Note], space: int) -> int:
     """Keep notes for the file of errors, as far as there is space. Return their number."""
-    kept = [[one.number, one.field, one.reason, one.cells] for one in notes[: max(space, 0)]]
+    kept = [[one.number, one.field, one.reason, list(map(_as_text, one.cells))] for one in notes[: max(space, 0)]]
     if kept:
         # PostgreSQL can't store U+0000 in a text.
         encoded = msgspec.json.encode(kept).decode("utf-8", "replace").replace("\\u0000", "\ufffd")
@@ -235,6 +235,11 @@ def _add_notes(import_id: UUID, notes: Sequence[Note], space: int) -> int:
             (import_id, encoded),
         )
     return len(kept)
+
+
+def _as_text(cell: Any) -> Any:
+    """Return a cell without the surrogates that stand for bytes that are no text: neither JSON nor UTF-8 has them."""
+    return cell.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(cell, str) else cell
 
 
 def _advance(

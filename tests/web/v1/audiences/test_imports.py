@@ -12,8 +12,12 @@ from pyarrow import parquet
 
 from models.audiences import dsl, segments
 from models.audiences.transfer import batches, fields, imports
+from models.audiences.transfer.cleaning import ValueFault
+from models.audiences.transfer.planning import KeyFault
+from models.audiences.transfer.records import RowFault
 from models.core import context
 from models.core.database import transaction
+from models.core.enumerations import values_of
 from models.jobs.ledger import enqueue
 from tests.fixtures.audit import entries
 from tests.support import kills
@@ -209,38 +213,80 @@ def test_contacts_swap_unique_values_in_one_batch(run, contacts):
     assert contacts("external_id", "email") == [("3", "a@x.es"), ("1", "b@x.es"), ("2", "c@x.es")]
 
 
+COLUMNS = ("email", "phone", "birth_date", "lat", "lon", "name", "country", "locale", "tags", "companon_id")
+COLUMNS += ("external_id", "spend", "vip", "at", "size")
+PROPERTIES = {"spend": "number", "vip": "boolean", "at": "datetime", "size": "list"}
 BAD = {
-    "bad_email": '"x@",,,,,',
-    "bad_phone": "{n}@y.es,12,,,,",
-    "bad_date": "{n}@y.es,,31/31/1990,,,",
-    "out_of_range": "{n}@y.es,,,91,1,",
-    "half_a_position": "{n}@y.es,,,40,,",
-    "bad_text": "{n}@y.es,,,,,\u202e",
-    "wrong_number_of_cells": "{n}@y.es",
-    "nul_character": "{n}@y.es,,,,,a\0b",
-    "bad_quotation_marks": '{n}@y.es,,,,,"a"b',
-    "no_key": ",,,,,Nobody",
-    "matches_two_contacts": "0@y.es,+34600000001,,,,",
+    "bad_email": {"email": '"x@"'},
+    "bad_phone": {"phone": "12"},
+    "bad_number": {"spend": "much"},
+    "bad_boolean": {"vip": "perhaps"},
+    "bad_date": {"birth_date": "31/31/1990"},
+    "bad_datetime": {"at": "noon"},
+    "bad_text": {"name": "\u202e"},
+    "bad_country": {"country": "QQ"},
+    "bad_locale": {"locale": "english please"},
+    "bad_choice": {"size": "XXL"},
+    "bad_id": {"companon_id": "7"},
+    "out_of_range": {"lat": "91", "lon": "1"},
+    "half_a_position": {"lat": "40"},
+    "too_long": {"name": "n" * 300},
+    "too_many_values": {"tags": '"' + ",".join(f"t{n}" for n in range(101)) + '"'},
+    "no_key": {"email": "", "name": "Nobody"},
+    "unknown_id": {"companon_id": "01941f2d-2b30-7f14-9a6c-5e8d7c1b0a92"},
+    "matches_two_contacts": {"email": "0@y.es", "phone": "+34600000001"},
+    "external_id_of_other_contact": {"external_id": "X-1"},
+    "nul_character": {"name": "a\0b"},
+    "bad_quotation_marks": {"name": '"a"b\udcff'},
+    "row_too_long": {"name": "x" * 100_001},
+    "not_text": {"name": "\udcff"},
+    "wrong_number_of_cells": None,
 }
-HEADER = "email,phone,birth_date,lat,lon,name\n"
+"""Cells of a row that is refused, by reason. The others are those of a new contact."""
+ELSEWHERE = {"bad_json", "email_of_other_contact"}
+"""Reasons of other files and other match keys, which other tests have."""
+RARE = ("row_too_long",)
+"""A row of 100 kB: once in a file."""
+
+
+def _line(n, cells):
+    if cells is None:
+        return f"{n}@y.es\udcff"
+    return ",".join(({"email": f"{n}@y.es"} | cells).get(column, "") for column in COLUMNS)
 
 
 def _hostile(rows):
     """Return a table and the expected counts: one row in four is bad, of each kind in turn."""
-    lines, reasons, kinds = ["0@y.es,,,,,", "1@y.es,+34600000001,,,,"], {}, list(BAD)
-    created, duplicate = 2, 0
+    lines = [_line(0, {}), _line(1, {"phone": "+34600000001", "external_id": "X-1"})]
+    reasons, kinds, created, duplicate = {}, list(BAD), 2, 0
     for n in range(2, rows):
-        if n % 4 == 3:
-            kind = kinds[n // 4 % len(kinds)]
+        kind = kinds[n // 4 % len(kinds)] if n % 4 == 3 else None
+        if kind in RARE and kind in reasons:
+            kind = "no_key"
+        if kind is not None:
             reasons[kind] = reasons.get(kind, 0) + 1
-            lines.append(BAD[kind].format(n=n))
+            lines.append(_line(n, BAD[kind]))
         elif n % 10 == 0:
             duplicate += 1
-            lines.append("0@y.es,,,,,Twice")
+            lines.append(_line(0, {"name": "Twice"}))
         else:
             created += 1
-            lines.append(f'{n}@y.es,,1990-01-01,40.4,-3.7,"Ana\n{n}"')
-    return HEADER + "\n".join(lines), {"created": created, "duplicate": duplicate}, reasons
+            values = {
+                "birth_date": "1990-01-01",
+                "lat": "40.4",
+                "lon": "-3.7",
+                "name": f'"Ana\n{n}"',
+                "spend": f"{n}.5",
+            }
+            lines.append(_line(n, values))
+    text = "\n".join([",".join(COLUMNS), *lines])
+    return text.encode("utf-8", "surrogateescape"), {"created": created, "duplicate": duplicate}, reasons
+
+
+def test_every_reason_to_refuse_a_row_has_a_row():
+    reasons = {reason for kind in (ValueFault, RowFault, KeyFault) for reason in values_of(kind)}
+
+    assert BAD.keys() | ELSEWHERE == reasons | {"half_a_position"}
 
 
 def _kill_in_third_batch(size):
@@ -258,9 +304,14 @@ def _kill_in_third_batch(size):
 
 
 @pytest.mark.parametrize("size", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_import_that_is_killed_counts_each_row_once(client, ana, start, drain_with_kill, query, download, size):
+def test_import_that_is_killed_counts_each_row_once(
+    client, ana, start, declare, drain_with_kill, query, download, size
+):
+    for key, kind in PROPERTIES.items():
+        declare(key, kind, ["S", "M"] if kind == "list" else None)
     text, counts, reasons = _hostile(size)
-    made = start(text, match_keys=["email", "phone"], region="ES", overwrite="all").json
+    options = {"match_keys": ["email", "phone"], "region": "ES", "overwrite": "all", "encoding": "utf-8"}
+    made = start(text, **options).json
 
     ran = drain_with_kill(partial(_kill_in_third_batch, size))
 
