@@ -12,7 +12,7 @@ SCHEDULES: list[Schedule] = [
     Every(minutes=5, do="requests.expire", catch_up="last", late_means="encrypted secrets of responses stay stored"),
     Every(hours=1, do="assets.clean", catch_up="last", late_means="files without an asset take disk space"),
     Every(hours=1, do="scans.merge_refusals", catch_up="last", late_means="counts of refused scans take disk space"),
-    Every(hours=1, do="transfers.expire", catch_up="last", late_means="failed imports and exports seem to run"),
+    Every(minutes=5, do="transfers.expire", catch_up="last", late_means="failed imports and exports seem to run"),
     Every(minutes=1, do="webhooks.sweep", catch_up="last", late_means="events of dead webhook endpoints accumulate"),
     Daily(at="04:20", do="mediaid.refresh_old", catch_up="last", late_means="segments use old traits of fans"),
     Daily(at="03:15", do="consents.expire_uses", catch_up="last", late_means="old records of uses take disk space"),

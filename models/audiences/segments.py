@@ -16,7 +16,7 @@ from models.audiences.compiler import Compiled, Context
 from models.audiences.dsl import Condition, SegmentCondition
 from models.core import context
 from models.core.database import Row, execute, new_id, now, rows, value
-from models.core.errors import Conflict, Members, NotFound
+from models.core.errors import Conflict, Invalid, Members, NotFound
 
 
 class AudienceSegment(Row):
@@ -319,6 +319,16 @@ def context_of(
         contacts=contacts,
         buckets=buckets,
     )
+
+
+def can_be_evaluated(segment_id: UUID, brand_id: UUID) -> bool:
+    """Return whether the definition of a segment that is in effect can be compiled now."""
+    definition = definition_of(segment_id)
+    try:
+        compiler.compile(definition, context_of(definition, brand_id, segment_id=segment_id))
+    except Invalid:
+        return False
+    return True
 
 
 def timezone(brand_id: UUID) -> str:

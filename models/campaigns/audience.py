@@ -3,23 +3,43 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from models.audiences import segments
 from models.audiences.segments import AudienceSegment, CampaignAudience
 from models.core.errors import FieldError, Invalid
 
 
 def require_segments(segment_ids: Sequence[UUID]) -> None:
-    """Check that the caller's brand has all segments.
+    """Check that the caller's brand has all segments, and that none is archived.
 
     Raises:
         Invalid: names each place of the list with another id.
     """
-    if not segment_ids:
-        return
-    known = {found.id for found in AudienceSegment.select().where(AudienceSegment.id.in_(list(segment_ids)))}
+    known = _live(segment_ids)
     if unknown := [number for number, segment_id in enumerate(segment_ids) if segment_id not in known]:
-        raise Invalid(
-            errors=[FieldError(f"config.segment_ids[{n}]", "must be the id of a segment of the brand") for n in unknown]
-        )
+        raise Invalid(errors=[FieldError(_place(n), "must be the id of a segment of the brand") for n in unknown])
+
+
+def missing_of_segments(brand_id: UUID, segment_ids: Sequence[UUID]) -> list[FieldError]:
+    """Return the places of segments that can't be evaluated. Segments that the caller may not read are left out."""
+    live = _live(segment_ids)
+    return [
+        FieldError(_place(number), "must be the id of a segment that can be evaluated")
+        for number, segment_id in enumerate(segment_ids)
+        if segment_id in live and not segments.can_be_evaluated(segment_id, brand_id)
+    ]
+
+
+def _live(segment_ids: Sequence[UUID]) -> set[UUID]:
+    if not segment_ids:
+        return set()
+    query = AudienceSegment.select(AudienceSegment.id).where(
+        AudienceSegment.id.in_(list(segment_ids)), AudienceSegment.archived_at.is_null()
+    )
+    return {found.id for found in query}
+
+
+def _place(number: int) -> str:
+    return f"config.segment_ids[{number}]"
 
 
 def replace_segments(brand_id: UUID, campaign_id: UUID, segment_ids: Sequence[UUID]) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 from models.audiences import segments
 from models.audit import trail
 from models.campaigns import campaigns
+from models.campaigns.audience import missing_of_segments
 from models.campaigns.campaigns import Campaign, CampaignArchived, config_of
 from models.campaigns.config import contradictions, missing_at_launch, missing_of_notice
 from models.campaigns.statuses import TRANSITIONS, IllegalTransition
@@ -139,7 +140,9 @@ def require_ready(campaign: Campaign, *, at: datetime) -> None:
     Raises:
         NotReady: carries everything that is missing.
     """
-    found = missing(campaign, at) + missing_of_notice(config_of(campaign))
+    config = config_of(campaign)
+    found = missing(campaign, at) + missing_of_notice(config)
+    found += missing_of_segments(campaign.brand_id, config.segment_ids)
     # PostgreSQL computes calendar windows; its list of time zones may be older than Python's.
     if not value("SELECT count(*) FROM pg_timezone_names WHERE name = %s", (campaign.config["timezone"],)):
         found.append(FieldError("config.timezone", "must be a time zone of the database"))

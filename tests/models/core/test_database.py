@@ -12,6 +12,7 @@ from models.core.context import Identity
 from models.core.database import (
     after_commit,
     db,
+    denied_access,
     execute,
     execute_deferred,
     new_id,
@@ -293,3 +294,7 @@ def test_connection_left_in_a_transaction_is_discarded(monkeypatch: pytest.Monke
         work()
     with transaction(ENGINE):
         assert backend() not in pids
+
+
+def test_error_of_another_kind_denies_no_access() -> None:
+    assert denied_access(ValueError("no error of the database")) is None

@@ -204,11 +204,15 @@ def test_ended_session_is_refused_after_the_clean_up_of_its_row(enter, superuser
     assert person(enter(sub=sub, email="a@people.example", **amr(-1)))
 
 
-def test_changed_address_of_a_token_is_stored(enter):
-    sub = uuid4()
+@pytest.mark.parametrize("confirms", ["yes", "no"])
+def test_changed_address_of_a_token_is_stored(enter, supabase, confirms):
+    sub, project = uuid4(), supabase.described(supabase_confirms_email=confirms)
     enter(sub=sub, email="old@people.example")
 
-    assert person(enter(sub=sub, email="new@people.example"))["email"] == "new@people.example"
+    found = person(enter(project=project, sub=sub, email="new@people.example"))
+
+    assert found["email"] == "new@people.example"
+    assert (found["email_verified_at"] is not None) == (confirms == "yes")
 
 
 @pytest.mark.parametrize("email", ["", None, "not an address", "a@b\0", "x" * 300 + "@people.example"])
@@ -251,6 +255,7 @@ def test_deleted_idle_anonymous_person_returns_unless_signed_out(enter, superuse
     idle = {"sub": uuid4(), "session_id": uuid4(), "email": "", "is_anonymous": True}
     enter(**idle)
     with superuser.cursor() as cursor:
+        cursor.execute("insert into app.deleted_users (user_id) values (gen_random_uuid())")
         cursor.execute("update users set created_at = now() - interval '25 hours' where id = %s", (idle["sub"],))
         cursor.execute(
             "update app.sessions set created_at = now() - interval '25 hours',"
@@ -261,7 +266,7 @@ def test_deleted_idle_anonymous_person_returns_unless_signed_out(enter, superuse
     with transaction(context.for_system_job()):
         assert accounts.delete_expired()["anonymous_people"] == 1
 
-    assert count(superuser, "app.deleted_users") == int(ended)
+    assert count(superuser, "app.deleted_users") == 1 + int(ended)
     if ended:
         with pytest.raises(Problem, match="deleted"):
             enter(**idle)

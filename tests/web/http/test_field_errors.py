@@ -50,6 +50,8 @@ class Everything(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "f
     keys: dict[Annotated[str, Meta(pattern="^[a-c]+$")], bool] = {}
     pair: tuple[int, str] | None = None
     even: Annotated[int, Meta(multiple_of=2)] = 0
+    some: Annotated[list[int], Meta(min_length=1)] = []
+    more: Annotated[list[int], Meta(min_length=2)] = []
     either: Annotated[int, Meta(ge=0)] | Annotated[str, Meta(max_length=3)] = 0
     size: Size = Size.SMALL
     level: Literal[1, 2, None] = None
@@ -256,6 +258,8 @@ def is_refused(decoder, normalise, raw):
         ({"pair": [1]}, "pair", "must have exactly 2 items"),
         ({"pair": ["a", "b"]}, "pair[0]", "must be a whole number"),
         ({"even": 3}, "even", "must be a multiple of 2"),
+        ({"some": []}, "some", "must have at least 1 item"),
+        ({"more": [1]}, "more", "must have at least 2 items"),
         ({"either": 1.5}, "either", "must be a whole number or text"),
         ({"either": "long"}, "either", "must have at most 3 characters"),
         ({"size": "huge"}, "size", "must be one of: small, large"),

@@ -16,6 +16,10 @@ pytestmark = pytest.mark.usefixtures("fresh_limits")
 
 ME = "/api/v1/users/me"
 MFA = "/api/v1/users/me/mfa"
+END_FIRST_SESSION = (
+    "update app.sessions set revoked_at = '2026-01-01' where id = (select id from app.sessions where user_id = %s"
+    " and revoked_at is null order by created_at limit 1)"
+)
 
 
 def login(client, account):
@@ -275,6 +279,7 @@ def test_mfa_reset_by_admin_allows_sign_in_and_notifies(client, enrolled, admin,
     client.post("/api/v1/auth/login", json={"email": manager.email, "password": "not the password"})
     superuser.cursor().execute("update app.sign_in_attempts set attempts = 1000")
     superuser.cursor().execute("insert into app.recovery_codes values (%s, 'of another account')", (admin.user_id,))
+    superuser.cursor().execute(END_FIRST_SESSION, (manager.user_id,))
     drain()
 
     done = client.post(url, json={"reason": "passport seen"}, token=admin.token)
@@ -283,6 +288,7 @@ def test_mfa_reset_by_admin_allows_sign_in_and_notifies(client, enrolled, admin,
     assert done.status_code == 204
     assert client.get(ME, token=confirmed["access_token"]).json["code"] == "session_ended"
     assert login(client, manager)["mfa_required"] is None
+    assert one(superuser, "select count(*) from app.sessions where revoked_at = '2026-01-01'") == (1,)
     for table in ("recovery_codes", "totp_factors"):
         assert one(superuser, f"select array_agg(user_id::text) from app.{table}") == ([str(admin.user_id)],)
     assert mailbox.to(manager.email)[-1]["Subject"] == "The authenticator of your account has been removed"
