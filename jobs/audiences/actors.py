@@ -1,8 +1,9 @@
 """Actors of the domain audiences."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import TypeVar
 from uuid import UUID
 
 # These modules declare actors.
@@ -12,7 +13,14 @@ from jobs.audiences import transfer as transfer
 from jobs.engine import actor, current_job, own_transaction
 from jobs.passport.contract import ServiceUnavailable
 from jobs.passport.services.coliseum import coliseum
-from jobs.passport.services.coliseum.contract import MAX_EVENTS, Batch, Event, MetricsOf
+from jobs.passport.services.coliseum.contract import (
+    MAX_EVENTS,
+    Batch,
+    Event,
+    MetricsOf,
+    SegmentMove,
+    SegmentMoves,
+)
 from models.audiences import (
     activity,
     changes,
@@ -23,13 +31,17 @@ from models.audiences import (
     membership,
     membership_history,
     recomputation,
+    segment_outbox,
 )
 from models.audiences.engagement_outbox import WaitingEvent
 from models.audiences.live_metrics import LiveMetrics
+from models.audiences.segment_outbox import WaitingMove
 from models.core.database import now
 from models.jobs.ledger import enqueue
 from models.passport import coliseum as coliseum_store
 
+Waiting = TypeVar("Waiting")
+"""A row of an outbox."""
 MAX_BATCHES = 20
 """Batches that one delivery sends at most. A further job sends the rest, so that other brands have their turn."""
 
@@ -123,28 +135,48 @@ def sweep_changes() -> None:
     give_up_after=timedelta(days=3),
 )
 def deliver_engagements() -> None:
-    """Deliver the brand's engagement events to Coliseum. An event that is sent twice is counted once, by its id."""
+    """Deliver the brand's engagement events and moves of segments to Coliseum. What is sent twice is counted once."""
+    have_more = [
+        _deliver(engagement_outbox.waiting, _send_events, engagement_outbox.remove),
+        _deliver(segment_outbox.waiting, _send_moves, segment_outbox.remove),
+    ]
+    if any(have_more):
+        with own_transaction():
+            engagement_outbox.enqueue_delivery()
+
+
+def _deliver(
+    waiting: Callable[[int], Sequence[Waiting]],
+    send: Callable[[Sequence[Waiting]], object],
+    remove: Callable[[Sequence[Waiting]], None],
+) -> bool:
+    """Send rows of an outbox in batches. Return whether it may have more."""
     for _ in range(MAX_BATCHES):
         with own_transaction():
-            events = engagement_outbox.waiting(MAX_EVENTS)
-        if not events:
-            return
-        coliseum().ingest(Batch([_event(one) for one in events]), key=_key(events))
+            found = waiting(MAX_EVENTS)
+        if not found:
+            return False
+        send(found)
         with own_transaction():
-            engagement_outbox.remove(events)
-        if len(events) < MAX_EVENTS:
-            return
-    with own_transaction():
-        engagement_outbox.enqueue_delivery()
+            remove(found)
+        if len(found) < MAX_EVENTS:
+            return False
+    return True
 
 
-def _event(waiting: WaitingEvent) -> Event:
-    return Event(waiting.event_id, waiting.campaign_id, waiting.kind, waiting.occurred_at, waiting.reversal_of)
+def _send_events(events: Sequence[WaitingEvent]) -> None:
+    sent = [Event(one.event_id, one.campaign_id, one.kind, one.occurred_at, one.reversal_of) for one in events]
+    coliseum().ingest(Batch(sent), key=_key("events", [one.event_id for one in events]))
 
 
-def _key(events: Sequence[WaitingEvent]) -> str:
+def _send_moves(moves: Sequence[WaitingMove]) -> None:
+    sent = [SegmentMove(one.event_id, one.segment_id, one.at, one.entered, one.gone) for one in moves]
+    coliseum().ingest_moves(SegmentMoves(sent), key=_key("moves", [one.event_id for one in moves]))
+
+
+def _key(kind: str, event_ids: Sequence[UUID]) -> str:
     """Return the key of a batch. It depends on the events: the next attempt of a job may send others."""
-    return "events-" + hashlib.sha256(b"".join(event.event_id.bytes for event in events)).hexdigest()
+    return f"{kind}-" + hashlib.sha256(b"".join(one.bytes for one in event_ids)).hexdigest()
 
 
 @actor("coliseum.read", queue="outward", outward=True, max_attempts=3)
@@ -167,6 +199,7 @@ def read_live_metrics(campaign_id: UUID) -> None:
 def sweep_engagement_events() -> None:
     """Enqueue the jobs of engagement events whose own jobs have failed for good."""
     engagement_outbox.sweep()
+    segment_outbox.sweep()
 
 
 @actor("engagements.rotate", runs_as="system", time_limit=300.0)

@@ -25,6 +25,8 @@ POLICY: dict[tuple[str, str], frozenset[CallerRole]] = {
     ("cals", "push_activities"): _BRAND,
     ("coliseum", "open"): _BRAND,
     ("coliseum", "ingest"): _BRAND,
+    ("coliseum", "ingest_moves"): _BRAND,
+    ("coliseum", "segment_totals"): _BRAND,
     ("coliseum", "metrics"): _BRAND,
     ("mediaid", "resolve"): _SYSTEM,
     ("mediaid", "link"): _SYSTEM,

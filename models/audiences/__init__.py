@@ -2,7 +2,7 @@
 
 Owns the tables `public.audience_segments`, `public.segment_queries`, `public.segment_dependencies`,
 `app.segment_preview_counts`, `public.campaign_audience`, `public.campaign_members`, `public.contacts`,
-`public.engagement_events`, `app.engagement_outbox`, `app.activity_outbox`, `public.engagements`,
+`public.engagement_events`, `app.engagement_outbox`, `app.activity_outbox`, `app.segment_outbox`, `public.engagements`,
 `public.conversions`, `public.contact_sync`,
 `public.contact_sync_state`, `public.fan_traits`, `public.contact_activity`, `app.segment_changes`,
 `public.contact_imports`, `public.contact_import_rows`, `public.contact_import_keys`, `public.contact_exports`,

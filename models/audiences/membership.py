@@ -15,7 +15,7 @@ from uuid import UUID
 
 import peewee
 
-from models.audiences import activity, changes, compiler, segments
+from models.audiences import activity, changes, compiler, segment_outbox, segments
 from models.audiences.compiler import Compiled
 from models.audiences.dsl import Condition
 from models.core.database import db, execute, execute_deferred, now, row, rows, sqlstate
@@ -134,7 +134,7 @@ class Evaluator:
         """
         made = self.compile(segment_id, contact_ids)
         moves = _apply_within_limit(segment_id, made, contact_ids, self._context.as_of)
-        _publish(self._context.brand_id, segment_id, moves)
+        _publish(self._context.brand_id, segment_id, moves, self._context.as_of)
         return moves
 
 
@@ -151,8 +151,9 @@ def _text(error: Invalid) -> str:
 
 def remove(brand_id: UUID, segment_id: UUID, contact_ids: Sequence[UUID]) -> Moves:
     """End the memberships of contacts in an archived segment. The caller holds `changes.lock`."""
-    moves = _difference(_NOBODY, {}, segment_id, contact_ids, now())
-    _publish(brand_id, segment_id, moves)
+    at = now()
+    moves = _difference(_NOBODY, {}, segment_id, contact_ids, at)
+    _publish(brand_id, segment_id, moves, at)
     return moves
 
 
@@ -205,7 +206,8 @@ def _difference(
     )
 
 
-def _publish(brand_id: UUID, segment_id: UUID, moves: Moves) -> None:
+def _publish(brand_id: UUID, segment_id: UUID, moves: Moves, at: datetime) -> None:
+    segment_outbox.add(segment_id, at, entered=len(moves.entered), left=len(moves.left))
     events: tuple[tuple[EventType, Sequence[UUID]], ...] = (
         ("segment.entered", moves.entered),
         ("segment.left", moves.left),

@@ -206,6 +206,10 @@ PERSONAL = (
         personal=(Personal(("event_id", "occurred_at"), Category.IDENTIFIER, Erasure.EXPIRE, Export.INTERNAL),),
     ),
     Table(
+        name="app.segment_outbox",
+        not_personal=(NotPersonal(("event_id",), "the id of a change of numbers, without people"),),
+    ),
+    Table(
         name="app.engagement_outbox",
         purpose="Fold a person's new events into the counts of the campaign.",
         retention="seconds: folding an event removes the person",

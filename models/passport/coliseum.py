@@ -76,6 +76,57 @@ def ingest(events: Sequence[Event]) -> int:
     return int(found["added"])
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Numbers of contacts that entered and left a segment at one time."""
+
+    id: UUID
+    segment_id: UUID
+    at: datetime
+    entered: int
+    left: int
+
+
+_INGEST_MOVES = """
+WITH added AS (
+    INSERT INTO public.coliseum_moves (brand_id, event_id, segment_id, at, entered, gone)
+    SELECT (SELECT app.job_brand()), m.id, m.segment_id, m.at, m.entered, m.gone
+    FROM jsonb_to_recordset(%s) AS m (id uuid, segment_id uuid, at timestamptz, entered int, gone int)
+    ORDER BY m.id
+    ON CONFLICT DO NOTHING
+    RETURNING brand_id, segment_id, entered, gone
+),
+counted AS (
+    INSERT INTO public.coliseum_segments AS t (brand_id, segment_id, entered, gone)
+    SELECT a.brand_id, a.segment_id, sum(a.entered), sum(a.gone) FROM added a GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (brand_id, segment_id) DO UPDATE
+    SET entered = t.entered + excluded.entered, gone = t.gone + excluded.gone
+)
+SELECT count(*) AS added FROM added
+"""
+
+
+def ingest_moves(moves: Sequence[Move]) -> int:
+    """Count moves of the job's brand that are not counted yet. Return their number."""
+    content = [
+        {
+            "id": str(move.id),
+            "segment_id": str(move.segment_id),
+            "at": move.at.isoformat(),
+            "entered": move.entered,
+            "gone": move.left,
+        }
+        for move in moves
+    ]
+    return int(value(_INGEST_MOVES, (json.dumps(content),)))
+
+
+def segment_totals(segment_id: UUID) -> tuple[int, int]:
+    """Return the numbers of contacts that entered and left a segment of the job's brand."""
+    found = row("SELECT entered, gone FROM public.coliseum_segments WHERE segment_id = %s", (segment_id,))
+    return (found["entered"], found["gone"]) if found else (0, 0)
+
+
 def totals(campaign_id: UUID) -> list[dict[str, Any]]:
     """Return the number of events in force by `kind`, as `n`."""
     return rows(
@@ -93,5 +144,6 @@ def minutes(campaign_id: UUID, since: datetime) -> list[dict[str, Any]]:
 
 
 def expire() -> None:
-    """Delete events after `KEEP_EVENTS`. The totals stay."""
+    """Delete events and moves after `KEEP_EVENTS`. The totals stay."""
     execute("DELETE FROM public.coliseum_events WHERE received_at < now() - %s", (KEEP_EVENTS,))
+    execute("DELETE FROM public.coliseum_moves WHERE received_at < now() - %s", (KEEP_EVENTS,))

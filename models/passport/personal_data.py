@@ -50,6 +50,11 @@ PERSONAL = (
             NotPersonal(("kind",), FIXED_LIST),
         ),
     ),
+    Table(
+        name="public.coliseum_moves",
+        not_personal=(NotPersonal(("event_id",), "the id of a change of numbers, without people"),),
+    ),
+    Table(name="public.coliseum_segments"),
     Table(name="public.coliseum_totals", not_personal=(NotPersonal(("kind",), FIXED_LIST),)),
     Table(
         name="app.passport_answers",

@@ -9,6 +9,7 @@ from tests.counterparts.server import main
 SCHEMA = """
 create table campaigns (id text primary key, opened_at text);
 create table events (id text primary key, campaign text, kind text, occurred_at text, n int);
+create table moves (id text primary key, segment text, entered int, gone int);
 """
 
 
@@ -44,6 +45,24 @@ def ingest(database: sqlite3.Connection, request: dict[str, Any]) -> dict[str, A
     return {"added": added, "known": len(request["events"]) - added}
 
 
+def ingest_moves(database: sqlite3.Connection, request: dict[str, Any]) -> dict[str, Any]:
+    """Count the moves that are new."""
+    before = database.total_changes
+    database.executemany(
+        "insert or ignore into moves values (?, ?, ?, ?)",
+        [(move["id"], move["segment"], move["entered"], move["left"]) for move in request["moves"]],
+    )
+    added = database.total_changes - before
+    return {"added": added, "known": len(request["moves"]) - added}
+
+
+def segment_totals(database: sqlite3.Connection, request: dict[str, Any]) -> dict[str, Any]:
+    """Return the sums of a segment."""
+    sql = "select coalesce(sum(entered), 0), coalesce(sum(gone), 0) from moves where segment = ?"
+    entered, left = database.execute(sql, (request["segment"],)).fetchone()
+    return {"segment": request["segment"], "entered": entered, "left": left}
+
+
 def metrics(database: sqlite3.Connection, request: dict[str, Any]) -> dict[str, Any]:
     """Return totals and minutes."""
     since = max(_instant(request["since"]), datetime.now(UTC) - timedelta(hours=24)).isoformat()
@@ -65,4 +84,5 @@ def metrics(database: sqlite3.Connection, request: dict[str, Any]) -> dict[str, 
 
 
 if __name__ == "__main__":
-    main({"open": open_campaign, "ingest": ingest, "metrics": metrics}, SCHEMA)
+    operations = {"ingest_moves": ingest_moves, "segment_totals": segment_totals}
+    main({"open": open_campaign, "ingest": ingest, "metrics": metrics} | operations, SCHEMA)

@@ -36,6 +36,19 @@ create table public.segment_states (
     constraint segment_states_problem_if_broken check ((state = 'broken') = (problem is not null))
 );
 
+-- Numbers of contacts that entered and left a segment, until Coliseum has them.
+create table app.segment_outbox (
+    brand_id uuid not null,
+    event_id uuid not null,
+    segment_id uuid not null,
+    at timestamptz not null,
+    entered int not null,
+    gone int not null,
+    recorded_at timestamptz not null default now(),
+    primary key (brand_id, event_id)
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+
+call app.secure('app.segment_outbox', p_job => 'select,insert,delete', p_system => 'select');
 call app.secure('public.segment_members', p_job => 'select,insert,update', p_system => 'select,delete',
     p_member => '{"select": "audiences:read"}');
 call app.secure('public.segment_states', p_job => 'select,insert,update', p_system => 'select',

@@ -14,7 +14,16 @@ from uuid import UUID
 import msgspec
 import psycopg2
 
-from models.audiences import compiler, contact_list, dsl, membership_history, preview, recomputation, segments
+from models.audiences import (
+    compiler,
+    contact_list,
+    dsl,
+    membership,
+    membership_history,
+    preview,
+    recomputation,
+    segments,
+)
 from models.audiences.contact_list import Conditions
 from models.campaigns import campaigns
 from models.campaigns.config import Config
@@ -130,6 +139,7 @@ def compute(data: Json) -> Json:
 
 
 def _compute(brand_id: UUID, segment_id: UUID) -> None:
+    membership.EVALUATION_LIMIT = TIMEOUT  # The first pages come from the disk.
     identity = context.for_brand_job(brand_id)
     with transaction(identity, timeout=TIMEOUT):
         run = recomputation.begin(brand_id, segment_id)

@@ -76,8 +76,8 @@ from people p where p.user_id is not null and p.consent < 0.6;
 
 -- Events: a few contacts have many, most have some.
 create temporary table events as
-select 1 + floor({contacts} * power(random(), 1.5))::int as n, random() as kind, 1 + floor(random() * 40)::int as campaign,
-    now() - random() * random() * interval '360 days' as at
+select 1 + floor({contacts} * power(random(), 1.5))::int as n, random() as kind,
+    1 + floor(random() * 40)::int as campaign, now() - random() * random() * interval '360 days' as at
 from generate_series(1, {events});
 create temporary table known_events as
 select p.contact_id, p.user_id, md5('campaign' || e.campaign)::uuid as campaign_id, e.at,
@@ -87,8 +87,8 @@ select p.contact_id, p.user_id, md5('campaign' || e.campaign)::uuid as campaign_
 from events e join people p on p.n = e.n;
 insert into public.engagement_events
     (id, brand_id, campaign_id, user_id, contact_id, kind, source_id, occurred_at, revision, received_at)
-select gen_random_uuid(), '{brand}', k.campaign_id, k.user_id, case when k.user_id is null then k.contact_id end, k.kind,
-    gen_random_uuid(), k.at, 1, k.at
+select gen_random_uuid(), '{brand}', k.campaign_id, k.user_id, case when k.user_id is null then k.contact_id end,
+    k.kind, gen_random_uuid(), k.at, 1, k.at
 from known_events k;
 insert into public.contact_activity (brand_id, contact_id, event, campaign_id, day, n)
 select '{brand}', k.contact_id, k.kind, k.campaign_id, k.at::date, count(*)

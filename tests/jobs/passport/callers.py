@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from models.audiences import engagement_events, live_metrics
+from models.audiences import engagement_events, live_metrics, segment_outbox
 from models.campaigns import campaigns, check_ins, guests, launch, rewards
 from models.campaigns.guests import Invitation
 from models.core import context
@@ -221,6 +221,15 @@ def _ingest(world):
     assert world.query("select count(*) from app.engagement_outbox") == [(0,)]
 
 
+def _ingest_moves(world):
+    brand_id = world.manager.brand_id
+    yield
+    with transaction(context.for_brand_job(brand_id)):
+        segment_outbox.add(new_id(), NOON, entered=3, left=1)
+    world.run()
+    assert world.query("select count(*) from app.segment_outbox") == [(0,)]
+
+
 def _metrics(world):
     summer = world.campaign()
     yield
@@ -295,6 +304,7 @@ CALLERS = {
     ("concierto", "check_in"): _check_in,
     ("concierto", "undo_check_in"): _undo_check_in,
     ("coliseum", "ingest"): _ingest,
+    ("coliseum", "ingest_moves"): _ingest_moves,
     ("coliseum", "metrics"): _metrics,
     ("mediaid", "link"): _link,
     ("mediaid", "put_traits"): _put_traits,
@@ -304,6 +314,7 @@ CALLERS = {
 }
 """Callers by the operation that they call."""
 UNCALLED = {
+    ("coliseum", "segment_totals"),
     ("concierto", "attendance"),
     ("mediaid", "resolve"),
     ("mediaid", "traits"),

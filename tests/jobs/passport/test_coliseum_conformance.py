@@ -12,7 +12,10 @@ from jobs.passport.services.coliseum.contract import (
     MetricsOf,
     Minute,
     OpenCampaign,
+    SegmentMove,
+    SegmentMoves,
     Total,
+    TotalsOf,
 )
 from models.core.database import new_id
 
@@ -84,3 +87,18 @@ def test_metrics_have_minutes_since_the_start_and_all_totals(as_job, brand_id):
     assert since_late.totals == since_ever.totals == [Total("scan", 3), Total("survey", 1)]
     assert since_late.minutes == [Minute(late, "scan", 2)]
     assert since_ever.minutes == [Minute(MINUTE, "scan", 1), Minute(late, "scan", 2)]
+
+
+def test_move_of_a_segment_is_counted_once_whatever_the_key(as_job, brand_id):
+    segment, other = new_id(), new_id()
+    first, second = (SegmentMove(new_id(), segment, MINUTE, entered, left) for entered, left in ((5, 0), (1, 2)))
+    elsewhere = SegmentMove(new_id(), other, MINUTE, 7, 0)
+    with as_job(brand_id=brand_id):
+        answers = [
+            coliseum().ingest_moves(SegmentMoves(moves), key=key)
+            for key, moves in (("a", [first]), ("a", [first]), ("b", [second, first, elsewhere]), ("c", [second]))
+        ]
+        found = [coliseum().segment_totals(TotalsOf(one), key=str(new_id())) for one in (segment, other, new_id())]
+
+    assert answers == [Ingested(1, 0), Ingested(1, 0), Ingested(2, 1), Ingested(0, 1)]
+    assert [(one.entered, one.left) for one in found] == [(6, 2), (7, 0), (0, 0)]

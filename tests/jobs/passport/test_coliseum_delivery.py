@@ -9,8 +9,8 @@ import pytest
 
 import jobs.audiences.actors
 from jobs.passport.services.coliseum import coliseum
-from jobs.passport.services.coliseum.contract import MetricsOf
-from models.audiences import engagement_events, engagement_outbox
+from jobs.passport.services.coliseum.contract import MetricsOf, TotalsOf
+from models.audiences import dsl, engagement_events, engagement_outbox, segments
 from models.core import context
 from models.core.database import new_id, now, transaction
 from models.jobs.ledger import enqueue
@@ -188,3 +188,38 @@ def test_deliveries_of_a_brand_send_its_own_events_only(campaign, record, drain,
 
     assert (counted(summer), counted(other)) == (1, 1)
     assert query("select count(*), count(distinct brand_id) from coliseum_totals") == [(2, 2)]
+
+
+@pytest.mark.usefixtures("implementation")
+def test_moves_of_segments_arrive_once_with_their_numbers(manager, drain, query, as_job, monkeypatch):
+    monkeypatch.setattr(jobs.audiences.actors, "MAX_EVENTS", 2)
+    monkeypatch.setattr(jobs.audiences.actors, "MAX_BATCHES", 1)
+    spain = dsl.load({"profile": {"field": "country", "op": "eq", "value": "ES"}})
+    with manager.acting():
+        made = [segments.create(name=name, definition=spain).id for name in "ABC"]
+    add = "insert into contacts (brand_id, country) select %s, 'ES' from generate_series(1, 3)"
+    query(add, manager.brand_id)
+    drain()
+    query("update contacts set country = 'PT' where id = (select min(id::text)::uuid from contacts)")
+
+    drain()
+
+    assert query("select count(*) from app.segment_outbox") == [(0,)]
+    with as_job(brand_id=manager.brand_id):
+        found = [coliseum().segment_totals(TotalsOf(one), key=str(new_id())) for one in made]
+    assert [(one.entered, one.left) for one in found] == [(3, 1)] * 3
+
+
+def test_sweep_delivers_moves_whose_job_has_failed(manager, drain, query):
+    for age in (4, 6):
+        query(
+            "insert into app.segment_outbox (brand_id, event_id, segment_id, at, entered, gone, recorded_at)"
+            " values (%s, %s, %s, now(), 1, 0, now() - make_interval(mins => %s))",
+            *(manager.brand_id, new_id(), new_id(), age),
+        )
+        with transaction(context.for_system_job()):
+            enqueue("engagements.sweep")
+        ran = drain()
+        assert ran.count("coliseum.deliver") == (age == 6)
+
+    assert query("select count(*) from app.segment_outbox") == [(0,)]

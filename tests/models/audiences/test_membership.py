@@ -134,7 +134,7 @@ def test_change_moves_a_contact_between_segments(segment, add_contact, drain, qu
     query("update contacts set country = 'PT' where id = %s", ana)
     ran = drain()
 
-    assert set(ran) == {"segments.apply"}
+    assert set(ran) == {"segments.apply", "coliseum.deliver"}
     assert (members(spanish), members(others)) == (set(), {ana})
     assert (members(spanish, at_first), members(others, at_first)) == ({ana}, set())
 

@@ -13,6 +13,7 @@ MAX_EVENTS = 500
 """Maximum number of events in one batch."""
 
 Campaign = Annotated[UUID, Meta(description="Id of the campaign.")]
+Segment = Annotated[UUID, Meta(description="Id of the segment.")]
 Instant = Annotated[datetime, Meta(tz=True)]
 Kind = Annotated[EngagementKind, Meta(description="What a person did.")]
 Number = Annotated[int, Meta(description="Events that count: those received, minus their reversals.")]
@@ -41,6 +42,36 @@ class Ingested(Struct, frozen=True):
 
     added: Annotated[int, Meta(ge=0, description="Number of events that were new.")]
     known: Annotated[int, Meta(ge=0, description="Number of events that were received before.")]
+
+
+class SegmentMove(Struct, frozen=True):
+    """Contacts that entered and left a segment of an audience at one time, without the contacts."""
+
+    id: Annotated[UUID, Meta(description="Id of the event. An event is counted once, however often it is received.")]
+    segment: Segment
+    at: Annotated[Instant, Meta(description="Time as of which they entered and left.")]
+    entered: Annotated[int, Meta(ge=0, description="Number of contacts that entered.")]
+    left: Annotated[int, Meta(ge=0, description="Number of contacts that left.")]
+
+
+class SegmentMoves(Struct, frozen=True):
+    """Moves to count, of any segments and in any order. Known ones change nothing."""
+
+    moves: Annotated[list[SegmentMove], Meta(min_length=1, max_length=MAX_EVENTS, description="Moves.")]
+
+
+class TotalsOf(Struct, frozen=True):
+    """The segment of a question for its totals."""
+
+    segment: Segment
+
+
+class SegmentTotals(Struct, frozen=True):
+    """The counts of a segment since the beginning; 0 for an unknown one."""
+
+    segment: Segment
+    entered: Annotated[int, Meta(ge=0, description="Number of contacts that entered.")]
+    left: Annotated[int, Meta(ge=0, description="Number of contacts that left.")]
 
 
 class OpenCampaign(Struct, frozen=True):
@@ -98,6 +129,12 @@ class Coliseum(Protocol):
     def ingest(self, request: Batch, *, key: str) -> Ingested:
         """Count events."""
 
+    def ingest_moves(self, request: SegmentMoves, *, key: str) -> Ingested:
+        """Count contacts that entered and left segments."""
+
+    def segment_totals(self, request: TotalsOf, *, key: str) -> SegmentTotals:
+        """Return the counts of a segment."""
+
     def metrics(self, request: MetricsOf, *, key: str) -> Metrics:
         """Return the counts of a campaign."""
 
@@ -107,6 +144,8 @@ SERVICE = Service(
     operations=(
         Operation("open", OpenCampaign, Opened),
         Operation("ingest", Batch, Ingested, timeout=10.0),
+        Operation("ingest_moves", SegmentMoves, Ingested, timeout=10.0),
+        Operation("segment_totals", TotalsOf, SegmentTotals),
         Operation("metrics", MetricsOf, Metrics),
     ),
 )

@@ -11,7 +11,10 @@ from jobs.passport.services.coliseum.contract import (
     Minute,
     OpenCampaign,
     Opened,
+    SegmentMoves,
+    SegmentTotals,
     Total,
+    TotalsOf,
 )
 from models.core.database import now
 from models.passport import coliseum
@@ -27,6 +30,15 @@ class LocalColiseum:
     def ingest(self, request: Batch, *, key: str) -> Ingested:
         """Count events."""
         return once(SERVICE.name, _ingest, request, Ingested, key=key)
+
+    def ingest_moves(self, request: SegmentMoves, *, key: str) -> Ingested:
+        """Count contacts that entered and left segments."""
+        return once(SERVICE.name, _ingest_moves, request, Ingested, key=key)
+
+    def segment_totals(self, request: TotalsOf, *, key: str) -> SegmentTotals:
+        """Return the counts of a segment. A question has no effect, so its key is not kept."""
+        with own_transaction():
+            return SegmentTotals(request.segment, *coliseum.segment_totals(request.segment))
 
     def metrics(self, request: MetricsOf, *, key: str) -> Metrics:
         """Return the counts of a campaign. A question has no effect, so its key is not kept."""
@@ -50,3 +62,9 @@ def _ingest(request: Batch) -> Ingested:
     ]
     added = coliseum.ingest(events)
     return Ingested(added, len(events) - added)
+
+
+def _ingest_moves(request: SegmentMoves) -> Ingested:
+    moves = [coliseum.Move(one.id, one.segment, one.at, one.entered, one.left) for one in request.moves]
+    added = coliseum.ingest_moves(moves)
+    return Ingested(added, len(moves) - added)
