@@ -175,21 +175,41 @@ class _Builder:
         return self.argument(self.context.brand_id, "uuid")
 
     def restriction(self, contact: str, bucket: str | None = None) -> str:
-        """Return the conditions that restrict a table to the contacts of the context."""
+        """Return the conditions that restrict a table to the contacts of the context.
+
+        Args:
+            contact: column with the contact's id.
+            bucket: column with its bucket, in `public.contacts` itself.
+        """
         sql = ""
         if self.context.contacts is not None:
-            sql += f" AND {contact} = ANY ({self.argument(list(self.context.contacts), 'uuid[]')})"
+            sql += f" AND {contact} = ANY ({self._contacts()})"
         if self.context.buckets is not None:
-            below = self.argument(self.context.buckets, "smallint")
-            sql += (
-                f" AND {bucket} < {below}"
-                if bucket
-                else (
-                    f" AND {contact} IN (SELECT s.id FROM public.contacts s WHERE s.brand_id = {self.brand()}"
-                    f" AND s.bucket < {below})"
-                )
-            )
+            sql += f" AND {bucket} < {self._buckets()}" if bucket else f" AND {contact} IN ({self._sample()})"
         return sql
+
+    def restriction_with_merged(self, contact: str) -> str:
+        """Return the condition that restricts `public.contacts` to those of the context, and those that they took in.
+
+        A condition on `coalesce(merged_into, id)` would read all contacts of the brand.
+        """
+        if self.context.contacts is None and self.context.buckets is None:
+            return ""
+        chosen = self._sample() if self.context.contacts is None else f"SELECT unnest({self._contacts()})"
+        merged = f"SELECT s.id FROM public.contacts s WHERE s.brand_id = {self.brand()} AND s.merged_into IN ({chosen})"
+        return f" AND {contact} IN ({chosen} UNION ALL {merged})"
+
+    def _contacts(self) -> str:
+        return self.argument(list(self.context.contacts or ()), "uuid[]")
+
+    def _buckets(self) -> str:
+        return self.argument(self.context.buckets, "smallint")
+
+    def _sample(self) -> str:
+        return (
+            f"SELECT s.id FROM public.contacts s WHERE s.brand_id = {self.brand()} AND s.bucket < {self._buckets()}"
+            " AND s.merged_into IS NULL"
+        )
 
     def node(self, node: Condition, path: str) -> str:
         """Return the expression of a node."""
@@ -240,7 +260,7 @@ class _Builder:
             "SELECT DISTINCT ON (1) coalesce(m.merged_into, m.id) AS contact_id, t.value FROM public.fan_traits t"
             " JOIN public.contacts m ON m.brand_id = t.brand_id AND m.user_id = t.user_id"
             f" WHERE t.brand_id = {self.brand()} AND t.name = {name} AND t.usable_until > {as_of}"
-            f"{self.restriction('coalesce(m.merged_into, m.id)')} ORDER BY 1, t.observed_at DESC, t.value"
+            f"{self.restriction_with_merged('m.id')} ORDER BY 1, t.observed_at DESC, t.value"
         )
         return _compared(f"{alias}.value", compared, self, "text", "text")
 
@@ -302,8 +322,8 @@ class _Builder:
 
     def _consent(self, leaf: ConsentCondition, path: str) -> str:
         self.kinds |= {"consent", "time"}
-        contacts = "NULL" if self.context.contacts is None else self.argument(list(self.context.contacts), "uuid[]")
-        buckets = "NULL" if self.context.buckets is None else self.argument(self.context.buckets, "smallint")
+        contacts = "NULL" if self.context.contacts is None else self._contacts()
+        buckets = "NULL" if self.context.buckets is None else self._buckets()
         tier = self.argument(leaf.tier, "text")
         alias = self.join(
             "SELECT s.contact_id, s.state, s.since FROM"
@@ -337,7 +357,7 @@ class _Builder:
             "SELECT DISTINCT coalesce(k.merged_into, k.id) AS contact_id FROM public.campaign_members m"
             " JOIN public.contacts k ON k.brand_id = m.brand_id AND k.id = m.contact_id"
             f" WHERE m.brand_id = {self.brand()} AND m.campaign_id = {campaign}"
-            f"{self.restriction('coalesce(k.merged_into, k.id)')}"
+            f"{self.restriction_with_merged('k.id')}"
         )
         return f"({alias}.contact_id IS NOT NULL)"
 
@@ -405,7 +425,9 @@ _CASTS: dict[str, str] = {
 
 
 def _compared(value: str, compared: Comparison, builder: _Builder, kind: ValueType, cast: str) -> str:
-    positive = f"({_positive(value, compared, builder, kind, cast)} IS TRUE)"
+    positive = _positive(value, compared, builder, kind, cast)
+    if value != "c.tags":  # It is never null, and has an index that `IS TRUE` would rule out.
+        positive = f"({positive} IS TRUE)"
     return f"(NOT {positive})" if compared.negated else positive
 
 

@@ -82,7 +82,9 @@ call app.secure('public.campaign_members', p_job => 'select,insert,delete',
 -- restricts the result to contacts, p_buckets to the contacts of the first buckets; null for all.
 create function app.find_consent_states(p_brand_id uuid, p_tier text, p_contacts uuid[], p_buckets smallint)
 returns table (contact_id uuid, state text, since timestamptz)
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+-- A generic plan, made after five calls, would read all contacts whatever the restriction is.
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+as $$
 begin
     if p_brand_id is distinct from (case
         when current_setting('role') = 'app_job' then app.job_brand() else app.brand_for('audiences:read')
