@@ -29,8 +29,8 @@ from models.core.errors import Conflict, TooMany
 
 EXACT = 100_000
 """Contacts of a brand up to which every count is exact."""
-SAMPLE = 12_000
-"""Contacts that are evaluated of a larger brand: half of a 95 % interval is at most 0.9 % of the contacts."""
+SAMPLE = 10_000
+"""Contacts that are evaluated of a larger brand: half of a 95 % interval is at most 1 % of the contacts."""
 SMALL = 10
 """Counts below are withheld."""
 PARTS = 64
