@@ -1,6 +1,8 @@
 """Saved segments: versions, dependencies, contradictions, and previews that tell about no single person."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
@@ -9,14 +11,18 @@ from msgspec import convert
 
 from models.audiences import dsl, preview, segments
 from models.audiences.dsl import Condition
+from models.audiences.preview import PreviewReplaced
 from models.audiences.segments import SegmentInUse, SegmentNameTaken
+from models.core.database import close_thread_connections, execute
 from models.core.errors import Invalid
 from scripts.devstack.environment import ROOT
 from tests.models.audiences import population
 from tests.models.audiences.population import Person
+from tests.support.brokers import until
 
 SPAIN = {"profile": {"field": "country", "op": "eq", "value": "ES"}}
 SCANNED = {"event": {"kind": "scan"}}
+SLEEPERS = "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
 
 
 def made(name, definition):
@@ -160,6 +166,62 @@ def test_preview_that_differs_from_another_by_one_contact_is_withheld(member, au
         again = preview.of_definition(convert(SPAIN, Condition))
 
     assert (spain.total, others.total, again.total) == (20, None, 20)
+
+
+@pytest.fixture
+def run_until_replaced(monkeypatch, superuser):
+    """`run_until_replaced(account, ask, act)`: run a preview that takes long, act meanwhile, and return its error."""
+    count = preview.count
+
+    def sleeping(definition, brand_id, **given):
+        if threading.current_thread() is not threading.main_thread():
+            execute("SELECT pg_sleep(60)")
+        return count(definition, brand_id, **given)
+
+    monkeypatch.setattr(preview, "count", sleeping)
+
+    def run(account, ask, act):
+        def work():
+            try:
+                with account.acting():
+                    ask()
+            finally:
+                close_thread_connections()
+
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(work)
+            sleeps = (
+                "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
+            )
+            with superuser.cursor() as cursor:
+                until(lambda: cursor.execute(sleeps) or cursor.fetchone() == (1,))
+            with account.acting():
+                act()
+            return running.exception()
+
+    return run
+
+
+def test_newer_preview_of_a_member_cancels_the_older_one(member, run_until_replaced):
+    spain, scanned = convert(SPAIN, Condition), convert(SCANNED, Condition)
+
+    replaced = run_until_replaced(
+        member(), lambda: preview.of_definition(spain), lambda: preview.of_definition(scanned)
+    )
+
+    assert isinstance(replaced, PreviewReplaced)
+
+
+def test_new_definition_cancels_the_preview_of_its_segment(member, run_until_replaced):
+    account = member()
+    with account.acting():
+        segment = made("A", SPAIN)
+
+    replaced = run_until_replaced(
+        account, lambda: preview.of_segment(segments.get(segment.id)), lambda: changed(segment.id, SCANNED)
+    )
+
+    assert isinstance(replaced, PreviewReplaced)
 
 
 def test_published_schema_is_the_grammar():
