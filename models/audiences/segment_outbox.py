@@ -24,7 +24,7 @@ class WaitingMove:
 
 
 def add(segment_id: UUID, at: datetime, *, entered: int, left: int) -> None:
-    """Add a move of a segment of the job's brand, and enqueue its delivery. Nothing is added if nobody moved."""
+    """Add a move of a segment of the job's brand, and enqueue its delivery. Without a move nothing is added."""
     if entered or left:
         execute(
             "INSERT INTO app.segment_outbox (brand_id, event_id, segment_id, at, entered, gone)"
