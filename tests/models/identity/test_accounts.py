@@ -1,6 +1,7 @@
 """Test accounts without HTTP: passwords, addresses, the first system admin, deletion of expired rows."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 
 import argon2
@@ -313,6 +314,14 @@ def test_session_of_an_archived_brand_is_refused(member, brand, superuser):
         execute("SELECT 1")
 
     assert (refused.value.status, refused.value.code) == (401, "session_ended")
+
+
+def test_successful_sign_in_leaves_the_count_of_failed_ones(admin, superuser):
+    for password in ("not the password", admin.password):
+        with suppress(InvalidCredentials):
+            sessions.sign_in(admin.email, password, network="test")
+
+    assert one(superuser, "select array_agg(attempts) from app.sign_in_attempts where attempts > 0") == ([1],)
 
 
 def test_successful_sign_ins_are_not_counted_as_attempts(admin):

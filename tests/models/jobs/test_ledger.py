@@ -13,7 +13,7 @@ from models.core import context
 from models.core.database import db, execute, new_id, now, rows, transaction, value
 from models.core.errors import Forbidden, Problem
 from models.jobs import groups, wakeup
-from models.jobs.ledger import _GET, enqueue, has_live
+from models.jobs.ledger import _GET, enqueue, has_live, is_live
 from models.jobs.ledger import get as get_job
 
 pytestmark = pytest.mark.usefixtures("db_clean")
@@ -51,6 +51,12 @@ def test_has_live_finds_jobs_of_the_named_actors_only() -> None:
 
         assert has_live("test.other", "test.one")
         assert not has_live("test.other")
+
+
+def test_job_is_live_until_it_ends_whatever_other_jobs_exist(ledger: list[UUID]) -> None:
+    with transaction(context.for_system_job()):
+        made = [enqueue("t.x", number).id for number in range(2)]
+        assert [is_live(one) for one in (*made, new_id())] == [True, True, False]
 
 
 def test_rolled_back_transaction_enqueues_nothing(ledger: list[UUID]) -> None:

@@ -62,6 +62,16 @@ def test_refresh_returns_new_tokens_of_the_session(client, phone):
     assert is_alive(client, answer.json)
 
 
+def test_refresh_of_an_expired_session_is_refused_beside_a_live_one(client, member, superuser):
+    manager = member()
+    expired, live = login(client, manager), login(client, manager)
+    session_id = access_tokens.verify(expired["access_token"])["session_id"]
+    superuser.cursor().execute("update app.sessions set expires_at = now() where id = %s", (session_id,))
+
+    assert refresh(client, expired["refresh_token"]).status_code == 401
+    assert refresh(client, live["refresh_token"]).status_code == 200
+
+
 def test_sign_in_with_password_returns_a_refresh_token(client, member):
     session = login(client, member())
 
