@@ -1,10 +1,14 @@
-"""Contacts of a brand for the contract tests, with a note, a merge and a property each."""
+"""Contacts of a brand for the contract tests, with a note, a merge and a property each; segments and exports."""
 
 from uuid import UUID, uuid4
 
-from models.audiences import contacts, merging, notes, properties
+from psycopg2.extensions import connection
+
+from models.audiences import contacts, merging, notes, properties, segments
+from models.audiences.dsl import Condition, ProfileCondition
+from models.audiences.transfer import exports
 from models.core.context import Identity
-from models.core.database import transaction
+from models.core.database import new_id, transaction
 
 
 def things(manager: Identity) -> dict[str, UUID]:
@@ -38,3 +42,32 @@ def merge(manager: Identity) -> dict[str, UUID]:
     with transaction(manager):
         made, _ = merging.merge(survivor, merged)
     return {"contact_id": survivor, "merge_id": made.id}
+
+
+def segment(manager: Identity) -> UUID:
+    """Create a segment with two versions, and return its id."""
+    with transaction(manager):
+        leaf = Condition(profile=ProfileCondition("country", "is_set"))
+        made = segments.create(name=f"Segment {new_id()}", definition=leaf)
+        found = segments.get_for_update(made.id)
+        negated = Condition(not_of=leaf)
+        return segments.replace(found, name=made.name, definition=negated, description=None).id
+
+
+def segment_with_members(manager: Identity, superuser: connection) -> UUID:
+    """Create a segment with five members, and return its id."""
+    segment_id = segment(manager)
+    with superuser.cursor() as cursor:
+        cursor.execute(
+            "with added as (insert into public.contacts (brand_id) select %s from generate_series(1, 5) returning id)"
+            " insert into public.segment_members (brand_id, segment_id, contact_id, entered_at)"
+            " select %s, %s, id, now() from added",
+            (manager.brand_id, manager.brand_id, segment_id),
+        )
+    return segment_id
+
+
+def export(admin: Identity) -> UUID:
+    """Create an export of all contacts, and return its id."""
+    with transaction(admin):
+        return exports.create("csv", segment_id=None, tag=None)[0].id

@@ -16,9 +16,8 @@ from psycopg2.extensions import connection
 from psycopg2.extras import Json
 
 from models.assets import assets
-from models.audiences import engagement_events, engagements, segments
-from models.audiences.dsl import Condition, ProfileCondition
-from models.audiences.transfer import exports, imports
+from models.audiences import engagement_events, engagements
+from models.audiences.transfer import imports
 from models.audiences.transfer.cleaning import Conventions
 from models.audit import trail
 from models.campaigns import campaigns, codes, launch, reward_codes
@@ -231,11 +230,11 @@ class Seed:
 
     def a_segment(self) -> UUID:
         """Create a segment whose definition has changed once, and return its id."""
-        return _segment(self.callers["Campaign Manager"])
+        return crm.segment(self.callers["Campaign Manager"].identity)
 
     def an_export(self) -> UUID:
         """Create an export that waits for its job."""
-        return _export(self.callers["Brand Admin"])
+        return crm.export(self.callers["Brand Admin"].identity)
 
     def webhook_endpoint(self) -> UUID:
         """Create a webhook endpoint of the brand, in place of those that tests have created before."""
@@ -440,8 +439,8 @@ def _things(seed: Seed, brand_id: UUID, campaign: Campaign, staff: dict[str, Cal
         "entry_id": _entry(manager),
         "asset_id": _asset(manager),
         "import_id": _import(manager, seed.superuser),
-        "segment_id": _segment_with_members(seed, staff["Campaign Manager"]),
-        "export_id": _export(staff["Brand Admin"]),
+        "segment_id": crm.segment_with_members(staff["Campaign Manager"].identity, seed.superuser),
+        "export_id": crm.export(staff["Brand Admin"].identity),
         "notification_id": _notification(brand_id, manager),
         "endpoint_id": _endpoint_with_deliveries(seed, staff["Brand Admin"]),
         **crm.things(manager.identity),
@@ -513,32 +512,6 @@ def _import(by: Caller, superuser: connection) -> UUID:
     asset_id = _table(by, superuser)
     with transaction(by.identity):
         return imports.create(asset_id, options)[0].id
-
-
-def _segment_with_members(seed: Seed, by: Caller) -> UUID:
-    segment_id = _segment(by)
-    with seed.superuser.cursor() as cursor:
-        cursor.execute(
-            "with added as (insert into public.contacts (brand_id) select %s from generate_series(1, 5) returning id)"
-            " insert into public.segment_members (brand_id, segment_id, contact_id, entered_at)"
-            " select %s, %s, id, now() from added",
-            (by.identity.brand_id, by.identity.brand_id, segment_id),
-        )
-    return segment_id
-
-
-def _segment(by: Caller) -> UUID:
-    with transaction(by.identity):
-        leaf = Condition(profile=ProfileCondition("country", "is_set"))
-        made = segments.create(name=f"Segment {new_id()}", definition=leaf)
-        found = segments.get_for_update(made.id)
-        negated = Condition(not_of=leaf)
-        return segments.replace(found, name=made.name, definition=negated, description=None).id
-
-
-def _export(by: Caller) -> UUID:
-    with transaction(by.identity):
-        return exports.create("csv", segment_id=None, tag=None)[0].id
 
 
 def _notification(brand_id: UUID, reader: Caller) -> UUID:
