@@ -1,7 +1,6 @@
 """`bench segments`: previews, members, lists and imports of one large brand, beside tuned SQL and COPY.
 
-The data is generated once and kept under /var/tmp for later runs with the same migrations and sizes. PostgreSQL has the
-settings of a private server of the project (`scripts/devstack/postgres.py`).
+The data is generated once and kept under /var/tmp for later runs with the same migrations and sizes.
 """
 
 import argparse
@@ -21,6 +20,8 @@ from scripts.commands.bench.worker_group import WorkerGroup
 from scripts.devstack.environment import ROOT
 from scripts.devstack.progress import say, step
 
+MEMORY = "2GB"
+"""Shared memory of PostgreSQL, for data of 12 GB. Other settings are those of a private server of the project."""
 KEPT = Path("/var/tmp")
 PREFIX = "companon-bench-segments-"
 FILL = Path(__file__).with_suffix(".sql")
@@ -70,7 +71,7 @@ def _filled(contacts: int, events: int) -> Iterator[tuple[Bench, dict[str, Any]]
             shutil.rmtree(old)
         base.mkdir()
         base.chmod(0o711 if os.geteuid() == 0 else 0o700)
-    servers = Bench(base)
+    servers = Bench(base, shared_buffers=MEMORY)
     try:
         servers.start()
         if is_new:

@@ -35,11 +35,11 @@ class Bench:
     cluster: ClassVar[Path | None] = None
     """Home of a migrated cluster to copy, so that tests don't create it each time."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, **settings: str) -> None:
         self.base = base
         if self.cluster is not None:
             subprocess.run(["cp", "--archive", self.cluster, base / "pg"], check=True)
-        self.postgres = PrivatePostgres(base / "pg", settings={"track_commit_timestamp": "on"})
+        self.postgres = PrivatePostgres(base / "pg", settings={"track_commit_timestamp": "on", **settings})
         self.redis = PrivateRedis(base / "redis")
         self._secrets = secrets.load_or_make(base / "secrets.json")
         self._running: list[subprocess.Popen[bytes]] = []
