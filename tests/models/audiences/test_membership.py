@@ -11,6 +11,8 @@ import pytest
 from models.audiences import compiler, dsl, engagement_events, membership, membership_history, recomputation, segments
 from models.core import context
 from models.core.database import new_id, now, transaction
+from tests.fixtures.jobs import take
+from tests.support import kills
 
 NIGHT = datetime(2026, 11, 20, 23, 30, tzinfo=UTC)
 """A time shortly before midnight in UTC."""
@@ -380,8 +382,10 @@ def test_members_and_counts_of_a_time_are_read_from_the_history(segment, add_con
 def test_counts_over_time_agree_with_the_memberships(segment, add_contact, drain, query, manager, interval):
     """The clock of New York moves in this time, and months have different lengths."""
     spanish, contacts = segment(SPANISH), [add_contact(country="ES") for _ in range(4)]
+    segment(profile("country", "in", ["ES"]), "Other")
     drain()
-    query("delete from segment_members")
+    query("delete from segment_members where segment_id = %s", spanish)
+    query("update segment_members set entered_at = now() - interval '20 days', left_at = now() - interval '10 days'")
     stays = [(0, 1, 30), (1, 1, None), (2, 40, 41), (2, 50, None), (3, 3, 3)]
     for contact, entered, left in stays:
         query(
@@ -395,7 +399,7 @@ def test_counts_over_time_agree_with_the_memberships(segment, add_contact, drain
 
     with manager.acting():
         found = membership_history.counts(spanish, first, today, interval, "America/New_York")
-    stored = query("select entered_at, left_at from segment_members")
+    stored = query("select entered_at, left_at from segment_members where segment_id = %s", spanish)
 
     assert [one.start for one in found[1:]] == [one.at for one in found[:-1]]
     for one in found:
@@ -405,3 +409,59 @@ def test_counts_over_time_agree_with_the_memberships(segment, add_contact, drain
     assert found[-1].members == 2
     locals_ = [one.start.astimezone(ZoneInfo("America/New_York")) for one in found]
     assert interval == "hour" or all((one.hour, one.minute) == (0, 0) for one in locals_)
+
+
+def test_numbers_of_moves_wait_for_coliseum(segment, add_contact, apply, drain, query):
+    segment(SPANISH)
+    drain()
+    for country in ("ES", "PT"):
+        add_contact(country=country)
+        apply()
+    query("update contacts set country = 'PT'")
+    apply()
+
+    assert query("select entered, gone from app.segment_outbox order by event_id") == [(1, 0), (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (membership, "_apply_within_limit"),
+        (membership, "_publish"),
+        (recomputation, "begin"),
+        (recomputation, "finish"),
+    ],
+)
+def test_killed_computation_is_repeated_and_members_counted_once(
+    segment, add_contact, drain, drain_with_kill, members, query, monkeypatch, place, name
+):
+    monkeypatch.setattr(recomputation, "STEP", 2)
+    people = {add_contact(country="ES") for _ in range(3)}
+    drain()
+    spanish = segment(SPANISH)
+    people.add(add_contact(country="ES"))
+
+    drain_with_kill(lambda: kills.kill_after(place, name))
+
+    assert drain_with_kill.has_killed
+    assert members(spanish) == people
+    assert query("select entered, gone from coliseum_segments") == [(4, 0)]
+    assert query("select count(*) from app.segment_changes") == [(0,)]
+
+
+@pytest.mark.parametrize("name", ["_apply_within_limit", "_publish"])
+def test_killed_job_of_changes_loses_no_change(segment, add_contact, ledger, drain, members, query, name):
+    spanish = segment(SPANISH)
+    drain()
+    people = {add_contact(country="ES") for _ in range(3)}
+    query("update app.jobs set due_at = now()")
+    take(ledger, "segments.apply")
+    ((job_id,),) = query("select id from app.jobs where actor = 'segments.apply'")
+    (claim,) = ledger.claim([job_id], kills.WORKER)
+
+    assert kills.is_killed(claim, lambda: kills.kill_after(membership, name))
+    ledger.release([job_id], kills.WORKER)
+    drain()
+
+    assert members(spanish) == people
+    assert query("select entered, gone from coliseum_segments") == [(3, 0)]
