@@ -3,11 +3,14 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-from models.audiences import contacts, engagement_events
-from models.audiences.contacts import Contact
+import pytest
+
+from models.audiences import contacts, engagement_events, merging
+from models.audiences.contacts import Contact, ContactMerged
 from models.core import context
-from models.core.database import new_id, now, transaction
+from models.core.database import close_thread_connections, new_id, now, transaction
 from tests.fixtures.campaigns import NOON
+from tests.support.blocked import until_blocked
 
 
 def upsert(campaign, user_id):
@@ -105,3 +108,26 @@ def test_person_is_known_to_brands_as_member_contact_or_participant(campaign, pu
     }
 
     assert known == {summer.brand_id: [True, True, True, False], other["id"]: [False] * 4}
+
+
+@pytest.mark.parametrize("second", [(1, 0), (1, 2), (2, 1)])
+def test_concurrent_merges_neither_deadlock_nor_form_a_cycle(manager, query, superuser, second):
+    add = "insert into contacts (brand_id, name) select %s, n::text from generate_series(0, 2) n returning id"
+    made = [one for (one,) in query(add, manager.brand_id)]
+
+    def merge_later():
+        try:
+            with manager.acting():
+                return merging.merge(*(made[one] for one in second))
+        finally:
+            close_thread_connections()
+
+    with ThreadPoolExecutor(1) as pool:
+        with manager.acting():
+            merging.merge(made[0], made[1])
+            later = pool.submit(merge_later)
+            until_blocked(superuser)
+        error = later.exception()
+
+    assert isinstance(error, ContactMerged)
+    assert query("select id, merged_into from contacts where merged_into is not null") == [(made[1], made[0])]
