@@ -58,7 +58,14 @@ class LeafCount(msgspec.Struct):
 class Counts(msgspec.Struct, kw_only=True):
     """Counts of a definition."""
 
-    contacts: Annotated[int, Meta(ge=0, description="Number of contacts of the brand.", examples=[5200])]
+    contacts: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description=f"Number of contacts of the brand. Above {EXACT:,} it may be a minute old.",
+            examples=[5200],
+        ),
+    ]
     total: Annotated[_Withheld, Meta(description=f"Contacts that fulfil the definition; {_WITHHELD}", examples=[1800])]
     reachable: Annotated[
         _Withheld,
