@@ -1,6 +1,7 @@
 """The segments that a campaign addresses: `segment_ids` of its configuration, as rows of `campaign_audience`."""
 
 from collections.abc import Sequence
+from typing import Literal
 from uuid import UUID
 
 from models.audiences import segments
@@ -14,28 +15,31 @@ def require_segments(segment_ids: Sequence[UUID]) -> None:
     Raises:
         Invalid: names each place of the list with another id.
     """
-    known = _live(segment_ids)
-    if unknown := [number for number, segment_id in enumerate(segment_ids) if segment_id not in known]:
+    known = _readable(segment_ids)
+    if unknown := [number for number, segment_id in enumerate(segment_ids) if known.get(segment_id) != "live"]:
         raise Invalid(errors=[FieldError(_place(n), "must be the id of a segment of the brand") for n in unknown])
 
 
 def missing_of_segments(brand_id: UUID, segment_ids: Sequence[UUID]) -> list[FieldError]:
-    """Return the places of segments that can't be evaluated. Segments that the caller may not read are left out."""
-    live = _live(segment_ids)
+    """Return the places of segments that are archived or can't be evaluated.
+
+    Segments that the caller may not read are left out: the launch job reads all.
+    """
+    readable = _readable(segment_ids)
     return [
         FieldError(_place(number), "must be the id of a segment that can be evaluated")
         for number, segment_id in enumerate(segment_ids)
-        if segment_id in live and not segments.can_be_evaluated(segment_id, brand_id)
+        if segment_id in readable
+        and (readable[segment_id] == "archived" or not segments.can_be_evaluated(segment_id, brand_id))
     ]
 
 
-def _live(segment_ids: Sequence[UUID]) -> set[UUID]:
+def _readable(segment_ids: Sequence[UUID]) -> dict[UUID, Literal["live", "archived"]]:
+    """Return the segments that the caller may read, and whether they are archived."""
     if not segment_ids:
-        return set()
-    query = AudienceSegment.select(AudienceSegment.id).where(
-        AudienceSegment.id.in_(list(segment_ids)), AudienceSegment.archived_at.is_null()
-    )
-    return {found.id for found in query}
+        return {}
+    query = AudienceSegment.select().where(AudienceSegment.id.in_(list(segment_ids)))
+    return {found.id: "live" if found.archived_at is None else "archived" for found in query}
 
 
 def _place(number: int) -> str:

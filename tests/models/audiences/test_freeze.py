@@ -62,6 +62,21 @@ def test_launch_names_a_segment_that_can_not_be_evaluated(campaign, manager, que
     assert [one.field for one in refused.value.values.errors] == ["config.segment_ids[1]"]
 
 
+def test_launch_names_a_segment_that_was_archived_meanwhile(campaign, manager, query):
+    with manager.acting():
+        made = segments.create(name="Spain", definition=convert(SPAIN, Condition))
+    summer = campaign(launched=False, segment_ids=[made.id])
+    query("update campaigns set archived_at = now()")
+    with manager.acting():
+        segments.archive(segments.get_for_update(made.id))
+    query("update campaigns set archived_at = null")
+
+    with manager.acting(), pytest.raises(launch.NotReady) as refused:
+        launch.require_ready(campaigns.get(summer.id), at=now())
+
+    assert [one.field for one in refused.value.values.errors] == ["config.segment_ids[0]"]
+
+
 def test_archived_segment_is_no_segment_of_a_campaign(campaign, manager):
     with manager.acting():
         made = segments.create(name="Spain", definition=convert(SPAIN, Condition))
