@@ -119,6 +119,8 @@ def test_each_production_process_runs_with_its_own_secrets_only(db_clean, own, b
     until(lambda: '"message":"requests.expire done"' in worker.read_text())
     until(lambda: ask(port, "/api/v1/users/me", "none of ours") == 401)  # The refusal is recorded in the audit trail.
     until(sealed)  # The seal process has the key and seals the entry.
+    for log in logs:
+        until(lambda log=log: f'"message":"{log.name} starts"' in log.read_text())
 
     assert (release.returncode, release.stdout) == (0, "Nothing to migrate\n"), release.stderr
     assert ask(port, "/readyz", "") == 200
