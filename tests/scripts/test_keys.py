@@ -145,8 +145,8 @@ def test_new_key_has_no_id_that_begins_with_dash(monkeypatch):
     def generate(*args, **options):
         key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"})
         key.ensure_kid()
-        if len(made) < 3:  # Whether a thumbprint begins with a dash is random.
-            key._dict_value["kid"] = "-" + key.kid[1:]
+        # Whether a thumbprint begins with a dash is random.
+        key._dict_value["kid"] = ("-" if len(made) < 3 else "k") + key.kid[1:]
         made.append(key.kid)
         return key
 
